@@ -1,0 +1,336 @@
+//! The loop that every runtime shares: moves bytes between a non-blocking stream and a [`Protocol`].
+//!
+//! [`pump`] is one turn of it, for an event loop of your own; [`Drive`] is the same as a future, for any executor;
+//! [`serve`] is the life of a server: accepts connections and keeps its time.
+
+use crate::host::{Host, Runtime};
+use crate::outbound::Outbound;
+use crate::time::Time;
+use bytes::Buf;
+use std::boxed::Box;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice, Read, Write};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::thread_local;
+use std::time::Duration;
+use std::vec;
+use std::vec::Vec;
+
+/// One byte stream's protocol: bytes in, bytes out.
+///
+/// Calls in any order do no harm; a call with nothing to do does nothing.
+pub trait Protocol {
+    /// Whom to wake when there is something to do without the stream being ready.
+    fn set_waker(&mut self, waker: &Waker);
+    /// A turn begins: the stream is ready, the waker was called, or neither.
+    fn handle_wake(&mut self, now: Time);
+    /// Bytes arrived. Gives back how many of the front are used; the caller presents the rest again, with more behind
+    /// it. The bytes may be changed in place.
+    fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize;
+    /// The peer will send no more.
+    fn handle_eof(&mut self, now: Time);
+    /// Whether bytes should be read: if not, the peer is to be slowed down.
+    fn wants_read(&self) -> bool;
+    /// What has to be written; call again until it is `None`.
+    fn poll_transmit(&mut self) -> Option<&mut Outbound>;
+    /// What becomes of the stream once everything is written.
+    fn status(&self) -> Status;
+    /// The stream's writing side was shut down, as [`Status::HalfClose`] asked.
+    fn handle_half_closed(&mut self, now: Time);
+}
+
+/// What becomes of a stream once everything is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It stays open.
+    Open,
+    /// Its writing side is to be shut down; what the peer still sends is read and dropped, so that the last words
+    /// reach it.
+    HalfClose,
+    /// It is to be closed.
+    Closed,
+}
+
+/// What to do after [`pump`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Turn {
+    /// Call again when the stream is ready or the waker was called.
+    Wait,
+    /// Call again soon: others should have a turn before.
+    Again,
+    /// Shut the writing side down, then call again.
+    HalfClose,
+    /// Close the stream.
+    Done,
+}
+
+/// Bytes per read.
+const CHUNK: usize = 64 << 10;
+/// Reads per turn, so that one busy peer cannot starve the others.
+const READS: usize = 8;
+/// Slices per write.
+const SLICES: usize = 64;
+
+/// One turn: reads and writes until both would block or the budget is spent.
+///
+/// `partial` keeps the bytes of a message that is not complete between turns; between messages it holds nothing, not
+/// even capacity. The bytes themselves are read into one buffer per thread.
+///
+/// # Errors
+/// The stream's own, after which it is to be dropped.
+pub fn pump<S: Read + Write, P: Protocol>(
+    now: Time,
+    stream: &mut S,
+    protocol: &mut P,
+    partial: &mut Vec<u8>,
+) -> io::Result<Turn> {
+    protocol.handle_wake(now);
+    // Whole messages may have been left here while the application was behind.
+    if !partial.is_empty() && protocol.wants_read() {
+        resume(now, protocol, partial);
+    }
+    let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
+    let read = read_all(now, stream, protocol, partial, &mut scratch);
+    SCRATCH.set(Some(scratch));
+    let drained = read?;
+
+    if !flush(stream, protocol)? {
+        return Ok(if drained { Turn::Wait } else { Turn::Again });
+    }
+    Ok(match protocol.status() {
+        Status::Open if drained => Turn::Wait,
+        Status::Open => Turn::Again,
+        Status::HalfClose => {
+            protocol.handle_half_closed(now);
+            Turn::HalfClose
+        }
+        Status::Closed => Turn::Done,
+    })
+}
+
+thread_local! {
+    // Taken out while in use, so that a handler that runs an executor of its own finds it gone, not locked.
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+/// Whether the stream had no more to give, or none is wanted.
+fn read_all<S: Read, P: Protocol>(
+    now: Time,
+    stream: &mut S,
+    protocol: &mut P,
+    partial: &mut Vec<u8>,
+    scratch: &mut [u8],
+) -> io::Result<bool> {
+    for _ in 0..READS {
+        if !protocol.wants_read() {
+            return Ok(true);
+        }
+        match stream.read(scratch) {
+            Ok(0) => {
+                protocol.handle_eof(now);
+                return Ok(true);
+            }
+            Ok(n) => {
+                let (input, _) = scratch.split_at_mut(n.min(CHUNK));
+                if partial.is_empty() {
+                    let used = protocol.handle_data(now, input);
+                    partial.extend_from_slice(input.get(used..).unwrap_or_default());
+                } else {
+                    partial.extend_from_slice(input);
+                    resume(now, protocol, partial);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(false)
+}
+
+fn resume<P: Protocol>(now: Time, protocol: &mut P, partial: &mut Vec<u8>) {
+    let used = protocol.handle_data(now, partial);
+    if used >= partial.len() {
+        *partial = Vec::new();
+    } else if used > 0 {
+        partial.drain(..used);
+    }
+}
+
+/// Whether everything was written.
+fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<bool> {
+    while let Some(queue) = protocol.poll_transmit() {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let used = queue.chunks_vectored(&mut slices);
+        let written = match slices.get(..used) {
+            Some([one]) => stream.write(one),
+            Some(several) => stream.write_vectored(several),
+            None => Ok(0),
+        };
+        match written {
+            // Retrying would spin: no progress is possible.
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => queue.advance(n),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
+}
+
+/// A byte stream in the poll style; a runtime adapts its own.
+pub trait Stream {
+    /// Reads into `buf`; 0 at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    /// Writes from the front of `bufs`.
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+    /// Shuts the writing side down.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// [`pump`] as a future, for any executor: done when the stream is to be closed.
+pub struct Drive<S, P> {
+    stream: S,
+    protocol: P,
+    runtime: Arc<dyn Runtime>,
+    partial: Vec<u8>,
+    shutting_down: bool,
+}
+
+impl<S: Stream, P: Protocol> Drive<S, P> {
+    /// Drives `protocol` over `stream`, by the runtime's clock.
+    pub fn new(stream: S, protocol: P, runtime: Arc<dyn Runtime>) -> Self {
+        Drive { stream, protocol, runtime, partial: Vec::new(), shutting_down: false }
+    }
+}
+
+impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Drive<S, P> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.protocol.set_waker(cx.waker());
+        loop {
+            if this.shutting_down {
+                // A peer that is gone cannot be told; the rest of the closing does not need it.
+                let _ = ready!(this.stream.poll_shutdown(cx));
+                this.shutting_down = false;
+            }
+            let mut stream = NonBlocking { stream: &mut this.stream, cx };
+            match pump(this.runtime.now(), &mut stream, &mut this.protocol, &mut this.partial)? {
+                Turn::Wait => return Poll::Pending,
+                Turn::Again => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Turn::HalfClose => this.shutting_down = true,
+                Turn::Done => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl<S, P> std::fmt::Debug for Drive<S, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Drive").field("partial", &self.partial.len()).finish_non_exhaustive()
+    }
+}
+
+/// Turns `Pending` into `WouldBlock`; the waker is registered by then.
+struct NonBlocking<'a, 'b, S> {
+    stream: &'a mut S,
+    cx: &'a mut Context<'b>,
+}
+
+impl<S: Stream> Read for NonBlocking<'_, '_, S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        would_block(self.stream.poll_read(self.cx, buf))
+    }
+}
+
+impl<S: Stream> Write for NonBlocking<'_, '_, S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        would_block(self.stream.poll_write_vectored(self.cx, bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        Poll::Ready(result) => result,
+    }
+}
+
+/// Runs a server until it is closed: accepts connections and keeps its time.
+///
+/// `poll_accept` accepts and spawns one connection; `sleep_until` is the runtime's timer. Failures of single
+/// connections and of the machine (too many open files) pause the accepting and do not end it.
+///
+/// # Errors
+/// The listener's own, when it cannot accept any more.
+pub async fn serve<H: Host, S: Future>(
+    host: &H,
+    runtime: &dyn Runtime,
+    mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<()>>,
+    sleep_until: impl Fn(Time) -> S,
+) -> io::Result<()> {
+    let mut accepting = pin!(None::<S>);
+    let mut timer = pin!(None::<S>);
+    let mut armed = None;
+    poll_fn(|cx| {
+        host.set_timer_waker(cx.waker());
+        loop {
+            host.handle_timeout(runtime.now());
+            if host.is_closed() {
+                return Poll::Ready(Ok(()));
+            }
+            let next = host.next_deadline();
+            if next != armed {
+                armed = next;
+                timer.set(next.map(&sleep_until));
+            }
+            match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+                Some(Poll::Ready(_)) => armed = None,
+                _ => break,
+            }
+        }
+        if let Some(pause) = accepting.as_mut().as_pin_mut() {
+            ready!(pause.poll(cx));
+            accepting.set(None);
+        }
+        loop {
+            match ready!(poll_accept(cx)) {
+                Ok(()) => {}
+                Err(e) if concerns_one_connection(&e) => {}
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Poll::Ready(Err(e)),
+                Err(_) => {
+                    accepting.set(Some(sleep_until(runtime.now() + ACCEPT_PAUSE)));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// After a failure that concerns the whole machine, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

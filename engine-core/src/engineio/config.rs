@@ -1,0 +1,81 @@
+//! What can be set of an Engine.IO server.
+
+use core::time::Duration;
+
+/// A way to carry a session's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// HTTP long-polling.
+    Polling,
+    /// WebSocket.
+    WebSocket,
+}
+
+impl Transport {
+    /// The name in the query: `polling` or `websocket`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Transport::Polling => "polling",
+            Transport::WebSocket => "websocket",
+        }
+    }
+}
+
+impl core::fmt::Display for Transport {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The settings of an Engine.IO server; names and defaults are the reference's where it has them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// How long after the handshake or a pong the next ping is sent. 25 s.
+    pub ping_interval: Duration,
+    /// How long a pong may take. 20 s.
+    pub ping_timeout: Duration,
+    /// How long an upgrade may take: to the probe, and from the probe to its completion. 10 s.
+    pub upgrade_timeout: Duration,
+    /// How long a closed polling session waits for the poll that tells the client. 30 s.
+    pub close_timeout: Duration,
+    /// The largest message, request body or payload, in bytes. 1,000,000.
+    pub max_payload: usize,
+    /// Whether sessions may use HTTP long-polling. On.
+    pub polling: bool,
+    /// Whether sessions may use WebSocket. On.
+    pub websocket: bool,
+    /// Whether a polling session may move to WebSocket. On.
+    pub allow_upgrades: bool,
+    /// How many bytes may wait for a peer that does not read. 4 MiB.
+    pub send_buffer: usize,
+    /// Above how many waiting bytes a connection is no longer read. 256 KiB.
+    pub high_water: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            upgrade_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(30),
+            max_payload: 1_000_000,
+            polling: true,
+            websocket: true,
+            allow_upgrades: true,
+            send_buffer: 4 << 20,
+            high_water: 256 << 10,
+        }
+    }
+}
+
+impl Config {
+    /// Whether sessions may use `transport`.
+    pub fn allows(&self, transport: Transport) -> bool {
+        match transport {
+            Transport::Polling => self.polling,
+            Transport::WebSocket => self.websocket,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Messages encoded once for any number of sessions.
+
+use super::packet::{SEPARATOR, base64_len, write_base64};
+use crate::outbound::Outbound;
+use crate::websocket::{Header, Opcode};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// A part of a unit: a text message, or the binary ones that follow it.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// Text in UTF-8, without the packet's type digit.
+    Text(&'a [u8]),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
+impl Part<'_> {
+    fn len(self) -> usize {
+        match self {
+            Part::Text(data) | Part::Binary(data) => data.len(),
+        }
+    }
+
+    /// Appends this message as one WebSocket frame.
+    fn write_frame(self, out: &mut Vec<u8>) {
+        match self {
+            Part::Text(text) => {
+                out.extend_from_slice(&Header::new(Opcode::Text, text.len() + 1, None));
+                out.push(b'4');
+                out.extend_from_slice(text);
+            }
+            Part::Binary(data) => {
+                out.extend_from_slice(&Header::new(Opcode::Binary, data.len(), None));
+                out.extend_from_slice(data);
+            }
+        }
+    }
+
+    /// Appends this message as a packet of a payload.
+    fn write_packet(self, out: &mut Vec<u8>) {
+        match self {
+            Part::Text(text) => {
+                out.push(b'4');
+                out.extend_from_slice(text);
+            }
+            Part::Binary(data) => write_base64(out, data),
+        }
+    }
+}
+
+/// How many bytes the parts have; base64 and headers not counted.
+pub(super) fn total<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
+    parts.map(Part::len).sum()
+}
+
+/// Appends the parts as WebSocket frames.
+pub(super) fn write_frames<'a>(queue: &mut Outbound, parts: impl Iterator<Item = Part<'a>>) {
+    queue.write_with(|out| parts.for_each(|part| part.write_frame(out)));
+}
+
+/// Appends the parts as packets of a payload.
+pub(super) fn write_packets<'a>(queue: &mut Outbound, parts: impl Iterator<Item = Part<'a>>) {
+    let mut first = queue.is_empty();
+    queue.write_with(|out| {
+        for part in parts {
+            if !core::mem::take(&mut first) {
+                out.push(SEPARATOR);
+            }
+            part.write_packet(out);
+        }
+    });
+}
+
+/// A unit of messages for many sessions: encoded once for WebSocket, and once for polling if anybody polls.
+///
+/// Every recipient's queue holds a reference to the same bytes.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    frames: Bytes,
+    payload: Option<Bytes>,
+    len: usize,
+}
+
+impl Frames {
+    /// Encodes a unit: its parts stay together and in order at every recipient.
+    pub fn new<'a>(parts: impl Iterator<Item = Part<'a>> + Clone) -> Frames {
+        let len = total(parts.clone());
+        let mut out = Vec::with_capacity(len + 11 * parts.clone().count());
+        parts.for_each(|part| part.write_frame(&mut out));
+        Frames { frames: out.into(), payload: None, len }
+    }
+
+    /// How many bytes the messages have.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The unit as WebSocket frames, headers included.
+    pub(super) fn frames(&self) -> &Bytes {
+        &self.frames
+    }
+
+    /// The unit as a payload; made on first use.
+    pub(super) fn payload(&mut self) -> &Bytes {
+        let frames = &self.frames;
+        self.payload.get_or_insert_with(|| payload_of(frames))
+    }
+}
+
+/// Rewrites frames that [`Part::write_frame`] wrote as a payload.
+fn payload_of(frames: &Bytes) -> Bytes {
+    let mut units = Vec::new();
+    let mut rest: &[u8] = frames;
+    while let Some((header, tail)) = read_header(rest) {
+        let (data, tail) = tail.split_at(header.1);
+        units.push((header.0, data));
+        rest = tail;
+    }
+    if let [(true, text)] = units.as_slice() {
+        return frames.slice_ref(text);
+    }
+    let size = units.iter().map(|(_, data)| base64_len(data.len()) + 1).sum();
+    let mut out = Vec::with_capacity(size);
+    for (i, (is_text, data)) in units.into_iter().enumerate() {
+        if i > 0 {
+            out.push(SEPARATOR);
+        }
+        match is_text {
+            true => out.extend_from_slice(data),
+            false => write_base64(&mut out, data),
+        }
+    }
+    out.into()
+}
+
+/// Whether the frame is text, and how long its data is; then what follows the header.
+fn read_header(frame: &[u8]) -> Option<((bool, usize), &[u8])> {
+    let (&[first, second], rest) = frame.split_first_chunk()?;
+    let is_text = first & 15 == Opcode::Text as u8;
+    Some(match second {
+        126 => {
+            let (len, rest) = rest.split_first_chunk()?;
+            ((is_text, u16::from_be_bytes(*len).into()), rest)
+        }
+        127 => {
+            let (len, rest) = rest.split_first_chunk()?;
+            ((is_text, u64::from_be_bytes(*len) as usize), rest)
+        }
+        len => ((is_text, len.into()), rest),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn a_text_for_polling_is_the_same_memory_as_its_frame() {
+        let text = vec![b'x'; 300];
+        let mut frames = Frames::new([Part::Text(&text)].into_iter());
+        let payload = frames.payload().clone();
+        assert_eq!(payload.len(), 301);
+        assert_eq!(payload.as_ptr(), frames.frames().slice(4..).as_ptr());
+    }
+
+    #[test]
+    fn attachments_follow_their_text_in_both_forms() {
+        let parts = [Part::Text(b"51-[]"), Part::Binary(&[1, 2, 3, 4])];
+        let mut frames = Frames::new(parts.into_iter());
+        assert_eq!(frames.payload().as_ref(), b"451-[]\x1ebAQIDBA==");
+        assert_eq!(frames.frames().as_ref(), b"\x81\x06451-[]\x82\x04\x01\x02\x03\x04");
+    }
+
+    #[test]
+    fn lengths_of_every_size_are_found_again() {
+        for len in [0, 1, 124, 125, 126, 65_534, 65_535, 65_536] {
+            let data = vec![b'y'; len];
+            let mut frames = Frames::new([Part::Text(&data), Part::Text(b"z")].into_iter());
+            assert_eq!(frames.payload().len(), len + 1 + 1 + 2);
+        }
+    }
+}

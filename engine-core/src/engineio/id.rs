@@ -1,0 +1,79 @@
+//! Ids of sessions and sockets.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use core::fmt;
+
+/// An id of 20 characters of the URL-safe base64 alphabet, as the reference's.
+///
+/// The id of an Engine.IO session is a bearer secret: whoever knows it can send in its name. The ids of Socket.IO
+/// sockets are public, and are drawn separately.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id([u8; 20]);
+
+impl Id {
+    /// Makes an id of 120 bits from a cryptographic source of randomness.
+    pub fn from_random(random: [u8; 15]) -> Id {
+        let mut id = [0; 20];
+        URL_SAFE_NO_PAD.encode_slice(random, &mut id).expect("15 bytes are 20 characters of base64");
+        Id(id)
+    }
+
+    /// Reads an id that a peer sent; `None` if it cannot be one.
+    pub fn parse(text: &str) -> Option<Id> {
+        let id: [u8; 20] = text.as_bytes().try_into().ok()?;
+        id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')).then_some(Id(id))
+    }
+
+    /// The 20 characters.
+    pub fn as_str(&self) -> &str {
+        core::str::from_utf8(&self.0).expect("ids are ASCII by construction")
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({self})")
+    }
+}
+
+impl AsRef<str> for Id {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl core::ops::Deref for Id {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for Id {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_and_nothing_else_does() {
+        let id = Id::from_random([0xff; 15]);
+        assert_eq!(id.as_str(), "____________________");
+        assert_eq!(Id::parse(&id), Some(id));
+        for bad in ["", "short", "____________________x", "___________________ ", "__________________é"] {
+            assert_eq!(Id::parse(bad), None, "{bad}");
+        }
+    }
+}

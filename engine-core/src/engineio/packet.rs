@@ -1,0 +1,167 @@
+//! Engine.IO packets and the payloads that hold several of them in one HTTP body.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// Stands between the packets of a payload.
+pub const SEPARATOR: u8 = 0x1e;
+
+/// The standard alphabet; honest clients pad, some leave it out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What the application sends and receives: text or bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A text message, without the packet's type digit.
+    Text(&'a str),
+    /// A binary message.
+    Binary(Cow<'a, [u8]>),
+}
+
+/// One packet of the Engine.IO protocol, version 4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// `0`: the server's handshake.
+    Open(&'a str),
+    /// `1`: the end of the session.
+    Close,
+    /// `2`: a heartbeat, or `2probe` on a transport that is being tried.
+    Ping(&'a str),
+    /// `3`: the answer to a ping.
+    Pong(&'a str),
+    /// `4`, or a binary message.
+    Message(Message<'a>),
+    /// `5`: the transport that was tried is taken.
+    Upgrade,
+    /// `6`: releases a pending poll.
+    Noop,
+}
+
+/// Why a packet cannot be read. The peer broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PacketError {
+    /// A packet has at least its type.
+    #[error("an empty packet")]
+    Empty,
+    /// The first character names no packet type.
+    #[error("an unknown packet type")]
+    UnknownType,
+    /// What follows `b` is not base64 of the standard alphabet.
+    #[error("a binary packet that is not base64")]
+    Base64,
+    /// The body of a request is not UTF-8.
+    #[error("a payload that is not UTF-8")]
+    Utf8,
+}
+
+impl<'a> Packet<'a> {
+    /// Reads a packet that came as text: from a payload, or in a text frame.
+    ///
+    /// A binary message in base64 (`b…`) is accepted on every transport, as the reference does.
+    pub fn decode(text: &'a str) -> Result<Packet<'a>, PacketError> {
+        let mut chars = text.chars();
+        let kind = chars.next().ok_or(PacketError::Empty)?;
+        let data = chars.as_str();
+        Ok(match kind {
+            '4' => Packet::Message(Message::Text(data)),
+            '3' => Packet::Pong(data),
+            '2' => Packet::Ping(data),
+            'b' => Packet::Message(Message::Binary(Cow::Owned(
+                BASE64.decode(data).map_err(|_| PacketError::Base64)?,
+            ))),
+            '1' => Packet::Close,
+            '5' => Packet::Upgrade,
+            '6' => Packet::Noop,
+            '0' => Packet::Open(data),
+            _ => return Err(PacketError::UnknownType),
+        })
+    }
+}
+
+/// The packets of a payload, as text; nothing for an empty body.
+pub fn split_payload(body: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(body).filter(|body| !body.is_empty());
+    core::iter::from_fn(move || {
+        let body = rest?;
+        let at = memchr::memchr(SEPARATOR, body.as_bytes());
+        match at.and_then(|at| body.split_at_checked(at)) {
+            Some((packet, tail)) => {
+                rest = tail.get(1..);
+                Some(packet)
+            }
+            None => {
+                rest = None;
+                Some(body)
+            }
+        }
+    })
+}
+
+/// How many bytes [`write_base64`] appends for `len` bytes.
+pub(super) fn base64_len(len: usize) -> usize {
+    1 + len.div_ceil(3) * 4
+}
+
+/// Appends a binary message as a payload has it: `b` and padded base64.
+pub(super) fn write_base64(out: &mut Vec<u8>, data: &[u8]) {
+    out.push(b'b');
+    let start = out.len();
+    out.resize(start + data.len().div_ceil(3) * 4, 0);
+    if let Some(space) = out.get_mut(start..) {
+        BASE64.encode_slice(data, space).expect("the space was made for exactly this");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn payload(body: &str) -> Vec<&str> {
+        split_payload(body).collect()
+    }
+
+    #[test]
+    fn a_packet_is_its_type_and_data() {
+        assert_eq!(Packet::decode("4hello"), Ok(Packet::Message(Message::Text("hello"))));
+        assert_eq!(Packet::decode("4"), Ok(Packet::Message(Message::Text(""))));
+        assert_eq!(Packet::decode("2probe"), Ok(Packet::Ping("probe")));
+        assert_eq!(Packet::decode("5"), Ok(Packet::Upgrade));
+        assert_eq!(Packet::decode(""), Err(PacketError::Empty));
+        assert_eq!(Packet::decode("9"), Err(PacketError::UnknownType));
+        assert_eq!(Packet::decode("é"), Err(PacketError::UnknownType));
+    }
+
+    #[test]
+    fn base64_is_strict_in_its_alphabet_and_lenient_in_padding() {
+        let binary = |data: &[u8]| Ok(Packet::Message(Message::Binary(data.to_vec().into())));
+        assert_eq!(Packet::decode("bAQIDBA=="), binary(&[1, 2, 3, 4]));
+        assert_eq!(Packet::decode("bAQIDBA"), binary(&[1, 2, 3, 4]));
+        assert_eq!(Packet::decode("b"), binary(&[]));
+        for bad in ["b!!!!", "bAQ ID", "b-_-_", "bAQIDBA=", "bA"] {
+            assert_eq!(Packet::decode(bad), Err(PacketError::Base64), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_payload_keeps_empty_packets_so_that_they_are_refused() {
+        assert_eq!(payload("4a\u{1e}b\u{1e}2"), ["4a", "b", "2"]);
+        assert_eq!(payload("40\u{1e}"), ["40", ""]);
+        assert_eq!(payload("\u{1e}40"), ["", "40"]);
+        assert_eq!(payload(""), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn binary_is_written_as_padded_base64() {
+        let mut out = vec![];
+        write_base64(&mut out, &[1, 2, 3, 4]);
+        assert_eq!(out, b"bAQIDBA==");
+        assert_eq!(out.len(), base64_len(4));
+    }
+}

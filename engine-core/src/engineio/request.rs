@@ -1,0 +1,159 @@
+//! What an HTTP request asks of an Engine.IO server.
+
+use super::config::{Config, Transport};
+use super::id::Id;
+use crate::http;
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+
+/// The part of a request's query that the protocol reads; the rest is the application's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// `transport`, if it is a known one.
+    pub transport: Option<Transport>,
+    /// `sid`: `None` if absent or empty; `Some(None)` if it cannot be an id.
+    pub sid: Option<Option<Id>>,
+    /// Whether `EIO` is 4.
+    pub is_version_4: bool,
+}
+
+impl Query {
+    /// Reads a query string. Of a repeated parameter the first counts.
+    ///
+    /// # Errors
+    /// [`RequestError::BadRequest`] for malformed percent escapes and for what is not UTF-8.
+    pub fn parse(query: &str) -> Result<Query, RequestError> {
+        let query = http::Query::parse(query).map_err(|_| RequestError::BadRequest)?;
+        let get = |key| query.get(key);
+        let transport = get("transport").and_then(|name| match name.as_ref() {
+            "polling" => Some(Transport::Polling),
+            "websocket" => Some(Transport::WebSocket),
+            _ => None,
+        });
+        let sid = get("sid").filter(|sid| !sid.is_empty()).map(|sid| Id::parse(&sid));
+        let is_version_4 = get("EIO").is_some_and(|version| version == "4");
+        Ok(Query { transport, sid, is_version_4 })
+    }
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// A new session.
+    Open(Transport),
+    /// What waits for a session, as soon as there is something.
+    Poll(Id),
+    /// Packets for a session.
+    Post(Id),
+    /// To move a session to WebSocket.
+    Upgrade(Id),
+}
+
+impl Route {
+    /// Checks a request in the reference's order. Whether the session exists and is on that transport is the caller's
+    /// to see.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub fn of(
+        request: &http::Request<'_>,
+        is_upgrade: bool,
+        query: &Query,
+        config: &Config,
+        exists: impl FnOnce(&Id) -> bool,
+    ) -> Result<Route, RequestError> {
+        let transport = query.transport.filter(|transport| config.allows(*transport));
+        let transport = transport.ok_or(RequestError::UnknownTransport)?;
+        if request.header("origin").is_some_and(|origin| !is_header_text(origin)) {
+            return Err(RequestError::BadRequest);
+        }
+        let over_websocket = transport == Transport::WebSocket;
+        let Some(sid) = query.sid else {
+            return match request.method() {
+                "GET" if over_websocket != is_upgrade => Err(RequestError::BadRequest),
+                "GET" if !query.is_version_4 => Err(RequestError::UnsupportedVersion),
+                "GET" => Ok(Route::Open(transport)),
+                _ => Err(RequestError::BadHandshakeMethod),
+            };
+        };
+        let sid = sid.filter(exists).ok_or(RequestError::UnknownSession)?;
+        if !query.is_version_4 || over_websocket != is_upgrade {
+            return Err(RequestError::BadRequest);
+        }
+        match request.method() {
+            "GET" if over_websocket => Ok(Route::Upgrade(sid)),
+            "GET" => Ok(Route::Poll(sid)),
+            "POST" if !over_websocket => Ok(Route::Post(sid)),
+            _ => Err(RequestError::MethodNotAllowed),
+        }
+    }
+}
+
+/// What may stand in a header's value.
+fn is_header_text(value: &[u8]) -> bool {
+    value.iter().all(|&b| b == b'\t' || (b >= 0x20 && b != 0x7f))
+}
+
+/// Why a request is refused: an answer with a code and a message, as the reference gives it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// No transport, or one that is unknown or off.
+    #[error("Transport unknown")]
+    UnknownTransport,
+    /// No session has this id: it ended, or lives on another server. Several servers behind one address need sticky
+    /// sessions, or WebSocket only.
+    #[error("Session ID unknown")]
+    UnknownSession,
+    /// A session is opened with GET.
+    #[error("Bad handshake method")]
+    BadHandshakeMethod,
+    /// The request does not fit the session or the protocol.
+    #[error("Bad request")]
+    BadRequest,
+    /// The application refused the handshake.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Clients of another protocol version are not served.
+    #[error("Unsupported protocol version")]
+    UnsupportedVersion,
+    /// Sessions know GET and POST.
+    #[error("Method not allowed")]
+    MethodNotAllowed,
+    /// The body is larger than `max_payload`.
+    #[error("Payload too large")]
+    TooLarge,
+    /// The server is closing, or full.
+    #[error("Service unavailable")]
+    Unavailable,
+}
+
+impl RequestError {
+    /// The status of the answer.
+    pub const fn status(&self) -> u16 {
+        match self {
+            RequestError::Forbidden(_) => 403,
+            RequestError::MethodNotAllowed => 405,
+            RequestError::TooLarge => 413,
+            RequestError::Unavailable => 503,
+            _ => 400,
+        }
+    }
+
+    /// The body of the answer: JSON, empty for what the protocol has no code for.
+    pub fn body(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            RequestError::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,
+            RequestError::UnknownSession => r#"{"code":1,"message":"Session ID unknown"}"#,
+            RequestError::BadHandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
+            RequestError::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
+            RequestError::UnsupportedVersion => r#"{"code":5,"message":"Unsupported protocol version"}"#,
+            RequestError::Forbidden(message) => {
+                let message = serde_json::to_string(message).unwrap_or_else(|_| "\"Forbidden\"".into());
+                return Cow::Owned(format!("{{\"code\":4,\"message\":{message}}}"));
+            }
+            RequestError::MethodNotAllowed | RequestError::TooLarge | RequestError::Unavailable => "",
+        })
+    }
+}

@@ -1,0 +1,573 @@
+//! The server's side of one Engine.IO session.
+
+use super::config::{Config, Transport};
+use super::frames::{self, Frames, Part};
+use super::id::Id;
+use super::packet::{Message, Packet, SEPARATOR, split_payload};
+use super::reason::{CloseReason, TransportError};
+use crate::outbound::Outbound;
+use crate::time::{Time, earliest};
+use crate::websocket::{Header, Opcode};
+use alloc::format;
+use alloc::sync::Arc;
+use bytes::Buf;
+
+/// The server's side of one Engine.IO session, over whatever connections carry it.
+///
+/// A polling request, a WebSocket connection or one that is being tried belongs to a driver; this says what goes to
+/// each and what their packets mean. All methods may be called at any time, in any order:
+///
+/// - `begin_*`, `handle_*`, `end_*`, `abort_*`: something arrived, or a connection ended;
+/// - [`send`](Session::send), [`send_shared`](Session::send_shared), [`close`](Session::close): commands;
+/// - `take_*`, [`next_deadline`](Session::next_deadline): what has to go out, and when to call
+///   [`handle_timeout`](Session::handle_timeout);
+/// - the rest are getters.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    /// Frames while on WebSocket, a payload while polling.
+    queue: Outbound,
+    /// Bytes that were taken from `queue` and are not written yet.
+    in_flight: usize,
+    state: State,
+    heartbeat: Heartbeat,
+    last_heard: Time,
+    closed: Option<Closed>,
+}
+
+#[derive(Debug)]
+enum State {
+    Polling(Polling),
+    WebSocket,
+}
+
+#[derive(Debug, Default)]
+struct Polling {
+    /// A poll waits for something to send.
+    parked: bool,
+    /// A request with data is being read.
+    posting: bool,
+    probe: Option<Probe>,
+    /// How many upgrades were begun, so that a late one is not taken for the current one.
+    tickets: u32,
+}
+
+/// A WebSocket connection that may take over.
+#[derive(Debug)]
+struct Probe {
+    ticket: Ticket,
+    answered: bool,
+    deadline: Time,
+}
+
+/// Names one attempt to upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u32);
+
+#[derive(Debug)]
+enum Heartbeat {
+    /// The next ping is due.
+    Idle(Time),
+    /// A ping was sent.
+    Waiting { sent: Time, deadline: Time },
+}
+
+#[derive(Debug)]
+struct Closed {
+    reason: CloseReason,
+    /// A polling client is told by its next poll; until when that is waited for.
+    farewell: Option<Time>,
+    reported: bool,
+}
+
+/// Why a request or an upgrade was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The session is over.
+    #[error("the session is closed")]
+    Closed,
+    /// The session is on another transport.
+    #[error("the session is on another transport")]
+    TransportMismatch,
+    /// Only one request of this kind may be under way; the session is closed.
+    #[error("two requests of a kind at a time")]
+    Overlap,
+    /// The session is being or was upgraded already, or upgrades are off.
+    #[error("no upgrade is possible now")]
+    NoUpgrade,
+}
+
+/// Why a message was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The session is over.
+    #[error("the session is closed")]
+    Closed,
+    /// The peer reads too slowly: the message would exceed the send buffer.
+    #[error("the send buffer is full: {queued} bytes waiting")]
+    Full {
+        /// How many bytes are waiting.
+        queued: usize,
+    },
+}
+
+/// What to do with the connection that is being tried, after a packet from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probing {
+    /// Send a pong with the data `probe` on it.
+    Answer,
+    /// It is the session's transport from now on.
+    Complete,
+    /// Close it; the session lives on polling.
+    Close,
+}
+
+impl Session {
+    /// Opens a session: its first packet is the handshake.
+    pub fn open(now: Time, config: Arc<Config>, id: &Id, transport: Transport) -> Session {
+        let state = match transport {
+            Transport::Polling => State::Polling(Polling::default()),
+            Transport::WebSocket => State::WebSocket,
+        };
+        let upgrade = transport == Transport::Polling && config.websocket && config.allow_upgrades;
+        let open = format!(
+            "0{{\"sid\":\"{id}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
+            if upgrade { "\"websocket\"" } else { "" },
+            config.ping_interval.as_millis(),
+            config.ping_timeout.as_millis(),
+            config.max_payload,
+        );
+        let heartbeat = Heartbeat::Idle(now + config.ping_interval);
+        let mut session = Session {
+            config,
+            queue: Outbound::new(),
+            in_flight: 0,
+            state,
+            heartbeat,
+            last_heard: now,
+            closed: None,
+        };
+        session.push_control(open.as_bytes());
+        session
+    }
+
+    // Getters.
+
+    /// The transport in use.
+    pub fn transport(&self) -> Transport {
+        match self.state {
+            State::Polling(_) => Transport::Polling,
+            State::WebSocket => Transport::WebSocket,
+        }
+    }
+
+    /// Why the session ended, if it did.
+    pub fn closed(&self) -> Option<&CloseReason> {
+        self.closed.as_ref().map(|closed| &closed.reason)
+    }
+
+    /// Whether the session ended and nobody has to be told: it can be forgotten.
+    pub fn is_finished(&self) -> bool {
+        self.closed.as_ref().is_some_and(|closed| closed.farewell.is_none())
+    }
+
+    /// Whether something sent now would leave at once: nothing waits, and a connection is ready to take it.
+    pub fn is_writable(&self) -> bool {
+        let ready = match &self.state {
+            State::Polling(polling) => polling.parked,
+            State::WebSocket => self.in_flight == 0,
+        };
+        ready && self.queue.is_empty() && self.closed.is_none()
+    }
+
+    /// Whether the transport's connection has something to take.
+    pub fn wants_transmit(&self) -> bool {
+        match &self.state {
+            State::Polling(polling) => polling.parked && (!self.queue.is_empty() || self.closed.is_some()),
+            State::WebSocket => !self.queue.is_empty() || self.closed.is_some(),
+        }
+    }
+
+    /// How many bytes wait for the peer.
+    pub fn queued(&self) -> usize {
+        self.queue.len() + self.in_flight
+    }
+
+    /// The session's settings.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The end of the session, once.
+    pub fn take_closed(&mut self) -> Option<CloseReason> {
+        let closed = self.closed.as_mut()?;
+        (!core::mem::replace(&mut closed.reported, true)).then(|| closed.reason.clone())
+    }
+
+    // Polling.
+
+    /// A poll arrived: it waits until [`take_payload`](Session::take_payload) has something.
+    pub fn begin_poll(&mut self, now: Time) -> Result<(), Refused> {
+        self.handle_timeout(now);
+        if self.is_finished() {
+            return Err(Refused::Closed);
+        }
+        let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
+        if core::mem::replace(&mut polling.parked, true) {
+            self.close(now, TransportError::PollOverlap.into());
+            return Err(Refused::Overlap);
+        }
+        Ok(())
+    }
+
+    /// The answer to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
+    pub fn take_payload(&mut self) -> Option<Outbound> {
+        let upgrading = match &mut self.state {
+            State::Polling(polling) if polling.parked => {
+                polling.probe.as_ref().is_some_and(|probe| probe.answered)
+            }
+            // The session moved on: this releases a poll that was still there.
+            _ => return Some(noop()),
+        };
+        if self.queue.is_empty() && self.closed.is_none() && !upgrading {
+            return None;
+        }
+        if let State::Polling(polling) = &mut self.state {
+            polling.parked = false;
+        }
+        let payload = match self.queue.is_empty() {
+            true => noop(),
+            false => take_packets(&mut self.queue, self.config.max_payload),
+        };
+        if let Some(closed) = &mut self.closed
+            && self.queue.is_empty()
+        {
+            closed.farewell = None;
+        }
+        Some(payload)
+    }
+
+    /// The connection of the waiting poll closed before it was answered.
+    pub fn abort_poll(&mut self, now: Time) {
+        if let State::Polling(polling) = &mut self.state
+            && core::mem::take(&mut polling.parked)
+        {
+            self.close(now, TransportError::PollAborted.into());
+        }
+    }
+
+    /// A request with data arrived; its packets follow once its body is complete.
+    pub fn begin_post(&mut self, now: Time) -> Result<(), Refused> {
+        self.handle_timeout(now);
+        if self.closed.is_some() {
+            return Err(Refused::Closed);
+        }
+        let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
+        if core::mem::replace(&mut polling.posting, true) {
+            self.close(now, TransportError::PostOverlap.into());
+            return Err(Refused::Overlap);
+        }
+        Ok(())
+    }
+
+    /// All packets of the request were handled, or it was refused.
+    pub fn end_post(&mut self) {
+        if let State::Polling(polling) = &mut self.state {
+            polling.posting = false;
+        }
+    }
+
+    /// The connection of a request closed before its body was complete.
+    pub fn abort_post(&mut self, now: Time) {
+        self.end_post();
+        self.close(now, TransportError::PostAborted.into());
+    }
+
+    // Packets.
+
+    /// Bytes arrived on the session's transport: the peer lives.
+    pub fn heard(&mut self, now: Time) {
+        self.last_heard = self.last_heard.max(now);
+    }
+
+    /// A packet arrived on the session's transport. Gives back what is for the application.
+    ///
+    /// After the end of the session packets are ignored.
+    pub fn handle_packet<'a>(&mut self, now: Time, packet: Packet<'a>) -> Option<Message<'a>> {
+        if self.closed.is_some() {
+            return None;
+        }
+        match packet {
+            Packet::Message(message) => return Some(message),
+            Packet::Pong(_) => {
+                if matches!(self.heartbeat, Heartbeat::Waiting { .. }) {
+                    self.heartbeat = Heartbeat::Idle(now + self.config.ping_interval);
+                }
+            }
+            Packet::Ping(_) => self.close(now, TransportError::PingFromClient.into()),
+            Packet::Close => self.close(now, CloseReason::TransportClose),
+            // Only a server opens, and the others mean something on a transport that is being tried only.
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop => {}
+        }
+        None
+    }
+
+    // Upgrade.
+
+    /// A WebSocket connection wants to take over a polling session.
+    pub fn begin_upgrade(&mut self, now: Time) -> Result<Ticket, Refused> {
+        self.handle_timeout(now);
+        if self.closed.is_some() {
+            return Err(Refused::Closed);
+        }
+        let deadline = now + self.config.upgrade_timeout;
+        let allowed = self.config.allow_upgrades && self.config.websocket;
+        match &mut self.state {
+            State::Polling(polling) if allowed && polling.probe.is_none() => {
+                polling.tickets = polling.tickets.wrapping_add(1);
+                let ticket = Ticket(polling.tickets);
+                polling.probe = Some(Probe { ticket, answered: false, deadline });
+                Ok(ticket)
+            }
+            _ => Err(Refused::NoUpgrade),
+        }
+    }
+
+    /// Whether the attempt to upgrade is still under way; if not, its connection has to be closed.
+    pub fn is_upgrading(&self, ticket: Ticket) -> bool {
+        let State::Polling(Polling { probe: Some(probe), .. }) = &self.state else { return false };
+        probe.ticket == ticket && self.closed.is_none()
+    }
+
+    /// A packet arrived on the connection that is being tried.
+    ///
+    /// Once the probe is answered, every poll is answered at once, so that the client can stop polling.
+    pub fn handle_probe(&mut self, now: Time, ticket: Ticket, packet: &Packet<'_>) -> Probing {
+        if !self.is_upgrading(ticket) {
+            return Probing::Close;
+        }
+        let deadline = now + self.config.upgrade_timeout;
+        let State::Polling(Polling { probe, .. }) = &mut self.state else { return Probing::Close };
+        match (packet, probe.as_mut()) {
+            (Packet::Ping("probe"), Some(probe)) if !probe.answered => {
+                probe.answered = true;
+                probe.deadline = deadline;
+                Probing::Answer
+            }
+            (Packet::Upgrade, Some(probe)) if probe.answered => {
+                self.complete_upgrade();
+                Probing::Complete
+            }
+            _ => {
+                *probe = None;
+                Probing::Close
+            }
+        }
+    }
+
+    /// The connection that was being tried closed: the session stays where it is.
+    pub fn abort_upgrade(&mut self, ticket: Ticket) {
+        if let State::Polling(polling) = &mut self.state
+            && polling.probe.as_ref().is_some_and(|probe| probe.ticket == ticket)
+        {
+            polling.probe = None;
+        }
+    }
+
+    /// Turns the payload that waits into frames.
+    fn complete_upgrade(&mut self) {
+        self.state = State::WebSocket;
+        let mut payload = core::mem::take(&mut self.queue);
+        let bytes = payload.copy_to_bytes(payload.len());
+        let text = core::str::from_utf8(&bytes).expect("payloads are built from text and base64");
+        for packet in split_payload(text) {
+            match Packet::decode(packet) {
+                Ok(Packet::Message(Message::Binary(data))) => {
+                    frames::write_frames(&mut self.queue, core::iter::once(Part::Binary(&data)));
+                }
+                _ => self.push_control(packet.as_bytes()),
+            }
+        }
+    }
+
+    // Sending.
+
+    /// Queues messages as one unit: nothing comes between them, and all are queued or none.
+    pub fn send<'a>(&mut self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Result<(), SendError> {
+        self.admit(frames::total(parts.clone()))?;
+        match self.state {
+            State::WebSocket => frames::write_frames(&mut self.queue, parts),
+            State::Polling(_) => frames::write_packets(&mut self.queue, parts),
+        }
+        Ok(())
+    }
+
+    /// Queues a reference to messages that were encoded for many sessions.
+    pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
+        self.admit(frames.len())?;
+        match self.state {
+            State::WebSocket => self.queue.push(frames.frames().clone()),
+            State::Polling(_) => {
+                if !self.queue.is_empty() {
+                    self.queue.extend(&[SEPARATOR]);
+                }
+                self.queue.push(frames.payload().clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&self, len: usize) -> Result<(), SendError> {
+        if self.closed.is_some() {
+            return Err(SendError::Closed);
+        }
+        let queued = self.queued();
+        // A message that is larger than the whole buffer can never be sent; any other fits an empty queue.
+        if queued.saturating_add(len) > self.config.send_buffer {
+            return Err(SendError::Full { queued });
+        }
+        Ok(())
+    }
+
+    /// Queues a packet of the protocol itself; these have no budget.
+    fn push_control(&mut self, packet: &[u8]) {
+        match self.state {
+            State::WebSocket => {
+                self.queue.extend(&Header::new(Opcode::Text, packet.len(), None));
+            }
+            State::Polling(_) if !self.queue.is_empty() => self.queue.extend(&[SEPARATOR]),
+            State::Polling(_) => {}
+        }
+        self.queue.extend(packet);
+    }
+
+    /// Moves what waits to the connection's own queue, while on WebSocket.
+    ///
+    /// Says so again with [`set_in_flight`](Session::set_in_flight) as they are written.
+    pub fn take_frames(&mut self, out: &mut Outbound) {
+        if matches!(self.state, State::WebSocket) {
+            out.append(&mut self.queue);
+            self.in_flight = out.len();
+        }
+    }
+
+    /// How many of the bytes that were taken are not written yet.
+    pub fn set_in_flight(&mut self, bytes: usize) {
+        self.in_flight = bytes;
+    }
+
+    /// The queue's buffer may come from a pool, and go back there.
+    pub fn queue_mut(&mut self) -> &mut Outbound {
+        &mut self.queue
+    }
+
+    // The end, and time.
+
+    /// Ends the session. What was queued before is still sent if the peer can be expected to read it.
+    ///
+    /// The first reason stays.
+    pub fn close(&mut self, now: Time, reason: CloseReason) {
+        if self.closed.is_some() {
+            return;
+        }
+        let graceful = matches!(reason, CloseReason::ForcedClose(_) | CloseReason::ServerShutdown);
+        let mut farewell = None;
+        if !graceful {
+            self.queue.clear();
+        }
+        if let State::Polling(polling) = &mut self.state {
+            polling.probe = None;
+            let parked = polling.parked;
+            let told = matches!(reason, CloseReason::TransportClose);
+            self.push_control(if told { b"6" } else { b"1" });
+            if graceful && !parked {
+                farewell = Some(now + self.config.close_timeout);
+            }
+        }
+        self.closed = Some(Closed { reason, farewell, reported: false });
+    }
+
+    /// When [`handle_timeout`](Session::handle_timeout) has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if let Some(closed) = &self.closed {
+            return closed.farewell;
+        }
+        let heartbeat = match self.heartbeat {
+            Heartbeat::Idle(due) => due,
+            Heartbeat::Waiting { deadline, .. } => deadline,
+        };
+        let probe = match &self.state {
+            State::Polling(Polling { probe: Some(probe), .. }) => Some(probe.deadline),
+            _ => None,
+        };
+        earliest(Some(heartbeat), probe)
+    }
+
+    /// Time passed. Does nothing before the deadline.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if let Some(closed) = &mut self.closed {
+            if closed.farewell.is_some_and(|deadline| deadline <= now) {
+                closed.farewell = None;
+                self.queue.clear();
+            }
+            return;
+        }
+        if let State::Polling(polling) = &mut self.state
+            && polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now)
+        {
+            polling.probe = None;
+        }
+        if let Heartbeat::Idle(due) = self.heartbeat
+            && due <= now
+        {
+            let timeout = self.config.ping_timeout;
+            // Counted from when the ping was due, so that timers that fire late do not add up; unless they fired
+            // so late that the peer would have no time to answer.
+            let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
+            self.heartbeat = Heartbeat::Waiting { sent, deadline: sent + timeout };
+            self.push_control(b"2");
+        }
+        if let Heartbeat::Waiting { sent, deadline } = self.heartbeat
+            && deadline <= now
+        {
+            // A large message may keep the pong waiting: bytes that arrive are life, too.
+            let extended = self.last_heard + self.config.ping_timeout;
+            if self.last_heard > sent && extended > now {
+                self.heartbeat = Heartbeat::Waiting { sent, deadline: extended };
+            } else {
+                self.close(now, CloseReason::PingTimeout);
+            }
+        }
+    }
+}
+
+fn noop() -> Outbound {
+    let mut out = Outbound::new();
+    out.extend(b"6");
+    out
+}
+
+/// Takes whole packets from the front of a payload: as many as `limit` bytes hold, at least one.
+fn take_packets(queue: &mut Outbound, limit: usize) -> Outbound {
+    if queue.len() <= limit {
+        return core::mem::take(queue);
+    }
+    let mut end = None;
+    let mut offset = 0;
+    'scan: for chunk in queue.chunks() {
+        for at in memchr::memchr_iter(SEPARATOR, chunk).map(|at| offset + at) {
+            if at <= limit || end.is_none() {
+                end = Some(at);
+            }
+            if at >= limit {
+                break 'scan;
+            }
+        }
+        offset += chunk.len();
+    }
+    let Some(end) = end else { return core::mem::take(queue) };
+    let front = queue.split_to(end);
+    queue.advance(1);
+    front
+}

@@ -1,0 +1,60 @@
+//! What a runtime and a server know of each other.
+
+use crate::time::Time;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::future::Future;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::Waker;
+
+/// What a server needs from whoever drives it.
+pub trait Runtime: Send + Sync + 'static {
+    /// The monotonic clock; all instants that the server is given come from it.
+    fn now(&self) -> Time;
+
+    /// Runs a future to its end. It was polled before: an event handler that waits for something.
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>);
+}
+
+/// A server as a runtime sees it: it takes connections, and wants to be called when time has passed.
+///
+/// Handles are cheap to clone and stand for the same server.
+pub trait Host: Clone + Send + Sync + 'static {
+    /// The protocol of one accepted byte stream.
+    type Connection: crate::drive::Protocol + Send + Unpin + 'static;
+
+    /// Says who drives the server. Gives back the first that did: its clock is the server's.
+    fn attach(&self, runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime>;
+
+    /// Takes a new byte stream.
+    fn accept(&self, now: Time, peer: Peer) -> Self::Connection;
+
+    /// When [`handle_timeout`](Host::handle_timeout) has something to do.
+    fn next_deadline(&self) -> Option<Time>;
+
+    /// Time passed. Does nothing before the deadline; afterwards the next deadline is later than `now`.
+    fn handle_timeout(&self, now: Time);
+
+    /// Whom to wake when the next deadline moves closer or the server is closed.
+    fn set_timer_waker(&self, waker: &Waker);
+
+    /// Whether the server was closed and has no session left.
+    fn is_closed(&self) -> bool;
+}
+
+/// Who is at the other end of a byte stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// The address, if the stream has one.
+    pub address: Option<SocketAddr>,
+    /// Whether the stream is encrypted.
+    pub secure: bool,
+}
+
+impl From<SocketAddr> for Peer {
+    /// A peer whose stream is not encrypted.
+    fn from(address: SocketAddr) -> Self {
+        Peer { address: Some(address), secure: false }
+    }
+}

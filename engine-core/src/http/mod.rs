@@ -1,0 +1,163 @@
+//! The part of HTTP/1.1 that an Engine.IO server needs: request heads, chunked bodies, response
+//! heads, the query, CORS and the session cookie.
+//!
+//! Nothing here does I/O or owns a buffer: a request is borrowed from the caller's input, a
+//! response is appended to the caller's output. What is ambiguous is refused, for two parsers
+//! that read the same bytes differently are how requests get smuggled (RFC 9112, section 11.2).
+//! After any [`Error`] the connection has to be closed, because nobody can say any more where the
+//! next request begins.
+
+mod chunked;
+mod cookie;
+mod cors;
+mod query;
+mod request;
+mod response;
+
+pub use chunked::{Chunked, Progress};
+pub use cookie::{Cookie, SameSite};
+pub use cors::Cors;
+pub use query::{Query, decode};
+pub use request::{
+    Body, Head, Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Request, Version, header_slots, parse_head,
+};
+pub use response::{CONTINUE, Status, write_head};
+
+/// What the peer did wrong. [`Error::status`] is the answer to give before closing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request line or a header line breaks the grammar; also a folded header, a bare CR or a
+    /// bare LF (RFC 9112, sections 2.2, 3 and 5.2).
+    #[error("malformed request head")]
+    Syntax,
+    /// The target is neither a path, nor an http(s) URL, nor the `*` of OPTIONS (RFC 9112,
+    /// section 3.2).
+    #[error("request target is neither a path nor an http url")]
+    Target,
+    /// The version is neither HTTP/1.0 nor HTTP/1.1.
+    #[error("http version is neither 1.0 nor 1.1")]
+    Version,
+    /// The head is longer than the limit in bytes.
+    #[error("request head is too large")]
+    HeadTooLarge,
+    /// The head has more than [`MAX_HEADERS`] headers.
+    #[error("request has too many headers")]
+    TooManyHeaders,
+    /// `Host` is missing from HTTP/1.1, repeated, or not a host (RFC 9112, section 3.2).
+    #[error("host header is missing, repeated or malformed")]
+    Host,
+    /// `Content-Length` is repeated or not a number (RFC 9112, section 6.3).
+    #[error("content-length is repeated or malformed")]
+    ContentLength,
+    /// `Transfer-Encoding` beside `Content-Length`, or in HTTP/1.0 (RFC 9112, section 6.1).
+    #[error("transfer-encoding beside content-length or in http/1.0")]
+    Framing,
+    /// `Transfer-Encoding` is anything but `chunked` (RFC 9112, section 6.1).
+    #[error("transfer coding is not chunked")]
+    TransferCoding,
+    /// `Expect` is anything but `100-continue` (RFC 9110, section 10.1.1).
+    #[error("expectation is not 100-continue")]
+    Expectation,
+    /// A WebSocket handshake with a body: the body could be read as frames.
+    #[error("websocket handshake has a body")]
+    UpgradeWithBody,
+    /// A chunked body breaks the grammar (RFC 9112, section 7.1).
+    #[error("malformed chunked body")]
+    Chunk,
+    /// Chunk extensions or trailers are longer than the decoder bears.
+    #[error("chunk extensions or trailers are too long")]
+    ChunkOverhead,
+    /// The body is longer than the limit in bytes.
+    #[error("request body is too large")]
+    BodyTooLarge,
+    /// The query has a malformed escape, or escapes that are not UTF-8 or are NUL.
+    #[error("malformed query")]
+    Query,
+}
+
+impl Error {
+    /// The status to answer with.
+    pub fn status(self) -> Status {
+        match self {
+            Error::Version => Status::HTTP_VERSION_NOT_SUPPORTED,
+            Error::HeadTooLarge | Error::TooManyHeaders => Status::HEADER_FIELDS_TOO_LARGE,
+            Error::TransferCoding => Status::NOT_IMPLEMENTED,
+            Error::Expectation => Status::EXPECTATION_FAILED,
+            Error::BodyTooLarge => Status::CONTENT_TOO_LARGE,
+            Error::Syntax
+            | Error::Target
+            | Error::Host
+            | Error::ContentLength
+            | Error::Framing
+            | Error::UpgradeWithBody
+            | Error::Chunk
+            | Error::ChunkOverhead
+            | Error::Query => Status::BAD_REQUEST,
+        }
+    }
+}
+
+/// You gave a header that would break the response: a name that is no token, a value with CR, LF
+/// or another control character, or a header that [`write_head`] writes itself. A cookie or a CORS
+/// option with such characters gives this error when it is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("header name or value would break the response")]
+pub struct InvalidHeader;
+
+/// A byte of a token (RFC 9110, section 5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
+}
+
+/// A byte that may stand in a header's value: no control character but the tab (RFC 9110,
+/// section 5.5).
+fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// The elements of a comma list (RFC 9110, section 5.6.1).
+fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn every_error_has_its_status() {
+        let all = [
+            (Error::Syntax, 400),
+            (Error::Target, 400),
+            (Error::Version, 505),
+            (Error::HeadTooLarge, 431),
+            (Error::TooManyHeaders, 431),
+            (Error::Host, 400),
+            (Error::ContentLength, 400),
+            (Error::Framing, 400),
+            (Error::TransferCoding, 501),
+            (Error::Expectation, 417),
+            (Error::UpgradeWithBody, 400),
+            (Error::Chunk, 400),
+            (Error::ChunkOverhead, 400),
+            (Error::BodyTooLarge, 413),
+            (Error::Query, 400),
+        ];
+        for (error, code) in all {
+            assert_eq!(error.status().code(), code, "{error}");
+            let message = error.to_string();
+            assert_eq!(message, message.to_lowercase());
+        }
+    }
+
+    #[test]
+    fn an_error_stays_one_byte() {
+        assert_eq!(size_of::<Error>(), 1);
+    }
+}

@@ -1,0 +1,33 @@
+//! The protocols of Socket.IO as pure state machines.
+//!
+//! Engine.IO, Socket.IO, WebSocket and the part of HTTP/1.1 that they need, with no I/O, no clock, no locks and no
+//! threads: time and randomness are arguments, bytes go in and come out. Without the `std` feature the crate is
+//! `no_std`, which is the proof.
+//!
+//! - [`engineio`]: packets, payloads, and sessions that outlive their transports;
+//! - [`socketio`]: packets with attachments, and arguments of any type;
+//! - [`websocket`]: frames for both roles;
+//! - [`http`]: requests, bodies, responses, CORS, cookies;
+//! - [`connection`]: one byte stream: HTTP, then polling or WebSocket;
+//! - `drive` and `host` (with `std`): the loop that moves bytes, and what it needs of a server and of a runtime.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod connection;
+#[cfg(feature = "std")]
+pub mod drive;
+pub mod engineio;
+#[cfg(feature = "std")]
+pub mod host;
+pub mod http;
+mod outbound;
+pub mod socketio;
+mod time;
+pub mod websocket;
+
+pub use outbound::Outbound;
+pub use time::Time;

@@ -1,0 +1,438 @@
+//! A scanner of JSON: checks the syntax (RFC 8259) and finds where values end, builds nothing.
+//!
+//! It does not recurse and does not allocate. Escapes are checked but not decoded, so a lone
+//! surrogate (`"\ud800"`) passes: it is legal syntax, and only a handler that asks for a
+//! `String` has to care.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+
+/// The deepest nesting that the scanner can follow.
+pub(crate) const MAX_DEPTH: usize = 128;
+
+/// Why a text is not JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The syntax is broken, or the text ends too early or too late.
+    Syntax,
+    /// More arrays and objects are open at once than allowed.
+    Depth,
+}
+
+/// What a scanned text was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scanned<'a> {
+    /// The value, without the whitespace behind it.
+    pub(crate) value: &'a str,
+    /// If the value is an array: its first element, unless that is an array or an object.
+    pub(crate) first: Option<&'a str>,
+}
+
+/// Checks that `text` is one JSON value, without whitespace in front, with at most whitespace
+/// behind, and at most `max_depth` (never more than [`MAX_DEPTH`]) levels deep.
+pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
+    let mut scanner = Scanner::new(text, max_depth);
+    let mut first = None;
+    if scanner.eat(b'[') {
+        scanner.open(Container::Array)?;
+        scanner.whitespace();
+        let start = scanner.position();
+        match scanner.peek() {
+            Some(b']') => scanner.rest_of_value(Next::Behind)?,
+            Some(b'[' | b'{') => scanner.rest_of_value(Next::Value)?,
+            _ => {
+                scanner.scalar()?;
+                first = text.get(start..scanner.position());
+                scanner.rest_of_value(Next::Behind)?;
+            }
+        }
+    } else {
+        if matches!(scanner.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            return Err(Fault::Syntax);
+        }
+        scanner.rest_of_value(Next::Value)?;
+    }
+    let value = text.get(..scanner.position()).ok_or(Fault::Syntax)?;
+    scanner.whitespace();
+    if scanner.rest.is_empty() { Ok(Scanned { value, first }) } else { Err(Fault::Syntax) }
+}
+
+/// The elements of a JSON array, one after the other, as they are written.
+///
+/// Ends early where the text is not an array.
+#[derive(Debug, Clone)]
+pub(crate) struct Elements<'a> {
+    text: &'a str,
+    scanner: Scanner<'a>,
+    at: At,
+}
+
+/// Where in the array [`Elements`] stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Start,
+    Element,
+    BehindElement,
+}
+
+impl<'a> Elements<'a> {
+    pub(crate) fn new(text: &'a str) -> Elements<'a> {
+        Elements { text, scanner: Scanner::new(text, MAX_DEPTH), at: At::Start }
+    }
+
+    /// Goes to the next element and returns the text from there to the array's end.
+    pub(crate) fn seek(&mut self) -> Option<&'a str> {
+        self.pass()?;
+        let opening = if self.at == At::Start { b'[' } else { b',' };
+        self.scanner.whitespace();
+        if !self.scanner.eat(opening) {
+            return None;
+        }
+        self.scanner.whitespace();
+        if self.scanner.peek()? == b']' {
+            return None;
+        }
+        self.at = At::Element;
+        self.text.get(self.scanner.position()..)
+    }
+
+    /// Goes behind the element that it stands in front of.
+    fn pass(&mut self) -> Option<()> {
+        if self.at == At::Element {
+            self.scanner.rest_of_value(Next::Value).ok()?;
+            self.at = At::BehindElement;
+        }
+        Some(())
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.seek()?;
+        let start = self.scanner.position();
+        self.pass()?;
+        self.text.get(start..self.scanner.position())
+    }
+}
+
+/// The characters between the quotes of a JSON string, with its escapes decoded.
+///
+/// Half of a surrogate pair becomes U+FFFD, as it does when JavaScript writes it to a socket.
+pub(crate) fn unescape(inner: &str) -> Cow<'_, str> {
+    if !inner.contains('\\') {
+        return Cow::Borrowed(inner);
+    }
+    let mut out = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        out.push_str(before);
+        let mut after = escape.chars();
+        match after.next() {
+            Some('b') => out.push('\u{8}'),
+            Some('f') => out.push('\u{c}'),
+            Some('n') => out.push('\n'),
+            Some('r') => out.push('\r'),
+            Some('t') => out.push('\t'),
+            Some('u') => {
+                let (decoded, left) = unicode_escape(after.as_str());
+                out.push(decoded);
+                rest = left;
+                continue;
+            }
+            Some(other) => out.push(other),
+            None => {}
+        }
+        rest = after.as_str();
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Decodes what follows `\u`, and the second half of a pair with it.
+fn unicode_escape(text: &str) -> (char, &str) {
+    let Some((first, rest)) = hex4(text) else {
+        return (char::REPLACEMENT_CHARACTER, text);
+    };
+    let second = rest.strip_prefix("\\u").and_then(hex4);
+    let pair = match second {
+        Some((second, behind)) if first & 0xFC00 == 0xD800 && second & 0xFC00 == 0xDC00 => {
+            let code = 0x1_0000 + ((first & 0x3FF) << 10) + (second & 0x3FF);
+            char::from_u32(code).map(|decoded| (decoded, behind))
+        }
+        _ => None,
+    };
+    pair.unwrap_or((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest))
+}
+
+fn hex4(text: &str) -> Option<(u32, &str)> {
+    let (digits, rest) = text.split_at_checked(4)?;
+    let code = digits.chars().try_fold(0, |code, digit| Some(code * 16 + digit.to_digit(16)?))?;
+    Some((code, rest))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Container {
+    Array,
+    Object,
+}
+
+/// What the scanner stands in front of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Value,
+    /// A comma, a closing bracket, or the end.
+    Behind,
+}
+
+#[derive(Debug, Clone)]
+struct Scanner<'a> {
+    len: usize,
+    rest: &'a [u8],
+    max_depth: usize,
+    depth: usize,
+    /// One bit for each open container, the innermost lowest: set if it is an object.
+    open: u128,
+}
+
+impl<'a> Scanner<'a> {
+    fn new(text: &'a str, max_depth: usize) -> Scanner<'a> {
+        let max_depth = max_depth.min(MAX_DEPTH);
+        Scanner { len: text.len(), rest: text.as_bytes(), max_depth, depth: 0, open: 0 }
+    }
+
+    fn position(&self) -> usize {
+        self.len - self.rest.len()
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        match self.rest.split_first() {
+            Some((&first, rest)) if first == byte => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
+        if self.eat(byte) { Ok(()) } else { Err(Fault::Syntax) }
+    }
+
+    fn whitespace(&mut self) {
+        while let Some((b' ' | b'\t' | b'\n' | b'\r', rest)) = self.rest.split_first() {
+            self.rest = rest;
+        }
+    }
+
+    fn open(&mut self, container: Container) -> Result<(), Fault> {
+        if self.depth >= self.max_depth {
+            return Err(Fault::Depth);
+        }
+        self.depth += 1;
+        self.open = self.open << 1 | u128::from(container == Container::Object);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.depth -= 1;
+        self.open >>= 1;
+    }
+
+    fn innermost(&self) -> Option<Container> {
+        match (self.depth, self.open & 1) {
+            (0, _) => None,
+            (_, 0) => Some(Container::Array),
+            _ => Some(Container::Object),
+        }
+    }
+
+    /// Goes on until all that is open is closed and, if it is next, one value is passed.
+    fn rest_of_value(&mut self, mut next: Next) -> Result<(), Fault> {
+        loop {
+            if next == Next::Value {
+                next = self.value()?;
+                continue;
+            }
+            let Some(container) = self.innermost() else {
+                return Ok(());
+            };
+            self.whitespace();
+            next = match (self.peek(), container) {
+                (Some(b','), Container::Array) => {
+                    self.eat(b',');
+                    Next::Value
+                }
+                (Some(b','), Container::Object) => {
+                    self.eat(b',');
+                    self.key()?;
+                    Next::Value
+                }
+                (Some(byte @ b']'), Container::Array) | (Some(byte @ b'}'), Container::Object) => {
+                    self.eat(byte);
+                    self.close();
+                    Next::Behind
+                }
+                _ => return Err(Fault::Syntax),
+            };
+        }
+    }
+
+    /// Passes a scalar, an empty container, or an opening with what is due before its first
+    /// value.
+    fn value(&mut self) -> Result<Next, Fault> {
+        self.whitespace();
+        match self.peek() {
+            Some(b'[') => {
+                self.eat(b'[');
+                self.open(Container::Array)?;
+                self.whitespace();
+                Ok(if self.peek() == Some(b']') { Next::Behind } else { Next::Value })
+            }
+            Some(b'{') => {
+                self.eat(b'{');
+                self.open(Container::Object)?;
+                self.whitespace();
+                if self.peek() == Some(b'}') {
+                    return Ok(Next::Behind);
+                }
+                self.key()?;
+                Ok(Next::Value)
+            }
+            _ => {
+                self.scalar()?;
+                Ok(Next::Behind)
+            }
+        }
+    }
+
+    fn key(&mut self) -> Result<(), Fault> {
+        self.whitespace();
+        self.expect(b'"')?;
+        self.string()?;
+        self.whitespace();
+        self.expect(b':')
+    }
+
+    fn scalar(&mut self) -> Result<(), Fault> {
+        let (&first, rest) = self.rest.split_first().ok_or(Fault::Syntax)?;
+        match first {
+            b'"' => {
+                self.rest = rest;
+                self.string()
+            }
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            _ => Err(Fault::Syntax),
+        }
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Result<(), Fault> {
+        self.rest = self.rest.strip_prefix(word).ok_or(Fault::Syntax)?;
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Fault> {
+        self.eat(b'-');
+        if !self.eat(b'0') {
+            self.digits()?;
+        }
+        if self.eat(b'.') {
+            self.digits()?;
+        }
+        if self.eat(b'e') || self.eat(b'E') {
+            if !self.eat(b'+') {
+                self.eat(b'-');
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), Fault> {
+        if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            return Err(Fault::Syntax);
+        }
+        while let Some((b'0'..=b'9', rest)) = self.rest.split_first() {
+            self.rest = rest;
+        }
+        Ok(())
+    }
+
+    /// Passes a string whose opening quote is behind.
+    fn string(&mut self) -> Result<(), Fault> {
+        loop {
+            self.rest = skip_plain(self.rest);
+            let (&byte, rest) = self.rest.split_first().ok_or(Fault::Syntax)?;
+            self.rest = rest;
+            match byte {
+                b'"' => return Ok(()),
+                b'\\' => self.escape()?,
+                _ => return Err(Fault::Syntax),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Fault> {
+        let (&kind, rest) = self.rest.split_first().ok_or(Fault::Syntax)?;
+        self.rest = match kind {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => rest,
+            b'u' => match rest.split_first_chunk::<4>() {
+                Some((hex, rest)) if hex.iter().all(u8::is_ascii_hexdigit) => rest,
+                _ => return Err(Fault::Syntax),
+            },
+            _ => return Err(Fault::Syntax),
+        };
+        Ok(())
+    }
+}
+
+/// Whether a byte ends a run of plain characters: a quote, a backslash, or a control character.
+fn is_special(byte: u8) -> bool {
+    byte == b'"' || byte == b'\\' || byte < 0x20
+}
+
+/// What follows the plain characters in front: nothing, or a special byte and all behind it.
+pub(crate) fn skip_plain(mut rest: &[u8]) -> &[u8] {
+    // Long runs in blocks without a branch inside, which the compiler turns into vectors.
+    while let Some((block, behind)) = rest.split_first_chunk::<32>() {
+        if block.iter().fold(false, |any, &byte| any | is_special(byte)) {
+            break;
+        }
+        rest = behind;
+    }
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            let plain = special.trailing_zeros() as usize / 8;
+            return rest.get(plain..).unwrap_or_default();
+        }
+        rest = behind;
+    }
+    while let Some((&byte, behind)) = rest.split_first() {
+        if is_special(byte) {
+            break;
+        }
+        rest = behind;
+    }
+    rest
+}
+
+/// The high bit of the lowest special byte, and perhaps of bytes above it.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    // A subtraction borrows from a byte only if the one below it was a hit, so the lowest is exact.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let quote = zero(word ^ (ONES * b'"' as u64));
+    let backslash = zero(word ^ (ONES * b'\\' as u64));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (quote | backslash | control) & HIGH
+}

@@ -1,0 +1,345 @@
+//! One Socket.IO packet as it arrives in text: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
+
+use super::args::Args;
+use super::json::{self, Fault};
+use alloc::borrow::Cow;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// The greatest acknowledgement id: 2⁵³ − 1, beyond which JavaScript loses digits.
+pub const MAX_ID: u64 = (1 << 53) - 1;
+
+/// The type of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `0`: asks to join a namespace, or says that it is joined.
+    Connect,
+    /// `1`: leaves a namespace.
+    Disconnect,
+    /// `2`: an event.
+    Event,
+    /// `3`: the answer to an event that had an id.
+    Ack,
+    /// `4`: a namespace cannot be joined.
+    ConnectError,
+    /// `5`: an event with attachments.
+    BinaryEvent,
+    /// `6`: an acknowledgement with attachments.
+    BinaryAck,
+}
+
+impl Kind {
+    fn from_digit(digit: u8) -> Option<Kind> {
+        Some(match digit {
+            b'0' => Kind::Connect,
+            b'1' => Kind::Disconnect,
+            b'2' => Kind::Event,
+            b'3' => Kind::Ack,
+            b'4' => Kind::ConnectError,
+            b'5' => Kind::BinaryEvent,
+            b'6' => Kind::BinaryAck,
+            _ => return None,
+        })
+    }
+
+    /// Whether attachments follow the packet.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Kind::BinaryEvent | Kind::BinaryAck)
+    }
+
+    /// Whether it is an event, with or without attachments.
+    pub fn is_event(self) -> bool {
+        matches!(self, Kind::Event | Kind::BinaryEvent)
+    }
+
+    /// Whether it is an acknowledgement, with or without attachments.
+    pub fn is_ack(self) -> bool {
+        matches!(self, Kind::Ack | Kind::BinaryAck)
+    }
+}
+
+/// What a peer may ask of the decoder. A packet beyond it is an error, not cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Attachments of one packet: a number, 10 by default as in socket.io-parser, at most 9999.
+    pub max_attachments: usize,
+    /// All attachments of one packet together, in bytes: 10 MB (10 000 000) by default.
+    pub max_attachment_bytes: usize,
+    /// From a packet's text to its last attachment: 60 s by default. Whoever owns the
+    /// [`Reassembly`](super::Reassembly) keeps the time.
+    pub reassembly_timeout: Duration,
+    /// A namespace with its query, in bytes: 512 by default.
+    pub max_namespace_len: usize,
+    /// An event's name as written, that is with escapes and without quotes, in bytes: 512 by
+    /// default.
+    pub max_event_len: usize,
+    /// Arrays and objects inside each other: 128 levels by default, and never more.
+    pub max_depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_attachments: 10,
+            max_attachment_bytes: 10_000_000,
+            reassembly_timeout: Duration::from_secs(60),
+            max_namespace_len: 512,
+            max_event_len: 512,
+            max_depth: json::MAX_DEPTH,
+        }
+    }
+}
+
+/// How the peer broke the Socket.IO protocol. The connection is to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The packet has no bytes.
+    #[error("empty packet")]
+    Empty,
+    /// The packet's first character is not a digit from 0 to 6.
+    #[error("unknown packet type")]
+    Type,
+    /// A binary packet does not begin with a count of 1 to 4 digits, not zero, and `-`.
+    #[error("illegal number of attachments")]
+    AttachmentCount,
+    /// [`Limits::max_attachments`] is exceeded.
+    #[error("too many attachments")]
+    TooManyAttachments,
+    /// [`Limits::max_namespace_len`] is exceeded. Do not send the name back.
+    #[error("namespace too long")]
+    NamespaceTooLong,
+    /// The id is above [`MAX_ID`], is missing in an acknowledgement, or is in a packet that has
+    /// none.
+    #[error("illegal acknowledgement id")]
+    Id,
+    /// The data is not valid JSON.
+    #[error("invalid json")]
+    Json,
+    /// [`Limits::max_depth`] is exceeded.
+    #[error("json too deep")]
+    Depth,
+    /// The data is valid JSON, but missing or not what this type of packet has.
+    #[error("invalid payload")]
+    Payload,
+    /// [`Limits::max_event_len`] is exceeded.
+    #[error("event name too long")]
+    EventTooLong,
+    /// The event has one of the [reserved](is_reserved) names.
+    #[error("reserved event name")]
+    ReservedEvent,
+    /// A placeholder names no attachment of its packet.
+    #[error("illegal attachments")]
+    Attachment,
+    /// [`Limits::max_attachment_bytes`] is exceeded.
+    #[error("attachments too large")]
+    AttachmentBytes,
+    /// A text packet came before the attachments of the last one were complete.
+    #[error("got plaintext data when reconstructing a packet")]
+    UnexpectedText,
+    /// An attachment came that no packet announced.
+    #[error("got binary data when not reconstructing a packet")]
+    UnexpectedBinary,
+}
+
+impl From<Fault> for DecodeError {
+    fn from(fault: Fault) -> DecodeError {
+        match fault {
+            Fault::Syntax => DecodeError::Json,
+            Fault::Depth => DecodeError::Depth,
+        }
+    }
+}
+
+/// Whether an event of this name may not be sent, because it would be mistaken for one of
+/// Socket.IO's own.
+pub fn is_reserved(event: &str) -> bool {
+    matches!(
+        event,
+        "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener"
+    )
+}
+
+/// One packet, borrowed from its text.
+///
+/// [`decode`](Packet::decode) has checked all of it: what the data is depends on the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// Its type.
+    pub kind: Kind,
+    /// The namespace, `/` if none was written. Begins with `/`, without the query.
+    pub namespace: &'a str,
+    /// What followed `?` in the namespace, which clients of version 2 use; else empty.
+    pub query: &'a str,
+    /// The acknowledgement id: always in an acknowledgement, perhaps in an event.
+    pub id: Option<u64>,
+    /// How many attachments follow: at least 1 in a binary packet, 0 in others.
+    pub attachments: usize,
+    /// The data, as JSON: an array in events and acknowledgements; an object or empty in
+    /// [`Kind::Connect`]; an object, a string or empty in [`Kind::ConnectError`]; empty in
+    /// [`Kind::Disconnect`].
+    pub data: &'a str,
+    /// The event's name as written, with its quotes; else empty.
+    name: &'a str,
+}
+
+impl<'a> Packet<'a> {
+    /// Reads the text of one Engine.IO message. Allocates nothing.
+    ///
+    /// This is stricter than socket.io-parser: numbers are digits only, there is no whitespace
+    /// but inside and behind the JSON, an event has a name, an acknowledgement an id and data.
+    ///
+    /// # Errors
+    /// If the text is not a packet, or beyond `limits`.
+    pub fn decode(text: &'a str, limits: &Limits) -> Result<Packet<'a>, DecodeError> {
+        let digit = *text.as_bytes().first().ok_or(DecodeError::Empty)?;
+        let kind = Kind::from_digit(digit).ok_or(DecodeError::Type)?;
+        let rest = text.get(1..).ok_or(DecodeError::Type)?;
+        let (attachments, rest) = if kind.is_binary() { attachment_count(rest, limits)? } else { (0, rest) };
+        let (namespace, query, rest) = split_namespace(rest, limits)?;
+        let (id, rest) = split_id(rest)?;
+        let has_id = id.is_some();
+        if !kind.is_event() && has_id != kind.is_ack() {
+            return Err(DecodeError::Id);
+        }
+        let (data, name) = check_data(kind, rest, limits)?;
+        Ok(Packet { kind, namespace, query, id, attachments, data, name })
+    }
+
+    /// The event's name, if this is an event. An integer's is its digits.
+    ///
+    /// Allocates only if the name was written with escapes.
+    pub fn event(&self) -> Option<Cow<'a, str>> {
+        self.kind.is_event().then(|| event_name(self.name))
+    }
+
+    /// The arguments, if this is an event or an acknowledgement.
+    ///
+    /// `attachments` are those of this packet, empty if it has none.
+    pub fn args(&self, attachments: &'a [Bytes]) -> Option<Args<'a>> {
+        if self.kind.is_event() {
+            Some(Args::new_event(self.data, attachments))
+        } else if self.kind.is_ack() {
+            Some(Args::new_ack(self.data, attachments))
+        } else {
+            None
+        }
+    }
+
+    /// A packet from parts that were one before.
+    pub(super) fn from_parts(
+        kind: Kind,
+        namespace: &'a str,
+        id: Option<u64>,
+        attachments: usize,
+        data: &'a str,
+    ) -> Packet<'a> {
+        let name = if kind.is_event() { first_of(data) } else { "" };
+        Packet { kind, namespace, query: "", id, attachments, data, name }
+    }
+}
+
+fn first_of(data: &str) -> &str {
+    json::Elements::new(data).next().unwrap_or_default()
+}
+
+fn event_name(written: &str) -> Cow<'_, str> {
+    match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(inner) => json::unescape(inner),
+        None => Cow::Borrowed(written),
+    }
+}
+
+/// Splits off `<n>-`.
+fn attachment_count<'a>(text: &'a str, limits: &Limits) -> Result<(usize, &'a str), DecodeError> {
+    let mut count = 0;
+    let mut digits = 0;
+    let mut rest = text.as_bytes();
+    while let Some((&digit @ b'0'..=b'9', behind)) = rest.split_first() {
+        digits += 1;
+        if digits > 4 {
+            return Err(DecodeError::AttachmentCount);
+        }
+        count = count * 10 + usize::from(digit - b'0');
+        rest = behind;
+    }
+    // Not zero: a binary packet without attachments would wait for none.
+    if count == 0 || rest.first() != Some(&b'-') {
+        return Err(DecodeError::AttachmentCount);
+    }
+    if count > limits.max_attachments {
+        return Err(DecodeError::TooManyAttachments);
+    }
+    let rest = text.get(digits + 1..).ok_or(DecodeError::AttachmentCount)?;
+    Ok((count, rest))
+}
+
+/// Splits off `<namespace>,` into namespace and query. The comma may be missing at the end.
+fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str, &'a str), DecodeError> {
+    if !text.starts_with('/') {
+        return Ok(("/", "", text));
+    }
+    // Looks no further than a name may reach: what follows may be megabytes.
+    let bytes = text.as_bytes();
+    let window = bytes.get(..=limits.max_namespace_len).unwrap_or(bytes);
+    let (full, rest) = match memchr::memchr(b',', window) {
+        Some(at) => text.split_at_checked(at).ok_or(DecodeError::NamespaceTooLong)?,
+        None if bytes.len() <= limits.max_namespace_len => (text, ""),
+        None => return Err(DecodeError::NamespaceTooLong),
+    };
+    let rest = rest.strip_prefix(',').unwrap_or(rest);
+    let (namespace, query) = full.split_once('?').unwrap_or((full, ""));
+    Ok((namespace, query, rest))
+}
+
+/// Splits off the acknowledgement id.
+fn split_id(text: &str) -> Result<(Option<u64>, &str), DecodeError> {
+    let mut id = None;
+    let mut rest = text.as_bytes();
+    while let Some((&digit @ b'0'..=b'9', behind)) = rest.split_first() {
+        // Cannot overflow: the last round left at most MAX_ID.
+        let value = id.unwrap_or(0) * 10 + u64::from(digit - b'0');
+        if value > MAX_ID {
+            return Err(DecodeError::Id);
+        }
+        id = Some(value);
+        rest = behind;
+    }
+    let rest = text.get(text.len() - rest.len()..).ok_or(DecodeError::Id)?;
+    Ok((id, rest))
+}
+
+/// Checks the data, and returns it without whitespace behind, and the event's name as written.
+fn check_data<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str), DecodeError> {
+    if text.is_empty() {
+        return match kind {
+            Kind::Connect | Kind::Disconnect | Kind::ConnectError => Ok(("", "")),
+            _ => Err(DecodeError::Payload),
+        };
+    }
+    let scanned = json::scan(text, limits.max_depth)?;
+    let name = match (kind, text.as_bytes().first()) {
+        (Kind::Connect, Some(b'{')) => "",
+        (Kind::ConnectError, Some(b'{' | b'"')) => "",
+        (Kind::Ack | Kind::BinaryAck, Some(b'[')) => "",
+        (Kind::Event | Kind::BinaryEvent, Some(b'[')) => check_name(scanned.first, limits)?,
+        _ => return Err(DecodeError::Payload),
+    };
+    Ok((scanned.value, name))
+}
+
+fn check_name<'a>(first: Option<&'a str>, limits: &Limits) -> Result<&'a str, DecodeError> {
+    let written = first.ok_or(DecodeError::Payload)?;
+    let inner = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let digits = written.strip_prefix('-').unwrap_or(written);
+    if inner.is_none() && !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(DecodeError::Payload);
+    }
+    if inner.unwrap_or(written).len() > limits.max_event_len {
+        return Err(DecodeError::EventTooLong);
+    }
+    match inner {
+        Some(inner) if is_reserved(&json::unescape(inner)) => Err(DecodeError::ReservedEvent),
+        _ => Ok(written),
+    }
+}

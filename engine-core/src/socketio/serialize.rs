@@ -1,0 +1,673 @@
+//! Writes values as JSON, with bytes as placeholders, into buffers that are used again.
+//!
+//! serde_json's own serializer writes only to `std::io`, and cannot be reached without `std`.
+//! This one writes the same text, but for floats, where `core` may choose another notation of
+//! the same number.
+
+use super::encode::EncodeError;
+use super::json::skip_plain;
+use alloc::vec::Vec;
+use core::fmt::{self, Display, Write};
+use serde::ser::{Error as _, Impossible, Serialize, Serializer};
+
+/// The name under which serde_json's `RawValue` passes itself off as a struct.
+pub(super) const RAW_VALUE: &str = "$serde_json::private::RawValue";
+/// The same for its `Number` with the feature `arbitrary_precision`.
+const RAW_NUMBER: &str = "$serde_json::private::Number";
+
+/// JSON text, and the attachments that were taken out of it.
+#[derive(Debug, Default)]
+pub(super) struct Sink {
+    pub(super) text: Vec<u8>,
+    pub(super) binary: Vec<u8>,
+    /// Where in `binary` each attachment ends.
+    pub(super) ends: Vec<usize>,
+    /// The next string is JSON already.
+    raw: bool,
+}
+
+impl Sink {
+    pub(super) const fn new() -> Sink {
+        Sink { text: Vec::new(), binary: Vec::new(), ends: Vec::new(), raw: false }
+    }
+
+    /// Empties the buffers, and gives back what they hold above `kept` bytes.
+    pub(super) fn clear(&mut self, kept: usize) {
+        self.text.clear();
+        self.text.shrink_to(kept);
+        self.binary.clear();
+        self.binary.shrink_to(kept);
+        self.ends.clear();
+        self.ends.shrink_to(kept / size_of::<usize>());
+        // An error may have left it set.
+        self.raw = false;
+    }
+
+    pub(super) fn string(&mut self, text: &str) {
+        self.text.push(b'"');
+        self.escaped(text);
+        self.text.push(b'"');
+    }
+
+    /// Writes what stands between the quotes.
+    fn escaped(&mut self, text: &str) {
+        let mut rest = text.as_bytes();
+        loop {
+            let special = skip_plain(rest);
+            let plain = rest.get(..rest.len() - special.len());
+            self.text.extend_from_slice(plain.unwrap_or_default());
+            let Some((&byte, behind)) = special.split_first() else {
+                return;
+            };
+            self.escape(byte);
+            rest = behind;
+        }
+    }
+
+    fn escape(&mut self, byte: u8) {
+        let short = match byte {
+            b'"' => b'"',
+            b'\\' => b'\\',
+            0x08 => b'b',
+            0x09 => b't',
+            0x0A => b'n',
+            0x0C => b'f',
+            0x0D => b'r',
+            _ => {
+                // Never fails: it writes to memory.
+                let _ = write!(Plain(&mut self.text), "\\u{byte:04x}");
+                return;
+            }
+        };
+        self.text.extend_from_slice(&[b'\\', short]);
+    }
+
+    fn integer(&mut self, value: impl itoa::Integer) {
+        self.text.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// Writes a finite float: `Debug` has the shortest digits that read back as the same number.
+    fn float(&mut self, value: impl fmt::Debug) {
+        let _ = write!(Plain(&mut self.text), "{value:?}");
+    }
+
+    fn attachment(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(br#"{"_placeholder":true,"num":"#);
+        self.integer(self.ends.len());
+        self.text.push(b'}');
+        self.binary.extend_from_slice(bytes);
+        self.ends.push(self.binary.len());
+    }
+
+    fn compound(&mut self, open: &'static [u8], close: &'static [u8]) -> Compound<'_> {
+        self.text.extend_from_slice(open);
+        Compound { sink: self, first: true, close }
+    }
+
+    /// `{"variant":` in front of the variant's data.
+    fn variant(&mut self, name: &str) {
+        self.text.push(b'{');
+        self.string(name);
+        self.text.push(b':');
+    }
+}
+
+struct Plain<'a>(&'a mut Vec<u8>);
+
+impl Write for Plain<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+struct Escaped<'a>(&'a mut Sink);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.escaped(text);
+        Ok(())
+    }
+}
+
+macro_rules! serialize_integer {
+    ($($method:ident($type:ty);)*) => {$(
+        fn $method(self, value: $type) -> Result<(), EncodeError> {
+            self.integer(value);
+            Ok(())
+        }
+    )*};
+}
+
+impl<'a> Serializer for &'a mut Sink {
+    type Ok = ();
+    type Error = EncodeError;
+    type SerializeSeq = Compound<'a>;
+    type SerializeTuple = Compound<'a>;
+    type SerializeTupleStruct = Compound<'a>;
+    type SerializeTupleVariant = Compound<'a>;
+    type SerializeMap = Compound<'a>;
+    type SerializeStruct = Compound<'a>;
+    type SerializeStructVariant = Compound<'a>;
+
+    serialize_integer! {
+        serialize_i8(i8); serialize_i16(i16); serialize_i32(i32); serialize_i64(i64);
+        serialize_i128(i128); serialize_u8(u8); serialize_u16(u16); serialize_u32(u32);
+        serialize_u64(u64); serialize_u128(u128);
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), EncodeError> {
+        self.text.extend_from_slice(if value { b"true" } else { b"false" });
+        Ok(())
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), EncodeError> {
+        if !value.is_finite() {
+            return self.serialize_unit();
+        }
+        self.float(value);
+        Ok(())
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<(), EncodeError> {
+        if !value.is_finite() {
+            return self.serialize_unit();
+        }
+        self.float(value);
+        Ok(())
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), EncodeError> {
+        self.serialize_str(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
+        if self.raw {
+            self.text.extend_from_slice(value.as_bytes());
+        } else {
+            self.string(value);
+        }
+        Ok(())
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        if self.raw {
+            return write!(Plain(&mut self.text), "{value}").map_err(EncodeError::custom);
+        }
+        self.text.push(b'"');
+        write!(Escaped(self), "{value}").map_err(EncodeError::custom)?;
+        self.text.push(b'"');
+        Ok(())
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), EncodeError> {
+        self.attachment(value);
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Result<(), EncodeError> {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), EncodeError> {
+        self.text.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), EncodeError> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        self.variant(variant);
+        value.serialize(&mut *self)?;
+        self.text.push(b'}');
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Compound<'a>, EncodeError> {
+        Ok(self.compound(b"[", b"]"))
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Compound<'a>, EncodeError> {
+        Ok(self.compound(b"[", b"]"))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Compound<'a>, EncodeError> {
+        Ok(self.compound(b"[", b"]"))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Compound<'a>, EncodeError> {
+        self.variant(variant);
+        Ok(self.compound(b"[", b"]}"))
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Compound<'a>, EncodeError> {
+        Ok(self.compound(b"{", b"}"))
+    }
+
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Compound<'a>, EncodeError> {
+        if name == RAW_VALUE || name == RAW_NUMBER {
+            self.raw = true;
+            return Ok(self.compound(b"", b""));
+        }
+        Ok(self.compound(b"{", b"}"))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Compound<'a>, EncodeError> {
+        self.variant(variant);
+        Ok(self.compound(b"{", b"}}"))
+    }
+}
+
+/// An array or object that is being written, or the list of arguments.
+pub(super) struct Compound<'a> {
+    sink: &'a mut Sink,
+    /// Nothing is written yet, so the next element has no comma in front.
+    first: bool,
+    close: &'static [u8],
+}
+
+impl Compound<'_> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        self.comma();
+        value.serialize(&mut *self.sink)
+    }
+
+    fn field<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), EncodeError> {
+        if self.sink.raw {
+            value.serialize(&mut *self.sink)?;
+            self.sink.raw = false;
+            return Ok(());
+        }
+        self.comma();
+        self.sink.string(key);
+        self.sink.text.push(b':');
+        value.serialize(&mut *self.sink)
+    }
+
+    fn comma(&mut self) {
+        if !self.first {
+            self.sink.text.push(b',');
+        }
+        self.first = false;
+    }
+
+    fn close(self) -> Result<(), EncodeError> {
+        self.sink.text.extend_from_slice(self.close);
+        Ok(())
+    }
+}
+
+/// The traits of compounds that differ only in their names.
+macro_rules! compound {
+    ($($trait:ident::$method:ident -> $write:ident($($key:ident: $type:ty)?);)*) => {$(
+        impl serde::ser::$trait for Compound<'_> {
+            type Ok = ();
+            type Error = EncodeError;
+
+            fn $method<T: Serialize + ?Sized>(
+                &mut self,
+                $($key: $type,)?
+                value: &T,
+            ) -> Result<(), EncodeError> {
+                self.$write($($key,)? value)
+            }
+
+            fn end(self) -> Result<(), EncodeError> {
+                self.close()
+            }
+        }
+    )*};
+}
+
+compound! {
+    SerializeSeq::serialize_element -> element();
+    SerializeTuple::serialize_element -> element();
+    SerializeTupleStruct::serialize_field -> element();
+    SerializeTupleVariant::serialize_field -> element();
+    SerializeStruct::serialize_field -> field(key: &'static str);
+    SerializeStructVariant::serialize_field -> field(key: &'static str);
+}
+
+impl serde::ser::SerializeMap for Compound<'_> {
+    type Ok = ();
+    type Error = EncodeError;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
+        self.comma();
+        key.serialize(Key { sink: self.sink })
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        self.sink.text.push(b':');
+        value.serialize(&mut *self.sink)
+    }
+
+    fn end(self) -> Result<(), EncodeError> {
+        self.close()
+    }
+}
+
+fn bad_key<T>() -> Result<T, EncodeError> {
+    Err(EncodeError::custom("a key must be a string"))
+}
+
+/// A map's key: a string, or a number or boolean between quotes.
+struct Key<'a> {
+    sink: &'a mut Sink,
+}
+
+macro_rules! quoted {
+    ($($method:ident($type:ty);)*) => {$(
+        fn $method(self, value: $type) -> Result<(), EncodeError> {
+            self.sink.text.push(b'"');
+            (&mut *self.sink).$method(value)?;
+            self.sink.text.push(b'"');
+            Ok(())
+        }
+    )*};
+}
+
+impl Serializer for Key<'_> {
+    type Ok = ();
+    type Error = EncodeError;
+    type SerializeSeq = Impossible<(), EncodeError>;
+    type SerializeTuple = Impossible<(), EncodeError>;
+    type SerializeTupleStruct = Impossible<(), EncodeError>;
+    type SerializeTupleVariant = Impossible<(), EncodeError>;
+    type SerializeMap = Impossible<(), EncodeError>;
+    type SerializeStruct = Impossible<(), EncodeError>;
+    type SerializeStructVariant = Impossible<(), EncodeError>;
+
+    quoted! {
+        serialize_bool(bool);
+        serialize_i8(i8); serialize_i16(i16); serialize_i32(i32); serialize_i64(i64);
+        serialize_i128(i128); serialize_u8(u8); serialize_u16(u16); serialize_u32(u32);
+        serialize_u64(u64); serialize_u128(u128);
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), EncodeError> {
+        if !value.is_finite() {
+            return bad_key();
+        }
+        self.collect_str(&format_args!("{value:?}"))
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<(), EncodeError> {
+        if !value.is_finite() {
+            return bad_key();
+        }
+        self.collect_str(&format_args!("{value:?}"))
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), EncodeError> {
+        self.sink.serialize_char(value)
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), EncodeError> {
+        self.sink.serialize_str(value)
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        self.sink.collect_str(value)
+    }
+
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_none(self) -> Result<(), EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleStruct, EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, EncodeError> {
+        bad_key()
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, EncodeError> {
+        bad_key()
+    }
+}
+
+/// The arguments of a packet, which stand in an array that is already open.
+///
+/// A tuple's elements are the arguments, unit is none, `Ok` is what it holds, anything else is one.
+pub(super) struct ArgumentList<'a> {
+    sink: &'a mut Sink,
+    /// Something stands in the array: an event's name.
+    named: bool,
+}
+
+impl<'a> ArgumentList<'a> {
+    pub(super) fn new(sink: &'a mut Sink, named: bool) -> ArgumentList<'a> {
+        ArgumentList { sink, named }
+    }
+
+    fn one(self) -> &'a mut Sink {
+        if self.named {
+            self.sink.text.push(b',');
+        }
+        self.sink
+    }
+
+    fn list(self) -> Compound<'a> {
+        Compound { sink: self.sink, first: !self.named, close: b"" }
+    }
+}
+
+macro_rules! one_argument {
+    ($($method:ident($($name:ident: $type:ty),*) -> $result:ty;)*) => {$(
+        fn $method(self, $($name: $type),*) -> Result<$result, EncodeError> {
+            self.one().$method($($name),*)
+        }
+    )*};
+}
+
+impl<'a> Serializer for ArgumentList<'a> {
+    type Ok = ();
+    type Error = EncodeError;
+    type SerializeSeq = Compound<'a>;
+    type SerializeTuple = Compound<'a>;
+    type SerializeTupleStruct = Compound<'a>;
+    type SerializeTupleVariant = Compound<'a>;
+    type SerializeMap = Compound<'a>;
+    type SerializeStruct = Compound<'a>;
+    type SerializeStructVariant = Compound<'a>;
+
+    one_argument! {
+        serialize_bool(v: bool) -> ();
+        serialize_i8(v: i8) -> ();
+        serialize_i16(v: i16) -> ();
+        serialize_i32(v: i32) -> ();
+        serialize_i64(v: i64) -> ();
+        serialize_i128(v: i128) -> ();
+        serialize_u8(v: u8) -> ();
+        serialize_u16(v: u16) -> ();
+        serialize_u32(v: u32) -> ();
+        serialize_u64(v: u64) -> ();
+        serialize_u128(v: u128) -> ();
+        serialize_f32(v: f32) -> ();
+        serialize_f64(v: f64) -> ();
+        serialize_char(v: char) -> ();
+        serialize_str(v: &str) -> ();
+        serialize_bytes(v: &[u8]) -> ();
+        serialize_none() -> ();
+        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> ();
+        serialize_seq(len: Option<usize>) -> Compound<'a>;
+        serialize_map(len: Option<usize>) -> Compound<'a>;
+        serialize_struct(name: &'static str, len: usize) -> Compound<'a>;
+        serialize_tuple_variant(
+            name: &'static str, index: u32, variant: &'static str, len: usize
+        ) -> Compound<'a>;
+        serialize_struct_variant(
+            name: &'static str, index: u32, variant: &'static str, len: usize
+        ) -> Compound<'a>;
+    }
+
+    fn serialize_unit(self) -> Result<(), EncodeError> {
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), EncodeError> {
+        Ok(())
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Compound<'a>, EncodeError> {
+        Ok(self.list())
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Compound<'a>, EncodeError> {
+        Ok(self.list())
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        self.one().collect_str(value)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
+        value.serialize(self.one())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), EncodeError> {
+        match (name, variant) {
+            // What may fail is sent as what it gives, and not at all when it failed.
+            ("Result", "Ok") => value.serialize(self),
+            ("Result", "Err") => {
+                let mut error = Sink::new();
+                value.serialize(&mut error)?;
+                let text = alloc::string::String::from_utf8_lossy(&error.text).into_owned();
+                Err(EncodeError::Failed(text.into_boxed_str()))
+            }
+            _ => self.one().serialize_newtype_variant(name, index, variant, value),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The server's side of the Socket.IO packets of one Engine.IO session.
+
+use super::packet::{DecodeError, Kind, Limits, Packet};
+use super::reassembly::{Complete, Reassembly};
+use crate::time::{Time, earliest};
+use alloc::sync::Arc;
+use core::time::Duration;
+use smallvec::SmallVec;
+
+/// The namespaces that one client has joined, and the packet that it is sending.
+///
+/// `S` is what the owner keeps for a joined namespace: a cheap handle. Call `handle_*` when something arrived, and do
+/// what the [`Received`] says; after an error the client's connection has to be closed.
+#[derive(Debug)]
+pub struct Session<S> {
+    namespaces: SmallVec<[Member<S>; 1]>,
+    reassembly: Reassembly,
+    /// When the pending packet has to be complete.
+    reassembly_deadline: Option<Time>,
+    /// When a namespace has to be joined.
+    connect_deadline: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Member<S> {
+    name: Arc<str>,
+    state: State<S>,
+}
+
+#[derive(Debug)]
+enum State<S> {
+    /// The application has not decided yet.
+    Connecting,
+    Connected(S),
+    /// The server closed it. What the client sent before it knew is not its fault.
+    Left,
+}
+
+/// What a message from the client means.
+#[derive(Debug)]
+pub enum Received<'a, S> {
+    /// The client wants to join a namespace: [`begin_connect`](Session::begin_connect) if it exists.
+    Connect(Packet<'a>),
+    /// An event or an acknowledgement for a joined namespace.
+    Packet(S, Packet<'a>),
+    /// The same, with attachments.
+    Complete(S, Complete),
+    /// The client left a namespace.
+    Disconnect(S),
+    /// Nothing to do: a part of a packet, or one for a namespace that the server has closed.
+    Nothing,
+}
+
+/// The client broke the protocol: its connection has to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A packet cannot be read.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A packet for a namespace that the client has not joined, or that has not answered yet.
+    #[error("a packet for a namespace that is not connected")]
+    NotConnected,
+    /// The client has joined the namespace or is joining it.
+    #[error("a second connect for a namespace")]
+    ConnectedTwice,
+    /// Only servers refuse.
+    #[error("a connect error from a client")]
+    ConnectErrorFromClient,
+    /// More namespaces than one client may join.
+    #[error("too many namespaces")]
+    TooManyNamespaces,
+    /// The attachments of a packet did not arrive in time.
+    #[error("the attachments of a packet took too long")]
+    AttachmentsTooLate,
+    /// No namespace was joined in time.
+    #[error("no namespace was connected in time")]
+    ConnectTimeout,
+}
+
+/// How many namespaces one client may join.
+const MAX_NAMESPACES: usize = 100;
+
+impl<S> Default for Session<S> {
+    fn default() -> Self {
+        Session {
+            namespaces: SmallVec::new(),
+            reassembly: Reassembly::new(),
+            reassembly_deadline: None,
+            connect_deadline: None,
+        }
+    }
+}
+
+impl<S: Clone> Session<S> {
+    /// The Engine.IO session was opened: a namespace has to be joined in `timeout`.
+    pub fn open(&mut self, now: Time, timeout: Duration) {
+        self.connect_deadline = Some(now + timeout);
+    }
+
+    /// A text message arrived.
+    ///
+    /// # Errors
+    /// The client broke the protocol.
+    pub fn handle_text<'a>(
+        &mut self,
+        now: Time,
+        text: &'a str,
+        limits: &Limits,
+    ) -> Result<Received<'a, S>, ProtocolError> {
+        self.reassembly.handle_text()?;
+        let packet = Packet::decode(text, limits)?;
+        if packet.attachments > 0 {
+            // A namespace that is not joined may not make this side keep anything.
+            self.member(packet.namespace)?;
+            self.reassembly.begin(&packet)?;
+            self.reassembly_deadline = Some(now + limits.reassembly_timeout);
+            return Ok(Received::Nothing);
+        }
+        match packet.kind {
+            Kind::Connect => self.check_connect(packet),
+            Kind::ConnectError => Err(ProtocolError::ConnectErrorFromClient),
+            Kind::Disconnect => Ok(match self.member(packet.namespace)? {
+                None => Received::Nothing,
+                Some(_) => {
+                    self.leave(packet.namespace, false).map_or(Received::Nothing, Received::Disconnect)
+                }
+            }),
+            _ => Ok(match self.member(packet.namespace)? {
+                None => Received::Nothing,
+                Some(socket) => Received::Packet(socket, packet),
+            }),
+        }
+    }
+
+    /// A binary message arrived: an attachment.
+    ///
+    /// # Errors
+    /// The client broke the protocol.
+    pub fn handle_binary(
+        &mut self,
+        data: &[u8],
+        limits: &Limits,
+    ) -> Result<Received<'static, S>, ProtocolError> {
+        let Some(complete) = self.reassembly.add(data, limits)? else { return Ok(Received::Nothing) };
+        self.reassembly_deadline = None;
+        Ok(match self.member(complete.packet().namespace)? {
+            None => Received::Nothing,
+            Some(socket) => Received::Complete(socket, complete),
+        })
+    }
+
+    fn check_connect<'a>(&mut self, packet: Packet<'a>) -> Result<Received<'a, S>, ProtocolError> {
+        match self.find(packet.namespace).map(|member| &member.state) {
+            Some(State::Connecting | State::Connected(_)) => Err(ProtocolError::ConnectedTwice),
+            None if self.namespaces.len() >= MAX_NAMESPACES => Err(ProtocolError::TooManyNamespaces),
+            Some(State::Left) | None => Ok(Received::Connect(packet)),
+        }
+    }
+
+    /// The namespace exists: the application decides about the client.
+    pub fn begin_connect(&mut self, name: Arc<str>) {
+        self.namespaces.retain(|member| member.name != name);
+        self.namespaces.push(Member { name, state: State::Connecting });
+    }
+
+    /// The application lets the client in. Whether the client is still there.
+    pub fn accept(&mut self, name: &str, socket: S) -> bool {
+        match self.namespaces.iter_mut().find(|member| *member.name == *name) {
+            Some(member) if matches!(member.state, State::Connecting) => {
+                member.state = State::Connected(socket);
+                self.connect_deadline = None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The application refuses the client. Whether the client is still there.
+    pub fn refuse(&mut self, name: &str) -> bool {
+        let waits = self.find(name).is_some_and(|member| matches!(member.state, State::Connecting));
+        if waits {
+            self.namespaces.retain(|member| *member.name != *name);
+        }
+        waits
+    }
+
+    /// The server closes a namespace for the client, or the client left it.
+    pub fn leave(&mut self, name: &str, by_server: bool) -> Option<S> {
+        let at = self.namespaces.iter().position(|member| *member.name == *name)?;
+        let state = match by_server {
+            true => core::mem::replace(&mut self.namespaces.get_mut(at)?.state, State::Left),
+            false => self.namespaces.remove(at).state,
+        };
+        match state {
+            State::Connected(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// The joined namespaces, taken out: the session is over.
+    pub fn take_all(&mut self) -> impl Iterator<Item = S> + use<S> {
+        self.reassembly.clear();
+        (self.reassembly_deadline, self.connect_deadline) = (None, None);
+        core::mem::take(&mut self.namespaces).into_iter().filter_map(|member| match member.state {
+            State::Connected(socket) => Some(socket),
+            _ => None,
+        })
+    }
+
+    /// The joined namespaces.
+    pub fn sockets(&self) -> impl Iterator<Item = &S> {
+        self.namespaces.iter().filter_map(|member| match &member.state {
+            State::Connected(socket) => Some(socket),
+            _ => None,
+        })
+    }
+
+    /// When [`handle_timeout`](Session::handle_timeout) has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        earliest(self.reassembly_deadline, self.connect_deadline)
+    }
+
+    /// Time passed. Does nothing before the deadline.
+    ///
+    /// # Errors
+    /// The client was too slow.
+    pub fn handle_timeout(&mut self, now: Time) -> Result<(), ProtocolError> {
+        if self.reassembly_deadline.is_some_and(|deadline| deadline <= now) {
+            self.reassembly.clear();
+            self.reassembly_deadline = None;
+            return Err(ProtocolError::AttachmentsTooLate);
+        }
+        if self.connect_deadline.is_some_and(|deadline| deadline <= now) {
+            self.connect_deadline = None;
+            return Err(ProtocolError::ConnectTimeout);
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Option<&Member<S>> {
+        self.namespaces.iter().find(|member| *member.name == *name)
+    }
+
+    /// `None` if the server has closed the namespace.
+    fn member(&self, name: &str) -> Result<Option<S>, ProtocolError> {
+        match self.find(name).map(|member| &member.state) {
+            Some(State::Connected(socket)) => Ok(Some(socket.clone())),
+            Some(State::Left) => Ok(None),
+            Some(State::Connecting) | None => Err(ProtocolError::NotConnected),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+use crate::socketio::{Args, ArgsError};
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use std::boxed::Box;
+use std::collections::HashMap;
+use std::string::{String, ToString};
+use std::vec;
+use std::vec::Vec;
+
+fn event(json: &str) -> Args<'_> {
+    Args::new_event(json, &[])
+}
+
+fn message<T: std::fmt::Debug>(result: Result<T, ArgsError>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn tuple_takes_the_arguments_in_order() {
+    let args = event(r#"["sum", 1, "two", [3], 4]"#);
+    assert_eq!(args.deserialize::<(i32, &str, Vec<u8>)>().unwrap(), (1, "two", vec![3]));
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Three(i32, String, [u8; 1]);
+    assert_eq!(args.deserialize::<Three>().unwrap(), Three(1, "two".to_string(), [3]));
+    assert_eq!(Args::new_ack("[1,2]", &[]).deserialize::<(i32, i32)>().unwrap(), (1, 2));
+}
+
+#[test]
+fn other_types_take_the_first_argument() {
+    let args = event(r#"["a", [1,2], "rest"]"#);
+    assert_eq!(args.deserialize::<Vec<i32>>().unwrap(), [1, 2]);
+    assert_eq!(args.deserialize::<Value>().unwrap(), json!([1, 2]));
+    assert_eq!(args.deserialize::<Option<Vec<i32>>>().unwrap(), Some(vec![1, 2]));
+    assert_eq!(args.deserialize::<Option<(i32, i32)>>().unwrap(), Some((1, 2)));
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Point {
+        x: i32,
+    }
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Wrapped(Point);
+    #[derive(Deserialize, Debug, PartialEq)]
+    enum Shape {
+        Dot(i32),
+    }
+    assert_eq!(event(r#"["a",{"x":1}]"#).deserialize::<Wrapped>().unwrap(), Wrapped(Point { x: 1 }));
+    assert_eq!(event(r#"["a",{"Dot":2}]"#).deserialize::<Shape>().unwrap(), Shape::Dot(2));
+    assert_eq!(event(r#"["a","text"]"#).deserialize::<&str>().unwrap(), "text");
+    assert!(Args::new_ack("[true]", &[]).deserialize::<bool>().unwrap());
+    let raw: &serde_json::value::RawValue = event(r#"["a",{"x" : 1},2]"#).deserialize().unwrap();
+    assert_eq!(raw.get(), r#"{"x" : 1}"#);
+}
+
+#[test]
+fn unit_takes_nothing() {
+    event(r#"["a"]"#).deserialize::<()>().unwrap();
+    event(r#"["a",1]"#).deserialize::<()>().unwrap();
+    #[derive(Deserialize)]
+    struct Nothing;
+    event(r#"["a",1]"#).deserialize::<Nothing>().unwrap();
+}
+
+#[test]
+fn missing_argument_is_none_or_an_error_that_says_which() {
+    let args = event(r#"["a",1]"#);
+    assert_eq!(args.deserialize::<(i32, Option<i32>, Option<i32>)>().unwrap(), (1, None, None));
+    let third = message(args.deserialize::<(i32, Option<i32>, i32)>());
+    assert!(third.starts_with("invalid arguments: argument 3 is missing"), "{third}");
+    let none = event(r#"["a"]"#);
+    assert_eq!(none.deserialize::<Option<String>>().unwrap(), None);
+    assert_eq!(message(none.deserialize::<String>()), "invalid arguments: argument 1 is missing");
+    let first = message(none.deserialize::<(Value,)>());
+    assert!(first.starts_with("invalid arguments: argument 1 is missing"), "{first}");
+    assert_eq!(event(r#"["a",null]"#).deserialize::<(Option<i32>,)>().unwrap(), (None,));
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Maybe(Option<i32>);
+    assert_eq!(none.deserialize::<(Maybe,)>().unwrap(), (Maybe(None),));
+}
+
+#[test]
+fn wrong_type_is_an_error() {
+    assert!(event(r#"["a","x"]"#).deserialize::<i32>().is_err());
+    assert!(event(r#"["a",1,"x"]"#).deserialize::<(i32, i32)>().is_err());
+    assert!(event(r#"["a","\ud800"]"#).deserialize::<String>().is_err());
+}
+
+#[test]
+fn arguments_can_be_counted_and_read_one_by_one() {
+    let args = event(r#"[ "a" , {"b":[1,"]"]} , 2 ]"#);
+    assert_eq!(args.iter().collect::<Vec<_>>(), [r#"{"b":[1,"]"]}"#, "2"]);
+    assert_eq!((args.len(), args.is_empty()), (2, false));
+    assert!(event(r#"["a"]"#).is_empty());
+    assert!(Args::new_ack("[]", &[]).is_empty());
+    assert_eq!(args.into_iter().count(), 2);
+}
+
+#[test]
+fn owned_arguments_read_the_same() {
+    let attachments = [Bytes::from_static(b"x")];
+    let args = Args::new_event(r#"["a",{"_placeholder":true,"num":0}]"#, &attachments);
+    let owned = args.into_owned();
+    assert_eq!(owned.as_args(), args);
+    assert_eq!(owned.as_args().deserialize::<Bytes>().unwrap(), "x");
+}
+
+#[test]
+fn malformed_json_is_an_error_and_not_a_panic() {
+    for json in ["", "[", "{}", "[,", "x", "[\"a\"", "[\"a\",", "[\"a\",1", "[]"] {
+        let args = event(json);
+        assert!(args.deserialize::<String>().is_err(), "{json:?}");
+        assert!(args.deserialize::<(String,)>().is_err(), "{json:?}");
+        args.len();
+    }
+}
+
+/// As `&serde_bytes::Bytes` does it.
+#[derive(Debug, PartialEq)]
+struct Borrowed<'a>(&'a [u8]);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Borrowed<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(Borrowed)
+    }
+}
+
+#[test]
+fn bytes_are_found_at_any_depth() {
+    #[derive(Deserialize, Debug, PartialEq)]
+    enum Part {
+        One(Bytes),
+        Two(Bytes, i32),
+        Named { data: Bytes },
+        Unit,
+    }
+    #[derive(Deserialize, Debug)]
+    struct New(Bytes);
+    #[derive(Deserialize, Debug)]
+    struct File<'a> {
+        name: &'a str,
+        data: Bytes,
+        #[serde(borrow)]
+        again: Borrowed<'a>,
+        parts: Vec<Part>,
+        map: HashMap<String, Option<Bytes>>,
+        new: New,
+        pair: (i32, Bytes),
+        boxed: Box<Bytes>,
+        missing: Option<Bytes>,
+    }
+    let attachments = [Bytes::from_static(b"zero"), Bytes::from_static(b"one")];
+    const ZERO: &str = r#"{"_placeholder":true,"num":0}"#;
+    const ONE: &str = r#"{"num":1,"_placeholder":true,"extra":[]}"#;
+    let json = std::format!(
+        r#"["up",{{"name":"n","data":{ZERO},"again":{ONE},
+        "parts":[{{"One":{ONE}}},{{"Two":[{ZERO},7]}},{{"Named":{{"data":{ONE}}}}},"Unit"],
+        "map":{{"a":{ONE},"b":null}},"new":{ZERO},"pair":[1,{ONE}],"boxed":{ZERO}}},{ONE}]"#
+    );
+    let args = Args::new_event(&json, &attachments);
+    let (file, last): (File<'_>, Bytes) = args.deserialize().unwrap();
+    assert_eq!((file.name, &file.data[..], file.again), ("n", &b"zero"[..], Borrowed(b"one")));
+    let (zero, one) = (attachments[0].clone(), attachments[1].clone());
+    let named = Part::Named { data: one.clone() };
+    let parts = [Part::One(one.clone()), Part::Two(zero.clone(), 7), named, Part::Unit];
+    assert_eq!(file.parts, parts);
+    assert_eq!(file.map["a"].as_ref(), Some(&one));
+    assert_eq!((file.map["b"].as_ref(), file.missing), (None, None));
+    assert_eq!((file.new.0, file.pair.1, *file.boxed, last), (zero.clone(), one.clone(), zero, one));
+    // A single argument goes the other way through the code.
+    assert_eq!(args.deserialize::<File<'_>>().unwrap().data, attachments[0]);
+}
+
+#[test]
+fn bytes_may_still_be_written_as_text_or_numbers() {
+    let attachments = [Bytes::from_static(b"x")];
+    let args = Args::new_ack(r#"["ab",[1,2],"\u0061"]"#, &attachments);
+    let (text, numbers, escaped): (Bytes, Bytes, Bytes) = args.deserialize().unwrap();
+    assert_eq!((text, numbers, escaped), ("ab".into(), Bytes::from_static(&[1, 2]), "a".into()));
+    let text: &[u8] = Args::new_ack(r#"["ab"]"#, &attachments).deserialize().unwrap();
+    assert_eq!(text, b"ab");
+}
+
+#[test]
+fn what_is_no_placeholder_gives_no_bytes() {
+    let attachments = [Bytes::from_static(b"x")];
+    for json in [
+        "[{}]",
+        "[1]",
+        "[null]",
+        r#"[{"_placeholder":true,"num":1}]"#,
+        r#"[{"_placeholder":true,"num":-1}]"#,
+        r#"[{"_placeholder":true,"num":0.0}]"#,
+        r#"[{"_placeholder":false,"num":0}]"#,
+        r#"[{"_placeholder":true}]"#,
+        r#"[{"num":0}]"#,
+    ] {
+        assert!(Args::new_ack(json, &attachments).deserialize::<Bytes>().is_err(), "{json}");
+    }
+    let json = r#"[{"_placeholder":true,"num":0}]"#;
+    assert!(Args::new_ack(json, &[]).deserialize::<Bytes>().is_err());
+}
+
+#[test]
+fn types_that_take_anything_get_the_placeholder_as_it_is() {
+    let attachments = [Bytes::from_static(b"x")];
+    let json = r#"["a",{"b":[{"_placeholder":true,"num":0}],"c":1.5,"d":-1,"e":"s","f":null}]"#;
+    let args = Args::new_event(json, &attachments);
+    let expected = json!({
+        "b": [{"_placeholder": true, "num": 0}], "c": 1.5, "d": -1, "e": "s", "f": null,
+    });
+    assert_eq!(args.deserialize::<Value>().unwrap(), expected);
+    let map: HashMap<String, Value> = args.deserialize().unwrap();
+    assert_eq!(map["b"], expected["b"]);
+    let (object,): (serde_json::Map<String, Value>,) = args.deserialize().unwrap();
+    assert_eq!(Value::Object(object), expected);
+    let (raw,): (&serde_json::value::RawValue,) = args.deserialize().unwrap();
+    assert!(raw.get().starts_with("{\"b\""));
+}
+
+#[test]
+fn deep_arguments_are_an_error_and_not_an_overflow() {
+    let attachments = [Bytes::from_static(b"x")];
+    let deep = super::nested("[", 100_000, "]");
+    let json = std::format!("[{deep}]");
+    assert!(Args::new_ack(&json, &attachments).deserialize::<(Value,)>().is_err());
+    assert!(Args::new_ack(&json, &[]).deserialize::<Value>().is_err());
+}
+
+#[test]
+fn a_list_ends_for_a_visitor_that_asks_on_and_on() {
+    struct Greedy(usize);
+    struct GreedyVisitor;
+    impl<'de> serde::de::Visitor<'de> for GreedyVisitor {
+        type Value = Greedy;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("anything")
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Greedy, A::Error> {
+            let mut count = 0;
+            while seq.next_element::<Option<Value>>()?.is_some() {
+                count += 1;
+            }
+            Ok(Greedy(count))
+        }
+    }
+    impl<'de> Deserialize<'de> for Greedy {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_tuple(3, GreedyVisitor)
+        }
+    }
+    assert_eq!(event(r#"["a",1]"#).deserialize::<Greedy>().unwrap().0, 3);
+}

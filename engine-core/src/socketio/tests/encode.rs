@@ -1,0 +1,368 @@
+use super::{any_text, any_value, listed};
+use crate::socketio::{EncodeError, Encoded, Encoder, Limits, Packet, Reassembly, is_reserved};
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::string::{String, ToString};
+use std::vec::Vec;
+use std::{format, vec};
+
+fn text(encoded: Result<Encoded<'_>, EncodeError>) -> String {
+    String::from_utf8(encoded.unwrap().text.to_vec()).unwrap()
+}
+
+fn event<A: Serialize + ?Sized>(args: &A) -> String {
+    text(Encoder::new().event("/", None, "e", args))
+}
+
+#[test]
+fn official_examples_are_written_byte_for_byte() {
+    let mut encoder = Encoder::new();
+    let hello = Bytes::from_static(&[1, 2, 3]);
+    assert_eq!(text(encoder.event("/", None, "hello", &(1,))), r#"2["hello",1]"#);
+    assert_eq!(text(encoder.event("/", None, "hello", &1)), r#"2["hello",1]"#);
+    assert_eq!(
+        text(encoder.event("/admin", Some(456), "project:delete", &(123,))),
+        r#"2/admin,456["project:delete",123]"#
+    );
+    assert_eq!(text(encoder.ack("/admin", 456, &())), "3/admin,456[]");
+    assert_eq!(
+        text(encoder.event("/", None, "hello", &hello)),
+        r#"51-["hello",{"_placeholder":true,"num":0}]"#
+    );
+    assert_eq!(
+        text(encoder.event("/admin", Some(456), "project:delete", &(&hello,))),
+        r#"51-/admin,456["project:delete",{"_placeholder":true,"num":0}]"#
+    );
+    let ack = encoder.ack("/admin", 456, &hello).unwrap();
+    assert_eq!(ack.text, br#"61-/admin,456[{"_placeholder":true,"num":0}]"#);
+    assert_eq!(listed(ack.attachments()), [[1, 2, 3]]);
+    assert_eq!(text(encoder.connect("/", &json!({"sid": "x"}))), r#"0{"sid":"x"}"#);
+    assert_eq!(text(encoder.connect("/admin", &())), "0/admin,");
+    assert_eq!(text(encoder.connect("/", &None::<Value>)), "0");
+    assert_eq!(
+        text(encoder.connect_error("/admin", &json!({"message": "Not authorized"}))),
+        r#"4/admin,{"message":"Not authorized"}"#
+    );
+    assert_eq!(text(encoder.disconnect("/admin")), "1/admin,");
+    assert_eq!(text(encoder.disconnect("/")), "1");
+}
+
+#[test]
+fn tuples_are_lists_of_arguments_and_all_else_is_one() {
+    #[derive(Serialize)]
+    struct Pair(i32, i32);
+    #[derive(Serialize)]
+    struct New((i32, i32));
+    #[derive(Serialize)]
+    struct Unit;
+    #[derive(Serialize)]
+    struct Point {
+        x: i32,
+    }
+    #[derive(Serialize)]
+    enum Shape {
+        Nothing,
+        Dot(i32),
+        Line(i32, i32),
+        Named { x: i32 },
+    }
+    assert_eq!(event(&()), r#"2["e"]"#);
+    assert_eq!(event(&Unit), r#"2["e"]"#);
+    assert_eq!(event(&(1, "a", (2, 3))), r#"2["e",1,"a",[2,3]]"#);
+    assert_eq!(event(&Pair(1, 2)), r#"2["e",1,2]"#);
+    assert_eq!(event(&New((1, 2))), r#"2["e",1,2]"#);
+    assert_eq!(event(&[1, 2]), r#"2["e",1,2]"#);
+    assert_eq!(event(&vec![1, 2]), r#"2["e",[1,2]]"#);
+    assert_eq!(event(&[1, 2][..]), r#"2["e",[1,2]]"#);
+    assert_eq!(event(&((1, 2),)), r#"2["e",[1,2]]"#);
+    assert_eq!(event("str"), r#"2["e","str"]"#);
+    assert_eq!(event(&None::<i32>), r#"2["e",null]"#);
+    assert_eq!(event(&Some((1, 2))), r#"2["e",[1,2]]"#);
+    assert_eq!(event(&Point { x: 1 }), r#"2["e",{"x":1}]"#);
+    assert_eq!(event(&Shape::Nothing), r#"2["e","Nothing"]"#);
+    assert_eq!(event(&Shape::Dot(1)), r#"2["e",{"Dot":1}]"#);
+    assert_eq!(event(&Shape::Line(1, 2)), r#"2["e",{"Line":[1,2]}]"#);
+    assert_eq!(event(&Shape::Named { x: 1 }), r#"2["e",{"Named":{"x":1}}]"#);
+    assert_eq!(event(&json!([1])), r#"2["e",[1]]"#);
+    assert_eq!(event(&'c'), r#"2["e","c"]"#);
+    assert_eq!(event(&format_args!("{}\n", 1)), r#"2["e","1\n"]"#);
+    assert_eq!(text(Encoder::new().ack("/", 0, &(1, 2))), "30[1,2]");
+    assert_eq!(text(Encoder::new().ack("/", 0, &true)), "30[true]");
+}
+
+#[test]
+fn values_are_written_as_serde_json_writes_them() {
+    #[derive(Serialize)]
+    #[serde(tag = "t")]
+    enum Tagged {
+        A { b: u8 },
+    }
+    #[derive(Serialize)]
+    struct All<'a> {
+        integers: (i8, i16, i32, i64, i128, u8, u16, u32, u64, u128),
+        floats: (f32, f64, f64, f64, f32),
+        numbers: BTreeMap<i32, u8>,
+        booleans: BTreeMap<bool, u8>,
+        chars: BTreeMap<char, u8>,
+        strings: BTreeMap<&'a str, u8>,
+        text: &'a str,
+        none: Option<u8>,
+        unit: (),
+        empty: ([u8; 0], BTreeMap<u8, u8>),
+        tagged: Tagged,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        skipped: Option<u8>,
+        #[serde(flatten)]
+        flat: BTreeMap<&'a str, f64>,
+        raw: &'a serde_json::value::RawValue,
+    }
+    let all = All {
+        integers: (i8::MIN, i16::MIN, i32::MIN, i64::MIN, i128::MIN, 255, 1, 2, u64::MAX, u128::MAX),
+        floats: (1.5, 0.1, f64::NAN, -0.0, f32::INFINITY),
+        numbers: [(-1, 1)].into(),
+        booleans: [(true, 1)].into(),
+        chars: [('"', 1)].into(),
+        strings: [("\n", 1), ("a", 2)].into(),
+        text: "\u{0}\u{8}\t\n\u{c}\r\u{1f}\"\\/\u{7f}\u{e9}\u{2028}\u{1f600}",
+        none: None,
+        unit: (),
+        empty: ([], BTreeMap::new()),
+        tagged: Tagged::A { b: 1 },
+        skipped: None,
+        flat: [("x", 1.0)].into(),
+        raw: serde_json::from_str("{\"raw\" : [1 ]}").unwrap(),
+    };
+    let expected = serde_json::to_string(&all).unwrap();
+    assert_eq!(event(&all), format!("2[\"e\",{expected}]"));
+}
+
+#[test]
+fn keys_that_are_no_strings_are_refused_as_by_serde_json() {
+    let mut encoder = Encoder::new();
+    let bad = BTreeMap::from([((1, 2), 3)]);
+    assert!(serde_json::to_string(&bad).is_err());
+    assert!(matches!(encoder.event("/", None, "e", &bad), Err(EncodeError::Serialize(_))));
+    assert!(matches!(
+        encoder.event("/", None, "e", &BTreeMap::from([(Some("a"), 3)])),
+        Ok(encoded) if encoded.text == br#"2["e",{"a":3}]"#
+    ));
+    assert!(encoder.event("/", None, "e", &BTreeMap::from([((), 3)])).is_err());
+    // An error leaves nothing behind.
+    assert_eq!(text(encoder.event("/", None, "e", &1)), r#"2["e",1]"#);
+}
+
+#[test]
+fn bytes_become_attachments_in_the_order_in_which_they_are_met() {
+    #[derive(Serialize)]
+    struct File {
+        data: Bytes,
+        parts: Vec<Bytes>,
+    }
+    let whole = Bytes::from_static(b"0123456789");
+    let file = File { data: whole.slice(2..5), parts: vec![Bytes::new(), whole.clone()] };
+    let mut encoder = Encoder::new();
+    let encoded = encoder.event("/a", Some(0), "e", &(&file, 1, &whole.slice(9..))).unwrap();
+    assert_eq!(
+        std::str::from_utf8(encoded.text).unwrap(),
+        r#"54-/a,0["e",{"data":{"_placeholder":true,"num":0},"parts":[{"_placeholder":true,"num":1},{"_placeholder":true,"num":2}]},1,{"_placeholder":true,"num":3}]"#
+    );
+    let attachments = encoded.attachments();
+    assert_eq!(attachments.len(), 4);
+    assert_eq!(listed(attachments.clone()), [&b"234"[..], b"", b"0123456789", b"9"]);
+    assert_eq!(listed(attachments).len(), 4);
+    // The next packet has none of them.
+    assert_eq!(encoder.event("/", None, "e", &()).unwrap().attachments().len(), 0);
+}
+
+#[test]
+fn counts_of_more_digits_are_aligned() {
+    for count in [1, 9, 10, 99, 100, 1234] {
+        let mut encoder = Encoder::new();
+        let encoded = encoder.ack("/", 7, &vec![Bytes::from_static(b"x"); count]).unwrap();
+        assert!(encoded.text.starts_with(format!("6{count}-7[[{{").as_bytes()));
+        assert_eq!(encoded.attachments().len(), count);
+    }
+}
+
+#[test]
+fn reserved_names_are_refused() {
+    for name in ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"] {
+        let mut encoder = Encoder::new();
+        let refused = encoder.event("/", None, name, &()).map(|encoded| encoded.text.len());
+        assert_eq!(refused, Err(EncodeError::ReservedEvent));
+    }
+    assert_eq!(text(Encoder::new().event("/", None, "error", &())), r#"2["error"]"#);
+}
+
+#[test]
+fn illegal_namespaces_are_refused() {
+    for namespace in ["", "admin", "/a,b", ","] {
+        let mut encoder = Encoder::new();
+        let refused = encoder.disconnect(namespace).map(|encoded| encoded.text.len());
+        assert_eq!(refused, Err(EncodeError::Namespace), "{namespace:?}");
+    }
+}
+
+#[test]
+fn only_events_and_acknowledgements_hold_bytes() {
+    let mut encoder = Encoder::new();
+    let data = BTreeMap::from([("a", Bytes::from_static(b"x"))]);
+    assert_eq!(encoder.connect("/", &data).unwrap_err(), EncodeError::Binary);
+    assert_eq!(encoder.connect_error("/", &data).unwrap_err(), EncodeError::Binary);
+}
+
+#[test]
+fn objects_like_placeholders_are_refused_only_beside_attachments() {
+    let bytes = Bytes::from_static(b"x");
+    let raw: &serde_json::value::RawValue =
+        serde_json::from_str("{\"num\":0, \"_placeholder\" : true}").unwrap();
+    let mut encoder = Encoder::new();
+    let like = json!({"a": [{"_placeholder": true, "num": 0}]});
+    assert!(encoder.event("/", None, "e", &like).is_ok());
+    let refused = encoder.event("/", None, "e", &(&like, &bytes)).unwrap_err();
+    assert_eq!(refused, EncodeError::Placeholder);
+    assert_eq!(encoder.ack("/", 1, &(&bytes, raw)).unwrap_err(), EncodeError::Placeholder);
+    assert!(encoder.event("/{\"_placeholder\":", None, "e", &bytes).is_ok());
+    // Text is not an object, whatever it says.
+    for text in ["_placeholder", "\"_placeholder\":true", "{\"_placeholder\":true,\"num\":0}", "\\"] {
+        let value = json!({"_placeholder_": text, (format!("x\"{text}")): [text, "_placeholder"]});
+        assert!(encoder.event("/", None, text, &(&value, &bytes, text)).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn failing_serialize_is_an_error() {
+    struct Fails;
+    impl Serialize for Fails {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no"))
+        }
+    }
+    let error = Encoder::new().event("/", None, "e", &(1, Fails)).map(|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "cannot serialize: no");
+}
+
+#[test]
+fn scratch_is_given_back_after_a_huge_packet() {
+    let mut encoder = Encoder::new();
+    let huge = Bytes::from(vec![0; 1 << 20]);
+    encoder.event("/", None, "e", &("x".repeat(1 << 20), huge)).unwrap();
+    assert!(encoder.capacity() > 2 << 20);
+    encoder.trim();
+    assert!(encoder.capacity() <= 3 * 64 * 1024);
+    encoder.ack("/", 1, &"x".repeat(1 << 20)).unwrap();
+    encoder.disconnect("/").unwrap();
+    assert!(encoder.capacity() <= 3 * 64 * 1024);
+}
+
+#[test]
+fn warm_scratch_does_not_grow() {
+    let mut encoder = Encoder::new();
+    let args = ("some text", Bytes::from_static(b"some bytes"), 1.5);
+    encoder.event("/admin", Some(1), "name", &args).unwrap();
+    let capacity = encoder.capacity();
+    for id in 0..1000 {
+        encoder.event("/admin", Some(id % 10), "name", &args).unwrap();
+    }
+    assert_eq!(encoder.capacity(), capacity);
+}
+
+/// A tree with bytes in it, and what it looks like after a round trip.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+enum Tree {
+    Leaf(Value),
+    Bytes(Bytes),
+    List(Vec<Tree>),
+}
+
+fn any_tree() -> impl Strategy<Value = Tree> {
+    let leaf = prop_oneof![
+        any_text().prop_map(|text| Tree::Leaf(text.into())),
+        any::<u32>().prop_map(|number| Tree::Leaf(number.into())),
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Tree::Bytes(bytes.into())),
+    ];
+    leaf.prop_recursive(3, 10, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Tree::List))
+}
+
+/// Finds what the placeholders in `value` stand for.
+fn compare(tree: &Tree, value: &Value, attachments: &[Bytes]) {
+    match tree {
+        Tree::Leaf(leaf) => assert_eq!(leaf, value),
+        Tree::Bytes(bytes) => {
+            assert_eq!(value["_placeholder"], true);
+            assert_eq!(bytes, &attachments[value["num"].as_u64().unwrap() as usize]);
+        }
+        Tree::List(list) => {
+            assert_eq!(list.len(), value.as_array().unwrap().len());
+            for (tree, value) in list.iter().zip(value.as_array().unwrap()) {
+                compare(tree, value, attachments);
+            }
+        }
+    }
+}
+
+fn any_namespace() -> impl Strategy<Value = String> {
+    any_text().prop_map(|name| format!("/{}", name.replace([',', '?'], "")))
+}
+
+proptest! {
+    #[test]
+    fn plain_events_survive_the_round_trip(
+        namespace in any_namespace(),
+        id in prop::option::of(0..1u64 << 53),
+        name in any_text(),
+        first in any_value(),
+        second in any_text(),
+    ) {
+        prop_assume!(!is_reserved(&name));
+        let limits = Limits { max_namespace_len: 9999, max_event_len: 9999, ..Limits::default() };
+        let mut encoder = Encoder::new();
+        let encoded = encoder.event(&namespace, id, &name, &(&first, &second)).unwrap();
+        let text = std::str::from_utf8(encoded.text).unwrap();
+        let json = serde_json::to_string(&(&name, &first, &second)).unwrap();
+        prop_assert!(text.ends_with(&json));
+        let packet = Packet::decode(text, &limits).unwrap();
+        prop_assert_eq!((packet.namespace, packet.id), (&namespace[..], id));
+        prop_assert_eq!(packet.event().unwrap(), name);
+        let (one, two): (Value, String) = packet.args(&[]).unwrap().deserialize().unwrap();
+        prop_assert_eq!((one, two), (first, second));
+    }
+
+    #[test]
+    fn binary_acknowledgements_survive_the_round_trip(tree in any_tree(), id in 0..1u64 << 53) {
+        let limits = Limits { max_attachments: 9999, ..Limits::default() };
+        let mut encoder = Encoder::new();
+        let encoded = encoder.ack("/bin", id, &tree).unwrap();
+        let text = std::str::from_utf8(encoded.text).unwrap();
+        let packet = Packet::decode(text, &limits).unwrap();
+        prop_assert_eq!(packet.attachments, encoded.attachments().len());
+        let mut reassembly = Reassembly::new();
+        reassembly.begin(&packet).unwrap();
+        let mut complete = None;
+        for attachment in encoded.attachments() {
+            prop_assert!(complete.is_none());
+            complete = reassembly.add(attachment, &limits).unwrap();
+        }
+        prop_assert_eq!(complete.is_some(), packet.kind.is_binary());
+        let attachments = complete.as_ref().map_or(&[][..], |complete| complete.attachments());
+        let value: Value = packet.args(attachments).unwrap().deserialize().unwrap();
+        compare(&tree, &value, attachments);
+    }
+
+    #[test]
+    fn floats_read_back_as_the_same_number(single in any::<f32>(), double in any::<f64>()) {
+        let json = event(&(single, double));
+        let packet = Packet::decode(&json, &Limits::default()).unwrap();
+        let (a, b): (Option<f64>, Option<f64>) = packet.args(&[]).unwrap().deserialize().unwrap();
+        prop_assert_eq!(a.map(|a| a as f32), single.is_finite().then_some(single));
+        prop_assert_eq!(b.is_some(), double.is_finite());
+        let digits = json.rsplit(',').next().unwrap().trim_end_matches(']');
+        if double.is_finite() {
+            prop_assert_eq!(digits.parse::<f64>().unwrap(), double);
+        }
+    }
+}

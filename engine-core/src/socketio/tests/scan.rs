@@ -1,0 +1,217 @@
+use super::{any_value, nested};
+use crate::socketio::json::{Elements, Fault, scan, skip_plain, unescape};
+use proptest::prelude::*;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+fn agrees_with_serde_json(text: &str) {
+    // The scanner refuses whitespace in front, serde_json does not.
+    let text = text.trim_start_matches([' ', '\t', '\n', '\r']);
+    let theirs = serde_json::from_str::<IgnoredAny>(text).is_ok();
+    assert_eq!(scan(text, 128).is_ok(), theirs, "{text:?}");
+}
+
+#[test]
+fn every_short_text_is_judged_as_by_serde_json() {
+    const ALPHABET: &[u8] = b"[]{}\",:\\u0 1-+.eEtn\n\x01/";
+    fn extend(text: &mut String, left: usize) {
+        agrees_with_serde_json(text);
+        if left == 0 {
+            return;
+        }
+        for &byte in ALPHABET {
+            text.push(byte.into());
+            extend(text, left - 1);
+            text.pop();
+        }
+    }
+    extend(&mut String::new(), 4);
+}
+
+#[test]
+fn json_test_suite_samples_are_judged_as_by_serde_json() {
+    for text in [
+        "0",
+        "-0",
+        "00",
+        "-",
+        "01",
+        "1.",
+        ".1",
+        "1.0",
+        "1e",
+        "1e+",
+        "1e-1",
+        "1E5",
+        "-1.5e+10",
+        "+1",
+        "true",
+        "tru",
+        "truex",
+        "null",
+        "nul",
+        "false",
+        "fals",
+        "True",
+        "NaN",
+        "Infinity",
+        "0x1",
+        r#""\ud800""#,
+        r#""\uD83D\uDE00""#,
+        r#""\u12""#,
+        r#""\u12g4""#,
+        r#""\x""#,
+        r#""\""#,
+        r#"""#,
+        r#""a"#,
+        "\"\t\"",
+        "\"\u{7f}\"",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "[1,,2]",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{1:1}",
+        "{\"a\":1 \"b\":2}",
+        "[}",
+        "{]",
+        "[]]",
+        "[[]",
+        "{}{}",
+        "[] ",
+        "[]\u{a0}",
+        "",
+        " ",
+        "\u{feff}[]",
+        "[1]x",
+        "\"a\"\"b\"",
+        "[\"a\":1]",
+        "{\"a\",1}",
+    ] {
+        agrees_with_serde_json(text);
+    }
+}
+
+#[test]
+fn depth_is_counted_in_open_containers() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let fits = nested(open, 127, close).replace("\":}", "\":1}");
+        assert!(scan(&fits, 128).is_ok());
+        let limit = ["[", &fits, "]"].concat();
+        assert!(scan(&limit, 128).is_ok());
+        let over = ["[", &limit, "]"].concat();
+        assert_eq!(scan(&over, 128), Err(Fault::Depth));
+        // No configuration reaches further than the scanner can see.
+        assert_eq!(scan(&over, usize::MAX), Err(Fault::Depth));
+    }
+    assert_eq!(scan(&nested("[", 100_000, "]"), 128), Err(Fault::Depth));
+    assert_eq!(scan("[[1]]", 1), Err(Fault::Depth));
+    assert_eq!(scan("[1]", 0), Err(Fault::Depth));
+    assert!(scan("1", 0).is_ok());
+}
+
+#[test]
+fn first_element_is_found_if_it_is_a_scalar() {
+    let first = |text| scan(text, 128).unwrap().first;
+    assert_eq!(first(r#"[ "a\"]" ,1]"#), Some(r#""a\"]""#));
+    assert_eq!(first("[-1.5e3]"), Some("-1.5e3"));
+    assert_eq!(first("[true]"), Some("true"));
+    assert_eq!(first("[]"), None);
+    assert_eq!(first("[[1]]"), None);
+    assert_eq!(first("[{}]"), None);
+    assert_eq!(first("{\"a\":1}"), None);
+}
+
+#[test]
+fn elements_of_what_is_no_array_are_none() {
+    for text in ["", "1", "{}", "[", "[,]", "x"] {
+        assert_eq!(Elements::new(text).next(), None, "{text:?}");
+    }
+}
+
+#[test]
+fn escapes_are_decoded_and_half_pairs_replaced() {
+    assert_eq!(unescape("plain"), "plain");
+    assert_eq!(unescape(r#"\"\\\/\b\f\n\r\t\u00e9x"#), "\"\\/\u{8}\u{c}\n\r\t\u{e9}x");
+    assert_eq!(unescape(r"\ud83d\ude00!"), "\u{1f600}!");
+    assert_eq!(unescape(r"\ud83dx"), "\u{fffd}x");
+    assert_eq!(unescape(r"\ude00\ud83d"), "\u{fffd}\u{fffd}");
+    assert_eq!(unescape(r"\ud83d\u0041"), "\u{fffd}A");
+    // Not JSON, but no panic either.
+    assert_eq!(unescape(r"\"), "");
+    assert_eq!(unescape("\\u12"), "\u{fffd}12");
+}
+
+fn mutations() -> impl Strategy<Value = String> {
+    let edit = (
+        any::<prop::sample::Index>(),
+        0..3,
+        prop::sample::select(
+            &["\"", "\\", "[", "]", "{", "}", ",", ":", " ", "0", "-", "e", "\n", "\u{1}", "u", "\u{e9}"][..],
+        ),
+    );
+    (any_value(), prop::collection::vec(edit, 0..4), any::<bool>()).prop_map(|(value, edits, pretty)| {
+        let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+        let mut chars: Vec<String> = text.chars().map(String::from).collect();
+        for (at, what, with) in edits {
+            let at = at.index(chars.len() + 1);
+            match what {
+                0 => chars.insert(at, with.to_string()),
+                1 if at < chars.len() => chars[at] = with.to_string(),
+                2 if at < chars.len() => drop(chars.remove(at)),
+                _ => chars.truncate(at),
+            }
+        }
+        chars.concat()
+    })
+}
+
+proptest! {
+    #[test]
+    fn damaged_json_is_judged_as_by_serde_json(text in mutations()) {
+        agrees_with_serde_json(&text);
+    }
+
+    #[test]
+    fn plain_runs_end_where_a_naive_search_ends(
+        bytes in prop::collection::vec(
+            prop_oneof![12 => any::<u8>(), 200 => 0x20..0x80u8, 1 => Just(b'"'), 1 => Just(b'\\'), 1 => Just(0x1f), 8 => 0x80..0xffu8],
+            0..200,
+        ),
+    ) {
+        let naive = bytes.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20);
+        let expected = naive.map_or(&[][..], |at| &bytes[at..]);
+        prop_assert_eq!(skip_plain(&bytes), expected);
+    }
+
+    #[test]
+    fn strings_are_decoded_as_by_serde_json(text in any::<String>(), escape in any::<bool>()) {
+        let mut json = serde_json::to_string(&text).unwrap();
+        if escape {
+            json = text.encode_utf16().map(|unit| std::format!("\\u{unit:04X}")).collect::<String>();
+            json = std::format!("\"{json}\"");
+        }
+        let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap();
+        prop_assert_eq!(unescape(inner), text);
+    }
+
+    #[test]
+    fn elements_are_those_of_serde_json(values in prop::collection::vec(any_value(), 0..6), pretty in any::<bool>()) {
+        let array = Value::from(values.clone());
+        let text = if pretty { serde_json::to_string_pretty(&array).unwrap() } else { array.to_string() };
+        let elements: Vec<Value> =
+            Elements::new(&text).map(|element| serde_json::from_str(element).unwrap()).collect();
+        prop_assert_eq!(elements, values);
+    }
+
+    #[test]
+    fn a_depth_of_128_is_judged_as_by_serde_json(depth in 1..129usize, object in any::<bool>()) {
+        let text = if object { nested("{\"a\":[", depth / 2, "]}") } else { nested("[", depth, "]") };
+        agrees_with_serde_json(&text);
+    }
+}

@@ -1,0 +1,34 @@
+//! The body of a close frame.
+
+use super::Error;
+
+/// What a close frame said (RFC 6455, 5.5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloseFrame<'a> {
+    /// Why: one of the codes that [`is_valid_close_code`] lets through.
+    pub code: u16,
+    /// The same in words for a log: not for a program, often empty.
+    pub reason: &'a str,
+}
+
+impl<'a> CloseFrame<'a> {
+    /// Reads an unmasked body: nothing, or two bytes of code and a reason in UTF-8.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Option<Self>, Error> {
+        let Some((code, reason)) = body.split_first_chunk() else {
+            return if body.is_empty() { Ok(None) } else { Err(Error::TruncatedCloseCode) };
+        };
+        let code = u16::from_be_bytes(*code);
+        if !is_valid_close_code(code) {
+            return Err(Error::InvalidCloseCode(code));
+        }
+        let reason = simdutf8::basic::from_utf8(reason).map_err(|_| Error::InvalidUtf8)?;
+        Ok(Some(Self { code, reason }))
+    }
+}
+
+/// Whether a close frame may carry this code: those defined in RFC 6455, 7.4.1 and since then in
+/// IANA's registry, and the ranges for libraries and applications (3000 to 4999). Not 1005, 1006
+/// and 1015, which stand for a close frame that was not sent.
+pub const fn is_valid_close_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}

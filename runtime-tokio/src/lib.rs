@@ -1,0 +1,91 @@
+//! Drives Sockeye over the sockets, tasks and timers of tokio.
+#![forbid(unsafe_code)]
+
+use sockeye_core::Time;
+use sockeye_core::drive::{self, Drive, Stream};
+use sockeye_core::host::{Host, Peer, Runtime};
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::time::{Instant, sleep};
+
+/// tokio's clock and tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokio {
+    origin: Instant,
+}
+
+impl Tokio {
+    /// A clock that starts now.
+    pub fn new() -> Tokio {
+        Tokio { origin: Instant::now() }
+    }
+}
+
+impl Default for Tokio {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Runtime for Tokio {
+    fn now(&self) -> Time {
+        Time::from_origin(self.origin.elapsed())
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        tokio::spawn(future);
+    }
+}
+
+/// Serves on `address` until the server is closed.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Result<()> {
+    serve(server, TcpListener::bind(address).await?).await
+}
+
+/// Serves the connections of `listener` until the server is closed.
+///
+/// # Errors
+/// When the listener cannot accept any more.
+pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> {
+    let runtime = server.attach(Arc::new(Tokio::new()));
+    let accept = |cx: &mut Context<'_>| {
+        let (stream, address) = ready!(listener.poll_accept(cx))?;
+        // Messages are written whole: waiting for more to come would only delay them.
+        stream.set_nodelay(true)?;
+        let connection = server.accept(runtime.now(), Peer::from(address));
+        tokio::spawn(Drive::new(Io(stream), connection, runtime.clone()));
+        Poll::Ready(Ok(()))
+    };
+    let sleep = |until: Time| sleep(until.saturating_since(runtime.now()));
+    drive::serve(&server, &*runtime, accept, sleep).await
+}
+
+/// Any of tokio's byte streams as the core's.
+#[derive(Debug)]
+pub struct Io<T>(pub T);
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Io<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        Pin::new(&mut self.0).poll_read(cx, &mut buf).map_ok(|()| buf.filled().len())
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match bufs {
+            [one] => Pin::new(&mut self.0).poll_write(cx, one),
+            several => Pin::new(&mut self.0).poll_write_vectored(cx, several),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

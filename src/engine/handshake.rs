@@ -1,0 +1,119 @@
+//! What a client said when it opened its session.
+
+use sockeye_core::host::Peer;
+use sockeye_core::http;
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+/// What a client said when it opened its session: the first request, and where it came from.
+#[derive(Clone)]
+pub struct Handshake {
+    /// The target, then `name: value` for each header, a line each: one allocation for all.
+    head: Box<[u8]>,
+    peer: Peer,
+    time: SystemTime,
+}
+
+impl Handshake {
+    pub(crate) fn new(request: &http::Request<'_>, peer: Peer) -> Handshake {
+        let headers = request.headers().iter();
+        let len =
+            request.target().len() + headers.clone().map(|h| h.name.len() + h.value.len() + 3).sum::<usize>();
+        let mut head = Vec::with_capacity(len);
+        head.extend_from_slice(request.target().as_bytes());
+        for header in headers {
+            head.push(b'\n');
+            head.extend_from_slice(header.name.as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(header.value);
+        }
+        Handshake { head: head.into_boxed_slice(), peer, time: SystemTime::now() }
+    }
+
+    /// The path and query of the request.
+    pub fn url(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.head.split(|&b| b == b'\n').next().unwrap_or_default())
+    }
+
+    /// The headers in the order in which they were sent; names as they were written.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.head.split(|&b| b == b'\n').skip(1).filter_map(|line| {
+            let colon = line.iter().position(|&b| b == b':')?;
+            let (name, value) = line.split_at(colon);
+            Some((std::str::from_utf8(name).ok()?, value.get(2..)?))
+        })
+    }
+
+    /// The first header of this name, upper or lower case, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// The parameters of the query, decoded; `EIO`, `transport` and `t` among them.
+    pub fn query(&self) -> Vec<(String, String)> {
+        let url = self.url();
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        let decode = |part| http::decode(part).map_or_else(|_| String::new(), Cow::into_owned);
+        match http::Query::parse(query) {
+            Ok(query) => query.pairs().map(|(key, value)| (decode(key), decode(value))).collect(),
+            // A session is not opened with a query that cannot be read.
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The first parameter of this name.
+    pub fn query_param(&self, name: &str) -> Option<String> {
+        self.query().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The address of the peer; a proxy's if there is one before the server.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.peer.address
+    }
+
+    /// Whether the connection was encrypted.
+    pub fn secure(&self) -> bool {
+        self.peer.secure
+    }
+
+    /// When the session was opened.
+    pub fn time(&self) -> SystemTime {
+        self.time
+    }
+
+    /// Whether a browser sent this from a page of another origin.
+    pub fn xdomain(&self) -> bool {
+        self.header("origin").is_some()
+    }
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers may hold secrets.
+        f.debug_struct("Handshake").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_reads_back() {
+        let headers = [
+            http::Header { name: "Host", value: b"x" },
+            http::Header { name: "X-Empty", value: b"" },
+            http::Header { name: "Cookie", value: b"a: b" },
+        ];
+        let request = http::Request::new("GET", "/socket.io/?EIO=4&name=a%20b&name=c", &headers);
+        let handshake = Handshake::new(&request, Peer::default());
+        assert_eq!(handshake.url(), "/socket.io/?EIO=4&name=a%20b&name=c");
+        assert_eq!(handshake.header("cookie"), Some("a: b"));
+        assert_eq!(handshake.header("x-empty"), Some(""));
+        assert_eq!(handshake.headers().count(), 3);
+        assert_eq!(handshake.query_param("name").as_deref(), Some("a b"));
+    }
+}

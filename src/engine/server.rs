@@ -1,0 +1,376 @@
+//! An Engine.IO server: its settings and its sessions.
+
+use super::assets::Assets;
+use super::connection::Connection;
+use super::session::Session;
+use super::timers::Timers;
+use super::{CloseReason, Config, Handler, Handshake, Id, Transport};
+use parking_lot::{Mutex, RwLock};
+use sockeye_core::Time;
+use sockeye_core::connection;
+use sockeye_core::engineio;
+use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::http::{Cookie, Cors};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Decides whether a session may be opened: `Err` is the message for the client.
+pub type AllowRequest =
+    Box<dyn Fn(Handshake) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// An Engine.IO server: a handle that is cheap to clone.
+///
+/// It does nothing by itself: a runtime crate or an event loop of your own drives it, through [`Host`].
+pub struct Server<H: Handler>(pub(super) Arc<ServerInner<H>>);
+
+/// What can be set of a [`Server`]; the names and defaults are the reference's.
+pub struct Builder<H: Handler> {
+    handler: H,
+    config: Config,
+    limits: connection::Config,
+    path: String,
+    cors: Cors,
+    cookie: Option<Cookie>,
+    allow_request: Option<AllowRequest>,
+    assets: Assets,
+    client: Assets,
+}
+
+pub(crate) struct ServerInner<H: Handler> {
+    pub(crate) handler: H,
+    pub(super) config: Arc<Config>,
+    pub(super) limits: Arc<connection::Config>,
+    /// Without a slash at its end.
+    pub(super) path: String,
+    pub(super) cors: Cors,
+    pub(super) cookie: Option<Cookie>,
+    pub(super) allow_request: Option<AllowRequest>,
+    pub(super) assets: Assets,
+    pub(crate) timers: Timers,
+    sessions: RwLock<HashMap<Id, Session<H>>>,
+    runtime: OnceLock<Arc<dyn Runtime>>,
+    closing: AtomicBool,
+    /// Who waits for the last session to end.
+    closed: Mutex<Vec<Waker>>,
+}
+
+impl<H: Handler> Server<H> {
+    /// A server with the default settings, at `/engine.io/`.
+    pub fn new(handler: H) -> Self {
+        Self::builder(handler).build()
+    }
+
+    /// Starts with the default settings.
+    pub fn builder(handler: H) -> Builder<H> {
+        Builder {
+            handler,
+            config: Config::default(),
+            limits: connection::Config::default(),
+            path: "/engine.io".into(),
+            cors: Cors::off(),
+            cookie: None,
+            allow_request: None,
+            assets: Assets::default(),
+            client: Assets::default(),
+        }
+    }
+
+    /// What the application does with the sessions.
+    pub fn handler(&self) -> &H {
+        &self.0.handler
+    }
+
+    /// How many sessions there are.
+    pub fn sessions_count(&self) -> usize {
+        self.0.sessions.read().len()
+    }
+
+    /// Closes the server: no session is opened any more, the open ones are told, and what was queued is sent.
+    ///
+    /// Ends when the last session has ended; each has deadlines, so it does.
+    pub async fn close(&self) {
+        self.begin_close();
+        poll_fn(|cx| {
+            let mut closed = self.0.closed.lock();
+            if self.is_closed() {
+                return Poll::Ready(());
+            }
+            closed.retain(|waker| !waker.will_wake(cx.waker()));
+            closed.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The first half of [`close`](Server::close): says goodbye, and does not wait.
+    pub fn begin_close(&self) {
+        self.0.closing.store(true, Ordering::Release);
+        let sessions: Vec<_> = self.0.sessions.read().values().cloned().collect();
+        for session in sessions {
+            session.close_with(CloseReason::ServerShutdown);
+        }
+        self.0.timers.wake();
+        self.0.tell_if_closed();
+    }
+}
+
+impl<H: Handler> Clone for Server<H> {
+    fn clone(&self) -> Self {
+        Server(self.0.clone())
+    }
+}
+
+impl<H: Handler> fmt::Debug for Server<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("sessions", &self.sessions_count()).finish_non_exhaustive()
+    }
+}
+
+impl<H: Handler> Host for Server<H> {
+    type Connection = Connection<H>;
+
+    fn attach(&self, runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
+        self.0.runtime.get_or_init(|| runtime).clone()
+    }
+
+    fn accept(&self, now: Time, peer: Peer) -> Connection<H> {
+        Connection::new(now, self.0.clone(), peer)
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.0.timers.next_deadline()
+    }
+
+    fn handle_timeout(&self, now: Time) {
+        self.0.timers.handle_timeout(now);
+    }
+
+    fn set_timer_waker(&self, waker: &Waker) {
+        self.0.timers.set_waker(waker);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closing() && self.0.sessions.read().is_empty()
+    }
+}
+
+impl<H: Handler> ServerInner<H> {
+    /// The time by the driver's clock; the origin before there is a driver.
+    pub(crate) fn now(&self) -> Time {
+        self.runtime.get().map_or(Time::ZERO, |runtime| runtime.now())
+    }
+
+    pub(crate) fn runtime(&self) -> Option<&Arc<dyn Runtime>> {
+        self.runtime.get()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(super) fn session(&self, id: &Id) -> Option<Session<H>> {
+        self.sessions.read().get(id).cloned()
+    }
+
+    pub(super) fn has_session(&self, id: &Id) -> bool {
+        self.sessions.read().contains_key(id)
+    }
+
+    /// Opens a session; `None` if there is no randomness to be had for its id.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        now: Time,
+        transport: Transport,
+        handshake: Handshake,
+    ) -> Option<Session<H>> {
+        let id = random_id()?;
+        let engine = engineio::Session::open(now, self.config.clone(), &id, transport);
+        let session = Session::new(self, id, handshake, engine);
+        self.sessions.write().insert(id, session.clone());
+        self.handler.on_open(&session);
+        // Arms the first deadlines, the handler's among them.
+        session.with(|_, _| ());
+        if self.is_closing() {
+            session.close_with(CloseReason::ServerShutdown);
+        }
+        Some(session)
+    }
+
+    pub(super) fn forget(&self, id: &Id) {
+        let forgotten = self.sessions.write().remove(id);
+        if let Some(session) = forgotten {
+            session.set_waker(None);
+            self.tell_if_closed();
+        }
+    }
+
+    fn tell_if_closed(&self) {
+        if !self.is_closing() || !self.sessions.read().is_empty() {
+            return;
+        }
+        for waker in std::mem::take(&mut *self.closed.lock()) {
+            waker.wake();
+        }
+        self.timers.wake();
+    }
+}
+
+/// An id from the system's source of randomness.
+pub(crate) fn random_id() -> Option<Id> {
+    let mut random = [0; 15];
+    getrandom::fill(&mut random).ok()?;
+    Some(Id::from_random(random))
+}
+
+impl<H: Handler> Builder<H> {
+    /// The path of the requests. `/engine.io`, or `/socket.io` for Socket.IO.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// How long after the handshake or a pong the next ping is sent. 25 s.
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.config.ping_interval = interval;
+        self
+    }
+
+    /// How long a pong may take before the session is closed. 20 s.
+    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
+        self.config.ping_timeout = timeout;
+        self
+    }
+
+    /// How long an upgrade may take before it is given up and polling goes on. 10 s.
+    pub fn upgrade_timeout(mut self, timeout: Duration) -> Self {
+        self.config.upgrade_timeout = timeout;
+        self
+    }
+
+    /// The largest message or request body that is taken, in bytes. 1,000,000; the reference's `maxHttpBufferSize`.
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.config.max_payload = bytes;
+        self.limits.max_payload = bytes;
+        self
+    }
+
+    /// How many bytes may wait for a client that does not read, before it is closed. 4 MiB.
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.config.send_buffer = bytes;
+        self
+    }
+
+    /// Which transports may be used. Both.
+    pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
+        (self.config.polling, self.config.websocket) = (false, false);
+        for transport in transports {
+            match transport {
+                Transport::Polling => self.config.polling = true,
+                Transport::WebSocket => self.config.websocket = true,
+            }
+        }
+        self
+    }
+
+    /// Whether a polling session may move to WebSocket. Yes.
+    pub fn allow_upgrades(mut self, allow: bool) -> Self {
+        self.config.allow_upgrades = allow;
+        self
+    }
+
+    /// Which pages of other origins may use the server over polling. None.
+    ///
+    /// Browsers do not apply this to WebSocket; look at the `Origin` header in
+    /// [`allow_request`](Builder::allow_request) for that.
+    pub fn cors(mut self, cors: Cors) -> Self {
+        self.cors = cors;
+        self
+    }
+
+    /// A cookie with the session's id, for load balancers that keep a client at one server. None.
+    pub fn cookie(mut self, cookie: Cookie) -> Self {
+        self.cookie = Some(cookie);
+        self
+    }
+
+    /// Decides whether a session may be opened; the message of a refusal is told to the client with status 403.
+    ///
+    /// ```
+    /// # use sockeye::engine::{Server, Handler, Session, Message};
+    /// # struct Echo;
+    /// # impl Handler for Echo { type State = (); fn on_message(&self, _: &Session<Self>, _: Message<'_>) {} }
+    /// Server::builder(Echo).allow_request(async |handshake| match handshake.header("origin") {
+    ///     Some("https://example.com") => Ok(()),
+    ///     _ => Err("not from here".to_owned()),
+    /// });
+    /// ```
+    pub fn allow_request<F, Fut>(mut self, allow: F) -> Self
+    where
+        F: Fn(Handshake) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.allow_request = Some(Box::new(move |handshake| Box::pin(allow(handshake))));
+        self
+    }
+
+    /// Serves the client's script and its siblings from a folder, such as `node_modules/socket.io-client/dist`, below
+    /// the path: `/socket.io/socket.io.js`. The files are read once, now.
+    ///
+    /// # Errors
+    /// When none of them is there, or one cannot be read.
+    pub fn serve_client(mut self, folder: impl AsRef<Path>) -> io::Result<Self> {
+        self.client = Assets::read_client(folder.as_ref())?;
+        Ok(self)
+    }
+
+    /// Serves `body` to who asks for exactly this path: a page beside the server, where no other HTTP server is.
+    pub fn asset(
+        mut self,
+        path: impl Into<String>,
+        content_type: impl Into<Cow<'static, str>>,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Self {
+        self.assets.insert(path.into(), content_type, body.into());
+        self
+    }
+
+    /// Makes the server.
+    pub fn build(mut self) -> Server<H> {
+        let path = self.path.trim_matches('/');
+        let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+        self.assets.mount(&path, self.client);
+        Server(Arc::new(ServerInner {
+            handler: self.handler,
+            config: Arc::new(self.config),
+            limits: Arc::new(self.limits),
+            path,
+            cors: self.cors,
+            cookie: self.cookie,
+            allow_request: self.allow_request,
+            assets: self.assets,
+            timers: Timers::default(),
+            sessions: RwLock::default(),
+            runtime: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            closed: Mutex::default(),
+        }))
+    }
+}
+
+impl<H: Handler> fmt::Debug for Builder<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("path", &self.path)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,335 @@
+//! One session of an Engine.IO server, and the lock around it.
+
+use super::handshake::Handshake;
+use super::server::ServerInner;
+use super::timers::{Expire, Key, Target};
+use super::{CloseReason, Handler, Message, SendError};
+use parking_lot::Mutex;
+use sockeye_core::engineio::{self, Frames, Id, Part, Transport};
+use sockeye_core::{Outbound, Time};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+/// A handle to a session: cheap to clone, owns nothing. After the end of the session it answers with errors.
+pub struct Session<H: Handler>(Arc<Shared<H>>);
+
+struct Shared<H: Handler> {
+    id: Id,
+    handshake: Handshake,
+    server: Weak<ServerInner<H>>,
+    /// Set before the end of the session is told.
+    closed: AtomicBool,
+    /// How many bytes wait; written under the lock, read without it.
+    queued: AtomicUsize,
+    /// How many handlers of the application have not ended.
+    running: AtomicUsize,
+    inner: Mutex<Inner<H>>,
+}
+
+struct Inner<H: Handler> {
+    engine: engineio::Session,
+    state: H::State,
+    /// The connection that carries the session, or the waiting poll's.
+    waker: Option<Waker>,
+    /// The connection that is being tried.
+    probe: Option<Waker>,
+    /// The connection is at work, or was woken: it will look at the queue without being called.
+    attended: bool,
+    /// While not zero nothing is transmitted.
+    corks: u16,
+    timer: Option<Key>,
+}
+
+/// Above how many running handlers a connection is no longer read.
+const MAX_RUNNING: usize = 256;
+
+impl<H: Handler> Session<H> {
+    pub(super) fn new(
+        server: &Arc<ServerInner<H>>,
+        id: Id,
+        handshake: Handshake,
+        engine: engineio::Session,
+    ) -> Session<H> {
+        let inner = Inner {
+            engine,
+            state: H::State::default(),
+            waker: None,
+            probe: None,
+            attended: false,
+            corks: 0,
+            timer: None,
+        };
+        Session(Arc::new(Shared {
+            id,
+            handshake,
+            server: Arc::downgrade(server),
+            closed: AtomicBool::new(false),
+            queued: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            inner: Mutex::new(inner),
+        }))
+    }
+
+    /// The session's id: a bearer secret, not to be told to others.
+    pub fn id(&self) -> Id {
+        self.0.id
+    }
+
+    /// What the client said when it opened the session.
+    pub fn handshake(&self) -> &Handshake {
+        &self.0.handshake
+    }
+
+    /// The transport in use.
+    pub fn transport(&self) -> Transport {
+        self.0.inner.lock().engine.transport()
+    }
+
+    /// Whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// How many bytes wait for the peer.
+    pub fn queued(&self) -> usize {
+        self.0.queued.load(Ordering::Relaxed)
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// When the session has ended or its send buffer is full.
+    pub fn send(&self, message: Message<'_>) -> Result<(), SendError> {
+        let part = match &message {
+            Message::Text(text) => Part::Text(text.as_bytes()),
+            Message::Binary(data) => Part::Binary(data),
+        };
+        self.send_unit(std::iter::once(part))
+    }
+
+    /// Queues messages that stay together.
+    pub(crate) fn send_unit<'a>(
+        &self,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+    ) -> Result<(), SendError> {
+        self.with(|engine, _| engine.send(parts))
+    }
+
+    /// Queues a reference to messages that were encoded for many.
+    pub(crate) fn send_shared(&self, frames: &mut Frames) -> Result<(), SendError> {
+        self.with(|engine, _| engine.send_shared(frames))
+    }
+
+    /// Ends the session; what was queued before is still sent.
+    pub fn close(&self) {
+        self.close_with(CloseReason::ForcedClose(None));
+    }
+
+    /// Ends the session for a reason of one's own.
+    pub fn close_with(&self, reason: CloseReason) {
+        let Some(server) = self.0.server.upgrade() else { return };
+        let now = server.now();
+        self.with(|engine, _| engine.close(now, reason));
+    }
+
+    /// Runs `f` under the session's lock, then does what follows from it: wakes, arms, tells the end.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> R {
+        let mut inner = self.0.inner.lock();
+        let Inner { engine, state, .. } = &mut *inner;
+        let result = f(engine, state);
+        let woken = inner.attend();
+        self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        let ended = inner.engine.take_closed();
+        let probe = if ended.is_some() { inner.probe.take() } else { None };
+        if ended.is_some() {
+            self.0.closed.store(true, Ordering::Release);
+        }
+        self.arm(&mut inner);
+        let finished = inner.engine.is_finished();
+        drop(inner);
+
+        // Nothing of what follows may run under the lock.
+        if let Some(waker) = woken {
+            waker.wake();
+        }
+        if let Some(waker) = probe {
+            waker.wake();
+        }
+        if (ended.is_some() || finished)
+            && let Some(server) = self.0.server.upgrade()
+        {
+            if let Some(reason) = ended {
+                server.handler.on_close(self, &reason);
+            }
+            if finished {
+                server.forget(&self.0.id);
+            }
+        }
+        result
+    }
+
+    /// Whether `f` may look at the state; nothing that has consequences may be done.
+    pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::Session, &mut H::State) -> R) -> R {
+        let inner = &mut *self.0.inner.lock();
+        f(&inner.engine, &mut inner.state)
+    }
+
+    /// Sees to it that the next deadline is in the server's table. A later one than before is left to be found when
+    /// the earlier one fires.
+    fn arm(&self, inner: &mut Inner<H>) {
+        let deadline = match (inner.engine.next_deadline(), H::next_deadline(&inner.state)) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let Some(deadline) = deadline else {
+            if let Some(key) = inner.timer.take()
+                && let Some(server) = self.0.server.upgrade()
+            {
+                server.timers.remove(key);
+            }
+            return;
+        };
+        if inner.timer.is_some_and(|(armed, _)| armed <= deadline) {
+            return;
+        }
+        let Some(server) = self.0.server.upgrade() else { return };
+        if let Some(key) = inner.timer.take() {
+            server.timers.remove(key);
+        }
+        let this: Arc<dyn Expire> = self.0.clone();
+        inner.timer = Some(server.timers.insert(deadline, Target::Object(Arc::downgrade(&this))));
+    }
+
+    /// Holds back what is sent until [`uncork`](Session::uncork).
+    pub(crate) fn cork(&self) {
+        self.0.inner.lock().corks += 1;
+    }
+
+    pub(crate) fn uncork(&self) {
+        let mut inner = self.0.inner.lock();
+        inner.corks = inner.corks.saturating_sub(1);
+        let woken = inner.attend();
+        drop(inner);
+        if let Some(waker) = woken {
+            waker.wake();
+        }
+    }
+
+    // For connections.
+
+    /// Bytes arrived: the connection is at work and will transmit what is queued meanwhile.
+    pub(super) fn begin_turn(&self, now: Time) {
+        let mut inner = self.0.inner.lock();
+        inner.engine.heard(now);
+        inner.attended = true;
+    }
+
+    /// Moves what waits to the connection's own queue; when there is nothing, the connection has to be woken for more.
+    pub(super) fn transmit(&self, out: &mut Outbound) {
+        let mut inner = self.0.inner.lock();
+        inner.engine.set_in_flight(out.len());
+        if inner.corks == 0 {
+            inner.engine.take_frames(out);
+        }
+        inner.attended = !out.is_empty();
+        self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+    }
+
+    /// The answer to the waiting poll, if there is one.
+    pub(super) fn take_payload(&self) -> Option<Outbound> {
+        {
+            let mut inner = self.0.inner.lock();
+            inner.attended = false;
+            if inner.corks > 0 {
+                return None;
+            }
+        }
+        self.with(|engine, _| engine.take_payload())
+    }
+
+    /// Which task carries the session from now on.
+    pub(super) fn set_waker(&self, waker: Option<&Waker>) {
+        let mut inner = self.0.inner.lock();
+        inner.waker = waker.cloned();
+        inner.attended = false;
+    }
+
+    /// Which task tries to carry the session.
+    pub(super) fn set_probe_waker(&self, waker: Option<&Waker>) {
+        self.0.inner.lock().probe = waker.cloned();
+    }
+
+    /// Wakes the connection for another reason than something to send.
+    pub(super) fn wake(&self) {
+        let waker = self.0.inner.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether more may be read: handlers keep up.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.running.load(Ordering::Relaxed) < MAX_RUNNING
+    }
+
+    /// A handler goes on in the background until the guard is dropped.
+    pub(crate) fn begin_handler(&self) -> Running<H> {
+        self.0.running.fetch_add(1, Ordering::Relaxed);
+        Running(self.clone())
+    }
+
+    pub(super) fn is(&self, other: &Session<H>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<H: Handler> Inner<H> {
+    /// Whom to wake because something waits that nobody is going to look at.
+    fn attend(&mut self) -> Option<Waker> {
+        let closed = self.engine.closed().is_some();
+        if (self.attended && !closed) || self.corks > 0 || !self.engine.wants_transmit() {
+            return None;
+        }
+        self.attended = true;
+        self.waker.clone()
+    }
+}
+
+impl<H: Handler> Expire for Shared<H> {
+    fn expire(self: Arc<Self>, now: Time) {
+        self.inner.lock().timer = None;
+        Session(self).with(|engine, state| {
+            engine.handle_timeout(now);
+            if let Some(reason) = H::handle_timeout(state, now) {
+                engine.close(now, reason);
+            }
+        });
+    }
+}
+
+/// A handler that goes on in the background.
+pub(crate) struct Running<H: Handler>(Session<H>);
+
+impl<H: Handler> Drop for Running<H> {
+    fn drop(&mut self) {
+        // The connection may wait for room.
+        if self.0.0.running.fetch_sub(1, Ordering::Relaxed) == MAX_RUNNING {
+            self.0.wake();
+        }
+    }
+}
+
+impl<H: Handler> Clone for Session<H> {
+    fn clone(&self) -> Self {
+        Session(self.0.clone())
+    }
+}
+
+impl<H: Handler> fmt::Debug for Session<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The id is a secret.
+        f.debug_struct("Session").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}

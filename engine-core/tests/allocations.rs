@@ -1,4 +1,6 @@
 //! What the steady state allocates: nothing.
+#![allow(unsafe_code, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
 use sockeye_core::socketio::{Encoder, Limits, Packet, Reassembly};

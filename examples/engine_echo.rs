@@ -1,6 +1,10 @@
 //! A raw Engine.IO server that sends every message back: what the official Engine.IO test suite expects.
+//!
+//! Run it with `PORT=3000 cargo run --example engine_echo`.
+mod common;
+
+use sockeye::Cors;
 use sockeye::engine::{Handler, Message, Server, Session};
-use sockeye::http::Cors;
 use std::time::Duration;
 
 struct Echo;
@@ -9,18 +13,17 @@ impl Handler for Echo {
     type State = ();
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
+        // A client that reads too slowly is closed for it.
         let _ = session.send(message);
     }
 }
 
-#[tokio::main]
-async fn main() -> std::io::Result<()> {
-    let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(3000);
+fn main() -> std::io::Result<()> {
     let server = Server::builder(Echo)
         .ping_interval(Duration::from_millis(300))
         .ping_timeout(Duration::from_millis(200))
         .max_payload(1_000_000)
         .cors(Cors::any())
         .build();
-    sockeye::tokio::listen(server, ("127.0.0.1", port)).await
+    common::serve(server)
 }

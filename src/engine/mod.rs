@@ -33,7 +33,7 @@ pub(crate) mod timers;
 pub use connection::Connection;
 pub use handshake::Handshake;
 pub use server::{AllowRequest, Builder, Server};
-pub(crate) use session::Running;
+pub(crate) use server::{ServerInner, random_id};
 pub use session::Session;
 pub use sockeye_core::engineio::{
     CloseReason, Config, Id, Message, PacketError, SendError, Transport, TransportError,

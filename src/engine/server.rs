@@ -30,11 +30,11 @@ pub type AllowRequest =
 /// An Engine.IO server: a handle that is cheap to clone.
 ///
 /// It does nothing by itself: a runtime crate or an event loop of your own drives it, through [`Host`].
-pub struct Server<H: Handler>(pub(super) Arc<ServerInner<H>>);
+pub struct Server<H: Handler>(pub(crate) Arc<ServerInner<H>>);
 
 /// What can be set of a [`Server`]; the names and defaults are the reference's.
 pub struct Builder<H: Handler> {
-    handler: H,
+    pub(crate) handler: H,
     config: Config,
     limits: connection::Config,
     path: String,

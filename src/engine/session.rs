@@ -5,7 +5,7 @@ use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
 use super::{CloseReason, Handler, Message, SendError};
 use parking_lot::Mutex;
-use sockeye_core::engineio::{self, Frames, Id, Part, Transport};
+use sockeye_core::engineio::{self, Id, Part, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -117,11 +117,6 @@ impl<H: Handler> Session<H> {
         self.with(|engine, _| engine.send(parts))
     }
 
-    /// Queues a reference to messages that were encoded for many.
-    pub(crate) fn send_shared(&self, frames: &mut Frames) -> Result<(), SendError> {
-        self.with(|engine, _| engine.send_shared(frames))
-    }
-
     /// Ends the session; what was queued before is still sent.
     pub fn close(&self) {
         self.close_with(CloseReason::ForcedClose(None));
@@ -170,7 +165,12 @@ impl<H: Handler> Session<H> {
         result
     }
 
-    /// Whether `f` may look at the state; nothing that has consequences may be done.
+    /// The time by the server's clock.
+    pub(crate) fn now(&self) -> Time {
+        self.0.server.upgrade().map_or(Time::ZERO, |server| server.now())
+    }
+
+    /// Runs `f` under the session's lock, where nothing has to follow from it.
     pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::Session, &mut H::State) -> R) -> R {
         let inner = &mut *self.0.inner.lock();
         f(&inner.engine, &mut inner.state)
@@ -278,10 +278,6 @@ impl<H: Handler> Session<H> {
     pub(crate) fn begin_handler(&self) -> Running<H> {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         Running(self.clone())
-    }
-
-    pub(super) fn is(&self, other: &Session<H>) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

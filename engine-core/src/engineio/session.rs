@@ -291,6 +291,11 @@ impl Session {
         self.last_heard = self.last_heard.max(now);
     }
 
+    /// When bytes last arrived.
+    pub fn last_heard(&self) -> Time {
+        self.last_heard
+    }
+
     /// A packet arrived on the session's transport. Gives back what is for the application.
     ///
     /// After the end of the session packets are ignored.

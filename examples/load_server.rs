@@ -1,0 +1,22 @@
+//! The server that is measured side by side with others: echoes, acknowledges and broadcasts.
+//!
+//! Run it with `PORT=3000 WORKERS=1 cargo run --release --example load_server`.
+mod common;
+
+use bytes::Bytes;
+use serde_json::Value;
+use sockeye::extract::Data;
+use sockeye::{Server, Socket};
+
+fn main() -> std::io::Result<()> {
+    let io = Server::new();
+    io.on_connect(async |socket: Socket| {
+        socket.on("echo", async |socket: Socket, Data(x): Data<Value>| socket.emit("echo", x));
+        socket.on("bin", async |socket: Socket, Data(x): Data<Bytes>| socket.emit("bin", x));
+        socket.on("ack", async |Data(x): Data<Value>| x);
+        socket.on("broadcast", async |io: Server, Data(x): Data<Value>| {
+            io.emit("broadcast", x);
+        });
+    });
+    common::serve(io)
+}

@@ -1,0 +1,28 @@
+//! What the official Socket.IO test suite expects: events come back, acknowledged ones with their arguments.
+//!
+//! Run it with `PORT=3000 cargo run --example test_suite`.
+mod common;
+
+use serde_json::Value;
+use sockeye::extract::Auth;
+use sockeye::{Args, Cors, Server, Socket};
+use std::time::Duration;
+
+fn main() -> std::io::Result<()> {
+    let io = Server::builder()
+        .ping_interval(Duration::from_millis(300))
+        .ping_timeout(Duration::from_millis(200))
+        .connect_timeout(Duration::from_secs(1))
+        .max_payload(1_000_000)
+        .cors(Cors::any())
+        .build();
+    io.on_connect(connected);
+    io.of("/custom").on_connect(connected);
+    common::serve(io)
+}
+
+async fn connected(socket: Socket, Auth(auth): Auth<Value>) {
+    let _ = socket.emit("auth", auth);
+    socket.on("message", async |socket: Socket, args: Args| socket.emit("message-back", args));
+    socket.on("message-with-ack", async |args: Args| args);
+}

@@ -1,0 +1,190 @@
+//! Messages to many sockets.
+
+use crate::ack::{AcksFuture, Waiter};
+use crate::engine::Id;
+use crate::error::EmitError;
+use crate::log::debug;
+use crate::namespace::{Members, Namespace};
+use crate::payload::{Payload, parts, with_encoder};
+use crate::socket::Socket;
+use sockeye_core::engineio::Frames;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Whom to send to, and how: made by [`Namespace::to`], [`Socket::broadcast`] and their like.
+///
+/// The message is encoded once, and every recipient's queue holds a reference to it.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is sent until `emit`"]
+pub struct Broadcast {
+    namespace: Namespace,
+    rooms: Vec<Box<str>>,
+    except: Vec<Box<str>>,
+    except_socket: Option<Id>,
+    volatile: bool,
+    timeout: Option<Duration>,
+}
+
+/// What became of a broadcast.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// How many sockets it was queued for.
+    pub sent: usize,
+    /// How many sockets did not get it: not ready for a volatile message, or closed for reading too slowly.
+    pub dropped: usize,
+    /// Why it was sent to nobody, if it cannot be sent at all.
+    pub error: Option<EmitError>,
+}
+
+impl Broadcast {
+    pub(crate) fn new(namespace: Namespace) -> Broadcast {
+        Broadcast {
+            namespace,
+            rooms: Vec::new(),
+            except: Vec::new(),
+            except_socket: None,
+            volatile: false,
+            timeout: None,
+        }
+    }
+
+    /// Everybody but this socket.
+    pub(crate) fn except_socket(mut self, id: Id) -> Broadcast {
+        self.except_socket = Some(id);
+        self
+    }
+
+    /// Also the sockets in this room; without any room it is all of the namespace.
+    pub fn to(mut self, room: impl AsRef<str>) -> Broadcast {
+        self.rooms.push(room.as_ref().into());
+        self
+    }
+
+    /// The same as [`to`](Broadcast::to).
+    pub fn within(self, room: impl AsRef<str>) -> Broadcast {
+        self.to(room)
+    }
+
+    /// Not the sockets in this room.
+    pub fn except(mut self, room: impl AsRef<str>) -> Broadcast {
+        self.except.push(room.as_ref().into());
+        self
+    }
+
+    /// The sockets of this server only, where there are several.
+    pub fn local(self) -> Broadcast {
+        self
+    }
+
+    /// Drops the message for clients that are not ready for it.
+    pub fn volatile(mut self) -> Broadcast {
+        self.volatile = true;
+        self
+    }
+
+    /// How long answers are waited for.
+    pub fn timeout(mut self, timeout: Duration) -> Broadcast {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends.
+    pub fn emit(self, event: &str, args: impl Payload) -> Delivery {
+        self.send(event, &args, None)
+    }
+
+    /// Sends, and waits for the answers: a pair of id and answer for each socket, in no order. Whose answer does not
+    /// come in time has an error in its place.
+    pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AcksFuture<T> {
+        let id = self.namespace.next_ack();
+        let waiter = Waiter::new(id, self.namespace.0.engine.clone());
+        let engine = self.namespace.0.engine.upgrade();
+        let timeout = self.timeout.or(engine.as_ref().map(|engine| engine.handler.ack_timeout));
+        self.send(event, &args, Some(&waiter));
+        if let (Some(engine), Some(timeout)) = (engine, timeout) {
+            waiter.arm(engine.now() + timeout);
+        }
+        AcksFuture::new(waiter)
+    }
+
+    /// The sockets, as they are now.
+    pub fn sockets(&self) -> Vec<Socket> {
+        let mut sockets = Vec::new();
+        self.for_each(&self.namespace.0.members.read(), |socket| sockets.push(socket.clone()));
+        sockets
+    }
+
+    /// Lets the sockets join a room.
+    pub fn join(&self, room: impl AsRef<str>) {
+        self.sockets().iter().for_each(|socket| socket.join(room.as_ref()));
+    }
+
+    /// Lets the sockets leave a room.
+    pub fn leave(&self, room: impl AsRef<str>) {
+        self.sockets().iter().for_each(|socket| socket.leave(room.as_ref()));
+    }
+
+    /// Disconnects the sockets; with `close` their connections, too.
+    pub fn disconnect(&self, close: bool) {
+        self.sockets().iter().for_each(|socket| socket.disconnect(close));
+    }
+
+    fn send(&self, event: &str, args: &impl Payload, waiter: Option<&Arc<Waiter>>) -> Delivery {
+        let id = waiter.map(|waiter| waiter.id());
+        let encoded = with_encoder(|encoder| {
+            let encoded = args.event(encoder, self.namespace.name(), id, event)?;
+            Ok::<_, EmitError>(Frames::new(parts(encoded)))
+        });
+        let mut frames = match encoded {
+            Ok(frames) => frames,
+            Err(error) => {
+                debug!(%error, "a broadcast cannot be sent");
+                return Delivery { error: Some(error), ..Delivery::default() };
+            }
+        };
+        let mut delivery = Delivery::default();
+        let mut slow = Vec::new();
+        let members = self.namespace.0.members.read();
+        self.for_each(&members, |socket| {
+            let at = waiter.map(|waiter| (waiter, waiter.ask(socket)));
+            match socket.send_shared(&mut frames, self.volatile) {
+                Ok(()) => delivery.sent += 1,
+                Err(error) => {
+                    if matches!(error, EmitError::SlowConsumer { .. }) {
+                        slow.push(socket.clone());
+                    }
+                    if let Some((waiter, at)) = at {
+                        waiter.fail(at, error);
+                    }
+                    delivery.dropped += 1;
+                }
+            }
+        });
+        drop(members);
+        // Closing looks at the members: not while they are held.
+        slow.iter().for_each(Socket::close_slow);
+        delivery
+    }
+
+    /// Calls `f` once for each socket that is meant.
+    fn for_each(&self, members: &Members, mut f: impl FnMut(&Socket)) {
+        let meant = |socket: &Socket| {
+            self.except_socket != Some(socket.id())
+                && !self.except.iter().any(|room| members.is_in(&socket.id(), room))
+        };
+        match self.rooms.as_slice() {
+            [] => members.all().filter(|socket| meant(socket)).for_each(f),
+            [room] => members.room(room).filter(|socket| meant(socket)).for_each(f),
+            rooms => {
+                let mut seen = HashSet::new();
+                for socket in rooms.iter().flat_map(|room| members.room(room)) {
+                    if seen.insert(socket.id()) && meant(socket) {
+                        f(socket);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What a handler can ask for, by the types of its parameters.
+
+use crate::error::{ConnectError, DisconnectReason};
+use crate::payload::Args;
+use crate::server::Server;
+use crate::socket::Socket;
+use serde::de::DeserializeOwned;
+use sockeye_core::engineio::Id;
+use sockeye_core::socketio;
+use std::cell::Cell;
+
+/// What a handler is called for.
+///
+/// [`Extract`] reads its parameters out of this.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub(crate) socket: &'a Socket,
+    pub(crate) event: &'a str,
+    pub(crate) args: Option<socketio::Args<'a>>,
+    /// The acknowledgement that the client wants, until somebody takes it on.
+    pub(crate) ack: Cell<Option<u64>>,
+    pub(crate) reason: Option<&'a DisconnectReason>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(socket: &'a Socket, event: &'a str) -> Context<'a> {
+        Context { socket, event, args: None, ack: Cell::new(None), reason: None }
+    }
+
+    /// The socket that the handler is called for.
+    pub fn socket(&self) -> &'a Socket {
+        self.socket
+    }
+
+    /// The name of the event: `connect` and `disconnect` where it is none of the client's.
+    pub fn event(&self) -> &'a str {
+        self.event
+    }
+}
+
+/// A parameter of a handler. Implement it for what many handlers of yours need.
+pub trait Extract: Sized {
+    /// Reads the parameter; an error is logged, and the handler is not called.
+    ///
+    /// # Errors
+    /// When it is not to be had.
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError>;
+}
+
+/// Why a handler was not called.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtractError {
+    /// The client's data is not of the handler's type.
+    #[error("the data is not of the expected type: {0}")]
+    Data(#[from] socketio::ArgsError),
+    /// The client's auth is not of the handler's type.
+    #[error("the auth is not of the expected type: {0}")]
+    Auth(serde_json::Error),
+    /// No state of this type was given to the server's builder.
+    #[error("there is no state of type {0}: give it to the builder")]
+    State(&'static str),
+    /// This kind of handler has no such parameter.
+    #[error("{0} is not to be had in this handler")]
+    Unavailable(&'static str),
+    /// Anything else.
+    #[error("{0}")]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Extract for Socket {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        Ok(context.socket.clone())
+    }
+}
+
+impl Extract for Server {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        context.socket.server().ok_or(ExtractError::Unavailable("the server"))
+    }
+}
+
+/// The event's data: a tuple takes the arguments in order, `()` none, and any other type the first.
+///
+/// [`bytes::Bytes`] inside of the type takes an attachment. A missing argument is `None` where an `Option` stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Data<T>(pub T);
+
+impl<T: DeserializeOwned> Extract for Data<T> {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
+        Ok(Data(args.deserialize()?))
+    }
+}
+
+/// The event's data, or why it is not of the type: the handler is called in either case.
+#[derive(Debug)]
+pub struct TryData<T>(pub Result<T, socketio::ArgsError>);
+
+impl<T: DeserializeOwned> Extract for TryData<T> {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
+        Ok(TryData(args.deserialize()))
+    }
+}
+
+impl Extract for Args {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
+        Ok(Args(args.into_owned()))
+    }
+}
+
+/// The name of the event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event(pub String);
+
+impl Extract for Event {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        Ok(Event(context.event.to_owned()))
+    }
+}
+
+/// A clone of what was given to the server's builder as state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State<T>(pub T);
+
+impl<T: Clone + Send + Sync + 'static> Extract for State<T> {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        let missing = || ExtractError::State(std::any::type_name::<T>());
+        context.socket.state::<T>().map(State).ok_or_else(missing)
+    }
+}
+
+/// What the client sent as `auth` when it connected to the namespace; an empty object if it sent nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Auth<T>(pub T);
+
+impl<T: DeserializeOwned> Extract for Auth<T> {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        context.socket.auth().map(Auth).map_err(ExtractError::Auth)
+    }
+}
+
+impl Extract for DisconnectReason {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        context.reason.cloned().ok_or(ExtractError::Unavailable("the reason"))
+    }
+}
+
+/// Acknowledges an event when it suits, instead of by the handler's return value.
+///
+/// Dropped without an answer, the client gets none, and times out.
+#[derive(Debug)]
+pub struct AckSender {
+    socket: Socket,
+    id: Option<u64>,
+}
+
+impl AckSender {
+    /// Whether the client waits for an answer.
+    pub fn is_wanted(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Answers; does nothing if no answer is wanted.
+    ///
+    /// # Errors
+    /// When the socket is gone, or the answer cannot be sent.
+    pub fn send(self, args: impl crate::Payload) -> Result<(), crate::EmitError> {
+        match self.id {
+            Some(id) => self.socket.acknowledge_with(id, &args),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Extract for AckSender {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        Ok(AckSender { socket: context.socket.clone(), id: context.ack.take() })
+    }
+}
+
+/// The id of the socket.
+impl Extract for Id {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        Ok(context.socket.id())
+    }
+}
+
+impl From<ExtractError> for ConnectError {
+    fn from(error: ExtractError) -> Self {
+        ConnectError::new(error.to_string())
+    }
+}

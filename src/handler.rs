@@ -1,0 +1,156 @@
+//! Functions as handlers: their parameters are extracted, their futures polled, their panics caught.
+
+use crate::error::ConnectError;
+use crate::extract::{Context, Extract, ExtractError};
+use crate::log::{debug, error, warn};
+use crate::payload::Payload;
+use crate::socket::Socket;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{self, Poll, Waker};
+
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A function that handles events: an `async` function or closure of up to eight parameters, each of which
+/// [can be extracted](Extract).
+///
+/// What it returns is the acknowledgement, if the client wants one: any [`Payload`]. `Ok` is what it holds; `Err` is
+/// logged, and nothing is acknowledged. A closure that captures something has to clone it into the future:
+/// `move |…| { let db = db.clone(); async move { … } }`.
+pub trait Handler<Parameters>: Send + Sync + 'static {
+    /// Extracts the parameters and makes the future.
+    #[doc(hidden)]
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<()>, ExtractError>;
+}
+
+/// A function that decides whether a client may connect to a namespace: as a [`Handler`], but returns
+/// `Result<(), ConnectError>`.
+pub trait Middleware<Parameters>: Send + Sync + 'static {
+    /// Extracts the parameters and makes the future.
+    #[doc(hidden)]
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError>;
+}
+
+macro_rules! implement_for_functions {
+    ($($parameter:ident),*) => {
+        impl<F, Fut, $($parameter),*> Handler<($($parameter,)*)> for F
+        where
+            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
+            Fut: Future + Send + 'static,
+            Fut::Output: Payload,
+            $($parameter: Extract,)*
+        {
+            fn call(&self, context: &Context<'_>) -> Result<BoxFuture<()>, ExtractError> {
+                let future = self($($parameter::extract(context)?),*);
+                let socket = context.socket.clone();
+                let ack = context.ack.take();
+                Ok(Box::pin(async move {
+                    let answer = future.await;
+                    finish(&socket, ack, &answer);
+                }))
+            }
+        }
+
+        impl<F, Fut, $($parameter),*> Middleware<($($parameter,)*)> for F
+        where
+            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
+            $($parameter: Extract,)*
+        {
+            fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError> {
+                let _ = context;
+                Ok(Box::pin(self($($parameter::extract(context)?),*)))
+            }
+        }
+    };
+}
+
+implement_for_functions!();
+implement_for_functions!(A);
+implement_for_functions!(A, B);
+implement_for_functions!(A, B, C);
+implement_for_functions!(A, B, C, D);
+implement_for_functions!(A, B, C, D, E);
+implement_for_functions!(A, B, C, D, E, G);
+implement_for_functions!(A, B, C, D, E, G, H);
+implement_for_functions!(A, B, C, D, E, G, H, I);
+
+/// A handler whose parameters are not known any more.
+pub(crate) trait AnyHandler: Send + Sync {
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<()>, ExtractError>;
+}
+
+/// A middleware whose parameters are not known any more.
+pub(crate) trait AnyMiddleware: Send + Sync {
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError>;
+}
+
+pub(crate) struct Erased<F, P>(F, PhantomData<fn(P)>);
+
+impl<F, P> Erased<F, P> {
+    pub(crate) fn new(function: F) -> Self {
+        Erased(function, PhantomData)
+    }
+}
+
+impl<F: Handler<P>, P> AnyHandler for Erased<F, P> {
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<()>, ExtractError> {
+        self.0.call(context)
+    }
+}
+
+impl<F: Middleware<P>, P> AnyMiddleware for Erased<F, P> {
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError> {
+        self.0.call(context)
+    }
+}
+
+/// Acknowledges what a handler returned; an `Err` is logged even if nobody waits for an answer.
+fn finish(socket: &Socket, ack: Option<u64>, answer: &impl Payload) {
+    let result = match ack {
+        Some(id) => socket.acknowledge_with(id, answer),
+        None => crate::payload::check(answer),
+    };
+    if let Err(error) = result {
+        warn!(%error, "a handler failed, or its answer could not be sent");
+    }
+}
+
+/// Calls a handler and polls its future once, in place; if it has to wait, the runtime goes on with it.
+///
+/// Nothing is locked meanwhile. A panic ends this call of the handler, and nothing else.
+pub(crate) fn run(handler: &dyn AnyHandler, context: &Context<'_>) {
+    match catch_unwind(AssertUnwindSafe(|| handler.call(context))) {
+        Ok(Ok(future)) => drive(context.socket, future),
+        Ok(Err(error)) => debug!(event = ?context.event, %error, "a handler was not called"),
+        Err(_) => error!(event = ?context.event, "a handler panicked"),
+    }
+}
+
+/// Polls a future once, and gives it to the runtime if it has to wait.
+pub(crate) fn drive(socket: &Socket, future: BoxFuture<()>) {
+    let mut future = Guarded(future);
+    let mut context = task::Context::from_waker(Waker::noop());
+    if Pin::new(&mut future).poll(&mut context).is_pending() {
+        socket.spawn(future);
+    }
+}
+
+/// A future whose panic ends it.
+struct Guarded(BoxFuture<()>);
+
+impl Future for Guarded {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(poll) => poll,
+            Err(_) => {
+                error!("a handler panicked");
+                Poll::Ready(())
+            }
+        }
+    }
+}

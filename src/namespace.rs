@@ -1,0 +1,286 @@
+//! Namespaces: who is connected, who is in which room, who is let in.
+
+use crate::ack::AcksFuture;
+use crate::broadcast::{Broadcast, Delivery};
+use crate::engine::Id;
+use crate::error::ConnectError;
+use crate::extract::Context;
+use crate::handler::{AnyHandler, AnyMiddleware, BoxFuture, Erased, Handler, Middleware, run};
+use crate::payload::Payload;
+use crate::server::Engine;
+use crate::socket::Socket;
+use indexmap::IndexMap;
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// A namespace: a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct Namespace(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) name: Arc<str>,
+    pub(crate) engine: Weak<Engine>,
+    pub(crate) members: RwLock<Members>,
+    functions: RwLock<Functions>,
+    next_ack: AtomicU64,
+}
+
+#[derive(Default)]
+struct Functions {
+    connect: Option<Arc<dyn AnyHandler>>,
+    middlewares: Arc<[Arc<dyn AnyMiddleware>]>,
+}
+
+/// The sockets of a namespace, and their rooms.
+#[derive(Default)]
+pub(crate) struct Members {
+    sockets: IndexMap<Id, Member, Hash>,
+    rooms: HashMap<Arc<str>, IndexMap<Id, Socket, Hash>>,
+}
+
+struct Member {
+    socket: Socket,
+    rooms: Vec<Arc<str>>,
+}
+
+/// Ids are drawn at random by this side: their own bytes are as good a hash as any.
+type Hash = BuildHasherDefault<IdHasher>;
+
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+            // Only six bits of each byte are random: the multiplication spreads them.
+            self.0 = (self.0.rotate_left(5) ^ u64::from_ne_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    // The length that `Hash` of a slice writes says nothing.
+    fn write_usize(&mut self, _: usize) {}
+}
+
+impl Members {
+    /// Adds a socket, with rooms that it joined before.
+    pub(crate) fn insert(&mut self, socket: Socket, rooms: Vec<Arc<str>>) {
+        let id = socket.id();
+        self.sockets.insert(id, Member { socket, rooms: Vec::new() });
+        for room in rooms {
+            self.join(&id, &room);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: &Id) {
+        let Some(member) = self.sockets.swap_remove(id) else { return };
+        for room in &member.rooms {
+            self.remove_from(room, id);
+        }
+    }
+
+    fn remove_from(&mut self, room: &str, id: &Id) {
+        if let Some(members) = self.rooms.get_mut(room) {
+            members.swap_remove(id);
+            if members.is_empty() {
+                self.rooms.remove(room);
+            }
+        }
+    }
+
+    /// Whether the socket is there.
+    pub(crate) fn join(&mut self, id: &Id, room: &str) -> bool {
+        let Some(member) = self.sockets.get_mut(id) else { return false };
+        if member.rooms.iter().any(|known| **known == *room) {
+            return true;
+        }
+        let name = self.rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
+        member.rooms.push(name.clone());
+        self.rooms.entry(name).or_default().insert(*id, member.socket.clone());
+        true
+    }
+
+    pub(crate) fn leave(&mut self, id: &Id, room: &str) {
+        let Some(member) = self.sockets.get_mut(id) else { return };
+        if let Some(at) = member.rooms.iter().position(|known| **known == *room) {
+            member.rooms.swap_remove(at);
+            self.remove_from(room, id);
+        }
+    }
+
+    pub(crate) fn rooms_of(&self, id: &Id) -> Vec<String> {
+        self.sockets
+            .get(id)
+            .into_iter()
+            .flat_map(|member| &member.rooms)
+            .map(|room| room.to_string())
+            .collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Whether a socket is in a room; each is in the room of its own id.
+    pub(crate) fn is_in(&self, id: &Id, room: &str) -> bool {
+        **id == *room || self.rooms.get(room).is_some_and(|members| members.contains_key(id))
+    }
+
+    /// Every socket.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Socket> {
+        self.sockets.values().map(|member| &member.socket)
+    }
+
+    /// The sockets of a room, or the one whose id it is.
+    pub(crate) fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
+        let own = Id::parse(room).and_then(|id| self.sockets.get(&id)).map(|member| &member.socket);
+        let members = self.rooms.get(room).into_iter().flat_map(|members| members.values());
+        // Somebody may have joined the room of another's id.
+        own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
+    }
+}
+
+impl Namespace {
+    pub(crate) fn new(name: &str, engine: Weak<Engine>) -> Namespace {
+        Namespace(Arc::new(Inner {
+            name: name.into(),
+            engine,
+            members: RwLock::default(),
+            functions: RwLock::default(),
+            next_ack: AtomicU64::new(0),
+        }))
+    }
+
+    /// The name, with its slash in front.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Calls `handler` for each client that has connected. It registers the socket's handlers: what it does before
+    /// its first wait is done before the client's first event is looked at.
+    pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.functions.write().connect = Some(Arc::new(Erased::new(handler)));
+    }
+
+    /// Asks `middleware` about each client that wants to connect, after those that were added before.
+    ///
+    /// A refusal is the client's `connect_error`, with message and data.
+    pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
+        let mut functions = self.0.functions.write();
+        let added: Arc<dyn AnyMiddleware> = Arc::new(Erased::new(middleware));
+        functions.middlewares = functions.middlewares.iter().cloned().chain([added]).collect();
+    }
+
+    /// How many sockets are connected.
+    pub fn sockets_count(&self) -> usize {
+        self.0.members.read().len()
+    }
+
+    /// The connected sockets, as they are now.
+    pub fn sockets(&self) -> Vec<Socket> {
+        self.0.members.read().all().cloned().collect()
+    }
+
+    /// A connected socket by its id.
+    pub fn socket(&self, id: &str) -> Option<Socket> {
+        let id = Id::parse(id)?;
+        self.0.members.read().sockets.get(&id).map(|member| member.socket.clone())
+    }
+
+    /// Sends to every socket of the namespace.
+    pub fn emit(&self, event: &str, args: impl Payload) -> Delivery {
+        self.everyone().emit(event, args)
+    }
+
+    /// Sends to every socket of the namespace, and waits for their answers.
+    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
+        self.everyone().emit_with_ack(event, args)
+    }
+
+    /// The sockets in a room; more rooms can be added, each socket is reached once.
+    pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
+        self.everyone().to(room)
+    }
+
+    /// The same as [`to`](Namespace::to).
+    pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
+        self.everyone().within(room)
+    }
+
+    /// Every socket but those in a room.
+    pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
+        self.everyone().except(room)
+    }
+
+    /// The sockets of this server only, where there are several.
+    pub fn local(&self) -> Broadcast {
+        self.everyone().local()
+    }
+
+    /// Messages that are dropped for clients that are not ready for them.
+    pub fn volatile(&self) -> Broadcast {
+        self.everyone().volatile()
+    }
+
+    /// How long answers are waited for.
+    pub fn timeout(&self, timeout: Duration) -> Broadcast {
+        self.everyone().timeout(timeout)
+    }
+
+    fn everyone(&self) -> Broadcast {
+        Broadcast::new(self.clone())
+    }
+
+    /// Ids are shared by all sockets of the namespace, so that a broadcast that wants answers is one message.
+    pub(crate) fn next_ack(&self) -> u64 {
+        self.0.next_ack.fetch_add(1, Ordering::Relaxed) & sockeye_core::socketio::MAX_ID
+    }
+
+    /// Whether the client may connect; `None` if nobody has to be asked.
+    pub(crate) fn decide(&self, socket: &Socket) -> Option<BoxFuture<Result<(), ConnectError>>> {
+        let middlewares = self.0.functions.read().middlewares.clone();
+        if middlewares.is_empty() {
+            return None;
+        }
+        let socket = socket.clone();
+        Some(Box::pin(async move {
+            for middleware in middlewares.iter() {
+                ask(&**middleware, &socket)?.await?;
+            }
+            Ok(())
+        }))
+    }
+
+    /// Calls the handler of new sockets.
+    pub(crate) fn connected(&self, socket: &Socket) {
+        let handler = self.0.functions.read().connect.clone();
+        if let Some(handler) = handler {
+            run(&*handler, &Context::new(socket, "connect"));
+        }
+    }
+}
+
+/// Not in the future itself, which has to be `Send`.
+fn ask(
+    middleware: &dyn AnyMiddleware,
+    socket: &Socket,
+) -> Result<impl Future<Output = Result<(), ConnectError>> + Send + use<>, ConnectError> {
+    Ok(middleware.call(&Context::new(socket, "connect"))?)
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace").field("name", &self.name()).finish_non_exhaustive()
+    }
+}

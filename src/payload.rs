@@ -1,0 +1,146 @@
+//! What can be emitted: anything that serializes, and arguments that came in.
+
+use sockeye_core::engineio::Part;
+use sockeye_core::socketio::{self, Encoded, Encoder, OwnedArgs};
+use std::cell::Cell;
+
+/// The arguments of an event or an acknowledgement as they came, to be looked at later or sent on: JSON and
+/// attachments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Args(pub(crate) OwnedArgs);
+
+impl Args {
+    /// Reads the arguments as `T`; see [`extract::Data`](crate::extract::Data).
+    ///
+    /// # Errors
+    /// When they are not of that type.
+    pub fn deserialize<T: serde::de::DeserializeOwned>(&self) -> Result<T, socketio::ArgsError> {
+        self.0.as_args().deserialize()
+    }
+
+    /// How many arguments there are.
+    pub fn len(&self) -> usize {
+        self.0.as_args().len()
+    }
+
+    /// Whether there is no argument.
+    pub fn is_empty(&self) -> bool {
+        self.0.as_args().is_empty()
+    }
+}
+
+/// What can be sent as the arguments of an event or an acknowledgement: anything that serializes, and [`Args`].
+///
+/// A tuple is several arguments, `()` is none, anything else is one; what serializes as bytes, such as
+/// [`bytes::Bytes`], is sent as a binary attachment.
+pub trait Payload: sealed::Encode {}
+
+impl<T: sealed::Encode> Payload for T {}
+
+pub(crate) mod sealed {
+    use super::*;
+    use sockeye_core::socketio::EncodeError;
+
+    pub trait Encode {
+        fn event<'e>(
+            &self,
+            encoder: &'e mut Encoder,
+            namespace: &str,
+            id: Option<u64>,
+            event: &str,
+        ) -> Result<Encoded<'e>, EncodeError>;
+
+        fn ack<'e>(
+            &self,
+            encoder: &'e mut Encoder,
+            namespace: &str,
+            id: u64,
+        ) -> Result<Encoded<'e>, EncodeError>;
+
+        /// Why there is nothing to send, if it is an `Err`.
+        fn failure(&self) -> Option<EncodeError>;
+    }
+
+    impl<T: serde::Serialize> Encode for T {
+        fn failure(&self) -> Option<EncodeError> {
+            // The common answer of handlers whose clients want none is not worth encoding.
+            if std::mem::size_of::<T>() == 0 {
+                return None;
+            }
+            with_encoder(|encoder| match encoder.ack("/", 0, self) {
+                Err(error @ EncodeError::Failed(_)) => Some(error),
+                _ => None,
+            })
+        }
+
+        fn event<'e>(
+            &self,
+            encoder: &'e mut Encoder,
+            namespace: &str,
+            id: Option<u64>,
+            event: &str,
+        ) -> Result<Encoded<'e>, EncodeError> {
+            encoder.event(namespace, id, event, self)
+        }
+
+        fn ack<'e>(
+            &self,
+            encoder: &'e mut Encoder,
+            namespace: &str,
+            id: u64,
+        ) -> Result<Encoded<'e>, EncodeError> {
+            encoder.ack(namespace, id, self)
+        }
+    }
+
+    impl Encode for Args {
+        fn failure(&self) -> Option<EncodeError> {
+            None
+        }
+
+        fn event<'e>(
+            &self,
+            encoder: &'e mut Encoder,
+            namespace: &str,
+            id: Option<u64>,
+            event: &str,
+        ) -> Result<Encoded<'e>, EncodeError> {
+            encoder.forward_event(namespace, id, event, self.0.as_args())
+        }
+
+        fn ack<'e>(
+            &self,
+            encoder: &'e mut Encoder,
+            namespace: &str,
+            id: u64,
+        ) -> Result<Encoded<'e>, EncodeError> {
+            encoder.forward_ack(namespace, id, self.0.as_args())
+        }
+    }
+}
+
+thread_local! {
+    // Taken out while in use: a `Serialize` that emits finds it gone and makes its own.
+    static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
+}
+
+/// Runs `f` with the thread's encoder.
+pub(crate) fn with_encoder<R>(f: impl FnOnce(&mut Encoder) -> R) -> R {
+    let mut encoder = ENCODER.take().unwrap_or_default();
+    let result = f(&mut encoder);
+    ENCODER.set(Some(encoder));
+    result
+}
+
+/// A packet's text and its attachments, as the messages of one unit.
+pub(crate) fn parts<'a>(encoded: Encoded<'a>) -> impl Iterator<Item = Part<'a>> + Clone {
+    std::iter::once(Part::Text(encoded.text)).chain(encoded.attachments().map(Part::Binary))
+}
+
+/// Whether a payload is an `Err`, without sending it.
+pub(crate) fn check(payload: &impl Payload) -> Result<(), crate::EmitError> {
+    match payload.failure() {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}

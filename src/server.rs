@@ -1,0 +1,385 @@
+//! The Socket.IO server: its settings, its namespaces, and what its clients' messages mean.
+
+use crate::ack::AcksFuture;
+use crate::broadcast::{Broadcast, Delivery};
+use crate::engine::{self, CloseReason, Connection, Handshake, Message, Session, Transport};
+use crate::error::{ConnectError, DisconnectReason};
+use crate::handler::{Handler, Middleware};
+use crate::log::debug;
+use crate::namespace::Namespace;
+use crate::payload::{Payload, parts, with_encoder};
+use crate::socket::Socket;
+use parking_lot::RwLock;
+use sockeye_core::Time;
+use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::http::{Cookie, Cors};
+use sockeye_core::socketio::{self, Limits, Packet, Received};
+use std::any::{Any, TypeId};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+/// A Socket.IO server: a handle that is cheap to clone.
+///
+/// It does nothing by itself: a runtime drives it, or an event loop of your own, through [`Host`]. Without a namespace
+/// its methods mean the main one, `/`.
+#[derive(Clone)]
+pub struct Server {
+    engine: engine::Server<App>,
+}
+
+/// What can be set of a [`Server`]; the names and defaults are the reference's.
+#[derive(Debug)]
+pub struct Builder {
+    engine: engine::Builder<App>,
+}
+
+/// The Engine.IO server below.
+pub(crate) type Engine = engine::ServerInner<App>;
+
+/// What Socket.IO does with the sessions of Engine.IO.
+#[doc(hidden)]
+#[allow(missing_debug_implementations)]
+pub struct App {
+    limits: Limits,
+    connect_timeout: Duration,
+    pub(crate) ack_timeout: Duration,
+    namespaces: RwLock<HashMap<Arc<str>, Namespace>>,
+    state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+}
+
+impl Server {
+    /// A server with the default settings, at `/socket.io/`.
+    pub fn new() -> Server {
+        Server::builder().build()
+    }
+
+    /// Starts with the default settings.
+    pub fn builder() -> Builder {
+        let app = App {
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(45),
+            ack_timeout: Duration::from_secs(30),
+            namespaces: RwLock::default(),
+            state: HashMap::new(),
+        };
+        Builder { engine: engine::Server::builder(app).path("/socket.io") }
+    }
+
+    pub(crate) fn from_engine(engine: Arc<Engine>) -> Server {
+        Server { engine: engine::Server(engine) }
+    }
+
+    /// A namespace, made if it is not there. The slash in front of its name may be left out.
+    pub fn of(&self, name: &str) -> Namespace {
+        let name: Cow<'_, str> = if name.starts_with('/') { name.into() } else { format!("/{name}").into() };
+        let app = self.engine.handler();
+        if let Some(namespace) = app.namespace(&name) {
+            return namespace;
+        }
+        let mut namespaces = app.namespaces.write();
+        let engine = Arc::downgrade(&self.engine.0);
+        namespaces.entry(name.as_ref().into()).or_insert_with(|| Namespace::new(&name, engine)).clone()
+    }
+
+    /// Calls `handler` for each client that has connected to the main namespace: see [`Namespace::on_connect`].
+    pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
+        self.of("/").on_connect(handler);
+    }
+
+    /// Asks `middleware` about each client that wants to connect to the main namespace: see
+    /// [`Namespace::middleware`].
+    pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
+        self.of("/").middleware(middleware);
+    }
+
+    /// Sends to every socket of the main namespace.
+    pub fn emit(&self, event: &str, args: impl Payload) -> Delivery {
+        self.of("/").emit(event, args)
+    }
+
+    /// Sends to every socket of the main namespace, and waits for their answers.
+    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
+        self.of("/").emit_with_ack(event, args)
+    }
+
+    /// The sockets in a room of the main namespace.
+    pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
+        self.of("/").to(room)
+    }
+
+    /// The same as [`to`](Server::to).
+    pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
+        self.of("/").within(room)
+    }
+
+    /// Every socket of the main namespace but those in a room.
+    pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
+        self.of("/").except(room)
+    }
+
+    /// The sockets of this server only, where there are several.
+    pub fn local(&self) -> Broadcast {
+        self.of("/").local()
+    }
+
+    /// Messages to the main namespace that are dropped for clients that are not ready for them.
+    pub fn volatile(&self) -> Broadcast {
+        self.of("/").volatile()
+    }
+
+    /// How long answers of the main namespace are waited for.
+    pub fn timeout(&self, timeout: Duration) -> Broadcast {
+        self.of("/").timeout(timeout)
+    }
+
+    /// The connected sockets of the main namespace, as they are now.
+    pub fn sockets(&self) -> Vec<Socket> {
+        self.of("/").sockets()
+    }
+
+    /// How many clients there are, in whatever namespaces.
+    pub fn clients_count(&self) -> usize {
+        self.engine.sessions_count()
+    }
+
+    /// Closes the server: nobody is let in any more, every client is told, and what was queued is sent. Clients of the
+    /// reference try to connect again, so that a restart is a short pause.
+    ///
+    /// Ends when the last client has gone; each has deadlines, so it does.
+    pub async fn close(&self) {
+        self.engine.close().await;
+    }
+
+    /// The first half of [`close`](Server::close): says goodbye, and does not wait.
+    pub fn begin_close(&self) {
+        self.engine.begin_close();
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("clients", &self.clients_count()).finish_non_exhaustive()
+    }
+}
+
+impl Host for Server {
+    type Connection = Connection<App>;
+
+    fn attach(&self, runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
+        self.engine.attach(runtime)
+    }
+
+    fn accept(&self, now: Time, peer: Peer) -> Self::Connection {
+        self.engine.accept(now, peer)
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.engine.next_deadline()
+    }
+
+    fn handle_timeout(&self, now: Time) {
+        self.engine.handle_timeout(now);
+    }
+
+    fn set_timer_waker(&self, waker: &Waker) {
+        self.engine.set_timer_waker(waker);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.engine.is_closed()
+    }
+}
+
+impl App {
+    fn namespace(&self, name: &str) -> Option<Namespace> {
+        self.namespaces.read().get(name).cloned()
+    }
+
+    pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
+        self.state.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
+    }
+
+    fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
+        let Some(namespace) = self.namespace(packet.namespace) else {
+            let error = ConnectError::new("Invalid namespace");
+            with_encoder(|encoder| {
+                let packet = encoder.connect_error(packet.namespace, &error);
+                packet.is_ok_and(|packet| session.send_unit(parts(packet)).is_ok())
+            });
+            return;
+        };
+        let Some(id) = engine::random_id() else {
+            return session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
+        };
+        let socket = Socket::new(namespace.clone(), session.clone(), id, packet.data);
+        session.peek(|_, state| state.begin_connect(namespace.0.name.clone()));
+        socket.connect();
+    }
+
+    fn packet(&self, socket: &Socket, packet: Packet<'_>, attachments: &[bytes::Bytes]) {
+        let Some(args) = packet.args(attachments) else { return };
+        match (packet.event(), packet.id) {
+            (Some(event), id) => socket.dispatch(&event, args, id),
+            (None, Some(id)) => socket.acknowledged(id, args),
+            (None, None) => {}
+        }
+    }
+}
+
+impl engine::Handler for App {
+    type State = socketio::Session<Socket>;
+
+    fn on_open(&self, session: &Session<Self>) {
+        let now = session.now();
+        session.peek(|_, state| state.open(now, self.connect_timeout));
+    }
+
+    fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
+        let received = session.peek(|engine, state| match &message {
+            Message::Text(text) => state.handle_text(engine.last_heard(), text, &self.limits),
+            Message::Binary(data) => state.handle_binary(data, &self.limits),
+        });
+        match received {
+            Ok(Received::Packet(socket, packet)) => self.packet(&socket, packet, &[]),
+            Ok(Received::Complete(socket, complete)) => {
+                self.packet(&socket, complete.packet(), complete.attachments());
+            }
+            Ok(Received::Connect(packet)) => self.connect(session, packet),
+            Ok(Received::Disconnect(socket)) => socket.closed(&DisconnectReason::ClientNamespaceDisconnect),
+            // The attachments that follow have a deadline.
+            Ok(Received::Nothing) => session.with(|_, _| ()),
+            Err(error) => {
+                debug!(%error, "a client broke the protocol");
+                session.close_with(CloseReason::ForcedClose(Some(error.to_string())));
+            }
+        }
+    }
+
+    fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {
+        let sockets: Vec<Socket> = session.peek(|_, state| state.take_all().collect());
+        for socket in sockets {
+            socket.closed(&DisconnectReason::Closed(reason.clone()));
+        }
+    }
+
+    fn next_deadline(state: &Self::State) -> Option<Time> {
+        state.next_deadline()
+    }
+
+    fn handle_timeout(state: &mut Self::State, now: Time) -> Option<CloseReason> {
+        let error = state.handle_timeout(now).err()?;
+        Some(CloseReason::ForcedClose(Some(error.to_string())))
+    }
+}
+
+/// Methods that only pass a setting on to the layer below.
+macro_rules! pass_on {
+    ($($(#[$doc:meta])* $name:ident($argument:ident: $type:ty);)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $argument: $type) -> Self {
+            self.engine = self.engine.$name($argument);
+            self
+        }
+    )*};
+}
+
+impl Builder {
+    pass_on! {
+        /// The path of the requests. `/socket.io`.
+        path(path: impl Into<String>);
+        /// How long after the handshake or a pong the next ping is sent. 25 s.
+        ping_interval(interval: Duration);
+        /// How long a pong may take before the client is closed. 20 s.
+        ping_timeout(timeout: Duration);
+        /// How long an upgrade may take before it is given up and polling goes on. 10 s.
+        upgrade_timeout(timeout: Duration);
+        /// The largest message or request body that is taken, in bytes. 1,000,000; the reference's
+        /// `maxHttpBufferSize`.
+        max_payload(bytes: usize);
+        /// How many bytes may wait for a client that does not read, before it is closed. 4 MiB.
+        send_buffer(bytes: usize);
+        /// Which transports may be used. Both.
+        transports(transports: impl IntoIterator<Item = Transport>);
+        /// Whether a polling session may move to WebSocket. Yes.
+        allow_upgrades(allow: bool);
+        /// Which pages of other origins may use the server over polling. None.
+        cors(cors: Cors);
+        /// A cookie with the session's id, for load balancers that keep a client at one server. None.
+        cookie(cookie: Cookie);
+    }
+
+    /// Decides whether a session may be opened: see [`engine::Builder::allow_request`].
+    pub fn allow_request<F, Fut>(mut self, allow: F) -> Self
+    where
+        F: Fn(Handshake) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.engine = self.engine.allow_request(allow);
+        self
+    }
+
+    /// Serves the client's script and its siblings from a folder: see [`engine::Builder::serve_client`].
+    ///
+    /// # Errors
+    /// When none of the files is there, or one cannot be read.
+    pub fn serve_client(mut self, folder: impl AsRef<Path>) -> io::Result<Self> {
+        self.engine = self.engine.serve_client(folder)?;
+        Ok(self)
+    }
+
+    /// Serves `body` to who asks for exactly this path: a page beside the server, where no other HTTP server is.
+    pub fn asset(
+        mut self,
+        path: impl Into<String>,
+        content_type: impl Into<Cow<'static, str>>,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Self {
+        self.engine = self.engine.asset(path, content_type, body);
+        self
+    }
+
+    /// How long a client may take to connect to a namespace. 45 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.handler.connect_timeout = timeout;
+        self
+    }
+
+    /// How long answers are waited for, where nothing else is said. 30 s.
+    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.handler.ack_timeout = timeout;
+        self
+    }
+
+    /// What one packet may have: attachments, their bytes and their time, lengths, depth.
+    pub fn packet_limits(mut self, limits: Limits) -> Self {
+        self.engine.handler.limits = limits;
+        self
+    }
+
+    /// Keeps `state` for handlers that ask for [`State<T>`](crate::extract::State): one of each type.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.engine.handler.state.insert(TypeId::of::<T>(), Box::new(state));
+        self
+    }
+
+    /// Makes the server.
+    pub fn build(self) -> Server {
+        let server = Server { engine: self.engine.build() };
+        // The main namespace is always there.
+        server.of("/");
+        server
+    }
+}

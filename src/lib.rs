@@ -1,4 +1,53 @@
-//! Socket.IO for Rust.
+//! Socket.IO for Rust: a server that speaks to every Socket.IO client of today, as a protocol engine that does no I/O
+//! and a runtime of your choice that does.
+//!
+//! ```no_run
+//! use sockeye::{Server, Socket, extract::Data};
+//!
+//! # #[cfg(feature = "tokio")]
+//! # async fn example() -> std::io::Result<()> {
+//! let io = Server::new();
+//! io.on_connect(async |socket: Socket| {
+//!     socket.on("chat message", async |socket: Socket, Data(text): Data<String>| {
+//!         socket.broadcast().emit("chat message", &text);
+//!     });
+//!     // What a handler returns is the acknowledgement.
+//!     socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
+//! });
+//! sockeye::tokio::listen(io, "0.0.0.0:3000").await
+//! # }
+//! ```
+//!
+//! # Who is who
+//!
+//! - [`Server`]: the settings, the namespaces, the end. A [`Namespace`] has its own sockets and rooms; without one, the
+//!   server's methods mean the main one, `/`.
+//! - [`Socket`]: one client in one namespace. Handlers are registered on it when it connects, by
+//!   [`Namespace::on_connect`]; a [`middleware`](Namespace::middleware) before that decides who is let in.
+//! - [`Handler`]: an `async` function whose parameters are [extracted](extract) from the event, and whose return value
+//!   is the acknowledgement.
+//! - [`Broadcast`]: many sockets at once: rooms, exceptions, answers.
+//! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
+//!
+//! All of them are handles: cheap to clone, and owners of nothing.
+//!
+//! # What holds
+//!
+//! - Handlers start in the order in which the client sent the events: each is polled once in place, and goes on in the
+//!   background only if it has to wait. No lock is held meanwhile. A panic ends that call, and nothing else.
+//! - [`Socket::emit`] never waits. A client that does not read is bounded by bytes
+//!   ([`send_buffer`](Builder::send_buffer)), and closed when it exceeds them, so that it knows that it missed
+//!   something; it never slows the others. When handlers fall behind, their client is no longer read.
+//! - A broadcast is encoded once, and every recipient's queue holds a reference to it.
+//! - Every wait has a deadline, and every buffer a bound: see [`Builder`], [`Limits`] and
+//!   [`engine::Config`].
+//!
+//! # Features
+//!
+//! - `tokio` (default): [`sockeye::tokio`](tokio), to serve over tokio's sockets.
+//! - `tracing`: what goes wrong is logged through `tracing`.
+//!
+//! Without a runtime feature everything is there but the sockets: drive [`Host`](host::Host) yourself.
 #![forbid(unsafe_code)]
 
 mod ack;
@@ -24,5 +73,6 @@ pub use server::{Builder, Server};
 pub use socket::{Emitter, Socket};
 pub use sockeye_core::http::{Cookie, Cors, SameSite};
 pub use sockeye_core::socketio::Limits;
+pub use sockeye_core::{Time, drive, host};
 #[cfg(feature = "tokio")]
 pub use sockeye_tokio as tokio;

@@ -1,6 +1,6 @@
 //! What the examples that are measured and tested share: `PORT`, `WORKERS` and `--runtime`.
 
-use sockeye_core::host::Host;
+use sockeye::host::Host;
 use std::io;
 
 /// Serves on 127.0.0.1:PORT (3000) with WORKERS threads (1), on the runtime that `--runtime` names.

@@ -59,6 +59,7 @@ mod handler;
 mod log;
 mod namespace;
 mod payload;
+mod ready;
 mod server;
 mod socket;
 
@@ -69,10 +70,13 @@ pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerErro
 pub use handler::{Handler, Middleware};
 pub use namespace::Namespace;
 pub use payload::{Args, Payload};
+pub use ready::ReadyList;
 pub use server::{Builder, Server};
 pub use socket::{Emitter, Socket};
 pub use sockeye_core::http::{Cookie, Cors, SameSite};
 pub use sockeye_core::socketio::Limits;
 pub use sockeye_core::{Time, drive, host};
+#[cfg(feature = "smol")]
+pub use sockeye_smol as smol;
 #[cfg(feature = "tokio")]
 pub use sockeye_tokio as tokio;

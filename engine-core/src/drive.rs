@@ -183,6 +183,62 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
     Ok(true)
 }
 
+/// A non-blocking stream of an event loop that tells each readiness once (edge-triggered, as mio): remembers when
+/// there is nothing more to read, which saves asking.
+#[derive(Debug)]
+pub struct Edge<S> {
+    stream: S,
+    readable: bool,
+    /// The end has come: there is something to read at any time.
+    ended: bool,
+}
+
+impl<S> Edge<S> {
+    /// A stream that has not been read.
+    pub fn new(stream: S) -> Edge<S> {
+        Edge { stream, readable: true, ended: false }
+    }
+
+    /// The stream itself.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// The event loop told that there is something to read, or that the peer will send no more.
+    pub fn handle_readiness(&mut self, readable: bool, ended: bool) {
+        self.readable |= readable;
+        self.ended |= ended;
+    }
+}
+
+impl<S: Read> Read for Edge<S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.readable && !self.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let result = self.stream.read(buf);
+        self.readable = match &result {
+            Ok(n) => *n == buf.len(),
+            Err(e) => e.kind() == io::ErrorKind::Interrupted,
+        };
+        result
+    }
+}
+
+impl<S: Write> Write for Edge<S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.stream.write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 /// A byte stream in the poll style; a runtime adapts its own.
 pub trait Stream {
     /// Reads into `buf`; 0 at the end.

@@ -1,26 +1,51 @@
 //! What the examples that are measured and tested share: `PORT`, `WORKERS` and `--runtime`.
 
+#[path = "../custom_loop.rs"]
+mod custom_loop;
+
 use sockeye::host::Host;
 use std::io;
+use std::net::SocketAddr;
 
-/// Serves on 127.0.0.1:PORT (3000) with WORKERS threads (1), on the runtime that `--runtime` names.
+/// Serves on 127.0.0.1:PORT (3000), on the runtime that `--runtime` names: tokio or smol with WORKERS threads (1), or
+/// mio with one.
 pub(crate) fn serve<H: Host>(server: H) -> io::Result<()> {
-    let port = number("PORT").unwrap_or(3000);
+    let address = SocketAddr::from(([127, 0, 0, 1], number("PORT").unwrap_or(3000)));
+    let workers = number("WORKERS").unwrap_or(1).max(1);
     match runtime()?.as_str() {
-        "tokio" => tokio_runtime()?.block_on(sockeye::tokio::listen(server, ("127.0.0.1", port))),
+        #[cfg(feature = "tokio")]
+        "tokio" => tokio_runtime(workers)?.block_on(sockeye::tokio::listen(server, address)),
+        #[cfg(feature = "smol")]
+        "smol" => serve_on_smol(server, address, workers),
+        "mio" => custom_loop::run(server, address),
         other => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("unknown runtime {other}: use tokio")))
+            let message =
+                format!("no runtime {other} here: tokio and smol are features, mio is always there");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
         }
     }
 }
 
-fn tokio_runtime() -> io::Result<tokio::runtime::Runtime> {
-    match number("WORKERS").unwrap_or(1) {
+#[cfg(feature = "tokio")]
+fn tokio_runtime(workers: u16) -> io::Result<tokio::runtime::Runtime> {
+    match workers {
         1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         workers => {
             tokio::runtime::Builder::new_multi_thread().worker_threads(workers.into()).enable_all().build()
         }
     }
+}
+
+#[cfg(feature = "smol")]
+fn serve_on_smol<H: Host>(server: H, address: SocketAddr, workers: u16) -> io::Result<()> {
+    let listener = std::net::TcpListener::bind(address)?;
+    let executor = std::sync::Arc::new(smol::Executor::new());
+    for _ in 1..workers {
+        let executor = executor.clone();
+        std::thread::spawn(move || smol::block_on(executor.run(std::future::pending::<()>())));
+    }
+    let runtime = sockeye::smol::Smol::on(executor.clone());
+    smol::block_on(executor.run(async move { runtime.serve(server, listener).await }))
 }
 
 fn number(variable: &str) -> Option<u16> {

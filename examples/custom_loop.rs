@@ -1,0 +1,163 @@
+//! A whole Socket.IO server on mio: one thread, an event loop of your own, no async runtime.
+//!
+//! Run it with `cargo run -p custom-loop`, and connect to http://127.0.0.1:3000 with any Socket.IO client.
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use sockeye::drive::{Edge, Turn, pump};
+use sockeye::host::{Host, Peer, Runtime};
+use sockeye::{ReadyList, Server, Socket, Time, extract::Data};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+#[allow(dead_code)] // not where other examples borrow the loop
+fn main() -> io::Result<()> {
+    let io = Server::new();
+    io.on_connect(async |socket: Socket| {
+        // A room, a broadcast to it, and an acknowledgement: the number of those who were told.
+        socket.on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
+        socket.on("say", async |socket: Socket, Data((room, text)): Data<(String, String)>| {
+            socket.to(room).emit("said", text).sent
+        });
+        // A handler may wait: here for the answer of the client, at most a second.
+        socket.on("ask me", async |socket: Socket| {
+            let answer = socket.timeout(Duration::from_secs(1)).emit_with_ack::<String>("question", "name?");
+            answer.await.map(|name| format!("hello {name}"))
+        });
+    });
+    io.of("/echo").on_connect(async |socket: Socket| {
+        socket.on_any(async |args: sockeye::Args| args);
+    });
+    println!("listening on http://127.0.0.1:3000");
+    run(io, "127.0.0.1:3000".parse().expect("a literal address"))
+}
+
+/// What the loop looks after, by token.
+enum Entry<C> {
+    Connection(Edge<TcpStream>, C, Vec<u8>),
+    /// A handler that has to wait.
+    Task(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+const LISTENER: Token = Token(0);
+const INTERRUPT: Token = Token(1);
+
+/// Runs any server of this crate: Socket.IO, or Engine.IO alone.
+pub(crate) fn run<H: Host>(server: H, address: SocketAddr) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut listener = TcpListener::bind(address)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+
+    // Wakers put tokens on this list; another thread, which may emit as well, ends the wait.
+    let interrupt = mio::Waker::new(poll.registry(), INTERRUPT)?;
+    let ready = ReadyList::new(move || drop(interrupt.wake()));
+    let runtime = Arc::new(Loop { origin: Instant::now(), spawned: Mutex::default(), ready: ready.clone() });
+    server.attach(runtime.clone());
+    server.set_timer_waker(&ready.waker(INTERRUPT.0));
+
+    let mut entries: Vec<Option<Entry<H::Connection>>> = Vec::from([None, None]);
+    let mut free = Vec::new();
+    let mut events = Events::with_capacity(1024);
+    while !server.is_closed() {
+        let wait = server.next_deadline().map(|deadline| deadline.saturating_since(runtime.now()));
+        match poll.poll(&mut events, wait) {
+            Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
+            _ => server.handle_timeout(runtime.now()),
+        }
+        let mut turn = VecDeque::new();
+        for event in &events {
+            if let Some(Some(Entry::Connection(stream, ..))) = entries.get_mut(event.token().0) {
+                stream.handle_readiness(event.is_readable(), event.is_read_closed());
+            }
+            turn.push_back(event.token().0);
+        }
+        while let Some(token) = turn.pop_front().or_else(|| ready.pop()) {
+            if Token(token) == LISTENER {
+                while let Ok((mut stream, peer)) = listener.accept() {
+                    stream.set_nodelay(true)?;
+                    let token = insert(&mut entries, &mut free);
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    poll.registry().register(&mut stream, Token(token), interest)?;
+                    let mut connection = server.accept(runtime.now(), Peer::from(peer));
+                    sockeye::drive::Protocol::set_waker(&mut connection, &ready.waker(token));
+                    entries[token] = Some(Entry::Connection(Edge::new(stream), connection, Vec::new()));
+                }
+            } else if let Some(entry) = entries.get_mut(token)
+                && look_after(entry, &ready, token, &runtime)
+            {
+                *entry = None;
+                free.push(token);
+            }
+            // Handlers that were polled once, and have to wait.
+            for task in runtime.take_spawned() {
+                let token = insert(&mut entries, &mut free);
+                entries[token] = Some(Entry::Task(task));
+                turn.push_back(token);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the entry is done.
+fn look_after<C>(entry: &mut Option<Entry<C>>, ready: &ReadyList, token: usize, runtime: &Loop) -> bool
+where
+    C: sockeye::drive::Protocol,
+{
+    match entry {
+        Some(Entry::Connection(stream, connection, partial)) => {
+            match pump(runtime.now(), stream, connection, partial) {
+                Ok(Turn::Wait) => false,
+                Ok(turn) => {
+                    if turn == Turn::HalfClose {
+                        let _ = stream.get_ref().shutdown(Shutdown::Write);
+                    }
+                    ready.waker(token).wake();
+                    turn == Turn::Done
+                }
+                Err(_) => true,
+            }
+        }
+        Some(Entry::Task(task)) => {
+            let waker = ready.waker(token);
+            task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+        }
+        None => false,
+    }
+}
+
+fn insert<C>(entries: &mut Vec<Option<Entry<C>>>, free: &mut Vec<usize>) -> usize {
+    free.pop().unwrap_or_else(|| {
+        entries.push(None);
+        entries.len() - 1
+    })
+}
+
+/// What the server needs: a clock, and somebody who goes on with handlers that wait.
+struct Loop {
+    origin: Instant,
+    spawned: Mutex<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    ready: ReadyList,
+}
+
+impl Loop {
+    fn take_spawned(&self) -> Vec<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        std::mem::take(&mut self.spawned.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Runtime for Loop {
+    fn now(&self) -> Time {
+        Time::from_origin(self.origin.elapsed())
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.spawned.lock().unwrap_or_else(PoisonError::into_inner).push(future);
+        self.ready.waker(INTERRUPT.0).wake();
+    }
+}

@@ -1,0 +1,127 @@
+//! Drives Sockeye over the sockets, tasks and timers of smol.
+#![forbid(unsafe_code)]
+
+use async_io::{Async, Timer};
+use smol::Executor;
+use smol::io::{AsyncRead, AsyncWrite};
+use sockeye_core::Time;
+use sockeye_core::drive::{self, Drive, Stream};
+use sockeye_core::host::{Host, Peer, Runtime};
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+/// smol's tasks, on the global executor or on one of your own.
+#[derive(Clone, Debug)]
+pub struct Smol {
+    executor: Option<Arc<Executor<'static>>>,
+    origin: Instant,
+}
+
+impl Smol {
+    /// Tasks run on smol's global executor, in as many threads as `SMOL_THREADS` says.
+    pub fn new() -> Smol {
+        Smol { executor: None, origin: Instant::now() }
+    }
+
+    /// Tasks run where `executor` is run.
+    pub fn on(executor: Arc<Executor<'static>>) -> Smol {
+        Smol { executor: Some(executor), origin: Instant::now() }
+    }
+
+    /// Serves the connections of `listener` until the server is closed.
+    ///
+    /// # Errors
+    /// When the listener cannot accept any more.
+    pub async fn serve<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
+        let listener = Async::new(listener)?;
+        let runtime = server.attach(Arc::new(self.clone()));
+        let accept = |cx: &mut Context<'_>| {
+            let (stream, address) = loop {
+                match listener.get_ref().accept() {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(listener.poll_readable(cx))?,
+                    accepted => break accepted?,
+                }
+            };
+            // Messages are written whole: waiting for more to come would only delay them.
+            stream.set_nodelay(true)?;
+            let stream = Tcp { stream: Async::new(stream)?, drained: false };
+            let connection = server.accept(runtime.now(), Peer::from(address));
+            self.start(Drive::new(stream, connection, runtime.clone()));
+            Poll::Ready(Ok(()))
+        };
+        let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
+        drive::serve(&server, &*runtime, accept, sleep).await
+    }
+
+    fn start<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) {
+        match &self.executor {
+            Some(executor) => executor.spawn(future).detach(),
+            None => smol::spawn(future).detach(),
+        }
+    }
+}
+
+impl Default for Smol {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Runtime for Smol {
+    fn now(&self) -> Time {
+        Time::from_origin(self.origin.elapsed())
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.start(future);
+    }
+}
+
+/// Serves on `address` until the server is closed.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Result<()> {
+    serve(server, TcpListener::bind(address)?).await
+}
+
+/// Serves the connections of `listener` until the server is closed.
+///
+/// # Errors
+/// When the listener cannot accept any more.
+pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> {
+    Smol::new().serve(server, listener).await
+}
+
+/// A TCP stream that remembers that it had nothing more to give, which saves asking again.
+#[derive(Debug)]
+struct Tcp {
+    stream: Async<TcpStream>,
+    drained: bool,
+}
+
+impl Stream for Tcp {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.drained {
+            ready!(self.stream.poll_readable(cx))?;
+            self.drained = false;
+        }
+        let n = ready!(Pin::new(&mut &self.stream).poll_read(cx, buf))?;
+        // At the end of the stream there is something to read at any time: the end.
+        self.drained = n > 0 && n < buf.len();
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.get_ref().shutdown(std::net::Shutdown::Write))
+    }
+}

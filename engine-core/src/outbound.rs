@@ -22,6 +22,10 @@ pub struct Outbound {
 
 /// Pieces up to this many bytes are copied when the buffer has room: a reference costs as much.
 const COPY: usize = 256;
+/// Pieces that are no longer than a reference are copied in any case, but for the first one.
+const TINY: usize = size_of::<(usize, Bytes)>();
+/// Bytes and references that were read are dropped once they are as many as this, and as what is left.
+const COMPACT: usize = 4096;
 
 impl Outbound {
     /// An empty queue.
@@ -58,7 +62,9 @@ impl Outbound {
         if bytes.is_empty() {
             return;
         }
-        if bytes.len() <= COPY && self.buf.capacity() - self.buf.len() >= bytes.len() {
+        let has_room = self.buf.capacity() - self.buf.len() >= bytes.len();
+        let is_tiny = bytes.len() <= TINY && !self.shared.is_empty();
+        if bytes.len() <= COPY && has_room || is_tiny {
             return self.extend(&bytes);
         }
         self.len += bytes.len();
@@ -87,6 +93,7 @@ impl Outbound {
                 }
             }
         }
+        other.clear();
     }
 
     /// Drops all that waits, and keeps the buffer.
@@ -157,13 +164,27 @@ impl Outbound {
                 }
             }
         }
-        self.reset_if_empty();
+        self.forget_read();
         front
     }
 
-    fn reset_if_empty(&mut self) {
+    /// Drops what was read: a queue that is never quite empty must not grow for ever.
+    fn forget_read(&mut self) {
         if self.len == 0 {
-            self.clear();
+            return self.clear();
+        }
+        // Moves no more than was read since the last time.
+        if self.next >= COMPACT && self.next >= self.shared.len() / 2 {
+            self.shared.drain(..self.next);
+            self.next = 0;
+        }
+        if self.at >= COMPACT && self.at >= self.buf.len() / 2 {
+            self.buf.drain(..self.at);
+            for (offset, _) in self.shared.iter_mut().skip(self.next) {
+                *offset -= self.at;
+            }
+            // Those that were read are never looked at again.
+            self.at = 0;
         }
     }
 }
@@ -201,7 +222,7 @@ impl Buf for Outbound {
                 }
             }
         }
-        self.reset_if_empty();
+        self.forget_read();
     }
 
     #[cfg(feature = "std")]

@@ -309,6 +309,54 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_is_never_empty_does_not_grow() {
+        let long = Bytes::from(vec![1; 1000]);
+        let mut queue = Outbound::new();
+        let mut model = alloc::collections::VecDeque::new();
+        for i in 0..100_000u32 {
+            let short = i.to_be_bytes();
+            queue.extend(&short);
+            model.extend(short);
+            if i % 3 == 0 {
+                queue.push(long.clone());
+                model.extend(long.iter());
+            }
+            while queue.len() > 5000 {
+                let n = queue.chunk().len().min(700);
+                assert!(queue.chunk().iter().take(n).copied().eq(model.drain(..n)));
+                queue.advance(n);
+            }
+        }
+        assert_eq!(contents(&queue), Vec::from(model));
+        assert!(queue.buf.capacity() <= 4 * COMPACT, "{}", queue.buf.capacity());
+        assert!(queue.shared.capacity() <= 4 * COMPACT, "{}", queue.shared.capacity());
+    }
+
+    #[test]
+    fn tiny_shared_pieces_cost_no_more_than_their_bytes() {
+        let mut queue = Outbound::new();
+        for _ in 0..10_000 {
+            queue.push(Bytes::from_static(b"\x81\x014"));
+        }
+        assert_eq!(queue.len(), 30_000);
+        assert!(queue.buf.capacity() + queue.shared.capacity() * TINY < 100_000);
+    }
+
+    #[test]
+    fn a_queue_that_was_moved_elsewhere_is_as_new() {
+        let mut queue = Outbound::new();
+        let mut out = Outbound::new();
+        out.extend(&[0; 5000]);
+        for _ in 0..10 {
+            queue.extend(b"short");
+            queue.push(Bytes::from(vec![1; 1000]));
+            out.append(&mut queue);
+            assert_eq!((queue.at, queue.next, queue.buf.len(), queue.shared.len()), (0, 0, 0, 0));
+        }
+        assert_eq!(out.len(), 5000 + 10 * 1005);
+    }
+
+    #[test]
     fn an_empty_queue_gives_its_buffer_back() {
         let mut queue = Outbound::new();
         assert!(queue.lend(Vec::with_capacity(64)).is_none());

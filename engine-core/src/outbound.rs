@@ -310,10 +310,10 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_never_empty_does_not_grow() {
-        let long = Bytes::from(vec![1; 1000]);
+        let long = Bytes::from(vec![1; COPY + 1]);
         let mut queue = Outbound::new();
         let mut model = alloc::collections::VecDeque::new();
-        for i in 0..100_000u32 {
+        for i in 0..60_000u32 {
             let short = i.to_be_bytes();
             queue.extend(&short);
             model.extend(short);

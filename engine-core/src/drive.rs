@@ -77,6 +77,8 @@ const SLICES: usize = 64;
 
 /// One turn: reads and writes until both would block or the budget is spent.
 ///
+/// [`Turn::Wait`] means that the stream was asked for all that is wanted of it, and would block.
+///
 /// `partial` keeps the bytes of a message that is not complete between turns; between messages it holds nothing, not
 /// even capacity. The bytes themselves are read into one buffer per thread.
 ///
@@ -96,14 +98,20 @@ pub fn pump<S: Read + Write, P: Protocol>(
     let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
     let read = read_all(now, stream, protocol, partial, &mut scratch);
     SCRATCH.set(Some(scratch));
-    let drained = read?;
-
-    if !flush(stream, protocol)? {
-        return Ok(if drained { Turn::Wait } else { Turn::Again });
+    let read = read?;
+    let flushed = flush(stream, protocol)?;
+    let wait = match read {
+        Reading::Drained => Turn::Wait,
+        Reading::Budget => Turn::Again,
+        // Writing may have made room. The stream was not asked for bytes, so it would not call back for them.
+        Reading::Paused if protocol.wants_read() => Turn::Again,
+        Reading::Paused => Turn::Wait,
+    };
+    if !flushed {
+        return Ok(wait);
     }
     Ok(match protocol.status() {
-        Status::Open if drained => Turn::Wait,
-        Status::Open => Turn::Again,
+        Status::Open => wait,
         Status::HalfClose => {
             protocol.handle_half_closed(now);
             Turn::HalfClose
@@ -112,27 +120,36 @@ pub fn pump<S: Read + Write, P: Protocol>(
     })
 }
 
+/// Why no more was read.
+enum Reading {
+    /// The stream has no more to give.
+    Drained,
+    /// Others should have a turn.
+    Budget,
+    /// No more is wanted.
+    Paused,
+}
+
 thread_local! {
     // Taken out while in use, so that a handler that runs an executor of its own finds it gone, not locked.
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
-/// Whether the stream had no more to give, or none is wanted.
 fn read_all<S: Read, P: Protocol>(
     now: Time,
     stream: &mut S,
     protocol: &mut P,
     partial: &mut Vec<u8>,
     scratch: &mut [u8],
-) -> io::Result<bool> {
+) -> io::Result<Reading> {
     for _ in 0..READS {
         if !protocol.wants_read() {
-            return Ok(true);
+            return Ok(Reading::Paused);
         }
         match stream.read(scratch) {
             Ok(0) => {
                 protocol.handle_eof(now);
-                return Ok(true);
+                return Ok(Reading::Drained);
             }
             Ok(n) => {
                 let (input, _) = scratch.split_at_mut(n.min(CHUNK));
@@ -144,12 +161,12 @@ fn read_all<S: Read, P: Protocol>(
                     resume(now, protocol, partial);
                 }
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Reading::Drained),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
-    Ok(false)
+    Ok(Reading::Budget)
 }
 
 fn resume<P: Protocol>(now: Time, protocol: &mut P, partial: &mut Vec<u8>) {
@@ -274,7 +291,15 @@ impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Drive<S, P> {
         loop {
             if this.shutting_down {
                 // A peer that is gone cannot be told; the rest of the closing does not need it.
-                let _ = ready!(this.stream.poll_shutdown(cx));
+                if this.stream.poll_shutdown(cx).is_pending() {
+                    // One that does not read what was left is not waited for longer than the protocol says.
+                    this.protocol.handle_wake(this.runtime.now());
+                    let is_quiet = this.protocol.poll_transmit().is_none();
+                    return match this.protocol.status() {
+                        Status::Closed if is_quiet => Poll::Ready(Ok(())),
+                        _ => Poll::Pending,
+                    };
+                }
                 this.shutting_down = false;
             }
             let mut stream = NonBlocking { stream: &mut this.stream, cx };
@@ -359,7 +384,11 @@ pub async fn serve<H: Host, S: Future>(
                 timer.set(next.map(&sleep_until));
             }
             match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
-                Some(Poll::Ready(_)) => armed = None,
+                Some(Poll::Ready(_)) => {
+                    // Gone, even if there is no next one: it must not be polled again.
+                    armed = None;
+                    timer.set(None);
+                }
                 _ => break,
             }
         }
@@ -367,21 +396,25 @@ pub async fn serve<H: Host, S: Future>(
             ready!(pause.poll(cx));
             accepting.set(None);
         }
-        loop {
+        for _ in 0..ACCEPTS {
             match ready!(poll_accept(cx)) {
                 Ok(()) => {}
                 Err(e) if concerns_one_connection(&e) => {}
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Poll::Ready(Err(e)),
                 Err(_) => {
                     accepting.set(Some(sleep_until(runtime.now() + ACCEPT_PAUSE)));
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    break;
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
     .await
 }
+
+/// Connections accepted per turn, so that a crowd at the door does not stop the clock.
+const ACCEPTS: usize = 64;
 
 /// After a failure that concerns the whole machine, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

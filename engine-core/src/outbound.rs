@@ -22,6 +22,10 @@ pub struct Outbound {
 
 /// Pieces up to this many bytes are copied when the buffer has room: a reference costs as much.
 const COPY: usize = 256;
+/// Pieces that are no longer than a reference are copied in any case, but for the first one.
+const TINY: usize = size_of::<(usize, Bytes)>();
+/// Bytes and references that were read are dropped once they are as many as this, and as what is left.
+const COMPACT: usize = 4096;
 
 impl Outbound {
     /// An empty queue.
@@ -58,7 +62,9 @@ impl Outbound {
         if bytes.is_empty() {
             return;
         }
-        if bytes.len() <= COPY && self.buf.capacity() - self.buf.len() >= bytes.len() {
+        let has_room = self.buf.capacity() - self.buf.len() >= bytes.len();
+        let is_tiny = bytes.len() <= TINY && !self.shared.is_empty();
+        if bytes.len() <= COPY && has_room || is_tiny {
             return self.extend(&bytes);
         }
         self.len += bytes.len();
@@ -87,6 +93,7 @@ impl Outbound {
                 }
             }
         }
+        other.clear();
     }
 
     /// Drops all that waits, and keeps the buffer.
@@ -157,13 +164,27 @@ impl Outbound {
                 }
             }
         }
-        self.reset_if_empty();
+        self.forget_read();
         front
     }
 
-    fn reset_if_empty(&mut self) {
+    /// Drops what was read: a queue that is never quite empty must not grow for ever.
+    fn forget_read(&mut self) {
         if self.len == 0 {
-            self.clear();
+            return self.clear();
+        }
+        // Moves no more than was read since the last time.
+        if self.next >= COMPACT && self.next >= self.shared.len() / 2 {
+            self.shared.drain(..self.next);
+            self.next = 0;
+        }
+        if self.at >= COMPACT && self.at >= self.buf.len() / 2 {
+            self.buf.drain(..self.at);
+            for (offset, _) in self.shared.iter_mut().skip(self.next) {
+                *offset -= self.at;
+            }
+            // Those that were read are never looked at again.
+            self.at = 0;
         }
     }
 }
@@ -201,7 +222,7 @@ impl Buf for Outbound {
                 }
             }
         }
-        self.reset_if_empty();
+        self.forget_read();
     }
 
     #[cfg(feature = "std")]
@@ -285,6 +306,54 @@ mod tests {
         queue.extend(b"head");
         queue.push(bytes.clone());
         assert_eq!(queue.chunks().nth(1).map(<[u8]>::as_ptr), Some(bytes.as_ptr()));
+    }
+
+    #[test]
+    fn a_queue_that_is_never_empty_does_not_grow() {
+        let long = Bytes::from(vec![1; COPY + 1]);
+        let mut queue = Outbound::new();
+        let mut model = alloc::collections::VecDeque::new();
+        for i in 0..60_000u32 {
+            let short = i.to_be_bytes();
+            queue.extend(&short);
+            model.extend(short);
+            if i % 3 == 0 {
+                queue.push(long.clone());
+                model.extend(long.iter());
+            }
+            while queue.len() > 5000 {
+                let n = queue.chunk().len().min(700);
+                assert!(queue.chunk().iter().take(n).copied().eq(model.drain(..n)));
+                queue.advance(n);
+            }
+        }
+        assert_eq!(contents(&queue), Vec::from(model));
+        assert!(queue.buf.capacity() <= 4 * COMPACT, "{}", queue.buf.capacity());
+        assert!(queue.shared.capacity() <= 4 * COMPACT, "{}", queue.shared.capacity());
+    }
+
+    #[test]
+    fn tiny_shared_pieces_cost_no_more_than_their_bytes() {
+        let mut queue = Outbound::new();
+        for _ in 0..10_000 {
+            queue.push(Bytes::from_static(b"\x81\x014"));
+        }
+        assert_eq!(queue.len(), 30_000);
+        assert!(queue.buf.capacity() + queue.shared.capacity() * TINY < 100_000);
+    }
+
+    #[test]
+    fn a_queue_that_was_moved_elsewhere_is_as_new() {
+        let mut queue = Outbound::new();
+        let mut out = Outbound::new();
+        out.extend(&[0; 5000]);
+        for _ in 0..10 {
+            queue.extend(b"short");
+            queue.push(Bytes::from(vec![1; 1000]));
+            out.append(&mut queue);
+            assert_eq!((queue.at, queue.next, queue.buf.len(), queue.shared.len()), (0, 0, 0, 0));
+        }
+        assert_eq!(out.len(), 5000 + 10 * 1005);
     }
 
     #[test]

@@ -313,8 +313,15 @@ impl Connection {
             match decoder.decode(input) {
                 Ok(Some(Message::Ping(data))) => {
                     self.out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
+                    if decoder.is_idle() {
+                        self.deadline = None;
+                    }
                 }
-                Ok(Some(Message::Pong(_))) => {}
+                Ok(Some(Message::Pong(_))) => {
+                    if decoder.is_idle() {
+                        self.deadline = None;
+                    }
+                }
                 Ok(Some(Message::Close(frame))) => {
                     let code = frame.map(|frame| frame.code);
                     self.out.write_with(|out| websocket::write_close(out, code, "", None));
@@ -419,9 +426,12 @@ impl Connection {
     }
 
     /// The writing side was shut down: the peer reads the rest, and closes.
+    ///
+    /// If it closed before, [`handle_eof`](Connection::handle_eof) has to be called once more: so the stream stays open
+    /// until what it has buffered is out.
     pub fn handle_half_closed(&mut self) {
         if self.wants_half_close() {
-            self.state = if self.at_eof { State::Closed } else { State::Lingering };
+            self.state = State::Lingering;
         }
     }
 }

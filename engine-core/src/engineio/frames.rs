@@ -16,9 +16,20 @@ pub enum Part<'a> {
 }
 
 impl Part<'_> {
-    fn len(self) -> usize {
+    /// How many bytes [`write_frame`](Part::write_frame) appends.
+    fn frame_len(self) -> usize {
+        let (opcode, len) = match self {
+            Part::Text(text) => (Opcode::Text, text.len() + 1),
+            Part::Binary(data) => (Opcode::Binary, data.len()),
+        };
+        Header::new(opcode, len, None).len() + len
+    }
+
+    /// How many bytes [`write_packet`](Part::write_packet) appends.
+    fn packet_len(self) -> usize {
         match self {
-            Part::Text(data) | Part::Binary(data) => data.len(),
+            Part::Text(text) => text.len() + 1,
+            Part::Binary(data) => base64_len(data.len()),
         }
     }
 
@@ -49,9 +60,14 @@ impl Part<'_> {
     }
 }
 
-/// How many bytes the parts have; base64 and headers not counted.
-pub(super) fn total<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
-    parts.map(Part::len).sum()
+/// How many bytes [`write_frames`] appends.
+pub(super) fn frames_len<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
+    parts.map(Part::frame_len).sum()
+}
+
+/// How many bytes [`write_packets`] appends at most.
+pub(super) fn packets_len<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
+    parts.map(|part| part.packet_len() + 1).sum()
 }
 
 /// Appends the parts as WebSocket frames.
@@ -79,21 +95,14 @@ pub(super) fn write_packets<'a>(queue: &mut Outbound, parts: impl Iterator<Item 
 pub struct Frames {
     frames: Bytes,
     payload: Option<Bytes>,
-    len: usize,
 }
 
 impl Frames {
     /// Encodes a unit: its parts stay together and in order at every recipient.
     pub fn new<'a>(parts: impl Iterator<Item = Part<'a>> + Clone) -> Frames {
-        let len = total(parts.clone());
-        let mut out = Vec::with_capacity(len + 11 * parts.clone().count());
+        let mut out = Vec::with_capacity(frames_len(parts.clone()));
         parts.for_each(|part| part.write_frame(&mut out));
-        Frames { frames: out.into(), payload: None, len }
-    }
-
-    /// How many bytes the messages have.
-    pub(super) fn len(&self) -> usize {
-        self.len
+        Frames { frames: out.into(), payload: None }
     }
 
     /// The unit as WebSocket frames, headers included.

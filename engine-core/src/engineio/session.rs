@@ -38,7 +38,10 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Polling(Polling),
-    WebSocket,
+    WebSocket {
+        /// A poll was waiting when the session moved on.
+        parked: bool,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +53,13 @@ struct Polling {
     probe: Option<Probe>,
     /// How many upgrades were begun, so that a late one is not taken for the current one.
     tickets: u32,
+}
+
+impl Polling {
+    /// The client waits for its poll to end, so that it can go on with the other connection.
+    fn is_probed(&self) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.answered)
+    }
 }
 
 /// A WebSocket connection that may take over.
@@ -128,7 +138,7 @@ impl Session {
     pub fn open(now: Time, config: Arc<Config>, id: &Id, transport: Transport) -> Session {
         let state = match transport {
             Transport::Polling => State::Polling(Polling::default()),
-            Transport::WebSocket => State::WebSocket,
+            Transport::WebSocket => State::WebSocket { parked: false },
         };
         let upgrade = transport == Transport::Polling && config.websocket && config.allow_upgrades;
         let open = format!(
@@ -158,7 +168,7 @@ impl Session {
     pub fn transport(&self) -> Transport {
         match self.state {
             State::Polling(_) => Transport::Polling,
-            State::WebSocket => Transport::WebSocket,
+            State::WebSocket { .. } => Transport::WebSocket,
         }
     }
 
@@ -176,7 +186,7 @@ impl Session {
     pub fn is_writable(&self) -> bool {
         let ready = match &self.state {
             State::Polling(polling) => polling.parked,
-            State::WebSocket => self.in_flight == 0,
+            State::WebSocket { .. } => self.in_flight == 0,
         };
         ready && self.queue.is_empty() && self.closed.is_none()
     }
@@ -184,8 +194,10 @@ impl Session {
     /// Whether the transport's connection has something to take.
     pub fn wants_transmit(&self) -> bool {
         match &self.state {
-            State::Polling(polling) => polling.parked && (!self.queue.is_empty() || self.closed.is_some()),
-            State::WebSocket => !self.queue.is_empty() || self.closed.is_some(),
+            State::Polling(polling) => {
+                polling.parked && (!self.queue.is_empty() || self.closed.is_some() || polling.is_probed())
+            }
+            State::WebSocket { .. } => !self.queue.is_empty() || self.closed.is_some(),
         }
     }
 
@@ -223,18 +235,16 @@ impl Session {
 
     /// The answer to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
     pub fn take_payload(&mut self) -> Option<Outbound> {
-        let upgrading = match &mut self.state {
+        match &mut self.state {
             State::Polling(polling) if polling.parked => {
-                polling.probe.as_ref().is_some_and(|probe| probe.answered)
+                if self.queue.is_empty() && self.closed.is_none() && !polling.is_probed() {
+                    return None;
+                }
+                polling.parked = false;
             }
+            State::Polling(_) => return None,
             // The session moved on: this releases a poll that was still there.
-            _ => return Some(noop()),
-        };
-        if self.queue.is_empty() && self.closed.is_none() && !upgrading {
-            return None;
-        }
-        if let State::Polling(polling) = &mut self.state {
-            polling.parked = false;
+            State::WebSocket { parked } => return core::mem::take(parked).then(noop),
         }
         let payload = match self.queue.is_empty() {
             true => noop(),
@@ -250,10 +260,14 @@ impl Session {
 
     /// The connection of the waiting poll closed before it was answered.
     pub fn abort_poll(&mut self, now: Time) {
-        if let State::Polling(polling) = &mut self.state
-            && core::mem::take(&mut polling.parked)
-        {
-            self.close(now, TransportError::PollAborted.into());
+        match &mut self.state {
+            State::Polling(polling) => {
+                if core::mem::take(&mut polling.parked) {
+                    self.close(now, TransportError::PollAborted.into());
+                }
+            }
+            // Nothing was on its way there.
+            State::WebSocket { parked } => *parked = false,
         }
     }
 
@@ -382,7 +396,8 @@ impl Session {
 
     /// Turns the payload that waits into frames.
     fn complete_upgrade(&mut self) {
-        self.state = State::WebSocket;
+        let parked = matches!(self.state, State::Polling(Polling { parked: true, .. }));
+        self.state = State::WebSocket { parked };
         let mut payload = core::mem::take(&mut self.queue);
         let bytes = payload.copy_to_bytes(payload.len());
         let text = core::str::from_utf8(&bytes).expect("payloads are built from text and base64");
@@ -400,20 +415,28 @@ impl Session {
 
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
     pub fn send<'a>(&mut self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Result<(), SendError> {
-        self.admit(frames::total(parts.clone()))?;
         match self.state {
-            State::WebSocket => frames::write_frames(&mut self.queue, parts),
-            State::Polling(_) => frames::write_packets(&mut self.queue, parts),
+            State::WebSocket { .. } => {
+                self.admit(frames::frames_len(parts.clone()))?;
+                frames::write_frames(&mut self.queue, parts);
+            }
+            State::Polling(_) => {
+                self.admit(frames::packets_len(parts.clone()))?;
+                frames::write_packets(&mut self.queue, parts);
+            }
         }
         Ok(())
     }
 
     /// Queues a reference to messages that were encoded for many sessions.
     pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
-        self.admit(frames.len())?;
         match self.state {
-            State::WebSocket => self.queue.push(frames.frames().clone()),
+            State::WebSocket { .. } => {
+                self.admit(frames.frames().len())?;
+                self.queue.push(frames.frames().clone());
+            }
             State::Polling(_) => {
+                self.admit(frames.payload().len() + 1)?;
                 if !self.queue.is_empty() {
                     self.queue.extend(&[SEPARATOR]);
                 }
@@ -423,12 +446,13 @@ impl Session {
         Ok(())
     }
 
+    /// Whether so many bytes, as they stand in the queue, may be added to it.
     fn admit(&self, len: usize) -> Result<(), SendError> {
         if self.closed.is_some() {
             return Err(SendError::Closed);
         }
         let queued = self.queued();
-        // A message that is larger than the whole buffer can never be sent; any other fits an empty queue.
+        // A unit that is larger than the whole buffer can never be sent.
         if queued.saturating_add(len) > self.config.send_buffer {
             return Err(SendError::Full { queued });
         }
@@ -438,7 +462,7 @@ impl Session {
     /// Queues a packet of the protocol itself; these have no budget.
     fn push_control(&mut self, packet: &[u8]) {
         match self.state {
-            State::WebSocket => {
+            State::WebSocket { .. } => {
                 self.queue.extend(&Header::new(Opcode::Text, packet.len(), None));
             }
             State::Polling(_) if !self.queue.is_empty() => self.queue.extend(&[SEPARATOR]),
@@ -451,7 +475,7 @@ impl Session {
     ///
     /// Says so again with [`set_in_flight`](Session::set_in_flight) as they are written.
     pub fn take_frames(&mut self, out: &mut Outbound) {
-        if matches!(self.state, State::WebSocket) {
+        if matches!(self.state, State::WebSocket { .. }) {
             out.append(&mut self.queue);
             self.in_flight = out.len();
         }
@@ -483,10 +507,10 @@ impl Session {
         }
         if let State::Polling(polling) = &mut self.state {
             polling.probe = None;
-            let parked = polling.parked;
             let told = matches!(reason, CloseReason::TransportClose);
             self.push_control(if told { b"6" } else { b"1" });
-            if graceful && !parked {
+            // Also when a poll waits: what is queued may be more than one payload.
+            if graceful {
                 farewell = Some(now + self.config.close_timeout);
             }
         }

@@ -78,7 +78,7 @@ pub enum ProtocolError {
     ConnectTimeout,
 }
 
-/// How many namespaces one client may join.
+/// How many namespaces one client may have joined at a time.
 const MAX_NAMESPACES: usize = 100;
 
 impl<S> Default for Session<S> {
@@ -108,7 +108,7 @@ impl<S: Clone> Session<S> {
         text: &'a str,
         limits: &Limits,
     ) -> Result<Received<'a, S>, ProtocolError> {
-        self.reassembly.handle_text()?;
+        self.reassembly.handle_text().inspect_err(|_| self.reassembly_deadline = None)?;
         let packet = Packet::decode(text, limits)?;
         if packet.attachments > 0 {
             // A namespace that is not joined may not make this side keep anything.
@@ -142,8 +142,11 @@ impl<S: Clone> Session<S> {
         data: &[u8],
         limits: &Limits,
     ) -> Result<Received<'static, S>, ProtocolError> {
-        let Some(complete) = self.reassembly.add(data, limits)? else { return Ok(Received::Nothing) };
-        self.reassembly_deadline = None;
+        let added = self.reassembly.add(data, limits);
+        if !self.reassembly.is_pending() {
+            self.reassembly_deadline = None;
+        }
+        let Some(complete) = added? else { return Ok(Received::Nothing) };
         Ok(match self.member(complete.packet().namespace)? {
             None => Received::Nothing,
             Some(socket) => Received::Complete(socket, complete),
@@ -153,7 +156,7 @@ impl<S: Clone> Session<S> {
     fn check_connect<'a>(&mut self, packet: Packet<'a>) -> Result<Received<'a, S>, ProtocolError> {
         match self.find(packet.namespace).map(|member| &member.state) {
             Some(State::Connecting | State::Connected(_)) => Err(ProtocolError::ConnectedTwice),
-            None if self.namespaces.len() >= MAX_NAMESPACES => Err(ProtocolError::TooManyNamespaces),
+            _ if self.present() >= MAX_NAMESPACES => Err(ProtocolError::TooManyNamespaces),
             Some(State::Left) | None => Ok(Received::Connect(packet)),
         }
     }
@@ -161,6 +164,12 @@ impl<S: Clone> Session<S> {
     /// The namespace exists: the application decides about the client.
     pub fn begin_connect(&mut self, name: Arc<str>) {
         self.namespaces.retain(|member| member.name != name);
+        // The client has known for long about the one that was left first.
+        if self.namespaces.len() >= MAX_NAMESPACES
+            && let Some(at) = self.namespaces.iter().position(|member| matches!(member.state, State::Left))
+        {
+            self.namespaces.remove(at);
+        }
         self.namespaces.push(Member { name, state: State::Connecting });
     }
 
@@ -236,6 +245,11 @@ impl<S: Clone> Session<S> {
             return Err(ProtocolError::ConnectTimeout);
         }
         Ok(())
+    }
+
+    /// How many namespaces are joined or being joined.
+    fn present(&self) -> usize {
+        self.namespaces.iter().filter(|member| !matches!(member.state, State::Left)).count()
     }
 
     fn find(&self, name: &str) -> Option<&Member<S>> {

@@ -1,0 +1,332 @@
+//! Requests on one byte stream, their limits and their deadlines.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use proptest::prelude::*;
+use sockeye_core::connection::{Connection, Expired, Phase};
+use support::wire::{Wire, limits_with};
+use support::*;
+
+const GET: &[u8] = b"GET /a?x=1 HTTP/1.1\r\nHost: a\r\n\r\n";
+const HOLD: &[u8] = b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n";
+const POST: &[u8] = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+const CHUNKED: &[u8] =
+    b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=1\r\nlo\r\n0\r\n\r\n";
+
+fn statuses(wire: &Wire) -> Vec<String> {
+    let text = wire.text();
+    text.match_indices("HTTP/1.1 ").map(|(at, _)| text[at + 9..at + 12].to_owned()).collect()
+}
+
+#[test]
+fn requests_are_answered_one_after_the_other() {
+    let mut wire = Wire::new();
+    wire.feed(at(0), &[GET, POST, CHUNKED, GET].concat());
+    let events =
+        ["GET /a?x=1", "body ", "POST /p", "body hello", "POST /c", "body hello", "GET /a?x=1", "body "];
+    assert_eq!(wire.events, events);
+    assert_eq!(statuses(&wire), ["200"; 4]);
+    assert_eq!(wire.connection.phase(), Phase::Head);
+    assert!(wire.buffer.is_empty());
+}
+
+#[test]
+fn what_follows_a_held_request_waits_in_the_callers_buffer() {
+    let mut wire = Wire::new();
+    wire.feed(at(0), &[HOLD, GET].concat());
+    assert_eq!(wire.events, ["GET /hold"]);
+    assert_eq!(wire.buffer, GET);
+    assert_eq!(wire.connection.next_deadline(), None, "whoever holds it keeps the time");
+    let body = sockeye_core::connection::Answer::Bytes(b"now");
+    wire.connection.respond(at(1), sockeye_core::http::Status::OK, [], body);
+    wire.feed(at(1), b"");
+    assert_eq!(wire.events, ["GET /hold", "GET /a?x=1", "body "]);
+    assert_eq!(statuses(&wire), ["200", "200"]);
+}
+
+#[test]
+fn a_refused_head_is_answered_and_ends_the_connection() {
+    let cases: [(&[u8], &str); 6] = [
+        (b"GET / HTTP/1.1\r\n\r\n", "400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", "501"),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", "400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "400"),
+        (&[b'A'; 20_000], "400"),
+    ];
+    for (head, status) in cases {
+        let mut wire = Wire::new();
+        wire.feed(at(0), head);
+        wire.feed(at(0), GET);
+        assert_eq!(wire.events, [""; 0]);
+        assert_eq!(statuses(&wire).len(), 1);
+        if !head.starts_with(b"GET / HTTP/2") && !head.starts_with(b"AAA") {
+            assert_eq!(statuses(&wire), [status]);
+        }
+        assert!(wire.text().contains("Connection: close"));
+        assert!(wire.connection.wants_half_close());
+        assert!(wire.buffer.is_empty(), "what comes after is dropped");
+    }
+}
+
+#[test]
+fn a_head_beyond_the_limit_is_refused_before_it_is_complete() {
+    let mut wire = Wire::with(limits_with(|c| c.max_head = 100));
+    wire.feed(at(0), b"GET / HTTP/1.1\r\nHost: a\r\nX: ");
+    wire.feed(at(0), &[b'x'; 100]);
+    assert_eq!(statuses(&wire), ["431"]);
+}
+
+#[test]
+fn a_chunked_body_beyond_the_limit_is_refused_before_it_is_kept() {
+    let mut wire = Wire::with(limits_with(|c| c.max_payload = 10));
+    wire.feed(at(0), b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    wire.feed(at(0), b"6\r\nabcdef\r\n");
+    wire.feed(at(0), b"5\r\n");
+    assert_eq!(statuses(&wire), ["413"]);
+    assert_eq!(wire.connection.phase(), Phase::Closing);
+    wire.feed(at(0), &[b'x'; 100_000]);
+    assert!(wire.buffer.is_empty());
+}
+
+#[test]
+fn a_body_of_exactly_the_limit_is_taken() {
+    let mut wire = Wire::with(limits_with(|c| c.max_payload = 5));
+    wire.feed(at(0), &[POST, CHUNKED].concat());
+    assert_eq!(statuses(&wire), ["200", "200"]);
+}
+
+#[test]
+fn a_malformed_chunk_is_refused() {
+    let mut wire = Wire::new();
+    wire.feed(at(0), b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n");
+    assert_eq!(statuses(&wire), ["400"]);
+    assert_eq!(wire.events, ["POST /"]);
+}
+
+#[test]
+fn a_client_that_expects_it_is_told_to_continue_before_its_body() {
+    let mut wire = Wire::new();
+    wire.feed(at(0), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(wire.text(), "HTTP/1.1 100 Continue\r\n\r\n");
+    wire.feed(at(1), b"ok");
+    assert_eq!(statuses(&wire), ["100", "200"]);
+}
+
+#[test]
+fn a_body_that_nobody_wants_ends_the_connection() {
+    let mut wire = Wire::new();
+    wire.feed(at(0), b"POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 33\r\n\r\n");
+    let body = sockeye_core::connection::Answer::Bytes(b"");
+    wire.connection.respond(at(0), sockeye_core::http::Status::CONTENT_TOO_LARGE, [], body);
+    wire.feed(at(0), GET);
+    assert_eq!(wire.events, ["POST /hold"], "the body is not read as a request");
+    assert_eq!(statuses(&wire), ["413"]);
+    assert!(wire.text().contains("Connection: close"));
+}
+
+#[test]
+fn a_connection_is_kept_unless_the_peer_or_we_want_it_closed() {
+    let ended = |request: &[u8], end: bool| {
+        let mut wire = Wire::new();
+        if end {
+            wire.connection.end_keep_alive();
+        }
+        wire.feed(at(0), request);
+        assert_eq!(statuses(&wire), ["200"]);
+        assert_eq!(wire.text().contains("Connection: close"), wire.connection.wants_half_close());
+        wire.connection.wants_half_close()
+    };
+    assert!(!ended(GET, false));
+    assert!(ended(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", false));
+    assert!(ended(b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", false));
+    let mut wire = Wire::new();
+    wire.feed(at(0), HOLD);
+    wire.connection.end_keep_alive();
+    let body = sockeye_core::connection::Answer::Bytes(b"");
+    wire.connection.respond(at(0), sockeye_core::http::Status::OK, [], body);
+    wire.drain();
+    assert!(wire.connection.wants_half_close());
+}
+
+#[test]
+fn a_header_that_would_break_the_answer_makes_it_a_500() {
+    let mut wire = Wire::new();
+    wire.feed(at(0), HOLD);
+    let body = sockeye_core::connection::Answer::Bytes(b"secret");
+    wire.connection.respond(at(0), sockeye_core::http::Status::OK, [("X", "a\r\nSet-Cookie: b")], body);
+    wire.drain();
+    assert_eq!(statuses(&wire), ["500"]);
+    assert!(!wire.text().contains("Set-Cookie") && !wire.text().contains("secret"));
+}
+
+#[test]
+fn calls_that_do_not_fit_the_phase_do_nothing() {
+    use sockeye_core::connection::Answer;
+    use sockeye_core::http::Status;
+    let mut wire = Wire::new();
+    let answer = || Answer::Bytes(b"x");
+    wire.connection.respond(at(0), Status::OK, [], answer());
+    wire.connection.receive_body(at(0));
+    wire.connection.upgrade(at(0), b"dGhlIHNhbXBsZSBub25jZQ==", []);
+    wire.connection.send_text(b"x");
+    wire.connection.close(at(0), None, "");
+    wire.connection.handle_half_closed();
+    assert!(matches!(wire.connection.next_body(at(0), b"x"), (0, None)));
+    assert!(matches!(wire.connection.next_message(at(0), &mut &mut b"x".to_vec()[..]), Ok(None)));
+    assert_eq!((wire.connection.phase(), wire.connection.queued()), (Phase::Head, 0));
+    wire.connection.abort();
+    wire.connection.respond(at(0), Status::OK, [], answer());
+    wire.connection.refuse(at(0), Status::BAD_REQUEST);
+    assert_eq!((wire.connection.phase(), wire.connection.queued()), (Phase::Closed, 0));
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_told_and_closed() {
+    let mut wire = Wire::new();
+    assert_eq!(
+        wire.pass(at(100_000)),
+        [(at(10_000), Expired::Connection), (at(15_000), Expired::Connection)]
+    );
+    assert_eq!(statuses(&wire), ["408"]);
+    assert_eq!(wire.connection.phase(), Phase::Closed);
+    assert_eq!(wire.connection.next_deadline(), None);
+}
+
+#[test]
+fn a_head_that_trickles_has_a_deadline_that_bytes_do_not_move() {
+    let mut wire = Wire::new();
+    wire.feed(at(0), GET);
+    for (i, byte) in GET[..20].iter().enumerate() {
+        wire.feed(at(60_000 + 1000 * i as u64), &[*byte]);
+    }
+    assert_eq!(wire.pass(at(79_000)), [(at(70_000), Expired::Connection), (at(75_000), Expired::Connection)]);
+    assert_eq!(statuses(&wire), ["200", "408"]);
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let mut wire = Wire::new();
+    wire.feed(at(1000), GET);
+    assert_eq!(wire.pass(at(66_000)), [(at(66_000), Expired::Connection)]);
+    assert_eq!(statuses(&wire), ["200"]);
+    assert!(wire.connection.wants_half_close());
+}
+
+#[test]
+fn a_body_that_trickles_is_refused_at_its_deadline() {
+    for head in ["Content-Length: 600", "Transfer-Encoding: chunked"] {
+        let mut wire = Wire::new();
+        wire.feed(at(0), format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes());
+        let chunk: &[u8] = if head.starts_with('C') { b"x" } else { b"1\r\nx\r\n" };
+        for second in 1..60 {
+            wire.feed(at(1000 * second), chunk);
+        }
+        assert_eq!(wire.pass(at(60_000)), [(at(60_000), Expired::Message)]);
+        assert_eq!(statuses(&wire), ["408"]);
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_read_the_last_words_is_not_waited_for() {
+    let mut wire = Wire::new();
+    wire.reads = false;
+    wire.feed(at(0), b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(!wire.connection.wants_half_close(), "there is something to be written");
+    assert_eq!(wire.connection.next_deadline(), Some(at(5000)));
+    assert_eq!(wire.connection.handle_timeout(at(5000)), Some(Expired::Connection));
+    assert_eq!((wire.connection.phase(), wire.connection.queued()), (Phase::Closed, 0));
+}
+
+#[test]
+fn a_connection_lingers_until_the_peer_closes_and_drops_what_it_sends() {
+    let mut wire = Wire::new();
+    wire.feed(at(0), b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    wire.connection.handle_half_closed();
+    assert_eq!(wire.connection.phase(), Phase::Closing);
+    assert!(!wire.connection.wants_half_close());
+    wire.feed(at(1), GET);
+    assert!(wire.buffer.is_empty());
+    wire.eof(at(2));
+    assert_eq!(wire.connection.phase(), Phase::Closed);
+    assert_eq!(wire.connection.next_deadline(), None);
+    assert_eq!(statuses(&wire), ["200"]);
+}
+
+#[test]
+fn the_end_of_the_peers_stream_ends_ours_after_what_is_queued() {
+    let mut wire = Wire::new();
+    wire.reads = false;
+    wire.feed(at(0), GET);
+    wire.connection.handle_eof(at(0));
+    assert!(!wire.connection.wants_half_close());
+    wire.drain();
+    assert!(wire.connection.wants_half_close());
+    wire.connection.handle_half_closed();
+    wire.connection.handle_eof(at(0));
+    assert_eq!(wire.connection.phase(), Phase::Closed);
+}
+
+#[test]
+fn the_end_in_the_middle_of_a_request_is_not_answered() {
+    for cut in 1..POST.len() {
+        let mut wire = Wire::new();
+        wire.feed(at(0), &POST[..cut]);
+        wire.eof(at(0));
+        assert_eq!(wire.text(), "", "cut at {cut}");
+        assert!(wire.connection.wants_half_close());
+    }
+}
+
+#[test]
+fn an_idle_connection_owns_no_buffer() {
+    let mut connection = Connection::new(at(0), limits_with(|_| {}));
+    assert!(connection.outbound().reclaim().is_none());
+    assert!(size_of::<Connection>() <= 256, "{}", size_of::<Connection>());
+}
+
+fn request() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => Just(GET.to_vec()),
+        4 => Just(CHUNKED.to_vec()),
+        4 => "[a-z]{0,30}".prop_map(|body| {
+            format!("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        }),
+        1 => Just(b"POST /e HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nok".to_vec()),
+        1 => Just(b"GET /close HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec()),
+        1 => Just(b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        1 => Just(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz".to_vec()),
+        1 => Just(HOLD.to_vec()),
+        1 => Just(support::wire::HANDSHAKE.to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+/// What a connection makes of bytes that come in these chunks.
+fn outcome<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, String, Phase, Vec<u8>) {
+    let mut wire = Wire::new();
+    for chunk in chunks {
+        wire.feed(at(0), chunk);
+    }
+    (wire.events.clone(), wire.text(), wire.connection.phase(), wire.buffer)
+}
+
+proptest! {
+    #[test]
+    fn requests_mean_the_same_however_their_bytes_are_cut(
+        requests in proptest::collection::vec(request(), 1..8),
+        sizes in proptest::collection::vec(1usize..50, 1..20),
+    ) {
+        let bytes = requests.concat();
+        let whole = outcome([bytes.as_slice()]);
+        prop_assert_eq!(&outcome(bytes.chunks(1)), &whole);
+        let mut rest = bytes.as_slice();
+        let cuts = sizes.iter().cycle().map_while(|size| {
+            let (chunk, tail) = rest.split_at_checked(*size).unwrap_or((rest, &[]));
+            rest = tail;
+            (!chunk.is_empty()).then_some(chunk)
+        });
+        prop_assert_eq!(&outcome(cuts), &whole);
+    }
+}

@@ -1,0 +1,626 @@
+//! The loop between a stream and a protocol, and the one that keeps a server's time.
+#![cfg(feature = "std")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use proptest::prelude::*;
+use sockeye_core::connection::Phase;
+use sockeye_core::drive::{Drive, Protocol, Status, Stream, Turn, pump, serve};
+use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::websocket::Opcode;
+use sockeye_core::{Outbound, Time};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Wake, Waker};
+use support::wire::{HANDSHAKE, Wire, limits_with};
+use support::*;
+
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+const LAST: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+/// A protocol that waits for `high_water` bytes to be written before it reads on.
+struct App(Wire);
+
+fn app() -> App {
+    App(Wire { reads: false, ..Wire::new() })
+}
+
+fn websocket(high_water: usize) -> App {
+    App(Wire { reads: false, high_water, ..Wire::upgraded(limits_with(|_| {})) })
+}
+
+impl Protocol for App {
+    fn set_waker(&mut self, _: &Waker) {}
+
+    fn handle_wake(&mut self, now: Time) {
+        self.0.connection.handle_timeout(now);
+    }
+
+    fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
+        self.0.data(now, input)
+    }
+
+    fn handle_eof(&mut self, now: Time) {
+        self.0.connection.handle_eof(now);
+    }
+
+    fn wants_read(&self) -> bool {
+        match self.0.connection.phase() {
+            Phase::Closed => false,
+            Phase::Closing => true,
+            _ => self.0.connection.queued() < self.0.high_water,
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<&mut Outbound> {
+        Some(self.0.connection.outbound()).filter(|out| !out.is_empty())
+    }
+
+    fn status(&self) -> Status {
+        match self.0.connection.phase() {
+            Phase::Closed => Status::Closed,
+            _ if self.0.connection.wants_half_close() => Status::HalfClose,
+            _ => Status::Open,
+        }
+    }
+
+    fn handle_half_closed(&mut self, _: Time) {
+        self.0.connection.handle_half_closed();
+    }
+}
+
+/// A stream that gives what it was told to, and blocks otherwise.
+#[derive(Default)]
+struct Pipe {
+    reads: VecDeque<io::Result<Vec<u8>>>,
+    /// Room for so many bytes, one write each.
+    room: VecDeque<io::Result<usize>>,
+    /// Room for everything once `room` is used up.
+    is_wide: bool,
+    written: Vec<u8>,
+    eof: bool,
+    reads_asked: usize,
+    writes_asked: usize,
+    /// How often the shutdown blocks.
+    shutdown: Option<usize>,
+    shutdowns: usize,
+}
+
+impl Pipe {
+    fn wide(reads: impl IntoIterator<Item = Vec<u8>>) -> Pipe {
+        Pipe { reads: reads.into_iter().map(Ok).collect(), is_wide: true, ..Pipe::default() }
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.reads_asked += 1;
+        match self.reads.pop_front() {
+            Some(Ok(mut data)) => {
+                let n = data.len().min(buf.len());
+                buf[..n].copy_from_slice(&data[..n]);
+                if n < data.len() {
+                    self.reads.push_front(Ok(data.split_off(n)));
+                }
+                Ok(n)
+            }
+            Some(Err(error)) => Err(error),
+            None if self.eof => Ok(0),
+            None => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.writes_asked += 1;
+        let room = match self.room.pop_front() {
+            Some(room) => room?,
+            None if self.is_wide => usize::MAX,
+            None => return Err(ErrorKind::WouldBlock.into()),
+        };
+        let before = self.written.len();
+        let bytes = bufs.iter().flat_map(|buf| buf.iter()).take(room);
+        self.written.extend(bytes);
+        Ok(self.written.len() - before)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn blocked<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Pipe>>);
+
+impl Shared {
+    fn new(pipe: Pipe) -> Shared {
+        Shared(Arc::new(Mutex::new(pipe)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pipe> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Stream for Shared {
+    fn poll_read(&mut self, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        blocked(self.lock().read(buf))
+    }
+
+    fn poll_write_vectored(&mut self, _: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        blocked(self.lock().write_vectored(bufs))
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut pipe = self.lock();
+        match &mut pipe.shutdown {
+            Some(0) | None => {
+                pipe.shutdowns += 1;
+                Poll::Ready(Ok(()))
+            }
+            Some(left) => {
+                *left -= 1;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Turns until the stream has to be waited for.
+fn run(pipe: &mut Pipe, app: &mut App, partial: &mut Vec<u8>) -> io::Result<Turn> {
+    for _ in 0..10_000 {
+        match pump(at(0), pipe, app, partial)? {
+            Turn::Again => {}
+            turn => return Ok(turn),
+        }
+    }
+    panic!("the loop spins");
+}
+
+fn is_answer(written: &[u8]) -> bool {
+    written.starts_with(b"HTTP/1.1 200 OK\r\n") && written.ends_with(b"\r\n\r\n")
+}
+
+#[test]
+fn a_request_in_single_bytes_is_answered_and_no_buffer_stays() {
+    let mut pipe = Pipe::wide(GET.iter().map(|byte| vec![*byte]));
+    let (mut app, mut partial) = (app(), Vec::new());
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert!(is_answer(&pipe.written));
+    assert_eq!(partial.capacity(), 0);
+}
+
+#[test]
+fn bytes_of_an_incomplete_request_are_kept_between_turns() {
+    let (mut app, mut partial) = (app(), Vec::new());
+    let mut pipe = Pipe::wide([GET[..10].to_vec()]);
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert_eq!(partial, &GET[..10]);
+    pipe.reads.push_back(Ok(GET[10..].to_vec()));
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert!(is_answer(&pipe.written) && partial.capacity() == 0);
+}
+
+#[test]
+fn a_spurious_turn_does_nothing() {
+    let (mut app, mut partial, mut pipe) = (app(), Vec::new(), Pipe::default());
+    for _ in 0..3 {
+        assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    }
+    assert_eq!((pipe.reads_asked, pipe.writes_asked), (3, 0));
+}
+
+#[test]
+fn a_writer_that_takes_little_gets_all_in_order() {
+    let expected = {
+        let mut pipe = Pipe::wide([GET.to_vec()]);
+        assert_eq!(run(&mut pipe, &mut app(), &mut Vec::new()).unwrap(), Turn::Wait);
+        pipe.written
+    };
+    let (mut app, mut partial) = (app(), Vec::new());
+    let mut pipe = Pipe { reads: [Ok(GET.to_vec())].into(), ..Pipe::default() };
+    while pipe.written.len() < expected.len() {
+        assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+        pipe.room = [Ok(3), Err(ErrorKind::Interrupted.into()), Ok(1)].into();
+    }
+    assert_eq!(pipe.written, expected);
+}
+
+#[test]
+fn more_pieces_than_one_write_takes_are_all_written() {
+    let (mut app, mut pipe) = (app(), Pipe::wide([]));
+    let mut expected = Vec::new();
+    for i in 0..200 {
+        app.0.connection.outbound().push(vec![i; 300].into());
+        expected.extend([i; 300]);
+    }
+    assert_eq!(run(&mut pipe, &mut app, &mut Vec::new()).unwrap(), Turn::Wait);
+    assert_eq!(pipe.written, expected);
+    assert_eq!(pipe.writes_asked, 4);
+}
+
+#[test]
+fn a_busy_peer_gives_others_a_turn() {
+    let frame = masked(Opcode::Binary, &[0; 60_000]);
+    let (mut app, mut partial) = (websocket(usize::MAX), Vec::new());
+    let mut pipe = Pipe::wide(std::iter::repeat_n(frame, 20));
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Again);
+    assert_eq!(pipe.reads_asked, 8);
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert_eq!(app.0.events.len(), 20);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_not_read_and_then_goes_on() {
+    let (mut app, mut partial) = (websocket(100), Vec::new());
+    let message = masked(Opcode::Binary, &[1; 58]);
+    let mut pipe = Pipe { reads: [Ok(message.repeat(5))].into(), ..Pipe::default() };
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert_eq!(app.0.events.len(), 2, "120 bytes wait");
+    assert_eq!(partial.len(), 3 * message.len());
+    pipe.reads.push_back(Ok(message.clone()));
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert_eq!(pipe.reads.len(), 1, "nothing was read");
+
+    // All is written in one turn: nobody would call back for the bytes that were not asked for.
+    pipe.room.push_back(Ok(120));
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Again);
+    pipe.is_wide = true;
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert_eq!(app.0.events.len(), 6);
+    assert_eq!(pipe.written.len(), 6 * 60);
+    assert_eq!(partial.capacity(), 0);
+}
+
+#[test]
+fn reading_goes_on_when_a_part_was_written_that_makes_room() {
+    let (mut app, mut partial) = (websocket(100), Vec::new());
+    let message = masked(Opcode::Binary, &[1; 58]);
+    let mut pipe = Pipe { reads: [Ok(message.repeat(3))].into(), ..Pipe::default() };
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    pipe.room.push_back(Ok(60));
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert_eq!(app.0.events.len(), 3);
+}
+
+#[test]
+fn the_end_in_the_middle_of_a_message_closes_without_an_answer() {
+    let (mut app, mut partial) = (websocket(usize::MAX), Vec::new());
+    let mut pipe = Pipe { eof: true, ..Pipe::wide([masked(Opcode::Text, b"hello")[..8].to_vec()]) };
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::HalfClose);
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Done);
+    assert!(pipe.written.is_empty() && app.0.events.is_empty());
+}
+
+#[test]
+fn a_request_before_the_end_is_answered() {
+    let mut pipe = Pipe { eof: true, ..Pipe::wide([GET.to_vec()]) };
+    let (mut app, mut partial) = (app(), Vec::new());
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::HalfClose);
+    assert!(is_answer(&pipe.written));
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Done);
+}
+
+#[test]
+fn an_end_whose_answer_cannot_be_written_waits_without_a_spin() {
+    let mut pipe = Pipe { reads: [Ok(GET.to_vec())].into(), eof: true, ..Pipe::default() };
+    let (mut app, mut partial) = (app(), Vec::new());
+    for _ in 0..3 {
+        assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    }
+    assert_eq!(app.0.connection.next_deadline(), Some(at(5000)));
+    assert_eq!(pump(at(5000), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Done);
+}
+
+#[test]
+fn after_the_last_answer_the_stream_lingers_until_the_peer_closes() {
+    let (mut app, mut partial) = (app(), Vec::new());
+    let mut pipe = Pipe::wide([LAST.to_vec()]);
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::HalfClose);
+    assert!(pipe.written.ends_with(b"Connection: close\r\n\r\n"));
+    pipe.reads.push_back(Ok(GET.to_vec()));
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert_eq!((partial.len(), app.0.events.len()), (0, 2), "what comes is dropped");
+    pipe.eof = true;
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Done);
+}
+
+#[test]
+fn a_peer_that_never_closes_is_not_waited_for() {
+    let (mut app, mut partial) = (app(), Vec::new());
+    let mut pipe = Pipe::wide([LAST.to_vec()]);
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::HalfClose);
+    assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    assert_eq!(pump(at(5000), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Done);
+}
+
+#[test]
+fn errors_of_the_stream_are_given_out() {
+    let fails = |pipe: &mut Pipe| run(pipe, &mut app(), &mut Vec::new()).unwrap_err().kind();
+    let reset = || ErrorKind::ConnectionReset.into();
+    assert_eq!(
+        fails(&mut Pipe { reads: [Err(reset())].into(), ..Pipe::default() }),
+        ErrorKind::ConnectionReset
+    );
+    let written = |room| Pipe { room: [room].into(), ..Pipe::wide([GET.to_vec()]) };
+    assert_eq!(fails(&mut written(Err(ErrorKind::BrokenPipe.into()))), ErrorKind::BrokenPipe);
+    assert_eq!(fails(&mut written(Ok(0))), ErrorKind::WriteZero);
+    let mut pipe = Pipe::wide([GET.to_vec()]);
+    pipe.reads.push_front(Err(ErrorKind::Interrupted.into()));
+    assert_eq!(run(&mut pipe, &mut app(), &mut Vec::new()).unwrap(), Turn::Wait);
+    assert!(is_answer(&pipe.written));
+}
+
+proptest! {
+    #[test]
+    fn any_chunks_in_and_out_give_the_same(
+        sizes in proptest::collection::vec(0usize..400, 1..60),
+        room in proptest::collection::vec(1usize..400, 0..60),
+        high_water in prop_oneof![Just(1usize), Just(100), Just(usize::MAX)],
+    ) {
+        let messages: Vec<u8> = (0..30).flat_map(|i| masked(Opcode::Binary, &vec![i; usize::from(i) * 9])).collect();
+        let input = [HANDSHAKE, &messages].concat();
+        let expected = {
+            let (mut pipe, mut app) = (Pipe::wide([input.clone()]), app());
+            prop_assert_eq!(run(&mut pipe, &mut app, &mut Vec::new()).unwrap(), Turn::Wait);
+            (pipe.written, app.0.events)
+        };
+        let mut app = App(Wire { high_water, ..app().0 });
+        let (mut pipe, mut partial) = (Pipe::default(), Vec::new());
+        let mut rest = input.as_slice();
+        for (i, size) in sizes.iter().enumerate() {
+            let (chunk, tail) = rest.split_at_checked(*size).unwrap_or((rest, &[]));
+            rest = tail;
+            // No bytes at all: the stream blocks.
+            let block = || Err(ErrorKind::WouldBlock.into());
+            pipe.reads.push_back(if chunk.is_empty() { block() } else { Ok(chunk.to_vec()) });
+            pipe.room.extend(room.get(i).map(|room| Ok(*room)));
+            prop_assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+        }
+        pipe.reads.push_back(Ok(rest.to_vec()));
+        pipe.reads.retain(|read| read.as_ref().is_ok_and(|data| !data.is_empty()));
+        pipe.is_wide = true;
+        prop_assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+        prop_assert_eq!(&pipe.written, &expected.0);
+        prop_assert_eq!(&app.0.events, &expected.1);
+        prop_assert_eq!(partial.capacity(), 0);
+    }
+}
+
+// The same as a future.
+
+#[derive(Default)]
+struct Clock(AtomicU64);
+
+impl Runtime for Clock {
+    fn now(&self) -> Time {
+        at(self.0.load(Ordering::Relaxed))
+    }
+
+    fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        panic!("nothing is spawned");
+    }
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn wakes() -> (Arc<Wakes>, Waker) {
+    let wakes = Arc::new(Wakes::default());
+    (wakes.clone(), wakes.into())
+}
+
+fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(waker))
+}
+
+#[test]
+fn a_drive_answers_shuts_down_and_is_done_when_the_peer_closes() {
+    let pipe = Shared::new(Pipe { shutdown: Some(1), ..Pipe::wide([LAST.to_vec()]) });
+    let mut drive = Drive::new(pipe.clone(), app(), Arc::new(Clock::default()));
+    let (_, waker) = wakes();
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert_eq!(pipe.lock().shutdowns, 0);
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert_eq!(pipe.lock().shutdowns, 1);
+    pipe.lock().eof = true;
+    assert!(matches!(poll(&mut drive, &waker), Poll::Ready(Ok(()))));
+    assert!(pipe.lock().written.starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn a_drive_waits_for_the_shutdown_though_the_peer_has_closed() {
+    let pipe = Shared::new(Pipe { shutdown: Some(2), eof: true, ..Pipe::wide([GET.to_vec()]) });
+    let mut drive = Drive::new(pipe.clone(), app(), Arc::new(Clock::default()));
+    let (_, waker) = wakes();
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert!(matches!(poll(&mut drive, &waker), Poll::Ready(Ok(()))));
+    assert_eq!(pipe.lock().shutdowns, 1);
+}
+
+#[test]
+fn a_shutdown_that_blocks_for_ever_ends_at_the_protocols_deadline() {
+    let pipe = Shared::new(Pipe { shutdown: Some(usize::MAX), ..Pipe::wide([LAST.to_vec()]) });
+    let clock = Arc::new(Clock::default());
+    let mut drive = Drive::new(pipe, app(), clock.clone());
+    let (_, waker) = wakes();
+    assert!(poll(&mut drive, &waker).is_pending());
+    clock.0.store(4999, Ordering::Relaxed);
+    assert!(poll(&mut drive, &waker).is_pending());
+    clock.0.store(5000, Ordering::Relaxed);
+    assert!(matches!(poll(&mut drive, &waker), Poll::Ready(Ok(()))));
+}
+
+#[test]
+fn a_drive_calls_itself_again_only_when_there_is_more_to_do() {
+    let frame = masked(Opcode::Binary, &[0; 60_000]);
+    let pipe = Shared::new(Pipe::wide(std::iter::repeat_n(frame, 12)));
+    let mut drive = Drive::new(pipe.clone(), websocket(usize::MAX), Arc::new(Clock::default()));
+    let (wakes, waker) = wakes();
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    assert!(poll(&mut drive, &waker).is_pending());
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+    assert!(pipe.lock().reads.is_empty());
+    pipe.lock().reads.push_back(Err(ErrorKind::ConnectionReset.into()));
+    assert!(matches!(poll(&mut drive, &waker), Poll::Ready(Err(_))));
+}
+
+// The life of a server.
+
+#[derive(Clone, Default)]
+struct Server(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    deadlines: VecDeque<Time>,
+    timeouts: Vec<Time>,
+    closed: bool,
+}
+
+impl Host for Server {
+    type Connection = App;
+
+    fn attach(&self, runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
+        runtime
+    }
+
+    fn accept(&self, _: Time, _: Peer) -> App {
+        app()
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.0.lock().unwrap().deadlines.front().copied()
+    }
+
+    fn handle_timeout(&self, now: Time) {
+        let mut state = self.0.lock().unwrap();
+        while state.deadlines.front().is_some_and(|deadline| *deadline <= now) {
+            state.deadlines.pop_front();
+            state.timeouts.push(now);
+        }
+    }
+
+    fn set_timer_waker(&self, _: &Waker) {}
+
+    fn is_closed(&self) -> bool {
+        self.0.lock().unwrap().closed
+    }
+}
+
+/// A timer that must not be polled after it fired.
+struct Sleep {
+    clock: Arc<Clock>,
+    until: Time,
+    fired: bool,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        assert!(!self.fired, "a finished timer was polled");
+        self.fired = self.clock.now() >= self.until;
+        if self.fired { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+#[test]
+fn a_servers_time_is_kept_until_no_deadline_is_left() {
+    let clock = Arc::new(Clock::default());
+    let server = Server::default();
+    server.0.lock().unwrap().deadlines = [at(10), at(20)].into();
+    let sleep = |until| Sleep { clock: clock.clone(), until, fired: false };
+    let mut serving = pin!(serve(&server, &*clock, |_| Poll::Pending, sleep));
+    let (wakes, waker) = wakes();
+    for ms in [0, 9, 10, 15, 20, 25] {
+        clock.0.store(ms, Ordering::Relaxed);
+        assert!(poll(&mut serving, &waker).is_pending());
+    }
+    assert_eq!(server.0.lock().unwrap().timeouts, [at(10), at(20)]);
+    server.0.lock().unwrap().deadlines.push_back(at(40));
+    for ms in [30, 41] {
+        clock.0.store(ms, Ordering::Relaxed);
+        assert!(poll(&mut serving, &waker).is_pending());
+    }
+    assert_eq!(server.0.lock().unwrap().timeouts, [at(10), at(20), at(41)]);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+    server.0.lock().unwrap().closed = true;
+    assert!(matches!(poll(&mut serving, &waker), Poll::Ready(Ok(()))));
+}
+
+#[test]
+fn accepting_survives_failures_pauses_for_the_machines_and_ends_with_the_listeners() {
+    let clock = Arc::new(Clock::default());
+    let server = Server::default();
+    let sleep = |until| Sleep { clock: clock.clone(), until, fired: false };
+    let script: Mutex<VecDeque<Poll<io::Result<()>>>> = Mutex::new(
+        [
+            Poll::Ready(Ok(())),
+            Poll::Ready(Err(ErrorKind::ConnectionAborted.into())),
+            Poll::Ready(Ok(())),
+            Poll::Ready(Err(ErrorKind::Other.into())),
+            Poll::Ready(Ok(())),
+            Poll::Pending,
+            Poll::Ready(Err(ErrorKind::InvalidInput.into())),
+        ]
+        .into(),
+    );
+    let mut serving = pin!(serve(&server, &*clock, |_| script.lock().unwrap().pop_front().unwrap(), sleep));
+    let (wakes, waker) = wakes();
+    let left = || script.lock().unwrap().len();
+    assert!(poll(&mut serving, &waker).is_pending());
+    assert_eq!((left(), wakes.0.load(Ordering::Relaxed)), (3, 1), "it pauses");
+    assert!(poll(&mut serving, &waker).is_pending());
+    assert_eq!((left(), wakes.0.load(Ordering::Relaxed)), (3, 1), "it waits for its timer");
+    clock.0.store(100, Ordering::Relaxed);
+    assert!(poll(&mut serving, &waker).is_pending());
+    assert_eq!(left(), 1);
+    assert!(matches!(poll(&mut serving, &waker), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn a_crowd_at_the_door_does_not_stop_the_clock() {
+    let clock = Arc::new(Clock::default());
+    let server = Server::default();
+    server.0.lock().unwrap().deadlines = [at(10)].into();
+    let sleep = |until| Sleep { clock: clock.clone(), until, fired: false };
+    let mut serving = pin!(serve(
+        &server,
+        &*clock,
+        |_| {
+            clock.0.fetch_add(1, Ordering::Relaxed);
+            Poll::Ready(Ok(()))
+        },
+        sleep
+    ));
+    let (wakes, waker) = wakes();
+    assert!(poll(&mut serving, &waker).is_pending());
+    assert!(poll(&mut serving, &waker).is_pending());
+    assert_eq!(server.0.lock().unwrap().timeouts, [at(64)]);
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+}

@@ -1,0 +1,115 @@
+//! What a request asks for, and how it is refused.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use sockeye_core::engineio::{Config, Id, Query, RequestError, Route, Transport};
+use sockeye_core::http::{Header, Request};
+
+const SID: &str = "lv_VI97HAXpY6yYWAAAB";
+
+/// Routes a request of a server that knows one session; `is_upgrade` as its headers would say.
+fn route_with(method: &str, query: &str, is_upgrade: bool, config: &Config) -> Result<Route, RequestError> {
+    let target = format!("/engine.io/?{query}");
+    let request = Request::new(method, &target, &[]);
+    let query = Query::parse(request.query())?;
+    Route::of(&request, is_upgrade, &query, config, |known| *known == id())
+}
+
+fn route(method: &str, query: &str, is_upgrade: bool) -> Result<Route, RequestError> {
+    route_with(method, query, is_upgrade, &Config::default())
+}
+
+fn id() -> Id {
+    Id::parse(SID).unwrap()
+}
+
+#[test]
+fn requests_are_what_method_transport_and_sid_say() {
+    let sid = format!("EIO=4&transport=polling&sid={SID}");
+    let websocket = format!("EIO=4&transport=websocket&sid={SID}");
+    assert_eq!(route("GET", "EIO=4&transport=polling", false), Ok(Route::Open(Transport::Polling)));
+    assert_eq!(route("GET", "EIO=4&transport=websocket", true), Ok(Route::Open(Transport::WebSocket)));
+    assert_eq!(route("GET", "EIO=4&transport=polling&sid=", false), Ok(Route::Open(Transport::Polling)));
+    assert_eq!(route("GET", &sid, false), Ok(Route::Poll(id())));
+    assert_eq!(route("POST", &sid, false), Ok(Route::Post(id())));
+    assert_eq!(route("GET", &websocket, true), Ok(Route::Upgrade(id())));
+}
+
+#[test]
+fn refusals_come_in_the_references_order() {
+    use RequestError::*;
+    let sid = |rest: &str| format!("EIO=4&sid={SID}&{rest}");
+    let cases: [(&str, &str, bool, RequestError); 15] = [
+        ("GET", "", false, UnknownTransport),
+        ("GET", "EIO=4", false, UnknownTransport),
+        ("GET", "EIO=4&transport=abc&sid=x", false, UnknownTransport),
+        ("GET", "EIO=4&transport=__proto__", false, UnknownTransport),
+        ("GET", "EIO=4&transport=polling&sid=abc", false, UnknownSession),
+        ("PUT", "EIO=4&transport=polling&sid=lv_VI97HAXpY6yYWAAAC", false, UnknownSession),
+        ("POST", "EIO=4&transport=polling", false, BadHandshakeMethod),
+        ("OPTIONS", "EIO=3&transport=polling", false, BadHandshakeMethod),
+        ("GET", "EIO=4&transport=websocket", false, BadRequest),
+        ("GET", "EIO=4&transport=polling", true, BadRequest),
+        ("GET", "EIO=3&transport=polling", false, UnsupportedVersion),
+        ("GET", "transport=polling", false, UnsupportedVersion),
+        ("GET", "EIO=5&transport=websocket", true, UnsupportedVersion),
+        ("PUT", &sid("transport=polling"), false, MethodNotAllowed),
+        ("DELETE", &sid("transport=polling"), false, MethodNotAllowed),
+    ];
+    for (method, query, is_upgrade, error) in cases {
+        assert_eq!(route(method, query, is_upgrade), Err(error), "{method} {query}");
+    }
+    assert_eq!(route("GET", &sid("transport=websocket"), false), Err(BadRequest));
+    assert_eq!(route("POST", &sid("transport=websocket"), true), Err(MethodNotAllowed));
+    assert_eq!(route("GET", &format!("EIO=3&transport=polling&sid={SID}"), false), Err(BadRequest));
+    assert_eq!(route("GET", &format!("EIO=3&transport=websocket&sid={SID}"), true), Err(BadRequest));
+}
+
+#[test]
+fn of_a_repeated_parameter_the_first_counts() {
+    let query = format!("transport=polling&transport=websocket&EIO=4&EIO=3&sid={SID}&sid=x");
+    assert_eq!(route("GET", &query, false), Ok(Route::Poll(id())));
+}
+
+#[test]
+fn a_query_that_cannot_be_read_is_a_bad_request() {
+    for junk in ["%", "%zz", "%00", "a=%ff", "transport=polling&EIO=4&x=%c3"] {
+        assert_eq!(route("GET", junk, false), Err(RequestError::BadRequest), "{junk}");
+    }
+}
+
+#[test]
+fn a_transport_that_is_off_is_unknown() {
+    let mut config = Config::default();
+    config.polling = false;
+    let polling = route_with("GET", "EIO=4&transport=polling", false, &config);
+    assert_eq!(polling, Err(RequestError::UnknownTransport));
+    assert!(route_with("GET", "EIO=4&transport=websocket", true, &config).is_ok());
+}
+
+#[test]
+fn an_origin_with_control_characters_is_a_bad_request() {
+    let headers = [Header { name: "Origin", value: b"http://a\x01" }];
+    let request = Request::new("GET", "/?EIO=4&transport=polling&sid=x", &headers);
+    let query = Query::parse(request.query()).unwrap();
+    let result = Route::of(&request, false, &query, &Config::default(), |_| false);
+    assert_eq!(result, Err(RequestError::BadRequest));
+}
+
+#[test]
+fn error_bodies_are_the_references_to_the_byte() {
+    use RequestError::*;
+    let cases = [
+        (UnknownTransport, 400, r#"{"code":0,"message":"Transport unknown"}"#),
+        (UnknownSession, 400, r#"{"code":1,"message":"Session ID unknown"}"#),
+        (BadHandshakeMethod, 400, r#"{"code":2,"message":"Bad handshake method"}"#),
+        (BadRequest, 400, r#"{"code":3,"message":"Bad request"}"#),
+        (Forbidden("a \"b\"".into()), 403, r#"{"code":4,"message":"a \"b\""}"#),
+        (UnsupportedVersion, 400, r#"{"code":5,"message":"Unsupported protocol version"}"#),
+        (MethodNotAllowed, 405, ""),
+        (TooLarge, 413, ""),
+        (Unavailable, 503, ""),
+    ];
+    for (error, status, body) in cases {
+        assert_eq!((error.status(), error.body().as_ref()), (status, body));
+    }
+}

@@ -1,0 +1,182 @@
+//! Pings, pongs, and clocks that misbehave.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use sockeye_core::engineio::{CloseReason, Transport};
+use std::time::Duration;
+use support::*;
+
+#[test]
+fn the_first_ping_comes_after_one_interval_and_once() {
+    let mut rig = Rig::websocket();
+    rig.session.handle_timeout(at(24_999));
+    rig.read();
+    assert_eq!(rig.take(), []);
+    for ms in [25_000, 25_000, 25_001, 26_000] {
+        rig.session.handle_timeout(at(ms));
+    }
+    rig.read();
+    assert_eq!(rig.take(), [control("2")]);
+}
+
+#[test]
+fn a_pong_starts_the_next_interval() {
+    let mut rig = Rig::websocket();
+    rig.pass(at(25_000));
+    rig.now = at(25_300);
+    rig.packets("3");
+    assert_eq!(rig.session.next_deadline(), Some(at(50_300)));
+    rig.packets("3");
+    assert_eq!(rig.session.next_deadline(), Some(at(50_300)), "a spare pong is not counted");
+}
+
+#[test]
+fn without_a_pong_the_session_ends_after_interval_and_timeout() {
+    for transport in [Transport::Polling, Transport::WebSocket] {
+        let mut rig = Rig::open(transport, config());
+        assert_eq!(rig.pass(at(3_600_000)), [at(25_000), at(45_000)], "{transport}");
+        assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
+        assert!(rig.session.is_finished());
+    }
+}
+
+#[test]
+fn a_waiting_poll_is_answered_with_the_ping() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    rig.pass(at(25_000));
+    rig.look();
+    assert_eq!(rig.take(), [control("2")]);
+    rig.poll();
+    rig.post("3");
+    assert_eq!(rig.session.next_deadline(), Some(at(50_000)));
+    rig.look();
+    assert_eq!(rig.take(), [], "a pong has no answer");
+}
+
+#[test]
+fn a_poll_that_waits_when_the_peer_is_given_up_is_told() {
+    let mut rig = Rig::polling();
+    rig.pass(at(25_000));
+    rig.poll();
+    assert_eq!(rig.take(), [control("2")]);
+    rig.poll();
+    rig.pass(at(45_000));
+    rig.look();
+    assert_eq!(rig.take(), [control("1")]);
+}
+
+#[test]
+fn bytes_that_arrive_keep_the_session_though_the_pong_is_behind_them() {
+    let mut rig = Rig::websocket();
+    rig.pass(at(25_000));
+    for ms in (26_000..300_000).step_by(1000) {
+        rig.pass(at(ms));
+        rig.session.heard(at(ms));
+    }
+    assert_eq!(rig.session.closed(), None);
+    rig.read();
+    assert_eq!(rig.take(), [control("2")], "one ping is enough");
+    // The last byte was heard at 299 s.
+    assert_eq!(rig.pass(at(400_000)).last(), Some(&at(319_000)));
+    assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
+}
+
+#[test]
+fn bytes_from_before_the_ping_do_not_count_for_it() {
+    let mut rig = Rig::websocket();
+    rig.session.heard(at(24_999));
+    rig.pass(at(25_000));
+    assert_eq!(rig.pass(at(100_000)), [at(45_000)]);
+    assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
+}
+
+#[test]
+fn a_late_timer_does_not_move_the_deadline_of_the_pong() {
+    let mut rig = Rig::websocket();
+    rig.session.handle_timeout(at(26_000));
+    assert_eq!(rig.session.next_deadline(), Some(at(45_000)));
+}
+
+#[test]
+fn after_an_hour_asleep_there_is_one_ping_and_time_to_answer() {
+    let hour = 3_600_000;
+    let mut rig = Rig::websocket();
+    rig.session.handle_timeout(at(hour));
+    rig.read();
+    assert_eq!(rig.take(), [control("2")]);
+    assert_eq!(rig.session.next_deadline(), Some(at(hour + 20_000)));
+    rig.now = at(hour + 100);
+    rig.packets("3");
+    assert_eq!(rig.session.closed(), None);
+    assert_eq!(rig.session.next_deadline(), Some(at(hour + 25_100)));
+}
+
+#[test]
+fn an_hour_asleep_with_a_ping_under_way_is_one_close() {
+    let mut rig = Rig::websocket();
+    rig.pass(at(25_000));
+    rig.session.handle_timeout(at(3_600_000));
+    assert_eq!(rig.session.take_closed(), Some(CloseReason::PingTimeout));
+    rig.session.handle_timeout(at(7_200_000));
+    assert_eq!(rig.session.take_closed(), None);
+    assert_eq!(rig.session.next_deadline(), None);
+}
+
+#[test]
+fn a_clock_that_runs_backwards_does_no_harm() {
+    let mut rig = Rig::polling();
+    rig.now = at(10_000);
+    rig.poll();
+    rig.post("4a");
+    rig.now = at(9_999);
+    rig.post("4b");
+    rig.session.handle_timeout(at(0));
+    rig.pass(at(25_000));
+    rig.look();
+    rig.now = at(24_999);
+    rig.post("3");
+    assert_eq!(rig.session.next_deadline(), Some(at(49_999)));
+    rig.session.heard(at(0));
+    rig.session.close(at(0), CloseReason::ForcedClose(None));
+    assert_eq!(rig.session.next_deadline(), Some(at(30_000)));
+}
+
+#[test]
+fn timeouts_of_zero_and_of_for_ever_do_not_spin() {
+    let mut rig = Rig::open(Transport::WebSocket, config_with(|c| c.ping_timeout = Duration::ZERO));
+    assert_eq!(rig.pass(at(100_000)), [at(25_000)]);
+    assert!(rig.session.is_finished());
+    let mut rig = Rig::open(Transport::WebSocket, config_with(|c| c.ping_interval = Duration::ZERO));
+    assert_eq!(rig.pass(at(100_000)), [at(0), at(20_000)]);
+    let mut rig = Rig::open(Transport::Polling, config_with(|c| c.ping_interval = Duration::MAX));
+    assert_eq!(rig.pass(at(u64::MAX / 2_000_000)), []);
+}
+
+#[test]
+fn an_upgrade_does_not_restart_the_heartbeat() {
+    let mut rig = Rig::polling();
+    rig.now = at(20_000);
+    rig.upgrade();
+    assert_eq!(rig.session.next_deadline(), Some(at(25_000)));
+}
+
+#[test]
+fn a_ping_that_is_due_while_upgrading_is_neither_lost_nor_doubled() {
+    for polls_before in [false, true] {
+        let mut rig = Rig::polling();
+        rig.now = at(24_000);
+        let ticket = rig.probed();
+        rig.pass(at(25_000));
+        if polls_before {
+            rig.poll();
+            assert_eq!(rig.take(), [control("2")]);
+        }
+        rig.probe(ticket, "5");
+        rig.read();
+        let expected = if polls_before { vec![] } else { vec![control("2")] };
+        assert_eq!(rig.take(), expected);
+        assert_eq!(rig.session.next_deadline(), Some(at(45_000)));
+    }
+}

@@ -1,0 +1,357 @@
+//! A session over HTTP long-polling.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use sockeye_core::engineio::{
+    CloseReason, Frames, Id, Packet, PacketError, Part, Refused, SendError, Session, Transport,
+    TransportError, split_payload,
+};
+use support::*;
+
+fn closed(rig: &Rig) -> Option<&CloseReason> {
+    rig.session.closed()
+}
+
+#[test]
+fn the_first_poll_gets_the_handshake_and_what_was_sent_right_after() {
+    let mut session = Session::open(at(0), config(), &Id::from_random([0; 15]), Transport::Polling);
+    session.send([Part::Text(b"hello")].into_iter()).unwrap();
+    session.begin_poll(at(0)).unwrap();
+    let body = String::from_utf8(flat(session.take_payload().unwrap())).unwrap();
+    assert_eq!(
+        body,
+        "0{\"sid\":\"AAAAAAAAAAAAAAAAAAAA\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\
+         \"pingTimeout\":20000,\"maxPayload\":1000000}\u{1e}4hello"
+    );
+}
+
+#[test]
+fn upgrades_are_offered_only_where_there_is_one() {
+    let offer = |config, transport| {
+        let mut session = Session::open(at(0), config, &Id::from_random([0; 15]), transport);
+        let bytes = match transport {
+            Transport::Polling => {
+                session.begin_poll(at(0)).unwrap();
+                flat(session.take_payload().unwrap())
+            }
+            Transport::WebSocket => {
+                let mut out = sockeye_core::Outbound::new();
+                session.take_frames(&mut out);
+                flat(out)
+            }
+        };
+        String::from_utf8_lossy(&bytes).contains(r#""upgrades":["websocket"]"#)
+    };
+    assert!(offer(config(), Transport::Polling));
+    assert!(!offer(config(), Transport::WebSocket));
+    assert!(!offer(config_with(|c| c.websocket = false), Transport::Polling));
+    assert!(!offer(config_with(|c| c.allow_upgrades = false), Transport::Polling));
+}
+
+#[test]
+fn a_poll_waits_until_something_is_sent() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    assert!(rig.polling && rig.session.is_writable() && !rig.session.wants_transmit());
+    rig.send("a").unwrap();
+    assert!(rig.session.wants_transmit() && !rig.session.is_writable());
+    rig.look();
+    assert_eq!(rig.take(), [text("a")]);
+    assert!(!rig.session.is_writable(), "nobody polls");
+}
+
+#[test]
+fn packets_that_waited_for_a_poll_come_in_one_payload_and_in_order() {
+    let mut rig = Rig::polling();
+    rig.send("a").unwrap();
+    rig.send_binary(&[1, 2, 3, 4]).unwrap();
+    rig.session.send([Part::Text(b"51-[]"), Part::Binary(b"x")].into_iter()).unwrap();
+    rig.session.send_shared(&mut Frames::new([Part::Text("é".as_bytes())].into_iter())).unwrap();
+    rig.poll();
+    assert_eq!(rig.take(), [text("a"), binary(&[1, 2, 3, 4]), text("51-[]"), binary(b"x"), text("é")]);
+    assert_eq!(rig.session.queued(), 0);
+}
+
+#[test]
+fn a_payload_taken_when_no_poll_waits_is_nothing() {
+    let mut rig = Rig::polling();
+    rig.send("a").unwrap();
+    assert!(rig.session.take_payload().is_none());
+    rig.poll();
+    assert!(rig.session.take_payload().is_none());
+    assert_eq!(rig.take(), [text("a")]);
+    assert!(Rig::websocket().session.take_payload().is_none());
+}
+
+#[test]
+fn a_payload_has_at_most_max_payload_bytes_of_whole_packets() {
+    let mut rig = Rig::open(Transport::Polling, config_with(|c| c.max_payload = 10));
+    for message in ["abc", "def", "g", "this one is longer", "h", ""] {
+        rig.send(message).unwrap();
+    }
+    let mut sizes = Vec::new();
+    while rig.session.queued() > 0 {
+        rig.session.begin_poll(at(0)).unwrap();
+        let payload = rig.session.take_payload().unwrap();
+        sizes.push(payload.len());
+        rig.got.extend(from_payload(payload));
+    }
+    // 4abc + 4def = 9; 4g; the long one alone; 4h + 4.
+    assert_eq!(sizes, [9, 2, 19, 4]);
+    let all = ["abc", "def", "g", "this one is longer", "h", ""].map(text);
+    assert_eq!(rig.take(), all);
+}
+
+#[test]
+fn a_payload_of_exactly_max_payload_is_not_split() {
+    let mut rig = Rig::open(Transport::Polling, config_with(|c| c.max_payload = 9));
+    rig.send("abc").unwrap();
+    rig.send("def").unwrap();
+    rig.poll();
+    assert_eq!(rig.take(), [text("abc"), text("def")]);
+}
+
+#[test]
+fn ten_thousand_tiny_packets_in_one_payload_all_arrive_in_order() {
+    let mut rig = Rig::polling();
+    let body = (0..10_000).map(|i| format!("4{i}")).collect::<Vec<_>>().join("\u{1e}");
+    let messages = rig.post(&body);
+    assert_eq!(messages.len(), 10_000);
+    assert!(messages.iter().enumerate().all(|(i, got)| *got == text(&i.to_string())));
+}
+
+#[test]
+fn bodies_that_are_no_payload_are_told_at_their_first_bad_packet() {
+    let read = |body| {
+        let packets: Vec<_> = split_payload(body).map(Packet::decode).collect();
+        (
+            packets.iter().take_while(|packet| packet.is_ok()).count(),
+            packets.into_iter().find_map(Result::err),
+        )
+    };
+    assert_eq!(read(""), (0, None));
+    assert_eq!(read("4"), (1, None));
+    assert_eq!(read("9"), (0, Some(PacketError::UnknownType)));
+    assert_eq!(read("40\u{1e}"), (1, Some(PacketError::Empty)));
+    assert_eq!(read("40\u{1e}\u{1e}"), (1, Some(PacketError::Empty)));
+    assert_eq!(read("\u{1e}40"), (0, Some(PacketError::Empty)));
+    assert_eq!(read("b!!!!"), (0, Some(PacketError::Base64)));
+    assert_eq!(read("b4AB="), (0, Some(PacketError::Base64)));
+}
+
+#[test]
+fn packets_that_only_servers_send_are_ignored_but_a_ping_ends_the_session() {
+    let mut rig = Rig::polling();
+    assert_eq!(rig.post("0{}\u{1e}6\u{1e}5\u{1e}3\u{1e}3probe\u{1e}4a"), [text("a")]);
+    assert_eq!(closed(&rig), None);
+    assert_eq!(rig.session.transport(), Transport::Polling);
+    assert_eq!(rig.post("2\u{1e}4b"), []);
+    assert_eq!(closed(&rig), Some(&TransportError::PingFromClient.into()));
+}
+
+#[test]
+fn an_unsolicited_pong_does_not_move_the_next_ping() {
+    let mut rig = Rig::polling();
+    rig.now = at(20_000);
+    rig.post("3");
+    assert_eq!(rig.session.next_deadline(), Some(at(25_000)));
+}
+
+#[test]
+fn packets_after_a_close_packet_are_not_delivered() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    assert_eq!(rig.post("40\u{1e}1\u{1e}42[\"a\"]"), [text("0")]);
+    assert_eq!(closed(&rig), Some(&CloseReason::TransportClose));
+    rig.look();
+    assert_eq!(rig.take(), [control("6")], "the poll that waited is released");
+    assert!(rig.session.is_finished());
+}
+
+#[test]
+fn two_polls_at_a_time_end_the_session_and_the_first_is_told() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    assert_eq!(rig.session.begin_poll(at(5)), Err(Refused::Overlap));
+    assert_eq!(closed(&rig), Some(&TransportError::PollOverlap.into()));
+    rig.look();
+    assert_eq!(rig.take(), [control("1")]);
+    assert_eq!(rig.session.begin_poll(at(6)), Err(Refused::Closed));
+}
+
+#[test]
+fn two_posts_at_a_time_end_the_session_and_neither_is_applied() {
+    let mut rig = Rig::polling();
+    rig.session.begin_post(at(0)).unwrap();
+    assert_eq!(rig.session.begin_post(at(1)), Err(Refused::Overlap));
+    assert_eq!(closed(&rig), Some(&TransportError::PostOverlap.into()));
+    assert_eq!(rig.packets("4a"), [], "the first one's body comes too late");
+    rig.session.end_post();
+    assert_eq!(rig.session.begin_post(at(2)), Err(Refused::Closed));
+}
+
+#[test]
+fn a_poll_whose_connection_closes_ends_the_session() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    rig.session.abort_poll(at(1));
+    assert_eq!(closed(&rig), Some(&TransportError::PollAborted.into()));
+    assert!(rig.session.is_finished());
+}
+
+#[test]
+fn a_poll_that_was_answered_cannot_be_aborted() {
+    let mut rig = Rig::polling();
+    rig.session.abort_poll(at(1));
+    assert_eq!(closed(&rig), None);
+}
+
+#[test]
+fn a_post_whose_connection_closes_ends_the_session() {
+    let mut rig = Rig::polling();
+    rig.session.begin_post(at(0)).unwrap();
+    rig.session.abort_post(at(1));
+    assert_eq!(closed(&rig), Some(&TransportError::PostAborted.into()));
+}
+
+#[test]
+fn a_session_that_is_never_polled_again_is_gone_after_a_heartbeat() {
+    let mut rig = Rig::polling();
+    rig.post("40");
+    rig.send("a").unwrap();
+    assert_eq!(rig.pass(at(1_000_000)), [at(25_000), at(45_000)]);
+    assert_eq!(closed(&rig), Some(&CloseReason::PingTimeout));
+    assert!(rig.session.is_finished());
+    assert_eq!(rig.session.next_deadline(), None);
+}
+
+#[test]
+fn what_waits_for_a_poll_is_bounded_by_bytes() {
+    for shared in [false, true] {
+        let mut rig = Rig::open(Transport::Polling, config_with(|c| c.send_buffer = 1000));
+        let mut taken = 0;
+        let error = loop {
+            let parts = [Part::Binary(&[0; 30])].into_iter();
+            let result = match shared {
+                true => rig.session.send_shared(&mut Frames::new(parts)),
+                false => rig.session.send(parts),
+            };
+            match result {
+                Ok(()) => taken += 1,
+                Err(error) => break error,
+            }
+        };
+        // 41 of base64, and a separator.
+        assert_eq!(taken, 23);
+        assert_eq!(error, SendError::Full { queued: 23 * 42 - 1 });
+        assert!(rig.session.queued() <= 1000);
+        rig.poll();
+        assert_eq!(rig.take().len(), 23, "what was taken is delivered");
+        rig.send_binary(&[0; 30]).unwrap();
+    }
+}
+
+#[test]
+fn a_unit_that_does_not_fit_leaves_nothing_behind() {
+    let mut rig = Rig::open(Transport::Polling, config_with(|c| c.send_buffer = 20));
+    let parts = [Part::Text(b"51-[]"), Part::Binary(&[0; 30])];
+    assert_eq!(rig.session.send(parts.into_iter()), Err(SendError::Full { queued: 0 }));
+    assert_eq!(rig.session.queued(), 0);
+}
+
+#[test]
+fn a_graceful_close_answers_the_waiting_poll() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    rig.send("last").unwrap();
+    rig.session.close(at(1), CloseReason::ForcedClose(None));
+    rig.look();
+    assert_eq!(rig.take(), [text("last"), control("1")]);
+    assert!(rig.session.is_finished());
+}
+
+#[test]
+fn a_graceful_close_waits_for_the_poll_that_tells_the_client() {
+    let mut rig = Rig::polling();
+    rig.send("last").unwrap();
+    rig.session.close(at(1), CloseReason::ForcedClose(None));
+    assert!(!rig.session.is_finished());
+    assert_eq!(rig.send("too late"), Err(SendError::Closed));
+    assert_eq!(rig.session.begin_post(at(2)), Err(Refused::Closed));
+    assert_eq!(rig.session.next_deadline(), Some(at(30_001)));
+    rig.poll();
+    assert_eq!(rig.take(), [text("last"), control("1")]);
+    assert!(rig.session.is_finished());
+    assert_eq!(rig.session.next_deadline(), None);
+}
+
+#[test]
+fn a_closed_session_whose_client_does_not_poll_is_gone_after_the_close_timeout() {
+    let mut rig = Rig::polling();
+    rig.session.close(at(1), CloseReason::ServerShutdown);
+    assert_eq!(rig.pass(at(100_000)), [at(30_001)]);
+    assert!(rig.session.is_finished());
+    assert_eq!(rig.session.queued(), 0);
+}
+
+#[test]
+fn a_graceful_close_delivers_more_than_one_payload_even_if_a_poll_waited() {
+    let mut rig = Rig::open(Transport::Polling, config_with(|c| c.max_payload = 10));
+    rig.poll();
+    let messages = ["first one", "second one", "third one"];
+    messages.iter().for_each(|message| rig.send(message).unwrap());
+    rig.session.close(at(1), CloseReason::ForcedClose(None));
+    rig.look();
+    while !rig.session.is_finished() {
+        rig.poll();
+    }
+    assert_eq!(rig.take(), [text("first one"), text("second one"), text("third one"), control("1")]);
+}
+
+#[test]
+fn after_a_broken_transport_nothing_old_is_sent() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    rig.send("a").unwrap();
+    rig.session.close(at(1), CloseReason::ParseError(PacketError::Utf8));
+    rig.look();
+    assert_eq!(rig.take(), [control("1")]);
+}
+
+#[test]
+fn the_end_is_told_once_and_the_first_reason_stays() {
+    let mut rig = Rig::polling();
+    assert_eq!(rig.session.take_closed(), None);
+    rig.session.close(at(1), CloseReason::ForcedClose(None));
+    rig.session.close(at(2), CloseReason::PingTimeout);
+    assert_eq!(rig.session.take_closed(), Some(CloseReason::ForcedClose(None)));
+    assert_eq!(rig.session.take_closed(), None);
+    rig.pass(at(100_000));
+    assert_eq!(rig.session.take_closed(), None);
+}
+
+#[test]
+fn requests_on_a_websocket_session_are_a_mismatch_and_do_no_harm() {
+    let mut rig = Rig::websocket();
+    assert_eq!(rig.session.begin_poll(at(0)), Err(Refused::TransportMismatch));
+    assert_eq!(rig.session.begin_post(at(0)), Err(Refused::TransportMismatch));
+    rig.session.end_post();
+    rig.session.abort_poll(at(0));
+    assert_eq!(closed(&rig), None);
+}
+
+#[test]
+fn the_reasons_display_as_the_references() {
+    let reasons = [
+        (CloseReason::TransportClose, "transport close"),
+        (TransportError::PollOverlap.into(), "transport error"),
+        (CloseReason::PingTimeout, "ping timeout"),
+        (CloseReason::ParseError(PacketError::Empty), "parse error"),
+        (CloseReason::ForcedClose(Some("why".into())), "forced close"),
+        (CloseReason::ServerShutdown, "server shutting down"),
+    ];
+    for (reason, shown) in reasons {
+        assert_eq!(reason.to_string(), shown);
+    }
+}

@@ -1,0 +1,314 @@
+//! From polling to WebSocket.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use proptest::prelude::*;
+use sockeye_core::engineio::{CloseReason, Frames, Part, Probing, Refused, Transport};
+use support::*;
+
+#[test]
+fn a_waiting_poll_is_released_by_the_probe_and_the_websocket_takes_over() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+    rig.look();
+    assert!(rig.polling, "the poll waits until the probe");
+    assert!(!rig.session.wants_transmit());
+    assert_eq!(rig.probe(ticket, "2probe"), Probing::Answer);
+    assert!(rig.session.wants_transmit(), "the poll's connection is to be woken");
+    rig.look();
+    assert_eq!(rig.take(), [control("6")]);
+    assert_eq!(rig.session.transport(), Transport::Polling);
+    assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
+    assert_eq!(rig.session.transport(), Transport::WebSocket);
+    assert_eq!(rig.session.begin_poll(at(1)), Err(Refused::TransportMismatch));
+    assert_eq!(rig.session.begin_post(at(1)), Err(Refused::TransportMismatch));
+    rig.read();
+    assert_eq!(rig.take(), [], "no noop goes to the websocket");
+    assert!(rig.session.is_writable());
+}
+
+#[test]
+fn every_poll_after_the_probe_is_answered_at_once() {
+    let mut rig = Rig::polling();
+    rig.probed();
+    for _ in 0..3 {
+        rig.poll();
+        assert_eq!(rig.take(), [control("6")]);
+    }
+}
+
+#[test]
+fn a_poll_that_waits_when_the_upgrade_completes_is_released_once() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    rig.session.begin_poll(at(0)).unwrap();
+    rig.send("a").unwrap();
+    assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
+    rig.polling = true;
+    rig.look();
+    assert_eq!(rig.take(), [control("6")]);
+    assert!(rig.session.take_payload().is_none());
+    rig.read();
+    assert_eq!(rig.take(), [text("a")]);
+}
+
+#[test]
+fn a_released_poll_whose_connection_closes_does_not_end_the_session() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    rig.session.begin_poll(at(0)).unwrap();
+    rig.probe(ticket, "5");
+    rig.session.abort_poll(at(1));
+    assert_eq!(rig.session.closed(), None);
+}
+
+#[test]
+fn a_post_that_is_under_way_when_the_upgrade_completes_still_counts() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    rig.session.begin_post(at(0)).unwrap();
+    rig.probe(ticket, "5");
+    assert_eq!(rig.packets("4a"), [text("a")]);
+    rig.session.end_post();
+    assert_eq!(rig.session.closed(), None);
+}
+
+#[test]
+fn messages_before_during_and_after_arrive_once_and_in_order() {
+    let mut rig = Rig::polling();
+    rig.send("1").unwrap();
+    let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+    rig.send_binary(b"2").unwrap();
+    rig.probe(ticket, "2probe");
+    rig.session.send([Part::Text(b"3"), Part::Binary(&[3; 300])].into_iter()).unwrap();
+    rig.poll();
+    rig.session.send_shared(&mut Frames::new([Part::Text(b"4"), Part::Binary(b"44")].into_iter())).unwrap();
+    rig.send_binary(b"").unwrap();
+    rig.send("").unwrap();
+    rig.probe(ticket, "5");
+    rig.send("5").unwrap();
+    rig.session.send_shared(&mut Frames::new([Part::Binary(&[6; 300])].into_iter())).unwrap();
+    rig.read();
+    assert_eq!(
+        rig.take(),
+        [
+            text("1"),
+            binary(b"2"),
+            text("3"),
+            binary(&[3; 300]),
+            text("4"),
+            binary(b"44"),
+            binary(b""),
+            text(""),
+            text("5"),
+            binary(&[6; 300]),
+        ]
+    );
+}
+
+#[test]
+fn what_max_payload_left_behind_moves_on_in_order() {
+    let mut rig = Rig::open(Transport::Polling, config_with(|c| c.max_payload = 10));
+    let messages = ["first one", "second one", "third one", "x"];
+    messages.iter().for_each(|message| rig.send(message).unwrap());
+    rig.send_binary(&[9; 20]).unwrap();
+    let ticket = rig.probed();
+    rig.poll();
+    assert_eq!(rig.take(), [text("first one")]);
+    rig.probe(ticket, "5");
+    rig.read();
+    assert_eq!(rig.take(), [text("second one"), text("third one"), text("x"), binary(&[9; 20])]);
+}
+
+#[test]
+fn a_websocket_that_does_not_probe_is_dropped_and_polling_goes_on() {
+    for packet in ["42[\"x\"]", "5", "2", "3probe", "6", "1", "2probes"] {
+        let mut rig = Rig::polling();
+        let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+        assert_eq!(rig.probe(ticket, packet), Probing::Close, "{packet}");
+        assert!(!rig.session.is_upgrading(ticket));
+        rig.send("a").unwrap();
+        rig.poll();
+        assert_eq!(rig.take(), [text("a")]);
+        rig.upgrade();
+    }
+}
+
+#[test]
+fn anything_but_the_upgrade_after_the_probe_drops_the_websocket() {
+    for packet in ["2probe", "42[\"x\"]", "3", "1"] {
+        let mut rig = Rig::polling();
+        let ticket = rig.probed();
+        assert_eq!(rig.probe(ticket, packet), Probing::Close, "{packet}");
+        rig.poll();
+        assert!(rig.polling, "polls wait again");
+        assert_eq!(rig.session.closed(), None);
+    }
+}
+
+#[test]
+fn silence_cancels_the_upgrade_only() {
+    for probed in [false, true] {
+        let mut rig = Rig::polling();
+        rig.now = at(1_000);
+        let ticket = rig.session.begin_upgrade(rig.now).unwrap();
+        if probed {
+            rig.now = at(2_000);
+            rig.probe(ticket, "2probe");
+        }
+        let deadline = if probed { at(12_000) } else { at(11_000) };
+        assert_eq!(rig.pass(at(20_000)), [deadline]);
+        assert!(!rig.session.is_upgrading(ticket));
+        assert_eq!(rig.probe(ticket, if probed { "5" } else { "2probe" }), Probing::Close);
+        assert_eq!(rig.session.closed(), None);
+        rig.poll();
+        assert!(rig.polling);
+        assert_eq!(rig.session.next_deadline(), Some(at(25_000)));
+    }
+}
+
+#[test]
+fn a_second_upgrade_is_refused_and_does_not_disturb_the_first() {
+    let mut rig = Rig::polling();
+    let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    rig.probe(ticket, "2probe");
+    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
+    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    assert_eq!(rig.session.closed(), None);
+}
+
+#[test]
+fn upgrades_that_are_off_are_refused() {
+    let mut rig = Rig::open(Transport::Polling, config_with(|c| c.allow_upgrades = false));
+    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    let mut rig = Rig::open(Transport::Polling, config_with(|c| c.websocket = false));
+    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    assert_eq!(Rig::websocket().session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+}
+
+#[test]
+fn a_websocket_that_dies_while_it_is_tried_leaves_polling_as_it_was() {
+    for probed in [false, true] {
+        let mut rig = Rig::polling();
+        let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+        if probed {
+            rig.probe(ticket, "2probe");
+        }
+        rig.send("a").unwrap();
+        rig.session.abort_upgrade(ticket);
+        rig.poll();
+        assert_eq!(rig.take(), [text("a")]);
+        rig.poll();
+        assert!(rig.polling);
+        assert_eq!(rig.session.next_deadline(), Some(at(25_000)));
+    }
+}
+
+#[test]
+fn a_dead_attempt_cannot_end_or_complete_the_next_one() {
+    let mut rig = Rig::polling();
+    let old = rig.session.begin_upgrade(at(0)).unwrap();
+    rig.session.abort_upgrade(old);
+    let new = rig.session.begin_upgrade(at(0)).unwrap();
+    rig.session.abort_upgrade(old);
+    assert!(rig.session.is_upgrading(new));
+    assert_eq!(rig.probe(old, "2probe"), Probing::Close);
+    assert!(rig.session.is_upgrading(new));
+    assert_eq!(rig.probe(new, "2probe"), Probing::Answer);
+    assert_eq!(rig.probe(old, "5"), Probing::Close);
+    assert_eq!(rig.probe(new, "5"), Probing::Complete);
+}
+
+#[test]
+fn a_close_while_upgrading_reaches_both_transports() {
+    for probed in [false, true] {
+        let mut rig = Rig::polling();
+        rig.poll();
+        let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+        if probed {
+            rig.probe(ticket, "2probe");
+        }
+        rig.session.close(at(1), CloseReason::ForcedClose(None));
+        assert!(!rig.session.is_upgrading(ticket));
+        assert_eq!(rig.probe(ticket, if probed { "5" } else { "2probe" }), Probing::Close);
+        rig.look();
+        assert_eq!(rig.take(), [control("1")]);
+        assert!(rig.session.is_finished());
+        assert_eq!(rig.session.begin_upgrade(at(2)), Err(Refused::Closed));
+    }
+}
+
+#[test]
+fn the_heartbeat_is_not_suspended_while_upgrading() {
+    let config = config_with(|c| c.upgrade_timeout = std::time::Duration::from_secs(600));
+    let mut rig = Rig::open(Transport::Polling, config);
+    rig.probed();
+    assert_eq!(rig.pass(at(100_000)), [at(25_000), at(45_000)]);
+    assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
+}
+
+/// What may happen in an upgrade, in any order that the protocol allows.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Poll,
+    Probe,
+    Complete,
+    Text,
+    Binary,
+    Shared,
+    Read,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Step::*;
+    prop_oneof![Just(Poll), Just(Probe), Just(Complete), Just(Text), Just(Binary), Just(Shared), Just(Read)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn in_any_order_of_probe_poll_and_upgrade_nothing_is_lost_doubled_or_reordered(
+        steps in proptest::collection::vec(step(), 0..40),
+        max_payload in prop_oneof![Just(1usize), Just(20), Just(1_000_000)],
+    ) {
+        let mut rig = Rig::open(Transport::Polling, config_with(|c| c.max_payload = max_payload));
+        let mut ticket = None;
+        let mut sent = Vec::new();
+        for (i, step) in steps.into_iter().enumerate() {
+            let message = format!("message {i}");
+            let upgraded = rig.session.transport() == Transport::WebSocket;
+            match step {
+                Step::Poll if !upgraded => rig.poll(),
+                Step::Probe if ticket.is_none() => ticket = Some(rig.probed()),
+                Step::Complete if !upgraded => if let Some(ticket) = ticket {
+                    prop_assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
+                },
+                Step::Text => { rig.send(&message).unwrap(); sent.push(text(&message)); }
+                Step::Binary => { rig.send_binary(message.as_bytes()).unwrap(); sent.push(binary(message.as_bytes())); }
+                Step::Shared => {
+                    let parts = [Part::Text(message.as_bytes()), Part::Binary(message.as_bytes())];
+                    rig.session.send_shared(&mut Frames::new(parts.into_iter())).unwrap();
+                    sent.extend([text(&message), binary(message.as_bytes())]);
+                }
+                Step::Read if upgraded => rig.read(),
+                _ => {}
+            }
+            rig.look();
+        }
+        while rig.session.queued() > 0 {
+            match rig.session.transport() {
+                Transport::Polling => rig.poll(),
+                Transport::WebSocket => rig.read(),
+            }
+        }
+        let mut got = rig.take();
+        let noops = got.iter().filter(|got| **got == control("6")).count();
+        got.retain(|got| *got != control("6"));
+        prop_assert_eq!(got, sent);
+        prop_assert!(ticket.is_some() || noops == 0);
+    }
+}

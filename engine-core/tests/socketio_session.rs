@@ -1,0 +1,296 @@
+//! The namespaces of one client, and the packets it sends in parts.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use sockeye_core::socketio::{DecodeError, Kind, Limits, ProtocolError, Received, Session};
+use std::sync::Arc;
+use std::time::Duration;
+use support::at;
+
+const TIMEOUT: Duration = Duration::from_secs(45);
+
+struct Client {
+    session: Session<u32>,
+    limits: Limits,
+}
+
+/// What a message meant, without its borrows.
+#[derive(Debug, PartialEq)]
+enum Meant {
+    Connect(String),
+    Packet(u32, Kind, String),
+    Complete(u32, String, Vec<Vec<u8>>),
+    Disconnect(u32),
+    Nothing,
+}
+
+use Meant::*;
+
+fn meant(received: Received<'_, u32>) -> Meant {
+    match received {
+        Received::Connect(packet) => Connect(packet.namespace.into()),
+        Received::Packet(socket, packet) => Packet(socket, packet.kind, packet.data.into()),
+        Received::Complete(socket, complete) => Complete(
+            socket,
+            complete.packet().data.into(),
+            complete.attachments().iter().map(|data| data.to_vec()).collect(),
+        ),
+        Received::Disconnect(socket) => Disconnect(socket),
+        Received::Nothing => Nothing,
+    }
+}
+
+impl Client {
+    fn new() -> Client {
+        let mut session = Session::default();
+        session.open(at(0), TIMEOUT);
+        Client { session, limits: Limits::default() }
+    }
+
+    /// A client that has joined `/` as 1 and `/admin` as 2.
+    fn joined() -> Client {
+        let mut client = Client::new();
+        client.join("/", 1);
+        client.join("/admin", 2);
+        client
+    }
+
+    fn join(&mut self, name: &str, socket: u32) {
+        assert_eq!(self.text(&format!("0{name},")), Ok(Connect(name.into())));
+        self.session.begin_connect(name.into());
+        assert!(self.session.accept(name, socket));
+    }
+
+    fn text(&mut self, text: &str) -> Result<Meant, ProtocolError> {
+        self.session.handle_text(at(0), text, &self.limits).map(meant)
+    }
+
+    fn binary(&mut self, data: &[u8]) -> Result<Meant, ProtocolError> {
+        self.session.handle_binary(data, &self.limits).map(meant)
+    }
+
+    fn sockets(&self) -> Vec<u32> {
+        self.session.sockets().copied().collect()
+    }
+}
+
+fn event(socket: u32, data: &str) -> Result<Meant, ProtocolError> {
+    Ok(Packet(socket, Kind::Event, data.into()))
+}
+
+#[test]
+fn packets_go_to_the_namespace_that_they_name() {
+    let mut client = Client::joined();
+    assert_eq!(client.text(r#"2["a"]"#), event(1, r#"["a"]"#));
+    assert_eq!(client.text(r#"2/admin,["a"]"#), event(2, r#"["a"]"#));
+    assert_eq!(client.text(r#"3/admin,7["ok"]"#), Ok(Packet(2, Kind::Ack, r#"["ok"]"#.into())));
+    assert_eq!(client.sockets(), [1, 2]);
+}
+
+#[test]
+fn a_packet_for_a_namespace_that_is_not_joined_is_an_error() {
+    for packet in [
+        r#"2/other,["a"]"#,
+        "1/other,",
+        r#"3/other,1["a"]"#,
+        r#"51-/other,["a",{"_placeholder":true,"num":0}]"#,
+    ] {
+        let mut client = Client::joined();
+        assert_eq!(client.text(packet), Err(ProtocolError::NotConnected), "{packet}");
+        assert_eq!(client.binary(b"x"), Err(DecodeError::UnexpectedBinary.into()), "nothing is kept");
+    }
+}
+
+#[test]
+fn a_packet_before_the_application_has_decided_is_an_error() {
+    let mut client = Client::new();
+    assert_eq!(client.text("0"), Ok(Connect("/".into())));
+    assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected), "it does not exist yet");
+    client.session.begin_connect("/".into());
+    assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected));
+    assert_eq!(client.text("1"), Err(ProtocolError::NotConnected));
+}
+
+#[test]
+fn a_second_connect_is_an_error_joined_or_joining() {
+    let mut client = Client::joined();
+    assert_eq!(client.text("0"), Err(ProtocolError::ConnectedTwice));
+    assert_eq!(client.text("0/admin,{}"), Err(ProtocolError::ConnectedTwice));
+    let mut client = Client::new();
+    client.session.begin_connect("/".into());
+    assert_eq!(client.text("0"), Err(ProtocolError::ConnectedTwice));
+}
+
+#[test]
+fn a_connect_error_from_a_client_is_an_error() {
+    let mut client = Client::joined();
+    assert_eq!(client.text(r#"4{"message":"x"}"#), Err(ProtocolError::ConnectErrorFromClient));
+    assert!(client.text(r#"4["some","data"]"#).is_err());
+}
+
+#[test]
+fn a_client_that_is_refused_may_try_again() {
+    let mut client = Client::new();
+    client.session.begin_connect("/".into());
+    assert!(client.session.refuse("/"));
+    assert!(!client.session.refuse("/"));
+    assert!(!client.session.accept("/", 1), "it was refused");
+    assert!(client.sockets().is_empty());
+    assert_eq!(client.session.next_deadline(), Some(at(45_000)), "still nothing is joined");
+    client.join("/", 2);
+    assert!(!client.session.refuse("/"), "it is joined by now");
+    assert_eq!(client.sockets(), [2]);
+}
+
+#[test]
+fn a_client_that_leaves_may_come_back() {
+    let mut client = Client::joined();
+    assert_eq!(client.text("1/admin,"), Ok(Disconnect(2)));
+    assert_eq!(client.text(r#"2/admin,["a"]"#), Err(ProtocolError::NotConnected));
+    client.join("/admin", 3);
+    assert_eq!(client.text(r#"2/admin,["a"]"#), event(3, r#"["a"]"#));
+}
+
+#[test]
+fn what_a_client_sends_before_it_knows_that_the_server_closed_is_ignored() {
+    let mut client = Client::joined();
+    assert_eq!(client.text(r#"51-["a",{"_placeholder":true,"num":0}]"#), Ok(Nothing));
+    assert_eq!(client.session.leave("/", true), Some(1));
+    assert_eq!(client.session.leave("/", true), None);
+    assert_eq!(client.binary(b"x"), Ok(Nothing));
+    assert_eq!(client.text(r#"2["a"]"#), Ok(Nothing));
+    assert_eq!(client.text(r#"51-["a",{"_placeholder":true,"num":0}]"#), Ok(Nothing));
+    assert_eq!(client.binary(b"x"), Ok(Nothing));
+    assert_eq!(client.text("1"), Ok(Nothing));
+    assert_eq!(client.text(r#"2/admin,["a"]"#), event(2, r#"["a"]"#));
+    client.join("/", 4);
+    assert_eq!(client.text(r#"2["a"]"#), event(4, r#"["a"]"#));
+}
+
+#[test]
+fn a_client_that_the_server_closes_while_it_decides_is_not_let_in() {
+    let mut client = Client::new();
+    client.session.begin_connect("/".into());
+    assert_eq!(client.session.leave("/", true), None);
+    assert!(!client.session.accept("/", 1));
+    assert!(client.sockets().is_empty());
+}
+
+#[test]
+fn a_namespace_has_to_be_joined_in_time() {
+    let mut client = Client::new();
+    assert_eq!(client.session.next_deadline(), Some(at(45_000)));
+    client.session.begin_connect("/".into());
+    assert_eq!(client.session.handle_timeout(at(44_999)), Ok(()));
+    assert_eq!(client.session.handle_timeout(at(45_000)), Err(ProtocolError::ConnectTimeout));
+    assert_eq!(client.session.next_deadline(), None);
+    assert_eq!(client.session.handle_timeout(at(99_000)), Ok(()), "it is told once");
+    assert_eq!(Client::joined().session.next_deadline(), None);
+}
+
+#[test]
+fn a_packet_waits_for_all_its_attachments() {
+    let mut client = Client::joined();
+    let packet = r#"52-/admin,["a",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#;
+    assert_eq!(client.text(packet), Ok(Nothing));
+    assert_eq!(client.session.next_deadline(), Some(at(60_000)));
+    assert_eq!(client.binary(b"first"), Ok(Nothing));
+    assert_eq!(client.session.next_deadline(), Some(at(60_000)), "an attachment does not move the deadline");
+    let data = packet.strip_prefix("52-/admin,").unwrap();
+    assert_eq!(client.binary(b""), Ok(Complete(2, data.into(), vec![b"first".to_vec(), vec![]])));
+    assert_eq!(client.session.next_deadline(), None);
+}
+
+#[test]
+fn text_in_place_of_an_attachment_is_an_error_and_frees_the_packet() {
+    for text in [r#"2["b"]"#, r#"51-["a",{"_placeholder":true,"num":0}]"#, "1", "junk", ""] {
+        let mut client = Client::joined();
+        client.text(r#"51-["a",{"_placeholder":true,"num":0}]"#).unwrap();
+        assert_eq!(client.text(text), Err(DecodeError::UnexpectedText.into()), "{text}");
+        assert_eq!(client.session.next_deadline(), None);
+        assert_eq!(client.binary(b"x"), Err(DecodeError::UnexpectedBinary.into()));
+    }
+}
+
+#[test]
+fn an_attachment_that_nobody_announced_is_an_error() {
+    for client in [&mut Client::joined(), &mut Client::new()] {
+        assert_eq!(client.binary(b"x"), Err(DecodeError::UnexpectedBinary.into()));
+    }
+}
+
+#[test]
+fn attachments_that_do_not_come_are_an_error_at_their_deadline_and_freed() {
+    let mut client = Client::joined();
+    client.text(r#"53-["a",{"_placeholder":true,"num":0}]"#).unwrap();
+    client.binary(b"1").unwrap();
+    client.binary(b"2").unwrap();
+    assert_eq!(client.session.handle_timeout(at(59_999)), Ok(()));
+    assert_eq!(client.session.handle_timeout(at(60_000)), Err(ProtocolError::AttachmentsTooLate));
+    assert_eq!(client.session.next_deadline(), None);
+    assert_eq!(client.binary(b"3"), Err(DecodeError::UnexpectedBinary.into()));
+}
+
+#[test]
+fn attachments_beyond_the_limit_are_an_error_and_freed() {
+    let mut client = Client::joined();
+    client.limits.max_attachment_bytes = 10;
+    client.text(r#"53-["a"]"#).unwrap();
+    client.binary(&[0; 5]).unwrap();
+    client.binary(&[0; 5]).unwrap();
+    assert_eq!(client.binary(&[0]), Err(DecodeError::AttachmentBytes.into()));
+    assert_eq!(client.session.next_deadline(), None);
+}
+
+#[test]
+fn the_namespaces_of_one_client_are_bounded() {
+    let mut client = Client::new();
+    for i in 0..100 {
+        client.join(&format!("/{i}"), i);
+    }
+    assert_eq!(client.text("0/more,"), Err(ProtocolError::TooManyNamespaces));
+    client.text("1/7,").unwrap();
+    client.join("/more", 100);
+    assert_eq!(client.sockets().len(), 100);
+}
+
+#[test]
+fn namespaces_that_the_server_closed_do_not_count_for_ever() {
+    let mut client = Client::new();
+    client.join("/", 0);
+    for i in 1..1000 {
+        let name = format!("/{i}");
+        client.join(&name, i);
+        assert_eq!(client.session.leave(&name, true), Some(i));
+    }
+    assert_eq!(client.sockets(), [0]);
+    assert_eq!(client.text(r#"2/999,["a"]"#), Ok(Nothing), "the last ones are known");
+    assert_eq!(client.text(r#"2/1,["a"]"#), Err(ProtocolError::NotConnected), "the first ones are forgotten");
+    assert_eq!(client.text(r#"2["a"]"#), event(0, r#"["a"]"#));
+}
+
+#[test]
+fn at_the_end_all_sockets_are_given_out_once_and_nothing_waits() {
+    let mut client = Client::joined();
+    client.session.begin_connect("/joining".into());
+    client.join("/left", 3);
+    client.session.leave("/left", true);
+    client.text(r#"51-["a",{"_placeholder":true,"num":0}]"#).unwrap();
+    assert_eq!(client.session.take_all().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(client.session.take_all().count(), 0);
+    assert_eq!(client.session.next_deadline(), None);
+    assert!(!client.session.accept("/joining", 9));
+    assert_eq!(client.binary(b"x"), Err(DecodeError::UnexpectedBinary.into()));
+}
+
+#[test]
+fn the_name_of_a_namespace_is_shared_and_a_query_is_not_part_of_it() {
+    let mut client = Client::new();
+    let name: Arc<str> = "/admin".into();
+    assert_eq!(client.text("0/admin?token=1,{}"), Ok(Connect("/admin".into())));
+    client.session.begin_connect(name.clone());
+    assert_eq!(Arc::strong_count(&name), 2);
+    client.session.accept("/admin", 1);
+    assert_eq!(client.text(r#"2/admin?token=1,["a"]"#), event(1, r#"["a"]"#));
+}

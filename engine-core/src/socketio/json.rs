@@ -401,9 +401,10 @@ fn is_special(byte: u8) -> bool {
 
 /// What follows the plain characters in front: nothing, or a special byte and all behind it.
 pub(crate) fn skip_plain(mut rest: &[u8]) -> &[u8] {
-    // Long runs in blocks without a branch inside, which the compiler turns into vectors.
+    // Long runs in blocks without a branch inside, which the compiler turns into vectors; with `bool` it does not.
     while let Some((block, behind)) = rest.split_first_chunk::<32>() {
-        if block.iter().fold(false, |any, &byte| any | is_special(byte)) {
+        let is = |byte: &u8| u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < 0x20);
+        if block.iter().fold(0, |any, byte| any | is(byte)) != 0 {
             break;
         }
         rest = behind;

@@ -172,7 +172,7 @@ fn calls_that_do_not_fit_the_phase_do_nothing() {
     wire.connection.upgrade(at(0), b"dGhlIHNhbXBsZSBub25jZQ==", []);
     wire.connection.send_text(b"x");
     wire.connection.close(at(0), None, "");
-    wire.connection.handle_half_closed();
+    wire.connection.handle_half_closed(at(0));
     assert!(matches!(wire.connection.next_body(at(0), b"x"), (0, None)));
     assert!(matches!(wire.connection.next_message(at(0), &mut &mut b"x".to_vec()[..]), Ok(None)));
     assert_eq!((wire.connection.phase(), wire.connection.queued()), (Phase::Head, 0));
@@ -243,7 +243,7 @@ fn a_peer_that_does_not_read_the_last_words_is_not_waited_for() {
 fn a_connection_lingers_until_the_peer_closes_and_drops_what_it_sends() {
     let mut wire = Wire::new();
     wire.feed(at(0), b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    wire.connection.handle_half_closed();
+    wire.connection.handle_half_closed(at(0));
     assert_eq!(wire.connection.phase(), Phase::Closing);
     assert!(!wire.connection.wants_half_close());
     wire.feed(at(1), GET);
@@ -263,7 +263,7 @@ fn the_end_of_the_peers_stream_ends_ours_after_what_is_queued() {
     assert!(!wire.connection.wants_half_close());
     wire.drain();
     assert!(wire.connection.wants_half_close());
-    wire.connection.handle_half_closed();
+    wire.connection.handle_half_closed(at(0));
     wire.connection.handle_eof(at(0));
     assert_eq!(wire.connection.phase(), Phase::Closed);
 }

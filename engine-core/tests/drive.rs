@@ -69,8 +69,8 @@ impl Protocol for App {
         }
     }
 
-    fn handle_half_closed(&mut self, _: Time) {
-        self.0.connection.handle_half_closed();
+    fn handle_half_closed(&mut self, now: Time) {
+        self.0.connection.handle_half_closed(now);
     }
 }
 

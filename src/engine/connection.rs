@@ -490,6 +490,24 @@ impl<H: Handler> Connection<H> {
         }
     }
 
+    /// A body that was refused while it came: too large, or not what it said.
+    fn follow_refusal(&mut self, now: Time) {
+        if self.stream.phase() == Phase::Closing
+            && let Link::Post(session) = std::mem::replace(&mut self.link, Link::None)
+        {
+            let reason = match self.stream.failure() {
+                Some(http::Error::BodyTooLarge) | None => {
+                    TransportError::TooLarge { limit: self.server.config.max_payload }
+                }
+                Some(error) => TransportError::Body(error),
+            };
+            session.with(|engine, _| {
+                engine.end_post();
+                engine.close(now, reason.into());
+            });
+        }
+    }
+
     /// The stream can carry nothing any more: tells the session.
     fn lose(&mut self, now: Time, reason: CloseReason) {
         match std::mem::replace(&mut self.link, Link::None) {
@@ -562,6 +580,9 @@ impl<H: Handler> Protocol for Connection<H> {
         if self.timer.is_some_and(|(at, _)| at <= now) {
             self.disarm();
         }
+        if matches!(&self.link, Link::WebSocket(session) if !session.has_room()) {
+            self.stream.postpone(now);
+        }
         match self.stream.handle_timeout(now) {
             None => {}
             Some(Expired::Connection) => self.lose(now, TransportError::Lost.into()),
@@ -574,13 +595,18 @@ impl<H: Handler> Protocol for Connection<H> {
     }
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
-        if let Link::WebSocket(session) = &self.link {
-            session.begin_turn(now);
+        match &self.link {
+            Link::WebSocket(session) => session.begin_turn(now),
+            Link::Post(session) => session.with(|engine, _| engine.heard(now)),
+            _ => {}
         }
         let mut used = 0;
         loop {
             let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) else { break };
             match self.stream.phase() {
+                // Answers that nobody reads are not piled up.
+                Phase::Head if self.stream.queued() >= self.server.config.high_water => break,
+                Phase::Head if matches!(self.link, Link::Delivering(_)) && self.stream.queued() > 0 => break,
                 Phase::Head => {
                     let mut slots = http::header_slots();
                     let Some(head) = self.stream.next_head(now, rest, &mut slots) else { break };
@@ -594,6 +620,7 @@ impl<H: Handler> Protocol for Connection<H> {
                     }
                     used += n;
                     if body.is_none() {
+                        self.follow_refusal(now);
                         break;
                     }
                 }
@@ -634,6 +661,7 @@ impl<H: Handler> Protocol for Connection<H> {
                 session.has_room() && session.queued() + self.stream.queued() < high_water
             }
             (_, Phase::Request) => self.unread < MAX_PIPELINED,
+            (Link::Delivering(_), _) if self.unread > 0 => self.stream.queued() == 0,
             _ => self.stream.queued() < high_water,
         }
     }
@@ -658,8 +686,8 @@ impl<H: Handler> Protocol for Connection<H> {
         }
     }
 
-    fn handle_half_closed(&mut self, _now: Time) {
-        self.stream.handle_half_closed();
+    fn handle_half_closed(&mut self, now: Time) {
+        self.stream.handle_half_closed(now);
     }
 }
 

@@ -137,7 +137,8 @@ impl<H: Handler> Session<H> {
         let woken = inner.attend();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
         let ended = inner.engine.take_closed();
-        let probe = if ended.is_some() { inner.probe.take() } else { None };
+        // The connection that was being tried has to go: the session ended, moved on, or would not wait any longer.
+        let probe = if inner.engine.is_being_upgraded() { None } else { inner.probe.take() };
         if ended.is_some() {
             self.0.closed.store(true, Ordering::Release);
         }
@@ -296,7 +297,13 @@ impl<H: Handler> Inner<H> {
 impl<H: Handler> Expire for Shared<H> {
     fn expire(self: Arc<Self>, now: Time) {
         self.inner.lock().timer = None;
-        Session(self).with(|engine, state| {
+        let this = Session(self);
+        let listening = this.has_room();
+        this.with(|engine, state| {
+            if !listening {
+                // Its pong may have come: it is this side that does not read.
+                engine.heard(now);
+            }
             engine.handle_timeout(now);
             if let Some(reason) = H::handle_timeout(state, now) {
                 engine.close(now, reason);

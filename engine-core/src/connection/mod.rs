@@ -58,6 +58,7 @@ pub struct Connection {
     deadline: Option<Time>,
     keep_alive: bool,
     at_eof: bool,
+    failure: Option<http::Error>,
 }
 
 #[derive(Debug)]
@@ -109,6 +110,7 @@ impl Connection {
             deadline,
             keep_alive: true,
             at_eof: false,
+            failure: None,
         }
     }
 
@@ -162,7 +164,7 @@ impl Connection {
                 None
             }
             Err(error) => {
-                self.refuse(now, error.status());
+                self.fail(now, error);
                 None
             }
         }
@@ -205,7 +207,7 @@ impl Connection {
                         (input.len().saturating_sub(rest), Cow::Owned(core::mem::take(buffer)))
                     }
                     Err(error) => {
-                        self.refuse(now, error.status());
+                        self.fail(now, error);
                         return (input.len(), None);
                     }
                 }
@@ -261,6 +263,16 @@ impl Connection {
         } else {
             self.finish(now);
         }
+    }
+
+    fn fail(&mut self, now: Time, error: http::Error) {
+        self.failure = Some(error);
+        self.refuse(now, error.status());
+    }
+
+    /// What was wrong with the request that made the connection close.
+    pub fn failure(&self) -> Option<http::Error> {
+        self.failure
     }
 
     /// Answers with the status alone, and closes.
@@ -373,8 +385,20 @@ impl Connection {
 
     /// Nothing more will be said.
     fn finish(&mut self, now: Time) {
-        self.deadline = Some(now + self.config.close_timeout);
+        let timeout = match self.out.is_empty() {
+            true => self.config.close_timeout,
+            // The last words may be long, and the peer's line slow.
+            false => self.config.message_timeout,
+        };
+        self.deadline = Some(now + timeout);
         self.state = State::Closing;
+    }
+
+    /// This side does not read: what is under way may take its time from now on.
+    pub fn postpone(&mut self, now: Time) {
+        if self.deadline.is_some() && matches!(self.state, State::WebSocket(_)) {
+            self.deadline = Some(now + self.config.message_timeout);
+        }
     }
 
     /// The peer will send no more.
@@ -429,8 +453,9 @@ impl Connection {
     ///
     /// If it closed before, [`handle_eof`](Connection::handle_eof) has to be called once more: so the stream stays open
     /// until what it has buffered is out.
-    pub fn handle_half_closed(&mut self) {
+    pub fn handle_half_closed(&mut self, now: Time) {
         if self.wants_half_close() {
+            self.deadline = Some(now + self.config.close_timeout);
             self.state = State::Lingering;
         }
     }

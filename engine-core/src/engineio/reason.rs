@@ -76,6 +76,9 @@ pub enum TransportError {
         /// The most bytes that are taken.
         limit: usize,
     },
+    /// A request body that cannot be read.
+    #[error("{0}")]
+    Body(crate::http::Error),
     /// A message or a request did not arrive in time.
     #[error("a message took too long to arrive")]
     TooSlow,

@@ -353,6 +353,11 @@ impl Session {
         }
     }
 
+    /// Whether some connection is being tried.
+    pub fn is_being_upgraded(&self) -> bool {
+        matches!(&self.state, State::Polling(Polling { probe: Some(_), .. })) && self.closed.is_none()
+    }
+
     /// Whether the attempt to upgrade is still under way; if not, its connection has to be closed.
     pub fn is_upgrading(&self, ticket: Ticket) -> bool {
         let State::Polling(Polling { probe: Some(probe), .. }) = &self.state else { return false };

@@ -3,13 +3,13 @@
 //! Run it with `cargo run -p custom-loop`, and connect to http://127.0.0.1:3000 with any Socket.IO client.
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use sockeye::drive::{Edge, Turn, pump};
+use sockeye::drive::{Edge, Protocol, Turn, pump};
 use sockeye::host::{Host, Peer, Runtime};
 use sockeye::{ReadyList, Server, Socket, Time, extract::Data};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
@@ -34,7 +34,7 @@ fn main() -> io::Result<()> {
         socket.on_any(async |args: sockeye::Args| args);
     });
     println!("listening on http://127.0.0.1:3000");
-    run(io, "127.0.0.1:3000".parse().expect("a literal address"))
+    run(io, std::net::TcpListener::bind("127.0.0.1:3000")?)
 }
 
 /// What the loop looks after, by token.
@@ -48,26 +48,27 @@ const LISTENER: Token = Token(0);
 const INTERRUPT: Token = Token(1);
 
 /// Runs any server of this crate: Socket.IO, or Engine.IO alone.
-pub(crate) fn run<H: Host>(server: H, address: SocketAddr) -> io::Result<()> {
+pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Result<()> {
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(listener);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
 
     // Wakers put tokens on this list; another thread, which may emit as well, ends the wait.
     let interrupt = mio::Waker::new(poll.registry(), INTERRUPT)?;
     let ready = ReadyList::new(move || drop(interrupt.wake()));
     let runtime = Arc::new(Loop { origin: Instant::now(), spawned: Mutex::default(), ready: ready.clone() });
-    server.attach(runtime.clone());
+    let clock = server.attach(runtime.clone());
     server.set_timer_waker(&ready.waker(INTERRUPT.0));
 
     let mut entries: Vec<Option<Entry<H::Connection>>> = Vec::from([None, None]);
     let mut free = Vec::new();
     let mut events = Events::with_capacity(1024);
     while !server.is_closed() {
-        let wait = server.next_deadline().map(|deadline| deadline.saturating_since(runtime.now()));
+        let wait = server.next_deadline().map(|deadline| deadline.saturating_since(clock.now()));
         match poll.poll(&mut events, wait) {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
-            _ => server.handle_timeout(runtime.now()),
+            _ => server.handle_timeout(clock.now()),
         }
         let mut turn = VecDeque::new();
         for event in &events {
@@ -76,19 +77,21 @@ pub(crate) fn run<H: Host>(server: H, address: SocketAddr) -> io::Result<()> {
             }
             turn.push_back(event.token().0);
         }
-        while let Some(token) = turn.pop_front().or_else(|| ready.pop()) {
+        // What becomes ready from here on ends the next wait at once.
+        turn.extend(std::iter::from_fn(|| ready.pop()));
+        while let Some(token) = turn.pop_front() {
             if Token(token) == LISTENER {
                 while let Ok((mut stream, peer)) = listener.accept() {
                     let _ = stream.set_nodelay(true);
                     let token = insert(&mut entries, &mut free);
                     let interest = Interest::READABLE | Interest::WRITABLE;
                     poll.registry().register(&mut stream, Token(token), interest)?;
-                    let mut connection = server.accept(runtime.now(), Peer::from(peer));
-                    sockeye::drive::Protocol::set_waker(&mut connection, &ready.waker(token));
+                    let mut connection = server.accept(clock.now(), Peer::from(peer));
+                    connection.set_waker(&ready.waker(token));
                     entries[token] = Some(Entry::Connection(Edge::new(stream), connection, Vec::new()));
                 }
             } else if let Some(entry) = entries.get_mut(token)
-                && look_after(entry, &ready, token, &runtime)
+                && look_after(entry, &ready, token, clock.now())
             {
                 *entry = None;
                 free.push(token);
@@ -105,13 +108,10 @@ pub(crate) fn run<H: Host>(server: H, address: SocketAddr) -> io::Result<()> {
 }
 
 /// Whether the entry is done.
-fn look_after<C>(entry: &mut Option<Entry<C>>, ready: &ReadyList, token: usize, runtime: &Loop) -> bool
-where
-    C: sockeye::drive::Protocol,
-{
+fn look_after<C: Protocol>(entry: &mut Option<Entry<C>>, ready: &ReadyList, token: usize, now: Time) -> bool {
     match entry {
         Some(Entry::Connection(stream, connection, partial)) => {
-            match pump(runtime.now(), stream, connection, partial) {
+            match pump(now, stream, connection, partial) {
                 Ok(Turn::Wait) => false,
                 Ok(turn) => {
                     if turn == Turn::HalfClose {

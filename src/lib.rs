@@ -47,7 +47,9 @@
 //! - `tokio` (default): [`sockeye::tokio`](tokio), to serve over tokio's sockets.
 //! - `tracing`: what goes wrong is logged through `tracing`.
 //!
-//! Without a runtime feature everything is there but the sockets: drive [`Host`](host::Host) yourself.
+//! - `smol`: [`sockeye::smol`](smol), to serve over smol's sockets. Both may be on at once.
+//!
+//! Without a runtime feature everything is there but the sockets: [drive it yourself](drive_it_yourself).
 #![forbid(unsafe_code)]
 
 mod ack;
@@ -76,6 +78,9 @@ pub use socket::{Emitter, Socket};
 pub use sockeye_core::http::{Cookie, Cors, SameSite};
 pub use sockeye_core::socketio::Limits;
 pub use sockeye_core::{Time, drive, host};
+#[doc = include_str!("../docs/drive_it_yourself.md")]
+pub mod drive_it_yourself {}
+
 #[cfg(feature = "smol")]
 pub use sockeye_smol as smol;
 #[cfg(feature = "tokio")]

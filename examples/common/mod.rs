@@ -17,7 +17,7 @@ pub(crate) fn serve<H: Host>(server: H) -> io::Result<()> {
         "tokio" => tokio_runtime(workers)?.block_on(sockeye::tokio::listen(server, address)),
         #[cfg(feature = "smol")]
         "smol" => serve_on_smol(server, address, workers),
-        "mio" => custom_loop::run(server, address),
+        "mio" => custom_loop::run(server, std::net::TcpListener::bind(address)?),
         other => {
             let message =
                 format!("no runtime {other} here: tokio and smol are features, mio is always there");

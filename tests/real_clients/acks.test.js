@@ -1,0 +1,92 @@
+// Acknowledgements, both ways.
+import assert from "node:assert/strict";
+import { ask, exchange, next, testEach } from "./harness.js";
+
+testEach("what the handler returns is the client's acknowledgement", {}, async (server) => {
+  const client = await server.connect();
+  assert.equal(await ask(client, "add", 2, 40), 42);
+  assert.equal(await ask(client, "return", "👋"), "👋");
+  assert.deepEqual(await ask(client, "return", { a: [1, { b: null }] }), { a: [1, { b: null }] });
+  assert.equal(await ask(client, "return"), undefined);
+});
+
+testEach("a tuple is several arguments of the acknowledgement", {}, async (server) => {
+  const client = await server.connect();
+  const args = await new Promise((resolve) => client.emit("divide", 17, 5, (...args) => resolve(args)));
+  assert.deepEqual(args, [3, 2]);
+  const back = await new Promise((resolve) => client.emit("return", "a", 1, {}, (...args) => resolve(args)));
+  assert.deepEqual(back, ["a", 1, {}]);
+});
+
+testEach("acknowledgements carry bytes", {}, async (server) => {
+  const client = await server.connect();
+  const joined = await ask(client, "join bytes", Buffer.from([1, 2]), Buffer.from([3]));
+  assert.deepEqual(joined, Buffer.from([1, 2, 3]));
+  assert.deepEqual(await ask(client, "join bytes", Buffer.alloc(0), Buffer.alloc(0)), Buffer.alloc(0));
+  const nested = { a: [Buffer.from("x"), { b: Buffer.alloc(0) }], c: "d" };
+  assert.deepEqual(await ask(client, "return", nested), nested);
+});
+
+testEach("an acknowledgement may come later, and others overtake it", {}, async (server) => {
+  const client = await server.connect();
+  const order = [];
+  const later = ask(client, "later", "slow").then((answer) => order.push(answer));
+  const soon = ask(client, "return", "quick").then((answer) => order.push(answer));
+  await Promise.all([later, soon]);
+  assert.deepEqual(order, ["quick", "slow"]);
+});
+
+testEach("many acknowledgements at a time each find their question", {}, async (server) => {
+  const client = await server.connect();
+  const questions = Array.from({ length: 300 }, (_, n) => n);
+  const answers = await Promise.all(questions.map((n) => ask(client, n % 2 ? "return" : "later", n)));
+  assert.deepEqual(answers, questions);
+});
+
+testEach("a question that the server does not answer times out at the client", {}, async (server) => {
+  const client = await server.connect();
+  await assert.rejects(client.timeout(50).emitWithAck("never"), { message: "operation has timed out" });
+  // Nor does it answer with the wrong types.
+  await assert.rejects(client.timeout(50).emitWithAck("add", "two", 40), { message: "operation has timed out" });
+  assert.equal(await ask(client, "add", 1, 1), 2);
+});
+
+testEach("the server gets the client's answer", {}, async (server) => {
+  const client = await server.connect();
+  client.on("question", (a, b, answer) => answer({ got: [a, b] }));
+  assert.deepEqual(await exchange(client, "ask", [1, { x: "y" }], "answer"), [{ got: [1, { x: "y" }] }]);
+});
+
+testEach("the server gets several arguments and bytes as an answer", {}, async (server) => {
+  const client = await server.connect();
+  client.on("question", (...args) => args.pop()(Buffer.from([1, 2, 3]), "three", ...args));
+  const answer = await exchange(client, "ask", [Buffer.from([4])], "answer");
+  assert.deepEqual(answer, [Buffer.from([1, 2, 3]), "three", Buffer.from([4])]);
+});
+
+testEach("the client's bytes are read as the type that the server asked for", {}, async (server) => {
+  const client = await server.connect();
+  client.on("question", (question, answer) => answer(Buffer.from(question), "text"));
+  const args = await new Promise((resolve) => client.emit("ask for bytes", (...args) => resolve(args)));
+  assert.deepEqual(args, ["text", Buffer.from("bytes?")]);
+});
+
+testEach("the server gives up on an answer that does not come, and a late one does no harm", {}, async (server) => {
+  const client = await server.connect();
+  let late;
+  client.on("question", (answer) => (late = answer));
+  assert.deepEqual(await exchange(client, "ask briefly", [], "no answer"), ["operation has timed out"]);
+  late("too late");
+  late("twice");
+  assert.equal(await ask(client, "add", 1, 2), 3);
+});
+
+testEach("the server learns that the client left without an answer", {}, async (server) => {
+  const client = await server.connect();
+  const { id } = client;
+  const question = next(client, "question");
+  client.emit("ask for a goodbye");
+  await question;
+  client.disconnect();
+  await server.line(new RegExp(`^no answer from ${id}: socket has been disconnected$`));
+});

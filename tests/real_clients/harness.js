@@ -1,0 +1,243 @@
+// What the tests share: a server process of their own, clients that are closed after the test, and waiting with a
+// deadline.
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { once } from "node:events";
+import { test } from "node:test";
+import net from "node:net";
+import path from "node:path";
+import { io } from "socket.io-client";
+import { WebSocket } from "ws";
+
+/** How long anything may take that should come at once. */
+const DEADLINE = 10_000;
+
+const root = path.resolve(import.meta.dirname, "../..");
+const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? "target");
+const program = path.join(target, "debug/examples/real_client_server");
+
+/** The ways in which a client may be connected; `upgrading` does not wait for the upgrade, `upgraded` does. */
+export const TRANSPORTS = {
+  polling: ["polling"],
+  websocket: ["websocket"],
+  upgrading: ["polling", "websocket"],
+  upgraded: ["polling", "websocket"],
+};
+
+/** A test for each of the ways to be connected, with a server started by `args`. */
+export function testEach(name, args, run) {
+  for (const transport of Object.keys(TRANSPORTS)) {
+    test(`${name} (${transport})`, async (t) => {
+      await run(await start(t, args, transport), transport);
+    });
+  }
+}
+
+/** A test that chooses its transports itself. */
+export function testOnce(name, args, run) {
+  test(name, async (t) => run(await start(t, args, "upgrading"), t));
+}
+
+/** Starts a server, which ends with the test. */
+export async function start(t, args = {}, transport = "upgrading") {
+  const server = new Server(t, transport);
+  await server.start(args);
+  return server;
+}
+
+class Server {
+  constructor(t, transport) {
+    this.t = t;
+    this.transport = transport;
+    this.clients = [];
+    this.lines = [];
+    this.port = 0;
+    t.after(async () => {
+      for (const { io: manager } of this.clients) {
+        manager.reconnection(false);
+        manager._close();
+      }
+      await this.kill();
+    });
+  }
+
+  async start(args) {
+    const options = Object.entries({ port: this.port, ...args }).flatMap(([name, value]) => [`--${name}`, `${value}`]);
+    this.process = spawn(program, options, { stdio: ["ignore", "pipe", "inherit"] });
+    this.exited = once(this.process, "exit");
+    this.output = createInterface(this.process.stdout);
+    this.output.on("line", (line) => this.lines.push(line));
+    [, this.port] = await this.line(/^listening on (\d+)$/);
+    this.url = `http://127.0.0.1:${this.port}`;
+  }
+
+  /** Ends the process at once. */
+  async kill() {
+    this.process.kill("SIGKILL");
+    await within(this.exited, "the end of the server");
+  }
+
+  /** Asks the process to close, as Ctrl-C does, and gives its exit code. */
+  async close() {
+    this.process.kill("SIGINT");
+    const [code] = await within(this.exited, "the server to close");
+    return code;
+  }
+
+  /** Waits for a line of the server's output. Lines are consumed, so that the next one can be waited for. */
+  async line(pattern) {
+    for (;;) {
+      const at = this.lines.findIndex((line) => pattern.test(line));
+      if (at >= 0) return pattern.exec(this.lines.splice(at, 1)[0]);
+      await within(once(this.output, "line"), `a line like ${pattern}, only ${JSON.stringify(this.lines)}`);
+    }
+  }
+
+  /** Why the server says that this socket has gone. */
+  async disconnectReason(id, namespace = "/") {
+    const [, reason] = await this.line(new RegExp(`^disconnected ${namespace} ${id} (.*)$`));
+    return reason;
+  }
+
+  /** A client that has connected. */
+  async connect(options = {}) {
+    const client = this.client(options);
+    await next(client, "connect");
+    if (options.transport ?? this.transport) await this.settle(client, options.transport ?? this.transport);
+    return client;
+  }
+
+  /** Waits for the upgrade, if it is to be waited for. */
+  async settle(client, transport = this.transport) {
+    const { engine } = client.io;
+    if (transport === "upgraded" && engine.transport.name !== "websocket") await next(engine, "upgrade");
+  }
+
+  /** A client that has not connected yet. */
+  client({ namespace = "/", transport = this.transport, url = this.url, ...options } = {}) {
+    const client = io(url + namespace, {
+      transports: TRANSPORTS[transport],
+      forceNew: true,
+      reconnection: false,
+      ...options,
+    });
+    this.clients.push(client);
+    return client;
+  }
+
+  /** A WebSocket of its own, without a client of Socket.IO. */
+  async raw({ connect = true } = {}) {
+    const socket = new WebSocket(`ws://127.0.0.1:${this.port}/socket.io/?EIO=4&transport=websocket`);
+    this.t.after(() => socket.terminate());
+    const messages = new Inbox(socket, "message", (data) => data.toString());
+    socket.on("error", () => {});
+    socket.closed = once(socket, "close").then(([code, reason]) => ({ code, reason: reason.toString() }));
+    socket.next = () => messages.next();
+    if (connect) {
+      await socket.next();
+      socket.send("40");
+      socket.sid = JSON.parse((await socket.next()).slice(2)).sid;
+    }
+    return socket;
+  }
+
+  /** Opens a session over polling, without a client. */
+  async handshake(query = "") {
+    const response = await this.fetch(`/socket.io/?EIO=4&transport=polling${query}`);
+    const { sid } = JSON.parse((await response.text()).slice(1));
+    const url = `/socket.io/?EIO=4&transport=polling&sid=${sid}`;
+    return {
+      post: async (body) => this.fetch(url, { method: "POST", body }),
+      poll: async () => this.fetch(url),
+    };
+  }
+
+  fetch(path, options) {
+    return within(fetch(this.url + path, options), `the answer to ${path}`);
+  }
+
+  /** A way to the server that can be cut. */
+  async proxy() {
+    const sockets = new Set();
+    const proxy = net.createServer((incoming) => {
+      const outgoing = net.connect(this.port, "127.0.0.1");
+      for (const [from, to] of [[incoming, outgoing], [outgoing, incoming]]) {
+        sockets.add(from);
+        from.on("error", () => {}).on("close", () => to.destroy());
+        from.pipe(to);
+      }
+    });
+    await once(proxy.listen(0, "127.0.0.1"), "listening");
+    const cut = () => sockets.forEach((socket) => socket.destroy());
+    this.t.after(() => {
+      cut();
+      proxy.close();
+    });
+    return { url: `http://127.0.0.1:${proxy.address().port}`, cut };
+  }
+}
+
+/** The events of a name from now on, to be waited for one by one: none is missed in between. */
+export class Inbox {
+  constructor(emitter, event, map = (...args) => args) {
+    this.all = [];
+    this.taken = 0;
+    this.emitter = emitter;
+    this.event = event;
+    this.wake = () => {};
+    emitter.on(event, (...args) => {
+      this.all.push(map(...args));
+      this.wake();
+    });
+  }
+
+  /** The next event that was not taken yet. */
+  async next() {
+    if (this.taken === this.all.length) {
+      await within(new Promise((resolve) => (this.wake = resolve)), this.event);
+    }
+    return this.all[this.taken++];
+  }
+
+  /** All events, once there are so many. */
+  async count(number) {
+    while (this.taken < number) await this.next();
+    return this.all;
+  }
+}
+
+/** The arguments of the next event of a name. */
+export function next(emitter, event) {
+  return within(new Promise((resolve) => emitter.once(event, (...args) => resolve(args))), event);
+}
+
+/** The client's acknowledgement, with a deadline. */
+export function ask(client, event, ...args) {
+  return client.timeout(DEADLINE).emitWithAck(event, ...args);
+}
+
+/** Emits, and waits for the event that comes back. */
+export async function exchange(client, event, args, back = event) {
+  const answer = next(client, back);
+  client.emit(event, ...args);
+  return answer;
+}
+
+/** After this the client has whatever the server sent to it before. */
+export async function flush(...clients) {
+  await Promise.all(clients.map((client) => ask(client, "return")));
+}
+
+/** Waits, but not for ever. */
+export async function within(promise, what) {
+  let timer;
+  const deadline = new Promise((_, reject) => {
+    const error = new Error(`timed out waiting for ${what}`);
+    timer = setTimeout(() => reject(error), DEADLINE);
+  });
+  try {
+    return await Promise.race([promise, deadline]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,52 @@
+// Pings, and clients that do nothing.
+import assert from "node:assert/strict";
+import { Inbox, ask, testEach, testOnce } from "./harness.js";
+
+testEach("a client that answers pings stays", { "ping-interval": 100, "ping-timeout": 2000 }, async (server) => {
+  const client = await server.connect();
+  const { id } = client;
+  const pings = new Inbox(client.io.engine, "ping");
+  const started = performance.now();
+  await pings.count(6);
+  assert.ok(performance.now() - started > 400, "pings keep their interval");
+  assert.equal(client.id, id);
+  assert.equal(await ask(client, "return", "alive"), "alive");
+});
+
+testOnce("a client that does not answer a ping is closed", { "ping-interval": 100, "ping-timeout": 100 }, async (server) => {
+  const raw = await server.raw();
+  assert.equal(await raw.next(), "2");
+  await raw.closed;
+  assert.equal(await server.disconnectReason(raw.sid), "ping timeout");
+});
+
+testOnce("a client that does not answer a ping may still send until then", { "ping-interval": 50, "ping-timeout": 500 }, async (server) => {
+  const raw = await server.raw();
+  assert.equal(await raw.next(), "2");
+  raw.send('421["return","x"]');
+  assert.equal(await raw.next(), '431["x"]');
+  raw.send("3");
+  assert.equal(await raw.next(), "2");
+});
+
+testOnce("a client that polls no more is closed", { "ping-interval": 100, "ping-timeout": 100 }, async (server) => {
+  const session = await server.handshake();
+  await session.post("40");
+  const { sid } = JSON.parse((await (await session.poll()).text()).slice(2));
+  assert.equal(await server.disconnectReason(sid), "ping timeout");
+});
+
+testOnce("a client that does not connect to a namespace is closed", { "connect-timeout": 100 }, async (server) => {
+  const raw = await server.raw({ connect: false });
+  const session = await server.handshake();
+  assert.equal(await (await session.poll()).text(), "1");
+  await raw.closed;
+});
+
+testEach("a client that connects in time is not closed later", { "connect-timeout": 200, "ping-interval": 100 }, async (server) => {
+  const client = await server.connect();
+  const { id } = client;
+  await new Inbox(client.io.engine, "ping").count(4);
+  assert.equal(client.id, id);
+  assert.ok(client.connected);
+});

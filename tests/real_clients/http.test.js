@@ -1,0 +1,119 @@
+// What HTTP says around the protocol: who may use the server, and what it gives out.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { ask, next, testEach, testOnce } from "./harness.js";
+
+const ORIGIN = "https://example.com";
+const OPEN = "/socket.io/?EIO=4&transport=polling";
+
+testOnce("a preflight of a known origin is answered", { origin: ORIGIN }, async (server) => {
+  const headers = {
+    origin: ORIGIN,
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "x-fish",
+  };
+  const response = await server.fetch(OPEN, { method: "OPTIONS", headers });
+  assert.equal(response.status, 204);
+  assert.equal(response.headers.get("access-control-allow-origin"), ORIGIN);
+  assert.equal(response.headers.get("access-control-allow-credentials"), "true");
+  assert.equal(response.headers.get("access-control-allow-headers"), "x-fish");
+  assert.match(response.headers.get("access-control-allow-methods"), /\bPOST\b/);
+  assert.match(response.headers.get("vary"), /origin/i);
+});
+
+testOnce("answers tell browsers which origin may read them, refusals too", { origin: ORIGIN }, async (server) => {
+  for (const [url, status] of [[OPEN, 200], [`${OPEN}&sid=unknown`, 400]]) {
+    const known = await server.fetch(url, { headers: { origin: ORIGIN } });
+    assert.equal(known.status, status);
+    assert.equal(known.headers.get("access-control-allow-origin"), ORIGIN);
+    const unknown = await server.fetch(url, { headers: { origin: "https://elsewhere.example" } });
+    assert.notEqual(unknown.headers.get("access-control-allow-origin"), "https://elsewhere.example");
+    assert.notEqual(unknown.headers.get("access-control-allow-origin"), "*");
+  }
+});
+
+testOnce("without CORS no page of another origin may read anything", {}, async (server) => {
+  const response = await server.fetch(OPEN, { headers: { origin: ORIGIN } });
+  assert.equal(response.headers.get("access-control-allow-origin"), null);
+});
+
+testOnce("the session's id comes as a cookie where one is asked for", { cookie: "fish" }, async (server) => {
+  const response = await server.fetch(OPEN);
+  const { sid } = JSON.parse((await response.text()).slice(1));
+  assert.equal(response.headers.get("set-cookie"), `fish=${sid}; Path=/; HttpOnly; SameSite=Lax`);
+});
+
+testOnce("a client that keeps cookies sends the session's along with the upgrade", { cookie: "fish" }, async (server) => {
+  const client = server.client({ transport: "upgrading", withCredentials: true });
+  const [upgrade] = await next(client.io.engine, "upgrading");
+  assert.deepEqual(upgrade.opts.headers.cookie, [`fish=${client.io.engine.id}`]);
+  await next(client.io.engine, "upgrade");
+});
+
+testOnce("without a cookie none is set", {}, async (server) => {
+  assert.equal((await server.fetch(OPEN)).headers.get("set-cookie"), null);
+});
+
+testEach("who is not allowed in gets a connect error", { token: "secret" }, async (server, transport) => {
+  const stranger = server.client();
+  const [error] = await next(stranger, "connect_error");
+  if (transport === "websocket") {
+    assert.equal(error.message, "websocket error");
+  } else {
+    assert.equal(error.message, "xhr poll error");
+    assert.equal(error.description, 403);
+  }
+  const known = await server.connect({ query: { token: "secret" } });
+  assert.equal(await ask(known, "return", "in"), "in");
+});
+
+testOnce("a refused handshake says why", { token: "secret" }, async (server) => {
+  const response = await server.fetch(`${OPEN}&token=wrong`);
+  assert.equal(response.status, 403);
+  assert.deepEqual(await response.json(), { code: 4, message: "a token, please" });
+});
+
+testOnce("requests that make no sense are answered as the reference does", {}, async (server) => {
+  const answers = {
+    "/socket.io/?EIO=4&transport=carrier-pigeon": [400, { code: 0, message: "Transport unknown" }],
+    "/socket.io/?EIO=4&transport=polling&sid=unknown": [400, { code: 1, message: "Session ID unknown" }],
+    "/socket.io/?EIO=4&transport=websocket": [400, { code: 3, message: "Bad request" }],
+    "/socket.io/?EIO=9&transport=polling": [400, { code: 5, message: "Unsupported protocol version" }],
+  };
+  for (const [url, [status, body]] of Object.entries(answers)) {
+    const response = await server.fetch(url);
+    assert.equal(response.status, status);
+    assert.deepEqual(await response.json(), body);
+  }
+  const posted = await server.fetch(OPEN, { method: "POST", body: "40" });
+  assert.deepEqual([posted.status, await posted.json()], [400, { code: 2, message: "Bad handshake method" }]);
+  assert.equal((await server.fetch("/nothing/here")).status, 404);
+});
+
+const DIST = path.join(import.meta.dirname, "node_modules/socket.io-client/dist");
+
+testOnce("the client's script and its map are served", { client: DIST }, async (server) => {
+  for (const [name, type] of [["socket.io.js", "application/javascript"], ["socket.io.min.js.map", "application/json"]]) {
+    const response = await server.fetch(`/socket.io/${name}`);
+    assert.equal(response.status, 200);
+    assert.ok(response.headers.get("content-type").startsWith(type));
+    assert.equal(await response.text(), await readFile(path.join(DIST, name), "utf8"));
+  }
+  assert.equal((await server.fetch("/socket.io/package.json")).status, 404);
+  assert.equal((await server.fetch("/socket.io/../package.json")).status, 404);
+});
+
+testOnce("who has the client's script already is told so", { client: DIST }, async (server) => {
+  const first = await server.fetch("/socket.io/socket.io.js");
+  const etag = first.headers.get("etag");
+  assert.match(etag, /^"[^"]+"$/);
+  for (const known of [etag, `W/${etag}`, `"other", ${etag}`]) {
+    const again = await server.fetch("/socket.io/socket.io.js", { headers: { "if-none-match": known } });
+    assert.equal(again.status, 304);
+    assert.equal(again.headers.get("etag"), etag);
+    assert.equal(await again.text(), "");
+  }
+  const other = await server.fetch("/socket.io/socket.io.js", { headers: { "if-none-match": '"other"' } });
+  assert.equal(other.status, 200);
+});

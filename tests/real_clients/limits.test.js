@@ -1,0 +1,135 @@
+// Messages that are too large, and clients that break the protocol: only they are closed.
+import assert from "node:assert/strict";
+import { ask, exchange, next, start, testEach, testOnce } from "./harness.js";
+import { test } from "node:test";
+
+/** Over polling bytes travel as base64. */
+const LARGE = { polling: 740_000, websocket: 999_000, upgraded: 999_000, upgrading: 740_000 };
+
+testEach("text of almost a megabyte passes both ways", {}, async (server) => {
+  const client = await server.connect();
+  const text = "0123456789".repeat(99_900);
+  const [back] = await exchange(client, "echo", [text]);
+  assert.ok(back === text);
+});
+
+testEach("bytes of almost a megabyte pass both ways", {}, async (server, transport) => {
+  const client = await server.connect();
+  const bytes = Buffer.alloc(LARGE[transport], "0123456789");
+  const [back] = await exchange(client, "echo", [bytes]);
+  assert.ok(bytes.equals(back));
+});
+
+testEach("many large messages at a time pass", {}, async (server) => {
+  const client = await server.connect();
+  const texts = Array.from({ length: 10 }, (_, n) => `${n}`.repeat(200_000));
+  const answers = await Promise.all(texts.map((text) => ask(client, "return", text)));
+  assert.ok(answers.every((answer, n) => answer === texts[n]));
+});
+
+testEach("the server may send more than it takes", { "max-payload": 10_000 }, async (server) => {
+  const client = await server.connect();
+  const [bytes] = await exchange(client, "binary", [1_000_000]);
+  assert.ok(bytes.equals(Buffer.alloc(1_000_000, 7)));
+});
+
+for (const [what, message] of [["text", "x".repeat(20_000)], ["bytes", Buffer.alloc(20_000)]]) {
+  testEach(`a client that sends too much ${what} is closed, and no other`, { "max-payload": 10_000 }, async (server, transport) => {
+    const [client, other] = await Promise.all([server.connect(), server.connect()]);
+    const { id } = client;
+    const left = next(client, "disconnect");
+    client.emit("echo", message);
+    const [reason, details] = await left;
+    if (transport === "polling") {
+      assert.equal(reason, "transport error");
+      assert.equal(details.description, 413);
+    } else if (transport !== "upgrading") {
+      assert.equal(reason, "transport close");
+      assert.equal(details.context.code, 1009);
+    }
+    assert.equal(await server.disconnectReason(id), "transport error");
+    assert.equal(await ask(other, "return", "unharmed"), "unharmed");
+  });
+}
+
+testEach("a client that was closed for too large a message can come back", { "max-payload": 10_000 }, async (server) => {
+  const client = await server.connect({ reconnection: true, reconnectionDelay: 20 });
+  const back = next(client, "connect");
+  client.emit("echo", "x".repeat(20_000));
+  await next(client, "disconnect");
+  await back;
+  assert.equal(await ask(client, "return", "smaller"), "smaller");
+});
+
+/** What a client may not send after it has connected: each is a list of messages. */
+const MALFORMED = {
+  "JSON that does not end": ['42["echo"'],
+  "JSON with something behind it": ['42["echo"]x'],
+  "an event that is no array": ['42{"echo":1}'],
+  "an event without data": ["42"],
+  "an event without a name": ["42[]"],
+  "an event whose name is an object": ['42[{"toString":"echo"}]'],
+  "a reserved event": ['42["disconnect"]'],
+  "a packet of no type": ["49"],
+  "an empty packet": ["4"],
+  "an engine packet of no type": ["9"],
+  "an empty message": [""],
+  "a ping": ["2"],
+  "a second connect": ["40"],
+  "a connect error": ['44{"message":"?"}'],
+  "an event for a namespace that it has not joined": ['42/chat,["echo"]'],
+  "an acknowledgement without an id": ['43["a"]'],
+  "an acknowledgement id that is too large": ['42999999999999999999["echo"]'],
+  "bytes that were not announced": [Buffer.from([1, 2, 3])],
+  "text in place of announced bytes": ['451-["echo",{"_placeholder":true,"num":0}]', '42["echo"]'],
+  "a placeholder for bytes that are not there": ['451-["echo",{"_placeholder":true,"num":5}]', Buffer.from([1])],
+  "a placeholder whose number is a name": ['451-["echo",{"_placeholder":true,"num":"splice"}]', Buffer.from([1])],
+  "too many attachments": ['459999999-["echo"]'],
+  "no attachments in a binary event": ['450-["echo"]'],
+  "very deep JSON": [`42["echo",${"[".repeat(5000)}${"]".repeat(5000)}]`],
+};
+
+for (const [name, messages] of Object.entries(MALFORMED)) {
+  testOnce(`a client that sends ${name} is closed, and no other`, {}, async (server) => {
+    const other = await server.connect();
+    const raw = await server.raw();
+    messages.forEach((message) => raw.send(message));
+    await raw.closed;
+    await server.disconnectReason(raw.sid);
+    assert.equal(await ask(other, "return", "unharmed"), "unharmed");
+  });
+}
+
+testOnce("events before the connect are not handled, and close the client", {}, async (server) => {
+  const raw = await server.raw({ connect: false });
+  await raw.next();
+  raw.send('42["tell all","from nobody"]');
+  await raw.closed;
+});
+
+testOnce("bytes that are no WebSocket frame close only their connection", {}, async (server) => {
+  const other = await server.connect();
+  const raw = await server.raw();
+  raw._socket.write(Buffer.from([0xff, 0xff, 0xff, 0xff]));
+  assert.equal((await raw.closed).code, 1002);
+  assert.equal(await server.disconnectReason(raw.sid), "transport error");
+  assert.equal(await ask(other, "return", "unharmed"), "unharmed");
+});
+
+testOnce("text that is not UTF-8 closes only its connection", {}, async (server) => {
+  const raw = await server.raw();
+  raw.send(Buffer.from([0x34, 0x32, 0xff]), { binary: false });
+  assert.equal((await raw.closed).code, 1007);
+  assert.equal(await server.disconnectReason(raw.sid), "transport error");
+});
+
+test("a client that breaks the protocol is closed over polling, too", async (t) => {
+  const server = await start(t);
+  const other = await server.connect();
+  const session = await server.handshake();
+  assert.equal((await session.post("40")).status, 200);
+  assert.match(await (await session.poll()).text(), /^40\{"sid":".{20}"\}$/);
+  await session.post('42["echo"');
+  assert.match(await (await session.poll()).text(), /^1$|"code":1/);
+  assert.equal(await ask(other, "return", "unharmed"), "unharmed");
+});

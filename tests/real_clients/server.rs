@@ -1,0 +1,305 @@
+//! The server that the tests of real clients talk to: a bit of everything, as an application would write it.
+//!
+//! It prints `listening on <port>`, then a line for each socket that has gone: `disconnected <namespace> <id> <reason>`.
+//! Ctrl-C closes it gracefully, and it ends with `closed`.
+//!
+//! Run it with `cargo run --example real_client_server -- --ping-interval 300`; see [`Options`] for the rest.
+
+use bytes::Bytes;
+use lexopt::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sockeye::extract::{AckSender, Auth, Data, Event};
+use sockeye::{Args, ConnectError, Cookie, Cors, DisconnectReason, Server, Socket, Transport};
+use std::error::Error;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::read()?;
+    let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
+    println!("listening on {}", listener.local_addr()?.port());
+
+    let io = options.server()?;
+    io.on_connect(connected);
+    io.of("/numbers").on_connect(count);
+    io.of("/chat").on_connect(connected);
+    io.of("/members").middleware(only_members);
+    io.of("/members").on_connect(welcome);
+
+    let closing = io.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            closing.close().await;
+        }
+    });
+    sockeye::tokio::serve(io, listener).await?;
+    println!("closed");
+    Ok(())
+}
+
+/// What a client of `/` and `/chat` can do.
+async fn connected(socket: Socket) {
+    socket.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
+        println!("disconnected {} {} {reason}", socket.namespace().name(), socket.id());
+    });
+    echo(&socket);
+    acknowledge(&socket);
+    ask(&socket);
+    rooms(&socket);
+    broadcast(&socket);
+    leave(&socket);
+}
+
+/// Events that come back.
+fn echo(socket: &Socket) {
+    socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
+    socket.on("nothing", async |socket: Socket, Data(()): Data<()>| socket.emit("nothing", ()));
+    socket.on("upload", async |socket: Socket, Data(upload): Data<Upload>| {
+        let parts = upload.parts.iter().chain([&upload.head]);
+        let size = parts.map(Bytes::len).sum::<usize>();
+        socket.emit("uploaded", (size, upload))
+    });
+    socket.on("binary", async |socket: Socket, Data(size): Data<usize>| {
+        socket.emit("binary", Bytes::from(vec![7; size]))
+    });
+    socket.on_any(async |socket: Socket, Event(name): Event, args: Args| {
+        println!("unknown event {name} of {} arguments from {}", args.len(), socket.id());
+    });
+}
+
+#[derive(Serialize, Deserialize)]
+struct Upload {
+    name: String,
+    head: Bytes,
+    parts: Vec<Bytes>,
+}
+
+/// Events whose acknowledgement is what the handler returns, or is sent later.
+fn acknowledge(socket: &Socket) {
+    socket.on("return", async |args: Args| args);
+    socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
+    socket.on("divide", async |Data((a, b)): Data<(i64, i64)>| (a / b, a % b));
+    socket.on("join bytes", async |Data((a, b)): Data<(Bytes, Bytes)>| Bytes::from([a, b].concat()));
+    socket.on("later", async |Data(answer): Data<Value>, ack: AckSender| {
+        sleep(Duration::from_millis(20)).await;
+        ack.send(answer)
+    });
+    socket.on("never", async |_unanswered: AckSender| {});
+    socket.on("headers", async |socket: Socket, Data(name): Data<String>| {
+        socket.handshake().header(&name).map(str::to_owned)
+    });
+    socket.on("transport", async |socket: Socket| socket.transport().name());
+}
+
+/// Questions to the client: it answers with an event, and its answer is the acknowledgement of `ask`.
+fn ask(socket: &Socket) {
+    socket.on("ask", async |socket: Socket, args: Args| {
+        match socket.emit_with_ack::<Args>("question", args).await {
+            Ok(answer) => socket.emit("answer", answer),
+            Err(error) => socket.emit("no answer", error.to_string()),
+        }
+    });
+    socket.on("ask for bytes", async |socket: Socket| {
+        socket.emit_with_ack::<(Bytes, String)>("question", "bytes?").await.map(|(bytes, name)| (name, bytes))
+    });
+    socket.on("ask briefly", async |socket: Socket| {
+        match socket.timeout(Duration::from_millis(50)).emit_with_ack::<Value>("question", ()).await {
+            Ok(answer) => socket.emit("answer", answer),
+            Err(error) => socket.emit("no answer", error.to_string()),
+        }
+    });
+    socket.on("ask for a goodbye", async |socket: Socket| {
+        if let Err(error) = socket.emit_with_ack::<Value>("question", ()).await {
+            println!("no answer from {}: {error}", socket.id());
+        }
+    });
+}
+
+fn rooms(socket: &Socket) {
+    socket.on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
+    socket.on("leave", async |socket: Socket, Data(room): Data<String>| socket.leave(room));
+    socket.on("rooms", async |socket: Socket| socket.rooms());
+}
+
+/// Messages to others; the acknowledgement says to how many.
+fn broadcast(socket: &Socket) {
+    socket.on("tell all", async |io: Server, Data(text): Data<Value>| io.emit("told", text).sent);
+    socket.on("tell others", async |socket: Socket, Data(text): Data<Value>| {
+        socket.broadcast().emit("told", text).sent
+    });
+    // The sender is not among those that `Socket::to` reaches, even if it is in the room.
+    socket.on(
+        "tell others in rooms",
+        async |socket: Socket, Data((rooms, text)): Data<(Vec<String>, Value)>| {
+            rooms.iter().fold(socket.broadcast(), |others, room| others.to(room)).emit("told", text).sent
+        },
+    );
+    socket.on("tell everybody in room", async |socket: Socket, Data((room, text)): Data<(String, Value)>| {
+        socket.within(room).emit("told", text).sent
+    });
+    socket.on("tell others but room", async |socket: Socket, Data((room, text)): Data<(String, Value)>| {
+        socket.except(room).emit("told", text).sent
+    });
+    socket.on("tell all but room", async |io: Server, Data((room, text)): Data<(String, Value)>| {
+        io.except(room).emit("told", text).sent
+    });
+    socket.on("tell room bytes", async |io: Server, Data((room, size)): Data<(String, usize)>| {
+        io.to(room).emit("told", json!(size)).sent + io.emit("bytes", (Bytes::from(vec![1; size]), size)).sent
+    });
+    socket.on("ask all", async |io: Server, Data((question, millis)): Data<(Value, u64)>| {
+        let answers = io.timeout(Duration::from_millis(millis)).emit_with_ack::<Value>("question", question);
+        let told = answers.await.into_iter().map(|(id, answer)| match answer {
+            Ok(answer) => json!({ "id": id.as_str(), "answer": answer }),
+            Err(error) => json!({ "id": id.as_str(), "error": error.to_string() }),
+        });
+        Value::from_iter(told)
+    });
+    socket.on("volatile", async |socket: Socket, Data(number): Data<usize>| {
+        let message = "x".repeat(10_000);
+        (0..number).filter(|_| socket.volatile().emit("volatile", &message).is_ok()).count()
+    });
+}
+
+/// The server ends it.
+fn leave(socket: &Socket) {
+    socket.on("kick me", async |socket: Socket| {
+        let _ = socket.emit("last words", "goodbye");
+        socket.disconnect(false);
+    });
+    socket.on("hang up", async |socket: Socket| {
+        let _ = socket.emit("last words", "goodbye");
+        socket.disconnect(true);
+    });
+    socket.on("kick", async |io: Server, Data(room): Data<String>| io.within(room).disconnect(true));
+}
+
+/// Counts while the client moves to another transport, and a while longer.
+async fn count(socket: Socket, Auth(auth): Auth<Count>) {
+    let to_myself = socket.namespace().to(socket.id());
+    let mut left = auth.after;
+    let mut number = 0_u32;
+    while left > 0 && socket.is_connected() {
+        let transport = socket.transport();
+        // In each way in which a message can come into the queue.
+        let _ = match number % 3 {
+            0 => socket.emit("number", (number, transport.name())),
+            1 => socket.emit("number", (number, transport.name(), Bytes::from(number.to_string()))),
+            _ => to_myself.clone().emit("number", (number, transport.name())).error.map_or(Ok(()), Err),
+        };
+        number += 1;
+        if transport == Transport::WebSocket || !auth.upgrades {
+            left -= 1;
+        }
+        if number.is_multiple_of(10) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let _ = socket.emit("total", number);
+}
+
+#[derive(Deserialize)]
+struct Count {
+    /// How many more after the upgrade.
+    after: u32,
+    upgrades: bool,
+}
+
+/// Lets in who knows the password, after a look into what would be a database.
+async fn only_members(socket: Socket, Auth(auth): Auth<Value>) -> Result<(), ConnectError> {
+    sleep(Duration::from_millis(5)).await;
+    if auth["password"] != "open sesame" {
+        return Err(ConnectError::new("not a member").data(json!({ "code": 401, "got": auth })));
+    }
+    socket.set_data(auth["name"].as_str().unwrap_or("nobody").to_owned());
+    socket.join("let in");
+    Ok(())
+}
+
+async fn welcome(socket: Socket) {
+    let name = socket.data::<String>();
+    let _ = socket.emit("welcome", (name.as_deref(), socket.rooms()));
+    socket.on("return", async |args: Args| args);
+}
+
+/// What a test can set, as `--ping-interval 300`; times are in milliseconds.
+#[derive(Default)]
+struct Options {
+    port: u16,
+    ping_interval: Option<Duration>,
+    ping_timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
+    max_payload: Option<usize>,
+    /// Pages of this origin may use the server.
+    origin: Option<String>,
+    /// The name of a cookie with the session's id.
+    cookie: Option<String>,
+    /// Only requests with this as their query's `token` are let in.
+    token: Option<String>,
+    /// The folder of the client's script.
+    client: Option<String>,
+}
+
+impl Options {
+    fn read() -> Result<Options, lexopt::Error> {
+        let mut options = Options::default();
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(arg) = parser.next()? {
+            let Long(name) = arg else { return Err(arg.unexpected()) };
+            let name = name.to_owned();
+            let value = parser.value()?;
+            let millis = || value.parse().map(Duration::from_millis).map(Some);
+            match name.as_str() {
+                "port" => options.port = value.parse()?,
+                "ping-interval" => options.ping_interval = millis()?,
+                "ping-timeout" => options.ping_timeout = millis()?,
+                "connect-timeout" => options.connect_timeout = millis()?,
+                "max-payload" => options.max_payload = Some(value.parse()?),
+                "origin" => options.origin = Some(value.string()?),
+                "cookie" => options.cookie = Some(value.string()?),
+                "token" => options.token = Some(value.string()?),
+                "client" => options.client = Some(value.string()?),
+                _ => return Err(Long(&name).unexpected()),
+            }
+        }
+        Ok(options)
+    }
+
+    fn server(self) -> Result<Server, Box<dyn Error>> {
+        let mut builder = Server::builder();
+        if let Some(interval) = self.ping_interval {
+            builder = builder.ping_interval(interval);
+        }
+        if let Some(timeout) = self.ping_timeout {
+            builder = builder.ping_timeout(timeout);
+        }
+        if let Some(timeout) = self.connect_timeout {
+            builder = builder.connect_timeout(timeout);
+        }
+        if let Some(bytes) = self.max_payload {
+            builder = builder.max_payload(bytes);
+        }
+        if let Some(origin) = self.origin {
+            builder = builder.cors(Cors::origins([origin])?.credentials(true));
+        }
+        if let Some(name) = self.cookie {
+            builder = builder.cookie(Cookie::new(name)?);
+        }
+        if let Some(token) = self.token {
+            builder = builder.allow_request(move |handshake| {
+                let known = handshake.query_param("token").is_some_and(|given| given == token);
+                async move {
+                    // As if somebody had to be asked.
+                    sleep(Duration::from_millis(5)).await;
+                    if known { Ok(()) } else { Err("a token, please".to_owned()) }
+                }
+            });
+        }
+        if let Some(folder) = self.client {
+            builder = builder.serve_client(folder)?;
+        }
+        Ok(builder.build())
+    }
+}

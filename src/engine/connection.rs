@@ -305,10 +305,10 @@ impl<H: Handler> Connection<H> {
     fn handle_payload(&self, now: Time, session: &Session<H>, text: &str) -> Result<(), PacketError> {
         session.with(|engine, _| engine.heard(now));
         for packet in split_payload(text) {
-            if session.is_closed() {
-                break;
+            match Packet::decode(packet)? {
+                Packet::Message(_) if session.is_closed() => {}
+                packet => self.handle_packet(now, session, packet),
             }
-            self.handle_packet(now, session, Packet::decode(packet)?);
         }
         Ok(())
     }

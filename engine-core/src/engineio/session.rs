@@ -244,18 +244,20 @@ impl Session {
             }
             State::Polling(_) => return None,
             // The session moved on: this releases a poll that was still there.
-            State::WebSocket { parked } => return core::mem::take(parked).then(noop),
+            State::WebSocket { parked } => return core::mem::take(parked).then(|| control(b"6")),
         }
-        let payload = match self.queue.is_empty() {
-            true => noop(),
-            false => take_packets(&mut self.queue, self.config.max_payload),
-        };
-        if let Some(closed) = &mut self.closed
-            && self.queue.is_empty()
-        {
-            closed.farewell = None;
+        if !self.queue.is_empty() {
+            return Some(take_packets(&mut self.queue, self.config.max_payload));
         }
-        Some(payload)
+        match &mut self.closed {
+            None => Some(control(b"6")),
+            // In a payload of its own: clients of the reference drop what stands before it in the same one.
+            Some(closed) => {
+                closed.farewell = None;
+                let told = matches!(closed.reason, CloseReason::TransportClose);
+                Some(control(if told { b"6" } else { b"1" }))
+            }
+        }
     }
 
     /// The connection of the waiting poll closed before it was answered.
@@ -274,7 +276,8 @@ impl Session {
     /// A request with data arrived; its packets follow once its body is complete.
     pub fn begin_post(&mut self, now: Time) -> Result<(), Refused> {
         self.handle_timeout(now);
-        if self.closed.is_some() {
+        // A client that is yet to be told may say goodbye by itself.
+        if self.is_finished() {
             return Err(Refused::Closed);
         }
         let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
@@ -312,9 +315,12 @@ impl Session {
 
     /// A packet arrived on the session's transport. Gives back what is for the application.
     ///
-    /// After the end of the session packets are ignored.
+    /// After the end of the session packets are ignored; the client's own goodbye is the last of it.
     pub fn handle_packet<'a>(&mut self, now: Time, packet: Packet<'a>) -> Option<Message<'a>> {
-        if self.closed.is_some() {
+        if let Some(closed) = &mut self.closed {
+            if packet == Packet::Close && closed.farewell.take().is_some() {
+                self.queue.clear();
+            }
             return None;
         }
         match packet {
@@ -512,8 +518,6 @@ impl Session {
         }
         if let State::Polling(polling) = &mut self.state {
             polling.probe = None;
-            let told = matches!(reason, CloseReason::TransportClose);
-            self.push_control(if told { b"6" } else { b"1" });
             // Also when a poll waits: what is queued may be more than one payload.
             if graceful {
                 farewell = Some(now + self.config.close_timeout);
@@ -576,9 +580,10 @@ impl Session {
     }
 }
 
-fn noop() -> Outbound {
+/// A payload of one packet of the protocol itself.
+fn control(packet: &[u8]) -> Outbound {
     let mut out = Outbound::new();
-    out.extend(b"6");
+    out.extend(packet);
     out
 }
 

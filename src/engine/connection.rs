@@ -481,10 +481,8 @@ impl<H: Handler> Connection<H> {
                 let reason = session.peek(|engine, _| engine.closed().cloned());
                 self.close_stream(now, reason);
             }
-            Link::Probe(session, ticket) => {
-                if !session.peek(|engine, _| engine.is_upgrading(*ticket)) {
-                    self.give_up_probe(now);
-                }
+            Link::Probe(session, ticket) if !session.peek(|engine, _| engine.is_upgrading(*ticket)) => {
+                self.give_up_probe(now);
             }
             _ => {}
         }
@@ -601,8 +599,7 @@ impl<H: Handler> Protocol for Connection<H> {
             _ => {}
         }
         let mut used = 0;
-        loop {
-            let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) else { break };
+        while let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) {
             match self.stream.phase() {
                 // Answers that nobody reads are not piled up.
                 Phase::Head if self.stream.queued() >= self.server.config.high_water => break,

@@ -105,6 +105,19 @@ fn middlewares_are_asked_in_order_until_one_refuses() {
 }
 
 #[test]
+fn a_middleware_that_panics_refuses() {
+    let server = Server::new();
+    server.of("/admin").middleware(|| async { panic!("a bug") });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    client.send("40/admin,");
+    assert!(client.next().starts_with(r#"44/admin,{"message":"#));
+    client.send("40/admin,");
+    assert!(client.next().starts_with("44/admin,"));
+    assert!(!client.is_closed());
+}
+
+#[test]
 fn a_middleware_whose_auth_does_not_fit_refuses() {
     let server = Server::new();
     server.middleware(async |Auth(_): Auth<u32>| Ok(()));
@@ -112,6 +125,45 @@ fn a_middleware_whose_auth_does_not_fit_refuses() {
     let client = sim.client();
     client.send("40{}");
     assert!(client.next().starts_with(r#"44{"message":"the auth"#));
+}
+
+#[test]
+fn a_client_that_left_during_the_middleware_is_not_let_in() {
+    let server = Server::new();
+    let gate = Gate::default();
+    let drops = Drops::default();
+    server.middleware({
+        let (gate, drops) = (gate.clone(), drops.clone());
+        move |socket: Socket| {
+            let (gate, guard) = (gate.clone(), drops.guard());
+            socket.join("room");
+            // A handler that holds its socket: a circle until the socket ends.
+            let held = socket.clone();
+            socket.on("x", move || {
+                guard.hold();
+                let held = held.clone();
+                async move { drop(held) }
+            });
+            async move {
+                gate.wait().await;
+                Ok(())
+            }
+        }
+    });
+    let connects = drops.clone();
+    server.on_connect(move || {
+        drop(connects.guard());
+        async {}
+    });
+    let sim = Sim::new(server);
+    let client = sim.client();
+    client.send("40");
+    client.cut();
+    gate.open();
+    sim.run();
+    assert_eq!(sim.server().sockets().len(), 0);
+    assert_eq!(sim.server().to("room").sockets().len(), 0);
+    assert_eq!(drops.count(), 1, "the handlers are dropped");
 }
 
 #[test]
@@ -178,6 +230,22 @@ fn an_event_to_a_namespace_that_the_server_just_left_is_ignored() {
 }
 
 #[test]
+fn a_client_may_come_back_to_a_namespace_that_the_server_left() {
+    let sim = Sim::new(Server::new());
+    let mut client = sim.connect();
+    let old = sim.server().sockets().remove(0);
+    old.disconnect(false);
+    assert_eq!(client.next(), "41");
+    let new = client.join("/");
+    assert_ne!(new, *old.id());
+    // The old handle does not stand for the new socket.
+    old.disconnect(false);
+    old.disconnect(true);
+    client.expect_nothing();
+    assert!(sim.server().of("/").socket(&new).is_some());
+}
+
+#[test]
 fn who_connects_to_no_namespace_in_time_is_closed() {
     let server = Server::builder().connect_timeout(Duration::from_secs(10)).build();
     let sim = Sim::new(server);
@@ -230,4 +298,28 @@ fn polling_clients_connect_too() {
     assert_eq!(client.answer(), None);
     assert_eq!(client.post(r#"425["add",2,3]"#), 200);
     assert_eq!(client.packets(), ["435[5]"]);
+}
+
+#[test]
+fn a_client_that_cannot_be_told_is_closed_instead_of_left_waiting() {
+    let full = |packet: &str| {
+        let server = Server::builder().send_buffer(100_000).build();
+        server.of("/late");
+        server.of("/closed").middleware(async || Err(ConnectError::new("no")));
+        let sim = Sim::new(server);
+        let client = sim.connect();
+        let socket = sim.server().sockets().remove(0);
+        socket.emit("x", "y".repeat(99_980)).unwrap();
+        match packet {
+            "" => socket.disconnect(false),
+            packet => client.send(packet),
+        }
+        assert!(client.is_closed(), "{packet}");
+        assert_eq!(sim.server().of("/late").sockets_count(), 0);
+        assert_eq!(sim.server().clients_count(), 0);
+    };
+    full("40/late,");
+    full("40/closed,");
+    full("40/none,");
+    full("");
 }

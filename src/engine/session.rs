@@ -3,7 +3,7 @@
 use super::handshake::Handshake;
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
-use super::{CloseReason, Handler, Message, SendError};
+use super::{CloseReason, Handler, Message, SendError, TransportError};
 use parking_lot::Mutex;
 use sockeye_core::engineio::{self, Id, Part, Transport};
 use sockeye_core::{Outbound, Time};
@@ -106,15 +106,7 @@ impl<H: Handler> Session<H> {
             Message::Text(text) => Part::Text(text.as_bytes()),
             Message::Binary(data) => Part::Binary(data),
         };
-        self.send_unit(std::iter::once(part))
-    }
-
-    /// Queues messages that stay together.
-    pub(crate) fn send_unit<'a>(
-        &self,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-    ) -> Result<(), SendError> {
-        self.with(|engine, _| engine.send(parts))
+        self.with(|engine, _| engine.send(std::iter::once(part)))
     }
 
     /// Ends the session; what was queued before is still sent.
@@ -127,6 +119,11 @@ impl<H: Handler> Session<H> {
         let Some(server) = self.0.server.upgrade() else { return };
         let now = server.now();
         self.with(|engine, _| engine.close(now, reason));
+    }
+
+    /// Ends the session because the peer missed something: so it knows, and can open another.
+    pub(crate) fn close_slow(&self) {
+        self.close_with(TransportError::SlowConsumer { queued: self.queued() }.into());
     }
 
     /// Runs `f` under the session's lock, then does what follows from it: wakes, arms, tells the end.

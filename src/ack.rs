@@ -1,7 +1,7 @@
 //! Acknowledgements that are awaited from clients.
 
 use crate::engine::Id;
-use crate::engine::timers::{Expire, Key};
+use crate::engine::timers::{Expire, Key, Target};
 use crate::error::{AckError, EmitError};
 use crate::payload::Args;
 use crate::server::Engine;
@@ -55,22 +55,27 @@ impl Waiter {
         Arc::new(Waiter { id, engine, state: Mutex::new(state) })
     }
 
-    /// Expects an answer from a socket, before the message is sent: the answer could be faster. Names the entry.
-    pub(crate) fn ask(self: &Arc<Self>, socket: &Socket) -> u32 {
+    /// Expects an answer from a socket, before the message is sent: the answer could be faster. Names the entry;
+    /// `None` if the message is not to be sent.
+    pub(crate) fn ask(self: &Arc<Self>, socket: &Socket) -> Option<u32> {
         let at = {
             let mut state = self.state.lock();
             state.asked.push(Asked { socket: socket.clone(), answer: None });
             state.missing += 1;
             (state.asked.len() - 1) as u32
         };
-        if let Err(error) = socket.expect_ack(self.id, self.clone(), at) {
-            self.fail(at, error);
+        match socket.expect_ack(self.id, self.clone(), at) {
+            Ok(()) => Some(at),
+            Err(error) => {
+                self.answer(at, Err(Missing::Emit(error)));
+                None
+            }
         }
-        at
     }
 
     /// The message could not be sent to a socket.
-    pub(crate) fn fail(&self, at: u32, error: EmitError) {
+    pub(crate) fn fail(&self, socket: &Socket, at: u32, error: EmitError) {
+        socket.forget_ack(self.id);
         self.answer(at, Err(Missing::Emit(error)));
     }
 
@@ -104,10 +109,15 @@ impl Waiter {
     pub(crate) fn arm(self: &Arc<Self>, deadline: Time) {
         let Some(engine) = self.engine.upgrade() else { return };
         let mut state = self.state.lock();
-        if state.missing > 0 {
-            let this: Arc<dyn Expire> = self.clone();
-            let target = crate::engine::timers::Target::Object(Arc::downgrade(&this));
-            state.timer = Some(engine.timers.insert(deadline, target));
+        if state.missing == 0 {
+            return;
+        }
+        let this: Arc<dyn Expire> = self.clone();
+        let (key, driver) = engine.timers.insert(deadline, Target::Object(Arc::downgrade(&this)));
+        state.timer = Some(key);
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
         }
     }
 
@@ -144,7 +154,10 @@ impl Waiter {
             return Poll::Ready(std::mem::take(&mut state.asked));
         }
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waker = Some(cx.waker().clone());
+            let replaced = state.waker.replace(cx.waker().clone());
+            drop(state);
+            // It may be the last of a task, which may hold the future.
+            drop(replaced);
         }
         Poll::Pending
     }

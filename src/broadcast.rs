@@ -10,6 +10,7 @@ use crate::socket::Socket;
 use sockeye_core::engineio::Frames;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// Whom to send to, and how: made by [`Namespace::to`], [`Socket::broadcast`] and their like.
@@ -145,25 +146,32 @@ impl Broadcast {
             }
         };
         let mut delivery = Delivery::default();
-        let mut slow = Vec::new();
+        let (mut slow, mut later) = (Vec::new(), Vec::new());
         let members = self.namespace.0.members.read();
         self.for_each(&members, |socket| {
-            let at = waiter.map(|waiter| (waiter, waiter.ask(socket)));
-            match socket.send_shared(&mut frames, self.volatile) {
+            let asked = match waiter {
+                Some(waiter) => match waiter.ask(socket) {
+                    Some(at) => Some((waiter, at)),
+                    None => return delivery.dropped += 1,
+                },
+                None => None,
+            };
+            match socket.send_shared(&mut frames, self.volatile, &mut later) {
                 Ok(()) => delivery.sent += 1,
                 Err(error) => {
                     if matches!(error, EmitError::SlowConsumer { .. }) {
                         slow.push(socket.clone());
                     }
-                    if let Some((waiter, at)) = at {
-                        waiter.fail(at, error);
+                    if let Some((waiter, at)) = asked {
+                        waiter.fail(socket, at, error);
                     }
                     delivery.dropped += 1;
                 }
             }
         });
         drop(members);
-        // Closing looks at the members: not while they are held.
+        // Wakers and closing look at the members: not while they are held.
+        later.into_iter().for_each(Waker::wake);
         slow.iter().for_each(Socket::close_slow);
         delivery
     }

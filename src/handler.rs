@@ -138,18 +138,18 @@ pub(crate) fn drive(socket: &Socket, future: BoxFuture<()>) {
     }
 }
 
-/// A future whose panic ends it.
-struct Guarded(BoxFuture<()>);
+/// A future whose panic ends it, with `None`.
+pub(crate) struct Guarded<T>(pub(crate) BoxFuture<T>);
 
-impl Future for Guarded {
-    type Output = ();
+impl<T> Future for Guarded<T> {
+    type Output = Option<T>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<T>> {
         match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
-            Ok(poll) => poll,
+            Ok(poll) => poll.map(Some),
             Err(_) => {
                 error!("a handler panicked");
-                Poll::Ready(())
+                Poll::Ready(None)
             }
         }
     }

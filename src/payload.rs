@@ -1,7 +1,7 @@
 //! What can be emitted: anything that serializes, and arguments that came in.
 
-use sockeye_core::engineio::Part;
-use sockeye_core::socketio::{self, Encoded, Encoder, OwnedArgs};
+use sockeye_core::engineio::{self, Part};
+use sockeye_core::socketio::{self, EncodeError, Encoded, Encoder, OwnedArgs};
 use std::cell::Cell;
 
 /// The arguments of an event or an acknowledgement as they came, to be looked at later or sent on: JSON and
@@ -39,8 +39,6 @@ impl<T: sealed::Encode> Payload for T {}
 
 pub(crate) mod sealed {
     use super::*;
-    use sockeye_core::socketio::EncodeError;
-
     pub trait Encode {
         fn event<'e>(
             &self,
@@ -135,6 +133,14 @@ pub(crate) fn with_encoder<R>(f: impl FnOnce(&mut Encoder) -> R) -> R {
 /// A packet's text and its attachments, as the messages of one unit.
 pub(crate) fn parts<'a>(encoded: Encoded<'a>) -> impl Iterator<Item = Part<'a>> + Clone {
     std::iter::once(Part::Text(encoded.text)).chain(encoded.attachments().map(Part::Binary))
+}
+
+/// Queues a packet of the protocol's own.
+pub(crate) fn send_packet(
+    engine: &mut engineio::Session,
+    packet: impl for<'e> FnOnce(&'e mut Encoder) -> Result<Encoded<'e>, EncodeError>,
+) -> Result<(), crate::EmitError> {
+    with_encoder(|encoder| Ok(engine.send(parts(packet(encoder)?))?))
 }
 
 /// Whether a payload is an `Err`, without sending it.

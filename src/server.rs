@@ -7,7 +7,7 @@ use crate::error::{ConnectError, DisconnectReason};
 use crate::handler::{Handler, Middleware};
 use crate::log::debug;
 use crate::namespace::Namespace;
-use crate::payload::{Payload, parts, with_encoder};
+use crate::payload::{Payload, send_packet};
 use crate::socket::Socket;
 use parking_lot::RwLock;
 use sockeye_core::Time;
@@ -215,10 +215,12 @@ impl App {
     fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
         let Some(namespace) = self.namespace(packet.namespace) else {
             let error = ConnectError::new("Invalid namespace");
-            with_encoder(|encoder| {
-                let packet = encoder.connect_error(packet.namespace, &error);
-                packet.is_ok_and(|packet| session.send_unit(parts(packet)).is_ok())
+            let told = session.with(|engine, _| {
+                send_packet(engine, |encoder| encoder.connect_error(packet.namespace, &error))
             });
+            if told.is_err() {
+                session.close_slow();
+            }
             return;
         };
         let Some(id) = engine::random_id() else {

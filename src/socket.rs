@@ -2,13 +2,13 @@
 
 use crate::ack::{AckFuture, Waiter};
 use crate::broadcast::Broadcast;
-use crate::engine::{self, CloseReason, Handshake, Id, Transport, TransportError};
+use crate::engine::{self, Handshake, Id, Transport};
 use crate::error::{ConnectError, DisconnectReason, EmitError};
 use crate::extract::Context;
-use crate::handler::{AnyHandler, Erased, Handler, drive, run};
+use crate::handler::{AnyHandler, Erased, Guarded, Handler, drive, run};
 use crate::log::debug;
 use crate::namespace::Namespace;
-use crate::payload::{Payload, parts, with_encoder};
+use crate::payload::{Payload, parts, send_packet, with_encoder};
 use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 /// One client in one namespace: a handle that is cheap to clone and owns nothing.
@@ -49,6 +50,8 @@ struct State {
     data: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
     /// Rooms that were joined before the socket was let in.
     early_rooms: Vec<Arc<str>>,
+    /// The socket was disconnected or not let in: nothing is kept any more.
+    ended: bool,
 }
 
 /// How many answers may be awaited from one socket.
@@ -148,25 +151,48 @@ impl Socket {
         let event = event.into();
         assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
         let handler: Arc<dyn AnyHandler> = Arc::new(Erased::new(handler));
-        let mut state = self.0.state.lock();
-        state.handlers.retain(|(known, _)| *known != event);
-        state.handlers.push((event, handler));
+        self.keep(handler, |state, handler| {
+            match state.handlers.iter_mut().find(|(known, _)| *known == event) {
+                Some((_, known)) => Some(std::mem::replace(known, handler)),
+                None => {
+                    state.handlers.push((event, handler));
+                    None
+                }
+            }
+        });
     }
 
     /// Calls `handler` for each event that has none of its own.
     pub fn on_any<P: 'static>(&self, handler: impl Handler<P>) {
-        self.0.state.lock().any = Some(Arc::new(Erased::new(handler)));
+        self.keep(Arc::new(Erased::new(handler)), |state, handler| state.any.replace(handler));
     }
 
     /// Calls nothing any more for events of this name.
     pub fn off(&self, event: &str) {
-        self.0.state.lock().handlers.retain(|(known, _)| known != event);
+        let mut state = self.0.state.lock();
+        let at = state.handlers.iter().position(|(known, _)| known == event);
+        let removed = at.map(|at| state.handlers.remove(at));
+        drop(state);
+        drop(removed);
     }
 
     /// Calls `handler` when the socket is disconnected; it can ask for the [`DisconnectReason`]. The socket's rooms
     /// can still be seen before its first wait.
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
-        self.0.state.lock().disconnect = Some(Arc::new(Erased::new(handler)));
+        self.keep(Arc::new(Erased::new(handler)), |state, handler| state.disconnect.replace(handler));
+    }
+
+    /// Keeps a handler, unless the socket has ended: nothing would let go of it again.
+    fn keep(
+        &self,
+        handler: Arc<dyn AnyHandler>,
+        keep: impl FnOnce(&mut State, Arc<dyn AnyHandler>) -> Option<Arc<dyn AnyHandler>>,
+    ) {
+        let mut state = self.0.state.lock();
+        let dropped = if state.ended { Some(handler) } else { keep(&mut state, handler) };
+        // What it captured is the application's: its destructor may use the socket.
+        drop(state);
+        drop(dropped);
     }
 
     // Sending.
@@ -222,10 +248,10 @@ impl Socket {
     fn ask<T>(&self, event: &str, args: &impl Payload, timeout: Option<Duration>) -> AckFuture<T> {
         let engine = self.0.namespace.0.engine.clone();
         let waiter = Waiter::new(self.0.namespace.next_ack(), engine.clone());
-        let at = waiter.ask(self);
-        if let Err(error) = self.send(Some(waiter.id()), event, args, false) {
-            self.forget_ack(waiter.id());
-            waiter.fail(at, error);
+        if let Some(at) = waiter.ask(self)
+            && let Err(error) = self.send(Some(waiter.id()), event, args, false)
+        {
+            waiter.fail(self, at, error);
         }
         if let Some(engine) = engine.upgrade() {
             waiter.arm(engine.now() + timeout.unwrap_or(engine.handler.ack_timeout));
@@ -271,8 +297,14 @@ impl Socket {
     }
 
     /// Who sees this a slow consumer has to call [`close_slow`](Socket::close_slow), once it holds no lock.
-    pub(crate) fn send_shared(&self, frames: &mut Frames, volatile: bool) -> Result<(), EmitError> {
-        self.0.session.with(|engine, _| match volatile && !engine.is_writable() {
+    /// And to call the wakers in `later`.
+    pub(crate) fn send_shared(
+        &self,
+        frames: &mut Frames,
+        volatile: bool,
+        later: &mut Vec<Waker>,
+    ) -> Result<(), EmitError> {
+        self.0.session.with_later(later, |engine, _| match volatile && !engine.is_writable() {
             true => Err(EmitError::NotReady),
             false => engine.send_shared(frames).map_err(EmitError::from),
         })
@@ -280,9 +312,8 @@ impl Socket {
 
     /// The client missed a message: it is closed, so that it knows, and can connect again.
     pub(crate) fn close_slow(&self) {
-        let queued = self.0.session.queued();
         debug!(socket = %self.0.id, "a client reads too slowly and is closed");
-        self.0.session.close_with(CloseReason::TransportError(TransportError::SlowConsumer { queued }));
+        self.0.session.close_slow();
     }
 
     // Rooms.
@@ -293,7 +324,7 @@ impl Socket {
         let mut members = self.0.namespace.0.members.write();
         if !members.join(&self.0.id, room) {
             let mut state = self.0.state.lock();
-            if !state.early_rooms.iter().any(|known| **known == *room) {
+            if !state.ended && !state.early_rooms.iter().any(|known| **known == *room) {
                 state.early_rooms.push(room.into());
             }
         }
@@ -314,26 +345,32 @@ impl Socket {
     // The end.
 
     /// Disconnects the client from the namespace; with `close` from all, and closes its connection.
+    ///
+    /// Does nothing if the socket is not connected, as the reference.
     pub fn disconnect(&self, close: bool) {
-        let sockets = self.0.session.with(|engine, state| {
+        let (sockets, told) = self.0.session.with(|engine, state| {
+            // By now the name may stand for another socket of the client.
+            if !state.sockets().any(|socket| socket == self) {
+                return (Vec::new(), Ok(()));
+            }
             let sockets: Vec<Socket> = match close {
                 true => state.take_all().collect(),
                 false => state.leave(self.0.namespace.name(), true).into_iter().collect(),
             };
-            for socket in &sockets {
-                with_encoder(|encoder| {
-                    let packet = encoder.disconnect(socket.0.namespace.name());
-                    // If the peer reads too slowly to be told, it will see the end of the connection.
-                    packet.is_ok_and(|packet| engine.send(parts(packet)).is_ok())
-                });
-            }
-            sockets
+            let tell = |socket: &Socket| {
+                send_packet(engine, |encoder| encoder.disconnect(socket.0.namespace.name()))
+            };
+            let told = sockets.iter().try_for_each(tell);
+            (sockets, told)
         });
-        for socket in sockets {
+        for socket in &sockets {
             socket.closed(&DisconnectReason::ServerNamespaceDisconnect);
         }
-        if close {
-            self.0.session.close();
+        match told {
+            _ if sockets.is_empty() => {}
+            _ if close => self.0.session.close(),
+            Ok(()) => {}
+            Err(_) => self.close_slow(),
         }
     }
 
@@ -346,6 +383,7 @@ impl Socket {
             let mut state = self.0.state.lock();
             (std::mem::take(&mut state.acks), state.disconnect.take())
         };
+        self.0.session.end_await(acks.len());
         for (waiter, at) in acks.into_values() {
             waiter.disconnected(at);
         }
@@ -354,12 +392,18 @@ impl Socket {
             run(&*handler, &context);
         }
         self.0.namespace.0.members.write().remove(&self.0.id);
-        // Handlers may hold the socket: this is where that circle ends.
-        let handlers = {
+        self.release();
+    }
+
+    /// Lets go of the handlers, for good. They may hold the socket: this is where that circle ends.
+    fn release(&self) {
+        let released = {
             let mut state = self.0.state.lock();
+            state.ended = true;
+            state.early_rooms = Vec::new();
             (std::mem::take(&mut state.handlers), state.any.take(), state.disconnect.take())
         };
-        drop(handlers);
+        drop(released);
     }
 
     // For the server.
@@ -369,43 +413,45 @@ impl Socket {
         let session = &self.0.session;
         // What the handler does is done before the client can know that it is connected.
         session.cork();
-        let connected = session.with(|engine, state| {
-            if !state.accept(self.0.namespace.name(), self.clone()) {
-                return false;
+        let told = session.with(|engine, state| {
+            // After the end of the session nobody would take the socket out again.
+            if engine.closed().is_some() || !state.accept(self.0.namespace.name(), self.clone()) {
+                return None;
             }
             self.0.connected.store(true, Ordering::Release);
-            with_encoder(|encoder| {
-                let packet = encoder.connect(self.0.namespace.name(), &Connected { sid: &self.0.id });
-                packet.is_ok_and(|packet| engine.send(parts(packet)).is_ok())
-            })
+            let connected = Connected { sid: &self.0.id };
+            Some(send_packet(engine, |encoder| encoder.connect(self.0.namespace.name(), &connected)))
         });
-        if connected {
-            let mut members = self.0.namespace.0.members.write();
-            // Whoever disconnects it after this finds it among the members.
-            if self.is_connected() {
-                let rooms = std::mem::take(&mut self.0.state.lock().early_rooms);
-                members.insert(self.clone(), rooms);
+        match told {
+            Some(Ok(())) => {
+                let mut members = self.0.namespace.0.members.write();
+                // Whoever disconnects it after this finds it among the members.
+                let is_connected = self.is_connected();
+                if is_connected {
+                    let rooms = std::mem::take(&mut self.0.state.lock().early_rooms);
+                    members.insert(self.clone(), rooms);
+                }
+                drop(members);
+                if is_connected {
+                    self.0.namespace.connected(self);
+                }
             }
-            drop(members);
-            self.0.namespace.connected(self);
+            Some(Err(_)) => self.close_slow(),
+            None => self.release(),
         }
         session.uncork();
     }
 
     /// The application does not let the client in.
     pub(crate) fn refuse(&self, error: &ConnectError) {
-        self.0.session.with(|engine, state| {
-            if state.refuse(self.0.namespace.name()) {
-                with_encoder(|encoder| {
-                    let packet = encoder.connect_error(self.0.namespace.name(), error);
-                    packet.is_ok_and(|packet| engine.send(parts(packet)).is_ok())
-                });
-            }
+        let told = self.0.session.with(|engine, state| match state.refuse(self.0.namespace.name()) {
+            true => send_packet(engine, |encoder| encoder.connect_error(self.0.namespace.name(), error)),
+            false => Ok(()),
         });
-        let mut state = self.0.state.lock();
-        let dropped = (std::mem::take(&mut state.handlers), state.any.take(), state.disconnect.take());
-        drop(state);
-        drop(dropped);
+        if told.is_err() {
+            self.close_slow();
+        }
+        self.release();
     }
 
     /// An event arrived.
@@ -428,6 +474,7 @@ impl Socket {
     pub(crate) fn acknowledged(&self, id: u64, args: socketio::Args<'_>) {
         let entry = self.0.state.lock().acks.remove(&id);
         if let Some((waiter, at)) = entry {
+            self.0.session.end_await(1);
             waiter.acknowledge(at, args);
         }
     }
@@ -442,16 +489,19 @@ impl Socket {
             return Err(EmitError::TooManyAcks);
         }
         state.acks.insert(id, (waiter, at));
+        self.0.session.begin_await();
         Ok(())
     }
 
     pub(crate) fn forget_ack(&self, id: u64) {
         let forgotten = self.0.state.lock().acks.remove(&id);
-        drop(forgotten);
+        if forgotten.is_some() {
+            self.0.session.end_await(1);
+        }
     }
 
     /// Goes on with a handler in the background.
-    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, future: impl Future + Send + 'static) {
         let Some(engine) = self.0.namespace.0.engine.upgrade() else { return };
         let Some(runtime) = engine.runtime() else { return };
         let running = self.0.session.begin_handler();
@@ -468,9 +518,11 @@ impl Socket {
         drive(
             self,
             Box::pin(async move {
-                match decision.await {
-                    Ok(()) => socket.accept(),
-                    Err(error) => socket.refuse(&error),
+                match Guarded(decision).await {
+                    Some(Ok(())) => socket.accept(),
+                    Some(Err(error)) => socket.refuse(&error),
+                    // A bug in the application lets nobody in, and leaves nobody waiting.
+                    None => socket.refuse(&ConnectError::new("internal server error")),
                 }
             }),
         );

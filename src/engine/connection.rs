@@ -30,6 +30,10 @@ pub struct Connection<H: Handler> {
     timer: Option<Key>,
     /// How many bytes were left unused by the last look at the input.
     unread: usize,
+    /// How many of the session's bytes it believes to be here.
+    in_flight: usize,
+    /// There is something to finish before the server may end; the server counts these.
+    busy: bool,
 }
 
 /// What the stream is in use for.
@@ -44,6 +48,8 @@ enum Link<H: Handler> {
     Delivering(Session<H>),
     /// A request's body is being read.
     Post(Session<H>),
+    /// The request was read; its answer waits until handlers keep up.
+    Posted(Session<H>),
     /// The session's transport.
     WebSocket(Session<H>),
     /// A transport that is being tried.
@@ -63,11 +69,23 @@ struct Opening {
 
 /// How many bytes of later requests may wait behind one that is being answered.
 const MAX_PIPELINED: usize = 16 << 10;
+/// After how many written bytes the session is told that there is room again.
+const TELL: usize = 64 << 10;
 
 impl<H: Handler> Connection<H> {
     pub(super) fn new(now: Time, server: Arc<ServerInner<H>>, peer: Peer) -> Self {
         let stream = stream::Connection::new(now, server.limits.clone());
-        Connection { server, peer, stream, link: Link::None, waker: None, timer: None, unread: 0 }
+        Connection {
+            server,
+            peer,
+            stream,
+            link: Link::None,
+            waker: None,
+            timer: None,
+            unread: 0,
+            in_flight: 0,
+            busy: false,
+        }
     }
 
     // Requests.
@@ -257,7 +275,7 @@ impl<H: Handler> Connection<H> {
         self.stream.upgrade(now, key, []);
         match session.with(|engine, _| engine.begin_upgrade(now)) {
             Ok(ticket) => {
-                session.set_probe_waker(self.waker.as_ref());
+                session.set_probe_waker(ticket, self.waker.as_ref());
                 self.link = Link::Probe(session, ticket);
             }
             Err(_) => {
@@ -285,20 +303,27 @@ impl<H: Handler> Connection<H> {
             Ok(text) => self.handle_payload(now, &session, text),
             Err(_) => Err(PacketError::Utf8),
         };
-        session.with(|engine, _| {
-            engine.end_post();
-            if let Err(error) = result {
+        if let Err(error) = result {
+            session.with(|engine, _| {
+                engine.end_post();
                 engine.close(now, CloseReason::ParseError(error));
-            }
-        });
-        match result {
-            Ok(()) => self.stream.respond(now, Status::OK, POSTED, Answer::Bytes(b"ok")),
-            Err(error) => {
-                debug!(%error, "a payload that cannot be read");
-                let error = RequestError::BadRequest;
-                self.answer_error_with(now, false, [], &error);
-            }
+            });
+            debug!(%error, "a payload that cannot be read");
+            return self.answer_error_with(now, false, [], &RequestError::BadRequest);
         }
+        self.link = Link::Posted(session);
+        self.end_post(now);
+    }
+
+    /// Answers a request with data once handlers keep up: before, the client sends no more.
+    fn end_post(&mut self, now: Time) {
+        let Link::Posted(session) = &self.link else { return };
+        if !session.has_room_or_wake(self.waker.as_ref()) && !session.is_closed() {
+            return self.stream.hold();
+        }
+        session.with(|engine, _| engine.end_post());
+        self.link = Link::None;
+        self.stream.respond(now, Status::OK, POSTED, Answer::Bytes(b"ok"));
     }
 
     /// The packets before one that cannot be read still count.
@@ -355,7 +380,6 @@ impl<H: Handler> Connection<H> {
             }
             Probing::Complete => {
                 session.wake();
-                session.set_probe_waker(None);
                 session.set_waker(self.waker.as_ref());
                 self.link = Link::WebSocket(session);
             }
@@ -366,7 +390,6 @@ impl<H: Handler> Connection<H> {
     fn give_up_probe(&mut self, now: Time) {
         if let Link::Probe(session, ticket) = std::mem::replace(&mut self.link, Link::Refused) {
             session.with(|engine, _| engine.abort_upgrade(ticket));
-            session.set_probe_waker(None);
         }
         self.stream.close(now, None, "");
     }
@@ -469,6 +492,7 @@ impl<H: Handler> Connection<H> {
     fn follow_session(&mut self, now: Time) {
         match &self.link {
             Link::Opening(_) => self.decide(now),
+            Link::Posted(_) => self.end_post(now),
             Link::Poll(session) => {
                 if let Some(payload) = session.take_payload() {
                     let session = session.clone();
@@ -517,6 +541,7 @@ impl<H: Handler> Connection<H> {
             }
             Link::Delivering(_) => {}
             Link::Post(session) => session.with(|engine, _| engine.abort_post(now)),
+            Link::Posted(session) => session.with(|engine, _| engine.end_post()),
             Link::WebSocket(session) => session.with(|engine, _| engine.close(now, reason)),
             Link::Probe(session, ticket) => session.with(|engine, _| engine.abort_upgrade(ticket)),
         }
@@ -526,14 +551,33 @@ impl<H: Handler> Connection<H> {
     fn arm(&mut self) {
         let deadline = self.stream.next_deadline();
         let armed = self.timer.map(|(at, _)| at);
-        match (deadline, self.waker.clone()) {
+        match (deadline, &self.waker) {
             (Some(deadline), Some(waker)) if armed.is_none_or(|armed| deadline < armed) => {
+                let waker = waker.clone();
                 self.disarm();
-                self.timer = Some(self.server.timers.insert(deadline, Target::Waker(waker)));
+                let (key, driver) = self.server.timers.insert(deadline, Target::Waker(waker));
+                self.timer = Some(key);
+                if let Some(driver) = driver {
+                    driver.wake();
+                }
             }
             // A WebSocket connection lives long without one: the entry is not left to fire.
             (None, _) if matches!(self.link, Link::WebSocket(_)) => self.disarm(),
             _ => {}
+        }
+    }
+
+    /// Tells the server whether there is something to finish.
+    fn account(&mut self) {
+        let idle = matches!(self.link, Link::None)
+            && self.stream.queued() == 0
+            && self.stream.phase() == Phase::Head;
+        self.set_busy(!idle);
+    }
+
+    fn set_busy(&mut self, busy: bool) {
+        if std::mem::replace(&mut self.busy, busy) != busy {
+            self.server.count_busy(busy);
         }
     }
 
@@ -567,7 +611,9 @@ impl<H: Handler> Protocol for Connection<H> {
         self.waker = Some(waker.clone());
         match &self.link {
             Link::Poll(session) | Link::WebSocket(session) => session.set_waker(Some(waker)),
-            Link::Probe(session, _) => session.set_probe_waker(Some(waker)),
+            Link::Probe(session, ticket) => session.set_probe_waker(*ticket, Some(waker)),
+            // If there is room by now, the turn that follows sees it.
+            Link::Posted(session) => _ = session.has_room_or_wake(Some(waker)),
             _ => {}
         }
         self.disarm();
@@ -655,7 +701,8 @@ impl<H: Handler> Protocol for Connection<H> {
             (_, Phase::Closed) => false,
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
-                session.has_room() && session.queued() + self.stream.queued() < high_water
+                let queued = session.queued().saturating_sub(self.in_flight) + self.stream.queued();
+                session.has_room() && queued < high_water
             }
             (_, Phase::Request) => self.unread < MAX_PIPELINED,
             (Link::Delivering(_), _) if self.unread > 0 => self.stream.queued() == 0,
@@ -664,14 +711,21 @@ impl<H: Handler> Protocol for Connection<H> {
     }
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
-        if self.stream.queued() == 0 {
-            match &self.link {
-                Link::WebSocket(session) => session.transmit(self.stream.outbound()),
-                Link::Delivering(_) => self.link = Link::None,
-                _ => {}
+        let queued = self.stream.queued();
+        match &self.link {
+            Link::WebSocket(session) if queued == 0 => {
+                session.transmit(self.stream.outbound());
+                self.in_flight = self.stream.queued();
             }
+            Link::WebSocket(session) if self.in_flight > queued + TELL => {
+                session.set_in_flight(queued);
+                self.in_flight = queued;
+            }
+            Link::Delivering(_) if queued == 0 => self.link = Link::None,
+            _ => {}
         }
         self.arm();
+        self.account();
         Some(self.stream.outbound()).filter(|out| !out.is_empty())
     }
 
@@ -718,6 +772,7 @@ impl<H: Handler> Drop for Connection<H> {
         self.disarm();
         let now = self.server.now();
         self.lose(now, TransportError::Lost.into());
+        self.set_busy(false);
     }
 }
 

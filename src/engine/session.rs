@@ -3,9 +3,9 @@
 use super::handshake::Handshake;
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
-use super::{CloseReason, Handler, Message, SendError};
+use super::{CloseReason, Handler, Message, SendError, TransportError};
 use parking_lot::Mutex;
-use sockeye_core::engineio::{self, Id, Part, Transport};
+use sockeye_core::engineio::{self, Id, Part, Ticket, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,6 +25,8 @@ struct Shared<H: Handler> {
     queued: AtomicUsize,
     /// How many handlers of the application have not ended.
     running: AtomicUsize,
+    /// How many answers the application awaits from the client.
+    awaited: AtomicUsize,
     inner: Mutex<Inner<H>>,
 }
 
@@ -34,7 +36,9 @@ struct Inner<H: Handler> {
     /// The connection that carries the session, or the waiting poll's.
     waker: Option<Waker>,
     /// The connection that is being tried.
-    probe: Option<Waker>,
+    probe: Option<(Ticket, Waker)>,
+    /// The connection of a request whose answer waits for handlers.
+    room: Option<Waker>,
     /// The connection is at work, or was woken: it will look at the queue without being called.
     attended: bool,
     /// While not zero nothing is transmitted.
@@ -57,6 +61,7 @@ impl<H: Handler> Session<H> {
             state: H::State::default(),
             waker: None,
             probe: None,
+            room: None,
             attended: false,
             corks: 0,
             timer: None,
@@ -68,6 +73,7 @@ impl<H: Handler> Session<H> {
             closed: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
             inner: Mutex::new(inner),
         }))
     }
@@ -106,15 +112,7 @@ impl<H: Handler> Session<H> {
             Message::Text(text) => Part::Text(text.as_bytes()),
             Message::Binary(data) => Part::Binary(data),
         };
-        self.send_unit(std::iter::once(part))
-    }
-
-    /// Queues messages that stay together.
-    pub(crate) fn send_unit<'a>(
-        &self,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-    ) -> Result<(), SendError> {
-        self.with(|engine, _| engine.send(parts))
+        self.with(|engine, _| engine.send(std::iter::once(part)))
     }
 
     /// Ends the session; what was queued before is still sent.
@@ -129,41 +127,58 @@ impl<H: Handler> Session<H> {
         self.with(|engine, _| engine.close(now, reason));
     }
 
+    /// Ends the session because the peer missed something: so it knows, and can open another.
+    pub(crate) fn close_slow(&self) {
+        self.close_with(TransportError::SlowConsumer { queued: self.queued() }.into());
+    }
+
     /// Runs `f` under the session's lock, then does what follows from it: wakes, arms, tells the end.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> R {
+        let (result, follow) = self.locked(f);
+        follow.wakers.into_iter().flatten().for_each(Waker::wake);
+        if (follow.ended.is_some() || follow.finished)
+            && let Some(server) = self.0.server.upgrade()
+        {
+            if let Some(reason) = follow.ended {
+                server.handler.on_close(self, &reason);
+            }
+            if follow.finished {
+                server.forget(&self.0.id);
+            }
+        }
+        result
+    }
+
+    /// The same for who holds a lock: adds the wakers to `later`, to be called without it. `f` does not end the session.
+    pub(crate) fn with_later<R>(
+        &self,
+        later: &mut Vec<Waker>,
+        f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R,
+    ) -> R {
+        let (result, follow) = self.locked(f);
+        debug_assert!(follow.ended.is_none(), "the end is told without a lock held");
+        later.extend(follow.wakers.into_iter().flatten());
+        result
+    }
+
+    fn locked<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> (R, Follow) {
         let mut inner = self.0.inner.lock();
         let Inner { engine, state, .. } = &mut *inner;
         let result = f(engine, state);
         let woken = inner.attend();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
         let ended = inner.engine.take_closed();
-        // The connection that was being tried has to go: the session ended, moved on, or would not wait any longer.
-        let probe = if inner.engine.is_being_upgraded() { None } else { inner.probe.take() };
         if ended.is_some() {
             self.0.closed.store(true, Ordering::Release);
         }
-        self.arm(&mut inner);
-        let finished = inner.engine.is_finished();
-        drop(inner);
-
-        // Nothing of what follows may run under the lock.
-        if let Some(waker) = woken {
-            waker.wake();
-        }
-        if let Some(waker) = probe {
-            waker.wake();
-        }
-        if (ended.is_some() || finished)
-            && let Some(server) = self.0.server.upgrade()
-        {
-            if let Some(reason) = ended {
-                server.handler.on_close(self, &reason);
-            }
-            if finished {
-                server.forget(&self.0.id);
-            }
-        }
-        result
+        let room = if ended.is_some() { inner.room.take() } else { None };
+        let driver = self.arm(&mut inner);
+        let follow = Follow {
+            wakers: [woken, inner.take_lost_probe(), room, driver],
+            ended,
+            finished: inner.engine.is_finished(),
+        };
+        (result, follow)
     }
 
     /// The time by the server's clock.
@@ -178,8 +193,8 @@ impl<H: Handler> Session<H> {
     }
 
     /// Sees to it that the next deadline is in the server's table. A later one than before is left to be found when
-    /// the earlier one fires.
-    fn arm(&self, inner: &mut Inner<H>) {
+    /// the earlier one fires. Gives back whom to wake for it.
+    fn arm(&self, inner: &mut Inner<H>) -> Option<Waker> {
         let deadline = match (inner.engine.next_deadline(), H::next_deadline(&inner.state)) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -190,17 +205,19 @@ impl<H: Handler> Session<H> {
             {
                 server.timers.remove(key);
             }
-            return;
+            return None;
         };
         if inner.timer.is_some_and(|(armed, _)| armed <= deadline) {
-            return;
+            return None;
         }
-        let Some(server) = self.0.server.upgrade() else { return };
+        let server = self.0.server.upgrade()?;
         if let Some(key) = inner.timer.take() {
             server.timers.remove(key);
         }
         let this: Arc<dyn Expire> = self.0.clone();
-        inner.timer = Some(server.timers.insert(deadline, Target::Object(Arc::downgrade(&this))));
+        let (key, driver) = server.timers.insert(deadline, Target::Object(Arc::downgrade(&this)));
+        inner.timer = Some(key);
+        driver
     }
 
     /// Holds back what is sent until [`uncork`](Session::uncork).
@@ -231,10 +248,18 @@ impl<H: Handler> Session<H> {
     pub(super) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(out.len());
-        if inner.corks == 0 {
+        // The end does not wait: nothing can be added any more.
+        if inner.corks == 0 || inner.engine.closed().is_some() {
             inner.engine.take_frames(out);
         }
         inner.attended = !out.is_empty();
+        self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+    }
+
+    /// How many of the bytes that were moved are not written yet.
+    pub(super) fn set_in_flight(&self, bytes: usize) {
+        let mut inner = self.0.inner.lock();
+        inner.engine.set_in_flight(bytes);
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
     }
 
@@ -243,7 +268,7 @@ impl<H: Handler> Session<H> {
         {
             let mut inner = self.0.inner.lock();
             inner.attended = false;
-            if inner.corks > 0 {
+            if inner.corks > 0 && inner.engine.closed().is_none() {
                 return None;
             }
         }
@@ -253,13 +278,24 @@ impl<H: Handler> Session<H> {
     /// Which task carries the session from now on.
     pub(super) fn set_waker(&self, waker: Option<&Waker>) {
         let mut inner = self.0.inner.lock();
-        inner.waker = waker.cloned();
+        let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
         inner.attended = false;
+        drop(inner);
+        // It may be the last of a task, which may be another connection of this session.
+        drop(replaced);
     }
 
-    /// Which task tries to carry the session.
-    pub(super) fn set_probe_waker(&self, waker: Option<&Waker>) {
-        self.0.inner.lock().probe = waker.cloned();
+    /// Which task tries to carry the session, until it is told that the attempt is over.
+    pub(super) fn set_probe_waker(&self, ticket: Ticket, waker: Option<&Waker>) {
+        let Some(waker) = waker else { return };
+        let mut inner = self.0.inner.lock();
+        let replaced = inner.probe.replace((ticket, waker.clone()));
+        let lost = inner.take_lost_probe();
+        drop(inner);
+        drop(replaced);
+        if let Some(waker) = lost {
+            waker.wake();
+        }
     }
 
     /// Wakes the connection for another reason than something to send.
@@ -270,9 +306,33 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// Whether more may be read: handlers keep up.
+    /// Whether more may be read: handlers keep up. Those that wait for the client's answer would wait in vain if it
+    /// was not read: as many may run beyond the limit.
     pub(super) fn has_room(&self) -> bool {
-        self.0.running.load(Ordering::Relaxed) < MAX_RUNNING
+        let awaited = self.0.awaited.load(Ordering::Relaxed);
+        self.0.running.load(Ordering::Relaxed) < MAX_RUNNING.saturating_add(awaited)
+    }
+
+    /// An answer is awaited: what asks for it wakes the connection.
+    pub(crate) fn begin_await(&self) {
+        self.0.awaited.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many answers have come or are not awaited any more.
+    pub(crate) fn end_await(&self, count: usize) {
+        self.0.awaited.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// The same; if not, `waker` is called once there is, or the session has ended.
+    pub(super) fn has_room_or_wake(&self, waker: Option<&Waker>) -> bool {
+        if self.has_room() {
+            return true;
+        }
+        let mut inner = self.0.inner.lock();
+        let replaced = std::mem::replace(&mut inner.room, waker.cloned());
+        drop(inner);
+        drop(replaced);
+        self.has_room()
     }
 
     /// A handler goes on in the background until the guard is dropped.
@@ -285,23 +345,42 @@ impl<H: Handler> Session<H> {
 impl<H: Handler> Inner<H> {
     /// Whom to wake because something waits that nobody is going to look at.
     fn attend(&mut self) -> Option<Waker> {
+        // The end is told at once, whoever is at work: it may be looking elsewhere, and is forgotten after this.
         let closed = self.engine.closed().is_some();
-        if (self.attended && !closed) || self.corks > 0 || !self.engine.wants_transmit() {
+        if !self.engine.wants_transmit() || (!closed && (self.attended || self.corks > 0)) {
             return None;
         }
         self.attended = true;
         self.waker.clone()
     }
+
+    /// The connection that was being tried, if it is not any more.
+    fn take_lost_probe(&mut self) -> Option<Waker> {
+        let (_, waker) = self.probe.take_if(|(ticket, _)| !self.engine.is_upgrading(*ticket))?;
+        Some(waker)
+    }
+}
+
+/// What follows from a change of a session, once nothing is locked.
+struct Follow {
+    /// The session's connection, the one that was being tried, that of a request, the server's driver.
+    wakers: [Option<Waker>; 4],
+    ended: Option<CloseReason>,
+    finished: bool,
 }
 
 impl<H: Handler> Expire for Shared<H> {
     fn expire(self: Arc<Self>, now: Time) {
-        self.inner.lock().timer = None;
-        let this = Session(self);
-        let listening = this.has_room();
-        this.with(|engine, state| {
-            if !listening {
-                // Its pong may have come: it is this side that does not read.
+        // Not that entry but a newer one, if somebody was faster.
+        let timer = self.inner.lock().timer.take();
+        if let (Some(timer), Some(server)) = (timer, self.server.upgrade()) {
+            server.timers.remove(timer);
+        }
+        let session = Session(self);
+        // The peer is not listened to: that nothing is heard of it is not its fault.
+        let is_behind = !session.has_room();
+        session.with(|engine, state| {
+            if is_behind {
                 engine.heard(now);
             }
             engine.handle_timeout(now);
@@ -318,7 +397,11 @@ pub(crate) struct Running<H: Handler>(Session<H>);
 impl<H: Handler> Drop for Running<H> {
     fn drop(&mut self) {
         // The connection may wait for room.
-        if self.0.0.running.fetch_sub(1, Ordering::Relaxed) == MAX_RUNNING {
+        if self.0.0.running.fetch_sub(1, Ordering::Relaxed) >= MAX_RUNNING && self.0.has_room() {
+            let room = self.0.0.inner.lock().room.take();
+            if let Some(waker) = room {
+                waker.wake();
+            }
             self.0.wake();
         }
     }

@@ -120,6 +120,12 @@ pub enum SendError {
         /// How many bytes are waiting.
         queued: usize,
     },
+    /// The message is larger than the whole send buffer.
+    #[error("a message larger than the send buffer of {limit} bytes")]
+    TooLarge {
+        /// The size of the send buffer.
+        limit: usize,
+    },
 }
 
 /// What to do with the connection that is being tried, after a packet from it.
@@ -359,11 +365,6 @@ impl Session {
         }
     }
 
-    /// Whether some connection is being tried.
-    pub fn is_being_upgraded(&self) -> bool {
-        matches!(&self.state, State::Polling(Polling { probe: Some(_), .. })) && self.closed.is_none()
-    }
-
     /// Whether the attempt to upgrade is still under way; if not, its connection has to be closed.
     pub fn is_upgrading(&self, ticket: Ticket) -> bool {
         let State::Polling(Polling { probe: Some(probe), .. }) = &self.state else { return false };
@@ -462,9 +463,12 @@ impl Session {
         if self.closed.is_some() {
             return Err(SendError::Closed);
         }
+        let limit = self.config.send_buffer;
+        if len > limit {
+            return Err(SendError::TooLarge { limit });
+        }
         let queued = self.queued();
-        // A unit that is larger than the whole buffer can never be sent.
-        if queued.saturating_add(len) > self.config.send_buffer {
+        if queued.saturating_add(len) > limit {
             return Err(SendError::Full { queued });
         }
         Ok(())

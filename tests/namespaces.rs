@@ -1,0 +1,325 @@
+//! How clients come in: connects, refusals, and what is not allowed before.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use simulation::{Drops, Gate, Sim};
+use sockeye::extract::{Auth, Data};
+use sockeye::{ConnectError, Server, Socket};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[test]
+fn a_connect_is_answered_with_an_id_that_is_not_the_session_s() {
+    let sim = Sim::new(Server::new());
+    let client = sim.connect();
+    assert_eq!(client.id.len(), 20);
+    assert_ne!(client.id, client.session);
+    assert!(sim.server().of("/").socket(&client.id).is_some());
+}
+
+#[test]
+fn what_the_connect_handler_emits_comes_after_the_connect() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| socket.emit("hello", 1));
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    assert_eq!(client.next(), r#"42["hello",1]"#);
+}
+
+#[test]
+fn auth_is_given_to_the_handlers() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket, Auth(auth): Auth<serde_json::Value>| socket.emit("auth", auth));
+    let sim = Sim::new(server);
+    let client = sim.client();
+    client.send(r#"40{"token":"x"}"#);
+    assert!(client.next().starts_with("40{"));
+    assert_eq!(client.next(), r#"42["auth",{"token":"x"}]"#);
+    let client = sim.client();
+    client.send("40");
+    assert!(client.next().starts_with("40{"));
+    assert_eq!(client.next(), r#"42["auth",{}]"#);
+}
+
+#[test]
+fn an_unknown_namespace_is_refused_and_the_connection_stays() {
+    let sim = Sim::new(Server::new());
+    let mut client = sim.client();
+    client.send("40/none,");
+    assert_eq!(client.next(), r#"44/none,{"message":"Invalid namespace"}"#);
+    client.join("/");
+}
+
+#[test]
+fn a_middleware_refuses_later_with_message_and_data() {
+    let server = Server::new();
+    let (gate, connects) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
+    server.middleware({
+        let gate = gate.clone();
+        move || {
+            let gate = gate.clone();
+            async move {
+                gate.wait().await;
+                Err(ConnectError::new("not authorized").data(serde_json::json!({ "code": 7 })))
+            }
+        }
+    });
+    server.on_connect({
+        let connects = connects.clone();
+        move || {
+            connects.fetch_add(1, Ordering::SeqCst);
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let client = sim.client();
+    client.send("40");
+    client.expect_nothing();
+    gate.open();
+    assert_eq!(client.next(), r#"44{"message":"not authorized","data":{"code":7}}"#);
+    assert_eq!(connects.load(Ordering::SeqCst), 0);
+    assert!(!client.is_closed());
+    // And may try again.
+    client.send("40");
+    assert!(client.next().starts_with("44{"));
+}
+
+#[test]
+fn middlewares_are_asked_in_order_until_one_refuses() {
+    let server = Server::new();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    for (name, allow) in [("a", true), ("b", false), ("c", true)] {
+        let log = log.clone();
+        server.middleware(move || {
+            log.lock().unwrap().push(name);
+            async move { if allow { Ok(()) } else { Err(ConnectError::new(name)) } }
+        });
+    }
+    let sim = Sim::new(server);
+    let client = sim.client();
+    client.send("40");
+    assert_eq!(client.next(), r#"44{"message":"b"}"#);
+    assert_eq!(*log.lock().unwrap(), ["a", "b"]);
+}
+
+#[test]
+fn a_middleware_that_panics_refuses() {
+    let server = Server::new();
+    server.of("/admin").middleware(|| async { panic!("a bug") });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    client.send("40/admin,");
+    assert!(client.next().starts_with(r#"44/admin,{"message":"#));
+    client.send("40/admin,");
+    assert!(client.next().starts_with("44/admin,"));
+    assert!(!client.is_closed());
+}
+
+#[test]
+fn a_middleware_whose_auth_does_not_fit_refuses() {
+    let server = Server::new();
+    server.middleware(async |Auth(_): Auth<u32>| Ok(()));
+    let sim = Sim::new(server);
+    let client = sim.client();
+    client.send("40{}");
+    assert!(client.next().starts_with(r#"44{"message":"the auth"#));
+}
+
+#[test]
+fn a_client_that_left_during_the_middleware_is_not_let_in() {
+    let server = Server::new();
+    let gate = Gate::default();
+    let drops = Drops::default();
+    server.middleware({
+        let (gate, drops) = (gate.clone(), drops.clone());
+        move |socket: Socket| {
+            let (gate, guard) = (gate.clone(), drops.guard());
+            socket.join("room");
+            // A handler that holds its socket: a circle until the socket ends.
+            let held = socket.clone();
+            socket.on("x", move || {
+                guard.hold();
+                let held = held.clone();
+                async move { drop(held) }
+            });
+            async move {
+                gate.wait().await;
+                Ok(())
+            }
+        }
+    });
+    let connects = drops.clone();
+    server.on_connect(move || {
+        drop(connects.guard());
+        async {}
+    });
+    let sim = Sim::new(server);
+    let client = sim.client();
+    client.send("40");
+    client.cut();
+    gate.open();
+    sim.run();
+    assert_eq!(sim.server().sockets().len(), 0);
+    assert_eq!(sim.server().to("room").sockets().len(), 0);
+    assert_eq!(drops.count(), 1, "the handlers are dropped");
+}
+
+#[test]
+fn a_second_connect_closes() {
+    let sim = Sim::new(Server::new());
+    let client = sim.connect();
+    client.send("40");
+    client.expect_close();
+
+    let server = Server::new();
+    let gate = Gate::default();
+    let wait = gate.clone();
+    server.middleware(move || {
+        let wait = wait.clone();
+        async move {
+            wait.wait().await;
+            Ok(())
+        }
+    });
+    let sim = Sim::new(server);
+    let client = sim.client();
+    client.send_all(["40", "40"]);
+    client.expect_close();
+    gate.open();
+    sim.run();
+    assert_eq!(sim.server().sockets().len(), 0);
+}
+
+#[test]
+fn an_event_before_the_connect_closes() {
+    for packet in [r#"42["a"]"#, r#"431["a"]"#, "41", r#"42/none,["a"]"#, "4", r#"44{"message":"x"}"#] {
+        let sim = Sim::new(Server::new());
+        let client = sim.client();
+        client.send(packet);
+        client.expect_close();
+        assert_eq!(sim.server().clients_count(), 0, "{packet}");
+    }
+}
+
+#[test]
+fn an_event_to_a_namespace_that_the_server_just_left_is_ignored() {
+    let server = Server::new();
+    let calls = Drops::default();
+    server.of("/chat").on_connect({
+        let calls = calls.clone();
+        move |socket: Socket| {
+            let calls = calls.clone();
+            socket.on_any(move || {
+                drop(calls.guard());
+                async {}
+            });
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let mut client = sim.connect();
+    client.join("/chat");
+    sim.server().of("/chat").sockets()[0].disconnect(false);
+    client.send_all([r#"42/chat,["x"]"#, r#"451-/chat,["x",{"_placeholder":true,"num":0}]"#]);
+    client.send_binary(b"abc");
+    assert_eq!(client.next(), "41/chat,");
+    client.expect_nothing();
+    assert_eq!(calls.count(), 0);
+}
+
+#[test]
+fn a_client_may_come_back_to_a_namespace_that_the_server_left() {
+    let sim = Sim::new(Server::new());
+    let mut client = sim.connect();
+    let old = sim.server().sockets().remove(0);
+    old.disconnect(false);
+    assert_eq!(client.next(), "41");
+    let new = client.join("/");
+    assert_ne!(new, *old.id());
+    // The old handle does not stand for the new socket.
+    old.disconnect(false);
+    old.disconnect(true);
+    client.expect_nothing();
+    assert!(sim.server().of("/").socket(&new).is_some());
+}
+
+#[test]
+fn who_connects_to_no_namespace_in_time_is_closed() {
+    let server = Server::builder().connect_timeout(Duration::from_secs(10)).build();
+    let sim = Sim::new(server);
+    let client = sim.client();
+    // A refusal is no connect.
+    client.send("40/none,");
+    client.next();
+    sim.advance(Duration::from_millis(9_999));
+    assert!(!client.is_closed());
+    sim.advance(Duration::from_millis(1));
+    client.expect_close();
+    assert_eq!(sim.server().clients_count(), 0);
+
+    let client = sim.connect();
+    sim.advance(Duration::from_secs(100));
+    assert!(!client.is_closed());
+}
+
+#[test]
+fn two_namespaces_share_a_connection() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| socket.on("ask", async || "main"));
+    server.of("admin").on_connect(async |socket: Socket| socket.on("ask", async || "admin"));
+    let sim = Sim::new(server);
+    let mut client = sim.connect();
+    let admin = client.join("/admin");
+    assert_ne!(admin, client.id);
+    client.send_all([r#"421["ask"]"#, r#"42/admin,1["ask"]"#]);
+    assert_eq!(client.next(), r#"431["main"]"#);
+    assert_eq!(client.next(), r#"43/admin,1["admin"]"#);
+    // Leaving one leaves the other alone.
+    client.send("41/admin,");
+    assert_eq!(sim.server().of("/admin").sockets_count(), 0);
+    client.send(r#"422["ask"]"#);
+    assert_eq!(client.next(), r#"432["main"]"#);
+    // An event for one that the client left itself is its error.
+    client.send(r#"42/admin,3["ask"]"#);
+    client.expect_close();
+}
+
+#[test]
+fn polling_clients_connect_too() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b));
+    let sim = Sim::new(server);
+    let mut client = sim.polling();
+    let id = client.join();
+    assert_ne!(id, client.session);
+    client.begin_poll();
+    assert_eq!(client.answer(), None);
+    assert_eq!(client.post(r#"425["add",2,3]"#), 200);
+    assert_eq!(client.packets(), ["435[5]"]);
+}
+
+#[test]
+fn a_client_that_cannot_be_told_is_closed_instead_of_left_waiting() {
+    let full = |packet: &str| {
+        let server = Server::builder().send_buffer(100_000).build();
+        server.of("/late");
+        server.of("/closed").middleware(async || Err(ConnectError::new("no")));
+        let sim = Sim::new(server);
+        let client = sim.connect();
+        let socket = sim.server().sockets().remove(0);
+        socket.emit("x", "y".repeat(99_980)).unwrap();
+        match packet {
+            "" => socket.disconnect(false),
+            packet => client.send(packet),
+        }
+        assert!(client.is_closed(), "{packet}");
+        assert_eq!(sim.server().of("/late").sockets_count(), 0);
+        assert_eq!(sim.server().clients_count(), 0);
+    };
+    full("40/late,");
+    full("40/closed,");
+    full("40/none,");
+    full("");
+}

@@ -1,0 +1,401 @@
+//! A world without sockets, threads and waiting: a server, its clients, and a clock that the test moves.
+//!
+//! Tasks run only when they were woken, and a stream wakes only who found it empty or full before: what a runtime
+//! would not notice is not noticed here.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used)]
+
+mod client;
+mod polling;
+
+#[allow(unused_imports)]
+pub use client::{Client, Incoming};
+pub use polling::Polling;
+
+use sockeye::Server;
+use sockeye_core::Time;
+use sockeye_core::drive::{Drive, Stream};
+use sockeye_core::host::{Host, Peer, Runtime};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::{Rc, Weak as RcWeak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A server and everything around it: a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct Sim(Rc<World>);
+
+struct World {
+    server: Server,
+    machine: Arc<Machine>,
+    timer: Arc<Token>,
+    armed: RefCell<Option<Time>>,
+    clients: RefCell<Vec<RcWeak<RefCell<client::Wire>>>>,
+}
+
+/// The clock and the tasks.
+struct Machine(Mutex<Inside>);
+
+#[derive(Default)]
+struct Inside {
+    now: Duration,
+    tasks: HashMap<usize, (Task, Waker)>,
+    /// Tasks that were spawned, not counted when one is being polled.
+    alive: usize,
+    ready: VecDeque<usize>,
+    next: usize,
+}
+
+/// A place in the ready list.
+struct Token {
+    id: usize,
+    machine: Weak<Machine>,
+    woken: AtomicBool,
+}
+
+impl Wake for Token {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        if let Some(machine) = self.machine.upgrade() {
+            machine.lock().ready.push_back(self.id);
+        }
+    }
+}
+
+impl Machine {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().expect("no panic under this lock")
+    }
+
+    /// Polls one task that is ready. Whether there was one.
+    fn step(&self) -> bool {
+        let (id, taken) = {
+            let mut inside = self.lock();
+            let Some(id) = inside.ready.pop_front() else { return false };
+            let taken = inside.tasks.remove(&id);
+            (id, taken)
+        };
+        let Some((mut task, waker)) = taken else { return true };
+        if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            self.lock().tasks.insert(id, (task, waker));
+        } else {
+            self.lock().alive -= 1;
+        }
+        true
+    }
+}
+
+struct Handle(Weak<Machine>);
+
+impl Runtime for Handle {
+    fn now(&self) -> Time {
+        Time::from_origin(self.0.upgrade().map_or(Duration::ZERO, |machine| machine.lock().now))
+    }
+
+    fn spawn(&self, future: Task) {
+        let Some(machine) = self.0.upgrade() else { return };
+        let mut inside = machine.lock();
+        inside.next += 1;
+        inside.alive += 1;
+        let id = inside.next;
+        let waker = Token { id, machine: self.0.clone(), woken: AtomicBool::new(false) };
+        inside.tasks.insert(id, (future, Arc::new(waker).into()));
+        inside.ready.push_back(id);
+    }
+}
+
+impl Sim {
+    /// Drives `server` from now on.
+    pub fn new(server: Server) -> Sim {
+        let machine = Arc::new(Machine(Mutex::default()));
+        server.attach(Arc::new(Handle(Arc::downgrade(&machine))));
+        let timer = Token { id: 0, machine: Arc::downgrade(&machine), woken: AtomicBool::new(false) };
+        let timer = Arc::new(timer);
+        server.set_timer_waker(&timer.clone().into());
+        Sim(Rc::new(World { server, machine, timer, armed: RefCell::default(), clients: RefCell::default() }))
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.0.server
+    }
+
+    fn now(&self) -> Time {
+        Time::from_origin(self.0.machine.lock().now)
+    }
+
+    fn runtime(&self) -> Handle {
+        Handle(Arc::downgrade(&self.0.machine))
+    }
+
+    /// A new byte stream to the server.
+    fn dial(&self) -> Pipe {
+        let pipe = Pipe::default();
+        let connection = self.server().accept(self.now(), Peer::default());
+        let drive = Drive::new(ServerEnd(pipe.clone()), connection, Arc::new(self.runtime()));
+        self.runtime().spawn(Box::pin(async move {
+            let _ = drive.await;
+        }));
+        pipe
+    }
+
+    /// A WebSocket client with an open session.
+    pub fn client(&self) -> Client {
+        Client::open(self, "EIO=4&transport=websocket")
+    }
+
+    /// A WebSocket client in the main namespace.
+    pub fn connect(&self) -> Client {
+        let mut client = self.client();
+        client.id = client.join("/");
+        client
+    }
+
+    /// A polling client with an open session.
+    pub fn polling(&self) -> Polling {
+        Polling::open(self)
+    }
+
+    /// Runs `future` as a task; its result can be asked for.
+    pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Awaited<T> {
+        let result = Awaited(Arc::new(Mutex::new(None)));
+        let slot = result.0.clone();
+        self.runtime().spawn(Box::pin(async move {
+            let value = future.await;
+            *slot.lock().expect("not poisoned") = Some(value);
+        }));
+        self.run();
+        result
+    }
+
+    /// Runs until nothing is ready.
+    pub fn run(&self) {
+        for _ in 0..1_000_000 {
+            if self.0.machine.step() || self.serve_clients() {
+                continue;
+            }
+            self.check_timer();
+            if self.server().next_deadline().is_none_or(|at| at > self.now()) {
+                return;
+            }
+            self.server().handle_timeout(self.now());
+        }
+        panic!("something never rests");
+    }
+
+    /// A deadline that moved closer is to be told, or a driver would sleep through it.
+    fn check_timer(&self) {
+        let next = self.server().next_deadline();
+        let told = self.0.timer.woken.swap(false, Ordering::SeqCst);
+        let before = self.0.armed.replace(next);
+        let closer = next.is_some_and(|next| before.is_none_or(|before| next < before));
+        assert!(told || !closer, "the driver was not told of an earlier deadline");
+    }
+
+    /// Clients take in what arrived, and answer pings by themselves. Whether one did anything.
+    fn serve_clients(&self) -> bool {
+        let mut clients = self.0.clients.borrow_mut();
+        clients.retain(|client| client.strong_count() > 0);
+        let living: Vec<_> = clients.iter().filter_map(RcWeak::upgrade).collect();
+        drop(clients);
+        living.iter().filter(|client| client.borrow_mut().receive()).count() > 0
+    }
+
+    /// Lets time pass; what is due meanwhile happens at its own time.
+    pub fn advance(&self, time: Duration) {
+        let end = self.now() + time;
+        self.run();
+        while let Some(at) = self.server().next_deadline().filter(|at| *at <= end) {
+            self.set_now(at.max(self.now()));
+            self.server().handle_timeout(self.now());
+            assert!(self.server().next_deadline().is_none_or(|next| next > self.now()), "a deadline stays");
+            self.run();
+        }
+        self.set_now(end);
+        self.run();
+    }
+
+    fn set_now(&self, now: Time) {
+        self.0.machine.lock().now = now.since_origin();
+    }
+
+    /// How many tasks there are, connections among them.
+    pub fn tasks(&self) -> usize {
+        self.0.machine.lock().alive
+    }
+}
+
+/// The result of a task, once it is there.
+pub struct Awaited<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Awaited<T> {
+    pub fn take(&self) -> Option<T> {
+        self.0.lock().expect("not poisoned").take()
+    }
+}
+
+/// Runs `f` on a thread of its own and fails if it does not end: what it does would block for ever.
+pub fn ends<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let _ = done.send(f());
+    });
+    match result.recv_timeout(Duration::from_secs(10)) {
+        Ok(value) => value,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("blocked for ever"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => panic!("no result"),
+        },
+    }
+}
+
+/// Counts how often it is dropped.
+#[derive(Clone, Default)]
+pub struct Drops(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Drops {
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Something that is counted.
+    pub fn guard(&self) -> DropGuard {
+        DropGuard(self.clone())
+    }
+}
+
+pub struct DropGuard(Drops);
+
+impl DropGuard {
+    /// Makes a closure hold it.
+    pub fn hold(&self) {}
+}
+
+impl Drop for DropGuard {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Something to wait for that the test opens.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
+
+impl Gate {
+    pub fn open(&self) {
+        let mut gate = self.0.lock().expect("not poisoned");
+        gate.0 = true;
+        gate.1.drain(..).for_each(Waker::wake);
+    }
+
+    pub async fn wait(&self) {
+        std::future::poll_fn(|cx| {
+            let mut gate = self.0.lock().expect("not poisoned");
+            gate.1.push(cx.waker().clone());
+            if gate.0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// A byte stream in memory, seen from both ends.
+#[derive(Clone, Default)]
+struct Pipe(Arc<Mutex<Duplex>>);
+
+#[derive(Default)]
+struct Duplex {
+    to_server: VecDeque<u8>,
+    to_client: VecDeque<u8>,
+    /// Who waits for bytes, and who for room; as with an operating system, forgotten once told.
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    client_done: bool,
+    server_done: bool,
+    server_gone: bool,
+}
+
+/// How many bytes the network holds.
+const NETWORK: usize = 64 << 10;
+
+impl Pipe {
+    fn lock(&self) -> MutexGuard<'_, Duplex> {
+        self.0.lock().expect("no panic under this lock")
+    }
+
+    fn send(&self, bytes: &[u8]) {
+        let mut pipe = self.lock();
+        pipe.to_server.extend(bytes);
+        pipe.wake_reader();
+    }
+
+    /// Says that nothing more comes.
+    fn finish(&self) {
+        let mut pipe = self.lock();
+        pipe.client_done = true;
+        pipe.wake_reader();
+    }
+
+    /// What arrived at the client.
+    fn receive(&self) -> Vec<u8> {
+        let mut pipe = self.lock();
+        let bytes = pipe.to_client.drain(..).collect();
+        if let Some(writer) = pipe.writer.take() {
+            writer.wake();
+        }
+        bytes
+    }
+}
+
+impl Duplex {
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+struct ServerEnd(Pipe);
+
+impl Stream for ServerEnd {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut pipe = self.0.lock();
+        if pipe.to_server.is_empty() && !pipe.client_done {
+            pipe.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let n = buf.len().min(pipe.to_server.len());
+        buf.iter_mut().zip(pipe.to_server.drain(..n)).for_each(|(to, from)| *to = from);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut pipe = self.0.lock();
+        let room = NETWORK - pipe.to_client.len();
+        if room == 0 {
+            pipe.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let before = pipe.to_client.len();
+        let bytes = bufs.iter().flat_map(|buf| buf.iter()).take(room);
+        pipe.to_client.extend(bytes);
+        Poll::Ready(Ok(pipe.to_client.len() - before))
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.lock().server_done = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for ServerEnd {
+    fn drop(&mut self) {
+        self.0.lock().server_gone = true;
+    }
+}

@@ -173,7 +173,9 @@ fn a_polling_client_is_told_by_the_poll_that_waits_or_the_next_one() {
     client.join();
     client.begin_poll();
     sim.server().sockets()[0].disconnect(true);
-    assert_eq!(client.packets(), ["41", "1"]);
+    // Apart: the reference's client looks at the close first if it finds both.
+    assert_eq!(client.packets(), ["41"]);
+    assert_eq!(client.poll(), ["1"]);
     assert_eq!(take(&reasons), ["/ server namespace disconnect"]);
     assert_eq!(sim.server().clients_count(), 0);
 
@@ -181,7 +183,8 @@ fn a_polling_client_is_told_by_the_poll_that_waits_or_the_next_one() {
     client.join();
     sim.server().sockets()[0].disconnect(true);
     assert_eq!(sim.server().clients_count(), 1);
-    assert_eq!(client.poll(), ["41", "1"]);
+    assert_eq!(client.poll(), ["41"]);
+    assert_eq!(client.poll(), ["1"]);
     assert_eq!(sim.server().clients_count(), 0);
 }
 
@@ -325,7 +328,8 @@ fn a_session_that_closes_during_an_upgrade_tells_both_streams() {
     let probe = client.begin_upgrade();
     client.begin_poll();
     sim.server().sockets()[0].disconnect(true);
-    assert_eq!(client.packets(), ["41", "1"]);
+    assert_eq!(client.packets(), ["41"]);
+    assert_eq!(client.poll(), ["1"]);
     assert!(probe.is_closed());
 }
 
@@ -351,7 +355,7 @@ fn a_server_that_closes_tells_everybody_and_ends_when_it_is_written() {
 
     let packets = polling.poll();
     assert!(packets[0].contains("last"));
-    assert_eq!(packets[1], "1");
+    assert_eq!(polling.poll(), ["1"]);
     assert!(!sim.server().is_closed());
     stalled.resume_reading();
     assert!(stalled.next().contains("last"));

@@ -262,6 +262,8 @@ impl Connection {
             self.deadline = Some(now + self.config.keep_alive_timeout);
         } else {
             self.finish(now);
+            // The answer may be long, and the peer's line slow.
+            self.deadline = Some(now + self.config.message_timeout);
         }
     }
 
@@ -385,12 +387,7 @@ impl Connection {
 
     /// Nothing more will be said.
     fn finish(&mut self, now: Time) {
-        let timeout = match self.out.is_empty() {
-            true => self.config.close_timeout,
-            // The last words may be long, and the peer's line slow.
-            false => self.config.message_timeout,
-        };
-        self.deadline = Some(now + timeout);
+        self.deadline = Some(now + self.config.close_timeout);
         self.state = State::Closing;
     }
 

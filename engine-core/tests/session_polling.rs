@@ -256,7 +256,7 @@ fn what_waits_for_a_poll_is_bounded_by_bytes() {
 fn a_unit_that_does_not_fit_leaves_nothing_behind() {
     let mut rig = Rig::open(Transport::Polling, config_with(|c| c.send_buffer = 20));
     let parts = [Part::Text(b"51-[]"), Part::Binary(&[0; 30])];
-    assert_eq!(rig.session.send(parts.into_iter()), Err(SendError::Full { queued: 0 }));
+    assert_eq!(rig.session.send(parts.into_iter()), Err(SendError::TooLarge { limit: 20 }));
     assert_eq!(rig.session.queued(), 0);
 }
 

@@ -44,11 +44,10 @@ macro_rules! implement_for_functions {
         {
             fn call(&self, context: &Context<'_>) -> Result<BoxFuture<()>, ExtractError> {
                 let future = self($($parameter::extract(context)?),*);
-                let socket = context.socket.clone();
-                let ack = context.ack.take();
+                let ack = context.ack.take().map(|id| (context.socket.clone(), id));
                 Ok(Box::pin(async move {
                     let answer = future.await;
-                    finish(&socket, ack, &answer);
+                    finish(ack, &answer);
                 }))
             }
         }
@@ -108,9 +107,9 @@ impl<F: Middleware<P>, P> AnyMiddleware for Erased<F, P> {
 }
 
 /// Acknowledges what a handler returned; an `Err` is logged even if nobody waits for an answer.
-fn finish(socket: &Socket, ack: Option<u64>, answer: &impl Payload) {
+fn finish(ack: Option<(Socket, u64)>, answer: &impl Payload) {
     let result = match ack {
-        Some(id) => socket.acknowledge_with(id, answer),
+        Some((socket, id)) => socket.acknowledge_with(id, answer),
         None => crate::payload::check(answer),
     };
     if let Err(error) = result {

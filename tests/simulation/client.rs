@@ -139,6 +139,13 @@ impl Client {
         self.sim.run();
     }
 
+    /// Reads once what the network holds, and stops again.
+    pub fn take_some(&self) {
+        let taken = self.wire.borrow().pipe.receive();
+        self.wire.borrow_mut().input.extend(taken);
+        self.sim.run();
+    }
+
     /// Leaves pings unanswered; they are seen then.
     pub fn ignore_pings(&self) {
         self.wire.borrow_mut().answers_pings = false;
@@ -210,15 +217,17 @@ impl Drop for Client {
 }
 
 impl Wire {
-    /// Takes in what arrived. Whether something was answered.
+    /// Takes in what arrived, and answers it. Whether there was something.
     pub fn receive(&mut self) -> bool {
         if !self.reads {
             return false;
         }
-        self.input.extend(self.pipe.receive());
+        let taken = self.pipe.receive();
+        let mut busy = !taken.is_empty();
+        self.input.extend(taken);
         let Some(decoder) = &mut self.decoder else {
             let Some(end) = self.input.windows(4).position(|window| window == b"\r\n\r\n") else {
-                return false;
+                return busy;
             };
             let head: Vec<u8> = self.input.drain(..end + 4).collect();
             let head = String::from_utf8(head).expect("heads are ASCII");
@@ -227,7 +236,6 @@ impl Wire {
             return true;
         };
         let mut rest = self.input.as_mut_slice();
-        let mut answered = false;
         while self.status.contains("101")
             && let Some(message) = decoder.decode(&mut rest).expect("the server's frames are right")
         {
@@ -236,20 +244,20 @@ impl Wire {
                     let mut pong = Vec::new();
                     write_frame(&mut pong, Opcode::Text, b"3", Some([9; 4]));
                     self.pipe.send(&pong);
-                    answered = true;
+                    busy = true;
                 }
                 Message::Text(text) => self.inbox.push_back(Incoming::Text(text.into_owned())),
                 Message::Binary(data) => self.inbox.push_back(Incoming::Binary(data.into_owned())),
                 Message::Close(frame) => {
                     self.inbox.push_back(Incoming::Close(frame.map(|frame| frame.code)));
                     self.pipe.finish();
-                    answered = true;
+                    busy = true;
                 }
                 Message::Ping(_) | Message::Pong(_) => {}
             }
         }
         let left = rest.len();
         self.input.drain(..self.input.len() - left);
-        answered
+        busy
     }
 }

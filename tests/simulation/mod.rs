@@ -198,13 +198,13 @@ impl Sim {
         assert!(told || !closer, "the driver was not told of an earlier deadline");
     }
 
-    /// Clients answer pings by themselves. Whether one did.
+    /// Clients take in what arrived, and answer pings by themselves. Whether one did anything.
     fn serve_clients(&self) -> bool {
         let mut clients = self.0.clients.borrow_mut();
         clients.retain(|client| client.strong_count() > 0);
         let living: Vec<_> = clients.iter().filter_map(RcWeak::upgrade).collect();
         drop(clients);
-        living.iter().fold(false, |wrote, client| client.borrow_mut().receive() || wrote)
+        living.iter().filter(|client| client.borrow_mut().receive()).count() > 0
     }
 
     /// Lets time pass; what is due meanwhile happens at its own time.

@@ -43,7 +43,7 @@ impl Polling {
     /// The answer to a poll, if it has come: status and body.
     pub fn answer(&mut self) -> Option<(u16, String)> {
         self.sim.run();
-        self.polls.receive()
+        self.polls.receive(&self.sim)
     }
 
     /// Asks for packets; they have to be there.
@@ -73,7 +73,7 @@ impl Polling {
     /// The answer to a post, if it has come: status and body.
     pub fn posted(&mut self) -> Option<(u16, String)> {
         self.sim.run();
-        self.posts.receive()
+        self.posts.receive(&self.sim)
     }
 
     /// Sends packets; gives back the status.
@@ -119,8 +119,15 @@ impl Http {
         self.pipe.send(request.as_bytes());
     }
 
-    fn receive(&mut self) -> Option<(u16, String)> {
-        self.input.extend(self.pipe.receive());
+    fn receive(&mut self, sim: &Sim) -> Option<(u16, String)> {
+        loop {
+            let taken = self.pipe.receive();
+            if taken.is_empty() {
+                break;
+            }
+            self.input.extend(taken);
+            sim.run();
+        }
         let end = self.input.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
         let head = String::from_utf8(self.input.get(..end)?.to_vec()).expect("heads are ASCII");
         let length = head.to_ascii_lowercase();

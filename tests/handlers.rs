@@ -1,0 +1,356 @@
+//! What handlers get, in which order they run, and what becomes of what they return.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use bytes::Bytes;
+use simulation::{Client, Drops, Gate, Sim, ends};
+use sockeye::extract::{AckSender, Auth, Data, Event, State, TryData};
+use sockeye::{Args, EmitError, HandlerError, Id, Server, Socket};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A client of a server whose sockets `setup` prepares.
+fn connect(setup: impl Fn(&Socket) + Send + Sync + 'static) -> Client {
+    let server = Server::new();
+    server.on_connect(move |socket: Socket| {
+        setup(&socket);
+        async {}
+    });
+    Sim::new(server).connect()
+}
+
+#[test]
+fn a_thousand_events_in_one_burst_are_answered_in_order() {
+    let client = connect(|socket| {
+        socket.on("echo", async |socket: Socket, Data(n): Data<u32>| socket.emit("echo", n));
+    });
+    let events: Vec<_> = (0..1000).map(|n| format!(r#"42["echo",{n}]"#)).collect();
+    client.send_all(events.iter().map(String::as_str));
+    assert_eq!(client.texts(), events);
+}
+
+#[test]
+fn a_handler_that_waits_does_not_hold_up_later_ones() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let client = connect(move |socket| {
+        let wait = wait.clone();
+        socket.on("slow", move || {
+            let wait = wait.clone();
+            async move {
+                wait.wait().await;
+                "slow"
+            }
+        });
+        socket.on("fast", async || "fast");
+    });
+    client.send_all([r#"421["slow"]"#, r#"422["fast"]"#, r#"423["fast"]"#]);
+    assert_eq!(client.texts(), [r#"432["fast"]"#, r#"433["fast"]"#]);
+    gate.open();
+    assert_eq!(client.next(), r#"431["slow"]"#);
+}
+
+#[test]
+fn a_handler_that_panics_harms_nobody() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let client = connect(move |socket| {
+        socket.on("at once", || -> std::future::Ready<()> { panic!("in the function") });
+        socket.on("polled", async || -> () { panic!("in the future") });
+        let wait = wait.clone();
+        socket.on("later", move || {
+            let wait = wait.clone();
+            async move {
+                wait.wait().await;
+                panic!("after waiting");
+                #[allow(unreachable_code)]
+                ()
+            }
+        });
+        socket.on("fine", async || 1);
+        socket.on_disconnect(async || -> () { panic!("at the end") });
+    });
+    let other = client.sim.connect();
+    client.send_all([r#"421["at once"]"#, r#"422["polled"]"#, r#"423["later"]"#, r#"424["fine"]"#]);
+    assert_eq!(client.texts(), ["434[1]"]);
+    gate.open();
+    client.send(r#"425["fine"]"#);
+    assert_eq!(client.texts(), ["435[1]"]);
+    client.close();
+    other.send(r#"426["fine"]"#);
+    assert_eq!(other.texts(), ["436[1]"]);
+    assert_eq!(client.sim.server().sockets().len(), 1);
+}
+
+#[test]
+fn a_connect_handler_that_panics_leaves_the_socket_connected() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| -> () {
+        socket.on("x", async || 1);
+        panic!("a bug");
+    });
+    let client = Sim::new(server).connect();
+    client.send(r#"421["x"]"#);
+    assert_eq!(client.next(), "431[1]");
+}
+
+#[test]
+fn an_event_whose_data_does_not_fit_is_skipped() {
+    let client = connect(|socket| {
+        socket.on("number", async |Data(n): Data<u32>| n);
+        socket.on("try", async |TryData(n): TryData<u32>| n.is_err());
+    });
+    client.send_all([r#"421["number","x"]"#, r#"422["number"]"#, r#"423["number",7]"#]);
+    assert_eq!(client.texts(), ["433[7]"]);
+    client.send_all([r#"424["try","x"]"#, r#"425["try",1]"#]);
+    assert_eq!(client.texts(), ["434[true]", "435[false]"]);
+    assert!(!client.is_closed());
+}
+
+#[test]
+fn what_a_handler_returns_is_the_acknowledgement() {
+    let client = connect(|socket| {
+        socket.on("nothing", async || ());
+        socket.on("one", async || "x");
+        socket.on("tuple", async || (1, "b", [true, false]));
+        socket.on("list", async || vec![1, 2]);
+        socket.on("none", async || None::<u32>);
+        socket.on("ok", async || Ok::<_, EmitError>(5));
+        socket.on("bytes", async || Bytes::from_static(b"abc"));
+        socket.on("args", async |args: Args| args);
+    });
+    for (event, answer) in [
+        ("nothing", "[]"),
+        ("one", r#"["x"]"#),
+        ("tuple", r#"[1,"b",[true,false]]"#),
+        ("list", "[[1,2]]"),
+        ("none", "[null]"),
+        ("ok", "[5]"),
+        ("args", "[]"),
+    ] {
+        client.send(&format!(r#"420["{event}"]"#));
+        assert_eq!(client.next(), format!("430{answer}"), "{event}");
+    }
+    client.send(r#"429["args",{ "a": [1.50] },null]"#);
+    assert_eq!(client.next(), r#"439[{ "a": [1.50] },null]"#);
+    client.send(r#"427["bytes"]"#);
+    assert_eq!(client.next(), r#"461-7[{"_placeholder":true,"num":0}]"#);
+    assert_eq!(client.next_binary(), b"abc");
+    // Without an id nobody is answered.
+    client.send(r#"42["one"]"#);
+    client.expect_nothing();
+}
+
+#[test]
+fn binary_data_comes_and_goes() {
+    let client = connect(|socket| {
+        socket.on("reverse", async |Data((name, data)): Data<(String, Bytes)>| {
+            (name, Bytes::from(data.iter().rev().copied().collect::<Vec<_>>()))
+        });
+        socket.on("args", async |socket: Socket, args: Args| socket.emit("args", args));
+    });
+    client.send(r#"451-3["reverse","x",{"_placeholder":true,"num":0}]"#);
+    client.expect_nothing();
+    client.send_binary(b"abc");
+    assert_eq!(client.next(), r#"461-3["x",{"_placeholder":true,"num":0}]"#);
+    assert_eq!(client.next_binary(), b"cba");
+    client.send(r#"452-["args",{"_placeholder":true,"num":1},[{"_placeholder":true,"num":0}]]"#);
+    client.send_binary(b"0");
+    client.send_binary(b"1");
+    assert_eq!(
+        client.next(),
+        r#"452-["args",{"_placeholder":true,"num":1},[{"_placeholder":true,"num":0}]]"#
+    );
+    assert_eq!((client.next_binary(), client.next_binary()), (b"0".to_vec(), b"1".to_vec()));
+}
+
+#[test]
+fn an_error_is_not_acknowledged() {
+    let client = connect(|socket| {
+        socket.on("fails", async || Err::<u32, _>(EmitError::Disconnected));
+        socket.on("question", async || -> Result<u32, HandlerError> { Ok("x".parse::<u32>()?) });
+        socket.on("fine", async || 1);
+    });
+    client.send_all([r#"421["fails"]"#, r#"422["question"]"#, r#"42["fails"]"#, r#"423["fine"]"#]);
+    assert_eq!(client.texts(), ["433[1]"]);
+}
+
+#[test]
+fn an_ack_sender_answers_when_it_suits_and_in_place_of_the_return_value() {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keep = kept.clone();
+    let client = connect(move |socket| {
+        let keep = keep.clone();
+        socket.on("x", move |ack: AckSender| {
+            keep.lock().unwrap().push(ack);
+            async { "not this" }
+        });
+    });
+    client.send_all([r#"427["x"]"#, r#"42["x"]"#]);
+    client.expect_nothing();
+    let [first, second] = <[AckSender; 2]>::try_from(std::mem::take(&mut *kept.lock().unwrap())).unwrap();
+    assert!(first.is_wanted() && !second.is_wanted());
+    first.send(("a", 1)).unwrap();
+    second.send("nobody asked").unwrap();
+    assert_eq!(client.next(), r#"437["a",1]"#);
+    client.expect_nothing();
+
+    client.send(r#"428["x"]"#);
+    client.close();
+    let late = kept.lock().unwrap().pop().unwrap();
+    assert_eq!(late.send(1), Err(EmitError::Disconnected));
+}
+
+#[test]
+fn handlers_get_what_they_ask_for() {
+    #[derive(Clone)]
+    struct Database(u32);
+
+    let server = Server::builder().state(Database(7)).build();
+    server.on_connect(async |socket: Socket| {
+        socket.on(
+            "all",
+            async |socket: Socket, id: Id, event: Event, State(db): State<Database>, server: Server| {
+                (socket.id() == id, event.0, db.0, server.clients_count())
+            },
+        );
+        socket.on("auth", async |Auth(auth): Auth<Vec<u32>>| auth);
+        socket.on("no state", async |State(_): State<u8>| "never");
+        socket.on("no reason", async |_: sockeye::DisconnectReason| "never");
+    });
+    let client = Sim::new(server).connect();
+    client.send(r#"421["all"]"#);
+    assert_eq!(client.next(), r#"431[true,"all",7,1]"#);
+    // An empty object is no list.
+    client.send_all([r#"422["auth"]"#, r#"423["no state"]"#, r#"424["no reason"]"#]);
+    client.expect_nothing();
+}
+
+#[test]
+fn the_handshake_is_there_for_handlers() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| {
+        let handshake = socket.handshake();
+        let header = handshake.header("x-test").unwrap_or_default().to_owned();
+        socket.emit("handshake", (header, handshake.query_param("transport"), socket.transport().name()))
+    });
+    let client = Sim::new(server).connect();
+    assert_eq!(client.next(), r#"42["handshake","yes","websocket","websocket"]"#);
+}
+
+#[test]
+fn events_without_a_handler_of_their_own_go_to_on_any() {
+    let client = connect(|socket| {
+        socket.on("known", async || "known");
+        socket.on_any(async |Event(name): Event, args: Args| (name, args.len()));
+        socket.on("gone", async || "gone");
+        socket.off("gone");
+        socket.off("never there");
+        socket.on("twice", async || 1);
+        socket.on("twice", async || 2);
+    });
+    client.send_all([r#"421["known"]"#, r#"422["other",1,2]"#, r#"423["gone"]"#, r#"424["twice"]"#]);
+    assert_eq!(client.texts(), [r#"431["known"]"#, r#"432["other",2]"#, r#"433["gone",0]"#, "434[2]"]);
+    // Integers are names too.
+    client.send(r#"425[7,"x"]"#);
+    assert_eq!(client.next(), r#"435["7",1]"#);
+}
+
+#[test]
+fn an_event_without_any_handler_is_dropped() {
+    let client = connect(|_| {});
+    client.send(r#"421["x"]"#);
+    client.expect_nothing();
+    assert!(!client.is_closed());
+}
+
+#[test]
+#[should_panic(expected = "reserved")]
+fn a_reserved_name_has_no_handler() {
+    let client = connect(|_| {});
+    client.sim.server().sockets()[0].on("disconnect", async || ());
+}
+
+#[test]
+fn a_reserved_name_is_not_sent() {
+    let client = connect(|_| {});
+    let socket = client.sim.server().sockets().remove(0);
+    assert!(matches!(socket.emit("connect", ()), Err(EmitError::Encode(_))));
+    assert!(client.sim.server().emit("disconnect", ()).error.is_some());
+    client.expect_nothing();
+}
+
+#[test]
+fn data_is_kept_with_a_socket_one_of_each_type() {
+    let client = connect(|_| {});
+    let socket = client.sim.server().sockets().remove(0);
+    socket.set_data(1_u32);
+    socket.set_data("a".to_owned());
+    socket.set_data(2_u32);
+    assert_eq!(socket.data::<u32>().as_deref(), Some(&2));
+    assert_eq!(socket.data::<String>().as_deref().map(String::as_str), Some("a"));
+    assert!(socket.data::<u64>().is_none());
+    client.close();
+    assert_eq!(socket.data::<u32>().as_deref(), Some(&2));
+}
+
+/// Uses the socket when it is dropped.
+struct Nosy(Socket, Arc<AtomicUsize>);
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        self.0.off("other");
+        self.0.join("room");
+        self.0.set_data(0_u8);
+        let _ = self.0.emit("dropped", ());
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn what_a_handler_captured_may_use_the_socket_when_it_is_dropped() {
+    let client = connect(|_| {});
+    let socket = client.sim.server().sockets().remove(0);
+    let drops = ends(move || {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let nosy = || {
+            let nosy = Nosy(socket.clone(), drops.clone());
+            move || {
+                let _ = &nosy;
+                async {}
+            }
+        };
+        socket.on("x", nosy());
+        socket.on("x", nosy());
+        socket.off("x");
+        socket.on_any(nosy());
+        socket.on_any(async || ());
+        socket.on_disconnect(nosy());
+        socket.on_disconnect(async || ());
+        socket.set_data(Nosy(socket.clone(), drops.clone()));
+        socket.namespace().on_connect(nosy());
+        socket.namespace().on_connect(async || ());
+        drops.load(Ordering::SeqCst)
+    });
+    assert_eq!(drops, 5);
+    assert_eq!(client.texts().len(), 5);
+}
+
+#[test]
+fn a_handler_may_replace_itself_and_disconnect() {
+    let drops = Drops::default();
+    let guards = drops.clone();
+    let client = connect(move |socket| {
+        let guard = guards.guard();
+        socket.on("x", move |socket: Socket| {
+            guard.hold();
+            socket.on("x", async || 2);
+            async { 1 }
+        });
+        socket.on("bye", async |socket: Socket| socket.disconnect(false));
+    });
+    client.send_all([r#"421["x"]"#, r#"422["x"]"#, r#"423["bye"]"#]);
+    assert_eq!(client.texts(), ["431[1]", "432[2]", "41"]);
+    assert_eq!(drops.count(), 1);
+}

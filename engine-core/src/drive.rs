@@ -97,11 +97,14 @@ pub fn pump<S: Read + Write, P: Protocol>(
     let read = read_all(now, stream, protocol, partial, &mut scratch);
     SCRATCH.set(Some(scratch));
     let drained = read?;
+    let paused = !protocol.wants_read();
 
     if !flush(stream, protocol)? {
         return Ok(if drained { Turn::Wait } else { Turn::Again });
     }
     Ok(match protocol.status() {
+        // What was written made room; nobody else would say that there is something to read.
+        Status::Open if paused && protocol.wants_read() => Turn::Again,
         Status::Open if drained => Turn::Wait,
         Status::Open => Turn::Again,
         Status::HalfClose => {

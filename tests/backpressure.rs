@@ -1,0 +1,172 @@
+//! Who is slow is bounded, and slows nobody else.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use simulation::{Client, Gate, Sim};
+use sockeye::extract::Data;
+use sockeye::{DisconnectReason, EmitError, Server, Socket};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_client_that_does_not_read_is_closed_at_the_byte_budget() {
+    let reason = Arc::new(Mutex::new(None));
+    let server = Server::builder().send_buffer(500_000).build();
+    server.on_connect({
+        let reason = reason.clone();
+        move |socket: Socket| {
+            let reason = reason.clone();
+            socket.on_disconnect(move |why: DisconnectReason| {
+                *reason.lock().unwrap() = Some(why.to_string());
+                async {}
+            });
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let (slow, fast) = (sim.connect(), sim.connect());
+    let socket = sim.server().of("/").socket(&slow.id).unwrap();
+    fast.sim.server().of("/").socket(&fast.id).unwrap().on_disconnect(async || ());
+    slow.stop_reading();
+    let text = "x".repeat(1000);
+    let mut sent = 0;
+    let error = loop {
+        match socket.emit("x", &text) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        sim.run();
+        assert!(sent < 1000, "unbounded");
+    };
+    assert!(matches!(error, EmitError::SlowConsumer { queued } if queued <= 500_000), "{error}");
+    assert!(sent >= 400);
+    assert!(!socket.is_connected());
+    assert_eq!(reason.lock().unwrap().as_deref(), Some("transport error"));
+    assert_eq!(sim.server().sockets().len(), 1);
+    sim.advance(60 * SECOND);
+    assert_eq!(sim.server().clients_count(), 1);
+    // What was queued for it is not kept any longer.
+    assert_eq!(sim.server().emit("e", 1).sent, 1);
+    assert_eq!(fast.texts(), [r#"42["e",1]"#]);
+}
+
+#[test]
+fn a_broadcast_closes_slow_clients_and_reaches_the_others() {
+    let server = Server::builder().send_buffer(300_000).build();
+    server.on_connect(async |socket: Socket| {
+        socket.join("all");
+        // What a disconnect handler does, it does without a lock held.
+        socket.on_disconnect(async |socket: Socket| {
+            socket.to("all").emit("left", socket.id().as_str());
+            socket.leave("all");
+        });
+    });
+    let sim = Sim::new(server);
+    let slow: Vec<_> = (0..3).map(|_| sim.connect()).collect();
+    let fast = sim.connect();
+    slow.iter().for_each(Client::stop_reading);
+    let text = "x".repeat(10_000);
+    let mut dropped = 0;
+    let mut sent = 0;
+    for _ in 0..60 {
+        dropped += sim.server().to("all").emit("x", &text).dropped;
+        sent += 1;
+        sim.run();
+    }
+    assert_eq!(dropped, 3);
+    let texts = fast.texts();
+    assert_eq!(texts.iter().filter(|text| text.contains("xxx")).count(), sent);
+    assert_eq!(texts.iter().filter(|text| text.contains("left")).count(), 3);
+    assert_eq!(sim.server().sockets().len(), 1);
+}
+
+/// A server whose handler of `work` waits at a gate, then answers.
+fn working(gate: &Gate) -> (Sim, Arc<AtomicUsize>) {
+    let server = Server::new();
+    let begun = Arc::new(AtomicUsize::new(0));
+    server.on_connect({
+        let (gate, begun) = (gate.clone(), begun.clone());
+        move |socket: Socket| {
+            let (gate, begun) = (gate.clone(), begun.clone());
+            socket.on("work", move |socket: Socket, Data(n): Data<u32>| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                let gate = gate.clone();
+                async move {
+                    gate.wait().await;
+                    socket.emit("done", n)
+                }
+            });
+            async {}
+        }
+    });
+    (Sim::new(server), begun)
+}
+
+#[test]
+fn a_client_is_not_read_while_its_handlers_are_behind() {
+    let gate = Gate::default();
+    let (sim, begun) = working(&gate);
+    let (busy, other) = (sim.connect(), sim.connect());
+    let events: Vec<_> = (0..1000).map(|n| format!(r#"42["work",{n}]"#)).collect();
+    for events in events.chunks(100) {
+        busy.send_all(events.iter().map(String::as_str));
+    }
+    assert_eq!(begun.load(Ordering::SeqCst), 256);
+    other.send(r#"42["work",0]"#);
+    assert_eq!(begun.load(Ordering::SeqCst), 257);
+    gate.open();
+    sim.run();
+    let mut done = busy.texts();
+    assert_eq!(done.len(), 1000);
+    done.sort_by_key(|text| text.len());
+    assert_eq!(done[999], r#"42["done",999]"#);
+    assert_eq!(begun.load(Ordering::SeqCst), 1001);
+}
+
+#[test]
+fn a_client_is_not_read_while_it_does_not_take_the_answers() {
+    let server = Server::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    server.on_connect({
+        let calls = calls.clone();
+        move |socket: Socket| {
+            let calls = calls.clone();
+            socket.on("get", move |socket: Socket, Data(n): Data<u32>| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                async move { socket.emit("got", (n, "x".repeat(50_000))) }
+            });
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    client.stop_reading();
+    let events: Vec<_> = (0..60).map(|n| format!(r#"42["get",{n}]"#)).collect();
+    for events in events.chunks(7) {
+        client.send_all(events.iter().map(String::as_str));
+    }
+    let behind = calls.load(Ordering::SeqCst);
+    assert!((1..=10).contains(&behind), "{behind}");
+    assert!(!client.is_closed());
+    client.resume_reading();
+    let got = client.texts();
+    assert_eq!(got.len(), 60);
+    for (n, got) in got.iter().enumerate() {
+        assert!(got.starts_with(&format!(r#"42["got",{n},"#)));
+    }
+}
+
+#[test]
+fn large_answers_to_a_burst_do_not_stall_a_client_that_reads() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| socket.on("get", async || "x".repeat(300_000)));
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    // All in one segment: each answer alone is more than what pauses the reading.
+    client.send_all([r#"420["get"]"#, r#"421["get"]"#, r#"422["get"]"#]);
+    assert_eq!(client.texts().len(), 3);
+}

@@ -18,6 +18,12 @@ pub enum EmitError {
         /// How many bytes are waiting.
         queued: usize,
     },
+    /// The message is larger than the whole send buffer: no client could be sent it.
+    #[error("a message larger than the send buffer of {limit} bytes")]
+    TooLarge {
+        /// The size of the send buffer.
+        limit: usize,
+    },
     /// The message was volatile, and the client was not ready for it.
     #[error("the client was not ready for a volatile message")]
     NotReady,
@@ -33,6 +39,7 @@ impl From<SendError> for EmitError {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Full { queued } => EmitError::SlowConsumer { queued },
+            SendError::TooLarge { limit } => EmitError::TooLarge { limit },
             _ => EmitError::Disconnected,
         }
     }

@@ -84,6 +84,21 @@ fn a_broadcast_closes_slow_clients_and_reaches_the_others() {
     assert_eq!(sim.server().sockets().len(), 1);
 }
 
+#[test]
+fn a_message_that_fits_no_buffer_is_an_error_and_harms_nobody() {
+    let sim = Sim::new(Server::builder().send_buffer(10_000).build());
+    let client = sim.connect();
+    let socket = sim.server().sockets().remove(0);
+    let text = "x".repeat(10_000);
+    assert!(matches!(socket.emit("x", &text), Err(EmitError::TooLarge { limit: 10_000 })));
+    assert!(matches!(socket.volatile().emit("x", &text), Err(EmitError::TooLarge { .. })));
+    assert_eq!(sim.server().emit("x", &text).dropped, 1);
+    client.expect_nothing();
+    assert!(!client.is_closed());
+    socket.emit("x", ()).unwrap();
+    assert_eq!(client.next(), r#"42["x"]"#);
+}
+
 /// A server whose handler of `work` waits at a gate, then answers.
 fn working(gate: &Gate) -> (Sim, Arc<AtomicUsize>) {
     let server = Server::new();

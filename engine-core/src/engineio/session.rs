@@ -110,6 +110,12 @@ pub enum SendError {
         /// How many bytes are waiting.
         queued: usize,
     },
+    /// The message is larger than the whole send buffer.
+    #[error("a message larger than the send buffer of {limit} bytes")]
+    TooLarge {
+        /// The size of the send buffer.
+        limit: usize,
+    },
 }
 
 /// What to do with the connection that is being tried, after a packet from it.
@@ -427,9 +433,12 @@ impl Session {
         if self.closed.is_some() {
             return Err(SendError::Closed);
         }
+        let limit = self.config.send_buffer;
+        if len > limit {
+            return Err(SendError::TooLarge { limit });
+        }
         let queued = self.queued();
-        // A message that is larger than the whole buffer can never be sent; any other fits an empty queue.
-        if queued.saturating_add(len) > self.config.send_buffer {
+        if queued.saturating_add(len) > limit {
             return Err(SendError::Full { queued });
         }
         Ok(())

@@ -55,22 +55,27 @@ impl Waiter {
         Arc::new(Waiter { id, engine, state: Mutex::new(state) })
     }
 
-    /// Expects an answer from a socket, before the message is sent: the answer could be faster. Names the entry.
-    pub(crate) fn ask(self: &Arc<Self>, socket: &Socket) -> u32 {
+    /// Expects an answer from a socket, before the message is sent: the answer could be faster. Names the entry;
+    /// `None` if the message is not to be sent.
+    pub(crate) fn ask(self: &Arc<Self>, socket: &Socket) -> Option<u32> {
         let at = {
             let mut state = self.state.lock();
             state.asked.push(Asked { socket: socket.clone(), answer: None });
             state.missing += 1;
             (state.asked.len() - 1) as u32
         };
-        if let Err(error) = socket.expect_ack(self.id, self.clone(), at) {
-            self.fail(at, error);
+        match socket.expect_ack(self.id, self.clone(), at) {
+            Ok(()) => Some(at),
+            Err(error) => {
+                self.answer(at, Err(Missing::Emit(error)));
+                None
+            }
         }
-        at
     }
 
     /// The message could not be sent to a socket.
-    pub(crate) fn fail(&self, at: u32, error: EmitError) {
+    pub(crate) fn fail(&self, socket: &Socket, at: u32, error: EmitError) {
+        socket.forget_ack(self.id);
         self.answer(at, Err(Missing::Emit(error)));
     }
 

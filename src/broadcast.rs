@@ -148,15 +148,21 @@ impl Broadcast {
         let mut slow = Vec::new();
         let members = self.namespace.0.members.read();
         self.for_each(&members, |socket| {
-            let at = waiter.map(|waiter| (waiter, waiter.ask(socket)));
+            let asked = match waiter {
+                Some(waiter) => match waiter.ask(socket) {
+                    Some(at) => Some((waiter, at)),
+                    None => return delivery.dropped += 1,
+                },
+                None => None,
+            };
             match socket.send_shared(&mut frames, self.volatile) {
                 Ok(()) => delivery.sent += 1,
                 Err(error) => {
                     if matches!(error, EmitError::SlowConsumer { .. }) {
                         slow.push(socket.clone());
                     }
-                    if let Some((waiter, at)) = at {
-                        waiter.fail(at, error);
+                    if let Some((waiter, at)) = asked {
+                        waiter.fail(socket, at, error);
                     }
                     delivery.dropped += 1;
                 }

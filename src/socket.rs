@@ -247,10 +247,10 @@ impl Socket {
     fn ask<T>(&self, event: &str, args: &impl Payload, timeout: Option<Duration>) -> AckFuture<T> {
         let engine = self.0.namespace.0.engine.clone();
         let waiter = Waiter::new(self.0.namespace.next_ack(), engine.clone());
-        let at = waiter.ask(self);
-        if let Err(error) = self.send(Some(waiter.id()), event, args, false) {
-            self.forget_ack(waiter.id());
-            waiter.fail(at, error);
+        if let Some(at) = waiter.ask(self)
+            && let Err(error) = self.send(Some(waiter.id()), event, args, false)
+        {
+            waiter.fail(self, at, error);
         }
         if let Some(engine) = engine.upgrade() {
             waiter.arm(engine.now() + timeout.unwrap_or(engine.handler.ack_timeout));

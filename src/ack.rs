@@ -1,7 +1,7 @@
 //! Acknowledgements that are awaited from clients.
 
 use crate::engine::Id;
-use crate::engine::timers::{Expire, Key};
+use crate::engine::timers::{Expire, Key, Target};
 use crate::error::{AckError, EmitError};
 use crate::payload::Args;
 use crate::server::Engine;
@@ -109,10 +109,15 @@ impl Waiter {
     pub(crate) fn arm(self: &Arc<Self>, deadline: Time) {
         let Some(engine) = self.engine.upgrade() else { return };
         let mut state = self.state.lock();
-        if state.missing > 0 {
-            let this: Arc<dyn Expire> = self.clone();
-            let target = crate::engine::timers::Target::Object(Arc::downgrade(&this));
-            state.timer = Some(engine.timers.insert(deadline, target));
+        if state.missing == 0 {
+            return;
+        }
+        let this: Arc<dyn Expire> = self.clone();
+        let (key, driver) = engine.timers.insert(deadline, Target::Object(Arc::downgrade(&this)));
+        state.timer = Some(key);
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
         }
     }
 
@@ -149,7 +154,10 @@ impl Waiter {
             return Poll::Ready(std::mem::take(&mut state.asked));
         }
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waker = Some(cx.waker().clone());
+            let replaced = state.waker.replace(cx.waker().clone());
+            drop(state);
+            // It may be the last of a task, which may hold the future.
+            drop(replaced);
         }
         Poll::Pending
     }

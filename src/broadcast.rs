@@ -10,6 +10,7 @@ use crate::socket::Socket;
 use sockeye_core::engineio::Frames;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// Whom to send to, and how: made by [`Namespace::to`], [`Socket::broadcast`] and their like.
@@ -145,7 +146,7 @@ impl Broadcast {
             }
         };
         let mut delivery = Delivery::default();
-        let mut slow = Vec::new();
+        let (mut slow, mut later) = (Vec::new(), Vec::new());
         let members = self.namespace.0.members.read();
         self.for_each(&members, |socket| {
             let asked = match waiter {
@@ -155,7 +156,7 @@ impl Broadcast {
                 },
                 None => None,
             };
-            match socket.send_shared(&mut frames, self.volatile) {
+            match socket.send_shared(&mut frames, self.volatile, &mut later) {
                 Ok(()) => delivery.sent += 1,
                 Err(error) => {
                     if matches!(error, EmitError::SlowConsumer { .. }) {
@@ -169,7 +170,8 @@ impl Broadcast {
             }
         });
         drop(members);
-        // Closing looks at the members: not while they are held.
+        // Wakers and closing look at the members: not while they are held.
+        later.into_iter().for_each(Waker::wake);
         slow.iter().for_each(Socket::close_slow);
         delivery
     }

@@ -170,7 +170,9 @@ impl Namespace {
     /// Calls `handler` for each client that has connected. It registers the socket's handlers: what it does before
     /// its first wait is done before the client's first event is looked at.
     pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
-        self.0.functions.write().connect = Some(Arc::new(Erased::new(handler)));
+        let replaced = self.0.functions.write().connect.replace(Arc::new(Erased::new(handler)));
+        // What it captured is the application's: not to be dropped under the lock.
+        drop(replaced);
     }
 
     /// Asks `middleware` about each client that wants to connect, after those that were added before.

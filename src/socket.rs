@@ -22,6 +22,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 /// One client in one namespace: a handle that is cheap to clone and owns nothing.
@@ -296,8 +297,14 @@ impl Socket {
     }
 
     /// Who sees this a slow consumer has to call [`close_slow`](Socket::close_slow), once it holds no lock.
-    pub(crate) fn send_shared(&self, frames: &mut Frames, volatile: bool) -> Result<(), EmitError> {
-        self.0.session.with(|engine, _| match volatile && !engine.is_writable() {
+    /// And to call the wakers in `later`.
+    pub(crate) fn send_shared(
+        &self,
+        frames: &mut Frames,
+        volatile: bool,
+        later: &mut Vec<Waker>,
+    ) -> Result<(), EmitError> {
+        self.0.session.with_later(later, |engine, _| match volatile && !engine.is_writable() {
             true => Err(EmitError::NotReady),
             false => engine.send_shared(frames).map_err(EmitError::from),
         })

@@ -257,7 +257,7 @@ impl<H: Handler> Connection<H> {
         self.stream.upgrade(now, key, []);
         match session.with(|engine, _| engine.begin_upgrade(now)) {
             Ok(ticket) => {
-                session.set_probe_waker(self.waker.as_ref());
+                session.set_probe_waker(ticket, self.waker.as_ref());
                 self.link = Link::Probe(session, ticket);
             }
             Err(_) => {
@@ -355,7 +355,6 @@ impl<H: Handler> Connection<H> {
             }
             Probing::Complete => {
                 session.wake();
-                session.set_probe_waker(None);
                 session.set_waker(self.waker.as_ref());
                 self.link = Link::WebSocket(session);
             }
@@ -366,7 +365,6 @@ impl<H: Handler> Connection<H> {
     fn give_up_probe(&mut self, now: Time) {
         if let Link::Probe(session, ticket) = std::mem::replace(&mut self.link, Link::Refused) {
             session.with(|engine, _| engine.abort_upgrade(ticket));
-            session.set_probe_waker(None);
         }
         self.stream.close(now, None, "");
     }
@@ -481,10 +479,8 @@ impl<H: Handler> Connection<H> {
                 let reason = session.peek(|engine, _| engine.closed().cloned());
                 self.close_stream(now, reason);
             }
-            Link::Probe(session, ticket) => {
-                if !session.peek(|engine, _| engine.is_upgrading(*ticket)) {
-                    self.give_up_probe(now);
-                }
+            Link::Probe(session, ticket) if !session.peek(|engine, _| engine.is_upgrading(*ticket)) => {
+                self.give_up_probe(now);
             }
             _ => {}
         }
@@ -513,7 +509,11 @@ impl<H: Handler> Connection<H> {
         match (deadline, self.waker.clone()) {
             (Some(deadline), Some(waker)) if armed.is_none_or(|armed| deadline < armed) => {
                 self.disarm();
-                self.timer = Some(self.server.timers.insert(deadline, Target::Waker(waker)));
+                let (key, driver) = self.server.timers.insert(deadline, Target::Waker(waker));
+                self.timer = Some(key);
+                if let Some(driver) = driver {
+                    driver.wake();
+                }
             }
             // A WebSocket connection lives long without one: the entry is not left to fire.
             (None, _) if matches!(self.link, Link::WebSocket(_)) => self.disarm(),
@@ -551,7 +551,7 @@ impl<H: Handler> Protocol for Connection<H> {
         self.waker = Some(waker.clone());
         match &self.link {
             Link::Poll(session) | Link::WebSocket(session) => session.set_waker(Some(waker)),
-            Link::Probe(session, _) => session.set_probe_waker(Some(waker)),
+            Link::Probe(session, ticket) => session.set_probe_waker(*ticket, Some(waker)),
             _ => {}
         }
         self.disarm();
@@ -578,8 +578,7 @@ impl<H: Handler> Protocol for Connection<H> {
             session.begin_turn(now);
         }
         let mut used = 0;
-        loop {
-            let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) else { break };
+        while let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) {
             match self.stream.phase() {
                 Phase::Head => {
                     let mut slots = http::header_slots();

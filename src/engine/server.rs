@@ -104,8 +104,10 @@ impl<H: Handler> Server<H> {
             if self.is_closed() {
                 return Poll::Ready(());
             }
-            closed.retain(|waker| !waker.will_wake(cx.waker()));
+            let known = closed.extract_if(.., |waker| waker.will_wake(cx.waker())).collect::<Vec<_>>();
             closed.push(cx.waker().clone());
+            drop(closed);
+            drop(known);
             Poll::Pending
         })
         .await;
@@ -217,9 +219,8 @@ impl<H: Handler> ServerInner<H> {
         if !self.is_closing() || !self.sessions.read().is_empty() {
             return;
         }
-        for waker in std::mem::take(&mut *self.closed.lock()) {
-            waker.wake();
-        }
+        let waiting = std::mem::take(&mut *self.closed.lock());
+        waiting.into_iter().for_each(Waker::wake);
         self.timers.wake();
     }
 }

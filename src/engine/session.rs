@@ -5,7 +5,7 @@ use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
 use super::{CloseReason, Handler, Message, SendError, TransportError};
 use parking_lot::Mutex;
-use sockeye_core::engineio::{self, Id, Part, Transport};
+use sockeye_core::engineio::{self, Id, Part, Ticket, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ struct Inner<H: Handler> {
     /// The connection that carries the session, or the waiting poll's.
     waker: Option<Waker>,
     /// The connection that is being tried.
-    probe: Option<Waker>,
+    probe: Option<(Ticket, Waker)>,
     /// The connection is at work, or was woken: it will look at the queue without being called.
     attended: bool,
     /// While not zero nothing is transmitted.
@@ -128,38 +128,50 @@ impl<H: Handler> Session<H> {
 
     /// Runs `f` under the session's lock, then does what follows from it: wakes, arms, tells the end.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> R {
+        let (result, follow) = self.locked(f);
+        follow.wakers.into_iter().flatten().for_each(Waker::wake);
+        if (follow.ended.is_some() || follow.finished)
+            && let Some(server) = self.0.server.upgrade()
+        {
+            if let Some(reason) = follow.ended {
+                server.handler.on_close(self, &reason);
+            }
+            if follow.finished {
+                server.forget(&self.0.id);
+            }
+        }
+        result
+    }
+
+    /// The same for who holds a lock: adds the wakers to `later`, to be called without it. `f` does not end the session.
+    pub(crate) fn with_later<R>(
+        &self,
+        later: &mut Vec<Waker>,
+        f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R,
+    ) -> R {
+        let (result, follow) = self.locked(f);
+        debug_assert!(follow.ended.is_none(), "the end is told without a lock held");
+        later.extend(follow.wakers.into_iter().flatten());
+        result
+    }
+
+    fn locked<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> (R, Follow) {
         let mut inner = self.0.inner.lock();
         let Inner { engine, state, .. } = &mut *inner;
         let result = f(engine, state);
         let woken = inner.attend();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
         let ended = inner.engine.take_closed();
-        let probe = if ended.is_some() { inner.probe.take() } else { None };
         if ended.is_some() {
             self.0.closed.store(true, Ordering::Release);
         }
-        self.arm(&mut inner);
-        let finished = inner.engine.is_finished();
-        drop(inner);
-
-        // Nothing of what follows may run under the lock.
-        if let Some(waker) = woken {
-            waker.wake();
-        }
-        if let Some(waker) = probe {
-            waker.wake();
-        }
-        if (ended.is_some() || finished)
-            && let Some(server) = self.0.server.upgrade()
-        {
-            if let Some(reason) = ended {
-                server.handler.on_close(self, &reason);
-            }
-            if finished {
-                server.forget(&self.0.id);
-            }
-        }
-        result
+        let driver = self.arm(&mut inner);
+        let follow = Follow {
+            wakers: [woken, inner.take_lost_probe(), driver],
+            ended,
+            finished: inner.engine.is_finished(),
+        };
+        (result, follow)
     }
 
     /// The time by the server's clock.
@@ -174,8 +186,8 @@ impl<H: Handler> Session<H> {
     }
 
     /// Sees to it that the next deadline is in the server's table. A later one than before is left to be found when
-    /// the earlier one fires.
-    fn arm(&self, inner: &mut Inner<H>) {
+    /// the earlier one fires. Gives back whom to wake for it.
+    fn arm(&self, inner: &mut Inner<H>) -> Option<Waker> {
         let deadline = match (inner.engine.next_deadline(), H::next_deadline(&inner.state)) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -186,17 +198,19 @@ impl<H: Handler> Session<H> {
             {
                 server.timers.remove(key);
             }
-            return;
+            return None;
         };
         if inner.timer.is_some_and(|(armed, _)| armed <= deadline) {
-            return;
+            return None;
         }
-        let Some(server) = self.0.server.upgrade() else { return };
+        let server = self.0.server.upgrade()?;
         if let Some(key) = inner.timer.take() {
             server.timers.remove(key);
         }
         let this: Arc<dyn Expire> = self.0.clone();
-        inner.timer = Some(server.timers.insert(deadline, Target::Object(Arc::downgrade(&this))));
+        let (key, driver) = server.timers.insert(deadline, Target::Object(Arc::downgrade(&this)));
+        inner.timer = Some(key);
+        driver
     }
 
     /// Holds back what is sent until [`uncork`](Session::uncork).
@@ -227,7 +241,8 @@ impl<H: Handler> Session<H> {
     pub(super) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(out.len());
-        if inner.corks == 0 {
+        // The end does not wait: nothing can be added any more.
+        if inner.corks == 0 || inner.engine.closed().is_some() {
             inner.engine.take_frames(out);
         }
         inner.attended = !out.is_empty();
@@ -239,7 +254,7 @@ impl<H: Handler> Session<H> {
         {
             let mut inner = self.0.inner.lock();
             inner.attended = false;
-            if inner.corks > 0 {
+            if inner.corks > 0 && inner.engine.closed().is_none() {
                 return None;
             }
         }
@@ -249,13 +264,24 @@ impl<H: Handler> Session<H> {
     /// Which task carries the session from now on.
     pub(super) fn set_waker(&self, waker: Option<&Waker>) {
         let mut inner = self.0.inner.lock();
-        inner.waker = waker.cloned();
+        let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
         inner.attended = false;
+        drop(inner);
+        // It may be the last of a task, which may be another connection of this session.
+        drop(replaced);
     }
 
-    /// Which task tries to carry the session.
-    pub(super) fn set_probe_waker(&self, waker: Option<&Waker>) {
-        self.0.inner.lock().probe = waker.cloned();
+    /// Which task tries to carry the session, until it is told that the attempt is over.
+    pub(super) fn set_probe_waker(&self, ticket: Ticket, waker: Option<&Waker>) {
+        let Some(waker) = waker else { return };
+        let mut inner = self.0.inner.lock();
+        let replaced = inner.probe.replace((ticket, waker.clone()));
+        let lost = inner.take_lost_probe();
+        drop(inner);
+        drop(replaced);
+        if let Some(waker) = lost {
+            waker.wake();
+        }
     }
 
     /// Wakes the connection for another reason than something to send.
@@ -281,18 +307,37 @@ impl<H: Handler> Session<H> {
 impl<H: Handler> Inner<H> {
     /// Whom to wake because something waits that nobody is going to look at.
     fn attend(&mut self) -> Option<Waker> {
+        // The end is told at once, whoever is at work: it may be looking elsewhere, and is forgotten after this.
         let closed = self.engine.closed().is_some();
-        if (self.attended && !closed) || self.corks > 0 || !self.engine.wants_transmit() {
+        if !self.engine.wants_transmit() || (!closed && (self.attended || self.corks > 0)) {
             return None;
         }
         self.attended = true;
         self.waker.clone()
     }
+
+    /// The connection that was being tried, if it is not any more.
+    fn take_lost_probe(&mut self) -> Option<Waker> {
+        let (_, waker) = self.probe.take_if(|(ticket, _)| !self.engine.is_upgrading(*ticket))?;
+        Some(waker)
+    }
+}
+
+/// What follows from a change of a session, once nothing is locked.
+struct Follow {
+    /// The session's connection, the one that was being tried, the server's driver.
+    wakers: [Option<Waker>; 3],
+    ended: Option<CloseReason>,
+    finished: bool,
 }
 
 impl<H: Handler> Expire for Shared<H> {
     fn expire(self: Arc<Self>, now: Time) {
-        self.inner.lock().timer = None;
+        // Not that entry but a newer one, if somebody was faster.
+        let timer = self.inner.lock().timer.take();
+        if let (Some(timer), Some(server)) = (timer, self.server.upgrade()) {
+            server.timers.remove(timer);
+        }
         Session(self).with(|engine, state| {
             engine.handle_timeout(now);
             if let Some(reason) = H::handle_timeout(state, now) {

@@ -36,19 +36,15 @@ struct Table {
 }
 
 impl Timers {
-    /// Adds a deadline; wakes the driver if it is the first one now.
-    pub(crate) fn insert(&self, at: Time, target: Target) -> Key {
+    /// Adds a deadline. Gives back the driver's waker if it is the first one now: to be called when nothing is locked.
+    #[must_use]
+    pub(crate) fn insert(&self, at: Time, target: Target) -> (Key, Option<Waker>) {
         let mut table = self.0.lock();
         table.next += 1;
         let key = (at, table.next);
         let earlier = table.entries.first_key_value().is_none_or(|(first, _)| at < first.0);
         table.entries.insert(key, target);
-        let waker = table.waker.clone().filter(|_| earlier);
-        drop(table);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        key
+        (key, table.waker.as_ref().filter(|_| earlier).cloned())
     }
 
     /// Takes a deadline back.
@@ -85,7 +81,9 @@ impl Timers {
     pub(crate) fn set_waker(&self, waker: &Waker) {
         let mut table = self.0.lock();
         if !table.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            table.waker = Some(waker.clone());
+            let replaced = table.waker.replace(waker.clone());
+            drop(table);
+            drop(replaced);
         }
     }
 

@@ -1,0 +1,347 @@
+//! How sockets, sessions and servers end, and that nothing is left of them.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use simulation::{Drops, Gate, Sim};
+use sockeye::{DisconnectReason, EmitError, Server, Socket};
+use sockeye_core::host::Host;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Reasons = Arc<Mutex<Vec<String>>>;
+
+/// A server that writes down why sockets of `/` and `/other` are disconnected.
+fn recording(server: Server) -> (Sim, Reasons) {
+    let reasons = Reasons::default();
+    for namespace in ["/", "/other"] {
+        let reasons = reasons.clone();
+        server.of(namespace).on_connect(move |socket: Socket| {
+            let reasons = reasons.clone();
+            socket.on_disconnect(move |socket: Socket, reason: DisconnectReason| {
+                reasons.lock().unwrap().push(format!("{} {reason}", socket.namespace().name()));
+                async {}
+            });
+            async {}
+        });
+    }
+    (Sim::new(server), reasons)
+}
+
+fn take(reasons: &Reasons) -> Vec<String> {
+    std::mem::take(&mut *reasons.lock().unwrap())
+}
+
+#[test]
+fn a_client_that_leaves_a_namespace() {
+    let (sim, reasons) = recording(Server::new());
+    let client = sim.connect();
+    client.send("41");
+    assert_eq!(take(&reasons), ["/ client namespace disconnect"]);
+    client.expect_nothing();
+    assert!(!client.is_closed());
+    assert_eq!(sim.server().sockets().len(), 0);
+    client.send(r#"42["a"]"#);
+    client.expect_close();
+}
+
+#[test]
+fn a_client_that_closes_or_is_cut_off() {
+    let (sim, reasons) = recording(Server::new());
+    let mut client = sim.connect();
+    client.join("/other");
+    client.close();
+    assert_eq!(take(&reasons), ["/ transport close", "/other transport close"]);
+    sim.connect().cut();
+    assert_eq!(take(&reasons), ["/ transport close"]);
+    let client = sim.connect();
+    client.send("1");
+    assert_eq!(take(&reasons), ["/ transport close"]);
+    client.expect_close();
+}
+
+#[test]
+fn a_client_that_does_not_answer_pings() {
+    let (sim, reasons) = recording(Server::new());
+    let client = sim.connect();
+    client.ignore_pings();
+    sim.advance(25 * SECOND);
+    assert_eq!(client.next(), "2");
+    sim.advance(20 * SECOND - Duration::from_millis(1));
+    assert_eq!(take(&reasons), [""; 0]);
+    sim.advance(Duration::from_millis(1));
+    assert_eq!(take(&reasons), ["/ ping timeout"]);
+    client.expect_close();
+}
+
+#[test]
+fn a_client_that_breaks_a_protocol() {
+    let (sim, reasons) = recording(Server::new());
+    let client = sim.connect();
+    client.send("x");
+    assert_eq!(take(&reasons), ["/ parse error"]);
+    client.expect_close();
+    let client = sim.connect();
+    client.send("42{");
+    assert_eq!(take(&reasons), ["/ forced close"]);
+    client.expect_close();
+    let client = sim.connect();
+    client.send("2");
+    assert_eq!(take(&reasons), ["/ transport error"]);
+    client.expect_close();
+    let client = sim.connect();
+    client.send_bytes(&[0xff, 0xff, 0xff]);
+    assert_eq!(take(&reasons), ["/ transport error"]);
+    client.expect_close();
+}
+
+#[test]
+fn attachments_that_do_not_come_close() {
+    let (sim, reasons) = recording(Server::new());
+    let client = sim.connect();
+    client.send(r#"452-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#);
+    client.send_binary(b"1");
+    sim.advance(59 * SECOND);
+    assert_eq!(take(&reasons), [""; 0]);
+    sim.advance(SECOND);
+    assert_eq!(take(&reasons), ["/ forced close"]);
+    client.expect_close();
+}
+
+#[test]
+fn a_server_that_disconnects_a_socket() {
+    let (sim, reasons) = recording(Server::new());
+    let mut client = sim.connect();
+    client.join("/other");
+    let other = sim.server().of("/other").sockets().remove(0);
+    other.emit("last words", ()).unwrap();
+    other.disconnect(false);
+    assert_eq!(client.texts(), [r#"42/other,["last words"]"#, "41/other,"]);
+    assert_eq!(take(&reasons), ["/other server namespace disconnect"]);
+    assert!(!client.is_closed() && !other.is_connected());
+    other.disconnect(false);
+    client.expect_nothing();
+
+    client.join("/other");
+    let socket = sim.server().sockets().remove(0);
+    socket.emit("last words", ()).unwrap();
+    socket.disconnect(true);
+    assert_eq!(client.next(), r#"42["last words"]"#);
+    assert_eq!(client.next(), "41");
+    assert_eq!(client.next(), "41/other,");
+    client.expect_close();
+    assert_eq!(take(&reasons), ["/ server namespace disconnect", "/other server namespace disconnect"]);
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn a_connect_handler_that_disconnects() {
+    for wait in [false, true] {
+        let server = Server::new();
+        let gate = Gate::default();
+        let hold = gate.clone();
+        server.middleware(move || {
+            let hold = hold.clone();
+            async move {
+                if wait {
+                    hold.wait().await;
+                }
+                Ok(())
+            }
+        });
+        server.on_connect(async |socket: Socket| {
+            socket.emit("bye", ())?;
+            socket.disconnect(true);
+            socket.emit("late", ())
+        });
+        let sim = Sim::new(server);
+        let client = sim.client();
+        client.send("40");
+        gate.open();
+        assert!(client.next().starts_with("40"));
+        assert_eq!(client.texts(), [r#"42["bye"]"#, "41"]);
+        assert!(client.is_closed(), "after waiting: {wait}");
+    }
+}
+
+#[test]
+fn a_polling_client_is_told_by_the_poll_that_waits_or_the_next_one() {
+    let (sim, reasons) = recording(Server::new());
+    let mut client = sim.polling();
+    client.join();
+    client.begin_poll();
+    sim.server().sockets()[0].disconnect(true);
+    assert_eq!(client.packets(), ["41", "1"]);
+    assert_eq!(take(&reasons), ["/ server namespace disconnect"]);
+    assert_eq!(sim.server().clients_count(), 0);
+
+    let mut client = sim.polling();
+    client.join();
+    sim.server().sockets()[0].disconnect(true);
+    assert_eq!(sim.server().clients_count(), 1);
+    assert_eq!(client.poll(), ["41", "1"]);
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn a_forgotten_handle_owns_nothing() {
+    let drops = Drops::default();
+    let server = Server::new();
+    server.on_connect({
+        let drops = drops.clone();
+        move |socket: Socket| {
+            for event in ["a", "b"] {
+                let (guard, held) = (drops.guard(), socket.clone());
+                socket.on(event, move || {
+                    let _ = &held;
+                    guard.hold();
+                    async {}
+                });
+            }
+            let (guard, held) = (drops.guard(), socket.clone());
+            socket.on_any(move || {
+                let _ = &held;
+                guard.hold();
+                async {}
+            });
+            let guard = drops.guard();
+            socket.on_disconnect(move |_: Socket| {
+                guard.hold();
+                async {}
+            });
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    let socket = sim.server().sockets().remove(0);
+    client.close();
+    assert_eq!(drops.count(), 4);
+    assert!(!socket.is_connected());
+    assert_eq!(socket.emit("x", ()), Err(EmitError::Disconnected));
+    assert_eq!(socket.volatile().emit("x", ()), Err(EmitError::Disconnected));
+    // A handler for what cannot happen any more is not kept either.
+    let (guard, held) = (drops.guard(), socket.clone());
+    socket.on("x", move || {
+        let _ = &held;
+        guard.hold();
+        async {}
+    });
+    assert_eq!(drops.count(), 5);
+    socket.disconnect(true);
+}
+
+#[test]
+fn a_session_s_memory_goes_with_it() {
+    let drops = Drops::default();
+    let server = Server::builder().state(Arc::new(drops.guard())).build();
+    server.on_connect({
+        let drops = drops.clone();
+        move |socket: Socket| {
+            socket.set_data(drops.guard());
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let (client, mut polling) = (sim.connect(), sim.polling());
+    polling.join();
+    client.cut();
+    polling.cut();
+    drop((client, polling));
+    sim.advance(60 * SECOND);
+    assert_eq!(drops.count(), 2, "the sockets are gone");
+    drop(sim);
+    assert_eq!(drops.count(), 3, "and so is the server");
+}
+
+#[test]
+fn silence_empties_every_table() {
+    let (sim, reasons) = recording(Server::new());
+    // Every kind of client, each of which falls silent: streams stay open, nothing is said any more.
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = sim.connect();
+            client.join("/other");
+            client.ignore_pings();
+            client
+        })
+        .collect();
+    let half_open = sim.client();
+    half_open.ignore_pings();
+    let mut pollers: Vec<_> = (0..3).map(|_| sim.polling()).collect();
+    pollers[0].join();
+    pollers[0].begin_poll();
+    pollers[1].join();
+    let probing = pollers[2].begin_upgrade();
+    let socket = sim.server().sockets().remove(0);
+    let answer = sim.spawn(socket.emit_with_ack::<u32>("ask", ()));
+    sim.server().to("nobody").emit("x", ());
+    assert_eq!(sim.server().clients_count(), 7);
+
+    sim.advance(300 * SECOND);
+    assert!(answer.take().is_some());
+    assert_eq!(sim.server().clients_count(), 0);
+    assert_eq!(sim.server().sockets().len(), 0);
+    assert_eq!(sim.server().of("/other").sockets_count(), 0);
+    assert_eq!(take(&reasons).len(), 8);
+    assert_eq!(sim.server().next_deadline(), None);
+    assert_eq!(sim.tasks(), 0, "every stream is closed");
+    drop((clients, pollers, half_open, probing));
+}
+
+#[test]
+fn an_upgrade_that_never_probes_is_closed_and_polling_goes_on() {
+    let sim = Sim::new(Server::builder().upgrade_timeout(3 * SECOND).build());
+    let mut client = sim.polling();
+    client.join();
+    client.begin_poll();
+    let probe = client.begin_upgrade();
+    sim.advance(3 * SECOND);
+    assert!(probe.is_closed());
+    sim.server().emit("e", ());
+    assert_eq!(client.packets(), [r#"42["e"]"#]);
+    // Another attempt is free to succeed.
+    let probe = client.begin_upgrade();
+    probe.send("2probe");
+    assert_eq!(probe.next(), "3probe");
+    client.begin_poll();
+    assert_eq!(client.packets(), ["6"]);
+    sim.server().emit("between", ());
+    probe.send("5");
+    assert_eq!(probe.next(), r#"42["between"]"#);
+    sim.server().emit("after", ());
+    assert_eq!(probe.next(), r#"42["after"]"#);
+    sim.advance(100 * SECOND);
+    assert!(!probe.is_closed());
+}
+
+#[test]
+fn a_session_that_closes_during_an_upgrade_tells_both_streams() {
+    let sim = Sim::new(Server::new());
+    let mut client = sim.polling();
+    client.join();
+    let probe = client.begin_upgrade();
+    client.begin_poll();
+    sim.server().sockets()[0].disconnect(true);
+    assert_eq!(client.packets(), ["41", "1"]);
+    assert!(probe.is_closed());
+}
+
+#[test]
+fn an_idle_server_closes_at_once() {
+    let server = Server::new();
+    assert!(!server.is_closed());
+    server.begin_close();
+    assert!(server.is_closed());
+    // A stream that is only kept open for later requests does not count.
+    let sim = Sim::new(Server::new());
+    let mut polling = sim.polling();
+    polling.join();
+    sim.server().begin_close();
+    sim.run();
+    assert!(!sim.server().is_closed());
+    assert_eq!(polling.poll(), ["1"]);
+    assert!(sim.server().is_closed());
+}

@@ -1,0 +1,324 @@
+//! Rooms and broadcasts: who gets what.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use bytes::Bytes;
+use simulation::{Client, Gate, Sim, ends};
+use sockeye::{ConnectError, Delivery, Server, Socket};
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+
+/// A world with so many clients, and their sockets.
+fn connect<const N: usize>() -> (Sim, [Client; N], [Socket; N]) {
+    let sim = Sim::new(Server::new());
+    let clients = std::array::from_fn(|_| sim.connect());
+    let sockets = clients.each_ref().map(|client| sim.server().of("/").socket(&client.id).unwrap());
+    (sim, clients, sockets)
+}
+
+/// Which of the clients got something, and each only once.
+fn reached<const N: usize>(clients: &[Client; N]) -> Vec<usize> {
+    let counts = clients.each_ref().map(|client| client.texts().len());
+    assert!(counts.iter().all(|count| *count <= 1), "{counts:?}");
+    (0..N).filter(|i| counts[*i] == 1).collect()
+}
+
+fn sorted(mut rooms: Vec<String>) -> Vec<String> {
+    rooms.sort();
+    rooms
+}
+
+#[test]
+fn a_socket_joins_and_leaves_rooms() {
+    let (sim, clients, [a, b, _]) = connect::<3>();
+    a.join("x");
+    a.join("x");
+    a.join("y");
+    b.join("x");
+    assert_eq!(sorted(a.rooms()), ["x", "y"]);
+    sim.server().to("x").emit("e", ());
+    assert_eq!(reached(&clients), [0, 1]);
+    a.leave("x");
+    a.leave("never there");
+    sim.server().to("x").emit("e", ());
+    assert_eq!(reached(&clients), [1]);
+    assert_eq!(a.rooms(), ["y"]);
+    b.leave("x");
+    assert_eq!(sim.server().to("x").emit("e", ()), Delivery::default());
+    assert_eq!(reached(&clients), [0; 0]);
+}
+
+#[test]
+fn who_is_in_several_of_the_rooms_is_reached_once() {
+    let (sim, clients, [a, b, c, _]) = connect::<4>();
+    a.join("x");
+    b.join("x");
+    b.join("y");
+    c.join("y");
+    let delivery = sim.server().to("x").to("y").within("x").emit("e", ());
+    assert_eq!((delivery.sent, delivery.dropped, delivery.error), (3, 0, None));
+    assert_eq!(reached(&clients), [0, 1, 2]);
+}
+
+#[test]
+fn a_socket_s_broadcast_leaves_itself_out() {
+    let (_sim, clients, [a, b, c]) = connect::<3>();
+    a.join("x");
+    b.join("x");
+    a.broadcast().emit("e", ());
+    assert_eq!(reached(&clients), [1, 2]);
+    a.to("x").emit("e", ());
+    assert_eq!(reached(&clients), [1]);
+    a.within("x").emit("e", ());
+    assert_eq!(reached(&clients), [0, 1]);
+    a.except("x").emit("e", ());
+    assert_eq!(reached(&clients), [2]);
+    a.local().emit("e", ());
+    assert_eq!(reached(&clients), [1, 2]);
+    // To somebody else, and to itself: which it leaves out.
+    c.to(a.id()).to(c.id()).emit("e", ());
+    assert_eq!(reached(&clients), [0]);
+}
+
+#[test]
+fn rooms_can_be_left_out() {
+    let (sim, clients, [a, b, c]) = connect::<3>();
+    a.join("x");
+    b.join("x");
+    b.join("y");
+    c.join("y");
+    sim.server().except("x").emit("e", ());
+    assert_eq!(reached(&clients), [2]);
+    sim.server().to("x").except("y").emit("e", ());
+    assert_eq!(reached(&clients), [0]);
+    sim.server().except(a.id()).except("nobody").emit("e", ());
+    assert_eq!(reached(&clients), [1, 2]);
+    sim.server().except("x").except("y").emit("e", ());
+    assert_eq!(reached(&clients), [0; 0]);
+}
+
+#[test]
+fn the_id_of_a_socket_is_a_room() {
+    let (sim, clients, [a, b]) = connect::<2>();
+    sim.server().to(a.id()).emit("e", ());
+    assert_eq!(reached(&clients), [0]);
+    assert_eq!(a.rooms(), [""; 0]);
+    // Somebody else in the room of that id; its owner, too, is there but once.
+    b.join(a.id());
+    a.join(a.id());
+    sim.server().to(a.id()).emit("e", ());
+    assert_eq!(reached(&clients), [0, 1]);
+    a.leave(a.id());
+    sim.server().to(a.id()).emit("e", ());
+    assert_eq!(reached(&clients), [0, 1]);
+}
+
+#[test]
+fn namespaces_have_rooms_of_their_own() {
+    let sim = Sim::new(Server::new());
+    let other = sim.server().of("/other");
+    let mut client = sim.connect();
+    client.join("/other");
+    sim.server().sockets()[0].join("x");
+    other.sockets()[0].join("y");
+    assert_eq!(other.to("x").emit("e", ()).sent, 0);
+    assert_eq!(other.to("y").emit("e", 1).sent, 1);
+    assert_eq!(client.next(), r#"42/other,["e",1]"#);
+    assert_eq!(other.sockets()[0].rooms(), ["y"]);
+}
+
+#[test]
+fn many_sockets_join_leave_and_are_disconnected_at_once() {
+    let (sim, clients, [a, b, c]) = connect::<3>();
+    a.join("x");
+    b.join("x");
+    sim.server().to("x").join("y");
+    c.join("y");
+    sim.server().to("y").except("x").leave("y");
+    assert_eq!(sim.server().to("y").sockets().len(), 2);
+    sim.server().to("y").disconnect(false);
+    assert_eq!(reached(&clients), [0, 1]);
+    sim.server().local().disconnect(true);
+    assert!(clients[2].is_closed() && !clients[0].is_closed());
+    assert_eq!(sim.server().sockets().len(), 0);
+}
+
+#[test]
+fn rooms_are_visible_in_the_disconnect_handler_and_gone_afterwards() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let server = Server::new();
+    server.on_connect({
+        let seen = seen.clone();
+        move |socket: Socket| {
+            socket.join("x");
+            let seen = seen.clone();
+            socket.on_disconnect(move |socket: Socket, server: Server| {
+                let members = server.to("x").sockets().len();
+                seen.lock().unwrap().push((socket.rooms(), members, socket.is_connected()));
+                async {}
+            });
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    let socket = sim.server().sockets().remove(0);
+    client.close();
+    assert_eq!(*seen.lock().unwrap(), [(vec!["x".to_owned()], 1, false)]);
+    assert_eq!(socket.rooms(), [""; 0]);
+    // What comes too late is ignored.
+    socket.join("x");
+    assert_eq!(socket.rooms(), [""; 0]);
+    assert_eq!(sim.server().to("x").sockets().len(), 0);
+    socket.leave("x");
+}
+
+#[test]
+fn rooms_that_are_joined_in_a_middleware_count_once_the_client_is_in() {
+    let server = Server::new();
+    let gate = Gate::default();
+    server.middleware({
+        let gate = gate.clone();
+        move |socket: Socket| {
+            socket.join("x");
+            socket.join("y");
+            socket.join("y");
+            socket.leave("x");
+            let gate = gate.clone();
+            async move {
+                gate.wait().await;
+                match socket.auth::<serde_json::Value>() {
+                    Ok(auth) if auth["ok"] == true => Ok(()),
+                    _ => Err(ConnectError::new("no")),
+                }
+            }
+        }
+    });
+    let sim = Sim::new(server);
+    let (good, bad) = (sim.client(), sim.client());
+    good.send(r#"40{"ok":true}"#);
+    bad.send("40");
+    assert_eq!(sim.server().to("y").sockets().len(), 0);
+    gate.open();
+    assert!(good.next().starts_with("40") && bad.next().starts_with("44"));
+    let sockets = sim.server().to("y").sockets();
+    assert_eq!(sockets.len(), 1);
+    assert_eq!(sockets[0].rooms(), ["y"]);
+    assert_eq!(sim.server().to("x").sockets().len(), 0);
+}
+
+#[test]
+fn a_broadcast_reaches_polling_clients_and_binary_data_stays_with_its_event() {
+    let (sim, [client], _) = connect::<1>();
+    let mut polling = sim.polling();
+    polling.join();
+    polling.begin_poll();
+    sim.server().emit("e", ("x", Bytes::from_static(b"abc")));
+    let event = r#"451-["e","x",{"_placeholder":true,"num":0}]"#;
+    assert_eq!(client.next(), event);
+    assert_eq!(client.next_binary(), b"abc");
+    assert_eq!(polling.packets(), [event, "bYWJj"]);
+}
+
+#[test]
+fn what_is_volatile_is_dropped_whole_for_who_is_not_ready() {
+    let (sim, [a, b], [socket, _]) = connect::<2>();
+    a.stop_reading();
+    // More than the network takes: it waits on this side.
+    socket.emit("big", "x".repeat(100_000)).unwrap();
+    sim.run();
+    for _ in 0..3 {
+        let delivery = sim.server().volatile().emit("v", Bytes::from_static(b"abc"));
+        assert_eq!((delivery.sent, delivery.dropped), (1, 1));
+        assert!(matches!(socket.volatile().emit("v", ()), Err(sockeye::EmitError::NotReady)));
+        assert!(b.next().starts_with("451-"));
+        assert_eq!(b.next_binary(), b"abc");
+    }
+    a.resume_reading();
+    assert!(a.next().starts_with(r#"42["big"#));
+    a.expect_nothing();
+    assert_eq!(sim.server().volatile().emit("v", 1).sent, 2);
+    assert_eq!(a.next(), r#"42["v",1]"#);
+    assert!(!a.is_closed());
+}
+
+#[test]
+fn a_polling_client_is_ready_while_its_poll_waits() {
+    let sim = Sim::new(Server::new());
+    let mut client = sim.polling();
+    client.join();
+    assert_eq!(sim.server().volatile().emit("lost", ()).dropped, 1);
+    client.begin_poll();
+    assert_eq!(sim.server().volatile().emit("v", ()).sent, 1);
+    assert_eq!(sim.server().volatile().emit("lost", ()).dropped, 1);
+    assert_eq!(client.packets(), [r#"42["v"]"#]);
+}
+
+/// A waker that uses the server at once, as an event loop might that runs tasks where they are woken.
+struct Eager(Socket);
+
+impl Wake for Eager {
+    fn wake(self: Arc<Self>) {
+        self.0.join("woken");
+        let _ = self.0.volatile().emit("woken", ());
+        let _ = self.0.server().map(|server| sockeye_core::host::Host::next_deadline(&server));
+    }
+}
+
+/// And one that does so when it is dropped.
+struct Last(Socket);
+
+impl Wake for Last {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.join("dropped");
+        let _ = self.0.emit("dropped", ());
+        let _ = self.0.server().map(|server| sockeye_core::host::Host::next_deadline(&server));
+    }
+}
+
+#[test]
+fn nothing_is_locked_while_wakers_are_called_or_dropped() {
+    use sockeye_core::drive::Protocol;
+    use sockeye_core::host::{Host, Peer};
+
+    let (sim, _clients, [socket, _]) = connect::<2>();
+    let server = sim.server().clone();
+    let has_more = ends(move || {
+        // A connection of its own, driven by hand.
+        let now = sockeye_core::Time::ZERO;
+        let mut connection = server.accept(now, Peer::default());
+        let waker = Waker::from(Arc::new(Eager(socket.clone())));
+        connection.set_waker(&waker);
+        let mut request = *b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        assert_eq!(connection.handle_data(now, &mut request), request.len());
+        let mut connect = *b"\x81\x82\0\0\0\x0040";
+        assert_eq!(connection.handle_data(now, &mut connect), connect.len());
+        while let Some(out) = connection.poll_transmit() {
+            out.clear();
+        }
+        server.set_timer_waker(&waker);
+        server.emit("e", ());
+        assert_eq!(socket.rooms(), ["woken"]);
+        let (first, second) = (Last(socket.clone()), Last(socket.clone()));
+        connection.set_waker(&Waker::from(Arc::new(first)));
+        connection.set_waker(&waker);
+        assert_eq!(socket.rooms(), ["woken", "dropped"]);
+        server.set_timer_waker(&Waker::from(Arc::new(second)));
+        server.set_timer_waker(&waker);
+
+        let mut answer = std::pin::pin!(socket.emit_with_ack::<u32>("a", ()));
+        let last = Waker::from(Arc::new(Last(socket.clone())));
+        assert!(answer.as_mut().poll(&mut std::task::Context::from_waker(&last)).is_pending());
+        drop(last);
+        assert!(answer.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        drop(socket.timeout(std::time::Duration::ZERO).emit_with_ack::<u32>("a", ()));
+        connection.poll_transmit().is_some()
+    });
+    assert!(has_more);
+}

@@ -383,6 +383,7 @@ impl Socket {
             let mut state = self.0.state.lock();
             (std::mem::take(&mut state.acks), state.disconnect.take())
         };
+        self.0.session.end_await(acks.len());
         for (waiter, at) in acks.into_values() {
             waiter.disconnected(at);
         }
@@ -473,6 +474,7 @@ impl Socket {
     pub(crate) fn acknowledged(&self, id: u64, args: socketio::Args<'_>) {
         let entry = self.0.state.lock().acks.remove(&id);
         if let Some((waiter, at)) = entry {
+            self.0.session.end_await(1);
             waiter.acknowledge(at, args);
         }
     }
@@ -487,12 +489,15 @@ impl Socket {
             return Err(EmitError::TooManyAcks);
         }
         state.acks.insert(id, (waiter, at));
+        self.0.session.begin_await();
         Ok(())
     }
 
     pub(crate) fn forget_ack(&self, id: u64) {
         let forgotten = self.0.state.lock().acks.remove(&id);
-        drop(forgotten);
+        if forgotten.is_some() {
+            self.0.session.end_await(1);
+        }
     }
 
     /// Goes on with a handler in the background.

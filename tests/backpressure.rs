@@ -5,7 +5,7 @@ mod simulation;
 
 use simulation::{Client, Gate, Sim};
 use sockeye::extract::Data;
-use sockeye::{DisconnectReason, EmitError, Server, Socket};
+use sockeye::{AckError, DisconnectReason, EmitError, Server, Socket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -99,6 +99,24 @@ fn a_message_that_fits_no_buffer_is_an_error_and_harms_nobody() {
     assert_eq!(client.next(), r#"42["x"]"#);
 }
 
+#[test]
+fn a_client_that_reads_what_was_sent_has_its_whole_budget_again() {
+    let sim = Sim::new(Server::builder().send_buffer(400_000).build());
+    let client = sim.connect();
+    let socket = sim.server().sockets().remove(0);
+    client.stop_reading();
+    socket.emit("x", "y".repeat(350_000)).unwrap();
+    sim.run();
+    // Reads most of it, in pieces.
+    for _ in 0..4 {
+        client.take_some();
+    }
+    socket.emit("x", "y".repeat(300_000)).unwrap();
+    client.resume_reading();
+    assert_eq!(client.texts().len(), 2);
+    assert!(!client.is_closed());
+}
+
 /// A server whose handler of `work` waits at a gate, then answers.
 fn working(gate: &Gate) -> (Sim, Arc<AtomicUsize>) {
     let server = Server::new();
@@ -140,6 +158,62 @@ fn a_client_is_not_read_while_its_handlers_are_behind() {
     done.sort_by_key(|text| text.len());
     assert_eq!(done[999], r#"42["done",999]"#);
     assert_eq!(begun.load(Ordering::SeqCst), 1001);
+}
+
+#[test]
+fn handlers_that_are_behind_for_long_do_not_cost_the_client_its_session() {
+    let gate = Gate::default();
+    let (sim, begun) = working(&gate);
+    let client = sim.connect();
+    let events: Vec<_> = (0..300).map(|n| format!(r#"42["work",{n}]"#)).collect();
+    client.send_all(events.iter().map(String::as_str));
+    // Its pongs are not read: that it is silent is this side's doing.
+    sim.advance(300 * SECOND);
+    assert!(!client.is_closed());
+    gate.open();
+    assert_eq!(client.texts().len(), 300);
+    assert_eq!(begun.load(Ordering::SeqCst), 300);
+    // Afterwards silence counts again.
+    client.ignore_pings();
+    sim.advance(90 * SECOND);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn handlers_that_wait_for_the_client_s_answer_do_not_keep_it_from_being_read() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| {
+        socket.on("ask", async |socket: Socket, Data(n): Data<u32>| {
+            let answer = socket.emit_with_ack::<u32>("really", n).await?;
+            Ok::<_, AckError>(answer)
+        });
+    });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    let events: Vec<_> = (0..1000).map(|n| format!(r#"42{n}["ask",{n}]"#)).collect();
+    client.send_all(events.iter().map(String::as_str));
+    let asked = client.texts();
+    assert_eq!(asked.len(), 1000);
+    let answers: Vec<_> = (0..1000).map(|n| format!("43{n}[{n}]")).collect();
+    client.send_all(answers.iter().map(String::as_str));
+    assert_eq!(client.texts(), answers);
+}
+
+#[test]
+fn a_polling_client_s_post_is_answered_once_its_handlers_catch_up() {
+    let gate = Gate::default();
+    let (sim, begun) = working(&gate);
+    let mut client = sim.polling();
+    client.join();
+    let events: Vec<_> = (0..300).map(|n| format!(r#"42["work",{n}]"#)).collect();
+    client.begin_post(&events.join("\x1e"));
+    assert_eq!(client.posted(), None);
+    assert_eq!(begun.load(Ordering::SeqCst), 300);
+    client.begin_poll();
+    gate.open();
+    assert_eq!(client.posted().unwrap().0, 200);
+    assert_eq!(client.packets().len(), 300);
+    assert_eq!(client.post(r#"42["work",1]"#), 200);
 }
 
 #[test]

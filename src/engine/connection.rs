@@ -30,6 +30,8 @@ pub struct Connection<H: Handler> {
     timer: Option<Key>,
     /// How many bytes were left unused by the last look at the input.
     unread: usize,
+    /// How many of the session's bytes it believes to be here.
+    in_flight: usize,
 }
 
 /// What the stream is in use for.
@@ -44,6 +46,8 @@ enum Link<H: Handler> {
     Delivering(Session<H>),
     /// A request's body is being read.
     Post(Session<H>),
+    /// The request was read; its answer waits until handlers keep up.
+    Posted(Session<H>),
     /// The session's transport.
     WebSocket(Session<H>),
     /// A transport that is being tried.
@@ -63,11 +67,22 @@ struct Opening {
 
 /// How many bytes of later requests may wait behind one that is being answered.
 const MAX_PIPELINED: usize = 16 << 10;
+/// After how many written bytes the session is told that there is room again.
+const TELL: usize = 64 << 10;
 
 impl<H: Handler> Connection<H> {
     pub(super) fn new(now: Time, server: Arc<ServerInner<H>>, peer: Peer) -> Self {
         let stream = stream::Connection::new(now, server.limits.clone());
-        Connection { server, peer, stream, link: Link::None, waker: None, timer: None, unread: 0 }
+        Connection {
+            server,
+            peer,
+            stream,
+            link: Link::None,
+            waker: None,
+            timer: None,
+            unread: 0,
+            in_flight: 0,
+        }
     }
 
     // Requests.
@@ -285,20 +300,27 @@ impl<H: Handler> Connection<H> {
             Ok(text) => self.handle_payload(now, &session, text),
             Err(_) => Err(PacketError::Utf8),
         };
-        session.with(|engine, _| {
-            engine.end_post();
-            if let Err(error) = result {
+        if let Err(error) = result {
+            session.with(|engine, _| {
+                engine.end_post();
                 engine.close(now, CloseReason::ParseError(error));
-            }
-        });
-        match result {
-            Ok(()) => self.stream.respond(now, Status::OK, POSTED, Answer::Bytes(b"ok")),
-            Err(error) => {
-                debug!(%error, "a payload that cannot be read");
-                let error = RequestError::BadRequest;
-                self.answer_error_with(now, false, [], &error);
-            }
+            });
+            debug!(%error, "a payload that cannot be read");
+            return self.answer_error_with(now, false, [], &RequestError::BadRequest);
         }
+        self.link = Link::Posted(session);
+        self.end_post(now);
+    }
+
+    /// Answers a request with data once handlers keep up: before, the client sends no more.
+    fn end_post(&mut self, now: Time) {
+        let Link::Posted(session) = &self.link else { return };
+        if !session.has_room_or_wake(self.waker.as_ref()) && !session.is_closed() {
+            return self.stream.hold();
+        }
+        session.with(|engine, _| engine.end_post());
+        self.link = Link::None;
+        self.stream.respond(now, Status::OK, POSTED, Answer::Bytes(b"ok"));
     }
 
     /// The packets before one that cannot be read still count.
@@ -467,6 +489,7 @@ impl<H: Handler> Connection<H> {
     fn follow_session(&mut self, now: Time) {
         match &self.link {
             Link::Opening(_) => self.decide(now),
+            Link::Posted(_) => self.end_post(now),
             Link::Poll(session) => {
                 if let Some(payload) = session.take_payload() {
                     let session = session.clone();
@@ -497,6 +520,7 @@ impl<H: Handler> Connection<H> {
             }
             Link::Delivering(_) => {}
             Link::Post(session) => session.with(|engine, _| engine.abort_post(now)),
+            Link::Posted(session) => session.with(|engine, _| engine.end_post()),
             Link::WebSocket(session) => session.with(|engine, _| engine.close(now, reason)),
             Link::Probe(session, ticket) => session.with(|engine, _| engine.abort_upgrade(ticket)),
         }
@@ -552,6 +576,8 @@ impl<H: Handler> Protocol for Connection<H> {
         match &self.link {
             Link::Poll(session) | Link::WebSocket(session) => session.set_waker(Some(waker)),
             Link::Probe(session, ticket) => session.set_probe_waker(*ticket, Some(waker)),
+            // If there is room by now, the turn that follows sees it.
+            Link::Posted(session) => _ = session.has_room_or_wake(Some(waker)),
             _ => {}
         }
         self.disarm();
@@ -630,7 +656,8 @@ impl<H: Handler> Protocol for Connection<H> {
             (_, Phase::Closed) => false,
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
-                session.has_room() && session.queued() + self.stream.queued() < high_water
+                let queued = session.queued().saturating_sub(self.in_flight) + self.stream.queued();
+                session.has_room() && queued < high_water
             }
             (_, Phase::Request) => self.unread < MAX_PIPELINED,
             _ => self.stream.queued() < high_water,
@@ -638,12 +665,18 @@ impl<H: Handler> Protocol for Connection<H> {
     }
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
-        if self.stream.queued() == 0 {
-            match &self.link {
-                Link::WebSocket(session) => session.transmit(self.stream.outbound()),
-                Link::Delivering(_) => self.link = Link::None,
-                _ => {}
+        let queued = self.stream.queued();
+        match &self.link {
+            Link::WebSocket(session) if queued == 0 => {
+                session.transmit(self.stream.outbound());
+                self.in_flight = self.stream.queued();
             }
+            Link::WebSocket(session) if self.in_flight > queued + TELL => {
+                session.set_in_flight(queued);
+                self.in_flight = queued;
+            }
+            Link::Delivering(_) if queued == 0 => self.link = Link::None,
+            _ => {}
         }
         self.arm();
         Some(self.stream.outbound()).filter(|out| !out.is_empty())

@@ -25,6 +25,8 @@ struct Shared<H: Handler> {
     queued: AtomicUsize,
     /// How many handlers of the application have not ended.
     running: AtomicUsize,
+    /// How many answers the application awaits from the client.
+    awaited: AtomicUsize,
     inner: Mutex<Inner<H>>,
 }
 
@@ -35,6 +37,8 @@ struct Inner<H: Handler> {
     waker: Option<Waker>,
     /// The connection that is being tried.
     probe: Option<(Ticket, Waker)>,
+    /// The connection of a request whose answer waits for handlers.
+    room: Option<Waker>,
     /// The connection is at work, or was woken: it will look at the queue without being called.
     attended: bool,
     /// While not zero nothing is transmitted.
@@ -57,6 +61,7 @@ impl<H: Handler> Session<H> {
             state: H::State::default(),
             waker: None,
             probe: None,
+            room: None,
             attended: false,
             corks: 0,
             timer: None,
@@ -68,6 +73,7 @@ impl<H: Handler> Session<H> {
             closed: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
             inner: Mutex::new(inner),
         }))
     }
@@ -165,9 +171,10 @@ impl<H: Handler> Session<H> {
         if ended.is_some() {
             self.0.closed.store(true, Ordering::Release);
         }
+        let room = if ended.is_some() { inner.room.take() } else { None };
         let driver = self.arm(&mut inner);
         let follow = Follow {
-            wakers: [woken, inner.take_lost_probe(), driver],
+            wakers: [woken, inner.take_lost_probe(), room, driver],
             ended,
             finished: inner.engine.is_finished(),
         };
@@ -249,6 +256,13 @@ impl<H: Handler> Session<H> {
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
     }
 
+    /// How many of the bytes that were moved are not written yet.
+    pub(super) fn set_in_flight(&self, bytes: usize) {
+        let mut inner = self.0.inner.lock();
+        inner.engine.set_in_flight(bytes);
+        self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+    }
+
     /// The answer to the waiting poll, if there is one.
     pub(super) fn take_payload(&self) -> Option<Outbound> {
         {
@@ -292,9 +306,33 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// Whether more may be read: handlers keep up.
+    /// Whether more may be read: handlers keep up. Those that wait for the client's answer would wait in vain if it
+    /// was not read: as many may run beyond the limit.
     pub(super) fn has_room(&self) -> bool {
-        self.0.running.load(Ordering::Relaxed) < MAX_RUNNING
+        let awaited = self.0.awaited.load(Ordering::Relaxed);
+        self.0.running.load(Ordering::Relaxed) < MAX_RUNNING.saturating_add(awaited)
+    }
+
+    /// An answer is awaited: what asks for it wakes the connection.
+    pub(crate) fn begin_await(&self) {
+        self.0.awaited.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many answers have come or are not awaited any more.
+    pub(crate) fn end_await(&self, count: usize) {
+        self.0.awaited.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// The same; if not, `waker` is called once there is, or the session has ended.
+    pub(super) fn has_room_or_wake(&self, waker: Option<&Waker>) -> bool {
+        if self.has_room() {
+            return true;
+        }
+        let mut inner = self.0.inner.lock();
+        let replaced = std::mem::replace(&mut inner.room, waker.cloned());
+        drop(inner);
+        drop(replaced);
+        self.has_room()
     }
 
     /// A handler goes on in the background until the guard is dropped.
@@ -325,8 +363,8 @@ impl<H: Handler> Inner<H> {
 
 /// What follows from a change of a session, once nothing is locked.
 struct Follow {
-    /// The session's connection, the one that was being tried, the server's driver.
-    wakers: [Option<Waker>; 3],
+    /// The session's connection, the one that was being tried, that of a request, the server's driver.
+    wakers: [Option<Waker>; 4],
     ended: Option<CloseReason>,
     finished: bool,
 }
@@ -338,7 +376,13 @@ impl<H: Handler> Expire for Shared<H> {
         if let (Some(timer), Some(server)) = (timer, self.server.upgrade()) {
             server.timers.remove(timer);
         }
-        Session(self).with(|engine, state| {
+        let session = Session(self);
+        // The peer is not listened to: that nothing is heard of it is not its fault.
+        let is_behind = !session.has_room();
+        session.with(|engine, state| {
+            if is_behind {
+                engine.heard(now);
+            }
             engine.handle_timeout(now);
             if let Some(reason) = H::handle_timeout(state, now) {
                 engine.close(now, reason);
@@ -353,7 +397,11 @@ pub(crate) struct Running<H: Handler>(Session<H>);
 impl<H: Handler> Drop for Running<H> {
     fn drop(&mut self) {
         // The connection may wait for room.
-        if self.0.0.running.fetch_sub(1, Ordering::Relaxed) == MAX_RUNNING {
+        if self.0.0.running.fetch_sub(1, Ordering::Relaxed) >= MAX_RUNNING && self.0.has_room() {
+            let room = self.0.0.inner.lock().room.take();
+            if let Some(waker) = room {
+                waker.wake();
+            }
             self.0.wake();
         }
     }

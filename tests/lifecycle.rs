@@ -3,7 +3,7 @@
 
 mod simulation;
 
-use simulation::{Drops, Gate, Sim};
+use simulation::{Drops, Gate, Incoming, Sim};
 use sockeye::{DisconnectReason, EmitError, Server, Socket};
 use sockeye_core::host::Host;
 use std::sync::{Arc, Mutex};
@@ -327,6 +327,54 @@ fn a_session_that_closes_during_an_upgrade_tells_both_streams() {
     sim.server().sockets()[0].disconnect(true);
     assert_eq!(client.packets(), ["41", "1"]);
     assert!(probe.is_closed());
+}
+
+#[test]
+fn a_server_that_closes_tells_everybody_and_ends_when_it_is_written() {
+    let (sim, reasons) = recording(Server::new());
+    let (reader, stalled) = (sim.connect(), sim.connect());
+    stalled.stop_reading();
+    let mut polling = sim.polling();
+    polling.join();
+    let big = "x".repeat(200_000);
+    sim.server().emit("last", &big);
+    let server = sim.server().clone();
+    let closed = sim.spawn(async move { server.close().await });
+    assert_eq!(take(&reasons), ["/ server shutting down"; 3]);
+    assert!(reader.next().contains("last"));
+    assert_eq!(reader.poll(), Some(Incoming::Close(Some(1001))));
+    assert!(!sim.server().is_closed(), "there are clients that were not told");
+    // Nobody is let in any more.
+    let late = simulation::Client::dial(&sim, "EIO=4&transport=websocket");
+    assert!(late.status().contains("503"), "{}", late.status());
+    drop(late);
+
+    let packets = polling.poll();
+    assert!(packets[0].contains("last"));
+    assert_eq!(packets[1], "1");
+    assert!(!sim.server().is_closed());
+    stalled.resume_reading();
+    assert!(stalled.next().contains("last"));
+    assert_eq!(stalled.poll(), Some(Incoming::Close(Some(1001))));
+    assert!(sim.server().is_closed());
+    assert!(closed.take().is_some());
+}
+
+#[test]
+fn a_server_that_closes_does_not_wait_for_ever() {
+    let sim = Sim::new(Server::new());
+    let stalled = sim.connect();
+    stalled.stop_reading();
+    sim.server().emit("last", "x".repeat(200_000));
+    let mut polling = sim.polling();
+    polling.join();
+    let silent = sim.polling();
+    sim.server().begin_close();
+    sim.run();
+    assert!(!sim.server().is_closed());
+    sim.advance(60 * SECOND);
+    assert!(sim.server().is_closed());
+    drop((silent, polling));
 }
 
 #[test]

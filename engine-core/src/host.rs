@@ -39,7 +39,7 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// Whom to wake when the next deadline moves closer or the server is closed.
     fn set_timer_waker(&self, waker: &Waker);
 
-    /// Whether the server was closed and has no session left.
+    /// Whether the server was closed, has no session left, and has written what it had to say.
     fn is_closed(&self) -> bool;
 }
 

@@ -32,6 +32,8 @@ pub struct Connection<H: Handler> {
     unread: usize,
     /// How many of the session's bytes it believes to be here.
     in_flight: usize,
+    /// There is something to finish before the server may end; the server counts these.
+    busy: bool,
 }
 
 /// What the stream is in use for.
@@ -82,6 +84,7 @@ impl<H: Handler> Connection<H> {
             timer: None,
             unread: 0,
             in_flight: 0,
+            busy: false,
         }
     }
 
@@ -545,6 +548,20 @@ impl<H: Handler> Connection<H> {
         }
     }
 
+    /// Tells the server whether there is something to finish.
+    fn account(&mut self) {
+        let idle = matches!(self.link, Link::None)
+            && self.stream.queued() == 0
+            && self.stream.phase() == Phase::Head;
+        self.set_busy(!idle);
+    }
+
+    fn set_busy(&mut self, busy: bool) {
+        if std::mem::replace(&mut self.busy, busy) != busy {
+            self.server.count_busy(busy);
+        }
+    }
+
     fn disarm(&mut self) {
         if let Some(key) = self.timer.take() {
             self.server.timers.remove(key);
@@ -679,6 +696,7 @@ impl<H: Handler> Protocol for Connection<H> {
             _ => {}
         }
         self.arm();
+        self.account();
         Some(self.stream.outbound()).filter(|out| !out.is_empty())
     }
 
@@ -725,6 +743,7 @@ impl<H: Handler> Drop for Connection<H> {
         self.disarm();
         let now = self.server.now();
         self.lose(now, TransportError::Lost.into());
+        self.set_busy(false);
     }
 }
 

@@ -43,7 +43,8 @@ use sockeye_core::Time;
 
 /// What an application does with the sessions of a [`Server`].
 ///
-/// The methods are called one at a time for a session, from the task that reads its connection; they must not block.
+/// Messages of a session come one at a time, from the task that reads its connection; its end may come from any thread,
+/// and while a message is being handled. Nothing is locked meanwhile. The methods must not block.
 pub trait Handler: Send + Sync + Sized + 'static {
     /// What is kept for each session.
     type State: Default + Send + 'static;

@@ -18,7 +18,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub(crate) struct ServerInner<H: Handler> {
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
     sessions: RwLock<HashMap<Id, Session<H>>>,
+    /// How many connections have something to finish: an answer, or the last words of a session.
+    busy: AtomicUsize,
     runtime: OnceLock<Arc<dyn Runtime>>,
     closing: AtomicBool,
     /// Who waits for the last session to end.
@@ -96,7 +98,7 @@ impl<H: Handler> Server<H> {
 
     /// Closes the server: no session is opened any more, the open ones are told, and what was queued is sent.
     ///
-    /// Ends when the last session has ended; each has deadlines, so it does.
+    /// Ends when the last session has ended and its last words were written; each has deadlines, so it does.
     pub async fn close(&self) {
         self.begin_close();
         poll_fn(|cx| {
@@ -161,7 +163,7 @@ impl<H: Handler> Host for Server<H> {
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closing() && self.0.sessions.read().is_empty()
+        self.0.is_closing() && self.0.is_drained()
     }
 }
 
@@ -215,8 +217,21 @@ impl<H: Handler> ServerInner<H> {
         }
     }
 
+    /// A connection has something to finish now, or nothing any more.
+    pub(super) fn count_busy(&self, busy: bool) {
+        if busy {
+            self.busy.fetch_add(1, Ordering::AcqRel);
+        } else if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.tell_if_closed();
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.busy.load(Ordering::Acquire) == 0 && self.sessions.read().is_empty()
+    }
+
     fn tell_if_closed(&self) {
-        if !self.is_closing() || !self.sessions.read().is_empty() {
+        if !self.is_closing() || !self.is_drained() {
             return;
         }
         let waiting = std::mem::take(&mut *self.closed.lock());
@@ -360,6 +375,7 @@ impl<H: Handler> Builder<H> {
             assets: self.assets,
             timers: Timers::default(),
             sessions: RwLock::default(),
+            busy: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             closing: AtomicBool::new(false),
             closed: Mutex::default(),

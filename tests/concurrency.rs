@@ -1,0 +1,179 @@
+//! Several threads at once: here, and only here, the tests are not deterministic.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use bytes::Bytes;
+use simulation::{Incoming, Sim};
+use sockeye::{Server, Socket};
+use sockeye_core::host::Host;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Lets threads run while the world turns, until all have ended.
+fn turn_while(sim: &Sim, threads: Vec<std::thread::JoinHandle<()>>) {
+    let begun = std::time::Instant::now();
+    while !threads.iter().all(|thread| thread.is_finished()) {
+        sim.run();
+        assert!(begun.elapsed() < Duration::from_secs(60), "deadlock");
+    }
+    threads.into_iter().for_each(|thread| thread.join().expect("the thread does not panic"));
+    sim.run();
+}
+
+#[test]
+fn attachments_follow_their_event_whoever_else_emits() {
+    const EACH: usize = 200;
+    let sim = Sim::new(Server::builder().send_buffer(64 << 20).build());
+    sim.share();
+    let client = sim.connect();
+    let mut polling = sim.polling();
+    polling.join();
+    let socket = sim.server().of("/").socket(&client.id).unwrap();
+    let threads = (0..8_u8).map(|thread| {
+        let (socket, server) = (socket.clone(), sim.server().clone());
+        std::thread::spawn(move || {
+            for n in 0..EACH {
+                let data = Bytes::from(vec![thread; n]);
+                match n % 3 {
+                    0 => server.emit("b", (thread, data.clone(), data)).sent,
+                    1 => socket.emit("b", (thread, data.clone(), data)).map_or(0, |()| 1),
+                    _ => socket.emit("t", thread).map_or(0, |()| 1),
+                };
+            }
+        })
+    });
+    turn_while(&sim, threads.collect());
+    let mut seen = [0; 8];
+    while let Some(incoming) = client.poll() {
+        let Incoming::Text(text) = incoming else { panic!("an attachment without an event") };
+        if let Some(thread) = text.strip_prefix(r#"42["t","#) {
+            seen[thread[..1].parse::<usize>().unwrap()] += 1;
+            continue;
+        }
+        let thread: u8 = text.strip_prefix(r#"452-["b","#).unwrap()[..1].parse().unwrap();
+        for _ in 0..2 {
+            assert!(client.next_binary().iter().all(|byte| *byte == thread));
+        }
+        seen[usize::from(thread)] += 1;
+    }
+    assert_eq!(seen, [EACH; 8]);
+
+    let mut rest = 8 * EACH.div_ceil(3);
+    while rest > 0 {
+        let packets = polling.poll();
+        let mut packets = packets.iter();
+        while let Some(packet) = packets.next() {
+            assert!(packet.starts_with("452-"), "{packet}");
+            assert!(packets.next().unwrap().starts_with('b') && packets.next().unwrap().starts_with('b'));
+            rest -= 1;
+        }
+    }
+}
+
+#[test]
+fn every_message_wakes_the_connection() {
+    // If one did not, the next one here would have to wait for it.
+    let sim = Sim::new(Server::new());
+    sim.share();
+    let client = sim.connect();
+    let socket = sim.server().sockets().remove(0);
+    let threads = (0..4).map(|_| {
+        let socket = socket.clone();
+        std::thread::spawn(move || {
+            for n in 0..2000 {
+                socket.emit("e", n).unwrap();
+                if n % 100 == 0 {
+                    std::thread::yield_now();
+                }
+            }
+        })
+    });
+    turn_while(&sim, threads.collect());
+    assert_eq!(client.texts().len(), 8000);
+}
+
+#[test]
+fn joins_leaves_broadcasts_and_ends_neither_block_nor_leave_anything() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| {
+        socket.join("all");
+        let held = socket.clone();
+        socket.on("x", async |socket: Socket| socket.to("all").emit("y", ()).sent);
+        socket.on_disconnect(move |socket: Socket| {
+            held.to("all").emit("left", ());
+            socket.join("late");
+            async {}
+        });
+    });
+    let sim = Sim::new(server);
+    sim.share();
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let threads = (0..4).map(|thread| {
+        let server = sim.server().clone();
+        std::thread::spawn(move || {
+            let mut n = thread;
+            while !STOP.load(Ordering::Relaxed) {
+                n = n * 7 % 1009 + 1;
+                let sockets = server.sockets();
+                let Some(socket) = sockets.get(n % sockets.len().max(1)) else { continue };
+                match n % 8 {
+                    0 => socket.join(format!("room {}", n % 3)),
+                    1 => socket.leave("all"),
+                    2 => drop(server.to("all").to("room 1").emit("b", n)),
+                    3 => drop(server.to("room 2").emit_with_ack::<u32>("b", n)),
+                    4 => drop(socket.timeout(Duration::ZERO).emit_with_ack::<u32>("b", n)),
+                    5 => server.to("room 0").join("all"),
+                    6 => socket.disconnect(n % 16 == 6),
+                    _ => drop(socket.rooms()),
+                }
+            }
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    for round in 0..100 {
+        let clients: Vec<_> = (0..5)
+            .map(|_| {
+                let client = sim.client();
+                client.send("40");
+                client
+            })
+            .collect();
+        for (n, client) in clients.iter().enumerate() {
+            // It may have been disconnected already; then this is ignored.
+            match (round + n) % 3 {
+                0 => client.send(r#"421["x"]"#),
+                1 => client.close(),
+                _ => client.cut(),
+            }
+        }
+        sim.advance(Duration::from_millis(1));
+    }
+    STOP.store(true, Ordering::Relaxed);
+    turn_while(&sim, threads);
+    sim.advance(Duration::from_secs(120));
+    assert_eq!(sim.server().clients_count(), 0);
+    assert_eq!(sim.server().sockets().len(), 0);
+    for room in ["all", "late", "room 0", "room 1", "room 2"] {
+        assert_eq!(sim.server().to(room).sockets().len(), 0, "{room}");
+    }
+    assert_eq!(sim.tasks(), 0);
+    assert_eq!(sim.server().next_deadline(), None);
+}
+
+#[test]
+fn a_server_that_closes_while_clients_come_ends() {
+    for _ in 0..20 {
+        let sim = Sim::new(Server::new());
+        sim.share();
+        let clients: Vec<_> = (0..4).map(|_| sim.connect()).collect();
+        let server = sim.server().clone();
+        let thread = std::thread::spawn(move || server.begin_close());
+        let late = simulation::Client::dial(&sim, "EIO=4&transport=websocket");
+        turn_while(&sim, vec![thread]);
+        drop((clients, late));
+        sim.advance(Duration::from_secs(10));
+        assert!(sim.server().is_closed());
+        assert_eq!(sim.tasks(), 0);
+    }
+}

@@ -25,6 +25,7 @@ fn turn_while(sim: &Sim, threads: Vec<std::thread::JoinHandle<()>>) {
 fn attachments_follow_their_event_whoever_else_emits() {
     const EACH: usize = 200;
     let sim = Sim::new(Server::builder().send_buffer(64 << 20).build());
+    sim.share();
     let client = sim.connect();
     let mut polling = sim.polling();
     polling.join();
@@ -74,6 +75,7 @@ fn attachments_follow_their_event_whoever_else_emits() {
 fn every_message_wakes_the_connection() {
     // If one did not, the next one here would have to wait for it.
     let sim = Sim::new(Server::new());
+    sim.share();
     let client = sim.connect();
     let socket = sim.server().sockets().remove(0);
     let threads = (0..4).map(|_| {
@@ -105,6 +107,7 @@ fn joins_leaves_broadcasts_and_ends_neither_block_nor_leave_anything() {
         });
     });
     let sim = Sim::new(server);
+    sim.share();
     static STOP: AtomicBool = AtomicBool::new(false);
     let threads = (0..4).map(|thread| {
         let server = sim.server().clone();
@@ -162,6 +165,7 @@ fn joins_leaves_broadcasts_and_ends_neither_block_nor_leave_anything() {
 fn a_server_that_closes_while_clients_come_ends() {
     for _ in 0..20 {
         let sim = Sim::new(Server::new());
+        sim.share();
         let clients: Vec<_> = (0..4).map(|_| sim.connect()).collect();
         let server = sim.server().clone();
         let thread = std::thread::spawn(move || server.begin_close());

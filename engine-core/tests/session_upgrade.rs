@@ -243,6 +243,42 @@ fn a_close_while_upgrading_reaches_both_transports() {
 }
 
 #[test]
+fn a_client_that_completes_its_upgrade_while_the_session_closes_is_told_at_once() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    rig.send("last").unwrap();
+    rig.session.close(at(1), CloseReason::ServerShutdown);
+    assert!(rig.session.is_upgrading(ticket));
+    assert!(!rig.session.is_finished());
+    assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
+    assert!(rig.session.is_finished() && rig.session.next_deadline().is_none());
+    rig.read();
+    assert_eq!(rig.take(), [text("last")]);
+}
+
+#[test]
+fn a_client_that_polls_while_the_session_closes_does_not_upgrade_any_more() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    rig.send("last").unwrap();
+    rig.session.close(at(1), CloseReason::ServerShutdown);
+    rig.poll();
+    rig.poll();
+    assert_eq!(rig.take(), [text("last"), control("1")]);
+    assert!(rig.session.is_finished() && !rig.session.is_upgrading(ticket));
+    assert_eq!(rig.probe(ticket, "5"), Probing::Close);
+}
+
+#[test]
+fn a_client_that_does_nothing_more_while_the_session_closes_is_not_waited_for_for_ever() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    rig.session.close(at(1), CloseReason::ServerShutdown);
+    assert_eq!(rig.pass(at(100_000)), [at(30_001)]);
+    assert!(rig.session.is_finished() && !rig.session.is_upgrading(ticket));
+}
+
+#[test]
 fn the_heartbeat_is_not_suspended_while_upgrading() {
     let config = config_with(|c| c.upgrade_timeout = std::time::Duration::from_secs(600));
     let mut rig = Rig::open(Transport::Polling, config);

@@ -43,6 +43,8 @@ struct Inner<H: Handler> {
     attended: bool,
     /// While not zero nothing is transmitted.
     corks: u16,
+    /// The application was told of the end.
+    told: bool,
     timer: Option<Key>,
 }
 
@@ -64,6 +66,7 @@ impl<H: Handler> Session<H> {
             room: None,
             attended: false,
             corks: 0,
+            told: false,
             timer: None,
         };
         Session(Arc::new(Shared {
@@ -134,13 +137,14 @@ impl<H: Handler> Session<H> {
 
     /// Runs `f` under the session's lock, then does what follows from it: wakes, arms, tells the end.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> R {
-        let (result, follow) = self.locked(f);
+        let (result, mut follow) = self.locked(f);
         follow.wakers.into_iter().flatten().for_each(Waker::wake);
         if (follow.ended.is_some() || follow.finished)
             && let Some(server) = self.0.server.upgrade()
         {
             if let Some(reason) = follow.ended {
                 server.handler.on_close(self, &reason);
+                follow.finished = self.told();
             }
             if follow.finished {
                 server.forget(&self.0.id);
@@ -176,9 +180,17 @@ impl<H: Handler> Session<H> {
         let follow = Follow {
             wakers: [woken, inner.take_lost_probe(), room, driver],
             ended,
-            finished: inner.engine.is_finished(),
+            finished: inner.told && inner.engine.is_finished(),
         };
         (result, follow)
+    }
+
+    /// The application knows of the end. Whether the session can be forgotten, which is not before that: a closing
+    /// server waits until it is.
+    fn told(&self) -> bool {
+        let mut inner = self.0.inner.lock();
+        inner.told = true;
+        inner.engine.is_finished()
     }
 
     /// The time by the server's clock.

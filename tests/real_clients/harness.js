@@ -63,9 +63,10 @@ class Server {
 
   async start(args) {
     const options = Object.entries({ port: this.port, ...args }).flatMap(([name, value]) => [`--${name}`, `${value}`]);
-    this.process = spawn(program, options, { stdio: ["ignore", "pipe", "inherit"] });
+    this.process = spawn(program, options, { stdio: ["pipe", "pipe", "inherit"] });
     this.exited = once(this.process, "exit");
     this.output = createInterface(this.process.stdout);
+    this.output.setMaxListeners(0);
     this.output.on("line", (line) => this.lines.push(line));
     [, this.port] = await this.line(/^listening on (\d+)$/);
     this.url = `http://127.0.0.1:${this.port}`;
@@ -77,9 +78,9 @@ class Server {
     await within(this.exited, "the end of the server");
   }
 
-  /** Asks the process to close, as Ctrl-C does, and gives its exit code. */
+  /** Asks the server to close gracefully, and gives its exit code. */
   async close() {
-    this.process.kill("SIGINT");
+    this.process.stdin.end();
     const [code] = await within(this.exited, "the server to close");
     return code;
   }

@@ -44,11 +44,10 @@ testOnce("the session's id comes as a cookie where one is asked for", { cookie: 
   assert.equal(response.headers.get("set-cookie"), `fish=${sid}; Path=/; HttpOnly; SameSite=Lax`);
 });
 
-testOnce("a client that keeps cookies sends the session's along with the upgrade", { cookie: "fish" }, async (server) => {
-  const client = server.client({ transport: "upgrading", withCredentials: true });
-  const [upgrade] = await next(client.io.engine, "upgrading");
-  assert.deepEqual(upgrade.opts.headers.cookie, [`fish=${client.io.engine.id}`]);
-  await next(client.io.engine, "upgrade");
+testOnce("a client that keeps cookies keeps the session's", { cookie: "fish" }, async (server) => {
+  const client = await server.connect({ transport: "upgraded", withCredentials: true });
+  assert.equal(new Map(client.io.engine._cookieJar.cookies).get("fish").value, client.io.engine.id);
+  assert.equal(await ask(client, "return", 1), 1);
 });
 
 testOnce("without a cookie none is set", {}, async (server) => {

@@ -1,7 +1,7 @@
 //! The server that the tests of real clients talk to: a bit of everything, as an application would write it.
 //!
 //! It prints `listening on <port>`, then a line for each socket that has gone: `disconnected <namespace> <id> <reason>`.
-//! Ctrl-C closes it gracefully, and it ends with `closed`.
+//! A line on its standard input closes it gracefully, and it ends with `closed`.
 //!
 //! Run it with `cargo run --example real_client_server -- --ping-interval 300`; see [`Options`] for the rest.
 
@@ -30,10 +30,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     io.of("/members").on_connect(welcome);
 
     let closing = io.clone();
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            closing.close().await;
-        }
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_line(&mut String::new());
+        closing.begin_close();
     });
     sockeye::tokio::serve(io, listener).await?;
     println!("closed");

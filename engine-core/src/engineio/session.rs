@@ -368,7 +368,7 @@ impl Session {
     /// Whether the attempt to upgrade is still under way; if not, its connection has to be closed.
     pub fn is_upgrading(&self, ticket: Ticket) -> bool {
         let State::Polling(Polling { probe: Some(probe), .. }) = &self.state else { return false };
-        probe.ticket == ticket && self.closed.is_none()
+        probe.ticket == ticket && !self.is_finished()
     }
 
     /// A packet arrived on the connection that is being tried.
@@ -388,6 +388,9 @@ impl Session {
             }
             (Packet::Upgrade, Some(probe)) if probe.answered => {
                 self.complete_upgrade();
+                if let Some(closed) = &mut self.closed {
+                    closed.farewell = None;
+                }
                 Probing::Complete
             }
             _ => {
@@ -521,7 +524,11 @@ impl Session {
             self.queue.clear();
         }
         if let State::Polling(polling) = &mut self.state {
-            polling.probe = None;
+            // A client whose probe was answered, and who does not poll, is told on the connection that it tries.
+            let may_upgrade = polling.is_probed() && !(polling.parked && self.queue.is_empty());
+            if !(graceful && may_upgrade) {
+                polling.probe = None;
+            }
             // Also when a poll waits: what is queued may be more than one payload.
             if graceful {
                 farewell = Some(now + self.config.close_timeout);

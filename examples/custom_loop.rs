@@ -1,6 +1,6 @@
 //! A whole Socket.IO server on mio: one thread, an event loop of your own, no async runtime.
 //!
-//! Run it with `cargo run -p custom-loop`, and connect to http://127.0.0.1:3000 with any Socket.IO client.
+//! Run it with `cargo run --example custom_loop`, and connect to http://127.0.0.1:3000 with any Socket.IO client.
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use sockeye::drive::{Edge, Protocol, Turn, pump};

@@ -11,12 +11,11 @@ use std::net::SocketAddr;
 /// mio with one.
 pub(crate) fn serve<H: Host>(server: H) -> io::Result<()> {
     let address = SocketAddr::from(([127, 0, 0, 1], number("PORT").unwrap_or(3000)));
-    let workers = number("WORKERS").unwrap_or(1).max(1);
     match runtime()?.as_str() {
         #[cfg(feature = "tokio")]
-        "tokio" => tokio_runtime(workers)?.block_on(sockeye::tokio::listen(server, address)),
+        "tokio" => tokio_runtime()?.block_on(sockeye::tokio::listen(server, address)),
         #[cfg(feature = "smol")]
-        "smol" => serve_on_smol(server, address, workers),
+        "smol" => serve_on_smol(server, address),
         "mio" => custom_loop::run(server, std::net::TcpListener::bind(address)?),
         other => {
             let message =
@@ -27,8 +26,8 @@ pub(crate) fn serve<H: Host>(server: H) -> io::Result<()> {
 }
 
 #[cfg(feature = "tokio")]
-fn tokio_runtime(workers: u16) -> io::Result<tokio::runtime::Runtime> {
-    match workers {
+fn tokio_runtime() -> io::Result<tokio::runtime::Runtime> {
+    match workers() {
         1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
         workers => {
             tokio::runtime::Builder::new_multi_thread().worker_threads(workers.into()).enable_all().build()
@@ -37,15 +36,20 @@ fn tokio_runtime(workers: u16) -> io::Result<tokio::runtime::Runtime> {
 }
 
 #[cfg(feature = "smol")]
-fn serve_on_smol<H: Host>(server: H, address: SocketAddr, workers: u16) -> io::Result<()> {
+fn serve_on_smol<H: Host>(server: H, address: SocketAddr) -> io::Result<()> {
     let listener = std::net::TcpListener::bind(address)?;
     let executor = std::sync::Arc::new(smol::Executor::new());
-    for _ in 1..workers {
+    for _ in 1..workers() {
         let executor = executor.clone();
         std::thread::spawn(move || smol::block_on(executor.run(std::future::pending::<()>())));
     }
     let runtime = sockeye::smol::Smol::on(executor.clone());
     smol::block_on(executor.run(async move { runtime.serve(server, listener).await }))
+}
+
+#[cfg(any(feature = "tokio", feature = "smol"))]
+fn workers() -> u16 {
+    number("WORKERS").unwrap_or(1).max(1)
 }
 
 fn number(variable: &str) -> Option<u16> {

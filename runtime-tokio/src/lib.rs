@@ -11,18 +11,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 /// tokio's clock and tasks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tokio {
+    // Sockets may be disconnected by threads that are none of tokio's.
+    handle: Handle,
     origin: Instant,
 }
 
 impl Tokio {
-    /// A clock that starts now.
+    /// A clock that starts now, and the runtime that this is called in.
+    ///
+    /// # Panics
+    /// When it is called outside of a runtime.
     pub fn new() -> Tokio {
-        Tokio { origin: Instant::now() }
+        Tokio { handle: Handle::current(), origin: Instant::now() }
     }
 }
 
@@ -38,7 +44,7 @@ impl Runtime for Tokio {
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        tokio::spawn(future);
+        self.handle.spawn(future);
     }
 }
 

@@ -36,7 +36,7 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// Time passed. Does nothing before the deadline; afterwards the next deadline is later than `now`.
     fn handle_timeout(&self, now: Time);
 
-    /// Whom to wake when the next deadline moves closer or the server is closed.
+    /// Whom to wake, too, when the next deadline moves closer or the server is closed: each listener has a driver.
     fn set_timer_waker(&self, waker: &Waker);
 
     /// Whether the server was closed, has no session left, and has written what it had to say.

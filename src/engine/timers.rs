@@ -1,11 +1,12 @@
 //! One table of deadlines for a whole server.
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use sockeye_core::Time;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 
 /// Something with a deadline.
 pub(crate) trait Expire: Send + Sync {
@@ -26,42 +27,44 @@ pub(crate) type Key = (Time, u64);
 
 /// Deadlines in order.
 #[derive(Default)]
-pub(crate) struct Timers(Mutex<Table>);
+pub(crate) struct Timers {
+    table: Mutex<Table>,
+    drivers: Arc<Drivers>,
+}
 
 #[derive(Default)]
 struct Table {
     entries: BTreeMap<Key, Target>,
     next: u64,
-    waker: Option<Waker>,
 }
 
 impl Timers {
-    /// Adds a deadline. Gives back the driver's waker if it is the first one now: to be called when nothing is locked.
+    /// Adds a deadline. Gives back the drivers' waker if it is the first one now: to be called when nothing is locked.
     #[must_use]
     pub(crate) fn insert(&self, at: Time, target: Target) -> (Key, Option<Waker>) {
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         table.next += 1;
         let key = (at, table.next);
         let earlier = table.entries.first_key_value().is_none_or(|(first, _)| at < first.0);
         table.entries.insert(key, target);
-        (key, table.waker.as_ref().filter(|_| earlier).cloned())
+        (key, earlier.then(|| Waker::from(self.drivers.clone())))
     }
 
     /// Takes a deadline back.
     pub(crate) fn remove(&self, key: Key) {
         // What is dropped may be the last of a task: not under the lock.
-        let entry = self.0.lock().entries.remove(&key);
+        let entry = self.table.lock().entries.remove(&key);
         drop(entry);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        self.0.lock().entries.first_key_value().map(|(key, _)| key.0)
+        self.table.lock().entries.first_key_value().map(|(key, _)| key.0)
     }
 
     pub(crate) fn handle_timeout(&self, now: Time) {
         loop {
             let entry = {
-                let mut table = self.0.lock();
+                let mut table = self.table.lock();
                 match table.entries.first_entry() {
                     Some(entry) if entry.key().0 <= now => entry.remove(),
                     _ => return,
@@ -79,25 +82,48 @@ impl Timers {
     }
 
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let mut table = self.0.lock();
-        if !table.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            let replaced = table.waker.replace(waker.clone());
-            drop(table);
-            drop(replaced);
-        }
+        self.drivers.add(waker);
     }
 
-    /// Wakes the driver although no deadline moved.
+    /// Wakes the drivers although no deadline moved.
     pub(crate) fn wake(&self) {
-        let waker = self.0.lock().waker.clone();
-        if let Some(waker) = waker {
-            waker.wake();
+        self.drivers.wake_by_ref();
+    }
+}
+
+/// Who keeps the time: one for each listener, any of which may end before the others.
+#[derive(Default)]
+struct Drivers(Mutex<SmallVec<[Waker; 1]>>);
+
+/// How many are known. Where there are more, the oldest have ended.
+const MAX_DRIVERS: usize = 64;
+
+impl Drivers {
+    fn add(&self, waker: &Waker) {
+        let mut wakers = self.0.lock();
+        if wakers.iter().any(|known| known.will_wake(waker)) {
+            return;
         }
+        let oldest = (wakers.len() == MAX_DRIVERS).then(|| wakers.remove(0));
+        wakers.push(waker.clone());
+        drop(wakers);
+        drop(oldest);
+    }
+}
+
+impl Wake for Drivers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let wakers = self.0.lock().clone();
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 impl fmt::Debug for Timers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Timers({})", self.0.lock().entries.len())
+        write!(f, "Timers({})", self.table.lock().entries.len())
     }
 }

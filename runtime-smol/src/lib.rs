@@ -47,8 +47,8 @@ impl Smol {
                     accepted => break accepted?,
                 }
             };
-            // Messages are written whole: waiting for more to come would only delay them.
-            stream.set_nodelay(true)?;
+            // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
+            let _ = stream.set_nodelay(true);
             let stream = Tcp { stream: Async::new(stream)?, drained: false };
             let connection = server.accept(runtime.now(), Peer::from(address));
             self.start(Drive::new(stream, connection, runtime.clone()));

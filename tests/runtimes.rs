@@ -1,0 +1,83 @@
+//! One set of scenarios, over real sockets, on every runtime: what the runtimes have to do alike.
+//!
+//! The protocols themselves are tested in memory, in `engine-core/tests`.
+#![allow(clippy::unwrap_used)]
+
+#[path = "runtimes/client.rs"]
+mod client;
+#[path = "../examples/custom_loop.rs"]
+mod custom_loop;
+#[path = "runtimes/endings.rs"]
+mod endings;
+#[path = "runtimes/messages.rs"]
+mod messages;
+#[path = "runtimes/polling.rs"]
+mod polling;
+#[path = "runtimes/start.rs"]
+mod start;
+#[cfg(feature = "tokio")]
+#[path = "runtimes/two_listeners.rs"]
+mod two_listeners;
+
+/// A test of each scenario on one runtime.
+macro_rules! run_on {
+    ($(#[$attribute:meta])* $runtime:ident) => {
+        $(#[$attribute])*
+        mod $runtime {
+            scenarios! { $runtime:
+                messages {
+                    a_client_connects
+                    echoes_come_back_in_order
+                    a_client_that_reads_late_gets_everything
+                    text_and_binary_come_back
+                    what_a_handler_returns_is_the_acknowledgement
+                    an_acknowledgement_of_the_client_is_awaited
+                    an_acknowledgement_that_does_not_come_times_out
+                    rooms_reach_websocket_and_polling_at_once
+                    another_thread_emits
+                    a_handler_that_waits_holds_up_nobody
+                    large_messages_go_both_ways
+                }
+                polling {
+                    a_session_polls
+                    a_large_message_is_posted_and_polled
+                    an_emit_answers_the_waiting_poll
+                    an_upgrade_loses_nothing
+                }
+                endings {
+                    silence_ends_a_session
+                    a_dropped_connection_is_noticed
+                    a_half_closed_websocket_ends
+                    a_half_closed_request_is_answered
+                    a_client_that_does_not_read_is_closed_alone
+                    closing_tells_the_clients_and_ends_the_serving
+                    closing_sends_what_was_queued
+                    another_thread_disconnects
+                }
+            }
+        }
+    };
+}
+
+macro_rules! scenarios {
+    ($runtime:ident: $($subject:ident { $($scenario:ident)* })*) => {$($(
+        #[test]
+        fn $scenario() {
+            crate::$subject::$scenario(crate::start::$runtime);
+        }
+    )*)*};
+}
+
+run_on!(
+    #[cfg(feature = "tokio")]
+    tokio_current_thread
+);
+run_on!(
+    #[cfg(feature = "tokio")]
+    tokio_multi_thread
+);
+run_on!(
+    #[cfg(feature = "smol")]
+    smol
+);
+run_on!(mio);

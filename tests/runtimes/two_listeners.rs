@@ -1,0 +1,42 @@
+//! One server on two listeners, which only tokio's tests do: nothing of it is the runtime's.
+
+use crate::client::{PATIENCE, WebSocket};
+use crate::start::serve_on_tokio;
+use sockeye::Server;
+use std::net::TcpListener;
+use std::time::Duration;
+
+#[test]
+fn a_server_is_served_on_two_listeners() {
+    let io = Server::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+    let server = io.clone();
+    let serving = std::thread::spawn(move || {
+        runtime.block_on(async {
+            let tasks = listeners.map(|listener| tokio::spawn(serve_on_tokio(server.clone(), listener)));
+            for task in tasks {
+                let ended = tokio::time::timeout(PATIENCE, task).await;
+                ended.expect("each ends").unwrap().unwrap();
+            }
+        });
+    });
+    let mut clients = addresses.map(WebSocket::connect);
+    assert_eq!(io.emit("all", ()).sent, 2);
+    for client in &mut clients {
+        client.expect(r#"42["all"]"#);
+    }
+    // Both wait for a deadline that is far away: a closer one has to be told.
+    let answers = io.timeout(Duration::from_millis(50)).emit_with_ack::<()>("all", ());
+    for client in &mut clients {
+        client.expect(r#"420["all"]"#);
+    }
+    let answers = smol::block_on(answers);
+    assert!(answers.len() == 2 && answers.iter().all(|(_, answer)| answer.is_err()));
+    io.begin_close();
+    for mut client in clients {
+        client.expect_end(Some(1001));
+    }
+    serving.join().unwrap();
+}

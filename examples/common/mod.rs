@@ -43,7 +43,7 @@ fn serve_on_smol<H: Host>(server: H, address: SocketAddr) -> io::Result<()> {
         let executor = executor.clone();
         std::thread::spawn(move || smol::block_on(executor.run(std::future::pending::<()>())));
     }
-    let runtime = sockeye::smol::Smol::on(executor.clone());
+    let runtime = sockeye::smol::Smol::on(&executor);
     smol::block_on(executor.run(async move { runtime.serve(server, listener).await }))
 }
 

@@ -11,14 +11,15 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 /// smol's tasks, on the global executor or on one of your own.
 #[derive(Clone, Debug)]
 pub struct Smol {
-    executor: Option<Arc<Executor<'static>>>,
+    // Not an owner: the executor's tasks own this.
+    executor: Option<Weak<Executor<'static>>>,
     origin: Instant,
 }
 
@@ -28,9 +29,9 @@ impl Smol {
         Smol { executor: None, origin: Instant::now() }
     }
 
-    /// Tasks run where `executor` is run.
-    pub fn on(executor: Arc<Executor<'static>>) -> Smol {
-        Smol { executor: Some(executor), origin: Instant::now() }
+    /// Tasks run where `executor` is run, as long as there is somebody who owns it.
+    pub fn on(executor: &Arc<Executor<'static>>) -> Smol {
+        Smol { executor: Some(Arc::downgrade(executor)), origin: Instant::now() }
     }
 
     /// Serves the connections of `listener` until the server is closed.
@@ -60,7 +61,11 @@ impl Smol {
 
     fn start<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) {
         match &self.executor {
-            Some(executor) => executor.spawn(future).detach(),
+            Some(executor) => {
+                if let Some(executor) = executor.upgrade() {
+                    executor.spawn(future).detach();
+                }
+            }
             None => smol::spawn(future).detach(),
         }
     }

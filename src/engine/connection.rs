@@ -569,10 +569,13 @@ impl<H: Handler> Connection<H> {
 
     /// Tells the server whether there is something to finish.
     fn account(&mut self) {
-        let idle = matches!(self.link, Link::None)
-            && self.stream.queued() == 0
-            && self.stream.phase() == Phase::Head;
-        self.set_busy(!idle);
+        let busy = match self.link {
+            // An answer that concerns no session is not waited for: clients that are turned away keep coming.
+            Link::None => false,
+            Link::Refused | Link::Delivering(_) => self.stream.queued() > 0,
+            _ => true,
+        };
+        self.set_busy(busy);
     }
 
     fn set_busy(&mut self, busy: bool) {

@@ -78,7 +78,7 @@ pub(crate) async fn serve_on_tokio(server: Server, listener: TcpListener) -> io:
 pub(crate) fn smol(server: Server) -> Running {
     serve_with(server, |server, listener| {
         let executor = std::sync::Arc::new(smol::Executor::new());
-        let runtime = sockeye::smol::Smol::on(executor.clone());
+        let runtime = sockeye::smol::Smol::on(&executor);
         smol::block_on(executor.run(runtime.serve(server, listener)))
     })
 }

@@ -120,6 +120,8 @@ class Server {
       transports: TRANSPORTS[transport],
       forceNew: true,
       reconnection: false,
+      // A client that is closed while it upgrades keeps its timer for pings.
+      autoUnref: true,
       ...options,
     });
     this.clients.push(client);
@@ -137,7 +139,8 @@ class Server {
     if (connect) {
       await socket.next();
       socket.send("40");
-      socket.sid = JSON.parse((await socket.next()).slice(2)).sid;
+      do socket.sid = sidIn(await socket.next());
+      while (!socket.sid);
     }
     return socket;
   }
@@ -147,10 +150,17 @@ class Server {
     const response = await this.fetch(`/socket.io/?EIO=4&transport=polling${query}`);
     const { sid } = JSON.parse((await response.text()).slice(1));
     const url = `/socket.io/?EIO=4&transport=polling&sid=${sid}`;
-    return {
-      post: async (body) => this.fetch(url, { method: "POST", body }),
-      poll: async () => this.fetch(url),
+    const post = (body) => this.fetch(url, { method: "POST", body });
+    const poll = () => this.fetch(url);
+    /** Connects to the main namespace; gives back the socket's id. */
+    const join = async () => {
+      await post("40");
+      for (;;) {
+        const sid = sidIn(await (await poll()).text());
+        if (sid) return sid;
+      }
     };
+    return { post, poll, join };
   }
 
   fetch(path, options) {
@@ -205,6 +215,11 @@ export class Inbox {
     while (this.taken < number) await this.next();
     return this.all;
   }
+}
+
+/** The id of the socket in the answer to a connect; a ping may come before it. */
+function sidIn(payload) {
+  return /40\{"sid":"(.{20})"\}/.exec(payload)?.[1];
 }
 
 /** The arguments of the next event of a name. */

@@ -206,14 +206,8 @@ impl<H: Handler> Connection<H> {
     }
 
     fn poll(&mut self, now: Time, request: &Request<'_>, session: Session<H>) -> Result<(), RequestError> {
-        match session.with(|engine, _| engine.begin_poll(now)) {
-            Ok(()) => {}
-            Err(Refused::Closed) => return Err(RequestError::UnknownSession),
-            Err(Refused::Overlap) => {
-                self.refuse_quietly(now, request, Status::BAD_REQUEST);
-                return Ok(());
-            }
-            Err(_) => return Err(RequestError::BadRequest),
+        if !self.admit(now, request, session.with(|engine, _| engine.begin_poll(now)))? {
+            return Ok(());
         }
         let mut payload = session.take_payload();
         if payload.is_none() {
@@ -238,14 +232,8 @@ impl<H: Handler> Connection<H> {
         session: Session<H>,
         body: Body,
     ) -> Result<(), RequestError> {
-        match session.with(|engine, _| engine.begin_post(now)) {
-            Ok(()) => {}
-            Err(Refused::Closed) => return Err(RequestError::UnknownSession),
-            Err(Refused::Overlap) => {
-                self.refuse_quietly(now, request, Status::BAD_REQUEST);
-                return Ok(());
-            }
-            Err(_) => return Err(RequestError::BadRequest),
+        if !self.admit(now, request, session.with(|engine, _| engine.begin_post(now)))? {
+            return Ok(());
         }
         let limit = self.server.config.max_payload;
         let content_type = request.header_str("content-type").unwrap_or_default();
@@ -268,6 +256,26 @@ impl<H: Handler> Connection<H> {
         self.stream.receive_body(now);
         self.link = Link::Post(session);
         Ok(())
+    }
+
+    /// Whether a request may go on; if not, and without an error, it is answered.
+    fn admit(
+        &mut self,
+        now: Time,
+        request: &Request<'_>,
+        begun: Result<(), Refused>,
+    ) -> Result<bool, RequestError> {
+        match begun {
+            Ok(()) => Ok(true),
+            Err(Refused::Closed) => Err(RequestError::UnknownSession),
+            Err(Refused::Overlap) => {
+                let server = self.server.clone();
+                let headers = server.cors.headers(request);
+                self.stream.respond(now, Status::BAD_REQUEST, headers, Answer::Bytes(b""));
+                Ok(false)
+            }
+            Err(_) => Err(RequestError::BadRequest),
+        }
     }
 
     fn probe(&mut self, now: Time, request: &Request<'_>, session: Session<H>) -> Result<(), RequestError> {
@@ -426,11 +434,6 @@ impl<H: Handler> Connection<H> {
             PAYLOAD.into_iter().map(shorten).chain(cors),
             Answer::Queue(payload),
         );
-    }
-
-    fn refuse_quietly(&mut self, now: Time, request: &Request<'_>, status: Status) {
-        let server = self.server.clone();
-        self.stream.respond(now, status, server.cors.headers(request), Answer::Bytes(b""));
     }
 
     fn answer_error(&mut self, now: Time, request: &Request<'_>, error: &RequestError) {

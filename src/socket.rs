@@ -286,10 +286,11 @@ impl Socket {
         parts: impl Iterator<Item = Part<'a>> + Clone,
         volatile: bool,
     ) -> Result<(), EmitError> {
-        let sent = self.0.session.with(|engine, _| match volatile && !engine.is_writable() {
+        let (sent, woken) = self.0.session.sending(|engine| match volatile && !engine.is_writable() {
             true => Err(EmitError::NotReady),
             false => engine.send(parts).map_err(EmitError::from),
         });
+        woken.into_iter().for_each(Waker::wake);
         if let Err(EmitError::SlowConsumer { .. }) = sent {
             self.close_slow();
         }
@@ -304,10 +305,12 @@ impl Socket {
         volatile: bool,
         later: &mut Vec<Waker>,
     ) -> Result<(), EmitError> {
-        self.0.session.with_later(later, |engine, _| match volatile && !engine.is_writable() {
+        let (sent, woken) = self.0.session.sending(|engine| match volatile && !engine.is_writable() {
             true => Err(EmitError::NotReady),
             false => engine.send_shared(frames).map_err(EmitError::from),
-        })
+        });
+        later.extend(woken);
+        sent
     }
 
     /// The client missed a message: it is closed, so that it knows, and can connect again.

@@ -115,7 +115,9 @@ impl<H: Handler> Session<H> {
             Message::Text(text) => Part::Text(text.as_bytes()),
             Message::Binary(data) => Part::Binary(data),
         };
-        self.with(|engine, _| engine.send(std::iter::once(part)))
+        let (sent, woken) = self.sending(|engine| engine.send(std::iter::once(part)));
+        woken.into_iter().for_each(Waker::wake);
+        sent
     }
 
     /// Ends the session; what was queued before is still sent.
@@ -153,16 +155,14 @@ impl<H: Handler> Session<H> {
         result
     }
 
-    /// The same for who holds a lock: adds the wakers to `later`, to be called without it. `f` does not end the session.
-    pub(crate) fn with_later<R>(
-        &self,
-        later: &mut Vec<Waker>,
-        f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R,
-    ) -> R {
-        let (result, follow) = self.locked(f);
-        debug_assert!(follow.ended.is_none(), "the end is told without a lock held");
-        later.extend(follow.wakers.into_iter().flatten());
-        result
+    /// Runs `f` under the session's lock, where it only sends: no more follows from it than that the connection is
+    /// woken. Gives back its waker, for who holds a lock.
+    pub(crate) fn sending<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
+        let mut inner = self.0.inner.lock();
+        let result = f(&mut inner.engine);
+        self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        let woken = inner.attend();
+        (result, woken)
     }
 
     fn locked<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> (R, Follow) {

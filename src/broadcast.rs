@@ -5,6 +5,7 @@ use crate::engine::Id;
 use crate::error::EmitError;
 use crate::log::debug;
 use crate::namespace::{Members, Namespace};
+use crate::payload::sealed::{Head, Kind};
 use crate::payload::{Payload, parts, with_encoder};
 use crate::socket::Socket;
 use sockeye_core::engineio::Frames;
@@ -135,7 +136,8 @@ impl Broadcast {
     fn send(&self, event: &str, args: &impl Payload, waiter: Option<&Arc<Waiter>>) -> Delivery {
         let id = waiter.map(|waiter| waiter.id());
         let encoded = with_encoder(|encoder| {
-            let encoded = args.event(encoder, self.namespace.name(), id, event)?;
+            let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, id) };
+            let encoded = args.encode(encoder, head)?;
             Ok::<_, EmitError>(Frames::new(parts(encoded)))
         });
         let mut frames = match encoded {

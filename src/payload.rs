@@ -39,27 +39,36 @@ impl<T: sealed::Encode> Payload for T {}
 
 pub(crate) mod sealed {
     use super::*;
-    pub trait Encode {
-        fn event<'e>(
-            &self,
-            encoder: &'e mut Encoder,
-            namespace: &str,
-            id: Option<u64>,
-            event: &str,
-        ) -> Result<Encoded<'e>, EncodeError>;
 
-        fn ack<'e>(
-            &self,
-            encoder: &'e mut Encoder,
-            namespace: &str,
-            id: u64,
-        ) -> Result<Encoded<'e>, EncodeError>;
+    /// The packet that a payload becomes the arguments of.
+    #[derive(Clone, Copy)]
+    pub struct Head<'a> {
+        pub namespace: &'a str,
+        pub kind: Kind<'a>,
+    }
+
+    #[derive(Clone, Copy)]
+    pub enum Kind<'a> {
+        /// The name, and the id if an acknowledgement is wanted.
+        Event(&'a str, Option<u64>),
+        Ack(u64),
+    }
+
+    pub trait Encode {
+        fn encode<'e>(&self, encoder: &'e mut Encoder, head: Head<'_>) -> Result<Encoded<'e>, EncodeError>;
 
         /// Why there is nothing to send, if it is an `Err`.
         fn failure(&self) -> Option<EncodeError>;
     }
 
     impl<T: serde::Serialize> Encode for T {
+        fn encode<'e>(&self, encoder: &'e mut Encoder, head: Head<'_>) -> Result<Encoded<'e>, EncodeError> {
+            match head.kind {
+                Kind::Event(name, id) => encoder.event(head.namespace, id, name, self),
+                Kind::Ack(id) => encoder.ack(head.namespace, id, self),
+            }
+        }
+
         fn failure(&self) -> Option<EncodeError> {
             // The common answer of handlers whose clients want none is not worth encoding.
             if std::mem::size_of::<T>() == 0 {
@@ -70,49 +79,18 @@ pub(crate) mod sealed {
                 _ => None,
             })
         }
-
-        fn event<'e>(
-            &self,
-            encoder: &'e mut Encoder,
-            namespace: &str,
-            id: Option<u64>,
-            event: &str,
-        ) -> Result<Encoded<'e>, EncodeError> {
-            encoder.event(namespace, id, event, self)
-        }
-
-        fn ack<'e>(
-            &self,
-            encoder: &'e mut Encoder,
-            namespace: &str,
-            id: u64,
-        ) -> Result<Encoded<'e>, EncodeError> {
-            encoder.ack(namespace, id, self)
-        }
     }
 
     impl Encode for Args {
+        fn encode<'e>(&self, encoder: &'e mut Encoder, head: Head<'_>) -> Result<Encoded<'e>, EncodeError> {
+            match head.kind {
+                Kind::Event(name, id) => encoder.forward_event(head.namespace, id, name, self.0.as_args()),
+                Kind::Ack(id) => encoder.forward_ack(head.namespace, id, self.0.as_args()),
+            }
+        }
+
         fn failure(&self) -> Option<EncodeError> {
             None
-        }
-
-        fn event<'e>(
-            &self,
-            encoder: &'e mut Encoder,
-            namespace: &str,
-            id: Option<u64>,
-            event: &str,
-        ) -> Result<Encoded<'e>, EncodeError> {
-            encoder.forward_event(namespace, id, event, self.0.as_args())
-        }
-
-        fn ack<'e>(
-            &self,
-            encoder: &'e mut Encoder,
-            namespace: &str,
-            id: u64,
-        ) -> Result<Encoded<'e>, EncodeError> {
-            encoder.forward_ack(namespace, id, self.0.as_args())
         }
     }
 }

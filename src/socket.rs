@@ -8,6 +8,7 @@ use crate::extract::Context;
 use crate::handler::{AnyHandler, Erased, Guarded, Handler, drive, run};
 use crate::log::debug;
 use crate::namespace::Namespace;
+use crate::payload::sealed::{Head, Kind};
 use crate::payload::{Payload, parts, send_packet, with_encoder};
 use crate::server::{App, Server};
 use parking_lot::Mutex;
@@ -266,19 +267,19 @@ impl Socket {
         args: &impl Payload,
         volatile: bool,
     ) -> Result<(), EmitError> {
-        if !self.is_connected() {
-            return Err(EmitError::Disconnected);
-        }
-        let name = self.0.namespace.name();
-        with_encoder(|encoder| self.send_parts(parts(args.event(encoder, name, id, event)?), volatile))
+        self.send_packet(Kind::Event(event, id), args, volatile)
     }
 
     pub(crate) fn acknowledge_with(&self, id: u64, args: &impl Payload) -> Result<(), EmitError> {
+        self.send_packet(Kind::Ack(id), args, false)
+    }
+
+    fn send_packet(&self, kind: Kind<'_>, args: &impl Payload, volatile: bool) -> Result<(), EmitError> {
         if !self.is_connected() {
             return Err(EmitError::Disconnected);
         }
-        let name = self.0.namespace.name();
-        with_encoder(|encoder| self.send_parts(parts(args.ack(encoder, name, id)?), false))
+        let head = Head { namespace: self.0.namespace.name(), kind };
+        with_encoder(|encoder| self.send_parts(parts(args.encode(encoder, head)?), volatile))
     }
 
     fn send_parts<'a>(

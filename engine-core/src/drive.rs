@@ -14,7 +14,6 @@ use std::io::{self, IoSlice, Read, Write};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::thread_local;
 use std::time::Duration;
 use std::vec;
 use std::vec::Vec;

@@ -15,6 +15,7 @@
 
 extern crate alloc;
 #[cfg(feature = "std")]
+#[macro_use]
 extern crate std;
 
 pub mod connection;

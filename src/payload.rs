@@ -41,13 +41,13 @@ pub(crate) mod sealed {
     use super::*;
 
     /// The packet that a payload becomes the arguments of.
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, Debug)]
     pub struct Head<'a> {
         pub namespace: &'a str,
         pub kind: Kind<'a>,
     }
 
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, Debug)]
     pub enum Kind<'a> {
         /// The name, and the id if an acknowledgement is wanted.
         Event(&'a str, Option<u64>),

@@ -393,7 +393,12 @@ impl Socket {
         }
         if let Some(handler) = handler {
             let context = Context { reason: Some(reason), ..Context::new(self, "disconnect") };
-            run(&*handler, &context);
+            let engine = self.0.namespace.0.engine.upgrade();
+            // Any thread may disconnect a socket.
+            match engine.as_ref().and_then(|engine| engine.runtime()) {
+                Some(runtime) => runtime.enter(&mut || run(&*handler, &context)),
+                None => run(&*handler, &context),
+            }
         }
         self.0.namespace.0.members.write().remove(&self.0.id);
         self.release();

@@ -11,13 +11,13 @@ mod custom_loop;
 mod endings;
 #[path = "runtimes/messages.rs"]
 mod messages;
+#[cfg(feature = "tokio")]
+#[path = "runtimes/on_tokio.rs"]
+mod on_tokio;
 #[path = "runtimes/polling.rs"]
 mod polling;
 #[path = "runtimes/start.rs"]
 mod start;
-#[cfg(feature = "tokio")]
-#[path = "runtimes/two_listeners.rs"]
-mod two_listeners;
 
 /// A test of each scenario on one runtime.
 macro_rules! run_on {

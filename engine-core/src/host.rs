@@ -13,6 +13,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// The monotonic clock; all instants that the server is given come from it.
     fn now(&self) -> Time;
 
+    /// Calls `f` where futures find the runtime; where that is any place, as by default, just calls it. For handlers
+    /// that begin on a thread that may be none of the runtime's.
+    fn enter(&self, f: &mut dyn FnMut()) {
+        f();
+    }
+
     /// Runs a future to its end. It was polled before: an event handler that waits for something.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>);
 }

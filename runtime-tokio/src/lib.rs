@@ -43,6 +43,11 @@ impl Runtime for Tokio {
         Time::from_origin(self.origin.elapsed())
     }
 
+    fn enter(&self, f: &mut dyn FnMut()) {
+        let _guard = self.handle.enter();
+        f();
+    }
+
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
         self.handle.spawn(future);
     }

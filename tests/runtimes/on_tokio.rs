@@ -1,8 +1,8 @@
-//! One server on two listeners, which only tokio's tests do: nothing of it is the runtime's.
+//! What concerns tokio alone, and one server on two listeners.
 
 use crate::client::{PATIENCE, WebSocket};
-use crate::start::serve_on_tokio;
-use sockeye::Server;
+use crate::start::{serve_on_tokio, tokio_current_thread};
+use sockeye::{Server, Socket};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -39,4 +39,27 @@ fn a_server_is_served_on_two_listeners() {
         client.expect_end(Some(1001));
     }
     serving.join().unwrap();
+}
+
+#[test]
+fn a_handler_that_begins_on_another_thread_finds_the_runtime() {
+    let io = Server::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    io.on_connect(move |socket: Socket| {
+        let tell = tell.clone();
+        async move {
+            socket.on_disconnect(move || {
+                let tell = tell.clone();
+                async move {
+                    // Before the first wait: this is polled by the thread that disconnects.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    let _ = tell.send(());
+                }
+            });
+        }
+    });
+    let running = tokio_current_thread(io);
+    let _client = WebSocket::connect(running.address);
+    running.server.sockets()[0].disconnect(false);
+    told.recv_timeout(PATIENCE).expect("the handler goes on");
 }

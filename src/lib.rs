@@ -45,9 +45,9 @@
 //! # Features
 //!
 //! - `tokio` (default): [`sockeye::tokio`](tokio), to serve over tokio's sockets.
-//! - `tracing`: what goes wrong is logged through `tracing`.
-//!
 //! - `smol`: [`sockeye::smol`](smol), to serve over smol's sockets. Both may be on at once.
+//! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`.
+//! - `tracing`: what goes wrong is logged through `tracing`.
 //!
 //! Without a runtime feature everything is there but the sockets: [drive it yourself](drive_it_yourself).
 #![forbid(unsafe_code)]
@@ -81,6 +81,8 @@ pub use sockeye_core::{Time, drive, host};
 #[doc = include_str!("../docs/drive_it_yourself.md")]
 pub mod drive_it_yourself {}
 
+#[cfg(feature = "tls")]
+pub use sockeye_core::tls::{self, Tls};
 #[cfg(feature = "smol")]
 pub use sockeye_smol as smol;
 #[cfg(feature = "tokio")]

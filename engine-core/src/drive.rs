@@ -162,6 +162,11 @@ fn read_all<S: Read, P: Protocol>(
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Reading::Drained),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // TLS that ends without its goodbye. Messages have lengths of their own: one that is cut is noticed.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                protocol.handle_eof(now);
+                return Ok(Reading::Drained);
+            }
             Err(e) => return Err(e),
         }
     }
@@ -177,7 +182,7 @@ fn resume<P: Protocol>(now: Time, protocol: &mut P, partial: &mut Vec<u8>) {
     }
 }
 
-/// Whether everything was written.
+/// Whether everything was written, and nothing of it is held back by the stream.
 fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<bool> {
     while let Some(queue) = protocol.poll_transmit() {
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -196,7 +201,15 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
             Err(e) => return Err(e),
         }
     }
-    Ok(true)
+    loop {
+        match stream.flush() {
+            Ok(()) => return Ok(true),
+            // What was given up is not waited for: its last words were flushed before the half-close.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(protocol.status() == Status::Closed),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// A non-blocking stream of an event loop that tells each readiness once (edge-triggered, as mio): remembers when
@@ -261,6 +274,10 @@ pub trait Stream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
     /// Writes from the front of `bufs`.
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+    /// Sends what the stream took and holds back, as encryption does; a plain socket holds nothing.
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
     /// Shuts the writing side down.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
@@ -343,7 +360,7 @@ impl<S: Stream> Write for NonBlocking<'_, '_, S> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        would_block(self.stream.poll_flush(self.cx))
     }
 }
 

@@ -9,7 +9,8 @@
 //! - [`websocket`]: frames for both roles;
 //! - [`http`]: requests, bodies, responses, CORS, cookies;
 //! - [`connection`]: one byte stream: HTTP, then polling or WebSocket;
-//! - `drive` and `host` (with `std`): the loop that moves bytes, and what it needs of a server and of a runtime.
+//! - `drive` and `host` (with `std`): the loop that moves bytes, and what it needs of a server and of a runtime;
+//! - `tls` (with the feature of that name): what a server shows to those who connect by `https` and `wss`.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,8 @@ pub mod http;
 mod outbound;
 pub mod socketio;
 mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod websocket;
 
 pub use outbound::Outbound;

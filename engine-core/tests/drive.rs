@@ -84,6 +84,8 @@ struct Pipe {
     is_wide: bool,
     written: Vec<u8>,
     eof: bool,
+    /// How often flushing blocks.
+    unflushed: usize,
     reads_asked: usize,
     writes_asked: usize,
     /// How often the shutdown blocks.
@@ -135,7 +137,13 @@ impl Write for Pipe {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self.unflushed.checked_sub(1) {
+            Some(left) => {
+                self.unflushed = left;
+                Err(ErrorKind::WouldBlock.into())
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -254,6 +262,26 @@ fn more_pieces_than_one_write_takes_are_all_written() {
     assert_eq!(run(&mut pipe, &mut app, &mut Vec::new()).unwrap(), Turn::Wait);
     assert_eq!(pipe.written, expected);
     assert_eq!(pipe.writes_asked, 4);
+}
+
+#[test]
+fn a_stream_that_holds_back_is_flushed_before_it_is_shut_down() {
+    let mut pipe = Pipe { unflushed: 2, ..Pipe::wide([LAST.to_vec()]) };
+    let (mut app, mut partial) = (app(), Vec::new());
+    for _ in 0..2 {
+        assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+        assert!(!pipe.written.is_empty());
+    }
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::HalfClose);
+}
+
+#[test]
+fn a_stream_that_cannot_be_flushed_is_waited_for_until_the_deadline() {
+    let mut pipe = Pipe { unflushed: usize::MAX, ..Pipe::wide([LAST.to_vec()]) };
+    let (mut app, mut partial) = (app(), Vec::new());
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
+    let deadline = app.0.connection.next_deadline().unwrap();
+    assert_eq!(pump(deadline, &mut pipe, &mut app, &mut partial).unwrap(), Turn::Done);
 }
 
 #[test]

@@ -2,17 +2,23 @@
 #![forbid(unsafe_code)]
 
 use async_io::{Async, Timer};
+#[cfg(feature = "tls")]
+use futures_rustls::{TlsAcceptor, server::TlsStream};
 use smol::Executor;
 use smol::io::{AsyncRead, AsyncWrite};
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive, Stream};
 use sockeye_core::host::{Host, Peer, Runtime};
+#[cfg(feature = "tls")]
+use sockeye_core::tls::Tls;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
+#[cfg(feature = "tls")]
+use std::time::Duration;
 use std::time::Instant;
 
 /// smol's tasks, on the global executor or on one of your own.
@@ -39,6 +45,44 @@ impl Smol {
     /// # Errors
     /// When the listener cannot accept any more.
     pub async fn serve<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
+        self.serve_each(server, listener, |server, runtime, stream, address| {
+            let connection = server.accept(runtime.now(), Peer::from(address));
+            Drive::new(Tcp { stream, drained: false }, connection, runtime)
+        })
+        .await
+    }
+
+    /// Serves the connections of `listener`, by `https` and `wss`, until the server is closed.
+    ///
+    /// # Errors
+    /// When the listener cannot accept any more.
+    #[cfg(feature = "tls")]
+    pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
+        let acceptor = TlsAcceptor::from(tls.config());
+        self.serve_each(server, listener, |server, runtime, stream, address| {
+            let handshake = within(tls.timeout(), acceptor.accept(stream));
+            async move {
+                // Who speaks no TLS has been told so by it, and concerns nobody else.
+                let Some(Ok(stream)) = handshake.await else { return };
+                // Nobody keeps the time for it any more.
+                if server.is_closed() {
+                    return;
+                }
+                let peer = Peer { secure: true, ..Peer::from(address) };
+                let connection = server.accept(runtime.now(), peer);
+                let _ = Drive::new(Encrypted(stream), connection, runtime).await;
+            }
+        })
+        .await
+    }
+
+    /// Starts for each connection what `drive` makes of it.
+    async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
+        &self,
+        server: H,
+        listener: TcpListener,
+        drive: impl Fn(H, Arc<dyn Runtime>, Async<TcpStream>, SocketAddr) -> F,
+    ) -> io::Result<()> {
         let listener = Async::new(listener)?;
         let runtime = server.attach(Arc::new(self.clone()));
         let accept = |cx: &mut Context<'_>| {
@@ -50,9 +94,7 @@ impl Smol {
             };
             // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
             let _ = stream.set_nodelay(true);
-            let stream = Tcp { stream: Async::new(stream)?, drained: false };
-            let connection = server.accept(runtime.now(), Peer::from(address));
-            self.start(Drive::new(stream, connection, runtime.clone()));
+            self.start(drive(server.clone(), runtime.clone(), Async::new(stream)?, address));
             Poll::Ready(Ok(()))
         };
         let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
@@ -103,6 +145,24 @@ pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> 
     Smol::new().serve(server, listener).await
 }
 
+/// Serves `https` and `wss` on `address` until the server is closed.
+///
+/// # Errors
+/// When the address cannot be listened on.
+#[cfg(feature = "tls")]
+pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tls) -> io::Result<()> {
+    serve_tls(server, TcpListener::bind(address)?, tls).await
+}
+
+/// Serves the connections of `listener`, by `https` and `wss`, until the server is closed.
+///
+/// # Errors
+/// When the listener cannot accept any more.
+#[cfg(feature = "tls")]
+pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
+    Smol::new().serve_tls(server, listener, tls).await
+}
+
 /// A TCP stream that remembers that it had nothing more to give, which saves asking again.
 #[derive(Debug)]
 struct Tcp {
@@ -128,5 +188,41 @@ impl Stream for Tcp {
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.stream.get_ref().shutdown(std::net::Shutdown::Write))
+    }
+}
+
+/// What comes of `future`, if it comes in time.
+#[cfg(feature = "tls")]
+async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let too_late = async {
+        Timer::after(time).await;
+        None
+    };
+    smol::future::or(async { Some(future.await) }, too_late).await
+}
+
+/// An encrypted TCP stream.
+#[cfg(feature = "tls")]
+#[derive(Debug)]
+struct Encrypted(TlsStream<Async<TcpStream>>);
+
+#[cfg(feature = "tls")]
+impl Stream for Encrypted {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.0).poll_close(cx))?;
+        // `Async` does not when it is closed.
+        Poll::Ready(self.0.get_ref().0.get_ref().shutdown(std::net::Shutdown::Write))
     }
 }

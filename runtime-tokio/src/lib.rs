@@ -4,15 +4,22 @@
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive, Stream};
 use sockeye_core::host::{Host, Peer, Runtime};
+#[cfg(feature = "tls")]
+use sockeye_core::tls::Tls;
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::runtime::Handle;
+#[cfg(feature = "tls")]
+use tokio::time::timeout;
 use tokio::time::{Instant, sleep};
+#[cfg(feature = "tls")]
+use tokio_rustls::TlsAcceptor;
 
 /// tokio's clock and tasks.
 #[derive(Clone, Debug)]
@@ -66,17 +73,62 @@ pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Resu
 /// # Errors
 /// When the listener cannot accept any more.
 pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> {
+    serve_each(server, listener, |server, runtime, stream, address| {
+        let connection = server.accept(runtime.now(), Peer::from(address));
+        Drive::new(Io(stream), connection, runtime)
+    })
+    .await
+}
+
+/// Starts for each connection what `drive` makes of it.
+async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
+    server: H,
+    listener: TcpListener,
+    drive: impl Fn(H, Arc<dyn Runtime>, TcpStream, SocketAddr) -> F,
+) -> io::Result<()> {
     let runtime = server.attach(Arc::new(Tokio::new()));
     let accept = |cx: &mut Context<'_>| {
         let (stream, address) = ready!(listener.poll_accept(cx))?;
         // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
         let _ = stream.set_nodelay(true);
-        let connection = server.accept(runtime.now(), Peer::from(address));
-        tokio::spawn(Drive::new(Io(stream), connection, runtime.clone()));
+        tokio::spawn(drive(server.clone(), runtime.clone(), stream, address));
         Poll::Ready(Ok(()))
     };
     let sleep = |until: Time| sleep(until.saturating_since(runtime.now()));
     drive::serve(&server, &*runtime, accept, sleep).await
+}
+
+/// Serves `https` and `wss` on `address` until the server is closed.
+///
+/// # Errors
+/// When the address cannot be listened on.
+#[cfg(feature = "tls")]
+pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tls) -> io::Result<()> {
+    serve_tls(server, TcpListener::bind(address).await?, tls).await
+}
+
+/// Serves the connections of `listener`, by `https` and `wss`, until the server is closed.
+///
+/// # Errors
+/// When the listener cannot accept any more.
+#[cfg(feature = "tls")]
+pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
+    let acceptor = TlsAcceptor::from(tls.config());
+    serve_each(server, listener, |server, runtime, stream, address| {
+        let handshake = timeout(tls.timeout(), acceptor.accept(stream));
+        async move {
+            // Who speaks no TLS has been told so by it, and concerns nobody else.
+            let Ok(Ok(stream)) = handshake.await else { return };
+            // Nobody keeps the time for it any more.
+            if server.is_closed() {
+                return;
+            }
+            let peer = Peer { secure: true, ..Peer::from(address) };
+            let connection = server.accept(runtime.now(), peer);
+            let _ = Drive::new(Io(stream), connection, runtime).await;
+        }
+    })
+    .await
 }
 
 /// Any of tokio's byte streams as the core's.
@@ -94,6 +146,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Io<T> {
             [one] => Pin::new(&mut self.0).poll_write(cx, one),
             several => Pin::new(&mut self.0).poll_write_vectored(cx, several),
         }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

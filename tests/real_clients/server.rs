@@ -10,8 +10,9 @@ use lexopt::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sockeye::extract::{AckSender, Auth, Data, Event};
-use sockeye::{Args, ConnectError, Cookie, Cors, DisconnectReason, Server, Socket, Transport};
+use sockeye::{Args, ConnectError, Cookie, Cors, DisconnectReason, Server, Socket, Tls, Transport};
 use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -19,6 +20,7 @@ use tokio::time::sleep;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::read()?;
+    let tls = options.certificate.as_deref().map(self_signed).transpose()?;
     let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
     println!("listening on {}", listener.local_addr()?.port());
 
@@ -34,9 +36,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = std::io::stdin().read_line(&mut String::new());
         closing.begin_close();
     });
-    sockeye::tokio::serve(io, listener).await?;
+    match tls {
+        None => sockeye::tokio::serve(io, listener).await?,
+        Some(tls) => sockeye::tokio::serve_tls(io, listener, tls).await?,
+    }
     println!("closed");
     Ok(())
+}
+
+/// A certificate of its own for 127.0.0.1, written to `path` for the clients to trust.
+fn self_signed(path: &Path) -> Result<Tls, Box<dyn Error>> {
+    let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let certificate = pair.cert.pem();
+    std::fs::write(path, &certificate)?;
+    Ok(Tls::from_pem(certificate.as_bytes(), pair.signing_key.serialize_pem().as_bytes())?)
 }
 
 /// What a client of `/` and `/chat` can do.
@@ -90,6 +103,7 @@ fn acknowledge(socket: &Socket) {
     socket.on("headers", async |socket: Socket, Data(name): Data<String>| {
         socket.handshake().header(&name).map(str::to_owned)
     });
+    socket.on("secure", async |socket: Socket| socket.handshake().secure());
     socket.on("transport", async |socket: Socket| socket.transport().name());
 }
 
@@ -239,6 +253,8 @@ struct Options {
     token: Option<String>,
     /// The folder of the client's script.
     client: Option<String>,
+    /// Serves by TLS; the certificate is written to this file.
+    certificate: Option<PathBuf>,
 }
 
 impl Options {
@@ -259,6 +275,7 @@ impl Options {
                 "origin" => options.origin = Some(value.string()?),
                 "cookie" => options.cookie = Some(value.string()?),
                 "token" => options.token = Some(value.string()?),
+                "certificate" => options.certificate = Some(value.into()),
                 "client" => options.client = Some(value.string()?),
                 _ => return Err(Long(&name).unexpected()),
             }

@@ -1,0 +1,31 @@
+//! An echo over `wss` and `https`: `cargo run --example tls --features tls -- cert.pem key.pem`.
+//!
+//! Without files it makes a certificate for localhost, which no client trusts by itself.
+use sockeye::{Args, Server, Socket, Tls};
+use std::io;
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let (certificates, key) = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [certificates, key] => (std::fs::read(certificates)?, std::fs::read(key)?),
+        [] => self_signed()?,
+        _ => return Err(io::Error::other("usage: tls [cert.pem key.pem]")),
+    };
+    let tls = Tls::from_pem(&certificates, &key)?;
+
+    let io = Server::new();
+    io.on_connect(async |socket: Socket| {
+        println!("{} is here, encrypted: {}", socket.id(), socket.handshake().secure());
+        socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
+    });
+    println!("listening on https://localhost:3000");
+    sockeye::tokio::listen_tls(io, "127.0.0.1:3000", tls).await
+}
+
+fn self_signed() -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let pair = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
+    println!("no certificate was given: this one is signed by itself, for tests only");
+    println!("{}", pair.cert.pem());
+    Ok((pair.cert.pem().into_bytes(), pair.signing_key.serialize_pem().into_bytes()))
+}

@@ -1,0 +1,370 @@
+//! `https` and `wss`, on the runtimes that have them, with a client that blocks.
+#![cfg(all(feature = "tls", any(feature = "tokio", feature = "smol")))]
+#![allow(clippy::unwrap_used)]
+
+use sockeye::tls::rustls::pki_types::pem::PemObject;
+use sockeye::tls::rustls::pki_types::{CertificateDer, ServerName};
+use sockeye::tls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
+use sockeye::{Args, DisconnectReason, Server, Socket, Tls};
+use sockeye_core::websocket::{Decoder, Message, Opcode, Role, encode_key, write_frame};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Serve = fn(Server, TcpListener, Tls) -> io::Result<()>;
+
+#[cfg(feature = "tokio")]
+fn on_tokio(server: Server, listener: TcpListener, tls: Tls) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        listener.set_nonblocking(true)?;
+        sockeye::tokio::serve_tls(server, tokio::net::TcpListener::from_std(listener)?, tls).await
+    })
+}
+
+#[cfg(feature = "smol")]
+fn on_smol(server: Server, listener: TcpListener, tls: Tls) -> io::Result<()> {
+    let executor = Arc::new(smol::Executor::new());
+    let runtime = sockeye::smol::Smol::on(&executor);
+    smol::block_on(executor.run(runtime.serve_tls(server, listener, tls)))
+}
+
+macro_rules! tests {
+    ($($scenario:ident)*) => {$(
+        mod $scenario {
+            #[cfg(feature = "tokio")]
+            #[test]
+            fn on_tokio() {
+                super::$scenario(super::on_tokio);
+            }
+
+            #[cfg(feature = "smol")]
+            #[test]
+            fn on_smol() {
+                super::$scenario(super::on_smol);
+            }
+        }
+    )*};
+}
+
+tests! {
+    polling_and_websocket_share_a_port_and_are_secure
+    a_thousand_echoes_come_back_in_order
+    large_messages_go_both_ways
+    a_client_that_reads_late_gets_everything
+    what_is_encrypted_and_does_not_fit_follows_by_itself
+    a_plain_request_is_refused_and_harms_nobody
+    who_does_not_finish_the_handshake_is_dropped_at_the_deadline
+    silent_clients_do_not_hold_up_the_others
+    closing_says_goodbye_in_both_protocols
+    a_stream_that_is_cut_is_a_closed_transport
+}
+
+/// A server at work, until this is dropped.
+struct Running {
+    server: Server,
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+    ended: mpsc::Receiver<io::Result<()>>,
+}
+
+impl Running {
+    fn start(server: Server, serve: Serve) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Running::start_with(server, serve, listener, |tls| tls)
+    }
+
+    fn start_with(server: Server, serve: Serve, listener: TcpListener, adjust: fn(Tls) -> Tls) -> Running {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let tls = adjust(Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap());
+        let address = listener.local_addr().unwrap();
+        let (end, ended) = mpsc::channel();
+        let served = server.clone();
+        std::thread::spawn(move || end.send(serve(served, listener, tls)));
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()).unwrap();
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Running { server, address, config: Arc::new(config), ended }
+    }
+
+    fn tcp(&self) -> TcpStream {
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    fn client(&self) -> Client {
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(self.config.clone(), name).unwrap();
+        let stream = StreamOwned::new(connection, self.tcp());
+        Client { stream, arrived: Vec::new(), decoder: Decoder::new(Role::Client, 64 << 20) }
+    }
+
+    /// A client over WebSocket, in the main namespace.
+    fn websocket(&self) -> Client {
+        let mut client = self.client();
+        let key = encode_key(*b"a client's nonce");
+        let key = std::str::from_utf8(&key).unwrap();
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        );
+        client.stream.write_all(request.as_bytes()).unwrap();
+        let head = client.read_head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert!(client.next().starts_with("0{\"sid\":\""));
+        client.send("40");
+        assert!(client.next().starts_with("40{\"sid\":\""));
+        client
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.begin_close();
+    }
+}
+
+struct Client {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    arrived: Vec<u8>,
+    decoder: Decoder,
+}
+
+impl Client {
+    /// Waits for more bytes; whether there were any before a proper end.
+    #[track_caller]
+    fn read(&mut self) -> bool {
+        let mut chunk = [0; 16 << 10];
+        let n = self.stream.read(&mut chunk).unwrap();
+        self.arrived.extend_from_slice(&chunk[..n]);
+        n > 0
+    }
+
+    fn read_head(&mut self) -> String {
+        loop {
+            if let Some(end) = self.arrived.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                return String::from_utf8(self.arrived.drain(..end + 4).collect()).unwrap();
+            }
+            assert!(self.read(), "the stream ends in a head");
+        }
+    }
+
+    fn send(&mut self, text: &str) {
+        let mut frame = Vec::new();
+        write_frame(&mut frame, Opcode::Text, text.as_bytes(), Some([1, 2, 3, 4]));
+        self.stream.write_all(&frame).unwrap();
+    }
+
+    /// The next message; how it was closed, or that the stream has ended.
+    #[track_caller]
+    fn next(&mut self) -> String {
+        loop {
+            let mut input = self.arrived.as_mut_slice();
+            let message = match self.decoder.decode(&mut input).unwrap() {
+                Some(Message::Text(text)) => Some(text.into_owned()),
+                Some(Message::Close(frame)) => Some(format!("closed {}", frame.unwrap().code)),
+                Some(other) => panic!("{other:?}"),
+                None => None,
+            };
+            let rest = input.len();
+            self.arrived.drain(..self.arrived.len() - rest);
+            match message {
+                Some(message) => return message,
+                None if self.read() => {}
+                None => return "the end".to_owned(),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn expect(&mut self, text: &str) {
+        let next = self.next();
+        assert!(next == text, "{:.200} in place of {text:.200}", next);
+    }
+}
+
+/// What comes before the stream ends, in whatever way.
+fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+        _ => bytes,
+    }
+}
+
+fn echo() -> Server {
+    let io = Server::builder().send_buffer(64 << 20).build();
+    io.on_connect(async |socket: Socket| {
+        socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
+        socket.on("secure", async |socket: Socket| socket.handshake().secure());
+    });
+    io
+}
+
+fn polling_and_websocket_share_a_port_and_are_secure(serve: Serve) {
+    let running = Running::start(echo(), serve);
+    let mut polling = running.client();
+    let request = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    polling.stream.write_all(request.as_bytes()).unwrap();
+    let head = polling.read_head();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    while !polling.arrived.ends_with(b"}") {
+        assert!(polling.read());
+    }
+    assert!(polling.arrived.starts_with(b"0{\"sid\":\""));
+    assert_eq!(polling.stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+
+    let mut websocket = running.websocket();
+    websocket.send(r#"421["secure"]"#);
+    websocket.expect("431[true]");
+}
+
+fn a_thousand_echoes_come_back_in_order(serve: Serve) {
+    let running = Running::start(echo(), serve);
+    let mut client = running.websocket();
+    let message = |i| format!(r#"42["echo",{i}]"#);
+    for i in 0..500 {
+        client.send(&message(i));
+        client.expect(&message(i));
+    }
+    (500..1000).for_each(|i| client.send(&message(i)));
+    (500..1000).for_each(|i| client.expect(&message(i)));
+}
+
+fn large_messages_go_both_ways(serve: Serve) {
+    let running = Running::start(echo(), serve);
+    let mut client = running.websocket();
+    let message = format!(r#"42["echo","{}"]"#, "x".repeat(900_000));
+    for _ in 0..3 {
+        client.send(&message);
+        client.expect(&message);
+    }
+}
+
+fn a_client_that_reads_late_gets_everything(serve: Serve) {
+    let running = Running::start(echo(), serve);
+    let mut client = running.websocket();
+    let text = "y".repeat(900_000);
+    // More than the kernel takes: what is encrypted waits, too.
+    for _ in 0..20 {
+        assert_eq!(running.server.emit("late", &text).sent, 1);
+    }
+    client.send(r#"42["echo","meanwhile"]"#);
+    for _ in 0..20 {
+        client.expect(&format!(r#"42["late","{text}"]"#));
+    }
+    client.expect(r#"42["echo","meanwhile"]"#);
+    client.send(r#"42["echo","then"]"#);
+    client.expect(r#"42["echo","then"]"#);
+}
+
+fn what_is_encrypted_and_does_not_fit_follows_by_itself(serve: Serve) {
+    let running = Running::start_with(echo(), serve, narrow_listener(), |tls| tls);
+    let mut client = running.websocket();
+    // rustls takes 64 KB at once, the socket a tenth of it: nothing comes afterwards that would push the rest.
+    for size in [20_000, 60_000, 100_000, 500_000].repeat(2) {
+        let message = "z".repeat(size);
+        assert_eq!(running.server.emit("late", &message).sent, 1);
+        client.expect(&format!(r#"42["late","{message}"]"#));
+    }
+}
+
+/// Its connections take few bytes before they block.
+fn narrow_listener() -> TcpListener {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _inside = runtime.enter();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(4096).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let listener = socket.listen(16).unwrap().into_std().unwrap();
+    listener.set_nonblocking(false).unwrap();
+    listener
+}
+
+fn a_plain_request_is_refused_and_harms_nobody(serve: Serve) {
+    let running = Running::start(echo(), serve);
+    let mut before = running.websocket();
+    for _ in 0..3 {
+        let mut plain = running.tcp();
+        plain
+            .write_all(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        // At most an alert of TLS, which is no HTTP.
+        assert!(!read_to_end(&plain).starts_with(b"HTTP"));
+    }
+    let mut after = running.websocket();
+    for client in [&mut before, &mut after] {
+        client.send(r#"42["echo",1]"#);
+        client.expect(r#"42["echo",1]"#);
+    }
+    assert_eq!(running.server.clients_count(), 2);
+}
+
+fn who_does_not_finish_the_handshake_is_dropped_at_the_deadline(serve: Serve) {
+    const TIMEOUT: Duration = Duration::from_millis(100);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let running = Running::start_with(echo(), serve, listener, |tls| tls.handshake_timeout(TIMEOUT));
+    let begin = Instant::now();
+    let silent = running.tcp();
+    let mut halting = running.tcp();
+    // The beginning of a ClientHello of 512 bytes.
+    halting.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).unwrap();
+    for stream in [silent, halting] {
+        assert!(read_to_end(&stream).is_empty());
+    }
+    assert!(begin.elapsed() >= TIMEOUT && begin.elapsed() < PATIENCE / 2);
+}
+
+fn silent_clients_do_not_hold_up_the_others(serve: Serve) {
+    let running = Running::start(echo(), serve);
+    let _silent = [(); 50].map(|()| running.tcp());
+    let begin = Instant::now();
+    let mut client = running.websocket();
+    client.send(r#"42["echo",1]"#);
+    client.expect(r#"42["echo",1]"#);
+    assert!(begin.elapsed() < PATIENCE / 2);
+    // Nor the end.
+    running.server.begin_close();
+    client.expect("closed 1001");
+    running.ended.recv_timeout(PATIENCE / 2).unwrap().unwrap();
+}
+
+fn closing_says_goodbye_in_both_protocols(serve: Serve) {
+    let running = Running::start(echo(), serve);
+    let mut client = running.websocket();
+    running.server.begin_close();
+    client.expect("closed 1001");
+    // rustls gives an error for an end without close_notify.
+    client.expect("the end");
+    running.ended.recv_timeout(PATIENCE).unwrap().unwrap();
+}
+
+fn a_stream_that_is_cut_is_a_closed_transport(serve: Serve) {
+    let io = echo();
+    let (tell, told) = mpsc::channel();
+    io.on_connect(move |socket: Socket| {
+        let tell = tell.clone();
+        socket.on_disconnect(move |reason: DisconnectReason| {
+            let _ = tell.send(reason.to_string());
+            async {}
+        });
+        async {}
+    });
+    let running = Running::start(io, serve);
+    // Without close_notify.
+    drop(running.websocket());
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "transport close");
+}

@@ -75,8 +75,8 @@ pub use payload::{Args, Payload};
 pub use ready::ReadyList;
 pub use server::{Builder, Server};
 pub use socket::{Emitter, Socket};
-pub use sockeye_core::http::{Cookie, Cors, SameSite};
-pub use sockeye_core::socketio::Limits;
+pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
+pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits};
 pub use sockeye_core::{Time, drive, host};
 #[doc = include_str!("../docs/drive_it_yourself.md")]
 pub mod drive_it_yourself {}

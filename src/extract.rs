@@ -2,7 +2,7 @@
 //!
 //! | parameter | what it is | where |
 //! |---|---|---|
-//! | [`Socket`], [`Server`], [`Id`](crate::Id) | the socket, its server, its id | everywhere |
+//! | [`Socket`], [`Server`], [`Id`] | the socket, its server, its id | everywhere |
 //! | [`State<T>`] | a clone of what [`Builder::state`](crate::Builder::state) was given | everywhere |
 //! | [`Auth<T>`] | the client's `auth` | everywhere |
 //! | [`Data<T>`], [`TryData<T>`], [`Args`] | the arguments of the event | events |
@@ -145,7 +145,7 @@ impl Extract for Server {
 
 /// The event's data: a tuple takes the arguments in order, `()` none, and any other type the first.
 ///
-/// [`bytes::Bytes`] inside of the type takes an attachment. A missing argument is `None` where an `Option` stands.
+/// [`bytes::Bytes`] inside of the type takes an attachment; `Vec<u8>` takes a list of numbers only. A missing argument is `None` where an `Option` stands.
 /// If the arguments are of another type, the handler is not called: see [the module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<T>(pub T);

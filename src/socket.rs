@@ -262,7 +262,7 @@ impl Socket {
     /// io.on_connect(async |socket: Socket| {
     ///     socket.emit("ready", ())?;
     ///     socket.emit("position", (3, 4))?; // socket.on("position", (x, y) => …)
-    ///     socket.emit("list", [[3, 4]])?; // socket.on("list", (list) => …)
+    ///     socket.emit("list", vec![3, 4])?; // socket.on("list", (list) => …)
     ///     socket.emit("file", ("name", Bytes::from_static(b"\x00\xff")))?; // binary
     ///     Ok::<_, EmitError>(())
     /// });

@@ -17,6 +17,31 @@ use std::time::Duration;
 /// Whom to send to, and how: made by [`Namespace::to`], [`Socket::broadcast`] and their like.
 ///
 /// The message is encoded once, and every recipient's queue holds a reference to it.
+///
+/// ```
+/// use sockeye::{Server, Socket};
+/// use std::time::Duration;
+///
+/// let io = Server::new();
+/// io.on_connect(async |socket: Socket| {
+///     // All but the socket itself; those of a room but the socket itself.
+///     socket.broadcast().emit("joined", socket.id());
+///     socket.to("lobby").emit("joined", socket.id());
+/// });
+/// // From anywhere: who is in one room or the other, but not in a third.
+/// io.to("red").to("blue").except("muted").emit("start", ());
+/// // One socket, by its id.
+/// io.to("G44JssuMt1Wif2zWCtWv").emit("you", ());
+/// # async fn ask(io: Server) {
+/// // Everybody's answer.
+/// for (id, vote) in io.timeout(Duration::from_secs(5)).emit_with_ack::<bool>("vote", "pizza?").await {
+///     match vote {
+///         Ok(vote) => println!("{id}: {vote}"),
+///         Err(error) => println!("{id}: {error}"),
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is sent until `emit`"]
 pub struct Broadcast {
@@ -75,24 +100,25 @@ impl Broadcast {
         self
     }
 
-    /// The sockets of this server only, where there are several.
+    /// The sockets of this server only, where there are several; as yet there is no adapter for several.
     pub fn local(self) -> Broadcast {
         self
     }
 
-    /// Drops the message for clients that are not ready for it.
+    /// Drops the message for clients that are not ready for it: see [`Socket::volatile`].
     pub fn volatile(mut self) -> Broadcast {
         self.volatile = true;
         self
     }
 
-    /// How long answers are waited for.
+    /// How long answers are waited for; else as long as [`Builder::ack_timeout`](crate::Builder::ack_timeout) says.
     pub fn timeout(mut self, timeout: Duration) -> Broadcast {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sends.
+    /// Sends, and says to how many. Never waits. What cannot be sent at all is no panic and no `Err`: it is in
+    /// [`Delivery::error`].
     pub fn emit(self, event: &str, args: impl Payload) -> Delivery {
         self.send(event, &args, None)
     }

@@ -101,10 +101,22 @@ impl ConnectError {
         ConnectError { message: message.into(), data: None }
     }
 
-    /// Adds details: the client's `error.data`. What cannot be serialized is left out.
+    /// Adds details, any JSON: the client's `error.data`. What cannot be serialized is left out.
     pub fn data(mut self, data: impl serde::Serialize) -> ConnectError {
         self.data = serde_json::to_value(data).ok();
         self
+    }
+}
+
+impl From<String> for ConnectError {
+    fn from(message: String) -> Self {
+        ConnectError::new(message)
+    }
+}
+
+impl From<&str> for ConnectError {
+    fn from(message: &str) -> Self {
+        ConnectError::new(message)
     }
 }
 
@@ -116,7 +128,9 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// Any error, for handlers that end with `?`: it is logged, and nothing is acknowledged.
+/// Any error, for handlers that end with `?`: it is logged, and nothing is acknowledged. See [`Handler`].
+///
+/// [`Handler`]: crate::Handler
 pub struct HandlerError(String);
 
 impl<E: std::error::Error> From<E> for HandlerError {

@@ -1,4 +1,47 @@
 //! What a handler can ask for, by the types of its parameters.
+//!
+//! | parameter | what it is | where |
+//! |---|---|---|
+//! | [`Socket`], [`Server`], [`Id`] | the socket, its server, its id | everywhere |
+//! | [`State<T>`] | a clone of what [`Builder::state`](crate::Builder::state) was given | everywhere |
+//! | [`Auth<T>`] | the client's `auth` | everywhere |
+//! | [`Data<T>`], [`TryData<T>`], [`Args`] | the arguments of the event | events |
+//! | [`Event`] | the event's name | everywhere |
+//! | [`AckSender`] | answers later than at the handler's end | events |
+//! | [`DisconnectReason`] | why the socket is gone | [`on_disconnect`](Socket::on_disconnect) |
+//!
+//! A handler whose parameter is not to be had is **not called**: an event of the wrong type is no reason to drop a
+//! client. That is logged (level `DEBUG` of the `tracing` feature), and the client's acknowledgement times out. Take
+//! [`TryData<T>`] to answer it. A middleware in the same case refuses the client, with the error as the message.
+//!
+//! ```
+//! use serde::Deserialize;
+//! use sockeye::extract::{Data, TryData};
+//! use sockeye::{Server, Socket};
+//!
+//! #[derive(Deserialize)]
+//! struct Move {
+//!     x: i32,
+//!     y: i32,
+//! }
+//!
+//! let io = Server::new();
+//! io.on_connect(async |socket: Socket| {
+//!     // socket.emit("move", { x: 1, y: 2 })
+//!     socket.on("move", async |Data(step): Data<Move>| step.x + step.y);
+//!     // socket.emit("say", "lobby", "hello"): two arguments are a tuple.
+//!     socket.on("say", async |socket: Socket, Data((room, text)): Data<(String, String)>| {
+//!         socket.to(room).emit("said", text);
+//!     });
+//!     // Called for anything, and answers what is wrong with it.
+//!     socket.on("age", async |TryData(age): TryData<u8>| match age {
+//!         Ok(age) => format!("{age} years"),
+//!         Err(error) => error.to_string(),
+//!     });
+//! });
+//! ```
+//!
+//! For a parameter of your own implement [`Extract`].
 
 use crate::error::{ConnectError, DisconnectReason};
 use crate::payload::Args;
@@ -39,6 +82,26 @@ impl<'a> Context<'a> {
 }
 
 /// A parameter of a handler. Implement it for what many handlers of yours need.
+///
+/// ```
+/// use sockeye::extract::{Context, Extract, ExtractError};
+///
+/// /// The user that the middleware found.
+/// #[derive(Clone)]
+/// struct User(String);
+///
+/// impl Extract for User {
+///     fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+///         let user = context.socket().data::<User>();
+///         user.map(|user| (*user).clone()).ok_or_else(|| ExtractError::Other("nobody is logged in".into()))
+///     }
+/// }
+///
+/// # let io = sockeye::Server::new();
+/// io.on_connect(async |socket: sockeye::Socket| {
+///     socket.on("who am i", async |User(name): User| name);
+/// });
+/// ```
 pub trait Extract: Sized {
     /// Reads the parameter; an error is logged, and the handler is not called.
     ///
@@ -82,7 +145,8 @@ impl Extract for Server {
 
 /// The event's data: a tuple takes the arguments in order, `()` none, and any other type the first.
 ///
-/// [`bytes::Bytes`] inside of the type takes an attachment. A missing argument is `None` where an `Option` stands.
+/// [`bytes::Bytes`] inside of the type takes an attachment; `Vec<u8>` takes a list of numbers only. A missing argument is `None` where an `Option` stands.
+/// If the arguments are of another type, the handler is not called: see [the module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<T>(pub T);
 
@@ -121,7 +185,9 @@ impl Extract for Event {
     }
 }
 
-/// A clone of what was given to the server's builder as state.
+/// A clone of what was given to the server's builder as state: see [`Builder::state`](crate::Builder::state).
+///
+/// The type is the key: if no state of exactly this type was given, the handler is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State<T>(pub T);
 
@@ -133,6 +199,8 @@ impl<T: Clone + Send + Sync + 'static> Extract for State<T> {
 }
 
 /// What the client sent as `auth` when it connected to the namespace; an empty object if it sent nothing.
+///
+/// So a client without `auth` is no `None` for `Auth<Option<T>>`: make the fields of `T` optional instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Auth<T>(pub T);
 
@@ -150,7 +218,17 @@ impl Extract for DisconnectReason {
 
 /// Acknowledges an event when it suits, instead of by the handler's return value.
 ///
-/// Dropped without an answer, the client gets none, and times out.
+/// The handler's return value is then not sent. Dropped without an answer, the client gets none, and times out.
+///
+/// ```
+/// use sockeye::extract::AckSender;
+/// # let io = sockeye::Server::new();
+/// # io.on_connect(async |socket: sockeye::Socket| {
+/// socket.on("slow", async |ack: AckSender| {
+///     std::thread::spawn(move || ack.send("done"));
+/// });
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct AckSender {
     socket: Socket,

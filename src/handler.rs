@@ -17,8 +17,38 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// [can be extracted](Extract).
 ///
 /// What it returns is the acknowledgement, if the client wants one: any [`Payload`]. `Ok` is what it holds; `Err` is
-/// logged, and nothing is acknowledged. A closure that captures something has to clone it into the future:
-/// `move |…| { let db = db.clone(); async move { … } }`.
+/// logged, and nothing is acknowledged, so that the client times out. The error has to be serializable as well:
+/// [`HandlerError`](crate::HandlerError) is, and `?` turns any other error into it.
+///
+/// An `async` closure must not capture anything, because its future may outlive the call. A plain closure clones what
+/// it needs into the future; or the server keeps it as [`State`](crate::extract::State).
+///
+/// ```
+/// use sockeye::extract::Data;
+/// use sockeye::{HandlerError, Server, Socket};
+/// use std::sync::Arc;
+///
+/// async fn parse(Data(text): Data<String>) -> Result<i64, HandlerError> {
+///     Ok(text.parse()?)
+/// }
+///
+/// let greeting = Arc::new(String::from("hello"));
+/// let io = Server::new();
+/// io.on_connect(move |socket: Socket| {
+///     let greeting = greeting.clone();
+///     async move {
+///         socket.emit("greeting", &*greeting)?;
+///         socket.on("parse", parse);
+///         Ok::<_, HandlerError>(())
+///     }
+/// });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event handler",
+    label = "not a handler",
+    note = "a handler is an `async` function or closure of up to eight parameters, all of them `Extract`",
+    note = "its future has to be `Send`, and what it returns serializable; of a `Result` the error, too: see `HandlerError`"
+)]
 pub trait Handler<Parameters>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
     #[doc(hidden)]
@@ -26,7 +56,13 @@ pub trait Handler<Parameters>: Send + Sync + 'static {
 }
 
 /// A function that decides whether a client may connect to a namespace: as a [`Handler`], but returns
-/// `Result<(), ConnectError>`.
+/// `Result<(), ConnectError>`. See [`Namespace::middleware`](crate::Namespace::middleware).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a middleware",
+    label = "not a middleware",
+    note = "a middleware is an `async` function or closure that returns `Result<(), sockeye::ConnectError>`",
+    note = "all of its parameters, up to eight, are `Extract`, and its future is `Send`"
+)]
 pub trait Middleware<Parameters>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
     #[doc(hidden)]

@@ -42,12 +42,32 @@
 //! - Every wait has a deadline, and every buffer a bound: see [`Builder`], [`Limits`] and
 //!   [`engine::Config`].
 //!
+//! # When nothing happens
+//!
+//! What a client does wrong is no error of yours, so it only shows in the log: turn on the `tracing` feature, and show
+//! the level `DEBUG` of `sockeye`.
+//!
+//! - A handler is not called: the event's data is not of its type, no [`State`](extract::State) of that type was given
+//!   to the builder, or nothing was registered before the first wait of [`on_connect`](Namespace::on_connect). The
+//!   client's acknowledgement times out, as it does when a handler ends with `Err` or panics. See [`extract`].
+//! - A client cannot connect: its `connect_error` says why. `Invalid namespace` is one that nobody has asked
+//!   [`Server::of`] for; `xhr poll error` in a page is often another origin, which [`Builder::cors`] has to allow.
+//! - A handler does not compile: it captures something, has a parameter that cannot be extracted, or returns what
+//!   cannot be sent. See [`Handler`].
+//!
+//! # Coming from JavaScript
+//!
+//! Names are those of the reference, with these differences. Handlers return the acknowledgement instead of calling
+//! one ([`extract::AckSender`] is for later). `io.use` is [`middleware`](Namespace::middleware), as `use` is a keyword
+//! of Rust; `in` is `within`, and [`Socket::within`] means the socket itself, too. There is one handler for an event:
+//! [`on`](Socket::on) replaces it, and [`on_any`](Socket::on_any) is only called where there is none.
+//!
 //! # Features
 //!
 //! - `tokio` (default): [`sockeye::tokio`](tokio), to serve over tokio's sockets.
 //! - `smol`: [`sockeye::smol`](smol), to serve over smol's sockets. Both may be on at once.
 //! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`.
-//! - `tracing`: what goes wrong is logged through `tracing`.
+//! - `tracing`: what goes wrong is logged through `tracing`; without it nothing is.
 //!
 //! Without a runtime feature everything is there but the sockets: [drive it yourself](drive_it_yourself).
 #![forbid(unsafe_code)]
@@ -75,8 +95,8 @@ pub use payload::{Args, Payload};
 pub use ready::ReadyList;
 pub use server::{Builder, Server};
 pub use socket::{Emitter, Socket};
-pub use sockeye_core::http::{Cookie, Cors, SameSite};
-pub use sockeye_core::socketio::Limits;
+pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
+pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits};
 pub use sockeye_core::{Time, drive, host};
 #[doc = include_str!("../docs/drive_it_yourself.md")]
 pub mod drive_it_yourself {}

@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// A namespace: a handle that is cheap to clone.
+/// A namespace: a handle that is cheap to clone, made by [`Server::of`](crate::Server::of).
+///
+/// Its sockets and rooms are its own; a client connects to each namespace that it wants, over one connection.
 #[derive(Clone)]
 pub struct Namespace(pub(crate) Arc<Inner>);
 
@@ -167,8 +169,10 @@ impl Namespace {
         &self.0.name
     }
 
-    /// Calls `handler` for each client that has connected. It registers the socket's handlers: what it does before
-    /// its first wait is done before the client's first event is looked at.
+    /// Calls `handler` for each client that has connected, in place of an earlier handler. It registers the socket's
+    /// handlers: what it does before its first wait is done before the client's first event is looked at. What has no
+    /// handler by then is lost, so look things up after the registrations, or in a
+    /// [`middleware`](Namespace::middleware).
     pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
         let replaced = self.0.functions.write().connect.replace(Arc::new(Erased::new(handler)));
         // What it captured is the application's: not to be dropped under the lock.
@@ -177,7 +181,35 @@ impl Namespace {
 
     /// Asks `middleware` about each client that wants to connect, after those that were added before.
     ///
-    /// A refusal is the client's `connect_error`, with message and data.
+    /// A refusal is the client's `connect_error`, with message and data. Nothing can be sent to the socket yet, but it
+    /// can join rooms and keep [data](Socket::set_data), and its handlers can be registered.
+    ///
+    /// ```
+    /// use serde::Deserialize;
+    /// use sockeye::{ConnectError, Server, Socket};
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Login {
+    ///     token: String,
+    ///     name: String,
+    /// }
+    ///
+    /// let io = Server::new();
+    /// // io("http://localhost:3000", { auth: { token: "secret", name: "Ann" } })
+    /// io.middleware(async |socket: Socket| {
+    ///     // With `Auth<Login>` as a parameter the client would be told which field is missing.
+    ///     let login: Login = socket.auth().map_err(|_| "who are you?")?;
+    ///     if login.token != "secret" {
+    ///         return Err(ConnectError::new("wrong token").data(401));
+    ///     }
+    ///     socket.set_data(login);
+    ///     Ok(())
+    /// });
+    /// io.on_connect(async |socket: Socket| {
+    ///     let login = socket.data::<Login>().expect("the middleware has set it");
+    ///     socket.emit("welcome", &login.name)
+    /// });
+    /// ```
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         let mut functions = self.0.functions.write();
         let added: Arc<dyn AnyMiddleware> = Arc::new(Erased::new(middleware));
@@ -194,18 +226,18 @@ impl Namespace {
         self.0.members.read().all().cloned().collect()
     }
 
-    /// A connected socket by its id.
+    /// A connected socket by its id; `None` if there is none.
     pub fn socket(&self, id: &str) -> Option<Socket> {
         let id = Id::parse(id)?;
         self.0.members.read().sockets.get(&id).map(|member| member.socket.clone())
     }
 
-    /// Sends to every socket of the namespace.
+    /// Sends to every socket of the namespace: see [`Broadcast::emit`].
     pub fn emit(&self, event: &str, args: impl Payload) -> Delivery {
         self.everyone().emit(event, args)
     }
 
-    /// Sends to every socket of the namespace, and waits for their answers.
+    /// Sends to every socket of the namespace, and waits for their answers: see [`Broadcast::emit_with_ack`].
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
         self.everyone().emit_with_ack(event, args)
     }

@@ -31,8 +31,13 @@ impl Args {
 
 /// What can be sent as the arguments of an event or an acknowledgement: anything that serializes, and [`Args`].
 ///
-/// A tuple is several arguments, `()` is none, anything else is one; what serializes as bytes, such as
-/// [`bytes::Bytes`], is sent as a binary attachment.
+/// A tuple is several arguments, `()` is none, anything else is one. Beware of arrays, which are tuples to serde:
+/// `[1, 2]` is two arguments, `vec![1, 2]` is one.
+///
+/// What serializes as bytes, such as [`bytes::Bytes`], is sent as a binary attachment, at any depth. A `Vec<u8>` is a
+/// list of numbers to serde: make it `Bytes::from(vec)`, or let `serde_bytes` see to it.
+///
+/// A client that awaits `emitWithAck` sees the first argument of the answer only.
 pub trait Payload: sealed::Encode {}
 
 impl<T: sealed::Encode> Payload for T {}

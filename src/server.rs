@@ -27,14 +27,36 @@ use std::time::Duration;
 
 /// A Socket.IO server: a handle that is cheap to clone.
 ///
-/// It does nothing by itself: a runtime drives it, or an event loop of your own, through [`Host`]. Without a namespace
-/// its methods mean the main one, `/`.
+/// It does nothing by itself: a runtime drives it (`sockeye::tokio::listen`, `sockeye::smol::listen`), or an event loop
+/// of your own, through [`Host`]. Without a namespace its methods mean the main one, `/`.
+///
+/// It can be used from any thread, before it is driven, and while it is:
+///
+/// ```
+/// use sockeye::Server;
+///
+/// let io = Server::new();
+/// let clock = io.clone();
+/// std::thread::spawn(move || clock.emit("date", 1_750_000_000));
+/// ```
 #[derive(Clone)]
 pub struct Server {
     engine: engine::Server<App>,
 }
 
 /// What can be set of a [`Server`]; the names and defaults are the reference's.
+///
+/// ```
+/// use sockeye::{Cors, InvalidHeader, Server};
+/// use std::time::Duration;
+///
+/// let io = Server::builder()
+///     .cors(Cors::origins(["https://example.com"])?)
+///     .ping_interval(Duration::from_secs(10))
+///     .max_payload(100_000)
+///     .build();
+/// # Ok::<(), InvalidHeader>(())
+/// ```
 #[derive(Debug)]
 pub struct Builder {
     engine: engine::Builder<App>,
@@ -77,6 +99,16 @@ impl Server {
     }
 
     /// A namespace, made if it is not there. The slash in front of its name may be left out.
+    ///
+    /// Clients can connect to what was made here, and are refused elsewhere (`Invalid namespace`). It stays as long as
+    /// the server: do not make one for each name that a client sends.
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// io.of("/admin").on_connect(async |socket: sockeye::Socket| {
+    ///     socket.join("admins");
+    /// });
+    /// ```
     pub fn of(&self, name: &str) -> Namespace {
         let name: Cow<'_, str> = if name.starts_with('/') { name.into() } else { format!("/{name}").into() };
         let app = self.engine.handler();
@@ -99,12 +131,12 @@ impl Server {
         self.of("/").middleware(middleware);
     }
 
-    /// Sends to every socket of the main namespace.
+    /// Sends to every socket of the main namespace: see [`Broadcast::emit`].
     pub fn emit(&self, event: &str, args: impl Payload) -> Delivery {
         self.of("/").emit(event, args)
     }
 
-    /// Sends to every socket of the main namespace, and waits for their answers.
+    /// Sends to every socket of the main namespace, and waits for their answers: see [`Broadcast::emit_with_ack`].
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
         self.of("/").emit_with_ack(event, args)
     }
@@ -124,7 +156,7 @@ impl Server {
         self.of("/").except(room)
     }
 
-    /// The sockets of this server only, where there are several.
+    /// The sockets of this server only, where there are several; as yet there is no adapter for several.
     pub fn local(&self) -> Broadcast {
         self.of("/").local()
     }
@@ -149,10 +181,30 @@ impl Server {
         self.engine.sessions_count()
     }
 
-    /// Closes the server: nobody is let in any more, every client is told, and what was queued is sent. Clients of the
-    /// reference try to connect again, so that a restart is a short pause.
+    /// Closes the server: nobody is let in any more, every client's connection is closed, and what was queued is sent.
+    /// Clients of the reference see `transport close` and try to connect again, so that a restart is a short pause; in
+    /// [`on_disconnect`](Socket::on_disconnect) the reason is `server shutting down`.
     ///
-    /// Ends when the last client has gone; each has deadlines, so it does.
+    /// Ends when the last client has gone; each has deadlines, so it does: a client that polls has 30 s to come for its
+    /// goodbye. `listen` and `serve` end then, too. When they are what `main` waits for, do what is left to do after
+    /// them: a task that waits here may not be polled any more.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "tokio")]
+    /// # async fn example() -> std::io::Result<()> {
+    /// let io = sockeye::Server::new();
+    /// let closing = io.clone();
+    /// tokio::spawn(async move {
+    ///     // An error means that there is no such signal here.
+    ///     if tokio::signal::ctrl_c().await.is_ok() {
+    ///         closing.close().await;
+    ///     }
+    /// });
+    /// sockeye::tokio::listen(io, "0.0.0.0:3000").await?;
+    /// println!("every client has gone");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(&self) {
         self.engine.close().await;
     }
@@ -317,13 +369,29 @@ impl Builder {
         transports(transports: impl IntoIterator<Item = Transport>);
         /// Whether a polling session may move to WebSocket. Yes.
         allow_upgrades(allow: bool);
-        /// Which pages of other origins may use the server over polling. None.
+        /// Which pages of other origins may use the server over polling. None: a page from another origin fails to
+        /// connect, as clients begin with polling.
+        ///
+        /// Browsers do not apply this to WebSocket; look at the `Origin` header in
+        /// [`allow_request`](Builder::allow_request) for that.
         cors(cors: Cors);
         /// A cookie with the session's id, for load balancers that keep a client at one server. None.
         cookie(cookie: Cookie);
     }
 
-    /// Decides whether a session may be opened: see [`engine::Builder::allow_request`].
+    /// Decides whether a session may be opened, before any namespace is asked for; a refusal is an HTTP answer with
+    /// status 403 and this message. For who the user is, a [`middleware`](Namespace::middleware) is the better place:
+    /// the client's `auth` is there.
+    ///
+    /// ```
+    /// use sockeye::{Handshake, Server};
+    ///
+    /// let io = Server::builder().allow_request(async |handshake: Handshake| match handshake.header("origin") {
+    ///     // Who is not a browser sends none.
+    ///     None | Some("https://example.com") => Ok(()),
+    ///     Some(_) => Err("not from here".to_owned()),
+    /// });
+    /// ```
     pub fn allow_request<F, Fut>(mut self, allow: F) -> Self
     where
         F: Fn(Handshake) -> Fut + Send + Sync + 'static,
@@ -333,7 +401,16 @@ impl Builder {
         self
     }
 
-    /// Serves the client's script and its siblings from a folder: see [`engine::Builder::serve_client`].
+    /// Serves the client's script and its siblings from a folder, below the server's path. The files are read once, now.
+    /// By default none is served: this crate does not contain the client.
+    ///
+    /// ```no_run
+    /// # use sockeye::Server;
+    /// // npm install socket.io-client
+    /// let io = Server::builder().serve_client("node_modules/socket.io-client/dist")?.build();
+    /// // <script src="/socket.io/socket.io.js"></script>
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When none of the files is there, or one cannot be read.
@@ -343,6 +420,11 @@ impl Builder {
     }
 
     /// Serves `body` to who asks for exactly this path: a page beside the server, where no other HTTP server is.
+    ///
+    /// ```
+    /// # use sockeye::Server;
+    /// let io = Server::builder().asset("/", "text/html; charset=utf-8", b"<h1>It works</h1>".as_slice()).build();
+    /// ```
     pub fn asset(
         mut self,
         path: impl Into<String>,
@@ -365,13 +447,30 @@ impl Builder {
         self
     }
 
-    /// What one packet may have: attachments, their bytes and their time, lengths, depth.
+    /// What one packet may have: attachments, their bytes and their time, lengths, depth. A client that exceeds them is
+    /// closed.
     pub fn packet_limits(mut self, limits: Limits) -> Self {
         self.engine.handler.limits = limits;
         self
     }
 
-    /// Keeps `state` for handlers that ask for [`State<T>`](crate::extract::State): one of each type.
+    /// Keeps `state` for handlers that ask for [`State<T>`](crate::extract::State): one of each type. Each gets a clone:
+    /// put an `Arc` around what is to be shared.
+    ///
+    /// ```
+    /// use sockeye::extract::State;
+    /// use sockeye::{Server, Socket};
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// #[derive(Clone, Default)]
+    /// struct Visits(Arc<AtomicU64>);
+    ///
+    /// let io = Server::builder().state(Visits::default()).build();
+    /// io.on_connect(async |socket: Socket, State(Visits(visits)): State<Visits>| {
+    ///     socket.emit("visits", visits.fetch_add(1, Ordering::Relaxed) + 1)
+    /// });
+    /// ```
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
         self.engine.handler.state.insert(TypeId::of::<T>(), Box::new(state));
         self

@@ -28,7 +28,8 @@ use std::time::Duration;
 
 /// One client in one namespace: a handle that is cheap to clone and owns nothing.
 ///
-/// After the client has gone, emitting answers with an error, and what the socket was is still to be read.
+/// After the client has gone, emitting answers with an error, and what the socket was is still to be read. A client
+/// that connects again is another socket: with another id, and in no room.
 #[derive(Clone)]
 pub struct Socket(Arc<Inner>);
 
@@ -72,7 +73,8 @@ impl Socket {
 
     // What it is.
 
-    /// The public id: another one than the session's, which is a secret.
+    /// The public id: another one than the session's, which is a secret. It is the name of a room with this socket in it,
+    /// too.
     pub fn id(&self) -> Id {
         self.0.id
     }
@@ -97,7 +99,8 @@ impl Socket {
         self.0.session.handshake()
     }
 
-    /// What the client sent as `auth` when it connected; an empty object if it sent nothing.
+    /// What the client sent as `auth` when it connected; an empty object if it sent nothing. See
+    /// [`Namespace::middleware`] for an example.
     ///
     /// # Errors
     /// When it is not of the type.
@@ -110,7 +113,16 @@ impl Socket {
         self.0.session.transport()
     }
 
-    /// Keeps `value` with the socket, in place of an earlier one of the same type.
+    /// Keeps `value` with the socket, in place of an earlier one of the same type: give it a type of your own.
+    ///
+    /// ```
+    /// struct Name(String);
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: sockeye::Socket| {
+    /// socket.set_data(Name("Ann".into()));
+    /// assert_eq!(socket.data::<Name>().map(|name| name.0.clone()), Some("Ann".into()));
+    /// # });
+    /// ```
     pub fn set_data<T: Send + Sync + 'static>(&self, value: T) {
         let value: Arc<dyn Any + Send + Sync> = Arc::new(value);
         let mut state = self.0.state.lock();
@@ -144,10 +156,25 @@ impl Socket {
     /// Calls `handler` for each event of this name, in place of an earlier handler of it.
     ///
     /// Handlers start in the order in which the client sent the events. What the handler returns is the
-    /// acknowledgement, if the client wants one.
+    /// acknowledgement, if the client wants one. If the event's data is not of the handler's type, it is not called: see
+    /// [`extract`](crate::extract).
+    ///
+    /// ```
+    /// use sockeye::Socket;
+    /// use sockeye::extract::Data;
+    ///
+    /// # let io = sockeye::Server::new();
+    /// io.on_connect(async |socket: Socket| {
+    ///     // socket.emit("join", "lobby")
+    ///     socket.on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
+    ///     // await socket.emitWithAck("add", 2, 3), which is 5
+    ///     socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
+    /// });
+    /// ```
     ///
     /// # Panics
-    /// When the name is [reserved](socketio::is_reserved): no such event can come.
+    /// When the name is [reserved](socketio::is_reserved), as no such event can come: `connect`, `connect_error`,
+    /// `disconnect` (see [`on_disconnect`](Socket::on_disconnect)), `disconnecting`, `newListener`, `removeListener`.
     pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
         let event = event.into();
         assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
@@ -163,7 +190,21 @@ impl Socket {
         });
     }
 
-    /// Calls `handler` for each event that has none of its own.
+    /// Calls `handler` for each event that has none of its own, in place of an earlier one. The reference's `onAny` is
+    /// called for the others, too.
+    ///
+    /// ```
+    /// use sockeye::extract::Event;
+    /// use sockeye::{Args, Socket};
+    ///
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: Socket| {
+    /// // Sends on whatever it is.
+    /// socket.on_any(async |socket: Socket, Event(name): Event, args: Args| {
+    ///     socket.broadcast().emit(&name, args);
+    /// });
+    /// # });
+    /// ```
     pub fn on_any<P: 'static>(&self, handler: impl Handler<P>) {
         self.keep(Arc::new(Erased::new(handler)), |state, handler| state.any.replace(handler));
     }
@@ -177,8 +218,19 @@ impl Socket {
         drop(removed);
     }
 
-    /// Calls `handler` when the socket is disconnected; it can ask for the [`DisconnectReason`]. The socket's rooms
-    /// can still be seen before its first wait.
+    /// Calls `handler` when the socket is disconnected, in place of an earlier one; it can ask for the
+    /// [`DisconnectReason`]. The socket's rooms can still be seen before its first wait.
+    ///
+    /// ```
+    /// use sockeye::{DisconnectReason, Socket};
+    ///
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: Socket| {
+    /// socket.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
+    ///     println!("{} left {:?}: {reason}", socket.id(), socket.rooms());
+    /// });
+    /// # });
+    /// ```
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
         self.keep(Arc::new(Erased::new(handler)), |state, handler| state.disconnect.replace(handler));
     }
@@ -198,15 +250,52 @@ impl Socket {
 
     // Sending.
 
-    /// Sends an event. Never waits.
+    /// Sends an event. Never waits: `Ok` means that it is queued, not that it arrived.
+    ///
+    /// The arguments are any [`Payload`]: a tuple is several, `()` none, anything else one.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use sockeye::{EmitError, Socket};
+    ///
+    /// # let io = sockeye::Server::new();
+    /// io.on_connect(async |socket: Socket| {
+    ///     socket.emit("ready", ())?;
+    ///     socket.emit("position", (3, 4))?; // socket.on("position", (x, y) => …)
+    ///     socket.emit("list", vec![3, 4])?; // socket.on("list", (list) => …)
+    ///     socket.emit("file", ("name", Bytes::from_static(b"\x00\xff")))?; // binary
+    ///     Ok::<_, EmitError>(())
+    /// });
+    /// ```
     ///
     /// # Errors
-    /// When nothing was sent: the socket is gone, the client reads too slowly, or the data cannot be sent.
+    /// When nothing was sent: the socket is gone (or not let in yet), the client reads too slowly, or the data cannot
+    /// be sent.
     pub fn emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
         self.send(None, event, &args, false)
     }
 
-    /// Sends an event, and waits for the client's acknowledgement: as long as the server's `ack_timeout` says.
+    /// Sends an event, and waits for the client's acknowledgement: 30 s, or what
+    /// [`Builder::ack_timeout`](crate::Builder::ack_timeout) or [`timeout`](Socket::timeout) says.
+    ///
+    /// The answer is read as `T`, which has to be named: a tuple takes the client's arguments in order, any other type
+    /// the first. The message is sent by the call, before the future is awaited.
+    ///
+    /// ```
+    /// use sockeye::{AckError, Socket};
+    /// use std::time::Duration;
+    ///
+    /// # let io = sockeye::Server::new();
+    /// io.on_connect(async |socket: Socket| {
+    ///     // socket.on("question", (text, answer) => answer("yes"))
+    ///     let asked = socket.timeout(Duration::from_secs(5)).emit_with_ack::<String>("question", "really?");
+    ///     match asked.await {
+    ///         Ok(answer) => println!("{answer}"),
+    ///         Err(AckError::Timeout) => println!("no answer in 5 s"),
+    ///         Err(error) => println!("{error}"),
+    ///     }
+    /// });
+    /// ```
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
         self.ask(event, &args, None)
     }
@@ -216,7 +305,8 @@ impl Socket {
         Emitter { socket: self, timeout: Some(timeout), volatile: false }
     }
 
-    /// Messages that are dropped if the client is not ready for them.
+    /// Messages that are dropped if the client is not ready for them: something waits for it already, or it is between
+    /// two polls. For what is out of date when the next one comes, such as positions.
     pub fn volatile(&self) -> Emitter<'_> {
         Emitter { socket: self, timeout: None, volatile: true }
     }
@@ -231,7 +321,8 @@ impl Socket {
         self.broadcast().to(room)
     }
 
-    /// The sockets of a room, this one included if it is there.
+    /// The sockets of a room, this one included if it is there. The reference's `socket.in`, which leaves it out, is
+    /// [`to`](Socket::to).
     pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
         self.0.namespace.to(room)
     }
@@ -322,7 +413,7 @@ impl Socket {
 
     // Rooms.
 
-    /// Joins a room. After the socket's end does nothing.
+    /// Joins a room, which is there as long as somebody is in it. After the socket's end does nothing.
     pub fn join(&self, room: impl AsRef<str>) {
         let room = room.as_ref();
         let mut members = self.0.namespace.0.members.write();
@@ -334,7 +425,7 @@ impl Socket {
         }
     }
 
-    /// Leaves a room.
+    /// Leaves a room. At the socket's end it leaves all.
     pub fn leave(&self, room: impl AsRef<str>) {
         let room = room.as_ref();
         self.0.namespace.0.members.write().leave(&self.0.id, room);

@@ -11,6 +11,22 @@
 //! - [`connection`]: one byte stream: HTTP, then polling or WebSocket;
 //! - `drive` and `host` (with `std`): the loop that moves bytes, and what it needs of a server and of a runtime;
 //! - `tls` (with the feature of that name): what a server shows to those who connect by `https` and `wss`.
+//!
+//! This is for who writes a runtime, a proxy or a tool; servers are written with the crate `sockeye`.
+//!
+//! ```
+//! use sockeye_core::{engineio, socketio};
+//!
+//! // What a client sends for `socket.emit("add", 2, 3, callback)`: `4` is a message, `2` an event, `0` its id.
+//! let engineio::Packet::Message(engineio::Message::Text(text)) = engineio::Packet::decode(r#"420["add",2,3]"#)? else {
+//!     panic!("not a message of text");
+//! };
+//! let packet = socketio::Packet::decode(text, &socketio::Limits::default())?;
+//! assert_eq!((packet.event().as_deref(), packet.id), (Some("add"), Some(0)));
+//! let (a, b): (i64, i64) = packet.args(&[]).expect("an event has arguments").deserialize()?;
+//! assert_eq!(a + b, 5);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Drives Sockeye over the sockets, tasks and timers of smol.
+//! Drives Sockeye over the sockets, tasks and timers of smol: `sockeye::smol` is this crate.
 #![forbid(unsafe_code)]
 
 use async_io::{Async, Timer};

@@ -43,6 +43,13 @@ impl fmt::Debug for Id {
     }
 }
 
+/// A string, so that an id can be sent as it is.
+impl serde::Serialize for Id {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl AsRef<str> for Id {
     fn as_ref(&self) -> &str {
         self.as_str()

@@ -52,8 +52,9 @@ impl serde::ser::Error for EncodeError {
 /// returns with the next packet.
 ///
 /// Arguments are one value: a tuple or tuple struct is the list of arguments, `()` and unit
-/// structs are none, `Ok` is what it holds and `Err` is not sent, anything else is one argument. Rust's arrays are tuples to serde, so
-/// `&[1, 2]` are two arguments, while a slice or `Vec` is one. Data that serializes as bytes
+/// structs are none, `Ok` is what it holds and `Err` is not sent, anything else is one argument.
+/// Rust's arrays are tuples to serde, so `&[1, 2]` are two arguments, while a slice or `Vec` is
+/// one. Data that serializes as bytes
 /// (`bytes::Bytes` with its feature `serde`, `serde_bytes`) becomes an attachment, at any depth;
 /// `Vec<u8>` and `&[u8]` are lists of numbers to serde.
 #[derive(Debug, Default)]

@@ -75,6 +75,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_id_is_serialized_as_a_string() {
+        let json = serde_json::to_string(&Id::from_random([0xff; 15]));
+        assert_eq!(json.ok().as_deref(), Some(r#""____________________""#));
+    }
+
+    #[test]
     fn an_id_reads_back_and_nothing_else_does() {
         let id = Id::from_random([0xff; 15]);
         assert_eq!(id.as_str(), "____________________");

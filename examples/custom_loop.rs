@@ -31,7 +31,7 @@ fn main() -> io::Result<()> {
         });
     });
     io.of("/echo").on_connect(async |socket: Socket| {
-        socket.on_any(async |args: sockeye::Args| args);
+        socket.on_fallback(async |args: sockeye::Args| args);
     });
     println!("listening on http://127.0.0.1:3000");
     run(io, std::net::TcpListener::bind("127.0.0.1:3000")?)

@@ -44,6 +44,7 @@
 //! For a parameter of your own implement [`Extract`].
 
 use crate::error::{ConnectError, DisconnectReason};
+use crate::log::{debug, error};
 use crate::payload::Args;
 use crate::server::Server;
 use crate::socket::Socket;
@@ -129,6 +130,13 @@ pub enum ExtractError {
     /// Anything else.
     #[error("{0}")]
     Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ExtractError {
+    /// Whether it is this program's fault, whatever clients send.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self, ExtractError::State(_) | ExtractError::Unavailable(_))
+    }
 }
 
 impl Extract for Socket {
@@ -267,7 +275,13 @@ impl Extract for Id {
 }
 
 impl From<ExtractError> for ConnectError {
+    /// What the client is told of a middleware that could not be called: no details, which are logged.
     fn from(error: ExtractError) -> Self {
-        ConnectError::new(error.to_string())
+        if error.is_ours() {
+            error!(%error, "a middleware was not called");
+            return ConnectError::new("Internal error");
+        }
+        debug!(%error, "a middleware was not called");
+        ConnectError::new("Invalid auth")
     }
 }

@@ -159,6 +159,9 @@ fn finish(ack: Option<(Socket, u64)>, answer: &impl Payload) {
 pub(crate) fn run(handler: &dyn AnyHandler, context: &Context<'_>) {
     match catch_unwind(AssertUnwindSafe(|| handler.call(context))) {
         Ok(Ok(future)) => drive(context.socket, future),
+        Ok(Err(error)) if error.is_ours() => {
+            error!(event = ?context.event, %error, "a handler was not called");
+        }
         Ok(Err(error)) => debug!(event = ?context.event, %error, "a handler was not called"),
         Err(_) => error!(event = ?context.event, "a handler panicked"),
     }

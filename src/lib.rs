@@ -60,7 +60,7 @@
 //! Names are those of the reference, with these differences. Handlers return the acknowledgement instead of calling
 //! one ([`extract::AckSender`] is for later). `io.use` is [`middleware`](Namespace::middleware), as `use` is a keyword
 //! of Rust; `in` is `within`, and [`Socket::within`] means the socket itself, too. There is one handler for an event:
-//! [`on`](Socket::on) replaces it, and [`on_any`](Socket::on_any) is only called where there is none.
+//! [`on`](Socket::on) replaces it, and [`on_fallback`](Socket::on_fallback) is only called where there is none.
 //!
 //! # Features
 //!

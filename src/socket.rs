@@ -200,12 +200,12 @@ impl Socket {
     /// # let io = sockeye::Server::new();
     /// # io.on_connect(async |socket: Socket| {
     /// // Sends on whatever it is.
-    /// socket.on_any(async |socket: Socket, Event(name): Event, args: Args| {
+    /// socket.on_fallback(async |socket: Socket, Event(name): Event, args: Args| {
     ///     socket.broadcast().emit(&name, args);
     /// });
     /// # });
     /// ```
-    pub fn on_any<P: 'static>(&self, handler: impl Handler<P>) {
+    pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
         self.keep(Arc::new(Erased::new(handler)), |state, handler| state.any.replace(handler));
     }
 

@@ -243,7 +243,7 @@ fn the_handshake_is_there_for_handlers() {
 fn events_without_a_handler_of_their_own_go_to_on_any() {
     let client = connect(|socket| {
         socket.on("known", async || "known");
-        socket.on_any(async |Event(name): Event, args: Args| (name, args.len()));
+        socket.on_fallback(async |Event(name): Event, args: Args| (name, args.len()));
         socket.on("gone", async || "gone");
         socket.off("gone");
         socket.off("never there");
@@ -324,8 +324,8 @@ fn what_a_handler_captured_may_use_the_socket_when_it_is_dropped() {
         socket.on("x", nosy());
         socket.on("x", nosy());
         socket.off("x");
-        socket.on_any(nosy());
-        socket.on_any(async || ());
+        socket.on_fallback(nosy());
+        socket.on_fallback(async || ());
         socket.on_disconnect(nosy());
         socket.on_disconnect(async || ());
         socket.set_data(Nosy(socket.clone(), drops.clone()));

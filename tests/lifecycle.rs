@@ -204,7 +204,7 @@ fn a_forgotten_handle_owns_nothing() {
                 });
             }
             let (guard, held) = (drops.guard(), socket.clone());
-            socket.on_any(move || {
+            socket.on_fallback(move || {
                 let _ = &held;
                 guard.hold();
                 async {}

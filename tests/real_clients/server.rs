@@ -77,7 +77,7 @@ fn echo(socket: &Socket) {
     socket.on("binary", async |socket: Socket, Data(size): Data<usize>| {
         socket.emit("binary", Bytes::from(vec![7; size]))
     });
-    socket.on_any(async |socket: Socket, Event(name): Event, args: Args| {
+    socket.on_fallback(async |socket: Socket, Event(name): Event, args: Args| {
         println!("unknown event {name} of {} arguments from {}", args.len(), socket.id());
     });
 }

@@ -34,6 +34,8 @@ pub struct Connection<H: Handler> {
     in_flight: usize,
     /// There is something to finish before the server may end; the server counts these.
     busy: bool,
+    /// The CORS headers of the request under way: its answer may come when it is gone.
+    cors: Vec<(&'static str, Box<str>)>,
 }
 
 /// What the stream is in use for.
@@ -85,6 +87,7 @@ impl<H: Handler> Connection<H> {
             unread: 0,
             in_flight: 0,
             busy: false,
+            cors: Vec::new(),
         }
     }
 
@@ -100,6 +103,7 @@ impl<H: Handler> Connection<H> {
         if path.strip_suffix('/').unwrap_or(path) != server.path {
             return self.give_asset(now, request);
         }
+        self.cors = server.cors.headers(request).map(|(name, value)| (name, value.into())).collect();
         if let Err(error) = self.route(now, request, body) {
             self.answer_error(now, request, &error);
         }
@@ -189,6 +193,7 @@ impl<H: Handler> Connection<H> {
                 self.stream.upgrade(now, key, headers);
                 session.set_waker(self.waker.as_ref());
                 self.link = Link::WebSocket(session);
+                self.cors = Vec::new();
             }
             None => {
                 // Nobody else knows the session yet: this cannot be refused, and finds the handshake waiting.
@@ -216,7 +221,7 @@ impl<H: Handler> Connection<H> {
             payload = session.take_payload();
         }
         match payload {
-            Some(payload) => self.give_payload(now, Some(request), session, payload),
+            Some(payload) => self.give_payload(now, session, payload),
             None => {
                 self.stream.hold();
                 self.link = Link::Poll(session);
@@ -317,7 +322,8 @@ impl<H: Handler> Connection<H> {
                 engine.close(now, CloseReason::ParseError(error));
             });
             debug!(%error, "a payload that cannot be read");
-            return self.answer_error_with(now, false, [], &RequestError::BadRequest);
+            let cors = std::mem::take(&mut self.cors);
+            return self.answer_error_with(now, false, borrow(&cors), &RequestError::BadRequest);
         }
         self.link = Link::Posted(session);
         self.end_post(now);
@@ -331,7 +337,9 @@ impl<H: Handler> Connection<H> {
         }
         session.with(|engine, _| engine.end_post());
         self.link = Link::None;
-        self.stream.respond(now, Status::OK, POSTED, Answer::Bytes(b"ok"));
+        let cors = std::mem::take(&mut self.cors);
+        let headers = POSTED.into_iter().map(shorten).chain(borrow(&cors));
+        self.stream.respond(now, Status::OK, headers, Answer::Bytes(b"ok"));
     }
 
     /// The packets before one that cannot be read still count.
@@ -418,22 +426,11 @@ impl<H: Handler> Connection<H> {
 
     // Answers.
 
-    fn give_payload(
-        &mut self,
-        now: Time,
-        request: Option<&Request<'_>>,
-        session: Session<H>,
-        payload: Outbound,
-    ) {
+    fn give_payload(&mut self, now: Time, session: Session<H>, payload: Outbound) {
         self.link = Link::Delivering(session);
-        let server = self.server.clone();
-        let cors = request.map(|request| server.cors.headers(request)).into_iter().flatten();
-        self.stream.respond(
-            now,
-            Status::OK,
-            PAYLOAD.into_iter().map(shorten).chain(cors),
-            Answer::Queue(payload),
-        );
+        let cors = std::mem::take(&mut self.cors);
+        let headers = PAYLOAD.into_iter().map(shorten).chain(borrow(&cors));
+        self.stream.respond(now, Status::OK, headers, Answer::Queue(payload));
     }
 
     fn answer_error(&mut self, now: Time, request: &Request<'_>, error: &RequestError) {
@@ -470,12 +467,8 @@ impl<H: Handler> Connection<H> {
         else {
             return self.stream.respond(now, Status::NOT_FOUND, [], Answer::Bytes(b""));
         };
-        let own = [
-            ("ETag", asset.etag.as_str()),
-            ("Cache-Control", "public, max-age=0"),
-            ("Vary", "Accept-Encoding"),
-        ];
-        let headers = own.into_iter().take(2).chain(server.cors.headers(request));
+        let own = [("ETag", asset.etag.as_str()), ("Cache-Control", "public, max-age=0")];
+        let headers = own.into_iter().chain(server.cors.headers(request));
         if request.header_str("if-none-match").is_some_and(|known| matches_etag(known, &asset.etag)) {
             return self.stream.respond(
                 now,
@@ -499,7 +492,7 @@ impl<H: Handler> Connection<H> {
             Link::Poll(session) => {
                 if let Some(payload) = session.take_payload() {
                     let session = session.clone();
-                    self.give_payload(now, None, session, payload);
+                    self.give_payload(now, session, payload);
                 }
             }
             Link::WebSocket(session) if session.is_closed() => {
@@ -599,6 +592,10 @@ const PAYLOAD: [(&str, &str); 2] =
     [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")];
 /// The headers of the answer to data.
 const POSTED: [(&str, &str); 1] = [("Content-Type", "text/html")];
+
+fn borrow<'a>(headers: &'a [(&'static str, Box<str>)]) -> impl Iterator<Item = (&'static str, &'a str)> {
+    headers.iter().map(|(name, value)| (*name, &**value))
+}
 
 /// Lets a constant header stand in a list with others.
 fn shorten<'a>((name, value): (&'static str, &'static str)) -> (&'static str, &'a str) {

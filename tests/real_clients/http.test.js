@@ -33,6 +33,26 @@ testOnce("answers tell browsers which origin may read them, refusals too", { ori
   }
 });
 
+testOnce("so do the answers of a session, those that have to wait too", { origin: ORIGIN }, async (server) => {
+  const headers = { origin: ORIGIN };
+  const opened = await server.fetch(OPEN, { headers });
+  const { sid } = JSON.parse((await opened.text()).slice(1));
+  const url = `${OPEN}&sid=${sid}`;
+  const post = (body) => server.fetch(url, { method: "POST", headers, body });
+  const joined = await post("40");
+  const polled = await server.fetch(url, { headers });
+  await polled.text();
+  const waiting = server.fetch(url, { headers });
+  const asked = await post('420["return",1]');
+  const answered = await waiting;
+  assert.equal(await answered.text(), "430[1]");
+  const unreadable = await post("abc");
+  assert.equal(unreadable.status, 400);
+  for (const response of [joined, polled, asked, answered, unreadable]) {
+    assert.equal(response.headers.get("access-control-allow-origin"), ORIGIN);
+  }
+});
+
 testOnce("without CORS no page of another origin may read anything", {}, async (server) => {
   const response = await server.fetch(OPEN, { headers: { origin: ORIGIN } });
   assert.equal(response.headers.get("access-control-allow-origin"), null);

@@ -65,8 +65,6 @@ struct Opening {
     handshake: Handshake,
     /// The key of the WebSocket handshake, if it is one.
     key: Option<Vec<u8>>,
-    /// The request's CORS headers.
-    headers: Vec<(&'static str, String)>,
 }
 
 /// How many bytes of later requests may wait behind one that is being answered.
@@ -105,7 +103,7 @@ impl<H: Handler> Connection<H> {
         }
         self.cors = server.cors.headers(request).map(|(name, value)| (name, value.into())).collect();
         if let Err(error) = self.route(now, request, body) {
-            self.answer_error(now, request, &error);
+            self.answer_error(now, stream::is_upgrade(request), &error);
         }
     }
 
@@ -119,7 +117,7 @@ impl<H: Handler> Connection<H> {
             Route::Open(transport) => self.open(now, request, transport),
             Route::Poll(id) => {
                 let session = server.session(&id).ok_or(RequestError::UnknownSession)?;
-                self.poll(now, request, session)
+                self.poll(now, session)
             }
             Route::Post(id) => {
                 let session = server.session(&id).ok_or(RequestError::UnknownSession)?;
@@ -140,13 +138,10 @@ impl<H: Handler> Connection<H> {
         };
         let handshake = Handshake::new(request, self.peer);
         let Some(allow) = &server.allow_request else {
-            let headers = server.cors.headers(request).map(|(name, value)| (name, Cow::Borrowed(value)));
-            return self.opened(now, key, handshake, headers.collect());
+            return self.opened(now, key, handshake);
         };
-        let headers = server.cors.headers(request).map(|(name, value)| (name, value.to_owned())).collect();
         let key = key.map(<[u8]>::to_vec);
-        self.link =
-            Link::Opening(Box::new(Opening { decision: allow(handshake.clone()), handshake, key, headers }));
+        self.link = Link::Opening(Box::new(Opening { decision: allow(handshake.clone()), handshake, key }));
         self.stream.hold();
         self.decide(now);
         Ok(())
@@ -160,40 +155,30 @@ impl<H: Handler> Connection<H> {
             return;
         };
         let Link::Opening(opening) = std::mem::replace(&mut self.link, Link::None) else { return };
-        let Opening { handshake, key, headers, .. } = *opening;
-        let headers: Vec<_> =
-            headers.iter().map(|(name, value)| (*name, Cow::Borrowed(value.as_str()))).collect();
-        let is_upgrade = key.is_some();
+        let Opening { handshake, key, .. } = *opening;
         let result = match decision {
-            Ok(()) => self.opened(now, key.as_deref(), handshake, headers.clone()),
+            Ok(()) => self.opened(now, key.as_deref(), handshake),
             Err(message) => Err(RequestError::Forbidden(message)),
         };
         if let Err(error) = result {
-            let headers = headers.iter().map(|(name, value)| (*name, value.as_ref()));
-            self.answer_error_with(now, is_upgrade, headers, &error);
+            self.answer_error(now, key.is_some(), &error);
         }
     }
 
-    fn opened(
-        &mut self,
-        now: Time,
-        key: Option<&[u8]>,
-        handshake: Handshake,
-        mut headers: Vec<(&'static str, Cow<'_, str>)>,
-    ) -> Result<(), RequestError> {
+    fn opened(&mut self, now: Time, key: Option<&[u8]>, handshake: Handshake) -> Result<(), RequestError> {
         let transport = if key.is_some() { Transport::WebSocket } else { Transport::Polling };
         let server = self.server.clone();
         let session = server.open(now, transport, handshake).ok_or(RequestError::Unavailable)?;
+        let mut headers = std::mem::take(&mut self.cors);
         if let Some(cookie) = &server.cookie {
             headers.push(("Set-Cookie", cookie.write(&session.id()).into()));
         }
-        let headers = headers.iter().map(|(name, value)| (*name, value.as_ref()));
+        let headers = borrow(&headers);
         match key {
             Some(key) => {
                 self.stream.upgrade(now, key, headers);
                 session.set_waker(self.waker.as_ref());
                 self.link = Link::WebSocket(session);
-                self.cors = Vec::new();
             }
             None => {
                 // Nobody else knows the session yet: this cannot be refused, and finds the handshake waiting.
@@ -210,8 +195,8 @@ impl<H: Handler> Connection<H> {
         Ok(())
     }
 
-    fn poll(&mut self, now: Time, request: &Request<'_>, session: Session<H>) -> Result<(), RequestError> {
-        if !self.admit(now, request, session.with(|engine, _| engine.begin_poll(now)))? {
+    fn poll(&mut self, now: Time, session: Session<H>) -> Result<(), RequestError> {
+        if !self.admit(now, session.with(|engine, _| engine.begin_poll(now)))? {
             return Ok(());
         }
         let mut payload = session.take_payload();
@@ -237,7 +222,7 @@ impl<H: Handler> Connection<H> {
         session: Session<H>,
         body: Body,
     ) -> Result<(), RequestError> {
-        if !self.admit(now, request, session.with(|engine, _| engine.begin_post(now)))? {
+        if !self.admit(now, session.with(|engine, _| engine.begin_post(now)))? {
             return Ok(());
         }
         let limit = self.server.config.max_payload;
@@ -264,19 +249,13 @@ impl<H: Handler> Connection<H> {
     }
 
     /// Whether a request may go on; if not, and without an error, it is answered.
-    fn admit(
-        &mut self,
-        now: Time,
-        request: &Request<'_>,
-        begun: Result<(), Refused>,
-    ) -> Result<bool, RequestError> {
+    fn admit(&mut self, now: Time, begun: Result<(), Refused>) -> Result<bool, RequestError> {
         match begun {
             Ok(()) => Ok(true),
             Err(Refused::Closed) => Err(RequestError::UnknownSession),
             Err(Refused::Overlap) => {
-                let server = self.server.clone();
-                let headers = server.cors.headers(request);
-                self.stream.respond(now, Status::BAD_REQUEST, headers, Answer::Bytes(b""));
+                let cors = std::mem::take(&mut self.cors);
+                self.stream.respond(now, Status::BAD_REQUEST, borrow(&cors), Answer::Bytes(b""));
                 Ok(false)
             }
             Err(_) => Err(RequestError::BadRequest),
@@ -286,6 +265,7 @@ impl<H: Handler> Connection<H> {
     fn probe(&mut self, now: Time, request: &Request<'_>, session: Session<H>) -> Result<(), RequestError> {
         let key = self.websocket_key(now, request)?;
         self.stream.upgrade(now, key, []);
+        self.cors = Vec::new();
         match session.with(|engine, _| engine.begin_upgrade(now)) {
             Ok(ticket) => {
                 session.set_probe_waker(ticket, self.waker.as_ref());
@@ -322,8 +302,7 @@ impl<H: Handler> Connection<H> {
                 engine.close(now, CloseReason::ParseError(error));
             });
             debug!(%error, "a payload that cannot be read");
-            let cors = std::mem::take(&mut self.cors);
-            return self.answer_error_with(now, false, borrow(&cors), &RequestError::BadRequest);
+            return self.answer_error(now, false, &RequestError::BadRequest);
         }
         self.link = Link::Posted(session);
         self.end_post(now);
@@ -433,18 +412,7 @@ impl<H: Handler> Connection<H> {
         self.stream.respond(now, Status::OK, headers, Answer::Queue(payload));
     }
 
-    fn answer_error(&mut self, now: Time, request: &Request<'_>, error: &RequestError) {
-        let server = self.server.clone();
-        self.answer_error_with(now, stream::is_upgrade(request), server.cors.headers(request), error);
-    }
-
-    fn answer_error_with<'v>(
-        &mut self,
-        now: Time,
-        is_upgrade: bool,
-        cors: impl IntoIterator<Item = (&'static str, &'v str)>,
-        error: &RequestError,
-    ) {
+    fn answer_error(&mut self, now: Time, is_upgrade: bool, error: &RequestError) {
         debug!(%error, "a request is refused");
         if is_upgrade {
             // The client of a WebSocket reads no JSON; the reference sends the bare message.
@@ -455,9 +423,15 @@ impl<H: Handler> Connection<H> {
             return self.stream.respond(now, status, headers, Answer::Bytes(error.to_string().as_bytes()));
         }
         let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
+        let cors = std::mem::take(&mut self.cors);
         let body = error.body();
         let json = [("Content-Type", "application/json")].into_iter().filter(|_| !body.is_empty());
-        self.stream.respond(now, status, json.map(shorten).chain(cors), Answer::Bytes(body.as_bytes()));
+        self.stream.respond(
+            now,
+            status,
+            json.map(shorten).chain(borrow(&cors)),
+            Answer::Bytes(body.as_bytes()),
+        );
     }
 
     fn give_asset(&mut self, now: Time, request: &Request<'_>) {

@@ -124,6 +124,10 @@ pub enum ExtractError {
     /// No state of this type was given to the server's builder.
     #[error("there is no state of type {0}: give it to the builder")]
     State(&'static str),
+    /// The first request had no extension of this type.
+    #[cfg(feature = "http")]
+    #[error("the request has no extension of type {0}")]
+    Extension(&'static str),
     /// This kind of handler has no such parameter.
     #[error("{0} is not to be had in this handler")]
     Unavailable(&'static str),
@@ -215,6 +219,22 @@ pub struct Auth<T>(pub T);
 impl<T: DeserializeOwned> Extract for Auth<T> {
     fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
         context.socket.auth().map(Auth).map_err(ExtractError::Auth)
+    }
+}
+
+/// A clone of what a layer of the HTTP server around this one put to the first request: see
+/// [`Handshake::extension`](crate::Handshake::extension), which is for what may be missing.
+///
+/// The type is the key: if the request has none of exactly this type, the handler is not called.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extension<T>(pub T);
+
+#[cfg(feature = "http")]
+impl<T: Clone + Send + Sync + 'static> Extract for Extension<T> {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        let missing = || ExtractError::Extension(std::any::type_name::<T>());
+        context.socket.handshake().extension::<T>().cloned().map(Extension).ok_or_else(missing)
     }
 }
 

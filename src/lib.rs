@@ -79,11 +79,17 @@ mod error;
 pub mod extract;
 mod handler;
 mod log;
+#[cfg(feature = "http")]
+pub mod mount;
 mod namespace;
 mod payload;
 mod ready;
 mod server;
+#[cfg(feature = "smol")]
+pub mod smol;
 mod socket;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 pub use ack::{AckFuture, AcksFuture, Answer};
 pub use broadcast::{Broadcast, Delivery};
@@ -103,7 +109,3 @@ pub mod drive_it_yourself {}
 
 #[cfg(feature = "tls")]
 pub use sockeye_core::tls::{self, Tls};
-#[cfg(feature = "smol")]
-pub use sockeye_smol as smol;
-#[cfg(feature = "tokio")]
-pub use sockeye_tokio as tokio;

@@ -41,7 +41,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone)]
 pub struct Server {
-    engine: engine::Server<App>,
+    pub(crate) engine: engine::Server<App>,
 }
 
 /// What can be set of a [`Server`]; the names and defaults are the reference's.

@@ -296,6 +296,12 @@ impl<S: Stream, P: Protocol> Drive<S, P> {
     pub fn new(stream: S, protocol: P, runtime: Arc<dyn Runtime>) -> Self {
         Drive { stream, protocol, runtime, partial: Vec::new(), shutting_down: false }
     }
+
+    /// The first bytes, where somebody else has read them from the stream.
+    pub fn with_input(mut self, input: Vec<u8>) -> Self {
+        self.partial = input;
+        self
+    }
 }
 
 impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Drive<S, P> {
@@ -388,25 +394,9 @@ pub async fn serve<H: Host, S: Future>(
     let mut timer = pin!(None::<S>);
     let mut armed = None;
     poll_fn(|cx| {
-        host.set_timer_waker(cx.waker());
-        loop {
-            host.handle_timeout(runtime.now());
-            if host.is_closed() {
-                return Poll::Ready(Ok(()));
-            }
-            let next = host.next_deadline();
-            if next != armed {
-                armed = next;
-                timer.set(next.map(&sleep_until));
-            }
-            match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
-                Some(Poll::Ready(_)) => {
-                    // Gone, even if there is no next one: it must not be polled again.
-                    armed = None;
-                    timer.set(None);
-                }
-                _ => break,
-            }
+        tick(cx, host, runtime, &mut armed, timer.as_mut(), &sleep_until);
+        if host.is_closed() {
+            return Poll::Ready(Ok(()));
         }
         if let Some(pause) = accepting.as_mut().as_pin_mut() {
             ready!(pause.poll(cx));
@@ -427,6 +417,54 @@ pub async fn serve<H: Host, S: Future>(
         Poll::Pending
     })
     .await
+}
+
+/// Keeps the time of a server whose connections come from elsewhere, as long as there is a server to get.
+///
+/// A server wakes who keeps its time when it is dropped, so `host` must not own it.
+pub async fn keep_time<H: Host, S: Future>(
+    host: impl Fn() -> Option<H>,
+    runtime: &dyn Runtime,
+    sleep_until: impl Fn(Time) -> S,
+) {
+    let mut timer = pin!(None::<S>);
+    let mut armed = None;
+    poll_fn(|cx| match host() {
+        Some(host) => {
+            tick(cx, &host, runtime, &mut armed, timer.as_mut(), &sleep_until);
+            Poll::Pending
+        }
+        None => Poll::Ready(()),
+    })
+    .await;
+}
+
+/// Tells the server that time has passed, and sees to it that the task is woken at its next deadline.
+fn tick<H: Host, S: Future>(
+    cx: &mut Context<'_>,
+    host: &H,
+    runtime: &dyn Runtime,
+    armed: &mut Option<Time>,
+    mut timer: Pin<&mut Option<S>>,
+    sleep_until: impl Fn(Time) -> S,
+) {
+    host.set_timer_waker(cx.waker());
+    loop {
+        host.handle_timeout(runtime.now());
+        let next = host.next_deadline();
+        if next != *armed {
+            *armed = next;
+            timer.set(next.map(&sleep_until));
+        }
+        match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+            Some(Poll::Ready(_)) => {
+                // Gone, even if there is no next one: it must not be polled again.
+                *armed = None;
+                timer.set(None);
+            }
+            _ => return,
+        }
+    }
 }
 
 /// Connections accepted per turn, so that a crowd at the door does not stop the clock.

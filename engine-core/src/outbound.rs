@@ -168,6 +168,29 @@ impl Outbound {
         front
     }
 
+    /// Takes the first piece out, without a copy where it is shared or all that there is.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        match self.shared.get_mut(self.next) {
+            Some((offset, bytes)) if *offset == self.at => {
+                let piece = core::mem::take(bytes);
+                self.next += 1;
+                self.len -= piece.len();
+                self.forget_read();
+                Some(piece)
+            }
+            None if self.at == 0 && self.len > 0 => {
+                let piece = core::mem::take(&mut self.buf);
+                self.clear();
+                Some(Bytes::from(piece))
+            }
+            _ => {
+                let piece = Bytes::copy_from_slice(self.chunk());
+                self.advance(piece.len());
+                Some(piece).filter(|piece| !piece.is_empty())
+            }
+        }
+    }
+
     /// Drops what was read: a queue that is never quite empty must not grow for ever.
     fn forget_read(&mut self) {
         if self.len == 0 {
@@ -253,6 +276,7 @@ mod tests {
         Append(Vec<u8>, Vec<u8>),
         Advance(usize),
         Split(usize),
+        Pop,
     }
 
     fn op() -> impl Strategy<Value = Op> {
@@ -263,6 +287,7 @@ mod tests {
             (bytes(), bytes()).prop_map(|(a, b)| Op::Append(a, b)),
             (0usize..900).prop_map(Op::Advance),
             (0usize..900).prop_map(Op::Split),
+            Just(Op::Pop),
         ]
     }
 
@@ -291,6 +316,13 @@ mod tests {
                         let rest = model.split_off(n.min(model.len()));
                         prop_assert_eq!(contents(&front), model);
                         model = rest;
+                    }
+                    Op::Pop => {
+                        let piece = queue.pop();
+                        prop_assert_eq!(piece.is_none(), model.is_empty());
+                        let piece = piece.unwrap_or_default();
+                        prop_assert_eq!(&*piece, &model[..piece.len()]);
+                        model.drain(..piece.len());
                     }
                 }
                 prop_assert_eq!(queue.len(), model.len());

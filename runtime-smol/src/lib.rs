@@ -4,13 +4,23 @@
 use async_io::{Async, Timer};
 #[cfg(feature = "tls")]
 use futures_rustls::{TlsAcceptor, server::TlsStream};
+#[cfg(feature = "hyper")]
+use hyper::{
+    rt::{Read as _, ReadBuf, Write as _},
+    upgrade::Upgraded,
+};
 use smol::Executor;
 use smol::io::{AsyncRead, AsyncWrite};
+#[cfg(feature = "hyper")]
+use smol_hyper::rt::FuturesIo;
 use sockeye_core::Time;
+#[cfg(feature = "hyper")]
+use sockeye_core::drive::Protocol;
 use sockeye_core::drive::{self, Drive, Stream};
 use sockeye_core::host::{Host, Peer, Runtime};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
+use std::borrow::Borrow;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -47,7 +57,7 @@ impl Smol {
     pub async fn serve<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
         self.serve_each(server, listener, |server, runtime, stream, address| {
             let connection = server.accept(runtime.now(), Peer::from(address));
-            Drive::new(Tcp { stream, drained: false }, connection, runtime)
+            Drive::new(Tcp::new(stream), connection, runtime)
         })
         .await
     }
@@ -163,31 +173,103 @@ pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> i
     Smol::new().serve_tls(server, listener, tls).await
 }
 
+/// Keeps the time of a server whose connections come from elsewhere, as long as there is a server to get.
+///
+/// `host` must not own it.
+#[cfg(feature = "hyper")]
+pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
+    let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
+    drive::keep_time(host, &*runtime, sleep).await;
+}
+
+/// Drives `protocol` over what hyper hands over after an upgrade, and hyper no more: over the socket, if it is one of
+/// smol's in `smol_hyper`'s `FuturesIo`.
+#[cfg(feature = "hyper")]
+pub fn drive_upgraded<P: Protocol + Send + Unpin + 'static>(
+    upgraded: Upgraded,
+    protocol: P,
+    runtime: Arc<dyn Runtime>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let upgraded = match upgraded.downcast::<FuturesIo<Async<TcpStream>>>() {
+        Ok(parts) => {
+            let _ = parts.io.get_ref().get_ref().set_nodelay(true);
+            let stream = Tcp::new(parts.io.into_inner());
+            let drive = Drive::new(stream, protocol, runtime).with_input(parts.read_buf.into());
+            return Box::pin(async { drop(drive.await) });
+        }
+        Err(upgraded) => upgraded,
+    };
+    match upgraded.downcast::<FuturesIo<smol::net::TcpStream>>() {
+        Ok(parts) => {
+            let stream: Arc<Async<TcpStream>> = parts.io.into_inner().into();
+            let _ = stream.get_ref().set_nodelay(true);
+            let drive = Drive::new(Tcp::new(stream), protocol, runtime).with_input(parts.read_buf.into());
+            Box::pin(async { drop(drive.await) })
+        }
+        Err(upgraded) => {
+            let drive = Drive::new(HandedOver(upgraded), protocol, runtime);
+            Box::pin(async { drop(drive.await) })
+        }
+    }
+}
+
 /// A TCP stream that remembers that it had nothing more to give, which saves asking again.
 #[derive(Debug)]
-struct Tcp {
-    stream: Async<TcpStream>,
+struct Tcp<S> {
+    stream: S,
     drained: bool,
 }
 
-impl Stream for Tcp {
+impl<S: Borrow<Async<TcpStream>>> Tcp<S> {
+    fn new(stream: S) -> Self {
+        Tcp { stream, drained: false }
+    }
+}
+
+impl<S: Borrow<Async<TcpStream>>> Stream for Tcp<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.drained {
-            ready!(self.stream.poll_readable(cx))?;
+            ready!(self.stream.borrow().poll_readable(cx))?;
             self.drained = false;
         }
-        let n = ready!(Pin::new(&mut &self.stream).poll_read(cx, buf))?;
+        let n = ready!(Pin::new(&mut self.stream.borrow()).poll_read(cx, buf))?;
         // At the end of the stream there is something to read at any time: the end.
         self.drained = n > 0 && n < buf.len();
         Poll::Ready(Ok(n))
     }
 
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &self.stream).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream.borrow()).poll_write_vectored(cx, bufs)
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.stream.get_ref().shutdown(std::net::Shutdown::Write))
+        Poll::Ready(self.stream.borrow().get_ref().shutdown(std::net::Shutdown::Write))
+    }
+}
+
+/// Any other stream that hyper hands over: an encrypted one, or one of HTTP/2.
+#[cfg(feature = "hyper")]
+#[derive(Debug)]
+struct HandedOver(Upgraded);
+
+#[cfg(feature = "hyper")]
+impl Stream for HandedOver {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        ready!(Pin::new(&mut self.0).poll_read(cx, buf.unfilled()))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 

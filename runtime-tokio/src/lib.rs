@@ -1,7 +1,13 @@
 //! Drives Sockeye over the sockets, tasks and timers of tokio: `sockeye::tokio` is this crate.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "hyper")]
+use hyper::upgrade::Upgraded;
+#[cfg(feature = "hyper")]
+use hyper_util::{rt::TokioIo, server::conn::auto};
 use sockeye_core::Time;
+#[cfg(feature = "hyper")]
+use sockeye_core::drive::Protocol;
 use sockeye_core::drive::{self, Drive, Stream};
 use sockeye_core::host::{Host, Peer, Runtime};
 #[cfg(feature = "tls")]
@@ -129,6 +135,49 @@ pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> i
         }
     })
     .await
+}
+
+/// Keeps the time of a server whose connections come from elsewhere, as long as there is a server to get.
+///
+/// `host` must not own it.
+#[cfg(feature = "hyper")]
+pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
+    let sleep = |until: Time| sleep(until.saturating_since(runtime.now()));
+    drive::keep_time(host, &*runtime, sleep).await;
+}
+
+/// Drives `protocol` over what hyper hands over after an upgrade, and hyper no more: over the socket, if it is one of
+/// tokio's.
+#[cfg(feature = "hyper")]
+pub fn drive_upgraded<P: Protocol + Send + Unpin + 'static>(
+    upgraded: Upgraded,
+    protocol: P,
+    runtime: Arc<dyn Runtime>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    match socket(upgraded) {
+        Ok((socket, input)) => {
+            let _ = socket.set_nodelay(true);
+            let drive = Drive::new(Io(socket), protocol, runtime).with_input(input);
+            Box::pin(async { drop(drive.await) })
+        }
+        Err(upgraded) => {
+            let drive = Drive::new(Io(TokioIo::new(upgraded)), protocol, runtime);
+            Box::pin(async { drop(drive.await) })
+        }
+    }
+}
+
+/// The socket below, and what was read of it too early.
+#[cfg(feature = "hyper")]
+fn socket(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+    // The builder that chooses between HTTP/1 and HTTP/2 wraps it once more.
+    match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf.into())),
+        Err(upgraded) => {
+            let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+            Ok((parts.io.into_inner(), parts.read_buf.into()))
+        }
+    }
 }
 
 /// Any of tokio's byte streams as the core's.

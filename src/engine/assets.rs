@@ -1,5 +1,6 @@
 //! Files that the server gives out: the client's script, or a page.
 
+use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,7 +15,7 @@ pub(super) struct Assets(HashMap<String, Asset>);
 pub(super) struct Asset {
     pub(super) content_type: Cow<'static, str>,
     pub(super) etag: String,
-    pub(super) body: Cow<'static, [u8]>,
+    pub(super) body: Bytes,
 }
 
 /// What the client's package has for browsers.
@@ -39,6 +40,10 @@ impl Assets {
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);
         let etag = format!("\"{:x}-{:x}\"", body.len(), hasher.finish());
+        let body = match body {
+            Cow::Borrowed(body) => Bytes::from_static(body),
+            Cow::Owned(body) => Bytes::from(body),
+        };
         self.0.insert(path, Asset { content_type: content_type.into(), etag, body });
     }
 

@@ -1,24 +1,21 @@
 //! One byte stream of an Engine.IO server: which requests and frames mean what for which session.
 
+use super::exchange::{self, Accept, Carries, Content, Exchange, Incoming, Step, Upgrade};
 use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Target};
-use super::{CloseReason, Handler, Handshake, Transport, TransportError};
+use super::{CloseReason, Handler, Handshake, TransportError};
 use crate::log::debug;
-use sockeye_core::connection::{self as stream, Answer, Expired, HandshakeError, Phase};
+use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
 use sockeye_core::drive::{Protocol, Status as StreamStatus};
-use sockeye_core::engineio::{
-    Message, Packet, PacketError, Probing, Query, Refused, RequestError, Route, Ticket, split_payload,
-};
+use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
 use sockeye_core::host::Peer;
-use sockeye_core::http::{self, Body, Request, Status};
+use sockeye_core::http::{self, Body, Request};
 use sockeye_core::{Outbound, Time, websocket};
 use std::borrow::Cow;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 /// One byte stream that a [`Server`](super::Server) accepted.
 pub struct Connection<H: Handler> {
@@ -34,37 +31,22 @@ pub struct Connection<H: Handler> {
     in_flight: usize,
     /// There is something to finish before the server may end; the server counts these.
     busy: bool,
-    /// The CORS headers of the request under way: its answer may come when it is gone.
-    cors: Vec<(&'static str, Box<str>)>,
 }
 
 /// What the stream is in use for.
 enum Link<H: Handler> {
     /// Nothing; or a request that is answered at once.
     None,
-    /// The application decides whether a session may be opened.
-    Opening(Box<Opening>),
-    /// A poll waits for something to send.
-    Poll(Session<H>),
+    /// A request is being answered.
+    Exchange(Exchange<H>),
     /// The answer to a poll is being written.
     Delivering(Session<H>),
-    /// A request's body is being read.
-    Post(Session<H>),
-    /// The request was read; its answer waits until handlers keep up.
-    Posted(Session<H>),
     /// The session's transport.
     WebSocket(Session<H>),
     /// A transport that is being tried.
     Probe(Session<H>, Ticket),
     /// A WebSocket connection that nobody wants.
     Refused,
-}
-
-struct Opening {
-    decision: Pin<Box<dyn Future<Output = Result<(), String>> + Send>>,
-    handshake: Handshake,
-    /// The key of the WebSocket handshake, if it is one.
-    key: Option<Vec<u8>>,
 }
 
 /// How many bytes of later requests may wait behind one that is being answered.
@@ -75,6 +57,19 @@ const TELL: usize = 64 << 10;
 impl<H: Handler> Connection<H> {
     pub(super) fn new(now: Time, server: Arc<ServerInner<H>>, peer: Peer) -> Self {
         let stream = stream::Connection::new(now, server.limits.clone());
+        Connection::over(stream, server, peer)
+    }
+
+    /// A stream whose first request, which another HTTP server read and answered, made it a WebSocket connection.
+    #[cfg(feature = "http")]
+    pub(crate) fn upgraded(now: Time, server: Arc<ServerInner<H>>, peer: Peer, carries: Carries<H>) -> Self {
+        let stream = stream::Connection::websocket(server.limits.clone());
+        let mut connection = Connection::over(stream, server, peer);
+        connection.carry(now, carries);
+        connection
+    }
+
+    fn over(stream: stream::Connection, server: Arc<ServerInner<H>>, peer: Peer) -> Self {
         Connection {
             server,
             peer,
@@ -85,260 +80,59 @@ impl<H: Handler> Connection<H> {
             unread: 0,
             in_flight: 0,
             busy: false,
-            cors: Vec::new(),
         }
     }
 
     // Requests.
 
     fn handle_request(&mut self, now: Time, request: &Request<'_>, body: Body) {
-        let server = self.server.clone();
-        if server.cors.is_preflight(request) {
-            let headers = server.cors.headers(request);
-            return self.stream.respond(now, Status::NO_CONTENT, headers, Answer::Bytes(b""));
+        let upgrade = if stream::is_upgrade(request) { Upgrade::Http1 } else { Upgrade::None };
+        let incoming = Incoming { request, upgrade, body };
+        let handshake = || Handshake::new(request, self.peer);
+        let (exchange, step) = Exchange::begin(now, &self.server, &incoming, handshake, self.waker.as_ref());
+        self.link = Link::Exchange(exchange);
+        match step {
+            Step::Wait => self.stream.hold(),
+            step => self.take_step(now, step),
         }
-        let path = request.path();
-        if path.strip_suffix('/').unwrap_or(path) != server.path {
-            return self.give_asset(now, request);
-        }
-        self.cors = server.cors.headers(request).map(|(name, value)| (name, value.into())).collect();
-        if let Err(error) = self.route(now, request, body) {
-            self.answer_error(now, stream::is_upgrade(request), &error);
-        }
-    }
-
-    fn route(&mut self, now: Time, request: &Request<'_>, body: Body) -> Result<(), RequestError> {
-        let server = self.server.clone();
-        let is_upgrade = stream::is_upgrade(request);
-        let query = Query::parse(request.query())?;
-        let exists = |id: &_| server.has_session(id);
-        match Route::of(request, is_upgrade, &query, &server.config, exists)? {
-            Route::Open(_) if server.is_closing() => Err(RequestError::Unavailable),
-            Route::Open(transport) => self.open(now, request, transport),
-            Route::Poll(id) => {
-                let session = server.session(&id).ok_or(RequestError::UnknownSession)?;
-                self.poll(now, session)
-            }
-            Route::Post(id) => {
-                let session = server.session(&id).ok_or(RequestError::UnknownSession)?;
-                self.post(now, request, session, body)
-            }
-            Route::Upgrade(id) => {
-                let session = server.session(&id).ok_or(RequestError::UnknownSession)?;
-                self.probe(now, request, session)
-            }
-        }
-    }
-
-    fn open(&mut self, now: Time, request: &Request<'_>, transport: Transport) -> Result<(), RequestError> {
-        let server = self.server.clone();
-        let key = match transport {
-            Transport::WebSocket => Some(self.websocket_key(now, request)?),
-            Transport::Polling => None,
-        };
-        let handshake = Handshake::new(request, self.peer);
-        let Some(allow) = &server.allow_request else {
-            return self.opened(now, key, handshake);
-        };
-        let key = key.map(<[u8]>::to_vec);
-        self.link = Link::Opening(Box::new(Opening { decision: allow(handshake.clone()), handshake, key }));
-        self.stream.hold();
-        self.decide(now);
-        Ok(())
-    }
-
-    /// Looks whether the application has decided.
-    fn decide(&mut self, now: Time) {
-        let Link::Opening(opening) = &mut self.link else { return };
-        let waker = self.waker.as_ref().unwrap_or(Waker::noop());
-        let Poll::Ready(decision) = opening.decision.as_mut().poll(&mut Context::from_waker(waker)) else {
-            return;
-        };
-        let Link::Opening(opening) = std::mem::replace(&mut self.link, Link::None) else { return };
-        let Opening { handshake, key, .. } = *opening;
-        let result = match decision {
-            Ok(()) => self.opened(now, key.as_deref(), handshake),
-            Err(message) => Err(RequestError::Forbidden(message)),
-        };
-        if let Err(error) = result {
-            self.answer_error(now, key.is_some(), &error);
-        }
-    }
-
-    fn opened(&mut self, now: Time, key: Option<&[u8]>, handshake: Handshake) -> Result<(), RequestError> {
-        let transport = if key.is_some() { Transport::WebSocket } else { Transport::Polling };
-        let server = self.server.clone();
-        let session = server.open(now, transport, handshake).ok_or(RequestError::Unavailable)?;
-        let mut headers = std::mem::take(&mut self.cors);
-        if let Some(cookie) = &server.cookie {
-            headers.push(("Set-Cookie", cookie.write(&session.id()).into()));
-        }
-        let headers = borrow(&headers);
-        match key {
-            Some(key) => {
-                self.stream.upgrade(now, key, headers);
-                session.set_waker(self.waker.as_ref());
-                self.link = Link::WebSocket(session);
-            }
-            None => {
-                // Nobody else knows the session yet: this cannot be refused, and finds the handshake waiting.
-                let _ = session.with(|engine, _| engine.begin_poll(now));
-                let payload = session.take_payload().unwrap_or_default();
-                self.stream.respond(
-                    now,
-                    Status::OK,
-                    PAYLOAD.into_iter().map(shorten).chain(headers),
-                    Answer::Queue(payload),
-                );
-            }
-        }
-        Ok(())
-    }
-
-    fn poll(&mut self, now: Time, session: Session<H>) -> Result<(), RequestError> {
-        if !self.admit(now, session.with(|engine, _| engine.begin_poll(now)))? {
-            return Ok(());
-        }
-        let mut payload = session.take_payload();
-        if payload.is_none() {
-            session.set_waker(self.waker.as_ref());
-            // What came in between was not announced to anybody.
-            payload = session.take_payload();
-        }
-        match payload {
-            Some(payload) => self.give_payload(now, session, payload),
-            None => {
-                self.stream.hold();
-                self.link = Link::Poll(session);
-            }
-        }
-        Ok(())
-    }
-
-    fn post(
-        &mut self,
-        now: Time,
-        request: &Request<'_>,
-        session: Session<H>,
-        body: Body,
-    ) -> Result<(), RequestError> {
-        if !self.admit(now, session.with(|engine, _| engine.begin_post(now)))? {
-            return Ok(());
-        }
-        let limit = self.server.config.max_payload;
-        let content_type = request.header_str("content-type").unwrap_or_default();
-        let error = match body {
-            Body::Length(length) if usize::try_from(length).is_ok_and(|length| length > limit) => {
-                Some((RequestError::TooLarge, TransportError::TooLarge { limit }))
-            }
-            _ if content_type.starts_with("application/octet-stream") => {
-                Some((RequestError::BadRequest, TransportError::ContentType))
-            }
-            _ => None,
-        };
-        if let Some((refusal, reason)) = error {
-            session.with(|engine, _| {
-                engine.end_post();
-                engine.close(now, reason.into());
-            });
-            return Err(refusal);
-        }
-        self.stream.receive_body(now);
-        self.link = Link::Post(session);
-        Ok(())
-    }
-
-    /// Whether a request may go on; if not, and without an error, it is answered.
-    fn admit(&mut self, now: Time, begun: Result<(), Refused>) -> Result<bool, RequestError> {
-        match begun {
-            Ok(()) => Ok(true),
-            Err(Refused::Closed) => Err(RequestError::UnknownSession),
-            Err(Refused::Overlap) => {
-                let cors = std::mem::take(&mut self.cors);
-                self.stream.respond(now, Status::BAD_REQUEST, borrow(&cors), Answer::Bytes(b""));
-                Ok(false)
-            }
-            Err(_) => Err(RequestError::BadRequest),
-        }
-    }
-
-    fn probe(&mut self, now: Time, request: &Request<'_>, session: Session<H>) -> Result<(), RequestError> {
-        let key = self.websocket_key(now, request)?;
-        self.stream.upgrade(now, key, []);
-        self.cors = Vec::new();
-        match session.with(|engine, _| engine.begin_upgrade(now)) {
-            Ok(ticket) => {
-                session.set_probe_waker(ticket, self.waker.as_ref());
-                self.link = Link::Probe(session, ticket);
-            }
-            Err(_) => {
-                self.link = Link::Refused;
-                self.stream.close(now, None, "");
-            }
-        }
-        Ok(())
-    }
-
-    fn websocket_key<'a>(&mut self, now: Time, request: &Request<'a>) -> Result<&'a [u8], RequestError> {
-        stream::websocket_key(request).map_err(|error| {
-            if error == HandshakeError::Version {
-                // The one refusal for which the answer is laid down (RFC 6455, section 4.4).
-                let headers = [("Sec-WebSocket-Version", "13")];
-                self.stream.respond(now, Status::UPGRADE_REQUIRED, headers, Answer::Bytes(b""));
-            }
-            RequestError::BadRequest
-        })
     }
 
     fn handle_body(&mut self, now: Time, body: &[u8]) {
-        let Link::Post(session) = std::mem::replace(&mut self.link, Link::None) else { return };
-        let result = match std::str::from_utf8(body) {
-            Ok(text) => self.handle_payload(now, &session, text),
-            Err(_) => Err(PacketError::Utf8),
-        };
-        if let Err(error) = result {
-            session.with(|engine, _| {
-                engine.end_post();
-                engine.close(now, CloseReason::ParseError(error));
-            });
-            debug!(%error, "a payload that cannot be read");
-            return self.answer_error(now, false, &RequestError::BadRequest);
-        }
-        self.link = Link::Posted(session);
-        self.end_post(now);
+        let Link::Exchange(exchange) = &mut self.link else { return };
+        let step = exchange.handle_body(now, &self.server, body, self.waker.as_ref());
+        self.take_step(now, step);
     }
 
-    /// Answers a request with data once handlers keep up: before, the client sends no more.
-    fn end_post(&mut self, now: Time) {
-        let Link::Posted(session) = &self.link else { return };
-        if !session.has_room_or_wake(self.waker.as_ref()) && !session.is_closed() {
-            return self.stream.hold();
-        }
-        session.with(|engine, _| engine.end_post());
-        self.link = Link::None;
-        let cors = std::mem::take(&mut self.cors);
-        let headers = POSTED.into_iter().map(shorten).chain(borrow(&cors));
-        self.stream.respond(now, Status::OK, headers, Answer::Bytes(b"ok"));
-    }
-
-    /// The packets before one that cannot be read still count.
-    fn handle_payload(&self, now: Time, session: &Session<H>, text: &str) -> Result<(), PacketError> {
-        session.with(|engine, _| engine.heard(now));
-        for packet in split_payload(text) {
-            match Packet::decode(packet)? {
-                Packet::Message(_) if session.is_closed() => {}
-                packet => self.handle_packet(now, session, packet),
+    fn take_step(&mut self, now: Time, step: Step<H>) {
+        match step {
+            Step::Wait => {}
+            Step::Body => self.stream.receive_body(now),
+            Step::Answer(answer) => {
+                self.link = answer.session.map_or(Link::None, Link::Delivering);
+                if answer.close {
+                    self.stream.end_keep_alive();
+                }
+                let body = match answer.body {
+                    Content::Static(bytes) => Answer::Bytes(bytes),
+                    Content::Queue(queue) => Answer::Queue(queue),
+                    Content::HeadOnly(length) => Answer::HeadOnly(length),
+                };
+                self.stream.respond(now, answer.status, borrow(&answer.headers), body);
+            }
+            Step::Upgrade(Accept { key, headers, carries }) => {
+                self.stream.upgrade(now, &key.unwrap_or_default(), borrow(&headers));
+                self.carry(now, carries);
             }
         }
-        Ok(())
     }
 
-    fn handle_packet(&self, now: Time, session: &Session<H>, packet: Packet<'_>) {
-        match packet {
-            // The common case needs no lock here.
-            Packet::Message(message) => self.server.handler.on_message(session, message),
-            packet => {
-                session.with(|engine, _| engine.handle_packet(now, packet));
+    fn carry(&mut self, now: Time, carries: Carries<H>) {
+        match carries {
+            Carries::Session(session) => self.link = Link::WebSocket(session),
+            Carries::Probe(session, ticket) => self.link = Link::Probe(session, ticket),
+            Carries::Nothing => {
+                self.link = Link::Refused;
+                self.stream.close(now, None, "");
             }
         }
     }
@@ -353,7 +147,7 @@ impl<H: Handler> Connection<H> {
             websocket::Message::Ping(_) | websocket::Message::Pong(_) => return,
         };
         match (&self.link, packet) {
-            (Link::WebSocket(session), Ok(packet)) => self.handle_packet(now, session, packet),
+            (Link::WebSocket(session), Ok(packet)) => self.server.handle_packet(now, session, packet),
             (Link::WebSocket(session), Err(error)) => {
                 session.with(|engine, _| engine.close(now, CloseReason::ParseError(error)));
             }
@@ -403,71 +197,14 @@ impl<H: Handler> Connection<H> {
         self.stream.close(now, code, &text);
     }
 
-    // Answers.
-
-    fn give_payload(&mut self, now: Time, session: Session<H>, payload: Outbound) {
-        self.link = Link::Delivering(session);
-        let cors = std::mem::take(&mut self.cors);
-        let headers = PAYLOAD.into_iter().map(shorten).chain(borrow(&cors));
-        self.stream.respond(now, Status::OK, headers, Answer::Queue(payload));
-    }
-
-    fn answer_error(&mut self, now: Time, is_upgrade: bool, error: &RequestError) {
-        debug!(%error, "a request is refused");
-        if is_upgrade {
-            // The client of a WebSocket reads no JSON; the reference sends the bare message.
-            let status = if matches!(error, RequestError::Unavailable) { 503 } else { 400 };
-            let status = Status::new(status).unwrap_or(Status::BAD_REQUEST);
-            let headers = [("Content-type", "text/html")];
-            self.stream.end_keep_alive();
-            return self.stream.respond(now, status, headers, Answer::Bytes(error.to_string().as_bytes()));
-        }
-        let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
-        let cors = std::mem::take(&mut self.cors);
-        let body = error.body();
-        let json = [("Content-Type", "application/json")].into_iter().filter(|_| !body.is_empty());
-        self.stream.respond(
-            now,
-            status,
-            json.map(shorten).chain(borrow(&cors)),
-            Answer::Bytes(body.as_bytes()),
-        );
-    }
-
-    fn give_asset(&mut self, now: Time, request: &Request<'_>) {
-        let server = self.server.clone();
-        let is_head = request.method() == "HEAD";
-        let Some(asset) = server.assets.get(request.path()).filter(|_| is_head || request.method() == "GET")
-        else {
-            return self.stream.respond(now, Status::NOT_FOUND, [], Answer::Bytes(b""));
-        };
-        let own = [("ETag", asset.etag.as_str()), ("Cache-Control", "public, max-age=0")];
-        let headers = own.into_iter().chain(server.cors.headers(request));
-        if request.header_str("if-none-match").is_some_and(|known| matches_etag(known, &asset.etag)) {
-            return self.stream.respond(
-                now,
-                Status::NOT_MODIFIED,
-                headers,
-                Answer::HeadOnly(asset.body.len()),
-            );
-        }
-        let headers = headers.chain([("Content-Type", asset.content_type.as_ref())]);
-        let body = if is_head { Answer::HeadOnly(asset.body.len()) } else { Answer::Bytes(&asset.body) };
-        self.stream.respond(now, Status::OK, headers, body);
-    }
-
     // The end, and time.
 
     /// What became of the session while this side was not looking.
     fn follow_session(&mut self, now: Time) {
-        match &self.link {
-            Link::Opening(_) => self.decide(now),
-            Link::Posted(_) => self.end_post(now),
-            Link::Poll(session) => {
-                if let Some(payload) = session.take_payload() {
-                    let session = session.clone();
-                    self.give_payload(now, session, payload);
-                }
+        match &mut self.link {
+            Link::Exchange(exchange) => {
+                let step = exchange.follow(now, &self.server, self.waker.as_ref());
+                self.take_step(now, step);
             }
             Link::WebSocket(session) if session.is_closed() => {
                 let session = session.clone();
@@ -484,34 +221,31 @@ impl<H: Handler> Connection<H> {
 
     /// A body that was refused while it came: too large, or not what it said.
     fn follow_refusal(&mut self, now: Time) {
-        if self.stream.phase() == Phase::Closing
-            && let Link::Post(session) = std::mem::replace(&mut self.link, Link::None)
-        {
-            let reason = match self.stream.failure() {
-                Some(http::Error::BodyTooLarge) | None => {
-                    TransportError::TooLarge { limit: self.server.config.max_payload }
-                }
-                Some(error) => TransportError::Body(error),
-            };
-            session.with(|engine, _| {
-                engine.end_post();
-                engine.close(now, reason.into());
-            });
+        if self.stream.phase() != Phase::Closing {
+            return;
+        }
+        let reason = match self.stream.failure() {
+            Some(http::Error::BodyTooLarge) | None => {
+                TransportError::TooLarge { limit: self.server.config.max_payload }
+            }
+            Some(error) => TransportError::Body(error),
+        };
+        if let Link::Exchange(mut exchange) = std::mem::replace(&mut self.link, Link::None) {
+            // The stream has told the client.
+            let _ = exchange.refuse_body(now, reason);
         }
     }
 
     /// The stream can carry nothing any more: tells the session.
     fn lose(&mut self, now: Time, reason: CloseReason) {
         match std::mem::replace(&mut self.link, Link::None) {
-            Link::None | Link::Opening(_) | Link::Refused => {}
-            Link::Poll(session) => session.with(|engine, _| engine.abort_poll(now)),
+            Link::None | Link::Refused => {}
+            Link::Exchange(mut exchange) => exchange.lose(now),
             // What was on its way is lost; the client would go on as if nothing was.
             Link::Delivering(session) if self.stream.queued() > 0 => {
                 session.with(|engine, _| engine.close(now, TransportError::PollAborted.into()));
             }
             Link::Delivering(_) => {}
-            Link::Post(session) => session.with(|engine, _| engine.abort_post(now)),
-            Link::Posted(session) => session.with(|engine, _| engine.end_post()),
             Link::WebSocket(session) => session.with(|engine, _| engine.close(now, reason)),
             Link::Probe(session, ticket) => session.with(|engine, _| engine.abort_upgrade(ticket)),
         }
@@ -561,23 +295,8 @@ impl<H: Handler> Connection<H> {
     }
 }
 
-/// The headers of a payload.
-const PAYLOAD: [(&str, &str); 2] =
-    [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")];
-/// The headers of the answer to data.
-const POSTED: [(&str, &str); 1] = [("Content-Type", "text/html")];
-
-fn borrow<'a>(headers: &'a [(&'static str, Box<str>)]) -> impl Iterator<Item = (&'static str, &'a str)> {
-    headers.iter().map(|(name, value)| (*name, &**value))
-}
-
-/// Lets a constant header stand in a list with others.
-fn shorten<'a>((name, value): (&'static str, &'static str)) -> (&'static str, &'a str) {
-    (name, value)
-}
-
-fn matches_etag(header: &str, etag: &str) -> bool {
-    header.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == etag)
+fn borrow(headers: &[exchange::Header]) -> impl Iterator<Item = (&'static str, &str)> {
+    headers.iter().map(|(name, value)| (*name, value.as_ref()))
 }
 
 impl<H: Handler> Protocol for Connection<H> {
@@ -587,11 +306,10 @@ impl<H: Handler> Protocol for Connection<H> {
         }
         self.waker = Some(waker.clone());
         match &self.link {
-            Link::Poll(session) | Link::WebSocket(session) => session.set_waker(Some(waker)),
+            Link::Exchange(exchange) => exchange.set_waker(waker),
+            Link::WebSocket(session) => session.set_waker(Some(waker)),
             Link::Probe(session, ticket) => session.set_probe_waker(*ticket, Some(waker)),
-            // If there is room by now, the turn that follows sees it.
-            Link::Posted(session) => _ = session.has_room_or_wake(Some(waker)),
-            _ => {}
+            Link::None | Link::Delivering(_) | Link::Refused => {}
         }
         self.disarm();
         self.arm();
@@ -618,7 +336,7 @@ impl<H: Handler> Protocol for Connection<H> {
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         match &self.link {
             Link::WebSocket(session) => session.begin_turn(now),
-            Link::Post(session) => session.with(|engine, _| engine.heard(now)),
+            Link::Exchange(exchange) => exchange.heard(now),
             _ => {}
         }
         let mut used = 0;

@@ -14,6 +14,9 @@ pub struct Handshake {
     head: Box<[u8]>,
     peer: Peer,
     time: SystemTime,
+    /// Nothing where there are none, which is where no other server is around.
+    #[cfg(feature = "http")]
+    extensions: Option<std::sync::Arc<::http::Extensions>>,
 }
 
 impl Handshake {
@@ -29,7 +32,19 @@ impl Handshake {
             head.extend_from_slice(b": ");
             head.extend_from_slice(header.value);
         }
-        Handshake { head: head.into_boxed_slice(), peer, time: SystemTime::now() }
+        Handshake {
+            head: head.into_boxed_slice(),
+            peer,
+            time: SystemTime::now(),
+            #[cfg(feature = "http")]
+            extensions: None,
+        }
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn with_extensions(mut self, extensions: ::http::Extensions) -> Handshake {
+        self.extensions = (!extensions.is_empty()).then(|| extensions.into());
+        self
     }
 
     /// The path and query of the request.
@@ -52,6 +67,24 @@ impl Handshake {
         std::str::from_utf8(value).ok()
     }
 
+    /// What the server that this one is mounted in, and its layers, know of the request: a login, a session, an id for
+    /// tracing, axum's `ConnectInfo`.
+    ///
+    /// ```
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// # let io = sockeye::Server::new();
+    /// io.on_connect(async |socket: sockeye::Socket| {
+    ///     let user = socket.handshake().extension::<User>();
+    ///     println!("{} is here", user.map_or("somebody", |user| &user.0));
+    /// });
+    /// ```
+    #[cfg(feature = "http")]
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.extensions.as_ref()?.get()
+    }
+
     /// The parameters of the query, decoded; `EIO`, `transport` and `t` among them.
     pub fn query(&self) -> Vec<(String, String)> {
         let url = self.url();
@@ -69,7 +102,8 @@ impl Handshake {
         self.query().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The address of the peer; a proxy's if there is one before the server.
+    /// The address of the peer; a proxy's if there is one before the server. `None` if a server that this one is
+    /// mounted in does not tell.
     pub fn address(&self) -> Option<SocketAddr> {
         self.peer.address
     }

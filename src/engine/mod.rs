@@ -25,6 +25,7 @@
 
 mod assets;
 mod connection;
+pub(crate) mod exchange;
 mod handshake;
 mod server;
 mod session;

@@ -8,7 +8,7 @@ use super::{CloseReason, Config, Handler, Handshake, Id, Transport};
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
-use sockeye_core::engineio;
+use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
 use std::borrow::Cow;
@@ -47,8 +47,8 @@ pub struct Builder<H: Handler> {
 
 pub(crate) struct ServerInner<H: Handler> {
     pub(crate) handler: H,
-    pub(super) config: Arc<Config>,
-    pub(super) limits: Arc<connection::Config>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) limits: Arc<connection::Config>,
     /// Without a slash at its end.
     pub(super) path: String,
     pub(super) cors: Cors,
@@ -168,6 +168,28 @@ impl<H: Handler> Host for Server<H> {
 }
 
 impl<H: Handler> ServerInner<H> {
+    /// Whether a path is that of the sessions.
+    pub(super) fn is_path(&self, path: &str) -> bool {
+        path.strip_suffix('/').unwrap_or(path) == self.path
+    }
+
+    /// Whether a request to this path is answered here, and not by a server that this one is mounted in.
+    #[cfg(feature = "http")]
+    pub(crate) fn takes(&self, path: &str) -> bool {
+        self.is_path(path) || self.assets.get(path).is_some()
+    }
+
+    /// A packet arrived on a session's transport.
+    pub(super) fn handle_packet(&self, now: Time, session: &Session<H>, packet: Packet<'_>) {
+        match packet {
+            // The common case needs no lock here.
+            Packet::Message(message) => self.handler.on_message(session, message),
+            packet => {
+                session.with(|engine, _| engine.handle_packet(now, packet));
+            }
+        }
+    }
+
     /// The time by the driver's clock; the origin before there is a driver.
     pub(crate) fn now(&self) -> Time {
         self.runtime.get().map_or(Time::ZERO, |runtime| runtime.now())
@@ -218,7 +240,7 @@ impl<H: Handler> ServerInner<H> {
     }
 
     /// A connection has something to finish now, or nothing any more.
-    pub(super) fn count_busy(&self, busy: bool) {
+    pub(crate) fn count_busy(&self, busy: bool) {
         if busy {
             self.busy.fetch_add(1, Ordering::AcqRel);
         } else if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 {

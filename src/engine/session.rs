@@ -347,6 +347,12 @@ impl<H: Handler> Session<H> {
         self.has_room()
     }
 
+    /// Whom to tell if messages that were taken do not arrive.
+    #[cfg(feature = "http")]
+    pub(crate) fn sender(&self) -> Arc<dyn crate::mount::Sender> {
+        self.0.clone()
+    }
+
     /// A handler goes on in the background until the guard is dropped.
     pub(crate) fn begin_handler(&self) -> Running<H> {
         self.0.running.fetch_add(1, Ordering::Relaxed);
@@ -400,6 +406,13 @@ impl<H: Handler> Expire for Shared<H> {
                 engine.close(now, reason);
             }
         });
+    }
+}
+
+#[cfg(feature = "http")]
+impl<H: Handler> crate::mount::Sender for Shared<H> {
+    fn lose(self: Arc<Self>) {
+        Session(self).close_with(TransportError::PollAborted.into());
     }
 }
 

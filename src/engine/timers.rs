@@ -111,6 +111,13 @@ impl Drivers {
     }
 }
 
+impl Drop for Timers {
+    /// Who keeps the time need not go on.
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
 impl Wake for Drivers {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();

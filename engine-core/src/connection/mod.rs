@@ -2,7 +2,7 @@
 
 mod upgrade;
 
-pub use upgrade::{HandshakeError, is_upgrade, websocket_key};
+pub use upgrade::{HandshakeError, check_version, is_upgrade, websocket_key};
 
 use crate::http::{self, Body, Chunked, Head, HeaderSlots, Progress, Status};
 use crate::outbound::Outbound;
@@ -103,10 +103,19 @@ impl Connection {
     /// A stream that was accepted at `now`.
     pub fn new(now: Time, config: Arc<Config>) -> Connection {
         let deadline = Some(now + config.head_timeout);
+        Connection::in_state(State::Head { begun: true }, deadline, config)
+    }
+
+    /// A stream that speaks WebSocket from its first byte: another HTTP server read the handshake, and answered it.
+    pub fn websocket(config: Arc<Config>) -> Connection {
+        Connection::in_state(State::WebSocket(Decoder::new(Role::Server, config.max_payload)), None, config)
+    }
+
+    fn in_state(state: State, deadline: Option<Time>, config: Arc<Config>) -> Connection {
         Connection {
             config,
             out: Outbound::new(),
-            state: State::Head { begun: true },
+            state,
             deadline,
             keep_alive: true,
             at_eof: false,

@@ -30,9 +30,18 @@ pub fn websocket_key<'a>(request: &Request<'a>) -> Result<&'a [u8], HandshakeErr
     if request.method() != "GET" {
         return Err(HandshakeError::Method);
     }
-    if request.header("sec-websocket-version") != Some(b"13") {
-        return Err(HandshakeError::Version);
-    }
+    check_version(request)?;
     let key = request.header("sec-websocket-key").ok_or(HandshakeError::Key)?;
     websocket::is_valid_key(key).then_some(key).ok_or(HandshakeError::Key)
+}
+
+/// Checks a handshake by extended CONNECT (HTTP/2 and later), which has no key (RFC 8441, section 5).
+///
+/// # Errors
+/// When its version is not 13.
+pub fn check_version(request: &Request<'_>) -> Result<(), HandshakeError> {
+    match request.header("sec-websocket-version") {
+        Some(b"13") => Ok(()),
+        _ => Err(HandshakeError::Version),
+    }
 }

@@ -124,6 +124,9 @@ pub enum RequestError {
     /// The body is larger than `max_payload`.
     #[error("Payload too large")]
     TooLarge,
+    /// The body did not arrive in time.
+    #[error("Request timeout")]
+    TooSlow,
     /// The server is closing, or full.
     #[error("Service unavailable")]
     Unavailable,
@@ -135,6 +138,7 @@ impl RequestError {
         match self {
             RequestError::Forbidden(_) => 403,
             RequestError::MethodNotAllowed => 405,
+            RequestError::TooSlow => 408,
             RequestError::TooLarge => 413,
             RequestError::Unavailable => 503,
             _ => 400,
@@ -153,7 +157,10 @@ impl RequestError {
                 let message = serde_json::to_string(message).unwrap_or_else(|_| "\"Forbidden\"".into());
                 return Cow::Owned(format!("{{\"code\":4,\"message\":{message}}}"));
             }
-            RequestError::MethodNotAllowed | RequestError::TooLarge | RequestError::Unavailable => "",
+            RequestError::MethodNotAllowed
+            | RequestError::TooLarge
+            | RequestError::TooSlow
+            | RequestError::Unavailable => "",
         })
     }
 }

@@ -1,0 +1,545 @@
+//! One request and its answer, over whatever HTTP it came.
+
+use super::server::ServerInner;
+use super::session::Session;
+use super::{CloseReason, Handler, Handshake, Transport, TransportError};
+use crate::log::debug;
+use smallvec::SmallVec;
+use sockeye_core::connection::{self as stream, HandshakeError};
+use sockeye_core::engineio::{
+    Packet, PacketError, Query, Refused, RequestError, Route, Ticket, split_payload,
+};
+use sockeye_core::http::{Body, Request, Status};
+use sockeye_core::{Outbound, Time};
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// A request, until it is answered.
+pub(crate) struct Exchange<H: Handler> {
+    state: State<H>,
+    /// The CORS headers of the answer: it may come when the request is gone.
+    cors: Vec<Header>,
+}
+
+enum State<H: Handler> {
+    /// The application decides whether a session may be opened.
+    Opening(Box<Opening>),
+    /// A poll waits for something to send.
+    Poll(Session<H>),
+    /// The body is being read.
+    Post(Session<H>),
+    /// The body was read; the answer waits until handlers keep up.
+    Posted(Session<H>),
+    /// There is nothing to wait for any more.
+    Answered,
+}
+
+struct Opening {
+    decision: Pin<Box<dyn Future<Output = Result<(), String>> + Send>>,
+    handshake: Handshake,
+    over: Over,
+}
+
+/// What carries a new session.
+#[derive(Clone, Copy)]
+enum Over {
+    Polling,
+    /// With the client's key; an extended CONNECT has none.
+    WebSocket(Option<Key>),
+}
+
+/// A request as it came.
+pub(crate) struct Incoming<'a> {
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) upgrade: Upgrade,
+    pub(crate) body: Body,
+}
+
+/// How a request asks to become a WebSocket connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    /// Not at all.
+    None,
+    /// As HTTP/1.1 does (RFC 6455).
+    Http1,
+    /// By an extended CONNECT, as HTTP/2 does (RFC 8441); its method is given as GET, whose place it takes.
+    Connect,
+}
+
+/// What an exchange wants next.
+pub(crate) enum Step<H: Handler> {
+    /// To be looked at again when its waker was called.
+    Wait,
+    /// The body of the request.
+    Body,
+    /// To be answered.
+    Answer(Answer<H>),
+    /// To become a WebSocket connection.
+    Upgrade(Accept<H>),
+}
+
+/// The answer to a request.
+pub(crate) struct Answer<H: Handler> {
+    pub(crate) status: Status,
+    pub(crate) headers: Headers,
+    pub(crate) body: Content,
+    /// Whose messages the body carries.
+    pub(crate) session: Option<Session<H>>,
+    /// The connection is of no more use.
+    pub(crate) close: bool,
+}
+
+/// The answer to a WebSocket handshake.
+pub(crate) struct Accept<H: Handler> {
+    /// The client's key; an extended CONNECT has none.
+    pub(crate) key: Option<Key>,
+    pub(crate) headers: Headers,
+    pub(crate) carries: Carries<H>,
+}
+
+/// What a new WebSocket connection is for.
+pub(crate) enum Carries<H: Handler> {
+    /// It is the session's transport.
+    Session(Session<H>),
+    /// It is tried as the session's transport.
+    Probe(Session<H>, Ticket),
+    /// Nothing: it is to be closed.
+    Nothing,
+}
+
+pub(crate) enum Content {
+    Static(&'static [u8]),
+    Queue(Outbound),
+    /// None, though the head declares this length.
+    HeadOnly(usize),
+}
+
+pub(crate) type Header = (&'static str, Cow<'static, str>);
+pub(crate) type Headers = SmallVec<[Header; 4]>;
+/// A valid `Sec-WebSocket-Key`.
+pub(crate) type Key = [u8; 24];
+
+impl<H: Handler> Answer<H> {
+    fn new(status: Status, headers: impl IntoIterator<Item = Header>, body: Content) -> Answer<H> {
+        let headers = headers.into_iter().collect();
+        Answer { status, headers, body, session: None, close: false }
+    }
+}
+
+impl<H: Handler> From<Answer<H>> for Step<H> {
+    fn from(answer: Answer<H>) -> Self {
+        Step::Answer(answer)
+    }
+}
+
+impl<H: Handler> Exchange<H> {
+    /// Takes a request. What it waits for calls `waker`.
+    pub(crate) fn begin(
+        now: Time,
+        server: &Arc<ServerInner<H>>,
+        incoming: &Incoming<'_>,
+        handshake: impl FnOnce() -> Handshake,
+        waker: Option<&Waker>,
+    ) -> (Exchange<H>, Step<H>) {
+        let request = incoming.request;
+        let cors = server.cors.headers(request).map(|(name, value)| (name, value.to_owned().into()));
+        let mut exchange = Exchange { state: State::Answered, cors: cors.collect() };
+        if server.cors.is_preflight(request) {
+            let step = exchange.answer(Status::NO_CONTENT, [], Content::Static(b"")).into();
+            return (exchange, step);
+        }
+        if !server.is_path(request.path()) {
+            let step = exchange.give_asset(server, request).into();
+            return (exchange, step);
+        }
+        let step = match exchange.route(now, server, incoming, handshake, waker) {
+            Ok(step) => step,
+            Err(error) => exchange.refuse(incoming.upgrade != Upgrade::None, &error).into(),
+        };
+        (exchange, step)
+    }
+
+    fn route(
+        &mut self,
+        now: Time,
+        server: &Arc<ServerInner<H>>,
+        incoming: &Incoming<'_>,
+        handshake: impl FnOnce() -> Handshake,
+        waker: Option<&Waker>,
+    ) -> Result<Step<H>, RequestError> {
+        let request = incoming.request;
+        let query = Query::parse(request.query())?;
+        let is_upgrade = incoming.upgrade != Upgrade::None;
+        let exists = |id: &_| server.has_session(id);
+        let session = |id: &_| server.session(id).ok_or(RequestError::UnknownSession);
+        match Route::of(request, is_upgrade, &query, &server.config, exists)? {
+            Route::Open(_) if server.is_closing() => Err(RequestError::Unavailable),
+            Route::Open(transport) => {
+                let over = match transport {
+                    Transport::Polling => Over::Polling,
+                    Transport::WebSocket => match key(incoming) {
+                        Ok(key) => Over::WebSocket(key),
+                        Err(error) => return Ok(self.refuse_handshake(error).into()),
+                    },
+                };
+                self.open(now, server, over, handshake(), waker)
+            }
+            Route::Poll(id) => self.poll(now, session(&id)?, waker),
+            Route::Post(id) => self.post(now, server, session(&id)?, request, incoming.body),
+            Route::Upgrade(id) => match key(incoming) {
+                Ok(key) => Ok(self.probe(now, session(&id)?, key, waker)),
+                Err(error) => Ok(self.refuse_handshake(error).into()),
+            },
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: Time,
+        server: &Arc<ServerInner<H>>,
+        over: Over,
+        handshake: Handshake,
+        waker: Option<&Waker>,
+    ) -> Result<Step<H>, RequestError> {
+        let Some(allow) = &server.allow_request else {
+            return self.opened(now, server, over, handshake, waker);
+        };
+        let decision = allow(handshake.clone());
+        self.state = State::Opening(Box::new(Opening { decision, handshake, over }));
+        Ok(self.decide(now, server, waker))
+    }
+
+    /// Looks whether the application has decided.
+    fn decide(&mut self, now: Time, server: &Arc<ServerInner<H>>, waker: Option<&Waker>) -> Step<H> {
+        let State::Opening(opening) = &mut self.state else { return Step::Wait };
+        let mut context = Context::from_waker(waker.unwrap_or(Waker::noop()));
+        let Poll::Ready(decision) = opening.decision.as_mut().poll(&mut context) else { return Step::Wait };
+        let State::Opening(opening) = self.end() else { return Step::Wait };
+        let Opening { handshake, over, .. } = *opening;
+        let opened = match decision {
+            Ok(()) => self.opened(now, server, over, handshake, waker),
+            Err(message) => Err(RequestError::Forbidden(message)),
+        };
+        opened.unwrap_or_else(|error| self.refuse(matches!(over, Over::WebSocket(_)), &error).into())
+    }
+
+    fn opened(
+        &mut self,
+        now: Time,
+        server: &Arc<ServerInner<H>>,
+        over: Over,
+        handshake: Handshake,
+        waker: Option<&Waker>,
+    ) -> Result<Step<H>, RequestError> {
+        let transport = match over {
+            Over::Polling => Transport::Polling,
+            Over::WebSocket(_) => Transport::WebSocket,
+        };
+        let session = server.open(now, transport, handshake).ok_or(RequestError::Unavailable)?;
+        let cookie = server.cookie.as_ref().map(|cookie| ("Set-Cookie", cookie.write(&session.id()).into()));
+        if let Over::WebSocket(key) = over {
+            session.set_waker(waker);
+            let headers = std::mem::take(&mut self.cors).into_iter().chain(cookie).collect();
+            return Ok(Step::Upgrade(Accept { key, headers, carries: Carries::Session(session) }));
+        }
+        // Nobody else knows the session yet: this cannot be refused, and finds the handshake waiting.
+        let _ = session.with(|engine, _| engine.begin_poll(now));
+        let payload = session.take_payload().unwrap_or_default();
+        Ok(self.answer(Status::OK, PAYLOAD.into_iter().chain(cookie), Content::Queue(payload)).into())
+    }
+
+    fn poll(
+        &mut self,
+        now: Time,
+        session: Session<H>,
+        waker: Option<&Waker>,
+    ) -> Result<Step<H>, RequestError> {
+        if let Err(refused) = session.with(|engine, _| engine.begin_poll(now)) {
+            return self.refuse_second(refused);
+        }
+        let mut payload = session.take_payload();
+        if payload.is_none() {
+            session.set_waker(waker);
+            // What came in between was not announced to anybody.
+            payload = session.take_payload();
+        }
+        Ok(match payload {
+            Some(payload) => self.give_payload(session, payload).into(),
+            None => {
+                self.state = State::Poll(session);
+                Step::Wait
+            }
+        })
+    }
+
+    fn post(
+        &mut self,
+        now: Time,
+        server: &ServerInner<H>,
+        session: Session<H>,
+        request: &Request<'_>,
+        body: Body,
+    ) -> Result<Step<H>, RequestError> {
+        if let Err(refused) = session.with(|engine, _| engine.begin_post(now)) {
+            return self.refuse_second(refused);
+        }
+        self.state = State::Post(session);
+        let limit = server.config.max_payload;
+        let content_type = request.header_str("content-type").unwrap_or_default();
+        Ok(match body {
+            Body::Length(length) if usize::try_from(length).is_ok_and(|length| length > limit) => {
+                self.refuse_body(now, TransportError::TooLarge { limit }).into()
+            }
+            _ if content_type.starts_with("application/octet-stream") => {
+                self.refuse_body(now, TransportError::ContentType).into()
+            }
+            _ => Step::Body,
+        })
+    }
+
+    fn probe(&mut self, now: Time, session: Session<H>, key: Option<Key>, waker: Option<&Waker>) -> Step<H> {
+        let carries = match session.with(|engine, _| engine.begin_upgrade(now)) {
+            Ok(ticket) => {
+                session.set_probe_waker(ticket, waker);
+                Carries::Probe(session, ticket)
+            }
+            Err(_) => Carries::Nothing,
+        };
+        Step::Upgrade(Accept { key, headers: Headers::new(), carries })
+    }
+
+    /// The whole body of the request, which [`Step::Body`] asked for.
+    pub(crate) fn handle_body(
+        &mut self,
+        now: Time,
+        server: &ServerInner<H>,
+        body: &[u8],
+        waker: Option<&Waker>,
+    ) -> Step<H> {
+        let State::Post(session) = self.end() else { return Step::Wait };
+        let handled = match std::str::from_utf8(body) {
+            Ok(text) => handle_payload(now, server, &session, text),
+            Err(_) => Err(PacketError::Utf8),
+        };
+        if let Err(error) = handled {
+            session.with(|engine, _| {
+                engine.end_post();
+                engine.close(now, CloseReason::ParseError(error));
+            });
+            debug!(%error, "a payload that cannot be read");
+            return self.refuse(false, &RequestError::BadRequest).into();
+        }
+        self.state = State::Posted(session);
+        self.end_post(waker)
+    }
+
+    /// The body cannot be taken: its session ends.
+    pub(crate) fn refuse_body(&mut self, now: Time, reason: TransportError) -> Answer<H> {
+        let error = match reason {
+            TransportError::TooLarge { .. } => RequestError::TooLarge,
+            TransportError::TooSlow => RequestError::TooSlow,
+            _ => RequestError::BadRequest,
+        };
+        if let State::Post(session) = self.end() {
+            session.with(|engine, _| {
+                engine.end_post();
+                engine.close(now, reason.into());
+            });
+        }
+        self.refuse(false, &error)
+    }
+
+    /// Answers a request with data once handlers keep up: before, the client sends no more.
+    fn end_post(&mut self, waker: Option<&Waker>) -> Step<H> {
+        let State::Posted(session) = &self.state else { return Step::Wait };
+        if !session.has_room_or_wake(waker) && !session.is_closed() {
+            return Step::Wait;
+        }
+        session.with(|engine, _| engine.end_post());
+        self.state = State::Answered;
+        self.answer(Status::OK, [POSTED], Content::Static(b"ok")).into()
+    }
+
+    /// Looks whether what the request waits for has come.
+    pub(crate) fn follow(
+        &mut self,
+        now: Time,
+        server: &Arc<ServerInner<H>>,
+        waker: Option<&Waker>,
+    ) -> Step<H> {
+        match &self.state {
+            State::Opening(_) => self.decide(now, server, waker),
+            State::Posted(_) => self.end_post(waker),
+            State::Poll(session) => match session.take_payload() {
+                Some(payload) => {
+                    let session = session.clone();
+                    self.give_payload(session, payload).into()
+                }
+                None => Step::Wait,
+            },
+            State::Post(_) | State::Answered => Step::Wait,
+        }
+    }
+
+    /// Whom to wake from now on.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        match &self.state {
+            State::Poll(session) => session.set_waker(Some(waker)),
+            // If there is room by now, the turn that follows sees it.
+            State::Posted(session) => _ = session.has_room_or_wake(Some(waker)),
+            State::Opening(_) | State::Post(_) | State::Answered => {}
+        }
+    }
+
+    /// More of the body has come.
+    pub(crate) fn heard(&self, now: Time) {
+        if let State::Post(session) = &self.state {
+            session.with(|engine, _| engine.heard(now));
+        }
+    }
+
+    /// The request can be answered no more.
+    pub(crate) fn lose(&mut self, now: Time) {
+        match self.end() {
+            State::Opening(_) | State::Answered => {}
+            State::Poll(session) => session.with(|engine, _| engine.abort_poll(now)),
+            State::Post(session) => session.with(|engine, _| engine.abort_post(now)),
+            State::Posted(session) => session.with(|engine, _| engine.end_post()),
+        }
+    }
+
+    fn end(&mut self) -> State<H> {
+        std::mem::replace(&mut self.state, State::Answered)
+    }
+
+    // Answers.
+
+    fn answer(
+        &mut self,
+        status: Status,
+        headers: impl IntoIterator<Item = Header>,
+        body: Content,
+    ) -> Answer<H> {
+        self.state = State::Answered;
+        Answer::new(status, headers.into_iter().chain(std::mem::take(&mut self.cors)), body)
+    }
+
+    fn give_payload(&mut self, session: Session<H>, payload: Outbound) -> Answer<H> {
+        let answer = self.answer(Status::OK, PAYLOAD, Content::Queue(payload));
+        Answer { session: Some(session), ..answer }
+    }
+
+    fn refuse(&mut self, is_upgrade: bool, error: &RequestError) -> Answer<H> {
+        debug!(%error, "a request is refused");
+        if is_upgrade {
+            // The client of a WebSocket reads no JSON; the reference sends the bare message.
+            let status = if matches!(error, RequestError::Unavailable) { 503 } else { 400 };
+            let status = Status::new(status).unwrap_or(Status::BAD_REQUEST);
+            self.cors = Vec::new();
+            let answer = self.answer(status, [("Content-Type", "text/html".into())], text(error.to_string()));
+            return Answer { close: true, ..answer };
+        }
+        let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
+        let body = error.body();
+        let json = ("Content-Type", "application/json".into());
+        self.answer(status, (!body.is_empty()).then_some(json), text(body))
+    }
+
+    /// A second request of its kind, or one that comes too late.
+    fn refuse_second(&mut self, refused: Refused) -> Result<Step<H>, RequestError> {
+        match refused {
+            Refused::Closed => Err(RequestError::UnknownSession),
+            Refused::Overlap => Ok(self.answer(Status::BAD_REQUEST, [], Content::Static(b"")).into()),
+            _ => Err(RequestError::BadRequest),
+        }
+    }
+
+    fn refuse_handshake(&mut self, error: HandshakeError) -> Answer<H> {
+        if error == HandshakeError::Version {
+            // The one refusal for which the answer is laid down (RFC 6455, section 4.4).
+            self.cors = Vec::new();
+            let headers = [("Sec-WebSocket-Version", "13".into())];
+            return self.answer(Status::UPGRADE_REQUIRED, headers, Content::Static(b""));
+        }
+        self.refuse(true, &RequestError::BadRequest)
+    }
+
+    fn give_asset(&mut self, server: &ServerInner<H>, request: &Request<'_>) -> Answer<H> {
+        let is_head = request.method() == "HEAD";
+        let asset = server.assets.get(request.path());
+        let Some(asset) = asset.filter(|_| is_head || request.method() == "GET") else {
+            self.cors = Vec::new();
+            return self.answer(Status::NOT_FOUND, [], Content::Static(b""));
+        };
+        let headers =
+            [("ETag", asset.etag.clone().into()), ("Cache-Control", Cow::Borrowed("public, max-age=0"))];
+        if request.header_str("if-none-match").is_some_and(|known| matches_etag(known, &asset.etag)) {
+            return self.answer(Status::NOT_MODIFIED, headers, Content::HeadOnly(asset.body.len()));
+        }
+        let headers = headers.into_iter().chain([("Content-Type", asset.content_type.clone())]);
+        let body = match is_head {
+            true => Content::HeadOnly(asset.body.len()),
+            false => {
+                let mut body = Outbound::new();
+                body.push(asset.body.clone());
+                Content::Queue(body)
+            }
+        };
+        self.answer(Status::OK, headers, body)
+    }
+}
+
+/// The packets before one that cannot be read still count.
+fn handle_payload<H: Handler>(
+    now: Time,
+    server: &ServerInner<H>,
+    session: &Session<H>,
+    text: &str,
+) -> Result<(), PacketError> {
+    session.with(|engine, _| engine.heard(now));
+    for packet in split_payload(text) {
+        match Packet::decode(packet)? {
+            Packet::Message(_) if session.is_closed() => {}
+            packet => server.handle_packet(now, session, packet),
+        }
+    }
+    Ok(())
+}
+
+/// The key of a WebSocket handshake; `None` where there is none to be had.
+fn key(incoming: &Incoming<'_>) -> Result<Option<Key>, HandshakeError> {
+    match incoming.upgrade {
+        Upgrade::None => Ok(None),
+        Upgrade::Connect => stream::check_version(incoming.request).map(|()| None),
+        Upgrade::Http1 => {
+            let key = stream::websocket_key(incoming.request)?;
+            key.try_into().map(Some).map_err(|_| HandshakeError::Key)
+        }
+    }
+}
+
+/// The headers of a payload.
+const PAYLOAD: [Header; 2] = [
+    ("Content-Type", Cow::Borrowed("text/plain; charset=UTF-8")),
+    ("Cache-Control", Cow::Borrowed("no-store")),
+];
+/// The header of the answer to data.
+const POSTED: Header = ("Content-Type", Cow::Borrowed("text/html"));
+
+fn text(text: impl Into<Cow<'static, str>>) -> Content {
+    match text.into() {
+        Cow::Borrowed(text) => Content::Static(text.as_bytes()),
+        Cow::Owned(text) => {
+            let mut body = Outbound::new();
+            body.push(text.into());
+            Content::Queue(body)
+        }
+    }
+}
+
+fn matches_etag(header: &str, etag: &str) -> bool {
+    header.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == etag)
+}

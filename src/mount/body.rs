@@ -1,0 +1,74 @@
+//! The body of an answer.
+
+use crate::engine::{Handler, Session};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use sockeye_core::Outbound;
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// The body of an answer: messages as they wait for the client, without a copy where they are shared.
+#[derive(Default)]
+pub struct Body {
+    queue: Outbound,
+    /// Whose messages these are.
+    sender: Option<Arc<dyn Sender>>,
+}
+
+/// A session whose messages are on their way.
+pub(crate) trait Sender: Send + Sync {
+    /// Some of them will not arrive.
+    fn lose(self: Arc<Self>);
+}
+
+impl Body {
+    pub(super) fn new<H: Handler>(queue: Outbound, session: Option<&Session<H>>) -> Body {
+        Body { queue, sender: session.map(Session::sender) }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        let mut queue = Outbound::new();
+        queue.push(bytes);
+        Body { queue, sender: None }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.queue.pop().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.queue.len() as u64)
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        // The client would go on as if it had missed nothing.
+        if let Some(sender) = self.sender.take().filter(|_| !self.queue.is_empty()) {
+            sender.lose();
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("bytes", &self.queue.len()).finish_non_exhaustive()
+    }
+}

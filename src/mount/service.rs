@@ -1,0 +1,350 @@
+//! The server as a service of tower and of hyper.
+
+use super::{Body, Mount, Outcome, answer, takes};
+use crate::engine;
+use crate::log::warn;
+use crate::mount::deadline::within;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use pin_project_lite::pin_project;
+use sockeye_core::host::{Peer, Runtime};
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Puts a server in front of a service: `sockeye::tokio::layer(io)` or `sockeye::smol::layer(io)`.
+///
+/// Requests to the server's path and to its assets are answered, all others are passed on. See [`mount`](super).
+pub struct Layer<M: Mount> {
+    shared: Arc<Shared<M>>,
+    peer: Peer,
+}
+
+/// A server in front of a service; or alone, where it answers all else with 404: `sockeye::tokio::service(io)` or
+/// `sockeye::smol::service(io)`.
+///
+/// It is a service of tower's and of hyper's traits, as what is behind it is.
+pub struct Service<M: Mount, S = NotFound> {
+    shared: Arc<Shared<M>>,
+    peer: Peer,
+    inner: S,
+}
+
+/// A service that answers every request with 404.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NotFound;
+
+/// What all clones of a layer and its services have in common.
+struct Shared<M: Mount> {
+    server: M,
+    driver: Driver<M>,
+    runtime: OnceLock<Arc<dyn Runtime>>,
+}
+
+/// What a runtime does for a mounted server.
+pub(crate) struct Driver<M: Mount> {
+    /// The runtime that this is called in.
+    pub(crate) current: fn() -> Arc<dyn Runtime>,
+    /// Keeps the time of a server until it is gone.
+    pub(crate) keep_time: fn(Weak<M>, Arc<dyn Runtime>) -> BoxFuture<()>,
+    pub(crate) drive: fn(Upgraded, M::Connection, Arc<dyn Runtime>) -> BoxFuture<()>,
+}
+
+/// Gets the server as long as there is one.
+pub(crate) type Weak<M> = Box<dyn Fn() -> Option<engine::Server<<M as Mount>::Handler>> + Send + Sync>;
+
+impl<M: Mount> Layer<M> {
+    #[cfg(any(feature = "tokio", feature = "smol"))]
+    pub(crate) fn new(server: M, driver: Driver<M>) -> Self {
+        let shared = Arc::new(Shared { server, driver, runtime: OnceLock::new() });
+        Layer { shared, peer: Peer::default() }
+    }
+
+    /// Runs handlers and connections on this runtime, and not on the one in which the first request arrives.
+    ///
+    /// Does nothing once a request has arrived.
+    pub fn on(self, runtime: impl Runtime) -> Self {
+        self.shared.start(|| Arc::new(runtime));
+        self
+    }
+
+    /// Who sends the requests that do not say so themselves: see [`Service::peer`].
+    pub fn peer(mut self, peer: impl Into<Peer>) -> Self {
+        self.peer = peer.into();
+        self
+    }
+
+    /// Puts the server in front of `inner`: a service of tower's or hyper's.
+    pub fn layer<S>(&self, inner: S) -> Service<M, S> {
+        Service { shared: self.shared.clone(), peer: self.peer, inner }
+    }
+}
+
+impl<M: Mount, S> Service<M, S> {
+    /// Who sends the requests that have no [`Peer`] among their extensions. For one connection of hyper, whose address
+    /// is known when it is accepted:
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # fn example(io: &sockeye::Server, address: std::net::SocketAddr) {
+    /// let service = sockeye::tokio::service(io.clone());
+    /// let of_this_connection = service.clone().peer(address);
+    /// # }
+    /// ```
+    pub fn peer(mut self, peer: impl Into<Peer>) -> Self {
+        self.peer = peer.into();
+        self
+    }
+
+    fn takes<B>(&self, request: &Request<B>) -> bool {
+        takes(&self.shared.server, request.uri().path())
+    }
+
+    fn answer<B>(&self, mut request: Request<B>) -> BoxFuture<Response<Body>>
+    where
+        B: http_body::Body<Data: Send> + Send + 'static,
+    {
+        let runtime = self.shared.start(self.shared.driver.current);
+        let shared = self.shared.clone();
+        let peer = self.peer;
+        let is_there = request.extensions().get::<OnUpgrade>().is_some();
+        let on_upgrade = hyper::upgrade::on(&mut request);
+        Box::pin(async move {
+            match answer(shared.server.clone(), request, peer).await {
+                Outcome::Response(response) => response,
+                Outcome::Upgrade(..) if !is_there => {
+                    warn!(
+                        "the server around this one does not hand over connections, so there is no websocket"
+                    );
+                    let mut response = Response::new(Body::default());
+                    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+                    response
+                }
+                Outcome::Upgrade(response, connection) => {
+                    let hand_over = hand_over(shared, on_upgrade, connection, runtime.clone());
+                    runtime.spawn(Box::pin(hand_over));
+                    response
+                }
+            }
+        })
+    }
+}
+
+/// Waits for the stream, and gives it to the runtime.
+async fn hand_over<M: Mount>(
+    shared: Arc<Shared<M>>,
+    on_upgrade: OnUpgrade,
+    connection: M::Connection,
+    runtime: Arc<dyn Runtime>,
+) {
+    let server = &shared.server.engine().0;
+    match within(server, server.config.upgrade_timeout, on_upgrade).await {
+        Some(Ok(upgraded)) => {
+            let drive = (shared.driver.drive)(upgraded, connection, runtime.clone());
+            // A task of its own, which is as small as can be: it may live long.
+            runtime.spawn(drive);
+        }
+        Some(Err(error)) => {
+            warn!(%error, "a websocket connection was not handed over: does the server around this one allow upgrades?");
+        }
+        None => warn!("a websocket connection was not handed over in time"),
+    }
+}
+
+impl<M: Mount> Shared<M> {
+    /// The runtime; the first call also starts to keep the time.
+    fn start(&self, runtime: impl FnOnce() -> Arc<dyn Runtime>) -> Arc<dyn Runtime> {
+        let runtime = self.runtime.get_or_init(|| {
+            let runtime = self.server.attach(runtime());
+            let weak = Arc::downgrade(&self.server.engine().0);
+            let host = Box::new(move || weak.upgrade().map(engine::Server));
+            runtime.spawn((self.driver.keep_time)(host, runtime.clone()));
+            runtime
+        });
+        runtime.clone()
+    }
+}
+
+impl<M: Mount, S> tower_layer::Layer<S> for Layer<M> {
+    type Service = Service<M, S>;
+
+    fn layer(&self, inner: S) -> Service<M, S> {
+        Layer::layer(self, inner)
+    }
+}
+
+impl<M, S, B, R> tower_service::Service<Request<B>> for Service<M, S>
+where
+    M: Mount,
+    S: tower_service::Service<Request<B>, Response = Response<R>>,
+    B: http_body::Body<Data: Send> + Send + 'static,
+{
+    type Response = Response<Either<R>>;
+    type Error = S::Error;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.takes(&request) {
+            true => Answering::Own { future: self.answer(request) },
+            false => Answering::Inner { future: self.inner.call(request) },
+        }
+    }
+}
+
+impl<M, S, B, R> hyper::service::Service<Request<B>> for Service<M, S>
+where
+    M: Mount,
+    S: hyper::service::Service<Request<B>, Response = Response<R>>,
+    B: http_body::Body<Data: Send> + Send + 'static,
+{
+    type Response = Response<Either<R>>;
+    type Error = S::Error;
+    type Future = Answering<S::Future>;
+
+    fn call(&self, request: Request<B>) -> Self::Future {
+        match self.takes(&request) {
+            true => Answering::Own { future: self.answer(request) },
+            false => Answering::Inner { future: self.inner.call(request) },
+        }
+    }
+}
+
+pin_project! {
+    /// The future of an answer: the server's, or that of the service behind it.
+    #[project = AnsweringProjection]
+    #[allow(missing_docs)]
+    pub enum Answering<F> {
+        Own { future: BoxFuture<Response<Body>> },
+        Inner { #[pin] future: F },
+    }
+}
+
+impl<F, R, E> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<Either<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            AnsweringProjection::Own { future } => {
+                future.as_mut().poll(cx).map(|response| Ok(response.map(|body| Either::Own { body })))
+            }
+            AnsweringProjection::Inner { future } => {
+                future.poll(cx).map_ok(|response| response.map(|body| Either::Inner { body }))
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The body of an answer: the server's, or that of the service behind it.
+    #[project = EitherProjection]
+    #[derive(Debug)]
+    #[allow(missing_docs)]
+    pub enum Either<R> {
+        Own { body: Body },
+        Inner { #[pin] body: R },
+    }
+}
+
+impl<R: http_body::Body<Data = Bytes>> http_body::Body for Either<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        match self.project() {
+            EitherProjection::Own { body } => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            EitherProjection::Inner { body } => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Either::Own { body } => body.is_end_stream(),
+            Either::Inner { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Either::Own { body } => body.size_hint(),
+            Either::Inner { body } => body.size_hint(),
+        }
+    }
+}
+
+fn not_found() -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+impl<B> tower_service::Service<Request<B>> for NotFound {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Request<B>) -> Self::Future {
+        ready(Ok(not_found()))
+    }
+}
+
+impl<B> hyper::service::Service<Request<B>> for NotFound {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn call(&self, _request: Request<B>) -> Self::Future {
+        ready(Ok(not_found()))
+    }
+}
+
+impl<M: Mount> Clone for Layer<M> {
+    fn clone(&self) -> Self {
+        Layer { shared: self.shared.clone(), peer: self.peer }
+    }
+}
+
+impl<M: Mount, S: Clone> Clone for Service<M, S> {
+    fn clone(&self) -> Self {
+        Service { shared: self.shared.clone(), peer: self.peer, inner: self.inner.clone() }
+    }
+}
+
+impl<M: Mount> fmt::Debug for Layer<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl<M: Mount, S: fmt::Debug> fmt::Debug for Service<M, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Service");
+        debug.field("peer", &self.peer).field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for Answering<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answering").finish_non_exhaustive()
+    }
+}

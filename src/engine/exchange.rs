@@ -66,6 +66,7 @@ pub(crate) enum Upgrade {
     /// As HTTP/1.1 does (RFC 6455).
     Http1,
     /// By an extended CONNECT, as HTTP/2 does (RFC 8441); its method is given as GET, whose place it takes.
+    #[cfg(feature = "http")]
     Connect,
 }
 
@@ -513,6 +514,7 @@ fn handle_payload<H: Handler>(
 fn key(incoming: &Incoming<'_>) -> Result<Option<Key>, HandshakeError> {
     match incoming.upgrade {
         Upgrade::None => Ok(None),
+        #[cfg(feature = "http")]
         Upgrade::Connect => stream::check_version(incoming.request).map(|()| None),
         Upgrade::Http1 => {
             let key = stream::websocket_key(incoming.request)?;

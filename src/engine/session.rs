@@ -411,6 +411,12 @@ impl<H: Handler> Expire for Shared<H> {
 
 #[cfg(feature = "http")]
 impl<H: Handler> crate::mount::Sender for Shared<H> {
+    fn set_busy(&self, busy: bool) {
+        if let Some(server) = self.server.upgrade() {
+            server.count_busy(busy);
+        }
+    }
+
     fn lose(self: Arc<Self>) {
         Session(self).close_with(TransportError::PollAborted.into());
     }

@@ -20,13 +20,19 @@ pub struct Body {
 
 /// A session whose messages are on their way.
 pub(crate) trait Sender: Send + Sync {
-    /// Some of them will not arrive.
+    /// There is something to finish before the server may end, or nothing any more.
+    fn set_busy(&self, busy: bool);
+    /// Some of the messages will not arrive.
     fn lose(self: Arc<Self>);
 }
 
 impl Body {
     pub(super) fn new<H: Handler>(queue: Outbound, session: Option<&Session<H>>) -> Body {
-        Body { queue, sender: session.map(Session::sender) }
+        let sender = session.map(Session::sender);
+        if let Some(sender) = &sender {
+            sender.set_busy(true);
+        }
+        Body { queue, sender }
     }
 }
 
@@ -60,8 +66,10 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        // The client would go on as if it had missed nothing.
-        if let Some(sender) = self.sender.take().filter(|_| !self.queue.is_empty()) {
+        let Some(sender) = self.sender.take() else { return };
+        sender.set_busy(false);
+        if !self.queue.is_empty() {
+            // The client would go on as if it had missed nothing.
             sender.lose();
         }
     }

@@ -16,6 +16,9 @@ const root = path.resolve(import.meta.dirname, "../..");
 const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? "target");
 const program = path.join(target, "debug/examples/real_client_server");
 
+/** With `MOUNTED=axum` all servers are layers of an application there, but for those that serve by TLS. */
+export const MOUNTED = process.env.MOUNTED;
+
 /** The ways in which a client may be connected; `upgrading` does not wait for the upgrade, `upgraded` does. */
 export const TRANSPORTS = {
   polling: ["polling"],
@@ -61,8 +64,9 @@ class Server {
     });
   }
 
-  async start(args) {
-    const options = Object.entries({ port: this.port, ...args }).flatMap(([name, value]) => [`--${name}`, `${value}`]);
+  async start(args = {}) {
+    const mounted = MOUNTED && !args.certificate ? { mounted: MOUNTED } : {};
+    const options = Object.entries({ port: this.port, ...mounted, ...args }).flatMap(([name, value]) => [`--${name}`, `${value}`]);
     this.process = spawn(program, options, { stdio: ["pipe", "pipe", "inherit"] });
     this.exited = once(this.process, "exit");
     this.output = createInterface(this.process.stdout);
@@ -160,7 +164,7 @@ class Server {
         if (sid) return sid;
       }
     };
-    return { post, poll, join };
+    return { sid, post, poll, join };
   }
 
   fetch(path, options) {

@@ -1,26 +1,35 @@
 //! The server that the tests of real clients talk to: a bit of everything, as an application would write it.
 //!
 //! It prints `listening on <port>`, then a line for each socket that has gone: `disconnected <namespace> <id> <reason>`.
-//! A line on its standard input closes it gracefully, and it ends with `closed`.
+//! A line on its standard input closes it gracefully, and it ends with `closed`. With `--mounted axum` it is a layer of
+//! an application with routes of its own.
 //!
 //! Run it with `cargo run --example real_client_server -- --ping-interval 300`; see [`Options`] for the rest.
 
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::middleware::{self, Next};
+use axum::routing::{get, post};
 use bytes::Bytes;
 use lexopt::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sockeye::extract::{AckSender, Auth, Data, Event};
+use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{Args, ConnectError, Cookie, Cors, DisconnectReason, Server, Socket, Tls, Transport};
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
+use tower_http::cors::CorsLayer;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::read()?;
     let tls = options.certificate.as_deref().map(self_signed).transpose()?;
+    let mounted = options.mounted.then(|| Mounted { app_origin: options.app_origin.clone() });
     let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
     println!("listening on {}", listener.local_addr()?.port());
 
@@ -32,16 +41,58 @@ async fn main() -> Result<(), Box<dyn Error>> {
     io.of("/members").on_connect(welcome);
 
     let closing = io.clone();
+    let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_line(&mut String::new());
         closing.begin_close();
+        let _ = tell.send(());
     });
-    match tls {
-        None => sockeye::tokio::serve(io, listener).await?,
-        Some(tls) => sockeye::tokio::serve_tls(io, listener, tls).await?,
+    match (tls, mounted) {
+        (None, None) => sockeye::tokio::serve(io, listener).await?,
+        (Some(tls), _) => sockeye::tokio::serve_tls(io, listener, tls).await?,
+        (None, Some(mounted)) => {
+            let app = mounted.app(io.clone())?.into_make_service_with_connect_info::<SocketAddr>();
+            let closed = async move {
+                let _ = told.await;
+                io.close().await;
+            };
+            axum::serve(listener, app).with_graceful_shutdown(closed).await?;
+        }
     }
     println!("closed");
     Ok(())
+}
+
+/// How the server is mounted in axum.
+struct Mounted {
+    /// Pages of this origin may use the application, which says so for all of its routes.
+    app_origin: Option<String>,
+}
+
+/// What a layer of the application found out about a request.
+#[derive(Clone)]
+struct Trace(String);
+
+impl Mounted {
+    /// An application with a route that the server must leave alone, and layers of its own around all.
+    fn app(self, io: Server) -> Result<Router, Box<dyn Error>> {
+        let told = io.clone();
+        let app = Router::new()
+            .route("/hello", get(async || "hello from the application"))
+            .route("/socket.io.html", get(async || "not socket.io"))
+            // From elsewhere to all clients: a service next to the application's others.
+            .route("/tell", post(async move |text: String| told.emit("told", text).sent.to_string()))
+            .layer(sockeye::tokio::layer(io))
+            .layer(middleware::from_fn(async |mut request: Request, next: Next| {
+                let trace = format!("trace of {}", request.uri().path());
+                request.extensions_mut().insert(Trace(trace));
+                request.headers_mut().insert("x-added", "by a layer".parse().expect("it is ASCII"));
+                next.run(request).await
+            }));
+        let Some(origin) = self.app_origin else { return Ok(app) };
+        let cors = CorsLayer::new().allow_origin(origin.parse::<HeaderValue>()?).allow_credentials(true);
+        Ok(app.layer(cors))
+    }
 }
 
 /// A certificate of its own for 127.0.0.1, written to `path` for the clients to trust.
@@ -104,6 +155,8 @@ fn acknowledge(socket: &Socket) {
         socket.handshake().header(&name).map(str::to_owned)
     });
     socket.on("secure", async |socket: Socket| socket.handshake().secure());
+    socket.on("address", async |socket: Socket| socket.handshake().address().map(|address| address.ip()));
+    socket.on("trace", async |Extension(Trace(trace)): Extension<Trace>| trace);
     socket.on("transport", async |socket: Socket| socket.transport().name());
 }
 
@@ -253,6 +306,10 @@ struct Options {
     token: Option<String>,
     /// The folder of the client's script.
     client: Option<String>,
+    /// `axum`: the server is mounted there.
+    mounted: bool,
+    /// Pages of this origin may use the application that the server is mounted in.
+    app_origin: Option<String>,
     /// Serves by TLS; the certificate is written to this file.
     certificate: Option<PathBuf>,
 }
@@ -276,6 +333,8 @@ impl Options {
                 "cookie" => options.cookie = Some(value.string()?),
                 "token" => options.token = Some(value.string()?),
                 "certificate" => options.certificate = Some(value.into()),
+                "mounted" => options.mounted = value.string()? == "axum",
+                "app-origin" => options.app_origin = Some(value.string()?),
                 "client" => options.client = Some(value.string()?),
                 _ => return Err(Long(&name).unexpected()),
             }

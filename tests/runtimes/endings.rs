@@ -80,8 +80,12 @@ pub(crate) fn a_dropped_connection_is_noticed(start: Start) {
     let reason = reasons.recv_timeout(PATIENCE).unwrap();
     assert!(["transport error", "transport close"].contains(&&*reason), "{reason}");
     assert!(socket.emit("gone", ()).is_err());
+    running.wait_until_empty();
+}
 
-    // A poll that waits.
+pub(crate) fn a_dropped_poll_is_noticed(start: Start) {
+    let (io, reasons) = reporting(Server::builder());
+    let running = start(io);
     let mut client = Polling::connect(running.address);
     client.begin_poll();
     drop(client);

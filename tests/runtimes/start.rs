@@ -86,3 +86,56 @@ pub(crate) fn smol(server: Server) -> Running {
 pub(crate) fn mio(server: Server) -> Running {
     serve_with(server, crate::custom_loop::run)
 }
+
+/// Ends with the server, whatever the HTTP server around it does.
+#[cfg(feature = "axum")]
+async fn until_closed(server: Server, serve: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    use sockeye::host::Host;
+    let mut serve = std::pin::pin!(serve);
+    std::future::poll_fn(|cx| {
+        server.set_timer_waker(cx.waker());
+        match server.is_closed() {
+            true => std::task::Poll::Ready(Ok(())),
+            false => serve.as_mut().poll(cx),
+        }
+    })
+    .await
+}
+
+#[cfg(all(feature = "axum", feature = "tokio"))]
+pub(crate) fn axum_on_tokio(server: Server) -> Running {
+    serve_with(server, |server, listener| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(until_closed(server.clone(), crate::mounted::axum_on_tokio(server, listener)))
+    })
+}
+
+#[cfg(all(feature = "axum", feature = "tokio"))]
+pub(crate) fn hyper_on_tokio(server: Server) -> Running {
+    serve_with(server, |server, listener| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(until_closed(server.clone(), crate::mounted::hyper_on_tokio(server, listener)))
+    })
+}
+
+#[cfg(all(feature = "axum", feature = "smol"))]
+fn mounted_on_smol<F: Future<Output = io::Result<()>>>(
+    server: Server,
+    serve: impl FnOnce(Server, TcpListener, sockeye::smol::Smol) -> F + Send + 'static,
+) -> Running {
+    serve_with(server, |server, listener| {
+        let executor = std::sync::Arc::new(smol::Executor::new());
+        let runtime = sockeye::smol::Smol::on(&executor);
+        smol::block_on(executor.run(until_closed(server.clone(), serve(server, listener, runtime))))
+    })
+}
+
+#[cfg(all(feature = "axum", feature = "smol"))]
+pub(crate) fn axum_on_smol(server: Server) -> Running {
+    mounted_on_smol(server, crate::mounted::axum_on_smol)
+}
+
+#[cfg(all(feature = "axum", feature = "smol"))]
+pub(crate) fn hyper_on_smol(server: Server) -> Running {
+    mounted_on_smol(server, crate::mounted::hyper_on_smol)
+}

@@ -1,0 +1,81 @@
+//! A server mounted in axum and in bare hyper, on tokio and on smol.
+
+use axum::Router;
+use hyper::server::conn::http1;
+use sockeye::mount::Mount;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+#[cfg(feature = "tokio")]
+pub(crate) async fn axum_on_tokio<M: Mount>(server: M, listener: TcpListener) -> io::Result<()> {
+    let app = Router::new().layer(sockeye::tokio::layer(server));
+    let listener = from_std(listener)?;
+    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+}
+
+#[cfg(feature = "tokio")]
+pub(crate) async fn hyper_on_tokio<M: Mount>(server: M, listener: TcpListener) -> io::Result<()> {
+    let service = sockeye::tokio::service(server);
+    let listener = from_std(listener)?;
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        let stream = hyper_util::rt::TokioIo::new(stream);
+        let connection = http1::Builder::new().serve_connection(stream, service.clone().peer(peer));
+        tokio::spawn(connection.with_upgrades());
+    }
+}
+
+#[cfg(feature = "tokio")]
+fn from_std(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+#[cfg(feature = "smol")]
+pub(crate) async fn axum_on_smol<M: Mount>(
+    server: M,
+    listener: TcpListener,
+    smol: sockeye::smol::Smol,
+) -> io::Result<()> {
+    let app = Router::new().layer(sockeye::smol::layer(server).on(smol.clone()));
+    serve_on_smol(listener, smol, |peer| {
+        let with_peer = axum::Extension(sockeye::host::Peer::from(peer));
+        hyper_util::service::TowerToHyperService::new(app.clone().layer(with_peer))
+    })
+    .await
+}
+
+#[cfg(feature = "smol")]
+pub(crate) async fn hyper_on_smol<M: Mount>(
+    server: M,
+    listener: TcpListener,
+    smol: sockeye::smol::Smol,
+) -> io::Result<()> {
+    let service = sockeye::smol::layer(server).on(smol.clone()).layer(sockeye::mount::NotFound);
+    serve_on_smol(listener, smol, |peer| service.clone().peer(peer)).await
+}
+
+#[cfg(feature = "smol")]
+async fn serve_on_smol<S, B>(
+    listener: TcpListener,
+    smol: sockeye::smol::Smol,
+    service: impl Fn(SocketAddr) -> S,
+) -> io::Result<()>
+where
+    S: hyper::service::Service<hyper::Request<hyper::body::Incoming>, Response = hyper::Response<B>>
+        + Send
+        + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Future: Send,
+    B: hyper::body::Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    use sockeye::host::Runtime;
+
+    let listener = smol::Async::new(listener)?;
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        let stream = smol_hyper::rt::FuturesIo::new(stream);
+        let connection = http1::Builder::new().serve_connection(stream, service(peer)).with_upgrades();
+        smol.spawn(Box::pin(async { drop(connection.await) }));
+    }
+}

@@ -1,0 +1,436 @@
+//! Requests of another HTTP server, as messages: no sockets, and a clock that the test moves.
+#![cfg(feature = "http")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use bytes::{Buf, Bytes};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::{Body as _, Frame};
+use sockeye::drive::{Protocol, keep_time};
+use sockeye::engine::{self, CloseReason, Handler, Message, Session, TransportError};
+use sockeye::host::{Host, Peer, Runtime};
+use sockeye::mount::{Body, Outcome, answer, takes};
+use sockeye::{Cookie, Cors, Server, Time};
+use sockeye_core::websocket::{Opcode, write_frame};
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// A clock in milliseconds.
+#[derive(Clone, Default)]
+struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    fn advance(&self, time: Duration) {
+        self.0.fetch_add(time.as_millis().try_into().unwrap(), Ordering::Relaxed);
+    }
+}
+
+impl Runtime for Clock {
+    fn now(&self) -> Time {
+        Time::from_origin(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+    }
+
+    fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        unreachable!("no handler waits");
+    }
+}
+
+/// Echoes, and remembers why sessions ended and what was known of their requests.
+#[derive(Clone, Default)]
+struct Echo(Arc<Mutex<Log>>);
+
+#[derive(Default)]
+struct Log {
+    ends: Vec<CloseReason>,
+    address: Option<SocketAddr>,
+    extension: Option<u8>,
+}
+
+impl Handler for Echo {
+    type State = ();
+
+    fn on_open(&self, session: &Session<Self>) {
+        let mut log = self.0.lock().unwrap();
+        log.address = session.handshake().address();
+        log.extension = session.handshake().extension::<u8>().copied();
+    }
+
+    fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
+        session.send(message).unwrap();
+    }
+
+    fn on_close(&self, _: &Session<Self>, reason: &CloseReason) {
+        self.0.lock().unwrap().ends.push(reason.clone());
+    }
+}
+
+type Outcomes = Outcome<engine::Server<Echo>>;
+
+struct World {
+    server: engine::Server<Echo>,
+    clock: Clock,
+}
+
+impl World {
+    fn new() -> World {
+        World::with(engine::Server::builder(Echo::default()))
+    }
+
+    fn with(builder: engine::Builder<Echo>) -> World {
+        let clock = Clock::default();
+        let server = builder.build();
+        server.attach(Arc::new(clock.clone()));
+        World { server, clock }
+    }
+
+    fn request(&self, request: Request<Feed>) -> Pin<Box<dyn Future<Output = Outcomes> + Send>> {
+        Box::pin(answer(self.server.clone(), request, Peer::default()))
+    }
+
+    fn get(&self, query: &str) -> Pin<Box<dyn Future<Output = Outcomes> + Send>> {
+        self.request(Request::get(uri(query)).body(Feed::default()).unwrap())
+    }
+
+    fn post(&self, sid: &str, body: Feed) -> Pin<Box<dyn Future<Output = Outcomes> + Send>> {
+        self.request(Request::post(uri(&format!("polling&sid={sid}"))).body(body).unwrap())
+    }
+
+    /// Opens a session over polling.
+    fn open(&self) -> String {
+        let response = response(now(&mut self.get("polling")));
+        assert_eq!(response.status(), StatusCode::OK);
+        let open = text(response);
+        let (_, rest) = open.split_once(r#""sid":""#).unwrap();
+        rest[..20].to_owned()
+    }
+
+    fn advance(&self, time: Duration) {
+        self.clock.advance(time);
+        self.server.handle_timeout(self.clock.now());
+    }
+
+    fn ends(&self) -> Vec<CloseReason> {
+        self.server.handler().0.lock().unwrap().ends.clone()
+    }
+}
+
+fn uri(query: &str) -> String {
+    format!("/engine.io/?EIO=4&transport={query}")
+}
+
+/// A body that comes when the test lets it.
+#[derive(Clone, Default)]
+struct Feed(Arc<Mutex<Fed>>);
+
+#[derive(Default)]
+struct Fed {
+    pieces: Vec<&'static [u8]>,
+    open: bool,
+}
+
+impl Feed {
+    fn whole(pieces: &[&'static [u8]]) -> Feed {
+        Feed(Arc::new(Mutex::new(Fed { pieces: pieces.to_vec(), open: false })))
+    }
+
+    fn endless(pieces: &[&'static [u8]]) -> Feed {
+        Feed(Arc::new(Mutex::new(Fed { pieces: pieces.to_vec(), open: true })))
+    }
+}
+
+impl http_body::Body for Feed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let mut fed = self.0.lock().unwrap();
+        if !fed.pieces.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(fed.pieces.remove(0))))));
+        }
+        if fed.open { Poll::Pending } else { Poll::Ready(None) }
+    }
+}
+
+/// The outcome, which has to be there.
+#[track_caller]
+fn now<F: Future + Unpin>(future: &mut F) -> F::Output {
+    match poll(future) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => panic!("there is no outcome yet"),
+    }
+}
+
+fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[track_caller]
+fn response(outcome: Outcomes) -> Response<Body> {
+    match outcome {
+        Outcome::Response(response) => response,
+        Outcome::Upgrade(..) => panic!("not a response"),
+    }
+}
+
+fn text(response: Response<Body>) -> String {
+    let mut body = response.into_body();
+    let mut all = Vec::new();
+    while let Poll::Ready(Some(Ok(frame))) =
+        Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()))
+    {
+        all.extend_from_slice(frame.data_ref().unwrap());
+    }
+    String::from_utf8(all).unwrap()
+}
+
+#[test]
+fn a_poll_waits_and_a_post_is_echoed_into_it() {
+    let world = World::new();
+    let sid = world.open();
+    let mut waiting = world.get(&format!("polling&sid={sid}"));
+    assert!(poll(&mut waiting).is_pending());
+    let posted = response(now(&mut world.post(&sid, Feed::whole(&[b"4a", b"bc\x1e4", b"d"]))));
+    assert_eq!(text(posted), "ok");
+    assert_eq!(text(response(now(&mut waiting))), "4abc\x1e4d");
+}
+
+#[test]
+fn a_body_that_trickles_is_refused_at_its_deadline_and_ends_its_session() {
+    let world = World::new();
+    let sid = world.open();
+    let feed = Feed::endless(&[]);
+    let mut posting = world.post(&sid, feed.clone());
+    for _ in 0..6 {
+        assert!(poll(&mut posting).is_pending());
+        feed.0.lock().unwrap().pieces.push(b"4");
+        world.advance(Duration::from_secs(10));
+    }
+    assert_eq!(response(now(&mut posting)).status(), StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(world.ends(), [TransportError::TooSlow.into()]);
+}
+
+#[test]
+fn a_body_is_refused_as_soon_as_it_is_too_large() {
+    for (pieces, status) in [
+        (&[b"4aaa".as_slice(), b"bbbb"], StatusCode::OK),
+        (&[b"4aaa", b"bbbbb"], StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        let world = World::with(engine::Server::builder(Echo::default()).max_payload(8));
+        let sid = world.open();
+        let feed = Feed::whole(pieces);
+        assert_eq!(response(now(&mut world.post(&sid, feed))).status(), status);
+        let too_large = CloseReason::from(TransportError::TooLarge { limit: 8 });
+        assert_eq!(world.ends().contains(&too_large), status != StatusCode::OK);
+    }
+    // An end is not in sight, and need not be.
+    let world = World::with(engine::Server::builder(Echo::default()).max_payload(8));
+    let sid = world.open();
+    let mut posting = world.post(&sid, Feed::endless(&[b"4aaaaaaaa"]));
+    assert_eq!(response(now(&mut posting)).status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[test]
+fn a_request_that_is_given_up_ends_its_session() {
+    let world = World::new();
+    let sid = world.open();
+    let mut waiting = world.get(&format!("polling&sid={sid}"));
+    assert!(poll(&mut waiting).is_pending());
+    drop(waiting);
+    assert_eq!(world.ends(), [TransportError::PollAborted.into()]);
+
+    let sid = world.open();
+    let mut posting = world.post(&sid, Feed::endless(&[b"4"]));
+    assert!(poll(&mut posting).is_pending());
+    drop(posting);
+    assert_eq!(world.ends()[1..], [TransportError::PostAborted.into()]);
+}
+
+#[test]
+fn messages_that_are_not_delivered_end_their_session() {
+    let world = World::new();
+    for is_read in [true, false] {
+        let sid = world.open();
+        now(&mut world.post(&sid, Feed::whole(&[b"4abc"])));
+        let answered = response(now(&mut world.get(&format!("polling&sid={sid}"))));
+        match is_read {
+            true => assert_eq!(text(answered), "4abc"),
+            false => drop(answered),
+        }
+        let expected = if is_read { vec![] } else { vec![TransportError::PollAborted.into()] };
+        assert_eq!(world.ends(), expected);
+    }
+}
+
+#[test]
+fn the_server_is_not_closed_before_its_last_words_are_taken() {
+    let world = World::new();
+    let sid = world.open();
+    let mut waiting = world.get(&format!("polling&sid={sid}"));
+    assert!(poll(&mut waiting).is_pending());
+    world.server.begin_close();
+    assert!(!world.server.is_closed());
+    let goodbye = response(now(&mut waiting));
+    assert!(!world.server.is_closed());
+    assert_eq!(text(goodbye), "1");
+    assert!(world.server.is_closed());
+    assert_eq!(response(now(&mut world.get("polling"))).status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+fn handshake() -> http::request::Builder {
+    Request::get(uri("websocket"))
+        .header("upgrade", "websocket")
+        .header("connection", "keep-alive, Upgrade")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+}
+
+#[track_caller]
+fn speaks_websocket(connection: &mut engine::Connection<Echo>) {
+    connection.set_waker(Waker::noop());
+    let mut frame = Vec::new();
+    write_frame(&mut frame, Opcode::Text, b"4hi", Some([1, 2, 3, 4]));
+    assert_eq!(connection.handle_data(Time::ZERO, &mut frame), frame.len());
+    let mut out = Vec::new();
+    while let Some(queue) = connection.poll_transmit() {
+        out.extend_from_slice(&queue.copy_to_bytes(queue.len()));
+    }
+    assert!(out.starts_with(b"\x81") && out.ends_with(b"}\x81\x034hi"), "{out:?}");
+}
+
+#[test]
+fn an_upgrade_is_accepted_and_speaks_websocket_from_its_first_byte() {
+    let world = World::new();
+    let outcome = now(&mut world.request(handshake().body(Feed::default()).unwrap()));
+    let Outcome::Upgrade(response, mut connection) = outcome else { panic!("not an upgrade") };
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_eq!(response.headers()["connection"], "Upgrade");
+    assert_eq!(response.headers()["upgrade"], "websocket");
+    speaks_websocket(&mut connection);
+    // Nobody hands the stream over.
+    drop(connection);
+    assert_eq!(world.ends(), [TransportError::Lost.into()]);
+}
+
+#[test]
+fn an_extended_connect_is_accepted_and_speaks_websocket_from_its_first_byte() {
+    let world = World::new();
+    let request = || Request::builder().method(Method::CONNECT).uri(uri("websocket"));
+    let request = |version| request().version(version).header("sec-websocket-version", "13");
+    let accepted = request(Version::HTTP_2).body(Feed::default()).unwrap();
+    let Outcome::Upgrade(accepted, mut connection) = now(&mut world.request(accepted)) else {
+        panic!("not an upgrade")
+    };
+    assert_eq!(accepted.status(), StatusCode::OK);
+    assert!(accepted.headers().is_empty());
+    speaks_websocket(&mut connection);
+    // In HTTP/1.1 CONNECT is for proxies.
+    let refused = request(Version::HTTP_11).body(Feed::default()).unwrap();
+    assert_eq!(response(now(&mut world.request(refused))).status(), StatusCode::BAD_REQUEST);
+}
+
+#[test]
+fn websocket_handshakes_that_are_wrong_are_refused() {
+    let world = World::new();
+    let mut old = handshake().body(Feed::default()).unwrap();
+    old.headers_mut().insert("sec-websocket-version", "8".parse().unwrap());
+    let refused = response(now(&mut world.request(old)));
+    assert_eq!(refused.status(), StatusCode::UPGRADE_REQUIRED);
+    assert_eq!(refused.headers()["sec-websocket-version"], "13");
+
+    let mut keyless = handshake().body(Feed::default()).unwrap();
+    keyless.headers_mut().remove("sec-websocket-key");
+    let refused = response(now(&mut world.request(keyless)));
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(refused.headers()["connection"], "close");
+    assert_eq!(text(refused), "Bad request");
+    assert_eq!(world.server.sessions_count(), 0);
+}
+
+#[test]
+fn what_is_known_of_a_request_is_kept_with_its_session() {
+    let world = World::new();
+    let address = SocketAddr::from(([192, 0, 2, 1], 7));
+    let request = Request::get(uri("polling")).extension(7u8).extension(Peer::from(address));
+    now(&mut world.request(request.body(Feed::default()).unwrap()));
+    let log = world.server.handler().0.lock().unwrap();
+    assert_eq!((log.address, log.extension), (Some(address), Some(7)));
+}
+
+#[test]
+fn cors_headers_and_the_cookie_are_those_of_the_server_alone() {
+    let builder = engine::Server::builder(Echo::default());
+    let world = World::with(builder.cors(Cors::reflect()).cookie(Cookie::new("io").unwrap()));
+    let request = Request::get(uri("polling")).header("origin", "https://example.com");
+    let opened = response(now(&mut world.request(request.body(Feed::default()).unwrap())));
+    assert_eq!(opened.headers()["access-control-allow-origin"], "https://example.com");
+    assert_eq!(opened.headers()["vary"], "Origin");
+    assert!(opened.headers()["set-cookie"].to_str().unwrap().starts_with("io="));
+    assert_eq!(opened.headers()["content-type"], "text/plain; charset=UTF-8");
+    let preflight = Request::options(uri("polling")).header("origin", "https://example.com");
+    let preflight = response(now(&mut world.request(preflight.body(Feed::default()).unwrap())));
+    assert_eq!(preflight.status(), StatusCode::NO_CONTENT);
+}
+
+#[test]
+fn assets_are_given_out_and_their_length_is_told_without_them() {
+    let server = Server::builder().asset("/page", "text/html", b"<p>".as_slice()).build();
+    for (method, body) in [(Method::GET, "<p>"), (Method::HEAD, "")] {
+        let request = Request::builder().method(method).uri("/page").body(String::new()).unwrap();
+        let mut answering = pin!(answer(server.clone(), request, Peer::default()));
+        let Outcome::Response(answered) = now(&mut answering) else { panic!("not a response") };
+        assert_eq!(answered.status(), StatusCode::OK);
+        assert_eq!(answered.headers().contains_key("content-length"), body.is_empty());
+        assert_eq!(text(answered), body);
+    }
+}
+
+#[test]
+fn other_paths_are_left_to_others() {
+    let server = Server::builder().asset("/page", "text/html", b"<p>".as_slice()).build();
+    for path in ["/socket.io/", "/socket.io", "/page"] {
+        assert!(takes(&server, path), "{path}");
+    }
+    for path in ["/", "/socket.io/x", "/socket.iox", "/socket.io//", "/page/", "/engine.io/"] {
+        assert!(!takes(&server, path), "{path}");
+    }
+}
+
+#[test]
+fn the_time_is_kept_until_the_server_is_gone() {
+    let server = Server::new();
+    let clock = Clock::default();
+    let runtime = server.attach(Arc::new(clock.clone()));
+    let host = Mutex::new(Some(server));
+    let owned = || host.lock().unwrap().clone();
+    let mut keeping = Box::pin(keep_time(owned, &*runtime, |_| std::future::pending::<()>()));
+    assert!(poll(&mut keeping).is_pending());
+    // Closed is not gone: connections may still have something to say.
+    host.lock().unwrap().as_ref().unwrap().begin_close();
+    assert!(poll(&mut keeping).is_pending());
+    *host.lock().unwrap() = None;
+    assert!(poll(&mut keeping).is_ready());
+}
+
+#[test]
+fn who_keeps_the_time_is_woken_when_the_server_is_gone() {
+    struct Flag(AtomicU64);
+    impl std::task::Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let server = Server::new();
+    let flag = Arc::new(Flag(AtomicU64::new(0)));
+    server.set_timer_waker(&flag.clone().into());
+    drop(server);
+    assert_eq!(flag.0.load(Ordering::Relaxed), 1);
+}

@@ -8,6 +8,7 @@
 //! | [`Data<T>`], [`TryData<T>`], [`Args`] | the arguments of the event | events |
 //! | [`Event`] | the event's name | everywhere |
 //! | [`AckSender`] | answers later than at the handler's end | events |
+//! | `Extension<T>` | a clone of what a layer put to the request, in a server that is mounted (feature `http`) | everywhere |
 //! | [`DisconnectReason`] | why the socket is gone | [`on_disconnect`](Socket::on_disconnect) |
 //!
 //! A handler whose parameter is not to be had is **not called**: an event of the wrong type is no reason to drop a
@@ -126,7 +127,7 @@ pub enum ExtractError {
     State(&'static str),
     /// The first request had no extension of this type.
     #[cfg(feature = "http")]
-    #[error("the request has no extension of type {0}")]
+    #[error("the request had no extension of type {0}, or the layer does not keep it")]
     Extension(&'static str),
     /// This kind of handler has no such parameter.
     #[error("{0} is not to be had in this handler")]
@@ -139,7 +140,12 @@ pub enum ExtractError {
 impl ExtractError {
     /// Whether it is this program's fault, whatever clients send.
     pub(crate) fn is_ours(&self) -> bool {
-        matches!(self, ExtractError::State(_) | ExtractError::Unavailable(_))
+        match self {
+            ExtractError::State(_) | ExtractError::Unavailable(_) => true,
+            #[cfg(feature = "http")]
+            ExtractError::Extension(_) => true,
+            _ => false,
+        }
     }
 }
 

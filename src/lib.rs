@@ -66,6 +66,8 @@
 //!
 //! - `tokio` (default): [`sockeye::tokio`](tokio), to serve over tokio's sockets.
 //! - `smol`: [`sockeye::smol`](smol), to serve over smol's sockets. Both may be on at once.
+//! - `axum`: [mounted](mount) in axum 0.8, by [`layer`](tokio::layer); `hyper`: in all else that speaks hyper or tower;
+//!   `http`: in any HTTP server, by messages.
 //! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`.
 //! - `tracing`: what goes wrong is logged through `tracing`; without it nothing is.
 //!

@@ -13,7 +13,7 @@ pub fn layer<M: Mount>(server: M) -> Layer<M> {
     let driver = Driver {
         current: || Arc::new(Smol::new()),
         keep_time: |host, runtime| Box::pin(keep_time(host, runtime)),
-        drive: drive_upgraded,
+        start: start_upgraded,
     };
     Layer::new(server, driver)
 }

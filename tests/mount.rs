@@ -359,8 +359,8 @@ fn websocket_handshakes_that_are_wrong_are_refused() {
 fn what_is_known_of_a_request_is_kept_with_its_session() {
     let world = World::new();
     let address = SocketAddr::from(([192, 0, 2, 1], 7));
-    let request = Request::get(uri("polling")).extension(7u8).extension(Peer::from(address));
-    now(&mut world.request(request.body(Feed::default()).unwrap()));
+    let request = Request::get(uri("polling")).extension(7u8).body(Feed::default()).unwrap();
+    now(&mut Box::pin(answer(world.server.clone(), request, Peer::from(address))));
     let log = world.server.handler().0.lock().unwrap();
     assert_eq!((log.address, log.extension), (Some(address), Some(7)));
 }

@@ -298,9 +298,22 @@ impl<S: Stream, P: Protocol> Drive<S, P> {
     }
 
     /// The first bytes, where somebody else has read them from the stream.
-    pub fn with_input(mut self, input: Vec<u8>) -> Self {
-        self.partial = input;
+    pub fn with_input(mut self, input: &[u8]) -> Self {
+        self.partial = input.to_vec();
         self
+    }
+}
+
+/// A [`Drive`] that tells nobody how it ended, which is what executors take that box their tasks. No larger than it, as
+/// an `async` block around it would be.
+#[derive(Debug)]
+pub struct Unattended<S, P>(pub Drive<S, P>);
+
+impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Unattended<S, P> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(drop)
     }
 }
 

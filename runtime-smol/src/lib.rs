@@ -14,9 +14,9 @@ use smol::io::{AsyncRead, AsyncWrite};
 #[cfg(feature = "hyper")]
 use smol_hyper::rt::FuturesIo;
 use sockeye_core::Time;
-#[cfg(feature = "hyper")]
-use sockeye_core::drive::Protocol;
 use sockeye_core::drive::{self, Drive, Stream};
+#[cfg(feature = "hyper")]
+use sockeye_core::drive::{Protocol, Unattended};
 use sockeye_core::host::{Host, Peer, Runtime};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
@@ -182,35 +182,39 @@ pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn R
     drive::keep_time(host, &*runtime, sleep).await;
 }
 
-/// Drives `protocol` over what hyper hands over after an upgrade, and hyper no more: over the socket, if it is one of
-/// smol's in `smol_hyper`'s `FuturesIo`.
+/// Starts to drive `protocol` over what hyper hands over after an upgrade, and hyper no more: over the socket, if it is
+/// one of smol's in `smol_hyper`'s `FuturesIo`.
 #[cfg(feature = "hyper")]
-pub fn drive_upgraded<P: Protocol + Send + Unpin + 'static>(
+pub fn start_upgraded<P: Protocol + Send + Unpin + 'static>(
     upgraded: Upgraded,
     protocol: P,
     runtime: Arc<dyn Runtime>,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+) {
     let upgraded = match upgraded.downcast::<FuturesIo<Async<TcpStream>>>() {
-        Ok(parts) => {
-            let _ = parts.io.get_ref().get_ref().set_nodelay(true);
-            let stream = Tcp::new(parts.io.into_inner());
-            let drive = Drive::new(stream, protocol, runtime).with_input(parts.read_buf.into());
-            return Box::pin(async { drop(drive.await) });
-        }
+        Ok(parts) => return start_tcp(parts.io.into_inner(), &parts.read_buf, protocol, runtime),
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<FuturesIo<smol::net::TcpStream>>() {
         Ok(parts) => {
             let stream: Arc<Async<TcpStream>> = parts.io.into_inner().into();
-            let _ = stream.get_ref().set_nodelay(true);
-            let drive = Drive::new(Tcp::new(stream), protocol, runtime).with_input(parts.read_buf.into());
-            Box::pin(async { drop(drive.await) })
+            start_tcp(stream, &parts.read_buf, protocol, runtime);
         }
         Err(upgraded) => {
-            let drive = Drive::new(HandedOver(upgraded), protocol, runtime);
-            Box::pin(async { drop(drive.await) })
+            let drive = Drive::new(HandedOver(upgraded), protocol, runtime.clone());
+            runtime.spawn(Box::pin(Unattended(drive)));
         }
     }
+}
+
+#[cfg(feature = "hyper")]
+fn start_tcp<S, P>(stream: S, input: &[u8], protocol: P, runtime: Arc<dyn Runtime>)
+where
+    S: Borrow<Async<TcpStream>> + Send + Unpin + 'static,
+    P: Protocol + Send + Unpin + 'static,
+{
+    let _ = stream.borrow().get_ref().set_nodelay(true);
+    let drive = Drive::new(Tcp::new(stream), protocol, runtime.clone()).with_input(input);
+    runtime.spawn(Box::pin(Unattended(drive)));
 }
 
 /// A TCP stream that remembers that it had nothing more to give, which saves asking again.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "hyper")]
-use hyper::upgrade::Upgraded;
+use hyper::{body::Bytes, upgrade::Upgraded};
 #[cfg(feature = "hyper")]
 use hyper_util::{rt::TokioIo, server::conn::auto};
 use sockeye_core::Time;
@@ -146,36 +146,35 @@ pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn R
     drive::keep_time(host, &*runtime, sleep).await;
 }
 
-/// Drives `protocol` over what hyper hands over after an upgrade, and hyper no more: over the socket, if it is one of
-/// tokio's.
+/// Starts to drive `protocol` over what hyper hands over after an upgrade, and hyper no more: over the socket, if it is
+/// one of tokio's.
+///
+/// # Panics
+/// When it is called outside of a runtime.
 #[cfg(feature = "hyper")]
-pub fn drive_upgraded<P: Protocol + Send + Unpin + 'static>(
+pub fn start_upgraded<P: Protocol + Send + Unpin + 'static>(
     upgraded: Upgraded,
     protocol: P,
     runtime: Arc<dyn Runtime>,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+) {
     match socket(upgraded) {
         Ok((socket, input)) => {
             let _ = socket.set_nodelay(true);
-            let drive = Drive::new(Io(socket), protocol, runtime).with_input(input);
-            Box::pin(async { drop(drive.await) })
+            tokio::spawn(Drive::new(Io(socket), protocol, runtime).with_input(&input));
         }
-        Err(upgraded) => {
-            let drive = Drive::new(Io(TokioIo::new(upgraded)), protocol, runtime);
-            Box::pin(async { drop(drive.await) })
-        }
+        Err(upgraded) => _ = tokio::spawn(Drive::new(Io(TokioIo::new(upgraded)), protocol, runtime)),
     }
 }
 
 /// The socket below, and what was read of it too early.
 #[cfg(feature = "hyper")]
-fn socket(upgraded: Upgraded) -> Result<(TcpStream, Vec<u8>), Upgraded> {
+fn socket(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
     // The builder that chooses between HTTP/1 and HTTP/2 wraps it once more.
     match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf.into())),
+        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
         Err(upgraded) => {
             let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
-            Ok((parts.io.into_inner(), parts.read_buf.into()))
+            Ok((parts.io.into_inner(), parts.read_buf))
         }
     }
 }

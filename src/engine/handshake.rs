@@ -67,8 +67,8 @@ impl Handshake {
         std::str::from_utf8(value).ok()
     }
 
-    /// What the server that this one is mounted in, and its layers, know of the request: a login, a session, an id for
-    /// tracing, axum's `ConnectInfo`.
+    /// What a layer of the server that this one is [mounted](crate::mount) in knew of the request, if it is
+    /// [kept](crate::mount::Layer::keep): a login, a session, an id for tracing.
     ///
     /// ```
     /// #[derive(Clone)]

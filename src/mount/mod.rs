@@ -25,9 +25,22 @@
 //!
 //! # What reaches the application
 //!
-//! [`Socket::handshake`](crate::Socket::handshake) has the request's headers as the layers outside of this one left
-//! them, and its [extensions](crate::Handshake::extension), as does [`Extension`](crate::extract::Extension) in a
-//! handler. They are those of the request that opened the session, and are kept as long as it is.
+//! [`Socket::handshake`](crate::Socket::handshake) has the headers of the request that opened the session, as the layers
+//! outside of this one left them. What they put to its extensions (a login, a session, an id for tracing) is kept with
+//! the session where it is [asked for](Layer::keep):
+//!
+//! ```
+//! # #[cfg(feature = "tokio")]
+//! # fn example(io: sockeye::Server) {
+//! use sockeye::extract::Extension;
+//!
+//! #[derive(Clone)]
+//! struct User(String);
+//!
+//! io.on_connect(async |Extension(User(name)): Extension<User>| println!("{name} is here"));
+//! let layer = sockeye::tokio::layer(io).keep::<User>();
+//! # }
+//! ```
 //!
 //! The address of the client is known where the request has a [`Peer`] among its extensions; with the feature `axum`
 //! axum's `ConnectInfo<SocketAddr>` will do, so serve with `into_make_service_with_connect_info::<SocketAddr>()`.
@@ -123,7 +136,8 @@ pub fn takes<M: Mount>(server: &M, path: &str) -> bool {
 
 /// Answers a request of another HTTP server. A future that is dropped before it is done is a lost connection.
 ///
-/// `peer` is who sent it, unless there is a [`Peer`] among its extensions.
+/// The request's [extensions](crate::Handshake::extension) are kept with the session that it opens: take out what is not
+/// worth it.
 ///
 /// Somebody has to keep the server's time meanwhile: see [`Host`], and [`keep_time`](crate::drive::keep_time). With the
 /// feature `hyper`, [`Service`] does all of it.
@@ -150,8 +164,8 @@ where
     M: Mount,
     B: http_body::Body,
 {
-    let (mut head, body) = request.into_parts();
-    let peer = peer_of(&mut head, peer);
+    let (head, body) = request.into_parts();
+    let peer = Peer { secure: peer.secure || head.uri.scheme() == Some(&Scheme::HTTPS), ..peer };
     let is_http1 = head.version < Version::HTTP_2;
     let server = server.engine().0.clone();
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
@@ -269,23 +283,6 @@ impl<H: engine::Handler> Drop for Mounted<H> {
         self.exchange.lose(self.server.now());
         self.server.count_busy(false);
     }
-}
-
-/// Who sent a request, and what of its extensions is of use later.
-fn peer_of(head: &mut request::Parts, otherwise: Peer) -> Peer {
-    #[cfg(feature = "axum")]
-    let address = {
-        // It holds the memory that the head was read into.
-        head.extensions.remove::<axum::extract::OriginalUri>();
-        let info = head.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
-        info.map(|info| Peer::from(info.0))
-    };
-    #[cfg(not(feature = "axum"))]
-    let address = None;
-    let told = head.extensions.get::<Peer>().copied().or(address);
-    let mut peer = told.unwrap_or(otherwise);
-    peer.secure |= head.uri.scheme() == Some(&Scheme::HTTPS);
-    peer
 }
 
 fn respond<H: engine::Handler>(answer: exchange::Answer<H>, is_http1: bool) -> Response<Body> {

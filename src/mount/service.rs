@@ -5,10 +5,11 @@ use crate::engine;
 use crate::log::warn;
 use crate::mount::deadline::within;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Extensions, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use pin_project_lite::pin_project;
+use smallvec::SmallVec;
 use sockeye_core::host::{Peer, Runtime};
 use std::convert::Infallible;
 use std::fmt;
@@ -25,6 +26,7 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Layer<M: Mount> {
     shared: Arc<Shared<M>>,
     peer: Peer,
+    keeps: Keeps,
 }
 
 /// A server in front of a service; or alone, where it answers all else with 404: `sockeye::tokio::service(io)` or
@@ -34,8 +36,12 @@ pub struct Layer<M: Mount> {
 pub struct Service<M: Mount, S = NotFound> {
     shared: Arc<Shared<M>>,
     peer: Peer,
+    keeps: Keeps,
     inner: S,
 }
+
+/// Each moves an extension of one type from a request to what is kept of it.
+type Keeps = SmallVec<[fn(&mut Extensions, &mut Extensions); 4]>;
 
 /// A service that answers every request with 404.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +60,8 @@ pub(crate) struct Driver<M: Mount> {
     pub(crate) current: fn() -> Arc<dyn Runtime>,
     /// Keeps the time of a server until it is gone.
     pub(crate) keep_time: fn(Weak<M>, Arc<dyn Runtime>) -> BoxFuture<()>,
-    pub(crate) drive: fn(Upgraded, M::Connection, Arc<dyn Runtime>) -> BoxFuture<()>,
+    /// Starts a connection over what hyper hands over; called in the runtime.
+    pub(crate) start: fn(Upgraded, M::Connection, Arc<dyn Runtime>),
 }
 
 /// Gets the server as long as there is one.
@@ -64,7 +71,7 @@ impl<M: Mount> Layer<M> {
     #[cfg(any(feature = "tokio", feature = "smol"))]
     pub(crate) fn new(server: M, driver: Driver<M>) -> Self {
         let shared = Arc::new(Shared { server, driver, runtime: OnceLock::new() });
-        Layer { shared, peer: Peer::default() }
+        Layer { shared, peer: Peer::default(), keeps: Keeps::new() }
     }
 
     /// Runs handlers and connections on this runtime, and not on the one in which the first request arrives.
@@ -81,9 +88,23 @@ impl<M: Mount> Layer<M> {
         self
     }
 
+    /// Keeps an extension of this type, which another layer puts to requests, for
+    /// [`Handshake::extension`](crate::Handshake::extension) and [`Extension`](crate::extract::Extension): that of the
+    /// request that opens a session, as long as the session is.
+    ///
+    /// The others go with their request: who knows what they hold.
+    pub fn keep<T: Clone + Send + Sync + 'static>(mut self) -> Self {
+        self.keeps.push(|from, to| {
+            if let Some(extension) = from.remove::<T>() {
+                to.insert(extension);
+            }
+        });
+        self
+    }
+
     /// Puts the server in front of `inner`: a service of tower's or hyper's.
     pub fn layer<S>(&self, inner: S) -> Service<M, S> {
-        Service { shared: self.shared.clone(), peer: self.peer, inner }
+        Service { shared: self.shared.clone(), peer: self.peer, keeps: self.keeps.clone(), inner }
     }
 }
 
@@ -113,9 +134,12 @@ impl<M: Mount, S> Service<M, S> {
     {
         let runtime = self.shared.start(self.shared.driver.current);
         let shared = self.shared.clone();
-        let peer = self.peer;
+        let peer = peer_of(request.extensions()).unwrap_or(self.peer);
         let is_there = request.extensions().get::<OnUpgrade>().is_some();
         let on_upgrade = hyper::upgrade::on(&mut request);
+        let mut kept = Extensions::new();
+        self.keeps.iter().for_each(|keep| keep(request.extensions_mut(), &mut kept));
+        *request.extensions_mut() = kept;
         Box::pin(async move {
             match answer(shared.server.clone(), request, peer).await {
                 Outcome::Response(response) => response,
@@ -137,6 +161,18 @@ impl<M: Mount, S> Service<M, S> {
     }
 }
 
+/// Who sent a request, if its extensions tell.
+fn peer_of(extensions: &Extensions) -> Option<Peer> {
+    if let Some(peer) = extensions.get::<Peer>() {
+        return Some(*peer);
+    }
+    #[cfg(feature = "axum")]
+    if let Some(info) = extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>() {
+        return Some(Peer::from(info.0));
+    }
+    None
+}
+
 /// Waits for the stream, and gives it to the runtime.
 async fn hand_over<M: Mount>(
     shared: Arc<Shared<M>>,
@@ -147,9 +183,8 @@ async fn hand_over<M: Mount>(
     let server = &shared.server.engine().0;
     match within(server, server.config.upgrade_timeout, on_upgrade).await {
         Some(Ok(upgraded)) => {
-            let drive = (shared.driver.drive)(upgraded, connection, runtime.clone());
             // A task of its own, which is as small as can be: it may live long.
-            runtime.spawn(drive);
+            (shared.driver.start)(upgraded, connection, runtime);
         }
         Some(Err(error)) => {
             warn!(%error, "a websocket connection was not handed over: does the server around this one allow upgrades?");
@@ -320,13 +355,18 @@ impl<B> hyper::service::Service<Request<B>> for NotFound {
 
 impl<M: Mount> Clone for Layer<M> {
     fn clone(&self) -> Self {
-        Layer { shared: self.shared.clone(), peer: self.peer }
+        Layer { shared: self.shared.clone(), peer: self.peer, keeps: self.keeps.clone() }
     }
 }
 
 impl<M: Mount, S: Clone> Clone for Service<M, S> {
     fn clone(&self) -> Self {
-        Service { shared: self.shared.clone(), peer: self.peer, inner: self.inner.clone() }
+        Service {
+            shared: self.shared.clone(),
+            peer: self.peer,
+            keeps: self.keeps.clone(),
+            inner: self.inner.clone(),
+        }
     }
 }
 

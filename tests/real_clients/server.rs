@@ -82,7 +82,7 @@ impl Mounted {
             .route("/socket.io.html", get(async || "not socket.io"))
             // From elsewhere to all clients: a service next to the application's others.
             .route("/tell", post(async move |text: String| told.emit("told", text).sent.to_string()))
-            .layer(sockeye::tokio::layer(io))
+            .layer(sockeye::tokio::layer(io).keep::<Trace>())
             .layer(middleware::from_fn(async |mut request: Request, next: Next| {
                 let trace = format!("trace of {}", request.uri().path());
                 request.extensions_mut().insert(Trace(trace));

@@ -1,0 +1,43 @@
+//! Socket.IO in front of a service of hyper's, without a framework.
+//!
+//! Run it with `cargo run --example attach_hyper --features hyper`, and connect to http://127.0.0.1:3000.
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use sockeye::{Args, Server, Socket};
+use std::convert::Infallible;
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let io = Server::new();
+    io.on_connect(async |socket: Socket| {
+        println!("{} is here, from {:?}", socket.id(), socket.handshake().address());
+        socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
+    });
+    let service = sockeye::tokio::layer(io).layer(service_fn(hello));
+
+    println!("listening on http://127.0.0.1:3000");
+    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    loop {
+        let (stream, address) = listener.accept().await?;
+        let service = service.clone().peer(address);
+        tokio::spawn(async move {
+            // The timer is for hyper's own deadline of heads.
+            let mut http = http1::Builder::new();
+            let connection = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+            // Without this there would be no WebSocket.
+            if let Err(error) = connection.with_upgrades().await {
+                eprintln!("{address}: {error}");
+            }
+        });
+    }
+}
+
+/// Whatever is not for Socket.IO.
+async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from(format!("hello from {}\n", request.uri().path()))))
+}

@@ -7,22 +7,36 @@ use sockeye::host::Host;
 use std::io;
 use std::net::SocketAddr;
 
-/// Serves on 127.0.0.1:PORT (3000), on the runtime that `--runtime` names: tokio or smol with WORKERS threads (1), or
-/// mio with one.
+/// Serves on 127.0.0.1:PORT (3000; 0 is any that is free) and prints the address. The runtime is the one that
+/// `--runtime` names: tokio or smol with WORKERS threads (1), or mio with one.
 pub(crate) fn serve<H: Host>(server: H) -> io::Result<()> {
     let address = SocketAddr::from(([127, 0, 0, 1], number("PORT").unwrap_or(3000)));
     match runtime()?.as_str() {
         #[cfg(feature = "tokio")]
-        "tokio" => tokio_runtime()?.block_on(sockeye::tokio::listen(server, address)),
+        "tokio" => tokio_runtime()?.block_on(async {
+            let listener = tokio::net::TcpListener::bind(address).await?;
+            announce(listener.local_addr()?);
+            sockeye::tokio::serve(server, listener).await
+        }),
         #[cfg(feature = "smol")]
         "smol" => serve_on_smol(server, address),
-        "mio" => custom_loop::run(server, std::net::TcpListener::bind(address)?),
+        "mio" => custom_loop::run(server, bind(address)?),
         other => {
             let message =
                 format!("no runtime {other} here: tokio and smol are features, mio is always there");
             Err(io::Error::new(io::ErrorKind::InvalidInput, message))
         }
     }
+}
+
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    announce(listener.local_addr()?);
+    Ok(listener)
+}
+
+fn announce(address: SocketAddr) {
+    println!("listening on http://{address}");
 }
 
 #[cfg(feature = "tokio")]
@@ -37,7 +51,7 @@ fn tokio_runtime() -> io::Result<tokio::runtime::Runtime> {
 
 #[cfg(feature = "smol")]
 fn serve_on_smol<H: Host>(server: H, address: SocketAddr) -> io::Result<()> {
-    let listener = std::net::TcpListener::bind(address)?;
+    let listener = bind(address)?;
     let executor = std::sync::Arc::new(smol::Executor::new());
     for _ in 1..workers() {
         let executor = executor.clone();

@@ -31,7 +31,7 @@ testEach("the page answers the server", "acknowledgements", async (site) => {
   await a.seesAll("#question", []);
 });
 
-testEach("a question that the server did not live to hear the answer of can be asked again", "acknowledgements", async (site) => {
+testEach("a question whose server has gone can be asked again", "acknowledgements", async (site) => {
   const window = await site.connected();
   await window.click("#ask");
   await window.sees("#question label", "Which fish is the best?");

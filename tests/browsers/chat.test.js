@@ -74,7 +74,8 @@ testEach("who is typing is shown to the others, until it is over", "chat", async
 });
 
 testEach("what is said in a room stays there", "chat", async (site) => {
-  const [ann, bob, cato] = [await come(site, "Ann"), await come(site, "Bob", "Harbour"), await come(site, "Cato", "Harbour")];
+  const ann = await come(site, "Ann");
+  const [bob, cato] = [await come(site, "Bob", "Harbour"), await come(site, "Cato", "Harbour")];
   await say(bob, "a ship!");
   await hears(cato, ["Bob: a ship!"]);
   await say(ann, "is anybody here?");

@@ -3,7 +3,7 @@
 #[path = "../custom_loop.rs"]
 mod custom_loop;
 #[cfg(all(feature = "axum", any(feature = "tokio", feature = "smol")))]
-pub(crate) mod mounted;
+mod mounted;
 
 #[cfg(not(feature = "http"))]
 use sockeye::host::Host as Serve;
@@ -12,63 +12,80 @@ use sockeye::mount::Mount as Serve;
 use std::io;
 use std::net::SocketAddr;
 
-/// Serves on 127.0.0.1:PORT (3000), on the runtime that `--runtime` names: tokio or smol with WORKERS threads (1), or
-/// mio with one. With `--mounted axum` or `--mounted hyper` it is mounted there, on tokio or smol.
+/// Serves on 127.0.0.1:PORT (3000; 0 is any that is free) and prints the address. The runtime is the one that
+/// `--runtime` names: tokio or smol with WORKERS threads (1), or mio with one. With `--mounted axum` or
+/// `--mounted hyper` the server is mounted there, on tokio or smol.
 pub(crate) fn serve<S: Serve>(server: S) -> io::Result<()> {
-    let address = SocketAddr::from(([127, 0, 0, 1], number("PORT").unwrap_or(3000)));
-    let listener = || std::net::TcpListener::bind(address);
     let runtime = option("--runtime")?;
-    let runtime = runtime.as_deref().unwrap_or("tokio");
-    match (runtime, option("--mounted")?.as_deref()) {
+    match (runtime.as_deref().unwrap_or("tokio"), option("--mounted")?.as_deref()) {
         #[cfg(feature = "tokio")]
-        ("tokio", None) => tokio_runtime()?.block_on(sockeye::tokio::listen(server, address)),
-        #[cfg(feature = "smol")]
-        ("smol", None) => {
-            on_smol(|smol| async move { smol.serve(server, std::net::TcpListener::bind(address)?).await })
+        ("tokio", None) => on_tokio(async |listener| sockeye::tokio::serve(server, listener).await),
+        #[cfg(all(feature = "axum", feature = "tokio"))]
+        ("tokio", Some("axum")) => on_tokio(async |listener| mounted::axum_on_tokio(server, listener).await),
+        #[cfg(all(feature = "axum", feature = "tokio"))]
+        ("tokio", Some("hyper")) => {
+            on_tokio(async |listener| mounted::hyper_on_tokio(server, listener).await)
         }
-        ("mio", None) => custom_loop::run(server, listener()?),
-        #[cfg(all(feature = "axum", feature = "tokio"))]
-        ("tokio", Some("axum")) => tokio_runtime()?.block_on(mounted::axum_on_tokio(server, listener()?)),
-        #[cfg(all(feature = "axum", feature = "tokio"))]
-        ("tokio", Some("hyper")) => tokio_runtime()?.block_on(mounted::hyper_on_tokio(server, listener()?)),
+        #[cfg(feature = "smol")]
+        ("smol", None) => on_smol(async |smol, listener| smol.serve(server, listener).await),
         #[cfg(all(feature = "axum", feature = "smol"))]
         ("smol", Some("axum")) => {
-            on_smol(|smol| async move { mounted::axum_on_smol(server, listener()?, smol).await })
+            on_smol(async |smol, listener| mounted::axum_on_smol(server, listener, smol).await)
         }
         #[cfg(all(feature = "axum", feature = "smol"))]
         ("smol", Some("hyper")) => {
-            on_smol(|smol| async move { mounted::hyper_on_smol(server, listener()?, smol).await })
+            on_smol(async |smol, listener| mounted::hyper_on_smol(server, listener, smol).await)
         }
+        ("mio", None) => custom_loop::run(server, bind()?),
         (runtime, mounted) => {
             let mounted = mounted.map_or(String::new(), |mounted| format!(" mounted in {mounted}"));
-            let message = format!(
-                "no {runtime}{mounted} here: tokio, smol and axum are features, mio is always there and mounts nothing"
-            );
+            let there = "tokio, smol and axum are features, mio is always there and mounts nothing";
+            let message = format!("no {runtime}{mounted} here: {there}");
             Err(io::Error::new(io::ErrorKind::InvalidInput, message))
         }
     }
 }
 
 #[cfg(feature = "tokio")]
-fn tokio_runtime() -> io::Result<tokio::runtime::Runtime> {
-    match workers() {
-        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+fn on_tokio(serve: impl AsyncFnOnce(tokio::net::TcpListener) -> io::Result<()>) -> io::Result<()> {
+    let runtime = match workers() {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
         workers => {
-            tokio::runtime::Builder::new_multi_thread().worker_threads(workers.into()).enable_all().build()
+            tokio::runtime::Builder::new_multi_thread().worker_threads(workers.into()).enable_all().build()?
         }
-    }
+    };
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(address()).await?;
+        announce(listener.local_addr()?);
+        serve(listener).await
+    })
 }
 
 #[cfg(feature = "smol")]
-fn on_smol<F: Future<Output = io::Result<()>>>(
-    serve: impl FnOnce(sockeye::smol::Smol) -> F,
+fn on_smol(
+    serve: impl AsyncFnOnce(sockeye::smol::Smol, std::net::TcpListener) -> io::Result<()>,
 ) -> io::Result<()> {
+    let listener = bind()?;
     let executor = std::sync::Arc::new(smol::Executor::new());
     for _ in 1..workers() {
         let executor = executor.clone();
         std::thread::spawn(move || smol::block_on(executor.run(std::future::pending::<()>())));
     }
-    smol::block_on(executor.run(serve(sockeye::smol::Smol::on(&executor))))
+    smol::block_on(executor.run(serve(sockeye::smol::Smol::on(&executor), listener)))
+}
+
+fn bind() -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address())?;
+    announce(listener.local_addr()?);
+    Ok(listener)
+}
+
+fn address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], number("PORT").unwrap_or(3000)))
+}
+
+fn announce(address: SocketAddr) {
+    println!("listening on http://{address}");
 }
 
 #[cfg(any(feature = "tokio", feature = "smol"))]

@@ -4,19 +4,21 @@ use axum::Router;
 use hyper::server::conn::http1;
 use sockeye::mount::Mount;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+#[cfg(feature = "smol")]
+use std::net::TcpListener as StdListener;
+#[cfg(feature = "tokio")]
+use tokio::net::TcpListener;
 
 #[cfg(feature = "tokio")]
 pub(crate) async fn axum_on_tokio<M: Mount>(server: M, listener: TcpListener) -> io::Result<()> {
     let app = Router::new().layer(sockeye::tokio::layer(server));
-    let listener = from_std(listener)?;
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 #[cfg(feature = "tokio")]
 pub(crate) async fn hyper_on_tokio<M: Mount>(server: M, listener: TcpListener) -> io::Result<()> {
     let service = sockeye::tokio::service(server);
-    let listener = from_std(listener)?;
     loop {
         let (stream, peer) = listener.accept().await?;
         let stream = hyper_util::rt::TokioIo::new(stream);
@@ -25,16 +27,10 @@ pub(crate) async fn hyper_on_tokio<M: Mount>(server: M, listener: TcpListener) -
     }
 }
 
-#[cfg(feature = "tokio")]
-fn from_std(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
-    listener.set_nonblocking(true)?;
-    tokio::net::TcpListener::from_std(listener)
-}
-
 #[cfg(feature = "smol")]
 pub(crate) async fn axum_on_smol<M: Mount>(
     server: M,
-    listener: TcpListener,
+    listener: StdListener,
     smol: sockeye::smol::Smol,
 ) -> io::Result<()> {
     let app = Router::new().layer(sockeye::smol::layer(server).on(smol.clone()));
@@ -48,7 +44,7 @@ pub(crate) async fn axum_on_smol<M: Mount>(
 #[cfg(feature = "smol")]
 pub(crate) async fn hyper_on_smol<M: Mount>(
     server: M,
-    listener: TcpListener,
+    listener: StdListener,
     smol: sockeye::smol::Smol,
 ) -> io::Result<()> {
     let service = sockeye::smol::layer(server).on(smol.clone()).layer(sockeye::mount::NotFound);
@@ -57,7 +53,7 @@ pub(crate) async fn hyper_on_smol<M: Mount>(
 
 #[cfg(feature = "smol")]
 async fn serve_on_smol<S, B>(
-    listener: TcpListener,
+    listener: StdListener,
     smol: sockeye::smol::Smol,
     service: impl Fn(SocketAddr) -> S,
 ) -> io::Result<()>

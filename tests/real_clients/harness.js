@@ -1,20 +1,13 @@
 // What the tests share: a server process of their own, clients that are closed after the test, and waiting with a
 // deadline.
-import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
 import { once } from "node:events";
 import { test } from "node:test";
 import net from "node:net";
-import path from "node:path";
 import { io } from "socket.io-client";
 import { WebSocket } from "ws";
+import { DEADLINE, Program, within } from "./program.js";
 
-/** How long anything may take that should come at once. */
-const DEADLINE = 10_000;
-
-const root = path.resolve(import.meta.dirname, "../..");
-const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? "target");
-const program = path.join(target, "debug/examples/real_client_server");
+export { within };
 
 /** With `MOUNTED=axum` all servers are layers of an application there, but for those that serve by TLS. */
 export const MOUNTED = process.env.MOUNTED;
@@ -48,12 +41,12 @@ export async function start(t, args = {}, transport = "upgrading") {
   return server;
 }
 
-class Server {
+class Server extends Program {
   constructor(t, transport) {
+    super("real_client_server");
     this.t = t;
     this.transport = transport;
     this.clients = [];
-    this.lines = [];
     this.port = 0;
     t.after(async () => {
       for (const { io: manager } of this.clients) {
@@ -66,36 +59,10 @@ class Server {
 
   async start(args = {}) {
     const mounted = MOUNTED && !args.certificate ? { mounted: MOUNTED } : {};
-    const options = Object.entries({ port: this.port, ...mounted, ...args }).flatMap(([name, value]) => [`--${name}`, `${value}`]);
-    this.process = spawn(program, options, { stdio: ["pipe", "pipe", "inherit"] });
-    this.exited = once(this.process, "exit");
-    this.output = createInterface(this.process.stdout);
-    this.output.setMaxListeners(0);
-    this.output.on("line", (line) => this.lines.push(line));
+    const options = { port: this.port, ...mounted, ...args };
+    this.spawn(Object.entries(options).flatMap(([name, value]) => [`--${name}`, `${value}`]));
     [, this.port] = await this.line(/^listening on (\d+)$/);
     this.url = `http://127.0.0.1:${this.port}`;
-  }
-
-  /** Ends the process at once. */
-  async kill() {
-    this.process.kill("SIGKILL");
-    await within(this.exited, "the end of the server");
-  }
-
-  /** Asks the server to close gracefully, and gives its exit code. */
-  async close() {
-    this.process.stdin.end();
-    const [code] = await within(this.exited, "the server to close");
-    return code;
-  }
-
-  /** Waits for a line of the server's output. Lines are consumed, so that the next one can be waited for. */
-  async line(pattern) {
-    for (;;) {
-      const at = this.lines.findIndex((line) => pattern.test(line));
-      if (at >= 0) return pattern.exec(this.lines.splice(at, 1)[0]);
-      await within(once(this.output, "line"), `a line like ${pattern}, only ${JSON.stringify(this.lines)}`);
-    }
   }
 
   /** Why the server says that this socket has gone. */
@@ -246,18 +213,4 @@ export async function exchange(client, event, args, back = event) {
 /** After this the client has whatever the server sent to it before. */
 export async function flush(...clients) {
   await Promise.all(clients.map((client) => ask(client, "return")));
-}
-
-/** Waits, but not for ever. */
-export async function within(promise, what) {
-  let timer;
-  const deadline = new Promise((_, reject) => {
-    const error = new Error(`timed out waiting for ${what}`);
-    timer = setTimeout(() => reject(error), DEADLINE);
-  });
-  try {
-    return await Promise.race([promise, deadline]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -70,8 +70,13 @@ pub(crate) fn tokio_multi_thread(server: Server) -> Running {
 
 #[cfg(feature = "tokio")]
 pub(crate) async fn serve_on_tokio(server: Server, listener: TcpListener) -> io::Result<()> {
+    sockeye::tokio::serve(server, from_std(listener)?).await
+}
+
+#[cfg(feature = "tokio")]
+fn from_std(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
-    sockeye::tokio::serve(server, tokio::net::TcpListener::from_std(listener)?).await
+    tokio::net::TcpListener::from_std(listener)
 }
 
 #[cfg(feature = "smol")]
@@ -106,7 +111,10 @@ async fn until_closed(server: Server, serve: impl Future<Output = io::Result<()>
 pub(crate) fn axum_on_tokio(server: Server) -> Running {
     serve_with(server, |server, listener| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(until_closed(server.clone(), crate::mounted::axum_on_tokio(server, listener)))
+        runtime.block_on(async {
+            let listener = from_std(listener)?;
+            until_closed(server.clone(), crate::mounted::axum_on_tokio(server, listener)).await
+        })
     })
 }
 
@@ -114,7 +122,10 @@ pub(crate) fn axum_on_tokio(server: Server) -> Running {
 pub(crate) fn hyper_on_tokio(server: Server) -> Running {
     serve_with(server, |server, listener| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(until_closed(server.clone(), crate::mounted::hyper_on_tokio(server, listener)))
+        runtime.block_on(async {
+            let listener = from_std(listener)?;
+            until_closed(server.clone(), crate::mounted::hyper_on_tokio(server, listener)).await
+        })
     })
 }
 

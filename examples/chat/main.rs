@@ -1,0 +1,152 @@
+//! A chat: rooms, who is there, who is typing, and what was said before.
+//!
+//! Run it with `cargo run --example chat`, and open the address that it prints in two windows: each is somebody.
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../page/mod.rs"]
+mod page;
+
+use serde::{Deserialize, Serialize};
+use sockeye::extract::{Auth, Data, State};
+use sockeye::{Broadcast, ConnectError, EmitError, Socket};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::Mutex;
+
+/// If pages could make rooms, one of them would make a million.
+const ROOMS: [&str; 3] = ["Lobby", "Harbour", "Galley"];
+/// How many lines a room keeps for those who come later.
+const HISTORY: usize = 100;
+/// In characters. The page does not let anybody type more, but who says that it is the page?
+const LONGEST_ID: usize = 40;
+const LONGEST_NAME: usize = 24;
+const LONGEST_TEXT: usize = 500;
+
+/// What was said last in each room. Whoever changes a room tells it before the lock goes, so that all of it see the
+/// same in the same order. A lock that is awaited: to emit may be to close a client that does not read, and its
+/// `leave` cannot block the thread that it would wait for. tokio's works on every runtime.
+type History = Arc<Mutex<HashMap<&'static str, VecDeque<Line>>>>;
+
+#[derive(Serialize)]
+struct Line {
+    /// The page has chosen it: a line that it had to send twice is shown once.
+    id: String,
+    name: String,
+    text: String,
+    /// In milliseconds since 1970.
+    at: u64,
+}
+
+/// What a page says of itself whenever it connects.
+#[derive(Deserialize)]
+struct Hello {
+    name: String,
+    room: String,
+}
+
+// Kept with each socket.
+struct Name(String);
+struct Room(&'static str);
+
+fn main() -> std::io::Result<()> {
+    let io = page::builder(include_bytes!("index.html"))?
+        .asset("/chat.js", "text/javascript; charset=utf-8", include_bytes!("chat.js").as_slice())
+        .state(History::default())
+        .build();
+    io.middleware(introduce);
+    io.on_connect(come);
+    // `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or smol's.
+    common::serve(io)
+}
+
+/// Lets in who has a name.
+async fn introduce(socket: Socket, Auth(hello): Auth<Hello>) -> Result<(), ConnectError> {
+    let name = hello.name.trim();
+    if name.is_empty() || name.chars().count() > LONGEST_NAME {
+        return Err(format!("a name has between 1 and {LONGEST_NAME} characters").into());
+    }
+    socket.set_data(Name(name.to_owned()));
+    Ok(())
+}
+
+async fn come(socket: Socket, Auth(hello): Auth<Hello>, history: State<History>) -> Result<(), EmitError> {
+    socket.on("enter", enter);
+    socket.on("say", say);
+    socket.on("typing", typing);
+    socket.on_disconnect(leave);
+    socket.emit("rooms", ROOMS.to_vec())?;
+    enter(socket, Data(hello.room), history).await
+}
+
+/// Moves to a room, and tells the page what it missed there.
+async fn enter(
+    socket: Socket,
+    Data(wanted): Data<String>,
+    State(history): State<History>,
+) -> Result<(), EmitError> {
+    let room = known(&wanted);
+    let mut history = history.lock().await;
+    if let Some(before) = socket.data::<Room>() {
+        socket.leave(before.0);
+        tell_who_is_here(socket.to(before.0));
+    }
+    socket.set_data(Room(room));
+    socket.join(room);
+    socket.emit("room", (room, history.entry(room).or_default()))?;
+    tell_who_is_here(socket.within(room));
+    Ok(())
+}
+
+/// A line names its room: it may come late, from a page that had no connection when it was written.
+async fn say(
+    socket: Socket,
+    Data((room, id, text)): Data<(String, String, String)>,
+    State(history): State<History>,
+) {
+    let room = known(&room);
+    let mut history = history.lock().await;
+    let lines = history.entry(room).or_default();
+    let line = Line {
+        id: cut(&id, LONGEST_ID),
+        name: name(&socket),
+        text: cut(&text, LONGEST_TEXT),
+        at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+    };
+    socket.within(room).emit("line", &line);
+    lines.push_back(line);
+    if lines.len() > HISTORY {
+        lines.pop_front();
+    }
+}
+
+async fn typing(socket: Socket, Data(typing): Data<bool>) {
+    if let Some(room) = socket.data::<Room>() {
+        socket.to(room.0).emit("typing", (socket.id(), typing));
+    }
+}
+
+async fn leave(socket: Socket, State(history): State<History>) {
+    let _told_in_order = history.lock().await;
+    if let Some(room) = socket.data::<Room>() {
+        tell_who_is_here(socket.to(room.0));
+    }
+}
+
+/// The whole list each time: nothing to go wrong, and little for rooms of some hundred.
+fn tell_who_is_here(room: Broadcast) {
+    let here: Vec<_> = room.sockets().iter().map(|socket| (socket.id(), name(socket))).collect();
+    room.emit("here", here);
+}
+
+fn name(socket: &Socket) -> String {
+    socket.data::<Name>().map_or_else(String::new, |name| name.0.clone())
+}
+
+fn known(room: &str) -> &'static str {
+    ROOMS.into_iter().find(|known| *known == room).unwrap_or(ROOMS[0])
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    text.chars().take(longest).collect()
+}

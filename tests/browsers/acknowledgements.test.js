@@ -1,0 +1,46 @@
+// Answers of the server, and answers of the page.
+import { testEach } from "./harness.js";
+
+testEach("the server answers the page", "acknowledgements", async (site) => {
+  const [a, b] = [await site.connected(), await site.connected()];
+  await a.fill("#a", "2");
+  await a.fill("#b", "40.5");
+  await a.press("#b", "Enter");
+  await a.sees("#sum", "the server says 42.5");
+  await b.sees("#sum", "what is the sum?");
+  await b.click("#add button");
+  await b.sees("#sum", "the server says 42");
+});
+
+testEach("the page answers the server", "acknowledgements", async (site) => {
+  const [a, b] = [await site.connected(), await site.connected()];
+  for (const window of [a, b]) {
+    await window.click("#ask");
+    await window.sees("#question label", "Which fish is the best?");
+  }
+  // While the server waits it answers others, and the same page.
+  await a.click("#add button");
+  await a.sees("#sum", "the server says 42");
+  await b.fill("#answer", "<b>cod</b>");
+  await b.press("#answer", "Enter");
+  await b.sees("#heard", "you said “<b>cod</b>”");
+  await site.line(/: "you said “<b>cod<\/b>”"$/);
+  await a.fill("#answer", "sockeye");
+  await a.click("#question button");
+  await a.sees("#heard", "you said “sockeye”");
+  await a.seesAll("#question", []);
+});
+
+testEach("a question whose server has gone can be asked again", "acknowledgements", async (site) => {
+  const window = await site.connected();
+  await window.click("#ask");
+  await window.sees("#question label", "Which fish is the best?");
+  await site.vanish();
+  await window.sees("#heard", "no answer: socket has been disconnected");
+  await window.seesAll("#question", []);
+  await site.comeBack();
+  await window.click("#ask");
+  await window.fill("#answer", "herring");
+  await window.press("#answer", "Enter");
+  await window.sees("#heard", "you said “herring”");
+});

@@ -1,0 +1,242 @@
+// People who talk: each window is one.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { RUNTIMES, start, testEach, until } from "./harness.js";
+
+/** A window of somebody who has come in. */
+async function come(site, name, room = "Lobby", prepare = undefined) {
+  const window = await site.window(prepare);
+  await window.fill("#name", name);
+  await window.press("#name", "Enter");
+  await window.sees("#status", `connected over ${site.transport}`);
+  if (room !== "Lobby") await enter(window, room);
+  return window;
+}
+
+async function enter(window, room) {
+  await window.click(`#rooms a >> text="${room}"`);
+  await window.sees('#rooms [aria-current="page"]', room);
+}
+
+async function say(window, text) {
+  await window.fill("#text", text);
+  await window.press("#text", "Enter");
+}
+
+/** Waits until these lines are what a window shows as said, in this order: `name: text`. */
+async function hears(window, lines) {
+  const look = () => window.page.locator("#log li").evaluateAll((items) => {
+    return items.map((item) => `${item.querySelector("b").textContent}: ${item.lastChild.textContent}`);
+  });
+  await until(look, (said) => JSON.stringify(said) === JSON.stringify(lines), `the lines ${JSON.stringify(lines)}`);
+}
+
+testEach("lines arrive in the same order in both windows", "chat", async (site) => {
+  const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
+  const turns = Array.from({ length: 10 }, (_, turn) => turn);
+  await Promise.all([ann, bob].map(async (window) => {
+    for (const turn of turns) await say(window, `line ${turn}`);
+  }));
+  await Promise.all([ann, bob].map((window) => window.seesAll("#log li", Array(20).fill(/line \d$/))));
+  const [said, same] = await Promise.all([ann.texts("#log li"), bob.texts("#log li")]);
+  assert.deepEqual(said, same);
+  for (const name of ["Ann", "Bob"]) {
+    const own = said.filter((line) => line.startsWith(name)).map((line) => line.at(-1));
+    assert.deepEqual(own, turns.map(String), `the lines of ${name}`);
+  }
+  // Each knows which are its own.
+  assert.ok((await ann.texts("#log li.mine")).every((line) => line.startsWith("Ann")));
+  assert.equal((await bob.texts("#log li.mine")).length, 10);
+  assert.deepEqual(await ann.texts("#outbox li"), []);
+});
+
+testEach("who is typing is shown to the others, until it is over", "chat", async (site) => {
+  const [ann, bob, cato] = [await come(site, "Ann"), await come(site, "Bob"), await come(site, "Cato")];
+  // However long it takes until it is seen, they go on.
+  const type = (typists, window, expected) => until(async () => {
+    for (const typist of typists) await typist.press("#text", "x");
+    return window.texts("#typing");
+  }, ([shown]) => shown === expected, expected);
+  await type([bob], ann, "Bob is typing…");
+  await type([bob, cato], ann, "Bob and Cato are typing…");
+  await type([bob, cato], bob, "Cato is typing…");
+  await say(bob, "I think so");
+  await type([cato], ann, "Cato is typing…");
+  await cato.fill("#text", "");
+  await ann.sees("#typing", "");
+  // Who thinks does not type.
+  await type([bob], ann, "Bob is typing…");
+  await ann.sees("#typing", "");
+  // Who has gone does not, either.
+  await type([cato], ann, "Cato is typing…");
+  await enter(cato, "Galley");
+  await ann.sees("#typing", "");
+});
+
+testEach("what is said in a room stays there", "chat", async (site) => {
+  const ann = await come(site, "Ann");
+  const [bob, cato] = [await come(site, "Bob", "Harbour"), await come(site, "Cato", "Harbour")];
+  await say(bob, "a ship!");
+  await hears(cato, ["Bob: a ship!"]);
+  await say(ann, "is anybody here?");
+  await hears(ann, ["Ann: is anybody here?"]);
+  await enter(ann, "Harbour");
+  await hears(ann, ["Bob: a ship!"]);
+  await say(ann, "where?");
+  for (const window of [ann, bob, cato]) await hears(window, ["Bob: a ship!", "Ann: where?"]);
+  await ann.page.goBack();
+  await hears(ann, ["Ann: is anybody here?"]);
+  await say(bob, "there!");
+  await hears(cato, ["Bob: a ship!", "Ann: where?", "Bob: there!"]);
+  await hears(ann, ["Ann: is anybody here?"]);
+});
+
+testEach("a room that there is not is the first one", "chat", async (site) => {
+  const window = await site.window((page) => page.addInitScript(() => (location.hash = "#cellar")));
+  await window.fill("#name", "Ann");
+  await window.press("#name", "Enter");
+  await window.sees('#rooms [aria-current="page"]', "Lobby");
+  await window.sees("#title", "Lobby");
+});
+
+testEach("everybody sees who is in the room", "chat", async (site) => {
+  const ann = await come(site, "Ann");
+  await ann.seesAll("#here li", ["Ann (you)"]);
+  const bob = await come(site, "Bob");
+  await ann.seesAll("#here li", ["Ann (you)", "Bob"]);
+  await bob.seesAll("#here li", ["Ann", "Bob (you)"]);
+  await enter(bob, "Galley");
+  await ann.seesAll("#here li", ["Ann (you)"]);
+  await bob.seesAll("#here li", ["Bob (you)"]);
+  await enter(bob, "Lobby");
+  await ann.seesAll("#here li", ["Ann (you)", "Bob"]);
+  // Two of the same name are two.
+  const double = await come(site, "Bob");
+  await ann.seesAll("#here li", ["Ann (you)", "Bob", "Bob"]);
+  site.windows.splice(site.windows.indexOf(double), 1);
+  await double.close();
+  await ann.seesAll("#here li", ["Ann (you)", "Bob"]);
+});
+
+testEach("a newcomer sees the last hundred lines", "chat", async (site) => {
+  const ann = await come(site, "Ann");
+  const lines = Array.from({ length: 103 }, (_, number) => `Ann: line ${number}`);
+  for (const line of lines) await say(ann, line.slice("Ann: ".length));
+  await hears(ann, lines);
+  const bob = await come(site, "Bob");
+  await hears(bob, lines.slice(3));
+  await say(bob, "so much!");
+  await hears(ann, [...lines, "Bob: so much!"]);
+});
+
+testEach("the title counts what nobody has looked at", "chat", async (site) => {
+  const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
+  await say(bob, "one");
+  await hears(ann, ["Bob: one"]);
+  const title = (expected) => until(() => ann.page.title(), (title) => title === expected, `the title ${expected}`);
+  await title("Lobby");
+  // Headless windows are always in front.
+  const hide = (hidden) => ann.page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await hide(true);
+  await say(bob, "two");
+  await say(bob, "three");
+  await title("(2) Lobby");
+  await hide(false);
+  await title("Lobby");
+});
+
+testEach("who has no name is told so, and may try again", "chat", async (site) => {
+  const window = await site.window();
+  await window.fill("#name", "  ");
+  await window.press("#name", "Enter");
+  await window.sees("#refused", "a name has between 1 and 24 characters");
+  await window.sees("#status", "not let in: a name has between 1 and 24 characters");
+  await window.page.evaluate(() => document.querySelector("#name").removeAttribute("maxlength"));
+  await window.fill("#name", "n".repeat(25));
+  await window.press("#name", "Enter");
+  await window.sees("#refused", "a name has between 1 and 24 characters");
+  await window.fill("#name", "n".repeat(24));
+  await window.press("#name", "Enter");
+  await window.seesAll("#here li", [`${"n".repeat(24)} (you)`]);
+});
+
+testEach("names and lines are text, and not longer than they may be", "chat", async (site) => {
+  const [ann, eve] = [await come(site, "Ann"), await come(site, "<i>Eve</i>")];
+  const attack = "<img src=x onerror=\"document.title='hurt'\">";
+  await say(eve, attack);
+  await hears(ann, [`<i>Eve</i>: ${attack}`]);
+  await ann.seesAll("#here li", ["Ann (you)", "<i>Eve</i>"]);
+  await eve.page.evaluate(() => document.querySelector("#text").removeAttribute("maxlength"));
+  await say(eve, "x".repeat(600));
+  await hears(ann, [`<i>Eve</i>: ${attack}`, `<i>Eve</i>: ${"x".repeat(500)}`]);
+  assert.equal(await ann.page.title(), "Lobby");
+});
+
+testEach("lines written while the server is away are said once when it is back", "chat", async (site) => {
+  const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
+  await say(ann, "before");
+  for (const window of [ann, bob]) await hears(window, ["Ann: before"]);
+  await site.vanish();
+  await say(ann, "between");
+  await say(ann, "still away");
+  await ann.seesAll("#outbox li", [/not sent yet\s+between/, /still away/]);
+  await site.comeBack();
+  await say(bob, "after");
+  // The server has forgotten the first, the pages have not.
+  const rest = ["Ann: between", "Ann: still away", "Bob: after"];
+  for (const window of [ann, bob]) await window.seesAll("#log li", Array(4).fill(/./));
+  for (const window of [ann, bob]) {
+    const said = (await window.texts("#log li")).map((line) => line.replace(/\s*\d\d:\d\d\s*/, ": "));
+    assert.equal(said[0], "Ann: before");
+    assert.deepEqual(said.slice(1).sort(), rest.toSorted());
+    assert.ok(said.indexOf(rest[0]) < said.indexOf(rest[1]), "they come in their order");
+    await window.seesAll("#outbox li", []);
+    await window.seesAll("#here li", [/^(Ann|Bob)/, /^(Ann|Bob)/]);
+  }
+});
+
+testEach("a line that the server did not live to take is said once by the next one", "chat", async (site) => {
+  const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
+  site.process.kill("SIGSTOP");
+  await say(ann, "did you hear me?");
+  await ann.seesAll("#outbox li", [/did you hear me\?$/]);
+  await site.vanish();
+  await site.comeBack();
+  for (const window of [ann, bob]) await hears(window, ["Ann: did you hear me?"]);
+  await ann.seesAll("#outbox li", []);
+});
+
+for (const runtime of RUNTIMES) {
+  test(`a line that was taken, but whose answer got lost, is shown once (${runtime})`, async (t) => {
+    const site = await start(t, "chat", runtime);
+    let [sent, deaf, cut] = [0, false, undefined];
+    const sends = (text) => text.includes('"say"') && (sent += 1);
+    const ann = await come(site, "Ann", "Lobby", async (page) => {
+      // The new connection begins with polling.
+      page.on("request", (request) => sends(request.postData() ?? ""));
+      await page.routeWebSocket(/./, (socket) => {
+        const server = socket.connectToServer();
+        socket.onMessage((message) => {
+          if (sends(`${message}`)) deaf = true;
+          server.send(message);
+        });
+        server.onMessage((message) => deaf || socket.send(message));
+        cut = () => Promise.all([socket.close(), server.close()]);
+      });
+    });
+    const bob = await come(site, "Bob");
+    await say(ann, "once");
+    await hears(bob, ["Ann: once"]);
+    await ann.seesAll("#outbox li", [/once$/]);
+    deaf = false;
+    await cut();
+    await ann.sees("#status", "connected again over websocket");
+    await until(() => sent, (times) => times === 2, "the line to be sent again");
+    await ann.seesAll("#outbox li", []);
+    await say(bob, "twice?");
+    for (const window of [ann, bob]) await hears(window, ["Ann: once", "Bob: twice?"]);
+  });
+}

@@ -1,0 +1,30 @@
+// The server tells the date to every page.
+import assert from "node:assert/strict";
+import { testEach, until } from "./harness.js";
+
+/** The date that a window shows, in milliseconds. */
+async function date(window) {
+  return Date.parse(await window.page.getAttribute("#date", "datetime"));
+}
+
+/** Waits until a window has shown two later dates. */
+async function ticks(window) {
+  const first = await until(() => date(window), (shown) => shown > 0, "a date");
+  const second = await until(() => date(window), (shown) => shown > first, "the next date");
+  await until(() => date(window), (shown) => shown > second, "the date after it");
+  assert.ok(Math.abs(Date.now() - second) < 60_000, "it is not the date of now");
+}
+
+testEach("the date ticks in two windows", "date_notifier", async (site) => {
+  const windows = [await site.connected(), await site.connected()];
+  await Promise.all(windows.map(ticks));
+  await windows[0].sees("#time", /^\d\d:\d\d:\d\d$/);
+});
+
+testEach("the date goes on when the server is back", "date_notifier", async (site) => {
+  const window = await site.connected();
+  await ticks(window);
+  await site.vanish();
+  await site.comeBack();
+  await ticks(window);
+});

@@ -1,0 +1,166 @@
+// What the tests share: a program of the examples, and windows of Chromium that look at it.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { after, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { chromium } from "playwright-core";
+import { Program } from "../real_clients/program.js";
+
+/** How long anything may take; coming back to a server that was away takes some seconds. */
+const DEADLINE = 30_000;
+
+export const RUNTIMES = ["tokio", "smol"];
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+// Chromium must neither look for updates nor be stopped by what containers have not.
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+const script = path.resolve(import.meta.dirname, "../../examples/node_modules/socket.io-client/dist");
+assert.ok(existsSync(script), "the client's script is missing: npm --prefix examples install");
+assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: install Chromium, or say where it is with CHROMIUM=…`);
+
+let launched;
+after(async () => (await launched)?.close());
+
+function browser() {
+  launched ??= chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
+  return launched;
+}
+
+/** A test on every runtime, where the windows can use WebSocket and where they cannot. */
+export function testEach(name, example, run) {
+  // Most of it is waiting.
+  describe(name, { concurrency: 2 }, () => {
+    for (const runtime of RUNTIMES) {
+      for (const transport of ["websocket", "polling"]) {
+        test(`${name} (${runtime}, ${transport})`, async (t) => {
+          const site = await start(t, example, runtime, transport);
+          await run(site);
+          for (const window of site.windows) await window.sees("#status", new RegExp(`over ${transport}$`));
+        });
+      }
+    }
+  });
+}
+
+/** Starts a program, which ends with the test, as do the windows. */
+export async function start(t, example, runtime, transport = "websocket") {
+  const site = new Site(example, runtime, transport);
+  t.after(async () => {
+    await Promise.all(site.windows.map((window) => window.close()));
+    await site.kill();
+    assert.deepEqual(site.errors, []);
+  });
+  await site.start();
+  return site;
+}
+
+class Site extends Program {
+  constructor(example, runtime, transport) {
+    super(example);
+    this.runtime = runtime;
+    this.transport = transport;
+    this.port = "0";
+    this.windows = [];
+    /** What the pages' scripts did not catch. */
+    this.errors = [];
+  }
+
+  /** Starts the server: the first time on a port that is free, then on the same. */
+  async start() {
+    this.spawn(["--runtime", this.runtime], { ...process.env, PORT: this.port });
+    [, this.url, this.port] = await this.line(/^listening on (http:\/\/127\.0\.0\.1:(\d+))$/);
+  }
+
+  /** A window of somebody else: nothing is shared with another one. `prepare` gets it before it looks at the page. */
+  async window(prepare = () => {}, options = {}) {
+    const context = await (await browser()).newContext({ locale: "en-GB", ...options });
+    const page = await context.newPage();
+    page.setDefaultTimeout(DEADLINE);
+    page.on("pageerror", (error) => this.errors.push(error.message));
+    // As a proxy that does not know of WebSocket.
+    if (this.transport === "polling") await page.routeWebSocket(/./, (socket) => socket.close());
+    await prepare(page);
+    await page.goto(this.url);
+    const window = new Window(page);
+    this.windows.push(window);
+    return window;
+  }
+
+  /** A window that has connected, over the transport that it can use in the end. */
+  async connected() {
+    const window = await this.window();
+    await window.sees("#status", `connected over ${this.transport}`);
+    return window;
+  }
+
+  /** Ends the server, and waits until every window has noticed. */
+  async vanish() {
+    await this.kill();
+    for (const window of this.windows) await window.sees("#status", /trying again$/);
+  }
+
+  /** Starts the server again, and waits until every window has found it. */
+  async comeBack() {
+    await this.start();
+    for (const window of this.windows) await window.sees("#status", `connected again over ${this.transport}`);
+  }
+}
+
+class Window {
+  constructor(page) {
+    this.page = page;
+  }
+
+  close() {
+    return this.page.context().close();
+  }
+
+  fill(selector, text) {
+    return this.page.fill(selector, text);
+  }
+
+  press(selector, key) {
+    return this.page.press(selector, key);
+  }
+
+  click(selector) {
+    return this.page.click(selector);
+  }
+
+  /** The texts of what is visible. */
+  texts(selector) {
+    return this.page.locator(selector).filter({ visible: true }).allInnerTexts();
+  }
+
+  /** Waits until the one element that is visible has this text. */
+  sees(selector, text) {
+    return this.seesAll(selector, [text]);
+  }
+
+  /** Waits until these are the texts that are visible. */
+  seesAll(selector, expected) {
+    const fits = (text, at) => (expected[at] instanceof RegExp ? expected[at].test(text) : expected[at] === text);
+    const look = () => this.texts(selector);
+    return until(look, (texts) => texts.length === expected.length && texts.every(fits), `${selector}: ${expected}`);
+  }
+}
+
+/** Waits until what `look` gives fits, and gives it back. */
+export async function until(look, fits, what) {
+  const end = Date.now() + DEADLINE;
+  for (;;) {
+    const seen = await look();
+    if (fits(seen)) return seen;
+    if (Date.now() > end) assert.fail(`waited in vain for ${what}; last seen: ${JSON.stringify(seen)}`);
+    await delay(20);
+  }
+}

@@ -1,0 +1,62 @@
+// A program of the examples as a process of its own, and waiting with a deadline.
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { once } from "node:events";
+import path from "node:path";
+
+/** How long anything may take that should come at once. */
+export const DEADLINE = 10_000;
+
+const root = path.resolve(import.meta.dirname, "../..");
+const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? "target");
+
+export class Program {
+  constructor(example) {
+    this.path = path.join(target, "debug/examples", example);
+    this.lines = [];
+  }
+
+  spawn(args, env = process.env) {
+    this.process = spawn(this.path, args, { stdio: ["pipe", "pipe", "inherit"], env });
+    this.exited = once(this.process, "exit");
+    this.output = createInterface(this.process.stdout);
+    this.output.setMaxListeners(0);
+    this.output.on("line", (line) => this.lines.push(line));
+  }
+
+  /** Ends the process at once. */
+  async kill() {
+    this.process.kill("SIGKILL");
+    await within(this.exited, "the end of the server");
+  }
+
+  /** Asks the server to close gracefully, and gives its exit code. */
+  async close() {
+    this.process.stdin.end();
+    const [code] = await within(this.exited, "the server to close");
+    return code;
+  }
+
+  /** Waits for a line of the server's output. Lines are consumed, so that the next one can be waited for. */
+  async line(pattern) {
+    for (;;) {
+      const at = this.lines.findIndex((line) => pattern.test(line));
+      if (at >= 0) return pattern.exec(this.lines.splice(at, 1)[0]);
+      await within(once(this.output, "line"), `a line like ${pattern}, only ${JSON.stringify(this.lines)}`);
+    }
+  }
+}
+
+/** Waits, but not for ever. */
+export async function within(promise, what) {
+  let timer;
+  const deadline = new Promise((_, reject) => {
+    const error = new Error(`timed out waiting for ${what}`);
+    timer = setTimeout(() => reject(error), DEADLINE);
+  });
+  try {
+    return await Promise.race([promise, deadline]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,6 +1,6 @@
 //! An event loop whose streams are slices of memory.
 
-use crate::client::{connect_packet, get, poll_head, post, text};
+use super::client::{connect_packet, get, poll_head, post, text};
 use sockeye::drive::{Protocol, Turn, pump};
 use sockeye::host::{Host, Peer, Runtime};
 use sockeye::{ReadyList, Server, Time};

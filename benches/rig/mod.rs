@@ -14,5 +14,5 @@ mod world;
 
 pub use client::{binary_event, frame, get, poll_head, post, text};
 pub use counting::{Counting, Usage, measure, trace};
-pub use server::server;
+pub use server::{handle, server};
 pub use world::{Token, World};

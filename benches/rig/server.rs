@@ -13,7 +13,7 @@ pub fn server() -> Server {
 }
 
 /// Registers the handlers of the benches.
-pub(crate) fn handle(socket: &Socket) {
+pub fn handle(socket: &Socket) {
     socket.on("ack", async |Data(x): Data<String>| x);
     socket.on("echo", async |socket: Socket, Data(x): Data<String>| socket.emit("echo", x));
     socket.on("bin", async |socket: Socket, Data(x): Data<Bytes>| socket.emit("bin", x));

@@ -67,6 +67,11 @@ impl World {
         &self.server
     }
 
+    /// Makes room for more connections, so that the list of them does not grow while something is measured.
+    pub fn reserve(&mut self, count: usize) {
+        self.connections.reserve(count);
+    }
+
     /// A new byte stream.
     pub fn accept(&mut self) -> Token {
         let token = self.connections.len();

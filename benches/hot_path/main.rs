@@ -4,7 +4,7 @@
 //! `benches/count` builds this, counts each path with callgrind, and prints instructions per message. By hand:
 //!
 //! ```text
-//! cargo build --profile counting -p sockeye-benches --bin hot_path
+//! cargo build --profile counting -p sockeye-benches --features count --bin hot_path
 //! valgrind --tool=callgrind --toggle-collect='*measured*' --callgrind-out-file=ack.out \
 //!     target/counting/hot_path ack 10000
 //! callgrind_annotate --inclusive=yes ack.out

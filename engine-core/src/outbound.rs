@@ -26,6 +26,10 @@ const COPY: usize = 256;
 const TINY: usize = size_of::<(usize, Bytes)>();
 /// Bytes and references that were read are dropped once they are as many as this, and as what is left.
 const COMPACT: usize = 4096;
+/// What is kept for the next messages when the queue is empty. A peer that was behind once is not to cost the memory of
+/// what it missed for ever.
+const KEEP: usize = 16 << 10;
+const KEEP_SHARED: usize = 32;
 
 impl Outbound {
     /// An empty queue.
@@ -96,10 +100,16 @@ impl Outbound {
         other.clear();
     }
 
-    /// Drops all that waits, and keeps the buffer.
+    /// Drops all that waits, and keeps the buffer unless it is large.
     pub fn clear(&mut self) {
         self.buf.clear();
+        if self.buf.capacity() > KEEP {
+            self.buf = Vec::new();
+        }
         self.shared.clear();
+        if self.shared.capacity() > KEEP_SHARED {
+            self.shared = SmallVec::new();
+        }
         (self.at, self.next, self.len) = (0, 0, 0);
     }
 
@@ -120,8 +130,9 @@ impl Outbound {
         if !self.is_empty() || self.buf.capacity() == 0 {
             return None;
         }
+        let buffer = core::mem::take(&mut self.buf);
         self.clear();
-        Some(core::mem::take(&mut self.buf))
+        Some(buffer)
     }
 
     /// The waiting bytes, piece by piece.
@@ -362,6 +373,32 @@ mod tests {
         assert_eq!(contents(&queue), Vec::from(model));
         assert!(queue.buf.capacity() <= 4 * COMPACT, "{}", queue.buf.capacity());
         assert!(queue.shared.capacity() <= 4 * COMPACT, "{}", queue.shared.capacity());
+    }
+
+    #[test]
+    fn what_a_backlog_needed_is_freed_once_it_was_read() {
+        let mut queue = Outbound::new();
+        let mut out = Outbound::new();
+        let long = Bytes::from(vec![1; COPY + 1]);
+        for _ in 0..2 {
+            for _ in 0..1000 {
+                queue.extend(&[2; 100]);
+                queue.push(long.clone());
+            }
+            // Onto one that is not empty, so that it is copied over.
+            out.append(&mut queue);
+        }
+        out.advance(out.len());
+        for queue in [queue, out] {
+            assert!(queue.buf.capacity() <= KEEP && queue.shared.capacity() <= KEEP_SHARED, "{queue:?}");
+        }
+    }
+
+    #[test]
+    fn a_large_buffer_that_was_lent_is_given_back() {
+        let mut queue = Outbound::new();
+        assert!(queue.lend(Vec::with_capacity(2 * KEEP)).is_none());
+        assert_eq!(queue.reclaim().map(|b| b.capacity()), Some(2 * KEEP));
     }
 
     #[test]

@@ -1,0 +1,128 @@
+//! A stream to the server, with what was read and what is to be written.
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::ops::Range;
+
+pub(crate) struct Client {
+    stream: TcpStream,
+    input: Vec<u8>,
+    /// How much of the input is done with.
+    used: usize,
+    output: Vec<u8>,
+    written: usize,
+}
+
+/// What a frame says of itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opcode {
+    Text,
+    Binary,
+    Other,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr, registry: &Registry, token: usize) -> io::Result<Client> {
+        let mut stream = TcpStream::connect(address)?;
+        registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+        stream.set_nodelay(true)?;
+        Ok(Client { stream, input: Vec::new(), used: 0, output: Vec::new(), written: 0 })
+    }
+
+    /// What is written goes out with the next flush.
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(n) => self.written += n,
+                // It may not be connected yet.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Reads what has arrived.
+    pub(crate) fn fill(&mut self, scratch: &mut [u8]) -> io::Result<()> {
+        self.input.drain(..self.used);
+        self.used = 0;
+        loop {
+            match self.stream.read(scratch) {
+                Ok(0) => {
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed a connection"));
+                }
+                Ok(n) => {
+                    self.input.extend_from_slice(&scratch[..n]);
+                    if n < scratch.len() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What was read and not taken.
+    pub(crate) fn input(&self) -> &[u8] {
+        &self.input[self.used..]
+    }
+
+    pub(crate) fn take(&mut self, count: usize) {
+        self.used += count;
+    }
+
+    /// Bytes of a frame that was taken.
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.input[range]
+    }
+
+    /// Takes a frame, if it is all there: servers do not mask, and none of these sends fragments.
+    pub(crate) fn frame(&mut self) -> Option<(Opcode, Range<usize>)> {
+        let input = self.input();
+        let (first, second) = (*input.first()?, *input.get(1)?);
+        let (header, len) = match second {
+            126 => (4, usize::from(u16::from_be_bytes(input.get(2..4)?.try_into().ok()?))),
+            127 => (10, u64::from_be_bytes(input.get(2..10)?.try_into().ok()?) as usize),
+            len => (2, usize::from(len)),
+        };
+        input.get(header..header + len)?;
+        let opcode = match first {
+            0x81 => Opcode::Text,
+            0x82 => Opcode::Binary,
+            _ => Opcode::Other,
+        };
+        let start = self.used + header;
+        self.used = start + len;
+        Some((opcode, start..start + len))
+    }
+}
+
+/// Appends a frame as clients send it.
+pub(crate) fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    out.push(if opcode == Opcode::Text { 0x81 } else { 0x82 });
+    match payload.len() {
+        len @ 0..126 => out.push(0x80 | len as u8),
+        len @ 126..0x1_0000 => {
+            out.push(0x80 | 126);
+            out.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0x80 | 127);
+            out.extend((len as u64).to_be_bytes());
+        }
+    }
+    out.extend(MASK);
+    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+}

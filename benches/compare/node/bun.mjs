@@ -1,0 +1,10 @@
+// The reference on its engine for Bun.
+import { Server } from "socket.io";
+import { Server as Engine } from "@socket.io/bun-engine";
+import { handle } from "./events.mjs";
+
+const engine = new Engine({ path: "/socket.io/" });
+const io = new Server();
+io.bind(engine);
+handle(io);
+Bun.serve({ port: Number(process.env.PORT), hostname: "127.0.0.1", ...engine.handler() });

@@ -1,0 +1,9 @@
+// What every server that is measured answers.
+export function handle(io) {
+  io.on("connection", (socket) => {
+    socket.on("echo", (data) => socket.emit("echo", data));
+    socket.on("bin", (data) => socket.emit("bin", data));
+    socket.on("ack", (data, answer) => answer(data));
+    socket.on("broadcast", (data) => io.emit("broadcast", data));
+  });
+}

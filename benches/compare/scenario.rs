@@ -1,0 +1,102 @@
+//! What servers are put through.
+
+/// One kind of load.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// What its figure is.
+    pub(crate) figure: &'static str,
+    pub(crate) load: Load,
+    pub(crate) metric: Metric,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Load {
+    /// Clients that connect, and then are silent; as many as the options say if there is no number.
+    Open { clients: Option<usize> },
+    /// Events over WebSocket.
+    Events(Events),
+    /// Acknowledgements over polling: each a POST, and a GET for the answer.
+    Polling { clients: usize },
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Events {
+    pub(crate) kind: Kind,
+    pub(crate) clients: usize,
+    /// How many messages of a client are under way at a time.
+    pub(crate) in_flight: usize,
+    /// How many bytes of data a message has.
+    pub(crate) size: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Ack,
+    Echo,
+    Binary,
+    Broadcast,
+}
+
+/// Which figure of a sample is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Metric {
+    /// Resident memory for each connection, in KB.
+    Memory,
+    /// CPU time of the server for each message, or each connection opened, in microseconds.
+    Cpu,
+}
+
+const fn events(kind: Kind, clients: usize, in_flight: usize, size: usize) -> Load {
+    Load::Events(Events { kind, clients, in_flight, size })
+}
+
+pub(crate) const SCENARIOS: [Scenario; 8] = [
+    Scenario {
+        name: "idle",
+        figure: "memory per idle WebSocket connection, KB",
+        load: Load::Open { clients: None },
+        metric: Metric::Memory,
+    },
+    Scenario {
+        name: "handshake",
+        figure: "to open a connection, µs",
+        load: Load::Open { clients: Some(9_000) },
+        metric: Metric::Cpu,
+    },
+    Scenario {
+        name: "ack1",
+        figure: "acknowledgement, one in flight, µs",
+        load: events(Kind::Ack, 100, 1, 32),
+        metric: Metric::Cpu,
+    },
+    Scenario {
+        name: "ack16",
+        figure: "acknowledgement, 16 in flight, µs",
+        load: events(Kind::Ack, 100, 16, 32),
+        metric: Metric::Cpu,
+    },
+    Scenario {
+        name: "echo1k",
+        figure: "1 KiB echo, 16 in flight, µs",
+        load: events(Kind::Echo, 100, 16, 1024),
+        metric: Metric::Cpu,
+    },
+    Scenario {
+        name: "bin4k",
+        figure: "4 KiB binary echo, 8 in flight, µs",
+        load: events(Kind::Binary, 100, 8, 4096),
+        metric: Metric::Cpu,
+    },
+    Scenario {
+        name: "broadcast",
+        figure: "broadcast to 1,000, per delivery, µs",
+        load: events(Kind::Broadcast, 1_000, 1, 32),
+        metric: Metric::Cpu,
+    },
+    Scenario {
+        name: "polling",
+        figure: "acknowledgement over polling, POST and GET, µs",
+        load: Load::Polling { clients: 50 },
+        metric: Metric::Cpu,
+    },
+];

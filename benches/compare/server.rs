@@ -1,0 +1,140 @@
+//! Who is measured, and how they are started.
+
+use crate::Failure;
+use crate::machine::output;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server that can be started.
+pub(crate) struct Candidate {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    command: PathBuf,
+    arguments: Vec<String>,
+}
+
+/// A server that runs until this is dropped.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+/// Us, and those of that name.
+pub(crate) fn candidates(
+    root: &Path,
+    names: &[String],
+    arguments: &[String],
+) -> Result<Vec<Candidate>, Failure> {
+    let here = std::env::current_exe()?;
+    let folder = here.parent().ok_or("a program is in a folder")?;
+    let node = root.join("benches/compare/node");
+    let us = |name: &str, more: &[&str]| Candidate {
+        name: name.to_owned(),
+        version: output("git", &["describe", "--always", "--dirty", "--exclude=*"]),
+        command: folder.join("examples/load_server"),
+        arguments: arguments.iter().cloned().chain(more.iter().map(|text| (*text).to_owned())).collect(),
+    };
+    let peer = |name: &str| {
+        Ok::<_, Failure>(match name {
+            "floor" => Candidate {
+                name: "floor".into(),
+                version: "no server".into(),
+                command: folder.join("floor"),
+                arguments: Vec::new(),
+            },
+            "socketioxide" => Candidate {
+                name: "socketioxide".into(),
+                version: locked(root, "socketioxide"),
+                command: folder.join("peer_socketioxide"),
+                arguments: Vec::new(),
+            },
+            "node" => Candidate {
+                name: "node".into(),
+                version: format!(
+                    "socket.io {}, node {}",
+                    installed(&node, "socket.io"),
+                    output("node", &["--version"])
+                ),
+                command: "node".into(),
+                arguments: vec![node.join("node.mjs").display().to_string()],
+            },
+            "bun" => Candidate {
+                name: "bun".into(),
+                version: format!(
+                    "socket.io {}, bun-engine {}, bun {}",
+                    installed(&node, "socket.io"),
+                    installed(&node, "@socket.io/bun-engine"),
+                    installed(&node, "bun"),
+                ),
+                command: node.join("node_modules/.bin/bun"),
+                arguments: vec![node.join("bun.mjs").display().to_string()],
+            },
+            "ours-smol" => us(name, &["--runtime", "smol"]),
+            "ours-mio" => us(name, &["--runtime", "mio"]),
+            _ => return Err(format!("nobody is called {name}").into()),
+        })
+    };
+    std::iter::once(Ok(us("ours", &[]))).chain(names.iter().map(|name| peer(name))).collect()
+}
+
+/// The version of a crate that was built.
+fn locked(root: &Path, name: &str) -> String {
+    let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default();
+    let start = format!("name = \"{name}\"\nversion = \"");
+    let version = lock.split(&start).nth(1).and_then(|rest| rest.split('"').next());
+    version.unwrap_or("unknown").to_owned()
+}
+
+/// The version of a package that was installed.
+fn installed(folder: &Path, name: &str) -> String {
+    let file = folder.join("node_modules").join(name).join("package.json");
+    let package =
+        fs::read(file).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    package.and_then(|package| Some(package["version"].as_str()?.to_owned())).unwrap_or("unknown".into())
+}
+
+impl Running {
+    /// Starts a server on a port of its own, and waits until it listens.
+    pub(crate) fn start(candidate: &Candidate) -> Result<Running, Failure> {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let workers = std::env::var("WORKERS").unwrap_or("1".into());
+        let child = Command::new(&candidate.command)
+            .args(&candidate.arguments)
+            .env("PORT", address.port().to_string())
+            .env("WORKERS", workers)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", candidate.command.display()))?;
+        let mut running = Running { address, child };
+        let start = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = running.child.try_wait()? {
+                return Err(format!("it ended at once: {status}").into());
+            }
+            if start.elapsed() > Duration::from_secs(10) {
+                return Err("it does not listen".into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // The connection that was only tried is gone by then.
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(running)
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

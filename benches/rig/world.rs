@@ -1,0 +1,195 @@
+//! An event loop whose streams are slices of memory.
+
+use super::client::{connect_packet, get, poll_head, post, text};
+use sockeye::drive::{Protocol, Turn, pump};
+use sockeye::host::{Host, Peer, Runtime};
+use sockeye::{ReadyList, Server, Time};
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Which connection.
+pub type Token = usize;
+
+/// A server, its connections, and the loop that drives them.
+pub struct World {
+    server: Server,
+    clock: Arc<Clock>,
+    ready: ReadyList,
+    connections: Vec<Entry>,
+}
+
+struct Entry {
+    connection: <Server as Host>::Connection,
+    partial: Vec<u8>,
+    /// The peer does not read: every write would block.
+    stalled: bool,
+}
+
+/// Milliseconds that only `advance` moves.
+struct Clock(AtomicU64);
+
+impl Runtime for Clock {
+    fn now(&self) -> Time {
+        Time::from_origin(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+    }
+
+    fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        unreachable!("no handler of the benches waits");
+    }
+}
+
+/// A stream's two ends: bytes that have arrived, and what becomes of those that are written.
+struct Wire<'a, 'b> {
+    input: &'a [u8],
+    output: &'a mut Output<'b>,
+    stalled: bool,
+}
+
+enum Output<'a> {
+    Count(usize),
+    Keep(&'a mut Vec<u8>),
+}
+
+impl World {
+    /// Drives `server`.
+    pub fn new(server: Server) -> World {
+        let clock = Arc::new(Clock(AtomicU64::new(1)));
+        server.attach(clock.clone());
+        World { server, clock, ready: ReadyList::new(|| ()), connections: Vec::new() }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Makes room for more connections, so that the list of them does not grow while something is measured.
+    pub fn reserve(&mut self, count: usize) {
+        self.connections.reserve(count);
+    }
+
+    /// A new byte stream.
+    pub fn accept(&mut self) -> Token {
+        let token = self.connections.len();
+        let mut connection = self.server.accept(self.clock.now(), Peer::default());
+        connection.set_waker(&self.ready.waker(token));
+        self.connections.push(Entry { connection, partial: Vec::new(), stalled: false });
+        token
+    }
+
+    /// A WebSocket client in the main namespace.
+    pub fn websocket(&mut self) -> Token {
+        let token = self.accept();
+        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let answer = self.ask(token, &get("/socket.io/?EIO=4&transport=websocket", upgrade));
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+        self.connect(token, "/");
+        token
+    }
+
+    /// Connects a WebSocket client to a namespace.
+    pub fn connect(&mut self, token: Token, namespace: &str) {
+        let answer = self.ask(token, &text(&connect_packet(namespace)));
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("{\"sid\":\""), "not connected: {answer}");
+    }
+
+    /// A polling client in the main namespace: its stream, and its session's id.
+    pub fn polling(&mut self) -> (Token, String) {
+        let token = self.accept();
+        let answer = self.ask(token, &get("/socket.io/?EIO=4&transport=polling", ""));
+        let answer = String::from_utf8(answer).expect("a handshake is text");
+        let session = answer.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        let session = session.unwrap_or_else(|| panic!("no session: {answer}")).to_owned();
+        self.ask(token, &post(&session, "40"));
+        let answer = self.ask(token, &poll_head(&session));
+        assert!(answer.ends_with(b"}"), "{}", String::from_utf8_lossy(&answer));
+        (token, session)
+    }
+
+    /// `bytes` arrive. Gives back how many were written.
+    pub fn send(&mut self, token: Token, bytes: &[u8]) -> usize {
+        let mut output = Output::Count(0);
+        self.turn(token, bytes, &mut output);
+        match output {
+            Output::Count(written) => written,
+            Output::Keep(_) => 0,
+        }
+    }
+
+    /// `bytes` arrive. Gives back what was written.
+    pub fn ask(&mut self, token: Token, bytes: &[u8]) -> Vec<u8> {
+        let mut answer = Vec::new();
+        self.turn(token, bytes, &mut Output::Keep(&mut answer));
+        answer
+    }
+
+    /// Gives every connection that was woken a turn. Gives back how many bytes were written.
+    pub fn run_ready(&mut self) -> usize {
+        let mut written = 0;
+        while let Some(token) = self.ready.pop() {
+            written += self.send(token, &[]);
+        }
+        written
+    }
+
+    /// The peer stops reading, or reads again.
+    pub fn stall(&mut self, token: Token, stalled: bool) {
+        self.connections[token].stalled = stalled;
+    }
+
+    /// Time passes; what is due happens.
+    pub fn advance(&mut self, milliseconds: u64) {
+        self.clock.0.fetch_add(milliseconds, Ordering::Relaxed);
+        self.server.handle_timeout(self.clock.now());
+    }
+
+    fn turn(&mut self, token: Token, input: &[u8], output: &mut Output<'_>) {
+        let now = self.clock.now();
+        let entry = &mut self.connections[token];
+        let mut wire = Wire { input, output, stalled: entry.stalled };
+        loop {
+            match pump(now, &mut wire, &mut entry.connection, &mut entry.partial) {
+                Ok(Turn::Wait) => return,
+                Ok(Turn::Again) => {}
+                end => panic!("a connection ended: {end:?}"),
+            }
+        }
+    }
+}
+
+impl Read for Wire<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.input.read(buf)
+    }
+}
+
+impl Write for Wire<'_, '_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.stalled {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        match &mut self.output {
+            Output::Count(written) => *written += len,
+            Output::Keep(kept) => bufs.iter().for_each(|buf| kept.extend_from_slice(buf)),
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! What messages allocate once everything is warm: nothing on the way in, one box for a handler's future, and what the
+//! handler's own types need. A failing test says where.
+#![allow(missing_docs)]
+
+#[path = "../benches/rig/mod.rs"]
+mod rig;
+
+use rig::{Counting, Token, World, binary_event, measure, poll_head, post, text, trace};
+use sockeye::extract::Data;
+use sockeye::{Server, Socket};
+use std::collections::BTreeMap;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A server whose handlers' own types need no memory, but for those of attachments.
+fn server() -> Server {
+    let io = Server::builder().send_buffer(usize::MAX / 4).build();
+    io.on_connect(async |socket: Socket| {
+        socket.on("nothing", async || ());
+        socket.on("ack", async |Data(x): Data<u64>| x);
+        socket.on("echo", async |socket: Socket, Data(x): Data<u64>| socket.emit("echo", x));
+        socket.on("bin", async |socket: Socket, Data(x): Data<bytes::Bytes>| socket.emit("bin", x));
+        socket.on("broadcast", async |io: Server, Data(x): Data<u64>| {
+            io.emit("broadcast", x);
+        });
+    });
+    io
+}
+
+fn world(clients: usize) -> (World, Vec<Token>) {
+    let mut world = World::new(server());
+    let clients = (0..clients).map(|_| world.websocket()).collect();
+    (world, clients)
+}
+
+/// Asserts how often `turn` allocates, after it was called twice.
+#[track_caller]
+fn expect(allocations: u64, mut turn: impl FnMut()) {
+    turn();
+    turn();
+    let ((), usage) = measure(&mut turn);
+    if usage.allocations != allocations {
+        let mut places = BTreeMap::<String, usize>::new();
+        trace(turn).into_iter().for_each(|place| *places.entry(place).or_default() += 1);
+        let places: Vec<_> =
+            places.into_iter().map(|(place, count)| format!("{count} x {place}\n")).collect();
+        panic!("{} allocations instead of {allocations}:\n{}", usage.allocations, places.concat());
+    }
+    assert_eq!(usage.live, 0, "something stays");
+}
+
+#[test]
+fn what_no_handler_wants_allocates_nothing() {
+    let (mut world, clients) = world(2);
+    for packet in [r#"42["unknown",{"a":[1,2,3]}]"#, r#"421["unknown"]"#, "4312[]", "3"] {
+        let input = text(packet);
+        expect(0, || clients.iter().for_each(|client| assert_eq!(world.send(*client, &input), 0)));
+    }
+}
+
+#[test]
+fn a_call_of_a_handler_allocates_its_future() {
+    let (mut world, clients) = world(2);
+    for packet in [r#"42["nothing"]"#, r#"421["nothing"]"#, r#"421["ack",7]"#, r#"42["echo",7]"#] {
+        let input = text(packet);
+        expect(1, || assert!(world.send(clients[0], &input) < 100));
+        let input = input.repeat(16);
+        expect(16, || assert!(world.send(clients[1], &input) < 1600));
+    }
+}
+
+#[test]
+fn a_packet_with_an_attachment_allocates_seven_times() {
+    let (mut world, clients) = world(1);
+    let input = binary_event("bin", 4096);
+    // Kept until the attachment comes: namespace, text, and the struct around them. Then the attachment, the list of
+    // attachments, the handler's own `Bytes`, its future.
+    expect(7, || assert!(world.send(clients[0], &input) > 4096));
+}
+
+#[test]
+fn an_emit_from_outside_of_a_turn_allocates_nothing() {
+    let (mut world, _) = world(1);
+    let sockets = world.server().sockets();
+    expect(0, || {
+        sockets[0].emit("text", ("some text", 1.5)).expect("it is connected");
+        assert!(world.run_ready() > 0);
+    });
+}
+
+#[test]
+fn an_acknowledgement_over_polling_allocates_the_future_and_a_queue() {
+    let mut world = World::new(server());
+    let (token, session) = world.polling();
+    let (post, poll) = (post(&session, r#"421["ack",7]"#), poll_head(&session));
+    expect(2, || {
+        world.send(token, &post);
+        world.send(token, &poll);
+    });
+}
+
+#[test]
+fn a_broadcast_allocates_nothing_per_member() {
+    for members in [10u64, 1000] {
+        let (mut world, clients) = world(members as usize);
+        let input = text(r#"42["broadcast",7]"#);
+        // The handler's future, the frame, its reference count; and the list of whom to wake, which doubles.
+        let doublings = u64::from((members - 1).next_power_of_two().ilog2()) - 1;
+        expect(3 + doublings, || {
+            world.send(clients[0], &input);
+            assert!(world.run_ready() > 0);
+        });
+    }
+}
+
+#[test]
+fn peers_that_stopped_reading_hold_references_to_one_frame() {
+    const BROADCASTS: i64 = 100;
+    const SIZE: i64 = 4096;
+    // Of each frame a peer holds an offset and a `Bytes`, in a list that doubles.
+    const LIST: i64 = BROADCASTS * 2 * 40;
+    let text = "x".repeat(SIZE as usize);
+    let waiting = |stalled: usize| {
+        let (mut world, clients) = world(100);
+        clients.iter().take(stalled).for_each(|client| world.stall(*client, true));
+        let mut broadcast = || {
+            assert_eq!(world.server().emit("broadcast", &*text).sent, 100);
+            world.run_ready();
+        };
+        broadcast();
+        let ((), usage) = measure(|| (0..BROADCASTS).for_each(|_| broadcast()));
+        clients.iter().for_each(|client| world.stall(*client, false));
+        let (read, freed) = measure(|| clients.iter().map(|client| world.send(*client, &[])).sum::<usize>());
+        assert!(read >= stalled * BROADCASTS as usize * text.len(), "{read} bytes were read in the end");
+        let kept = usage.live_bytes + freed.live_bytes;
+        assert!(kept <= 0, "{kept} bytes are kept of what was read");
+        usage.live_bytes
+    };
+    let (none, one, half) = (waiting(0), waiting(1), waiting(50));
+    assert!(none < SIZE, "{none} bytes wait for nobody");
+    let frames = BROADCASTS * (SIZE + 100);
+    assert!(one < frames, "{one} bytes wait for one peer");
+    assert!(half - one < 49 * LIST, "{half} bytes wait for fifty peers, {one} for one");
+}

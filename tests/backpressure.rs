@@ -44,6 +44,8 @@ fn a_client_that_does_not_read_is_closed_at_the_byte_budget() {
     };
     assert!(matches!(error, EmitError::SlowConsumer { queued } if queued <= 500_000), "{error}");
     assert!(sent >= 400);
+    assert!(matches!(socket.emit("x", &text), Err(EmitError::Disconnected)));
+    sim.run();
     assert!(!socket.is_connected());
     assert_eq!(reason.lock().unwrap().as_deref(), Some("transport error"));
     assert_eq!(sim.server().sockets().len(), 1);
@@ -52,6 +54,36 @@ fn a_client_that_does_not_read_is_closed_at_the_byte_budget() {
     // What was queued for it is not kept any longer.
     assert_eq!(sim.server().emit("e", 1).sent, 1);
     assert_eq!(fast.texts(), [r#"42["e",1]"#]);
+}
+
+#[test]
+fn who_emits_under_a_lock_does_not_meet_the_handler_that_wants_it() {
+    let server = Server::builder().send_buffer(100_000).build();
+    let lock = Arc::new(Mutex::new(()));
+    let was_free = Arc::new(Mutex::new(Vec::new()));
+    server.on_connect({
+        let (lock, was_free) = (lock.clone(), was_free.clone());
+        move |socket: Socket| {
+            let (lock, was_free) = (lock.clone(), was_free.clone());
+            socket.on_disconnect(move || {
+                was_free.lock().unwrap().push(lock.try_lock().is_ok());
+                async {}
+            });
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let clients = [sim.connect(), sim.connect()];
+    clients.each_ref().map(Client::stop_reading);
+    let alone = sim.server().of("/").socket(&clients[0].id).unwrap();
+    for _ in 0..20 {
+        let _guard = lock.lock().unwrap();
+        let text = "x".repeat(60_000);
+        let _ = alone.emit("x", &text);
+        sim.server().emit("x", &text);
+    }
+    sim.run();
+    assert_eq!(*was_free.lock().unwrap(), [true, true]);
 }
 
 #[test]

@@ -133,8 +133,18 @@ impl<H: Handler> Session<H> {
     }
 
     /// Ends the session because the peer missed something: so it knows, and can open another.
+    ///
+    /// The application is told on the driver's next turn: who emits may hold a lock that its handler wants.
     pub(crate) fn close_slow(&self) {
-        self.close_with(TransportError::SlowConsumer { queued: self.queued() }.into());
+        let Some(server) = self.0.server.upgrade() else { return };
+        let now = server.now();
+        let mut inner = self.0.inner.lock();
+        let queued = inner.engine.queued();
+        inner.engine.close(now, TransportError::SlowConsumer { queued }.into());
+        self.0.closed.store(true, Ordering::Release);
+        let woken = [self.arm_at(&mut inner, Some(now)), inner.attend()];
+        drop(inner);
+        woken.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Runs `f` under the session's lock, then does what follows from it: wakes, arms, tells the end.
@@ -211,6 +221,10 @@ impl<H: Handler> Session<H> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        self.arm_at(inner, deadline)
+    }
+
+    fn arm_at(&self, inner: &mut Inner<H>, deadline: Option<Time>) -> Option<Waker> {
         let Some(deadline) = deadline else {
             if let Some(key) = inner.timer.take()
                 && let Some(server) = self.0.server.upgrade()

@@ -7,8 +7,10 @@ use crate::payload::Payload;
 use crate::socket::Socket;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -139,6 +141,37 @@ impl<F: Handler<P>, P> AnyHandler for Erased<F, P> {
 impl<F: Middleware<P>, P> AnyMiddleware for Erased<F, P> {
     fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError> {
         self.0.call(context)
+    }
+}
+
+/// A handler that is kept. One that captures nothing needs neither memory nor a count of its references.
+#[derive(Clone)]
+pub(crate) enum Kept {
+    Plain(&'static dyn AnyHandler),
+    Capturing(Arc<dyn AnyHandler>),
+}
+
+impl Kept {
+    pub(crate) fn new<P: 'static>(handler: impl Handler<P>) -> Kept {
+        fn keep<F: AnyHandler + 'static>(handler: F) -> Kept {
+            match size_of::<F>() == 0 && !std::mem::needs_drop::<F>() {
+                // Of what has no size nothing leaks.
+                true => Kept::Plain(Box::leak(Box::new(handler))),
+                false => Kept::Capturing(Arc::new(handler)),
+            }
+        }
+        keep(Erased::new(handler))
+    }
+}
+
+impl Deref for Kept {
+    type Target = dyn AnyHandler;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Kept::Plain(handler) => *handler,
+            Kept::Capturing(handler) => &**handler,
+        }
     }
 }
 

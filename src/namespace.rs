@@ -5,7 +5,8 @@ use crate::broadcast::{Broadcast, Delivery};
 use crate::engine::Id;
 use crate::error::ConnectError;
 use crate::extract::Context;
-use crate::handler::{AnyHandler, AnyMiddleware, BoxFuture, Erased, Handler, Middleware, run};
+use crate::handler::{AnyMiddleware, BoxFuture, Erased, Handler, Kept, Middleware, run};
+use crate::id_hash::IdHash;
 use crate::payload::Payload;
 use crate::server::Engine;
 use crate::socket::Socket;
@@ -14,7 +15,6 @@ use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -35,44 +35,20 @@ pub(crate) struct Inner {
 
 #[derive(Default)]
 struct Functions {
-    connect: Option<Arc<dyn AnyHandler>>,
+    connect: Option<Kept>,
     middlewares: Arc<[Arc<dyn AnyMiddleware>]>,
 }
 
 /// The sockets of a namespace, and their rooms.
 #[derive(Default)]
 pub(crate) struct Members {
-    sockets: IndexMap<Id, Member, Hash>,
-    rooms: HashMap<Arc<str>, IndexMap<Id, Socket, Hash>>,
+    sockets: IndexMap<Id, Member, IdHash>,
+    rooms: HashMap<Arc<str>, IndexMap<Id, Socket, IdHash>>,
 }
 
 struct Member {
     socket: Socket,
     rooms: Vec<Arc<str>>,
-}
-
-/// Ids are drawn at random by this side: their own bytes are as good a hash as any.
-type Hash = BuildHasherDefault<IdHasher>;
-
-#[derive(Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-            // Only six bits of each byte are random: the multiplication spreads them.
-            self.0 = (self.0.rotate_left(5) ^ u64::from_ne_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-    }
-
-    // The length that `Hash` of a slice writes says nothing.
-    fn write_usize(&mut self, _: usize) {}
 }
 
 impl Members {
@@ -174,7 +150,7 @@ impl Namespace {
     /// handler by then is lost, so look things up after the registrations, or in a
     /// [`middleware`](Namespace::middleware).
     pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
-        let replaced = self.0.functions.write().connect.replace(Arc::new(Erased::new(handler)));
+        let replaced = self.0.functions.write().connect.replace(Kept::new(handler));
         // What it captured is the application's: not to be dropped under the lock.
         drop(replaced);
     }

@@ -5,7 +5,7 @@ use crate::broadcast::Broadcast;
 use crate::engine::{self, Handshake, Id, Transport};
 use crate::error::{ConnectError, DisconnectReason, EmitError};
 use crate::extract::Context;
-use crate::handler::{AnyHandler, Erased, Guarded, Handler, drive, run};
+use crate::handler::{Guarded, Handler, Kept, drive, run};
 use crate::log::debug;
 use crate::namespace::Namespace;
 use crate::payload::sealed::{Head, Kind};
@@ -44,11 +44,11 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    handlers: Vec<(Cow<'static, str>, Arc<dyn AnyHandler>)>,
-    any: Option<Arc<dyn AnyHandler>>,
-    disconnect: Option<Arc<dyn AnyHandler>>,
-    /// The answers that are awaited, by id: whom to tell, and its entry there.
-    acks: HashMap<u64, (Arc<Waiter>, u32)>,
+    handlers: Vec<(Cow<'static, str>, Kept)>,
+    any: Option<Kept>,
+    disconnect: Option<Kept>,
+    /// The answers that are awaited, by id: whom to tell, and its entry there. Most sockets are never asked.
+    acks: Option<Box<HashMap<u64, (Arc<Waiter>, u32)>>>,
     data: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
     /// Rooms that were joined before the socket was let in.
     early_rooms: Vec<Arc<str>>,
@@ -178,8 +178,7 @@ impl Socket {
     pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
         let event = event.into();
         assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
-        let handler: Arc<dyn AnyHandler> = Arc::new(Erased::new(handler));
-        self.keep(handler, |state, handler| {
+        self.keep(Kept::new(handler), |state, handler| {
             match state.handlers.iter_mut().find(|(known, _)| *known == event) {
                 Some((_, known)) => Some(std::mem::replace(known, handler)),
                 None => {
@@ -206,7 +205,7 @@ impl Socket {
     /// # });
     /// ```
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
-        self.keep(Arc::new(Erased::new(handler)), |state, handler| state.any.replace(handler));
+        self.keep(Kept::new(handler), |state, handler| state.any.replace(handler));
     }
 
     /// Calls nothing any more for events of this name.
@@ -232,15 +231,11 @@ impl Socket {
     /// # });
     /// ```
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
-        self.keep(Arc::new(Erased::new(handler)), |state, handler| state.disconnect.replace(handler));
+        self.keep(Kept::new(handler), |state, handler| state.disconnect.replace(handler));
     }
 
     /// Keeps a handler, unless the socket has ended: nothing would let go of it again.
-    fn keep(
-        &self,
-        handler: Arc<dyn AnyHandler>,
-        keep: impl FnOnce(&mut State, Arc<dyn AnyHandler>) -> Option<Arc<dyn AnyHandler>>,
-    ) {
+    fn keep(&self, handler: Kept, keep: impl FnOnce(&mut State, Kept) -> Option<Kept>) {
         let mut state = self.0.state.lock();
         let dropped = if state.ended { Some(handler) } else { keep(&mut state, handler) };
         // What it captured is the application's: its destructor may use the socket.
@@ -397,7 +392,7 @@ impl Socket {
         volatile: bool,
         later: &mut Vec<Waker>,
     ) -> Result<(), EmitError> {
-        let (sent, woken) = self.0.session.sending(|engine| match volatile && !engine.is_writable() {
+        let (sent, woken) = self.0.session.sharing(|engine| match volatile && !engine.is_writable() {
             true => Err(EmitError::NotReady),
             false => engine.send_shared(frames).map_err(EmitError::from),
         });
@@ -478,6 +473,7 @@ impl Socket {
             let mut state = self.0.state.lock();
             (std::mem::take(&mut state.acks), state.disconnect.take())
         };
+        let acks = acks.map(|acks| *acks).unwrap_or_default();
         self.0.session.end_await(acks.len());
         for (waiter, at) in acks.into_values() {
             waiter.disconnected(at);
@@ -572,7 +568,7 @@ impl Socket {
 
     /// An acknowledgement arrived; nobody may wait for it any more.
     pub(crate) fn acknowledged(&self, id: u64, args: socketio::Args<'_>) {
-        let entry = self.0.state.lock().acks.remove(&id);
+        let entry = self.0.state.lock().acks.as_mut().and_then(|acks| acks.remove(&id));
         if let Some((waiter, at)) = entry {
             self.0.session.end_await(1);
             waiter.acknowledge(at, args);
@@ -585,16 +581,17 @@ impl Socket {
         if !self.is_connected() {
             return Err(EmitError::Disconnected);
         }
-        if state.acks.len() >= MAX_ACKS {
+        let acks = state.acks.get_or_insert_default();
+        if acks.len() >= MAX_ACKS {
             return Err(EmitError::TooManyAcks);
         }
-        state.acks.insert(id, (waiter, at));
+        acks.insert(id, (waiter, at));
         self.0.session.begin_await();
         Ok(())
     }
 
     pub(crate) fn forget_ack(&self, id: u64) {
-        let forgotten = self.0.state.lock().acks.remove(&id);
+        let forgotten = self.0.state.lock().acks.as_mut().and_then(|acks| acks.remove(&id));
         if forgotten.is_some() {
             self.0.session.end_await(1);
         }

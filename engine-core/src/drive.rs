@@ -185,12 +185,10 @@ fn resume<P: Protocol>(now: Time, protocol: &mut P, partial: &mut Vec<u8>) {
 /// Whether everything was written, and nothing of it is held back by the stream.
 fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<bool> {
     while let Some(queue) = protocol.poll_transmit() {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let used = queue.chunks_vectored(&mut slices);
-        let written = match slices.get(..used) {
-            Some([one]) => stream.write(one),
-            Some(several) => stream.write_vectored(several),
-            None => Ok(0),
+        let chunk = queue.chunk();
+        let written = match chunk.len() == queue.len() {
+            true => stream.write(chunk),
+            false => write_several(stream, queue),
         };
         match written {
             // Retrying would spin: no progress is possible.
@@ -210,6 +208,14 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
             Err(e) => return Err(e),
         }
     }
+}
+
+/// Apart, so that the slices are made only where there are several.
+#[inline(never)]
+fn write_several<S: Write>(stream: &mut S, queue: &Outbound) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let used = queue.chunks_vectored(&mut slices);
+    stream.write_vectored(slices.get(..used).unwrap_or_default())
 }
 
 /// A non-blocking stream of an event loop that tells each readiness once (edge-triggered, as mio): remembers when

@@ -1,5 +1,6 @@
 //! One byte stream of an Engine.IO server: which requests and frames mean what for which session.
 
+use super::buffers;
 use super::exchange::{self, Accept, Carries, Content, Exchange, Incoming, Step, Upgrade};
 use super::server::ServerInner;
 use super::session::Session;
@@ -104,6 +105,7 @@ impl<H: Handler> Connection<H> {
     }
 
     fn take_step(&mut self, now: Time, step: Step<H>) {
+        buffers::lend(self.stream.outbound());
         match step {
             Step::Wait => {}
             Step::Body => self.stream.receive_body(now),
@@ -421,7 +423,12 @@ impl<H: Handler> Protocol for Connection<H> {
         }
         self.arm();
         self.account();
-        Some(self.stream.outbound()).filter(|out| !out.is_empty())
+        let out = self.stream.outbound();
+        if out.is_empty() {
+            buffers::reclaim(out);
+            return None;
+        }
+        Some(out)
     }
 
     fn status(&self) -> StreamStatus {

@@ -174,9 +174,14 @@ impl<H: Handler> Exchange<H> {
         let request = incoming.request;
         let query = Query::parse(request.query())?;
         let is_upgrade = incoming.upgrade != Upgrade::None;
-        let exists = |id: &_| server.has_session(id);
-        let session = |id: &_| server.session(id).ok_or(RequestError::UnknownSession);
-        match Route::of(request, is_upgrade, &query, &server.config, exists)? {
+        let mut session = None;
+        let exists = |id: &_| {
+            session = server.session(id);
+            session.is_some()
+        };
+        let route = Route::of(request, is_upgrade, &query, &server.config, exists)?;
+        let session = session.ok_or(RequestError::UnknownSession);
+        match route {
             Route::Open(_) if server.is_closing() => Err(RequestError::Unavailable),
             Route::Open(transport) => {
                 let over = match transport {
@@ -188,10 +193,10 @@ impl<H: Handler> Exchange<H> {
                 };
                 self.open(now, server, over, handshake(), waker)
             }
-            Route::Poll(id) => self.poll(now, session(&id)?, waker),
-            Route::Post(id) => self.post(now, server, session(&id)?, request, incoming.body),
-            Route::Upgrade(id) => match key(incoming) {
-                Ok(key) => Ok(self.probe(now, session(&id)?, key, waker)),
+            Route::Poll(_) => self.poll(now, session?, waker),
+            Route::Post(_) => self.post(now, server, session?, request, incoming.body),
+            Route::Upgrade(_) => match key(incoming) {
+                Ok(key) => Ok(self.probe(now, session?, key, waker)),
                 Err(error) => Ok(self.refuse_handshake(error).into()),
             },
         }

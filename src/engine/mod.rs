@@ -24,6 +24,7 @@
 //! ```
 
 mod assets;
+mod buffers;
 mod connection;
 pub(crate) mod exchange;
 mod handshake;

@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::session::Session;
 use super::timers::Timers;
 use super::{CloseReason, Config, Handler, Handshake, Id, Transport};
+use crate::id_hash::IdHash;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
@@ -56,7 +57,7 @@ pub(crate) struct ServerInner<H: Handler> {
     pub(super) allow_request: Option<AllowRequest>,
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
-    sessions: RwLock<HashMap<Id, Session<H>>>,
+    sessions: RwLock<HashMap<Id, Session<H>, IdHash>>,
     /// How many connections have something to finish: an answer, or the last words of a session.
     busy: AtomicUsize,
     runtime: OnceLock<Arc<dyn Runtime>>,
@@ -205,10 +206,6 @@ impl<H: Handler> ServerInner<H> {
 
     pub(super) fn session(&self, id: &Id) -> Option<Session<H>> {
         self.sessions.read().get(id).cloned()
-    }
-
-    pub(super) fn has_session(&self, id: &Id) -> bool {
-        self.sessions.read().contains_key(id)
     }
 
     /// Opens a session; `None` if there is no randomness to be had for its id.

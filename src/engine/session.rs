@@ -1,5 +1,6 @@
 //! One session of an Engine.IO server, and the lock around it.
 
+use super::buffers;
 use super::handshake::Handshake;
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
@@ -169,6 +170,20 @@ impl<H: Handler> Session<H> {
     /// woken. Gives back its waker, for who holds a lock.
     pub(crate) fn sending<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
         let mut inner = self.0.inner.lock();
+        buffers::lend(inner.engine.queue_mut());
+        self.sent(&mut inner, f)
+    }
+
+    /// The same, for what is only referred to and needs no buffer.
+    pub(crate) fn sharing<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
+        self.sent(&mut self.0.inner.lock(), f)
+    }
+
+    fn sent<R>(
+        &self,
+        inner: &mut Inner<H>,
+        f: impl FnOnce(&mut engineio::Session) -> R,
+    ) -> (R, Option<Waker>) {
         let result = f(&mut inner.engine);
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
         let woken = inner.attend();

@@ -25,14 +25,14 @@ impl Query {
     /// [`RequestError::BadRequest`] for malformed percent escapes and for what is not UTF-8.
     pub fn parse(query: &str) -> Result<Query, RequestError> {
         let query = http::Query::parse(query).map_err(|_| RequestError::BadRequest)?;
-        let get = |key| query.get(key);
-        let transport = get("transport").and_then(|name| match name.as_ref() {
+        let [transport, sid, version] = query.get_all(["transport", "sid", "EIO"]);
+        let transport = transport.and_then(|name| match name.as_ref() {
             "polling" => Some(Transport::Polling),
             "websocket" => Some(Transport::WebSocket),
             _ => None,
         });
-        let sid = get("sid").filter(|sid| !sid.is_empty()).map(|sid| Id::parse(&sid));
-        let is_version_4 = get("EIO").is_some_and(|version| version == "4");
+        let sid = sid.filter(|sid| !sid.is_empty()).map(|sid| Id::parse(&sid));
+        let is_version_4 = version.is_some_and(|version| version == "4");
         Ok(Query { transport, sid, is_version_4 })
     }
 }

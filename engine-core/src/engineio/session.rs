@@ -8,6 +8,7 @@ use super::reason::{CloseReason, TransportError};
 use crate::outbound::Outbound;
 use crate::time::{Time, earliest};
 use crate::websocket::{Header, Opcode};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use bytes::Buf;
@@ -32,7 +33,8 @@ pub struct Session {
     state: State,
     heartbeat: Heartbeat,
     last_heard: Time,
-    closed: Option<Closed>,
+    /// Nothing is kept for what has not happened.
+    closed: Option<Box<Closed>>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,7 @@ struct Polling {
     parked: bool,
     /// A request with data is being read.
     posting: bool,
-    probe: Option<Probe>,
+    probe: Option<Box<Probe>>,
     /// How many upgrades were begun, so that a late one is not taken for the current one.
     tickets: u32,
 }
@@ -358,7 +360,7 @@ impl Session {
             State::Polling(polling) if allowed && polling.probe.is_none() => {
                 polling.tickets = polling.tickets.wrapping_add(1);
                 let ticket = Ticket(polling.tickets);
-                polling.probe = Some(Probe { ticket, answered: false, deadline });
+                polling.probe = Some(Box::new(Probe { ticket, answered: false, deadline }));
                 Ok(ticket)
             }
             _ => Err(Refused::NoUpgrade),
@@ -534,7 +536,7 @@ impl Session {
                 farewell = Some(now + self.config.close_timeout);
             }
         }
-        self.closed = Some(Closed { reason, farewell, reported: false });
+        self.closed = Some(Box::new(Closed { reason, farewell, reported: false }));
     }
 
     /// When [`handle_timeout`](Session::handle_timeout) has something to do.

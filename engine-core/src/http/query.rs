@@ -23,7 +23,7 @@ impl<'a> Query<'a> {
     ///
     /// [`Error::Query`].
     pub fn parse(raw: &'a str) -> Result<Self, Error> {
-        if raw.contains('\0') {
+        if memchr::memchr(0, raw.as_bytes()).is_some() {
             return Err(Error::Query);
         }
         // An escape cannot reach over a `&` or `=`, so the fields need not be told apart.
@@ -42,18 +42,43 @@ impl<'a> Query<'a> {
     /// Keys and values as they were sent, in order. A field without `=` has an empty value; empty
     /// fields are left out. [`decode`] reads them.
     pub fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.raw
-            .split('&')
-            .filter(|field| !field.is_empty())
-            .map(|field| field.split_once('=').unwrap_or((field, "")))
+        self.raw.as_bytes().split(|&byte| byte == b'&').filter_map(field)
     }
 
     /// The value of the first field with this key, decoded. Borrowed if it has no escape.
     pub fn get(&self, key: &str) -> Option<Cow<'a, str>> {
-        self.pairs()
-            .find(|(name, _)| *name == key || decode(name).is_ok_and(|name| name == key))
-            .and_then(|(_, value)| decode(value).ok())
+        let [value] = self.get_all([key]);
+        value
     }
+
+    /// [`get`](Query::get) for several keys, in one pass.
+    pub fn get_all<const N: usize>(&self, keys: [&str; N]) -> [Option<Cow<'a, str>>; N] {
+        let mut values = [const { None }; N];
+        for (name, value) in self.pairs() {
+            // Few are escaped; the others are compared as they are.
+            let name = match memchr::memchr2(b'%', b'+', name.as_bytes()) {
+                None => Cow::Borrowed(name),
+                Some(_) => decode(name).unwrap_or_default(),
+            };
+            for (slot, _) in values.iter_mut().zip(keys).filter(|(slot, key)| slot.is_none() && *key == name)
+            {
+                *slot = decode(value).ok();
+            }
+        }
+        values
+    }
+}
+
+/// Splits one field, of what was text before.
+fn field(field: &[u8]) -> Option<(&str, &str)> {
+    if field.is_empty() {
+        return None;
+    }
+    let (name, value) = match memchr::memchr(b'=', field) {
+        Some(at) => (field.get(..at)?, field.get(at + 1..)?),
+        None => (field, &[][..]),
+    };
+    Some((core::str::from_utf8(name).ok()?, core::str::from_utf8(value).ok()?))
 }
 
 /// Decodes a key or a value. Borrowed if there is nothing to decode.
@@ -63,10 +88,10 @@ impl<'a> Query<'a> {
 /// [`Error::Query`] for a malformed escape, and for escapes that are NUL or not UTF-8. It cannot
 /// happen to what [`Query::pairs`] gives.
 pub fn decode(raw: &str) -> Result<Cow<'_, str>, Error> {
-    if raw.contains('\0') {
+    if memchr::memchr(0, raw.as_bytes()).is_some() {
         return Err(Error::Query);
     }
-    if !raw.contains(['%', '+']) {
+    if memchr::memchr2(b'%', b'+', raw.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(raw));
     }
     let mut out = String::with_capacity(raw.len());

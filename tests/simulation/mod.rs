@@ -2,14 +2,13 @@
 //!
 //! Tasks run only when they were woken, and a stream wakes only who found it empty or full before: what a runtime
 //! would not notice is not noticed here.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, clippy::expect_used)]
 
 mod client;
 mod dice;
 mod link;
 mod polling;
 
-#[allow(unused_imports)]
 pub use client::{Client, Incoming};
 pub use dice::Dice;
 pub use link::{NETWORK, Pipe};
@@ -162,7 +161,7 @@ impl Sim {
     }
 
     /// A new byte stream to the server.
-    fn dial(&self) -> Pipe {
+    pub fn dial(&self) -> Pipe {
         self.serve(Pipe::default())
     }
 

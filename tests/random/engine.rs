@@ -18,12 +18,16 @@ pub struct Engine {
     session: Option<String>,
     line: Line,
     upgrade: Option<Upgrade>,
+    /// When an upgrade was last lost: the server may not know for a while.
+    lost: Duration,
     /// What waits to be sent.
     out: VecDeque<Packet>,
     /// Messages that came, without the digit.
     pub inbox: VecDeque<Packet>,
     /// Why it is over.
     pub end: Option<&'static str>,
+    /// An upgrade was refused without need.
+    pub was_refused: bool,
     /// Nothing is done any more, whatever comes.
     pub is_mute: bool,
 }
@@ -36,6 +40,8 @@ enum Line {
 struct Upgrade {
     websocket: WebSocket,
     is_answered: bool,
+    /// The server has no reason to refuse it.
+    is_due: bool,
 }
 
 /// The most bytes of one request.
@@ -56,9 +62,11 @@ impl Engine {
             session: None,
             line,
             upgrade: None,
+            lost: Duration::ZERO,
             out: VecDeque::new(),
             inbox: VecDeque::new(),
             end: None,
+            was_refused: false,
             is_mute: false,
         }
     }
@@ -91,7 +99,8 @@ impl Engine {
         {
             let query = format!("&sid={session}");
             let websocket = WebSocket::dial(&self.sim, &mut self.dice, &query);
-            self.upgrade = Some(Upgrade { websocket, is_answered: false });
+            let is_due = self.sim.now().since_origin() > self.lost + Duration::from_secs(6);
+            self.upgrade = Some(Upgrade { websocket, is_answered: false, is_due });
         }
     }
 
@@ -99,6 +108,7 @@ impl Engine {
     pub fn lose_upgrade(&mut self, broken: bool) {
         let Some(upgrade) = self.upgrade.take() else { return };
         end(&upgrade.websocket.pipe, broken);
+        self.lost = self.sim.now().since_origin();
         if let Line::Polling { paused, .. } = &mut self.line {
             *paused = false;
         }
@@ -237,13 +247,14 @@ impl Engine {
     }
 
     fn step_upgrade(&mut self) -> bool {
-        let Some(Upgrade { websocket, is_answered }) = &mut self.upgrade else { return false };
+        let Some(Upgrade { websocket, is_answered, is_due }) = &mut self.upgrade else { return false };
         let Line::Polling { polls, posts, paused } = &mut self.line else { return false };
         let packets = websocket.receive();
         let mut busy = !packets.is_empty();
         if packets == [Packet::Text("3probe".into())] && !*is_answered {
             (*is_answered, *paused) = (true, true);
         } else if !packets.is_empty() || websocket.is_over {
+            self.was_refused |= *is_due;
             self.lose_upgrade(false);
             return true;
         }

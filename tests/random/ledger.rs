@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The accounts of all sockets by their ids; shared with the server's handlers.
 #[derive(Clone, Default)]
@@ -13,9 +13,6 @@ pub struct Books {
     pub accounts: HashMap<String, Account>,
     /// What is wrong: a panic in a handler would be caught.
     pub faults: Vec<String>,
-    /// Questions of the server that were asked, and those that were answered one way or another.
-    pub asked: usize,
-    pub resolved: usize,
 }
 
 /// One socket.
@@ -30,6 +27,8 @@ pub struct Account {
     pub under_way: usize,
     /// Questions to the client that have not come to it.
     questions: HashSet<u32>,
+    /// Questions whose answer the server awaits.
+    pub awaited: usize,
     /// Why the server says that it is gone.
     pub ends: Vec<String>,
     /// It was disconnected from its namespace, by one side or the other.
@@ -38,7 +37,8 @@ pub struct Account {
 
 impl Ledger {
     pub fn lock(&self) -> MutexGuard<'_, Books> {
-        self.0.lock().expect("no panic under this lock")
+        // A check that fails under it is told by its own panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn account<R>(&self, id: &str, f: impl FnOnce(&mut Account) -> R) -> R {
@@ -91,15 +91,19 @@ impl Account {
 
     pub fn asked(&mut self, number: u32) {
         self.questions.insert(number);
+        self.awaited += 1;
     }
 
     pub fn may_end(&mut self) {
         self.is_excused = true;
     }
 
-    /// A question will not be answered, and perhaps not come.
-    pub fn give_up(&mut self, number: u32) {
-        self.questions.remove(&number);
+    /// The server does not wait for an answer any more; the question has perhaps not come.
+    pub fn resolved(&mut self, number: u32, is_lost: bool) {
+        self.awaited -= 1;
+        if is_lost {
+            self.questions.remove(&number);
+        }
     }
 
     #[track_caller]
@@ -149,11 +153,12 @@ pub fn content(number: u32) -> (String, Option<Bytes>) {
         19 => "9k".repeat(4500),
         _ => ODD[n % ODD.len()].to_owned(),
     };
-    let bytes = match n % 5 {
-        0 => Some(Bytes::from(vec![n as u8; n % 300])),
-        _ => None,
-    };
-    (text, bytes)
+    (text, (n % 5 == 0).then(|| vec![n as u8; n % 300].into()))
+}
+
+/// The next number whose event is large.
+pub fn large(number: u32) -> u32 {
+    number + (29 + 19 - number % 29) % 29
 }
 
 /// How many bytes an event of this number has at least.

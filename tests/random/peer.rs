@@ -6,6 +6,7 @@ use crate::simulation::{Dice, Receiver, Sim};
 use bytes::Bytes;
 use sockeye_core::socketio::{self, Args, Encoder, Kind, Limits, Reassembly};
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 pub struct Peer {
     pub engine: Engine,
@@ -17,6 +18,8 @@ pub struct Peer {
     seen: HashSet<&'static str>,
     /// What was done to it that may end its session.
     pub blame: Option<&'static str>,
+    /// When the server has to know of its end.
+    pub ends_by: Duration,
 }
 
 /// A namespace that the client is in, or wants to be in.
@@ -48,6 +51,7 @@ impl Peer {
             namespaces: BTreeMap::new(),
             seen: HashSet::new(),
             blame: None,
+            ends_by: Duration::MAX,
         }
     }
 

@@ -3,13 +3,16 @@
 use super::{Dice, Machine};
 use sockeye_core::drive::Stream;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How many bytes the network holds on the way to a client.
 pub const NETWORK: usize = 64 << 10;
+
+/// About how many pieces one write is cut into at most.
+const PIECES: usize = 50;
 
 /// A byte stream, seen from both ends.
 #[derive(Clone, Default)]
@@ -68,13 +71,13 @@ impl Way {
         self.arrived.len() + self.flying_bytes
     }
 
-    fn send(&mut self, bytes: impl Iterator<Item = u8>, weather: Option<&mut Weather>) {
+    fn send(&mut self, bytes: &[u8], weather: Option<&mut Weather>) {
         let Some(weather) = weather else { return self.arrived.extend(bytes) };
-        let bytes: Vec<u8> = bytes.collect();
         self.flying_bytes += bytes.len();
-        let mut rest = bytes.as_slice();
+        let mut rest = bytes;
+        let piece = weather.piece.max(bytes.len() / PIECES);
         while !rest.is_empty() {
-            let size = 1 + weather.dice.below(weather.piece);
+            let size = 1 + weather.dice.below(piece);
             let (piece, behind) = rest.split_at(size.min(rest.len()));
             let at = self.next_slot(weather);
             self.flying.push_back((at, piece.to_vec()));
@@ -156,7 +159,7 @@ impl Pipe {
         if pipe.broken || pipe.server_gone {
             return;
         }
-        pipe.to_server.send(bytes.iter().copied(), pipe.weather.as_mut());
+        pipe.to_server.send(bytes, pipe.weather.as_mut());
         if pipe.weather.is_none() {
             pipe.wake_reader();
         }
@@ -172,7 +175,7 @@ impl Pipe {
     /// What arrived at the client.
     pub fn receive(&self) -> Vec<u8> {
         let mut pipe = self.lock();
-        let bytes = pipe.to_client.arrived.drain(..).collect();
+        let bytes = std::mem::take(&mut pipe.to_client.arrived).into();
         pipe.wake_writer();
         bytes
     }
@@ -257,9 +260,13 @@ impl Stream for ServerEnd {
             pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let n = buf.len().min(way.arrived.len());
-        buf.iter_mut().zip(way.arrived.drain(..n)).for_each(|(to, from)| *to = from);
-        Poll::Ready(Ok(n))
+        let mut read = 0;
+        // A deque gives one of its two halves at a time.
+        while let Some(room) = buf.get_mut(read..).filter(|room| !room.is_empty() && !way.arrived.is_empty())
+        {
+            read += way.arrived.read(room)?;
+        }
+        Poll::Ready(Ok(read))
     }
 
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -275,10 +282,12 @@ impl Stream for ServerEnd {
         if let Some(weather) = &mut pipe.weather {
             room = 1 + weather.dice.below(room);
         }
-        let before = pipe.to_client.len();
-        let bytes = bufs.iter().flat_map(|buf| buf.iter().copied()).take(room);
-        pipe.to_client.send(bytes, pipe.weather.as_mut());
-        Poll::Ready(Ok(pipe.to_client.len() - before))
+        let mut bytes = Vec::new();
+        for buf in bufs {
+            bytes.extend_from_slice(buf.get(..room - bytes.len()).unwrap_or(buf));
+        }
+        pipe.to_client.send(&bytes, pipe.weather.as_mut());
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

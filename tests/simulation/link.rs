@@ -186,6 +186,17 @@ impl Pipe {
         pipe.broken || pipe.to_client.ended && pipe.to_client.arrived.is_empty()
     }
 
+    /// The same, for a client that reads and throws away.
+    pub fn has_ended_after_reading(&self) -> bool {
+        self.receive();
+        self.has_ended()
+    }
+
+    /// How many bytes the server has not taken.
+    pub fn unread(&self) -> usize {
+        self.lock().to_server.len()
+    }
+
     /// Breaks the stream: what is on its way is lost, and both ends notice.
     pub fn break_off(&self) {
         let pipe = &mut *self.lock();

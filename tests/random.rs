@@ -42,6 +42,7 @@ fn nothing_is_lost_doubled_reordered_or_left_whatever_happens_on_the_way() {
                 return total;
             }
             let Ok(outcome) = catch_unwind(|| play(seed, false)) else {
+                next.store(seeds, Ordering::Relaxed);
                 panic!("replay it with: SEED={seed} cargo test --test random -- --nocapture");
             };
             total.add(outcome);
@@ -57,10 +58,7 @@ fn nothing_is_lost_doubled_reordered_or_left_whatever_happens_on_the_way() {
         for worker in workers {
             match worker.join() {
                 Ok(outcome) => total.add(outcome),
-                Err(panic) => {
-                    next.store(seeds, Ordering::Relaxed);
-                    std::panic::resume_unwind(panic);
-                }
+                Err(panic) => std::panic::resume_unwind(panic),
             }
         }
     });

@@ -154,7 +154,12 @@ impl Engine {
 
     /// Does all that can be done now; whether that was anything.
     pub fn step(&mut self) -> bool {
-        if self.end.is_some() || self.is_mute {
+        if self.is_mute {
+            return false;
+        }
+        if self.end.is_some() {
+            // Nothing is in the way of the end of the stream.
+            self.pipes().iter().for_each(|pipe| drop(pipe.receive()));
             return false;
         }
         let upgraded = self.step_upgrade();

@@ -6,7 +6,7 @@ use crate::simulation::{Dice, NETWORK, Sim};
 use bytes::Bytes;
 use sockeye::extract::Data;
 use sockeye::host::Host;
-use sockeye::{AckError, DisconnectReason, EmitError, Server, Socket};
+use sockeye::{AckError, DisconnectReason, EmitError, Server, Socket, Transport};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -333,6 +333,9 @@ impl World {
 
     /// What costs a client its session.
     fn hurt(&mut self, peer: usize) {
+        // The client may believe in an upgrade of which the server does not know yet.
+        let sockets: Vec<_> = NAMESPACES.iter().filter_map(|name| self.socket(peer, name)).collect();
+        let upgraded = sockets.iter().all(|socket| socket.transport() == Transport::WebSocket);
         let mut peer = self.peers[peer].borrow_mut();
         let why = match self.dice.below(5) {
             0 => "closed",
@@ -343,7 +346,7 @@ impl World {
         };
         let is_first = peer.blame.replace(why).is_none();
         // The end of a stream that carries all is seen at once; other clients are missed by their heartbeat.
-        let is_seen = why != "silent" && why != "stalled" && !peer.engine.is_polling();
+        let is_seen = why != "silent" && why != "stalled" && upgraded && !peer.engine.is_polling();
         let soon = self.sim.now().since_origin() + Duration::from_secs(6);
         peer.ends_by = if is_first && is_seen { soon } else { Duration::MAX };
         match why {

@@ -175,8 +175,10 @@ impl Pipe {
     /// What arrived at the client.
     pub fn receive(&self) -> Vec<u8> {
         let mut pipe = self.lock();
-        let bytes = std::mem::take(&mut pipe.to_client.arrived).into();
-        pipe.wake_writer();
+        let bytes: Vec<u8> = std::mem::take(&mut pipe.to_client.arrived).into();
+        if !bytes.is_empty() {
+            pipe.wake_writer();
+        }
         bytes
     }
 

@@ -87,6 +87,10 @@ impl Machine {
         self.0.lock().expect("no panic under this lock")
     }
 
+    fn is_ready(&self) -> bool {
+        !self.lock().ready.is_empty()
+    }
+
     /// Polls one task that is ready. Whether there was one.
     fn step(&self) -> bool {
         let (id, taken) = {
@@ -219,7 +223,7 @@ impl Sim {
     /// Runs until nothing is ready.
     pub fn run(&self) {
         for _ in 0..1_000_000 {
-            if self.0.machine.step() || self.serve_clients() {
+            if self.0.machine.step() || self.serve_clients() || self.0.machine.is_ready() {
                 continue;
             }
             self.check_timer();

@@ -9,6 +9,8 @@ mod client;
 mod custom_loop;
 #[path = "runtimes/endings.rs"]
 mod endings;
+#[path = "runtimes/faults.rs"]
+mod faults;
 #[path = "runtimes/messages.rs"]
 mod messages;
 #[cfg(feature = "tokio")]
@@ -53,6 +55,13 @@ macro_rules! run_on {
                     closing_tells_the_clients_and_ends_the_serving
                     closing_sends_what_was_queued
                     another_thread_disconnects
+                }
+                faults {
+                    a_client_that_stops_reading_does_not_keep_a_broadcast_from_the_others
+                    connections_that_are_half_open_leave_nothing
+                    a_handler_that_panics_fails_alone
+                    a_handler_that_never_ends_does_not_keep_its_client_or_the_server
+                    many_clients_that_reconnect_at_once_are_all_served
                 }
             }
         }

@@ -8,6 +8,7 @@ use sockeye::host::Host;
 use sockeye::{Args, Server, Socket};
 use sockeye_core::websocket::{Opcode, write_frame};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -113,6 +114,9 @@ fn table(sim: &Sim) -> [usize; 3] {
 }
 
 fn soak(time: Duration) {
+    // The bytes are those of the whole process.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock();
     let server = Server::new();
     server.on_connect(async |socket: Socket| {
         socket.on("join", async |socket: Socket| socket.join("room"));

@@ -15,8 +15,7 @@ type Reasons = Arc<Mutex<Vec<DisconnectReason>>>;
 /// A server with small limits that answers each event `e` with how many arguments it had, and notes why sockets ended.
 fn small() -> (Sim, Reasons) {
     let reasons = Reasons::default();
-    let mut limits = Limits::default();
-    limits.max_attachment_bytes = 100;
+    let limits = Limits { max_attachment_bytes: 100, ..Limits::default() };
     let server = Server::builder().max_payload(2000).packet_limits(limits).build();
     let notes = reasons.clone();
     server.on_connect(move |socket: Socket| {

@@ -331,7 +331,7 @@ fn a_socket_that_has_gone_joins_nothing() {
     b.join("x");
     sim.server().to("x").join("y");
     assert!(a.rooms().is_empty());
-    assert_eq!(sim.server().to("x").sockets(), [b.clone()]);
+    assert_eq!(sim.server().to("x").sockets().iter().map(Socket::id).collect::<Vec<_>>(), [b.id()]);
     assert_eq!(sim.server().to("y").emit("e", ()).sent, 1);
     assert_eq!(sorted(b.rooms()), ["x", "y"]);
 }

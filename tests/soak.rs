@@ -64,7 +64,7 @@ fn give_up(sim: &Sim, turn: usize) {
         3 | 4 => {
             let sid = open(&pipe);
             pipe.send(format!("GET {target}polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
-            if turn % 2 == 0 {
+            if turn.is_multiple_of(2) {
                 sim.run();
                 pipe.finish();
             }

@@ -15,8 +15,11 @@ pub use packets::{engine_packet, engine_payload, reassembly, socket_packet};
 pub use server::server;
 pub use session::session;
 
+/// Panics where something is wrong.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
     ("http_chunks", http_chunks),

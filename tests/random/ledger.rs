@@ -153,7 +153,7 @@ pub fn content(number: u32) -> (String, Option<Bytes>) {
         19 => "9k".repeat(4500),
         _ => ODD[n % ODD.len()].to_owned(),
     };
-    (text, (n % 5 == 0).then(|| vec![n as u8; n % 300].into()))
+    (text, n.is_multiple_of(5).then(|| vec![n as u8; n % 300].into()))
 }
 
 /// The next number whose event is large.

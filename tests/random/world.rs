@@ -136,8 +136,8 @@ impl World {
         let Some(peer) = self.dice.pick(&(0..self.peers.len()).collect::<Vec<_>>()) else { return };
         let name = self.dice.pick(&["/", "/", "/b"]).unwrap_or("/");
         match self.dice.below(100) {
-            0..18 => self.from_client(peer, name),
-            18..36 => self.from_server(peer, name),
+            0..18 => self.client_sends(peer, name),
+            18..36 => self.server_sends(peer, name),
             36..44 => self.broadcast(name),
             44..50 => self.move_rooms(peer, name),
             50..60 => self.upgrade(peer),
@@ -161,7 +161,7 @@ impl World {
         self.sim.advance(Duration::from_millis(ms as u64));
     }
 
-    fn from_client(&mut self, peer: usize, name: &'static str) {
+    fn client_sends(&mut self, peer: usize, name: &'static str) {
         self.say(|| format!("client {peer} sends to {name}"));
         for _ in 0..1 + self.dice.below(4) {
             let number = self.next_number();
@@ -178,7 +178,7 @@ impl World {
         self.sim.server().of(name).socket(&id)
     }
 
-    fn from_server(&mut self, peer: usize, name: &'static str) {
+    fn server_sends(&mut self, peer: usize, name: &'static str) {
         let Some(socket) = self.socket(peer, name) else { return };
         self.say(|| format!("the server sends to client {peer} in {name}"));
         // Now and then more than the network takes for a client that does not read.
@@ -438,7 +438,7 @@ impl World {
         );
         assert_eq!(self.sim.tasks(), 0, "tasks are left");
         assert_eq!(server.next_deadline(), None, "a deadline is left");
-        for ((name, room), _) in &self.rooms {
+        for (name, room) in self.rooms.keys() {
             assert!(server.of(name).to(room).sockets().is_empty());
         }
         assert!(sockets.iter().all(|socket| !socket.is_connected() && socket.rooms().is_empty()));

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use world::{Outcome, play};
 
 /// How many seeds are played by default.
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))

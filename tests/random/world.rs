@@ -153,6 +153,8 @@ impl World {
 
     fn pass(&mut self) {
         let ms = match self.dice.below(20) {
+            // Hours of nothing but heartbeats.
+            0 if self.dice.once_in(50) => 3_600_000 + self.dice.below(7_200_000),
             0 => 20_000 + self.dice.below(30_000),
             1..5 => self.dice.below(4000),
             _ => self.dice.below(300),

@@ -48,13 +48,15 @@ struct State {
     any: Option<Kept>,
     disconnect: Option<Kept>,
     /// The answers that are awaited, by id: whom to tell, and its entry there. Most sockets are never asked.
-    acks: Option<Box<HashMap<u64, (Arc<Waiter>, u32)>>>,
+    acks: Option<Box<Acks>>,
     data: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
     /// Rooms that were joined before the socket was let in.
     early_rooms: Vec<Arc<str>>,
     /// The socket was disconnected or not let in: nothing is kept any more.
     ended: bool,
 }
+
+type Acks = HashMap<u64, (Arc<Waiter>, u32)>;
 
 /// How many answers may be awaited from one socket.
 const MAX_ACKS: usize = 10_000;
@@ -91,7 +93,8 @@ impl Socket {
 
     /// Whether the client is connected to the namespace.
     pub fn is_connected(&self) -> bool {
-        self.0.connected.load(Ordering::Acquire)
+        // The end of a session may be told a little later than it comes.
+        self.0.connected.load(Ordering::Acquire) && !self.0.session.is_closed()
     }
 
     /// What the client said when it opened its session: headers, query, address.

@@ -44,9 +44,8 @@ fn a_client_that_does_not_read_is_closed_at_the_byte_budget() {
     };
     assert!(matches!(error, EmitError::SlowConsumer { queued } if queued <= 500_000), "{error}");
     assert!(sent >= 400);
-    assert!(matches!(socket.emit("x", &text), Err(EmitError::Disconnected)));
-    sim.run();
     assert!(!socket.is_connected());
+    sim.run();
     assert_eq!(reason.lock().unwrap().as_deref(), Some("transport error"));
     assert_eq!(sim.server().sockets().len(), 1);
     sim.advance(60 * SECOND);
@@ -74,7 +73,7 @@ fn who_emits_under_a_lock_does_not_meet_the_handler_that_wants_it() {
     });
     let sim = Sim::new(server);
     let clients = [sim.connect(), sim.connect()];
-    clients.each_ref().map(Client::stop_reading);
+    clients.iter().for_each(Client::stop_reading);
     let alone = sim.server().of("/").socket(&clients[0].id).unwrap();
     for _ in 0..20 {
         let _guard = lock.lock().unwrap();

@@ -324,3 +324,21 @@ fn a_client_that_cannot_be_told_is_closed_instead_of_left_waiting() {
     full("40/none,");
     full("");
 }
+
+#[test]
+fn a_namespace_of_any_name_is_a_name_only() {
+    let sim = Sim::new(Server::new());
+    let names = ["/__proto__", "/constructor", "/\u{1F988}é", "/a b", "/a/b-1", "/\u{0}"];
+    for name in names {
+        let mut client = sim.client();
+        client.send(&format!("40{name},"));
+        // As JSON has it, and not as JavaScript's objects would.
+        let refused = client.next();
+        assert_eq!(refused, format!("44{name},{{\"message\":\"Invalid namespace\"}}"));
+        sim.server().of(name);
+        client.join(name);
+        client.send(&format!("42{name},[\"a\"]"));
+        client.expect_nothing();
+        assert_eq!(sim.server().of(name).sockets_count(), 1);
+    }
+}

@@ -322,3 +322,16 @@ fn nothing_is_locked_while_wakers_are_called_or_dropped() {
     });
     assert!(has_more);
 }
+
+#[test]
+fn a_socket_that_has_gone_joins_nothing() {
+    let (sim, [client, _other], [a, b]) = connect::<2>();
+    client.close();
+    a.join("x");
+    b.join("x");
+    sim.server().to("x").join("y");
+    assert!(a.rooms().is_empty());
+    assert_eq!(sim.server().to("x").sockets().iter().map(Socket::id).collect::<Vec<_>>(), [b.id()]);
+    assert_eq!(sim.server().to("y").emit("e", ()).sent, 1);
+    assert_eq!(sorted(b.rooms()), ["x", "y"]);
+}

@@ -9,6 +9,8 @@ mod client;
 mod custom_loop;
 #[path = "runtimes/endings.rs"]
 mod endings;
+#[path = "runtimes/faults.rs"]
+mod faults;
 #[path = "runtimes/messages.rs"]
 mod messages;
 #[cfg(feature = "axum")]
@@ -56,6 +58,12 @@ macro_rules! run_on {
                     closing_sends_what_was_queued
                     another_thread_disconnects
                 }
+                faults {
+                    a_client_that_stops_reading_does_not_keep_a_broadcast_from_the_others
+                    a_handler_that_panics_fails_alone
+                    a_handler_that_never_ends_does_not_keep_its_client_or_the_server
+                    many_clients_that_reconnect_at_once_are_all_served
+                }
                 $($more)*
             }
         }
@@ -75,7 +83,10 @@ macro_rules! scenarios {
 /// then is none.
 macro_rules! run_alone_on {
     ($($runtime:tt)*) => {
-        run_on!($($runtime)* endings { a_half_closed_request_is_answered a_dropped_poll_is_noticed });
+        run_on!($($runtime)*
+            endings { a_half_closed_request_is_answered a_dropped_poll_is_noticed }
+            faults { connections_that_are_half_open_leave_nothing }
+        );
     };
 }
 

@@ -32,6 +32,16 @@ fn requests_are_answered_one_after_the_other() {
 }
 
 #[test]
+fn an_answer_to_head_has_the_length_of_its_body_and_no_body() {
+    let mut wire = Wire::new();
+    let head = POST.strip_prefix(b"POST").unwrap();
+    wire.feed(at(0), &[b"HEAD", head, GET].concat());
+    assert_eq!(statuses(&wire), ["200", "200"]);
+    assert!(wire.text().contains("Content-Length: 5\r\n"), "{}", wire.text());
+    assert!(!wire.text().contains("hello"), "{}", wire.text());
+}
+
+#[test]
 fn what_follows_a_held_request_waits_in_the_callers_buffer() {
     let mut wire = Wire::new();
     wire.feed(at(0), &[HOLD, GET].concat());

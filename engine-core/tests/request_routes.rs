@@ -78,6 +78,12 @@ fn a_query_that_cannot_be_read_is_a_bad_request() {
 }
 
 #[test]
+fn jsonp_is_a_bad_request_and_a_parameter_of_the_application_elsewhere() {
+    assert_eq!(route("GET", "EIO=4&transport=polling&j=0", false), Err(RequestError::BadRequest));
+    assert!(route("GET", "EIO=4&transport=websocket&j=0", true).is_ok());
+}
+
+#[test]
 fn a_transport_that_is_off_is_unknown() {
     let mut config = Config::default();
     config.polling = false;

@@ -79,6 +79,7 @@ pub(crate) struct WebSocket {
     decoder: Decoder,
     /// What is to be sent in one piece.
     burst: Vec<u8>,
+    id: String,
 }
 
 impl WebSocket {
@@ -90,8 +91,14 @@ impl WebSocket {
         client.send("40");
         let Frame::Text(reply) = client.next() else { panic!("no reply to CONNECT") };
         assert!(reply.starts_with("40{\"sid\":\""), "{reply}");
-        assert_ne!(quoted(&reply, "sid"), quoted(&open, "sid"));
+        client.id = quoted(&reply, "sid").to_owned();
+        assert_ne!(client.id, quoted(&open, "sid"));
         client
+    }
+
+    /// The id of the socket in the main namespace.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// A stream that may carry a session that there is.
@@ -112,7 +119,12 @@ impl WebSocket {
         let head = connection.read_head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         assert!(is_valid_accept(key, header(&head, "sec-websocket-accept").unwrap()));
-        WebSocket { connection, decoder: Decoder::new(Role::Client, 64 << 20), burst: Vec::new() }
+        WebSocket {
+            connection,
+            decoder: Decoder::new(Role::Client, 64 << 20),
+            burst: Vec::new(),
+            id: String::new(),
+        }
     }
 
     pub(crate) fn send(&mut self, text: &str) {
@@ -143,6 +155,11 @@ impl WebSocket {
 
     pub(crate) fn shut_down_writing(&mut self) {
         self.connection.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Closes the stream, whatever is still to be read.
+    pub(crate) fn abandon(self) {
+        let _ = self.connection.stream.shutdown(Shutdown::Both);
     }
 
     /// Waits for the next frame.
@@ -195,6 +212,10 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) fn open(address: SocketAddr) -> Http {
         Http { connection: Connection::open(address), address }
+    }
+
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        self.connection.write(bytes);
     }
 
     pub(crate) fn get(&mut self, query: &str) {

@@ -1,6 +1,6 @@
 //! A raw WebSocket client.
 
-use super::{Pipe, Sim};
+use super::{Pipe, Receiver, Sim};
 use sockeye_core::websocket::{Decoder, Message, Opcode, Role, write_close, write_frame};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -66,7 +66,7 @@ impl Client {
             answers_pings: true,
         };
         let wire = Rc::new(RefCell::new(wire));
-        sim.0.clients.borrow_mut().push(Rc::downgrade(&wire));
+        sim.adopt(&wire);
         sim.run();
         Client { sim: sim.clone(), session: String::new(), id: String::new(), wire }
     }
@@ -206,7 +206,7 @@ impl Client {
         self.sim.run();
         let wire = self.wire.borrow();
         let pipe = wire.pipe.lock();
-        pipe.server_done || pipe.server_gone
+        pipe.server_done() || pipe.server_gone
     }
 }
 
@@ -216,9 +216,8 @@ impl Drop for Client {
     }
 }
 
-impl Wire {
-    /// Takes in what arrived, and answers it. Whether there was something.
-    pub fn receive(&mut self) -> bool {
+impl Receiver for Wire {
+    fn receive(&mut self) -> bool {
         if !self.reads {
             return false;
         }

@@ -2,23 +2,26 @@
 //!
 //! Tasks run only when they were woken, and a stream wakes only who found it empty or full before: what a runtime
 //! would not notice is not noticed here.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, clippy::expect_used)]
 
 mod client;
+mod dice;
+mod link;
 mod polling;
 
-#[allow(unused_imports)]
 pub use client::{Client, Incoming};
+pub use dice::Dice;
+pub use link::{NETWORK, Pipe};
+use link::{ServerEnd, WeakPipe};
 pub use polling::Polling;
 
 use sockeye::Server;
 use sockeye_core::Time;
-use sockeye_core::drive::{Drive, Stream};
+use sockeye_core::drive::Drive;
 use sockeye_core::host::{Host, Peer, Runtime};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::{Rc, Weak as RcWeak};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,16 +40,24 @@ struct World {
     machine: Arc<Machine>,
     timer: Arc<Token>,
     armed: RefCell<Option<Time>>,
-    clients: RefCell<Vec<RcWeak<RefCell<client::Wire>>>>,
+    clients: RefCell<Vec<RcWeak<RefCell<dyn Receiver>>>>,
+    /// The streams on which things take time.
+    links: RefCell<Vec<WeakPipe>>,
     /// Other threads use the server, too: what follows from a change may be seen later than the change.
     threads: Cell<bool>,
 }
 
+/// A client that works by itself.
+pub trait Receiver {
+    /// Takes in what arrived, and answers it. Whether there was something.
+    fn receive(&mut self) -> bool;
+}
+
 /// The clock and the tasks.
-struct Machine(Mutex<Inside>);
+pub struct Machine(Mutex<Inside>);
 
 #[derive(Default)]
-struct Inside {
+pub struct Inside {
     now: Duration,
     tasks: HashMap<usize, (Task, Waker)>,
     /// Tasks that were spawned, not counted when one is being polled.
@@ -74,6 +85,10 @@ impl Wake for Token {
 impl Machine {
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().expect("no panic under this lock")
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.lock().ready.is_empty()
     }
 
     /// Polls one task that is ready. Whether there was one.
@@ -127,6 +142,7 @@ impl Sim {
             timer,
             armed: RefCell::default(),
             clients: RefCell::default(),
+            links: RefCell::default(),
             threads: Cell::new(false),
         }))
     }
@@ -135,7 +151,7 @@ impl Sim {
         &self.0.server
     }
 
-    fn now(&self) -> Time {
+    pub fn now(&self) -> Time {
         Time::from_origin(self.0.machine.lock().now)
     }
 
@@ -149,8 +165,24 @@ impl Sim {
     }
 
     /// A new byte stream to the server.
-    fn dial(&self) -> Pipe {
-        let pipe = Pipe::default();
+    pub fn dial(&self) -> Pipe {
+        self.serve(Pipe::default())
+    }
+
+    /// A new byte stream on which things take time.
+    pub fn dial_in_weather(&self, dice: Dice) -> Pipe {
+        let pipe = self.serve(Pipe::in_weather(dice, Arc::downgrade(&self.0.machine)));
+        self.0.links.borrow_mut().push(pipe.downgrade());
+        pipe
+    }
+
+    /// Lets a client work by itself, as long as it lives.
+    pub fn adopt(&self, client: &Rc<RefCell<impl Receiver + 'static>>) {
+        let receiver: Rc<RefCell<dyn Receiver>> = client.clone();
+        self.0.clients.borrow_mut().push(Rc::downgrade(&receiver));
+    }
+
+    fn serve(&self, pipe: Pipe) -> Pipe {
         let connection = self.server().accept(self.now(), Peer::default());
         let drive = Drive::new(ServerEnd(pipe.clone()), connection, Arc::new(self.runtime()));
         self.runtime().spawn(Box::pin(async move {
@@ -191,7 +223,7 @@ impl Sim {
     /// Runs until nothing is ready.
     pub fn run(&self) {
         for _ in 0..1_000_000 {
-            if self.0.machine.step() || self.serve_clients() {
+            if self.0.machine.step() || self.serve_clients() || self.0.machine.is_ready() {
                 continue;
             }
             self.check_timer();
@@ -225,8 +257,9 @@ impl Sim {
     pub fn advance(&self, time: Duration) {
         let end = self.now() + time;
         self.run();
-        while let Some(at) = self.server().next_deadline().filter(|at| *at <= end) {
+        while let Some(at) = self.next_event().filter(|at| *at <= end) {
             self.set_now(at.max(self.now()));
+            self.deliver();
             self.server().handle_timeout(self.now());
             let passed = self.server().next_deadline().is_none_or(|next| next > self.now());
             assert!(passed || self.0.threads.get(), "a deadline stays");
@@ -234,6 +267,21 @@ impl Sim {
         }
         self.set_now(end);
         self.run();
+    }
+
+    /// When something happens by itself.
+    fn next_event(&self) -> Option<Time> {
+        let mut links = self.0.links.borrow_mut();
+        links.retain(|link| link.strong_count() > 0);
+        let arrivals = links.iter().filter_map(Pipe::upgrade).filter_map(|pipe| pipe.next_arrival());
+        arrivals.map(Time::from_origin).chain(self.server().next_deadline()).min()
+    }
+
+    /// Lets arrive what is due.
+    fn deliver(&self) {
+        let links: Vec<_> = self.0.links.borrow().iter().filter_map(Pipe::upgrade).collect();
+        let now = self.now().since_origin();
+        links.iter().for_each(|link| link.deliver(now));
     }
 
     fn set_now(&self, now: Time) {
@@ -317,100 +365,5 @@ impl Gate {
             if gate.0 { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-    }
-}
-
-/// A byte stream in memory, seen from both ends.
-#[derive(Clone, Default)]
-struct Pipe(Arc<Mutex<Duplex>>);
-
-#[derive(Default)]
-struct Duplex {
-    to_server: VecDeque<u8>,
-    to_client: VecDeque<u8>,
-    /// Who waits for bytes, and who for room; as with an operating system, forgotten once told.
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-    client_done: bool,
-    server_done: bool,
-    server_gone: bool,
-}
-
-/// How many bytes the network holds.
-const NETWORK: usize = 64 << 10;
-
-impl Pipe {
-    fn lock(&self) -> MutexGuard<'_, Duplex> {
-        self.0.lock().expect("no panic under this lock")
-    }
-
-    fn send(&self, bytes: &[u8]) {
-        let mut pipe = self.lock();
-        pipe.to_server.extend(bytes);
-        pipe.wake_reader();
-    }
-
-    /// Says that nothing more comes.
-    fn finish(&self) {
-        let mut pipe = self.lock();
-        pipe.client_done = true;
-        pipe.wake_reader();
-    }
-
-    /// What arrived at the client.
-    fn receive(&self) -> Vec<u8> {
-        let mut pipe = self.lock();
-        let bytes = pipe.to_client.drain(..).collect();
-        if let Some(writer) = pipe.writer.take() {
-            writer.wake();
-        }
-        bytes
-    }
-}
-
-impl Duplex {
-    fn wake_reader(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-    }
-}
-
-struct ServerEnd(Pipe);
-
-impl Stream for ServerEnd {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut pipe = self.0.lock();
-        if pipe.to_server.is_empty() && !pipe.client_done {
-            pipe.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let n = buf.len().min(pipe.to_server.len());
-        buf.iter_mut().zip(pipe.to_server.drain(..n)).for_each(|(to, from)| *to = from);
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let mut pipe = self.0.lock();
-        let room = NETWORK - pipe.to_client.len();
-        if room == 0 {
-            pipe.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let before = pipe.to_client.len();
-        let bytes = bufs.iter().flat_map(|buf| buf.iter()).take(room);
-        pipe.to_client.extend(bytes);
-        Poll::Ready(Ok(pipe.to_client.len() - before))
-    }
-
-    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().server_done = true;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for ServerEnd {
-    fn drop(&mut self) {
-        self.0.lock().server_gone = true;
     }
 }

@@ -57,6 +57,8 @@ pub struct Connection {
     state: State,
     deadline: Option<Time>,
     keep_alive: bool,
+    /// The request under way asks for no body.
+    is_head: bool,
     at_eof: bool,
     failure: Option<http::Error>,
 }
@@ -118,6 +120,7 @@ impl Connection {
             state,
             deadline,
             keep_alive: true,
+            is_head: false,
             at_eof: false,
             failure: None,
         }
@@ -162,6 +165,7 @@ impl Connection {
             Ok(Some(head)) => {
                 // An HTTP/1.0 peer that wants to stay would have to be told; none is worth it.
                 self.keep_alive = head.keep_alive && head.version == http::Version::Http11;
+                self.is_head = head.request.method() == "HEAD";
                 self.state = State::Request { body: head.body, expect_continue: head.expect_continue };
                 self.deadline = None;
                 Some(head)
@@ -238,7 +242,7 @@ impl Connection {
         self.keep_alive = false;
     }
 
-    /// Answers the request.
+    /// Answers the request; of the answer to HEAD only the head is sent (RFC 9110, section 9.3.2).
     ///
     /// A header that would break the response turns the answer into a 500: what chose it is on our side.
     pub fn respond<'n, 'v>(
@@ -262,6 +266,7 @@ impl Connection {
             return self.refuse(now, Status::INTERNAL_SERVER_ERROR);
         }
         match body {
+            _ if self.is_head => {}
             Answer::Bytes(bytes) => self.out.extend(bytes),
             Answer::Queue(mut queue) => self.out.append(&mut queue),
             Answer::HeadOnly(_) => {}

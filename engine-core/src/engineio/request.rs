@@ -22,16 +22,21 @@ impl Query {
     /// Reads a query string. Of a repeated parameter the first counts.
     ///
     /// # Errors
-    /// [`RequestError::BadRequest`] for malformed percent escapes and for what is not UTF-8.
+    /// [`RequestError::BadRequest`] for malformed percent escapes, for what is not UTF-8, and for JSONP, which is not
+    /// spoken.
     pub fn parse(query: &str) -> Result<Query, RequestError> {
         let query = http::Query::parse(query).map_err(|_| RequestError::BadRequest)?;
-        let [transport, sid, version] = query.get_all(["transport", "sid", "EIO"]);
+        let [transport, sid, version, jsonp] = query.get_all(["transport", "sid", "EIO", "j"]);
         let transport = transport.and_then(|name| match name.as_ref() {
             "polling" => Some(Transport::Polling),
             "websocket" => Some(Transport::WebSocket),
             _ => None,
         });
         let sid = sid.filter(|sid| !sid.is_empty()).map(|sid| Id::parse(&sid));
+        // A page that polls by scripts could do nothing with an answer.
+        if transport == Some(Transport::Polling) && jsonp.is_some() {
+            return Err(RequestError::BadRequest);
+        }
         let is_version_4 = version.is_some_and(|version| version == "4");
         Ok(Query { transport, sid, is_version_4 })
     }

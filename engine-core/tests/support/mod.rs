@@ -1,6 +1,7 @@
 //! What the tests share: a clock that is a number, and a client that collects what it gets.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod any_calls;
 pub mod wire;
 
 use bytes::Buf;

@@ -122,9 +122,20 @@ fn placeholder_may_be_repeated_absent_or_no_placeholder_at_all() {
         r#"["a"]"#,
         r#"["a",{"_placeholder":false,"num":9},{"_placeholder":1,"num":9},{"num":9}]"#,
         r#"["a","_placeholder",true,"{\"_placeholder\":true,\"num\":9}"]"#,
+        r#"["a",{"_placeholder":{"_placeholder":true,"num":0},"num":9},[[{"b" : 1e999}]]]"#,
+        r#"["a",{"\\":"\"","_placeholder":true,"_placeholder":"true","num":9}]"#,
     ] {
         started(&format!("51-{json}"));
     }
+}
+
+#[test]
+fn half_a_surrogate_pair_beside_attachments_is_as_good_as_without() {
+    // What JavaScript makes of text that was cut in the middle of a character.
+    let packet = r#"51-["a","\ud83d",{"\udc00":1},{"num":0,"_placeholder":true}]"#;
+    started(packet);
+    let wrong = packet.replace(":0", ":1");
+    assert_eq!(begin(&mut Reassembly::new(), &wrong), Err(DecodeError::Attachment));
 }
 
 #[test]

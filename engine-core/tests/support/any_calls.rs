@@ -1,0 +1,271 @@
+//! Any calls to a session, and what holds of it nevertheless.
+
+use super::*;
+use sockeye_core::engineio::{CloseReason, Frames, Probing, Refused};
+
+/// A call, or something that a peer or the clock does.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Poll,
+    AbortPoll,
+    BeginPost,
+    EndPost,
+    AbortPost,
+    Packet(&'static str),
+    BeginUpgrade,
+    Probe(&'static str),
+    AbortUpgrade,
+    Text(usize),
+    Binary(usize),
+    Shared(usize),
+    /// So many bytes are written to the WebSocket connection.
+    Write(usize),
+    Close(CloseReason),
+    Pass(u64),
+    Back(u64),
+    Timeout,
+    Heard,
+    Getters,
+}
+
+/// A session, its connections, and the client's collection.
+struct World {
+    session: Session,
+    now: Time,
+    polling: bool,
+    ticket: Option<Ticket>,
+    out: Outbound,
+    decoder: Decoder,
+    /// Bytes of a frame that is not all there.
+    partial: Vec<u8>,
+    sent: Vec<Got>,
+    got: Vec<Got>,
+    /// Packets of the protocol itself that may have been queued beyond the budget.
+    extra: usize,
+    ends: usize,
+}
+
+const BUFFER: usize = 2000;
+
+impl World {
+    fn new(transport: Transport, max_payload: usize) -> World {
+        let config = config_with(|c| {
+            c.send_buffer = BUFFER;
+            c.max_payload = max_payload;
+        });
+        World {
+            session: Session::open(at(200_000), config, &Id::from_random([1; 15]), transport),
+            now: at(200_000),
+            polling: false,
+            ticket: None,
+            out: Outbound::new(),
+            decoder: Decoder::new(Role::Client, usize::MAX),
+            partial: Vec::new(),
+            sent: Vec::new(),
+            got: Vec::new(),
+            extra: 300,
+            ends: 0,
+        }
+    }
+
+    fn take_payload(&mut self) {
+        match self.session.take_payload() {
+            Some(payload) => {
+                assert!(self.polling, "an answer without a poll");
+                self.polling = false;
+                self.got.extend(from_payload(payload));
+            }
+            None => assert!(!self.polling || !self.session.wants_transmit()),
+        }
+    }
+
+    fn write(&mut self, n: usize) {
+        if self.out.is_empty() {
+            self.session.take_frames(&mut self.out);
+        }
+        let n = n.min(self.out.len());
+        let bytes = self.out.copy_to_bytes(n);
+        self.session.set_in_flight(self.out.len());
+        self.partial.extend_from_slice(&bytes);
+        let mut rest = self.partial.as_mut_slice();
+        while let Some(message) = self.decoder.decode(&mut rest).unwrap() {
+            use sockeye_core::websocket::Message;
+            self.got.push(match message {
+                Message::Text(text) => match text.split_at(1) {
+                    ("4", message) => Got::Text(message.into()),
+                    _ => Got::Control(text.into()),
+                },
+                Message::Binary(data) => Got::Binary(data.into()),
+                other => panic!("unexpected {other:?}"),
+            });
+        }
+        let rest = rest.len();
+        self.partial.drain(..self.partial.len() - rest);
+    }
+
+    fn sent(&mut self, result: Result<(), SendError>, messages: impl IntoIterator<Item = Got>) {
+        match result {
+            Ok(()) => self.sent.extend(messages),
+            Err(SendError::Closed) => assert!(self.session.closed().is_some()),
+            Err(SendError::Full { queued }) => {
+                assert_eq!(queued, self.session.queued());
+                assert!(self.session.closed().is_none());
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn apply(&mut self, op: Op) {
+        let name = format!("{}:", self.sent.len());
+        let data =
+            |len: usize| name.bytes().chain(std::iter::repeat(b'x')).take(len.max(name.len())).collect();
+        match op {
+            Op::Poll => match self.session.begin_poll(self.now) {
+                Ok(()) => self.polling = true,
+                Err(Refused::Overlap) => assert!(self.session.closed().is_some()),
+                Err(Refused::TransportMismatch) => assert_eq!(self.session.transport(), Transport::WebSocket),
+                Err(_) => assert!(self.session.is_finished()),
+            },
+            Op::AbortPoll => {
+                self.session.abort_poll(self.now);
+                self.polling = false;
+            }
+            Op::BeginPost => drop(self.session.begin_post(self.now)),
+            Op::EndPost => self.session.end_post(),
+            Op::AbortPost => self.session.abort_post(self.now),
+            Op::Packet(packet) => {
+                // After a pong there may be another ping.
+                self.extra += 3;
+                let was_closed = self.session.closed().is_some();
+                let message = self.session.handle_packet(self.now, Packet::decode(packet).unwrap());
+                assert!(!was_closed || message.is_none());
+            }
+            Op::BeginUpgrade => {
+                if let Ok(ticket) = self.session.begin_upgrade(self.now) {
+                    self.ticket = Some(ticket);
+                }
+            }
+            Op::Probe(packet) => {
+                let Some(ticket) = self.ticket else { return };
+                let was = self.session.is_upgrading(ticket);
+                match self.session.handle_probe(self.now, ticket, &Packet::decode(packet).unwrap()) {
+                    Probing::Answer => assert!(was && self.session.is_upgrading(ticket)),
+                    Probing::Complete => {
+                        assert!(was && !self.session.is_upgrading(ticket));
+                        assert_eq!(self.session.transport(), Transport::WebSocket);
+                        // A frame's header is longer than a separator.
+                        self.extra += 3 * self.sent.len();
+                    }
+                    Probing::Close => assert!(!self.session.is_upgrading(ticket)),
+                }
+            }
+            Op::AbortUpgrade => {
+                if let Some(ticket) = self.ticket {
+                    self.session.abort_upgrade(ticket);
+                }
+            }
+            Op::Text(len) => {
+                let data: Vec<u8> = data(len);
+                let result = self.session.send([Part::Text(&data)].into_iter());
+                self.sent(result, [Got::Text(String::from_utf8(data).unwrap())]);
+            }
+            Op::Binary(len) => {
+                let data: Vec<u8> = data(len);
+                let result = self.session.send([Part::Text(b"t"), Part::Binary(&data)].into_iter());
+                self.sent(result, [text("t"), Got::Binary(data)]);
+            }
+            Op::Shared(len) => {
+                let data: Vec<u8> = data(len);
+                let mut frames = Frames::new([Part::Text(&data), Part::Binary(b"b")].into_iter());
+                let result = self.session.send_shared(&mut frames);
+                self.sent(result, [Got::Text(String::from_utf8(data).unwrap()), binary(b"b")]);
+            }
+            Op::Write(n) => self.write(n),
+            Op::Close(reason) => {
+                self.session.close(self.now, reason);
+                assert!(self.session.closed().is_some());
+            }
+            Op::Pass(ms) => self.now = self.now + Duration::from_millis(ms),
+            Op::Back(ms) => {
+                let before =
+                    Time::from_origin(self.now.since_origin().saturating_sub(Duration::from_millis(ms)));
+                self.session.handle_timeout(before);
+                self.session.heard(before);
+            }
+            Op::Timeout => {
+                self.session.handle_timeout(self.now);
+                assert!(self.session.next_deadline().is_none_or(|next| next > self.now), "a deadline stays");
+                self.extra += 3;
+            }
+            Op::Heard => self.session.heard(self.now),
+            Op::Getters => {
+                let _ = (self.session.is_writable(), self.session.transport(), self.session.config());
+            }
+        }
+    }
+
+    /// What holds after every step.
+    fn check(&mut self) {
+        self.take_payload();
+        if let Some(reason) = self.session.take_closed() {
+            assert_eq!(self.session.closed(), Some(&reason));
+            self.ends += 1;
+        }
+        assert_eq!(self.ends, usize::from(self.session.closed().is_some()), "the end is told once");
+        assert!(self.session.queued() <= BUFFER + self.extra, "{} bytes wait", self.session.queued());
+        assert!(!self.session.is_finished() || self.session.closed().is_some());
+    }
+
+    /// The client reads on until nothing more comes.
+    fn read_all(&mut self) {
+        for _ in 0..2000 {
+            match self.session.transport() {
+                Transport::WebSocket if self.session.queued() == 0 => break,
+                Transport::WebSocket => self.write(usize::MAX),
+                Transport::Polling if self.polling || self.session.queued() == 0 => break,
+                Transport::Polling => self.apply(Op::Poll),
+            }
+            self.check();
+        }
+    }
+
+    fn messages(&self) -> Vec<Got> {
+        self.got.iter().filter(|got| !matches!(got, Got::Control(_))).cloned().collect()
+    }
+}
+
+/// Calls `ops`, lets the client read, and then falls silent; checks at every step.
+pub fn any_calls(transport: Transport, max_payload: usize, ops: impl IntoIterator<Item = Op>) {
+    let mut world = World::new(transport, max_payload);
+    for op in ops {
+        world.apply(op);
+        world.check();
+    }
+    world.apply(Op::Timeout);
+    world.check();
+    let graceful = match world.session.closed() {
+        None => true,
+        // Unless the client was waited for in vain.
+        Some(CloseReason::ForcedClose(_) | CloseReason::ServerShutdown) => !world.session.is_finished(),
+        Some(_) => false,
+    };
+    world.read_all();
+    let messages = world.messages();
+    assert!(world.sent.starts_with(&messages), "got {messages:?} of {:?}", world.sent);
+    if graceful {
+        assert_eq!(messages, world.sent);
+    }
+
+    // Silence: what is left are the pings, the end, and the farewell.
+    let mut deadlines = 0;
+    while let Some(deadline) = world.session.next_deadline() {
+        world.session.handle_timeout(deadline);
+        assert!(world.session.next_deadline().is_none_or(|next| next > deadline));
+        deadlines += 1;
+        assert!(deadlines < 10, "silence does not end the session");
+    }
+    world.check();
+    assert_eq!(world.ends, 1);
+    assert!(world.session.is_finished() || world.polling);
+    assert!(world.session.take_closed().is_none());
+}

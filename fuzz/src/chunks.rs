@@ -1,0 +1,128 @@
+//! Byte streams that are cut anywhere mean the same.
+
+use super::Choices;
+use super::support::at;
+use super::support::wire::Wire;
+use sockeye_core::connection::Phase;
+use sockeye_core::websocket::{CloseFrame, Decoder, Error, Message, Opcode, Role, write_close, write_frame};
+
+/// The sizes that an input is cut into: few bytes of it, again and again.
+fn sizes(choices: &mut Choices<'_>) -> Vec<usize> {
+    (0..4).map(|_| usize::from(choices.byte()) + 1).collect()
+}
+
+fn cut<'a>(mut rest: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
+    let mut chunks = Vec::new();
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (chunk, behind) = rest.split_at((*size).min(rest.len()));
+        chunks.push(chunk);
+        rest = behind;
+    }
+    chunks
+}
+
+#[derive(Debug, PartialEq)]
+enum Owned {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<(u16, String)>),
+}
+
+impl Owned {
+    fn of(message: Message<'_>) -> Owned {
+        match message {
+            Message::Text(text) => Owned::Text(text.into()),
+            Message::Binary(data) => Owned::Binary(data.into()),
+            Message::Ping(data) => Owned::Ping(data.into()),
+            Message::Pong(data) => Owned::Pong(data.into()),
+            Message::Close(frame) => {
+                Owned::Close(frame.map(|CloseFrame { code, reason }| (code, reason.into())))
+            }
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, mask: Option<[u8; 4]>) {
+        match self {
+            Owned::Text(text) => write_frame(out, Opcode::Text, text.as_bytes(), mask),
+            Owned::Binary(data) => write_frame(out, Opcode::Binary, data, mask),
+            Owned::Ping(data) => write_frame(out, Opcode::Ping, data, mask),
+            Owned::Pong(data) => write_frame(out, Opcode::Pong, data, mask),
+            Owned::Close(None) => write_close(out, None, "", mask),
+            Owned::Close(Some((code, reason))) => write_close(out, Some(*code), reason, mask),
+        }
+    }
+}
+
+const LIMIT: usize = 1000;
+
+/// All messages of a stream, and the error that ends it or how many bytes are left.
+fn decode(role: Role, chunks: &[&[u8]]) -> (Vec<Owned>, Result<usize, Error>) {
+    let mut decoder = Decoder::new(role, LIMIT);
+    let mut messages = Vec::new();
+    let mut buffer = Vec::new();
+    for chunk in chunks {
+        buffer.extend_from_slice(chunk);
+        let mut rest = buffer.as_mut_slice();
+        loop {
+            match decoder.decode(&mut rest) {
+                Ok(Some(message)) => messages.push(Owned::of(message)),
+                Ok(None) => break,
+                Err(error) => return (messages, Err(error)),
+            }
+        }
+        let left = rest.len();
+        buffer.drain(..buffer.len() - left);
+    }
+    (messages, Ok(buffer.len()))
+}
+
+/// A stream of frames means the same however it is cut, and what was read can be written and read again.
+pub fn websocket_chunks(data: &[u8]) {
+    let mut choices = Choices(data);
+    let (role, mask) = match choices.byte() & 1 {
+        0 => (Role::Server, Some([1, 2, 3, 4])),
+        _ => (Role::Client, None),
+    };
+    let sizes = sizes(&mut choices);
+    let stream = choices.0;
+    let whole = decode(role, &[stream]);
+    assert_eq!(decode(role, &cut(stream, &sizes)), whole);
+    assert_eq!(decode(role, &cut(stream, &[1])), whole);
+    let (messages, _) = whole;
+    let mut again = Vec::new();
+    messages.iter().for_each(|message| message.write(&mut again, mask));
+    assert!(messages.iter().all(|message| match message {
+        Owned::Text(text) => text.len() <= LIMIT,
+        Owned::Binary(data) => data.len() <= LIMIT,
+        _ => true,
+    }));
+    assert_eq!(decode(role, &[&again]), (messages, Ok(0)));
+}
+
+/// What came of a stream of requests: events, output, phase, what is left.
+fn outcome(chunks: &[&[u8]]) -> (Vec<String>, Vec<u8>, Phase, Vec<u8>) {
+    let mut wire = Wire::with(super::support::wire::limits_with(|limits| {
+        (limits.max_head, limits.max_payload) = (600, LIMIT);
+    }));
+    for chunk in chunks {
+        wire.feed(at(1), chunk);
+    }
+    // A chunked body is taken in as it comes.
+    let left = if wire.connection.phase() == Phase::Body { Vec::new() } else { wire.buffer };
+    (wire.events, wire.output, wire.connection.phase(), left)
+}
+
+/// A whole connection means the same however its bytes are cut: requests, bodies, WebSocket.
+pub fn http_chunks(data: &[u8]) {
+    let mut choices = Choices(data);
+    let sizes = sizes(&mut choices);
+    let stream = choices.0;
+    let whole = outcome(&[stream]);
+    assert_eq!(outcome(&cut(stream, &sizes)), whole);
+    assert_eq!(outcome(&cut(stream, &[1])), whole);
+}

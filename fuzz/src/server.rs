@@ -1,0 +1,385 @@
+//! A whole server on raw bytes: what it writes can be read, and silence empties it.
+
+use super::Choices;
+use super::support::at;
+use bytes::Bytes;
+use sockeye::drive::{Protocol, Turn, pump};
+use sockeye::host::{Host, Peer, Runtime};
+use sockeye::{AckError, Args, Server, Socket, Time};
+use sockeye_core::engineio::{Message, Packet, split_payload};
+use sockeye_core::socketio::{self, Limits, Reassembly};
+use sockeye_core::websocket::{self, Decoder, Role};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The clock and the tasks.
+#[derive(Default)]
+struct Machine {
+    ms: AtomicU64,
+    tasks: Mutex<Vec<Task>>,
+}
+
+impl Runtime for Machine {
+    fn now(&self) -> Time {
+        at(self.ms.load(Ordering::Relaxed))
+    }
+
+    fn spawn(&self, future: Task) {
+        self.tasks.lock().unwrap().push(future);
+    }
+}
+
+/// The server's end of a stream, and what its client makes of what comes.
+#[derive(Default)]
+struct Stream {
+    input: VecDeque<u8>,
+    ended: bool,
+    output: Vec<u8>,
+    shut: bool,
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() && !self.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.input.read(buf)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        assert!(!self.shut, "bytes behind the end");
+        self.output.extend_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Connection {
+    protocol: <Server as Host>::Connection,
+    stream: Stream,
+    partial: Vec<u8>,
+    reader: Reader,
+    done: bool,
+}
+
+struct World {
+    machine: Arc<Machine>,
+    server: Server,
+    connections: [Connection; 4],
+    /// The latest session's id, which takes the place of `@@@@@@@@@@@@@@@@@@@@` in an input.
+    sid: Option<String>,
+    /// The server may have answered HEAD, whose body is announced and does not come.
+    lenient: bool,
+}
+
+/// What stands for the id of the latest session.
+const SID: &[u8] = b"@@@@@@@@@@@@@@@@@@@@";
+
+/// Reads: streams that are fed, cut and renewed, a server that emits, time that passes.
+pub fn server(data: &[u8]) {
+    let mut choices = Choices(data);
+    let (mut world, ends) = World::new(data.windows(5).any(|word| word == b"HEAD "));
+    while !choices.is_empty() {
+        let choice = choices.byte();
+        let stream = usize::from(choice & 3);
+        match choice >> 2 {
+            0..=39 => {
+                let length = choices.short().into();
+                let bytes = choices.bytes(length);
+                world.feed(stream, bytes);
+            }
+            40..=43 => world.connections[stream].stream.ended = true,
+            44..=49 => world.renew(stream),
+            50..=52 => {
+                let text = String::from_utf8_lossy(choices.bytes(stream * 8)).into_owned();
+                drop(world.server.emit("news", (text, Bytes::from(vec![1; stream]))));
+            }
+            53 => drop(world.server.to("room").volatile().emit("volatile", stream)),
+            54 => world.server.sockets().iter().take(1).for_each(|socket| socket.disconnect(stream < 2)),
+            55 => world.server.begin_close(),
+            _ => world.pass(Duration::from_millis(choices.short().into())),
+        }
+        world.run();
+    }
+    let sockets = world.server.sockets();
+    let (connected, closed) = &*ends;
+    assert_eq!(connected.load(Ordering::Relaxed) - closed.load(Ordering::Relaxed), sockets.len());
+    world.fall_silent();
+    assert_eq!(connected.load(Ordering::Relaxed), closed.load(Ordering::Relaxed), "an end was not told once");
+    assert!(sockets.iter().all(|socket| !socket.is_connected() && socket.emit("gone", ()).is_err()));
+}
+
+impl World {
+    /// A server, and how many sockets came and went.
+    fn new(lenient: bool) -> (World, Arc<(AtomicUsize, AtomicUsize)>) {
+        let ends = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let server = Server::builder().max_payload(3000).send_buffer(100_000).build();
+        let counters = ends.clone();
+        server.on_connect(move |socket: Socket| {
+            counters.0.fetch_add(1, Ordering::Relaxed);
+            let counters = counters.clone();
+            socket.on_disconnect(move || {
+                counters.1.fetch_add(1, Ordering::Relaxed);
+                async {}
+            });
+            socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
+            socket.on("join", async |socket: Socket| socket.join("room"));
+            socket.on("never", async || std::future::pending::<()>().await);
+            socket.on("ask", async |socket: Socket| match socket.emit_with_ack::<Args>("ask", "?").await {
+                Ok(answer) => socket.emit("answer", answer).is_ok(),
+                Err(AckError::Timeout | AckError::Disconnected | AckError::Emit(_)) => false,
+                Err(error) => panic!("{error} of anything"),
+            });
+            socket.on_fallback(async |args: Args| args);
+            async {}
+        });
+        server.of("/guarded").middleware(async |socket: Socket| match socket.auth::<u8>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err("no".into()),
+        });
+        let machine = Arc::new(Machine::default());
+        server.attach(machine.clone());
+        let connections = [(); 4].map(|()| Connection::new(&server));
+        (World { machine, server, connections, sid: None, lenient }, ends)
+    }
+
+    fn now(&self) -> Time {
+        self.machine.now()
+    }
+
+    fn feed(&mut self, stream: usize, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        if let Some(sid) = &self.sid
+            && let Some(place) = bytes.windows(SID.len()).position(|window| window == SID)
+        {
+            bytes[place..place + SID.len()].copy_from_slice(sid.as_bytes());
+        }
+        let stream = &mut self.connections[stream].stream;
+        if !stream.ended {
+            stream.input.extend(bytes);
+        }
+    }
+
+    /// The client drops a stream and opens another.
+    fn renew(&mut self, stream: usize) {
+        self.connections[stream] = Connection::new(&self.server);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.machine.ms.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+        self.handle_timeout();
+    }
+
+    fn handle_timeout(&mut self) {
+        self.server.handle_timeout(self.now());
+        assert!(self.server.next_deadline().is_none_or(|next| next > self.now()), "a deadline stays");
+    }
+
+    /// Lets everything work until nothing changes.
+    fn run(&mut self) {
+        let now = self.now();
+        loop {
+            let mut changed = self.poll_tasks();
+            for connection in &mut self.connections {
+                changed |= connection.turn(now);
+                if let Some(sid) = connection.reader.read(&mut connection.stream.output, self.lenient) {
+                    self.sid = Some(sid);
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        self.handle_timeout();
+    }
+
+    /// Whether one has ended.
+    fn poll_tasks(&self) -> bool {
+        let mut tasks = std::mem::take(&mut *self.machine.tasks.lock().unwrap());
+        let before = tasks.len();
+        tasks.retain_mut(|task| task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let ended = tasks.len() < before;
+        self.machine.tasks.lock().unwrap().append(&mut tasks);
+        ended
+    }
+
+    /// No client says anything any more: all that was kept for them goes.
+    fn fall_silent(&mut self) {
+        for _ in 0..1000 {
+            let Some(next) = self.server.next_deadline() else { break };
+            let ms = next.since_origin().as_nanos().div_ceil(1_000_000) as u64;
+            self.machine.ms.store(ms.max(self.machine.ms.load(Ordering::Relaxed)), Ordering::Relaxed);
+            self.handle_timeout();
+            self.run();
+        }
+        assert_eq!(self.server.next_deadline(), None, "silence does not end everything");
+        assert_eq!((self.server.clients_count(), self.server.sockets().len()), (0, 0));
+        assert!(self.connections.iter().all(|connection| connection.done), "a stream stays open");
+    }
+}
+
+impl Connection {
+    fn new(server: &Server) -> Connection {
+        let mut protocol = server.accept(server.attach(Arc::new(Machine::default())).now(), Peer::default());
+        protocol.set_waker(Waker::noop());
+        Connection {
+            protocol,
+            stream: Stream::default(),
+            partial: Vec::new(),
+            reader: Reader::Head { last: false },
+            done: false,
+        }
+    }
+
+    /// Whether anything happened.
+    fn turn(&mut self, now: Time) -> bool {
+        if self.done {
+            return false;
+        }
+        let before = (self.stream.input.len(), self.stream.output.len());
+        match pump(now, &mut self.stream, &mut self.protocol, &mut self.partial) {
+            Ok(Turn::Wait) => before != (self.stream.input.len(), self.stream.output.len()),
+            Ok(Turn::Again) => true,
+            Ok(Turn::HalfClose) => {
+                self.stream.shut = true;
+                true
+            }
+            Ok(Turn::Done) => {
+                self.done = true;
+                true
+            }
+            Err(error) => panic!("{error} of a stream that has none"),
+        }
+    }
+}
+
+/// A client that looks at all that it gets.
+enum Reader {
+    /// A response, unless the one before was the `last`.
+    Head {
+        last: bool,
+    },
+    Body {
+        length: usize,
+        payload: bool,
+        last: bool,
+    },
+    WebSocket(Decoder, Reassembly),
+}
+
+impl Reader {
+    /// Takes in what came; the id of the session that was opened with it.
+    fn read(&mut self, output: &mut Vec<u8>, lenient: bool) -> Option<String> {
+        let mut sid = None;
+        if lenient {
+            output.clear();
+        }
+        loop {
+            match self {
+                Reader::Head { last } => {
+                    assert!(!*last || output.is_empty(), "a response behind the last one");
+                    let end = output.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+                    let head = String::from_utf8(output.drain(..end).collect()).expect("heads are text");
+                    if let Some(next) = read_head(&head) {
+                        *self = next;
+                    }
+                }
+                Reader::Body { length, payload, last } => {
+                    assert!(output.len() >= *length, "a body that does not end");
+                    let body = output.drain(..*length).collect();
+                    if *payload {
+                        let body = String::from_utf8(body).expect("payloads are text");
+                        sid = read_payload(&body).or(sid);
+                    }
+                    *self = Reader::Head { last: *last };
+                }
+                Reader::WebSocket(decoder, reassembly) => {
+                    let mut rest = output.as_mut_slice();
+                    while let Some(message) =
+                        decoder.decode(&mut rest).expect("the server's frames are right")
+                    {
+                        sid = read_message(reassembly, &message).or(sid);
+                    }
+                    assert!(rest.is_empty(), "half a frame");
+                    output.clear();
+                    return sid;
+                }
+            }
+            if output.is_empty() {
+                return sid;
+            }
+        }
+    }
+}
+
+/// What follows a response's head; `None` if that is another one.
+fn read_head(head: &str) -> Option<Reader> {
+    let mut lines = head.trim_end().split("\r\n");
+    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).expect("a status");
+    assert!(!head.replace("\r\n", "").contains(|char: char| char.is_control() && char != '\t'), "{head:?}");
+    let headers: Vec<_> = lines.map(|line| line.split_once(": ").expect("a header")).collect();
+    let header = |name: &str| {
+        let mut values = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        let value = values.next().map(|(_, value)| *value);
+        assert!(values.next().is_none() || name == "vary", "{name} twice");
+        value
+    };
+    match status.split_once(' ').expect("a reason").0 {
+        "100" => None,
+        "101" => Some(Reader::WebSocket(Decoder::new(Role::Client, usize::MAX), Reassembly::new())),
+        _ => Some(Reader::Body {
+            length: header("content-length").and_then(|length| length.parse().ok()).expect("a length"),
+            payload: header("content-type").is_some_and(|kind| kind.starts_with("text/plain")),
+            last: header("connection") == Some("close"),
+        }),
+    }
+}
+
+fn read_payload(body: &str) -> Option<String> {
+    let mut reassembly = Reassembly::new();
+    let packets = split_payload(body);
+    packets.filter_map(|packet| read_packet(&mut reassembly, packet)).next()
+}
+
+fn read_message(reassembly: &mut Reassembly, message: &websocket::Message<'_>) -> Option<String> {
+    match message {
+        websocket::Message::Text(text) => read_packet(reassembly, text),
+        websocket::Message::Binary(data) => {
+            reassembly.add(data, &Limits::default()).expect("an attachment that was announced");
+            None
+        }
+        _ => None,
+    }
+}
+
+/// Checks a packet; gives back the session's id if it is the handshake.
+fn read_packet(reassembly: &mut Reassembly, packet: &str) -> Option<String> {
+    let limits = Limits { max_namespace_len: 10_000, max_attachments: 9999, ..Limits::default() };
+    match Packet::decode(packet).expect("the server's packets are right") {
+        Packet::Open(json) => json.split('"').nth(3).map(str::to_owned),
+        Packet::Message(Message::Binary(data)) => {
+            reassembly.add(&data, &limits).expect("an attachment that was announced");
+            None
+        }
+        Packet::Message(Message::Text(text)) => {
+            reassembly.handle_text().expect("no text between attachments");
+            let packet = socketio::Packet::decode(text, &limits).expect("the server's packets are right");
+            reassembly.begin(&packet).expect("no text between attachments");
+            None
+        }
+        _ => None,
+    }
+}

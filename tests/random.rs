@@ -1,0 +1,74 @@
+//! Whole lives of a server and its clients, over links that delay, cut and break, each from one seed.
+//!
+//! `SEED=17 cargo test --test random -- --nocapture` plays one and tells what happens;
+//! `SEEDS=1000000 cargo test --release --test random -- --nocapture` plays so many, and says how far it is.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "random/engine.rs"]
+mod engine;
+#[path = "random/ledger.rs"]
+mod ledger;
+#[path = "random/peer.rs"]
+mod peer;
+mod simulation;
+#[path = "random/world.rs"]
+mod world;
+
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use world::{Outcome, play};
+
+/// How many seeds are played by default.
+const SEEDS: u64 = 2000;
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+#[test]
+fn nothing_is_lost_doubled_reordered_or_left_whatever_happens_on_the_way() {
+    if let Some(seed) = variable("SEED") {
+        println!("{:?}", play(seed, true));
+        return;
+    }
+    let seeds = variable("SEEDS").unwrap_or(SEEDS);
+    let (next, begin) = (AtomicU64::new(0), Instant::now());
+    let work = || {
+        let mut total = Outcome::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return total;
+            }
+            let Ok(outcome) = catch_unwind(|| play(seed, false)) else {
+                next.store(seeds, Ordering::Relaxed);
+                panic!("replay it with: SEED={seed} cargo test --test random -- --nocapture");
+            };
+            total.add(outcome);
+            if seed % 10_000 == 9999 {
+                println!("{} of {seeds} seeds after {:?}", seed + 1, begin.elapsed());
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut total = Outcome::default();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(outcome) => total.add(outcome),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    println!("{total:?} in {:?}", begin.elapsed());
+    assert!(total.upgrades > 0 && total.messages > 0 && total.virtual_time > Duration::from_secs(3600));
+}
+
+#[test]
+fn a_seed_always_plays_the_same() {
+    for seed in 0..20 {
+        assert_eq!(play(seed, false), play(seed, false), "{seed}");
+    }
+}

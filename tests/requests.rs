@@ -1,0 +1,233 @@
+//! Requests to a whole server: what is answered, and what becomes of the session.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use simulation::{Pipe, Sim};
+use sockeye::{Args, DisconnectReason, Server, Socket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A server that echoes, and notes events and ends.
+fn noting() -> (Sim, Arc<Mutex<Vec<String>>>) {
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let server = Server::builder().max_payload(1000).build();
+    let kept = notes.clone();
+    server.on_connect(move |socket: Socket| {
+        let (events, ends) = (kept.clone(), kept.clone());
+        socket.on_fallback(move |socket: Socket, args: Args| {
+            events.lock().unwrap().push("event".to_owned());
+            let _ = socket.emit("echo", args);
+            async {}
+        });
+        socket.on_disconnect(move |reason: DisconnectReason| {
+            ends.lock().unwrap().push(reason.to_string());
+            async {}
+        });
+        async {}
+    });
+    // Who is let in later than at once.
+    server.of("/later").middleware(async || {
+        std::future::pending::<()>().await;
+        Ok(())
+    });
+    (Sim::new(server), notes)
+}
+
+fn answer(sim: &Sim, pipe: &Pipe, request: impl AsRef<[u8]>) -> (u16, String) {
+    pipe.send(request.as_ref());
+    sim.run();
+    let answer = String::from_utf8(pipe.receive()).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn get(query: &str) -> String {
+    format!("GET /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+/// Another header may stand in front of the body.
+fn post(sid: &str, header: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let head = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\n{header}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// A session in the main namespace; nothing is noted and nothing waits.
+fn session(sim: &Sim) -> String {
+    let mut client = sim.polling();
+    client.join();
+    client.session.clone()
+}
+
+fn taken(notes: &Arc<Mutex<Vec<String>>>) -> Vec<String> {
+    std::mem::take(&mut notes.lock().unwrap())
+}
+
+#[test]
+fn a_body_that_is_no_payload_is_refused_and_ends_the_session() {
+    let bodies: [&[u8]; 7] =
+        [b"9", b"4\x1e", b"\x1e4", b"b!!!!", b"42[\"a\"]\x1e", b"42\xff", b"42[\"a\"]\x1e9"];
+    for body in bodies {
+        let (sim, notes) = noting();
+        let sid = session(&sim);
+        let pipe = sim.dial();
+        let (status, _) = answer(&sim, &pipe, post(&sid, "", body));
+        let text = String::from_utf8_lossy(body);
+        // An empty message is a packet of the protocol above: that it breaks is told by the poll.
+        let is_packet = text.starts_with('4') && !text.starts_with("42");
+        assert!(status == 400 || is_packet, "{text}: {status}");
+        assert_eq!(taken(&notes).iter().filter(|note| *note != "event").count(), 1, "{text}");
+        let after = answer(&sim, &sim.dial(), get(&format!("&sid={sid}")));
+        assert!(after.0 == 400 || (is_packet && after == (200, "1".into())), "{after:?}");
+        assert_eq!(sim.server().sockets().len(), 0);
+    }
+}
+
+#[test]
+fn a_body_of_a_kind_that_this_version_does_not_have_is_answered_and_ends_the_session() {
+    let (sim, notes) = noting();
+    let sid = session(&sim);
+    let request = post(&sid, "Content-Type: application/octet-stream\r\n", "42[\"a\"]");
+    assert_eq!(answer(&sim, &sim.dial(), request).0, 400);
+    assert_eq!(taken(&notes), ["transport error"]);
+}
+
+#[test]
+fn a_chunked_body_beyond_max_payload_ends_the_session_before_it_is_there() {
+    let (sim, notes) = noting();
+    let sid = session(&sim);
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let request = format!("POST {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n");
+    let pipe = sim.dial();
+    pipe.send(request.as_bytes());
+    pipe.send(&[b'4'; 1000]);
+    sim.run();
+    assert!(taken(&notes).is_empty());
+    assert_eq!(answer(&sim, &pipe, "\r\n1\r\n").0, 413);
+    assert_eq!(taken(&notes), ["transport error"]);
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn a_body_that_is_longer_than_its_length_says_is_no_part_of_it() {
+    let (sim, notes) = noting();
+    let sid = session(&sim);
+    let mut request = post(&sid, "", "42[\"a\"]");
+    request.extend(b"2[\"b\"]\r\n\r\n");
+    let pipe = sim.dial();
+    let (status, rest) = answer(&sim, &pipe, request);
+    // The first is answered; the rest is no request, and the end of the stream.
+    assert_eq!(status, 200);
+    assert!(rest.starts_with("okHTTP/1.1 400 "), "{rest}");
+    assert_eq!(taken(&notes), ["event"]);
+}
+
+#[test]
+fn a_session_that_ends_while_a_body_comes_answers_it() {
+    let (sim, notes) = noting();
+    let sid = session(&sim);
+    let request = post(&sid, "", "42[\"a\"]");
+    let (begin, end) = request.split_at(request.len() - 3);
+    let pipe = sim.dial();
+    pipe.send(begin);
+    sim.run();
+    sim.server().sockets().remove(0).disconnect(true);
+    let (status, _) = answer(&sim, &pipe, end);
+    assert_eq!(status, 200);
+    assert_eq!(taken(&notes), ["server namespace disconnect"]);
+}
+
+#[test]
+fn what_follows_a_connect_at_once_is_delivered_if_the_application_lets_in_at_once() {
+    let (sim, notes) = noting();
+    let client = sim.client();
+    client.send_all(["40", r#"42["a"]"#]);
+    assert!(client.next().starts_with("40{"));
+    assert_eq!(client.next(), r#"42["echo"]"#);
+    let mut client = sim.polling();
+    assert_eq!(client.post("40\u{1e}42[\"a\"]"), 200);
+    assert_eq!(client.poll().len(), 2);
+    assert_eq!(taken(&notes), ["event", "event"]);
+    // And breaks the protocol if the application has not decided.
+    assert_eq!(client.post("40/later,\u{1e}42/later,[\"a\"]"), 200);
+    assert_eq!(taken(&notes), ["forced close"]);
+}
+
+#[test]
+fn two_connects_in_one_payload_are_a_second_connect() {
+    let (sim, notes) = noting();
+    let mut client = sim.polling();
+    client.post("40\u{1e}40");
+    assert_eq!(taken(&notes), ["forced close"]);
+    assert_eq!(sim.server().sockets().len(), 0);
+}
+
+#[test]
+fn jsonp_is_a_bad_request() {
+    let (sim, _) = noting();
+    let (status, body) = answer(&sim, &sim.dial(), get("&j=0"));
+    assert_eq!((status, body.as_str()), (400, r#"{"code":3,"message":"Bad request"}"#));
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn the_path_is_taken_with_or_without_its_slash_and_as_no_other() {
+    let (sim, _) = noting();
+    for (path, status) in [
+        ("/socket.io/", 200),
+        ("/socket.io", 200),
+        ("/socket.io//", 404),
+        ("//socket.io/", 404),
+        ("/socket.i%6f/", 404),
+        ("/socket.io/more", 404),
+        ("/Socket.io/", 404),
+        ("/", 404),
+    ] {
+        let request = format!("GET {path}?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(answer(&sim, &sim.dial(), request).0, status, "{path}");
+    }
+}
+
+#[test]
+fn one_stream_may_serve_several_sessions() {
+    let (sim, notes) = noting();
+    let (one, two) = (session(&sim), session(&sim));
+    let pipe = sim.dial();
+    for sid in [&one, &two, &one, &two] {
+        assert_eq!(answer(&sim, &pipe, post(sid, "", "42[\"a\"]")), (200, "ok".into()));
+        assert_eq!(answer(&sim, &pipe, get(&format!("&sid={sid}"))), (200, "42[\"echo\"]".into()));
+    }
+    assert_eq!(taken(&notes), ["event"; 4]);
+}
+
+#[test]
+fn a_method_that_sessions_do_not_know_leaves_them_alone() {
+    let (sim, notes) = noting();
+    let sid = session(&sim);
+    for method in ["PUT", "DELETE", "PATCH", "HEAD"] {
+        let request = get(&format!("&sid={sid}")).replace("GET", method);
+        assert_eq!(answer(&sim, &sim.dial(), request).0, 405, "{method}");
+    }
+    assert!(taken(&notes).is_empty());
+    assert_eq!(answer(&sim, &sim.dial(), post(&sid, "", "42[\"a\"]")).0, 200);
+}
+
+#[test]
+fn an_answer_that_cannot_be_delivered_ends_the_session_instead_of_losing_it() {
+    let (sim, notes) = noting();
+    let sid = session(&sim);
+    let socket = sim.server().sockets().remove(0);
+    // More than the network holds.
+    socket.emit("large", "x".repeat(200_000)).unwrap();
+    let pipe = sim.dial();
+    pipe.send(get(&format!("&sid={sid}")).as_bytes());
+    sim.run();
+    pipe.break_off();
+    sim.advance(Duration::from_secs(1));
+    assert_eq!(taken(&notes), ["transport error"]);
+    assert!(!socket.is_connected());
+}

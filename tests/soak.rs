@@ -1,0 +1,164 @@
+//! Clients that give up half-way, for long: tables and memory stay as they are, and are empty afterwards.
+#![allow(unsafe_code, missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use simulation::Sim;
+use sockeye::host::Host;
+use sockeye::{Args, Server, Socket};
+use sockeye_core::websocket::{Opcode, write_frame};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Counts the bytes that are allocated.
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Connects each second.
+const RATE: usize = 40;
+
+/// What a client does before it gives up: each in turn.
+fn give_up(sim: &Sim, turn: usize) {
+    let pipe = sim.dial();
+    let target = "/socket.io/?EIO=4&transport=";
+    let handshake = |query: &str| {
+        format!(
+            "GET {target}websocket{query} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+    };
+    let text = |text: &str| {
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, Opcode::Text, text.as_bytes(), Some([1, 2, 3, 4]));
+        bytes
+    };
+    let open = |pipe: &simulation::Pipe| {
+        pipe.send(format!("GET {target}polling HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        sim.run();
+        String::from_utf8(pipe.receive()).unwrap().split('"').nth(3).unwrap().to_owned()
+    };
+    match turn % 11 {
+        0 => {}
+        1 => pipe.send(b"GET /socket.io/?EI"),
+        // A session that is never polled, or whose poll is left.
+        2 => drop(open(&pipe)),
+        3 | 4 => {
+            let sid = open(&pipe);
+            pipe.send(format!("GET {target}polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+            if turn.is_multiple_of(2) {
+                sim.run();
+                pipe.finish();
+            }
+        }
+        // Half a body.
+        5 => {
+            let sid = open(&pipe);
+            let head =
+                format!("POST {target}polling&sid={sid} HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n");
+            pipe.send(head.as_bytes());
+            pipe.send(&[b'4'; 300]);
+        }
+        6 => pipe.send(handshake("").as_bytes()),
+        // Connected, and in the middle of something.
+        7 => {
+            pipe.send(handshake("").as_bytes());
+            pipe.send(
+                &[text("40"), text(r#"42["join"]"#), text(r#"42["wait"]"#), text("42")[..5].to_vec()]
+                    .concat(),
+            );
+        }
+        8 => {
+            pipe.send(handshake("").as_bytes());
+            pipe.send(&[text("40"), text(r#"452-["bytes",{"_placeholder":true,"num":0}]"#)].concat());
+        }
+        // In the middle of an upgrade.
+        9 | 10 => {
+            let sid = open(&pipe);
+            let upgrade = sim.dial();
+            upgrade.send(handshake(&format!("&sid={sid}")).as_bytes());
+            upgrade.send(&text("2probe"));
+            if turn % 11 == 10 {
+                pipe.send(format!("GET {target}polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+                sim.run();
+                upgrade.send(&text("5"));
+                upgrade.finish();
+            }
+        }
+        _ => unreachable!(),
+    }
+    sim.run();
+}
+
+/// How much there is: connections, sessions, bytes.
+fn table(sim: &Sim) -> [usize; 3] {
+    [sim.tasks(), sim.server().clients_count(), LIVE.load(Ordering::Relaxed)]
+}
+
+fn soak(time: Duration) {
+    // The bytes are those of the whole process.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock();
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| {
+        socket.on("join", async |socket: Socket| socket.join("room"));
+        socket.on("wait", async |socket: Socket| drop(socket.emit_with_ack::<Args>("?", ()).await));
+        socket.on("bytes", async |args: Args| args);
+    });
+    let sim = Sim::new(server);
+    let mut turn = 0;
+    let mut live = |seconds: u64| {
+        for _ in 0..seconds {
+            for _ in 0..RATE {
+                give_up(&sim, turn);
+                turn += 1;
+            }
+            sim.server().to("room").volatile().emit("news", turn);
+            sim.advance(Duration::from_secs(1));
+        }
+        table(&sim)
+    };
+    // As long as anything is waited for, and then some.
+    let steady = live(150);
+    let end = live(time.as_secs());
+    println!("connections, sessions, bytes: {steady:?}, then {end:?}, after {turn} clients");
+    for (steady, end) in steady.into_iter().zip(end) {
+        assert!(end.abs_diff(steady) <= steady / 20, "{steady} became {end}");
+    }
+    sim.advance(Duration::from_secs(150));
+    let [tasks, sessions, bytes] = table(&sim);
+    println!("in silence: {tasks}, {sessions}, {bytes}");
+    assert_eq!((tasks, sessions, sim.server().next_deadline()), (0, 0, None));
+    assert_eq!(sim.server().sockets().len(), 0);
+    // What is left are the server, its threads' scratch, and the capacity of its tables: nothing for each client.
+    assert!(bytes < end[2] / 5 && bytes < 1 << 20, "{bytes} bytes are left of {}", end[2]);
+}
+
+#[test]
+fn clients_that_give_up_half_way_leave_nothing_behind() {
+    soak(Duration::from_secs(60));
+}
+
+#[test]
+#[ignore = "an hour: see CONTRIBUTING.md"]
+fn an_hour_of_clients_that_give_up_half_way_leaves_nothing_behind() {
+    soak(Duration::from_secs(3600));
+}

@@ -24,8 +24,7 @@ const LONGEST_NAME: usize = 24;
 const LONGEST_TEXT: usize = 500;
 
 /// What was said last in each room. Whoever changes a room tells it before the lock goes, so that all of it see the
-/// same in the same order. A lock that is awaited: to emit may be to close a client that does not read, and its
-/// `leave` cannot block the thread that it would wait for. tokio's works on every runtime.
+/// same in the same order. tokio's lock works on every runtime.
 type History = Arc<Mutex<HashMap<&'static str, VecDeque<Line>>>>;
 
 #[derive(Serialize)]

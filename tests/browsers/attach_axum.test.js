@@ -86,9 +86,23 @@ testEach("the page finds the server that is back", "attach_axum", async (site) =
 });
 
 testEach("an interrupt says goodbye to every page, and ends the server", "attach_axum", async (site) => {
-  const windows = [await site.connected(), await site.connected()];
+  const keepCodes = (page) => page.addInitScript(() => {
+    window.codes = [];
+    window.WebSocket = class extends WebSocket {
+      constructor(...args) {
+        super(...args);
+        this.addEventListener("close", (event) => window.codes.push(event.code));
+      }
+    };
+  });
+  const windows = [await site.window(keepCodes), await site.window(keepCodes)];
+  for (const window of windows) await window.sees("#status", `connected over ${site.transport}`);
   site.process.kill("SIGINT");
-  for (const window of windows) await window.sees("#status", "disconnected (transport close), trying again");
+  for (const window of windows) {
+    await window.sees("#status", "disconnected (transport close), trying again");
+    // The server goes away; 1006 would be a connection that only broke.
+    if (site.transport === "websocket") assert.deepEqual(await window.page.evaluate(() => window.codes), [1001]);
+  }
   assert.deepEqual(await site.exited, [0, null]);
   await site.comeBack();
 });

@@ -2,32 +2,56 @@
 //!
 //! Run it with `cargo run --example attach_axum --features axum`, and open the address that it prints. From elsewhere:
 //! `curl --data "tea is ready" http://127.0.0.1:3000/announce`.
+#[cfg(feature = "smol")]
+mod on_smol;
+#[path = "../common/options.rs"]
+mod options;
+#[path = "../page/mod.rs"]
+mod page;
+
 use axum::extract::State;
-use axum::response::{Html, Redirect};
-use axum::routing::{get, post};
+use axum::response::Redirect;
+use axum::routing::post;
 use axum::{Form, Router};
 use serde::Deserialize;
 use sockeye::extract::{Data, Extension};
+use sockeye::mount::Layer;
 use sockeye::{Server, Socket};
+use std::io;
 use std::net::SocketAddr;
 use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
 
-#[tokio::main]
-async fn main() -> std::io::Result<()> {
-    let io = Server::new();
-    io.on_connect(connected);
+/// In characters. The page does not let anybody type more, but who says that it is the page?
+const LONGEST_NAME: usize = 30;
+const LONGEST_TEXT: usize = 500;
 
-    let app = Router::new()
-        .route("/", get(async || Html(include_str!("index.html"))))
+fn main() -> io::Result<()> {
+    // It gives out the page as well; a route could, too.
+    let io = page::builder(include_bytes!("index.html"))?.build();
+    io.on_connect(connected);
+    match options::option("--runtime")?.as_deref() {
+        None | Some("tokio") => on_tokio(io),
+        #[cfg(feature = "smol")]
+        Some("smol") => on_smol::serve(io.clone(), app(io.clone(), sockeye::smol::layer(io))),
+        Some(other) => Err(io::Error::other(format!("no {other} here: tokio, or smol with its feature"))),
+    }
+}
+
+fn app(io: Server, layer: Layer<Server>) -> Router {
+    Router::new()
         .route("/login", post(log_in))
         .route("/announce", post(announce))
-        .with_state(io.clone())
-        .layer(sockeye::tokio::layer(io.clone()).keep::<Session>())
+        .with_state(io)
+        .layer(layer.keep::<Session>())
         // Around both: requests have their session by the time they get there. `with_secure` is for https only.
-        .layer(SessionManagerLayer::new(MemoryStore::default()).with_secure(false));
+        .layer(SessionManagerLayer::new(MemoryStore::default()).with_secure(false))
+}
 
-    println!("open http://127.0.0.1:3000");
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+#[tokio::main]
+async fn on_tokio(io: Server) -> io::Result<()> {
+    let app = app(io.clone(), sockeye::tokio::layer(io.clone()));
+    let listener = tokio::net::TcpListener::bind(options::address()).await?;
+    println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async move {
             // An error means that there is no such signal here; then nothing shuts down.
@@ -45,7 +69,7 @@ async fn connected(socket: Socket, Extension(session): Extension<Session>) {
         "say",
         async |socket: Socket, Data(text): Data<String>, Extension(session): Extension<Session>| {
             let name = name(&session).await;
-            socket.namespace().emit("said", (name, text));
+            socket.namespace().emit("said", (name, cut(&text, LONGEST_TEXT)));
         },
     );
     let from = socket.handshake().address().map(|address| address.ip());
@@ -53,8 +77,8 @@ async fn connected(socket: Socket, Extension(session): Extension<Session>) {
 }
 
 async fn name(session: &Session) -> String {
-    let name = session.get("name").await;
-    name.ok().flatten().unwrap_or_else(|| "somebody".to_owned())
+    let name = session.get::<String>("name").await.ok().flatten();
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "somebody".to_owned())
 }
 
 #[derive(Deserialize)]
@@ -63,8 +87,7 @@ struct Login {
 }
 
 async fn log_in(session: Session, Form(login): Form<Login>) -> Result<Redirect, String> {
-    let name = login.name.chars().take(30).collect::<String>();
-    session.insert("name", name).await.map_err(|error| error.to_string())?;
+    session.insert("name", cut(login.name.trim(), LONGEST_NAME)).await.map_err(|error| error.to_string())?;
     Ok(Redirect::to("/"))
 }
 
@@ -72,4 +95,8 @@ async fn log_in(session: Session, Form(login): Form<Login>) -> Result<Redirect, 
 async fn announce(State(io): State<Server>, text: String) -> String {
     let told = io.emit("announcement", text).sent;
     format!("{told} told\n")
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    text.chars().take(longest).collect()
 }

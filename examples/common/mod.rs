@@ -4,7 +4,9 @@
 mod custom_loop;
 #[cfg(all(feature = "axum", any(feature = "tokio", feature = "smol")))]
 mod mounted;
+mod options;
 
+use options::{address, option};
 #[cfg(not(feature = "http"))]
 use sockeye::host::Host as Serve;
 #[cfg(feature = "http")]
@@ -80,30 +82,11 @@ fn bind() -> io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-fn address() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], number("PORT").unwrap_or(3000)))
-}
-
 fn announce(address: SocketAddr) {
     println!("listening on http://{address}");
 }
 
 #[cfg(any(feature = "tokio", feature = "smol"))]
 fn workers() -> u16 {
-    number("WORKERS").unwrap_or(1).max(1)
-}
-
-fn number(variable: &str) -> Option<u16> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
-fn option(name: &str) -> io::Result<Option<String>> {
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        if arg == name {
-            let value = args.next();
-            return value.map(Some).ok_or_else(|| io::Error::other(format!("{name} wants a value")));
-        }
-    }
-    Ok(None)
+    options::number("WORKERS").unwrap_or(1).max(1)
 }

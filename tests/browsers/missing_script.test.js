@@ -10,7 +10,7 @@ const CDNS = "https://cdn.socket.io/**";
 const client = path.resolve(import.meta.dirname, "node_modules/client-of-the-cdn/dist/socket.io.min.js");
 
 function testEach(name, run) {
-  for (const example of ["date_notifier", "acknowledgements", "chat"]) {
+  for (const example of ["date_notifier", "acknowledgements", "chat", "attach_axum"]) {
     for (const runtime of RUNTIMES) {
       test(`${name} (${example}, ${runtime})`, async (t) => run(await start(t, example, runtime), example));
     }

@@ -1,0 +1,53 @@
+//! The same application on smol: with `--features axum,smol`, `--runtime smol`. axum itself serves on tokio only; hyper,
+//! which is below it, on anything.
+
+use crate::options;
+use async_signal::{Signal, Signals};
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use smol::stream::StreamExt;
+use smol_hyper::rt::FuturesIo;
+use sockeye::Server;
+use std::io;
+
+pub(crate) fn serve(io: Server, app: Router) -> io::Result<()> {
+    let mut interrupts = Signals::new([Signal::Int])?;
+    smol::block_on(async {
+        let listener = smol::net::TcpListener::bind(options::address()).await?;
+        println!("listening on http://{}", listener.local_addr()?);
+        let connections = GracefulShutdown::new();
+        let http = Builder::new(Tasks);
+        let accepting = async {
+            loop {
+                let (stream, address) = listener.accept().await?;
+                let app = app.clone().layer(Extension(ConnectInfo(address)));
+                // Without upgrades there would be no WebSocket.
+                let connection = http
+                    .serve_connection_with_upgrades(FuturesIo::new(stream), TowerToHyperService::new(app))
+                    .into_owned();
+                smol::spawn(connections.watch(connection)).detach();
+            }
+        };
+        let closing = async {
+            interrupts.next().await.transpose()?;
+            io.close().await;
+            io::Result::Ok(())
+        };
+        smol::future::or(accepting, closing).await?;
+        connections.shutdown().await;
+        Ok(())
+    })
+}
+
+/// Where hyper's own tasks run.
+#[derive(Clone)]
+struct Tasks;
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        smol::spawn(task).detach();
+    }
+}

@@ -80,6 +80,7 @@ use sockeye_core::connection::is_upgrade;
 use sockeye_core::host::{Host, Peer};
 use sockeye_core::http::{self as core_http, Status};
 use sockeye_core::websocket;
+use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -317,7 +318,11 @@ fn accept_websocket(key: Option<exchange::Key>, more: exchange::Headers) -> Resp
 fn write(status: u16, mut headers: HeaderMap, more: exchange::Headers, body: Body) -> Response<Body> {
     for (name, value) in more {
         let name = HeaderName::from_bytes(name.as_bytes());
-        match (name, HeaderValue::from_maybe_shared(Bytes::from(value.into_owned()))) {
+        let value = match value {
+            Cow::Borrowed(value) => Bytes::from_static(value.as_bytes()),
+            Cow::Owned(value) => Bytes::from(value),
+        };
+        match (name, HeaderValue::from_maybe_shared(value)) {
             (Ok(name), Ok(value)) => _ = headers.append(name, value),
             // As the server's own connections: what chose it is on our side.
             _ => return write(500, HeaderMap::new(), exchange::Headers::new(), Body::default()),

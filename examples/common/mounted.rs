@@ -1,6 +1,8 @@
 //! A server mounted in axum and in bare hyper, on tokio and on smol.
 
 use axum::Router;
+#[cfg(feature = "tokio")]
+use axum::serve::ListenerExt;
 use hyper::server::conn::http1;
 use sockeye::mount::Mount;
 use std::io;
@@ -13,6 +15,8 @@ use tokio::net::TcpListener;
 #[cfg(feature = "tokio")]
 pub(crate) async fn axum_on_tokio<M: Mount>(server: M, listener: TcpListener) -> io::Result<()> {
     let app = Router::new().layer(sockeye::tokio::layer(server));
+    // As our own listeners do: answers are written whole.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
@@ -21,6 +25,7 @@ pub(crate) async fn hyper_on_tokio<M: Mount>(server: M, listener: TcpListener) -
     let service = sockeye::tokio::service(server);
     loop {
         let (stream, peer) = listener.accept().await?;
+        let _ = stream.set_nodelay(true);
         let stream = hyper_util::rt::TokioIo::new(stream);
         let connection = http1::Builder::new().serve_connection(stream, service.clone().peer(peer));
         tokio::spawn(connection.with_upgrades());

@@ -26,6 +26,9 @@ const socket = await connect({ autoConnect: false, auth: (send) => send(me) });
 $("name").value = sessionStorage.getItem("name") ?? "";
 $("hello").onsubmit = (event) => {
   event.preventDefault();
+  if ($("name").readOnly) return; // one name at a time: the answer to the last one is still to come
+  $("name").readOnly = true;
+  $("refused").textContent = "";
   me.name = $("name").value;
   sessionStorage.setItem("name", me.name);
   socket.connect();
@@ -33,6 +36,7 @@ $("hello").onsubmit = (event) => {
 
 socket.on("connect", () => {
   const coming = $("chat").hidden;
+  $("name").readOnly = false;
   $("hello").hidden = true;
   $("chat").hidden = false;
   if (coming) $("text").focus();
@@ -42,6 +46,7 @@ socket.on("connect_error", (error) => {
   if (socket.active) return; // it tries again by itself
   $("chat").hidden = true;
   $("hello").hidden = false;
+  $("name").readOnly = false;
   $("refused").textContent = error.message;
   $("name").focus();
 });

@@ -68,16 +68,14 @@ class Site extends Program {
     super(example);
     this.runtime = runtime;
     this.transport = transport;
-    this.port = "0";
     this.windows = [];
     /** What the pages' scripts did not catch. */
     this.errors = [];
   }
 
-  /** Starts the server: the first time on a port that is free, then on the same. */
   async start() {
-    this.spawn(["--runtime", this.runtime], { ...process.env, PORT: this.port });
-    [, this.url, this.port] = await this.line(/^listening on (http:\/\/127\.0\.0\.1:(\d+))$/);
+    const spawn = (PORT) => this.spawn(["--runtime", this.runtime], { ...process.env, PORT });
+    [, this.url] = await this.listen(spawn, /^listening on (http:\/\/127\.0\.0\.1:(?<port>\d+))$/);
   }
 
   /** A window of somebody else: nothing is shared with another one. `prepare` gets it before it looks at the page. */

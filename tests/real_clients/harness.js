@@ -47,7 +47,6 @@ class Server extends Program {
     this.t = t;
     this.transport = transport;
     this.clients = [];
-    this.port = 0;
     t.after(async () => {
       for (const { io: manager } of this.clients) {
         manager.reconnection(false);
@@ -59,9 +58,10 @@ class Server extends Program {
 
   async start(args = {}) {
     const mounted = MOUNTED && !args.certificate ? { mounted: MOUNTED } : {};
-    const options = { port: this.port, ...mounted, ...args };
-    this.spawn(Object.entries(options).flatMap(([name, value]) => [`--${name}`, `${value}`]));
-    [, this.port] = await this.line(/^listening on (\d+)$/);
+    await this.listen((port) => {
+      const options = Object.entries({ port, ...mounted, ...args });
+      this.spawn(options.flatMap(([name, value]) => [`--${name}`, `${value}`]));
+    }, /^listening on (?<port>\d+)$/);
     this.url = `http://127.0.0.1:${this.port}`;
   }
 

@@ -7,6 +7,9 @@ import path from "node:path";
 /** How long anything may take that should come at once. */
 export const DEADLINE = 10_000;
 
+/** The last of the ports that browsers and `fetch` refuse: https://fetch.spec.whatwg.org/#port-blocking */
+const LAST_REFUSED_PORT = 10_080;
+
 const root = path.resolve(import.meta.dirname, "../..");
 const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? "target");
 
@@ -14,6 +17,20 @@ export class Program {
   constructor(example) {
     this.path = path.join(target, "debug/examples", example);
     this.lines = [];
+    this.port = 0;
+  }
+
+  /** Starts a server by `spawn(port)`: the first time on a port that is free and that browsers use, then on the same.
+   * Gives the line in which it names its `port`. */
+  async listen(spawn, pattern) {
+    for (;;) {
+      spawn(this.port);
+      const listening = await this.line(pattern);
+      this.port = Number(listening.groups.port);
+      if (this.port > LAST_REFUSED_PORT) return listening;
+      await this.kill();
+      this.port = 0;
+    }
   }
 
   spawn(args, env = process.env) {

@@ -80,6 +80,7 @@ pub mod engine;
 mod error;
 pub mod extract;
 mod handler;
+mod handlers;
 mod id_hash;
 mod log;
 #[cfg(feature = "http")]

@@ -6,6 +6,7 @@ use crate::engine::{self, Handshake, Id, Transport};
 use crate::error::{ConnectError, DisconnectReason, EmitError};
 use crate::extract::Context;
 use crate::handler::{Guarded, Handler, Kept, drive, run};
+use crate::handlers::Handlers;
 use crate::log::debug;
 use crate::namespace::Namespace;
 use crate::payload::sealed::{Head, Kind};
@@ -44,19 +45,40 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    handlers: Vec<(Cow<'static, str>, Kept)>,
-    any: Option<Kept>,
-    disconnect: Option<Kept>,
-    /// The answers that are awaited, by id: whom to tell, and its entry there. Most sockets are never asked.
-    acks: Option<Box<Acks>>,
-    data: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
-    /// Rooms that were joined before the socket was let in.
-    early_rooms: Vec<Arc<str>>,
+    /// That of the socket's end is among them: no event has its name.
+    handlers: Handlers,
+    more: Option<Box<More>>,
     /// The socket was disconnected or not let in: nothing is kept any more.
     ended: bool,
 }
 
-type Acks = HashMap<u64, (Arc<Waiter>, u32)>;
+/// What most sockets have nothing of.
+#[derive(Default)]
+struct More {
+    fallback: Option<Kept>,
+    /// The answers that are awaited, by id: whom to tell, and its entry there.
+    acks: HashMap<u64, (Arc<Waiter>, u32)>,
+    data: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
+    /// Rooms that were joined before the socket was let in.
+    early_rooms: Vec<Arc<str>>,
+}
+
+impl State {
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    fn take_early_rooms(&mut self) -> Vec<Arc<str>> {
+        self.more.as_mut().map(|more| std::mem::take(&mut more.early_rooms)).unwrap_or_default()
+    }
+
+    fn forget_ack(&mut self, id: u64) -> Option<(Arc<Waiter>, u32)> {
+        self.more.as_mut()?.acks.remove(&id)
+    }
+}
+
+/// The name under which a socket's handler of its end is kept.
+const DISCONNECT: &str = "disconnect";
 
 /// How many answers may be awaited from one socket.
 const MAX_ACKS: usize = 10_000;
@@ -129,11 +151,12 @@ impl Socket {
     pub fn set_data<T: Send + Sync + 'static>(&self, value: T) {
         let value: Arc<dyn Any + Send + Sync> = Arc::new(value);
         let mut state = self.0.state.lock();
+        let data = &mut state.more().data;
         let key = TypeId::of::<T>();
-        let replaced = match state.data.iter_mut().find(|(known, _)| *known == key) {
+        let replaced = match data.iter_mut().find(|(known, _)| *known == key) {
             Some((_, known)) => Some(std::mem::replace(known, value)),
             None => {
-                state.data.push((key, value));
+                data.push((key, value));
                 None
             }
         };
@@ -145,7 +168,8 @@ impl Socket {
     /// What was kept with [`set_data`](Socket::set_data).
     pub fn data<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let state = self.0.state.lock();
-        let (_, value) = state.data.iter().find(|(key, _)| *key == TypeId::of::<T>())?;
+        let data = &state.more.as_ref()?.data;
+        let (_, value) = data.iter().find(|(key, _)| *key == TypeId::of::<T>())?;
         value.clone().downcast().ok()
     }
 
@@ -181,15 +205,7 @@ impl Socket {
     pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
         let event = event.into();
         assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
-        self.keep(Kept::new(handler), |state, handler| {
-            match state.handlers.iter_mut().find(|(known, _)| *known == event) {
-                Some((_, known)) => Some(std::mem::replace(known, handler)),
-                None => {
-                    state.handlers.push((event, handler));
-                    None
-                }
-            }
-        });
+        self.keep(Kept::new(handler), |state, handler| state.handlers.insert(event, handler));
     }
 
     /// Calls `handler` for each event that has none of its own, in place of an earlier one. The reference's `onAny` is
@@ -208,15 +224,13 @@ impl Socket {
     /// # });
     /// ```
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
-        self.keep(Kept::new(handler), |state, handler| state.any.replace(handler));
+        self.keep(Kept::new(handler), |state, handler| state.more().fallback.replace(handler));
     }
 
     /// Calls nothing any more for events of this name.
     pub fn off(&self, event: &str) {
-        let mut state = self.0.state.lock();
-        let at = state.handlers.iter().position(|(known, _)| known == event);
-        let removed = at.map(|at| state.handlers.remove(at));
-        drop(state);
+        let removed = self.0.state.lock().handlers.remove(event);
+        // What it captured is the application's: its destructor may use the socket.
         drop(removed);
     }
 
@@ -234,7 +248,7 @@ impl Socket {
     /// # });
     /// ```
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
-        self.keep(Kept::new(handler), |state, handler| state.disconnect.replace(handler));
+        self.keep(Kept::new(handler), |state, handler| state.handlers.insert(DISCONNECT.into(), handler));
     }
 
     /// Keeps a handler, unless the socket has ended: nothing would let go of it again.
@@ -417,8 +431,8 @@ impl Socket {
         let mut members = self.0.namespace.0.members.write();
         if !members.join(&self.0.id, room) {
             let mut state = self.0.state.lock();
-            if !state.ended && !state.early_rooms.iter().any(|known| **known == *room) {
-                state.early_rooms.push(room.into());
+            if !state.ended && !state.more().early_rooms.iter().any(|known| **known == *room) {
+                state.more().early_rooms.push(room.into());
             }
         }
     }
@@ -427,7 +441,9 @@ impl Socket {
     pub fn leave(&self, room: impl AsRef<str>) {
         let room = room.as_ref();
         self.0.namespace.0.members.write().leave(&self.0.id, room);
-        self.0.state.lock().early_rooms.retain(|known| **known != *room);
+        if let Some(more) = &mut self.0.state.lock().more {
+            more.early_rooms.retain(|known| **known != *room);
+        }
     }
 
     /// The rooms that the socket has joined; that of its own id is not among them, though it can be sent to.
@@ -474,15 +490,15 @@ impl Socket {
         }
         let (acks, handler) = {
             let mut state = self.0.state.lock();
-            (std::mem::take(&mut state.acks), state.disconnect.take())
+            let acks = state.more.as_mut().map(|more| std::mem::take(&mut more.acks));
+            (acks.unwrap_or_default(), state.handlers.remove(DISCONNECT))
         };
-        let acks = acks.map(|acks| *acks).unwrap_or_default();
         self.0.session.end_await(acks.len());
         for (waiter, at) in acks.into_values() {
             waiter.disconnected(at);
         }
         if let Some(handler) = handler {
-            let context = Context { reason: Some(reason), ..Context::new(self, "disconnect") };
+            let context = Context { reason: Some(reason), ..Context::new(self, DISCONNECT) };
             let engine = self.0.namespace.0.engine.upgrade();
             // Any thread may disconnect a socket.
             match engine.as_ref().and_then(|engine| engine.runtime()) {
@@ -499,8 +515,9 @@ impl Socket {
         let released = {
             let mut state = self.0.state.lock();
             state.ended = true;
-            state.early_rooms = Vec::new();
-            (std::mem::take(&mut state.handlers), state.any.take(), state.disconnect.take())
+            state.take_early_rooms();
+            let fallback = state.more.as_mut().and_then(|more| more.fallback.take());
+            (std::mem::take(&mut state.handlers), fallback)
         };
         drop(released);
     }
@@ -527,7 +544,7 @@ impl Socket {
                 // Whoever disconnects it after this finds it among the members.
                 let is_connected = self.is_connected();
                 if is_connected {
-                    let rooms = std::mem::take(&mut self.0.state.lock().early_rooms);
+                    let rooms = self.0.state.lock().take_early_rooms();
                     members.insert(self.clone(), rooms);
                 }
                 drop(members);
@@ -557,8 +574,7 @@ impl Socket {
     pub(crate) fn dispatch(&self, event: &str, args: socketio::Args<'_>, ack: Option<u64>) {
         let handler = {
             let state = self.0.state.lock();
-            let own = state.handlers.iter().find(|(name, _)| name == event).map(|(_, handler)| handler);
-            own.or(state.any.as_ref()).cloned()
+            state.handlers.get(event).or_else(|| state.more.as_ref()?.fallback.clone())
         };
         match handler {
             Some(handler) => {
@@ -571,7 +587,7 @@ impl Socket {
 
     /// An acknowledgement arrived; nobody may wait for it any more.
     pub(crate) fn acknowledged(&self, id: u64, args: socketio::Args<'_>) {
-        let entry = self.0.state.lock().acks.as_mut().and_then(|acks| acks.remove(&id));
+        let entry = self.0.state.lock().forget_ack(id);
         if let Some((waiter, at)) = entry {
             self.0.session.end_await(1);
             waiter.acknowledge(at, args);
@@ -584,7 +600,7 @@ impl Socket {
         if !self.is_connected() {
             return Err(EmitError::Disconnected);
         }
-        let acks = state.acks.get_or_insert_default();
+        let acks = &mut state.more().acks;
         if acks.len() >= MAX_ACKS {
             return Err(EmitError::TooManyAcks);
         }
@@ -594,7 +610,7 @@ impl Socket {
     }
 
     pub(crate) fn forget_ack(&self, id: u64) {
-        let forgotten = self.0.state.lock().acks.as_mut().and_then(|acks| acks.remove(&id));
+        let forgotten = self.0.state.lock().forget_ack(id);
         if forgotten.is_some() {
             self.0.session.end_await(1);
         }

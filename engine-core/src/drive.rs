@@ -293,19 +293,36 @@ pub struct Drive<S, P> {
     stream: S,
     protocol: P,
     runtime: Arc<dyn Runtime>,
-    partial: Vec<u8>,
+    partial: Partial,
     shutting_down: bool,
+}
+
+/// The bytes of a message that is not complete. There are none most of the time: then it is as small as can be.
+#[derive(Default)]
+#[expect(clippy::box_collection, reason = "a third of the size, in every task")]
+struct Partial(Option<Box<Vec<u8>>>);
+
+impl Partial {
+    fn take(&mut self) -> Vec<u8> {
+        self.0.take().map_or_else(Vec::new, |bytes| *bytes)
+    }
+
+    fn put(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.0 = Some(Box::new(bytes));
+        }
+    }
 }
 
 impl<S: Stream, P: Protocol> Drive<S, P> {
     /// Drives `protocol` over `stream`, by the runtime's clock.
     pub fn new(stream: S, protocol: P, runtime: Arc<dyn Runtime>) -> Self {
-        Drive { stream, protocol, runtime, partial: Vec::new(), shutting_down: false }
+        Drive { stream, protocol, runtime, partial: Partial::default(), shutting_down: false }
     }
 
     /// The first bytes, where somebody else has read them from the stream.
     pub fn with_input(mut self, input: &[u8]) -> Self {
-        self.partial = input.to_vec();
+        self.partial.put(input.to_vec());
         self
     }
 }
@@ -344,7 +361,10 @@ impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Drive<S, P> {
                 this.shutting_down = false;
             }
             let mut stream = NonBlocking { stream: &mut this.stream, cx };
-            match pump(this.runtime.now(), &mut stream, &mut this.protocol, &mut this.partial)? {
+            let mut partial = this.partial.take();
+            let turn = pump(this.runtime.now(), &mut stream, &mut this.protocol, &mut partial)?;
+            this.partial.put(partial);
+            match turn {
                 Turn::Wait => return Poll::Pending,
                 Turn::Again => {
                     cx.waker().wake_by_ref();
@@ -359,7 +379,9 @@ impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Drive<S, P> {
 
 impl<S, P> std::fmt::Debug for Drive<S, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Drive").field("partial", &self.partial.len()).finish_non_exhaustive()
+        f.debug_struct("Drive")
+            .field("partial", &self.partial.0.as_ref().map_or(0, |bytes| bytes.len()))
+            .finish_non_exhaustive()
     }
 }
 

@@ -42,7 +42,7 @@ pub mod engineio;
 #[cfg(feature = "std")]
 pub mod host;
 pub mod http;
-mod outbound;
+pub mod outbound;
 pub mod socketio;
 mod time;
 #[cfg(feature = "tls")]

@@ -1,20 +1,31 @@
 //! Bytes that wait to be written.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::{Buf, Bytes};
-use smallvec::SmallVec;
 
 /// A queue of outgoing bytes: short pieces are copied into one buffer, long or shared ones are kept by reference.
 ///
-/// Empty, it holds no buffer unless one is [lent](Outbound::lend) to it. Read it as a [`Buf`]; with the `std` feature
-/// `chunks_vectored` fills the slices of one `writev`.
+/// Empty, or with one shared piece in it, it has no memory of its own, unless [`Pieces`] are [lent](Outbound::lend) to
+/// it. Read it as a [`Buf`]; with the `std` feature `chunks_vectored` fills the slices of one `writev`.
+#[derive(Debug)]
+pub struct Outbound(Queue);
+
+#[derive(Debug)]
+enum Queue {
+    /// One shared piece; or none, which is an empty one.
+    One(Bytes),
+    Many(Box<Pieces>),
+}
+
+/// The memory of a queue that has more than one shared piece.
 #[derive(Debug, Default)]
-pub struct Outbound {
+pub struct Pieces {
     buf: Vec<u8>,
     /// How much of `buf` was read.
     at: usize,
     /// Shared pieces, each with the offset in `buf` before which it stands.
-    shared: SmallVec<[(usize, Bytes); 1]>,
+    shared: Vec<(usize, Bytes)>,
     /// How many of `shared` were read.
     next: usize,
     len: usize,
@@ -31,6 +42,12 @@ const COMPACT: usize = 4096;
 const KEEP: usize = 16 << 10;
 const KEEP_SHARED: usize = 32;
 
+impl Default for Outbound {
+    fn default() -> Self {
+        Outbound(Queue::One(Bytes::new()))
+    }
+}
+
 impl Outbound {
     /// An empty queue.
     pub fn new() -> Self {
@@ -39,30 +56,171 @@ impl Outbound {
 
     /// How many bytes wait.
     pub fn len(&self) -> usize {
-        self.len
+        match &self.0 {
+            Queue::One(bytes) => bytes.len(),
+            Queue::Many(pieces) => pieces.len,
+        }
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Appends a copy of `bytes`.
     pub fn extend(&mut self, bytes: &[u8]) {
-        self.len += bytes.len();
-        self.buf.extend_from_slice(bytes);
+        self.pieces().extend(bytes);
     }
 
     /// Appends what `write` appends to the buffer it is given.
     pub fn write_with<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let before = self.buf.len();
-        let result = write(&mut self.buf);
-        self.len += self.buf.len().saturating_sub(before);
+        let pieces = self.pieces();
+        let before = pieces.buf.len();
+        let result = write(&mut pieces.buf);
+        pieces.len += pieces.buf.len().saturating_sub(before);
         result
     }
 
     /// Appends `bytes` by reference.
     pub fn push(&mut self, bytes: Bytes) {
+        match &mut self.0 {
+            Queue::One(first) if first.is_empty() => *first = bytes,
+            _ => self.pieces().push(bytes),
+        }
+    }
+
+    /// Moves everything out of `other` to the end of this queue.
+    pub fn append(&mut self, other: &mut Outbound) {
+        if self.is_empty() && self.capacity() <= other.capacity() {
+            core::mem::swap(self, other);
+            return other.clear();
+        }
+        match &mut other.0 {
+            Queue::One(bytes) => self.push(core::mem::take(bytes)),
+            Queue::Many(pieces) => self.pieces().append(pieces),
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match &self.0 {
+            Queue::One(_) => 0,
+            Queue::Many(pieces) => pieces.buf.capacity(),
+        }
+    }
+
+    fn pieces(&mut self) -> &mut Pieces {
+        if let Queue::One(_) = self.0 {
+            self.lend(Box::default());
+        }
+        match &mut self.0 {
+            Queue::Many(pieces) => pieces,
+            Queue::One(_) => unreachable!("pieces were lent to it"),
+        }
+    }
+
+    /// Drops all that waits, and keeps the memory unless it is large.
+    pub fn clear(&mut self) {
+        match &mut self.0 {
+            Queue::One(bytes) => *bytes = Bytes::new(),
+            Queue::Many(pieces) => pieces.clear(),
+        }
+    }
+
+    /// Gives a queue memory, so that it need not allocate.
+    ///
+    /// Hands it back if the queue has some of its own.
+    pub fn lend(&mut self, mut memory: Box<Pieces>) -> Option<Box<Pieces>> {
+        let Queue::One(first) = &mut self.0 else { return Some(memory) };
+        memory.clear();
+        memory.push(core::mem::take(first));
+        self.0 = Queue::Many(memory);
+        None
+    }
+
+    /// Takes the memory of an empty queue: an idle connection owns none.
+    pub fn reclaim(&mut self) -> Option<Box<Pieces>> {
+        match core::mem::take(self).0 {
+            Queue::Many(mut pieces) if pieces.len == 0 => {
+                pieces.clear();
+                Some(pieces)
+            }
+            queue => {
+                self.0 = queue;
+                None
+            }
+        }
+    }
+
+    /// The waiting bytes, piece by piece.
+    pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let (one, pieces) = match &self.0 {
+            Queue::One(bytes) => (Some(&**bytes).filter(|bytes| !bytes.is_empty()), None),
+            Queue::Many(pieces) => (None, Some(pieces.chunks())),
+        };
+        one.into_iter().chain(pieces.into_iter().flatten())
+    }
+
+    /// Moves the first `n` bytes out into a queue of their own.
+    pub fn split_to(&mut self, n: usize) -> Outbound {
+        if n >= self.len() {
+            return core::mem::take(self);
+        }
+        match &mut self.0 {
+            Queue::One(bytes) => Outbound(Queue::One(bytes.split_to(n))),
+            Queue::Many(pieces) => pieces.split_to(n),
+        }
+    }
+
+    /// Takes the first piece out, without a copy where it is shared or all that there is.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        let piece = match &mut self.0 {
+            Queue::One(bytes) => core::mem::take(bytes),
+            Queue::Many(pieces) => pieces.pop(),
+        };
+        Some(piece).filter(|piece| !piece.is_empty())
+    }
+}
+
+impl Buf for Outbound {
+    fn remaining(&self) -> usize {
+        self.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match &self.0 {
+            Queue::One(bytes) => bytes,
+            Queue::Many(pieces) => pieces.chunk(),
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        assert!(n <= self.len(), "advanced past the end of the queue");
+        match &mut self.0 {
+            // Drops the reference at once: others may be waiting for the memory.
+            Queue::One(bytes) if n == bytes.len() => *bytes = Bytes::new(),
+            Queue::One(bytes) => bytes.advance(n),
+            Queue::Many(pieces) => pieces.advance(n),
+        }
+    }
+
+    #[cfg(feature = "std")]
+    fn chunks_vectored<'a>(&'a self, dst: &mut [std::io::IoSlice<'a>]) -> usize {
+        let mut used = 0;
+        for (slot, chunk) in dst.iter_mut().zip(self.chunks()) {
+            *slot = std::io::IoSlice::new(chunk);
+            used += 1;
+        }
+        used
+    }
+}
+
+impl Pieces {
+    fn extend(&mut self, bytes: &[u8]) {
+        self.len += bytes.len();
+        self.buf.extend_from_slice(bytes);
+    }
+
+    fn push(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
         }
@@ -75,21 +233,11 @@ impl Outbound {
         self.shared.push((self.buf.len(), bytes));
     }
 
-    /// Moves everything out of `other` to the end of this queue.
-    pub fn append(&mut self, other: &mut Outbound) {
-        if self.is_empty() && self.buf.capacity() <= other.buf.capacity() {
-            core::mem::swap(self, other);
-            return other.clear();
-        }
-        while other.has_remaining() {
-            match other.shared.get_mut(other.next) {
-                Some((offset, bytes)) if *offset == other.at => {
-                    let bytes = core::mem::take(bytes);
-                    other.next += 1;
-                    other.len -= bytes.len();
-                    self.push(bytes);
-                }
-                _ => {
+    fn append(&mut self, other: &mut Pieces) {
+        while other.len > 0 {
+            match other.take_shared(usize::MAX) {
+                Some(bytes) => self.push(bytes),
+                None => {
                     let chunk = other.chunk();
                     let n = chunk.len();
                     self.extend(chunk);
@@ -100,43 +248,34 @@ impl Outbound {
         other.clear();
     }
 
-    /// Drops all that waits, and keeps the buffer unless it is large.
-    pub fn clear(&mut self) {
+    /// Up to `n` bytes of the first piece, if it is a shared one.
+    fn take_shared(&mut self, n: usize) -> Option<Bytes> {
+        let (offset, bytes) = self.shared.get_mut(self.next)?;
+        if *offset != self.at {
+            return None;
+        }
+        // All of it: nothing is left that holds the memory.
+        let taken = if n < bytes.len() { bytes.split_to(n) } else { core::mem::take(bytes) };
+        if bytes.is_empty() {
+            self.next += 1;
+        }
+        self.len -= taken.len();
+        Some(taken)
+    }
+
+    fn clear(&mut self) {
         self.buf.clear();
         if self.buf.capacity() > KEEP {
             self.buf = Vec::new();
         }
         self.shared.clear();
         if self.shared.capacity() > KEEP_SHARED {
-            self.shared = SmallVec::new();
+            self.shared = Vec::new();
         }
         (self.at, self.next, self.len) = (0, 0, 0);
     }
 
-    /// Gives an empty queue a buffer to write into, so that it need not allocate one.
-    ///
-    /// Hands the buffer back if the queue has one of its own.
-    pub fn lend(&mut self, buffer: Vec<u8>) -> Option<Vec<u8>> {
-        if self.buf.capacity() > 0 {
-            return Some(buffer);
-        }
-        self.buf = buffer;
-        self.buf.clear();
-        None
-    }
-
-    /// Takes the buffer out of an empty queue: an idle connection owns none.
-    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
-        if !self.is_empty() || self.buf.capacity() == 0 {
-            return None;
-        }
-        let buffer = core::mem::take(&mut self.buf);
-        self.clear();
-        Some(buffer)
-    }
-
-    /// The waiting bytes, piece by piece.
-    pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+    fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = self.at;
         let mut next = self.next;
         core::iter::from_fn(move || {
@@ -153,21 +292,18 @@ impl Outbound {
         })
     }
 
-    /// Moves the first `n` bytes out into a queue of their own.
-    pub fn split_to(&mut self, n: usize) -> Outbound {
+    fn chunk(&self) -> &[u8] {
+        self.chunks().next().unwrap_or_default()
+    }
+
+    /// Fewer than there are.
+    fn split_to(&mut self, n: usize) -> Outbound {
         let mut front = Outbound::new();
-        while front.len < n && self.has_remaining() {
-            let want = n - front.len;
-            match self.shared.get_mut(self.next) {
-                Some((offset, bytes)) if *offset == self.at => {
-                    let taken = bytes.split_to(want.min(bytes.len()));
-                    if bytes.is_empty() {
-                        self.next += 1;
-                    }
-                    self.len -= taken.len();
-                    front.push(taken);
-                }
-                _ => {
+        while front.len() < n {
+            let want = n - front.len();
+            match self.take_shared(want) {
+                Some(taken) => front.push(taken),
+                None => {
                     let chunk = self.chunk();
                     let n = want.min(chunk.len());
                     front.extend(chunk.get(..n).unwrap_or(chunk));
@@ -179,61 +315,22 @@ impl Outbound {
         front
     }
 
-    /// Takes the first piece out, without a copy where it is shared or all that there is.
-    pub fn pop(&mut self) -> Option<Bytes> {
-        match self.shared.get_mut(self.next) {
-            Some((offset, bytes)) if *offset == self.at => {
-                let piece = core::mem::take(bytes);
-                self.next += 1;
-                self.len -= piece.len();
-                self.forget_read();
-                Some(piece)
-            }
-            None if self.at == 0 && self.len > 0 => {
-                let piece = core::mem::take(&mut self.buf);
-                self.clear();
-                Some(Bytes::from(piece))
-            }
-            _ => {
-                let piece = Bytes::copy_from_slice(self.chunk());
-                self.advance(piece.len());
-                Some(piece).filter(|piece| !piece.is_empty())
-            }
+    fn pop(&mut self) -> Bytes {
+        if let Some(piece) = self.take_shared(usize::MAX) {
+            self.forget_read();
+            return piece;
         }
-    }
-
-    /// Drops what was read: a queue that is never quite empty must not grow for ever.
-    fn forget_read(&mut self) {
-        if self.len == 0 {
-            return self.clear();
+        if self.at == 0 && self.next == self.shared.len() {
+            let piece = core::mem::take(&mut self.buf);
+            self.clear();
+            return Bytes::from(piece);
         }
-        // Moves no more than was read since the last time.
-        if self.next >= COMPACT && self.next >= self.shared.len() / 2 {
-            self.shared.drain(..self.next);
-            self.next = 0;
-        }
-        if self.at >= COMPACT && self.at >= self.buf.len() / 2 {
-            self.buf.drain(..self.at);
-            for (offset, _) in self.shared.iter_mut().skip(self.next) {
-                *offset -= self.at;
-            }
-            // Those that were read are never looked at again.
-            self.at = 0;
-        }
-    }
-}
-
-impl Buf for Outbound {
-    fn remaining(&self) -> usize {
-        self.len
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.chunks().next().unwrap_or_default()
+        let piece = Bytes::copy_from_slice(self.chunk());
+        self.advance(piece.len());
+        piece
     }
 
     fn advance(&mut self, mut n: usize) {
-        assert!(n <= self.len, "advanced past the end of the queue");
         self.len -= n;
         while n > 0 {
             match self.shared.get_mut(self.next) {
@@ -259,14 +356,24 @@ impl Buf for Outbound {
         self.forget_read();
     }
 
-    #[cfg(feature = "std")]
-    fn chunks_vectored<'a>(&'a self, dst: &mut [std::io::IoSlice<'a>]) -> usize {
-        let mut used = 0;
-        for (slot, chunk) in dst.iter_mut().zip(self.chunks()) {
-            *slot = std::io::IoSlice::new(chunk);
-            used += 1;
+    /// Drops what was read: a queue that is never quite empty must not grow for ever.
+    fn forget_read(&mut self) {
+        if self.len == 0 {
+            return self.clear();
         }
-        used
+        // Moves no more than was read since the last time.
+        if self.next >= COMPACT && self.next >= self.shared.len() / 2 {
+            self.shared.drain(..self.next);
+            self.next = 0;
+        }
+        if self.at >= COMPACT && self.at >= self.buf.len() / 2 {
+            self.buf.drain(..self.at);
+            for (offset, _) in self.shared.iter_mut().skip(self.next) {
+                *offset -= self.at;
+            }
+            // Those that were read are never looked at again.
+            self.at = 0;
+        }
     }
 }
 
@@ -371,8 +478,9 @@ mod tests {
             }
         }
         assert_eq!(contents(&queue), Vec::from(model));
-        assert!(queue.buf.capacity() <= 4 * COMPACT, "{}", queue.buf.capacity());
-        assert!(queue.shared.capacity() <= 4 * COMPACT, "{}", queue.shared.capacity());
+        let Pieces { buf, shared, .. } = queue.pieces();
+        assert!(buf.capacity() <= 4 * COMPACT, "{}", buf.capacity());
+        assert!(shared.capacity() <= 4 * COMPACT, "{}", shared.capacity());
     }
 
     #[test]
@@ -389,16 +497,10 @@ mod tests {
             out.append(&mut queue);
         }
         out.advance(out.len());
-        for queue in [queue, out] {
-            assert!(queue.buf.capacity() <= KEEP && queue.shared.capacity() <= KEEP_SHARED, "{queue:?}");
+        for mut queue in [queue, out] {
+            let Pieces { buf, shared, .. } = queue.pieces();
+            assert!(buf.capacity() <= KEEP && shared.capacity() <= KEEP_SHARED, "{queue:?}");
         }
-    }
-
-    #[test]
-    fn a_large_buffer_that_was_lent_is_given_back() {
-        let mut queue = Outbound::new();
-        assert!(queue.lend(Vec::with_capacity(2 * KEEP)).is_none());
-        assert_eq!(queue.reclaim().map(|b| b.capacity()), Some(2 * KEEP));
     }
 
     #[test]
@@ -408,7 +510,8 @@ mod tests {
             queue.push(Bytes::from_static(b"\x81\x014"));
         }
         assert_eq!(queue.len(), 30_000);
-        assert!(queue.buf.capacity() + queue.shared.capacity() * TINY < 100_000);
+        let Pieces { buf, shared, .. } = queue.pieces();
+        assert!(buf.capacity() + shared.capacity() * TINY < 100_000);
     }
 
     #[test]
@@ -420,19 +523,42 @@ mod tests {
             queue.extend(b"short");
             queue.push(Bytes::from(vec![1; 1000]));
             out.append(&mut queue);
-            assert_eq!((queue.at, queue.next, queue.buf.len(), queue.shared.len()), (0, 0, 0, 0));
+            let Pieces { buf, at, shared, next, len } = queue.pieces();
+            assert_eq!((buf.len(), *at, shared.len(), *next, *len), (0, 0, 0, 0, 0));
         }
         assert_eq!(out.len(), 5000 + 10 * 1005);
     }
 
     #[test]
-    fn an_empty_queue_gives_its_buffer_back() {
+    fn an_empty_queue_gives_its_memory_back() {
         let mut queue = Outbound::new();
-        assert!(queue.lend(Vec::with_capacity(64)).is_none());
+        assert!(queue.lend(Box::new(Pieces { buf: Vec::with_capacity(64), ..Pieces::default() })).is_none());
         queue.extend(b"abc");
         assert!(queue.reclaim().is_none());
+        assert!(queue.lend(Box::default()).is_some(), "it has some");
         queue.advance(3);
-        assert_eq!(queue.reclaim().map(|b| b.capacity()), Some(64));
+        assert_eq!(queue.reclaim().map(|pieces| pieces.buf.capacity()), Some(64));
         assert!(queue.reclaim().is_none());
+    }
+
+    #[test]
+    fn one_shared_piece_needs_no_memory() {
+        assert_eq!(size_of::<Outbound>(), size_of::<Bytes>());
+        let mut queue = Outbound::new();
+        let mut out = Outbound::new();
+        queue.push(Bytes::from_static(b"shared"));
+        out.append(&mut queue);
+        for queue in [&queue, &out] {
+            assert!(matches!(queue.0, Queue::One(_)), "{queue:?}");
+        }
+    }
+
+    #[test]
+    fn memory_is_lent_to_a_queue_with_a_shared_piece_in_it() {
+        let mut queue = Outbound::new();
+        queue.push(Bytes::from_static(b"shared"));
+        assert!(queue.lend(Box::default()).is_none());
+        queue.extend(b" and more");
+        assert_eq!(contents(&queue), b"shared and more");
     }
 }

@@ -26,8 +26,8 @@ pub struct Connection<H: Handler> {
     link: Link<H>,
     waker: Option<Waker>,
     timer: Option<Key>,
-    /// How many bytes were left unused by the last look at the input.
-    unread: usize,
+    /// How many bytes were left unused by the last look at the input, if not more than `u32::MAX`.
+    unread: u32,
     /// How many of the session's bytes it believes to be here.
     in_flight: usize,
     /// There is something to finish before the server may end; the server counts these.
@@ -36,10 +36,10 @@ pub struct Connection<H: Handler> {
 
 /// What the stream is in use for.
 enum Link<H: Handler> {
-    /// Nothing; or a request that is answered at once.
+    /// Nothing.
     None,
-    /// A request is being answered.
-    Exchange(Exchange<H>),
+    /// A request waits for its answer, or for its body.
+    Exchange(Box<Exchange<H>>),
     /// The answer to a poll is being written.
     Delivering(Session<H>),
     /// The session's transport.
@@ -51,7 +51,7 @@ enum Link<H: Handler> {
 }
 
 /// How many bytes of later requests may wait behind one that is being answered.
-const MAX_PIPELINED: usize = 16 << 10;
+const MAX_PIPELINED: u32 = 16 << 10;
 /// After how many written bytes the session is told that there is room again.
 const TELL: usize = 64 << 10;
 
@@ -91,7 +91,9 @@ impl<H: Handler> Connection<H> {
         let incoming = Incoming { request, upgrade, body };
         let handshake = || Handshake::new(request, self.peer);
         let (exchange, step) = Exchange::begin(now, &self.server, &incoming, handshake, self.waker.as_ref());
-        self.link = Link::Exchange(exchange);
+        if matches!(step, Step::Wait | Step::Body) {
+            self.link = Link::Exchange(Box::new(exchange));
+        }
         match step {
             Step::Wait => self.stream.hold(),
             step => self.take_step(now, step),
@@ -383,7 +385,7 @@ impl<H: Handler> Protocol for Connection<H> {
         {
             self.handle_body(now, &body);
         }
-        self.unread = input.len() - used;
+        self.unread = u32::try_from(input.len() - used).unwrap_or(u32::MAX);
         used
     }
 

@@ -407,6 +407,12 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
+    /// Whether it is over.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self.state, State::Answered)
+    }
+
     /// The request can be answered no more.
     pub(crate) fn lose(&mut self, now: Time) {
         match self.end() {

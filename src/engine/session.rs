@@ -292,6 +292,7 @@ impl<H: Handler> Session<H> {
         // The end does not wait: nothing can be added any more.
         if inner.corks == 0 || inner.engine.closed().is_some() {
             inner.engine.take_frames(out);
+            buffers::reclaim(inner.engine.queue_mut());
         }
         inner.attended = !out.is_empty();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);

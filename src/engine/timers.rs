@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use sockeye_core::Time;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
@@ -23,7 +24,7 @@ pub(crate) enum Target {
 }
 
 /// Names an entry.
-pub(crate) type Key = (Time, u64);
+pub(crate) type Key = (Time, NonZeroU64);
 
 /// Deadlines in order.
 #[derive(Default)]
@@ -35,7 +36,8 @@ pub(crate) struct Timers {
 #[derive(Default)]
 struct Table {
     entries: BTreeMap<Key, Target>,
-    next: u64,
+    /// How many were added.
+    added: u64,
 }
 
 impl Timers {
@@ -43,8 +45,8 @@ impl Timers {
     #[must_use]
     pub(crate) fn insert(&self, at: Time, target: Target) -> (Key, Option<Waker>) {
         let mut table = self.table.lock();
-        table.next += 1;
-        let key = (at, table.next);
+        table.added += 1;
+        let key = (at, NonZeroU64::MIN.saturating_add(table.added));
         let earlier = table.entries.first_key_value().is_none_or(|(first, _)| at < first.0);
         table.entries.insert(key, target);
         (key, earlier.then(|| Waker::from(self.drivers.clone())))

@@ -2,57 +2,46 @@
 
 use crate::engine::timers::{Key, Target, Timers};
 use crate::engine::{Handler, ServerInner};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use sockeye_core::Time;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// What comes of `future`, if it comes in time.
-pub(super) async fn within<H: Handler, F: Future>(
-    server: &ServerInner<H>,
-    timeout: Duration,
-    future: F,
-) -> Option<F::Output> {
-    let deadline = server.now() + timeout;
-    let mut entry = Entry { timers: &server.timers, key: None };
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if server.now() >= deadline => Poll::Ready(None),
-        Poll::Pending => {
-            entry.set(deadline, cx);
-            Poll::Pending
-        }
-    })
-    .await
-}
-
-/// A place in the table, for as long as it is waited for.
-struct Entry<'a> {
-    timers: &'a Timers,
+/// Until when something is waited for. It begins with the first poll that finds that there is something to wait for.
+///
+/// It has to be [cleared](Deadline::clear) when nothing is waited for any more.
+#[derive(Debug, Default)]
+pub(super) struct Deadline {
+    at: Option<Time>,
+    /// Its place in the table.
     key: Option<Key>,
 }
 
-impl Entry<'_> {
-    /// Made anew each time: the task may be another one.
-    fn set(&mut self, deadline: sockeye_core::Time, cx: &Context<'_>) {
-        self.clear();
-        let (key, driver) = self.timers.insert(deadline, Target::Waker(cx.waker().clone()));
+impl Deadline {
+    /// Ready when the time is over; until then the task is woken at its end.
+    pub(super) fn poll<H: Handler>(
+        &mut self,
+        cx: &Context<'_>,
+        server: &ServerInner<H>,
+        timeout: Duration,
+    ) -> Poll<()> {
+        let now = server.now();
+        let at = *self.at.get_or_insert(now + timeout);
+        if now >= at {
+            return Poll::Ready(());
+        }
+        // Made anew each time: the task may be another one.
+        self.clear(&server.timers);
+        let (key, driver) = server.timers.insert(at, Target::Waker(cx.waker().clone()));
         self.key = Some(key);
         if let Some(driver) = driver {
             driver.wake();
         }
+        Poll::Pending
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self, timers: &Timers) {
         if let Some(key) = self.key.take() {
-            self.timers.remove(key);
+            timers.remove(key);
         }
-    }
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        self.clear();
     }
 }

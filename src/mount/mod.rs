@@ -55,6 +55,7 @@
 //! - Over HTTP/2, polling works without doing anything, and WebSocket where the other server is told to allow it
 //!   (RFC 8441): axum does so with its feature `http2`, hyper's builder by `enable_connect_protocol`.
 
+mod begun;
 mod body;
 mod deadline;
 #[cfg(feature = "hyper")]
@@ -67,25 +68,18 @@ pub(crate) use service::Driver;
 #[cfg(feature = "hyper")]
 pub use service::{Answering, Either, Layer, NotFound, Service};
 
-use crate::engine::exchange::{self, Content, Exchange, Incoming, Step, Upgrade};
-use crate::engine::{self, Connection, Handshake, ServerInner, TransportError};
+use crate::engine::exchange::{self, Content};
+use crate::engine::{self, Connection};
 use crate::server::{App, Server};
-use bytes::{Buf, Bytes};
-use deadline::within;
+use begun::Begun;
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::uri::Scheme;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, request};
-use smallvec::SmallVec;
-use sockeye_core::connection::is_upgrade;
+use http::{HeaderMap, Request, Response, StatusCode};
 use sockeye_core::host::{Host, Peer};
-use sockeye_core::http::{self as core_http, Status};
+use sockeye_core::http::Status;
 use sockeye_core::websocket;
 use std::borrow::Cow;
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Poll, Waker};
 
 /// What can be mounted: a [`Server`], or an [`engine::Server`].
 pub trait Mount: Host<Connection = Connection<Self::Handler>> + sealed::Sealed {
@@ -130,7 +124,7 @@ pub enum Outcome<M: Mount> {
     Upgrade(Response<Body>, M::Connection),
 }
 
-/// Whether a request to this path is for the server: if not, [`answer`] says that there is nothing.
+/// Whether a request to this path is for the server: if not, [`answer`] gives 404.
 pub fn takes<M: Mount>(server: &M, path: &str) -> bool {
     server.engine().0.takes(path)
 }
@@ -165,125 +159,7 @@ where
     M: Mount,
     B: http_body::Body,
 {
-    let (head, body) = request.into_parts();
-    let peer = Peer { secure: peer.secure || head.uri.scheme() == Some(&Scheme::HTTPS), ..peer };
-    let is_http1 = head.version < Version::HTTP_2;
-    let server = server.engine().0.clone();
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let (mut mounted, mut step) = Mounted::begin(server, head, body.size_hint(), peer, &waker);
-    if matches!(step, Step::Body) {
-        let body = mounted.read(body).await;
-        step = mounted.handle_body(&body, &waker);
-    }
-    if matches!(step, Step::Wait) {
-        step = poll_fn(|cx| mounted.follow(cx.waker())).await;
-    }
-    match step {
-        Step::Answer(answer) => Outcome::Response(respond(answer, is_http1)),
-        Step::Upgrade(accept) => {
-            let server = mounted.server.clone();
-            let response = accept_websocket(accept.key, accept.headers);
-            let connection = Connection::upgraded(server.now(), server, peer, accept.carries);
-            Outcome::Upgrade(response, connection)
-        }
-        Step::Wait | Step::Body => unreachable!("both are done with above"),
-    }
-}
-
-/// An exchange that is lost with the future that it is in.
-struct Mounted<H: engine::Handler> {
-    server: Arc<ServerInner<H>>,
-    exchange: Exchange<H>,
-}
-
-impl<H: engine::Handler> Mounted<H> {
-    fn begin(
-        server: Arc<ServerInner<H>>,
-        head: request::Parts,
-        body: http_body::SizeHint,
-        peer: Peer,
-        waker: &Waker,
-    ) -> (Self, Step<H>) {
-        let headers: SmallVec<[core_http::Header<'_>; 24]> = (head.headers.iter())
-            .map(|(name, value)| core_http::Header { name: name.as_str(), value: value.as_bytes() })
-            .collect();
-        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        // Plain CONNECT has no path, and would not have come here.
-        let is_connect = head.version >= Version::HTTP_2 && head.method == Method::CONNECT;
-        let method = if is_connect { "GET" } else { head.method.as_str() };
-        let request = core_http::Request::new(method, target, &headers);
-        let upgrade = match is_connect {
-            true => Upgrade::Connect,
-            false if head.version == Version::HTTP_11 && is_upgrade(&request) => Upgrade::Http1,
-            false => Upgrade::None,
-        };
-        let body = match body.exact() {
-            Some(0) => core_http::Body::None,
-            Some(length) => core_http::Body::Length(length),
-            None => core_http::Body::Chunked,
-        };
-        let incoming = Incoming { request: &request, upgrade, body };
-        let handshake = || Handshake::new(&request, peer).with_extensions(head.extensions);
-        let (exchange, step) = Exchange::begin(server.now(), &server, &incoming, handshake, Some(waker));
-        server.count_busy(true);
-        (Mounted { server, exchange }, step)
-    }
-
-    async fn read<B: http_body::Body>(&mut self, body: B) -> Result<Bytes, TransportError> {
-        let server = self.server.clone();
-        let read = within(&server, server.limits.message_timeout, self.read_all(body));
-        read.await.unwrap_or(Err(TransportError::TooSlow))
-    }
-
-    async fn read_all<B: http_body::Body>(&mut self, body: B) -> Result<Bytes, TransportError> {
-        let limit = self.server.config.max_payload;
-        let mut body = pin!(body);
-        let (mut first, mut all) = (Bytes::new(), Vec::new());
-        while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-            let frame = frame.map_err(|_| TransportError::PostAborted)?;
-            let Ok(mut data) = frame.into_data() else { continue };
-            self.exchange.heard(self.server.now());
-            if data.remaining() > limit.saturating_sub(first.len() + all.len()) {
-                return Err(TransportError::TooLarge { limit });
-            }
-            // Most bodies come in one piece, which need not be copied.
-            if first.is_empty() && all.is_empty() {
-                first = data.copy_to_bytes(data.remaining());
-                continue;
-            }
-            all.extend_from_slice(&std::mem::take(&mut first));
-            while data.has_remaining() {
-                let chunk = data.chunk();
-                let length = chunk.len();
-                all.extend_from_slice(chunk);
-                data.advance(length);
-            }
-        }
-        Ok(if all.is_empty() { first } else { all.into() })
-    }
-
-    fn handle_body(&mut self, body: &Result<Bytes, TransportError>, waker: &Waker) -> Step<H> {
-        let now = self.server.now();
-        match body {
-            Ok(body) => self.exchange.handle_body(now, &self.server, body, Some(waker)),
-            Err(reason) => self.exchange.refuse_body(now, reason.clone()).into(),
-        }
-    }
-
-    fn follow(&mut self, waker: &Waker) -> Poll<Step<H>> {
-        self.exchange.set_waker(waker);
-        match self.exchange.follow(self.server.now(), &self.server, Some(waker)) {
-            Step::Wait => Poll::Pending,
-            step => Poll::Ready(step),
-        }
-    }
-}
-
-impl<H: engine::Handler> Drop for Mounted<H> {
-    fn drop(&mut self) {
-        self.exchange.lose(self.server.now());
-        self.server.count_busy(false);
-    }
+    Begun::new(&server, request, peer).await
 }
 
 fn respond<H: engine::Handler>(answer: exchange::Answer<H>, is_http1: bool) -> Response<Body> {

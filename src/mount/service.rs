@@ -1,9 +1,10 @@
 //! The server as a service of tower and of hyper.
 
-use super::{Body, Mount, Outcome, answer, takes};
+use super::begun::Begun;
+use super::deadline::Deadline;
+use super::{Body, Mount, Outcome, takes};
 use crate::engine;
 use crate::log::warn;
-use crate::mount::deadline::within;
 use bytes::Bytes;
 use http::{Extensions, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -16,7 +17,7 @@ use std::fmt;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -132,32 +133,53 @@ impl<M: Mount, S> Service<M, S> {
     where
         B: http_body::Body<Data: Send> + Send + 'static,
     {
-        let runtime = self.shared.start(self.shared.driver.current);
-        let shared = self.shared.clone();
+        self.shared.start(self.shared.driver.current);
         let peer = peer_of(request.extensions()).unwrap_or(self.peer);
         let is_there = request.extensions().get::<OnUpgrade>().is_some();
-        let on_upgrade = hyper::upgrade::on(&mut request);
+        let on_upgrade = is_there.then(|| hyper::upgrade::on(&mut request));
         let mut kept = Extensions::new();
         self.keeps.iter().for_each(|keep| keep(request.extensions_mut(), &mut kept));
         *request.extensions_mut() = kept;
-        Box::pin(async move {
-            match answer(shared.server.clone(), request, peer).await {
-                Outcome::Response(response) => response,
-                Outcome::Upgrade(..) if !is_there => {
-                    warn!(
-                        "the server around this one does not hand over connections, so there is no websocket"
-                    );
-                    let mut response = Response::new(Body::default());
-                    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
-                    response
-                }
-                Outcome::Upgrade(response, connection) => {
-                    let hand_over = hand_over(shared, on_upgrade, connection, runtime.clone());
-                    runtime.spawn(Box::pin(hand_over));
-                    response
-                }
-            }
-        })
+        let begun = Begun::new(&self.shared.server, request, peer);
+        Box::pin(Own { begun, on_upgrade, shared: self.shared.clone() })
+    }
+}
+
+pin_project! {
+    /// The answer to a request of the server's own.
+    struct Own<M: Mount, B> {
+        #[pin]
+        begun: Begun<M, B>,
+        // `None` if the server around this one does not hand over connections.
+        on_upgrade: Option<OnUpgrade>,
+        shared: Arc<Shared<M>>,
+    }
+}
+
+impl<M: Mount, B: http_body::Body> Future for Own<M, B> {
+    type Output = Response<Body>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
+        let this = self.project();
+        let (response, connection) = match ready!(this.begun.poll(cx)) {
+            Outcome::Response(response) => return Poll::Ready(response),
+            Outcome::Upgrade(response, connection) => (response, connection),
+        };
+        let Some(on_upgrade) = this.on_upgrade.take() else {
+            warn!("the server around this one does not hand over connections, so there is no websocket");
+            let mut response = Response::new(Body::default());
+            *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+            return Poll::Ready(response);
+        };
+        let runtime = this.shared.start(this.shared.driver.current);
+        let waiting = HandOver {
+            shared: this.shared.clone(),
+            on_upgrade,
+            deadline: Deadline::default(),
+            connection: Some(connection),
+        };
+        runtime.spawn(Box::pin(waiting));
+        Poll::Ready(response)
     }
 }
 
@@ -174,36 +196,54 @@ fn peer_of(extensions: &Extensions) -> Option<Peer> {
 }
 
 /// Waits for the stream, and gives it to the runtime.
-async fn hand_over<M: Mount>(
+struct HandOver<M: Mount> {
     shared: Arc<Shared<M>>,
     on_upgrade: OnUpgrade,
-    connection: M::Connection,
-    runtime: Arc<dyn Runtime>,
-) {
-    let server = &shared.server.engine().0;
-    match within(server, server.config.upgrade_timeout, on_upgrade).await {
-        Some(Ok(upgraded)) => {
-            // A task of its own, which is as small as can be: it may live long.
-            (shared.driver.start)(upgraded, connection, runtime);
+    deadline: Deadline,
+    connection: Option<M::Connection>,
+}
+
+impl<M: Mount> Future for HandOver<M> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let HandOver { shared, on_upgrade, deadline, connection } = &mut *self;
+        let server = &shared.server.engine().0;
+        match Pin::new(on_upgrade).poll(cx) {
+            Poll::Ready(Ok(upgraded)) => {
+                if let Some(connection) = connection.take() {
+                    // A task of its own, which is as small as can be: it may live long.
+                    (shared.driver.start)(upgraded, connection, shared.start(shared.driver.current).clone());
+                }
+            }
+            Poll::Ready(Err(error)) => {
+                warn!(%error, "a websocket connection was not handed over: does the server around this one allow upgrades?");
+            }
+            Poll::Pending => {
+                ready!(deadline.poll(cx, server, server.config.upgrade_timeout));
+                warn!("a websocket connection was not handed over in time");
+            }
         }
-        Some(Err(error)) => {
-            warn!(%error, "a websocket connection was not handed over: does the server around this one allow upgrades?");
-        }
-        None => warn!("a websocket connection was not handed over in time"),
+        Poll::Ready(())
+    }
+}
+
+impl<M: Mount> Drop for HandOver<M> {
+    fn drop(&mut self) {
+        self.deadline.clear(&self.shared.server.engine().0.timers);
     }
 }
 
 impl<M: Mount> Shared<M> {
     /// The runtime; the first call also starts to keep the time.
-    fn start(&self, runtime: impl FnOnce() -> Arc<dyn Runtime>) -> Arc<dyn Runtime> {
-        let runtime = self.runtime.get_or_init(|| {
+    fn start(&self, runtime: impl FnOnce() -> Arc<dyn Runtime>) -> &Arc<dyn Runtime> {
+        self.runtime.get_or_init(|| {
             let runtime = self.server.attach(runtime());
             let weak = Arc::downgrade(&self.server.engine().0);
             let host = Box::new(move || weak.upgrade().map(engine::Server));
             runtime.spawn((self.driver.keep_time)(host, runtime.clone()));
             runtime
-        });
-        runtime.clone()
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::websocket::{Header, Opcode};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 
 /// The server's side of one Engine.IO session, over whatever connections carry it.
 ///
@@ -506,7 +506,7 @@ impl Session {
         self.in_flight = bytes;
     }
 
-    /// The queue's buffer may come from a pool, and go back there.
+    /// The queue's memory may come from a pool, and go back there.
     pub fn queue_mut(&mut self) -> &mut Outbound {
         &mut self.queue
     }
@@ -594,9 +594,9 @@ impl Session {
 }
 
 /// A payload of one packet of the protocol itself.
-fn control(packet: &[u8]) -> Outbound {
+fn control(packet: &'static [u8]) -> Outbound {
     let mut out = Outbound::new();
-    out.extend(packet);
+    out.push(Bytes::from_static(packet));
     out
 }
 

@@ -159,11 +159,17 @@ impl Cors {
         &'a self,
         request: &Request<'a>,
     ) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
-        let on = self.origin != Origin::Off;
+        // Most servers have it off: nothing is looked for.
+        let headers = (self.origin != Origin::Off).then(|| self.headers_while_on(request));
+        let headers = headers.into_iter().flatten();
+        headers.filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
+    }
+
+    fn headers_while_on<'a>(&'a self, request: &Request<'a>) -> [(&'static str, Option<&'a str>); 7] {
         let preflight = self.is_preflight(request);
         let varies_by_origin = matches!(self.origin, Origin::List(_) | Origin::Reflect);
         let reflects_headers = preflight && self.allowed_headers.is_none();
-        let allowed_headers = match &self.allowed_headers {
+        let allowed_headers = || match &self.allowed_headers {
             Some(names) => Some(names.as_str()),
             None => request
                 .header_str("access-control-request-headers")
@@ -178,14 +184,12 @@ impl Cors {
         [
             ("Access-Control-Allow-Origin", self.allowed_origin(request)),
             ("Vary", vary),
-            ("Access-Control-Allow-Credentials", (on && self.credentials).then_some("true")),
+            ("Access-Control-Allow-Credentials", self.credentials.then_some("true")),
             ("Access-Control-Allow-Methods", preflight.then_some(&self.methods)),
-            ("Access-Control-Allow-Headers", allowed_headers.filter(|_| preflight)),
+            ("Access-Control-Allow-Headers", preflight.then(allowed_headers).flatten()),
             ("Access-Control-Max-Age", self.max_age.as_deref().filter(|_| preflight)),
-            ("Access-Control-Expose-Headers", self.exposed_headers.as_deref().filter(|_| on)),
+            ("Access-Control-Expose-Headers", self.exposed_headers.as_deref()),
         ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
     }
 
     fn allowed_origin<'a>(&'a self, request: &Request<'a>) -> Option<&'a str> {

@@ -14,6 +14,8 @@ use super::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a> {
     raw: &'a str,
+    /// There is nothing to decode in it, as in most.
+    is_plain: bool,
 }
 
 impl<'a> Query<'a> {
@@ -26,12 +28,13 @@ impl<'a> Query<'a> {
         if memchr::memchr(0, raw.as_bytes()).is_some() {
             return Err(Error::Query);
         }
+        let is_plain = memchr::memchr2(b'%', b'+', raw.as_bytes()).is_none();
         // An escape cannot reach over a `&` or `=`, so the fields need not be told apart.
-        let mut rest = raw;
+        let mut rest = if is_plain { "" } else { raw };
         while let Some((_, escape)) = rest.split_once('%') {
             (_, rest) = Escaped::read(escape).ok_or(Error::Query)?;
         }
-        Ok(Query { raw })
+        Ok(Query { raw, is_plain })
     }
 
     /// The query as it was sent.
@@ -42,7 +45,19 @@ impl<'a> Query<'a> {
     /// Keys and values as they were sent, in order. A field without `=` has an empty value; empty
     /// fields are left out. [`decode`] reads them.
     pub fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.raw.as_bytes().split(|&byte| byte == b'&').filter_map(field)
+        let mut rest = self.raw;
+        core::iter::from_fn(move || {
+            loop {
+                let field;
+                (field, rest) = cut(rest, b'&');
+                if !field.is_empty() {
+                    return Some(cut(field, b'='));
+                }
+                if rest.is_empty() {
+                    return None;
+                }
+            }
+        })
     }
 
     /// The value of the first field with this key, decoded. Borrowed if it has no escape.
@@ -55,30 +70,20 @@ impl<'a> Query<'a> {
     pub fn get_all<const N: usize>(&self, keys: [&str; N]) -> [Option<Cow<'a, str>>; N] {
         let mut values = [const { None }; N];
         for (name, value) in self.pairs() {
-            // Few are escaped; the others are compared as they are.
-            let name = match memchr::memchr2(b'%', b'+', name.as_bytes()) {
-                None => Cow::Borrowed(name),
-                Some(_) => decode(name).unwrap_or_default(),
-            };
-            for (slot, _) in values.iter_mut().zip(keys).filter(|(slot, key)| slot.is_none() && *key == name)
-            {
-                *slot = decode(value).ok();
+            let name = if self.is_plain { Cow::Borrowed(name) } else { decode(name).unwrap_or_default() };
+            let known = values.iter_mut().zip(keys).find(|(_, key)| *key == name);
+            if let Some((slot @ None, _)) = known {
+                *slot = if self.is_plain { Some(Cow::Borrowed(value)) } else { decode(value).ok() };
             }
         }
         values
     }
 }
 
-/// Splits one field, of what was text before.
-fn field(field: &[u8]) -> Option<(&str, &str)> {
-    if field.is_empty() {
-        return None;
-    }
-    let (name, value) = match memchr::memchr(b'=', field) {
-        Some(at) => (field.get(..at)?, field.get(at + 1..)?),
-        None => (field, &[][..]),
-    };
-    Some((core::str::from_utf8(name).ok()?, core::str::from_utf8(value).ok()?))
+/// What is before the first `separator`, which is ASCII, and what is behind it.
+fn cut(text: &str, separator: u8) -> (&str, &str) {
+    let at = memchr::memchr(separator, text.as_bytes());
+    at.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?))).unwrap_or((text, ""))
 }
 
 /// Decodes a key or a value. Borrowed if there is nothing to decode.

@@ -1,0 +1,201 @@
+//! A request of another HTTP server, from its head to its answer.
+
+use super::deadline::Deadline;
+use super::{Mount, Outcome, accept_websocket, respond};
+use crate::engine::exchange::{Exchange, Incoming, Step, Upgrade};
+use crate::engine::{Connection, Handler, Handshake, ServerInner, TransportError};
+use bytes::{Buf, Bytes};
+use http::uri::Scheme;
+use http::{Method, Request, Version, request};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use smallvec::SmallVec;
+use sockeye_core::connection::is_upgrade;
+use sockeye_core::host::Peer;
+use sockeye_core::http as core_http;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+pin_project! {
+    /// A request whose head was looked at, until it is answered. One that is dropped before is a lost one.
+    ///
+    /// Written by hand: an `async` block would hold all of it twice, and it is moved to the heap for each request.
+    pub(super) struct Begun<M: Mount, B> {
+        mounted: Mounted<M::Handler>,
+        step: Step<M::Handler>,
+        peer: Peer,
+        is_http1: bool,
+        #[pin]
+        body: B,
+        read: Read,
+    }
+}
+
+impl<M: Mount, B: Body> Begun<M, B> {
+    pub(super) fn new(server: &M, request: Request<B>, peer: Peer) -> Self {
+        let (head, body) = request.into_parts();
+        let peer = Peer { secure: peer.secure || head.uri.scheme() == Some(&Scheme::HTTPS), ..peer };
+        let is_http1 = head.version < Version::HTTP_2;
+        let (mounted, step) = Mounted::begin(&server.engine().0, head, body.size_hint(), peer);
+        Begun { mounted, step, peer, is_http1, body, read: Read::default() }
+    }
+}
+
+impl<M: Mount, B: Body> Future for Begun<M, B> {
+    type Output = Outcome<M>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<M>> {
+        let mut this = self.project();
+        loop {
+            *this.step = match std::mem::replace(this.step, Step::Wait) {
+                Step::Body => {
+                    let Poll::Ready(body) = this.read.poll(cx, this.mounted, this.body.as_mut()) else {
+                        *this.step = Step::Body;
+                        return Poll::Pending;
+                    };
+                    this.mounted.handle_body(body, cx)
+                }
+                Step::Wait => ready!(this.mounted.follow(cx)),
+                Step::Answer(answer) => {
+                    return Poll::Ready(Outcome::Response(respond(answer, *this.is_http1)));
+                }
+                Step::Upgrade(accept) => {
+                    let server = this.mounted.server.clone();
+                    let response = accept_websocket(accept.key, accept.headers);
+                    let connection = Connection::upgraded(server.now(), server, *this.peer, accept.carries);
+                    return Poll::Ready(Outcome::Upgrade(response, connection));
+                }
+            };
+        }
+    }
+}
+
+/// An exchange that is lost with the future that it is in.
+struct Mounted<H: Handler> {
+    server: Arc<ServerInner<H>>,
+    exchange: Exchange<H>,
+    /// For the body.
+    deadline: Deadline,
+}
+
+impl<H: Handler> Mounted<H> {
+    fn begin(
+        server: &Arc<ServerInner<H>>,
+        head: request::Parts,
+        body: http_body::SizeHint,
+        peer: Peer,
+    ) -> (Self, Step<H>) {
+        let headers: SmallVec<[core_http::Header<'_>; 24]> = (head.headers.iter())
+            .map(|(name, value)| core_http::Header { name: name.as_str(), value: value.as_bytes() })
+            .collect();
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        // Plain CONNECT has no path, and would not have come here.
+        let is_connect = head.version >= Version::HTTP_2 && head.method == Method::CONNECT;
+        let method = if is_connect { "GET" } else { head.method.as_str() };
+        let request = core_http::Request::new(method, target, &headers);
+        let upgrade = match is_connect {
+            true => Upgrade::Connect,
+            false if head.version == Version::HTTP_11 && is_upgrade(&request) => Upgrade::Http1,
+            false => Upgrade::None,
+        };
+        let body = match body.exact() {
+            Some(0) => core_http::Body::None,
+            Some(length) => core_http::Body::Length(length),
+            None => core_http::Body::Chunked,
+        };
+        let incoming = Incoming { request: &request, upgrade, body };
+        let handshake = || Handshake::new(&request, peer).with_extensions(head.extensions);
+        // Whom to wake is known when the future is polled.
+        let (exchange, step) = Exchange::begin(server.now(), server, &incoming, handshake, None);
+        server.count_busy(true);
+        (Mounted { server: server.clone(), exchange, deadline: Deadline::default() }, step)
+    }
+
+    fn handle_body(&mut self, body: Result<Bytes, TransportError>, cx: &Context<'_>) -> Step<H> {
+        self.deadline.clear(&self.server.timers);
+        let now = self.server.now();
+        match body {
+            Ok(body) => self.exchange.handle_body(now, &self.server, &body, Some(cx.waker())),
+            Err(reason) => self.exchange.refuse_body(now, reason).into(),
+        }
+    }
+
+    fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<H>> {
+        self.exchange.set_waker(cx.waker());
+        match self.exchange.follow(self.server.now(), &self.server, Some(cx.waker())) {
+            Step::Wait => Poll::Pending,
+            step => Poll::Ready(step),
+        }
+    }
+}
+
+impl<H: Handler> Drop for Mounted<H> {
+    fn drop(&mut self) {
+        self.deadline.clear(&self.server.timers);
+        if !self.exchange.is_answered() {
+            self.exchange.lose(self.server.now());
+        }
+        self.server.count_busy(false);
+    }
+}
+
+/// What was read of a body.
+#[derive(Default)]
+struct Read {
+    /// The first piece: most bodies are no more, and need not be copied.
+    first: Bytes,
+    /// All of it, once there is a second one.
+    all: Vec<u8>,
+}
+
+impl Read {
+    fn poll<H: Handler, B: Body>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mounted: &mut Mounted<H>,
+        mut body: Pin<&mut B>,
+    ) -> Poll<Result<Bytes, TransportError>> {
+        let Mounted { server, exchange, deadline } = mounted;
+        let limit = server.config.max_payload;
+        loop {
+            let data = match body.as_mut().poll_frame(cx) {
+                Poll::Ready(None) => return Poll::Ready(Ok(self.take())),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(TransportError::PostAborted)),
+                Poll::Ready(Some(Ok(frame))) => frame.into_data(),
+                Poll::Pending => {
+                    ready!(deadline.poll(cx, server, server.limits.message_timeout));
+                    return Poll::Ready(Err(TransportError::TooSlow));
+                }
+            };
+            let Ok(data) = data else { continue };
+            exchange.heard(server.now());
+            if data.remaining() > limit.saturating_sub(self.first.len() + self.all.len()) {
+                return Poll::Ready(Err(TransportError::TooLarge { limit }));
+            }
+            self.add(data);
+        }
+    }
+
+    fn add(&mut self, mut data: impl Buf) {
+        if self.first.is_empty() && self.all.is_empty() {
+            self.first = data.copy_to_bytes(data.remaining());
+            return;
+        }
+        self.all.extend_from_slice(&std::mem::take(&mut self.first));
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            let length = chunk.len();
+            self.all.extend_from_slice(chunk);
+            data.advance(length);
+        }
+    }
+
+    fn take(&mut self) -> Bytes {
+        match self.all.is_empty() {
+            true => std::mem::take(&mut self.first),
+            false => std::mem::take(&mut self.all).into(),
+        }
+    }
+}

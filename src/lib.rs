@@ -76,12 +76,12 @@
 
 mod ack;
 mod broadcast;
+mod by_id;
 pub mod engine;
 mod error;
 pub mod extract;
 mod handler;
 mod handlers;
-mod id_hash;
 mod log;
 #[cfg(feature = "http")]
 pub mod mount;

@@ -2,15 +2,16 @@
 
 use crate::ack::AcksFuture;
 use crate::broadcast::{Broadcast, Delivery};
+use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
 use crate::error::ConnectError;
 use crate::extract::Context;
 use crate::handler::{AnyMiddleware, BoxFuture, Erased, Handler, Kept, Middleware, run};
-use crate::id_hash::IdHash;
 use crate::payload::Payload;
 use crate::server::Engine;
 use crate::socket::Socket;
-use indexmap::IndexMap;
+use indexmap::IndexSet;
+use indexmap::set::MutableValues;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::fmt;
@@ -42,8 +43,8 @@ struct Functions {
 /// The sockets of a namespace, and their rooms.
 #[derive(Default)]
 pub(crate) struct Members {
-    sockets: IndexMap<Id, Member, IdHash>,
-    rooms: HashMap<Arc<str>, IndexMap<Id, Socket, IdHash>>,
+    sockets: IndexSet<ById<Member>, IdHash>,
+    rooms: HashMap<Arc<str>, IndexSet<ById<Socket>, IdHash>>,
 }
 
 struct Member {
@@ -51,18 +52,24 @@ struct Member {
     rooms: Vec<Arc<str>>,
 }
 
+impl Identified for Member {
+    fn id(&self) -> &Id {
+        Identified::id(&self.socket)
+    }
+}
+
 impl Members {
     /// Adds a socket, with rooms that it joined before.
     pub(crate) fn insert(&mut self, socket: Socket, rooms: Vec<Arc<str>>) {
         let id = socket.id();
-        self.sockets.insert(id, Member { socket, rooms: Vec::new() });
+        self.sockets.insert(ById(Member { socket, rooms: Vec::new() }));
         for room in rooms {
             self.join(&id, &room);
         }
     }
 
     pub(crate) fn remove(&mut self, id: &Id) {
-        let Some(member) = self.sockets.swap_remove(id) else { return };
+        let Some((_, ById(member))) = self.sockets.swap_remove_full(id) else { return };
         for room in &member.rooms {
             self.remove_from(room, id);
         }
@@ -79,18 +86,18 @@ impl Members {
 
     /// Whether the socket is there.
     pub(crate) fn join(&mut self, id: &Id, room: &str) -> bool {
-        let Some(member) = self.sockets.get_mut(id) else { return false };
+        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return false };
         if member.rooms.iter().any(|known| **known == *room) {
             return true;
         }
         let name = self.rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
         member.rooms.push(name.clone());
-        self.rooms.entry(name).or_default().insert(*id, member.socket.clone());
+        self.rooms.entry(name).or_default().insert(ById(member.socket.clone()));
         true
     }
 
     pub(crate) fn leave(&mut self, id: &Id, room: &str) {
-        let Some(member) = self.sockets.get_mut(id) else { return };
+        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return };
         if let Some(at) = member.rooms.iter().position(|known| **known == *room) {
             member.rooms.swap_remove(at);
             self.remove_from(room, id);
@@ -101,7 +108,7 @@ impl Members {
         self.sockets
             .get(id)
             .into_iter()
-            .flat_map(|member| &member.rooms)
+            .flat_map(|member| &member.0.rooms)
             .map(|room| room.to_string())
             .collect()
     }
@@ -112,18 +119,18 @@ impl Members {
 
     /// Whether a socket is in a room; each is in the room of its own id.
     pub(crate) fn is_in(&self, id: &Id, room: &str) -> bool {
-        **id == *room || self.rooms.get(room).is_some_and(|members| members.contains_key(id))
+        **id == *room || self.rooms.get(room).is_some_and(|members| members.contains(id))
     }
 
     /// Every socket.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Socket> {
-        self.sockets.values().map(|member| &member.socket)
+        self.sockets.iter().map(|member| &member.0.socket)
     }
 
     /// The sockets of a room, or the one whose id it is.
     pub(crate) fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
-        let own = Id::parse(room).and_then(|id| self.sockets.get(&id)).map(|member| &member.socket);
-        let members = self.rooms.get(room).into_iter().flat_map(|members| members.values());
+        let own = Id::parse(room).and_then(|id| self.sockets.get(&id)).map(|member| &member.0.socket);
+        let members = self.rooms.get(room).into_iter().flatten().map(|member| &member.0);
         // Somebody may have joined the room of another's id.
         own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
     }
@@ -205,7 +212,7 @@ impl Namespace {
     /// A connected socket by its id; `None` if there is none.
     pub fn socket(&self, id: &str) -> Option<Socket> {
         let id = Id::parse(id)?;
-        self.0.members.read().sockets.get(&id).map(|member| member.socket.clone())
+        self.0.members.read().sockets.get(&id).map(|member| member.0.socket.clone())
     }
 
     /// Sends to every socket of the namespace: see [`Broadcast::emit`].

@@ -2,6 +2,7 @@
 
 use crate::ack::{AckFuture, Waiter};
 use crate::broadcast::Broadcast;
+use crate::by_id::Identified;
 use crate::engine::{self, Handshake, Id, Transport};
 use crate::error::{ConnectError, DisconnectReason, EmitError};
 use crate::extract::Context;
@@ -649,6 +650,12 @@ impl Socket {
 #[derive(serde::Serialize)]
 struct Connected<'a> {
     sid: &'a str,
+}
+
+impl Identified for Socket {
+    fn id(&self) -> &Id {
+        &self.0.id
+    }
 }
 
 impl PartialEq for Socket {

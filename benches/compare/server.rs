@@ -45,11 +45,14 @@ pub(crate) fn candidates(
                 command: folder.join("floor"),
                 arguments: Vec::new(),
             },
-            "socketioxide" => Candidate {
-                name: "socketioxide".into(),
+            "socketioxide" | "socketioxide-axum" => Candidate {
+                name: name.into(),
                 version: locked(root, "socketioxide"),
                 command: folder.join("peer_socketioxide"),
-                arguments: Vec::new(),
+                arguments: match name {
+                    "socketioxide" => Vec::new(),
+                    _ => vec!["--mounted".into(), "axum".into()],
+                },
             },
             "node" => Candidate {
                 name: "node".into(),

@@ -1,6 +1,8 @@
-//! The server of the Rust peer, as `examples/load_server.rs` is ours.
+//! The server of the Rust peer, as `examples/load_server.rs` is ours; with `--mounted axum` it is a layer there.
 #![allow(clippy::expect_used)]
 
+use axum::Router;
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -21,7 +23,25 @@ fn main() -> std::io::Result<()> {
 }
 
 async fn serve(address: SocketAddr) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    if std::env::args().skip(1).eq(["--mounted", "axum"]) {
+        let (layer, io) = SocketIo::new_layer();
+        handle(&io);
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        return axum::serve(listener, Router::new().layer(layer)).await;
+    }
     let (service, io) = SocketIo::new_svc();
+    handle(&io);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let http = hyper::server::conn::http1::Builder::new();
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
+        tokio::spawn(async move { _ = connection.await });
+    }
+}
+
+fn handle(io: &SocketIo) {
     io.ns("/", async |socket: SocketRef| {
         socket.on("echo", async |socket: SocketRef, Data::<Value>(data)| _ = socket.emit("echo", &data));
         socket.on("bin", async |socket: SocketRef, Data::<Bytes>(data)| _ = socket.emit("bin", &data));
@@ -30,12 +50,4 @@ async fn serve(address: SocketAddr) -> std::io::Result<()> {
             _ = io.emit("broadcast", &data).await;
         });
     });
-    let listener = TcpListener::bind(address).await?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let http = hyper::server::conn::http1::Builder::new();
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
-        tokio::spawn(async move { _ = connection.await });
-    }
 }

@@ -5,7 +5,7 @@ use super::connection::Connection;
 use super::session::Session;
 use super::timers::Timers;
 use super::{CloseReason, Config, Handler, Handshake, Id, Transport};
-use crate::id_hash::IdHash;
+use crate::by_id::{ById, IdHash};
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
@@ -13,7 +13,7 @@ use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -57,7 +57,7 @@ pub(crate) struct ServerInner<H: Handler> {
     pub(super) allow_request: Option<AllowRequest>,
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
-    sessions: RwLock<HashMap<Id, Session<H>, IdHash>>,
+    sessions: RwLock<HashSet<ById<Session<H>>, IdHash>>,
     /// How many connections have something to finish: an answer, or the last words of a session.
     busy: AtomicUsize,
     runtime: OnceLock<Arc<dyn Runtime>>,
@@ -119,7 +119,7 @@ impl<H: Handler> Server<H> {
     /// The first half of [`close`](Server::close): says goodbye, and does not wait.
     pub fn begin_close(&self) {
         self.0.closing.store(true, Ordering::Release);
-        let sessions: Vec<_> = self.0.sessions.read().values().cloned().collect();
+        let sessions: Vec<_> = self.0.sessions.read().iter().map(|entry| entry.0.clone()).collect();
         for session in sessions {
             session.close_with(CloseReason::ServerShutdown);
         }
@@ -205,7 +205,7 @@ impl<H: Handler> ServerInner<H> {
     }
 
     pub(super) fn session(&self, id: &Id) -> Option<Session<H>> {
-        self.sessions.read().get(id).cloned()
+        self.sessions.read().get(id).map(|entry| entry.0.clone())
     }
 
     /// Opens a session; `None` if there is no randomness to be had for its id.
@@ -218,7 +218,7 @@ impl<H: Handler> ServerInner<H> {
         let id = random_id()?;
         let engine = engineio::Session::open(now, self.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
-        self.sessions.write().insert(id, session.clone());
+        self.sessions.write().insert(ById(session.clone()));
         self.handler.on_open(&session);
         // Arms the first deadlines, the handler's among them.
         session.with(|_, _| ());
@@ -229,8 +229,8 @@ impl<H: Handler> ServerInner<H> {
     }
 
     pub(super) fn forget(&self, id: &Id) {
-        let forgotten = self.sessions.write().remove(id);
-        if let Some(session) = forgotten {
+        let forgotten = self.sessions.write().take(id);
+        if let Some(ById(session)) = forgotten {
             session.set_waker(None);
             self.tell_if_closed();
         }

@@ -5,6 +5,7 @@ use super::handshake::Handshake;
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
 use super::{CloseReason, Handler, Message, SendError, TransportError};
+use crate::by_id::Identified;
 use parking_lot::Mutex;
 use sockeye_core::engineio::{self, Id, Part, Ticket, Transport};
 use sockeye_core::{Outbound, Time};
@@ -465,6 +466,12 @@ impl<H: Handler> Drop for Running<H> {
             }
             self.0.wake();
         }
+    }
+}
+
+impl<H: Handler> Identified for Session<H> {
+    fn id(&self) -> &Id {
+        &self.0.id
     }
 }
 

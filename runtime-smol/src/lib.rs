@@ -95,11 +95,18 @@ impl Smol {
     ) -> io::Result<()> {
         let listener = Async::new(listener)?;
         let runtime = server.attach(Arc::new(self.clone()));
+        let mut drained = false;
         let accept = |cx: &mut Context<'_>| {
             let (stream, address) = loop {
-                match listener.get_ref().accept() {
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready!(listener.poll_readable(cx))?,
-                    accepted => break accepted?,
+                // An executor polls its main future more often than it is woken: only the listener's call means a new
+                // connection.
+                if drained {
+                    ready!(listener.poll_readable(cx))?;
+                }
+                let accepted = listener.get_ref().accept();
+                drained = matches!(&accepted, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+                if !drained {
+                    break accepted?;
                 }
             };
             // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
@@ -243,7 +250,10 @@ impl<S: Borrow<Async<TcpStream>>> Stream for Tcp<S> {
     }
 
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream.borrow()).poll_write_vectored(cx, bufs)
+        match bufs {
+            [one] => Pin::new(&mut self.stream.borrow()).poll_write(cx, one),
+            several => Pin::new(&mut self.stream.borrow()).poll_write_vectored(cx, several),
+        }
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,7 +12,10 @@ use sockeye_core::drive::{Protocol, Status as StreamStatus};
 use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
 use sockeye_core::host::Peer;
 use sockeye_core::http::{self, Body, Request};
-use sockeye_core::{Outbound, Time, websocket};
+use sockeye_core::websocket;
+#[cfg(feature = "http")]
+use sockeye_core::websocket::Deflate;
+use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -63,8 +66,17 @@ impl<H: Handler> Connection<H> {
 
     /// A stream whose first request, which another HTTP server read and answered, made it a WebSocket connection.
     #[cfg(feature = "http")]
-    pub(crate) fn upgraded(now: Time, server: Arc<ServerInner<H>>, peer: Peer, carries: Carries<H>) -> Self {
-        let stream = stream::Connection::websocket(server.limits.clone());
+    pub(crate) fn upgraded(
+        now: Time,
+        server: Arc<ServerInner<H>>,
+        peer: Peer,
+        deflate: Option<Deflate>,
+        carries: Carries<H>,
+    ) -> Self {
+        let mut stream = stream::Connection::websocket(server.limits.clone());
+        if let Some(deflate) = deflate {
+            stream.set_deflate(deflate);
+        }
         let mut connection = Connection::over(stream, server, peer);
         connection.carry(now, carries);
         connection
@@ -121,8 +133,11 @@ impl<H: Handler> Connection<H> {
                 };
                 self.stream.respond(now, answer.status, borrow(&answer.headers), body);
             }
-            Step::Upgrade(Accept { key, headers, carries }) => {
+            Step::Upgrade(Accept { key, headers, deflate, carries }) => {
                 self.stream.upgrade(now, &key.unwrap_or_default(), borrow(&headers));
+                if let Some(deflate) = deflate {
+                    self.stream.set_deflate(deflate);
+                }
                 self.carry(now, carries);
             }
         }

@@ -12,6 +12,8 @@ use sockeye_core::connection;
 use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
+#[cfg(feature = "deflate")]
+use sockeye_core::websocket::PerMessageDeflate;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -319,6 +321,14 @@ impl<H: Handler> Builder<H> {
     /// Whether a polling session may move to WebSocket. Yes.
     pub fn allow_upgrades(mut self, allow: bool) -> Self {
         self.config.allow_upgrades = allow;
+        self
+    }
+
+    /// Compresses WebSocket messages for clients that want it (RFC 7692). Off: see
+    /// [`sockeye::Builder`](crate::Builder::per_message_deflate).
+    #[cfg(feature = "deflate")]
+    pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
+        self.config.per_message_deflate = Some(deflate);
         self
     }
 

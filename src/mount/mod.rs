@@ -183,7 +183,8 @@ where
         Step::Upgrade(accept) => {
             let server = mounted.server.clone();
             let response = accept_websocket(accept.key, accept.headers);
-            let connection = Connection::upgraded(server.now(), server, peer, accept.carries);
+            let now = server.now();
+            let connection = Connection::upgraded(now, server, peer, accept.deflate, accept.carries);
             Outcome::Upgrade(response, connection)
         }
         Step::Wait | Step::Body => unreachable!("both are done with above"),

@@ -2,12 +2,12 @@
 
 mod upgrade;
 
-pub use upgrade::{HandshakeError, check_version, is_upgrade, websocket_key};
+pub use upgrade::{HandshakeError, agree_deflate, check_version, is_upgrade, websocket_key};
 
 use crate::http::{self, Body, Chunked, Head, HeaderSlots, Progress, Status};
 use crate::outbound::Outbound;
 use crate::time::Time;
-use crate::websocket::{self, Decoder, Message, Opcode, Role};
+use crate::websocket::{self, Decoder, Deflate, Message, Opcode, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -323,6 +323,13 @@ impl Connection {
         }
         self.deadline = None;
         self.state = State::WebSocket(Decoder::new(Role::Server, self.config.max_payload));
+    }
+
+    /// Takes compressed messages, too: permessage-deflate was agreed on by the handshake.
+    pub fn set_deflate(&mut self, deflate: Deflate) {
+        if let State::WebSocket(decoder) = &mut self.state {
+            decoder.set_deflate(deflate);
+        }
     }
 
     /// The next message; shortens `input` by what is used. Pings are answered here.

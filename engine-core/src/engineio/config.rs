@@ -1,5 +1,6 @@
 //! What can be set of an Engine.IO server.
 
+use crate::websocket::PerMessageDeflate;
 use core::time::Duration;
 
 /// A way to carry a session's packets.
@@ -47,6 +48,8 @@ pub struct Config {
     pub websocket: bool,
     /// Whether a polling session may move to WebSocket. On.
     pub allow_upgrades: bool,
+    /// Whether WebSocket messages are compressed for clients that want it, and how. No.
+    pub per_message_deflate: Option<PerMessageDeflate>,
     /// How many bytes may wait for a peer that does not read. 4 MiB.
     pub send_buffer: usize,
     /// Above how many waiting bytes a connection is no longer read. 256 KiB.
@@ -64,6 +67,7 @@ impl Default for Config {
             polling: true,
             websocket: true,
             allow_upgrades: true,
+            per_message_deflate: None,
             send_buffer: 4 << 20,
             high_water: 256 << 10,
         }

@@ -256,10 +256,10 @@ impl<H: Handler> Exchange<H> {
         let session = server.open(now, transport, handshake).ok_or(RequestError::Unavailable)?;
         let cookie = server.cookie.as_ref().map(|cookie| ("Set-Cookie", cookie.write(&session.id()).into()));
         if let Over::WebSocket(asked) = over {
-            session.set_waker(waker);
             if let Some((deflate, _)) = asked.deflate {
                 session.with(|engine, _| engine.set_deflate(deflate));
             }
+            session.set_waker(waker);
             let headers = std::mem::take(&mut self.cors).into_iter().chain(cookie).collect();
             return Ok(asked.accept(headers, Carries::Session(session)));
         }

@@ -362,6 +362,9 @@ impl Builder {
         ping_timeout(timeout: Duration);
         /// How long an upgrade may take before it is given up and polling goes on. 10 s.
         upgrade_timeout(timeout: Duration);
+        /// How long [`allow_request`](Builder::allow_request) may take, before the request is refused with status 503.
+        /// 30 s.
+        allow_timeout(timeout: Duration);
         /// The largest message or request body that is taken, in bytes. 1,000,000; the reference's
         /// `maxHttpBufferSize`.
         max_payload(bytes: usize);

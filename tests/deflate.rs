@@ -156,8 +156,8 @@ fn a_client_that_breaks_the_extension_is_closed_with_its_code() {
         frame
     };
     let ping = |_| vec![0xc9, 0x80, 1, 2, 3, 4];
-    let cases: [(&dyn Fn(Deflate) -> Vec<u8>, u16); 4] =
-        [(&bomb, 1009), (&in_parts, 1002), (&cut_short, 1007), (&ping, 1002)];
+    type Frame = fn(Deflate) -> Vec<u8>;
+    let cases: [(Frame, u16); 4] = [(bomb, 1009), (in_parts, 1002), (cut_short, 1007), (ping, 1002)];
     for (frame, code) in cases {
         let sim = Sim::new(server());
         let (client, deflate) = join(&sim, ASKS);

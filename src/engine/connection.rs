@@ -105,7 +105,11 @@ impl<H: Handler> Connection<H> {
         let (exchange, step) = Exchange::begin(now, &self.server, &incoming, handshake, self.waker.as_ref());
         self.link = Link::Exchange(exchange);
         match step {
-            Step::Wait => self.stream.hold(),
+            Step::Wait => {
+                if let Link::Exchange(exchange) = &self.link {
+                    self.stream.hold(exchange.deadline());
+                }
+            }
             step => self.take_step(now, step),
         }
     }
@@ -236,20 +240,15 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// A body that was refused while it came: too large, or not what it said.
-    fn follow_refusal(&mut self, now: Time) {
-        if self.stream.phase() != Phase::Closing {
-            return;
-        }
-        let reason = match self.stream.failure() {
-            Some(http::Error::BodyTooLarge) | None => {
-                TransportError::TooLarge { limit: self.server.config.max_payload }
-            }
-            Some(error) => TransportError::Body(error),
+    /// A body that goes wrong while it comes: too large, or not what it said.
+    fn refuse_body(&mut self, now: Time, error: http::Error) {
+        let reason = match error {
+            http::Error::BodyTooLarge => TransportError::TooLarge { limit: self.server.config.max_payload },
+            error => TransportError::Body(error),
         };
-        if let Link::Exchange(mut exchange) = std::mem::replace(&mut self.link, Link::None) {
-            // The stream has told the client.
-            let _ = exchange.refuse_body(now, reason);
+        if let Link::Exchange(exchange) = &mut self.link {
+            let answer = exchange.refuse_body(now, reason);
+            self.take_step(now, answer.into());
         }
     }
 
@@ -336,8 +335,11 @@ impl<H: Handler> Protocol for Connection<H> {
         if self.timer.is_some_and(|(at, _)| at <= now) {
             self.disarm();
         }
-        if matches!(&self.link, Link::WebSocket(session) if !session.has_room()) {
-            self.stream.postpone(now);
+        match &self.link {
+            Link::WebSocket(session) if !session.has_room() => self.stream.postpone(now),
+            // Answers what has waited too long.
+            Link::Exchange(_) => self.follow_session(now),
+            _ => {}
         }
         match self.stream.handle_timeout(now) {
             None => {}
@@ -369,15 +371,16 @@ impl<H: Handler> Protocol for Connection<H> {
                     used += head.len;
                 }
                 Phase::Body => {
-                    let (n, body) = self.stream.next_body(now, rest);
-                    if let Some(body) = &body {
-                        self.handle_body(now, body);
-                    }
+                    let (n, body) = match self.stream.next_body(now, rest) {
+                        Ok(next) => next,
+                        Err(error) => {
+                            self.refuse_body(now, error);
+                            continue;
+                        }
+                    };
                     used += n;
-                    if body.is_none() {
-                        self.follow_refusal(now);
-                        break;
-                    }
+                    let Some(body) = body else { break };
+                    self.handle_body(now, &body);
                 }
                 Phase::WebSocket => {
                     let len = rest.len();
@@ -394,7 +397,7 @@ impl<H: Handler> Protocol for Connection<H> {
         }
         // A request without a body is complete with its head, whether or not more bytes came.
         if self.stream.phase() == Phase::Body
-            && let (_, Some(body)) = self.stream.next_body(now, &[])
+            && let Ok((_, Some(body))) = self.stream.next_body(now, &[])
         {
             self.handle_body(now, &body);
         }

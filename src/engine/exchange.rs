@@ -40,6 +40,7 @@ enum State<H: Handler> {
 
 struct Opening {
     decision: Pin<Box<dyn Future<Output = Result<(), String>> + Send>>,
+    deadline: Time,
     handshake: Handshake,
     over: Over,
 }
@@ -222,7 +223,8 @@ impl<H: Handler> Exchange<H> {
             return self.opened(now, server, over, handshake, waker);
         };
         let decision = allow(handshake.clone());
-        self.state = State::Opening(Box::new(Opening { decision, handshake, over }));
+        let deadline = now + server.config.allow_timeout;
+        self.state = State::Opening(Box::new(Opening { decision, deadline, handshake, over }));
         Ok(self.decide(now, server, waker))
     }
 
@@ -230,13 +232,18 @@ impl<H: Handler> Exchange<H> {
     fn decide(&mut self, now: Time, server: &Arc<ServerInner<H>>, waker: Option<&Waker>) -> Step<H> {
         let State::Opening(opening) = &mut self.state else { return Step::Wait };
         let mut context = Context::from_waker(waker.unwrap_or(Waker::noop()));
-        let Poll::Ready(decision) = opening.decision.as_mut().poll(&mut context) else { return Step::Wait };
+        let decision = match opening.decision.as_mut().poll(&mut context) {
+            Poll::Ready(decision) => Some(decision),
+            Poll::Pending if now >= opening.deadline => None,
+            Poll::Pending => return Step::Wait,
+        };
         let State::Opening(opening) = self.end() else { return Step::Wait };
         let Opening { handshake, over, .. } = *opening;
         let is_upgrade = matches!(over, Over::WebSocket(_));
         let opened = match decision {
-            Ok(()) => self.opened(now, server, over, handshake, waker),
-            Err(message) => Err(RequestError::Forbidden(message)),
+            Some(Ok(())) => self.opened(now, server, over, handshake, waker),
+            Some(Err(message)) => Err(RequestError::Forbidden(message)),
+            None => Err(RequestError::Unavailable),
         };
         opened.unwrap_or_else(|error| self.refuse(is_upgrade, &error).into())
     }
@@ -406,6 +413,14 @@ impl<H: Handler> Exchange<H> {
                 None => Step::Wait,
             },
             State::Post(_) | State::Answered => Step::Wait,
+        }
+    }
+
+    /// Until when the application has to decide, if that is what is waited for: [`follow`](Exchange::follow) then refuses.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        match &self.state {
+            State::Opening(opening) => Some(opening.deadline),
+            _ => None,
         }
     }
 

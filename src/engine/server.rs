@@ -347,6 +347,12 @@ impl<H: Handler> Builder<H> {
         self
     }
 
+    /// How long [`allow_request`](Builder::allow_request) may take, before the request is refused with status 503. 30 s.
+    pub fn allow_timeout(mut self, timeout: Duration) -> Self {
+        self.config.allow_timeout = timeout;
+        self
+    }
+
     /// Decides whether a session may be opened; the message of a refusal is told to the client with status 403.
     ///
     /// ```

@@ -176,7 +176,10 @@ where
         step = mounted.handle_body(&body, &waker);
     }
     if matches!(step, Step::Wait) {
-        step = poll_fn(|cx| mounted.follow(cx.waker())).await;
+        step = match mounted.exchange.deadline() {
+            None => poll_fn(|cx| mounted.follow(cx.waker())).await,
+            Some(_) => mounted.decide().await,
+        };
     }
     match step {
         Step::Answer(answer) => Outcome::Response(respond(answer, is_http1)),
@@ -269,6 +272,13 @@ impl<H: engine::Handler> Mounted<H> {
             Ok(body) => self.exchange.handle_body(now, &self.server, body, Some(waker)),
             Err(reason) => self.exchange.refuse_body(now, reason.clone()).into(),
         }
+    }
+
+    /// Waits until the application has decided, or has taken too long.
+    async fn decide(&mut self) -> Step<H> {
+        let server = self.server.clone();
+        let decided = poll_fn(|cx| self.follow(cx.waker()));
+        within(&server, server.config.allow_timeout, decided).await.unwrap_or(Step::Wait)
     }
 
     fn follow(&mut self, waker: &Waker) -> Poll<Step<H>> {

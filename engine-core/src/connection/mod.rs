@@ -60,7 +60,6 @@ pub struct Connection {
     /// The request under way asks for no body.
     is_head: bool,
     at_eof: bool,
-    failure: Option<http::Error>,
 }
 
 #[derive(Debug)]
@@ -122,7 +121,6 @@ impl Connection {
             keep_alive: true,
             is_head: false,
             at_eof: false,
-            failure: None,
         }
     }
 
@@ -177,7 +175,7 @@ impl Connection {
                 None
             }
             Err(error) => {
-                self.fail(now, error);
+                self.refuse(now, error.status());
                 None
             }
         }
@@ -197,12 +195,20 @@ impl Connection {
     }
 
     /// The whole body, and how many bytes of the input are used; `None` as the body while more bytes are needed.
-    pub fn next_body<'b>(&mut self, now: Time, input: &'b [u8]) -> (usize, Option<Cow<'b, [u8]>>) {
+    ///
+    /// # Errors
+    /// The body is too large or malformed, and no more of it is read: the request is to be answered so, and the
+    /// connection closes after that.
+    pub fn next_body<'b>(
+        &mut self,
+        now: Time,
+        input: &'b [u8],
+    ) -> Result<(usize, Option<Cow<'b, [u8]>>), http::Error> {
         let (used, body) = match &mut self.state {
             State::Body(Body::Length(length)) => {
                 match usize::try_from(*length).ok().and_then(|n| input.get(..n)) {
                     Some(body) => (body.len(), Cow::Borrowed(body)),
-                    None => return (0, None),
+                    None => return Ok((0, None)),
                 }
             }
             State::Body(_) => (0, Cow::Borrowed(&[][..])),
@@ -212,7 +218,7 @@ impl Connection {
                 match decoder.decode(buffer) {
                     Ok(Progress::More { body }) => {
                         buffer.truncate(body);
-                        return (input.len(), None);
+                        return Ok((input.len(), None));
                     }
                     Ok(Progress::Done { body, end }) => {
                         let rest = buffer.len().saturating_sub(end);
@@ -220,21 +226,23 @@ impl Connection {
                         (input.len().saturating_sub(rest), Cow::Owned(core::mem::take(buffer)))
                     }
                     Err(error) => {
-                        self.fail(now, error);
-                        return (input.len(), None);
+                        self.state = State::Request { body: Body::Chunked, expect_continue: false };
+                        self.deadline = Some(now + self.config.close_timeout);
+                        return Err(error);
                     }
                 }
             }
-            _ => return (0, None),
+            _ => return Ok((0, None)),
         };
         self.deadline = None;
         self.state = State::Request { body: Body::None, expect_continue: false };
-        (used, Some(body))
+        Ok((used, Some(body)))
     }
 
-    /// The answer will come later: until then nothing is read but the end of the stream.
-    pub fn hold(&mut self) {
-        self.deadline = None;
+    /// The answer will come later: until then nothing is read but the end of the stream. It is to come before the
+    /// `deadline`, if there is one, at which the connection is closed.
+    pub fn hold(&mut self, deadline: Option<Time>) {
+        self.deadline = deadline;
     }
 
     /// Closes the connection after the answer, whatever the peer wants.
@@ -279,16 +287,6 @@ impl Connection {
             // The answer may be long, and the peer's line slow.
             self.deadline = Some(now + self.config.message_timeout);
         }
-    }
-
-    fn fail(&mut self, now: Time, error: http::Error) {
-        self.failure = Some(error);
-        self.refuse(now, error.status());
-    }
-
-    /// What was wrong with the request that made the connection close.
-    pub fn failure(&self) -> Option<http::Error> {
-        self.failure
     }
 
     /// Answers with the status alone, and closes.

@@ -38,6 +38,8 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// How long an upgrade may take: to the probe, and from the probe to its completion. 10 s.
     pub upgrade_timeout: Duration,
+    /// How long the application may take to decide whether a session may be opened. 30 s.
+    pub allow_timeout: Duration,
     /// How long a closed polling session waits for the poll that tells the client. 30 s.
     pub close_timeout: Duration,
     /// The largest message, request body or payload, in bytes. 1,000,000.
@@ -62,6 +64,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
+            allow_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(30),
             max_payload: 1_000_000,
             polling: true,

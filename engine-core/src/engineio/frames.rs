@@ -25,6 +25,11 @@ impl Part<'_> {
         Header::new(opcode, len, None).len() + len
     }
 
+    /// Whether this would be more than one packet of a payload.
+    pub(super) fn has_separator(self) -> bool {
+        matches!(self, Part::Text(text) if memchr::memchr(SEPARATOR, text).is_some())
+    }
+
     /// How many bytes [`write_packet`](Part::write_packet) appends.
     fn packet_len(self) -> usize {
         match self {
@@ -115,6 +120,8 @@ pub struct Frames {
 
 impl Frames {
     /// Encodes a unit: its parts stay together and in order at every recipient.
+    ///
+    /// Texts are to be without U+001E, which recipients over polling would take for the end of a packet; JSON is.
     pub fn new<'a>(parts: impl Iterator<Item = Part<'a>> + Clone) -> Frames {
         let mut out = Vec::with_capacity(frames_len(parts.clone()));
         parts.for_each(|part| part.write_frame(&mut out, None));

@@ -131,6 +131,9 @@ pub enum SendError {
         /// The size of the send buffer.
         limit: usize,
     },
+    /// A text with U+001E, which stands between the packets of a payload: it cannot be sent over polling.
+    #[error("a text with U+001E, which cannot be sent over polling")]
+    Separator,
 }
 
 /// What to do with the connection that is being tried, after a packet from it.
@@ -453,6 +456,9 @@ impl Session {
                 frames::write_frames(&mut self.queue, parts, deflate);
             }
             State::Polling(_) => {
+                if parts.clone().any(Part::has_separator) {
+                    return Err(SendError::Separator);
+                }
                 self.admit(frames::packets_len(parts.clone()))?;
                 frames::write_packets(&mut self.queue, parts);
             }

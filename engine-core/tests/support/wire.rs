@@ -127,13 +127,19 @@ impl Wire {
                             }
                         }
                     } else if head.request.path() == "/hold" {
-                        self.connection.hold();
+                        self.connection.hold(None);
                     } else {
                         self.connection.receive_body(now);
                     }
                 }
                 Phase::Body => {
-                    let (n, body) = self.connection.next_body(now, rest);
+                    let (n, body) = match self.connection.next_body(now, rest) {
+                        Ok(next) => next,
+                        Err(error) => {
+                            self.connection.refuse(now, error.status());
+                            continue;
+                        }
+                    };
                     used += n;
                     let Some(body) = body else {
                         if self.connection.phase() == Phase::Body {

@@ -206,6 +206,26 @@ fn offers_are_taken_in_order_and_unknown_ones_left() {
 }
 
 #[test]
+fn a_header_of_offers_without_end_is_declined_after_one_look_at_it() {
+    // As much as a head may have, of what looks most like an offer, or never ends.
+    for piece in [
+        "permessage-deflate; ",
+        "permessage-deflate; server_max_window_bits=",
+        "a;",
+        ",",
+        "\"",
+        "\\",
+        "\"\\\"",
+    ] {
+        let long = piece.repeat((16 << 10) / piece.len());
+        for value in [long.clone(), format!("{long}x"), format!("x; a={long}")] {
+            assert_eq!(agree(&[&value]), None);
+        }
+        assert!(agree(&[&long, "permessage-deflate"]).is_some());
+    }
+}
+
+#[test]
 fn a_client_takes_what_it_asked_for_and_nothing_else() {
     let answered = |answer: &[&str]| Deflate::agreed(&CONFIG, answer.iter().map(|value| value.as_bytes()));
     assert_eq!(answered(&[]), Ok(None));

@@ -371,16 +371,15 @@ impl<H: Handler> Protocol for Connection<H> {
                     used += head.len;
                 }
                 Phase::Body => {
-                    let (n, body) = match self.stream.next_body(now, rest) {
-                        Ok(next) => next,
-                        Err(error) => {
-                            self.refuse_body(now, error);
-                            continue;
-                        }
-                    };
-                    used += n;
-                    let Some(body) = body else { break };
-                    self.handle_body(now, &body);
+                    let mut rest = &*rest;
+                    let len = rest.len();
+                    let body = self.stream.next_body(now, &mut rest);
+                    used += len - rest.len();
+                    match body {
+                        Ok(Some(body)) => self.handle_body(now, &body),
+                        Ok(None) => break,
+                        Err(error) => self.refuse_body(now, error),
+                    }
                 }
                 Phase::WebSocket => {
                     let len = rest.len();
@@ -397,7 +396,7 @@ impl<H: Handler> Protocol for Connection<H> {
         }
         // A request without a body is complete with its head, whether or not more bytes came.
         if self.stream.phase() == Phase::Body
-            && let Ok((_, Some(body))) = self.stream.next_body(now, &[])
+            && let Ok(Some(body)) = self.stream.next_body(now, &mut &[][..])
         {
             self.handle_body(now, &body);
         }

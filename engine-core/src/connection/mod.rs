@@ -194,7 +194,7 @@ impl Connection {
         };
     }
 
-    /// The whole body, and how many bytes of the input are used; `None` as the body while more bytes are needed.
+    /// The whole body, or `None` while more bytes are needed; shortens `input` by what is used.
     ///
     /// # Errors
     /// The body is too large or malformed, and no more of it is read: the request is to be answered so, and the
@@ -202,41 +202,47 @@ impl Connection {
     pub fn next_body<'b>(
         &mut self,
         now: Time,
-        input: &'b [u8],
-    ) -> Result<(usize, Option<Cow<'b, [u8]>>), http::Error> {
-        let (used, body) = match &mut self.state {
+        input: &mut &'b [u8],
+    ) -> Result<Option<Cow<'b, [u8]>>, http::Error> {
+        let body = match &mut self.state {
             State::Body(Body::Length(length)) => {
-                match usize::try_from(*length).ok().and_then(|n| input.get(..n)) {
-                    Some(body) => (body.len(), Cow::Borrowed(body)),
-                    None => return Ok((0, None)),
-                }
+                let body = usize::try_from(*length).ok().and_then(|n| input.split_off(..n));
+                let Some(body) = body else { return Ok(None) };
+                Cow::Borrowed(body)
             }
-            State::Body(_) => (0, Cow::Borrowed(&[][..])),
+            State::Body(_) => Cow::Borrowed(&[][..]),
             State::Chunked(chunked) => {
                 let (decoder, buffer) = &mut **chunked;
                 buffer.extend_from_slice(input);
-                match decoder.decode(buffer) {
-                    Ok(Progress::More { body }) => {
-                        buffer.truncate(body);
-                        return Ok((input.len(), None));
-                    }
-                    Ok(Progress::Done { body, end }) => {
-                        let rest = buffer.len().saturating_sub(end);
-                        buffer.truncate(body);
-                        (input.len().saturating_sub(rest), Cow::Owned(core::mem::take(buffer)))
-                    }
+                let progress = match decoder.decode(buffer) {
+                    Ok(progress) => progress,
                     Err(error) => {
+                        *input = &[];
                         self.state = State::Request { body: Body::Chunked, expect_continue: false };
                         self.deadline = Some(now + self.config.close_timeout);
                         return Err(error);
                     }
+                };
+                match progress {
+                    Progress::More { body } => {
+                        buffer.truncate(body);
+                        *input = &[];
+                        return Ok(None);
+                    }
+                    Progress::Done { body, end } => {
+                        let rest = buffer.len().saturating_sub(end);
+                        buffer.truncate(body);
+                        let used = input.len().saturating_sub(rest);
+                        *input = input.get(used..).unwrap_or_default();
+                        Cow::Owned(core::mem::take(buffer))
+                    }
                 }
             }
-            _ => return Ok((0, None)),
+            _ => return Ok(None),
         };
         self.deadline = None;
         self.state = State::Request { body: Body::None, expect_continue: false };
-        Ok((used, Some(body)))
+        Ok(Some(body))
     }
 
     /// The answer will come later: until then nothing is read but the end of the stream. It is to come before the

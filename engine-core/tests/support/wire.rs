@@ -133,14 +133,17 @@ impl Wire {
                     }
                 }
                 Phase::Body => {
-                    let (n, body) = match self.connection.next_body(now, rest) {
-                        Ok(next) => next,
+                    let mut rest = &*rest;
+                    let before = rest.len();
+                    let body = self.connection.next_body(now, &mut rest);
+                    used += before - rest.len();
+                    let body = match body {
+                        Ok(body) => body,
                         Err(error) => {
                             self.connection.refuse(now, error.status());
                             continue;
                         }
                     };
-                    used += n;
                     let Some(body) = body else {
                         if self.connection.phase() == Phase::Body {
                             break;

@@ -385,8 +385,7 @@ impl Builder {
     }
 
     /// Compresses WebSocket messages of 1024 bytes and more for clients that want it, and reads compressed ones
-    /// (permessage-deflate, RFC 7692). Off, as it costs more time than most messages are worth: a kilobyte of JSON takes
-    /// some 20 µs.
+    /// (permessage-deflate, RFC 7692). Off, as in the reference: it takes time, and most messages are short.
     ///
     /// Neither side keeps a window between messages, so that an idle client costs no memory, and a broadcast is
     /// compressed once for all of its clients. A message from a client has to keep to

@@ -389,7 +389,7 @@ impl Builder {
     ///
     /// Neither side keeps a window between messages, so that an idle client costs no memory, and a broadcast is
     /// compressed once for all of its clients. A message from a client has to keep to
-    /// [`max_payload`](Builder::max_payload) both as it comes and as it is.
+    /// [`max_payload`](Builder::max_payload) both as it comes and as what it is inflated to.
     ///
     /// ```
     /// use sockeye::{PerMessageDeflate, Server};

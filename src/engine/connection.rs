@@ -334,12 +334,13 @@ impl<H: Handler> Protocol for Connection<H> {
     fn handle_wake(&mut self, now: Time) {
         if self.timer.is_some_and(|(at, _)| at <= now) {
             self.disarm();
+            if matches!(self.link, Link::Exchange(_)) {
+                // Answers what has waited too long.
+                self.follow_session(now);
+            }
         }
-        match &self.link {
-            Link::WebSocket(session) if !session.has_room() => self.stream.postpone(now),
-            // Answers what has waited too long.
-            Link::Exchange(_) => self.follow_session(now),
-            _ => {}
+        if matches!(&self.link, Link::WebSocket(session) if !session.has_room()) {
+            self.stream.postpone(now);
         }
         match self.stream.handle_timeout(now) {
             None => {}

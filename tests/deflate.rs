@@ -5,9 +5,14 @@
 mod simulation;
 
 use simulation::{Client, Incoming, Sim};
+use sockeye::drive::Protocol;
 use sockeye::extract::Data;
-use sockeye::{PerMessageDeflate, Server, Socket, Transport};
+use sockeye::host::{Host, Peer};
+use sockeye::{PerMessageDeflate, Server, Socket, Time, Transport};
 use sockeye_core::websocket::{Deflate, Opcode, write_frame};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
 
 const ASKS: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 const MASK: [u8; 4] = [1, 2, 3, 4];
@@ -168,4 +173,67 @@ fn a_client_that_breaks_the_extension_is_closed_with_its_code() {
         other.send("42[\"echo\",\"unharmed\"]");
         assert_eq!(other.next(), "42[\"echo\",\"unharmed\"]");
     }
+}
+
+#[test]
+fn long_messages_that_come_at_once_are_all_answered_in_order() {
+    let sim = Sim::new(server());
+    let (client, deflate) = join(&sim, ASKS);
+    let packets: Vec<_> = (0..60).map(|n| format!("42[\"echo\",\"{n}{}\"]", "x".repeat(19_000))).collect();
+    let frames = packets.iter().map(|packet| compressed(deflate.unwrap(), Opcode::Text, packet.as_bytes()));
+    client.send_bytes(&frames.collect::<Vec<_>>().concat());
+    assert_eq!(client.texts(), packets);
+}
+
+/// Counts how often it is called.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_read_full_of_long_messages_is_not_inflated_in_one_turn() {
+    let server = Server::builder().per_message_deflate(PerMessageDeflate::new()).build();
+    let events = Arc::new(Count::default());
+    let counted = events.clone();
+    server.on_connect(move |socket: Socket| {
+        let counted = counted.clone();
+        socket.on("long", move |Data(text): Data<String>| {
+            assert_eq!(text.len(), 300_000);
+            counted.clone().wake();
+            async {}
+        });
+        async {}
+    });
+    let wakes = Arc::new(Count::default());
+    let mut connection = server.accept(Time::ZERO, Peer::default());
+    connection.set_waker(&wakes.clone().into());
+    let mut handshake = format!(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{ASKS}\r\n"
+    )
+    .into_bytes();
+    assert_eq!(connection.handle_data(Time::ZERO, &mut handshake), handshake.len());
+    let (deflate, _) =
+        Deflate::agree(&PerMessageDeflate::new(), [&b"permessage-deflate"[..]].into_iter()).unwrap();
+    let mut input = Vec::new();
+    write_frame(&mut input, Opcode::Text, b"40", Some(MASK));
+    let event =
+        compressed(deflate, Opcode::Text, format!("42[\"long\",\"{}\"]", "x".repeat(300_000)).as_bytes());
+    input.extend(event.repeat(20));
+    assert!(input.len() < 64 << 10);
+    for turn in 0..20 {
+        connection.handle_wake(Time::ZERO);
+        assert!(connection.wants_read());
+        let woken = wakes.0.load(Ordering::Relaxed);
+        let used = connection.handle_data(Time::ZERO, &mut input);
+        input.drain(..used);
+        assert_eq!(events.0.load(Ordering::Relaxed), turn + 1, "one is enough for a turn");
+        assert!(!connection.wants_read() && wakes.0.load(Ordering::Relaxed) > woken);
+    }
+    assert!(input.is_empty());
 }

@@ -35,6 +35,9 @@ pub struct Connection<H: Handler> {
     in_flight: usize,
     /// There is something to finish before the server may end; the server counts these.
     busy: bool,
+    /// How many bytes messages of this turn were inflated to.
+    #[cfg(feature = "deflate")]
+    inflated: u32,
 }
 
 /// What the stream is in use for.
@@ -93,6 +96,8 @@ impl<H: Handler> Connection<H> {
             unread: 0,
             in_flight: 0,
             busy: false,
+            #[cfg(feature = "deflate")]
+            inflated: 0,
         }
     }
 
@@ -332,6 +337,10 @@ impl<H: Handler> Protocol for Connection<H> {
     }
 
     fn handle_wake(&mut self, now: Time) {
+        #[cfg(feature = "deflate")]
+        {
+            self.inflated = 0;
+        }
         if self.timer.is_some_and(|(at, _)| at <= now) {
             self.disarm();
             if matches!(self.link, Link::Exchange(_)) {
@@ -417,7 +426,7 @@ impl<H: Handler> Protocol for Connection<H> {
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
                 let queued = session.queued().saturating_sub(self.in_flight) + self.stream.queued();
-                session.has_room() && queued < high_water
+                session.has_room() && queued < high_water && !self.has_inflated_enough()
             }
             (_, Phase::Request) => self.unread < MAX_PIPELINED,
             (Link::Delivering(_), _) if self.unread > 0 => self.stream.queued() == 0,
@@ -467,7 +476,11 @@ impl<H: Handler> Connection<H> {
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> bool {
         loop {
             match self.stream.next_message(now, input) {
-                Ok(Some(message)) => self.handle_message(now, message),
+                Ok(Some(message)) => {
+                    #[cfg(feature = "deflate")]
+                    self.count_inflated(&message);
+                    self.handle_message(now, message);
+                }
                 Ok(None) => return self.stream.phase() == Phase::WebSocket,
                 Err(error) => {
                     debug!(%error, peer = ?self.peer.address, "a websocket connection failed");
@@ -484,6 +497,32 @@ impl<H: Handler> Connection<H> {
                 _ => {}
             }
         }
+    }
+
+    /// A few bytes may be inflated to a long message, and a read may hold hundreds: they are not all for one turn.
+    #[cfg(feature = "deflate")]
+    fn count_inflated(&mut self, message: &websocket::Message<'_>) {
+        let len = match message {
+            websocket::Message::Text(Cow::Owned(text)) => text.len(),
+            websocket::Message::Binary(Cow::Owned(data)) => data.len(),
+            _ => return,
+        };
+        self.inflated = self.inflated.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        if self.has_inflated_enough()
+            && let Some(waker) = &self.waker
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    #[cfg(feature = "deflate")]
+    fn has_inflated_enough(&self) -> bool {
+        usize::try_from(self.inflated).is_ok_and(|inflated| inflated >= self.server.config.high_water)
+    }
+
+    #[cfg(not(feature = "deflate"))]
+    fn has_inflated_enough(&self) -> bool {
+        false
     }
 }
 

@@ -35,9 +35,9 @@ pub struct Connection<H: Handler> {
     in_flight: usize,
     /// There is something to finish before the server may end; the server counts these.
     busy: bool,
-    /// How many bytes messages of this turn were inflated to.
+    /// How many KiB messages of this turn were inflated to.
     #[cfg(feature = "deflate")]
-    inflated: u32,
+    inflated: u16,
 }
 
 /// What the stream is in use for.
@@ -507,7 +507,8 @@ impl<H: Handler> Connection<H> {
             websocket::Message::Binary(Cow::Owned(data)) => data.len(),
             _ => return,
         };
-        self.inflated = self.inflated.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        let len = u16::try_from(len.div_ceil(1024)).unwrap_or(u16::MAX);
+        self.inflated = self.inflated.saturating_add(len);
         if self.has_inflated_enough()
             && let Some(waker) = &self.waker
         {
@@ -517,7 +518,7 @@ impl<H: Handler> Connection<H> {
 
     #[cfg(feature = "deflate")]
     fn has_inflated_enough(&self) -> bool {
-        usize::try_from(self.inflated).is_ok_and(|inflated| inflated >= self.server.config.high_water)
+        usize::from(self.inflated) >= self.server.config.high_water.div_ceil(1024).min(u16::MAX.into())
     }
 
     #[cfg(not(feature = "deflate"))]

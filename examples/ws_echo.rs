@@ -1,10 +1,11 @@
 //! A WebSocket echo on the core's codec alone, a thread for each connection: what Autobahn's test suite is run against.
 //!
-//! Run it with `PORT=9001 cargo run --release --example ws_echo`.
+//! Run it with `PORT=9001 cargo run --release --features deflate --example ws_echo`; without the feature it does not
+//! compress.
 use sockeye_core::Time;
-use sockeye_core::connection::{Config, Connection, Phase, websocket_key};
+use sockeye_core::connection::{Config, Connection, Phase, agree_deflate, websocket_key};
 use sockeye_core::http::{Status, header_slots};
-use sockeye_core::websocket::{Message, Opcode, write_frame};
+use sockeye_core::websocket::{Deflate, Message, Opcode, PerMessageDeflate, write_frame};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ fn echo(mut stream: TcpStream) -> io::Result<()> {
     config.max_payload = 32 << 20;
     let now = Time::ZERO;
     let mut connection = Connection::new(now, Arc::new(config));
+    let mut deflate = None;
     let mut input = Vec::new();
     let mut chunk = vec![0; 64 << 10];
     while connection.phase() != Phase::Closing {
@@ -34,7 +36,7 @@ fn echo(mut stream: TcpStream) -> io::Result<()> {
             return Ok(());
         }
         input.extend_from_slice(&chunk[..n]);
-        let used = take_in(&mut connection, &mut input);
+        let used = take_in(&mut connection, &mut deflate, &mut input);
         input.drain(..used);
         for piece in connection.outbound().chunks() {
             stream.write_all(piece)?;
@@ -48,7 +50,7 @@ fn echo(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// How many bytes of the front are used.
-fn take_in(connection: &mut Connection, input: &mut [u8]) -> usize {
+fn take_in(connection: &mut Connection, deflate: &mut Option<Deflate>, input: &mut [u8]) -> usize {
     let now = Time::ZERO;
     let mut used = 0;
     if connection.phase() == Phase::Head {
@@ -56,7 +58,15 @@ fn take_in(connection: &mut Connection, input: &mut [u8]) -> usize {
         let Some(head) = connection.next_head(now, input, &mut slots) else { return 0 };
         used = head.len;
         match websocket_key(&head.request) {
-            Ok(key) => connection.upgrade(now, key, []),
+            Ok(key) => {
+                let agreed = agree_deflate(per_message_deflate().as_ref(), &head.request);
+                let header = agreed.as_ref().map(|(_, answer)| ("Sec-WebSocket-Extensions", answer.as_ref()));
+                connection.upgrade(now, key, header);
+                *deflate = agreed.map(|(deflate, _)| deflate);
+                if let Some(deflate) = *deflate {
+                    connection.set_deflate(deflate);
+                }
+            }
             Err(_) => connection.refuse(now, Status::BAD_REQUEST),
         }
     }
@@ -68,8 +78,28 @@ fn take_in(connection: &mut Connection, input: &mut [u8]) -> usize {
             Message::Binary(data) => (Opcode::Binary, &data[..]),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => continue,
         };
-        connection.outbound().write_with(|out| write_frame(out, opcode, data, None));
+        connection.outbound().write_with(|out| echo_frame(out, opcode, data, *deflate));
     }
     let left = rest.len();
     input.len() - left
+}
+
+#[cfg(feature = "deflate")]
+fn per_message_deflate() -> Option<PerMessageDeflate> {
+    // The suite's messages are short, and meant to be compressed.
+    Some(PerMessageDeflate::new().threshold(0))
+}
+
+#[cfg(not(feature = "deflate"))]
+fn per_message_deflate() -> Option<PerMessageDeflate> {
+    None
+}
+
+fn echo_frame(out: &mut Vec<u8>, opcode: Opcode, data: &[u8], deflate: Option<Deflate>) {
+    #[cfg(feature = "deflate")]
+    if deflate.is_some_and(|deflate| deflate.write_frame(out, opcode, &[data], None)) {
+        return;
+    }
+    let _ = deflate;
+    write_frame(out, opcode, data, None);
 }

@@ -69,6 +69,8 @@
 //! - `axum`: [mounted](mount) in axum 0.8, by [`layer`](tokio::layer); `hyper`: in all else that speaks hyper or tower;
 //!   `http`: in any HTTP server, by messages.
 //! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`.
+//! - `deflate`: WebSocket messages are compressed for clients that want it, if the server is told to:
+//!   `Builder::per_message_deflate`.
 //! - `tracing`: what goes wrong is logged through `tracing`; without it nothing is.
 //!
 //! Without a runtime feature everything is there but the sockets: [drive it yourself](drive_it_yourself).
@@ -113,3 +115,5 @@ pub mod drive_it_yourself {}
 
 #[cfg(feature = "tls")]
 pub use sockeye_core::tls::{self, Tls};
+#[cfg(feature = "deflate")]
+pub use sockeye_core::websocket::PerMessageDeflate;

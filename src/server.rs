@@ -14,6 +14,8 @@ use sockeye_core::Time;
 use sockeye_core::host::{Host, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
 use sockeye_core::socketio::{self, Limits, Packet, Received};
+#[cfg(feature = "deflate")]
+use sockeye_core::websocket::PerMessageDeflate;
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -360,6 +362,9 @@ impl Builder {
         ping_timeout(timeout: Duration);
         /// How long an upgrade may take before it is given up and polling goes on. 10 s.
         upgrade_timeout(timeout: Duration);
+        /// How long [`allow_request`](Builder::allow_request) may take, before the request is refused with status 503.
+        /// 30 s.
+        allow_timeout(timeout: Duration);
         /// The largest message or request body that is taken, in bytes. 1,000,000; the reference's
         /// `maxHttpBufferSize`.
         max_payload(bytes: usize);
@@ -377,6 +382,24 @@ impl Builder {
         cors(cors: Cors);
         /// A cookie with the session's id, for load balancers that keep a client at one server. None.
         cookie(cookie: Cookie);
+    }
+
+    /// Compresses WebSocket messages of 1024 bytes and more for clients that want it, and reads compressed ones
+    /// (permessage-deflate, RFC 7692). Off, as in the reference: it takes time, and most messages are short.
+    ///
+    /// Neither side keeps a window between messages, so that an idle client costs no memory, and a broadcast is
+    /// compressed once for all of its clients. A message from a client has to keep to
+    /// [`max_payload`](Builder::max_payload) both as it comes and as what it is inflated to.
+    ///
+    /// ```
+    /// use sockeye::{PerMessageDeflate, Server};
+    ///
+    /// let io = Server::builder().per_message_deflate(PerMessageDeflate::new().threshold(4096).level(1)).build();
+    /// ```
+    #[cfg(feature = "deflate")]
+    pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
+        self.engine = self.engine.per_message_deflate(deflate);
+        self
     }
 
     /// Decides whether a session may be opened, before any namespace is asked for; a refusal is an HTTP answer with

@@ -114,6 +114,44 @@ fn a_broadcast_allocates_nothing_per_member() {
     }
 }
 
+#[cfg(feature = "deflate")]
+#[test]
+fn a_broadcast_is_compressed_once_and_a_connection_keeps_nothing_for_it() {
+    let deflate = sockeye::PerMessageDeflate::new();
+    let asks = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let text = "x".repeat(4000);
+    let world = |compresses: bool, members: usize| {
+        let builder = Server::builder();
+        let builder = if compresses { builder.per_message_deflate(deflate) } else { builder };
+        let mut world = World::new(builder.build());
+        world.reserve(members);
+        // The first takes the thread's buffer.
+        world.websocket_with(asks);
+        let ((), opened) = measure(|| (1..members).for_each(|_| _ = world.websocket_with(asks)));
+        (world, opened)
+    };
+    let (mut one, _) = world(true, 1);
+    let per_broadcast = |world: &mut World| {
+        let mut broadcast = || {
+            world.server().emit("e", &*text);
+            world.run_ready()
+        };
+        broadcast();
+        broadcast();
+        measure(broadcast)
+    };
+    let (written, of_one) = per_broadcast(&mut one);
+    assert!(written < 100);
+    let ((mut plain, opened_plain), (mut all, opened)) = (world(false, 512), world(true, 512));
+    assert_eq!(opened.live_bytes, opened_plain.live_bytes, "a connection that compresses costs more");
+    let (written_plain, of_plain) = per_broadcast(&mut plain);
+    let (written_all, of_all) = per_broadcast(&mut all);
+    assert!(written_all == 512 * written && written_plain > 512 * 4000);
+    // What compressing takes it takes once; the list of whom to wake doubles in both.
+    let once = of_all.allocations - of_plain.allocations;
+    assert!(once <= of_one.allocations, "{once} allocations more than without compression");
+}
+
 #[test]
 fn peers_that_stopped_reading_hold_references_to_one_frame() {
     const BROADCASTS: i64 = 100;

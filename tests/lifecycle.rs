@@ -3,7 +3,7 @@
 
 mod simulation;
 
-use simulation::{Drops, Gate, Incoming, Sim};
+use simulation::{Client, Drops, Gate, Incoming, Sim};
 use sockeye::{DisconnectReason, EmitError, Server, Socket};
 use sockeye_core::host::Host;
 use std::sync::{Arc, Mutex};
@@ -396,4 +396,19 @@ fn an_idle_server_closes_at_once() {
     assert!(!sim.server().is_closed());
     assert_eq!(polling.poll(), ["1"]);
     assert!(sim.server().is_closed());
+}
+
+#[test]
+fn a_crowd_that_is_due_at_once_is_pinged_by_turns_and_loses_nobody() {
+    let sim = Sim::new(Server::builder().ping_interval(10 * SECOND).ping_timeout(5 * SECOND).build());
+    let clients: Vec<_> = (0..300).map(|_| sim.client()).collect();
+    clients.iter().for_each(Client::ignore_pings);
+    sim.advance(10 * SECOND);
+    assert!(clients.iter().all(|client| client.next() == "2"));
+    clients.iter().step_by(2).for_each(|client| client.send("3"));
+    sim.advance(5 * SECOND);
+    assert_eq!(sim.server().clients_count(), 150);
+    for (n, client) in clients.iter().enumerate() {
+        assert_eq!(client.is_closed(), n % 2 == 1, "client {n}");
+    }
 }

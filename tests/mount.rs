@@ -381,6 +381,21 @@ fn cors_headers_and_the_cookie_are_those_of_the_server_alone() {
 }
 
 #[test]
+fn who_is_never_decided_about_is_refused_at_the_deadline() {
+    let builder = engine::Server::builder(Echo::default());
+    let builder = builder.allow_timeout(Duration::from_secs(7));
+    let world = World::with(builder.allow_request(async |_| std::future::pending().await));
+    let mut opening = world.get("polling");
+    assert!(poll(&mut opening).is_pending());
+    world.advance(Duration::from_millis(6999));
+    assert!(poll(&mut opening).is_pending());
+    assert_eq!(world.server.next_deadline(), Some(world.clock.now() + Duration::from_millis(1)));
+    world.advance(Duration::from_millis(1));
+    assert_eq!(response(now(&mut opening)).status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.server.next_deadline(), None);
+}
+
+#[test]
 fn assets_are_given_out_and_their_length_is_told_without_them() {
     let server = Server::builder().asset("/page", "text/html", b"<p>".as_slice()).build();
     for (method, body) in [(Method::GET, "<p>"), (Method::HEAD, "")] {

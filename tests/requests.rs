@@ -4,7 +4,7 @@
 mod simulation;
 
 use simulation::{Pipe, Sim};
-use sockeye::{Args, DisconnectReason, Server, Socket};
+use sockeye::{Args, Cors, DisconnectReason, Handshake, Server, Socket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -110,6 +110,54 @@ fn a_chunked_body_beyond_max_payload_ends_the_session_before_it_is_there() {
     assert_eq!(answer(&sim, &pipe, "\r\n1\r\n").0, 413);
     assert_eq!(taken(&notes), ["transport error"]);
     assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn a_chunked_body_that_goes_wrong_is_answered_so_that_pages_can_read_it() {
+    let sim = Sim::new(Server::builder().max_payload(1000).cors(Cors::reflect()).build());
+    for (chunks, status) in [("3e9\r\n", 413), ("3e8\r\n", 413), ("x\r\n", 400), ("1\r\n4xx", 400)] {
+        let sid = session(&sim);
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+        let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nOrigin: https://b.example\r\n");
+        let pipe = sim.dial();
+        pipe.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}").as_bytes());
+        pipe.send(&[b'4'; 1000]);
+        pipe.send(b"\r\n1\r\n");
+        sim.run();
+        let answer = String::from_utf8(pipe.receive()).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{chunks}: {answer}");
+        assert!(answer.contains("Access-Control-Allow-Origin: https://b.example\r\n"), "{answer}");
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        assert!(pipe.lock().server_done());
+        assert_eq!(sim.server().clients_count(), 0);
+    }
+}
+
+#[test]
+fn who_is_never_decided_about_is_refused_at_the_deadline() {
+    let second = Duration::from_secs(1);
+    let builder = Server::builder().allow_timeout(7 * second);
+    let server = builder.allow_request(async |_: Handshake| std::future::pending().await).build();
+    let sim = Sim::new(server);
+    let polling = sim.dial();
+    polling.send(get("").as_bytes());
+    let websocket = sim.dial();
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let request = get("").replace("polling", "websocket");
+    websocket
+        .send(format!("{}{upgrade}\r\n", request.trim_end_matches("\r\n").to_owned() + "\r\n").as_bytes());
+    sim.advance(7 * second - Duration::from_millis(1));
+    assert!(polling.receive().is_empty() && websocket.receive().is_empty());
+    sim.advance(Duration::from_millis(1));
+    for pipe in [polling, websocket] {
+        let answer = String::from_utf8(pipe.receive()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
+    assert_eq!(sim.server().clients_count(), 0);
+    sim.advance(100 * second);
+    assert_eq!(sim.tasks(), 0);
 }
 
 #[test]

@@ -2,8 +2,11 @@
 #![allow(unsafe_code, missing_docs, clippy::unwrap_used)]
 
 mod simulation;
+#[cfg(feature = "tokio")]
+#[path = "soak/sockets.rs"]
+mod sockets;
 
-use simulation::Sim;
+use simulation::{Pipe, Sim};
 use sockeye::host::Host;
 use sockeye::{Args, Server, Socket};
 use sockeye_core::websocket::{Opcode, write_frame};
@@ -36,9 +39,53 @@ static ALLOCATOR: Counting = Counting;
 /// Connects each second.
 const RATE: usize = 40;
 
+/// What clients dial through, in memory or over sockets.
+trait Network {
+    type Stream;
+
+    fn dial(&self) -> Self::Stream;
+    fn send(&self, stream: &Self::Stream, bytes: &[u8]);
+    /// Lets the server read what was sent.
+    fn rest(&self);
+    /// What the server answers.
+    fn answer(&self, stream: &Self::Stream) -> String;
+    /// Nothing more will be sent.
+    fn finish(&self, stream: &Self::Stream);
+    /// Nothing is heard of the client any more.
+    fn leave(&self, stream: Self::Stream);
+}
+
+impl Network for Sim {
+    type Stream = Pipe;
+
+    fn dial(&self) -> Pipe {
+        self.dial()
+    }
+
+    fn send(&self, pipe: &Pipe, bytes: &[u8]) {
+        pipe.send(bytes);
+    }
+
+    fn rest(&self) {
+        self.run();
+    }
+
+    fn answer(&self, pipe: &Pipe) -> String {
+        self.run();
+        String::from_utf8(pipe.receive()).unwrap()
+    }
+
+    fn finish(&self, pipe: &Pipe) {
+        pipe.finish();
+    }
+
+    fn leave(&self, _: Pipe) {}
+}
+
 /// What a client does before it gives up: each in turn.
-fn give_up(sim: &Sim, turn: usize) {
-    let pipe = sim.dial();
+fn give_up<N: Network>(net: &N, turn: usize) {
+    let stream = net.dial();
+    let send = |bytes: &[u8]| net.send(&stream, bytes);
     let target = "/socket.io/?EIO=4&transport=";
     let handshake = |query: &str| {
         format!(
@@ -51,61 +98,61 @@ fn give_up(sim: &Sim, turn: usize) {
         write_frame(&mut bytes, Opcode::Text, text.as_bytes(), Some([1, 2, 3, 4]));
         bytes
     };
-    let open = |pipe: &simulation::Pipe| {
-        pipe.send(format!("GET {target}polling HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
-        sim.run();
-        String::from_utf8(pipe.receive()).unwrap().split('"').nth(3).unwrap().to_owned()
+    let get = |query: &str| format!("GET {target}polling{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let open = || {
+        send(get("").as_bytes());
+        net.answer(&stream).split('"').nth(3).unwrap().to_owned()
     };
     match turn % 11 {
         0 => {}
-        1 => pipe.send(b"GET /socket.io/?EI"),
+        1 => send(b"GET /socket.io/?EI"),
         // A session that is never polled, or whose poll is left.
-        2 => drop(open(&pipe)),
+        2 => drop(open()),
         3 | 4 => {
-            let sid = open(&pipe);
-            pipe.send(format!("GET {target}polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+            let sid = open();
+            send(get(&format!("&sid={sid}")).as_bytes());
             if turn.is_multiple_of(2) {
-                sim.run();
-                pipe.finish();
+                net.rest();
+                net.finish(&stream);
             }
         }
         // Half a body.
         5 => {
-            let sid = open(&pipe);
+            let sid = open();
             let head =
                 format!("POST {target}polling&sid={sid} HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n");
-            pipe.send(head.as_bytes());
-            pipe.send(&[b'4'; 300]);
+            send(head.as_bytes());
+            send(&[b'4'; 300]);
         }
-        6 => pipe.send(handshake("").as_bytes()),
+        6 => send(handshake("").as_bytes()),
         // Connected, and in the middle of something.
         7 => {
-            pipe.send(handshake("").as_bytes());
-            pipe.send(
-                &[text("40"), text(r#"42["join"]"#), text(r#"42["wait"]"#), text("42")[..5].to_vec()]
-                    .concat(),
-            );
+            send(handshake("").as_bytes());
+            let begun = text("42");
+            send(&[text("40"), text(r#"42["join"]"#), text(r#"42["wait"]"#), begun[..5].to_vec()].concat());
         }
         8 => {
-            pipe.send(handshake("").as_bytes());
-            pipe.send(&[text("40"), text(r#"452-["bytes",{"_placeholder":true,"num":0}]"#)].concat());
+            send(handshake("").as_bytes());
+            send(&[text("40"), text(r#"452-["bytes",{"_placeholder":true,"num":0}]"#)].concat());
         }
         // In the middle of an upgrade.
         9 | 10 => {
-            let sid = open(&pipe);
-            let upgrade = sim.dial();
-            upgrade.send(handshake(&format!("&sid={sid}")).as_bytes());
-            upgrade.send(&text("2probe"));
+            let sid = open();
+            let upgrade = net.dial();
+            net.send(&upgrade, handshake(&format!("&sid={sid}")).as_bytes());
+            net.send(&upgrade, &text("2probe"));
             if turn % 11 == 10 {
-                pipe.send(format!("GET {target}polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
-                sim.run();
-                upgrade.send(&text("5"));
-                upgrade.finish();
+                send(get(&format!("&sid={sid}")).as_bytes());
+                net.rest();
+                net.send(&upgrade, &text("5"));
+                net.finish(&upgrade);
             }
+            net.leave(upgrade);
         }
         _ => unreachable!(),
     }
-    sim.run();
+    net.rest();
+    net.leave(stream);
 }
 
 /// How much there is: connections, sessions, bytes.
@@ -113,17 +160,22 @@ fn table(sim: &Sim) -> [usize; 3] {
     [sim.tasks(), sim.server().clients_count(), LIVE.load(Ordering::Relaxed)]
 }
 
-fn soak(time: Duration) {
-    // The bytes are those of the whole process.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock();
+fn server() -> Server {
     let server = Server::new();
     server.on_connect(async |socket: Socket| {
         socket.on("join", async |socket: Socket| socket.join("room"));
         socket.on("wait", async |socket: Socket| drop(socket.emit_with_ack::<Args>("?", ()).await));
         socket.on("bytes", async |args: Args| args);
     });
-    let sim = Sim::new(server);
+    server
+}
+
+/// The bytes that are counted are those of the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn soak(time: Duration) {
+    let _alone = ALONE.lock();
+    let sim = Sim::new(server());
     let mut turn = 0;
     let mut live = |seconds: u64| {
         for _ in 0..seconds {

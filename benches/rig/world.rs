@@ -83,10 +83,17 @@ impl World {
 
     /// A WebSocket client in the main namespace.
     pub fn websocket(&mut self) -> Token {
+        self.websocket_with("")
+    }
+
+    /// The same with further headers, each with its line's end.
+    pub fn websocket_with(&mut self, headers: &str) -> Token {
         let token = self.accept();
-        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-        let answer = self.ask(token, &get("/socket.io/?EIO=4&transport=websocket", upgrade));
+        let upgrade = format!(
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}"
+        );
+        let answer = self.ask(token, &get("/socket.io/?EIO=4&transport=websocket", &upgrade));
         assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
         self.connect(token, "/");
         token
@@ -146,7 +153,10 @@ impl World {
     /// Time passes; what is due happens.
     pub fn advance(&mut self, milliseconds: u64) {
         self.clock.0.fetch_add(milliseconds, Ordering::Relaxed);
-        self.server.handle_timeout(self.clock.now());
+        let now = self.clock.now();
+        while self.server.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.server.handle_timeout(now);
+        }
     }
 
     fn turn(&mut self, token: Token, input: &[u8], output: &mut Output<'_>) {

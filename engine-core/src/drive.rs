@@ -491,8 +491,13 @@ fn tick<H: Host, S: Future>(
 ) {
     host.set_timer_waker(cx.waker());
     loop {
-        host.handle_timeout(runtime.now());
+        let now = runtime.now();
+        host.handle_timeout(now);
         let next = host.next_deadline();
+        if next.is_some_and(|next| next <= now) {
+            // More is due than one turn's work: connections get theirs in between.
+            return cx.waker().wake_by_ref();
+        }
         if next != *armed {
             *armed = next;
             timer.set(next.map(&sleep_until));

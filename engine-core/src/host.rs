@@ -39,7 +39,8 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// When [`handle_timeout`](Host::handle_timeout) has something to do.
     fn next_deadline(&self) -> Option<Time>;
 
-    /// Time passed. Does nothing before the deadline; afterwards the next deadline is later than `now`.
+    /// Time passed. Does nothing before the deadline; afterwards the next deadline is later than `now`, or more is due
+    /// than one turn's work: then it is not, and this is to be called again when others had their turn.
     fn handle_timeout(&self, now: Time);
 
     /// Whom to wake, too, when the next deadline moves closer or the server is closed: each listener has a driver.

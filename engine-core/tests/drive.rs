@@ -527,6 +527,8 @@ struct Server(Arc<Mutex<State>>);
 struct State {
     deadlines: VecDeque<Time>,
     timeouts: Vec<Time>,
+    /// How many deadlines are left for later turns.
+    left: usize,
     closed: bool,
 }
 
@@ -547,10 +549,11 @@ impl Host for Server {
 
     fn handle_timeout(&self, now: Time) {
         let mut state = self.0.lock().unwrap();
-        while state.deadlines.front().is_some_and(|deadline| *deadline <= now) {
+        while state.deadlines.len() > state.left && state.deadlines[0] <= now {
             state.deadlines.pop_front();
             state.timeouts.push(now);
         }
+        state.left = state.left.saturating_sub(1);
     }
 
     fn set_timer_waker(&self, _: &Waker) {}
@@ -599,6 +602,22 @@ fn a_servers_time_is_kept_until_no_deadline_is_left() {
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
     server.0.lock().unwrap().closed = true;
     assert!(matches!(poll(&mut serving, &waker), Poll::Ready(Ok(()))));
+}
+
+#[test]
+fn deadlines_that_a_turn_has_left_wait_for_the_next_turn() {
+    let clock = Arc::new(Clock::default());
+    clock.0.store(10, Ordering::Relaxed);
+    let server = Server::default();
+    (server.0.lock().unwrap().deadlines, server.0.lock().unwrap().left) = ([at(10); 3].into(), 2);
+    let sleep = |until| Sleep { clock: clock.clone(), until, fired: false };
+    let mut serving = pin!(serve(&server, &*clock, |_| Poll::Pending, sleep));
+    let (wakes, waker) = wakes();
+    for (handled, woken) in [(1, 1), (2, 2), (3, 2), (3, 2)] {
+        assert!(poll(&mut serving, &waker).is_pending());
+        assert_eq!(server.0.lock().unwrap().timeouts.len(), handled);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), woken);
+    }
 }
 
 #[test]

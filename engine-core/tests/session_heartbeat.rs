@@ -180,3 +180,18 @@ fn a_ping_that_is_due_while_upgrading_is_neither_lost_nor_doubled() {
         assert_eq!(rig.session.next_deadline(), Some(at(45_000)));
     }
 }
+
+#[test]
+fn a_ping_goes_out_although_no_message_does() {
+    for transport in [Transport::Polling, Transport::WebSocket] {
+        let mut rig = Rig::open(transport, config_with(|config| config.send_buffer = 100));
+        while rig.send("a message of some bytes").is_ok() {}
+        rig.pass(at(25_000));
+        assert!(rig.send("a message of some bytes").is_err());
+        match transport {
+            Transport::Polling => rig.poll(),
+            Transport::WebSocket => rig.read(),
+        }
+        assert_eq!(rig.take().last(), Some(&control("2")), "{transport}");
+    }
+}

@@ -170,6 +170,20 @@ fn packets_after_a_close_packet_are_not_delivered() {
 }
 
 #[test]
+fn a_text_with_what_separates_packets_is_refused_over_polling_and_sent_over_websocket() {
+    let mut rig = Rig::polling();
+    assert_eq!(rig.send("a\u{1e}4b"), Err(SendError::Separator));
+    assert_eq!(rig.session.queued(), 0);
+    rig.send_binary(b"\x1e").unwrap();
+    rig.poll();
+    assert_eq!(rig.take(), [binary(b"\x1e")]);
+    rig.upgrade();
+    rig.send("a\u{1e}4b").unwrap();
+    rig.read();
+    assert_eq!(rig.take(), [text("a\u{1e}4b")]);
+}
+
+#[test]
 fn two_polls_at_a_time_end_the_session_and_the_first_is_told() {
     let mut rig = Rig::polling();
     rig.poll();

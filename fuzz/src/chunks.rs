@@ -4,7 +4,9 @@ use super::Choices;
 use super::support::at;
 use super::support::wire::Wire;
 use sockeye_core::connection::Phase;
-use sockeye_core::websocket::{CloseFrame, Decoder, Error, Message, Opcode, Role, write_close, write_frame};
+use sockeye_core::websocket::{
+    CloseFrame, Decoder, Deflate, Error, Message, Opcode, Role, write_close, write_frame,
+};
 
 /// The sizes that an input is cut into: few bytes of it, again and again.
 fn sizes(choices: &mut Choices<'_>) -> Vec<usize> {
@@ -46,7 +48,18 @@ impl Owned {
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>, mask: Option<[u8; 4]>) {
+    fn write(&self, out: &mut Vec<u8>, mask: Option<[u8; 4]>, deflate: Option<Deflate>) {
+        #[cfg(feature = "deflate")]
+        if let Some(deflate) = deflate
+            && match self {
+                Owned::Text(text) => deflate.write_frame(out, Opcode::Text, &[text.as_bytes()], mask),
+                Owned::Binary(data) => deflate.write_frame(out, Opcode::Binary, &[data], mask),
+                _ => false,
+            }
+        {
+            return;
+        }
+        let _ = deflate;
         match self {
             Owned::Text(text) => write_frame(out, Opcode::Text, text.as_bytes(), mask),
             Owned::Binary(data) => write_frame(out, Opcode::Binary, data, mask),
@@ -61,8 +74,11 @@ impl Owned {
 const LIMIT: usize = 1000;
 
 /// All messages of a stream, and the error that ends it or how many bytes are left.
-fn decode(role: Role, chunks: &[&[u8]]) -> (Vec<Owned>, Result<usize, Error>) {
+fn decode((role, deflate): (Role, Option<Deflate>), chunks: &[&[u8]]) -> (Vec<Owned>, Result<usize, Error>) {
     let mut decoder = Decoder::new(role, LIMIT);
+    if let Some(deflate) = deflate {
+        decoder.set_deflate(deflate);
+    }
     let mut messages = Vec::new();
     let mut buffer = Vec::new();
     for chunk in chunks {
@@ -84,24 +100,41 @@ fn decode(role: Role, chunks: &[&[u8]]) -> (Vec<Owned>, Result<usize, Error>) {
 /// A stream of frames means the same however it is cut, and what was read can be written and read again.
 pub fn websocket_chunks(data: &[u8]) {
     let mut choices = Choices(data);
-    let (role, mask) = match choices.byte() & 1 {
+    let choice = choices.byte();
+    let (role, mask) = match choice & 1 {
         0 => (Role::Server, Some([1, 2, 3, 4])),
         _ => (Role::Client, None),
     };
+    let deflate = if choice & 4 != 0 { agreed(choice >> 3) } else { None };
+    let of = (role, deflate);
     let sizes = sizes(&mut choices);
     let stream = choices.0;
-    let whole = decode(role, &[stream]);
-    assert_eq!(decode(role, &cut(stream, &sizes)), whole);
-    assert_eq!(decode(role, &cut(stream, &[1])), whole);
+    let whole = decode(of, &[stream]);
+    assert_eq!(decode(of, &cut(stream, &sizes)), whole);
+    assert_eq!(decode(of, &cut(stream, &[1])), whole);
     let (messages, _) = whole;
     let mut again = Vec::new();
-    messages.iter().for_each(|message| message.write(&mut again, mask));
+    messages.iter().for_each(|message| message.write(&mut again, mask, deflate));
     assert!(messages.iter().all(|message| match message {
         Owned::Text(text) => text.len() <= LIMIT,
         Owned::Binary(data) => data.len() <= LIMIT,
         _ => true,
     }));
-    assert_eq!(decode(role, &[&again]), (messages, Ok(0)));
+    assert_eq!(decode(of, &[&again]), (messages, Ok(0)));
+}
+
+/// Compression with one of the windows that there are.
+#[cfg(feature = "deflate")]
+fn agreed(choice: u8) -> Option<Deflate> {
+    use sockeye_core::websocket::PerMessageDeflate;
+    let offer = format!("permessage-deflate; server_max_window_bits={}", 9 + choice % 7);
+    let config = PerMessageDeflate::new().threshold(0).level(choice >> 3);
+    Deflate::agree(&config, [offer.as_bytes()].into_iter()).map(|(deflate, _)| deflate)
+}
+
+#[cfg(not(feature = "deflate"))]
+fn agreed(_: u8) -> Option<Deflate> {
+    None
 }
 
 /// What came of a stream of requests: events, output, phase, what is left.

@@ -12,7 +12,10 @@ use sockeye_core::drive::{Protocol, Status as StreamStatus};
 use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
 use sockeye_core::host::Peer;
 use sockeye_core::http::{self, Body, Request};
-use sockeye_core::{Outbound, Time, websocket};
+use sockeye_core::websocket;
+#[cfg(feature = "http")]
+use sockeye_core::websocket::Deflate;
+use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +35,9 @@ pub struct Connection<H: Handler> {
     in_flight: usize,
     /// There is something to finish before the server may end; the server counts these.
     busy: bool,
+    /// How many KiB messages of this turn were inflated to.
+    #[cfg(feature = "deflate")]
+    inflated: u16,
 }
 
 /// What the stream is in use for.
@@ -63,8 +69,17 @@ impl<H: Handler> Connection<H> {
 
     /// A stream whose first request, which another HTTP server read and answered, made it a WebSocket connection.
     #[cfg(feature = "http")]
-    pub(crate) fn upgraded(now: Time, server: Arc<ServerInner<H>>, peer: Peer, carries: Carries<H>) -> Self {
-        let stream = stream::Connection::websocket(server.limits.clone());
+    pub(crate) fn upgraded(
+        now: Time,
+        server: Arc<ServerInner<H>>,
+        peer: Peer,
+        deflate: Option<Deflate>,
+        carries: Carries<H>,
+    ) -> Self {
+        let mut stream = stream::Connection::websocket(server.limits.clone());
+        if let Some(deflate) = deflate {
+            stream.set_deflate(deflate);
+        }
         let mut connection = Connection::over(stream, server, peer);
         connection.carry(now, carries);
         connection
@@ -81,6 +96,8 @@ impl<H: Handler> Connection<H> {
             unread: 0,
             in_flight: 0,
             busy: false,
+            #[cfg(feature = "deflate")]
+            inflated: 0,
         }
     }
 
@@ -91,13 +108,13 @@ impl<H: Handler> Connection<H> {
         let incoming = Incoming { request, upgrade, body };
         let handshake = || Handshake::new(request, self.peer);
         let (exchange, step) = Exchange::begin(now, &self.server, &incoming, handshake, self.waker.as_ref());
+        if matches!(step, Step::Wait) {
+            self.stream.hold(exchange.deadline());
+        }
         if matches!(step, Step::Wait | Step::Body) {
             self.link = Link::Exchange(Box::new(exchange));
         }
-        match step {
-            Step::Wait => self.stream.hold(),
-            step => self.take_step(now, step),
-        }
+        self.take_step(now, step);
     }
 
     fn handle_body(&mut self, now: Time, body: &[u8]) {
@@ -107,11 +124,11 @@ impl<H: Handler> Connection<H> {
     }
 
     fn take_step(&mut self, now: Time, step: Step<H>) {
-        buffers::lend(self.stream.outbound());
         match step {
             Step::Wait => {}
             Step::Body => self.stream.receive_body(now),
             Step::Answer(answer) => {
+                buffers::lend(self.stream.outbound());
                 self.link = answer.session.map_or(Link::None, Link::Delivering);
                 if answer.close {
                     self.stream.end_keep_alive();
@@ -123,8 +140,12 @@ impl<H: Handler> Connection<H> {
                 };
                 self.stream.respond(now, answer.status, borrow(&answer.headers), body);
             }
-            Step::Upgrade(Accept { key, headers, carries }) => {
+            Step::Upgrade(Accept { key, headers, deflate, carries }) => {
+                buffers::lend(self.stream.outbound());
                 self.stream.upgrade(now, &key.unwrap_or_default(), borrow(&headers));
+                if let Some(deflate) = deflate {
+                    self.stream.set_deflate(deflate);
+                }
                 self.carry(now, carries);
             }
         }
@@ -223,20 +244,15 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// A body that was refused while it came: too large, or not what it said.
-    fn follow_refusal(&mut self, now: Time) {
-        if self.stream.phase() != Phase::Closing {
-            return;
-        }
-        let reason = match self.stream.failure() {
-            Some(http::Error::BodyTooLarge) | None => {
-                TransportError::TooLarge { limit: self.server.config.max_payload }
-            }
-            Some(error) => TransportError::Body(error),
+    /// A body that goes wrong while it comes: too large, or not what it said.
+    fn refuse_body(&mut self, now: Time, error: http::Error) {
+        let reason = match error {
+            http::Error::BodyTooLarge => TransportError::TooLarge { limit: self.server.config.max_payload },
+            error => TransportError::Body(error),
         };
-        if let Link::Exchange(mut exchange) = std::mem::replace(&mut self.link, Link::None) {
-            // The stream has told the client.
-            let _ = exchange.refuse_body(now, reason);
+        if let Link::Exchange(exchange) = &mut self.link {
+            let answer = exchange.refuse_body(now, reason);
+            self.take_step(now, answer.into());
         }
     }
 
@@ -320,8 +336,16 @@ impl<H: Handler> Protocol for Connection<H> {
     }
 
     fn handle_wake(&mut self, now: Time) {
+        #[cfg(feature = "deflate")]
+        {
+            self.inflated = 0;
+        }
         if self.timer.is_some_and(|(at, _)| at <= now) {
             self.disarm();
+            if matches!(self.link, Link::Exchange(_)) {
+                // Answers what has waited too long.
+                self.follow_session(now);
+            }
         }
         if matches!(&self.link, Link::WebSocket(session) if !session.has_room()) {
             self.stream.postpone(now);
@@ -356,14 +380,14 @@ impl<H: Handler> Protocol for Connection<H> {
                     used += head.len;
                 }
                 Phase::Body => {
-                    let (n, body) = self.stream.next_body(now, rest);
-                    if let Some(body) = &body {
-                        self.handle_body(now, body);
-                    }
-                    used += n;
-                    if body.is_none() {
-                        self.follow_refusal(now);
-                        break;
+                    let mut rest = &*rest;
+                    let len = rest.len();
+                    let body = self.stream.next_body(now, &mut rest);
+                    used += len - rest.len();
+                    match body {
+                        Ok(Some(body)) => self.handle_body(now, &body),
+                        Ok(None) => break,
+                        Err(error) => self.refuse_body(now, error),
                     }
                 }
                 Phase::WebSocket => {
@@ -381,7 +405,7 @@ impl<H: Handler> Protocol for Connection<H> {
         }
         // A request without a body is complete with its head, whether or not more bytes came.
         if self.stream.phase() == Phase::Body
-            && let (_, Some(body)) = self.stream.next_body(now, &[])
+            && let Ok(Some(body)) = self.stream.next_body(now, &mut &[][..])
         {
             self.handle_body(now, &body);
         }
@@ -401,7 +425,7 @@ impl<H: Handler> Protocol for Connection<H> {
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
                 let queued = session.queued().saturating_sub(self.in_flight) + self.stream.queued();
-                session.has_room() && queued < high_water
+                session.has_room() && queued < high_water && !self.has_inflated_enough()
             }
             (_, Phase::Request) => self.unread < MAX_PIPELINED,
             (Link::Delivering(_), _) if self.unread > 0 => self.stream.queued() == 0,
@@ -451,7 +475,11 @@ impl<H: Handler> Connection<H> {
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> bool {
         loop {
             match self.stream.next_message(now, input) {
-                Ok(Some(message)) => self.handle_message(now, message),
+                Ok(Some(message)) => {
+                    #[cfg(feature = "deflate")]
+                    self.count_inflated(&message);
+                    self.handle_message(now, message);
+                }
                 Ok(None) => return self.stream.phase() == Phase::WebSocket,
                 Err(error) => {
                     debug!(%error, peer = ?self.peer.address, "a websocket connection failed");
@@ -468,6 +496,33 @@ impl<H: Handler> Connection<H> {
                 _ => {}
             }
         }
+    }
+
+    /// A few bytes may be inflated to a long message, and a read may hold hundreds: they are not all for one turn.
+    #[cfg(feature = "deflate")]
+    fn count_inflated(&mut self, message: &websocket::Message<'_>) {
+        let len = match message {
+            websocket::Message::Text(Cow::Owned(text)) => text.len(),
+            websocket::Message::Binary(Cow::Owned(data)) => data.len(),
+            _ => return,
+        };
+        let len = u16::try_from(len.div_ceil(1024)).unwrap_or(u16::MAX);
+        self.inflated = self.inflated.saturating_add(len);
+        if self.has_inflated_enough()
+            && let Some(waker) = &self.waker
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    #[cfg(feature = "deflate")]
+    fn has_inflated_enough(&self) -> bool {
+        usize::from(self.inflated) >= self.server.config.high_water.div_ceil(1024).min(u16::MAX.into())
+    }
+
+    #[cfg(not(feature = "deflate"))]
+    fn has_inflated_enough(&self) -> bool {
+        false
     }
 }
 

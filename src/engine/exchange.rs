@@ -10,6 +10,7 @@ use sockeye_core::engineio::{
     Packet, PacketError, Query, Refused, RequestError, Route, Ticket, split_payload,
 };
 use sockeye_core::http::{Body, Request, Status};
+use sockeye_core::websocket::Deflate;
 use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
 use std::future::Future;
@@ -39,16 +40,23 @@ enum State<H: Handler> {
 
 struct Opening {
     decision: Pin<Box<dyn Future<Output = Result<(), String>> + Send>>,
+    deadline: Time,
     handshake: Handshake,
     over: Over,
 }
 
 /// What carries a new session.
-#[derive(Clone, Copy)]
 enum Over {
     Polling,
-    /// With the client's key; an extended CONNECT has none.
-    WebSocket(Option<Key>),
+    WebSocket(Asked),
+}
+
+/// What a WebSocket handshake asks for.
+struct Asked {
+    /// The client's key; an extended CONNECT has none.
+    key: Option<Key>,
+    /// Compression that the server agrees on, and the header that says so.
+    deflate: Option<(Deflate, Cow<'static, str>)>,
 }
 
 /// A request as it came.
@@ -98,6 +106,7 @@ pub(crate) struct Accept<H: Handler> {
     /// The client's key; an extended CONNECT has none.
     pub(crate) key: Option<Key>,
     pub(crate) headers: Headers,
+    pub(crate) deflate: Option<Deflate>,
     pub(crate) carries: Carries<H>,
 }
 
@@ -186,8 +195,8 @@ impl<H: Handler> Exchange<H> {
             Route::Open(transport) => {
                 let over = match transport {
                     Transport::Polling => Over::Polling,
-                    Transport::WebSocket => match key(incoming) {
-                        Ok(key) => Over::WebSocket(key),
+                    Transport::WebSocket => match Asked::of(incoming, server) {
+                        Ok(asked) => Over::WebSocket(asked),
                         Err(error) => return Ok(self.refuse_handshake(error).into()),
                     },
                 };
@@ -195,8 +204,8 @@ impl<H: Handler> Exchange<H> {
             }
             Route::Poll(_) => self.poll(now, session?, waker),
             Route::Post(_) => self.post(now, server, session?, request, incoming.body),
-            Route::Upgrade(_) => match key(incoming) {
-                Ok(key) => Ok(self.probe(now, session?, key, waker)),
+            Route::Upgrade(_) => match Asked::of(incoming, server) {
+                Ok(asked) => Ok(self.probe(now, session?, asked, waker)),
                 Err(error) => Ok(self.refuse_handshake(error).into()),
             },
         }
@@ -214,7 +223,8 @@ impl<H: Handler> Exchange<H> {
             return self.opened(now, server, over, handshake, waker);
         };
         let decision = allow(handshake.clone());
-        self.state = State::Opening(Box::new(Opening { decision, handshake, over }));
+        let deadline = now + server.config.allow_timeout;
+        self.state = State::Opening(Box::new(Opening { decision, deadline, handshake, over }));
         Ok(self.decide(now, server, waker))
     }
 
@@ -222,14 +232,20 @@ impl<H: Handler> Exchange<H> {
     fn decide(&mut self, now: Time, server: &Arc<ServerInner<H>>, waker: Option<&Waker>) -> Step<H> {
         let State::Opening(opening) = &mut self.state else { return Step::Wait };
         let mut context = Context::from_waker(waker.unwrap_or(Waker::noop()));
-        let Poll::Ready(decision) = opening.decision.as_mut().poll(&mut context) else { return Step::Wait };
+        let decision = match opening.decision.as_mut().poll(&mut context) {
+            Poll::Ready(decision) => Some(decision),
+            Poll::Pending if now >= opening.deadline => None,
+            Poll::Pending => return Step::Wait,
+        };
         let State::Opening(opening) = self.end() else { return Step::Wait };
         let Opening { handshake, over, .. } = *opening;
+        let is_upgrade = matches!(over, Over::WebSocket(_));
         let opened = match decision {
-            Ok(()) => self.opened(now, server, over, handshake, waker),
-            Err(message) => Err(RequestError::Forbidden(message)),
+            Some(Ok(())) => self.opened(now, server, over, handshake, waker),
+            Some(Err(message)) => Err(RequestError::Forbidden(message)),
+            None => Err(RequestError::Unavailable),
         };
-        opened.unwrap_or_else(|error| self.refuse(matches!(over, Over::WebSocket(_)), &error).into())
+        opened.unwrap_or_else(|error| self.refuse(is_upgrade, &error).into())
     }
 
     fn opened(
@@ -246,10 +262,13 @@ impl<H: Handler> Exchange<H> {
         };
         let session = server.open(now, transport, handshake).ok_or(RequestError::Unavailable)?;
         let cookie = server.cookie.as_ref().map(|cookie| ("Set-Cookie", cookie.write(&session.id()).into()));
-        if let Over::WebSocket(key) = over {
+        if let Over::WebSocket(asked) = over {
+            if let Some((deflate, _)) = asked.deflate {
+                session.with(|engine, _| engine.set_deflate(deflate));
+            }
             session.set_waker(waker);
             let headers = std::mem::take(&mut self.cors).into_iter().chain(cookie).collect();
-            return Ok(Step::Upgrade(Accept { key, headers, carries: Carries::Session(session) }));
+            return Ok(asked.accept(headers, Carries::Session(session)));
         }
         // Nobody else knows the session yet: this cannot be refused, and finds the handshake waiting.
         let _ = session.with(|engine, _| engine.begin_poll(now));
@@ -306,15 +325,22 @@ impl<H: Handler> Exchange<H> {
         })
     }
 
-    fn probe(&mut self, now: Time, session: Session<H>, key: Option<Key>, waker: Option<&Waker>) -> Step<H> {
-        let carries = match session.with(|engine, _| engine.begin_upgrade(now)) {
+    fn probe(&mut self, now: Time, session: Session<H>, asked: Asked, waker: Option<&Waker>) -> Step<H> {
+        let begun = session.with(|engine, _| {
+            let ticket = engine.begin_upgrade(now)?;
+            if let Some((deflate, _)) = asked.deflate {
+                engine.set_deflate(deflate);
+            }
+            Ok::<_, Refused>(ticket)
+        });
+        let carries = match begun {
             Ok(ticket) => {
                 session.set_probe_waker(ticket, waker);
                 Carries::Probe(session, ticket)
             }
             Err(_) => Carries::Nothing,
         };
-        Step::Upgrade(Accept { key, headers: Headers::new(), carries })
+        asked.accept(Headers::new(), carries)
     }
 
     /// The whole body of the request, which [`Step::Body`] asked for.
@@ -387,6 +413,14 @@ impl<H: Handler> Exchange<H> {
                 None => Step::Wait,
             },
             State::Post(_) | State::Answered => Step::Wait,
+        }
+    }
+
+    /// Until when the application has to decide, if that is what is waited for: [`follow`](Exchange::follow) then refuses.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        match &self.state {
+            State::Opening(opening) => Some(opening.deadline),
+            _ => None,
         }
     }
 
@@ -519,6 +553,22 @@ fn handle_payload<H: Handler>(
         }
     }
     Ok(())
+}
+
+impl Asked {
+    fn of<H: Handler>(incoming: &Incoming<'_>, server: &ServerInner<H>) -> Result<Asked, HandshakeError> {
+        let key = key(incoming)?;
+        let config = server.config.per_message_deflate.as_ref();
+        Ok(Asked { key, deflate: stream::agree_deflate(config, incoming.request) })
+    }
+
+    fn accept<H: Handler>(self, mut headers: Headers, carries: Carries<H>) -> Step<H> {
+        let deflate = self.deflate.map(|(deflate, answer)| {
+            headers.push(("Sec-WebSocket-Extensions", answer));
+            deflate
+        });
+        Step::Upgrade(Accept { key: self.key, headers, deflate, carries })
+    }
 }
 
 /// The key of a WebSocket handshake; `None` where there is none to be had.

@@ -12,6 +12,8 @@ use sockeye_core::connection;
 use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
+#[cfg(feature = "deflate")]
+use sockeye_core::websocket::PerMessageDeflate;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
@@ -322,6 +324,14 @@ impl<H: Handler> Builder<H> {
         self
     }
 
+    /// Compresses WebSocket messages for clients that want it (RFC 7692). Off: see
+    /// [`sockeye::Builder`](crate::Builder::per_message_deflate).
+    #[cfg(feature = "deflate")]
+    pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
+        self.config.per_message_deflate = Some(deflate);
+        self
+    }
+
     /// Which pages of other origins may use the server over polling. None.
     ///
     /// Browsers do not apply this to WebSocket; look at the `Origin` header in
@@ -334,6 +344,12 @@ impl<H: Handler> Builder<H> {
     /// A cookie with the session's id, for load balancers that keep a client at one server. None.
     pub fn cookie(mut self, cookie: Cookie) -> Self {
         self.cookie = Some(cookie);
+        self
+    }
+
+    /// How long [`allow_request`](Builder::allow_request) may take, before the request is refused with status 503. 30 s.
+    pub fn allow_timeout(mut self, timeout: Duration) -> Self {
+        self.config.allow_timeout = timeout;
         self
     }
 

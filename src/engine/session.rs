@@ -111,7 +111,7 @@ impl<H: Handler> Session<H> {
     /// Queues a message.
     ///
     /// # Errors
-    /// When the session has ended or its send buffer is full.
+    /// When the session has ended or its send buffer is full; or a text with U+001E is to be sent over polling.
     pub fn send(&self, message: Message<'_>) -> Result<(), SendError> {
         let part = match &message {
             Message::Text(text) => Part::Text(text.as_bytes()),

@@ -26,6 +26,9 @@ pub(crate) enum Target {
 /// Names an entry.
 pub(crate) type Key = (Time, NonZeroU64);
 
+/// How many deadlines are handled before others get their turn: a crowd that came at once is due at once.
+const MAX_TURN: usize = 256;
+
 /// Deadlines in order.
 #[derive(Default)]
 pub(crate) struct Timers {
@@ -63,8 +66,9 @@ impl Timers {
         self.table.lock().entries.first_key_value().map(|(key, _)| key.0)
     }
 
+    /// Handles deadlines in order, up to a turn's work; if more are due, the next one is due at once.
     pub(crate) fn handle_timeout(&self, now: Time) {
-        loop {
+        for _ in 0..MAX_TURN {
             let entry = {
                 let mut table = self.table.lock();
                 match table.entries.first_entry() {
@@ -134,5 +138,76 @@ impl Wake for Drivers {
 impl fmt::Debug for Timers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Timers({})", self.table.lock().entries.len())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Count {
+        fn get(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    fn insert(timers: &Timers, at: Time, target: &Arc<Count>) {
+        let _ = timers.insert(at, Target::Waker(target.clone().into()));
+    }
+
+    #[test]
+    fn a_turn_handles_so_many_deadlines_and_leaves_the_others_due() {
+        let timers = Timers::default();
+        let (early, late) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        for _ in 0..MAX_TURN {
+            insert(&timers, at(2), &late);
+            insert(&timers, at(1), &early);
+        }
+        insert(&timers, at(9), &late);
+        timers.handle_timeout(at(5));
+        assert_eq!((early.get(), late.get()), (MAX_TURN, 0), "the longest due come first");
+        assert_eq!(timers.next_deadline(), Some(at(2)));
+        timers.handle_timeout(at(5));
+        assert_eq!((early.get(), late.get()), (MAX_TURN, MAX_TURN));
+        assert_eq!(timers.next_deadline(), Some(at(9)));
+        timers.handle_timeout(at(5));
+        assert_eq!(late.get(), MAX_TURN);
+    }
+
+    #[test]
+    fn of_more_drivers_than_are_kept_the_oldest_is_forgotten() {
+        let timers = Timers::default();
+        let drivers: Vec<_> = (0..=MAX_DRIVERS).map(|_| Arc::new(Count::default())).collect();
+        let (last, others) = drivers.split_last().unwrap();
+        for driver in others.iter().chain(others) {
+            timers.set_waker(&driver.clone().into());
+        }
+        timers.wake();
+        assert!(others.iter().all(|driver| driver.get() == 1), "as many as are kept, each once");
+        timers.set_waker(&last.clone().into());
+        timers.wake();
+        let woken: Vec<_> = drivers.iter().map(|driver| driver.get()).collect();
+        assert_eq!(woken[0], 1);
+        assert!(
+            woken[1..MAX_DRIVERS].iter().all(|count| *count == 2) && woken[MAX_DRIVERS] == 1,
+            "{woken:?}"
+        );
     }
 }

@@ -64,7 +64,8 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
                 Step::Upgrade(accept) => {
                     let server = this.mounted.server.clone();
                     let response = accept_websocket(accept.key, accept.headers);
-                    let connection = Connection::upgraded(server.now(), server, *this.peer, accept.carries);
+                    let (now, peer) = (server.now(), *this.peer);
+                    let connection = Connection::upgraded(now, server, peer, accept.deflate, accept.carries);
                     return Poll::Ready(Outcome::Upgrade(response, connection));
                 }
             };
@@ -76,7 +77,7 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
 struct Mounted<H: Handler> {
     server: Arc<ServerInner<H>>,
     exchange: Exchange<H>,
-    /// For the body.
+    /// For the body, or for the application to decide.
     deadline: Deadline,
 }
 
@@ -125,7 +126,13 @@ impl<H: Handler> Mounted<H> {
     fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<H>> {
         self.exchange.set_waker(cx.waker());
         match self.exchange.follow(self.server.now(), &self.server, Some(cx.waker())) {
-            Step::Wait => Poll::Pending,
+            Step::Wait => {
+                if self.exchange.deadline().is_some() {
+                    // Called at its end, it answers.
+                    let _ = self.deadline.poll(cx, &self.server, self.server.config.allow_timeout);
+                }
+                Poll::Pending
+            }
             step => Poll::Ready(step),
         }
     }

@@ -16,7 +16,9 @@ use lexopt::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
-use sockeye::{Args, ConnectError, Cookie, Cors, DisconnectReason, Server, Socket, Tls, Transport};
+use sockeye::{
+    Args, ConnectError, Cookie, Cors, DisconnectReason, PerMessageDeflate, Server, Socket, Tls, Transport,
+};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -298,6 +300,8 @@ struct Options {
     ping_timeout: Option<Duration>,
     connect_timeout: Option<Duration>,
     max_payload: Option<usize>,
+    /// Compresses messages from so many bytes on.
+    deflate: Option<u32>,
     /// Pages of this origin may use the server.
     origin: Option<String>,
     /// The name of a cookie with the session's id.
@@ -329,6 +333,7 @@ impl Options {
                 "ping-timeout" => options.ping_timeout = millis()?,
                 "connect-timeout" => options.connect_timeout = millis()?,
                 "max-payload" => options.max_payload = Some(value.parse()?),
+                "deflate" => options.deflate = Some(value.parse()?),
                 "origin" => options.origin = Some(value.string()?),
                 "cookie" => options.cookie = Some(value.string()?),
                 "token" => options.token = Some(value.string()?),
@@ -355,6 +360,9 @@ impl Options {
         }
         if let Some(bytes) = self.max_payload {
             builder = builder.max_payload(bytes);
+        }
+        if let Some(threshold) = self.deflate {
+            builder = builder.per_message_deflate(PerMessageDeflate::new().threshold(threshold));
         }
         if let Some(origin) = self.origin {
             builder = builder.cors(Cors::origins([origin])?.credentials(true));

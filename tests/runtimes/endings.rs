@@ -149,16 +149,19 @@ pub(crate) fn closing_tells_the_clients_and_ends_the_serving(start: Start) {
     let mut clients = [(); 3].map(|()| WebSocket::connect(running.address));
     let mut polling = Polling::connect(running.address);
     polling.begin_poll();
+    let mut late = Polling::connect(running.address);
     let server = running.server.clone();
     let closing = std::thread::spawn(move || smol::block_on(server.close()));
     for client in &mut clients {
         client.expect_end(Some(1001));
     }
     assert_eq!(polling.end_poll(), "1");
-    for _ in 0..4 {
+    for _ in 0..5 {
         expect_reason(&reasons, "server shutting down");
     }
-    drop((clients, polling));
+    // It is waited for until now: where the serving ends, the runtime ends with the handlers that have not.
+    assert_eq!(late.poll(), "1");
+    drop((clients, polling, late));
     running.wait();
     closing.join().unwrap();
 }

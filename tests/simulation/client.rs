@@ -35,12 +35,21 @@ pub struct Wire {
     inbox: VecDeque<Incoming>,
     reads: bool,
     answers_pings: bool,
+    /// How many bytes of messages have arrived, as they came.
+    bytes: usize,
+    /// The server's answer to the handshake.
+    head: String,
 }
 
 impl Client {
     /// Opens a session.
     pub fn open(sim: &Sim, query: &str) -> Client {
-        let mut client = Client::dial(sim, query);
+        Client::open_with(sim, query, "")
+    }
+
+    /// Opens a session by a handshake with further headers, each with its line's end.
+    pub fn open_with(sim: &Sim, query: &str, headers: &str) -> Client {
+        let mut client = Client::dial_with(sim, query, headers);
         assert!(client.status().contains("101"), "{}", client.status());
         let open = client.next();
         client.session = open.split('"').nth(3).expect("an open packet has an id").to_owned();
@@ -49,11 +58,15 @@ impl Client {
 
     /// Only asks for a WebSocket connection.
     pub fn dial(sim: &Sim, query: &str) -> Client {
+        Client::dial_with(sim, query, "")
+    }
+
+    pub fn dial_with(sim: &Sim, query: &str, headers: &str) -> Client {
         let pipe = sim.dial();
         let request = format!(
             "GET /socket.io/?{query} HTTP/1.1\r\nHost: here\r\nX-Test: yes\r\nConnection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         pipe.send(request.as_bytes());
         let wire = Wire {
@@ -64,11 +77,30 @@ impl Client {
             inbox: VecDeque::new(),
             reads: true,
             answers_pings: true,
+            bytes: 0,
+            head: String::new(),
         };
         let wire = Rc::new(RefCell::new(wire));
         sim.adopt(&wire);
         sim.run();
         Client { sim: sim.clone(), session: String::new(), id: String::new(), wire }
+    }
+
+    /// The server's response, without what follows its head.
+    pub fn head(&self) -> String {
+        self.wire.borrow().head.clone()
+    }
+
+    /// How many bytes of messages have arrived, as they came.
+    pub fn bytes(&self) -> usize {
+        self.sim.run();
+        self.wire.borrow().bytes
+    }
+
+    /// Reads compressed messages, too.
+    #[cfg(feature = "deflate")]
+    pub fn set_deflate(&self, deflate: sockeye_core::websocket::Deflate) {
+        self.wire.borrow_mut().decoder.as_mut().expect("the handshake was answered").set_deflate(deflate);
     }
 
     /// The first line of the server's response.
@@ -231,6 +263,7 @@ impl Receiver for Wire {
             let head: Vec<u8> = self.input.drain(..end + 4).collect();
             let head = String::from_utf8(head).expect("heads are ASCII");
             self.status = head.lines().next().unwrap_or_default().to_owned();
+            self.head = head;
             self.decoder = Some(Decoder::new(Role::Client, usize::MAX));
             return true;
         };
@@ -256,7 +289,9 @@ impl Receiver for Wire {
             }
         }
         let left = rest.len();
-        self.input.drain(..self.input.len() - left);
+        let used = self.input.len() - left;
+        self.bytes += used;
+        self.input.drain(..used);
         busy
     }
 }

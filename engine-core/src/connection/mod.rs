@@ -2,12 +2,12 @@
 
 mod upgrade;
 
-pub use upgrade::{HandshakeError, check_version, is_upgrade, websocket_key};
+pub use upgrade::{HandshakeError, agree_deflate, check_version, is_upgrade, websocket_key};
 
 use crate::http::{self, Body, Chunked, Head, HeaderSlots, Progress, Status};
 use crate::outbound::Outbound;
 use crate::time::Time;
-use crate::websocket::{self, Decoder, Message, Opcode, Role};
+use crate::websocket::{self, Decoder, Deflate, Message, Opcode, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -60,7 +60,6 @@ pub struct Connection {
     /// The request under way asks for no body.
     is_head: bool,
     at_eof: bool,
-    failure: Option<http::Error>,
 }
 
 #[derive(Debug)]
@@ -122,7 +121,6 @@ impl Connection {
             keep_alive: true,
             is_head: false,
             at_eof: false,
-            failure: None,
         }
     }
 
@@ -177,7 +175,7 @@ impl Connection {
                 None
             }
             Err(error) => {
-                self.fail(now, error);
+                self.refuse(now, error.status());
                 None
             }
         }
@@ -196,45 +194,61 @@ impl Connection {
         };
     }
 
-    /// The whole body, and how many bytes of the input are used; `None` as the body while more bytes are needed.
-    pub fn next_body<'b>(&mut self, now: Time, input: &'b [u8]) -> (usize, Option<Cow<'b, [u8]>>) {
-        let (used, body) = match &mut self.state {
+    /// The whole body, or `None` while more bytes are needed; shortens `input` by what is used.
+    ///
+    /// # Errors
+    /// The body is too large or malformed, and no more of it is read: the request is to be answered so, and the
+    /// connection closes after that.
+    pub fn next_body<'b>(
+        &mut self,
+        now: Time,
+        input: &mut &'b [u8],
+    ) -> Result<Option<Cow<'b, [u8]>>, http::Error> {
+        let body = match &mut self.state {
             State::Body(Body::Length(length)) => {
-                match usize::try_from(*length).ok().and_then(|n| input.get(..n)) {
-                    Some(body) => (body.len(), Cow::Borrowed(body)),
-                    None => return (0, None),
-                }
+                let body = usize::try_from(*length).ok().and_then(|n| input.split_off(..n));
+                let Some(body) = body else { return Ok(None) };
+                Cow::Borrowed(body)
             }
-            State::Body(_) => (0, Cow::Borrowed(&[][..])),
+            State::Body(_) => Cow::Borrowed(&[][..]),
             State::Chunked(chunked) => {
                 let (decoder, buffer) = &mut **chunked;
                 buffer.extend_from_slice(input);
-                match decoder.decode(buffer) {
-                    Ok(Progress::More { body }) => {
-                        buffer.truncate(body);
-                        return (input.len(), None);
+                let progress = match decoder.decode(buffer) {
+                    Ok(progress) => progress,
+                    Err(error) => {
+                        *input = &[];
+                        self.state = State::Request { body: Body::Chunked, expect_continue: false };
+                        self.deadline = Some(now + self.config.close_timeout);
+                        return Err(error);
                     }
-                    Ok(Progress::Done { body, end }) => {
+                };
+                match progress {
+                    Progress::More { body } => {
+                        buffer.truncate(body);
+                        *input = &[];
+                        return Ok(None);
+                    }
+                    Progress::Done { body, end } => {
                         let rest = buffer.len().saturating_sub(end);
                         buffer.truncate(body);
-                        (input.len().saturating_sub(rest), Cow::Owned(core::mem::take(buffer)))
-                    }
-                    Err(error) => {
-                        self.fail(now, error);
-                        return (input.len(), None);
+                        let used = input.len().saturating_sub(rest);
+                        *input = input.get(used..).unwrap_or_default();
+                        Cow::Owned(core::mem::take(buffer))
                     }
                 }
             }
-            _ => return (0, None),
+            _ => return Ok(None),
         };
         self.deadline = None;
         self.state = State::Request { body: Body::None, expect_continue: false };
-        (used, Some(body))
+        Ok(Some(body))
     }
 
-    /// The answer will come later: until then nothing is read but the end of the stream.
-    pub fn hold(&mut self) {
-        self.deadline = None;
+    /// The answer will come later: until then nothing is read but the end of the stream. It is to come before the
+    /// `deadline`, if there is one, at which the connection is closed.
+    pub fn hold(&mut self, deadline: Option<Time>) {
+        self.deadline = deadline;
     }
 
     /// Closes the connection after the answer, whatever the peer wants.
@@ -281,16 +295,6 @@ impl Connection {
         }
     }
 
-    fn fail(&mut self, now: Time, error: http::Error) {
-        self.failure = Some(error);
-        self.refuse(now, error.status());
-    }
-
-    /// What was wrong with the request that made the connection close.
-    pub fn failure(&self) -> Option<http::Error> {
-        self.failure
-    }
-
     /// Answers with the status alone, and closes.
     pub fn refuse(&mut self, now: Time, status: Status) {
         if matches!(self.state, State::WebSocket(_) | State::Closing | State::Lingering | State::Closed) {
@@ -323,6 +327,13 @@ impl Connection {
         }
         self.deadline = None;
         self.state = State::WebSocket(Decoder::new(Role::Server, self.config.max_payload));
+    }
+
+    /// Takes compressed messages, too: permessage-deflate was agreed on by the handshake.
+    pub fn set_deflate(&mut self, deflate: Deflate) {
+        if let State::WebSocket(decoder) = &mut self.state {
+            decoder.set_deflate(deflate);
+        }
     }
 
     /// The next message; shortens `input` by what is used. Pings are answered here.

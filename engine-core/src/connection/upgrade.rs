@@ -1,7 +1,8 @@
 //! The handshake by which a request becomes a WebSocket connection (RFC 6455, section 4.2).
 
 use crate::http::Request;
-use crate::websocket;
+use crate::websocket::{self, Deflate, PerMessageDeflate};
+use alloc::borrow::Cow;
 
 /// Why a request cannot become a WebSocket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,4 +45,15 @@ pub fn check_version(request: &Request<'_>) -> Result<(), HandshakeError> {
         Some(b"13") => Ok(()),
         _ => Err(HandshakeError::Version),
     }
+}
+
+/// Whether messages of the connection can be compressed, and the `Sec-WebSocket-Extensions` that tells the client so
+/// (RFC 7692, 5.1). `None` where it did not ask for it, or for nothing that `config` can keep to.
+pub fn agree_deflate(
+    config: Option<&PerMessageDeflate>,
+    request: &Request<'_>,
+) -> Option<(Deflate, Cow<'static, str>)> {
+    let headers = request.headers().iter();
+    let offers = headers.filter(|header| header.name.eq_ignore_ascii_case("sec-websocket-extensions"));
+    Deflate::agree(config?, offers.map(|header| header.value))
 }

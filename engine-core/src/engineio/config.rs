@@ -1,5 +1,6 @@
 //! What can be set of an Engine.IO server.
 
+use crate::websocket::PerMessageDeflate;
 use core::time::Duration;
 
 /// A way to carry a session's packets.
@@ -37,6 +38,8 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// How long an upgrade may take: to the probe, and from the probe to its completion. 10 s.
     pub upgrade_timeout: Duration,
+    /// How long the application may take to decide whether a session may be opened. 30 s.
+    pub allow_timeout: Duration,
     /// How long a closed polling session waits for the poll that tells the client. 30 s.
     pub close_timeout: Duration,
     /// The largest message, request body or payload, in bytes. 1,000,000.
@@ -47,6 +50,8 @@ pub struct Config {
     pub websocket: bool,
     /// Whether a polling session may move to WebSocket. On.
     pub allow_upgrades: bool,
+    /// Whether WebSocket messages are compressed for clients that want it, and how. No.
+    pub per_message_deflate: Option<PerMessageDeflate>,
     /// How many bytes may wait for a peer that does not read. 4 MiB.
     pub send_buffer: usize,
     /// Above how many waiting bytes a connection is no longer read. 256 KiB.
@@ -59,11 +64,13 @@ impl Default for Config {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
+            allow_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(30),
             max_payload: 1_000_000,
             polling: true,
             websocket: true,
             allow_upgrades: true,
+            per_message_deflate: None,
             send_buffer: 4 << 20,
             high_water: 256 << 10,
         }

@@ -2,7 +2,7 @@
 
 use super::packet::{SEPARATOR, base64_len, write_base64};
 use crate::outbound::Outbound;
-use crate::websocket::{Header, Opcode};
+use crate::websocket::{Deflate, Header, Opcode};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -16,13 +16,18 @@ pub enum Part<'a> {
 }
 
 impl Part<'_> {
-    /// How many bytes [`write_frame`](Part::write_frame) appends.
+    /// How many bytes [`write_frame`](Part::write_frame) appends at most.
     fn frame_len(self) -> usize {
         let (opcode, len) = match self {
             Part::Text(text) => (Opcode::Text, text.len() + 1),
             Part::Binary(data) => (Opcode::Binary, data.len()),
         };
         Header::new(opcode, len, None).len() + len
+    }
+
+    /// Whether this would be more than one packet of a payload.
+    pub(super) fn has_separator(self) -> bool {
+        matches!(self, Part::Text(text) if memchr::memchr(SEPARATOR, text).is_some())
     }
 
     /// How many bytes [`write_packet`](Part::write_packet) appends.
@@ -33,8 +38,16 @@ impl Part<'_> {
         }
     }
 
-    /// Appends this message as one WebSocket frame.
-    fn write_frame(self, out: &mut Vec<u8>) {
+    /// Appends this message as one WebSocket frame, compressed where that was agreed on and is worth it.
+    fn write_frame(self, out: &mut Vec<u8>, deflate: Option<Deflate>) {
+        if let Some(deflate) = deflate
+            && match self {
+                Part::Text(text) => deflate.write_frame(out, Opcode::Text, &[b"4", text], None),
+                Part::Binary(data) => deflate.write_frame(out, Opcode::Binary, &[data], None),
+            }
+        {
+            return;
+        }
         match self {
             Part::Text(text) => {
                 out.extend_from_slice(&Header::new(Opcode::Text, text.len() + 1, None));
@@ -60,7 +73,7 @@ impl Part<'_> {
     }
 }
 
-/// How many bytes [`write_frames`] appends.
+/// How many bytes [`write_frames`] appends at most.
 pub(super) fn frames_len<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
     parts.map(Part::frame_len).sum()
 }
@@ -71,8 +84,12 @@ pub(super) fn packets_len<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
 }
 
 /// Appends the parts as WebSocket frames.
-pub(super) fn write_frames<'a>(queue: &mut Outbound, parts: impl Iterator<Item = Part<'a>>) {
-    queue.write_with(|out| parts.for_each(|part| part.write_frame(out)));
+pub(super) fn write_frames<'a>(
+    queue: &mut Outbound,
+    parts: impl Iterator<Item = Part<'a>>,
+    deflate: Option<Deflate>,
+) {
+    queue.write_with(|out| parts.for_each(|part| part.write_frame(out, deflate)));
 }
 
 /// Appends the parts as packets of a payload.
@@ -88,26 +105,57 @@ pub(super) fn write_packets<'a>(queue: &mut Outbound, parts: impl Iterator<Item 
     });
 }
 
-/// A unit of messages for many sessions: encoded once for WebSocket, and once for polling if anybody polls.
+/// A unit of messages for many sessions: encoded once for WebSocket, once for polling if anybody polls, and once for each
+/// way to compress it that was agreed on with anybody.
 ///
 /// Every recipient's queue holds a reference to the same bytes.
 #[derive(Clone, Debug)]
 pub struct Frames {
     frames: Bytes,
     payload: Option<Bytes>,
+    /// Few: only the size of the window is the client's choice.
+    #[cfg(feature = "deflate")]
+    deflated: Vec<(Deflate, Bytes)>,
 }
 
 impl Frames {
     /// Encodes a unit: its parts stay together and in order at every recipient.
+    ///
+    /// Texts are to be without U+001E, which recipients over polling would take for the end of a packet; JSON is.
     pub fn new<'a>(parts: impl Iterator<Item = Part<'a>> + Clone) -> Frames {
         let mut out = Vec::with_capacity(frames_len(parts.clone()));
-        parts.for_each(|part| part.write_frame(&mut out));
-        Frames { frames: out.into(), payload: None }
+        parts.for_each(|part| part.write_frame(&mut out, None));
+        Frames {
+            frames: out.into(),
+            payload: None,
+            #[cfg(feature = "deflate")]
+            deflated: Vec::new(),
+        }
     }
 
-    /// The unit as WebSocket frames, headers included.
-    pub(super) fn frames(&self) -> &Bytes {
-        &self.frames
+    /// The unit as WebSocket frames, headers included; compressed on first use where that was agreed on.
+    pub(super) fn frames(&mut self, deflate: Option<Deflate>) -> &Bytes {
+        match deflate {
+            Some(deflate) if self.frames.len() > deflate.threshold() => self.deflated(deflate),
+            _ => &self.frames,
+        }
+    }
+
+    #[cfg(feature = "deflate")]
+    fn deflated(&mut self, deflate: Deflate) -> &Bytes {
+        let at = match self.deflated.iter().position(|(known, _)| *known == deflate) {
+            Some(at) => at,
+            None => {
+                self.deflated.push((deflate, deflated(&self.frames, deflate)));
+                self.deflated.len() - 1
+            }
+        };
+        self.deflated.get(at).map_or(&self.frames, |(_, frames)| frames)
+    }
+
+    #[cfg(not(feature = "deflate"))]
+    fn deflated(&mut self, deflate: Deflate) -> &Bytes {
+        match deflate {}
     }
 
     /// The unit as a payload; made on first use.
@@ -143,6 +191,24 @@ fn payload_of(frames: &Bytes) -> Bytes {
     out.into()
 }
 
+/// Rewrites frames that [`Part::write_frame`] wrote as compressed ones, but for those that would not become shorter.
+#[cfg(feature = "deflate")]
+fn deflated(frames: &Bytes, deflate: Deflate) -> Bytes {
+    let mut out = Vec::new();
+    let mut rest: &[u8] = frames;
+    while let Some(((is_text, len), tail)) = read_header(rest) {
+        let header = rest.len() - tail.len();
+        let (frame, tail) = rest.split_at(header + len);
+        let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
+        let (_, data) = frame.split_at(header);
+        if !deflate.write_frame(&mut out, opcode, &[data], None) {
+            out.extend_from_slice(frame);
+        }
+        rest = tail;
+    }
+    if out.len() == frames.len() { frames.clone() } else { out.into() }
+}
+
 /// Whether the frame is text, and how long its data is; then what follows the header.
 fn read_header(frame: &[u8]) -> Option<((bool, usize), &[u8])> {
     let (&[first, second], rest) = frame.split_first_chunk()?;
@@ -171,7 +237,7 @@ mod tests {
         let mut frames = Frames::new([Part::Text(&text)].into_iter());
         let payload = frames.payload().clone();
         assert_eq!(payload.len(), 301);
-        assert_eq!(payload.as_ptr(), frames.frames().slice(4..).as_ptr());
+        assert_eq!(payload.as_ptr(), frames.frames(None).slice(4..).as_ptr());
     }
 
     #[test]
@@ -179,7 +245,40 @@ mod tests {
         let parts = [Part::Text(b"51-[]"), Part::Binary(&[1, 2, 3, 4])];
         let mut frames = Frames::new(parts.into_iter());
         assert_eq!(frames.payload().as_ref(), b"451-[]\x1ebAQIDBA==");
-        assert_eq!(frames.frames().as_ref(), b"\x81\x06451-[]\x82\x04\x01\x02\x03\x04");
+        assert_eq!(frames.frames(None).as_ref(), b"\x81\x06451-[]\x82\x04\x01\x02\x03\x04");
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn of_many_recipients_the_first_of_each_window_pays_for_compression() {
+        use crate::websocket::PerMessageDeflate;
+        let agree = |offer: &'static str| {
+            let config = PerMessageDeflate::new();
+            Deflate::agree(&config, core::iter::once(offer.as_bytes())).map(|(deflate, _)| deflate)
+        };
+        let whole = agree("permessage-deflate");
+        let small = agree("permessage-deflate; server_max_window_bits=9");
+        assert!(whole.is_some() && small.is_some() && whole != small);
+        let text = b"again and ".repeat(200);
+        let mut frames = Frames::new([Part::Text(&text), Part::Binary(&[1, 2, 3])].into_iter());
+        let mut places = alloc::collections::BTreeSet::new();
+        for deflate in [None, whole, small].into_iter().cycle().take(3000) {
+            places.insert(frames.frames(deflate).as_ptr());
+        }
+        assert_eq!(places.len(), 3);
+        assert!(frames.frames(whole).len() < 100);
+        assert!(frames.frames(whole).ends_with(b"\x82\x03\x01\x02\x03"), "short parts stay as they are");
+        // What is short, or does not become shorter, is not even copied.
+        let mut state = 1u32;
+        let noise = core::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        let noise: Vec<u8> = noise.take(2000).collect();
+        for data in [&text[..900], &noise] {
+            let mut frames = Frames::new([Part::Binary(data)].into_iter());
+            assert_eq!(frames.frames(whole).as_ptr(), frames.frames(None).as_ptr());
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::packet::{Message, Packet, SEPARATOR, split_payload};
 use super::reason::{CloseReason, TransportError};
 use crate::outbound::Outbound;
 use crate::time::{Time, earliest};
-use crate::websocket::{Header, Opcode};
+use crate::websocket::{Deflate, Header, Opcode};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
@@ -43,6 +43,8 @@ enum State {
     WebSocket {
         /// A poll was waiting when the session moved on.
         parked: bool,
+        /// How messages are compressed, if they are.
+        deflate: Option<Deflate>,
     },
 }
 
@@ -70,6 +72,7 @@ struct Probe {
     ticket: Ticket,
     answered: bool,
     deadline: Time,
+    deflate: Option<Deflate>,
 }
 
 /// Names one attempt to upgrade.
@@ -128,6 +131,9 @@ pub enum SendError {
         /// The size of the send buffer.
         limit: usize,
     },
+    /// A text with U+001E, which stands between the packets of a payload: it cannot be sent over polling.
+    #[error("a text with U+001E, which cannot be sent over polling")]
+    Separator,
 }
 
 /// What to do with the connection that is being tried, after a packet from it.
@@ -146,7 +152,7 @@ impl Session {
     pub fn open(now: Time, config: Arc<Config>, id: &Id, transport: Transport) -> Session {
         let state = match transport {
             Transport::Polling => State::Polling(Polling::default()),
-            Transport::WebSocket => State::WebSocket { parked: false },
+            Transport::WebSocket => State::WebSocket { parked: false, deflate: None },
         };
         let upgrade = transport == Transport::Polling && config.websocket && config.allow_upgrades;
         let open = format!(
@@ -252,7 +258,7 @@ impl Session {
             }
             State::Polling(_) => return None,
             // The session moved on: this releases a poll that was still there.
-            State::WebSocket { parked } => return core::mem::take(parked).then(|| control(b"6")),
+            State::WebSocket { parked, .. } => return core::mem::take(parked).then(|| control(b"6")),
         }
         if !self.queue.is_empty() {
             return Some(take_packets(&mut self.queue, self.config.max_payload));
@@ -277,7 +283,7 @@ impl Session {
                 }
             }
             // Nothing was on its way there.
-            State::WebSocket { parked } => *parked = false,
+            State::WebSocket { parked, .. } => *parked = false,
         }
     }
 
@@ -360,10 +366,20 @@ impl Session {
             State::Polling(polling) if allowed && polling.probe.is_none() => {
                 polling.tickets = polling.tickets.wrapping_add(1);
                 let ticket = Ticket(polling.tickets);
-                polling.probe = Some(Box::new(Probe { ticket, answered: false, deadline }));
+                polling.probe = Some(Box::new(Probe { ticket, answered: false, deadline, deflate: None }));
                 Ok(ticket)
             }
             _ => Err(Refused::NoUpgrade),
+        }
+    }
+
+    /// Compresses messages: permessage-deflate was agreed on for the WebSocket connection. To be called when that begins,
+    /// as the session's or as the one that is tried.
+    pub fn set_deflate(&mut self, agreed: Deflate) {
+        match &mut self.state {
+            State::WebSocket { deflate, .. } => *deflate = Some(agreed),
+            State::Polling(Polling { probe: Some(probe), .. }) => probe.deflate = Some(agreed),
+            State::Polling(_) => {}
         }
     }
 
@@ -413,15 +429,17 @@ impl Session {
 
     /// Turns the payload that waits into frames.
     fn complete_upgrade(&mut self) {
-        let parked = matches!(self.state, State::Polling(Polling { parked: true, .. }));
-        self.state = State::WebSocket { parked };
+        let State::Polling(Polling { parked, probe, .. }) = &self.state else { return };
+        let deflate = probe.as_ref().and_then(|probe| probe.deflate);
+        self.state = State::WebSocket { parked: *parked, deflate };
         let mut payload = core::mem::take(&mut self.queue);
         let bytes = payload.copy_to_bytes(payload.len());
         let text = core::str::from_utf8(&bytes).expect("payloads are built from text and base64");
         for packet in split_payload(text) {
             match Packet::decode(packet) {
                 Ok(Packet::Message(Message::Binary(data))) => {
-                    frames::write_frames(&mut self.queue, core::iter::once(Part::Binary(&data)));
+                    let parts = core::iter::once(Part::Binary(&data));
+                    frames::write_frames(&mut self.queue, parts, deflate);
                 }
                 _ => self.push_control(packet.as_bytes()),
             }
@@ -433,11 +451,14 @@ impl Session {
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
     pub fn send<'a>(&mut self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Result<(), SendError> {
         match self.state {
-            State::WebSocket { .. } => {
+            State::WebSocket { deflate, .. } => {
                 self.admit(frames::frames_len(parts.clone()))?;
-                frames::write_frames(&mut self.queue, parts);
+                frames::write_frames(&mut self.queue, parts, deflate);
             }
             State::Polling(_) => {
+                if parts.clone().any(Part::has_separator) {
+                    return Err(SendError::Separator);
+                }
                 self.admit(frames::packets_len(parts.clone()))?;
                 frames::write_packets(&mut self.queue, parts);
             }
@@ -448,9 +469,10 @@ impl Session {
     /// Queues a reference to messages that were encoded for many sessions.
     pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
         match self.state {
-            State::WebSocket { .. } => {
-                self.admit(frames.frames().len())?;
-                self.queue.push(frames.frames().clone());
+            State::WebSocket { deflate, .. } => {
+                let frames = frames.frames(deflate);
+                self.admit(frames.len())?;
+                self.queue.push(frames.clone());
             }
             State::Polling(_) => {
                 self.admit(frames.payload().len() + 1)?;

@@ -3,7 +3,11 @@
 use alloc::{borrow::Cow, boxed::Box};
 use core::mem;
 
-use super::{CloseFrame, Error, MAX_CONTROL_PAYLOAD, Opcode, Role, apply_mask, bits, fragments::Fragments};
+#[cfg(feature = "deflate")]
+use super::deflate;
+use super::{
+    CloseFrame, Deflate, Error, MAX_CONTROL_PAYLOAD, Opcode, Role, apply_mask, bits, fragments::Fragments,
+};
 
 /// What a peer sent: a whole message, or a control frame. Borrowed from the input but for a
 /// message that came in fragments.
@@ -29,6 +33,8 @@ pub struct Decoder {
     state: State,
     max_message: usize,
     role: Role,
+    /// Messages may be compressed.
+    inflates: bool,
 }
 
 #[derive(Debug)]
@@ -47,7 +53,14 @@ impl Decoder {
     /// A decoder at the start of a connection. `role` is our side; `max_message` is the most
     /// bytes a message may have, its fragments taken together.
     pub const fn new(role: Role, max_message: usize) -> Self {
-        Self { state: State::Idle, max_message, role }
+        Self { state: State::Idle, max_message, role, inflates: false }
+    }
+
+    /// Takes compressed messages, too, from now on: permessage-deflate was agreed on. `max_message` is the most bytes
+    /// of what they are compressed to, and of what comes out.
+    pub const fn set_deflate(&mut self, deflate: Deflate) {
+        _ = deflate;
+        self.inflates = true;
     }
 
     /// Whether no message is under way.
@@ -127,12 +140,13 @@ impl Decoder {
         if let Some(key) = key {
             apply_mask(payload, key);
         }
-        Ok(Some(Frame { opcode, is_final, payload }))
+        let is_deflated = cfg!(feature = "deflate") && first & bits::DEFLATED != 0;
+        Ok(Some(Frame { opcode, is_final, is_deflated, payload }))
     }
 
     /// Checks all that the first two bytes of a frame tell: its opcode and FIN come back.
     fn check_start(&self, first: u8, second: u8) -> Result<(Opcode, bool), Error> {
-        if first & bits::RESERVED != 0 {
+        if first & bits::RESERVED != 0 && !self.may_be_deflated(first) {
             return Err(Error::ReservedBits);
         }
         let number = first & bits::OPCODE;
@@ -164,6 +178,13 @@ impl Decoder {
         }
     }
 
+    /// Whether the reserved bits of a frame say no more than that a message begins that is compressed (RFC 7692, 6).
+    #[cold]
+    fn may_be_deflated(&self, first: u8) -> bool {
+        let is_data = matches!(Opcode::from_bits(first & bits::OPCODE), Some(Opcode::Text | Opcode::Binary));
+        self.inflates && is_data && first & bits::RESERVED == bits::DEFLATED
+    }
+
     /// Checks the declared length of a data frame, before any of it is waited for.
     fn check_limit(&self, len: u64) -> Result<(), Error> {
         let before = match &self.state {
@@ -181,6 +202,14 @@ impl Decoder {
     /// The message that a frame completes; a fragment is kept if it does not.
     fn take_in<'a>(&mut self, frame: Frame<'a>) -> Result<Option<Message<'a>>, Error> {
         let payload = frame.payload;
+        #[cfg(feature = "deflate")]
+        if frame.is_deflated {
+            let is_text = frame.opcode == Opcode::Text;
+            return match frame.is_final {
+                true => deflate::inflate(payload, is_text, self.max_message).map(Some),
+                false => self.start(Fragments::deflated(is_text), payload),
+            };
+        }
         let message = match (frame.opcode, frame.is_final) {
             (Opcode::Text, true) => {
                 let text = simdutf8::basic::from_utf8(payload).map_err(|_| Error::InvalidUtf8)?;
@@ -218,7 +247,7 @@ impl Decoder {
             return Ok(None);
         }
         match mem::replace(&mut self.state, State::Idle) {
-            State::Fragmented(fragments) => fragments.finish().map(Some),
+            State::Fragmented(fragments) => fragments.finish(self.max_message).map(Some),
             _ => Ok(None),
         }
     }
@@ -228,6 +257,9 @@ impl Decoder {
 struct Frame<'a> {
     opcode: Opcode,
     is_final: bool,
+    /// This and what follows of the message is compressed.
+    #[cfg_attr(not(feature = "deflate"), expect(dead_code))]
+    is_deflated: bool,
     payload: &'a [u8],
 }
 

@@ -65,6 +65,13 @@ impl Header {
         self.bytes[0] &= !bits::FIN;
         self
     }
+
+    /// The same for a message that is compressed, or its first fragment (RFC 7692, 6).
+    #[cfg(feature = "deflate")]
+    pub(super) fn deflated(mut self) -> Self {
+        self.bytes[0] |= bits::DEFLATED;
+        self
+    }
 }
 
 impl Deref for Header {

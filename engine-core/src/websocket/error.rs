@@ -45,6 +45,9 @@ pub enum Error {
     /// The text of a message or the reason of a close frame is not UTF-8 (8.1).
     #[error("invalid utf-8")]
     InvalidUtf8,
+    /// A compressed message is not the whole of a DEFLATE stream (RFC 7692, 7.2.2).
+    #[error("invalid deflate stream")]
+    InvalidDeflate,
     /// A close frame with a body of one byte: half a code (5.5.1).
     #[error("close frame of one byte")]
     TruncatedCloseCode,
@@ -55,12 +58,12 @@ pub enum Error {
 
 impl Error {
     /// The code for the close frame that answers this error (RFC 6455, 7.4.1): 1002 protocol
-    /// error, 1007 invalid UTF-8, 1008 policy violation, 1009 message too big.
+    /// error, 1007 invalid UTF-8 or DEFLATE, 1008 policy violation, 1009 message too big.
     pub const fn close_code(self) -> u16 {
         match self {
             Self::TooLarge { .. } => 1009,
             Self::TooManyEmptyFragments => 1008,
-            Self::InvalidUtf8 => 1007,
+            Self::InvalidUtf8 | Self::InvalidDeflate => 1007,
             _ => 1002,
         }
     }

@@ -2,6 +2,8 @@
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
+#[cfg(feature = "deflate")]
+use super::deflate::inflate;
 use super::{Error, Message};
 
 /// How many frames of one message may be empty: they cost us work and the peer nothing that its
@@ -20,6 +22,12 @@ pub(super) struct Fragments {
 enum Content {
     Text(Text),
     Binary(Vec<u8>),
+    /// What is compressed is kept as it came: to inflate it piece by piece would take a window for each connection.
+    #[cfg(feature = "deflate")]
+    Deflated {
+        is_text: bool,
+        data: Vec<u8>,
+    },
 }
 
 impl Fragments {
@@ -31,6 +39,12 @@ impl Fragments {
         Self::new(Content::Binary(Vec::new()))
     }
 
+    /// Of a message that is compressed.
+    #[cfg(feature = "deflate")]
+    pub(super) fn deflated(is_text: bool) -> Self {
+        Self::new(Content::Deflated { is_text, data: Vec::new() })
+    }
+
     fn new(content: Content) -> Self {
         Self { content, empty: 0 }
     }
@@ -40,6 +54,8 @@ impl Fragments {
         match &self.content {
             Content::Text(text) => text.whole.len() + text.pending().len(),
             Content::Binary(data) => data.len(),
+            #[cfg(feature = "deflate")]
+            Content::Deflated { data, .. } => data.len(),
         }
     }
 
@@ -57,15 +73,25 @@ impl Fragments {
                 data.extend_from_slice(payload);
                 Ok(())
             }
+            #[cfg(feature = "deflate")]
+            Content::Deflated { data, .. } => {
+                data.extend_from_slice(payload);
+                Ok(())
+            }
         }
     }
 
-    /// The message, after its last fragment.
-    pub(super) fn finish(self) -> Result<Message<'static>, Error> {
+    /// The message, after its last fragment: at most `limit` bytes.
+    pub(super) fn finish(self, limit: usize) -> Result<Message<'static>, Error> {
+        // Of the others, each fragment was looked at as it came.
+        #[cfg(not(feature = "deflate"))]
+        let _ = limit;
         match self.content {
             Content::Text(text) if !text.pending().is_empty() => Err(Error::InvalidUtf8),
             Content::Text(text) => Ok(Message::Text(Cow::Owned(text.whole))),
             Content::Binary(data) => Ok(Message::Binary(Cow::Owned(data))),
+            #[cfg(feature = "deflate")]
+            Content::Deflated { is_text, data } => inflate(&data, is_text, limit),
         }
     }
 }

@@ -36,6 +36,8 @@
 
 mod close;
 mod decode;
+#[cfg_attr(not(feature = "deflate"), path = "no_deflate.rs")]
+mod deflate;
 mod encode;
 mod error;
 mod fragments;
@@ -46,6 +48,9 @@ mod tests;
 
 pub use close::{CloseFrame, is_valid_close_code};
 pub use decode::{Decoder, Message};
+#[cfg(feature = "deflate")]
+pub use deflate::InvalidExtensions;
+pub use deflate::{Deflate, PerMessageDeflate};
 pub use encode::{Header, write_close, write_frame};
 pub use error::Error;
 pub use handshake::{accept_key, encode_key, is_valid_accept, is_valid_key};
@@ -107,6 +112,8 @@ impl Opcode {
 mod bits {
     pub(super) const FIN: u8 = 0x80;
     pub(super) const RESERVED: u8 = 0x70;
+    /// The reserved bit of permessage-deflate: the message is compressed (RFC 7692, 6).
+    pub(super) const DEFLATED: u8 = 0x40;
     pub(super) const OPCODE: u8 = 0x0f;
     pub(super) const MASKED: u8 = 0x80;
     pub(super) const LENGTH: u8 = 0x7f;

@@ -127,14 +127,23 @@ impl Wire {
                             }
                         }
                     } else if head.request.path() == "/hold" {
-                        self.connection.hold();
+                        self.connection.hold(None);
                     } else {
                         self.connection.receive_body(now);
                     }
                 }
                 Phase::Body => {
-                    let (n, body) = self.connection.next_body(now, rest);
-                    used += n;
+                    let mut rest = &*rest;
+                    let before = rest.len();
+                    let body = self.connection.next_body(now, &mut rest);
+                    used += before - rest.len();
+                    let body = match body {
+                        Ok(body) => body,
+                        Err(error) => {
+                            self.connection.refuse(now, error.status());
+                            continue;
+                        }
+                    };
                     let Some(body) = body else {
                         if self.connection.phase() == Phase::Body {
                             break;

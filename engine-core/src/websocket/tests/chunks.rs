@@ -46,7 +46,7 @@ fn send(to: Role, message: &Owned, sizes: &[usize], wire: &mut Vec<u8>) -> Vec<O
 }
 
 /// Cuts `wire` into chunks of these sizes, over and over.
-fn cut<'a>(mut wire: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
+pub(super) fn cut<'a>(mut wire: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut chunks = vec![];
     for size in sizes.iter().cycle() {
         if wire.is_empty() {

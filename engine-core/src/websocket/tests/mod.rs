@@ -9,6 +9,8 @@ use super::{Decoder, Error, Header, Message, Opcode, Role, apply_mask};
 mod chunks;
 mod control;
 mod data;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod outgoing;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -62,7 +64,11 @@ struct Driver {
 
 impl Driver {
     fn new(role: Role, limit: usize) -> Self {
-        Self { decoder: Decoder::new(role, limit), buffer: Vec::new(), messages: Vec::new(), error: None }
+        Self::with(Decoder::new(role, limit))
+    }
+
+    fn with(decoder: Decoder) -> Self {
+        Self { decoder, buffer: Vec::new(), messages: Vec::new(), error: None }
     }
 
     fn receive(&mut self, chunk: &[u8]) {

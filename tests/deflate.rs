@@ -1,0 +1,239 @@
+//! Compressed messages of a whole server: who gets them, and what becomes of clients whose messages are none.
+#![cfg(feature = "deflate")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use simulation::{Client, Incoming, Sim};
+use sockeye::drive::Protocol;
+use sockeye::extract::Data;
+use sockeye::host::{Host, Peer};
+use sockeye::{PerMessageDeflate, Server, Socket, Time, Transport};
+use sockeye_core::websocket::{Deflate, Opcode, write_frame};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+const ASKS: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+const MASK: [u8; 4] = [1, 2, 3, 4];
+
+fn server() -> Server {
+    let server = Server::builder().max_payload(20_000).per_message_deflate(PerMessageDeflate::new()).build();
+    server.on_connect(async |socket: Socket| {
+        socket.on("echo", async |socket: Socket, Data(text): Data<String>| socket.emit("echo", text));
+    });
+    server
+}
+
+/// What this side of the client's was agreed on, for which its threshold is nothing.
+fn agreed(client: &Client) -> Option<Deflate> {
+    let head = client.head();
+    let answer = head.lines().filter_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+    let config = PerMessageDeflate::new().threshold(0);
+    Deflate::agreed(&config, answer.map(str::as_bytes)).unwrap()
+}
+
+/// A client in the main namespace that compresses, if the server does.
+fn join(sim: &Sim, headers: &str) -> (Client, Option<Deflate>) {
+    let mut client = Client::open_with(sim, "EIO=4&transport=websocket", headers);
+    let deflate = agreed(&client);
+    if let Some(deflate) = deflate {
+        client.set_deflate(deflate);
+    }
+    client.id = client.join("/");
+    (client, deflate)
+}
+
+fn compressed(deflate: Deflate, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    assert!(deflate.write_frame(&mut frame, opcode, &[payload], Some(MASK)));
+    frame
+}
+
+#[test]
+fn long_messages_are_compressed_both_ways_for_who_asks() {
+    let sim = Sim::new(server());
+    let (client, deflate) = join(&sim, ASKS);
+    let (plain, none) = join(&sim, "");
+    assert_eq!(none, None);
+    for len in [10, 1000, 10_000] {
+        let packet = format!("42[\"echo\",\"{}\"]", "x".repeat(len));
+        let (before, before_plain) = (client.bytes(), plain.bytes());
+        client.send_bytes(&compressed(deflate.unwrap(), Opcode::Text, packet.as_bytes()));
+        plain.send(&packet);
+        assert_eq!((client.next(), plain.next()), (packet.clone(), packet));
+        let (got, got_plain) = (client.bytes() - before, plain.bytes() - before_plain);
+        assert!(
+            got_plain > len && if len < 10_000 { got == got_plain } else { got < 100 },
+            "{got} of {got_plain}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_agreed_on_without_the_option() {
+    let sim = Sim::new(Server::new());
+    let (client, deflate) = join(&sim, ASKS);
+    assert_eq!(deflate, None);
+    assert!(!client.head().to_lowercase().contains("extensions"));
+    let mut frame = Vec::new();
+    write_frame(&mut frame, Opcode::Text, b"42[]", Some(MASK));
+    frame[0] |= 0x40;
+    client.send_bytes(&frame);
+    assert_eq!(client.poll(), Some(Incoming::Close(Some(1002))));
+}
+
+#[test]
+fn an_upgraded_session_compresses_what_its_connection_agreed_on() {
+    let sim = Sim::new(server());
+    let mut polling = sim.polling();
+    polling.join();
+    let query = format!("EIO=4&transport=websocket&sid={}", polling.session);
+    let client = Client::dial_with(&sim, &query, ASKS);
+    let deflate = agreed(&client).unwrap();
+    client.set_deflate(deflate);
+    client.send("2probe");
+    assert_eq!(client.next(), "3probe");
+    client.send("5");
+    let socket = sim.server().sockets().remove(0);
+    assert_eq!(socket.transport(), Transport::WebSocket);
+    let text = "y".repeat(5000);
+    let before = client.bytes();
+    socket.emit("e", &text).unwrap();
+    assert_eq!(client.next(), format!("42[\"e\",\"{text}\"]"));
+    assert!(client.bytes() - before < 100);
+    client.send_bytes(&compressed(deflate, Opcode::Text, format!("42[\"echo\",\"{text}\"]").as_bytes()));
+    assert_eq!(client.next(), format!("42[\"echo\",\"{text}\"]"));
+}
+
+#[test]
+fn a_connection_that_was_given_up_leaves_nothing_agreed_on_for_the_next() {
+    let sim = Sim::new(server());
+    let mut polling = sim.polling();
+    polling.join();
+    let query = format!("EIO=4&transport=websocket&sid={}", polling.session);
+    Client::dial_with(&sim, &query, ASKS).cut();
+    let client = Client::dial(&sim, &query);
+    client.send("2probe");
+    assert_eq!(client.next(), "3probe");
+    client.send("5");
+    let before = client.bytes();
+    sim.server().emit("e", "y".repeat(5000));
+    assert!(client.next().len() > 5000);
+    assert!(client.bytes() - before > 5000);
+}
+
+#[test]
+fn a_broadcast_is_what_each_client_agreed_on() {
+    let sim = Sim::new(server());
+    let asks_less = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n";
+    let clients = [join(&sim, ASKS).0, join(&sim, "").0, join(&sim, asks_less).0, join(&sim, ASKS).0];
+    let before: Vec<_> = clients.iter().map(Client::bytes).collect();
+    let text = "z".repeat(4000);
+    assert_eq!(sim.server().emit("e", &text).sent, 4);
+    for client in &clients {
+        assert_eq!(client.next(), format!("42[\"e\",\"{text}\"]"));
+    }
+    let lengths: Vec<_> =
+        clients.iter().zip(before).map(|(client, before)| client.bytes() - before).collect();
+    assert!(
+        lengths[0] < 100 && lengths[1] > 4000 && lengths[2] < 100 && lengths[0] == lengths[3],
+        "{lengths:?}"
+    );
+}
+
+#[test]
+fn a_client_that_breaks_the_extension_is_closed_with_its_code() {
+    let bomb = |deflate| compressed(deflate, Opcode::Binary, &vec![0; 20_001]);
+    let in_parts = |deflate| {
+        let mut frame = compressed(deflate, Opcode::Text, &b"4".repeat(100));
+        frame[0] &= 0x7f;
+        let mut next = Vec::new();
+        write_frame(&mut next, Opcode::Continuation, b"", Some(MASK));
+        next[0] |= 0x40;
+        [frame, next].concat()
+    };
+    let cut_short = |deflate| {
+        // The length and the last byte: the payload is masked, but nobody minds.
+        let mut frame = compressed(deflate, Opcode::Text, &b"4".repeat(100));
+        frame[1] -= 1;
+        frame.pop();
+        frame
+    };
+    let ping = |_| vec![0xc9, 0x80, 1, 2, 3, 4];
+    type Frame = fn(Deflate) -> Vec<u8>;
+    let cases: [(Frame, u16); 4] = [(bomb, 1009), (in_parts, 1002), (cut_short, 1007), (ping, 1002)];
+    for (frame, code) in cases {
+        let sim = Sim::new(server());
+        let (client, deflate) = join(&sim, ASKS);
+        let (other, _) = join(&sim, ASKS);
+        client.send_bytes(&frame(deflate.unwrap()));
+        assert_eq!(client.poll(), Some(Incoming::Close(Some(code))));
+        assert_eq!(sim.server().clients_count(), 1);
+        other.send("42[\"echo\",\"unharmed\"]");
+        assert_eq!(other.next(), "42[\"echo\",\"unharmed\"]");
+    }
+}
+
+#[test]
+fn long_messages_that_come_at_once_are_all_answered_in_order() {
+    let sim = Sim::new(server());
+    let (client, deflate) = join(&sim, ASKS);
+    let packets: Vec<_> = (0..60).map(|n| format!("42[\"echo\",\"{n}{}\"]", "x".repeat(19_000))).collect();
+    let frames = packets.iter().map(|packet| compressed(deflate.unwrap(), Opcode::Text, packet.as_bytes()));
+    client.send_bytes(&frames.collect::<Vec<_>>().concat());
+    assert_eq!(client.texts(), packets);
+}
+
+/// Counts how often it is called.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_read_full_of_long_messages_is_not_inflated_in_one_turn() {
+    let server = Server::builder().per_message_deflate(PerMessageDeflate::new()).build();
+    let events = Arc::new(Count::default());
+    let counted = events.clone();
+    server.on_connect(move |socket: Socket| {
+        let counted = counted.clone();
+        socket.on("long", move |Data(text): Data<String>| {
+            assert_eq!(text.len(), 300_000);
+            counted.clone().wake();
+            async {}
+        });
+        async {}
+    });
+    let wakes = Arc::new(Count::default());
+    let mut connection = server.accept(Time::ZERO, Peer::default());
+    connection.set_waker(&wakes.clone().into());
+    let mut handshake = format!(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{ASKS}\r\n"
+    )
+    .into_bytes();
+    assert_eq!(connection.handle_data(Time::ZERO, &mut handshake), handshake.len());
+    let (deflate, _) =
+        Deflate::agree(&PerMessageDeflate::new(), [&b"permessage-deflate"[..]].into_iter()).unwrap();
+    let mut input = Vec::new();
+    write_frame(&mut input, Opcode::Text, b"40", Some(MASK));
+    let event =
+        compressed(deflate, Opcode::Text, format!("42[\"long\",\"{}\"]", "x".repeat(300_000)).as_bytes());
+    input.extend(event.repeat(20));
+    assert!(input.len() < 64 << 10);
+    for turn in 0..20 {
+        connection.handle_wake(Time::ZERO);
+        assert!(connection.wants_read());
+        let woken = wakes.0.load(Ordering::Relaxed);
+        let used = connection.handle_data(Time::ZERO, &mut input);
+        input.drain(..used);
+        assert_eq!(events.0.load(Ordering::Relaxed), turn + 1, "one is enough for a turn");
+        assert!(!connection.wants_read() && wakes.0.load(Ordering::Relaxed) > woken);
+    }
+    assert!(input.is_empty());
+}

@@ -76,6 +76,7 @@
 
 mod ack;
 mod broadcast;
+pub mod client;
 pub mod engine;
 mod error;
 pub mod extract;
@@ -96,6 +97,7 @@ pub mod tokio;
 
 pub use ack::{AckFuture, AcksFuture, Answer};
 pub use broadcast::{Broadcast, Delivery};
+pub use client::{Client, ClientSocket};
 pub use engine::{CloseReason, Handshake, Id, Transport};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
 pub use handler::{Handler, Middleware};

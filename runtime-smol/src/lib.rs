@@ -17,7 +17,7 @@ use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive, Stream};
 #[cfg(feature = "hyper")]
 use sockeye_core::drive::{Protocol, Unattended};
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Connector, Destination, Host, Outgoing, Peer, Runtime};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
 use std::borrow::Borrow;
@@ -27,9 +27,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
-#[cfg(feature = "tls")]
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// smol's tasks, on the global executor or on one of your own.
 #[derive(Clone, Debug)]
@@ -137,6 +135,41 @@ impl Runtime for Smol {
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
         self.start(future);
     }
+}
+
+impl Connector for Smol {
+    fn connect(&self, to: Destination, mut protocol: Box<dyn Outgoing>) {
+        let runtime = self.clone();
+        self.start(async move {
+            match within(to.timeout, open(&to)).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
+                // Its end is the protocol's to tell.
+                Ok(stream) => _ = Drive::new(Tcp::new(stream), protocol, Arc::new(runtime)).await,
+                Err(error) => protocol.handle_failed(runtime.now(), &error),
+            }
+        });
+    }
+
+    fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let timer = Timer::after(deadline.saturating_since(self.now()));
+        Box::pin(async move {
+            timer.await;
+        })
+    }
+}
+
+async fn open(to: &Destination) -> io::Result<Async<TcpStream>> {
+    let mut error = io::ErrorKind::NotFound.into();
+    for address in smol::net::resolve((&*to.host, to.port)).await? {
+        match Async::<TcpStream>::connect(address).await {
+            Ok(stream) => {
+                // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
+                let _ = stream.get_ref().set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(e) => error = e,
+        }
+    }
+    Err(error)
 }
 
 /// Serves on `address` until the server is closed.
@@ -278,7 +311,6 @@ impl Stream for HandedOver {
 }
 
 /// What comes of `future`, if it comes in time.
-#[cfg(feature = "tls")]
 async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let too_late = async {
         Timer::after(time).await;

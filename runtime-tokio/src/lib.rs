@@ -9,7 +9,7 @@ use sockeye_core::Time;
 #[cfg(feature = "hyper")]
 use sockeye_core::drive::Protocol;
 use sockeye_core::drive::{self, Drive, Stream};
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Connector, Destination, Host, Outgoing, Peer, Runtime};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
 use std::future::Future;
@@ -21,9 +21,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::runtime::Handle;
-#[cfg(feature = "tls")]
-use tokio::time::timeout;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 #[cfg(feature = "tls")]
 use tokio_rustls::TlsAcceptor;
 
@@ -64,6 +62,32 @@ impl Runtime for Tokio {
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
         self.handle.spawn(future);
     }
+}
+
+impl Connector for Tokio {
+    fn connect(&self, to: Destination, mut protocol: Box<dyn Outgoing>) {
+        let runtime = self.clone();
+        self.handle.spawn(async move {
+            match timeout(to.timeout, open(&to)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            {
+                // Its end is the protocol's to tell.
+                Ok(stream) => _ = Drive::new(Io(stream), protocol, Arc::new(runtime)).await,
+                Err(error) => protocol.handle_failed(runtime.now(), &error),
+            }
+        });
+    }
+
+    fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let _guard = self.handle.enter();
+        Box::pin(sleep(deadline.saturating_since(self.now())))
+    }
+}
+
+async fn open(to: &Destination) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((&*to.host, to.port)).await?;
+    // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 /// Serves on `address` until the server is closed.

@@ -1,5 +1,6 @@
-//! One byte stream of a server: HTTP/1.1 requests, one at a time, then perhaps WebSocket.
+//! One byte stream of a server: HTTP/1.1 requests, one at a time, then perhaps WebSocket. In [`client`], of a client.
 
+pub mod client;
 mod upgrade;
 
 pub use upgrade::{HandshakeError, check_version, is_upgrade, websocket_key};

@@ -1,5 +1,5 @@
-//! The part of HTTP/1.1 that an Engine.IO server needs: request heads, chunked bodies, response
-//! heads, the query, CORS and the session cookie.
+//! The part of HTTP/1.1 that Engine.IO needs: request heads, chunked bodies, response heads, the
+//! query, CORS and the session cookie; for clients the same from the other side, and their cookies.
 //!
 //! Nothing here does I/O or owns a buffer: a request is borrowed from the caller's input, a
 //! response is appended to the caller's output. What is ambiguous is refused, for two parsers
@@ -8,15 +8,19 @@
 //! next request begins.
 
 mod chunked;
+mod client;
 mod cookie;
 mod cors;
+mod jar;
 mod query;
 mod request;
 mod response;
 
 pub use chunked::{Chunked, Progress};
+pub use client::{ResponseBody, ResponseHead, parse_response, write_request};
 pub use cookie::{Cookie, SameSite};
 pub use cors::Cors;
+pub use jar::CookieJar;
 pub use query::{Query, decode};
 pub use request::{
     Body, Head, Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Request, Version, header_slots, parse_head,

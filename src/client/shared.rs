@@ -6,7 +6,7 @@ use super::socket::{ClientSocket, Inner};
 use super::{ConnectError, ManagerEvent};
 use crate::engine::timers::Timers;
 use crate::error::EmitError;
-use crate::handler::Guarded;
+use crate::handler::{BoxFuture, Guarded};
 use crate::log::error;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -38,12 +38,15 @@ pub(super) struct Shared {
     pub(super) timers: Timers,
     keeper: Mutex<Keeper>,
     pub(super) jar: Mutex<CookieJar>,
-    answers: Mutex<HashMap<(NamespaceId, u64), Slot<Result<OwnedArgs, NoAnswer>>>>,
-    fates: Mutex<HashMap<Token, Slot<Result<(), EmitError>>>>,
-    manager: Mutex<Option<Arc<dyn Fn(ManagerEvent) + Send + Sync>>>,
+    answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
+    fates: Slots<Token, Result<(), EmitError>>,
+    manager: Mutex<Option<Arc<OnManagerEvent>>>,
     handlers: AtomicUsize,
     inbox: AtomicUsize,
 }
+
+type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
+type Slots<K, T> = Mutex<HashMap<K, Slot<T>>>;
 
 struct Core {
     client: Client,
@@ -124,7 +127,7 @@ impl Shared {
         self.connector.get()
     }
 
-    pub(super) fn on_manager_event(&self, handler: Arc<dyn Fn(ManagerEvent) + Send + Sync>) {
+    pub(super) fn on_manager_event(&self, handler: Arc<OnManagerEvent>) {
         let replaced = self.manager.lock().replace(handler);
         drop(replaced);
     }
@@ -265,12 +268,12 @@ impl Shared {
             Auth::Value(auth) => return self.act(|client, now| client.join(now, id, attempt, auth)),
             Auth::Callback(callback) => callback,
         };
-        let Ok(future) = catch_unwind(AssertUnwindSafe(|| callback())) else {
+        let Ok(future) = catch_unwind(AssertUnwindSafe(callback)) else {
             error!("the callback for auth panicked");
             return self.act(|client, now| client.refuse_join(now, id, attempt, "the callback panicked"));
         };
         let shared = self.clone();
-        let mut joining: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        let mut joining: BoxFuture<()> = Box::pin(async move {
             let auth = Guarded(future).await.unwrap_or_else(|| Err("the callback panicked".into()));
             shared.act(|client, now| match auth {
                 Ok(auth) => client.join(now, id, attempt, &auth),
@@ -399,12 +402,11 @@ impl Core {
                 todo.wake.extend(waker);
             }
             match want {
+                Want::Request if stream.id == 0 && !can_open => {}
                 Want::Request if stream.id == 0 => {
-                    if can_open {
-                        *stream = Stream { id: opened, generation, waker: None };
-                        self.opened = opened;
-                        todo.open.push((lane, opened));
-                    }
+                    *stream = Stream { id: opened, generation, waker: None };
+                    self.opened = opened;
+                    todo.open.push((lane, opened));
                 }
                 Want::Request if own != Some(lane) => todo.wake.extend(stream.waker.clone()),
                 _ if transmits && own != Some(lane) => todo.wake.extend(stream.waker.clone()),
@@ -415,7 +417,7 @@ impl Core {
     }
 }
 
-fn fill<K: Eq + std::hash::Hash, T>(slots: &Mutex<HashMap<K, Slot<T>>>, key: &K, result: T) {
+fn fill<K: Eq + std::hash::Hash, T>(slots: &Slots<K, T>, key: &K, result: T) {
     let waker = {
         let mut slots = slots.lock();
         let Some(slot) = slots.get_mut(key) else { return };
@@ -429,7 +431,7 @@ fn fill<K: Eq + std::hash::Hash, T>(slots: &Mutex<HashMap<K, Slot<T>>>, key: &K,
 
 /// `None` if there is no such slot any more.
 fn poll_slot<K: Eq + std::hash::Hash, T>(
-    slots: &Mutex<HashMap<K, Slot<T>>>,
+    slots: &Slots<K, T>,
     cx: &mut Context<'_>,
     key: &K,
 ) -> Poll<Option<T>> {
@@ -477,7 +479,7 @@ impl Drop for Shared {
 struct KeepTime {
     shared: Weak<Shared>,
     strong: Option<Arc<Shared>>,
-    sleep: Option<(Time, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    sleep: Option<(Time, BoxFuture<()>)>,
 }
 
 impl Future for KeepTime {

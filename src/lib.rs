@@ -68,7 +68,8 @@
 //! - `smol`: [`sockeye::smol`](smol), to serve over smol's sockets. Both may be on at once.
 //! - `axum`: [mounted](mount) in axum 0.8, by [`layer`](tokio::layer); `hyper`: in all else that speaks hyper or tower;
 //!   `http`: in any HTTP server, by messages.
-//! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`.
+//! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`; for
+//!   clients whom they trust: `ClientTls`.
 //! - `tracing`: what goes wrong is logged through `tracing`; without it nothing is.
 //!
 //! Without a runtime feature everything is there but the sockets: [drive it yourself](drive_it_yourself).
@@ -113,4 +114,4 @@ pub use sockeye_core::{Time, drive, host};
 pub mod drive_it_yourself {}
 
 #[cfg(feature = "tls")]
-pub use sockeye_core::tls::{self, Tls};
+pub use sockeye_core::tls::{self, ClientTls, Tls};

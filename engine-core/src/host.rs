@@ -95,12 +95,21 @@ pub struct Destination {
     pub port: u16,
     /// How long it may take to connect, encryption included.
     pub timeout: Duration,
+    /// Whom to trust, if the stream is to be encrypted.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::tls::ClientTls>,
 }
 
 impl Destination {
-    /// A server by TCP.
+    /// A server by TCP, without encryption.
     pub fn new(host: impl Into<String>, port: u16, timeout: Duration) -> Destination {
-        Destination { host: host.into(), port, timeout }
+        Destination {
+            host: host.into(),
+            port,
+            timeout,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use sockeye_core::engineio::client::Config as EngineConfig;
 use sockeye_core::http::InvalidHeader;
 use sockeye_core::socketio::Limits;
 use sockeye_core::socketio::client::Config;
+#[cfg(feature = "tls")]
+use sockeye_core::tls::ClientTls;
 use sockeye_core::{Random, http};
 use std::fmt;
 use std::future::Future;
@@ -24,6 +26,9 @@ pub(super) struct Settings {
     pub(super) authority: Box<str>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) auth: Auth,
+    /// Whom to trust, if the streams are encrypted.
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<ClientTls>,
 }
 
 type AuthCallback = dyn Fn() -> BoxFuture<Result<String, String>> + Send + Sync;
@@ -46,6 +51,8 @@ pub struct ClientBuilder {
     query: String,
     headers: Vec<(String, String)>,
     auth: Auth,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
     error: Option<BuildError>,
 }
 
@@ -56,9 +63,9 @@ pub enum BuildError {
     /// The server's URL, or what is put to its requests, cannot be used.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// `https` and `wss` need the feature `tls`.
-    #[error("https and wss need the feature `tls`")]
-    Tls,
+    /// There is no encryption, for this reason.
+    #[error("https and wss are not possible: {0}")]
+    Tls(String),
     /// A header cannot stand in a request.
     #[error("header {0:?} cannot be sent")]
     Header(String),
@@ -81,6 +88,8 @@ impl ClientBuilder {
             query: String::new(),
             headers: Vec::new(),
             auth: Auth::None,
+            #[cfg(feature = "tls")]
+            tls: None,
             error: None,
         }
     }
@@ -180,6 +189,13 @@ impl ClientBuilder {
                 }
             })
         }));
+        self
+    }
+
+    /// Whom to trust where the URL is one of `https` or `wss`. Those whom the system trusts.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -284,9 +300,16 @@ impl ClientBuilder {
             return Err(error);
         }
         let url = Url::parse(&self.url)?;
+        #[cfg(not(feature = "tls"))]
         if url.secure {
-            return Err(BuildError::Tls);
+            return Err(BuildError::Tls("it needs the feature `tls`".into()));
         }
+        #[cfg(feature = "tls")]
+        let tls = match (url.secure, self.tls) {
+            (false, _) => None,
+            (true, Some(tls)) => Some(tls),
+            (true, None) => Some(ClientTls::system().map_err(|error| BuildError::Tls(error.to_string()))?),
+        };
         for (name, value) in &self.headers {
             check_header(&url, name, value).map_err(|_| BuildError::Header(name.clone()))?;
         }
@@ -312,6 +335,8 @@ impl ClientBuilder {
             authority: url.authority.into(),
             headers: self.headers,
             auth: self.auth,
+            #[cfg(feature = "tls")]
+            tls,
         };
         let mut seed = [0; 20];
         getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;

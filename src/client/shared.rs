@@ -192,7 +192,10 @@ impl Shared {
     fn open(self: &Arc<Self>, lane: Lane, generation: u64, stream: u64) {
         let Some(connector) = self.connector.get() else { return };
         let settings = &self.settings;
-        let to = Destination::new(&*settings.host, settings.port, settings.config.timeout);
+        #[allow(unused_mut)]
+        let mut to = Destination::new(&*settings.host, settings.port, settings.config.timeout);
+        #[cfg(feature = "tls")]
+        to.tls.clone_from(&settings.tls);
         let random = self.look(|client| client.fork_random());
         let max_message = settings.config.engine.max_message;
         connector.connect(

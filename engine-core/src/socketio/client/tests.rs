@@ -26,9 +26,8 @@ struct Rig {
 
 impl Rig {
     fn new(change: impl FnOnce(&mut Config)) -> Rig {
-        let mut config = Config::default();
-        config.engine =
-            Arc::new(EngineConfig { transports: [Transport::WebSocket].into(), ..EngineConfig::default() });
+        let engine = EngineConfig { transports: [Transport::WebSocket].into(), ..EngineConfig::default() };
+        let mut config = Config { engine: Arc::new(engine), ..Config::default() };
         change(&mut config);
         let mut client = Client::new(Arc::new(config), Random::from_seed([5; 20]));
         let main = client.namespace("/");

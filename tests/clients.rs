@@ -3,10 +3,25 @@
 
 #[path = "clients/connection.rs"]
 mod connection;
+#[path = "clients/hostile.rs"]
+mod hostile;
 #[path = "clients/messages.rs"]
 mod messages;
+#[cfg(all(feature = "tls", feature = "smol"))]
+#[path = "clients/secure.rs"]
+mod secure;
 #[path = "clients/start.rs"]
 mod start;
+
+/// A test of each scenario on one runtime.
+macro_rules! alone {
+    ($runtime:ident: $($subject:ident { $($scenario:ident)* })*) => {$($(
+        #[test]
+        fn $scenario() {
+            crate::start::$runtime(crate::$subject::$scenario(crate::start::Way::Upgrade));
+        }
+    )*)*};
+}
 
 /// A test of each scenario on one runtime, for each way to be connected.
 macro_rules! scenarios {
@@ -52,6 +67,19 @@ macro_rules! run_on {
                     what_is_sent_offline_arrives_once_and_in_order_after_a_restart
                     nobody_there_is_an_error_that_says_so
                     leaving_and_joining_in_one_turn_connects_again
+                }
+            }
+            #[cfg(all(feature = "tls", feature = "smol"))]
+            scenarios! { $runtime:
+                secure {
+                    only_a_server_that_is_trusted_is_spoken_to
+                }
+            }
+            alone! { $runtime:
+                hostile {
+                    a_wrong_handshake_is_an_error_that_says_so
+                    frames_that_break_the_rules_are_an_error_that_says_so
+                    a_server_that_answers_at_once_and_with_nothing_is_not_asked_at_full_speed
                 }
             }
         }

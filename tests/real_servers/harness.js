@@ -20,7 +20,7 @@ export function testEach(name, run) {
   }
 }
 
-class World {
+export class World {
   constructor(t, runtime, way) {
     Object.assign(this, { t, runtime, way });
     t.after(() => this.stop());

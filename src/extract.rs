@@ -11,7 +11,7 @@
 //! | `Extension<T>` | a clone of what a layer put to the request, in a server that is mounted (feature `http`) | everywhere |
 //! | [`DisconnectReason`] | why the socket is gone | [`on_disconnect`](Socket::on_disconnect) |
 //!
-//! In the handlers of a [client](crate::client) there are, instead of the first three, the [`ClientSocket`]; in some
+//! In the handlers of a [client] there are, instead of the first three, the [`ClientSocket`]; in some
 //! [`client::DisconnectReason`] or [`client::ConnectError`]; and all about events.
 //!
 //! A handler whose parameter is not to be had is **not called**: an event of the wrong type is no reason to drop a

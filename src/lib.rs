@@ -1,5 +1,5 @@
-//! Socket.IO for Rust: a server that speaks to every Socket.IO client of today, as a protocol engine that does no I/O
-//! and a runtime of your choice that does.
+//! Socket.IO for Rust: a server that speaks to every Socket.IO client of today, and a client, as a protocol engine that
+//! does no I/O and a runtime of your choice that does.
 //!
 //! ```no_run
 //! use sockeye::{Server, Socket, extract::Data};
@@ -28,6 +28,7 @@
 //!   is the acknowledgement.
 //! - [`Broadcast`]: many sockets at once: rooms, exceptions, answers.
 //! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
+//! - [`Client`] and [`ClientSocket`]: the other side, for this server or any other: see [`client`].
 //!
 //! All of them are handles: cheap to clone, and owners of nothing.
 //!

@@ -163,6 +163,22 @@ testEach("a message that is larger than the server takes is an error before it i
   assert.equal(socket.connected, true);
 });
 
+testEach("what the server set as a cookie comes with every later request", async (world, way) => {
+  await world.serve({ cookie: true });
+  const later = [];
+  for (const event of ["request", "upgrade"]) {
+    world.http.on(event, ({ url, headers }) => {
+      const sid = new URL(url, "http://server").searchParams.get("sid");
+      if (sid) later.push([sid, headers.cookie]);
+    });
+  }
+  const { client } = await world.connect();
+  client.tell("emit", "/", "text");
+  if (way === "websocket") return assert.deepEqual(later, [], "its handshake is the only request");
+  assert.ok(later.length > 1);
+  for (const [sid, cookie] of later) assert.equal(cookie, `io=${sid}`);
+});
+
 testEach("heartbeats are answered, and their absence is noticed", async (world) => {
   const io = await world.serve({ pingInterval: 100, pingTimeout: 100 });
   const { client, socket } = await world.connect();

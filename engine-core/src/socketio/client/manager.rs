@@ -93,7 +93,8 @@ impl Client {
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
-        if self.events.is_empty() && self.events.capacity() > 16 {
+        if event.is_none() {
+            // An idle client owns no queue.
             self.events = VecDeque::new();
         }
         event
@@ -147,6 +148,8 @@ impl Client {
             return known.id;
         }
         let id = NamespaceId(self.namespaces.len());
+        // Most clients have one.
+        self.namespaces.reserve_exact(1);
         self.namespaces.push(Namespace::new(id, name.into()));
         id
     }

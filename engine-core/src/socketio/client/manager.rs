@@ -596,7 +596,8 @@ impl Client {
         if matches!(reason, CloseReason::TransportError(_)) {
             self.websocket_worked = false;
         }
-        if reason == CloseReason::Client {
+        // By polling they were sent before the end.
+        if reason == CloseReason::Client && engine.wants_transmit() {
             self.parting = Some((self.generation, engine));
         }
         self.reassembly.clear();

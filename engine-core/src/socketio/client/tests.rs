@@ -459,3 +459,26 @@ fn leaving_says_so_closes_the_connection_and_can_be_taken_back_at_once() {
     rig.open();
     rig.join();
 }
+
+#[test]
+fn nothing_goes_on_after_the_last_namespace_was_left() {
+    let mut rig = Rig::joined(|_| {});
+    rig.client.disconnect(at(0), rig.main);
+    assert!(!rig.client.is_idle(), "the last words are to be fetched");
+    assert_eq!(rig.written(), ["41"]);
+    assert!(rig.client.is_idle() && rig.client.next_deadline().is_none());
+
+    let polling = EngineConfig { transports: [Transport::Polling].into(), ..EngineConfig::default() };
+    let mut rig = Rig::new(|config| config.engine = Arc::new(polling));
+    let generation = {
+        rig.client.connect(at(0), rig.main);
+        rig.client.generation()
+    };
+    rig.client.begin(at(0), generation, Lane::Poll).unwrap();
+    rig.client.handle_response(at(0), generation, Lane::Poll, 200, OPEN.as_bytes());
+    rig.client.close(at(0));
+    rig.client.begin(at(0), generation, Lane::Post).unwrap();
+    assert!(!rig.client.is_idle());
+    rig.client.handle_response(at(0), generation, Lane::Post, 200, b"ok");
+    assert!(rig.client.is_idle() && rig.client.next_deadline().is_none());
+}

@@ -60,7 +60,7 @@ impl LaneStream {
             Want::Nothing => {
                 if lane == Lane::WebSocket {
                     let out = self.stream.outbound();
-                    self.shared.look(|client| client.transmit(generation, out));
+                    self.shared.look(|client| client.transmit(now, generation, out));
                 }
                 self.stream.close(now, None, "");
                 self.told = true;
@@ -258,7 +258,10 @@ impl Protocol for LaneStream {
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
         if self.stream.is_websocket() && self.stream.outbound().is_empty() {
             let out = self.stream.outbound();
-            self.shared.look(|client| client.transmit(self.generation, out));
+            let now = self.shared.now();
+            if self.shared.look(|client| client.transmit(now, self.generation, out)) {
+                self.shared.act_from(Some(self.lane), |_, _| {});
+            }
         }
         self.arm();
         let out = self.stream.outbound();

@@ -461,14 +461,21 @@ impl Client {
         self.current(generation)?.begin(now, lane)
     }
 
-    /// Moves what is for the WebSocket connection to `out`, once that is written.
-    pub fn transmit(&mut self, generation: u64, out: &mut Outbound) {
+    /// Moves what is for the WebSocket connection to `out`, once that is written. Whether that made room for what
+    /// waited, so that there may be events.
+    pub fn transmit(&mut self, now: Time, generation: u64, out: &mut Outbound) -> bool {
         if let Some(engine) = self.current(generation) {
-            return engine.transmit(out);
+            engine.transmit(out);
+            let waits = self.namespaces.iter().any(|it| it.state == State::Joined && !it.outbox.is_empty());
+            if waits {
+                self.follow_engine(now);
+            }
+            return waits;
         }
         if let Some((_, mut engine)) = self.parting.take_if(|(parting, _)| *parting == generation) {
             engine.transmit(out);
         }
+        false
     }
 
     /// Whether [`transmit`](Client::transmit) has something.

@@ -85,7 +85,7 @@ impl Rig {
     fn written(&mut self) -> Vec<String> {
         let mut out = Outbound::new();
         let generation = self.client.generation();
-        self.client.transmit(generation, &mut out);
+        self.client.transmit(self.now(), generation, &mut out);
         read(&out)
     }
 
@@ -163,6 +163,30 @@ fn what_was_sent_before_goes_out_after_the_answer_and_first() {
     assert_eq!(rig.written(), [r#"42["a"]"#, r#"42["b"]"#, r#"42["c"]"#]);
     assert!(rig.events().contains(&Event::Fate(token, Ok(()))));
     assert_eq!(rig.client.buffered(rig.main), 0);
+}
+
+#[test]
+fn what_found_no_room_goes_first_once_there_is_some() {
+    let mut rig = Rig::new(|config| {
+        let transports = [Transport::WebSocket].into();
+        config.engine = Arc::new(EngineConfig { transports, send_buffer: 50, ..EngineConfig::default() });
+    });
+    let long = |name: &str| alloc::format!(r#"2["{name}","{}"]"#, "x".repeat(30));
+    rig.emit(&long("a"), How::default()).unwrap();
+    rig.emit(&long("b"), How::default()).unwrap();
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    rig.events();
+    rig.client.join(at(0), rig.main, 1, "");
+    rig.written();
+    rig.hear(r#"40{"sid":"s"}"#);
+    // There would be room for this one.
+    assert!(matches!(rig.emit(r#"2["c"]"#, How::default()), Ok(Sent::Later(_))));
+    let written: Vec<_> = (0..3).flat_map(|_| rig.written()).collect();
+    assert_eq!(
+        written,
+        [alloc::format!("4{}", long("a")), alloc::format!("4{}", long("b")), r#"42["c"]"#.into()]
+    );
 }
 
 #[test]
@@ -453,7 +477,7 @@ fn leaving_says_so_closes_the_connection_and_can_be_taken_back_at_once() {
     rig.client.connect(at(0), rig.main);
     assert_eq!(rig.closed(), [DisconnectReason::Client]);
     let mut last = Outbound::new();
-    rig.client.transmit(before, &mut last);
+    rig.client.transmit(at(0), before, &mut last);
     assert_eq!(read(&last), ["41"]);
     assert_eq!(rig.client.wants(at(0), before, Lane::WebSocket), Want::Nothing);
     rig.open();

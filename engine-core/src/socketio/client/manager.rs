@@ -353,14 +353,15 @@ impl Client {
 
     /// Whether a unit may wait.
     fn admit(&self, id: NamespaceId, unit: &Unit) -> Result<(), SendError> {
-        match self.config.offline {
-            Offline::Fail if !self.is_connected(id) => Err(SendError::NotConnected),
-            // What waits behind others although there is a connection is bounded as well.
-            Offline::Fail => Ok(()),
-            Offline::Buffer { bytes, .. } if self.buffered(id).saturating_add(unit.len()) > bytes => {
-                Err(SendError::OfflineFull { limit: bytes })
-            }
-            Offline::Buffer { .. } => Ok(()),
+        let limit = match self.config.offline {
+            Offline::Fail if !self.is_connected(id) => return Err(SendError::NotConnected),
+            // It waits behind others, or for its acknowledgement.
+            Offline::Fail => self.config.engine.send_buffer,
+            Offline::Buffer { bytes, .. } => bytes,
+        };
+        match self.buffered(id).saturating_add(unit.len()) > limit {
+            true => Err(SendError::OfflineFull { limit }),
+            false => Ok(()),
         }
     }
 

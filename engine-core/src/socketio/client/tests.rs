@@ -506,3 +506,11 @@ fn nothing_goes_on_after_the_last_namespace_was_left() {
     rig.client.handle_response(at(0), generation, Lane::Post, 200, b"ok");
     assert!(rig.client.is_idle() && rig.client.next_deadline().is_none());
 }
+
+#[test]
+fn what_waits_for_its_acknowledgement_is_bounded_too() {
+    let mut rig = Rig::joined(|config| (config.retries, config.offline) = (1, Offline::Fail));
+    let long = alloc::format!(r#"20["{}"]"#, "x".repeat(900));
+    let refused = (0..10_000).find_map(|id| rig.emit(&long, ask(id, 1000)).err());
+    assert_eq!(refused, Some(SendError::OfflineFull { limit: 4 << 20 }));
+}

@@ -18,10 +18,11 @@ pub enum EmitError {
         /// How many bytes are waiting.
         queued: usize,
     },
-    /// The message is larger than the whole send buffer: no client could be sent it.
-    #[error("a message larger than the send buffer of {limit} bytes")]
+    /// The message is larger than the whole send buffer, so that no client could be sent it; or, from a client, larger
+    /// than the server takes.
+    #[error("a message larger than the {limit} bytes that are taken")]
     TooLarge {
-        /// The size of the send buffer.
+        /// The size of the send buffer, or the server's `maxPayload`.
         limit: usize,
     },
     /// The message was volatile, and the client was not ready for it.
@@ -33,6 +34,42 @@ pub enum EmitError {
     /// More acknowledgements are awaited from the client than may be.
     #[error("too many acknowledgements are awaited from this client")]
     TooManyAcks,
+    /// A client has no connection, and more waits for one than may: see
+    /// [`Offline`](crate::client::Offline).
+    #[error("more than {limit} bytes would wait for a connection")]
+    OfflineFull {
+        /// How many bytes may wait.
+        limit: usize,
+    },
+    /// A client's message waited longer for a connection than it may.
+    #[error("it waited too long for a connection")]
+    Expired,
+    /// A client's message was taken back before it was sent.
+    #[error("it was taken back before it was sent")]
+    Cleared,
+    /// A client's message was sent as often as it may, and never acknowledged.
+    #[error("not acknowledged after {tries} tries")]
+    NotAcknowledged {
+        /// How often it was sent.
+        tries: u32,
+    },
+}
+
+impl From<crate::client::SendError> for EmitError {
+    fn from(error: crate::client::SendError) -> Self {
+        use crate::client::SendError;
+        match error {
+            SendError::NotReady => EmitError::NotReady,
+            SendError::Full { queued } => EmitError::SlowConsumer { queued },
+            SendError::OfflineFull { limit } => EmitError::OfflineFull { limit },
+            SendError::TooLarge { limit, .. } => EmitError::TooLarge { limit },
+            SendError::Expired => EmitError::Expired,
+            SendError::Cleared => EmitError::Cleared,
+            SendError::NotAcknowledged { tries } => EmitError::NotAcknowledged { tries },
+            SendError::TooManyAcks => EmitError::TooManyAcks,
+            _ => EmitError::Disconnected,
+        }
+    }
 }
 
 impl From<SendError> for EmitError {

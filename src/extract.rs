@@ -11,6 +11,9 @@
 //! | `Extension<T>` | a clone of what a layer put to the request, in a server that is mounted (feature `http`) | everywhere |
 //! | [`DisconnectReason`] | why the socket is gone | [`on_disconnect`](Socket::on_disconnect) |
 //!
+//! In the handlers of a [client] there are, instead of the first three, the [`ClientSocket`]; in some
+//! [`client::DisconnectReason`] or [`client::ConnectError`]; and all about events.
+//!
 //! A handler whose parameter is not to be had is **not called**: an event of the wrong type is no reason to drop a
 //! client. That is logged (level `DEBUG` of the `tracing` feature), and the client's acknowledgement times out. Take
 //! [`TryData<T>`] to answer it. A middleware in the same case refuses the client, with the error as the message.
@@ -44,7 +47,9 @@
 //!
 //! For a parameter of your own implement [`Extract`].
 
+use crate::client::{self, ClientSocket};
 use crate::error::{ConnectError, DisconnectReason};
+use crate::handler::{Answerer, Target};
 use crate::log::{debug, error};
 use crate::payload::Args;
 use crate::server::Server;
@@ -58,22 +63,31 @@ use std::cell::Cell;
 ///
 /// [`Extract`] reads its parameters out of this.
 #[derive(Debug)]
-pub struct Context<'a> {
-    pub(crate) socket: &'a Socket,
+pub struct Context<'a, S = Socket> {
+    pub(crate) socket: &'a S,
     pub(crate) event: &'a str,
     pub(crate) args: Option<socketio::Args<'a>>,
     /// The acknowledgement that the client wants, until somebody takes it on.
     pub(crate) ack: Cell<Option<u64>>,
     pub(crate) reason: Option<&'a DisconnectReason>,
+    /// What a client's handler is called for, where it is no event.
+    pub(crate) outcome: Option<&'a Outcome>,
 }
 
-impl<'a> Context<'a> {
-    pub(crate) fn new(socket: &'a Socket, event: &'a str) -> Context<'a> {
-        Context { socket, event, args: None, ack: Cell::new(None), reason: None }
+/// How a client's connection went.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Refused(client::ConnectError),
+    Disconnected(client::DisconnectReason),
+}
+
+impl<'a, S> Context<'a, S> {
+    pub(crate) fn new(socket: &'a S, event: &'a str) -> Context<'a, S> {
+        Context { socket, event, args: None, ack: Cell::new(None), reason: None, outcome: None }
     }
 
     /// The socket that the handler is called for.
-    pub fn socket(&self) -> &'a Socket {
+    pub fn socket(&self) -> &'a S {
         self.socket
     }
 
@@ -104,12 +118,12 @@ impl<'a> Context<'a> {
 ///     socket.on("who am i", async |User(name): User| name);
 /// });
 /// ```
-pub trait Extract: Sized {
+pub trait Extract<S = Socket>: Sized {
     /// Reads the parameter; an error is logged, and the handler is not called.
     ///
     /// # Errors
     /// When it is not to be had.
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError>;
+    fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError>;
 }
 
 /// Why a handler was not called.
@@ -168,8 +182,8 @@ impl Extract for Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<T>(pub T);
 
-impl<T: DeserializeOwned> Extract for Data<T> {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+impl<S, T: DeserializeOwned> Extract<S> for Data<T> {
+    fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
         Ok(Data(args.deserialize()?))
     }
@@ -179,15 +193,15 @@ impl<T: DeserializeOwned> Extract for Data<T> {
 #[derive(Debug)]
 pub struct TryData<T>(pub Result<T, socketio::ArgsError>);
 
-impl<T: DeserializeOwned> Extract for TryData<T> {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+impl<S, T: DeserializeOwned> Extract<S> for TryData<T> {
+    fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
         Ok(TryData(args.deserialize()))
     }
 }
 
-impl Extract for Args {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+impl<S> Extract<S> for Args {
+    fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
         Ok(Args(args.into_owned()))
     }
@@ -197,8 +211,8 @@ impl Extract for Args {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event(pub String);
 
-impl Extract for Event {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+impl<S> Extract<S> for Event {
+    fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         Ok(Event(context.event.to_owned()))
     }
 }
@@ -244,6 +258,30 @@ impl<T: Clone + Send + Sync + 'static> Extract for Extension<T> {
     }
 }
 
+impl Extract<ClientSocket> for ClientSocket {
+    fn extract(context: &Context<'_, ClientSocket>) -> Result<Self, ExtractError> {
+        Ok(context.socket.clone())
+    }
+}
+
+impl Extract<ClientSocket> for client::ConnectError {
+    fn extract(context: &Context<'_, ClientSocket>) -> Result<Self, ExtractError> {
+        match context.outcome {
+            Some(Outcome::Refused(error)) => Ok(error.clone()),
+            _ => Err(ExtractError::Unavailable("the error")),
+        }
+    }
+}
+
+impl Extract<ClientSocket> for client::DisconnectReason {
+    fn extract(context: &Context<'_, ClientSocket>) -> Result<Self, ExtractError> {
+        match context.outcome {
+            Some(Outcome::Disconnected(reason)) => Ok(reason.clone()),
+            _ => Err(ExtractError::Unavailable("the reason")),
+        }
+    }
+}
+
 impl Extract for DisconnectReason {
     fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
         context.reason.cloned().ok_or(ExtractError::Unavailable("the reason"))
@@ -265,7 +303,7 @@ impl Extract for DisconnectReason {
 /// ```
 #[derive(Debug)]
 pub struct AckSender {
-    socket: Socket,
+    socket: Answerer,
     id: Option<u64>,
 }
 
@@ -280,16 +318,17 @@ impl AckSender {
     /// # Errors
     /// When the socket is gone, or the answer cannot be sent.
     pub fn send(self, args: impl crate::Payload) -> Result<(), crate::EmitError> {
-        match self.id {
-            Some(id) => self.socket.acknowledge_with(id, &args),
-            None => Ok(()),
+        match (self.id, &self.socket) {
+            (Some(id), Answerer::Server(socket)) => socket.acknowledge_with(id, &args),
+            (Some(id), Answerer::Client(socket)) => socket.acknowledge_with(id, &args),
+            (None, _) => Ok(()),
         }
     }
 }
 
-impl Extract for AckSender {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
-        Ok(AckSender { socket: context.socket.clone(), id: context.ack.take() })
+impl<S: Target> Extract<S> for AckSender {
+    fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
+        Ok(AckSender { socket: context.socket.answerer(), id: context.ack.take() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Functions as handlers: their parameters are extracted, their futures polled, their panics caught.
 
-use crate::error::ConnectError;
+use crate::client::ClientSocket;
+use crate::error::{ConnectError, EmitError};
 use crate::extract::{Context, Extract, ExtractError};
 use crate::log::{debug, error, warn};
 use crate::payload::Payload;
@@ -51,10 +52,45 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
     note = "a handler is an `async` function or closure of up to eight parameters, all of them `Extract`",
     note = "its future has to be `Send`, and what it returns serializable; of a `Result` the error, too: see `HandlerError`"
 )]
-pub trait Handler<Parameters>: Send + Sync + 'static {
+pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
     #[doc(hidden)]
-    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<()>, ExtractError>;
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError>;
+}
+
+/// What handlers are called for: a socket of the server, or of a client.
+pub trait Target: Clone + Send + Sync + 'static {
+    /// Answers an event.
+    fn acknowledge_with(&self, id: u64, args: &impl Payload) -> Result<(), EmitError>;
+
+    /// Goes on with a handler in the background.
+    fn spawn(&self, future: impl Future + Send + 'static);
+
+    /// Who answers later.
+    fn answerer(&self) -> Answerer;
+}
+
+impl Target for Socket {
+    fn acknowledge_with(&self, id: u64, args: &impl Payload) -> Result<(), EmitError> {
+        Socket::acknowledge_with(self, id, args)
+    }
+
+    fn spawn(&self, future: impl Future + Send + 'static) {
+        Socket::spawn(self, future);
+    }
+
+    fn answerer(&self) -> Answerer {
+        Answerer::Server(self.clone())
+    }
+}
+
+/// A socket of either side.
+#[derive(Clone, Debug)]
+pub enum Answerer {
+    /// Of the server.
+    Server(Socket),
+    /// Of a client.
+    Client(ClientSocket),
 }
 
 /// A function that decides whether a client may connect to a namespace: as a [`Handler`], but returns
@@ -73,14 +109,15 @@ pub trait Middleware<Parameters>: Send + Sync + 'static {
 
 macro_rules! implement_for_functions {
     ($($parameter:ident),*) => {
-        impl<F, Fut, $($parameter),*> Handler<($($parameter,)*)> for F
+        impl<S, F, Fut, $($parameter),*> Handler<($($parameter,)*), S> for F
         where
+            S: Target,
             F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
             Fut: Future + Send + 'static,
             Fut::Output: Payload,
-            $($parameter: Extract,)*
+            $($parameter: Extract<S>,)*
         {
-            fn call(&self, context: &Context<'_>) -> Result<BoxFuture<()>, ExtractError> {
+            fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError> {
                 let future = self($($parameter::extract(context)?),*);
                 let ack = context.ack.take().map(|id| (context.socket.clone(), id));
                 Ok(Box::pin(async move {
@@ -115,8 +152,8 @@ implement_for_functions!(A, B, C, D, E, G, H);
 implement_for_functions!(A, B, C, D, E, G, H, I);
 
 /// A handler whose parameters are not known any more.
-pub(crate) trait AnyHandler: Send + Sync {
-    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<()>, ExtractError>;
+pub(crate) trait AnyHandler<S = Socket>: Send + Sync {
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError>;
 }
 
 /// A middleware whose parameters are not known any more.
@@ -124,16 +161,16 @@ pub(crate) trait AnyMiddleware: Send + Sync {
     fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError>;
 }
 
-pub(crate) struct Erased<F, P>(F, PhantomData<fn(P)>);
+pub(crate) struct Erased<F, P, S = Socket>(F, PhantomData<fn(P, S)>);
 
-impl<F, P> Erased<F, P> {
+impl<F, P, S> Erased<F, P, S> {
     pub(crate) fn new(function: F) -> Self {
         Erased(function, PhantomData)
     }
 }
 
-impl<F: Handler<P>, P> AnyHandler for Erased<F, P> {
-    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<()>, ExtractError> {
+impl<F: Handler<P, S>, P, S> AnyHandler<S> for Erased<F, P, S> {
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError> {
         self.0.call(context)
     }
 }
@@ -146,26 +183,26 @@ impl<F: Middleware<P>, P> AnyMiddleware for Erased<F, P> {
 
 /// A handler that is kept. One that captures nothing needs neither memory nor a count of its references.
 #[derive(Clone)]
-pub(crate) enum Kept {
-    Plain(&'static dyn AnyHandler),
-    Capturing(Arc<dyn AnyHandler>),
+pub(crate) enum Kept<S: 'static = Socket> {
+    Plain(&'static dyn AnyHandler<S>),
+    Capturing(Arc<dyn AnyHandler<S>>),
 }
 
-impl Kept {
-    pub(crate) fn new<P: 'static>(handler: impl Handler<P>) -> Kept {
-        fn keep<F: AnyHandler + 'static>(handler: F) -> Kept {
+impl<S: 'static> Kept<S> {
+    pub(crate) fn new<P: 'static>(handler: impl Handler<P, S>) -> Kept<S> {
+        fn keep<S, F: AnyHandler<S> + 'static>(handler: F) -> Kept<S> {
             match size_of::<F>() == 0 && !std::mem::needs_drop::<F>() {
                 // Of what has no size nothing leaks.
                 true => Kept::Plain(Box::leak(Box::new(handler))),
                 false => Kept::Capturing(Arc::new(handler)),
             }
         }
-        keep(Erased::new(handler))
+        keep(Erased::<_, P, S>::new(handler))
     }
 }
 
-impl Deref for Kept {
-    type Target = dyn AnyHandler;
+impl<S> Deref for Kept<S> {
+    type Target = dyn AnyHandler<S>;
 
     fn deref(&self) -> &Self::Target {
         match self {
@@ -176,7 +213,7 @@ impl Deref for Kept {
 }
 
 /// Acknowledges what a handler returned; an `Err` is logged even if nobody waits for an answer.
-fn finish(ack: Option<(Socket, u64)>, answer: &impl Payload) {
+fn finish(ack: Option<(impl Target, u64)>, answer: &impl Payload) {
     let result = match ack {
         Some((socket, id)) => socket.acknowledge_with(id, answer),
         None => crate::payload::check(answer),
@@ -189,7 +226,7 @@ fn finish(ack: Option<(Socket, u64)>, answer: &impl Payload) {
 /// Calls a handler and polls its future once, in place; if it has to wait, the runtime goes on with it.
 ///
 /// Nothing is locked meanwhile. A panic ends this call of the handler, and nothing else.
-pub(crate) fn run(handler: &dyn AnyHandler, context: &Context<'_>) {
+pub(crate) fn run<S: Target>(handler: &dyn AnyHandler<S>, context: &Context<'_, S>) {
     match catch_unwind(AssertUnwindSafe(|| handler.call(context))) {
         Ok(Ok(future)) => drive(context.socket, future),
         Ok(Err(error)) if error.is_ours() => {
@@ -201,7 +238,7 @@ pub(crate) fn run(handler: &dyn AnyHandler, context: &Context<'_>) {
 }
 
 /// Polls a future once, and gives it to the runtime if it has to wait.
-pub(crate) fn drive(socket: &Socket, future: BoxFuture<()>) {
+pub(crate) fn drive(socket: &impl Target, future: BoxFuture<()>) {
     let mut future = Guarded(future);
     let mut context = task::Context::from_waker(Waker::noop());
     if Pin::new(&mut future).poll(&mut context).is_pending() {

@@ -1,5 +1,5 @@
-//! Socket.IO for Rust: a server that speaks to every Socket.IO client of today, as a protocol engine that does no I/O
-//! and a runtime of your choice that does.
+//! Socket.IO for Rust: a server that speaks to every Socket.IO client of today, and a client, as a protocol engine that
+//! does no I/O and a runtime of your choice that does.
 //!
 //! ```no_run
 //! use sockeye::{Server, Socket, extract::Data};
@@ -28,6 +28,7 @@
 //!   is the acknowledgement.
 //! - [`Broadcast`]: many sockets at once: rooms, exceptions, answers.
 //! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
+//! - [`Client`] and [`ClientSocket`]: the other side, for this server or any other: see [`client`].
 //!
 //! All of them are handles: cheap to clone, and owners of nothing.
 //!
@@ -68,7 +69,8 @@
 //! - `smol`: [`sockeye::smol`](smol), to serve over smol's sockets. Both may be on at once.
 //! - `axum`: [mounted](mount) in axum 0.8, by [`layer`](tokio::layer); `hyper`: in all else that speaks hyper or tower;
 //!   `http`: in any HTTP server, by messages.
-//! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`.
+//! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`; for
+//!   clients whom they trust: `ClientTls`.
 //! - `deflate`: WebSocket messages are compressed for clients that want it, if the server is told to:
 //!   `Builder::per_message_deflate`.
 //! - `tracing`: what goes wrong is logged through `tracing`; without it nothing is.
@@ -79,6 +81,7 @@
 mod ack;
 mod broadcast;
 mod by_id;
+pub mod client;
 pub mod engine;
 mod error;
 pub mod extract;
@@ -99,6 +102,7 @@ pub mod tokio;
 
 pub use ack::{AckFuture, AcksFuture, Answer};
 pub use broadcast::{Broadcast, Delivery};
+pub use client::{Client, ClientSocket};
 pub use engine::{CloseReason, Handshake, Id, Transport};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
 pub use handler::{Handler, Middleware};
@@ -114,6 +118,6 @@ pub use sockeye_core::{Time, drive, host};
 pub mod drive_it_yourself {}
 
 #[cfg(feature = "tls")]
-pub use sockeye_core::tls::{self, Tls};
+pub use sockeye_core::tls::{self, ClientTls, Tls};
 #[cfg(feature = "deflate")]
 pub use sockeye_core::websocket::PerMessageDeflate;

@@ -1,10 +1,23 @@
-//! Serving on smol: over its sockets, or inside of another HTTP server that runs on it.
+//! Serving on smol: over its sockets, or inside of another HTTP server that runs on it. Clients that run on it.
 
+use crate::client::{Client, ConnectError};
 #[cfg(feature = "hyper")]
 use crate::mount::{Driver, Layer, Mount, NotFound, Service};
 pub use sockeye_smol::*;
-#[cfg(feature = "hyper")]
 use std::sync::Arc;
+
+/// Lets a client run here, and connects it: ends when its namespace is joined, or the first attempt fails.
+///
+/// A failed connection is tried again all the same, if
+/// [`reconnection`](crate::client::ClientBuilder::reconnection) is on; [`Client::close`] ends that.
+///
+/// # Errors
+/// Why the first attempt failed.
+pub async fn connect(client: &Client) -> Result<(), ConnectError> {
+    client.attach(Arc::new(Smol::new()));
+    client.connect();
+    client.connected().await
+}
 
 /// Mounts a server in front of a service of tower's or hyper's, such as an axum `Router`: see
 /// [`mount`](crate::mount).

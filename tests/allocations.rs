@@ -90,7 +90,7 @@ fn an_emit_from_outside_of_a_turn_allocates_nothing() {
 }
 
 #[test]
-fn an_acknowledgement_over_polling_allocates_the_future_and_a_queue() {
+fn an_acknowledgement_over_polling_allocates_the_future_and_the_exchange() {
     let mut world = World::new(server());
     let (token, session) = world.polling();
     let (post, poll) = (post(&session, r#"421["ack",7]"#), poll_head(&session));

@@ -1,5 +1,7 @@
 //! What a runtime and a server know of each other.
 
+use crate::drive::{Protocol, Status};
+use crate::outbound::Outbound;
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -7,6 +9,9 @@ use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::Waker;
+use core::time::Duration;
+use std::io;
+use std::string::String;
 
 /// What a server needs from whoever drives it.
 pub trait Runtime: Send + Sync + 'static {
@@ -63,5 +68,82 @@ impl From<SocketAddr> for Peer {
     /// A peer whose stream is not encrypted.
     fn from(address: SocketAddr) -> Self {
         Peer { address: Some(address), secure: false }
+    }
+}
+
+/// What a client needs from whoever drives it: streams to a server, and somebody who waits.
+pub trait Connector: Runtime {
+    /// Opens a stream, and [drives](crate::drive) `protocol` over it; or tells it why there is none.
+    fn connect(&self, to: Destination, protocol: Box<dyn Outgoing>);
+
+    /// Ends at `deadline`.
+    fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// The protocol of a stream that is yet to be opened.
+pub trait Outgoing: Protocol + Send + Unpin {
+    /// There will be no stream.
+    fn handle_failed(&mut self, now: Time, error: &io::Error);
+}
+
+/// Where a client wants a stream to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Destination {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// How long it may take to connect, encryption included.
+    pub timeout: Duration,
+    /// Whom to trust, if the stream is to be encrypted.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::tls::ClientTls>,
+}
+
+impl Destination {
+    /// A server by TCP, without encryption.
+    pub fn new(host: impl Into<String>, port: u16, timeout: Duration) -> Destination {
+        Destination {
+            host: host.into(),
+            port,
+            timeout,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+impl Protocol for Box<dyn Outgoing> {
+    fn set_waker(&mut self, waker: &Waker) {
+        (**self).set_waker(waker);
+    }
+
+    fn handle_wake(&mut self, now: Time) {
+        (**self).handle_wake(now);
+    }
+
+    fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
+        (**self).handle_data(now, input)
+    }
+
+    fn handle_eof(&mut self, now: Time) {
+        (**self).handle_eof(now);
+    }
+
+    fn wants_read(&self) -> bool {
+        (**self).wants_read()
+    }
+
+    fn poll_transmit(&mut self) -> Option<&mut Outbound> {
+        (**self).poll_transmit()
+    }
+
+    fn status(&self) -> Status {
+        (**self).status()
+    }
+
+    fn handle_half_closed(&mut self, now: Time) {
+        (**self).handle_half_closed(now);
     }
 }

@@ -43,6 +43,7 @@ pub mod engineio;
 pub mod host;
 pub mod http;
 pub mod outbound;
+mod random;
 pub mod socketio;
 mod time;
 #[cfg(feature = "tls")]
@@ -50,4 +51,5 @@ pub mod tls;
 pub mod websocket;
 
 pub use outbound::Outbound;
+pub use random::Random;
 pub use time::Time;

@@ -1,4 +1,5 @@
-//! Encryption: the settings of a server that is reached by `https` and `wss`. The runtimes do the rest.
+//! Encryption: the settings of a server that is reached by `https` and `wss`, and of a client that reaches one. The
+//! runtimes do the rest.
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -70,6 +71,72 @@ impl From<Arc<rustls::ServerConfig>> for Tls {
     }
 }
 
+/// Whom a client trusts that connects by `https` and `wss`: cheap to clone, and to be shared by many.
+///
+/// For more than that (a certificate of the client's own) make it from rustls' own
+/// [`ClientConfig`](rustls::ClientConfig). There is no way here to trust anybody.
+#[derive(Clone, Debug)]
+pub struct ClientTls(Arc<rustls::ClientConfig>);
+
+impl ClientTls {
+    /// Trusts whom the system trusts.
+    ///
+    /// # Errors
+    /// [`NotFound`](io::ErrorKind::NotFound) when the system trusts nobody that can be found.
+    pub fn system() -> io::Result<ClientTls> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = rustls::RootCertStore::empty();
+        // Some systems have certificates that cannot be read: the others count.
+        let (added, _) = roots.add_parsable_certificates(found.certs);
+        if added == 0 {
+            let why = found.errors.first().map_or("there is none".into(), ToString::to_string);
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                std::format!("the system's certificates: {why}"),
+            ));
+        }
+        ClientTls::trusting(roots)
+    }
+
+    /// Trusts those whose certificates stand in a PEM file, and nobody else.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when one of them cannot be read, or there is none.
+    pub fn from_pem(certificates: &[u8]) -> io::Result<ClientTls> {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(certificates) {
+            let certificate = certificate.map_err(|error| invalid("certificate", error))?;
+            roots.add(certificate).map_err(|error| invalid("certificate", error))?;
+        }
+        if roots.is_empty() {
+            return Err(invalid("certificate", "there is none"));
+        }
+        ClientTls::trusting(roots)
+    }
+
+    fn trusting(roots: rustls::RootCertStore) -> io::Result<ClientTls> {
+        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = [b"http/1.1".to_vec()].into();
+        Ok(ClientTls(Arc::new(config)))
+    }
+
+    /// The settings for rustls, for a runtime.
+    pub fn config(&self) -> Arc<rustls::ClientConfig> {
+        self.0.clone()
+    }
+}
+
+/// With settings of your own, which say `http/1.1` or nothing in their ALPN: HTTP/2 is not spoken.
+impl From<Arc<rustls::ClientConfig>> for ClientTls {
+    fn from(config: Arc<rustls::ClientConfig>) -> Self {
+        ClientTls(config)
+    }
+}
+
 fn invalid(what: &str, error: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, std::format!("{what}: {}", error.to_string()))
 }
@@ -89,6 +156,16 @@ mod tests {
         let (cert, key) = pair();
         let tls = Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap();
         assert_eq!(tls.config().alpn_protocols, [b"http/1.1"]);
+    }
+
+    #[test]
+    fn a_client_trusts_those_who_are_named() {
+        let (cert, key) = pair();
+        assert!(ClientTls::from_pem(cert.as_bytes()).is_ok());
+        for nobody in ["", &key, "-----BEGIN CERTIFICATE-----\n!"] {
+            let error = ClientTls::from_pem(nobody.as_bytes()).unwrap_err();
+            assert!(error.kind() == io::ErrorKind::InvalidInput, "{error}");
+        }
     }
 
     #[test]

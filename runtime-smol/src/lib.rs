@@ -3,7 +3,7 @@
 
 use async_io::{Async, Timer};
 #[cfg(feature = "tls")]
-use futures_rustls::{TlsAcceptor, server::TlsStream};
+use futures_rustls::{TlsAcceptor, TlsConnector, client, server::TlsStream};
 #[cfg(feature = "hyper")]
 use hyper::{
     rt::{Read as _, ReadBuf, Write as _},
@@ -17,9 +17,9 @@ use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive, Stream};
 #[cfg(feature = "hyper")]
 use sockeye_core::drive::{Protocol, Unattended};
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Connector, Destination, Host, Outgoing, Peer, Runtime};
 #[cfg(feature = "tls")]
-use sockeye_core::tls::Tls;
+use sockeye_core::tls::{Tls, rustls::pki_types::ServerName};
 use std::borrow::Borrow;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -27,9 +27,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
-#[cfg(feature = "tls")]
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// smol's tasks, on the global executor or on one of your own.
 #[derive(Clone, Debug)]
@@ -144,6 +142,67 @@ impl Runtime for Smol {
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
         self.start(future);
     }
+}
+
+impl Connector for Smol {
+    fn connect(&self, to: Destination, mut protocol: Box<dyn Outgoing>) {
+        let runtime = self.clone();
+        self.start(async move {
+            // Boxed: it is large, and short.
+            let opening = Box::pin(within(to.timeout, open(&to)));
+            let stream = opening.await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
+            drop(to);
+            // The end of a stream is the protocol's to tell.
+            match stream {
+                Ok(Opened::Plain(stream)) => {
+                    _ = Drive::new(Tcp::new(stream), protocol, Arc::new(runtime)).await;
+                }
+                #[cfg(feature = "tls")]
+                Ok(Opened::Encrypted(stream)) => {
+                    _ = Drive::new(stream, protocol, Arc::new(runtime)).await;
+                }
+                Err(error) => protocol.handle_failed(runtime.now(), &error),
+            }
+        });
+    }
+
+    fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let timer = Timer::after(deadline.saturating_since(self.now()));
+        Box::pin(async move {
+            timer.await;
+        })
+    }
+}
+
+/// A stream that was opened.
+enum Opened {
+    Plain(Async<TcpStream>),
+    #[cfg(feature = "tls")]
+    Encrypted(Encrypted<Box<client::TlsStream<Async<TcpStream>>>>),
+}
+
+async fn open(to: &Destination) -> io::Result<Opened> {
+    let stream = open_tcp(to).await?;
+    // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
+    let _ = stream.get_ref().set_nodelay(true);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &to.tls {
+        let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(tls.config()).connect(name, stream).await?;
+        return Ok(Opened::Encrypted(Encrypted(Box::new(stream))));
+    }
+    Ok(Opened::Plain(stream))
+}
+
+async fn open_tcp(to: &Destination) -> io::Result<Async<TcpStream>> {
+    let mut failed = io::ErrorKind::NotFound.into();
+    for address in smol::net::resolve((&*to.host, to.port)).await? {
+        match Async::<TcpStream>::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// Serves on `address` until the server is closed.
@@ -288,7 +347,6 @@ impl Stream for HandedOver {
 }
 
 /// What comes of `future`, if it comes in time.
-#[cfg(feature = "tls")]
 async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let too_late = async {
         Timer::after(time).await;
@@ -297,13 +355,33 @@ async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T>
     smol::future::or(async { Some(future.await) }, too_late).await
 }
 
-/// An encrypted TCP stream.
+/// An encrypted TCP stream, of either role.
 #[cfg(feature = "tls")]
 #[derive(Debug)]
-struct Encrypted(TlsStream<Async<TcpStream>>);
+struct Encrypted<S>(S);
+
+/// The socket below.
+#[cfg(feature = "tls")]
+trait Below {
+    fn below(&self) -> &TcpStream;
+}
 
 #[cfg(feature = "tls")]
-impl Stream for Encrypted {
+impl Below for TlsStream<Async<TcpStream>> {
+    fn below(&self) -> &TcpStream {
+        self.get_ref().0.get_ref()
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Below for Box<client::TlsStream<Async<TcpStream>>> {
+    fn below(&self) -> &TcpStream {
+        self.get_ref().0.get_ref()
+    }
+}
+
+#[cfg(feature = "tls")]
+impl<S: AsyncRead + AsyncWrite + Below + Unpin> Stream for Encrypted<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
@@ -319,6 +397,6 @@ impl Stream for Encrypted {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.0).poll_close(cx))?;
         // `Async` does not when it is closed.
-        Poll::Ready(self.0.get_ref().0.get_ref().shutdown(std::net::Shutdown::Write))
+        Poll::Ready(self.0.below().shutdown(std::net::Shutdown::Write))
     }
 }

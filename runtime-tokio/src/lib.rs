@@ -9,9 +9,9 @@ use sockeye_core::Time;
 #[cfg(feature = "hyper")]
 use sockeye_core::drive::Protocol;
 use sockeye_core::drive::{self, Drive, Stream};
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Connector, Destination, Host, Outgoing, Peer, Runtime};
 #[cfg(feature = "tls")]
-use sockeye_core::tls::Tls;
+use sockeye_core::tls::{Tls, rustls::pki_types::ServerName};
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -21,11 +21,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout};
 #[cfg(feature = "tls")]
-use tokio::time::timeout;
-use tokio::time::{Instant, sleep};
-#[cfg(feature = "tls")]
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 /// tokio's clock and tasks.
 #[derive(Clone, Debug)]
@@ -64,6 +62,52 @@ impl Runtime for Tokio {
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
         self.handle.spawn(future);
     }
+}
+
+impl Connector for Tokio {
+    fn connect(&self, to: Destination, mut protocol: Box<dyn Outgoing>) {
+        let runtime = self.clone();
+        self.handle.spawn(async move {
+            // Boxed: it is large, and short.
+            let opening = Box::pin(timeout(to.timeout, open(&to)));
+            let stream = opening.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            drop(to);
+            // The end of a stream is the protocol's to tell.
+            match stream {
+                Ok(Opened::Plain(stream)) => _ = Drive::new(Io(stream), protocol, Arc::new(runtime)).await,
+                #[cfg(feature = "tls")]
+                Ok(Opened::Encrypted(stream)) => {
+                    _ = Drive::new(Io(stream), protocol, Arc::new(runtime)).await
+                }
+                Err(error) => protocol.handle_failed(runtime.now(), &error),
+            }
+        });
+    }
+
+    fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let _guard = self.handle.enter();
+        Box::pin(sleep(deadline.saturating_since(self.now())))
+    }
+}
+
+/// A stream that was opened.
+enum Opened {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+async fn open(to: &Destination) -> io::Result<Opened> {
+    let stream = TcpStream::connect((&*to.host, to.port)).await?;
+    // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
+    let _ = stream.set_nodelay(true);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &to.tls {
+        let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(tls.config()).connect(name, stream).await?;
+        return Ok(Opened::Encrypted(Box::new(stream)));
+    }
+    Ok(Opened::Plain(stream))
 }
 
 /// Serves on `address` until the server is closed.

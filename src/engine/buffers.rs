@@ -1,23 +1,29 @@
-//! Memory for what is to be sent, of which a thread needs no more than one piece: a connection has it only while
-//! something waits.
+//! Memory for what is to be sent, of which a thread needs no more than two pieces: a connection has it only while
+//! something waits. The second one is for the answer to a request whose session keeps the first for the next poll.
 
 use sockeye_core::{Outbound, outbound::Pieces};
 use std::cell::Cell;
 
 thread_local! {
-    static MEMORY: Cell<Option<Box<Pieces>>> = const { Cell::new(None) };
+    static MEMORY: Cell<[Option<Box<Pieces>>; 2]> = const { Cell::new([None, None]) };
 }
 
-/// Lets a queue that is about to be written to use the thread's memory, if it has none.
+/// Lets a queue that is about to be written to use memory of the thread, if it has none.
 pub(super) fn lend(queue: &mut Outbound) {
-    if let Some(memory) = MEMORY.take() {
-        MEMORY.set(queue.lend(memory));
-    }
+    let [first, second] = MEMORY.take();
+    MEMORY.set(match first {
+        Some(memory) => match queue.lend(memory) {
+            Some(memory) => [Some(memory), second],
+            None => [second, None],
+        },
+        None => [None, second],
+    });
 }
 
 /// Takes the memory of a queue that is empty.
 pub(super) fn reclaim(queue: &mut Outbound) {
     if let Some(memory) = queue.reclaim() {
-        MEMORY.set(Some(memory));
+        let [first, second] = MEMORY.take();
+        MEMORY.set([Some(memory), first.or(second)]);
     }
 }

@@ -127,18 +127,21 @@ impl<H: Handler> Connection<H> {
         match step {
             Step::Wait => {}
             Step::Body => self.stream.receive_body(now),
-            Step::Answer(answer) => {
+            Step::Answer(mut answer) => {
                 buffers::lend(self.stream.outbound());
                 self.link = answer.session.map_or(Link::None, Link::Delivering);
                 if answer.close {
                     self.stream.end_keep_alive();
                 }
-                let body = match answer.body {
+                let body = match &mut answer.body {
                     Content::Static(bytes) => Answer::Bytes(bytes),
                     Content::Queue(queue) => Answer::Queue(queue),
-                    Content::HeadOnly(length) => Answer::HeadOnly(length),
+                    Content::HeadOnly(length) => Answer::HeadOnly(*length),
                 };
                 self.stream.respond(now, answer.status, borrow(&answer.headers), body);
+                if let Content::Queue(queue) = &mut answer.body {
+                    buffers::reclaim(queue);
+                }
             }
             Step::Upgrade(Accept { key, headers, deflate, carries }) => {
                 buffers::lend(self.stream.outbound());

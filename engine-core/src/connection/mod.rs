@@ -1,5 +1,6 @@
-//! One byte stream of a server: HTTP/1.1 requests, one at a time, then perhaps WebSocket.
+//! One byte stream of a server: HTTP/1.1 requests, one at a time, then perhaps WebSocket. In [`client`], of a client.
 
+pub mod client;
 mod upgrade;
 
 pub use upgrade::{HandshakeError, agree_deflate, check_version, is_upgrade, websocket_key};
@@ -282,7 +283,7 @@ impl Connection {
         match body {
             _ if self.is_head => {}
             Answer::Bytes(bytes) => self.out.extend(bytes),
-            Answer::Queue(mut queue) => self.out.append(&mut queue),
+            Answer::Queue(queue) => self.out.append(queue),
             Answer::HeadOnly(_) => {}
         }
         if keep_alive {
@@ -488,8 +489,8 @@ impl Connection {
 pub enum Answer<'a> {
     /// These bytes, copied.
     Bytes(&'a [u8]),
-    /// What stands in a queue, by reference where it is shared.
-    Queue(Outbound),
+    /// What stands in a queue, by reference where it is shared. It is empty afterwards, unless HEAD was asked for.
+    Queue(&'a mut Outbound),
     /// None, though the head declares this length: the answer to HEAD.
     HeadOnly(usize),
 }

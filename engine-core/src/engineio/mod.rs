@@ -1,5 +1,7 @@
-//! Engine.IO, version 4: packets, payloads, and the server's session over polling and WebSocket.
+//! Engine.IO, version 4: packets, payloads, and the server's session over polling and WebSocket; in [`client`], the
+//! client's.
 
+pub mod client;
 mod config;
 mod frames;
 mod id;

@@ -623,7 +623,7 @@ fn control(packet: &'static [u8]) -> Outbound {
 }
 
 /// Takes whole packets from the front of a payload: as many as `limit` bytes hold, at least one.
-fn take_packets(queue: &mut Outbound, limit: usize) -> Outbound {
+pub(super) fn take_packets(queue: &mut Outbound, limit: usize) -> Outbound {
     if queue.len() <= limit {
         return core::mem::take(queue);
     }

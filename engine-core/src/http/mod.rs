@@ -1,5 +1,5 @@
-//! The part of HTTP/1.1 that an Engine.IO server needs: request heads, chunked bodies, response
-//! heads, the query, CORS and the session cookie.
+//! The part of HTTP/1.1 that Engine.IO needs: request heads, chunked bodies, response heads, the
+//! query, CORS and the session cookie; for clients the same from the other side, and their cookies.
 //!
 //! Nothing here does I/O or owns a buffer: a request is borrowed from the caller's input, a
 //! response is appended to the caller's output. What is ambiguous is refused, for two parsers
@@ -8,15 +8,19 @@
 //! next request begins.
 
 mod chunked;
+mod client;
 mod cookie;
 mod cors;
+mod jar;
 mod query;
 mod request;
 mod response;
 
 pub use chunked::{Chunked, Progress};
+pub use client::{ResponseBody, ResponseHead, parse_response, write_request};
 pub use cookie::{Cookie, SameSite};
 pub use cors::Cors;
+pub use jar::CookieJar;
 pub use query::{Query, decode};
 pub use request::{
     Body, Head, Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Request, Version, header_slots, parse_head,
@@ -29,7 +33,7 @@ pub use response::{CONTINUE, Status, write_head};
 pub enum Error {
     /// The request line or a header line breaks the grammar; also a folded header, a bare CR or a
     /// bare LF (RFC 9112, sections 2.2, 3 and 5.2).
-    #[error("malformed request head")]
+    #[error("malformed head")]
     Syntax,
     /// The target is neither a path, nor an http(s) URL, nor the `*` of OPTIONS (RFC 9112,
     /// section 3.2).
@@ -39,10 +43,10 @@ pub enum Error {
     #[error("http version is neither 1.0 nor 1.1")]
     Version,
     /// The head is longer than the limit in bytes.
-    #[error("request head is too large")]
+    #[error("the head is too large")]
     HeadTooLarge,
     /// The head has more than [`MAX_HEADERS`] headers.
-    #[error("request has too many headers")]
+    #[error("too many headers")]
     TooManyHeaders,
     /// `Host` is missing from HTTP/1.1, repeated, or not a host (RFC 9112, section 3.2).
     #[error("host header is missing, repeated or malformed")]
@@ -69,7 +73,7 @@ pub enum Error {
     #[error("chunk extensions or trailers are too long")]
     ChunkOverhead,
     /// The body is longer than the limit in bytes.
-    #[error("request body is too large")]
+    #[error("the body is too large")]
     BodyTooLarge,
     /// The query has a malformed escape, or escapes that are not UTF-8 or are NUL.
     #[error("malformed query")]

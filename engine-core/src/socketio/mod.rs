@@ -6,6 +6,7 @@
 //! written by an [`Encoder`].
 
 mod args;
+pub mod client;
 mod encode;
 mod json;
 mod packet;

@@ -1,0 +1,478 @@
+//! One byte stream of a client: requests, one at a time, then perhaps WebSocket.
+
+use crate::http::{self, Chunked, InvalidHeader, Progress, ResponseBody, ResponseHead};
+use crate::outbound::Outbound;
+use crate::random::Random;
+use crate::time::Time;
+use crate::websocket::{self, Decoder, Message, Opcode, Role};
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// How long the server may take to close, once all was said. 5 s.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The client's side of one byte stream.
+///
+/// Write a [`request`](Client::request) or ask for an [`upgrade`](Client::upgrade); then, with the bytes that arrived,
+/// call [`next_response`](Client::next_response) while it [awaits one](Client::awaits_response), or
+/// [`next_message`](Client::next_message) once it [is WebSocket](Client::is_websocket). What is to be written stands in
+/// [`outbound`](Client::outbound).
+#[derive(Debug)]
+pub struct Client {
+    out: Outbound,
+    state: State,
+    random: Random,
+    /// The largest body or message, in bytes.
+    max_message: usize,
+    deadline: Option<Time>,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// A response is awaited; to a handshake, with the key.
+    Head(Option<Box<[u8; 24]>>),
+    Chunked(Box<Partial<Chunked>>),
+    UntilEnd(Box<Partial<()>>),
+    WebSocket(Decoder),
+    /// All was said; the server may still read it.
+    Closing,
+    Lingering,
+    Closed,
+}
+
+/// A body of which not all is there.
+#[derive(Debug)]
+struct Partial<D> {
+    status: u16,
+    keep_alive: bool,
+    decoder: D,
+    buffer: Vec<u8>,
+}
+
+/// An answer to a request.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Response<'b> {
+    /// The status code.
+    pub status: u16,
+    /// The body, as it was sent.
+    pub body: Cow<'b, [u8]>,
+    /// Whether the connection became WebSocket.
+    pub upgraded: bool,
+}
+
+/// Why what a server sent is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResponseError {
+    /// It is not HTTP, or beyond a limit.
+    #[error("not a response of HTTP: {0}")]
+    Http(#[from] http::Error),
+    /// The answer to a WebSocket handshake does not prove that the server understood it.
+    #[error("the answer to the websocket handshake is not one: {0}")]
+    Handshake(&'static str),
+    /// The server switched protocols, which nobody had asked for.
+    #[error("an answer with status 101 to a request without an upgrade")]
+    Unasked,
+}
+
+impl Client {
+    /// A stream that was opened. No body or message may have more than `max_message` bytes.
+    pub fn new(random: Random, max_message: usize) -> Client {
+        Client { out: Outbound::new(), state: State::Idle, random, max_message, deadline: None }
+    }
+
+    /// Whether a request can be written.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    /// Whether a response is under way.
+    pub fn awaits_response(&self) -> bool {
+        matches!(self.state, State::Head(_) | State::Chunked(_) | State::UntilEnd(_))
+    }
+
+    /// Whether messages are exchanged.
+    pub fn is_websocket(&self) -> bool {
+        matches!(self.state, State::WebSocket(_))
+    }
+
+    /// Whether the stream is to be closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// What is to be written.
+    pub fn outbound(&mut self) -> &mut Outbound {
+        &mut self.out
+    }
+
+    /// Writes a request, if none is under way.
+    ///
+    /// # Errors
+    /// When the target, the host or a header would break it: nothing is written.
+    pub fn request<'n, 'v>(
+        &mut self,
+        method: &str,
+        target: &str,
+        host: &str,
+        headers: impl IntoIterator<Item = (&'n str, &'v str)>,
+        body: Option<Outbound>,
+    ) -> Result<(), InvalidHeader> {
+        if !self.is_idle() {
+            return Ok(());
+        }
+        let length = body.as_ref().map(Outbound::len);
+        self.out.write_with(|out| http::write_request(out, method, target, host, headers, length))?;
+        if let Some(mut body) = body {
+            self.out.append(&mut body);
+        }
+        self.state = State::Head(None);
+        Ok(())
+    }
+
+    /// Writes a WebSocket handshake, if no request is under way.
+    ///
+    /// # Errors
+    /// When the target, the host or a header would break it: nothing is written.
+    pub fn upgrade<'n, 'v>(
+        &mut self,
+        target: &str,
+        host: &str,
+        headers: impl IntoIterator<Item = (&'n str, &'v str)>,
+    ) -> Result<(), InvalidHeader> {
+        if !self.is_idle() {
+            return Ok(());
+        }
+        let key = websocket::encode_key(self.random.bytes());
+        let text = core::str::from_utf8(&key).expect("base64 is ASCII");
+        let own = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", text),
+        ];
+        // Shortens the values' lifetime to that of the key.
+        let headers = headers.into_iter().map(|(name, value): (_, &_)| (name, value));
+        let headers = own.into_iter().chain(headers);
+        self.out.write_with(|out| http::write_request(out, "GET", target, host, headers, None))?;
+        self.state = State::Head(Some(Box::new(key)));
+        Ok(())
+    }
+
+    /// The response, and how many bytes of the input are used; `None` while more bytes are needed. `see` is shown the
+    /// head.
+    ///
+    /// # Errors
+    /// When it is none: the stream is to be closed.
+    pub fn next_response<'b>(
+        &mut self,
+        input: &'b [u8],
+        see: impl FnOnce(&ResponseHead<'_>),
+    ) -> Result<(usize, Option<Response<'b>>), ResponseError> {
+        match &mut self.state {
+            State::Head(_) => self.next_head(input, see),
+            State::Chunked(partial) => {
+                let (used, body) = partial.decode(input)?;
+                let Some(body) = body else { return Ok((used, None)) };
+                let (status, keep_alive) = (partial.status, partial.keep_alive);
+                self.end_response(keep_alive);
+                Ok((used, Some(Response { status, body: Cow::Owned(body), upgraded: false })))
+            }
+            State::UntilEnd(partial) => {
+                if partial.buffer.len().saturating_add(input.len()) > self.max_message {
+                    return Err(http::Error::BodyTooLarge.into());
+                }
+                partial.buffer.extend_from_slice(input);
+                Ok((input.len(), None))
+            }
+            _ => Ok((0, None)),
+        }
+    }
+
+    fn next_head<'b>(
+        &mut self,
+        input: &'b [u8],
+        see: impl FnOnce(&ResponseHead<'_>),
+    ) -> Result<(usize, Option<Response<'b>>), ResponseError> {
+        let State::Head(key) = &self.state else { return Ok((0, None)) };
+        let mut slots = http::header_slots();
+        let Some(head) = http::parse_response(input, &mut slots, http::MAX_HEAD)? else {
+            return Ok((0, None));
+        };
+        // 100 and 103 go before the answer.
+        if matches!(head.status, 100..=199) && head.status != 101 {
+            return Ok((head.len, None));
+        }
+        if head.status == 101 {
+            let key = key.as_ref().ok_or(ResponseError::Unasked)?;
+            check_accept(&head, &**key)?;
+            see(&head);
+            self.state = State::WebSocket(Decoder::new(Role::Client, self.max_message));
+            return Ok((head.len, Some(Response { status: 101, body: Cow::Borrowed(&[]), upgraded: true })));
+        }
+        let (status, keep_alive, len) = (head.status, head.keep_alive, head.len);
+        match head.body {
+            ResponseBody::Length(length) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                if length > self.max_message {
+                    return Err(http::Error::BodyTooLarge.into());
+                }
+                // Waits for the whole, which the caller keeps: the head is read again then.
+                let end = len.saturating_add(length);
+                let Some(body) = input.get(len..end) else { return Ok((0, None)) };
+                see(&head);
+                self.end_response(keep_alive);
+                Ok((end, Some(Response { status, body: Cow::Borrowed(body), upgraded: false })))
+            }
+            ResponseBody::Chunked => {
+                see(&head);
+                let decoder = Chunked::new(self.max_message);
+                self.state =
+                    State::Chunked(Box::new(Partial { status, keep_alive, decoder, buffer: Vec::new() }));
+                Ok((len, None))
+            }
+            ResponseBody::UntilEnd => {
+                see(&head);
+                let partial = Partial { status, keep_alive, decoder: (), buffer: Vec::new() };
+                self.state = State::UntilEnd(Box::new(partial));
+                Ok((len, None))
+            }
+        }
+    }
+
+    fn end_response(&mut self, keep_alive: bool) {
+        self.state = if keep_alive { State::Idle } else { State::Closed };
+    }
+
+    /// The next message; shortens `input` by what is used. Pings are answered here.
+    ///
+    /// A close frame is answered and given out; nothing comes after it.
+    ///
+    /// # Errors
+    /// The server broke the protocol or a limit: a close frame with the code is queued, and the stream is closing.
+    pub fn next_message<'b>(
+        &mut self,
+        now: Time,
+        input: &mut &'b mut [u8],
+    ) -> Result<Option<Message<'b>>, websocket::Error> {
+        loop {
+            let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
+            match decoder.decode(input) {
+                Ok(Some(Message::Ping(data))) => {
+                    let mask = self.random.bytes();
+                    self.out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, Some(mask)));
+                }
+                Ok(Some(Message::Pong(_))) => {}
+                Ok(Some(Message::Close(frame))) => {
+                    self.close(now, frame.map(|frame| frame.code), "");
+                    return Ok(Some(Message::Close(frame)));
+                }
+                Ok(message) => return Ok(message),
+                Err(error) => {
+                    self.close(now, Some(error.close_code()), &alloc::string::ToString::to_string(&error));
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Closes after what is queued: a WebSocket connection with a close frame.
+    pub fn close(&mut self, now: Time, code: Option<u16>, reason: &str) {
+        match self.state {
+            State::WebSocket(_) => {
+                let mask = self.random.bytes();
+                let code = code.filter(|code| websocket::is_valid_close_code(*code));
+                self.out.write_with(|out| websocket::write_close(out, code, reason, Some(mask)));
+                self.state = State::Closing;
+                self.deadline = Some(now + CLOSE_TIMEOUT);
+            }
+            State::Closing | State::Lingering | State::Closed => {}
+            _ => self.abort(),
+        }
+    }
+
+    /// Closes at once; what is queued is lost.
+    pub fn abort(&mut self) {
+        self.out = Outbound::new();
+        self.deadline = None;
+        self.state = State::Closed;
+    }
+
+    /// The server will send no more. The rest of a response that ends with the connection.
+    pub fn handle_eof(&mut self) -> Option<Response<'static>> {
+        let state = core::mem::replace(&mut self.state, State::Closed);
+        self.abort();
+        match state {
+            State::UntilEnd(partial) => {
+                let body = Cow::Owned(partial.buffer);
+                Some(Response { status: partial.status, body, upgraded: false })
+            }
+            _ => None,
+        }
+    }
+
+    /// When [`handle_timeout`](Client::handle_timeout) has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// Time passed. Does nothing before the deadline.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.abort();
+        }
+    }
+
+    /// Whether the stream's writing side is to be shut down: all was said and written.
+    pub fn wants_half_close(&self) -> bool {
+        matches!(self.state, State::Closing) && self.out.is_empty()
+    }
+
+    /// The writing side was shut down: the server reads the rest, and closes.
+    pub fn handle_half_closed(&mut self, now: Time) {
+        if self.wants_half_close() {
+            self.deadline = Some(now + CLOSE_TIMEOUT);
+            self.state = State::Lingering;
+        }
+    }
+}
+
+impl Partial<Chunked> {
+    /// How many bytes are used, and the body once it is complete.
+    fn decode(&mut self, input: &[u8]) -> Result<(usize, Option<Vec<u8>>), http::Error> {
+        self.buffer.extend_from_slice(input);
+        match self.decoder.decode(&mut self.buffer)? {
+            Progress::More { body } => {
+                self.buffer.truncate(body);
+                Ok((input.len(), None))
+            }
+            Progress::Done { body, end } => {
+                let rest = self.buffer.len().saturating_sub(end);
+                self.buffer.truncate(body);
+                Ok((input.len().saturating_sub(rest), Some(core::mem::take(&mut self.buffer))))
+            }
+        }
+    }
+}
+
+/// Whether the server understood the handshake (RFC 6455, section 4.1).
+fn check_accept(head: &ResponseHead<'_>, key: &[u8]) -> Result<(), ResponseError> {
+    if !head.has_token("upgrade", "websocket") || !head.has_token("connection", "upgrade") {
+        return Err(ResponseError::Handshake("no upgrade to websocket"));
+    }
+    let accept = head.header("sec-websocket-accept").unwrap_or_default();
+    if !websocket::is_valid_accept(key, accept) {
+        return Err(ResponseError::Handshake("a wrong Sec-WebSocket-Accept"));
+    }
+    // None was offered.
+    if head.header("sec-websocket-extensions").is_some_and(|it| !it.is_empty()) {
+        return Err(ResponseError::Handshake("an extension that was not offered"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+
+    fn client() -> Client {
+        Client::new(Random::from_seed([3; 20]), 1000)
+    }
+
+    fn written(client: &mut Client) -> String {
+        let bytes = client.outbound().chunks().flatten().copied().collect();
+        client.outbound().clear();
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    fn asked() -> Client {
+        let mut client = client();
+        client.request("GET", "/x", "h", [], None).unwrap();
+        client
+    }
+
+    fn ask(client: &mut Client, input: &str) -> Result<(usize, Option<(u16, String)>), ResponseError> {
+        let (used, response) = client.next_response(input.as_bytes(), |_| {})?;
+        Ok((used, response.map(|it| (it.status, String::from_utf8_lossy(&it.body).into_owned()))))
+    }
+
+    #[test]
+    fn a_response_is_read_whole_in_each_framing() {
+        for (text, len) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 43),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 68),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", 67),
+        ] {
+            for step in [1, 3, 100] {
+                let mut client = asked();
+                let (mut at, mut end, mut answer) = (0, 0, None);
+                while answer.is_none() {
+                    end = text.len().min(end + step);
+                    loop {
+                        let (used, response) = ask(&mut client, text.get(at..end).unwrap()).unwrap();
+                        at += used;
+                        answer = response;
+                        if used == 0 || answer.is_some() {
+                            break;
+                        }
+                    }
+                }
+                assert_eq!((answer, at), (Some((200, "hello".into())), len), "{text} {step}");
+                assert!(client.is_idle());
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_without_a_length_ends_with_the_connection() {
+        let mut client = asked();
+        let text = "HTTP/1.0 502 Bad Gateway\r\n\r\nsorry";
+        let (used, none) = ask(&mut client, text).unwrap();
+        assert_eq!(none, None);
+        ask(&mut client, text.get(used..).unwrap()).unwrap();
+        let response = client.handle_eof().unwrap();
+        assert_eq!((response.status, &*response.body), (502, &b"sorry"[..]));
+        assert!(client.is_closed());
+    }
+
+    #[test]
+    fn a_body_beyond_the_limit_is_refused_before_it_comes() {
+        let error = Err(ResponseError::Http(http::Error::BodyTooLarge));
+        assert_eq!(ask(&mut asked(), "HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"), error);
+        let mut client = asked();
+        ask(&mut client, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        assert_eq!(ask(&mut client, "fffffff\r\n"), error);
+    }
+
+    #[test]
+    fn only_the_right_answer_to_a_handshake_upgrades() {
+        let upgrade = |answer: &str| {
+            let mut client = client();
+            client.upgrade("/x", "h", []).unwrap();
+            let sent = written(&mut client);
+            let key =
+                sent.split("Sec-WebSocket-Key: ").nth(1).and_then(|it| it.split("\r\n").next()).unwrap();
+            let accept = String::from_utf8(websocket::accept_key(key).to_vec()).unwrap();
+            let answer = answer.replace("ACCEPT", &accept);
+            let result = ask(&mut client, &answer).map(|(_, response)| response.map(|it| it.0));
+            (result, client.is_websocket())
+        };
+        let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+        let (answer, open) = upgrade(&alloc::format!("{head}Sec-WebSocket-Accept: ACCEPT\r\n\r\n"));
+        assert_eq!((answer, open), (Ok(Some(101)), true));
+        for wrong in [
+            alloc::format!("{head}Sec-WebSocket-Accept: nonsense\r\n\r\n"),
+            alloc::format!("{head}\r\n"),
+            "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: ACCEPT\r\n\r\n".into(),
+            alloc::format!("{head}Sec-WebSocket-Accept: ACCEPT\r\nSec-WebSocket-Extensions: x\r\n\r\n"),
+        ] {
+            let (answer, open) = upgrade(&wrong);
+            assert!(matches!(answer, Err(ResponseError::Handshake(_))) && !open, "{wrong}");
+        }
+        assert_eq!(ask(&mut asked(), &alloc::format!("{head}\r\n")), Err(ResponseError::Unasked));
+    }
+}

@@ -1,0 +1,133 @@
+//! Why a client's session could not be opened, or ended.
+
+use crate::connection::client::ResponseError;
+use crate::engineio::PacketError;
+use crate::websocket;
+use alloc::boxed::Box;
+
+/// Why a client's session ended. Displays as the reference's reason, letter for letter; the variants carry the cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This side closed it.
+    Client,
+    /// The server closed it, by a WebSocket close frame with this code if it had one.
+    TransportClose(Option<u16>),
+    /// A connection failed, or the server broke the rules of a transport.
+    TransportError(TransportError),
+    /// The server sent no ping in time.
+    PingTimeout,
+    /// The server sent what cannot be read.
+    ParseError(PacketError),
+    /// The server broke the protocol above, as the text says.
+    Protocol(Box<str>),
+}
+
+impl core::fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            CloseReason::Client => "io client disconnect",
+            CloseReason::TransportClose(_) => "transport close",
+            CloseReason::TransportError(_) => "transport error",
+            CloseReason::PingTimeout => "ping timeout",
+            CloseReason::ParseError(_) | CloseReason::Protocol(_) => "parse error",
+        })
+    }
+}
+
+/// What was wrong with a transport.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// No connection to the server; the text is the system's.
+    #[error("cannot connect: {0}")]
+    Connect(Box<str>),
+    /// The server answered with another status than 200, or than 101 to a WebSocket handshake.
+    #[error("the server answered with status {status}: {body}")]
+    Status {
+        /// The status code.
+        status: u16,
+        /// What the server says about it, cut after 256 bytes.
+        body: Box<str>,
+    },
+    /// What the server answered is no response.
+    #[error("{0}")]
+    Response(ResponseError),
+    /// The server broke the WebSocket protocol or a limit.
+    #[error("websocket: {0}")]
+    WebSocket(websocket::Error),
+    /// The server's first packet is not one that opens a session.
+    #[error("the handshake is wrong: {0}")]
+    Handshake(#[from] HandshakeError),
+    /// A connection broke, or ended without a word.
+    #[error("the connection was lost")]
+    Lost,
+    /// A request that sends was not answered in time.
+    #[error("a request was not answered in time")]
+    RequestTimeout,
+    /// A packet that a server does not send, or not at this time.
+    #[error("a packet out of place: {0}")]
+    OutOfPlace(&'static str),
+    /// The path, the query, the host or a header of the settings cannot stand in a request.
+    #[error("the path, the query, the host or a header cannot be sent")]
+    Request,
+    /// The server does not read what this side has to answer.
+    #[error("the server does not read: {queued} bytes waiting")]
+    NotRead {
+        /// How many bytes wait.
+        queued: usize,
+    },
+    /// No transport is left to try.
+    #[error("there is no transport to use")]
+    NoTransport,
+}
+
+impl From<TransportError> for CloseReason {
+    fn from(error: TransportError) -> Self {
+        CloseReason::TransportError(error)
+    }
+}
+
+/// What is wrong with the packet that opens a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// Something else came first: perhaps this is no Engine.IO server, or one of version 3.
+    #[error("the first packet does not open the session")]
+    NotOpen,
+    /// It has more bytes than any honest one.
+    #[error("longer than 16 KiB")]
+    TooLong,
+    /// It is not an object with `sid`, `pingInterval` and `pingTimeout`.
+    #[error("not a valid object")]
+    Json,
+    /// The id is empty, too long, or has characters that no id has.
+    #[error("not a valid session id")]
+    Id,
+    /// The time between pings is not a positive number.
+    #[error("not a valid ping interval or timeout")]
+    Ping,
+}
+
+/// Why a message was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The session is not open.
+    #[error("the session is not open")]
+    NotOpen,
+    /// The server reads too slowly: the message would exceed the send buffer.
+    #[error("the send buffer is full: {queued} bytes waiting")]
+    Full {
+        /// How many bytes are waiting.
+        queued: usize,
+    },
+    /// The message is larger than the server takes.
+    #[error("a message of {size} bytes, where the server takes {limit}")]
+    TooLarge {
+        /// The size of the message or the attachment, as it would be sent.
+        size: usize,
+        /// The server's `maxPayload`.
+        limit: usize,
+    },
+}

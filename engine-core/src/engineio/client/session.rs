@@ -1,0 +1,764 @@
+//! The client's side of one Engine.IO session.
+
+use super::Config;
+use super::error::{CloseReason, HandshakeError, SendError, TransportError};
+use super::handshake::Handshake;
+use crate::engineio::config::Transport;
+use crate::engineio::frames::{self, Part};
+use crate::engineio::packet::{Message, Packet, PacketError, base64_len, split_payload, write_base64};
+use crate::engineio::session::take_packets;
+use crate::outbound::Outbound;
+use crate::random::Random;
+use crate::time::{Time, earliest};
+use crate::websocket::{self, Opcode};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Buf;
+use core::time::Duration;
+
+/// A byte stream that a session may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// For the requests that wait for packets, and for the handshake.
+    Poll,
+    /// For the requests that send packets.
+    Post,
+    /// For WebSocket.
+    WebSocket,
+}
+
+impl Lane {
+    /// All there are.
+    pub const ALL: [Lane; 3] = [Lane::Poll, Lane::Post, Lane::WebSocket];
+}
+
+/// What a session wants of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The stream, if there is one, is of no use any more: close it after what is queued.
+    Nothing,
+    /// A stream that is there stays.
+    Keep,
+    /// A request is to be written: see [`Session::begin`].
+    Request,
+}
+
+/// A request for a lane.
+#[derive(Debug)]
+pub struct Request {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// Path and query.
+    pub target: String,
+    /// What is sent, as `text/plain`.
+    pub body: Option<Outbound>,
+    /// Whether it is a WebSocket handshake.
+    pub upgrade: bool,
+}
+
+/// What a packet from the server means.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// The session is open.
+    Open,
+    /// A message for the application.
+    Message(Message<'a>),
+    /// The server asked whether this side lives, and was answered.
+    Ping,
+    /// Nothing for the application.
+    Nothing,
+}
+
+/// The client's side of one Engine.IO session, over up to three byte streams.
+///
+/// The streams belong to a driver. For each [`Lane`] it looks at what the session [`wants`](Session::wants) after every
+/// call, opens or closes a stream, writes the request that [`begin`](Session::begin) gives, and tells what came of it.
+/// What it has for a WebSocket connection, [`transmit`](Session::transmit) moves there. All methods may be called at
+/// any time, in any order.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    random: Random,
+    /// Frames while on WebSocket, a payload while polling.
+    queue: Outbound,
+    state: State,
+    handshake: Option<Handshake>,
+    /// Without a ping by then the session ends. Far away until it is open.
+    ping_deadline: Time,
+    last_heard: Time,
+    /// How many requests were made: each has another `t`.
+    requests: u32,
+    /// What is queued is sent, and the server told, until then.
+    closing: Option<Time>,
+    closed: Option<CloseReason>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The transport with this index is being opened.
+    Opening {
+        index: usize,
+        asked: bool,
+    },
+    Polling(Polling),
+    WebSocket,
+}
+
+#[derive(Debug, Default)]
+struct Polling {
+    /// A poll is under way.
+    poll: bool,
+    /// Data is being sent, which has to be answered by then.
+    post: Option<Time>,
+    /// How many polls in a row brought nothing.
+    empty: u32,
+    /// The poll under way brought something.
+    brought: bool,
+    /// The next poll waits until then.
+    pause: Option<Time>,
+    probe: Option<Box<Probe>>,
+}
+
+impl Polling {
+    fn is_pausing(&self) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.stage == Stage::Pausing)
+    }
+}
+
+/// A WebSocket connection that may take over.
+#[derive(Debug)]
+struct Probe {
+    stage: Stage,
+    deadline: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// There is no connection yet.
+    Wanted,
+    /// The handshake is under way.
+    Asked,
+    /// The probe is to be sent.
+    Open,
+    /// The probe was sent.
+    Sent,
+    /// It was answered: the requests under way are waited for.
+    Pausing,
+}
+
+/// So many polls in a row may bring nothing before the next ones are made to wait.
+const EMPTY_POLLS: u32 = 5;
+/// How long they wait.
+const EMPTY_PAUSE: Duration = Duration::from_millis(100);
+/// The longest data of a ping, which is sent back.
+const MAX_PING: usize = 125;
+/// How much of an answer is kept that is an error.
+const MAX_ERROR_BODY: usize = 256;
+/// The longest payload where the server names no limit.
+const DEFAULT_PAYLOAD: usize = 1_000_000;
+
+impl Session {
+    /// A session that is to be opened by the first of the transports; by WebSocket, if that `worked` before.
+    pub fn open(now: Time, config: Arc<Config>, random: Random, websocket_worked: bool) -> Session {
+        let first = config.transports.iter().position(|it| *it == Transport::WebSocket);
+        let index = first.filter(|_| websocket_worked).unwrap_or(0);
+        let mut session = Session {
+            random,
+            queue: Outbound::new(),
+            state: State::Opening { index, asked: false },
+            handshake: None,
+            ping_deadline: now,
+            last_heard: now,
+            requests: 0,
+            closing: None,
+            closed: None,
+            config,
+        };
+        if session.config.transports.is_empty() {
+            session.end(TransportError::NoTransport.into());
+        }
+        session
+    }
+
+    // Getters.
+
+    /// Whether the server has opened the session, and it has not ended.
+    pub fn is_open(&self) -> bool {
+        self.handshake.is_some() && self.closed.is_none() && self.closing.is_none()
+    }
+
+    /// The transport in use, or being opened.
+    pub fn transport(&self) -> Transport {
+        match &self.state {
+            State::Opening { index, .. } => {
+                self.config.transports.get(*index).copied().unwrap_or(Transport::Polling)
+            }
+            State::Polling(_) => Transport::Polling,
+            State::WebSocket => Transport::WebSocket,
+        }
+    }
+
+    /// Why the session ended, if it did.
+    pub fn closed(&self) -> Option<&CloseReason> {
+        self.closed.as_ref()
+    }
+
+    /// The largest message that the server takes, if it said.
+    pub fn max_payload(&self) -> Option<usize> {
+        self.handshake.as_ref()?.max_payload
+    }
+
+    /// How many bytes wait to be written.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether something sent now would leave at once.
+    pub fn is_writable(&self) -> bool {
+        let ready = match &self.state {
+            State::Opening { .. } => false,
+            State::Polling(polling) => polling.post.is_none() && !polling.is_pausing(),
+            State::WebSocket => true,
+        };
+        ready && self.queue.is_empty() && self.is_open()
+    }
+
+    // Lanes.
+
+    /// What is wanted of a lane.
+    pub fn wants(&self, now: Time, lane: Lane) -> Want {
+        if self.closed.is_some() {
+            return Want::Nothing;
+        }
+        match (&self.state, lane) {
+            (State::Opening { asked, .. }, _) => {
+                let own = match self.transport() {
+                    Transport::Polling => Lane::Poll,
+                    Transport::WebSocket => Lane::WebSocket,
+                };
+                match (lane == own, asked) {
+                    (false, _) => Want::Nothing,
+                    (true, false) => Want::Request,
+                    (true, true) => Want::Keep,
+                }
+            }
+            (State::Polling(polling), Lane::Poll) => {
+                let waits = polling.pause.is_some_and(|until| now < until);
+                match polling.poll || polling.is_pausing() || self.closing.is_some() || waits {
+                    true => Want::Keep,
+                    false => Want::Request,
+                }
+            }
+            (State::Polling(polling), Lane::Post) => {
+                match polling.post.is_none() && !self.queue.is_empty() && !polling.is_pausing() {
+                    true => Want::Request,
+                    false => Want::Keep,
+                }
+            }
+            (State::Polling(polling), Lane::WebSocket) => match polling.probe.as_ref().map(|it| it.stage) {
+                None => Want::Nothing,
+                Some(Stage::Wanted) => Want::Request,
+                Some(_) => Want::Keep,
+            },
+            (State::WebSocket, Lane::WebSocket) => Want::Keep,
+            (State::WebSocket, _) => Want::Nothing,
+        }
+    }
+
+    /// Whether something is under way on a lane, or about to be: its end would be missed.
+    fn is_needed(&self, now: Time, lane: Lane) -> bool {
+        self.is_busy(lane) || self.wants(now, lane) == Want::Request
+    }
+
+    /// Whether something is under way on a lane.
+    fn is_busy(&self, lane: Lane) -> bool {
+        match (&self.state, lane) {
+            (State::Opening { asked, .. }, _) => *asked && self.wants(Time::ZERO, lane) == Want::Keep,
+            (State::Polling(polling), Lane::Poll) => polling.poll,
+            (State::Polling(polling), Lane::Post) => polling.post.is_some(),
+            (State::Polling(polling), Lane::WebSocket) => polling.probe.is_some(),
+            (State::WebSocket, lane) => lane == Lane::WebSocket,
+        }
+    }
+
+    /// The request to be written on a lane that [wants](Want::Request) one.
+    pub fn begin(&mut self, now: Time, lane: Lane) -> Option<Request> {
+        if self.wants(now, lane) != Want::Request {
+            return None;
+        }
+        let mut body = None;
+        match &mut self.state {
+            State::Opening { asked, .. } => *asked = true,
+            State::Polling(polling) => match lane {
+                Lane::Poll => (polling.poll, polling.brought) = (true, false),
+                Lane::Post => {
+                    polling.post = Some(now + self.config.request_timeout);
+                    let limit = self.handshake.as_ref().and_then(|it| it.max_payload);
+                    body = Some(take_packets(&mut self.queue, limit.unwrap_or(DEFAULT_PAYLOAD)));
+                }
+                Lane::WebSocket => {
+                    if let Some(probe) = &mut polling.probe {
+                        probe.stage = Stage::Asked;
+                    }
+                }
+            },
+            State::WebSocket => return None,
+        }
+        Some(Request {
+            method: if lane == Lane::Post { "POST" } else { "GET" },
+            target: self.target(lane),
+            body,
+            upgrade: lane == Lane::WebSocket,
+        })
+    }
+
+    fn target(&mut self, lane: Lane) -> String {
+        let config = &self.config;
+        let mut target = String::with_capacity(config.path.len() + config.query.len() + 80);
+        target.push_str(&config.path);
+        target.push('?');
+        if !config.query.is_empty() {
+            target.push_str(&config.query);
+            target.push('&');
+        }
+        target.push_str("EIO=4&transport=");
+        target.push_str(if lane == Lane::WebSocket { "websocket" } else { "polling" });
+        if config.timestamp_requests && lane != Lane::WebSocket {
+            self.requests = self.requests.wrapping_add(1);
+            let [a, b, c, d] = self.random.bytes::<4>();
+            let nonce =
+                u64::from(u32::from_be_bytes([a, b, c, d])) << 20 | u64::from(self.requests & 0xf_ffff);
+            target.push_str("&t=");
+            target.push_str(itoa::Buffer::new().format(nonce));
+        }
+        if let Some(handshake) = &self.handshake {
+            target.push_str("&sid=");
+            target.push_str(&handshake.sid);
+        }
+        if config.force_base64 && (lane == Lane::WebSocket || self.handshake.is_none()) {
+            target.push_str("&b64=1");
+        }
+        target
+    }
+
+    /// A response arrived. Gives back the packets to be [handled](Session::handle_packet), if it has any; then the poll
+    /// [has ended](Session::end_poll).
+    pub fn handle_response<'b>(
+        &mut self,
+        now: Time,
+        lane: Lane,
+        status: u16,
+        body: &'b [u8],
+    ) -> Option<&'b str> {
+        if self.closed.is_some() || !self.is_busy(lane) {
+            return None;
+        }
+        self.last_heard = self.last_heard.max(now);
+        let expected = if lane == Lane::WebSocket { 101 } else { 200 };
+        if status != expected {
+            let body = body.get(..MAX_ERROR_BODY).unwrap_or(body);
+            let body = String::from_utf8_lossy(body).into_owned().into();
+            self.handle_failed(now, lane, TransportError::Status { status, body });
+            return None;
+        }
+        match (&mut self.state, lane) {
+            (State::Polling(polling), Lane::Post) => {
+                polling.post = None;
+                self.complete_upgrade(now);
+                self.complete_close();
+                None
+            }
+            (State::Polling(polling), Lane::WebSocket) => {
+                if let Some(probe) = &mut polling.probe
+                    && probe.stage == Stage::Asked
+                {
+                    probe.stage = Stage::Open;
+                }
+                None
+            }
+            (_, Lane::Poll) => match core::str::from_utf8(body) {
+                Ok(text) => Some(text),
+                Err(_) => {
+                    self.end(CloseReason::ParseError(PacketError::Utf8));
+                    None
+                }
+            },
+            _ => None,
+        }
+    }
+
+    /// All packets of a poll's answer were handled.
+    pub fn end_poll(&mut self, now: Time) {
+        match &mut self.state {
+            State::Polling(polling) => {
+                polling.poll = false;
+                polling.empty = if polling.brought { 0 } else { polling.empty.saturating_add(1) };
+                // A server that answers at once, and with nothing, would keep both sides busy for ever.
+                let hurries = polling.empty >= EMPTY_POLLS && polling.probe.is_none();
+                polling.pause = hurries.then(|| now + EMPTY_PAUSE);
+                self.complete_upgrade(now);
+            }
+            State::Opening { .. } if self.closed.is_none() => {
+                self.fail_opening(TransportError::Handshake(HandshakeError::NotOpen));
+            }
+            _ => {}
+        }
+    }
+
+    /// A lane's stream could not be opened, or broke. Nothing happens if there was no need of it.
+    ///
+    /// One that was only kept for the next request is no loss: that is not to be told.
+    pub fn handle_failed(&mut self, now: Time, lane: Lane, error: TransportError) {
+        if self.closed.is_some() || !self.is_needed(now, lane) {
+            return;
+        }
+        match &mut self.state {
+            State::Opening { .. } => self.fail_opening(error),
+            State::Polling(polling) if lane == Lane::WebSocket => polling.probe = None,
+            _ => self.end(error.into()),
+        }
+    }
+
+    fn fail_opening(&mut self, error: TransportError) {
+        if let State::Opening { index, asked } = &mut self.state
+            && self.config.try_all_transports
+            && *index + 1 < self.config.transports.len()
+        {
+            (*index, *asked) = (*index + 1, false);
+            return;
+        }
+        self.end(error.into());
+    }
+
+    /// A WebSocket close frame arrived.
+    pub fn handle_close_frame(&mut self, now: Time, code: Option<u16>) {
+        match self.state {
+            State::WebSocket => self.end(CloseReason::TransportClose(code)),
+            _ => self.handle_failed(now, Lane::WebSocket, TransportError::Lost),
+        }
+    }
+
+    /// A lane's stream ended, and nothing said why.
+    pub fn handle_eof(&mut self, now: Time, lane: Lane) {
+        match self.state {
+            State::WebSocket if lane == Lane::WebSocket => self.end(CloseReason::TransportClose(None)),
+            _ => self.handle_failed(now, lane, TransportError::Lost),
+        }
+    }
+
+    // Packets.
+
+    /// A frame or a packet of a payload cannot be read.
+    pub fn handle_unreadable(&mut self, now: Time, lane: Lane, error: PacketError) {
+        match self.state {
+            State::Polling(_) if lane == Lane::WebSocket => {
+                self.handle_failed(now, lane, TransportError::OutOfPlace("an answer to the probe"));
+            }
+            _ => self.end(CloseReason::ParseError(error)),
+        }
+    }
+
+    /// A packet arrived on a lane.
+    pub fn handle_packet<'a>(&mut self, now: Time, lane: Lane, packet: Packet<'a>) -> Received<'a> {
+        if self.closed.is_some() {
+            return Received::Nothing;
+        }
+        self.last_heard = self.last_heard.max(now);
+        match &mut self.state {
+            State::Opening { .. } => return self.handle_open(now, &packet),
+            State::Polling(polling) if lane == Lane::WebSocket => {
+                match (&mut polling.probe, &packet) {
+                    (Some(probe), Packet::Pong("probe")) if probe.stage == Stage::Sent => {
+                        probe.stage = Stage::Pausing;
+                        self.complete_upgrade(now);
+                    }
+                    (probe, _) => *probe = None,
+                }
+                return Received::Nothing;
+            }
+            State::WebSocket if lane != Lane::WebSocket => return Received::Nothing,
+            State::Polling(polling) => polling.brought |= packet != Packet::Noop,
+            State::WebSocket => {}
+        }
+        match packet {
+            Packet::Message(message) => Received::Message(message),
+            Packet::Ping(data) if data.len() <= MAX_PING => {
+                self.expect_ping(now);
+                let mut pong = [b'3'; MAX_PING + 1];
+                if let Some((_, room)) = pong.split_first_mut()
+                    && let Some(room) = room.get_mut(..data.len())
+                {
+                    room.copy_from_slice(data.as_bytes());
+                }
+                self.push_control(pong.get(..=data.len()).unwrap_or(b"3"));
+                Received::Ping
+            }
+            Packet::Close => {
+                self.end(CloseReason::TransportClose(None));
+                Received::Nothing
+            }
+            Packet::Noop => Received::Nothing,
+            Packet::Ping(_) => self.refuse("a long ping"),
+            Packet::Open(_) => self.refuse("a second handshake"),
+            Packet::Pong(_) => self.refuse("a pong without a ping"),
+            Packet::Upgrade => self.refuse("an upgrade"),
+        }
+    }
+
+    fn refuse(&mut self, what: &'static str) -> Received<'static> {
+        self.end(TransportError::OutOfPlace(what).into());
+        Received::Nothing
+    }
+
+    fn handle_open(&mut self, now: Time, packet: &Packet<'_>) -> Received<'static> {
+        let parsed = match packet {
+            Packet::Open(data) => Handshake::parse(data),
+            _ => Err(HandshakeError::NotOpen),
+        };
+        let handshake = match parsed {
+            Ok(handshake) => handshake,
+            Err(error) => {
+                self.fail_opening(error.into());
+                return Received::Nothing;
+            }
+        };
+        self.state = match self.transport() {
+            Transport::WebSocket => State::WebSocket,
+            Transport::Polling => {
+                let config = &self.config;
+                let wanted = config.upgrade && config.transports.contains(&Transport::WebSocket);
+                let deadline = now + config.upgrade_timeout;
+                let probe = || Box::new(Probe { stage: Stage::Wanted, deadline });
+                let probe = (wanted && handshake.can_upgrade).then(probe);
+                // The rest of the handshake's answer is still being read.
+                State::Polling(Polling { poll: true, brought: true, probe, ..Polling::default() })
+            }
+        };
+        self.handshake = Some(handshake);
+        self.expect_ping(now);
+        Received::Open
+    }
+
+    fn expect_ping(&mut self, now: Time) {
+        if let Some(handshake) = &self.handshake {
+            self.ping_deadline = now + handshake.patience;
+        }
+    }
+
+    /// Moves to WebSocket, once nothing is under way elsewhere.
+    fn complete_upgrade(&mut self, _now: Time) {
+        let State::Polling(polling) = &self.state else { return };
+        if !polling.is_pausing() || polling.poll || polling.post.is_some() {
+            return;
+        }
+        self.state = State::WebSocket;
+        let mut payload = core::mem::take(&mut self.queue);
+        self.push_control(b"5");
+        let bytes = payload.copy_to_bytes(payload.len());
+        let text = core::str::from_utf8(&bytes).expect("payloads are built from text and base64");
+        for packet in split_payload(text) {
+            match Packet::decode(packet) {
+                Ok(Packet::Message(Message::Binary(data))) if !self.config.force_base64 => {
+                    self.push_frame(Opcode::Binary, &data);
+                }
+                _ => self.push_frame(Opcode::Text, packet.as_bytes()),
+            }
+        }
+    }
+
+    // Sending.
+
+    /// Queues messages as one unit: nothing comes between them, and all are queued or none.
+    ///
+    /// # Errors
+    /// When the session is not open, too much waits, or one of them is larger than the server takes.
+    pub fn send<'a>(
+        &mut self,
+        now: Time,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+    ) -> Result<(), SendError> {
+        // After the machine slept, nobody may be there any more.
+        self.handle_timeout(now);
+        if !self.is_open() {
+            return Err(SendError::NotOpen);
+        }
+        let on_websocket = matches!(self.state, State::WebSocket);
+        let in_base64 = !on_websocket || self.config.force_base64;
+        let size = |part: Part<'_>| match part {
+            Part::Text(text) => text.len() + 1,
+            Part::Binary(data) if in_base64 => base64_len(data.len()),
+            Part::Binary(data) => data.len(),
+        };
+        let limit = self.max_payload().unwrap_or(usize::MAX);
+        if let Some(size) = parts.clone().map(size).find(|size| *size > limit) {
+            return Err(SendError::TooLarge { size, limit });
+        }
+        let total: usize = parts.clone().map(size).sum();
+        if !self.queue.is_empty() && self.queue.len().saturating_add(total) > self.config.send_buffer {
+            return Err(SendError::Full { queued: self.queue.len() });
+        }
+        if !on_websocket {
+            frames::write_packets(&mut self.queue, parts);
+            return Ok(());
+        }
+        for part in parts {
+            match part {
+                Part::Text(text) => self.push_text(b"4", text),
+                Part::Binary(data) if in_base64 => {
+                    let mut text = Vec::with_capacity(base64_len(data.len()));
+                    write_base64(&mut text, data);
+                    self.push_frame(Opcode::Text, &text);
+                }
+                Part::Binary(data) => self.push_frame(Opcode::Binary, data),
+            }
+        }
+        Ok(())
+    }
+
+    fn push_frame(&mut self, opcode: Opcode, payload: &[u8]) {
+        let mask = self.random.bytes();
+        self.queue.write_with(|out| websocket::write_frame(out, opcode, payload, Some(mask)));
+    }
+
+    /// A text frame of two pieces.
+    fn push_text(&mut self, head: &[u8], tail: &[u8]) {
+        let mask = self.random.bytes();
+        self.queue.write_with(|out| {
+            out.extend_from_slice(&websocket::Header::new(Opcode::Text, head.len() + tail.len(), Some(mask)));
+            let start = out.len();
+            out.extend_from_slice(head);
+            out.extend_from_slice(tail);
+            websocket::apply_mask(out.get_mut(start..).unwrap_or_default(), mask);
+        });
+    }
+
+    /// A packet of the protocol's own. Nobody asked for it, so it is what a server could make this side pile up.
+    fn push_control(&mut self, packet: &[u8]) {
+        if self.queue.len() > self.config.send_buffer {
+            let queued = self.queue.len();
+            return self.end(TransportError::NotRead { queued }.into());
+        }
+        match self.state {
+            State::WebSocket => self.push_frame(Opcode::Text, packet),
+            _ => {
+                if !self.queue.is_empty() {
+                    self.queue.extend(&[crate::engineio::SEPARATOR]);
+                }
+                self.queue.extend(packet);
+            }
+        }
+    }
+
+    /// Whether the WebSocket connection has something to take.
+    pub fn wants_transmit(&self) -> bool {
+        match &self.state {
+            State::WebSocket => !self.queue.is_empty(),
+            State::Polling(polling) => polling.probe.as_ref().is_some_and(|probe| probe.stage == Stage::Open),
+            State::Opening { .. } => false,
+        }
+    }
+
+    /// Moves what is for the WebSocket connection to `out`, once that is written.
+    pub fn transmit(&mut self, out: &mut Outbound) {
+        match &mut self.state {
+            State::WebSocket => out.append(&mut self.queue),
+            State::Polling(Polling { probe: Some(probe), .. }) if probe.stage == Stage::Open => {
+                probe.stage = Stage::Sent;
+                let mask = self.random.bytes();
+                out.write_with(|out| websocket::write_frame(out, Opcode::Text, b"2probe", Some(mask)));
+            }
+            _ => {}
+        }
+    }
+
+    // The end, and time.
+
+    /// Closes the session, after what is queued.
+    pub fn close(&mut self, now: Time) {
+        if self.closed.is_some() || self.closing.is_some() {
+            return;
+        }
+        match &mut self.state {
+            State::Polling(polling) => {
+                polling.probe = None;
+                self.closing = Some(now + self.config.close_timeout);
+                self.push_control(b"1");
+            }
+            // A close frame says it.
+            State::WebSocket | State::Opening { .. } => self.closed = Some(CloseReason::Client),
+        }
+    }
+
+    /// Ends the session at once, for a reason that its owner found.
+    pub fn fail(&mut self, reason: CloseReason) {
+        self.end(reason);
+    }
+
+    fn complete_close(&mut self) {
+        if self.closing.is_some() && self.queue.is_empty() && !self.is_busy(Lane::Post) {
+            self.end(CloseReason::Client);
+        }
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.queue.clear();
+        // What goes wrong while it is closed is not why.
+        let reason = if self.closing.is_some() { CloseReason::Client } else { reason };
+        self.closed = Some(reason);
+    }
+
+    /// When [`handle_timeout`](Session::handle_timeout) has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if self.closed.is_some() {
+            return None;
+        }
+        let mut next = earliest(self.closing, self.handshake.as_ref().map(|_| self.ping_deadline));
+        if let State::Polling(polling) = &self.state {
+            next = earliest(next, polling.post);
+            next = earliest(next, polling.pause);
+            next = earliest(next, polling.probe.as_ref().map(|probe| probe.deadline));
+        }
+        next
+    }
+
+    /// Time passed. Does nothing before the deadline.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.closed.is_some() {
+            return;
+        }
+        if self.closing.is_some_and(|deadline| deadline <= now) {
+            return self.end(CloseReason::Client);
+        }
+        if let State::Polling(polling) = &mut self.state {
+            if polling.pause.is_some_and(|until| until <= now) {
+                polling.pause = None;
+            }
+            if polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now) {
+                polling.probe = None;
+            }
+            if polling.post.is_some_and(|deadline| deadline <= now) {
+                return self.end(TransportError::RequestTimeout.into());
+            }
+        }
+        if let Some(handshake) = &self.handshake
+            && self.ping_deadline <= now
+        {
+            // A long message may keep the ping waiting: bytes that arrive are life, too.
+            let extended = self.last_heard + handshake.ping_timeout;
+            match extended > now {
+                true => self.ping_deadline = extended,
+                false => self.end(CloseReason::PingTimeout),
+            }
+        }
+    }
+
+    /// Bytes arrived on a lane: the server lives.
+    pub fn heard(&mut self, now: Time) {
+        self.last_heard = self.last_heard.max(now);
+    }
+}

@@ -1,0 +1,314 @@
+use super::*;
+use crate::engineio::{Message, Packet, Part, Transport as Way};
+use crate::random::Random;
+use crate::time::Time;
+use crate::websocket::{Decoder, Message as Frame, Role};
+use crate::{Outbound, engineio};
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+const OPEN: &str =
+    r#"{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":100}"#;
+
+fn at(millis: u64) -> Time {
+    Time::from_origin(Duration::from_millis(millis))
+}
+
+fn session(change: impl FnOnce(&mut Config)) -> Session {
+    let mut config = Config::default();
+    change(&mut config);
+    Session::open(at(0), Arc::new(config), Random::from_seed([1; 20]), false)
+}
+
+/// A session that the server has just opened by polling; its answer was read.
+fn polling(change: impl FnOnce(&mut Config)) -> Session {
+    let mut session = session(change);
+    assert!(session.begin(at(0), Lane::Poll).is_some());
+    assert!(session.handle_response(at(0), Lane::Poll, 200, b"0").is_some());
+    assert_eq!(session.handle_packet(at(0), Lane::Poll, Packet::Open(OPEN)), Received::Open);
+    session.end_poll(at(0));
+    session
+}
+
+fn websocket() -> Session {
+    let mut session = session(|config| config.transports = [Way::WebSocket].into());
+    assert!(session.begin(at(0), Lane::WebSocket).is_some_and(|request| request.upgrade));
+    session.handle_response(at(0), Lane::WebSocket, 101, b"");
+    assert_eq!(session.handle_packet(at(0), Lane::WebSocket, Packet::Open(OPEN)), Received::Open);
+    session
+}
+
+fn text(text: &str) -> impl Iterator<Item = Part<'_>> + Clone {
+    core::iter::once(Part::Text(text.as_bytes()))
+}
+
+/// The frames that are to be written, as the server reads them.
+fn frames(session: &mut Session) -> Vec<alloc::string::String> {
+    let mut out = Outbound::new();
+    session.transmit(&mut out);
+    let mut bytes: Vec<u8> = out.chunks().flatten().copied().collect();
+    let mut input = bytes.as_mut_slice();
+    let mut decoder = Decoder::new(Role::Server, 1000);
+    let mut frames = Vec::new();
+    while let Some(message) = decoder.decode(&mut input).unwrap() {
+        frames.push(match message {
+            Frame::Text(text) => text.into_owned(),
+            Frame::Binary(data) => alloc::format!("{data:?}"),
+            other => alloc::format!("{other:?}"),
+        });
+    }
+    frames
+}
+
+fn body(session: &mut Session, now: Time) -> alloc::string::String {
+    let request = session.begin(now, Lane::Post).unwrap();
+    let bytes = request.body.unwrap().chunks().flatten().copied().collect();
+    alloc::string::String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn requests_name_the_transport_and_the_session() {
+    let mut session = session(|config| {
+        config.query = "a=b".into();
+        config.timestamp_requests = false;
+    });
+    let first = session.begin(at(0), Lane::Poll).unwrap();
+    assert_eq!((first.method, &*first.target), ("GET", "/socket.io/?a=b&EIO=4&transport=polling"));
+    assert!(session.begin(at(0), Lane::Poll).is_none(), "one at a time");
+    session.handle_response(at(0), Lane::Poll, 200, b"0");
+    session.handle_packet(at(0), Lane::Poll, Packet::Open(OPEN));
+    session.end_poll(at(0));
+    let upgrade = session.begin(at(0), Lane::WebSocket).unwrap();
+    assert_eq!(upgrade.target, "/socket.io/?a=b&EIO=4&transport=websocket&sid=abc");
+}
+
+#[test]
+fn each_poll_has_another_timestamp() {
+    let targets = [(); 2].map(|()| session(|_| {}).begin(at(0), Lane::Poll).unwrap().target);
+    assert!(targets[0].contains("&t="));
+    let mut session = polling(|_| {});
+    assert_ne!(session.begin(at(0), Lane::Poll).unwrap().target, targets[0]);
+}
+
+#[test]
+fn an_upgrade_waits_for_both_requests_and_loses_nothing() {
+    let mut session = polling(|_| {});
+    session.begin(at(0), Lane::Poll).unwrap();
+    session.send(at(0), text("first")).unwrap();
+    assert_eq!(body(&mut session, at(0)), "4first");
+    session.begin(at(0), Lane::WebSocket).unwrap();
+    session.handle_response(at(0), Lane::WebSocket, 101, b"");
+    assert_eq!(frames(&mut session), ["2probe"]);
+    session.handle_packet(at(0), Lane::WebSocket, Packet::Pong("probe"));
+    session.send(at(0), text("second")).unwrap();
+    let binary: [Part<'_>; 2] = [Part::Text(b"third"), Part::Binary(&[1, 2])];
+    session.send(at(0), binary.into_iter()).unwrap();
+    assert!(session.begin(at(0), Lane::Post).is_none(), "nothing new while it is pausing");
+    session.handle_response(at(0), Lane::Post, 200, b"ok");
+    assert_eq!((session.transport(), frames(&mut session)), (Way::Polling, vec![]));
+    assert_eq!(session.handle_response(at(0), Lane::Poll, 200, b"6"), Some("6"));
+    session.end_poll(at(0));
+    assert_eq!(session.transport(), Way::WebSocket);
+    assert_eq!(frames(&mut session), ["5", "4second", "4third", "[1, 2]"]);
+    assert_eq!(session.wants(at(0), Lane::Poll), Want::Nothing);
+}
+
+#[test]
+fn an_upgrade_that_fails_in_any_way_leaves_polling_as_it_was() {
+    for fail in [
+        |session: &mut Session| session.handle_failed(at(0), Lane::WebSocket, TransportError::Lost),
+        |session: &mut Session| _ = session.handle_response(at(0), Lane::WebSocket, 400, b"no"),
+        |session: &mut Session| _ = session.handle_packet(at(0), Lane::WebSocket, Packet::Pong("wrong")),
+        |session: &mut Session| session.handle_close_frame(at(0), None),
+        |session: &mut Session| {
+            session.handle_unreadable(at(0), Lane::WebSocket, engineio::PacketError::Empty)
+        },
+        |session: &mut Session| session.handle_timeout(at(10_000)),
+    ] {
+        let mut session = polling(|_| {});
+        session.begin(at(0), Lane::WebSocket).unwrap();
+        fail(&mut session);
+        assert_eq!(session.wants(at(0), Lane::WebSocket), Want::Nothing);
+        assert!(session.is_open() && session.begin(at(0), Lane::Poll).is_some());
+    }
+}
+
+#[test]
+fn a_ping_is_answered_and_its_absence_ends_the_session() {
+    let mut session = websocket();
+    assert_eq!(session.next_deadline(), Some(at(45_000)));
+    assert_eq!(session.handle_packet(at(25_000), Lane::WebSocket, Packet::Ping("")), Received::Ping);
+    assert_eq!(frames(&mut session), ["3"]);
+    session.handle_timeout(at(69_999));
+    assert!(session.is_open());
+    session.handle_timeout(at(70_000));
+    assert_eq!(session.closed(), Some(&CloseReason::PingTimeout));
+}
+
+#[test]
+fn bytes_of_a_long_message_keep_the_session_alive_and_nothing_is_sent_after_a_sleep() {
+    let mut session = websocket();
+    session.heard(at(44_000));
+    session.handle_timeout(at(45_000));
+    assert_eq!((session.is_open(), session.next_deadline()), (true, Some(at(64_000))));
+    // The machine slept for an hour, and no timer has fired yet.
+    assert_eq!(session.send(at(3_600_000), text("late")), Err(SendError::NotOpen));
+    assert_eq!(session.closed(), Some(&CloseReason::PingTimeout));
+}
+
+#[test]
+fn a_message_larger_than_the_server_takes_is_refused_as_it_would_be_sent() {
+    let too_large = |size| Err(SendError::TooLarge { size, limit: 100 });
+    let (mut on_websocket, mut on_polling) = (websocket(), polling(|_| {}));
+    let long = "x".repeat(100);
+    assert_eq!(on_websocket.send(at(0), text(&long)), too_large(101));
+    assert_eq!(on_polling.send(at(0), text(&long)), too_large(101));
+    let binary = core::iter::once(Part::Binary(&[0; 90]));
+    assert_eq!(on_websocket.send(at(0), binary.clone()), Ok(()));
+    assert_eq!(on_polling.send(at(0), binary), too_large(121));
+}
+
+#[test]
+fn a_post_holds_no_more_than_the_server_takes() {
+    let mut session = polling(|_| {});
+    for _ in 0..3 {
+        session.send(at(0), text(&"x".repeat(45))).unwrap();
+    }
+    assert_eq!(body(&mut session, at(0)).len(), 46 + 1 + 46);
+    session.handle_response(at(0), Lane::Post, 200, b"ok");
+    assert_eq!(body(&mut session, at(0)).len(), 46);
+}
+
+#[test]
+fn what_is_not_read_is_bounded_and_so_are_the_answers_to_pings() {
+    let mut session = websocket();
+    let mut full = Ok(());
+    for _ in 0..200_000 {
+        full = full.and_then(|()| session.send(at(0), text(&"x".repeat(90))));
+    }
+    assert!(matches!(full, Err(SendError::Full { queued }) if queued <= 4 << 20));
+    let mut pings = 0;
+    while session.is_open() {
+        session.handle_packet(at(0), Lane::WebSocket, Packet::Ping(""));
+        pings += 1;
+        assert!(pings < 1_000_000);
+    }
+    assert!(matches!(session.closed(), Some(CloseReason::TransportError(TransportError::NotRead { .. }))));
+}
+
+#[test]
+fn a_server_that_answers_polls_with_nothing_is_not_asked_at_full_speed() {
+    let mut session = polling(|config| config.upgrade = false);
+    let mut polls = 0;
+    while session.begin(at(0), Lane::Poll).is_some() {
+        session.handle_response(at(0), Lane::Poll, 200, b"6");
+        session.handle_packet(at(0), Lane::Poll, Packet::Noop);
+        session.end_poll(at(0));
+        polls += 1;
+        assert!(polls < 100);
+    }
+    let next = session.next_deadline().unwrap();
+    session.handle_timeout(next);
+    assert!(next > at(0) && session.begin(next, Lane::Poll).is_some());
+}
+
+#[test]
+fn packets_out_of_place_end_the_session_with_a_word() {
+    let long = "x".repeat(200);
+    for packet in [Packet::Open(OPEN), Packet::Pong(""), Packet::Upgrade, Packet::Ping(&long)] {
+        let mut session = websocket();
+        assert_eq!(session.handle_packet(at(0), Lane::WebSocket, packet), Received::Nothing);
+        let reason = session.closed().unwrap();
+        assert!(matches!(reason, CloseReason::TransportError(TransportError::OutOfPlace(_))), "{reason:?}");
+        assert_eq!(reason.to_string(), "transport error");
+    }
+    let mut session = websocket();
+    session.handle_packet(at(0), Lane::WebSocket, Packet::Close);
+    assert_eq!(session.closed(), Some(&CloseReason::TransportClose(None)));
+}
+
+#[test]
+fn a_first_packet_that_does_not_open_is_an_error() {
+    for (packet, error) in [
+        (Packet::Message(Message::Text("x")), HandshakeError::NotOpen),
+        (Packet::Open("{}"), HandshakeError::Json),
+    ] {
+        let mut session = session(|_| {});
+        session.begin(at(0), Lane::Poll);
+        session.handle_response(at(0), Lane::Poll, 200, b"0{}");
+        session.handle_packet(at(0), Lane::Poll, packet);
+        assert_eq!(session.closed(), Some(&TransportError::Handshake(error).into()));
+    }
+    let mut session = session(|_| {});
+    session.begin(at(0), Lane::Poll);
+    session.handle_response(at(0), Lane::Poll, 200, b"");
+    session.end_poll(at(0));
+    assert_eq!(session.closed(), Some(&TransportError::Handshake(HandshakeError::NotOpen).into()));
+}
+
+#[test]
+fn an_answer_with_another_status_is_an_error_with_its_beginning() {
+    let mut session = session(|_| {});
+    session.begin(at(0), Lane::Poll);
+    session.handle_response(at(0), Lane::Poll, 403, &[b'x'; 1000]);
+    let Some(CloseReason::TransportError(TransportError::Status { status: 403, body })) = session.closed()
+    else {
+        panic!("{:?}", session.closed());
+    };
+    assert_eq!(body.len(), 256);
+}
+
+#[test]
+fn the_next_transport_is_tried_where_that_is_wanted() {
+    let mut session = session(|config| config.try_all_transports = true);
+    session.begin(at(0), Lane::Poll);
+    session.handle_failed(at(0), Lane::Poll, TransportError::Lost);
+    assert_eq!((session.closed(), session.transport()), (None, Way::WebSocket));
+    assert!(session.begin(at(0), Lane::WebSocket).is_some());
+    session.handle_failed(at(0), Lane::WebSocket, TransportError::Lost);
+    assert_eq!(session.closed(), Some(&TransportError::Lost.into()));
+}
+
+#[test]
+fn a_session_is_opened_by_what_worked_the_last_time() {
+    let config = Arc::new(Config::default());
+    let session = Session::open(at(0), config, Random::from_seed([1; 20]), true);
+    assert_eq!(session.transport(), Way::WebSocket);
+}
+
+#[test]
+fn closing_while_polling_sends_what_is_queued_and_a_goodbye_in_time() {
+    let mut session = polling(|_| {});
+    session.begin(at(0), Lane::Poll);
+    session.send(at(0), text("last")).unwrap();
+    session.close(at(0));
+    assert_eq!(session.closed(), None);
+    assert_eq!(body(&mut session, at(0)), "4last\x1e1");
+    session.handle_response(at(0), Lane::Post, 200, b"ok");
+    assert_eq!(session.closed(), Some(&CloseReason::Client));
+    let mut silent = polling(|_| {});
+    silent.close(at(0));
+    silent.handle_timeout(at(5000));
+    assert_eq!(silent.closed(), Some(&CloseReason::Client));
+}
+
+#[test]
+fn a_request_that_is_never_answered_ends_the_session() {
+    let mut session = polling(|config| config.upgrade = false);
+    session.send(at(0), text("x")).unwrap();
+    session.begin(at(0), Lane::Post);
+    session.handle_timeout(at(30_000));
+    assert_eq!(session.closed(), Some(&TransportError::RequestTimeout.into()));
+}
+
+#[test]
+fn a_lane_that_cannot_be_opened_for_what_waits_ends_the_session() {
+    let mut session = polling(|_| {});
+    session.handle_failed(at(0), Lane::Post, TransportError::Lost);
+    assert!(session.is_open(), "nobody needs it");
+    session.send(at(0), text("x")).unwrap();
+    session.handle_failed(at(0), Lane::Post, TransportError::Lost);
+    assert_eq!(session.closed(), Some(&TransportError::Lost.into()));
+}

@@ -1,0 +1,215 @@
+//! The client's side: heads of requests as they leave, heads of responses as they arrive (RFC 9112, sections 3 and 4).
+
+use super::request::{Header, HeaderSlots, Version};
+use super::{Error, InvalidHeader, is_token, is_value_byte, list};
+use alloc::vec::Vec;
+
+/// Appends a request's head to `out`. `target` is a path with or without a query; for `CONNECT`, a host and port.
+///
+/// `content_length` is that of the body; without one the request has none.
+///
+/// # Errors
+/// [`InvalidHeader`] if the target, the host or a header would break the request, or if a header is one that this
+/// function writes itself. `out` is then as it was.
+pub fn write_request<'n, 'v>(
+    out: &mut Vec<u8>,
+    method: &str,
+    target: &str,
+    host: &str,
+    headers: impl IntoIterator<Item = (&'n str, &'v str)>,
+    content_length: Option<usize>,
+) -> Result<(), InvalidHeader> {
+    let start = out.len();
+    let is_target = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+    if !is_token(method.as_bytes()) || !is_target(target) || !is_target(host) {
+        return Err(InvalidHeader);
+    }
+    for piece in [method, " ", target, " HTTP/1.1\r\nHost: ", host, "\r\n"] {
+        out.extend_from_slice(piece.as_bytes());
+    }
+    for (name, value) in headers {
+        if !may_set(name) || !value.bytes().all(is_value_byte) {
+            out.truncate(start);
+            return Err(InvalidHeader);
+        }
+        for piece in [name, ": ", value, "\r\n"] {
+            out.extend_from_slice(piece.as_bytes());
+        }
+    }
+    if let Some(length) = content_length {
+        out.extend_from_slice(b"Content-Length: ");
+        out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+fn may_set(name: &str) -> bool {
+    let own = ["host", "content-length", "transfer-encoding"];
+    is_token(name.as_bytes()) && !own.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+/// A response's head, and what it says about the bytes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseHead<'a> {
+    /// The status code, 100 to 599.
+    pub status: u16,
+    /// The headers in the order in which they were sent.
+    pub headers: &'a [Header<'a>],
+    /// The length of the head in bytes: there the body begins.
+    pub len: usize,
+    /// Whether another request may be sent on this connection.
+    pub keep_alive: bool,
+    /// How long the body is.
+    pub body: ResponseBody,
+}
+
+/// How the length of a response's body is given (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseBody {
+    /// So many bytes.
+    Length(u64),
+    /// Chunks, for [`super::Chunked`] to decode.
+    Chunked,
+    /// All until the connection ends.
+    UntilEnd,
+}
+
+impl<'a> ResponseHead<'a> {
+    /// The value of the first header with this name, in any case.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+
+    /// Whether `token` is an element of the comma list `name`.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.headers
+            .iter()
+            .filter(|header| header.name.eq_ignore_ascii_case(name))
+            .any(|header| list(header.value).any(|it| it.eq_ignore_ascii_case(token.as_bytes())))
+    }
+}
+
+/// Parses the head of a response at the front of `input`. `Ok(None)` means that more bytes are needed.
+///
+/// # Errors
+/// When it is none, or longer than `max_head`: the connection has to be closed.
+pub fn parse_response<'h, 'b: 'h>(
+    input: &'b [u8],
+    slots: &'h mut HeaderSlots<'b>,
+    max_head: usize,
+) -> Result<Option<ResponseHead<'h>>, Error> {
+    let full = input.len() >= max_head;
+    let window = input.get(..max_head).unwrap_or(input);
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let len = match config.parse_response_with_uninit_headers(&mut parsed, window, slots) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) if full => return Err(Error::HeadTooLarge),
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Error::TooManyHeaders),
+        Err(httparse::Error::Version) if window.starts_with(b"HTTP/") => return Err(Error::Version),
+        Err(_) => return Err(Error::Syntax),
+    };
+    let status = parsed.code.filter(|code| (100..600).contains(code)).ok_or(Error::Syntax)?;
+    let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
+    let mut head = ResponseHead {
+        status,
+        headers: parsed.headers,
+        len,
+        keep_alive: false,
+        body: ResponseBody::UntilEnd,
+    };
+    head.body = body_of(&head)?;
+    head.keep_alive = version == Version::Http11
+        && head.body != ResponseBody::UntilEnd
+        && !head.has_token("connection", "close");
+    Ok(Some(head))
+}
+
+fn body_of(head: &ResponseHead<'_>) -> Result<ResponseBody, Error> {
+    if matches!(head.status, 100..=199 | 204 | 304) {
+        return Ok(ResponseBody::Length(0));
+    }
+    let mut length = None;
+    for header in head.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("content-length")) {
+        let value = core::str::from_utf8(header.value).map_err(|_| Error::ContentLength)?;
+        let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        if length.is_some() || !is_number {
+            return Err(Error::ContentLength);
+        }
+        length = Some(value.parse().map_err(|_| Error::ContentLength)?);
+    }
+    match (head.header("transfer-encoding"), length) {
+        (Some(_), Some(_)) => Err(Error::Framing),
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(ResponseBody::Chunked),
+        (Some(_), None) => Err(Error::TransferCoding),
+        (None, Some(length)) => Ok(ResponseBody::Length(length)),
+        (None, None) => Ok(ResponseBody::UntilEnd),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MAX_HEAD, header_slots};
+    use super::*;
+    use alloc::string::String;
+
+    fn request(target: &str, host: &str, headers: &[(&str, &str)]) -> Option<String> {
+        let mut out = Vec::new();
+        write_request(&mut out, "GET", target, host, headers.iter().copied(), None).ok()?;
+        String::from_utf8(out).ok()
+    }
+
+    #[test]
+    fn a_request_has_target_host_and_headers() {
+        let text = request("/socket.io/?EIO=4", "localhost:3000", &[("X", "y")]);
+        assert_eq!(
+            text.as_deref(),
+            Some("GET /socket.io/?EIO=4 HTTP/1.1\r\nHost: localhost:3000\r\nX: y\r\n\r\n")
+        );
+    }
+
+    #[test]
+    fn what_would_split_a_request_is_refused() {
+        assert_eq!(request("/a b", "h", &[]), None);
+        assert_eq!(request("/a\r\nX: y", "h", &[]), None);
+        assert_eq!(request("/", "h\r\n", &[]), None);
+        assert_eq!(request("/", "h", &[("X", "a\r\nY: b")]), None);
+        assert_eq!(request("/", "h", &[("Content-Length", "5")]), None);
+    }
+
+    fn parse(text: &str) -> Result<Option<(u16, ResponseBody, bool)>, Error> {
+        let mut slots = header_slots();
+        let head = parse_response(text.as_bytes(), &mut slots, MAX_HEAD)?;
+        Ok(head.map(|head| (head.status, head.body, head.keep_alive)))
+    }
+
+    #[test]
+    fn the_length_of_a_body_is_found() {
+        let ok = |rest: &str| parse(&alloc::format!("HTTP/1.1 200 OK\r\n{rest}\r\n"));
+        assert_eq!(ok("Content-Length: 5\r\n"), Ok(Some((200, ResponseBody::Length(5), true))));
+        assert_eq!(ok("Transfer-Encoding: chunked\r\n"), Ok(Some((200, ResponseBody::Chunked, true))));
+        assert_eq!(ok(""), Ok(Some((200, ResponseBody::UntilEnd, false))));
+        assert_eq!(
+            ok("Content-Length: 5\r\nConnection: close\r\n"),
+            Ok(Some((200, ResponseBody::Length(5), false)))
+        );
+        assert_eq!(ok("Content-Length: 5\r\nContent-Length: 6\r\n"), Err(Error::ContentLength));
+        assert_eq!(ok("Content-Length: +5\r\n"), Err(Error::ContentLength));
+        assert_eq!(ok("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), Err(Error::Framing));
+        assert_eq!(ok("Transfer-Encoding: gzip\r\n"), Err(Error::TransferCoding));
+        assert_eq!(parse("HTTP/1.1 204 No Content\r\n\r\n"), Ok(Some((204, ResponseBody::Length(0), true))));
+    }
+
+    #[test]
+    fn a_head_in_parts_waits_and_an_endless_one_does_not() {
+        assert_eq!(parse("HTTP/1.1 200 OK\r\nContent-"), Ok(None));
+        assert_eq!(
+            parse(&alloc::format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(MAX_HEAD))),
+            Err(Error::HeadTooLarge)
+        );
+        assert_eq!(parse("SSH-2.0-OpenSSH\r\n"), Err(Error::Syntax));
+    }
+}

@@ -1,0 +1,81 @@
+//! Randomness from a seed: the core asks no system for it.
+
+use core::time::Duration;
+use sha1::{Digest, Sha1};
+
+/// A sequence of bytes that nobody can foretell who does not know its seed: masks, nonces and the jitter of a client.
+///
+/// Give it 20 bytes of the system's randomness; in a test, any 20, and the whole client can be replayed.
+#[derive(Clone)]
+pub struct Random {
+    seed: [u8; 20],
+    counter: u64,
+}
+
+impl Random {
+    /// A sequence from a seed.
+    pub const fn from_seed(seed: [u8; 20]) -> Random {
+        Random { seed, counter: 0 }
+    }
+
+    /// The next 20 bytes.
+    fn block(&mut self) -> [u8; 20] {
+        self.counter += 1;
+        Sha1::new().chain_update(self.seed).chain_update(self.counter.to_be_bytes()).finalize().into()
+    }
+
+    /// The next few bytes; at most 20, the rest stays zero.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        const { assert!(N <= 20, "a block has 20 bytes") };
+        let block = self.block();
+        block.first_chunk().copied().unwrap_or([0; N])
+    }
+
+    /// Another sequence, which says nothing of this one.
+    pub fn fork(&mut self) -> Random {
+        Random::from_seed(self.block())
+    }
+
+    /// `delay`, more or less by up to `factor` of it.
+    pub fn jitter(&mut self, delay: Duration, factor: f64) -> Duration {
+        let share = f64::from(u32::from_be_bytes(self.bytes())) / f64::from(u32::MAX);
+        // A factor that is not a number is none.
+        let factor = factor.clamp(0.0, 1.0);
+        let scale = 1.0 + (share * 2.0 - 1.0) * factor;
+        Duration::try_from_secs_f64(delay.as_secs_f64() * scale).unwrap_or(delay)
+    }
+}
+
+impl core::fmt::Debug for Random {
+    /// Without the seed.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Random").field("counter", &self.counter).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_and_none_twice() {
+        let mut one = Random::from_seed([1; 20]);
+        let mut two = Random::from_seed([1; 20]);
+        let first: [u8; 16] = one.bytes();
+        assert_eq!(first, two.bytes());
+        assert_ne!(first, one.bytes());
+        assert_ne!(one.fork().bytes::<8>(), one.fork().bytes::<8>());
+    }
+
+    #[test]
+    fn jitter_stays_within_its_factor_and_reaches_both_ends() {
+        let mut random = Random::from_seed([2; 20]);
+        let delay = Duration::from_secs(2);
+        let all = core::array::from_fn::<_, 200, _>(|_| random.jitter(delay, 0.5));
+        assert!(all.iter().all(|it| (Duration::from_secs(1)..=Duration::from_secs(3)).contains(it)));
+        assert!(all.iter().any(|it| *it < Duration::from_millis(1100)));
+        assert!(all.iter().any(|it| *it > Duration::from_millis(2900)));
+        assert_eq!(random.jitter(delay, 0.0), delay);
+        assert!(random.jitter(delay, f64::NAN) <= Duration::from_secs(4));
+    }
+}

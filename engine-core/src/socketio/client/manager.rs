@@ -1,0 +1,775 @@
+//! The connection of a client, which comes and goes, and what its namespaces make of it.
+
+mod receive;
+
+use super::namespace::{Namespace, Retry, State, Unit, Waiting};
+use super::{
+    Config, ConnectError, DisconnectReason, Event, How, NamespaceId, NoAnswer, Offline, SendError, Sent,
+    Token,
+};
+use crate::engineio::client::{
+    self as engine, CloseReason, Lane, Received, Request, Session, TransportError, Want,
+};
+use crate::engineio::{Message, Packet as EnginePacket, Part, Transport, split_payload};
+use crate::outbound::Outbound;
+use crate::random::Random;
+use crate::socketio::reassembly::Reassembly;
+use crate::time::{Time, earliest};
+use crate::websocket;
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// The client's side of Socket.IO: several namespaces over one connection, which is opened again when it is lost.
+///
+/// The byte streams belong to a driver, which looks after each call at what is [wanted](Client::wants) of each lane of
+/// the current [generation](Client::generation), and takes the [events](Client::poll_event).
+#[derive(Debug)]
+pub struct Client {
+    config: Arc<Config>,
+    random: Random,
+    link: Link,
+    engine: Option<Box<Session>>,
+    /// Names the session in `engine`: each has other streams.
+    generation: u64,
+    /// A session that this side has closed, until its last words are fetched.
+    parting: Option<(u64, Box<Session>)>,
+    /// How many attempts were made in a row to open the connection again.
+    attempts: u32,
+    /// The attempt under way is one of those.
+    reconnecting: bool,
+    /// WebSocket worked the last time.
+    websocket_worked: bool,
+    namespaces: Vec<Namespace>,
+    reassembly: Reassembly,
+    reassembly_deadline: Option<Time>,
+    tokens: u64,
+    events: VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Idle,
+    /// The connection has to be open until then.
+    Opening(Time),
+    Open,
+    /// The connection is opened again then.
+    Waiting(Time),
+}
+
+impl Client {
+    /// A client that is not connected.
+    pub fn new(config: Arc<Config>, random: Random) -> Client {
+        Client {
+            config,
+            random,
+            link: Link::Idle,
+            engine: None,
+            generation: 0,
+            parting: None,
+            attempts: 0,
+            reconnecting: false,
+            websocket_worked: false,
+            namespaces: Vec::new(),
+            reassembly: Reassembly::new(),
+            reassembly_deadline: None,
+            tokens: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    // Getters.
+
+    /// The settings.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if event.is_none() {
+            // An idle client owns no queue.
+            self.events = VecDeque::new();
+        }
+        event
+    }
+
+    /// Whether a namespace is joined.
+    pub fn is_connected(&self, id: NamespaceId) -> bool {
+        self.namespaces.get(id.0).is_some_and(|it| it.state == State::Joined)
+    }
+
+    /// Whether a namespace is wanted: joined, or to be joined.
+    pub fn is_active(&self, id: NamespaceId) -> bool {
+        self.namespaces.get(id.0).is_some_and(Namespace::is_active)
+    }
+
+    /// The id that the server gave, while a namespace is joined.
+    pub fn sid(&self, id: NamespaceId) -> Option<&str> {
+        self.namespaces.get(id.0)?.sid.as_deref()
+    }
+
+    /// Whether the server took the last connection as a continuation of the one before.
+    pub fn recovered(&self, id: NamespaceId) -> bool {
+        self.namespaces.get(id.0).is_some_and(|it| it.recovered)
+    }
+
+    /// How many bytes of a namespace wait for a connection or an acknowledgement.
+    pub fn buffered(&self, id: NamespaceId) -> usize {
+        self.namespaces.get(id.0).map_or(0, Namespace::buffered)
+    }
+
+    /// The transport in use, while there is a connection.
+    pub fn transport(&self) -> Option<Transport> {
+        self.engine.as_ref().filter(|it| it.is_open()).map(|it| it.transport())
+    }
+
+    /// Whether nothing goes on: no connection, and none is going to be opened.
+    pub fn is_idle(&self) -> bool {
+        self.link == Link::Idle && self.engine.is_none() && self.parting.is_none()
+    }
+
+    /// Randomness for a stream.
+    pub fn fork_random(&mut self) -> Random {
+        self.random.fork()
+    }
+
+    // Namespaces.
+
+    /// A namespace by its name, which begins with a slash.
+    pub fn namespace(&mut self, name: &str) -> NamespaceId {
+        if let Some(known) = self.namespaces.iter().find(|it| *it.name == *name) {
+            return known.id;
+        }
+        let id = NamespaceId(self.namespaces.len());
+        // Most clients have one.
+        self.namespaces.reserve_exact(1);
+        self.namespaces.push(Namespace::new(id, name.into()));
+        id
+    }
+
+    /// The name of a namespace.
+    pub fn name(&self, id: NamespaceId) -> Option<&Arc<str>> {
+        self.namespaces.get(id.0).map(|it| &it.name)
+    }
+
+    /// Wants a namespace to be joined; opens the connection if there is none.
+    pub fn connect(&mut self, now: Time, id: NamespaceId) {
+        self.handle_timeout(now);
+        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| !it.is_active()) else { return };
+        namespace.state = State::Wanted;
+        match self.link {
+            Link::Idle => self.open_engine(now),
+            Link::Open if self.engine.as_ref().is_some_and(|it| it.is_open()) => self.ask_to_join(id),
+            _ => {}
+        }
+    }
+
+    fn ask_to_join(&mut self, id: NamespaceId) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.attempt += 1;
+            self.events.push_back(Event::Join(id, namespace.attempt));
+        }
+    }
+
+    /// Joins a namespace, as [`Event::Join`] asked for. `auth` is a JSON object, or empty.
+    pub fn join(&mut self, now: Time, id: NamespaceId, attempt: u64, auth: &str) {
+        let deadline = now + self.config.timeout;
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        if namespace.state != State::Wanted || namespace.attempt != attempt {
+            return;
+        }
+        let Some(engine) = self.engine.as_mut().filter(|it| it.is_open()) else { return };
+        let mut text = String::from("0");
+        push_namespace(&mut text, &namespace.name);
+        push_auth(&mut text, namespace.pid.as_deref(), namespace.offset.as_deref(), auth);
+        match engine.send(now, core::iter::once(Part::Text(text.as_bytes()))) {
+            Ok(()) => namespace.state = State::Joining(deadline),
+            Err(error) => {
+                namespace.state = State::Idle;
+                let error = ConnectError::Auth(error.to_string().into());
+                self.events.push_back(Event::ConnectError(id, error));
+            }
+        }
+        self.follow_engine(now);
+    }
+
+    /// Does not join a namespace: there is nothing to show to the server.
+    pub fn refuse_join(&mut self, now: Time, id: NamespaceId, attempt: u64, why: &str) {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        if namespace.state == State::Wanted && namespace.attempt == attempt {
+            namespace.state = State::Idle;
+            self.events.push_back(Event::ConnectError(id, ConnectError::Auth(why.into())));
+            self.close_if_unused(now);
+        }
+    }
+
+    /// Leaves a namespace; closes the connection with the last one. What waits to be sent goes on waiting.
+    pub fn disconnect(&mut self, now: Time, id: NamespaceId) {
+        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.is_active()) else { return };
+        let state = namespace.state;
+        if matches!(state, State::Joined | State::Joining(_))
+            && let Some(engine) = &mut self.engine
+        {
+            let mut text = String::from("1");
+            push_namespace(&mut text, &namespace.name);
+            // If there is no room for it, the end of the connection says it.
+            let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
+        }
+        namespace.leave(State::Idle, &mut self.events);
+        if state == State::Joined {
+            self.events.push_back(Event::Disconnected(id, DisconnectReason::Client));
+        }
+        self.close_if_unused(now);
+    }
+
+    /// Leaves all namespaces, and closes the connection.
+    pub fn close(&mut self, now: Time) {
+        for at in 0..self.namespaces.len() {
+            self.disconnect(now, NamespaceId(at));
+        }
+    }
+
+    fn close_if_unused(&mut self, now: Time) {
+        if self.namespaces.iter().any(Namespace::is_active) {
+            return;
+        }
+        self.attempts = 0;
+        self.reconnecting = false;
+        match &mut self.engine {
+            Some(engine) => engine.close(now),
+            None => self.link = Link::Idle,
+        }
+        self.follow_engine(now);
+    }
+
+    // Sending.
+
+    /// The id for the next event that wants an answer.
+    pub fn next_ack(&mut self, id: NamespaceId) -> u64 {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return 0 };
+        let ack = namespace.next_ack;
+        namespace.next_ack += 1;
+        ack
+    }
+
+    /// Sends an encoded event.
+    ///
+    /// With [retries](Config::retries) it needs an id, even if nobody waits for the answer.
+    ///
+    /// # Errors
+    /// When it is not sent, now or later.
+    pub fn send<'a>(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+        how: How,
+    ) -> Result<Sent, SendError> {
+        let retries = self.config.retries > 0 && !how.volatile;
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(SendError::NotConnected) };
+        if how.ack.is_some() && namespace.acks.is_full() {
+            return Err(SendError::TooManyAcks);
+        }
+        let sent = match (how.ack, retries) {
+            (Some(ack), true) => self.send_with_retries(id, parts, ack),
+            _ => self.send_once(now, id, parts, how),
+        };
+        self.flush(now, id);
+        self.follow_engine(now);
+        sent
+    }
+
+    fn send_once<'a>(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+        how: How,
+    ) -> Result<Sent, SendError> {
+        let namespace = self.namespaces.get_mut(id.0).ok_or(SendError::NotConnected)?;
+        let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
+        if how.volatile && !engine.as_ref().is_some_and(|it| it.is_writable()) {
+            return Err(SendError::NotReady);
+        }
+        let mut sent = None;
+        // What was sent before goes first.
+        if let Some(engine) = engine
+            && namespace.outbox.is_empty()
+        {
+            match engine.send(now, parts.clone()) {
+                Ok(()) => sent = Some(Sent::Now),
+                Err(engine::SendError::NotOpen) if how.volatile => return Err(SendError::NotReady),
+                Err(engine::SendError::NotOpen) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let sent = match sent {
+            Some(sent) => sent,
+            None => self.keep(now, id, parts, how.ack.map(|(ack, _)| ack))?,
+        };
+        if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.0)) {
+            namespace.acks.insert(ack, now + timeout);
+        }
+        Ok(sent)
+    }
+
+    fn keep<'a>(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>>,
+        ack: Option<u64>,
+    ) -> Result<Sent, SendError> {
+        let unit = Unit::new(parts);
+        self.admit(id, &unit)?;
+        let token = self.next_token();
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.outbox.push(Waiting { unit, token, ack, since: now });
+        }
+        Ok(Sent::Later(token))
+    }
+
+    fn send_with_retries<'a>(
+        &mut self,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>>,
+        (ack, timeout): (u64, Duration),
+    ) -> Result<Sent, SendError> {
+        let unit = Unit::new(parts);
+        self.admit(id, &unit)?;
+        let token = self.next_token();
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.retries.push_back(Retry { unit, id: ack, token, timeout, tries: 0, deadline: None });
+        }
+        Ok(Sent::Later(token))
+    }
+
+    /// Whether a unit may wait.
+    fn admit(&self, id: NamespaceId, unit: &Unit) -> Result<(), SendError> {
+        let limit = match self.config.offline {
+            Offline::Fail if !self.is_connected(id) => return Err(SendError::NotConnected),
+            // It waits behind others, or for its acknowledgement.
+            Offline::Fail => self.config.engine.send_buffer,
+            Offline::Buffer { bytes, .. } => bytes,
+        };
+        match self.buffered(id).saturating_add(unit.len()) > limit {
+            true => Err(SendError::OfflineFull { limit }),
+            false => Ok(()),
+        }
+    }
+
+    fn next_token(&mut self) -> Token {
+        self.tokens += 1;
+        Token(self.tokens)
+    }
+
+    /// Sends an acknowledgement. After the end of the connection nobody waits for it.
+    ///
+    /// # Errors
+    /// When it is not sent.
+    pub fn acknowledge<'a>(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+    ) -> Result<(), SendError> {
+        let is_joined = self.is_connected(id);
+        let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
+            return Err(SendError::NotConnected);
+        };
+        let sent = engine.send(now, parts).map_err(SendError::from);
+        self.follow_engine(now);
+        sent
+    }
+
+    /// Waits no more for an answer: the event, if it still waits, is not sent.
+    pub fn forget_ack(&mut self, id: NamespaceId, ack: u64) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.acks.remove(ack);
+        }
+    }
+
+    /// Drops all of a namespace that waits to be sent.
+    pub fn clear(&mut self, id: NamespaceId) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.clear(&mut self.events);
+        }
+    }
+
+    /// Sends what waits, as far as there is room.
+    fn flush(&mut self, now: Time, id: NamespaceId) {
+        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.state == State::Joined) else {
+            return;
+        };
+        let Some(engine) = &mut self.engine else { return };
+        while let Some(waiting) = namespace.outbox.front() {
+            match engine.send(now, waiting.unit.parts()) {
+                Err(engine::SendError::NotOpen | engine::SendError::Full { .. }) => return,
+                result => {
+                    let Some(waiting) = namespace.outbox.pop() else { return };
+                    match result {
+                        Ok(()) => self.events.push_back(Event::Fate(waiting.token, Ok(()))),
+                        Err(error) => namespace.drop_waiting(waiting, error.into(), &mut self.events),
+                    }
+                }
+            }
+        }
+        while let Some(retry) = namespace.retries.front_mut().filter(|retry| retry.deadline.is_none()) {
+            let error = match engine.send(now, retry.unit.parts()) {
+                Ok(()) => {
+                    retry.tries += 1;
+                    retry.deadline = Some(now + retry.timeout);
+                    return;
+                }
+                Err(engine::SendError::NotOpen | engine::SendError::Full { .. }) => return,
+                Err(error) => SendError::from(error),
+            };
+            let (token, ack) = (retry.token, retry.id);
+            namespace.retries.pop_front();
+            self.events.push_back(Event::Answer(id, ack, Err(NoAnswer::NotSent(error.clone()))));
+            self.events.push_back(Event::Fate(token, Err(error)));
+        }
+    }
+
+    // The connection.
+
+    /// Names the current session; streams of an earlier one are of no use any more.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn current(&mut self, generation: u64) -> Option<&mut Session> {
+        self.engine.as_deref_mut().filter(|_| generation == self.generation)
+    }
+
+    /// What is wanted of a lane of a session.
+    pub fn wants(&self, now: Time, generation: u64, lane: Lane) -> Want {
+        match &self.engine {
+            Some(engine) if generation == self.generation => engine.wants(now, lane),
+            _ => Want::Nothing,
+        }
+    }
+
+    /// The request to be written on a lane that wants one.
+    pub fn begin(&mut self, now: Time, generation: u64, lane: Lane) -> Option<Request> {
+        self.current(generation)?.begin(now, lane)
+    }
+
+    /// Moves what is for the WebSocket connection to `out`, once that is written. Whether that made room for what
+    /// waited, so that there may be events.
+    pub fn transmit(&mut self, now: Time, generation: u64, out: &mut Outbound) -> bool {
+        if let Some(engine) = self.current(generation) {
+            engine.transmit(out);
+            let waits = self.namespaces.iter().any(|it| it.state == State::Joined && !it.outbox.is_empty());
+            if waits {
+                self.follow_engine(now);
+            }
+            return waits;
+        }
+        if let Some((_, mut engine)) = self.parting.take_if(|(parting, _)| *parting == generation) {
+            engine.transmit(out);
+        }
+        false
+    }
+
+    /// Whether [`transmit`](Client::transmit) has something.
+    pub fn wants_transmit(&self, generation: u64) -> bool {
+        match &self.engine {
+            Some(engine) if generation == self.generation => engine.wants_transmit(),
+            _ => self.parting.as_ref().is_some_and(|(parting, _)| *parting == generation),
+        }
+    }
+
+    /// Bytes arrived on a lane.
+    pub fn heard(&mut self, now: Time, generation: u64) {
+        if let Some(engine) = self.current(generation) {
+            engine.heard(now);
+        }
+    }
+
+    /// A response arrived.
+    pub fn handle_response(&mut self, now: Time, generation: u64, lane: Lane, status: u16, body: &[u8]) {
+        let Some(engine) = self.current(generation) else { return };
+        if let Some(text) = engine.handle_response(now, lane, status, body) {
+            for packet in split_payload(text) {
+                self.handle_text(now, generation, lane, packet);
+            }
+            if let Some(engine) = self.current(generation) {
+                engine.end_poll(now);
+            }
+        }
+        self.follow_engine(now);
+    }
+
+    /// A WebSocket message arrived.
+    pub fn handle_message(&mut self, now: Time, generation: u64, message: &websocket::Message<'_>) {
+        let lane = Lane::WebSocket;
+        match message {
+            websocket::Message::Text(text) => self.handle_text(now, generation, lane, text),
+            websocket::Message::Binary(data) => {
+                let packet = EnginePacket::Message(Message::Binary(Cow::Borrowed(data)));
+                self.handle_packet(now, generation, lane, packet);
+            }
+            websocket::Message::Close(frame) => {
+                let code = frame.map(|frame| frame.code);
+                if let Some(engine) = self.current(generation) {
+                    engine.handle_close_frame(now, code);
+                }
+            }
+            websocket::Message::Ping(_) | websocket::Message::Pong(_) => {}
+        }
+        self.follow_engine(now);
+    }
+
+    fn handle_text(&mut self, now: Time, generation: u64, lane: Lane, text: &str) {
+        match EnginePacket::decode(text) {
+            Ok(packet) => self.handle_packet(now, generation, lane, packet),
+            Err(error) => {
+                if let Some(engine) = self.current(generation) {
+                    engine.handle_unreadable(now, lane, error);
+                }
+            }
+        }
+    }
+
+    fn handle_packet(&mut self, now: Time, generation: u64, lane: Lane, packet: EnginePacket<'_>) {
+        let Some(engine) = self.current(generation) else { return };
+        match engine.handle_packet(now, lane, packet) {
+            Received::Open => self.opened(),
+            Received::Message(Message::Text(text)) => self.receive_text(now, text),
+            Received::Message(Message::Binary(data)) => self.receive_binary(now, &data),
+            Received::Ping => self.events.push_back(Event::Ping),
+            Received::Nothing => {}
+        }
+    }
+
+    /// A lane's stream could not be opened, or broke.
+    pub fn handle_failed(&mut self, now: Time, generation: u64, lane: Lane, error: TransportError) {
+        if let Some(engine) = self.current(generation) {
+            engine.handle_failed(now, lane, error);
+        }
+        self.follow_engine(now);
+    }
+
+    /// A lane's stream ended, and nothing said why.
+    pub fn handle_eof(&mut self, now: Time, generation: u64, lane: Lane) {
+        if let Some(engine) = self.current(generation) {
+            engine.handle_eof(now, lane);
+        }
+        self.follow_engine(now);
+    }
+
+    fn open_engine(&mut self, now: Time) {
+        self.generation += 1;
+        let worked = self.websocket_worked && self.config.remember_upgrade;
+        let engine = Session::open(now, self.config.engine.clone(), self.random.fork(), worked);
+        self.link = Link::Opening(now + self.config.timeout);
+        self.engine = Some(Box::new(engine));
+        self.follow_engine(now);
+    }
+
+    fn opened(&mut self) {
+        self.link = Link::Open;
+        if core::mem::take(&mut self.reconnecting) {
+            self.events.push_back(Event::Reconnect(self.attempts));
+        }
+        self.attempts = 0;
+        for at in 0..self.namespaces.len() {
+            if self.namespaces.get(at).is_some_and(|it| it.state == State::Wanted) {
+                self.ask_to_join(NamespaceId(at));
+            }
+        }
+    }
+
+    /// Sees whether the session has ended, or has room again.
+    fn follow_engine(&mut self, now: Time) {
+        let Some(engine) = &mut self.engine else { return };
+        if engine.is_open() && engine.transport() == Transport::WebSocket {
+            self.websocket_worked = true;
+        }
+        let Some(reason) = engine.closed().cloned() else {
+            for at in 0..self.namespaces.len() {
+                self.flush(now, NamespaceId(at));
+            }
+            return;
+        };
+        let Some(engine) = self.engine.take() else { return };
+        if matches!(reason, CloseReason::TransportError(_)) {
+            self.websocket_worked = false;
+        }
+        // By polling they were sent before the end.
+        if reason == CloseReason::Client && engine.wants_transmit() {
+            self.parting = Some((self.generation, engine));
+        }
+        self.reassembly.clear();
+        self.reassembly_deadline = None;
+        let was_open = self.link == Link::Open;
+        for namespace in self.namespaces.iter_mut().filter(|it| it.is_active()) {
+            let was_joined = namespace.state == State::Joined;
+            // With the session that it was asked of.
+            namespace.attempt += 1;
+            namespace.leave(State::Wanted, &mut self.events);
+            let id = namespace.id;
+            self.events.push_back(match was_joined {
+                true => Event::Disconnected(id, DisconnectReason::Closed(reason.clone())),
+                // It is to be opened again, at once.
+                false if reason == CloseReason::Client => continue,
+                false => Event::ConnectError(id, ConnectError::Closed(reason.clone())),
+            });
+        }
+        self.link = Link::Idle;
+        if !self.namespaces.iter().any(Namespace::is_active) {
+            return;
+        }
+        match reason {
+            // It was closed, and wanted again before it had ended.
+            CloseReason::Client => self.open_engine(now),
+            reason => self.reconnect(now, was_open, reason),
+        }
+    }
+
+    /// Waits for the next attempt, if there is to be one.
+    fn reconnect(&mut self, now: Time, was_open: bool, reason: CloseReason) {
+        let config = self.config.clone();
+        if self.reconnecting && !was_open {
+            self.events.push_back(Event::ReconnectError(reason));
+        }
+        let is_over = config.reconnection_attempts.is_some_and(|max| self.attempts >= max);
+        if !config.reconnection || is_over {
+            if config.reconnection {
+                self.events.push_back(Event::ReconnectFailed);
+            }
+            self.attempts = 0;
+            self.reconnecting = false;
+            for namespace in &mut self.namespaces {
+                namespace.state = State::Idle;
+            }
+            return;
+        }
+        let doubled = config.reconnection_delay.saturating_mul(1 << self.attempts.min(20));
+        let delay = doubled.min(config.reconnection_delay_max);
+        let delay = self.random.jitter(delay, config.randomization_factor).min(config.reconnection_delay_max);
+        self.attempts += 1;
+        self.reconnecting = true;
+        self.link = Link::Waiting(now + delay);
+    }
+
+    // Time.
+
+    /// When [`handle_timeout`](Client::handle_timeout) has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let own = match self.link {
+            Link::Opening(deadline) | Link::Waiting(deadline) => Some(deadline),
+            Link::Idle | Link::Open => None,
+        };
+        let mut next = earliest(own, self.reassembly_deadline);
+        next = earliest(next, self.engine.as_ref().and_then(|it| it.next_deadline()));
+        let age = self.offline_age();
+        self.namespaces.iter().fold(next, |next, namespace| earliest(next, namespace.next_deadline(age)))
+    }
+
+    fn offline_age(&self) -> Option<Duration> {
+        match self.config.offline {
+            Offline::Buffer { age, .. } => age,
+            Offline::Fail => None,
+        }
+    }
+
+    /// Time passed. Does nothing before the deadline.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.next_deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        if let Some(engine) = &mut self.engine {
+            engine.handle_timeout(now);
+        }
+        match self.link {
+            Link::Opening(deadline) if deadline <= now => {
+                if let Some(engine) = &mut self.engine {
+                    engine.fail(TransportError::Connect("timeout".into()).into());
+                }
+            }
+            Link::Waiting(until) if until <= now => {
+                self.events.push_back(Event::ReconnectAttempt(self.attempts));
+                self.open_engine(now);
+            }
+            _ => {}
+        }
+        if self.reassembly_deadline.is_some_and(|deadline| deadline <= now) {
+            self.reassembly_deadline = None;
+            self.break_off(&"the attachments of a packet took too long");
+        }
+        let age = self.offline_age();
+        for at in 0..self.namespaces.len() {
+            let Some(namespace) = self.namespaces.get_mut(at) else { continue };
+            namespace.handle_timeout(now, age, &mut self.events);
+            if matches!(namespace.state, State::Joining(deadline) if deadline <= now) {
+                namespace.leave(State::Wanted, &mut self.events);
+                self.break_off(&"no answer to a connect");
+            }
+            self.expire_retry(now, NamespaceId(at));
+        }
+        self.follow_engine(now);
+    }
+
+    /// Sends an event again that was not acknowledged in time, or gives it up.
+    fn expire_retry(&mut self, now: Time, id: NamespaceId) {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(retry) = namespace.retries.front_mut() else { return };
+        if retry.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        retry.deadline = None;
+        let tries = retry.tries;
+        if tries > self.config.retries
+            && let Some(retry) = namespace.retries.pop_front()
+        {
+            self.events.push_back(Event::Answer(id, retry.id, Err(NoAnswer::Timeout)));
+            self.events.push_back(Event::Fate(retry.token, Err(SendError::NotAcknowledged { tries })));
+        }
+        self.flush(now, id);
+    }
+}
+
+impl From<engine::SendError> for SendError {
+    fn from(error: engine::SendError) -> Self {
+        match error {
+            engine::SendError::NotOpen => SendError::NotConnected,
+            engine::SendError::Full { queued } => SendError::Full { queued },
+            engine::SendError::TooLarge { size, limit } => SendError::TooLarge { size, limit },
+        }
+    }
+}
+
+fn push_namespace(text: &mut String, name: &str) {
+    if name != "/" {
+        text.push_str(name);
+        text.push(',');
+    }
+}
+
+/// Appends the object that a client shows when it joins.
+fn push_auth(text: &mut String, pid: Option<&str>, offset: Option<&str>, auth: &str) {
+    let rest =
+        auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
+    let Some((pid, offset)) = pid.zip(offset) else {
+        if !rest.is_empty() {
+            text.push_str(auth.trim());
+        }
+        return;
+    };
+    let quoted = |it: &str| serde_json::Value::from(it).to_string();
+    text.push_str(&format!("{{\"pid\":{},\"offset\":{}", quoted(pid), quoted(offset)));
+    if !rest.is_empty() {
+        text.push(',');
+        text.push_str(rest);
+    }
+    text.push('}');
+}

@@ -1,0 +1,192 @@
+//! What the packets from the server mean for the namespaces.
+
+use super::super::namespace::{Namespace, State};
+use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
+use super::{Client, push_namespace};
+use crate::engineio::Part;
+use crate::engineio::client::CloseReason;
+use crate::socketio::packet::{Kind, Packet};
+use crate::time::Time;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use serde::Deserialize;
+
+impl Client {
+    /// The server broke the protocol.
+    pub(super) fn break_off(&mut self, why: &dyn core::fmt::Display) {
+        if let Some(engine) = &mut self.engine {
+            engine.fail(CloseReason::Protocol(why.to_string().into()));
+        }
+    }
+
+    pub(super) fn receive_text(&mut self, now: Time, text: &str) {
+        let limits = self.config.limits;
+        let packet = self.reassembly.handle_text().and_then(|()| Packet::decode(text, &limits));
+        let packet = match packet {
+            Ok(packet) => packet,
+            Err(error) => return self.break_off(&error),
+        };
+        if packet.attachments > 0 {
+            match self.reassembly.begin(&packet) {
+                Ok(()) => self.reassembly_deadline = Some(now + limits.reassembly_timeout),
+                Err(error) => self.break_off(&error),
+            }
+            return;
+        }
+        self.receive(now, &packet, &[]);
+    }
+
+    pub(super) fn receive_binary(&mut self, now: Time, data: &[u8]) {
+        let added = self.reassembly.add(data, &self.config.limits);
+        if !self.reassembly.is_pending() {
+            self.reassembly_deadline = None;
+        }
+        match added {
+            Ok(None) => {}
+            Ok(Some(complete)) => self.receive(now, &complete.packet(), complete.attachments()),
+            Err(error) => self.break_off(&error),
+        }
+    }
+
+    fn receive(&mut self, now: Time, packet: &Packet<'_>, attachments: &[bytes::Bytes]) {
+        let at = self.namespaces.iter().position(|it| *it.name == *packet.namespace);
+        // For others nothing is kept: such a server is only mistaken.
+        let Some(at) = at else { return };
+        let id = NamespaceId(at);
+        match packet.kind {
+            Kind::Connect => self.receive_connect(now, id, packet.data),
+            Kind::ConnectError => self.receive_connect_error(now, id, packet.data),
+            Kind::Disconnect => self.receive_disconnect(now, id),
+            Kind::Event | Kind::BinaryEvent => self.receive_event(id, packet, attachments),
+            Kind::Ack | Kind::BinaryAck => self.receive_ack(now, id, packet, attachments),
+        }
+    }
+
+    fn receive_connect(&mut self, now: Time, id: NamespaceId, data: &str) {
+        #[derive(Deserialize)]
+        struct Connected {
+            sid: Box<str>,
+            #[serde(default)]
+            pid: Option<Box<str>>,
+        }
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        match namespace.state {
+            State::Joining(_) => {}
+            State::Joined => return self.break_off(&"a second answer to a connect"),
+            // It was left before the answer came.
+            State::Idle | State::Wanted => {
+                let mut text = String::from("1");
+                push_namespace(&mut text, &namespace.name);
+                if let Some(engine) = &mut self.engine {
+                    let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
+                }
+                return;
+            }
+        }
+        let Ok(connected) = serde_json::from_str::<Connected>(data) else {
+            namespace.leave(State::Idle, &mut self.events);
+            self.events.push_back(Event::ConnectError(id, ConnectError::OldServer));
+            return self.close_if_unused(now);
+        };
+        namespace.recovered = connected.pid.is_some() && connected.pid == namespace.pid;
+        if !namespace.recovered {
+            namespace.offset = None;
+        }
+        namespace.pid = connected.pid;
+        namespace.sid = Some(connected.sid);
+        namespace.state = State::Joined;
+        namespace.early_bytes = 0;
+        for incoming in core::mem::take(&mut namespace.early) {
+            keep_offset(namespace, &incoming);
+            self.events.push_back(Event::Incoming(id, incoming));
+        }
+        self.events.push_back(Event::Connected(id));
+        self.flush(now, id);
+    }
+
+    fn receive_connect_error(&mut self, now: Time, id: NamespaceId, data: &str) {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        if !matches!(namespace.state, State::Joining(_)) {
+            return self.break_off(&"a connect error without a connect");
+        }
+        namespace.leave(State::Idle, &mut self.events);
+        self.events.push_back(Event::ConnectError(id, refusal(data)));
+        self.close_if_unused(now);
+    }
+
+    fn receive_disconnect(&mut self, now: Time, id: NamespaceId) {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        // What was left by both sides at a time is left once.
+        if namespace.state == State::Joined {
+            namespace.leave(State::Idle, &mut self.events);
+            self.events.push_back(Event::Disconnected(id, DisconnectReason::Server));
+            self.close_if_unused(now);
+        }
+    }
+
+    fn receive_event(&mut self, id: NamespaceId, packet: &Packet<'_>, attachments: &[bytes::Bytes]) {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(args) = packet.args(attachments) else { return };
+        let event = packet.event().unwrap_or_default().into_owned();
+        let incoming = Incoming { event, args: args.into_owned(), ack: packet.id };
+        match namespace.state {
+            State::Joined => {
+                keep_offset(namespace, &incoming);
+                self.events.push_back(Event::Incoming(id, incoming));
+            }
+            State::Joining(_) => {
+                let attached: usize = attachments.iter().map(bytes::Bytes::len).sum();
+                namespace.early_bytes += size_of::<Incoming>() + packet.data.len() + attached;
+                if namespace.early_bytes > self.config.receive_buffer {
+                    return self.break_off(&"too many events before the answer to a connect");
+                }
+                namespace.early.push(incoming);
+            }
+            // It was left, which the server does not know yet.
+            State::Idle | State::Wanted => {}
+        }
+    }
+
+    fn receive_ack(&mut self, now: Time, id: NamespaceId, packet: &Packet<'_>, attachments: &[bytes::Bytes]) {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let (Some(ack), Some(args)) = (packet.id, packet.args(attachments)) else { return };
+        let is_next = namespace.retries.front().is_some_and(|retry| retry.id == ack && retry.tries > 0);
+        if is_next && let Some(retry) = namespace.retries.pop_front() {
+            self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
+            self.events.push_back(Event::Fate(retry.token, Ok(())));
+            return self.flush(now, id);
+        }
+        // One that came too late, or twice, is for nobody.
+        if namespace.acks.remove(ack) {
+            self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
+        }
+    }
+}
+
+/// Remembers how far the events of a server that can recover have come: it puts that behind their arguments.
+fn keep_offset(namespace: &mut Namespace, incoming: &Incoming) {
+    if namespace.pid.is_some()
+        && let Some(last) = incoming.args.as_args().iter().last()
+        && let Ok(offset) = serde_json::from_str::<Box<str>>(last)
+    {
+        namespace.offset = Some(offset);
+    }
+}
+
+/// What a server says that lets nobody in: an object with a message, or a string.
+fn refusal(data: &str) -> ConnectError {
+    use serde_json::Value;
+    let (message, data) = match serde_json::from_str(data) {
+        Ok(Value::String(message)) => (message, None),
+        Ok(Value::Object(mut object)) => {
+            let message = match object.remove("message") {
+                Some(Value::String(message)) => message,
+                Some(other) => other.to_string(),
+                None => String::new(),
+            };
+            (message, object.remove("data"))
+        }
+        _ => (String::new(), None),
+    };
+    ConnectError::Refused { message, data }
+}

@@ -1,0 +1,276 @@
+//! The client's side of Socket.IO: several namespaces over one connection that comes and goes.
+
+mod manager;
+mod namespace;
+#[cfg(test)]
+mod tests;
+
+pub use manager::Client;
+
+use super::args::OwnedArgs;
+use super::packet::Limits;
+use crate::engineio::client::{CloseReason, Config as EngineConfig};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+/// The settings of a client; names and defaults are the reference's where it has them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Those of the layer below.
+    pub engine: Arc<EngineConfig>,
+    /// Whether to begin with WebSocket where that worked the last time. Off.
+    pub remember_upgrade: bool,
+    /// Whether to connect again by itself. On.
+    pub reconnection: bool,
+    /// How often in a row; `None` for ever.
+    pub reconnection_attempts: Option<u32>,
+    /// How long to wait before the first attempt; each time it is twice as long. 1 s.
+    pub reconnection_delay: Duration,
+    /// How long at most. 5 s.
+    pub reconnection_delay_max: Duration,
+    /// How far each wait is changed at random, as a share of it: 0 to 1. 0.5.
+    pub randomization_factor: f64,
+    /// How long a connection may take to open, and a namespace to be joined. 20 s.
+    pub timeout: Duration,
+    /// How long an acknowledgement is waited for, unless the message says otherwise. 30 s.
+    pub ack_timeout: Duration,
+    /// How often an event is sent again that was not acknowledged. 0: events are not waited for.
+    pub retries: u32,
+    /// What becomes of events that are sent while there is no connection.
+    pub offline: Offline,
+    /// What is taken from the server.
+    pub limits: Limits,
+    /// How many bytes of events may come before the answer that joins their namespace. 1 MiB.
+    pub receive_buffer: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            engine: Arc::default(),
+            remember_upgrade: false,
+            reconnection: true,
+            reconnection_attempts: None,
+            reconnection_delay: Duration::from_secs(1),
+            reconnection_delay_max: Duration::from_secs(5),
+            randomization_factor: 0.5,
+            timeout: Duration::from_secs(20),
+            ack_timeout: Duration::from_secs(30),
+            retries: 0,
+            offline: Offline::default(),
+            limits: Limits::default(),
+            receive_buffer: 1 << 20,
+        }
+    }
+}
+
+/// What becomes of events that are sent while there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offline {
+    /// They wait, and are sent in order once there is one.
+    Buffer {
+        /// How many bytes of one namespace may wait; an event beyond them is refused.
+        bytes: usize,
+        /// How long one may wait; `None` as long as it takes.
+        age: Option<Duration>,
+    },
+    /// They are refused.
+    Fail,
+}
+
+impl Default for Offline {
+    /// 4 MiB, as long as it takes.
+    fn default() -> Self {
+        Offline::Buffer { bytes: 4 << 20, age: None }
+    }
+}
+
+/// Names a namespace of a [`Client`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NamespaceId(pub(super) usize);
+
+/// Names an event that waits to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(u64);
+
+/// What became of an event at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way.
+    Now,
+    /// It waits: [`Event::Fate`] will tell.
+    Later(Token),
+}
+
+/// How an event is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// It is dropped if it cannot leave at once.
+    pub volatile: bool,
+    /// The id that it was encoded with, and how long its answer is waited for.
+    pub ack: Option<(u64, Duration)>,
+}
+
+/// Why an event was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no connection, and what is sent meanwhile is refused.
+    #[error("the socket is not connected")]
+    NotConnected,
+    /// It was volatile, and could not leave at once.
+    #[error("the connection was not ready for a volatile message")]
+    NotReady,
+    /// The server reads too slowly.
+    #[error("the server reads too slowly: {queued} bytes waiting")]
+    Full {
+        /// How many bytes wait.
+        queued: usize,
+    },
+    /// More waits for a connection than may.
+    #[error("more than {limit} bytes would wait for a connection")]
+    OfflineFull {
+        /// How many bytes may wait.
+        limit: usize,
+    },
+    /// The server takes no message of this size.
+    #[error("a message of {size} bytes, where the server takes {limit}")]
+    TooLarge {
+        /// The size of the message or the attachment.
+        size: usize,
+        /// The server's limit.
+        limit: usize,
+    },
+    /// It waited longer than it may.
+    #[error("it waited too long for a connection")]
+    Expired,
+    /// It was taken back, or its answer is not waited for any more.
+    #[error("it was taken back before it was sent")]
+    Cleared,
+    /// It was sent as often as it may, and never acknowledged.
+    #[error("not acknowledged after {tries} tries")]
+    NotAcknowledged {
+        /// How often it was sent.
+        tries: u32,
+    },
+    /// More acknowledgements are awaited than may.
+    #[error("too many acknowledgements are awaited")]
+    TooManyAcks,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// It did not come in time.
+    Timeout,
+    /// The connection ended before.
+    Disconnected,
+    /// The event was not sent.
+    NotSent(SendError),
+}
+
+/// Why a namespace was not joined.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The server does not let this client in. It is not asked again until the application wants it.
+    #[error("{message}")]
+    Refused {
+        /// What the server says.
+        message: String,
+        /// More of it, if there is.
+        data: Option<serde_json::Value>,
+    },
+    /// There is no connection to the server.
+    #[error("{}", Cause(.0))]
+    Closed(CloseReason),
+    /// The server answers as one of version 2 does, which this client does not speak.
+    #[error("the server's answer has no id: it may speak version 2 of Socket.IO")]
+    OldServer,
+    /// There was no answer in time.
+    #[error("timeout")]
+    Timeout,
+    /// There is nothing to show to the server: the callback for it failed.
+    #[error("no auth: {0}")]
+    Auth(Box<str>),
+}
+
+/// The cause of a close, or its reason where there is none.
+struct Cause<'a>(&'a CloseReason);
+
+impl core::fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            CloseReason::TransportError(error) => error.fmt(f),
+            CloseReason::ParseError(error) => error.fmt(f),
+            CloseReason::Protocol(error) => error.fmt(f),
+            other => other.fmt(f),
+        }
+    }
+}
+
+/// Why a namespace was left. Displays as the reference's reason, letter for letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// The server disconnected this client from it.
+    Server,
+    /// This side left it.
+    Client,
+    /// The connection ended.
+    Closed(CloseReason),
+}
+
+impl core::fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            DisconnectReason::Server => f.write_str("io server disconnect"),
+            DisconnectReason::Client => f.write_str("io client disconnect"),
+            DisconnectReason::Closed(reason) => reason.fmt(f),
+        }
+    }
+}
+
+/// An event that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its name.
+    pub event: String,
+    /// Its arguments.
+    pub args: OwnedArgs,
+    /// The id of the acknowledgement that the server wants, if it does.
+    pub ack: Option<u64>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A namespace can be joined: [`Client::join`] or [`Client::refuse_join`] with the same attempt.
+    Join(NamespaceId, u64),
+    /// A namespace was joined.
+    Connected(NamespaceId),
+    /// A namespace was not joined.
+    ConnectError(NamespaceId, ConnectError),
+    /// A namespace was left.
+    Disconnected(NamespaceId, DisconnectReason),
+    /// An event arrived.
+    Incoming(NamespaceId, Incoming),
+    /// An event was answered, or not.
+    Answer(NamespaceId, u64, Result<OwnedArgs, NoAnswer>),
+    /// An event that waited was sent, or not.
+    Fate(Token, Result<(), SendError>),
+    /// The connection is opened again, for so many times in a row.
+    ReconnectAttempt(u32),
+    /// The connection is open again, after so many attempts.
+    Reconnect(u32),
+    /// An attempt failed.
+    ReconnectError(CloseReason),
+    /// There will be no more attempts.
+    ReconnectFailed,
+    /// The server asked whether this side lives.
+    Ping,
+}

@@ -1,0 +1,282 @@
+//! One namespace of a client: what waits for it in both directions.
+
+use super::{Event, Incoming, NamespaceId, NoAnswer, SendError, Token};
+use crate::engineio::Part;
+use crate::time::{Time, earliest};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// How many answers may be awaited in one namespace.
+const MAX_ACKS: usize = 10_000;
+
+#[derive(Debug)]
+pub(super) struct Namespace {
+    pub(super) id: NamespaceId,
+    pub(super) name: Arc<str>,
+    pub(super) state: State,
+    /// How often it was tried to join: a late answer of the application is for an earlier one.
+    pub(super) attempt: u64,
+    /// The id that the server gave, while connected.
+    pub(super) sid: Option<Box<str>>,
+    /// What the server takes a later connection as the same by.
+    pub(super) pid: Option<Box<str>>,
+    pub(super) offset: Option<Box<str>>,
+    pub(super) recovered: bool,
+    pub(super) next_ack: u64,
+    pub(super) acks: Acks,
+    pub(super) outbox: Outbox,
+    pub(super) retries: VecDeque<Retry>,
+    /// Events that came before the answer that joins.
+    pub(super) early: Vec<Incoming>,
+    pub(super) early_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is not wanted.
+    Idle,
+    /// It is wanted, and not asked for.
+    Wanted,
+    /// The server has to answer until then.
+    Joining(Time),
+    Joined,
+}
+
+/// An event that is sent until it is acknowledged.
+#[derive(Debug)]
+pub(super) struct Retry {
+    pub(super) unit: Unit,
+    pub(super) id: u64,
+    pub(super) token: Token,
+    pub(super) timeout: Duration,
+    pub(super) tries: u32,
+    /// It is on its way, and has to be answered until then.
+    pub(super) deadline: Option<Time>,
+}
+
+impl Namespace {
+    pub(super) fn new(id: NamespaceId, name: Arc<str>) -> Namespace {
+        Namespace {
+            id,
+            name,
+            state: State::Idle,
+            attempt: 0,
+            sid: None,
+            pid: None,
+            offset: None,
+            recovered: false,
+            next_ack: 0,
+            acks: Acks::default(),
+            outbox: Outbox::default(),
+            retries: VecDeque::new(),
+            early: Vec::new(),
+            early_bytes: 0,
+        }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.state != State::Idle
+    }
+
+    /// The connection is gone, for this namespace at least. What waits to be sent goes on waiting, with its answers.
+    pub(super) fn leave(&mut self, state: State, events: &mut VecDeque<Event>) {
+        self.state = state;
+        self.sid = None;
+        self.early = Vec::new();
+        self.early_bytes = 0;
+        for retry in &mut self.retries {
+            retry.deadline = None;
+        }
+        for id in self.acks.take_unless(|id| self.outbox.contains(id)) {
+            events.push_back(Event::Answer(self.id, id, Err(NoAnswer::Disconnected)));
+        }
+    }
+
+    pub(super) fn next_deadline(&self, age: Option<Duration>) -> Option<Time> {
+        let joining = match self.state {
+            State::Joining(deadline) => Some(deadline),
+            _ => None,
+        };
+        let mut next = earliest(joining, self.acks.next_deadline());
+        next = earliest(next, self.retries.front().and_then(|retry| retry.deadline));
+        earliest(next, self.outbox.next_deadline(age))
+    }
+
+    /// Drops what waited too long, and gives up the answers that are overdue.
+    pub(super) fn handle_timeout(&mut self, now: Time, age: Option<Duration>, events: &mut VecDeque<Event>) {
+        while let Some(waiting) = self.outbox.pop_expired(now, age) {
+            self.drop_waiting(waiting, SendError::Expired, events);
+        }
+        while let Some(id) = self.acks.pop_expired(now) {
+            if let Some(waiting) = self.outbox.remove(id) {
+                events.push_back(Event::Fate(waiting.token, Err(SendError::Cleared)));
+            }
+            events.push_back(Event::Answer(self.id, id, Err(NoAnswer::Timeout)));
+        }
+    }
+
+    /// An event will not be sent.
+    pub(super) fn drop_waiting(&mut self, waiting: Waiting, error: SendError, events: &mut VecDeque<Event>) {
+        if let Some(id) = waiting.ack
+            && self.acks.remove(id)
+        {
+            events.push_back(Event::Answer(self.id, id, Err(NoAnswer::NotSent(error.clone()))));
+        }
+        events.push_back(Event::Fate(waiting.token, Err(error)));
+    }
+
+    /// How many bytes wait for a connection.
+    pub(super) fn buffered(&self) -> usize {
+        self.outbox.bytes + self.retries.iter().map(|retry| retry.unit.len()).sum::<usize>()
+    }
+
+    /// Drops all that waits.
+    pub(super) fn clear(&mut self, events: &mut VecDeque<Event>) {
+        while let Some(waiting) = self.outbox.pop() {
+            self.drop_waiting(waiting, SendError::Cleared, events);
+        }
+        for retry in core::mem::take(&mut self.retries) {
+            let error = SendError::Cleared;
+            events.push_back(Event::Answer(self.id, retry.id, Err(NoAnswer::NotSent(error.clone()))));
+            events.push_back(Event::Fate(retry.token, Err(error)));
+        }
+    }
+}
+
+/// A packet with its attachments, to keep.
+#[derive(Debug)]
+pub(super) struct Unit {
+    text: Box<[u8]>,
+    attachments: Vec<Bytes>,
+}
+
+impl Unit {
+    pub(super) fn new<'a>(parts: impl Iterator<Item = Part<'a>>) -> Unit {
+        let mut unit = Unit { text: Box::default(), attachments: Vec::new() };
+        for part in parts {
+            match part {
+                Part::Text(text) => unit.text = text.into(),
+                Part::Binary(data) => unit.attachments.push(Bytes::copy_from_slice(data)),
+            }
+        }
+        unit
+    }
+
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> + Clone {
+        let attachments = self.attachments.iter().map(|data| Part::Binary(data));
+        core::iter::once(Part::Text(&self.text)).chain(attachments)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+/// An event that waits for a connection.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) unit: Unit,
+    pub(super) token: Token,
+    pub(super) ack: Option<u64>,
+    pub(super) since: Time,
+}
+
+/// What waits to be sent, in order.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.unit.len();
+        self.waiting.push_back(waiting);
+    }
+
+    pub(super) fn front(&self) -> Option<&Waiting> {
+        self.waiting.front()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.pop_front()?;
+        self.bytes -= waiting.unit.len();
+        if self.waiting.is_empty() {
+            // What a long time without a connection needed is not kept.
+            self.waiting = VecDeque::new();
+        }
+        Some(waiting)
+    }
+
+    fn contains(&self, ack: u64) -> bool {
+        self.waiting.iter().any(|waiting| waiting.ack == Some(ack))
+    }
+
+    fn remove(&mut self, ack: u64) -> Option<Waiting> {
+        let at = self.waiting.iter().position(|waiting| waiting.ack == Some(ack))?;
+        let waiting = self.waiting.remove(at)?;
+        self.bytes -= waiting.unit.len();
+        Some(waiting)
+    }
+
+    fn next_deadline(&self, age: Option<Duration>) -> Option<Time> {
+        Some(self.waiting.front()?.since + age?)
+    }
+
+    fn pop_expired(&mut self, now: Time, age: Option<Duration>) -> Option<Waiting> {
+        match self.next_deadline(age) {
+            Some(deadline) if deadline <= now => self.pop(),
+            _ => None,
+        }
+    }
+}
+
+/// The answers that are awaited, by id and by deadline.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    by_id: BTreeMap<u64, Time>,
+    by_deadline: BTreeSet<(Time, u64)>,
+}
+
+impl Acks {
+    pub(super) fn is_full(&self) -> bool {
+        self.by_id.len() >= MAX_ACKS
+    }
+
+    pub(super) fn insert(&mut self, id: u64, deadline: Time) {
+        self.by_id.insert(id, deadline);
+        self.by_deadline.insert((deadline, id));
+    }
+
+    /// Whether the answer was awaited.
+    pub(super) fn remove(&mut self, id: u64) -> bool {
+        let Some(deadline) = self.by_id.remove(&id) else { return false };
+        self.by_deadline.remove(&(deadline, id));
+        true
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.by_deadline.first().map(|(deadline, _)| *deadline)
+    }
+
+    fn pop_expired(&mut self, now: Time) -> Option<u64> {
+        let (_, id) = self.by_deadline.first().copied().filter(|(deadline, _)| *deadline <= now)?;
+        self.remove(id).then_some(id)
+    }
+
+    fn take_unless(&mut self, keep: impl Fn(u64) -> bool) -> Vec<u64> {
+        let gone: Vec<u64> = self.by_id.keys().copied().filter(|id| !keep(*id)).collect();
+        for id in &gone {
+            self.remove(*id);
+        }
+        gone
+    }
+}

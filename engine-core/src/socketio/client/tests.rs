@@ -1,0 +1,516 @@
+use super::*;
+use crate::engineio::client::{Lane, TransportError, Want};
+use crate::engineio::{Part, Transport};
+use crate::outbound::Outbound;
+use crate::random::Random;
+use crate::time::Time;
+use crate::websocket::{Decoder, Message as Frame, Role};
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+const OPEN: &str =
+    r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}"#;
+
+fn at(millis: u64) -> Time {
+    Time::from_origin(Duration::from_millis(millis))
+}
+
+/// A client over WebSocket, and a server that is played by the test.
+struct Rig {
+    client: Client,
+    main: NamespaceId,
+    now: u64,
+}
+
+impl Rig {
+    fn new(change: impl FnOnce(&mut Config)) -> Rig {
+        let engine = EngineConfig { transports: [Transport::WebSocket].into(), ..EngineConfig::default() };
+        let mut config = Config { engine: Arc::new(engine), ..Config::default() };
+        change(&mut config);
+        let mut client = Client::new(Arc::new(config), Random::from_seed([5; 20]));
+        let main = client.namespace("/");
+        Rig { client, main, now: 0 }
+    }
+
+    /// A client that has joined `/`.
+    fn joined(change: impl FnOnce(&mut Config)) -> Rig {
+        let mut rig = Rig::new(change);
+        rig.client.connect(at(0), rig.main);
+        rig.open();
+        rig.join();
+        rig
+    }
+
+    fn now(&self) -> Time {
+        at(self.now)
+    }
+
+    fn open(&mut self) {
+        let (now, generation) = (self.now(), self.client.generation());
+        assert!(self.client.begin(now, generation, Lane::WebSocket).is_some());
+        self.client.handle_response(now, generation, Lane::WebSocket, 101, b"");
+        self.hear(OPEN);
+    }
+
+    fn join(&mut self) {
+        let events = self.events();
+        let Some(Event::Join(id, attempt)) = events.last() else { panic!("{events:?}") };
+        self.client.join(self.now(), *id, *attempt, "");
+        self.written();
+        self.hear(r#"40{"sid":"s"}"#);
+        assert_eq!(self.events().last(), Some(&Event::Connected(self.main)));
+    }
+
+    fn hear(&mut self, text: &str) {
+        let generation = self.client.generation();
+        self.client.handle_message(self.now(), generation, &Frame::Text(Cow::Borrowed(text)));
+    }
+
+    fn hear_binary(&mut self, data: &[u8]) {
+        let generation = self.client.generation();
+        self.client.handle_message(self.now(), generation, &Frame::Binary(Cow::Borrowed(data)));
+    }
+
+    fn lose(&mut self) {
+        let generation = self.client.generation();
+        self.client.handle_failed(self.now(), generation, Lane::WebSocket, TransportError::Lost);
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        core::iter::from_fn(|| self.client.poll_event()).collect()
+    }
+
+    fn written(&mut self) -> Vec<String> {
+        let mut out = Outbound::new();
+        let generation = self.client.generation();
+        self.client.transmit(self.now(), generation, &mut out);
+        read(&out)
+    }
+
+    fn emit(&mut self, text: &str, how: How) -> Result<Sent, SendError> {
+        let (now, main) = (self.now(), self.main);
+        self.client.send(now, main, core::iter::once(Part::Text(text.as_bytes())), how)
+    }
+
+    /// Lets time pass, deadline by deadline.
+    fn pass(&mut self, millis: u64) {
+        let end = self.now + millis;
+        while let Some(deadline) = self.client.next_deadline().filter(|it| *it <= at(end)) {
+            self.now = self.now.max(deadline.since_origin().as_millis() as u64 + 1);
+            let now = self.now();
+            self.client.handle_timeout(now);
+            assert!(self.client.next_deadline().is_none_or(|next| next > now), "a deadline stays");
+        }
+        self.now = end.max(self.now);
+    }
+
+    fn closed(&mut self) -> Vec<DisconnectReason> {
+        let reasons = self.events().into_iter().filter_map(|event| match event {
+            Event::Disconnected(_, reason) => Some(reason),
+            _ => None,
+        });
+        reasons.collect()
+    }
+}
+
+fn read(out: &Outbound) -> Vec<String> {
+    let mut bytes: Vec<u8> = out.chunks().flatten().copied().collect();
+    let mut input = bytes.as_mut_slice();
+    let mut decoder = Decoder::new(Role::Server, 10_000);
+    let mut frames = Vec::new();
+    while let Some(Frame::Text(text)) = decoder.decode(&mut input).unwrap() {
+        frames.push(text.into_owned());
+    }
+    frames
+}
+
+fn ask(id: u64, millis: u64) -> How {
+    How { volatile: false, ack: Some((id, Duration::from_millis(millis))) }
+}
+
+#[test]
+fn a_namespace_is_joined_with_what_the_application_shows() {
+    let mut rig = Rig::new(|_| {});
+    let chat = rig.client.namespace("/chat");
+    rig.client.connect(at(0), rig.main);
+    rig.client.connect(at(0), chat);
+    rig.open();
+    assert_eq!(rig.events(), [Event::Join(rig.main, 1), Event::Join(chat, 1)]);
+    rig.client.join(at(0), rig.main, 1, "");
+    rig.client.join(at(0), chat, 1, r#"{"token":"x"}"#);
+    rig.client.join(at(0), chat, 1, r#"{"token":"again"}"#);
+    assert_eq!(rig.written(), ["40", r#"40/chat,{"token":"x"}"#]);
+    rig.hear(r#"40/chat,{"sid":"c"}"#);
+    assert_eq!(rig.events(), [Event::Connected(chat)]);
+    assert_eq!((rig.client.sid(chat), rig.client.sid(rig.main)), (Some("c"), None));
+}
+
+#[test]
+fn what_was_sent_before_goes_out_after_the_answer_and_first() {
+    let mut rig = Rig::new(|_| {});
+    let Ok(Sent::Later(token)) = rig.emit(r#"2["a"]"#, How::default()) else { panic!() };
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    rig.emit(r#"2["b"]"#, How::default()).unwrap();
+    let events = rig.events();
+    assert_eq!(events, [Event::Join(rig.main, 1)]);
+    rig.client.join(at(0), rig.main, 1, "");
+    assert_eq!(rig.written(), ["40"]);
+    rig.hear(r#"40{"sid":"s"}"#);
+    assert_eq!(rig.emit(r#"2["c"]"#, How::default()), Ok(Sent::Now));
+    assert_eq!(rig.written(), [r#"42["a"]"#, r#"42["b"]"#, r#"42["c"]"#]);
+    assert!(rig.events().contains(&Event::Fate(token, Ok(()))));
+    assert_eq!(rig.client.buffered(rig.main), 0);
+}
+
+#[test]
+fn what_found_no_room_goes_first_once_there_is_some() {
+    let mut rig = Rig::new(|config| {
+        let transports = [Transport::WebSocket].into();
+        config.engine = Arc::new(EngineConfig { transports, send_buffer: 50, ..EngineConfig::default() });
+    });
+    let long = |name: &str| alloc::format!(r#"2["{name}","{}"]"#, "x".repeat(30));
+    rig.emit(&long("a"), How::default()).unwrap();
+    rig.emit(&long("b"), How::default()).unwrap();
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    rig.events();
+    rig.client.join(at(0), rig.main, 1, "");
+    rig.written();
+    rig.hear(r#"40{"sid":"s"}"#);
+    // There would be room for this one.
+    assert!(matches!(rig.emit(r#"2["c"]"#, How::default()), Ok(Sent::Later(_))));
+    let written: Vec<_> = (0..3).flat_map(|_| rig.written()).collect();
+    assert_eq!(
+        written,
+        [alloc::format!("4{}", long("a")), alloc::format!("4{}", long("b")), r#"42["c"]"#.into()]
+    );
+}
+
+#[test]
+fn what_waits_is_bounded_in_bytes_and_age() {
+    let offline = Offline::Buffer { bytes: 20, age: Some(Duration::from_secs(1)) };
+    let mut rig = Rig::new(|config| config.offline = offline);
+    let Ok(Sent::Later(first)) = rig.emit(r#"20["a"]"#, ask(0, 60_000)) else { panic!() };
+    rig.emit(r#"2["b"]"#, How::default()).unwrap();
+    assert_eq!(rig.emit(r#"2["long enough"]"#, How::default()), Err(SendError::OfflineFull { limit: 20 }));
+    rig.pass(1000);
+    let events = rig.events();
+    assert!(events.contains(&Event::Fate(first, Err(SendError::Expired))), "{events:?}");
+    assert!(events.contains(&Event::Answer(rig.main, 0, Err(NoAnswer::NotSent(SendError::Expired)))));
+    assert_eq!(rig.client.buffered(rig.main), 0);
+    let mut rig = Rig::new(|config| config.offline = Offline::Fail);
+    assert_eq!(rig.emit(r#"2["a"]"#, How::default()), Err(SendError::NotConnected));
+}
+
+#[test]
+fn what_waits_can_be_cleared_and_volatile_never_waits() {
+    let mut rig = Rig::new(|_| {});
+    let Ok(Sent::Later(token)) = rig.emit(r#"2["a"]"#, How::default()) else { panic!() };
+    assert_eq!(rig.emit(r#"2["v"]"#, How { volatile: true, ack: None }), Err(SendError::NotReady));
+    rig.client.clear(rig.main);
+    assert_eq!(rig.events(), [Event::Fate(token, Err(SendError::Cleared))]);
+}
+
+#[test]
+fn an_answer_that_comes_too_late_takes_the_event_out_of_what_waits() {
+    let mut rig = Rig::new(|_| {});
+    let Ok(Sent::Later(token)) = rig.emit(r#"20["a"]"#, ask(0, 500)) else { panic!() };
+    rig.pass(500);
+    let expected =
+        [Event::Fate(token, Err(SendError::Cleared)), Event::Answer(rig.main, 0, Err(NoAnswer::Timeout))];
+    assert_eq!(rig.events(), expected);
+    assert_eq!(rig.client.buffered(rig.main), 0);
+}
+
+#[test]
+fn answers_find_their_question_once() {
+    let mut rig = Rig::joined(|_| {});
+    rig.emit(r#"20["a"]"#, ask(0, 1000)).unwrap();
+    rig.emit(r#"21["b"]"#, ask(1, 1000)).unwrap();
+    for packet in [r#"431["x"]"#, r#"431["x"]"#, r#"437["unknown"]"#] {
+        rig.hear(packet);
+    }
+    let events = rig.events();
+    assert!(matches!(&events[..], [Event::Answer(_, 1, Ok(args))] if args.as_args().json() == r#"["x"]"#));
+    rig.lose();
+    assert!(rig.events().contains(&Event::Answer(rig.main, 0, Err(NoAnswer::Disconnected))));
+}
+
+#[test]
+fn events_before_the_answer_to_a_connect_are_kept_within_bounds() {
+    let mut rig = Rig::new(|config| config.receive_buffer = 1000);
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    rig.events();
+    rig.client.join(at(0), rig.main, 1, "");
+    rig.hear(r#"42["early"]"#);
+    assert_eq!(rig.events(), []);
+    rig.hear(r#"40{"sid":"s"}"#);
+    let events = rig.events();
+    assert!(matches!(&events[..], [Event::Incoming(_, it), Event::Connected(_)] if it.event == "early"));
+
+    let mut rig = Rig::new(|config| config.receive_buffer = 1000);
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    rig.client.join(at(0), rig.main, 1, "");
+    for _ in 0..1000 {
+        rig.hear(r#"42["early"]"#);
+    }
+    let events = rig.events();
+    assert!(
+        events.iter().any(|event| matches!(event, Event::ConnectError(_, ConnectError::Closed(_)))),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn waits_between_attempts_grow_differ_and_end() {
+    let mut rig = Rig::new(|config| config.reconnection_attempts = Some(4));
+    rig.client.connect(at(0), rig.main);
+    let mut waits = Vec::new();
+    for attempt in 1..=4 {
+        rig.lose();
+        let before = rig.now;
+        let deadline = rig.client.next_deadline().unwrap();
+        rig.pass(deadline.since_origin().as_millis() as u64 + 1 - before);
+        waits.push(rig.now - before);
+        let events = rig.events();
+        assert_eq!(events.last(), Some(&Event::ReconnectAttempt(attempt)), "{events:?}");
+    }
+    for (wait, middle) in waits.iter().zip([1000, 2000, 4000, 5000]) {
+        assert!((middle / 2..=middle * 3 / 2 + 2).contains(wait) && *wait <= 5002, "{waits:?}");
+    }
+    rig.lose();
+    let events = rig.events();
+    assert!(events.iter().any(|event| matches!(event, Event::ReconnectError(_))));
+    assert_eq!(events.last(), Some(&Event::ReconnectFailed));
+    assert!(rig.client.is_idle() && !rig.client.is_active(rig.main));
+    rig.client.connect(rig.now(), rig.main);
+    assert!(!rig.client.is_idle(), "it can be asked for again");
+}
+
+#[test]
+fn a_client_comes_back_and_tells_so() {
+    let mut rig = Rig::joined(|_| {});
+    rig.lose();
+    assert_eq!(rig.closed().len(), 1);
+    rig.pass(2000);
+    assert!(rig.events().contains(&Event::ReconnectAttempt(1)));
+    rig.open();
+    let events = rig.events();
+    assert!(matches!(&events[..], [Event::Reconnect(1), Event::Join(..)]), "{events:?}");
+}
+
+#[test]
+fn a_refused_namespace_is_not_asked_again_and_strings_are_errors_too() {
+    for (packet, message, data) in [
+        (r#"44{"message":"no","data":{"a":1}}"#, "no", Some(serde_json::json!({"a": 1}))),
+        (r#"44"Unable to connect""#, "Unable to connect", None),
+        ("44", "", None),
+        (r#"44{"message":7}"#, "7", None),
+    ] {
+        let mut rig = Rig::new(|_| {});
+        rig.client.connect(at(0), rig.main);
+        rig.open();
+        rig.events();
+        rig.client.join(at(0), rig.main, 1, "");
+        rig.hear(packet);
+        let error = ConnectError::Refused { message: message.into(), data };
+        assert_eq!(rig.events(), [Event::ConnectError(rig.main, error)]);
+        rig.pass(100_000);
+        assert_eq!((rig.events(), rig.client.is_active(rig.main)), (vec![], false));
+    }
+}
+
+#[test]
+fn a_server_of_version_2_is_recognized() {
+    let mut rig = Rig::new(|_| {});
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    rig.events();
+    rig.client.join(at(0), rig.main, 1, "");
+    rig.hear("40");
+    assert_eq!(rig.events(), [Event::ConnectError(rig.main, ConnectError::OldServer)]);
+}
+
+#[test]
+fn packets_out_of_place_end_the_connection_and_nothing_else() {
+    for packets in [
+        &[r#"40{"sid":"again"}"#][..],
+        &[r#"44{"message":"late"}"#],
+        &["4"],
+        &["49"],
+        &[r#"42"no list""#],
+        &[r#"451-["x",{"_placeholder":true,"num":0}]"#, r#"42["text"]"#],
+        &[r#"451-["x",{"_placeholder":true,"num":7}]"#],
+        &[r#"499-["x"]"#],
+    ] {
+        let mut rig = Rig::joined(|_| {});
+        for packet in packets {
+            rig.hear(packet);
+        }
+        let reasons = rig.closed();
+        let [DisconnectReason::Closed(reason)] = &reasons[..] else { panic!("{packets:?} {reasons:?}") };
+        assert_eq!(reason.to_string(), "parse error", "{packets:?}");
+    }
+    let mut rig = Rig::joined(|_| {});
+    rig.hear_binary(&[1, 2]);
+    assert_eq!(rig.closed().len(), 1);
+}
+
+#[test]
+fn packets_for_a_namespace_that_nobody_has_are_for_nobody() {
+    let mut rig = Rig::joined(|_| {});
+    for packet in [
+        r#"42/other,["x"]"#,
+        r#"40/other,{"sid":"x"}"#,
+        "41/other,",
+        r#"451-/other,["x",{"_placeholder":true,"num":0}]"#,
+    ] {
+        rig.hear(packet);
+    }
+    rig.hear_binary(&[1]);
+    assert_eq!(rig.events(), []);
+    assert!(rig.client.is_connected(rig.main));
+}
+
+#[test]
+fn attachments_come_with_their_event_or_not_at_all() {
+    let mut rig = Rig::joined(|_| {});
+    rig.hear(r#"451-["x",{"_placeholder":true,"num":0}]"#);
+    rig.hear_binary(&[1, 2, 3]);
+    let events = rig.events();
+    assert!(
+        matches!(&events[..], [Event::Incoming(_, it)] if it.args.as_args().attachments() == [&[1, 2, 3][..]])
+    );
+    rig.hear(r#"451-["x",{"_placeholder":true,"num":0}]"#);
+    rig.hear("2");
+    rig.pass(30_000);
+    rig.hear("2");
+    rig.pass(31_000);
+    assert_eq!(rig.closed().len(), 1);
+}
+
+#[test]
+fn a_server_that_never_answers_a_connect_is_left_and_tried_again() {
+    let mut rig = Rig::new(|_| {});
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    rig.events();
+    rig.client.join(at(0), rig.main, 1, "");
+    rig.pass(20_001);
+    let events = rig.events();
+    assert!(matches!(&events[..], [Event::ConnectError(_, ConnectError::Closed(_)), ..]), "{events:?}");
+    assert!(rig.client.is_active(rig.main));
+}
+
+#[test]
+fn a_connection_that_does_not_open_is_given_up_in_time() {
+    let mut rig = Rig::new(|config| config.reconnection = false);
+    rig.client.connect(at(0), rig.main);
+    rig.pass(20_000);
+    let events = rig.events();
+    assert!(matches!(&events[..], [Event::ConnectError(_, ConnectError::Closed(_))]), "{events:?}");
+    assert!(rig.client.is_idle());
+}
+
+#[test]
+fn events_are_sent_one_at_a_time_until_they_are_acknowledged() {
+    let mut rig = Rig::joined(|config| config.retries = 1);
+    let Ok(Sent::Later(first)) = rig.emit(r#"20["a"]"#, ask(0, 1000)) else { panic!() };
+    let Ok(Sent::Later(second)) = rig.emit(r#"21["b"]"#, ask(1, 1000)) else { panic!() };
+    assert_eq!(rig.written(), [r#"420["a"]"#]);
+    rig.pass(1001);
+    assert_eq!(rig.written(), [r#"420["a"]"#]);
+    rig.hear("430[]");
+    assert_eq!(rig.written(), [r#"421["b"]"#]);
+    assert!(rig.events().contains(&Event::Fate(first, Ok(()))));
+    rig.pass(3000);
+    let gone = Event::Fate(second, Err(SendError::NotAcknowledged { tries: 2 }));
+    assert!(rig.events().contains(&gone));
+}
+
+#[test]
+fn an_event_in_flight_is_sent_again_after_a_new_connection() {
+    let mut rig = Rig::joined(|config| config.retries = 3);
+    rig.emit(r#"20["a"]"#, ask(0, 60_000)).unwrap();
+    assert_eq!(rig.written(), [r#"420["a"]"#]);
+    rig.lose();
+    rig.pass(2000);
+    rig.open();
+    let events = rig.events();
+    let Some(Event::Join(id, attempt)) = events.last().cloned() else { panic!("{events:?}") };
+    rig.client.join(rig.now(), id, attempt, "");
+    rig.hear(r#"40{"sid":"s2"}"#);
+    assert_eq!(rig.written(), ["40", r#"420["a"]"#]);
+}
+
+#[test]
+fn what_was_missed_is_asked_for_with_the_last_offset() {
+    let mut rig = Rig::new(|_| {});
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    rig.events();
+    rig.client.join(at(0), rig.main, 1, r#"{"a":1}"#);
+    rig.hear(r#"40{"sid":"s","pid":"p\"q"}"#);
+    rig.hear(r#"42["x",1,"offset-1"]"#);
+    rig.written();
+    rig.lose();
+    rig.pass(2000);
+    rig.open();
+    let events = rig.events();
+    let Some(Event::Join(id, attempt)) = events.last().cloned() else { panic!("{events:?}") };
+    rig.client.join(rig.now(), id, attempt, r#"{"a":1}"#);
+    assert_eq!(rig.written(), [r#"40{"pid":"p\"q","offset":"offset-1","a":1}"#]);
+    rig.hear(r#"40{"sid":"s","pid":"p\"q"}"#);
+    assert!(rig.client.recovered(rig.main));
+}
+
+#[test]
+fn leaving_says_so_closes_the_connection_and_can_be_taken_back_at_once() {
+    let mut rig = Rig::joined(|_| {});
+    let before = rig.client.generation();
+    rig.client.disconnect(at(0), rig.main);
+    rig.client.connect(at(0), rig.main);
+    assert_eq!(rig.closed(), [DisconnectReason::Client]);
+    let mut last = Outbound::new();
+    rig.client.transmit(at(0), before, &mut last);
+    assert_eq!(read(&last), ["41"]);
+    assert_eq!(rig.client.wants(at(0), before, Lane::WebSocket), Want::Nothing);
+    rig.open();
+    rig.join();
+}
+
+#[test]
+fn nothing_goes_on_after_the_last_namespace_was_left() {
+    let mut rig = Rig::joined(|_| {});
+    rig.client.disconnect(at(0), rig.main);
+    assert!(!rig.client.is_idle(), "the last words are to be fetched");
+    assert_eq!(rig.written(), ["41"]);
+    assert!(rig.client.is_idle() && rig.client.next_deadline().is_none());
+
+    let polling = EngineConfig { transports: [Transport::Polling].into(), ..EngineConfig::default() };
+    let mut rig = Rig::new(|config| config.engine = Arc::new(polling));
+    let generation = {
+        rig.client.connect(at(0), rig.main);
+        rig.client.generation()
+    };
+    rig.client.begin(at(0), generation, Lane::Poll).unwrap();
+    rig.client.handle_response(at(0), generation, Lane::Poll, 200, OPEN.as_bytes());
+    rig.client.close(at(0));
+    rig.client.begin(at(0), generation, Lane::Post).unwrap();
+    assert!(!rig.client.is_idle());
+    rig.client.handle_response(at(0), generation, Lane::Post, 200, b"ok");
+    assert!(rig.client.is_idle() && rig.client.next_deadline().is_none());
+}
+
+#[test]
+fn what_waits_for_its_acknowledgement_is_bounded_too() {
+    let mut rig = Rig::joined(|config| (config.retries, config.offline) = (1, Offline::Fail));
+    let long = alloc::format!(r#"20["{}"]"#, "x".repeat(900));
+    let refused = (0..10_000).find_map(|id| rig.emit(&long, ask(id, 1000)).err());
+    assert_eq!(refused, Some(SendError::OfflineFull { limit: 4 << 20 }));
+}

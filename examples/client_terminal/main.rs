@@ -1,0 +1,299 @@
+//! Talks to any Socket.IO server from a terminal: `client_terminal http://localhost:3000`, then `/help`.
+//!
+//! With `--json` everything that happens is a line of JSON, for pipes; `--help` has the other options.
+
+mod options;
+mod values;
+
+use options::Options;
+use serde_json::{Value, json};
+use sockeye::client::{ConnectError, DisconnectReason, ManagerEvent, Received};
+use sockeye::{AckError, Args, Client, ClientSocket};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, IsTerminal};
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+use values::{Arguments, shown};
+
+const HELP: &str = "\
+EVENT [ARGUMENT…]     emit; an event with spaces stands in quotes
+?EVENT [ARGUMENT…]    emit, and wait for the answer
+/answer N [ARGUMENT…] answer the event with this number
+/connect NAMESPACE    join a namespace, and talk to it from now on
+/leave                leave the namespace
+/status               say what is connected
+/quit                 leave all, and end
+An argument is JSON, or @FILE for the bytes of a file.";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Some(options) = Options::from_args()? else { return Ok(()) };
+    let client = options.client()?;
+    let terminal = Terminal::new(client.clone(), options.json);
+    client.on_manager_event({
+        let terminal = terminal.clone();
+        move |event| terminal.manager(&event)
+    });
+    terminal.watch(&client);
+    if let Err(error) = sockeye::tokio::connect(&client).await
+        && !client.is_active()
+    {
+        return Err(error.into());
+    }
+    for namespace in &options.namespaces {
+        terminal.join(namespace);
+    }
+    let mut lines = read_lines();
+    let mut asked = Vec::new();
+    while let Some(line) = lines.recv().await {
+        match terminal.obey(line.trim()) {
+            Ok(Next::Go) => {}
+            Ok(Next::Asked(task)) => asked.push(task),
+            Ok(Next::Quit) => break,
+            Err(error) => terminal.complain(&error.to_string()),
+        }
+    }
+    // What was asked from a pipe is answered before the end.
+    for task in asked {
+        let _ = task.await;
+    }
+    client.close();
+    // The last words are written by the runtime, which ends with this.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    Ok(())
+}
+
+/// Lines come from a thread: reading a terminal blocks.
+fn read_lines() -> mpsc::Receiver<String> {
+    let (send, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if send.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// What is to be done after a line.
+enum Next {
+    Go,
+    Asked(tokio::task::JoinHandle<()>),
+    Quit,
+}
+
+/// What is shown, and what a line of input means.
+#[derive(Clone)]
+struct Terminal {
+    client: Client,
+    json: bool,
+    colour: bool,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    /// The namespace that is talked to.
+    current: ClientSocket,
+    watched: Vec<ClientSocket>,
+    /// Events that wait for an answer, by the number that was shown.
+    unanswered: BTreeMap<u32, Received>,
+    next: u32,
+}
+
+/// How many events may wait for an answer: the oldest make room.
+const UNANSWERED: usize = 1000;
+
+impl Terminal {
+    fn new(client: Client, json: bool) -> Terminal {
+        let current = (*client).clone();
+        let state = State { current, watched: Vec::new(), unanswered: BTreeMap::new(), next: 1 };
+        let colour = !json && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Terminal { client, json, colour, state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics with it")
+    }
+
+    // What happens.
+
+    /// Shows what happens in a namespace from now on.
+    fn watch(&self, socket: &ClientSocket) {
+        {
+            let mut state = self.state();
+            if state.watched.contains(socket) {
+                return;
+            }
+            state.watched.push(socket.clone());
+        }
+        let terminal = self.clone();
+        socket.on_connect(move |socket: ClientSocket| {
+            let (name, id) = (socket.namespace(), socket.id());
+            let value =
+                json!({ "type": "connect", "namespace": name, "id": id, "recovered": socket.recovered() });
+            terminal.show("32", &format!("{name} connected as {}", id.unwrap_or_default()), &value);
+            async {}
+        });
+        let terminal = self.clone();
+        socket.on_connect_error(move |socket: ClientSocket, error: ConnectError| {
+            let data = match &error {
+                ConnectError::Refused { data: Some(data), .. } => data.clone(),
+                _ => Value::Null,
+            };
+            let (name, message) = (socket.namespace(), error.to_string());
+            let value =
+                json!({ "type": "connect_error", "namespace": name, "message": message, "data": data });
+            let data = if data.is_null() { String::new() } else { format!(" {data}") };
+            terminal.show("31", &format!("{name} not connected: {message}{data}"), &value);
+            async {}
+        });
+        let terminal = self.clone();
+        socket.on_disconnect(move |socket: ClientSocket, reason: DisconnectReason| {
+            let (name, reason) = (socket.namespace(), reason.to_string());
+            let value = json!({ "type": "disconnect", "namespace": name, "reason": reason });
+            terminal.show("33", &format!("{name} disconnected: {reason}"), &value);
+            async {}
+        });
+        let terminal = self.clone();
+        let (mut events, name) = (socket.events(), socket.namespace().to_owned());
+        tokio::spawn(async move {
+            while let Some(received) = events.recv().await {
+                terminal.event(&name, received);
+            }
+        });
+    }
+
+    fn event(&self, namespace: &str, received: Received) {
+        let (event, args) = (received.event().to_owned(), shown(received.args()));
+        let number = received.wants_ack().then(|| self.state().keep(received));
+        let value = json!({
+            "type": "event", "namespace": namespace, "event": event, "args": args, "answer": number,
+        });
+        let wants = number.map_or(String::new(), |number| format!("  wants an answer: /answer {number}"));
+        self.show("36", &format!("{namespace} {event}{}{wants}", spaced(&args)), &value);
+    }
+
+    fn manager(&self, event: &ManagerEvent) {
+        let (name, detail) = match event {
+            ManagerEvent::ReconnectAttempt(attempt) => ("reconnect_attempt", json!(attempt)),
+            ManagerEvent::Reconnect(attempts) => ("reconnect", json!(attempts)),
+            ManagerEvent::ReconnectError(error) => ("reconnect_error", json!(error.to_string())),
+            ManagerEvent::ReconnectFailed => ("reconnect_failed", Value::Null),
+            // Every 25 s: only for those who asked for everything.
+            ManagerEvent::Ping if !self.json => return,
+            ManagerEvent::Ping => ("ping", Value::Null),
+            _ => return,
+        };
+        self.show("90", &format!("{name} {detail}"), &json!({ "type": name, "detail": detail }));
+    }
+
+    fn show(&self, colour: &str, text: &str, value: &Value) {
+        match (self.json, self.colour) {
+            (true, _) => println!("{value}"),
+            (false, true) => println!("\x1b[{colour}m{}\x1b[0m", printable(text)),
+            (false, false) => println!("{}", printable(text)),
+        }
+    }
+
+    fn complain(&self, error: &str) {
+        self.show("31", error, &json!({ "type": "error", "message": error }));
+    }
+
+    // What is to be done.
+
+    fn join(&self, namespace: &str) {
+        let socket = self.client.socket(namespace);
+        self.watch(&socket);
+        socket.connect();
+        self.state().current = socket;
+    }
+
+    fn obey(&self, line: &str) -> Result<Next, Box<dyn std::error::Error>> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let current = self.state().current.clone();
+        match word {
+            "" => {}
+            "/help" => println!("{HELP}"),
+            "/quit" => return Ok(Next::Quit),
+            "/connect" if rest.trim().starts_with('/') && !rest.contains(',') => self.join(rest.trim()),
+            "/connect" => return Err("a namespace begins with a slash, and has no comma".into()),
+            "/leave" => current.disconnect(),
+            "/status" => self.status(&current),
+            "/answer" => {
+                let (number, args) = rest.split_once(' ').unwrap_or((rest, ""));
+                let received = self.state().unanswered.remove(&number.parse()?);
+                received.ok_or("no event with this number waits")?.ack(Arguments::parse(args)?)?;
+            }
+            command if command.starts_with('/') => {
+                return Err(format!("no command {command}: see /help").into());
+            }
+            _ => return self.emit(&current, line),
+        }
+        Ok(Next::Go)
+    }
+
+    fn emit(&self, socket: &ClientSocket, line: &str) -> Result<Next, Box<dyn std::error::Error>> {
+        let (asks, line) = line.strip_prefix('?').map_or((false, line), |line| (true, line));
+        let (event, args) = values::event(line)?;
+        if !asks {
+            if socket.emit(&event, args)?.is_waiting() {
+                self.show("90", "it waits for a connection", &json!({ "type": "waiting", "event": event }));
+            }
+            return Ok(Next::Go);
+        }
+        let (answer, terminal) = (socket.emit_with_ack::<Args>(&event, args), self.clone());
+        Ok(Next::Asked(tokio::spawn(async move { terminal.answer(&event, answer.await) })))
+    }
+
+    fn answer(&self, event: &str, answer: Result<Args, AckError>) {
+        match answer {
+            Ok(args) => {
+                let args = shown(&args);
+                let value = json!({ "type": "answer", "event": event, "args": args });
+                self.show("35", &format!("{event} answered{}", spaced(&args)), &value);
+            }
+            Err(error) => {
+                let value = json!({ "type": "no_answer", "event": event, "message": error.to_string() });
+                self.show("31", &format!("{event} not answered: {error}"), &value);
+            }
+        }
+    }
+
+    fn status(&self, socket: &ClientSocket) {
+        let transport = socket.transport().map(|transport| transport.name());
+        let value = json!({
+            "type": "status", "namespace": socket.namespace(), "connected": socket.is_connected(),
+            "id": socket.id(), "transport": transport, "waiting_bytes": socket.buffered(),
+        });
+        let connected = if socket.is_connected() { "connected" } else { "not connected" };
+        let over = transport.map_or(String::new(), |transport| format!(" over {transport}"));
+        let waiting = socket.buffered();
+        self.show(
+            "90",
+            &format!("{} {connected}{over}, {waiting} bytes waiting", socket.namespace()),
+            &value,
+        );
+    }
+}
+
+impl State {
+    fn keep(&mut self, received: Received) -> u32 {
+        if self.unanswered.len() >= UNANSWERED {
+            self.unanswered.pop_first();
+        }
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.unanswered.insert(number, received);
+        number
+    }
+}
+
+fn spaced(args: &[Value]) -> String {
+    args.iter().map(|arg| format!(" {arg}")).collect()
+}
+
+/// A server's text is not to move the cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}

@@ -1,0 +1,366 @@
+//! What can be set of a client.
+
+use super::shared::Shared;
+use super::url::{Url, UrlError, push_escaped};
+use super::{Client, Offline};
+use crate::engine::Transport;
+use crate::handler::BoxFuture;
+use serde::Serialize;
+use sockeye_core::engineio::client::Config as EngineConfig;
+use sockeye_core::http::InvalidHeader;
+use sockeye_core::socketio::Limits;
+use sockeye_core::socketio::client::Config;
+#[cfg(feature = "tls")]
+use sockeye_core::tls::ClientTls;
+use sockeye_core::{Random, http};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is fixed once a client is built.
+pub(super) struct Settings {
+    pub(super) config: Arc<Config>,
+    pub(super) host: Box<str>,
+    pub(super) port: u16,
+    pub(super) authority: Box<str>,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) auth: Auth,
+    /// Whom to trust, if the streams are encrypted.
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<ClientTls>,
+}
+
+type AuthCallback = dyn Fn() -> BoxFuture<Result<String, String>> + Send + Sync;
+
+/// What is shown to the server when a namespace is joined.
+pub(super) enum Auth {
+    None,
+    Value(String),
+    Callback(Box<AuthCallback>),
+}
+
+/// What can be set of a [`Client`]; the names and defaults are the reference's.
+#[must_use = "nothing is connected until it is built and given to a runtime"]
+pub struct ClientBuilder {
+    url: String,
+    engine: EngineConfig,
+    config: Config,
+    path: String,
+    add_trailing_slash: bool,
+    query: String,
+    headers: Vec<(String, String)>,
+    auth: Auth,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
+    error: Option<BuildError>,
+}
+
+/// A client cannot be built as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The server's URL, or what is put to its requests, cannot be used.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// There is no encryption, for this reason.
+    #[error("https and wss are not possible: {0}")]
+    Tls(String),
+    /// A header cannot stand in a request.
+    #[error("header {0:?} cannot be sent")]
+    Header(String),
+    /// What is shown to the server has to be an object.
+    #[error("auth is not a JSON object: {0}")]
+    Auth(String),
+    /// The system has no randomness to give.
+    #[error("the system has no randomness to give")]
+    Random,
+}
+
+impl ClientBuilder {
+    pub(super) fn new(url: String) -> ClientBuilder {
+        ClientBuilder {
+            url,
+            engine: EngineConfig::default(),
+            config: Config::default(),
+            path: "/socket.io".into(),
+            add_trailing_slash: true,
+            query: String::new(),
+            headers: Vec::new(),
+            auth: Auth::None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            error: None,
+        }
+    }
+
+    /// The transports to use, the first one first. Polling, then WebSocket.
+    pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
+        self.engine.transports = transports.into_iter().collect();
+        self
+    }
+
+    /// Whether to move from polling to WebSocket where both are possible. On.
+    pub fn upgrade(mut self, upgrade: bool) -> Self {
+        self.engine.upgrade = upgrade;
+        self
+    }
+
+    /// Whether to try the next of the transports where one cannot be opened. Off.
+    pub fn try_all_transports(mut self, all: bool) -> Self {
+        self.engine.try_all_transports = all;
+        self
+    }
+
+    /// Whether to begin with WebSocket where that worked the last time. Off.
+    pub fn remember_upgrade(mut self, remember: bool) -> Self {
+        self.config.remember_upgrade = remember;
+        self
+    }
+
+    /// The path of the requests. `/socket.io`.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Whether the path gets a slash at its end. On.
+    pub fn add_trailing_slash(mut self, add: bool) -> Self {
+        self.add_trailing_slash = add;
+        self
+    }
+
+    /// Adds a parameter to the query of every request: what the server finds in its handshake.
+    pub fn query(mut self, key: &str, value: &str) -> Self {
+        if !self.query.is_empty() {
+            self.query.push('&');
+        }
+        push_escaped(&mut self.query, key);
+        self.query.push('=');
+        push_escaped(&mut self.query, value);
+        self
+    }
+
+    /// Adds a header to every request.
+    pub fn extra_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// What is shown to the server when a namespace is joined: an object.
+    pub fn auth(mut self, auth: impl Serialize) -> Self {
+        match auth_text(&auth) {
+            Ok(auth) => self.auth = Auth::Value(auth),
+            Err(error) => self.error = self.error.or(Some(BuildError::Auth(error))),
+        }
+        self
+    }
+
+    /// The same, asked for at each attempt: a token that expires. An `Err` is the socket's `connect_error`.
+    ///
+    /// ```
+    /// use sockeye::Client;
+    /// use std::io;
+    ///
+    /// async fn token() -> io::Result<String> {
+    ///     Ok("secret".into())
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::builder("http://localhost:3000")
+    ///     .auth_with(async || Ok::<_, io::Error>([("token", token().await?)].into_iter().collect::<std::collections::HashMap<_, _>>()))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn auth_with<F, Fut, T, E>(mut self, callback: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Serialize,
+        E: fmt::Display,
+    {
+        self.auth = Auth::Callback(Box::new(move || {
+            let future = callback();
+            Box::pin(async move {
+                match future.await {
+                    Ok(auth) => auth_text(&auth),
+                    Err(error) => Err(error.to_string()),
+                }
+            })
+        }));
+        self
+    }
+
+    /// Whom to trust where the URL is one of `https` or `wss`. Those whom the system trusts.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Whether to connect again by itself when the connection is lost. On.
+    pub fn reconnection(mut self, reconnection: bool) -> Self {
+        self.config.reconnection = reconnection;
+        self
+    }
+
+    /// How often in a row that is tried. For ever.
+    pub fn reconnection_attempts(mut self, attempts: u32) -> Self {
+        self.config.reconnection_attempts = Some(attempts);
+        self
+    }
+
+    /// How long to wait before the first attempt; each time it is twice as long. 1 s.
+    pub fn reconnection_delay(mut self, delay: Duration) -> Self {
+        self.config.reconnection_delay = delay;
+        self
+    }
+
+    /// How long to wait at most. 5 s.
+    pub fn reconnection_delay_max(mut self, delay: Duration) -> Self {
+        self.config.reconnection_delay_max = delay;
+        self
+    }
+
+    /// How far each wait is changed at random, as a share of it, so that not all clients of a server that was down come
+    /// at a time: 0 to 1. 0.5.
+    pub fn randomization_factor(mut self, factor: f64) -> Self {
+        self.config.randomization_factor = factor;
+        self
+    }
+
+    /// How long a connection may take to open, and a namespace to be joined. 20 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeout = timeout;
+        self
+    }
+
+    /// How long an acknowledgement is waited for, unless the message says otherwise. 30 s.
+    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
+        self.config.ack_timeout = timeout;
+        self
+    }
+
+    /// How often an event is sent again that was not acknowledged in time, one event at a time: each arrives at least
+    /// once, or its fate is told. 0, which waits for none.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.config.retries = retries;
+        self
+    }
+
+    /// What becomes of events that are sent while there is no connection.
+    pub fn offline(mut self, offline: Offline) -> Self {
+        self.config.offline = offline;
+        self
+    }
+
+    /// Whether binary messages are sent in base64 over WebSocket, too. Off.
+    pub fn force_base64(mut self, force: bool) -> Self {
+        self.engine.force_base64 = force;
+        self
+    }
+
+    /// Whether each request of polling has another `t` in its query, so that nobody answers it from a cache. On.
+    pub fn timestamp_requests(mut self, timestamp: bool) -> Self {
+        self.engine.timestamp_requests = timestamp;
+        self
+    }
+
+    /// How long a request that sends may take to be answered. 30 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.request_timeout = timeout;
+        self
+    }
+
+    /// How many bytes may wait for a server that does not read. 4 MiB.
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.engine.send_buffer = bytes;
+        self
+    }
+
+    /// The largest message that is taken from the server, in bytes. 16 MiB.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.engine.max_message = bytes;
+        self
+    }
+
+    /// What else is taken from the server.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Makes the client, which is not connected yet.
+    ///
+    /// # Errors
+    /// When the URL, a header or the auth cannot be used.
+    pub fn build(self) -> Result<Client, BuildError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let url = Url::parse(&self.url)?;
+        #[cfg(not(feature = "tls"))]
+        if url.secure {
+            return Err(BuildError::Tls("it needs the feature `tls`".into()));
+        }
+        #[cfg(feature = "tls")]
+        let tls = match (url.secure, self.tls) {
+            (false, _) => None,
+            (true, Some(tls)) => Some(tls),
+            (true, None) => Some(ClientTls::system().map_err(|error| BuildError::Tls(error.to_string()))?),
+        };
+        for (name, value) in &self.headers {
+            check_header(&url, name, value).map_err(|_| BuildError::Header(name.clone()))?;
+        }
+        let mut engine = self.engine;
+        engine.path = self.path;
+        if self.add_trailing_slash && !engine.path.ends_with('/') {
+            engine.path.push('/');
+        }
+        if !engine.path.starts_with('/') || !engine.path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(UrlError::Characters.into());
+        }
+        engine.query = match (url.query.is_empty(), self.query.is_empty()) {
+            (false, false) => format!("{}&{}", url.query, self.query),
+            (false, true) => url.query,
+            (true, _) => self.query,
+        };
+        let mut config = self.config;
+        config.engine = Arc::new(engine);
+        let settings = Settings {
+            config: Arc::new(config),
+            host: url.host.into(),
+            port: url.port,
+            authority: url.authority.into(),
+            headers: self.headers,
+            auth: self.auth,
+            #[cfg(feature = "tls")]
+            tls,
+        };
+        let mut seed = [0; 20];
+        getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
+        let shared = Shared::new(settings, Random::from_seed(seed));
+        let socket = shared.socket(&url.namespace);
+        Ok(Client { shared, socket })
+    }
+}
+
+fn check_header(url: &Url, name: &str, value: &str) -> Result<(), InvalidHeader> {
+    http::write_request(&mut Vec::new(), "GET", "/", &url.authority, [(name, value)], None)
+}
+
+fn auth_text(auth: &impl Serialize) -> Result<String, String> {
+    let text = serde_json::to_string(auth).map_err(|error| error.to_string())?;
+    match text.starts_with('{') {
+        true => Ok(text),
+        false => Err("it is not an object".into()),
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    /// Without what is secret: the query, the headers and the auth.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("path", &self.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,169 @@
+//! Events taken one by one, instead of by handlers.
+
+use super::shared::Shared;
+use super::socket::ClientSocket;
+use crate::error::EmitError;
+use crate::payload::{Args, Payload};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// The events of a socket from now on: made by [`ClientSocket::events`].
+///
+/// Take them as they come: when 4 MiB of them wait, the server is no longer read.
+pub struct Events {
+    pub(super) inbox: Arc<Inbox>,
+}
+
+/// An event that was [received](Events::recv).
+#[derive(Debug)]
+pub struct Received {
+    pub(super) socket: ClientSocket,
+    pub(super) event: String,
+    pub(super) args: Args,
+    pub(super) ack: Option<u64>,
+    pub(super) size: usize,
+}
+
+impl Received {
+    /// The name.
+    pub fn event(&self) -> &str {
+        &self.event
+    }
+
+    /// The arguments.
+    pub fn args(&self) -> &Args {
+        &self.args
+    }
+
+    /// Whether the server waits for an answer, which no handler gives.
+    pub fn wants_ack(&self) -> bool {
+        self.ack.is_some()
+    }
+
+    /// Answers; does nothing if no answer is wanted.
+    ///
+    /// # Errors
+    /// When the socket is not connected, or the answer cannot be sent.
+    pub fn ack(&self, args: impl Payload) -> Result<(), EmitError> {
+        match self.ack {
+            Some(id) => self.socket.acknowledge_with(id, &args),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What waits to be taken.
+#[derive(Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    shared: Weak<Shared>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Received>,
+    waker: Option<Waker>,
+    ended: bool,
+}
+
+impl Inbox {
+    pub(super) fn new(shared: Weak<Shared>) -> Arc<Inbox> {
+        Arc::new(Inbox { state: Mutex::default(), shared })
+    }
+
+    pub(super) fn push(&self, received: Received) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.add_to_inbox(received.size);
+        }
+        let waker = {
+            let mut state = self.state.lock();
+            state.waiting.push_back(received);
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Nothing more will come.
+    pub(super) fn end(&self) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.ended = true;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn take(&self, received: Received) -> Received {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.take_from_inbox(received.size);
+        }
+        received
+    }
+}
+
+impl Events {
+    /// The next event; `None` once the client is gone.
+    pub async fn recv(&mut self) -> Option<Received> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// The next event, if it comes in time.
+    pub async fn recv_timeout(&mut self, timeout: Duration) -> Option<Received> {
+        let shared = self.inbox.shared.upgrade()?;
+        let deadline = shared.connector().map(|connector| connector.sleep_until(connector.now() + timeout));
+        drop(shared);
+        let mut sleep = deadline?;
+        let mut next = pin!(self.recv());
+        poll_fn(|cx| match next.as_mut().poll(cx) {
+            Poll::Ready(received) => Poll::Ready(received),
+            Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// The same as [`recv`](Events::recv), for a stream or a future of your own.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        let mut state = self.inbox.state.lock();
+        if let Some(received) = state.waiting.pop_front() {
+            drop(state);
+            return Poll::Ready(Some(self.inbox.take(received)));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        let replaced = state.waker.replace(cx.waker().clone());
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut state = self.inbox.state.lock();
+            state.ended = true;
+            std::mem::take(&mut state.waiting)
+        };
+        let size = waiting.iter().map(|received| received.size).sum();
+        if let Some(shared) = self.inbox.shared.upgrade() {
+            shared.take_from_inbox(size);
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("waiting", &self.inbox.state.lock().waiting.len()).finish()
+    }
+}

@@ -1,0 +1,309 @@
+//! One byte stream of a client: which requests and frames go there, and what comes back.
+
+use super::shared::Shared;
+use crate::engine::timers::{Key, Target};
+use sockeye_core::connection::client::Client as Stream;
+use sockeye_core::drive::{Protocol, Status};
+use sockeye_core::engineio::client::{Lane, TransportError, Want};
+use sockeye_core::host::Outgoing;
+use sockeye_core::{Outbound, Random, Time};
+use std::io;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+/// How long after an answer a connection is used again: the server may be about to close it.
+const REUSE: Duration = Duration::from_secs(1);
+
+pub(super) struct LaneStream {
+    shared: Arc<Shared>,
+    lane: Lane,
+    /// The session that it is for.
+    generation: u64,
+    id: u64,
+    stream: Stream,
+    waker: Option<Waker>,
+    timer: Option<Key>,
+    /// When the last answer came.
+    answered: Option<Time>,
+    /// The session knows that this is over.
+    told: bool,
+}
+
+impl LaneStream {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        lane: Lane,
+        generation: u64,
+        id: u64,
+        random: Random,
+        max_message: usize,
+    ) -> LaneStream {
+        let stream = Stream::new(random, max_message);
+        LaneStream {
+            shared,
+            lane,
+            generation,
+            id,
+            stream,
+            waker: None,
+            timer: None,
+            answered: None,
+            told: false,
+        }
+    }
+
+    /// Does what the session wants of this lane.
+    fn follow(&mut self, now: Time) {
+        let (lane, generation) = (self.lane, self.generation);
+        match self.shared.look(|client| client.wants(now, generation, lane)) {
+            Want::Nothing => {
+                if lane == Lane::WebSocket {
+                    let out = self.stream.outbound();
+                    self.shared.look(|client| client.transmit(now, generation, out));
+                }
+                self.stream.close(now, None, "");
+                self.told = true;
+                self.shared.release(lane, self.id);
+            }
+            Want::Request if self.stream.is_idle() => {
+                let is_old = self.answered.is_some_and(|at| now.saturating_since(at) > REUSE);
+                match is_old {
+                    true => self.give_up(),
+                    false => self.ask(now),
+                }
+            }
+            Want::Request | Want::Keep => {}
+        }
+    }
+
+    /// Whether it was only kept for the next request, so that its end is no loss.
+    fn is_spare(&self) -> bool {
+        self.answered.is_some() && self.stream.is_idle()
+    }
+
+    /// Another stream is to carry the next request.
+    fn give_up(&mut self) {
+        self.stream.abort();
+        self.told = true;
+        self.shared.release(self.lane, self.id);
+    }
+
+    fn ask(&mut self, now: Time) {
+        let (lane, generation) = (self.lane, self.generation);
+        let Some(request) = self.shared.look(|client| client.begin(now, generation, lane)) else { return };
+        let settings = &self.shared.settings;
+        let cookies = self.shared.jar.lock().header();
+        let own = [("Accept", "*/*")].into_iter();
+        let own = own.chain(request.body.is_some().then_some(("Content-Type", "text/plain;charset=UTF-8")));
+        let own = own.chain(cookies.as_deref().map(|cookies| ("Cookie", cookies)));
+        let more = settings.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let headers = own.chain(more);
+        let written = match request.upgrade {
+            true => self.stream.upgrade(&request.target, &settings.authority, headers),
+            false => self.stream.request(
+                request.method,
+                &request.target,
+                &settings.authority,
+                headers,
+                request.body,
+            ),
+        };
+        if written.is_err() {
+            self.fail(TransportError::Request);
+        }
+    }
+
+    /// The stream is of no use any more, and this is why.
+    fn fail(&mut self, error: TransportError) {
+        self.stream.abort();
+        self.end(|client, now, generation, lane| client.handle_failed(now, generation, lane, error));
+    }
+
+    /// Tells the session, once.
+    fn end(&mut self, tell: impl FnOnce(&mut sockeye_core::socketio::client::Client, Time, u64, Lane)) {
+        let (lane, generation) = (self.lane, self.generation);
+        if !std::mem::replace(&mut self.told, true) {
+            self.shared.act_from(Some(lane), |client, now| tell(client, now, generation, lane));
+        }
+        self.shared.release(lane, self.id);
+    }
+
+    /// Reads responses until none is complete. How many bytes are used.
+    fn read_responses(&mut self, now: Time, input: &[u8]) -> usize {
+        let mut used = 0;
+        while self.stream.awaits_response()
+            && let Some(rest) = input.get(used..)
+        {
+            let jar = &self.shared.jar;
+            let keep_cookies = |head: &sockeye_core::http::ResponseHead<'_>| {
+                let cookies = head.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("set-cookie"));
+                cookies.for_each(|cookie| jar.lock().store(cookie.value));
+            };
+            match self.stream.next_response(rest, keep_cookies) {
+                Ok((0, None)) => break,
+                Ok((n, None)) => used += n,
+                Ok((n, Some(response))) => {
+                    used += n;
+                    self.answered = Some(now);
+                    self.handle_response(response.status, &response.body);
+                }
+                Err(error) => {
+                    self.fail(TransportError::Response(error));
+                    return input.len();
+                }
+            }
+        }
+        used
+    }
+
+    fn handle_response(&mut self, status: u16, body: &[u8]) {
+        let (lane, generation) = (self.lane, self.generation);
+        let act = |client: &mut sockeye_core::socketio::client::Client, now| {
+            client.handle_response(now, generation, lane, status, body);
+        };
+        match self.stream.is_closed() {
+            false => self.shared.act_from(Some(lane), act),
+            true => self.end(|client, now, _, _| act(client, now)),
+        }
+    }
+
+    fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) {
+        let generation = self.generation;
+        loop {
+            match self.stream.next_message(now, input) {
+                Ok(Some(message)) => {
+                    let shared = &self.shared;
+                    shared.act_from(Some(self.lane), |client, now| {
+                        client.handle_message(now, generation, &message)
+                    });
+                    if shared.is_behind() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    let error = TransportError::WebSocket(error);
+                    self.end(|client, now, generation, lane| {
+                        client.handle_failed(now, generation, lane, error)
+                    });
+                    return;
+                }
+            }
+        }
+    }
+
+    fn arm(&mut self) {
+        if let (None, Some(deadline), Some(waker)) = (self.timer, self.stream.next_deadline(), &self.waker) {
+            let (key, keeper) = self.shared.timers.insert(deadline, Target::Waker(waker.clone()));
+            self.timer = Some(key);
+            if let Some(keeper) = keeper {
+                keeper.wake();
+            }
+        }
+    }
+}
+
+impl Protocol for LaneStream {
+    fn set_waker(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+            self.shared.set_waker(self.lane, self.id, waker);
+        }
+    }
+
+    fn handle_wake(&mut self, now: Time) {
+        self.stream.handle_timeout(now);
+        if !self.told {
+            self.follow(now);
+        }
+    }
+
+    fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
+        self.shared.look(|client| client.heard(now, self.generation));
+        let mut used = 0;
+        if self.stream.awaits_response() {
+            used = self.read_responses(now, input);
+        }
+        if self.stream.is_websocket()
+            && let Some(mut rest) = input.get_mut(used..)
+        {
+            let len = rest.len();
+            self.read_messages(now, &mut rest);
+            used += len - rest.len();
+        }
+        if !self.told {
+            self.follow(now);
+        }
+        // Nobody asked for what comes now.
+        let is_unasked = !self.stream.awaits_response() && !self.stream.is_websocket();
+        if is_unasked && used < input.len() { input.len() } else { used }
+    }
+
+    fn handle_eof(&mut self, _now: Time) {
+        if self.is_spare() {
+            return self.give_up();
+        }
+        let rest = self.stream.handle_eof();
+        self.end(|client, now, generation, lane| match rest {
+            Some(response) => client.handle_response(now, generation, lane, response.status, &response.body),
+            None => client.handle_eof(now, generation, lane),
+        });
+    }
+
+    fn wants_read(&self) -> bool {
+        !self.stream.is_closed() && (self.told || !self.shared.is_behind())
+    }
+
+    fn poll_transmit(&mut self) -> Option<&mut Outbound> {
+        if self.stream.is_websocket() && self.stream.outbound().is_empty() {
+            let out = self.stream.outbound();
+            let now = self.shared.now();
+            if self.shared.look(|client| client.transmit(now, self.generation, out)) {
+                self.shared.act_from(Some(self.lane), |_, _| {});
+            }
+        }
+        self.arm();
+        let out = self.stream.outbound();
+        if out.is_empty() {
+            // An idle stream owns no buffer.
+            drop(out.reclaim());
+            return None;
+        }
+        Some(out)
+    }
+
+    fn status(&self) -> Status {
+        if self.stream.is_closed() {
+            Status::Closed
+        } else if self.stream.wants_half_close() {
+            Status::HalfClose
+        } else {
+            Status::Open
+        }
+    }
+
+    fn handle_half_closed(&mut self, now: Time) {
+        self.stream.handle_half_closed(now);
+    }
+}
+
+impl Outgoing for LaneStream {
+    fn handle_failed(&mut self, _now: Time, error: &io::Error) {
+        self.fail(TransportError::Connect(error.to_string().into()));
+    }
+}
+
+impl Drop for LaneStream {
+    fn drop(&mut self) {
+        if let Some(key) = self.timer.take() {
+            self.shared.timers.remove(key);
+        }
+        if self.is_spare() {
+            return self.give_up();
+        }
+        self.end(|client, now, generation, lane| {
+            client.handle_failed(now, generation, lane, TransportError::Lost)
+        });
+    }
+}

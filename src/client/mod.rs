@@ -1,0 +1,129 @@
+//! The client: what connects to a Socket.IO server, this one or any other.
+//!
+//! ```no_run
+//! use sockeye::{Client, extract::Data};
+//!
+//! # #[cfg(feature = "tokio")]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new("http://localhost:3000")?;
+//! client.on("chat message", async |Data(text): Data<String>| println!("{text}"));
+//! sockeye::tokio::connect(&client).await?;
+//!
+//! client.emit("chat message", "hello")?;
+//! let sum: i64 = client.emit_with_ack("add", (2, 3)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Client`] is the connection and the namespace of its URL; [`Client::socket`] gives further namespaces over the same
+//! connection. Handlers are written as on the server, with [`ClientSocket`] for the socket.
+//!
+//! # What holds
+//!
+//! - A lost connection is opened again, after a wait that grows and is different for each client. What is emitted
+//!   meanwhile waits, within bounds ([`Offline`]), and is sent in order. A namespace that the server refuses is not
+//!   asked again until [`connect`](ClientSocket::connect) is called.
+//! - Every emit can be awaited for what became of it; `emit_with_ack` for the server's answer.
+//! - A message that is larger than the server takes is an error before it is sent.
+
+mod builder;
+mod events;
+mod lane;
+mod shared;
+mod socket;
+mod url;
+mod wait;
+
+pub use builder::{BuildError, ClientBuilder};
+pub use events::{Events, Received};
+pub use socket::{ClientEmitter, ClientSocket};
+pub use sockeye_core::engineio::client::{CloseReason, HandshakeError, TransportError};
+pub use sockeye_core::socketio::client::{ConnectError, DisconnectReason, Offline, SendError};
+pub use url::UrlError;
+pub use wait::{AckFuture, Connected, Sent};
+
+use shared::Shared;
+use sockeye_core::host::Connector;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A client: its connection, and the namespace of its URL, whose methods are those of [`ClientSocket`].
+///
+/// A handle that is cheap to clone. While it is connected, or about to be, it lives on without handles.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    socket: ClientSocket,
+}
+
+/// What happens to the connection of a client.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ManagerEvent {
+    /// It is opened again, for so many times in a row.
+    ReconnectAttempt(u32),
+    /// It is open again, after so many attempts.
+    Reconnect(u32),
+    /// An attempt failed.
+    ReconnectError(ConnectError),
+    /// There will be no more attempts.
+    ReconnectFailed,
+    /// The server asked whether this side lives, and was answered.
+    Ping,
+}
+
+impl Client {
+    /// A client of the server at `url`, such as `http://localhost:3000/namespace`, with the default settings. It does
+    /// not connect yet: see [`tokio::connect`](crate::tokio) and its like.
+    ///
+    /// # Errors
+    /// When the URL cannot be used.
+    pub fn new(url: impl Into<String>) -> Result<Client, BuildError> {
+        Client::builder(url).build()
+    }
+
+    /// Starts with the default settings.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(url.into())
+    }
+
+    /// Another namespace over the same connection; the same for the same name. It is joined by
+    /// [`connect`](ClientSocket::connect).
+    ///
+    /// # Panics
+    /// When the name does not begin with a slash, or has a comma in it.
+    pub fn socket(&self, namespace: &str) -> ClientSocket {
+        assert!(namespace.starts_with('/') && !namespace.contains(','), "{namespace:?} is no namespace");
+        self.shared.socket(namespace)
+    }
+
+    /// Calls `handler` when something happens to the connection, in place of an earlier one. It must not block.
+    pub fn on_manager_event(&self, handler: impl Fn(ManagerEvent) + Send + Sync + 'static) {
+        self.shared.on_manager_event(Arc::new(handler));
+    }
+
+    /// Says who opens streams and keeps the time: the first that does is the client's.
+    pub fn attach(&self, connector: Arc<dyn Connector>) {
+        self.shared.attach(connector);
+    }
+
+    /// Leaves all namespaces, and closes the connection after what was sent.
+    pub fn close(&self) {
+        self.shared.act(|client, now| client.close(now));
+    }
+}
+
+impl Deref for Client {
+    type Target = ClientSocket;
+
+    fn deref(&self) -> &ClientSocket {
+        &self.socket
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("server", &self.shared.settings.authority).finish_non_exhaustive()
+    }
+}

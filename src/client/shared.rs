@@ -1,0 +1,517 @@
+//! What the handles and the streams of one client share.
+
+use super::builder::{Auth, Settings};
+use super::lane::LaneStream;
+use super::socket::{ClientSocket, Inner};
+use super::{ConnectError, ManagerEvent};
+use crate::engine::timers::Timers;
+use crate::error::EmitError;
+use crate::handler::{BoxFuture, Guarded};
+use crate::log::error;
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+use sockeye_core::engineio::client::{Lane, Want};
+use sockeye_core::host::{Connector, Destination};
+use sockeye_core::http::CookieJar;
+use sockeye_core::socketio::OwnedArgs;
+use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Token};
+use sockeye_core::{Random, Time};
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll, Waker};
+
+/// How many handlers may be waiting for something before the server is no longer read.
+const MAX_HANDLERS: usize = 1000;
+/// How many bytes may wait for who takes events one by one.
+const MAX_INBOX: usize = 4 << 20;
+
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    core: Mutex<Core>,
+    sockets: Mutex<SmallVec<[Arc<Inner>; 1]>>,
+    connector: OnceLock<Arc<dyn Connector>>,
+    /// The deadlines of streams that are closing.
+    pub(super) timers: Timers,
+    keeper: Mutex<Keeper>,
+    pub(super) jar: Mutex<CookieJar>,
+    answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
+    fates: Slots<Token, Result<(), EmitError>>,
+    manager: Mutex<Option<Arc<OnManagerEvent>>>,
+    handlers: AtomicUsize,
+    inbox: AtomicUsize,
+}
+
+type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
+type Slots<K, T> = Mutex<HashMap<K, Slot<T>>>;
+
+struct Core {
+    client: Client,
+    streams: [Stream; 3],
+    opened: u64,
+    /// Somebody tells the application what happened: all of it, in order.
+    dispatching: bool,
+}
+
+/// The stream of a lane.
+#[derive(Default)]
+struct Stream {
+    /// Zero if there is none.
+    id: u64,
+    generation: u64,
+    waker: Option<Waker>,
+}
+
+/// Who keeps the time.
+#[derive(Default)]
+struct Keeper {
+    spawned: bool,
+    waker: Option<Waker>,
+    armed: Option<Time>,
+}
+
+/// A result that is awaited.
+struct Slot<T> {
+    result: Option<T>,
+    waker: Option<Waker>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Slot { result: None, waker: None }
+    }
+}
+
+/// What follows from a change: streams to open, and tasks to wake, once nothing is locked.
+#[derive(Default)]
+struct Todo {
+    open: SmallVec<[(Lane, u64); 2]>,
+    wake: SmallVec<[Waker; 3]>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings, random: Random) -> Arc<Shared> {
+        let client = Client::new(settings.config.clone(), random);
+        Arc::new(Shared {
+            settings,
+            core: Mutex::new(Core { client, streams: Default::default(), opened: 0, dispatching: false }),
+            sockets: Mutex::default(),
+            connector: OnceLock::new(),
+            timers: Timers::default(),
+            keeper: Mutex::default(),
+            jar: Mutex::default(),
+            answers: Mutex::default(),
+            fates: Mutex::default(),
+            manager: Mutex::default(),
+            handlers: AtomicUsize::new(0),
+            inbox: AtomicUsize::new(0),
+        })
+    }
+
+    /// The clock of who drives this; it stands until somebody does.
+    pub(super) fn now(&self) -> Time {
+        self.connector.get().map_or(Time::ZERO, |connector| connector.now())
+    }
+
+    pub(super) fn attach(self: &Arc<Self>, connector: Arc<dyn Connector>) {
+        let connector = self.connector.get_or_init(|| connector);
+        if !std::mem::replace(&mut self.keeper.lock().spawned, true) {
+            connector.spawn(Box::pin(KeepTime { shared: Arc::downgrade(self), strong: None, sleep: None }));
+        }
+    }
+
+    pub(super) fn connector(&self) -> Option<&Arc<dyn Connector>> {
+        self.connector.get()
+    }
+
+    pub(super) fn on_manager_event(&self, handler: Arc<OnManagerEvent>) {
+        let replaced = self.manager.lock().replace(handler);
+        drop(replaced);
+    }
+
+    pub(super) fn socket(self: &Arc<Self>, name: &str) -> ClientSocket {
+        let id = self.look(|client| client.namespace(name));
+        let mut sockets = self.sockets.lock();
+        let known = sockets.iter().find(|known| known.id == id).cloned();
+        ClientSocket(known.unwrap_or_else(|| {
+            let inner = Arc::new(Inner::new(Arc::downgrade(self), id, name));
+            sockets.push(inner.clone());
+            inner
+        }))
+    }
+
+    // The core.
+
+    /// Asks the core, or changes what nobody has to hear of.
+    pub(super) fn look<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
+        f(&mut self.core.lock().client)
+    }
+
+    /// Changes the core, and sees to what follows.
+    pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut Client, Time) -> R) -> R {
+        self.act_from(None, f)
+    }
+
+    /// The same from a lane's stream, which looks after itself afterwards.
+    pub(super) fn act_from<R>(
+        self: &Arc<Self>,
+        lane: Option<Lane>,
+        f: impl FnOnce(&mut Client, Time) -> R,
+    ) -> R {
+        let now = self.now();
+        let mut core = self.core.lock();
+        let result = f(&mut core.client, now);
+        self.settle(core, now, lane);
+        result
+    }
+
+    /// Opens, wakes and closes streams as the core wants them, and tells the application what happened.
+    fn settle<'a>(self: &'a Arc<Self>, mut core: MutexGuard<'a, Core>, now: Time, own: Option<Lane>) {
+        loop {
+            let todo = core.look_after_streams(now, own, self.connector.get().is_some());
+            let event = if core.dispatching { None } else { core.client.poll_event() };
+            core.dispatching |= event.is_some();
+            let deadline = core.client.next_deadline();
+            let generation = core.client.generation();
+            drop(core);
+            todo.wake.into_iter().for_each(Waker::wake);
+            for (lane, stream) in todo.open {
+                self.open(lane, generation, stream);
+            }
+            self.arm(deadline);
+            let Some(event) = event else { return };
+            self.dispatch(event);
+            core = self.core.lock();
+            core.dispatching = false;
+        }
+    }
+
+    fn open(self: &Arc<Self>, lane: Lane, generation: u64, stream: u64) {
+        let Some(connector) = self.connector.get() else { return };
+        let settings = &self.settings;
+        #[allow(unused_mut)]
+        let mut to = Destination::new(&*settings.host, settings.port, settings.config.timeout);
+        #[cfg(feature = "tls")]
+        to.tls.clone_from(&settings.tls);
+        let random = self.look(|client| client.fork_random());
+        let max_message = settings.config.engine.max_message;
+        connector.connect(
+            to,
+            Box::new(LaneStream::new(self.clone(), lane, generation, stream, random, max_message)),
+        );
+    }
+
+    /// Keeps whom to wake for a stream, if it is still the lane's.
+    pub(super) fn set_waker(&self, lane: Lane, stream: u64, waker: &Waker) {
+        let mut core = self.core.lock();
+        let own = core.stream(lane);
+        if own.id == stream && !own.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            let replaced = own.waker.replace(waker.clone());
+            drop(core);
+            drop(replaced);
+        }
+    }
+
+    /// A stream can carry nothing any more: the next request needs another.
+    pub(super) fn release(self: &Arc<Self>, lane: Lane, stream: u64) {
+        let mut core = self.core.lock();
+        let own = core.stream(lane);
+        if own.id != stream {
+            return;
+        }
+        let released = std::mem::take(own);
+        let now = self.now();
+        self.settle(core, now, None);
+        drop(released);
+    }
+
+    // Telling.
+
+    fn inner(&self, id: NamespaceId) -> Option<Arc<Inner>> {
+        self.sockets.lock().iter().find(|socket| socket.id == id).cloned()
+    }
+
+    fn dispatch(self: &Arc<Self>, event: Event) {
+        let socket = |id| self.inner(id).map(ClientSocket);
+        match event {
+            Event::Join(id, attempt) => self.join(id, attempt),
+            Event::Connected(id) => _ = socket(id).map(|socket| socket.connected_now()),
+            Event::ConnectError(id, error) => _ = socket(id).map(|socket| socket.not_connected(error)),
+            Event::Disconnected(id, reason) => _ = socket(id).map(|socket| socket.disconnected(reason)),
+            Event::Incoming(id, incoming) => _ = socket(id).map(|socket| socket.receive(incoming)),
+            Event::Answer(id, ack, answer) => fill(&self.answers, &(id, ack), answer),
+            Event::Fate(token, fate) => fill(&self.fates, &token, fate.map_err(EmitError::from)),
+            Event::ReconnectAttempt(attempt) => self.tell(ManagerEvent::ReconnectAttempt(attempt)),
+            Event::Reconnect(attempts) => self.tell(ManagerEvent::Reconnect(attempts)),
+            Event::ReconnectError(reason) => {
+                self.tell(ManagerEvent::ReconnectError(ConnectError::Closed(reason)))
+            }
+            Event::ReconnectFailed => self.tell(ManagerEvent::ReconnectFailed),
+            Event::Ping => self.tell(ManagerEvent::Ping),
+            _ => {}
+        }
+    }
+
+    fn tell(&self, event: ManagerEvent) {
+        let handler = self.manager.lock().clone();
+        if let Some(handler) = handler
+            && catch_unwind(AssertUnwindSafe(|| handler(event))).is_err()
+        {
+            error!("a handler panicked");
+        }
+    }
+
+    /// Shows the server who joins: what was given, or what the application finds out now.
+    fn join(self: &Arc<Self>, id: NamespaceId, attempt: u64) {
+        let callback = match &self.settings.auth {
+            Auth::None => return self.act(|client, now| client.join(now, id, attempt, "")),
+            Auth::Value(auth) => return self.act(|client, now| client.join(now, id, attempt, auth)),
+            Auth::Callback(callback) => callback,
+        };
+        let Ok(future) = catch_unwind(AssertUnwindSafe(callback)) else {
+            error!("the callback for auth panicked");
+            return self.act(|client, now| client.refuse_join(now, id, attempt, "the callback panicked"));
+        };
+        let shared = self.clone();
+        let mut joining: BoxFuture<()> = Box::pin(async move {
+            let auth = Guarded(future).await.unwrap_or_else(|| Err("the callback panicked".into()));
+            shared.act(|client, now| match auth {
+                Ok(auth) => client.join(now, id, attempt, &auth),
+                Err(error) => client.refuse_join(now, id, attempt, &error),
+            });
+        });
+        if joining.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+            && let Some(connector) = self.connector.get()
+        {
+            connector.spawn(joining);
+        }
+    }
+
+    // Awaiting.
+
+    pub(super) fn expect_answer(&self, id: NamespaceId, ack: u64) {
+        self.answers.lock().insert((id, ack), Slot::default());
+    }
+
+    pub(super) fn poll_answer(
+        &self,
+        cx: &mut Context<'_>,
+        id: NamespaceId,
+        ack: u64,
+    ) -> Poll<Result<OwnedArgs, NoAnswer>> {
+        poll_slot(&self.answers, cx, &(id, ack)).map(|it| it.unwrap_or(Err(NoAnswer::Disconnected)))
+    }
+
+    pub(super) fn forget_answer(self: &Arc<Self>, id: NamespaceId, ack: u64) {
+        let forgotten = self.answers.lock().remove(&(id, ack));
+        if forgotten.is_some() {
+            self.look(|client| client.forget_ack(id, ack));
+        }
+    }
+
+    pub(super) fn expect_fate(&self, token: Token) {
+        self.fates.lock().insert(token, Slot::default());
+    }
+
+    pub(super) fn poll_fate(&self, cx: &mut Context<'_>, token: Token) -> Poll<Result<(), EmitError>> {
+        poll_slot(&self.fates, cx, &token).map(|it| it.unwrap_or(Err(EmitError::Disconnected)))
+    }
+
+    pub(super) fn forget_fate(&self, token: Token) {
+        let forgotten = self.fates.lock().remove(&token);
+        drop(forgotten);
+    }
+
+    // Falling behind.
+
+    /// Whether the application has fallen behind, so that the server is not to be read.
+    pub(super) fn is_behind(&self) -> bool {
+        self.handlers.load(Ordering::Relaxed) >= MAX_HANDLERS
+            || self.inbox.load(Ordering::Relaxed) >= MAX_INBOX
+    }
+
+    pub(super) fn begin_handler(self: &Arc<Self>) -> Running {
+        self.handlers.fetch_add(1, Ordering::Relaxed);
+        Running(Arc::downgrade(self))
+    }
+
+    pub(super) fn add_to_inbox(&self, bytes: usize) {
+        self.inbox.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_from_inbox(&self, bytes: usize) {
+        let before = self.inbox.fetch_sub(bytes, Ordering::Relaxed);
+        if before >= MAX_INBOX && before - bytes < MAX_INBOX {
+            self.wake_streams();
+        }
+    }
+
+    fn wake_streams(&self) {
+        let wakers: SmallVec<[Waker; 3]> = {
+            let core = self.core.lock();
+            core.streams.iter().filter_map(|stream| stream.waker.clone()).collect()
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    // Time.
+
+    fn arm(&self, deadline: Option<Time>) {
+        let Some(deadline) = deadline else { return };
+        let waker = {
+            let keeper = self.keeper.lock();
+            let is_earlier = keeper.armed.is_none_or(|armed| deadline < armed);
+            keeper.waker.clone().filter(|_| is_earlier)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let own = self.look(|client| client.next_deadline());
+        match (own, self.timers.next_deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+impl Core {
+    fn stream(&mut self, lane: Lane) -> &mut Stream {
+        let [poll, post, websocket] = &mut self.streams;
+        match lane {
+            Lane::Poll => poll,
+            Lane::Post => post,
+            Lane::WebSocket => websocket,
+        }
+    }
+
+    fn look_after_streams(&mut self, now: Time, own: Option<Lane>, can_open: bool) -> Todo {
+        let mut todo = Todo::default();
+        let generation = self.client.generation();
+        for lane in Lane::ALL {
+            let want = self.client.wants(now, generation, lane);
+            let transmits = lane == Lane::WebSocket && self.client.wants_transmit(generation);
+            let opened = self.opened + 1;
+            let stream = self.stream(lane);
+            let is_stale = stream.id != 0 && (stream.generation != generation || want == Want::Nothing);
+            if is_stale {
+                // It finds out by itself that it is not wanted.
+                let Stream { waker, .. } = std::mem::take(stream);
+                todo.wake.extend(waker);
+            }
+            match want {
+                Want::Request if stream.id == 0 && !can_open => {}
+                Want::Request if stream.id == 0 => {
+                    *stream = Stream { id: opened, generation, waker: None };
+                    self.opened = opened;
+                    todo.open.push((lane, opened));
+                }
+                Want::Request if own != Some(lane) => todo.wake.extend(stream.waker.clone()),
+                _ if transmits && own != Some(lane) => todo.wake.extend(stream.waker.clone()),
+                _ => {}
+            }
+        }
+        todo
+    }
+}
+
+fn fill<K: Eq + std::hash::Hash, T>(slots: &Slots<K, T>, key: &K, result: T) {
+    let waker = {
+        let mut slots = slots.lock();
+        let Some(slot) = slots.get_mut(key) else { return };
+        slot.result = Some(result);
+        slot.waker.take()
+    };
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// `None` if there is no such slot any more.
+fn poll_slot<K: Eq + std::hash::Hash, T>(
+    slots: &Slots<K, T>,
+    cx: &mut Context<'_>,
+    key: &K,
+) -> Poll<Option<T>> {
+    let mut slots = slots.lock();
+    let Some(slot) = slots.get_mut(key) else { return Poll::Ready(None) };
+    if let Some(result) = slot.result.take() {
+        slots.remove(key);
+        return Poll::Ready(Some(result));
+    }
+    let replaced = match &slot.waker {
+        Some(known) if known.will_wake(cx.waker()) => None,
+        _ => slot.waker.replace(cx.waker().clone()),
+    };
+    drop(slots);
+    drop(replaced);
+    Poll::Pending
+}
+
+/// Counts a handler that waits for something.
+pub(super) struct Running(Weak<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade()
+            && shared.handlers.fetch_sub(1, Ordering::Relaxed) == MAX_HANDLERS
+        {
+            shared.wake_streams();
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// Handlers may hold the sockets that hold them: this is where that circle ends.
+    fn drop(&mut self) {
+        for socket in self.sockets.get_mut().drain(..) {
+            socket.release();
+        }
+        if let Some(waker) = self.keeper.get_mut().waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Keeps the time of a client, and the client while it has something to do.
+struct KeepTime {
+    shared: Weak<Shared>,
+    strong: Option<Arc<Shared>>,
+    sleep: Option<(Time, BoxFuture<()>)>,
+}
+
+impl Future for KeepTime {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(shared) = this.shared.upgrade() else { return Poll::Ready(()) };
+        shared.keeper.lock().waker = Some(cx.waker().clone());
+        shared.timers.set_waker(cx.waker());
+        loop {
+            let now = shared.now();
+            shared.timers.handle_timeout(now);
+            shared.act(|client, now| client.handle_timeout(now));
+            let next = shared.next_deadline();
+            // A later deadline is found when the earlier one fires.
+            let is_covered = |(armed, _): &(Time, _)| next.is_some_and(|next| *armed <= next);
+            if !this.sleep.as_ref().is_some_and(is_covered) {
+                let connector = shared.connector.get();
+                this.sleep = next.zip(connector).map(|(next, connector)| (next, connector.sleep_until(next)));
+            }
+            shared.keeper.lock().armed = this.sleep.as_ref().map(|(armed, _)| *armed);
+            match this.sleep.as_mut().map(|(_, sleep)| sleep.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => this.sleep = None,
+                _ => break,
+            }
+        }
+        let is_idle = shared.look(|client| client.is_idle());
+        this.strong = (!is_idle).then_some(shared);
+        Poll::Pending
+    }
+}

@@ -1,0 +1,134 @@
+//! What can be awaited of a client: answers, and what became of a message.
+
+use super::ConnectError;
+use super::shared::Shared;
+use super::socket::ClientSocket;
+use crate::ack::Answer;
+use crate::error::{AckError, EmitError};
+use sockeye_core::socketio::client::{NamespaceId, NoAnswer, Token};
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Weak;
+use std::task::{Context, Poll};
+
+/// What became of a message: await it to know, or drop it.
+///
+/// `Ok` means that it was handed to the connection; with [`retries`](crate::client::ClientBuilder::retries), that it
+/// was acknowledged.
+pub struct Sent(pub(super) Option<(Weak<Shared>, Token)>);
+
+impl Sent {
+    /// Whether it waits for a connection, or for its acknowledgement.
+    pub fn is_waiting(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Future for Sent {
+    type Output = Result<(), EmitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((shared, token)) = &self.0 else { return Poll::Ready(Ok(())) };
+        let poll = match shared.upgrade() {
+            Some(shared) => shared.poll_fate(cx, *token),
+            None => Poll::Ready(Err(EmitError::Disconnected)),
+        };
+        if poll.is_ready() {
+            self.0 = None;
+        }
+        poll
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some((shared, token)) = self.0.take()
+            && let Some(shared) = shared.upgrade()
+        {
+            shared.forget_fate(token);
+        }
+    }
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent").field("is_waiting", &self.is_waiting()).finish()
+    }
+}
+
+/// The answer to come of the server. The message is sent, awaited or not; dropping this forgets the answer.
+#[must_use = "the message is sent in any case; use `emit` if no answer is wanted"]
+pub struct AckFuture<T> {
+    pub(super) state: AckState,
+    pub(super) answer: PhantomData<fn() -> T>,
+}
+
+pub(super) enum AckState {
+    Waiting(Weak<Shared>, NamespaceId, u64),
+    Failed(EmitError),
+    Done,
+}
+
+impl<T: Answer> Future for AckFuture<T> {
+    type Output = Result<T, AckError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &self.state {
+            AckState::Waiting(shared, id, ack) => match shared.upgrade() {
+                Some(shared) => match shared.poll_answer(cx, *id, *ack) {
+                    Poll::Ready(answer) => answer,
+                    Poll::Pending => return Poll::Pending,
+                },
+                None => Err(NoAnswer::Disconnected),
+            },
+            AckState::Failed(error) => {
+                let error = error.clone();
+                self.state = AckState::Done;
+                return Poll::Ready(Err(error.into()));
+            }
+            AckState::Done => Err(NoAnswer::Disconnected),
+        };
+        self.state = AckState::Done;
+        Poll::Ready(match answer {
+            Ok(args) => T::read(args),
+            Err(NoAnswer::Timeout) => Err(AckError::Timeout),
+            Err(NoAnswer::Disconnected) => Err(AckError::Disconnected),
+            Err(NoAnswer::NotSent(error)) => Err(AckError::Emit(error.into())),
+        })
+    }
+}
+
+impl<T> Drop for AckFuture<T> {
+    fn drop(&mut self) {
+        if let AckState::Waiting(shared, id, ack) = &self.state
+            && let Some(shared) = shared.upgrade()
+        {
+            shared.forget_answer(*id, *ack);
+        }
+    }
+}
+
+impl<T> fmt::Debug for AckFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AckFuture").finish_non_exhaustive()
+    }
+}
+
+/// The end of an attempt to connect: made by [`ClientSocket::connected`].
+#[must_use = "nothing is waited for until it is awaited"]
+#[derive(Debug)]
+pub struct Connected {
+    pub(super) socket: ClientSocket,
+    /// How many attempts had failed when it was made.
+    pub(super) failures: u64,
+}
+
+impl Future for Connected {
+    type Output = Result<(), ConnectError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.socket.poll_connected(cx, self.failures)
+    }
+}

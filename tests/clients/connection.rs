@@ -1,0 +1,186 @@
+//! Connecting, joining, leaving, and what becomes of it.
+
+use crate::start::{Connect, PATIENCE, Way, builder, serve};
+use serde_json::json;
+use sockeye::client::{ConnectError, DisconnectReason, TransportError};
+use sockeye::extract::{Auth, Data};
+use sockeye::{Server, Socket};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+
+pub(crate) fn three_namespaces_share_a_connection(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let io = Server::new();
+        for name in ["/", "/a", "/b"] {
+            io.of(name).on_connect(async |socket: Socket| {
+                socket.on("where", async |socket: Socket| socket.namespace().name().to_owned());
+            });
+        }
+        let running = serve(io, None);
+        let client = running.client(way).build().unwrap();
+        let sockets = ["/a", "/b"].map(|name| client.socket(name));
+        for socket in &sockets {
+            socket.connect();
+        }
+        start(&client).await.unwrap();
+        for (socket, name) in [(&*client, "/"), (&sockets[0], "/a"), (&sockets[1], "/b")] {
+            // What is emitted before the namespace is joined waits for that.
+            assert_eq!(socket.emit_with_ack::<String>("where", ()).await.unwrap(), name);
+        }
+        let ids = [client.id(), sockets[0].id(), sockets[1].id()];
+        assert!(ids.iter().all(Option::is_some) && ids[0] != ids[1] && ids[1] != ids[2]);
+        assert_eq!(running.server.clients_count(), 1);
+        assert_eq!(client.socket("/a"), sockets[0]);
+    }
+}
+
+pub(crate) fn a_refused_namespace_is_joined_with_other_auth(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        #[derive(serde::Deserialize)]
+        struct Token {
+            token: u32,
+        }
+        let io = Server::new();
+        io.middleware(async |Auth(Token { token }): Auth<Token>| match token {
+            0 => Err(sockeye::ConnectError::new("not you").data(json!({ "code": 7 }))),
+            _ => Ok(()),
+        });
+        io.on_connect(async |socket: Socket| socket.emit("hello", ()));
+        let running = serve(io, None);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = calls.clone();
+        let auth = move || {
+            let token = counter.fetch_add(1, Ordering::SeqCst);
+            async move { Ok::<_, std::io::Error>(json!({ "token": token })) }
+        };
+        let client = running.client(way).auth_with(auth).build().unwrap();
+        let refused = start(&client).await.unwrap_err();
+        let expected = ConnectError::Refused { message: "not you".into(), data: Some(json!({ "code": 7 })) };
+        assert_eq!(refused, expected);
+        assert!(!client.is_active(), "it is not tried again by itself");
+        client.connect();
+        client.connected().await.unwrap();
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+}
+
+pub(crate) fn a_disconnect_is_told_on_both_sides(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let io = Server::new();
+        let (tell, told) = mpsc::channel();
+        io.on_connect(move |socket: Socket| {
+            let tell = tell.clone();
+            async move {
+                socket.on_disconnect(move |reason: sockeye::DisconnectReason| {
+                    tell.send(reason.to_string()).unwrap();
+                    async {}
+                });
+            }
+        });
+        let running = serve(io, None);
+        let client = running.client(way).build().unwrap();
+        let (tell, reasons) = mpsc::channel();
+        client.on_disconnect(move |reason: DisconnectReason| {
+            tell.send(reason).unwrap();
+            async {}
+        });
+        start(&client).await.unwrap();
+        client.disconnect();
+        assert_eq!(reasons.recv_timeout(PATIENCE), Ok(DisconnectReason::Client));
+        let told_by = |told: &mpsc::Receiver<String>| told.try_recv().ok();
+        let mut reason = told_by(&told);
+        while reason.is_none() {
+            // Lets the runtime write it.
+            start(&running.client(way).build().unwrap()).await.unwrap();
+            reason = told_by(&told);
+        }
+        assert_eq!(reason.as_deref(), Some("client namespace disconnect"));
+        let client = running.client(way).build().unwrap();
+        let mut events = client.events();
+        start(&client).await.unwrap();
+        running.server.sockets().iter().for_each(|socket| socket.disconnect(false));
+        while client.is_active() {
+            events.recv_timeout(std::time::Duration::from_millis(5)).await;
+        }
+        assert!(!client.is_connected());
+    }
+}
+
+pub(crate) fn what_is_sent_offline_arrives_once_and_in_order_after_a_restart(
+    way: Way,
+) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (tell, told) = mpsc::channel();
+        let server = || {
+            let io = Server::new();
+            let tell = tell.clone();
+            io.on_connect(move |socket: Socket| {
+                let tell = tell.clone();
+                socket.on("count", move |Data(number): Data<u32>| {
+                    tell.send(number).unwrap();
+                    async move { number }
+                });
+                async {}
+            });
+            io
+        };
+        let running = serve(server(), None);
+        let client = running.client(way).build().unwrap();
+        // Before there was any connection.
+        let first = client.emit("count", 0).unwrap();
+        assert!(first.is_waiting() && client.buffered() > 0);
+        start(&client).await.unwrap();
+        assert_eq!(first.await, Ok(()));
+        assert_eq!(client.emit_with_ack::<u32>("count", 1).await.unwrap(), 1);
+        let mut events = client.events();
+        let address = running.stop();
+        while client.is_connected() {
+            events.recv_timeout(std::time::Duration::from_millis(5)).await;
+        }
+        let sent: Vec<_> = (2..100).map(|number| client.emit("count", number).unwrap()).collect();
+        assert!(client.volatile().emit("count", 1000).is_err());
+        let answer = client.emit_with_ack::<u32>("count", 100);
+        let _running = serve(server(), Some(address));
+        for sent in sent {
+            assert_eq!(sent.await, Ok(()));
+        }
+        assert_eq!(answer.await.unwrap(), 100);
+        assert_eq!(client.buffered(), 0);
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), (0..=100).collect::<Vec<_>>());
+    }
+}
+
+pub(crate) fn nobody_there_is_an_error_that_says_so(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let client = builder(address, way).reconnection(false).build().unwrap();
+        let error = start(&client).await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot connect: "), "{error}");
+        assert!(!client.is_active());
+
+        let running = serve(Server::new(), None);
+        let client = running.client(way).path("/elsewhere").reconnection(false).build().unwrap();
+        let error = start(&client).await.unwrap_err();
+        let ConnectError::Closed(sockeye::client::CloseReason::TransportError(error)) = error else {
+            panic!("{error:?}");
+        };
+        assert!(matches!(error, TransportError::Status { status: 404, .. }), "{error:?}");
+    }
+}
+
+pub(crate) fn leaving_and_joining_in_one_turn_connects_again(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let io = Server::new();
+        io.on_connect(async |socket: Socket| socket.on("nothing", async || ()));
+        let running = serve(io, None);
+        let client = running.client(way).build().unwrap();
+        start(&client).await.unwrap();
+        let before = client.id();
+        client.disconnect();
+        client.connect();
+        client.connected().await.unwrap();
+        assert_ne!(client.id(), before);
+        client.timeout(PATIENCE).emit_with_ack::<()>("nothing", ()).await.unwrap();
+    }
+}

@@ -1,0 +1,145 @@
+//! Servers that break the rules: each gets a clear error, and the client neither panics nor spins nor grows.
+
+use crate::start::{Connect, PATIENCE, Way};
+use sockeye::{Client, Transport};
+use sockeye_core::websocket::accept_key;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A server that says the same to everybody, once it was asked. Counts its connections.
+fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (count, answer) = (connections.clone(), Arc::new(answer));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            count.fetch_add(1, Ordering::SeqCst);
+            let answer = answer.clone();
+            std::thread::spawn(move || speak(stream.unwrap(), &*answer));
+        }
+    });
+    (address, connections)
+}
+
+fn speak(mut stream: TcpStream, answer: &dyn Fn(&str) -> Vec<u8>) {
+    let mut asked = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+        asked.extend_from_slice(&buffer[..n]);
+        let text = String::from_utf8_lossy(&asked).into_owned();
+        if let Some((head, _)) = text.split_once("\r\n\r\n") {
+            if stream.write_all(&answer(head)).is_err() {
+                return;
+            }
+            asked.clear();
+        }
+    }
+}
+
+fn ok(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+fn upgraded(head: &str, frames: &[u8]) -> Vec<u8> {
+    let key =
+        head.split("Sec-WebSocket-Key: ").nth(1).and_then(|it| it.split("\r\n").next()).unwrap_or_default();
+    let accept = String::from_utf8(accept_key(key).to_vec()).unwrap();
+    let mut answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+    .into_bytes();
+    answer.extend_from_slice(frames);
+    answer
+}
+
+async fn error_of(start: Connect, address: SocketAddr, transport: Transport) -> String {
+    let builder = Client::builder(format!("http://{address}")).transports([transport]).reconnection(false);
+    let client = builder.max_message(100_000).timeout(PATIENCE).build().unwrap();
+    start(&client).await.unwrap_err().to_string()
+}
+
+pub(crate) fn a_wrong_handshake_is_an_error_that_says_so(_: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let open = |sid: &str, interval: &str| {
+            ok(&format!(r#"0{{"sid":{sid},"upgrades":[],"pingInterval":{interval},"pingTimeout":1}}"#))
+        };
+        let long = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(100_000)).into_bytes();
+        let endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec();
+        let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n".to_vec();
+        for (answer, error) in [
+            (b"SSH-2.0-OpenSSH_9.0\r\n".to_vec(), "not a response of HTTP"),
+            (
+                b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy".to_vec(),
+                "status 503: busy",
+            ),
+            (b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec(), "101"),
+            (long, "too large"),
+            (endless, "too large"),
+            (chunks, "too large"),
+            (ok(""), "the first packet does not open the session"),
+            (ok("4hello"), "the first packet does not open the session"),
+            (ok("0{}"), "not a valid object"),
+            (open(r#""a\r\nX: y""#, "1"), "not a valid session id"),
+            (open(r#""a""#, "-1"), "not a valid ping interval"),
+            (ok("\u{1e}"), "an empty packet"),
+        ] {
+            let (address, connections) = serve(move |_| answer.clone());
+            let told = error_of(start, address, Transport::Polling).await;
+            assert!(told.contains(error), "{told:?}, not {error:?}");
+            assert_eq!(connections.load(Ordering::SeqCst), 1);
+        }
+    }
+}
+
+pub(crate) fn frames_that_break_the_rules_are_an_error_that_says_so(_: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let huge = b"\x82\x7f\x00\x00\x00\xff\xff\xff\xff\xff".to_vec();
+        for (frames, error) in [
+            (huge, "message of more than 100000 bytes"),
+            (b"\x81\x80\x00\x00\x00\x00".to_vec(), "masked frame from a server"),
+            (b"\xf1\x00".to_vec(), "reserved bits"),
+            (b"\x81\x01\xff".to_vec(), "invalid utf-8"),
+            (b"\x81\x00".to_vec(), "an empty packet"),
+            (b"\x82\x01x".to_vec(), "the first packet does not open the session"),
+            (b"\x88\x02\x03\xe8".to_vec(), "the connection was lost"),
+        ] {
+            let (address, _) = serve(move |head| upgraded(head, &frames));
+            let told = error_of(start, address, Transport::WebSocket).await;
+            assert!(told.contains(error), "{told:?}, not {error:?}");
+        }
+        let (address, _) = serve(|head| upgraded(&head.replace("Key: ", "Key: x"), b""));
+        let told = error_of(start, address, Transport::WebSocket).await;
+        assert!(told.contains("Sec-WebSocket-Accept"), "{told:?}");
+    }
+}
+
+pub(crate) fn a_server_that_answers_at_once_and_with_nothing_is_not_asked_at_full_speed(
+    _: Way,
+) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counter = polls.clone();
+        let (address, _) = serve(move |head| match (head.starts_with("POST"), head.contains("sid=")) {
+            (true, _) => ok("ok"),
+            (false, false) => {
+                ok(r#"0{"sid":"a","upgrades":[],"pingInterval":1e9,"pingTimeout":1e9,"maxPayload":-1}"#)
+            }
+            (false, true) => {
+                let first = counter.fetch_add(1, Ordering::SeqCst) == 0;
+                ok(if first { r#"40{"sid":"x"}"# } else { "6" })
+            }
+        });
+        let builder = Client::builder(format!("http://{address}")).transports([Transport::Polling]);
+        let client = builder.build().unwrap();
+        start(&client).await.unwrap();
+        let mut events = client.events();
+        assert!(events.recv_timeout(Duration::from_millis(500)).await.is_none());
+        let polls = polls.load(Ordering::SeqCst);
+        assert!((2..30).contains(&polls), "{polls} polls in half a second");
+        client.close();
+    }
+}

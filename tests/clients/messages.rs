@@ -1,0 +1,116 @@
+//! Events and answers.
+
+use crate::start::{Connect, Way, serve, settle};
+use bytes::Bytes;
+use sockeye::extract::Data;
+use sockeye::{AckError, Args, Client, ClientSocket, EmitError, Server, Socket};
+use std::time::Duration;
+
+fn server() -> Server {
+    let io = Server::builder().max_payload(200_000).build();
+    io.on_connect(async |socket: Socket| {
+        socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
+        socket.on("return", async |args: Args| args);
+        socket.on("nothing", async || ());
+        socket.on("ask back", async |socket: Socket, Data(text): Data<String>| {
+            socket.emit_with_ack::<String>("question", text).await
+        });
+    });
+    io
+}
+
+async fn connect(connect: Connect, way: Way) -> (crate::start::Running, Client) {
+    let running = serve(server(), None);
+    let client = running.client(way).build().unwrap();
+    connect(&client).await.unwrap();
+    (running, client)
+}
+
+pub(crate) fn echoes_come_back_in_order(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (_running, client) = connect(start, way).await;
+        let mut events = client.events();
+        // Some go before the upgrade, some meanwhile, some after it.
+        for i in 0..500 {
+            client.emit("echo", i).unwrap();
+            if i % 50 == 0 {
+                client.emit_with_ack::<()>("nothing", ()).await.unwrap();
+            }
+        }
+        for i in 0..500 {
+            let received = events.recv().await.unwrap();
+            assert_eq!((received.event(), received.args().deserialize().unwrap()), ("echo", i));
+        }
+        settle(&client, way).await;
+    }
+}
+
+pub(crate) fn binary_goes_both_ways(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (_running, client) = connect(start, way).await;
+        for len in [0, 1, 125, 126, 65_535, 65_536] {
+            let sent = (Bytes::from(vec![7; len]), "between".to_string(), Bytes::from_static(b"\x00\xff"));
+            let back = client.emit_with_ack::<(Bytes, String, Bytes)>("return", sent.clone()).await;
+            assert_eq!(back.unwrap(), sent);
+        }
+        settle(&client, way).await;
+        let back = client.emit_with_ack::<Bytes>("return", Bytes::from_static(b"after")).await;
+        assert_eq!(back.unwrap(), "after");
+    }
+}
+
+pub(crate) fn acknowledgements_go_both_ways(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (_running, client) = connect(start, way).await;
+        client.on("question", async |_: ClientSocket, Data(text): Data<String>| format!("{text}!"));
+        let answer = client.emit_with_ack::<String>("ask back", "really").await;
+        assert_eq!(answer.unwrap(), "really!");
+        let late = client.timeout(Duration::from_millis(20)).emit_with_ack::<()>("unknown", ()).await;
+        assert!(matches!(late, Err(AckError::Timeout)), "{late:?}");
+        let wrong = client.emit_with_ack::<i32>("return", "text").await;
+        assert!(matches!(wrong, Err(AckError::Decode(_))), "{wrong:?}");
+    }
+}
+
+pub(crate) fn events_are_taken_one_by_one(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (running, client) = connect(start, way).await;
+        let mut events = client.events();
+        assert!(events.recv_timeout(Duration::from_millis(20)).await.is_none());
+        let asked = running.server.sockets()[0].emit_with_ack::<i32>("question", (1, "two"));
+        let received = events.recv_timeout(crate::start::PATIENCE).await.unwrap();
+        assert_eq!(received.event(), "question");
+        assert_eq!(received.args().deserialize::<(i32, String)>().unwrap(), (1, "two".into()));
+        assert!(received.wants_ack());
+        received.ack(3).unwrap();
+        assert_eq!(asked.await.unwrap(), 3);
+    }
+}
+
+pub(crate) fn a_message_larger_than_the_server_takes_is_an_error_before_it_is_sent(
+    way: Way,
+) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (_running, client) = connect(start, way).await;
+        settle(&client, way).await;
+        let error = client.emit("echo", "x".repeat(200_000)).unwrap_err();
+        assert_eq!(error, EmitError::TooLarge { limit: 200_000 });
+        // Kept while there was no connection, it is one when there is.
+        let other = _running.client(way).build().unwrap();
+        let kept = other.emit("echo", "x".repeat(200_000)).unwrap();
+        start(&other).await.unwrap();
+        assert_eq!(kept.await, Err(EmitError::TooLarge { limit: 200_000 }));
+        assert!(client.is_connected() && other.is_connected());
+    }
+}
+
+pub(crate) fn a_large_message_goes_both_ways(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (_running, client) = connect(start, way).await;
+        let text = "é".repeat(90_000);
+        for _ in 0..5 {
+            let back = client.emit_with_ack::<String>("return", &text).await;
+            assert!(back.unwrap() == text);
+        }
+    }
+}

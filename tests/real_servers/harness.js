@@ -1,0 +1,89 @@
+// What the tests share: a server of the reference, our client as a process of its own, and a way between them that can
+// be cut.
+import { once } from "node:events";
+import http from "node:http";
+import { test } from "node:test";
+import { Server } from "socket.io";
+import { Program, within } from "../real_clients/program.js";
+
+export { within };
+
+const RUNTIMES = ["tokio", "smol"];
+const WAYS = ["polling", "websocket", "upgrade"];
+
+/** A test on each runtime, for each of the ways to be connected. */
+export function testEach(name, run) {
+  for (const runtime of RUNTIMES) {
+    for (const way of WAYS) {
+      test(`${name} (${runtime}, ${way})`, (t) => run(new World(t, runtime, way), way));
+    }
+  }
+}
+
+export class World {
+  constructor(t, runtime, way) {
+    Object.assign(this, { t, runtime, way });
+    t.after(() => this.stop());
+  }
+
+  /** Starts a server of the reference; again on the same port, if there was one. */
+  async serve(options = {}, prepare = () => {}) {
+    this.http = http.createServer();
+    this.io = new Server(this.http, options);
+    prepare(this.io);
+    await once(this.http.listen(this.port ?? 0, "127.0.0.1"), "listening");
+    this.port = this.http.address().port;
+    return this.io;
+  }
+
+  /** Ends the server, and all its connections at once. */
+  async stop() {
+    if (!this.io) return;
+    const { io } = this;
+    this.io = undefined;
+    this.http.closeAllConnections();
+    await io.close();
+  }
+
+  /** Our client. */
+  client(args = [], namespace = "") {
+    const client = new Client(this.t);
+    const url = `http://127.0.0.1:${this.port}${namespace}`;
+    client.spawn([url, "--runtime", this.runtime, "--way", this.way, ...args]);
+    return client;
+  }
+
+  /** Our client, once it has connected; with the server's socket. */
+  async connect(args = [], namespace = "/") {
+    const connected = once(this.io.of(namespace), "connection");
+    const client = this.client(args, namespace);
+    const [socket] = await within(connected, "a connection");
+    await client.line(/^connect /);
+    await this.settle(socket);
+    return { client, socket };
+  }
+
+  /** Waits for the upgrade, if there is to be one. */
+  async settle(socket) {
+    if (this.way !== "upgrade" || socket.conn.transport.name === "websocket") return;
+    await within(once(socket.conn, "upgrade"), "the upgrade");
+  }
+}
+
+class Client extends Program {
+  constructor(t) {
+    super("real_server_client");
+    t.after(() => this.kill());
+  }
+
+  /** Tells the client what to do: see client.rs. */
+  tell(command, namespace, event = "", ...args) {
+    this.process.stdin.write(`${command} ${namespace} ${event} ${JSON.stringify(args)}\n`);
+  }
+
+  /** The answer to what it asked. */
+  async answer(event) {
+    const [, json] = await this.line(new RegExp(`^answer ${event} (.*)$`));
+    return JSON.parse(json);
+  }
+}

@@ -18,7 +18,7 @@ enum Queue {
     Many(Box<Pieces>),
 }
 
-/// The memory of a queue that has more than one shared piece.
+/// The memory of a queue that has more than one shared piece. Empty again as soon as all was read.
 #[derive(Debug, Default)]
 pub struct Pieces {
     buf: Vec<u8>,
@@ -92,8 +92,7 @@ impl Outbound {
     /// Moves everything out of `other` to the end of this queue.
     pub fn append(&mut self, other: &mut Outbound) {
         if self.is_empty() && self.capacity() <= other.capacity() {
-            core::mem::swap(self, other);
-            return other.clear();
+            return core::mem::swap(self, other);
         }
         match &mut other.0 {
             Queue::One(bytes) => self.push(core::mem::take(bytes)),
@@ -131,7 +130,6 @@ impl Outbound {
     /// Hands it back if the queue has some of its own.
     pub fn lend(&mut self, mut memory: Box<Pieces>) -> Option<Box<Pieces>> {
         let Queue::One(first) = &mut self.0 else { return Some(memory) };
-        memory.clear();
         memory.push(core::mem::take(first));
         self.0 = Queue::Many(memory);
         None
@@ -139,15 +137,12 @@ impl Outbound {
 
     /// Takes the memory of an empty queue: an idle connection owns none.
     pub fn reclaim(&mut self) -> Option<Box<Pieces>> {
+        if !matches!(&self.0, Queue::Many(pieces) if pieces.len == 0) {
+            return None;
+        }
         match core::mem::take(self).0 {
-            Queue::Many(mut pieces) if pieces.len == 0 => {
-                pieces.clear();
-                Some(pieces)
-            }
-            queue => {
-                self.0 = queue;
-                None
-            }
+            Queue::Many(pieces) => Some(pieces),
+            Queue::One(_) => None,
         }
     }
 

@@ -95,17 +95,21 @@ fn configure_requests(mut builder: ClientBuilder) -> io::Result<ClientBuilder> {
             _ => Transport::Polling,
         }));
     }
-    let switches: [(&str, fn(ClientBuilder, bool) -> ClientBuilder); 5] = [
-        ("--upgrade", ClientBuilder::upgrade),
-        ("--try-all-transports", ClientBuilder::try_all_transports),
-        ("--remember-upgrade", ClientBuilder::remember_upgrade),
-        ("--force-base64", ClientBuilder::force_base64),
-        ("--add-trailing-slash", ClientBuilder::add_trailing_slash),
-    ];
-    for (name, set) in switches {
-        if let Some(on) = option(name)? {
-            builder = set(builder, on.parse().map_err(io::Error::other)?);
-        }
+    let on = |name| Ok::<_, io::Error>(option(name)?.map(|on| on == "true"));
+    if let Some(on) = on("--upgrade")? {
+        builder = builder.upgrade(on);
+    }
+    if let Some(on) = on("--try-all-transports")? {
+        builder = builder.try_all_transports(on);
+    }
+    if let Some(on) = on("--remember-upgrade")? {
+        builder = builder.remember_upgrade(on);
+    }
+    if let Some(on) = on("--force-base64")? {
+        builder = builder.force_base64(on);
+    }
+    if let Some(on) = on("--add-trailing-slash")? {
+        builder = builder.add_trailing_slash(on);
     }
     if let Some(path) = option("--path")? {
         builder = builder.path(path);

@@ -1,7 +1,16 @@
 //! The client for the tests against servers that people use: does what it is told line by line, and prints what happens.
 //!
-//! `real_server_client URL [--runtime tokio|smol] [--way polling|websocket|upgrade] [--retries N] [--token TOKEN]…`; each
-//! attempt to join shows the next of the tokens, the last one again and again. A line of its input is one of
+//! `real_server_client URL [OPTIONS]`, or `real_server_client certificates FOLDER` (see `certificates.rs`). The options,
+//! those with … as often as is wanted:
+//!
+//! - `--runtime tokio|smol`, `--way polling|websocket|upgrade`, `--retries N`;
+//! - `--token TOKEN`…: each attempt to join shows the next of them, the last one again and again;
+//! - `--ca FILE`: trusts the certificates in there;
+//! - `--transports NAME,NAME`, `--upgrade false`, `--try-all-transports true`, `--remember-upgrade true`,
+//!   `--force-base64 true`, `--path PATH`, `--add-trailing-slash false`, `--query NAME=VALUE`…,
+//!   `--extra-header NAME=VALUE`…: as those of the builder.
+//!
+//! A line of its input is one of
 //!
 //! - `connect NAMESPACE`, `disconnect NAMESPACE`;
 //! - `emit NAMESPACE EVENT JSON`: the JSON is an array of arguments;
@@ -15,17 +24,22 @@
 #[allow(dead_code)]
 mod options;
 
+mod certificates;
+
 use options::option;
 use serde_json::{Value, json};
 use sockeye::client::{ClientBuilder, ConnectError, DisconnectReason};
 use sockeye::extract::Event;
-use sockeye::{Args, Client, ClientSocket, Transport};
+use sockeye::{Args, Client, ClientSocket, ClientTls, Transport};
 use std::io::{self, BufRead};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args().nth(1).ok_or("a url is wanted")?;
+    if let Some(folder) = option("certificates")? {
+        return certificates::write(folder.as_ref());
+    }
     let client = configure(Client::builder(url))?.build()?;
     client.on_manager_event(|event| println!("manager {event:?}"));
     watch(&client);
@@ -57,9 +71,12 @@ fn configure(builder: ClientBuilder) -> io::Result<ClientBuilder> {
         Some(retries) => builder.retries(retries.parse().map_err(io::Error::other)?),
         None => builder,
     };
-    let args: Vec<String> = std::env::args().collect();
-    let tokens = args.windows(2).filter(|pair| pair[0] == "--token").map(|pair| pair[1].clone());
-    let tokens: Vec<String> = tokens.collect();
+    let builder = match option("--ca")? {
+        Some(ca) => builder.tls(ClientTls::from_pem(&std::fs::read(ca)?)?),
+        None => builder,
+    };
+    let builder = configure_requests(builder)?;
+    let tokens = options("--token");
     if tokens.is_empty() {
         return Ok(builder);
     }
@@ -69,6 +86,49 @@ fn configure(builder: ClientBuilder) -> io::Result<ClientBuilder> {
         let token = tokens[attempt].clone();
         async move { Ok::<_, io::Error>(json!({ "token": token })) }
     }))
+}
+
+fn configure_requests(mut builder: ClientBuilder) -> io::Result<ClientBuilder> {
+    if let Some(names) = option("--transports")? {
+        builder = builder.transports(names.split(',').map(|name| match name {
+            "websocket" => Transport::WebSocket,
+            _ => Transport::Polling,
+        }));
+    }
+    let on = |name| Ok::<_, io::Error>(option(name)?.map(|on| on == "true"));
+    if let Some(on) = on("--upgrade")? {
+        builder = builder.upgrade(on);
+    }
+    if let Some(on) = on("--try-all-transports")? {
+        builder = builder.try_all_transports(on);
+    }
+    if let Some(on) = on("--remember-upgrade")? {
+        builder = builder.remember_upgrade(on);
+    }
+    if let Some(on) = on("--force-base64")? {
+        builder = builder.force_base64(on);
+    }
+    if let Some(on) = on("--add-trailing-slash")? {
+        builder = builder.add_trailing_slash(on);
+    }
+    if let Some(path) = option("--path")? {
+        builder = builder.path(path);
+    }
+    for query in options("--query") {
+        let (name, value) = query.split_once('=').unwrap();
+        builder = builder.query(name, value);
+    }
+    for header in options("--extra-header") {
+        let (name, value) = header.split_once('=').unwrap();
+        builder = builder.extra_header(name, value);
+    }
+    Ok(builder)
+}
+
+/// All values of an option.
+fn options(name: &str) -> Vec<String> {
+    let args: Vec<String> = std::env::args().collect();
+    args.windows(2).filter(|pair| pair[0] == name).map(|pair| pair[1].clone()).collect()
 }
 
 /// Prints what happens in a namespace.

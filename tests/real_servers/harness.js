@@ -2,6 +2,7 @@
 // be cut.
 import { once } from "node:events";
 import http from "node:http";
+import https from "node:https";
 import { test } from "node:test";
 import { Server } from "socket.io";
 import { Program, within } from "../real_clients/program.js";
@@ -20,15 +21,21 @@ export function testEach(name, run) {
   }
 }
 
+/** A test on each runtime; `way` is the one to be connected, if it is not for the test to say. */
+export function testOnce(name, run, way = undefined) {
+  for (const runtime of RUNTIMES) test(`${name} (${runtime})`, (t) => run(new World(t, runtime, way)));
+}
+
 export class World {
   constructor(t, runtime, way) {
     Object.assign(this, { t, runtime, way });
     t.after(() => this.stop());
   }
 
-  /** Starts a server of the reference; again on the same port, if there was one. */
-  async serve(options = {}, prepare = () => {}) {
-    this.http = http.createServer();
+  /** Starts a server of the reference, over TLS where there is a certificate; again on the same port, if there was one. */
+  async serve(options = {}, prepare = () => {}, certificate = undefined) {
+    this.http = certificate ? https.createServer(certificate) : http.createServer();
+    this.scheme = certificate ? "https" : "http";
     this.io = new Server(this.http, options);
     prepare(this.io);
     await once(this.http.listen(this.port ?? 0, "127.0.0.1"), "listening");
@@ -46,10 +53,11 @@ export class World {
   }
 
   /** Our client. */
-  client(args = [], namespace = "") {
+  client(args = [], namespace = "", port = this.port) {
     const client = new Client(this.t);
-    const url = `http://127.0.0.1:${this.port}${namespace}`;
-    client.spawn([url, "--runtime", this.runtime, "--way", this.way, ...args]);
+    const url = `${this.scheme}://127.0.0.1:${port}${namespace}`;
+    const way = this.way ? ["--way", this.way] : [];
+    client.spawn([url, "--runtime", this.runtime, ...way, ...args]);
     return client;
   }
 
@@ -63,6 +71,18 @@ export class World {
     return { client, socket };
   }
 
+  /** The requests of all clients from now on, as they come. */
+  requests() {
+    const requests = [];
+    // Without a listener for upgrades, Node makes ordinary requests of them.
+    for (const event of ["request", "upgrade"].filter((event) => this.http.listenerCount(event) > 0)) {
+      this.http.prependListener(event, ({ url, headers }) => {
+        requests.push({ headers, ...Object.fromEntries(new URL(url, "http://server").searchParams) });
+      });
+    }
+    return requests;
+  }
+
   /** Waits for the upgrade, if there is to be one. */
   async settle(socket) {
     if (this.way !== "upgrade" || socket.conn.transport.name === "websocket") return;
@@ -70,7 +90,7 @@ export class World {
   }
 }
 
-class Client extends Program {
+export class Client extends Program {
   constructor(t) {
     super("real_server_client");
     t.after(() => this.kill());

@@ -261,7 +261,7 @@ impl Session {
             State::WebSocket { parked, .. } => return core::mem::take(parked).then(|| control(b"6")),
         }
         if !self.queue.is_empty() {
-            return Some(take_packets(&mut self.queue, self.config.max_payload));
+            return Some(take_packets(&mut self.queue, self.config.max_payload, usize::MAX));
         }
         match &mut self.closed {
             None => Some(control(b"6")),
@@ -622,23 +622,27 @@ fn control(packet: &'static [u8]) -> Outbound {
     out
 }
 
-/// Takes whole packets from the front of a payload: as many as `limit` bytes hold, at least one.
-pub(super) fn take_packets(queue: &mut Outbound, limit: usize) -> Outbound {
-    if queue.len() <= limit {
+/// Takes whole packets from the front of a payload: `most` of them, and as many as `limit` bytes hold, at least one.
+pub(super) fn take_packets(queue: &mut Outbound, limit: usize, most: usize) -> Outbound {
+    if queue.len() <= limit && most == usize::MAX {
         return core::mem::take(queue);
     }
-    let mut end = None;
+    let (mut end, mut packets) = (None, 0);
     let mut offset = 0;
     'scan: for chunk in queue.chunks() {
         for at in memchr::memchr_iter(SEPARATOR, chunk).map(|at| offset + at) {
-            if at <= limit || end.is_none() {
-                end = Some(at);
+            if at > limit && end.is_some() {
+                break 'scan;
             }
-            if at >= limit {
+            (end, packets) = (Some(at), packets + 1);
+            if at >= limit || packets >= most {
                 break 'scan;
             }
         }
         offset += chunk.len();
+    }
+    if queue.len() <= limit && packets < most {
+        return core::mem::take(queue);
     }
     let Some(end) = end else { return core::mem::take(queue) };
     let front = queue.split_to(end);

@@ -156,6 +156,9 @@ const EMPTY_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PING: usize = 125;
 /// How much of an answer is kept that is an error.
 const MAX_ERROR_BODY: usize = 256;
+/// So many packets at most are sent by one request: python-engineio refuses more, and ends the session.
+/// <https://python-engineio.readthedocs.io/en/latest/server.html>
+const MAX_PACKETS: usize = 16;
 /// The longest payload where the server names no limit.
 const DEFAULT_PAYLOAD: usize = 1_000_000;
 
@@ -296,7 +299,8 @@ impl Session {
                 Lane::Post => {
                     polling.post = Some(now + self.config.request_timeout);
                     let limit = self.handshake.as_ref().and_then(|it| it.max_payload);
-                    body = Some(take_packets(&mut self.queue, limit.unwrap_or(DEFAULT_PAYLOAD)));
+                    let limit = limit.unwrap_or(DEFAULT_PAYLOAD);
+                    body = Some(take_packets(&mut self.queue, limit, MAX_PACKETS));
                 }
                 Lane::WebSocket => {
                     if let Some(probe) = &mut polling.probe {

@@ -279,6 +279,26 @@ fn a_session_is_opened_by_what_worked_the_last_time() {
 }
 
 #[test]
+fn a_payload_has_no_more_packets_than_python_takes() {
+    for (queued, requests) in [(15, vec![15]), (16, vec![16]), (17, vec![16, 1]), (33, vec![16, 16, 1])] {
+        let mut session = polling(|_| {});
+        for number in 0..queued {
+            session.send(at(0), text(&number.to_string())).unwrap();
+        }
+        let mut sent = Vec::new();
+        for expected in requests {
+            let body = body(&mut session, at(0));
+            let packets: Vec<_> = body.split('\x1e').map(ToString::to_string).collect();
+            assert_eq!(packets.len(), expected, "{body:?}");
+            sent.extend(packets);
+            session.handle_response(at(0), Lane::Post, 200, b"ok");
+        }
+        assert!((0..queued).map(|number| alloc::format!("4{number}")).eq(sent));
+        assert_eq!(session.wants(at(0), Lane::Post), Want::Keep);
+    }
+}
+
+#[test]
 fn closing_while_polling_sends_what_is_queued_and_a_goodbye_in_time() {
     let mut session = polling(|_| {});
     session.begin(at(0), Lane::Poll);

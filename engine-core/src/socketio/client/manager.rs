@@ -221,8 +221,9 @@ impl Client {
             State::Joining(deadline) => Some(deadline),
             _ => namespace.unanswered,
         };
+        let was_left = namespace.was_left || matches!(state, State::Joined | State::Joining(_));
         namespace.leave(State::Idle, &mut self.events);
-        namespace.unanswered = unanswered;
+        (namespace.unanswered, namespace.was_left) = (unanswered, was_left);
         if state == State::Joined {
             self.send_leave(now, id);
             self.events.push_back(Event::Disconnected(id, DisconnectReason::Client));
@@ -621,7 +622,7 @@ impl Client {
         self.reassembly_deadline = None;
         let was_open = self.link == Link::Open;
         for namespace in &mut self.namespaces {
-            namespace.unanswered = None;
+            (namespace.unanswered, namespace.was_left) = (None, false);
             if !namespace.is_active() {
                 continue;
             }

@@ -23,6 +23,8 @@ pub(super) struct Namespace {
     /// It was left before the server had answered, which it has to until then: before that there is nothing to leave,
     /// and it cannot be asked again.
     pub(super) unanswered: Option<Time>,
+    /// It was left on this connection: what comes before the next answer was sent before that.
+    pub(super) was_left: bool,
     /// The id that the server gave, while connected.
     pub(super) sid: Option<Box<str>>,
     /// What the server takes a later connection as the same by.
@@ -69,6 +71,7 @@ impl Namespace {
             state: State::Idle,
             attempt: 0,
             unanswered: None,
+            was_left: false,
             sid: None,
             pid: None,
             offset: None,
@@ -90,6 +93,7 @@ impl Namespace {
     pub(super) fn leave(&mut self, state: State, events: &mut VecDeque<Event>) {
         self.state = state;
         self.unanswered = None;
+        self.was_left = false;
         self.sid = None;
         self.early = Vec::new();
         self.early_bytes = 0;

@@ -518,6 +518,21 @@ fn a_namespace_that_was_left_before_the_answer_is_left_and_asked_again_after_it(
 }
 
 #[test]
+fn what_was_on_its_way_when_a_namespace_was_left_does_not_come_to_its_next_life() {
+    let mut rig = Rig::joined(|_| {});
+    let chat = rig.client.namespace("/chat");
+    for attempt in 1..3 {
+        rig.client.connect(at(0), chat);
+        rig.client.join(at(0), chat, attempt, "");
+        rig.hear(r#"42/chat,["early"]"#);
+        rig.hear(r#"40/chat,{"sid":"c"}"#);
+        let came = rig.events().iter().filter(|event| matches!(event, Event::Incoming(..))).count();
+        assert_eq!(came, if attempt == 1 { 1 } else { 0 });
+        rig.client.disconnect(at(0), chat);
+    }
+}
+
+#[test]
 fn nothing_goes_on_after_the_last_namespace_was_left() {
     let mut rig = Rig::joined(|_| {});
     rig.client.disconnect(at(0), rig.main);

@@ -91,7 +91,7 @@ impl Client {
         namespace.pid = connected.pid;
         namespace.sid = Some(connected.sid);
         namespace.state = State::Joined;
-        namespace.early_bytes = 0;
+        (namespace.early_bytes, namespace.was_left) = (0, false);
         for incoming in core::mem::take(&mut namespace.early) {
             keep_offset(namespace, &incoming);
             self.events.push_back(Event::Incoming(id, incoming));
@@ -142,6 +142,8 @@ impl Client {
                 keep_offset(namespace, &incoming);
                 self.events.push_back(Event::Incoming(id, incoming));
             }
+            // It was left, which the server did not know yet.
+            State::Joining(_) if namespace.was_left => {}
             State::Joining(_) => {
                 let attached: usize = attachments.iter().map(bytes::Bytes::len).sum();
                 namespace.early_bytes += size_of::<Incoming>() + packet.data.len() + attached;
@@ -150,7 +152,6 @@ impl Client {
                 }
                 namespace.early.push(incoming);
             }
-            // It was left, which the server does not know yet.
             State::Idle | State::Wanted => {}
         }
     }

@@ -23,8 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use world::Outcome;
 
-/// How many seeds are played by default.
-const SEEDS: u64 = 2000;
+/// How many seeds are played by default, and how many with real clients, which take longer.
+const SEEDS: (u64, u64) = (2000, 1000);
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
@@ -36,21 +36,21 @@ type Play = fn(u64, bool) -> Outcome;
 /// Hand-written clients, which do what no client should, too.
 #[test]
 fn nothing_is_lost_doubled_reordered_or_left_whatever_happens_on_the_way() {
-    play_all(world::play);
+    play_all(world::play, SEEDS.0);
 }
 
 /// Our own client: the same over connections that come and go.
 #[test]
 fn real_clients_lose_double_reorder_and_leave_nothing_whatever_happens_on_the_way() {
-    play_all(client::play);
+    play_all(client::play, SEEDS.1);
 }
 
-fn play_all(play: Play) {
+fn play_all(play: Play, seeds: u64) {
     if let Some(seed) = variable("SEED") {
         println!("{:?}", play(seed, true));
         return;
     }
-    let seeds = variable("SEEDS").unwrap_or(SEEDS);
+    let seeds = variable("SEEDS").unwrap_or(seeds);
     let (next, begin) = (AtomicU64::new(0), Instant::now());
     let work = || {
         let mut total = Outcome::default();

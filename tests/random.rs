@@ -4,6 +4,10 @@
 //! `SEEDS=1000000 cargo test --release --test random -- --nocapture` plays so many, and says how far it is.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "random/books.rs"]
+mod books;
+#[path = "random/client.rs"]
+mod client;
 #[path = "random/engine.rs"]
 mod engine;
 #[path = "random/ledger.rs"]
@@ -17,22 +21,36 @@ mod world;
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use world::{Outcome, play};
+use world::Outcome;
 
-/// How many seeds are played by default.
-const SEEDS: u64 = 2000;
+/// How many seeds are played by default, and how many with real clients, which take longer.
+const SEEDS: (u64, u64) = (2000, 1000);
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
+/// Plays a scenario: from its seed, and perhaps telling what happens.
+type Play = fn(u64, bool) -> Outcome;
+
+/// Hand-written clients, which do what no client should, too.
 #[test]
 fn nothing_is_lost_doubled_reordered_or_left_whatever_happens_on_the_way() {
+    play_all(world::play, SEEDS.0);
+}
+
+/// Our own client: the same over connections that come and go.
+#[test]
+fn real_clients_lose_double_reorder_and_leave_nothing_whatever_happens_on_the_way() {
+    play_all(client::play, SEEDS.1);
+}
+
+fn play_all(play: Play, seeds: u64) {
     if let Some(seed) = variable("SEED") {
         println!("{:?}", play(seed, true));
         return;
     }
-    let seeds = variable("SEEDS").unwrap_or(SEEDS);
+    let seeds = variable("SEEDS").unwrap_or(seeds);
     let (next, begin) = (AtomicU64::new(0), Instant::now());
     let work = || {
         let mut total = Outcome::default();
@@ -68,7 +86,9 @@ fn nothing_is_lost_doubled_reordered_or_left_whatever_happens_on_the_way() {
 
 #[test]
 fn a_seed_always_plays_the_same() {
-    for seed in 0..20 {
-        assert_eq!(play(seed, false), play(seed, false), "{seed}");
+    for play in [world::play as Play, client::play] {
+        for seed in 0..20 {
+            assert_eq!(play(seed, false), play(seed, false), "{seed}");
+        }
     }
 }

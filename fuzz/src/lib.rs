@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod chunks;
+mod client;
 mod packets;
 mod server;
 mod session;
@@ -11,6 +12,7 @@ mod session;
 mod support;
 
 pub use chunks::{http_chunks, websocket_chunks};
+pub use client::client;
 pub use packets::{engine_packet, engine_payload, reassembly, socket_packet};
 pub use server::server;
 pub use session::session;
@@ -19,7 +21,8 @@ pub use session::session;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
+    ("client", client),
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
     ("http_chunks", http_chunks),

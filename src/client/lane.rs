@@ -194,7 +194,12 @@ impl LaneStream {
     }
 
     fn arm(&mut self) {
-        if let (None, Some(deadline), Some(waker)) = (self.timer, self.stream.next_deadline(), &self.waker) {
+        let deadline = self.stream.next_deadline();
+        // It moves when what was left to say is said.
+        if let Some(key) = self.timer.take_if(|(armed, _)| Some(*armed) != deadline) {
+            self.shared.timers.remove(key);
+        }
+        if let (None, Some(deadline), Some(waker)) = (self.timer, deadline, &self.waker) {
             let (key, keeper) = self.shared.timers.insert(deadline, Target::Waker(waker.clone()));
             self.timer = Some(key);
             if let Some(keeper) = keeper {

@@ -424,6 +424,7 @@ fn fill<K: Eq + std::hash::Hash, T>(slots: &Slots<K, T>, key: &K, result: T) {
     let waker = {
         let mut slots = slots.lock();
         let Some(slot) = slots.get_mut(key) else { return };
+        debug_assert!(slot.result.is_none(), "told twice");
         slot.result = Some(result);
         slot.waker.take()
     };

@@ -28,6 +28,15 @@ pub struct Duplex {
     /// Who waits for bytes, and who for room; as with an operating system, forgotten once told.
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// The same at the client's end, where that is a real client's.
+    client_reader: Option<Waker>,
+    client_writer: Option<Waker>,
+    /// A real client dropped the stream.
+    client_gone: bool,
+    /// It was used for a WebSocket handshake.
+    pub is_websocket: bool,
+    /// Something was done to it that may cost a session its life.
+    pub harmed: bool,
     /// The server shut its side, or dropped the stream; seen once what it sent has arrived.
     pub server_gone: bool,
     /// The stream is broken: both ends get an error.
@@ -90,6 +99,34 @@ impl Way {
         let jitter = Duration::from_millis(weather.dice.below(20) as u64);
         let at = weather.now() + weather.latency + jitter;
         self.flying.back().map_or(at, |(before, _)| at.max(*before))
+    }
+
+    /// The bytes that there is room for; `None` if there is none.
+    fn take_what_fits(&self, bufs: &[IoSlice<'_>], weather: Option<&mut Weather>) -> Option<Vec<u8>> {
+        let mut room = NETWORK.saturating_sub(self.len());
+        if room == 0 {
+            return None;
+        }
+        if let Some(weather) = weather {
+            room = 1 + weather.dice.below(room);
+        }
+        let mut bytes = Vec::new();
+        for buf in bufs {
+            bytes.extend_from_slice(buf.get(..room - bytes.len()).unwrap_or(buf));
+        }
+        Some(bytes)
+    }
+
+    /// Takes from what arrived.
+    fn read(&mut self, buf: &mut [u8]) -> usize {
+        let mut read = 0;
+        // A deque gives one of its two halves at a time.
+        while let Some(room) = buf.get_mut(read..).filter(|room| !room.is_empty() && !self.arrived.is_empty())
+            && let Ok(n) = self.arrived.read(room)
+        {
+            read += n;
+        }
+        read
     }
 
     fn finish(&mut self, weather: Option<&mut Weather>) {
@@ -209,6 +246,14 @@ impl Pipe {
         }
         pipe.wake_reader();
         pipe.wake_writer();
+        pipe.wake_client();
+    }
+
+    /// Both ends say that nothing more comes.
+    pub fn hang_up(&self) {
+        let pipe = &mut *self.lock();
+        pipe.to_server.finish(pipe.weather.as_mut());
+        pipe.to_client.finish(pipe.weather.as_mut());
     }
 
     /// Lets nothing through until then, in one direction or both.
@@ -236,7 +281,9 @@ impl Pipe {
         if pipe.to_server.deliver(now) {
             pipe.wake_reader();
         }
-        pipe.to_client.deliver(now);
+        if pipe.to_client.deliver(now) {
+            pipe.wake_client();
+        }
     }
 }
 
@@ -251,6 +298,13 @@ impl Duplex {
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
+    }
+
+    fn wake_client(&mut self) {
+        [&mut self.client_reader, &mut self.client_writer]
+            .into_iter()
+            .filter_map(Option::take)
+            .for_each(Waker::wake);
     }
 
     /// Whether the server shut its side and the client can know.
@@ -273,32 +327,22 @@ impl Stream for ServerEnd {
             pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let mut read = 0;
-        // A deque gives one of its two halves at a time.
-        while let Some(room) = buf.get_mut(read..).filter(|room| !room.is_empty() && !way.arrived.is_empty())
-        {
-            read += way.arrived.read(room)?;
+        let read = way.read(buf);
+        if let Some(writer) = pipe.client_writer.take() {
+            writer.wake();
         }
         Poll::Ready(Ok(read))
     }
 
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let pipe = &mut *self.0.lock();
-        if pipe.broken {
+        if pipe.broken || pipe.client_gone {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let mut room = NETWORK - pipe.to_client.len();
-        if room == 0 {
+        let Some(bytes) = pipe.to_client.take_what_fits(bufs, pipe.weather.as_mut()) else {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
-        }
-        if let Some(weather) = &mut pipe.weather {
-            room = 1 + weather.dice.below(room);
-        }
-        let mut bytes = Vec::new();
-        for buf in bufs {
-            bytes.extend_from_slice(buf.get(..room - bytes.len()).unwrap_or(buf));
-        }
+        };
         pipe.to_client.send(&bytes, pipe.weather.as_mut());
         Poll::Ready(Ok(bytes.len()))
     }
@@ -315,5 +359,74 @@ impl Drop for ServerEnd {
         let pipe = &mut *self.0.lock();
         pipe.server_gone = true;
         pipe.to_client.finish(pipe.weather.as_mut());
+        pipe.wake_client();
+    }
+}
+
+/// The end of a real client.
+pub struct ClientEnd {
+    pipe: Pipe,
+    /// The first bytes that are written, until it is known what they are.
+    head: Option<Vec<u8>>,
+}
+
+impl ClientEnd {
+    pub(super) fn new(pipe: Pipe) -> ClientEnd {
+        ClientEnd { pipe, head: Some(Vec::new()) }
+    }
+}
+
+impl Stream for ClientEnd {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut pipe = self.pipe.lock();
+        if pipe.broken {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if pipe.to_client.arrived.is_empty() && !pipe.to_client.ended {
+            pipe.client_reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let read = pipe.to_client.read(buf);
+        pipe.wake_writer();
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let pipe = &mut *self.pipe.lock();
+        if pipe.broken {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if pipe.server_gone {
+            // What it said before it went may still be on its way.
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let Some(bytes) = pipe.to_server.take_what_fits(bufs, pipe.weather.as_mut()) else {
+            pipe.client_writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        if let Some(head) = &mut self.head {
+            head.extend_from_slice(&bytes);
+            pipe.is_websocket = head.windows(19).any(|word| word == b"transport=websocket");
+            if pipe.is_websocket || head.len() > 500 {
+                self.head = None;
+            }
+        }
+        pipe.to_server.send(&bytes, pipe.weather.as_mut());
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let pipe = &mut *self.pipe.lock();
+        pipe.to_server.finish(pipe.weather.as_mut());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for ClientEnd {
+    fn drop(&mut self) {
+        let pipe = &mut *self.pipe.lock();
+        pipe.client_gone = true;
+        pipe.to_server.finish(pipe.weather.as_mut());
+        pipe.wake_writer();
     }
 }

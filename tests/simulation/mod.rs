@@ -7,12 +7,14 @@
 mod client;
 mod dice;
 mod link;
+mod net;
 mod polling;
 
 pub use client::{Client, Incoming};
 pub use dice::Dice;
 pub use link::{NETWORK, Pipe};
 use link::{ServerEnd, WeakPipe};
+pub use net::{Down, Net};
 pub use polling::Polling;
 
 use sockeye::Server;
@@ -20,7 +22,7 @@ use sockeye_core::Time;
 use sockeye_core::drive::Drive;
 use sockeye_core::host::{Host, Peer, Runtime};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak as RcWeak};
@@ -30,6 +32,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// The streams on which things take time.
+type Links = Arc<Mutex<Vec<WeakPipe>>>;
 
 /// A server and everything around it: a handle that is cheap to clone.
 #[derive(Clone)]
@@ -41,8 +45,7 @@ struct World {
     timer: Arc<Token>,
     armed: RefCell<Option<Time>>,
     clients: RefCell<Vec<RcWeak<RefCell<dyn Receiver>>>>,
-    /// The streams on which things take time.
-    links: RefCell<Vec<WeakPipe>>,
+    links: Links,
     /// Other threads use the server, too: what follows from a change may be seen later than the change.
     threads: Cell<bool>,
 }
@@ -64,6 +67,9 @@ pub struct Inside {
     alive: usize,
     ready: VecDeque<usize>,
     next: usize,
+    /// Who waits for a time to come, each with a number.
+    sleepers: BTreeMap<(Duration, u64), Waker>,
+    slept: u64,
 }
 
 /// A place in the ready list.
@@ -91,6 +97,16 @@ impl Machine {
         !self.lock().ready.is_empty()
     }
 
+    /// Wakes those whose time has come.
+    fn wake_sleepers(&self) {
+        let due = {
+            let inside = &mut *self.lock();
+            let later = inside.sleepers.split_off(&(inside.now, u64::MAX));
+            std::mem::replace(&mut inside.sleepers, later)
+        };
+        due.into_values().for_each(Waker::wake);
+    }
+
     /// Polls one task that is ready. Whether there was one.
     fn step(&self) -> bool {
         let (id, taken) = {
@@ -109,7 +125,7 @@ impl Machine {
     }
 }
 
-struct Handle(Weak<Machine>);
+pub struct Handle(Weak<Machine>);
 
 impl Runtime for Handle {
     fn now(&self) -> Time {
@@ -142,7 +158,7 @@ impl Sim {
             timer,
             armed: RefCell::default(),
             clients: RefCell::default(),
-            links: RefCell::default(),
+            links: Links::default(),
             threads: Cell::new(false),
         }))
     }
@@ -172,8 +188,17 @@ impl Sim {
     /// A new byte stream on which things take time.
     pub fn dial_in_weather(&self, dice: Dice) -> Pipe {
         let pipe = self.serve(Pipe::in_weather(dice, Arc::downgrade(&self.0.machine)));
-        self.0.links.borrow_mut().push(pipe.downgrade());
+        self.links().push(pipe.downgrade());
         pipe
+    }
+
+    /// A network for a real client.
+    pub fn net(&self, dice: Dice) -> Arc<Net> {
+        Net::new(self.server().clone(), Arc::downgrade(&self.0.machine), self.0.links.clone(), dice)
+    }
+
+    fn links(&self) -> MutexGuard<'_, Vec<WeakPipe>> {
+        self.0.links.lock().expect("no panic under this lock")
     }
 
     /// Lets a client work by itself, as long as it lives.
@@ -275,21 +300,28 @@ impl Sim {
 
     /// When something happens by itself.
     fn next_event(&self) -> Option<Time> {
-        let mut links = self.0.links.borrow_mut();
+        let mut links = self.links();
         links.retain(|link| link.strong_count() > 0);
         let arrivals = links.iter().filter_map(Pipe::upgrade).filter_map(|pipe| pipe.next_arrival());
-        arrivals.map(Time::from_origin).chain(self.server().next_deadline()).min()
+        let wakes = self.0.machine.lock().sleepers.keys().next().map(|(at, _)| *at);
+        arrivals.chain(wakes).map(Time::from_origin).chain(self.server().next_deadline()).min()
     }
 
     /// Lets arrive what is due.
     fn deliver(&self) {
-        let links: Vec<_> = self.0.links.borrow().iter().filter_map(Pipe::upgrade).collect();
+        let links: Vec<_> = self.links().iter().filter_map(Pipe::upgrade).collect();
         let now = self.now().since_origin();
         links.iter().for_each(|link| link.deliver(now));
+        self.0.machine.wake_sleepers();
     }
 
     fn set_now(&self, now: Time) {
         self.0.machine.lock().now = now.since_origin();
+    }
+
+    /// How many wait for a time to come.
+    pub fn sleepers(&self) -> usize {
+        self.0.machine.lock().sleepers.len()
     }
 
     /// How many tasks there are, connections among them.

@@ -12,6 +12,8 @@ use core::time::Duration;
 
 /// How long the server may take to close, once all was said. 5 s.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many answers to pings may wait to be written; a server that does not read them misses those beyond.
+const MAX_PONGS: u8 = 100;
 
 /// The client's side of one byte stream.
 ///
@@ -27,6 +29,8 @@ pub struct Client {
     /// The largest body or message, in bytes.
     max_message: usize,
     deadline: Option<Time>,
+    /// How many answers to pings were written since nothing waited.
+    pongs: u8,
 }
 
 #[derive(Debug)]
@@ -81,7 +85,7 @@ pub enum ResponseError {
 impl Client {
     /// A stream that was opened. No body or message may have more than `max_message` bytes.
     pub fn new(random: Random, max_message: usize) -> Client {
-        Client { out: Outbound::new(), state: State::Idle, random, max_message, deadline: None }
+        Client { out: Outbound::new(), state: State::Idle, random, max_message, deadline: None, pongs: 0 }
     }
 
     /// Whether a request can be written.
@@ -262,6 +266,10 @@ impl Client {
             let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
             match decoder.decode(input) {
                 Ok(Some(Message::Ping(data))) => {
+                    self.pongs = if self.out.is_empty() { 1 } else { self.pongs.saturating_add(1) };
+                    if self.pongs > MAX_PONGS {
+                        continue;
+                    }
                     let mask = self.random.bytes();
                     self.out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, Some(mask)));
                 }
@@ -425,6 +433,22 @@ mod tests {
                 assert!(client.is_idle());
             }
         }
+    }
+
+    #[test]
+    fn pings_are_answered_as_long_as_the_answers_are_read() {
+        let mut client = client();
+        client.state = State::WebSocket(Decoder::new(Role::Client, 1000));
+        let ping = |client: &mut Client, times: usize| {
+            let mut input = b"\x89\x02hi".repeat(times);
+            assert_eq!(client.next_message(Time::ZERO, &mut input.as_mut_slice()), Ok(None));
+            let queued = client.outbound().len();
+            client.outbound().clear();
+            queued / 8
+        };
+        assert_eq!(ping(&mut client, 3), 3);
+        assert_eq!(ping(&mut client, 10_000), 100);
+        assert_eq!(ping(&mut client, 3), 3);
     }
 
     #[test]

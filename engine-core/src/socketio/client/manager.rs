@@ -172,7 +172,7 @@ impl Client {
     }
 
     fn ask_to_join(&mut self, id: NamespaceId) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.unanswered.is_none()) {
             namespace.attempt += 1;
             self.events.push_back(Event::Join(id, namespace.attempt));
         }
@@ -191,10 +191,13 @@ impl Client {
         push_auth(&mut text, namespace.pid.as_deref(), namespace.offset.as_deref(), auth);
         match engine.send(now, core::iter::once(Part::Text(text.as_bytes()))) {
             Ok(()) => namespace.state = State::Joining(deadline),
+            // It is asked for again with the next session.
+            Err(engine::SendError::NotOpen) => {}
             Err(error) => {
                 namespace.state = State::Idle;
                 let error = ConnectError::Auth(error.to_string().into());
                 self.events.push_back(Event::ConnectError(id, error));
+                self.close_if_unused(now);
             }
         }
         self.follow_engine(now);
@@ -214,19 +217,26 @@ impl Client {
     pub fn disconnect(&mut self, now: Time, id: NamespaceId) {
         let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.is_active()) else { return };
         let state = namespace.state;
-        if matches!(state, State::Joined | State::Joining(_))
-            && let Some(engine) = &mut self.engine
-        {
-            let mut text = String::from("1");
-            push_namespace(&mut text, &namespace.name);
-            // If there is no room for it, the end of the connection says it.
-            let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
-        }
+        let unanswered = match state {
+            State::Joining(deadline) => Some(deadline),
+            _ => namespace.unanswered,
+        };
+        let was_left = namespace.was_left || matches!(state, State::Joined | State::Joining(_));
         namespace.leave(State::Idle, &mut self.events);
+        (namespace.unanswered, namespace.was_left) = (unanswered, was_left);
         if state == State::Joined {
+            self.send_leave(now, id);
             self.events.push_back(Event::Disconnected(id, DisconnectReason::Client));
         }
         self.close_if_unused(now);
+    }
+
+    fn send_leave(&mut self, now: Time, id: NamespaceId) {
+        let (Some(namespace), Some(engine)) = (self.namespaces.get(id.0), &mut self.engine) else { return };
+        let mut text = String::from("1");
+        push_namespace(&mut text, &namespace.name);
+        // If there is no room for it, the end of the connection says it.
+        let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
     }
 
     /// Leaves all namespaces, and closes the connection.
@@ -611,7 +621,11 @@ impl Client {
         self.reassembly.clear();
         self.reassembly_deadline = None;
         let was_open = self.link == Link::Open;
-        for namespace in self.namespaces.iter_mut().filter(|it| it.is_active()) {
+        for namespace in &mut self.namespaces {
+            (namespace.unanswered, namespace.was_left) = (None, false);
+            if !namespace.is_active() {
+                continue;
+            }
             let was_joined = namespace.state == State::Joined;
             // With the session that it was asked of.
             namespace.attempt += 1;
@@ -710,8 +724,12 @@ impl Client {
         for at in 0..self.namespaces.len() {
             let Some(namespace) = self.namespaces.get_mut(at) else { continue };
             namespace.handle_timeout(now, age, &mut self.events);
-            if matches!(namespace.state, State::Joining(deadline) if deadline <= now) {
+            let is_due = |deadline: Time| deadline <= now;
+            let is_late = matches!(namespace.state, State::Joining(deadline) if is_due(deadline));
+            if is_late {
                 namespace.leave(State::Wanted, &mut self.events);
+            }
+            if namespace.unanswered.take_if(|deadline| is_due(*deadline)).is_some() || is_late {
                 self.break_off(&"no answer to a connect");
             }
             self.expire_retry(now, NamespaceId(at));

@@ -20,6 +20,11 @@ pub(super) struct Namespace {
     pub(super) state: State,
     /// How often it was tried to join: a late answer of the application is for an earlier one.
     pub(super) attempt: u64,
+    /// It was left before the server had answered, which it has to until then: before that there is nothing to leave,
+    /// and it cannot be asked again.
+    pub(super) unanswered: Option<Time>,
+    /// It was left on this connection: what comes before the next answer was sent before that.
+    pub(super) was_left: bool,
     /// The id that the server gave, while connected.
     pub(super) sid: Option<Box<str>>,
     /// What the server takes a later connection as the same by.
@@ -65,6 +70,8 @@ impl Namespace {
             name,
             state: State::Idle,
             attempt: 0,
+            unanswered: None,
+            was_left: false,
             sid: None,
             pid: None,
             offset: None,
@@ -85,6 +92,8 @@ impl Namespace {
     /// The connection is gone, for this namespace at least. What waits to be sent goes on waiting, with its answers.
     pub(super) fn leave(&mut self, state: State, events: &mut VecDeque<Event>) {
         self.state = state;
+        self.unanswered = None;
+        self.was_left = false;
         self.sid = None;
         self.early = Vec::new();
         self.early_bytes = 0;
@@ -101,7 +110,8 @@ impl Namespace {
             State::Joining(deadline) => Some(deadline),
             _ => None,
         };
-        let mut next = earliest(joining, self.acks.next_deadline());
+        let mut next = earliest(joining, self.unanswered);
+        next = earliest(next, self.acks.next_deadline());
         next = earliest(next, self.retries.front().and_then(|retry| retry.deadline));
         earliest(next, self.outbox.next_deadline(age))
     }

@@ -485,6 +485,54 @@ fn leaving_says_so_closes_the_connection_and_can_be_taken_back_at_once() {
 }
 
 #[test]
+fn a_namespace_that_was_left_before_the_answer_is_left_and_asked_again_after_it() {
+    let mut rig = Rig::joined(|_| {});
+    let chat = rig.client.namespace("/chat");
+    let ask = |rig: &mut Rig, attempt: u64| {
+        rig.client.connect(at(0), chat);
+        assert_eq!(rig.events(), [Event::Join(chat, attempt)]);
+        rig.client.join(at(0), chat, attempt, "");
+        assert_eq!(rig.written(), ["40/chat,"]);
+    };
+    for (attempt, answer, left) in [(1, r#"40/chat,{"sid":"c"}"#, &["41/chat,"][..]), (3, "44/chat,{}", &[])]
+    {
+        ask(&mut rig, attempt);
+        // A server takes neither of these for a namespace that is not joined, or is being joined.
+        rig.client.disconnect(at(0), chat);
+        rig.client.connect(at(0), chat);
+        rig.hear(r#"42/chat,["for nobody"]"#);
+        assert!(rig.written().is_empty() && rig.events().is_empty());
+        rig.hear(answer);
+        assert_eq!(
+            (rig.written(), rig.events()),
+            (left.iter().map(|it| it.to_string()).collect(), [Event::Join(chat, attempt + 1)].into())
+        );
+        rig.client.disconnect(at(0), chat);
+    }
+    ask(&mut rig, 5);
+    rig.client.disconnect(at(0), chat);
+    rig.pass(19_000);
+    assert!(rig.closed().is_empty());
+    rig.pass(1100);
+    assert!(rig.closed()[0].to_string().contains("error"), "an answer that never comes is not waited for");
+}
+
+#[test]
+fn what_was_on_its_way_when_a_namespace_was_left_does_not_come_to_its_next_life() {
+    let mut rig = Rig::joined(|_| {});
+    let chat = rig.client.namespace("/chat");
+    for attempt in 1..3 {
+        rig.client.connect(at(0), chat);
+        rig.client.join(at(0), chat, attempt, "");
+        rig.hear(r#"42/chat,["early"]"#);
+        rig.hear(r#"40/chat,{"sid":"c"}"#);
+        let came = rig.events().iter().filter(|event| matches!(event, Event::Incoming(..))).count();
+        assert_eq!(came, if attempt == 1 { 1 } else { 0 });
+        rig.client.disconnect(at(0), chat);
+    }
+}
+
+#[test]
 fn nothing_goes_on_after_the_last_namespace_was_left() {
     let mut rig = Rig::joined(|_| {});
     rig.client.disconnect(at(0), rig.main);

@@ -2,8 +2,7 @@
 
 use super::super::namespace::{Namespace, State};
 use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
-use super::{Client, push_namespace};
-use crate::engineio::Part;
+use super::Client;
 use crate::engineio::client::CloseReason;
 use crate::socketio::packet::{Kind, Packet};
 use crate::time::Time;
@@ -73,15 +72,12 @@ impl Client {
         match namespace.state {
             State::Joining(_) => {}
             State::Joined => return self.break_off(&"a second answer to a connect"),
-            // It was left before the answer came.
-            State::Idle | State::Wanted => {
-                let mut text = String::from("1");
-                push_namespace(&mut text, &namespace.name);
-                if let Some(engine) = &mut self.engine {
-                    let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
-                }
-                return;
+            State::Idle | State::Wanted if namespace.unanswered.is_some() => {
+                self.send_leave(now, id);
+                return self.receive_late_answer(id);
             }
+            // Nobody has asked: such a server is only mistaken.
+            State::Idle | State::Wanted => return,
         }
         let Ok(connected) = serde_json::from_str::<Connected>(data) else {
             namespace.leave(State::Idle, &mut self.events);
@@ -95,7 +91,7 @@ impl Client {
         namespace.pid = connected.pid;
         namespace.sid = Some(connected.sid);
         namespace.state = State::Joined;
-        namespace.early_bytes = 0;
+        (namespace.early_bytes, namespace.was_left) = (0, false);
         for incoming in core::mem::take(&mut namespace.early) {
             keep_offset(namespace, &incoming);
             self.events.push_back(Event::Incoming(id, incoming));
@@ -106,12 +102,24 @@ impl Client {
 
     fn receive_connect_error(&mut self, now: Time, id: NamespaceId, data: &str) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        if namespace.unanswered.is_some() {
+            return self.receive_late_answer(id);
+        }
         if !matches!(namespace.state, State::Joining(_)) {
             return self.break_off(&"a connect error without a connect");
         }
         namespace.leave(State::Idle, &mut self.events);
         self.events.push_back(Event::ConnectError(id, refusal(data)));
         self.close_if_unused(now);
+    }
+
+    /// The answer for a namespace that was left meanwhile, and may be wanted again.
+    fn receive_late_answer(&mut self, id: NamespaceId) {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        namespace.unanswered = None;
+        if namespace.state == State::Wanted {
+            self.ask_to_join(id);
+        }
     }
 
     fn receive_disconnect(&mut self, now: Time, id: NamespaceId) {
@@ -134,6 +142,8 @@ impl Client {
                 keep_offset(namespace, &incoming);
                 self.events.push_back(Event::Incoming(id, incoming));
             }
+            // It was left, which the server did not know yet.
+            State::Joining(_) if namespace.was_left => {}
             State::Joining(_) => {
                 let attached: usize = attachments.iter().map(bytes::Bytes::len).sum();
                 namespace.early_bytes += size_of::<Incoming>() + packet.data.len() + attached;
@@ -142,7 +152,6 @@ impl Client {
                 }
                 namespace.early.push(incoming);
             }
-            // It was left, which the server does not know yet.
             State::Idle | State::Wanted => {}
         }
     }

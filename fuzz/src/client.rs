@@ -1,0 +1,393 @@
+//! A whole client and a server that says anything: what the client writes can be read, and it neither spins nor grows.
+
+use super::Choices;
+use super::support::at;
+use sockeye::client::Offline;
+use sockeye::drive::{Turn, pump};
+use sockeye::host::{Connector, Destination, Outgoing, Runtime};
+use sockeye::{Args, Client, ClientSocket, Time};
+use sockeye_core::engineio::{Packet, split_payload};
+use sockeye_core::http::{self, parse_head};
+use sockeye_core::websocket::{Decoder, Role, accept_key};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The largest message that the client takes, and how much of its own waits.
+const MESSAGE: usize = 3000;
+const WAITING: usize = 5000;
+/// So many turns without time passing are spinning.
+const TURNS: usize = 1000;
+
+/// The clock, the tasks, and the streams that are wanted.
+#[derive(Default)]
+struct Machine {
+    ms: AtomicU64,
+    tasks: Mutex<Vec<Task>>,
+    wanted: Mutex<Vec<Box<dyn Outgoing>>>,
+    refuses: AtomicBool,
+}
+
+impl Runtime for Machine {
+    fn now(&self) -> Time {
+        at(self.ms.load(Ordering::Relaxed))
+    }
+
+    fn spawn(&self, future: Task) {
+        self.tasks.lock().unwrap().push(future);
+    }
+}
+
+/// As the client has it: it may not keep the machine, whose tasks keep the client.
+struct Net(std::sync::Weak<Machine>);
+
+impl Runtime for Net {
+    fn now(&self) -> Time {
+        self.0.upgrade().map_or(Time::ZERO, |machine| machine.now())
+    }
+
+    fn spawn(&self, future: Task) {
+        if let Some(machine) = self.0.upgrade() {
+            machine.spawn(future);
+        }
+    }
+}
+
+impl Connector for Net {
+    fn connect(&self, _to: Destination, protocol: Box<dyn Outgoing>) {
+        if let Some(machine) = self.0.upgrade() {
+            machine.wanted.lock().unwrap().push(protocol);
+        }
+    }
+
+    fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        assert!(deadline > self.now(), "a deadline stays");
+        let machine = self.0.clone();
+        Box::pin(std::future::poll_fn(move |_| match machine.upgrade() {
+            Some(machine) if machine.now() < deadline => Poll::Pending,
+            _ => Poll::Ready(()),
+        }))
+    }
+}
+
+/// The client's end of a stream.
+#[derive(Default)]
+struct Stream {
+    input: VecDeque<u8>,
+    ended: bool,
+    output: Vec<u8>,
+    /// The server does not read.
+    full: bool,
+    shut: bool,
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() && !self.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.input.read(buf)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        assert!(!self.shut, "bytes behind the end");
+        if self.full {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.output.extend_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Connection {
+    protocol: Box<dyn Outgoing>,
+    stream: Stream,
+    partial: Vec<u8>,
+    reader: Reader,
+    done: bool,
+}
+
+/// A server that looks at all that it gets.
+struct Reader {
+    /// Bytes of a body that are to come, and those that came.
+    body: Option<(usize, Vec<u8>)>,
+    frames: Decoder,
+    /// The key of the last handshake.
+    key: Option<String>,
+}
+
+struct World {
+    machine: Arc<Machine>,
+    client: Client,
+    sockets: [ClientSocket; 2],
+    connections: Vec<Connection>,
+}
+
+/// Reads: what the server says on which stream, what the application does, time that passes.
+pub fn client(data: &[u8]) {
+    let mut choices = Choices(data);
+    let mut world = World::new(choices.byte());
+    while !choices.is_empty() {
+        world.step(&mut choices);
+        world.run();
+    }
+    world.end();
+}
+
+impl World {
+    fn new(choice: u8) -> World {
+        use sockeye::Transport::{Polling, WebSocket};
+        let transports = match choice & 3 {
+            0 => vec![WebSocket],
+            1 => vec![Polling],
+            _ => vec![Polling, WebSocket],
+        };
+        let client = Client::builder("http://here")
+            .transports(transports)
+            .try_all_transports(choice & 4 != 0)
+            .retries(u32::from(choice >> 3) % 3)
+            .max_message(MESSAGE)
+            .send_buffer(WAITING)
+            .offline(Offline::Buffer { bytes: WAITING, age: Some(Duration::from_secs(100)) })
+            .build()
+            .unwrap();
+        let sockets = ["/", "/b"].map(|name| client.socket(name));
+        for socket in &sockets {
+            socket.on("echo", async |socket: ClientSocket, args: Args| drop(socket.emit("echo", args)));
+            socket.on("ask", async |args: Args| args);
+            socket.on("never", async || std::future::pending::<()>().await);
+            let ends = AtomicBool::new(true);
+            let ends = Arc::new(ends);
+            let ended = ends.clone();
+            socket.on_connect(move || {
+                assert!(ends.swap(false, Ordering::Relaxed), "connected twice");
+                async {}
+            });
+            socket.on_disconnect(move || {
+                assert!(!ended.swap(true, Ordering::Relaxed), "an end was told twice");
+                async {}
+            });
+            socket.connect();
+        }
+        let machine = Arc::new(Machine::default());
+        client.attach(Arc::new(Net(Arc::downgrade(&machine))));
+        let mut world = World { machine, client, sockets, connections: Vec::new() };
+        world.run();
+        world
+    }
+
+    fn step(&mut self, choices: &mut Choices<'_>) {
+        let choice = choices.byte();
+        let (which, socket) = (usize::from(choice & 7), &self.sockets[usize::from(choice & 1)]);
+        match choice >> 3 {
+            0..=9 => {
+                let length = choices.short().into();
+                self.say(which, choices.bytes(length));
+            }
+            10..=12 => self.answer(which, choices),
+            13 => self.with(which, |connection| {
+                let key = connection.reader.key.take().unwrap_or_default();
+                let accept = String::from_utf8_lossy(&accept_key(&key)).into_owned();
+                let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
+                format!("{head}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes()
+            }),
+            14..=16 => {
+                let body = choices.bytes(which * 16);
+                self.with(which, |_| {
+                    let mut frame = Vec::new();
+                    let opcode = match choice & 0x40 {
+                        0 => sockeye_core::websocket::Opcode::Text,
+                        _ => sockeye_core::websocket::Opcode::Binary,
+                    };
+                    sockeye_core::websocket::write_frame(&mut frame, opcode, body, None);
+                    frame
+                });
+            }
+            17 => self.with(which, |connection| {
+                connection.stream.ended = true;
+                Vec::new()
+            }),
+            18 if which < self.connections.len() => drop(self.connections.remove(which)),
+            19 => self.with(which, |connection| {
+                connection.stream.full ^= true;
+                Vec::new()
+            }),
+            20 => drop(socket.emit("news", "x".repeat(which * 100))),
+            21 => drop(socket.emit_with_ack::<Args>("ask", (1, bytes::Bytes::from_static(b"b")))),
+            22 => drop(socket.volatile().emit("news", ())),
+            23 => socket.connect(),
+            24 => socket.disconnect(),
+            25 if which == 0 => self.client.close(),
+            25 => socket.clear_buffer(),
+            26 => drop(self.machine.refuses.fetch_xor(true, Ordering::Relaxed)),
+            _ => self.pass(u64::from(choices.short()) << (which * 2)),
+        }
+    }
+
+    fn with(&mut self, which: usize, f: impl FnOnce(&mut Connection) -> Vec<u8>) {
+        if let Some(connection) = self.connections.get_mut(which) {
+            let bytes = f(connection);
+            if !connection.stream.ended {
+                connection.stream.input.extend(bytes);
+            }
+        }
+    }
+
+    fn say(&mut self, which: usize, bytes: &[u8]) {
+        self.with(which, |_| bytes.to_vec());
+    }
+
+    /// A response that is one, with packets that the client may want, or any others.
+    fn answer(&mut self, which: usize, choices: &mut Choices<'_>) {
+        let length = choices.byte();
+        let body = match length {
+            0..=39 => {
+                r#"0{"sid":"a","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000}"#.as_bytes()
+            }
+            40..=79 => "40{\"sid\":\"s\"}\u{1e}40/b,{\"sid\":\"t\"}".as_bytes(),
+            80..=99 => b"2",
+            100..=109 => b"ok",
+            _ => choices.bytes(length.into()),
+        };
+        let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        response.extend_from_slice(body);
+        self.say(which, &response);
+    }
+
+    fn pass(&self, ms: u64) {
+        self.machine.ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Lets everything work until nothing changes.
+    fn run(&mut self) {
+        let settles = (0..TURNS).any(|_| !self.turn());
+        assert!(settles, "it spins");
+        assert!(self.connections.len() <= 16, "{} streams", self.connections.len());
+        assert!(self.sockets.iter().all(|socket| socket.buffered() <= WAITING));
+    }
+
+    /// Whether anything happened.
+    fn turn(&mut self) -> bool {
+        let now = self.machine.now();
+        let mut tasks = std::mem::take(&mut *self.machine.tasks.lock().unwrap());
+        let before = tasks.len();
+        tasks.retain_mut(|task| task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let mut changed = tasks.len() < before;
+        self.machine.tasks.lock().unwrap().append(&mut tasks);
+        let wanted = std::mem::take(&mut *self.machine.wanted.lock().unwrap());
+        for mut protocol in wanted {
+            changed = true;
+            if self.machine.refuses.load(Ordering::Relaxed) {
+                protocol.handle_failed(now, &io::ErrorKind::ConnectionRefused.into());
+            } else {
+                self.connections.push(Connection::new(protocol));
+            }
+        }
+        for connection in &mut self.connections {
+            changed |= connection.turn(now);
+        }
+        self.connections.retain(|connection| !connection.done);
+        changed
+    }
+
+    /// The application has enough, and the server says nothing any more: all that was kept goes.
+    fn end(mut self) {
+        self.client.close();
+        self.sockets.iter().for_each(ClientSocket::clear_buffer);
+        for _ in 0..5 {
+            self.run();
+            self.pass(100_000);
+        }
+        self.run();
+        assert!(self.connections.is_empty(), "a stream stays open");
+        let sockets = self.sockets.clone();
+        assert!(sockets.iter().all(|socket| !socket.is_active() && socket.buffered() == 0));
+        drop(self.client);
+        let is_gone = sockets.iter().all(|socket| socket.emit("gone", ()).is_err());
+        assert!(is_gone, "something keeps the client");
+    }
+}
+
+impl Connection {
+    fn new(mut protocol: Box<dyn Outgoing>) -> Connection {
+        protocol.set_waker(Waker::noop());
+        let reader = Reader { body: None, frames: Decoder::new(Role::Server, 1 << 20), key: None };
+        Connection { protocol, stream: Stream::default(), partial: Vec::new(), reader, done: false }
+    }
+
+    /// Whether anything happened.
+    fn turn(&mut self, now: Time) -> bool {
+        let before = (self.stream.input.len(), self.stream.output.len());
+        let turn = pump(now, &mut self.stream, &mut self.protocol, &mut self.partial);
+        assert!(self.partial.len() <= MESSAGE + http::MAX_HEAD, "{} bytes are kept", self.partial.len());
+        let changed = before != (self.stream.input.len(), self.stream.output.len());
+        self.reader.read(&mut self.stream.output);
+        match turn {
+            Ok(Turn::Wait) => changed,
+            Ok(Turn::Again) => true,
+            Ok(Turn::HalfClose) => {
+                self.stream.shut = true;
+                true
+            }
+            Ok(Turn::Done) => {
+                self.done = true;
+                true
+            }
+            Err(error) => panic!("{error} of a stream that has none"),
+        }
+    }
+}
+
+impl Reader {
+    /// Takes in what came.
+    fn read(&mut self, output: &mut Vec<u8>) {
+        loop {
+            if let Some((length, body)) = &mut self.body {
+                let rest = *length - body.len();
+                body.extend(output.drain(..rest.min(output.len())));
+                if body.len() < *length {
+                    return;
+                }
+                let body = std::str::from_utf8(body).expect("payloads are text");
+                assert!(split_payload(body).all(|packet| Packet::decode(packet).is_ok()), "{body:?}");
+                self.body = None;
+            }
+            match output.first() {
+                None => return,
+                Some(0x80..) => {
+                    let mut rest = output.as_mut_slice();
+                    while self.frames.decode(&mut rest).expect("the client's frames are right").is_some() {}
+                    let left = rest.len();
+                    return drop(output.drain(..output.len() - left));
+                }
+                Some(_) => {
+                    let mut slots = http::header_slots();
+                    let Some(head) = parse_head(output, &mut slots, http::MAX_HEAD).expect("a request")
+                    else {
+                        return;
+                    };
+                    let header = |name: &str| head.request.header_str(name).map(str::to_owned);
+                    let key = header("sec-websocket-key");
+                    let length = header("content-length").and_then(|length| length.parse().ok());
+                    let len = head.len;
+                    self.key = key.or(self.key.take());
+                    self.body = length.map(|length| (length, Vec::new()));
+                    output.drain(..len);
+                }
+            }
+        }
+    }
+}

@@ -4,10 +4,10 @@
 //! the heap as well once it is in a task or a list; `heap` is what the server has asked for.
 #![allow(missing_docs, clippy::expect_used)]
 
-use rig::{Counting, Token, Usage, World, binary_event, measure, poll_head, post, server, text};
+use rig::{Clients, Counting, Token, Usage, World, binary_event, measure, poll_head, post, server, text};
 use sockeye::drive::{Drive, Stream};
 use sockeye::host::Host;
-use sockeye::{Server, Socket};
+use sockeye::{Client, Server, Socket, Transport};
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
@@ -52,6 +52,7 @@ fn main() {
         assert!(world.run_ready() >= 1_000_000);
     });
     rooms();
+    clients();
     print(
         "Drive, the future of a stream",
         &Usage::default(),
@@ -67,6 +68,24 @@ fn rooms() {
     sockets.iter().for_each(|socket| socket.join("first"));
     let ((), usage) = measure(|| sockets.iter().for_each(|socket| socket.join("second")));
     print("membership of a room", &usage, 0);
+}
+
+/// What a client keeps by itself, its handlers and its streams' protocol included.
+fn clients() {
+    let client = || {
+        let builder = Client::builder("http://localhost:3000").transports([Transport::WebSocket]);
+        builder.build().expect("the URL is one")
+    };
+    let row = |name: &str, make: &dyn Fn() -> Client| {
+        let (mut world, mut clients) = (World::new(server()), Clients::default());
+        (0..COUNT).for_each(|_| clients.connect(&mut world, make()));
+        let freed = clients.free();
+        let kept = Usage { live: -freed.live, live_bytes: -freed.live_bytes, ..freed };
+        print(name, &kept, 0);
+    };
+    let first = client();
+    row("a client, by WebSocket", &client);
+    row("another with the same settings", &|| first.another());
 }
 
 fn after(world: &mut World, input: &[u8]) {

@@ -8,11 +8,13 @@
 #![allow(clippy::expect_used, missing_debug_implementations)]
 
 mod client;
+mod clients;
 mod counting;
 mod server;
 mod world;
 
 pub use client::{binary_event, frame, get, poll_head, post, text};
+pub use clients::Clients;
 pub use counting::{Counting, Usage, measure, trace};
 pub use server::{handle, server};
 pub use world::{Token, World};

@@ -43,13 +43,13 @@ impl Runtime for Clock {
 }
 
 /// A stream's two ends: bytes that have arrived, and what becomes of those that are written.
-struct Wire<'a, 'b> {
-    input: &'a [u8],
-    output: &'a mut Output<'b>,
-    stalled: bool,
+pub(super) struct Wire<'a, 'b> {
+    pub(super) input: &'a [u8],
+    pub(super) output: &'a mut Output<'b>,
+    pub(super) stalled: bool,
 }
 
-enum Output<'a> {
+pub(super) enum Output<'a> {
     Count(usize),
     Keep(&'a mut Vec<u8>),
 }

@@ -74,7 +74,7 @@ impl From<SocketAddr> for Peer {
 /// What a client needs from whoever drives it: streams to a server, and somebody who waits.
 pub trait Connector: Runtime {
     /// Opens a stream, and [drives](crate::drive) `protocol` over it; or tells it why there is none.
-    fn connect(&self, to: Destination, protocol: Box<dyn Outgoing>);
+    fn connect(self: Arc<Self>, to: Destination, protocol: Box<dyn Outgoing>);
 
     /// Ends at `deadline`.
     fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send>>;

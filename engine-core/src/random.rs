@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 #[derive(Clone)]
 pub struct Random {
     seed: [u8; 20],
-    counter: u64,
+    counter: u32,
 }
 
 impl Random {
@@ -21,6 +21,14 @@ impl Random {
     /// The next 20 bytes.
     fn block(&mut self) -> [u8; 20] {
         self.counter += 1;
+        if self.counter == u32::MAX {
+            // This block is given to nobody else.
+            *self = Random { counter: 1, ..Random::from_seed(self.hash()) };
+        }
+        self.hash()
+    }
+
+    fn hash(&self) -> [u8; 20] {
         Sha1::new().chain_update(self.seed).chain_update(self.counter.to_be_bytes()).finalize().into()
     }
 
@@ -65,6 +73,17 @@ mod tests {
         assert_eq!(first, two.bytes());
         assert_ne!(first, one.bytes());
         assert_ne!(one.fork().bytes::<8>(), one.fork().bytes::<8>());
+    }
+
+    #[test]
+    fn a_sequence_goes_on_when_its_counter_is_at_its_end() {
+        let mut random = Random { counter: u32::MAX - 2, ..Random::from_seed([1; 20]) };
+        let mut first = Random::from_seed([1; 20]);
+        let blocks = [random.bytes::<20>(), random.bytes(), random.bytes(), first.bytes()];
+        for (at, block) in blocks.iter().enumerate() {
+            assert!(!blocks[..at].contains(block));
+        }
+        assert!(random.seed != [1; 20] && !blocks.contains(&random.seed), "the seed was given out");
     }
 
     #[test]

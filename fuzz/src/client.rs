@@ -61,7 +61,7 @@ impl Runtime for Net {
 }
 
 impl Connector for Net {
-    fn connect(&self, _to: Destination, protocol: Box<dyn Outgoing>) {
+    fn connect(self: Arc<Self>, _to: Destination, protocol: Box<dyn Outgoing>) {
         if let Some(machine) = self.0.upgrade() {
             machine.wanted.lock().unwrap().push(protocol);
         }

@@ -145,21 +145,18 @@ impl Runtime for Smol {
 }
 
 impl Connector for Smol {
-    fn connect(&self, to: Destination, mut protocol: Box<dyn Outgoing>) {
+    fn connect(self: Arc<Self>, to: Destination, mut protocol: Box<dyn Outgoing>) {
         let runtime = self.clone();
         self.start(async move {
-            // Boxed: it is large, and short.
-            let opening = Box::pin(within(to.timeout, open(&to)));
-            let stream = opening.await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
-            drop(to);
-            // The end of a stream is the protocol's to tell.
-            match stream {
+            let stream = within(to.timeout, open(&to)).await;
+            // Driven by a task of its own: this one is large, and short. The end of a stream is the protocol's to tell.
+            match stream.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(Opened::Plain(stream)) => {
-                    _ = Drive::new(Tcp::new(stream), protocol, Arc::new(runtime)).await;
+                    runtime.start(Drive::new(Tcp::new(stream), protocol, runtime.clone()));
                 }
                 #[cfg(feature = "tls")]
                 Ok(Opened::Encrypted(stream)) => {
-                    _ = Drive::new(stream, protocol, Arc::new(runtime)).await;
+                    runtime.start(Drive::new(stream, protocol, runtime.clone()));
                 }
                 Err(error) => protocol.handle_failed(runtime.now(), &error),
             }

@@ -65,21 +65,16 @@ impl Runtime for Tokio {
 }
 
 impl Connector for Tokio {
-    fn connect(&self, to: Destination, mut protocol: Box<dyn Outgoing>) {
-        let runtime = self.clone();
-        self.handle.spawn(async move {
-            // Boxed: it is large, and short.
-            let opening = Box::pin(timeout(to.timeout, open(&to)));
-            let stream = opening.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            drop(to);
-            // The end of a stream is the protocol's to tell.
-            match stream {
-                Ok(Opened::Plain(stream)) => _ = Drive::new(Io(stream), protocol, Arc::new(runtime)).await,
+    fn connect(self: Arc<Self>, to: Destination, mut protocol: Box<dyn Outgoing>) {
+        let handle = self.handle.clone();
+        handle.spawn(async move {
+            let stream = timeout(to.timeout, open(&to)).await;
+            // Driven by a task of its own: this one is large, and short. The end of a stream is the protocol's to tell.
+            match stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(Opened::Plain(stream)) => drop(tokio::spawn(Drive::new(Io(stream), protocol, self))),
                 #[cfg(feature = "tls")]
-                Ok(Opened::Encrypted(stream)) => {
-                    _ = Drive::new(Io(stream), protocol, Arc::new(runtime)).await
-                }
-                Err(error) => protocol.handle_failed(runtime.now(), &error),
+                Ok(Opened::Encrypted(stream)) => drop(tokio::spawn(Drive::new(Io(stream), protocol, self))),
+                Err(error) => protocol.handle_failed(self.now(), &error),
             }
         });
     }

@@ -5,6 +5,7 @@ use super::url::{Url, UrlError, push_escaped};
 use super::{Client, Offline};
 use crate::engine::Transport;
 use crate::handler::BoxFuture;
+use parking_lot::Mutex;
 use serde::Serialize;
 use sockeye_core::engineio::client::Config as EngineConfig;
 use sockeye_core::http::InvalidHeader;
@@ -15,7 +16,7 @@ use sockeye_core::tls::ClientTls;
 use sockeye_core::{Random, http};
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What is fixed once a client is built.
@@ -329,7 +330,7 @@ impl ClientBuilder {
         let mut config = self.config;
         config.engine = Arc::new(engine);
         let settings = Settings {
-            config: Arc::new(config),
+            config: share(config),
             host: url.host.into(),
             port: url.port,
             authority: url.authority.into(),
@@ -340,10 +341,22 @@ impl ClientBuilder {
         };
         let mut seed = [0; 20];
         getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
-        let shared = Shared::new(settings, Random::from_seed(seed));
+        let shared = Shared::new(Arc::new(settings), Random::from_seed(seed));
         let socket = shared.socket(&url.namespace);
         Ok(Client { shared, socket })
     }
+}
+
+/// The settings of the client before, if they are the same: a program with many clients has many of one kind.
+fn share(config: Config) -> Arc<Config> {
+    static LAST: Mutex<Weak<Config>> = Mutex::new(Weak::new());
+    let mut last = LAST.lock();
+    if let Some(known) = last.upgrade().filter(|known| **known == config) {
+        return known;
+    }
+    let config = Arc::new(config);
+    *last = Arc::downgrade(&config);
+    config
 }
 
 fn check_header(url: &Url, name: &str, value: &str) -> Result<(), InvalidHeader> {

@@ -1,7 +1,6 @@
 //! One byte stream of a client: which requests and frames go there, and what comes back.
 
 use super::shared::Shared;
-use crate::engine::timers::{Key, Target};
 use sockeye_core::connection::client::Client as Stream;
 use sockeye_core::drive::{Protocol, Status};
 use sockeye_core::engineio::client::{Lane, TransportError, Want};
@@ -23,7 +22,8 @@ pub(super) struct LaneStream {
     id: u64,
     stream: Stream,
     waker: Option<Waker>,
-    timer: Option<Key>,
+    /// The deadline at which it is woken.
+    armed: Option<Time>,
     /// When the last answer came.
     answered: Option<Time>,
     /// The session knows that this is over.
@@ -47,7 +47,7 @@ impl LaneStream {
             id,
             stream,
             waker: None,
-            timer: None,
+            armed: None,
             answered: None,
             told: false,
         }
@@ -93,7 +93,7 @@ impl LaneStream {
         let (lane, generation) = (self.lane, self.generation);
         let Some(request) = self.shared.look(|client| client.begin(now, generation, lane)) else { return };
         let settings = &self.shared.settings;
-        let cookies = self.shared.jar.lock().header();
+        let cookies = self.shared.cookies();
         let own = [("Accept", "*/*")].into_iter();
         let own = own.chain(request.body.is_some().then_some(("Content-Type", "text/plain;charset=UTF-8")));
         let own = own.chain(cookies.as_deref().map(|cookies| ("Cookie", cookies)));
@@ -135,10 +135,10 @@ impl LaneStream {
         while self.stream.awaits_response()
             && let Some(rest) = input.get(used..)
         {
-            let jar = &self.shared.jar;
+            let shared = &self.shared;
             let keep_cookies = |head: &sockeye_core::http::ResponseHead<'_>| {
                 let cookies = head.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("set-cookie"));
-                cookies.for_each(|cookie| jar.lock().store(cookie.value));
+                cookies.for_each(|cookie| shared.store_cookie(cookie.value));
             };
             match self.stream.next_response(rest, keep_cookies) {
                 Ok((0, None)) => break,
@@ -195,16 +195,11 @@ impl LaneStream {
 
     fn arm(&mut self) {
         let deadline = self.stream.next_deadline();
-        // It moves when what was left to say is said.
-        if let Some(key) = self.timer.take_if(|(armed, _)| Some(*armed) != deadline) {
-            self.shared.timers.remove(key);
-        }
-        if let (None, Some(deadline), Some(waker)) = (self.timer, deadline, &self.waker) {
-            let (key, keeper) = self.shared.timers.insert(deadline, Target::Waker(waker.clone()));
-            self.timer = Some(key);
-            if let Some(keeper) = keeper {
-                keeper.wake();
-            }
+        if deadline != self.armed
+            && let (Some(deadline), Some(waker)) = (deadline, &self.waker)
+        {
+            self.armed = Some(deadline);
+            self.shared.wake_at(deadline, self.id, waker.clone());
         }
     }
 }
@@ -301,8 +296,8 @@ impl Outgoing for LaneStream {
 
 impl Drop for LaneStream {
     fn drop(&mut self) {
-        if let Some(key) = self.timer.take() {
-            self.shared.timers.remove(key);
+        if self.armed.is_some() {
+            self.shared.forget_deadline(self.id);
         }
         if self.is_spare() {
             return self.give_up();

@@ -88,6 +88,16 @@ impl Client {
         ClientBuilder::new(url.into())
     }
 
+    /// Another client of the same server, with the same settings, which they share: for many clients in one process.
+    ///
+    /// Its connection, handlers and cookies are its own, and it does not connect yet.
+    pub fn another(&self) -> Client {
+        let random = self.shared.look(|client| client.fork_random());
+        let shared = Shared::new(self.shared.settings.clone(), random);
+        let socket = shared.socket(self.socket.namespace());
+        Client { shared, socket }
+    }
+
     /// Another namespace over the same connection; the same for the same name. It is joined by
     /// [`connect`](ClientSocket::connect).
     ///

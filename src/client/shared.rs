@@ -4,7 +4,6 @@ use super::builder::{Auth, Settings};
 use super::lane::LaneStream;
 use super::socket::{ClientSocket, Inner};
 use super::{ConnectError, ManagerEvent};
-use crate::engine::timers::Timers;
 use crate::error::EmitError;
 use crate::handler::{BoxFuture, Guarded};
 use crate::log::error;
@@ -18,35 +17,39 @@ use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Token
 use sockeye_core::{Random, Time};
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 /// How many handlers may be waiting for something before the server is no longer read.
-const MAX_HANDLERS: usize = 1000;
+const MAX_HANDLERS: u32 = 1000;
 /// How many bytes may wait for who takes events one by one.
 const MAX_INBOX: usize = 4 << 20;
 
 pub(super) struct Shared {
-    pub(super) settings: Settings,
+    pub(super) settings: Arc<Settings>,
     core: Mutex<Core>,
     sockets: Mutex<SmallVec<[Arc<Inner>; 1]>>,
     connector: OnceLock<Arc<dyn Connector>>,
-    /// The deadlines of streams that are closing.
-    pub(super) timers: Timers,
     keeper: Mutex<Keeper>,
-    pub(super) jar: Mutex<CookieJar>,
+    more: Mutex<Option<Box<More>>>,
     answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
     fates: Slots<Token, Result<(), EmitError>>,
-    manager: Mutex<Option<Arc<OnManagerEvent>>>,
-    handlers: AtomicUsize,
+    handlers: AtomicU32,
     inbox: AtomicUsize,
 }
 
+/// What few clients have.
+#[derive(Default)]
+struct More {
+    jar: CookieJar,
+    on_manager_event: Option<Arc<OnManagerEvent>>,
+}
+
 type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
-type Slots<K, T> = Mutex<HashMap<K, Slot<T>>>;
 
 struct Core {
     client: Client,
@@ -71,18 +74,24 @@ struct Keeper {
     spawned: bool,
     waker: Option<Waker>,
     armed: Option<Time>,
+    closing: Vec<Closing>,
 }
 
-/// A result that is awaited.
+/// A stream that is given up at a deadline.
+struct Closing {
+    stream: u64,
+    deadline: Time,
+    waker: Waker,
+}
+
+/// Results that are awaited. They need no memory while there are none.
+struct Slots<K, T>(Mutex<Option<Box<Awaited<K, T>>>>);
+
+type Awaited<K, T> = HashMap<K, Slot<T>>;
+
 struct Slot<T> {
     result: Option<T>,
     waker: Option<Waker>,
-}
-
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Slot { result: None, waker: None }
-    }
 }
 
 /// What follows from a change: streams to open, and tasks to wake, once nothing is locked.
@@ -93,20 +102,18 @@ struct Todo {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, random: Random) -> Arc<Shared> {
+    pub(super) fn new(settings: Arc<Settings>, random: Random) -> Arc<Shared> {
         let client = Client::new(settings.config.clone(), random);
         Arc::new(Shared {
             settings,
             core: Mutex::new(Core { client, streams: Default::default(), opened: 0, dispatching: false }),
             sockets: Mutex::default(),
             connector: OnceLock::new(),
-            timers: Timers::default(),
             keeper: Mutex::default(),
-            jar: Mutex::default(),
-            answers: Mutex::default(),
-            fates: Mutex::default(),
-            manager: Mutex::default(),
-            handlers: AtomicUsize::new(0),
+            more: Mutex::default(),
+            answers: Slots::default(),
+            fates: Slots::default(),
+            handlers: AtomicU32::new(0),
             inbox: AtomicUsize::new(0),
         })
     }
@@ -128,12 +135,15 @@ impl Shared {
     }
 
     pub(super) fn on_manager_event(&self, handler: Arc<OnManagerEvent>) {
-        let replaced = self.manager.lock().replace(handler);
+        let replaced = self.more.lock().get_or_insert_default().on_manager_event.replace(handler);
         drop(replaced);
     }
 
     pub(super) fn socket(self: &Arc<Self>, name: &str) -> ClientSocket {
-        let id = self.look(|client| client.namespace(name));
+        let (id, name) = self.look(|client| {
+            let id = client.namespace(name);
+            (id, client.name(id).cloned().unwrap_or_else(|| name.into()))
+        });
         let mut sockets = self.sockets.lock();
         let known = sockets.iter().find(|known| known.id == id).cloned();
         ClientSocket(known.unwrap_or_else(|| {
@@ -198,7 +208,7 @@ impl Shared {
         to.tls.clone_from(&settings.tls);
         let random = self.look(|client| client.fork_random());
         let max_message = settings.config.engine.max_message;
-        connector.connect(
+        connector.clone().connect(
             to,
             Box::new(LaneStream::new(self.clone(), lane, generation, stream, random, max_message)),
         );
@@ -228,6 +238,15 @@ impl Shared {
         drop(released);
     }
 
+    /// The value of the header `Cookie`, if the server gave cookies.
+    pub(super) fn cookies(&self) -> Option<String> {
+        self.more.lock().as_ref()?.jar.header()
+    }
+
+    pub(super) fn store_cookie(&self, cookie: &[u8]) {
+        self.more.lock().get_or_insert_default().jar.store(cookie);
+    }
+
     // Telling.
 
     fn inner(&self, id: NamespaceId) -> Option<Arc<Inner>> {
@@ -242,8 +261,8 @@ impl Shared {
             Event::ConnectError(id, error) => _ = socket(id).map(|socket| socket.not_connected(error)),
             Event::Disconnected(id, reason) => _ = socket(id).map(|socket| socket.disconnected(reason)),
             Event::Incoming(id, incoming) => _ = socket(id).map(|socket| socket.receive(incoming)),
-            Event::Answer(id, ack, answer) => fill(&self.answers, &(id, ack), answer),
-            Event::Fate(token, fate) => fill(&self.fates, &token, fate.map_err(EmitError::from)),
+            Event::Answer(id, ack, answer) => self.answers.fill(&(id, ack), answer),
+            Event::Fate(token, fate) => self.fates.fill(&token, fate.map_err(EmitError::from)),
             Event::ReconnectAttempt(attempt) => self.tell(ManagerEvent::ReconnectAttempt(attempt)),
             Event::Reconnect(attempts) => self.tell(ManagerEvent::Reconnect(attempts)),
             Event::ReconnectError(reason) => {
@@ -256,7 +275,7 @@ impl Shared {
     }
 
     fn tell(&self, event: ManagerEvent) {
-        let handler = self.manager.lock().clone();
+        let handler = self.more.lock().as_ref().and_then(|more| more.on_manager_event.clone());
         if let Some(handler) = handler
             && catch_unwind(AssertUnwindSafe(|| handler(event))).is_err()
         {
@@ -293,7 +312,7 @@ impl Shared {
     // Awaiting.
 
     pub(super) fn expect_answer(&self, id: NamespaceId, ack: u64) {
-        self.answers.lock().insert((id, ack), Slot::default());
+        self.answers.expect((id, ack));
     }
 
     pub(super) fn poll_answer(
@@ -302,27 +321,25 @@ impl Shared {
         id: NamespaceId,
         ack: u64,
     ) -> Poll<Result<OwnedArgs, NoAnswer>> {
-        poll_slot(&self.answers, cx, &(id, ack)).map(|it| it.unwrap_or(Err(NoAnswer::Disconnected)))
+        self.answers.poll(cx, &(id, ack)).map(|it| it.unwrap_or(Err(NoAnswer::Disconnected)))
     }
 
     pub(super) fn forget_answer(self: &Arc<Self>, id: NamespaceId, ack: u64) {
-        let forgotten = self.answers.lock().remove(&(id, ack));
-        if forgotten.is_some() {
+        if self.answers.forget(&(id, ack)) {
             self.look(|client| client.forget_ack(id, ack));
         }
     }
 
     pub(super) fn expect_fate(&self, token: Token) {
-        self.fates.lock().insert(token, Slot::default());
+        self.fates.expect(token);
     }
 
     pub(super) fn poll_fate(&self, cx: &mut Context<'_>, token: Token) -> Poll<Result<(), EmitError>> {
-        poll_slot(&self.fates, cx, &token).map(|it| it.unwrap_or(Err(EmitError::Disconnected)))
+        self.fates.poll(cx, &token).map(|it| it.unwrap_or(Err(EmitError::Disconnected)))
     }
 
     pub(super) fn forget_fate(&self, token: Token) {
-        let forgotten = self.fates.lock().remove(&token);
-        drop(forgotten);
+        self.fates.forget(&token);
     }
 
     // Falling behind.
@@ -373,10 +390,31 @@ impl Shared {
 
     fn next_deadline(&self) -> Option<Time> {
         let own = self.look(|client| client.next_deadline());
-        match (own, self.timers.next_deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+        let keeper = self.keeper.lock();
+        keeper.closing.iter().map(|closing| closing.deadline).chain(own).min()
+    }
+
+    /// Wakes a stream at a deadline, in place of an earlier one.
+    pub(super) fn wake_at(&self, deadline: Time, stream: u64, waker: Waker) {
+        self.forget_deadline(stream);
+        self.keeper.lock().closing.push(Closing { stream, deadline, waker });
+        self.arm(Some(deadline));
+    }
+
+    pub(super) fn forget_deadline(&self, stream: u64) {
+        self.take_closing(|closing| closing.stream == stream);
+    }
+
+    fn take_closing(&self, is_taken: impl Fn(&Closing) -> bool) -> SmallVec<[Waker; 1]> {
+        let mut taken = SmallVec::new();
+        let mut keeper = self.keeper.lock();
+        while let Some(at) = keeper.closing.iter().position(&is_taken) {
+            taken.push(keeper.closing.swap_remove(at).waker);
         }
+        if keeper.closing.is_empty() {
+            keeper.closing = Vec::new();
+        }
+        taken
     }
 }
 
@@ -420,38 +458,61 @@ impl Core {
     }
 }
 
-fn fill<K: Eq + std::hash::Hash, T>(slots: &Slots<K, T>, key: &K, result: T) {
-    let waker = {
-        let mut slots = slots.lock();
-        let Some(slot) = slots.get_mut(key) else { return };
-        debug_assert!(slot.result.is_none(), "told twice");
-        slot.result = Some(result);
-        slot.waker.take()
-    };
-    if let Some(waker) = waker {
-        waker.wake();
+impl<K, T> Default for Slots<K, T> {
+    fn default() -> Self {
+        Slots(Mutex::new(None))
     }
 }
 
-/// `None` if there is no such slot any more.
-fn poll_slot<K: Eq + std::hash::Hash, T>(
-    slots: &Slots<K, T>,
-    cx: &mut Context<'_>,
-    key: &K,
-) -> Poll<Option<T>> {
-    let mut slots = slots.lock();
-    let Some(slot) = slots.get_mut(key) else { return Poll::Ready(None) };
-    if let Some(result) = slot.result.take() {
-        slots.remove(key);
-        return Poll::Ready(Some(result));
+impl<K: Eq + Hash, T> Slots<K, T> {
+    fn expect(&self, key: K) {
+        self.0.lock().get_or_insert_default().insert(key, Slot { result: None, waker: None });
     }
-    let replaced = match &slot.waker {
-        Some(known) if known.will_wake(cx.waker()) => None,
-        _ => slot.waker.replace(cx.waker().clone()),
-    };
-    drop(slots);
-    drop(replaced);
-    Poll::Pending
+
+    fn fill(&self, key: &K, result: T) {
+        let waker = {
+            let mut slots = self.0.lock();
+            let Some(slot) = slots.as_mut().and_then(|slots| slots.get_mut(key)) else { return };
+            debug_assert!(slot.result.is_none(), "told twice");
+            slot.result = Some(result);
+            slot.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// `None` if it is not awaited any more.
+    fn poll(&self, cx: &mut Context<'_>, key: &K) -> Poll<Option<T>> {
+        let mut slots = self.0.lock();
+        let Some(slot) = slots.as_mut().and_then(|slots| slots.get_mut(key)) else {
+            return Poll::Ready(None);
+        };
+        if let Some(result) = slot.result.take() {
+            drop(slots);
+            self.forget(key);
+            return Poll::Ready(Some(result));
+        }
+        let replaced = match &slot.waker {
+            Some(known) if known.will_wake(cx.waker()) => None,
+            _ => slot.waker.replace(cx.waker().clone()),
+        };
+        drop(slots);
+        drop(replaced);
+        Poll::Pending
+    }
+
+    /// Whether it was awaited.
+    fn forget(&self, key: &K) -> bool {
+        let mut slots = self.0.lock();
+        let Some(awaited) = slots.as_mut() else { return false };
+        let forgotten = awaited.remove(key);
+        if awaited.is_empty() {
+            *slots = None;
+        }
+        drop(slots);
+        forgotten.is_some()
+    }
 }
 
 /// Counts a handler that waits for something.
@@ -493,10 +554,9 @@ impl Future for KeepTime {
         let this = &mut *self;
         let Some(shared) = this.shared.upgrade() else { return Poll::Ready(()) };
         shared.keeper.lock().waker = Some(cx.waker().clone());
-        shared.timers.set_waker(cx.waker());
         loop {
             let now = shared.now();
-            shared.timers.handle_timeout(now);
+            shared.take_closing(|closing| closing.deadline <= now).into_iter().for_each(Waker::wake);
             shared.act(|client, now| client.handle_timeout(now));
             let next = shared.next_deadline();
             // A later deadline is found when the earlier one fires.

@@ -8,6 +8,7 @@ use crate::engine::Transport;
 use crate::error::EmitError;
 use crate::extract::{Context, Outcome};
 use crate::handler::{Answerer, Handler, Kept, Target, run};
+use crate::handlers::Handlers;
 use crate::log::debug;
 use crate::payload::sealed::{Head, Kind};
 use crate::payload::{Args, Payload, parts, with_encoder};
@@ -34,17 +35,15 @@ pub struct ClientSocket(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     shared: Weak<Shared>,
     pub(super) id: NamespaceId,
-    name: Box<str>,
+    name: Arc<str>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    handlers: Vec<Registered>,
+    /// Those of what happens to the socket have reserved names: no event comes under them.
+    handlers: Handlers<ClientSocket>,
     any: Option<Kept<ClientSocket>>,
-    connect: Option<Kept<ClientSocket>>,
-    connect_error: Option<Kept<ClientSocket>>,
-    disconnect: Option<Kept<ClientSocket>>,
     inboxes: Vec<Weak<Inbox>>,
     /// Who waits for the end of an attempt to connect.
     waiters: Vec<Waker>,
@@ -52,15 +51,9 @@ struct State {
     last_error: Option<Box<ConnectError>>,
 }
 
-struct Registered {
-    event: Cow<'static, str>,
-    handler: Kept<ClientSocket>,
-    once: bool,
-}
-
 impl Inner {
-    pub(super) fn new(shared: Weak<Shared>, id: NamespaceId, name: &str) -> Inner {
-        Inner { shared, id, name: name.into(), state: Mutex::default() }
+    pub(super) fn new(shared: Weak<Shared>, id: NamespaceId, name: Arc<str>) -> Inner {
+        Inner { shared, id, name, state: Mutex::default() }
     }
 
     /// Lets go of the handlers, and of who waits.
@@ -122,7 +115,9 @@ impl ClientSocket {
         event: impl Into<Cow<'static, str>>,
         handler: impl Handler<P, ClientSocket>,
     ) {
-        self.register(event.into(), Kept::new(handler), false);
+        let event = event.into();
+        assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
+        self.change(|state| state.handlers.insert(event, Kept::new(handler)));
     }
 
     /// The same for the next event of this name only.
@@ -134,72 +129,51 @@ impl ClientSocket {
         event: impl Into<Cow<'static, str>>,
         handler: impl Handler<P, ClientSocket>,
     ) {
-        self.register(event.into(), Kept::new(handler), true);
+        let event = event.into();
+        assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
+        self.change(|state| state.handlers.insert_once(event, Kept::new(handler)));
     }
 
-    fn register(&self, event: Cow<'static, str>, handler: Kept<ClientSocket>, once: bool) {
-        assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
-        let mut state = self.0.state.lock();
-        let registered = Registered { event, handler, once };
-        let replaced = match state.handlers.iter_mut().find(|known| known.event == registered.event) {
-            Some(known) => Some(std::mem::replace(known, registered)),
-            None => {
-                state.handlers.push(registered);
-                None
-            }
-        };
-        // What it captured is the application's: its destructor may use the socket.
-        drop(state);
+    /// Drops the handler that `change` takes out only when nothing is locked: what it captured is the application's,
+    /// and its destructor may use the socket.
+    fn change(&self, change: impl FnOnce(&mut State) -> Option<Kept<ClientSocket>>) {
+        let replaced = change(&mut self.0.state.lock());
         drop(replaced);
     }
 
     /// Calls nothing any more for events of this name.
     pub fn off(&self, event: &str) {
-        let mut state = self.0.state.lock();
-        let at = state.handlers.iter().position(|known| known.event == event);
-        let removed = at.map(|at| state.handlers.remove(at));
-        drop(state);
-        drop(removed);
+        if !socketio::is_reserved(event) {
+            self.change(|state| state.handlers.remove(event));
+        }
     }
 
     /// Calls `handler` for every event, before its own handler, in place of an earlier one. Its return value is no
     /// acknowledgement.
     pub fn on_any<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
-        self.keep(Kept::new(handler), |state| &mut state.any);
+        self.change(|state| state.any.replace(Kept::new(handler)));
     }
 
     /// Takes the handler of [`on_any`](ClientSocket::on_any) back.
     pub fn off_any(&self) {
-        let removed = self.0.state.lock().any.take();
-        drop(removed);
+        self.change(|state| state.any.take());
     }
 
     /// Calls `handler` each time the namespace is joined, in place of an earlier one.
     pub fn on_connect<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
-        self.keep(Kept::new(handler), |state| &mut state.connect);
+        self.change(|state| state.handlers.insert("connect".into(), Kept::new(handler)));
     }
 
     /// Calls `handler` each time the namespace cannot be joined, in place of an earlier one; it can ask for the
     /// [`ConnectError`].
     pub fn on_connect_error<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
-        self.keep(Kept::new(handler), |state| &mut state.connect_error);
+        self.change(|state| state.handlers.insert("connect_error".into(), Kept::new(handler)));
     }
 
     /// Calls `handler` each time the namespace is left, in place of an earlier one; it can ask for the
     /// [`DisconnectReason`].
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
-        self.keep(Kept::new(handler), |state| &mut state.disconnect);
-    }
-
-    fn keep(
-        &self,
-        handler: Kept<ClientSocket>,
-        place: impl FnOnce(&mut State) -> &mut Option<Kept<ClientSocket>>,
-    ) {
-        let mut state = self.0.state.lock();
-        let replaced = place(&mut state).replace(handler);
-        drop(state);
-        drop(replaced);
+        self.change(|state| state.handlers.insert("disconnect".into(), Kept::new(handler)));
     }
 
     /// The events from now on, to be taken one by one, beside the handlers.
@@ -381,7 +355,7 @@ impl ClientSocket {
     // For the client.
 
     pub(super) fn connected_now(&self) {
-        let handler = self.0.state.lock().connect.clone();
+        let handler = self.0.state.lock().handlers.get("connect");
         self.wake_waiters();
         if let Some(handler) = handler {
             run(&*handler, &Context::new(self, "connect"));
@@ -393,7 +367,7 @@ impl ClientSocket {
             let mut state = self.0.state.lock();
             state.failures += 1;
             state.last_error = Some(Box::new(error.clone()));
-            state.connect_error.clone()
+            state.handlers.get("connect_error")
         };
         self.wake_waiters();
         debug!(%error, "a namespace was not joined");
@@ -405,7 +379,7 @@ impl ClientSocket {
     }
 
     pub(super) fn disconnected(&self, reason: DisconnectReason) {
-        let handler = self.0.state.lock().disconnect.clone();
+        let handler = self.0.state.lock().handlers.get("disconnect");
         if let Some(handler) = handler {
             let outcome = Outcome::Disconnected(reason);
             let context = Context { outcome: Some(&outcome), ..Context::new(self, "disconnect") };
@@ -421,12 +395,8 @@ impl ClientSocket {
     pub(super) fn receive(&self, incoming: Incoming) {
         let (any, own, inboxes) = {
             let mut state = self.0.state.lock();
-            let at = state.handlers.iter().position(|known| known.event == incoming.event);
-            let (own, used) = match at.and_then(|at| state.handlers.get(at)) {
-                Some(known) => (Some(known.handler.clone()), known.once),
-                None => (None, false),
-            };
-            let used = at.filter(|_| used).map(|at| state.handlers.remove(at));
+            let own = state.handlers.get(&incoming.event);
+            let used = state.handlers.remove_once(&incoming.event);
             let inboxes: Vec<_> = state.inboxes.iter().filter_map(Weak::upgrade).collect();
             let any = state.any.clone();
             drop(state);

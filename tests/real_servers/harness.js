@@ -28,8 +28,8 @@ export function testOnce(name, run, way = undefined) {
 
 export class World {
   constructor(t, runtime, way) {
-    Object.assign(this, { t, runtime, way });
-    t.after(() => this.stop());
+    Object.assign(this, { t, runtime, way, clients: [] });
+    t.after(() => this.end());
   }
 
   /** Starts a server of the reference, over TLS where there is a certificate; again on the same port, if there was one. */
@@ -43,6 +43,12 @@ export class World {
     return this.io;
   }
 
+  /** Ends the clients, which would come back, then the server. */
+  async end() {
+    await Promise.all(this.clients.map((client) => client.kill()));
+    await this.stop();
+  }
+
   /** Ends the server, and all its connections at once. */
   async stop() {
     if (!this.io) return;
@@ -54,7 +60,8 @@ export class World {
 
   /** Our client. */
   client(args = [], namespace = "", port = this.port) {
-    const client = new Client(this.t);
+    const client = new Client();
+    this.clients.push(client);
     const url = `${this.scheme}://127.0.0.1:${port}${namespace}`;
     const way = this.way ? ["--way", this.way] : [];
     client.spawn([url, "--runtime", this.runtime, ...way, ...args]);
@@ -91,9 +98,8 @@ export class World {
 }
 
 export class Client extends Program {
-  constructor(t) {
+  constructor() {
     super("real_server_client");
-    t.after(() => this.kill());
   }
 
   /** Tells the client what to do: see client.rs. */

@@ -82,7 +82,7 @@ impl Runtime for Net {
 }
 
 impl Connector for Net {
-    fn connect(&self, to: Destination, mut protocol: Box<dyn Outgoing>) {
+    fn connect(self: Arc<Self>, to: Destination, mut protocol: Box<dyn Outgoing>) {
         let inside = &mut *self.inside.lock().expect("no panic under this lock");
         if let Some(down) = inside.down {
             let now = self.now();

@@ -92,7 +92,7 @@ pub struct Session {
     requests: u32,
     /// What is queued is sent, and the server told, until then.
     closing: Option<Time>,
-    closed: Option<CloseReason>,
+    closed: Option<Box<CloseReason>>,
 }
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ enum State {
         index: usize,
         asked: bool,
     },
-    Polling(Polling),
+    Polling(Box<Polling>),
     WebSocket,
 }
 
@@ -205,7 +205,7 @@ impl Session {
 
     /// Why the session ended, if it did.
     pub fn closed(&self) -> Option<&CloseReason> {
-        self.closed.as_ref()
+        self.closed.as_deref()
     }
 
     /// The largest message that the server takes, if it said.
@@ -537,7 +537,8 @@ impl Session {
                 let probe = || Box::new(Probe { stage: Stage::Wanted, deadline });
                 let probe = (wanted && handshake.can_upgrade).then(probe);
                 // The rest of the handshake's answer is still being read.
-                State::Polling(Polling { poll: true, brought: true, probe, ..Polling::default() })
+                let polling = Polling { poll: true, brought: true, probe, ..Polling::default() };
+                State::Polling(Box::new(polling))
             }
         };
         self.handshake = Some(handshake);
@@ -668,7 +669,10 @@ impl Session {
     pub fn transmit(&mut self, out: &mut Outbound) {
         match &mut self.state {
             State::WebSocket => out.append(&mut self.queue),
-            State::Polling(Polling { probe: Some(probe), .. }) if probe.stage == Stage::Open => {
+            State::Polling(polling) => {
+                let Some(probe) = polling.probe.as_mut().filter(|probe| probe.stage == Stage::Open) else {
+                    return;
+                };
                 probe.stage = Stage::Sent;
                 let mask = self.random.bytes();
                 out.write_with(|out| websocket::write_frame(out, Opcode::Text, b"2probe", Some(mask)));
@@ -691,7 +695,7 @@ impl Session {
                 self.push_control(b"1");
             }
             // A close frame says it.
-            State::WebSocket | State::Opening { .. } => self.closed = Some(CloseReason::Client),
+            State::WebSocket | State::Opening { .. } => self.closed = Some(Box::new(CloseReason::Client)),
         }
     }
 
@@ -713,7 +717,7 @@ impl Session {
         self.queue.clear();
         // What goes wrong while it is closed is not why.
         let reason = if self.closing.is_some() { CloseReason::Client } else { reason };
-        self.closed = Some(reason);
+        self.closed = Some(Box::new(reason));
     }
 
     /// When [`handle_timeout`](Session::handle_timeout) has something to do.

@@ -16,7 +16,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 /// The settings of a client; names and defaults are the reference's where it has them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// Those of the layer below.

@@ -141,7 +141,7 @@ impl Namespace {
 
     /// How many bytes wait for a connection.
     pub(super) fn buffered(&self) -> usize {
-        self.outbox.bytes + self.retries.iter().map(|retry| retry.unit.len()).sum::<usize>()
+        self.outbox.bytes() + self.retries.iter().map(|retry| retry.unit.len()).sum::<usize>()
     }
 
     /// Drops all that waits.
@@ -195,50 +195,65 @@ pub(super) struct Waiting {
     pub(super) since: Time,
 }
 
-/// What waits to be sent, in order.
+/// What waits to be sent, in order. One pointer while there is nothing.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(super) struct Outbox(Option<Box<Queue>>);
+
+/// Not empty.
+#[derive(Debug, Default)]
+struct Queue {
     waiting: VecDeque<Waiting>,
     bytes: usize,
 }
 
 impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.0.is_none()
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.bytes)
     }
 
     pub(super) fn push(&mut self, waiting: Waiting) {
-        self.bytes += waiting.unit.len();
-        self.waiting.push_back(waiting);
+        let queue = self.0.get_or_insert_default();
+        queue.bytes += waiting.unit.len();
+        queue.waiting.push_back(waiting);
     }
 
     pub(super) fn front(&self) -> Option<&Waiting> {
-        self.waiting.front()
+        self.0.as_ref()?.waiting.front()
     }
 
     pub(super) fn pop(&mut self) -> Option<Waiting> {
-        let waiting = self.waiting.pop_front()?;
-        self.bytes -= waiting.unit.len();
-        if self.waiting.is_empty() {
+        self.take(0)
+    }
+
+    fn contains(&self, ack: u64) -> bool {
+        self.position(ack).is_some()
+    }
+
+    fn remove(&mut self, ack: u64) -> Option<Waiting> {
+        self.take(self.position(ack)?)
+    }
+
+    fn position(&self, ack: u64) -> Option<usize> {
+        self.0.as_ref()?.waiting.iter().position(|waiting| waiting.ack == Some(ack))
+    }
+
+    fn take(&mut self, at: usize) -> Option<Waiting> {
+        let queue = self.0.as_mut()?;
+        let waiting = queue.waiting.remove(at)?;
+        queue.bytes -= waiting.unit.len();
+        if queue.waiting.is_empty() {
             // What a long time without a connection needed is not kept.
-            self.waiting = VecDeque::new();
+            self.0 = None;
         }
         Some(waiting)
     }
 
-    fn contains(&self, ack: u64) -> bool {
-        self.waiting.iter().any(|waiting| waiting.ack == Some(ack))
-    }
-
-    fn remove(&mut self, ack: u64) -> Option<Waiting> {
-        let at = self.waiting.iter().position(|waiting| waiting.ack == Some(ack))?;
-        let waiting = self.waiting.remove(at)?;
-        self.bytes -= waiting.unit.len();
-        Some(waiting)
-    }
-
     fn next_deadline(&self, age: Option<Duration>) -> Option<Time> {
-        Some(self.waiting.front()?.since + age?)
+        Some(self.front()?.since + age?)
     }
 
     fn pop_expired(&mut self, now: Time, age: Option<Duration>) -> Option<Waiting> {
@@ -249,41 +264,51 @@ impl Outbox {
     }
 }
 
-/// The answers that are awaited, by id and by deadline.
+/// The answers that are awaited. One pointer while there are none.
 #[derive(Debug, Default)]
-pub(super) struct Acks {
+pub(super) struct Acks(Option<Box<Awaited>>);
+
+#[derive(Debug, Default)]
+struct Awaited {
     by_id: BTreeMap<u64, Time>,
     by_deadline: BTreeSet<(Time, u64)>,
 }
 
 impl Acks {
     pub(super) fn is_full(&self) -> bool {
-        self.by_id.len() >= MAX_ACKS
+        self.0.as_ref().is_some_and(|awaited| awaited.by_id.len() >= MAX_ACKS)
     }
 
     pub(super) fn insert(&mut self, id: u64, deadline: Time) {
-        self.by_id.insert(id, deadline);
-        self.by_deadline.insert((deadline, id));
+        let awaited = self.0.get_or_insert_default();
+        awaited.by_id.insert(id, deadline);
+        awaited.by_deadline.insert((deadline, id));
     }
 
     /// Whether the answer was awaited.
     pub(super) fn remove(&mut self, id: u64) -> bool {
-        let Some(deadline) = self.by_id.remove(&id) else { return false };
-        self.by_deadline.remove(&(deadline, id));
+        let Some(awaited) = &mut self.0 else { return false };
+        let Some(deadline) = awaited.by_id.remove(&id) else { return false };
+        awaited.by_deadline.remove(&(deadline, id));
+        if awaited.by_id.is_empty() {
+            self.0 = None;
+        }
         true
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.by_deadline.first().map(|(deadline, _)| *deadline)
+        self.0.as_ref()?.by_deadline.first().map(|(deadline, _)| *deadline)
     }
 
     fn pop_expired(&mut self, now: Time) -> Option<u64> {
-        let (_, id) = self.by_deadline.first().copied().filter(|(deadline, _)| *deadline <= now)?;
+        let (_, id) =
+            self.0.as_ref()?.by_deadline.first().copied().filter(|(deadline, _)| *deadline <= now)?;
         self.remove(id).then_some(id)
     }
 
     fn take_unless(&mut self, keep: impl Fn(u64) -> bool) -> Vec<u64> {
-        let gone: Vec<u64> = self.by_id.keys().copied().filter(|id| !keep(*id)).collect();
+        let ids = self.0.iter().flat_map(|awaited| awaited.by_id.keys());
+        let gone: Vec<u64> = ids.copied().filter(|id| !keep(*id)).collect();
         for id in &gone {
             self.remove(*id);
         }

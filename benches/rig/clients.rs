@@ -1,0 +1,101 @@
+//! Clients whose streams to the server are slices of memory.
+
+use super::world::{Output, Token, Wire, World};
+use super::{Usage, measure};
+use sockeye::drive::{Protocol, Turn, pump};
+use sockeye::host::{Connector, Destination, Outgoing, Runtime};
+use sockeye::{Client, Time};
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+/// Clients, and the loop that drives them beside a [`World`].
+#[derive(Default)]
+pub struct Clients {
+    connector: Arc<Memory>,
+    clients: Vec<Client>,
+    streams: Vec<Box<dyn Outgoing>>,
+    tasks: Vec<Task>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Keeps what the clients ask for until the loop sees to it. Its clock stands still.
+#[derive(Default)]
+struct Memory {
+    streams: Mutex<Vec<Box<dyn Outgoing>>>,
+    tasks: Mutex<Vec<Task>>,
+}
+
+impl Runtime for Memory {
+    fn now(&self) -> Time {
+        Time::from_origin(Duration::from_secs(1))
+    }
+
+    fn spawn(&self, future: Task) {
+        self.tasks.lock().expect("no thread panicked").push(future);
+    }
+}
+
+impl Connector for Memory {
+    fn connect(self: Arc<Self>, _: Destination, protocol: Box<dyn Outgoing>) {
+        self.streams.lock().expect("no thread panicked").push(protocol);
+    }
+
+    fn sleep_until(&self, _: Time) -> Task {
+        Box::pin(pending())
+    }
+}
+
+impl Clients {
+    /// Connects a client that uses WebSocket only.
+    pub fn connect(&mut self, world: &mut World, client: Client) {
+        client.attach(self.connector.clone());
+        client.connect();
+        let mut tasks = std::mem::take(&mut *self.connector.tasks.lock().expect("no thread panicked"));
+        for task in &mut tasks {
+            assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        self.tasks.append(&mut tasks);
+        let mut streams = std::mem::take(&mut *self.connector.streams.lock().expect("no thread panicked"));
+        for stream in &mut streams {
+            let token = world.accept();
+            stream.set_waker(Waker::noop());
+            exchange(self.connector.now(), stream, world, token);
+        }
+        self.streams.append(&mut streams);
+        assert!(client.is_connected());
+        self.clients.push(client);
+    }
+
+    /// Drops all, and tells what that frees.
+    pub fn free(&mut self) -> Usage {
+        let ((), usage) = measure(|| {
+            self.clients.clear();
+            self.streams.clear();
+            self.tasks.clear();
+        });
+        usage
+    }
+}
+
+/// Carries bytes in both directions until nobody has more to say.
+fn exchange(now: Time, stream: &mut Box<dyn Outgoing>, world: &mut World, token: Token) {
+    let (mut input, mut partial) = (Vec::new(), Vec::new());
+    loop {
+        let mut output = Vec::new();
+        let mut wire = Wire { input: &input, output: &mut Output::Keep(&mut output), stalled: false };
+        match pump(now, &mut wire, stream, &mut partial) {
+            Ok(Turn::Wait) => {}
+            Ok(Turn::Again) => continue,
+            end => panic!("a stream ended: {end:?}"),
+        }
+        assert!(partial.is_empty(), "the server's answers are whole");
+        if output.is_empty() {
+            return;
+        }
+        input = world.ask(token, &output);
+    }
+}

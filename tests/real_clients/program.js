@@ -56,20 +56,22 @@ export class Program {
 
   /** Waits for a line of the server's output. Lines are consumed, so that the next one can be waited for. */
   async line(pattern) {
+    const end = Date.now() + DEADLINE;
     for (;;) {
       const at = this.lines.findIndex((line) => pattern.test(line));
       if (at >= 0) return pattern.exec(this.lines.splice(at, 1)[0]);
-      await within(once(this.output, "line"), `a line like ${pattern}, only ${JSON.stringify(this.lines)}`);
+      const what = `a line like ${pattern}, the last are ${JSON.stringify(this.lines.slice(-20))}`;
+      await within(once(this.output, "line"), what, end - Date.now());
     }
   }
 }
 
 /** Waits, but not for ever. */
-export async function within(promise, what) {
+export async function within(promise, what, time = DEADLINE) {
   let timer;
   const deadline = new Promise((_, reject) => {
     const error = new Error(`timed out waiting for ${what}`);
-    timer = setTimeout(() => reject(error), DEADLINE);
+    timer = setTimeout(() => reject(error), time);
   });
   try {
     return await Promise.race([promise, deadline]);

@@ -14,10 +14,10 @@ use tokio::net::TcpListener;
 
 #[cfg(feature = "tokio")]
 pub(crate) async fn axum_on_tokio<M: Mount>(server: M, listener: TcpListener) -> io::Result<()> {
-    let app = Router::new().layer(sockeye::tokio::layer(server));
+    let app = sockeye::tokio::layer(server).in_front_of(Router::new());
     // As our own listeners do: answers are written whole.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+    axum::serve(listener, app).await
 }
 
 #[cfg(feature = "tokio")]

@@ -272,7 +272,7 @@ impl<H: Handler> Exchange<H> {
         }
         // Nobody else knows the session yet: this cannot be refused, and finds the handshake waiting.
         let _ = session.with(|engine, _| engine.begin_poll(now));
-        let payload = session.take_payload().unwrap_or_default();
+        let payload = session.take_payload(None).unwrap_or_default();
         Ok(self.answer(Status::OK, PAYLOAD.into_iter().chain(cookie), Content::Queue(payload)).into())
     }
 
@@ -285,13 +285,7 @@ impl<H: Handler> Exchange<H> {
         if let Err(refused) = session.with(|engine, _| engine.begin_poll(now)) {
             return self.refuse_second(refused);
         }
-        let mut payload = session.take_payload();
-        if payload.is_none() {
-            session.set_waker(waker);
-            // What came in between was not announced to anybody.
-            payload = session.take_payload();
-        }
-        Ok(match payload {
+        Ok(match session.take_payload(waker) {
             Some(payload) => self.give_payload(session, payload).into(),
             None => {
                 self.state = State::Poll(session);
@@ -405,7 +399,7 @@ impl<H: Handler> Exchange<H> {
         match &self.state {
             State::Opening(_) => self.decide(now, server, waker),
             State::Posted(_) => self.end_post(waker),
-            State::Poll(session) => match session.take_payload() {
+            State::Poll(session) => match session.take_payload(waker) {
                 Some(payload) => {
                     let session = session.clone();
                     self.give_payload(session, payload).into()
@@ -437,7 +431,7 @@ impl<H: Handler> Exchange<H> {
     /// More of the body has come.
     pub(crate) fn heard(&self, now: Time) {
         if let State::Post(session) = &self.state {
-            session.with(|engine, _| engine.heard(now));
+            session.heard(now);
         }
     }
 
@@ -545,7 +539,7 @@ fn handle_payload<H: Handler>(
     session: &Session<H>,
     text: &str,
 ) -> Result<(), PacketError> {
-    session.with(|engine, _| engine.heard(now));
+    session.heard(now);
     for packet in split_payload(text) {
         match Packet::decode(packet)? {
             Packet::Message(_) if session.is_closed() => {}

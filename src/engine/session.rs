@@ -152,7 +152,12 @@ impl<H: Handler> Session<H> {
     /// Runs `f` under the session's lock, then does what follows from it: wakes, arms, tells the end.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> R {
         let (result, mut follow) = self.locked(f);
-        follow.wakers.into_iter().flatten().for_each(Waker::wake);
+        // Not `flatten`, which does not become straight code.
+        follow.wakers.into_iter().for_each(|waker| {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
         if (follow.ended.is_some() || follow.finished)
             && let Some(server) = self.0.server.upgrade()
         {
@@ -279,6 +284,11 @@ impl<H: Handler> Session<H> {
 
     // For connections.
 
+    /// The peer lives. Nothing follows from it: a deadline that is later now is found when it fires.
+    pub(super) fn heard(&self, now: Time) {
+        self.0.inner.lock().engine.heard(now);
+    }
+
     /// Bytes arrived: the connection is at work and will transmit what is queued meanwhile.
     pub(super) fn begin_turn(&self, now: Time) {
         let mut inner = self.0.inner.lock();
@@ -306,16 +316,19 @@ impl<H: Handler> Session<H> {
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
     }
 
-    /// The answer to the waiting poll, if there is one.
-    pub(super) fn take_payload(&self) -> Option<Outbound> {
-        {
-            let mut inner = self.0.inner.lock();
-            inner.attended = false;
-            if inner.corks > 0 && inner.engine.closed().is_none() {
-                return None;
-            }
+    /// The answer to the waiting poll, if there is one; else whom to wake for it.
+    pub(super) fn take_payload(&self, waker: Option<&Waker>) -> Option<Outbound> {
+        let mut inner = self.0.inner.lock();
+        inner.attended = false;
+        let replaced = waker.and_then(|waker| inner.waker.replace(waker.clone()));
+        let is_corked = inner.corks > 0 && inner.engine.closed().is_none();
+        drop(inner);
+        // It may be the last of a task, which may be another connection of this session.
+        drop(replaced);
+        match is_corked {
+            true => None,
+            false => self.with(|engine, _| engine.take_payload()),
         }
-        self.with(|engine, _| engine.take_payload())
     }
 
     /// Which task carries the session from now on.

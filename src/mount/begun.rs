@@ -124,7 +124,6 @@ impl<H: Handler> Mounted<H> {
     }
 
     fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<H>> {
-        self.exchange.set_waker(cx.waker());
         match self.exchange.follow(self.server.now(), &self.server, Some(cx.waker())) {
             Step::Wait => {
                 if self.exchange.deadline().is_some() {

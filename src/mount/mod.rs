@@ -1,19 +1,20 @@
 //! A server inside of another HTTP server: on its port, beside its own routes.
 //!
-//! In axum it is a layer, and one line (feature `axum`):
+//! In front of an axum application it is one line (feature `axum`):
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "tokio", feature = "axum"))]
 //! # async fn example() -> std::io::Result<()> {
 //! let io = sockeye::Server::new();
-//! let app = axum::Router::new()
-//!     .route("/", axum::routing::get(async || "hello"))
-//!     .layer(sockeye::tokio::layer(io));
+//! let app = axum::Router::new().route("/", axum::routing::get(async || "hello"));
 //!
 //! let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?;
-//! axum::serve(listener, app).await
+//! axum::serve(listener, sockeye::tokio::layer(io).in_front_of(app)).await
 //! # }
 //! ```
+//!
+//! and one inside of it, behind those of its layers that are added later:
+//! `app.layer(sockeye::tokio::layer(io))`.
 //!
 //! It answers the requests to its path (`/socket.io/`) and to its assets, and passes all others on. A WebSocket
 //! connection is taken out of the other server when it is opened: from then on it costs what it would cost without.
@@ -43,7 +44,8 @@
 //! ```
 //!
 //! The address of the client is known where the request has a [`Peer`] among its extensions; with the feature `axum`
-//! axum's `ConnectInfo<SocketAddr>` will do, so serve with `into_make_service_with_connect_info::<SocketAddr>()`.
+//! axum's `ConnectInfo<SocketAddr>` will do. In front of an application it is known anyway; inside of one, serve with
+//! `into_make_service_with_connect_info::<SocketAddr>()`.
 //!
 //! # What to know
 //!
@@ -58,11 +60,17 @@
 mod begun;
 mod body;
 mod deadline;
+#[cfg(feature = "axum")]
+mod front;
+#[cfg(feature = "hyper")]
+mod hand_over;
 #[cfg(feature = "hyper")]
 mod service;
 
 pub use body::Body;
 pub(crate) use body::Sender;
+#[cfg(feature = "axum")]
+pub use front::{Front, FrontFuture};
 #[cfg(all(feature = "hyper", any(feature = "tokio", feature = "smol")))]
 pub(crate) use service::Driver;
 #[cfg(feature = "hyper")]
@@ -73,7 +81,7 @@ use crate::engine::{self, Connection};
 use crate::server::{App, Server};
 use begun::Begun;
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue, InvalidHeaderName};
 use http::{HeaderMap, Request, Response, StatusCode};
 use sockeye_core::host::{Host, Peer};
 use sockeye_core::http::Status;
@@ -193,12 +201,11 @@ fn accept_websocket(key: Option<exchange::Key>, more: exchange::Headers) -> Resp
 
 fn write(status: u16, mut headers: HeaderMap, more: exchange::Headers, body: Body) -> Response<Body> {
     for (name, value) in more {
-        let name = HeaderName::from_bytes(name.as_bytes());
         let value = match value {
             Cow::Borrowed(value) => Bytes::from_static(value.as_bytes()),
             Cow::Owned(value) => Bytes::from(value),
         };
-        match (name, HeaderValue::from_maybe_shared(value)) {
+        match (header_name(name), HeaderValue::from_maybe_shared(value)) {
             (Ok(name), Ok(value)) => _ = headers.append(name, value),
             // As the server's own connections: what chose it is on our side.
             _ => return write(500, HeaderMap::new(), exchange::Headers::new(), Body::default()),
@@ -208,6 +215,14 @@ fn write(status: u16, mut headers: HeaderMap, more: exchange::Headers, body: Bod
     *response.status_mut() = StatusCode::from_u16(status).expect("statuses have three digits");
     *response.headers_mut() = headers;
     response
+}
+
+fn header_name(name: &'static str) -> Result<HeaderName, InvalidHeaderName> {
+    match name {
+        // Of every answer, and not worth a search.
+        "Content-Type" => Ok(header::CONTENT_TYPE),
+        name => HeaderName::from_bytes(name.as_bytes()),
+    }
 }
 
 impl<M: Mount> fmt::Debug for Outcome<M> {

@@ -1,7 +1,7 @@
 //! The server as a service of tower and of hyper.
 
 use super::begun::Begun;
-use super::deadline::Deadline;
+use super::hand_over::hand_over;
 use super::{Body, Mount, Outcome, takes};
 use crate::engine;
 use crate::log::warn;
@@ -10,11 +10,12 @@ use http::{Extensions, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use pin_project_lite::pin_project;
-use smallvec::SmallVec;
 use sockeye_core::host::{Peer, Runtime};
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, Ready, ready};
+#[cfg(feature = "axum")]
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -42,15 +43,15 @@ pub struct Service<M: Mount, S = NotFound> {
 }
 
 /// Each moves an extension of one type from a request to what is kept of it.
-type Keeps = SmallVec<[fn(&mut Extensions, &mut Extensions); 4]>;
+type Keeps = Arc<Vec<fn(&mut Extensions, &mut Extensions)>>;
 
 /// A service that answers every request with 404.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NotFound;
 
 /// What all clones of a layer and its services have in common.
-struct Shared<M: Mount> {
-    server: M,
+pub(super) struct Shared<M: Mount> {
+    pub(super) server: M,
     driver: Driver<M>,
     runtime: OnceLock<Arc<dyn Runtime>>,
 }
@@ -72,7 +73,7 @@ impl<M: Mount> Layer<M> {
     #[cfg(any(feature = "tokio", feature = "smol"))]
     pub(crate) fn new(server: M, driver: Driver<M>) -> Self {
         let shared = Arc::new(Shared { server, driver, runtime: OnceLock::new() });
-        Layer { shared, peer: Peer::default(), keeps: Keeps::new() }
+        Layer { shared, peer: Peer::default(), keeps: Keeps::default() }
     }
 
     /// Runs handlers and connections on this runtime, and not on the one in which the first request arrives.
@@ -95,7 +96,7 @@ impl<M: Mount> Layer<M> {
     ///
     /// The others go with their request: who knows what they hold.
     pub fn keep<T: Clone + Send + Sync + 'static>(mut self) -> Self {
-        self.keeps.push(|from, to| {
+        Arc::make_mut(&mut self.keeps).push(|from, to| {
             if let Some(extension) = from.remove::<T>() {
                 to.insert(extension);
             }
@@ -125,14 +126,17 @@ impl<M: Mount, S> Service<M, S> {
         self
     }
 
-    fn takes<B>(&self, request: &Request<B>) -> bool {
+    /// Of who sends the requests that do not say so.
+    #[cfg(feature = "axum")]
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.peer.address
+    }
+
+    pub(super) fn takes<B>(&self, request: &Request<B>) -> bool {
         takes(&self.shared.server, request.uri().path())
     }
 
-    fn answer<B>(&self, mut request: Request<B>) -> BoxFuture<Response<Body>>
-    where
-        B: http_body::Body<Data: Send> + Send + 'static,
-    {
+    fn answer<B: http_body::Body>(&self, mut request: Request<B>) -> Own<M, B> {
         self.shared.start(self.shared.driver.current);
         let peer = peer_of(request.extensions()).unwrap_or(self.peer);
         let is_there = request.extensions().get::<OnUpgrade>().is_some();
@@ -141,13 +145,13 @@ impl<M: Mount, S> Service<M, S> {
         self.keeps.iter().for_each(|keep| keep(request.extensions_mut(), &mut kept));
         *request.extensions_mut() = kept;
         let begun = Begun::new(&self.shared.server, request, peer);
-        Box::pin(Own { begun, on_upgrade, shared: self.shared.clone() })
+        Own { begun, on_upgrade, shared: self.shared.clone() }
     }
 }
 
 pin_project! {
     /// The answer to a request of the server's own.
-    struct Own<M: Mount, B> {
+    pub(super) struct Own<M: Mount, B> {
         #[pin]
         begun: Begun<M, B>,
         // `None` if the server around this one does not hand over connections.
@@ -171,14 +175,7 @@ impl<M: Mount, B: http_body::Body> Future for Own<M, B> {
             *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
             return Poll::Ready(response);
         };
-        let runtime = this.shared.start(this.shared.driver.current);
-        let waiting = HandOver {
-            shared: this.shared.clone(),
-            on_upgrade,
-            deadline: Deadline::default(),
-            connection: Some(connection),
-        };
-        runtime.spawn(Box::pin(waiting));
+        hand_over(this.shared.clone(), on_upgrade, connection);
         Poll::Ready(response)
     }
 }
@@ -189,52 +186,19 @@ fn peer_of(extensions: &Extensions) -> Option<Peer> {
         return Some(*peer);
     }
     #[cfg(feature = "axum")]
-    if let Some(info) = extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>() {
+    if let Some(info) = extensions.get::<axum::extract::ConnectInfo<SocketAddr>>() {
         return Some(Peer::from(info.0));
     }
     None
 }
 
-/// Waits for the stream, and gives it to the runtime.
-struct HandOver<M: Mount> {
-    shared: Arc<Shared<M>>,
-    on_upgrade: OnUpgrade,
-    deadline: Deadline,
-    connection: Option<M::Connection>,
-}
-
-impl<M: Mount> Future for HandOver<M> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let HandOver { shared, on_upgrade, deadline, connection } = &mut *self;
-        let server = &shared.server.engine().0;
-        match Pin::new(on_upgrade).poll(cx) {
-            Poll::Ready(Ok(upgraded)) => {
-                if let Some(connection) = connection.take() {
-                    // A task of its own, which is as small as can be: it may live long.
-                    (shared.driver.start)(upgraded, connection, shared.start(shared.driver.current).clone());
-                }
-            }
-            Poll::Ready(Err(error)) => {
-                warn!(%error, "a websocket connection was not handed over: does the server around this one allow upgrades?");
-            }
-            Poll::Pending => {
-                ready!(deadline.poll(cx, server, server.config.upgrade_timeout));
-                warn!("a websocket connection was not handed over in time");
-            }
-        }
-        Poll::Ready(())
-    }
-}
-
-impl<M: Mount> Drop for HandOver<M> {
-    fn drop(&mut self) {
-        self.deadline.clear(&self.shared.server.engine().0.timers);
-    }
-}
-
 impl<M: Mount> Shared<M> {
+    /// Drives a connection over what was handed over: by a task of its own, which is as small as can be.
+    pub(super) fn drive(&self, upgraded: Upgraded, connection: M::Connection) {
+        let runtime = self.start(self.driver.current).clone();
+        (self.driver.start)(upgraded, connection, runtime);
+    }
+
     /// The runtime; the first call also starts to keep the time.
     fn start(&self, runtime: impl FnOnce() -> Arc<dyn Runtime>) -> &Arc<dyn Runtime> {
         self.runtime.get_or_init(|| {
@@ -259,11 +223,11 @@ impl<M, S, B, R> tower_service::Service<Request<B>> for Service<M, S>
 where
     M: Mount,
     S: tower_service::Service<Request<B>, Response = Response<R>>,
-    B: http_body::Body<Data: Send> + Send + 'static,
+    B: http_body::Body,
 {
     type Response = Response<Either<R>>;
     type Error = S::Error;
-    type Future = Answering<S::Future>;
+    type Future = Answering<M, B, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -271,7 +235,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.takes(&request) {
-            true => Answering::Own { future: self.answer(request) },
+            true => Answering::Own { own: self.answer(request) },
             false => Answering::Inner { future: self.inner.call(request) },
         }
     }
@@ -281,15 +245,15 @@ impl<M, S, B, R> hyper::service::Service<Request<B>> for Service<M, S>
 where
     M: Mount,
     S: hyper::service::Service<Request<B>, Response = Response<R>>,
-    B: http_body::Body<Data: Send> + Send + 'static,
+    B: http_body::Body,
 {
     type Response = Response<Either<R>>;
     type Error = S::Error;
-    type Future = Answering<S::Future>;
+    type Future = Answering<M, B, S::Future>;
 
     fn call(&self, request: Request<B>) -> Self::Future {
         match self.takes(&request) {
-            true => Answering::Own { future: self.answer(request) },
+            true => Answering::Own { own: self.answer(request) },
             false => Answering::Inner { future: self.inner.call(request) },
         }
     }
@@ -299,22 +263,24 @@ pin_project! {
     /// The future of an answer: the server's, or that of the service behind it.
     #[project = AnsweringProjection]
     #[allow(missing_docs)]
-    pub enum Answering<F> {
-        Own { future: BoxFuture<Response<Body>> },
+    pub enum Answering<M: Mount, B, F> {
+        Own { #[pin] own: Own<M, B> },
         Inner { #[pin] future: F },
     }
 }
 
-impl<F, R, E> Future for Answering<F>
+impl<M, B, F, R, E> Future for Answering<M, B, F>
 where
+    M: Mount,
+    B: http_body::Body,
     F: Future<Output = Result<Response<R>, E>>,
 {
     type Output = Result<Response<Either<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            AnsweringProjection::Own { future } => {
-                future.as_mut().poll(cx).map(|response| Ok(response.map(|body| Either::Own { body })))
+            AnsweringProjection::Own { own } => {
+                own.poll(cx).map(|response| Ok(response.map(|body| Either::Own { body })))
             }
             AnsweringProjection::Inner { future } => {
                 future.poll(cx).map_ok(|response| response.map(|body| Either::Inner { body }))
@@ -423,7 +389,7 @@ impl<M: Mount, S: fmt::Debug> fmt::Debug for Service<M, S> {
     }
 }
 
-impl<F> fmt::Debug for Answering<F> {
+impl<M: Mount, B, F> fmt::Debug for Answering<M, B, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answering").finish_non_exhaustive()
     }

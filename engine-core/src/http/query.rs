@@ -81,7 +81,7 @@ impl<'a> Query<'a> {
 }
 
 /// What is before the first `separator`, which is ASCII, and what is behind it.
-fn cut(text: &str, separator: u8) -> (&str, &str) {
+pub(super) fn cut(text: &str, separator: u8) -> (&str, &str) {
     let at = memchr::memchr(separator, text.as_bytes());
     at.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?))).unwrap_or((text, ""))
 }

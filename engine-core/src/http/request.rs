@@ -4,6 +4,7 @@ use core::mem::MaybeUninit;
 
 pub use httparse::Header;
 
+use super::query::cut;
 use super::{Error, list};
 
 /// The most headers that a request may have.
@@ -52,18 +53,12 @@ impl<'a> Request<'a> {
 
     /// The path as it was sent, escapes included.
     pub fn path(&self) -> &'a str {
-        match self.target.split_once('?') {
-            Some((path, _)) => path,
-            None => self.target,
-        }
+        cut(self.target, b'?').0
     }
 
     /// What follows the first `?`, raw; empty when there is none. [`super::Query`] reads it.
     pub fn query(&self) -> &'a str {
-        match self.target.split_once('?') {
-            Some((_, query)) => query,
-            None => "",
-        }
+        cut(self.target, b'?').1
     }
 
     /// The headers in the order in which they were sent.

@@ -1,0 +1,80 @@
+//! A server in front of a whole axum application.
+#![cfg(all(feature = "axum", feature = "tokio"))]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::get;
+use sockeye::{Server, Socket};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+const HANDSHAKE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A connection to an application whose layer marks what it answers, and runs a test over it, but not for ever.
+fn run(io: &Server, test: impl AsyncFnOnce(TcpStream)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let app = Router::new()
+        .route("/who", get(async |ConnectInfo(address): ConnectInfo<SocketAddr>| address.to_string()))
+        .layer(map_response(async |mut response: Response| {
+            response.headers_mut().insert("x-layer", "passed".parse().unwrap());
+            response
+        }));
+    let app = sockeye::tokio::layer(io.clone()).in_front_of(app);
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tokio::spawn(axum::serve(listener, app).into_future());
+        timeout(Duration::from_secs(10), test(stream)).await.unwrap();
+    });
+}
+
+/// Sends, and reads until `end` is there.
+async fn ask(stream: &mut TcpStream, sent: impl AsRef<[u8]>, end: &str) -> String {
+    stream.write_all(sent.as_ref()).await.unwrap();
+    let mut answer = Vec::new();
+    loop {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{}", String::from_utf8_lossy(&answer));
+        let text = String::from_utf8_lossy(&answer);
+        if text.contains(end) {
+            return text.into_owned();
+        }
+    }
+}
+
+#[test]
+fn both_sides_know_the_clients_address() {
+    let io = Server::new();
+    let seen = Arc::new(Mutex::new(None));
+    let kept = seen.clone();
+    io.on_connect(move |socket: Socket| {
+        *kept.lock().unwrap() = socket.handshake().address();
+        async {}
+    });
+    run(&io, async |mut stream| {
+        let address = stream.local_addr().unwrap();
+        ask(&mut stream, "GET /who HTTP/1.1\r\nHost: a\r\n\r\n", &address.to_string()).await;
+        ask(&mut stream, HANDSHAKE, "maxPayload").await;
+        // A masked text frame: the packet CONNECT.
+        ask(&mut stream, [0x81, 0x82, 0, 0, 0, 0, b'4', b'0'], "sid").await;
+        assert_eq!(*seen.lock().unwrap(), Some(address));
+    });
+}
+
+#[test]
+fn what_is_the_servers_does_not_pass_through_the_application() {
+    run(&Server::new(), async |mut stream| {
+        let passed = ask(&mut stream, "GET /who HTTP/1.1\r\nHost: a\r\n\r\n", "127.0.0.1:").await;
+        assert!(passed.contains("x-layer: passed"), "{passed}");
+        let request = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n\r\n";
+        let answered = ask(&mut stream, request, "maxPayload").await;
+        assert!(answered.starts_with("HTTP/1.1 200") && !answered.contains("x-layer"), "{answered}");
+    });
+}

@@ -1,6 +1,9 @@
 //! Drives Sockeye over the sockets, tasks and timers of smol: `sockeye::smol` is this crate.
 #![forbid(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod epoll;
+
 use async_io::{Async, Timer};
 #[cfg(feature = "tls")]
 use futures_rustls::{TlsAcceptor, TlsConnector, client, server::TlsStream};
@@ -9,8 +12,8 @@ use hyper::{
     rt::{Read as _, ReadBuf, Write as _},
     upgrade::Upgraded,
 };
-use smol::Executor;
 use smol::io::{AsyncRead, AsyncWrite};
+use smol::{Executor, Task};
 #[cfg(feature = "hyper")]
 use smol_hyper::rt::FuturesIo;
 use sockeye_core::Time;
@@ -53,9 +56,15 @@ impl Smol {
     /// # Errors
     /// When the listener cannot accept any more.
     pub async fn serve<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        let sockets = epoll::Sockets::new(self)?;
         self.serve_each(server, listener, |server, runtime, stream, address| {
+            #[cfg(target_os = "linux")]
+            let stream = sockets.add(stream)?;
+            #[cfg(not(target_os = "linux"))]
+            let stream = Tcp::new(Async::new(stream)?);
             let connection = server.accept(runtime.now(), Peer::from(address));
-            Drive::new(Tcp::new(stream), connection, runtime)
+            Ok(Drive::new(stream, connection, runtime))
         })
         .await
     }
@@ -68,8 +77,8 @@ impl Smol {
     pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
         let acceptor = TlsAcceptor::from(tls.config());
         self.serve_each(server, listener, |server, runtime, stream, address| {
-            let handshake = within(tls.timeout(), acceptor.accept(stream));
-            async move {
+            let handshake = within(tls.timeout(), acceptor.accept(Async::new(stream)?));
+            Ok(async move {
                 // Who speaks no TLS has been told so by it, and concerns nobody else.
                 let Some(Ok(stream)) = handshake.await else { return };
                 // Nobody keeps the time for it any more.
@@ -79,7 +88,7 @@ impl Smol {
                 let peer = Peer { secure: true, ..Peer::from(address) };
                 let connection = server.accept(runtime.now(), peer);
                 let _ = Drive::new(Encrypted(stream), connection, runtime).await;
-            }
+            })
         })
         .await
     }
@@ -89,7 +98,7 @@ impl Smol {
         &self,
         server: H,
         listener: TcpListener,
-        drive: impl Fn(H, Arc<dyn Runtime>, Async<TcpStream>, SocketAddr) -> F,
+        drive: impl Fn(H, Arc<dyn Runtime>, TcpStream, SocketAddr) -> io::Result<F>,
     ) -> io::Result<()> {
         let listener = Async::new(listener)?;
         let runtime = server.attach(Arc::new(self.clone()));
@@ -109,7 +118,7 @@ impl Smol {
             };
             // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
             let _ = stream.set_nodelay(true);
-            self.start(drive(server.clone(), runtime.clone(), Async::new(stream)?, address));
+            self.start(drive(server.clone(), runtime.clone(), stream, address)?);
             Poll::Ready(Ok(()))
         };
         let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
@@ -117,13 +126,16 @@ impl Smol {
     }
 
     fn start<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) {
+        if let Some(task) = self.task(future) {
+            task.detach();
+        }
+    }
+
+    /// A task; `None` if its executor is gone.
+    fn task<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Option<Task<T>> {
         match &self.executor {
-            Some(executor) => {
-                if let Some(executor) = executor.upgrade() {
-                    executor.spawn(future).detach();
-                }
-            }
-            None => smol::spawn(future).detach(),
+            Some(executor) => Some(executor.upgrade()?.spawn(future)),
+            None => Some(smol::spawn(future)),
         }
     }
 }

@@ -7,6 +7,8 @@ mod connection;
 mod hostile;
 #[path = "clients/messages.rs"]
 mod messages;
+#[path = "clients/proxy.rs"]
+mod proxy;
 #[cfg(all(feature = "tls", feature = "smol"))]
 #[path = "clients/secure.rs"]
 mod secure;
@@ -68,11 +70,15 @@ macro_rules! run_on {
                     nobody_there_is_an_error_that_says_so
                     leaving_and_joining_in_one_turn_connects_again
                 }
+                proxy {
+                    a_proxy_carries_all_that_goes_both_ways
+                }
             }
             #[cfg(all(feature = "tls", feature = "smol"))]
             scenarios! { $runtime:
                 secure {
                     only_a_server_that_is_trusted_is_spoken_to
+                    encryption_goes_through_a_proxy
                 }
             }
             alone! { $runtime:
@@ -80,6 +86,11 @@ macro_rules! run_on {
                     a_wrong_handshake_is_an_error_that_says_so
                     frames_that_break_the_rules_are_an_error_that_says_so
                     a_server_that_answers_at_once_and_with_nothing_is_not_asked_at_full_speed
+                }
+                proxy {
+                    a_proxy_that_wants_a_password_gets_it
+                    a_proxy_that_is_no_help_is_an_error_that_says_so
+                    a_proxy_that_never_answers_is_given_up_in_time
                 }
             }
         }

@@ -202,8 +202,8 @@ impl Shared {
     fn open(self: &Arc<Self>, lane: Lane, generation: u64, stream: u64) {
         let Some(connector) = self.connector.get() else { return };
         let settings = &self.settings;
-        #[allow(unused_mut)]
         let mut to = Destination::new(&*settings.host, settings.port, settings.config.timeout);
+        to.proxy.clone_from(&settings.proxy);
         #[cfg(feature = "tls")]
         to.tls.clone_from(&settings.tls);
         let random = self.look(|client| client.fork_random());

@@ -2,6 +2,7 @@
 
 use crate::start::{Connect, Way, serve, settle};
 use bytes::Bytes;
+use smol::stream::StreamExt;
 use sockeye::extract::Data;
 use sockeye::{AckError, Args, Client, ClientSocket, EmitError, Server, Socket};
 use std::time::Duration;
@@ -84,6 +85,21 @@ pub(crate) fn events_are_taken_one_by_one(way: Way) -> impl AsyncFnOnce(Connect)
         assert!(received.wants_ack());
         received.ack(3).unwrap();
         assert_eq!(asked.await.unwrap(), 3);
+    }
+}
+
+pub(crate) fn events_are_a_stream_that_ends_with_the_client(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (_running, client) = connect(start, way).await;
+        let events = client.events();
+        for i in 0..50 {
+            client.emit("echo", i).unwrap();
+        }
+        client.emit_with_ack::<()>("nothing", ()).await.unwrap();
+        client.close();
+        drop(client);
+        let numbers = events.map(|received| received.args().deserialize::<i32>().unwrap());
+        assert_eq!(numbers.collect::<Vec<_>>().await, (0..50).collect::<Vec<_>>());
     }
 }
 

@@ -70,6 +70,7 @@ macro_rules! run_on {
                     what_is_sent_offline_arrives_once_and_in_order_after_a_restart
                     nobody_there_is_an_error_that_says_so
                     leaving_and_joining_in_one_turn_connects_again
+                    what_was_sent_has_arrived_when_the_connection_is_closed
                 }
                 proxy {
                     a_proxy_carries_all_that_goes_both_ways

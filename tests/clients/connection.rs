@@ -184,3 +184,29 @@ pub(crate) fn leaving_and_joining_in_one_turn_connects_again(way: Way) -> impl A
         client.timeout(PATIENCE).emit_with_ack::<()>("nothing", ()).await.unwrap();
     }
 }
+
+pub(crate) fn what_was_sent_has_arrived_when_the_connection_is_closed(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (tell, told) = mpsc::channel();
+        let io = Server::new();
+        io.on_connect(move |socket: Socket| {
+            let tell = tell.clone();
+            socket.on("count", move |Data((number, _)): Data<(u32, String)>| {
+                tell.send(number).unwrap();
+                async {}
+            });
+            async {}
+        });
+        let running = serve(io, None);
+        let client = running.client(way).build().unwrap();
+        client.closed().await;
+        start(&client).await.unwrap();
+        for number in 0..100 {
+            client.emit("count", (number, "x".repeat(10_000))).unwrap();
+        }
+        client.close();
+        client.closed().await;
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        assert!(!client.is_connected());
+    }
+}

@@ -562,18 +562,25 @@ impl Client {
 
     /// A lane's stream could not be opened, or broke.
     pub fn handle_failed(&mut self, now: Time, generation: u64, lane: Lane, error: TransportError) {
-        if let Some(engine) = self.current(generation) {
-            engine.handle_failed(now, lane, error);
+        match self.current(generation) {
+            Some(engine) => engine.handle_failed(now, lane, error),
+            None => self.forget_parting(generation, lane),
         }
         self.follow_engine(now);
     }
 
     /// A lane's stream ended, and nothing said why.
     pub fn handle_eof(&mut self, now: Time, generation: u64, lane: Lane) {
-        if let Some(engine) = self.current(generation) {
-            engine.handle_eof(now, lane);
+        match self.current(generation) {
+            Some(engine) => engine.handle_eof(now, lane),
+            None => self.forget_parting(generation, lane),
         }
         self.follow_engine(now);
+    }
+
+    /// Nobody will fetch the last words of a session.
+    fn forget_parting(&mut self, generation: u64, lane: Lane) {
+        self.parting.take_if(|(parting, _)| lane == Lane::WebSocket && *parting == generation);
     }
 
     fn open_engine(&mut self, now: Time) {

@@ -556,6 +556,16 @@ fn nothing_goes_on_after_the_last_namespace_was_left() {
 }
 
 #[test]
+fn last_words_that_nobody_fetches_are_forgotten() {
+    let mut rig = Rig::joined(|_| {});
+    rig.emit(r#"2["last"]"#, How::default()).unwrap();
+    rig.client.close(at(0));
+    assert!(!rig.client.is_idle());
+    rig.lose();
+    assert!(rig.client.is_idle());
+}
+
+#[test]
 fn what_waits_for_its_acknowledgement_is_bounded_too() {
     let mut rig = Rig::joined(|config| (config.retries, config.offline) = (1, Offline::Fail));
     let long = alloc::format!(r#"20["{}"]"#, "x".repeat(900));

@@ -60,6 +60,7 @@ macro_rules! run_on {
                     acknowledgements_go_both_ways
                     events_are_taken_one_by_one
                     events_are_a_stream_that_ends_with_the_client
+                    what_leaves_is_shown_once_and_when_it_leaves
                     a_message_larger_than_the_server_takes_is_an_error_before_it_is_sent
                     a_large_message_goes_both_ways
                 }

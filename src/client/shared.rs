@@ -274,6 +274,7 @@ impl Shared {
             Event::ConnectError(id, error) => _ = socket(id).map(|socket| socket.not_connected(error)),
             Event::Disconnected(id, reason) => _ = socket(id).map(|socket| socket.disconnected(reason)),
             Event::Incoming(id, incoming) => _ = socket(id).map(|socket| socket.receive(incoming)),
+            Event::Outgoing(id, outgoing) => _ = socket(id).map(|socket| socket.sent(&outgoing)),
             Event::Answer(id, ack, answer) => self.answers.fill(&(id, ack), answer),
             Event::Fate(token, fate) => self.fates.fill(&token, fate.map_err(EmitError::from)),
             Event::ReconnectAttempt(attempt) => self.tell(ManagerEvent::ReconnectAttempt(attempt)),

@@ -6,7 +6,7 @@ use smol::stream::StreamExt;
 use sockeye::extract::{Data, Event};
 use sockeye::{AckError, Args, Client, ClientSocket, EmitError, Server, Socket};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn server() -> Server {
     let io = Server::builder().max_payload(200_000).build();
@@ -99,8 +99,11 @@ pub(crate) fn events_are_a_stream_that_ends_with_the_client(way: Way) -> impl As
         client.emit_with_ack::<()>("nothing", ()).await.unwrap();
         client.close();
         drop(client);
+        let begin = Instant::now();
         let numbers = events.map(|received| received.args().deserialize::<i32>().unwrap());
         assert_eq!(numbers.collect::<Vec<_>>().await, (0..50).collect::<Vec<_>>());
+        // Not when something else would have been due.
+        assert!(begin.elapsed() < Duration::from_secs(4));
     }
 }
 

@@ -203,9 +203,9 @@ impl ClientBuilder {
     /// Goes through an HTTP proxy: `http://user:password@host:port`, with or without user and port (80). Escapes in the
     /// user and the password are those of URLs; they are sent as `Basic` (RFC 7617).
     ///
-    /// Every connection asks for a tunnel by `CONNECT` (RFC 9110, section 9.3.6), also for `http` and `ws`, which some
-    /// proxies allow to port 443 only. The proxy looks up the server's name. The environment (`HTTPS_PROXY`, `NO_PROXY`)
-    /// is not read: give what you find there.
+    /// Every connection asks for a tunnel by `CONNECT` (RFC 9110, section 9.3.6), those of `http` and `ws` too, where
+    /// some proxies open none but to port 443. The proxy looks up the server's name; the way to the proxy itself is not
+    /// encrypted. The environment (`HTTPS_PROXY`, `NO_PROXY`) is not read: give what you find there.
     ///
     /// ```
     /// # fn main() -> Result<(), sockeye::client::BuildError> {

@@ -160,9 +160,10 @@ impl ClientSocket {
         self.change(|state| state.any.take());
     }
 
-    /// Calls `handler` for every event that leaves, in place of an earlier one: when it is handed to the connection, so
-    /// that one that waits for a connection is seen later, and one that is sent [again](crate::client::ClientBuilder::retries)
-    /// each time. Its return value means nothing.
+    /// Calls `handler` for every event that leaves, in place of an earlier one: when it is handed to the connection.
+    /// One that waits for a connection is seen later, one that is sent
+    /// [again](crate::client::ClientBuilder::retries) each time, and what the handler emits itself, too. Its return
+    /// value means nothing.
     ///
     /// ```no_run
     /// # fn example(client: sockeye::Client) {

@@ -20,5 +20,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) => println!("no answer: {error}"),
     }
     client.close();
+    client.closed().await;
     Ok(())
 }

@@ -7,6 +7,8 @@ mod connection;
 mod hostile;
 #[path = "clients/messages.rs"]
 mod messages;
+#[path = "clients/proxy.rs"]
+mod proxy;
 #[cfg(all(feature = "tls", feature = "smol"))]
 #[path = "clients/secure.rs"]
 mod secure;
@@ -57,6 +59,8 @@ macro_rules! run_on {
                     binary_goes_both_ways
                     acknowledgements_go_both_ways
                     events_are_taken_one_by_one
+                    events_are_a_stream_that_ends_with_the_client
+                    what_leaves_is_shown_once_and_when_it_leaves
                     a_message_larger_than_the_server_takes_is_an_error_before_it_is_sent
                     a_large_message_goes_both_ways
                 }
@@ -67,12 +71,17 @@ macro_rules! run_on {
                     what_is_sent_offline_arrives_once_and_in_order_after_a_restart
                     nobody_there_is_an_error_that_says_so
                     leaving_and_joining_in_one_turn_connects_again
+                    what_was_sent_has_arrived_when_the_connection_is_closed
+                }
+                proxy {
+                    a_proxy_carries_all_that_goes_both_ways
                 }
             }
             #[cfg(all(feature = "tls", feature = "smol"))]
             scenarios! { $runtime:
                 secure {
                     only_a_server_that_is_trusted_is_spoken_to
+                    encryption_goes_through_a_proxy
                 }
             }
             alone! { $runtime:
@@ -80,6 +89,11 @@ macro_rules! run_on {
                     a_wrong_handshake_is_an_error_that_says_so
                     frames_that_break_the_rules_are_an_error_that_says_so
                     a_server_that_answers_at_once_and_with_nothing_is_not_asked_at_full_speed
+                }
+                proxy {
+                    a_proxy_that_wants_a_password_gets_it
+                    a_proxy_that_is_no_help_is_an_error_that_says_so
+                    a_proxy_that_never_answers_is_given_up_in_time
                 }
             }
         }

@@ -5,6 +5,7 @@ use crate::outbound::Outbound;
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
@@ -73,7 +74,8 @@ impl From<SocketAddr> for Peer {
 
 /// What a client needs from whoever drives it: streams to a server, and somebody who waits.
 pub trait Connector: Runtime {
-    /// Opens a stream, and [drives](crate::drive) `protocol` over it; or tells it why there is none.
+    /// Opens a stream to the [first hop](Destination::first_hop), has the [proxy](crate::drive::open_tunnel) do the rest
+    /// if there is one, and [drives](crate::drive) `protocol` over it; or tells it why there is none.
     fn connect(self: Arc<Self>, to: Destination, protocol: Box<dyn Outgoing>);
 
     /// Ends at `deadline`.
@@ -94,23 +96,83 @@ pub struct Destination {
     pub host: String,
     /// The port.
     pub port: u16,
-    /// How long it may take to connect, encryption included.
+    /// How long it may take to connect, proxy and encryption included.
     pub timeout: Duration,
+    /// Whom to ask for the way to it, if it is not reached directly.
+    pub proxy: Option<Proxy>,
     /// Whom to trust, if the stream is to be encrypted.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::tls::ClientTls>,
 }
 
 impl Destination {
-    /// A server by TCP, without encryption.
+    /// A server by TCP, without a proxy and without encryption.
     pub fn new(host: impl Into<String>, port: u16, timeout: Duration) -> Destination {
         Destination {
             host: host.into(),
             port,
             timeout,
+            proxy: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
+    }
+
+    /// Where the stream is to be opened to: a host and a port, the proxy's if there is one. Then
+    /// [`open_tunnel`](crate::drive::open_tunnel) does the rest.
+    pub fn first_hop(&self) -> (&str, u16) {
+        self.proxy.as_ref().map_or((&self.host, self.port), |proxy| (&proxy.0.host, proxy.0.port))
+    }
+
+    /// Says of an error of the stream that it concerns the proxy, if there is one.
+    pub fn explain(&self, error: io::Error) -> io::Error {
+        match self.proxy {
+            Some(_) => io::Error::new(error.kind(), format!("the proxy cannot be used: {error}")),
+            None => error,
+        }
+    }
+
+    /// Host and port of the server, as a proxy wants them: an IPv6 address stands in brackets.
+    pub(crate) fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// A proxy that opens tunnels by `CONNECT` (RFC 9110, section 9.3.6): cheap to clone, and to be shared by many.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy(Arc<ProxyAddress>);
+
+#[derive(PartialEq, Eq)]
+struct ProxyAddress {
+    host: Box<str>,
+    port: u16,
+    authorization: Option<Box<str>>,
+}
+
+impl Proxy {
+    /// A proxy by TCP. `host` is a name or an address, without brackets; `authorization` is what it is shown as
+    /// `Proxy-Authorization`, such as [`basic_authorization`](crate::http::basic_authorization) gives.
+    pub fn new(host: &str, port: u16, authorization: Option<String>) -> Proxy {
+        let authorization = authorization.map(String::into_boxed_str);
+        Proxy(Arc::new(ProxyAddress { host: host.into(), port, authorization }))
+    }
+
+    /// What it is shown as `Proxy-Authorization`.
+    pub fn authorization(&self) -> Option<&str> {
+        self.0.authorization.as_deref()
+    }
+}
+
+impl fmt::Debug for Proxy {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("host", &self.0.host)
+            .field("port", &self.0.port)
+            .finish_non_exhaustive()
     }
 }
 

@@ -7,7 +7,7 @@
 //! - [`engineio`]: packets, payloads, and sessions that outlive their transports;
 //! - [`socketio`]: packets with attachments, and arguments of any type;
 //! - [`websocket`]: frames for both roles; with the feature `deflate`, compression of messages;
-//! - [`http`]: requests, bodies, responses, CORS, cookies;
+//! - [`http`]: requests, bodies, responses, CORS, cookies, tunnels through a proxy;
 //! - [`connection`]: one byte stream: HTTP, then polling or WebSocket;
 //! - `drive` and `host` (with `std`): the loop that moves bytes, and what it needs of a server and of a runtime;
 //! - `tls` (with the feature of that name): what a server shows to those who connect by `https` and `wss`.

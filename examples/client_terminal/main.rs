@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     client.close();
     // The last words are written by the runtime, which ends with this.
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    client.closed().await;
     Ok(())
 }
 

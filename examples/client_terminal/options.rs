@@ -13,6 +13,7 @@ client_terminal [OPTIONS] URL    talks to a Socket.IO server; the URL may name a
 --header 'NAME: VALUE'           add a header to every request; may be repeated
 --query NAME=VALUE               add to the query; may be repeated
 --path PATH                      /socket.io
+--proxy URL                      go through it: http://USER:PASSWORD@HOST:PORT
 --ca FILE                        trust the certificates in this PEM file (feature `tls`)
 --json                           write JSON, a line for everything that happens
 --once                           do not connect again by itself";
@@ -25,6 +26,7 @@ pub(crate) struct Options {
     headers: Vec<(String, String)>,
     query: Vec<(String, String)>,
     path: Option<String>,
+    proxy: Option<String>,
     ca: Option<String>,
     pub(crate) json: bool,
     once: bool,
@@ -41,6 +43,7 @@ impl Options {
             headers: Vec::new(),
             query: Vec::new(),
             path: None,
+            proxy: None,
             ca: None,
             json: false,
             once: false,
@@ -54,6 +57,7 @@ impl Options {
                 Arg::Long("header") => options.headers.push(args.value()?.parse_with(|it| pair(it, ':'))?),
                 Arg::Long("query") => options.query.push(args.value()?.parse_with(|it| pair(it, '='))?),
                 Arg::Long("path") => options.path = Some(args.value()?.string()?),
+                Arg::Long("proxy") => options.proxy = Some(args.value()?.string()?),
                 Arg::Long("ca") => options.ca = Some(args.value()?.string()?),
                 Arg::Long("json") => options.json = true,
                 Arg::Long("once") => options.once = true,
@@ -81,6 +85,9 @@ impl Options {
         }
         if let Some(path) = &self.path {
             builder = builder.path(path);
+        }
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(proxy);
         }
         for (name, value) in &self.headers {
             builder = builder.extra_header(name, value);

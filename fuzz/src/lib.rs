@@ -10,18 +10,20 @@ mod server;
 mod session;
 #[path = "../../engine-core/tests/support/mod.rs"]
 mod support;
+mod tunnel;
 
 pub use chunks::{http_chunks, websocket_chunks};
 pub use client::client;
 pub use packets::{engine_packet, engine_payload, reassembly, socket_packet};
 pub use server::server;
 pub use session::session;
+pub use tunnel::tunnel;
 
 /// Panics where something is wrong.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("client", client),
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
@@ -30,6 +32,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("server", server),
     ("session", session),
     ("socket_packet", socket_packet),
+    ("tunnel", tunnel),
     ("websocket_chunks", websocket_chunks),
 ];
 

@@ -191,9 +191,10 @@ enum Opened {
 }
 
 async fn open(to: &Destination) -> io::Result<Opened> {
-    let stream = open_tcp(to).await?;
+    let stream = open_tcp(to.first_hop()).await.map_err(|error| to.explain(error))?;
     // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
     let _ = stream.get_ref().set_nodelay(true);
+    drive::open_tunnel(&mut Tcp::new(&stream), to).await?;
     #[cfg(feature = "tls")]
     if let Some(tls) = &to.tls {
         let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;
@@ -203,9 +204,9 @@ async fn open(to: &Destination) -> io::Result<Opened> {
     Ok(Opened::Plain(stream))
 }
 
-async fn open_tcp(to: &Destination) -> io::Result<Async<TcpStream>> {
+async fn open_tcp(address: (&str, u16)) -> io::Result<Async<TcpStream>> {
     let mut failed = io::ErrorKind::NotFound.into();
-    for address in smol::net::resolve((&*to.host, to.port)).await? {
+    for address in smol::net::resolve(address).await? {
         match Async::<TcpStream>::connect(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = error,

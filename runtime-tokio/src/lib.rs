@@ -93,9 +93,10 @@ enum Opened {
 }
 
 async fn open(to: &Destination) -> io::Result<Opened> {
-    let stream = TcpStream::connect((&*to.host, to.port)).await?;
+    let mut stream = TcpStream::connect(to.first_hop()).await.map_err(|error| to.explain(error))?;
     // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
     let _ = stream.set_nodelay(true);
+    drive::open_tunnel(&mut Io(&mut stream), to).await?;
     #[cfg(feature = "tls")]
     if let Some(tls) = &to.tls {
         let name = ServerName::try_from(to.host.clone()).map_err(io::Error::other)?;

@@ -1,13 +1,14 @@
 //! What can be set of a client.
 
 use super::shared::Shared;
-use super::url::{Url, UrlError, push_escaped};
+use super::url::{Url, UrlError, parse_proxy, push_escaped};
 use super::{Client, Offline};
 use crate::engine::Transport;
 use crate::handler::BoxFuture;
 use parking_lot::Mutex;
 use serde::Serialize;
 use sockeye_core::engineio::client::Config as EngineConfig;
+use sockeye_core::host::Proxy;
 use sockeye_core::http::InvalidHeader;
 use sockeye_core::socketio::Limits;
 use sockeye_core::socketio::client::Config;
@@ -27,6 +28,7 @@ pub(super) struct Settings {
     pub(super) authority: Box<str>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) auth: Auth,
+    pub(super) proxy: Option<Proxy>,
     /// Whom to trust, if the streams are encrypted.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,
@@ -52,6 +54,7 @@ pub struct ClientBuilder {
     query: String,
     headers: Vec<(String, String)>,
     auth: Auth,
+    proxy: Option<Proxy>,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
     error: Option<BuildError>,
@@ -64,6 +67,9 @@ pub enum BuildError {
     /// The server's URL, or what is put to its requests, cannot be used.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// The proxy's URL cannot be used, for this reason.
+    #[error("a proxy is given as http://user:password@host:port: {0}")]
+    Proxy(&'static str),
     /// There is no encryption, for this reason.
     #[error("https and wss are not possible: {0}")]
     Tls(String),
@@ -89,6 +95,7 @@ impl ClientBuilder {
             query: String::new(),
             headers: Vec::new(),
             auth: Auth::None,
+            proxy: None,
             #[cfg(feature = "tls")]
             tls: None,
             error: None,
@@ -190,6 +197,27 @@ impl ClientBuilder {
                 }
             })
         }));
+        self
+    }
+
+    /// Goes through an HTTP proxy: `http://user:password@host:port`, with or without user and port (80). Escapes in the
+    /// user and the password are those of URLs; they are sent as `Basic` (RFC 7617).
+    ///
+    /// Every connection asks for a tunnel by `CONNECT` (RFC 9110, section 9.3.6), those of `http` and `ws` too, where
+    /// some proxies open none but to port 443. The proxy looks up the server's name; the way to the proxy itself is not
+    /// encrypted. The environment (`HTTPS_PROXY`, `NO_PROXY`) is not read: give what you find there.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sockeye::client::BuildError> {
+    /// let client = sockeye::Client::builder("http://chat.example").proxy("http://me:secret@10.0.0.1:3128").build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn proxy(mut self, url: &str) -> Self {
+        match parse_proxy(url) {
+            Ok(proxy) => self.proxy = Some(proxy),
+            Err(why) => self.error = self.error.or(Some(BuildError::Proxy(why))),
+        }
         self
     }
 
@@ -295,7 +323,7 @@ impl ClientBuilder {
     /// Makes the client, which is not connected yet.
     ///
     /// # Errors
-    /// When the URL, a header or the auth cannot be used.
+    /// When the URL, the proxy, a header or the auth cannot be used.
     pub fn build(self) -> Result<Client, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
@@ -336,6 +364,7 @@ impl ClientBuilder {
             authority: url.authority.into(),
             headers: self.headers,
             auth: self.auth,
+            proxy: self.proxy,
             #[cfg(feature = "tls")]
             tls,
         };
@@ -372,7 +401,7 @@ fn auth_text(auth: &impl Serialize) -> Result<String, String> {
 }
 
 impl fmt::Debug for ClientBuilder {
-    /// Without what is secret: the query, the headers and the auth.
+    /// Without what is secret: the query, the headers, the auth and the proxy's password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder").field("path", &self.path).finish_non_exhaustive()
     }

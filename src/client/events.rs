@@ -4,11 +4,12 @@ use super::shared::Shared;
 use super::socket::ClientSocket;
 use crate::error::EmitError;
 use crate::payload::{Args, Payload};
+use futures_core::Stream;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -16,6 +17,18 @@ use std::time::Duration;
 /// The events of a socket from now on: made by [`ClientSocket::events`].
 ///
 /// Take them as they come: when 4 MiB of them wait, the server is no longer read.
+///
+/// It is a [`Stream`], too, with all that `futures`, `tokio-stream` or `smol::stream` have for one:
+///
+/// ```no_run
+/// # #[cfg(feature = "smol")]
+/// # async fn example(client: sockeye::Client) {
+/// use smol::stream::StreamExt;
+///
+/// let messages = client.events().filter(|received| received.event() == "chat message");
+/// let first: Vec<_> = messages.take(10).collect().await;
+/// # }
+/// ```
 pub struct Events {
     pub(super) inbox: Arc<Inbox>,
 }
@@ -131,7 +144,7 @@ impl Events {
         .await
     }
 
-    /// The same as [`recv`](Events::recv), for a stream or a future of your own.
+    /// The same as [`recv`](Events::recv), for a future of your own.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
         let mut state = self.inbox.state.lock();
         if let Some(received) = state.waiting.pop_front() {
@@ -145,6 +158,14 @@ impl Events {
         drop(state);
         drop(replaced);
         Poll::Pending
+    }
+}
+
+impl Stream for Events {
+    type Item = Received;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        self.poll_recv(cx)
     }
 }
 

@@ -206,6 +206,9 @@ impl LaneStream {
 
 impl Protocol for LaneStream {
     fn set_waker(&mut self, waker: &Waker) {
+        if self.waker.is_none() {
+            self.shared.stream_begins();
+        }
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             self.waker = Some(waker.clone());
             self.shared.set_waker(self.lane, self.id, waker);
@@ -299,11 +302,14 @@ impl Drop for LaneStream {
         if self.armed.is_some() {
             self.shared.forget_deadline(self.id);
         }
-        if self.is_spare() {
-            return self.give_up();
+        match self.is_spare() {
+            true => self.give_up(),
+            false => self.end(|client, now, generation, lane| {
+                client.handle_failed(now, generation, lane, TransportError::Lost)
+            }),
         }
-        self.end(|client, now, generation, lane| {
-            client.handle_failed(now, generation, lane, TransportError::Lost)
-        });
+        if self.waker.is_some() {
+            self.shared.stream_ends();
+        }
     }
 }

@@ -45,6 +45,7 @@ pub use wait::{AckFuture, Connected, Sent};
 use shared::Shared;
 use sockeye_core::host::Connector;
 use std::fmt;
+use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -118,9 +119,25 @@ impl Client {
         self.shared.attach(connector);
     }
 
-    /// Leaves all namespaces, and closes the connection after what was sent.
+    /// Leaves all namespaces, and closes the connection after what was sent: [`closed`](Client::closed) waits for that.
     pub fn close(&self) {
         self.shared.act(|client, now| client.close(now));
+    }
+
+    /// Waits until there is no connection and none will be opened by itself: after [`close`](Client::close) until what
+    /// was sent is written, and the server has closed its side or had its time for that, a few seconds. A program ends
+    /// with it, as its runtime writes nothing after that.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sockeye::Client) -> Result<(), sockeye::EmitError> {
+    /// client.emit("last words", ())?;
+    /// client.close();
+    /// client.closed().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn closed(&self) {
+        poll_fn(|cx| self.shared.poll_closed(cx)).await;
     }
 }
 

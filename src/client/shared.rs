@@ -39,6 +39,8 @@ pub(super) struct Shared {
     answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
     fates: Slots<Token, Result<(), EmitError>>,
     handlers: AtomicU32,
+    /// How many streams are driven.
+    driven: AtomicU32,
     inbox: AtomicUsize,
 }
 
@@ -47,6 +49,8 @@ pub(super) struct Shared {
 struct More {
     jar: CookieJar,
     on_manager_event: Option<Arc<OnManagerEvent>>,
+    /// Who waits for the end of the connection.
+    closed: Vec<Waker>,
 }
 
 type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
@@ -72,6 +76,8 @@ struct Stream {
 #[derive(Default)]
 struct Keeper {
     spawned: bool,
+    /// It keeps the client, which had something to do.
+    holds: bool,
     waker: Option<Waker>,
     armed: Option<Time>,
     closing: Vec<Closing>,
@@ -114,6 +120,7 @@ impl Shared {
             answers: Slots::default(),
             fates: Slots::default(),
             handlers: AtomicU32::new(0),
+            driven: AtomicU32::new(0),
             inbox: AtomicUsize::new(0),
         })
     }
@@ -186,13 +193,19 @@ impl Shared {
             core.dispatching |= event.is_some();
             let deadline = core.client.next_deadline();
             let generation = core.client.generation();
+            let is_idle = core.client.is_idle();
             drop(core);
             todo.wake.into_iter().for_each(Waker::wake);
             for (lane, stream) in todo.open {
                 self.open(lane, generation, stream);
             }
             self.arm(deadline);
-            let Some(event) = event else { return };
+            let Some(event) = event else {
+                if is_idle {
+                    self.tell_if_closed();
+                }
+                return;
+            };
             self.dispatch(event);
             core = self.core.lock();
             core.dispatching = false;
@@ -202,8 +215,8 @@ impl Shared {
     fn open(self: &Arc<Self>, lane: Lane, generation: u64, stream: u64) {
         let Some(connector) = self.connector.get() else { return };
         let settings = &self.settings;
-        #[allow(unused_mut)]
         let mut to = Destination::new(&*settings.host, settings.port, settings.config.timeout);
+        to.proxy.clone_from(&settings.proxy);
         #[cfg(feature = "tls")]
         to.tls.clone_from(&settings.tls);
         let random = self.look(|client| client.fork_random());
@@ -261,6 +274,7 @@ impl Shared {
             Event::ConnectError(id, error) => _ = socket(id).map(|socket| socket.not_connected(error)),
             Event::Disconnected(id, reason) => _ = socket(id).map(|socket| socket.disconnected(reason)),
             Event::Incoming(id, incoming) => _ = socket(id).map(|socket| socket.receive(incoming)),
+            Event::Outgoing(id, outgoing) => _ = socket(id).map(|socket| socket.sent(&outgoing)),
             Event::Answer(id, ack, answer) => self.answers.fill(&(id, ack), answer),
             Event::Fate(token, fate) => self.fates.fill(&token, fate.map_err(EmitError::from)),
             Event::ReconnectAttempt(attempt) => self.tell(ManagerEvent::ReconnectAttempt(attempt)),
@@ -340,6 +354,53 @@ impl Shared {
 
     pub(super) fn forget_fate(&self, token: Token) {
         self.fates.forget(&token);
+    }
+
+    // The end.
+
+    pub(super) fn stream_begins(&self) {
+        self.driven.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A stream is closed, with all that was to be written.
+    pub(super) fn stream_ends(&self) {
+        if self.driven.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.tell_if_closed();
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.driven.load(Ordering::Acquire) == 0 && self.look(|client| client.is_idle())
+    }
+
+    fn tell_if_closed(&self) {
+        if !self.is_closed() {
+            return;
+        }
+        let waiting = self.more.lock().as_mut().map(|more| std::mem::take(&mut more.closed));
+        waiting.into_iter().flatten().for_each(Waker::wake);
+        let keeper = {
+            let mut keeper = self.keeper.lock();
+            std::mem::take(&mut keeper.holds).then(|| keeper.waker.clone()).flatten()
+        };
+        if let Some(keeper) = keeper {
+            keeper.wake();
+        }
+    }
+
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_closed() {
+            return Poll::Ready(());
+        }
+        {
+            let mut more = self.more.lock();
+            let closed = &mut more.get_or_insert_default().closed;
+            if !closed.iter().any(|known| known.will_wake(cx.waker())) {
+                closed.push(cx.waker().clone());
+            }
+        }
+        // It could have ended meanwhile.
+        if self.is_closed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     // Falling behind.
@@ -571,7 +632,12 @@ impl Future for KeepTime {
                 _ => break,
             }
         }
+        // Before that is looked at: it could end meanwhile.
+        shared.keeper.lock().holds = true;
         let is_idle = shared.look(|client| client.is_idle());
+        if is_idle {
+            shared.keeper.lock().holds = false;
+        }
         this.strong = (!is_idle).then_some(shared);
         Poll::Pending
     }

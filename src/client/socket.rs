@@ -15,7 +15,7 @@ use crate::payload::{Args, Payload, parts, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
 use sockeye_core::socketio;
-use sockeye_core::socketio::client::{How, Incoming, NamespaceId, Sent as Queued};
+use sockeye_core::socketio::client::{How, Incoming, NamespaceId, Outgoing, Sent as Queued};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
@@ -44,6 +44,7 @@ struct State {
     /// Those of what happens to the socket have reserved names: no event comes under them.
     handlers: Handlers<ClientSocket>,
     any: Option<Kept<ClientSocket>>,
+    any_outgoing: Option<Kept<ClientSocket>>,
     inboxes: Vec<Weak<Inbox>>,
     /// Who waits for the end of an attempt to connect.
     waiters: Vec<Waker>,
@@ -157,6 +158,35 @@ impl ClientSocket {
     /// Takes the handler of [`on_any`](ClientSocket::on_any) back.
     pub fn off_any(&self) {
         self.change(|state| state.any.take());
+    }
+
+    /// Calls `handler` for every event that leaves, in place of an earlier one: when it is handed to the connection.
+    /// One that waits for a connection is seen later, one that is sent
+    /// [again](crate::client::ClientBuilder::retries) each time, and what the handler emits itself, too. Its return
+    /// value means nothing.
+    ///
+    /// ```no_run
+    /// # fn example(client: sockeye::Client) {
+    /// use sockeye::{Args, extract::Event};
+    ///
+    /// client.on_any_outgoing(async |Event(name): Event, args: Args| println!("{name} with {} arguments", args.len()));
+    /// # }
+    /// ```
+    pub fn on_any_outgoing<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        self.change(|state| state.any_outgoing.replace(Kept::new(handler)));
+        self.tell_outgoing(true);
+    }
+
+    /// Takes the handler of [`on_any_outgoing`](ClientSocket::on_any_outgoing) back.
+    pub fn off_any_outgoing(&self) {
+        self.tell_outgoing(false);
+        self.change(|state| state.any_outgoing.take());
+    }
+
+    fn tell_outgoing(&self, tell: bool) {
+        if let Some(shared) = self.shared() {
+            shared.look(|client| client.tell_outgoing(self.0.id, tell));
+        }
     }
 
     /// Calls `handler` each time the namespace is joined, in place of an earlier one.
@@ -421,6 +451,14 @@ impl ClientSocket {
         for inbox in inboxes {
             let (event, args) = (incoming.event.clone(), Args(incoming.args.clone()));
             inbox.push(Received { socket: self.clone(), event, args, ack: ack.take(), size });
+        }
+    }
+
+    pub(super) fn sent(&self, outgoing: &Outgoing) {
+        let handler = self.0.state.lock().any_outgoing.clone();
+        if let Some(handler) = handler {
+            let args = Some(outgoing.args.as_args());
+            run(&*handler, &Context { args, ..Context::new(self, &outgoing.event) });
         }
     }
 

@@ -1,4 +1,7 @@
-//! Where a client's server is: `http://host:port/namespace?query`.
+//! Where a client's server is: `http://host:port/namespace?query`; and where its proxy is.
+
+use sockeye_core::host::Proxy;
+use sockeye_core::http::{basic_authorization, decode};
 
 /// What a URL says.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,16 +52,8 @@ impl Url {
         if authority.contains('@') {
             return Err(UrlError::User);
         }
-        let (host, port) = split_port(authority)?;
-        let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
-        if host.is_empty() || !host.bytes().all(is_host_byte) {
-            return Err(UrlError::Host);
-        }
         let default = if secure { 443 } else { 80 };
-        let port = match port {
-            Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or(UrlError::Port)?,
-            None => default,
-        };
+        let (host, port) = split_port(authority, default)?;
         let is_visible = |it: &str| it.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_visible(query) || path.contains(',') {
             return Err(UrlError::Characters);
@@ -76,19 +71,65 @@ impl Url {
     }
 }
 
-fn split_port(authority: &str) -> Result<(&str, Option<&str>), UrlError> {
-    if let Some(rest) = authority.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').ok_or(UrlError::Host)?;
-        return match rest.strip_prefix(':') {
-            Some(port) => Ok((host, Some(port))),
-            None if rest.is_empty() => Ok((host, None)),
-            None => Err(UrlError::Port),
-        };
+/// Reads `http://user:password@host:port`, of which the user and the port may be missing.
+pub(super) fn parse_proxy(text: &str) -> Result<Proxy, &'static str> {
+    let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Err("its scheme is another");
     }
-    Ok(match authority.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (authority, None),
-    })
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#']) {
+        return Err("there is something behind host and port");
+    }
+    let (user, address) = match rest.rsplit_once('@') {
+        Some((user, address)) => (Some(user), address),
+        None => (None, rest),
+    };
+    let (host, port) = split_port(address, 80).map_err(|error| match error {
+        UrlError::Port => "it has no valid port",
+        _ => "it has no valid host",
+    })?;
+    let authorization = match user {
+        Some(user) => Some(parse_user(user).ok_or("its user or password cannot be sent")?),
+        None => None,
+    };
+    Ok(Proxy::new(host, port, authorization))
+}
+
+/// What is shown to a proxy for `user:password`.
+fn parse_user(text: &str) -> Option<String> {
+    let (user, password) = text.split_once(':').unwrap_or((text, ""));
+    // A plus is a space in a query only.
+    let decoded = |it: &str| decode(&it.replace('+', "%2B")).ok().map(|it| it.into_owned());
+    basic_authorization(&decoded(user)?, &decoded(password)?).ok()
+}
+
+fn split_port(authority: &str, default: u16) -> Result<(&str, u16), UrlError> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or(UrlError::Host)?;
+            match rest.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if rest.is_empty() => (host, None),
+                None => return Err(UrlError::Port),
+            }
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    if host.is_empty() || !host.bytes().all(is_host_byte) {
+        return Err(UrlError::Host);
+    }
+    match port {
+        Some(port) => {
+            let port = port.parse().ok().filter(|port| *port > 0).ok_or(UrlError::Port)?;
+            Ok((host, port))
+        }
+        None => Ok((host, default)),
+    }
 }
 
 /// Appends `text` to a query, with escapes where it needs them.
@@ -134,6 +175,40 @@ mod tests {
         ] {
             assert_eq!(Url::parse(text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn a_proxy_has_a_host_a_port_and_perhaps_a_user() {
+        let shown = |user: &str, password: &str| Some(basic_authorization(user, password).unwrap());
+        for (text, host, port, authorization) in [
+            ("http://proxy", "proxy", 80, None),
+            ("HTTP://10.0.0.1:3128/", "10.0.0.1", 3128, None),
+            ("http://u:p@[::1]:3128", "::1", 3128, shown("u", "p")),
+            ("http://u%40x:a+b%3a%2f@:c@proxy", "proxy", 80, shown("u@x", "a+b:/@:c")),
+            ("http://only@proxy", "proxy", 80, shown("only", "")),
+        ] {
+            assert_eq!(parse_proxy(text), Ok(Proxy::new(host, port, authorization)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_refused_and_its_password_is_shown_nowhere() {
+        for (text, error) in [
+            ("proxy:3128", "it has no scheme"),
+            ("https://proxy", "its scheme is another"),
+            ("socks5://proxy", "its scheme is another"),
+            ("http://u:p@", "it has no valid host"),
+            ("http://a b", "it has no valid host"),
+            ("http://proxy:0", "it has no valid port"),
+            ("http://proxy/path", "there is something behind host and port"),
+            ("http://a%3ab:c@proxy", "its user or password cannot be sent"),
+            ("http://u:%0d%0a@proxy", "its user or password cannot be sent"),
+            ("http://u:%zz@proxy", "its user or password cannot be sent"),
+        ] {
+            assert_eq!(parse_proxy(text), Err(error), "{text}");
+        }
+        let proxy = parse_proxy("http://user:secret@proxy:3128").unwrap();
+        assert_eq!(format!("{proxy:?}"), r#"Proxy { host: "proxy", port: 3128, .. }"#);
     }
 
     #[test]

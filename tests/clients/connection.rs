@@ -8,6 +8,7 @@ use sockeye::{Server, Socket};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 pub(crate) fn three_namespaces_share_a_connection(way: Way) -> impl AsyncFnOnce(Connect) {
     async move |start| {
@@ -101,7 +102,7 @@ pub(crate) fn a_disconnect_is_told_on_both_sides(way: Way) -> impl AsyncFnOnce(C
         start(&client).await.unwrap();
         running.server.sockets().iter().for_each(|socket| socket.disconnect(false));
         while client.is_active() {
-            events.recv_timeout(std::time::Duration::from_millis(5)).await;
+            events.recv_timeout(Duration::from_millis(5)).await;
         }
         assert!(!client.is_connected());
     }
@@ -136,7 +137,7 @@ pub(crate) fn what_is_sent_offline_arrives_once_and_in_order_after_a_restart(
         let mut events = client.events();
         let address = running.stop();
         while client.is_connected() {
-            events.recv_timeout(std::time::Duration::from_millis(5)).await;
+            events.recv_timeout(Duration::from_millis(5)).await;
         }
         let sent: Vec<_> = (2..100).map(|number| client.emit("count", number).unwrap()).collect();
         assert!(client.volatile().emit("count", 1000).is_err());
@@ -182,5 +183,34 @@ pub(crate) fn leaving_and_joining_in_one_turn_connects_again(way: Way) -> impl A
         client.connected().await.unwrap();
         assert_ne!(client.id(), before);
         client.timeout(PATIENCE).emit_with_ack::<()>("nothing", ()).await.unwrap();
+    }
+}
+
+pub(crate) fn what_was_sent_has_arrived_when_the_connection_is_closed(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (tell, told) = mpsc::channel();
+        let io = Server::new();
+        io.on_connect(move |socket: Socket| {
+            let tell = tell.clone();
+            socket.on("count", move |Data((number, _)): Data<(u32, String)>| {
+                tell.send(number).unwrap();
+                async {}
+            });
+            async {}
+        });
+        let running = serve(io, None);
+        let client = running.client(way).build().unwrap();
+        client.closed().await;
+        start(&client).await.unwrap();
+        for number in 0..100 {
+            client.emit("count", (number, "x".repeat(10_000))).unwrap();
+        }
+        client.close();
+        let begin = Instant::now();
+        client.closed().await;
+        // Not when something else would have been due.
+        assert!(begin.elapsed() < Duration::from_secs(4));
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        assert!(!client.is_connected());
     }
 }

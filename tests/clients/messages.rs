@@ -2,9 +2,11 @@
 
 use crate::start::{Connect, Way, serve, settle};
 use bytes::Bytes;
-use sockeye::extract::Data;
+use smol::stream::StreamExt;
+use sockeye::extract::{Data, Event};
 use sockeye::{AckError, Args, Client, ClientSocket, EmitError, Server, Socket};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 fn server() -> Server {
     let io = Server::builder().max_payload(200_000).build();
@@ -84,6 +86,51 @@ pub(crate) fn events_are_taken_one_by_one(way: Way) -> impl AsyncFnOnce(Connect)
         assert!(received.wants_ack());
         received.ack(3).unwrap();
         assert_eq!(asked.await.unwrap(), 3);
+    }
+}
+
+pub(crate) fn events_are_a_stream_that_ends_with_the_client(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (_running, client) = connect(start, way).await;
+        let events = client.events();
+        for i in 0..50 {
+            client.emit("echo", i).unwrap();
+        }
+        client.emit_with_ack::<()>("nothing", ()).await.unwrap();
+        client.close();
+        drop(client);
+        let begin = Instant::now();
+        let numbers = events.map(|received| received.args().deserialize::<i32>().unwrap());
+        assert_eq!(numbers.collect::<Vec<_>>().await, (0..50).collect::<Vec<_>>());
+        // Not when something else would have been due.
+        assert!(begin.elapsed() < Duration::from_secs(4));
+    }
+}
+
+pub(crate) fn what_leaves_is_shown_once_and_when_it_leaves(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let running = serve(server(), None);
+        let client = running.client(way).build().unwrap();
+        let (tell, told) = mpsc::channel();
+        client.on_any_outgoing(move |Event(name): Event, args: Args| {
+            tell.send((name, args)).unwrap();
+            async {}
+        });
+        let shown = || {
+            let shown =
+                told.try_iter().map(|(name, args)| (name, args.deserialize::<(u32, Bytes)>().unwrap()));
+            shown.collect::<Vec<_>>()
+        };
+        let bytes = Bytes::from_static(b"\x00\xff");
+        let waiting = client.emit("echo", (1, bytes.clone())).unwrap();
+        assert_eq!(shown(), []);
+        start(&client).await.unwrap();
+        waiting.await.unwrap();
+        client.emit_with_ack::<u32>("return", (2, bytes.clone())).await.unwrap();
+        assert_eq!(shown(), [("echo".into(), (1, bytes.clone())), ("return".into(), (2, bytes.clone()))]);
+        client.off_any_outgoing();
+        client.emit_with_ack::<u32>("return", (4, bytes)).await.unwrap();
+        assert_eq!(shown(), []);
     }
 }
 

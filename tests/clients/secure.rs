@@ -1,35 +1,30 @@
 //! `https` and `wss`.
 
-use crate::start::{PATIENCE, Way};
+use crate::proxy::Proxy;
+use crate::start::{Connect, Way, builder_of};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use sockeye::{Args, Client, ClientTls, Server, Socket, Tls};
-use std::future::Future;
+use sockeye::{Args, ClientTls, Server, Socket, Tls};
 use std::net::TcpListener;
 
-/// What a client that trusts the certificate, and one that does not, make of a server.
-pub(crate) fn only_a_server_that_is_trusted_is_spoken_to(
-    way: Way,
-) -> impl AsyncFnOnce(crate::start::Connect) {
-    async move |start| {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".into()]).unwrap();
-        let io = Server::new();
-        io.on_connect(async |socket: Socket| socket.on("return", async |args: Args| args));
-        let tls = Tls::from_pem(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let server = io.clone();
-        std::thread::spawn(move || serve(sockeye::smol::serve_tls(server, listener, tls)));
+/// A server of this name, which is here; its port, and its certificate.
+fn start_server(name: &str) -> (Server, u16, String) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.into()]).unwrap();
+    let io = Server::new();
+    io.on_connect(async |socket: Socket| socket.on("return", async |args: Args| args));
+    let tls = Tls::from_pem(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = io.clone();
+    std::thread::spawn(move || smol::block_on(sockeye::smol::serve_tls(server, listener, tls)));
+    (io, port, cert.pem())
+}
 
-        let trusted = ClientTls::from_pem(cert.pem().as_bytes()).unwrap();
-        let builder = |host: &str| {
-            let transports = match way {
-                Way::Polling => vec![sockeye::Transport::Polling],
-                Way::WebSocket => vec![sockeye::Transport::WebSocket],
-                Way::Upgrade => vec![sockeye::Transport::Polling, sockeye::Transport::WebSocket],
-            };
-            let url = format!("https://{host}:{port}");
-            Client::builder(url).transports(transports).timeout(PATIENCE).reconnection(false)
-        };
+/// What a client that trusts the certificate, and one that does not, make of a server.
+pub(crate) fn only_a_server_that_is_trusted_is_spoken_to(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let (io, port, certificate) = start_server("localhost");
+        let trusted = ClientTls::from_pem(certificate.as_bytes()).unwrap();
+        let builder = |host: &str| builder_of(&format!("https://{host}:{port}"), way).reconnection(false);
         let client = builder("localhost").tls(trusted.clone()).build().unwrap();
         start(&client).await.unwrap();
         let large = "x".repeat(300_000);
@@ -48,6 +43,19 @@ pub(crate) fn only_a_server_that_is_trusted_is_spoken_to(
     }
 }
 
-fn serve(serving: impl Future<Output = std::io::Result<()>>) {
-    let _ = smol::block_on(serving);
+pub(crate) fn encryption_goes_through_a_proxy(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        // Only the proxy finds it, but the certificate is for this name.
+        let (io, port, certificate) = start_server("chat.invalid");
+        let proxy = Proxy::start(None);
+        let builder = builder_of(&format!("wss://chat.invalid:{port}"), way);
+        let tls = ClientTls::from_pem(certificate.as_bytes()).unwrap();
+        let client = builder.tls(tls).proxy(&format!("http://{}", proxy.address)).build().unwrap();
+        start(&client).await.unwrap();
+        let large = "x".repeat(300_000);
+        assert!(client.emit_with_ack::<String>("return", &large).await.unwrap() == large);
+        let expected = format!("CONNECT chat.invalid:{port} HTTP/1.1");
+        assert!(proxy.asked().iter().all(|line| *line == expected));
+        io.begin_close();
+    }
 }

@@ -71,11 +71,13 @@ impl Drop for Running {
 }
 
 pub(crate) fn builder(address: SocketAddr, way: Way) -> ClientBuilder {
+    builder_of(&format!("http://{address}"), way)
+}
+
+pub(crate) fn builder_of(url: &str, way: Way) -> ClientBuilder {
     let quick = Duration::from_millis(20);
-    let builder = Client::builder(format!("http://{address}"))
-        .reconnection_delay(quick)
-        .reconnection_delay_max(quick)
-        .timeout(PATIENCE);
+    let builder =
+        Client::builder(url).reconnection_delay(quick).reconnection_delay_max(quick).timeout(PATIENCE);
     match way {
         Way::Polling => builder.transports([Transport::Polling]),
         Way::WebSocket => builder.transports([Transport::WebSocket]),

@@ -438,7 +438,12 @@ impl World {
             peer.client.close();
             peer.sockets.iter().for_each(|(socket, _)| socket.clear_buffer());
         }
-        self.sim.advance(Duration::from_secs(200));
+        let closing = self.peers.iter().map(|peer| peer.client.clone());
+        let closing: Vec<_> = closing.map(|it| self.sim.spawn(async move { it.closed().await })).collect();
+        // Whatever the link and the server do.
+        self.sim.advance(Duration::from_secs(15));
+        assert!(closing.iter().all(|closed| closed.take().is_some()), "the end of a connection is not told");
+        self.sim.advance(Duration::from_secs(185));
         for peer in &self.peers {
             assert!(peer.net.pipes().is_empty(), "streams are left");
             assert!(peer.sockets.iter().all(|(socket, _)| !socket.is_active() && socket.buffered() == 0));

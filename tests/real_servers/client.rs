@@ -5,7 +5,7 @@
 //!
 //! - `--runtime tokio|smol`, `--way polling|websocket|upgrade`, `--retries N`;
 //! - `--token TOKEN`…: each attempt to join shows the next of them, the last one again and again;
-//! - `--ca FILE`: trusts the certificates in there;
+//! - `--ca FILE`: trusts the certificates in there; `--proxy URL`: goes through it;
 //! - `--transports NAME,NAME`, `--upgrade false`, `--try-all-transports true`, `--remember-upgrade true`,
 //!   `--force-base64 true`, `--path PATH`, `--add-trailing-slash false`, `--query NAME=VALUE`…,
 //!   `--extra-header NAME=VALUE`…: as those of the builder.
@@ -73,6 +73,10 @@ fn configure(builder: ClientBuilder) -> io::Result<ClientBuilder> {
     };
     let builder = match option("--ca")? {
         Some(ca) => builder.tls(ClientTls::from_pem(&std::fs::read(ca)?)?),
+        None => builder,
+    };
+    let builder = match option("--proxy")? {
+        Some(proxy) => builder.proxy(&proxy),
         None => builder,
     };
     let builder = configure_requests(builder)?;

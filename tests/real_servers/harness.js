@@ -1,8 +1,12 @@
 // What the tests share: a server of the reference, our client as a process of its own, and a way between them that can
 // be cut.
+import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import http from "node:http";
 import https from "node:https";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { test } from "node:test";
 import { Server } from "socket.io";
 import { Program, within } from "../real_clients/program.js";
@@ -41,6 +45,18 @@ export class World {
     await once(this.http.listen(this.port ?? 0, "127.0.0.1"), "listening");
     this.port = this.http.address().port;
     return this.io;
+  }
+
+  /** Starts a server that an authority has signed; gives how to find the files. */
+  async serveTls() {
+    const folder = await mkdtemp(path.join(tmpdir(), "sockeye-"));
+    this.t.after(() => rm(folder, { recursive: true }));
+    const writer = new Program("real_server_client");
+    writer.spawn(["certificates", folder]);
+    assert.equal((await within(writer.exited, "the certificates"))[0], 0);
+    const file = (name) => path.join(folder, name);
+    await this.serve({}, undefined, { cert: await readFile(file("cert.pem")), key: await readFile(file("key.pem")) });
+    return file;
   }
 
   /** Ends the clients, which would come back, then the server. */

@@ -100,6 +100,20 @@ pub fn parse_response<'h, 'b: 'h>(
     slots: &'h mut HeaderSlots<'b>,
     max_head: usize,
 ) -> Result<Option<ResponseHead<'h>>, Error> {
+    let Some((mut head, version)) = parse_head(input, slots, max_head)? else { return Ok(None) };
+    head.body = body_of(&head)?;
+    head.keep_alive = version == Version::Http11
+        && head.body != ResponseBody::UntilEnd
+        && !head.has_token("connection", "close");
+    Ok(Some(head))
+}
+
+/// The same, whatever it says about a body: after an answer to `CONNECT` that means nothing.
+pub(super) fn parse_head<'h, 'b: 'h>(
+    input: &'b [u8],
+    slots: &'h mut HeaderSlots<'b>,
+    max_head: usize,
+) -> Result<Option<(ResponseHead<'h>, Version)>, Error> {
     let full = input.len() >= max_head;
     let window = input.get(..max_head).unwrap_or(input);
     let mut parsed = httparse::Response::new(&mut []);
@@ -114,18 +128,8 @@ pub fn parse_response<'h, 'b: 'h>(
     };
     let status = parsed.code.filter(|code| (100..600).contains(code)).ok_or(Error::Syntax)?;
     let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
-    let mut head = ResponseHead {
-        status,
-        headers: parsed.headers,
-        len,
-        keep_alive: false,
-        body: ResponseBody::UntilEnd,
-    };
-    head.body = body_of(&head)?;
-    head.keep_alive = version == Version::Http11
-        && head.body != ResponseBody::UntilEnd
-        && !head.has_token("connection", "close");
-    Ok(Some(head))
+    let (body, keep_alive) = (ResponseBody::UntilEnd, false);
+    Ok(Some((ResponseHead { status, headers: parsed.headers, len, keep_alive, body }, version)))
 }
 
 fn body_of(head: &ResponseHead<'_>) -> Result<ResponseBody, Error> {

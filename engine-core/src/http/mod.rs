@@ -1,5 +1,6 @@
 //! The part of HTTP/1.1 that Engine.IO needs: request heads, chunked bodies, response heads, the
-//! query, CORS and the session cookie; for clients the same from the other side, and their cookies.
+//! query, CORS and the session cookie; for clients the same from the other side, their cookies, and tunnels through a
+//! proxy.
 //!
 //! Nothing here does I/O or owns a buffer: a request is borrowed from the caller's input, a
 //! response is appended to the caller's output. What is ambiguous is refused, for two parsers
@@ -15,6 +16,7 @@ mod jar;
 mod query;
 mod request;
 mod response;
+mod tunnel;
 
 pub use chunked::{Chunked, Progress};
 pub use client::{ResponseBody, ResponseHead, parse_response, write_request};
@@ -26,6 +28,7 @@ pub use request::{
     Body, Head, Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Request, Version, header_slots, parse_head,
 };
 pub use response::{CONTINUE, Status, write_head};
+pub use tunnel::{Tunnel, TunnelError, basic_authorization};
 
 /// What the peer did wrong. [`Error::status`] is the answer to give before closing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

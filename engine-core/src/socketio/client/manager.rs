@@ -2,7 +2,7 @@
 
 mod receive;
 
-use super::namespace::{Namespace, Retry, State, Unit, Waiting};
+use super::namespace::{Namespace, Retry, State, Unit, Waiting, push_auth, push_namespace};
 use super::{
     Config, ConnectError, DisconnectReason, Event, How, NamespaceId, NoAnswer, Offline, SendError, Sent,
     Token,
@@ -19,7 +19,6 @@ use crate::websocket;
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -314,7 +313,12 @@ impl Client {
             && namespace.outbox.is_empty()
         {
             match engine.send(now, parts.clone()) {
-                Ok(()) => sent = Some(Sent::Now),
+                Ok(()) => {
+                    if namespace.tells_outgoing {
+                        Unit::new(parts.clone()).tell_outgoing(id, &mut self.events);
+                    }
+                    sent = Some(Sent::Now);
+                }
                 Err(engine::SendError::NotOpen) if how.volatile => return Err(SendError::NotReady),
                 Err(engine::SendError::NotOpen) => {}
                 Err(error) => return Err(error.into()),
@@ -406,6 +410,13 @@ impl Client {
         }
     }
 
+    /// Whether to tell of what leaves, by [`Event::Outgoing`]. Off.
+    pub fn tell_outgoing(&mut self, id: NamespaceId, tell: bool) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.tells_outgoing = tell;
+        }
+    }
+
     /// Drops all of a namespace that waits to be sent.
     pub fn clear(&mut self, id: NamespaceId) {
         if let Some(namespace) = self.namespaces.get_mut(id.0) {
@@ -425,7 +436,12 @@ impl Client {
                 result => {
                     let Some(waiting) = namespace.outbox.pop() else { return };
                     match result {
-                        Ok(()) => self.events.push_back(Event::Fate(waiting.token, Ok(()))),
+                        Ok(()) => {
+                            if namespace.tells_outgoing {
+                                waiting.unit.tell_outgoing(id, &mut self.events);
+                            }
+                            self.events.push_back(Event::Fate(waiting.token, Ok(())));
+                        }
                         Err(error) => namespace.drop_waiting(waiting, error.into(), &mut self.events),
                     }
                 }
@@ -436,6 +452,9 @@ impl Client {
                 Ok(()) => {
                     retry.tries += 1;
                     retry.deadline = Some(now + retry.timeout);
+                    if namespace.tells_outgoing {
+                        retry.unit.tell_outgoing(id, &mut self.events);
+                    }
                     return;
                 }
                 Err(engine::SendError::NotOpen | engine::SendError::Full { .. }) => return,
@@ -562,18 +581,25 @@ impl Client {
 
     /// A lane's stream could not be opened, or broke.
     pub fn handle_failed(&mut self, now: Time, generation: u64, lane: Lane, error: TransportError) {
-        if let Some(engine) = self.current(generation) {
-            engine.handle_failed(now, lane, error);
+        match self.current(generation) {
+            Some(engine) => engine.handle_failed(now, lane, error),
+            None => self.forget_parting(generation, lane),
         }
         self.follow_engine(now);
     }
 
     /// A lane's stream ended, and nothing said why.
     pub fn handle_eof(&mut self, now: Time, generation: u64, lane: Lane) {
-        if let Some(engine) = self.current(generation) {
-            engine.handle_eof(now, lane);
+        match self.current(generation) {
+            Some(engine) => engine.handle_eof(now, lane),
+            None => self.forget_parting(generation, lane),
         }
         self.follow_engine(now);
+    }
+
+    /// Nobody will fetch the last words of a session.
+    fn forget_parting(&mut self, generation: u64, lane: Lane) {
+        self.parting.take_if(|(parting, _)| lane == Lane::WebSocket && *parting == generation);
     }
 
     fn open_engine(&mut self, now: Time) {
@@ -764,30 +790,4 @@ impl From<engine::SendError> for SendError {
             engine::SendError::TooLarge { size, limit } => SendError::TooLarge { size, limit },
         }
     }
-}
-
-fn push_namespace(text: &mut String, name: &str) {
-    if name != "/" {
-        text.push_str(name);
-        text.push(',');
-    }
-}
-
-/// Appends the object that a client shows when it joins.
-fn push_auth(text: &mut String, pid: Option<&str>, offset: Option<&str>, auth: &str) {
-    let rest =
-        auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
-    let Some((pid, offset)) = pid.zip(offset) else {
-        if !rest.is_empty() {
-            text.push_str(auth.trim());
-        }
-        return;
-    };
-    let quoted = |it: &str| serde_json::Value::from(it).to_string();
-    text.push_str(&format!("{{\"pid\":{},\"offset\":{}", quoted(pid), quoted(offset)));
-    if !rest.is_empty() {
-        text.push(',');
-        text.push_str(rest);
-    }
-    text.push('}');
 }

@@ -245,6 +245,15 @@ pub struct Incoming {
     pub ack: Option<u64>,
 }
 
+/// An event that left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its name.
+    pub event: String,
+    /// Its arguments.
+    pub args: OwnedArgs,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -259,6 +268,9 @@ pub enum Event {
     Disconnected(NamespaceId, DisconnectReason),
     /// An event arrived.
     Incoming(NamespaceId, Incoming),
+    /// An event left, in a namespace of which that [is told](Client::tell_outgoing): for a connection, not yet for the
+    /// server.
+    Outgoing(NamespaceId, Outgoing),
     /// An event was answered, or not.
     Answer(NamespaceId, u64, Result<OwnedArgs, NoAnswer>),
     /// An event that waited was sent, or not.

@@ -1,10 +1,13 @@
 //! One namespace of a client: what waits for it in both directions.
 
-use super::{Event, Incoming, NamespaceId, NoAnswer, SendError, Token};
+use super::{Event, Incoming, NamespaceId, NoAnswer, Outgoing, SendError, Token};
 use crate::engineio::Part;
+use crate::socketio::packet::{Limits, Packet};
 use crate::time::{Time, earliest};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -31,6 +34,8 @@ pub(super) struct Namespace {
     pub(super) pid: Option<Box<str>>,
     pub(super) offset: Option<Box<str>>,
     pub(super) recovered: bool,
+    /// Somebody wants to know what leaves.
+    pub(super) tells_outgoing: bool,
     pub(super) next_ack: u64,
     pub(super) acks: Acks,
     pub(super) outbox: Outbox,
@@ -76,6 +81,7 @@ impl Namespace {
             pid: None,
             offset: None,
             recovered: false,
+            tells_outgoing: false,
             next_ack: 0,
             acks: Acks::default(),
             outbox: Outbox::default(),
@@ -183,6 +189,26 @@ impl Unit {
 
     pub(super) fn len(&self) -> usize {
         self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// It leaves, and is an event: tells so.
+    pub(super) fn tell_outgoing(&self, id: NamespaceId, events: &mut VecDeque<Event>) {
+        // Those of the settings are for what the server sends.
+        let limits = Limits {
+            max_attachments: usize::MAX,
+            max_attachment_bytes: usize::MAX,
+            max_namespace_len: usize::MAX,
+            max_event_len: usize::MAX,
+            ..Limits::default()
+        };
+        let packet =
+            core::str::from_utf8(&self.text).ok().and_then(|text| Packet::decode(text, &limits).ok());
+        if let Some(packet) = packet
+            && let (Some(event), Some(args)) = (packet.event(), packet.args(&self.attachments))
+        {
+            let outgoing = Outgoing { event: event.into_owned(), args: args.into_owned() };
+            events.push_back(Event::Outgoing(id, outgoing));
+        }
     }
 }
 
@@ -314,4 +340,30 @@ impl Acks {
         }
         gone
     }
+}
+
+pub(super) fn push_namespace(text: &mut String, name: &str) {
+    if name != "/" {
+        text.push_str(name);
+        text.push(',');
+    }
+}
+
+/// Appends the object that a client shows when it joins.
+pub(super) fn push_auth(text: &mut String, pid: Option<&str>, offset: Option<&str>, auth: &str) {
+    let rest =
+        auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
+    let Some((pid, offset)) = pid.zip(offset) else {
+        if !rest.is_empty() {
+            text.push_str(auth.trim());
+        }
+        return;
+    };
+    let quoted = |it: &str| serde_json::Value::from(it).to_string();
+    text.push_str(&format!("{{\"pid\":{},\"offset\":{}", quoted(pid), quoted(offset)));
+    if !rest.is_empty() {
+        text.push(',');
+        text.push_str(rest);
+    }
+    text.push('}');
 }

@@ -166,6 +166,34 @@ fn what_was_sent_before_goes_out_after_the_answer_and_first() {
 }
 
 #[test]
+fn what_leaves_is_told_each_time_it_does_and_only_where_that_is_wanted() {
+    fn left(rig: &mut Rig) -> Vec<String> {
+        let left = rig.events().into_iter().filter_map(|event| match event {
+            Event::Outgoing(_, Outgoing { event, args }) => {
+                Some(alloc::format!("{event} {:?}", args.as_args().iter().collect::<Vec<_>>()))
+            }
+            _ => None,
+        });
+        left.collect()
+    }
+    let once = How { volatile: true, ack: None };
+    let mut rig = Rig::joined(|config| config.retries = 1);
+    rig.emit(r#"2["unseen"]"#, once).unwrap();
+    assert_eq!((rig.written().len(), left(&mut rig).len()), (1, 0));
+    rig.client.tell_outgoing(rig.main, true);
+    rig.emit(r#"2["long \u0061",{}]"#, once).unwrap();
+    rig.emit(r#"20["again",1]"#, ask(0, 500)).unwrap();
+    assert_eq!(left(&mut rig), [r#"long a ["{}"]"#, r#"again ["1"]"#]);
+    rig.written();
+    rig.pass(501);
+    assert_eq!((rig.written().len(), left(&mut rig)), (1, vec![r#"again ["1"]"#.into()]));
+    rig.client.tell_outgoing(rig.main, false);
+    rig.pass(501);
+    rig.emit(r#"2["unseen"]"#, once).unwrap();
+    assert_eq!(left(&mut rig), [""; 0]);
+}
+
+#[test]
 fn what_found_no_room_goes_first_once_there_is_some() {
     let mut rig = Rig::new(|config| {
         let transports = [Transport::WebSocket].into();
@@ -553,6 +581,16 @@ fn nothing_goes_on_after_the_last_namespace_was_left() {
     assert!(!rig.client.is_idle());
     rig.client.handle_response(at(0), generation, Lane::Post, 200, b"ok");
     assert!(rig.client.is_idle() && rig.client.next_deadline().is_none());
+}
+
+#[test]
+fn last_words_that_nobody_fetches_are_forgotten() {
+    let mut rig = Rig::joined(|_| {});
+    rig.emit(r#"2["last"]"#, How::default()).unwrap();
+    rig.client.close(at(0));
+    assert!(!rig.client.is_idle());
+    rig.lose();
+    assert!(rig.client.is_idle());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use sockeye_core::Time;
 use sockeye_core::host::{Host, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
-use sockeye_core::socketio::{self, Limits, Packet, Received};
+use sockeye_core::socketio::{self, Attached, Limits, Packet, Received};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
 use std::any::{Any, TypeId};
@@ -285,7 +285,7 @@ impl App {
         socket.connect();
     }
 
-    fn packet(&self, socket: &Socket, packet: Packet<'_>, attachments: &[bytes::Bytes]) {
+    fn packet(&self, socket: &Socket, packet: Packet<'_>, attachments: Attached<'_>) {
         let Some(args) = packet.args(attachments) else { return };
         match (packet.event(), packet.id) {
             (Some(event), id) => socket.dispatch(&event, args, id),
@@ -309,7 +309,7 @@ impl engine::Handler for App {
             Message::Binary(data) => state.handle_binary(data, &self.limits),
         });
         match received {
-            Ok(Received::Packet(socket, packet)) => self.packet(&socket, packet, &[]),
+            Ok(Received::Packet(socket, packet)) => self.packet(&socket, packet, Attached::default()),
             Ok(Received::Complete(socket, complete)) => {
                 self.packet(&socket, complete.packet(), complete.attachments());
             }

@@ -446,7 +446,7 @@ impl ClientSocket {
             None if inboxes.is_empty() => debug!(event = ?incoming.event, "an event without a handler"),
             None => {}
         }
-        let attached: usize = args.attachments().iter().map(bytes::Bytes::len).sum();
+        let attached: usize = args.attachments().iter().map(<[u8]>::len).sum();
         let size = size_of::<Received>() + args.json().len() + attached;
         for inbox in inboxes {
             let (event, args) = (incoming.event.clone(), Args(incoming.args.clone()));

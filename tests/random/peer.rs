@@ -4,7 +4,7 @@ use crate::engine::{Engine, Packet};
 use crate::ledger::{Ledger, content};
 use crate::simulation::{Dice, Receiver, Sim};
 use bytes::Bytes;
-use sockeye_core::socketio::{self, Args, Encoder, Kind, Limits, Reassembly};
+use sockeye_core::socketio::{self, Args, Attached, Encoder, Kind, Limits, Reassembly};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ impl Peer {
         encoded.attachments().for_each(|data| self.engine.send(Packet::Binary(data.into())));
     }
 
-    fn handle(&mut self, packet: &socketio::Packet<'_>, attachments: &[Bytes]) {
+    fn handle(&mut self, packet: &socketio::Packet<'_>, attachments: Attached<'_>) {
         let Some((&name, member)) = self.namespaces.iter_mut().find(|(name, _)| **name == packet.namespace)
         else {
             // It left while the packet was under way.
@@ -175,7 +175,7 @@ impl Receiver for Peer {
                         socketio::Packet::decode(&text, &limits).expect("the server's packets are right");
                     self.reassembly.begin(&packet).expect("attachments follow their event");
                     if packet.attachments == 0 {
-                        self.handle(&packet, &[]);
+                        self.handle(&packet, Attached::default());
                     }
                 }
                 Packet::Binary(data) => {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
-use sockeye_core::socketio::{Complete, Encoder, Limits, Packet, Reassembly};
+use sockeye_core::socketio::{Attached, Complete, Encoder, Limits, Packet, Reassembly};
 use std::error::Error;
 use std::io::{BufRead, Write};
 
@@ -38,9 +38,10 @@ fn decode(text: &str, attachments: &[String]) -> Result<Value, Box<dyn Error>> {
     reassembly.handle_text()?;
     let packet = Packet::decode(text, &limits)?;
     reassembly.begin(&packet)?;
+    let attachments = attachments.iter().map(|it| from_hex(it)).collect::<Result<Vec<_>, _>>()?;
     let mut complete = None;
-    for attachment in attachments {
-        complete = reassembly.add_bytes(from_hex(attachment)?, &limits)?;
+    for attachment in &attachments {
+        complete = reassembly.add(attachment, &limits)?;
     }
     match &complete {
         // Of a query nothing is kept.
@@ -50,12 +51,12 @@ fn decode(text: &str, attachments: &[String]) -> Result<Value, Box<dyn Error>> {
             Ok(describe(&whole, Complete::attachments(complete)))
         }
         None if reassembly.is_pending() => Err("attachments are missing".into()),
-        None => Ok(describe(&packet, &[])),
+        None => Ok(describe(&packet, Attached::default())),
     }
 }
 
 /// The arguments as they are written: JSON that Rust could not hold is among them.
-fn describe(packet: &Packet<'_>, attachments: &[Bytes]) -> Value {
+fn describe(packet: &Packet<'_>, attachments: Attached<'_>) -> Value {
     json!({
         "kind": format!("{:?}", packet.kind),
         "nsp": packet.namespace,
@@ -64,7 +65,7 @@ fn describe(packet: &Packet<'_>, attachments: &[Bytes]) -> Value {
         "event": packet.event(),
         "data": packet.data,
         "args": packet.args(attachments).map(|args| args.iter().map(str::to_owned).collect::<Vec<_>>()),
-        "attachments": attachments.iter().map(|data| to_hex(data)).collect::<Vec<_>>(),
+        "attachments": attachments.iter().map(to_hex).collect::<Vec<_>>(),
     })
 }
 

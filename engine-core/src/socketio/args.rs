@@ -1,5 +1,6 @@
 //! The arguments of an event or an acknowledgement, read as the types that a handler asks for.
 
+use super::attached::Attached;
 use super::json::Elements;
 use super::placeholder;
 use alloc::boxed::Box;
@@ -21,18 +22,18 @@ pub struct Args<'a> {
     json: &'a str,
     /// Elements in front of the arguments: 1 for an event's name.
     skip: usize,
-    attachments: &'a [Bytes],
+    attachments: Attached<'a>,
 }
 
 impl<'a> Args<'a> {
     /// The arguments of an event. `json` is an array whose first element is the name.
-    pub fn new_event(json: &'a str, attachments: &'a [Bytes]) -> Args<'a> {
-        Args { json, skip: 1, attachments }
+    pub fn new_event(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
+        Args { json, skip: 1, attachments: attachments.into() }
     }
 
     /// The arguments of an acknowledgement. `json` is an array.
-    pub fn new_ack(json: &'a str, attachments: &'a [Bytes]) -> Args<'a> {
-        Args { json, skip: 0, attachments }
+    pub fn new_ack(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
+        Args { json, skip: 0, attachments: attachments.into() }
     }
 
     /// The array as it came, an event's name included.
@@ -41,7 +42,7 @@ impl<'a> Args<'a> {
     }
 
     /// The attachments that placeholders in the array stand for.
-    pub fn attachments(&self) -> &'a [Bytes] {
+    pub fn attachments(&self) -> Attached<'a> {
         self.attachments
     }
 
@@ -83,9 +84,9 @@ impl<'a> Args<'a> {
         T::deserialize(ArgsDeserializer { args: *self }).map_err(ArgsError)
     }
 
-    /// A copy of the JSON, with the attachments shared.
+    /// A copy of the JSON, with the attachments shared where they can be.
     pub fn into_owned(self) -> OwnedArgs {
-        OwnedArgs { json: self.json.into(), skip: self.skip, attachments: self.attachments.into() }
+        OwnedArgs { json: self.json.into(), skip: self.skip, attachments: self.attachments.to_vec() }
     }
 
     /// The text from the first argument on.
@@ -126,13 +127,9 @@ pub struct OwnedArgs {
 }
 
 impl OwnedArgs {
-    pub(super) fn new(json: Box<str>, is_event: bool, attachments: Vec<Bytes>) -> OwnedArgs {
-        OwnedArgs { json, skip: usize::from(is_event), attachments }
-    }
-
     /// The same arguments, borrowed.
     pub fn as_args(&self) -> Args<'_> {
-        Args { json: &self.json, skip: self.skip, attachments: &self.attachments }
+        Args { json: &self.json, skip: self.skip, attachments: (&self.attachments).into() }
     }
 }
 
@@ -165,11 +162,10 @@ macro_rules! read_first {
                 return Missing::new(0).$method($($name,)* visitor);
             };
             let mut inner = serde_json::Deserializer::from_str(first);
-            match self.args.attachments {
-                [] => inner.$method($($name,)* visitor),
-                attachments => {
-                    WithAttachments { inner: &mut inner, attachments }.$method($($name,)* visitor)
-                }
+            let attachments = self.args.attachments;
+            match attachments.is_empty() {
+                true => inner.$method($($name,)* visitor),
+                false => WithAttachments { inner: &mut inner, attachments }.$method($($name,)* visitor),
             }
         }
     )*};
@@ -240,7 +236,7 @@ struct List<'a> {
     index: usize,
     /// How many the tuple has: without an end, missing ones could be read as `None` for ever.
     len: usize,
-    attachments: &'a [Bytes],
+    attachments: Attached<'a>,
 }
 
 impl<'a> SeqAccess<'a> for List<'a> {
@@ -259,9 +255,10 @@ impl<'a> SeqAccess<'a> for List<'a> {
             return seed.deserialize(Missing::new(index)).map(Some);
         };
         let mut inner = serde_json::Deserializer::from_str(text);
-        let value = match self.attachments {
-            [] => seed.deserialize(&mut inner),
-            attachments => seed.deserialize(WithAttachments { inner: &mut inner, attachments }),
+        let attachments = self.attachments;
+        let value = match attachments.is_empty() {
+            true => seed.deserialize(&mut inner),
+            false => seed.deserialize(WithAttachments { inner: &mut inner, attachments }),
         };
         value.map(Some)
     }
@@ -309,7 +306,7 @@ impl<'de, E: serde::de::Error> Deserializer<'de> for Missing<E> {
 /// Being wrapped around a deserializer, a visitor or an access, it wraps whatever those hand out.
 struct WithAttachments<'a, T> {
     inner: T,
-    attachments: &'a [Bytes],
+    attachments: Attached<'a>,
 }
 
 impl<'a, T> WithAttachments<'a, T> {
@@ -376,7 +373,7 @@ impl<'a, D: Deserializer<'a>> Deserializer<'a> for WithAttachments<'a, D> {
 /// Takes what serde_json would take for bytes, and placeholders.
 struct BytesVisitor<'a, V> {
     visitor: V,
-    attachments: &'a [Bytes],
+    attachments: Attached<'a>,
 }
 
 impl<'a, V: Visitor<'a>> Visitor<'a> for BytesVisitor<'a, V> {

@@ -153,7 +153,7 @@ impl Encoder {
             self.sink.text.extend_from_slice(argument.as_bytes());
         }
         self.sink.text.push(b']');
-        for attachment in args.attachments() {
+        for attachment in args.attachments().iter() {
             self.sink.binary.extend_from_slice(attachment);
             self.sink.ends.push(self.sink.binary.len());
         }

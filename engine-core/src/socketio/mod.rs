@@ -6,6 +6,7 @@
 //! written by an [`Encoder`].
 
 mod args;
+mod attached;
 pub mod client;
 mod encode;
 mod json;
@@ -18,6 +19,7 @@ mod session;
 mod tests;
 
 pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
+pub use attached::Attached;
 pub use encode::{Attachments, EncodeError, Encoded, Encoder};
 pub use packet::{DecodeError, Kind, Limits, MAX_ID, Packet, is_reserved};
 pub use reassembly::{Complete, Reassembly};

@@ -1,9 +1,9 @@
 //! One Socket.IO packet as it arrives in text: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
 
 use super::args::Args;
+use super::attached::Attached;
 use super::json::{self, Fault};
 use alloc::borrow::Cow;
-use bytes::Bytes;
 use core::time::Duration;
 
 /// The greatest acknowledgement id: 2⁵³ − 1, beyond which JavaScript loses digits.
@@ -61,7 +61,7 @@ impl Kind {
 /// What a peer may ask of the decoder. A packet beyond it is an error, not cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Attachments of one packet: a number, 10 by default as in socket.io-parser, at most 9999.
+    /// Attached of one packet: a number, 10 by default as in socket.io-parser, at most 9999.
     pub max_attachments: usize,
     /// All attachments of one packet together, in bytes: 10 MB (10 000 000) by default.
     pub max_attachment_bytes: usize,
@@ -216,7 +216,7 @@ impl<'a> Packet<'a> {
     /// The arguments, if this is an event or an acknowledgement.
     ///
     /// `attachments` are those of this packet, empty if it has none.
-    pub fn args(&self, attachments: &'a [Bytes]) -> Option<Args<'a>> {
+    pub fn args(&self, attachments: impl Into<Attached<'a>>) -> Option<Args<'a>> {
         if self.kind.is_event() {
             Some(Args::new_event(self.data, attachments))
         } else if self.kind.is_ack() {

@@ -1,6 +1,6 @@
-//! Attachments follow their packet as messages of their own; here it waits for them.
+//! Attached follow their packet as messages of their own; here it waits for them.
 
-use super::args::OwnedArgs;
+use super::attached::Attached;
 use super::packet::{DecodeError, Kind, Limits, Packet};
 use super::placeholder;
 use alloc::boxed::Box;
@@ -18,9 +18,14 @@ pub struct Reassembly {
     pending: Option<Box<Pending>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Pending {
-    packet: Complete,
+    kind: Kind,
+    id: Option<u64>,
+    /// The namespace, and the JSON behind it.
+    text: Box<str>,
+    namespace_len: usize,
+    attachments: Vec<Bytes>,
     expected: usize,
     bytes: usize,
 }
@@ -66,81 +71,55 @@ impl Reassembly {
         }
         placeholder::check(packet.data, packet.attachments)?;
         self.pending = Some(Box::new(Pending {
-            packet: Complete {
-                kind: packet.kind,
-                namespace: packet.namespace.into(),
-                id: packet.id,
-                data: packet.data.into(),
-                attachments: Vec::new(),
-            },
+            kind: packet.kind,
+            id: packet.id,
+            text: [packet.namespace, packet.data].concat().into(),
+            namespace_len: packet.namespace.len(),
+            attachments: Vec::new(),
             expected: packet.attachments,
             bytes: 0,
         }));
         Ok(())
     }
 
-    /// Copies an attachment out of the caller's buffer. Returns the packet if it was the last.
+    /// Copies an attachment out of the caller's buffer; or returns the packet if it was the last, which stays there.
     ///
     /// # Errors
     /// [`DecodeError::UnexpectedBinary`] if nothing is pending,
     /// [`DecodeError::AttachmentBytes`] if it would be too much, in which case nothing is copied.
-    pub fn add(&mut self, data: &[u8], limits: &Limits) -> Result<Option<Complete>, DecodeError> {
-        self.add_with(data.len(), limits, || Bytes::copy_from_slice(data))
-    }
-
-    /// Like [`add`](Reassembly::add), for an attachment that is already shared: it is not copied.
-    ///
-    /// # Errors
-    /// As `add`.
-    pub fn add_bytes(&mut self, data: Bytes, limits: &Limits) -> Result<Option<Complete>, DecodeError> {
-        self.add_with(data.len(), limits, || data)
-    }
-
-    fn add_with(
-        &mut self,
-        len: usize,
-        limits: &Limits,
-        data: impl FnOnce() -> Bytes,
-    ) -> Result<Option<Complete>, DecodeError> {
+    pub fn add<'d>(&mut self, data: &'d [u8], limits: &Limits) -> Result<Option<Complete<'d>>, DecodeError> {
         let mut pending = self.pending.take().ok_or(DecodeError::UnexpectedBinary)?;
-        pending.bytes = pending.bytes.saturating_add(len);
+        pending.bytes = pending.bytes.saturating_add(data.len());
         if pending.bytes > limits.max_attachment_bytes {
             return Err(DecodeError::AttachmentBytes);
         }
-        // Grows as attachments come: the announced count reserves nothing.
-        pending.packet.attachments.push(data());
-        if pending.packet.attachments.len() < pending.expected {
-            self.pending = Some(pending);
-            return Ok(None);
+        if pending.attachments.len() + 1 >= pending.expected {
+            return Ok(Some(Complete { pending, last: data }));
         }
-        Ok(Some(pending.packet))
+        // Grows as attachments come: the announced count reserves nothing.
+        pending.attachments.push(Bytes::copy_from_slice(data));
+        self.pending = Some(pending);
+        Ok(None)
     }
 }
 
-/// A binary packet with all its attachments.
+/// A binary packet with all its attachments, of which the last one is not copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complete {
-    kind: Kind,
-    namespace: Box<str>,
-    id: Option<u64>,
-    data: Box<str>,
-    attachments: Vec<Bytes>,
+pub struct Complete<'d> {
+    pending: Box<Pending>,
+    last: &'d [u8],
 }
 
-impl Complete {
+impl Complete<'_> {
     /// The packet. Its query is gone.
     pub fn packet(&self) -> Packet<'_> {
-        let count = self.attachments.len();
-        Packet::from_parts(self.kind, &self.namespace, self.id, count, &self.data)
+        let Pending { kind, id, text, namespace_len, expected, .. } = &*self.pending;
+        let (namespace, data) = text.split_at_checked(*namespace_len).unwrap_or_default();
+        Packet::from_parts(*kind, namespace, *id, *expected, data)
     }
 
     /// The attachments, in the order of their numbers.
-    pub fn attachments(&self) -> &[Bytes] {
-        &self.attachments
-    }
-
-    /// The arguments, kept without a copy.
-    pub fn into_args(self) -> OwnedArgs {
-        OwnedArgs::new(self.data, self.kind.is_event(), self.attachments)
+    pub fn attachments(&self) -> Attached<'_> {
+        Attached::new(&self.pending.attachments, self.last)
     }
 }

@@ -1,8 +1,7 @@
 //! Writes values as JSON, with bytes as placeholders, into buffers that are used again.
 //!
 //! serde_json's own serializer writes only to `std::io`, and cannot be reached without `std`.
-//! This one writes the same text, but for floats, where `core` may choose another notation of
-//! the same number.
+//! This one writes the same text.
 
 use super::encode::EncodeError;
 use super::json::skip_plain;
@@ -86,9 +85,9 @@ impl Sink {
         self.text.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
-    /// Writes a finite float: `Debug` has the shortest digits that read back as the same number.
-    fn float(&mut self, value: impl fmt::Debug) {
-        let _ = write!(Plain(&mut self.text), "{value:?}");
+    /// Writes a finite float, by the shortest digits that read back as the same number.
+    fn float(&mut self, value: impl zmij::Float) {
+        self.text.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     }
 
     fn attachment(&mut self, bytes: &[u8]) {

@@ -44,7 +44,7 @@ pub enum Received<'a, S> {
     /// An event or an acknowledgement for a joined namespace.
     Packet(S, Packet<'a>),
     /// The same, with attachments.
-    Complete(S, Complete),
+    Complete(S, Complete<'a>),
     /// The client left a namespace.
     Disconnect(S),
     /// Nothing to do: a part of a packet, or one for a namespace that the server has closed.
@@ -137,11 +137,11 @@ impl<S: Clone> Session<S> {
     ///
     /// # Errors
     /// The client broke the protocol.
-    pub fn handle_binary(
+    pub fn handle_binary<'a>(
         &mut self,
-        data: &[u8],
+        data: &'a [u8],
         limits: &Limits,
-    ) -> Result<Received<'static, S>, ProtocolError> {
+    ) -> Result<Received<'a, S>, ProtocolError> {
         let added = self.reassembly.add(data, limits);
         if !self.reassembly.is_pending() {
             self.reassembly_deadline = None;

@@ -412,7 +412,7 @@ fn attachments_come_with_their_event_or_not_at_all() {
     rig.hear_binary(&[1, 2, 3]);
     let events = rig.events();
     assert!(
-        matches!(&events[..], [Event::Incoming(_, it)] if it.args.as_args().attachments() == [&[1, 2, 3][..]])
+        matches!(&events[..], [Event::Incoming(_, it)] if it.args.as_args().attachments().iter().eq([&[1, 2, 3][..]]))
     );
     rig.hear(r#"451-["x",{"_placeholder":true,"num":0}]"#);
     rig.hear("2");

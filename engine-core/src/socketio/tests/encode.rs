@@ -1,5 +1,7 @@
 use super::{any_text, any_value, listed};
-use crate::socketio::{EncodeError, Encoded, Encoder, Limits, Packet, Reassembly, is_reserved};
+use crate::socketio::{
+    Attached, Complete, EncodeError, Encoded, Encoder, Limits, Packet, Reassembly, is_reserved,
+};
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde::{Serialize, Serializer};
@@ -289,12 +291,13 @@ fn any_tree() -> impl Strategy<Value = Tree> {
 }
 
 /// Finds what the placeholders in `value` stand for.
-fn compare(tree: &Tree, value: &Value, attachments: &[Bytes]) {
+fn compare(tree: &Tree, value: &Value, attachments: Attached<'_>) {
     match tree {
         Tree::Leaf(leaf) => assert_eq!(leaf, value),
         Tree::Bytes(bytes) => {
             assert_eq!(value["_placeholder"], true);
-            assert_eq!(bytes, &attachments[value["num"].as_u64().unwrap() as usize]);
+            let num = value["num"].as_u64().unwrap() as usize;
+            assert_eq!(attachments.get(num), Some(&bytes[..]));
         }
         Tree::List(list) => {
             assert_eq!(list.len(), value.as_array().unwrap().len());
@@ -348,7 +351,7 @@ proptest! {
             complete = reassembly.add(attachment, &limits).unwrap();
         }
         prop_assert_eq!(complete.is_some(), packet.kind.is_binary());
-        let attachments = complete.as_ref().map_or(&[][..], |complete| complete.attachments());
+        let attachments = complete.as_ref().map(Complete::attachments).unwrap_or_default();
         let value: Value = packet.args(attachments).unwrap().deserialize().unwrap();
         compare(&tree, &value, attachments);
     }

@@ -4,6 +4,7 @@ use super::super::namespace::{Namespace, State};
 use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
 use super::Client;
 use crate::engineio::client::CloseReason;
+use crate::socketio::attached::Attached;
 use crate::socketio::packet::{Kind, Packet};
 use crate::time::Time;
 use alloc::boxed::Box;
@@ -32,7 +33,7 @@ impl Client {
             }
             return;
         }
-        self.receive(now, &packet, &[]);
+        self.receive(now, &packet, Attached::default());
     }
 
     pub(super) fn receive_binary(&mut self, now: Time, data: &[u8]) {
@@ -47,7 +48,7 @@ impl Client {
         }
     }
 
-    fn receive(&mut self, now: Time, packet: &Packet<'_>, attachments: &[bytes::Bytes]) {
+    fn receive(&mut self, now: Time, packet: &Packet<'_>, attachments: Attached<'_>) {
         let at = self.namespaces.iter().position(|it| *it.name == *packet.namespace);
         // For others nothing is kept: such a server is only mistaken.
         let Some(at) = at else { return };
@@ -132,7 +133,7 @@ impl Client {
         }
     }
 
-    fn receive_event(&mut self, id: NamespaceId, packet: &Packet<'_>, attachments: &[bytes::Bytes]) {
+    fn receive_event(&mut self, id: NamespaceId, packet: &Packet<'_>, attachments: Attached<'_>) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         let Some(args) = packet.args(attachments) else { return };
         let event = packet.event().unwrap_or_default().into_owned();
@@ -145,7 +146,7 @@ impl Client {
             // It was left, which the server did not know yet.
             State::Joining(_) if namespace.was_left => {}
             State::Joining(_) => {
-                let attached: usize = attachments.iter().map(bytes::Bytes::len).sum();
+                let attached: usize = attachments.iter().map(<[u8]>::len).sum();
                 namespace.early_bytes += size_of::<Incoming>() + packet.data.len() + attached;
                 if namespace.early_bytes > self.config.receive_buffer {
                     return self.break_off(&"too many events before the answer to a connect");
@@ -156,7 +157,7 @@ impl Client {
         }
     }
 
-    fn receive_ack(&mut self, now: Time, id: NamespaceId, packet: &Packet<'_>, attachments: &[bytes::Bytes]) {
+    fn receive_ack(&mut self, now: Time, id: NamespaceId, packet: &Packet<'_>, attachments: Attached<'_>) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         let (Some(ack), Some(args)) = (packet.id, packet.args(attachments)) else { return };
         let is_next = namespace.retries.front().is_some_and(|retry| retry.id == ack && retry.tries > 0);

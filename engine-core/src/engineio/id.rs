@@ -22,7 +22,10 @@ impl Id {
     /// Reads an id that a peer sent; `None` if it cannot be one.
     pub fn parse(text: &str) -> Option<Id> {
         let id: [u8; 20] = text.as_bytes().try_into().ok()?;
-        id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')).then_some(Id(id))
+        // All of them at once, which is cheaper than to stop at the first that is wrong.
+        let is_right =
+            id.iter().fold(true, |right, b| right & (b.is_ascii_alphanumeric() | matches!(b, b'-' | b'_')));
+        is_right.then_some(Id(id))
     }
 
     /// The 20 characters.

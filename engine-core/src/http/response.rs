@@ -135,7 +135,7 @@ pub fn write_head<'n, 'v>(
 
 fn is_header(name: &str, value: &str) -> bool {
     is_token(name.as_bytes())
-        && value.bytes().all(is_value_byte)
+        && value.bytes().fold(true, |right, byte| right & is_value_byte(byte))
         && !name.eq_ignore_ascii_case("content-length")
         && !name.eq_ignore_ascii_case("transfer-encoding")
 }

@@ -126,9 +126,9 @@ impl<H: Handler> Mounted<H> {
     fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<H>> {
         match self.exchange.follow(self.server.now(), &self.server, Some(cx.waker())) {
             Step::Wait => {
-                if self.exchange.deadline().is_some() {
+                if let Some(at) = self.exchange.deadline() {
                     // Called at its end, it answers.
-                    let _ = self.deadline.poll(cx, &self.server, self.server.config.allow_timeout);
+                    let _ = self.deadline.poll_until(cx, &self.server, at);
                 }
                 Poll::Pending
             }

@@ -6,7 +6,7 @@ use sockeye_core::Time;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Until when something is waited for. It begins with the first poll that finds that there is something to wait for.
+/// Until when something is waited for.
 ///
 /// It has to be [cleared](Deadline::clear) when nothing is waited for any more.
 #[derive(Debug, Default)]
@@ -17,16 +17,25 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// Ready when the time is over; until then the task is woken at its end.
+    /// Ready when `timeout` is over, which begins with the first call; until then the task is woken at its end.
     pub(super) fn poll<H: Handler>(
         &mut self,
         cx: &Context<'_>,
         server: &ServerInner<H>,
         timeout: Duration,
     ) -> Poll<()> {
-        let now = server.now();
-        let at = *self.at.get_or_insert(now + timeout);
-        if now >= at {
+        let at = *self.at.get_or_insert_with(|| server.now() + timeout);
+        self.poll_until(cx, server, at)
+    }
+
+    /// The same for an instant.
+    pub(super) fn poll_until<H: Handler>(
+        &mut self,
+        cx: &Context<'_>,
+        server: &ServerInner<H>,
+        at: Time,
+    ) -> Poll<()> {
+        if server.now() >= at {
             return Poll::Ready(());
         }
         // Made anew each time: the task may be another one.

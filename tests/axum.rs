@@ -1,4 +1,4 @@
-//! A server in front of a whole axum application.
+//! A server in front of a whole axum application, and what hyper hands over to it.
 #![cfg(all(feature = "axum", feature = "tokio"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -7,7 +7,9 @@ use axum::extract::ConnectInfo;
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
-use sockeye::{Server, Socket};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use sockeye::{Server, Socket, engine};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +36,16 @@ fn run(io: &Server, test: impl AsyncFnOnce(TcpStream)) {
         tokio::spawn(axum::serve(listener, app).into_future());
         timeout(Duration::from_secs(10), test(stream)).await.unwrap();
     });
+}
+
+/// A server of Engine.IO that does nothing.
+struct Nothing;
+
+impl engine::Handler for Nothing {
+    type State = ();
+    fn on_open(&self, _: &engine::Session<Self>) {}
+    fn on_message(&self, _: &engine::Session<Self>, _: engine::Message<'_>) {}
+    fn on_close(&self, _: &engine::Session<Self>, _: &engine::CloseReason) {}
 }
 
 /// Sends, and reads until `end` is there.
@@ -76,5 +88,30 @@ fn what_is_the_servers_does_not_pass_through_the_application() {
         let request = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n\r\n";
         let answered = ask(&mut stream, request, "maxPayload").await;
         assert!(answered.starts_with("HTTP/1.1 200") && !answered.contains("x-layer"), "{answered}");
+    });
+}
+
+#[test]
+fn a_connection_that_is_not_handed_over_ends_its_session() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = engine::Server::new(Nothing);
+        let service = sockeye::tokio::service(server.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = TokioIo::new(listener.accept().await.unwrap().0);
+        // Without `with_upgrades`, hyper keeps it to itself.
+        let connection = http1::Builder::new().serve_connection(stream, service);
+        let served = async {
+            let _ = connection.await;
+        };
+        let asked = async {
+            let handshake = HANDSHAKE.replace("socket.io", "engine.io");
+            let answer = ask(&mut client, handshake, "\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "it is closed");
+        };
+        timeout(Duration::from_secs(10), async { tokio::join!(served, asked) }).await.unwrap();
+        assert_eq!(server.sessions_count(), 0);
     });
 }

@@ -80,6 +80,7 @@
 
 mod ack;
 mod broadcast;
+mod buffers;
 mod by_id;
 pub mod client;
 pub mod engine;

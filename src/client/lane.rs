@@ -1,6 +1,7 @@
 //! One byte stream of a client: which requests and frames go there, and what comes back.
 
 use super::shared::Shared;
+use crate::buffers;
 use sockeye_core::connection::client::Client as Stream;
 use sockeye_core::drive::{Protocol, Status};
 use sockeye_core::engineio::client::{Lane, TransportError, Want};
@@ -59,8 +60,7 @@ impl LaneStream {
         match self.shared.look(|client| client.wants(now, generation, lane)) {
             Want::Nothing => {
                 if lane == Lane::WebSocket {
-                    let out = self.stream.outbound();
-                    self.shared.look(|client| client.transmit(now, generation, out));
+                    self.shared.transmit(generation, self.stream.outbound());
                 }
                 self.stream.close(now, None, "");
                 self.told = true;
@@ -99,6 +99,7 @@ impl LaneStream {
         let own = own.chain(cookies.as_deref().map(|cookies| ("Cookie", cookies)));
         let more = settings.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers = own.chain(more);
+        buffers::lend(self.stream.outbound());
         let written = match request.upgrade {
             true => self.stream.upgrade(&request.target, &settings.authority, headers),
             false => self.stream.request(
@@ -173,11 +174,8 @@ impl LaneStream {
         loop {
             match self.stream.next_message(now, input) {
                 Ok(Some(message)) => {
-                    let shared = &self.shared;
-                    shared.act_from(Some(self.lane), |client, now| {
-                        client.handle_message(now, generation, &message)
-                    });
-                    if shared.is_behind() {
+                    self.shared.receive(generation, &message);
+                    if self.shared.is_behind() {
                         return;
                     }
                 }
@@ -257,17 +255,12 @@ impl Protocol for LaneStream {
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
         if self.stream.is_websocket() && self.stream.outbound().is_empty() {
-            let out = self.stream.outbound();
-            let now = self.shared.now();
-            if self.shared.look(|client| client.transmit(now, self.generation, out)) {
-                self.shared.act_from(Some(self.lane), |_, _| {});
-            }
+            self.shared.transmit(self.generation, self.stream.outbound());
         }
         self.arm();
         let out = self.stream.outbound();
         if out.is_empty() {
-            // An idle stream owns no buffer.
-            drop(out.reclaim());
+            buffers::reclaim(out);
             return None;
         }
         Some(out)

@@ -4,6 +4,7 @@ use super::builder::{Auth, Settings};
 use super::lane::LaneStream;
 use super::socket::{ClientSocket, Inner};
 use super::{ConnectError, ManagerEvent};
+use crate::buffers;
 use crate::error::EmitError;
 use crate::handler::{BoxFuture, Guarded};
 use crate::log::error;
@@ -14,8 +15,10 @@ use sockeye_core::host::{Connector, Destination};
 use sockeye_core::http::CookieJar;
 use sockeye_core::socketio::OwnedArgs;
 use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Token};
-use sockeye_core::{Random, Time};
-use std::collections::HashMap;
+use sockeye_core::websocket::Message;
+use sockeye_core::{Outbound, Random, Time};
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -160,6 +163,34 @@ impl Shared {
         f(&mut self.core.lock().client)
     }
 
+    /// Sends something by the core.
+    pub(super) fn sending<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
+        self.look(|client| lent(client, f))
+    }
+
+    /// A message arrived.
+    pub(super) fn receive(self: &Arc<Self>, generation: u64, message: &Message<'_>) {
+        let now = self.now();
+        let mut core = self.core.lock();
+        let client = &mut core.client;
+        lend_events(client.events_mut());
+        lent(client, |client| client.handle_message(now, generation, message));
+        self.settle(core, now, Some(Lane::WebSocket));
+    }
+
+    /// Moves what is for the stream of a session's WebSocket connection to its own queue, once that is written.
+    pub(super) fn transmit(self: &Arc<Self>, generation: u64, out: &mut Outbound) {
+        let now = self.now();
+        let may_have_events = self.look(|client| {
+            let may_have_events = client.transmit(now, generation, out);
+            client.queue_mut().into_iter().for_each(buffers::reclaim);
+            may_have_events
+        });
+        if may_have_events {
+            self.act_from(Some(Lane::WebSocket), |_, _| {});
+        }
+    }
+
     /// Changes the core, and sees to what follows.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut Client, Time) -> R) -> R {
         self.act_from(None, f)
@@ -183,7 +214,10 @@ impl Shared {
         loop {
             let todo = core.look_after_streams(now, own, self.connector.get().is_some());
             let event = if core.dispatching { None } else { core.client.poll_event() };
-            core.dispatching |= event.is_some();
+            match event {
+                Some(_) => core.dispatching = true,
+                None => reclaim_events(core.client.events_mut()),
+            }
             let deadline = core.client.next_deadline();
             let generation = core.client.generation();
             drop(core);
@@ -415,6 +449,38 @@ impl Shared {
             keeper.closing = Vec::new();
         }
         taken
+    }
+}
+
+/// Runs `f`, which may send, with memory of the thread for that.
+fn lent<R>(client: &mut Client, f: impl FnOnce(&mut Client) -> R) -> R {
+    client.queue_mut().into_iter().for_each(buffers::lend);
+    let result = f(client);
+    // It was refused, or waits elsewhere.
+    client.queue_mut().into_iter().for_each(buffers::reclaim);
+    result
+}
+
+thread_local! {
+    static EVENTS: Cell<VecDeque<Event>> = const { Cell::new(VecDeque::new()) };
+}
+
+/// How many events there is memory for in a thread: more are rare, and their memory is not to stay.
+const MAX_EVENTS: usize = 64;
+
+fn lend_events(queue: &mut VecDeque<Event>) {
+    if queue.capacity() == 0 {
+        *queue = EVENTS.take();
+    }
+}
+
+/// Takes the memory of a queue that is empty. The thread may be about to end.
+fn reclaim_events(queue: &mut VecDeque<Event>) {
+    if queue.is_empty() && queue.capacity() > 0 {
+        let queue = std::mem::take(queue);
+        if queue.capacity() <= MAX_EVENTS {
+            _ = EVENTS.try_with(|events| events.set(queue));
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! One byte stream of an Engine.IO server: which requests and frames mean what for which session.
 
-use super::buffers;
 use super::exchange::{self, Accept, Carries, Content, Exchange, Incoming, Step, Upgrade};
 use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Target};
 use super::{CloseReason, Handler, Handshake, TransportError};
+use crate::buffers;
 use crate::log::debug;
 use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
 use sockeye_core::drive::{Protocol, Status as StreamStatus};

@@ -665,6 +665,11 @@ impl Session {
         }
     }
 
+    /// The queue's memory may come from a pool, and go back there.
+    pub fn queue_mut(&mut self) -> &mut Outbound {
+        &mut self.queue
+    }
+
     /// Moves what is for the WebSocket connection to `out`, once that is written.
     pub fn transmit(&mut self, out: &mut Outbound) {
         match &mut self.state {

@@ -92,12 +92,12 @@ impl Client {
 
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if event.is_none() {
-            // An idle client owns no queue.
-            self.events = VecDeque::new();
-        }
-        event
+        self.events.pop_front()
+    }
+
+    /// What [`poll_event`](Client::poll_event) has to give. The queue's memory may come from a pool, and go back there.
+    pub fn events_mut(&mut self) -> &mut VecDeque<Event> {
+        &mut self.events
     }
 
     /// Whether a namespace is joined.
@@ -487,6 +487,12 @@ impl Client {
             engine.transmit(out);
         }
         false
+    }
+
+    /// Where what is sent waits to be transmitted, if there is a session. Its memory may come from a pool, and go back
+    /// there.
+    pub fn queue_mut(&mut self) -> Option<&mut Outbound> {
+        self.engine.as_mut().map(|engine| engine.queue_mut())
     }
 
     /// Whether [`transmit`](Client::transmit) has something.

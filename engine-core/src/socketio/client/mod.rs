@@ -8,8 +8,9 @@ mod tests;
 pub use manager::Client;
 
 use super::args::OwnedArgs;
-use super::packet::Limits;
+use super::packet::{Limits, event_name, first_of};
 use crate::engineio::client::{CloseReason, Config as EngineConfig};
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -237,12 +238,17 @@ impl core::fmt::Display for DisconnectReason {
 /// An event that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// Its name.
-    pub event: String,
     /// Its arguments.
     pub args: OwnedArgs,
     /// The id of the acknowledgement that the server wants, if it does.
     pub ack: Option<u64>,
+}
+
+impl Incoming {
+    /// Its name. Allocates only if that was written with escapes.
+    pub fn event(&self) -> Cow<'_, str> {
+        event_name(first_of(self.args.as_args().json()))
+    }
 }
 
 /// What happened.

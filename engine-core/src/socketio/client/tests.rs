@@ -250,7 +250,7 @@ fn events_before_the_answer_to_a_connect_are_kept_within_bounds() {
     assert_eq!(rig.events(), []);
     rig.hear(r#"40{"sid":"s"}"#);
     let events = rig.events();
-    assert!(matches!(&events[..], [Event::Incoming(_, it), Event::Connected(_)] if it.event == "early"));
+    assert!(matches!(&events[..], [Event::Incoming(_, it), Event::Connected(_)] if it.event() == "early"));
 
     let mut rig = Rig::new(|config| config.receive_buffer = 1000);
     rig.client.connect(at(0), rig.main);

@@ -135,8 +135,7 @@ impl Client {
     fn receive_event(&mut self, id: NamespaceId, packet: &Packet<'_>, attachments: &[bytes::Bytes]) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         let Some(args) = packet.args(attachments) else { return };
-        let event = packet.event().unwrap_or_default().into_owned();
-        let incoming = Incoming { event, args: args.into_owned(), ack: packet.id };
+        let incoming = Incoming { args: args.into_owned(), ack: packet.id };
         match namespace.state {
             State::Joined => {
                 keep_offset(namespace, &incoming);

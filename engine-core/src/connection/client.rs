@@ -1,5 +1,6 @@
 //! One byte stream of a client: requests, one at a time, then perhaps WebSocket.
 
+use super::next_message;
 use crate::http::{self, Chunked, InvalidHeader, Progress, ResponseBody, ResponseHead};
 use crate::outbound::Outbound;
 use crate::random::Random;
@@ -7,6 +8,7 @@ use crate::time::Time;
 use crate::websocket::{self, Decoder, Message, Opcode, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -262,29 +264,21 @@ impl Client {
         now: Time,
         input: &mut &'b mut [u8],
     ) -> Result<Option<Message<'b>>, websocket::Error> {
-        loop {
-            let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
-            match decoder.decode(input) {
-                Ok(Some(Message::Ping(data))) => {
-                    self.pongs = if self.out.is_empty() { 1 } else { self.pongs.saturating_add(1) };
-                    if self.pongs > MAX_PONGS {
-                        continue;
-                    }
-                    let mask = self.random.bytes();
-                    self.out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, Some(mask)));
-                }
-                Ok(Some(Message::Pong(_))) => {}
-                Ok(Some(Message::Close(frame))) => {
-                    self.close(now, frame.map(|frame| frame.code), "");
-                    return Ok(Some(Message::Close(frame)));
-                }
-                Ok(message) => return Ok(message),
-                Err(error) => {
-                    self.close(now, Some(error.close_code()), &alloc::string::ToString::to_string(&error));
-                    return Err(error);
-                }
+        let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
+        let (out, pongs, random) = (&mut self.out, &mut self.pongs, &mut self.random);
+        let message = next_message(decoder, input, |data| {
+            *pongs = if out.is_empty() { 1 } else { pongs.saturating_add(1) };
+            if *pongs <= MAX_PONGS {
+                let mask = random.bytes();
+                out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, Some(mask)));
             }
+        });
+        match &message {
+            Ok(Some(Message::Close(frame))) => self.close(now, frame.map(|frame| frame.code), ""),
+            Ok(_) => {}
+            Err(error) => self.close(now, Some(error.close_code()), &error.to_string()),
         }
+        message
     }
 
     /// Closes after what is queued: a WebSocket connection with a close frame.

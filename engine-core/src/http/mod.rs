@@ -11,6 +11,7 @@ mod chunked;
 mod client;
 mod cookie;
 mod cors;
+mod head;
 mod jar;
 mod query;
 mod request;
@@ -20,11 +21,10 @@ pub use chunked::{Chunked, Progress};
 pub use client::{ResponseBody, ResponseHead, parse_response, write_request};
 pub use cookie::{Cookie, SameSite};
 pub use cors::Cors;
+pub use head::{Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Version, header_slots};
 pub use jar::CookieJar;
 pub use query::{Query, decode};
-pub use request::{
-    Body, Head, Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Request, Version, header_slots, parse_head,
-};
+pub use request::{Body, Head, Request, parse_head};
 pub use response::{CONTINUE, Status, write_head};
 
 /// What the peer did wrong. [`Error::status`] is the answer to give before closing.

@@ -296,7 +296,7 @@ impl Shared {
             Event::Disconnected(id, reason) => _ = socket(id).map(|socket| socket.disconnected(reason)),
             Event::Incoming(id, incoming) => _ = socket(id).map(|socket| socket.receive(incoming)),
             Event::Answer(id, ack, answer) => self.answers.fill(&(id, ack), answer),
-            Event::Fate(token, fate) => self.fates.fill(&token, fate.map_err(EmitError::from)),
+            Event::Fate(token, fate) => self.fates.fill(&token, fate),
             Event::ReconnectAttempt(attempt) => self.tell(ManagerEvent::ReconnectAttempt(attempt)),
             Event::Reconnect(attempts) => self.tell(ManagerEvent::Reconnect(attempts)),
             Event::ReconnectError(reason) => {

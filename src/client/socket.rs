@@ -431,7 +431,7 @@ impl ClientSocket {
         let now = shared.now();
         let sent = with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
-            Ok(shared.sending(|client| client.acknowledge(now, self.0.id, parts(encoded)))?)
+            shared.sending(|client| client.acknowledge(now, self.0.id, parts(encoded)))
         });
         shared.act(|_, _| {});
         sent

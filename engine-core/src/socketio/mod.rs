@@ -7,6 +7,7 @@
 
 mod args;
 pub mod client;
+mod emit_error;
 mod encode;
 mod json;
 mod packet;
@@ -18,6 +19,7 @@ mod session;
 mod tests;
 
 pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
+pub use emit_error::EmitError;
 pub use encode::{Attachments, EncodeError, Encoded, Encoder};
 pub use packet::{DecodeError, Kind, Limits, MAX_ID, Packet, is_reserved};
 pub use reassembly::{Complete, Reassembly};

@@ -4,8 +4,7 @@ mod receive;
 
 use super::namespace::{Namespace, Retry, State, Unit, Waiting};
 use super::{
-    Config, ConnectError, DisconnectReason, Event, How, NamespaceId, NoAnswer, Offline, SendError, Sent,
-    Token,
+    Config, ConnectError, DisconnectReason, Event, How, NamespaceId, NoAnswer, Offline, Sent, Token,
 };
 use crate::engineio::client::{
     self as engine, CloseReason, Lane, Received, Request, Session, TransportError, Want,
@@ -13,6 +12,7 @@ use crate::engineio::client::{
 use crate::engineio::{Message, Packet as EnginePacket, Part, Transport, split_payload};
 use crate::outbound::Outbound;
 use crate::random::Random;
+use crate::socketio::emit_error::EmitError;
 use crate::socketio::reassembly::Reassembly;
 use crate::time::{Time, earliest};
 use crate::websocket;
@@ -281,11 +281,11 @@ impl Client {
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>> + Clone,
         how: How,
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Sent, EmitError> {
         let retries = self.config.retries > 0 && !how.volatile;
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(SendError::NotConnected) };
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(EmitError::Disconnected) };
         if how.ack.is_some() && namespace.acks.is_full() {
-            return Err(SendError::TooManyAcks);
+            return Err(EmitError::TooManyAcks);
         }
         let sent = match (how.ack, retries) {
             (Some(ack), true) => self.send_with_retries(id, parts, ack),
@@ -302,11 +302,11 @@ impl Client {
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>> + Clone,
         how: How,
-    ) -> Result<Sent, SendError> {
-        let namespace = self.namespaces.get_mut(id.0).ok_or(SendError::NotConnected)?;
+    ) -> Result<Sent, EmitError> {
+        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
         let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
         if how.volatile && !engine.as_ref().is_some_and(|it| it.is_writable()) {
-            return Err(SendError::NotReady);
+            return Err(EmitError::NotReady);
         }
         let mut sent = None;
         // What was sent before goes first.
@@ -315,7 +315,7 @@ impl Client {
         {
             match engine.send(now, parts.clone()) {
                 Ok(()) => sent = Some(Sent::Now),
-                Err(engine::SendError::NotOpen) if how.volatile => return Err(SendError::NotReady),
+                Err(engine::SendError::NotOpen) if how.volatile => return Err(EmitError::NotReady),
                 Err(engine::SendError::NotOpen) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -336,7 +336,7 @@ impl Client {
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>>,
         ack: Option<u64>,
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Sent, EmitError> {
         let unit = Unit::new(parts);
         self.admit(id, &unit)?;
         let token = self.next_token();
@@ -351,7 +351,7 @@ impl Client {
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>>,
         (ack, timeout): (u64, Duration),
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Sent, EmitError> {
         let unit = Unit::new(parts);
         self.admit(id, &unit)?;
         let token = self.next_token();
@@ -362,15 +362,15 @@ impl Client {
     }
 
     /// Whether a unit may wait.
-    fn admit(&self, id: NamespaceId, unit: &Unit) -> Result<(), SendError> {
+    fn admit(&self, id: NamespaceId, unit: &Unit) -> Result<(), EmitError> {
         let limit = match self.config.offline {
-            Offline::Fail if !self.is_connected(id) => return Err(SendError::NotConnected),
+            Offline::Fail if !self.is_connected(id) => return Err(EmitError::Disconnected),
             // It waits behind others, or for its acknowledgement.
             Offline::Fail => self.config.engine.send_buffer,
             Offline::Buffer { bytes, .. } => bytes,
         };
         match self.buffered(id).saturating_add(unit.len()) > limit {
-            true => Err(SendError::OfflineFull { limit }),
+            true => Err(EmitError::OfflineFull { limit }),
             false => Ok(()),
         }
     }
@@ -389,12 +389,12 @@ impl Client {
         now: Time,
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>> + Clone,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), EmitError> {
         let is_joined = self.is_connected(id);
         let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
-            return Err(SendError::NotConnected);
+            return Err(EmitError::Disconnected);
         };
-        let sent = engine.send(now, parts).map_err(SendError::from);
+        let sent = engine.send(now, parts).map_err(EmitError::from);
         self.follow_engine(now);
         sent
     }
@@ -439,7 +439,7 @@ impl Client {
                     return;
                 }
                 Err(engine::SendError::NotOpen | engine::SendError::Full { .. }) => return,
-                Err(error) => SendError::from(error),
+                Err(error) => EmitError::from(error),
             };
             let (token, ack) = (retry.token, retry.id);
             namespace.retries.pop_front();
@@ -756,19 +756,9 @@ impl Client {
             && let Some(retry) = namespace.retries.pop_front()
         {
             self.events.push_back(Event::Answer(id, retry.id, Err(NoAnswer::Timeout)));
-            self.events.push_back(Event::Fate(retry.token, Err(SendError::NotAcknowledged { tries })));
+            self.events.push_back(Event::Fate(retry.token, Err(EmitError::NotAcknowledged { tries })));
         }
         self.flush(now, id);
-    }
-}
-
-impl From<engine::SendError> for SendError {
-    fn from(error: engine::SendError) -> Self {
-        match error {
-            engine::SendError::NotOpen => SendError::NotConnected,
-            engine::SendError::Full { queued } => SendError::Full { queued },
-            engine::SendError::TooLarge { size, limit } => SendError::TooLarge { size, limit },
-        }
     }
 }
 

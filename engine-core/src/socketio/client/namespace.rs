@@ -1,7 +1,8 @@
 //! One namespace of a client: what waits for it in both directions.
 
-use super::{Event, Incoming, NamespaceId, NoAnswer, SendError, Token};
+use super::{Event, Incoming, NamespaceId, NoAnswer, Token};
 use crate::engineio::Part;
+use crate::socketio::emit_error::EmitError;
 use crate::time::{Time, earliest};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -119,18 +120,18 @@ impl Namespace {
     /// Drops what waited too long, and gives up the answers that are overdue.
     pub(super) fn handle_timeout(&mut self, now: Time, age: Option<Duration>, events: &mut VecDeque<Event>) {
         while let Some(waiting) = self.outbox.pop_expired(now, age) {
-            self.drop_waiting(waiting, SendError::Expired, events);
+            self.drop_waiting(waiting, EmitError::Expired, events);
         }
         while let Some(id) = self.acks.pop_expired(now) {
             if let Some(waiting) = self.outbox.remove(id) {
-                events.push_back(Event::Fate(waiting.token, Err(SendError::Cleared)));
+                events.push_back(Event::Fate(waiting.token, Err(EmitError::Cleared)));
             }
             events.push_back(Event::Answer(self.id, id, Err(NoAnswer::Timeout)));
         }
     }
 
     /// An event will not be sent.
-    pub(super) fn drop_waiting(&mut self, waiting: Waiting, error: SendError, events: &mut VecDeque<Event>) {
+    pub(super) fn drop_waiting(&mut self, waiting: Waiting, error: EmitError, events: &mut VecDeque<Event>) {
         if let Some(id) = waiting.ack
             && self.acks.remove(id)
         {
@@ -147,10 +148,10 @@ impl Namespace {
     /// Drops all that waits.
     pub(super) fn clear(&mut self, events: &mut VecDeque<Event>) {
         while let Some(waiting) = self.outbox.pop() {
-            self.drop_waiting(waiting, SendError::Cleared, events);
+            self.drop_waiting(waiting, EmitError::Cleared, events);
         }
         for retry in core::mem::take(&mut self.retries) {
-            let error = SendError::Cleared;
+            let error = EmitError::Cleared;
             events.push_back(Event::Answer(self.id, retry.id, Err(NoAnswer::NotSent(error.clone()))));
             events.push_back(Event::Fate(retry.token, Err(error)));
         }

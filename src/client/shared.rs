@@ -57,6 +57,8 @@ type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
 struct Core {
     client: Client,
     streams: [Stream; 3],
+    /// The session that the streams are for.
+    generation: u64,
     opened: u64,
     /// Somebody tells the application what happened: all of it, in order.
     dispatching: bool,
@@ -67,7 +69,6 @@ struct Core {
 struct Stream {
     /// Zero if there is none.
     id: u64,
-    generation: u64,
     waker: Option<Waker>,
 }
 
@@ -109,7 +110,13 @@ impl Shared {
         let client = Client::new(settings.config.clone(), random);
         Arc::new(Shared {
             settings,
-            core: Mutex::new(Core { client, streams: Default::default(), opened: 0, dispatching: false }),
+            core: Mutex::new(Core {
+                client,
+                streams: Default::default(),
+                generation: 0,
+                opened: 0,
+                dispatching: false,
+            }),
             sockets: Mutex::default(),
             connector: OnceLock::new(),
             keeper: Mutex::default(),
@@ -497,12 +504,13 @@ impl Core {
     fn look_after_streams(&mut self, now: Time, own: Option<Lane>, can_open: bool) -> Todo {
         let mut todo = Todo::default();
         let generation = self.client.generation();
+        let is_another = std::mem::replace(&mut self.generation, generation) != generation;
         for lane in Lane::ALL {
             let want = self.client.wants(now, generation, lane);
             let transmits = lane == Lane::WebSocket && self.client.wants_transmit(generation);
             let opened = self.opened + 1;
             let stream = self.stream(lane);
-            let is_stale = stream.id != 0 && (stream.generation != generation || want == Want::Nothing);
+            let is_stale = stream.id != 0 && (is_another || want == Want::Nothing);
             if is_stale {
                 // It finds out by itself that it is not wanted.
                 let Stream { waker, .. } = std::mem::take(stream);
@@ -511,7 +519,7 @@ impl Core {
             match want {
                 Want::Request if stream.id == 0 && !can_open => {}
                 Want::Request if stream.id == 0 => {
-                    *stream = Stream { id: opened, generation, waker: None };
+                    *stream = Stream { id: opened, waker: None };
                     self.opened = opened;
                     todo.open.push((lane, opened));
                 }

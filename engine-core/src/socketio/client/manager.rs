@@ -2,7 +2,7 @@
 
 mod receive;
 
-use super::namespace::{Namespace, Retry, State, Unit, Waiting};
+use super::namespace::{Namespace, Recovery, Retry, State, Unit, Waiting};
 use super::{
     Config, ConnectError, DisconnectReason, Event, How, NamespaceId, NoAnswer, Offline, Sent, Token,
 };
@@ -188,7 +188,7 @@ impl Client {
         let Some(engine) = self.engine.as_mut().filter(|it| it.is_open()) else { return };
         let mut text = String::from("0");
         push_namespace(&mut text, &namespace.name);
-        push_auth(&mut text, namespace.pid.as_deref(), namespace.offset.as_deref(), auth);
+        push_auth(&mut text, namespace.recovery.as_deref(), auth);
         match engine.send(now, core::iter::once(Part::Text(text.as_bytes()))) {
             Ok(()) => namespace.state = State::Joining(deadline),
             // It is asked for again with the next session.
@@ -770,10 +770,11 @@ fn push_namespace(text: &mut String, name: &str) {
 }
 
 /// Appends the object that a client shows when it joins.
-fn push_auth(text: &mut String, pid: Option<&str>, offset: Option<&str>, auth: &str) {
+fn push_auth(text: &mut String, recovery: Option<&Recovery>, auth: &str) {
     let rest =
         auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
-    let Some((pid, offset)) = pid.zip(offset) else {
+    let known = recovery.and_then(|it| Some((&*it.pid, it.offset.as_deref()?)));
+    let Some((pid, offset)) = known else {
         if !rest.is_empty() {
             text.push_str(auth.trim());
         }

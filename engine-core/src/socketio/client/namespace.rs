@@ -28,17 +28,28 @@ pub(super) struct Namespace {
     pub(super) was_left: bool,
     /// The id that the server gave, while connected.
     pub(super) sid: Option<Box<str>>,
-    /// What the server takes a later connection as the same by.
-    pub(super) pid: Option<Box<str>>,
-    pub(super) offset: Option<Box<str>>,
+    /// What the server takes a later connection as the same by, if it can.
+    pub(super) recovery: Option<Box<Recovery>>,
     pub(super) recovered: bool,
     pub(super) next_ack: u64,
     pub(super) acks: Acks,
     pub(super) outbox: Outbox,
     pub(super) retries: VecDeque<Retry>,
     /// Events that came before the answer that joins.
-    pub(super) early: Vec<Incoming>,
-    pub(super) early_bytes: usize,
+    pub(super) early: Option<Box<Early>>,
+}
+
+/// What a server gives that can recover: the id of what it recovers, and how far the events came.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    pub(super) pid: Box<str>,
+    pub(super) offset: Option<Box<str>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    pub(super) events: Vec<Incoming>,
+    pub(super) bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,15 +85,13 @@ impl Namespace {
             unanswered: None,
             was_left: false,
             sid: None,
-            pid: None,
-            offset: None,
+            recovery: None,
             recovered: false,
             next_ack: 0,
             acks: Acks::default(),
             outbox: Outbox::default(),
             retries: VecDeque::new(),
-            early: Vec::new(),
-            early_bytes: 0,
+            early: None,
         }
     }
 
@@ -96,8 +105,7 @@ impl Namespace {
         self.unanswered = None;
         self.was_left = false;
         self.sid = None;
-        self.early = Vec::new();
-        self.early_bytes = 0;
+        self.early = None;
         for retry in &mut self.retries {
             retry.deadline = None;
         }

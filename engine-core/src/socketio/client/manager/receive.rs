@@ -1,6 +1,6 @@
 //! What the packets from the server mean for the namespaces.
 
-use super::super::namespace::{Namespace, State};
+use super::super::namespace::{Namespace, Recovery, State};
 use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
 use super::Client;
 use crate::engineio::client::CloseReason;
@@ -84,15 +84,15 @@ impl Client {
             self.events.push_back(Event::ConnectError(id, ConnectError::OldServer));
             return self.close_if_unused(now);
         };
-        namespace.recovered = connected.pid.is_some() && connected.pid == namespace.pid;
+        let known = namespace.recovery.as_ref().map(|it| &it.pid);
+        namespace.recovered = connected.pid.is_some() && connected.pid.as_ref() == known;
         if !namespace.recovered {
-            namespace.offset = None;
+            namespace.recovery = connected.pid.map(|pid| Box::new(Recovery { pid, offset: None }));
         }
-        namespace.pid = connected.pid;
         namespace.sid = Some(connected.sid);
         namespace.state = State::Joined;
-        (namespace.early_bytes, namespace.was_left) = (0, false);
-        for incoming in core::mem::take(&mut namespace.early) {
+        namespace.was_left = false;
+        for incoming in namespace.early.take().map(|early| early.events).into_iter().flatten() {
             keep_offset(namespace, &incoming);
             self.events.push_back(Event::Incoming(id, incoming));
         }
@@ -145,11 +145,12 @@ impl Client {
             State::Joining(_) if namespace.was_left => {}
             State::Joining(_) => {
                 let attached: usize = attachments.iter().map(bytes::Bytes::len).sum();
-                namespace.early_bytes += size_of::<Incoming>() + packet.data.len() + attached;
-                if namespace.early_bytes > self.config.receive_buffer {
+                let early = namespace.early.get_or_insert_default();
+                early.bytes += size_of::<Incoming>() + packet.data.len() + attached;
+                if early.bytes > self.config.receive_buffer {
                     return self.break_off(&"too many events before the answer to a connect");
                 }
-                namespace.early.push(incoming);
+                early.events.push(incoming);
             }
             State::Idle | State::Wanted => {}
         }
@@ -173,11 +174,11 @@ impl Client {
 
 /// Remembers how far the events of a server that can recover have come: it puts that behind their arguments.
 fn keep_offset(namespace: &mut Namespace, incoming: &Incoming) {
-    if namespace.pid.is_some()
+    if let Some(recovery) = &mut namespace.recovery
         && let Some(last) = incoming.args.as_args().iter().last()
         && let Ok(offset) = serde_json::from_str::<Box<str>>(last)
     {
-        namespace.offset = Some(offset);
+        recovery.offset = Some(offset);
     }
 }
 

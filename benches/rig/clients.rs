@@ -73,14 +73,30 @@ impl Clients {
     /// `bytes` arrive from the server at a client, by its number. Gives back how many were written.
     pub fn send(&mut self, client: usize, bytes: &[u8]) -> usize {
         let mut output = Output::Count(0);
-        let mut wire = Wire { input: bytes, output: &mut output, stalled: false };
-        let mut partial = Vec::new();
-        while turn(self.connector.now(), &mut wire, &mut self.streams[client], &mut partial) {}
-        assert!(partial.is_empty(), "the messages are whole");
+        self.turns(client, bytes, &mut output);
         match output {
             Output::Count(written) => written,
             Output::Keep(_) => 0,
         }
+    }
+
+    /// `bytes` arrive from the server at a client. Gives back what was written.
+    pub fn ask(&mut self, client: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut answer = Vec::new();
+        self.turns(client, bytes, &mut Output::Keep(&mut answer));
+        answer
+    }
+
+    fn turns(&mut self, client: usize, input: &[u8], output: &mut Output<'_>) {
+        let mut wire = Wire { input, output, stalled: false };
+        let mut partial = Vec::new();
+        while turn(self.connector.now(), &mut wire, &mut self.streams[client], &mut partial) {}
+        assert!(partial.is_empty(), "the messages are whole");
+    }
+
+    /// The protocol of a client's stream, for who drives it by hand.
+    pub fn stream(&mut self, client: usize) -> &mut Box<dyn Outgoing> {
+        &mut self.streams[client]
     }
 
     /// Drops all, and tells what that frees.

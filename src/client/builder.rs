@@ -13,6 +13,8 @@ use sockeye_core::socketio::Limits;
 use sockeye_core::socketio::client::Config;
 #[cfg(feature = "tls")]
 use sockeye_core::tls::ClientTls;
+#[cfg(feature = "deflate")]
+use sockeye_core::websocket::PerMessageDeflate;
 use sockeye_core::{Random, http};
 use std::fmt;
 use std::future::Future;
@@ -265,6 +267,17 @@ impl ClientBuilder {
     /// Whether each request of polling has another `t` in its query, so that nobody answers it from a cache. On.
     pub fn timestamp_requests(mut self, timestamp: bool) -> Self {
         self.engine.timestamp_requests = timestamp;
+        self
+    }
+
+    /// Whether to offer that WebSocket messages are compressed (permessage-deflate, RFC 7692), and how: `None` offers
+    /// nothing. On, as in the reference, from 1024 bytes on; servers agree to it where they are told to.
+    ///
+    /// Neither side uses a message for the next one, so that an idle connection holds no window. A message that comes
+    /// is bound by [`max_message`](ClientBuilder::max_message) both as it comes and as what it is inflated to.
+    #[cfg(feature = "deflate")]
+    pub fn per_message_deflate(mut self, deflate: impl Into<Option<PerMessageDeflate>>) -> Self {
+        self.engine.per_message_deflate = deflate.into();
         self
     }
 

@@ -2,7 +2,8 @@
 
 use super::shared::Shared;
 use crate::buffers;
-use sockeye_core::connection::client::Client as Stream;
+use crate::inflated::Inflated;
+use sockeye_core::connection::client::{Client as Stream, Response};
 use sockeye_core::drive::{Protocol, Status};
 use sockeye_core::engineio::client::{Lane, TransportError, Want};
 use sockeye_core::host::Outgoing;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 /// How long after an answer a connection is used again: the server may be about to close it.
 const REUSE: Duration = Duration::from_secs(1);
+/// How many bytes messages may be inflated to in a turn.
+const MAX_INFLATED: usize = 256 << 10;
 
 pub(super) struct LaneStream {
     shared: Arc<Shared>,
@@ -27,6 +30,7 @@ pub(super) struct LaneStream {
     armed: Option<Time>,
     /// When the last answer came.
     answered: Option<Time>,
+    inflated: Inflated,
     /// The session knows that this is over.
     told: bool,
 }
@@ -50,6 +54,7 @@ impl LaneStream {
             waker: None,
             armed: None,
             answered: None,
+            inflated: Inflated::default(),
             told: false,
         }
     }
@@ -101,7 +106,10 @@ impl LaneStream {
         let headers = own.chain(more);
         buffers::lend(self.stream.outbound());
         let written = match request.upgrade {
-            true => self.stream.upgrade(&request.target, &settings.authority, headers),
+            true => {
+                let deflate = settings.config.engine.per_message_deflate;
+                self.stream.upgrade(&request.target, &settings.authority, headers, deflate)
+            }
             false => self.stream.request(
                 request.method,
                 &request.target,
@@ -147,7 +155,7 @@ impl LaneStream {
                 Ok((n, Some(response))) => {
                     used += n;
                     self.answered = Some(now);
-                    self.handle_response(response.status, &response.body);
+                    self.handle_response(response);
                 }
                 Err(error) => {
                     self.fail(TransportError::Response(error));
@@ -158,10 +166,13 @@ impl LaneStream {
         used
     }
 
-    fn handle_response(&mut self, status: u16, body: &[u8]) {
+    fn handle_response(&mut self, response: Response<'_>) {
         let (lane, generation) = (self.lane, self.generation);
         let act = |client: &mut sockeye_core::socketio::client::Client, now| {
-            client.handle_response(now, generation, lane, status, body);
+            if lane == Lane::WebSocket {
+                client.set_deflate(generation, response.deflate);
+            }
+            client.handle_response(now, generation, lane, response.status, &response.body);
         };
         match self.stream.is_closed() {
             false => self.shared.act_from(Some(lane), act),
@@ -174,8 +185,14 @@ impl LaneStream {
         loop {
             match self.stream.next_message(now, input) {
                 Ok(Some(message)) => {
+                    self.inflated.count(&message);
                     self.shared.receive(generation, &message);
-                    if self.shared.is_behind() {
+                    if self.inflated.is_enough(MAX_INFLATED)
+                        && let Some(waker) = &self.waker
+                    {
+                        waker.wake_by_ref();
+                    }
+                    if !self.wants_read() {
                         return;
                     }
                 }
@@ -211,6 +228,7 @@ impl Protocol for LaneStream {
     }
 
     fn handle_wake(&mut self, now: Time) {
+        self.inflated.begin_turn();
         self.stream.handle_timeout(now);
         if !self.told {
             self.follow(now);
@@ -250,7 +268,8 @@ impl Protocol for LaneStream {
     }
 
     fn wants_read(&self) -> bool {
-        !self.stream.is_closed() && (self.told || !self.shared.is_behind())
+        let may_read = !self.shared.is_behind() && !self.inflated.is_enough(MAX_INFLATED);
+        !self.stream.is_closed() && (self.told || may_read)
     }
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {

@@ -7,7 +7,10 @@ use sockeye::{AckError, Args, Client, ClientSocket, EmitError, Server, Socket};
 use std::time::Duration;
 
 fn server() -> Server {
-    let io = Server::builder().max_payload(200_000).build();
+    let builder = Server::builder().max_payload(200_000);
+    #[cfg(feature = "deflate")]
+    let builder = builder.per_message_deflate(sockeye::PerMessageDeflate::new());
+    let io = builder.build();
     io.on_connect(async |socket: Socket| {
         socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
         socket.on("return", async |args: Args| args);

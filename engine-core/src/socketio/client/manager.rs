@@ -15,7 +15,7 @@ use crate::random::Random;
 use crate::socketio::emit_error::EmitError;
 use crate::socketio::reassembly::Reassembly;
 use crate::time::{Time, earliest};
-use crate::websocket;
+use crate::websocket::{self, Deflate};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -507,6 +507,14 @@ impl Client {
     pub fn heard(&mut self, now: Time, generation: u64) {
         if let Some(engine) = self.current(generation) {
             engine.heard(now);
+        }
+    }
+
+    /// What was agreed on for a session's WebSocket connection, whose handshake was answered: how messages are
+    /// compressed. To be called before [`handle_response`](Client::handle_response).
+    pub fn set_deflate(&mut self, generation: u64, deflate: Option<Deflate>) {
+        if let Some(engine) = self.current(generation) {
+            engine.set_deflate(deflate);
         }
     }
 

@@ -556,7 +556,7 @@ impl Session {
 
     fn expect_ping(&mut self, now: Time) {
         if let Some(handshake) = &self.handshake {
-            self.ping_deadline = now + handshake.patience;
+            self.ping_deadline = now + handshake.patience();
         }
     }
 
@@ -769,7 +769,7 @@ impl Session {
             && self.ping_deadline <= now
         {
             // A long message may keep the ping waiting: bytes that arrive are life, too.
-            let extended = self.last_heard + handshake.ping_timeout;
+            let extended = self.last_heard + handshake.ping_timeout();
             match extended > now {
                 true => self.ping_deadline = extended,
                 false => self.end(CloseReason::PingTimeout),

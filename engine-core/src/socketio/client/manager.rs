@@ -356,7 +356,7 @@ impl Client {
         self.admit(id, &unit)?;
         let token = self.next_token();
         if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.retries.push_back(Retry { unit, id: ack, token, timeout, tries: 0, deadline: None });
+            namespace.retries.push(Retry { unit, id: ack, token, timeout, tries: 0, deadline: None });
         }
         Ok(Sent::Later(token))
     }
@@ -442,7 +442,7 @@ impl Client {
                 Err(error) => EmitError::from(error),
             };
             let (token, ack) = (retry.token, retry.id);
-            namespace.retries.pop_front();
+            namespace.retries.pop();
             self.events.push_back(Event::Answer(id, ack, Err(NoAnswer::NotSent(error.clone()))));
             self.events.push_back(Event::Fate(token, Err(error)));
         }
@@ -761,7 +761,7 @@ impl Client {
         retry.deadline = None;
         let tries = retry.tries;
         if tries > self.config.retries
-            && let Some(retry) = namespace.retries.pop_front()
+            && let Some(retry) = namespace.retries.pop()
         {
             self.events.push_back(Event::Answer(id, retry.id, Err(NoAnswer::Timeout)));
             self.events.push_back(Event::Fate(retry.token, Err(EmitError::NotAcknowledged { tries })));

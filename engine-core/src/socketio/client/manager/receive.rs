@@ -160,7 +160,7 @@ impl Client {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         let (Some(ack), Some(args)) = (packet.id, packet.args(attachments)) else { return };
         let is_next = namespace.retries.front().is_some_and(|retry| retry.id == ack && retry.tries > 0);
-        if is_next && let Some(retry) = namespace.retries.pop_front() {
+        if is_next && let Some(retry) = namespace.retries.pop() {
             self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
             self.events.push_back(Event::Fate(retry.token, Ok(())));
             return self.flush(now, id);

@@ -8,6 +8,8 @@ use sockeye::{Args, Client, ClientSocket, Time};
 use sockeye_core::engineio::{Packet, split_payload};
 use sockeye_core::http::{self, parse_head};
 use sockeye_core::websocket::{Decoder, Role, accept_key};
+#[cfg(feature = "deflate")]
+use sockeye_core::websocket::{Deflate, PerMessageDeflate};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -76,6 +78,8 @@ struct World {
     client: Client,
     sockets: [ClientSocket; 2],
     connections: Vec<Connection>,
+    /// The server agrees to compress.
+    deflates: bool,
 }
 
 /// Reads: what the server says on which stream, what the application does, time that passes.
@@ -126,7 +130,8 @@ impl World {
         }
         let host = Arc::new(Host::default());
         client.attach(Arc::new(Net(Arc::downgrade(&host))));
-        let mut world = World { host, client, sockets, connections: Vec::new() };
+        let mut world =
+            World { host, client, sockets, connections: Vec::new(), deflates: choice & 0x80 != 0 };
         world.run();
         world
     }
@@ -140,14 +145,10 @@ impl World {
                 self.say(which, choices.bytes(length));
             }
             10..=12 => self.answer(which, choices),
-            13 => self.with(which, |connection| {
-                let key = connection.reader.key.take().unwrap_or_default();
-                let accept = String::from_utf8_lossy(&accept_key(&key)).into_owned();
-                let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
-                format!("{head}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes()
-            }),
+            13 => self.accept(which),
             14..=16 => {
                 let body = choices.bytes(which * 16);
+                let is_compressed = self.deflates && which % 2 == 1;
                 self.with(which, |_| {
                     let mut frame = Vec::new();
                     let opcode = match choice & 0x40 {
@@ -155,6 +156,7 @@ impl World {
                         _ => sockeye_core::websocket::Opcode::Binary,
                     };
                     sockeye_core::websocket::write_frame(&mut frame, opcode, body, None);
+                    frame[0] |= if is_compressed { 0x40 } else { 0 };
                     frame
                 });
             }
@@ -190,6 +192,27 @@ impl World {
 
     fn say(&mut self, which: usize, bytes: &[u8]) {
         self.with(which, |_| bytes.to_vec());
+    }
+
+    /// The answer to a WebSocket handshake.
+    fn accept(&mut self, which: usize) {
+        let deflates = self.deflates;
+        self.with(which, |connection| {
+            let key = connection.reader.key.take().unwrap_or_default();
+            let accept = String::from_utf8_lossy(&accept_key(&key)).into_owned();
+            let mut head =
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade".to_owned();
+            if deflates {
+                head += "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover";
+            }
+            #[cfg(feature = "deflate")]
+            if deflates {
+                let offer = [&b"permessage-deflate"[..]].into_iter();
+                let agreed = Deflate::agree(&PerMessageDeflate::new(), offer);
+                connection.reader.frames.set_deflate(agreed.expect("it is one").0);
+            }
+            format!("{head}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes()
+        });
     }
 
     /// A response that is one, with packets that the client may want, or any others.

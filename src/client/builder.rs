@@ -1,7 +1,7 @@
 //! What can be set of a client.
 
 use super::shared::Shared;
-use super::url::{Url, UrlError, push_escaped};
+use super::url::{Url, UrlError, host_of, push_escaped};
 use super::{Client, Offline};
 use crate::engine::Transport;
 use crate::handler::BoxFuture;
@@ -24,7 +24,6 @@ use std::time::Duration;
 /// What is fixed once a client is built.
 pub(super) struct Settings {
     pub(super) config: Arc<Config>,
-    pub(super) host: Box<str>,
     pub(super) port: u16,
     pub(super) authority: Box<str>,
     pub(super) headers: Vec<(String, String)>,
@@ -32,6 +31,12 @@ pub(super) struct Settings {
     /// Whom to trust, if the streams are encrypted.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,
+}
+
+impl Settings {
+    pub(super) fn host(&self) -> &str {
+        host_of(&self.authority)
+    }
 }
 
 type AuthCallback = dyn Fn() -> BoxFuture<Result<String, String>> + Send + Sync;
@@ -344,7 +349,6 @@ impl ClientBuilder {
         config.engine = Arc::new(engine);
         let settings = Settings {
             config: share(config),
-            host: url.host.into(),
             port: url.port,
             authority: url.authority.into(),
             headers: self.headers,

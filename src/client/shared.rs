@@ -244,7 +244,7 @@ impl Shared {
         let Some(connector) = self.connector.get() else { return };
         let settings = &self.settings;
         #[allow(unused_mut)]
-        let mut to = Destination::new(&*settings.host, settings.port, settings.config.timeout);
+        let mut to = Destination::new(settings.host(), settings.port, settings.config.timeout);
         #[cfg(feature = "tls")]
         to.tls.clone_from(&settings.tls);
         let random = self.look(|client| client.fork_random());

@@ -1,86 +1,9 @@
 //! What can go wrong, and whose fault it is.
 
-use crate::engine::{CloseReason, SendError};
-use sockeye_core::socketio::{ArgsError, EncodeError};
+use crate::engine::CloseReason;
+use sockeye_core::socketio::ArgsError;
+pub use sockeye_core::socketio::EmitError;
 use std::fmt;
-
-/// Why a message was not sent. Nothing of it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EmitError {
-    /// The socket is not connected any more.
-    #[error("the socket is not connected")]
-    Disconnected,
-    /// The client reads too slowly: the message would exceed the send buffer. The client was closed, so that it
-    /// connects again instead of missing something.
-    #[error("the client reads too slowly: {queued} bytes waiting")]
-    SlowConsumer {
-        /// How many bytes are waiting.
-        queued: usize,
-    },
-    /// The message is larger than the whole send buffer, so that no client could be sent it; or, from a client, larger
-    /// than the server takes.
-    #[error("a message larger than the {limit} bytes that are taken")]
-    TooLarge {
-        /// The size of the send buffer, or the server's `maxPayload`.
-        limit: usize,
-    },
-    /// The message was volatile, and the client was not ready for it.
-    #[error("the client was not ready for a volatile message")]
-    NotReady,
-    /// The arguments or the event's name cannot be sent: see the cause.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// More acknowledgements are awaited from the client than may be.
-    #[error("too many acknowledgements are awaited from this client")]
-    TooManyAcks,
-    /// A client has no connection, and more waits for one than may: see
-    /// [`Offline`](crate::client::Offline).
-    #[error("more than {limit} bytes would wait for a connection")]
-    OfflineFull {
-        /// How many bytes may wait.
-        limit: usize,
-    },
-    /// A client's message waited longer for a connection than it may.
-    #[error("it waited too long for a connection")]
-    Expired,
-    /// A client's message was taken back before it was sent.
-    #[error("it was taken back before it was sent")]
-    Cleared,
-    /// A client's message was sent as often as it may, and never acknowledged.
-    #[error("not acknowledged after {tries} tries")]
-    NotAcknowledged {
-        /// How often it was sent.
-        tries: u32,
-    },
-}
-
-impl From<crate::client::SendError> for EmitError {
-    fn from(error: crate::client::SendError) -> Self {
-        use crate::client::SendError;
-        match error {
-            SendError::NotReady => EmitError::NotReady,
-            SendError::Full { queued } => EmitError::SlowConsumer { queued },
-            SendError::OfflineFull { limit } => EmitError::OfflineFull { limit },
-            SendError::TooLarge { limit, .. } => EmitError::TooLarge { limit },
-            SendError::Expired => EmitError::Expired,
-            SendError::Cleared => EmitError::Cleared,
-            SendError::NotAcknowledged { tries } => EmitError::NotAcknowledged { tries },
-            SendError::TooManyAcks => EmitError::TooManyAcks,
-            _ => EmitError::Disconnected,
-        }
-    }
-}
-
-impl From<SendError> for EmitError {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::Full { queued } => EmitError::SlowConsumer { queued },
-            SendError::TooLarge { limit } => EmitError::TooLarge { limit },
-            _ => EmitError::Disconnected,
-        }
-    }
-}
 
 /// Why there is no answer to a message.
 #[derive(Debug, thiserror::Error)]
@@ -199,4 +122,4 @@ macro_rules! serialize_as_text {
     )*};
 }
 
-serialize_as_text!(EmitError, AckError, HandlerError);
+serialize_as_text!(AckError, HandlerError);

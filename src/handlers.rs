@@ -38,15 +38,23 @@ impl<S: Clone> Handlers<S> {
             (Cow::Borrowed(event), Kept::Plain(handler)) => Entry::Plain(event, handler),
             (event, handler) => Entry::Other(Box::new(Other { event, handler, once: false })),
         };
-        self.0.push(entry);
+        self.push(entry);
         replaced
     }
 
     /// The same, until [`remove_once`](Handlers::remove_once).
     pub(crate) fn insert_once(&mut self, event: Cow<'static, str>, handler: Kept<S>) -> Option<Kept<S>> {
         let replaced = self.remove(&event);
-        self.0.push(Entry::Other(Box::new(Other { event, handler, once: true })));
+        self.push(Entry::Other(Box::new(Other { event, handler, once: true })));
         replaced
+    }
+
+    /// The list doubles from one on: many sockets have one handler.
+    fn push(&mut self, entry: Entry<S>) {
+        if self.0.len() == self.0.capacity() {
+            self.0.reserve_exact(self.0.len().max(1));
+        }
+        self.0.push(entry);
     }
 
     /// Removes a handler that is for one event only.

@@ -72,7 +72,7 @@
 //! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`; for
 //!   clients whom they trust: `ClientTls`.
 //! - `deflate`: WebSocket messages are compressed for clients that want it, if the server is told to:
-//!   `Builder::per_message_deflate`.
+//!   `Builder::per_message_deflate`. Clients offer it: `ClientBuilder::per_message_deflate`.
 //! - `tracing`: what goes wrong is logged through `tracing`; without it nothing is.
 //!
 //! Without a runtime feature everything is there but the sockets: [drive it yourself](drive_it_yourself).
@@ -80,6 +80,7 @@
 
 mod ack;
 mod broadcast;
+mod buffers;
 mod by_id;
 pub mod client;
 pub mod engine;
@@ -87,6 +88,7 @@ mod error;
 pub mod extract;
 mod handler;
 mod handlers;
+mod inflated;
 mod log;
 #[cfg(feature = "http")]
 pub mod mount;

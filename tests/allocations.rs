@@ -5,9 +5,10 @@
 #[path = "../benches/rig/mod.rs"]
 mod rig;
 
-use rig::{Counting, Token, World, binary_event, measure, poll_head, post, text, trace};
+use rig::{Clients, Counting, Token, World, binary_event, measure, poll_head, post, text, trace};
 use sockeye::extract::Data;
-use sockeye::{Server, Socket};
+use sockeye::{Client, ClientSocket, Server, Socket, Transport};
+use sockeye_core::websocket::{Opcode, write_frame};
 use std::collections::BTreeMap;
 
 #[global_allocator]
@@ -97,6 +98,47 @@ fn an_acknowledgement_over_polling_allocates_the_future_and_the_exchange() {
         world.send(token, &post);
         world.send(token, &poll);
     });
+}
+
+/// A message as servers send it.
+fn from_server(packet: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_frame(&mut out, Opcode::Text, packet.as_bytes(), None);
+    out
+}
+
+/// A client of this crate, connected by WebSocket, and what its server is driven by.
+fn client() -> (World, Clients, Client) {
+    let (mut world, mut clients) = (World::new(server()), Clients::default());
+    let builder = Client::builder("http://localhost:3000").transports([Transport::WebSocket]);
+    let client = builder.build().expect("the URL is one");
+    client.on("nothing", async || ());
+    client.on("ack", async |Data(x): Data<u64>| x);
+    client.on("echo", async |socket: ClientSocket, Data(x): Data<u64>| socket.emit("echo", x).map(drop));
+    clients.connect(&mut world, client.clone());
+    (world, clients, client)
+}
+
+#[test]
+fn an_event_at_a_client_allocates_its_text_and_the_handlers_future() {
+    let (_world, mut clients, _client) = client();
+    for packet in [r#"42["nothing"]"#, r#"421["nothing"]"#, r#"421["ack",7]"#, r#"42["echo",7]"#] {
+        let input = from_server(packet);
+        expect(2, || assert!(clients.send(0, &input) < 100));
+        let input = input.repeat(16);
+        expect(32, || assert!(clients.send(0, &input) < 1600));
+    }
+}
+
+#[test]
+fn a_client_that_emits_and_is_pinged_allocates_nothing() {
+    let (_world, mut clients, client) = client();
+    expect(0, || {
+        client.emit("text", ("some text", 1.5)).expect("it is connected");
+        assert!(clients.send(0, &[]) > 0);
+    });
+    let ping = from_server("2");
+    expect(0, || assert!(clients.send(0, &ping) > 0));
 }
 
 #[test]

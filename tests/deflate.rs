@@ -2,13 +2,16 @@
 #![cfg(feature = "deflate")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../benches/rig/mod.rs"]
+mod rig;
 mod simulation;
 
+use rig::{Clients, World};
 use simulation::{Client, Incoming, Sim};
 use sockeye::drive::Protocol;
 use sockeye::extract::Data;
 use sockeye::host::{Host, Peer};
-use sockeye::{PerMessageDeflate, Server, Socket, Time, Transport};
+use sockeye::{ClientSocket, PerMessageDeflate, Server, Socket, Time, Transport};
 use sockeye_core::websocket::{Deflate, Opcode, write_frame};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -234,6 +237,71 @@ fn a_read_full_of_long_messages_is_not_inflated_in_one_turn() {
         input.drain(..used);
         assert_eq!(events.0.load(Ordering::Relaxed), turn + 1, "one is enough for a turn");
         assert!(!connection.wants_read() && wakes.0.load(Ordering::Relaxed) > woken);
+    }
+    assert!(input.is_empty());
+}
+
+/// A client of this crate with the default settings, as they are or without compression.
+fn own_client(world: &mut World, deflates: bool) -> (Clients, sockeye::Client) {
+    let builder = sockeye::Client::builder("http://localhost:3000").transports([Transport::WebSocket]);
+    let builder = if deflates { builder } else { builder.per_message_deflate(None) };
+    let (mut clients, client) = (Clients::default(), builder.build().unwrap());
+    clients.connect(world, client.clone());
+    (clients, client)
+}
+
+#[test]
+fn our_client_compresses_and_inflates_what_is_long_where_both_sides_want_it() {
+    for (client_wants, server_wants) in [(true, true), (true, false), (false, true)] {
+        let mut world = World::new(if server_wants { server() } else { Server::new() });
+        let (mut clients, client) = own_client(&mut world, client_wants);
+        let received = Arc::new(AtomicUsize::new(0));
+        let count = received.clone();
+        client.on("echo", move |Data(text): Data<String>| {
+            count.fetch_add(text.len(), Ordering::Relaxed);
+            async {}
+        });
+        let expected = if client_wants && server_wants { 0..100 } else { 5000..5100 };
+        client.emit("echo", "x".repeat(5000)).unwrap();
+        let asked = clients.ask(0, &[]);
+        assert!(expected.contains(&asked.len()), "{} bytes", asked.len());
+        if server_wants {
+            let answer = world.ask(0, &asked);
+            assert!(expected.contains(&answer.len()), "{} bytes", answer.len());
+            clients.send(0, &answer);
+            assert_eq!(received.load(Ordering::Relaxed), 5000);
+        }
+    }
+}
+
+#[test]
+fn our_client_inflates_no_read_full_of_long_messages_in_one_turn() {
+    let mut world = World::new(server());
+    let (mut clients, client) = own_client(&mut world, true);
+    let events = Arc::new(AtomicUsize::new(0));
+    let counted = events.clone();
+    client.on("long", move |_: ClientSocket| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async {}
+    });
+    let offer = [Deflate::OFFER.as_bytes()].into_iter();
+    let (deflate, _) = Deflate::agree(&PerMessageDeflate::new(), offer).unwrap();
+    let mut event = Vec::new();
+    let text = format!("42[\"long\",\"{}\"]", "x".repeat(300_000));
+    assert!(deflate.write_frame(&mut event, Opcode::Text, &[text.as_bytes()], None));
+    let mut input = event.repeat(20);
+    assert!(input.len() < 64 << 10);
+    let wakes = Arc::new(Count::default());
+    let stream = clients.stream(0);
+    stream.set_waker(&wakes.clone().into());
+    for turn in 0..20 {
+        stream.handle_wake(Time::ZERO);
+        assert!(stream.wants_read());
+        let woken = wakes.0.load(Ordering::Relaxed);
+        let used = stream.handle_data(Time::ZERO, &mut input);
+        input.drain(..used);
+        assert_eq!(events.load(Ordering::Relaxed), turn + 1, "one is enough for a turn");
+        assert!(!stream.wants_read() && wakes.0.load(Ordering::Relaxed) > woken);
     }
     assert!(input.is_empty());
 }

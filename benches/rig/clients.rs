@@ -50,7 +50,7 @@ impl Connector for Memory {
 }
 
 impl Clients {
-    /// Connects a client that uses WebSocket only.
+    /// Connects a client that uses WebSocket only; it is the last of the clients then.
     pub fn connect(&mut self, world: &mut World, client: Client) {
         client.attach(self.connector.clone());
         client.connect();
@@ -70,6 +70,35 @@ impl Clients {
         self.clients.push(client);
     }
 
+    /// `bytes` arrive from the server at a client, by its number. Gives back how many were written.
+    pub fn send(&mut self, client: usize, bytes: &[u8]) -> usize {
+        let mut output = Output::Count(0);
+        self.turns(client, bytes, &mut output);
+        match output {
+            Output::Count(written) => written,
+            Output::Keep(_) => 0,
+        }
+    }
+
+    /// `bytes` arrive from the server at a client. Gives back what was written.
+    pub fn ask(&mut self, client: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut answer = Vec::new();
+        self.turns(client, bytes, &mut Output::Keep(&mut answer));
+        answer
+    }
+
+    fn turns(&mut self, client: usize, input: &[u8], output: &mut Output<'_>) {
+        let mut wire = Wire { input, output, stalled: false };
+        let mut partial = Vec::new();
+        while turn(self.connector.now(), &mut wire, &mut self.streams[client], &mut partial) {}
+        assert!(partial.is_empty(), "the messages are whole");
+    }
+
+    /// The protocol of a client's stream, for who drives it by hand.
+    pub fn stream(&mut self, client: usize) -> &mut Box<dyn Outgoing> {
+        &mut self.streams[client]
+    }
+
     /// Drops all, and tells what that frees.
     pub fn free(&mut self) -> Usage {
         let ((), usage) = measure(|| {
@@ -87,15 +116,19 @@ fn exchange(now: Time, stream: &mut Box<dyn Outgoing>, world: &mut World, token:
     loop {
         let mut output = Vec::new();
         let mut wire = Wire { input: &input, output: &mut Output::Keep(&mut output), stalled: false };
-        match pump(now, &mut wire, stream, &mut partial) {
-            Ok(Turn::Wait) => {}
-            Ok(Turn::Again) => continue,
-            end => panic!("a stream ended: {end:?}"),
-        }
+        while turn(now, &mut wire, stream, &mut partial) {}
         assert!(partial.is_empty(), "the server's answers are whole");
         if output.is_empty() {
             return;
         }
         input = world.ask(token, &output);
+    }
+}
+
+/// Whether there is more to do.
+fn turn(now: Time, wire: &mut Wire<'_, '_>, stream: &mut Box<dyn Outgoing>, partial: &mut Vec<u8>) -> bool {
+    match pump(now, wire, stream, partial) {
+        Ok(turn @ (Turn::Wait | Turn::Again)) => turn == Turn::Again,
+        end => panic!("a stream ended: {end:?}"),
     }
 }

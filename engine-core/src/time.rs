@@ -1,5 +1,6 @@
 //! Time as an argument: the core reads no clock.
 
+use core::num::NonZeroU64;
 use core::ops::Add;
 use core::time::Duration;
 
@@ -7,27 +8,29 @@ use core::time::Duration;
 ///
 /// All instants given to one server have to share that origin. An instant that lies before an earlier one
 /// is treated as if no time had passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Time(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(
+    // One more than the nanoseconds, so that an optional deadline, of which every connection has some, is no larger.
+    NonZeroU64,
+);
 
 impl Time {
     /// The origin itself.
-    pub const ZERO: Time = Time(0);
+    pub const ZERO: Time = Time(NonZeroU64::MIN);
 
     /// The instant `elapsed` after the origin; saturates after 584 years.
     pub const fn from_origin(elapsed: Duration) -> Time {
-        let nanos = elapsed.as_nanos();
-        if nanos > u64::MAX as u128 { Time(u64::MAX) } else { Time(nanos as u64) }
+        Time(NonZeroU64::MIN.saturating_add(nanos(elapsed)))
     }
 
     /// How long after the origin this is.
     pub const fn since_origin(self) -> Duration {
-        Duration::from_nanos(self.0)
+        Duration::from_nanos(self.0.get() - 1)
     }
 
     /// The time from `earlier` to this instant; zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Time) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 
@@ -36,8 +39,21 @@ impl Add<Duration> for Time {
 
     /// Saturates at the end of time.
     fn add(self, duration: Duration) -> Time {
-        Time(self.0.saturating_add(Time::from_origin(duration).0))
+        Time(self.0.saturating_add(nanos(duration)))
     }
+}
+
+impl Default for Time {
+    /// The origin.
+    fn default() -> Time {
+        Time::ZERO
+    }
+}
+
+/// Saturates.
+const fn nanos(duration: Duration) -> u64 {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
 }
 
 /// The earlier of two optional deadlines.
@@ -58,5 +74,7 @@ mod tests {
         assert_eq!(end + Duration::from_secs(1), end);
         assert_eq!(Time::ZERO.saturating_since(end), Duration::ZERO);
         assert_eq!((Time::ZERO + Duration::from_millis(5)).since_origin(), Duration::from_millis(5));
+        assert_eq!(Time::from_origin(Duration::ZERO), Time::ZERO);
+        assert_eq!(size_of::<Option<Time>>(), 8);
     }
 }

@@ -1,24 +1,20 @@
 //! A whole client and a server that says anything: what the client writes can be read, and it neither spins nor grows.
 
 use super::Choices;
-use super::support::at;
+use super::machine::{self, Machine, Task};
 use sockeye::client::Offline;
-use sockeye::drive::{Turn, pump};
 use sockeye::host::{Connector, Destination, Outgoing, Runtime};
 use sockeye::{Args, Client, ClientSocket, Time};
 use sockeye_core::engineio::{Packet, split_payload};
 use sockeye_core::http::{self, parse_head};
 use sockeye_core::websocket::{Decoder, Role, accept_key};
-use std::collections::VecDeque;
-use std::future::Future;
-use std::io::{self, Read, Write};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+#[cfg(feature = "deflate")]
+use sockeye_core::websocket::{Deflate, PerMessageDeflate};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::Poll;
 use std::time::Duration;
-
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The largest message that the client takes, and how much of its own waits.
 const MESSAGE: usize = 3000;
@@ -26,98 +22,46 @@ const WAITING: usize = 5000;
 /// So many turns without time passing are spinning.
 const TURNS: usize = 1000;
 
+type Connection = machine::Connection<Box<dyn Outgoing>, Reader>;
+
 /// The clock, the tasks, and the streams that are wanted.
 #[derive(Default)]
-struct Machine {
-    ms: AtomicU64,
-    tasks: Mutex<Vec<Task>>,
+struct Host {
+    machine: Machine,
     wanted: Mutex<Vec<Box<dyn Outgoing>>>,
     refuses: AtomicBool,
 }
 
-impl Runtime for Machine {
-    fn now(&self) -> Time {
-        at(self.ms.load(Ordering::Relaxed))
-    }
-
-    fn spawn(&self, future: Task) {
-        self.tasks.lock().unwrap().push(future);
-    }
-}
-
-/// As the client has it: it may not keep the machine, whose tasks keep the client.
-struct Net(std::sync::Weak<Machine>);
+/// As the client has it: it may not keep the host, whose tasks keep the client.
+struct Net(Weak<Host>);
 
 impl Runtime for Net {
     fn now(&self) -> Time {
-        self.0.upgrade().map_or(Time::ZERO, |machine| machine.now())
+        self.0.upgrade().map_or(Time::ZERO, |host| host.machine.now())
     }
 
     fn spawn(&self, future: Task) {
-        if let Some(machine) = self.0.upgrade() {
-            machine.spawn(future);
+        if let Some(host) = self.0.upgrade() {
+            host.machine.spawn(future);
         }
     }
 }
 
 impl Connector for Net {
     fn connect(self: Arc<Self>, _to: Destination, protocol: Box<dyn Outgoing>) {
-        if let Some(machine) = self.0.upgrade() {
-            machine.wanted.lock().unwrap().push(protocol);
+        if let Some(host) = self.0.upgrade() {
+            host.wanted.lock().unwrap().push(protocol);
         }
     }
 
-    fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn sleep_until(&self, deadline: Time) -> Task {
         assert!(deadline > self.now(), "a deadline stays");
-        let machine = self.0.clone();
-        Box::pin(std::future::poll_fn(move |_| match machine.upgrade() {
-            Some(machine) if machine.now() < deadline => Poll::Pending,
+        let host = self.0.clone();
+        Box::pin(std::future::poll_fn(move |_| match host.upgrade() {
+            Some(host) if host.machine.now() < deadline => Poll::Pending,
             _ => Poll::Ready(()),
         }))
     }
-}
-
-/// The client's end of a stream.
-#[derive(Default)]
-struct Stream {
-    input: VecDeque<u8>,
-    ended: bool,
-    output: Vec<u8>,
-    /// The server does not read.
-    full: bool,
-    shut: bool,
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.input.is_empty() && !self.ended {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.input.read(buf)
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        assert!(!self.shut, "bytes behind the end");
-        if self.full {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.output.extend_from_slice(buf);
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Connection {
-    protocol: Box<dyn Outgoing>,
-    stream: Stream,
-    partial: Vec<u8>,
-    reader: Reader,
-    done: bool,
 }
 
 /// A server that looks at all that it gets.
@@ -130,10 +74,12 @@ struct Reader {
 }
 
 struct World {
-    machine: Arc<Machine>,
+    host: Arc<Host>,
     client: Client,
     sockets: [ClientSocket; 2],
     connections: Vec<Connection>,
+    /// The server agrees to compress.
+    deflates: bool,
 }
 
 /// Reads: what the server says on which stream, what the application does, time that passes.
@@ -182,9 +128,10 @@ impl World {
             });
             socket.connect();
         }
-        let machine = Arc::new(Machine::default());
-        client.attach(Arc::new(Net(Arc::downgrade(&machine))));
-        let mut world = World { machine, client, sockets, connections: Vec::new() };
+        let host = Arc::new(Host::default());
+        client.attach(Arc::new(Net(Arc::downgrade(&host))));
+        let mut world =
+            World { host, client, sockets, connections: Vec::new(), deflates: choice & 0x80 != 0 };
         world.run();
         world
     }
@@ -198,14 +145,10 @@ impl World {
                 self.say(which, choices.bytes(length));
             }
             10..=12 => self.answer(which, choices),
-            13 => self.with(which, |connection| {
-                let key = connection.reader.key.take().unwrap_or_default();
-                let accept = String::from_utf8_lossy(&accept_key(&key)).into_owned();
-                let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
-                format!("{head}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes()
-            }),
+            13 => self.accept(which),
             14..=16 => {
                 let body = choices.bytes(which * 16);
+                let is_compressed = self.deflates && which % 2 == 1;
                 self.with(which, |_| {
                     let mut frame = Vec::new();
                     let opcode = match choice & 0x40 {
@@ -213,6 +156,7 @@ impl World {
                         _ => sockeye_core::websocket::Opcode::Binary,
                     };
                     sockeye_core::websocket::write_frame(&mut frame, opcode, body, None);
+                    frame[0] |= if is_compressed { 0x40 } else { 0 };
                     frame
                 });
             }
@@ -232,7 +176,7 @@ impl World {
             24 => socket.disconnect(),
             25 if which == 0 => self.client.close(),
             25 => socket.clear_buffer(),
-            26 => drop(self.machine.refuses.fetch_xor(true, Ordering::Relaxed)),
+            26 => drop(self.host.refuses.fetch_xor(true, Ordering::Relaxed)),
             _ => self.pass(u64::from(choices.short()) << (which * 2)),
         }
     }
@@ -248,6 +192,27 @@ impl World {
 
     fn say(&mut self, which: usize, bytes: &[u8]) {
         self.with(which, |_| bytes.to_vec());
+    }
+
+    /// The answer to a WebSocket handshake.
+    fn accept(&mut self, which: usize) {
+        let deflates = self.deflates;
+        self.with(which, |connection| {
+            let key = connection.reader.key.take().unwrap_or_default();
+            let accept = String::from_utf8_lossy(&accept_key(&key)).into_owned();
+            let mut head =
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade".to_owned();
+            if deflates {
+                head += "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover";
+            }
+            #[cfg(feature = "deflate")]
+            if deflates {
+                let offer = [&b"permessage-deflate"[..]].into_iter();
+                let agreed = Deflate::agree(&PerMessageDeflate::new(), offer);
+                connection.reader.frames.set_deflate(agreed.expect("it is one").0);
+            }
+            format!("{head}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes()
+        });
     }
 
     /// A response that is one, with packets that the client may want, or any others.
@@ -268,7 +233,7 @@ impl World {
     }
 
     fn pass(&self, ms: u64) {
-        self.machine.ms.fetch_add(ms, Ordering::Relaxed);
+        self.host.machine.pass(ms);
     }
 
     /// Lets everything work until nothing changes.
@@ -281,23 +246,22 @@ impl World {
 
     /// Whether anything happened.
     fn turn(&mut self) -> bool {
-        let now = self.machine.now();
-        let mut tasks = std::mem::take(&mut *self.machine.tasks.lock().unwrap());
-        let before = tasks.len();
-        tasks.retain_mut(|task| task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        let mut changed = tasks.len() < before;
-        self.machine.tasks.lock().unwrap().append(&mut tasks);
-        let wanted = std::mem::take(&mut *self.machine.wanted.lock().unwrap());
+        let now = self.host.machine.now();
+        let mut changed = self.host.machine.poll_tasks();
+        let wanted = std::mem::take(&mut *self.host.wanted.lock().unwrap());
         for mut protocol in wanted {
             changed = true;
-            if self.machine.refuses.load(Ordering::Relaxed) {
+            if self.host.refuses.load(Ordering::Relaxed) {
                 protocol.handle_failed(now, &io::ErrorKind::ConnectionRefused.into());
             } else {
-                self.connections.push(Connection::new(protocol));
+                self.connections.push(Connection::new(protocol, Reader::new()));
             }
         }
         for connection in &mut self.connections {
             changed |= connection.turn(now);
+            connection.reader.read(&mut connection.stream.output);
+            let kept = connection.partial.len();
+            assert!(kept <= MESSAGE + http::MAX_HEAD, "{kept} bytes are kept");
         }
         self.connections.retain(|connection| !connection.done);
         changed
@@ -321,37 +285,11 @@ impl World {
     }
 }
 
-impl Connection {
-    fn new(mut protocol: Box<dyn Outgoing>) -> Connection {
-        protocol.set_waker(Waker::noop());
-        let reader = Reader { body: None, frames: Decoder::new(Role::Server, 1 << 20), key: None };
-        Connection { protocol, stream: Stream::default(), partial: Vec::new(), reader, done: false }
-    }
-
-    /// Whether anything happened.
-    fn turn(&mut self, now: Time) -> bool {
-        let before = (self.stream.input.len(), self.stream.output.len());
-        let turn = pump(now, &mut self.stream, &mut self.protocol, &mut self.partial);
-        assert!(self.partial.len() <= MESSAGE + http::MAX_HEAD, "{} bytes are kept", self.partial.len());
-        let changed = before != (self.stream.input.len(), self.stream.output.len());
-        self.reader.read(&mut self.stream.output);
-        match turn {
-            Ok(Turn::Wait) => changed,
-            Ok(Turn::Again) => true,
-            Ok(Turn::HalfClose) => {
-                self.stream.shut = true;
-                true
-            }
-            Ok(Turn::Done) => {
-                self.done = true;
-                true
-            }
-            Err(error) => panic!("{error} of a stream that has none"),
-        }
-    }
-}
-
 impl Reader {
+    fn new() -> Reader {
+        Reader { body: None, frames: Decoder::new(Role::Server, 1 << 20), key: None }
+    }
+
     /// Takes in what came.
     fn read(&mut self, output: &mut Vec<u8>) {
         loop {

@@ -5,6 +5,7 @@
 
 mod chunks;
 mod client;
+mod machine;
 mod packets;
 mod server;
 mod session;

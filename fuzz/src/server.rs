@@ -1,79 +1,17 @@
 //! A whole server on raw bytes: what it writes can be read, and silence empties it.
 
 use super::Choices;
-use super::support::at;
+use super::machine::{self, Machine};
 use bytes::Bytes;
-use sockeye::drive::{Protocol, Turn, pump};
 use sockeye::host::{Host, Peer, Runtime};
 use sockeye::{AckError, Args, Server, Socket, Time};
 use sockeye_core::engineio::{Message, Packet, split_payload};
 use sockeye_core::socketio::{self, Limits, Reassembly};
 use sockeye_core::websocket::{self, Decoder, Role};
-use std::collections::VecDeque;
-use std::future::Future;
-use std::io::{self, Read, Write};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// The clock and the tasks.
-#[derive(Default)]
-struct Machine {
-    ms: AtomicU64,
-    tasks: Mutex<Vec<Task>>,
-}
-
-impl Runtime for Machine {
-    fn now(&self) -> Time {
-        at(self.ms.load(Ordering::Relaxed))
-    }
-
-    fn spawn(&self, future: Task) {
-        self.tasks.lock().unwrap().push(future);
-    }
-}
-
-/// The server's end of a stream, and what its client makes of what comes.
-#[derive(Default)]
-struct Stream {
-    input: VecDeque<u8>,
-    ended: bool,
-    output: Vec<u8>,
-    shut: bool,
-}
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.input.is_empty() && !self.ended {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.input.read(buf)
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        assert!(!self.shut, "bytes behind the end");
-        self.output.extend_from_slice(buf);
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Connection {
-    protocol: <Server as Host>::Connection,
-    stream: Stream,
-    partial: Vec<u8>,
-    reader: Reader,
-    done: bool,
-}
+type Connection = machine::Connection<<Server as Host>::Connection, Reader>;
 
 struct World {
     machine: Arc<Machine>,
@@ -110,7 +48,7 @@ pub fn server(data: &[u8]) {
             53 => drop(world.server.to("room").volatile().emit("volatile", stream)),
             54 => world.server.sockets().iter().take(1).for_each(|socket| socket.disconnect(stream < 2)),
             55 => world.server.begin_close(),
-            _ => world.pass(Duration::from_millis(choices.short().into())),
+            _ => world.pass(choices.short().into()),
         }
         world.run();
     }
@@ -152,7 +90,7 @@ impl World {
         });
         let machine = Arc::new(Machine::default());
         server.attach(machine.clone());
-        let connections = [(); 4].map(|()| Connection::new(&server));
+        let connections = [(); 4].map(|()| connect(&server));
         (World { machine, server, connections, sid: None, lenient }, ends)
     }
 
@@ -175,11 +113,11 @@ impl World {
 
     /// The client drops a stream and opens another.
     fn renew(&mut self, stream: usize) {
-        self.connections[stream] = Connection::new(&self.server);
+        self.connections[stream] = connect(&self.server);
     }
 
-    fn pass(&mut self, time: Duration) {
-        self.machine.ms.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+    fn pass(&mut self, ms: u64) {
+        self.machine.pass(ms);
         self.handle_timeout();
     }
 
@@ -192,7 +130,7 @@ impl World {
     fn run(&mut self) {
         let now = self.now();
         loop {
-            let mut changed = self.poll_tasks();
+            let mut changed = self.machine.poll_tasks();
             for connection in &mut self.connections {
                 changed |= connection.turn(now);
                 if let Some(sid) = connection.reader.read(&mut connection.stream.output, self.lenient) {
@@ -206,22 +144,11 @@ impl World {
         self.handle_timeout();
     }
 
-    /// Whether one has ended.
-    fn poll_tasks(&self) -> bool {
-        let mut tasks = std::mem::take(&mut *self.machine.tasks.lock().unwrap());
-        let before = tasks.len();
-        tasks.retain_mut(|task| task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        let ended = tasks.len() < before;
-        self.machine.tasks.lock().unwrap().append(&mut tasks);
-        ended
-    }
-
     /// No client says anything any more: all that was kept for them goes.
     fn fall_silent(&mut self) {
         for _ in 0..1000 {
             let Some(next) = self.server.next_deadline() else { break };
-            let ms = next.since_origin().as_nanos().div_ceil(1_000_000) as u64;
-            self.machine.ms.store(ms.max(self.machine.ms.load(Ordering::Relaxed)), Ordering::Relaxed);
+            self.machine.pass_to(next);
             self.handle_timeout();
             self.run();
         }
@@ -231,39 +158,9 @@ impl World {
     }
 }
 
-impl Connection {
-    fn new(server: &Server) -> Connection {
-        let mut protocol = server.accept(server.attach(Arc::new(Machine::default())).now(), Peer::default());
-        protocol.set_waker(Waker::noop());
-        Connection {
-            protocol,
-            stream: Stream::default(),
-            partial: Vec::new(),
-            reader: Reader::Head { last: false },
-            done: false,
-        }
-    }
-
-    /// Whether anything happened.
-    fn turn(&mut self, now: Time) -> bool {
-        if self.done {
-            return false;
-        }
-        let before = (self.stream.input.len(), self.stream.output.len());
-        match pump(now, &mut self.stream, &mut self.protocol, &mut self.partial) {
-            Ok(Turn::Wait) => before != (self.stream.input.len(), self.stream.output.len()),
-            Ok(Turn::Again) => true,
-            Ok(Turn::HalfClose) => {
-                self.stream.shut = true;
-                true
-            }
-            Ok(Turn::Done) => {
-                self.done = true;
-                true
-            }
-            Err(error) => panic!("{error} of a stream that has none"),
-        }
-    }
+fn connect(server: &Server) -> Connection {
+    let now = server.attach(Arc::new(Machine::default())).now();
+    Connection::new(server.accept(now, Peer::default()), Reader::Head { last: false })
 }
 
 /// A client that looks at all that it gets.

@@ -1,7 +1,7 @@
 //! What can be set of a client.
 
 use super::shared::Shared;
-use super::url::{Url, UrlError, parse_proxy, push_escaped};
+use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped};
 use super::{Client, Offline};
 use crate::engine::Transport;
 use crate::handler::BoxFuture;
@@ -14,6 +14,8 @@ use sockeye_core::socketio::Limits;
 use sockeye_core::socketio::client::Config;
 #[cfg(feature = "tls")]
 use sockeye_core::tls::ClientTls;
+#[cfg(feature = "deflate")]
+use sockeye_core::websocket::PerMessageDeflate;
 use sockeye_core::{Random, http};
 use std::fmt;
 use std::future::Future;
@@ -23,7 +25,6 @@ use std::time::Duration;
 /// What is fixed once a client is built.
 pub(super) struct Settings {
     pub(super) config: Arc<Config>,
-    pub(super) host: Box<str>,
     pub(super) port: u16,
     pub(super) authority: Box<str>,
     pub(super) headers: Vec<(String, String)>,
@@ -32,6 +33,12 @@ pub(super) struct Settings {
     /// Whom to trust, if the streams are encrypted.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,
+}
+
+impl Settings {
+    pub(super) fn host(&self) -> &str {
+        host_of(&self.authority)
+    }
 }
 
 type AuthCallback = dyn Fn() -> BoxFuture<Result<String, String>> + Send + Sync;
@@ -296,6 +303,17 @@ impl ClientBuilder {
         self
     }
 
+    /// Whether to offer that WebSocket messages are compressed (permessage-deflate, RFC 7692), and how: `None` offers
+    /// nothing. On, as in the reference, from 1024 bytes on; servers agree to it where they are told to.
+    ///
+    /// Neither side uses a message for the next one, so that an idle connection holds no window. A message that comes
+    /// is bound by [`max_message`](ClientBuilder::max_message) both as it comes and as what it is inflated to.
+    #[cfg(feature = "deflate")]
+    pub fn per_message_deflate(mut self, deflate: impl Into<Option<PerMessageDeflate>>) -> Self {
+        self.engine.per_message_deflate = deflate.into();
+        self
+    }
+
     /// How long a request that sends may take to be answered. 30 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.engine.request_timeout = timeout;
@@ -359,7 +377,6 @@ impl ClientBuilder {
         config.engine = Arc::new(engine);
         let settings = Settings {
             config: share(config),
-            host: url.host.into(),
             port: url.port,
             authority: url.authority.into(),
             headers: self.headers,

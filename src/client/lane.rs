@@ -1,7 +1,9 @@
 //! One byte stream of a client: which requests and frames go there, and what comes back.
 
 use super::shared::Shared;
-use sockeye_core::connection::client::Client as Stream;
+use crate::buffers;
+use crate::inflated::Inflated;
+use sockeye_core::connection::client::{Client as Stream, Response};
 use sockeye_core::drive::{Protocol, Status};
 use sockeye_core::engineio::client::{Lane, TransportError, Want};
 use sockeye_core::host::Outgoing;
@@ -13,6 +15,8 @@ use std::time::Duration;
 
 /// How long after an answer a connection is used again: the server may be about to close it.
 const REUSE: Duration = Duration::from_secs(1);
+/// How many bytes messages may be inflated to in a turn.
+const MAX_INFLATED: usize = 256 << 10;
 
 pub(super) struct LaneStream {
     shared: Arc<Shared>,
@@ -26,6 +30,7 @@ pub(super) struct LaneStream {
     armed: Option<Time>,
     /// When the last answer came.
     answered: Option<Time>,
+    inflated: Inflated,
     /// The session knows that this is over.
     told: bool,
 }
@@ -49,6 +54,7 @@ impl LaneStream {
             waker: None,
             armed: None,
             answered: None,
+            inflated: Inflated::default(),
             told: false,
         }
     }
@@ -59,8 +65,7 @@ impl LaneStream {
         match self.shared.look(|client| client.wants(now, generation, lane)) {
             Want::Nothing => {
                 if lane == Lane::WebSocket {
-                    let out = self.stream.outbound();
-                    self.shared.look(|client| client.transmit(now, generation, out));
+                    self.shared.transmit(generation, self.stream.outbound());
                 }
                 self.stream.close(now, None, "");
                 self.told = true;
@@ -99,8 +104,12 @@ impl LaneStream {
         let own = own.chain(cookies.as_deref().map(|cookies| ("Cookie", cookies)));
         let more = settings.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers = own.chain(more);
+        buffers::lend(self.stream.outbound());
         let written = match request.upgrade {
-            true => self.stream.upgrade(&request.target, &settings.authority, headers),
+            true => {
+                let deflate = settings.config.engine.per_message_deflate;
+                self.stream.upgrade(&request.target, &settings.authority, headers, deflate)
+            }
             false => self.stream.request(
                 request.method,
                 &request.target,
@@ -146,7 +155,7 @@ impl LaneStream {
                 Ok((n, Some(response))) => {
                     used += n;
                     self.answered = Some(now);
-                    self.handle_response(response.status, &response.body);
+                    self.handle_response(response);
                 }
                 Err(error) => {
                     self.fail(TransportError::Response(error));
@@ -157,10 +166,13 @@ impl LaneStream {
         used
     }
 
-    fn handle_response(&mut self, status: u16, body: &[u8]) {
+    fn handle_response(&mut self, response: Response<'_>) {
         let (lane, generation) = (self.lane, self.generation);
         let act = |client: &mut sockeye_core::socketio::client::Client, now| {
-            client.handle_response(now, generation, lane, status, body);
+            if lane == Lane::WebSocket {
+                client.set_deflate(generation, response.deflate);
+            }
+            client.handle_response(now, generation, lane, response.status, &response.body);
         };
         match self.stream.is_closed() {
             false => self.shared.act_from(Some(lane), act),
@@ -173,11 +185,14 @@ impl LaneStream {
         loop {
             match self.stream.next_message(now, input) {
                 Ok(Some(message)) => {
-                    let shared = &self.shared;
-                    shared.act_from(Some(self.lane), |client, now| {
-                        client.handle_message(now, generation, &message)
-                    });
-                    if shared.is_behind() {
+                    self.inflated.count(&message);
+                    self.shared.receive(generation, &message);
+                    if self.inflated.is_enough(MAX_INFLATED)
+                        && let Some(waker) = &self.waker
+                    {
+                        waker.wake_by_ref();
+                    }
+                    if !self.wants_read() {
                         return;
                     }
                 }
@@ -216,6 +231,7 @@ impl Protocol for LaneStream {
     }
 
     fn handle_wake(&mut self, now: Time) {
+        self.inflated.begin_turn();
         self.stream.handle_timeout(now);
         if !self.told {
             self.follow(now);
@@ -255,22 +271,18 @@ impl Protocol for LaneStream {
     }
 
     fn wants_read(&self) -> bool {
-        !self.stream.is_closed() && (self.told || !self.shared.is_behind())
+        let may_read = !self.shared.is_behind() && !self.inflated.is_enough(MAX_INFLATED);
+        !self.stream.is_closed() && (self.told || may_read)
     }
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
         if self.stream.is_websocket() && self.stream.outbound().is_empty() {
-            let out = self.stream.outbound();
-            let now = self.shared.now();
-            if self.shared.look(|client| client.transmit(now, self.generation, out)) {
-                self.shared.act_from(Some(self.lane), |_, _| {});
-            }
+            self.shared.transmit(self.generation, self.stream.outbound());
         }
         self.arm();
         let out = self.stream.outbound();
         if out.is_empty() {
-            // An idle stream owns no buffer.
-            drop(out.reclaim());
+            buffers::reclaim(out);
             return None;
         }
         Some(out)

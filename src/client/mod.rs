@@ -38,7 +38,7 @@ pub use builder::{BuildError, ClientBuilder};
 pub use events::{Events, Received};
 pub use socket::{ClientEmitter, ClientSocket};
 pub use sockeye_core::engineio::client::{CloseReason, HandshakeError, TransportError};
-pub use sockeye_core::socketio::client::{ConnectError, DisconnectReason, Offline, SendError};
+pub use sockeye_core::socketio::client::{ConnectError, DisconnectReason, Offline};
 pub use url::UrlError;
 pub use wait::{AckFuture, Connected, Sent};
 

@@ -4,6 +4,7 @@ use super::builder::{Auth, Settings};
 use super::lane::LaneStream;
 use super::socket::{ClientSocket, Inner};
 use super::{ConnectError, ManagerEvent};
+use crate::buffers;
 use crate::error::EmitError;
 use crate::handler::{BoxFuture, Guarded};
 use crate::log::error;
@@ -14,8 +15,10 @@ use sockeye_core::host::{Connector, Destination};
 use sockeye_core::http::CookieJar;
 use sockeye_core::socketio::OwnedArgs;
 use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Token};
-use sockeye_core::{Random, Time};
-use std::collections::HashMap;
+use sockeye_core::websocket::Message;
+use sockeye_core::{Outbound, Random, Time};
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -58,6 +61,8 @@ type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
 struct Core {
     client: Client,
     streams: [Stream; 3],
+    /// The session that the streams are for.
+    generation: u64,
     opened: u64,
     /// Somebody tells the application what happened: all of it, in order.
     dispatching: bool,
@@ -68,7 +73,6 @@ struct Core {
 struct Stream {
     /// Zero if there is none.
     id: u64,
-    generation: u64,
     waker: Option<Waker>,
 }
 
@@ -112,7 +116,13 @@ impl Shared {
         let client = Client::new(settings.config.clone(), random);
         Arc::new(Shared {
             settings,
-            core: Mutex::new(Core { client, streams: Default::default(), opened: 0, dispatching: false }),
+            core: Mutex::new(Core {
+                client,
+                streams: Default::default(),
+                generation: 0,
+                opened: 0,
+                dispatching: false,
+            }),
             sockets: Mutex::default(),
             connector: OnceLock::new(),
             keeper: Mutex::default(),
@@ -167,6 +177,34 @@ impl Shared {
         f(&mut self.core.lock().client)
     }
 
+    /// Sends something by the core.
+    pub(super) fn sending<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
+        self.look(|client| lent(client, f))
+    }
+
+    /// A message arrived.
+    pub(super) fn receive(self: &Arc<Self>, generation: u64, message: &Message<'_>) {
+        let now = self.now();
+        let mut core = self.core.lock();
+        let client = &mut core.client;
+        lend_events(client.events_mut());
+        lent(client, |client| client.handle_message(now, generation, message));
+        self.settle(core, now, Some(Lane::WebSocket));
+    }
+
+    /// Moves what is for the stream of a session's WebSocket connection to its own queue, once that is written.
+    pub(super) fn transmit(self: &Arc<Self>, generation: u64, out: &mut Outbound) {
+        let now = self.now();
+        let may_have_events = self.look(|client| {
+            let may_have_events = client.transmit(now, generation, out);
+            client.queue_mut().into_iter().for_each(buffers::reclaim);
+            may_have_events
+        });
+        if may_have_events {
+            self.act_from(Some(Lane::WebSocket), |_, _| {});
+        }
+    }
+
     /// Changes the core, and sees to what follows.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut Client, Time) -> R) -> R {
         self.act_from(None, f)
@@ -190,7 +228,10 @@ impl Shared {
         loop {
             let todo = core.look_after_streams(now, own, self.connector.get().is_some());
             let event = if core.dispatching { None } else { core.client.poll_event() };
-            core.dispatching |= event.is_some();
+            match event {
+                Some(_) => core.dispatching = true,
+                None => reclaim_events(core.client.events_mut()),
+            }
             let deadline = core.client.next_deadline();
             let generation = core.client.generation();
             let is_idle = core.client.is_idle();
@@ -215,7 +256,7 @@ impl Shared {
     fn open(self: &Arc<Self>, lane: Lane, generation: u64, stream: u64) {
         let Some(connector) = self.connector.get() else { return };
         let settings = &self.settings;
-        let mut to = Destination::new(&*settings.host, settings.port, settings.config.timeout);
+        let mut to = Destination::new(settings.host(), settings.port, settings.config.timeout);
         to.proxy.clone_from(&settings.proxy);
         #[cfg(feature = "tls")]
         to.tls.clone_from(&settings.tls);
@@ -276,7 +317,7 @@ impl Shared {
             Event::Incoming(id, incoming) => _ = socket(id).map(|socket| socket.receive(incoming)),
             Event::Outgoing(id, outgoing) => _ = socket(id).map(|socket| socket.sent(&outgoing)),
             Event::Answer(id, ack, answer) => self.answers.fill(&(id, ack), answer),
-            Event::Fate(token, fate) => self.fates.fill(&token, fate.map_err(EmitError::from)),
+            Event::Fate(token, fate) => self.fates.fill(&token, fate),
             Event::ReconnectAttempt(attempt) => self.tell(ManagerEvent::ReconnectAttempt(attempt)),
             Event::Reconnect(attempts) => self.tell(ManagerEvent::Reconnect(attempts)),
             Event::ReconnectError(reason) => {
@@ -479,6 +520,38 @@ impl Shared {
     }
 }
 
+/// Runs `f`, which may send, with memory of the thread for that.
+fn lent<R>(client: &mut Client, f: impl FnOnce(&mut Client) -> R) -> R {
+    client.queue_mut().into_iter().for_each(buffers::lend);
+    let result = f(client);
+    // It was refused, or waits elsewhere.
+    client.queue_mut().into_iter().for_each(buffers::reclaim);
+    result
+}
+
+thread_local! {
+    static EVENTS: Cell<VecDeque<Event>> = const { Cell::new(VecDeque::new()) };
+}
+
+/// How many events there is memory for in a thread: more are rare, and their memory is not to stay.
+const MAX_EVENTS: usize = 64;
+
+fn lend_events(queue: &mut VecDeque<Event>) {
+    if queue.capacity() == 0 {
+        *queue = EVENTS.take();
+    }
+}
+
+/// Takes the memory of a queue that is empty. The thread may be about to end.
+fn reclaim_events(queue: &mut VecDeque<Event>) {
+    if queue.is_empty() && queue.capacity() > 0 {
+        let queue = std::mem::take(queue);
+        if queue.capacity() <= MAX_EVENTS {
+            _ = EVENTS.try_with(|events| events.set(queue));
+        }
+    }
+}
+
 impl Core {
     fn stream(&mut self, lane: Lane) -> &mut Stream {
         let [poll, post, websocket] = &mut self.streams;
@@ -492,12 +565,13 @@ impl Core {
     fn look_after_streams(&mut self, now: Time, own: Option<Lane>, can_open: bool) -> Todo {
         let mut todo = Todo::default();
         let generation = self.client.generation();
+        let is_another = std::mem::replace(&mut self.generation, generation) != generation;
         for lane in Lane::ALL {
             let want = self.client.wants(now, generation, lane);
             let transmits = lane == Lane::WebSocket && self.client.wants_transmit(generation);
             let opened = self.opened + 1;
             let stream = self.stream(lane);
-            let is_stale = stream.id != 0 && (stream.generation != generation || want == Want::Nothing);
+            let is_stale = stream.id != 0 && (is_another || want == Want::Nothing);
             if is_stale {
                 // It finds out by itself that it is not wanted.
                 let Stream { waker, .. } = std::mem::take(stream);
@@ -506,7 +580,7 @@ impl Core {
             match want {
                 Want::Request if stream.id == 0 && !can_open => {}
                 Want::Request if stream.id == 0 => {
-                    *stream = Stream { id: opened, generation, waker: None };
+                    *stream = Stream { id: opened, waker: None };
                     self.opened = opened;
                     todo.open.push((lane, opened));
                 }

@@ -360,7 +360,7 @@ impl ClientSocket {
         let now = shared.now();
         let sent = with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
-            shared.look(|client| {
+            shared.sending(|client| {
                 let queued = client.send(now, id, parts(encoded), how)?;
                 if let Queued::Later(token) = queued {
                     shared.expect_fate(token);
@@ -423,10 +423,11 @@ impl ClientSocket {
     }
 
     pub(super) fn receive(&self, incoming: Incoming) {
+        let event = incoming.event();
         let (any, own, inboxes) = {
             let mut state = self.0.state.lock();
-            let own = state.handlers.get(&incoming.event);
-            let used = state.handlers.remove_once(&incoming.event);
+            let own = state.handlers.get(&event);
+            let used = state.handlers.remove_once(&event);
             let inboxes: Vec<_> = state.inboxes.iter().filter_map(Weak::upgrade).collect();
             let any = state.any.clone();
             drop(state);
@@ -435,21 +436,21 @@ impl ClientSocket {
         };
         let args = incoming.args.as_args();
         if let Some(any) = any {
-            run(&*any, &Context { args: Some(args), ..Context::new(self, &incoming.event) });
+            run(&*any, &Context { args: Some(args), ..Context::new(self, &event) });
         }
         let mut ack = incoming.ack;
         match own {
             Some(own) => {
                 let ack = Cell::new(ack.take());
-                run(&*own, &Context { args: Some(args), ack, ..Context::new(self, &incoming.event) });
+                run(&*own, &Context { args: Some(args), ack, ..Context::new(self, &event) });
             }
-            None if inboxes.is_empty() => debug!(event = ?incoming.event, "an event without a handler"),
+            None if inboxes.is_empty() => debug!(event = ?event, "an event without a handler"),
             None => {}
         }
         let attached: usize = args.attachments().iter().map(<[u8]>::len).sum();
         let size = size_of::<Received>() + args.json().len() + attached;
         for inbox in inboxes {
-            let (event, args) = (incoming.event.clone(), Args(incoming.args.clone()));
+            let (event, args) = (event.clone().into_owned(), Args(incoming.args.clone()));
             inbox.push(Received { socket: self.clone(), event, args, ack: ack.take(), size });
         }
     }
@@ -468,7 +469,7 @@ impl ClientSocket {
         let now = shared.now();
         let sent = with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
-            Ok(shared.look(|client| client.acknowledge(now, self.0.id, parts(encoded)))?)
+            shared.sending(|client| client.acknowledge(now, self.0.id, parts(encoded)))
         });
         shared.act(|_, _| {});
         sent

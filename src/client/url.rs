@@ -7,8 +7,6 @@ use sockeye_core::http::{basic_authorization, decode};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Url {
     pub(super) secure: bool,
-    /// Without brackets.
-    pub(super) host: String,
     pub(super) port: u16,
     /// The value of the header `Host`.
     pub(super) authority: String,
@@ -60,14 +58,7 @@ impl Url {
         }
         let bracketed = if host.contains(':') { format!("[{host}]") } else { host.into() };
         let authority = if port == default { bracketed } else { format!("{bracketed}:{port}") };
-        Ok(Url {
-            secure,
-            host: host.into(),
-            port,
-            authority,
-            namespace: format!("/{path}"),
-            query: query.into(),
-        })
+        Ok(Url { secure, port, authority, namespace: format!("/{path}"), query: query.into() })
     }
 }
 
@@ -102,6 +93,11 @@ fn parse_user(text: &str) -> Option<String> {
     // A plus is a space in a query only.
     let decoded = |it: &str| decode(&it.replace('+', "%2B")).ok().map(|it| it.into_owned());
     basic_authorization(&decoded(user)?, &decoded(password)?).ok()
+}
+
+/// The host of a value of the header `Host`, without brackets.
+pub(super) fn host_of(authority: &str) -> &str {
+    split_port(authority, 0).map_or(authority, |(host, _)| host)
 }
 
 fn split_port(authority: &str, default: u16) -> Result<(&str, u16), UrlError> {
@@ -149,13 +145,16 @@ mod tests {
     #[test]
     fn a_url_names_host_port_namespace_and_query() {
         let url = Url::parse("wss://chat.example:3000/admin?token=a%20b#x").unwrap();
-        assert_eq!((url.secure, &*url.host, url.port), (true, "chat.example", 3000));
+        assert_eq!((url.secure, host_of(&url.authority), url.port), (true, "chat.example", 3000));
         assert_eq!(
             (&*url.authority, &*url.namespace, &*url.query),
             ("chat.example:3000", "/admin", "token=a%20b")
         );
         let url = Url::parse("http://[::1]").unwrap();
-        assert_eq!((&*url.host, url.port, &*url.authority, &*url.namespace), ("::1", 80, "[::1]", "/"));
+        assert_eq!(
+            (host_of(&url.authority), url.port, &*url.authority, &*url.namespace),
+            ("::1", 80, "[::1]", "/")
+        );
         assert_eq!(Url::parse("HTTPS://a").map(|url| (url.port, url.authority)), Ok((443, "a".into())));
     }
 

@@ -95,7 +95,7 @@ impl<T: Answer> Future for AckFuture<T> {
             Ok(args) => T::read(args),
             Err(NoAnswer::Timeout) => Err(AckError::Timeout),
             Err(NoAnswer::Disconnected) => Err(AckError::Disconnected),
-            Err(NoAnswer::NotSent(error)) => Err(AckError::Emit(error.into())),
+            Err(NoAnswer::NotSent(error)) => Err(AckError::Emit(error)),
         })
     }
 }

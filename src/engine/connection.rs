@@ -1,11 +1,12 @@
 //! One byte stream of an Engine.IO server: which requests and frames mean what for which session.
 
-use super::buffers;
 use super::exchange::{self, Accept, Carries, Content, Exchange, Incoming, Step, Upgrade};
 use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Target};
 use super::{CloseReason, Handler, Handshake, TransportError};
+use crate::buffers;
+use crate::inflated::Inflated;
 use crate::log::debug;
 use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
 use sockeye_core::drive::{Protocol, Status as StreamStatus};
@@ -35,9 +36,7 @@ pub struct Connection<H: Handler> {
     in_flight: usize,
     /// There is something to finish before the server may end; the server counts these.
     busy: bool,
-    /// How many KiB messages of this turn were inflated to.
-    #[cfg(feature = "deflate")]
-    inflated: u16,
+    inflated: Inflated,
 }
 
 /// What the stream is in use for.
@@ -96,8 +95,7 @@ impl<H: Handler> Connection<H> {
             unread: 0,
             in_flight: 0,
             busy: false,
-            #[cfg(feature = "deflate")]
-            inflated: 0,
+            inflated: Inflated::default(),
         }
     }
 
@@ -339,10 +337,7 @@ impl<H: Handler> Protocol for Connection<H> {
     }
 
     fn handle_wake(&mut self, now: Time) {
-        #[cfg(feature = "deflate")]
-        {
-            self.inflated = 0;
-        }
+        self.inflated.begin_turn();
         if self.timer.is_some_and(|(at, _)| at <= now) {
             self.disarm();
             if matches!(self.link, Link::Exchange(_)) {
@@ -428,7 +423,7 @@ impl<H: Handler> Protocol for Connection<H> {
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
                 let queued = session.queued().saturating_sub(self.in_flight) + self.stream.queued();
-                session.has_room() && queued < high_water && !self.has_inflated_enough()
+                session.has_room() && queued < high_water && !self.inflated.is_enough(high_water)
             }
             (_, Phase::Request) => self.unread < MAX_PIPELINED,
             (Link::Delivering(_), _) if self.unread > 0 => self.stream.queued() == 0,
@@ -479,9 +474,13 @@ impl<H: Handler> Connection<H> {
         loop {
             match self.stream.next_message(now, input) {
                 Ok(Some(message)) => {
-                    #[cfg(feature = "deflate")]
-                    self.count_inflated(&message);
+                    self.inflated.count(&message);
                     self.handle_message(now, message);
+                    if self.inflated.is_enough(self.server.config.high_water)
+                        && let Some(waker) = &self.waker
+                    {
+                        waker.wake_by_ref();
+                    }
                 }
                 Ok(None) => return self.stream.phase() == Phase::WebSocket,
                 Err(error) => {
@@ -499,33 +498,6 @@ impl<H: Handler> Connection<H> {
                 _ => {}
             }
         }
-    }
-
-    /// A few bytes may be inflated to a long message, and a read may hold hundreds: they are not all for one turn.
-    #[cfg(feature = "deflate")]
-    fn count_inflated(&mut self, message: &websocket::Message<'_>) {
-        let len = match message {
-            websocket::Message::Text(Cow::Owned(text)) => text.len(),
-            websocket::Message::Binary(Cow::Owned(data)) => data.len(),
-            _ => return,
-        };
-        let len = u16::try_from(len.div_ceil(1024)).unwrap_or(u16::MAX);
-        self.inflated = self.inflated.saturating_add(len);
-        if self.has_inflated_enough()
-            && let Some(waker) = &self.waker
-        {
-            waker.wake_by_ref();
-        }
-    }
-
-    #[cfg(feature = "deflate")]
-    fn has_inflated_enough(&self) -> bool {
-        usize::from(self.inflated) >= self.server.config.high_water.div_ceil(1024).min(u16::MAX.into())
-    }
-
-    #[cfg(not(feature = "deflate"))]
-    fn has_inflated_enough(&self) -> bool {
-        false
     }
 }
 

@@ -24,7 +24,6 @@
 //! ```
 
 mod assets;
-mod buffers;
 mod connection;
 pub(crate) mod exchange;
 mod handshake;

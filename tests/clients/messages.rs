@@ -9,7 +9,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 fn server() -> Server {
-    let io = Server::builder().max_payload(200_000).build();
+    let builder = Server::builder().max_payload(200_000);
+    #[cfg(feature = "deflate")]
+    let builder = builder.per_message_deflate(sockeye::PerMessageDeflate::new());
+    let io = builder.build();
     io.on_connect(async |socket: Socket| {
         socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
         socket.on("return", async |args: Args| args);

@@ -120,3 +120,22 @@ testOnce("a client stays with polling where upgrade is false", async (world) => 
   assert.equal(socket.conn.transport.name, "polling");
   assert.ok(requests.length > 4 && requests.every(({ transport }) => transport === "polling"));
 });
+
+for (const way of ["websocket", "upgrade"]) {
+  for (const [perMessageDeflate, agreed] of [[false, false], [true, true], [{ serverMaxWindowBits: 10 }, true]]) {
+    const options = JSON.stringify({ perMessageDeflate });
+    testOnce(`long messages are ${agreed ? "" : "not "}compressed by a server with ${options} (${way})`, async (world) => {
+      await world.serve({ perMessageDeflate });
+      const { socket } = await world.connect();
+      const { extensions, _socket: stream } = socket.conn.transport.socket;
+      assert.equal(extensions, agreed ? "permessage-deflate" : "");
+      const { bytesRead, bytesWritten } = stream;
+      const long = "and again ".repeat(5000);
+      const bounced = within(once(socket, "bounced"), "the same again");
+      const answered = within(socket.emitWithAck("bounce", long), "an answer");
+      assert.deepEqual([await bounced, await answered], [[long], long]);
+      const [read, written] = [stream.bytesRead - bytesRead, stream.bytesWritten - bytesWritten];
+      assert.ok(agreed ? read < 2000 && written < 2000 : read > 100_000 && written > 50_000, `${read}, ${written}`);
+    }, way);
+  }
+}

@@ -134,7 +134,7 @@ testEach("what is emitted offline arrives once and in order after a restart", as
   await client.line(/^disconnect \/ transport (close|error)$/);
   for (let i = 1; i < 50; i++) client.tell("emit", "/", "number", i);
   client.tell("volatile", "/", "number", 1000);
-  await client.line(/^error the client was not ready for a volatile message$/);
+  await client.line(/^error the connection was not ready for a volatile message$/);
   await client.line(/^manager ReconnectError/);
   await world.serve({}, prepare);
   for (let i = 1; i < 50; i++) await client.line(/^fate number Ok\(\(\)\)$/);

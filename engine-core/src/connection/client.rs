@@ -1,12 +1,14 @@
 //! One byte stream of a client: requests, one at a time, then perhaps WebSocket.
 
+use super::next_message;
 use crate::http::{self, Chunked, InvalidHeader, Progress, ResponseBody, ResponseHead};
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::time::Time;
-use crate::websocket::{self, Decoder, Message, Opcode, Role};
+use crate::websocket::{self, Decoder, Deflate, Message, Opcode, PerMessageDeflate, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -36,8 +38,8 @@ pub struct Client {
 #[derive(Debug)]
 enum State {
     Idle,
-    /// A response is awaited; to a handshake, with the key.
-    Head(Option<Box<[u8; 24]>>),
+    /// A response is awaited; to a WebSocket handshake, if that was asked for.
+    Head(Option<Box<Handshake>>),
     Chunked(Box<Partial<Chunked>>),
     UntilEnd(Box<Partial<()>>),
     WebSocket(Decoder),
@@ -45,6 +47,13 @@ enum State {
     Closing,
     Lingering,
     Closed,
+}
+
+/// What a WebSocket handshake said.
+#[derive(Debug)]
+struct Handshake {
+    key: [u8; 24],
+    deflate: Option<PerMessageDeflate>,
 }
 
 /// A body of which not all is there.
@@ -63,8 +72,8 @@ pub struct Response<'b> {
     pub status: u16,
     /// The body, as it was sent.
     pub body: Cow<'b, [u8]>,
-    /// Whether the connection became WebSocket.
-    pub upgraded: bool,
+    /// How messages are compressed, if the connection became WebSocket and that was agreed on.
+    pub deflate: Option<Deflate>,
 }
 
 /// Why what a server sent is no answer.
@@ -137,7 +146,7 @@ impl Client {
         Ok(())
     }
 
-    /// Writes a WebSocket handshake, if no request is under way.
+    /// Writes a WebSocket handshake, if no request is under way. It offers to compress messages, if `deflate` says how.
     ///
     /// # Errors
     /// When the target, the host or a header would break it: nothing is written.
@@ -146,6 +155,7 @@ impl Client {
         target: &str,
         host: &str,
         headers: impl IntoIterator<Item = (&'n str, &'v str)>,
+        deflate: Option<PerMessageDeflate>,
     ) -> Result<(), InvalidHeader> {
         if !self.is_idle() {
             return Ok(());
@@ -160,9 +170,10 @@ impl Client {
         ];
         // Shortens the values' lifetime to that of the key.
         let headers = headers.into_iter().map(|(name, value): (_, &_)| (name, value));
-        let headers = own.into_iter().chain(headers);
+        let offer = deflate.map(|_| ("Sec-WebSocket-Extensions", Deflate::OFFER));
+        let headers = own.into_iter().chain(offer).chain(headers);
         self.out.write_with(|out| http::write_request(out, "GET", target, host, headers, None))?;
-        self.state = State::Head(Some(Box::new(key)));
+        self.state = State::Head(Some(Box::new(Handshake { key, deflate })));
         Ok(())
     }
 
@@ -183,7 +194,7 @@ impl Client {
                 let Some(body) = body else { return Ok((used, None)) };
                 let (status, keep_alive) = (partial.status, partial.keep_alive);
                 self.end_response(keep_alive);
-                Ok((used, Some(Response { status, body: Cow::Owned(body), upgraded: false })))
+                Ok((used, Some(Response { status, body: Cow::Owned(body), deflate: None })))
             }
             State::UntilEnd(partial) => {
                 if partial.buffer.len().saturating_add(input.len()) > self.max_message {
@@ -201,7 +212,7 @@ impl Client {
         input: &'b [u8],
         see: impl FnOnce(&ResponseHead<'_>),
     ) -> Result<(usize, Option<Response<'b>>), ResponseError> {
-        let State::Head(key) = &self.state else { return Ok((0, None)) };
+        let State::Head(handshake) = &self.state else { return Ok((0, None)) };
         let mut slots = http::header_slots();
         let Some(head) = http::parse_response(input, &mut slots, http::MAX_HEAD)? else {
             return Ok((0, None));
@@ -211,11 +222,15 @@ impl Client {
             return Ok((head.len, None));
         }
         if head.status == 101 {
-            let key = key.as_ref().ok_or(ResponseError::Unasked)?;
-            check_accept(&head, &**key)?;
+            let handshake = handshake.as_ref().ok_or(ResponseError::Unasked)?;
+            let deflate = check_accept(&head, handshake)?;
             see(&head);
-            self.state = State::WebSocket(Decoder::new(Role::Client, self.max_message));
-            return Ok((head.len, Some(Response { status: 101, body: Cow::Borrowed(&[]), upgraded: true })));
+            let mut decoder = Decoder::new(Role::Client, self.max_message);
+            if let Some(deflate) = deflate {
+                decoder.set_deflate(deflate);
+            }
+            self.state = State::WebSocket(decoder);
+            return Ok((head.len, Some(Response { status: 101, body: Cow::Borrowed(&[]), deflate })));
         }
         let (status, keep_alive, len) = (head.status, head.keep_alive, head.len);
         match head.body {
@@ -229,7 +244,7 @@ impl Client {
                 let Some(body) = input.get(len..end) else { return Ok((0, None)) };
                 see(&head);
                 self.end_response(keep_alive);
-                Ok((end, Some(Response { status, body: Cow::Borrowed(body), upgraded: false })))
+                Ok((end, Some(Response { status, body: Cow::Borrowed(body), deflate: None })))
             }
             ResponseBody::Chunked => {
                 see(&head);
@@ -262,29 +277,21 @@ impl Client {
         now: Time,
         input: &mut &'b mut [u8],
     ) -> Result<Option<Message<'b>>, websocket::Error> {
-        loop {
-            let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
-            match decoder.decode(input) {
-                Ok(Some(Message::Ping(data))) => {
-                    self.pongs = if self.out.is_empty() { 1 } else { self.pongs.saturating_add(1) };
-                    if self.pongs > MAX_PONGS {
-                        continue;
-                    }
-                    let mask = self.random.bytes();
-                    self.out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, Some(mask)));
-                }
-                Ok(Some(Message::Pong(_))) => {}
-                Ok(Some(Message::Close(frame))) => {
-                    self.close(now, frame.map(|frame| frame.code), "");
-                    return Ok(Some(Message::Close(frame)));
-                }
-                Ok(message) => return Ok(message),
-                Err(error) => {
-                    self.close(now, Some(error.close_code()), &alloc::string::ToString::to_string(&error));
-                    return Err(error);
-                }
+        let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
+        let (out, pongs, random) = (&mut self.out, &mut self.pongs, &mut self.random);
+        let message = next_message(decoder, input, |data| {
+            *pongs = if out.is_empty() { 1 } else { pongs.saturating_add(1) };
+            if *pongs <= MAX_PONGS {
+                let mask = random.bytes();
+                out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, Some(mask)));
             }
+        });
+        match &message {
+            Ok(Some(Message::Close(frame))) => self.close(now, frame.map(|frame| frame.code), ""),
+            Ok(_) => {}
+            Err(error) => self.close(now, Some(error.close_code()), &error.to_string()),
         }
+        message
     }
 
     /// Closes after what is queued: a WebSocket connection with a close frame.
@@ -316,7 +323,7 @@ impl Client {
         match state {
             State::UntilEnd(partial) => {
                 let body = Cow::Owned(partial.buffer);
-                Some(Response { status: partial.status, body, upgraded: false })
+                Some(Response { status: partial.status, body, deflate: None })
             }
             _ => None,
         }
@@ -366,20 +373,25 @@ impl Partial<Chunked> {
     }
 }
 
-/// Whether the server understood the handshake (RFC 6455, section 4.1).
-fn check_accept(head: &ResponseHead<'_>, key: &[u8]) -> Result<(), ResponseError> {
+/// Whether the server understood the handshake (RFC 6455, section 4.1), and what it agrees to.
+fn check_accept(head: &ResponseHead<'_>, handshake: &Handshake) -> Result<Option<Deflate>, ResponseError> {
     if !head.has_token("upgrade", "websocket") || !head.has_token("connection", "upgrade") {
         return Err(ResponseError::Handshake("no upgrade to websocket"));
     }
     let accept = head.header("sec-websocket-accept").unwrap_or_default();
-    if !websocket::is_valid_accept(key, accept) {
+    if !websocket::is_valid_accept(handshake.key, accept) {
         return Err(ResponseError::Handshake("a wrong Sec-WebSocket-Accept"));
     }
-    // None was offered.
-    if head.header("sec-websocket-extensions").is_some_and(|it| !it.is_empty()) {
-        return Err(ResponseError::Handshake("an extension that was not offered"));
+    let named = head.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("sec-websocket-extensions"));
+    let mut extensions = named.map(|header| header.value).filter(|value| !value.is_empty());
+    match &handshake.deflate {
+        Some(config) => Deflate::agreed(config, extensions)
+            .map_err(|_| ResponseError::Handshake("permessage-deflate is not answered as it was offered")),
+        None if extensions.next().is_some() => {
+            Err(ResponseError::Handshake("an extension that was not offered"))
+        }
+        None => Ok(None),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -476,7 +488,7 @@ mod tests {
     fn only_the_right_answer_to_a_handshake_upgrades() {
         let upgrade = |answer: &str| {
             let mut client = client();
-            client.upgrade("/x", "h", []).unwrap();
+            client.upgrade("/x", "h", [], None).unwrap();
             let sent = written(&mut client);
             let key =
                 sent.split("Sec-WebSocket-Key: ").nth(1).and_then(|it| it.split("\r\n").next()).unwrap();
@@ -498,5 +510,67 @@ mod tests {
             assert!(matches!(answer, Err(ResponseError::Handshake(_))) && !open, "{wrong}");
         }
         assert_eq!(ask(&mut asked(), &alloc::format!("{head}\r\n")), Err(ResponseError::Unasked));
+    }
+
+    /// A client that offered to compress, and what it makes of an answer with these headers.
+    #[cfg(feature = "deflate")]
+    fn offered(headers: &str) -> (Client, Result<Option<Deflate>, ResponseError>) {
+        let mut client = client();
+        client.upgrade("/x", "h", [], Some(PerMessageDeflate::new())).unwrap();
+        let sent = written(&mut client);
+        assert!(sent.contains(&alloc::format!("\r\nSec-WebSocket-Extensions: {}\r\n", Deflate::OFFER)));
+        let key = sent.split("Sec-WebSocket-Key: ").nth(1).and_then(|it| it.split("\r\n").next()).unwrap();
+        let accept = String::from_utf8(websocket::accept_key(key).to_vec()).unwrap();
+        let answer = alloc::format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n{headers}\r\n"
+        );
+        let response = client.next_response(answer.as_bytes(), |_| {});
+        let deflate = response.map(|(_, response)| response.unwrap().deflate);
+        (client, deflate)
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn compressed_messages_are_taken_where_the_server_agreed_to_them() {
+        let config = PerMessageDeflate::new().threshold(0);
+        let (deflate, _) = Deflate::agree(&config, [Deflate::OFFER.as_bytes()].into_iter()).unwrap();
+        let compressed = |len: usize| {
+            let mut frame = Vec::new();
+            assert!(deflate.write_frame(&mut frame, Opcode::Binary, &[&[7].repeat(len)], None));
+            frame
+        };
+        for window in ["", "; server_max_window_bits=10"] {
+            let answer = alloc::format!("Sec-WebSocket-Extensions: {}{window}\r\n", Deflate::OFFER);
+            let (mut client, agreed) = offered(&answer);
+            assert!(agreed.unwrap().is_some());
+            let (mut short, mut long) = (compressed(1000), compressed(1001));
+            let message = client.next_message(Time::ZERO, &mut short.as_mut_slice());
+            assert_eq!(message, Ok(Some(Message::Binary(Cow::Owned([7].repeat(1000))))));
+            let message = client.next_message(Time::ZERO, &mut long.as_mut_slice());
+            assert_eq!(message, Err(websocket::Error::TooLarge { limit: 1000 }));
+        }
+        for none in ["", "Sec-WebSocket-Extensions: \r\n"] {
+            let (mut client, agreed) = offered(none);
+            assert_eq!(agreed, Ok(None));
+            let message = client.next_message(Time::ZERO, &mut compressed(100).as_mut_slice()).err();
+            assert_eq!(message, Some(websocket::Error::ReservedBits));
+        }
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn an_answer_to_what_was_not_offered_fails_the_connection() {
+        for wrong in [
+            "permessage-deflate",
+            "permessage-deflate; client_no_context_takeover",
+            "permessage-deflate; server_no_context_takeover; client_max_window_bits=9",
+            "permessage-deflate; server_no_context_takeover; server_max_window_bits=7",
+            "permessage-deflate; server_no_context_takeover, permessage-deflate; server_no_context_takeover",
+            "x-webkit-deflate-frame",
+        ] {
+            let (client, answer) = offered(&alloc::format!("Sec-WebSocket-Extensions: {wrong}\r\n"));
+            assert!(matches!(answer, Err(ResponseError::Handshake(_))) && !client.is_websocket(), "{wrong}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::time::Time;
 use crate::websocket::{self, Decoder, Deflate, Message, Opcode, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -348,44 +349,28 @@ impl Connection {
         now: Time,
         input: &mut &'b mut [u8],
     ) -> Result<Option<Message<'b>>, websocket::Error> {
-        loop {
-            let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
-            match decoder.decode(input) {
-                Ok(Some(Message::Ping(data))) => {
-                    self.out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
-                    if decoder.is_idle() {
-                        self.deadline = None;
-                    }
-                }
-                Ok(Some(Message::Pong(_))) => {
-                    if decoder.is_idle() {
-                        self.deadline = None;
-                    }
-                }
-                Ok(Some(Message::Close(frame))) => {
-                    let code = frame.map(|frame| frame.code);
-                    self.out.write_with(|out| websocket::write_close(out, code, "", None));
-                    self.finish(now);
-                    return Ok(Some(Message::Close(frame)));
-                }
-                Ok(Some(message)) => {
+        let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
+        let before = input.len();
+        let out = &mut self.out;
+        let message = next_message(decoder, input, |data| {
+            out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
+        });
+        match &message {
+            Ok(None) => {
+                let is_idle = decoder.is_idle();
+                // What has begun since is given its own time.
+                if is_idle && (input.len() < before || input.is_empty()) {
                     self.deadline = None;
-                    return Ok(Some(message));
                 }
-                Ok(None) => {
-                    if input.is_empty() && decoder.is_idle() {
-                        self.deadline = None;
-                    } else if self.deadline.is_none() {
-                        self.deadline = Some(now + self.config.message_timeout);
-                    }
-                    return Ok(None);
-                }
-                Err(error) => {
-                    self.close(now, Some(error.close_code()), &alloc::string::ToString::to_string(&error));
-                    return Err(error);
+                if !(is_idle && input.is_empty()) {
+                    self.deadline.get_or_insert(now + self.config.message_timeout);
                 }
             }
+            Ok(Some(Message::Close(frame))) => self.close(now, frame.map(|frame| frame.code), ""),
+            Ok(Some(_)) => self.deadline = None,
+            Err(error) => self.close(now, Some(error.close_code()), &error.to_string()),
         }
+        message
     }
 
     /// Appends a text frame of the protocol's own, outside of the session's queue.
@@ -480,6 +465,21 @@ impl Connection {
         if self.wants_half_close() {
             self.deadline = Some(now + self.config.close_timeout);
             self.state = State::Lingering;
+        }
+    }
+}
+
+/// The next message that is for the layers above, on either side; `pong` is to answer the pings before it.
+fn next_message<'b>(
+    decoder: &mut Decoder,
+    input: &mut &'b mut [u8],
+    mut pong: impl FnMut(&[u8]),
+) -> Result<Option<Message<'b>>, websocket::Error> {
+    loop {
+        match decoder.decode(input) {
+            Ok(Some(Message::Ping(data))) => pong(data),
+            Ok(Some(Message::Pong(_))) => {}
+            other => return other,
         }
     }
 }

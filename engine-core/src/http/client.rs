@@ -1,7 +1,7 @@
 //! The client's side: heads of requests as they leave, heads of responses as they arrive (RFC 9112, sections 3 and 4).
 
-use super::request::{Header, HeaderSlots, Version};
-use super::{Error, InvalidHeader, is_token, is_value_byte, list};
+use super::head::{self, Header, HeaderSlots, Version};
+use super::{Error, InvalidHeader, is_token, is_value_byte};
 use alloc::vec::Vec;
 
 /// Appends a request's head to `out`. `target` is a path with or without a query; for `CONNECT`, a host and port.
@@ -79,15 +79,12 @@ pub enum ResponseBody {
 impl<'a> ResponseHead<'a> {
     /// The value of the first header with this name, in any case.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+        head::header(self.headers, name)
     }
 
     /// Whether `token` is an element of the comma list `name`.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.headers
-            .iter()
-            .filter(|header| header.name.eq_ignore_ascii_case(name))
-            .any(|header| list(header.value).any(|it| it.eq_ignore_ascii_case(token.as_bytes())))
+        head::has_token(self.headers, name, token)
     }
 }
 
@@ -114,38 +111,30 @@ pub(super) fn parse_head<'h, 'b: 'h>(
     slots: &'h mut HeaderSlots<'b>,
     max_head: usize,
 ) -> Result<Option<(ResponseHead<'h>, Version)>, Error> {
-    let full = input.len() >= max_head;
-    let window = input.get(..max_head).unwrap_or(input);
+    let (window, is_full) = head::window(input, max_head);
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let len = match config.parse_response_with_uninit_headers(&mut parsed, window, slots) {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) if full => return Err(Error::HeadTooLarge),
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Error::TooManyHeaders),
-        Err(httparse::Error::Version) if window.starts_with(b"HTTP/") => return Err(Error::Version),
-        Err(_) => return Err(Error::Syntax),
-    };
+    let outcome = config.parse_response_with_uninit_headers(&mut parsed, window, slots);
+    // The version is the first word.
+    let Some(len) = head::length(outcome, window, is_full, 0)? else { return Ok(None) };
     let status = parsed.code.filter(|code| (100..600).contains(code)).ok_or(Error::Syntax)?;
-    let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
+    let version = Version::of(parsed.version);
     let (body, keep_alive) = (ResponseBody::UntilEnd, false);
     Ok(Some((ResponseHead { status, headers: parsed.headers, len, keep_alive, body }, version)))
 }
 
-fn body_of(head: &ResponseHead<'_>) -> Result<ResponseBody, Error> {
-    if matches!(head.status, 100..=199 | 204 | 304) {
+fn body_of(response: &ResponseHead<'_>) -> Result<ResponseBody, Error> {
+    if matches!(response.status, 100..=199 | 204 | 304) {
         return Ok(ResponseBody::Length(0));
     }
     let mut length = None;
-    for header in head.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("content-length")) {
-        let value = core::str::from_utf8(header.value).map_err(|_| Error::ContentLength)?;
-        let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        if length.is_some() || !is_number {
+    for header in response.headers.iter().filter(|it| it.name.eq_ignore_ascii_case("content-length")) {
+        if length.is_some() {
             return Err(Error::ContentLength);
         }
-        length = Some(value.parse().map_err(|_| Error::ContentLength)?);
+        length = Some(head::number(header.value).ok_or(Error::ContentLength)?);
     }
-    match (head.header("transfer-encoding"), length) {
+    match (response.header("transfer-encoding"), length) {
         (Some(_), Some(_)) => Err(Error::Framing),
         (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(ResponseBody::Chunked),
         (Some(_), None) => Err(Error::TransferCoding),
@@ -205,6 +194,19 @@ mod tests {
         assert_eq!(ok("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), Err(Error::Framing));
         assert_eq!(ok("Transfer-Encoding: gzip\r\n"), Err(Error::TransferCoding));
         assert_eq!(parse("HTTP/1.1 204 No Content\r\n\r\n"), Ok(Some((204, ResponseBody::Length(0), true))));
+    }
+
+    #[test]
+    fn bare_line_feeds_are_refused_whole_and_in_parts() {
+        for text in ["\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\n\r\n", "HTTP/1.1 200 OK\r\nA: b\n\r\n"] {
+            assert_eq!(parse(text), Err(Error::Syntax), "{text:?}");
+            let seen = (0..text.len()).map(|end| parse(text.get(..end).unwrap()));
+            assert!(seen.into_iter().any(|it| it == Err(Error::Syntax)), "{text:?}");
+        }
+        assert_eq!(
+            parse("HTTP/1.1 204 No Content\r\n\r\n\n"),
+            Ok(Some((204, ResponseBody::Length(0), true)))
+        );
     }
 
     #[test]

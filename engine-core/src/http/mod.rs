@@ -12,6 +12,7 @@ mod chunked;
 mod client;
 mod cookie;
 mod cors;
+mod head;
 mod jar;
 mod query;
 mod request;
@@ -22,11 +23,10 @@ pub use chunked::{Chunked, Progress};
 pub use client::{ResponseBody, ResponseHead, parse_response, write_request};
 pub use cookie::{Cookie, SameSite};
 pub use cors::Cors;
+pub use head::{Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Version, header_slots};
 pub use jar::CookieJar;
 pub use query::{Query, decode};
-pub use request::{
-    Body, Head, Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Request, Version, header_slots, parse_head,
-};
+pub use request::{Body, Head, Request, parse_head};
 pub use response::{CONTINUE, Status, write_head};
 pub use tunnel::{Tunnel, TunnelError, basic_authorization};
 

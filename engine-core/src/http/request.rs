@@ -1,27 +1,8 @@
 //! Request heads (RFC 9112, sections 2, 3, 5 and 6).
 
-use core::mem::MaybeUninit;
-
-pub use httparse::Header;
-
+use super::head::{self, Header, HeaderSlots, Version};
 use super::query::cut;
 use super::{Error, list};
-
-/// The most headers that a request may have.
-pub const MAX_HEADERS: usize = 64;
-
-/// The usual limit of a head, in bytes.
-pub const MAX_HEAD: usize = 16 * 1024;
-
-/// Room for the headers of one request, on the caller's stack. It stays uninitialised, so that it
-/// costs nothing to have.
-pub type HeaderSlots<'b> = [MaybeUninit<Header<'b>>; MAX_HEADERS];
-
-/// Empty [`HeaderSlots`]: `let mut slots = header_slots();`.
-#[inline]
-pub const fn header_slots<'b>() -> HeaderSlots<'b> {
-    [const { MaybeUninit::uninit() }; MAX_HEADERS]
-}
 
 /// A request without its body, borrowed.
 ///
@@ -68,7 +49,7 @@ impl<'a> Request<'a> {
 
     /// The value of the first header with this name, in any case. White space around it is gone.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+        head::header(self.headers, name)
     }
 
     /// The same as text: `None` as well when the value is not UTF-8.
@@ -79,21 +60,8 @@ impl<'a> Request<'a> {
     /// Whether `token` is an element of the comma list `name`, such as `upgrade` of `Connection`.
     /// Looks at every header with that name, and at neither's case (RFC 9110, section 5.6.1).
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.headers
-            .iter()
-            .filter(|header| header.name.eq_ignore_ascii_case(name))
-            .any(|header| list(header.value).any(|it| it.eq_ignore_ascii_case(token.as_bytes())))
+        head::has_token(self.headers, name, token)
     }
-}
-
-/// The version of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0. When such a connection is kept, the response has to say
-    /// `Connection: keep-alive` (RFC 9112, appendix C.2.2).
-    Http10,
-    /// HTTP/1.1.
-    Http11,
 }
 
 /// A request's head, and what it says about the bytes after it.
@@ -127,7 +95,7 @@ pub enum Body {
 
 /// Parses the head at the front of `input`. `Ok(None)` means that more bytes are needed.
 ///
-/// `input` may go on after the head. `max_head` limits the head in bytes, [`MAX_HEAD`] usually.
+/// `input` may go on after the head. `max_head` limits the head in bytes, [`MAX_HEAD`](super::MAX_HEAD) usually.
 /// One empty line before the request line is skipped and counted (RFC 9112, section 2.2).
 ///
 /// An incomplete head is parsed again from its first byte when more has come. That needs no state
@@ -143,8 +111,7 @@ pub fn parse_head<'h, 'b: 'h>(
     slots: &'h mut HeaderSlots<'b>,
     max_head: usize,
 ) -> Result<Option<Head<'h>>, Error> {
-    let full = input.len() >= max_head;
-    let window = input.get(..max_head).unwrap_or(input);
+    let (window, is_full) = head::window(input, max_head);
     let (skipped, head) = match window {
         [b'\r', b'\n', rest @ ..] => (2, rest),
         [b'\r'] => (1, &[][..]),
@@ -163,22 +130,11 @@ pub fn parse_head<'h, 'b: 'h>(
         (Some(method), Some(target)) => origin_form(method, target)?,
         _ => "",
     };
-    let len = match outcome {
-        Ok(httparse::Status::Complete(len)) => len,
-        Ok(httparse::Status::Partial) if has_bare_lf(head) => return Err(Error::Syntax),
-        Ok(httparse::Status::Partial) if full => return Err(Error::HeadTooLarge),
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(syntax_error(error, head)),
-    };
-    if has_bare_lf(head.get(..len).unwrap_or(head)) {
-        return Err(Error::Syntax);
-    }
+    // The version is the third word.
+    let Some(len) = head::length(outcome, head, is_full, 2)? else { return Ok(None) };
 
     let request = Request::new(parsed.method.unwrap_or_default(), target, parsed.headers);
-    let version = match parsed.version {
-        Some(0) => Version::Http10,
-        _ => Version::Http11,
-    };
+    let version = Version::of(parsed.version);
     let meta = Meta::read(request.headers, version)?;
     let body = meta.body(version)?;
     Ok(Some(Head {
@@ -235,7 +191,7 @@ impl Meta {
                     if meta.length.is_some() {
                         return Err(Error::ContentLength);
                     }
-                    meta.length = Some(number(value).ok_or(Error::ContentLength)?);
+                    meta.length = Some(head::number(value).ok_or(Error::ContentLength)?);
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                     // A second one is not exactly `chunked`, whatever it says.
@@ -295,54 +251,6 @@ fn origin_form<'a>(method: &str, target: &'a str) -> Result<&'a str, Error> {
 /// Whether the bytes can be a host and port (RFC 9110, section 7.2). Empty is valid.
 fn is_host(value: &[u8]) -> bool {
     value.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte))
-}
-
-/// `1*DIGIT` that fits: no sign, no space, no list.
-fn number(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
-        return None;
-    }
-    value.iter().try_fold(0u64, |number, &byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
-}
-
-/// Whether an LF has no CR before it; httparse takes such a line. No early exit, so that the
-/// compiler can look at many bytes at once.
-fn has_bare_lf(head: &[u8]) -> bool {
-    let Some((&first, rest)) = head.split_first() else {
-        return false;
-    };
-    let bare = head
-        .iter()
-        .zip(rest)
-        .fold(0u8, |bare, (&before, &byte)| bare | u8::from((byte == b'\n') & (before != b'\r')));
-    first == b'\n' || bare != 0
-}
-
-#[cold]
-fn syntax_error(error: httparse::Error, head: &[u8]) -> Error {
-    match error {
-        // A bare LF in the lines that httparse has read came before one header too many.
-        httparse::Error::TooManyHeaders => {
-            let mut lines = head.split_inclusive(|&byte| byte == b'\n');
-            let bare = lines
-                .by_ref()
-                .take(MAX_HEADERS + 2)
-                .any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"));
-            if bare { Error::Syntax } else { Error::TooManyHeaders }
-        }
-        // Text that only happens to have two spaces is no version.
-        httparse::Error::Version => {
-            let version = head.split(|&byte| byte == b' ').nth(2);
-            match version.is_some_and(|version| version.starts_with(b"HTTP/")) {
-                true => Error::Version,
-                false => Error::Syntax,
-            }
-        }
-        _ => Error::Syntax,
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::super::{MAX_HEAD, MAX_HEADERS, header_slots};
 use super::*;
 use crate::http::Status;
 

@@ -8,6 +8,7 @@
 mod args;
 mod attached;
 pub mod client;
+mod emit_error;
 mod encode;
 mod json;
 mod packet;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
 pub use attached::Attached;
+pub use emit_error::EmitError;
 pub use encode::{Attachments, EncodeError, Encoded, Encoder};
 pub use packet::{DecodeError, Kind, Limits, MAX_ID, Packet, is_reserved};
 pub use reassembly::{Complete, Reassembly};

@@ -239,11 +239,11 @@ impl<'a> Packet<'a> {
     }
 }
 
-fn first_of(data: &str) -> &str {
+pub(super) fn first_of(data: &str) -> &str {
     json::Elements::new(data).next().unwrap_or_default()
 }
 
-fn event_name(written: &str) -> Cow<'_, str> {
+pub(super) fn event_name(written: &str) -> Cow<'_, str> {
     match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(inner) => json::unescape(inner),
         None => Cow::Borrowed(written),

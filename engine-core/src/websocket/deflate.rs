@@ -9,7 +9,7 @@ use core::cell::Cell;
 use core::num::NonZeroU8;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// What a server offers of permessage-deflate, or a client asks for.
+/// What a server gives of permessage-deflate, or a client asks for.
 ///
 /// What a message was is forgotten before the next one, on both sides: it takes no memory between messages, and finds
 /// no repetition across them.

@@ -3,6 +3,7 @@
 
 use super::Opcode;
 use alloc::{borrow::Cow, vec::Vec};
+use core::convert::Infallible;
 
 /// What a server offers of permessage-deflate: nothing, as the feature `deflate` is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,10 +14,19 @@ pub enum PerMessageDeflate {}
 pub enum Deflate {}
 
 impl Deflate {
+    pub(crate) const OFFER: &str = "";
+
     pub(crate) fn agree<'a>(
         config: &PerMessageDeflate,
         _: impl Iterator<Item = &'a [u8]>,
     ) -> Option<(Deflate, Cow<'static, str>)> {
+        match *config {}
+    }
+
+    pub(crate) fn agreed<'a>(
+        config: &PerMessageDeflate,
+        _: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Option<Deflate>, Infallible> {
         match *config {}
     }
 

@@ -20,9 +20,9 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Handshake {
     pub(super) sid: Box<str>,
     pub(super) can_upgrade: bool,
-    /// How long after a ping the next one may come.
-    pub(super) patience: Duration,
-    pub(super) ping_timeout: Duration,
+    /// In milliseconds: every client has one.
+    patience: u32,
+    ping_timeout: u32,
     /// `None` if the server says nothing that is a limit.
     pub(super) max_payload: Option<usize>,
 }
@@ -58,13 +58,26 @@ impl Handshake {
         let (interval, timeout) = (millis(open.ping_interval), millis(open.ping_timeout));
         Ok(Handshake {
             can_upgrade: open.upgrades.iter().any(|name| name == "websocket"),
-            patience: (interval + timeout).clamp(SHORTEST, LONGEST),
-            ping_timeout: timeout,
+            patience: as_millis((interval + timeout).clamp(SHORTEST, LONGEST)),
+            ping_timeout: as_millis(timeout),
             // The cast saturates.
             max_payload: open.max_payload.filter(|max| *max >= 1.0).map(|max| max as usize),
             sid: open.sid.into(),
         })
     }
+
+    /// How long after a ping the next one may come.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience.into())
+    }
+
+    pub(super) fn ping_timeout(&self) -> Duration {
+        Duration::from_millis(self.ping_timeout.into())
+    }
+}
+
+fn as_millis(within_a_day: Duration) -> u32 {
+    u32::try_from(within_a_day.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -77,8 +90,8 @@ mod tests {
         let expected = Handshake {
             sid: "lv_VI97HAXpY6yYWAAAB".into(),
             can_upgrade: true,
-            patience: Duration::from_secs(45),
-            ping_timeout: Duration::from_secs(20),
+            patience: 45_000,
+            ping_timeout: 20_000,
             max_payload: Some(1_000_000),
         };
         assert_eq!(Handshake::parse(text), Ok(expected));
@@ -97,8 +110,8 @@ mod tests {
         }
         assert_eq!(with("7", "1", "1", "1"), Err(HandshakeError::Json));
         assert_eq!(with(r#""a""#, "-1", "1", "1"), Err(HandshakeError::Ping));
-        assert_eq!(with(r#""a""#, "0", "0", "1").map(|it| it.patience), Ok(SHORTEST));
-        assert_eq!(with(r#""a""#, "1e300", "1e300", "1").map(|it| it.patience), Ok(LONGEST));
+        assert_eq!(with(r#""a""#, "0", "0", "1").map(|it| it.patience()), Ok(SHORTEST));
+        assert_eq!(with(r#""a""#, "1e300", "1e300", "1").map(|it| it.patience()), Ok(LONGEST));
         for (max, expected) in [("0", None), ("-1", None), ("null", None), ("1e300", Some(usize::MAX))] {
             assert_eq!(with(r#""a""#, "1", "1", max).map(|it| it.max_payload), Ok(expected));
         }

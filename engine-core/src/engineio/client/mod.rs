@@ -10,6 +10,7 @@ pub use error::{CloseReason, HandshakeError, SendError, TransportError};
 pub use session::{Lane, Received, Request, Session, Want};
 
 use super::config::Transport;
+use crate::websocket::PerMessageDeflate;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -30,6 +31,9 @@ pub struct Config {
     pub query: String,
     /// Whether binary messages are sent in base64 over WebSocket, too. Off.
     pub force_base64: bool,
+    /// Whether to offer that WebSocket messages are compressed, and how. By default with the feature `deflate`, and as
+    /// [`PerMessageDeflate::new`] says.
+    pub per_message_deflate: Option<PerMessageDeflate>,
     /// Whether each request has another `t` in its query, so that nobody answers it from a cache. Polling only. On.
     pub timestamp_requests: bool,
     /// How long a request that sends may take to be answered. 30 s.
@@ -53,6 +57,10 @@ impl Default for Config {
             path: "/socket.io/".into(),
             query: String::new(),
             force_base64: false,
+            #[cfg(feature = "deflate")]
+            per_message_deflate: Some(PerMessageDeflate::new()),
+            #[cfg(not(feature = "deflate"))]
+            per_message_deflate: None,
             timestamp_requests: true,
             request_timeout: Duration::from_secs(30),
             upgrade_timeout: Duration::from_secs(10),

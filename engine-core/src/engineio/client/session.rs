@@ -10,7 +10,7 @@ use crate::engineio::session::take_packets;
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::time::{Time, earliest};
-use crate::websocket::{self, Opcode};
+use crate::websocket::{self, Deflate, Header, Opcode};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -84,6 +84,8 @@ pub struct Session {
     /// Frames while on WebSocket, a payload while polling.
     queue: Outbound,
     state: State,
+    /// How messages are compressed on the WebSocket connection.
+    deflate: Option<Deflate>,
     handshake: Option<Handshake>,
     /// Without a ping by then the session ends. Far away until it is open.
     ping_deadline: Time,
@@ -171,6 +173,7 @@ impl Session {
             random,
             queue: Outbound::new(),
             state: State::Opening { index, asked: false },
+            deflate: None,
             handshake: None,
             ping_deadline: now,
             last_heard: now,
@@ -345,6 +348,11 @@ impl Session {
             target.push_str("&b64=1");
         }
         target
+    }
+
+    /// What was agreed on for the WebSocket connection, whose handshake was answered: how messages are compressed.
+    pub fn set_deflate(&mut self, deflate: Option<Deflate>) {
+        self.deflate = deflate;
     }
 
     /// A response arrived. Gives back the packets to be [handled](Session::handle_packet), if it has any; then the poll
@@ -548,7 +556,7 @@ impl Session {
 
     fn expect_ping(&mut self, now: Time) {
         if let Some(handshake) = &self.handshake {
-            self.ping_deadline = now + handshake.patience;
+            self.ping_deadline = now + handshake.patience();
         }
     }
 
@@ -566,9 +574,9 @@ impl Session {
         for packet in split_payload(text) {
             match Packet::decode(packet) {
                 Ok(Packet::Message(Message::Binary(data))) if !self.config.force_base64 => {
-                    self.push_frame(Opcode::Binary, &data);
+                    self.push_frame(Opcode::Binary, &[&data]);
                 }
-                _ => self.push_frame(Opcode::Text, packet.as_bytes()),
+                _ => self.push_frame(Opcode::Text, &[packet.as_bytes()]),
             }
         }
     }
@@ -610,31 +618,30 @@ impl Session {
         }
         for part in parts {
             match part {
-                Part::Text(text) => self.push_text(b"4", text),
+                Part::Text(text) => self.push_frame(Opcode::Text, &[b"4", text]),
                 Part::Binary(data) if in_base64 => {
                     let mut text = Vec::with_capacity(base64_len(data.len()));
                     write_base64(&mut text, data);
-                    self.push_frame(Opcode::Text, &text);
+                    self.push_frame(Opcode::Text, &[&text]);
                 }
-                Part::Binary(data) => self.push_frame(Opcode::Binary, data),
+                Part::Binary(data) => self.push_frame(Opcode::Binary, &[data]),
             }
         }
         Ok(())
     }
 
-    fn push_frame(&mut self, opcode: Opcode, payload: &[u8]) {
+    /// A frame whose payload may be in pieces, compressed where that was agreed on and is worth it.
+    fn push_frame(&mut self, opcode: Opcode, payload: &[&[u8]]) {
         let mask = self.random.bytes();
-        self.queue.write_with(|out| websocket::write_frame(out, opcode, payload, Some(mask)));
-    }
-
-    /// A text frame of two pieces.
-    fn push_text(&mut self, head: &[u8], tail: &[u8]) {
-        let mask = self.random.bytes();
+        let deflate = self.deflate;
         self.queue.write_with(|out| {
-            out.extend_from_slice(&websocket::Header::new(Opcode::Text, head.len() + tail.len(), Some(mask)));
+            if deflate.is_some_and(|deflate| deflate.write_frame(out, opcode, payload, Some(mask))) {
+                return;
+            }
+            let len = payload.iter().map(|piece| piece.len()).sum();
+            out.extend_from_slice(&Header::new(opcode, len, Some(mask)));
             let start = out.len();
-            out.extend_from_slice(head);
-            out.extend_from_slice(tail);
+            payload.iter().for_each(|piece| out.extend_from_slice(piece));
             websocket::apply_mask(out.get_mut(start..).unwrap_or_default(), mask);
         });
     }
@@ -646,7 +653,7 @@ impl Session {
             return self.end(TransportError::NotRead { queued }.into());
         }
         match self.state {
-            State::WebSocket => self.push_frame(Opcode::Text, packet),
+            State::WebSocket => self.push_frame(Opcode::Text, &[packet]),
             _ => {
                 if !self.queue.is_empty() {
                     self.queue.extend(&[crate::engineio::SEPARATOR]);
@@ -663,6 +670,11 @@ impl Session {
             State::Polling(polling) => polling.probe.as_ref().is_some_and(|probe| probe.stage == Stage::Open),
             State::Opening { .. } => false,
         }
+    }
+
+    /// The queue's memory may come from a pool, and go back there.
+    pub fn queue_mut(&mut self) -> &mut Outbound {
+        &mut self.queue
     }
 
     /// Moves what is for the WebSocket connection to `out`, once that is written.
@@ -757,7 +769,7 @@ impl Session {
             && self.ping_deadline <= now
         {
             // A long message may keep the ping waiting: bytes that arrive are life, too.
-            let extended = self.last_heard + handshake.ping_timeout;
+            let extended = self.last_heard + handshake.ping_timeout();
             match extended > now {
                 true => self.ping_deadline = extended,
                 false => self.end(CloseReason::PingTimeout),

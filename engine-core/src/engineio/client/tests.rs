@@ -332,3 +332,35 @@ fn a_lane_that_cannot_be_opened_for_what_waits_ends_the_session() {
     session.handle_failed(at(0), Lane::Post, TransportError::Lost);
     assert_eq!(session.closed(), Some(&TransportError::Lost.into()));
 }
+
+#[cfg(feature = "deflate")]
+#[test]
+fn long_messages_are_compressed_as_was_agreed_and_packets_of_the_protocol_are_not() {
+    use crate::websocket::{Deflate, PerMessageDeflate};
+    let offer = [Deflate::OFFER.as_bytes()].into_iter();
+    let (deflate, _) = Deflate::agree(&PerMessageDeflate::new(), offer).unwrap();
+    let long = "x".repeat(2000);
+    let mut session = session(|config| config.transports = [Way::WebSocket].into());
+    session.begin(at(0), Lane::WebSocket);
+    session.set_deflate(Some(deflate));
+    session.handle_response(at(0), Lane::WebSocket, 101, b"");
+    let open = OPEN.replace("100}", "10000}");
+    session.handle_packet(at(0), Lane::WebSocket, Packet::Open(&open));
+    session.send(at(0), text("short")).unwrap();
+    let short = session.queued();
+    let parts = [Part::Text(long.as_bytes()), Part::Binary(&[7; 2000])];
+    session.send(at(0), parts.into_iter()).unwrap();
+    assert!(short == 2 + 4 + 6 && session.queued() < 100, "{} bytes", session.queued());
+    session.handle_packet(at(0), Lane::WebSocket, Packet::Ping(""));
+    let mut out = Outbound::new();
+    session.transmit(&mut out);
+    let mut bytes: Vec<u8> = out.chunks().flatten().copied().collect();
+    let mut decoder = Decoder::new(Role::Server, 10_000);
+    decoder.set_deflate(deflate);
+    let mut input = bytes.as_mut_slice();
+    let mut next = || decoder.decode(&mut input).unwrap().unwrap();
+    assert_eq!(next(), Frame::Text("4short".into()));
+    assert_eq!(next(), Frame::Text(alloc::format!("4{long}").into()));
+    assert_eq!(next(), Frame::Binary(vec![7; 2000].into()));
+    assert_eq!(next(), Frame::Text("3".into()));
+}

@@ -4,8 +4,7 @@ mod receive;
 
 use super::namespace::{Namespace, Retry, State, Unit, Waiting, push_auth, push_namespace};
 use super::{
-    Config, ConnectError, DisconnectReason, Event, How, NamespaceId, NoAnswer, Offline, SendError, Sent,
-    Token,
+    Config, ConnectError, DisconnectReason, Event, How, NamespaceId, NoAnswer, Offline, Sent, Token,
 };
 use crate::engineio::client::{
     self as engine, CloseReason, Lane, Received, Request, Session, TransportError, Want,
@@ -13,9 +12,10 @@ use crate::engineio::client::{
 use crate::engineio::{Message, Packet as EnginePacket, Part, Transport, split_payload};
 use crate::outbound::Outbound;
 use crate::random::Random;
+use crate::socketio::emit_error::EmitError;
 use crate::socketio::reassembly::Reassembly;
 use crate::time::{Time, earliest};
-use crate::websocket;
+use crate::websocket::{self, Deflate};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -91,12 +91,12 @@ impl Client {
 
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if event.is_none() {
-            // An idle client owns no queue.
-            self.events = VecDeque::new();
-        }
-        event
+        self.events.pop_front()
+    }
+
+    /// What [`poll_event`](Client::poll_event) has to give. The queue's memory may come from a pool, and go back there.
+    pub fn events_mut(&mut self) -> &mut VecDeque<Event> {
+        &mut self.events
     }
 
     /// Whether a namespace is joined.
@@ -187,7 +187,7 @@ impl Client {
         let Some(engine) = self.engine.as_mut().filter(|it| it.is_open()) else { return };
         let mut text = String::from("0");
         push_namespace(&mut text, &namespace.name);
-        push_auth(&mut text, namespace.pid.as_deref(), namespace.offset.as_deref(), auth);
+        push_auth(&mut text, namespace.recovery.as_deref(), auth);
         match engine.send(now, core::iter::once(Part::Text(text.as_bytes()))) {
             Ok(()) => namespace.state = State::Joining(deadline),
             // It is asked for again with the next session.
@@ -280,11 +280,11 @@ impl Client {
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>> + Clone,
         how: How,
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Sent, EmitError> {
         let retries = self.config.retries > 0 && !how.volatile;
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(SendError::NotConnected) };
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(EmitError::Disconnected) };
         if how.ack.is_some() && namespace.acks.is_full() {
-            return Err(SendError::TooManyAcks);
+            return Err(EmitError::TooManyAcks);
         }
         let sent = match (how.ack, retries) {
             (Some(ack), true) => self.send_with_retries(id, parts, ack),
@@ -301,11 +301,11 @@ impl Client {
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>> + Clone,
         how: How,
-    ) -> Result<Sent, SendError> {
-        let namespace = self.namespaces.get_mut(id.0).ok_or(SendError::NotConnected)?;
+    ) -> Result<Sent, EmitError> {
+        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
         let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
         if how.volatile && !engine.as_ref().is_some_and(|it| it.is_writable()) {
-            return Err(SendError::NotReady);
+            return Err(EmitError::NotReady);
         }
         let mut sent = None;
         // What was sent before goes first.
@@ -319,7 +319,7 @@ impl Client {
                     }
                     sent = Some(Sent::Now);
                 }
-                Err(engine::SendError::NotOpen) if how.volatile => return Err(SendError::NotReady),
+                Err(engine::SendError::NotOpen) if how.volatile => return Err(EmitError::NotReady),
                 Err(engine::SendError::NotOpen) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -340,7 +340,7 @@ impl Client {
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>>,
         ack: Option<u64>,
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Sent, EmitError> {
         let unit = Unit::new(parts);
         self.admit(id, &unit)?;
         let token = self.next_token();
@@ -355,26 +355,26 @@ impl Client {
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>>,
         (ack, timeout): (u64, Duration),
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Sent, EmitError> {
         let unit = Unit::new(parts);
         self.admit(id, &unit)?;
         let token = self.next_token();
         if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.retries.push_back(Retry { unit, id: ack, token, timeout, tries: 0, deadline: None });
+            namespace.retries.push(Retry { unit, id: ack, token, timeout, tries: 0, deadline: None });
         }
         Ok(Sent::Later(token))
     }
 
     /// Whether a unit may wait.
-    fn admit(&self, id: NamespaceId, unit: &Unit) -> Result<(), SendError> {
+    fn admit(&self, id: NamespaceId, unit: &Unit) -> Result<(), EmitError> {
         let limit = match self.config.offline {
-            Offline::Fail if !self.is_connected(id) => return Err(SendError::NotConnected),
+            Offline::Fail if !self.is_connected(id) => return Err(EmitError::Disconnected),
             // It waits behind others, or for its acknowledgement.
             Offline::Fail => self.config.engine.send_buffer,
             Offline::Buffer { bytes, .. } => bytes,
         };
         match self.buffered(id).saturating_add(unit.len()) > limit {
-            true => Err(SendError::OfflineFull { limit }),
+            true => Err(EmitError::OfflineFull { limit }),
             false => Ok(()),
         }
     }
@@ -393,12 +393,12 @@ impl Client {
         now: Time,
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>> + Clone,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), EmitError> {
         let is_joined = self.is_connected(id);
         let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
-            return Err(SendError::NotConnected);
+            return Err(EmitError::Disconnected);
         };
-        let sent = engine.send(now, parts).map_err(SendError::from);
+        let sent = engine.send(now, parts).map_err(EmitError::from);
         self.follow_engine(now);
         sent
     }
@@ -458,10 +458,10 @@ impl Client {
                     return;
                 }
                 Err(engine::SendError::NotOpen | engine::SendError::Full { .. }) => return,
-                Err(error) => SendError::from(error),
+                Err(error) => EmitError::from(error),
             };
             let (token, ack) = (retry.token, retry.id);
-            namespace.retries.pop_front();
+            namespace.retries.pop();
             self.events.push_back(Event::Answer(id, ack, Err(NoAnswer::NotSent(error.clone()))));
             self.events.push_back(Event::Fate(token, Err(error)));
         }
@@ -508,6 +508,12 @@ impl Client {
         false
     }
 
+    /// Where what is sent waits to be transmitted, if there is a session. Its memory may come from a pool, and go back
+    /// there.
+    pub fn queue_mut(&mut self) -> Option<&mut Outbound> {
+        self.engine.as_mut().map(|engine| engine.queue_mut())
+    }
+
     /// Whether [`transmit`](Client::transmit) has something.
     pub fn wants_transmit(&self, generation: u64) -> bool {
         match &self.engine {
@@ -520,6 +526,14 @@ impl Client {
     pub fn heard(&mut self, now: Time, generation: u64) {
         if let Some(engine) = self.current(generation) {
             engine.heard(now);
+        }
+    }
+
+    /// What was agreed on for a session's WebSocket connection, whose handshake was answered: how messages are
+    /// compressed. To be called before [`handle_response`](Client::handle_response).
+    pub fn set_deflate(&mut self, generation: u64, deflate: Option<Deflate>) {
+        if let Some(engine) = self.current(generation) {
+            engine.set_deflate(deflate);
         }
     }
 
@@ -773,21 +787,11 @@ impl Client {
         retry.deadline = None;
         let tries = retry.tries;
         if tries > self.config.retries
-            && let Some(retry) = namespace.retries.pop_front()
+            && let Some(retry) = namespace.retries.pop()
         {
             self.events.push_back(Event::Answer(id, retry.id, Err(NoAnswer::Timeout)));
-            self.events.push_back(Event::Fate(retry.token, Err(SendError::NotAcknowledged { tries })));
+            self.events.push_back(Event::Fate(retry.token, Err(EmitError::NotAcknowledged { tries })));
         }
         self.flush(now, id);
-    }
-}
-
-impl From<engine::SendError> for SendError {
-    fn from(error: engine::SendError) -> Self {
-        match error {
-            engine::SendError::NotOpen => SendError::NotConnected,
-            engine::SendError::Full { queued } => SendError::Full { queued },
-            engine::SendError::TooLarge { size, limit } => SendError::TooLarge { size, limit },
-        }
     }
 }

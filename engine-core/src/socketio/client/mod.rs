@@ -8,8 +8,10 @@ mod tests;
 pub use manager::Client;
 
 use super::args::OwnedArgs;
-use super::packet::Limits;
+use super::emit_error::EmitError;
+use super::packet::{Limits, event_name, first_of};
 use crate::engineio::client::{CloseReason, Config as EngineConfig};
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -114,53 +116,6 @@ pub struct How {
     pub ack: Option<(u64, Duration)>,
 }
 
-/// Why an event was not sent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// There is no connection, and what is sent meanwhile is refused.
-    #[error("the socket is not connected")]
-    NotConnected,
-    /// It was volatile, and could not leave at once.
-    #[error("the connection was not ready for a volatile message")]
-    NotReady,
-    /// The server reads too slowly.
-    #[error("the server reads too slowly: {queued} bytes waiting")]
-    Full {
-        /// How many bytes wait.
-        queued: usize,
-    },
-    /// More waits for a connection than may.
-    #[error("more than {limit} bytes would wait for a connection")]
-    OfflineFull {
-        /// How many bytes may wait.
-        limit: usize,
-    },
-    /// The server takes no message of this size.
-    #[error("a message of {size} bytes, where the server takes {limit}")]
-    TooLarge {
-        /// The size of the message or the attachment.
-        size: usize,
-        /// The server's limit.
-        limit: usize,
-    },
-    /// It waited longer than it may.
-    #[error("it waited too long for a connection")]
-    Expired,
-    /// It was taken back, or its answer is not waited for any more.
-    #[error("it was taken back before it was sent")]
-    Cleared,
-    /// It was sent as often as it may, and never acknowledged.
-    #[error("not acknowledged after {tries} tries")]
-    NotAcknowledged {
-        /// How often it was sent.
-        tries: u32,
-    },
-    /// More acknowledgements are awaited than may.
-    #[error("too many acknowledgements are awaited")]
-    TooManyAcks,
-}
-
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
@@ -169,7 +124,7 @@ pub enum NoAnswer {
     /// The connection ended before.
     Disconnected,
     /// The event was not sent.
-    NotSent(SendError),
+    NotSent(EmitError),
 }
 
 /// Why a namespace was not joined.
@@ -237,12 +192,17 @@ impl core::fmt::Display for DisconnectReason {
 /// An event that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// Its name.
-    pub event: String,
     /// Its arguments.
     pub args: OwnedArgs,
     /// The id of the acknowledgement that the server wants, if it does.
     pub ack: Option<u64>,
+}
+
+impl Incoming {
+    /// Its name. Allocates only if that was written with escapes.
+    pub fn event(&self) -> Cow<'_, str> {
+        event_name(first_of(self.args.as_args().json()))
+    }
 }
 
 /// An event that left.
@@ -274,7 +234,7 @@ pub enum Event {
     /// An event was answered, or not.
     Answer(NamespaceId, u64, Result<OwnedArgs, NoAnswer>),
     /// An event that waited was sent, or not.
-    Fate(Token, Result<(), SendError>),
+    Fate(Token, Result<(), EmitError>),
     /// The connection is opened again, for so many times in a row.
     ReconnectAttempt(u32),
     /// The connection is open again, after so many attempts.

@@ -1,7 +1,8 @@
 //! One namespace of a client: what waits for it in both directions.
 
-use super::{Event, Incoming, NamespaceId, NoAnswer, Outgoing, SendError, Token};
+use super::{Event, Incoming, NamespaceId, NoAnswer, Outgoing, Token};
 use crate::engineio::Part;
+use crate::socketio::emit_error::EmitError;
 use crate::socketio::packet::{Limits, Packet};
 use crate::time::{Time, earliest};
 use alloc::boxed::Box;
@@ -30,19 +31,30 @@ pub(super) struct Namespace {
     pub(super) was_left: bool,
     /// The id that the server gave, while connected.
     pub(super) sid: Option<Box<str>>,
-    /// What the server takes a later connection as the same by.
-    pub(super) pid: Option<Box<str>>,
-    pub(super) offset: Option<Box<str>>,
+    /// What the server takes a later connection as the same by, if it can.
+    pub(super) recovery: Option<Box<Recovery>>,
     pub(super) recovered: bool,
     /// Somebody wants to know what leaves.
     pub(super) tells_outgoing: bool,
     pub(super) next_ack: u64,
     pub(super) acks: Acks,
     pub(super) outbox: Outbox,
-    pub(super) retries: VecDeque<Retry>,
+    pub(super) retries: Retries,
     /// Events that came before the answer that joins.
-    pub(super) early: Vec<Incoming>,
-    pub(super) early_bytes: usize,
+    pub(super) early: Option<Box<Early>>,
+}
+
+/// What a server gives that can recover: the id of what it recovers, and how far the events came.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    pub(super) pid: Box<str>,
+    pub(super) offset: Option<Box<str>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    pub(super) events: Vec<Incoming>,
+    pub(super) bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +80,42 @@ pub(super) struct Retry {
     pub(super) deadline: Option<Time>,
 }
 
+/// Events that are sent until they are acknowledged, in order. One pointer while there are none.
+#[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "a quarter of the size, in every namespace")]
+pub(super) struct Retries(Option<Box<VecDeque<Retry>>>);
+
+impl Retries {
+    pub(super) fn push(&mut self, retry: Retry) {
+        self.0.get_or_insert_default().push_back(retry);
+    }
+
+    pub(super) fn front(&self) -> Option<&Retry> {
+        self.0.as_ref()?.front()
+    }
+
+    pub(super) fn front_mut(&mut self) -> Option<&mut Retry> {
+        self.0.as_mut()?.front_mut()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Retry> {
+        let retries = self.0.as_mut()?;
+        let first = retries.pop_front();
+        if retries.is_empty() {
+            self.0 = None;
+        }
+        first
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Retry> {
+        self.0.iter().flat_map(|retries| retries.iter())
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Retry> {
+        self.0.iter_mut().flat_map(|retries| retries.iter_mut())
+    }
+}
+
 impl Namespace {
     pub(super) fn new(id: NamespaceId, name: Arc<str>) -> Namespace {
         Namespace {
@@ -78,16 +126,14 @@ impl Namespace {
             unanswered: None,
             was_left: false,
             sid: None,
-            pid: None,
-            offset: None,
+            recovery: None,
             recovered: false,
             tells_outgoing: false,
             next_ack: 0,
             acks: Acks::default(),
             outbox: Outbox::default(),
-            retries: VecDeque::new(),
-            early: Vec::new(),
-            early_bytes: 0,
+            retries: Retries::default(),
+            early: None,
         }
     }
 
@@ -101,9 +147,8 @@ impl Namespace {
         self.unanswered = None;
         self.was_left = false;
         self.sid = None;
-        self.early = Vec::new();
-        self.early_bytes = 0;
-        for retry in &mut self.retries {
+        self.early = None;
+        for retry in self.retries.iter_mut() {
             retry.deadline = None;
         }
         for id in self.acks.take_unless(|id| self.outbox.contains(id)) {
@@ -125,18 +170,18 @@ impl Namespace {
     /// Drops what waited too long, and gives up the answers that are overdue.
     pub(super) fn handle_timeout(&mut self, now: Time, age: Option<Duration>, events: &mut VecDeque<Event>) {
         while let Some(waiting) = self.outbox.pop_expired(now, age) {
-            self.drop_waiting(waiting, SendError::Expired, events);
+            self.drop_waiting(waiting, EmitError::Expired, events);
         }
         while let Some(id) = self.acks.pop_expired(now) {
             if let Some(waiting) = self.outbox.remove(id) {
-                events.push_back(Event::Fate(waiting.token, Err(SendError::Cleared)));
+                events.push_back(Event::Fate(waiting.token, Err(EmitError::Cleared)));
             }
             events.push_back(Event::Answer(self.id, id, Err(NoAnswer::Timeout)));
         }
     }
 
     /// An event will not be sent.
-    pub(super) fn drop_waiting(&mut self, waiting: Waiting, error: SendError, events: &mut VecDeque<Event>) {
+    pub(super) fn drop_waiting(&mut self, waiting: Waiting, error: EmitError, events: &mut VecDeque<Event>) {
         if let Some(id) = waiting.ack
             && self.acks.remove(id)
         {
@@ -153,10 +198,10 @@ impl Namespace {
     /// Drops all that waits.
     pub(super) fn clear(&mut self, events: &mut VecDeque<Event>) {
         while let Some(waiting) = self.outbox.pop() {
-            self.drop_waiting(waiting, SendError::Cleared, events);
+            self.drop_waiting(waiting, EmitError::Cleared, events);
         }
-        for retry in core::mem::take(&mut self.retries) {
-            let error = SendError::Cleared;
+        while let Some(retry) = self.retries.pop() {
+            let error = EmitError::Cleared;
             events.push_back(Event::Answer(self.id, retry.id, Err(NoAnswer::NotSent(error.clone()))));
             events.push_back(Event::Fate(retry.token, Err(error)));
         }
@@ -350,10 +395,11 @@ pub(super) fn push_namespace(text: &mut String, name: &str) {
 }
 
 /// Appends the object that a client shows when it joins.
-pub(super) fn push_auth(text: &mut String, pid: Option<&str>, offset: Option<&str>, auth: &str) {
+pub(super) fn push_auth(text: &mut String, recovery: Option<&Recovery>, auth: &str) {
     let rest =
         auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
-    let Some((pid, offset)) = pid.zip(offset) else {
+    let known = recovery.and_then(|it| Some((&*it.pid, it.offset.as_deref()?)));
+    let Some((pid, offset)) = known else {
         if !rest.is_empty() {
             text.push_str(auth.trim());
         }

@@ -89,7 +89,7 @@ impl Rig {
         read(&out)
     }
 
-    fn emit(&mut self, text: &str, how: How) -> Result<Sent, SendError> {
+    fn emit(&mut self, text: &str, how: How) -> Result<Sent, EmitError> {
         let (now, main) = (self.now(), self.main);
         self.client.send(now, main, core::iter::once(Part::Text(text.as_bytes())), how)
     }
@@ -223,23 +223,23 @@ fn what_waits_is_bounded_in_bytes_and_age() {
     let mut rig = Rig::new(|config| config.offline = offline);
     let Ok(Sent::Later(first)) = rig.emit(r#"20["a"]"#, ask(0, 60_000)) else { panic!() };
     rig.emit(r#"2["b"]"#, How::default()).unwrap();
-    assert_eq!(rig.emit(r#"2["long enough"]"#, How::default()), Err(SendError::OfflineFull { limit: 20 }));
+    assert_eq!(rig.emit(r#"2["long enough"]"#, How::default()), Err(EmitError::OfflineFull { limit: 20 }));
     rig.pass(1000);
     let events = rig.events();
-    assert!(events.contains(&Event::Fate(first, Err(SendError::Expired))), "{events:?}");
-    assert!(events.contains(&Event::Answer(rig.main, 0, Err(NoAnswer::NotSent(SendError::Expired)))));
+    assert!(events.contains(&Event::Fate(first, Err(EmitError::Expired))), "{events:?}");
+    assert!(events.contains(&Event::Answer(rig.main, 0, Err(NoAnswer::NotSent(EmitError::Expired)))));
     assert_eq!(rig.client.buffered(rig.main), 0);
     let mut rig = Rig::new(|config| config.offline = Offline::Fail);
-    assert_eq!(rig.emit(r#"2["a"]"#, How::default()), Err(SendError::NotConnected));
+    assert_eq!(rig.emit(r#"2["a"]"#, How::default()), Err(EmitError::Disconnected));
 }
 
 #[test]
 fn what_waits_can_be_cleared_and_volatile_never_waits() {
     let mut rig = Rig::new(|_| {});
     let Ok(Sent::Later(token)) = rig.emit(r#"2["a"]"#, How::default()) else { panic!() };
-    assert_eq!(rig.emit(r#"2["v"]"#, How { volatile: true, ack: None }), Err(SendError::NotReady));
+    assert_eq!(rig.emit(r#"2["v"]"#, How { volatile: true, ack: None }), Err(EmitError::NotReady));
     rig.client.clear(rig.main);
-    assert_eq!(rig.events(), [Event::Fate(token, Err(SendError::Cleared))]);
+    assert_eq!(rig.events(), [Event::Fate(token, Err(EmitError::Cleared))]);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn an_answer_that_comes_too_late_takes_the_event_out_of_what_waits() {
     let Ok(Sent::Later(token)) = rig.emit(r#"20["a"]"#, ask(0, 500)) else { panic!() };
     rig.pass(500);
     let expected =
-        [Event::Fate(token, Err(SendError::Cleared)), Event::Answer(rig.main, 0, Err(NoAnswer::Timeout))];
+        [Event::Fate(token, Err(EmitError::Cleared)), Event::Answer(rig.main, 0, Err(NoAnswer::Timeout))];
     assert_eq!(rig.events(), expected);
     assert_eq!(rig.client.buffered(rig.main), 0);
 }
@@ -278,7 +278,7 @@ fn events_before_the_answer_to_a_connect_are_kept_within_bounds() {
     assert_eq!(rig.events(), []);
     rig.hear(r#"40{"sid":"s"}"#);
     let events = rig.events();
-    assert!(matches!(&events[..], [Event::Incoming(_, it), Event::Connected(_)] if it.event == "early"));
+    assert!(matches!(&events[..], [Event::Incoming(_, it), Event::Connected(_)] if it.event() == "early"));
 
     let mut rig = Rig::new(|config| config.receive_buffer = 1000);
     rig.client.connect(at(0), rig.main);
@@ -457,7 +457,7 @@ fn events_are_sent_one_at_a_time_until_they_are_acknowledged() {
     assert_eq!(rig.written(), [r#"421["b"]"#]);
     assert!(rig.events().contains(&Event::Fate(first, Ok(()))));
     rig.pass(3000);
-    let gone = Event::Fate(second, Err(SendError::NotAcknowledged { tries: 2 }));
+    let gone = Event::Fate(second, Err(EmitError::NotAcknowledged { tries: 2 }));
     assert!(rig.events().contains(&gone));
 }
 
@@ -598,5 +598,5 @@ fn what_waits_for_its_acknowledgement_is_bounded_too() {
     let mut rig = Rig::joined(|config| (config.retries, config.offline) = (1, Offline::Fail));
     let long = alloc::format!(r#"20["{}"]"#, "x".repeat(900));
     let refused = (0..10_000).find_map(|id| rig.emit(&long, ask(id, 1000)).err());
-    assert_eq!(refused, Some(SendError::OfflineFull { limit: 4 << 20 }));
+    assert_eq!(refused, Some(EmitError::OfflineFull { limit: 4 << 20 }));
 }

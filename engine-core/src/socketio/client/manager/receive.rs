@@ -1,6 +1,6 @@
 //! What the packets from the server mean for the namespaces.
 
-use super::super::namespace::{Namespace, State};
+use super::super::namespace::{Namespace, Recovery, State};
 use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
 use super::Client;
 use crate::engineio::client::CloseReason;
@@ -85,15 +85,15 @@ impl Client {
             self.events.push_back(Event::ConnectError(id, ConnectError::OldServer));
             return self.close_if_unused(now);
         };
-        namespace.recovered = connected.pid.is_some() && connected.pid == namespace.pid;
+        let known = namespace.recovery.as_ref().map(|it| &it.pid);
+        namespace.recovered = connected.pid.is_some() && connected.pid.as_ref() == known;
         if !namespace.recovered {
-            namespace.offset = None;
+            namespace.recovery = connected.pid.map(|pid| Box::new(Recovery { pid, offset: None }));
         }
-        namespace.pid = connected.pid;
         namespace.sid = Some(connected.sid);
         namespace.state = State::Joined;
-        (namespace.early_bytes, namespace.was_left) = (0, false);
-        for incoming in core::mem::take(&mut namespace.early) {
+        namespace.was_left = false;
+        for incoming in namespace.early.take().map(|early| early.events).into_iter().flatten() {
             keep_offset(namespace, &incoming);
             self.events.push_back(Event::Incoming(id, incoming));
         }
@@ -136,8 +136,7 @@ impl Client {
     fn receive_event(&mut self, id: NamespaceId, packet: &Packet<'_>, attachments: Attached<'_>) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         let Some(args) = packet.args(attachments) else { return };
-        let event = packet.event().unwrap_or_default().into_owned();
-        let incoming = Incoming { event, args: args.into_owned(), ack: packet.id };
+        let incoming = Incoming { args: args.into_owned(), ack: packet.id };
         match namespace.state {
             State::Joined => {
                 keep_offset(namespace, &incoming);
@@ -147,11 +146,12 @@ impl Client {
             State::Joining(_) if namespace.was_left => {}
             State::Joining(_) => {
                 let attached: usize = attachments.iter().map(<[u8]>::len).sum();
-                namespace.early_bytes += size_of::<Incoming>() + packet.data.len() + attached;
-                if namespace.early_bytes > self.config.receive_buffer {
+                let early = namespace.early.get_or_insert_default();
+                early.bytes += size_of::<Incoming>() + packet.data.len() + attached;
+                if early.bytes > self.config.receive_buffer {
                     return self.break_off(&"too many events before the answer to a connect");
                 }
-                namespace.early.push(incoming);
+                early.events.push(incoming);
             }
             State::Idle | State::Wanted => {}
         }
@@ -161,7 +161,7 @@ impl Client {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         let (Some(ack), Some(args)) = (packet.id, packet.args(attachments)) else { return };
         let is_next = namespace.retries.front().is_some_and(|retry| retry.id == ack && retry.tries > 0);
-        if is_next && let Some(retry) = namespace.retries.pop_front() {
+        if is_next && let Some(retry) = namespace.retries.pop() {
             self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
             self.events.push_back(Event::Fate(retry.token, Ok(())));
             return self.flush(now, id);
@@ -175,11 +175,11 @@ impl Client {
 
 /// Remembers how far the events of a server that can recover have come: it puts that behind their arguments.
 fn keep_offset(namespace: &mut Namespace, incoming: &Incoming) {
-    if namespace.pid.is_some()
+    if let Some(recovery) = &mut namespace.recovery
         && let Some(last) = incoming.args.as_args().iter().last()
         && let Ok(offset) = serde_json::from_str::<Box<str>>(last)
     {
-        namespace.offset = Some(offset);
+        recovery.offset = Some(offset);
     }
 }
 

@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// Lets a queue that is about to be written to use memory of the thread, if it has none.
-pub(super) fn lend(queue: &mut Outbound) {
+pub(crate) fn lend(queue: &mut Outbound) {
     let [first, second] = MEMORY.take();
     MEMORY.set(match first {
         Some(memory) => match queue.lend(memory) {
@@ -21,7 +21,7 @@ pub(super) fn lend(queue: &mut Outbound) {
 }
 
 /// Takes the memory of a queue that is empty.
-pub(super) fn reclaim(queue: &mut Outbound) {
+pub(crate) fn reclaim(queue: &mut Outbound) {
     if let Some(memory) = queue.reclaim() {
         let [first, second] = MEMORY.take();
         MEMORY.set([Some(memory), first.or(second)]);

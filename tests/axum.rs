@@ -9,6 +9,7 @@ use axum::response::Response;
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use sockeye::mount::Front;
 use sockeye::{Server, Socket, engine};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -20,16 +21,22 @@ use tokio::time::timeout;
 const HANDSHAKE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
+/// A masked frame of text.
+const CONNECT: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'4', b'0'];
+
 /// A connection to an application whose layer marks what it answers, and runs a test over it, but not for ever.
 fn run(io: &Server, test: impl AsyncFnOnce(TcpStream)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let app = Router::new()
         .route("/who", get(async |ConnectInfo(address): ConnectInfo<SocketAddr>| address.to_string()))
         .layer(map_response(async |mut response: Response| {
             response.headers_mut().insert("x-layer", "passed".parse().unwrap());
             response
         }));
-    let app = sockeye::tokio::layer(io.clone()).in_front_of(app);
+    serve(sockeye::tokio::layer(io.clone()).in_front_of(app), test);
+}
+
+fn serve(app: Front<Server>, test: impl AsyncFnOnce(TcpStream)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -74,8 +81,7 @@ fn both_sides_know_the_clients_address() {
         let address = stream.local_addr().unwrap();
         ask(&mut stream, "GET /who HTTP/1.1\r\nHost: a\r\n\r\n", &address.to_string()).await;
         ask(&mut stream, HANDSHAKE, "maxPayload").await;
-        // A masked text frame: the packet CONNECT.
-        ask(&mut stream, [0x81, 0x82, 0, 0, 0, 0, b'4', b'0'], "sid").await;
+        ask(&mut stream, CONNECT, "sid").await;
         assert_eq!(*seen.lock().unwrap(), Some(address));
     });
 }
@@ -114,4 +120,23 @@ fn a_connection_that_is_not_handed_over_ends_its_session() {
         timeout(Duration::from_secs(10), async { tokio::join!(served, asked) }).await.unwrap();
         assert_eq!(server.sessions_count(), 0);
     });
+}
+
+#[test]
+fn a_connection_runs_on_the_runtime_that_was_asked_for() {
+    let mut other = tokio::runtime::Builder::new_multi_thread();
+    let other = other.worker_threads(1).thread_name("other").enable_all().build().unwrap();
+    let asked_for = other.block_on(async { sockeye::tokio::Tokio::new() });
+    let (tell, told) = std::sync::mpsc::channel();
+    let io = Server::new();
+    io.on_connect(move |_: Socket| {
+        let _ = tell.send(std::thread::current().name().map(str::to_owned));
+        async {}
+    });
+    let app = sockeye::tokio::layer(io).on(asked_for).in_front_of(Router::new());
+    serve(app, async |mut stream| {
+        ask(&mut stream, HANDSHAKE, "maxPayload").await;
+        ask(&mut stream, CONNECT, "sid").await;
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap().as_deref(), Some("other"));
 }

@@ -321,6 +321,25 @@ fn an_upgrade_that_never_probes_is_closed_and_polling_goes_on() {
 }
 
 #[test]
+fn an_upgrade_that_does_not_wait_for_its_poll_is_not_called_away_by_it() {
+    let sim = Sim::new(Server::builder().ping_interval(10 * SECOND).ping_timeout(5 * SECOND).build());
+    let mut client = sim.polling();
+    client.join();
+    client.begin_poll();
+    let probe = client.begin_upgrade();
+    probe.send_all(["2probe", "5"]);
+    assert_eq!(client.packets(), ["6"]);
+    assert_eq!(probe.next(), "3probe");
+    sim.server().emit("e", ());
+    assert_eq!(probe.next(), r#"42["e"]"#);
+    probe.ignore_pings();
+    sim.advance(15 * SECOND);
+    assert!(probe.is_closed());
+    sim.advance(300 * SECOND);
+    assert_eq!(sim.tasks(), 0, "every stream is closed");
+}
+
+#[test]
 fn a_session_that_closes_during_an_upgrade_tells_both_streams() {
     let sim = Sim::new(Server::new());
     let mut client = sim.polling();

@@ -5,7 +5,7 @@
 //! (edge-triggered), and looked at when the executor comes to it.
 
 use crate::Smol;
-use async_io::Async;
+use async_io::{Async, Timer};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use slab::Slab;
@@ -17,9 +17,13 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 /// How many sockets are looked at in one turn.
 const EVENTS: usize = 256;
+
+/// How long to wait where waiting itself fails.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Sockets that are waited for together. They live on without it.
 #[derive(Clone)]
@@ -75,7 +79,11 @@ impl Sockets {
 /// Hands on what the instance tells, as long as somebody has a socket in it.
 async fn watch(epoll: Arc<Async<OwnedFd>>, sockets: Weak<Inner>) {
     let mut wakers = Vec::with_capacity(EVENTS);
-    while epoll.readable().await.is_ok() {
+    loop {
+        if epoll.readable().await.is_err() {
+            // The system is out of what it takes to wait.
+            Timer::after(RETRY).await;
+        }
         let Some(inner) = sockets.upgrade() else { return };
         inner.look(&mut wakers);
         wakers.drain(..).for_each(Waker::wake);
@@ -131,9 +139,11 @@ impl Socket {
         if is_ready(&readiness) {
             return Poll::Ready(readiness.turn);
         }
-        if !readiness.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            readiness.waker = Some(cx.waker().clone());
-        }
+        let is_known = readiness.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        let replaced = if is_known { None } else { readiness.waker.replace(cx.waker().clone()) };
+        drop(readiness);
+        // It may be the last of a task, which may own another socket.
+        drop(replaced);
         Poll::Pending
     }
 
@@ -206,7 +216,6 @@ mod tests {
     use smol::Executor;
     use std::future::poll_fn;
     use std::net::TcpListener;
-    use std::time::Duration;
 
     /// Runs a test with sockets, on an executor of its own, and not for ever.
     fn run(test: impl AsyncFnOnce(Sockets, TcpListener)) {
@@ -214,7 +223,7 @@ mod tests {
         let sockets = Sockets::new(&Smol::on(&executor)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let too_late = async {
-            async_io::Timer::after(Duration::from_secs(10)).await;
+            Timer::after(Duration::from_secs(10)).await;
             panic!("it hangs");
         };
         smol::block_on(executor.run(smol::future::or(test(sockets, listener), too_late)));

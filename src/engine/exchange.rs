@@ -421,7 +421,7 @@ impl<H: Handler> Exchange<H> {
     /// Whom to wake from now on.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         match &self.state {
-            State::Poll(session) => session.set_waker(Some(waker)),
+            State::Poll(session) => session.set_poll_waker(waker),
             // If there is room by now, the turn that follows sees it.
             State::Posted(session) => _ = session.has_room_or_wake(Some(waker)),
             State::Opening(_) | State::Post(_) | State::Answered => {}

@@ -320,7 +320,7 @@ impl<H: Handler> Session<H> {
     pub(super) fn take_payload(&self, waker: Option<&Waker>) -> Option<Outbound> {
         let mut inner = self.0.inner.lock();
         inner.attended = false;
-        let replaced = waker.and_then(|waker| inner.waker.replace(waker.clone()));
+        let replaced = waker.and_then(|waker| inner.set_poll_waker(waker));
         let is_corked = inner.corks > 0 && inner.engine.closed().is_none();
         drop(inner);
         // It may be the last of a task, which may be another connection of this session.
@@ -329,6 +329,15 @@ impl<H: Handler> Session<H> {
             true => None,
             false => self.with(|engine, _| engine.take_payload()),
         }
+    }
+
+    /// Which task has the poll that waits, unless the session has moved on from it.
+    pub(super) fn set_poll_waker(&self, waker: &Waker) {
+        let mut inner = self.0.inner.lock();
+        inner.attended = false;
+        let replaced = inner.set_poll_waker(waker);
+        drop(inner);
+        drop(replaced);
     }
 
     /// Which task carries the session from now on.
@@ -405,6 +414,14 @@ impl<H: Handler> Session<H> {
 }
 
 impl<H: Handler> Inner<H> {
+    /// Gives back who had the poll before. One that the session has moved on from carries nothing any more.
+    fn set_poll_waker(&mut self, waker: &Waker) -> Option<Waker> {
+        match self.engine.transport() {
+            engineio::Transport::Polling => self.waker.replace(waker.clone()),
+            engineio::Transport::WebSocket => None,
+        }
+    }
+
     /// Whom to wake because something waits that nobody is going to look at.
     fn attend(&mut self) -> Option<Waker> {
         // The end is told at once, whoever is at work: it may be looking elsewhere, and is forgotten after this.

@@ -42,7 +42,9 @@ impl<M: Mount, L: Listener<Addr = SocketAddr>> tower_service::Service<IncomingSt
     }
 
     fn call(&mut self, stream: IncomingStream<'_, L>) -> Self::Future {
-        ready(Ok(Front { service: self.service.clone().peer(*stream.remote_addr()) }))
+        let mut service = self.service.clone();
+        *service.address() = Some(*stream.remote_addr());
+        ready(Ok(Front { service }))
     }
 }
 
@@ -56,7 +58,7 @@ impl<M: Mount> tower_service::Service<Request<Body>> for Front<M> {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> FrontFuture<M> {
-        if let (false, Some(address)) = (self.service.takes(&request), self.service.address()) {
+        if let (false, Some(address)) = (self.service.takes(&request), *self.service.address()) {
             request.extensions_mut().insert(ConnectInfo(address));
         }
         FrontFuture { answering: tower_service::Service::call(&mut self.service, request) }

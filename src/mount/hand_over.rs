@@ -23,31 +23,28 @@ pub(super) fn hand_over<M: Mount>(shared: Arc<Shared<M>>, on_upgrade: OnUpgrade,
 }
 
 struct HandOver<M: Mount> {
-    /// Locked by one at a time: whoever comes first.
+    /// Taken out by whoever is at it.
     waiting: Mutex<Option<Waiting<M>>>,
-    /// How often it was woken since nobody is at it.
+    /// How often it was woken since somebody came to it; it stays so when it is done.
     wakes: AtomicUsize,
 }
 
 impl<M: Mount> Wake for HandOver<M> {
     fn wake(self: Arc<Self>) {
-        let mut wakes = self.wakes.fetch_add(1, Ordering::AcqRel) + 1;
-        if wakes > 1 {
-            // Who is at it looks again.
+        if self.wakes.fetch_add(1, Ordering::AcqRel) > 0 {
+            // Who is at it sees to it.
             return;
         }
+        let Some(mut waiting) = self.waiting.lock().take() else { return };
         let waker = Waker::from(self.clone());
-        loop {
-            let mut waiting = self.waiting.lock();
-            let polled = waiting.as_mut().map(|it| Pin::new(it).poll(&mut Context::from_waker(&waker)));
-            if polled.is_some_and(|it| it.is_ready()) {
-                *waiting = None;
-            }
-            drop(waiting);
-            match self.wakes.compare_exchange(wakes, 0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return,
-                Err(more) => wakes = more,
-            }
+        if Pin::new(&mut waiting).poll(&mut Context::from_waker(&waker)).is_ready() {
+            return;
+        }
+        let runtime = waiting.shared.runtime().clone();
+        *self.waiting.lock() = Some(waiting);
+        if self.wakes.swap(0, Ordering::AcqRel) > 1 {
+            // In a turn of its own: in this one, tokio may let nothing be polled any more.
+            runtime.spawn(Box::pin(async move { self.wake() }));
         }
     }
 }

@@ -128,8 +128,8 @@ impl<M: Mount, S> Service<M, S> {
 
     /// Of who sends the requests that do not say so.
     #[cfg(feature = "axum")]
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.peer.address
+    pub(super) fn address(&mut self) -> &mut Option<SocketAddr> {
+        &mut self.peer.address
     }
 
     pub(super) fn takes<B>(&self, request: &Request<B>) -> bool {
@@ -137,7 +137,7 @@ impl<M: Mount, S> Service<M, S> {
     }
 
     fn answer<B: http_body::Body>(&self, mut request: Request<B>) -> Own<M, B> {
-        self.shared.start(self.shared.driver.current);
+        self.shared.runtime();
         let peer = peer_of(request.extensions()).unwrap_or(self.peer);
         let is_there = request.extensions().get::<OnUpgrade>().is_some();
         let on_upgrade = is_there.then(|| hyper::upgrade::on(&mut request));
@@ -195,11 +195,22 @@ fn peer_of(extensions: &Extensions) -> Option<Peer> {
 impl<M: Mount> Shared<M> {
     /// Drives a connection over what was handed over: by a task of its own, which is as small as can be.
     pub(super) fn drive(&self, upgraded: Upgraded, connection: M::Connection) {
-        let runtime = self.start(self.driver.current).clone();
-        (self.driver.start)(upgraded, connection, runtime);
+        let runtime = self.runtime();
+        let mut both = Some((upgraded, connection));
+        // It may be polled elsewhere.
+        runtime.enter(&mut || {
+            if let Some((upgraded, connection)) = both.take() {
+                (self.driver.start)(upgraded, connection, runtime.clone());
+            }
+        });
     }
 
-    /// The runtime; the first call also starts to keep the time.
+    /// The runtime: the one that is asked for, or that this is first called in.
+    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
+        self.start(self.driver.current)
+    }
+
+    /// The same; the first call also starts to keep the time.
     fn start(&self, runtime: impl FnOnce() -> Arc<dyn Runtime>) -> &Arc<dyn Runtime> {
         self.runtime.get_or_init(|| {
             let runtime = self.server.attach(runtime());

@@ -61,7 +61,7 @@ impl Kind {
 /// What a peer may ask of the decoder. A packet beyond it is an error, not cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Attached of one packet: a number, 10 by default as in socket.io-parser, at most 9999.
+    /// Attachments of one packet: a number, 10 by default as in socket.io-parser, at most 9999.
     pub max_attachments: usize,
     /// All attachments of one packet together, in bytes: 10 MB (10 000 000) by default.
     pub max_attachment_bytes: usize,

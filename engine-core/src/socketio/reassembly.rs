@@ -1,4 +1,4 @@
-//! Attached follow their packet as messages of their own; here it waits for them.
+//! Attachments follow their packet as messages of their own; here it waits for them.
 
 use super::attached::Attached;
 use super::packet::{DecodeError, Kind, Limits, Packet};

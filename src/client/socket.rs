@@ -447,8 +447,7 @@ impl ClientSocket {
             None if inboxes.is_empty() => debug!(event = ?event, "an event without a handler"),
             None => {}
         }
-        let attached: usize = args.attachments().iter().map(<[u8]>::len).sum();
-        let size = size_of::<Received>() + args.json().len() + attached;
+        let size = size_of::<Received>() + args.json().len() + args.attachments().bytes();
         for inbox in inboxes {
             let (event, args) = (event.clone().into_owned(), Args(incoming.args.clone()));
             inbox.push(Received { socket: self.clone(), event, args, ack: ack.take(), size });

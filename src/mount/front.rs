@@ -43,7 +43,7 @@ impl<M: Mount, L: Listener<Addr = SocketAddr>> tower_service::Service<IncomingSt
 
     fn call(&mut self, stream: IncomingStream<'_, L>) -> Self::Future {
         let mut service = self.service.clone();
-        *service.address() = Some(*stream.remote_addr());
+        service.peer.address = Some(*stream.remote_addr());
         ready(Ok(Front { service }))
     }
 }
@@ -58,10 +58,13 @@ impl<M: Mount> tower_service::Service<Request<Body>> for Front<M> {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> FrontFuture<M> {
-        if let (false, Some(address)) = (self.service.takes(&request), *self.service.address()) {
+        if self.service.takes(&request) {
+            return FrontFuture { answering: Answering::Own { own: self.service.answer(request) } };
+        }
+        if let Some(address) = self.service.peer.address {
             request.extensions_mut().insert(ConnectInfo(address));
         }
-        FrontFuture { answering: tower_service::Service::call(&mut self.service, request) }
+        FrontFuture { answering: Answering::Inner { future: self.service.inner.call(request) } }
     }
 }
 

@@ -37,9 +37,9 @@ pub struct Layer<M: Mount> {
 /// It is a service of tower's and of hyper's traits, as what is behind it is.
 pub struct Service<M: Mount, S = NotFound> {
     shared: Arc<Shared<M>>,
-    peer: Peer,
+    pub(super) peer: Peer,
     keeps: Keeps,
-    inner: S,
+    pub(super) inner: S,
 }
 
 /// Each moves an extension of one type from a request to what is kept of it.
@@ -126,17 +126,11 @@ impl<M: Mount, S> Service<M, S> {
         self
     }
 
-    /// Of who sends the requests that do not say so.
-    #[cfg(feature = "axum")]
-    pub(super) fn address(&mut self) -> &mut Option<SocketAddr> {
-        &mut self.peer.address
-    }
-
     pub(super) fn takes<B>(&self, request: &Request<B>) -> bool {
         takes(&self.shared.server, request.uri().path())
     }
 
-    fn answer<B: http_body::Body>(&self, mut request: Request<B>) -> Own<M, B> {
+    pub(super) fn answer<B: http_body::Body>(&self, mut request: Request<B>) -> Own<M, B> {
         self.shared.runtime();
         let peer = peer_of(request.extensions()).unwrap_or(self.peer);
         let is_there = request.extensions().get::<OnUpgrade>().is_some();

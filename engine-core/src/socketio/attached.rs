@@ -28,6 +28,11 @@ impl<'a> Attached<'a> {
         self.len() == 0
     }
 
+    /// How many bytes they are together.
+    pub fn bytes(&self) -> usize {
+        self.iter().map(<[u8]>::len).sum()
+    }
+
     /// The one with this number.
     pub fn get(&self, number: usize) -> Option<&'a [u8]> {
         match self.kept.get(number) {

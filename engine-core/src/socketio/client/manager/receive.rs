@@ -145,9 +145,8 @@ impl Client {
             // It was left, which the server did not know yet.
             State::Joining(_) if namespace.was_left => {}
             State::Joining(_) => {
-                let attached: usize = attachments.iter().map(<[u8]>::len).sum();
                 let early = namespace.early.get_or_insert_default();
-                early.bytes += size_of::<Incoming>() + packet.data.len() + attached;
+                early.bytes += size_of::<Incoming>() + packet.data.len() + attachments.bytes();
                 if early.bytes > self.config.receive_buffer {
                     return self.break_off(&"too many events before the answer to a connect");
                 }

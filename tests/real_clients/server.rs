@@ -2,7 +2,7 @@
 //!
 //! It prints `listening on <port>`, then a line for each socket that has gone: `disconnected <namespace> <id> <reason>`.
 //! A line on its standard input closes it gracefully, and it ends with `closed`. With `--mounted axum` it is a layer of
-//! an application with routes of its own.
+//! an application with routes of its own, and prints `waiting <uri>` for each request that is not answered at once.
 //!
 //! Run it with `cargo run --example real_client_server -- --ping-interval 300`; see [`Options`] for the rest.
 
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use lexopt::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use smol::future::poll_once;
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{
     Args, ConnectError, Cookie, Cors, DisconnectReason, PerMessageDeflate, Server, Socket, Tls, Transport,
@@ -22,6 +23,7 @@ use sockeye::{
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -89,7 +91,13 @@ impl Mounted {
                 let trace = format!("trace of {}", request.uri().path());
                 request.extensions_mut().insert(Trace(trace));
                 request.headers_mut().insert("x-added", "by a layer".parse().expect("it is ASCII"));
-                next.run(request).await
+                let uri = request.uri().clone();
+                let mut answer = pin!(next.run(request));
+                if let Some(response) = poll_once(&mut answer).await {
+                    return response;
+                }
+                println!("waiting {uri}");
+                answer.await
             }));
         let Some(origin) = self.app_origin else { return Ok(app) };
         let cors = CorsLayer::new().allow_origin(origin.parse::<HeaderValue>()?).allow_credentials(true);

@@ -1,6 +1,9 @@
-//! Connects to a server, sends an event, asks a question, and prints what comes: `client http://localhost:3000`.
+//! Connects to a server, sends an event, asks a question, and prints what comes.
+//!
+//! Run it with `cargo run --example client http://localhost:3000` beside the server of the README.
 
 use sockeye::Client;
+use sockeye::client::DisconnectReason;
 use sockeye::extract::{Data, Event};
 
 #[tokio::main]
@@ -9,8 +12,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::new(url)?;
     client.on("chat message", async |Data(text): Data<String>| println!("{text}"));
     client.on_any(async |Event(name): Event| println!("event {name:?}"));
-    client
-        .on_disconnect(async |reason: sockeye::client::DisconnectReason| println!("disconnected: {reason}"));
+    client.on_disconnect(async |reason: DisconnectReason| println!("disconnected: {reason}"));
     sockeye::tokio::connect(&client).await?;
     println!("connected as {}", client.id().unwrap_or_default());
 

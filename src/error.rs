@@ -12,10 +12,10 @@ pub enum AckError {
     /// The message was not sent.
     #[error(transparent)]
     Emit(#[from] EmitError),
-    /// The client did not answer in time.
+    /// The peer did not answer in time.
     #[error("operation has timed out")]
     Timeout,
-    /// The client disconnected before it answered.
+    /// The connection ended before there was an answer.
     #[error("socket has been disconnected")]
     Disconnected,
     /// The answer is not of the type that was asked for.

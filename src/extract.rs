@@ -11,12 +11,14 @@
 //! | `Extension<T>` | a clone of what a layer put to the request, in a server that is mounted (feature `http`) | everywhere |
 //! | [`DisconnectReason`] | why the socket is gone | [`on_disconnect`](Socket::on_disconnect) |
 //!
-//! In the handlers of a [client] there are, instead of the first three, the [`ClientSocket`]; in some
-//! [`client::DisconnectReason`] or [`client::ConnectError`]; and all about events.
+//! A [client]'s handlers take [`ClientSocket`], what is there for events, and in its `on_disconnect` and
+//! `on_connect_error` [`client::DisconnectReason`] and [`client::ConnectError`].
 //!
 //! A handler whose parameter is not to be had is **not called**: an event of the wrong type is no reason to drop a
 //! client. That is logged (level `DEBUG` of the `tracing` feature), and the client's acknowledgement times out. Take
-//! [`TryData<T>`] to answer it. A middleware in the same case refuses the client, with the error as the message.
+//! [`TryData<T>`] to answer it. A middleware in the same case refuses the client with `Invalid auth`, or with
+//! `Internal error` where the fault is this program's; the cause is only logged. To say more, ask for what may be missing
+//! by [`Socket::auth`], and return a [`ConnectError`].
 //!
 //! ```
 //! use serde::Deserialize;

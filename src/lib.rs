@@ -30,7 +30,8 @@
 //! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
 //! - [`Client`] and [`ClientSocket`]: the other side, for this server or any other: see [`client`].
 //!
-//! All of them are handles: cheap to clone, and owners of nothing.
+//! They are handles, cheap to clone. A [`Server`] and a [`Client`] own what is behind them; a [`Namespace`], a [`Socket`]
+//! and a [`ClientSocket`] keep neither alive.
 //!
 //! # What holds
 //!
@@ -41,7 +42,8 @@
 //!   something; it never slows the others. When handlers fall behind, their client is no longer read.
 //! - A broadcast is encoded once, and every recipient's queue holds a reference to it.
 //! - Every wait has a deadline, and every buffer a bound: see [`Builder`], [`Limits`] and
-//!   [`engine::Config`].
+//!   [`engine::Config`]. Fixed are 100 namespaces for each client, 10,000 acknowledgements awaited from a socket, and 256
+//!   handlers of a client that may wait before it is no longer read.
 //!
 //! # When nothing happens
 //!

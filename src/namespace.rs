@@ -180,7 +180,7 @@ impl Namespace {
     /// let io = Server::new();
     /// // io("http://localhost:3000", { auth: { token: "secret", name: "Ann" } })
     /// io.middleware(async |socket: Socket| {
-    ///     // With `Auth<Login>` as a parameter the client would be told which field is missing.
+    ///     // With `Auth<Login>` as a parameter the client would be told no more than "Invalid auth".
     ///     let login: Login = socket.auth().map_err(|_| "who are you?")?;
     ///     if login.token != "secret" {
     ///         return Err(ConnectError::new("wrong token").data(401));

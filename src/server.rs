@@ -46,7 +46,7 @@ pub struct Server {
     pub(crate) engine: engine::Server<App>,
 }
 
-/// What can be set of a [`Server`]; the names and defaults are the reference's.
+/// What can be set of a [`Server`]; names and defaults are the reference's where it has them.
 ///
 /// ```
 /// use sockeye::{Cors, InvalidHeader, Server};
@@ -60,6 +60,7 @@ pub struct Server {
 /// # Ok::<(), InvalidHeader>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "there is no server until it is built"]
 pub struct Builder {
     engine: engine::Builder<App>,
 }

@@ -1,4 +1,19 @@
 //! Serving on smol: over its sockets, or inside of another HTTP server that runs on it. Clients that run on it.
+//!
+//! ```no_run
+//! use sockeye::{Client, Server};
+//!
+//! # async fn server() -> std::io::Result<()> {
+//! sockeye::smol::listen(Server::new(), "0.0.0.0:3000").await
+//! # }
+//! # async fn client() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new("http://localhost:3000")?;
+//! sockeye::smol::connect(&client).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is spawned runs on smol's global executor; for one of your own there is [`Smol::on`].
 
 use crate::client::{Client, ConnectError};
 #[cfg(feature = "hyper")]

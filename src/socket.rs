@@ -310,7 +310,7 @@ impl Socket {
     /// });
     /// ```
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
-        self.ask(event, &args, None)
+        self.ask(event, &args, None, false)
     }
 
     /// Sends with another time for the answer, or volatile.
@@ -350,11 +350,17 @@ impl Socket {
         self.broadcast().local()
     }
 
-    fn ask<T>(&self, event: &str, args: &impl Payload, timeout: Option<Duration>) -> AckFuture<T> {
+    fn ask<T>(
+        &self,
+        event: &str,
+        args: &impl Payload,
+        timeout: Option<Duration>,
+        volatile: bool,
+    ) -> AckFuture<T> {
         let engine = self.0.namespace.0.engine.clone();
         let waiter = Waiter::new(self.0.namespace.next_ack(), engine.clone());
         if let Some(at) = waiter.ask(self)
-            && let Err(error) = self.send(Some(waiter.id()), event, args, false)
+            && let Err(error) = self.send(Some(waiter.id()), event, args, volatile)
         {
             waiter.fail(self, at, error);
         }
@@ -702,8 +708,8 @@ impl Emitter<'_> {
         self.socket.send(None, event, &args, self.volatile)
     }
 
-    /// Sends an event, and waits for the client's acknowledgement. What wants an answer is not volatile.
+    /// Sends an event, and waits for the client's acknowledgement.
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckFuture<T> {
-        self.socket.ask(event, &args, self.timeout)
+        self.socket.ask(event, &args, self.timeout, self.volatile)
     }
 }

@@ -1,4 +1,17 @@
 //! Serving on tokio: over its sockets, or inside of another HTTP server that runs on it. Clients that run on it.
+//!
+//! ```no_run
+//! use sockeye::{Client, Server};
+//!
+//! # async fn server() -> std::io::Result<()> {
+//! sockeye::tokio::listen(Server::new(), "0.0.0.0:3000").await
+//! # }
+//! # async fn client() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new("http://localhost:3000")?;
+//! sockeye::tokio::connect(&client).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::client::{Client, ConnectError};
 #[cfg(feature = "hyper")]
@@ -13,6 +26,9 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Why the first attempt failed.
+///
+/// # Panics
+/// Outside of a runtime of tokio.
 pub async fn connect(client: &Client) -> Result<(), ConnectError> {
     client.attach(Arc::new(Tokio::new()));
     client.connect();

@@ -28,7 +28,7 @@ const USAGE: &str = "\
 usage: benches/compare/run [options] [-- arguments of load_server]
 
   --with LIST      whom to measure beside us: floor,socketioxide (default), socketioxide-axum, node, bun,
-                   ours-smol, ours-mio
+                   ours-axum, ours-mio, ours-smol
   --only LIST      scenarios: idle, handshake, ack1, ack16, echo1k, bin4k, broadcast, polling (default: all)
   --rounds N       how often each is measured (3)
   --secs S         how long each measurement takes (3)

@@ -76,6 +76,7 @@ pub(crate) fn candidates(
                 arguments: vec![node.join("bun.mjs").display().to_string()],
             },
             "ours-smol" => us(name, &["--runtime", "smol"]),
+            "ours-axum" => us(name, &["--mounted", "axum"]),
             "ours-mio" => us(name, &["--runtime", "mio"]),
             _ => return Err(format!("nobody is called {name}").into()),
         })

@@ -1,4 +1,4 @@
-//! What a runtime and a server know of each other.
+//! What a runtime and a server or a client know of each other.
 
 use crate::drive::{Protocol, Status};
 use crate::outbound::Outbound;
@@ -14,7 +14,7 @@ use core::time::Duration;
 use std::io;
 use std::string::String;
 
-/// What a server needs from whoever drives it.
+/// What a server or a client needs from whoever drives it.
 pub trait Runtime: Send + Sync + 'static {
     /// The monotonic clock; all instants that the server is given come from it.
     fn now(&self) -> Time;

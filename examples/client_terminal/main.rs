@@ -1,4 +1,6 @@
-//! Talks to any Socket.IO server from a terminal: `client_terminal http://localhost:3000`, then `/help`.
+//! Talks to any Socket.IO server from a terminal.
+//!
+//! Run it with `cargo run --example client_terminal http://localhost:3000`, and ask it for `/help`.
 //!
 //! With `--json` everything that happens is a line of JSON, for pipes; `--help` has the other options.
 

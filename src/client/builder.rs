@@ -50,7 +50,7 @@ pub(super) enum Auth {
     Callback(Box<AuthCallback>),
 }
 
-/// What can be set of a [`Client`]; the names and defaults are the reference's.
+/// What can be set of a [`Client`]; names and defaults are the reference's where it has them.
 #[must_use = "nothing is connected until it is built and given to a runtime"]
 pub struct ClientBuilder {
     url: String,
@@ -175,6 +175,7 @@ impl ClientBuilder {
     ///
     /// ```
     /// use sockeye::Client;
+    /// use std::collections::HashMap;
     /// use std::io;
     ///
     /// async fn token() -> io::Result<String> {
@@ -183,7 +184,7 @@ impl ClientBuilder {
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let client = Client::builder("http://localhost:3000")
-    ///     .auth_with(async || Ok::<_, io::Error>([("token", token().await?)].into_iter().collect::<std::collections::HashMap<_, _>>()))
+    ///     .auth_with(async || token().await.map(|token| HashMap::from([("token", token)])))
     ///     .build()?;
     /// # Ok(())
     /// # }
@@ -285,7 +286,8 @@ impl ClientBuilder {
         self
     }
 
-    /// What becomes of events that are sent while there is no connection.
+    /// What becomes of events that are sent while there is no connection. They wait, up to 4 MiB of each namespace, as
+    /// long as it takes: see [`Offline`].
     pub fn offline(mut self, offline: Offline) -> Self {
         self.config.offline = offline;
         self
@@ -332,7 +334,7 @@ impl ClientBuilder {
         self
     }
 
-    /// What else is taken from the server.
+    /// What one packet of the server may have: see [`Limits`] for the defaults. More than that ends the connection.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.config.limits = limits;
         self
@@ -341,7 +343,8 @@ impl ClientBuilder {
     /// Makes the client, which is not connected yet.
     ///
     /// # Errors
-    /// When the URL, the proxy, a header or the auth cannot be used.
+    /// When the URL, the proxy, a header or the auth cannot be used; when it is for `https` or `wss` without the feature
+    /// `tls`, or without the certificates that the system trusts; when the system has no randomness to give.
     pub fn build(self) -> Result<Client, BuildError> {
         if let Some(error) = self.error {
             return Err(error);

@@ -100,13 +100,16 @@ impl Client {
     }
 
     /// Another namespace over the same connection; the same for the same name. It is joined by
-    /// [`connect`](ClientSocket::connect).
+    /// [`connect`](ClientSocket::connect). A slash before the name may be left out.
     ///
     /// # Panics
-    /// When the name does not begin with a slash, or has a comma in it.
+    /// When the name has a comma in it.
     pub fn socket(&self, namespace: &str) -> ClientSocket {
-        assert!(namespace.starts_with('/') && !namespace.contains(','), "{namespace:?} is no namespace");
-        self.shared.socket(namespace)
+        assert!(!namespace.contains(','), "{namespace:?} is no namespace");
+        match namespace.starts_with('/') {
+            true => self.shared.socket(namespace),
+            false => self.shared.socket(&format!("/{namespace}")),
+        }
     }
 
     /// Calls `handler` when something happens to the connection, in place of an earlier one. It must not block.

@@ -7,9 +7,9 @@ import { World, testEach, within } from "./harness.js";
 /** A proxy: a request without its cookie, or with one that names no server, goes to the server that is next in turn, and
  * the answer sets the cookie. */
 class Sticky {
-  constructor(worlds) {
+  constructor(worlds, first) {
     this.worlds = worlds;
-    this.turn = 0;
+    this.turn = first;
     /** Which server got each request. */
     this.routed = [];
     this.http = http.createServer((request, response) => {
@@ -52,20 +52,19 @@ class Sticky {
 
 testEach("a client stays with the server that a proxy's cookie names", async (world, way) => {
   const worlds = [world, new World(world.t)];
-  const proxy = new Sticky(worlds);
-  world.t.after(() => {
-    proxy.http.closeAllConnections();
-    proxy.http.close();
-  });
   for (const [at, server] of worlds.entries()) {
     const io = await server.serve({ connectionStateRecovery: {} });
     io.on("connection", (socket) => socket.on("where", (answer) => answer(at)));
   }
-  await once(proxy.http.listen(0, "127.0.0.1"), "listening");
-  const { port } = proxy.http.address();
 
   for (const [at, { io }] of worlds.entries()) {
-    const begin = proxy.routed.length;
+    const proxy = new Sticky(worlds, at);
+    world.t.after(() => {
+      proxy.http.closeAllConnections();
+      proxy.http.close();
+    });
+    await once(proxy.http.listen(0, "127.0.0.1"), "listening");
+    const { port } = proxy.http.address();
     const connected = once(io, "connection");
     const client = world.client([], "/", port);
     const [socket] = await within(connected, `the client at server ${at}`);
@@ -88,7 +87,7 @@ testEach("a client stays with the server that a proxy's cookie names", async (wo
     assert.equal(await client.answer("where"), at);
     await client.kill();
 
-    const routed = proxy.routed.slice(begin);
+    const { routed } = proxy;
     assert.deepEqual(routed.map(({ isNew }) => isNew), routed.map((_, i) => i === 0), "only the first has no cookie");
     assert.ok(routed.every(({ server }) => server === at));
     const upgrades = routed.filter(({ url }) => url.includes("transport=websocket")).length;

@@ -12,11 +12,13 @@ use hyper_util::rt::TokioIo;
 use sockeye::mount::Front;
 use sockeye::{Server, Socket, engine};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tower_layer::layer_fn;
 
 const HANDSHAKE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -94,6 +96,23 @@ fn what_is_the_servers_does_not_pass_through_the_application() {
         let request = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n\r\n";
         let answered = ask(&mut stream, request, "maxPayload").await;
         assert!(answered.starts_with("HTTP/1.1 200") && !answered.contains("x-layer"), "{answered}");
+    });
+}
+
+#[test]
+fn the_application_s_layers_are_called_once_for_all_requests() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = made.clone();
+    let layer = layer_fn(move |service| {
+        count.fetch_add(1, Ordering::SeqCst);
+        service
+    });
+    let app = Router::new().route("/", get(async || "hello")).layer(layer);
+    serve(sockeye::tokio::layer(Server::new()).in_front_of(app), async |mut stream| {
+        ask(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "hello").await;
+        let first = made.load(Ordering::SeqCst);
+        ask(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "hello").await;
+        assert_eq!(made.load(Ordering::SeqCst), first);
     });
 }
 

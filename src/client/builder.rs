@@ -28,6 +28,8 @@ pub(super) struct Settings {
     pub(super) port: u16,
     pub(super) authority: Box<str>,
     pub(super) headers: Vec<(String, String)>,
+    /// Those of the headers that are cookies: there is one header for all (RFC 6265, section 5.4).
+    pub(super) cookies: Option<Box<str>>,
     pub(super) auth: Auth,
     pub(super) proxy: Option<Proxy>,
     /// Whom to trust, if the streams are encrypted.
@@ -80,6 +82,9 @@ pub enum BuildError {
     /// There is no encryption, for this reason.
     #[error("https and wss are not possible: {0}")]
     Tls(String),
+    /// There is no transport to use.
+    #[error("there is no transport to use")]
+    NoTransport,
     /// A header cannot stand in a request.
     #[error("header {0:?} cannot be sent")]
     Header(String),
@@ -343,11 +348,14 @@ impl ClientBuilder {
     /// Makes the client, which is not connected yet.
     ///
     /// # Errors
-    /// When the URL, the proxy, a header or the auth cannot be used; when it is for `https` or `wss` without the feature
+    /// When the URL, the proxy, a header or the auth cannot be used; when there is no transport; when it is for `https` or `wss` without the feature
     /// `tls`, or without the certificates that the system trusts; when the system has no randomness to give.
     pub fn build(self) -> Result<Client, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
+        }
+        if self.engine.transports.is_empty() {
+            return Err(BuildError::NoTransport);
         }
         let url = Url::parse(&self.url)?;
         #[cfg(not(feature = "tls"))]
@@ -378,11 +386,15 @@ impl ClientBuilder {
         };
         let mut config = self.config;
         config.engine = Arc::new(engine);
+        let (cookies, headers): (Vec<_>, Vec<_>) =
+            self.headers.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("Cookie"));
+        let cookies: Vec<_> = cookies.into_iter().map(|(_, value)| value).collect();
         let settings = Settings {
             config: share(config),
             port: url.port,
             authority: url.authority.into(),
-            headers: self.headers,
+            headers,
+            cookies: (!cookies.is_empty()).then(|| cookies.join("; ").into()),
             auth: self.auth,
             proxy: self.proxy,
             #[cfg(feature = "tls")]

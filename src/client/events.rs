@@ -2,14 +2,15 @@
 
 use super::shared::Shared;
 use super::socket::ClientSocket;
+use super::wait::before;
 use crate::error::EmitError;
 use crate::payload::{Args, Payload};
 use futures_core::Stream;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -91,11 +92,16 @@ impl Inbox {
     }
 
     pub(super) fn push(&self, received: Received) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.add_to_inbox(received.size);
-        }
+        // Dropped last: it may end this inbox.
+        let shared = self.shared.upgrade();
         let waker = {
             let mut state = self.state.lock();
+            if state.ended {
+                return;
+            }
+            if let Some(shared) = &shared {
+                shared.add_to_inbox(received.size);
+            }
             state.waiting.push_back(received);
             state.waker.take()
         };
@@ -133,15 +139,9 @@ impl Events {
     /// The next event, if it comes in time.
     pub async fn recv_timeout(&mut self, timeout: Duration) -> Option<Received> {
         let shared = self.inbox.shared.upgrade()?;
-        let deadline = shared.connector().map(|connector| connector.sleep_until(connector.now() + timeout));
+        let late = shared.connector().map(|connector| connector.sleep_until(connector.now() + timeout));
         drop(shared);
-        let mut sleep = deadline?;
-        let mut next = pin!(self.recv());
-        poll_fn(|cx| match next.as_mut().poll(cx) {
-            Poll::Ready(received) => Poll::Ready(received),
-            Poll::Pending => sleep.as_mut().poll(cx).map(|()| None),
-        })
-        .await
+        before(late?, self.recv()).await.flatten()
     }
 
     /// The same as [`recv`](Events::recv), for a future of your own.

@@ -125,6 +125,7 @@ impl Client {
     /// Leaves all namespaces, and closes the connection after what was sent: [`closed`](Client::closed) waits for that.
     pub fn close(&self) {
         self.shared.act(|client, now| client.close(now));
+        self.shared.wake_waiters();
     }
 
     /// Waits until there is no connection and none will be opened by itself: after [`close`](Client::close) until what

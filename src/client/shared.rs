@@ -3,6 +3,7 @@
 use super::builder::{Auth, Settings};
 use super::lane::LaneStream;
 use super::socket::{ClientSocket, Inner};
+use super::wait::before;
 use super::{ConnectError, ManagerEvent};
 use crate::buffers;
 use crate::error::EmitError;
@@ -17,18 +18,19 @@ use sockeye_core::socketio::OwnedArgs;
 use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Token};
 use sockeye_core::websocket::Message;
 use sockeye_core::{Outbound, Random, Time};
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 /// How many handlers may be waiting for something before the server is no longer read.
-const MAX_HANDLERS: u32 = 1000;
+const MAX_HANDLERS: usize = 1000;
 /// How many bytes may wait for who takes events one by one.
 const MAX_INBOX: usize = 4 << 20;
 
@@ -41,9 +43,11 @@ pub(super) struct Shared {
     more: Mutex<Option<Box<More>>>,
     answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
     fates: Slots<Token, Result<(), EmitError>>,
-    handlers: AtomicU32,
+    handlers: AtomicUsize,
     /// How many streams are driven.
     driven: AtomicU32,
+    /// Events wait for somebody who tells the application of earlier ones.
+    untold: AtomicBool,
     inbox: AtomicUsize,
 }
 
@@ -129,8 +133,9 @@ impl Shared {
             more: Mutex::default(),
             answers: Slots::default(),
             fates: Slots::default(),
-            handlers: AtomicU32::new(0),
+            handlers: AtomicUsize::new(0),
             driven: AtomicU32::new(0),
+            untold: AtomicBool::new(false),
             inbox: AtomicUsize::new(0),
         })
     }
@@ -225,12 +230,19 @@ impl Shared {
 
     /// Opens, wakes and closes streams as the core wants them, and tells the application what happened.
     fn settle<'a>(self: &'a Arc<Self>, mut core: MutexGuard<'a, Core>, now: Time, own: Option<Lane>) {
+        if own.is_some() && core.dispatching && !core.client.events_mut().is_empty() {
+            self.untold.store(true, Ordering::Relaxed);
+        }
         loop {
             let todo = core.look_after_streams(now, own, self.connector.get().is_some());
             let event = if core.dispatching { None } else { core.client.poll_event() };
+            let mut is_told = false;
             match event {
                 Some(_) => core.dispatching = true,
-                None => reclaim_events(core.client.events_mut()),
+                None => {
+                    is_told = self.untold.load(Ordering::Relaxed) && core.client.events_mut().is_empty();
+                    reclaim_events(core.client.events_mut());
+                }
             }
             let deadline = core.client.next_deadline();
             let generation = core.client.generation();
@@ -242,12 +254,22 @@ impl Shared {
             }
             self.arm(deadline);
             let Some(event) = event else {
+                if is_told && self.untold.swap(false, Ordering::Relaxed) {
+                    self.wake_streams();
+                }
                 if is_idle {
                     self.tell_if_closed();
                 }
                 return;
             };
-            self.dispatch(event);
+            match (own, self.connector.get()) {
+                // Any thread may have asked for it: handlers begin on the runtime.
+                (None, Some(connector)) => {
+                    let mut event = Some(event);
+                    connector.enter(&mut || event.take().into_iter().for_each(|event| self.dispatch(event)));
+                }
+                _ => self.dispatch(event),
+            }
             core = self.core.lock();
             core.dispatching = false;
         }
@@ -292,9 +314,13 @@ impl Shared {
         drop(released);
     }
 
-    /// The value of the header `Cookie`, if the server gave cookies.
-    pub(super) fn cookies(&self) -> Option<String> {
-        self.more.lock().as_ref()?.jar.header()
+    /// The value of the header `Cookie`: what the application gave, then what the server did.
+    pub(super) fn cookies(&self) -> Option<Cow<'_, str>> {
+        let jar = self.more.lock().as_ref().and_then(|more| more.jar.header());
+        match (self.settings.cookies.as_deref(), jar) {
+            (Some(own), Some(jar)) => Some(format!("{own}; {jar}").into()),
+            (own, jar) => own.map(Cow::Borrowed).or(jar.map(Cow::Owned)),
+        }
     }
 
     pub(super) fn store_cookie(&self, cookie: &[u8]) {
@@ -302,6 +328,12 @@ impl Shared {
     }
 
     // Telling.
+
+    /// Nothing tells who waits for a namespace that it will not be joined.
+    pub(super) fn wake_waiters(&self) {
+        let sockets = self.sockets.lock().clone();
+        sockets.into_iter().for_each(|socket| ClientSocket(socket).wake_waiters());
+    }
 
     fn inner(&self, id: NamespaceId) -> Option<Arc<Inner>> {
         self.sockets.lock().iter().find(|socket| socket.id == id).cloned()
@@ -349,17 +381,22 @@ impl Shared {
             error!("the callback for auth panicked");
             return self.act(|client, now| client.refuse_join(now, id, attempt, "the callback panicked"));
         };
-        let shared = self.clone();
+        let Some(connector) = self.connector.get() else { return };
+        // Not an owner: the application may be done with the client meanwhile.
+        let shared = Arc::downgrade(self);
+        let deadline = connector.now() + self.settings.config.timeout;
+        let late = connector.sleep_until(deadline);
         let mut joining: BoxFuture<()> = Box::pin(async move {
-            let auth = Guarded(future).await.unwrap_or_else(|| Err("the callback panicked".into()));
+            // The core has the same deadline, and tells.
+            let Some(auth) = before(late, Guarded(future)).await else { return };
+            let Some(shared) = shared.upgrade() else { return };
+            let auth = auth.unwrap_or_else(|| Err("the callback panicked".into()));
             shared.act(|client, now| match auth {
                 Ok(auth) => client.join(now, id, attempt, &auth),
                 Err(error) => client.refuse_join(now, id, attempt, &error),
             });
         });
-        if joining.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
-            && let Some(connector) = self.connector.get()
-        {
+        if joining.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             connector.spawn(joining);
         }
     }
@@ -368,6 +405,9 @@ impl Shared {
 
     pub(super) fn expect_answer(&self, id: NamespaceId, ack: u64) {
         self.answers.expect((id, ack));
+        if self.handlers.load(Ordering::Relaxed) >= MAX_HANDLERS {
+            self.wake_streams();
+        }
     }
 
     pub(super) fn poll_answer(
@@ -448,8 +488,15 @@ impl Shared {
 
     /// Whether the application has fallen behind, so that the server is not to be read.
     pub(super) fn is_behind(&self) -> bool {
-        self.handlers.load(Ordering::Relaxed) >= MAX_HANDLERS
+        self.has_many_handlers()
             || self.inbox.load(Ordering::Relaxed) >= MAX_INBOX
+            || self.untold.load(Ordering::Relaxed)
+    }
+
+    /// Not counting as many as may wait for an answer: that has to be read.
+    fn has_many_handlers(&self) -> bool {
+        let running = self.handlers.load(Ordering::Relaxed);
+        running >= MAX_HANDLERS && running >= MAX_HANDLERS + self.answers.len()
     }
 
     pub(super) fn begin_handler(self: &Arc<Self>) -> Running {
@@ -604,6 +651,10 @@ impl<K: Eq + Hash, T> Slots<K, T> {
         self.0.lock().get_or_insert_default().insert(key, Slot { result: None, waker: None });
     }
 
+    fn len(&self) -> usize {
+        self.0.lock().as_ref().map_or(0, |slots| slots.len())
+    }
+
     fn fill(&self, key: &K, result: T) {
         let waker = {
             let mut slots = self.0.lock();
@@ -637,6 +688,16 @@ impl<K: Eq + Hash, T> Slots<K, T> {
         Poll::Pending
     }
 
+    /// No result will come any more.
+    fn end(&mut self) {
+        let slots = self.0.get_mut().take();
+        slots
+            .into_iter()
+            .flat_map(|slots| slots.into_values())
+            .filter_map(|slot| slot.waker)
+            .for_each(Waker::wake);
+    }
+
     /// Whether it was awaited.
     fn forget(&self, key: &K) -> bool {
         let mut slots = self.0.lock();
@@ -656,7 +717,8 @@ pub(super) struct Running(Weak<Shared>);
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(shared) = self.0.upgrade()
-            && shared.handlers.fetch_sub(1, Ordering::Relaxed) == MAX_HANDLERS
+            && shared.handlers.fetch_sub(1, Ordering::Relaxed) >= MAX_HANDLERS
+            && !shared.has_many_handlers()
         {
             shared.wake_streams();
         }
@@ -669,6 +731,8 @@ impl Drop for Shared {
         for socket in self.sockets.get_mut().drain(..) {
             socket.release();
         }
+        self.answers.end();
+        self.fates.end();
         if let Some(waker) = self.keeper.get_mut().waker.take() {
             waker.wake();
         }
@@ -690,6 +754,8 @@ impl Future for KeepTime {
         let Some(shared) = this.shared.upgrade() else { return Poll::Ready(()) };
         shared.keeper.lock().waker = Some(cx.waker().clone());
         loop {
+            // What is due earlier than what is found below calls this again.
+            shared.keeper.lock().armed = None;
             let now = shared.now();
             shared.take_closing(|closing| closing.deadline <= now).into_iter().for_each(Waker::wake);
             shared.act(|client, now| client.handle_timeout(now));

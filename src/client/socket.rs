@@ -206,7 +206,8 @@ impl ClientSocket {
         self.change(|state| state.handlers.insert("disconnect".into(), Kept::new(handler)));
     }
 
-    /// The events from now on, to be taken one by one, beside the handlers.
+    /// The events from now on, to be taken one by one, beside the handlers. While 4 MiB of them wait, the server is not
+    /// read, and so no answer comes either: who takes them must not wait for one that long.
     ///
     /// ```no_run
     /// # async fn example(client: sockeye::Client) {
@@ -252,19 +253,32 @@ impl ClientSocket {
         cx: &mut std::task::Context<'_>,
         failures: u64,
     ) -> Poll<Result<(), ConnectError>> {
-        let (is_connected, is_active) = (self.is_connected(), self.is_active());
-        let mut state = self.0.state.lock();
-        if is_connected {
+        let attempt = self.attempt(failures);
+        if attempt.is_ready() {
+            return attempt;
+        }
+        {
+            let waiters = &mut self.0.state.lock().waiters;
+            if !waiters.iter().any(|known| known.will_wake(cx.waker())) {
+                waiters.push(cx.waker().clone());
+            }
+        }
+        // It could have ended meanwhile.
+        self.attempt(failures)
+    }
+
+    /// What became of the attempt to join after so many that failed.
+    fn attempt(&self, failures: u64) -> Poll<Result<(), ConnectError>> {
+        if self.is_connected() {
             return Poll::Ready(Ok(()));
         }
-        if state.failures > failures || !is_active {
-            let gone = || ConnectError::Closed(engine::CloseReason::Client);
-            return Poll::Ready(Err(state.last_error.as_deref().cloned().unwrap_or_else(gone)));
+        let is_active = self.is_active();
+        let state = self.0.state.lock();
+        if state.failures == failures && is_active {
+            return Poll::Pending;
         }
-        if !state.waiters.iter().any(|known| known.will_wake(cx.waker())) {
-            state.waiters.push(cx.waker().clone());
-        }
-        Poll::Pending
+        let gone = || ConnectError::Closed(engine::CloseReason::Client);
+        Poll::Ready(Err(state.last_error.as_deref().cloned().unwrap_or_else(gone)))
     }
 
     /// Leaves the namespace; with the last one the connection is closed. It is not joined again by itself.
@@ -385,7 +399,11 @@ impl ClientSocket {
     // For the client.
 
     pub(super) fn connected_now(&self) {
-        let handler = self.0.state.lock().handlers.get("connect");
+        let handler = {
+            let mut state = self.0.state.lock();
+            state.last_error = None;
+            state.handlers.get("connect")
+        };
         self.wake_waiters();
         if let Some(handler) = handler {
             run(&*handler, &Context::new(self, "connect"));
@@ -417,7 +435,7 @@ impl ClientSocket {
         }
     }
 
-    fn wake_waiters(&self) {
+    pub(super) fn wake_waiters(&self) {
         let waiters = std::mem::take(&mut self.0.state.lock().waiters);
         waiters.into_iter().for_each(Waker::wake);
     }

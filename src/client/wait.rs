@@ -7,11 +7,21 @@ use crate::ack::Answer;
 use crate::error::{AckError, EmitError};
 use sockeye_core::socketio::client::{NamespaceId, NoAnswer, Token};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Weak;
 use std::task::{Context, Poll};
+
+/// What `future` gives, if that comes before `late` ends.
+pub(super) async fn before<T>(late: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
+    let (mut late, mut future) = (pin!(late), pin!(future));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => late.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}
 
 /// What became of a message: await it to know, or drop it.
 ///

@@ -28,7 +28,8 @@ impl<M: Mount> Layer<M> {
     /// What is the server's does not pass through the application's layers and routes, and costs as much less. Both know
     /// the client's address: handlers of the application as `ConnectInfo<SocketAddr>`.
     pub fn in_front_of(&self, app: Router) -> Front<M> {
-        Front { service: self.layer(app) }
+        // Once, and not for each request: that would call the application's layers anew.
+        Front { service: self.layer(app.with_state(())) }
     }
 }
 

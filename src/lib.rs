@@ -63,7 +63,8 @@
 //! Names are those of the reference, with these differences. Handlers return the acknowledgement instead of calling
 //! one ([`extract::AckSender`] is for later). `io.use` is [`middleware`](Namespace::middleware), as `use` is a keyword
 //! of Rust; `in` is `within`, and [`Socket::within`] means the socket itself, too. There is one handler for an event:
-//! [`on`](Socket::on) replaces it, and [`on_fallback`](Socket::on_fallback) is only called where there is none.
+//! [`on`](Socket::on) replaces it, and [`on_fallback`](Socket::on_fallback) is only called where there is none. `once`,
+//! `on_any` and `on_any_outgoing` are the client's only, so far.
 //!
 //! # Features
 //!
@@ -120,6 +121,10 @@ pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits};
 pub use sockeye_core::{Time, drive, host};
 #[doc = include_str!("../docs/drive_it_yourself.md")]
 pub mod drive_it_yourself {}
+/// What the README shows compiles.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 #[cfg(feature = "tls")]
 pub use sockeye_core::tls::{self, ClientTls, Tls};

@@ -25,7 +25,7 @@ const EVENTS: usize = 256;
 /// How long to wait where waiting itself fails.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Sockets that are waited for together. They live on without it.
+/// Sockets that are waited for together; lives as long as one of them does.
 #[derive(Clone)]
 pub(crate) struct Sockets(Arc<Inner>);
 

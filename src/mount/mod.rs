@@ -17,7 +17,9 @@
 //! `app.layer(sockeye::tokio::layer(io))`.
 //!
 //! It answers the requests to its path (`/socket.io/`) and to its assets, and passes all others on. A WebSocket
-//! connection is taken out of the other server when it is opened: from then on it costs what it would cost without.
+//! connection is taken out of the other server when it is opened. Where that is a TCP stream of tokio's, it costs from
+//! then on what it would cost without; on smol it is waited for by async-io, one by one; by TLS or over HTTP/2 the other
+//! server's layers stay below it.
 //!
 //! In anything else that speaks tower or hyper (feature `hyper`) it is the same [`Layer`], or a [`Service`] of its own:
 //! `sockeye::tokio::service(io)` and `sockeye::smol::service(io)`. For everything else there is [`answer`], which knows

@@ -83,7 +83,7 @@ use crate::engine::{self, Connection};
 use crate::server::{App, Server};
 use begun::Begun;
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue, InvalidHeaderName};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode};
 use sockeye_core::host::{Host, Peer};
 use sockeye_core::http::Status;
@@ -207,7 +207,7 @@ fn write(status: u16, mut headers: HeaderMap, more: exchange::Headers, body: Bod
             Cow::Borrowed(value) => Bytes::from_static(value.as_bytes()),
             Cow::Owned(value) => Bytes::from(value),
         };
-        match (header_name(name), HeaderValue::from_maybe_shared(value)) {
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value)) {
             (Ok(name), Ok(value)) => _ = headers.append(name, value),
             // As the server's own connections: what chose it is on our side.
             _ => return write(500, HeaderMap::new(), exchange::Headers::new(), Body::default()),
@@ -217,14 +217,6 @@ fn write(status: u16, mut headers: HeaderMap, more: exchange::Headers, body: Bod
     *response.status_mut() = StatusCode::from_u16(status).expect("statuses have three digits");
     *response.headers_mut() = headers;
     response
-}
-
-fn header_name(name: &'static str) -> Result<HeaderName, InvalidHeaderName> {
-    match name {
-        // Of every answer, and not worth a search.
-        "Content-Type" => Ok(header::CONTENT_TYPE),
-        name => HeaderName::from_bytes(name.as_bytes()),
-    }
 }
 
 impl<M: Mount> fmt::Debug for Outcome<M> {

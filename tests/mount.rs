@@ -50,6 +50,7 @@ struct Log {
     address: Option<SocketAddr>,
     extension: Option<u8>,
 }
+    messages: usize,
 
 impl Handler for Echo {
     type State = ();
@@ -63,6 +64,7 @@ impl Handler for Echo {
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
         session.send(message).unwrap();
     }
+        self.0.lock().unwrap().messages += 1;
 
     fn on_close(&self, _: &Session<Self>, reason: &CloseReason) {
         self.0.lock().unwrap().ends.push(reason.clone());
@@ -164,6 +166,22 @@ impl http_body::Body for Feed {
 fn now<F: Future + Unpin>(future: &mut F) -> F::Output {
     match poll(future) {
         Poll::Ready(outcome) => outcome,
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicU64);
+
+impl Woken {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
         Poll::Pending => panic!("there is no outcome yet"),
     }
 }
@@ -207,6 +225,26 @@ fn a_body_that_trickles_is_refused_at_its_deadline_and_ends_its_session() {
     let world = World::new();
     let sid = world.open();
     let feed = Feed::endless(&[]);
+#[test]
+fn a_payload_of_many_packets_is_taken_in_several_turns() {
+    let world = World::new();
+    let sid = world.open();
+    let payload: &[u8] = [b"4a".as_slice(); 5000].join(&b'\x1e').leak();
+    let mut posting = world.post(&sid, Feed::whole(&[payload]));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let taken = || world.server.handler().0.lock().unwrap().messages;
+    for _ in 0..3 {
+        let before = (woken.count(), taken());
+        assert!(posting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(woken.count() > before.0, "it goes on by itself");
+        assert!((1..=2048).contains(&(taken() - before.1)), "{} packets", taken() - before.1);
+    }
+    assert_eq!(text(response(now(&mut posting))), "ok");
+    assert_eq!(taken(), 5000);
+    assert_eq!(text(response(now(&mut world.get(&format!("polling&sid={sid}"))))).as_bytes(), payload);
+}
+
     let mut posting = world.post(&sid, feed.clone());
     for _ in 0..6 {
         assert!(poll(&mut posting).is_pending());
@@ -437,15 +475,9 @@ fn the_time_is_kept_until_the_server_is_gone() {
 
 #[test]
 fn who_keeps_the_time_is_woken_when_the_server_is_gone() {
-    struct Flag(AtomicU64);
-    impl std::task::Wake for Flag {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
     let server = Server::new();
-    let flag = Arc::new(Flag(AtomicU64::new(0)));
-    server.set_timer_waker(&flag.clone().into());
+    let woken = Arc::new(Woken::default());
+    server.set_timer_waker(&woken.clone().into());
     drop(server);
-    assert_eq!(flag.0.load(Ordering::Relaxed), 1);
+    assert_eq!(woken.count(), 1);
 }

@@ -378,8 +378,15 @@ impl<H: Handler> Session<H> {
         self.0.running.load(Ordering::Relaxed) < MAX_RUNNING.saturating_add(awaited)
     }
 
-    /// An answer is awaited: what asks for it wakes the connection.
+    /// An answer is awaited, which makes room for it: [`take_room`](Session::take_room) has to be called when nothing is
+    /// locked, or not much.
     pub(crate) fn begin_await(&self) {
+    /// Whom to wake because there is room by now.
+    pub(crate) fn take_room(&self) -> Option<Waker> {
+        let may_wait = self.0.running.load(Ordering::Relaxed) >= MAX_RUNNING && self.has_room();
+        if may_wait { self.0.inner.lock().room.take() } else { None }
+    }
+
         self.0.awaited.fetch_add(1, Ordering::Relaxed);
     }
 

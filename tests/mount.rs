@@ -48,9 +48,10 @@ struct Echo(Arc<Mutex<Log>>);
 struct Log {
     ends: Vec<CloseReason>,
     address: Option<SocketAddr>,
+    secure: bool,
     extension: Option<u8>,
-}
     messages: usize,
+}
 
 impl Handler for Echo {
     type State = ();
@@ -63,6 +64,7 @@ impl Handler for Echo {
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
         session.send(message).unwrap();
+        self.0.lock().unwrap().messages += 1;
     }
         self.0.lock().unwrap().messages += 1;
 

@@ -59,14 +59,14 @@ impl Handler for Echo {
     fn on_open(&self, session: &Session<Self>) {
         let mut log = self.0.lock().unwrap();
         log.address = session.handshake().address();
+        log.secure = session.handshake().secure();
         log.extension = session.handshake().extension::<u8>().copied();
     }
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
+        self.0.lock().unwrap().messages += 1;
         session.send(message).unwrap();
-        self.0.lock().unwrap().messages += 1;
     }
-        self.0.lock().unwrap().messages += 1;
 
     fn on_close(&self, _: &Session<Self>, reason: &CloseReason) {
         self.0.lock().unwrap().ends.push(reason.clone());
@@ -86,7 +86,10 @@ impl World {
     }
 
     fn with(builder: engine::Builder<Echo>) -> World {
-        let clock = Clock::default();
+        World::at(Clock::default(), builder)
+    }
+
+    fn at(clock: Clock, builder: engine::Builder<Echo>) -> World {
         let server = builder.build();
         server.attach(Arc::new(clock.clone()));
         World { server, clock }
@@ -163,11 +166,6 @@ impl http_body::Body for Feed {
     }
 }
 
-/// The outcome, which has to be there.
-#[track_caller]
-fn now<F: Future + Unpin>(future: &mut F) -> F::Output {
-    match poll(future) {
-        Poll::Ready(outcome) => outcome,
 /// Counts how often it is woken.
 #[derive(Default)]
 struct Woken(AtomicU64);
@@ -184,6 +182,11 @@ impl std::task::Wake for Woken {
     }
 }
 
+/// The outcome, which has to be there.
+#[track_caller]
+fn now<F: Future + Unpin>(future: &mut F) -> F::Output {
+    match poll(future) {
+        Poll::Ready(outcome) => outcome,
         Poll::Pending => panic!("there is no outcome yet"),
     }
 }
@@ -223,11 +226,6 @@ fn a_poll_waits_and_a_post_is_echoed_into_it() {
 }
 
 #[test]
-fn a_body_that_trickles_is_refused_at_its_deadline_and_ends_its_session() {
-    let world = World::new();
-    let sid = world.open();
-    let feed = Feed::endless(&[]);
-#[test]
 fn a_payload_of_many_packets_is_taken_in_several_turns() {
     let world = World::new();
     let sid = world.open();
@@ -247,6 +245,11 @@ fn a_payload_of_many_packets_is_taken_in_several_turns() {
     assert_eq!(text(response(now(&mut world.get(&format!("polling&sid={sid}"))))).as_bytes(), payload);
 }
 
+#[test]
+fn a_body_that_trickles_is_refused_at_its_deadline_and_ends_its_session() {
+    let world = World::new();
+    let sid = world.open();
+    let feed = Feed::endless(&[]);
     let mut posting = world.post(&sid, feed.clone());
     for _ in 0..6 {
         assert!(poll(&mut posting).is_pending());
@@ -385,6 +388,27 @@ fn websocket_handshakes_that_are_wrong_are_refused() {
     let refused = response(now(&mut world.request(old)));
     assert_eq!(refused.status(), StatusCode::UPGRADE_REQUIRED);
     assert_eq!(refused.headers()["sec-websocket-version"], "13");
+    assert_eq!(refused.headers()["upgrade"], "websocket");
+    assert_eq!(refused.headers()["connection"], "Upgrade");
+
+    // Such headers are no part of HTTP/2.
+    let connect = Request::builder().method(Method::CONNECT).uri(uri("websocket")).version(Version::HTTP_2);
+    let old = connect.header("sec-websocket-version", "8").body(Feed::default()).unwrap();
+    let refused = response(now(&mut world.request(old)));
+    assert_eq!(refused.status(), StatusCode::UPGRADE_REQUIRED);
+    assert!(!refused.headers().contains_key("upgrade") && !refused.headers().contains_key("connection"));
+
+    let mut ancient = handshake().body(Feed::default()).unwrap();
+    *ancient.version_mut() = Version::HTTP_10;
+    let refused = response(now(&mut world.request(ancient)));
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(text(refused), r#"{"code":3,"message":"Bad request"}"#);
+
+    let put = Request::put(uri(&format!("polling&sid={}", world.open()))).body(Feed::default()).unwrap();
+    let refused = response(now(&mut world.request(put)));
+    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(refused.headers()["allow"], "GET, POST");
+    let world = World::new();
 
     let mut keyless = handshake().body(Feed::default()).unwrap();
     keyless.headers_mut().remove("sec-websocket-key");
@@ -433,6 +457,50 @@ fn who_is_never_decided_about_is_refused_at_the_deadline() {
     world.advance(Duration::from_millis(1));
     assert_eq!(response(now(&mut opening)).status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(world.server.next_deadline(), None);
+}
+
+#[test]
+fn an_application_that_works_past_its_deadline_is_stopped_by_it() {
+    let clock = Clock::default();
+    let (at_work, mut polls) = (clock.clone(), 0);
+    let builder = engine::Server::builder(Echo::default()).allow_timeout(Duration::from_secs(7));
+    let at_work = Mutex::new(move || {
+        polls += 1;
+        // The first time is before there is anybody to wake.
+        at_work.advance(Duration::from_secs(if polls == 2 { 8 } else { 0 }));
+    });
+    let at_work = Arc::new(at_work);
+    let world = World::at(
+        clock,
+        builder.allow_request(move |_| {
+            let at_work = at_work.clone();
+            std::future::poll_fn(move |_| {
+                (at_work.lock().unwrap())();
+                Poll::Pending
+            })
+        }),
+    );
+    let mut opening = world.get("polling");
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    assert!(opening.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(world.clock.now(), Time::from_origin(Duration::from_secs(8)));
+    world.advance(Duration::ZERO);
+    assert_eq!(woken.count(), 1);
+    assert_eq!(response(now(&mut opening)).status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.server.next_deadline(), None);
+}
+
+#[test]
+fn whether_a_connection_is_encrypted_is_not_for_the_request_to_say() {
+    for (target, secure) in [("https://example.com", false), ("", true), ("http://example.com", true)] {
+        let world = World::new();
+        let request = Request::get(format!("{target}{}", uri("polling"))).body(Feed::default()).unwrap();
+        let peer = Peer { secure, ..Peer::default() };
+        now(&mut Box::pin(answer(world.server.clone(), request, peer)));
+        assert_eq!(world.server.sessions_count(), 1);
+        assert_eq!(world.server.handler().0.lock().unwrap().secure, secure, "{target}");
+    }
 }
 
 #[test]

@@ -56,6 +56,14 @@ fn post(sid: &str, header: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// Opens a session over WebSocket.
+fn upgrade() -> String {
+    let head = get("").replace("polling", "websocket");
+    head.trim_end().to_owned()
+        + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+}
+
 /// A session in the main namespace; nothing is noted and nothing waits.
 fn session(sim: &Sim) -> String {
     let mut client = sim.polling();
@@ -143,11 +151,7 @@ fn who_is_never_decided_about_is_refused_at_the_deadline() {
     let polling = sim.dial();
     polling.send(get("").as_bytes());
     let websocket = sim.dial();
-    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let request = get("").replace("polling", "websocket");
-    websocket
-        .send(format!("{}{upgrade}\r\n", request.trim_end_matches("\r\n").to_owned() + "\r\n").as_bytes());
+    websocket.send(upgrade().as_bytes());
     sim.advance(7 * second - Duration::from_millis(1));
     assert!(polling.receive().is_empty() && websocket.receive().is_empty());
     sim.advance(Duration::from_millis(1));
@@ -244,6 +248,27 @@ fn the_path_is_taken_with_or_without_its_slash_and_as_no_other() {
 fn one_stream_may_serve_several_sessions() {
     let (sim, notes) = noting();
     let (one, two) = (session(&sim), session(&sim));
+#[test]
+fn http_1_0_is_not_upgraded() {
+    let (sim, _) = noting();
+    let (status, body) = answer(&sim, &sim.dial(), upgrade().replace("HTTP/1.1", "HTTP/1.0"));
+    assert_eq!((status, body.as_str()), (400, r#"{"code":3,"message":"Bad request"}"#));
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn a_websocket_version_that_is_not_known_is_told_the_one_that_is() {
+    let (sim, _) = noting();
+    let pipe = sim.dial();
+    pipe.send(upgrade().replace("Version: 13", "Version: 8").as_bytes());
+    sim.run();
+    let answer = String::from_utf8(pipe.receive()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+    for header in ["Sec-WebSocket-Version: 13", "Upgrade: websocket", "Connection: Upgrade"] {
+        assert!(answer.contains(&format!("\r\n{header}\r\n")), "{answer}");
+    }
+}
+
     let pipe = sim.dial();
     for sid in [&one, &two, &one, &two] {
         assert_eq!(answer(&sim, &pipe, post(sid, "", "42[\"a\"]")), (200, "ok".into()));
@@ -258,7 +283,13 @@ fn a_method_that_sessions_do_not_know_leaves_them_alone() {
     let sid = session(&sim);
     for method in ["PUT", "DELETE", "PATCH", "HEAD"] {
         let request = get(&format!("&sid={sid}")).replace("GET", method);
-        assert_eq!(answer(&sim, &sim.dial(), request).0, 405, "{method}");
+        let pipe = sim.dial();
+        pipe.send(request.as_bytes());
+        sim.run();
+        let answer = String::from_utf8(pipe.receive()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{method}: {answer}");
+        // What it does know (RFC 9110, section 15.5.6).
+        assert!(answer.contains("\r\nAllow: GET, POST\r\n"), "{method}: {answer}");
     }
     assert!(taken(&notes).is_empty());
     assert_eq!(answer(&sim, &sim.dial(), post(&sid, "", "42[\"a\"]")).0, 200);

@@ -12,7 +12,7 @@ use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
 use sockeye_core::drive::{Protocol, Status as StreamStatus};
 use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
 use sockeye_core::host::Peer;
-use sockeye_core::http::{self, Body, Request};
+use sockeye_core::http::{self, Head, Version};
 use sockeye_core::websocket;
 #[cfg(feature = "http")]
 use sockeye_core::websocket::Deflate;
@@ -101,9 +101,14 @@ impl<H: Handler> Connection<H> {
 
     // Requests.
 
-    fn handle_request(&mut self, now: Time, request: &Request<'_>, body: Body) {
-        let upgrade = if stream::is_upgrade(request) { Upgrade::Http1 } else { Upgrade::None };
-        let incoming = Incoming { request, upgrade, body };
+    fn handle_request(&mut self, now: Time, head: &Head<'_>) {
+        let request = &head.request;
+        // In HTTP/1.0 it means nothing (RFC 9110, section 7.8).
+        let upgrade = match head.version == Version::Http11 && stream::is_upgrade(request) {
+            true => Upgrade::Http1,
+            false => Upgrade::None,
+        };
+        let incoming = Incoming { request, upgrade, body: head.body };
         let handshake = || Handshake::new(request, self.peer);
         let (exchange, step) = Exchange::begin(now, &self.server, &incoming, handshake, self.waker.as_ref());
         if matches!(step, Step::Wait) {
@@ -374,7 +379,7 @@ impl<H: Handler> Protocol for Connection<H> {
                 Phase::Head => {
                     let mut slots = http::header_slots();
                     let Some(head) = self.stream.next_head(now, rest, &mut slots) else { break };
-                    self.handle_request(now, &head.request, head.body);
+                    self.handle_request(now, &head);
                     used += head.len;
                 }
                 Phase::Body => {

@@ -207,7 +207,7 @@ impl<H: Handler> Exchange<H> {
                     Transport::Polling => Over::Polling,
                     Transport::WebSocket => match Asked::of(incoming, server) {
                         Ok(asked) => Over::WebSocket(asked),
-                        Err(error) => return Ok(self.refuse_handshake(error).into()),
+                        Err(error) => return Ok(self.refuse_handshake(incoming.upgrade, error).into()),
                     },
                 };
                 self.open(now, server, over, handshake(), waker)
@@ -216,7 +216,7 @@ impl<H: Handler> Exchange<H> {
             Route::Post(_) => self.post(now, server, session?, request, incoming.body),
             Route::Upgrade(_) => match Asked::of(incoming, server) {
                 Ok(asked) => Ok(self.probe(now, session?, asked, waker)),
-                Err(error) => Ok(self.refuse_handshake(error).into()),
+                Err(error) => Ok(self.refuse_handshake(incoming.upgrade, error).into()),
             },
         }
     }
@@ -519,8 +519,9 @@ impl<H: Handler> Exchange<H> {
         }
         let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
         let body = error.body();
-        let json = ("Content-Type", "application/json".into());
-        self.answer(status, (!body.is_empty()).then_some(json), text(body))
+        let json = (!body.is_empty()).then_some(("Content-Type", "application/json".into()));
+        let allow = (status == Status::METHOD_NOT_ALLOWED).then_some(("Allow", "GET, POST".into()));
+        self.answer(status, json.into_iter().chain(allow), text(body))
     }
 
     /// A second request of its kind, or one that comes too late.
@@ -532,11 +533,14 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    fn refuse_handshake(&mut self, error: HandshakeError) -> Answer<H> {
+    fn refuse_handshake(&mut self, upgrade: Upgrade, error: HandshakeError) -> Answer<H> {
         if error == HandshakeError::Version {
-            // The one refusal for which the answer is laid down (RFC 6455, section 4.4).
+            // The one refusal for which the answer is laid down (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
             self.cors = Vec::new();
-            let headers = [("Sec-WebSocket-Version", "13".into())];
+            let version = ("Sec-WebSocket-Version", "13".into());
+            let http1 = [("Upgrade", "websocket".into()), ("Connection", "Upgrade".into())];
+            let http1 = http1.into_iter().filter(|_| upgrade == Upgrade::Http1);
+            let headers = std::iter::once(version).chain(http1);
             return self.answer(Status::UPGRADE_REQUIRED, headers, Content::Static(b""));
         }
         self.refuse(true, &RequestError::BadRequest)

@@ -179,7 +179,10 @@ impl Broadcast {
         self.for_each(&members, |socket| {
             let asked = match waiter {
                 Some(waiter) => match waiter.ask(socket) {
-                    Some(at) => Some((waiter, at)),
+                    Some(at) => {
+                        later.extend(socket.take_room());
+                        Some((waiter, at))
+                    }
                     None => return delivery.dropped += 1,
                 },
                 None => None,

@@ -364,6 +364,7 @@ impl Socket {
         {
             waiter.fail(self, at, error);
         }
+        self.take_room().into_iter().for_each(Waker::wake);
         if let Some(engine) = engine.upgrade() {
             waiter.arm(engine.now() + timeout.unwrap_or(engine.handler.ack_timeout));
         }
@@ -614,6 +615,11 @@ impl Socket {
         acks.insert(id, (waiter, at));
         self.0.session.begin_await();
         Ok(())
+    }
+
+    /// Whom to wake because an answer is expected, for which there is room.
+    pub(crate) fn take_room(&self) -> Option<Waker> {
+        self.0.session.take_room()
     }
 
     pub(crate) fn forget_ack(&self, id: u64) {

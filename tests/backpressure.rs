@@ -236,15 +236,124 @@ fn a_polling_client_s_post_is_answered_once_its_handlers_catch_up() {
     let (sim, begun) = working(&gate);
     let mut client = sim.polling();
     client.join();
-    let events: Vec<_> = (0..300).map(|n| format!(r#"42["work",{n}]"#)).collect();
+    let events: Vec<_> = (0..1000).map(|n| format!(r#"42["work",{n}]"#)).collect();
     client.begin_post(&events.join("\x1e"));
     assert_eq!(client.posted(), None);
-    assert_eq!(begun.load(Ordering::SeqCst), 300);
-    client.begin_poll();
+    // What one request holds is bounded as well.
+    assert_eq!(begun.load(Ordering::SeqCst), 256);
     gate.open();
     assert_eq!(client.posted().unwrap().0, 200);
-    assert_eq!(client.packets().len(), 300);
+    assert_eq!(begun.load(Ordering::SeqCst), 1000);
+    let mut done = client.poll();
+    done.sort_by_key(String::len);
+    assert_eq!((done.len(), done[999].as_str()), (1000, r#"42["done",999]"#));
     assert_eq!(client.post(r#"42["work",1]"#), 200);
+}
+
+#[test]
+fn no_more_of_a_post_is_taken_because_its_connection_is_looked_at() {
+    let gate = Gate::default();
+    let (sim, begun) = working(&gate);
+    let mut client = sim.polling();
+    client.join();
+    client.begin_post(&[r#"42["work",1]"#; 300].join("\x1e"));
+    // Another request behind it in the same stream.
+    (0..10).for_each(|_| client.begin_post(r#"42["work",1]"#));
+    assert_eq!(begun.load(Ordering::SeqCst), 256);
+    gate.open();
+    (0..11).for_each(|_| assert_eq!(client.posted().unwrap().0, 200));
+    assert_eq!(begun.load(Ordering::SeqCst), 310);
+}
+
+#[test]
+fn a_packet_that_cannot_be_read_is_refused_when_its_turn_comes() {
+    // An empty one has its turn at once, as it starts nothing; also behind the last separator.
+    for bad in ["x", "x\x1e42[\"work\",1]", "\x1e42[\"work\",1]", ""] {
+        let gate = Gate::default();
+        let (sim, begun) = working(&gate);
+        let mut client = sim.polling();
+        client.join();
+        client.begin_post(&format!("{}\x1e{bad}", [r#"42["work",1]"#; 256].join("\x1e")));
+        let early = client.posted();
+        assert_eq!(early.is_some(), !bad.starts_with('x'), "{bad:?}");
+        gate.open();
+        assert_eq!(early.or_else(|| client.posted()).unwrap().0, 400, "{bad:?}");
+        assert_eq!(begun.load(Ordering::SeqCst), 256);
+        assert_eq!(sim.server().clients_count(), 0);
+    }
+}
+
+#[test]
+fn what_is_left_of_a_post_goes_with_its_session() {
+    let gate = Gate::default();
+    let (sim, begun) = working(&gate);
+    let mut client = sim.polling();
+    client.join();
+    client.begin_post(&[r#"42["work",1]"#; 300].join("\x1e"));
+    sim.server().sockets().remove(0).disconnect(true);
+    assert_eq!(client.posted().unwrap().0, 200);
+    gate.open();
+    sim.run();
+    assert_eq!(begun.load(Ordering::SeqCst), 256);
+}
+
+#[test]
+fn a_session_ends_with_the_connection_on_which_a_part_of_its_post_waits() {
+    let gate = Gate::default();
+    for (events, is_lost) in [(256, false), (257, true)] {
+        let (sim, begun) = working(&gate);
+        let mut client = sim.polling();
+        client.join();
+        client.begin_post(&vec![r#"42["work",1]"#; events].join("\x1e"));
+        assert_eq!(client.posted(), None);
+        client.cut();
+        // Nobody could tell the client that not all of it was taken.
+        assert_eq!(sim.server().clients_count(), usize::from(!is_lost), "{events}");
+        assert_eq!(begun.load(Ordering::SeqCst), 256);
+    }
+}
+
+#[test]
+fn a_polling_client_can_answer_the_handlers_that_its_post_waits_for() {
+    for by_broadcast in [false, true] {
+        let gate = Gate::default();
+        let server = Server::new();
+        server.on_connect({
+            let gate = gate.clone();
+            move |socket: Socket| {
+                let gate = gate.clone();
+                socket.on("ask", move |socket: Socket, Data(n): Data<u32>| {
+                    let gate = gate.clone();
+                    async move {
+                        gate.wait().await;
+                        match by_broadcast {
+                            true => socket.namespace().emit_with_ack("really", n).await.remove(0).1,
+                            false => socket.emit_with_ack::<u32>("really", n).await,
+                        }
+                    }
+                });
+                async {}
+            }
+        });
+        let sim = Sim::new(server);
+        let mut client = sim.polling();
+        client.join();
+        let events: Vec<_> = (0..300).map(|n| format!(r#"42{n}["ask",{n}]"#)).collect();
+        client.begin_post(&events.join("\x1e"));
+        assert_eq!(client.posted(), None);
+        // As many as may run do so, and now they ask.
+        gate.open();
+        assert_eq!(client.posted().unwrap().0, 200);
+        let asked = client.poll();
+        assert_eq!(asked.len(), 300);
+        let answer = |asked: &String| {
+            let (id, n) = asked.strip_prefix("42").unwrap().split_once(r#"["really","#).unwrap();
+            format!("43{id}[{n}")
+        };
+        let answers: Vec<_> = asked.iter().map(answer).collect();
+        assert_eq!(client.post(&answers.join("\x1e")), 200);
+        assert_eq!(client.poll().len(), 300);
+    }
 }
 
 #[test]

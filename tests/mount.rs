@@ -48,7 +48,9 @@ struct Echo(Arc<Mutex<Log>>);
 struct Log {
     ends: Vec<CloseReason>,
     address: Option<SocketAddr>,
+    secure: bool,
     extension: Option<u8>,
+    messages: usize,
 }
 
 impl Handler for Echo {
@@ -57,10 +59,12 @@ impl Handler for Echo {
     fn on_open(&self, session: &Session<Self>) {
         let mut log = self.0.lock().unwrap();
         log.address = session.handshake().address();
+        log.secure = session.handshake().secure();
         log.extension = session.handshake().extension::<u8>().copied();
     }
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
+        self.0.lock().unwrap().messages += 1;
         session.send(message).unwrap();
     }
 
@@ -82,7 +86,10 @@ impl World {
     }
 
     fn with(builder: engine::Builder<Echo>) -> World {
-        let clock = Clock::default();
+        World::at(Clock::default(), builder)
+    }
+
+    fn at(clock: Clock, builder: engine::Builder<Echo>) -> World {
         let server = builder.build();
         server.attach(Arc::new(clock.clone()));
         World { server, clock }
@@ -159,6 +166,22 @@ impl http_body::Body for Feed {
     }
 }
 
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicU64);
+
+impl Woken {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// The outcome, which has to be there.
 #[track_caller]
 fn now<F: Future + Unpin>(future: &mut F) -> F::Output {
@@ -200,6 +223,26 @@ fn a_poll_waits_and_a_post_is_echoed_into_it() {
     let posted = response(now(&mut world.post(&sid, Feed::whole(&[b"4a", b"bc\x1e4", b"d"]))));
     assert_eq!(text(posted), "ok");
     assert_eq!(text(response(now(&mut waiting))), "4abc\x1e4d");
+}
+
+#[test]
+fn a_payload_of_many_packets_is_taken_in_several_turns() {
+    let world = World::new();
+    let sid = world.open();
+    let payload: &[u8] = [b"4a".as_slice(); 5000].join(&b'\x1e').leak();
+    let mut posting = world.post(&sid, Feed::whole(&[payload]));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let taken = || world.server.handler().0.lock().unwrap().messages;
+    for _ in 0..3 {
+        let before = (woken.count(), taken());
+        assert!(posting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(woken.count() > before.0, "it goes on by itself");
+        assert!((1..=2048).contains(&(taken() - before.1)), "{} packets", taken() - before.1);
+    }
+    assert_eq!(text(response(now(&mut posting))), "ok");
+    assert_eq!(taken(), 5000);
+    assert_eq!(text(response(now(&mut world.get(&format!("polling&sid={sid}"))))).as_bytes(), payload);
 }
 
 #[test]
@@ -345,6 +388,27 @@ fn websocket_handshakes_that_are_wrong_are_refused() {
     let refused = response(now(&mut world.request(old)));
     assert_eq!(refused.status(), StatusCode::UPGRADE_REQUIRED);
     assert_eq!(refused.headers()["sec-websocket-version"], "13");
+    assert_eq!(refused.headers()["upgrade"], "websocket");
+    assert_eq!(refused.headers()["connection"], "Upgrade");
+
+    // Such headers are no part of HTTP/2.
+    let connect = Request::builder().method(Method::CONNECT).uri(uri("websocket")).version(Version::HTTP_2);
+    let old = connect.header("sec-websocket-version", "8").body(Feed::default()).unwrap();
+    let refused = response(now(&mut world.request(old)));
+    assert_eq!(refused.status(), StatusCode::UPGRADE_REQUIRED);
+    assert!(!refused.headers().contains_key("upgrade") && !refused.headers().contains_key("connection"));
+
+    let mut ancient = handshake().body(Feed::default()).unwrap();
+    *ancient.version_mut() = Version::HTTP_10;
+    let refused = response(now(&mut world.request(ancient)));
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(text(refused), r#"{"code":3,"message":"Bad request"}"#);
+
+    let put = Request::put(uri(&format!("polling&sid={}", world.open()))).body(Feed::default()).unwrap();
+    let refused = response(now(&mut world.request(put)));
+    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(refused.headers()["allow"], "GET, POST");
+    let world = World::new();
 
     let mut keyless = handshake().body(Feed::default()).unwrap();
     keyless.headers_mut().remove("sec-websocket-key");
@@ -396,6 +460,50 @@ fn who_is_never_decided_about_is_refused_at_the_deadline() {
 }
 
 #[test]
+fn an_application_that_works_past_its_deadline_is_stopped_by_it() {
+    let clock = Clock::default();
+    let (at_work, mut polls) = (clock.clone(), 0);
+    let builder = engine::Server::builder(Echo::default()).allow_timeout(Duration::from_secs(7));
+    let at_work = Mutex::new(move || {
+        polls += 1;
+        // The first time is before there is anybody to wake.
+        at_work.advance(Duration::from_secs(if polls == 2 { 8 } else { 0 }));
+    });
+    let at_work = Arc::new(at_work);
+    let world = World::at(
+        clock,
+        builder.allow_request(move |_| {
+            let at_work = at_work.clone();
+            std::future::poll_fn(move |_| {
+                (at_work.lock().unwrap())();
+                Poll::Pending
+            })
+        }),
+    );
+    let mut opening = world.get("polling");
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    assert!(opening.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(world.clock.now(), Time::from_origin(Duration::from_secs(8)));
+    world.advance(Duration::ZERO);
+    assert_eq!(woken.count(), 1);
+    assert_eq!(response(now(&mut opening)).status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.server.next_deadline(), None);
+}
+
+#[test]
+fn whether_a_connection_is_encrypted_is_not_for_the_request_to_say() {
+    for (target, secure) in [("https://example.com", false), ("", true), ("http://example.com", true)] {
+        let world = World::new();
+        let request = Request::get(format!("{target}{}", uri("polling"))).body(Feed::default()).unwrap();
+        let peer = Peer { secure, ..Peer::default() };
+        now(&mut Box::pin(answer(world.server.clone(), request, peer)));
+        assert_eq!(world.server.sessions_count(), 1);
+        assert_eq!(world.server.handler().0.lock().unwrap().secure, secure, "{target}");
+    }
+}
+
+#[test]
 fn assets_are_given_out_and_their_length_is_told_without_them() {
     let server = Server::builder().asset("/page", "text/html", b"<p>".as_slice()).build();
     for (method, body) in [(Method::GET, "<p>"), (Method::HEAD, "")] {
@@ -437,15 +545,9 @@ fn the_time_is_kept_until_the_server_is_gone() {
 
 #[test]
 fn who_keeps_the_time_is_woken_when_the_server_is_gone() {
-    struct Flag(AtomicU64);
-    impl std::task::Wake for Flag {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
     let server = Server::new();
-    let flag = Arc::new(Flag(AtomicU64::new(0)));
-    server.set_timer_waker(&flag.clone().into());
+    let woken = Arc::new(Woken::default());
+    server.set_timer_waker(&woken.clone().into());
     drop(server);
-    assert_eq!(flag.0.load(Ordering::Relaxed), 1);
+    assert_eq!(woken.count(), 1);
 }

@@ -56,6 +56,14 @@ fn post(sid: &str, header: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// Opens a session over WebSocket.
+fn upgrade() -> String {
+    let head = get("").replace("polling", "websocket");
+    head.trim_end().to_owned()
+        + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+}
+
 /// A session in the main namespace; nothing is noted and nothing waits.
 fn session(sim: &Sim) -> String {
     let mut client = sim.polling();
@@ -135,6 +143,28 @@ fn a_chunked_body_that_goes_wrong_is_answered_so_that_pages_can_read_it() {
 }
 
 #[test]
+fn a_body_that_is_too_slow_is_answered_so_that_pages_can_read_it() {
+    let sim = Sim::new(Server::builder().cors(Cors::reflect()).build());
+    for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        let sid = session(&sim);
+        let pipe = sim.dial();
+        let head = get(&format!("&sid={sid}")).replace("GET", "POST");
+        let head = head.trim_end().to_owned() + "\r\nOrigin: https://b.example\r\n";
+        pipe.send(format!("{head}{framing}\r\n\r\n1").as_bytes());
+        sim.advance(Duration::from_millis(59_999));
+        assert!(pipe.receive().is_empty());
+        sim.advance(Duration::from_millis(1));
+        let answer = String::from_utf8(pipe.receive()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("Access-Control-Allow-Origin: https://b.example\r\n"), "{answer}");
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        assert_eq!(sim.server().clients_count(), 0);
+    }
+    sim.advance(Duration::from_secs(100));
+    assert_eq!(sim.tasks(), 0, "every stream is closed");
+}
+
+#[test]
 fn who_is_never_decided_about_is_refused_at_the_deadline() {
     let second = Duration::from_secs(1);
     let builder = Server::builder().allow_timeout(7 * second);
@@ -143,11 +173,7 @@ fn who_is_never_decided_about_is_refused_at_the_deadline() {
     let polling = sim.dial();
     polling.send(get("").as_bytes());
     let websocket = sim.dial();
-    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let request = get("").replace("polling", "websocket");
-    websocket
-        .send(format!("{}{upgrade}\r\n", request.trim_end_matches("\r\n").to_owned() + "\r\n").as_bytes());
+    websocket.send(upgrade().as_bytes());
     sim.advance(7 * second - Duration::from_millis(1));
     assert!(polling.receive().is_empty() && websocket.receive().is_empty());
     sim.advance(Duration::from_millis(1));
@@ -223,6 +249,27 @@ fn jsonp_is_a_bad_request() {
 }
 
 #[test]
+fn http_1_0_is_not_upgraded() {
+    let (sim, _) = noting();
+    let (status, body) = answer(&sim, &sim.dial(), upgrade().replace("HTTP/1.1", "HTTP/1.0"));
+    assert_eq!((status, body.as_str()), (400, r#"{"code":3,"message":"Bad request"}"#));
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn a_websocket_version_that_is_not_known_is_told_the_one_that_is() {
+    let (sim, _) = noting();
+    let pipe = sim.dial();
+    pipe.send(upgrade().replace("Version: 13", "Version: 8").as_bytes());
+    sim.run();
+    let answer = String::from_utf8(pipe.receive()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+    for header in ["Sec-WebSocket-Version: 13", "Upgrade: websocket", "Connection: Upgrade"] {
+        assert!(answer.contains(&format!("\r\n{header}\r\n")), "{answer}");
+    }
+}
+
+#[test]
 fn the_path_is_taken_with_or_without_its_slash_and_as_no_other() {
     let (sim, _) = noting();
     for (path, status) in [
@@ -258,7 +305,13 @@ fn a_method_that_sessions_do_not_know_leaves_them_alone() {
     let sid = session(&sim);
     for method in ["PUT", "DELETE", "PATCH", "HEAD"] {
         let request = get(&format!("&sid={sid}")).replace("GET", method);
-        assert_eq!(answer(&sim, &sim.dial(), request).0, 405, "{method}");
+        let pipe = sim.dial();
+        pipe.send(request.as_bytes());
+        sim.run();
+        let answer = String::from_utf8(pipe.receive()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{method}: {answer}");
+        // What it does know (RFC 9110, section 15.5.6).
+        assert!(answer.contains("\r\nAllow: GET, POST\r\n"), "{method}: {answer}");
     }
     assert!(taken(&notes).is_empty());
     assert_eq!(answer(&sim, &sim.dial(), post(&sid, "", "42[\"a\"]")).0, 200);

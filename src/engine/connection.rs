@@ -12,7 +12,7 @@ use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
 use sockeye_core::drive::{Protocol, Status as StreamStatus};
 use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
 use sockeye_core::host::Peer;
-use sockeye_core::http::{self, Body, Request};
+use sockeye_core::http::{self, Head, Version};
 use sockeye_core::websocket;
 #[cfg(feature = "http")]
 use sockeye_core::websocket::Deflate;
@@ -101,9 +101,14 @@ impl<H: Handler> Connection<H> {
 
     // Requests.
 
-    fn handle_request(&mut self, now: Time, request: &Request<'_>, body: Body) {
-        let upgrade = if stream::is_upgrade(request) { Upgrade::Http1 } else { Upgrade::None };
-        let incoming = Incoming { request, upgrade, body };
+    fn handle_request(&mut self, now: Time, head: &Head<'_>) {
+        let request = &head.request;
+        // In HTTP/1.0 it means nothing (RFC 9110, section 7.8).
+        let upgrade = match head.version == Version::Http11 && stream::is_upgrade(request) {
+            true => Upgrade::Http1,
+            false => Upgrade::None,
+        };
+        let incoming = Incoming { request, upgrade, body: head.body };
         let handshake = || Handshake::new(request, self.peer);
         let (exchange, step) = Exchange::begin(now, &self.server, &incoming, handshake, self.waker.as_ref());
         if matches!(step, Step::Wait) {
@@ -196,6 +201,8 @@ impl<H: Handler> Connection<H> {
             Probing::Complete => {
                 session.wake();
                 session.set_waker(self.waker.as_ref());
+                // It may have been silent for long, and what follows may be here.
+                session.begin_turn(now);
                 self.link = Link::WebSocket(session);
             }
             Probing::Close => self.give_up_probe(now),
@@ -245,12 +252,8 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// A body that goes wrong while it comes: too large, or not what it said.
-    fn refuse_body(&mut self, now: Time, error: http::Error) {
-        let reason = match error {
-            http::Error::BodyTooLarge => TransportError::TooLarge { limit: self.server.config.max_payload },
-            error => TransportError::Body(error),
-        };
+    /// A body that goes wrong while it comes: too large, too slow, or not what it said.
+    fn refuse_body(&mut self, now: Time, reason: TransportError) {
         if let Link::Exchange(exchange) = &mut self.link {
             let answer = exchange.refuse_body(now, reason);
             self.take_step(now, answer.into());
@@ -353,7 +356,10 @@ impl<H: Handler> Protocol for Connection<H> {
             Some(Expired::Connection) => self.lose(now, TransportError::Lost.into()),
             Some(Expired::Message) => {
                 debug!(peer = ?self.peer.address, "a message took too long to arrive");
-                self.lose(now, TransportError::TooSlow.into());
+                match self.link {
+                    Link::Exchange(_) => self.refuse_body(now, TransportError::TooSlow),
+                    _ => self.lose(now, TransportError::TooSlow.into()),
+                }
             }
         }
         self.follow_session(now);
@@ -374,7 +380,7 @@ impl<H: Handler> Protocol for Connection<H> {
                 Phase::Head => {
                     let mut slots = http::header_slots();
                     let Some(head) = self.stream.next_head(now, rest, &mut slots) else { break };
-                    self.handle_request(now, &head.request, head.body);
+                    self.handle_request(now, &head);
                     used += head.len;
                 }
                 Phase::Body => {
@@ -385,7 +391,11 @@ impl<H: Handler> Protocol for Connection<H> {
                     match body {
                         Ok(Some(body)) => self.handle_body(now, &body),
                         Ok(None) => break,
-                        Err(error) => self.refuse_body(now, error),
+                        Err(http::Error::BodyTooLarge) => {
+                            let limit = self.server.config.max_payload;
+                            self.refuse_body(now, TransportError::TooLarge { limit });
+                        }
+                        Err(error) => self.refuse_body(now, TransportError::Body(error)),
                     }
                 }
                 Phase::WebSocket => {

@@ -32,8 +32,8 @@ enum State<H: Handler> {
     Poll(Session<H>),
     /// The body is being read.
     Post(Session<H>),
-    /// The body was read; the answer waits until handlers keep up.
-    Posted(Session<H>),
+    /// The body was read; what is left of it, and the answer, wait until handlers keep up.
+    Posted(Session<H>, Option<Box<Rest>>),
     /// There is nothing to wait for any more.
     Answered,
 }
@@ -44,6 +44,16 @@ struct Opening {
     handshake: Handshake,
     over: Over,
 }
+
+/// What was not taken yet of a payload.
+struct Rest {
+    text: String,
+    /// Where it begins.
+    at: usize,
+}
+
+/// How many packets of a payload are taken before others get their turn.
+const MAX_TURN: usize = 1024;
 
 /// What carries a new session.
 enum Over {
@@ -197,7 +207,7 @@ impl<H: Handler> Exchange<H> {
                     Transport::Polling => Over::Polling,
                     Transport::WebSocket => match Asked::of(incoming, server) {
                         Ok(asked) => Over::WebSocket(asked),
-                        Err(error) => return Ok(self.refuse_handshake(error).into()),
+                        Err(error) => return Ok(self.refuse_handshake(incoming.upgrade, error).into()),
                     },
                 };
                 self.open(now, server, over, handshake(), waker)
@@ -206,7 +216,7 @@ impl<H: Handler> Exchange<H> {
             Route::Post(_) => self.post(now, server, session?, request, incoming.body),
             Route::Upgrade(_) => match Asked::of(incoming, server) {
                 Ok(asked) => Ok(self.probe(now, session?, asked, waker)),
-                Err(error) => Ok(self.refuse_handshake(error).into()),
+                Err(error) => Ok(self.refuse_handshake(incoming.upgrade, error).into()),
             },
         }
     }
@@ -346,20 +356,12 @@ impl<H: Handler> Exchange<H> {
         waker: Option<&Waker>,
     ) -> Step<H> {
         let State::Post(session) = self.end() else { return Step::Wait };
-        let handled = match std::str::from_utf8(body) {
-            Ok(text) => handle_payload(now, server, &session, text),
+        let taken = match std::str::from_utf8(body) {
+            Ok(text) => take_packets(now, server, &session, text),
             Err(_) => Err(PacketError::Utf8),
         };
-        if let Err(error) = handled {
-            session.with(|engine, _| {
-                engine.end_post();
-                engine.close(now, CloseReason::ParseError(error));
-            });
-            debug!(%error, "a payload that cannot be read");
-            return self.refuse(false, &RequestError::BadRequest).into();
-        }
-        self.state = State::Posted(session);
-        self.end_post(waker)
+        let rest = taken.map(|left| left.map(|text| Box::new(Rest { text: text.to_owned(), at: 0 })));
+        self.end_post(now, session, rest, waker)
     }
 
     /// The body cannot be taken: its session ends.
@@ -378,15 +380,46 @@ impl<H: Handler> Exchange<H> {
         self.refuse(false, &error)
     }
 
-    /// Answers a request with data once handlers keep up: before, the client sends no more.
-    fn end_post(&mut self, waker: Option<&Waker>) -> Step<H> {
-        let State::Posted(session) = &self.state else { return Step::Wait };
-        if !session.has_room_or_wake(waker) && !session.is_closed() {
-            return Step::Wait;
+    /// Takes more of a payload if handlers keep up.
+    fn follow_post(&mut self, now: Time, server: &ServerInner<H>, waker: Option<&Waker>) -> Step<H> {
+        let State::Posted(session, rest) = self.end() else { return Step::Wait };
+        let rest = match rest {
+            Some(rest) if may_go_on(&session, waker) => rest.take_packets(now, server, &session),
+            rest => Ok(rest),
+        };
+        self.end_post(now, session, rest, waker)
+    }
+
+    /// Answers a request with data once all of it was taken and handlers keep up: before, the client sends no more.
+    fn end_post(
+        &mut self,
+        now: Time,
+        session: Session<H>,
+        rest: Result<Option<Box<Rest>>, PacketError>,
+        waker: Option<&Waker>,
+    ) -> Step<H> {
+        let rest = match rest {
+            Ok(rest) => rest,
+            Err(error) => {
+                session.with(|engine, _| {
+                    engine.end_post();
+                    engine.close(now, CloseReason::ParseError(error));
+                });
+                debug!(%error, "a payload that cannot be read");
+                return self.refuse(false, &RequestError::BadRequest).into();
+            }
+        };
+        let may_go_on = may_go_on(&session, waker);
+        if may_go_on && rest.is_none() {
+            session.with(|engine, _| engine.end_post());
+            return self.answer(Status::OK, [POSTED], Content::Static(b"ok")).into();
         }
-        session.with(|engine, _| engine.end_post());
-        self.state = State::Answered;
-        self.answer(Status::OK, [POSTED], Content::Static(b"ok")).into()
+        self.state = State::Posted(session, rest);
+        // In another turn.
+        if may_go_on && let Some(waker) = waker {
+            waker.wake_by_ref();
+        }
+        Step::Wait
     }
 
     /// Looks whether what the request waits for has come.
@@ -398,7 +431,7 @@ impl<H: Handler> Exchange<H> {
     ) -> Step<H> {
         match &self.state {
             State::Opening(_) => self.decide(now, server, waker),
-            State::Posted(_) => self.end_post(waker),
+            State::Posted(..) => self.follow_post(now, server, waker),
             State::Poll(session) => match session.take_payload(waker) {
                 Some(payload) => {
                     let session = session.clone();
@@ -423,7 +456,7 @@ impl<H: Handler> Exchange<H> {
         match &self.state {
             State::Poll(session) => session.set_poll_waker(waker),
             // If there is room by now, the turn that follows sees it.
-            State::Posted(session) => _ = session.has_room_or_wake(Some(waker)),
+            State::Posted(session, _) => _ = session.has_room_or_wake(Some(waker)),
             State::Opening(_) | State::Post(_) | State::Answered => {}
         }
     }
@@ -447,7 +480,9 @@ impl<H: Handler> Exchange<H> {
             State::Opening(_) | State::Answered => {}
             State::Poll(session) => session.with(|engine, _| engine.abort_poll(now)),
             State::Post(session) => session.with(|engine, _| engine.abort_post(now)),
-            State::Posted(session) => session.with(|engine, _| engine.end_post()),
+            State::Posted(session, None) => session.with(|engine, _| engine.end_post()),
+            // Nobody can tell the client that not all of it was taken.
+            State::Posted(session, Some(_)) => session.with(|engine, _| engine.abort_post(now)),
         }
     }
 
@@ -484,8 +519,9 @@ impl<H: Handler> Exchange<H> {
         }
         let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
         let body = error.body();
-        let json = ("Content-Type", "application/json".into());
-        self.answer(status, (!body.is_empty()).then_some(json), text(body))
+        let json = (!body.is_empty()).then_some(("Content-Type", "application/json".into()));
+        let allow = (status == Status::METHOD_NOT_ALLOWED).then_some(("Allow", "GET, POST".into()));
+        self.answer(status, json.into_iter().chain(allow), text(body))
     }
 
     /// A second request of its kind, or one that comes too late.
@@ -497,11 +533,14 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    fn refuse_handshake(&mut self, error: HandshakeError) -> Answer<H> {
+    fn refuse_handshake(&mut self, upgrade: Upgrade, error: HandshakeError) -> Answer<H> {
         if error == HandshakeError::Version {
-            // The one refusal for which the answer is laid down (RFC 6455, section 4.4).
+            // The one refusal for which the answer is laid down (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
             self.cors = Vec::new();
-            let headers = [("Sec-WebSocket-Version", "13".into())];
+            let version = ("Sec-WebSocket-Version", "13".into());
+            let http1 = [("Upgrade", "websocket".into()), ("Connection", "Upgrade".into())];
+            let http1 = http1.into_iter().filter(|_| upgrade == Upgrade::Http1);
+            let headers = std::iter::once(version).chain(http1);
             return self.answer(Status::UPGRADE_REQUIRED, headers, Content::Static(b""));
         }
         self.refuse(true, &RequestError::BadRequest)
@@ -532,21 +571,52 @@ impl<H: Handler> Exchange<H> {
     }
 }
 
-/// The packets before one that cannot be read still count.
-fn handle_payload<H: Handler>(
+impl Rest {
+    /// Gives back what is left.
+    fn take_packets<H: Handler>(
+        mut self: Box<Self>,
+        now: Time,
+        server: &ServerInner<H>,
+        session: &Session<H>,
+    ) -> Result<Option<Box<Rest>>, PacketError> {
+        let text = self.text.get(self.at..).unwrap_or_default();
+        let left = take_packets(now, server, session, text)?.map(str::len);
+        Ok(left.map(|left| {
+            self.at = self.text.len() - left;
+            self
+        }))
+    }
+}
+
+/// Takes packets as long as handlers keep up, and gives back what is left. The packets before one that cannot be read
+/// still count.
+fn take_packets<'a, H: Handler>(
     now: Time,
     server: &ServerInner<H>,
     session: &Session<H>,
-    text: &str,
-) -> Result<(), PacketError> {
+    payload: &'a str,
+) -> Result<Option<&'a str>, PacketError> {
     session.heard(now);
-    for packet in split_payload(text) {
+    let mut used = 0;
+    for (taken, packet) in split_payload(payload).enumerate() {
+        // An empty one cannot be read, and nothing that is left begins with it.
+        let may_go_on = taken < MAX_TURN && (session.has_room() || session.is_closed());
+        if !may_go_on && !packet.is_empty() {
+            return Ok(payload.get(used..));
+        }
+        // With what stands between them.
+        used += packet.len() + 1;
         match Packet::decode(packet)? {
             Packet::Message(_) if session.is_closed() => {}
             packet => server.handle_packet(now, session, packet),
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Whether handlers keep up, or there is nothing to keep up with any more; if not, `waker` is called then.
+fn may_go_on<H: Handler>(session: &Session<H>, waker: Option<&Waker>) -> bool {
+    session.has_room_or_wake(waker) || session.is_closed()
 }
 
 impl Asked {

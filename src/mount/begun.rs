@@ -5,7 +5,6 @@ use super::{Mount, Outcome, accept_websocket, respond};
 use crate::engine::exchange::{Exchange, Incoming, Step, Upgrade};
 use crate::engine::{Connection, Handler, Handshake, ServerInner, TransportError};
 use bytes::{Buf, Bytes};
-use http::uri::Scheme;
 use http::{Method, Request, Version, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -36,7 +35,6 @@ pin_project! {
 impl<M: Mount, B: Body> Begun<M, B> {
     pub(super) fn new(server: &M, request: Request<B>, peer: Peer) -> Self {
         let (head, body) = request.into_parts();
-        let peer = Peer { secure: peer.secure || head.uri.scheme() == Some(&Scheme::HTTPS), ..peer };
         let is_http1 = head.version < Version::HTTP_2;
         let (mounted, step) = Mounted::begin(&server.engine().0, head, body.size_hint(), peer);
         Begun { mounted, step, peer, is_http1, body, read: Read::default() }
@@ -128,7 +126,7 @@ impl<H: Handler> Mounted<H> {
             Step::Wait => {
                 if let Some(at) = self.exchange.deadline() {
                     // Called at its end, it answers.
-                    let _ = self.deadline.poll_until(cx, &self.server, at);
+                    self.deadline.wake_at(cx, &self.server, at);
                 }
                 Poll::Pending
             }

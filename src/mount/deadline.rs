@@ -25,19 +25,15 @@ impl Deadline {
         timeout: Duration,
     ) -> Poll<()> {
         let at = *self.at.get_or_insert_with(|| server.now() + timeout);
-        self.poll_until(cx, server, at)
-    }
-
-    /// The same for an instant.
-    pub(super) fn poll_until<H: Handler>(
-        &mut self,
-        cx: &Context<'_>,
-        server: &ServerInner<H>,
-        at: Time,
-    ) -> Poll<()> {
         if server.now() >= at {
             return Poll::Ready(());
         }
+        self.wake_at(cx, server, at);
+        Poll::Pending
+    }
+
+    /// Wakes the task at an instant; on the driver's next turn if that has passed.
+    pub(super) fn wake_at<H: Handler>(&mut self, cx: &Context<'_>, server: &ServerInner<H>, at: Time) {
         // Made anew each time: the task may be another one.
         self.clear(&server.timers);
         let (key, driver) = server.timers.insert(at, Target::Waker(cx.waker().clone()));
@@ -45,7 +41,6 @@ impl Deadline {
         if let Some(driver) = driver {
             driver.wake();
         }
-        Poll::Pending
     }
 
     pub(super) fn clear(&mut self, timers: &Timers) {

@@ -49,6 +49,9 @@
 //! axum's `ConnectInfo<SocketAddr>` will do. In front of an application it is known anyway; inside of one, serve with
 //! `into_make_service_with_connect_info::<SocketAddr>()`.
 //!
+//! Whether the connection is encrypted is what [`Peer::secure`] says, and nothing else: the target of a request is what
+//! the client wrote.
+//!
 //! # What to know
 //!
 //! - The body of a request is read up to [`max_payload`](crate::Builder::max_payload), and no further.

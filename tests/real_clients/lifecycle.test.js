@@ -69,7 +69,7 @@ testEach("the server disconnects everybody in a room", {}, async (server) => {
   assert.equal(await ask(c, "tell all", "only me"), 1);
 });
 
-const IMPATIENT = { "ping-interval": 1000, "ping-timeout": 500 };
+const IMPATIENT = { "ping-interval": 1000, "ping-timeout": 2000 };
 
 testEach("a client whose connection breaks comes back and works", IMPATIENT, async (server) => {
   const proxy = await server.proxy();

@@ -6,7 +6,7 @@ import path from "node:path";
 import * as node from "node:test";
 
 /** How long anything may take that should come at once. */
-export const DEADLINE = 10_000;
+export const DEADLINE = 20_000;
 
 /** How long a test may take. The runner's own option holds for a whole file, in Node.js 20. */
 const TEST_DEADLINE = 120_000;

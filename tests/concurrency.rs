@@ -8,11 +8,12 @@ use simulation::{Incoming, Sim};
 use sockeye::{Server, Socket};
 use sockeye_core::host::Host;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
 
 /// Lets threads run while the world turns, until all have ended.
 fn turn_while(sim: &Sim, threads: Vec<std::thread::JoinHandle<()>>) {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while !threads.iter().all(|thread| thread.is_finished()) {
         sim.run();
         assert!(begun.elapsed() < Duration::from_secs(60), "deadlock");
@@ -73,24 +74,34 @@ fn attachments_follow_their_event_whoever_else_emits() {
 
 #[test]
 fn every_message_wakes_the_connection() {
-    // If one did not, the next one here would have to wait for it.
+    const ROUNDS: usize = 2000;
     let sim = Sim::new(Server::new());
     sim.share();
     let client = sim.connect();
     let socket = sim.server().sockets().remove(0);
+    // All messages of a round arrive before the next one: what woke nobody is not taken along by it.
+    let barrier = Arc::new(Barrier::new(5));
     let threads = (0..4).map(|_| {
-        let socket = socket.clone();
+        let (socket, barrier) = (socket.clone(), barrier.clone());
         std::thread::spawn(move || {
-            for n in 0..2000 {
-                socket.emit("e", n).unwrap();
-                if n % 100 == 0 {
-                    std::thread::yield_now();
-                }
+            for round in 0..ROUNDS {
+                socket.emit("e", round).unwrap();
+                barrier.wait();
             }
         })
     });
-    turn_while(&sim, threads.collect());
-    assert_eq!(client.texts().len(), 8000);
+    let threads: Vec<_> = threads.collect();
+    let begun = Instant::now();
+    for round in 0..ROUNDS {
+        let mut arrived = 0;
+        while arrived < 4 {
+            arrived += client.texts().len();
+            assert!(begun.elapsed() < Duration::from_secs(60), "{arrived} of 4 in round {round}");
+        }
+        barrier.wait();
+    }
+    turn_while(&sim, threads);
+    assert_eq!(client.texts(), [""; 0]);
 }
 
 #[test]

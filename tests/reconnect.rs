@@ -74,7 +74,8 @@ struct Served {
 
 impl Served {
     fn start(runtime: &Runtime, address: SocketAddr) -> Served {
-        let server = Server::new();
+        // While one of them waits for all others it answers no ping.
+        let server = Server::builder().ping_interval(2 * PATIENCE).build();
         server.on_connect(async |socket: Socket| socket.on("echo", async |args: Args| args));
         let _entered = runtime.enter();
         let socket = TcpSocket::new_v4().unwrap();

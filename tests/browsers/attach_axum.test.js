@@ -1,6 +1,6 @@
 // An axum application around the server: each window has a session of its own.
 import assert from "node:assert/strict";
-import { testEach } from "./harness.js";
+import { testEach, until } from "./harness.js";
 
 /** Waits for the page that comes back, which has a connection of its own. */
 async function logIn(window, name) {
@@ -86,7 +86,11 @@ testEach("the page finds the server that is back", "attach_axum", async (site) =
 });
 
 testEach("an interrupt says goodbye to every page, and ends the server", "attach_axum", async (site) => {
-  const keepCodes = (page) => page.addInitScript(() => {
+  const keep = (page) => page.addInitScript(() => {
+    // What the page says is soon replaced.
+    window.said = [];
+    const look = () => window.said.push(document.querySelector("#status")?.textContent);
+    new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
     window.codes = [];
     window.WebSocket = class extends WebSocket {
       constructor(...args) {
@@ -95,11 +99,13 @@ testEach("an interrupt says goodbye to every page, and ends the server", "attach
       }
     };
   });
-  const windows = [await site.window(keepCodes), await site.window(keepCodes)];
+  const windows = [await site.window(keep), await site.window(keep)];
   for (const window of windows) await window.sees("#status", `connected over ${site.transport}`);
   site.process.kill("SIGINT");
   for (const window of windows) {
-    await window.sees("#status", "disconnected (transport close), trying again");
+    const look = () => window.page.evaluate(() => window.said);
+    const goodbye = "disconnected (transport close), trying again";
+    await until(look, (said) => said.includes(goodbye), goodbye);
     // The server goes away; 1006 would be a connection that only broke.
     if (site.transport === "websocket") assert.deepEqual(await window.page.evaluate(() => window.codes), [1001]);
   }

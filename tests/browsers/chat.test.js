@@ -1,7 +1,6 @@
 // People who talk: each window is one.
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { RUNTIMES, start, testEach, until } from "./harness.js";
+import { RUNTIMES, start, test, testEach, until } from "./harness.js";
 
 /** A window of somebody who has come in. */
 async function come(site, name, room = "Lobby", prepare = undefined) {

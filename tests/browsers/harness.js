@@ -2,10 +2,12 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { after, describe, test } from "node:test";
+import { after, describe } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { chromium } from "playwright-core";
-import { Program } from "../real_clients/program.js";
+import { Program, test } from "../real_clients/program.js";
+
+export { test };
 
 /** How long anything may take; coming back to a server that was away takes some seconds. */
 const DEADLINE = 30_000;

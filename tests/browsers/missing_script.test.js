@@ -1,8 +1,7 @@
 // Where the client's script is not to be had, the page says so; and where the server has none, it asks the CDN.
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { test } from "node:test";
-import { RUNTIMES, start } from "./harness.js";
+import { RUNTIMES, start, test } from "./harness.js";
 
 const SENTENCE = "The client’s script could not be loaded: go online, or run npm install in the folder examples.";
 const SERVERS = "**/socket.io/socket.io.js";

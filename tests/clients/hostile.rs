@@ -1,35 +1,63 @@
 //! Servers that break the rules: each gets a clear error, and the client neither panics nor spins nor grows.
 
 use crate::start::{Connect, PATIENCE, Way};
+use sockeye::client::ClientBuilder;
 use sockeye::{Client, Transport};
 use sockeye_core::websocket::accept_key;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-/// A server that says the same to everybody, once it was asked. Counts its connections.
-fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let connections = Arc::new(AtomicUsize::new(0));
-    let (count, answer) = (connections.clone(), Arc::new(answer));
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            count.fetch_add(1, Ordering::SeqCst);
-            let answer = answer.clone();
-            std::thread::spawn(move || speak(stream.unwrap(), &*answer));
-        }
-    });
-    (address, connections)
+/// A server that says the same to everybody, once it was asked.
+struct Hostile {
+    address: SocketAddr,
+    /// Of its own: who asks for another one is a stranger, for the port may have been another server's before.
+    path: String,
+    /// What came on each connection.
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
-fn speak(mut stream: TcpStream, answer: &dyn Fn(&str) -> Vec<u8>) {
+impl Hostile {
+    fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Hostile {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let path = format!("/hostile-{}/", COUNT.fetch_add(1, Ordering::SeqCst));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (all, answer) = (asked.clone(), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (all, answer) = (all.clone(), answer.clone());
+                let at = {
+                    let mut all = all.lock().unwrap();
+                    all.push(String::new());
+                    all.len() - 1
+                };
+                let record = move |text: &str| all.lock().unwrap()[at].push_str(text);
+                std::thread::spawn(move || speak(stream.unwrap(), &record, &*answer));
+            }
+        });
+        Hostile { address, path, asked }
+    }
+
+    fn client(&self, transport: Transport) -> ClientBuilder {
+        Client::builder(format!("http://{}", self.address)).path(self.path.as_str()).transports([transport])
+    }
+
+    async fn error_for(&self, start: Connect, transport: Transport) -> String {
+        let builder = self.client(transport).reconnection(false).max_message(100_000).timeout(PATIENCE);
+        start(&builder.build().unwrap()).await.unwrap_err().to_string()
+    }
+}
+
+fn speak(mut stream: TcpStream, record: &dyn Fn(&str), answer: &dyn Fn(&str) -> Vec<u8>) {
     let mut asked = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
         asked.extend_from_slice(&buffer[..n]);
+        record(&String::from_utf8_lossy(&buffer[..n]));
         let text = String::from_utf8_lossy(&asked).into_owned();
         if let Some((head, _)) = text.split_once("\r\n\r\n") {
             if stream.write_all(&answer(head)).is_err() {
@@ -54,12 +82,6 @@ fn upgraded(head: &str, frames: &[u8]) -> Vec<u8> {
     .into_bytes();
     answer.extend_from_slice(frames);
     answer
-}
-
-async fn error_of(start: Connect, address: SocketAddr, transport: Transport) -> String {
-    let builder = Client::builder(format!("http://{address}")).transports([transport]).reconnection(false);
-    let client = builder.max_message(100_000).timeout(PATIENCE).build().unwrap();
-    start(&client).await.unwrap_err().to_string()
 }
 
 pub(crate) fn a_wrong_handshake_is_an_error_that_says_so(_: Way) -> impl AsyncFnOnce(Connect) {
@@ -87,10 +109,12 @@ pub(crate) fn a_wrong_handshake_is_an_error_that_says_so(_: Way) -> impl AsyncFn
             (open(r#""a""#, "-1"), "not a valid ping interval"),
             (ok("\u{1e}"), "an empty packet"),
         ] {
-            let (address, connections) = serve(move |_| answer.clone());
-            let told = error_of(start, address, Transport::Polling).await;
+            let server = Hostile::serve(move |_| answer.clone());
+            let told = server.error_for(start, Transport::Polling).await;
             assert!(told.contains(error), "{told:?}, not {error:?}");
-            assert_eq!(connections.load(Ordering::SeqCst), 1);
+            let asked = server.asked.lock().unwrap();
+            let own = asked.iter().filter(|text| text.contains(&server.path)).count();
+            assert_eq!(own, 1, "{told:?} after {asked:?}");
         }
     }
 }
@@ -107,12 +131,12 @@ pub(crate) fn frames_that_break_the_rules_are_an_error_that_says_so(_: Way) -> i
             (b"\x82\x01x".to_vec(), "the first packet does not open the session"),
             (b"\x88\x02\x03\xe8".to_vec(), "the connection was lost"),
         ] {
-            let (address, _) = serve(move |head| upgraded(head, &frames));
-            let told = error_of(start, address, Transport::WebSocket).await;
+            let server = Hostile::serve(move |head| upgraded(head, &frames));
+            let told = server.error_for(start, Transport::WebSocket).await;
             assert!(told.contains(error), "{told:?}, not {error:?}");
         }
-        let (address, _) = serve(|head| upgraded(&head.replace("Key: ", "Key: x"), b""));
-        let told = error_of(start, address, Transport::WebSocket).await;
+        let server = Hostile::serve(|head| upgraded(&head.replace("Key: ", "Key: x"), b""));
+        let told = server.error_for(start, Transport::WebSocket).await;
         assert!(told.contains("Sec-WebSocket-Accept"), "{told:?}");
     }
 }
@@ -123,7 +147,7 @@ pub(crate) fn a_server_that_answers_at_once_and_with_nothing_is_not_asked_at_ful
     async move |start| {
         let polls = Arc::new(AtomicUsize::new(0));
         let counter = polls.clone();
-        let (address, _) = serve(move |head| match (head.starts_with("POST"), head.contains("sid=")) {
+        let server = Hostile::serve(move |head| match (head.starts_with("POST"), head.contains("sid=")) {
             (true, _) => ok("ok"),
             (false, false) => {
                 ok(r#"0{"sid":"a","upgrades":[],"pingInterval":1e9,"pingTimeout":1e9,"maxPayload":-1}"#)
@@ -133,13 +157,17 @@ pub(crate) fn a_server_that_answers_at_once_and_with_nothing_is_not_asked_at_ful
                 ok(if first { r#"40{"sid":"x"}"# } else { "6" })
             }
         });
-        let builder = Client::builder(format!("http://{address}")).transports([Transport::Polling]);
-        let client = builder.build().unwrap();
+        let client = server.client(Transport::Polling).build().unwrap();
+        let begin = Instant::now();
         start(&client).await.unwrap();
         let mut events = client.events();
         assert!(events.recv_timeout(Duration::from_millis(500)).await.is_none());
-        let polls = polls.load(Ordering::SeqCst);
-        assert!((2..30).contains(&polls), "{polls} polls in half a second");
+        while polls.load(Ordering::SeqCst) < 2 {
+            assert!(begin.elapsed() < PATIENCE, "it does not poll");
+            assert!(events.recv_timeout(Duration::from_millis(1)).await.is_none());
+        }
+        let (polls, elapsed) = (polls.load(Ordering::SeqCst), begin.elapsed());
+        assert!(polls as u128 <= 5 + elapsed.as_millis() / 20, "{polls} polls in {elapsed:?}");
         client.close();
     }
 }

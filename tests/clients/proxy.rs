@@ -1,6 +1,6 @@
 //! Through a proxy, by `CONNECT`.
 
-use crate::start::{Connect, PATIENCE, Running, Way, builder_of, serve};
+use crate::start::{Connect, PATIENCE, Port, Running, Way, builder_of, serve};
 use sockeye::client::ClientBuilder;
 use sockeye::{Args, Server, Socket};
 use std::io::{Read, Write};
@@ -124,7 +124,7 @@ pub(crate) fn a_proxy_that_wants_a_password_gets_it(way: Way) -> impl AsyncFnOnc
 pub(crate) fn a_proxy_that_is_no_help_is_an_error_that_says_so(way: Way) -> impl AsyncFnOnce(Connect) {
     async move |start| {
         let running = server();
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let nobody = Port::take();
         let garbage = listen(|mut stream| stream.write_all(b"SSH-2.0-OpenSSH_9.0\r\n").and(read_all(stream)));
         let endless = listen(|mut stream| {
             loop {
@@ -133,7 +133,7 @@ pub(crate) fn a_proxy_that_is_no_help_is_an_error_that_says_so(way: Way) -> impl
         });
         let short = listen(|mut stream| read_head(&mut stream).map(drop));
         for (address, error) in [
-            (nobody, "the proxy cannot be used: "),
+            (nobody.address, "the proxy cannot be used: "),
             (garbage, "the proxy's answer is not a response of HTTP: malformed head"),
             (endless, "the proxy's answer is not a response of HTTP: the head is too large"),
             (short, "the proxy ended the connection without an answer"),

@@ -6,9 +6,13 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 
 /// How long anything may take that should come at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When a client that was told to close does so whatever is not done: a test that is there before it waited for nothing.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,23 @@ pub(crate) struct Running {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// Serves on any port, or on that of a server before.
+/// A port that nobody else is given while this is there, though nobody listens.
+pub(crate) struct Port {
+    pub(crate) address: SocketAddr,
+    _socket: TcpSocket,
+}
+
+impl Port {
+    pub(crate) fn take() -> Port {
+        let socket = TcpSocket::new_v4().unwrap();
+        // On Linux a server that asks for this very port gets it.
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Port { address: socket.local_addr().unwrap(), _socket: socket }
+    }
+}
+
+/// Serves on any port, or on this one, which may be that of a server before.
 pub(crate) fn serve(server: Server, address: Option<SocketAddr>) -> Running {
     let address = address.unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());
     let begin = Instant::now();
@@ -35,6 +55,7 @@ pub(crate) fn serve(server: Server, address: Option<SocketAddr>) -> Running {
             Ok(listener) => break listener,
             Err(error) => assert!(begin.elapsed() < PATIENCE, "{error}"),
         }
+        std::thread::sleep(Duration::from_millis(1));
     };
     let address = listener.local_addr().unwrap();
     let serving = server.clone();
@@ -86,25 +107,45 @@ pub(crate) fn builder_of(url: &str, way: Way) -> ClientBuilder {
 }
 
 /// What a scenario needs of the runtime that it is on.
-pub(crate) type Connect =
-    for<'a> fn(&'a Client) -> Pin<Box<dyn Future<Output = Result<(), ConnectError>> + 'a>>;
+pub(crate) type Connect = &'static dyn for<'a> Fn(&'a Client) -> Connecting<'a>;
+
+pub(crate) type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(), ConnectError>> + 'a>>;
 
 #[cfg(feature = "tokio")]
 pub(crate) fn tokio(scenario: impl AsyncFnOnce(Connect)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let scenario = scenario(|client| Box::pin(sockeye::tokio::connect(client)));
+        let scenario = scenario(&|client| Box::pin(sockeye::tokio::connect(client)));
         tokio::time::timeout(3 * PATIENCE, scenario).await.expect("it ends in time");
     });
 }
 
+/// On an executor that ends with the scenario: clients live on without handles, and on the global one they would go on
+/// to look for their servers, whose ports may be another test's by then.
 #[cfg(feature = "smol")]
 pub(crate) fn smol(scenario: impl AsyncFnOnce(Connect)) {
+    use std::sync::Arc;
+
+    fn keep(connect: impl for<'a> Fn(&'a Client) -> Connecting<'a> + 'static) -> Connect {
+        Box::leak(Box::new(connect))
+    }
+
+    let executor = Arc::new(smol::Executor::new());
+    let runtime = Arc::new(sockeye::smol::Smol::on(&executor));
+    let connect = keep(move |client| {
+        client.attach(runtime.clone());
+        Box::pin(sockeye::smol::connect(client))
+    });
+    let (scenario_runs, ended) = smol::channel::bounded::<()>(1);
+    let running = executor.clone();
+    let thread = std::thread::spawn(move || smol::block_on(running.run(ended.recv())));
     let late = async {
         smol::Timer::after(3 * PATIENCE).await;
         panic!("it ends in time");
     };
-    smol::block_on(smol::future::or(scenario(|client| Box::pin(sockeye::smol::connect(client))), late));
+    smol::block_on(smol::future::or(scenario(connect), late));
+    drop(scenario_runs);
+    let _ = thread.join().unwrap();
 }
 
 /// Waits until a client has moved to WebSocket, if it is to.

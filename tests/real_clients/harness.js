@@ -1,13 +1,13 @@
 // What the tests share: a server process of their own, clients that are closed after the test, and waiting with a
 // deadline.
+import assert from "node:assert/strict";
 import { once } from "node:events";
-import { test } from "node:test";
 import net from "node:net";
 import { io } from "socket.io-client";
 import { WebSocket } from "ws";
-import { DEADLINE, Program, within } from "./program.js";
+import { DEADLINE, Program, test, within } from "./program.js";
 
-export { within };
+export { test, within };
 
 /** With `MOUNTED=axum` all servers are layers of an application there, but for those that serve by TLS. */
 export const MOUNTED = process.env.MOUNTED;
@@ -105,13 +105,16 @@ class Server extends Program {
     this.t.after(() => socket.terminate());
     const messages = new Inbox(socket, "message", (data) => data.toString());
     socket.on("error", () => {});
-    socket.closed = once(socket, "close").then(([code, reason]) => ({ code, reason: reason.toString() }));
+    // Not `once`, for which an error before it is the end of the wait.
+    const closed = new Promise((resolve) => {
+      socket.on("close", (code, reason) => resolve({ code, reason: reason.toString() }));
+    });
+    socket.closed = () => within(closed, "the end of the WebSocket");
     socket.next = () => messages.next();
     if (connect) {
       await socket.next();
       socket.send("40");
-      do socket.sid = sidIn(await socket.next());
-      while (!socket.sid);
+      socket.sid = sidIn(await messages.pick(sidIn));
     }
     return socket;
   }
@@ -127,7 +130,10 @@ class Server extends Program {
     const join = async () => {
       await post("40");
       for (;;) {
-        const sid = sidIn(await (await poll()).text());
+        const response = await poll();
+        const payload = await response.text();
+        assert.equal(response.status, 200, payload);
+        const sid = sidIn(payload);
         if (sid) return sid;
       }
     };
@@ -175,10 +181,20 @@ export class Inbox {
 
   /** The next event that was not taken yet. */
   async next() {
-    if (this.taken === this.all.length) {
-      await within(new Promise((resolve) => (this.wake = resolve)), this.event);
-    }
+    if (this.taken === this.all.length) await this.more();
     return this.all[this.taken++];
+  }
+
+  /** The next event that fits, taken out; those before it are still to be taken. */
+  async pick(fits) {
+    for (let at = this.taken; ; at += 1) {
+      if (at === this.all.length) await this.more();
+      if (fits(this.all[at])) return this.all.splice(at, 1)[0];
+    }
+  }
+
+  more() {
+    return within(new Promise((resolve) => (this.wake = resolve)), this.event);
   }
 
   /** All events, once there are so many. */

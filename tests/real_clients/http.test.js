@@ -1,8 +1,10 @@
 // What HTTP says around the protocol: who may use the server, and what it gives out.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import http from "node:http";
 import path from "node:path";
-import { ask, next, testEach, testOnce } from "./harness.js";
+import { MOUNTED, ask, next, testEach, testOnce, within } from "./harness.js";
 
 const ORIGIN = "https://example.com";
 const OPEN = "/socket.io/?EIO=4&transport=polling";
@@ -42,7 +44,8 @@ testOnce("so do the answers of a session, those that have to wait too", { origin
   const joined = await post("40");
   const polled = await server.fetch(url, { headers });
   await polled.text();
-  const waiting = server.fetch(url, { headers });
+  const waiting = server.fetch(`${url}&waits`, { headers });
+  if (MOUNTED) await server.line(/^waiting .*&waits$/);
   const asked = await post('420["return",1]');
   const answered = await waiting;
   assert.equal(await answered.text(), "430[1]");
@@ -120,7 +123,13 @@ testOnce("the client's script and its map are served", { client: DIST }, async (
     assert.equal(await response.text(), await readFile(path.join(DIST, name), "utf8"));
   }
   assert.equal((await server.fetch("/socket.io/package.json")).status, 404);
-  assert.equal((await server.fetch("/socket.io/../package.json")).status, 404);
+  // `fetch` would not ask for these as they are.
+  for (const dots of ["..", "%2e%2e", "%2E%2E", "..%2f.."]) {
+    const request = http.get({ host: "127.0.0.1", port: server.port, path: `/socket.io/${dots}/package.json` });
+    const [response] = await within(once(request, "response"), "an answer");
+    response.resume();
+    assert.equal(response.statusCode, 404);
+  }
 });
 
 testOnce("who has the client's script already is told so", { client: DIST }, async (server) => {

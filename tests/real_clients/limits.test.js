@@ -1,7 +1,6 @@
 // Messages that are too large, and clients that break the protocol: only they are closed.
 import assert from "node:assert/strict";
-import { ask, exchange, next, start, testEach, testOnce } from "./harness.js";
-import { test } from "node:test";
+import { Inbox, ask, exchange, flush, next, start, test, testEach, testOnce } from "./harness.js";
 
 /** Over polling bytes travel as base64. */
 const LARGE = { polling: 740_000, websocket: 999_000, upgraded: 999_000, upgrading: 740_000 };
@@ -94,29 +93,40 @@ const MALFORMED = {
   "very deep JSON": [`42["echo",${"[".repeat(5000)}${"]".repeat(5000)}]`],
 };
 
+/** Why those are closed that break the rules of Engine.IO already. */
+const ENGINE_REASONS = {
+  "an engine packet of no type": "parse error",
+  "an empty message": "parse error",
+  "a ping": "transport error",
+};
+
 for (const [name, messages] of Object.entries(MALFORMED)) {
   testOnce(`a client that sends ${name} is closed, and no other`, {}, async (server) => {
     const other = await server.connect();
     const raw = await server.raw();
     messages.forEach((message) => raw.send(message));
-    await raw.closed;
-    await server.disconnectReason(raw.sid);
+    await raw.closed();
+    assert.equal(await server.disconnectReason(raw.sid), ENGINE_REASONS[name] ?? "forced close");
     assert.equal(await ask(other, "return", "unharmed"), "unharmed");
   });
 }
 
 testOnce("events before the connect are not handled, and close the client", {}, async (server) => {
+  const other = await server.connect();
+  const told = new Inbox(other, "told");
   const raw = await server.raw({ connect: false });
   await raw.next();
   raw.send('42["tell all","from nobody"]');
-  await raw.closed;
+  await raw.closed();
+  await flush(other);
+  assert.deepEqual(told.all, []);
 });
 
 testOnce("bytes that are no WebSocket frame close only their connection", {}, async (server) => {
   const other = await server.connect();
   const raw = await server.raw();
   raw._socket.write(Buffer.from([0xff, 0xff, 0xff, 0xff]));
-  assert.equal((await raw.closed).code, 1002);
+  assert.equal((await raw.closed()).code, 1002);
   assert.equal(await server.disconnectReason(raw.sid), "transport error");
   assert.equal(await ask(other, "return", "unharmed"), "unharmed");
 });
@@ -124,7 +134,7 @@ testOnce("bytes that are no WebSocket frame close only their connection", {}, as
 testOnce("text that is not UTF-8 closes only its connection", {}, async (server) => {
   const raw = await server.raw();
   raw.send(Buffer.from([0x34, 0x32, 0xff]), { binary: false });
-  assert.equal((await raw.closed).code, 1007);
+  assert.equal((await raw.closed()).code, 1007);
   assert.equal(await server.disconnectReason(raw.sid), "transport error");
 });
 

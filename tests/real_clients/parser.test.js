@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import path from "node:path";
-import { test } from "node:test";
 import { Decoder, Encoder, PacketType } from "socket.io-parser";
+import { test } from "./program.js";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? "target");

@@ -3,15 +3,24 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { once } from "node:events";
 import path from "node:path";
+import * as node from "node:test";
 
 /** How long anything may take that should come at once. */
-export const DEADLINE = 10_000;
+export const DEADLINE = 20_000;
+
+/** How long a test may take. The runner's own option holds for a whole file, in Node.js 20. */
+const TEST_DEADLINE = 120_000;
 
 /** The last of the ports that browsers and `fetch` refuse: https://fetch.spec.whatwg.org/#port-blocking */
 const LAST_REFUSED_PORT = 10_080;
 
 const root = path.resolve(import.meta.dirname, "../..");
 const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? "target");
+
+/** A test that does not wait for ever, whatever it waits for. */
+export function test(name, run) {
+  return node.test(name, { timeout: TEST_DEADLINE }, run);
+}
 
 export class Program {
   constructor(example) {

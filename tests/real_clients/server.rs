@@ -24,8 +24,10 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tower_http::cors::CorsLayer;
 
@@ -138,6 +140,9 @@ fn echo(socket: &Socket) {
     socket.on("binary", async |socket: Socket, Data(size): Data<usize>| {
         socket.emit("binary", Bytes::from(vec![7; size]))
     });
+    socket.on("many", async |socket: Socket, Data((count, size)): Data<(usize, usize)>| {
+        (0..count).try_for_each(|number| socket.emit("one of many", (number, Bytes::from(vec![7; size]))))
+    });
     socket.on_fallback(async |socket: Socket, Event(name): Event, args: Args| {
         println!("unknown event {name} of {} arguments from {}", args.len(), socket.id());
     });
@@ -156,9 +161,19 @@ fn acknowledge(socket: &Socket) {
     socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
     socket.on("divide", async |Data((a, b)): Data<(i64, i64)>| (a / b, a % b));
     socket.on("join bytes", async |Data((a, b)): Data<(Bytes, Bytes)>| Bytes::from([a, b].concat()));
-    socket.on("later", async |Data(answer): Data<Value>, ack: AckSender| {
-        sleep(Duration::from_millis(20)).await;
-        ack.send(answer)
+    let held = Arc::new(Semaphore::new(0));
+    let release = held.clone();
+    socket.on("later", move |Data(answer): Data<Value>, ack: AckSender| {
+        let held = held.clone();
+        async move {
+            // Until it is closed: nobody gives a permit.
+            let _ = held.acquire().await;
+            ack.send(answer)
+        }
+    });
+    socket.on("release", move || {
+        release.close();
+        async {}
     });
     socket.on("never", async |_unanswered: AckSender| {});
     socket.on("headers", async |socket: Socket, Data(name): Data<String>| {

@@ -3,8 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { test } from "node:test";
-import { TRANSPORTS, ask, exchange, next, start } from "./harness.js";
+import { TRANSPORTS, ask, exchange, next, start, test } from "./harness.js";
 
 for (const transport of Object.keys(TRANSPORTS)) {
   test(`a client is served by TLS (${transport})`, async (t) => {

@@ -3,7 +3,8 @@
 //! `real_server_client URL [OPTIONS]`, or `real_server_client certificates FOLDER` (see `certificates.rs`). The options,
 //! those with … as often as is wanted:
 //!
-//! - `--runtime tokio|smol`, `--way polling|websocket|upgrade`, `--retries N`;
+//! - `--runtime tokio|smol`, `--way polling|websocket|upgrade`, `--retries N`, `--ack-timeout MILLISECONDS` (10,000 if
+//!   nothing is said);
 //! - `--token TOKEN`…: each attempt to join shows the next of them, the last one again and again;
 //! - `--ca FILE`: trusts the certificates in there; `--proxy URL`: goes through it;
 //! - `--transports NAME,NAME`, `--upgrade false`, `--try-all-transports true`, `--remember-upgrade true`,
@@ -60,8 +61,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn configure(builder: ClientBuilder) -> io::Result<ClientBuilder> {
     let builder = builder
         .reconnection_delay(Duration::from_millis(20))
-        .reconnection_delay_max(Duration::from_millis(100))
-        .ack_timeout(Duration::from_millis(500));
+        .reconnection_delay_max(Duration::from_millis(100));
+    let ack_timeout = match option("--ack-timeout")? {
+        Some(millis) => millis.parse().map_err(io::Error::other)?,
+        None => 10_000,
+    };
+    let builder = builder.ack_timeout(Duration::from_millis(ack_timeout));
     let builder = match option("--way")?.as_deref() {
         Some("polling") => builder.transports([Transport::Polling]),
         Some("websocket") => builder.transports([Transport::WebSocket]),

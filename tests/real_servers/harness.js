@@ -7,11 +7,10 @@ import http from "node:http";
 import https from "node:https";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { test } from "node:test";
 import { Server } from "socket.io";
-import { Program, within } from "../real_clients/program.js";
+import { Program, test, within } from "../real_clients/program.js";
 
-export { within };
+export { test, within };
 
 const RUNTIMES = ["tokio", "smol"];
 const WAYS = ["polling", "websocket", "upgrade"];

@@ -71,7 +71,7 @@ testEach("binary is sent as text both ways where force_base64 is set", async (wo
 testEach("the query and the headers come with each request", async (world) => {
   await world.serve();
   const requests = world.requests();
-  const args = ["--query", "who=a b&c=d+e%20é", "--query", "last=", "--extra-header", "X-Who=me, and: you"];
+  const args = ["--query", "who=a b&c=d+e%20é", "--query", "last=", "--extra-header", "X-Who=me, and: you", "--ack-timeout", "100"];
   const { client, socket } = await world.connect(args, "/");
   const { query, headers } = socket.handshake;
   assert.deepEqual([query.who, query.last, headers["x-who"]], ["a b&c=d+e%20é", "", "me, and: you"]);

@@ -42,8 +42,9 @@ testEach("acknowledgements go both ways", async (world) => {
   socket.on("add", (a, b, answer) => answer(a + b));
   client.tell("ask", "/", "add", 2, 3);
   assert.equal(await client.answer("add"), 5);
-  client.tell("ask", "/", "nobody");
-  await client.line(/^no answer nobody operation has timed out$/);
+  const impatient = await world.connect(["--ack-timeout", "100"]);
+  impatient.client.tell("ask", "/", "nobody");
+  await impatient.client.line(/^no answer nobody operation has timed out$/);
   assert.deepEqual(await socket.timeout(5000).emitWithAck("bounce", { a: [1, null, "x"] }), { a: [1, null, "x"] });
 });
 
@@ -92,10 +93,10 @@ testEach("events that come before the answer to a connect are delivered first", 
     });
   });
   const client = world.client();
-  await client.line(/^connect /);
-  // Read before the line of the connect: they are still there.
-  const early = client.lines.filter((line) => line.startsWith("event"));
-  assert.deepEqual(early, ["event / early 1", "event / early 2"]);
+  const lines = [];
+  for (let i = 0; i < 3; i++) lines.push((await client.line(/^(event|connect) .*$/))[0]);
+  assert.deepEqual(lines.slice(0, 2), ["event / early 1", "event / early 2"]);
+  assert.match(lines[2], /^connect \/ /);
 });
 
 testEach("a refused client is told why, does not try again by itself, and is let in with other auth", async (world) => {
@@ -116,6 +117,7 @@ testEach("a refused client is told why, does not try again by itself, and is let
   await client.line(/^connect \/ /);
   client.tell("connect", "/none");
   await client.line(/^connect_error \/none \["Invalid namespace",null\]$/);
+  assert.equal(attempts, 2);
 });
 
 testEach("what is emitted offline arrives once and in order after a restart", async (world) => {
@@ -180,7 +182,7 @@ testEach("what the server set as a cookie comes with every later request", async
 });
 
 testEach("heartbeats are answered, and their absence is noticed", async (world) => {
-  const io = await world.serve({ pingInterval: 100, pingTimeout: 100 });
+  const io = await world.serve({ pingInterval: 100, pingTimeout: 1000 });
   const { client, socket } = await world.connect();
   for (let i = 0; i < 4; i++) await client.line(/^manager Ping$/);
   assert.equal(socket.connected, true);
@@ -203,10 +205,12 @@ testEach("events are sent again until they are acknowledged", async (world) => {
       answer();
     });
   }));
-  const { client } = await world.connect(["--retries", "5"]);
+  const { client } = await world.connect(["--retries", "50", "--ack-timeout", "500"]);
   for (let i = 0; i < 3; i++) client.tell("emit", "/", "number", i);
   for (let i = 0; i < 3; i++) await client.line(/^fate number Ok\(\(\)\)$/);
-  assert.deepEqual(received, [0, 1, 1, 1, 2]);
+  // An answer may come too late here, too.
+  assert.deepEqual(received.filter((number, i) => number !== received[i - 1]), [0, 1, 2]);
+  assert.ok(received.filter((number) => number === 1).length >= 3, `${received}`);
 });
 
 testEach("a connection that was lost is recovered with what was missed", async (world) => {

@@ -1,9 +1,8 @@
 // examples/client_terminal, as a program in a pipe.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { test } from "node:test";
 import { Program } from "../real_clients/program.js";
-import { World, within } from "./harness.js";
+import { World, test, within } from "./harness.js";
 
 async function start(t, args = [], prepare = () => {}) {
   const world = new World(t, "tokio", "upgrade");

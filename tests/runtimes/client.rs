@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A stream, and what arrived on it and is not used.
 struct Connection {
@@ -89,7 +89,13 @@ impl WebSocket {
         let Frame::Text(open) = client.next() else { panic!("no handshake") };
         assert!(open.starts_with("0{\"sid\":\"") && open.contains("\"upgrades\":[]"), "{open}");
         client.send("40");
-        let Frame::Text(reply) = client.next() else { panic!("no reply to CONNECT") };
+        let reply = loop {
+            match client.next() {
+                Frame::Text(ping) if ping == "2" => client.send("3"),
+                Frame::Text(reply) => break reply,
+                other => panic!("{other:?} in place of a reply to CONNECT"),
+            }
+        };
         assert!(reply.starts_with("40{\"sid\":\""), "{reply}");
         client.id = quoted(&reply, "sid").to_owned();
         assert_ne!(client.id, quoted(&open, "sid"));

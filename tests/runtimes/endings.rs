@@ -47,7 +47,7 @@ fn expect_reason(reasons: &mpsc::Receiver<String>, reason: &str) {
 
 pub(crate) fn silence_ends_a_session(start: Start) {
     let builder =
-        Server::builder().ping_interval(Duration::from_millis(50)).ping_timeout(Duration::from_millis(400));
+        Server::builder().ping_interval(Duration::from_millis(50)).ping_timeout(Duration::from_millis(1000));
     let (io, reasons) = reporting(builder);
     let running = start(io);
     let mut client = WebSocket::connect(running.address);

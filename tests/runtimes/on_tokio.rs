@@ -17,7 +17,7 @@ fn a_server_is_served_on_two_listeners() {
         runtime.block_on(async {
             let tasks = listeners.map(|listener| tokio::spawn(serve_on_tokio(server.clone(), listener)));
             for task in tasks {
-                let ended = tokio::time::timeout(PATIENCE, task).await;
+                let ended = tokio::time::timeout(4 * PATIENCE, task).await;
                 ended.expect("each ends").unwrap().unwrap();
             }
         });

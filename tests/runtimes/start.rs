@@ -5,7 +5,7 @@ use sockeye::Server;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Serves a server on one of the runtimes.
 pub(crate) type Start = fn(Server) -> Running;
@@ -28,7 +28,7 @@ impl Running {
         let begin = Instant::now();
         while self.server.clients_count() > 0 {
             assert!(begin.elapsed() < PATIENCE, "a client is left");
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

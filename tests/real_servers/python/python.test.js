@@ -9,7 +9,7 @@ import { testEach, within } from "../harness.js";
 const python = process.env.PYTHON ?? "python3";
 
 /** Starts the server, and our client, which shows the tokens. */
-async function start(world, ...tokens) {
+async function start(world, tokens = [], options = []) {
   const server = spawn(python, [path.join(import.meta.dirname, "server.py")], { stdio: ["pipe", "pipe", "inherit"] });
   const exited = once(server, "exit");
   world.t.after(async () => {
@@ -20,11 +20,11 @@ async function start(world, ...tokens) {
   world.scheme = "http";
   const port = Number(/^listening on (\d+)$/.exec(line)[1]);
   const args = tokens.flatMap((token) => ["--token", token]);
-  return world.client([...args, "--extra-header", "X-Who=me"], "", port);
+  return world.client([...args, ...options, "--extra-header", "X-Who=me"], "", port);
 }
 
 testEach("events go both ways, in order, with what the client shows", async (world, way) => {
-  const client = await start(world, "good");
+  const client = await start(world, ["good"]);
   await client.line(/^connect \/ /);
   await client.line(/^event \/ welcome \["good","me"\]$/);
   for (let i = 0; i < 200; i++) client.tell("emit", "/", "again", i, `${i}é`);
@@ -51,8 +51,12 @@ testEach("acknowledgements go both ways", async (world) => {
   assert.deepEqual(await client.answer("answer"), { a: [1, null, "é"] });
   client.tell("ask", "/", "ask_me", { b: [2] });
   assert.deepEqual(await client.answer("ask_me"), { b: [2] });
+});
+
+testEach("a question that nobody answers is given up", async (world) => {
+  const client = await start(world, [], ["--ack-timeout", "100"]);
   client.tell("ask", "/", "nobody");
-  await client.line(/^no answer nobody /);
+  await client.line(/^no answer nobody operation has timed out$/);
 });
 
 testEach("binary goes both ways, with and without acknowledgement", async (world) => {
@@ -64,7 +68,7 @@ testEach("binary goes both ways, with and without acknowledgement", async (world
 });
 
 testEach("a refused client is told why, and is let in with other auth", async (world) => {
-  const client = await start(world, "bad", "worse", "good");
+  const client = await start(world, ["bad", "worse", "good"]);
   await client.line(/^connect_error \/ \["not you",null\]$/);
   client.tell("connect", "/");
   await client.line(/^connect_error \/ \["nor you",{"code":7}\]$/);

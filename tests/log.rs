@@ -1,0 +1,100 @@
+//! What the log says, through `tracing`, of what has no other place to be told.
+#![cfg(feature = "tracing")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use simulation::Sim;
+use sockeye::extract::Data;
+use sockeye::{HandlerError, Server, Socket};
+use std::fmt::{Debug, Write};
+use std::sync::{Arc, Mutex};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Keeps the events of this library: level, message, and the other fields as they are shown.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<(Level, String, String)>>>);
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: String,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "message" => write!(self.message, "{value:?}").unwrap(),
+            name => write!(self.others, "{name}={value:?} ").unwrap(),
+        }
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("sockeye")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        self.0.lock().unwrap().push((*event.metadata().level(), fields.message, fields.others));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// What is logged when a client sends this, and what it gets.
+fn log_of(packets: &[&str]) -> (Vec<(Level, String, String)>, Vec<String>) {
+    let log = Log::default();
+    let texts = tracing::subscriber::with_default(log.clone(), || {
+        let io = Server::new();
+        io.on_connect(async |socket: Socket| {
+            socket.on("double", async |Data(n): Data<u32>| 2 * n);
+            socket.on("fail", async || -> Result<u32, HandlerError> { Ok("x".parse::<u32>()?) });
+        });
+        let client = Sim::new(io).connect();
+        log.0.lock().unwrap().clear();
+        client.send_all(packets.iter().copied());
+        client.texts()
+    });
+    let events = log.0.lock().unwrap().clone();
+    (events, texts)
+}
+
+#[test]
+fn data_that_is_not_of_the_handlers_type_is_logged_with_its_event() {
+    let (log, texts) = log_of(&[r#"421["double",21]"#, r#"422["double","21"]"#]);
+    assert_eq!(texts, ["431[42]"]);
+    let [(level, message, fields)] = log.as_slice() else { panic!("{log:?}") };
+    assert_eq!((*level, message.as_str()), (Level::DEBUG, "a handler was not called"));
+    for part in [r#"event="double""#, r#"invalid type: string "21", expected u32"#] {
+        assert!(fields.contains(part), "{part} is not in {fields}");
+    }
+}
+
+#[test]
+fn what_a_handler_fails_with_is_logged() {
+    let (log, _) = log_of(&[r#"42["fail"]"#]);
+    let [(level, _, fields)] = log.as_slice() else { panic!("{log:?}") };
+    assert_eq!(*level, Level::WARN);
+    assert!(fields.contains("invalid digit"), "{fields}");
+}
+
+#[test]
+fn nothing_is_logged_where_nothing_goes_wrong() {
+    let (log, texts) = log_of(&[r#"421["double",21]"#]);
+    assert_eq!((log, texts), (Vec::new(), vec!["431[42]".to_owned()]));
+}

@@ -10,7 +10,7 @@ pub use manager::Client;
 use super::args::OwnedArgs;
 use super::emit_error::EmitError;
 use super::packet::{Limits, event_name, first_of};
-use crate::engineio::client::{CloseReason, Config as EngineConfig};
+use crate::engineio::client::{CloseReason, Config as EngineConfig, TransportError};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -159,6 +159,7 @@ struct Cause<'a>(&'a CloseReason);
 impl core::fmt::Display for Cause<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.0 {
+            CloseReason::TransportClose(code) => TransportError::Closed(*code).fmt(f),
             CloseReason::TransportError(error) => error.fmt(f),
             CloseReason::ParseError(error) => error.fmt(f),
             CloseReason::Protocol(error) => error.fmt(f),

@@ -436,6 +436,18 @@ fn a_server_that_never_answers_a_connect_is_left_and_tried_again() {
 }
 
 #[test]
+fn a_server_that_closes_is_told_with_its_code_and_by_the_reference_s_reason() {
+    for (code, text) in [
+        (Some(4001), "the server closed the connection with code 4001"),
+        (None, "the server closed the connection"),
+    ] {
+        let reason = CloseReason::TransportClose(code);
+        assert_eq!(ConnectError::Closed(reason.clone()).to_string(), text);
+        assert_eq!(DisconnectReason::Closed(reason).to_string(), "transport close");
+    }
+}
+
+#[test]
 fn a_connection_that_does_not_open_is_given_up_in_time() {
     let mut rig = Rig::new(|config| config.reconnection = false);
     rig.client.connect(at(0), rig.main);

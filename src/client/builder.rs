@@ -310,6 +310,9 @@ impl ClientBuilder {
     ///
     /// Neither side uses a message for the next one, so that an idle connection holds no window. A message that comes
     /// is bound by [`max_message`](ClientBuilder::max_message) both as it comes and as what it is inflated to.
+    ///
+    /// A server that insists on using its messages for the next ones (`serverNoContextTakeover: false` in Node) refuses
+    /// the connection with status 400: offer it nothing.
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: impl Into<Option<PerMessageDeflate>>) -> Self {
         self.engine.per_message_deflate = deflate.into();

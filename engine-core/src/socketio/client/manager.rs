@@ -1,18 +1,16 @@
 //! The connection of a client, which comes and goes, and what its namespaces make of it.
 
 mod receive;
+mod send;
 
-use super::namespace::{Namespace, Retry, State, Unit, Waiting, push_auth, push_namespace};
-use super::{
-    Config, ConnectError, DisconnectReason, Event, How, NamespaceId, NoAnswer, Offline, Sent, Token,
-};
+use super::namespace::{Namespace, State, push_auth, push_namespace};
+use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline};
 use crate::engineio::client::{
     self as engine, CloseReason, Lane, Received, Request, Session, TransportError, Want,
 };
 use crate::engineio::{Message, Packet as EnginePacket, Part, Transport, split_payload};
 use crate::outbound::Outbound;
 use crate::random::Random;
-use crate::socketio::emit_error::EmitError;
 use crate::socketio::reassembly::Reassembly;
 use crate::time::{Time, earliest};
 use crate::websocket::{self, Deflate};
@@ -50,6 +48,9 @@ pub struct Client {
     tokens: u64,
     events: VecDeque<Event>,
 }
+
+/// No wait is shorter, so that after each deadline the next one is later.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
@@ -117,11 +118,6 @@ impl Client {
     /// Whether the server took the last connection as a continuation of the one before.
     pub fn recovered(&self, id: NamespaceId) -> bool {
         self.namespaces.get(id.0).is_some_and(|it| it.recovered)
-    }
-
-    /// How many bytes of a namespace wait for a connection or an acknowledgement.
-    pub fn buffered(&self, id: NamespaceId) -> usize {
-        self.namespaces.get(id.0).map_or(0, Namespace::buffered)
     }
 
     /// The transport in use, while there is a connection.
@@ -258,215 +254,6 @@ impl Client {
         self.follow_engine(now);
     }
 
-    // Sending.
-
-    /// The id for the next event that wants an answer.
-    pub fn next_ack(&mut self, id: NamespaceId) -> u64 {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return 0 };
-        let ack = namespace.next_ack;
-        namespace.next_ack += 1;
-        ack
-    }
-
-    /// Sends an encoded event.
-    ///
-    /// With [retries](Config::retries) it needs an id, even if nobody waits for the answer.
-    ///
-    /// # Errors
-    /// When it is not sent, now or later.
-    pub fn send<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-        how: How,
-    ) -> Result<Sent, EmitError> {
-        let retries = self.config.retries > 0 && !how.volatile;
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(EmitError::Disconnected) };
-        if how.ack.is_some() && namespace.acks.is_full() {
-            return Err(EmitError::TooManyAcks);
-        }
-        let sent = match (how.ack, retries) {
-            (Some(ack), true) => self.send_with_retries(id, parts, ack),
-            _ => self.send_once(now, id, parts, how),
-        };
-        self.flush(now, id);
-        self.follow_engine(now);
-        sent
-    }
-
-    fn send_once<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-        how: How,
-    ) -> Result<Sent, EmitError> {
-        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
-        let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
-        if how.volatile && !engine.as_ref().is_some_and(|it| it.is_writable()) {
-            return Err(EmitError::NotReady);
-        }
-        let mut sent = None;
-        // What was sent before goes first.
-        if let Some(engine) = engine
-            && namespace.outbox.is_empty()
-        {
-            match engine.send(now, parts.clone()) {
-                Ok(()) => {
-                    if namespace.tells_outgoing {
-                        Unit::new(parts.clone()).tell_outgoing(id, &mut self.events);
-                    }
-                    sent = Some(Sent::Now);
-                }
-                Err(engine::SendError::NotOpen) if how.volatile => return Err(EmitError::NotReady),
-                Err(engine::SendError::NotOpen) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let sent = match sent {
-            Some(sent) => sent,
-            None => self.keep(now, id, parts, how.ack.map(|(ack, _)| ack))?,
-        };
-        if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.0)) {
-            namespace.acks.insert(ack, now + timeout);
-        }
-        Ok(sent)
-    }
-
-    fn keep<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>>,
-        ack: Option<u64>,
-    ) -> Result<Sent, EmitError> {
-        let unit = Unit::new(parts);
-        self.admit(id, &unit)?;
-        let token = self.next_token();
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.outbox.push(Waiting { unit, token, ack, since: now });
-        }
-        Ok(Sent::Later(token))
-    }
-
-    fn send_with_retries<'a>(
-        &mut self,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>>,
-        (ack, timeout): (u64, Duration),
-    ) -> Result<Sent, EmitError> {
-        let unit = Unit::new(parts);
-        self.admit(id, &unit)?;
-        let token = self.next_token();
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.retries.push(Retry { unit, id: ack, token, timeout, tries: 0, deadline: None });
-        }
-        Ok(Sent::Later(token))
-    }
-
-    /// Whether a unit may wait.
-    fn admit(&self, id: NamespaceId, unit: &Unit) -> Result<(), EmitError> {
-        let limit = match self.config.offline {
-            Offline::Fail if !self.is_connected(id) => return Err(EmitError::Disconnected),
-            // It waits behind others, or for its acknowledgement.
-            Offline::Fail => self.config.engine.send_buffer,
-            Offline::Buffer { bytes, .. } => bytes,
-        };
-        match self.buffered(id).saturating_add(unit.len()) > limit {
-            true => Err(EmitError::OfflineFull { limit }),
-            false => Ok(()),
-        }
-    }
-
-    fn next_token(&mut self) -> Token {
-        self.tokens += 1;
-        Token(self.tokens)
-    }
-
-    /// Sends an acknowledgement. After the end of the connection nobody waits for it.
-    ///
-    /// # Errors
-    /// When it is not sent.
-    pub fn acknowledge<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-    ) -> Result<(), EmitError> {
-        let is_joined = self.is_connected(id);
-        let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
-            return Err(EmitError::Disconnected);
-        };
-        let sent = engine.send(now, parts).map_err(EmitError::from);
-        self.follow_engine(now);
-        sent
-    }
-
-    /// Waits no more for an answer: the event, if it still waits, is not sent.
-    pub fn forget_ack(&mut self, id: NamespaceId, ack: u64) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.acks.remove(ack);
-        }
-    }
-
-    /// Whether to tell of what leaves, by [`Event::Outgoing`]. Off.
-    pub fn tell_outgoing(&mut self, id: NamespaceId, tell: bool) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.tells_outgoing = tell;
-        }
-    }
-
-    /// Drops all of a namespace that waits to be sent.
-    pub fn clear(&mut self, id: NamespaceId) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.clear(&mut self.events);
-        }
-    }
-
-    /// Sends what waits, as far as there is room.
-    fn flush(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.state == State::Joined) else {
-            return;
-        };
-        let Some(engine) = &mut self.engine else { return };
-        while let Some(waiting) = namespace.outbox.front() {
-            match engine.send(now, waiting.unit.parts()) {
-                Err(engine::SendError::NotOpen | engine::SendError::Full { .. }) => return,
-                result => {
-                    let Some(waiting) = namespace.outbox.pop() else { return };
-                    match result {
-                        Ok(()) => {
-                            if namespace.tells_outgoing {
-                                waiting.unit.tell_outgoing(id, &mut self.events);
-                            }
-                            self.events.push_back(Event::Fate(waiting.token, Ok(())));
-                        }
-                        Err(error) => namespace.drop_waiting(waiting, error.into(), &mut self.events),
-                    }
-                }
-            }
-        }
-        while let Some(retry) = namespace.retries.front_mut().filter(|retry| retry.deadline.is_none()) {
-            let error = match engine.send(now, retry.unit.parts()) {
-                Ok(()) => {
-                    retry.tries += 1;
-                    retry.deadline = Some(now + retry.timeout);
-                    if namespace.tells_outgoing {
-                        retry.unit.tell_outgoing(id, &mut self.events);
-                    }
-                    return;
-                }
-                Err(engine::SendError::NotOpen | engine::SendError::Full { .. }) => return,
-                Err(error) => EmitError::from(error),
-            };
-            let (token, ack) = (retry.token, retry.id);
-            namespace.retries.pop();
-            self.events.push_back(Event::Answer(id, ack, Err(NoAnswer::NotSent(error.clone()))));
-            self.events.push_back(Event::Fate(token, Err(error)));
-        }
-    }
-
     // The connection.
 
     /// Names the current session; streams of an earlier one are of no use any more.
@@ -496,7 +283,7 @@ impl Client {
     pub fn transmit(&mut self, now: Time, generation: u64, out: &mut Outbound) -> bool {
         if let Some(engine) = self.current(generation) {
             engine.transmit(out);
-            let waits = self.namespaces.iter().any(|it| it.state == State::Joined && !it.outbox.is_empty());
+            let waits = self.namespaces.iter().any(Namespace::waits_for_room);
             if waits {
                 self.follow_engine(now);
             }
@@ -710,6 +497,7 @@ impl Client {
         let doubled = config.reconnection_delay.saturating_mul(1 << self.attempts.min(20));
         let delay = doubled.min(config.reconnection_delay_max);
         let delay = self.random.jitter(delay, config.randomization_factor).min(config.reconnection_delay_max);
+        let delay = delay.max(SHORTEST);
         self.attempts += 1;
         self.reconnecting = true;
         self.link = Link::Waiting(now + delay);
@@ -775,23 +563,5 @@ impl Client {
             self.expire_retry(now, NamespaceId(at));
         }
         self.follow_engine(now);
-    }
-
-    /// Sends an event again that was not acknowledged in time, or gives it up.
-    fn expire_retry(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        let Some(retry) = namespace.retries.front_mut() else { return };
-        if retry.deadline.is_none_or(|deadline| deadline > now) {
-            return;
-        }
-        retry.deadline = None;
-        let tries = retry.tries;
-        if tries > self.config.retries
-            && let Some(retry) = namespace.retries.pop()
-        {
-            self.events.push_back(Event::Answer(id, retry.id, Err(NoAnswer::Timeout)));
-            self.events.push_back(Event::Fate(retry.token, Err(EmitError::NotAcknowledged { tries })));
-        }
-        self.flush(now, id);
     }
 }

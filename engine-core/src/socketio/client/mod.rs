@@ -4,6 +4,7 @@ mod manager;
 mod namespace;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use manager::Client;
 
@@ -74,9 +75,10 @@ impl Default for Config {
 pub enum Offline {
     /// They wait, and are sent in order once there is one.
     Buffer {
-        /// How many bytes of one namespace may wait; an event beyond them is refused.
+        /// How many bytes of one namespace may wait; an event beyond them is refused. Counted is what an event takes:
+        /// its text, its attachments, and about 100 bytes for its place.
         bytes: usize,
-        /// How long one may wait; `None` as long as it takes.
+        /// How long one may wait that was not sent yet; `None` as long as it takes.
         age: Option<Duration>,
     },
     /// They are refused.

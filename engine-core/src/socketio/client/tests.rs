@@ -1,3 +1,5 @@
+mod waiting;
+
 use super::*;
 use crate::engineio::client::{Lane, TransportError, Want};
 use crate::engineio::{Part, Transport};
@@ -60,7 +62,8 @@ impl Rig {
         self.client.join(self.now(), *id, *attempt, "");
         self.written();
         self.hear(r#"40{"sid":"s"}"#);
-        assert_eq!(self.events().last(), Some(&Event::Connected(self.main)));
+        let events = self.events();
+        assert!(events.contains(&Event::Connected(self.main)), "{events:?}");
     }
 
     fn hear(&mut self, text: &str) {
@@ -219,11 +222,12 @@ fn what_found_no_room_goes_first_once_there_is_some() {
 
 #[test]
 fn what_waits_is_bounded_in_bytes_and_age() {
-    let offline = Offline::Buffer { bytes: 20, age: Some(Duration::from_secs(1)) };
+    let offline = Offline::Buffer { bytes: 200, age: Some(Duration::from_secs(1)) };
     let mut rig = Rig::new(|config| config.offline = offline);
     let Ok(Sent::Later(first)) = rig.emit(r#"20["a"]"#, ask(0, 60_000)) else { panic!() };
     rig.emit(r#"2["b"]"#, How::default()).unwrap();
-    assert_eq!(rig.emit(r#"2["long enough"]"#, How::default()), Err(EmitError::OfflineFull { limit: 20 }));
+    let long = alloc::format!(r#"2["{}"]"#, "x".repeat(20));
+    assert_eq!(rig.emit(&long, How::default()), Err(EmitError::OfflineFull { limit: 200 }));
     rig.pass(1000);
     let events = rig.events();
     assert!(events.contains(&Event::Fate(first, Err(EmitError::Expired))), "{events:?}");
@@ -318,6 +322,18 @@ fn waits_between_attempts_grow_differ_and_end() {
     assert!(rig.client.is_idle() && !rig.client.is_active(rig.main));
     rig.client.connect(rig.now(), rig.main);
     assert!(!rig.client.is_idle(), "it can be asked for again");
+}
+
+#[test]
+fn an_attempt_without_a_wait_still_comes_later() {
+    for (delay, max) in [(0, 5000), (1000, 0)] {
+        let mut rig = Rig::joined(|config| {
+            config.reconnection_delay = Duration::from_millis(delay);
+            config.reconnection_delay_max = Duration::from_millis(max);
+        });
+        rig.lose();
+        assert!(rig.client.next_deadline().is_some_and(|deadline| deadline > rig.now()));
+    }
 }
 
 #[test]

@@ -159,10 +159,11 @@ impl Client {
     fn receive_ack(&mut self, now: Time, id: NamespaceId, packet: &Packet<'_>, attachments: Attached<'_>) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         let (Some(ack), Some(args)) = (packet.id, packet.args(attachments)) else { return };
-        let is_next = namespace.retries.front().is_some_and(|retry| retry.id == ack && retry.tries > 0);
-        if is_next && let Some(retry) = namespace.retries.pop() {
+        let first = namespace.retries.front();
+        if let Some((token, _)) = first.filter(|(_, retry)| retry.ack == ack && retry.tries > 0) {
+            namespace.retries.remove(token);
             self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
-            self.events.push_back(Event::Fate(retry.token, Ok(())));
+            self.events.push_back(Event::Fate(token, Ok(())));
             return self.flush(now, id);
         }
         // One that came too late, or twice, is for nobody.

@@ -171,7 +171,9 @@ impl ClientBuilder {
         self
     }
 
-    /// The same, asked for at each attempt: a token that expires. An `Err` is the socket's `connect_error`.
+    /// The same, asked for at each attempt: a token that expires. An `Err` is the socket's `connect_error`, as is one that
+    /// takes longer than [`timeout`](ClientBuilder::timeout); it is asked again after a wait, as where the connection
+    /// fails. [`disconnect`](super::ClientSocket::disconnect) ends that.
     ///
     /// ```
     /// use sockeye::Client;

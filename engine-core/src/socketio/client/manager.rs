@@ -1,14 +1,13 @@
 //! The connection of a client, which comes and goes, and what its namespaces make of it.
 
+mod join;
 mod receive;
 mod send;
 
-use super::namespace::{Namespace, State, push_auth, push_namespace};
+use super::namespace::{Namespace, State};
 use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline};
-use crate::engineio::client::{
-    self as engine, CloseReason, Lane, Received, Request, Session, TransportError, Want,
-};
-use crate::engineio::{Message, Packet as EnginePacket, Part, Transport, split_payload};
+use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, TransportError, Want};
+use crate::engineio::{Message, Packet as EnginePacket, Transport, split_payload};
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::socketio::reassembly::Reassembly;
@@ -17,7 +16,6 @@ use crate::websocket::{self, Deflate};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -135,8 +133,6 @@ impl Client {
         self.random.fork()
     }
 
-    // Namespaces.
-
     /// A namespace by its name, which begins with a slash.
     pub fn namespace(&mut self, name: &str) -> NamespaceId {
         if let Some(known) = self.namespaces.iter().find(|it| *it.name == *name) {
@@ -152,106 +148,6 @@ impl Client {
     /// The name of a namespace.
     pub fn name(&self, id: NamespaceId) -> Option<&Arc<str>> {
         self.namespaces.get(id.0).map(|it| &it.name)
-    }
-
-    /// Wants a namespace to be joined; opens the connection if there is none.
-    pub fn connect(&mut self, now: Time, id: NamespaceId) {
-        self.handle_timeout(now);
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| !it.is_active()) else { return };
-        namespace.state = State::Wanted;
-        match self.link {
-            Link::Idle => self.open_engine(now),
-            Link::Open if self.engine.as_ref().is_some_and(|it| it.is_open()) => self.ask_to_join(id),
-            _ => {}
-        }
-    }
-
-    fn ask_to_join(&mut self, id: NamespaceId) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.unanswered.is_none()) {
-            namespace.attempt += 1;
-            self.events.push_back(Event::Join(id, namespace.attempt));
-        }
-    }
-
-    /// Joins a namespace, as [`Event::Join`] asked for. `auth` is a JSON object, or empty.
-    pub fn join(&mut self, now: Time, id: NamespaceId, attempt: u64, auth: &str) {
-        let deadline = now + self.config.timeout;
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        if namespace.state != State::Wanted || namespace.attempt != attempt {
-            return;
-        }
-        let Some(engine) = self.engine.as_mut().filter(|it| it.is_open()) else { return };
-        let mut text = String::from("0");
-        push_namespace(&mut text, &namespace.name);
-        push_auth(&mut text, namespace.recovery.as_deref(), auth);
-        match engine.send(now, core::iter::once(Part::Text(text.as_bytes()))) {
-            Ok(()) => namespace.state = State::Joining(deadline),
-            // It is asked for again with the next session.
-            Err(engine::SendError::NotOpen) => {}
-            Err(error) => {
-                namespace.state = State::Idle;
-                let error = ConnectError::Auth(error.to_string().into());
-                self.events.push_back(Event::ConnectError(id, error));
-                self.close_if_unused(now);
-            }
-        }
-        self.follow_engine(now);
-    }
-
-    /// Does not join a namespace: there is nothing to show to the server.
-    pub fn refuse_join(&mut self, now: Time, id: NamespaceId, attempt: u64, why: &str) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        if namespace.state == State::Wanted && namespace.attempt == attempt {
-            namespace.state = State::Idle;
-            self.events.push_back(Event::ConnectError(id, ConnectError::Auth(why.into())));
-            self.close_if_unused(now);
-        }
-    }
-
-    /// Leaves a namespace; closes the connection with the last one. What waits to be sent goes on waiting.
-    pub fn disconnect(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.is_active()) else { return };
-        let state = namespace.state;
-        let unanswered = match state {
-            State::Joining(deadline) => Some(deadline),
-            _ => namespace.unanswered,
-        };
-        let was_left = namespace.was_left || matches!(state, State::Joined | State::Joining(_));
-        namespace.leave(State::Idle, &mut self.events);
-        (namespace.unanswered, namespace.was_left) = (unanswered, was_left);
-        if state == State::Joined {
-            self.send_leave(now, id);
-            self.events.push_back(Event::Disconnected(id, DisconnectReason::Client));
-        }
-        self.close_if_unused(now);
-    }
-
-    fn send_leave(&mut self, now: Time, id: NamespaceId) {
-        let (Some(namespace), Some(engine)) = (self.namespaces.get(id.0), &mut self.engine) else { return };
-        let mut text = String::from("1");
-        push_namespace(&mut text, &namespace.name);
-        // If there is no room for it, the end of the connection says it.
-        let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
-    }
-
-    /// Leaves all namespaces, and closes the connection.
-    pub fn close(&mut self, now: Time) {
-        for at in 0..self.namespaces.len() {
-            self.disconnect(now, NamespaceId(at));
-        }
-    }
-
-    fn close_if_unused(&mut self, now: Time) {
-        if self.namespaces.iter().any(Namespace::is_active) {
-            return;
-        }
-        self.attempts = 0;
-        self.reconnecting = false;
-        match &mut self.engine {
-            Some(engine) => engine.close(now),
-            None => self.link = Link::Idle,
-        }
-        self.follow_engine(now);
     }
 
     // The connection.
@@ -372,7 +268,7 @@ impl Client {
     fn handle_packet(&mut self, now: Time, generation: u64, lane: Lane, packet: EnginePacket<'_>) {
         let Some(engine) = self.current(generation) else { return };
         match engine.handle_packet(now, lane, packet) {
-            Received::Open => self.opened(),
+            Received::Open => self.opened(now),
             Received::Message(Message::Text(text)) => self.receive_text(now, text),
             Received::Message(Message::Binary(data)) => self.receive_binary(now, &data),
             Received::Ping => self.events.push_back(Event::Ping),
@@ -407,12 +303,12 @@ impl Client {
         self.generation += 1;
         let worked = self.websocket_worked && self.config.remember_upgrade;
         let engine = Session::open(now, self.config.engine.clone(), self.random.fork(), worked);
-        self.link = Link::Opening(now + self.config.timeout);
+        self.link = Link::Opening(now + self.patience());
         self.engine = Some(Box::new(engine));
         self.follow_engine(now);
     }
 
-    fn opened(&mut self) {
+    fn opened(&mut self, now: Time) {
         self.link = Link::Open;
         if core::mem::take(&mut self.reconnecting) {
             self.events.push_back(Event::Reconnect(self.attempts));
@@ -420,7 +316,7 @@ impl Client {
         self.attempts = 0;
         for at in 0..self.namespaces.len() {
             if self.namespaces.get(at).is_some_and(|it| it.state == State::Wanted) {
-                self.ask_to_join(NamespaceId(at));
+                self.ask_to_join(now, NamespaceId(at));
             }
         }
     }
@@ -476,15 +372,32 @@ impl Client {
         }
     }
 
+    /// Whether there is another attempt after so many in a row that failed.
+    fn tries_again(&self, attempts: u32) -> bool {
+        self.config.reconnection && self.config.reconnection_attempts.is_none_or(|max| attempts < max)
+    }
+
+    /// How long to wait after so many attempts in a row that failed.
+    fn back_off(&mut self, attempts: u32) -> Duration {
+        let config = &self.config;
+        let doubled = config.reconnection_delay.saturating_mul(1 << attempts.min(20));
+        let delay =
+            self.random.jitter(doubled.min(config.reconnection_delay_max), config.randomization_factor);
+        delay.min(config.reconnection_delay_max).max(SHORTEST)
+    }
+
+    /// How long anything may take that belongs to connecting.
+    fn patience(&self) -> Duration {
+        self.config.timeout.max(SHORTEST)
+    }
+
     /// Waits for the next attempt, if there is to be one.
     fn reconnect(&mut self, now: Time, was_open: bool, reason: CloseReason) {
-        let config = self.config.clone();
         if self.reconnecting && !was_open {
             self.events.push_back(Event::ReconnectError(reason));
         }
-        let is_over = config.reconnection_attempts.is_some_and(|max| self.attempts >= max);
-        if !config.reconnection || is_over {
-            if config.reconnection {
+        if !self.tries_again(self.attempts) {
+            if self.config.reconnection {
                 self.events.push_back(Event::ReconnectFailed);
             }
             self.attempts = 0;
@@ -494,13 +407,23 @@ impl Client {
             }
             return;
         }
-        let doubled = config.reconnection_delay.saturating_mul(1 << self.attempts.min(20));
-        let delay = doubled.min(config.reconnection_delay_max);
-        let delay = self.random.jitter(delay, config.randomization_factor).min(config.reconnection_delay_max);
-        let delay = delay.max(SHORTEST);
+        let delay = self.back_off(self.attempts);
         self.attempts += 1;
         self.reconnecting = true;
         self.link = Link::Waiting(now + delay);
+    }
+
+    fn close_if_unused(&mut self, now: Time) {
+        if self.namespaces.iter().any(Namespace::is_active) {
+            return;
+        }
+        self.attempts = 0;
+        self.reconnecting = false;
+        match &mut self.engine {
+            Some(engine) => engine.close(now),
+            None => self.link = Link::Idle,
+        }
+        self.follow_engine(now);
     }
 
     // Time.
@@ -552,14 +475,7 @@ impl Client {
         for at in 0..self.namespaces.len() {
             let Some(namespace) = self.namespaces.get_mut(at) else { continue };
             namespace.handle_timeout(now, age, &mut self.events);
-            let is_due = |deadline: Time| deadline <= now;
-            let is_late = matches!(namespace.state, State::Joining(deadline) if is_due(deadline));
-            if is_late {
-                namespace.leave(State::Wanted, &mut self.events);
-            }
-            if namespace.unanswered.take_if(|deadline| is_due(*deadline)).is_some() || is_late {
-                self.break_off(&"no answer to a connect");
-            }
+            self.expire_join(now, NamespaceId(at));
             self.expire_retry(now, NamespaceId(at));
         }
         self.follow_engine(now);

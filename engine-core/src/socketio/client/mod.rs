@@ -36,7 +36,8 @@ pub struct Config {
     pub reconnection_delay_max: Duration,
     /// How far each wait is changed at random, as a share of it: 0 to 1. 0.5.
     pub randomization_factor: f64,
-    /// How long a connection may take to open, and a namespace to be joined. 20 s.
+    /// How long a connection may take to open, the application to say what it shows, and the server to join a namespace
+    /// after that. 20 s.
     pub timeout: Duration,
     /// How long an acknowledgement is waited for, unless the message says otherwise. 30 s.
     pub ack_timeout: Duration,
@@ -147,10 +148,12 @@ pub enum ConnectError {
     /// The server answers as one of version 2 does, which this client does not speak.
     #[error("the server's answer has no id: it may speak version 2 of Socket.IO")]
     OldServer,
-    /// There was no answer in time.
+    /// The server did not say in time whether it lets this client in, while other namespaces keep the connection. It is
+    /// asked again once it has answered.
     #[error("timeout")]
     Timeout,
-    /// There is nothing to show to the server: the callback for it failed.
+    /// There is nothing to show to the server: the callback for it failed, or took too long. It is asked again after a
+    /// wait, as where the connection cannot be opened.
     #[error("no auth: {0}")]
     Auth(Box<str>),
 }

@@ -22,6 +22,8 @@ pub(super) struct Namespace {
     pub(super) state: State,
     /// How often it was tried to join: a late answer of the application is for an earlier one.
     pub(super) attempt: u64,
+    /// How many attempts failed in a row while there was a connection.
+    pub(super) failures: u32,
     /// It was left before the server had answered, which it has to until then: before that there is nothing to leave,
     /// and it cannot be asked again.
     pub(super) unanswered: Option<Time>,
@@ -59,8 +61,12 @@ pub(super) struct Early {
 pub(super) enum State {
     /// It is not wanted.
     Idle,
-    /// It is wanted, and not asked for.
+    /// It is wanted, and asked for with the next connection, or once the server has answered an earlier attempt.
     Wanted,
+    /// It is wanted, and asked for then: an attempt has failed.
+    Waiting(Time),
+    /// The application has to say until then what to show to the server.
+    Asked(Time),
     /// The server has to answer until then.
     Joining(Time),
     Joined,
@@ -73,6 +79,7 @@ impl Namespace {
             name,
             state: State::Idle,
             attempt: 0,
+            failures: 0,
             unanswered: None,
             was_left: false,
             sid: None,
@@ -89,6 +96,16 @@ impl Namespace {
 
     pub(super) fn is_active(&self) -> bool {
         self.state != State::Idle
+    }
+
+    /// The application is asked what to show in this attempt.
+    pub(super) fn is_asked(&self, attempt: u64) -> bool {
+        matches!(self.state, State::Asked(_)) && self.attempt == attempt
+    }
+
+    /// It is joined, or may be soon.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        matches!(self.state, State::Asked(_) | State::Joining(_) | State::Joined)
     }
 
     /// The connection is gone, for this namespace at least. What waits to be sent goes on waiting, with its answers.
@@ -114,8 +131,8 @@ impl Namespace {
 
     pub(super) fn next_deadline(&self, age: Option<Duration>) -> Option<Time> {
         let joining = match self.state {
-            State::Joining(deadline) => Some(deadline),
-            _ => None,
+            State::Waiting(deadline) | State::Asked(deadline) | State::Joining(deadline) => Some(deadline),
+            State::Idle | State::Wanted | State::Joined => None,
         };
         let mut next = earliest(joining, self.unanswered);
         next = earliest(next, self.acks.next_deadline());

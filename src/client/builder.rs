@@ -176,7 +176,9 @@ impl ClientBuilder {
         self
     }
 
-    /// The same, asked for at each attempt: a token that expires. An `Err` is the socket's `connect_error`.
+    /// The same, asked for at each attempt: a token that expires. An `Err` is the socket's `connect_error`, as is one that
+    /// takes longer than [`timeout`](ClientBuilder::timeout); it is asked again after a wait, as where the connection
+    /// fails. [`disconnect`](super::ClientSocket::disconnect) ends that.
     ///
     /// ```
     /// use sockeye::Client;
@@ -315,6 +317,9 @@ impl ClientBuilder {
     ///
     /// Neither side uses a message for the next one, so that an idle connection holds no window. A message that comes
     /// is bound by [`max_message`](ClientBuilder::max_message) both as it comes and as what it is inflated to.
+    ///
+    /// A server that insists on using its messages for the next ones (`serverNoContextTakeover: false` in Node) refuses
+    /// the connection with status 400: offer it nothing.
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: impl Into<Option<PerMessageDeflate>>) -> Self {
         self.engine.per_message_deflate = deflate.into();

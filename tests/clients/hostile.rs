@@ -129,7 +129,7 @@ pub(crate) fn frames_that_break_the_rules_are_an_error_that_says_so(_: Way) -> i
             (b"\x81\x01\xff".to_vec(), "invalid utf-8"),
             (b"\x81\x00".to_vec(), "an empty packet"),
             (b"\x82\x01x".to_vec(), "the first packet does not open the session"),
-            (b"\x88\x02\x03\xe8".to_vec(), "the connection was lost"),
+            (b"\x88\x02\x03\xf0".to_vec(), "the server closed the connection with code 1008"),
         ] {
             let server = Hostile::serve(move |head| upgraded(head, &frames));
             let told = server.error_for(start, Transport::WebSocket).await;

@@ -122,7 +122,12 @@ testOnce("a client stays with polling where upgrade is false", async (world) => 
 });
 
 for (const way of ["websocket", "upgrade"]) {
-  for (const [perMessageDeflate, agreed] of [[false, false], [true, true], [{ serverMaxWindowBits: 10 }, true]]) {
+  for (const [perMessageDeflate, agreed] of [
+    [false, false],
+    [true, true],
+    [{ serverMaxWindowBits: 10 }, true],
+    [{ clientMaxWindowBits: 10 }, true],
+  ]) {
     const options = JSON.stringify({ perMessageDeflate });
     testOnce(`long messages are ${agreed ? "" : "not "}compressed by a server with ${options} (${way})`, async (world) => {
       await world.serve({ perMessageDeflate });

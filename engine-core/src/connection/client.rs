@@ -540,9 +540,10 @@ mod tests {
             assert!(deflate.write_frame(&mut frame, Opcode::Binary, &[&[7].repeat(len)], None));
             frame
         };
-        for window in ["", "; server_max_window_bits=10"] {
-            let answer = alloc::format!("Sec-WebSocket-Extensions: {}{window}\r\n", Deflate::OFFER);
-            let (mut client, agreed) = offered(&answer);
+        for window in ["", "; server_max_window_bits=10", "; client_max_window_bits=8"] {
+            let (mut client, agreed) = offered(&alloc::format!(
+                "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover{window}\r\n"
+            ));
             assert!(agreed.unwrap().is_some());
             let (mut short, mut long) = (compressed(1000), compressed(1001));
             let message = client.next_message(Time::ZERO, &mut short.as_mut_slice());
@@ -564,7 +565,7 @@ mod tests {
         for wrong in [
             "permessage-deflate",
             "permessage-deflate; client_no_context_takeover",
-            "permessage-deflate; server_no_context_takeover; client_max_window_bits=9",
+            "permessage-deflate; server_no_context_takeover; client_max_window_bits",
             "permessage-deflate; server_no_context_takeover; server_max_window_bits=7",
             "permessage-deflate; server_no_context_takeover, permessage-deflate; server_no_context_takeover",
             "x-webkit-deflate-frame",

@@ -20,15 +20,17 @@ pub async fn open_tunnel<S: Stream>(stream: &mut S, to: &Destination) -> io::Res
     Tunnel::write_request(&mut request, &to.authority(), proxy.authorization()).map_err(io::Error::other)?;
     write_all(stream, &request).await.map_err(|error| to.explain(error))?;
     let mut tunnel = Tunnel::new();
-    let mut byte = [0];
+    let mut buf = [0];
     loop {
         // One at a time, as what comes behind the answer is not for us.
-        match poll_fn(|cx| stream.poll_read(cx, &mut byte)).await {
+        let read = poll_fn(|cx| stream.poll_read(cx, &mut buf)).await;
+        let [byte] = buf;
+        match read {
             Ok(0) => {
                 let text = "the proxy ended the connection without an answer";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
             }
-            Ok(_) if tunnel.handle_byte(byte[0]).map_err(io::Error::other)? => return Ok(()),
+            Ok(_) if tunnel.handle_byte(byte).map_err(io::Error::other)? => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(to.explain(error)),

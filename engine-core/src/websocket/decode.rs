@@ -10,7 +10,7 @@ use super::{
 };
 
 /// What a peer sent: a whole message, or a control frame. Borrowed from the input but for a
-/// message that came in fragments.
+/// message that came in fragments or compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A text message.

@@ -63,8 +63,10 @@ const WHOLE_WINDOW: NonZeroU8 = NonZeroU8::new(15).expect("not zero");
 const SMALLEST_WINDOW: u8 = 9;
 
 impl Deflate {
-    /// The value of `Sec-WebSocket-Extensions` with which a client asks for it.
-    pub const OFFER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    /// The value of `Sec-WebSocket-Extensions` with which a client asks for it. It leaves the window of what the client
+    /// sends to the server, as some take no offer that does not.
+    pub const OFFER: &str =
+        "permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits";
 
     /// What a server agrees on, and the `Sec-WebSocket-Extensions` that says so: the first of the client's offers that
     /// can be kept to (RFC 7692, 5.1 and 7.1). `offers` are the values of all headers of that name.
@@ -74,7 +76,7 @@ impl Deflate {
         config: &PerMessageDeflate,
         offers: impl Iterator<Item = &'a [u8]>,
     ) -> Option<(Deflate, Cow<'static, str>)> {
-        const ANSWER: &str = Deflate::OFFER;
+        const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
         let accepted = |offer| {
             let window = Parameters::parse(offer)?.server_max_window_bits;
             let bits = window.map_or(Some(WHOLE_WINDOW), NonZeroU8::new)?;
@@ -99,12 +101,13 @@ impl Deflate {
     ) -> Result<Option<Deflate>, InvalidExtensions> {
         let Some(value) = answer.next() else { return Ok(None) };
         let parameters = Parameters::parse(value.trim_ascii()).ok_or(InvalidExtensions)?;
-        // Nobody said that our window could be limited.
-        let is_ours = parameters.server_no_context_takeover && parameters.client_max_window_bits.is_none();
-        if !is_ours || answer.next().is_some() {
+        if !parameters.server_no_context_takeover || answer.next().is_some() {
             return Err(InvalidExtensions);
         }
-        Ok(Some(config.with_window(WHOLE_WINDOW)))
+        // An answer has to say how large (RFC 7692, 7.1.2.2).
+        let window = parameters.client_max_window_bits.map(|bits| bits.and_then(NonZeroU8::new));
+        let bits = window.unwrap_or(Some(WHOLE_WINDOW)).ok_or(InvalidExtensions)?;
+        Ok(Some(config.with_window(bits)))
     }
 
     /// From how many bytes on a message is compressed.
@@ -127,7 +130,8 @@ impl Deflate {
     ) -> bool {
         assert!(!opcode.is_control(), "a control frame is never compressed");
         let len = payload.iter().map(|piece| piece.len()).sum();
-        if len < self.threshold() {
+        // A message may always be sent as it is (RFC 7692, 6), so that a window that cannot be kept to is no error.
+        if len < self.threshold() || self.window_bits.get() < SMALLEST_WINDOW {
             return false;
         }
         let known = COMPRESSOR.take().filter(|known| known.settings == (self.level, self.window_bits));

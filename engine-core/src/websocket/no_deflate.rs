@@ -5,7 +5,7 @@ use super::Opcode;
 use alloc::{borrow::Cow, vec::Vec};
 use core::convert::Infallible;
 
-/// What a server offers of permessage-deflate: nothing, as the feature `deflate` is off.
+/// What a server gives of permessage-deflate, or a client asks for: nothing, as the feature `deflate` is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PerMessageDeflate {}
 

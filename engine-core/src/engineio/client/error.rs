@@ -59,6 +59,10 @@ pub enum TransportError {
     /// The server's first packet is not one that opens a session.
     #[error("the handshake is wrong: {0}")]
     Handshake(#[from] HandshakeError),
+    /// The server closed a connection before the session was open, by a WebSocket close frame with this code if it had
+    /// one.
+    #[error("the server closed the connection{}", Code(*.0))]
+    Closed(Option<u16>),
     /// A connection broke, or ended without a word.
     #[error("the connection was lost")]
     Lost,
@@ -80,6 +84,15 @@ pub enum TransportError {
     /// No transport is left to try.
     #[error("there is no transport to use")]
     NoTransport,
+}
+
+/// The code of a close frame, behind what else is said.
+struct Code(Option<u16>);
+
+impl core::fmt::Display for Code {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.map_or(Ok(()), |code| write!(f, " with code {code}"))
+    }
 }
 
 impl From<TransportError> for CloseReason {

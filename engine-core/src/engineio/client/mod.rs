@@ -32,7 +32,8 @@ pub struct Config {
     /// Whether binary messages are sent in base64 over WebSocket, too. Off.
     pub force_base64: bool,
     /// Whether to offer that WebSocket messages are compressed, and how. By default with the feature `deflate`, and as
-    /// [`PerMessageDeflate::new`] says.
+    /// [`PerMessageDeflate::new`] says. A server that insists on using its messages for the next ones
+    /// (`serverNoContextTakeover: false` in Node) refuses the connection with status 400: offer it nothing.
     pub per_message_deflate: Option<PerMessageDeflate>,
     /// Whether each request has another `t` in its query, so that nobody answers it from a cache. Polling only. On.
     pub timestamp_requests: bool,

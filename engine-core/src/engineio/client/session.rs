@@ -87,7 +87,7 @@ pub struct Session {
     /// How messages are compressed on the WebSocket connection.
     deflate: Option<Deflate>,
     handshake: Option<Handshake>,
-    /// Without a ping by then the session ends. Far away until it is open.
+    /// Without a ping by then the session ends, once it is open.
     ping_deadline: Time,
     last_heard: Time,
     /// How many requests were made: each has another `t`.
@@ -378,7 +378,7 @@ impl Session {
         match (&mut self.state, lane) {
             (State::Polling(polling), Lane::Post) => {
                 polling.post = None;
-                self.complete_upgrade(now);
+                self.complete_upgrade();
                 self.complete_close();
                 None
             }
@@ -393,7 +393,7 @@ impl Session {
             (_, Lane::Poll) => match core::str::from_utf8(body) {
                 Ok(text) => Some(text),
                 Err(_) => {
-                    self.end(CloseReason::ParseError(PacketError::Utf8));
+                    self.handle_unreadable(now, lane, PacketError::Utf8);
                     None
                 }
             },
@@ -410,10 +410,11 @@ impl Session {
                 // A server that answers at once, and with nothing, would keep both sides busy for ever.
                 let hurries = polling.empty >= EMPTY_POLLS && polling.probe.is_none();
                 polling.pause = hurries.then(|| now + EMPTY_PAUSE);
-                self.complete_upgrade(now);
+                self.complete_upgrade();
             }
-            State::Opening { .. } if self.closed.is_none() => {
-                self.fail_opening(TransportError::Handshake(HandshakeError::NotOpen));
+            // Nothing in it opened the session. Where that was told already, it is another transport's turn.
+            State::Opening { asked: true, .. } if self.closed.is_none() => {
+                self.fail_opening(TransportError::from(HandshakeError::NotOpen).into());
             }
             _ => {}
         }
@@ -427,13 +428,14 @@ impl Session {
             return;
         }
         match &mut self.state {
-            State::Opening { .. } => self.fail_opening(error),
+            State::Opening { .. } => self.fail_opening(error.into()),
             State::Polling(polling) if lane == Lane::WebSocket => polling.probe = None,
             _ => self.end(error.into()),
         }
     }
 
-    fn fail_opening(&mut self, error: TransportError) {
+    /// Tries the next transport, if there is one to try.
+    fn fail_opening(&mut self, reason: CloseReason) {
         if let State::Opening { index, asked } = &mut self.state
             && self.config.try_all_transports
             && *index + 1 < self.config.transports.len()
@@ -441,14 +443,14 @@ impl Session {
             (*index, *asked) = (*index + 1, false);
             return;
         }
-        self.end(error.into());
+        self.end(reason);
     }
 
     /// A WebSocket close frame arrived.
     pub fn handle_close_frame(&mut self, now: Time, code: Option<u16>) {
         match self.state {
             State::WebSocket => self.end(CloseReason::TransportClose(code)),
-            _ => self.handle_failed(now, Lane::WebSocket, TransportError::Lost),
+            _ => self.handle_failed(now, Lane::WebSocket, TransportError::Closed(code)),
         }
     }
 
@@ -465,6 +467,8 @@ impl Session {
     /// A frame or a packet of a payload cannot be read.
     pub fn handle_unreadable(&mut self, now: Time, lane: Lane, error: PacketError) {
         match self.state {
+            State::Opening { .. } if self.is_busy(lane) => self.fail_opening(CloseReason::ParseError(error)),
+            State::Opening { .. } => {}
             State::Polling(_) if lane == Lane::WebSocket => {
                 self.handle_failed(now, lane, TransportError::OutOfPlace("an answer to the probe"));
             }
@@ -479,12 +483,12 @@ impl Session {
         }
         self.last_heard = self.last_heard.max(now);
         match &mut self.state {
-            State::Opening { .. } => return self.handle_open(now, &packet),
+            State::Opening { .. } => return self.handle_open(now, lane, &packet),
             State::Polling(polling) if lane == Lane::WebSocket => {
                 match (&mut polling.probe, &packet) {
                     (Some(probe), Packet::Pong("probe")) if probe.stage == Stage::Sent => {
                         probe.stage = Stage::Pausing;
-                        self.complete_upgrade(now);
+                        self.complete_upgrade();
                     }
                     (probe, _) => *probe = None,
                 }
@@ -524,7 +528,11 @@ impl Session {
         Received::Nothing
     }
 
-    fn handle_open(&mut self, now: Time, packet: &Packet<'_>) -> Received<'static> {
+    fn handle_open(&mut self, now: Time, lane: Lane, packet: &Packet<'_>) -> Received<'static> {
+        // Behind what has just failed: it is another transport's turn.
+        if !self.is_busy(lane) {
+            return Received::Nothing;
+        }
         let parsed = match packet {
             Packet::Open(data) => Handshake::parse(data),
             _ => Err(HandshakeError::NotOpen),
@@ -532,7 +540,7 @@ impl Session {
         let handshake = match parsed {
             Ok(handshake) => handshake,
             Err(error) => {
-                self.fail_opening(error.into());
+                self.fail_opening(TransportError::from(error).into());
                 return Received::Nothing;
             }
         };
@@ -561,7 +569,7 @@ impl Session {
     }
 
     /// Moves to WebSocket, once nothing is under way elsewhere.
-    fn complete_upgrade(&mut self, _now: Time) {
+    fn complete_upgrade(&mut self) {
         let State::Polling(polling) = &self.state else { return };
         if !polling.is_pausing() || polling.poll || polling.post.is_some() {
             return;

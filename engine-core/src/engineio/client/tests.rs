@@ -271,6 +271,72 @@ fn the_next_transport_is_tried_where_that_is_wanted() {
     assert_eq!(session.closed(), Some(&TransportError::Lost.into()));
 }
 
+/// What comes of a poll's answer where it was to open the session.
+fn answer_first_poll(session: &mut Session, body: &str) {
+    session.begin(at(0), Lane::Poll).unwrap();
+    let text = session.handle_response(at(0), Lane::Poll, 200, body.as_bytes()).unwrap();
+    for packet in engineio::split_payload(text) {
+        match Packet::decode(packet) {
+            Ok(packet) => assert_eq!(session.handle_packet(at(0), Lane::Poll, packet), Received::Nothing),
+            Err(error) => session.handle_unreadable(at(0), Lane::Poll, error),
+        }
+    }
+    session.end_poll(at(0));
+}
+
+#[test]
+fn an_answer_that_is_no_handshake_leaves_it_to_the_next_transport() {
+    let behind = alloc::format!("6\x1e0{OPEN}");
+    let unreadable = ["<html>", "<html>\x1e<html>", "\x1e", ""];
+    for body in ["4hello", "0{}", "1", "4a\x1e4b", &behind].into_iter().chain(unreadable) {
+        let mut all = session(|config| config.try_all_transports = true);
+        answer_first_poll(&mut all, body);
+        assert_eq!((all.closed(), all.transport()), (None, Way::WebSocket), "{body}");
+        assert_eq!(all.wants(at(0), Lane::WebSocket), Want::Request, "{body}");
+        let mut one = session(|_| {});
+        answer_first_poll(&mut one, body);
+        assert!(one.closed().is_some(), "{body}");
+    }
+    let mut no_text = session(|config| config.try_all_transports = true);
+    no_text.begin(at(0), Lane::Poll);
+    assert_eq!(no_text.handle_response(at(0), Lane::Poll, 200, b"\xff"), None);
+    assert_eq!((no_text.closed(), no_text.transport()), (None, Way::WebSocket));
+}
+
+#[test]
+fn what_comes_late_on_a_transport_that_has_failed_is_not_the_next_one_s() {
+    let mut session = session(|config| {
+        config.transports = [Way::WebSocket, Way::Polling].into();
+        config.try_all_transports = true;
+    });
+    session.begin(at(0), Lane::WebSocket);
+    session.handle_response(at(0), Lane::WebSocket, 101, b"");
+    session.handle_packet(at(0), Lane::WebSocket, Packet::Noop);
+    session.begin(at(0), Lane::Poll).unwrap();
+    session.handle_packet(at(0), Lane::WebSocket, Packet::Open(OPEN));
+    session.handle_unreadable(at(0), Lane::WebSocket, engineio::PacketError::Empty);
+    assert_eq!(
+        (session.closed(), session.is_open(), session.wants(at(0), Lane::Poll)),
+        (None, false, Want::Keep)
+    );
+}
+
+#[test]
+fn a_close_before_the_session_is_open_is_told_with_its_code() {
+    for (code, text) in [
+        (Some(1008), "the server closed the connection with code 1008"),
+        (None, "the server closed the connection"),
+    ] {
+        let mut session = session(|config| config.transports = [Way::WebSocket].into());
+        session.begin(at(0), Lane::WebSocket);
+        session.handle_response(at(0), Lane::WebSocket, 101, b"");
+        session.handle_close_frame(at(0), code);
+        let expected = TransportError::Closed(code);
+        assert_eq!(expected.to_string(), text);
+        assert_eq!(session.closed(), Some(&expected.into()));
+    }
+}
+
 #[test]
 fn a_session_is_opened_by_what_worked_the_last_time() {
     let config = Arc::new(Config::default());

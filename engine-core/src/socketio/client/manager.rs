@@ -1,25 +1,21 @@
 //! The connection of a client, which comes and goes, and what its namespaces make of it.
 
+mod join;
 mod receive;
+mod send;
 
-use super::namespace::{Namespace, Retry, State, Unit, Waiting, push_auth, push_namespace};
-use super::{
-    Config, ConnectError, DisconnectReason, Event, How, NamespaceId, NoAnswer, Offline, Sent, Token,
-};
-use crate::engineio::client::{
-    self as engine, CloseReason, Lane, Received, Request, Session, TransportError, Want,
-};
-use crate::engineio::{Message, Packet as EnginePacket, Part, Transport, split_payload};
+use super::namespace::{Namespace, State};
+use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline};
+use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, TransportError, Want};
+use crate::engineio::{Message, Packet as EnginePacket, Transport, split_payload};
 use crate::outbound::Outbound;
 use crate::random::Random;
-use crate::socketio::emit_error::EmitError;
 use crate::socketio::reassembly::Reassembly;
 use crate::time::{Time, earliest};
 use crate::websocket::{self, Deflate};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -50,6 +46,9 @@ pub struct Client {
     tokens: u64,
     events: VecDeque<Event>,
 }
+
+/// No wait is shorter, so that after each deadline the next one is later.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
@@ -119,11 +118,6 @@ impl Client {
         self.namespaces.get(id.0).is_some_and(|it| it.recovered)
     }
 
-    /// How many bytes of a namespace wait for a connection or an acknowledgement.
-    pub fn buffered(&self, id: NamespaceId) -> usize {
-        self.namespaces.get(id.0).map_or(0, Namespace::buffered)
-    }
-
     /// The transport in use, while there is a connection.
     pub fn transport(&self) -> Option<Transport> {
         self.engine.as_ref().filter(|it| it.is_open()).map(|it| it.transport())
@@ -138,8 +132,6 @@ impl Client {
     pub fn fork_random(&mut self) -> Random {
         self.random.fork()
     }
-
-    // Namespaces.
 
     /// A namespace by its name, which begins with a slash.
     pub fn namespace(&mut self, name: &str) -> NamespaceId {
@@ -156,315 +148,6 @@ impl Client {
     /// The name of a namespace.
     pub fn name(&self, id: NamespaceId) -> Option<&Arc<str>> {
         self.namespaces.get(id.0).map(|it| &it.name)
-    }
-
-    /// Wants a namespace to be joined; opens the connection if there is none.
-    pub fn connect(&mut self, now: Time, id: NamespaceId) {
-        self.handle_timeout(now);
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| !it.is_active()) else { return };
-        namespace.state = State::Wanted;
-        match self.link {
-            Link::Idle => self.open_engine(now),
-            Link::Open if self.engine.as_ref().is_some_and(|it| it.is_open()) => self.ask_to_join(id),
-            _ => {}
-        }
-    }
-
-    fn ask_to_join(&mut self, id: NamespaceId) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.unanswered.is_none()) {
-            namespace.attempt += 1;
-            self.events.push_back(Event::Join(id, namespace.attempt));
-        }
-    }
-
-    /// Joins a namespace, as [`Event::Join`] asked for. `auth` is a JSON object, or empty.
-    pub fn join(&mut self, now: Time, id: NamespaceId, attempt: u64, auth: &str) {
-        let deadline = now + self.config.timeout;
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        if namespace.state != State::Wanted || namespace.attempt != attempt {
-            return;
-        }
-        let Some(engine) = self.engine.as_mut().filter(|it| it.is_open()) else { return };
-        let mut text = String::from("0");
-        push_namespace(&mut text, &namespace.name);
-        push_auth(&mut text, namespace.recovery.as_deref(), auth);
-        match engine.send(now, core::iter::once(Part::Text(text.as_bytes()))) {
-            Ok(()) => namespace.state = State::Joining(deadline),
-            // It is asked for again with the next session.
-            Err(engine::SendError::NotOpen) => {}
-            Err(error) => {
-                namespace.state = State::Idle;
-                let error = ConnectError::Auth(error.to_string().into());
-                self.events.push_back(Event::ConnectError(id, error));
-                self.close_if_unused(now);
-            }
-        }
-        self.follow_engine(now);
-    }
-
-    /// Does not join a namespace: there is nothing to show to the server.
-    pub fn refuse_join(&mut self, now: Time, id: NamespaceId, attempt: u64, why: &str) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        if namespace.state == State::Wanted && namespace.attempt == attempt {
-            namespace.state = State::Idle;
-            self.events.push_back(Event::ConnectError(id, ConnectError::Auth(why.into())));
-            self.close_if_unused(now);
-        }
-    }
-
-    /// Leaves a namespace; closes the connection with the last one. What waits to be sent goes on waiting.
-    pub fn disconnect(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.is_active()) else { return };
-        let state = namespace.state;
-        let unanswered = match state {
-            State::Joining(deadline) => Some(deadline),
-            _ => namespace.unanswered,
-        };
-        let was_left = namespace.was_left || matches!(state, State::Joined | State::Joining(_));
-        namespace.leave(State::Idle, &mut self.events);
-        (namespace.unanswered, namespace.was_left) = (unanswered, was_left);
-        if state == State::Joined {
-            self.send_leave(now, id);
-            self.events.push_back(Event::Disconnected(id, DisconnectReason::Client));
-        }
-        self.close_if_unused(now);
-    }
-
-    fn send_leave(&mut self, now: Time, id: NamespaceId) {
-        let (Some(namespace), Some(engine)) = (self.namespaces.get(id.0), &mut self.engine) else { return };
-        let mut text = String::from("1");
-        push_namespace(&mut text, &namespace.name);
-        // If there is no room for it, the end of the connection says it.
-        let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
-    }
-
-    /// Leaves all namespaces, and closes the connection.
-    pub fn close(&mut self, now: Time) {
-        for at in 0..self.namespaces.len() {
-            self.disconnect(now, NamespaceId(at));
-        }
-    }
-
-    fn close_if_unused(&mut self, now: Time) {
-        if self.namespaces.iter().any(Namespace::is_active) {
-            return;
-        }
-        self.attempts = 0;
-        self.reconnecting = false;
-        match &mut self.engine {
-            Some(engine) => engine.close(now),
-            None => self.link = Link::Idle,
-        }
-        self.follow_engine(now);
-    }
-
-    // Sending.
-
-    /// The id for the next event that wants an answer.
-    pub fn next_ack(&mut self, id: NamespaceId) -> u64 {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return 0 };
-        let ack = namespace.next_ack;
-        namespace.next_ack += 1;
-        ack
-    }
-
-    /// Sends an encoded event.
-    ///
-    /// With [retries](Config::retries) it needs an id, even if nobody waits for the answer.
-    ///
-    /// # Errors
-    /// When it is not sent, now or later.
-    pub fn send<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-        how: How,
-    ) -> Result<Sent, EmitError> {
-        let retries = self.config.retries > 0 && !how.volatile;
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(EmitError::Disconnected) };
-        if how.ack.is_some() && namespace.acks.is_full() {
-            return Err(EmitError::TooManyAcks);
-        }
-        let sent = match (how.ack, retries) {
-            (Some(ack), true) => self.send_with_retries(id, parts, ack),
-            _ => self.send_once(now, id, parts, how),
-        };
-        self.flush(now, id);
-        self.follow_engine(now);
-        sent
-    }
-
-    fn send_once<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-        how: How,
-    ) -> Result<Sent, EmitError> {
-        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
-        let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
-        if how.volatile && !engine.as_ref().is_some_and(|it| it.is_writable()) {
-            return Err(EmitError::NotReady);
-        }
-        let mut sent = None;
-        // What was sent before goes first.
-        if let Some(engine) = engine
-            && namespace.outbox.is_empty()
-        {
-            match engine.send(now, parts.clone()) {
-                Ok(()) => {
-                    if namespace.tells_outgoing {
-                        Unit::new(parts.clone()).tell_outgoing(id, &mut self.events);
-                    }
-                    sent = Some(Sent::Now);
-                }
-                Err(engine::SendError::NotOpen) if how.volatile => return Err(EmitError::NotReady),
-                Err(engine::SendError::NotOpen) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let sent = match sent {
-            Some(sent) => sent,
-            None => self.keep(now, id, parts, how.ack.map(|(ack, _)| ack))?,
-        };
-        if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.0)) {
-            namespace.acks.insert(ack, now + timeout);
-        }
-        Ok(sent)
-    }
-
-    fn keep<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>>,
-        ack: Option<u64>,
-    ) -> Result<Sent, EmitError> {
-        let unit = Unit::new(parts);
-        self.admit(id, &unit)?;
-        let token = self.next_token();
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.outbox.push(Waiting { unit, token, ack, since: now });
-        }
-        Ok(Sent::Later(token))
-    }
-
-    fn send_with_retries<'a>(
-        &mut self,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>>,
-        (ack, timeout): (u64, Duration),
-    ) -> Result<Sent, EmitError> {
-        let unit = Unit::new(parts);
-        self.admit(id, &unit)?;
-        let token = self.next_token();
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.retries.push(Retry { unit, id: ack, token, timeout, tries: 0, deadline: None });
-        }
-        Ok(Sent::Later(token))
-    }
-
-    /// Whether a unit may wait.
-    fn admit(&self, id: NamespaceId, unit: &Unit) -> Result<(), EmitError> {
-        let limit = match self.config.offline {
-            Offline::Fail if !self.is_connected(id) => return Err(EmitError::Disconnected),
-            // It waits behind others, or for its acknowledgement.
-            Offline::Fail => self.config.engine.send_buffer,
-            Offline::Buffer { bytes, .. } => bytes,
-        };
-        match self.buffered(id).saturating_add(unit.len()) > limit {
-            true => Err(EmitError::OfflineFull { limit }),
-            false => Ok(()),
-        }
-    }
-
-    fn next_token(&mut self) -> Token {
-        self.tokens += 1;
-        Token(self.tokens)
-    }
-
-    /// Sends an acknowledgement. After the end of the connection nobody waits for it.
-    ///
-    /// # Errors
-    /// When it is not sent.
-    pub fn acknowledge<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-    ) -> Result<(), EmitError> {
-        let is_joined = self.is_connected(id);
-        let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
-            return Err(EmitError::Disconnected);
-        };
-        let sent = engine.send(now, parts).map_err(EmitError::from);
-        self.follow_engine(now);
-        sent
-    }
-
-    /// Waits no more for an answer: the event, if it still waits, is not sent.
-    pub fn forget_ack(&mut self, id: NamespaceId, ack: u64) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.acks.remove(ack);
-        }
-    }
-
-    /// Whether to tell of what leaves, by [`Event::Outgoing`]. Off.
-    pub fn tell_outgoing(&mut self, id: NamespaceId, tell: bool) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.tells_outgoing = tell;
-        }
-    }
-
-    /// Drops all of a namespace that waits to be sent.
-    pub fn clear(&mut self, id: NamespaceId) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.clear(&mut self.events);
-        }
-    }
-
-    /// Sends what waits, as far as there is room.
-    fn flush(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.state == State::Joined) else {
-            return;
-        };
-        let Some(engine) = &mut self.engine else { return };
-        while let Some(waiting) = namespace.outbox.front() {
-            match engine.send(now, waiting.unit.parts()) {
-                Err(engine::SendError::NotOpen | engine::SendError::Full { .. }) => return,
-                result => {
-                    let Some(waiting) = namespace.outbox.pop() else { return };
-                    match result {
-                        Ok(()) => {
-                            if namespace.tells_outgoing {
-                                waiting.unit.tell_outgoing(id, &mut self.events);
-                            }
-                            self.events.push_back(Event::Fate(waiting.token, Ok(())));
-                        }
-                        Err(error) => namespace.drop_waiting(waiting, error.into(), &mut self.events),
-                    }
-                }
-            }
-        }
-        while let Some(retry) = namespace.retries.front_mut().filter(|retry| retry.deadline.is_none()) {
-            let error = match engine.send(now, retry.unit.parts()) {
-                Ok(()) => {
-                    retry.tries += 1;
-                    retry.deadline = Some(now + retry.timeout);
-                    if namespace.tells_outgoing {
-                        retry.unit.tell_outgoing(id, &mut self.events);
-                    }
-                    return;
-                }
-                Err(engine::SendError::NotOpen | engine::SendError::Full { .. }) => return,
-                Err(error) => EmitError::from(error),
-            };
-            let (token, ack) = (retry.token, retry.id);
-            namespace.retries.pop();
-            self.events.push_back(Event::Answer(id, ack, Err(NoAnswer::NotSent(error.clone()))));
-            self.events.push_back(Event::Fate(token, Err(error)));
-        }
     }
 
     // The connection.
@@ -496,7 +179,7 @@ impl Client {
     pub fn transmit(&mut self, now: Time, generation: u64, out: &mut Outbound) -> bool {
         if let Some(engine) = self.current(generation) {
             engine.transmit(out);
-            let waits = self.namespaces.iter().any(|it| it.state == State::Joined && !it.outbox.is_empty());
+            let waits = self.namespaces.iter().any(Namespace::waits_for_room);
             if waits {
                 self.follow_engine(now);
             }
@@ -585,7 +268,7 @@ impl Client {
     fn handle_packet(&mut self, now: Time, generation: u64, lane: Lane, packet: EnginePacket<'_>) {
         let Some(engine) = self.current(generation) else { return };
         match engine.handle_packet(now, lane, packet) {
-            Received::Open => self.opened(),
+            Received::Open => self.opened(now),
             Received::Message(Message::Text(text)) => self.receive_text(now, text),
             Received::Message(Message::Binary(data)) => self.receive_binary(now, &data),
             Received::Ping => self.events.push_back(Event::Ping),
@@ -620,12 +303,12 @@ impl Client {
         self.generation += 1;
         let worked = self.websocket_worked && self.config.remember_upgrade;
         let engine = Session::open(now, self.config.engine.clone(), self.random.fork(), worked);
-        self.link = Link::Opening(now + self.config.timeout);
+        self.link = Link::Opening(now + self.patience());
         self.engine = Some(Box::new(engine));
         self.follow_engine(now);
     }
 
-    fn opened(&mut self) {
+    fn opened(&mut self, now: Time) {
         self.link = Link::Open;
         if core::mem::take(&mut self.reconnecting) {
             self.events.push_back(Event::Reconnect(self.attempts));
@@ -633,7 +316,7 @@ impl Client {
         self.attempts = 0;
         for at in 0..self.namespaces.len() {
             if self.namespaces.get(at).is_some_and(|it| it.state == State::Wanted) {
-                self.ask_to_join(NamespaceId(at));
+                self.ask_to_join(now, NamespaceId(at));
             }
         }
     }
@@ -689,15 +372,32 @@ impl Client {
         }
     }
 
+    /// Whether there is another attempt after so many in a row that failed.
+    fn tries_again(&self, attempts: u32) -> bool {
+        self.config.reconnection && self.config.reconnection_attempts.is_none_or(|max| attempts < max)
+    }
+
+    /// How long to wait after so many attempts in a row that failed.
+    fn back_off(&mut self, attempts: u32) -> Duration {
+        let config = &self.config;
+        let doubled = config.reconnection_delay.saturating_mul(1 << attempts.min(20));
+        let delay =
+            self.random.jitter(doubled.min(config.reconnection_delay_max), config.randomization_factor);
+        delay.min(config.reconnection_delay_max).max(SHORTEST)
+    }
+
+    /// How long anything may take that belongs to connecting.
+    fn patience(&self) -> Duration {
+        self.config.timeout.max(SHORTEST)
+    }
+
     /// Waits for the next attempt, if there is to be one.
     fn reconnect(&mut self, now: Time, was_open: bool, reason: CloseReason) {
-        let config = self.config.clone();
         if self.reconnecting && !was_open {
             self.events.push_back(Event::ReconnectError(reason));
         }
-        let is_over = config.reconnection_attempts.is_some_and(|max| self.attempts >= max);
-        if !config.reconnection || is_over {
-            if config.reconnection {
+        if !self.tries_again(self.attempts) {
+            if self.config.reconnection {
                 self.events.push_back(Event::ReconnectFailed);
             }
             self.attempts = 0;
@@ -707,12 +407,23 @@ impl Client {
             }
             return;
         }
-        let doubled = config.reconnection_delay.saturating_mul(1 << self.attempts.min(20));
-        let delay = doubled.min(config.reconnection_delay_max);
-        let delay = self.random.jitter(delay, config.randomization_factor).min(config.reconnection_delay_max);
+        let delay = self.back_off(self.attempts);
         self.attempts += 1;
         self.reconnecting = true;
         self.link = Link::Waiting(now + delay);
+    }
+
+    fn close_if_unused(&mut self, now: Time) {
+        if self.namespaces.iter().any(Namespace::is_active) {
+            return;
+        }
+        self.attempts = 0;
+        self.reconnecting = false;
+        match &mut self.engine {
+            Some(engine) => engine.close(now),
+            None => self.link = Link::Idle,
+        }
+        self.follow_engine(now);
     }
 
     // Time.
@@ -764,34 +475,9 @@ impl Client {
         for at in 0..self.namespaces.len() {
             let Some(namespace) = self.namespaces.get_mut(at) else { continue };
             namespace.handle_timeout(now, age, &mut self.events);
-            let is_due = |deadline: Time| deadline <= now;
-            let is_late = matches!(namespace.state, State::Joining(deadline) if is_due(deadline));
-            if is_late {
-                namespace.leave(State::Wanted, &mut self.events);
-            }
-            if namespace.unanswered.take_if(|deadline| is_due(*deadline)).is_some() || is_late {
-                self.break_off(&"no answer to a connect");
-            }
+            self.expire_join(now, NamespaceId(at));
             self.expire_retry(now, NamespaceId(at));
         }
         self.follow_engine(now);
-    }
-
-    /// Sends an event again that was not acknowledged in time, or gives it up.
-    fn expire_retry(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        let Some(retry) = namespace.retries.front_mut() else { return };
-        if retry.deadline.is_none_or(|deadline| deadline > now) {
-            return;
-        }
-        retry.deadline = None;
-        let tries = retry.tries;
-        if tries > self.config.retries
-            && let Some(retry) = namespace.retries.pop()
-        {
-            self.events.push_back(Event::Answer(id, retry.id, Err(NoAnswer::Timeout)));
-            self.events.push_back(Event::Fate(retry.token, Err(EmitError::NotAcknowledged { tries })));
-        }
-        self.flush(now, id);
     }
 }

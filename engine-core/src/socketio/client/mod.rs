@@ -4,13 +4,14 @@ mod manager;
 mod namespace;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use manager::Client;
 
 use super::args::OwnedArgs;
 use super::emit_error::EmitError;
 use super::packet::{Limits, event_name, first_of};
-use crate::engineio::client::{CloseReason, Config as EngineConfig};
+use crate::engineio::client::{CloseReason, Config as EngineConfig, TransportError};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -35,7 +36,8 @@ pub struct Config {
     pub reconnection_delay_max: Duration,
     /// How far each wait is changed at random, as a share of it: 0 to 1. 0.5.
     pub randomization_factor: f64,
-    /// How long a connection may take to open, and a namespace to be joined. 20 s.
+    /// How long a connection may take to open, the application to say what it shows, and the server to join a namespace
+    /// after that. 20 s.
     pub timeout: Duration,
     /// How long an acknowledgement is waited for, unless the message says otherwise. 30 s.
     pub ack_timeout: Duration,
@@ -74,9 +76,10 @@ impl Default for Config {
 pub enum Offline {
     /// They wait, and are sent in order once there is one.
     Buffer {
-        /// How many bytes of one namespace may wait; an event beyond them is refused.
+        /// How many bytes of one namespace may wait; an event beyond them is refused. Counted is what an event takes:
+        /// its text, its attachments, and about 100 bytes for its place.
         bytes: usize,
-        /// How long one may wait; `None` as long as it takes.
+        /// How long one may wait that was not sent yet; `None` as long as it takes.
         age: Option<Duration>,
     },
     /// They are refused.
@@ -145,10 +148,12 @@ pub enum ConnectError {
     /// The server answers as one of version 2 does, which this client does not speak.
     #[error("the server's answer has no id: it may speak version 2 of Socket.IO")]
     OldServer,
-    /// There was no answer in time.
+    /// The server did not say in time whether it lets this client in, while other namespaces keep the connection. It is
+    /// asked again once it has answered.
     #[error("timeout")]
     Timeout,
-    /// There is nothing to show to the server: the callback for it failed.
+    /// There is nothing to show to the server: the callback for it failed, or took too long. It is asked again after a
+    /// wait, as where the connection cannot be opened.
     #[error("no auth: {0}")]
     Auth(Box<str>),
 }
@@ -159,6 +164,7 @@ struct Cause<'a>(&'a CloseReason);
 impl core::fmt::Display for Cause<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.0 {
+            CloseReason::TransportClose(code) => TransportError::Closed(*code).fmt(f),
             CloseReason::TransportError(error) => error.fmt(f),
             CloseReason::ParseError(error) => error.fmt(f),
             CloseReason::Protocol(error) => error.fmt(f),

@@ -1,3 +1,6 @@
+mod joining;
+mod waiting;
+
 use super::*;
 use crate::engineio::client::{Lane, TransportError, Want};
 use crate::engineio::{Part, Transport};
@@ -56,11 +59,13 @@ impl Rig {
 
     fn join(&mut self) {
         let events = self.events();
-        let Some(Event::Join(id, attempt)) = events.last() else { panic!("{events:?}") };
+        let is_for_main = |event: &&Event| matches!(event, Event::Join(id, _) if *id == self.main);
+        let Some(Event::Join(id, attempt)) = events.iter().find(is_for_main) else { panic!("{events:?}") };
         self.client.join(self.now(), *id, *attempt, "");
         self.written();
         self.hear(r#"40{"sid":"s"}"#);
-        assert_eq!(self.events().last(), Some(&Event::Connected(self.main)));
+        let events = self.events();
+        assert!(events.contains(&Event::Connected(self.main)), "{events:?}");
     }
 
     fn hear(&mut self, text: &str) {
@@ -219,11 +224,12 @@ fn what_found_no_room_goes_first_once_there_is_some() {
 
 #[test]
 fn what_waits_is_bounded_in_bytes_and_age() {
-    let offline = Offline::Buffer { bytes: 20, age: Some(Duration::from_secs(1)) };
+    let offline = Offline::Buffer { bytes: 200, age: Some(Duration::from_secs(1)) };
     let mut rig = Rig::new(|config| config.offline = offline);
     let Ok(Sent::Later(first)) = rig.emit(r#"20["a"]"#, ask(0, 60_000)) else { panic!() };
     rig.emit(r#"2["b"]"#, How::default()).unwrap();
-    assert_eq!(rig.emit(r#"2["long enough"]"#, How::default()), Err(EmitError::OfflineFull { limit: 20 }));
+    let long = alloc::format!(r#"2["{}"]"#, "x".repeat(20));
+    assert_eq!(rig.emit(&long, How::default()), Err(EmitError::OfflineFull { limit: 200 }));
     rig.pass(1000);
     let events = rig.events();
     assert!(events.contains(&Event::Fate(first, Err(EmitError::Expired))), "{events:?}");
@@ -318,6 +324,18 @@ fn waits_between_attempts_grow_differ_and_end() {
     assert!(rig.client.is_idle() && !rig.client.is_active(rig.main));
     rig.client.connect(rig.now(), rig.main);
     assert!(!rig.client.is_idle(), "it can be asked for again");
+}
+
+#[test]
+fn an_attempt_without_a_wait_still_comes_later() {
+    for (delay, max) in [(0, 5000), (1000, 0)] {
+        let mut rig = Rig::joined(|config| {
+            config.reconnection_delay = Duration::from_millis(delay);
+            config.reconnection_delay_max = Duration::from_millis(max);
+        });
+        rig.lose();
+        assert!(rig.client.next_deadline().is_some_and(|deadline| deadline > rig.now()));
+    }
 }
 
 #[test]
@@ -436,6 +454,18 @@ fn a_server_that_never_answers_a_connect_is_left_and_tried_again() {
 }
 
 #[test]
+fn a_server_that_closes_is_told_with_its_code_and_by_the_reference_s_reason() {
+    for (code, text) in [
+        (Some(4001), "the server closed the connection with code 4001"),
+        (None, "the server closed the connection"),
+    ] {
+        let reason = CloseReason::TransportClose(code);
+        assert_eq!(ConnectError::Closed(reason.clone()).to_string(), text);
+        assert_eq!(DisconnectReason::Closed(reason).to_string(), "transport close");
+    }
+}
+
+#[test]
 fn a_connection_that_does_not_open_is_given_up_in_time() {
     let mut rig = Rig::new(|config| config.reconnection = false);
     rig.client.connect(at(0), rig.main);
@@ -539,10 +569,12 @@ fn a_namespace_that_was_left_before_the_answer_is_left_and_asked_again_after_it(
     }
     ask(&mut rig, 5);
     rig.client.disconnect(at(0), chat);
-    rig.pass(19_000);
-    assert!(rig.closed().is_empty());
-    rig.pass(1100);
-    assert!(rig.closed()[0].to_string().contains("error"), "an answer that never comes is not waited for");
+    rig.pass(40_000);
+    assert!(rig.client.is_connected(rig.main) && rig.events().is_empty(), "nobody waits for the answer");
+    rig.client.connect(rig.now(), chat);
+    rig.hear("2");
+    rig.pass(20_000);
+    assert_eq!(rig.events(), [Event::Ping, Event::ConnectError(chat, ConnectError::Timeout)]);
 }
 
 #[test]

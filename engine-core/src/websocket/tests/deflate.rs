@@ -233,10 +233,12 @@ fn a_client_takes_what_it_asked_for_and_nothing_else() {
     assert_eq!(answered(&[&answer]), Ok(Some(deflate)));
     assert!(answered(&["permessage-deflate; server_no_context_takeover"]).is_ok());
     assert!(answered(&["permessage-deflate; server_no_context_takeover; server_max_window_bits=8"]).is_ok());
+    assert!(answered(&["permessage-deflate; server_no_context_takeover; client_max_window_bits=9"]).is_ok());
     for wrong in [
         &["permessage-deflate"][..],
         &["permessage-deflate; client_no_context_takeover"],
-        &["permessage-deflate; server_no_context_takeover; client_max_window_bits=9"],
+        &["permessage-deflate; server_no_context_takeover; client_max_window_bits"],
+        &["permessage-deflate; server_no_context_takeover; client_max_window_bits=16"],
         &["permessage-deflate; server_no_context_takeover; unknown"],
         &["other"],
         &[""],
@@ -281,6 +283,17 @@ fn a_window_that_was_asked_for_is_kept_to() {
     };
     assert!(written("permessage-deflate").is_some_and(|len| len < 900));
     assert!(written("permessage-deflate; server_max_window_bits=9").is_none_or(|len| len > 1300));
+    let written = |bits: u8, data: &[u8]| {
+        let answer = format!("permessage-deflate; server_no_context_takeover; client_max_window_bits={bits}");
+        let deflate =
+            Deflate::agreed(&CONFIG, [answer.as_bytes()].into_iter()).expect("agreed").expect("some");
+        let mut out = vec![];
+        deflate.write_frame(&mut out, Opcode::Binary, &[data], Some(KEY)).then_some(out.len())
+    };
+    assert!(written(15, &data).is_some_and(|len| len < 900));
+    assert!(written(9, &data).is_none_or(|len| len > 1300));
+    // Nothing can be compressed with that one, and need not be.
+    assert!(written(9, &[7; 1000]).is_some() && written(8, &[7; 1000]).is_none());
 }
 
 #[test]

@@ -73,12 +73,12 @@ impl Client {
         match namespace.state {
             State::Joining(_) => {}
             State::Joined => return self.break_off(&"a second answer to a connect"),
-            State::Idle | State::Wanted if namespace.unanswered.is_some() => {
+            _ if namespace.unanswered.is_some() => {
                 self.send_leave(now, id);
-                return self.receive_late_answer(id);
+                return self.receive_late_answer(now, id);
             }
             // Nobody has asked: such a server is only mistaken.
-            State::Idle | State::Wanted => return,
+            _ => return,
         }
         let Ok(connected) = serde_json::from_str::<Connected>(data) else {
             namespace.leave(State::Idle, &mut self.events);
@@ -93,6 +93,7 @@ impl Client {
         namespace.sid = Some(connected.sid);
         namespace.state = State::Joined;
         namespace.was_left = false;
+        namespace.failures = 0;
         for incoming in namespace.early.take().map(|early| early.events).into_iter().flatten() {
             keep_offset(namespace, &incoming);
             self.events.push_back(Event::Incoming(id, incoming));
@@ -104,7 +105,7 @@ impl Client {
     fn receive_connect_error(&mut self, now: Time, id: NamespaceId, data: &str) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         if namespace.unanswered.is_some() {
-            return self.receive_late_answer(id);
+            return self.receive_late_answer(now, id);
         }
         if !matches!(namespace.state, State::Joining(_)) {
             return self.break_off(&"a connect error without a connect");
@@ -115,11 +116,11 @@ impl Client {
     }
 
     /// The answer for a namespace that was left meanwhile, and may be wanted again.
-    fn receive_late_answer(&mut self, id: NamespaceId) {
+    fn receive_late_answer(&mut self, now: Time, id: NamespaceId) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         namespace.unanswered = None;
         if namespace.state == State::Wanted {
-            self.ask_to_join(id);
+            self.ask_to_join(now, id);
         }
     }
 
@@ -152,17 +153,18 @@ impl Client {
                 }
                 early.events.push(incoming);
             }
-            State::Idle | State::Wanted => {}
+            _ => {}
         }
     }
 
     fn receive_ack(&mut self, now: Time, id: NamespaceId, packet: &Packet<'_>, attachments: Attached<'_>) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         let (Some(ack), Some(args)) = (packet.id, packet.args(attachments)) else { return };
-        let is_next = namespace.retries.front().is_some_and(|retry| retry.id == ack && retry.tries > 0);
-        if is_next && let Some(retry) = namespace.retries.pop() {
+        let first = namespace.retries.front();
+        if let Some((token, _)) = first.filter(|(_, retry)| retry.ack == ack && retry.tries > 0) {
+            namespace.retries.remove(token);
             self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
-            self.events.push_back(Event::Fate(retry.token, Ok(())));
+            self.events.push_back(Event::Fate(token, Ok(())));
             return self.flush(now, id);
         }
         // One that came too late, or twice, is for nobody.

@@ -1,0 +1,250 @@
+//! What a client sends, and what becomes of it: at once, once there is a connection or room, or again.
+
+use super::super::namespace::{Namespace, State};
+use super::super::waiting::{Entry, Retry, Unit, Waiting};
+use super::super::{Event, How, NamespaceId, NoAnswer, Offline, Sent, Token};
+use super::{Client, SHORTEST};
+use crate::engineio::Part;
+use crate::engineio::client::SendError;
+use crate::socketio::emit_error::EmitError;
+use crate::time::Time;
+use core::time::Duration;
+
+impl Client {
+    /// The id for the next event that wants an answer.
+    pub fn next_ack(&mut self, id: NamespaceId) -> u64 {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return 0 };
+        let ack = namespace.next_ack;
+        namespace.next_ack += 1;
+        ack
+    }
+
+    /// Sends an encoded event.
+    ///
+    /// With [retries](super::super::Config::retries) it needs an id, even if nobody waits for the answer.
+    ///
+    /// # Errors
+    /// When it is not sent, now or later.
+    pub fn send<'a>(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+        how: How,
+    ) -> Result<Sent, EmitError> {
+        let retries = self.config.retries > 0 && !how.volatile;
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(EmitError::Disconnected) };
+        if how.ack.is_some() && namespace.acks.is_full() {
+            return Err(EmitError::TooManyAcks);
+        }
+        let sent = match (how.ack, retries) {
+            (Some(ack), true) => self.send_with_retries(now, id, parts, ack),
+            _ => self.send_once(now, id, parts, how),
+        };
+        self.flush(now, id);
+        self.follow_engine(now);
+        sent
+    }
+
+    fn send_once<'a>(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+        how: How,
+    ) -> Result<Sent, EmitError> {
+        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
+        let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
+        if how.volatile && !engine.as_ref().is_some_and(|it| it.is_writable()) {
+            return Err(EmitError::NotReady);
+        }
+        let mut is_sent = false;
+        // What was sent before goes first.
+        if let Some(engine) = engine
+            && namespace.outbox.is_empty()
+        {
+            match engine.send(now, parts.clone()) {
+                Ok(()) => {
+                    if namespace.tells_outgoing {
+                        Unit::new(parts.clone()).tell_outgoing(id, &mut self.events);
+                    }
+                    is_sent = true;
+                }
+                Err(SendError::NotOpen) if how.volatile => return Err(EmitError::NotReady),
+                Err(SendError::NotOpen) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let waits = match is_sent {
+            true => None,
+            false => Some(self.keep(now, id, parts, how.ack.map(|(ack, _)| ack))?),
+        };
+        if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.0)) {
+            namespace.acks.insert(ack, now + timeout, waits);
+        }
+        Ok(waits.map_or(Sent::Now, Sent::Later))
+    }
+
+    fn keep<'a>(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>>,
+        ack: Option<u64>,
+    ) -> Result<Token, EmitError> {
+        let waiting = Waiting { unit: Unit::new(parts), ack, since: now };
+        let (namespace, token) = self.admit(now, id, waiting.size())?;
+        namespace.outbox.push(token, waiting);
+        Ok(token)
+    }
+
+    fn send_with_retries<'a>(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>>,
+        (ack, timeout): (u64, Duration),
+    ) -> Result<Sent, EmitError> {
+        let timeout = timeout.max(SHORTEST);
+        let retry = Retry { unit: Unit::new(parts), ack, since: now, timeout, tries: 0, deadline: None };
+        let (namespace, token) = self.admit(now, id, retry.size())?;
+        namespace.retries.push(token, retry);
+        Ok(Sent::Later(token))
+    }
+
+    /// Where an event of so many bytes may wait, and its name there.
+    fn admit(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        size: usize,
+    ) -> Result<(&mut Namespace, Token), EmitError> {
+        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
+        let limit = match self.config.offline {
+            Offline::Fail => {
+                let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
+                // After the machine slept, nobody may be there any more.
+                let is_open = engine.is_some_and(|engine| {
+                    engine.handle_timeout(now);
+                    engine.is_open()
+                });
+                if !is_open {
+                    return Err(EmitError::Disconnected);
+                }
+                // It waits behind others, or for its acknowledgement.
+                self.config.engine.send_buffer
+            }
+            Offline::Buffer { bytes, .. } => bytes,
+        };
+        if namespace.buffered().saturating_add(size) > limit {
+            return Err(EmitError::OfflineFull { limit });
+        }
+        self.tokens += 1;
+        Ok((namespace, Token(self.tokens)))
+    }
+
+    /// Sends an acknowledgement. After the end of the connection nobody waits for it.
+    ///
+    /// # Errors
+    /// When it is not sent.
+    pub fn acknowledge<'a>(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+    ) -> Result<(), EmitError> {
+        let is_joined = self.is_connected(id);
+        let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
+            return Err(EmitError::Disconnected);
+        };
+        let sent = engine.send(now, parts).map_err(EmitError::from);
+        self.follow_engine(now);
+        sent
+    }
+
+    /// Waits no more for an answer. The event, if it still waits, is sent all the same.
+    pub fn forget_ack(&mut self, id: NamespaceId, ack: u64) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.acks.remove(ack);
+        }
+    }
+
+    /// Whether to tell of what leaves, by [`Event::Outgoing`]. Off.
+    pub fn tell_outgoing(&mut self, id: NamespaceId, tell: bool) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.tells_outgoing = tell;
+        }
+    }
+
+    /// How many bytes of a namespace wait for a connection or an acknowledgement, counted as
+    /// [`Offline::Buffer`] does.
+    pub fn buffered(&self, id: NamespaceId) -> usize {
+        self.namespaces.get(id.0).map_or(0, Namespace::buffered)
+    }
+
+    /// Drops all of a namespace that waits to be sent.
+    pub fn clear(&mut self, id: NamespaceId) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.clear(&mut self.events);
+        }
+    }
+
+    /// Sends what waits, as far as there is room.
+    pub(super) fn flush(&mut self, now: Time, id: NamespaceId) {
+        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.state == State::Joined) else {
+            return;
+        };
+        let Some(engine) = &mut self.engine else { return };
+        while let Some((token, waiting)) = namespace.outbox.front() {
+            let sent = match engine.send(now, waiting.unit.parts()) {
+                Err(SendError::NotOpen | SendError::Full { .. }) => return,
+                sent => sent,
+            };
+            let Some(Waiting { unit, ack, .. }) = namespace.outbox.remove(token) else { return };
+            match sent {
+                Ok(()) => {
+                    if namespace.tells_outgoing {
+                        unit.tell_outgoing(id, &mut self.events);
+                    }
+                    ack.into_iter().for_each(|ack| namespace.acks.set_sent(ack));
+                    self.events.push_back(Event::Fate(token, Ok(())));
+                }
+                Err(error) => namespace.drop_waiting(token, ack, error.into(), &mut self.events),
+            }
+        }
+        while let Some((token, retry)) = namespace.retries.front_mut()
+            && retry.deadline.is_none()
+        {
+            match engine.send(now, retry.unit.parts()) {
+                Ok(()) => {
+                    retry.tries += 1;
+                    retry.deadline = Some(now + retry.timeout);
+                    if namespace.tells_outgoing {
+                        retry.unit.tell_outgoing(id, &mut self.events);
+                    }
+                    return;
+                }
+                Err(SendError::NotOpen | SendError::Full { .. }) => return,
+                Err(error) => namespace.drop_retry(token, error.into(), &mut self.events),
+            }
+        }
+    }
+
+    /// Sends an event again that was not acknowledged in time, or gives it up.
+    pub(super) fn expire_retry(&mut self, now: Time, id: NamespaceId) {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some((token, retry)) = namespace.retries.front_mut() else { return };
+        if retry.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        retry.deadline = None;
+        let tries = retry.tries;
+        if tries > self.config.retries
+            && let Some(retry) = namespace.retries.remove(token)
+        {
+            self.events.push_back(Event::Answer(id, retry.ack, Err(NoAnswer::Timeout)));
+            self.events.push_back(Event::Fate(token, Err(EmitError::NotAcknowledged { tries })));
+        }
+        self.flush(now, id);
+    }
+}

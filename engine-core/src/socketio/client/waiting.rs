@@ -1,0 +1,168 @@
+//! What waits in a namespace: for a connection, for room, or for its acknowledgement.
+
+use super::{Event, NamespaceId, Outgoing, Token};
+use crate::engineio::Part;
+use crate::socketio::packet::{Limits, Packet};
+use crate::time::Time;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+/// A packet with its attachments, to keep.
+#[derive(Debug)]
+pub(super) struct Unit {
+    text: Box<[u8]>,
+    attachments: Vec<Bytes>,
+}
+
+impl Unit {
+    pub(super) fn new<'a>(parts: impl Iterator<Item = Part<'a>>) -> Unit {
+        let mut unit = Unit { text: Box::default(), attachments: Vec::new() };
+        for part in parts {
+            match part {
+                Part::Text(text) => unit.text = text.into(),
+                Part::Binary(data) => unit.attachments.push(Bytes::copy_from_slice(data)),
+            }
+        }
+        unit
+    }
+
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> + Clone {
+        let attachments = self.attachments.iter().map(|data| Part::Binary(data));
+        core::iter::once(Part::Text(&self.text)).chain(attachments)
+    }
+
+    /// It leaves, and is an event: tells so.
+    pub(super) fn tell_outgoing(&self, id: NamespaceId, events: &mut VecDeque<Event>) {
+        // Those of the settings are for what the server sends.
+        let limits = Limits {
+            max_attachments: usize::MAX,
+            max_attachment_bytes: usize::MAX,
+            max_namespace_len: usize::MAX,
+            max_event_len: usize::MAX,
+            ..Limits::default()
+        };
+        let packet =
+            core::str::from_utf8(&self.text).ok().and_then(|text| Packet::decode(text, &limits).ok());
+        if let Some(packet) = packet
+            && let (Some(event), Some(args)) = (packet.event(), packet.args(&self.attachments))
+        {
+            let outgoing = Outgoing { event: event.into_owned(), args: args.into_owned() };
+            events.push_back(Event::Outgoing(id, outgoing));
+        }
+    }
+}
+
+/// What waits because of what it has to send.
+pub(super) trait Entry {
+    fn unit(&self) -> &Unit;
+
+    /// How many bytes it takes, itself included.
+    fn size(&self) -> usize
+    where
+        Self: Sized,
+    {
+        let Unit { text, attachments } = self.unit();
+        let attachments = attachments.iter().map(|data| size_of::<Bytes>() + data.len());
+        size_of::<(Token, Self)>() + text.len() + attachments.sum::<usize>()
+    }
+}
+
+/// An event that waits for a connection, or for room.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) unit: Unit,
+    pub(super) ack: Option<u64>,
+    pub(super) since: Time,
+}
+
+impl Entry for Waiting {
+    fn unit(&self) -> &Unit {
+        &self.unit
+    }
+}
+
+/// An event that is sent until it is acknowledged. Only the first of them is under way.
+#[derive(Debug)]
+pub(super) struct Retry {
+    pub(super) unit: Unit,
+    pub(super) ack: u64,
+    pub(super) since: Time,
+    pub(super) timeout: Duration,
+    pub(super) tries: u32,
+    /// It is on its way, and has to be answered until then.
+    pub(super) deadline: Option<Time>,
+}
+
+impl Entry for Retry {
+    fn unit(&self) -> &Unit {
+        &self.unit
+    }
+}
+
+/// Entries in the order in which they came, each found by its token. One pointer while there are none.
+#[derive(Debug)]
+pub(super) struct Queue<T>(Option<Box<Entries<T>>>);
+
+/// Not empty.
+#[derive(Debug)]
+struct Entries<T> {
+    by_token: BTreeMap<Token, T>,
+    bytes: usize,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Queue(None)
+    }
+}
+
+impl<T: Entry> Queue<T> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// How many bytes all of them take.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |entries| entries.bytes)
+    }
+
+    /// Adds an entry, whose token is the newest.
+    pub(super) fn push(&mut self, token: Token, entry: T) {
+        let empty = || Box::new(Entries { by_token: BTreeMap::new(), bytes: 0 });
+        let entries = self.0.get_or_insert_with(empty);
+        entries.bytes += entry.size();
+        entries.by_token.insert(token, entry);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Token, &T)> {
+        self.0.iter().flat_map(|entries| &entries.by_token).map(|(token, entry)| (*token, entry))
+    }
+
+    pub(super) fn front(&self) -> Option<(Token, &T)> {
+        self.iter().next()
+    }
+
+    pub(super) fn front_mut(&mut self) -> Option<(Token, &mut T)> {
+        let (token, entry) = self.0.as_mut()?.by_token.iter_mut().next()?;
+        Some((*token, entry))
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(Token, T)> {
+        let (token, _) = self.front()?;
+        Some((token, self.remove(token)?))
+    }
+
+    pub(super) fn remove(&mut self, token: Token) -> Option<T> {
+        let entries = self.0.as_mut()?;
+        let entry = entries.by_token.remove(&token)?;
+        entries.bytes -= entry.size();
+        if entries.by_token.is_empty() {
+            // What a long time without a connection needed is not kept.
+            self.0 = None;
+        }
+        Some(entry)
+    }
+}

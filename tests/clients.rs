@@ -67,6 +67,7 @@ macro_rules! run_on {
                 connection {
                     three_namespaces_share_a_connection
                     a_refused_namespace_is_joined_with_other_auth
+                    auth_that_cannot_be_had_is_asked_for_again
                     a_disconnect_is_told_on_both_sides
                     what_is_sent_offline_arrives_once_and_in_order_after_a_restart
                     nobody_there_is_an_error_that_says_so

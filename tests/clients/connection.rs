@@ -65,6 +65,25 @@ pub(crate) fn a_refused_namespace_is_joined_with_other_auth(way: Way) -> impl As
     }
 }
 
+pub(crate) fn auth_that_cannot_be_had_is_asked_for_again(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let running = serve(Server::new(), None);
+        running.server.on_connect(async || ());
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = calls.clone();
+        let auth = move || {
+            let call = counter.fetch_add(1, Ordering::SeqCst);
+            async move { if call < 2 { Err("no token") } else { Ok(json!({})) } }
+        };
+        let client = running.client(way).auth_with(auth).build().unwrap();
+        let failed = start(&client).await;
+        assert_eq!(failed, Err(ConnectError::Auth("no token".into())));
+        assert!(client.is_active());
+        while client.connected().await.is_err() {}
+        assert_eq!(calls.load(Ordering::SeqCst), 3);
+    }
+}
+
 pub(crate) fn a_disconnect_is_told_on_both_sides(way: Way) -> impl AsyncFnOnce(Connect) {
     async move |start| {
         let io = Server::new();

@@ -27,6 +27,8 @@ pub(super) struct Settings {
     pub(super) config: Arc<Config>,
     pub(super) port: u16,
     pub(super) authority: Box<str>,
+    /// More of the query of all requests.
+    pub(super) query: Box<str>,
     pub(super) headers: Vec<(String, String)>,
     /// Those of the headers that are cookies: there is one header for all (RFC 6265, section 5.4).
     pub(super) cookies: Option<Box<str>>,
@@ -384,7 +386,7 @@ impl ClientBuilder {
         if !engine.path.starts_with('/') || !engine.path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(UrlError::Characters.into());
         }
-        engine.query = match (url.query.is_empty(), self.query.is_empty()) {
+        let query = match (url.query.is_empty(), self.query.is_empty()) {
             (false, false) => format!("{}&{}", url.query, self.query),
             (false, true) => url.query,
             (true, _) => self.query,
@@ -398,6 +400,7 @@ impl ClientBuilder {
             config: share(config),
             port: url.port,
             authority: url.authority.into(),
+            query: query.into(),
             headers,
             cookies: (!cookies.is_empty()).then(|| cookies.join("; ").into()),
             auth: self.auth,

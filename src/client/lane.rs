@@ -96,8 +96,9 @@ impl LaneStream {
 
     fn ask(&mut self, now: Time) {
         let (lane, generation) = (self.lane, self.generation);
-        let Some(request) = self.shared.look(|client| client.begin(now, generation, lane)) else { return };
         let settings = &self.shared.settings;
+        let request = self.shared.look(|client| client.begin(now, generation, lane, &settings.query));
+        let Some(request) = request else { return };
         let cookies = self.shared.cookies();
         let own = [("Accept", "*/*")].into_iter();
         let own = own.chain(request.body.is_some().then_some(("Content-Type", "text/plain;charset=UTF-8")));

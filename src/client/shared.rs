@@ -746,6 +746,28 @@ struct KeepTime {
     sleep: Option<(Time, BoxFuture<()>)>,
 }
 
+impl KeepTime {
+    /// Sleeps until the next deadline. A later one than before is found when the earlier one fires.
+    fn arm(&mut self, shared: &Shared) {
+        let Some(connector) = shared.connector.get() else { return };
+        let mut is_told = false;
+        loop {
+            let next = shared.next_deadline();
+            let until = self.sleep.as_ref().map(|(until, _)| *until);
+            let is_covered = next.is_none() == until.is_none() && until <= next;
+            if is_covered && is_told {
+                return;
+            }
+            if !is_covered {
+                self.sleep = next.map(|next| (next, connector.sleep_until(next)));
+            }
+            // Who set an earlier deadline before this was told does not call: it is looked for again.
+            shared.keeper.lock().armed = self.sleep.as_ref().map(|(until, _)| *until);
+            is_told = true;
+        }
+    }
+}
+
 impl Future for KeepTime {
     type Output = ();
 
@@ -754,19 +776,10 @@ impl Future for KeepTime {
         let Some(shared) = this.shared.upgrade() else { return Poll::Ready(()) };
         shared.keeper.lock().waker = Some(cx.waker().clone());
         loop {
-            // What is due earlier than what is found below calls this again.
-            shared.keeper.lock().armed = None;
             let now = shared.now();
             shared.take_closing(|closing| closing.deadline <= now).into_iter().for_each(Waker::wake);
             shared.act(|client, now| client.handle_timeout(now));
-            let next = shared.next_deadline();
-            // A later deadline is found when the earlier one fires.
-            let is_covered = |(armed, _): &(Time, _)| next.is_some_and(|next| *armed <= next);
-            if !this.sleep.as_ref().is_some_and(is_covered) {
-                let connector = shared.connector.get();
-                this.sleep = next.zip(connector).map(|(next, connector)| (next, connector.sleep_until(next)));
-            }
-            shared.keeper.lock().armed = this.sleep.as_ref().map(|(armed, _)| *armed);
+            this.arm(&shared);
             match this.sleep.as_mut().map(|(_, sleep)| sleep.as_mut().poll(cx)) {
                 Some(Poll::Ready(())) => this.sleep = None,
                 _ => break,

@@ -27,8 +27,6 @@ pub struct Config {
     pub try_all_transports: bool,
     /// The path of the requests, with its slash at the end. `/socket.io/`.
     pub path: String,
-    /// More of the query, as it stands in a URL; empty for none.
-    pub query: String,
     /// Whether binary messages are sent in base64 over WebSocket, too. Off.
     pub force_base64: bool,
     /// Whether to offer that WebSocket messages are compressed, and how. By default with the feature `deflate`, and as
@@ -56,7 +54,6 @@ impl Default for Config {
             upgrade: true,
             try_all_transports: false,
             path: "/socket.io/".into(),
-            query: String::new(),
             force_base64: false,
             #[cfg(feature = "deflate")]
             per_message_deflate: Some(PerMessageDeflate::new()),

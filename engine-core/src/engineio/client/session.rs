@@ -289,8 +289,9 @@ impl Session {
         }
     }
 
-    /// The request to be written on a lane that [wants](Want::Request) one.
-    pub fn begin(&mut self, now: Time, lane: Lane) -> Option<Request> {
+    /// The request to be written on a lane that [wants](Want::Request) one. `query` is more of its query, as it stands in
+    /// a URL; empty for none.
+    pub fn begin(&mut self, now: Time, lane: Lane, query: &str) -> Option<Request> {
         if self.wants(now, lane) != Want::Request {
             return None;
         }
@@ -315,19 +316,19 @@ impl Session {
         }
         Some(Request {
             method: if lane == Lane::Post { "POST" } else { "GET" },
-            target: self.target(lane),
+            target: self.target(lane, query),
             body,
             upgrade: lane == Lane::WebSocket,
         })
     }
 
-    fn target(&mut self, lane: Lane) -> String {
+    fn target(&mut self, lane: Lane, query: &str) -> String {
         let config = &self.config;
-        let mut target = String::with_capacity(config.path.len() + config.query.len() + 80);
+        let mut target = String::with_capacity(config.path.len() + query.len() + 80);
         target.push_str(&config.path);
         target.push('?');
-        if !config.query.is_empty() {
-            target.push_str(&config.query);
+        if !query.is_empty() {
+            target.push_str(query);
             target.push('&');
         }
         target.push_str("EIO=4&transport=");

@@ -25,7 +25,7 @@ fn session(change: impl FnOnce(&mut Config)) -> Session {
 /// A session that the server has just opened by polling; its answer was read.
 fn polling(change: impl FnOnce(&mut Config)) -> Session {
     let mut session = session(change);
-    assert!(session.begin(at(0), Lane::Poll).is_some());
+    assert!(session.begin(at(0), Lane::Poll, "").is_some());
     assert!(session.handle_response(at(0), Lane::Poll, 200, b"0").is_some());
     assert_eq!(session.handle_packet(at(0), Lane::Poll, Packet::Open(OPEN)), Received::Open);
     session.end_poll(at(0));
@@ -34,7 +34,7 @@ fn polling(change: impl FnOnce(&mut Config)) -> Session {
 
 fn websocket() -> Session {
     let mut session = session(|config| config.transports = [Way::WebSocket].into());
-    assert!(session.begin(at(0), Lane::WebSocket).is_some_and(|request| request.upgrade));
+    assert!(session.begin(at(0), Lane::WebSocket, "").is_some_and(|request| request.upgrade));
     session.handle_response(at(0), Lane::WebSocket, 101, b"");
     assert_eq!(session.handle_packet(at(0), Lane::WebSocket, Packet::Open(OPEN)), Received::Open);
     session
@@ -63,49 +63,46 @@ fn frames(session: &mut Session) -> Vec<alloc::string::String> {
 }
 
 fn body(session: &mut Session, now: Time) -> alloc::string::String {
-    let request = session.begin(now, Lane::Post).unwrap();
+    let request = session.begin(now, Lane::Post, "").unwrap();
     let bytes = request.body.unwrap().chunks().flatten().copied().collect();
     alloc::string::String::from_utf8(bytes).unwrap()
 }
 
 #[test]
 fn requests_name_the_transport_and_the_session() {
-    let mut session = session(|config| {
-        config.query = "a=b".into();
-        config.timestamp_requests = false;
-    });
-    let first = session.begin(at(0), Lane::Poll).unwrap();
+    let mut session = session(|config| config.timestamp_requests = false);
+    let first = session.begin(at(0), Lane::Poll, "a=b").unwrap();
     assert_eq!((first.method, &*first.target), ("GET", "/socket.io/?a=b&EIO=4&transport=polling"));
-    assert!(session.begin(at(0), Lane::Poll).is_none(), "one at a time");
+    assert!(session.begin(at(0), Lane::Poll, "a=b").is_none(), "one at a time");
     session.handle_response(at(0), Lane::Poll, 200, b"0");
     session.handle_packet(at(0), Lane::Poll, Packet::Open(OPEN));
     session.end_poll(at(0));
-    let upgrade = session.begin(at(0), Lane::WebSocket).unwrap();
+    let upgrade = session.begin(at(0), Lane::WebSocket, "a=b").unwrap();
     assert_eq!(upgrade.target, "/socket.io/?a=b&EIO=4&transport=websocket&sid=abc");
 }
 
 #[test]
 fn each_poll_has_another_timestamp() {
-    let targets = [(); 2].map(|()| session(|_| {}).begin(at(0), Lane::Poll).unwrap().target);
+    let targets = [(); 2].map(|()| session(|_| {}).begin(at(0), Lane::Poll, "").unwrap().target);
     assert!(targets[0].contains("&t="));
     let mut session = polling(|_| {});
-    assert_ne!(session.begin(at(0), Lane::Poll).unwrap().target, targets[0]);
+    assert_ne!(session.begin(at(0), Lane::Poll, "").unwrap().target, targets[0]);
 }
 
 #[test]
 fn an_upgrade_waits_for_both_requests_and_loses_nothing() {
     let mut session = polling(|_| {});
-    session.begin(at(0), Lane::Poll).unwrap();
+    session.begin(at(0), Lane::Poll, "").unwrap();
     session.send(at(0), text("first")).unwrap();
     assert_eq!(body(&mut session, at(0)), "4first");
-    session.begin(at(0), Lane::WebSocket).unwrap();
+    session.begin(at(0), Lane::WebSocket, "").unwrap();
     session.handle_response(at(0), Lane::WebSocket, 101, b"");
     assert_eq!(frames(&mut session), ["2probe"]);
     session.handle_packet(at(0), Lane::WebSocket, Packet::Pong("probe"));
     session.send(at(0), text("second")).unwrap();
     let binary: [Part<'_>; 2] = [Part::Text(b"third"), Part::Binary(&[1, 2])];
     session.send(at(0), binary.into_iter()).unwrap();
-    assert!(session.begin(at(0), Lane::Post).is_none(), "nothing new while it is pausing");
+    assert!(session.begin(at(0), Lane::Post, "").is_none(), "nothing new while it is pausing");
     session.handle_response(at(0), Lane::Post, 200, b"ok");
     assert_eq!((session.transport(), frames(&mut session)), (Way::Polling, vec![]));
     assert_eq!(session.handle_response(at(0), Lane::Poll, 200, b"6"), Some("6"));
@@ -128,10 +125,10 @@ fn an_upgrade_that_fails_in_any_way_leaves_polling_as_it_was() {
         |session: &mut Session| session.handle_timeout(at(10_000)),
     ] {
         let mut session = polling(|_| {});
-        session.begin(at(0), Lane::WebSocket).unwrap();
+        session.begin(at(0), Lane::WebSocket, "").unwrap();
         fail(&mut session);
         assert_eq!(session.wants(at(0), Lane::WebSocket), Want::Nothing);
-        assert!(session.is_open() && session.begin(at(0), Lane::Poll).is_some());
+        assert!(session.is_open() && session.begin(at(0), Lane::Poll, "").is_some());
     }
 }
 
@@ -202,7 +199,7 @@ fn what_is_not_read_is_bounded_and_so_are_the_answers_to_pings() {
 fn a_server_that_answers_polls_with_nothing_is_not_asked_at_full_speed() {
     let mut session = polling(|config| config.upgrade = false);
     let mut polls = 0;
-    while session.begin(at(0), Lane::Poll).is_some() {
+    while session.begin(at(0), Lane::Poll, "").is_some() {
         session.handle_response(at(0), Lane::Poll, 200, b"6");
         session.handle_packet(at(0), Lane::Poll, Packet::Noop);
         session.end_poll(at(0));
@@ -211,7 +208,7 @@ fn a_server_that_answers_polls_with_nothing_is_not_asked_at_full_speed() {
     }
     let next = session.next_deadline().unwrap();
     session.handle_timeout(next);
-    assert!(next > at(0) && session.begin(next, Lane::Poll).is_some());
+    assert!(next > at(0) && session.begin(next, Lane::Poll, "").is_some());
 }
 
 #[test]
@@ -236,13 +233,13 @@ fn a_first_packet_that_does_not_open_is_an_error() {
         (Packet::Open("{}"), HandshakeError::Json),
     ] {
         let mut session = session(|_| {});
-        session.begin(at(0), Lane::Poll);
+        session.begin(at(0), Lane::Poll, "");
         session.handle_response(at(0), Lane::Poll, 200, b"0{}");
         session.handle_packet(at(0), Lane::Poll, packet);
         assert_eq!(session.closed(), Some(&TransportError::Handshake(error).into()));
     }
     let mut session = session(|_| {});
-    session.begin(at(0), Lane::Poll);
+    session.begin(at(0), Lane::Poll, "");
     session.handle_response(at(0), Lane::Poll, 200, b"");
     session.end_poll(at(0));
     assert_eq!(session.closed(), Some(&TransportError::Handshake(HandshakeError::NotOpen).into()));
@@ -251,7 +248,7 @@ fn a_first_packet_that_does_not_open_is_an_error() {
 #[test]
 fn an_answer_with_another_status_is_an_error_with_its_beginning() {
     let mut session = session(|_| {});
-    session.begin(at(0), Lane::Poll);
+    session.begin(at(0), Lane::Poll, "");
     session.handle_response(at(0), Lane::Poll, 403, &[b'x'; 1000]);
     let Some(CloseReason::TransportError(TransportError::Status { status: 403, body })) = session.closed()
     else {
@@ -263,17 +260,17 @@ fn an_answer_with_another_status_is_an_error_with_its_beginning() {
 #[test]
 fn the_next_transport_is_tried_where_that_is_wanted() {
     let mut session = session(|config| config.try_all_transports = true);
-    session.begin(at(0), Lane::Poll);
+    session.begin(at(0), Lane::Poll, "");
     session.handle_failed(at(0), Lane::Poll, TransportError::Lost);
     assert_eq!((session.closed(), session.transport()), (None, Way::WebSocket));
-    assert!(session.begin(at(0), Lane::WebSocket).is_some());
+    assert!(session.begin(at(0), Lane::WebSocket, "").is_some());
     session.handle_failed(at(0), Lane::WebSocket, TransportError::Lost);
     assert_eq!(session.closed(), Some(&TransportError::Lost.into()));
 }
 
 /// What comes of a poll's answer where it was to open the session.
 fn answer_first_poll(session: &mut Session, body: &str) {
-    session.begin(at(0), Lane::Poll).unwrap();
+    session.begin(at(0), Lane::Poll, "").unwrap();
     let text = session.handle_response(at(0), Lane::Poll, 200, body.as_bytes()).unwrap();
     for packet in engineio::split_payload(text) {
         match Packet::decode(packet) {
@@ -298,7 +295,7 @@ fn an_answer_that_is_no_handshake_leaves_it_to_the_next_transport() {
         assert!(one.closed().is_some(), "{body}");
     }
     let mut no_text = session(|config| config.try_all_transports = true);
-    no_text.begin(at(0), Lane::Poll);
+    no_text.begin(at(0), Lane::Poll, "");
     assert_eq!(no_text.handle_response(at(0), Lane::Poll, 200, b"\xff"), None);
     assert_eq!((no_text.closed(), no_text.transport()), (None, Way::WebSocket));
 }
@@ -309,10 +306,10 @@ fn what_comes_late_on_a_transport_that_has_failed_is_not_the_next_one_s() {
         config.transports = [Way::WebSocket, Way::Polling].into();
         config.try_all_transports = true;
     });
-    session.begin(at(0), Lane::WebSocket);
+    session.begin(at(0), Lane::WebSocket, "");
     session.handle_response(at(0), Lane::WebSocket, 101, b"");
     session.handle_packet(at(0), Lane::WebSocket, Packet::Noop);
-    session.begin(at(0), Lane::Poll).unwrap();
+    session.begin(at(0), Lane::Poll, "").unwrap();
     session.handle_packet(at(0), Lane::WebSocket, Packet::Open(OPEN));
     session.handle_unreadable(at(0), Lane::WebSocket, engineio::PacketError::Empty);
     assert_eq!(
@@ -328,7 +325,7 @@ fn a_close_before_the_session_is_open_is_told_with_its_code() {
         (None, "the server closed the connection"),
     ] {
         let mut session = session(|config| config.transports = [Way::WebSocket].into());
-        session.begin(at(0), Lane::WebSocket);
+        session.begin(at(0), Lane::WebSocket, "");
         session.handle_response(at(0), Lane::WebSocket, 101, b"");
         session.handle_close_frame(at(0), code);
         let expected = TransportError::Closed(code);
@@ -367,7 +364,7 @@ fn a_payload_has_no_more_packets_than_python_takes() {
 #[test]
 fn closing_while_polling_sends_what_is_queued_and_a_goodbye_in_time() {
     let mut session = polling(|_| {});
-    session.begin(at(0), Lane::Poll);
+    session.begin(at(0), Lane::Poll, "");
     session.send(at(0), text("last")).unwrap();
     session.close(at(0));
     assert_eq!(session.closed(), None);
@@ -384,7 +381,7 @@ fn closing_while_polling_sends_what_is_queued_and_a_goodbye_in_time() {
 fn a_request_that_is_never_answered_ends_the_session() {
     let mut session = polling(|config| config.upgrade = false);
     session.send(at(0), text("x")).unwrap();
-    session.begin(at(0), Lane::Post);
+    session.begin(at(0), Lane::Post, "");
     session.handle_timeout(at(30_000));
     assert_eq!(session.closed(), Some(&TransportError::RequestTimeout.into()));
 }
@@ -407,7 +404,7 @@ fn long_messages_are_compressed_as_was_agreed_and_packets_of_the_protocol_are_no
     let (deflate, _) = Deflate::agree(&PerMessageDeflate::new(), offer).unwrap();
     let long = "x".repeat(2000);
     let mut session = session(|config| config.transports = [Way::WebSocket].into());
-    session.begin(at(0), Lane::WebSocket);
+    session.begin(at(0), Lane::WebSocket, "");
     session.set_deflate(Some(deflate));
     session.handle_response(at(0), Lane::WebSocket, 101, b"");
     let open = OPEN.replace("100}", "10000}");

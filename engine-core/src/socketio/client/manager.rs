@@ -170,8 +170,8 @@ impl Client {
     }
 
     /// The request to be written on a lane that wants one.
-    pub fn begin(&mut self, now: Time, generation: u64, lane: Lane) -> Option<Request> {
-        self.current(generation)?.begin(now, lane)
+    pub fn begin(&mut self, now: Time, generation: u64, lane: Lane, query: &str) -> Option<Request> {
+        self.current(generation)?.begin(now, lane, query)
     }
 
     /// Moves what is for the WebSocket connection to `out`, once that is written. Whether that made room for what

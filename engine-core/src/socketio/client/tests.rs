@@ -52,7 +52,7 @@ impl Rig {
 
     fn open(&mut self) {
         let (now, generation) = (self.now(), self.client.generation());
-        assert!(self.client.begin(now, generation, Lane::WebSocket).is_some());
+        assert!(self.client.begin(now, generation, Lane::WebSocket, "").is_some());
         self.client.handle_response(now, generation, Lane::WebSocket, 101, b"");
         self.hear(OPEN);
     }
@@ -606,10 +606,10 @@ fn nothing_goes_on_after_the_last_namespace_was_left() {
         rig.client.connect(at(0), rig.main);
         rig.client.generation()
     };
-    rig.client.begin(at(0), generation, Lane::Poll).unwrap();
+    rig.client.begin(at(0), generation, Lane::Poll, "").unwrap();
     rig.client.handle_response(at(0), generation, Lane::Poll, 200, OPEN.as_bytes());
     rig.client.close(at(0));
-    rig.client.begin(at(0), generation, Lane::Post).unwrap();
+    rig.client.begin(at(0), generation, Lane::Post, "").unwrap();
     assert!(!rig.client.is_idle());
     rig.client.handle_response(at(0), generation, Lane::Post, 200, b"ok");
     assert!(rig.client.is_idle() && rig.client.next_deadline().is_none());

@@ -143,6 +143,28 @@ fn a_chunked_body_that_goes_wrong_is_answered_so_that_pages_can_read_it() {
 }
 
 #[test]
+fn a_body_that_is_too_slow_is_answered_so_that_pages_can_read_it() {
+    let sim = Sim::new(Server::builder().cors(Cors::reflect()).build());
+    for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        let sid = session(&sim);
+        let pipe = sim.dial();
+        let head = get(&format!("&sid={sid}")).replace("GET", "POST");
+        let head = head.trim_end().to_owned() + "\r\nOrigin: https://b.example\r\n";
+        pipe.send(format!("{head}{framing}\r\n\r\n1").as_bytes());
+        sim.advance(Duration::from_millis(59_999));
+        assert!(pipe.receive().is_empty());
+        sim.advance(Duration::from_millis(1));
+        let answer = String::from_utf8(pipe.receive()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("Access-Control-Allow-Origin: https://b.example\r\n"), "{answer}");
+        assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        assert_eq!(sim.server().clients_count(), 0);
+    }
+    sim.advance(Duration::from_secs(100));
+    assert_eq!(sim.tasks(), 0, "every stream is closed");
+}
+
+#[test]
 fn who_is_never_decided_about_is_refused_at_the_deadline() {
     let second = Duration::from_secs(1);
     let builder = Server::builder().allow_timeout(7 * second);
@@ -227,6 +249,27 @@ fn jsonp_is_a_bad_request() {
 }
 
 #[test]
+fn http_1_0_is_not_upgraded() {
+    let (sim, _) = noting();
+    let (status, body) = answer(&sim, &sim.dial(), upgrade().replace("HTTP/1.1", "HTTP/1.0"));
+    assert_eq!((status, body.as_str()), (400, r#"{"code":3,"message":"Bad request"}"#));
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn a_websocket_version_that_is_not_known_is_told_the_one_that_is() {
+    let (sim, _) = noting();
+    let pipe = sim.dial();
+    pipe.send(upgrade().replace("Version: 13", "Version: 8").as_bytes());
+    sim.run();
+    let answer = String::from_utf8(pipe.receive()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+    for header in ["Sec-WebSocket-Version: 13", "Upgrade: websocket", "Connection: Upgrade"] {
+        assert!(answer.contains(&format!("\r\n{header}\r\n")), "{answer}");
+    }
+}
+
+#[test]
 fn the_path_is_taken_with_or_without_its_slash_and_as_no_other() {
     let (sim, _) = noting();
     for (path, status) in [
@@ -248,27 +291,6 @@ fn the_path_is_taken_with_or_without_its_slash_and_as_no_other() {
 fn one_stream_may_serve_several_sessions() {
     let (sim, notes) = noting();
     let (one, two) = (session(&sim), session(&sim));
-#[test]
-fn http_1_0_is_not_upgraded() {
-    let (sim, _) = noting();
-    let (status, body) = answer(&sim, &sim.dial(), upgrade().replace("HTTP/1.1", "HTTP/1.0"));
-    assert_eq!((status, body.as_str()), (400, r#"{"code":3,"message":"Bad request"}"#));
-    assert_eq!(sim.server().clients_count(), 0);
-}
-
-#[test]
-fn a_websocket_version_that_is_not_known_is_told_the_one_that_is() {
-    let (sim, _) = noting();
-    let pipe = sim.dial();
-    pipe.send(upgrade().replace("Version: 13", "Version: 8").as_bytes());
-    sim.run();
-    let answer = String::from_utf8(pipe.receive()).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
-    for header in ["Sec-WebSocket-Version: 13", "Upgrade: websocket", "Connection: Upgrade"] {
-        assert!(answer.contains(&format!("\r\n{header}\r\n")), "{answer}");
-    }
-}
-
     let pipe = sim.dial();
     for sid in [&one, &two, &one, &two] {
         assert_eq!(answer(&sim, &pipe, post(sid, "", "42[\"a\"]")), (200, "ok".into()));

@@ -250,12 +250,8 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// A body that goes wrong while it comes: too large, or not what it said.
-    fn refuse_body(&mut self, now: Time, error: http::Error) {
-        let reason = match error {
-            http::Error::BodyTooLarge => TransportError::TooLarge { limit: self.server.config.max_payload },
-            error => TransportError::Body(error),
-        };
+    /// A body that goes wrong while it comes: too large, too slow, or not what it said.
+    fn refuse_body(&mut self, now: Time, reason: TransportError) {
         if let Link::Exchange(exchange) = &mut self.link {
             let answer = exchange.refuse_body(now, reason);
             self.take_step(now, answer.into());
@@ -358,7 +354,10 @@ impl<H: Handler> Protocol for Connection<H> {
             Some(Expired::Connection) => self.lose(now, TransportError::Lost.into()),
             Some(Expired::Message) => {
                 debug!(peer = ?self.peer.address, "a message took too long to arrive");
-                self.lose(now, TransportError::TooSlow.into());
+                match self.link {
+                    Link::Exchange(_) => self.refuse_body(now, TransportError::TooSlow),
+                    _ => self.lose(now, TransportError::TooSlow.into()),
+                }
             }
         }
         self.follow_session(now);
@@ -390,7 +389,11 @@ impl<H: Handler> Protocol for Connection<H> {
                     match body {
                         Ok(Some(body)) => self.handle_body(now, &body),
                         Ok(None) => break,
-                        Err(error) => self.refuse_body(now, error),
+                        Err(http::Error::BodyTooLarge) => {
+                            let limit = self.server.config.max_payload;
+                            self.refuse_body(now, TransportError::TooLarge { limit });
+                        }
+                        Err(error) => self.refuse_body(now, TransportError::Body(error)),
                     }
                 }
                 Phase::WebSocket => {

@@ -61,7 +61,6 @@ pub struct Connection {
     keep_alive: bool,
     /// The request under way asks for no body.
     is_head: bool,
-    at_eof: bool,
 }
 
 #[derive(Debug)]
@@ -98,7 +97,8 @@ pub enum Phase {
 pub enum Expired {
     /// Nothing that concerns anybody else; the connection is closing.
     Connection,
-    /// A body or a message that had begun to arrive.
+    /// A message that had begun to arrive: the connection is closing. Or a body: its request is to be answered
+    /// ([408](Status::REQUEST_TIMEOUT)), and the connection closes after that.
     Message,
 }
 
@@ -115,15 +115,7 @@ impl Connection {
     }
 
     fn in_state(state: State, deadline: Option<Time>, config: Arc<Config>) -> Connection {
-        Connection {
-            config,
-            out: Outbound::new(),
-            state,
-            deadline,
-            keep_alive: true,
-            is_head: false,
-            at_eof: false,
-        }
+        Connection { config, out: Outbound::new(), state, deadline, keep_alive: true, is_head: false }
     }
 
     /// What the connection waits for.
@@ -220,8 +212,7 @@ impl Connection {
                     Ok(progress) => progress,
                     Err(error) => {
                         *input = &[];
-                        self.state = State::Request { body: Body::Chunked, expect_continue: false };
-                        self.deadline = Some(now + self.config.close_timeout);
+                        self.give_up_body(now);
                         return Err(error);
                     }
                 };
@@ -247,6 +238,12 @@ impl Connection {
         Ok(Some(body))
     }
 
+    /// No more of the body is read: the request is to be answered, and the connection closes after that.
+    fn give_up_body(&mut self, now: Time) {
+        self.state = State::Request { body: Body::Chunked, expect_continue: false };
+        self.deadline = Some(now + self.config.close_timeout);
+    }
+
     /// The answer will come later: until then nothing is read but the end of the stream. It is to come before the
     /// `deadline`, if there is one, at which the connection is closed.
     pub fn hold(&mut self, deadline: Option<Time>) {
@@ -270,7 +267,7 @@ impl Connection {
     ) {
         let State::Request { body: unread, .. } = self.state else { return };
         // A body that nobody wants cannot be told from the next request: it is not waited for.
-        let keep_alive = self.keep_alive && unread == Body::None && !self.at_eof;
+        let keep_alive = self.keep_alive && unread == Body::None;
         let length = match &body {
             Answer::Bytes(bytes) => bytes.len(),
             Answer::Queue(queue) => queue.len(),
@@ -411,7 +408,6 @@ impl Connection {
 
     /// The peer will send no more.
     pub fn handle_eof(&mut self, now: Time) {
-        self.at_eof = true;
         match self.state {
             State::Lingering | State::Closed => self.abort(),
             State::Closing => {}
@@ -438,7 +434,7 @@ impl Connection {
                 Some(Expired::Connection)
             }
             State::Body(_) | State::Chunked(_) => {
-                self.refuse(now, Status::REQUEST_TIMEOUT);
+                self.give_up_body(now);
                 Some(Expired::Message)
             }
             State::WebSocket(_) => {

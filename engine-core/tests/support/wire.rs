@@ -82,6 +82,9 @@ impl Wire {
         let mut all = Vec::new();
         while let Some(deadline) = self.connection.next_deadline().filter(|deadline| *deadline <= now) {
             all.push((deadline, self.connection.handle_timeout(deadline).unwrap()));
+            if self.connection.phase() == Phase::Request {
+                self.connection.respond(deadline, Status::REQUEST_TIMEOUT, [], Answer::Bytes(b""));
+            }
             assert!(self.connection.next_deadline().is_none_or(|next| next > deadline), "a deadline stays");
             self.drain();
         }

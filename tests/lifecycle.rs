@@ -4,7 +4,7 @@
 mod simulation;
 
 use simulation::{Client, Drops, Gate, Incoming, Sim};
-use sockeye::{DisconnectReason, EmitError, Server, Socket};
+use sockeye::{Args, DisconnectReason, EmitError, Limits, Server, Socket};
 use sockeye_core::host::Host;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -337,6 +337,31 @@ fn an_upgrade_that_does_not_wait_for_its_poll_is_not_called_away_by_it() {
     assert!(probe.is_closed());
     sim.advance(300 * SECOND);
     assert_eq!(sim.tasks(), 0, "every stream is closed");
+}
+
+#[test]
+fn what_follows_an_upgrade_at_once_is_given_its_own_time() {
+    let limits = Limits { reassembly_timeout: 10 * SECOND, ..Limits::default() };
+    let server = Server::builder().packet_limits(limits).build();
+    server.on_connect(async |socket: Socket| {
+        socket.on("file", async |socket: Socket, args: Args| socket.emit("had", args.len()));
+    });
+    let sim = Sim::new(server);
+    let mut client = sim.polling();
+    client.join();
+    sim.advance(20 * SECOND);
+    let probe = client.begin_upgrade();
+    probe.send("2probe");
+    assert_eq!(probe.next(), "3probe");
+    probe.send_all(["5", r#"451-["file",{"_placeholder":true,"num":0}]"#]);
+    sim.advance(9 * SECOND);
+    probe.send_binary(b"x");
+    while let Some(Incoming::Text(text)) = probe.poll() {
+        if text != "2" {
+            return assert_eq!(text, r#"42["had",1]"#);
+        }
+    }
+    panic!("no answer");
 }
 
 #[test]

@@ -201,6 +201,8 @@ impl<H: Handler> Connection<H> {
             Probing::Complete => {
                 session.wake();
                 session.set_waker(self.waker.as_ref());
+                // It may have been silent for long, and what follows may be here.
+                session.begin_turn(now);
                 self.link = Link::WebSocket(session);
             }
             Probing::Close => self.give_up_probe(now),

@@ -396,6 +396,15 @@ struct Key<'a> {
     sink: &'a mut Sink,
 }
 
+impl Key<'_> {
+    fn float(self, value: impl zmij::Float) -> Result<(), EncodeError> {
+        self.sink.text.push(b'"');
+        self.sink.float(value);
+        self.sink.text.push(b'"');
+        Ok(())
+    }
+}
+
 macro_rules! quoted {
     ($($method:ident($type:ty);)*) => {$(
         fn $method(self, value: $type) -> Result<(), EncodeError> {
@@ -426,17 +435,11 @@ impl Serializer for Key<'_> {
     }
 
     fn serialize_f32(self, value: f32) -> Result<(), EncodeError> {
-        if !value.is_finite() {
-            return bad_key();
-        }
-        self.collect_str(&format_args!("{value:?}"))
+        if value.is_finite() { self.float(value) } else { bad_key() }
     }
 
     fn serialize_f64(self, value: f64) -> Result<(), EncodeError> {
-        if !value.is_finite() {
-            return bad_key();
-        }
-        self.collect_str(&format_args!("{value:?}"))
+        if value.is_finite() { self.float(value) } else { bad_key() }
     }
 
     fn serialize_char(self, value: char) -> Result<(), EncodeError> {

@@ -4,6 +4,7 @@ use crate::socketio::{
 };
 use bytes::Bytes;
 use proptest::prelude::*;
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -139,6 +140,21 @@ fn values_are_written_as_serde_json_writes_them() {
     };
     let expected = serde_json::to_string(&all).unwrap();
     assert_eq!(event(&all), format!("2[\"e\",{expected}]"));
+
+    /// Floats have no order, so no map of the standard library has them as keys.
+    struct ByFloat;
+    impl Serialize for ByFloat {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            for key in [1e-7, 1e-5, 0.1, 1.0, 1e16, 1.5e300, -0.0] {
+                map.serialize_entry(&key, &key)?;
+                map.serialize_entry(&(key as f32).min(1e30), &key)?;
+            }
+            map.end()
+        }
+    }
+    let expected = serde_json::to_string(&ByFloat).unwrap();
+    assert_eq!(event(&ByFloat), format!("2[\"e\",{expected}]"));
 }
 
 #[test]

@@ -70,7 +70,10 @@ impl Route {
     ) -> Result<Route, RequestError> {
         let transport = query.transport.filter(|transport| config.allows(*transport));
         let transport = transport.ok_or(RequestError::UnknownTransport)?;
-        if request.header("origin").is_some_and(|origin| !is_header_text(origin)) {
+        if request
+            .header("origin")
+            .is_some_and(|origin| !origin.iter().all(|&byte| http::is_value_byte(byte)))
+        {
             return Err(RequestError::BadRequest);
         }
         let over_websocket = transport == Transport::WebSocket;
@@ -93,11 +96,6 @@ impl Route {
             _ => Err(RequestError::MethodNotAllowed),
         }
     }
-}
-
-/// What may stand in a header's value.
-fn is_header_text(value: &[u8]) -> bool {
-    value.iter().all(|&b| b == b'\t' || (b >= 0x20 && b != 0x7f))
 }
 
 /// Why a request is refused: an answer with a code and a message, as the reference gives it.
@@ -132,7 +130,7 @@ pub enum RequestError {
     /// The body did not arrive in time.
     #[error("Request timeout")]
     TooSlow,
-    /// The server is closing, or full.
+    /// The server is closing, has no randomness for an id, or the application did not decide in time.
     #[error("Service unavailable")]
     Unavailable,
 }

@@ -124,7 +124,7 @@ fn is_token(bytes: &[u8]) -> bool {
 
 /// A byte that may stand in a header's value: no control character but the tab (RFC 9110,
 /// section 5.5).
-fn is_value_byte(byte: u8) -> bool {
+pub(crate) fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 

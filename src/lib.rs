@@ -42,8 +42,8 @@
 //!   something; it never slows the others. When handlers fall behind, their client is no longer read.
 //! - A broadcast is encoded once, and every recipient's queue holds a reference to it.
 //! - Every wait has a deadline, and every buffer a bound: see [`Builder`], [`Limits`] and
-//!   [`engine::Config`]. Fixed are 100 namespaces for each client, 10,000 acknowledgements awaited from a socket, and 256
-//!   handlers of a client that may wait before it is no longer read.
+//!   [`engine::Config`]. Fixed are 10,000 acknowledgements awaited from a socket, and 256 handlers of a client that may
+//!   wait before it is no longer read.
 //!
 //! # When nothing happens
 //!

@@ -282,7 +282,7 @@ impl App {
             return session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
         };
         let socket = Socket::new(namespace.clone(), session.clone(), id, packet.data);
-        session.peek(|_, state| state.begin_connect(namespace.0.name.clone()));
+        session.peek(|_, state| state.begin_connect(namespace.0.name.clone(), &self.limits));
         socket.connect();
     }
 
@@ -471,8 +471,8 @@ impl Builder {
         self
     }
 
-    /// What one packet may have: attachments, their bytes and their time, lengths, depth. A client that exceeds them is
-    /// closed.
+    /// What one packet may have: attachments, their bytes and their time, lengths, depth; and how many namespaces a
+    /// client may join. A client that exceeds them is closed.
     pub fn packet_limits(mut self, limits: Limits) -> Self {
         self.engine.handler.limits = limits;
         self

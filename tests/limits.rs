@@ -15,7 +15,7 @@ type Reasons = Arc<Mutex<Vec<DisconnectReason>>>;
 /// A server with small limits that answers each event `e` with how many arguments it had, and notes why sockets ended.
 fn small() -> (Sim, Reasons) {
     let reasons = Reasons::default();
-    let limits = Limits { max_attachment_bytes: 100, ..Limits::default() };
+    let limits = Limits { max_attachment_bytes: 100, max_namespaces: 7, ..Limits::default() };
     let server = Server::builder().max_payload(2000).packet_limits(limits).build();
     let notes = reasons.clone();
     server.on_connect(move |socket: Socket| {
@@ -161,14 +161,17 @@ fn a_namespace_s_name_may_have_512_bytes_and_a_longer_one_is_not_sent_back() {
 }
 
 #[test]
-fn a_client_may_be_in_a_hundred_namespaces() {
-    let (sim, _) = small();
-    (0..=100).for_each(|n| drop(sim.server().of(&format!("/{n}"))));
+fn a_client_may_be_in_max_namespaces() {
+    let (sim, reasons) = small();
+    (0..7).for_each(|n| drop(sim.server().of(&format!("/{n}"))));
     let mut client = sim.client();
-    (0..100).for_each(|n| drop(client.join(&format!("/{n}"))));
-    client.send("40/100,");
+    client.join("/");
+    (1..7).for_each(|n| drop(client.join(&format!("/{n}"))));
+    assert!(!client.is_closed());
+    client.send("40/0,");
     client.expect_close();
-    assert_eq!(sim.server().of("/0").sockets_count(), 0);
+    assert_eq!(cause(&reasons), "too many namespaces");
+    assert_eq!(sim.server().of("/1").sockets_count(), 0);
 }
 
 #[test]

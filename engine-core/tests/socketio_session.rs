@@ -58,7 +58,7 @@ impl Client {
 
     fn join(&mut self, name: &str, socket: u32) {
         assert_eq!(self.text(&format!("0{name},")), Ok(Connect(name.into())));
-        self.session.begin_connect(name.into());
+        self.session.begin_connect(name.into(), &self.limits);
         assert!(self.session.accept(name, socket));
     }
 
@@ -107,7 +107,7 @@ fn a_packet_before_the_application_has_decided_is_an_error() {
     let mut client = Client::new();
     assert_eq!(client.text("0"), Ok(Connect("/".into())));
     assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected), "it does not exist yet");
-    client.session.begin_connect("/".into());
+    client.session.begin_connect("/".into(), &client.limits);
     assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected));
     assert_eq!(client.text("1"), Err(ProtocolError::NotConnected));
 }
@@ -118,7 +118,7 @@ fn a_second_connect_is_an_error_joined_or_joining() {
     assert_eq!(client.text("0"), Err(ProtocolError::ConnectedTwice));
     assert_eq!(client.text("0/admin,{}"), Err(ProtocolError::ConnectedTwice));
     let mut client = Client::new();
-    client.session.begin_connect("/".into());
+    client.session.begin_connect("/".into(), &client.limits);
     assert_eq!(client.text("0"), Err(ProtocolError::ConnectedTwice));
 }
 
@@ -132,7 +132,7 @@ fn a_connect_error_from_a_client_is_an_error() {
 #[test]
 fn a_client_that_is_refused_may_try_again() {
     let mut client = Client::new();
-    client.session.begin_connect("/".into());
+    client.session.begin_connect("/".into(), &client.limits);
     assert!(client.session.refuse("/"));
     assert!(!client.session.refuse("/"));
     assert!(!client.session.accept("/", 1), "it was refused");
@@ -171,7 +171,7 @@ fn what_a_client_sends_before_it_knows_that_the_server_closed_is_ignored() {
 #[test]
 fn a_client_that_the_server_closes_while_it_decides_is_not_let_in() {
     let mut client = Client::new();
-    client.session.begin_connect("/".into());
+    client.session.begin_connect("/".into(), &client.limits);
     assert_eq!(client.session.leave("/", true), None);
     assert!(!client.session.accept("/", 1));
     assert!(client.sockets().is_empty());
@@ -181,7 +181,7 @@ fn a_client_that_the_server_closes_while_it_decides_is_not_let_in() {
 fn a_namespace_has_to_be_joined_in_time() {
     let mut client = Client::new();
     assert_eq!(client.session.next_deadline(), Some(at(45_000)));
-    client.session.begin_connect("/".into());
+    client.session.begin_connect("/".into(), &client.limits);
     assert_eq!(client.session.handle_timeout(at(44_999)), Ok(()));
     assert_eq!(client.session.handle_timeout(at(45_000)), Err(ProtocolError::ConnectTimeout));
     assert_eq!(client.session.next_deadline(), None);
@@ -246,13 +246,15 @@ fn attachments_beyond_the_limit_are_an_error_and_freed() {
 #[test]
 fn the_namespaces_of_one_client_are_bounded() {
     let mut client = Client::new();
-    for i in 0..100 {
+    assert_eq!(client.limits.max_namespaces, 100);
+    client.limits.max_namespaces = 20;
+    for i in 0..20 {
         client.join(&format!("/{i}"), i);
     }
     assert_eq!(client.text("0/more,"), Err(ProtocolError::TooManyNamespaces));
     client.text("1/7,").unwrap();
-    client.join("/more", 100);
-    assert_eq!(client.sockets().len(), 100);
+    client.join("/more", 20);
+    assert_eq!(client.sockets().len(), 20);
 }
 
 #[test]
@@ -273,7 +275,7 @@ fn namespaces_that_the_server_closed_do_not_count_for_ever() {
 #[test]
 fn at_the_end_all_sockets_are_given_out_once_and_nothing_waits() {
     let mut client = Client::joined();
-    client.session.begin_connect("/joining".into());
+    client.session.begin_connect("/joining".into(), &client.limits);
     client.join("/left", 3);
     client.session.leave("/left", true);
     client.text(r#"51-["a",{"_placeholder":true,"num":0}]"#).unwrap();
@@ -289,7 +291,7 @@ fn the_name_of_a_namespace_is_shared_and_a_query_is_not_part_of_it() {
     let mut client = Client::new();
     let name: Arc<str> = "/admin".into();
     assert_eq!(client.text("0/admin?token=1,{}"), Ok(Connect("/admin".into())));
-    client.session.begin_connect(name.clone());
+    client.session.begin_connect(name.clone(), &client.limits);
     assert_eq!(Arc::strong_count(&name), 2);
     client.session.accept("/admin", 1);
     assert_eq!(client.text(r#"2/admin?token=1,["a"]"#), event(1, r#"["a"]"#));

@@ -113,7 +113,7 @@ pub fn reassembly(data: &[u8]) {
                         assert_eq!((packet.kind, missing), (Kind::Connect, 0));
                         if kind < 80 {
                             let name: Arc<str> = packet.namespace.into();
-                            session.begin_connect(name.clone());
+                            session.begin_connect(name.clone(), &limits);
                             deciding.push(name);
                         }
                         false

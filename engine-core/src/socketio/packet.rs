@@ -75,6 +75,8 @@ pub struct Limits {
     pub max_event_len: usize,
     /// Arrays and objects inside each other: 128 levels by default, and never more.
     pub max_depth: usize,
+    /// Namespaces that one client has joined or is joining, for a server: 100 by default.
+    pub max_namespaces: usize,
 }
 
 impl Default for Limits {
@@ -86,6 +88,7 @@ impl Default for Limits {
             max_namespace_len: 512,
             max_event_len: 512,
             max_depth: json::MAX_DEPTH,
+            max_namespaces: 100,
         }
     }
 }

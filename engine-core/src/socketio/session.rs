@@ -67,7 +67,7 @@ pub enum ProtocolError {
     /// Only servers refuse.
     #[error("a connect error from a client")]
     ConnectErrorFromClient,
-    /// More namespaces than one client may join.
+    /// [`Limits::max_namespaces`] is exceeded.
     #[error("too many namespaces")]
     TooManyNamespaces,
     /// The attachments of a packet did not arrive in time.
@@ -77,9 +77,6 @@ pub enum ProtocolError {
     #[error("no namespace was connected in time")]
     ConnectTimeout,
 }
-
-/// How many namespaces one client may have joined at a time.
-const MAX_NAMESPACES: usize = 100;
 
 impl<S> Default for Session<S> {
     fn default() -> Self {
@@ -118,7 +115,7 @@ impl<S: Clone> Session<S> {
             return Ok(Received::Nothing);
         }
         match packet.kind {
-            Kind::Connect => self.check_connect(packet),
+            Kind::Connect => self.check_connect(packet, limits),
             Kind::ConnectError => Err(ProtocolError::ConnectErrorFromClient),
             Kind::Disconnect => Ok(match self.member(packet.namespace)? {
                 None => Received::Nothing,
@@ -153,19 +150,23 @@ impl<S: Clone> Session<S> {
         })
     }
 
-    fn check_connect<'a>(&mut self, packet: Packet<'a>) -> Result<Received<'a, S>, ProtocolError> {
+    fn check_connect<'a>(
+        &mut self,
+        packet: Packet<'a>,
+        limits: &Limits,
+    ) -> Result<Received<'a, S>, ProtocolError> {
         match self.find(packet.namespace).map(|member| &member.state) {
             Some(State::Connecting | State::Connected(_)) => Err(ProtocolError::ConnectedTwice),
-            _ if self.present() >= MAX_NAMESPACES => Err(ProtocolError::TooManyNamespaces),
+            _ if self.present() >= limits.max_namespaces => Err(ProtocolError::TooManyNamespaces),
             Some(State::Left) | None => Ok(Received::Connect(packet)),
         }
     }
 
     /// The namespace exists: the application decides about the client.
-    pub fn begin_connect(&mut self, name: Arc<str>) {
+    pub fn begin_connect(&mut self, name: Arc<str>, limits: &Limits) {
         self.namespaces.retain(|member| member.name != name);
         // The client has known for long about the one that was left first.
-        if self.namespaces.len() >= MAX_NAMESPACES
+        if self.namespaces.len() >= limits.max_namespaces
             && let Some(at) = self.namespaces.iter().position(|member| matches!(member.state, State::Left))
         {
             self.namespaces.remove(at);

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use sockeye_core::Time;
 use sockeye_core::host::{Host, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
-use sockeye_core::socketio::{self, Attached, Limits, Packet, Received};
+use sockeye_core::socketio::{self, Attached, Limits, Packet, Received, Text};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
 use std::any::{Any, TypeId};
@@ -305,10 +305,14 @@ impl engine::Handler for App {
     }
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
-        let received = session.peek(|engine, state| match &message {
-            Message::Text(text) => state.handle_text(engine.last_heard(), text, &self.limits),
-            Message::Binary(data) => state.handle_binary(data, &self.limits),
-        });
+        let received = match &message {
+            Message::Text(text) => {
+                // Not under the lock: who sends to the client need not wait for that.
+                let text = Text::read(text, &self.limits);
+                session.peek(|engine, state| state.handle_text(engine.last_heard(), text, &self.limits))
+            }
+            Message::Binary(data) => session.peek(|_, state| state.handle_binary(data, &self.limits)),
+        };
         match received {
             Ok(Received::Packet(socket, packet)) => self.packet(&socket, packet, Attached::default()),
             Ok(Received::Complete(socket, complete)) => {

@@ -3,7 +3,7 @@
 
 mod support;
 
-use sockeye_core::socketio::{DecodeError, Kind, Limits, ProtocolError, Received, Session};
+use sockeye_core::socketio::{DecodeError, Kind, Limits, ProtocolError, Received, Session, Text};
 use std::sync::Arc;
 use std::time::Duration;
 use support::at;
@@ -63,6 +63,7 @@ impl Client {
     }
 
     fn text(&mut self, text: &str) -> Result<Meant, ProtocolError> {
+        let text = Text::read(text, &self.limits);
         self.session.handle_text(at(0), text, &self.limits).map(meant)
     }
 
@@ -230,6 +231,20 @@ fn attachments_that_do_not_come_are_an_error_at_their_deadline_and_freed() {
     assert_eq!(client.session.handle_timeout(at(60_000)), Err(ProtocolError::AttachmentsTooLate));
     assert_eq!(client.session.next_deadline(), None);
     assert_eq!(client.binary(b"3"), Err(DecodeError::UnexpectedBinary.into()));
+}
+
+#[test]
+fn of_several_faults_the_first_is_told() {
+    let wrong = r#"["a",{"_placeholder":true,"num":1}]"#;
+    assert_eq!(Client::joined().text(&format!("51-/other,{wrong}")), Err(ProtocolError::NotConnected));
+    let mut client = Client::joined();
+    assert_eq!(client.text(&format!("51-{wrong}")), Err(DecodeError::Attachment.into()));
+    assert_eq!(client.session.next_deadline(), None);
+    for second in ["x", "40/admin,", &format!("51-/other,{wrong}")] {
+        let mut client = Client::joined();
+        client.text(r#"51-["a"]"#).unwrap();
+        assert_eq!(client.text(second), Err(DecodeError::UnexpectedText.into()), "{second}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use sockeye_core::engineio::{Message, Packet, Transport, split_payload};
-use sockeye_core::socketio::{self, Encoder, Kind, Limits, Received};
+use sockeye_core::socketio::{self, Encoder, Kind, Limits, Received, Text};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ pub fn reassembly(data: &[u8]) {
                 let Ok(text) = std::str::from_utf8(choices.bytes(length)) else { continue };
                 let announced =
                     socketio::Packet::decode(text, &limits).map_or(0, |packet| packet.attachments);
-                match session.handle_text(now, text, &limits) {
+                match session.handle_text(now, Text::read(text, &limits), &limits) {
                     Ok(Received::Connect(packet)) => {
                         assert_eq!((packet.kind, missing), (Kind::Connect, 0));
                         if kind < 80 {

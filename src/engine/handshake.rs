@@ -108,7 +108,7 @@ impl Handshake {
         self.peer.address
     }
 
-    /// Whether the connection was encrypted.
+    /// Whether the connection was encrypted; not known to be where a server that this one is mounted in does not tell.
     pub fn secure(&self) -> bool {
         self.peer.secure
     }

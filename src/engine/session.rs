@@ -375,13 +375,12 @@ impl<H: Handler> Session<H> {
         self.0.running.load(Ordering::Relaxed) < MAX_RUNNING.saturating_add(awaited)
     }
 
-    /// An answer is awaited, which makes room for it: [`take_room`](Session::take_room) has to be called when nothing is
-    /// locked, or not much.
+    /// An answer is awaited, for which there is room: whom [`take_room`](Session::take_room) gives back is to be woken.
     pub(crate) fn begin_await(&self) {
         self.0.awaited.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whom to wake because there is room by now.
+    /// Whom to wake because there is room by now, once nothing is locked.
     pub(crate) fn take_room(&self) -> Option<Waker> {
         let may_wait = self.0.running.load(Ordering::Relaxed) >= MAX_RUNNING && self.has_room();
         if may_wait { self.0.inner.lock().room.take() } else { None }

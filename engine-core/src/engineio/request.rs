@@ -70,10 +70,8 @@ impl Route {
     ) -> Result<Route, RequestError> {
         let transport = query.transport.filter(|transport| config.allows(*transport));
         let transport = transport.ok_or(RequestError::UnknownTransport)?;
-        if request
-            .header("origin")
-            .is_some_and(|origin| !origin.iter().all(|&byte| http::is_value_byte(byte)))
-        {
+        let origin = request.header("origin").unwrap_or_default();
+        if !origin.iter().all(|&byte| http::is_value_byte(byte)) {
             return Err(RequestError::BadRequest);
         }
         let over_websocket = transport == Transport::WebSocket;

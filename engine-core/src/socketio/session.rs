@@ -36,6 +36,35 @@ enum State<S> {
     Left,
 }
 
+/// A text message that was read, whatever its session makes of it.
+///
+/// Reading takes as long as the text is, and needs no session: do it before one is locked.
+#[derive(Debug)]
+pub struct Text<'a>(Read<'a>);
+
+#[derive(Debug)]
+enum Read<'a> {
+    Packet(Packet<'a>),
+    /// What attachments follow, for a namespace.
+    Begun(&'a str, Result<Reassembly, DecodeError>),
+    Wrong(DecodeError),
+}
+
+impl<'a> Text<'a> {
+    /// Reads a message. What is wrong with it is told by [`Session::handle_text`], in its turn.
+    pub fn read(text: &'a str, limits: &Limits) -> Text<'a> {
+        Text(match Packet::decode(text, limits) {
+            Ok(packet) if packet.attachments > 0 => {
+                let mut reassembly = Reassembly::new();
+                let begun = reassembly.begin(&packet).map(|()| reassembly);
+                Read::Begun(packet.namespace, begun)
+            }
+            Ok(packet) => Read::Packet(packet),
+            Err(error) => Read::Wrong(error),
+        })
+    }
+}
+
 /// What a message from the client means.
 #[derive(Debug)]
 pub enum Received<'a, S> {
@@ -102,18 +131,21 @@ impl<S: Clone> Session<S> {
     pub fn handle_text<'a>(
         &mut self,
         now: Time,
-        text: &'a str,
+        text: Text<'a>,
         limits: &Limits,
     ) -> Result<Received<'a, S>, ProtocolError> {
         self.reassembly.handle_text().inspect_err(|_| self.reassembly_deadline = None)?;
-        let packet = Packet::decode(text, limits)?;
-        if packet.attachments > 0 {
-            // A namespace that is not joined may not make this side keep anything.
-            self.member(packet.namespace)?;
-            self.reassembly.begin(&packet)?;
-            self.reassembly_deadline = Some(now + limits.reassembly_timeout);
-            return Ok(Received::Nothing);
-        }
+        let packet = match text.0 {
+            Read::Packet(packet) => packet,
+            Read::Begun(namespace, reassembly) => {
+                // A namespace that is not joined may not make this side keep anything.
+                self.member(namespace)?;
+                self.reassembly = reassembly?;
+                self.reassembly_deadline = Some(now + limits.reassembly_timeout);
+                return Ok(Received::Nothing);
+            }
+            Read::Wrong(error) => return Err(error.into()),
+        };
         match packet.kind {
             Kind::Connect => self.check_connect(packet, limits),
             Kind::ConnectError => Err(ProtocolError::ConnectErrorFromClient),

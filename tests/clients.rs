@@ -90,6 +90,7 @@ macro_rules! run_on {
                     a_wrong_handshake_is_an_error_that_says_so
                     frames_that_break_the_rules_are_an_error_that_says_so
                     a_server_that_answers_at_once_and_with_nothing_is_not_asked_at_full_speed
+                    a_server_that_never_answers_what_is_sent_is_given_up_in_time
                 }
                 proxy {
                     a_proxy_that_wants_a_password_gets_it

@@ -7,6 +7,7 @@ use sockeye_core::connection::client::{Client as Stream, Response};
 use sockeye_core::drive::{Protocol, Status};
 use sockeye_core::engineio::client::{Lane, TransportError, Want};
 use sockeye_core::host::Outgoing;
+use sockeye_core::socketio::client::Client;
 use sockeye_core::{Outbound, Random, Time};
 use std::io;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl LaneStream {
                 let is_old = self.answered.is_some_and(|at| now.saturating_since(at) > REUSE);
                 match is_old {
                     true => self.give_up(),
-                    false => self.ask(now),
+                    false => self.ask(),
                 }
             }
             Want::Request | Want::Keep => {}
@@ -94,11 +95,12 @@ impl LaneStream {
         self.shared.release(self.lane, self.id);
     }
 
-    fn ask(&mut self, now: Time) {
+    fn ask(&mut self) {
         let (lane, generation) = (self.lane, self.generation);
         let settings = &self.shared.settings;
-        let request = self.shared.look(|client| client.begin(now, generation, lane, &settings.query));
-        let Some(request) = request else { return };
+        // Not only asked: the time for the answer begins.
+        let begin = |client: &mut Client, now| client.begin(now, generation, lane, &settings.query);
+        let Some(request) = self.shared.act_from(Some(lane), begin) else { return };
         let cookies = self.shared.cookies();
         let own = [("Accept", "*/*")].into_iter();
         let own = own.chain(request.body.is_some().then_some(("Content-Type", "text/plain;charset=UTF-8")));
@@ -131,7 +133,7 @@ impl LaneStream {
     }
 
     /// Tells the session, once.
-    fn end(&mut self, tell: impl FnOnce(&mut sockeye_core::socketio::client::Client, Time, u64, Lane)) {
+    fn end(&mut self, tell: impl FnOnce(&mut Client, Time, u64, Lane)) {
         let (lane, generation) = (self.lane, self.generation);
         if !std::mem::replace(&mut self.told, true) {
             self.shared.act_from(Some(lane), |client, now| tell(client, now, generation, lane));

@@ -1,7 +1,7 @@
 //! Servers that break the rules: each gets a clear error, and the client neither panics nor spins nor grows.
 
 use crate::start::{Connect, PATIENCE, Way};
-use sockeye::client::ClientBuilder;
+use sockeye::client::{ClientBuilder, ConnectError, TransportError};
 use sockeye::{Client, Transport};
 use sockeye_core::websocket::accept_key;
 use std::io::{Read, Write};
@@ -169,5 +169,29 @@ pub(crate) fn a_server_that_answers_at_once_and_with_nothing_is_not_asked_at_ful
         let (polls, elapsed) = (polls.load(Ordering::SeqCst), begin.elapsed());
         assert!(polls as u128 <= 5 + elapsed.as_millis() / 20, "{polls} polls in {elapsed:?}");
         client.close();
+    }
+}
+
+pub(crate) fn a_server_that_never_answers_what_is_sent_is_given_up_in_time(
+    _: Way,
+) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let server = Hostile::serve(|head| match head.contains("sid=") {
+            true => Vec::new(),
+            false => {
+                ok(r#"0{"sid":"a","upgrades":[],"pingInterval":1e9,"pingTimeout":1e9,"maxPayload":1e6}"#)
+            }
+        });
+        let request_timeout = Duration::from_millis(50);
+        let builder = server.client(Transport::Polling).reconnection(false).timeout(3 * PATIENCE);
+        let client = builder.request_timeout(request_timeout).build().unwrap();
+        let begin = Instant::now();
+        let error = start(&client).await.unwrap_err();
+        assert!((request_timeout..PATIENCE).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+        assert_eq!(error, ConnectError::Closed(TransportError::RequestTimeout.into()));
+        assert_eq!(error.to_string(), "a request was not answered in time");
+        let asked = server.asked.lock().unwrap();
+        assert!(asked.iter().any(|text| text.starts_with("POST ") && text.ends_with("40")), "{asked:?}");
+        assert!(!client.is_active());
     }
 }

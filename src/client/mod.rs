@@ -30,6 +30,7 @@ mod builder;
 mod events;
 mod lane;
 mod shared;
+mod slots;
 mod socket;
 mod url;
 mod wait;

@@ -2,6 +2,7 @@
 
 use super::builder::{Auth, Settings};
 use super::lane::LaneStream;
+use super::slots::Slots;
 use super::socket::{ClientSocket, Inner};
 use super::wait::before;
 use super::{ConnectError, ManagerEvent};
@@ -20,9 +21,8 @@ use sockeye_core::websocket::Message;
 use sockeye_core::{Outbound, Random, Time};
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
-use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -96,16 +96,6 @@ struct Closing {
     stream: u64,
     deadline: Time,
     waker: Waker,
-}
-
-/// Results that are awaited. They need no memory while there are none.
-struct Slots<K, T>(Mutex<Option<Box<Awaited<K, T>>>>);
-
-type Awaited<K, T> = HashMap<K, Slot<T>>;
-
-struct Slot<T> {
-    result: Option<T>,
-    waker: Option<Waker>,
 }
 
 /// What follows from a change: streams to open, and tasks to wake, once nothing is locked.
@@ -637,77 +627,6 @@ impl Core {
             }
         }
         todo
-    }
-}
-
-impl<K, T> Default for Slots<K, T> {
-    fn default() -> Self {
-        Slots(Mutex::new(None))
-    }
-}
-
-impl<K: Eq + Hash, T> Slots<K, T> {
-    fn expect(&self, key: K) {
-        self.0.lock().get_or_insert_default().insert(key, Slot { result: None, waker: None });
-    }
-
-    fn len(&self) -> usize {
-        self.0.lock().as_ref().map_or(0, |slots| slots.len())
-    }
-
-    fn fill(&self, key: &K, result: T) {
-        let waker = {
-            let mut slots = self.0.lock();
-            let Some(slot) = slots.as_mut().and_then(|slots| slots.get_mut(key)) else { return };
-            debug_assert!(slot.result.is_none(), "told twice");
-            slot.result = Some(result);
-            slot.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// `None` if it is not awaited any more.
-    fn poll(&self, cx: &mut Context<'_>, key: &K) -> Poll<Option<T>> {
-        let mut slots = self.0.lock();
-        let Some(slot) = slots.as_mut().and_then(|slots| slots.get_mut(key)) else {
-            return Poll::Ready(None);
-        };
-        if let Some(result) = slot.result.take() {
-            drop(slots);
-            self.forget(key);
-            return Poll::Ready(Some(result));
-        }
-        let replaced = match &slot.waker {
-            Some(known) if known.will_wake(cx.waker()) => None,
-            _ => slot.waker.replace(cx.waker().clone()),
-        };
-        drop(slots);
-        drop(replaced);
-        Poll::Pending
-    }
-
-    /// No result will come any more.
-    fn end(&mut self) {
-        let slots = self.0.get_mut().take();
-        slots
-            .into_iter()
-            .flat_map(|slots| slots.into_values())
-            .filter_map(|slot| slot.waker)
-            .for_each(Waker::wake);
-    }
-
-    /// Whether it was awaited.
-    fn forget(&self, key: &K) -> bool {
-        let mut slots = self.0.lock();
-        let Some(awaited) = slots.as_mut() else { return false };
-        let forgotten = awaited.remove(key);
-        if awaited.is_empty() {
-            *slots = None;
-        }
-        drop(slots);
-        forgotten.is_some()
     }
 }
 

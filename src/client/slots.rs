@@ -1,0 +1,87 @@
+//! Results that are awaited, by key.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::task::{Context, Poll, Waker};
+
+/// Results that are awaited. They need no memory while there are none.
+pub(super) struct Slots<K, T>(Mutex<Option<Box<Awaited<K, T>>>>);
+
+type Awaited<K, T> = HashMap<K, Slot<T>>;
+
+struct Slot<T> {
+    result: Option<T>,
+    waker: Option<Waker>,
+}
+
+impl<K, T> Default for Slots<K, T> {
+    fn default() -> Self {
+        Slots(Mutex::new(None))
+    }
+}
+
+impl<K: Eq + Hash, T> Slots<K, T> {
+    pub(super) fn expect(&self, key: K) {
+        self.0.lock().get_or_insert_default().insert(key, Slot { result: None, waker: None });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().as_ref().map_or(0, |slots| slots.len())
+    }
+
+    pub(super) fn fill(&self, key: &K, result: T) {
+        let waker = {
+            let mut slots = self.0.lock();
+            let Some(slot) = slots.as_mut().and_then(|slots| slots.get_mut(key)) else { return };
+            debug_assert!(slot.result.is_none(), "told twice");
+            slot.result = Some(result);
+            slot.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// `None` if it is not awaited any more.
+    pub(super) fn poll(&self, cx: &mut Context<'_>, key: &K) -> Poll<Option<T>> {
+        let mut slots = self.0.lock();
+        let Some(slot) = slots.as_mut().and_then(|slots| slots.get_mut(key)) else {
+            return Poll::Ready(None);
+        };
+        if let Some(result) = slot.result.take() {
+            drop(slots);
+            self.forget(key);
+            return Poll::Ready(Some(result));
+        }
+        let replaced = match &slot.waker {
+            Some(known) if known.will_wake(cx.waker()) => None,
+            _ => slot.waker.replace(cx.waker().clone()),
+        };
+        drop(slots);
+        drop(replaced);
+        Poll::Pending
+    }
+
+    /// No result will come any more.
+    pub(super) fn end(&mut self) {
+        let slots = self.0.get_mut().take();
+        slots
+            .into_iter()
+            .flat_map(|slots| slots.into_values())
+            .filter_map(|slot| slot.waker)
+            .for_each(Waker::wake);
+    }
+
+    /// Whether it was awaited.
+    pub(super) fn forget(&self, key: &K) -> bool {
+        let mut slots = self.0.lock();
+        let Some(awaited) = slots.as_mut() else { return false };
+        let forgotten = awaited.remove(key);
+        if awaited.is_empty() {
+            *slots = None;
+        }
+        drop(slots);
+        forgotten.is_some()
+    }
+}

@@ -5,7 +5,7 @@ mod simulation;
 
 use bytes::Bytes;
 use simulation::{Client, Gate, Sim, ends};
-use sockeye::{ConnectError, Delivery, Server, Socket};
+use sockeye::{AckError, ConnectError, Delivery, EmitError, Server, Socket};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 
@@ -231,7 +231,9 @@ fn what_is_volatile_is_dropped_whole_for_who_is_not_ready() {
     for _ in 0..3 {
         let delivery = sim.server().volatile().emit("v", Bytes::from_static(b"abc"));
         assert_eq!((delivery.sent, delivery.dropped), (1, 1));
-        assert!(matches!(socket.volatile().emit("v", ()), Err(sockeye::EmitError::NotReady)));
+        assert!(matches!(socket.volatile().emit("v", ()), Err(EmitError::NotReady)));
+        let answer = sim.spawn(socket.volatile().emit_with_ack::<()>("v", ()));
+        assert!(matches!(answer.take(), Some(Err(AckError::Emit(EmitError::NotReady)))));
         assert!(b.next().starts_with("451-"));
         assert_eq!(b.next_binary(), b"abc");
     }

@@ -2,9 +2,9 @@
 //!
 //! The bytes stay with the caller: [`Decoder::decode`] takes the next message off the front of a
 //! slice, unmasks it where it lies, and returns it borrowed. Only a message that its sender cut
-//! into fragments is copied, and one that it compressed is inflated. Going out, a [`Header`] is at most 14 bytes on the stack, to be
-//! written before a payload that may be shared; [`write_frame`] and [`write_close`] append whole
-//! frames to a vector.
+//! into fragments is copied, and one that it compressed is inflated. Going out, a [`Header`] is at
+//! most 14 bytes on the stack, to be written before a payload that may be shared; [`write_frame`]
+//! and [`write_close`] append whole frames to a vector.
 //!
 //! ```
 //! use sockeye_core::websocket::{Decoder, Error, Message, Opcode, Role, write_frame};

@@ -13,6 +13,7 @@ use crate::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
 use parking_lot::RwLock;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -134,6 +135,11 @@ impl Members {
         // Somebody may have joined the room of another's id.
         own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
     }
+}
+
+/// The name of a namespace, whose slash in front may have been left out.
+pub(crate) fn with_slash(name: &str) -> Cow<'_, str> {
+    if name.starts_with('/') { name.into() } else { format!("/{name}").into() }
 }
 
 impl Namespace {

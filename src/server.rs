@@ -6,7 +6,7 @@ use crate::engine::{self, CloseReason, Connection, Handshake, Message, Session, 
 use crate::error::{ConnectError, DisconnectReason};
 use crate::handler::{Handler, Middleware};
 use crate::log::debug;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, with_slash};
 use crate::payload::{Payload, send_packet};
 use crate::socket::Socket;
 use parking_lot::RwLock;
@@ -113,7 +113,7 @@ impl Server {
     /// });
     /// ```
     pub fn of(&self, name: &str) -> Namespace {
-        let name: Cow<'_, str> = if name.starts_with('/') { name.into() } else { format!("/{name}").into() };
+        let name = with_slash(name);
         let app = self.engine.handler();
         if let Some(namespace) = app.namespace(&name) {
             return namespace;

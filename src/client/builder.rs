@@ -178,7 +178,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The same, asked for at each attempt: a token that expires. An `Err` is the socket's `connect_error`, as is one that
+    /// The same, asked for at each attempt: a token that expires. An `Err` is the socket's `connect_error`, as is what
     /// takes longer than [`timeout`](ClientBuilder::timeout); it is asked again after a wait, as where the connection
     /// fails. [`disconnect`](super::ClientSocket::disconnect) ends that.
     ///
@@ -355,8 +355,9 @@ impl ClientBuilder {
     /// Makes the client, which is not connected yet.
     ///
     /// # Errors
-    /// When the URL, the proxy, a header or the auth cannot be used; when there is no transport; when it is for `https` or `wss` without the feature
-    /// `tls`, or without the certificates that the system trusts; when the system has no randomness to give.
+    /// When the URL, the proxy, a header or the auth cannot be used; when there is no transport; when it is for `https`
+    /// or `wss` without the feature `tls`, or without the certificates that the system trusts; when the system has no
+    /// randomness to give.
     pub fn build(self) -> Result<Client, BuildError> {
         if let Some(error) = self.error {
             return Err(error);

@@ -43,6 +43,7 @@ pub use sockeye_core::socketio::client::{ConnectError, DisconnectReason, Offline
 pub use url::UrlError;
 pub use wait::{AckFuture, Connected, Sent};
 
+use crate::namespace::with_slash;
 use shared::Shared;
 use sockeye_core::host::Connector;
 use std::fmt;
@@ -107,10 +108,7 @@ impl Client {
     /// When the name has a comma in it.
     pub fn socket(&self, namespace: &str) -> ClientSocket {
         assert!(!namespace.contains(','), "{namespace:?} is no namespace");
-        match namespace.starts_with('/') {
-            true => self.shared.socket(namespace),
-            false => self.shared.socket(&format!("/{namespace}")),
-        }
+        self.shared.socket(&with_slash(namespace))
     }
 
     /// Calls `handler` when something happens to the connection, in place of an earlier one. It must not block.

@@ -46,7 +46,7 @@ pub(super) struct Shared {
     handlers: AtomicUsize,
     /// How many streams are driven.
     driven: AtomicU32,
-    /// Events wait for somebody who tells the application of earlier ones.
+    /// Events wait for somebody who tells the application of earlier ones. Written under the lock of the core.
     untold: AtomicBool,
     inbox: AtomicUsize,
 }
@@ -226,11 +226,14 @@ impl Shared {
         loop {
             let todo = core.look_after_streams(now, own, self.connector.get().is_some());
             let event = if core.dispatching { None } else { core.client.poll_event() };
-            let mut is_told = false;
+            let mut may_read = false;
             match event {
                 Some(_) => core.dispatching = true,
                 None => {
-                    is_told = self.untold.load(Ordering::Relaxed) && core.client.events_mut().is_empty();
+                    may_read = self.untold.load(Ordering::Relaxed) && core.client.events_mut().is_empty();
+                    if may_read {
+                        self.untold.store(false, Ordering::Relaxed);
+                    }
                     reclaim_events(core.client.events_mut());
                 }
             }
@@ -244,7 +247,7 @@ impl Shared {
             }
             self.arm(deadline);
             let Some(event) = event else {
-                if is_told && self.untold.swap(false, Ordering::Relaxed) {
+                if may_read {
                     self.wake_streams();
                 }
                 if is_idle {

@@ -1,6 +1,6 @@
 //! Why something was not emitted, on either side.
 
-use super::encode::EncodeError;
+use super::error::EncodeError;
 use crate::engineio::{self, client};
 use serde::{Serialize, Serializer};
 

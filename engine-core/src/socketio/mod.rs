@@ -5,24 +5,21 @@
 //! announces attachments, a [`Reassembly`] keeps it until they are there. What goes out is
 //! written by an [`Encoder`].
 
-mod args;
 mod attached;
 pub mod client;
 mod emit_error;
-mod encode;
-mod json;
-mod packet;
-mod placeholder;
-mod reassembly;
-mod serialize;
-mod session;
-#[cfg(test)]
-mod tests;
+mod error;
+mod kind;
+mod limits;
+pub mod parser;
+pub mod server;
 
-pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
 pub use attached::Attached;
 pub use emit_error::EmitError;
-pub use encode::{Attachments, EncodeError, Encoded, Encoder};
-pub use packet::{DecodeError, Kind, Limits, MAX_ID, Packet, is_reserved};
-pub use reassembly::{Complete, Reassembly};
-pub use session::{ProtocolError, Received, Session, Text};
+pub use error::{DecodeError, EncodeError};
+pub use kind::{Kind, MAX_ID, is_reserved};
+pub use limits::Limits;
+pub use parser::text::{
+    Args, ArgsError, Attachments, Complete, Encoded, Encoder, OwnedArgs, Packet, RawArgs, Reassembly,
+};
+pub use server::{ProtocolError, Received, Session, Text};

@@ -10,7 +10,7 @@ use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, Tra
 use crate::engineio::{Message, Packet as EnginePacket, Transport, split_payload};
 use crate::outbound::Outbound;
 use crate::random::Random;
-use crate::socketio::reassembly::Reassembly;
+use crate::socketio::parser::text::Reassembly;
 use crate::time::{Time, earliest};
 use crate::websocket::{self, Deflate};
 use alloc::borrow::Cow;

@@ -8,9 +8,10 @@ mod waiting;
 
 pub use manager::Client;
 
-use super::args::OwnedArgs;
 use super::emit_error::EmitError;
-use super::packet::{Limits, event_name, first_of};
+use super::limits::Limits;
+use super::parser::text::OwnedArgs;
+use super::parser::text::{event_name, first_of};
 use crate::engineio::client::{CloseReason, Config as EngineConfig, TransportError};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;

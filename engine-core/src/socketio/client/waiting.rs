@@ -2,7 +2,8 @@
 
 use super::{Event, NamespaceId, Outgoing, Token};
 use crate::engineio::Part;
-use crate::socketio::packet::{Limits, Packet};
+use crate::socketio::limits::Limits;
+use crate::socketio::parser::text::Packet;
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};

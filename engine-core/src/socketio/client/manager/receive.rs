@@ -5,7 +5,8 @@ use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId}
 use super::Client;
 use crate::engineio::client::CloseReason;
 use crate::socketio::attached::Attached;
-use crate::socketio::packet::{Kind, Packet};
+use crate::socketio::kind::Kind;
+use crate::socketio::parser::text::Packet;
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};

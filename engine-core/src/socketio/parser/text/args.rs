@@ -1,8 +1,8 @@
 //! The arguments of an event or an acknowledgement, read as the types that a handler asks for.
 
-use super::attached::Attached;
 use super::json::Elements;
 use super::placeholder;
+use crate::socketio::attached::Attached;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,7 +1,9 @@
 //! The server's side of the Socket.IO packets of one Engine.IO session.
 
-use super::packet::{DecodeError, Kind, Limits, Packet};
-use super::reassembly::{Complete, Reassembly};
+use super::error::DecodeError;
+use super::kind::Kind;
+use super::limits::Limits;
+use super::parser::text::{Complete, Packet, Reassembly};
 use crate::time::{Time, earliest};
 use alloc::sync::Arc;
 use core::time::Duration;

@@ -4,11 +4,10 @@
 //! surrogate (`"\ud800"`) passes: it is legal syntax, and only a handler that asks for a
 //! `String` has to care.
 
+use crate::socketio::error::DecodeError;
+use crate::socketio::limits::MAX_DEPTH;
 use alloc::borrow::Cow;
 use alloc::string::String;
-
-/// The deepest nesting that the scanner can follow.
-pub(crate) const MAX_DEPTH: usize = 128;
 
 /// Why a text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +16,15 @@ pub(crate) enum Fault {
     Syntax,
     /// More arrays and objects are open at once than allowed.
     Depth,
+}
+
+impl From<Fault> for DecodeError {
+    fn from(fault: Fault) -> DecodeError {
+        match fault {
+            Fault::Syntax => DecodeError::Json,
+            Fault::Depth => DecodeError::Depth,
+        }
+    }
 }
 
 /// What a scanned text was.

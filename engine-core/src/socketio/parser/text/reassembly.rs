@@ -1,8 +1,11 @@
 //! Attachments follow their packet as messages of their own; here it waits for them.
 
-use super::attached::Attached;
-use super::packet::{DecodeError, Kind, Limits, Packet};
+use super::packet::Packet;
 use super::placeholder;
+use crate::socketio::attached::Attached;
+use crate::socketio::error::DecodeError;
+use crate::socketio::kind::Kind;
+use crate::socketio::limits::Limits;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;

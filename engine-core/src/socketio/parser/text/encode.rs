@@ -1,11 +1,9 @@
 //! Packets as they leave: text, and attachments behind it.
 
 use super::args::Args;
-use super::packet::is_reserved;
 use super::serialize::{ArgumentList, Sink};
-use alloc::boxed::Box;
-use alloc::string::ToString;
-use core::fmt;
+use crate::socketio::error::EncodeError;
+use crate::socketio::kind::is_reserved;
 use core::iter::FusedIterator;
 use serde::Serialize;
 
@@ -14,37 +12,6 @@ const KEPT: usize = 64 * 1024;
 
 /// In front of the namespace: the type, the number of attachments (20 digits at most), and `-`.
 const HEADROOM: usize = 1 + 20 + 1;
-
-/// Why a packet cannot be sent. The caller's fault: nothing was sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// The event has one of the [reserved](is_reserved) names.
-    #[error("reserved event name")]
-    ReservedEvent,
-    /// The namespace does not begin with `/`, or contains a comma.
-    #[error("illegal namespace")]
-    Namespace,
-    /// Only events and acknowledgements can hold binary data.
-    #[error("binary data in a packet without attachments")]
-    Binary,
-    /// Beside binary data there is an object with a key `_placeholder`, which the peer could
-    /// take for one of the attachments.
-    #[error("an object looks like a placeholder")]
-    Placeholder,
-    /// The arguments are an `Err`, here as JSON: there is nothing to send.
-    #[error("failed: {0}")]
-    Failed(Box<str>),
-    /// A value's `Serialize` failed, or a map's key cannot be a string.
-    #[error("cannot serialize: {0}")]
-    Serialize(Box<str>),
-}
-
-impl serde::ser::Error for EncodeError {
-    fn custom<T: fmt::Display>(message: T) -> EncodeError {
-        EncodeError::Serialize(message.to_string().into())
-    }
-}
 
 /// Encodes one packet at a time into scratch of its own, which allocates nothing once warm.
 ///

@@ -1,5 +1,5 @@
 use super::{any_value, nested};
-use crate::socketio::json::{Elements, Fault, scan, skip_plain, unescape};
+use crate::socketio::parser::text::json::{Elements, Fault, scan, skip_plain, unescape};
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::Value;

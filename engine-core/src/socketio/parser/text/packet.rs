@@ -1,167 +1,12 @@
 //! One Socket.IO packet as it arrives in text: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
 
 use super::args::Args;
-use super::attached::Attached;
-use super::json::{self, Fault};
+use super::json;
+use crate::socketio::attached::Attached;
+use crate::socketio::error::DecodeError;
+use crate::socketio::kind::{Kind, MAX_ID, is_reserved};
+use crate::socketio::limits::Limits;
 use alloc::borrow::Cow;
-use core::time::Duration;
-
-/// The greatest acknowledgement id: 2⁵³ − 1, beyond which JavaScript loses digits.
-pub const MAX_ID: u64 = (1 << 53) - 1;
-
-/// The type of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `0`: asks to join a namespace, or says that it is joined.
-    Connect,
-    /// `1`: leaves a namespace.
-    Disconnect,
-    /// `2`: an event.
-    Event,
-    /// `3`: the answer to an event that had an id.
-    Ack,
-    /// `4`: a namespace cannot be joined.
-    ConnectError,
-    /// `5`: an event with attachments.
-    BinaryEvent,
-    /// `6`: an acknowledgement with attachments.
-    BinaryAck,
-}
-
-impl Kind {
-    fn from_digit(digit: u8) -> Option<Kind> {
-        Some(match digit {
-            b'0' => Kind::Connect,
-            b'1' => Kind::Disconnect,
-            b'2' => Kind::Event,
-            b'3' => Kind::Ack,
-            b'4' => Kind::ConnectError,
-            b'5' => Kind::BinaryEvent,
-            b'6' => Kind::BinaryAck,
-            _ => return None,
-        })
-    }
-
-    /// Whether attachments follow the packet.
-    pub fn is_binary(self) -> bool {
-        matches!(self, Kind::BinaryEvent | Kind::BinaryAck)
-    }
-
-    /// Whether it is an event, with or without attachments.
-    pub fn is_event(self) -> bool {
-        matches!(self, Kind::Event | Kind::BinaryEvent)
-    }
-
-    /// Whether it is an acknowledgement, with or without attachments.
-    pub fn is_ack(self) -> bool {
-        matches!(self, Kind::Ack | Kind::BinaryAck)
-    }
-}
-
-/// What a peer may ask of the decoder. A packet beyond it is an error, not cut short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Attachments of one packet: a number, 10 by default as in socket.io-parser, at most 9999.
-    pub max_attachments: usize,
-    /// All attachments of one packet together, in bytes: 10 MB (10 000 000) by default.
-    pub max_attachment_bytes: usize,
-    /// From a packet's text to its last attachment: 60 s by default. Whoever owns the
-    /// [`Reassembly`](super::Reassembly) keeps the time.
-    pub reassembly_timeout: Duration,
-    /// A namespace with its query, in bytes: 512 by default.
-    pub max_namespace_len: usize,
-    /// An event's name as written, that is with escapes and without quotes, in bytes: 512 by
-    /// default.
-    pub max_event_len: usize,
-    /// Arrays and objects inside each other: 128 levels by default, and never more.
-    pub max_depth: usize,
-    /// Namespaces that one client has joined or is joining, for a server: 100 by default.
-    pub max_namespaces: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            max_attachments: 10,
-            max_attachment_bytes: 10_000_000,
-            reassembly_timeout: Duration::from_secs(60),
-            max_namespace_len: 512,
-            max_event_len: 512,
-            max_depth: json::MAX_DEPTH,
-            max_namespaces: 100,
-        }
-    }
-}
-
-/// How the peer broke the Socket.IO protocol. The connection is to be closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The packet has no bytes.
-    #[error("empty packet")]
-    Empty,
-    /// The packet's first character is not a digit from 0 to 6.
-    #[error("unknown packet type")]
-    Type,
-    /// A binary packet does not begin with a count of 1 to 4 digits, not zero, and `-`.
-    #[error("illegal number of attachments")]
-    AttachmentCount,
-    /// [`Limits::max_attachments`] is exceeded.
-    #[error("too many attachments")]
-    TooManyAttachments,
-    /// [`Limits::max_namespace_len`] is exceeded. Do not send the name back.
-    #[error("namespace too long")]
-    NamespaceTooLong,
-    /// The id is above [`MAX_ID`], is missing in an acknowledgement, or is in a packet that has
-    /// none.
-    #[error("illegal acknowledgement id")]
-    Id,
-    /// The data is not valid JSON.
-    #[error("invalid json")]
-    Json,
-    /// [`Limits::max_depth`] is exceeded.
-    #[error("json too deep")]
-    Depth,
-    /// The data is valid JSON, but missing or not what this type of packet has.
-    #[error("invalid payload")]
-    Payload,
-    /// [`Limits::max_event_len`] is exceeded.
-    #[error("event name too long")]
-    EventTooLong,
-    /// The event has one of the [reserved](is_reserved) names.
-    #[error("reserved event name")]
-    ReservedEvent,
-    /// A placeholder names no attachment of its packet.
-    #[error("illegal attachments")]
-    Attachment,
-    /// [`Limits::max_attachment_bytes`] is exceeded.
-    #[error("attachments too large")]
-    AttachmentBytes,
-    /// A text packet came before the attachments of the last one were complete.
-    #[error("got plaintext data when reconstructing a packet")]
-    UnexpectedText,
-    /// An attachment came that no packet announced.
-    #[error("got binary data when not reconstructing a packet")]
-    UnexpectedBinary,
-}
-
-impl From<Fault> for DecodeError {
-    fn from(fault: Fault) -> DecodeError {
-        match fault {
-            Fault::Syntax => DecodeError::Json,
-            Fault::Depth => DecodeError::Depth,
-        }
-    }
-}
-
-/// Whether an event of this name may not be sent, because it would be mistaken for one of
-/// Socket.IO's own.
-pub fn is_reserved(event: &str) -> bool {
-    matches!(
-        event,
-        "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener"
-    )
-}
 
 /// One packet, borrowed from its text.
 ///
@@ -242,11 +87,11 @@ impl<'a> Packet<'a> {
     }
 }
 
-pub(super) fn first_of(data: &str) -> &str {
+pub(crate) fn first_of(data: &str) -> &str {
     json::Elements::new(data).next().unwrap_or_default()
 }
 
-pub(super) fn event_name(written: &str) -> Cow<'_, str> {
+pub(crate) fn event_name(written: &str) -> Cow<'_, str> {
     match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(inner) => json::unescape(inner),
         None => Cow::Borrowed(written),

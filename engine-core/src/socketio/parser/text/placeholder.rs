@@ -1,7 +1,7 @@
 //! `{"_placeholder":true,"num":i}`, which stands in a packet's JSON for its attachment i.
 
 use super::json::{skip_plain, unescape};
-use super::packet::DecodeError;
+use crate::socketio::error::DecodeError;
 use core::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use smallvec::SmallVec;

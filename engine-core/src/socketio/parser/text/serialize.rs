@@ -3,8 +3,8 @@
 //! serde_json's own serializer writes only to `std::io`, and cannot be reached without `std`.
 //! This one writes the same text.
 
-use super::encode::EncodeError;
 use super::json::skip_plain;
+use crate::socketio::error::EncodeError;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 use serde::ser::{Error as _, Impossible, Serialize, Serializer};

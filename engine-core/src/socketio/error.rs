@@ -1,0 +1,88 @@
+//! Why a packet cannot be read, and why one cannot be written.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use core::fmt;
+
+/// How the peer broke the Socket.IO protocol. The connection is to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The packet has no bytes.
+    #[error("empty packet")]
+    Empty,
+    /// The packet's first character is not a digit from 0 to 6.
+    #[error("unknown packet type")]
+    Type,
+    /// A binary packet does not begin with a count of 1 to 4 digits, not zero, and `-`.
+    #[error("illegal number of attachments")]
+    AttachmentCount,
+    /// [`Limits::max_attachments`] is exceeded.
+    #[error("too many attachments")]
+    TooManyAttachments,
+    /// [`Limits::max_namespace_len`] is exceeded. Do not send the name back.
+    #[error("namespace too long")]
+    NamespaceTooLong,
+    /// The id is above [`MAX_ID`], is missing in an acknowledgement, or is in a packet that has
+    /// none.
+    #[error("illegal acknowledgement id")]
+    Id,
+    /// The data is not valid JSON.
+    #[error("invalid json")]
+    Json,
+    /// [`Limits::max_depth`] is exceeded.
+    #[error("json too deep")]
+    Depth,
+    /// The data is valid JSON, but missing or not what this type of packet has.
+    #[error("invalid payload")]
+    Payload,
+    /// [`Limits::max_event_len`] is exceeded.
+    #[error("event name too long")]
+    EventTooLong,
+    /// The event has one of the [reserved](is_reserved) names.
+    #[error("reserved event name")]
+    ReservedEvent,
+    /// A placeholder names no attachment of its packet.
+    #[error("illegal attachments")]
+    Attachment,
+    /// [`Limits::max_attachment_bytes`] is exceeded.
+    #[error("attachments too large")]
+    AttachmentBytes,
+    /// A text packet came before the attachments of the last one were complete.
+    #[error("got plaintext data when reconstructing a packet")]
+    UnexpectedText,
+    /// An attachment came that no packet announced.
+    #[error("got binary data when not reconstructing a packet")]
+    UnexpectedBinary,
+}
+
+/// Why a packet cannot be sent. The caller's fault: nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The event has one of the [reserved](is_reserved) names.
+    #[error("reserved event name")]
+    ReservedEvent,
+    /// The namespace does not begin with `/`, or contains a comma.
+    #[error("illegal namespace")]
+    Namespace,
+    /// Only events and acknowledgements can hold binary data.
+    #[error("binary data in a packet without attachments")]
+    Binary,
+    /// Beside binary data there is an object with a key `_placeholder`, which the peer could
+    /// take for one of the attachments.
+    #[error("an object looks like a placeholder")]
+    Placeholder,
+    /// The arguments are an `Err`, here as JSON: there is nothing to send.
+    #[error("failed: {0}")]
+    Failed(Box<str>),
+    /// A value's `Serialize` failed, or a map's key cannot be a string.
+    #[error("cannot serialize: {0}")]
+    Serialize(Box<str>),
+}
+
+impl serde::ser::Error for EncodeError {
+    fn custom<T: fmt::Display>(message: T) -> EncodeError {
+        EncodeError::Serialize(message.to_string().into())
+    }
+}

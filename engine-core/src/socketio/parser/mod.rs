@@ -1,0 +1,3 @@
+//! How packets are written as messages of Engine.IO, and read.
+
+pub(crate) mod text;

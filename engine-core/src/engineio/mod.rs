@@ -2,18 +2,18 @@
 //! client's.
 
 pub mod client;
-mod config;
 mod frames;
 mod id;
 mod packet;
 mod reason;
 mod request;
-mod session;
+pub mod server;
+mod transport;
 
-pub use config::{Config, Transport};
 pub use frames::{Frames, Part};
 pub use id::Id;
 pub use packet::{Message, Packet, PacketError, SEPARATOR, split_payload};
 pub use reason::{CloseReason, TransportError};
 pub use request::{Query, RequestError, Route};
-pub use session::{Probing, Refused, SendError, Session, Ticket};
+pub use server::{Config, Probing, Refused, SendError, Session, Ticket};
+pub use transport::Transport;

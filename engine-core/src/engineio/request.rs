@@ -1,7 +1,8 @@
 //! What an HTTP request asks of an Engine.IO server.
 
-use super::config::{Config, Transport};
 use super::id::Id;
+use super::server::Config;
+use super::transport::Transport;
 use crate::http;
 use alloc::borrow::Cow;
 use alloc::format;

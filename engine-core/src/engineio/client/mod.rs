@@ -9,7 +9,7 @@ mod tests;
 pub use error::{CloseReason, HandshakeError, SendError, TransportError};
 pub use session::{Lane, Received, Request, Session, Want};
 
-use super::config::Transport;
+use super::transport::Transport;
 use crate::websocket::PerMessageDeflate;
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -3,10 +3,10 @@
 use super::Config;
 use super::error::{CloseReason, HandshakeError, SendError, TransportError};
 use super::handshake::Handshake;
-use crate::engineio::config::Transport;
 use crate::engineio::frames::{self, Part};
 use crate::engineio::packet::{Message, Packet, PacketError, base64_len, split_payload, write_base64};
-use crate::engineio::session::take_packets;
+use crate::engineio::server::take_packets;
+use crate::engineio::transport::Transport;
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::time::{Time, earliest};

@@ -1,10 +1,11 @@
 //! The server's side of one Engine.IO session.
 
-use super::config::{Config, Transport};
-use super::frames::{self, Frames, Part};
-use super::id::Id;
-use super::packet::{Message, Packet, SEPARATOR, split_payload};
-use super::reason::{CloseReason, TransportError};
+use super::config::Config;
+use crate::engineio::frames::{self, Frames, Part};
+use crate::engineio::id::Id;
+use crate::engineio::packet::{Message, Packet, SEPARATOR, split_payload};
+use crate::engineio::reason::{CloseReason, TransportError};
+use crate::engineio::transport::Transport;
 use crate::outbound::Outbound;
 use crate::time::{Time, earliest};
 use crate::websocket::{Deflate, Header, Opcode};
@@ -623,7 +624,7 @@ fn control(packet: &'static [u8]) -> Outbound {
 }
 
 /// Takes whole packets from the front of a payload: `most` of them, and as many as `limit` bytes hold, at least one.
-pub(super) fn take_packets(queue: &mut Outbound, limit: usize, most: usize) -> Outbound {
+pub(in crate::engineio) fn take_packets(queue: &mut Outbound, limit: usize, most: usize) -> Outbound {
     if queue.len() <= limit && most == usize::MAX {
         return core::mem::take(queue);
     }

@@ -1,32 +1,8 @@
 //! What can be set of an Engine.IO server.
 
+use crate::engineio::transport::Transport;
 use crate::websocket::PerMessageDeflate;
 use core::time::Duration;
-
-/// A way to carry a session's packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// HTTP long-polling.
-    Polling,
-    /// WebSocket.
-    WebSocket,
-}
-
-impl Transport {
-    /// The name in the query: `polling` or `websocket`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Transport::Polling => "polling",
-            Transport::WebSocket => "websocket",
-        }
-    }
-}
-
-impl core::fmt::Display for Transport {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// The settings of an Engine.IO server; names and defaults are the reference's where it has them.
 #[derive(Clone, Debug)]

@@ -1,15 +1,14 @@
 //! Messages to many sockets.
 
 use crate::ack::{AcksFuture, Waiter};
-use crate::engine::Id;
 use crate::error::EmitError;
 use crate::log::debug;
-use crate::namespace::{Members, Namespace};
+use crate::namespace::Namespace;
 use crate::payload::sealed::{Head, Kind};
 use crate::payload::{Payload, parts, with_encoder};
 use crate::socket::Socket;
 use sockeye_core::engineio::Frames;
-use std::collections::HashSet;
+use sockeye_core::socketio::{Flags, Target};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -46,11 +45,8 @@ use std::time::Duration;
 #[must_use = "nothing is sent until `emit`"]
 pub struct Broadcast {
     namespace: Namespace,
-    rooms: Vec<Box<str>>,
-    except: Vec<Box<str>>,
-    except_socket: Option<Id>,
-    volatile: bool,
-    timeout: Option<Duration>,
+    target: Target,
+    flags: Flags,
 }
 
 /// What became of a broadcast.
@@ -67,25 +63,12 @@ pub struct Delivery {
 
 impl Broadcast {
     pub(crate) fn new(namespace: Namespace) -> Broadcast {
-        Broadcast {
-            namespace,
-            rooms: Vec::new(),
-            except: Vec::new(),
-            except_socket: None,
-            volatile: false,
-            timeout: None,
-        }
-    }
-
-    /// Everybody but this socket.
-    pub(crate) fn except_socket(mut self, id: Id) -> Broadcast {
-        self.except_socket = Some(id);
-        self
+        Broadcast { namespace, target: Target::default(), flags: Flags::default() }
     }
 
     /// Also the sockets in this room; without any room it is all of the namespace.
     pub fn to(mut self, room: impl AsRef<str>) -> Broadcast {
-        self.rooms.push(room.as_ref().into());
+        self.target.rooms.insert(room.as_ref());
         self
     }
 
@@ -96,24 +79,25 @@ impl Broadcast {
 
     /// Not the sockets in this room.
     pub fn except(mut self, room: impl AsRef<str>) -> Broadcast {
-        self.except.push(room.as_ref().into());
+        self.target.except.insert(room.as_ref());
         self
     }
 
     /// The sockets of this server only, where there are several; as yet there is no adapter for several.
-    pub fn local(self) -> Broadcast {
+    pub fn local(mut self) -> Broadcast {
+        self.flags.local = true;
         self
     }
 
     /// Drops the message for clients that are not ready for it: see [`Socket::volatile`].
     pub fn volatile(mut self) -> Broadcast {
-        self.volatile = true;
+        self.flags.volatile = true;
         self
     }
 
     /// How long answers are waited for; else as long as [`Builder::ack_timeout`](crate::Builder::ack_timeout) says.
     pub fn timeout(mut self, timeout: Duration) -> Broadcast {
-        self.timeout = Some(timeout);
+        self.flags.timeout = Some(timeout);
         self
     }
 
@@ -129,7 +113,7 @@ impl Broadcast {
         let id = self.namespace.next_ack();
         let waiter = Waiter::new(id, self.namespace.0.engine.clone());
         let engine = self.namespace.0.engine.upgrade();
-        let timeout = self.timeout.or(engine.as_ref().map(|engine| engine.handler.ack_timeout));
+        let timeout = self.flags.timeout.or(engine.as_ref().map(|engine| engine.handler.ack_timeout));
         self.send(event, &args, Some(&waiter));
         if let (Some(engine), Some(timeout)) = (engine, timeout) {
             waiter.arm(engine.now() + timeout);
@@ -139,9 +123,7 @@ impl Broadcast {
 
     /// The sockets, as they are now.
     pub fn sockets(&self) -> Vec<Socket> {
-        let mut sockets = Vec::new();
-        self.for_each(&self.namespace.0.members.read(), |socket| sockets.push(socket.clone()));
-        sockets
+        self.namespace.0.members.read().select(&self.target).cloned().collect()
     }
 
     /// Lets the sockets join a room.
@@ -176,7 +158,7 @@ impl Broadcast {
         let mut delivery = Delivery::default();
         let (mut slow, mut later) = (Vec::new(), Vec::new());
         let members = self.namespace.0.members.read();
-        self.for_each(&members, |socket| {
+        members.select(&self.target).for_each(|socket| {
             let asked = match waiter {
                 Some(waiter) => match waiter.ask(socket) {
                     Some(at) => {
@@ -187,7 +169,7 @@ impl Broadcast {
                 },
                 None => None,
             };
-            match socket.send_shared(&mut frames, self.volatile, &mut later) {
+            match socket.send_shared(&mut frames, self.flags, &mut later) {
                 Ok(()) => delivery.sent += 1,
                 Err(error) => {
                     if matches!(error, EmitError::SlowConsumer { .. }) {
@@ -205,25 +187,5 @@ impl Broadcast {
         later.into_iter().for_each(Waker::wake);
         slow.iter().for_each(Socket::close_slow);
         delivery
-    }
-
-    /// Calls `f` once for each socket that is meant.
-    fn for_each(&self, members: &Members, mut f: impl FnMut(&Socket)) {
-        let meant = |socket: &Socket| {
-            self.except_socket != Some(socket.id())
-                && !self.except.iter().any(|room| members.is_in(&socket.id(), room))
-        };
-        match self.rooms.as_slice() {
-            [] => members.all().filter(|socket| meant(socket)).for_each(f),
-            [room] => members.room(room).filter(|socket| meant(socket)).for_each(f),
-            rooms => {
-                let mut seen = HashSet::new();
-                for socket in rooms.iter().flat_map(|room| members.room(room)) {
-                    if seen.insert(socket.id()) && meant(socket) {
-                        f(socket);
-                    }
-                }
-            }
-        }
     }
 }

@@ -13,8 +13,10 @@ use crate::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
+use sockeye_core::socketio::Target;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -118,9 +120,25 @@ impl Members {
         self.sockets.len()
     }
 
-    /// Whether a socket is in a room; each is in the room of its own id.
-    pub(crate) fn is_in(&self, id: &Id, room: &str) -> bool {
-        **id == *room || self.rooms.get(room).is_some_and(|members| members.contains(id))
+    /// Returns the sockets that a target means, each once.
+    pub(crate) fn select<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a Socket> {
+        // Looked up once, not for each socket.
+        let except: SmallVec<[_; 1]> =
+            target.except.iter().map(|room| (Id::parse(room), self.rooms.get(room))).collect();
+        let is_left_out = move |id: &Id| {
+            except.iter().any(|(own, room)| {
+                own.is_some_and(|own| own == *id) || room.is_some_and(|room| room.contains(id))
+            })
+        };
+        let everybody = target.rooms.is_empty().then(|| self.all());
+        let rooms = target.rooms.iter().flat_map(|room| self.room(room));
+        let mut seen = (target.rooms.len() > 1).then(HashSet::new);
+        everybody
+            .into_iter()
+            .flatten()
+            .chain(rooms)
+            .filter(move |socket| seen.as_mut().is_none_or(|seen| seen.insert(socket.id())))
+            .filter(move |socket| !is_left_out(&socket.id()))
     }
 
     /// Every socket.

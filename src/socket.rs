@@ -16,7 +16,7 @@ use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use sockeye_core::engineio::{Frames, Part};
-use sockeye_core::socketio;
+use sockeye_core::socketio::{self, Flags};
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -285,7 +285,7 @@ impl Socket {
     /// When nothing was sent: the socket is gone (or not let in yet), the client reads too slowly, or the data cannot
     /// be sent.
     pub fn emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        self.send(None, event, &args, false)
+        self.send(None, event, &args, Flags::default())
     }
 
     /// Sends an event, and waits for the client's acknowledgement: 30 s, or what
@@ -310,23 +310,23 @@ impl Socket {
     /// });
     /// ```
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
-        self.ask(event, &args, None, false)
+        self.ask(event, &args, Flags::default())
     }
 
     /// Sends with another time for the answer, or volatile.
     pub fn timeout(&self, timeout: Duration) -> Emitter<'_> {
-        Emitter { socket: self, timeout: Some(timeout), volatile: false }
+        Emitter { socket: self, flags: Flags::default() }.timeout(timeout)
     }
 
     /// Messages that are dropped if the client is not ready for them: something waits for it already, or it is between
     /// two polls. For what is out of date when the next one comes, such as positions.
     pub fn volatile(&self) -> Emitter<'_> {
-        Emitter { socket: self, timeout: None, volatile: true }
+        Emitter { socket: self, flags: Flags::default() }.volatile()
     }
 
     /// Every socket of the namespace but this one.
     pub fn broadcast(&self) -> Broadcast {
-        Broadcast::new(self.0.namespace.clone()).except_socket(self.0.id)
+        Broadcast::new(self.0.namespace.clone()).except(self.0.id)
     }
 
     /// The sockets of a room but this one.
@@ -350,55 +350,43 @@ impl Socket {
         self.broadcast().local()
     }
 
-    fn ask<T>(
-        &self,
-        event: &str,
-        args: &impl Payload,
-        timeout: Option<Duration>,
-        volatile: bool,
-    ) -> AckFuture<T> {
+    fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> AckFuture<T> {
         let engine = self.0.namespace.0.engine.clone();
         let waiter = Waiter::new(self.0.namespace.next_ack(), engine.clone());
         if let Some(at) = waiter.ask(self)
-            && let Err(error) = self.send(Some(waiter.id()), event, args, volatile)
+            && let Err(error) = self.send(Some(waiter.id()), event, args, flags)
         {
             waiter.fail(self, at, error);
         }
         self.take_room().into_iter().for_each(Waker::wake);
         if let Some(engine) = engine.upgrade() {
-            waiter.arm(engine.now() + timeout.unwrap_or(engine.handler.ack_timeout));
+            waiter.arm(engine.now() + flags.timeout.unwrap_or(engine.handler.ack_timeout));
         }
         AckFuture::new(waiter)
     }
 
-    fn send(
-        &self,
-        id: Option<u64>,
-        event: &str,
-        args: &impl Payload,
-        volatile: bool,
-    ) -> Result<(), EmitError> {
-        self.send_packet(Kind::Event(event, id), args, volatile)
+    fn send(&self, id: Option<u64>, event: &str, args: &impl Payload, flags: Flags) -> Result<(), EmitError> {
+        self.send_packet(Kind::Event(event, id), args, flags)
     }
 
     pub(crate) fn acknowledge_with(&self, id: u64, args: &impl Payload) -> Result<(), EmitError> {
-        self.send_packet(Kind::Ack(id), args, false)
+        self.send_packet(Kind::Ack(id), args, Flags::default())
     }
 
-    fn send_packet(&self, kind: Kind<'_>, args: &impl Payload, volatile: bool) -> Result<(), EmitError> {
+    fn send_packet(&self, kind: Kind<'_>, args: &impl Payload, flags: Flags) -> Result<(), EmitError> {
         if !self.is_connected() {
             return Err(EmitError::Disconnected);
         }
         let head = Head { namespace: self.0.namespace.name(), kind };
-        with_encoder(|encoder| self.send_parts(parts(args.encode(encoder, head)?), volatile))
+        with_encoder(|encoder| self.send_parts(parts(args.encode(encoder, head)?), flags))
     }
 
     fn send_parts<'a>(
         &self,
         parts: impl Iterator<Item = Part<'a>> + Clone,
-        volatile: bool,
+        flags: Flags,
     ) -> Result<(), EmitError> {
-        let (sent, woken) = self.0.session.sending(|engine| match volatile && !engine.is_writable() {
+        let (sent, woken) = self.0.session.sending(|engine| match flags.volatile && !engine.is_writable() {
             true => Err(EmitError::NotReady),
             false => engine.send(parts).map_err(EmitError::from),
         });
@@ -414,10 +402,10 @@ impl Socket {
     pub(crate) fn send_shared(
         &self,
         frames: &mut Frames,
-        volatile: bool,
+        flags: Flags,
         later: &mut Vec<Waker>,
     ) -> Result<(), EmitError> {
-        let (sent, woken) = self.0.session.sharing(|engine| match volatile && !engine.is_writable() {
+        let (sent, woken) = self.0.session.sharing(|engine| match flags.volatile && !engine.is_writable() {
             true => Err(EmitError::NotReady),
             false => engine.send_shared(frames).map_err(EmitError::from),
         });
@@ -689,20 +677,19 @@ impl fmt::Debug for Socket {
 #[must_use = "nothing is sent until `emit`"]
 pub struct Emitter<'a> {
     socket: &'a Socket,
-    timeout: Option<Duration>,
-    volatile: bool,
+    flags: Flags,
 }
 
 impl Emitter<'_> {
     /// How long the answer is waited for.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.flags.timeout = Some(timeout);
         self
     }
 
     /// Drops the message if the client is not ready for it.
     pub fn volatile(mut self) -> Self {
-        self.volatile = true;
+        self.flags.volatile = true;
         self
     }
 
@@ -711,11 +698,11 @@ impl Emitter<'_> {
     /// # Errors
     /// When nothing was sent.
     pub fn emit(self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        self.socket.send(None, event, &args, self.volatile)
+        self.socket.send(None, event, &args, self.flags)
     }
 
     /// Sends an event, and waits for the client's acknowledgement.
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckFuture<T> {
-        self.socket.ask(event, &args, self.timeout, self.volatile)
+        self.socket.ask(event, &args, self.flags)
     }
 }

@@ -13,6 +13,7 @@ mod kind;
 mod limits;
 pub mod parser;
 pub mod server;
+mod target;
 
 pub use attached::Attached;
 pub use emit_error::EmitError;
@@ -23,3 +24,4 @@ pub use parser::text::{
     Args, ArgsError, Attachments, Complete, Encoded, Encoder, OwnedArgs, Packet, RawArgs, Reassembly,
 };
 pub use server::{ProtocolError, Received, Session, Text};
+pub use target::{Flags, Rooms, Target};

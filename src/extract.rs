@@ -49,17 +49,15 @@
 //!
 //! For a parameter of your own implement [`Extract`].
 
-use crate::client::{self, ClientSocket};
-use crate::error::{ConnectError, DisconnectReason};
-use crate::handler::{Answerer, Target};
-use crate::log::{debug, error};
+use crate::handler::{Acknowledge, AnySocket};
 use crate::payload::Args;
-use crate::server::Server;
 use crate::socket::Socket;
 use serde::de::DeserializeOwned;
-use sockeye_core::engineio::Id;
 use sockeye_core::socketio;
+use std::any::Any;
 use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
 
 /// What a handler is called for.
 ///
@@ -71,26 +69,23 @@ pub struct Context<'a, S = Socket> {
     pub(crate) args: Option<socketio::Args<'a>>,
     /// The acknowledgement that the client wants, until somebody takes it on.
     pub(crate) ack: Cell<Option<u64>>,
-    pub(crate) reason: Option<&'a DisconnectReason>,
-    /// What a client's handler is called for, where it is no event.
-    pub(crate) outcome: Option<&'a Outcome>,
-}
-
-/// How a client's connection went.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Refused(client::ConnectError),
-    Disconnected(client::DisconnectReason),
+    /// Why the handler is called, if not for an event: a `DisconnectReason` or a `ConnectError` of the socket's side.
+    pub(crate) cause: Option<&'a dyn Any>,
 }
 
 impl<'a, S> Context<'a, S> {
     pub(crate) fn new(socket: &'a S, event: &'a str) -> Context<'a, S> {
-        Context { socket, event, args: None, ack: Cell::new(None), reason: None, outcome: None }
+        Context { socket, event, args: None, ack: Cell::new(None), cause: None }
     }
 
     /// The socket that the handler is called for.
     pub fn socket(&self) -> &'a S {
         self.socket
+    }
+
+    /// Returns why the handler is called, if that is a `T`.
+    pub(crate) fn cause<T: Clone + 'static>(&self) -> Option<T> {
+        self.cause?.downcast_ref::<T>().cloned()
     }
 
     /// The name of the event: `connect` and `disconnect` where it is none of the client's.
@@ -165,18 +160,6 @@ impl ExtractError {
     }
 }
 
-impl Extract for Socket {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
-        Ok(context.socket.clone())
-    }
-}
-
-impl Extract for Server {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
-        context.socket.server().ok_or(ExtractError::Unavailable("the server"))
-    }
-}
-
 /// The event's data: a tuple takes the arguments in order, `()` none, and any other type the first.
 ///
 /// [`bytes::Bytes`] inside of the type takes an attachment; `Vec<u8>` takes a list of numbers only. A missing argument is `None` where an `Option` stands.
@@ -225,24 +208,11 @@ impl<S> Extract<S> for Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State<T>(pub T);
 
-impl<T: Clone + Send + Sync + 'static> Extract for State<T> {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
-        let missing = || ExtractError::State(std::any::type_name::<T>());
-        context.socket.state::<T>().map(State).ok_or_else(missing)
-    }
-}
-
 /// What the client sent as `auth` when it connected to the namespace; an empty object if it sent nothing.
 ///
 /// So a client without `auth` is no `None` for `Auth<Option<T>>`: make the fields of `T` optional instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Auth<T>(pub T);
-
-impl<T: DeserializeOwned> Extract for Auth<T> {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
-        context.socket.auth().map(Auth).map_err(ExtractError::Auth)
-    }
-}
 
 /// A clone of what a layer of the HTTP server around this one put to the first request: see
 /// [`Handshake::extension`](crate::Handshake::extension), which is for what may be missing.
@@ -251,44 +221,6 @@ impl<T: DeserializeOwned> Extract for Auth<T> {
 #[cfg(feature = "http")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extension<T>(pub T);
-
-#[cfg(feature = "http")]
-impl<T: Clone + Send + Sync + 'static> Extract for Extension<T> {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
-        let missing = || ExtractError::Extension(std::any::type_name::<T>());
-        context.socket.handshake().extension::<T>().cloned().map(Extension).ok_or_else(missing)
-    }
-}
-
-impl Extract<ClientSocket> for ClientSocket {
-    fn extract(context: &Context<'_, ClientSocket>) -> Result<Self, ExtractError> {
-        Ok(context.socket.clone())
-    }
-}
-
-impl Extract<ClientSocket> for client::ConnectError {
-    fn extract(context: &Context<'_, ClientSocket>) -> Result<Self, ExtractError> {
-        match context.outcome {
-            Some(Outcome::Refused(error)) => Ok(error.clone()),
-            _ => Err(ExtractError::Unavailable("the error")),
-        }
-    }
-}
-
-impl Extract<ClientSocket> for client::DisconnectReason {
-    fn extract(context: &Context<'_, ClientSocket>) -> Result<Self, ExtractError> {
-        match context.outcome {
-            Some(Outcome::Disconnected(reason)) => Ok(reason.clone()),
-            _ => Err(ExtractError::Unavailable("the reason")),
-        }
-    }
-}
-
-impl Extract for DisconnectReason {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
-        context.reason.cloned().ok_or(ExtractError::Unavailable("the reason"))
-    }
-}
 
 /// Acknowledges an event when it suits, instead of by the handler's return value.
 ///
@@ -303,9 +235,8 @@ impl Extract for DisconnectReason {
 /// });
 /// # });
 /// ```
-#[derive(Debug)]
 pub struct AckSender {
-    socket: Answerer,
+    socket: Arc<dyn Acknowledge>,
     id: Option<u64>,
 }
 
@@ -320,35 +251,21 @@ impl AckSender {
     /// # Errors
     /// When the socket is gone, or the answer cannot be sent.
     pub fn send(self, args: impl crate::Payload) -> Result<(), crate::EmitError> {
-        match (self.id, &self.socket) {
-            (Some(id), Answerer::Server(socket)) => socket.acknowledge_with(id, &args),
-            (Some(id), Answerer::Client(socket)) => socket.acknowledge_with(id, &args),
-            (None, _) => Ok(()),
+        match self.id {
+            Some(id) => self.socket.acknowledge(id, &args),
+            None => Ok(()),
         }
     }
 }
 
-impl<S: Target> Extract<S> for AckSender {
+impl fmt::Debug for AckSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AckSender").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<S: AnySocket> Extract<S> for AckSender {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(AckSender { socket: context.socket.answerer(), id: context.ack.take() })
-    }
-}
-
-/// The id of the socket.
-impl Extract for Id {
-    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
-        Ok(context.socket.id())
-    }
-}
-
-impl From<ExtractError> for ConnectError {
-    /// What the client is told of a middleware that could not be called: no details, which are logged.
-    fn from(error: ExtractError) -> Self {
-        if error.is_ours() {
-            error!(%error, "a middleware was not called");
-            return ConnectError::new("Internal error");
-        }
-        debug!(%error, "a middleware was not called");
-        ConnectError::new("Invalid auth")
+        Ok(AckSender { socket: Arc::new(context.socket.clone()), id: context.ack.take() })
     }
 }

@@ -1,10 +1,10 @@
 //! Functions as handlers: their parameters are extracted, their futures polled, their panics caught.
 
-use crate::client::ClientSocket;
 use crate::error::{ConnectError, EmitError};
 use crate::extract::{Context, Extract, ExtractError};
 use crate::log::{debug, error, warn};
 use crate::payload::Payload;
+use crate::payload::sealed::Encode;
 use crate::socket::Socket;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -58,39 +58,19 @@ pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
     fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError>;
 }
 
-/// What handlers are called for: a socket of the server, or of a client.
-pub trait Target: Clone + Send + Sync + 'static {
-    /// Answers an event.
-    fn acknowledge_with(&self, id: u64, args: &impl Payload) -> Result<(), EmitError>;
-
-    /// Goes on with a handler in the background.
+/// A socket of either side, as a handler sees it.
+pub trait AnySocket: Acknowledge + Clone + 'static {
+    /// Runs the rest of a handler in the background.
     fn spawn(&self, future: impl Future + Send + 'static);
-
-    /// Who answers later.
-    fn answerer(&self) -> Answerer;
 }
 
-impl Target for Socket {
-    fn acknowledge_with(&self, id: u64, args: &impl Payload) -> Result<(), EmitError> {
-        Socket::acknowledge_with(self, id, args)
-    }
-
-    fn spawn(&self, future: impl Future + Send + 'static) {
-        Socket::spawn(self, future);
-    }
-
-    fn answerer(&self) -> Answerer {
-        Answerer::Server(self.clone())
-    }
-}
-
-/// A socket of either side.
-#[derive(Clone, Debug)]
-pub enum Answerer {
-    /// Of the server.
-    Server(Socket),
-    /// Of a client.
-    Client(ClientSocket),
+/// The part of a socket that does not depend on its side: it sends acknowledgements.
+pub trait Acknowledge: Send + Sync {
+    /// Acknowledges an event.
+    ///
+    /// # Errors
+    /// If the socket is gone, or the answer cannot be sent.
+    fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError>;
 }
 
 /// A function that decides whether a client may connect to a namespace: as a [`Handler`], but returns
@@ -111,7 +91,7 @@ macro_rules! implement_for_functions {
     ($($parameter:ident),*) => {
         impl<S, F, Fut, $($parameter),*> Handler<($($parameter,)*), S> for F
         where
-            S: Target,
+            S: AnySocket,
             F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
             Fut: Future + Send + 'static,
             Fut::Output: Payload,
@@ -213,9 +193,9 @@ impl<S> Deref for Kept<S> {
 }
 
 /// Acknowledges what a handler returned; an `Err` is logged even if nobody waits for an answer.
-fn finish(ack: Option<(impl Target, u64)>, answer: &impl Payload) {
+fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) {
     let result = match ack {
-        Some((socket, id)) => socket.acknowledge_with(id, answer),
+        Some((socket, id)) => socket.acknowledge(id, answer),
         None => crate::payload::check(answer),
     };
     if let Err(error) = result {
@@ -226,7 +206,7 @@ fn finish(ack: Option<(impl Target, u64)>, answer: &impl Payload) {
 /// Calls a handler and polls its future once, in place; if it has to wait, the runtime goes on with it.
 ///
 /// Nothing is locked meanwhile. A panic ends this call of the handler, and nothing else.
-pub(crate) fn run<S: Target>(handler: &dyn AnyHandler<S>, context: &Context<'_, S>) {
+pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'_, S>) {
     match catch_unwind(AssertUnwindSafe(|| handler.call(context))) {
         Ok(Ok(future)) => drive(context.socket, future),
         Ok(Err(error)) if error.is_ours() => {
@@ -238,7 +218,7 @@ pub(crate) fn run<S: Target>(handler: &dyn AnyHandler<S>, context: &Context<'_, 
 }
 
 /// Polls a future once, and gives it to the runtime if it has to wait.
-pub(crate) fn drive(socket: &impl Target, future: BoxFuture<()>) {
+pub(crate) fn drive(socket: &impl AnySocket, future: BoxFuture<()>) {
     let mut future = Guarded(future);
     let mut context = task::Context::from_waker(Waker::noop());
     if Pin::new(&mut future).poll(&mut context).is_pending() {

@@ -1,5 +1,7 @@
 //! The Socket.IO server: its settings, its namespaces, and what its clients' messages mean.
 
+mod extract;
+
 use crate::ack::AcksFuture;
 use crate::broadcast::{Broadcast, Delivery};
 use crate::engine::{self, CloseReason, Connection, Handshake, Message, Session, Transport};

@@ -6,11 +6,11 @@ use crate::by_id::Identified;
 use crate::engine::{self, Handshake, Id, Transport};
 use crate::error::{ConnectError, DisconnectReason, EmitError};
 use crate::extract::Context;
-use crate::handler::{Guarded, Handler, Kept, drive, run};
+use crate::handler::{Acknowledge, AnySocket, Guarded, Handler, Kept, drive, run};
 use crate::handlers::Handlers;
 use crate::log::debug;
 use crate::namespace::Namespace;
-use crate::payload::sealed::{Head, Kind};
+use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, parts, send_packet, with_encoder};
 use crate::server::{App, Server};
 use parking_lot::Mutex;
@@ -369,11 +369,7 @@ impl Socket {
         self.send_packet(Kind::Event(event, id), args, flags)
     }
 
-    pub(crate) fn acknowledge_with(&self, id: u64, args: &impl Payload) -> Result<(), EmitError> {
-        self.send_packet(Kind::Ack(id), args, Flags::default())
-    }
-
-    fn send_packet(&self, kind: Kind<'_>, args: &impl Payload, flags: Flags) -> Result<(), EmitError> {
+    fn send_packet(&self, kind: Kind<'_>, args: &dyn Encode, flags: Flags) -> Result<(), EmitError> {
         if !self.is_connected() {
             return Err(EmitError::Disconnected);
         }
@@ -494,7 +490,7 @@ impl Socket {
             waiter.disconnected(at);
         }
         if let Some(handler) = handler {
-            let context = Context { reason: Some(reason), ..Context::new(self, DISCONNECT) };
+            let context = Context { cause: Some(reason), ..Context::new(self, DISCONNECT) };
             let engine = self.0.namespace.0.engine.upgrade();
             // Any thread may disconnect a socket.
             match engine.as_ref().and_then(|engine| engine.runtime()) {
@@ -617,17 +613,6 @@ impl Socket {
         }
     }
 
-    /// Goes on with a handler in the background.
-    pub(crate) fn spawn(&self, future: impl Future + Send + 'static) {
-        let Some(engine) = self.0.namespace.0.engine.upgrade() else { return };
-        let Some(runtime) = engine.runtime() else { return };
-        let running = self.0.session.begin_handler();
-        runtime.spawn(Box::pin(async move {
-            let _running = running;
-            future.await;
-        }));
-    }
-
     /// Asks the application whether the client may connect.
     pub(crate) fn connect(&self) {
         let Some(decision) = self.0.namespace.decide(self) else { return self.accept() };
@@ -643,6 +628,24 @@ impl Socket {
                 }
             }),
         );
+    }
+}
+
+impl AnySocket for Socket {
+    fn spawn(&self, future: impl Future + Send + 'static) {
+        let Some(engine) = self.0.namespace.0.engine.upgrade() else { return };
+        let Some(runtime) = engine.runtime() else { return };
+        let running = self.0.session.begin_handler();
+        runtime.spawn(Box::pin(async move {
+            let _running = running;
+            future.await;
+        }));
+    }
+}
+
+impl Acknowledge for Socket {
+    fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError> {
+        self.send_packet(Kind::Ack(id), args, Flags::default())
     }
 }
 

@@ -4,6 +4,7 @@ use super::shared::Shared;
 use super::socket::ClientSocket;
 use super::wait::before;
 use crate::error::EmitError;
+use crate::handler::Acknowledge;
 use crate::payload::{Args, Payload};
 use futures_core::Stream;
 use parking_lot::Mutex;
@@ -66,7 +67,7 @@ impl Received {
     /// When the socket is not connected, or the answer cannot be sent.
     pub fn ack(&self, args: impl Payload) -> Result<(), EmitError> {
         match self.ack {
-            Some(id) => self.socket.acknowledge_with(id, &args),
+            Some(id) => self.socket.acknowledge(id, &args),
             None => Ok(()),
         }
     }

@@ -28,6 +28,7 @@
 
 mod builder;
 mod events;
+mod extract;
 mod lane;
 mod shared;
 mod slots;

@@ -6,11 +6,11 @@ use super::wait::{AckFuture, AckState, Connected, Sent};
 use super::{ConnectError, DisconnectReason};
 use crate::engine::Transport;
 use crate::error::EmitError;
-use crate::extract::{Context, Outcome};
-use crate::handler::{Answerer, Handler, Kept, Target, run};
+use crate::extract::Context;
+use crate::handler::{Acknowledge, AnySocket, Handler, Kept, run};
 use crate::handlers::Handlers;
 use crate::log::debug;
-use crate::payload::sealed::{Head, Kind};
+use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Args, Payload, parts, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
@@ -420,8 +420,7 @@ impl ClientSocket {
         self.wake_waiters();
         debug!(%error, "a namespace was not joined");
         if let Some(handler) = handler {
-            let outcome = Outcome::Refused(error);
-            let context = Context { outcome: Some(&outcome), ..Context::new(self, "connect_error") };
+            let context = Context { cause: Some(&error), ..Context::new(self, "connect_error") };
             run(&*handler, &context);
         }
     }
@@ -429,8 +428,7 @@ impl ClientSocket {
     pub(super) fn disconnected(&self, reason: DisconnectReason) {
         let handler = self.0.state.lock().handlers.get("disconnect");
         if let Some(handler) = handler {
-            let outcome = Outcome::Disconnected(reason);
-            let context = Context { outcome: Some(&outcome), ..Context::new(self, "disconnect") };
+            let context = Context { cause: Some(&reason), ..Context::new(self, "disconnect") };
             run(&*handler, &context);
         }
     }
@@ -479,25 +477,9 @@ impl ClientSocket {
             run(&*handler, &Context { args, ..Context::new(self, &outgoing.event) });
         }
     }
-
-    pub(crate) fn acknowledge_with(&self, id: u64, args: &impl Payload) -> Result<(), EmitError> {
-        let shared = self.shared().ok_or(EmitError::Disconnected)?;
-        let head = Head { namespace: &self.0.name, kind: Kind::Ack(id) };
-        let now = shared.now();
-        let sent = with_encoder(|encoder| {
-            let encoded = args.encode(encoder, head)?;
-            shared.sending(|client| client.acknowledge(now, self.0.id, parts(encoded)))
-        });
-        shared.act(|_, _| {});
-        sent
-    }
 }
 
-impl Target for ClientSocket {
-    fn acknowledge_with(&self, id: u64, args: &impl Payload) -> Result<(), EmitError> {
-        ClientSocket::acknowledge_with(self, id, args)
-    }
-
+impl AnySocket for ClientSocket {
     fn spawn(&self, future: impl Future + Send + 'static) {
         let Some(shared) = self.shared() else { return };
         let running = shared.begin_handler();
@@ -508,9 +490,19 @@ impl Target for ClientSocket {
             }));
         }
     }
+}
 
-    fn answerer(&self) -> Answerer {
-        Answerer::Client(self.clone())
+impl Acknowledge for ClientSocket {
+    fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError> {
+        let shared = self.shared().ok_or(EmitError::Disconnected)?;
+        let head = Head { namespace: &self.0.name, kind: Kind::Ack(id) };
+        let now = shared.now();
+        let sent = with_encoder(|encoder| {
+            let encoded = args.encode(encoder, head)?;
+            shared.sending(|client| client.acknowledge(now, self.0.id, parts(encoded)))
+        });
+        shared.act(|_, _| {});
+        sent
     }
 }
 

@@ -17,35 +17,35 @@ pub enum DecodeError {
     /// A binary packet does not begin with a count of 1 to 4 digits, not zero, and `-`.
     #[error("illegal number of attachments")]
     AttachmentCount,
-    /// [`Limits::max_attachments`] is exceeded.
+    /// [`Limits::max_attachments`](super::Limits::max_attachments) is exceeded.
     #[error("too many attachments")]
     TooManyAttachments,
-    /// [`Limits::max_namespace_len`] is exceeded. Do not send the name back.
+    /// [`Limits::max_namespace_len`](super::Limits::max_namespace_len) is exceeded. Do not send the name back.
     #[error("namespace too long")]
     NamespaceTooLong,
-    /// The id is above [`MAX_ID`], is missing in an acknowledgement, or is in a packet that has
+    /// The id is above [`MAX_ID`](super::MAX_ID), is missing in an acknowledgement, or is in a packet that has
     /// none.
     #[error("illegal acknowledgement id")]
     Id,
     /// The data is not valid JSON.
     #[error("invalid json")]
     Json,
-    /// [`Limits::max_depth`] is exceeded.
+    /// [`Limits::max_depth`](super::Limits::max_depth) is exceeded.
     #[error("json too deep")]
     Depth,
     /// The data is valid JSON, but missing or not what this type of packet has.
     #[error("invalid payload")]
     Payload,
-    /// [`Limits::max_event_len`] is exceeded.
+    /// [`Limits::max_event_len`](super::Limits::max_event_len) is exceeded.
     #[error("event name too long")]
     EventTooLong,
-    /// The event has one of the [reserved](is_reserved) names.
+    /// The event has one of the [reserved](super::is_reserved) names.
     #[error("reserved event name")]
     ReservedEvent,
     /// A placeholder names no attachment of its packet.
     #[error("illegal attachments")]
     Attachment,
-    /// [`Limits::max_attachment_bytes`] is exceeded.
+    /// [`Limits::max_attachment_bytes`](super::Limits::max_attachment_bytes) is exceeded.
     #[error("attachments too large")]
     AttachmentBytes,
     /// A text packet came before the attachments of the last one were complete.
@@ -60,7 +60,7 @@ pub enum DecodeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The event has one of the [reserved](is_reserved) names.
+    /// The event has one of the [reserved](super::is_reserved) names.
     #[error("reserved event name")]
     ReservedEvent,
     /// The namespace does not begin with `/`, or contains a comma.

@@ -1,0 +1,69 @@
+//! What the handlers of a server's sockets can ask for, beside the data of an event.
+
+use super::Server;
+use crate::engine::Id;
+use crate::error::{ConnectError, DisconnectReason};
+#[cfg(feature = "http")]
+use crate::extract::Extension;
+use crate::extract::{Auth, Context, Extract, ExtractError, State};
+use crate::log::{debug, error};
+use crate::socket::Socket;
+use serde::de::DeserializeOwned;
+
+impl Extract for Socket {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        Ok(context.socket.clone())
+    }
+}
+
+impl Extract for Server {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        context.socket.server().ok_or(ExtractError::Unavailable("the server"))
+    }
+}
+
+impl Extract for DisconnectReason {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        context.cause().ok_or(ExtractError::Unavailable("the reason"))
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Extract for State<T> {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        let missing = || ExtractError::State(std::any::type_name::<T>());
+        context.socket.state::<T>().map(State).ok_or_else(missing)
+    }
+}
+
+impl<T: DeserializeOwned> Extract for Auth<T> {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        context.socket.auth().map(Auth).map_err(ExtractError::Auth)
+    }
+}
+
+#[cfg(feature = "http")]
+impl<T: Clone + Send + Sync + 'static> Extract for Extension<T> {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        let missing = || ExtractError::Extension(std::any::type_name::<T>());
+        context.socket.handshake().extension::<T>().cloned().map(Extension).ok_or_else(missing)
+    }
+}
+
+/// The id of the socket.
+impl Extract for Id {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        Ok(context.socket.id())
+    }
+}
+
+impl From<ExtractError> for ConnectError {
+    /// What the client is told of a middleware that could not be called: no details, which are logged.
+    fn from(error: ExtractError) -> Self {
+        if error.is_ours() {
+            error!(%error, "a middleware was not called");
+            return ConnectError::new("Internal error");
+        }
+        debug!(%error, "a middleware was not called");
+        ConnectError::new("Invalid auth")
+    }
+}

@@ -1,24 +1,25 @@
-//! What a handler can ask for, by the types of its parameters.
+//! The parameters that a handler can ask for, by their types.
 //!
 //! | parameter | what it is | where |
 //! |---|---|---|
-//! | [`Socket`], [`Server`], [`Id`] | the socket, its server, its id | everywhere |
+//! | [`Socket`], [`Server`](crate::Server), [`Id`](crate::Id) | the socket, its server, its id | everywhere |
 //! | [`State<T>`] | a clone of what [`Builder::state`](crate::Builder::state) was given | everywhere |
 //! | [`Auth<T>`] | the client's `auth` | everywhere |
-//! | [`Data<T>`], [`TryData<T>`], [`Args`] | the arguments of the event | events |
+//! | [`Data<T>`], [`TryData<T>`], [`Args`](crate::Args) | the arguments of the event | events |
 //! | [`Event`] | the event's name | everywhere |
-//! | [`AckSender`] | answers later than at the handler's end | events |
-//! | `Extension<T>` | a clone of what a layer put to the request, in a server that is mounted (feature `http`) | everywhere |
-//! | [`DisconnectReason`] | why the socket is gone | [`on_disconnect`](Socket::on_disconnect) |
+//! | [`AckSender`] | acknowledges the event later than at the handler's end | events |
+//! | `Extension<T>` | a clone of what a layer added to the request, if the server is mounted (feature `http`) | everywhere |
+//! | [`DisconnectReason`](crate::DisconnectReason) | why the socket was disconnected | [`on_disconnect`](Socket::on_disconnect) |
 //!
-//! A [client]'s handlers take [`ClientSocket`], what is there for events, and in its `on_disconnect` and
-//! `on_connect_error` [`client::DisconnectReason`] and [`client::ConnectError`].
+//! The handlers of a [client](crate::client) take [`ClientSocket`](crate::ClientSocket), the parameters for events, and
+//! in its `on_disconnect` and `on_connect_error` [`client::DisconnectReason`](crate::client::DisconnectReason) and
+//! [`client::ConnectError`](crate::client::ConnectError).
 //!
-//! A handler whose parameter is not to be had is **not called**: an event of the wrong type is no reason to drop a
-//! client. That is logged (level `DEBUG` of the `tracing` feature), and the client's acknowledgement times out. Take
-//! [`TryData<T>`] to answer it. A middleware in the same case refuses the client with `Invalid auth`, or with
-//! `Internal error` where the fault is this program's; the cause is only logged. To say more, ask for what may be missing
-//! by [`Socket::auth`], and return a [`ConnectError`].
+//! If a parameter cannot be extracted, the handler is **not called**: an event of the wrong type is no reason to drop a
+//! client. The cause is logged (at level `DEBUG`, with the feature `tracing`), and the client's acknowledgement times
+//! out. To answer such a client, take [`TryData<T>`]. A middleware in the same case refuses the client with
+//! `Invalid auth`, or with `Internal error` if the fault is this program's; the cause is only logged. To say more, read
+//! what may be missing with [`Socket::auth`] and return a [`ConnectError`](crate::ConnectError).
 //!
 //! ```
 //! use serde::Deserialize;
@@ -47,7 +48,7 @@
 //! });
 //! ```
 //!
-//! For a parameter of your own implement [`Extract`].
+//! For parameters of your own, implement [`Extract`].
 
 use crate::handler::{Acknowledge, AnySocket};
 use crate::payload::Args;
@@ -59,15 +60,13 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
-/// What a handler is called for.
-///
-/// [`Extract`] reads its parameters out of this.
+/// The event that a handler is called for, from which [`Extract`] reads the parameters.
 #[derive(Debug)]
 pub struct Context<'a, S = Socket> {
     pub(crate) socket: &'a S,
     pub(crate) event: &'a str,
     pub(crate) args: Option<socketio::Args<'a>>,
-    /// The acknowledgement that the client wants, until somebody takes it on.
+    /// The id of the acknowledgement that the peer wants, until an extractor or the handler takes it.
     pub(crate) ack: Cell<Option<u64>>,
     /// Why the handler is called, if not for an event: a `DisconnectReason` or a `ConnectError` of the socket's side.
     pub(crate) cause: Option<&'a dyn Any>,
@@ -78,7 +77,7 @@ impl<'a, S> Context<'a, S> {
         Context { socket, event, args: None, ack: Cell::new(None), cause: None }
     }
 
-    /// The socket that the handler is called for.
+    /// Returns the socket.
     pub fn socket(&self) -> &'a S {
         self.socket
     }
@@ -88,13 +87,13 @@ impl<'a, S> Context<'a, S> {
         self.cause?.downcast_ref::<T>().cloned()
     }
 
-    /// The name of the event: `connect` and `disconnect` where it is none of the client's.
+    /// Returns the name of the event; `connect` or `disconnect` if the handler is not called for an event of the client.
     pub fn event(&self) -> &'a str {
         self.event
     }
 }
 
-/// A parameter of a handler. Implement it for what many handlers of yours need.
+/// A parameter of a handler. Implement it for what many of your handlers need.
 ///
 /// ```
 /// use sockeye::extract::{Context, Extract, ExtractError};
@@ -116,10 +115,10 @@ impl<'a, S> Context<'a, S> {
 /// });
 /// ```
 pub trait Extract<S = Socket>: Sized {
-    /// Reads the parameter; an error is logged, and the handler is not called.
+    /// Reads the parameter.
     ///
     /// # Errors
-    /// When it is not to be had.
+    /// If it is not available. The error is logged, and the handler is not called.
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError>;
 }
 
@@ -141,7 +140,7 @@ pub enum ExtractError {
     #[error("the request had no extension of type {0}, or the layer does not keep it")]
     Extension(&'static str),
     /// This kind of handler has no such parameter.
-    #[error("{0} is not to be had in this handler")]
+    #[error("{0} is not available in this handler")]
     Unavailable(&'static str),
     /// Anything else.
     #[error("{0}")]
@@ -149,7 +148,7 @@ pub enum ExtractError {
 }
 
 impl ExtractError {
-    /// Whether it is this program's fault, whatever clients send.
+    /// Returns whether this program is at fault, whatever clients send.
     pub(crate) fn is_ours(&self) -> bool {
         match self {
             ExtractError::State(_) | ExtractError::Unavailable(_) => true,
@@ -160,10 +159,10 @@ impl ExtractError {
     }
 }
 
-/// The event's data: a tuple takes the arguments in order, `()` none, and any other type the first.
+/// The arguments of the event: a tuple takes them in order, `()` takes none, and any other type takes the first.
 ///
-/// [`bytes::Bytes`] inside of the type takes an attachment; `Vec<u8>` takes a list of numbers only. A missing argument is `None` where an `Option` stands.
-/// If the arguments are of another type, the handler is not called: see [the module](self).
+/// [`bytes::Bytes`] inside of the type takes an attachment; `Vec<u8>` takes a list of numbers only. A missing argument
+/// is `None` for an `Option`. If the arguments are of another type, the handler is not called: see [the module](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<T>(pub T);
 
@@ -174,7 +173,7 @@ impl<S, T: DeserializeOwned> Extract<S> for Data<T> {
     }
 }
 
-/// The event's data, or why it is not of the type: the handler is called in either case.
+/// The arguments of the event, or the reason why they are not of the type: the handler is called in either case.
 #[derive(Debug)]
 pub struct TryData<T>(pub Result<T, socketio::ArgsError>);
 
@@ -202,29 +201,29 @@ impl<S> Extract<S> for Event {
     }
 }
 
-/// A clone of what was given to the server's builder as state: see [`Builder::state`](crate::Builder::state).
+/// A clone of the state that the server was built with: see [`Builder::state`](crate::Builder::state).
 ///
-/// The type is the key: if no state of exactly this type was given, the handler is not called.
+/// The type is the key: if there is no state of exactly this type, the handler is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State<T>(pub T);
 
-/// What the client sent as `auth` when it connected to the namespace; an empty object if it sent nothing.
+/// The `auth` that the client sent when it connected to the namespace; an empty object if it sent none.
 ///
-/// So a client without `auth` is no `None` for `Auth<Option<T>>`: make the fields of `T` optional instead.
+/// Because of that, `Auth<Option<T>>` is not `None` for a client without `auth`: make the fields of `T` optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Auth<T>(pub T);
 
-/// A clone of what a layer of the HTTP server around this one put to the first request: see
-/// [`Handshake::extension`](crate::Handshake::extension), which is for what may be missing.
+/// A clone of an extension that a layer of the surrounding HTTP server added to the first request.
 ///
-/// The type is the key: if the request has none of exactly this type, the handler is not called.
+/// The type is the key: if the request has no extension of exactly this type, the handler is not called. For one that
+/// may be missing, use [`Handshake::extension`](crate::Handshake::extension).
 #[cfg(feature = "http")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extension<T>(pub T);
 
-/// Acknowledges an event when it suits, instead of by the handler's return value.
+/// Acknowledges an event at any time, in place of the handler's return value, which is then not sent.
 ///
-/// The handler's return value is then not sent. Dropped without an answer, the client gets none, and times out.
+/// If this is dropped without an answer, the client gets none and times out.
 ///
 /// ```
 /// use sockeye::extract::AckSender;
@@ -241,15 +240,15 @@ pub struct AckSender {
 }
 
 impl AckSender {
-    /// Whether the client waits for an answer.
+    /// Returns whether the peer waits for an acknowledgement.
     pub fn is_wanted(&self) -> bool {
         self.id.is_some()
     }
 
-    /// Answers; does nothing if no answer is wanted.
+    /// Sends the acknowledgement. Does nothing if the peer wants none.
     ///
     /// # Errors
-    /// When the socket is gone, or the answer cannot be sent.
+    /// If the socket is gone, or the answer cannot be sent.
     pub fn send(self, args: impl crate::Payload) -> Result<(), crate::EmitError> {
         match self.id {
             Some(id) => self.socket.acknowledge(id, &args),

@@ -5,7 +5,7 @@ use crate::error::EmitError;
 use crate::log::debug;
 use crate::namespace::Namespace;
 use crate::payload::sealed::{Head, Kind};
-use crate::payload::{Payload, parts, with_encoder};
+use crate::payload::{Payload, with_encoder};
 use crate::socket::Socket;
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::{Flags, Target};
@@ -146,7 +146,7 @@ impl Broadcast {
         let encoded = with_encoder(|encoder| {
             let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, id) };
             let encoded = args.encode(encoder, head)?;
-            Ok::<_, EmitError>(Frames::new(parts(encoded)))
+            Ok::<_, EmitError>(Frames::new(encoded.parts()))
         });
         let mut frames = match encoded {
             Ok(frames) => frames,

@@ -5,7 +5,7 @@
 //! | [`Socket`], [`Server`](crate::Server), [`Id`](crate::Id) | the socket, its server, its id | everywhere |
 //! | [`State<T>`] | a clone of what [`Builder::state`](crate::Builder::state) was given | everywhere |
 //! | [`Auth<T>`] | the client's `auth` | everywhere |
-//! | [`Data<T>`], [`TryData<T>`], [`Args`](crate::Args) | the arguments of the event | events |
+//! | [`Data<T>`], [`TryData<T>`], [`Args`] | the arguments of the event | events |
 //! | [`Event`] | the event's name | everywhere |
 //! | [`AckSender`] | acknowledges the event later than at the handler's end | events |
 //! | `Extension<T>` | a clone of what a layer added to the request, if the server is mounted (feature `http`) | everywhere |

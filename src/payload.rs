@@ -1,6 +1,6 @@
 //! What can be emitted: anything that serializes, and arguments that came in.
 
-use sockeye_core::engineio::{self, Part};
+use sockeye_core::engineio;
 use sockeye_core::socketio::{self, EncodeError, Encoded, Encoder, OwnedArgs};
 use std::cell::Cell;
 
@@ -113,17 +113,12 @@ pub(crate) fn with_encoder<R>(f: impl FnOnce(&mut Encoder) -> R) -> R {
     result
 }
 
-/// A packet's text and its attachments, as the messages of one unit.
-pub(crate) fn parts<'a>(encoded: Encoded<'a>) -> impl Iterator<Item = Part<'a>> + Clone {
-    std::iter::once(Part::Text(encoded.text)).chain(encoded.attachments().map(Part::Binary))
-}
-
 /// Queues a packet of the protocol's own.
 pub(crate) fn send_packet(
     engine: &mut engineio::Session,
     packet: impl for<'e> FnOnce(&'e mut Encoder) -> Result<Encoded<'e>, EncodeError>,
 ) -> Result<(), crate::EmitError> {
-    with_encoder(|encoder| Ok(engine.send(parts(packet(encoder)?))?))
+    with_encoder(|encoder| Ok(engine.send(packet(encoder)?.parts())?))
 }
 
 /// Whether a payload is an `Err`, without sending it.

@@ -11,7 +11,7 @@ use crate::handlers::Handlers;
 use crate::log::debug;
 use crate::namespace::Namespace;
 use crate::payload::sealed::{Encode, Head, Kind};
-use crate::payload::{Payload, parts, send_packet, with_encoder};
+use crate::payload::{Payload, send_packet, with_encoder};
 use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -374,7 +374,7 @@ impl Socket {
             return Err(EmitError::Disconnected);
         }
         let head = Head { namespace: self.0.namespace.name(), kind };
-        with_encoder(|encoder| self.send_parts(parts(args.encode(encoder, head)?), flags))
+        with_encoder(|encoder| self.send_parts(args.encode(encoder, head)?.parts(), flags))
     }
 
     fn send_parts<'a>(

@@ -11,7 +11,7 @@ use crate::handler::{Acknowledge, AnySocket, Handler, Kept, run};
 use crate::handlers::Handlers;
 use crate::log::debug;
 use crate::payload::sealed::{Encode, Head, Kind};
-use crate::payload::{Args, Payload, parts, with_encoder};
+use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
 use sockeye_core::socketio;
@@ -375,7 +375,7 @@ impl ClientSocket {
         let sent = with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
             shared.sending(|client| {
-                let queued = client.send(now, id, parts(encoded), how)?;
+                let queued = client.send(now, id, encoded.parts(), how)?;
                 if let Queued::Later(token) = queued {
                     shared.expect_fate(token);
                 }
@@ -499,7 +499,7 @@ impl Acknowledge for ClientSocket {
         let now = shared.now();
         let sent = with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
-            shared.sending(|client| client.acknowledge(now, self.0.id, parts(encoded)))
+            shared.sending(|client| client.acknowledge(now, self.0.id, encoded.parts()))
         });
         shared.act(|_, _| {});
         sent

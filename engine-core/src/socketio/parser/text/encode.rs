@@ -2,6 +2,7 @@
 
 use super::args::Args;
 use super::serialize::{ArgumentList, Sink};
+use crate::engineio::Part;
 use crate::socketio::error::EncodeError;
 use crate::socketio::kind::is_reserved;
 use core::iter::FusedIterator;
@@ -283,6 +284,11 @@ pub struct Encoded<'a> {
 }
 
 impl<'a> Encoded<'a> {
+    /// Returns the messages to send, as one unit: the text, and the attachments behind it.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + Clone + use<'a> {
+        core::iter::once(Part::Text(self.text)).chain(self.attachments().map(Part::Binary))
+    }
+
     /// What has to be sent behind the text, each as a binary message, with nothing in between.
     pub fn attachments(&self) -> Attachments<'a> {
         Attachments { binary: self.binary, start: 0, ends: self.ends }

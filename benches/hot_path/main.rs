@@ -14,10 +14,17 @@
 //! itself does there is a copy of the input, and a sum of lengths.
 #![allow(clippy::expect_used)]
 
-use rig::{Token, World, binary_event, poll_head, post, server, text};
+use rig::{Clients, Token, World, binary_event, poll_head, post, server, text};
+use sockeye::Client;
+use sockeye::extract::Data;
+use sockeye_core::websocket::{Opcode, write_frame};
+use std::future::Future;
 use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
-const USAGE: &str = "usage: hot_path ack|ack16|echo|binary|broadcast|emit|polling [messages] [clients]";
+const USAGE: &str = "usage: hot_path ack|ack16|echo|binary|broadcast|emit|polling|client_emit|client_ack|client_event \
+                     [messages] [clients]";
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -29,6 +36,9 @@ fn main() {
     let mut world = World::new(server());
     if path == "polling" {
         return polling(&mut world, messages, clients);
+    }
+    if path.starts_with("client_") {
+        return client(&mut world, &path, messages, clients);
     }
     let tokens: Vec<Token> = (0..clients).map(|_| world.websocket()).collect();
     let ack = text(r#"420["ack","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#);
@@ -76,6 +86,57 @@ fn polling(world: &mut World, messages: usize, clients: usize) {
     let written = measured(messages, turn);
     assert_eq!(written, expected * messages, "a message was not answered");
     eprintln!("polling: {messages} messages, {written} bytes written");
+}
+
+/// The client's half: an event that leaves, one that is acknowledged, and one that arrives.
+fn client(world: &mut World, path: &str, messages: usize, count: usize) {
+    let mut clients = Clients::default();
+    let settings = Client::builder("http://localhost").transports([sockeye::Transport::WebSocket]);
+    let first = settings.build().expect("the address is right");
+    for i in 0..count {
+        let client = if i == 0 { first.clone() } else { first.another() };
+        client.on("event", async |Data(text): Data<String>| drop(black_box(text)));
+        clients.connect(world, client);
+    }
+    let text = "x".repeat(32);
+    let event = from_server(&format!(r#"42["event","{text}"]"#));
+    // The n-th acknowledgement of a client has the id n.
+    let answers: Vec<_> =
+        (0..=messages / count + 1).map(|id| from_server(&format!(r#"43{id}["{text}"]"#))).collect();
+    let mut turn = |i: usize| {
+        let at = i % count;
+        match path {
+            "client_emit" => {
+                clients.client(at).emit("event", &text).expect("the client is connected");
+                clients.send(at, &[])
+            }
+            "client_ack" => {
+                let mut answer = pin!(clients.client(at).emit_with_ack::<String>("event", &text));
+                let written = clients.send(at, &[]);
+                clients.send(at, &answers[i / count]);
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(matches!(answer.as_mut().poll(&mut context), Poll::Ready(Ok(_))));
+                written
+            }
+            "client_event" => {
+                clients.send(at, &event);
+                1
+            }
+            _ => panic!("{USAGE}"),
+        }
+    };
+    let warm = count.min(messages);
+    (0..warm).for_each(|i| _ = turn(i));
+    let written = measured(messages, |i| turn(warm + i));
+    assert!(written >= messages, "a message was not sent");
+    eprintln!("{path}: {messages} messages, {written} bytes written");
+}
+
+/// A text message as servers send it.
+fn from_server(packet: &str) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write_frame(&mut frame, Opcode::Text, packet.as_bytes(), None);
+    frame
 }
 
 /// What is counted. Not inlined, so that it can be named.

@@ -94,6 +94,11 @@ impl Clients {
         assert!(partial.is_empty(), "the messages are whole");
     }
 
+    /// A client, by its number.
+    pub fn client(&self, client: usize) -> &Client {
+        &self.clients[client]
+    }
+
     /// The protocol of a client's stream, for who drives it by hand.
     pub fn stream(&mut self, client: usize) -> &mut Box<dyn Outgoing> {
         &mut self.streams[client]

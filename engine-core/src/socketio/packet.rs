@@ -1,4 +1,4 @@
-//! One Socket.IO packet as it arrives in text: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
+//! The text form of a received Socket.IO packet: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
 
 use super::args::Args;
 use super::attached::Attached;
@@ -6,21 +6,21 @@ use super::json::{self, Fault};
 use alloc::borrow::Cow;
 use core::time::Duration;
 
-/// The greatest acknowledgement id: 2⁵³ − 1, beyond which JavaScript loses digits.
+/// The greatest acknowledgement id: 2⁵³ − 1, up to which JavaScript's integers are exact.
 pub const MAX_ID: u64 = (1 << 53) - 1;
 
 /// The type of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// `0`: asks to join a namespace, or says that it is joined.
+    /// `0`: a request to join a namespace, or the confirmation that it is joined.
     Connect,
     /// `1`: leaves a namespace.
     Disconnect,
     /// `2`: an event.
     Event,
-    /// `3`: the answer to an event that had an id.
+    /// `3`: the acknowledgement of an event that had an id.
     Ack,
-    /// `4`: a namespace cannot be joined.
+    /// `4`: the refusal to join a namespace.
     ConnectError,
     /// `5`: an event with attachments.
     BinaryEvent,
@@ -42,40 +42,42 @@ impl Kind {
         })
     }
 
-    /// Whether attachments follow the packet.
+    /// Returns whether attachments follow the packet.
     pub fn is_binary(self) -> bool {
         matches!(self, Kind::BinaryEvent | Kind::BinaryAck)
     }
 
-    /// Whether it is an event, with or without attachments.
+    /// Returns whether this is an event, with or without attachments.
     pub fn is_event(self) -> bool {
         matches!(self, Kind::Event | Kind::BinaryEvent)
     }
 
-    /// Whether it is an acknowledgement, with or without attachments.
+    /// Returns whether this is an acknowledgement, with or without attachments.
     pub fn is_ack(self) -> bool {
         matches!(self, Kind::Ack | Kind::BinaryAck)
     }
 }
 
-/// What a peer may ask of the decoder. A packet beyond it is an error, not cut short.
+/// The limits on what a peer may send. A packet that exceeds one is an error and is not truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Attachments of one packet: a number, 10 by default as in socket.io-parser, at most 9999.
+    /// Maximum number of attachments of a packet; never more than 9999. Default: 10, as in
+    /// socket.io-parser.
     pub max_attachments: usize,
-    /// All attachments of one packet together, in bytes: 10 MB (10 000 000) by default.
+    /// Maximum total size of a packet's attachments, in bytes. Default: 10 000 000 (10 MB).
     pub max_attachment_bytes: usize,
-    /// From a packet's text to its last attachment: 60 s by default. Whoever owns the
-    /// [`Reassembly`](super::Reassembly) keeps the time.
+    /// Timeout from a packet's text to its last attachment, enforced by the owner of the
+    /// [`Reassembly`](super::Reassembly). Default: 60 s.
     pub reassembly_timeout: Duration,
-    /// A namespace with its query, in bytes: 512 by default.
+    /// Maximum length of a namespace with its query, in bytes. Default: 512.
     pub max_namespace_len: usize,
-    /// An event's name as written, that is with escapes and without quotes, in bytes: 512 by
-    /// default.
+    /// Maximum length of an event's name as written, that is with escapes and without quotes, in
+    /// bytes. Default: 512.
     pub max_event_len: usize,
-    /// Arrays and objects inside each other: 128 levels by default, and never more.
+    /// Maximum depth of nested arrays and objects; never more than 128. Default: 128.
     pub max_depth: usize,
-    /// Namespaces that one client has joined or is joining, for a server: 100 by default.
+    /// Maximum number of namespaces that a client has joined or is joining, on a server. Default:
+    /// 100.
     pub max_namespaces: usize,
 }
 
@@ -93,7 +95,7 @@ impl Default for Limits {
     }
 }
 
-/// How the peer broke the Socket.IO protocol. The connection is to be closed.
+/// A violation of the Socket.IO protocol by the peer. The connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -109,11 +111,11 @@ pub enum DecodeError {
     /// [`Limits::max_attachments`] is exceeded.
     #[error("too many attachments")]
     TooManyAttachments,
-    /// [`Limits::max_namespace_len`] is exceeded. Do not send the name back.
+    /// [`Limits::max_namespace_len`] is exceeded. Do not repeat the name in an answer.
     #[error("namespace too long")]
     NamespaceTooLong,
-    /// The id is above [`MAX_ID`], is missing in an acknowledgement, or is in a packet that has
-    /// none.
+    /// The id is above [`MAX_ID`], is missing in an acknowledgement, or is present in a packet of a
+    /// type without id.
     #[error("illegal acknowledgement id")]
     Id,
     /// The data is not valid JSON.
@@ -122,7 +124,7 @@ pub enum DecodeError {
     /// [`Limits::max_depth`] is exceeded.
     #[error("json too deep")]
     Depth,
-    /// The data is valid JSON, but missing or not what this type of packet has.
+    /// The data is missing, or is JSON that this type of packet does not allow.
     #[error("invalid payload")]
     Payload,
     /// [`Limits::max_event_len`] is exceeded.
@@ -131,16 +133,16 @@ pub enum DecodeError {
     /// The event has one of the [reserved](is_reserved) names.
     #[error("reserved event name")]
     ReservedEvent,
-    /// A placeholder names no attachment of its packet.
+    /// A placeholder does not refer to an attachment of its packet.
     #[error("illegal attachments")]
     Attachment,
     /// [`Limits::max_attachment_bytes`] is exceeded.
     #[error("attachments too large")]
     AttachmentBytes,
-    /// A text packet came before the attachments of the last one were complete.
+    /// A text packet arrived before all attachments of the previous one.
     #[error("got plaintext data when reconstructing a packet")]
     UnexpectedText,
-    /// An attachment came that no packet announced.
+    /// An attachment arrived that no packet announced.
     #[error("got binary data when not reconstructing a packet")]
     UnexpectedBinary,
 }
@@ -154,8 +156,7 @@ impl From<Fault> for DecodeError {
     }
 }
 
-/// Whether an event of this name may not be sent, because it would be mistaken for one of
-/// Socket.IO's own.
+/// Returns whether this event name must not be sent, because Socket.IO uses it for its own events.
 pub fn is_reserved(event: &str) -> bool {
     matches!(
         event,
@@ -163,37 +164,38 @@ pub fn is_reserved(event: &str) -> bool {
     )
 }
 
-/// One packet, borrowed from its text.
+/// A packet, borrowed from its text.
 ///
-/// [`decode`](Packet::decode) has checked all of it: what the data is depends on the kind.
+/// [`decode`](Packet::decode) has validated all of it, including that its data fits its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// Its type.
+    /// The packet's type.
     pub kind: Kind,
-    /// The namespace, `/` if none was written. Begins with `/`, without the query.
+    /// The namespace without its query; `/` if the packet names none. Always begins with `/`.
     pub namespace: &'a str,
-    /// What followed `?` in the namespace, which clients of version 2 use; else empty.
+    /// The query after `?` in the namespace, which clients of version 2 use; otherwise empty.
     pub query: &'a str,
-    /// The acknowledgement id: always in an acknowledgement, perhaps in an event.
+    /// The acknowledgement id. An acknowledgement always has one, an event may have one.
     pub id: Option<u64>,
-    /// How many attachments follow: at least 1 in a binary packet, 0 in others.
+    /// The number of attachments that follow: at least 1 for a binary packet, otherwise 0.
     pub attachments: usize,
     /// The data, as JSON: an array in events and acknowledgements; an object or empty in
     /// [`Kind::Connect`]; an object, a string or empty in [`Kind::ConnectError`]; empty in
     /// [`Kind::Disconnect`].
     pub data: &'a str,
-    /// The event's name as written, with its quotes; else empty.
+    /// The event's name as written, with its quotes; empty if this is not an event.
     name: &'a str,
 }
 
 impl<'a> Packet<'a> {
-    /// Reads the text of one Engine.IO message. Allocates nothing.
+    /// Decodes the text of an Engine.IO message. Allocates nothing.
     ///
-    /// This is stricter than socket.io-parser: numbers are digits only, there is no whitespace
-    /// but inside and behind the JSON, an event has a name, an acknowledgement an id and data.
+    /// This is stricter than socket.io-parser: numbers consist of digits only, whitespace is
+    /// allowed only inside and after the JSON, an event must have a name, and an acknowledgement an
+    /// id and data.
     ///
     /// # Errors
-    /// If the text is not a packet, or beyond `limits`.
+    /// If the text is not a valid packet, or exceeds one of `limits`.
     pub fn decode(text: &'a str, limits: &Limits) -> Result<Packet<'a>, DecodeError> {
         let digit = *text.as_bytes().first().ok_or(DecodeError::Empty)?;
         let kind = Kind::from_digit(digit).ok_or(DecodeError::Type)?;
@@ -209,14 +211,14 @@ impl<'a> Packet<'a> {
         Ok(Packet { kind, namespace, query, id, attachments, data, name })
     }
 
-    /// The event's name, if this is an event. An integer's is its digits.
+    /// Returns the event's name, if this is an event. If the name is an integer, returns its digits.
     ///
     /// Allocates only if the name was written with escapes.
     pub fn event(&self) -> Option<Cow<'a, str>> {
         self.kind.is_event().then(|| event_name(self.name))
     }
 
-    /// The arguments, if this is an event or an acknowledgement.
+    /// Returns the arguments, if this is an event or an acknowledgement.
     ///
     /// `attachments` are those of this packet, empty if it has none.
     pub fn args(&self, attachments: impl Into<Attached<'a>>) -> Option<Args<'a>> {
@@ -229,7 +231,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// A packet from parts that were one before.
+    /// Creates a packet from the parts of a decoded one.
     pub(super) fn from_parts(
         kind: Kind,
         namespace: &'a str,
@@ -266,7 +268,7 @@ fn attachment_count<'a>(text: &'a str, limits: &Limits) -> Result<(usize, &'a st
         count = count * 10 + usize::from(digit - b'0');
         rest = behind;
     }
-    // Not zero: a binary packet without attachments would wait for none.
+    // A binary packet must have attachments, because the last one completes it.
     if count == 0 || rest.first() != Some(&b'-') {
         return Err(DecodeError::AttachmentCount);
     }
@@ -282,7 +284,7 @@ fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a s
     if !text.starts_with('/') {
         return Ok(("/", "", text));
     }
-    // Looks no further than a name may reach: what follows may be megabytes.
+    // The search stops at the maximum length of a namespace, because the rest may be megabytes.
     let bytes = text.as_bytes();
     let window = bytes.get(..=limits.max_namespace_len).unwrap_or(bytes);
     let (full, rest) = match memchr::memchr(b',', window) {
@@ -300,7 +302,7 @@ fn split_id(text: &str) -> Result<(Option<u64>, &str), DecodeError> {
     let mut id = None;
     let mut rest = text.as_bytes();
     while let Some((&digit @ b'0'..=b'9', behind)) = rest.split_first() {
-        // Cannot overflow: the last round left at most MAX_ID.
+        // Cannot overflow, because the previous value is at most MAX_ID.
         let value = id.unwrap_or(0) * 10 + u64::from(digit - b'0');
         if value > MAX_ID {
             return Err(DecodeError::Id);
@@ -312,7 +314,7 @@ fn split_id(text: &str) -> Result<(Option<u64>, &str), DecodeError> {
     Ok((id, rest))
 }
 
-/// Checks the data, and returns it without whitespace behind, and the event's name as written.
+/// Checks the data, and returns it without trailing whitespace, and the event's name as written.
 fn check_data<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str), DecodeError> {
     if text.is_empty() {
         return match kind {

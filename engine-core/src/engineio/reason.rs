@@ -67,7 +67,7 @@ pub enum TransportError {
     /// The peer broke the WebSocket protocol or a limit.
     #[error("websocket: {0}")]
     WebSocket(crate::websocket::Error),
-    /// The content type of a request body is not that of this protocol version.
+    /// A request body had a binary content type, which this protocol version does not use.
     #[error("a body that is not text")]
     ContentType,
     /// A request body exceeded the limit.

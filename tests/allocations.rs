@@ -1,5 +1,5 @@
-//! What messages allocate once everything is warm: nothing on the way in, one box for a handler's future, and what the
-//! handler's own types need. A failing test says where.
+//! Allocations per message in the steady state: none for receiving, one for a handler's future, and those of the
+//! handler's own types. A failing test prints where they happen.
 #![allow(missing_docs)]
 
 #[path = "../benches/rig/mod.rs"]
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A server whose handlers' own types need no memory, but for those of attachments.
+/// Creates a server whose handlers' own types need no memory, except for attachments.
 fn server() -> Server {
     let io = Server::builder().send_buffer(usize::MAX / 4).build();
     io.on_connect(async |socket: Socket| {
@@ -35,7 +35,7 @@ fn world(clients: usize) -> (World, Vec<Token>) {
     (world, clients)
 }
 
-/// Asserts how often `turn` allocates, after it was called twice.
+/// Asserts the number of allocations of `turn` after two warm-up calls.
 #[track_caller]
 fn expect(allocations: u64, mut turn: impl FnMut()) {
     turn();
@@ -48,11 +48,11 @@ fn expect(allocations: u64, mut turn: impl FnMut()) {
             places.into_iter().map(|(place, count)| format!("{count} x {place}\n")).collect();
         panic!("{} allocations instead of {allocations}:\n{}", usage.allocations, places.concat());
     }
-    assert_eq!(usage.live, 0, "something stays");
+    assert_eq!(usage.live, 0, "memory was kept");
 }
 
 #[test]
-fn what_no_handler_wants_allocates_nothing() {
+fn packets_without_a_handler_allocate_nothing() {
     let (mut world, clients) = world(2);
     for packet in [r#"42["unknown",{"a":[1,2,3]}]"#, r#"421["unknown"]"#, "4312[]", "3"] {
         let input = text(packet);
@@ -61,7 +61,7 @@ fn what_no_handler_wants_allocates_nothing() {
 }
 
 #[test]
-fn a_call_of_a_handler_allocates_its_future() {
+fn a_call_of_a_handler_allocates_only_its_future() {
     let (mut world, clients) = world(2);
     for packet in [r#"42["nothing"]"#, r#"421["nothing"]"#, r#"421["ack",7]"#, r#"42["echo",7]"#] {
         let input = text(packet);
@@ -75,12 +75,12 @@ fn a_call_of_a_handler_allocates_its_future() {
 fn a_packet_with_an_attachment_allocates_four_times() {
     let (mut world, clients) = world(1);
     let input = binary_event("bin", 4096);
-    // Kept until the attachment comes: the text, and the struct around it. Then the handler's own `Bytes`, its future.
+    // Until the attachment arrives: the text and the struct around it. Then the handler's own `Bytes` and its future.
     expect(4, || assert!(world.send(clients[0], &input) > 4096));
 }
 
 #[test]
-fn an_emit_from_outside_of_a_turn_allocates_nothing() {
+fn an_emit_outside_of_a_turn_allocates_nothing() {
     let (mut world, _) = world(1);
     let sockets = world.server().sockets();
     expect(0, || {
@@ -100,18 +100,18 @@ fn an_acknowledgement_over_polling_allocates_the_future_and_the_exchange() {
     });
 }
 
-/// A message as servers send it.
+/// Returns a message as servers send it.
 fn from_server(packet: &str) -> Vec<u8> {
     let mut out = Vec::new();
     write_frame(&mut out, Opcode::Text, packet.as_bytes(), None);
     out
 }
 
-/// A client of this crate, connected by WebSocket, and what its server is driven by.
+/// Connects a client of this crate by WebSocket, and returns it with the drivers of server and client.
 fn client() -> (World, Clients, Client) {
     let (mut world, mut clients) = (World::new(server()), Clients::default());
     let builder = Client::builder("http://localhost:3000").transports([Transport::WebSocket]);
-    let client = builder.build().expect("the URL is one");
+    let client = builder.build().expect("the URL is valid");
     client.on("nothing", async || ());
     client.on("ack", async |Data(x): Data<u64>| x);
     client.on("echo", async |socket: ClientSocket, Data(x): Data<u64>| socket.emit("echo", x).map(drop));
@@ -120,7 +120,7 @@ fn client() -> (World, Clients, Client) {
 }
 
 #[test]
-fn an_event_at_a_client_allocates_its_text_and_the_handlers_future() {
+fn an_event_received_by_a_client_allocates_its_text_and_the_handlers_future() {
     let (_world, mut clients, _client) = client();
     for packet in [r#"42["nothing"]"#, r#"421["nothing"]"#, r#"421["ack",7]"#, r#"42["echo",7]"#] {
         let input = from_server(packet);
@@ -131,7 +131,7 @@ fn an_event_at_a_client_allocates_its_text_and_the_handlers_future() {
 }
 
 #[test]
-fn a_client_that_emits_and_is_pinged_allocates_nothing() {
+fn emits_and_pongs_of_a_client_allocate_nothing() {
     let (_world, mut clients, client) = client();
     expect(0, || {
         client.emit("text", ("some text", 1.5)).expect("it is connected");
@@ -146,7 +146,7 @@ fn a_broadcast_allocates_nothing_per_member() {
     for members in [10u64, 1000] {
         let (mut world, clients) = world(members as usize);
         let input = text(r#"42["broadcast",7]"#);
-        // The handler's future, the frame, its reference count; and the list of whom to wake, which doubles.
+        // The handler's future, the frame, its reference count, and the list of wakers, which grows by doubling.
         let doublings = u64::from((members - 1).next_power_of_two().ilog2()) - 1;
         expect(3 + doublings, || {
             world.send(clients[0], &input);
@@ -166,7 +166,7 @@ fn a_broadcast_is_compressed_once_and_a_connection_keeps_nothing_for_it() {
         let builder = if compresses { builder.per_message_deflate(deflate) } else { builder };
         let mut world = World::new(builder.build());
         world.reserve(members);
-        // The first takes the thread's buffer.
+        // The first connection allocates the thread's buffer.
         world.websocket_with(asks);
         let ((), opened) = measure(|| (1..members).for_each(|_| _ = world.websocket_with(asks)));
         (world, opened)
@@ -188,16 +188,16 @@ fn a_broadcast_is_compressed_once_and_a_connection_keeps_nothing_for_it() {
     let (written_plain, of_plain) = per_broadcast(&mut plain);
     let (written_all, of_all) = per_broadcast(&mut all);
     assert!(written_all == 512 * written && written_plain > 512 * 4000);
-    // What compressing takes it takes once; the list of whom to wake doubles in both.
+    // Compressing allocates once; the list of wakers grows by doubling in both cases.
     let once = of_all.allocations - of_plain.allocations;
     assert!(once <= of_one.allocations, "{once} allocations more than without compression");
 }
 
 #[test]
-fn peers_that_stopped_reading_hold_references_to_one_frame() {
+fn queues_of_peers_that_do_not_read_share_the_frames_of_broadcasts() {
     const BROADCASTS: i64 = 100;
     const SIZE: i64 = 4096;
-    // Of each frame a peer holds an offset and a `Bytes`, in a list that doubles.
+    // Per frame a peer holds an offset and a `Bytes`, in a list that grows by doubling.
     const LIST: i64 = BROADCASTS * 2 * 40;
     let text = "x".repeat(SIZE as usize);
     let waiting = |stalled: usize| {

@@ -1,4 +1,4 @@
-//! A server in front of a whole axum application, and what hyper hands over to it.
+//! A server in front of a whole axum application, and connections that hyper hands over to it.
 #![cfg(all(feature = "axum", feature = "tokio"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -23,10 +23,10 @@ use tower_layer::layer_fn;
 const HANDSHAKE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// A masked frame of text.
+/// A masked text frame of `40`, which connects to the main namespace.
 const CONNECT: [u8; 8] = [0x81, 0x82, 0, 0, 0, 0, b'4', b'0'];
 
-/// A connection to an application whose layer marks what it answers, and runs a test over it, but not for ever.
+/// Runs a test over a connection to an application whose layer marks its responses.
 fn run(io: &Server, test: impl AsyncFnOnce(TcpStream)) {
     let app = Router::new()
         .route("/who", get(async |ConnectInfo(address): ConnectInfo<SocketAddr>| address.to_string()))
@@ -47,7 +47,7 @@ fn serve(app: Front<Server>, test: impl AsyncFnOnce(TcpStream)) {
     });
 }
 
-/// A server of Engine.IO that does nothing.
+/// A handler that ignores everything.
 struct Nothing;
 
 impl engine::Handler for Nothing {
@@ -57,7 +57,7 @@ impl engine::Handler for Nothing {
     fn on_close(&self, _: &engine::Session<Self>, _: &engine::CloseReason) {}
 }
 
-/// Sends, and reads until `end` is there.
+/// Sends `sent`, and reads until the answer contains `end`.
 async fn ask(stream: &mut TcpStream, sent: impl AsRef<[u8]>, end: &str) -> String {
     stream.write_all(sent.as_ref()).await.unwrap();
     let mut answer = Vec::new();
@@ -89,7 +89,7 @@ fn both_sides_know_the_clients_address() {
 }
 
 #[test]
-fn what_is_the_servers_does_not_pass_through_the_application() {
+fn requests_to_the_server_do_not_pass_through_the_application() {
     run(&Server::new(), async |mut stream| {
         let passed = ask(&mut stream, "GET /who HTTP/1.1\r\nHost: a\r\n\r\n", "127.0.0.1:").await;
         assert!(passed.contains("x-layer: passed"), "{passed}");
@@ -100,7 +100,7 @@ fn what_is_the_servers_does_not_pass_through_the_application() {
 }
 
 #[test]
-fn the_application_s_layers_are_called_once_for_all_requests() {
+fn the_applications_layers_are_applied_once_for_all_requests() {
     let made = Arc::new(AtomicUsize::new(0));
     let count = made.clone();
     let layer = layer_fn(move |service| {
@@ -125,7 +125,7 @@ fn a_connection_that_is_not_handed_over_ends_its_session() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let stream = TokioIo::new(listener.accept().await.unwrap().0);
-        // Without `with_upgrades`, hyper keeps it to itself.
+        // Without `with_upgrades`, hyper does not hand the connection over.
         let connection = http1::Builder::new().serve_connection(stream, service);
         let served = async {
             let _ = connection.await;
@@ -134,7 +134,7 @@ fn a_connection_that_is_not_handed_over_ends_its_session() {
             let handshake = HANDSHAKE.replace("socket.io", "engine.io");
             let answer = ask(&mut client, handshake, "\r\n\r\n").await;
             assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
-            assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "it is closed");
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "closed");
         };
         timeout(Duration::from_secs(10), async { tokio::join!(served, asked) }).await.unwrap();
         assert_eq!(server.sessions_count(), 0);
@@ -142,17 +142,17 @@ fn a_connection_that_is_not_handed_over_ends_its_session() {
 }
 
 #[test]
-fn a_connection_runs_on_the_runtime_that_was_asked_for() {
+fn a_connection_runs_on_the_chosen_runtime() {
     let mut other = tokio::runtime::Builder::new_multi_thread();
     let other = other.worker_threads(1).thread_name("other").enable_all().build().unwrap();
-    let asked_for = other.block_on(async { sockeye::tokio::Tokio::new() });
+    let chosen = other.block_on(async { sockeye::tokio::Tokio::new() });
     let (tell, told) = std::sync::mpsc::channel();
     let io = Server::new();
     io.on_connect(move |_: Socket| {
         let _ = tell.send(std::thread::current().name().map(str::to_owned));
         async {}
     });
-    let app = sockeye::tokio::layer(io).on(asked_for).in_front_of(Router::new());
+    let app = sockeye::tokio::layer(io).on(chosen).in_front_of(Router::new());
     serve(app, async |mut stream| {
         ask(&mut stream, HANDSHAKE, "maxPayload").await;
         ask(&mut stream, CONNECT, "sid").await;

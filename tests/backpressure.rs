@@ -1,4 +1,4 @@
-//! Who is slow is bounded, and slows nobody else.
+//! Slow clients and slow handlers take bounded memory and do not slow others down.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -13,7 +13,7 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_client_that_does_not_read_is_closed_at_the_byte_budget() {
+fn a_client_that_does_not_read_is_closed_when_its_send_buffer_is_full() {
     let reason = Arc::new(Mutex::new(None));
     let server = Server::builder().send_buffer(500_000).build();
     server.on_connect({
@@ -50,13 +50,13 @@ fn a_client_that_does_not_read_is_closed_at_the_byte_budget() {
     assert_eq!(sim.server().sockets().len(), 1);
     sim.advance(60 * SECOND);
     assert_eq!(sim.server().clients_count(), 1);
-    // What was queued for it is not kept any longer.
+    // The closed client is no recipient any more.
     assert_eq!(sim.server().emit("e", 1).sent, 1);
     assert_eq!(fast.texts(), [r#"42["e",1]"#]);
 }
 
 #[test]
-fn who_emits_under_a_lock_does_not_meet_the_handler_that_wants_it() {
+fn an_emit_does_not_call_the_disconnect_handler_of_a_slow_client_itself() {
     let server = Server::builder().send_buffer(100_000).build();
     let lock = Arc::new(Mutex::new(()));
     let was_free = Arc::new(Mutex::new(Vec::new()));
@@ -90,7 +90,7 @@ fn a_broadcast_closes_slow_clients_and_reaches_the_others() {
     let server = Server::builder().send_buffer(300_000).build();
     server.on_connect(async |socket: Socket| {
         socket.join("all");
-        // What a disconnect handler does, it does without a lock held.
+        // A disconnect handler may broadcast and leave rooms, because no lock is held.
         socket.on_disconnect(async |socket: Socket| {
             socket.to("all").emit("left", socket.id().as_str());
             socket.leave("all");
@@ -116,7 +116,7 @@ fn a_broadcast_closes_slow_clients_and_reaches_the_others() {
 }
 
 #[test]
-fn a_message_that_fits_no_buffer_is_an_error_and_harms_nobody() {
+fn a_message_larger_than_the_send_buffer_is_an_error_and_closes_no_client() {
     let sim = Sim::new(Server::builder().send_buffer(10_000).build());
     let client = sim.connect();
     let socket = sim.server().sockets().remove(0);
@@ -131,14 +131,14 @@ fn a_message_that_fits_no_buffer_is_an_error_and_harms_nobody() {
 }
 
 #[test]
-fn a_client_that_reads_what_was_sent_has_its_whole_budget_again() {
+fn reading_frees_the_send_buffer() {
     let sim = Sim::new(Server::builder().send_buffer(400_000).build());
     let client = sim.connect();
     let socket = sim.server().sockets().remove(0);
     client.stop_reading();
     socket.emit("x", "y".repeat(350_000)).unwrap();
     sim.run();
-    // Reads most of it, in pieces.
+    // The client reads most of the message, in pieces.
     for _ in 0..4 {
         client.take_some();
     }
@@ -148,7 +148,7 @@ fn a_client_that_reads_what_was_sent_has_its_whole_budget_again() {
     assert!(!client.is_closed());
 }
 
-/// A server whose handler of `work` waits at a gate, then answers.
+/// Creates a server whose handler of `work` waits at a gate, then answers. Also returns the number of calls begun.
 fn working(gate: &Gate) -> (Sim, Arc<AtomicUsize>) {
     let server = Server::new();
     let begun = Arc::new(AtomicUsize::new(0));
@@ -171,7 +171,7 @@ fn working(gate: &Gate) -> (Sim, Arc<AtomicUsize>) {
 }
 
 #[test]
-fn a_client_is_not_read_while_its_handlers_are_behind() {
+fn a_client_is_not_read_while_too_many_of_its_handlers_are_running() {
     let gate = Gate::default();
     let (sim, begun) = working(&gate);
     let (busy, other) = (sim.connect(), sim.connect());
@@ -192,26 +192,26 @@ fn a_client_is_not_read_while_its_handlers_are_behind() {
 }
 
 #[test]
-fn handlers_that_are_behind_for_long_do_not_cost_the_client_its_session() {
+fn a_client_does_not_time_out_while_it_is_not_read() {
     let gate = Gate::default();
     let (sim, begun) = working(&gate);
     let client = sim.connect();
     let events: Vec<_> = (0..300).map(|n| format!(r#"42["work",{n}]"#)).collect();
     client.send_all(events.iter().map(String::as_str));
-    // Its pongs are not read: that it is silent is this side's doing.
+    // The client seems silent only because its pongs are not read.
     sim.advance(300 * SECOND);
     assert!(!client.is_closed());
     gate.open();
     assert_eq!(client.texts().len(), 300);
     assert_eq!(begun.load(Ordering::SeqCst), 300);
-    // Afterwards silence counts again.
+    // The ping timeout applies again afterwards.
     client.ignore_pings();
     sim.advance(90 * SECOND);
     assert!(client.is_closed());
 }
 
 #[test]
-fn handlers_that_wait_for_the_client_s_answer_do_not_keep_it_from_being_read() {
+fn a_client_is_read_while_its_handlers_wait_for_its_acknowledgements() {
     let server = Server::new();
     server.on_connect(async |socket: Socket| {
         socket.on("ask", async |socket: Socket, Data(n): Data<u32>| {
@@ -231,7 +231,7 @@ fn handlers_that_wait_for_the_client_s_answer_do_not_keep_it_from_being_read() {
 }
 
 #[test]
-fn a_polling_client_s_post_is_answered_once_its_handlers_catch_up() {
+fn a_post_is_answered_once_the_handlers_of_its_events_catch_up() {
     let gate = Gate::default();
     let (sim, begun) = working(&gate);
     let mut client = sim.polling();
@@ -239,7 +239,7 @@ fn a_polling_client_s_post_is_answered_once_its_handlers_catch_up() {
     let events: Vec<_> = (0..1000).map(|n| format!(r#"42["work",{n}]"#)).collect();
     client.begin_post(&events.join("\x1e"));
     assert_eq!(client.posted(), None);
-    // What one request holds is bounded as well.
+    // The limit applies within one request, too.
     assert_eq!(begun.load(Ordering::SeqCst), 256);
     gate.open();
     assert_eq!(client.posted().unwrap().0, 200);
@@ -251,13 +251,13 @@ fn a_polling_client_s_post_is_answered_once_its_handlers_catch_up() {
 }
 
 #[test]
-fn no_more_of_a_post_is_taken_because_its_connection_is_looked_at() {
+fn further_requests_do_not_advance_a_post_that_waits_for_handlers() {
     let gate = Gate::default();
     let (sim, begun) = working(&gate);
     let mut client = sim.polling();
     client.join();
     client.begin_post(&[r#"42["work",1]"#; 300].join("\x1e"));
-    // Another request behind it in the same stream.
+    // Ten more requests follow on the same stream.
     (0..10).for_each(|_| client.begin_post(r#"42["work",1]"#));
     assert_eq!(begun.load(Ordering::SeqCst), 256);
     gate.open();
@@ -266,8 +266,8 @@ fn no_more_of_a_post_is_taken_because_its_connection_is_looked_at() {
 }
 
 #[test]
-fn a_packet_that_cannot_be_read_is_refused_when_its_turn_comes() {
-    // An empty one has its turn at once, as it starts nothing; also behind the last separator.
+fn an_invalid_packet_is_refused_when_its_turn_comes() {
+    // An empty packet is refused at once, because it starts no handler; also after the last separator.
     for bad in ["x", "x\x1e42[\"work\",1]", "\x1e42[\"work\",1]", ""] {
         let gate = Gate::default();
         let (sim, begun) = working(&gate);
@@ -284,7 +284,7 @@ fn a_packet_that_cannot_be_read_is_refused_when_its_turn_comes() {
 }
 
 #[test]
-fn what_is_left_of_a_post_goes_with_its_session() {
+fn the_rest_of_a_post_is_dropped_when_its_session_ends() {
     let gate = Gate::default();
     let (sim, begun) = working(&gate);
     let mut client = sim.polling();
@@ -298,7 +298,7 @@ fn what_is_left_of_a_post_goes_with_its_session() {
 }
 
 #[test]
-fn a_session_ends_with_the_connection_on_which_a_part_of_its_post_waits() {
+fn a_session_ends_if_the_connection_of_a_partly_handled_post_closes() {
     let gate = Gate::default();
     for (events, is_lost) in [(256, false), (257, true)] {
         let (sim, begun) = working(&gate);
@@ -307,7 +307,7 @@ fn a_session_ends_with_the_connection_on_which_a_part_of_its_post_waits() {
         client.begin_post(&vec![r#"42["work",1]"#; events].join("\x1e"));
         assert_eq!(client.posted(), None);
         client.cut();
-        // Nobody could tell the client that not all of it was taken.
+        // The client could not be told that a part of the post was not handled.
         assert_eq!(sim.server().clients_count(), usize::from(!is_lost), "{events}");
         assert_eq!(begun.load(Ordering::SeqCst), 256);
     }
@@ -341,7 +341,7 @@ fn a_polling_client_can_answer_the_handlers_that_its_post_waits_for() {
         let events: Vec<_> = (0..300).map(|n| format!(r#"42{n}["ask",{n}]"#)).collect();
         client.begin_post(&events.join("\x1e"));
         assert_eq!(client.posted(), None);
-        // As many as may run do so, and now they ask.
+        // The handlers that were started now ask the client.
         gate.open();
         assert_eq!(client.posted().unwrap().0, 200);
         let asked = client.poll();
@@ -357,7 +357,7 @@ fn a_polling_client_can_answer_the_handlers_that_its_post_waits_for() {
 }
 
 #[test]
-fn a_client_is_not_read_while_it_does_not_take_the_answers() {
+fn a_client_is_not_read_while_it_does_not_read_the_answers() {
     let server = Server::new();
     let calls = Arc::new(AtomicUsize::new(0));
     server.on_connect({
@@ -395,7 +395,7 @@ fn large_answers_to_a_burst_do_not_stall_a_client_that_reads() {
     server.on_connect(async |socket: Socket| socket.on("get", async || "x".repeat(300_000)));
     let sim = Sim::new(server);
     let client = sim.connect();
-    // All in one segment: each answer alone is more than what pauses the reading.
+    // All events arrive at once, and each answer alone is large enough to pause reading.
     client.send_all([r#"420["get"]"#, r#"421["get"]"#, r#"422["get"]"#]);
     assert_eq!(client.texts().len(), 3);
 }

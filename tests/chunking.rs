@@ -1,4 +1,4 @@
-//! However the bytes of a stream are cut, a server sees the same and answers the same.
+//! A server sees and answers the same however the bytes of a stream are cut into chunks.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -10,7 +10,7 @@ use sockeye::{Args, DisconnectReason, Server, Socket};
 use sockeye_core::websocket::{Decoder, Message, Opcode, Role, write_close, write_frame};
 use std::sync::{Arc, Mutex};
 
-/// A server that notes what happens, and echoes.
+/// Creates a server that records events and disconnections, and echoes.
 fn noting() -> (Sim, Arc<Mutex<Vec<String>>>) {
     let notes = Arc::new(Mutex::new(Vec::new()));
     let server = Server::builder().max_payload(2000).build();
@@ -35,7 +35,7 @@ fn noting() -> (Sim, Arc<Mutex<Vec<String>>>) {
 #[derive(Debug)]
 struct Outcome {
     notes: Vec<String>,
-    /// What the client got, if it was there to the end.
+    /// The answers that the client received, unless the session ended before the stream did.
     answers: Option<String>,
     bytes: usize,
 }
@@ -46,8 +46,8 @@ impl PartialEq for Outcome {
     }
 }
 
-/// What a server notes and answers when a stream comes in these chunks, after `begin` came whole and told an id, and
-/// before `end` comes whole.
+/// Returns the outcome of a stream of three parts: `begin` arrives whole, and its answer contains the session's id;
+/// `rest` arrives in chunks of these sizes; `end` arrives whole.
 fn outcome([begin, rest, end]: [&[u8]; 3], sizes: &[usize]) -> Outcome {
     let (sim, notes) = noting();
     let pipe = sim.dial();
@@ -75,13 +75,13 @@ fn outcome([begin, rest, end]: [&[u8]; 3], sizes: &[usize]) -> Outcome {
     sim.run();
     output.extend(pipe.receive());
     let notes = notes.lock().unwrap().clone();
-    // Who says goodbye in the same breath does not get the answers to what was said before.
+    // A client that closes in the same chunk does not get the answers to what it sent before.
     let bytes = output.len();
     let answers = (!ended).then(|| without_ids(&read(output)));
     Outcome { notes, answers, bytes }
 }
 
-/// Responses as they are, and messages one by one: a pong may overtake them.
+/// Returns responses unchanged, and messages one per line with the number of pongs, because a pong may overtake them.
 fn read(mut output: Vec<u8>) -> String {
     if !output.starts_with(b"HTTP/1.1 101 ") {
         return String::from_utf8(output).unwrap();
@@ -99,9 +99,9 @@ fn read(mut output: Vec<u8>) -> String {
     format!("{messages}{pongs}")
 }
 
-/// The ids of sessions and sockets are drawn anew each time.
+/// Removes the ids of sessions and sockets, which are random.
 fn without_ids(text: &str) -> String {
-    // As it is, or as a string within a string.
+    // The JSON may be quoted, as a string inside `Debug` output.
     let text = text.replace("\\\"", "\"");
     let mut parts = text.split("\"sid\":\"");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -123,7 +123,7 @@ fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 const WHOLE: &[usize] = &[usize::MAX];
 const BYTES: &[usize] = &[1];
 
-/// A message of a client: packets as text, or an attachment.
+/// Generates a message of a client: text packets, or an attachment.
 fn message() -> impl Strategy<Value = Result<String, Vec<u8>>> {
     let odd = proptest::sample::select(vec![
         r#"42["a",1,"-,/{\"_placeholder\":true,\"num\":0}"]"#,
@@ -145,7 +145,7 @@ fn message() -> impl Strategy<Value = Result<String, Vec<u8>>> {
     ]
 }
 
-/// A few messages, among them whole events with attachments.
+/// Generates a few messages, among them events with all their attachments.
 fn conversation() -> impl Strategy<Value = Vec<Result<String, Vec<u8>>>> {
     let binary = proptest::collection::vec(any::<u8>(), 0..300).prop_map(|data| {
         let head = r#"452-9["bytes",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#;
@@ -161,7 +161,7 @@ fn handshake() -> Vec<u8> {
         .to_vec()
 }
 
-/// The conversation as frames, some of them in fragments with a ping in between.
+/// Writes the conversation as frames, some of them in fragments with a ping in between.
 fn frames(messages: &[Result<String, Vec<u8>>], cut: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for (i, message) in messages.iter().enumerate() {
@@ -184,7 +184,7 @@ fn frames(messages: &[Result<String, Vec<u8>>], cut: usize) -> Vec<u8> {
     out
 }
 
-/// The conversation as requests on one stream: each is answered before the next is looked at.
+/// Writes the conversation as requests on one stream, each of which is answered before the next is handled.
 fn requests(messages: &[Result<String, Vec<u8>>], chunked: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for message in [Ok("40".to_owned())].iter().chain(messages) {
@@ -201,7 +201,7 @@ fn requests(messages: &[Result<String, Vec<u8>>], chunked: bool) -> Vec<u8> {
             false => format!("POST {target}Content-Length: {}\r\n\r\n{body}", body.len()),
         };
         out.extend_from_slice(post.as_bytes());
-        // Only what is echoed answers a poll.
+        // A poll follows only if there is an echo that answers it.
         if body.starts_with("42[") || body.starts_with("40") {
             out.extend_from_slice(format!("GET {target}\r\n").as_bytes());
         }
@@ -212,7 +212,7 @@ fn requests(messages: &[Result<String, Vec<u8>>], chunked: bool) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn a_websocket_stream_means_the_same_however_it_is_cut(
+    fn a_websocket_stream_is_handled_the_same_in_any_chunks(
         messages in conversation(),
         cut in 0usize..30,
         sizes in proptest::collection::vec(1usize..200, 1..6),
@@ -230,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_of_requests_means_the_same_however_it_is_cut(
+    fn a_stream_of_requests_is_handled_the_same_in_any_chunks(
         messages in conversation(),
         chunked: bool,
         sizes in proptest::collection::vec(1usize..200, 1..6),

@@ -1,4 +1,4 @@
-//! A client without sockets: the test is the network, the clock and the executor.
+//! A client without sockets: the test plays the network, the clock and the executor.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use bytes::Buf;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a runtime would be.
+/// The runtime of a client.
 struct World {
     now: Arc<Mutex<Time>>,
     streams: Mutex<Vec<Box<dyn Outgoing>>>,
@@ -67,14 +67,14 @@ impl World {
         })
     }
 
-    /// A client that is driven here.
+    /// Creates a client that this runtime drives.
     fn client(self: &Arc<Self>, build: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
         let client = build(Client::builder("http://server")).build().unwrap();
         client.attach(self.clone());
         client
     }
 
-    /// Polls every task, at a time.
+    /// Polls every task once.
     fn run(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
         let mut cx = Context::from_waker(Waker::noop());
@@ -90,7 +90,7 @@ impl World {
         self.run();
     }
 
-    /// The stream that was asked for.
+    /// Takes the first stream that the client asked for.
     fn stream(&self) -> Stream {
         Stream { protocol: self.streams.lock().unwrap().remove(0), now: self.now() }
     }
@@ -103,7 +103,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// What the client writes now.
+    /// Takes everything that the client has to write.
     fn written(&mut self) -> String {
         self.protocol.handle_wake(self.now);
         let mut written = Vec::new();
@@ -140,7 +140,7 @@ impl Stream {
         );
     }
 
-    /// The same, and lets the client join.
+    /// Opens the session, and lets the client join the main namespace.
     fn join(&mut self) {
         self.open();
         self.written();
@@ -157,18 +157,18 @@ impl Wake for Woken {
     }
 }
 
-/// Polls a future that waits, does something, and gives what the future ends with, for which it has to be woken.
+/// Asserts that `future` waits until `act` wakes it, and returns its output.
 fn woken_by<F: Future>(future: F, act: impl FnOnce()) -> F::Output {
     let mut future = pin!(future);
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(woken.clone());
     let mut cx = Context::from_waker(&waker);
-    assert!(future.as_mut().poll(&mut cx).is_pending(), "it waits");
+    assert!(future.as_mut().poll(&mut cx).is_pending(), "the future must wait");
     act();
-    assert!(woken.0.load(Ordering::SeqCst), "it is woken");
+    assert!(woken.0.load(Ordering::SeqCst), "the future is not woken");
     match future.as_mut().poll(&mut cx) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("it has ended"),
+        Poll::Pending => panic!("the future is not ready"),
     }
 }
 
@@ -177,12 +177,12 @@ fn by_websocket(builder: ClientBuilder) -> ClientBuilder {
 }
 
 #[test]
-fn a_client_has_a_transport() {
+fn a_client_needs_a_transport() {
     assert_eq!(Client::builder("http://server").transports([]).build().err(), Some(BuildError::NoTransport));
 }
 
 #[test]
-fn who_waits_for_a_connection_is_told_that_the_client_is_closed() {
+fn waiting_for_a_connection_ends_when_the_client_is_closed() {
     let client = World::new().client(by_websocket);
     client.connect();
     let error = woken_by(client.connected(), || client.close()).unwrap_err();
@@ -190,7 +190,7 @@ fn who_waits_for_a_connection_is_told_that_the_client_is_closed() {
 }
 
 #[test]
-fn an_old_failure_is_not_the_reason_of_a_later_end() {
+fn an_earlier_failure_is_not_reported_as_the_reason_of_a_later_disconnect() {
     let world = World::new();
     let client = world.client(by_websocket);
     client.connect();
@@ -207,13 +207,13 @@ fn an_old_failure_is_not_the_reason_of_a_later_end() {
     client.disconnect();
     let mut connected = pin!(client.connected());
     let Poll::Ready(Err(error)) = connected.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("it is not connected");
+        panic!("the client must not be connected");
     };
     assert_eq!(error.to_string(), "io client disconnect");
 }
 
 #[test]
-fn who_waits_for_what_was_sent_is_told_that_the_client_is_gone() {
+fn waiting_for_a_message_or_its_answer_ends_when_the_client_is_dropped() {
     let client = World::new().client(by_websocket);
     let sent = client.emit("late", ()).unwrap();
     assert!(matches!(woken_by(sent, || drop(client)), Err(EmitError::Disconnected)));
@@ -224,7 +224,7 @@ fn who_waits_for_what_was_sent_is_told_that_the_client_is_gone() {
 }
 
 #[test]
-fn events_that_come_to_nobody_do_not_count_as_waiting() {
+fn events_for_a_dropped_stream_of_events_do_not_stop_reading() {
     let world = World::new();
     let client = world.client(by_websocket);
     let events = Arc::new(Mutex::new(None));
@@ -246,7 +246,7 @@ fn events_that_come_to_nobody_do_not_count_as_waiting() {
 }
 
 #[test]
-fn a_server_is_not_read_while_events_wait_for_a_thread_that_tells_of_others() {
+fn the_server_is_not_read_while_events_wait_for_a_thread_that_calls_listeners() {
     let world = World::new();
     let client = world.client(by_websocket);
     let received = Arc::new(AtomicUsize::new(0));
@@ -286,7 +286,7 @@ fn a_server_is_not_read_while_events_wait_for_a_thread_that_tells_of_others() {
 }
 
 #[test]
-fn handlers_that_wait_for_an_answer_do_not_keep_the_server_from_being_read() {
+fn the_server_is_read_while_handlers_wait_for_its_answers() {
     let world = World::new();
     let client = world.client(by_websocket);
     client.on("ask", async |socket: ClientSocket| _ = socket.emit_with_ack::<()>("question", ()).await);
@@ -305,7 +305,7 @@ fn handlers_that_wait_for_an_answer_do_not_keep_the_server_from_being_read() {
 }
 
 #[test]
-fn handlers_begin_on_the_runtime_whoever_brings_them_about() {
+fn handlers_begin_on_the_runtime_whichever_thread_causes_the_event() {
     let world = World::new();
     let client = world.client(by_websocket);
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -322,7 +322,7 @@ fn handlers_begin_on_the_runtime_whoever_brings_them_about() {
 }
 
 #[test]
-fn the_application_s_cookies_and_the_server_s_are_one_header() {
+fn the_applications_and_the_servers_cookies_are_sent_in_one_header() {
     let world = World::new();
     let client = world.client(|builder| builder.extra_header("cookie", "login=a"));
     client.connect();
@@ -337,7 +337,7 @@ fn the_application_s_cookies_and_the_server_s_are_one_header() {
 }
 
 #[test]
-fn a_callback_for_auth_that_never_ends_is_dropped_at_the_timeout() {
+fn an_auth_callback_that_never_completes_is_dropped_at_the_timeout() {
     struct Held(#[allow(dead_code)] Arc<()>);
     let world = World::new();
     let held = Arc::new(());

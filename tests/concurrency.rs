@@ -1,4 +1,4 @@
-//! Several threads at once: here, and only here, the tests are not deterministic.
+//! Several threads at once. These tests are not deterministic.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-/// Lets threads run while the world turns, until all have ended.
+/// Runs the simulation until all threads have ended.
 fn turn_while(sim: &Sim, threads: Vec<std::thread::JoinHandle<()>>) {
     let begun = Instant::now();
     while !threads.iter().all(|thread| thread.is_finished()) {
@@ -23,7 +23,7 @@ fn turn_while(sim: &Sim, threads: Vec<std::thread::JoinHandle<()>>) {
 }
 
 #[test]
-fn attachments_follow_their_event_whoever_else_emits() {
+fn attachments_follow_their_event_while_other_threads_emit() {
     const EACH: usize = 200;
     let sim = Sim::new(Server::builder().send_buffer(64 << 20).build());
     sim.share();
@@ -79,7 +79,7 @@ fn every_message_wakes_the_connection() {
     sim.share();
     let client = sim.connect();
     let socket = sim.server().sockets().remove(0);
-    // All messages of a round arrive before the next one: what woke nobody is not taken along by it.
+    // All messages of a round must arrive before the next round, so that a missing wake is not covered by a later one.
     let barrier = Arc::new(Barrier::new(5));
     let threads = (0..4).map(|_| {
         let (socket, barrier) = (socket.clone(), barrier.clone());
@@ -105,7 +105,7 @@ fn every_message_wakes_the_connection() {
 }
 
 #[test]
-fn joins_leaves_broadcasts_and_ends_neither_block_nor_leave_anything() {
+fn concurrent_joins_leaves_broadcasts_and_disconnects_do_not_deadlock_or_leak() {
     let server = Server::new();
     server.on_connect(async |socket: Socket| {
         socket.join("all");
@@ -151,7 +151,7 @@ fn joins_leaves_broadcasts_and_ends_neither_block_nor_leave_anything() {
             })
             .collect();
         for (n, client) in clients.iter().enumerate() {
-            // It may have been disconnected already; then this is ignored.
+            // This is ignored if the client is already disconnected.
             match (round + n) % 3 {
                 0 => client.send(r#"421["x"]"#),
                 1 => client.close(),
@@ -173,7 +173,7 @@ fn joins_leaves_broadcasts_and_ends_neither_block_nor_leave_anything() {
 }
 
 #[test]
-fn a_server_that_closes_while_clients_come_ends() {
+fn a_server_that_closes_while_clients_connect_ends() {
     for _ in 0..20 {
         let sim = Sim::new(Server::new());
         sim.share();

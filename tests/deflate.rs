@@ -1,4 +1,4 @@
-//! Compressed messages of a whole server: who gets them, and what becomes of clients whose messages are none.
+//! Compressed messages of a whole server: which clients get them, and violations of the extension.
 #![cfg(feature = "deflate")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -28,7 +28,7 @@ fn server() -> Server {
     server
 }
 
-/// What this side of the client's was agreed on, for which its threshold is nothing.
+/// Returns the compression that a client's handshake negotiated, with a threshold of 0.
 fn agreed(client: &Client) -> Option<Deflate> {
     let head = client.head();
     let answer = head.lines().filter_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
@@ -36,7 +36,7 @@ fn agreed(client: &Client) -> Option<Deflate> {
     Deflate::agreed(&config, answer.map(str::as_bytes)).unwrap()
 }
 
-/// A client in the main namespace that compresses, if the server does.
+/// Connects a client to the main namespace. It compresses if the server agrees.
 fn join(sim: &Sim, headers: &str) -> (Client, Option<Deflate>) {
     let mut client = Client::open_with(sim, "EIO=4&transport=websocket", headers);
     let deflate = agreed(&client);
@@ -54,7 +54,7 @@ fn compressed(deflate: Deflate, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn long_messages_are_compressed_both_ways_for_who_asks() {
+fn long_messages_are_compressed_both_ways_for_clients_that_offer_it() {
     let sim = Sim::new(server());
     let (client, deflate) = join(&sim, ASKS);
     let (plain, none) = join(&sim, "");
@@ -74,7 +74,7 @@ fn long_messages_are_compressed_both_ways_for_who_asks() {
 }
 
 #[test]
-fn nothing_is_agreed_on_without_the_option() {
+fn compression_is_declined_unless_the_server_enables_it() {
     let sim = Sim::new(Server::new());
     let (client, deflate) = join(&sim, ASKS);
     assert_eq!(deflate, None);
@@ -87,7 +87,7 @@ fn nothing_is_agreed_on_without_the_option() {
 }
 
 #[test]
-fn an_upgraded_session_compresses_what_its_connection_agreed_on() {
+fn an_upgraded_session_uses_the_compression_of_its_websocket_connection() {
     let sim = Sim::new(server());
     let mut polling = sim.polling();
     polling.join();
@@ -110,7 +110,7 @@ fn an_upgraded_session_compresses_what_its_connection_agreed_on() {
 }
 
 #[test]
-fn a_connection_that_was_given_up_leaves_nothing_agreed_on_for_the_next() {
+fn the_compression_of_an_aborted_upgrade_does_not_apply_to_the_next() {
     let sim = Sim::new(server());
     let mut polling = sim.polling();
     polling.join();
@@ -127,7 +127,7 @@ fn a_connection_that_was_given_up_leaves_nothing_agreed_on_for_the_next() {
 }
 
 #[test]
-fn a_broadcast_is_what_each_client_agreed_on() {
+fn a_broadcast_is_compressed_as_negotiated_with_each_client() {
     let sim = Sim::new(server());
     let asks_less = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n";
     let clients = [join(&sim, ASKS).0, join(&sim, "").0, join(&sim, asks_less).0, join(&sim, ASKS).0];
@@ -146,7 +146,7 @@ fn a_broadcast_is_what_each_client_agreed_on() {
 }
 
 #[test]
-fn a_client_that_breaks_the_extension_is_closed_with_its_code() {
+fn a_client_that_violates_the_extension_is_closed_with_a_code() {
     let bomb = |deflate| compressed(deflate, Opcode::Binary, &vec![0; 20_001]);
     let in_parts = |deflate| {
         let mut frame = compressed(deflate, Opcode::Text, &b"4".repeat(100));
@@ -157,7 +157,7 @@ fn a_client_that_breaks_the_extension_is_closed_with_its_code() {
         [frame, next].concat()
     };
     let cut_short = |deflate| {
-        // The length and the last byte: the payload is masked, but nobody minds.
+        // Only the length has to change with the last byte: masking works byte by byte.
         let mut frame = compressed(deflate, Opcode::Text, &b"4".repeat(100));
         frame[1] -= 1;
         frame.pop();
@@ -179,7 +179,7 @@ fn a_client_that_breaks_the_extension_is_closed_with_its_code() {
 }
 
 #[test]
-fn long_messages_that_come_at_once_are_all_answered_in_order() {
+fn long_messages_that_arrive_at_once_are_answered_in_order() {
     let sim = Sim::new(server());
     let (client, deflate) = join(&sim, ASKS);
     let packets: Vec<_> = (0..60).map(|n| format!("42[\"echo\",\"{n}{}\"]", "x".repeat(19_000))).collect();
@@ -188,7 +188,7 @@ fn long_messages_that_come_at_once_are_all_answered_in_order() {
     assert_eq!(client.texts(), packets);
 }
 
-/// Counts how often it is called.
+/// Counts its wakes.
 #[derive(Default)]
 struct Count(AtomicUsize);
 
@@ -199,7 +199,7 @@ impl Wake for Count {
 }
 
 #[test]
-fn a_read_full_of_long_messages_is_not_inflated_in_one_turn() {
+fn the_server_inflates_one_long_message_per_turn() {
     let server = Server::builder().per_message_deflate(PerMessageDeflate::new()).build();
     let events = Arc::new(Count::default());
     let counted = events.clone();
@@ -241,7 +241,7 @@ fn a_read_full_of_long_messages_is_not_inflated_in_one_turn() {
     assert!(input.is_empty());
 }
 
-/// A client of this crate with the default settings, as they are or without compression.
+/// Connects a client of this crate with default settings, or without compression.
 fn own_client(world: &mut World, deflates: bool) -> (Clients, sockeye::Client) {
     let builder = sockeye::Client::builder("http://localhost:3000").transports([Transport::WebSocket]);
     let builder = if deflates { builder } else { builder.per_message_deflate(None) };
@@ -251,7 +251,7 @@ fn own_client(world: &mut World, deflates: bool) -> (Clients, sockeye::Client) {
 }
 
 #[test]
-fn our_client_compresses_and_inflates_what_is_long_where_both_sides_want_it() {
+fn our_client_compresses_and_inflates_long_messages_if_both_sides_enable_it() {
     for (client_wants, server_wants) in [(true, true), (true, false), (false, true)] {
         let mut world = World::new(if server_wants { server() } else { Server::new() });
         let (mut clients, client) = own_client(&mut world, client_wants);
@@ -275,7 +275,7 @@ fn our_client_compresses_and_inflates_what_is_long_where_both_sides_want_it() {
 }
 
 #[test]
-fn our_client_inflates_no_read_full_of_long_messages_in_one_turn() {
+fn our_client_inflates_one_long_message_per_turn() {
     let mut world = World::new(server());
     let (mut clients, client) = own_client(&mut world, true);
     let events = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! The end of an Engine.IO server, step by step.
+//! Closing an Engine.IO server, step by step.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use bytes::Buf;
@@ -9,7 +9,7 @@ use sockeye::host::{Host, Peer};
 use std::sync::{Mutex, OnceLock};
 use std::task::Waker;
 
-/// Lets the client have its answer while it is told of the end, as another thread would.
+/// A handler that, while a session's end is reported to it, sends the client's last answer, as another thread could.
 #[derive(Default)]
 struct Watch {
     server: OnceLock<Server<Watch>>,
@@ -31,7 +31,7 @@ impl Handler for Watch {
 }
 
 #[test]
-fn a_closing_server_does_not_end_before_the_application_knows_of_every_end() {
+fn a_server_is_closed_only_after_the_end_of_every_session_is_reported() {
     let server = Server::new(Watch::default());
     assert!(server.handler().server.set(server.clone()).is_ok());
     let mut connection = server.accept(Time::ZERO, Peer::default());

@@ -1,4 +1,4 @@
-//! The inputs that fuzzing has found, on stable: see `fuzz/`.
+//! Replays the inputs that fuzzing has found, on stable Rust: see `fuzz/`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../fuzz/src/lib.rs"]
@@ -7,7 +7,6 @@ mod fuzz;
 use std::fs;
 use std::path::Path;
 
-/// Calls a target with each of its seeds; says which one failed.
 #[test]
 fn every_seed_passes_its_target() {
     for (name, target) in fuzz::TARGETS {

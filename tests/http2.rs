@@ -1,4 +1,4 @@
-//! A server that is mounted in axum, over HTTP/2: polling, and WebSocket by extended CONNECT (RFC 8441).
+//! A server mounted in axum, over HTTP/2: polling, and WebSocket by extended CONNECT (RFC 8441).
 #![cfg(all(feature = "axum", feature = "tokio"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 type Client = SendRequest<Full<Bytes>>;
 
-/// Runs a test against a server that echoes, and not for ever.
+/// Runs a test against a server that echoes, with a timeout.
 fn run(test: impl AsyncFnOnce(Client, Server)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let io = Server::new();
@@ -64,7 +64,7 @@ fn polling_works_beside_other_routes_on_one_connection() {
         let path = format!("{path}&sid={sid}");
         assert_eq!(text(send(&mut client, Method::POST, &path, "40").await).await, "ok");
         assert!(text(send(&mut client, Method::GET, &path, "").await).await.starts_with(r#"40{"sid":""#));
-        // A poll that waits, and a request beside it.
+        // A request beside a poll that waits.
         let mut other = client.clone();
         let waiting = tokio::spawn({
             let path = path.clone();
@@ -78,7 +78,7 @@ fn polling_works_beside_other_routes_on_one_connection() {
 #[test]
 fn a_websocket_connection_is_a_stream_beside_others() {
     run(async |mut client, io| {
-        // The server's settings have come by then.
+        // After a response the client has the server's settings, which allow extended CONNECT.
         send(&mut client, Method::GET, "/hello", "").await;
         let request = Request::connect(uri("/socket.io/?EIO=4&transport=websocket"))
             .version(Version::HTTP_2)
@@ -101,7 +101,7 @@ fn a_websocket_connection_is_a_stream_beside_others() {
         }
         let hello = send(&mut client, Method::GET, "/hello", "").await;
         assert_eq!(text(hello).await, "hello over HTTP/2.0");
-        // The end of the stream ends it alone.
+        // The end of the session ends only its stream.
         io.begin_close();
         assert_eq!(websocket.next().await, None);
         assert_eq!(send(&mut client, Method::GET, "/hello", "").await.status(), StatusCode::OK);
@@ -126,7 +126,7 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> WebSocket<S> {
         self.stream.write_all(&frame).await.unwrap();
     }
 
-    /// The next text; `None` at the end.
+    /// Returns the next text; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         loop {
             let mut input = &mut self.arrived[..];

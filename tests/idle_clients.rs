@@ -1,4 +1,4 @@
-//! What an idle client keeps, counted: its own memory, and with the tasks and the socket that its runtime has for it.
+//! The memory of an idle client, by itself and with the tasks and the socket of its runtime.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../benches/rig/mod.rs"]
@@ -18,7 +18,7 @@ use std::time::Instant;
 static ALLOCATOR: Counting = Counting;
 
 const COUNT: i64 = 100;
-/// How long may take what needs no waiting.
+/// Timeout of steps that take no time on an idle machine.
 #[cfg(feature = "tokio")]
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -26,7 +26,7 @@ fn builder() -> ClientBuilder {
     Client::builder("http://localhost:3000").transports([Transport::WebSocket])
 }
 
-/// How many bytes each of some connected clients keeps.
+/// Returns the bytes per connected client.
 fn bytes_per_client(mut make: impl FnMut() -> Client) -> i64 {
     let io = Server::new();
     io.on_connect(async || ());
@@ -39,11 +39,11 @@ fn bytes_per_client(mut make: impl FnMut() -> Client) -> i64 {
     -clients.free().live_bytes / COUNT
 }
 
-/// Held by each test: what was built last is known to all threads.
+/// Held by each test, because the settings that were built last are shared by all threads.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
-fn an_idle_client_keeps_two_kilobytes_and_less_where_settings_are_shared() {
+fn an_idle_client_takes_less_than_two_kilobytes_and_less_with_shared_settings() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut seconds = 0;
     let unlike = bytes_per_client(|| {
@@ -62,7 +62,7 @@ fn an_idle_client_keeps_two_kilobytes_and_less_where_settings_are_shared() {
     assert!(another < 1400 && another < equal, "{another} bytes");
 }
 
-/// The address of a server whose memory is another thread's.
+/// Starts a server in another thread, whose memory is not counted here, and returns its address.
 #[cfg(feature = "tokio")]
 fn serve() -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -80,8 +80,8 @@ fn serve() -> std::net::SocketAddr {
     address
 }
 
-/// Connects clients with the default settings but for the transports, each as a user of its own, and waits until all are
-/// upgraded.
+/// Connects clients over these transports with otherwise default settings, each as a different user, and waits until
+/// all are upgraded.
 #[cfg(feature = "tokio")]
 async fn connect(address: std::net::SocketAddr, transports: &[Transport], clients: &mut Vec<Client>) {
     for user in 0..COUNT {
@@ -97,23 +97,23 @@ async fn connect(address: std::net::SocketAddr, transports: &[Transport], client
         assert!(begin.elapsed() < PATIENCE, "some are not upgraded");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    // What the streams of polling had is let go: the next clients would seem to free what of it is still there.
+    // The memory of polling streams is freed now. Otherwise it would count as freed by the next clients.
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 #[cfg(feature = "tokio")]
 #[test]
-fn an_idle_client_on_tokio_keeps_less_than_three_kilobytes_upgraded_or_not() {
+fn an_idle_client_on_tokio_takes_less_than_three_kilobytes_upgraded_or_not() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for transports in [&[Transport::WebSocket][..], &[Transport::Polling, Transport::WebSocket]] {
         let address = serve();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut clients = Vec::with_capacity(2 * COUNT as usize);
-        // What the first cost is not what each costs.
+        // The first clients also pay for memory that all share.
         runtime.block_on(connect(address, transports, &mut clients));
         let ((), mut usage) = rig::measure(|| runtime.block_on(connect(address, transports, &mut clients)));
         let begin = Instant::now();
-        // The allocator adds some 12 bytes to each piece.
+        // The allocator adds about 12 bytes to each allocation.
         while (usage.live_bytes + 12 * usage.live) / COUNT >= 2900 {
             let (bytes, pieces) = (usage.live_bytes / COUNT, usage.live / COUNT);
             assert!(begin.elapsed() < PATIENCE, "{bytes} bytes in {pieces} pieces by {transports:?}");

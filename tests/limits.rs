@@ -1,4 +1,4 @@
-//! What a client may do, to the last byte, and what happens one beyond it.
+//! The limits on clients: the largest allowed input is accepted, and one byte or item more is refused.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 type Reasons = Arc<Mutex<Vec<DisconnectReason>>>;
 
-/// A server with small limits that answers each event `e` with how many arguments it had, and notes why sockets ended.
+/// Creates a server with small limits that answers each event with its number of arguments, and records the reasons of
+/// disconnections.
 fn small() -> (Sim, Reasons) {
     let reasons = Reasons::default();
     let limits = Limits { max_attachment_bytes: 100, max_namespaces: 7, ..Limits::default() };
@@ -30,7 +31,7 @@ fn small() -> (Sim, Reasons) {
     (Sim::new(server), reasons)
 }
 
-/// Why the only socket ended, with its cause.
+/// Returns the cause for which the only socket was disconnected.
 #[track_caller]
 fn cause(reasons: &Reasons) -> String {
     let reasons = reasons.lock().unwrap();
@@ -42,7 +43,8 @@ fn cause(reasons: &Reasons) -> String {
     }
 }
 
-/// What is within a limit is answered, what is beyond it closes the connection for this reason.
+/// Asserts that the input `within` a limit is answered, and that the input `beyond` it closes the connection for this
+/// reason.
 #[track_caller]
 fn limited(within: &[Sent], beyond: &[Sent], reason: &str, code: u16) {
     let (sim, reasons) = small();
@@ -61,7 +63,7 @@ fn limited(within: &[Sent], beyond: &[Sent], reason: &str, code: u16) {
 enum Sent {
     Text(String),
     Binary(usize),
-    /// A message in so many fragments of so many bytes.
+    /// A message in fragments: their number, and the size of each in bytes.
     Fragments(usize, usize),
 }
 
@@ -85,7 +87,7 @@ fn send(client: &Client, sent: &Sent) {
     }
 }
 
-/// An event of so many bytes.
+/// Returns an event of `len` bytes.
 fn event(len: usize) -> String {
     format!(r#"42["e","{}"]"#, "x".repeat(len - 10))
 }
@@ -106,7 +108,7 @@ fn a_message_may_have_max_payload_bytes() {
 }
 
 #[test]
-fn a_message_in_fragments_may_have_max_payload_bytes_together() {
+fn the_fragments_of_a_message_may_have_max_payload_bytes_together() {
     let (within, beyond) = (Sent::Fragments(4, 500), Sent::Fragments(4, 501));
     limited(&[within], &[beyond], "websocket: message of more than 2000 bytes", 1009);
 }
@@ -117,20 +119,20 @@ fn a_packet_may_announce_ten_attachments() {
 }
 
 #[test]
-fn attachments_are_limited_by_their_bytes_together() {
+fn the_total_size_of_attachments_is_limited() {
     let beyond = attachments(4, 26);
     limited(&attachments(4, 25), &beyond, "attachments too large", 1002);
 }
 
 #[test]
-fn an_event_s_name_may_have_512_bytes() {
+fn an_events_name_may_have_512_bytes() {
     let name = |len| text(format!(r#"42["{}"]"#, "n".repeat(len)));
     limited(&[name(512)], &[name(513)], "event name too long", 1002);
 }
 
 #[test]
 fn data_may_be_128_levels_deep() {
-    // The list of arguments is the first.
+    // The list of arguments is the first level.
     let deep =
         |levels: usize| text(format!(r#"42["e",{}{}]"#, "[".repeat(levels - 1), "]".repeat(levels - 1)));
     limited(&[deep(128)], &[deep(129)], "json too deep", 1002);
@@ -149,7 +151,7 @@ fn an_acknowledgement_id_may_have_53_bits() {
 }
 
 #[test]
-fn a_namespace_s_name_may_have_512_bytes_and_a_longer_one_is_not_sent_back() {
+fn a_namespaces_name_may_have_512_bytes_and_a_longer_one_is_not_repeated() {
     let (sim, _) = small();
     let name = format!("/{}", "n".repeat(511));
     let client = sim.client();
@@ -183,7 +185,7 @@ fn a_request_may_have_max_payload_bytes() {
     assert_eq!(client.poll(), [r#"42["had",1]"#]);
     client.begin_poll();
     assert_eq!(client.post(&event(2001)), 413);
-    // The poll that waits is not left hanging.
+    // The waiting poll is answered.
     assert_eq!(client.answer().unwrap().0, 200);
     assert_eq!(cause(&reasons), "a body of more than 2000 bytes");
     assert_eq!(sim.server().clients_count(), 0);
@@ -207,21 +209,21 @@ fn a_head_may_have_16_kib_and_64_headers() {
 }
 
 #[test]
-fn requests_wait_in_a_bounded_buffer_behind_one_that_is_held() {
+fn requests_wait_in_a_bounded_buffer_while_one_is_held() {
     let (sim, _) = small();
     let mut client = sim.polling();
     client.join();
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.session);
     let poll = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
     let pipe = sim.dial();
-    // A poll that is held, and a crowd of requests behind it.
+    // A poll that is held, and many requests after it.
     pipe.send(poll.as_bytes());
     pipe.send(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(40_000));
     sim.run();
     let taken = 28 * 40_000 - pipe.unread();
     assert!((16 << 10..200 << 10).contains(&taken), "{taken} bytes were taken");
     assert!(pipe.receive().is_empty());
-    // Nothing of it is lost.
+    // No request is lost.
     sim.server().emit("news", 1);
     let mut answers = Vec::new();
     loop {
@@ -239,9 +241,7 @@ fn requests_wait_in_a_bounded_buffer_behind_one_that_is_held() {
 #[test]
 fn a_client_that_sends_one_byte_a_second_is_closed_at_the_deadline() {
     let (sim, reasons) = small();
-    // A head.
     let head = sim.dial();
-    // A body, and a message.
     let mut polling = sim.polling();
     polling.join();
     let body = sim.dial();

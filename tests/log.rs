@@ -1,4 +1,4 @@
-//! What the log says, through `tracing`, of what has no other place to be told.
+//! Errors that are only logged, through `tracing`.
 #![cfg(feature = "tracing")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Keeps the events of this library: level, message, and the other fields as they are shown.
+/// A subscriber that keeps the events of this library: level, message, and the other fields as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<(Level, String, String)>>>);
 
@@ -56,7 +56,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// What is logged when a client sends this, and what it gets.
+/// Returns what is logged when a client sends these packets, and the packets that it receives.
 fn log_of(packets: &[&str]) -> (Vec<(Level, String, String)>, Vec<String>) {
     let log = Log::default();
     let texts = tracing::subscriber::with_default(log.clone(), || {
@@ -75,7 +75,7 @@ fn log_of(packets: &[&str]) -> (Vec<(Level, String, String)>, Vec<String>) {
 }
 
 #[test]
-fn data_that_is_not_of_the_handlers_type_is_logged_with_its_event() {
+fn data_that_does_not_fit_the_handlers_type_is_logged_with_the_event() {
     let (log, texts) = log_of(&[r#"421["double",21]"#, r#"422["double","21"]"#]);
     assert_eq!(texts, ["431[42]"]);
     let [(level, message, fields)] = log.as_slice() else { panic!("{log:?}") };
@@ -86,7 +86,7 @@ fn data_that_is_not_of_the_handlers_type_is_logged_with_its_event() {
 }
 
 #[test]
-fn what_a_handler_fails_with_is_logged() {
+fn the_error_of_a_handler_is_logged() {
     let (log, _) = log_of(&[r#"42["fail"]"#]);
     let [(level, _, fields)] = log.as_slice() else { panic!("{log:?}") };
     assert_eq!(*level, Level::WARN);
@@ -94,7 +94,7 @@ fn what_a_handler_fails_with_is_logged() {
 }
 
 #[test]
-fn nothing_is_logged_where_nothing_goes_wrong() {
+fn nothing_is_logged_without_an_error() {
     let (log, texts) = log_of(&[r#"421["double",21]"#]);
     assert_eq!((log, texts), (Vec::new(), vec!["431[42]".to_owned()]));
 }

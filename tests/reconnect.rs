@@ -1,6 +1,6 @@
-//! Ten thousand clients whose server is started again: all of them come back at once, over real sockets.
+//! Ten thousand clients whose server is restarted reconnect at once, over real sockets.
 //!
-//! The clients are another process: one may not have so many files open as both ends need.
+//! The clients are another process, because one process may not open as many files as both ends need.
 #![cfg(feature = "tokio")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -15,14 +15,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 const COUNT: usize = 10_000;
-/// Beside the streams.
+/// Open files besides the streams.
 const OTHER_FILES: usize = 200;
-/// How long each step may take; on an idle machine all of them take a few seconds.
+/// Timeout of each step; on an idle machine all of them take a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Where the clients connect to.
+/// The environment variable with the server's address for the clients.
 const ADDRESS: &str = "RECONNECT_ADDRESS";
 
-/// Whether so many streams can be open; if not, says so.
+/// Returns whether the process can open enough streams; otherwise prints why the test is skipped.
 fn has_room() -> bool {
     let files = rlimit::increase_nofile_limit((COUNT + OTHER_FILES) as u64).unwrap_or(0);
     let has_room = files >= (COUNT + OTHER_FILES) as u64;
@@ -33,7 +33,7 @@ fn has_room() -> bool {
 }
 
 #[test]
-fn ten_thousand_clients_that_come_back_at_once_are_all_served() {
+fn ten_thousand_clients_that_reconnect_at_once_are_all_served() {
     if !has_room() {
         return;
     }
@@ -43,7 +43,7 @@ fn ten_thousand_clients_that_come_back_at_once_are_all_served() {
     clients.wait_for("connected");
     assert_eq!(first.server.sockets().len(), COUNT);
 
-    // Told to go; its end means that all was written, and that the port is free.
+    // When serving ends, everything is written and the port is free.
     let begin = Instant::now();
     let address = first.address;
     first.server.begin_close();
@@ -65,7 +65,7 @@ fn ten_thousand_clients_that_come_back_at_once_are_all_served() {
     runtime.block_on(async { timeout(PATIENCE, second.serving).await.unwrap().unwrap().unwrap() });
 }
 
-/// A server at work.
+/// A running server.
 struct Served {
     server: Server,
     address: SocketAddr,
@@ -74,7 +74,7 @@ struct Served {
 
 impl Served {
     fn start(runtime: &Runtime, address: SocketAddr) -> Served {
-        // While one of them waits for all others it answers no ping.
+        // A client that waits for the others does not answer pings.
         let server = Server::builder().ping_interval(2 * PATIENCE).build();
         server.on_connect(async |socket: Socket| socket.on("echo", async |args: Args| args));
         let _entered = runtime.enter();
@@ -88,7 +88,7 @@ impl Served {
     }
 }
 
-/// The process of the clients, which says how far they are.
+/// The process of the clients, which prints its progress.
 struct Clients {
     process: Child,
     lines: BufReader<ChildStdout>,
@@ -107,7 +107,7 @@ impl Clients {
         Clients { process, lines }
     }
 
-    /// They give up by themselves when it takes too long.
+    /// Waits until the clients report that they are all `what`. They give up by themselves after a timeout.
     #[track_caller]
     fn wait_for(&mut self, what: &str) {
         let mut line = String::new();
@@ -121,7 +121,7 @@ impl Clients {
     }
 
     fn end(mut self) {
-        // Whatever its test harness still prints.
+        // Reads what the test harness still prints.
         io::copy(&mut self.lines, &mut io::sink()).unwrap();
         assert!(self.process.wait().unwrap().success());
     }
@@ -135,7 +135,7 @@ impl Drop for Clients {
 }
 
 #[test]
-#[ignore = "the other half of the other test"]
+#[ignore = "the process that the other test starts"]
 fn clients() {
     let Ok(address) = std::env::var(ADDRESS) else { return };
     let address = address.parse().unwrap();
@@ -166,7 +166,7 @@ fn clients() {
     });
 }
 
-/// Does the same for all at once.
+/// Runs `f` for all at once, and returns the results.
 async fn all<T, R: Send + 'static, F: Future<Output = R> + Send + 'static>(
     each: impl IntoIterator<Item = T>,
     f: impl Fn(T) -> F,
@@ -179,7 +179,7 @@ async fn all<T, R: Send + 'static, F: Future<Output = R> + Send + 'static>(
     results
 }
 
-/// A WebSocket client in the main namespace, as often as it takes to be one.
+/// Connects a WebSocket client to the main namespace, and retries until it succeeds.
 async fn connect(address: SocketAddr) -> Client {
     loop {
         if let Some(client) = Client::try_connect(address).await {
@@ -226,7 +226,7 @@ impl Client {
         self.write(&frame).await;
     }
 
-    /// What is lost is seen by who reads.
+    /// Writes all bytes. Errors are ignored, because reading fails, too.
     async fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.stream.writable().await.is_ok() {
             match self.stream.try_write(bytes) {
@@ -237,7 +237,7 @@ impl Client {
         }
     }
 
-    /// Whether more came before the end.
+    /// Reads more bytes. Returns `false` at the end of the stream.
     async fn read(&mut self) -> bool {
         let mut chunk = [0; 1024];
         while self.stream.readable().await.is_ok() {
@@ -253,7 +253,7 @@ impl Client {
         false
     }
 
-    /// The next packet but pings; `None` at the end.
+    /// Returns the next packet, and answers pings; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         loop {
             let mut input = self.arrived.as_mut_slice();

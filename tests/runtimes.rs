@@ -1,4 +1,4 @@
-//! One set of scenarios, over real sockets, on every runtime: what the runtimes have to do alike.
+//! One set of scenarios over real sockets, which every runtime must pass.
 //!
 //! The protocols themselves are tested in memory, in `engine-core/tests`.
 #![allow(clippy::unwrap_used)]
@@ -24,7 +24,7 @@ mod polling;
 #[path = "runtimes/start.rs"]
 mod start;
 
-/// A test of each scenario on one runtime.
+/// Defines a test of each scenario on one runtime.
 macro_rules! run_on {
     ($(#[$attribute:meta])* $runtime:ident $($more:tt)*) => {
         $(#[$attribute])*
@@ -79,8 +79,8 @@ macro_rules! scenarios {
     )*)*};
 }
 
-/// With our own HTTP. hyper looks for the end of a stream before it calls a service: a request whose sender has gone by
-/// then is none.
+/// Adds the scenarios that need our own HTTP layer: hyper checks for the end of a stream before it calls a service, and
+/// drops a request whose sender is gone by then.
 macro_rules! run_alone_on {
     ($($runtime:tt)*) => {
         run_on!($($runtime)*

@@ -1,4 +1,4 @@
-//! Clients that give up half-way, for long: tables and memory stay as they are, and are empty afterwards.
+//! Clients that give up half-way, for a long time: tables and memory do not grow, and are empty afterwards.
 #![allow(unsafe_code, missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -15,12 +15,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Counts the bytes that are allocated.
+/// An allocator that counts the live bytes.
 struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: passes everything on to the system's allocator.
+// SAFETY: forwards every call to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
@@ -36,10 +36,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Connects each second.
+/// Number of connections per second.
 const RATE: usize = 40;
 
-/// What clients dial through, in memory or over sockets.
+/// The network between clients and server, in memory or over sockets.
 trait Network {
     type Stream;
 
@@ -47,11 +47,11 @@ trait Network {
     fn send(&self, stream: &Self::Stream, bytes: &[u8]);
     /// Lets the server read what was sent.
     fn rest(&self);
-    /// What the server answers.
+    /// Returns what the server answers.
     fn answer(&self, stream: &Self::Stream) -> String;
-    /// Nothing more will be sent.
+    /// Shuts the client's writing side down.
     fn finish(&self, stream: &Self::Stream);
-    /// Nothing is heard of the client any more.
+    /// Lets the client disappear.
     fn leave(&self, stream: Self::Stream);
 }
 
@@ -82,7 +82,7 @@ impl Network for Sim {
     fn leave(&self, _: Pipe) {}
 }
 
-/// What a client does before it gives up: each in turn.
+/// Runs a client that gives up at a point that depends on `turn`.
 fn give_up<N: Network>(net: &N, turn: usize) {
     let stream = net.dial();
     let send = |bytes: &[u8]| net.send(&stream, bytes);
@@ -106,7 +106,7 @@ fn give_up<N: Network>(net: &N, turn: usize) {
     match turn % 11 {
         0 => {}
         1 => send(b"GET /socket.io/?EI"),
-        // A session that is never polled, or whose poll is left.
+        // A session that is never polled, or whose poll is abandoned.
         2 => drop(open()),
         3 | 4 => {
             let sid = open();
@@ -125,7 +125,7 @@ fn give_up<N: Network>(net: &N, turn: usize) {
             send(&[b'4'; 300]);
         }
         6 => send(handshake("").as_bytes()),
-        // Connected, and in the middle of something.
+        // Connected, and inside a message or a packet with attachments.
         7 => {
             send(handshake("").as_bytes());
             let begun = text("42");
@@ -135,7 +135,7 @@ fn give_up<N: Network>(net: &N, turn: usize) {
             send(handshake("").as_bytes());
             send(&[text("40"), text(r#"452-["bytes",{"_placeholder":true,"num":0}]"#)].concat());
         }
-        // In the middle of an upgrade.
+        // Inside an upgrade.
         9 | 10 => {
             let sid = open();
             let upgrade = net.dial();
@@ -155,7 +155,7 @@ fn give_up<N: Network>(net: &N, turn: usize) {
     net.leave(stream);
 }
 
-/// How much there is: connections, sessions, bytes.
+/// Returns the numbers of connections, sessions and live bytes.
 fn table(sim: &Sim) -> [usize; 3] {
     [sim.tasks(), sim.server().clients_count(), LIVE.load(Ordering::Relaxed)]
 }
@@ -170,7 +170,7 @@ fn server() -> Server {
     server
 }
 
-/// The bytes that are counted are those of the whole process.
+/// Held by each test, because the bytes of the whole process are counted.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn soak(time: Duration) {
@@ -188,7 +188,7 @@ fn soak(time: Duration) {
         }
         table(&sim)
     };
-    // As long as anything is waited for, and then some.
+    // Longer than any timeout, so that the load is steady afterwards.
     let steady = live(150);
     let end = live(time.as_secs());
     println!("connections, sessions, bytes: {steady:?}, then {end:?}, after {turn} clients");
@@ -200,7 +200,7 @@ fn soak(time: Duration) {
     println!("in silence: {tasks}, {sessions}, {bytes}");
     assert_eq!((tasks, sessions, sim.server().next_deadline()), (0, 0, None));
     assert_eq!(sim.server().sockets().len(), 0);
-    // What is left are the server, its threads' scratch, and the capacity of its tables: nothing for each client.
+    // Only the server, its threads' buffers and the capacity of its tables are left, and nothing per client.
     assert!(bytes < end[2] / 5 && bytes < 1 << 20, "{bytes} bytes are left of {}", end[2]);
 }
 

@@ -1,4 +1,4 @@
-//! `https` and `wss`, on the runtimes that have them, with a client that blocks.
+//! `https` and `wss` on the runtimes that support TLS, with a blocking client.
 #![cfg(all(feature = "tls", any(feature = "tokio", feature = "smol")))]
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-/// How long anything may take.
+/// Timeout of each step.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Serve = fn(Server, TcpListener, Tls) -> io::Result<()>;
@@ -56,15 +56,15 @@ tests! {
     a_thousand_echoes_come_back_in_order
     large_messages_go_both_ways
     a_client_that_reads_late_gets_everything
-    what_is_encrypted_and_does_not_fit_follows_by_itself
-    a_plain_request_is_refused_and_harms_nobody
-    who_does_not_finish_the_handshake_is_dropped_at_the_deadline
-    silent_clients_do_not_hold_up_the_others
-    closing_says_goodbye_in_both_protocols
-    a_stream_that_is_cut_is_a_closed_transport
+    encrypted_bytes_that_the_socket_did_not_accept_are_sent_later
+    a_plain_request_is_refused_and_affects_no_other_client
+    a_client_that_does_not_finish_the_handshake_is_dropped_at_the_deadline
+    silent_clients_do_not_delay_the_others
+    closing_sends_a_close_frame_and_a_close_notify
+    the_end_of_a_stream_without_close_notify_is_a_transport_close
 }
 
-/// A server at work, until this is dropped.
+/// A running server, which is closed when this is dropped.
 struct Running {
     server: Server,
     address: SocketAddr,
@@ -112,7 +112,7 @@ impl Running {
         Client { stream, arrived: Vec::new(), decoder: Decoder::new(Role::Client, 64 << 20) }
     }
 
-    /// A client over WebSocket, in the main namespace.
+    /// Connects a client over WebSocket to the main namespace.
     fn websocket(&self) -> Client {
         let mut client = self.client();
         let key = encode_key(*b"a client's nonce");
@@ -144,7 +144,7 @@ struct Client {
 }
 
 impl Client {
-    /// Waits for more bytes; whether there were any before a proper end.
+    /// Waits for more bytes. Returns `false` at a proper end.
     #[track_caller]
     fn read(&mut self) -> bool {
         let mut chunk = [0; 16 << 10];
@@ -158,7 +158,7 @@ impl Client {
             if let Some(end) = self.arrived.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 return String::from_utf8(self.arrived.drain(..end + 4).collect()).unwrap();
             }
-            assert!(self.read(), "the stream ends in a head");
+            assert!(self.read(), "the stream ends inside a head");
         }
     }
 
@@ -168,7 +168,7 @@ impl Client {
         self.stream.write_all(&frame).unwrap();
     }
 
-    /// The next message; how it was closed, or that the stream has ended.
+    /// Returns the next message, or `closed` and the code of a close frame, or `the end`.
     #[track_caller]
     fn next(&mut self) -> String {
         loop {
@@ -196,7 +196,7 @@ impl Client {
     }
 }
 
-/// What comes before the stream ends, in whatever way.
+/// Reads until the stream ends or is reset.
 fn read_to_end(mut stream: &TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
@@ -258,7 +258,7 @@ fn a_client_that_reads_late_gets_everything(serve: Serve) {
     let running = Running::start(echo(), serve);
     let mut client = running.websocket();
     let text = "y".repeat(900_000);
-    // More than the kernel takes: what is encrypted waits, too.
+    // More than the kernel buffers, so that encrypted bytes wait, too.
     for _ in 0..20 {
         assert_eq!(running.server.emit("late", &text).sent, 1);
     }
@@ -271,10 +271,10 @@ fn a_client_that_reads_late_gets_everything(serve: Serve) {
     client.expect(r#"42["echo","then"]"#);
 }
 
-fn what_is_encrypted_and_does_not_fit_follows_by_itself(serve: Serve) {
+fn encrypted_bytes_that_the_socket_did_not_accept_are_sent_later(serve: Serve) {
     let running = Running::start_with(echo(), serve, narrow_listener(), |tls| tls);
     let mut client = running.websocket();
-    // rustls takes 64 KB at once, the socket a tenth of it: nothing comes afterwards that would push the rest.
+    // rustls accepts 64 KB at once, the socket a tenth of it, and no later message makes the driver write the rest.
     for size in [20_000, 60_000, 100_000, 500_000].repeat(2) {
         let message = "z".repeat(size);
         assert_eq!(running.server.emit("late", &message).sent, 1);
@@ -282,7 +282,7 @@ fn what_is_encrypted_and_does_not_fit_follows_by_itself(serve: Serve) {
     }
 }
 
-/// Its connections take few bytes before they block.
+/// Returns a listener whose connections accept few bytes before they block.
 fn narrow_listener() -> TcpListener {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     let _inside = runtime.enter();
@@ -294,7 +294,7 @@ fn narrow_listener() -> TcpListener {
     listener
 }
 
-fn a_plain_request_is_refused_and_harms_nobody(serve: Serve) {
+fn a_plain_request_is_refused_and_affects_no_other_client(serve: Serve) {
     let running = Running::start(echo(), serve);
     let mut before = running.websocket();
     for _ in 0..3 {
@@ -302,7 +302,7 @@ fn a_plain_request_is_refused_and_harms_nobody(serve: Serve) {
         plain
             .write_all(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .unwrap();
-        // At most an alert of TLS, which is no HTTP.
+        // The answer is at most a TLS alert, and no HTTP.
         assert!(!read_to_end(&plain).starts_with(b"HTTP"));
     }
     let mut after = running.websocket();
@@ -313,7 +313,7 @@ fn a_plain_request_is_refused_and_harms_nobody(serve: Serve) {
     assert_eq!(running.server.clients_count(), 2);
 }
 
-fn who_does_not_finish_the_handshake_is_dropped_at_the_deadline(serve: Serve) {
+fn a_client_that_does_not_finish_the_handshake_is_dropped_at_the_deadline(serve: Serve) {
     const TIMEOUT: Duration = Duration::from_millis(100);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let running = Running::start_with(echo(), serve, listener, |tls| tls.handshake_timeout(TIMEOUT));
@@ -328,7 +328,7 @@ fn who_does_not_finish_the_handshake_is_dropped_at_the_deadline(serve: Serve) {
     assert!(begin.elapsed() >= TIMEOUT && begin.elapsed() < PATIENCE / 2);
 }
 
-fn silent_clients_do_not_hold_up_the_others(serve: Serve) {
+fn silent_clients_do_not_delay_the_others(serve: Serve) {
     let running = Running::start(echo(), serve);
     let _silent = [(); 50].map(|()| running.tcp());
     let begin = Instant::now();
@@ -336,23 +336,23 @@ fn silent_clients_do_not_hold_up_the_others(serve: Serve) {
     client.send(r#"42["echo",1]"#);
     client.expect(r#"42["echo",1]"#);
     assert!(begin.elapsed() < PATIENCE / 2);
-    // Nor the end.
+    // They do not delay closing either.
     running.server.begin_close();
     client.expect("closed 1001");
     running.ended.recv_timeout(PATIENCE / 2).unwrap().unwrap();
 }
 
-fn closing_says_goodbye_in_both_protocols(serve: Serve) {
+fn closing_sends_a_close_frame_and_a_close_notify(serve: Serve) {
     let running = Running::start(echo(), serve);
     let mut client = running.websocket();
     running.server.begin_close();
     client.expect("closed 1001");
-    // rustls gives an error for an end without close_notify.
+    // rustls returns an error if the stream ends without close_notify.
     client.expect("the end");
     running.ended.recv_timeout(PATIENCE).unwrap().unwrap();
 }
 
-fn a_stream_that_is_cut_is_a_closed_transport(serve: Serve) {
+fn the_end_of_a_stream_without_close_notify_is_a_transport_close(serve: Serve) {
     let io = echo();
     let (tell, told) = mpsc::channel();
     io.on_connect(move |socket: Socket| {
@@ -364,7 +364,7 @@ fn a_stream_that_is_cut_is_a_closed_transport(serve: Serve) {
         async {}
     });
     let running = Running::start(io, serve);
-    // Without close_notify.
+    // This closes the stream without close_notify.
     drop(running.websocket());
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "transport close");
 }

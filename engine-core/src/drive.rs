@@ -1,8 +1,9 @@
 //! The loop that every runtime shares: moves bytes between a non-blocking stream and a [`Protocol`].
 //!
-//! [`pump`] is one turn of it, for an event loop of your own; [`Drive`] is the same as a future, for any executor;
-//! [`serve`] is the life of a server: accepts connections and keeps its time; [`open_tunnel`] is what a client's stream
-//! begins with where there is a proxy.
+//! - [`pump`] is one turn of it, for an event loop of your own;
+//! - [`Drive`] is the same as a future, for any executor;
+//! - [`serve`] runs a server: it accepts connections and reports when time has passed;
+//! - [`open_tunnel`] prepares a client's stream if there is a proxy.
 
 mod tunnel;
 
@@ -23,38 +24,38 @@ use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
-/// One byte stream's protocol: bytes in, bytes out.
+/// The protocol of one byte stream: bytes in, bytes out.
 ///
-/// Calls in any order do no harm; a call with nothing to do does nothing.
+/// The methods can be called in any order; a call with nothing to do does nothing.
 pub trait Protocol {
-    /// Whom to wake when there is something to do without the stream being ready.
+    /// Sets the waker to call if there is work although the stream is not ready.
     fn set_waker(&mut self, waker: &Waker);
-    /// A turn begins: the stream is ready, the waker was called, or neither.
+    /// Begins a turn. The stream may be ready, the waker may have been called, or neither.
     fn handle_wake(&mut self, now: Time);
-    /// Bytes arrived. Gives back how many of the front are used; the caller presents the rest again, with more behind
-    /// it. The bytes may be changed in place.
+    /// Handles received bytes and returns how many were consumed from the front. The caller must pass the rest again,
+    /// followed by the bytes that arrive next. The bytes may be changed in place.
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize;
-    /// The peer will send no more.
+    /// Handles the end of the stream: the peer will send no more.
     fn handle_eof(&mut self, now: Time);
-    /// Whether bytes should be read: if not, the peer is to be slowed down.
+    /// Returns whether to read from the stream. Not reading slows the peer down.
     fn wants_read(&self) -> bool;
-    /// What has to be written; call again until it is `None`.
+    /// Returns the next bytes to write. Call it until it returns `None`.
     fn poll_transmit(&mut self) -> Option<&mut Outbound>;
-    /// What becomes of the stream once everything is written.
+    /// Returns what to do with the stream once everything is written.
     fn status(&self) -> Status;
-    /// The stream's writing side was shut down, as [`Status::HalfClose`] asked.
+    /// Handles that the stream's writing side is shut down, as [`Status::HalfClose`] asks.
     fn handle_half_closed(&mut self, now: Time);
 }
 
-/// What becomes of a stream once everything is written.
+/// What to do with a stream once everything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It stays open.
+    /// Keep it open.
     Open,
-    /// Its writing side is to be shut down; what the peer still sends is read and dropped, so that the last words
-    /// reach it.
+    /// Shut its writing side down, and read and drop what the peer still sends: closing at once could discard the last
+    /// bytes before the peer receives them.
     HalfClose,
-    /// It is to be closed.
+    /// Close it.
     Closed,
 }
 
@@ -62,9 +63,9 @@ pub enum Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Turn {
-    /// Call again when the stream is ready or the waker was called.
+    /// Call again when the stream is ready or the waker is called.
     Wait,
-    /// Call again soon: others should have a turn before.
+    /// Call again soon, but give other connections a turn first.
     Again,
     /// Shut the writing side down, then call again.
     HalfClose,
@@ -79,15 +80,16 @@ const READS: usize = 8;
 /// Slices per write.
 const SLICES: usize = 64;
 
-/// One turn: reads and writes until both would block or the budget is spent.
+/// Runs one turn: reads and writes until both would block or the budget is spent.
 ///
-/// [`Turn::Wait`] means that the stream was asked for all that is wanted of it, and would block.
+/// It returns [`Turn::Wait`] only if each operation that the protocol wants would block, so that the stream reports
+/// when it is ready again.
 ///
-/// `partial` keeps the bytes of a message that is not complete between turns; between messages it holds nothing, not
-/// even capacity. The bytes themselves are read into one buffer per thread.
+/// `partial` keeps the bytes of an incomplete message between turns; between messages it has not even capacity. Reading
+/// itself uses one buffer per thread.
 ///
 /// # Errors
-/// The stream's own, after which it is to be dropped.
+/// The stream's own; drop the stream then.
 pub fn pump<S: Read + Write, P: Protocol>(
     now: Time,
     stream: &mut S,
@@ -95,7 +97,7 @@ pub fn pump<S: Read + Write, P: Protocol>(
     partial: &mut Vec<u8>,
 ) -> io::Result<Turn> {
     protocol.handle_wake(now);
-    // Whole messages may have been left here while the application was behind.
+    // Complete messages may be left here from when the application could not keep up.
     if !partial.is_empty() && protocol.wants_read() {
         resume(now, protocol, partial);
     }
@@ -107,7 +109,7 @@ pub fn pump<S: Read + Write, P: Protocol>(
     let wait = match read {
         Reading::Drained => Turn::Wait,
         Reading::Budget => Turn::Again,
-        // Writing may have made room. The stream was not asked for bytes, so it would not call back for them.
+        // Writing may have freed capacity. No read has blocked, so the stream would not report that it is readable.
         Reading::Paused if protocol.wants_read() => Turn::Again,
         Reading::Paused => Turn::Wait,
     };
@@ -124,18 +126,18 @@ pub fn pump<S: Read + Write, P: Protocol>(
     })
 }
 
-/// Why no more was read.
+/// Why reading stopped.
 enum Reading {
-    /// The stream has no more to give.
+    /// The stream has no more bytes at the moment, or has ended.
     Drained,
-    /// Others should have a turn.
+    /// The turn's budget is spent.
     Budget,
-    /// No more is wanted.
+    /// The protocol wants no more.
     Paused,
 }
 
 thread_local! {
-    // Taken out while in use, so that a handler that runs an executor of its own finds it gone, not locked.
+    // Taken out while in use, so that a handler that drives another stream on this thread allocates its own buffer.
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
@@ -167,7 +169,7 @@ fn read_all<S: Read, P: Protocol>(
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Reading::Drained),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            // TLS that ends without its goodbye. Messages have lengths of their own: one that is cut is noticed.
+            // TLS ended without `close_notify`. This is safe, because a truncated message is noticed by its length.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 protocol.handle_eof(now);
                 return Ok(Reading::Drained);
@@ -187,7 +189,7 @@ fn resume<P: Protocol>(now: Time, protocol: &mut P, partial: &mut Vec<u8>) {
     }
 }
 
-/// Whether everything was written, and nothing of it is held back by the stream.
+/// Writes and flushes. Returns whether everything was written and flushed.
 fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<bool> {
     while let Some(queue) = protocol.poll_transmit() {
         let chunk = queue.chunk();
@@ -207,7 +209,7 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
     loop {
         match stream.flush() {
             Ok(()) => return Ok(true),
-            // What was given up is not waited for: its last words were flushed before the half-close.
+            // A closed stream need not be flushed: its last bytes were flushed before the half-close.
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(protocol.status() == Status::Closed),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
@@ -215,7 +217,7 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
     }
 }
 
-/// Apart, so that the slices are made only where there are several.
+/// Writes several slices at once. Not inlined, so that the common case of a single slice does not set up the array.
 #[inline(never)]
 fn write_several<S: Write>(stream: &mut S, queue: &Outbound) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES];
@@ -223,28 +225,28 @@ fn write_several<S: Write>(stream: &mut S, queue: &Outbound) -> io::Result<usize
     stream.write_vectored(slices.get(..used).unwrap_or_default())
 }
 
-/// A non-blocking stream of an event loop that tells each readiness once (edge-triggered, as mio): remembers when
-/// there is nothing more to read, which saves asking.
+/// A non-blocking stream of an edge-triggered event loop, such as mio's. It remembers when there is nothing more to
+/// read, which saves a system call.
 #[derive(Debug)]
 pub struct Edge<S> {
     stream: S,
     readable: bool,
-    /// The end has come: there is something to read at any time.
+    /// The peer will send no more; from then on the stream counts as readable.
     ended: bool,
 }
 
 impl<S> Edge<S> {
-    /// A stream that has not been read.
+    /// Wraps a stream that has not been read yet.
     pub fn new(stream: S) -> Edge<S> {
         Edge { stream, readable: true, ended: false }
     }
 
-    /// The stream itself.
+    /// Returns the stream itself.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The event loop told that there is something to read, or that the peer will send no more.
+    /// Handles an event of the event loop: the stream is readable, or the peer will send no more.
     pub fn handle_readiness(&mut self, readable: bool, ended: bool) {
         self.readable |= readable;
         self.ended |= ended;
@@ -279,13 +281,14 @@ impl<S: Write> Write for Edge<S> {
     }
 }
 
-/// A byte stream in the poll style; a runtime adapts its own.
+/// An asynchronous byte stream, implemented by each runtime for its own streams.
 pub trait Stream {
-    /// Reads into `buf`; 0 at the end.
+    /// Reads into `buf` and returns the number of bytes; 0 at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
-    /// Writes from the front of `bufs`.
+    /// Writes from the front of `bufs` and returns the number of bytes.
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
-    /// Sends what the stream took and holds back, as encryption does; a plain socket holds nothing.
+    /// Sends the bytes that the stream has accepted but buffers, as TLS does. The default is for streams without a
+    /// buffer, such as plain sockets.
     fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -293,7 +296,7 @@ pub trait Stream {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// [`pump`] as a future, for any executor: done when the stream is to be closed.
+/// [`pump`] as a future, for any executor. It completes when the stream should be closed.
 pub struct Drive<S, P> {
     stream: S,
     protocol: P,
@@ -302,7 +305,7 @@ pub struct Drive<S, P> {
     shutting_down: bool,
 }
 
-/// The bytes of a message that is not complete. There are none most of the time: then it is as small as can be.
+/// The bytes of an incomplete message. Boxed, because most of the time there are none.
 #[derive(Default)]
 #[expect(clippy::box_collection, reason = "a third of the size, in every task")]
 struct Partial(Option<Box<Vec<u8>>>);
@@ -320,20 +323,20 @@ impl Partial {
 }
 
 impl<S: Stream, P: Protocol> Drive<S, P> {
-    /// Drives `protocol` over `stream`, by the runtime's clock.
+    /// Creates a future that drives `protocol` over `stream`, by the runtime's clock.
     pub fn new(stream: S, protocol: P, runtime: Arc<dyn Runtime>) -> Self {
         Drive { stream, protocol, runtime, partial: Partial::default(), shutting_down: false }
     }
 
-    /// The first bytes, where somebody else has read them from the stream.
+    /// Sets the first bytes, if other code has already read them from the stream.
     pub fn with_input(mut self, input: &[u8]) -> Self {
         self.partial.put(input.to_vec());
         self
     }
 }
 
-/// A [`Drive`] that tells nobody how it ended, which is what executors take that box their tasks. No larger than it, as
-/// an `async` block around it would be.
+/// A [`Drive`] that discards its result, for executors that box tasks without one. An `async` block around a `Drive`
+/// would be larger.
 #[derive(Debug)]
 pub struct Unattended<S, P>(pub Drive<S, P>);
 
@@ -353,9 +356,9 @@ impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Drive<S, P> {
         this.protocol.set_waker(cx.waker());
         loop {
             if this.shutting_down {
-                // A peer that is gone cannot be told; the rest of the closing does not need it.
+                // A failed shutdown is ignored: the peer is gone, and the rest of closing works without it.
                 if this.stream.poll_shutdown(cx).is_pending() {
-                    // One that does not read what was left is not waited for longer than the protocol says.
+                    // The shutdown may wait for a peer that does not read; the protocol's deadline ends that.
                     this.protocol.handle_wake(this.runtime.now());
                     let is_quiet = this.protocol.poll_transmit().is_none();
                     return match this.protocol.status() {
@@ -390,7 +393,7 @@ impl<S, P> std::fmt::Debug for Drive<S, P> {
     }
 }
 
-/// Turns `Pending` into `WouldBlock`; the waker is registered by then.
+/// A [`Stream`] as a non-blocking one: turns `Pending`, which has registered the waker, into `WouldBlock`.
 struct NonBlocking<'a, 'b, S> {
     stream: &'a mut S,
     cx: &'a mut Context<'b>,
@@ -423,13 +426,13 @@ fn would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     }
 }
 
-/// Runs a server until it is closed: accepts connections and keeps its time.
+/// Runs a server until it is closed: accepts connections and calls [`Host::handle_timeout`] at its deadlines.
 ///
-/// `poll_accept` accepts and spawns one connection; `sleep_until` is the runtime's timer. Failures of single
-/// connections and of the machine (too many open files) pause the accepting and do not end it.
+/// `poll_accept` accepts and spawns one connection; `sleep_until` is the runtime's timer. Errors of single connections
+/// are skipped, those of the machine (such as too many open files) pause accepting for 100 ms.
 ///
 /// # Errors
-/// The listener's own, when it cannot accept any more.
+/// The listener's own, if it is [`InvalidInput`](io::ErrorKind::InvalidInput): the listener cannot accept any more.
 pub async fn serve<H: Host, S: Future>(
     host: &H,
     runtime: &dyn Runtime,
@@ -465,9 +468,10 @@ pub async fn serve<H: Host, S: Future>(
     .await
 }
 
-/// Keeps the time of a server whose connections come from elsewhere, as long as there is a server to get.
+/// Calls [`Host::handle_timeout`] at the deadlines of a server whose connections come from elsewhere, until `host`
+/// returns `None`.
 ///
-/// A server wakes who keeps its time when it is dropped, so `host` must not own it.
+/// `host` must not own the server. When the server is dropped it wakes this future, which then ends.
 pub async fn keep_time<H: Host, S: Future>(
     host: impl Fn() -> Option<H>,
     runtime: &dyn Runtime,
@@ -485,7 +489,7 @@ pub async fn keep_time<H: Host, S: Future>(
     .await;
 }
 
-/// Tells the server that time has passed, and sees to it that the task is woken at its next deadline.
+/// Handles the server's deadlines that have passed, and arms the timer for the next one.
 fn tick<H: Host, S: Future>(
     cx: &mut Context<'_>,
     host: &H,
@@ -500,7 +504,7 @@ fn tick<H: Host, S: Future>(
         host.handle_timeout(now);
         let next = host.next_deadline();
         if next.is_some_and(|next| next <= now) {
-            // More is due than one turn's work: connections get theirs in between.
+            // More is due than one turn handles, so connections get a turn in between.
             return cx.waker().wake_by_ref();
         }
         if next != *armed {
@@ -509,7 +513,7 @@ fn tick<H: Host, S: Future>(
         }
         match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
             Some(Poll::Ready(_)) => {
-                // Gone, even if there is no next one: it must not be polled again.
+                // Dropped even if there is no next deadline, because it must not be polled again.
                 *armed = None;
                 timer.set(None);
             }
@@ -518,10 +522,10 @@ fn tick<H: Host, S: Future>(
     }
 }
 
-/// Connections accepted per turn, so that a crowd at the door does not stop the clock.
+/// Maximum number of connections accepted per turn, so that a burst of them does not delay deadlines.
 const ACCEPTS: usize = 64;
 
-/// After a failure that concerns the whole machine, such as too many open files.
+/// Pause after an error that concerns the whole machine, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 fn concerns_one_connection(error: &io::Error) -> bool {

@@ -1,25 +1,25 @@
 //! The protocols of Socket.IO as pure state machines.
 //!
-//! Engine.IO, Socket.IO, WebSocket and the part of HTTP/1.1 that they need, with no I/O, no clock, no locks and no
-//! threads: time and randomness are arguments, bytes go in and come out. Without the `std` feature the crate is
-//! `no_std`, which is the proof.
+//! This crate implements Engine.IO, Socket.IO, WebSocket and the part of HTTP/1.1 that they need, without I/O, clock,
+//! locks or threads: time and randomness are arguments, bytes go in and come out. Without the `std` feature it is
+//! `no_std`, so the compiler checks this.
 //!
 //! - [`engineio`]: packets, payloads, and sessions that outlive their transports;
 //! - [`socketio`]: packets with attachments, and arguments of any type;
 //! - [`websocket`]: frames for both roles; with the feature `deflate`, compression of messages;
 //! - [`http`]: requests, bodies, responses, CORS, cookies, tunnels through a proxy;
-//! - [`connection`]: one byte stream: HTTP, then polling or WebSocket;
-//! - `drive` and `host` (with `std`): the loop that moves bytes, and what it needs of a server and of a runtime;
-//! - `tls` (with the feature of that name): what a server shows to those who connect by `https` and `wss`.
+//! - [`connection`]: one byte stream, which carries HTTP, then polling or WebSocket;
+//! - `drive` and `host` (with `std`): the loop that moves bytes, and its interfaces to a server and a runtime;
+//! - `tls` (with the feature `tls`): the TLS settings of servers and clients.
 //!
-//! This is for who writes a runtime, a proxy or a tool; servers are written with the crate `sockeye`.
+//! Use this crate to write a runtime, a proxy or a tool. To write a server or a client, use the crate `sockeye`.
 //!
 //! ```
 //! use sockeye_core::{engineio, socketio};
 //!
-//! // What a client sends for `socket.emit("add", 2, 3, callback)`: `4` is a message, `2` an event, `0` its id.
+//! // A client sends this for `socket.emit("add", 2, 3, callback)`: `4` is a message, `2` an event, `0` its id.
 //! let engineio::Packet::Message(engineio::Message::Text(text)) = engineio::Packet::decode(r#"420["add",2,3]"#)? else {
-//!     panic!("not a message of text");
+//!     panic!("not a text message");
 //! };
 //! let packet = socketio::Packet::decode(text, &socketio::Limits::default())?;
 //! assert_eq!((packet.event().as_deref(), packet.id), (Some("add"), Some(0)));

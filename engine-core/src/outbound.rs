@@ -1,4 +1,4 @@
-//! Bytes that wait to be written.
+//! The queue of bytes that wait to be written.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -6,39 +6,40 @@ use bytes::{Buf, Bytes};
 
 /// A queue of outgoing bytes: short pieces are copied into one buffer, long or shared ones are kept by reference.
 ///
-/// Empty, or with one shared piece in it, it has no memory of its own, unless [`Pieces`] are [lent](Outbound::lend) to
-/// it. Read it as a [`Buf`]; with the `std` feature `chunks_vectored` fills the slices of one `writev`.
+/// A queue that is empty or holds a single shared piece owns no memory, unless [`Pieces`] are [lent](Outbound::lend)
+/// to it. Read it as a [`Buf`]; with the `std` feature `chunks_vectored` fills the slices of one `writev`.
 #[derive(Debug)]
 pub struct Outbound(Queue);
 
 #[derive(Debug)]
 enum Queue {
-    /// One shared piece; or none, which is an empty one.
+    /// One shared piece; an empty one stands for an empty queue.
     One(Bytes),
     Many(Box<Pieces>),
 }
 
-/// The memory of a queue that has more than one shared piece. Empty again as soon as all was read.
+/// The memory of a queue that holds more than a single shared piece. It is cleared as soon as everything is read.
 #[derive(Debug, Default)]
 pub struct Pieces {
     buf: Vec<u8>,
-    /// How much of `buf` was read.
+    /// Number of bytes of `buf` that were read.
     at: usize,
-    /// Shared pieces, each with the offset in `buf` before which it stands.
+    /// Shared pieces, each with the offset in `buf` of the byte that it precedes.
     shared: Vec<(usize, Bytes)>,
-    /// How many of `shared` were read.
+    /// Number of elements of `shared` that were read.
     next: usize,
     len: usize,
 }
 
-/// Pieces up to this many bytes are copied when the buffer has room: a reference costs as much.
+/// Longest piece in bytes that is copied if the buffer has capacity for it: keeping a reference costs as much.
 const COPY: usize = 256;
-/// Pieces that are no longer than a reference are copied in any case, but for the first one.
+/// Longest piece in bytes that is copied even if the buffer has to grow, because a reference is no smaller. The first
+/// shared piece is exempt.
 const TINY: usize = size_of::<(usize, Bytes)>();
-/// Bytes and references that were read are dropped once they are as many as this, and as what is left.
+/// Minimum number of read bytes or references before they are dropped. They must also be at least half of the total.
 const COMPACT: usize = 4096;
-/// What is kept for the next messages when the queue is empty. A peer that was behind once is not to cost the memory of
-/// what it missed for ever.
+/// Capacity that an emptied queue keeps for the next messages. The rest is freed, so that a peer that was slow once
+/// does not occupy the memory of its backlog from then on.
 const KEEP: usize = 16 << 10;
 const KEEP_SHARED: usize = 32;
 
@@ -49,12 +50,12 @@ impl Default for Outbound {
 }
 
 impl Outbound {
-    /// An empty queue.
+    /// Creates an empty queue.
     pub fn new() -> Self {
         Outbound::default()
     }
 
-    /// How many bytes wait.
+    /// Returns the number of waiting bytes.
     pub fn len(&self) -> usize {
         match &self.0 {
             Queue::One(bytes) => bytes.len(),
@@ -62,7 +63,7 @@ impl Outbound {
         }
     }
 
-    /// Whether nothing waits.
+    /// Returns whether no bytes wait.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -72,7 +73,7 @@ impl Outbound {
         self.pieces().extend(bytes);
     }
 
-    /// Appends what `write` appends to the buffer it is given.
+    /// Lets `write` append to the queue's buffer, and returns its result.
     pub fn write_with<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let pieces = self.pieces();
         let before = pieces.buf.len();
@@ -89,7 +90,7 @@ impl Outbound {
         }
     }
 
-    /// Moves everything out of `other` to the end of this queue.
+    /// Moves the contents of `other` to the end of this queue.
     pub fn append(&mut self, other: &mut Outbound) {
         if self.is_empty() && self.capacity() <= other.capacity() {
             return core::mem::swap(self, other);
@@ -117,7 +118,7 @@ impl Outbound {
         }
     }
 
-    /// Drops all that waits, and keeps the memory unless it is large.
+    /// Drops all waiting bytes. Keeps the memory unless it is large.
     pub fn clear(&mut self) {
         match &mut self.0 {
             Queue::One(bytes) => *bytes = Bytes::new(),
@@ -125,9 +126,9 @@ impl Outbound {
         }
     }
 
-    /// Gives a queue memory, so that it need not allocate.
+    /// Lends memory to a queue, so that it need not allocate.
     ///
-    /// Hands it back if the queue has some of its own.
+    /// Returns `memory` unused if the queue already has some.
     pub fn lend(&mut self, mut memory: Box<Pieces>) -> Option<Box<Pieces>> {
         let Queue::One(first) = &mut self.0 else { return Some(memory) };
         memory.push(core::mem::take(first));
@@ -135,7 +136,7 @@ impl Outbound {
         None
     }
 
-    /// Takes the memory of an empty queue: an idle connection owns none.
+    /// Takes the memory out of an empty queue, so that an idle connection owns none. Returns `None` if bytes wait.
     pub fn reclaim(&mut self) -> Option<Box<Pieces>> {
         if !matches!(&self.0, Queue::Many(pieces) if pieces.len == 0) {
             return None;
@@ -146,7 +147,7 @@ impl Outbound {
         }
     }
 
-    /// The waiting bytes, piece by piece.
+    /// Returns the waiting bytes, piece by piece.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let (one, pieces) = match &self.0 {
             Queue::One(bytes) => (Some(&**bytes).filter(|bytes| !bytes.is_empty()), None),
@@ -155,7 +156,7 @@ impl Outbound {
         one.into_iter().chain(pieces.into_iter().flatten())
     }
 
-    /// Moves the first `n` bytes out into a queue of their own.
+    /// Moves the first `n` bytes, or all if there are fewer, to a new queue.
     pub fn split_to(&mut self, n: usize) -> Outbound {
         if n >= self.len() {
             return core::mem::take(self);
@@ -166,7 +167,7 @@ impl Outbound {
         }
     }
 
-    /// Takes the first piece out, without a copy where it is shared or all that there is.
+    /// Removes the first piece. It is not copied if it is shared or the only one.
     pub fn pop(&mut self) -> Option<Bytes> {
         let piece = match &mut self.0 {
             Queue::One(bytes) => core::mem::take(bytes),
@@ -191,7 +192,7 @@ impl Buf for Outbound {
     fn advance(&mut self, n: usize) {
         assert!(n <= self.len(), "advanced past the end of the queue");
         match &mut self.0 {
-            // Drops the reference at once: others may be waiting for the memory.
+            // Dropping the reference at once lets the shared memory be freed.
             Queue::One(bytes) if n == bytes.len() => *bytes = Bytes::new(),
             Queue::One(bytes) => bytes.advance(n),
             Queue::Many(pieces) => pieces.advance(n),
@@ -243,13 +244,13 @@ impl Pieces {
         other.clear();
     }
 
-    /// Up to `n` bytes of the first piece, if it is a shared one.
+    /// Removes up to `n` bytes of the first piece if it is a shared one.
     fn take_shared(&mut self, n: usize) -> Option<Bytes> {
         let (offset, bytes) = self.shared.get_mut(self.next)?;
         if *offset != self.at {
             return None;
         }
-        // All of it: nothing is left that holds the memory.
+        // A whole piece is taken out, because an emptied `Bytes` would keep the shared memory alive.
         let taken = if n < bytes.len() { bytes.split_to(n) } else { core::mem::take(bytes) };
         if bytes.is_empty() {
             self.next += 1;
@@ -291,7 +292,7 @@ impl Pieces {
         self.chunks().next().unwrap_or_default()
     }
 
-    /// Fewer than there are.
+    /// Moves the first `n` bytes to a new queue; `n` is less than the length.
     fn split_to(&mut self, n: usize) -> Outbound {
         let mut front = Outbound::new();
         while front.len() < n {
@@ -334,7 +335,7 @@ impl Pieces {
                     bytes.advance(step);
                     n -= step;
                     if bytes.is_empty() {
-                        // Drops the reference at once: others may be waiting for the memory.
+                        // Dropping the reference at once lets the shared memory be freed.
                         *bytes = Bytes::new();
                         self.next += 1;
                     }
@@ -351,12 +352,12 @@ impl Pieces {
         self.forget_read();
     }
 
-    /// Drops what was read: a queue that is never quite empty must not grow for ever.
+    /// Drops bytes and references that were read, so that a queue that never becomes empty does not grow without limit.
     fn forget_read(&mut self) {
         if self.len == 0 {
             return self.clear();
         }
-        // Moves no more than was read since the last time.
+        // At most as many elements are moved as are dropped, so the cost per byte is constant.
         if self.next >= COMPACT && self.next >= self.shared.len() / 2 {
             self.shared.drain(..self.next);
             self.next = 0;
@@ -366,7 +367,7 @@ impl Pieces {
             for (offset, _) in self.shared.iter_mut().skip(self.next) {
                 *offset -= self.at;
             }
-            // Those that were read are never looked at again.
+            // The offsets of shared pieces that were read are stale, but nothing uses them again.
             self.at = 0;
         }
     }
@@ -479,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_backlog_needed_is_freed_once_it_was_read() {
+    fn the_memory_of_a_backlog_is_freed_once_it_is_read() {
         let mut queue = Outbound::new();
         let mut out = Outbound::new();
         let long = Bytes::from(vec![1; COPY + 1]);
@@ -488,7 +489,7 @@ mod tests {
                 queue.extend(&[2; 100]);
                 queue.push(long.clone());
             }
-            // Onto one that is not empty, so that it is copied over.
+            // In the second round `out` is not empty, so the pieces are moved one by one.
             out.append(&mut queue);
         }
         out.advance(out.len());
@@ -499,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn tiny_shared_pieces_cost_no_more_than_their_bytes() {
+    fn tiny_shared_pieces_are_copied() {
         let mut queue = Outbound::new();
         for _ in 0..10_000 {
             queue.push(Bytes::from_static(b"\x81\x014"));
@@ -510,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_was_moved_elsewhere_is_as_new() {
+    fn append_resets_the_source_queue() {
         let mut queue = Outbound::new();
         let mut out = Outbound::new();
         out.extend(&[0; 5000]);
@@ -525,12 +526,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_gives_its_memory_back() {
+    fn lent_memory_can_be_reclaimed_once_the_queue_is_empty() {
         let mut queue = Outbound::new();
         assert!(queue.lend(Box::new(Pieces { buf: Vec::with_capacity(64), ..Pieces::default() })).is_none());
         queue.extend(b"abc");
         assert!(queue.reclaim().is_none());
-        assert!(queue.lend(Box::default()).is_some(), "it has some");
+        assert!(queue.lend(Box::default()).is_some(), "the queue already has memory");
         queue.advance(3);
         assert_eq!(queue.reclaim().map(|pieces| pieces.buf.capacity()), Some(64));
         assert!(queue.reclaim().is_none());
@@ -549,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_lent_to_a_queue_with_a_shared_piece_in_it() {
+    fn memory_can_be_lent_to_a_queue_that_holds_a_shared_piece() {
         let mut queue = Outbound::new();
         queue.push(Bytes::from_static(b"shared"));
         assert!(queue.lend(Box::default()).is_none());

@@ -1,11 +1,11 @@
-//! Randomness from a seed: the core asks no system for it.
+//! Randomness from a seed, because the core does not use the system's.
 
 use core::time::Duration;
 use sha1::{Digest, Sha1};
 
-/// A sequence of bytes that nobody can foretell who does not know its seed: masks, nonces and the jitter of a client.
+/// A random sequence of bytes that cannot be predicted without its seed. A client uses it for masks, nonces and jitter.
 ///
-/// Give it 20 bytes of the system's randomness; in a test, any 20, and the whole client can be replayed.
+/// Seed it with 20 bytes of the system's randomness. In a test a fixed seed makes the whole client reproducible.
 #[derive(Clone)]
 pub struct Random {
     seed: [u8; 20],
@@ -13,16 +13,16 @@ pub struct Random {
 }
 
 impl Random {
-    /// A sequence from a seed.
+    /// Creates the sequence of a seed.
     pub const fn from_seed(seed: [u8; 20]) -> Random {
         Random { seed, counter: 0 }
     }
 
-    /// The next 20 bytes.
+    /// Returns the next 20 bytes.
     fn block(&mut self) -> [u8; 20] {
         self.counter += 1;
         if self.counter == u32::MAX {
-            // This block is given to nobody else.
+            // The block at this counter is never returned, so it is a secret new seed.
             *self = Random { counter: 1, ..Random::from_seed(self.hash()) };
         }
         self.hash()
@@ -32,22 +32,24 @@ impl Random {
         Sha1::new().chain_update(self.seed).chain_update(self.counter.to_be_bytes()).finalize().into()
     }
 
-    /// The next few bytes; at most 20, the rest stays zero.
+    /// Returns the next `N` bytes, at most 20. The rest of the block is discarded.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         const { assert!(N <= 20, "a block has 20 bytes") };
         let block = self.block();
         block.first_chunk().copied().unwrap_or([0; N])
     }
 
-    /// Another sequence, which says nothing of this one.
+    /// Returns a new sequence whose bytes reveal nothing about this one's.
     pub fn fork(&mut self) -> Random {
         Random::from_seed(self.block())
     }
 
-    /// `delay`, more or less by up to `factor` of it.
+    /// Returns `delay` changed at random by up to `factor` of it in either direction.
+    ///
+    /// `factor` is clamped to the range from 0 to 1.
     pub fn jitter(&mut self, delay: Duration, factor: f64) -> Duration {
         let share = f64::from(u32::from_be_bytes(self.bytes())) / f64::from(u32::MAX);
-        // A factor that is not a number is none.
+        // A factor of NaN makes the conversion fail, which leaves `delay` as it is.
         let factor = factor.clamp(0.0, 1.0);
         let scale = 1.0 + (share * 2.0 - 1.0) * factor;
         Duration::try_from_secs_f64(delay.as_secs_f64() * scale).unwrap_or(delay)
@@ -55,7 +57,7 @@ impl Random {
 }
 
 impl core::fmt::Debug for Random {
-    /// Without the seed.
+    /// Omits the seed, which is secret.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Random").field("counter", &self.counter).finish_non_exhaustive()
     }
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_bytes_and_none_twice() {
+    fn equal_seeds_give_equal_sequences_without_repeated_blocks() {
         let mut one = Random::from_seed([1; 20]);
         let mut two = Random::from_seed([1; 20]);
         let first: [u8; 16] = one.bytes();
@@ -76,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_goes_on_when_its_counter_is_at_its_end() {
+    fn a_sequence_is_reseeded_when_its_counter_is_exhausted() {
         let mut random = Random { counter: u32::MAX - 2, ..Random::from_seed([1; 20]) };
         let mut first = Random::from_seed([1; 20]);
         let blocks = [random.bytes::<20>(), random.bytes(), random.bytes(), first.bytes()];

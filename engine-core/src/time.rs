@@ -6,11 +6,11 @@ use core::time::Duration;
 
 /// An instant of the driver's monotonic clock, in nanoseconds since an origin that the driver chose.
 ///
-/// All instants given to one server have to share that origin. An instant that lies before an earlier one
-/// is treated as if no time had passed.
+/// All instants passed to one server must share that origin. An instant before a previous one is treated as if no
+/// time had passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(
-    // One more than the nanoseconds, so that an optional deadline, of which every connection has some, is no larger.
+    // The nanoseconds plus one, so that an optional deadline, of which every connection has several, is no larger.
     NonZeroU64,
 );
 
@@ -18,17 +18,17 @@ impl Time {
     /// The origin itself.
     pub const ZERO: Time = Time(NonZeroU64::MIN);
 
-    /// The instant `elapsed` after the origin; saturates after 584 years.
+    /// Returns the instant `elapsed` after the origin. Saturates after 584 years.
     pub const fn from_origin(elapsed: Duration) -> Time {
         Time(NonZeroU64::MIN.saturating_add(nanos(elapsed)))
     }
 
-    /// How long after the origin this is.
+    /// Returns the time from the origin to this instant.
     pub const fn since_origin(self) -> Duration {
         Duration::from_nanos(self.0.get() - 1)
     }
 
-    /// The time from `earlier` to this instant; zero if `earlier` is later.
+    /// Returns the time from `earlier` to this instant; zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
@@ -37,26 +37,26 @@ impl Time {
 impl Add<Duration> for Time {
     type Output = Time;
 
-    /// Saturates at the end of time.
+    /// Adds a duration. Saturates at the latest instant that can be represented.
     fn add(self, duration: Duration) -> Time {
         Time(self.0.saturating_add(nanos(duration)))
     }
 }
 
 impl Default for Time {
-    /// The origin.
+    /// Returns the origin.
     fn default() -> Time {
         Time::ZERO
     }
 }
 
-/// Saturates.
+/// Returns the duration in nanoseconds, saturating.
 const fn nanos(duration: Duration) -> u64 {
     let nanos = duration.as_nanos();
     if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
 }
 
-/// The earlier of two optional deadlines.
+/// Returns the earlier of two optional deadlines.
 pub(crate) fn earliest(a: Option<Time>, b: Option<Time>) -> Option<Time> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),

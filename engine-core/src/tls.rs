@@ -1,5 +1,5 @@
-//! Encryption: the settings of a server that is reached by `https` and `wss`, and of a client that reaches one. The
-//! runtimes do the rest.
+//! TLS: the settings of a server that accepts `https` and `wss`, and of a client that connects by them. The runtimes do
+//! the encryption.
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -12,10 +12,10 @@ use std::vec::Vec;
 
 pub use rustls;
 
-/// What a server shows to those who connect, and how long it waits for them.
+/// The TLS settings of a server: its certificate and the timeout of the handshake.
 ///
-/// [`from_pem`](Tls::from_pem) does for a certificate; for more than that (several names, certificates of clients)
-/// make it from rustls' own [`ServerConfig`](rustls::ServerConfig).
+/// For a single certificate use [`from_pem`](Tls::from_pem). For more than that (several names, client certificates)
+/// convert rustls' own [`ServerConfig`](rustls::ServerConfig).
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<rustls::ServerConfig>,
@@ -23,20 +23,20 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// A chain of certificates, the server's own first, and its private key (PKCS #8, PKCS #1 or SEC1), as they stand
-    /// in PEM files. TLS 1.2 and 1.3.
+    /// Creates settings for TLS 1.2 and 1.3 from the contents of two PEM files: a chain of certificates, the server's
+    /// own first, and its private key (PKCS #8, PKCS #1 or SEC1).
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when one of them cannot be read or is none, or when they do not
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if one of them is missing or cannot be parsed, or if they do not
     /// belong together.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> io::Result<Tls> {
         let chain = CertificateDer::pem_slice_iter(certificates).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|error| invalid("certificate", error))?;
         if chain.is_empty() {
-            return Err(invalid("certificate", "there is none"));
+            return Err(invalid("certificate", "none found"));
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| invalid("private key", error))?;
-        // The provider is named: the process may have none, or two to choose from.
+        // The provider is explicit, because the process may have no default one, or two to choose from.
         let config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
@@ -47,49 +47,50 @@ impl Tls {
         Ok(Tls::from(Arc::new(config)))
     }
 
-    /// How long a client may take for the handshake, from when its connection is accepted. 10 s.
+    /// Sets how long a client may take for the TLS handshake, from when its connection is accepted. Default: 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Tls {
         self.handshake_timeout = timeout;
         self
     }
 
-    /// The settings for rustls, for a runtime.
+    /// Returns the settings for rustls. For runtimes.
     pub fn config(&self) -> Arc<rustls::ServerConfig> {
         self.config.clone()
     }
 
-    /// The time for the handshake, for a runtime.
+    /// Returns the timeout of the handshake. For runtimes.
     pub fn timeout(&self) -> Duration {
         self.handshake_timeout
     }
 }
 
-/// With settings of your own, which say `http/1.1` or nothing in their ALPN: HTTP/2 is not spoken.
+/// Uses settings of your own. Their ALPN protocols must be `http/1.1` or empty, because HTTP/2 is not supported.
 impl From<Arc<rustls::ServerConfig>> for Tls {
     fn from(config: Arc<rustls::ServerConfig>) -> Self {
         Tls { config, handshake_timeout: Duration::from_secs(10) }
     }
 }
 
-/// Whom a client trusts that connects by `https` and `wss`: cheap to clone, and to be shared by many.
+/// The certificates that a client trusts when it connects by `https` and `wss`. Cheap to clone, so that many clients
+/// can share it.
 ///
-/// For more than that (a certificate of the client's own) make it from rustls' own
-/// [`ClientConfig`](rustls::ClientConfig). There is no way here to trust anybody.
+/// For more than that (such as a client certificate) convert rustls' own [`ClientConfig`](rustls::ClientConfig). No
+/// method here turns the verification of certificates off.
 #[derive(Clone, Debug)]
 pub struct ClientTls(Arc<rustls::ClientConfig>);
 
 impl ClientTls {
-    /// Trusts whom the system trusts.
+    /// Trusts the system's root certificates.
     ///
     /// # Errors
-    /// [`NotFound`](io::ErrorKind::NotFound) when the system trusts nobody that can be found.
+    /// [`NotFound`](io::ErrorKind::NotFound) if no root certificate of the system can be found and parsed.
     pub fn system() -> io::Result<ClientTls> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = rustls::RootCertStore::empty();
-        // Some systems have certificates that cannot be read: the others count.
+        // Some systems have certificates that cannot be parsed; those are skipped.
         let (added, _) = roots.add_parsable_certificates(found.certs);
         if added == 0 {
-            let why = found.errors.first().map_or("there is none".into(), ToString::to_string);
+            let why = found.errors.first().map_or("none found".into(), ToString::to_string);
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 std::format!("the system's certificates: {why}"),
@@ -98,10 +99,10 @@ impl ClientTls {
         ClientTls::trusting(roots)
     }
 
-    /// Trusts those whose certificates stand in a PEM file, and nobody else.
+    /// Trusts only the certificates in the contents of a PEM file.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when one of them cannot be read, or there is none.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if one of them cannot be parsed, or if there is none.
     pub fn from_pem(certificates: &[u8]) -> io::Result<ClientTls> {
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(certificates) {
@@ -109,7 +110,7 @@ impl ClientTls {
             roots.add(certificate).map_err(|error| invalid("certificate", error))?;
         }
         if roots.is_empty() {
-            return Err(invalid("certificate", "there is none"));
+            return Err(invalid("certificate", "none found"));
         }
         ClientTls::trusting(roots)
     }
@@ -124,13 +125,13 @@ impl ClientTls {
         Ok(ClientTls(Arc::new(config)))
     }
 
-    /// The settings for rustls, for a runtime.
+    /// Returns the settings for rustls. For runtimes.
     pub fn config(&self) -> Arc<rustls::ClientConfig> {
         self.0.clone()
     }
 }
 
-/// With settings of your own, which say `http/1.1` or nothing in their ALPN: HTTP/2 is not spoken.
+/// Uses settings of your own. Their ALPN protocols must be `http/1.1` or empty, because HTTP/2 is not supported.
 impl From<Arc<rustls::ClientConfig>> for ClientTls {
     fn from(config: Arc<rustls::ClientConfig>) -> Self {
         ClientTls(config)
@@ -152,24 +153,24 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_belongs_together_is_taken() {
+    fn a_matching_certificate_and_key_are_accepted() {
         let (cert, key) = pair();
         let tls = Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap();
         assert_eq!(tls.config().alpn_protocols, [b"http/1.1"]);
     }
 
     #[test]
-    fn a_client_trusts_those_who_are_named() {
+    fn a_client_needs_valid_certificates_to_trust() {
         let (cert, key) = pair();
         assert!(ClientTls::from_pem(cert.as_bytes()).is_ok());
-        for nobody in ["", &key, "-----BEGIN CERTIFICATE-----\n!"] {
-            let error = ClientTls::from_pem(nobody.as_bytes()).unwrap_err();
+        for invalid in ["", &key, "-----BEGIN CERTIFICATE-----\n!"] {
+            let error = ClientTls::from_pem(invalid.as_bytes()).unwrap_err();
             assert!(error.kind() == io::ErrorKind::InvalidInput, "{error}");
         }
     }
 
     #[test]
-    fn what_is_wrong_with_a_pair_is_said() {
+    fn the_error_says_whether_certificate_or_key_is_wrong() {
         let (cert, key) = pair();
         let (_, other) = pair();
         let says = |cert: &str, key: &str| {
@@ -177,8 +178,8 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             error.to_string()
         };
-        assert_eq!(says("", &key), "certificate: there is none");
-        assert_eq!(says(&key, &key), "certificate: there is none");
+        assert_eq!(says("", &key), "certificate: none found");
+        assert_eq!(says(&key, &key), "certificate: none found");
         assert!(says("-----BEGIN CERTIFICATE-----\n!", &key).starts_with("certificate: "));
         assert!(says(&cert, "").starts_with("private key: "));
         assert!(says(&cert, &other).starts_with("certificate and private key: "));

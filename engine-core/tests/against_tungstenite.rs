@@ -1,4 +1,4 @@
-//! The WebSocket codec beside another one: what each writes the other reads, and of broken streams both think the same.
+//! The WebSocket codec compared with tungstenite's: each reads the other's output, and both agree on damaged streams.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use proptest::collection::vec;
@@ -10,7 +10,7 @@ use tungstenite::{Bytes, Error, Message};
 
 const LIMIT: usize = 1000;
 
-/// What came, by either codec.
+/// A message that either codec has read.
 #[derive(Clone, Debug, PartialEq)]
 enum Came {
     Text(String),
@@ -20,16 +20,16 @@ enum Came {
     Close(Option<(u16, String)>),
 }
 
-/// How a stream ends.
+/// The state after the last byte of a stream.
 #[derive(Debug, PartialEq)]
 enum End {
-    /// In the middle of a message, or between two.
+    /// Inside or between messages.
     Open,
     Closed,
     Failed(String),
 }
 
-/// A stream that has been filled, and what is written to it.
+/// A stream with given input that collects the output.
 #[derive(Default)]
 struct Stream {
     input: io::Cursor<Vec<u8>>,
@@ -97,7 +97,7 @@ fn read_by_theirs(bytes: &[u8], role: Role) -> (Vec<Came>, End) {
                 all.push(Came::Close(frame.map(|frame| (frame.code.into(), frame.reason.to_string()))));
                 return (all, End::Closed);
             }
-            Ok(Message::Frame(frame)) => panic!("a frame by itself: {frame}"),
+            Ok(Message::Frame(frame)) => panic!("a raw frame: {frame}"),
         });
     }
 }
@@ -115,7 +115,7 @@ fn message() -> impl Strategy<Value = Came> {
     ]
 }
 
-/// Written by ours, in fragments if `cuts` says so.
+/// Writes a message with our codec, in fragments of the sizes `cuts`.
 fn write_by_ours(message: &Came, mask: Option<[u8; 4]>, cuts: &[usize], out: &mut Vec<u8>) {
     let (opcode, data) = match message {
         Came::Text(text) => (Opcode::Text, text.as_bytes()),
@@ -154,7 +154,7 @@ fn write_by_theirs(messages: &[Came], role: Role) -> Vec<u8> {
     std::mem::take(&mut socket.get_mut().output)
 }
 
-/// Up to the close frame: nothing counts after it.
+/// Returns the messages up to the first close frame, after which everything is ignored.
 fn until_closed(messages: Vec<Came>) -> (Vec<Came>, End) {
     let end = messages.iter().position(|message| matches!(message, Came::Close(_)));
     let messages = messages.into_iter().take(end.map_or(usize::MAX, |at| at + 1)).collect();
@@ -166,7 +166,8 @@ const ROLES: [(websocket::Role, Role, Option<[u8; 4]>); 2] = [
     (websocket::Role::Client, Role::Client, None),
 ];
 
-/// What we refuse and they let through: RFC 6455 is on our side, or it is a limit of ours.
+/// Returns whether tungstenite accepts input that we refuse with this error, because RFC 6455 forbids it or because it
+/// exceeds a limit of ours.
 fn is_stricter(error: websocket::Error) -> bool {
     use websocket::Error::*;
     matches!(error, InvalidLength | InvalidCloseCode(_) | TooManyEmptyFragments)
@@ -176,7 +177,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_we_write_they_read(messages in vec((message(), vec(0usize..200, 0..4)), 0..6)) {
+    fn tungstenite_reads_what_we_write(messages in vec((message(), vec(0usize..200, 0..4)), 0..6)) {
         for (_, role, mask) in ROLES {
             let mut stream = Vec::new();
             messages.iter().for_each(|(message, cuts)| write_by_ours(message, mask, cuts, &mut stream));
@@ -186,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn what_they_write_we_read(messages in vec(message(), 0..6)) {
+    fn we_read_what_tungstenite_writes(messages in vec(message(), 0..6)) {
         let expected = until_closed(messages);
         for (role, writer) in [(websocket::Role::Server, Role::Client), (websocket::Role::Client, Role::Server)] {
             let stream = write_by_theirs(&expected.0, writer);
@@ -196,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn of_a_damaged_stream_both_think_the_same(
+    fn both_codecs_agree_on_a_damaged_stream(
         messages in vec((message(), vec(0usize..200, 0..4)), 1..5),
         damage in vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..4), 1..4),
     ) {
@@ -220,7 +221,7 @@ proptest! {
                 prop_assert!((ours, end) == read_by_theirs(&stream, their_role));
                 continue;
             };
-            // They look at a frame when it is complete, and we at its first bytes.
+            // Tungstenite checks a complete frame, and we check its first bytes.
             stream.resize(stream.len() + LIMIT + 20, 0);
             let (theirs, their_end) = read_by_theirs(&stream, their_role);
             prop_assert!(theirs.starts_with(&ours));

@@ -1,4 +1,4 @@
-//! What the steady state allocates: nothing.
+//! The steady state does not allocate.
 #![allow(unsafe_code, missing_docs)]
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: passes everything on to the system's allocator.
+// SAFETY: forwards every call to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.with(|count| count.set(count.get() + 1));
@@ -52,7 +52,7 @@ fn decoding_and_typed_arguments_allocate_nothing() {
 }
 
 #[test]
-fn a_warm_encoder_allocates_nothing() {
+fn encoding_again_allocates_nothing() {
     let mut encoder = Encoder::new();
     let args = ("some text \n", Bytes::from_static(b"some bytes"), 1.5, Some(&[1u8, 2][..]));
     let mut encode = || {
@@ -65,7 +65,7 @@ fn a_warm_encoder_allocates_nothing() {
 }
 
 #[test]
-fn an_idle_reassembly_and_plain_packets_allocate_nothing() {
+fn packets_without_attachments_allocate_nothing() {
     let packet = Packet::decode("2[\"a\"]", &Limits::default()).unwrap();
     let count = allocations(|| {
         let mut reassembly = Reassembly::new();

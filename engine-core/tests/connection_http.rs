@@ -1,4 +1,4 @@
-//! Requests on one byte stream, their limits and their deadlines.
+//! HTTP requests on one byte stream, their limits and their deadlines.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -32,7 +32,7 @@ fn requests_are_answered_one_after_the_other() {
 }
 
 #[test]
-fn an_answer_to_head_has_the_length_of_its_body_and_no_body() {
+fn an_answer_to_head_has_a_content_length_and_no_body() {
     let mut wire = Wire::new();
     let head = POST.strip_prefix(b"POST").unwrap();
     wire.feed(at(0), &[b"HEAD", head, GET].concat());
@@ -42,12 +42,12 @@ fn an_answer_to_head_has_the_length_of_its_body_and_no_body() {
 }
 
 #[test]
-fn what_follows_a_held_request_waits_in_the_callers_buffer() {
+fn bytes_after_a_held_request_stay_in_the_callers_buffer() {
     let mut wire = Wire::new();
     wire.feed(at(0), &[HOLD, GET].concat());
     assert_eq!(wire.events, ["GET /hold"]);
     assert_eq!(wire.buffer, GET);
-    assert_eq!(wire.connection.next_deadline(), None, "whoever holds it keeps the time");
+    assert_eq!(wire.connection.next_deadline(), None, "the holder of the request keeps the time");
     let body = sockeye_core::connection::Answer::Bytes(b"now");
     wire.connection.respond(at(1), sockeye_core::http::Status::OK, [], body);
     wire.feed(at(1), b"");
@@ -76,7 +76,7 @@ fn a_refused_head_is_answered_and_ends_the_connection() {
         }
         assert!(wire.text().contains("Connection: close"));
         assert!(wire.connection.wants_half_close());
-        assert!(wire.buffer.is_empty(), "what comes after is dropped");
+        assert!(wire.buffer.is_empty(), "further input is dropped");
     }
 }
 
@@ -89,7 +89,7 @@ fn a_head_beyond_the_limit_is_refused_before_it_is_complete() {
 }
 
 #[test]
-fn a_chunked_body_beyond_the_limit_is_refused_before_it_is_kept() {
+fn a_chunk_that_exceeds_the_limit_is_refused_by_its_size() {
     let mut wire = Wire::with(limits_with(|c| c.max_payload = 10));
     wire.feed(at(0), b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     wire.feed(at(0), b"6\r\nabcdef\r\n");
@@ -101,7 +101,7 @@ fn a_chunked_body_beyond_the_limit_is_refused_before_it_is_kept() {
 }
 
 #[test]
-fn a_body_of_exactly_the_limit_is_taken() {
+fn a_body_of_exactly_the_limit_is_accepted() {
     let mut wire = Wire::with(limits_with(|c| c.max_payload = 5));
     wire.feed(at(0), &[POST, CHUNKED].concat());
     assert_eq!(statuses(&wire), ["200", "200"]);
@@ -116,7 +116,7 @@ fn a_malformed_chunk_is_refused() {
 }
 
 #[test]
-fn a_client_that_expects_it_is_told_to_continue_before_its_body() {
+fn an_expectation_is_answered_by_100_before_the_body() {
     let mut wire = Wire::new();
     wire.feed(at(0), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(wire.text(), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -125,7 +125,7 @@ fn a_client_that_expects_it_is_told_to_continue_before_its_body() {
 }
 
 #[test]
-fn a_body_that_nobody_wants_ends_the_connection() {
+fn answering_before_the_body_is_read_closes_the_connection() {
     let mut wire = Wire::new();
     wire.feed(at(0), b"POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 33\r\n\r\n");
     let body = sockeye_core::connection::Answer::Bytes(b"");
@@ -137,7 +137,7 @@ fn a_body_that_nobody_wants_ends_the_connection() {
 }
 
 #[test]
-fn a_connection_is_kept_unless_the_peer_or_we_want_it_closed() {
+fn a_connection_is_kept_open_unless_the_peer_or_we_want_it_closed() {
     let ended = |request: &[u8], end: bool| {
         let mut wire = Wire::new();
         if end {
@@ -161,7 +161,7 @@ fn a_connection_is_kept_unless_the_peer_or_we_want_it_closed() {
 }
 
 #[test]
-fn a_header_that_would_break_the_answer_makes_it_a_500() {
+fn an_invalid_header_of_ours_becomes_a_500() {
     let mut wire = Wire::new();
     wire.feed(at(0), HOLD);
     let body = sockeye_core::connection::Answer::Bytes(b"secret");
@@ -195,7 +195,7 @@ fn calls_that_do_not_fit_the_phase_do_nothing() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_told_and_closed() {
+fn a_connection_without_a_request_is_answered_by_408_and_closed() {
     let mut wire = Wire::new();
     assert_eq!(
         wire.pass(at(100_000)),
@@ -207,7 +207,7 @@ fn a_connection_that_says_nothing_is_told_and_closed() {
 }
 
 #[test]
-fn a_head_that_trickles_has_a_deadline_that_bytes_do_not_move() {
+fn the_deadline_of_a_head_is_not_extended_by_further_bytes() {
     let mut wire = Wire::new();
     wire.feed(at(0), GET);
     for (i, byte) in GET[..20].iter().enumerate() {
@@ -218,7 +218,7 @@ fn a_head_that_trickles_has_a_deadline_that_bytes_do_not_move() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_without_a_word() {
+fn an_idle_connection_is_closed_without_an_answer() {
     let mut wire = Wire::new();
     wire.feed(at(1000), GET);
     assert_eq!(wire.pass(at(66_000)), [(at(66_000), Expired::Connection)]);
@@ -227,7 +227,7 @@ fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_body_that_trickles_is_refused_at_its_deadline() {
+fn a_slow_body_is_refused_at_its_deadline() {
     for head in ["Content-Length: 600", "Transfer-Encoding: chunked"] {
         let mut wire = Wire::new();
         wire.feed(at(0), format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes());
@@ -243,7 +243,7 @@ fn a_body_that_trickles_is_refused_at_its_deadline() {
 }
 
 #[test]
-fn a_body_that_trickles_and_is_not_refused_closes_the_connection() {
+fn a_slow_body_that_is_not_refused_closes_the_connection() {
     for head in ["Content-Length: 600", "Transfer-Encoding: chunked"] {
         let mut wire = Wire::new();
         wire.feed(at(0), format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes());
@@ -255,18 +255,18 @@ fn a_body_that_trickles_and_is_not_refused_closes_the_connection() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_the_last_answer_is_waited_for_no_longer_than_for_a_message() {
+fn a_peer_that_does_not_read_the_last_answer_is_given_up_after_the_message_timeout() {
     let mut wire = Wire::new();
     wire.reads = false;
     wire.feed(at(0), b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    assert!(!wire.connection.wants_half_close(), "there is something to be written");
+    assert!(!wire.connection.wants_half_close(), "bytes are still queued");
     assert_eq!(wire.connection.next_deadline(), Some(at(60_000)));
     assert_eq!(wire.connection.handle_timeout(at(60_000)), Some(Expired::Connection));
     assert_eq!((wire.connection.phase(), wire.connection.queued()), (Phase::Closed, 0));
 }
 
 #[test]
-fn a_connection_lingers_until_the_peer_closes_and_drops_what_it_sends() {
+fn a_half_closed_connection_drops_input_until_the_peer_closes() {
     let mut wire = Wire::new();
     wire.feed(at(0), b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     wire.connection.handle_half_closed(at(0));
@@ -281,7 +281,7 @@ fn a_connection_lingers_until_the_peer_closes_and_drops_what_it_sends() {
 }
 
 #[test]
-fn the_end_of_the_peers_stream_ends_ours_after_what_is_queued() {
+fn after_eof_queued_bytes_are_written_before_the_half_close() {
     let mut wire = Wire::new();
     wire.reads = false;
     wire.feed(at(0), GET);
@@ -295,7 +295,7 @@ fn the_end_of_the_peers_stream_ends_ours_after_what_is_queued() {
 }
 
 #[test]
-fn the_end_in_the_middle_of_a_request_is_not_answered() {
+fn eof_inside_a_request_is_not_answered() {
     for cut in 1..POST.len() {
         let mut wire = Wire::new();
         wire.feed(at(0), &POST[..cut]);
@@ -329,7 +329,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What a connection makes of bytes that come in these chunks.
+/// Returns the outcome of bytes that arrive in these chunks.
 fn outcome<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, String, Phase, Vec<u8>) {
     let mut wire = Wire::new();
     for chunk in chunks {
@@ -340,7 +340,7 @@ fn outcome<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Stri
 
 proptest! {
     #[test]
-    fn requests_mean_the_same_however_their_bytes_are_cut(
+    fn requests_are_handled_the_same_in_any_chunks(
         requests in proptest::collection::vec(request(), 1..8),
         sizes in proptest::collection::vec(1usize..50, 1..20),
     ) {

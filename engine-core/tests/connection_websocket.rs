@@ -13,7 +13,7 @@ fn upgraded() -> Wire {
     Wire::upgraded(limits_with(|_| {}))
 }
 
-/// The code of the close frame at the end of the output, which ends the connection.
+/// Returns the code of the close frame at the end of the output.
 fn close_code(wire: &Wire) -> Option<u16> {
     assert!(wire.connection.wants_half_close());
     let at = (0..wire.output.len()).rev().find(|at| {
@@ -38,7 +38,7 @@ fn a_handshake_is_answered_with_its_accept_key() {
 }
 
 #[test]
-fn handshakes_that_are_none_are_refused() {
+fn invalid_handshakes_are_refused() {
     let handshake = String::from_utf8(HANDSHAKE.to_vec()).unwrap();
     let cases = [
         handshake.replace("Version: 13", "Version: 8"),
@@ -62,7 +62,7 @@ fn frames_in_the_same_segment_as_the_handshake_are_read() {
 }
 
 #[test]
-fn garbage_after_the_handshake_closes_with_its_code() {
+fn invalid_frames_close_the_connection_with_a_code() {
     let cases: [(Vec<u8>, u16); 11] = [
         (b"GET / HTTP/1.1\r\n".to_vec(), 1002),
         (vec![0xc1, 0x80, 0, 0, 0, 0], 1002),
@@ -87,7 +87,7 @@ fn garbage_after_the_handshake_closes_with_its_code() {
 }
 
 #[test]
-fn a_message_beyond_the_limit_closes_with_1009_as_soon_as_it_is_declared() {
+fn a_message_beyond_the_limit_closes_with_1009_when_its_length_is_declared() {
     let limits = limits_with(|c| c.max_payload = 10);
     let whole = masked(Opcode::Binary, &[0; 11])[..6].to_vec();
     let parts = [fragment(Opcode::Text, false, b"123456"), fragment(Opcode::Continuation, true, b"78901")];
@@ -103,7 +103,7 @@ fn a_message_beyond_the_limit_closes_with_1009_as_soon_as_it_is_declared() {
 }
 
 #[test]
-fn pings_are_answered_also_between_fragments() {
+fn pings_are_answered_even_between_fragments() {
     let mut wire = upgraded();
     wire.feed(at(0), &masked(Opcode::Ping, b"p"));
     wire.feed(at(0), &fragment(Opcode::Text, false, b"he"));
@@ -115,7 +115,7 @@ fn pings_are_answered_also_between_fragments() {
 }
 
 #[test]
-fn a_close_frame_is_answered_and_nothing_counts_after_it() {
+fn a_close_frame_is_answered_and_later_input_ignored() {
     for (body, code) in [(&b""[..], None), (&[0x03, 0xe8][..], Some(1000)), (b"\x0f\xa0bye", Some(4000))] {
         let mut wire = upgraded();
         wire.feed(at(0), &[masked(Opcode::Close, body), masked(Opcode::Text, b"x")].concat());
@@ -127,7 +127,7 @@ fn a_close_frame_is_answered_and_nothing_counts_after_it() {
 }
 
 #[test]
-fn our_close_comes_after_what_is_queued_and_is_said_once() {
+fn our_close_frame_follows_queued_messages_and_is_sent_once() {
     let mut wire = upgraded();
     wire.connection.send_text(b"3probe");
     wire.connection.close(at(0), Some(1001), "going");
@@ -141,7 +141,7 @@ fn our_close_comes_after_what_is_queued_and_is_said_once() {
 }
 
 #[test]
-fn a_close_code_that_must_not_be_sent_is_left_out() {
+fn an_invalid_close_code_of_ours_is_omitted() {
     let mut wire = upgraded();
     wire.connection.close(at(0), Some(1005), "no");
     wire.drain();
@@ -149,7 +149,7 @@ fn a_close_code_that_must_not_be_sent_is_left_out() {
 }
 
 #[test]
-fn a_message_that_trickles_is_closed_at_its_deadline() {
+fn a_slow_message_closes_the_connection_at_its_deadline() {
     let mut wire = upgraded();
     let frame = masked(Opcode::Binary, &[1; 1000]);
     for (second, byte) in frame.iter().take(59).enumerate() {
@@ -160,7 +160,7 @@ fn a_message_that_trickles_is_closed_at_its_deadline() {
 }
 
 #[test]
-fn fragments_and_pings_in_between_do_not_move_the_deadline() {
+fn fragments_and_pings_do_not_extend_the_deadline_of_a_message() {
     let mut wire = upgraded();
     wire.feed(at(0), &fragment(Opcode::Text, false, b"a"));
     for second in 1..60 {
@@ -171,7 +171,7 @@ fn fragments_and_pings_in_between_do_not_move_the_deadline() {
 }
 
 #[test]
-fn a_message_that_is_complete_in_time_starts_a_new_deadline_for_the_next() {
+fn each_message_has_its_own_deadline() {
     for opcode in [Opcode::Text, Opcode::Ping, Opcode::Pong] {
         let mut wire = upgraded();
         let frame = masked(opcode, b"hello");
@@ -186,7 +186,7 @@ fn a_message_that_is_complete_in_time_starts_a_new_deadline_for_the_next() {
 }
 
 #[test]
-fn many_tiny_or_empty_fragments_are_bounded() {
+fn the_number_of_empty_fragments_is_limited() {
     let mut wire = upgraded();
     wire.feed(at(0), &fragment(Opcode::Text, false, b""));
     let empty = fragment(Opcode::Continuation, false, b"").repeat(2000);
@@ -195,7 +195,7 @@ fn many_tiny_or_empty_fragments_are_bounded() {
 }
 
 #[test]
-fn the_end_of_the_stream_without_a_close_frame_gets_none_either() {
+fn eof_without_a_close_frame_is_not_answered_by_one() {
     let mut wire = upgraded();
     wire.feed(at(0), &masked(Opcode::Text, b"hello")[..7]);
     wire.eof(at(0));
@@ -222,7 +222,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What a connection makes of bytes that come in these chunks.
+/// Returns the outcome of bytes that arrive in these chunks.
 fn outcome<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>, Phase, Vec<u8>) {
     let mut wire = Wire::with(limits_with(|c| c.max_payload = 2000));
     for chunk in chunks {
@@ -233,7 +233,7 @@ fn outcome<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Vec<
 
 proptest! {
     #[test]
-    fn frames_mean_the_same_however_their_bytes_are_cut(
+    fn frames_are_handled_the_same_in_any_chunks(
         frames in proptest::collection::vec(frame(), 0..8),
         sizes in proptest::collection::vec(1usize..300, 1..20),
     ) {

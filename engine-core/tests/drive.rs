@@ -1,4 +1,4 @@
-//! The loop between a stream and a protocol, and the one that keeps a server's time.
+//! `drive`: the loop between a stream and a protocol, and that of a server.
 #![cfg(feature = "std")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ use support::*;
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
 const LAST: &[u8] = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-/// A protocol that waits for `high_water` bytes to be written before it reads on.
+/// A protocol that stops reading while `high_water` bytes wait to be written.
 struct App(Wire);
 
 fn app() -> App {
@@ -74,21 +74,21 @@ impl Protocol for App {
     }
 }
 
-/// A stream that gives what it was told to, and blocks otherwise.
+/// A stream with scripted results, which blocks after them.
 #[derive(Default)]
 struct Pipe {
     reads: VecDeque<io::Result<Vec<u8>>>,
-    /// Room for so many bytes, one write each.
-    room: VecDeque<io::Result<usize>>,
-    /// Room for everything once `room` is used up.
+    /// The number of bytes that each write accepts.
+    capacities: VecDeque<io::Result<usize>>,
+    /// Whether writes accept everything once `capacities` is used up.
     is_wide: bool,
     written: Vec<u8>,
     eof: bool,
-    /// How often flushing blocks.
+    /// The number of times that flushing blocks.
     unflushed: usize,
     reads_asked: usize,
     writes_asked: usize,
-    /// How often the shutdown blocks.
+    /// The number of times that the shutdown blocks.
     shutdown: Option<usize>,
     shutdowns: usize,
 }
@@ -125,13 +125,13 @@ impl Write for Pipe {
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         self.writes_asked += 1;
-        let room = match self.room.pop_front() {
-            Some(room) => room?,
+        let capacity = match self.capacities.pop_front() {
+            Some(capacity) => capacity?,
             None if self.is_wide => usize::MAX,
             None => return Err(ErrorKind::WouldBlock.into()),
         };
         let before = self.written.len();
-        let bytes = bufs.iter().flat_map(|buf| buf.iter()).take(room);
+        let bytes = bufs.iter().flat_map(|buf| buf.iter()).take(capacity);
         self.written.extend(bytes);
         Ok(self.written.len() - before)
     }
@@ -191,7 +191,7 @@ impl Stream for Shared {
     }
 }
 
-/// Turns until the stream has to be waited for.
+/// Runs turns until the stream has to be waited for.
 fn run(pipe: &mut Pipe, app: &mut App, partial: &mut Vec<u8>) -> io::Result<Turn> {
     for _ in 0..10_000 {
         match pump(at(0), pipe, app, partial)? {
@@ -207,7 +207,7 @@ fn is_answer(written: &[u8]) -> bool {
 }
 
 #[test]
-fn a_request_in_single_bytes_is_answered_and_no_buffer_stays() {
+fn a_request_in_single_bytes_is_answered_and_leaves_no_buffer() {
     let mut pipe = Pipe::wide(GET.iter().map(|byte| vec![*byte]));
     let (mut app, mut partial) = (app(), Vec::new());
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
@@ -236,7 +236,7 @@ fn a_spurious_turn_does_nothing() {
 }
 
 #[test]
-fn a_writer_that_takes_little_gets_all_in_order() {
+fn partial_writes_preserve_order() {
     let expected = {
         let mut pipe = Pipe::wide([GET.to_vec()]);
         assert_eq!(run(&mut pipe, &mut app(), &mut Vec::new()).unwrap(), Turn::Wait);
@@ -246,13 +246,13 @@ fn a_writer_that_takes_little_gets_all_in_order() {
     let mut pipe = Pipe { reads: [Ok(GET.to_vec())].into(), ..Pipe::default() };
     while pipe.written.len() < expected.len() {
         assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
-        pipe.room = [Ok(3), Err(ErrorKind::Interrupted.into()), Ok(1)].into();
+        pipe.capacities = [Ok(3), Err(ErrorKind::Interrupted.into()), Ok(1)].into();
     }
     assert_eq!(pipe.written, expected);
 }
 
 #[test]
-fn more_pieces_than_one_write_takes_are_all_written() {
+fn more_pieces_than_one_write_accepts_are_written_by_several() {
     let (mut app, mut pipe) = (app(), Pipe::wide([]));
     let mut expected = Vec::new();
     for i in 0..200 {
@@ -265,7 +265,7 @@ fn more_pieces_than_one_write_takes_are_all_written() {
 }
 
 #[test]
-fn a_stream_that_holds_back_is_flushed_before_it_is_shut_down() {
+fn a_buffering_stream_is_flushed_before_it_is_shut_down() {
     let mut pipe = Pipe { unflushed: 2, ..Pipe::wide([LAST.to_vec()]) };
     let (mut app, mut partial) = (app(), Vec::new());
     for _ in 0..2 {
@@ -285,7 +285,7 @@ fn a_stream_that_cannot_be_flushed_is_waited_for_until_the_deadline() {
 }
 
 #[test]
-fn a_busy_peer_gives_others_a_turn() {
+fn a_turn_ends_after_eight_reads() {
     let frame = masked(Opcode::Binary, &[0; 60_000]);
     let (mut app, mut partial) = (websocket(usize::MAX), Vec::new());
     let mut pipe = Pipe::wide(std::iter::repeat_n(frame, 20));
@@ -296,7 +296,7 @@ fn a_busy_peer_gives_others_a_turn() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_is_not_read_and_then_goes_on() {
+fn reading_pauses_while_the_peer_does_not_read() {
     let (mut app, mut partial) = (websocket(100), Vec::new());
     let message = masked(Opcode::Binary, &[1; 58]);
     let mut pipe = Pipe { reads: [Ok(message.repeat(5))].into(), ..Pipe::default() };
@@ -307,8 +307,8 @@ fn a_peer_that_does_not_read_is_not_read_and_then_goes_on() {
     assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
     assert_eq!(pipe.reads.len(), 1, "nothing was read");
 
-    // All is written in one turn: nobody would call back for the bytes that were not asked for.
-    pipe.room.push_back(Ok(120));
+    // No read has blocked, so the stream would not report the bytes that were not read: another turn is needed.
+    pipe.capacities.push_back(Ok(120));
     assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Again);
     pipe.is_wide = true;
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
@@ -318,18 +318,18 @@ fn a_peer_that_does_not_read_is_not_read_and_then_goes_on() {
 }
 
 #[test]
-fn reading_goes_on_when_a_part_was_written_that_makes_room() {
+fn reading_resumes_once_a_partial_write_has_freed_capacity() {
     let (mut app, mut partial) = (websocket(100), Vec::new());
     let message = masked(Opcode::Binary, &[1; 58]);
     let mut pipe = Pipe { reads: [Ok(message.repeat(3))].into(), ..Pipe::default() };
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
-    pipe.room.push_back(Ok(60));
+    pipe.capacities.push_back(Ok(60));
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
     assert_eq!(app.0.events.len(), 3);
 }
 
 #[test]
-fn the_end_in_the_middle_of_a_message_closes_without_an_answer() {
+fn eof_inside_a_message_closes_without_an_answer() {
     let (mut app, mut partial) = (websocket(usize::MAX), Vec::new());
     let mut pipe = Pipe { eof: true, ..Pipe::wide([masked(Opcode::Text, b"hello")[..8].to_vec()]) };
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::HalfClose);
@@ -338,7 +338,7 @@ fn the_end_in_the_middle_of_a_message_closes_without_an_answer() {
 }
 
 #[test]
-fn a_request_before_the_end_is_answered() {
+fn a_request_before_eof_is_answered() {
     let mut pipe = Pipe { eof: true, ..Pipe::wide([GET.to_vec()]) };
     let (mut app, mut partial) = (app(), Vec::new());
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::HalfClose);
@@ -347,7 +347,7 @@ fn a_request_before_the_end_is_answered() {
 }
 
 #[test]
-fn an_end_whose_answer_cannot_be_written_waits_without_a_spin() {
+fn eof_while_writing_blocks_waits_until_the_deadline_without_spinning() {
     let mut pipe = Pipe { reads: [Ok(GET.to_vec())].into(), eof: true, ..Pipe::default() };
     let (mut app, mut partial) = (app(), Vec::new());
     for _ in 0..3 {
@@ -358,20 +358,20 @@ fn an_end_whose_answer_cannot_be_written_waits_without_a_spin() {
 }
 
 #[test]
-fn after_the_last_answer_the_stream_lingers_until_the_peer_closes() {
+fn after_the_last_answer_the_stream_stays_half_closed_until_the_peer_closes() {
     let (mut app, mut partial) = (app(), Vec::new());
     let mut pipe = Pipe::wide([LAST.to_vec()]);
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::HalfClose);
     assert!(pipe.written.ends_with(b"Connection: close\r\n\r\n"));
     pipe.reads.push_back(Ok(GET.to_vec()));
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
-    assert_eq!((partial.len(), app.0.events.len()), (0, 2), "what comes is dropped");
+    assert_eq!((partial.len(), app.0.events.len()), (0, 2), "further input is dropped");
     pipe.eof = true;
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Done);
 }
 
 #[test]
-fn a_peer_that_never_closes_is_not_waited_for() {
+fn a_peer_that_never_closes_is_given_up_at_the_deadline() {
     let (mut app, mut partial) = (app(), Vec::new());
     let mut pipe = Pipe::wide([LAST.to_vec()]);
     assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::HalfClose);
@@ -380,14 +380,14 @@ fn a_peer_that_never_closes_is_not_waited_for() {
 }
 
 #[test]
-fn errors_of_the_stream_are_given_out() {
+fn errors_of_the_stream_are_returned() {
     let fails = |pipe: &mut Pipe| run(pipe, &mut app(), &mut Vec::new()).unwrap_err().kind();
     let reset = || ErrorKind::ConnectionReset.into();
     assert_eq!(
         fails(&mut Pipe { reads: [Err(reset())].into(), ..Pipe::default() }),
         ErrorKind::ConnectionReset
     );
-    let written = |room| Pipe { room: [room].into(), ..Pipe::wide([GET.to_vec()]) };
+    let written = |capacity| Pipe { capacities: [capacity].into(), ..Pipe::wide([GET.to_vec()]) };
     assert_eq!(fails(&mut written(Err(ErrorKind::BrokenPipe.into()))), ErrorKind::BrokenPipe);
     assert_eq!(fails(&mut written(Ok(0))), ErrorKind::WriteZero);
     let mut pipe = Pipe::wide([GET.to_vec()]);
@@ -398,9 +398,9 @@ fn errors_of_the_stream_are_given_out() {
 
 proptest! {
     #[test]
-    fn any_chunks_in_and_out_give_the_same(
+    fn the_outcome_does_not_depend_on_the_sizes_of_reads_and_writes(
         sizes in proptest::collection::vec(0usize..400, 1..60),
-        room in proptest::collection::vec(1usize..400, 0..60),
+        capacities in proptest::collection::vec(1usize..400, 0..60),
         high_water in prop_oneof![Just(1usize), Just(100), Just(usize::MAX)],
     ) {
         let messages: Vec<u8> = (0..30).flat_map(|i| masked(Opcode::Binary, &vec![i; usize::from(i) * 9])).collect();
@@ -416,10 +416,10 @@ proptest! {
         for (i, size) in sizes.iter().enumerate() {
             let (chunk, tail) = rest.split_at_checked(*size).unwrap_or((rest, &[]));
             rest = tail;
-            // No bytes at all: the stream blocks.
+            // An empty chunk stands for a stream that blocks.
             let block = || Err(ErrorKind::WouldBlock.into());
             pipe.reads.push_back(if chunk.is_empty() { block() } else { Ok(chunk.to_vec()) });
-            pipe.room.extend(room.get(i).map(|room| Ok(*room)));
+            pipe.capacities.extend(capacities.get(i).map(|capacity| Ok(*capacity)));
             prop_assert_eq!(run(&mut pipe, &mut app, &mut partial).unwrap(), Turn::Wait);
         }
         pipe.reads.push_back(Ok(rest.to_vec()));
@@ -432,7 +432,7 @@ proptest! {
     }
 }
 
-// The same as a future.
+// `Drive`.
 
 #[derive(Default)]
 struct Clock(AtomicU64);
@@ -443,7 +443,7 @@ impl Runtime for Clock {
     }
 
     fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        panic!("nothing is spawned");
+        panic!("a drive spawns nothing");
     }
 }
 
@@ -466,7 +466,7 @@ fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
 }
 
 #[test]
-fn a_drive_answers_shuts_down_and_is_done_when_the_peer_closes() {
+fn a_drive_completes_when_the_peer_closes_after_the_shutdown() {
     let pipe = Shared::new(Pipe { shutdown: Some(1), ..Pipe::wide([LAST.to_vec()]) });
     let mut drive = Drive::new(pipe.clone(), app(), Arc::new(Clock::default()));
     let (_, waker) = wakes();
@@ -480,7 +480,7 @@ fn a_drive_answers_shuts_down_and_is_done_when_the_peer_closes() {
 }
 
 #[test]
-fn a_drive_waits_for_the_shutdown_though_the_peer_has_closed() {
+fn a_drive_waits_for_the_shutdown_even_if_the_peer_has_closed() {
     let pipe = Shared::new(Pipe { shutdown: Some(2), eof: true, ..Pipe::wide([GET.to_vec()]) });
     let mut drive = Drive::new(pipe.clone(), app(), Arc::new(Clock::default()));
     let (_, waker) = wakes();
@@ -491,7 +491,7 @@ fn a_drive_waits_for_the_shutdown_though_the_peer_has_closed() {
 }
 
 #[test]
-fn a_shutdown_that_blocks_for_ever_ends_at_the_protocols_deadline() {
+fn a_shutdown_that_never_completes_is_given_up_at_the_protocols_deadline() {
     let pipe = Shared::new(Pipe { shutdown: Some(usize::MAX), ..Pipe::wide([LAST.to_vec()]) });
     let clock = Arc::new(Clock::default());
     let mut drive = Drive::new(pipe, app(), clock.clone());
@@ -504,7 +504,7 @@ fn a_shutdown_that_blocks_for_ever_ends_at_the_protocols_deadline() {
 }
 
 #[test]
-fn a_drive_calls_itself_again_only_when_there_is_more_to_do() {
+fn a_drive_wakes_itself_only_if_there_is_more_to_do() {
     let frame = masked(Opcode::Binary, &[0; 60_000]);
     let pipe = Shared::new(Pipe::wide(std::iter::repeat_n(frame, 12)));
     let mut drive = Drive::new(pipe.clone(), websocket(usize::MAX), Arc::new(Clock::default()));
@@ -518,7 +518,7 @@ fn a_drive_calls_itself_again_only_when_there_is_more_to_do() {
     assert!(matches!(poll(&mut drive, &waker), Poll::Ready(Err(_))));
 }
 
-// The life of a server.
+// `serve`.
 
 #[derive(Clone, Default)]
 struct Server(Arc<Mutex<State>>);
@@ -527,7 +527,7 @@ struct Server(Arc<Mutex<State>>);
 struct State {
     deadlines: VecDeque<Time>,
     timeouts: Vec<Time>,
-    /// How many deadlines are left for later turns.
+    /// The number of deadlines that the next turn leaves unhandled.
     left: usize,
     closed: bool,
 }
@@ -581,7 +581,7 @@ impl Future for Sleep {
 }
 
 #[test]
-fn a_servers_time_is_kept_until_no_deadline_is_left() {
+fn timeouts_are_handled_at_their_deadlines() {
     let clock = Arc::new(Clock::default());
     let server = Server::default();
     server.0.lock().unwrap().deadlines = [at(10), at(20)].into();
@@ -605,7 +605,7 @@ fn a_servers_time_is_kept_until_no_deadline_is_left() {
 }
 
 #[test]
-fn deadlines_that_a_turn_has_left_wait_for_the_next_turn() {
+fn deadlines_that_one_turn_leaves_are_handled_by_the_next() {
     let clock = Arc::new(Clock::default());
     clock.0.store(10, Ordering::Relaxed);
     let server = Server::default();
@@ -621,7 +621,7 @@ fn deadlines_that_a_turn_has_left_wait_for_the_next_turn() {
 }
 
 #[test]
-fn accepting_survives_failures_pauses_for_the_machines_and_ends_with_the_listeners() {
+fn accepting_skips_errors_of_a_connection_pauses_for_the_machines_and_ends_on_the_listeners() {
     let clock = Arc::new(Clock::default());
     let server = Server::default();
     let sleep = |until| Sleep { clock: clock.clone(), until, fired: false };
@@ -641,9 +641,9 @@ fn accepting_survives_failures_pauses_for_the_machines_and_ends_with_the_listene
     let (wakes, waker) = wakes();
     let left = || script.lock().unwrap().len();
     assert!(poll(&mut serving, &waker).is_pending());
-    assert_eq!((left(), wakes.0.load(Ordering::Relaxed)), (3, 1), "it pauses");
+    assert_eq!((left(), wakes.0.load(Ordering::Relaxed)), (3, 1), "accepting pauses");
     assert!(poll(&mut serving, &waker).is_pending());
-    assert_eq!((left(), wakes.0.load(Ordering::Relaxed)), (3, 1), "it waits for its timer");
+    assert_eq!((left(), wakes.0.load(Ordering::Relaxed)), (3, 1), "the pause lasts until its timer");
     clock.0.store(100, Ordering::Relaxed);
     assert!(poll(&mut serving, &waker).is_pending());
     assert_eq!(left(), 1);
@@ -651,7 +651,7 @@ fn accepting_survives_failures_pauses_for_the_machines_and_ends_with_the_listene
 }
 
 #[test]
-fn a_crowd_at_the_door_does_not_stop_the_clock() {
+fn a_burst_of_connections_does_not_delay_timeouts() {
     let clock = Arc::new(Clock::default());
     let server = Server::default();
     server.0.lock().unwrap().deadlines = [at(10)].into();

@@ -1,4 +1,4 @@
-//! What a request asks for, and how it is refused.
+//! The routes of requests, and the errors that refuse them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use sockeye_core::engineio::{Config, Id, Query, RequestError, Route, Transport};
@@ -6,7 +6,7 @@ use sockeye_core::http::{Header, Request};
 
 const SID: &str = "lv_VI97HAXpY6yYWAAAB";
 
-/// Routes a request of a server that knows one session; `is_upgrade` as its headers would say.
+/// Routes a request to a server that knows one session. `is_upgrade` says that it is a WebSocket handshake.
 fn route_with(method: &str, query: &str, is_upgrade: bool, config: &Config) -> Result<Route, RequestError> {
     let target = format!("/engine.io/?{query}");
     let request = Request::new(method, &target, &[]);
@@ -23,7 +23,7 @@ fn id() -> Id {
 }
 
 #[test]
-fn requests_are_what_method_transport_and_sid_say() {
+fn method_transport_and_sid_determine_the_route() {
     let sid = format!("EIO=4&transport=polling&sid={SID}");
     let websocket = format!("EIO=4&transport=websocket&sid={SID}");
     assert_eq!(route("GET", "EIO=4&transport=polling", false), Ok(Route::Open(Transport::Polling)));
@@ -35,7 +35,7 @@ fn requests_are_what_method_transport_and_sid_say() {
 }
 
 #[test]
-fn refusals_come_in_the_references_order() {
+fn requests_are_checked_in_the_order_of_the_reference_implementation() {
     use RequestError::*;
     let sid = |rest: &str| format!("EIO=4&sid={SID}&{rest}");
     let cases: [(&str, &str, bool, RequestError); 15] = [
@@ -65,26 +65,26 @@ fn refusals_come_in_the_references_order() {
 }
 
 #[test]
-fn of_a_repeated_parameter_the_first_counts() {
+fn the_first_of_repeated_parameters_counts() {
     let query = format!("transport=polling&transport=websocket&EIO=4&EIO=3&sid={SID}&sid=x");
     assert_eq!(route("GET", &query, false), Ok(Route::Poll(id())));
 }
 
 #[test]
-fn a_query_that_cannot_be_read_is_a_bad_request() {
+fn a_malformed_query_is_a_bad_request() {
     for junk in ["%", "%zz", "%00", "a=%ff", "transport=polling&EIO=4&x=%c3"] {
         assert_eq!(route("GET", junk, false), Err(RequestError::BadRequest), "{junk}");
     }
 }
 
 #[test]
-fn jsonp_is_a_bad_request_and_a_parameter_of_the_application_elsewhere() {
+fn jsonp_is_a_bad_request_over_polling_and_ignored_over_websocket() {
     assert_eq!(route("GET", "EIO=4&transport=polling&j=0", false), Err(RequestError::BadRequest));
     assert!(route("GET", "EIO=4&transport=websocket&j=0", true).is_ok());
 }
 
 #[test]
-fn a_transport_that_is_off_is_unknown() {
+fn a_disabled_transport_is_unknown() {
     let mut config = Config::default();
     config.polling = false;
     let polling = route_with("GET", "EIO=4&transport=polling", false, &config);
@@ -102,7 +102,7 @@ fn an_origin_with_control_characters_is_a_bad_request() {
 }
 
 #[test]
-fn error_bodies_are_the_references_to_the_byte() {
+fn error_bodies_equal_those_of_the_reference_implementation() {
     use RequestError::*;
     let cases = [
         (UnknownTransport, 400, r#"{"code":0,"message":"Transport unknown"}"#),

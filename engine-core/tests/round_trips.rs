@@ -1,4 +1,4 @@
-//! What is written can be read again, whatever it looks like.
+//! Round trips of arbitrary data through the codecs.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -20,7 +20,7 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Text that could be taken for something else.
+/// Text that resembles protocol syntax.
 fn odd_text() -> impl Strategy<Value = String> {
     let odd = vec![
         "",
@@ -47,7 +47,7 @@ fn odd_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Data of an event.
+/// The data of an event.
 #[derive(Clone, Debug)]
 enum Tree {
     Null,
@@ -68,7 +68,7 @@ fn tree() -> impl Strategy<Value = Tree> {
         2 => vec(any::<u8>(), 0..20).prop_map(Tree::Bytes),
     ];
     leaf.prop_recursive(4, 24, 5, |inner| {
-        // An object that looks like a placeholder is refused beside bytes: that has tests of its own.
+        // An object that looks like a placeholder is refused beside bytes; other tests cover that.
         let key = odd_text().prop_filter("a placeholder's key", |key| key != "_placeholder");
         prop_oneof![
             vec(inner.clone(), 0..5).prop_map(Tree::List),
@@ -99,7 +99,7 @@ impl Serialize for Tree {
     }
 }
 
-/// The tree is what came: bytes stand where their placeholders do.
+/// Returns whether `value`, with its placeholders resolved, equals `tree`.
 fn same(tree: &Tree, value: &Value, attachments: &[Bytes]) -> bool {
     match (tree, value) {
         (Tree::Null, Value::Null) => true,
@@ -120,7 +120,7 @@ fn same(tree: &Tree, value: &Value, attachments: &[Bytes]) -> bool {
     }
 }
 
-/// The text and the attachments of a packet, as they would come.
+/// Returns the text and the attachments of a packet as the recipient gets them.
 fn sent(encoded: sockeye_core::socketio::Encoded<'_>) -> (String, Vec<Bytes>) {
     let attachments = encoded.attachments().map(Bytes::copy_from_slice).collect();
     (String::from_utf8(encoded.text.to_vec()).unwrap(), attachments)
@@ -134,7 +134,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn events_and_acknowledgements_of_anything_come_as_they_were_sent(
+    fn events_and_acknowledgements_survive_the_round_trip(
         namespace in odd_text().prop_filter("legal", |name| !name.contains([',', '?'])),
         name in odd_text(),
         id in prop_oneof![Just(None), (0..1u64 << 53).prop_map(Some)],
@@ -151,7 +151,7 @@ proptest! {
         let (a, b): (Value, Value) = args.deserialize().unwrap();
         prop_assert!(same(&trees.0, &a, &attachments) && same(&trees.1, &b, &attachments), "{text}");
 
-        // Passed on as an answer, it is still the same.
+        // Forwarded as an acknowledgement, the data is still the same.
         let (answer, passed) = sent(encoder.forward_ack(&namespace, 7, args).unwrap());
         let packet = Packet::decode(&answer, &limits()).unwrap();
         prop_assert_eq!((packet.namespace, packet.id, &passed), (&*namespace, Some(7), &attachments));
@@ -159,8 +159,8 @@ proptest! {
     }
 
     #[test]
-    fn raw_json_is_passed_on_to_the_last_byte(text in odd_text(), escape in any::<u16>()) {
-        // Half a surrogate pair among them, which no text of ours can hold.
+    fn forwarded_json_is_unchanged(text in odd_text(), escape in any::<u16>()) {
+        // The escape may be an unpaired surrogate, which a Rust string cannot hold.
         let json = format!("[\"a\",\"\\u{escape:04x}\",{},{{\"__proto__\":[1.50e+3]}}]", serde_json::to_string(&text).unwrap());
         let packet = format!("2{json}");
         let packet = Packet::decode(&packet, &limits()).unwrap();
@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn messages_of_anything_come_over_each_transport_as_they_were_sent(
+    fn messages_survive_the_round_trip_over_each_transport(
         messages in vec(prop_oneof![
             odd_text().prop_map(|text| Got::Text(text.replace('\u{1e}', "\\u001e"))),
             vec(any::<u8>(), 0..200).prop_map(Got::Binary),
@@ -194,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn frames_of_anything_are_read_by_the_other_role(
+    fn frames_survive_the_round_trip_to_the_other_role(
         texts in vec(odd_text(), 0..5),
         data in prop_oneof![vec(any::<u8>(), 0..300), (65_000usize..66_000).prop_map(|len| [7].repeat(len))],
         key in any::<[u8; 4]>(),
@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn a_request_is_read_as_it_was_written(
+    fn a_request_survives_the_round_trip(
         method in "[A-Z]{1,8}",
         path in "(/[!-\"$->@-~]{0,10}){1,3}",
         query in "[!-\"$-~]{0,20}",
@@ -235,7 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn a_response_is_read_as_it_was_written_or_not_written_at_all(
+    fn a_response_survives_the_round_trip_or_is_refused(
         headers in vec(("[ -~\r\n\0]{0,8}", any::<String>()), 0..4),
         code in 200u16..600,
         length in any::<u32>(),

@@ -1,4 +1,4 @@
-//! Pings, pongs, and clocks that misbehave.
+//! Pings, pongs, and clocks that jump.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use support::*;
 
 #[test]
-fn the_first_ping_comes_after_one_interval_and_once() {
+fn the_first_ping_is_sent_once_after_one_interval() {
     let mut rig = Rig::websocket();
     rig.session.handle_timeout(at(24_999));
     rig.read();
@@ -28,7 +28,7 @@ fn a_pong_starts_the_next_interval() {
     rig.packets("3");
     assert_eq!(rig.session.next_deadline(), Some(at(50_300)));
     rig.packets("3");
-    assert_eq!(rig.session.next_deadline(), Some(at(50_300)), "a spare pong is not counted");
+    assert_eq!(rig.session.next_deadline(), Some(at(50_300)), "an unsolicited pong is ignored");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_waiting_poll_is_answered_with_the_ping() {
 }
 
 #[test]
-fn a_poll_that_waits_when_the_peer_is_given_up_is_told() {
+fn a_poll_that_waits_at_the_ping_timeout_is_answered_with_a_close() {
     let mut rig = Rig::polling();
     rig.pass(at(25_000));
     rig.poll();
@@ -68,7 +68,7 @@ fn a_poll_that_waits_when_the_peer_is_given_up_is_told() {
 }
 
 #[test]
-fn bytes_that_arrive_keep_the_session_though_the_pong_is_behind_them() {
+fn arriving_bytes_keep_the_session_alive_before_the_pong() {
     let mut rig = Rig::websocket();
     rig.pass(at(25_000));
     for ms in (26_000..300_000).step_by(1000) {
@@ -93,14 +93,14 @@ fn bytes_from_before_the_ping_do_not_count_for_it() {
 }
 
 #[test]
-fn a_late_timer_does_not_move_the_deadline_of_the_pong() {
+fn a_late_timer_does_not_extend_the_deadline_of_the_pong() {
     let mut rig = Rig::websocket();
     rig.session.handle_timeout(at(26_000));
     assert_eq!(rig.session.next_deadline(), Some(at(45_000)));
 }
 
 #[test]
-fn after_an_hour_asleep_there_is_one_ping_and_time_to_answer() {
+fn after_an_hour_of_suspension_one_ping_is_sent_with_the_full_timeout() {
     let hour = 3_600_000;
     let mut rig = Rig::websocket();
     rig.session.handle_timeout(at(hour));
@@ -114,7 +114,7 @@ fn after_an_hour_asleep_there_is_one_ping_and_time_to_answer() {
 }
 
 #[test]
-fn an_hour_asleep_with_a_ping_under_way_is_one_close() {
+fn an_hour_of_suspension_with_a_ping_pending_closes_once() {
     let mut rig = Rig::websocket();
     rig.pass(at(25_000));
     rig.session.handle_timeout(at(3_600_000));
@@ -125,7 +125,7 @@ fn an_hour_asleep_with_a_ping_under_way_is_one_close() {
 }
 
 #[test]
-fn a_clock_that_runs_backwards_does_no_harm() {
+fn a_clock_that_runs_backwards_is_tolerated() {
     let mut rig = Rig::polling();
     rig.now = at(10_000);
     rig.poll();
@@ -144,7 +144,7 @@ fn a_clock_that_runs_backwards_does_no_harm() {
 }
 
 #[test]
-fn timeouts_of_zero_and_of_for_ever_do_not_spin() {
+fn zero_and_maximum_intervals_and_timeouts_do_not_spin() {
     let mut rig = Rig::open(Transport::WebSocket, config_with(|c| c.ping_timeout = Duration::ZERO));
     assert_eq!(rig.pass(at(100_000)), [at(25_000)]);
     assert!(rig.session.is_finished());
@@ -163,7 +163,7 @@ fn an_upgrade_does_not_restart_the_heartbeat() {
 }
 
 #[test]
-fn a_ping_that_is_due_while_upgrading_is_neither_lost_nor_doubled() {
+fn a_ping_that_is_due_while_upgrading_is_sent_once() {
     for polls_before in [false, true] {
         let mut rig = Rig::polling();
         rig.now = at(24_000);
@@ -182,7 +182,7 @@ fn a_ping_that_is_due_while_upgrading_is_neither_lost_nor_doubled() {
 }
 
 #[test]
-fn a_ping_goes_out_although_no_message_does() {
+fn a_ping_is_sent_even_if_the_send_buffer_is_full() {
     for transport in [Transport::Polling, Transport::WebSocket] {
         let mut rig = Rig::open(transport, config_with(|config| config.send_buffer = 100));
         while rig.send("a message of some bytes").is_ok() {}

@@ -14,7 +14,7 @@ fn closed(rig: &Rig) -> Option<&CloseReason> {
 }
 
 #[test]
-fn the_first_poll_gets_the_handshake_and_what_was_sent_right_after() {
+fn the_first_poll_returns_the_handshake_and_the_messages_sent_after_it() {
     let mut session = Session::open(at(0), config(), &Id::from_random([0; 15]), Transport::Polling);
     session.send([Part::Text(b"hello")].into_iter()).unwrap();
     session.begin_poll(at(0)).unwrap();
@@ -27,7 +27,7 @@ fn the_first_poll_gets_the_handshake_and_what_was_sent_right_after() {
 }
 
 #[test]
-fn upgrades_are_offered_only_where_there_is_one() {
+fn upgrades_are_offered_only_if_they_are_possible() {
     let offer = |config, transport| {
         let mut session = Session::open(at(0), config, &Id::from_random([0; 15]), transport);
         let bytes = match transport {
@@ -58,11 +58,11 @@ fn a_poll_waits_until_something_is_sent() {
     assert!(rig.session.wants_transmit() && !rig.session.is_writable());
     rig.look();
     assert_eq!(rig.take(), [text("a")]);
-    assert!(!rig.session.is_writable(), "nobody polls");
+    assert!(!rig.session.is_writable(), "no poll is waiting");
 }
 
 #[test]
-fn packets_that_waited_for_a_poll_come_in_one_payload_and_in_order() {
+fn packets_that_wait_for_a_poll_are_sent_in_one_payload_in_order() {
     let mut rig = Rig::polling();
     rig.send("a").unwrap();
     rig.send_binary(&[1, 2, 3, 4]).unwrap();
@@ -74,7 +74,7 @@ fn packets_that_waited_for_a_poll_come_in_one_payload_and_in_order() {
 }
 
 #[test]
-fn a_payload_taken_when_no_poll_waits_is_nothing() {
+fn no_payload_is_returned_while_no_poll_waits() {
     let mut rig = Rig::polling();
     rig.send("a").unwrap();
     assert!(rig.session.take_payload().is_none());
@@ -97,7 +97,7 @@ fn a_payload_has_at_most_max_payload_bytes_of_whole_packets() {
         sizes.push(payload.len());
         rig.got.extend(from_payload(payload));
     }
-    // 4abc + 4def = 9; 4g; the long one alone; 4h + 4.
+    // `4abc` and `4def` with a separator, `4g`, the long one alone, `4h` and `4`.
     assert_eq!(sizes, [9, 2, 19, 4]);
     let all = ["abc", "def", "g", "this one is longer", "h", ""].map(text);
     assert_eq!(rig.take(), all);
@@ -122,7 +122,7 @@ fn ten_thousand_tiny_packets_in_one_payload_all_arrive_in_order() {
 }
 
 #[test]
-fn bodies_that_are_no_payload_are_told_at_their_first_bad_packet() {
+fn an_invalid_payload_is_decoded_up_to_its_first_invalid_packet() {
     let read = |body| {
         let packets: Vec<_> = split_payload(body).map(Packet::decode).collect();
         (
@@ -141,7 +141,7 @@ fn bodies_that_are_no_payload_are_told_at_their_first_bad_packet() {
 }
 
 #[test]
-fn packets_that_only_servers_send_are_ignored_but_a_ping_ends_the_session() {
+fn packets_that_only_servers_send_are_ignored_except_a_ping_which_ends_the_session() {
     let mut rig = Rig::polling();
     assert_eq!(rig.post("0{}\u{1e}6\u{1e}5\u{1e}3\u{1e}3probe\u{1e}4a"), [text("a")]);
     assert_eq!(closed(&rig), None);
@@ -151,7 +151,7 @@ fn packets_that_only_servers_send_are_ignored_but_a_ping_ends_the_session() {
 }
 
 #[test]
-fn an_unsolicited_pong_does_not_move_the_next_ping() {
+fn an_unsolicited_pong_does_not_postpone_the_next_ping() {
     let mut rig = Rig::polling();
     rig.now = at(20_000);
     rig.post("3");
@@ -165,12 +165,12 @@ fn packets_after_a_close_packet_are_not_delivered() {
     assert_eq!(rig.post("40\u{1e}1\u{1e}42[\"a\"]"), [text("0")]);
     assert_eq!(closed(&rig), Some(&CloseReason::TransportClose));
     rig.look();
-    assert_eq!(rig.take(), [control("6")], "the poll that waited is released");
+    assert_eq!(rig.take(), [control("6")], "the waiting poll is answered");
     assert!(rig.session.is_finished());
 }
 
 #[test]
-fn a_text_with_what_separates_packets_is_refused_over_polling_and_sent_over_websocket() {
+fn a_text_with_a_separator_is_refused_over_polling_and_sent_over_websocket() {
     let mut rig = Rig::polling();
     assert_eq!(rig.send("a\u{1e}4b"), Err(SendError::Separator));
     assert_eq!(rig.session.queued(), 0);
@@ -184,7 +184,7 @@ fn a_text_with_what_separates_packets_is_refused_over_polling_and_sent_over_webs
 }
 
 #[test]
-fn two_polls_at_a_time_end_the_session_and_the_first_is_told() {
+fn overlapping_polls_end_the_session_and_answer_the_first() {
     let mut rig = Rig::polling();
     rig.poll();
     assert_eq!(rig.session.begin_poll(at(5)), Err(Refused::Overlap));
@@ -195,12 +195,12 @@ fn two_polls_at_a_time_end_the_session_and_the_first_is_told() {
 }
 
 #[test]
-fn two_posts_at_a_time_end_the_session_and_neither_is_applied() {
+fn overlapping_posts_end_the_session_and_neither_is_applied() {
     let mut rig = Rig::polling();
     rig.session.begin_post(at(0)).unwrap();
     assert_eq!(rig.session.begin_post(at(1)), Err(Refused::Overlap));
     assert_eq!(closed(&rig), Some(&TransportError::PostOverlap.into()));
-    assert_eq!(rig.packets("4a"), [], "the first one's body comes too late");
+    assert_eq!(rig.packets("4a"), [], "the body of the first post arrives too late");
     rig.session.end_post();
     assert_eq!(rig.session.begin_post(at(2)), Err(Refused::Closed));
 }
@@ -230,7 +230,7 @@ fn a_post_whose_connection_closes_ends_the_session() {
 }
 
 #[test]
-fn a_session_that_is_never_polled_again_is_gone_after_a_heartbeat() {
+fn a_session_that_is_never_polled_again_ends_by_ping_timeout() {
     let mut rig = Rig::polling();
     rig.post("40");
     rig.send("a").unwrap();
@@ -241,7 +241,7 @@ fn a_session_that_is_never_polled_again_is_gone_after_a_heartbeat() {
 }
 
 #[test]
-fn what_waits_for_a_poll_is_bounded_by_bytes() {
+fn the_bytes_that_wait_for_a_poll_are_limited() {
     for shared in [false, true] {
         let mut rig = Rig::open(Transport::Polling, config_with(|c| c.send_buffer = 1000));
         let mut taken = 0;
@@ -256,18 +256,18 @@ fn what_waits_for_a_poll_is_bounded_by_bytes() {
                 Err(error) => break error,
             }
         };
-        // 41 of base64, and a separator.
+        // Each takes 41 bytes of base64 and a separator.
         assert_eq!(taken, 23);
         assert_eq!(error, SendError::Full { queued: 23 * 42 - 1 });
         assert!(rig.session.queued() <= 1000);
         rig.poll();
-        assert_eq!(rig.take().len(), 23, "what was taken is delivered");
+        assert_eq!(rig.take().len(), 23, "accepted messages are delivered");
         rig.send_binary(&[0; 30]).unwrap();
     }
 }
 
 #[test]
-fn a_unit_that_does_not_fit_leaves_nothing_behind() {
+fn no_part_of_a_unit_that_does_not_fit_is_queued() {
     let mut rig = Rig::open(Transport::Polling, config_with(|c| c.send_buffer = 20));
     let parts = [Part::Text(b"51-[]"), Part::Binary(&[0; 30])];
     assert_eq!(rig.session.send(parts.into_iter()), Err(SendError::TooLarge { limit: 20 }));
@@ -288,8 +288,8 @@ fn a_graceful_close_answers_the_waiting_poll() {
 }
 
 #[test]
-fn a_graceful_close_says_goodbye_in_a_payload_of_its_own() {
-    // socket.io-client drops the events that stand before it in the same payload.
+fn a_graceful_close_sends_the_close_packet_in_its_own_payload() {
+    // socket.io-client drops the events that precede a close packet in the same payload.
     let mut rig = Rig::polling();
     rig.send("last").unwrap();
     rig.session.close(at(1), CloseReason::ForcedClose(None));
@@ -302,7 +302,7 @@ fn a_graceful_close_says_goodbye_in_a_payload_of_its_own() {
 }
 
 #[test]
-fn a_client_that_says_goodbye_itself_is_not_waited_for() {
+fn a_closing_session_does_not_wait_for_a_client_that_closes_too() {
     let mut rig = Rig::polling();
     rig.send("last").unwrap();
     rig.session.close(at(1), CloseReason::ForcedClose(None));
@@ -313,7 +313,7 @@ fn a_client_that_says_goodbye_itself_is_not_waited_for() {
 }
 
 #[test]
-fn a_graceful_close_waits_for_the_poll_that_tells_the_client() {
+fn a_graceful_close_waits_for_the_poll_that_takes_the_close_packet() {
     let mut rig = Rig::polling();
     rig.send("last").unwrap();
     rig.session.close(at(1), CloseReason::ForcedClose(None));
@@ -328,7 +328,7 @@ fn a_graceful_close_waits_for_the_poll_that_tells_the_client() {
 }
 
 #[test]
-fn a_closed_session_whose_client_does_not_poll_is_gone_after_the_close_timeout() {
+fn a_closed_session_whose_client_does_not_poll_finishes_after_the_close_timeout() {
     let mut rig = Rig::polling();
     rig.session.close(at(1), CloseReason::ServerShutdown);
     assert_eq!(rig.pass(at(100_000)), [at(30_001)]);
@@ -337,7 +337,7 @@ fn a_closed_session_whose_client_does_not_poll_is_gone_after_the_close_timeout()
 }
 
 #[test]
-fn a_graceful_close_delivers_more_than_one_payload_even_if_a_poll_waited() {
+fn a_graceful_close_delivers_several_payloads_even_if_a_poll_was_waiting() {
     let mut rig = Rig::open(Transport::Polling, config_with(|c| c.max_payload = 10));
     rig.poll();
     let messages = ["first one", "second one", "third one"];
@@ -351,7 +351,7 @@ fn a_graceful_close_delivers_more_than_one_payload_even_if_a_poll_waited() {
 }
 
 #[test]
-fn after_a_broken_transport_nothing_old_is_sent() {
+fn queued_messages_are_dropped_when_the_transport_fails() {
     let mut rig = Rig::polling();
     rig.poll();
     rig.send("a").unwrap();
@@ -361,7 +361,7 @@ fn after_a_broken_transport_nothing_old_is_sent() {
 }
 
 #[test]
-fn the_end_is_told_once_and_the_first_reason_stays() {
+fn the_end_is_reported_once_with_the_first_reason() {
     let mut rig = Rig::polling();
     assert_eq!(rig.session.take_closed(), None);
     rig.session.close(at(1), CloseReason::ForcedClose(None));
@@ -373,7 +373,7 @@ fn the_end_is_told_once_and_the_first_reason_stays() {
 }
 
 #[test]
-fn requests_on_a_websocket_session_are_a_mismatch_and_do_no_harm() {
+fn requests_on_a_websocket_session_are_refused_and_do_not_end_it() {
     let mut rig = Rig::websocket();
     assert_eq!(rig.session.begin_poll(at(0)), Err(Refused::TransportMismatch));
     assert_eq!(rig.session.begin_post(at(0)), Err(Refused::TransportMismatch));
@@ -383,7 +383,7 @@ fn requests_on_a_websocket_session_are_a_mismatch_and_do_no_harm() {
 }
 
 #[test]
-fn the_reasons_display_as_the_references() {
+fn reasons_display_as_in_the_reference_implementation() {
     let reasons = [
         (CloseReason::TransportClose, "transport close"),
         (TransportError::PollOverlap.into(), "transport error"),

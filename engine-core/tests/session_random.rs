@@ -1,4 +1,4 @@
-//! Any calls in any order: what holds of a session nevertheless.
+//! Invariants of a session under arbitrary calls in any order.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -37,7 +37,7 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #![proptest_config(ProptestConfig::default())]
     #[test]
-    fn no_sequence_of_calls_panics_loses_doubles_or_reorders_or_lives_for_ever(
+    fn a_session_delivers_in_order_and_ends_for_any_sequence_of_calls(
         over_websocket: bool,
         max_payload in prop_oneof![Just(1usize), Just(200), Just(1_000_000)],
         ops in proptest::collection::vec(op(), 0..80),

@@ -1,4 +1,4 @@
-//! From polling to WebSocket.
+//! Upgrades from polling to WebSocket.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -8,7 +8,7 @@ use sockeye_core::engineio::{CloseReason, Frames, Part, Probing, Refused, Transp
 use support::*;
 
 #[test]
-fn a_waiting_poll_is_released_by_the_probe_and_the_websocket_takes_over() {
+fn the_probe_releases_a_waiting_poll_and_the_upgrade_switches_to_websocket() {
     let mut rig = Rig::polling();
     rig.poll();
     let ticket = rig.session.begin_upgrade(at(0)).unwrap();
@@ -16,7 +16,7 @@ fn a_waiting_poll_is_released_by_the_probe_and_the_websocket_takes_over() {
     assert!(rig.polling, "the poll waits until the probe");
     assert!(!rig.session.wants_transmit());
     assert_eq!(rig.probe(ticket, "2probe"), Probing::Answer);
-    assert!(rig.session.wants_transmit(), "the poll's connection is to be woken");
+    assert!(rig.session.wants_transmit(), "the poll's connection must be woken");
     rig.look();
     assert_eq!(rig.take(), [control("6")]);
     assert_eq!(rig.session.transport(), Transport::Polling);
@@ -25,7 +25,7 @@ fn a_waiting_poll_is_released_by_the_probe_and_the_websocket_takes_over() {
     assert_eq!(rig.session.begin_poll(at(1)), Err(Refused::TransportMismatch));
     assert_eq!(rig.session.begin_post(at(1)), Err(Refused::TransportMismatch));
     rig.read();
-    assert_eq!(rig.take(), [], "no noop goes to the websocket");
+    assert_eq!(rig.take(), [], "no noop is sent over websocket");
     assert!(rig.session.is_writable());
 }
 
@@ -65,7 +65,7 @@ fn a_released_poll_whose_connection_closes_does_not_end_the_session() {
 }
 
 #[test]
-fn a_post_that_is_under_way_when_the_upgrade_completes_still_counts() {
+fn a_post_in_progress_when_the_upgrade_completes_is_still_handled() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
     rig.session.begin_post(at(0)).unwrap();
@@ -76,7 +76,7 @@ fn a_post_that_is_under_way_when_the_upgrade_completes_still_counts() {
 }
 
 #[test]
-fn messages_before_during_and_after_arrive_once_and_in_order() {
+fn messages_before_during_and_after_the_upgrade_arrive_once_and_in_order() {
     let mut rig = Rig::polling();
     rig.send("1").unwrap();
     let ticket = rig.session.begin_upgrade(at(0)).unwrap();
@@ -109,7 +109,7 @@ fn messages_before_during_and_after_arrive_once_and_in_order() {
 }
 
 #[test]
-fn what_max_payload_left_behind_moves_on_in_order() {
+fn messages_that_max_payload_held_back_move_to_the_websocket_in_order() {
     let mut rig = Rig::open(Transport::Polling, config_with(|c| c.max_payload = 10));
     let messages = ["first one", "second one", "third one", "x"];
     messages.iter().for_each(|message| rig.send(message).unwrap());
@@ -123,7 +123,7 @@ fn what_max_payload_left_behind_moves_on_in_order() {
 }
 
 #[test]
-fn a_websocket_that_does_not_probe_is_dropped_and_polling_goes_on() {
+fn a_websocket_whose_first_packet_is_no_probe_is_dropped_and_polling_continues() {
     for packet in ["42[\"x\"]", "5", "2", "3probe", "6", "1", "2probes"] {
         let mut rig = Rig::polling();
         let ticket = rig.session.begin_upgrade(at(0)).unwrap();
@@ -137,7 +137,7 @@ fn a_websocket_that_does_not_probe_is_dropped_and_polling_goes_on() {
 }
 
 #[test]
-fn anything_but_the_upgrade_after_the_probe_drops_the_websocket() {
+fn any_packet_except_upgrade_after_the_probe_drops_the_websocket() {
     for packet in ["2probe", "42[\"x\"]", "3", "1"] {
         let mut rig = Rig::polling();
         let ticket = rig.probed();
@@ -149,7 +149,7 @@ fn anything_but_the_upgrade_after_the_probe_drops_the_websocket() {
 }
 
 #[test]
-fn silence_cancels_the_upgrade_only() {
+fn the_upgrade_timeout_cancels_only_the_upgrade() {
     for probed in [false, true] {
         let mut rig = Rig::polling();
         rig.now = at(1_000);
@@ -182,7 +182,7 @@ fn a_second_upgrade_is_refused_and_does_not_disturb_the_first() {
 }
 
 #[test]
-fn upgrades_that_are_off_are_refused() {
+fn disabled_upgrades_are_refused() {
     let mut rig = Rig::open(Transport::Polling, config_with(|c| c.allow_upgrades = false));
     assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
     let mut rig = Rig::open(Transport::Polling, config_with(|c| c.websocket = false));
@@ -191,7 +191,7 @@ fn upgrades_that_are_off_are_refused() {
 }
 
 #[test]
-fn a_websocket_that_dies_while_it_is_tried_leaves_polling_as_it_was() {
+fn a_websocket_that_fails_during_the_upgrade_does_not_affect_polling() {
     for probed in [false, true] {
         let mut rig = Rig::polling();
         let ticket = rig.session.begin_upgrade(at(0)).unwrap();
@@ -209,7 +209,7 @@ fn a_websocket_that_dies_while_it_is_tried_leaves_polling_as_it_was() {
 }
 
 #[test]
-fn a_dead_attempt_cannot_end_or_complete_the_next_one() {
+fn an_aborted_upgrade_cannot_abort_or_complete_the_next_one() {
     let mut rig = Rig::polling();
     let old = rig.session.begin_upgrade(at(0)).unwrap();
     rig.session.abort_upgrade(old);
@@ -243,7 +243,7 @@ fn a_close_while_upgrading_reaches_both_transports() {
 }
 
 #[test]
-fn a_client_that_completes_its_upgrade_while_the_session_closes_is_told_at_once() {
+fn a_closing_session_finishes_when_the_client_completes_its_upgrade() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
     rig.send("last").unwrap();
@@ -257,7 +257,7 @@ fn a_client_that_completes_its_upgrade_while_the_session_closes_is_told_at_once(
 }
 
 #[test]
-fn a_client_that_polls_while_the_session_closes_does_not_upgrade_any_more() {
+fn a_client_that_polls_a_closing_session_cannot_complete_its_upgrade() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
     rig.send("last").unwrap();
@@ -270,7 +270,7 @@ fn a_client_that_polls_while_the_session_closes_does_not_upgrade_any_more() {
 }
 
 #[test]
-fn a_client_that_does_nothing_more_while_the_session_closes_is_not_waited_for_for_ever() {
+fn a_session_that_closes_during_an_upgrade_finishes_after_the_close_timeout() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
     rig.session.close(at(1), CloseReason::ServerShutdown);
@@ -287,7 +287,7 @@ fn the_heartbeat_is_not_suspended_while_upgrading() {
     assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
 }
 
-/// What may happen in an upgrade, in any order that the protocol allows.
+/// A step of an upgrade, in any order that the protocol allows.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Poll,
@@ -307,7 +307,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
-    fn in_any_order_of_probe_poll_and_upgrade_nothing_is_lost_doubled_or_reordered(
+    fn no_order_of_probe_poll_and_upgrade_loses_repeats_or_reorders_messages(
         steps in proptest::collection::vec(step(), 0..40),
         max_payload in prop_oneof![Just(1usize), Just(20), Just(1_000_000)],
     ) {

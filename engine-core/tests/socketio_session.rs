@@ -1,4 +1,4 @@
-//! The namespaces of one client, and the packets it sends in parts.
+//! The namespaces of one client, and its packets with attachments.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -15,7 +15,7 @@ struct Client {
     limits: Limits,
 }
 
-/// What a message meant, without its borrows.
+/// A [`Received`] that borrows nothing.
 #[derive(Debug, PartialEq)]
 enum Meant {
     Connect(String),
@@ -48,7 +48,7 @@ impl Client {
         Client { session, limits: Limits::default() }
     }
 
-    /// A client that has joined `/` as 1 and `/admin` as 2.
+    /// Creates a client that has joined `/` as 1 and `/admin` as 2.
     fn joined() -> Client {
         let mut client = Client::new();
         client.join("/", 1);
@@ -99,22 +99,22 @@ fn a_packet_for_a_namespace_that_is_not_joined_is_an_error() {
     ] {
         let mut client = Client::joined();
         assert_eq!(client.text(packet), Err(ProtocolError::NotConnected), "{packet}");
-        assert_eq!(client.binary(b"x"), Err(DecodeError::UnexpectedBinary.into()), "nothing is kept");
+        assert_eq!(client.binary(b"x"), Err(DecodeError::UnexpectedBinary.into()), "no packet is pending");
     }
 }
 
 #[test]
-fn a_packet_before_the_application_has_decided_is_an_error() {
+fn a_packet_before_the_connect_is_accepted_is_an_error() {
     let mut client = Client::new();
     assert_eq!(client.text("0"), Ok(Connect("/".into())));
-    assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected), "it does not exist yet");
+    assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected), "not begun yet");
     client.session.begin_connect("/".into(), &client.limits);
     assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected));
     assert_eq!(client.text("1"), Err(ProtocolError::NotConnected));
 }
 
 #[test]
-fn a_second_connect_is_an_error_joined_or_joining() {
+fn a_second_connect_while_joined_or_joining_is_an_error() {
     let mut client = Client::joined();
     assert_eq!(client.text("0"), Err(ProtocolError::ConnectedTwice));
     assert_eq!(client.text("0/admin,{}"), Err(ProtocolError::ConnectedTwice));
@@ -131,16 +131,16 @@ fn a_connect_error_from_a_client_is_an_error() {
 }
 
 #[test]
-fn a_client_that_is_refused_may_try_again() {
+fn a_refused_client_may_try_again() {
     let mut client = Client::new();
     client.session.begin_connect("/".into(), &client.limits);
     assert!(client.session.refuse("/"));
     assert!(!client.session.refuse("/"));
-    assert!(!client.session.accept("/", 1), "it was refused");
+    assert!(!client.session.accept("/", 1), "already refused");
     assert!(client.sockets().is_empty());
-    assert_eq!(client.session.next_deadline(), Some(at(45_000)), "still nothing is joined");
+    assert_eq!(client.session.next_deadline(), Some(at(45_000)), "no namespace is joined");
     client.join("/", 2);
-    assert!(!client.session.refuse("/"), "it is joined by now");
+    assert!(!client.session.refuse("/"), "already joined");
     assert_eq!(client.sockets(), [2]);
 }
 
@@ -154,7 +154,7 @@ fn a_client_that_leaves_may_come_back() {
 }
 
 #[test]
-fn what_a_client_sends_before_it_knows_that_the_server_closed_is_ignored() {
+fn packets_that_cross_the_servers_disconnect_are_ignored() {
     let mut client = Client::joined();
     assert_eq!(client.text(r#"51-["a",{"_placeholder":true,"num":0}]"#), Ok(Nothing));
     assert_eq!(client.session.leave("/", true), Some(1));
@@ -170,7 +170,7 @@ fn what_a_client_sends_before_it_knows_that_the_server_closed_is_ignored() {
 }
 
 #[test]
-fn a_client_that_the_server_closes_while_it_decides_is_not_let_in() {
+fn a_connect_that_the_server_ends_cannot_be_accepted() {
     let mut client = Client::new();
     client.session.begin_connect("/".into(), &client.limits);
     assert_eq!(client.session.leave("/", true), None);
@@ -179,14 +179,14 @@ fn a_client_that_the_server_closes_while_it_decides_is_not_let_in() {
 }
 
 #[test]
-fn a_namespace_has_to_be_joined_in_time() {
+fn a_client_must_join_a_namespace_in_time() {
     let mut client = Client::new();
     assert_eq!(client.session.next_deadline(), Some(at(45_000)));
     client.session.begin_connect("/".into(), &client.limits);
     assert_eq!(client.session.handle_timeout(at(44_999)), Ok(()));
     assert_eq!(client.session.handle_timeout(at(45_000)), Err(ProtocolError::ConnectTimeout));
     assert_eq!(client.session.next_deadline(), None);
-    assert_eq!(client.session.handle_timeout(at(99_000)), Ok(()), "it is told once");
+    assert_eq!(client.session.handle_timeout(at(99_000)), Ok(()), "reported once");
     assert_eq!(Client::joined().session.next_deadline(), None);
 }
 
@@ -197,14 +197,14 @@ fn a_packet_waits_for_all_its_attachments() {
     assert_eq!(client.text(packet), Ok(Nothing));
     assert_eq!(client.session.next_deadline(), Some(at(60_000)));
     assert_eq!(client.binary(b"first"), Ok(Nothing));
-    assert_eq!(client.session.next_deadline(), Some(at(60_000)), "an attachment does not move the deadline");
+    assert_eq!(client.session.next_deadline(), Some(at(60_000)), "the deadline stays");
     let data = packet.strip_prefix("52-/admin,").unwrap();
     assert_eq!(client.binary(b""), Ok(Complete(2, data.into(), vec![b"first".to_vec(), vec![]])));
     assert_eq!(client.session.next_deadline(), None);
 }
 
 #[test]
-fn text_in_place_of_an_attachment_is_an_error_and_frees_the_packet() {
+fn text_in_place_of_an_attachment_is_an_error_and_drops_the_packet() {
     for text in [r#"2["b"]"#, r#"51-["a",{"_placeholder":true,"num":0}]"#, "1", "junk", ""] {
         let mut client = Client::joined();
         client.text(r#"51-["a",{"_placeholder":true,"num":0}]"#).unwrap();
@@ -215,14 +215,14 @@ fn text_in_place_of_an_attachment_is_an_error_and_frees_the_packet() {
 }
 
 #[test]
-fn an_attachment_that_nobody_announced_is_an_error() {
+fn an_unannounced_attachment_is_an_error() {
     for client in [&mut Client::joined(), &mut Client::new()] {
         assert_eq!(client.binary(b"x"), Err(DecodeError::UnexpectedBinary.into()));
     }
 }
 
 #[test]
-fn attachments_that_do_not_come_are_an_error_at_their_deadline_and_freed() {
+fn missing_attachments_are_an_error_at_their_deadline_and_drop_the_packet() {
     let mut client = Client::joined();
     client.text(r#"53-["a",{"_placeholder":true,"num":0}]"#).unwrap();
     client.binary(b"1").unwrap();
@@ -234,7 +234,7 @@ fn attachments_that_do_not_come_are_an_error_at_their_deadline_and_freed() {
 }
 
 #[test]
-fn of_several_faults_the_first_is_told() {
+fn of_several_errors_the_first_is_reported() {
     let wrong = r#"["a",{"_placeholder":true,"num":1}]"#;
     assert_eq!(Client::joined().text(&format!("51-/other,{wrong}")), Err(ProtocolError::NotConnected));
     let mut client = Client::joined();
@@ -248,7 +248,7 @@ fn of_several_faults_the_first_is_told() {
 }
 
 #[test]
-fn attachments_beyond_the_limit_are_an_error_and_freed() {
+fn attachments_beyond_the_limit_are_an_error_and_drop_the_packet() {
     let mut client = Client::joined();
     client.limits.max_attachment_bytes = 10;
     client.text(r#"53-["a"]"#).unwrap();
@@ -259,7 +259,7 @@ fn attachments_beyond_the_limit_are_an_error_and_freed() {
 }
 
 #[test]
-fn the_namespaces_of_one_client_are_bounded() {
+fn the_number_of_namespaces_of_a_client_is_limited() {
     let mut client = Client::new();
     assert_eq!(client.limits.max_namespaces, 100);
     client.limits.max_namespaces = 20;
@@ -273,7 +273,7 @@ fn the_namespaces_of_one_client_are_bounded() {
 }
 
 #[test]
-fn namespaces_that_the_server_closed_do_not_count_for_ever() {
+fn only_the_namespaces_that_the_server_closed_last_are_remembered() {
     let mut client = Client::new();
     client.join("/", 0);
     for i in 1..1000 {
@@ -282,13 +282,13 @@ fn namespaces_that_the_server_closed_do_not_count_for_ever() {
         assert_eq!(client.session.leave(&name, true), Some(i));
     }
     assert_eq!(client.sockets(), [0]);
-    assert_eq!(client.text(r#"2/999,["a"]"#), Ok(Nothing), "the last ones are known");
+    assert_eq!(client.text(r#"2/999,["a"]"#), Ok(Nothing), "the last ones are remembered");
     assert_eq!(client.text(r#"2/1,["a"]"#), Err(ProtocolError::NotConnected), "the first ones are forgotten");
     assert_eq!(client.text(r#"2["a"]"#), event(0, r#"["a"]"#));
 }
 
 #[test]
-fn at_the_end_all_sockets_are_given_out_once_and_nothing_waits() {
+fn at_the_end_each_socket_is_returned_once_and_nothing_is_pending() {
     let mut client = Client::joined();
     client.session.begin_connect("/joining".into(), &client.limits);
     client.join("/left", 3);
@@ -302,7 +302,7 @@ fn at_the_end_all_sockets_are_given_out_once_and_nothing_waits() {
 }
 
 #[test]
-fn the_name_of_a_namespace_is_shared_and_a_query_is_not_part_of_it() {
+fn a_namespaces_name_is_shared_and_excludes_the_query() {
     let mut client = Client::new();
     let name: Arc<str> = "/admin".into();
     assert_eq!(client.text("0/admin?token=1,{}"), Ok(Connect("/admin".into())));

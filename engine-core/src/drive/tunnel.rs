@@ -1,4 +1,4 @@
-//! The tunnel that a proxy opens, before the stream is driven.
+//! Opening a tunnel through a proxy, before the stream is driven.
 
 use super::Stream;
 use crate::host::Destination;
@@ -7,13 +7,13 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::vec::Vec;
 
-/// Has the proxy of `to` open a tunnel to its server, over a stream to the proxy; does nothing if there is none. The
-/// stream is then one to the server: nothing that came through it was read.
+/// Asks the proxy of `to`, which `stream` is connected to, to open a tunnel to the server; does nothing if `to` has no
+/// proxy. Afterwards `stream` leads to the server, and no byte of the server's has been read.
 ///
-/// How long it may take is for the caller to say: [`Destination::timeout`].
+/// The caller must apply [`Destination::timeout`].
 ///
 /// # Errors
-/// When the proxy does not: the text says so, with its status.
+/// The stream's own, or that the proxy refused: the text then contains the status of its response.
 pub async fn open_tunnel<S: Stream>(stream: &mut S, to: &Destination) -> io::Result<()> {
     let Some(proxy) = &to.proxy else { return Ok(()) };
     let mut request = Vec::new();
@@ -22,7 +22,7 @@ pub async fn open_tunnel<S: Stream>(stream: &mut S, to: &Destination) -> io::Res
     let mut tunnel = Tunnel::new();
     let mut buf = [0];
     loop {
-        // One at a time, as what comes behind the answer is not for us.
+        // Byte by byte, because the bytes after the response belong to whoever drives the stream.
         let read = poll_fn(|cx| stream.poll_read(cx, &mut buf)).await;
         let [byte] = buf;
         match read {
@@ -58,7 +58,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
-    /// A stream that takes so many bytes at a time, and every other time none.
+    /// A stream that accepts `takes` bytes per write, and is pending at every other call.
     struct Fake {
         answer: &'static [u8],
         written: Vec<u8>,
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_behind_the_answer_is_left_in_the_stream() {
+    fn bytes_after_the_response_stay_in_the_stream() {
         let mut stream = Fake::new(b"HTTP/1.1 200 OK\r\n\r\nbehind");
         assert_eq!(open(&mut stream, "::1"), Ok(()));
         assert_eq!(stream.answer, b"behind");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn why_there_is_no_tunnel_is_said() {
+    fn the_error_says_why_no_tunnel_was_opened() {
         let told = |answer| open(&mut Fake::new(answer), "chat.example").unwrap_err();
         assert_eq!(told(b"HTTP/1.1 407 X\r\n\r\n"), "the proxy answered with status 407");
         assert_eq!(told(b"SSH-2.0\r\n"), "the proxy's answer is not a response of HTTP: malformed head");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_proxy_nothing_is_said() {
+    fn nothing_is_written_without_a_proxy() {
         let mut stream = Fake::new(b"");
         let to = Destination::new("chat.example", 443, Duration::ZERO);
         let opened =

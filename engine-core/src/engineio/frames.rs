@@ -1,4 +1,4 @@
-//! Messages encoded once for any number of sessions.
+//! Messages that are encoded once for any number of sessions.
 
 use super::packet::{SEPARATOR, base64_len, write_base64};
 use crate::outbound::Outbound;
@@ -6,17 +6,17 @@ use crate::websocket::{Deflate, Header, Opcode};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// A part of a unit: a text message, or the binary ones that follow it.
+/// A message of a unit, which is a text message and the binary messages that belong to it.
 #[derive(Clone, Copy, Debug)]
 pub enum Part<'a> {
-    /// Text in UTF-8, without the packet's type digit.
+    /// A text message in UTF-8, without the packet's type digit.
     Text(&'a [u8]),
-    /// Bytes.
+    /// A binary message.
     Binary(&'a [u8]),
 }
 
 impl Part<'_> {
-    /// How many bytes [`write_frame`](Part::write_frame) appends at most.
+    /// Returns the maximum number of bytes that [`write_frame`](Part::write_frame) appends.
     fn frame_len(self) -> usize {
         let (opcode, len) = match self {
             Part::Text(text) => (Opcode::Text, text.len() + 1),
@@ -25,12 +25,12 @@ impl Part<'_> {
         Header::new(opcode, len, None).len() + len
     }
 
-    /// Whether this would be more than one packet of a payload.
+    /// Returns whether this contains a separator, so that a payload would split it into several packets.
     pub(super) fn has_separator(self) -> bool {
         matches!(self, Part::Text(text) if memchr::memchr(SEPARATOR, text).is_some())
     }
 
-    /// How many bytes [`write_packet`](Part::write_packet) appends.
+    /// Returns the number of bytes that [`write_packet`](Part::write_packet) appends.
     fn packet_len(self) -> usize {
         match self {
             Part::Text(text) => text.len() + 1,
@@ -38,7 +38,7 @@ impl Part<'_> {
         }
     }
 
-    /// Appends this message as one WebSocket frame, compressed where that was agreed on and is worth it.
+    /// Appends this message as one WebSocket frame, compressed if that was negotiated and makes it shorter.
     fn write_frame(self, out: &mut Vec<u8>, deflate: Option<Deflate>) {
         if let Some(deflate) = deflate
             && match self {
@@ -73,12 +73,12 @@ impl Part<'_> {
     }
 }
 
-/// How many bytes [`write_frames`] appends at most.
+/// Returns the maximum number of bytes that [`write_frames`] appends.
 pub(super) fn frames_len<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
     parts.map(Part::frame_len).sum()
 }
 
-/// How many bytes [`write_packets`] appends at most.
+/// Returns the maximum number of bytes that [`write_packets`] appends.
 pub(super) fn packets_len<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
     parts.map(|part| part.packet_len() + 1).sum()
 }
@@ -105,23 +105,23 @@ pub(super) fn write_packets<'a>(queue: &mut Outbound, parts: impl Iterator<Item 
     });
 }
 
-/// A unit of messages for many sessions: encoded once for WebSocket, once for polling if anybody polls, and once for each
-/// way to compress it that was agreed on with anybody.
+/// A unit of messages for many sessions. It is encoded once for WebSocket, once for polling if a recipient polls, and
+/// once for each compression setting of the recipients.
 ///
 /// Every recipient's queue holds a reference to the same bytes.
 #[derive(Clone, Debug)]
 pub struct Frames {
     frames: Bytes,
     payload: Option<Bytes>,
-    /// Few: only the size of the window is the client's choice.
+    /// The compressed forms. There are few, because clients choose only the size of the window.
     #[cfg(feature = "deflate")]
     deflated: Vec<(Deflate, Bytes)>,
 }
 
 impl Frames {
-    /// Encodes a unit: its parts stay together and in order at every recipient.
+    /// Encodes a unit, whose parts stay together and in order for every recipient.
     ///
-    /// Texts are to be without U+001E, which recipients over polling would take for the end of a packet; JSON is.
+    /// Texts must not contain U+001E, which ends a packet in a payload of polling. JSON never contains it.
     pub fn new<'a>(parts: impl Iterator<Item = Part<'a>> + Clone) -> Frames {
         let mut out = Vec::with_capacity(frames_len(parts.clone()));
         parts.for_each(|part| part.write_frame(&mut out, None));
@@ -133,7 +133,8 @@ impl Frames {
         }
     }
 
-    /// The unit as WebSocket frames, headers included; compressed on first use where that was agreed on.
+    /// Returns the unit as WebSocket frames, headers included. With `deflate`, a unit that is long enough is compressed on
+    /// first use.
     pub(super) fn frames(&mut self, deflate: Option<Deflate>) -> &Bytes {
         match deflate {
             Some(deflate) if self.frames.len() > deflate.threshold() => self.deflated(deflate),
@@ -158,14 +159,14 @@ impl Frames {
         match deflate {}
     }
 
-    /// The unit as a payload; made on first use.
+    /// Returns the unit as a payload, which is made on first use.
     pub(super) fn payload(&mut self) -> &Bytes {
         let frames = &self.frames;
         self.payload.get_or_insert_with(|| payload_of(frames))
     }
 }
 
-/// Rewrites frames that [`Part::write_frame`] wrote as a payload.
+/// Converts frames that [`Part::write_frame`] wrote to a payload.
 fn payload_of(frames: &Bytes) -> Bytes {
     let mut units = Vec::new();
     let mut rest: &[u8] = frames;
@@ -191,7 +192,7 @@ fn payload_of(frames: &Bytes) -> Bytes {
     out.into()
 }
 
-/// Rewrites frames that [`Part::write_frame`] wrote as compressed ones, but for those that would not become shorter.
+/// Compresses frames that [`Part::write_frame`] wrote, except those that would not become shorter.
 #[cfg(feature = "deflate")]
 fn deflated(frames: &Bytes, deflate: Deflate) -> Bytes {
     let mut out = Vec::new();
@@ -209,7 +210,7 @@ fn deflated(frames: &Bytes, deflate: Deflate) -> Bytes {
     if out.len() == frames.len() { frames.clone() } else { out.into() }
 }
 
-/// Whether the frame is text, and how long its data is; then what follows the header.
+/// Parses a frame's header. Returns whether it is text and the length of its data, then the bytes after the header.
 fn read_header(frame: &[u8]) -> Option<((bool, usize), &[u8])> {
     let (&[first, second], rest) = frame.split_first_chunk()?;
     let is_text = first & 15 == Opcode::Text as u8;
@@ -232,7 +233,7 @@ mod tests {
     use alloc::vec;
 
     #[test]
-    fn a_text_for_polling_is_the_same_memory_as_its_frame() {
+    fn a_payload_of_one_text_shares_the_memory_of_its_frame() {
         let text = vec![b'x'; 300];
         let mut frames = Frames::new([Part::Text(&text)].into_iter());
         let payload = frames.payload().clone();
@@ -250,7 +251,7 @@ mod tests {
 
     #[cfg(feature = "deflate")]
     #[test]
-    fn of_many_recipients_the_first_of_each_window_pays_for_compression() {
+    fn a_unit_is_compressed_once_for_each_window() {
         use crate::websocket::PerMessageDeflate;
         let agree = |offer: &'static str| {
             let config = PerMessageDeflate::new();
@@ -268,7 +269,7 @@ mod tests {
         assert_eq!(places.len(), 3);
         assert!(frames.frames(whole).len() < 100);
         assert!(frames.frames(whole).ends_with(b"\x82\x03\x01\x02\x03"), "short parts stay as they are");
-        // What is short, or does not become shorter, is not even copied.
+        // Data that is short, or does not become shorter, is not copied.
         let mut state = 1u32;
         let noise = core::iter::repeat_with(|| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_every_size_are_found_again() {
+    fn frames_of_every_length_encoding_convert_to_a_payload() {
         for len in [0, 1, 124, 125, 126, 65_534, 65_535, 65_536] {
             let data = vec![b'y'; len];
             let mut frames = Frames::new([Part::Text(&data), Part::Text(b"z")].into_iter());

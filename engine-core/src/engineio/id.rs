@@ -4,31 +4,31 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use core::fmt;
 
-/// An id of 20 characters of the URL-safe base64 alphabet, as the reference's.
+/// An id of 20 characters of the URL-safe base64 alphabet, like the reference implementation's.
 ///
-/// The id of an Engine.IO session is a bearer secret: whoever knows it can send in its name. The ids of Socket.IO
-/// sockets are public, and are drawn separately.
+/// The id of an Engine.IO session is a bearer secret: anybody who knows it can use the session. The ids of Socket.IO
+/// sockets are public, and therefore drawn separately.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id([u8; 20]);
 
 impl Id {
-    /// Makes an id of 120 bits from a cryptographic source of randomness.
+    /// Creates an id of 120 bits, which must come from a cryptographically secure source.
     pub fn from_random(random: [u8; 15]) -> Id {
         let mut id = [0; 20];
         URL_SAFE_NO_PAD.encode_slice(random, &mut id).expect("15 bytes are 20 characters of base64");
         Id(id)
     }
 
-    /// Reads an id that a peer sent; `None` if it cannot be one.
+    /// Parses an id that a peer sent. Returns `None` if it has another form.
     pub fn parse(text: &str) -> Option<Id> {
         let id: [u8; 20] = text.as_bytes().try_into().ok()?;
-        // All of them at once, which is cheaper than to stop at the first that is wrong.
+        // Checking all of them is cheaper than stopping at the first wrong one.
         let is_right =
             id.iter().fold(true, |right, b| right & (b.is_ascii_alphanumeric() | matches!(b, b'-' | b'_')));
         is_right.then_some(Id(id))
     }
 
-    /// The 20 characters.
+    /// Returns the 20 characters.
     pub fn as_str(&self) -> &str {
         core::str::from_utf8(&self.0).expect("ids are ASCII by construction")
     }
@@ -46,7 +46,7 @@ impl fmt::Debug for Id {
     }
 }
 
-/// A string, so that an id can be sent as it is.
+/// Serializes as a string.
 impl serde::Serialize for Id {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_reads_back_and_nothing_else_does() {
+    fn an_id_can_be_parsed_again_and_other_text_is_refused() {
         let id = Id::from_random([0xff; 15]);
         assert_eq!(id.as_str(), "____________________");
         assert_eq!(Id::parse(&id), Some(id));

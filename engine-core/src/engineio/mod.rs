@@ -1,5 +1,5 @@
-//! Engine.IO, version 4: packets, payloads, and the server's session over polling and WebSocket; in [`client`], the
-//! client's.
+//! Engine.IO, version 4: packets, payloads, and the server's sessions over polling and WebSocket. [`client`] has the
+//! client's half.
 
 pub mod client;
 mod frames;

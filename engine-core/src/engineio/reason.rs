@@ -1,11 +1,11 @@
-//! Why a session ended.
+//! The reasons for which a session ends.
 
 use super::packet::PacketError;
 use alloc::string::String;
 
-/// Why a session ended.
+/// The reason why a session ended.
 ///
-/// Displays as the reference's reason, letter for letter; the variants carry the cause.
+/// `Display` writes the reference implementation's string, letter for letter; the variants carry the cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -15,9 +15,9 @@ pub enum CloseReason {
     TransportError(TransportError),
     /// The client did not answer a ping in time.
     PingTimeout,
-    /// A packet could not be read.
+    /// A packet could not be decoded.
     ParseError(PacketError),
-    /// This side closed the session; the text says why if it was not the application's wish.
+    /// This side closed the session. The text is the cause, if the application did not ask for it.
     ForcedClose(Option<String>),
     /// The server is shutting down.
     ServerShutdown,
@@ -36,15 +36,15 @@ impl core::fmt::Display for CloseReason {
     }
 }
 
-/// What was wrong with a transport.
+/// The way in which a transport failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// A second poll came while one was waiting.
-    #[error("two polls at a time")]
+    /// A second poll arrived while one was waiting.
+    #[error("a second poll while one was waiting")]
     PollOverlap,
-    /// A second request with data came while one was being read.
-    #[error("two posts at a time")]
+    /// A second request with data arrived while one was being received.
+    #[error("a second post while one was being received")]
     PostOverlap,
     /// The client dropped the connection of a waiting poll.
     #[error("the poll's connection closed early")]
@@ -55,28 +55,28 @@ pub enum TransportError {
     /// The connection broke, or ended without a closing handshake.
     #[error("the connection was lost")]
     Lost,
-    /// Clients of this protocol version answer pings, they do not send them.
+    /// The client sent a ping; in this protocol version only servers do.
     #[error("a ping from the client")]
     PingFromClient,
-    /// More bytes were waiting for the peer than may.
+    /// The peer read too slowly, and the send buffer was full.
     #[error("the peer reads too slowly: {queued} bytes waiting")]
     SlowConsumer {
-        /// How many bytes were waiting.
+        /// The number of bytes that were waiting.
         queued: usize,
     },
     /// The peer broke the WebSocket protocol or a limit.
     #[error("websocket: {0}")]
     WebSocket(crate::websocket::Error),
-    /// A request body of a kind that this protocol version does not have.
+    /// A request body had a binary content type, which this protocol version does not use.
     #[error("a body that is not text")]
     ContentType,
-    /// A request body that is larger than is taken.
+    /// A request body exceeded the limit.
     #[error("a body of more than {limit} bytes")]
     TooLarge {
-        /// The most bytes that are taken.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// A request body that cannot be read.
+    /// A request body could not be decoded.
     #[error("{0}")]
     Body(crate::http::Error),
     /// A message or a request did not arrive in time.

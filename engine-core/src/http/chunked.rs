@@ -2,21 +2,21 @@
 
 use super::{Error, is_token_byte, is_value_byte};
 
-/// The most hexadecimal digits of a chunk's size: what fits into 64 bits.
+/// Maximum number of hexadecimal digits in a chunk's size, which then fits into 64 bits.
 const MAX_DIGITS: u8 = 16;
-/// The most bytes of extensions to one chunk.
+/// Maximum size in bytes of a chunk's extensions.
 const MAX_LINE_EXTENSIONS: u16 = 256;
-/// The most bytes of extensions to all chunks of a body.
+/// Maximum size in bytes of the extensions of all chunks of a body.
 const MAX_EXTENSIONS: u16 = 4096;
-/// The most bytes of trailers.
+/// Maximum size in bytes of the trailers.
 const MAX_TRAILERS: u16 = 4096;
 
-/// Decodes a chunked body where it lies.
+/// A decoder of one chunked body, which works in place.
 ///
-/// Give [`Chunked::decode`] the bytes from the end of the head on. It moves the data of the chunks
-/// to their front and looks at each byte once. On [`Progress::More`] it has used everything:
-/// truncate to the body and append what comes next, so the buffer never holds more than the body
-/// and one read. Extensions and trailers are checked, bounded and thrown away.
+/// Pass the bytes after the head to [`Chunked::decode`]. It moves the data of the chunks to the front
+/// and reads each byte once. On [`Progress::More`] it has consumed all bytes: truncate the buffer to
+/// the body and append the next bytes, so that it never holds more than the body and one read.
+/// Extensions and trailers are checked, bounded and discarded.
 ///
 /// ```
 /// # use sockeye_core::http::{Chunked, Progress};
@@ -33,11 +33,11 @@ const MAX_TRAILERS: u16 = 4096;
 #[derive(Debug, Clone)]
 pub struct Chunked {
     state: State,
-    /// Bytes of decoded body at the front of the buffer.
+    /// The number of decoded bytes at the front of the buffer.
     body: usize,
-    /// The most that `body` may become.
+    /// The limit of `body`.
     max: usize,
-    /// The size that is being read, then what is left of the chunk.
+    /// The size that is being read, then the number of bytes left of the chunk.
     left: u64,
     digits: u8,
     line_extensions: u16,
@@ -45,25 +45,25 @@ pub struct Chunked {
     trailers: u16,
 }
 
-/// How far a body is decoded.
+/// The progress of decoding a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// More bytes are needed. All that were given are used: the first `body` are the body so far,
-    /// the rest is spent and has to be cut off before more are appended.
+    /// More bytes are needed. All bytes are consumed: the first `body` are the body so far, and the
+    /// buffer must be truncated to them before more are appended.
     More {
-        /// Bytes of decoded body at the front.
+        /// The number of decoded bytes at the front of the buffer.
         body: usize,
     },
     /// The body is complete.
     Done {
-        /// The length of the body, which begins at the front.
+        /// The length of the body, which is at the front of the buffer.
         body: usize,
-        /// Where the next request begins. What lies between is spent.
+        /// The offset at which the next request begins.
         end: usize,
     },
 }
 
-/// What the next byte has to be.
+/// The kind of byte that is expected next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Size,
@@ -83,7 +83,7 @@ enum State {
 }
 
 impl Chunked {
-    /// A decoder for one body of at most `max` bytes, chunk heads not counted.
+    /// Creates a decoder for one body of at most `max` bytes, not counting the heads of chunks.
     pub const fn new(max: usize) -> Self {
         Chunked {
             state: State::Size,
@@ -97,13 +97,13 @@ impl Chunked {
         }
     }
 
-    /// Decodes what has come. `buffer` begins where the body begins: first what is decoded already,
-    /// then the bytes that are new. With nothing new, nothing happens.
+    /// Decodes the bytes that have arrived. `buffer` begins with the part of the body that is
+    /// already decoded, followed by the new bytes. Without new bytes the call does nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Chunk`], [`Error::ChunkOverhead`], or [`Error::BodyTooLarge`] as soon as a chunk
-    /// says that it would not fit. Every later call gives the same error.
+    /// [`Error::Chunk`] or [`Error::ChunkOverhead`]; or [`Error::BodyTooLarge`] as soon as a chunk
+    /// declares a size that would exceed the limit. All later calls return the same error.
     pub fn decode(&mut self, buffer: &mut [u8]) -> Result<Progress, Error> {
         let mut at = self.body;
         loop {
@@ -132,7 +132,8 @@ impl Chunked {
         Ok(Progress::More { body: self.body })
     }
 
-    /// Moves what is there of the chunk behind the body. `None` when nothing is.
+    /// Moves the available data of the chunk to the end of the body, and returns its length. Returns
+    /// `None` if none is available.
     fn take_data(&mut self, buffer: &mut [u8], at: usize) -> Option<usize> {
         let there = buffer.len().checked_sub(at).filter(|&there| there > 0)?;
         let used = usize::try_from(self.left).map_or(there, |left| left.min(there));
@@ -146,7 +147,7 @@ impl Chunked {
         Some(used)
     }
 
-    /// What one byte that is not data does.
+    /// Returns the state after a byte that is not data.
     fn step(&mut self, state: State, byte: u8) -> Result<State, Error> {
         match (state, byte) {
             (State::Size, b'\r') if self.digits > 0 => self.size_read(State::SizeLf),
@@ -159,7 +160,7 @@ impl Chunked {
                 Ok(State::SizeSpace)
             }
             (State::Size, _) => self.digit(byte),
-            // White space has to lead to an extension: `5 6` must not pass.
+            // After whitespace only an extension may follow, so that `5 6` is refused.
             (State::SizeSpace, b';') => {
                 self.count_extension()?;
                 self.size_read(State::Extension)
@@ -182,8 +183,8 @@ impl Chunked {
             (State::TrailerStart, b'\r') => Ok(State::EndLf),
             (State::EndLf, b'\n') => Ok(State::Done { end: 0 }),
             (State::TrailerName, b':') => self.count_trailer(State::TrailerValue),
-            // A name has to come first, so that a request after a forgotten blank line is not
-            // swallowed as a trailer.
+            // A trailer must begin with a name, so that a request after a missing blank line is not
+            // discarded as a trailer.
             (State::TrailerStart | State::TrailerName, _) if is_token_byte(byte) => {
                 self.count_trailer(State::TrailerName)
             }
@@ -200,12 +201,12 @@ impl Chunked {
             return Err(Error::Chunk);
         }
         self.digits += 1;
-        // Sixteen digits fit, and the last chunk left zero behind.
+        // Sixteen digits fit into 64 bits, and `left` is zero after the previous chunk.
         self.left = self.left << 4 | u64::from(digit);
         Ok(State::Size)
     }
 
-    /// The size is complete: refuse a chunk that will not fit before any of it is read.
+    /// Checks the complete size, so that a chunk that does not fit is refused before its data is read.
     fn size_read(&self, next: State) -> Result<State, Error> {
         let room = self.max.saturating_sub(self.body);
         match usize::try_from(self.left) {

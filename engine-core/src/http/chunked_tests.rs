@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::http::{Body, header_slots, parse_head};
 
-/// A body, and what is left behind it.
+/// A body, and the bytes after it.
 type Decoded = (Vec<u8>, Vec<u8>);
 
-/// Decodes what arrives in these reads.
+/// Decodes the bytes that arrive in these reads.
 fn decode<'a>(reads: impl IntoIterator<Item = &'a [u8]>, max: usize) -> Result<Option<Decoded>, Error> {
     let mut buffer = Vec::new();
     let mut chunked = Chunked::new(max);
@@ -30,7 +30,8 @@ fn decode<'a>(reads: impl IntoIterator<Item = &'a [u8]>, max: usize) -> Result<O
     Ok(done.map(|(body, end)| (buffer[..body].to_vec(), buffer[end..].to_vec())))
 }
 
-/// Decodes the input whole, byte by byte, and in every two pieces: all have to end alike.
+/// Decodes the input as a whole, byte by byte, and cut in two at each position, and asserts that the
+/// result is the same.
 fn every_way(input: &[u8], max: usize) -> Result<Option<Decoded>, Error> {
     let whole = decode([input], max);
     assert_eq!(decode(input.chunks(1), max), whole, "byte by byte");
@@ -148,7 +149,7 @@ fn a_trailer_is_a_header() {
     for input in ["0\r\n: b\r\n", "0\r\n A: b\r\n", "0\r\nA\r\n", "0\r\nA: b\r\n c\r\n"] {
         refused(input, Error::Chunk);
     }
-    // A request after a forgotten blank line must not vanish in the trailers.
+    // A request after a missing blank line must not be discarded as trailers.
     refused("0\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Error::Chunk);
 }
 
@@ -210,7 +211,7 @@ fn spurious_calls_do_nothing() {
     assert_eq!(chunked.decode(&mut buffer), more);
     buffer.truncate(2);
     assert_eq!(chunked.decode(&mut buffer), more);
-    // Not even for a caller that lost the body.
+    // This holds even if the caller has dropped the body.
     assert_eq!(chunked.decode(&mut []), more);
     buffer.extend_from_slice(b"0\r\n\r\n");
     let done = Ok(Progress::Done { body: 2, end: 7 });
@@ -225,7 +226,7 @@ fn an_error_stays() {
     assert_eq!(chunked.decode(&mut b"0\r\n\r\n".to_vec()), Err(Error::Chunk));
 }
 
-/// How a connection with one growing buffer reads requests: head, body, next request.
+/// Reads requests as a connection with one growing buffer does: head, body, next request.
 #[test]
 fn a_connection_reads_pipelined_requests_from_one_buffer() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";

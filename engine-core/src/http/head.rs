@@ -1,21 +1,21 @@
-//! What the heads of requests and of responses have in common (RFC 9112, sections 2 and 5).
+//! Parsing that is common to the heads of requests and of responses (RFC 9112, sections 2 and 5).
 
 use super::{Error, list};
 use core::mem::MaybeUninit;
 
 pub use httparse::Header;
 
-/// The most headers that a head may have.
+/// The maximum number of headers in a head.
 pub const MAX_HEADERS: usize = 64;
 
-/// The usual limit of a head, in bytes.
+/// The usual maximum size of a head, in bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
 
-/// Room for the headers of one head, on the caller's stack. It stays uninitialised, so that it
-/// costs nothing to have.
+/// Memory for the headers of one head, on the caller's stack. It is not initialised, so that
+/// creating it costs nothing.
 pub type HeaderSlots<'b> = [MaybeUninit<Header<'b>>; MAX_HEADERS];
 
-/// Empty [`HeaderSlots`]: `let mut slots = header_slots();`.
+/// Creates empty [`HeaderSlots`]: `let mut slots = header_slots();`.
 #[inline]
 pub const fn header_slots<'b>() -> HeaderSlots<'b> {
     [const { MaybeUninit::uninit() }; MAX_HEADERS]
@@ -24,7 +24,7 @@ pub const fn header_slots<'b>() -> HeaderSlots<'b> {
 /// The version of a request or a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// HTTP/1.0. When such a connection is kept, the response has to say
+    /// HTTP/1.0. If such a connection is kept open, the response must contain
     /// `Connection: keep-alive` (RFC 9112, appendix C.2.2).
     Http10,
     /// HTTP/1.1.
@@ -32,7 +32,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// What httparse read, which takes no others.
+    /// Converts the minor version from httparse, which accepts only 1.0 and 1.1.
     pub(super) fn of(minor: Option<u8>) -> Version {
         match minor {
             Some(0) => Version::Http10,
@@ -41,13 +41,14 @@ impl Version {
     }
 }
 
-/// What of `input` may be a head of `max_head` bytes, and whether more of it would be too much.
+/// Returns the part of `input` in which a head of at most `max_head` bytes must end, and whether an incomplete head is
+/// then too large.
 pub(super) fn window(input: &[u8], max_head: usize) -> (&[u8], bool) {
     (input.get(..max_head).unwrap_or(input), input.len() >= max_head)
 }
 
-/// How long the head is at the front of `head`, of which httparse says `outcome`; `None` if it is not all there, unless
-/// that `is_full` already. `version_at` is the word of the first line that is the version.
+/// Returns the length of the head at the front of `head`, given httparse's `outcome`; `None` if more bytes are needed.
+/// `is_full` says that no more fit. `version_at` is the index of the version among the words of the first line.
 pub(super) fn length(
     outcome: httparse::Result<usize>,
     head: &[u8],
@@ -66,12 +67,12 @@ pub(super) fn length(
     }
 }
 
-/// The value of the first header with this name, in any case.
+/// Returns the value of the first header with this name, ignoring case.
 pub(super) fn header<'a>(headers: &[Header<'a>], name: &str) -> Option<&'a [u8]> {
     headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
 }
 
-/// Whether `token` is an element of the comma list `name`, in any case.
+/// Returns whether `token` is an element of the comma-separated list in the headers `name`, ignoring case.
 pub(super) fn has_token(headers: &[Header<'_>], name: &str, token: &str) -> bool {
     headers
         .iter()
@@ -79,7 +80,7 @@ pub(super) fn has_token(headers: &[Header<'_>], name: &str, token: &str) -> bool
         .any(|header| list(header.value).any(|it| it.eq_ignore_ascii_case(token.as_bytes())))
 }
 
-/// `1*DIGIT` that fits: no sign, no space, no list.
+/// Parses `1*DIGIT`, without sign, space or list. Returns `None` on overflow.
 pub(super) fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
@@ -90,8 +91,8 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether an LF has no CR before it; httparse takes such a line. No early exit, so that the
-/// compiler can look at many bytes at once.
+/// Returns whether an LF has no CR before it, because httparse accepts such lines. There is no early
+/// exit, so that the compiler can vectorize the loop.
 fn has_bare_lf(head: &[u8]) -> bool {
     let Some((&first, rest)) = head.split_first() else {
         return false;
@@ -106,7 +107,7 @@ fn has_bare_lf(head: &[u8]) -> bool {
 #[cold]
 fn syntax_error(error: httparse::Error, head: &[u8], version_at: usize) -> Error {
     match error {
-        // A bare LF in the lines that httparse has read came before one header too many.
+        // A bare LF in the lines that httparse has read precedes the first header that is too many.
         httparse::Error::TooManyHeaders => {
             let mut lines = head.split_inclusive(|&byte| byte == b'\n');
             let bare = lines
@@ -115,7 +116,7 @@ fn syntax_error(error: httparse::Error, head: &[u8], version_at: usize) -> Error
                 .any(|line| line.ends_with(b"\n") && !line.ends_with(b"\r\n"));
             if bare { Error::Syntax } else { Error::TooManyHeaders }
         }
-        // Text that only happens to have two spaces is no version.
+        // Arbitrary text with two spaces is a syntax error; a wrong version begins with `HTTP/`.
         httparse::Error::Version => {
             let version = head.split(|&byte| byte == b' ').nth(version_at);
             match version.is_some_and(|version| version.starts_with(b"HTTP/")) {

@@ -1,12 +1,11 @@
 //! The part of HTTP/1.1 that Engine.IO needs: request heads, chunked bodies, response heads, the
-//! query, CORS and the session cookie; for clients the same from the other side, their cookies, and tunnels through a
-//! proxy.
+//! query, CORS and the session cookie; for clients also requests, response parsing, a cookie jar,
+//! and tunnels through a proxy.
 //!
 //! Nothing here does I/O or owns a buffer: a request is borrowed from the caller's input, a
-//! response is appended to the caller's output. What is ambiguous is refused, for two parsers
-//! that read the same bytes differently are how requests get smuggled (RFC 9112, section 11.2).
-//! After any [`Error`] the connection has to be closed, because nobody can say any more where the
-//! next request begins.
+//! response is appended to the caller's output. Ambiguous input is refused, because requests can be
+//! smuggled if two parsers interpret the same bytes differently (RFC 9112, section 11.2). After any
+//! [`Error`] the connection must be closed, because it is unknown where the next request begins.
 
 mod chunked;
 mod client;
@@ -30,7 +29,8 @@ pub use request::{Body, Head, Request, parse_head};
 pub use response::{CONTINUE, Status, write_head};
 pub use tunnel::{Tunnel, TunnelError, basic_authorization};
 
-/// What the peer did wrong. [`Error::status`] is the answer to give before closing.
+/// A violation of HTTP or of a limit by the peer. Answer it with [`Error::status`], then close the
+/// connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -72,19 +72,19 @@ pub enum Error {
     /// A chunked body breaks the grammar (RFC 9112, section 7.1).
     #[error("malformed chunked body")]
     Chunk,
-    /// Chunk extensions or trailers are longer than the decoder bears.
+    /// Chunk extensions or trailers exceed the decoder's limits.
     #[error("chunk extensions or trailers are too long")]
     ChunkOverhead,
     /// The body is longer than the limit in bytes.
     #[error("the body is too large")]
     BodyTooLarge,
-    /// The query has a malformed escape, or escapes that are not UTF-8 or are NUL.
+    /// The query has a malformed escape, or its escapes decode to NUL or invalid UTF-8.
     #[error("malformed query")]
     Query,
 }
 
 impl Error {
-    /// The status to answer with.
+    /// Returns the status of the response.
     pub fn status(self) -> Status {
         match self {
             Error::Version => Status::HTTP_VERSION_NOT_SUPPORTED,
@@ -105,14 +105,14 @@ impl Error {
     }
 }
 
-/// You gave a header that would break the response: a name that is no token, a value with CR, LF
-/// or another control character, or a header that [`write_head`] writes itself. A cookie or a CORS
-/// option with such characters gives this error when it is set.
+/// A header that would break the message: its name is not a token, its value contains CR, LF or
+/// another control character, or [`write_head`] writes this header itself. For cookies and CORS
+/// options with such characters this error is returned when they are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("header name or value would break the response")]
 pub struct InvalidHeader;
 
-/// A byte of a token (RFC 9110, section 5.6.2).
+/// Returns whether the byte may occur in a token (RFC 9110, section 5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
@@ -122,13 +122,13 @@ fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
 }
 
-/// A byte that may stand in a header's value: no control character but the tab (RFC 9110,
-/// section 5.5).
+/// Returns whether the byte may occur in a header's value: no control character except the tab
+/// (RFC 9110, section 5.5).
 pub(crate) fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// The elements of a comma list (RFC 9110, section 5.6.1).
+/// Returns the elements of a comma-separated list (RFC 9110, section 5.6.1).
 fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }

@@ -4,9 +4,9 @@ use super::head::{self, Header, HeaderSlots, Version};
 use super::query::cut;
 use super::{Error, list};
 
-/// A request without its body, borrowed.
+/// A borrowed request without its body.
 ///
-/// [`parse_head`] makes one from bytes; [`Request::new`] makes one from parts, so that a request
+/// [`parse_head`] creates one from bytes; [`Request::new`] creates one from parts, so that a request
 /// that another HTTP server has parsed can be handled like our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
@@ -16,96 +16,99 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A request from parts. `target` is a path with or without a query, or `*`. Nothing is
-    /// checked: who parsed the request did that.
+    /// Creates a request from parts. `target` is a path with or without a query, or `*`. The parts
+    /// are not checked, because the parser of the request has done that.
     pub const fn new(method: &'a str, target: &'a str, headers: &'a [Header<'a>]) -> Self {
         Request { method, target, headers }
     }
 
-    /// The method as it was sent: methods are case-sensitive.
+    /// Returns the method as it was sent. Methods are case-sensitive.
     pub const fn method(&self) -> &'a str {
         self.method
     }
 
-    /// Path and query, or `*`. Of a URL (absolute-form) only these two are left.
+    /// Returns the path and query, or `*`. If the target was a URL (absolute-form), the rest of it is
+    /// dropped.
     pub const fn target(&self) -> &'a str {
         self.target
     }
 
-    /// The path as it was sent, escapes included.
+    /// Returns the path as it was sent, escapes included.
     pub fn path(&self) -> &'a str {
         cut(self.target, b'?').0
     }
 
-    /// What follows the first `?`, raw; empty when there is none. [`super::Query`] reads it.
+    /// Returns the raw query after the first `?`, empty if there is none. [`super::Query`] parses it.
     pub fn query(&self) -> &'a str {
         cut(self.target, b'?').1
     }
 
-    /// The headers in the order in which they were sent.
+    /// Returns the headers in the order in which they were sent.
     pub const fn headers(&self) -> &'a [Header<'a>] {
         self.headers
     }
 
-    /// The value of the first header with this name, in any case. White space around it is gone.
+    /// Returns the value of the first header with this name, ignoring case. The value has no
+    /// surrounding whitespace.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         head::header(self.headers, name)
     }
 
-    /// The same as text: `None` as well when the value is not UTF-8.
+    /// Returns the same as [`header`](Request::header) as text; `None` also if it is not UTF-8.
     pub fn header_str(&self, name: &str) -> Option<&'a str> {
         core::str::from_utf8(self.header(name)?).ok()
     }
 
-    /// Whether `token` is an element of the comma list `name`, such as `upgrade` of `Connection`.
-    /// Looks at every header with that name, and at neither's case (RFC 9110, section 5.6.1).
+    /// Returns whether `token` is an element of the comma-separated list `name`, such as `upgrade` in
+    /// `Connection`. All headers with that name count, and case is ignored (RFC 9110, section 5.6.1).
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         head::has_token(self.headers, name, token)
     }
 }
 
-/// A request's head, and what it says about the bytes after it.
+/// A request's head, and how to treat the bytes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head<'a> {
     /// Method, target and headers.
     pub request: Request<'a>,
-    /// The length of the head in bytes, its blank line included: there the body begins.
+    /// The length of the head in bytes, its blank line included. The body begins there.
     pub len: usize,
     /// The version of the request.
     pub version: Version,
     /// Whether the peer wants to send another request on this connection (RFC 9112, section 9.3).
     pub keep_alive: bool,
-    /// How long the body is.
+    /// The length of the body.
     pub body: Body,
-    /// Whether the peer waits for [`super::CONTINUE`] before it sends the body. Never set without
-    /// a body, nor for HTTP/1.0 (RFC 9110, section 10.1.1).
+    /// Whether the peer waits for [`super::CONTINUE`] before it sends the body. Always false without
+    /// a body and for HTTP/1.0 (RFC 9110, section 10.1.1).
     pub expect_continue: bool,
 }
 
-/// How the length of a body is given (RFC 9112, section 6.3).
+/// The length of a body (RFC 9112, section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
-    /// There is none; `Content-Length: 0` is this too.
+    /// No body, or `Content-Length: 0`.
     None,
-    /// So many bytes, at least one. It is for the caller to compare them with its limit.
+    /// A body of this many bytes, at least one. The caller must apply its limit.
     Length(u64),
-    /// Chunks, for [`super::Chunked`] to decode.
+    /// A chunked body, which [`super::Chunked`] decodes.
     Chunked,
 }
 
 /// Parses the head at the front of `input`. `Ok(None)` means that more bytes are needed.
 ///
-/// `input` may go on after the head. `max_head` limits the head in bytes, [`MAX_HEAD`](super::MAX_HEAD) usually.
-/// One empty line before the request line is skipped and counted (RFC 9112, section 2.2).
+/// `input` may continue after the head. `max_head` is the maximum length of the head in bytes, usually
+/// [`MAX_HEAD`](super::MAX_HEAD). One empty line before the request line is skipped and counted (RFC
+/// 9112, section 2.2).
 ///
-/// An incomplete head is parsed again from its first byte when more has come. That needs no state
-/// between calls, and what can never become a request is refused at its first wrong byte. A peer
-/// that sends single bytes gains little by it: a call costs at most one pass over `max_head`
-/// bytes, whatever came before, so the work per byte received is bounded by a constant.
+/// An incomplete head is parsed again from its first byte when more bytes have arrived. This needs no
+/// state between calls, and input that can never become a request is refused at its first wrong byte.
+/// A peer that sends single bytes cannot exploit this: a call costs at most one pass over `max_head`
+/// bytes, so that the work per received byte is bounded by a constant.
 ///
 /// # Errors
 ///
-/// Any [`Error`] about a head: answer with its status and close.
+/// Any [`Error`] about a head. Answer with its status and close the connection.
 pub fn parse_head<'h, 'b: 'h>(
     input: &'b [u8],
     slots: &'h mut HeaderSlots<'b>,
@@ -124,8 +127,8 @@ pub fn parse_head<'h, 'b: 'h>(
 
     let mut parsed = httparse::Request::new(&mut []);
     let outcome = parsed.parse_with_uninit_headers(head, slots);
-    // Also when the rest is incomplete or wrong: what is wrong first has to be said first, however
-    // the bytes were cut.
+    // The target is checked even if the rest is incomplete or wrong, so that the first error in the
+    // head is reported however the bytes were cut.
     let target = match (parsed.method, parsed.path) {
         (Some(method), Some(target)) => origin_form(method, target)?,
         _ => "",
@@ -147,7 +150,7 @@ pub fn parse_head<'h, 'b: 'h>(
     }))
 }
 
-/// The headers that say how the connection goes on.
+/// The headers that determine the body and whether the connection is kept open.
 #[derive(Default)]
 struct Meta {
     close: bool,
@@ -164,7 +167,7 @@ impl Meta {
         let mut meta = Meta::default();
         let mut host = false;
         for Header { name, value } in headers {
-            // The length tells most other headers apart without a comparison.
+            // The length rules out most other headers without a comparison.
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => {
                     if host || !is_host(value) {
@@ -194,7 +197,7 @@ impl Meta {
                     meta.length = Some(head::number(value).ok_or(Error::ContentLength)?);
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                    // A second one is not exactly `chunked`, whatever it says.
+                    // With a second header of this name the coding is not exactly `chunked`.
                     meta.chunked = !meta.coded && value.eq_ignore_ascii_case(b"chunked");
                     meta.coded = true;
                 }
@@ -216,8 +219,8 @@ impl Meta {
             (false, None | Some(0)) => Body::None,
             (false, Some(length)) => Body::Length(length),
         };
-        // Only WebSocket is refused: clients that offer `h2c` with every request, as Java's does,
-        // mean the body, and such an offer is ignored (RFC 9110, section 7.8).
+        // Only WebSocket is refused. Clients that offer `h2c` with every request, such as Java's, do
+        // send a body, and their offer is ignored (RFC 9110, section 7.8).
         if self.websocket && body != Body::None {
             return Err(Error::UpgradeWithBody);
         }
@@ -225,9 +228,9 @@ impl Meta {
     }
 }
 
-/// The path and query of a target, or `*` (RFC 9112, section 3.2).
+/// Returns the path and query of a target, or `*` (RFC 9112, section 3.2).
 fn origin_form<'a>(method: &str, target: &'a str) -> Result<&'a str, Error> {
-    // A fragment is never sent.
+    // A valid target has no fragment.
     if target.contains('#') {
         return Err(Error::Target);
     }
@@ -248,7 +251,7 @@ fn origin_form<'a>(method: &str, target: &'a str) -> Result<&'a str, Error> {
     Ok(path)
 }
 
-/// Whether the bytes can be a host and port (RFC 9110, section 7.2). Empty is valid.
+/// Returns whether the bytes can be a host and port (RFC 9110, section 7.2). Empty is valid.
 fn is_host(value: &[u8]) -> bool {
     value.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&byte))
 }

@@ -8,7 +8,7 @@ use super::super::{MAX_HEAD, MAX_HEADERS, header_slots};
 use super::*;
 use crate::http::Status;
 
-/// What a test looks at, free of the input's lifetime.
+/// The parts of a head that tests check, independent of the input's lifetime.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     method: String,
@@ -38,7 +38,7 @@ fn once(input: &[u8], max_head: usize) -> Result<Option<Seen>, Error> {
     }))
 }
 
-/// Parses the input as one chunk and byte by byte: both have to end alike.
+/// Parses the input as one chunk and byte by byte, and asserts that the result is the same.
 fn parse_up_to(input: &[u8], max_head: usize) -> Result<Option<Seen>, Error> {
     let whole = once(input, max_head);
     let bytewise = (0..=input.len())
@@ -57,7 +57,7 @@ fn accepted(input: impl AsRef<[u8]>) -> Seen {
     parse(input).unwrap().expect("a complete head")
 }
 
-/// A GET of HTTP/1.1 with a host and these further header lines.
+/// Returns a GET request of HTTP/1.1 with a host and these additional header lines.
 fn get(lines: &str) -> String {
     format!("GET /socket.io/ HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
 }
@@ -253,7 +253,7 @@ fn other_targets_are_refused() {
     ] {
         let input = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
         match target {
-            // A path that begins with two slashes is a path.
+            // A path may begin with two slashes.
             "//" => assert_eq!(accepted(input).target, "//"),
             _ => refused(input, Error::Target),
         }
@@ -441,7 +441,7 @@ fn pipelined_requests_are_read_one_at_a_time() {
     assert_eq!(once(rest, MAX_HEAD).unwrap().unwrap().len, rest.len());
 }
 
-/// Pieces that come near a head, so that random input reaches deep.
+/// Pieces of heads, so that random input reaches more code.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(
         [

@@ -9,37 +9,37 @@ use base64::engine::general_purpose::STANDARD;
 
 /// The handshake with a proxy.
 ///
-/// It is given byte by byte what the proxy answers, so that it takes none of what comes behind: that is the tunnel's.
+/// It handles the proxy's response byte by byte, because the bytes after the response belong to the tunnel.
 #[derive(Debug, Default)]
 pub struct Tunnel {
     head: Vec<u8>,
-    /// How many bytes the proxy has sent.
+    /// The number of bytes that the proxy has sent.
     received: usize,
 }
 
-/// Why there is no tunnel.
+/// The reason why no tunnel was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TunnelError {
-    /// The proxy does not open it: with status 407 it wants a name and a password, or others.
+    /// The proxy refused with this status. 407 means that it requires a user name and password, or other ones.
     #[error("the proxy answered with status {0}")]
     Refused(u16),
-    /// What the proxy answers is no response of HTTP, or beyond a limit.
+    /// The proxy's response is not valid HTTP, or exceeds a limit.
     #[error("the proxy's answer is not a response of HTTP: {0}")]
     Http(#[from] Error),
 }
 
 impl Tunnel {
-    /// Nothing was answered yet.
+    /// Creates a handshake for which no response has been received.
     pub const fn new() -> Tunnel {
         Tunnel { head: Vec::new(), received: 0 }
     }
 
-    /// Appends to `out` what asks a proxy for a tunnel to `authority`, a host and a port. `authorization` is the value
-    /// of `Proxy-Authorization`, if the proxy wants one.
+    /// Appends the request for a tunnel to `authority`, which is a host and a port. `authorization` is the value of
+    /// `Proxy-Authorization`, if the proxy requires one.
     ///
     /// # Errors
-    /// When one of them would break the request. `out` is then as it was.
+    /// If one of them contains characters that would break the request. `out` is then unchanged.
     pub fn write_request(
         out: &mut Vec<u8>,
         authority: &str,
@@ -49,17 +49,17 @@ impl Tunnel {
         write_request(out, "CONNECT", authority, authority, headers, None)
     }
 
-    /// The next byte of the answer. Whether the tunnel begins behind it.
+    /// Handles the next byte of the response. Returns whether it is the last one, after which the tunnel begins.
     ///
     /// # Errors
-    /// When there will be none: the stream is to be closed.
+    /// If the proxy does not open a tunnel. The stream must then be closed.
     pub fn handle_byte(&mut self, byte: u8) -> Result<bool, TunnelError> {
         self.received += 1;
         if self.received > MAX_HEAD {
             return Err(Error::HeadTooLarge.into());
         }
         self.head.push(byte);
-        // Looks at whole lines only. One that cannot begin an answer is told at its end, not at that of a head.
+        // The head is parsed after each line, so that a response that is not HTTP is refused after its first line.
         if byte != b'\n' {
             return Ok(false);
         }
@@ -70,7 +70,7 @@ impl Tunnel {
         let Some((head, _)) = parse_head(&self.head, &mut slots, MAX_HEAD)? else { return Ok(false) };
         match head.status {
             200..=299 => Ok(true),
-            // It goes before the answer; 101 would be one, to what was not asked.
+            // Interim responses precede the final one. 101 is not interim: it would answer an upgrade.
             100 | 102..=199 => {
                 self.head.clear();
                 Ok(false)
@@ -80,10 +80,10 @@ impl Tunnel {
     }
 }
 
-/// The value of `Authorization` or `Proxy-Authorization` for a name and a password (RFC 7617).
+/// Returns the value of `Authorization` or `Proxy-Authorization` for a user name and a password (RFC 7617).
 ///
 /// # Errors
-/// When the name has a colon in it, which would end it, or one of them a control character.
+/// If `user` contains a colon, which would end it, or one of them a control character.
 pub fn basic_authorization(user: &str, password: &str) -> Result<String, InvalidHeader> {
     if user.contains(':') || user.chars().chain(password.chars()).any(char::is_control) {
         return Err(InvalidHeader);
@@ -97,7 +97,7 @@ pub fn basic_authorization(user: &str, password: &str) -> Result<String, Invalid
 mod tests {
     use super::*;
 
-    /// How many bytes of an answer belong to the handshake.
+    /// Returns the number of bytes of `answer` that belong to the handshake.
     fn read(answer: &[u8]) -> Result<Option<usize>, TunnelError> {
         let mut tunnel = Tunnel::new();
         for (at, byte) in answer.iter().enumerate() {
@@ -135,7 +135,7 @@ mod tests {
         for head in [
             "HTTP/1.1 200 Connection established\r\n\r\n",
             "HTTP/1.0 204 X\r\nVia: 1.1 p\r\n\r\n",
-            // There is no body, whatever is said about one.
+            // Such a response has no body, even if its headers declare one.
             "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nTransfer-Encoding: gzip\r\n\r\n",
             "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
         ] {

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
-/// Binary data that placeholders stand for, by their numbers.
+/// The attachments of a packet, by the numbers that placeholders use.
 ///
-/// The last one may still be where it was received: what reads it at once needs no copy of it.
+/// The last one may still be in the receive buffer, so that reading it at once needs no copy.
 #[derive(Clone, Copy, Default)]
 pub struct Attached<'a> {
     kept: &'a [Bytes],
@@ -18,22 +18,22 @@ impl<'a> Attached<'a> {
         Attached { kept, last: Some(last) }
     }
 
-    /// How many there are.
+    /// Returns the number of attachments.
     pub fn len(&self) -> usize {
         self.kept.len() + usize::from(self.last.is_some())
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no attachments.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes they are together.
+    /// Returns the total size in bytes.
     pub fn bytes(&self) -> usize {
         self.iter().map(<[u8]>::len).sum()
     }
 
-    /// The one with this number.
+    /// Returns the attachment with this number.
     pub fn get(&self, number: usize) -> Option<&'a [u8]> {
         match self.kept.get(number) {
             Some(kept) => Some(kept),
@@ -41,12 +41,12 @@ impl<'a> Attached<'a> {
         }
     }
 
-    /// All of them, in order.
+    /// Returns the attachments in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.kept.iter().map(|kept| &**kept).chain(self.last)
     }
 
-    /// All of them, shared where they can be.
+    /// Returns the attachments as owned values. Copies the last one if it is still in the receive buffer.
     pub fn to_vec(&self) -> Vec<Bytes> {
         self.kept.iter().cloned().chain(self.last.map(Bytes::copy_from_slice)).collect()
     }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::fmt;
 
-/// How the peer broke the Socket.IO protocol. The connection is to be closed.
+/// A violation of the Socket.IO protocol by the peer. The connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -20,11 +20,11 @@ pub enum DecodeError {
     /// [`Limits::max_attachments`](super::Limits::max_attachments) is exceeded.
     #[error("too many attachments")]
     TooManyAttachments,
-    /// [`Limits::max_namespace_len`](super::Limits::max_namespace_len) is exceeded. Do not send the name back.
+    /// [`Limits::max_namespace_len`](super::Limits::max_namespace_len) is exceeded. Do not repeat the name in an answer.
     #[error("namespace too long")]
     NamespaceTooLong,
-    /// The id is above [`MAX_ID`](super::MAX_ID), is missing in an acknowledgement, or is in a packet that has
-    /// none.
+    /// The id is above [`MAX_ID`](super::MAX_ID), is missing in an acknowledgement, or is present in a packet of a
+    /// type without id.
     #[error("illegal acknowledgement id")]
     Id,
     /// The data is not valid JSON.
@@ -33,7 +33,7 @@ pub enum DecodeError {
     /// [`Limits::max_depth`](super::Limits::max_depth) is exceeded.
     #[error("json too deep")]
     Depth,
-    /// The data is valid JSON, but missing or not what this type of packet has.
+    /// The data is missing, or is JSON that this type of packet does not allow.
     #[error("invalid payload")]
     Payload,
     /// [`Limits::max_event_len`](super::Limits::max_event_len) is exceeded.
@@ -42,16 +42,16 @@ pub enum DecodeError {
     /// The event has one of the [reserved](super::is_reserved) names.
     #[error("reserved event name")]
     ReservedEvent,
-    /// A placeholder names no attachment of its packet.
+    /// A placeholder does not refer to an attachment of its packet.
     #[error("illegal attachments")]
     Attachment,
     /// [`Limits::max_attachment_bytes`](super::Limits::max_attachment_bytes) is exceeded.
     #[error("attachments too large")]
     AttachmentBytes,
-    /// A text packet came before the attachments of the last one were complete.
+    /// A text packet arrived before all attachments of the previous one.
     #[error("got plaintext data when reconstructing a packet")]
     UnexpectedText,
-    /// An attachment came that no packet announced.
+    /// An attachment arrived that no packet announced.
     #[error("got binary data when not reconstructing a packet")]
     UnexpectedBinary,
 }

@@ -1,20 +1,20 @@
 //! The types of packets, and what their ids and names may be.
 
-/// The greatest acknowledgement id: 2⁵³ − 1, beyond which JavaScript loses digits.
+/// The greatest acknowledgement id: 2⁵³ − 1, up to which JavaScript's integers are exact.
 pub const MAX_ID: u64 = (1 << 53) - 1;
 
 /// The type of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// `0`: asks to join a namespace, or says that it is joined.
+    /// `0`: a request to join a namespace, or the confirmation that it is joined.
     Connect,
     /// `1`: leaves a namespace.
     Disconnect,
     /// `2`: an event.
     Event,
-    /// `3`: the answer to an event that had an id.
+    /// `3`: the acknowledgement of an event that had an id.
     Ack,
-    /// `4`: a namespace cannot be joined.
+    /// `4`: the refusal to join a namespace.
     ConnectError,
     /// `5`: an event with attachments.
     BinaryEvent,
@@ -36,24 +36,23 @@ impl Kind {
         })
     }
 
-    /// Whether attachments follow the packet.
+    /// Returns whether attachments follow the packet.
     pub fn is_binary(self) -> bool {
         matches!(self, Kind::BinaryEvent | Kind::BinaryAck)
     }
 
-    /// Whether it is an event, with or without attachments.
+    /// Returns whether this is an event, with or without attachments.
     pub fn is_event(self) -> bool {
         matches!(self, Kind::Event | Kind::BinaryEvent)
     }
 
-    /// Whether it is an acknowledgement, with or without attachments.
+    /// Returns whether this is an acknowledgement, with or without attachments.
     pub fn is_ack(self) -> bool {
         matches!(self, Kind::Ack | Kind::BinaryAck)
     }
 }
 
-/// Whether an event of this name may not be sent, because it would be mistaken for one of
-/// Socket.IO's own.
+/// Returns whether this event name must not be sent, because Socket.IO uses it for its own events.
 pub fn is_reserved(event: &str) -> bool {
     matches!(
         event,

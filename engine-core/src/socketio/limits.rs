@@ -5,24 +5,26 @@ use core::time::Duration;
 /// The deepest nesting of arrays and objects that the decoders can follow.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// What a peer may ask of the decoder. A packet beyond it is an error, not cut short.
+/// The limits on what a peer may send. A packet that exceeds one is an error and is not truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Attachments of one packet: a number, 10 by default as in socket.io-parser, at most 9999.
+    /// Maximum number of attachments of a packet; never more than 9999. Default: 10, as in
+    /// socket.io-parser.
     pub max_attachments: usize,
-    /// All attachments of one packet together, in bytes: 10 MB (10 000 000) by default.
+    /// Maximum total size of a packet's attachments, in bytes. Default: 10 000 000 (10 MB).
     pub max_attachment_bytes: usize,
-    /// From a packet's text to its last attachment: 60 s by default. Whoever owns the
-    /// [`Reassembly`](super::Reassembly) keeps the time.
+    /// Timeout from a packet's text to its last attachment, enforced by the owner of the
+    /// [`Reassembly`](super::Reassembly). Default: 60 s.
     pub reassembly_timeout: Duration,
-    /// A namespace with its query, in bytes: 512 by default.
+    /// Maximum length of a namespace with its query, in bytes. Default: 512.
     pub max_namespace_len: usize,
-    /// An event's name as written, that is with escapes and without quotes, in bytes: 512 by
-    /// default.
+    /// Maximum length of an event's name as written, that is with escapes and without quotes, in
+    /// bytes. Default: 512.
     pub max_event_len: usize,
-    /// Arrays and objects inside each other: 128 levels by default, and never more.
+    /// Maximum depth of nested arrays and objects; never more than 128. Default: 128.
     pub max_depth: usize,
-    /// Namespaces that one client has joined or is joining, for a server: 100 by default.
+    /// Maximum number of namespaces that a client has joined or is joining, on a server. Default:
+    /// 100.
     pub max_namespaces: usize,
 }
 

@@ -1,9 +1,9 @@
 //! The Socket.IO protocol, version 5: its text packets, their arguments and attachments.
 //!
-//! A packet that came in is a [`Packet`]: a view into the text, checked to its last byte. Its
-//! arguments stay JSON until a handler asks for a type with [`Args::deserialize`]. If it
-//! announces attachments, a [`Reassembly`] keeps it until they are there. What goes out is
-//! written by an [`Encoder`].
+//! A received packet is a [`Packet`]: a view into its text, completely validated. Its arguments
+//! stay JSON until a handler asks for a type with [`Args::deserialize`]. If it announces
+//! attachments, a [`Reassembly`] keeps it until they have arrived. An [`Encoder`] writes the
+//! packets to send.
 
 mod attached;
 pub mod client;

@@ -2,17 +2,17 @@
 
 use super::Error;
 
-/// What a close frame said (RFC 6455, 5.5.1).
+/// The contents of a close frame (RFC 6455, 5.5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseFrame<'a> {
-    /// Why: one of the codes that [`is_valid_close_code`] lets through.
+    /// The reason as a code that satisfies [`is_valid_close_code`].
     pub code: u16,
-    /// The same in words for a log: not for a program, often empty.
+    /// The reason in words for a log. Often empty, and not meant for programs.
     pub reason: &'a str,
 }
 
 impl<'a> CloseFrame<'a> {
-    /// Reads an unmasked body: nothing, or two bytes of code and a reason in UTF-8.
+    /// Parses an unmasked body, which is empty or consists of a code of two bytes and a reason in UTF-8.
     pub(super) fn parse(body: &'a [u8]) -> Result<Option<Self>, Error> {
         let Some((code, reason)) = body.split_first_chunk() else {
             return if body.is_empty() { Ok(None) } else { Err(Error::TruncatedCloseCode) };
@@ -26,9 +26,9 @@ impl<'a> CloseFrame<'a> {
     }
 }
 
-/// Whether a close frame may carry this code: those defined in RFC 6455, 7.4.1 and since then in
-/// IANA's registry, and the ranges for libraries and applications (3000 to 4999). Not 1005, 1006
-/// and 1015, which stand for a close frame that was not sent.
+/// Returns whether a close frame may carry this code: those defined in RFC 6455, 7.4.1 and since
+/// then in IANA's registry, and the ranges for libraries and applications (3000 to 4999). The codes
+/// 1005, 1006 and 1015 are not valid, because they stand for a close frame that was not sent.
 pub const fn is_valid_close_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

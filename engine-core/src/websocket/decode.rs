@@ -1,4 +1,4 @@
-//! Frames on their way in.
+//! Decoding of received frames.
 
 use alloc::{borrow::Cow, boxed::Box};
 use core::mem;
@@ -9,31 +9,32 @@ use super::{
     CloseFrame, Deflate, Error, MAX_CONTROL_PAYLOAD, Opcode, Role, apply_mask, bits, fragments::Fragments,
 };
 
-/// What a peer sent: a whole message, or a control frame. Borrowed from the input but for a
-/// message that came in fragments or compressed.
+/// A whole message or a control frame of the peer. It borrows from the input, unless the message
+/// was fragmented or compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A text message.
     Text(Cow<'a, str>),
     /// A binary message.
     Binary(Cow<'a, [u8]>),
-    /// A ping of at most 125 bytes, to be answered by a pong with the same (RFC 6455, 5.5.2).
+    /// A ping of at most 125 bytes, which must be answered by a pong with the same payload (RFC
+    /// 6455, 5.5.2).
     Ping(&'a [u8]),
     /// A pong of at most 125 bytes (RFC 6455, 5.5.3).
     Pong(&'a [u8]),
-    /// The last frame of this peer, to be answered by a close frame unless we sent one first (RFC
-    /// 6455, 5.5.1). `None` if its body was empty.
+    /// The last frame of this peer, which must be answered by a close frame unless we sent one first
+    /// (RFC 6455, 5.5.1). `None` if its body was empty.
     Close(Option<CloseFrame<'a>>),
 }
 
-/// Takes messages off the front of the bytes of one peer. One for each connection: 32 bytes, and
-/// nothing on the heap unless a fragmented message is under way.
+/// Decodes the messages of one peer. Each connection has its own, of 32 bytes; heap memory is used
+/// only while a fragmented message is in progress.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
     max_message: usize,
     role: Role,
-    /// Messages may be compressed.
+    /// Whether messages may be compressed.
     inflates: bool,
 }
 
@@ -43,44 +44,44 @@ enum State {
     Idle,
     /// Inside a message that comes in fragments.
     Fragmented(Box<Fragments>),
-    /// A close frame has come: nothing counts that comes after it.
+    /// After a close frame: all further input is ignored.
     Closed,
-    /// The peer broke the protocol: there is no telling where the next frame starts.
+    /// After a protocol violation: it is unknown where the next frame starts.
     Failed(Error),
 }
 
 impl Decoder {
-    /// A decoder at the start of a connection. `role` is our side; `max_message` is the most
-    /// bytes a message may have, its fragments taken together.
+    /// Creates a decoder for a new connection. `role` is our side; `max_message` is the maximum
+    /// size of a message in bytes, all its fragments together.
     pub const fn new(role: Role, max_message: usize) -> Self {
         Self { state: State::Idle, max_message, role, inflates: false }
     }
 
-    /// Takes compressed messages, too, from now on: permessage-deflate was agreed on. `max_message` is the most bytes
-    /// of what they are compressed to, and of what comes out.
+    /// Accepts compressed messages from now on, because permessage-deflate was negotiated. The limit `max_message`
+    /// applies to the compressed and to the inflated size.
     pub const fn set_deflate(&mut self, deflate: Deflate) {
         _ = deflate;
         self.inflates = true;
     }
 
-    /// Whether no message is under way.
+    /// Returns whether no message is in progress.
     pub const fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle | State::Closed)
     }
 
-    /// Takes the next message off the front of `input`, which is shortened to what comes after
-    /// it. The message is unmasked where it lies and borrows those bytes, not the decoder.
+    /// Takes the next message off the front of `input`, and shortens `input` to the bytes after it.
+    /// The message is unmasked in place and borrows those bytes, not the decoder.
     ///
-    /// `None` if more bytes are needed. Fragments in front of an incomplete frame are then taken
-    /// off and kept, while the bytes of that frame are left in `input`, untouched: call again
-    /// with them and what follows. The work of trying again does not depend on their number.
+    /// Returns `None` if more bytes are needed. Fragments before an incomplete frame are consumed
+    /// and kept; the bytes of the incomplete frame stay in `input`, unchanged. Call again with them
+    /// and the bytes that follow. The cost of such a retry does not depend on their number.
     ///
-    /// After a close frame all input is taken off and ignored (RFC 6455, 5.5.1).
+    /// After a close frame all input is consumed and ignored (RFC 6455, 5.5.1).
     ///
     /// # Errors
     ///
-    /// As soon as the header or the payload of a frame breaks the protocol; too long a message,
-    /// as soon as its length is declared. All later calls give the same error.
+    /// Fails as soon as the header or the payload of a frame breaks the protocol, or a header
+    /// declares too long a message. All later calls return the same error.
     pub fn decode<'a>(&mut self, input: &mut &'a mut [u8]) -> Result<Option<Message<'a>>, Error> {
         match self.state {
             State::Idle | State::Fragmented(_) => {}
@@ -106,7 +107,7 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Takes off a frame, if it is all there, and unmasks it.
+    /// Consumes and unmasks the next frame if it is complete.
     fn next_frame<'a>(&self, input: &mut &'a mut [u8]) -> Result<Option<Frame<'a>>, Error> {
         let Some((&[first, second], rest)) = input.split_first_chunk() else {
             return Ok(None);
@@ -130,7 +131,7 @@ impl Decoder {
         let Some(len) = usize::try_from(len).ok().filter(|len| *len <= rest.len()) else {
             return Ok(None);
         };
-        // Neither gives up: both lengths were just seen to be there.
+        // Neither of these returns, because both lengths were checked above.
         let Some(_) = input.split_off_mut(..header_len) else {
             return Ok(None);
         };
@@ -144,7 +145,7 @@ impl Decoder {
         Ok(Some(Frame { opcode, is_final, is_deflated, payload }))
     }
 
-    /// Checks all that the first two bytes of a frame tell: its opcode and FIN come back.
+    /// Checks the first two bytes of a frame, except the length; returns the opcode and whether FIN is set.
     fn check_start(&self, first: u8, second: u8) -> Result<(Opcode, bool), Error> {
         if first & bits::RESERVED != 0 && !self.may_be_deflated(first) {
             return Err(Error::ReservedBits);
@@ -178,14 +179,15 @@ impl Decoder {
         }
     }
 
-    /// Whether the reserved bits of a frame say no more than that a message begins that is compressed (RFC 7692, 6).
+    /// Returns whether the reserved bits of a frame only say that it begins a compressed message (RFC 7692, 6), and
+    /// whether that was negotiated.
     #[cold]
     fn may_be_deflated(&self, first: u8) -> bool {
         let is_data = matches!(Opcode::from_bits(first & bits::OPCODE), Some(Opcode::Text | Opcode::Binary));
         self.inflates && is_data && first & bits::RESERVED == bits::DEFLATED
     }
 
-    /// Checks the declared length of a data frame, before any of it is waited for.
+    /// Checks the declared length of a data frame, before its payload has arrived.
     fn check_limit(&self, len: u64) -> Result<(), Error> {
         let before = match &self.state {
             State::Fragmented(fragments) => fragments.len(),
@@ -199,7 +201,7 @@ impl Decoder {
         }
     }
 
-    /// The message that a frame completes; a fragment is kept if it does not.
+    /// Returns the message that a frame completes, or keeps its fragment.
     fn take_in<'a>(&mut self, frame: Frame<'a>) -> Result<Option<Message<'a>>, Error> {
         let payload = frame.payload;
         #[cfg(feature = "deflate")]
@@ -253,18 +255,19 @@ impl Decoder {
     }
 }
 
-/// A frame that is all there, unmasked.
+/// A complete, unmasked frame.
 struct Frame<'a> {
     opcode: Opcode,
     is_final: bool,
-    /// This and what follows of the message is compressed.
+    /// Whether this frame and the rest of its message are compressed.
     #[cfg_attr(not(feature = "deflate"), expect(dead_code))]
     is_deflated: bool,
     payload: &'a [u8],
 }
 
-/// The length of the payload and what follows it, from a frame's second byte and the bytes after
-/// it; `None` if those are too few. The shortest encoding is the only one (RFC 6455, 5.2).
+/// Parses the length of the payload from a frame's second byte and the bytes after it; returns it
+/// with the bytes that follow, or `None` if more are needed. Only the shortest encoding is valid
+/// (RFC 6455, 5.2).
 fn split_length(second: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Error> {
     let (len, shortest, rest) = match second & bits::LENGTH {
         bits::LENGTH_16 => {

@@ -1,7 +1,7 @@
 //! Compression of messages: permessage-deflate (RFC 7692).
 //!
-//! Neither side uses a message for the next one (`no_context_takeover`, both ways). So a connection holds no window, one
-//! state for each thread serves all of them, and what goes to many is compressed once.
+//! Messages are compressed independently of each other (`no_context_takeover`, both ways). Therefore a connection holds
+//! no window, one state per thread serves all connections, and a broadcast is compressed once.
 
 use super::{Error, Header, Message, Opcode, apply_mask};
 use alloc::{borrow::Cow, boxed::Box, format, string::String, vec::Vec};
@@ -9,10 +9,10 @@ use core::cell::Cell;
 use core::num::NonZeroU8;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// What a server gives of permessage-deflate, or a client asks for.
+/// The permessage-deflate settings that a server accepts or a client offers.
 ///
-/// What a message was is forgotten before the next one, on both sides: it takes no memory between messages, and finds
-/// no repetition across them.
+/// Each message is compressed on its own, in both directions: this takes no memory between messages, but does not
+/// exploit repetition across them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PerMessageDeflate {
     threshold: u32,
@@ -20,18 +20,18 @@ pub struct PerMessageDeflate {
 }
 
 impl PerMessageDeflate {
-    /// Compresses messages of 1024 bytes and more, at level 6.
+    /// Creates the default settings: messages of 1024 bytes and more are compressed at level 6.
     pub const fn new() -> Self {
         Self { threshold: 1024, level: 6 }
     }
 
-    /// From how many bytes on a message is compressed. 1024.
+    /// Sets the size in bytes from which on a message is compressed. Default: 1024.
     pub const fn threshold(mut self, bytes: u32) -> Self {
         self.threshold = bytes;
         self
     }
 
-    /// How hard to try, from 1, the fastest, to 9; what is higher is 9, and 0 is 1. 6.
+    /// Sets the compression level, from 1 (fastest) to 9 (smallest); other values are clamped. Default: 6.
     pub const fn level(mut self, level: u8) -> Self {
         self.level = if level > 9 { 9 } else { level };
         self
@@ -49,7 +49,7 @@ impl Default for PerMessageDeflate {
     }
 }
 
-/// Permessage-deflate as it was agreed on for a connection: how messages are compressed that go out.
+/// Permessage-deflate as negotiated for a connection: how outgoing messages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deflate {
     threshold: u32,
@@ -57,21 +57,22 @@ pub struct Deflate {
     window_bits: NonZeroU8,
 }
 
-/// The window that a peer has who says nothing of it: 32 KiB.
+/// The window that applies if a peer does not limit it: 15 bits, which is 32 KiB.
 const WHOLE_WINDOW: NonZeroU8 = NonZeroU8::new(15).expect("not zero");
-/// The smallest window that can be kept to: for 8 bits there is no encoder.
+/// The smallest window in bits that we can compress for: zlib has no encoder for 8.
 const SMALLEST_WINDOW: u8 = 9;
 
 impl Deflate {
-    /// The value of `Sec-WebSocket-Extensions` with which a client asks for it. It leaves the window of what the client
-    /// sends to the server, as some take no offer that does not.
+    /// The value of `Sec-WebSocket-Extensions` by which a client offers the extension. It includes
+    /// `client_max_window_bits`, because some servers accept no offer without it.
     pub const OFFER: &str =
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits";
 
-    /// What a server agrees on, and the `Sec-WebSocket-Extensions` that says so: the first of the client's offers that
-    /// can be kept to (RFC 7692, 5.1 and 7.1). `offers` are the values of all headers of that name.
+    /// Accepts the first of a client's offers that a server can satisfy, and returns it with the value of
+    /// `Sec-WebSocket-Extensions` for the response (RFC 7692, 5.1 and 7.1). `offers` are the values of all headers of
+    /// that name.
     ///
-    /// Offers that are not well-formed are declined: the connection goes on without compression.
+    /// Malformed offers are declined. If all are, the connection goes on without compression.
     pub fn agree<'a>(
         config: &PerMessageDeflate,
         offers: impl Iterator<Item = &'a [u8]>,
@@ -90,11 +91,11 @@ impl Deflate {
         Some((config.with_window(bits), answer))
     }
 
-    /// What a client has agreed on by [`OFFER`](Deflate::OFFER), from the values of all `Sec-WebSocket-Extensions` of
-    /// the server's answer; `None` if there are none.
+    /// Returns what a server accepted of a client's [`OFFER`](Deflate::OFFER), from the values of all
+    /// `Sec-WebSocket-Extensions` headers of its response; `None` if there are none.
     ///
     /// # Errors
-    /// When the server agrees to anything else: the connection has to be failed (RFC 7692, 7.1).
+    /// If the server accepted anything that was not offered. The client must then fail the connection (RFC 7692, 7.1).
     pub fn agreed<'a>(
         config: &PerMessageDeflate,
         mut answer: impl Iterator<Item = &'a [u8]>,
@@ -104,19 +105,22 @@ impl Deflate {
         if !parameters.server_no_context_takeover || answer.next().is_some() {
             return Err(InvalidExtensions);
         }
-        // An answer has to say how large (RFC 7692, 7.1.2.2).
+        // In a response the parameter must have a value (RFC 7692, 7.1.2.2).
         let window = parameters.client_max_window_bits.map(|bits| bits.and_then(NonZeroU8::new));
         let bits = window.unwrap_or(Some(WHOLE_WINDOW)).ok_or(InvalidExtensions)?;
         Ok(Some(config.with_window(bits)))
     }
 
-    /// From how many bytes on a message is compressed.
+    /// Returns the size in bytes from which on a message is compressed.
     pub(crate) fn threshold(self) -> usize {
         usize::try_from(self.threshold).unwrap_or(usize::MAX)
     }
 
-    /// Appends a whole message as a compressed frame, like [`write_frame`](super::write_frame); its payload may be in
-    /// pieces. Whether it did: what is shorter than the threshold, or would not become shorter, is to be sent as it is.
+    /// Appends a whole message as a compressed frame, like [`write_frame`](super::write_frame); `payload` are its
+    /// pieces.
+    ///
+    /// Returns `false`, and appends nothing, if the message is shorter than the threshold or would not become shorter.
+    /// The caller then sends it uncompressed.
     ///
     /// # Panics
     ///
@@ -130,7 +134,7 @@ impl Deflate {
     ) -> bool {
         assert!(!opcode.is_control(), "a control frame is never compressed");
         let len = payload.iter().map(|piece| piece.len()).sum();
-        // A message may always be sent as it is (RFC 7692, 6), so that a window that cannot be kept to is no error.
+        // Messages may always be sent uncompressed (RFC 7692, 6), so too small a window is no error.
         if len < self.threshold() || self.window_bits.get() < SMALLEST_WINDOW {
             return false;
         }
@@ -152,22 +156,23 @@ impl Deflate {
     }
 }
 
-/// The server agreed to an extension or a parameter that was not asked for, or did not to one that it has to.
+/// The server accepted an extension or a parameter that was not offered, or omitted a required parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("sec-websocket-extensions is not what was offered")]
+#[error("the server's sec-websocket-extensions do not match the offer")]
 pub struct InvalidExtensions;
 
 std::thread_local! {
-    // Taken out while in use. Nothing of a message is left in them.
+    // Taken out while in use, and reset after each message.
     static COMPRESSOR: Cell<Option<Box<Compressor>>> = const { Cell::new(None) };
     static INFLATER: Cell<Option<Box<Decompress>>> = const { Cell::new(None) };
 }
 
-/// What is kept of a thread's buffer: a long message is not to cost its memory for ever.
+/// Capacity in bytes that a thread's buffer keeps, so that a long message does not occupy its memory from then on.
 const KEEP: usize = 64 << 10;
-/// The end of what a flush writes, which is not sent (RFC 7692, 7.2.1).
+/// The bytes that a flush ends with, which are not sent (RFC 7692, 7.2.1).
 const TAIL: &[u8] = &[0x00, 0x00, 0xff, 0xff];
-/// The same and a last, empty block: so the decoder says whether the message ended where a block did.
+/// [`TAIL`] and a final, empty block: the decoder then reports the end of the stream only if the message ended with a
+/// block.
 const END: &[u8] = &[0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
 
 struct Compressor {
@@ -183,9 +188,9 @@ impl Compressor {
         Self { state, settings: (level, window_bits), buffer: Vec::new() }
     }
 
-    /// The payload of `len` bytes as it is sent, if that is shorter.
+    /// Compresses a payload of `len` bytes in total; returns `None` if it does not become shorter.
     fn compress(&mut self, payload: &[&[u8]], len: usize) -> Option<&[u8]> {
-        // With a tail that is cut off, and so that what fits has not filled it.
+        // A result that is shorter than the payload never fills this capacity, even with the tail that is cut off.
         self.buffer.reserve_exact(len + TAIL.len());
         let (last, front) = payload.split_last()?;
         for piece in front {
@@ -204,7 +209,7 @@ impl Compressor {
     }
 }
 
-/// The message that a compressed payload is, of at most `limit` bytes (RFC 7692, 7.2.2).
+/// Inflates a payload to a message of at most `limit` bytes (RFC 7692, 7.2.2).
 pub(super) fn inflate(payload: &[u8], is_text: bool, limit: usize) -> Result<Message<'static>, Error> {
     let mut inflater = INFLATER.take().unwrap_or_else(|| Box::new(Decompress::new(false)));
     let data = inflate_whole(&mut inflater, payload, limit);
@@ -217,17 +222,17 @@ pub(super) fn inflate(payload: &[u8], is_text: bool, limit: usize) -> Result<Mes
 }
 
 fn inflate_whole(state: &mut Decompress, payload: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
-    // No more than the payload can account for; the rest comes as it turns out.
+    // A guess in proportion to what was received; it grows as needed.
     let mut data = Vec::with_capacity(payload.len().saturating_mul(2).min(limit));
     let is_whole = match inflate_piece(state, payload, &mut data, limit)? {
-        // A last block, and the empty one that may follow it (7.2.3.4).
+        // The stream ended with a final block, which a zero byte may follow (7.2.3.4).
         Some(rest) => matches!(rest, [] | [0]),
         None => inflate_piece(state, END, &mut data, limit)?.is_some_and(<[u8]>::is_empty),
     };
     is_whole.then_some(data).ok_or(Error::InvalidDeflate)
 }
 
-/// Inflates all of `input`, or up to the end of the stream: what comes after it.
+/// Inflates `input` to its end, or up to the end of the stream and then returns the bytes after it.
 fn inflate_piece<'a>(
     state: &mut Decompress,
     mut input: &'a [u8],
@@ -236,7 +241,7 @@ fn inflate_piece<'a>(
 ) -> Result<Option<&'a [u8]>, Error> {
     loop {
         if data.len() == data.capacity() {
-            // One more than the limit, to see whether it is exceeded.
+            // One byte more than the limit, to notice that it is exceeded.
             let room = limit.saturating_add(1).saturating_sub(data.len());
             data.reserve_exact(data.len().max(1024).min(room));
         }
@@ -250,7 +255,7 @@ fn inflate_piece<'a>(
         }
         match status {
             Status::StreamEnd => return Ok(Some(input)),
-            // There may be more to come out.
+            // The output is full, so there may be more.
             _ if data.len() == data.capacity() => {}
             _ if input.is_empty() => return Ok(None),
             _ if used == 0 => return Err(Error::InvalidDeflate),
@@ -265,12 +270,12 @@ struct Parameters {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
-    /// Without a number: the client can keep to one, if it is given.
+    /// In an offer, a parameter without a number means that the client supports the parameter in the response.
     client_max_window_bits: Option<Option<u8>>,
 }
 
 impl Parameters {
-    /// `None` if this is another extension, or one with a parameter that is unknown, repeated or has no such value.
+    /// Returns `None` if this is another extension, or has a parameter that is unknown, repeated or of invalid value.
     fn parse(extension: &[u8]) -> Option<Parameters> {
         let mut parts = split(extension, b';');
         if parts.next()? != b"permessage-deflate" {
@@ -309,7 +314,7 @@ impl Parameters {
     }
 }
 
-/// A number from 8 to 15, which may stand in quotes (RFC 6455, 9.1).
+/// Parses a number from 8 to 15, which may be quoted (RFC 6455, 9.1).
 fn window_bits(value: &[u8]) -> Option<u8> {
     let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
     match *quoted.unwrap_or(value) {
@@ -319,7 +324,7 @@ fn window_bits(value: &[u8]) -> Option<u8> {
     }
 }
 
-/// What stands between separators, but for those in quotes.
+/// Splits at separators that are not in quotes, and trims the parts.
 fn split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let parts = value.split(move |&byte| {

@@ -1,13 +1,13 @@
-//! Frames on their way out.
+//! Encoding of frames to send.
 
 use alloc::vec::Vec;
 use core::{fmt, ops::Deref};
 
 use super::{MAX_CONTROL_PAYLOAD, Opcode, apply_mask, bits, is_valid_close_code};
 
-/// What goes before a payload on the wire: 2 to 14 bytes, read by `Deref` or `AsRef` (RFC 6455,
-/// 5.2). Use it where the payload is written from where it lies; a server's header is the same for
-/// all recipients, and so shared with the payload.
+/// The header of a frame, which precedes its payload on the wire: 2 to 14 bytes, read by `Deref` or
+/// `AsRef` (RFC 6455, 5.2). Use it to write the payload without copying it. A server's header is
+/// the same for all recipients, so that it can be shared with the payload.
 #[derive(Clone, Copy)]
 pub struct Header {
     bytes: [u8; 14],
@@ -15,14 +15,14 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header of a whole message or a last fragment (FIN is set) of `payload_len` bytes.
+    /// Creates the header of a whole message or a last fragment (FIN is set) of `payload_len` bytes.
     ///
-    /// A client gives a random `mask`, new for each frame, and passes the payload through
-    /// [`apply_mask`] with the same; a server gives none.
+    /// A client passes a random `mask`, new for each frame, and passes the payload through
+    /// [`apply_mask`] with the same key; a server passes `None`.
     ///
     /// # Panics
     ///
-    /// If a control frame is to carry more than [`MAX_CONTROL_PAYLOAD`] bytes.
+    /// If the payload of a control frame is longer than [`MAX_CONTROL_PAYLOAD`] bytes.
     pub fn new(opcode: Opcode, payload_len: usize, mask: Option<[u8; 4]>) -> Self {
         assert!(
             !opcode.is_control() || payload_len <= MAX_CONTROL_PAYLOAD,
@@ -54,11 +54,11 @@ impl Header {
         Self { bytes, len: len as u8 }
     }
 
-    /// The same for a fragment that is not the last of its message (FIN is not set).
+    /// Clears FIN, for a fragment that is not the last of its message.
     ///
     /// # Panics
     ///
-    /// If this is the header of a control frame: those are never fragmented.
+    /// If this is the header of a control frame, because those are never fragmented.
     pub fn non_final(mut self) -> Self {
         let opcode = Opcode::from_bits(self.bytes[0] & bits::OPCODE);
         assert!(opcode.is_some_and(|opcode| !opcode.is_control()), "a control frame is never fragmented");
@@ -66,7 +66,7 @@ impl Header {
         self
     }
 
-    /// The same for a message that is compressed, or its first fragment (RFC 7692, 6).
+    /// Sets the bit that marks a compressed message or its first fragment (RFC 7692, 6).
     #[cfg(feature = "deflate")]
     pub(super) fn deflated(mut self) -> Self {
         self.bytes[0] |= bits::DEFLATED;
@@ -94,11 +94,11 @@ impl fmt::Debug for Header {
     }
 }
 
-/// Appends a whole frame with FIN set; `payload` is masked on the way if there is a `mask`.
+/// Appends a whole frame with FIN set, masked if `mask` is given.
 ///
 /// # Panics
 ///
-/// If a control frame is to carry more than [`MAX_CONTROL_PAYLOAD`] bytes.
+/// If the payload of a control frame is longer than [`MAX_CONTROL_PAYLOAD`] bytes.
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
     let header = Header::new(opcode, payload.len(), mask);
     out.reserve(header.len() + payload.len());
@@ -110,17 +110,17 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Opti
     }
 }
 
-/// Appends a close frame (RFC 6455, 5.5.1). `reason` is cut at a character's end to the 123 bytes
-/// there is room for; without a `code` there is no place for it, and the body is empty.
+/// Appends a close frame (RFC 6455, 5.5.1). `reason` is truncated at a character boundary to at most
+/// 123 bytes. Without a `code` the body is empty, because a reason has to follow a code.
 ///
 /// # Panics
 ///
-/// If the code is not one of [`is_valid_close_code`].
+/// If the code does not satisfy [`is_valid_close_code`].
 pub fn write_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str, mask: Option<[u8; 4]>) {
     let Some(code) = code else {
         return write_frame(out, Opcode::Close, &[], mask);
     };
-    assert!(is_valid_close_code(code), "close code {code} is not to be sent");
+    assert!(is_valid_close_code(code), "close code {code} must not be sent");
 
     let mut body = [0; MAX_CONTROL_PAYLOAD];
     let mut end = reason.len().min(body.len() - 2);

@@ -1,15 +1,15 @@
-//! How a peer can break the protocol.
+//! Violations of the protocol by the peer.
 
-/// What the peer did wrong. The connection is to be failed (RFC 6455, 7.1.7): send a close frame
-/// with [`close_code`](Self::close_code), for which the message of this error is a fitting
-/// reason, and close.
+/// A violation of the protocol by the peer. The connection must be failed (RFC 6455, 7.1.7): send a
+/// close frame with [`close_code`](Self::close_code) and this error's message as the reason, and
+/// close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A reserved bit is set, and no extension that would define it was agreed on (5.2).
+    /// A reserved bit is set, and no extension that defines it was negotiated (5.2).
     #[error("reserved bits are set")]
     ReservedBits,
-    /// The opcode, given here, is not one of the six of RFC 6455 (5.2).
+    /// An opcode, given here, that is not one of the six of RFC 6455 (5.2).
     #[error("reserved opcode {0}")]
     ReservedOpcode(u8),
     /// A control frame without FIN (5.5).
@@ -18,25 +18,25 @@ pub enum Error {
     /// A control frame of more than 125 bytes (5.5).
     #[error("control frame of more than 125 bytes")]
     ControlTooLong,
-    /// A client's frame that is not masked (5.1).
+    /// An unmasked frame from a client (5.1).
     #[error("unmasked frame from a client")]
     NotMasked,
-    /// A server's frame that is masked (5.1).
+    /// A masked frame from a server (5.1).
     #[error("masked frame from a server")]
     Masked,
     /// A length in more bytes than it needs, or with its top bit set (5.2).
     #[error("invalid encoding of the payload length")]
     InvalidLength,
-    /// A continuation frame where no message is under way (5.4).
+    /// A continuation frame although no message is in progress (5.4).
     #[error("continuation frame without a message")]
     UnexpectedContinuation,
-    /// A new message before the last fragment of the one under way (5.4).
+    /// A new message before the last fragment of the one in progress (5.4).
     #[error("new message inside a fragmented one")]
     UnfinishedMessage,
-    /// More empty fragments in one message than any honest sender needs.
+    /// More than 128 empty fragments in one message.
     #[error("too many empty fragments")]
     TooManyEmptyFragments,
-    /// The message, or what its frames declare of it so far, is longer than we take.
+    /// The message is longer than the limit, by its declared or its inflated length.
     #[error("message of more than {limit} bytes")]
     TooLarge {
         /// The limit in bytes, as given to [`Decoder::new`](super::Decoder::new).
@@ -45,10 +45,10 @@ pub enum Error {
     /// The text of a message or the reason of a close frame is not UTF-8 (8.1).
     #[error("invalid utf-8")]
     InvalidUtf8,
-    /// A compressed message is not the whole of a DEFLATE stream (RFC 7692, 7.2.2).
+    /// A compressed message is not a complete DEFLATE stream (RFC 7692, 7.2.2).
     #[error("invalid deflate stream")]
     InvalidDeflate,
-    /// A close frame with a body of one byte: half a code (5.5.1).
+    /// A close frame with a body of one byte, which is half a code (5.5.1).
     #[error("close frame of one byte")]
     TruncatedCloseCode,
     /// A close frame with a code, given here, that must not be sent (7.4).
@@ -57,7 +57,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The code for the close frame that answers this error (RFC 6455, 7.4.1): 1002 protocol
+    /// Returns the code for the close frame that answers this error (RFC 6455, 7.4.1): 1002 protocol
     /// error, 1007 invalid UTF-8 or DEFLATE, 1008 policy violation, 1009 message too big.
     pub const fn close_code(self) -> u16 {
         match self {

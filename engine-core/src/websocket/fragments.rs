@@ -1,4 +1,4 @@
-//! A message that comes in fragments (RFC 6455, 5.4).
+//! Reassembly of fragmented messages (RFC 6455, 5.4).
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 
@@ -6,12 +6,12 @@ use alloc::{borrow::Cow, string::String, vec::Vec};
 use super::deflate::inflate;
 use super::{Error, Message};
 
-/// How many frames of one message may be empty: they cost us work and the peer nothing that its
-/// limit on bytes would stop.
+/// Maximum number of empty fragments in one message. They cost us work, and the limit on bytes does
+/// not bound them.
 pub(super) const MAX_EMPTY: u8 = 128;
 
-/// What has come of a fragmented message. It grows with what arrived, never by what a header
-/// declared.
+/// The fragments of a message that have arrived. Memory grows with the bytes received, never by a
+/// declared length.
 #[derive(Debug)]
 pub(super) struct Fragments {
     content: Content,
@@ -22,7 +22,7 @@ pub(super) struct Fragments {
 enum Content {
     Text(Text),
     Binary(Vec<u8>),
-    /// What is compressed is kept as it came: to inflate it piece by piece would take a window for each connection.
+    /// Compressed data is inflated at the end, because inflating it piece by piece would take a window per connection.
     #[cfg(feature = "deflate")]
     Deflated {
         is_text: bool,
@@ -39,7 +39,7 @@ impl Fragments {
         Self::new(Content::Binary(Vec::new()))
     }
 
-    /// Of a message that is compressed.
+    /// Creates the fragments of a compressed message.
     #[cfg(feature = "deflate")]
     pub(super) fn deflated(is_text: bool) -> Self {
         Self::new(Content::Deflated { is_text, data: Vec::new() })
@@ -49,7 +49,7 @@ impl Fragments {
         Self { content, empty: 0 }
     }
 
-    /// The bytes of all fragments so far.
+    /// Returns the number of bytes of all fragments so far.
     pub(super) fn len(&self) -> usize {
         match &self.content {
             Content::Text(text) => text.whole.len() + text.pending().len(),
@@ -81,9 +81,9 @@ impl Fragments {
         }
     }
 
-    /// The message, after its last fragment: at most `limit` bytes.
+    /// Returns the message of at most `limit` bytes, after its last fragment.
     pub(super) fn finish(self, limit: usize) -> Result<Message<'static>, Error> {
-        // Of the others, each fragment was looked at as it came.
+        // Uncompressed fragments were checked against the limit as they arrived.
         #[cfg(not(feature = "deflate"))]
         let _ = limit;
         match self.content {
@@ -96,11 +96,11 @@ impl Fragments {
     }
 }
 
-/// Text of which each byte is checked once, though a fragment may end inside a character.
+/// Text in fragments that may end inside a character. Almost every byte is validated only once.
 #[derive(Debug, Default)]
 struct Text {
     whole: String,
-    /// The first bytes of a character whose last ones are to come.
+    /// The first bytes of a character that the next fragment continues.
     pending: [u8; 4],
     pending_len: u8,
 }
@@ -124,8 +124,8 @@ impl Text {
             Err(error) if error.error_len().is_some() => return Err(Error::InvalidUtf8),
             Err(error) => {
                 let (text, start) = rest.split_at_checked(error.valid_up_to()).ok_or(Error::InvalidUtf8)?;
-                // Checked already, but only unsafe code could make use of that. It is the one
-                // fragment in many that ends inside a character.
+                // This validates the text a second time, as avoiding that takes unsafe code. Few
+                // fragments end inside a character.
                 let text = simdutf8::basic::from_utf8(text).map_err(|_| Error::InvalidUtf8)?;
                 self.whole.push_str(text);
                 for &byte in start {
@@ -136,7 +136,7 @@ impl Text {
         Ok(())
     }
 
-    /// Adds a byte to the pending ones, and moves them over once they are a character.
+    /// Adds a byte to the pending ones, and moves them to `whole` once they form a character.
     fn push_pending(&mut self, byte: u8) -> Result<(), Error> {
         let slot = self.pending.get_mut(usize::from(self.pending_len));
         *slot.ok_or(Error::InvalidUtf8)? = byte;

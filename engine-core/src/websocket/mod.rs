@@ -1,15 +1,15 @@
 //! WebSocket frames (RFC 6455) for both roles, as a codec that does no I/O.
 //!
-//! The bytes stay with the caller: [`Decoder::decode`] takes the next message off the front of a
-//! slice, unmasks it where it lies, and returns it borrowed. Only a message that its sender cut
-//! into fragments is copied, and one that it compressed is inflated. Going out, a [`Header`] is at
-//! most 14 bytes on the stack, to be written before a payload that may be shared; [`write_frame`]
-//! and [`write_close`] append whole frames to a vector.
+//! The caller owns the input: [`Decoder::decode`] takes the next message off the front of a slice,
+//! unmasks it in place, and returns it borrowed. Only fragmented messages are copied, and
+//! compressed ones inflated. For output, a [`Header`] is at most 14 bytes on the stack, to be
+//! written before a payload that may be shared; [`write_frame`] and [`write_close`] append whole
+//! frames to a vector.
 //!
 //! ```
 //! use sockeye_core::websocket::{Decoder, Error, Message, Opcode, Role, write_frame};
 //!
-//! /// Echoes all that is complete in `buffer`, and drops it from there.
+//! /// Echoes the complete messages in `buffer`, and removes them from it.
 //! fn echo(decoder: &mut Decoder, buffer: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Error> {
 //!     let mut input = buffer.as_mut_slice();
 //!     while let Some(message) = decoder.decode(&mut input)? {
@@ -27,7 +27,7 @@
 //!
 //! let mut buffer = Vec::new();
 //! write_frame(&mut buffer, Opcode::Text, b"hello", Some([1, 2, 3, 4]));
-//! buffer.push(0x81); // the first byte of a next frame
+//! buffer.push(0x81); // The first byte of the next frame.
 //! let mut out = Vec::new();
 //! echo(&mut Decoder::new(Role::Server, 1_000_000), &mut buffer, &mut out).unwrap();
 //! assert_eq!(out, b"\x81\x05hello");
@@ -56,11 +56,11 @@ pub use error::Error;
 pub use handshake::{accept_key, encode_key, is_valid_accept, is_valid_key};
 pub use mask::apply_mask;
 
-/// The most bytes a control frame (close, ping, pong) may carry (RFC 6455, 5.5).
+/// The maximum payload in bytes of a control frame: close, ping or pong (RFC 6455, 5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// Which side of the connection we are. A server takes masked frames and sends unmasked ones, a
-/// client the other way round (RFC 6455, 5.1).
+/// The side of the connection that we are. A server receives masked frames and sends unmasked ones,
+/// a client the other way round (RFC 6455, 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// We accepted the connection.
@@ -69,32 +69,32 @@ pub enum Role {
     Client,
 }
 
-/// What a frame is (RFC 6455, 5.2 and 11.8).
+/// The type of a frame (RFC 6455, 5.2 and 11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Opcode {
-    /// One more fragment of the message under way.
+    /// Another fragment of the message in progress.
     Continuation = 0,
     /// A text message, or its first fragment.
     Text = 1,
     /// A binary message, or its first fragment.
     Binary = 2,
-    /// The last frame of its sender.
+    /// The last frame that its sender sends.
     Close = 8,
-    /// To be answered by a pong with the same payload.
+    /// A ping, which must be answered by a pong with the same payload.
     Ping = 9,
-    /// The answer to a ping, or a sign of life nobody asked for.
+    /// The answer to a ping, or an unsolicited heartbeat.
     Pong = 10,
 }
 
 impl Opcode {
-    /// Whether this is a close, ping or pong: never fragmented, at most
-    /// [`MAX_CONTROL_PAYLOAD`] bytes, allowed between the fragments of a message.
+    /// Returns whether this is a close, ping or pong. Control frames are never fragmented, carry at
+    /// most [`MAX_CONTROL_PAYLOAD`] bytes, and may come between the fragments of a message.
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 
-    /// The opcode with these four bits, unless they are reserved.
+    /// Returns the opcode with these four bits; `None` if it is reserved.
     const fn from_bits(bits: u8) -> Option<Self> {
         Some(match bits {
             0 => Self::Continuation,
@@ -112,13 +112,13 @@ impl Opcode {
 mod bits {
     pub(super) const FIN: u8 = 0x80;
     pub(super) const RESERVED: u8 = 0x70;
-    /// The reserved bit of permessage-deflate: the message is compressed (RFC 7692, 6).
+    /// The reserved bit that permessage-deflate sets on compressed messages (RFC 7692, 6).
     pub(super) const DEFLATED: u8 = 0x40;
     pub(super) const OPCODE: u8 = 0x0f;
     pub(super) const MASKED: u8 = 0x80;
     pub(super) const LENGTH: u8 = 0x7f;
-    /// In the place of a length: it follows in two bytes.
+    /// The value of the length field if the length follows in two bytes.
     pub(super) const LENGTH_16: u8 = 126;
-    /// In the place of a length: it follows in eight bytes.
+    /// The value of the length field if the length follows in eight bytes.
     pub(super) const LENGTH_64: u8 = 127;
 }

@@ -1,15 +1,16 @@
-//! In the place of permessage-deflate where the feature `deflate` is off: types without a value, so that what would be
-//! done with one costs nothing.
+//! Replaces `deflate.rs` if the feature `deflate` is off. The types have no values, so that the compiler removes the
+//! code that handles them.
 
 use super::Opcode;
 use alloc::{borrow::Cow, vec::Vec};
 use core::convert::Infallible;
 
-/// What a server gives of permessage-deflate, or a client asks for: nothing, as the feature `deflate` is off.
+/// The permessage-deflate settings that a server accepts or a client offers. Without values, because the feature
+/// `deflate` is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PerMessageDeflate {}
 
-/// Permessage-deflate as it was agreed on for a connection: never, as the feature `deflate` is off.
+/// Permessage-deflate as negotiated for a connection. Without values, because the feature `deflate` is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deflate {}
 

@@ -1,9 +1,9 @@
-//! Any calls to a session, and what holds of it nevertheless.
+//! Arbitrary calls to a session, and the invariants that they must preserve.
 
 use super::*;
 use sockeye_core::engineio::{CloseReason, Frames, Probing, Refused};
 
-/// A call, or something that a peer or the clock does.
+/// A call to the session, or an action of the peer or the clock.
 #[derive(Clone, Debug)]
 pub enum Op {
     Poll,
@@ -18,7 +18,7 @@ pub enum Op {
     Text(usize),
     Binary(usize),
     Shared(usize),
-    /// So many bytes are written to the WebSocket connection.
+    /// Writes this many bytes to the WebSocket connection.
     Write(usize),
     Close(CloseReason),
     Pass(u64),
@@ -28,7 +28,7 @@ pub enum Op {
     Getters,
 }
 
-/// A session, its connections, and the client's collection.
+/// A session, its connections, and what was sent and received.
 struct World {
     session: Session,
     now: Time,
@@ -36,11 +36,11 @@ struct World {
     ticket: Option<Ticket>,
     out: Outbound,
     decoder: Decoder,
-    /// Bytes of a frame that is not all there.
+    /// The bytes of an incomplete frame.
     partial: Vec<u8>,
     sent: Vec<Got>,
     got: Vec<Got>,
-    /// Packets of the protocol itself that may have been queued beyond the budget.
+    /// Upper bound of the bytes of control packets and headers that may be queued beyond the send buffer.
     extra: usize,
     ends: usize,
 }
@@ -134,7 +134,7 @@ impl World {
             Op::EndPost => self.session.end_post(),
             Op::AbortPost => self.session.abort_post(self.now),
             Op::Packet(packet) => {
-                // After a pong there may be another ping.
+                // A pong allows another ping.
                 self.extra += 3;
                 let was_closed = self.session.closed().is_some();
                 let message = self.session.handle_packet(self.now, Packet::decode(packet).unwrap());
@@ -153,7 +153,7 @@ impl World {
                     Probing::Complete => {
                         assert!(was && !self.session.is_upgrading(ticket));
                         assert_eq!(self.session.transport(), Transport::WebSocket);
-                        // A frame's header is longer than a separator.
+                        // The header of a frame is longer than a separator.
                         self.extra += 3 * self.sent.len();
                     }
                     Probing::Close => assert!(!self.session.is_upgrading(ticket)),
@@ -194,7 +194,7 @@ impl World {
             }
             Op::Timeout => {
                 self.session.handle_timeout(self.now);
-                assert!(self.session.next_deadline().is_none_or(|next| next > self.now), "a deadline stays");
+                assert!(self.session.next_deadline().is_none_or(|next| next > self.now), "still due");
                 self.extra += 3;
             }
             Op::Heard => self.session.heard(self.now),
@@ -204,19 +204,19 @@ impl World {
         }
     }
 
-    /// What holds after every step.
+    /// Checks the invariants after a step.
     fn check(&mut self) {
         self.take_payload();
         if let Some(reason) = self.session.take_closed() {
             assert_eq!(self.session.closed(), Some(&reason));
             self.ends += 1;
         }
-        assert_eq!(self.ends, usize::from(self.session.closed().is_some()), "the end is told once");
+        assert_eq!(self.ends, usize::from(self.session.closed().is_some()), "the end is reported once");
         assert!(self.session.queued() <= BUFFER + self.extra, "{} bytes wait", self.session.queued());
         assert!(!self.session.is_finished() || self.session.closed().is_some());
     }
 
-    /// The client reads on until nothing more comes.
+    /// Lets the client read until nothing is left.
     fn read_all(&mut self) {
         for _ in 0..2000 {
             match self.session.transport() {
@@ -234,7 +234,7 @@ impl World {
     }
 }
 
-/// Calls `ops`, lets the client read, and then falls silent; checks at every step.
+/// Applies `ops`, lets the client read, and then lets only time pass. Checks the invariants after every step.
 pub fn any_calls(transport: Transport, max_payload: usize, ops: impl IntoIterator<Item = Op>) {
     let mut world = World::new(transport, max_payload);
     for op in ops {
@@ -245,7 +245,7 @@ pub fn any_calls(transport: Transport, max_payload: usize, ops: impl IntoIterato
     world.check();
     let graceful = match world.session.closed() {
         None => true,
-        // Unless the client was waited for in vain.
+        // A session that has already finished may have given up waiting for the client.
         Some(CloseReason::ForcedClose(_) | CloseReason::ServerShutdown) => !world.session.is_finished(),
         Some(_) => false,
     };
@@ -256,7 +256,7 @@ pub fn any_calls(transport: Transport, max_payload: usize, ops: impl IntoIterato
         assert_eq!(messages, world.sent);
     }
 
-    // Silence: what is left are the pings, the end, and the farewell.
+    // Without further input only pings, the ping timeout and the close timeout are left.
     let mut deadlines = 0;
     while let Some(deadline) = world.session.next_deadline() {
         world.session.handle_timeout(deadline);

@@ -1,4 +1,4 @@
-//! What the tests share: a clock that is a number, and a client that collects what it gets.
+//! Helpers of the tests: times in milliseconds, and a session with a client that collects what it receives.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod any_calls;
@@ -13,7 +13,7 @@ use sockeye_core::{Outbound, Time};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many milliseconds after the origin.
+/// Returns the instant `ms` milliseconds after the origin.
 pub fn at(ms: u64) -> Time {
     Time::ZERO + Duration::from_millis(ms)
 }
@@ -28,12 +28,12 @@ pub fn config_with(set: impl FnOnce(&mut Config)) -> Arc<Config> {
     Arc::new(config)
 }
 
-/// What a client got, one packet each.
+/// A packet that a client received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
     Text(String),
     Binary(Vec<u8>),
-    /// A packet of the protocol itself, as it was written.
+    /// Any packet other than a message, as written.
     Control(String),
 }
 
@@ -61,13 +61,13 @@ pub fn flat(mut queue: Outbound) -> Vec<u8> {
     queue.copy_to_bytes(queue.len()).to_vec()
 }
 
-/// The packets of a payload.
+/// Returns the packets of a payload.
 pub fn from_payload(payload: Outbound) -> Vec<Got> {
     let body = String::from_utf8(flat(payload)).unwrap();
     split_payload(&body).map(got).collect()
 }
 
-/// The packets of whole frames; the end of the connection is `Control("close")`.
+/// Returns the packets of complete frames; a close frame becomes `Control("close")`.
 pub fn from_frames(decoder: &mut Decoder, bytes: &mut [u8]) -> Vec<Got> {
     let mut input = bytes;
     let mut all = Vec::new();
@@ -83,7 +83,7 @@ pub fn from_frames(decoder: &mut Decoder, bytes: &mut [u8]) -> Vec<Got> {
     all
 }
 
-/// One session and the client at its other end, which polls and reads when it is told to.
+/// A session and its client, which polls and reads only on request.
 #[derive(Debug)]
 pub struct Rig {
     pub session: Session,
@@ -95,7 +95,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A session whose handshake the client has.
+    /// Opens a session, and lets the client receive the handshake.
     pub fn open(transport: Transport, config: Arc<Config>) -> Rig {
         let mut rig = Rig {
             session: Session::open(Time::ZERO, config, &Id::from_random([7; 15]), transport),
@@ -122,12 +122,12 @@ impl Rig {
         Rig::open(Transport::WebSocket, config())
     }
 
-    /// What came since the last time.
+    /// Takes the packets received since the last call.
     pub fn take(&mut self) -> Vec<Got> {
         std::mem::take(&mut self.got)
     }
 
-    /// Polls, or looks whether the poll that waits is answered.
+    /// Begins a poll unless one is waiting, and receives its answer if there is one.
     pub fn poll(&mut self) {
         if !self.polling {
             self.session.begin_poll(self.now).unwrap();
@@ -136,7 +136,7 @@ impl Rig {
         self.look();
     }
 
-    /// Whether the waiting poll is answered by now.
+    /// Receives the answer of the waiting poll if there is one.
     pub fn look(&mut self) {
         if self.polling
             && let Some(payload) = self.session.take_payload()
@@ -146,7 +146,7 @@ impl Rig {
         }
     }
 
-    /// Reads all that there is on the WebSocket connection.
+    /// Reads everything from the WebSocket connection.
     pub fn read(&mut self) {
         self.session.take_frames(&mut self.out);
         let mut bytes = flat(std::mem::take(&mut self.out));
@@ -154,7 +154,7 @@ impl Rig {
         self.got.extend(from_frames(&mut self.decoder, &mut bytes));
     }
 
-    /// Posts a payload; gives back the messages that reached the application.
+    /// Posts a payload, and returns the messages that reached the application.
     pub fn post(&mut self, body: &str) -> Vec<Got> {
         self.session.begin_post(self.now).unwrap();
         self.session.heard(self.now);
@@ -163,7 +163,7 @@ impl Rig {
         got
     }
 
-    /// Packets on the session's transport.
+    /// Lets packets arrive on the session's transport, and returns the messages that reached the application.
     pub fn packets(&mut self, body: &str) -> Vec<Got> {
         let mut messages = Vec::new();
         for packet in split_payload(body) {
@@ -181,7 +181,7 @@ impl Rig {
         self.session.handle_probe(self.now, ticket, &Packet::decode(packet).unwrap())
     }
 
-    /// Begins an upgrade and has the probe answered.
+    /// Begins an upgrade up to the answer to the probe.
     pub fn probed(&mut self) -> Ticket {
         let ticket = self.session.begin_upgrade(self.now).unwrap();
         assert_eq!(self.probe(ticket, "2probe"), Probing::Answer);
@@ -201,27 +201,27 @@ impl Rig {
         self.session.send([Part::Binary(data)].into_iter())
     }
 
-    /// Lets time pass to `now`, with a call at each deadline on the way; gives back when those were.
+    /// Advances the time to `now`, calls `handle_timeout` at each deadline on the way, and returns those deadlines.
     pub fn pass(&mut self, now: Time) -> Vec<Time> {
         let mut deadlines = Vec::new();
         while let Some(deadline) = self.session.next_deadline().filter(|deadline| *deadline <= now) {
             self.session.handle_timeout(deadline);
             deadlines.push(deadline);
-            assert!(self.session.next_deadline().is_none_or(|next| next > deadline), "a deadline stays");
+            assert!(self.session.next_deadline().is_none_or(|next| next > deadline), "still due");
         }
         self.now = now;
         deadlines
     }
 }
 
-/// A frame as a client sends it.
+/// Returns a frame as a client sends it.
 pub fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     websocket::write_frame(&mut out, opcode, payload, Some([0x37, 0xfa, 0x21, 0x3d]));
     out
 }
 
-/// A part of a message as a client sends it.
+/// Returns a fragment of a message as a client sends it.
 pub fn fragment(opcode: Opcode, is_final: bool, payload: &[u8]) -> Vec<u8> {
     let mut frame = masked(opcode, payload);
     if !is_final {

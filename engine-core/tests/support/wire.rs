@@ -1,4 +1,4 @@
-//! A small server above one connection: answers requests with what they were, and echoes messages.
+//! A small server for one connection, which echoes the bodies of requests and the messages of WebSocket.
 
 use super::at;
 use bytes::Buf;
@@ -8,21 +8,21 @@ use sockeye_core::websocket::{Message, Opcode, write_frame};
 use sockeye_core::{Outbound, Time};
 use std::sync::Arc;
 
-/// `GET /hold` is not answered, a WebSocket handshake is accepted, of any other request the body is echoed.
+/// The server. It does not answer `GET /hold`, accepts WebSocket handshakes, and echoes the body of any other request.
 #[derive(Debug)]
 pub struct Wire {
     pub connection: Connection,
-    /// What arrived and is not used.
+    /// The bytes that have arrived but are not consumed.
     pub buffer: Vec<u8>,
-    /// What happened.
+    /// The requests, bodies, messages and errors so far.
     pub events: Vec<String>,
-    /// All that was to be written.
+    /// The bytes that the peer has read.
     pub output: Vec<u8>,
-    /// Echoed messages, before the connection takes them.
+    /// The echoed messages that are not yet queued on the connection.
     pub echoes: Outbound,
-    /// What is echoed goes to `output` at once.
+    /// Whether the peer reads what is written at once.
     pub reads: bool,
-    /// With so many bytes to be written no more messages are read.
+    /// The number of queued bytes from which on no more messages are read.
     pub high_water: usize,
 }
 
@@ -49,7 +49,7 @@ impl Wire {
         }
     }
 
-    /// A connection that is WebSocket by now; nothing of the handshake is left.
+    /// Creates a connection after its WebSocket handshake, whose output and events are cleared.
     pub fn upgraded(config: Arc<connection::Config>) -> Wire {
         let mut wire = Wire::with(config);
         wire.feed(at(0), HANDSHAKE);
@@ -59,7 +59,7 @@ impl Wire {
         wire
     }
 
-    /// Bytes arrive.
+    /// Lets bytes arrive.
     pub fn feed(&mut self, now: Time, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -77,7 +77,7 @@ impl Wire {
         self.drain();
     }
 
-    /// Time passes: what expired by then.
+    /// Advances the time to `now`, and returns each deadline on the way with what expired.
     pub fn pass(&mut self, now: Time) -> Vec<(Time, Expired)> {
         let mut all = Vec::new();
         while let Some(deadline) = self.connection.next_deadline().filter(|deadline| *deadline <= now) {
@@ -85,13 +85,13 @@ impl Wire {
             if self.connection.phase() == Phase::Request {
                 self.connection.respond(deadline, Status::REQUEST_TIMEOUT, [], Answer::Bytes(b""));
             }
-            assert!(self.connection.next_deadline().is_none_or(|next| next > deadline), "a deadline stays");
+            assert!(self.connection.next_deadline().is_none_or(|next| next > deadline), "still due");
             self.drain();
         }
         all
     }
 
-    /// Takes what is to be written.
+    /// Lets the peer read everything that is queued.
     pub fn drain(&mut self) {
         self.connection.outbound().append(&mut self.echoes);
         let out = self.connection.outbound();
@@ -103,7 +103,7 @@ impl Wire {
         String::from_utf8_lossy(&self.output).into_owned()
     }
 
-    /// Handles what it can of `input`; says how much that was.
+    /// Handles `input` as far as possible, and returns the number of bytes consumed.
     pub fn data(&mut self, now: Time, input: &mut [u8]) -> usize {
         let mut used = 0;
         loop {
@@ -174,7 +174,7 @@ impl Wire {
                         Ok(Some(Message::Close(frame))) => {
                             self.events.push(format!("close {:?}", frame.map(|frame| frame.code)));
                         }
-                        Ok(Some(other)) => panic!("{other:?} is the connection's own"),
+                        Ok(Some(other)) => panic!("the connection itself handles {other:?}"),
                         Ok(None) => {
                             used += consumed;
                             break;
@@ -182,7 +182,7 @@ impl Wire {
                         Err(error) => self.events.push(format!("error {error}")),
                     }
                     used += consumed;
-                    // As a session would: echoes go out in order with the connection's own frames.
+                    // Queued at once, as by a session, so that echoes and the connection's own frames stay in order.
                     self.connection.outbound().append(&mut self.echoes);
                 }
                 Phase::Request => break,

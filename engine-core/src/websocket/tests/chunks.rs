@@ -11,7 +11,7 @@ fn role() -> impl Strategy<Value = Role> {
     prop_oneof![Just(Role::Server), Just(Role::Client)]
 }
 
-/// A message and the sizes of the fragments it is sent in.
+/// A message and the sizes of its fragments.
 fn message() -> impl Strategy<Value = (Owned, Vec<usize>)> {
     let content = prop_oneof![
         "[a-zß€😀]{0,80}".prop_map(Owned::Text),
@@ -22,7 +22,8 @@ fn message() -> impl Strategy<Value = (Owned, Vec<usize>)> {
     (content, vec_of(0..60usize, 0..5))
 }
 
-/// The frames of a message, and after each fragment but the last a ping.
+/// Appends the frames of a message, with a ping after each fragment but the last. Returns the
+/// messages to expect.
 fn send(to: Role, message: &Owned, sizes: &[usize], wire: &mut Vec<u8>) -> Vec<Owned> {
     let (first, mut rest) = match message {
         Owned::Text(text) => (0x1, text.as_bytes()),
@@ -45,7 +46,7 @@ fn send(to: Role, message: &Owned, sizes: &[usize], wire: &mut Vec<u8>) -> Vec<O
     expected
 }
 
-/// Cuts `wire` into chunks of these sizes, over and over.
+/// Cuts `wire` into chunks of these sizes, which are repeated as needed.
 pub(super) fn cut<'a>(mut wire: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut chunks = vec![];
     for size in sizes.iter().cycle() {
@@ -81,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_give_the_same_in_any_chunks(
+    fn arbitrary_bytes_decode_the_same_in_any_chunks(
         role in role(),
         limit in prop_oneof![0..200usize, Just(usize::MAX)],
         wire in vec_of(any::<u8>(), 0..200),
@@ -89,9 +90,9 @@ proptest! {
         receive_with_limit(role, limit, &wire);
     }
 
-    /// Frames that are mostly well-formed get further than random bytes do.
+    /// Frames that are mostly well-formed reach more code than random bytes.
     #[test]
-    fn any_frames_give_the_same_in_any_chunks(
+    fn arbitrary_frames_decode_the_same_in_any_chunks(
         role in role(),
         limit in 0..60usize,
         sent in vec_of((first_byte(), payload()), 0..8),

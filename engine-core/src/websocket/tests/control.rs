@@ -17,7 +17,7 @@ fn control_frames_carry_at_most_125_bytes() {
         assert_eq!(messages(Role::Server, &wire).len(), 1);
     }
     for first in [0x88, 0x89, 0x8a] {
-        // In either long encoding, before the length itself is there.
+        // Refused in either long encoding, before the length itself has arrived.
         for length in [0xfe, 0xff] {
             assert_eq!(error(Role::Server, &[first, length]), Error::ControlTooLong);
         }
@@ -33,7 +33,7 @@ fn control_frames_do_not_count_against_the_limit() {
 }
 
 #[test]
-fn control_frames_come_between_fragments() {
+fn control_frames_may_come_between_fragments() {
     let wire = frames(&[
         (0x01, b"a\xe2"),
         (0x89, b"ping"),
@@ -48,7 +48,7 @@ fn control_frames_come_between_fragments() {
 }
 
 #[test]
-fn a_close_frame_may_be_empty_or_say_why() {
+fn a_close_frame_may_be_empty_or_carry_code_and_reason() {
     let close = |body: &[u8]| messages(Role::Server, &frame(Role::Server, 0x88, body));
     assert_eq!(close(b""), [Owned::Close(None)]);
     assert_eq!(close(b"\x03\xe8"), [Owned::Close(Some((1000, "".into())))]);
@@ -84,7 +84,7 @@ fn close_codes_are_checked() {
 }
 
 #[test]
-fn a_close_reason_has_to_be_utf8() {
+fn a_close_reason_must_be_utf8() {
     for reason in [&b"\xff"[..], b"ok\xc3"] {
         let wire = frame(Role::Server, 0x88, &[b"\x03\xe8", reason].concat());
         assert_eq!(error(Role::Server, &wire), Error::InvalidUtf8);
@@ -92,7 +92,7 @@ fn a_close_reason_has_to_be_utf8() {
 }
 
 #[test]
-fn nothing_counts_after_a_close_frame() {
+fn input_after_a_close_frame_is_ignored() {
     for after in [
         frames(&[(0x81, b"late")]),
         frames(&[(0x88, b"")]),
@@ -100,7 +100,7 @@ fn nothing_counts_after_a_close_frame() {
         b"\xff\xff\xff".to_vec(),
         b"\x81".to_vec(),
     ] {
-        // Also where it cuts off a fragmented message.
+        // The close frame also interrupts a fragmented message here.
         let wire = [frames(&[(0x01, b"a"), (0x88, b"")]), after].concat();
         assert_eq!(messages(Role::Server, &wire), [Owned::Close(None)]);
     }

@@ -32,16 +32,16 @@ fn a_decoder_is_small() {
 }
 
 #[test]
-fn an_unfragmented_message_lies_where_it_arrived() {
+fn an_unfragmented_message_borrows_from_the_input() {
     for role in BOTH {
         let mut wire = frame(role, 0x82, b"data");
         wire.extend(frame(role, 0x81, b"text"));
         let range = wire.as_ptr_range();
         let mut decoder = Decoder::new(role, LIMIT);
         let mut input = wire.as_mut_slice();
-        let first = decoder.decode(&mut input).expect("both are fine");
+        let first = decoder.decode(&mut input).expect("both are valid");
         // Both can be held at once.
-        let second = decoder.decode(&mut input).expect("both are fine");
+        let second = decoder.decode(&mut input).expect("both are valid");
         let Some(Message::Binary(Cow::Borrowed(data))) = first else { panic!("{first:?}") };
         let Some(Message::Text(Cow::Borrowed(text))) = second else { panic!("{second:?}") };
         assert_eq!((data, text), (&b"data"[..], "text"));
@@ -51,12 +51,12 @@ fn an_unfragmented_message_lies_where_it_arrived() {
 }
 
 #[test]
-fn an_incomplete_frame_stays_and_is_not_touched() {
+fn an_incomplete_frame_stays_in_the_input_unchanged() {
     let wire = frames(&[(0x81, b"one"), (0x01, b"two"), (0x80, b"three")]);
     let outcome = receive(Role::Server, &wire[..wire.len() - 1]);
     assert_eq!(outcome.messages, [text("one")]);
     assert_eq!(outcome.error, None);
-    // The fragment in front of it is absorbed.
+    // The fragment before it is consumed.
     assert_eq!(outcome.left, wire[9 + 9..wire.len() - 1]);
 }
 
@@ -102,7 +102,7 @@ fn reserved_opcodes_are_refused() {
 }
 
 #[test]
-fn a_client_has_to_mask_and_a_server_must_not() {
+fn a_client_must_mask_and_a_server_must_not() {
     for first in [0x81, 0x82, 0x88, 0x89, 0x8a, 0x01] {
         let unmasked = frame(Role::Client, first, b"");
         assert_eq!(error(Role::Server, &unmasked), Error::NotMasked);
@@ -112,7 +112,7 @@ fn a_client_has_to_mask_and_a_server_must_not() {
 }
 
 #[test]
-fn a_length_has_one_encoding() {
+fn a_length_must_have_its_shortest_encoding() {
     for wire in [
         &b"\x82\x7e\x00\x00"[..],
         b"\x82\x7e\x00\x7d",
@@ -133,7 +133,7 @@ fn a_length_with_its_top_bit_set_is_refused() {
             assert_eq!(outcome.error, Some(Error::InvalidLength));
         }
     }
-    // The greatest that may be: waited for, if there is no limit.
+    // The greatest valid length is accepted if there is no limit.
     let wire = b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00data";
     let outcome = receive_with_limit(Role::Server, usize::MAX, wire);
     assert_eq!((outcome.error, outcome.left), (None, wire.to_vec()));
@@ -145,7 +145,7 @@ fn too_long_a_message_is_refused_when_its_length_is_declared() {
     for first in [0x81, 0x82, 0x01, 0x02] {
         let wire = frame(Role::Server, first, &[b'a'; 10]);
         assert_eq!(receive_with_limit(Role::Server, 10, &wire).error, None);
-        // Only the two bytes with the length, neither key nor payload.
+        // Only the two bytes with the length have arrived, neither key nor payload.
         let outcome = receive_with_limit(Role::Server, 10, &[first, 0x80 | 11]);
         assert_eq!(outcome.error, too_large);
     }
@@ -156,7 +156,7 @@ fn too_long_a_message_is_refused_when_its_length_is_declared() {
 }
 
 #[test]
-fn fragments_count_together() {
+fn the_limit_applies_to_all_fragments_together() {
     for first in [0x01, 0x02] {
         let fits = frames(&[(first, b"aaaa"), (0x00, b"bbbb"), (0x80, b"cc")]);
         let outcome = receive_with_limit(Role::Server, 10, &fits);
@@ -167,18 +167,18 @@ fn fragments_count_together() {
         let outcome = receive_with_limit(Role::Server, 10, &wire);
         assert_eq!(outcome.error, Some(Error::TooLarge { limit: 10 }));
     }
-    // A character that is cut counts with the bytes that have come of it.
+    // The bytes of an incomplete character count.
     let mut wire = frames(&[(0x01, b"aaaaaaaa\xe2\x82")]);
     wire.extend([0x80, 0x81]);
     let outcome = receive_with_limit(Role::Server, 10, &wire);
     assert_eq!(outcome.error, Some(Error::TooLarge { limit: 10 }));
-    // The next message starts from nothing, and pings do not count.
+    // The next message starts at zero, and pings do not count.
     let wire = frames(&[(0x02, &[0; 9]), (0x89, &[0; 99]), (0x80, &[0]), (0x82, &[0; 10])]);
     assert_eq!(receive_with_limit(Role::Server, 10, &wire).messages.len(), 3);
 }
 
 #[test]
-fn fragments_become_one_message() {
+fn fragments_are_joined_to_one_message() {
     let wire = frames(&[(0x01, b"ab"), (0x00, b""), (0x00, b"c"), (0x80, b"d")]);
     assert_eq!(messages(Role::Server, &wire), [text("abcd")]);
     let wire = frames(&[(0x02, b"\xff"), (0x00, b"\xfe"), (0x80, b""), (0x81, b"x")]);
@@ -199,7 +199,7 @@ fn a_continuation_needs_a_start() {
 }
 
 #[test]
-fn a_message_does_not_start_inside_another() {
+fn a_message_must_not_start_inside_another() {
     for first in [0x01, 0x02] {
         for second in [0x01, 0x02, 0x81, 0x82] {
             let wire = frames(&[(first, b"a"), (second, b"b")]);
@@ -209,7 +209,7 @@ fn a_message_does_not_start_inside_another() {
 }
 
 #[test]
-fn empty_fragments_are_counted() {
+fn the_number_of_empty_fragments_is_limited() {
     for first in [0x01, 0x02] {
         let mut wire = frames(&[(first, b"a")]);
         for _ in 0..128 {
@@ -222,7 +222,7 @@ fn empty_fragments_are_counted() {
     }
 }
 
-/// One sequence for each way of breaking UTF-8, and the number of bytes after which it is broken.
+/// One sequence for each way to violate UTF-8, and the number of bytes after which it is invalid.
 const INVALID: [(&[u8], usize); 9] = [
     (b"\xff", 1),
     (b"\x80", 1),
@@ -236,7 +236,7 @@ const INVALID: [(&[u8], usize); 9] = [
 ];
 
 #[test]
-fn text_has_to_be_utf8() {
+fn text_must_be_utf8() {
     let long = [b'a'; 200];
     for (bytes, _) in INVALID {
         for before in [&b""[..], b"a", &long] {
@@ -251,7 +251,7 @@ fn text_has_to_be_utf8() {
         assert_eq!(error(Role::Server, &wire), Error::InvalidUtf8);
         let wire = frames(&[(0x01, b"a"), (0x80, cut)]);
         assert_eq!(error(Role::Server, &wire), Error::InvalidUtf8);
-        // Binary is anything.
+        // Binary messages need not be UTF-8.
         let wire = frames(&[(0x02, cut), (0x80, b"")]);
         assert_eq!(messages(Role::Server, &wire), [binary(cut)]);
     }
@@ -260,7 +260,7 @@ fn text_has_to_be_utf8() {
 #[test]
 fn a_fragment_fails_as_soon_as_it_cannot_become_text() {
     for (bytes, broken) in INVALID {
-        // In one fragment that is not the last, and each byte in its own.
+        // Once in one fragment that is not the last, then each byte in its own fragment.
         assert_eq!(error(Role::Server, &frames(&[(0x01, bytes)])), Error::InvalidUtf8);
         let mut wire = frame(Role::Server, 0x01, b"ok");
         for (index, byte) in bytes.iter().enumerate() {
@@ -285,7 +285,7 @@ fn fragments_may_end_inside_characters() {
 }
 
 #[test]
-fn an_error_stays() {
+fn an_error_is_returned_again_by_later_calls() {
     let mut decoder = Decoder::new(Role::Server, LIMIT);
     let mut wire = frames(&[(0x81, b"\xff"), (0x81, b"fine")]);
     let mut input = wire.as_mut_slice();
@@ -298,7 +298,7 @@ fn an_error_stays() {
 #[test]
 fn a_declared_length_allocates_nothing() {
     let mut decoder = Decoder::new(Role::Server, 1 << 30);
-    // A gigabyte is declared, fragmented, and a few bytes of it come.
+    // The first fragment declares a gigabyte, of which a few bytes arrive.
     let mut wire = *b"\x02\xff\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00data";
     let mut input = wire.as_mut_slice();
     assert_eq!(decoder.decode(&mut input), Ok(None));
@@ -307,7 +307,7 @@ fn a_declared_length_allocates_nothing() {
 }
 
 #[test]
-fn no_input_is_no_message() {
+fn empty_input_is_no_message() {
     for role in BOTH {
         assert_eq!(receive(role, b""), receive_chunks(role, 0, [&b""[..]; 3]));
     }

@@ -1,4 +1,4 @@
-//! Compressed messages (RFC 7692): what is agreed on, what comes out, and what breaks the protocol.
+//! Compressed messages (RFC 7692): negotiation, inflating, compressing and protocol violations.
 
 use super::chunks::cut;
 use super::*;
@@ -14,7 +14,7 @@ fn agree(offers: &[&str]) -> Option<(Deflate, String)> {
 }
 
 fn agreed() -> Deflate {
-    agree(&["permessage-deflate"]).expect("a plain offer is taken").0
+    agree(&["permessage-deflate"]).expect("a plain offer is accepted").0
 }
 
 fn receive_deflated(role: Role, limit: usize, wire: &[u8]) -> Outcome {
@@ -41,13 +41,15 @@ fn inflated(wire: &[u8]) -> Vec<Owned> {
 
 #[track_caller]
 fn refused(wire: &[u8]) -> Error {
-    receive_deflated(Role::Server, LIMIT, wire).error.expect("the input is in error")
+    receive_deflated(Role::Server, LIMIT, wire).error.expect("the input is invalid")
 }
 
-/// What a sender makes of `data`, with a flush at its end or a last block.
+/// Compresses `data` as a sender does, with a flush or a final block at its end.
 fn compressed(data: &[u8], flush: FlushCompress) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 100);
-    Compress::new(Compression::new(6), false).compress_vec(data, &mut out, flush).expect("it is all there");
+    Compress::new(Compression::new(6), false)
+        .compress_vec(data, &mut out, flush)
+        .expect("compression succeeds");
     if flush == FlushCompress::Sync {
         assert!(out.ends_with(&[0, 0, 0xff, 0xff]));
         out.truncate(out.len() - 4);
@@ -57,7 +59,7 @@ fn compressed(data: &[u8], flush: FlushCompress) -> Vec<u8> {
 
 #[test]
 fn examples_of_the_rfc_decode() {
-    // RFC 7692, 7.2.3: one block, in fragments, without compression, with a last block, two blocks, nothing.
+    // RFC 7692, 7.2.3: one block, in fragments, without compression, with a final block, two blocks, an empty message.
     let hello: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     assert_eq!(inflated(&frames(&[(0xc1, hello)])), [text("Hello")]);
     assert_eq!(inflated(&frames(&[(0x41, &hello[..3]), (0x80, &hello[3..])])), [text("Hello")]);
@@ -71,13 +73,13 @@ fn examples_of_the_rfc_decode() {
 }
 
 #[test]
-fn messages_that_are_not_compressed_are_taken_as_before() {
+fn uncompressed_messages_are_still_accepted() {
     let wire = frames(&[(0x81, b"a"), (0x02, b"b"), (0x89, b"p"), (0x80, b"c"), (0xc2, &[0])]);
     assert_eq!(inflated(&wire), [text("a"), Owned::Ping(b"p".into()), binary(b"bc"), binary(b"")]);
 }
 
 #[test]
-fn no_message_can_refer_to_the_one_before() {
+fn a_message_cannot_refer_to_the_previous_one() {
     // The second `Hello` of the RFC's example of context takeover (7.2.3.2).
     let wire = frames(&[
         (0xc1, &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]),
@@ -89,7 +91,7 @@ fn no_message_can_refer_to_the_one_before() {
 }
 
 #[test]
-fn the_bit_is_refused_where_it_means_nothing() {
+fn the_compression_bit_is_refused_except_on_a_messages_first_frame() {
     for wire in [
         // Pings, closes, continuations, and other reserved bits.
         frames(&[(0xc9, b"")]),
@@ -104,12 +106,12 @@ fn the_bit_is_refused_where_it_means_nothing() {
     ] {
         assert_eq!(refused(&wire), Error::ReservedBits, "{wire:x?}");
     }
-    assert_eq!(error(Role::Server, &frames(&[(0xc1, &[0])])), Error::ReservedBits, "not agreed on");
+    assert_eq!(error(Role::Server, &frames(&[(0xc1, &[0])])), Error::ReservedBits, "not negotiated");
     assert_eq!(Error::ReservedBits.close_code(), 1002);
 }
 
 #[test]
-fn a_stream_that_is_not_whole_is_refused() {
+fn an_incomplete_stream_is_refused() {
     let whole = compressed(&b"abcdefgh".repeat(50), FlushCompress::Sync);
     for len in 0..whole.len() {
         assert_eq!(refused(&frames(&[(0xc2, &whole[..len])])), Error::InvalidDeflate, "{len} bytes");
@@ -125,7 +127,7 @@ fn a_stream_that_is_not_whole_is_refused() {
 }
 
 #[test]
-fn text_is_checked_after_it_was_inflated() {
+fn inflated_text_must_be_utf8() {
     let wire = frames(&[(0xc1, &compressed(b"ab\xff", FlushCompress::Sync))]);
     assert_eq!(refused(&wire), Error::InvalidUtf8);
     assert_eq!(
@@ -135,7 +137,7 @@ fn text_is_checked_after_it_was_inflated() {
 }
 
 #[test]
-fn a_message_of_the_limit_is_inflated_and_one_beyond_is_not() {
+fn the_limit_applies_to_the_inflated_size() {
     for (len, limit) in [(1000, 1000), (70_000, 70_000), (0, 1), (1, 1)] {
         let wire = frames(&[(0xc2, &compressed(&vec![7; len], FlushCompress::Sync))]);
         let limit = limit.max(wire.len());
@@ -155,7 +157,7 @@ fn a_message_of_the_limit_is_inflated_and_one_beyond_is_not() {
 }
 
 #[test]
-fn what_is_compressed_has_the_same_limit_as_it_comes() {
+fn the_limit_applies_to_the_compressed_size() {
     let mut start = frame(Role::Server, 0x42, &[0; 1001]);
     start.truncate(8);
     let outcome = receive_deflated(Role::Server, 1000, &start);
@@ -165,7 +167,7 @@ fn what_is_compressed_has_the_same_limit_as_it_comes() {
 }
 
 #[test]
-fn offers_are_taken_in_order_and_unknown_ones_left() {
+fn the_first_offer_that_can_be_satisfied_is_accepted() {
     const PLAIN: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
     let nine = format!("{PLAIN}; server_max_window_bits=9");
     let fifteen = format!("{PLAIN}; server_max_window_bits=15");
@@ -175,7 +177,7 @@ fn offers_are_taken_in_order_and_unknown_ones_left() {
         (&["permessage-deflate;client_max_window_bits=8;server_no_context_takeover"], PLAIN),
         (&["permessage-deflate; server_max_window_bits=9"], &nine),
         (&["permessage-deflate; server_max_window_bits=\"15\" , x"], &fifteen),
-        // For eight bits there is no encoder.
+        // There is no encoder for eight bits.
         (&["permessage-deflate; server_max_window_bits=8, permessage-deflate"], PLAIN),
         (&["permessage-deflate; unknown, x-other; a=b", "permessage-deflate"], PLAIN),
         (&["other; a=\", permessage-deflate; unknown, \\\" \", permessage-deflate"], PLAIN),
@@ -206,8 +208,8 @@ fn offers_are_taken_in_order_and_unknown_ones_left() {
 }
 
 #[test]
-fn a_header_of_offers_without_end_is_declined_after_one_look_at_it() {
-    // As much as a head may have, of what looks most like an offer, or never ends.
+fn offers_as_long_as_a_head_may_be_are_declined() {
+    // 16 KiB of pieces that look like an offer or never end one.
     for piece in [
         "permessage-deflate; ",
         "permessage-deflate; server_max_window_bits=",
@@ -226,10 +228,10 @@ fn a_header_of_offers_without_end_is_declined_after_one_look_at_it() {
 }
 
 #[test]
-fn a_client_takes_what_it_asked_for_and_nothing_else() {
+fn a_client_accepts_only_what_it_offered() {
     let answered = |answer: &[&str]| Deflate::agreed(&CONFIG, answer.iter().map(|value| value.as_bytes()));
     assert_eq!(answered(&[]), Ok(None));
-    let (deflate, answer) = agree(&[Deflate::OFFER]).expect("what we ask for we also give");
+    let (deflate, answer) = agree(&[Deflate::OFFER]).expect("our server accepts our client's offer");
     assert_eq!(answered(&[&answer]), Ok(Some(deflate)));
     assert!(answered(&["permessage-deflate; server_no_context_takeover"]).is_ok());
     assert!(answered(&["permessage-deflate; server_no_context_takeover; server_max_window_bits=8"]).is_ok());
@@ -250,7 +252,7 @@ fn a_client_takes_what_it_asked_for_and_nothing_else() {
 }
 
 #[test]
-fn only_what_becomes_shorter_is_compressed() {
+fn messages_are_compressed_only_if_they_become_shorter() {
     let deflate = agreed();
     let mut out = b"before".to_vec();
     assert!(!deflate.write_frame(&mut out, Opcode::Binary, &[b"abc"], None));
@@ -266,8 +268,8 @@ fn only_what_becomes_shorter_is_compressed() {
 }
 
 #[test]
-fn a_window_that_was_asked_for_is_kept_to() {
-    // What repeats is farther away than 512 bytes, and nothing else is.
+fn compression_stays_within_the_negotiated_window() {
+    // Noise that repeats at a distance of more than 512 bytes, and not at a shorter one.
     let mut state = 1u32;
     let noise: Vec<u8> = core::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -292,13 +294,13 @@ fn a_window_that_was_asked_for_is_kept_to() {
     };
     assert!(written(15, &data).is_some_and(|len| len < 900));
     assert!(written(9, &data).is_none_or(|len| len > 1300));
-    // Nothing can be compressed with that one, and need not be.
+    // Nothing can be compressed for a window of eight bits, so messages are sent uncompressed.
     assert!(written(9, &[7; 1000]).is_some() && written(8, &[7; 1000]).is_none());
 }
 
 #[test]
 #[should_panic(expected = "never compressed")]
-fn a_compressed_control_frame_is_our_bug() {
+fn compressing_a_control_frame_panics() {
     agreed().write_frame(&mut vec![], Opcode::Ping, &[b""], None);
 }
 
@@ -333,7 +335,7 @@ proptest! {
             if !deflate.write_frame(&mut whole, Opcode::Binary, &[front, back], mask) {
                 whole = frame(to, 0x82, data);
             }
-            // The same in two fragments, with a ping between.
+            // The same message again in two fragments, with a ping in between.
             let (start, payload) = split_frame(&whole, mask);
             let (front, back) = payload.split_at(payload.len().min(*at));
             wire.extend(whole);
@@ -352,7 +354,7 @@ proptest! {
     }
 
     #[test]
-    fn any_compressed_bytes_give_the_same_in_any_chunks(
+    fn arbitrary_compressed_bytes_decode_the_same_in_any_chunks(
         limit in 0..3000usize,
         sent in vec_of((prop::sample::select(&[0x41, 0x42, 0xc1, 0xc2, 0x00, 0x80, 0x81, 0x89][..]), hostile()), 0..6),
     ) {
@@ -367,7 +369,7 @@ proptest! {
     }
 }
 
-/// Streams, some of them with bytes changed or missing, and no streams.
+/// DEFLATE streams, damaged ones and random bytes.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let damaged =
         (content(), any::<usize>(), any::<u8>(), any::<bool>()).prop_map(|(data, at, byte, last)| {
@@ -387,7 +389,7 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The first byte of a frame and its payload.
+/// Returns the first byte of a frame and its unmasked payload.
 fn split_frame(frame: &[u8], mask: Option<[u8; 4]>) -> (u8, Vec<u8>) {
     let header = match frame[1] & 0x7f {
         126 => 4,

@@ -1,4 +1,4 @@
-//! What the decoder must do, named for the behaviour. `Driver` is a connection's read loop.
+//! Tests of the codec. `Driver` plays a connection's read loop.
 
 extern crate std;
 
@@ -46,12 +46,12 @@ impl From<Message<'_>> for Owned {
     }
 }
 
-/// All that came of some input.
+/// The result of decoding some input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome {
     messages: Vec<Owned>,
     error: Option<Error>,
-    /// What is left in the caller's buffer; nothing after an error, when it does not count.
+    /// The bytes left in the caller's buffer; empty after an error.
     left: Vec<u8>,
 }
 
@@ -107,12 +107,12 @@ fn receive_chunks<'a>(role: Role, limit: usize, chunks: impl IntoIterator<Item =
     driver.outcome()
 }
 
-/// Decodes `wire` in one chunk, byte by byte and cut in two at each place, and insists that it
-/// makes no difference.
+/// Decodes `wire` in one chunk, byte by byte, and cut in two at each position, and asserts that the
+/// outcome is the same.
 fn receive_with_limit(role: Role, limit: usize, wire: &[u8]) -> Outcome {
     let outcome = receive_chunks(role, limit, [wire]);
     assert_eq!(receive_chunks(role, limit, wire.chunks(1)), outcome);
-    // Long input is cut where headers and small payloads are.
+    // Long input is cut only near its start, where headers and small payloads are.
     for middle in 0..wire.len().min(300) {
         let (start, end) = wire.split_at(middle);
         assert_eq!(receive_chunks(role, limit, [start, end]), outcome);
@@ -124,7 +124,7 @@ fn receive(role: Role, wire: &[u8]) -> Outcome {
     receive_with_limit(role, LIMIT, wire)
 }
 
-/// The messages of input that is all well and complete.
+/// Returns the messages of valid and complete input.
 #[track_caller]
 fn messages(role: Role, wire: &[u8]) -> Vec<Owned> {
     let outcome = receive(role, wire);
@@ -132,14 +132,14 @@ fn messages(role: Role, wire: &[u8]) -> Vec<Owned> {
     outcome.messages
 }
 
-/// The error that some input ends in.
+/// Returns the error of invalid input.
 #[track_caller]
 fn error(role: Role, wire: &[u8]) -> Error {
-    receive(role, wire).error.expect("the input is in error")
+    receive(role, wire).error.expect("the input is invalid")
 }
 
-/// A frame of a client (masked) or, to the role of a client, of a server, with this first byte.
-/// Lengths are encoded as they should be.
+/// Returns a frame to a server (masked) or to a client (unmasked) with this first byte and a
+/// correctly encoded length.
 fn frame(to: Role, first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = (to == Role::Server).then_some(KEY);
     let mut wire = Header::new(Opcode::Binary, payload.len(), mask).to_vec();
@@ -152,7 +152,7 @@ fn frame(to: Role, first: u8, payload: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// Frames of a client, one after the other: their first bytes and payloads.
+/// Returns consecutive frames to a server, given their first bytes and payloads.
 fn frames(frames: &[(u8, &[u8])]) -> Vec<u8> {
     frames.iter().flat_map(|(first, payload)| frame(Role::Server, *first, payload)).collect()
 }

@@ -36,7 +36,7 @@ fn a_length_is_written_in_the_fewest_bytes() {
 }
 
 #[test]
-fn each_opcode_is_written_as_itself() {
+fn opcodes_round_trip() {
     for opcode in
         [Opcode::Continuation, Opcode::Text, Opcode::Binary, Opcode::Close, Opcode::Ping, Opcode::Pong]
     {
@@ -47,13 +47,13 @@ fn each_opcode_is_written_as_itself() {
 
 #[test]
 #[should_panic(expected = "at most 125 bytes")]
-fn too_long_a_control_frame_is_our_bug() {
+fn writing_too_long_a_control_frame_panics() {
     Header::new(Opcode::Ping, MAX_CONTROL_PAYLOAD + 1, None);
 }
 
 #[test]
 #[should_panic(expected = "never fragmented")]
-fn a_fragmented_control_frame_is_our_bug() {
+fn fragmenting_a_control_frame_panics() {
     let _ = Header::new(Opcode::Ping, 0, None).non_final();
 }
 
@@ -80,20 +80,20 @@ fn a_close_frame_carries_code_and_reason() {
 fn a_close_reason_is_cut_between_characters() {
     for (character, kept) in [("a", 123), ("ß", 122), ("€", 123), ("😀", 120)] {
         let Owned::Close(Some((1011, reason))) = closed(Some(1011), &character.repeat(200)) else {
-            panic!("not what was written");
+            panic!("not the close frame that was written");
         };
         assert_eq!(reason, character.repeat(kept / character.len()));
     }
 }
 
 #[test]
-#[should_panic(expected = "not to be sent")]
-fn a_code_that_stands_for_no_close_frame_is_our_bug() {
+#[should_panic(expected = "must not be sent")]
+fn writing_an_invalid_close_code_panics() {
     write_close(&mut vec![], Some(1005), "", None);
 }
 
 #[test]
-fn a_mask_is_the_same_as_the_naive_one_everywhere() {
+fn masking_equals_the_naive_algorithm_at_any_alignment_and_length() {
     let original: Vec<u8> = (0..140u8).map(|i| i.wrapping_mul(31)).collect();
     for start in 0..40 {
         for len in 0..100 {
@@ -109,7 +109,7 @@ fn a_mask_is_the_same_as_the_naive_one_everywhere() {
 }
 
 #[test]
-fn a_mask_undoes_itself() {
+fn masking_twice_restores_the_payload() {
     let mut data: Vec<u8> = (0..=255).collect();
     apply_mask(&mut data, KEY);
     apply_mask(&mut data, KEY);
@@ -117,7 +117,7 @@ fn a_mask_undoes_itself() {
 }
 
 #[test]
-fn example_of_the_rfc_is_accepted() {
+fn the_handshake_example_of_the_rfc_is_accepted() {
     // RFC 6455, 1.3.
     let key = "dGhlIHNhbXBsZSBub25jZQ==";
     assert!(is_valid_key(key));

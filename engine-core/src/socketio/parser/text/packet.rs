@@ -1,4 +1,4 @@
-//! One Socket.IO packet as it arrives in text: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
+//! The text form of a received Socket.IO packet: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
 
 use super::args::Args;
 use super::json;
@@ -8,37 +8,38 @@ use crate::socketio::kind::{Kind, MAX_ID, is_reserved};
 use crate::socketio::limits::Limits;
 use alloc::borrow::Cow;
 
-/// One packet, borrowed from its text.
+/// A packet, borrowed from its text.
 ///
-/// [`decode`](Packet::decode) has checked all of it: what the data is depends on the kind.
+/// [`decode`](Packet::decode) has validated all of it, including that its data fits its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// Its type.
+    /// The packet's type.
     pub kind: Kind,
-    /// The namespace, `/` if none was written. Begins with `/`, without the query.
+    /// The namespace without its query; `/` if the packet names none. Always begins with `/`.
     pub namespace: &'a str,
-    /// What followed `?` in the namespace, which clients of version 2 use; else empty.
+    /// The query after `?` in the namespace, which clients of version 2 use; otherwise empty.
     pub query: &'a str,
-    /// The acknowledgement id: always in an acknowledgement, perhaps in an event.
+    /// The acknowledgement id. An acknowledgement always has one, an event may have one.
     pub id: Option<u64>,
-    /// How many attachments follow: at least 1 in a binary packet, 0 in others.
+    /// The number of attachments that follow: at least 1 for a binary packet, otherwise 0.
     pub attachments: usize,
     /// The data, as JSON: an array in events and acknowledgements; an object or empty in
     /// [`Kind::Connect`]; an object, a string or empty in [`Kind::ConnectError`]; empty in
     /// [`Kind::Disconnect`].
     pub data: &'a str,
-    /// The event's name as written, with its quotes; else empty.
+    /// The event's name as written, with its quotes; empty if this is not an event.
     name: &'a str,
 }
 
 impl<'a> Packet<'a> {
-    /// Reads the text of one Engine.IO message. Allocates nothing.
+    /// Decodes the text of an Engine.IO message. Allocates nothing.
     ///
-    /// This is stricter than socket.io-parser: numbers are digits only, there is no whitespace
-    /// but inside and behind the JSON, an event has a name, an acknowledgement an id and data.
+    /// This is stricter than socket.io-parser: numbers consist of digits only, whitespace is
+    /// allowed only inside and after the JSON, an event must have a name, and an acknowledgement an
+    /// id and data.
     ///
     /// # Errors
-    /// If the text is not a packet, or beyond `limits`.
+    /// If the text is not a valid packet, or exceeds one of `limits`.
     pub fn decode(text: &'a str, limits: &Limits) -> Result<Packet<'a>, DecodeError> {
         let digit = *text.as_bytes().first().ok_or(DecodeError::Empty)?;
         let kind = Kind::from_digit(digit).ok_or(DecodeError::Type)?;
@@ -54,14 +55,14 @@ impl<'a> Packet<'a> {
         Ok(Packet { kind, namespace, query, id, attachments, data, name })
     }
 
-    /// The event's name, if this is an event. An integer's is its digits.
+    /// Returns the event's name, if this is an event. If the name is an integer, returns its digits.
     ///
     /// Allocates only if the name was written with escapes.
     pub fn event(&self) -> Option<Cow<'a, str>> {
         self.kind.is_event().then(|| event_name(self.name))
     }
 
-    /// The arguments, if this is an event or an acknowledgement.
+    /// Returns the arguments, if this is an event or an acknowledgement.
     ///
     /// `attachments` are those of this packet, empty if it has none.
     pub fn args(&self, attachments: impl Into<Attached<'a>>) -> Option<Args<'a>> {
@@ -74,7 +75,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// A packet from parts that were one before.
+    /// Creates a packet from the parts of a decoded one.
     pub(super) fn from_parts(
         kind: Kind,
         namespace: &'a str,
@@ -111,7 +112,7 @@ fn attachment_count<'a>(text: &'a str, limits: &Limits) -> Result<(usize, &'a st
         count = count * 10 + usize::from(digit - b'0');
         rest = behind;
     }
-    // Not zero: a binary packet without attachments would wait for none.
+    // A binary packet must have attachments, because the last one completes it.
     if count == 0 || rest.first() != Some(&b'-') {
         return Err(DecodeError::AttachmentCount);
     }
@@ -127,7 +128,7 @@ fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a s
     if !text.starts_with('/') {
         return Ok(("/", "", text));
     }
-    // Looks no further than a name may reach: what follows may be megabytes.
+    // The search stops at the maximum length of a namespace, because the rest may be megabytes.
     let bytes = text.as_bytes();
     let window = bytes.get(..=limits.max_namespace_len).unwrap_or(bytes);
     let (full, rest) = match memchr::memchr(b',', window) {
@@ -145,7 +146,7 @@ fn split_id(text: &str) -> Result<(Option<u64>, &str), DecodeError> {
     let mut id = None;
     let mut rest = text.as_bytes();
     while let Some((&digit @ b'0'..=b'9', behind)) = rest.split_first() {
-        // Cannot overflow: the last round left at most MAX_ID.
+        // Cannot overflow, because the previous value is at most MAX_ID.
         let value = id.unwrap_or(0) * 10 + u64::from(digit - b'0');
         if value > MAX_ID {
             return Err(DecodeError::Id);
@@ -157,7 +158,7 @@ fn split_id(text: &str) -> Result<(Option<u64>, &str), DecodeError> {
     Ok((id, rest))
 }
 
-/// Checks the data, and returns it without whitespace behind, and the event's name as written.
+/// Checks the data, and returns it without trailing whitespace, and the event's name as written.
 fn check_data<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str), DecodeError> {
     if text.is_empty() {
         return match kind {

@@ -1,4 +1,4 @@
-//! `{"_placeholder":true,"num":i}`, which stands in a packet's JSON for its attachment i.
+//! Placeholders: `{"_placeholder":true,"num":i}` in a packet's JSON stands for attachment `i`.
 
 use super::json::{skip_plain, unescape};
 use crate::socketio::error::DecodeError;
@@ -6,10 +6,10 @@ use core::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use smallvec::SmallVec;
 
-/// Checks that every placeholder in `json`, which the scanner has passed, names one of the `count` attachments.
+/// Checks that every placeholder in `json`, which the scanner has validated, refers to one of the `count` attachments.
 ///
-/// Naming one twice, or none of them, is allowed. Values are not decoded: half of a surrogate pair is legal in JSON,
-/// though no string of ours could hold it.
+/// An attachment may be referred to repeatedly or not at all. Strings are not decoded, because JSON allows an unpaired
+/// surrogate, which a Rust string cannot hold.
 pub(super) fn check(json: &str, count: usize) -> Result<(), DecodeError> {
     let mut open = SmallVec::<[Open; 8]>::new();
     let mut rest = json.as_bytes();
@@ -65,14 +65,14 @@ struct Open {
 }
 
 impl Open {
-    /// If it is a placeholder, it names one of the attachments.
+    /// Returns whether this refers to one of the attachments, or is not a placeholder.
     fn is_right(&self, count: usize) -> bool {
         let num = self.num.and_then(|num| usize::try_from(num).ok());
         !self.is_placeholder || num.is_some_and(|num| num < count)
     }
 }
 
-/// A value, as far as a placeholder's fields need it.
+/// A value, reduced to what the fields of a placeholder distinguish.
 #[derive(Clone, Copy)]
 enum Found {
     True,
@@ -84,7 +84,7 @@ impl Found {
     fn of(scalar: &str) -> Found {
         match scalar {
             "true" => Found::True,
-            // Digits only: a sign is no part of a number here.
+            // Digits only, because `parse` would accept a sign.
             _ if scalar.bytes().all(|byte| byte.is_ascii_digit()) => {
                 scalar.parse().map_or(Found::Other, Found::Integer)
             }
@@ -93,7 +93,7 @@ impl Found {
     }
 }
 
-/// Takes in a value of what is open. As in JavaScript the last of several with one key counts.
+/// Records a value inside the innermost open container. Of repeated keys the last one counts, as in JavaScript.
 fn note(open: Option<&mut Open>, found: Found) {
     let Some(open) = open else { return };
     match open.key {
@@ -103,7 +103,7 @@ fn note(open: Option<&mut Open>, found: Found) {
     }
 }
 
-/// What follows a string whose opening quote is behind.
+/// Returns the bytes after a string, given the bytes after its opening quote.
 fn behind_string(mut rest: &[u8]) -> &[u8] {
     loop {
         rest = match skip_plain(rest) {
@@ -120,14 +120,14 @@ pub(super) enum Key {
     Placeholder,
     /// `num`
     Num,
-    /// What serde_json wraps a number in when its feature `arbitrary_precision` is on.
+    /// The key in which serde_json wraps a number if its feature `arbitrary_precision` is on.
     Number,
-    /// Any other. JavaScript ignores it.
+    /// Any other key, which JavaScript ignores.
     Other,
 }
 
 impl Key {
-    /// From what stands between the quotes.
+    /// Returns the key whose text between the quotes is `inner`.
     fn of(inner: Option<&str>) -> Key {
         match &*unescape(inner.unwrap_or_default()) {
             "_placeholder" => Key::Placeholder,
@@ -162,7 +162,7 @@ impl Visitor<'_> for KeyVisitor {
     }
 }
 
-/// Reads a map that has to be a placeholder, and returns which attachment it names.
+/// Reads a map that must be a placeholder, and returns the number of its attachment.
 pub(super) fn read<'de, A: MapAccess<'de>>(mut map: A) -> Result<usize, A::Error> {
     let mut is_placeholder = false;
     let mut num = None;

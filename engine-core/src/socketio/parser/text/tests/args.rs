@@ -17,7 +17,7 @@ fn message<T: std::fmt::Debug>(result: Result<T, ArgsError>) -> String {
 }
 
 #[test]
-fn tuple_takes_the_arguments_in_order() {
+fn a_tuple_reads_the_arguments_in_order() {
     let args = event(r#"["sum", 1, "two", [3], 4]"#);
     assert_eq!(args.deserialize::<(i32, &str, Vec<u8>)>().unwrap(), (1, "two", vec![3]));
     #[derive(Deserialize, Debug, PartialEq)]
@@ -27,7 +27,7 @@ fn tuple_takes_the_arguments_in_order() {
 }
 
 #[test]
-fn other_types_take_the_first_argument() {
+fn other_types_read_the_first_argument() {
     let args = event(r#"["a", [1,2], "rest"]"#);
     assert_eq!(args.deserialize::<Vec<i32>>().unwrap(), [1, 2]);
     assert_eq!(args.deserialize::<Value>().unwrap(), json!([1, 2]));
@@ -52,7 +52,7 @@ fn other_types_take_the_first_argument() {
 }
 
 #[test]
-fn unit_takes_nothing() {
+fn unit_types_ignore_the_arguments() {
     event(r#"["a"]"#).deserialize::<()>().unwrap();
     event(r#"["a",1]"#).deserialize::<()>().unwrap();
     #[derive(Deserialize)]
@@ -61,7 +61,7 @@ fn unit_takes_nothing() {
 }
 
 #[test]
-fn missing_argument_is_none_or_an_error_that_says_which() {
+fn a_missing_argument_is_none_or_an_error_with_its_number() {
     let args = event(r#"["a",1]"#);
     assert_eq!(args.deserialize::<(i32, Option<i32>, Option<i32>)>().unwrap(), (1, None, None));
     let third = message(args.deserialize::<(i32, Option<i32>, i32)>());
@@ -78,14 +78,14 @@ fn missing_argument_is_none_or_an_error_that_says_which() {
 }
 
 #[test]
-fn wrong_type_is_an_error() {
+fn an_argument_of_the_wrong_type_is_an_error() {
     assert!(event(r#"["a","x"]"#).deserialize::<i32>().is_err());
     assert!(event(r#"["a",1,"x"]"#).deserialize::<(i32, i32)>().is_err());
     assert!(event(r#"["a","\ud800"]"#).deserialize::<String>().is_err());
 }
 
 #[test]
-fn arguments_can_be_counted_and_read_one_by_one() {
+fn arguments_can_be_counted_and_iterated() {
     let args = event(r#"[ "a" , {"b":[1,"]"]} , 2 ]"#);
     assert_eq!(args.iter().collect::<Vec<_>>(), [r#"{"b":[1,"]"]}"#, "2"]);
     assert_eq!((args.len(), args.is_empty()), (2, false));
@@ -95,7 +95,7 @@ fn arguments_can_be_counted_and_read_one_by_one() {
 }
 
 #[test]
-fn owned_arguments_read_the_same() {
+fn owned_arguments_equal_the_borrowed_ones() {
     let attachments = [Bytes::from_static(b"x")];
     let args = Args::new_event(r#"["a",{"_placeholder":true,"num":0}]"#, &attachments);
     let owned = args.into_owned();
@@ -113,7 +113,7 @@ fn malformed_json_is_an_error_and_not_a_panic() {
     }
 }
 
-/// As `&serde_bytes::Bytes` does it.
+/// Deserializes like `&serde_bytes::Bytes`.
 #[derive(Debug, PartialEq)]
 struct Borrowed<'a>(&'a [u8]);
 
@@ -165,12 +165,12 @@ fn bytes_are_found_at_any_depth() {
     assert_eq!(file.map["a"].as_ref(), Some(&one));
     assert_eq!((file.map["b"].as_ref(), file.missing), (None, None));
     assert_eq!((file.new.0, file.pair.1, *file.boxed, last), (zero.clone(), one.clone(), zero, one));
-    // A single argument goes the other way through the code.
+    // A type that is not a tuple takes another path through the code.
     assert_eq!(args.deserialize::<File<'_>>().unwrap().data, attachments[0]);
 }
 
 #[test]
-fn bytes_may_still_be_written_as_text_or_numbers() {
+fn bytes_can_also_be_read_from_text_or_numbers() {
     let attachments = [Bytes::from_static(b"x")];
     let args = Args::new_ack(r#"["ab",[1,2],"\u0061"]"#, &attachments);
     let (text, numbers, escaped): (Bytes, Bytes, Bytes) = args.deserialize().unwrap();
@@ -180,7 +180,7 @@ fn bytes_may_still_be_written_as_text_or_numbers() {
 }
 
 #[test]
-fn what_is_no_placeholder_gives_no_bytes() {
+fn bytes_are_not_read_from_an_invalid_placeholder() {
     let attachments = [Bytes::from_static(b"x")];
     for json in [
         "[{}]",
@@ -200,7 +200,7 @@ fn what_is_no_placeholder_gives_no_bytes() {
 }
 
 #[test]
-fn types_that_take_anything_get_the_placeholder_as_it_is() {
+fn types_that_accept_any_json_see_the_placeholder() {
     let attachments = [Bytes::from_static(b"x")];
     let json = r#"["a",{"b":[{"_placeholder":true,"num":0}],"c":1.5,"d":-1,"e":"s","f":null}]"#;
     let args = Args::new_event(json, &attachments);
@@ -217,7 +217,7 @@ fn types_that_take_anything_get_the_placeholder_as_it_is() {
 }
 
 #[test]
-fn deep_arguments_are_an_error_and_not_an_overflow() {
+fn deeply_nested_arguments_are_an_error_and_no_stack_overflow() {
     let attachments = [Bytes::from_static(b"x")];
     let deep = super::nested("[", 100_000, "]");
     let json = std::format!("[{deep}]");
@@ -226,7 +226,7 @@ fn deep_arguments_are_an_error_and_not_an_overflow() {
 }
 
 #[test]
-fn a_list_ends_for_a_visitor_that_asks_on_and_on() {
+fn missing_elements_of_a_tuple_are_not_supplied_without_end() {
     struct Greedy(usize);
     struct GreedyVisitor;
     impl<'de> serde::de::Visitor<'de> for GreedyVisitor {

@@ -54,7 +54,7 @@ fn event_name_is_borrowed_unless_it_has_escapes() {
 }
 
 #[test]
-fn names_of_javascript_objects_are_plain_names() {
+fn names_that_are_special_in_javascript_are_ordinary() {
     for name in ["__proto__", "toString", "constructor", "error", "Connect", "connect "] {
         assert_eq!(event(&format!("2[\"{name}\"]")).2, name);
         let text = format!("0/{name},");
@@ -65,17 +65,17 @@ fn names_of_javascript_objects_are_plain_names() {
 }
 
 #[test]
-fn empty_packet_is_no_connect() {
+fn an_empty_packet_is_an_error() {
     rejected(DecodeError::Empty, &[""]);
 }
 
 #[test]
-fn type_is_a_digit_from_0_to_6() {
+fn the_type_is_a_digit_from_0_to_6() {
     rejected(DecodeError::Type, &["7", "9[]", "a", "-1", " 2[\"a\"]", "\u{e9}", "[\"a\"]", "/"]);
 }
 
 #[test]
-fn attachment_count_is_digits_and_a_hyphen() {
+fn the_attachment_count_is_digits_and_a_hyphen() {
     rejected(
         DecodeError::AttachmentCount,
         &[
@@ -116,13 +116,13 @@ fn attachments_are_limited_to_ten_unless_configured() {
 }
 
 #[test]
-fn count_hyphen_in_a_plain_packet_is_data() {
+fn an_attachment_count_in_a_packet_without_attachments_is_data() {
     assert_eq!(event(r#"2["-","51-"]"#).2, "-");
     rejected(DecodeError::Json, &["21-[\"a\"]"]);
 }
 
 #[test]
-fn ids_are_digits_up_to_two_to_the_53() {
+fn ids_are_digits_and_less_than_two_to_the_53() {
     assert_eq!(event("20[\"x\"]").1, Some(0));
     assert_eq!(event("2007[\"a\"]").1, Some(7));
     assert_eq!(event(&format!("2{MAX_ID}[\"a\"]")).1, Some(9_007_199_254_740_991));
@@ -136,12 +136,12 @@ fn ids_are_digits_up_to_two_to_the_53() {
         DecodeError::Json,
         &["2 [\"a\"]", "2\n[\"a\"]", "2 1[\"a\"]", "21 [\"a\"]", "2+1[\"a\"]", "2/a, [\"a\"]", "21.5[\"a\"]"],
     );
-    // A negative number is data, and no array.
+    // A negative number is data, which must be an array.
     rejected(DecodeError::Json, &["2-1[\"a\"]"]);
 }
 
 #[test]
-fn event_needs_an_array_that_begins_with_a_name() {
+fn an_event_needs_an_array_that_begins_with_a_name() {
     rejected(
         DecodeError::Payload,
         &[
@@ -182,21 +182,21 @@ fn reserved_names_are_refused_however_they_are_written() {
         ] {
             rejected(DecodeError::ReservedEvent, &[&text]);
         }
-        // As an argument, or in an acknowledgement, it is data.
+        // As an argument or in an acknowledgement the name is data.
         assert!(decode(&format!("2[\"a\",\"{name}\"]")).is_ok());
         assert!(decode(&format!("31[\"{name}\"]")).is_ok());
     }
 }
 
 #[test]
-fn event_name_is_limited_in_bytes() {
+fn the_event_name_is_limited_in_bytes() {
     assert_eq!(event(&format!("2[\"{}\"]", "x".repeat(512))).2.len(), 512);
     let texts = [format!("2[\"{}\"]", "x".repeat(513)), format!("2[{}]", "1".repeat(513))];
     rejected(DecodeError::EventTooLong, &[&texts[0], &texts[1]]);
 }
 
 #[test]
-fn acknowledgement_needs_id_and_array() {
+fn an_acknowledgement_needs_an_id_and_an_array() {
     rejected(DecodeError::Id, &["3", "3[]", "3[\"a\"]", "3/adm,[]", "61-[]"]);
     rejected(DecodeError::Payload, &["31", "31{}", "31\"x\"", "3/adm,1", "61-1"]);
     assert_eq!(decode("3999[\"x\"]").unwrap().id, Some(999));
@@ -230,17 +230,17 @@ fn connect_error_data_is_a_string_an_object_or_absent() {
 }
 
 #[test]
-fn namespace_ends_at_a_comma_or_with_the_packet() {
+fn a_namespace_ends_at_a_comma_or_with_the_packet() {
     assert_eq!(event("2/,[\"a\"]").0, "/");
     assert_eq!(event("2/a/b,1[\"a,b\"]"), ("/a/b", Some(1), "a".to_owned() + ",b"));
     assert_eq!(decode("0/no such,").unwrap().namespace, "/no such");
     assert_eq!(decode("0/\u{0}\u{e9},").unwrap().namespace, "/\u{0}\u{e9}");
-    // Without a comma, all of it is the name.
+    // Without a comma, the rest of the packet is the name.
     assert_eq!(decode("0/a{}").unwrap().namespace, "/a{}");
 }
 
 #[test]
-fn query_is_split_off_the_namespace() {
+fn the_query_is_split_off_the_namespace() {
     let packet = decode("0/admin?x=1&y=/?,{}").unwrap();
     assert_eq!((packet.namespace, packet.query, packet.data), ("/admin", "x=1&y=/?", "{}"));
     let packet = decode("0/?x=1").unwrap();
@@ -248,7 +248,7 @@ fn query_is_split_off_the_namespace() {
 }
 
 #[test]
-fn namespace_is_limited_in_bytes() {
+fn the_namespace_is_limited_in_bytes() {
     let name = format!("/{}", "n".repeat(511));
     assert_eq!(decode(&format!("0{name},")).unwrap().namespace, name);
     assert_eq!(decode(&format!("0{name}")).unwrap().namespace, name);
@@ -265,12 +265,12 @@ fn namespace_is_limited_in_bytes() {
     let tiny = Limits { max_namespace_len: 0, ..Limits::default() };
     assert!(Packet::decode("0", &tiny).is_ok());
     assert_eq!(Packet::decode("0/", &tiny), Err(DecodeError::NamespaceTooLong));
-    let endless = Limits { max_namespace_len: usize::MAX, ..Limits::default() };
-    assert_eq!(Packet::decode(&long[0], &endless).unwrap().namespace.len(), 513);
+    let unlimited = Limits { max_namespace_len: usize::MAX, ..Limits::default() };
+    assert_eq!(Packet::decode(&long[0], &unlimited).unwrap().namespace.len(), 513);
 }
 
 #[test]
-fn deep_json_is_an_error_and_not_an_overflow() {
+fn deeply_nested_json_is_an_error_and_no_stack_overflow() {
     let deep = |depth| nested("[", depth, "]");
     assert!(decode(&format!("2[\"a\",{}]", deep(127))).is_ok());
     for text in [
@@ -288,7 +288,7 @@ fn deep_json_is_an_error_and_not_an_overflow() {
 }
 
 #[test]
-fn text_like_protocol_inside_of_strings_is_data() {
+fn protocol_syntax_inside_strings_is_data() {
     for text in ["-", ",", "/", "[", "51-", r#"{\"_placeholder\":true,\"num\":0}"#, "\\ud800"] {
         let json = format!("[\"{text}\",\"{text}\"]");
         assert_eq!(decode(&format!("2{json}")).unwrap().data, json);
@@ -296,7 +296,7 @@ fn text_like_protocol_inside_of_strings_is_data() {
 }
 
 #[test]
-fn placeholder_in_a_plain_event_is_an_object() {
+fn a_placeholder_in_an_event_without_attachments_is_an_object() {
     let packet = decode(r#"2["a",{"_placeholder":true,"num":0}]"#).unwrap();
     let args = packet.args(&[]).unwrap();
     let value: serde_json::Value = args.deserialize().unwrap();
@@ -348,7 +348,7 @@ fn packet_like() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn whatever_decodes_has_the_shape_that_its_kind_promises(text in packet_like()) {
+    fn a_decoded_packet_has_the_shape_of_its_kind(text in packet_like()) {
         let Ok(packet) = decode(&text) else { return Ok(()) };
         prop_assert!(packet.namespace.starts_with('/'));
         prop_assert!(!packet.namespace.contains(','));
@@ -363,7 +363,7 @@ proptest! {
     }
 
     #[test]
-    fn a_packet_cut_short_is_never_taken_for_its_beginning(name in any_text(), cut in any::<prop::sample::Index>()) {
+    fn a_truncated_packet_is_an_error(name in any_text(), cut in any::<prop::sample::Index>()) {
         let text = format!("2/adm,7{}", serde_json::to_string(&vec![format!("x{name}")]).unwrap());
         let at = cut.index(text.len());
         if let Some(part) = text.get(..at) {

@@ -21,7 +21,7 @@ fn event<A: Serialize + ?Sized>(args: &A) -> String {
 }
 
 #[test]
-fn official_examples_are_written_byte_for_byte() {
+fn official_examples_encode_byte_for_byte() {
     let mut encoder = Encoder::new();
     let hello = Bytes::from_static(&[1, 2, 3]);
     assert_eq!(text(encoder.event("/", None, "hello", &(1,))), r#"2["hello",1]"#);
@@ -54,7 +54,7 @@ fn official_examples_are_written_byte_for_byte() {
 }
 
 #[test]
-fn tuples_are_lists_of_arguments_and_all_else_is_one() {
+fn a_tuple_is_a_list_of_arguments_and_any_other_type_one_argument() {
     #[derive(Serialize)]
     struct Pair(i32, i32);
     #[derive(Serialize)]
@@ -141,7 +141,7 @@ fn values_are_written_as_serde_json_writes_them() {
     let expected = serde_json::to_string(&all).unwrap();
     assert_eq!(event(&all), format!("2[\"e\",{expected}]"));
 
-    /// Floats have no order, so no map of the standard library has them as keys.
+    /// A map with floats as keys, which the standard library's maps do not support.
     struct ByFloat;
     impl Serialize for ByFloat {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -158,7 +158,7 @@ fn values_are_written_as_serde_json_writes_them() {
 }
 
 #[test]
-fn keys_that_are_no_strings_are_refused_as_by_serde_json() {
+fn keys_that_are_not_strings_are_refused_as_by_serde_json() {
     let mut encoder = Encoder::new();
     let bad = BTreeMap::from([((1, 2), 3)]);
     assert!(serde_json::to_string(&bad).is_err());
@@ -168,12 +168,12 @@ fn keys_that_are_no_strings_are_refused_as_by_serde_json() {
         Ok(encoded) if encoded.text == br#"2["e",{"a":3}]"#
     ));
     assert!(encoder.event("/", None, "e", &BTreeMap::from([((), 3)])).is_err());
-    // An error leaves nothing behind.
+    // After an error the encoder can be used again.
     assert_eq!(text(encoder.event("/", None, "e", &1)), r#"2["e",1]"#);
 }
 
 #[test]
-fn bytes_become_attachments_in_the_order_in_which_they_are_met() {
+fn bytes_become_attachments_in_serialization_order() {
     #[derive(Serialize)]
     struct File {
         data: Bytes,
@@ -191,12 +191,12 @@ fn bytes_become_attachments_in_the_order_in_which_they_are_met() {
     assert_eq!(attachments.len(), 4);
     assert_eq!(listed(attachments.clone()), [&b"234"[..], b"", b"0123456789", b"9"]);
     assert_eq!(listed(attachments).len(), 4);
-    // The next packet has none of them.
+    // The next packet starts without attachments.
     assert_eq!(encoder.event("/", None, "e", &()).unwrap().attachments().len(), 0);
 }
 
 #[test]
-fn counts_of_more_digits_are_aligned() {
+fn attachment_counts_may_have_several_digits() {
     for count in [1, 9, 10, 99, 100, 1234] {
         let mut encoder = Encoder::new();
         let encoded = encoder.ack("/", 7, &vec![Bytes::from_static(b"x"); count]).unwrap();
@@ -216,7 +216,7 @@ fn reserved_names_are_refused() {
 }
 
 #[test]
-fn illegal_namespaces_are_refused() {
+fn invalid_namespaces_are_refused() {
     for namespace in ["", "admin", "/a,b", ","] {
         let mut encoder = Encoder::new();
         let refused = encoder.disconnect(namespace).map(|encoded| encoded.text.len());
@@ -225,7 +225,7 @@ fn illegal_namespaces_are_refused() {
 }
 
 #[test]
-fn only_events_and_acknowledgements_hold_bytes() {
+fn only_events_and_acknowledgements_may_contain_bytes() {
     let mut encoder = Encoder::new();
     let data = BTreeMap::from([("a", Bytes::from_static(b"x"))]);
     assert_eq!(encoder.connect("/", &data).unwrap_err(), EncodeError::Binary);
@@ -233,7 +233,7 @@ fn only_events_and_acknowledgements_hold_bytes() {
 }
 
 #[test]
-fn objects_like_placeholders_are_refused_only_beside_attachments() {
+fn objects_that_look_like_placeholders_are_refused_beside_attachments() {
     let bytes = Bytes::from_static(b"x");
     let raw: &serde_json::value::RawValue =
         serde_json::from_str("{\"num\":0, \"_placeholder\" : true}").unwrap();
@@ -244,7 +244,7 @@ fn objects_like_placeholders_are_refused_only_beside_attachments() {
     assert_eq!(refused, EncodeError::Placeholder);
     assert_eq!(encoder.ack("/", 1, &(&bytes, raw)).unwrap_err(), EncodeError::Placeholder);
     assert!(encoder.event("/{\"_placeholder\":", None, "e", &bytes).is_ok());
-    // Text is not an object, whatever it says.
+    // Strings that look like placeholders are allowed.
     for text in ["_placeholder", "\"_placeholder\":true", "{\"_placeholder\":true,\"num\":0}", "\\"] {
         let value = json!({"_placeholder_": text, (format!("x\"{text}")): [text, "_placeholder"]});
         assert!(encoder.event("/", None, text, &(&value, &bytes, text)).is_ok(), "{text}");
@@ -252,7 +252,7 @@ fn objects_like_placeholders_are_refused_only_beside_attachments() {
 }
 
 #[test]
-fn failing_serialize_is_an_error() {
+fn an_error_of_serialize_is_returned() {
     struct Fails;
     impl Serialize for Fails {
         fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
@@ -264,7 +264,7 @@ fn failing_serialize_is_an_error() {
 }
 
 #[test]
-fn scratch_is_given_back_after_a_huge_packet() {
+fn the_memory_of_a_huge_packet_is_freed() {
     let mut encoder = Encoder::new();
     let huge = Bytes::from(vec![0; 1 << 20]);
     encoder.event("/", None, "e", &("x".repeat(1 << 20), huge)).unwrap();
@@ -277,7 +277,7 @@ fn scratch_is_given_back_after_a_huge_packet() {
 }
 
 #[test]
-fn warm_scratch_does_not_grow() {
+fn the_encoders_memory_is_reused() {
     let mut encoder = Encoder::new();
     let args = ("some text", Bytes::from_static(b"some bytes"), 1.5);
     encoder.event("/admin", Some(1), "name", &args).unwrap();
@@ -288,7 +288,7 @@ fn warm_scratch_does_not_grow() {
     assert_eq!(encoder.capacity(), capacity);
 }
 
-/// A tree with bytes in it, and what it looks like after a round trip.
+/// A tree of JSON values and bytes.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 enum Tree {
@@ -306,7 +306,7 @@ fn any_tree() -> impl Strategy<Value = Tree> {
     leaf.prop_recursive(3, 10, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Tree::List))
 }
 
-/// Finds what the placeholders in `value` stand for.
+/// Asserts that `value`, with its placeholders resolved, equals `tree`.
 fn compare(tree: &Tree, value: &Value, attachments: Attached<'_>) {
     match tree {
         Tree::Leaf(leaf) => assert_eq!(leaf, value),
@@ -373,7 +373,7 @@ proptest! {
     }
 
     #[test]
-    fn floats_read_back_as_the_same_number(single in any::<f32>(), double in any::<f64>()) {
+    fn floats_survive_the_round_trip(single in any::<f32>(), double in any::<f64>()) {
         let json = event(&(single, double));
         let packet = Packet::decode(&json, &Limits::default()).unwrap();
         let (a, b): (Option<f64>, Option<f64>) = packet.args(&[]).unwrap().deserialize().unwrap();

@@ -1,4 +1,4 @@
-//! Behaviour of the codec from outside, one file for each direction.
+//! Tests of the codec.
 
 mod args;
 mod decode;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-/// Strings that look like protocol, like JSON, or like nothing.
+/// Strings that resemble the protocol or JSON, and arbitrary ones.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),

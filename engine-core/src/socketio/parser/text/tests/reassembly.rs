@@ -20,7 +20,7 @@ fn idle_reassembly_is_one_pointer() {
 }
 
 #[test]
-fn packet_is_complete_with_its_last_attachment() {
+fn a_packet_is_complete_with_its_last_attachment() {
     let text = r#"52-/adm?q=1,12["up",{"a":{"_placeholder":true,"num":1}},{"num":0,"_placeholder":true}]"#;
     let mut reassembly = started(text);
     assert!(reassembly.is_pending());
@@ -41,7 +41,7 @@ fn packet_is_complete_with_its_last_attachment() {
 }
 
 #[test]
-fn kept_packet_equals_the_decoded_one() {
+fn the_kept_packet_equals_the_decoded_one() {
     for text in [HELLO, "61-/adm,0[1,{}]", "51-[7]", "51-[ \"\\u0061\" ]"] {
         let decoded = Packet::decode(text, &Limits::default()).unwrap();
         let complete = started(text).add(b"", &Limits::default()).unwrap().unwrap();
@@ -50,7 +50,7 @@ fn kept_packet_equals_the_decoded_one() {
 }
 
 #[test]
-fn text_before_the_last_attachment_is_an_error_and_frees_what_was_there() {
+fn text_before_the_last_attachment_is_an_error_and_drops_the_packet() {
     let mut reassembly = started(HELLO);
     assert_eq!(reassembly.handle_text(), Err(DecodeError::UnexpectedText));
     assert!(!reassembly.is_pending());
@@ -61,7 +61,7 @@ fn text_before_the_last_attachment_is_an_error_and_frees_what_was_there() {
 }
 
 #[test]
-fn binary_that_nothing_announced_is_an_error() {
+fn an_unannounced_attachment_is_an_error() {
     let mut reassembly = Reassembly::new();
     let unexpected: Result<Option<Complete<'_>>, _> = Err(DecodeError::UnexpectedBinary);
     assert_eq!(reassembly.add(b"x", &Limits::default()), unexpected);
@@ -73,7 +73,7 @@ fn binary_that_nothing_announced_is_an_error() {
 }
 
 #[test]
-fn cleared_reassembly_starts_afresh() {
+fn a_cleared_reassembly_can_be_reused() {
     let mut reassembly = started("52-[\"old\"]");
     reassembly.add(b"old", &Limits::default()).unwrap();
     reassembly.clear();
@@ -83,7 +83,7 @@ fn cleared_reassembly_starts_afresh() {
 }
 
 #[test]
-fn placeholder_must_name_an_attachment() {
+fn a_placeholder_must_refer_to_an_attachment() {
     let placeholders = [
         r#"{"_placeholder":true,"num":"splice"}"#,
         r#"{"_placeholder":true,"num":1}"#,
@@ -116,7 +116,7 @@ fn placeholder_must_name_an_attachment() {
 }
 
 #[test]
-fn placeholder_may_be_repeated_absent_or_no_placeholder_at_all() {
+fn placeholders_may_be_repeated_or_absent_and_lookalikes_are_data() {
     for json in [
         r#"["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#,
         r#"["a"]"#,
@@ -130,8 +130,8 @@ fn placeholder_may_be_repeated_absent_or_no_placeholder_at_all() {
 }
 
 #[test]
-fn half_a_surrogate_pair_beside_attachments_is_as_good_as_without() {
-    // What JavaScript makes of text that was cut in the middle of a character.
+fn an_unpaired_surrogate_is_allowed_beside_attachments() {
+    // JavaScript writes this for text that was cut in the middle of a character.
     let packet = r#"51-["a","\ud83d",{"\udc00":1},{"num":0,"_placeholder":true}]"#;
     started(packet);
     let wrong = packet.replace(":0", ":1");
@@ -139,7 +139,7 @@ fn half_a_surrogate_pair_beside_attachments_is_as_good_as_without() {
 }
 
 #[test]
-fn attachments_are_limited_in_bytes_together() {
+fn the_total_size_of_attachments_is_limited() {
     let limits = Limits { max_attachment_bytes: 10, ..Limits::default() };
     let mut reassembly = started("53-[\"a\"]");
     assert_eq!(reassembly.add(&[0; 4], &limits), Ok(None));

@@ -7,14 +7,14 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 fn agrees_with_serde_json(text: &str) {
-    // The scanner refuses whitespace in front, serde_json does not.
+    // The scanner refuses leading whitespace, serde_json does not.
     let text = text.trim_start_matches([' ', '\t', '\n', '\r']);
     let theirs = serde_json::from_str::<IgnoredAny>(text).is_ok();
     assert_eq!(scan(text, 128).is_ok(), theirs, "{text:?}");
 }
 
 #[test]
-fn every_short_text_is_judged_as_by_serde_json() {
+fn validation_agrees_with_serde_json_for_every_short_text() {
     const ALPHABET: &[u8] = b"[]{}\",:\\u0 1-+.eEtn\n\x01/";
     fn extend(text: &mut String, left: usize) {
         agrees_with_serde_json(text);
@@ -31,7 +31,7 @@ fn every_short_text_is_judged_as_by_serde_json() {
 }
 
 #[test]
-fn json_test_suite_samples_are_judged_as_by_serde_json() {
+fn validation_agrees_with_serde_json_for_tricky_samples() {
     for text in [
         "0",
         "-0",
@@ -98,7 +98,7 @@ fn json_test_suite_samples_are_judged_as_by_serde_json() {
 }
 
 #[test]
-fn depth_is_counted_in_open_containers() {
+fn depth_is_the_number_of_open_containers() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let fits = nested(open, 127, close).replace("\":}", "\":1}");
         assert!(scan(&fits, 128).is_ok());
@@ -106,7 +106,7 @@ fn depth_is_counted_in_open_containers() {
         assert!(scan(&limit, 128).is_ok());
         let over = ["[", &limit, "]"].concat();
         assert_eq!(scan(&over, 128), Err(Fault::Depth));
-        // No configuration reaches further than the scanner can see.
+        // The scanner's own limit of 128 applies even if a higher one is passed.
         assert_eq!(scan(&over, usize::MAX), Err(Fault::Depth));
     }
     assert_eq!(scan(&nested("[", 100_000, "]"), 128), Err(Fault::Depth));
@@ -116,7 +116,7 @@ fn depth_is_counted_in_open_containers() {
 }
 
 #[test]
-fn first_element_is_found_if_it_is_a_scalar() {
+fn the_first_element_is_returned_if_it_is_a_scalar() {
     let first = |text| scan(text, 128).unwrap().first;
     assert_eq!(first(r#"[ "a\"]" ,1]"#), Some(r#""a\"]""#));
     assert_eq!(first("[-1.5e3]"), Some("-1.5e3"));
@@ -128,21 +128,21 @@ fn first_element_is_found_if_it_is_a_scalar() {
 }
 
 #[test]
-fn elements_of_what_is_no_array_are_none() {
+fn text_that_is_not_an_array_has_no_elements() {
     for text in ["", "1", "{}", "[", "[,]", "x"] {
         assert_eq!(Elements::new(text).next(), None, "{text:?}");
     }
 }
 
 #[test]
-fn escapes_are_decoded_and_half_pairs_replaced() {
+fn escapes_are_decoded_and_unpaired_surrogates_replaced() {
     assert_eq!(unescape("plain"), "plain");
     assert_eq!(unescape(r#"\"\\\/\b\f\n\r\t\u00e9x"#), "\"\\/\u{8}\u{c}\n\r\t\u{e9}x");
     assert_eq!(unescape(r"\ud83d\ude00!"), "\u{1f600}!");
     assert_eq!(unescape(r"\ud83dx"), "\u{fffd}x");
     assert_eq!(unescape(r"\ude00\ud83d"), "\u{fffd}\u{fffd}");
     assert_eq!(unescape(r"\ud83d\u0041"), "\u{fffd}A");
-    // Not JSON, but no panic either.
+    // Invalid JSON does not panic.
     assert_eq!(unescape(r"\"), "");
     assert_eq!(unescape("\\u12"), "\u{fffd}12");
 }
@@ -173,7 +173,7 @@ fn mutations() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn damaged_json_is_judged_as_by_serde_json(text in mutations()) {
+    fn validation_agrees_with_serde_json_for_damaged_json(text in mutations()) {
         agrees_with_serde_json(&text);
     }
 
@@ -190,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn strings_are_decoded_as_by_serde_json(text in any::<String>(), escape in any::<bool>()) {
+    fn strings_decode_as_by_serde_json(text in any::<String>(), escape in any::<bool>()) {
         let mut json = serde_json::to_string(&text).unwrap();
         if escape {
             json = text.encode_utf16().map(|unit| std::format!("\\u{unit:04X}")).collect::<String>();
@@ -201,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn elements_are_those_of_serde_json(values in prop::collection::vec(any_value(), 0..6), pretty in any::<bool>()) {
+    fn elements_equal_those_of_serde_json(values in prop::collection::vec(any_value(), 0..6), pretty in any::<bool>()) {
         let array = Value::from(values.clone());
         let text = if pretty { serde_json::to_string_pretty(&array).unwrap() } else { array.to_string() };
         let elements: Vec<Value> =
@@ -210,7 +210,7 @@ proptest! {
     }
 
     #[test]
-    fn a_depth_of_128_is_judged_as_by_serde_json(depth in 1..129usize, object in any::<bool>()) {
+    fn validation_agrees_with_serde_json_up_to_a_depth_of_128(depth in 1..129usize, object in any::<bool>()) {
         let text = if object { nested("{\"a\":[", depth / 2, "]}") } else { nested("[", depth, "]") };
         agrees_with_serde_json(&text);
     }

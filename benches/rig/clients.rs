@@ -80,7 +80,7 @@ impl Clients {
         }
     }
 
-    /// `bytes` arrive from the server at a client. Gives back what was written.
+    /// Lets `bytes` arrive at a client, and returns the bytes that it wrote.
     pub fn ask(&mut self, client: usize, bytes: &[u8]) -> Vec<u8> {
         let mut answer = Vec::new();
         self.turns(client, bytes, &mut Output::Keep(&mut answer));

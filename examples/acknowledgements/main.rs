@@ -10,7 +10,7 @@ use sockeye::Socket;
 use sockeye::extract::Data;
 use std::time::Duration;
 
-/// How long the user of the page may take to answer.
+/// The time in which the user of the page has to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> std::io::Result<()> {

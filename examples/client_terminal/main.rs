@@ -79,7 +79,7 @@ fn read_lines() -> mpsc::Receiver<String> {
     lines
 }
 
-/// What to do after a line.
+/// The step that follows a line.
 enum Next {
     Go,
     Asked(tokio::task::JoinHandle<()>),

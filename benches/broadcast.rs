@@ -1,8 +1,7 @@
-//! What a broadcast costs for each member: the time of one, divided by how many get it.
+//! The cost of a broadcast per member: the time of one broadcast divided by the number of its recipients.
 //!
-//! `queue` is the call of `emit`: encoding once, and for each member a reference in its queue and a wake-up. `write` is
-//! that and what follows: a turn of each connection, up to where the system would be called. 120 ns of `queue` is what
-//! we want to stay below at 10,000 members.
+//! `queue` is the call of `emit`: encoding once, then for each member a reference in its queue and a wake-up. `write`
+//! adds a turn of each connection, up to the system call. The goal is less than 120 ns for `queue` at 10,000 members.
 #![allow(missing_docs, clippy::expect_used)]
 
 mod quick;
@@ -39,7 +38,7 @@ fn websocket(c: &mut Criterion) {
     }
 }
 
-/// To half of those who are there.
+/// A broadcast to a room with half of the sockets.
 fn room(c: &mut Criterion) {
     let mut group = group(c, "room");
     let members = 10_000;
@@ -52,7 +51,7 @@ fn room(c: &mut Criterion) {
     });
 }
 
-/// One member has stopped reading; now and then it catches up, while nobody looks at the clock.
+/// A broadcast while one member does not read. Now and then it catches up, which is not measured.
 fn stalled(c: &mut Criterion) {
     let mut group = group(c, "one_stalled");
     let members = 10_000;
@@ -79,7 +78,7 @@ fn stalled(c: &mut Criterion) {
     }
 }
 
-/// Each member has a poll waiting, and asks again after the answer, which is not measured.
+/// A broadcast to members that each have a poll waiting. Their next polls are not measured.
 fn polling(c: &mut Criterion) {
     let mut group = group(c, "polling");
     for members in [10, 1_000, 10_000] {
@@ -93,7 +92,7 @@ fn polling(c: &mut Criterion) {
         for name in ["queue", "write"] {
             measure(&mut group, name, members, |watch| {
                 for (token, poll) in &polls {
-                    assert_eq!(world.send(*token, poll), 0, "nothing is there to answer with");
+                    assert_eq!(world.send(*token, poll), 0, "the poll was answered before the broadcast");
                 }
                 let start = Instant::now();
                 assert_eq!(world.server().emit("broadcast", TEXT).sent, members);
@@ -117,7 +116,7 @@ fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     group
 }
 
-/// Adds up the parts of a turn that count.
+/// Adds up the measured parts of the turns.
 struct Watch(Duration);
 
 impl Watch {

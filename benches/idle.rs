@@ -1,7 +1,8 @@
-//! What a silent connection keeps: pieces of memory and bytes, counted.
+//! The memory of a silent connection: allocations and bytes, counted.
 //!
-//! Each row is the mean of 1,000 connections. `inline` is what the program that drives them holds for each, which is on
-//! the heap as well once it is in a task or a list; `heap` is what the server has asked for.
+//! Each row is the mean of 1,000 connections. `heap` is the memory that the server has allocated; `inline` is the size
+//! of the values that the driving program holds per connection, which are on the heap as well once they are in a task
+//! or list.
 #![allow(missing_docs, clippy::expect_used)]
 
 use rig::{Clients, Counting, Token, Usage, World, binary_event, measure, poll_head, post, server, text};
@@ -21,7 +22,7 @@ fn main() {
     let inline = size_of::<<Server as Host>::Connection>() + size_of::<Vec<u8>>();
     let row = |name: &str, open: &dyn Fn(&mut World)| {
         let mut world = World::new(server());
-        // What the first costs is not what each costs.
+        // The first connections also allocate what all of them share.
         (0..10).for_each(|_| open(&mut world));
         world.reserve(COUNT as usize);
         let ((), usage) = measure(|| (0..COUNT).for_each(|_| open(&mut world)));
@@ -60,7 +61,7 @@ fn main() {
     );
 }
 
-/// What a room more costs a socket.
+/// Measures the membership of one more room.
 fn rooms() {
     let mut world = World::new(server());
     (0..COUNT).for_each(|_| _ = world.websocket());
@@ -70,7 +71,7 @@ fn rooms() {
     print("membership of a room", &usage, 0);
 }
 
-/// What a client keeps by itself, its handlers and its streams' protocol included.
+/// Measures a client, including its handlers and the protocols of its streams.
 fn clients() {
     let client = || {
         let builder = Client::builder("http://localhost:3000").transports([Transport::WebSocket]);
@@ -93,7 +94,7 @@ fn after(world: &mut World, input: &[u8]) {
     assert!(world.send(token, input) > 0);
 }
 
-/// A polling client whose poll waits.
+/// Opens a polling client whose poll waits.
 fn poll(world: &mut World) -> (Token, String) {
     let (token, session) = world.polling();
     assert_eq!(world.send(token, &poll_head(&session)), 0);
@@ -105,7 +106,7 @@ fn print(name: &str, usage: &Usage, inline: usize) {
     println!("{name:36} {pieces:5.1} {bytes:9.0} {inline:9}");
 }
 
-/// A stream without a state of its own: what is left is the loop's.
+/// A stream without state, so that only the size of the loop remains.
 struct Nothing;
 
 impl Stream for Nothing {

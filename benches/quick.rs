@@ -1,9 +1,10 @@
-//! How the benches measure.
+//! The settings of the benches.
 
 use criterion::Criterion;
 use std::time::Duration;
 
-/// A second each, so that all of them are done in a few minutes; `--measurement-time` and `--sample-size` ask for more.
+/// Returns settings with a second per bench, so that all of them run in a few minutes. `--measurement-time` and
+/// `--sample-size` raise them.
 pub(crate) fn quick() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(200))

@@ -1,7 +1,7 @@
-//! What a message costs between two system calls: bytes in, packet, handler, packet, bytes out, by a whole server.
+//! The cost of a message through a whole server between two system calls: bytes, packet, handler, packet, bytes.
 //!
-//! It must not cost more the more sessions, rooms or namespaces there are: `10_active` is the cost with all others
-//! silent; `all_active` adds what it costs that their memory is not in the processor's caches.
+//! It must not grow with the number of sessions, rooms or namespaces. `10_active` is the cost while all other sessions
+//! are silent; `all_active` includes the cost of memory that is not in the processor's caches.
 #![allow(missing_docs, clippy::expect_used)]
 
 mod quick;
@@ -39,7 +39,7 @@ fn messages(c: &mut Criterion) {
                     b.iter(|| {
                         let token = *active.next().expect("there are some");
                         let written = world.send(token, black_box(input));
-                        assert!(written >= 40, "{written} bytes are no answer");
+                        assert!(written >= 40, "{written} bytes are too few for an answer");
                     });
                 });
             };
@@ -49,7 +49,7 @@ fn messages(c: &mut Criterion) {
     }
 }
 
-/// A POST with the event and the GET that fetches the answer, over one connection.
+/// Acknowledgements over polling: a POST with the event, and the GET that fetches the answer, over one connection.
 fn polling(c: &mut Criterion) {
     let mut world = World::new(server());
     let clients: Vec<_> = (0..1_000)
@@ -69,7 +69,7 @@ fn polling(c: &mut Criterion) {
     });
 }
 
-/// The sender is in so many rooms.
+/// Acknowledgements of a sender that is in many rooms.
 fn in_rooms(c: &mut Criterion) {
     let mut group = c.benchmark_group("ack_32B");
     let input = text(&format!("42{ACK}"));
@@ -83,7 +83,8 @@ fn in_rooms(c: &mut Criterion) {
     }
 }
 
-/// The server has so many namespaces; the sender is connected to as many of them as it may be, and to this one last.
+/// Acknowledgements on a server with many namespaces. The sender is connected to as many as it may be, and uses the
+/// last of them.
 fn in_namespaces(c: &mut Criterion) {
     const MOST: usize = 99;
     let mut group = c.benchmark_group("ack_32B");
@@ -103,7 +104,7 @@ fn in_namespaces(c: &mut Criterion) {
     }
 }
 
-/// One socket joins a room and leaves it.
+/// Joining a room and leaving it.
 fn join_and_leave(c: &mut Criterion) {
     let mut group = c.benchmark_group("join_and_leave");
     group.throughput(Throughput::Elements(1));
@@ -133,7 +134,7 @@ fn join_and_leave(c: &mut Criterion) {
     }
 }
 
-/// A server with one client.
+/// Returns a server with one client.
 fn alone() -> (World, Token, Socket) {
     let mut world = World::new(server());
     let token = world.websocket();

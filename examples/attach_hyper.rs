@@ -1,4 +1,4 @@
-//! Socket.IO in front of a service of hyper's, without a framework.
+//! Socket.IO in front of a hyper service, without a framework.
 //!
 //! Run it with `cargo run --example attach_hyper --features hyper`, and connect to http://127.0.0.1:3000.
 use http_body_util::Full;
@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 async fn main() -> std::io::Result<()> {
     let io = Server::new();
     io.on_connect(async |socket: Socket| {
-        println!("{} is here, from {:?}", socket.id(), socket.handshake().address());
+        println!("{} connected from {:?}", socket.id(), socket.handshake().address());
         socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
     });
     let service = sockeye::tokio::layer(io).layer(service_fn(hello));
@@ -26,10 +26,10 @@ async fn main() -> std::io::Result<()> {
         let (stream, address) = listener.accept().await?;
         let service = service.clone().peer(address);
         tokio::spawn(async move {
-            // The timer is for hyper's own deadline of heads.
+            // hyper needs the timer for its deadline of request heads.
             let mut http = http1::Builder::new();
             let connection = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-            // Without this there would be no WebSocket.
+            // WebSocket needs upgrades.
             if let Err(error) = connection.with_upgrades().await {
                 eprintln!("{address}: {error}");
             }
@@ -37,7 +37,7 @@ async fn main() -> std::io::Result<()> {
     }
 }
 
-/// Whatever is not for Socket.IO.
+/// Answers every request that is not for Socket.IO.
 async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(Response::new(Full::from(format!("hello from {}\n", request.uri().path()))))
 }

@@ -1,4 +1,4 @@
-//! Connects to a server, sends an event, asks a question, and prints what comes.
+//! Connects to a server, sends an event and one with an acknowledgement, and prints what it receives.
 //!
 //! Run it with `cargo run --example client http://localhost:3000` beside the server of the README.
 

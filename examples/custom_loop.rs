@@ -1,4 +1,4 @@
-//! A whole Socket.IO server on mio: one thread, an event loop of your own, no async runtime.
+//! A complete Socket.IO server on mio: one thread, an event loop of your own, no async runtime.
 //!
 //! Run it with `cargo run --example custom_loop`, and connect to http://127.0.0.1:3000 with any Socket.IO client.
 use mio::net::{TcpListener, TcpStream};
@@ -15,16 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-#[allow(dead_code)] // not where other examples borrow the loop
+#[allow(dead_code)] // Other examples include this file for the loop alone.
 fn main() -> io::Result<()> {
     let io = Server::new();
     io.on_connect(async |socket: Socket| {
-        // A room, a broadcast to it, and an acknowledgement: the number of those who were told.
+        // A room, a broadcast to it, and as the acknowledgement the number of its recipients.
         socket.on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
         socket.on("say", async |socket: Socket, Data((room, text)): Data<(String, String)>| {
             socket.to(room).emit("said", text).sent
         });
-        // A handler may wait: here for the answer of the client, at most a second.
+        // A handler may wait: here for the client's answer, for at most a second.
         socket.on("ask me", async |socket: Socket| {
             let answer = socket.timeout(Duration::from_secs(1)).emit_with_ack::<String>("question", "name?");
             answer.await.map(|name| format!("hello {name}"))
@@ -37,24 +37,24 @@ fn main() -> io::Result<()> {
     run(io, std::net::TcpListener::bind("127.0.0.1:3000")?)
 }
 
-/// What the loop looks after, by token.
+/// An entry of the loop; its token is its index.
 enum Entry<C> {
     Connection(Edge<TcpStream>, C, Vec<u8>),
-    /// A handler that has to wait.
+    /// A handler that waits for something.
     Task(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 const LISTENER: Token = Token(0);
 const INTERRUPT: Token = Token(1);
 
-/// Runs any server of this crate: Socket.IO, or Engine.IO alone.
+/// Runs any server of this crate: Socket.IO or plain Engine.IO.
 pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Result<()> {
     let mut poll = Poll::new()?;
     listener.set_nonblocking(true)?;
     let mut listener = TcpListener::from_std(listener);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
 
-    // Wakers put tokens on this list; another thread, which may emit as well, ends the wait.
+    // Wakers put tokens on this list. They may be called by other threads, so a new token interrupts the poll.
     let interrupt = mio::Waker::new(poll.registry(), INTERRUPT)?;
     let ready = ReadyList::new(move || drop(interrupt.wake()));
     let runtime = Arc::new(Loop { origin: Instant::now(), spawned: Mutex::default(), ready: ready.clone() });
@@ -77,7 +77,7 @@ pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Re
             }
             turn.push_back(event.token().0);
         }
-        // What becomes ready from here on ends the next wait at once.
+        // Tokens that become ready after this end the next poll at once.
         turn.extend(std::iter::from_fn(|| ready.pop()));
         while let Some(token) = turn.pop_front() {
             if Token(token) == LISTENER {
@@ -96,7 +96,7 @@ pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Re
                 *entry = None;
                 free.push(token);
             }
-            // Handlers that were polled once, and have to wait.
+            // Handlers that are still pending after their first poll.
             for task in runtime.take_spawned() {
                 let token = insert(&mut entries, &mut free);
                 entries[token] = Some(Entry::Task(task));
@@ -107,7 +107,7 @@ pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Re
     Ok(())
 }
 
-/// Whether the entry is done.
+/// Runs one turn of an entry. Returns true if it is done.
 fn look_after<C: Protocol>(entry: &mut Option<Entry<C>>, ready: &ReadyList, token: usize, now: Time) -> bool {
     match entry {
         Some(Entry::Connection(stream, connection, partial)) => {
@@ -138,7 +138,7 @@ fn insert<C>(entries: &mut Vec<Option<Entry<C>>>, free: &mut Vec<usize>) -> usiz
     })
 }
 
-/// What the server needs: a clock, and somebody who goes on with handlers that wait.
+/// What the server needs from the loop: a clock, and a place for handlers that wait.
 struct Loop {
     origin: Instant,
     spawned: Mutex<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>,

@@ -1,4 +1,4 @@
-//! A raw Engine.IO server that sends every message back: what the official Engine.IO test suite expects.
+//! An Engine.IO server that sends every message back, as the official Engine.IO test suite expects.
 //!
 //! Run it with `PORT=3000 cargo run --example engine_echo`.
 mod common;
@@ -13,7 +13,7 @@ impl Handler for Echo {
     type State = ();
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
-        // A client that reads too slowly is closed for it.
+        // An error means that the client reads too slowly; it is closed for that.
         let _ = session.send(message);
     }
 }

@@ -1,4 +1,4 @@
-//! The protocol engine alone: no sockets, no runtime, no clock but the one that this program moves.
+//! The protocol engine alone: no sockets, no runtime, and only a clock that this program moves.
 //!
 //! Run it with `cargo run --example engine_only`.
 use sockeye_core::engineio::{Config, Id, Message, Packet, Part, Session, Transport};
@@ -7,13 +7,13 @@ use sockeye_core::{Outbound, Time};
 use std::sync::Arc;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Time and randomness are arguments: the same ones give the same run.
+    // Time and randomness are arguments, so every run is the same.
     let mut now = Time::ZERO;
     let id = Id::from_random([7; 15]);
     let mut server = Session::open(now, Arc::new(Config::default()), &id, Transport::WebSocket);
     let mut wire = Outbound::new();
 
-    // The handshake waits to be sent; a client reads it off the wire.
+    // The handshake is queued; the client reads it off the wire.
     server.take_frames(&mut wire);
     println!("client reads {:?}", read(&mut wire)?);
 
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     server.take_frames(&mut wire);
     println!("client reads {:?}", read(&mut wire)?);
 
-    // Twenty-five seconds pass at once: a ping is due. Nobody answers it, so twenty more end the session.
+    // Twenty-five seconds pass at once, and a ping is due. It is not answered, so twenty more end the session.
     while let Some(deadline) = server.next_deadline() {
         now = deadline;
         server.handle_timeout(now);
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What a client finds in the bytes: the texts of all frames.
+/// Decodes the bytes as a client, and returns the texts of all frames.
 fn read(wire: &mut Outbound) -> Result<Vec<String>, websocket::Error> {
     let mut bytes: Vec<u8> = wire.chunks().flatten().copied().collect();
     wire.clear();

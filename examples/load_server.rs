@@ -1,4 +1,4 @@
-//! The server that is measured side by side with others: echoes, acknowledges and broadcasts.
+//! The server that is measured beside others: it echoes, acknowledges and broadcasts.
 //!
 //! Run it with `PORT=3000 WORKERS=1 cargo run --release --example load_server`.
 mod common;

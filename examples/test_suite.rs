@@ -1,4 +1,4 @@
-//! What the official Socket.IO test suite expects: events come back, acknowledged ones with their arguments.
+//! The server that the official Socket.IO test suite expects: it echoes events, and acknowledges with the arguments.
 //!
 //! Run it with `PORT=3000 cargo run --example test_suite`.
 mod common;

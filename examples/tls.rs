@@ -1,6 +1,6 @@
-//! An echo over `wss` and `https`: `cargo run --example tls --features tls -- cert.pem key.pem`.
+//! An echo server over `wss` and `https`: `cargo run --example tls --features tls -- cert.pem key.pem`.
 //!
-//! Without files it makes a certificate for localhost, which no client trusts by itself.
+//! Without files it creates a self-signed certificate for localhost, which no client trusts by default.
 use sockeye::{Args, Server, Socket, Tls};
 use std::io;
 
@@ -15,7 +15,7 @@ async fn main() -> io::Result<()> {
 
     let io = Server::new();
     io.on_connect(async |socket: Socket| {
-        println!("{} is here, encrypted: {}", socket.id(), socket.handshake().secure());
+        println!("{} connected, encrypted: {}", socket.id(), socket.handshake().secure());
         socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
     });
     println!("listening on https://localhost:3000");
@@ -25,7 +25,7 @@ async fn main() -> io::Result<()> {
 fn self_signed() -> io::Result<(Vec<u8>, Vec<u8>)> {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let pair = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
-    println!("no certificate was given: this one is signed by itself, for tests only");
+    println!("no certificate was given: using this self-signed one, for tests only");
     println!("{}", pair.cert.pem());
     Ok((pair.cert.pem().into_bytes(), pair.signing_key.serialize_pem().into_bytes()))
 }

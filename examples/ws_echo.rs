@@ -1,4 +1,4 @@
-//! A WebSocket echo on the core's codec alone, a thread for each connection: what Autobahn's test suite is run against.
+//! A WebSocket echo server for the Autobahn test suite: the core's codec alone, with a thread for each connection.
 //!
 //! Run it with `PORT=9001 cargo run --release --features deflate --example ws_echo`; without the feature it does not
 //! compress.
@@ -21,7 +21,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Deadlines are left out: this is for tests.
+/// Serves one connection. It has no deadlines, because this is for tests only.
 fn echo(mut stream: TcpStream) -> io::Result<()> {
     let mut config = Config::default();
     config.max_payload = 32 << 20;
@@ -44,12 +44,13 @@ fn echo(mut stream: TcpStream) -> io::Result<()> {
         connection.outbound().clear();
     }
     stream.shutdown(Shutdown::Write)?;
-    // What the peer still says, so that it is not cut off before it has read our last words.
+    // Reads what the peer still sends: closing with unread data could reset the connection before the peer has read
+    // everything.
     io::copy(&mut stream, &mut io::sink())?;
     Ok(())
 }
 
-/// How many bytes of the front are used.
+/// Handles the input, and returns the number of bytes that were used.
 fn take_in(connection: &mut Connection, deflate: &mut Option<Deflate>, input: &mut [u8]) -> usize {
     let now = Time::ZERO;
     let mut used = 0;
@@ -71,7 +72,7 @@ fn take_in(connection: &mut Connection, deflate: &mut Option<Deflate>, input: &m
         }
     }
     let mut rest = &mut input[used..];
-    // What breaks the protocol is answered by the connection itself.
+    // On a protocol error the connection itself queues the close frame.
     while let Ok(Some(message)) = connection.next_message(now, &mut rest) {
         let (opcode, data) = match &message {
             Message::Text(text) => (Opcode::Text, text.as_bytes()),
@@ -86,7 +87,7 @@ fn take_in(connection: &mut Connection, deflate: &mut Option<Deflate>, input: &m
 
 #[cfg(feature = "deflate")]
 fn per_message_deflate() -> Option<PerMessageDeflate> {
-    // The suite's messages are short, and meant to be compressed.
+    // The suite expects compression even of its short messages.
     Some(PerMessageDeflate::new().threshold(0))
 }
 

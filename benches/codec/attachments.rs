@@ -1,4 +1,4 @@
-//! Events with attachments: put together from their messages, and taken apart.
+//! Events with attachments: reassembled from their messages, and encoded.
 
 use crate::beside;
 use bytes::Bytes;
@@ -11,14 +11,14 @@ use socketioxide_parser_common::CommonParser;
 use sockeye_core::socketio::{Encoder, Limits, Packet, Reassembly};
 use std::hint::black_box;
 
-/// How many attachments of which size.
+/// The number and size of the attachments.
 const SHAPES: [(&str, usize, usize); 3] =
     [("1x4KiB", 1, 4096), ("10x4KiB", 10, 4096), ("1x256KiB", 1, 256 << 10)];
 
 pub(crate) fn decode(c: &mut Criterion) {
     for (name, count, size) in SHAPES {
         let text = text(count);
-        // Both copy attachments out of the buffer that was read into.
+        // Both sides copy the attachments out of this buffer, as out of one that was read into.
         let data = Bytes::from(vec![0xa5; size]);
         let limits = Limits::default();
         let ours = || our_decode(black_box(&text), count, &data, &limits);
@@ -55,7 +55,7 @@ pub(crate) fn encode(c: &mut Criterion) {
     }
 }
 
-/// A list of attachments as the only argument.
+/// Returns the text of an event whose only argument is a list of attachments.
 fn text(count: usize) -> String {
     let placeholders: Vec<_> = (0..count).map(|i| format!(r#"{{"_placeholder":true,"num":{i}}}"#)).collect();
     format!(r#"5{count}-["bin",[{}]]"#, placeholders.join(","))

@@ -1,4 +1,4 @@
-//! Events without attachments: from the text of an Engine.IO message to the handler's type, and back.
+//! Events without attachments: from the text of an Engine.IO message to the type of a handler, and back.
 
 use crate::beside;
 use crate::inputs::{Chat, Input, Json1k, Text1k};
@@ -32,7 +32,7 @@ fn decode_one<T: Input>(c: &mut Criterion) {
     let limits = Limits::default();
     let ours = || our_decode::<T>(black_box(&text), &limits);
 
-    // Its connections share what they read: the text comes as a reference, which costs a count.
+    // Its connections pass on what they read as shared text, so a clone costs only a reference count.
     let shared = Str::from(text.clone());
     let (config, state) = (ParseConfig::default(), ParserState::default());
     let theirs = || their_decode::<T>(black_box(&shared).clone(), &config, &state);
@@ -88,7 +88,7 @@ fn their_encode<T: Input>(data: &T) -> String {
     TheirMessage::Message(text).into()
 }
 
-/// Only the layer below, which is all that is public there: what kind of message it is.
+/// Compares the Engine.IO layer alone, the only public parser of rust_engineio.
 #[cfg(rust_engineio)]
 fn decode_message(c: &mut Criterion) {
     let text = Chat::sample().message();

@@ -1,4 +1,4 @@
-//! What is sent, for both sides.
+//! The inputs of the codec benches.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,14 @@ pub(crate) trait Input: Serialize + DeserializeOwned + PartialEq + Debug {
 
     fn sample() -> Self;
 
-    /// The Engine.IO message that a client sends, which is how JavaScript would write it.
+    /// Returns the Engine.IO message of the event, as a JavaScript client writes it.
     fn message(&self) -> String {
         let data = serde_json::to_string(self).expect("it serializes");
         format!("42[\"{}\",{data}]", Self::EVENT)
     }
 }
 
-/// A line of a chat.
+/// A chat message.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Chat(String);
@@ -28,7 +28,7 @@ pub(crate) struct Chat(String);
 #[serde(transparent)]
 pub(crate) struct Text1k(String);
 
-/// The state of something: numbers, lists, structs; about 1 KiB.
+/// A game's state with numbers, lists and structs, about 1 KiB.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Json1k {
     id: u64,

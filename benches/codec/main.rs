@@ -1,10 +1,10 @@
-//! Packets, payloads, frames and attachments, in bytes per second, beside the parsers of others.
+//! The throughput of packets, payloads, frames and attachments in bytes per second, beside the parsers of other crates.
 //!
-//! The peers are what a user of theirs runs for the same input: socketioxide's parser crates, and tungstenite, which is
-//! below socketioxide. rust_socketio's parser is private, so that nobody can call it without a connection; of
-//! rust_engineio, the layer below, packets are public, and measured with `RUSTFLAGS="--cfg rust_engineio"`.
+//! The peers are the crates that their users run for the same input: socketioxide's parser crates, and tungstenite,
+//! which socketioxide uses. The parser of rust_socketio is private and cannot be called without a connection; the
+//! packets of rust_engineio, the layer below, are public and are measured with `RUSTFLAGS="--cfg rust_engineio"`.
 //!
-//! Before anything is measured, both sides have to have understood the same.
+//! Each bench first checks that both sides produce the same result.
 #![allow(missing_docs, clippy::expect_used)]
 
 mod attachments;
@@ -26,7 +26,7 @@ criterion_group! {
 }
 criterion_main!(codec);
 
-/// Measures both sides of a pair under the name of the input.
+/// Measures both sides under the name of the input.
 fn beside<A, B>(
     c: &mut Criterion,
     group: &str,

@@ -1,4 +1,4 @@
-//! The bodies of polling: packets that stand in one.
+//! Payloads: several packets in one HTTP body of polling.
 
 use crate::beside;
 use crate::inputs::{Chat, Input};
@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 const MAX: u64 = 1_000_000;
 const BINARY: [u8; 300] = [0xa5; 300];
 
-/// Fifteen lines of a chat and a binary message.
+/// Returns a payload of fifteen chat messages and a binary message.
 fn body() -> String {
     let mut packets = vec![Chat::sample().message(); 15];
     let Poll::Ready(binary) = now(payload::encoder(
@@ -100,7 +100,7 @@ fn smallvec(packet: TheirPacket) -> engineioxide_core::PacketBuf {
     std::iter::once(packet).collect()
 }
 
-/// A future that has nothing to wait for.
+/// Polls a future that has nothing to wait for.
 fn now<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }

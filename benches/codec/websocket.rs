@@ -1,4 +1,4 @@
-//! WebSocket frames: unmasked and parsed as a server does, and written.
+//! WebSocket frames: unmasked and parsed as by a server, and written.
 
 use crate::beside;
 use criterion::Criterion;
@@ -9,13 +9,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use tungstenite::protocol::Role;
 use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
-/// How many messages of which size arrive at once.
+/// The number and size of the messages that arrive at once.
 const SHAPES: [(&str, usize, usize); 3] = [("16x32B", 16, 32), ("1x1KiB", 1, 1024), ("1x64KiB", 1, 65_000)];
 
 pub(crate) fn decode(c: &mut Criterion) {
     for (name, count, size) in SHAPES {
         let input = frame(Opcode::Text, "x".repeat(size).as_bytes()).repeat(count);
-        // Both are given a copy, as by a read from a socket: one unmasks it in place, the other in a buffer of its own.
+        // Both start with a copy, like a read from a socket: ours unmasks it in place, tungstenite in its own buffer.
         let mut buffer = input.clone();
         let mut decoder = Decoder::new(OurRole::Server, 1 << 20);
         let ours = || {
@@ -75,7 +75,7 @@ pub(crate) fn encode(c: &mut Criterion) {
     }
 }
 
-/// A stream that has bytes to give, and takes any.
+/// A stream that yields fixed bytes and accepts any.
 struct Replay<'a> {
     input: &'a [u8],
     written: usize,

@@ -1,4 +1,4 @@
-//! A stream to the server, with what was read and what is to be written.
+//! A client's stream to the server, with buffers for input and output.
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -9,13 +9,13 @@ use std::ops::Range;
 pub(crate) struct Client {
     stream: TcpStream,
     input: Vec<u8>,
-    /// How much of the input is done with.
+    /// The length of the input that was taken already.
     used: usize,
     output: Vec<u8>,
     written: usize,
 }
 
-/// What a frame says of itself.
+/// The kinds of frames that the load distinguishes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opcode {
     Text,
@@ -31,7 +31,7 @@ impl Client {
         Ok(Client { stream, input: Vec::new(), used: 0, output: Vec::new(), written: 0 })
     }
 
-    /// What is written goes out with the next flush.
+    /// Returns the buffer for output, which the next [`flush`](Client::flush) writes.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
@@ -40,7 +40,7 @@ impl Client {
         while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(n) => self.written += n,
-                // It may not be connected yet.
+                // The stream may not be connected yet.
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                     return Ok(());
                 }
@@ -52,7 +52,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads what has arrived.
+    /// Reads all bytes that have arrived.
     pub(crate) fn fill(&mut self, scratch: &mut [u8]) -> io::Result<()> {
         self.input.drain(..self.used);
         self.used = 0;
@@ -73,7 +73,7 @@ impl Client {
         }
     }
 
-    /// What was read and not taken.
+    /// Returns the bytes that were read and not taken yet.
     pub(crate) fn input(&self) -> &[u8] {
         &self.input[self.used..]
     }
@@ -82,12 +82,12 @@ impl Client {
         self.used += count;
     }
 
-    /// Bytes of a frame that was taken.
+    /// Returns the payload of a frame that was taken.
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.input[range]
     }
 
-    /// Takes a frame, if it is all there: servers do not mask, and none of these sends fragments.
+    /// Takes a frame if it has arrived completely. Servers do not mask, and none of the compared ones sends fragments.
     pub(crate) fn frame(&mut self) -> Option<(Opcode, Range<usize>)> {
         let input = self.input();
         let (first, second) = (*input.first()?, *input.get(1)?);
@@ -108,7 +108,7 @@ impl Client {
     }
 }
 
-/// Appends a frame as clients send it.
+/// Appends a masked frame, as clients send it.
 pub(crate) fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     out.push(if opcode == Opcode::Text { 0x81 } else { 0x82 });

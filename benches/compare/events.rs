@@ -11,19 +11,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How many clients may be connecting at a time.
+/// The number of clients that connect at the same time.
 const CONNECTING: usize = 200;
-/// Before a measurement, with the load already on.
+/// The time under load before a measurement begins.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// How long messages that are under way at the end may take.
+/// The time in which messages that are in flight at the end have to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Opens connections and lets them be.
+/// Measures opening connections, and the memory that idle ones keep.
 pub(crate) fn open(server: &Running, clients: usize) -> Result<Sample, Failure> {
     let (cpu, memory) = (Cpu::of(server.process()), resident(server.process()));
     let mut crowd = Crowd::connect(server, clients)?;
     let (total, user) = Cpu::of(server.process()).since(cpu);
-    // What was only needed to connect is given back by then; pings would be answered.
+    // By then the server has freed what it needed only for connecting. Pings are answered meanwhile.
     crowd.serve_for(Duration::from_secs(1))?;
     let kept = (resident(server.process()) - memory) / clients as f64;
     let mut sample = Sample::of_cpu(total, user, clients as u64);
@@ -31,7 +31,7 @@ pub(crate) fn open(server: &Running, clients: usize) -> Result<Sample, Failure> 
     Ok(sample)
 }
 
-/// Keeps messages under way.
+/// Measures messages, with a fixed number of them in flight.
 pub(crate) fn run(server: &Running, load: Events, time: Duration) -> Result<Sample, Failure> {
     let mut crowd = Crowd::connect(server, load.clients)?;
     crowd.serve_for(Duration::from_millis(200))?;
@@ -69,12 +69,12 @@ struct Crowd {
     load: Option<Events>,
     stopping: bool,
     received: u64,
-    /// Microseconds.
+    /// In microseconds.
     latencies: Vec<u32>,
     round: Round,
 }
 
-/// A broadcast that is under way.
+/// A broadcast that is in flight.
 #[derive(Default)]
 struct Round {
     number: u64,
@@ -86,14 +86,14 @@ struct Round {
 struct Member {
     client: Client,
     state: State,
-    /// What it sends, by slot: each message that is under way has its own.
+    /// The messages that it sends, by slot: each message in flight has a slot.
     requests: Vec<Vec<u8>>,
-    /// What comes back of it.
+    /// The payload that has to come back.
     expected: Vec<u8>,
     under_way: VecDeque<(usize, Instant)>,
-    /// An attachment comes next.
+    /// Whether an attachment comes next.
     announced: bool,
-    /// How many broadcasts it got.
+    /// The number of broadcasts that it has received.
     broadcasts: u64,
 }
 
@@ -142,7 +142,7 @@ impl Crowd {
         Ok(crowd)
     }
 
-    /// Puts the load on.
+    /// Starts the load.
     fn begin(&mut self, load: Events) -> io::Result<()> {
         self.load = Some(load);
         let now = Instant::now();
@@ -157,7 +157,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Another client broadcasts.
+    /// Lets the next client broadcast.
     fn begin_round(&mut self, now: Instant, load: Events) -> io::Result<()> {
         let number = self.round.number + 1;
         let text = format!("42[\"broadcast\",\"{number:0>width$}\"]", width = load.size);
@@ -168,7 +168,7 @@ impl Crowd {
         sender.client.flush()
     }
 
-    /// How many messages have not come back.
+    /// Returns the number of messages that have not come back yet.
     fn missing(&self) -> usize {
         let round = self.round.sent.map_or(0, |_| self.members.len() - self.round.received);
         round + self.members.iter().map(|member| member.under_way.len()).sum::<usize>()
@@ -185,7 +185,7 @@ impl Crowd {
         }
     }
 
-    /// Does what can be done. Gives back how many clients became ready.
+    /// Waits for events and handles them. Returns the number of clients that became ready.
     fn turn(&mut self, wait: Duration) -> Result<usize, Failure> {
         let mut events = std::mem::replace(&mut self.events, mio::Events::with_capacity(0));
         match self.poll.poll(&mut events, Some(wait)) {
@@ -205,7 +205,7 @@ impl Crowd {
         Ok(ready)
     }
 
-    /// Reads all that is there. Whether the client became ready.
+    /// Handles all frames that have arrived. Returns true if the client became ready.
     fn read(&mut self, token: usize, now: Instant) -> Result<bool, Failure> {
         let member = &mut self.members[token];
         if member.state == State::Upgrading {
@@ -234,7 +234,9 @@ impl Crowd {
                     ready = true;
                 }
                 (Opcode::Text | Opcode::Binary, State::Ready, payload) => {
-                    let Some(load) = self.load else { return Err("a message that nobody asked for".into()) };
+                    let Some(load) = self.load else {
+                        return Err("unexpected message before the load began".into());
+                    };
                     let is_whole = match load.kind {
                         Kind::Broadcast => {
                             let is_right =
@@ -257,7 +259,7 @@ impl Crowd {
                     match is_whole {
                         Some(true) => self.count(token, now, load)?,
                         Some(false) => {}
-                        None => return Err("a message came back that was not sent like this".into()),
+                        None => return Err("a message came back changed or out of order".into()),
                     }
                 }
                 (_, _, payload) => {
@@ -268,7 +270,7 @@ impl Crowd {
         Ok(ready)
     }
 
-    /// A message came back: the next is sent.
+    /// Counts a message that came back, and sends the next one.
     fn count(&mut self, token: usize, now: Instant, load: Events) -> io::Result<()> {
         self.received += 1;
         let member = &mut self.members[token];
@@ -299,7 +301,8 @@ impl Crowd {
     }
 }
 
-/// Finds the message that is acknowledged, whatever the order, and puts it in front. `Some(true)` if there is one.
+/// Moves the message that `payload` acknowledges to the front, whatever its place. Returns `Some(true)` if there is one
+/// and the data is right.
 fn answered(under_way: &mut VecDeque<(usize, Instant)>, expected: &[u8], payload: &[u8]) -> Option<bool> {
     let rest = payload.strip_prefix(b"43")?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -323,7 +326,7 @@ impl Member {
         }
     }
 
-    /// Makes what it sends: no two clients say the same.
+    /// Prepares the messages, which differ for each client.
     fn prepare(&mut self, load: Events, number: usize) {
         let body = format!("{number:x<width$}", width = load.size);
         let message = |slot: usize| match load.kind {

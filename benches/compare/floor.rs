@@ -1,7 +1,8 @@
-//! The floor: what the system calls alone cost. It is no server: it answers the same bytes by searching and copying,
-//! knows no sessions, no rooms and no time, and checks nothing.
+//! The floor: the cost of the system calls alone. It is not a server: it answers with the same bytes by searching and
+//! copying, has no sessions, rooms or timers, and checks nothing.
 //!
-//! One thread on epoll, reads and writes as a server has to: one read and one write for all that a client sent at once.
+//! It runs one thread on epoll and reads and writes like a server: one read and one write for everything that a client
+//! sent at once.
 #![allow(clippy::expect_used)]
 
 use mio::net::{TcpListener, TcpStream};
@@ -15,11 +16,11 @@ const CONNECTED: &[u8] = br#"40{"sid":"bbbbbbbbbbbbbbbbbbbb"}"#;
 
 struct Client {
     stream: TcpStream,
-    /// A message whose end has not come.
+    /// The beginning of a message whose end has not arrived.
     partial: Vec<u8>,
     output: Vec<u8>,
     is_websocket: bool,
-    /// What the next poll is answered with.
+    /// The answer to the next poll.
     answer: Vec<u8>,
 }
 
@@ -63,7 +64,7 @@ fn main() -> io::Result<()> {
 }
 
 impl Client {
-    /// Answers what there is; gives back a frame for everybody.
+    /// Answers all messages that have arrived. Returns frames for all clients, if there were broadcasts.
     fn read(&mut self, scratch: &mut [u8]) -> Option<Vec<u8>> {
         let mut broadcast = None;
         loop {
@@ -182,7 +183,7 @@ impl Client {
     }
 }
 
-/// Of `1["ack","x"]` the id, and `"x"]`.
+/// Splits `1["ack","x"]` into the id `1` and the rest `"x"]`.
 fn acknowledge(rest: &[u8]) -> (&[u8], &[u8]) {
     let (id, list) = rest.split_at(rest.iter().take_while(|byte| byte.is_ascii_digit()).count());
     (id, list.get(br#"["ack","#.len()..).unwrap_or_default())

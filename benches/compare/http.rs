@@ -1,17 +1,17 @@
-//! As much of HTTP as is needed to read what servers answer.
+//! As much of HTTP as is needed to read the servers' responses.
 
 use crate::Failure;
 
-/// An answer: how many bytes of the input it is, and its body.
+/// A response: its length in the input, and its body.
 pub(crate) struct Answer {
     pub(crate) len: usize,
     pub(crate) body: String,
 }
 
-/// Reads an answer, if it is all there.
+/// Parses a response if it has arrived completely.
 ///
 /// # Errors
-/// When it is not a good one.
+/// If its status is not 200, or if it cannot be parsed.
 pub(crate) fn answer(input: &[u8]) -> Result<Option<Answer>, Failure> {
     let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let (head, rest) = input.split_at(end + 4);
@@ -26,7 +26,7 @@ pub(crate) fn answer(input: &[u8]) -> Result<Option<Answer>, Failure> {
         return Ok(Some(Answer { len: end + 4 + length, body: String::from_utf8(body.to_vec())? }));
     }
     if header("transfer-encoding:") != Some("chunked") {
-        return Err(format!("an answer without a length: {head}").into());
+        return Err(format!("a response without a length: {head}").into());
     }
     let (mut at, mut body) = (0, Vec::new());
     loop {

@@ -1,14 +1,14 @@
-//! What the kernel knows: of a process, and of the machine.
+//! Figures from the kernel about a process and the machine.
 
 use std::fs;
 use std::process::Command;
 
-/// CPU time that a process has used.
+/// The CPU time that a process has used.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
-    /// Of all its threads, by the scheduler, in nanoseconds.
+    /// The time of all threads, counted by the scheduler in nanoseconds.
     pub(crate) total: u64,
-    /// In user mode and in the kernel, by the tick: only good for their relation.
+    /// The times in user mode and in the kernel, counted in clock ticks: precise enough only for their ratio.
     user: u64,
     system: u64,
 }
@@ -22,7 +22,7 @@ impl Cpu {
         };
         let total = tasks.filter_map(time).sum();
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        // The name, which may have spaces, is in parentheses.
+        // Skips the name in parentheses, which may contain spaces.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
         let ticks: Vec<u64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
         let (user, system) = match ticks[..] {
@@ -32,7 +32,7 @@ impl Cpu {
         Cpu { total, user, system }
     }
 
-    /// Since an earlier look: all, and the part of it in user mode, in microseconds.
+    /// Returns the time since `before`, and the part of it in user mode, in microseconds.
     pub(crate) fn since(self, before: Cpu) -> (f64, f64) {
         let total = self.total.saturating_sub(before.total) as f64 / 1e3;
         let (user, system) = ((self.user - before.user) as f64, (self.system - before.system) as f64);
@@ -41,14 +41,14 @@ impl Cpu {
     }
 }
 
-/// Resident memory of a process, in KB.
+/// Returns the resident memory of a process, in KB.
 pub(crate) fn resident(process: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0.0)
 }
 
-/// Processor, kernel and compiler.
+/// Describes the processor, the kernel and the compiler.
 pub(crate) fn describe() -> serde_json::Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -60,7 +60,7 @@ pub(crate) fn describe() -> serde_json::Value {
     })
 }
 
-/// What a program says, without the end of the line; nothing if it cannot be run.
+/// Runs a program and returns its trimmed output; an empty string if it cannot be run.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());

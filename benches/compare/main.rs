@@ -1,9 +1,8 @@
-//! Servers side by side under the same load: `benches/compare/run` builds them and starts this.
+//! Measures servers side by side under the same load. `benches/compare/run` builds the servers and starts this program.
 //!
-//! One thread makes the load, with epoll and a client of its own that does as little as it can, and checks that each
-//! message comes back as it has to. What is compared is the CPU time of the server's process per message, which the
-//! kernel counts in nanoseconds; rounds are interleaved, so that what the machine does meanwhile meets all servers
-//! alike, and ratios are made within a round.
+//! One thread generates the load, with epoll and a minimal client that checks that each message comes back right. The
+//! compared figure is the CPU time of the server's process per message, which the kernel counts in nanoseconds. Rounds
+//! are interleaved, so that other work on the machine affects all servers alike, and ratios are taken within a round.
 #![allow(clippy::expect_used)]
 
 mod client;
@@ -27,18 +26,18 @@ type Failure = Box<dyn std::error::Error>;
 const USAGE: &str = "\
 usage: benches/compare/run [options] [-- arguments of load_server]
 
-  --with LIST      whom to measure beside us: floor,socketioxide (default), socketioxide-axum, node, bun,
-                   ours-axum, ours-mio, ours-smol
+  --with LIST      servers to measure beside ours: floor, socketioxide, socketioxide-axum, node, bun,
+                   ours-axum, ours-mio, ours-smol (default: floor,socketioxide)
   --only LIST      scenarios: idle, handshake, ack1, ack16, echo1k, bin4k, broadcast, polling (default: all)
-  --rounds N       how often each is measured (3)
-  --secs S         how long each measurement takes (3)
-  --idle N         how many connections are idle (9000)
+  --rounds N       rounds of measurements (default: 3)
+  --secs S         seconds per measurement (default: 3)
+  --idle N         idle connections (default: 9000)
   --save NAME      write benches/results/NAME.json and NAME.md
 
-WORKERS in the environment is how many threads a server has (1). What follows `--` goes to our server, as in
-`-- --runtime smol` or `-- --mounted axum`.";
+A LIST is separated by commas. The environment variable WORKERS sets the number of threads of each server
+(default: 1). Arguments after `--` go to our server, as in `-- --runtime smol` or `-- --mounted axum`.";
 
-/// What was asked for.
+/// The command line.
 struct Options {
     with: Vec<String>,
     only: Vec<&'static Scenario>,
@@ -59,7 +58,7 @@ fn main() -> Result<(), Failure> {
     let mut report = Report::new(&root, &candidates, &options);
     for round in 0..options.rounds {
         for scenario in &options.only {
-            // Nobody is always the first.
+            // Each round starts with another server.
             for at in 0..candidates.len() {
                 let at = (at + round) % candidates.len();
                 let candidate = &candidates[at];
@@ -114,7 +113,8 @@ fn parse() -> Result<Option<Options>, Failure> {
             Long("only") => {
                 let find = |name: &String| SCENARIOS.iter().find(|scenario| scenario.name == name);
                 let names = list(&parser.value()?.string()?);
-                options.only = names.iter().map(find).collect::<Option<_>>().ok_or("no such scenario")?;
+                options.only =
+                    names.iter().map(find).collect::<Option<_>>().ok_or("unknown scenario: see --help")?;
             }
             Long("rounds") => options.rounds = parser.value()?.parse::<usize>()?.max(1),
             Long("secs") => options.time = Duration::from_secs_f64(parser.value()?.parse()?),

@@ -10,7 +10,8 @@ use mio::{Events, Poll};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Each client posts an event and polls for its acknowledgement, over one connection; then the next.
+/// Measures acknowledgements over polling: each client posts an event, polls for the acknowledgement over the same
+/// connection, and starts again.
 pub(crate) fn run(server: &Running, clients: usize, time: Duration) -> Result<Sample, Failure> {
     let mut poll = Poll::new()?;
     let mut members = Vec::new();
@@ -60,7 +61,7 @@ pub(crate) fn run(server: &Running, clients: usize, time: Duration) -> Result<Sa
             }
         }
     };
-    // With the load on: connecting is a part of it.
+    // The warm-up, which includes connecting.
     turn(Instant::now() + Duration::from_millis(700), stopping, &mut latencies)?;
     latencies.clear();
     let (cpu, start) = (Cpu::of(server.process()), Instant::now());
@@ -84,12 +85,12 @@ struct Member {
     session: String,
     body: String,
     waits_for: Step,
-    /// A ping came, to be answered with the next data.
+    /// Whether a ping has arrived that the next POST has to answer.
     owes_pong: bool,
     sent: Instant,
 }
 
-/// Which answer comes next.
+/// The response that comes next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Handshake,
@@ -127,7 +128,7 @@ impl Member {
         self.waits_for = Step::EventPosted;
     }
 
-    /// Whether it was an acknowledgement.
+    /// Handles a response. Returns true if it was an acknowledgement.
     fn handle(&mut self, body: &str, stopping: bool) -> Result<bool, Failure> {
         let polled = matches!(self.waits_for, Step::Connected | Step::Acknowledged);
         let body = match body.strip_prefix('2').filter(|_| polled) {
@@ -138,7 +139,7 @@ impl Member {
             }
         };
         match self.waits_for {
-            // There was only a ping.
+            // The payload was only a ping.
             _ if polled && body.is_empty() => self.get(),
             Step::Handshake => {
                 let session = body.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());

@@ -1,4 +1,4 @@
-//! What came out of it: samples, medians, ratios; as JSON and as a table.
+//! The results: samples, medians and ratios, as JSON and as a table.
 
 use crate::machine::{describe, output};
 use crate::scenario::{Metric, Scenario};
@@ -13,15 +13,15 @@ use std::time::Duration;
 /// One measurement of one server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample {
-    /// CPU time of the server per message, in microseconds: all, and in user mode.
+    /// The CPU time of the server per message, in microseconds: in total, and in user mode.
     cpu: f64,
     user: f64,
     messages: u64,
     per_second: f64,
-    /// Latencies in microseconds.
+    /// Latencies, in microseconds.
     median: u32,
     p99: u32,
-    /// KB per connection.
+    /// Memory per connection, in KB.
     pub(crate) memory: f64,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Sample {
     }
 }
 
-/// All of a run.
+/// The results of a run.
 pub(crate) struct Report {
     names: Vec<String>,
     rows: Vec<Row>,
@@ -74,7 +74,7 @@ struct Row {
     name: &'static str,
     figure: &'static str,
     metric: Metric,
-    /// Of each server, by round; `None` where it failed.
+    /// The samples of each server by round; `None` if it failed.
     samples: Vec<Vec<Option<Sample>>>,
     failures: Vec<String>,
 }
@@ -123,7 +123,7 @@ impl Report {
         }
     }
 
-    /// A table of medians with the lowest and highest of the rounds, and of our ratios to each of the others.
+    /// Returns a table of the medians and of our ratios to each other server, with the lowest and highest values.
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::from("| |");
         self.names.iter().for_each(|name| _ = write!(text, " {name} |"));

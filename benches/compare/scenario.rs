@@ -1,9 +1,9 @@
-//! What servers are put through.
+//! The scenarios that servers are measured in.
 
-/// One kind of load.
+/// A load and the figure that it yields.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    /// What its figure is.
+    /// The description of the figure, with its unit.
     pub(crate) figure: &'static str,
     pub(crate) load: Load,
     pub(crate) metric: Metric,
@@ -11,11 +11,11 @@ pub(crate) struct Scenario {
 
 #[derive(Clone, Copy)]
 pub(crate) enum Load {
-    /// Clients that connect, and then are silent; as many as the options say if there is no number.
+    /// Clients that connect and are then silent. Without a number, `--idle` sets it.
     Open { clients: Option<usize> },
     /// Events over WebSocket.
     Events(Events),
-    /// Acknowledgements over polling: each a POST, and a GET for the answer.
+    /// Acknowledgements over polling: for each a POST, and a GET for the answer.
     Polling { clients: usize },
 }
 
@@ -23,9 +23,9 @@ pub(crate) enum Load {
 pub(crate) struct Events {
     pub(crate) kind: Kind,
     pub(crate) clients: usize,
-    /// How many messages of a client are under way at a time.
+    /// The number of messages that each client keeps in flight.
     pub(crate) in_flight: usize,
-    /// How many bytes of data a message has.
+    /// The length of a message's data, in bytes.
     pub(crate) size: usize,
 }
 
@@ -37,12 +37,12 @@ pub(crate) enum Kind {
     Broadcast,
 }
 
-/// Which figure of a sample is compared.
+/// The figure of a sample that is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Metric {
-    /// Resident memory for each connection, in KB.
+    /// Resident memory per connection, in KB.
     Memory,
-    /// CPU time of the server for each message, or each connection opened, in microseconds.
+    /// CPU time of the server per message or per opened connection, in microseconds.
     Cpu,
 }
 

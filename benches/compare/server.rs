@@ -1,4 +1,4 @@
-//! Who is measured, and how they are started.
+//! The measured servers, and how they are started.
 
 use crate::Failure;
 use crate::machine::output;
@@ -16,20 +16,20 @@ pub(crate) struct Candidate {
     arguments: Vec<String>,
 }
 
-/// A server that runs until this is dropped.
+/// A running server, which is killed when this is dropped.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     child: Child,
 }
 
-/// Us, and those of that name.
+/// Returns our server, and the servers with these names.
 pub(crate) fn candidates(
     root: &Path,
     names: &[String],
     arguments: &[String],
 ) -> Result<Vec<Candidate>, Failure> {
     let here = std::env::current_exe()?;
-    let folder = here.parent().ok_or("a program is in a folder")?;
+    let folder = here.parent().ok_or("the program's folder is unknown")?;
     let node = root.join("benches/compare/node");
     let us = |name: &str, more: &[&str]| Candidate {
         name: name.to_owned(),
@@ -78,13 +78,13 @@ pub(crate) fn candidates(
             "ours-smol" => us(name, &["--runtime", "smol"]),
             "ours-axum" => us(name, &["--mounted", "axum"]),
             "ours-mio" => us(name, &["--runtime", "mio"]),
-            _ => return Err(format!("nobody is called {name}").into()),
+            _ => return Err(format!("unknown server {name}: see --help").into()),
         })
     };
     std::iter::once(Ok(us("ours", &[]))).chain(names.iter().map(|name| peer(name))).collect()
 }
 
-/// The version of a crate that was built.
+/// Returns the version of a crate in the lock file.
 fn locked(root: &Path, name: &str) -> String {
     let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default();
     let start = format!("name = \"{name}\"\nversion = \"");
@@ -92,7 +92,7 @@ fn locked(root: &Path, name: &str) -> String {
     version.unwrap_or("unknown").to_owned()
 }
 
-/// The version of a package that was installed.
+/// Returns the version of an installed npm package.
 fn installed(folder: &Path, name: &str) -> String {
     let file = folder.join("node_modules").join(name).join("package.json");
     let package =
@@ -118,14 +118,14 @@ impl Running {
         let start = Instant::now();
         while TcpStream::connect(address).is_err() {
             if let Some(status) = running.child.try_wait()? {
-                return Err(format!("it ended at once: {status}").into());
+                return Err(format!("the server ended at once: {status}").into());
             }
             if start.elapsed() > Duration::from_secs(10) {
-                return Err("it does not listen".into());
+                return Err("the server does not listen after 10 s".into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        // The connection that was only tried is gone by then.
+        // By then the server has closed the connection that was only a try.
         std::thread::sleep(Duration::from_millis(300));
         Ok(running)
     }
@@ -137,7 +137,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The server may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

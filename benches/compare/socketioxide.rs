@@ -1,4 +1,4 @@
-//! The server of the Rust peer, as `examples/load_server.rs` is ours; with `--mounted axum` it is a layer there.
+//! The counterpart of `examples/load_server.rs` with socketioxide; with `--mounted axum` it is a layer in axum.
 #![allow(clippy::expect_used)]
 
 use axum::Router;

@@ -1,5 +1,5 @@
-//! The paths that messages take, so many times and no more, in one process and without sockets: for counting
-//! instructions, which do not depend on what else the machine does.
+//! Sends a fixed number of messages through a whole server, in one process and without sockets, to count instructions:
+//! unlike times, they do not depend on what else the machine does.
 //!
 //! `benches/count` builds this, counts each path with callgrind, and prints instructions per message. By hand:
 //!
@@ -10,8 +10,8 @@
 //! callgrind_annotate --inclusive=yes ack.out
 //! ```
 //!
-//! Only what happens in `measured` is counted: sessions are open by then, and every buffer is warm. What the stream
-//! itself does there is a copy of the input, and a sum of lengths.
+//! Only `measured` is counted: by then the sessions are open and every buffer is warm. The stream itself adds only a
+//! copy of the input and a sum of lengths.
 #![allow(clippy::expect_used)]
 
 use rig::{Clients, Token, World, binary_event, poll_head, post, server, text};
@@ -43,13 +43,13 @@ fn main() {
     let tokens: Vec<Token> = (0..clients).map(|_| world.websocket()).collect();
     let ack = text(r#"420["ack","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#);
     let echo = text(&format!(r#"42["echo","{}"]"#, "x".repeat(1024)));
-    // Input of one turn, and how many messages that is.
+    // The input of one turn, and the number of messages in it.
     let (input, count) = match path.as_str() {
         "ack" => (ack, 1),
         "ack16" => (ack.repeat(16), 16),
         "echo" => (echo, 1),
         "binary" => (binary_event("bin", 4096), 1),
-        // One message is one delivery here.
+        // Each delivery counts as a message.
         "broadcast" => (text(r#"42["broadcast","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#), clients),
         "emit" => (Vec::new(), clients),
         _ => panic!("{USAGE}"),
@@ -62,7 +62,7 @@ fn main() {
         let written = world.send(tokens[i % clients], &input);
         written + if path == "broadcast" { world.run_ready() } else { 0 }
     };
-    // Once around warms every client's buffers.
+    // One turn of each client warms its buffers.
     let expected = (0..clients.min(messages)).map(&mut turn).max().expect("there is a message");
     let turns = (messages / count).max(1);
     let written = measured(turns, turn);
@@ -139,7 +139,7 @@ fn from_server(packet: &str) -> Vec<u8> {
     frame
 }
 
-/// What is counted. Not inlined, so that it can be named.
+/// Runs the turns that are counted. Not inlined, so that the profiler finds it by name.
 #[inline(never)]
 fn measured(turns: usize, mut turn: impl FnMut(usize) -> usize) -> usize {
     black_box((0..turns).map(|i| turn(black_box(i))).sum())

@@ -1,45 +1,45 @@
-//! What clients send.
+//! The bytes that clients send.
 
 use sockeye_core::websocket::{Opcode, write_frame};
 
-/// Any mask will do: what counts is that there is one to take off.
+/// Any mask will do, as long as the server has to unmask.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// A frame as clients send it.
+/// Returns a masked frame, as clients send it.
 pub fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     write_frame(&mut out, opcode, payload, Some(MASK));
     out
 }
 
-/// A text message as clients send it.
+/// Returns a text message, as clients send it.
 pub fn text(packet: &str) -> Vec<u8> {
     frame(Opcode::Text, packet.as_bytes())
 }
 
-/// An event with one attachment of `size` bytes, of which the handlers of the benches know `bin`.
+/// Returns an event with one attachment of `size` bytes. The benches have a handler for the event `bin`.
 pub fn binary_event(event: &str, size: usize) -> Vec<u8> {
     let mut out = text(&format!(r#"451-["{event}",{{"_placeholder":true,"num":0}}]"#));
     out.extend(frame(Opcode::Binary, &vec![0xa5; size]));
     out
 }
 
-/// A client's wish to connect to a namespace.
+/// Returns the packet that connects to a namespace.
 pub fn connect_packet(namespace: &str) -> String {
     if namespace == "/" { "40".into() } else { format!("40{namespace},") }
 }
 
-/// A request without a body.
+/// Returns a GET request.
 pub fn get(target: &str, headers: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").into_bytes()
 }
 
-/// A poll of a session.
+/// Returns the request of a poll.
 pub fn poll_head(session: &str) -> Vec<u8> {
     get(&format!("/socket.io/?EIO=4&transport=polling&sid={session}"), "")
 }
 
-/// A polling client's data.
+/// Returns the request by which a polling client sends data.
 pub fn post(session: &str, body: &str) -> Vec<u8> {
     format!(
         "POST /socket.io/?EIO=4&transport=polling&sid={session} HTTP/1.1\r\nHost: localhost\r\n\

@@ -22,7 +22,7 @@ pub struct Clients {
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Keeps what the clients ask for until the loop sees to it. Its clock stands still.
+/// Keeps the streams and tasks that the clients ask for until the loop runs them. Its clock stands still.
 #[derive(Default)]
 struct Memory {
     streams: Mutex<Vec<Box<dyn Outgoing>>>,
@@ -50,7 +50,7 @@ impl Connector for Memory {
 }
 
 impl Clients {
-    /// Connects a client that uses WebSocket only; it is the last of the clients then.
+    /// Connects a client that uses only WebSocket, and adds it as the last of the clients.
     pub fn connect(&mut self, world: &mut World, client: Client) {
         client.attach(self.connector.clone());
         client.connect();
@@ -70,7 +70,7 @@ impl Clients {
         self.clients.push(client);
     }
 
-    /// `bytes` arrive from the server at a client, by its number. Gives back how many were written.
+    /// Lets `bytes` arrive at a client, given by its number. Returns the number of bytes that it wrote.
     pub fn send(&mut self, client: usize, bytes: &[u8]) -> usize {
         let mut output = Output::Count(0);
         self.turns(client, bytes, &mut output);
@@ -80,7 +80,7 @@ impl Clients {
         }
     }
 
-    /// `bytes` arrive from the server at a client. Gives back what was written.
+    /// Lets `bytes` arrive at a client, and returns the bytes that it wrote.
     pub fn ask(&mut self, client: usize, bytes: &[u8]) -> Vec<u8> {
         let mut answer = Vec::new();
         self.turns(client, bytes, &mut Output::Keep(&mut answer));
@@ -94,17 +94,17 @@ impl Clients {
         assert!(partial.is_empty(), "the messages are whole");
     }
 
-    /// A client, by its number.
+    /// Returns a client, by its number.
     pub fn client(&self, client: usize) -> &Client {
         &self.clients[client]
     }
 
-    /// The protocol of a client's stream, for who drives it by hand.
+    /// Returns the protocol of a client's stream, to drive it by hand.
     pub fn stream(&mut self, client: usize) -> &mut Box<dyn Outgoing> {
         &mut self.streams[client]
     }
 
-    /// Drops all, and tells what that frees.
+    /// Drops all clients, and returns what that freed.
     pub fn free(&mut self) -> Usage {
         let ((), usage) = measure(|| {
             self.clients.clear();
@@ -115,7 +115,7 @@ impl Clients {
     }
 }
 
-/// Carries bytes in both directions until nobody has more to say.
+/// Carries bytes in both directions until neither side has more.
 fn exchange(now: Time, stream: &mut Box<dyn Outgoing>, world: &mut World, token: Token) {
     let (mut input, mut partial) = (Vec::new(), Vec::new());
     loop {
@@ -130,7 +130,7 @@ fn exchange(now: Time, stream: &mut Box<dyn Outgoing>, world: &mut World, token:
     }
 }
 
-/// Whether there is more to do.
+/// Runs a turn, and returns true if there is more to do.
 fn turn(now: Time, wire: &mut Wire<'_, '_>, stream: &mut Box<dyn Outgoing>, partial: &mut Vec<u8>) -> bool {
     match pump(now, wire, stream, partial) {
         Ok(turn @ (Turn::Wait | Turn::Again)) => turn == Turn::Again,

@@ -1,23 +1,23 @@
-//! An allocator that counts.
+//! A counting allocator.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 
-/// The system's allocator, with a count of what each thread asks of it. Make it the `#[global_allocator]`.
+/// The system's allocator, which counts the allocations of each thread. Make it the `#[global_allocator]`.
 pub struct Counting;
 
-/// What a thread has asked for.
+/// The allocations of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// How often memory was asked for; more of it in the same place counts, too.
+    /// The number of allocations, including reallocations.
     pub allocations: u64,
-    /// How many bytes that was.
+    /// The number of bytes that they asked for.
     pub bytes: u64,
-    /// How many pieces more there are than before.
+    /// The change in the number of live allocations.
     pub live: i64,
-    /// How many bytes more there are than before.
+    /// The change in the number of live bytes.
     pub live_bytes: i64,
 }
 
@@ -37,7 +37,7 @@ impl Usage {
     }
 }
 
-/// What `run` asks for.
+/// Runs `run`, and returns its result with its allocations.
 pub fn measure<T>(run: impl FnOnce() -> T) -> (T, Usage) {
     let before = USAGE.get();
     let result = run();
@@ -51,7 +51,7 @@ pub fn measure<T>(run: impl FnOnce() -> T) -> (T, Usage) {
     (result, usage)
 }
 
-/// Where `run` asks for memory: the functions of this project on the way there, the innermost first.
+/// Runs `run`, and returns for each allocation the functions of this project on the stack, the innermost first.
 pub fn trace(run: impl FnOnce()) -> Vec<String> {
     TRACING.set(true);
     run();
@@ -60,7 +60,7 @@ pub fn trace(run: impl FnOnce()) -> Vec<String> {
 }
 
 fn note(size: usize) {
-    // What noting itself allocates is not noted.
+    // The allocations of this function itself are not recorded.
     if !TRACING.replace(false) {
         return;
     }
@@ -72,7 +72,7 @@ fn note(size: usize) {
     TRACING.set(true);
 }
 
-// SAFETY: passes everything on to the system's allocator.
+// SAFETY: every call is passed on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let mut usage = USAGE.get();

@@ -1,9 +1,9 @@
-//! What the benches share: a real server, and clients in memory instead of sockets.
+//! Shared by the benches: a real server, and clients in memory instead of on sockets.
 //!
 //! A [`World`] drives the server as an event loop does ([`pump`](sockeye::drive::pump) on a stream, wakers of a
-//! [`ReadyList`](sockeye::ReadyList)), so that what is measured is what a program pays between its system calls. The
-//! clock is a number: reading a real one is the runtime's.
-// As a module of tests, which use a part of it.
+//! [`ReadyList`](sockeye::ReadyList)), so that a bench measures what a program does between its system calls. The clock
+//! is a number: reading a real clock is the runtime's work.
+// Tests include this as a module and use only a part of it.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 #![allow(clippy::expect_used, missing_debug_implementations)]
 

@@ -1,12 +1,12 @@
-//! The server that is measured: the events of `examples/load_server.rs`, with types instead of any JSON.
+//! The measured server: the events of `examples/load_server.rs`, with concrete types instead of any JSON.
 
 use bytes::Bytes;
 use sockeye::extract::Data;
 use sockeye::{Server, Socket};
 
-/// Answers `ack`, sends `echo` and `bin` back, and `broadcast` to everybody.
+/// Returns a server that acknowledges `ack`, sends `echo` and `bin` back, and broadcasts `broadcast`.
 pub fn server() -> Server {
-    // A bench that stalls a peer wants to see it wait, not closed.
+    // A bench that stalls a peer needs it to stay connected.
     let io = Server::builder().send_buffer(usize::MAX / 4).build();
     io.on_connect(async |socket: Socket| handle(&socket));
     io

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Which connection.
+/// Names a connection.
 pub type Token = usize;
 
 /// A server, its connections, and the loop that drives them.
@@ -25,11 +25,11 @@ pub struct World {
 struct Entry {
     connection: <Server as Host>::Connection,
     partial: Vec<u8>,
-    /// The peer does not read: every write would block.
+    /// Whether the peer does not read, so that every write would block.
     stalled: bool,
 }
 
-/// Milliseconds that only `advance` moves.
+/// The time in milliseconds, which only `advance` changes.
 struct Clock(AtomicU64);
 
 impl Runtime for Clock {
@@ -42,7 +42,7 @@ impl Runtime for Clock {
     }
 }
 
-/// A stream's two ends: bytes that have arrived, and what becomes of those that are written.
+/// A stream: the bytes that have arrived, and the place for those that are written.
 pub(super) struct Wire<'a, 'b> {
     pub(super) input: &'a [u8],
     pub(super) output: &'a mut Output<'b>,
@@ -55,24 +55,24 @@ pub(super) enum Output<'a> {
 }
 
 impl World {
-    /// Drives `server`.
+    /// Creates a loop that drives `server`.
     pub fn new(server: Server) -> World {
         let clock = Arc::new(Clock(AtomicU64::new(1)));
         server.attach(clock.clone());
         World { server, clock, ready: ReadyList::new(|| ()), connections: Vec::new() }
     }
 
-    /// The server.
+    /// Returns the server.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// Makes room for more connections, so that the list of them does not grow while something is measured.
+    /// Reserves capacity for more connections, so that the list does not grow during a measurement.
     pub fn reserve(&mut self, count: usize) {
         self.connections.reserve(count);
     }
 
-    /// A new byte stream.
+    /// Accepts a new byte stream.
     pub fn accept(&mut self) -> Token {
         let token = self.connections.len();
         let mut connection = self.server.accept(self.clock.now(), Peer::default());
@@ -81,12 +81,12 @@ impl World {
         token
     }
 
-    /// A WebSocket client in the main namespace.
+    /// Opens a WebSocket client in the main namespace.
     pub fn websocket(&mut self) -> Token {
         self.websocket_with("")
     }
 
-    /// The same with further headers, each with its line's end.
+    /// Opens a WebSocket client with additional headers, each of which ends with a line break.
     pub fn websocket_with(&mut self, headers: &str) -> Token {
         let token = self.accept();
         let upgrade = format!(
@@ -106,7 +106,7 @@ impl World {
         assert!(answer.contains("{\"sid\":\""), "not connected: {answer}");
     }
 
-    /// A polling client in the main namespace: its stream, and its session's id.
+    /// Opens a polling client in the main namespace, and returns its stream and its session's id.
     pub fn polling(&mut self) -> (Token, String) {
         let token = self.accept();
         let answer = self.ask(token, &get("/socket.io/?EIO=4&transport=polling", ""));
@@ -119,7 +119,7 @@ impl World {
         (token, session)
     }
 
-    /// `bytes` arrive. Gives back how many were written.
+    /// Lets `bytes` arrive, and returns the number of bytes that the server wrote.
     pub fn send(&mut self, token: Token, bytes: &[u8]) -> usize {
         let mut output = Output::Count(0);
         self.turn(token, bytes, &mut output);
@@ -129,14 +129,14 @@ impl World {
         }
     }
 
-    /// `bytes` arrive. Gives back what was written.
+    /// Lets `bytes` arrive, and returns the bytes that the server wrote.
     pub fn ask(&mut self, token: Token, bytes: &[u8]) -> Vec<u8> {
         let mut answer = Vec::new();
         self.turn(token, bytes, &mut Output::Keep(&mut answer));
         answer
     }
 
-    /// Gives every connection that was woken a turn. Gives back how many bytes were written.
+    /// Runs a turn of every connection that was woken, and returns the number of bytes that were written.
     pub fn run_ready(&mut self) -> usize {
         let mut written = 0;
         while let Some(token) = self.ready.pop() {
@@ -145,12 +145,12 @@ impl World {
         written
     }
 
-    /// The peer stops reading, or reads again.
+    /// Makes the peer stop reading, or read again.
     pub fn stall(&mut self, token: Token, stalled: bool) {
         self.connections[token].stalled = stalled;
     }
 
-    /// Time passes; what is due happens.
+    /// Advances the clock, and handles everything that is due.
     pub fn advance(&mut self, milliseconds: u64) {
         self.clock.0.fetch_add(milliseconds, Ordering::Relaxed);
         let now = self.clock.now();

@@ -10,15 +10,15 @@ use sockeye::Socket;
 use sockeye::extract::Data;
 use std::time::Duration;
 
-/// How long whoever sits before the page may think.
+/// The time in which the user of the page has to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> std::io::Result<()> {
     let io = page::builder(include_bytes!("index.html"))?.build();
     io.on_connect(async |socket: Socket| {
-        // What a handler returns is the acknowledgement.
+        // The return value of a handler is the acknowledgement.
         socket.on("add", async |Data((a, b)): Data<(f64, f64)>| a + b);
-        // A handler may wait, for an answer of the page as well; its other events are handled meanwhile.
+        // A handler may wait, even for an answer from the page; the page's other events are handled meanwhile.
         socket.on("ask me", async |socket: Socket| {
             let asked =
                 socket.timeout(PATIENCE).emit_with_ack::<String>("question", "Which fish is the best?");
@@ -26,11 +26,11 @@ fn main() -> std::io::Result<()> {
                 Ok(answer) => format!("you said “{answer}”"),
                 Err(error) => format!("no answer: {error}"),
             };
-            // Quoted, as a page could send what a terminal obeys.
+            // `{:?}` escapes control characters, which a page could send to the terminal.
             println!("{}: {heard:?}", socket.id());
             heard
         });
     });
-    // `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or smol's.
+    // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
     common::serve(io)
 }

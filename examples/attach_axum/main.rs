@@ -1,7 +1,7 @@
-//! Socket.IO inside of an axum application: one port, one login for both, and a route that tells all clients.
+//! Socket.IO inside an axum application: one port, one login for both, and a route that sends to all clients.
 //!
-//! Run it with `cargo run --example attach_axum --features axum`, and open the address that it prints. From elsewhere:
-//! `curl --data "tea is ready" http://127.0.0.1:3000/announce`.
+//! Run it with `cargo run --example attach_axum --features axum`, and open the address that it prints. From another
+//! terminal: `curl --data "tea is ready" http://127.0.0.1:3000/announce`.
 #[cfg(feature = "smol")]
 mod on_smol;
 #[path = "../common/options.rs"]
@@ -21,19 +21,21 @@ use std::io;
 use std::net::SocketAddr;
 use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
 
-/// In characters. The page does not let anybody type more, but who says that it is the page?
+// Lengths in characters. The page limits them as well, but not every client is the page.
 const LONGEST_NAME: usize = 30;
 const LONGEST_TEXT: usize = 500;
 
 fn main() -> io::Result<()> {
-    // It gives out the page as well; a route could, too.
+    // The Socket.IO server also serves the page; a route could do that as well.
     let io = page::builder(include_bytes!("index.html"))?.build();
     io.on_connect(connected);
     match options::option("--runtime")?.as_deref() {
         None | Some("tokio") => on_tokio(io),
         #[cfg(feature = "smol")]
         Some("smol") => on_smol::serve(io.clone(), app(io.clone(), sockeye::smol::layer(io))),
-        Some(other) => Err(io::Error::other(format!("no {other} here: tokio, or smol with its feature"))),
+        Some(other) => {
+            Err(io::Error::other(format!("unknown runtime {other}: use tokio, or smol with its feature")))
+        }
     }
 }
 
@@ -43,7 +45,8 @@ fn app(io: Server, layer: Layer<Server>) -> Router {
         .route("/announce", post(announce))
         .with_state(io)
         .layer(layer.keep::<Session>())
-        // Around both: requests have their session by the time they get there. `with_secure` is for https only.
+        // Outside of the routes and of Socket.IO, so that requests to both have a session. Without https the cookie
+        // must not be marked as secure.
         .layer(SessionManagerLayer::new(MemoryStore::default()).with_secure(false))
 }
 
@@ -54,7 +57,7 @@ async fn on_tokio(io: Server) -> io::Result<()> {
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async move {
-            // An error means that there is no such signal here; then nothing shuts down.
+            // An error means that the platform has no such signal: then the server never shuts down.
             if tokio::signal::ctrl_c().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -63,7 +66,7 @@ async fn on_tokio(io: Server) -> io::Result<()> {
         .await
 }
 
-/// The session is that of the request by which the client came.
+/// The session is that of the request that opened the connection.
 async fn connected(socket: Socket, Extension(session): Extension<Session>) {
     socket.on(
         "say",
@@ -78,7 +81,7 @@ async fn connected(socket: Socket, Extension(session): Extension<Session>) {
 
 async fn name(session: &Session) -> String {
     let name = session.get::<String>("name").await.ok().flatten();
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "somebody".to_owned())
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "anonymous".to_owned())
 }
 
 #[derive(Deserialize)]
@@ -91,7 +94,7 @@ async fn log_in(session: Session, Form(login): Form<Login>) -> Result<Redirect, 
     Ok(Redirect::to("/"))
 }
 
-/// What other programs of yours call to reach all clients.
+/// Sends a text to all clients, for other programs that run beside this one.
 async fn announce(State(io): State<Server>, text: String) -> String {
     let told = io.emit("announcement", text).sent;
     format!("{told} told\n")

@@ -1,5 +1,5 @@
-//! The same application on smol: with `--features axum,smol`, `--runtime smol`. axum itself serves on tokio only; hyper,
-//! which is below it, on anything.
+//! The same application on smol: `--features axum,smol` and `--runtime smol`. `axum::serve` works on tokio only; hyper,
+//! which axum is based on, works on any runtime.
 
 use crate::options;
 use async_signal::{Signal, Signals};
@@ -24,7 +24,7 @@ pub(crate) fn serve(io: Server, app: Router) -> io::Result<()> {
             loop {
                 let (stream, address) = listener.accept().await?;
                 let app = app.clone().layer(Extension(ConnectInfo(address)));
-                // Without upgrades there would be no WebSocket.
+                // WebSocket needs upgrades.
                 let connection = http
                     .serve_connection_with_upgrades(FuturesIo::new(stream), TowerToHyperService::new(app))
                     .into_owned();
@@ -42,7 +42,7 @@ pub(crate) fn serve(io: Server, app: Router) -> io::Result<()> {
     })
 }
 
-/// Where hyper's own tasks run.
+/// Runs hyper's tasks on smol.
 #[derive(Clone)]
 struct Tasks;
 

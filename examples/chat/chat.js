@@ -1,32 +1,32 @@
-// The page of the chat. The server knows the last lines of each room; this page also keeps what it has seen itself, and
-// what it could not send yet.
+// The page of the chat. The server knows the last lines of each room; this page also keeps the lines that it has seen
+// and those that it could not send yet.
 import { connect } from "/page/status.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** How many lines of a room the page keeps. */
+/** The number of lines of a room that the page keeps. */
 const KEPT = 500;
-/** After how long without a key somebody is not typing any more. */
+/** Milliseconds without a key after which a user counts as no longer typing. */
 const PAUSE = 3000;
 
-const me = { name: "", room: location.hash.slice(1) }; // the room that is wanted
-let room = ""; // the one that the server has let this page into
-const seen = new Map(); // by room: its lines by id
-const mine = new Set(); // ids of the lines that were written here
-const outbox = new Map(); // lines by id that no answer has come for
-const here = new Map(); // names by the socket's id
-const typists = new Set(); // ids of sockets
+const me = { name: "", room: location.hash.slice(1) }; // the requested room
+let room = ""; // the room that the server has moved this page to
+const seen = new Map(); // for each room, its lines by id
+const mine = new Set(); // ids of the lines that were written on this page
+const outbox = new Map(); // lines that are not acknowledged yet, by id
+const here = new Map(); // names of the users in the room, by socket id
+const typists = new Set(); // socket ids of the users who are typing
 let unread = 0;
 
-// Whenever the client connects it says who this is, and where.
+// The client sends the name and the room whenever it connects.
 const socket = await connect({ autoConnect: false, auth: (send) => send(me) });
 
-// Coming in.
+// Joining.
 
 $("name").value = sessionStorage.getItem("name") ?? "";
 $("hello").onsubmit = (event) => {
   event.preventDefault();
-  if ($("name").readOnly) return; // one name at a time: the answer to the last one is still to come
+  if ($("name").readOnly) return; // the server has not answered the previous name yet
   $("name").readOnly = true;
   $("refused").textContent = "";
   me.name = $("name").value;
@@ -35,15 +35,15 @@ $("hello").onsubmit = (event) => {
 };
 
 socket.on("connect", () => {
-  const coming = $("chat").hidden;
+  const joining = $("chat").hidden;
   $("name").readOnly = false;
   $("hello").hidden = true;
   $("chat").hidden = false;
-  if (coming) $("text").focus();
+  if (joining) $("text").focus();
 });
 
 socket.on("connect_error", (error) => {
-  if (socket.active) return; // it tries again by itself
+  if (socket.active) return; // the client reconnects by itself
   $("chat").hidden = true;
   $("hello").hidden = false;
   $("name").readOnly = false;
@@ -51,7 +51,7 @@ socket.on("connect_error", (error) => {
   $("name").focus();
 });
 
-// Rooms: each is a link, so that the history of the browser is one of rooms.
+// Rooms. Each is a link, so that the browser's back button returns to the previous room.
 
 socket.on("rooms", (rooms) => {
   $("rooms").replaceChildren(...rooms.map((room) => {
@@ -63,7 +63,7 @@ socket.on("rooms", (rooms) => {
 
 onhashchange = () => {
   me.room = location.hash.slice(1);
-  // Else it is said with the next connection.
+  // Without a connection, the room is sent with the next one.
   if (socket.connected) socket.emit("enter", me.room);
 };
 
@@ -106,12 +106,12 @@ async function send(line) {
   showOutbox();
   while (outbox.has(line.id)) {
     try {
-      // Without a connection the client waits for the next one.
+      // Without a connection, this waits for the next one.
       await socket.emitWithAck("say", line.room, line.id, line.text);
       outbox.delete(line.id);
     } catch {
-      // The connection broke before the answer, and nobody knows whether the line arrived: once more. Where it did, it
-      // is known by its id.
+      // The connection was lost before the acknowledgement, so it is unknown whether the line arrived: send it again.
+      // If it did arrive, the pages recognize it by its id.
     }
   }
   showOutbox();
@@ -126,7 +126,7 @@ socket.on("line", (line) => {
   showTitle();
 });
 
-/** Whether the line is a new one. */
+/** Stores a line, and returns whether it is new. */
 function keep(line) {
   const lines = linesOf(room);
   outbox.delete(line.id);
@@ -155,7 +155,7 @@ function showOutbox() {
   $("outbox").replaceChildren(...lines.map(shown));
 }
 
-// Unread lines are counted while nobody looks.
+// Unread lines are counted while the page is hidden.
 
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) unread = 0;
@@ -167,7 +167,7 @@ function showTitle() {
   document.title = `${unread ? `(${unread}) ` : ""}${room}`;
 }
 
-// Who is typing: told when it begins and when it ends.
+// Typing: sent when it begins and when it ends.
 
 let typing = false;
 let pause;
@@ -191,21 +191,21 @@ socket.on("typing", (id, now) => {
 });
 
 function showTyping() {
-  // Who has left is not, whatever was said last.
+  // A user who has left is not typing, even if the page never sent the end of it.
   const names = [...here].filter(([id]) => typists.has(id)).map(([, name]) => name);
   const who = new Intl.ListFormat("en").format(names.slice(0, 3));
-  if (names.length > 3) $("typing").textContent = "many are typing…";
+  if (names.length > 3) $("typing").textContent = "several people are typing…";
   else $("typing").textContent = names.length ? `${who} ${names.length > 1 ? "are" : "is"} typing…` : "";
 }
 
-/** An element with this inside. Strings become text, never HTML: others have written them. */
+/** Creates an element with these children. Strings become text, never HTML: other users wrote them. */
 function element(tag, ...children) {
   const made = document.createElement(tag);
   made.append(...children);
   return made;
 }
 
-/** The same colour for the same name. */
+/** Gives an element the colour of a name. */
 function coloured(made, name) {
   const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 0);
   made.style.setProperty("--hue", (hue * 137) % 360);

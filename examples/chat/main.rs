@@ -1,6 +1,6 @@
 //! A chat: rooms, who is there, who is typing, and what was said before.
 //!
-//! Run it with `cargo run --example chat`, and open the address that it prints in two windows: each is somebody.
+//! Run it with `cargo run --example chat`, and open the address that it prints in two windows: each is a user.
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../page/mod.rs"]
@@ -14,37 +14,37 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
-/// If pages could make rooms, one of them would make a million.
+/// The rooms are fixed: if clients could create rooms, a single one could create a million.
 const ROOMS: [&str; 3] = ["Lobby", "Harbour", "Galley"];
-/// How many lines a room keeps for those who come later.
+/// The number of lines that a room keeps for users who join later.
 const HISTORY: usize = 100;
-/// In characters. The page does not let anybody type more, but who says that it is the page?
+// Lengths in characters. The page limits them as well, but not every client is the page.
 const LONGEST_ID: usize = 40;
 const LONGEST_NAME: usize = 24;
 const LONGEST_TEXT: usize = 500;
 
-/// What was said last in each room. Whoever changes a room tells it before the lock goes, so that all of it see the
-/// same in the same order. tokio's lock works on every runtime.
+/// The last lines of each room. Every change is sent to the room while the lock is held, so that all of its members see
+/// the same changes in the same order. tokio's lock works on every runtime.
 type History = Arc<Mutex<HashMap<&'static str, VecDeque<Line>>>>;
 
 #[derive(Serialize)]
 struct Line {
-    /// The page has chosen it: a line that it had to send twice is shown once.
+    /// Chosen by the page, so that a line that it had to send twice is shown once.
     id: String,
     name: String,
     text: String,
-    /// In milliseconds since 1970.
+    /// Milliseconds since 1970.
     at: u64,
 }
 
-/// What a page says of itself whenever it connects.
+/// The auth data that a page sends whenever it connects.
 #[derive(Deserialize)]
 struct Hello {
     name: String,
     room: String,
 }
 
-// Kept with each socket.
+// The data of each socket.
 struct Name(String);
 struct Room(&'static str);
 
@@ -55,11 +55,11 @@ fn main() -> std::io::Result<()> {
         .build();
     io.middleware(introduce);
     io.on_connect(come);
-    // `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or smol's.
+    // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
     common::serve(io)
 }
 
-/// Lets in who has a name.
+/// Refuses a client without a valid name.
 async fn introduce(socket: Socket, Auth(hello): Auth<Hello>) -> Result<(), ConnectError> {
     let name = hello.name.trim();
     if name.is_empty() || name.chars().count() > LONGEST_NAME {
@@ -78,7 +78,7 @@ async fn come(socket: Socket, Auth(hello): Auth<Hello>, history: State<History>)
     enter(socket, Data(hello.room), history).await
 }
 
-/// Moves to a room, and tells the page what it missed there.
+/// Moves the socket to a room, and sends the room's last lines to the page.
 async fn enter(
     socket: Socket,
     Data(wanted): Data<String>,
@@ -97,7 +97,7 @@ async fn enter(
     Ok(())
 }
 
-/// A line names its room: it may come late, from a page that had no connection when it was written.
+/// Handles a line. It names its room, because a page without a connection sends it later, maybe from another room.
 async fn say(
     socket: Socket,
     Data((room, id, text)): Data<(String, String, String)>,
@@ -132,7 +132,7 @@ async fn leave(socket: Socket, State(history): State<History>) {
     }
 }
 
-/// The whole list each time: nothing to go wrong, and little for rooms of some hundred.
+/// Sends the whole list each time: this is simple, and cheap for rooms of a few hundred members.
 fn tell_who_is_here(room: Broadcast) {
     let here: Vec<_> = room.sockets().iter().map(|socket| (socket.id(), name(socket))).collect();
     room.emit("here", here);

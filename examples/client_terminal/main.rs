@@ -1,8 +1,9 @@
 //! Talks to any Socket.IO server from a terminal.
 //!
-//! Run it with `cargo run --example client_terminal http://localhost:3000`, and ask it for `/help`.
+//! Run it with `cargo run --example client_terminal http://localhost:3000`, and type `/help`.
 //!
-//! With `--json` everything that happens is a line of JSON, for pipes; `--help` has the other options.
+//! With `--json` it prints a line of JSON for everything that happens, for use in pipes; `--help` lists the other
+//! options.
 
 mod options;
 mod values;
@@ -18,13 +19,13 @@ use tokio::sync::mpsc;
 use values::{Arguments, shown};
 
 const HELP: &str = "\
-EVENT [ARGUMENT…]     emit; an event with spaces stands in quotes
-?EVENT [ARGUMENT…]    emit, and wait for the answer
-/answer N [ARGUMENT…] answer the event with this number
-/connect NAMESPACE    join a namespace, and talk to it from now on
-/leave                leave the namespace
-/status               say what is connected
-/quit                 leave all, and end
+EVENT [ARGUMENT…]     emit an event; put its name in quotes if it has spaces
+?EVENT [ARGUMENT…]    emit an event and wait for the acknowledgement
+/answer N [ARGUMENT…] acknowledge the event with this number
+/connect NAMESPACE    connect to a namespace and use it from now on
+/leave                disconnect from the namespace
+/status               show the state of the connection
+/quit                 disconnect and exit
 An argument is JSON, or @FILE for the bytes of a file.";
 
 #[tokio::main]
@@ -55,17 +56,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(error) => terminal.complain(&error.to_string()),
         }
     }
-    // What was asked from a pipe is answered before the end.
+    // Events from a pipe are acknowledged before the program ends.
     for task in asked {
         let _ = task.await;
     }
     client.close();
-    // The last words are written by the runtime, which ends with this.
+    // The runtime still has to write the last packets, and it ends with this function.
     client.closed().await;
     Ok(())
 }
 
-/// Lines come from a thread: reading a terminal blocks.
+/// Reads lines on a thread of its own, because reading from a terminal blocks.
 fn read_lines() -> mpsc::Receiver<String> {
     let (send, lines) = mpsc::channel(1);
     std::thread::spawn(move || {
@@ -78,14 +79,14 @@ fn read_lines() -> mpsc::Receiver<String> {
     lines
 }
 
-/// What is to be done after a line.
+/// The step that follows a line.
 enum Next {
     Go,
     Asked(tokio::task::JoinHandle<()>),
     Quit,
 }
 
-/// What is shown, and what a line of input means.
+/// Shows what happens, and runs the commands that are typed.
 #[derive(Clone)]
 struct Terminal {
     client: Client,
@@ -95,15 +96,15 @@ struct Terminal {
 }
 
 struct State {
-    /// The namespace that is talked to.
+    /// The namespace that commands use.
     current: ClientSocket,
     watched: Vec<ClientSocket>,
-    /// Events that wait for an answer, by the number that was shown.
+    /// Events that have not been acknowledged yet, by the number that was shown.
     unanswered: BTreeMap<u32, Received>,
     next: u32,
 }
 
-/// How many events may wait for an answer: the oldest make room.
+/// The number of events that are kept to be acknowledged; beyond it the oldest is dropped.
 const UNANSWERED: usize = 1000;
 
 impl Terminal {
@@ -115,12 +116,12 @@ impl Terminal {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics with it")
+        self.state.lock().expect("no code panics while it holds the lock")
     }
 
-    // What happens.
+    // Events that are shown.
 
-    /// Shows what happens in a namespace from now on.
+    /// Shows everything that happens in a namespace from now on.
     fn watch(&self, socket: &ClientSocket) {
         {
             let mut state = self.state();
@@ -172,7 +173,7 @@ impl Terminal {
         let value = json!({
             "type": "event", "namespace": namespace, "event": event, "args": args, "answer": number,
         });
-        let wants = number.map_or(String::new(), |number| format!("  wants an answer: /answer {number}"));
+        let wants = number.map_or(String::new(), |number| format!("  expects an answer: /answer {number}"));
         self.show("36", &format!("{namespace} {event}{}{wants}", spaced(&args)), &value);
     }
 
@@ -182,7 +183,7 @@ impl Terminal {
             ManagerEvent::Reconnect(attempts) => ("reconnect", json!(attempts)),
             ManagerEvent::ReconnectError(error) => ("reconnect_error", json!(error.to_string())),
             ManagerEvent::ReconnectFailed => ("reconnect_failed", Value::Null),
-            // Every 25 s: only for those who asked for everything.
+            // Every 25 s: shown only with `--json`, which promises everything.
             ManagerEvent::Ping if !self.json => return,
             ManagerEvent::Ping => ("ping", Value::Null),
             _ => return,
@@ -202,7 +203,7 @@ impl Terminal {
         self.show("31", error, &json!({ "type": "error", "message": error }));
     }
 
-    // What is to be done.
+    // Commands.
 
     fn join(&self, namespace: &str) {
         let socket = self.client.socket(namespace);
@@ -219,16 +220,18 @@ impl Terminal {
             "/help" => println!("{HELP}"),
             "/quit" => return Ok(Next::Quit),
             "/connect" if rest.trim().starts_with('/') && !rest.contains(',') => self.join(rest.trim()),
-            "/connect" => return Err("a namespace begins with a slash, and has no comma".into()),
+            "/connect" => return Err("a namespace begins with a slash and has no comma".into()),
             "/leave" => current.disconnect(),
             "/status" => self.status(&current),
             "/answer" => {
                 let (number, args) = rest.split_once(' ').unwrap_or((rest, ""));
                 let received = self.state().unanswered.remove(&number.parse()?);
-                received.ok_or("no event with this number waits")?.ack(Arguments::parse(args)?)?;
+                received
+                    .ok_or("no event with this number expects an answer")?
+                    .ack(Arguments::parse(args)?)?;
             }
             command if command.starts_with('/') => {
-                return Err(format!("no command {command}: see /help").into());
+                return Err(format!("unknown command {command}: see /help").into());
             }
             _ => return self.emit(&current, line),
         }
@@ -240,7 +243,8 @@ impl Terminal {
         let (event, args) = values::event(line)?;
         if !asks {
             if socket.emit(&event, args)?.is_waiting() {
-                self.show("90", "it waits for a connection", &json!({ "type": "waiting", "event": event }));
+                let value = json!({ "type": "waiting", "event": event });
+                self.show("90", "sent as soon as there is a connection", &value);
             }
             return Ok(Next::Go);
         }
@@ -295,7 +299,7 @@ fn spaced(args: &[Value]) -> String {
     args.iter().map(|arg| format!(" {arg}")).collect()
 }
 
-/// A server's text is not to move the cursor.
+/// Replaces control characters, so that a server's text cannot control the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -1,22 +1,22 @@
-//! What the program is told by its arguments.
+//! The command line.
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::Value;
 use sockeye::{Client, Transport};
 
 const USAGE: &str = "\
-client_terminal [OPTIONS] URL    talks to a Socket.IO server; the URL may name a namespace
+usage: client_terminal [OPTIONS] URL    (the URL may name a namespace)
 
---transport polling|websocket    use this one only
---auth JSON                      an object that is shown to the server
---namespace /NAME                join this one, too; may be repeated
+--transport polling|websocket    use only this transport
+--auth JSON                      an object to send as auth
+--namespace /NAME                connect to this namespace as well; may be repeated
 --header 'NAME: VALUE'           add a header to every request; may be repeated
---query NAME=VALUE               add to the query; may be repeated
---path PATH                      /socket.io
---proxy URL                      go through it: http://USER:PASSWORD@HOST:PORT
+--query NAME=VALUE               add a parameter to the query; may be repeated
+--path PATH                      the server's path (default: /socket.io)
+--proxy URL                      use this proxy: http://USER:PASSWORD@HOST:PORT
 --ca FILE                        trust the certificates in this PEM file (feature `tls`)
---json                           write JSON, a line for everything that happens
---once                           do not connect again by itself";
+--json                           print a line of JSON for everything that happens
+--once                           do not reconnect";
 
 pub(crate) struct Options {
     url: String,
@@ -33,7 +33,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None` if only the help was asked for.
+    /// Reads the command line. Returns `None` after printing the help.
     pub(crate) fn from_args() -> Result<Option<Options>, lexopt::Error> {
         let mut options = Options {
             url: String::new(),
@@ -70,7 +70,7 @@ impl Options {
             }
         }
         match options.url.is_empty() {
-            true => Err("a url is wanted: see --help".into()),
+            true => Err("the URL is missing: see --help".into()),
             false => Ok(Some(options)),
         }
     }
@@ -101,7 +101,7 @@ impl Options {
                 builder = builder.tls(sockeye::ClientTls::from_pem(&std::fs::read(ca)?)?);
             }
             #[cfg(not(feature = "tls"))]
-            return Err(format!("{ca} needs the feature `tls`").into());
+            return Err(format!("--ca {ca} needs the feature `tls`").into());
         }
         Ok(builder.build()?)
     }
@@ -111,18 +111,18 @@ fn transport(name: &str) -> Result<Transport, &'static str> {
     match name {
         "polling" => Ok(Transport::Polling),
         "websocket" => Ok(Transport::WebSocket),
-        _ => Err("the transports are polling and websocket"),
+        _ => Err("a transport is polling or websocket"),
     }
 }
 
 fn namespace(name: &str) -> Result<String, &'static str> {
     match name.starts_with('/') && !name.contains(',') {
         true => Ok(name.into()),
-        false => Err("a namespace begins with a slash, and has no comma"),
+        false => Err("a namespace begins with a slash and has no comma"),
     }
 }
 
 fn pair(text: &str, between: char) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(between).ok_or_else(|| format!("a {between:?} is missing in it"))?;
+    let (name, value) = text.split_once(between).ok_or_else(|| format!("{between:?} is missing"))?;
     Ok((name.trim().into(), value.trim().into()))
 }

@@ -1,4 +1,4 @@
-//! Arguments as they are typed, and as they are shown.
+//! Parses the arguments that are typed, and formats those that are shown.
 
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeTuple, Serializer};
@@ -6,7 +6,7 @@ use serde_json::Value;
 use sockeye::Args;
 use std::fmt;
 
-/// Arguments to be sent: any number of them.
+/// Any number of arguments to send.
 pub(crate) struct Arguments(Vec<Argument>);
 
 enum Argument {
@@ -16,14 +16,14 @@ enum Argument {
 
 type Error = Box<dyn std::error::Error>;
 
-/// The name of an event, and its arguments.
+/// Splits a line into the name of an event and its arguments.
 pub(crate) fn event(line: &str) -> Result<(String, Arguments), Error> {
     if !line.starts_with('"') {
         let (event, args) = line.split_once(' ').unwrap_or((line, ""));
         return Ok((event.into(), Arguments::parse(args)?));
     }
     let mut values = serde_json::Deserializer::from_str(line).into_iter::<String>();
-    let event = values.next().ok_or("an event has a name")??;
+    let event = values.next().ok_or("the event's name is missing")??;
     let args = line.get(values.byte_offset()..).unwrap_or_default();
     Ok((event, Arguments::parse(args)?))
 }
@@ -50,7 +50,7 @@ impl Arguments {
 }
 
 impl Serialize for Arguments {
-    /// As a tuple, which is a list of arguments; an array would be one of them.
+    /// Serializes a tuple, whose elements become the arguments; a sequence would become a single one.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tuple = serializer.serialize_tuple(self.0.len())?;
         self.0.iter().try_for_each(|argument| tuple.serialize_element(argument))?;
@@ -67,21 +67,21 @@ impl Serialize for Argument {
     }
 }
 
-/// Arguments to be shown. Bytes are shown as the placeholders that they have on the wire.
+/// Returns the arguments to show. Bytes are shown as the placeholders that stand for them on the wire.
 pub(crate) fn shown(args: &Args) -> Vec<Value> {
     match args.deserialize::<Shown>() {
         Ok(Shown(mut values)) => {
             values.truncate(args.len());
             values
         }
-        Err(error) => vec![Value::from(format!("cannot be shown: {error}"))],
+        Err(error) => vec![Value::from(format!("arguments that cannot be shown: {error}"))],
     }
 }
 
-/// The first arguments; null where there is none.
+/// The first arguments, padded with null.
 struct Shown(Vec<Value>);
 
-/// How many arguments are shown.
+/// The maximum number of arguments that are shown.
 const SHOWN: usize = 100;
 
 impl<'de> Deserialize<'de> for Shown {

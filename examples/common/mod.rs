@@ -1,4 +1,4 @@
-//! What the examples that are measured and tested share: `PORT`, `WORKERS`, `--runtime` and `--mounted`.
+//! Serves the examples that are measured and tested, as `PORT`, `WORKERS`, `--runtime` and `--mounted` say.
 
 #[path = "../custom_loop.rs"]
 mod custom_loop;
@@ -14,9 +14,9 @@ use sockeye::mount::Mount as Serve;
 use std::io;
 use std::net::SocketAddr;
 
-/// Serves on 127.0.0.1:PORT (3000; 0 is any that is free) and prints the address. The runtime is the one that
-/// `--runtime` names: tokio or smol with WORKERS threads (1), or mio with one. With `--mounted axum` or
-/// `--mounted hyper` the server is mounted there, on tokio or smol.
+/// Serves on 127.0.0.1:PORT (default: 3000; 0 for any free port) and prints the address. `--runtime` names the runtime:
+/// tokio (the default) or smol with WORKERS threads (default: 1), or mio with one. With `--mounted axum` or
+/// `--mounted hyper` the server is mounted in that framework, on tokio or smol.
 pub(crate) fn serve<S: Serve>(server: S) -> io::Result<()> {
     let runtime = option("--runtime")?;
     match (runtime.as_deref().unwrap_or("tokio"), option("--mounted")?.as_deref()) {
@@ -41,8 +41,8 @@ pub(crate) fn serve<S: Serve>(server: S) -> io::Result<()> {
         ("mio", None) => custom_loop::run(server, bind()?),
         (runtime, mounted) => {
             let mounted = mounted.map_or(String::new(), |mounted| format!(" mounted in {mounted}"));
-            let there = "tokio, smol and axum are features, mio is always there and mounts nothing";
-            let message = format!("no {runtime}{mounted} here: {there}");
+            let hint = "tokio, smol and axum need their features, and mio mounts nothing";
+            let message = format!("cannot serve on {runtime}{mounted}: {hint}");
             Err(io::Error::new(io::ErrorKind::InvalidInput, message))
         }
     }

@@ -1,4 +1,4 @@
-//! A server mounted in axum and in bare hyper, on tokio and on smol.
+//! A server mounted in axum and in plain hyper, on tokio and on smol.
 
 use axum::Router;
 #[cfg(feature = "tokio")]
@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 #[cfg(feature = "tokio")]
 pub(crate) async fn axum_on_tokio<M: Mount>(server: M, listener: TcpListener) -> io::Result<()> {
     let app = sockeye::tokio::layer(server).in_front_of(Router::new());
-    // As our own listeners do: answers are written whole.
+    // Answers are written whole, so Nagle's algorithm would only delay them; `listen` does the same.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, app).await
 }

@@ -1,9 +1,9 @@
-//! What a program is told by its environment and its arguments.
+//! Options from the environment and the command line.
 
 use std::io;
 use std::net::SocketAddr;
 
-/// 127.0.0.1:PORT (3000; 0 is any that is free).
+/// Returns 127.0.0.1:PORT (default: 3000; 0 for any free port).
 pub(crate) fn address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], number("PORT").unwrap_or(3000)))
 }
@@ -17,7 +17,7 @@ pub(crate) fn option(name: &str) -> io::Result<Option<String>> {
     while let Some(arg) = args.next() {
         if arg == name {
             let value = args.next();
-            return value.map(Some).ok_or_else(|| io::Error::other(format!("{name} wants a value")));
+            return value.map(Some).ok_or_else(|| io::Error::other(format!("{name} needs a value")));
         }
     }
     Ok(None)

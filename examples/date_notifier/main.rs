@@ -1,4 +1,4 @@
-//! Tells every page the date, each second.
+//! Sends the date to every page, each second.
 //!
 //! Run it with `cargo run --example date_notifier`, and open the address that it prints.
 #[path = "../common/mod.rs"]
@@ -22,6 +22,6 @@ fn main() -> std::io::Result<()> {
         }
     });
 
-    // `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or smol's.
+    // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
     common::serve(io)
 }

@@ -1,13 +1,13 @@
-//! What the examples with a page share: its style, the line that says how it is connected, and the client's script.
+//! Serves what the pages of the examples share: the style, the status line, and the client's script.
 
 use sockeye::{Builder, Server};
 use std::io;
 use std::path::Path;
 
-/// The client's script, once `npm install` was run in `examples`; without it the pages ask the CDN.
+/// The folder of the client's script, once `npm install` was run in `examples`; without it the pages use the CDN.
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/node_modules/socket.io-client/dist");
 
-/// A server that gives out the page `index`, and what it needs.
+/// Returns a builder of a server that serves the page `index` and the files that it needs.
 pub(crate) fn builder(index: &'static [u8]) -> io::Result<Builder> {
     let builder = Server::builder()
         .asset("/", "text/html; charset=utf-8", index)

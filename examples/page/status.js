@@ -1,4 +1,4 @@
-// What the pages share: the client's script, and a line that says how the page is connected.
+// Loads the client's script for a page, and shows how the page is connected.
 
 const CDN = {
   src: "https://cdn.socket.io/4.8.1/socket.io.min.js",
@@ -6,7 +6,7 @@ const CDN = {
   crossOrigin: "anonymous",
 };
 
-/** `io(options)`, once the client's script is there; the element `status` says from then on how it is connected. */
+/** Loads the client's script and returns `io(options)`; the element `status` shows the state of the connection. */
 export async function connect(options) {
   const status = document.getElementById("status");
   const say = (state, text) => {
@@ -14,10 +14,10 @@ export async function connect(options) {
     status.textContent = text;
   };
   try {
-    // The server has it where npm's socket.io-client is installed beside the examples.
+    // The server has the script if npm's socket.io-client is installed in `examples`.
     await load({ src: "/socket.io/socket.io.js" }).catch(() => load(CDN));
   } catch (error) {
-    say("off", "The client’s script could not be loaded: go online, or run npm install in the folder examples.");
+    say("off", "The client’s script could not be loaded: go online, or run npm install in the examples folder.");
     throw error;
   }
 
@@ -31,7 +31,7 @@ export async function connect(options) {
     say("off", `disconnected (${reason})${socket.active ? ", trying again" : ""}`);
   });
   socket.on("connect_error", (error) => {
-    say("off", socket.active ? "the server does not answer, trying again" : `not let in: ${error.message}`);
+    say("off", socket.active ? "the server does not answer, trying again" : `refused: ${error.message}`);
   });
   say("off", socket.active ? "connecting" : "not connected yet");
   return socket;

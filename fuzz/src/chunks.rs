@@ -1,4 +1,4 @@
-//! Byte streams that are cut anywhere mean the same.
+//! The meaning of a byte stream does not depend on how it is cut.
 
 use super::Choices;
 use super::support::at;
@@ -8,7 +8,7 @@ use sockeye_core::websocket::{
     CloseFrame, Decoder, Deflate, Error, Message, Opcode, Role, write_close, write_frame,
 };
 
-/// The sizes that an input is cut into: few bytes of it, again and again.
+/// Reads the sizes that the input is cut into; they are repeated until its end.
 fn sizes(choices: &mut Choices<'_>) -> Vec<usize> {
     (0..4).map(|_| usize::from(choices.byte()) + 1).collect()
 }
@@ -73,7 +73,7 @@ impl Owned {
 
 const LIMIT: usize = 1000;
 
-/// All messages of a stream, and the error that ends it or how many bytes are left.
+/// Decodes a stream, and returns its messages with the error that ends it or the number of bytes that are left.
 fn decode((role, deflate): (Role, Option<Deflate>), chunks: &[&[u8]]) -> (Vec<Owned>, Result<usize, Error>) {
     let mut decoder = Decoder::new(role, LIMIT);
     if let Some(deflate) = deflate {
@@ -97,7 +97,7 @@ fn decode((role, deflate): (Role, Option<Deflate>), chunks: &[&[u8]]) -> (Vec<Ow
     (messages, Ok(buffer.len()))
 }
 
-/// A stream of frames means the same however it is cut, and what was read can be written and read again.
+/// A stream of frames means the same however it is cut, and its messages can be written and decoded again.
 pub fn websocket_chunks(data: &[u8]) {
     let mut choices = Choices(data);
     let choice = choices.byte();
@@ -123,7 +123,7 @@ pub fn websocket_chunks(data: &[u8]) {
     assert_eq!(decode(of, &[&again]), (messages, Ok(0)));
 }
 
-/// Compression with one of the windows that there are.
+/// Negotiates compression with one of the possible windows.
 #[cfg(feature = "deflate")]
 fn agreed(choice: u8) -> Option<Deflate> {
     use sockeye_core::websocket::PerMessageDeflate;
@@ -137,7 +137,7 @@ fn agreed(_: u8) -> Option<Deflate> {
     None
 }
 
-/// What came of a stream of requests: events, output, phase, what is left.
+/// Feeds a stream of requests to a connection, and returns the events, the output, the phase and the bytes left.
 fn outcome(chunks: &[&[u8]]) -> (Vec<String>, Vec<u8>, Phase, Vec<u8>) {
     let mut wire = Wire::with(super::support::wire::limits_with(|limits| {
         (limits.max_head, limits.max_payload) = (600, LIMIT);
@@ -145,12 +145,12 @@ fn outcome(chunks: &[&[u8]]) -> (Vec<String>, Vec<u8>, Phase, Vec<u8>) {
     for chunk in chunks {
         wire.feed(at(1), chunk);
     }
-    // A chunked body is taken in as it comes.
+    // A body is consumed as it arrives, so the bytes left within it depend on the cuts.
     let left = if wire.connection.phase() == Phase::Body { Vec::new() } else { wire.buffer };
     (wire.events, wire.output, wire.connection.phase(), left)
 }
 
-/// A whole connection means the same however its bytes are cut: requests, bodies, WebSocket.
+/// The bytes of a whole connection (requests, bodies, WebSocket) mean the same however they are cut.
 pub fn http_chunks(data: &[u8]) {
     let mut choices = Choices(data);
     let sizes = sizes(&mut choices);

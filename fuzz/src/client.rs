@@ -1,4 +1,5 @@
-//! A whole client and a server that says anything: what the client writes can be read, and it neither spins nor grows.
+//! A whole client against a server that sends anything: the client's output can be decoded, and it neither spins nor
+//! grows without limit.
 
 use super::Choices;
 use super::machine::{self, Machine, Task};
@@ -16,15 +17,16 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-/// The largest message that the client takes, and how much of its own waits.
+/// The largest message that the client accepts, in bytes.
 const MESSAGE: usize = 3000;
+/// The size of the client's send buffer and of its offline buffer, in bytes.
 const WAITING: usize = 5000;
-/// So many turns without time passing are spinning.
+/// The number of turns without time passing beyond which the client is spinning.
 const TURNS: usize = 1000;
 
 type Connection = machine::Connection<Box<dyn Outgoing>, Reader>;
 
-/// The clock, the tasks, and the streams that are wanted.
+/// The clock, the tasks, and the streams that the client has asked for.
 #[derive(Default)]
 struct Host {
     machine: Machine,
@@ -32,7 +34,7 @@ struct Host {
     refuses: AtomicBool,
 }
 
-/// As the client has it: it may not keep the host, whose tasks keep the client.
+/// The client's reference to the host. It is weak, because the tasks of the host keep the client alive.
 struct Net(Weak<Host>);
 
 impl Runtime for Net {
@@ -55,7 +57,7 @@ impl Connector for Net {
     }
 
     fn sleep_until(&self, deadline: Time) -> Task {
-        assert!(deadline > self.now(), "a deadline stays");
+        assert!(deadline > self.now(), "the deadline was not moved");
         let host = self.0.clone();
         Box::pin(std::future::poll_fn(move |_| match host.upgrade() {
             Some(host) if host.machine.now() < deadline => Poll::Pending,
@@ -64,9 +66,9 @@ impl Connector for Net {
     }
 }
 
-/// A server that looks at all that it gets.
+/// The server's end of a stream, which checks everything that the client writes.
 struct Reader {
-    /// Bytes of a body that are to come, and those that came.
+    /// The length of the current body, and the bytes of it that have arrived.
     body: Option<(usize, Vec<u8>)>,
     frames: Decoder,
     /// The key of the last handshake.
@@ -78,11 +80,12 @@ struct World {
     client: Client,
     sockets: [ClientSocket; 2],
     connections: Vec<Connection>,
-    /// The server agrees to compress.
+    /// Whether the server agrees to compress.
     deflates: bool,
 }
 
-/// Reads: what the server says on which stream, what the application does, time that passes.
+/// Runs a client on an input that chooses what the server sends on which stream, what the application does, and how
+/// time passes.
 pub fn client(data: &[u8]) {
     let mut choices = Choices(data);
     let mut world = World::new(choices.byte());
@@ -123,7 +126,7 @@ impl World {
                 async {}
             });
             socket.on_disconnect(move || {
-                assert!(!ended.swap(true, Ordering::Relaxed), "an end was told twice");
+                assert!(!ended.swap(true, Ordering::Relaxed), "disconnected twice");
                 async {}
             });
             socket.connect();
@@ -194,7 +197,7 @@ impl World {
         self.with(which, |_| bytes.to_vec());
     }
 
-    /// The answer to a WebSocket handshake.
+    /// Accepts a WebSocket handshake.
     fn accept(&mut self, which: usize) {
         let deflates = self.deflates;
         self.with(which, |connection| {
@@ -215,7 +218,7 @@ impl World {
         });
     }
 
-    /// A response that is one, with packets that the client may want, or any others.
+    /// Sends a valid response, with packets that the client may expect or with any others.
     fn answer(&mut self, which: usize, choices: &mut Choices<'_>) {
         let length = choices.byte();
         let body = match length {
@@ -236,15 +239,15 @@ impl World {
         self.host.machine.pass(ms);
     }
 
-    /// Lets everything work until nothing changes.
+    /// Runs turns until nothing changes.
     fn run(&mut self) {
         let settles = (0..TURNS).any(|_| !self.turn());
-        assert!(settles, "it spins");
+        assert!(settles, "the client spins");
         assert!(self.connections.len() <= 16, "{} streams", self.connections.len());
         assert!(self.sockets.iter().all(|socket| socket.buffered() <= WAITING));
     }
 
-    /// Whether anything happened.
+    /// Runs a turn, and returns true if anything happened.
     fn turn(&mut self) -> bool {
         let now = self.host.machine.now();
         let mut changed = self.host.machine.poll_tasks();
@@ -267,7 +270,7 @@ impl World {
         changed
     }
 
-    /// The application has enough, and the server says nothing any more: all that was kept goes.
+    /// Closes the client while the server is silent, and checks that everything is freed.
     fn end(mut self) {
         self.client.close();
         self.sockets.iter().for_each(ClientSocket::clear_buffer);
@@ -276,7 +279,7 @@ impl World {
             self.pass(100_000);
         }
         self.run();
-        assert!(self.connections.is_empty(), "a stream stays open");
+        assert!(self.connections.is_empty(), "a stream is still open");
         let sockets = self.sockets.clone();
         assert!(sockets.iter().all(|socket| !socket.is_active() && socket.buffered() == 0));
         drop(self.client);
@@ -290,7 +293,7 @@ impl Reader {
         Reader { body: None, frames: Decoder::new(Role::Server, 1 << 20), key: None }
     }
 
-    /// Takes in what came.
+    /// Checks the output of the client.
     fn read(&mut self, output: &mut Vec<u8>) {
         loop {
             if let Some((length, body)) = &mut self.body {
@@ -307,7 +310,7 @@ impl Reader {
                 None => return,
                 Some(0x80..) => {
                     let mut rest = output.as_mut_slice();
-                    while self.frames.decode(&mut rest).expect("the client's frames are right").is_some() {}
+                    while self.frames.decode(&mut rest).expect("the client's frames are valid").is_some() {}
                     let left = rest.len();
                     return drop(output.drain(..output.len() - left));
                 }

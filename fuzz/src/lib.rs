@@ -1,6 +1,6 @@
-//! What the fuzz targets do with their input: each is a function of bytes that panics where something is wrong.
+//! The bodies of the fuzz targets: functions of bytes that panic if something is wrong.
 //!
-//! `tests/fuzz_seeds.rs` calls the same with the inputs in `seeds`, on stable.
+//! `tests/fuzz_seeds.rs` calls the same functions with the inputs in `seeds`, on stable Rust.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 mod chunks;
@@ -20,10 +20,10 @@ pub use server::server;
 pub use session::session;
 pub use tunnel::tunnel;
 
-/// Panics where something is wrong.
+/// A target, which panics if something is wrong.
 pub type Target = fn(&[u8]);
 
-/// Every target by its name.
+/// Every target with its name.
 pub const TARGETS: [(&str, Target); 10] = [
     ("client", client),
     ("engine_packet", engine_packet),
@@ -37,7 +37,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("websocket_chunks", websocket_chunks),
 ];
 
-/// Choices read from the front of an input; all are zero at its end.
+/// Choices read from the front of an input. At its end they are zero.
 struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -51,7 +51,7 @@ impl<'a> Choices<'a> {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
-    /// So many bytes, or what is left.
+    /// Returns the next `n` bytes, or as many as are left.
     fn bytes(&mut self, n: usize) -> &'a [u8] {
         let (front, rest) = self.0.split_at(n.min(self.0.len()));
         self.0 = rest;

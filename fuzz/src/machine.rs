@@ -1,4 +1,4 @@
-//! What a whole server and a whole client are driven by: a clock that jumps, tasks, and streams in memory.
+//! The loop that drives a whole server or client: a clock that jumps, tasks, and streams in memory.
 
 use super::support::at;
 use sockeye::Time;
@@ -26,13 +26,13 @@ impl Machine {
         self.ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// Goes on to the first millisecond that is not before `time`.
+    /// Moves the clock to the first millisecond that is not before `time`.
     pub(super) fn pass_to(&self, time: Time) {
         let ms = time.since_origin().as_nanos().div_ceil(1_000_000) as u64;
         self.ms.fetch_max(ms, Ordering::Relaxed);
     }
 
-    /// Whether one has ended.
+    /// Polls all tasks, and returns true if one has ended.
     pub(super) fn poll_tasks(&self) -> bool {
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
         let before = tasks.len();
@@ -59,7 +59,7 @@ pub(super) struct Stream {
     pub(super) input: VecDeque<u8>,
     pub(super) ended: bool,
     pub(super) output: Vec<u8>,
-    /// The peer does not read.
+    /// Whether the peer does not read.
     pub(super) full: bool,
     shut: bool,
 }
@@ -75,7 +75,7 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        assert!(!self.shut, "bytes behind the end");
+        assert!(!self.shut, "a write after the shutdown");
         if self.full {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -88,7 +88,7 @@ impl Write for Stream {
     }
 }
 
-/// A stream, its protocol, and the peer that reads what comes of it.
+/// A stream, its protocol, and the peer that reads the output.
 pub(super) struct Connection<P, R> {
     protocol: P,
     pub(super) stream: Stream,
@@ -103,7 +103,7 @@ impl<P: Protocol, R> Connection<P, R> {
         Connection { protocol, stream: Stream::default(), partial: Vec::new(), reader, done: false }
     }
 
-    /// Whether anything happened.
+    /// Runs a turn, and returns true if anything happened.
     pub(super) fn turn(&mut self, now: Time) -> bool {
         if self.done {
             return false;
@@ -114,7 +114,7 @@ impl<P: Protocol, R> Connection<P, R> {
             Ok(Turn::Again) => {}
             Ok(Turn::HalfClose) => self.stream.shut = true,
             Ok(Turn::Done) => self.done = true,
-            Err(error) => panic!("{error} of a stream that has none"),
+            Err(error) => panic!("a stream in memory does not fail: {error}"),
         }
         true
     }

@@ -10,19 +10,19 @@ use sockeye_core::socketio::{self, Encoder, Kind, Limits, Received, Text};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What can be read of one Engine.IO packet is the same after it was sent on, over each transport.
+/// A message that can be decoded is the same after it was sent on, over each transport.
 pub fn engine_packet(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(Packet::Message(message)) = Packet::decode(text) else { return };
     let sent = [own(&message)];
-    // In a payload a separator ends the packet: one that came in a frame cannot be sent on so.
+    // A separator ends a packet in a payload, so a text that contains one can only be sent in a frame.
     if !text.contains('\u{1e}') {
         assert_eq!(send_on(Transport::Polling, &sent), sent);
     }
     assert_eq!(send_on(Transport::WebSocket, &sent), sent);
 }
 
-/// A payload is its packets with separators between them, and its messages can be sent on in one.
+/// A payload consists of its packets with separators between them, and its messages can be sent on in one payload.
 pub fn engine_payload(data: &[u8]) {
     let Ok(body) = std::str::from_utf8(data) else { return };
     let packets: Vec<_> = split_payload(body).collect();
@@ -43,7 +43,7 @@ fn own(message: &Message<'_>) -> Got {
     }
 }
 
-/// What a client gets of messages, each sent by itself.
+/// Sends each message by itself, and returns what a client receives.
 fn send_on(transport: Transport, messages: &[Got]) -> Vec<Got> {
     let mut rig = Rig::open(transport, config_with(|config| config.max_payload = usize::MAX));
     for message in messages {
@@ -52,7 +52,7 @@ fn send_on(transport: Transport, messages: &[Got]) -> Vec<Got> {
             Got::Binary(data) => rig.send_binary(data),
             Got::Control(_) => unreachable!("not a message"),
         }
-        .expect("there is room");
+        .expect("the send buffer has capacity");
     }
     match transport {
         Transport::Polling => rig.poll(),
@@ -61,7 +61,7 @@ fn send_on(transport: Transport, messages: &[Got]) -> Vec<Got> {
     rig.take()
 }
 
-/// What is taken for a Socket.IO packet has the data of its kind, and can be sent on and read again.
+/// A Socket.IO packet that can be decoded has the data of its kind, and can be encoded and decoded again.
 pub fn socket_packet(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let limits = Limits::default();
@@ -80,17 +80,17 @@ pub fn socket_packet(data: &[u8]) {
         Some(event) => encoder.forward_event(packet.namespace, packet.id, &event, args),
         None => encoder.forward_ack(packet.namespace, packet.id.expect("an answer has an id"), args),
     };
-    let encoded = encoded.expect("what came can go");
+    let encoded = encoded.expect("a decoded packet can be encoded");
     assert_eq!(encoded.attachments().count(), attachments.len());
     let text = std::str::from_utf8(encoded.text).expect("packets are text");
-    // An escape may have become the character itself, which is never longer.
-    let again = socketio::Packet::decode(text, &limits).expect("what is sent can be read");
+    // An escape may have become the character itself, which is never longer, so the limits still hold.
+    let again = socketio::Packet::decode(text, &limits).expect("an encoded packet can be decoded");
     assert_eq!((again.kind, again.namespace, again.id), (packet.kind, packet.namespace, packet.id));
     assert_eq!(again.event(), packet.event());
-    assert!(again.args(&attachments).expect("as before").iter().eq(args.iter()));
+    assert!(again.args(&attachments).expect("it has arguments as before").iter().eq(args.iter()));
 }
 
-/// Any messages to the namespaces of a session, any answers of the application, any time.
+/// Runs a session of namespaces with any messages, any decisions of the application, and any passing of time.
 pub fn reassembly(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = Limits { max_attachment_bytes: 300, ..Limits::default() };
@@ -98,7 +98,7 @@ pub fn reassembly(data: &[u8]) {
     let mut now = at(0);
     session.open(now, Duration::from_secs(45));
     let mut deciding = Vec::<Arc<str>>::new();
-    // The attachments that were announced and have not come.
+    // The number of attachments that were announced and have not arrived.
     let mut missing = 0;
     let mut bytes = 0;
     while !choices.is_empty() {
@@ -145,7 +145,7 @@ pub fn reassembly(data: &[u8]) {
                         false
                     }
                     Ok(Received::Nothing) => {
-                        assert!(missing > 0, "an attachment that nobody announced");
+                        assert!(missing > 0, "an attachment that was not announced");
                         missing -= 1;
                         false
                     }
@@ -169,7 +169,10 @@ pub fn reassembly(data: &[u8]) {
             210..=239 => {
                 now = now + Duration::from_millis(choices.short().into());
                 let ended = session.handle_timeout(now).is_err();
-                assert!(ended || session.next_deadline().is_none_or(|next| next > now), "a deadline stays");
+                assert!(
+                    ended || session.next_deadline().is_none_or(|next| next > now),
+                    "the deadline was not moved"
+                );
                 ended
             }
             240.. => {

@@ -1,4 +1,4 @@
-//! A whole server on raw bytes: what it writes can be read, and silence empties it.
+//! A whole server on raw bytes: its output can be decoded, and it frees everything once its clients are silent.
 
 use super::Choices;
 use super::machine::{self, Machine};
@@ -17,16 +17,16 @@ struct World {
     machine: Arc<Machine>,
     server: Server,
     connections: [Connection; 4],
-    /// The latest session's id, which takes the place of `@@@@@@@@@@@@@@@@@@@@` in an input.
+    /// The id of the latest session, which replaces `@@@@@@@@@@@@@@@@@@@@` in an input.
     sid: Option<String>,
-    /// The server may have answered HEAD, whose body is announced and does not come.
+    /// Whether the output is not checked, because there may be responses to HEAD, which announce a body without one.
     lenient: bool,
 }
 
-/// What stands for the id of the latest session.
+/// The placeholder for the id of the latest session.
 const SID: &[u8] = b"@@@@@@@@@@@@@@@@@@@@";
 
-/// Reads: streams that are fed, cut and renewed, a server that emits, time that passes.
+/// Runs a server on an input that feeds, cuts and renews streams, lets the server emit, and lets time pass.
 pub fn server(data: &[u8]) {
     let mut choices = Choices(data);
     let (mut world, ends) = World::new(data.windows(5).any(|word| word == b"HEAD "));
@@ -56,12 +56,16 @@ pub fn server(data: &[u8]) {
     let (connected, closed) = &*ends;
     assert_eq!(connected.load(Ordering::Relaxed) - closed.load(Ordering::Relaxed), sockets.len());
     world.fall_silent();
-    assert_eq!(connected.load(Ordering::Relaxed), closed.load(Ordering::Relaxed), "an end was not told once");
+    assert_eq!(
+        connected.load(Ordering::Relaxed),
+        closed.load(Ordering::Relaxed),
+        "a disconnection was not reported exactly once"
+    );
     assert!(sockets.iter().all(|socket| !socket.is_connected() && socket.emit("gone", ()).is_err()));
 }
 
 impl World {
-    /// A server, and how many sockets came and went.
+    /// Returns a server, and counters of the sockets that have connected and disconnected.
     fn new(lenient: bool) -> (World, Arc<(AtomicUsize, AtomicUsize)>) {
         let ends = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
         let server = Server::builder().max_payload(3000).send_buffer(100_000).build();
@@ -79,7 +83,7 @@ impl World {
             socket.on("ask", async |socket: Socket| match socket.emit_with_ack::<Args>("ask", "?").await {
                 Ok(answer) => socket.emit("answer", answer).is_ok(),
                 Err(AckError::Timeout | AckError::Disconnected | AckError::Emit(_)) => false,
-                Err(error) => panic!("{error} of anything"),
+                Err(error) => panic!("any answer can be read: {error}"),
             });
             socket.on_fallback(async |args: Args| args);
             async {}
@@ -111,7 +115,7 @@ impl World {
         }
     }
 
-    /// The client drops a stream and opens another.
+    /// Replaces a stream with a new one.
     fn renew(&mut self, stream: usize) {
         self.connections[stream] = connect(&self.server);
     }
@@ -123,10 +127,13 @@ impl World {
 
     fn handle_timeout(&mut self) {
         self.server.handle_timeout(self.now());
-        assert!(self.server.next_deadline().is_none_or(|next| next > self.now()), "a deadline stays");
+        assert!(
+            self.server.next_deadline().is_none_or(|next| next > self.now()),
+            "the deadline was not moved"
+        );
     }
 
-    /// Lets everything work until nothing changes.
+    /// Runs turns until nothing changes.
     fn run(&mut self) {
         let now = self.now();
         loop {
@@ -144,7 +151,7 @@ impl World {
         self.handle_timeout();
     }
 
-    /// No client says anything any more: all that was kept for them goes.
+    /// Lets time pass without any input, and checks that everything is freed.
     fn fall_silent(&mut self) {
         for _ in 0..1000 {
             let Some(next) = self.server.next_deadline() else { break };
@@ -152,9 +159,9 @@ impl World {
             self.handle_timeout();
             self.run();
         }
-        assert_eq!(self.server.next_deadline(), None, "silence does not end everything");
+        assert_eq!(self.server.next_deadline(), None, "something never ends");
         assert_eq!((self.server.clients_count(), self.server.sockets().len()), (0, 0));
-        assert!(self.connections.iter().all(|connection| connection.done), "a stream stays open");
+        assert!(self.connections.iter().all(|connection| connection.done), "a stream is still open");
     }
 }
 
@@ -163,9 +170,9 @@ fn connect(server: &Server) -> Connection {
     Connection::new(server.accept(now, Peer::default()), Reader::Head { last: false })
 }
 
-/// A client that looks at all that it gets.
+/// The client's end of a stream, which checks everything that the server writes.
 enum Reader {
-    /// A response, unless the one before was the `last`.
+    /// The head of a response comes next, unless the previous response was the `last`.
     Head {
         last: bool,
     },
@@ -178,7 +185,7 @@ enum Reader {
 }
 
 impl Reader {
-    /// Takes in what came; the id of the session that was opened with it.
+    /// Checks the output of the server, and returns the id of the session that was opened with it.
     fn read(&mut self, output: &mut Vec<u8>, lenient: bool) -> Option<String> {
         let mut sid = None;
         if lenient {
@@ -187,7 +194,7 @@ impl Reader {
         loop {
             match self {
                 Reader::Head { last } => {
-                    assert!(!*last || output.is_empty(), "a response behind the last one");
+                    assert!(!*last || output.is_empty(), "a response after the last one");
                     let end = output.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
                     let head = String::from_utf8(output.drain(..end).collect()).expect("heads are text");
                     if let Some(next) = read_head(&head) {
@@ -195,7 +202,7 @@ impl Reader {
                     }
                 }
                 Reader::Body { length, payload, last } => {
-                    assert!(output.len() >= *length, "a body that does not end");
+                    assert!(output.len() >= *length, "a truncated body");
                     let body = output.drain(..*length).collect();
                     if *payload {
                         let body = String::from_utf8(body).expect("payloads are text");
@@ -206,7 +213,7 @@ impl Reader {
                 Reader::WebSocket(decoder, reassembly) => {
                     let mut rest = output.as_mut_slice();
                     while let Some(message) =
-                        decoder.decode(&mut rest).expect("the server's frames are right")
+                        decoder.decode(&mut rest).expect("the server's frames are valid")
                     {
                         sid = read_message(reassembly, &message).or(sid);
                     }
@@ -222,7 +229,7 @@ impl Reader {
     }
 }
 
-/// What follows a response's head; `None` if that is another one.
+/// Returns what follows a response's head; `None` if that is another head.
 fn read_head(head: &str) -> Option<Reader> {
     let mut lines = head.trim_end().split("\r\n");
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).expect("a status");
@@ -262,10 +269,10 @@ fn read_message(reassembly: &mut Reassembly, message: &websocket::Message<'_>) -
     }
 }
 
-/// Checks a packet; gives back the session's id if it is the handshake.
+/// Checks a packet, and returns the session's id if it is the handshake.
 fn read_packet(reassembly: &mut Reassembly, packet: &str) -> Option<String> {
     let limits = Limits { max_namespace_len: 10_000, max_attachments: 9999, ..Limits::default() };
-    match Packet::decode(packet).expect("the server's packets are right") {
+    match Packet::decode(packet).expect("the server's packets are valid") {
         Packet::Open(json) => json.split('"').nth(3).map(str::to_owned),
         Packet::Message(Message::Binary(data)) => {
             reassembly.add(&data, &limits).expect("an attachment that was announced");
@@ -273,7 +280,7 @@ fn read_packet(reassembly: &mut Reassembly, packet: &str) -> Option<String> {
         }
         Packet::Message(Message::Text(text)) => {
             reassembly.handle_text().expect("no text between attachments");
-            let packet = socketio::Packet::decode(text, &limits).expect("the server's packets are right");
+            let packet = socketio::Packet::decode(text, &limits).expect("the server's packets are valid");
             reassembly.begin(&packet).expect("no text between attachments");
             None
         }

@@ -1,10 +1,10 @@
-//! Any calls to an Engine.IO session.
+//! Sequences of calls to an Engine.IO session.
 
 use super::Choices;
 use super::support::any_calls::{Op, any_calls};
 use sockeye_core::engineio::{CloseReason, Transport};
 
-/// Any calls in any order: nothing is lost, doubled or reordered, and silence ends it.
+/// Makes any calls in any order: nothing is lost, doubled or reordered, and silence ends the session.
 pub fn session(data: &[u8]) {
     let mut choices = Choices(data);
     let transport = if choices.byte() & 1 == 0 { Transport::Polling } else { Transport::WebSocket };

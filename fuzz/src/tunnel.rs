@@ -1,8 +1,8 @@
-//! What a proxy answers.
+//! The response of a proxy.
 
 use sockeye_core::http::{MAX_HEAD, Tunnel};
 
-/// The handshake ends with the answer's empty line, or in bounds, and then takes no more.
+/// The handshake with the proxy ends with the empty line of its response or with an error, within the limit of a head.
 pub fn tunnel(data: &[u8]) {
     let mut tunnel = Tunnel::new();
     for (at, byte) in data.iter().enumerate() {

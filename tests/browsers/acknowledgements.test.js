@@ -1,7 +1,7 @@
-// Answers of the server, and answers of the page.
+// Acknowledgements in both directions.
 import { testEach } from "./harness.js";
 
-testEach("the server answers the page", "acknowledgements", async (site) => {
+testEach("the server acknowledges an event of the page", "acknowledgements", async (site) => {
   const [a, b] = [await site.connected(), await site.connected()];
   await a.fill("#a", "2");
   await a.fill("#b", "40.5");
@@ -12,13 +12,13 @@ testEach("the server answers the page", "acknowledgements", async (site) => {
   await b.sees("#sum", "the server says 42");
 });
 
-testEach("the page answers the server", "acknowledgements", async (site) => {
+testEach("the page acknowledges an event of the server", "acknowledgements", async (site) => {
   const [a, b] = [await site.connected(), await site.connected()];
   for (const window of [a, b]) {
     await window.click("#ask");
     await window.sees("#question label", "Which fish is the best?");
   }
-  // While the server waits it answers others, and the same page.
+  // While the server waits, it still answers other pages and the same one.
   await a.click("#add button");
   await a.sees("#sum", "the server says 42");
   await b.fill("#answer", "<b>cod</b>");
@@ -31,7 +31,7 @@ testEach("the page answers the server", "acknowledgements", async (site) => {
   await a.seesAll("#question", []);
 });
 
-testEach("a question whose server has gone can be asked again", "acknowledgements", async (site) => {
+testEach("a question can be asked again after the server was lost", "acknowledgements", async (site) => {
   const window = await site.connected();
   await window.click("#ask");
   await window.sees("#question label", "Which fish is the best?");

@@ -1,8 +1,8 @@
-// People who talk: each window is one.
+// The chat: each window is a user.
 import assert from "node:assert/strict";
 import { RUNTIMES, start, test, testEach, until } from "./harness.js";
 
-/** A window of somebody who has come in. */
+/** Opens a window whose user has joined the chat. */
 async function come(site, name, room = "Lobby", prepare = undefined) {
   const window = await site.window(prepare);
   await window.fill("#name", name);
@@ -22,7 +22,7 @@ async function say(window, text) {
   await window.press("#text", "Enter");
 }
 
-/** Waits until these lines are what a window shows as said, in this order: `name: text`. */
+/** Waits until a window shows exactly these lines (`name: text`) in this order. */
 async function hears(window, lines) {
   const look = () => window.page.locator("#log li").evaluateAll((items) => {
     return items.map((item) => `${item.querySelector("b").textContent}: ${item.lastChild.textContent}`);
@@ -43,15 +43,15 @@ testEach("lines arrive in the same order in both windows", "chat", async (site) 
     const own = said.filter((line) => line.startsWith(name)).map((line) => line.at(-1));
     assert.deepEqual(own, turns.map(String), `the lines of ${name}`);
   }
-  // Each knows which are its own.
+  // Each page knows its own lines.
   assert.ok((await ann.texts("#log li.mine")).every((line) => line.startsWith("Ann")));
   assert.equal((await bob.texts("#log li.mine")).length, 10);
   assert.deepEqual(await ann.texts("#outbox li"), []);
 });
 
-testEach("who is typing is shown to the others, until it is over", "chat", async (site) => {
+testEach("typing is shown to the others until it ends", "chat", async (site) => {
   const [ann, bob, cato] = [await come(site, "Ann"), await come(site, "Bob"), await come(site, "Cato")];
-  // However long it takes until it is seen, they go on.
+  // They keep typing until it is seen, however long that takes.
   const type = (typists, window, expected) => until(async () => {
     for (const typist of typists) await typist.press("#text", "x");
     return window.texts("#typing");
@@ -63,16 +63,16 @@ testEach("who is typing is shown to the others, until it is over", "chat", async
   await type([cato], ann, "Cato is typing…");
   await cato.fill("#text", "");
   await ann.sees("#typing", "");
-  // Who thinks does not type.
+  // A pause ends typing.
   await type([bob], ann, "Bob is typing…");
   await ann.sees("#typing", "");
-  // Who has gone does not, either.
+  // Leaving the room ends typing.
   await type([cato], ann, "Cato is typing…");
   await enter(cato, "Galley");
   await ann.sees("#typing", "");
 });
 
-testEach("what is said in a room stays there", "chat", async (site) => {
+testEach("a line is shown only in its room", "chat", async (site) => {
   const ann = await come(site, "Ann");
   const [bob, cato] = [await come(site, "Bob", "Harbour"), await come(site, "Cato", "Harbour")];
   await say(bob, "a ship!");
@@ -90,7 +90,7 @@ testEach("what is said in a room stays there", "chat", async (site) => {
   await hears(ann, ["Ann: is anybody here?"]);
 });
 
-testEach("a room that there is not is the first one", "chat", async (site) => {
+testEach("an unknown room leads to the first one", "chat", async (site) => {
   const window = await site.window((page) => page.addInitScript(() => (location.hash = "#cellar")));
   await window.fill("#name", "Ann");
   await window.press("#name", "Enter");
@@ -98,7 +98,7 @@ testEach("a room that there is not is the first one", "chat", async (site) => {
   await window.sees("#title", "Lobby");
 });
 
-testEach("everybody sees who is in the room", "chat", async (site) => {
+testEach("each window lists the users in its room", "chat", async (site) => {
   const ann = await come(site, "Ann");
   await ann.seesAll("#here li", ["Ann (you)"]);
   const bob = await come(site, "Bob");
@@ -109,7 +109,7 @@ testEach("everybody sees who is in the room", "chat", async (site) => {
   await bob.seesAll("#here li", ["Bob (you)"]);
   await enter(bob, "Lobby");
   await ann.seesAll("#here li", ["Ann (you)", "Bob"]);
-  // Two of the same name are two.
+  // Two users of one name are listed twice.
   const double = await come(site, "Bob");
   await ann.seesAll("#here li", ["Ann (you)", "Bob", "Bob"]);
   site.windows.splice(site.windows.indexOf(double), 1);
@@ -128,13 +128,13 @@ testEach("a newcomer sees the last hundred lines", "chat", async (site) => {
   await hears(ann, [...lines, "Bob: so much!"]);
 });
 
-testEach("the title counts what nobody has looked at", "chat", async (site) => {
+testEach("the title counts the lines that arrive while the page is hidden", "chat", async (site) => {
   const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
   await say(bob, "one");
   await hears(ann, ["Bob: one"]);
   const title = (expected) => until(() => ann.page.title(), (title) => title === expected, `the title ${expected}`);
   await title("Lobby");
-  // Headless windows are always in front.
+  // Headless windows are never hidden by themselves.
   const hide = (hidden) => ann.page.evaluate((hidden) => {
     Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -147,12 +147,12 @@ testEach("the title counts what nobody has looked at", "chat", async (site) => {
   await title("Lobby");
 });
 
-testEach("who has no name is told so, and may try again", "chat", async (site) => {
+testEach("an invalid name is refused with a reason, and another can be tried", "chat", async (site) => {
   const window = await site.window();
   await window.fill("#name", "  ");
   await window.press("#name", "Enter");
   await window.sees("#refused", "a name has between 1 and 24 characters");
-  await window.sees("#status", "not let in: a name has between 1 and 24 characters");
+  await window.sees("#status", "refused: a name has between 1 and 24 characters");
   await window.page.evaluate(() => document.querySelector("#name").removeAttribute("maxlength"));
   await window.fill("#name", "n".repeat(25));
   await window.press("#name", "Enter");
@@ -162,7 +162,7 @@ testEach("who has no name is told so, and may try again", "chat", async (site) =
   await window.seesAll("#here li", [`${"n".repeat(24)} (you)`]);
 });
 
-testEach("names and lines are text, and not longer than they may be", "chat", async (site) => {
+testEach("names and lines are text, and are cut to their limits", "chat", async (site) => {
   const [ann, eve] = [await come(site, "Ann"), await come(site, "<i>Eve</i>")];
   const attack = "<img src=x onerror=\"document.title='hurt'\">";
   await say(eve, attack);
@@ -174,7 +174,7 @@ testEach("names and lines are text, and not longer than they may be", "chat", as
   assert.equal(await ann.page.title(), "Lobby");
 });
 
-testEach("lines written while the server is away are said once when it is back", "chat", async (site) => {
+testEach("lines written while the server is down are sent once when it is back", "chat", async (site) => {
   const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
   await say(ann, "before");
   for (const window of [ann, bob]) await hears(window, ["Ann: before"]);
@@ -184,20 +184,20 @@ testEach("lines written while the server is away are said once when it is back",
   await ann.seesAll("#outbox li", [/not sent yet\s+between/, /still away/]);
   await site.comeBack();
   await say(bob, "after");
-  // The server has forgotten the first, the pages have not.
+  // The new server does not know the first line, but the pages still show it.
   const rest = ["Ann: between", "Ann: still away", "Bob: after"];
   for (const window of [ann, bob]) await window.seesAll("#log li", Array(4).fill(/./));
   for (const window of [ann, bob]) {
     const said = (await window.texts("#log li")).map((line) => line.replace(/\s*\d\d:\d\d\s*/, ": "));
     assert.equal(said[0], "Ann: before");
     assert.deepEqual(said.slice(1).sort(), rest.toSorted());
-    assert.ok(said.indexOf(rest[0]) < said.indexOf(rest[1]), "they come in their order");
+    assert.ok(said.indexOf(rest[0]) < said.indexOf(rest[1]), "the lines keep their order");
     await window.seesAll("#outbox li", []);
     await window.seesAll("#here li", [/^(Ann|Bob)/, /^(Ann|Bob)/]);
   }
 });
 
-testEach("a line that the server did not live to take is said once by the next one", "chat", async (site) => {
+testEach("a line that the server never read is delivered once by the next server", "chat", async (site) => {
   const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
   site.process.kill("SIGSTOP");
   await say(ann, "did you hear me?");
@@ -209,12 +209,12 @@ testEach("a line that the server did not live to take is said once by the next o
 });
 
 for (const runtime of RUNTIMES) {
-  test(`a line that was taken, but whose answer got lost, is shown once (${runtime})`, async (t) => {
+  test(`a line whose acknowledgement was lost is shown once (${runtime})`, async (t) => {
     const site = await start(t, "chat", runtime);
     let [sent, deaf, cut] = [0, false, undefined];
     const sends = (text) => text.includes('"say"') && (sent += 1);
     const ann = await come(site, "Ann", "Lobby", async (page) => {
-      // The new connection begins with polling.
+      // The second connection begins with polling.
       page.on("request", (request) => sends(request.postData() ?? ""));
       await page.routeWebSocket(/./, (socket) => {
         const server = socket.connectToServer();

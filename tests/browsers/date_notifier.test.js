@@ -1,8 +1,8 @@
-// The server tells the date to every page.
+// The server sends the date to every page.
 import assert from "node:assert/strict";
 import { testEach, until } from "./harness.js";
 
-/** The date that a window shows, in milliseconds. */
+/** Returns the date that a window shows, in milliseconds. */
 async function date(window) {
   return Date.parse(await window.page.getAttribute("#date", "datetime"));
 }
@@ -12,7 +12,7 @@ async function ticks(window) {
   const first = await until(() => date(window), (shown) => shown > 0, "a date");
   const second = await until(() => date(window), (shown) => shown > first, "the next date");
   await until(() => date(window), (shown) => shown > second, "the date after it");
-  assert.ok(Math.abs(Date.now() - second) < 60_000, "it is not the date of now");
+  assert.ok(Math.abs(Date.now() - second) < 60_000, "the shown date is not the current one");
 }
 
 testEach("the date ticks in two windows", "date_notifier", async (site) => {
@@ -21,7 +21,7 @@ testEach("the date ticks in two windows", "date_notifier", async (site) => {
   await windows[0].sees("#time", /^\d\d:\d\d:\d\d$/);
 });
 
-testEach("the date goes on when the server is back", "date_notifier", async (site) => {
+testEach("the date ticks again when the server is back", "date_notifier", async (site) => {
   const window = await site.connected();
   await ticks(window);
   await site.vanish();

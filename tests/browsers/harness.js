@@ -1,4 +1,4 @@
-// What the tests share: a program of the examples, and windows of Chromium that look at it.
+// Shared by the tests: starts a program of the examples, and opens its page in windows of Chromium.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import path from "node:path";
@@ -9,12 +9,12 @@ import { Program, test } from "../real_clients/program.js";
 
 export { test };
 
-/** How long anything may take; coming back to a server that was away takes some seconds. */
+/** The deadline of every wait, in milliseconds; reconnecting to a server that was down takes some seconds. */
 const DEADLINE = 30_000;
 
 export const RUNTIMES = ["tokio", "smol"];
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-// Chromium must neither look for updates nor be stopped by what containers have not.
+// Chromium must not look for updates, and must work in containers, which have no sandbox and no GPU.
 const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -27,7 +27,7 @@ const FLAGS = [
 
 const script = path.resolve(import.meta.dirname, "../../examples/node_modules/socket.io-client/dist");
 assert.ok(existsSync(script), "the client's script is missing: npm --prefix examples install");
-assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: install Chromium, or say where it is with CHROMIUM=…`);
+assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: install Chromium, or set CHROMIUM to its path`);
 
 let launched;
 after(async () => (await launched)?.close());
@@ -37,9 +37,9 @@ function browser() {
   return launched;
 }
 
-/** A test on every runtime, where the windows can use WebSocket and where they cannot. */
+/** Registers a test for every runtime, once with windows that can use WebSocket and once with windows that cannot. */
 export function testEach(name, example, run) {
-  // Most of it is waiting.
+  // Two at a time, because the tests mostly wait.
   describe(name, { concurrency: 2 }, () => {
     for (const runtime of RUNTIMES) {
       for (const transport of ["websocket", "polling"]) {
@@ -53,7 +53,7 @@ export function testEach(name, example, run) {
   });
 }
 
-/** Starts a program, which ends with the test, as do the windows. */
+/** Starts a program. It and its windows are closed when the test ends. */
 export async function start(t, example, runtime, transport = "websocket") {
   const site = new Site(example, runtime, transport);
   t.after(async () => {
@@ -71,7 +71,7 @@ class Site extends Program {
     this.runtime = runtime;
     this.transport = transport;
     this.windows = [];
-    /** What the pages' scripts did not catch. */
+    /** Uncaught errors of the pages' scripts. */
     this.errors = [];
   }
 
@@ -80,13 +80,13 @@ class Site extends Program {
     [, this.url] = await this.listen(spawn, /^listening on (http:\/\/127\.0\.0\.1:(?<port>\d+))$/);
   }
 
-  /** A window of somebody else: nothing is shared with another one. `prepare` gets it before it looks at the page. */
+  /** Opens a window that shares nothing with the others. `prepare` is called with its page before that loads. */
   async window(prepare = () => {}, options = {}) {
     const context = await (await browser()).newContext({ locale: "en-GB", ...options });
     const page = await context.newPage();
     page.setDefaultTimeout(DEADLINE);
     page.on("pageerror", (error) => this.errors.push(error.message));
-    // As a proxy that does not know of WebSocket.
+    // Like a proxy that does not support WebSocket.
     if (this.transport === "polling") await page.routeWebSocket(/./, (socket) => socket.close());
     await prepare(page);
     await page.goto(this.url);
@@ -95,20 +95,20 @@ class Site extends Program {
     return window;
   }
 
-  /** A window that has connected, over the transport that it can use in the end. */
+  /** Opens a window, and waits until it is connected over the transport of this site. */
   async connected() {
     const window = await this.window();
     await window.sees("#status", `connected over ${this.transport}`);
     return window;
   }
 
-  /** Ends the server, and waits until every window has noticed. */
+  /** Kills the server, and waits until every window has noticed. */
   async vanish() {
     await this.kill();
     for (const window of this.windows) await window.sees("#status", /trying again$/);
   }
 
-  /** Starts the server again, and waits until every window has found it. */
+  /** Starts the server again, and waits until every window has reconnected. */
   async comeBack() {
     await this.start();
     for (const window of this.windows) await window.sees("#status", `connected again over ${this.transport}`);
@@ -136,17 +136,17 @@ class Window {
     return this.page.click(selector);
   }
 
-  /** The texts of what is visible. */
+  /** Returns the texts of the visible elements. */
   texts(selector) {
     return this.page.locator(selector).filter({ visible: true }).allInnerTexts();
   }
 
-  /** Waits until the one element that is visible has this text. */
+  /** Waits until exactly one element is visible and has this text. */
   sees(selector, text) {
     return this.seesAll(selector, [text]);
   }
 
-  /** Waits until these are the texts that are visible. */
+  /** Waits until the visible elements have exactly these texts. */
   seesAll(selector, expected) {
     const fits = (text, at) => (expected[at] instanceof RegExp ? expected[at].test(text) : expected[at] === text);
     const look = () => this.texts(selector);
@@ -154,13 +154,13 @@ class Window {
   }
 }
 
-/** Waits until what `look` gives fits, and gives it back. */
+/** Calls `look` until its result fits, and returns that. */
 export async function until(look, fits, what) {
   const end = Date.now() + DEADLINE;
   for (;;) {
     const seen = await look();
     if (fits(seen)) return seen;
-    if (Date.now() > end) assert.fail(`waited in vain for ${what}; last seen: ${JSON.stringify(seen)}`);
+    if (Date.now() > end) assert.fail(`timed out waiting for ${what}; last seen: ${JSON.stringify(seen)}`);
     await delay(20);
   }
 }

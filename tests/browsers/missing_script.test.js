@@ -1,9 +1,9 @@
-// Where the client's script is not to be had, the page says so; and where the server has none, it asks the CDN.
+// A page whose server does not have the client's script loads it from the CDN, and says so if that fails as well.
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { RUNTIMES, start, test } from "./harness.js";
 
-const SENTENCE = "The client’s script could not be loaded: go online, or run npm install in the folder examples.";
+const SENTENCE = "The client’s script could not be loaded: go online, or run npm install in the examples folder.";
 const SERVERS = "**/socket.io/socket.io.js";
 const CDNS = "https://cdn.socket.io/**";
 const client = path.resolve(import.meta.dirname, "node_modules/client-of-the-cdn/dist/socket.io.min.js");
@@ -16,19 +16,19 @@ function testEach(name, run) {
   }
 }
 
-/** An answer of the CDN. */
+/** Returns a route handler that responds as the CDN does. */
 function gives(body) {
   const headers = { "access-control-allow-origin": "*", "content-type": "text/javascript" };
   return (route) => route.fulfill({ body, headers });
 }
 
-/** The page did not catch it, so that it is in the browser's console as well. */
+/** Checks that the page threw the error, which shows it in the browser's console as well. */
 function expectOneError(site) {
   const [error] = site.errors.splice(0, 1);
   if (!/socket\.io\.min\.js could not be loaded$/.test(error)) throw new Error(`another error: ${error}`);
 }
 
-testEach("a script that is nowhere is a sentence on the page", async (site) => {
+testEach("the page says that no script could be loaded", async (site) => {
   const window = await site.window(async (page) => {
     await page.route(SERVERS, (route) => route.abort());
     await page.route(CDNS, (route) => route.abort());
@@ -37,7 +37,7 @@ testEach("a script that is nowhere is a sentence on the page", async (site) => {
   expectOneError(site);
 });
 
-testEach("a script of the CDN that is not the one we know is not run", async (site) => {
+testEach("a script of the CDN with another hash is not run", async (site) => {
   const window = await site.window(async (page) => {
     await page.route(SERVERS, (route) => route.fulfill({ status: 404 }));
     await page.route(CDNS, gives("document.title = 'hacked'"));
@@ -46,7 +46,7 @@ testEach("a script of the CDN that is not the one we know is not run", async (si
   expectOneError(site);
 });
 
-testEach("a server without the script has a page that takes it from the CDN", async (site, example) => {
+testEach("the page of a server without the script loads it from the CDN", async (site, example) => {
   const script = await readFile(client);
   const window = await site.window(async (page) => {
     await page.route(SERVERS, (route) => route.fulfill({ status: 404 }));

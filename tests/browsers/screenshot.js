@@ -1,11 +1,11 @@
-// Takes docs/chat.png, the picture of the README: npm run screenshot, in this folder.
+// Takes docs/chat.png, the screenshot in the README: `npm run screenshot` in this folder.
 import path from "node:path";
 import { test } from "node:test";
 import { start } from "./harness.js";
 
 const picture = path.resolve(import.meta.dirname, "../../docs/chat.png");
 
-test("the chat, on a desk by day and on a phone by night", async (t) => {
+test("the chat on a desktop in light mode and on a phone in dark mode", async (t) => {
   const site = await start(t, "chat", "tokio");
   const desk = { viewport: { width: 680, height: 480 }, colorScheme: "light" };
   const phone = { viewport: { width: 320, height: 480 }, colorScheme: "dark", hasTouch: true };
@@ -32,7 +32,7 @@ test("the chat, on a desk by day and on a phone by night", async (t) => {
   await windows.Hanna.fill("#text", "And");
   await windows.Ines.sees("#typing", "Hanna is typing…");
   await windows.Tom.sees("#typing", "Hanna is typing…");
-  // Nobody's cursor, and no ring around what is focused.
+  // Hides the cursor and the ring around the focused element.
   for (const name of ["Ines", "Tom"]) await windows[name].page.evaluate(() => document.activeElement.blur());
 
   const images = await Promise.all(["Ines", "Tom"].map(async (name) => {

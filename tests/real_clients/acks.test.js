@@ -1,8 +1,8 @@
-// Acknowledgements, both ways.
+// Acknowledgements in both directions.
 import assert from "node:assert/strict";
 import { ask, exchange, next, testEach } from "./harness.js";
 
-testEach("what the handler returns is the client's acknowledgement", {}, async (server) => {
+testEach("the return value of a handler is the acknowledgement", {}, async (server) => {
   const client = await server.connect();
   assert.equal(await ask(client, "add", 2, 40), 42);
   assert.equal(await ask(client, "return", "👋"), "👋");
@@ -10,7 +10,7 @@ testEach("what the handler returns is the client's acknowledgement", {}, async (
   assert.equal(await ask(client, "return"), undefined);
 });
 
-testEach("a tuple is several arguments of the acknowledgement", {}, async (server) => {
+testEach("the elements of a tuple become the arguments of the acknowledgement", {}, async (server) => {
   const client = await server.connect();
   const args = await new Promise((resolve) => client.emit("divide", 17, 5, (...args) => resolve(args)));
   assert.deepEqual(args, [3, 2]);
@@ -27,7 +27,7 @@ testEach("acknowledgements carry bytes", {}, async (server) => {
   assert.deepEqual(await ask(client, "return", nested), nested);
 });
 
-testEach("an acknowledgement may come later, and others overtake it", {}, async (server) => {
+testEach("a late acknowledgement is overtaken by others", {}, async (server) => {
   const client = await server.connect();
   const order = [];
   const later = ask(client, "later", "slow").then((answer) => order.push(answer));
@@ -37,7 +37,7 @@ testEach("an acknowledgement may come later, and others overtake it", {}, async 
   assert.deepEqual(order, ["quick", "slow"]);
 });
 
-testEach("many acknowledgements at a time each find their question", {}, async (server) => {
+testEach("each of many concurrent acknowledgements reaches its event", {}, async (server) => {
   const client = await server.connect();
   const questions = Array.from({ length: 300 }, (_, n) => n);
   const answers = questions.map((n) => ask(client, n % 2 ? "return" : "later", n));
@@ -45,35 +45,35 @@ testEach("many acknowledgements at a time each find their question", {}, async (
   assert.deepEqual(await Promise.all(answers), questions);
 });
 
-testEach("a question that the server does not answer times out at the client", {}, async (server) => {
+testEach("an event that the server does not acknowledge times out at the client", {}, async (server) => {
   const client = await server.connect();
   await assert.rejects(client.timeout(50).emitWithAck("never"), { message: "operation has timed out" });
-  // Nor does it answer with the wrong types.
+  // Data of the wrong types is not acknowledged either.
   await assert.rejects(client.timeout(50).emitWithAck("add", "two", 40), { message: "operation has timed out" });
   assert.equal(await ask(client, "add", 1, 1), 2);
 });
 
-testEach("the server gets the client's answer", {}, async (server) => {
+testEach("the server receives the client's acknowledgement", {}, async (server) => {
   const client = await server.connect();
   client.on("question", (a, b, answer) => answer({ got: [a, b] }));
   assert.deepEqual(await exchange(client, "ask", [1, { x: "y" }], "answer"), [{ got: [1, { x: "y" }] }]);
 });
 
-testEach("the server gets several arguments and bytes as an answer", {}, async (server) => {
+testEach("the server receives several arguments and bytes in an acknowledgement", {}, async (server) => {
   const client = await server.connect();
   client.on("question", (...args) => args.pop()(Buffer.from([1, 2, 3]), "three", ...args));
   const answer = await exchange(client, "ask", [Buffer.from([4])], "answer");
   assert.deepEqual(answer, [Buffer.from([1, 2, 3]), "three", Buffer.from([4])]);
 });
 
-testEach("the client's bytes are read as the type that the server asked for", {}, async (server) => {
+testEach("bytes in an acknowledgement are read as the type that the server asked for", {}, async (server) => {
   const client = await server.connect();
   client.on("question", (question, answer) => answer(Buffer.from(question), "text"));
   const args = await new Promise((resolve) => client.emit("ask for bytes", (...args) => resolve(args)));
   assert.deepEqual(args, ["text", Buffer.from("bytes?")]);
 });
 
-testEach("the server gives up on an answer that does not come, and a late one does no harm", {}, async (server) => {
+testEach("a missing acknowledgement times out at the server, and a late one is ignored", {}, async (server) => {
   const client = await server.connect();
   let late;
   client.on("question", (answer) => (late = answer));
@@ -83,7 +83,7 @@ testEach("the server gives up on an answer that does not come, and a late one do
   assert.equal(await ask(client, "add", 1, 2), 3);
 });
 
-testEach("the server learns that the client left without an answer", {}, async (server) => {
+testEach("a pending acknowledgement ends when the client disconnects", {}, async (server) => {
   const client = await server.connect();
   const { id } = client;
   const question = next(client, "question");

@@ -1,4 +1,4 @@
-// Messages that are compressed, both ways (permessage-deflate).
+// Compressed messages in both directions (permessage-deflate).
 import assert from "node:assert/strict";
 import { WebSocket } from "ws";
 import { Inbox, ask, exchange, flush, next, testEach, testOnce } from "./harness.js";
@@ -6,7 +6,7 @@ import { Inbox, ask, exchange, flush, next, testEach, testOnce } from "./harness
 const COMPRESSED = { perMessageDeflate: { threshold: 0 } };
 const long = (length) => Array.from({ length: length / 10 }, (_, n) => `${n} again `).join("").slice(0, length);
 
-/** The WebSocket of a client, if it has one by now. */
+/** Returns the WebSocket of a client, if it has one already. */
 const socketOf = (client) => client.io.engine.transport.ws;
 
 testEach("text and bytes of any size come back", { deflate: 0 }, async (server, transport) => {
@@ -18,7 +18,7 @@ testEach("text and bytes of any size come back", { deflate: 0 }, async (server, 
   if (transport !== "polling") assert.equal(socketOf(client).extensions, "permessage-deflate");
 });
 
-testEach("many messages at a time come back in order", { deflate: 100 }, async (server) => {
+testEach("many concurrent messages come back in order", { deflate: 100 }, async (server) => {
   const client = await server.connect(COMPRESSED);
   const sent = Array.from({ length: 200 }, (_, n) => [n, long(10 * n), Buffer.from(long(7 * n))]);
   const echoes = new Inbox(client, "echo");
@@ -27,7 +27,7 @@ testEach("many messages at a time come back in order", { deflate: 100 }, async (
   assert.deepEqual(echoes.all, sent);
 });
 
-testEach("a broadcast reaches those who compress and those who do not", { deflate: 1024 }, async (server) => {
+testEach("a broadcast reaches clients with and without compression", { deflate: 1024 }, async (server) => {
   const options = [COMPRESSED, { perMessageDeflate: false }, COMPRESSED, {}];
   const clients = await Promise.all(options.map((option) => server.connect(option)));
   for (const text of ["short", long(5000)]) {
@@ -37,7 +37,7 @@ testEach("a broadcast reaches those who compress and those who do not", { deflat
   }
 });
 
-testOnce("what the server sends is short on the wire", { deflate: 1024 }, async (server) => {
+testOnce("compressed messages of the server are short on the wire", { deflate: 1024 }, async (server) => {
   const read = async (options) => {
     const client = await server.connect({ transport: "websocket", ...options });
     await flush(client);
@@ -50,7 +50,7 @@ testOnce("what the server sends is short on the wire", { deflate: 1024 }, async 
   assert.ok((await read({ perMessageDeflate: false })) > 100_000);
 });
 
-testOnce("without the option nothing is agreed on", {}, async (server) => {
+testOnce("without the option compression is not negotiated", {}, async (server) => {
   const client = await server.connect({ transport: "websocket", ...COMPRESSED });
   assert.equal(socketOf(client).extensions, "");
   assert.equal(await ask(client, "return", long(5000)), long(5000));
@@ -77,7 +77,7 @@ for (const [name, options] of Object.entries({
   });
 }
 
-testOnce("a bomb is refused as it unfolds", { deflate: 0, "max-payload": 100_000 }, async (server) => {
+testOnce("a message that inflates beyond the limit is refused", { deflate: 0, "max-payload": 100_000 }, async (server) => {
   const [client, other] = [await server.connect({ transport: "websocket", ...COMPRESSED }), await server.connect()];
   const { id } = client;
   const left = next(client, "disconnect");

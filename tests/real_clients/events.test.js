@@ -1,4 +1,4 @@
-// Events with text and bytes, both ways.
+// Events with text and bytes in both directions.
 import assert from "node:assert/strict";
 import { Inbox, exchange, flush, next, testEach } from "./harness.js";
 
@@ -10,12 +10,12 @@ const ARGUMENTS = {
   "several arguments": [1, "two", { three: 3 }, [4], null, true],
   "text of all planes": ["Grüße, 你好, 👩‍👩‍👧‍👦, 𝒳, \u0000, \u001e, \u2028, \"quoted\\\""],
   "nested JSON": [{ a: [{ b: { c: [[], {}, [null, -1.5e300, 9007199254740991]] } }], "": { "ключ": "значение" } }],
-  "names that mean something in JavaScript": [JSON.parse('{"__proto__":{"x":1},"constructor":2,"toString":3}')],
+  "names that are special in JavaScript": [JSON.parse('{"__proto__":{"x":1},"constructor":2,"toString":3}')],
   "text that looks like the protocol": ['51-["a",{"_placeholder":true,"num":0}]', "2probe", "/chat,", '{"_placeholder":true,"num":0}'],
   bytes: [bytes(256)],
   "empty bytes": [Buffer.alloc(0)],
   "bytes deep inside": [{ a: [{ b: bytes(3) }, "x"], c: bytes(1000, 7), d: { e: Buffer.alloc(0) } }, 1, bytes(1)],
-  "as many attachments as clients may send": [Array.from({ length: 10 }, (_, at) => bytes(at, at))],
+  "the maximum number of attachments": [Array.from({ length: 10 }, (_, at) => bytes(at, at))],
 };
 
 for (const [name, args] of Object.entries(ARGUMENTS)) {
@@ -30,13 +30,13 @@ testEach("a handler without data is called for an event without arguments", {}, 
   assert.deepEqual(await exchange(client, "nothing", []), []);
 });
 
-testEach("bytes go into and come out of the server's own types", {}, async (server) => {
+testEach("bytes inside types of the server arrive in both directions", {}, async (server) => {
   const client = await server.connect();
   const upload = { name: "photo", head: bytes(4), parts: [bytes(10), Buffer.alloc(0), bytes(5, 9)] };
   assert.deepEqual(await exchange(client, "upload", [upload], "uploaded"), [19, upload]);
 });
 
-testEach("every kind of view of bytes arrives as the bytes that it shows", {}, async (server) => {
+testEach("every kind of view arrives as the bytes that it covers", {}, async (server) => {
   const client = await server.connect();
   const whole = new Uint8Array([1, 2, 3, 4, 5, 6]);
   const views = [whole.buffer, whole.subarray(2, 4), new DataView(whole.buffer, 4), Buffer.from(whole).subarray(1, 3)];
@@ -44,14 +44,14 @@ testEach("every kind of view of bytes arrives as the bytes that it shows", {}, a
   assert.deepEqual(await exchange(client, "echo", views), expected);
 });
 
-testEach("an event that nobody handles goes to the handler for any, and disturbs nothing", {}, async (server) => {
+testEach("an event without a handler goes to the fallback handler and does no harm", {}, async (server) => {
   const client = await server.connect();
   client.emit("what is this", 1, bytes(2));
   await server.line(new RegExp(`^unknown event what is this of 2 arguments from ${client.id}$`));
   await flush(client);
 });
 
-testEach("data that is not of the handler's type is left out, and the client stays", {}, async (server) => {
+testEach("an event with data of another type is skipped, and the client stays connected", {}, async (server) => {
   const client = await server.connect();
   client.emit("upload", { name: 1 });
   client.emit("binary", "many");
@@ -59,7 +59,7 @@ testEach("data that is not of the handler's type is left out, and the client sta
   assert.deepEqual(await exchange(client, "echo", ["still here"]), ["still here"]);
 });
 
-testEach("a thousand echoes of one burst come back whole and in order", {}, async (server) => {
+testEach("a burst of a thousand events is echoed whole and in order", {}, async (server) => {
   const client = await server.connect();
   const echoes = new Inbox(client, "echo");
   const sent = Array.from({ length: 1000 }, (_, n) => (n % 10 === 0 ? [n, bytes(n, n), { n }] : [n, `number ${n}`]));

@@ -1,5 +1,4 @@
-// What the tests share: a server process of their own, clients that are closed after the test, and waiting with a
-// deadline.
+// Shared by the tests: a server process for each test, clients that are closed after it, and waiting with a deadline.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
@@ -9,10 +8,10 @@ import { DEADLINE, Program, test, within } from "./program.js";
 
 export { test, within };
 
-/** With `MOUNTED=axum` all servers are layers of an application there, but for those that serve by TLS. */
+/** With `MOUNTED=axum`, all servers except those with TLS are layers of an axum application. */
 export const MOUNTED = process.env.MOUNTED;
 
-/** The ways in which a client may be connected; `upgrading` does not wait for the upgrade, `upgraded` does. */
+/** The ways in which a client can connect; `upgrading` does not wait for the upgrade, `upgraded` does. */
 export const TRANSPORTS = {
   polling: ["polling"],
   websocket: ["websocket"],
@@ -20,7 +19,7 @@ export const TRANSPORTS = {
   upgraded: ["polling", "websocket"],
 };
 
-/** A test for each of the ways to be connected, with a server started by `args`. */
+/** Registers a test for each way to connect, with a server that is started with `args`. */
 export function testEach(name, args, run) {
   for (const transport of Object.keys(TRANSPORTS)) {
     test(`${name} (${transport})`, async (t) => {
@@ -29,12 +28,12 @@ export function testEach(name, args, run) {
   }
 }
 
-/** A test that chooses its transports itself. */
+/** Registers a test that chooses its transports itself. */
 export function testOnce(name, args, run) {
   test(name, async (t) => run(await start(t, args, "upgrading"), t));
 }
 
-/** Starts a server, which ends with the test. */
+/** Starts a server that is killed when the test ends. */
 export async function start(t, args = {}, transport = "upgrading") {
   const server = new Server(t, transport);
   await server.start(args);
@@ -65,13 +64,13 @@ class Server extends Program {
     this.url = `http://127.0.0.1:${this.port}`;
   }
 
-  /** Why the server says that this socket has gone. */
+  /** Waits until the server reports that a socket has disconnected, and returns the reason. */
   async disconnectReason(id, namespace = "/") {
     const [, reason] = await this.line(new RegExp(`^disconnected ${namespace} ${id} (.*)$`));
     return reason;
   }
 
-  /** A client that has connected. */
+  /** Connects a client. */
   async connect(options = {}) {
     const client = this.client(options);
     await next(client, "connect");
@@ -79,19 +78,19 @@ class Server extends Program {
     return client;
   }
 
-  /** Waits for the upgrade, if it is to be waited for. */
+  /** Waits for the upgrade if the way to connect asks for that. */
   async settle(client, transport = this.transport) {
     const { engine } = client.io;
     if (transport === "upgraded" && engine.transport.name !== "websocket") await next(engine, "upgrade");
   }
 
-  /** A client that has not connected yet. */
+  /** Creates a client, which connects by itself. */
   client({ namespace = "/", transport = this.transport, url = this.url, ...options } = {}) {
     const client = io(url + namespace, {
       transports: TRANSPORTS[transport],
       forceNew: true,
       reconnection: false,
-      // A client that is closed while it upgrades keeps its timer for pings.
+      // A client that is closed while it upgrades keeps its ping timer, which would keep the process alive.
       autoUnref: true,
       ...options,
     });
@@ -99,13 +98,13 @@ class Server extends Program {
     return client;
   }
 
-  /** A WebSocket of its own, without a client of Socket.IO. */
+  /** Opens a plain WebSocket, without a Socket.IO client. */
   async raw({ connect = true } = {}) {
     const socket = new WebSocket(`ws://127.0.0.1:${this.port}/socket.io/?EIO=4&transport=websocket`);
     this.t.after(() => socket.terminate());
     const messages = new Inbox(socket, "message", (data) => data.toString());
     socket.on("error", () => {});
-    // Not `once`, for which an error before it is the end of the wait.
+    // Not `once`, which rejects on an error before the event.
     const closed = new Promise((resolve) => {
       socket.on("close", (code, reason) => resolve({ code, reason: reason.toString() }));
     });
@@ -126,7 +125,7 @@ class Server extends Program {
     const url = `/socket.io/?EIO=4&transport=polling&sid=${sid}`;
     const post = (body) => this.fetch(url, { method: "POST", body });
     const poll = () => this.fetch(url);
-    /** Connects to the main namespace; gives back the socket's id. */
+    /** Connects to the main namespace, and returns the socket's id. */
     const join = async () => {
       await post("40");
       for (;;) {
@@ -144,7 +143,7 @@ class Server extends Program {
     return within(fetch(this.url + path, options), `the answer to ${path}`);
   }
 
-  /** A way to the server that can be cut. */
+  /** Starts a proxy to the server whose connections can be cut. */
   async proxy() {
     const sockets = new Set();
     const proxy = net.createServer((incoming) => {
@@ -165,7 +164,7 @@ class Server extends Program {
   }
 }
 
-/** The events of a name from now on, to be waited for one by one: none is missed in between. */
+/** Collects the events of one name from now on, so that none is missed between two waits. */
 export class Inbox {
   constructor(emitter, event, map = (...args) => args) {
     this.all = [];
@@ -179,13 +178,13 @@ export class Inbox {
     });
   }
 
-  /** The next event that was not taken yet. */
+  /** Waits for the next event that was not taken yet. */
   async next() {
     if (this.taken === this.all.length) await this.more();
     return this.all[this.taken++];
   }
 
-  /** The next event that fits, taken out; those before it are still to be taken. */
+  /** Waits for the next event that fits, and takes it out; the events before it stay. */
   async pick(fits) {
     for (let at = this.taken; ; at += 1) {
       if (at === this.all.length) await this.more();
@@ -197,36 +196,36 @@ export class Inbox {
     return within(new Promise((resolve) => (this.wake = resolve)), this.event);
   }
 
-  /** All events, once there are so many. */
+  /** Waits until there are this many events, and returns all of them. */
   async count(number) {
     while (this.taken < number) await this.next();
     return this.all;
   }
 }
 
-/** The id of the socket in the answer to a connect; a ping may come before it. */
+/** Returns the socket's id from the answer to a CONNECT; a ping may stand before it. */
 function sidIn(payload) {
   return /40\{"sid":"(.{20})"\}/.exec(payload)?.[1];
 }
 
-/** The arguments of the next event of a name. */
+/** Waits for the next event of a name, and returns its arguments. */
 export function next(emitter, event) {
   return within(new Promise((resolve) => emitter.once(event, (...args) => resolve(args))), event);
 }
 
-/** The client's acknowledgement, with a deadline. */
+/** Emits, and waits for the acknowledgement, with a deadline. */
 export function ask(client, event, ...args) {
   return client.timeout(DEADLINE).emitWithAck(event, ...args);
 }
 
-/** Emits, and waits for the event that comes back. */
+/** Emits, waits for the event that comes back, and returns its arguments. */
 export async function exchange(client, event, args, back = event) {
   const answer = next(client, back);
   client.emit(event, ...args);
   return answer;
 }
 
-/** After this the client has whatever the server sent to it before. */
+/** Waits until the clients have received everything that the server sent to them before. */
 export async function flush(...clients) {
   await Promise.all(clients.map((client) => ask(client, "return")));
 }

@@ -1,8 +1,8 @@
-// Pings, and clients that do nothing.
+// Pings, and clients that are silent.
 import assert from "node:assert/strict";
 import { Inbox, ask, testEach, testOnce } from "./harness.js";
 
-testEach("a client that answers pings stays", { "ping-interval": 100, "ping-timeout": 2000 }, async (server) => {
+testEach("a client that answers pings stays connected", { "ping-interval": 100, "ping-timeout": 2000 }, async (server) => {
   const client = await server.connect();
   const { id } = client;
   const pings = new Inbox(client.io.engine, "ping");
@@ -20,7 +20,7 @@ testOnce("a client that does not answer a ping is closed", { "ping-interval": 30
   assert.equal(await server.disconnectReason(raw.sid), "ping timeout");
 });
 
-testOnce("a client that does not answer a ping may still send until then", { "ping-interval": 50, "ping-timeout": 5000 }, async (server) => {
+testOnce("a client can send until its pong is overdue", { "ping-interval": 50, "ping-timeout": 5000 }, async (server) => {
   const raw = await server.raw();
   assert.equal(await raw.next(), "2");
   raw.send('421["return","x"]');
@@ -29,7 +29,7 @@ testOnce("a client that does not answer a ping may still send until then", { "pi
   assert.equal(await raw.next(), "2");
 });
 
-testOnce("a client that polls no more is closed", { "ping-interval": 300, "ping-timeout": 1000 }, async (server) => {
+testOnce("a client that stops polling is closed", { "ping-interval": 300, "ping-timeout": 1000 }, async (server) => {
   const session = await server.handshake();
   const sid = await session.join();
   assert.equal(await server.disconnectReason(sid), "ping timeout");

@@ -1,4 +1,4 @@
-// What HTTP says around the protocol: who may use the server, and what it gives out.
+// HTTP around the protocol: CORS, cookies, refusals and the client's script.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { MOUNTED, ask, next, testEach, testOnce, within } from "./harness.js";
 const ORIGIN = "https://example.com";
 const OPEN = "/socket.io/?EIO=4&transport=polling";
 
-testOnce("a preflight of a known origin is answered", { origin: ORIGIN }, async (server) => {
+testOnce("a preflight from an allowed origin is answered", { origin: ORIGIN }, async (server) => {
   const headers = {
     origin: ORIGIN,
     "access-control-request-method": "POST",
@@ -24,7 +24,7 @@ testOnce("a preflight of a known origin is answered", { origin: ORIGIN }, async 
   assert.match(response.headers.get("vary"), /origin/i);
 });
 
-testOnce("answers tell browsers which origin may read them, refusals too", { origin: ORIGIN }, async (server) => {
+testOnce("responses carry CORS headers, refusals included", { origin: ORIGIN }, async (server) => {
   for (const [url, status] of [[OPEN, 200], [`${OPEN}&sid=unknown`, 400]]) {
     const known = await server.fetch(url, { headers: { origin: ORIGIN } });
     assert.equal(known.status, status);
@@ -35,7 +35,7 @@ testOnce("answers tell browsers which origin may read them, refusals too", { ori
   }
 });
 
-testOnce("so do the answers of a session, those that have to wait too", { origin: ORIGIN }, async (server) => {
+testOnce("responses of a session carry CORS headers, delayed ones included", { origin: ORIGIN }, async (server) => {
   const headers = { origin: ORIGIN };
   const opened = await server.fetch(OPEN, { headers });
   const { sid } = JSON.parse((await opened.text()).slice(1));
@@ -56,28 +56,28 @@ testOnce("so do the answers of a session, those that have to wait too", { origin
   }
 });
 
-testOnce("without CORS no page of another origin may read anything", {}, async (server) => {
+testOnce("without CORS no header allows another origin", {}, async (server) => {
   const response = await server.fetch(OPEN, { headers: { origin: ORIGIN } });
   assert.equal(response.headers.get("access-control-allow-origin"), null);
 });
 
-testOnce("the session's id comes as a cookie where one is asked for", { cookie: "fish" }, async (server) => {
+testOnce("the session's id is set as a cookie if the server is told to", { cookie: "fish" }, async (server) => {
   const response = await server.fetch(OPEN);
   const { sid } = JSON.parse((await response.text()).slice(1));
   assert.equal(response.headers.get("set-cookie"), `fish=${sid}; Path=/; HttpOnly; SameSite=Lax`);
 });
 
-testOnce("a client that keeps cookies keeps the session's", { cookie: "fish" }, async (server) => {
+testOnce("a client with a cookie jar keeps the session's cookie", { cookie: "fish" }, async (server) => {
   const client = await server.connect({ transport: "upgraded", withCredentials: true });
   assert.equal(new Map(client.io.engine._cookieJar.cookies).get("fish").value, client.io.engine.id);
   assert.equal(await ask(client, "return", 1), 1);
 });
 
-testOnce("without a cookie none is set", {}, async (server) => {
+testOnce("by default no cookie is set", {}, async (server) => {
   assert.equal((await server.fetch(OPEN)).headers.get("set-cookie"), null);
 });
 
-testEach("who is not allowed in gets a connect error", { token: "secret" }, async (server, transport) => {
+testEach("a client that allow_request refuses gets a connect error", { token: "secret" }, async (server, transport) => {
   const stranger = server.client();
   const [error] = await next(stranger, "connect_error");
   if (transport === "websocket") {
@@ -90,13 +90,13 @@ testEach("who is not allowed in gets a connect error", { token: "secret" }, asyn
   assert.equal(await ask(known, "return", "in"), "in");
 });
 
-testOnce("a refused handshake says why", { token: "secret" }, async (server) => {
+testOnce("a refused handshake carries the reason", { token: "secret" }, async (server) => {
   const response = await server.fetch(`${OPEN}&token=wrong`);
   assert.equal(response.status, 403);
   assert.deepEqual(await response.json(), { code: 4, message: "a token, please" });
 });
 
-testOnce("requests that make no sense are answered as the reference does", {}, async (server) => {
+testOnce("invalid requests are answered as the reference answers them", {}, async (server) => {
   const answers = {
     "/socket.io/?EIO=4&transport=carrier-pigeon": [400, { code: 0, message: "Transport unknown" }],
     "/socket.io/?EIO=4&transport=polling&sid=unknown": [400, { code: 1, message: "Session ID unknown" }],
@@ -115,7 +115,7 @@ testOnce("requests that make no sense are answered as the reference does", {}, a
 
 const DIST = path.join(import.meta.dirname, "node_modules/socket.io-client/dist");
 
-testOnce("the client's script and its map are served", { client: DIST }, async (server) => {
+testOnce("the client's script and its source map are served", { client: DIST }, async (server) => {
   for (const [name, type] of [["socket.io.js", "application/javascript"], ["socket.io.min.js.map", "application/json"]]) {
     const response = await server.fetch(`/socket.io/${name}`);
     assert.equal(response.status, 200);
@@ -123,7 +123,7 @@ testOnce("the client's script and its map are served", { client: DIST }, async (
     assert.equal(await response.text(), await readFile(path.join(DIST, name), "utf8"));
   }
   assert.equal((await server.fetch("/socket.io/package.json")).status, 404);
-  // `fetch` would not ask for these as they are.
+  // `fetch` would normalize these paths.
   for (const dots of ["..", "%2e%2e", "%2E%2E", "..%2f.."]) {
     const request = http.get({ host: "127.0.0.1", port: server.port, path: `/socket.io/${dots}/package.json` });
     const [response] = await within(once(request, "response"), "an answer");
@@ -132,7 +132,7 @@ testOnce("the client's script and its map are served", { client: DIST }, async (
   }
 });
 
-testOnce("who has the client's script already is told so", { client: DIST }, async (server) => {
+testOnce("a request for the script with its ETag is answered with 304", { client: DIST }, async (server) => {
   const first = await server.fetch("/socket.io/socket.io.js");
   const etag = first.headers.get("etag");
   assert.match(etag, /^"[^"]+"$/);

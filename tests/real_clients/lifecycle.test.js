@@ -1,10 +1,10 @@
-// How connections end and begin again.
+// How connections end, and how clients reconnect.
 import assert from "node:assert/strict";
 import { Inbox, ask, exchange, flush, next, testEach, testOnce, within } from "./harness.js";
 
 const RECONNECT = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 100 };
 
-testEach("a client that disconnects is gone with its reason", {}, async (server) => {
+testEach("the server sees a client disconnect, with the reason", {}, async (server) => {
   const client = await server.connect();
   const { id } = client;
   const left = next(client, "disconnect");
@@ -13,7 +13,7 @@ testEach("a client that disconnects is gone with its reason", {}, async (server)
   assert.equal(await server.disconnectReason(id), "client namespace disconnect");
 });
 
-testEach("what the client emits before it disconnects is handled", {}, async (server) => {
+testEach("events that a client emits before it disconnects are handled", {}, async (server) => {
   const [client, other] = await Promise.all([server.connect(), server.connect()]);
   const told = next(other, "told");
   client.emit("tell others", "farewell");
@@ -21,7 +21,7 @@ testEach("what the client emits before it disconnects is handled", {}, async (se
   assert.deepEqual(await told, ["farewell"]);
 });
 
-testEach("a client whose engine closes is gone with its reason", {}, async (server) => {
+testEach("the server sees a client close its engine, with the reason", {}, async (server) => {
   const client = await server.connect();
   const { id } = client;
   client.io.engine.close();
@@ -45,7 +45,7 @@ testEach("the server disconnects a socket from its namespace only", {}, async (s
   assert.equal(await ask(main, "return", "back"), "back");
 });
 
-testEach("the server disconnects a client with all of its namespaces", {}, async (server) => {
+testEach("the server disconnects a client from all of its namespaces", {}, async (server) => {
   const main = await server.connect(RECONNECT);
   const chat = main.io.socket("/chat");
   await next(chat, "connect");
@@ -60,7 +60,7 @@ testEach("the server disconnects a client with all of its namespaces", {}, async
   assert.equal(await server.disconnectReason(ids[1], "/chat"), "server namespace disconnect");
 });
 
-testEach("the server disconnects everybody in a room", {}, async (server) => {
+testEach("the server disconnects every socket in a room", {}, async (server) => {
   const [a, b, c] = await Promise.all([server.connect(), server.connect(), server.connect()]);
   await Promise.all([ask(a, "join", "out"), ask(b, "join", "out")]);
   const left = [next(a, "disconnect"), next(b, "disconnect")];
@@ -71,7 +71,7 @@ testEach("the server disconnects everybody in a room", {}, async (server) => {
 
 const IMPATIENT = { "ping-interval": 1000, "ping-timeout": 2000 };
 
-testEach("a client whose connection breaks comes back and works", IMPATIENT, async (server) => {
+testEach("a client reconnects after its connection broke", IMPATIENT, async (server) => {
   const proxy = await server.proxy();
   const client = await server.connect({ ...RECONNECT, url: proxy.url });
   for (let round = 0; round < 3; round += 1) {
@@ -79,7 +79,7 @@ testEach("a client whose connection breaks comes back and works", IMPATIENT, asy
     await flush(client);
     const { id } = client;
     const [left, back] = [next(client, "disconnect"), next(client, "connect")];
-    // Between two polls there may be nothing to cut.
+    // Between two polls there may be no connection to cut.
     const cutting = setInterval(proxy.cut, 10);
     client.once("disconnect", () => clearInterval(cutting));
     assert.match((await left)[0], /^transport (close|error)$/);
@@ -91,7 +91,7 @@ testEach("a client whose connection breaks comes back and works", IMPATIENT, asy
   assert.equal(await ask(client, "tell all", "x"), 1);
 });
 
-testEach("a client finds a server that was killed and started again", {}, async (server) => {
+testEach("a client reconnects to a server that was killed and restarted", {}, async (server) => {
   const client = await server.connect(RECONNECT);
   const [left, back] = [next(client, "disconnect"), next(client, "connect")];
   await server.kill();
@@ -102,7 +102,7 @@ testEach("a client finds a server that was killed and started again", {}, async 
   assert.equal(await kept, "from the time between");
 });
 
-testEach("a server that closes says goodbye to everybody, and ends", {}, async (server) => {
+testEach("a server that closes disconnects every client, then exits", {}, async (server) => {
   const clients = await Promise.all([1, 2, 3, 4].map(() => server.connect()));
   const chat = clients[0].io.socket("/chat");
   await next(chat, "connect");
@@ -118,7 +118,7 @@ testOnce("a server without clients closes at once", {}, async (server) => {
   assert.equal(await server.close(), 0);
 });
 
-testOnce("what was sent before the server closes still arrives", {}, async (server) => {
+testOnce("messages that were sent before the server closes still arrive", {}, async (server) => {
   const client = await server.connect({ transport: "upgraded" });
   const arrived = new Inbox(client, "one of many", (number, bytes) => [number, bytes.length]);
   client.emit("many", 50, 10_000);
@@ -127,7 +127,7 @@ testOnce("what was sent before the server closes still arrives", {}, async (serv
   assert.deepEqual(await arrived.count(50), Array.from({ length: 50 }, (_, n) => [n, 10_000]));
 });
 
-testEach("a client finds a server that was closed and started again", {}, async (server) => {
+testEach("a client reconnects to a server that was closed and restarted", {}, async (server) => {
   const client = await server.connect(RECONNECT);
   const back = next(client, "connect");
   assert.equal(await server.close(), 0);
@@ -136,7 +136,7 @@ testEach("a client finds a server that was closed and started again", {}, async 
   assert.equal(await ask(client, "return", 1), 1);
 });
 
-testEach("many clients come and go, and nothing of them is left", {}, async (server) => {
+testEach("many clients come and go without leaving a socket behind", {}, async (server) => {
   for (let round = 0; round < 5; round += 1) {
     const clients = await Promise.all(Array.from({ length: 10 }, () => server.connect()));
     assert.equal(await ask(clients[0], "tell all", "x"), 10);

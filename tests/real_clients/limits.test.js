@@ -1,32 +1,32 @@
-// Messages that are too large, and clients that break the protocol: only they are closed.
+// Messages that are too large, and clients that break the protocol: only those clients are closed.
 import assert from "node:assert/strict";
 import { Inbox, ask, exchange, flush, next, start, test, testEach, testOnce } from "./harness.js";
 
-/** Over polling bytes travel as base64. */
+/** The largest binary messages, in bytes; over polling they are sent as base64. */
 const LARGE = { polling: 740_000, websocket: 999_000, upgraded: 999_000, upgrading: 740_000 };
 
-testEach("text of almost a megabyte passes both ways", {}, async (server) => {
+testEach("text of almost a megabyte passes in both directions", {}, async (server) => {
   const client = await server.connect();
   const text = "0123456789".repeat(99_900);
   const [back] = await exchange(client, "echo", [text]);
   assert.ok(back === text);
 });
 
-testEach("bytes of almost a megabyte pass both ways", {}, async (server, transport) => {
+testEach("bytes of almost a megabyte pass in both directions", {}, async (server, transport) => {
   const client = await server.connect();
   const bytes = Buffer.alloc(LARGE[transport], "0123456789");
   const [back] = await exchange(client, "echo", [bytes]);
   assert.ok(bytes.equals(back));
 });
 
-testEach("many large messages at a time pass", {}, async (server) => {
+testEach("many large messages pass at once", {}, async (server) => {
   const client = await server.connect();
   const texts = Array.from({ length: 10 }, (_, n) => `${n}`.repeat(200_000));
   const answers = await Promise.all(texts.map((text) => ask(client, "return", text)));
   assert.ok(answers.every((answer, n) => answer === texts[n]));
 });
 
-testEach("the server may send more than it takes", { "max-payload": 10_000 }, async (server) => {
+testEach("the server can send more than it accepts", { "max-payload": 10_000 }, async (server) => {
   const client = await server.connect();
   const [bytes] = await exchange(client, "binary", [1_000_000]);
   assert.ok(bytes.equals(Buffer.alloc(1_000_000, 7)));
@@ -39,7 +39,7 @@ for (const [what, message] of [["text", "x".repeat(20_000)], ["bytes", Buffer.al
     const left = next(client, "disconnect");
     client.emit("echo", message);
     const [reason, details] = await left;
-    // Over polling its request is refused, and its poll ends: whichever it sees first.
+    // Over polling the request is refused and the poll ends; the client may see either first.
     assert.match(reason, /^transport (close|error)$/);
     if (transport === "websocket" || transport === "upgraded") assert.equal(details.context.code, 1009);
     assert.equal(await server.disconnectReason(id), "transport error");
@@ -47,7 +47,7 @@ for (const [what, message] of [["text", "x".repeat(20_000)], ["bytes", Buffer.al
   });
 }
 
-testOnce("a request that is too large is refused, and ends its session", { "max-payload": 10_000 }, async (server) => {
+testOnce("a request that is too large is refused and ends its session", { "max-payload": 10_000 }, async (server) => {
   const session = await server.handshake();
   const sid = await session.join();
   assert.equal((await session.post(`4${"x".repeat(10_000)}`)).status, 413);
@@ -56,7 +56,7 @@ testOnce("a request that is too large is refused, and ends its session", { "max-
   assert.deepEqual([after.status, await after.json()], [400, { code: 1, message: "Session ID unknown" }]);
 });
 
-testEach("a client that was closed for too large a message can come back", { "max-payload": 10_000 }, async (server) => {
+testEach("a client that was closed for too large a message can reconnect", { "max-payload": 10_000 }, async (server) => {
   const client = await server.connect({ reconnection: true, reconnectionDelay: 20 });
   const back = next(client, "connect");
   client.emit("echo", "x".repeat(20_000));
@@ -65,18 +65,18 @@ testEach("a client that was closed for too large a message can come back", { "ma
   assert.equal(await ask(client, "return", "smaller"), "smaller");
 });
 
-/** What a client may not send after it has connected: each is a list of messages. */
+/** Lists of messages that a connected client must not send. */
 const MALFORMED = {
   "JSON that does not end": ['42["echo"'],
-  "JSON with something behind it": ['42["echo"]x'],
-  "an event that is no array": ['42{"echo":1}'],
+  "JSON with trailing text": ['42["echo"]x'],
+  "an event that is not an array": ['42{"echo":1}'],
   "an event without data": ["42"],
   "an event without a name": ["42[]"],
   "an event whose name is an object": ['42[{"toString":"echo"}]'],
   "a reserved event": ['42["disconnect"]'],
-  "a packet of no type": ["49"],
+  "a packet of an unknown type": ["49"],
   "an empty packet": ["4"],
-  "an engine packet of no type": ["9"],
+  "an engine packet of an unknown type": ["9"],
   "an empty message": [""],
   "a ping": ["2"],
   "a second connect": ["40"],
@@ -86,16 +86,16 @@ const MALFORMED = {
   "an acknowledgement id that is too large": ['42999999999999999999["echo"]'],
   "bytes that were not announced": [Buffer.from([1, 2, 3])],
   "text in place of announced bytes": ['451-["echo",{"_placeholder":true,"num":0}]', '42["echo"]'],
-  "a placeholder for bytes that are not there": ['451-["echo",{"_placeholder":true,"num":5}]', Buffer.from([1])],
-  "a placeholder whose number is a name": ['451-["echo",{"_placeholder":true,"num":"splice"}]', Buffer.from([1])],
+  "a placeholder for a missing attachment": ['451-["echo",{"_placeholder":true,"num":5}]', Buffer.from([1])],
+  "a placeholder whose number is a string": ['451-["echo",{"_placeholder":true,"num":"splice"}]', Buffer.from([1])],
   "too many attachments": ['459999999-["echo"]'],
-  "no attachments in a binary event": ['450-["echo"]'],
+  "a binary event with no attachments": ['450-["echo"]'],
   "very deep JSON": [`42["echo",${"[".repeat(5000)}${"]".repeat(5000)}]`],
 };
 
-/** Why those are closed that break the rules of Engine.IO already. */
+/** The reasons for messages that already break the rules of Engine.IO. */
 const ENGINE_REASONS = {
-  "an engine packet of no type": "parse error",
+  "an engine packet of an unknown type": "parse error",
   "an empty message": "parse error",
   "a ping": "transport error",
 };
@@ -111,7 +111,7 @@ for (const [name, messages] of Object.entries(MALFORMED)) {
   });
 }
 
-testOnce("events before the connect are not handled, and close the client", {}, async (server) => {
+testOnce("an event before the CONNECT is not handled and closes the client", {}, async (server) => {
   const other = await server.connect();
   const told = new Inbox(other, "told");
   const raw = await server.raw({ connect: false });
@@ -122,7 +122,7 @@ testOnce("events before the connect are not handled, and close the client", {}, 
   assert.deepEqual(told.all, []);
 });
 
-testOnce("bytes that are no WebSocket frame close only their connection", {}, async (server) => {
+testOnce("an invalid WebSocket frame closes only its connection", {}, async (server) => {
   const other = await server.connect();
   const raw = await server.raw();
   raw._socket.write(Buffer.from([0xff, 0xff, 0xff, 0xff]));
@@ -138,7 +138,7 @@ testOnce("text that is not UTF-8 closes only its connection", {}, async (server)
   assert.equal(await server.disconnectReason(raw.sid), "transport error");
 });
 
-test("a client that breaks the protocol is closed over polling, too", async (t) => {
+test("a client that breaks the protocol over polling is closed", async (t) => {
   const server = await start(t);
   const other = await server.connect();
   const session = await server.handshake();

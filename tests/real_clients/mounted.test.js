@@ -1,4 +1,4 @@
-// The server as a layer of an application with routes and layers of its own.
+// The server as a layer of an axum application with routes and layers of its own.
 import assert from "node:assert/strict";
 import net from "node:net";
 import { once } from "node:events";
@@ -9,7 +9,7 @@ const ORIGIN = "https://example.com";
 const OPEN = "/socket.io/?EIO=4&transport=polling";
 const PREFLIGHT = { method: "OPTIONS", headers: { origin: ORIGIN, "access-control-request-method": "POST" } };
 
-testEach("the application's routes answer beside the clients", { mounted }, async (server) => {
+testEach("the application's routes work beside the server", { mounted }, async (server) => {
   const client = await server.connect();
   const hello = await server.fetch("/hello");
   assert.equal(await hello.text(), "hello from the application");
@@ -21,7 +21,7 @@ testEach("the application's routes answer beside the clients", { mounted }, asyn
   assert.equal(await ask(client, "return", "still here"), "still here");
 });
 
-testEach("a route of the application tells all clients", { mounted }, async (server) => {
+testEach("a route of the application sends to all clients", { mounted }, async (server) => {
   const clients = await Promise.all([server.connect(), server.connect()]);
   const told = clients.map((client) => next(client, "told"));
   const response = await server.fetch("/tell", { method: "POST", body: "news" });
@@ -29,14 +29,14 @@ testEach("a route of the application tells all clients", { mounted }, async (ser
   assert.deepEqual(await Promise.all(told), [["news"], ["news"]]);
 });
 
-testEach("what outer layers know of a request reaches handlers", { mounted }, async (server) => {
+testEach("handlers see what outer layers added to a request", { mounted }, async (server) => {
   const client = await server.connect();
   assert.equal(await ask(client, "trace"), "trace of /socket.io/");
   assert.equal(await ask(client, "headers", "x-added"), "by a layer");
   assert.equal(await ask(client, "address"), "127.0.0.1");
 });
 
-testOnce("CORS of the server concerns its own path only", { mounted, origin: ORIGIN }, async (server) => {
+testOnce("CORS of the server applies to its own path only", { mounted, origin: ORIGIN }, async (server) => {
   const own = await server.fetch(OPEN, PREFLIGHT);
   assert.equal(own.status, 204);
   assert.equal(own.headers.get("access-control-allow-origin"), ORIGIN);
@@ -45,7 +45,7 @@ testOnce("CORS of the server concerns its own path only", { mounted, origin: ORI
   assert.equal(app.headers.get("access-control-allow-origin"), null);
 });
 
-testOnce("CORS of the application concerns the server, too", { mounted, "app-origin": ORIGIN }, async (server) => {
+testOnce("CORS of the application applies to the server as well", { mounted, "app-origin": ORIGIN }, async (server) => {
   const headers = { origin: ORIGIN };
   for (const path of ["/hello", OPEN]) {
     const asked = await server.fetch(path, PREFLIGHT);
@@ -57,15 +57,15 @@ testOnce("CORS of the application concerns the server, too", { mounted, "app-ori
   }
 });
 
-testOnce("two CORS that agree do not say it twice", { mounted, "app-origin": ORIGIN, origin: ORIGIN }, async (server) => {
+testOnce("CORS of both sides does not double a header", { mounted, "app-origin": ORIGIN, origin: ORIGIN }, async (server) => {
   const response = await server.fetch(OPEN, { headers: { origin: ORIGIN } });
   assert.equal(response.status, 200);
-  // A list of two would read "a, a", and no browser would take it.
+  // A doubled header would read "a, a", which browsers refuse.
   assert.equal(response.headers.get("access-control-allow-origin"), ORIGIN);
   assert.equal(response.headers.get("access-control-allow-credentials"), "true");
 });
 
-/** Sends a request's head and what there is of its body, and gives the first line of the answer. */
+/** Sends a request's head and the beginning of its body, and returns the first line of the response. */
 async function begin(server, head, body) {
   const socket = net.connect(server.port, "127.0.0.1");
   socket.on("error", () => {});
@@ -78,7 +78,7 @@ async function begin(server, head, body) {
 testOnce("a body that is too large is refused before it is read", { mounted, "max-payload": 10_000 }, async (server) => {
   for (const [header, body] of [
     ["Content-Length: 1000000000", "4"],
-    // No end is in sight: it is refused for what has come.
+    // Without a length, it is refused for what has arrived.
     ["Transfer-Encoding: chunked", `4e20\r\n4${"x".repeat(19_999)}\r\n`],
   ]) {
     const session = await server.handshake();
@@ -89,7 +89,7 @@ testOnce("a body that is too large is refused before it is read", { mounted, "ma
   }
 });
 
-testOnce("a body that breaks off ends its session", { mounted }, async (server) => {
+testOnce("a truncated body ends its session", { mounted }, async (server) => {
   const session = await server.handshake();
   const sid = await session.join();
   const socket = net.connect(server.port, "127.0.0.1");
@@ -97,12 +97,12 @@ testOnce("a body that breaks off ends its session", { mounted }, async (server) 
   assert.equal(await server.disconnectReason(sid), "transport error");
 });
 
-testOnce("a poll that is given up ends its session", { mounted }, async (server) => {
+testOnce("a poll that the client abandons ends its session", { mounted }, async (server) => {
   const session = await server.handshake();
   const sid = await session.join();
   const socket = net.connect(server.port, "127.0.0.1");
   socket.write(`GET ${OPEN}&sid=${session.sid}&given-up HTTP/1.1\r\nHost: x\r\n\r\n`);
-  // A request that comes together with the end of its stream is none for hyper.
+  // hyper ignores a request that arrives together with the end of its stream.
   await server.line(/^waiting .*&given-up$/);
   socket.destroy();
   assert.equal(await server.disconnectReason(sid), "transport error");

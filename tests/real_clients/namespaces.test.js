@@ -1,4 +1,4 @@
-// Namespaces and who is let into them.
+// Namespaces, and the middleware that guards them.
 import assert from "node:assert/strict";
 import { Manager } from "socket.io-client";
 import { TRANSPORTS, ask, exchange, next, testEach } from "./harness.js";
@@ -36,7 +36,7 @@ testEach("leaving one namespace leaves the others", {}, async (server) => {
   assert.equal(await ask(chat, "return", "again"), "again");
 });
 
-testEach("a namespace that is not there refuses", {}, async (server) => {
+testEach("an unknown namespace refuses", {}, async (server) => {
   const main = await server.connect();
   const unknown = main.io.socket("/nowhere");
   const [error] = await next(unknown, "connect_error");
@@ -58,7 +58,7 @@ testEach("a middleware refuses with a message and data", {}, async (server) => {
   assert.equal(stranger.connected, false);
 });
 
-testEach("who was refused can try again on the same connection", {}, async (server) => {
+testEach("a refused client can try again on the same connection", {}, async (server) => {
   const stranger = server.client({ namespace: "/members" });
   const [error] = await next(stranger, "connect_error");
   assert.deepEqual(error.data, { code: 401, got: {} });
@@ -69,14 +69,14 @@ testEach("who was refused can try again on the same connection", {}, async (serv
   assert.equal(await ask(stranger, "return", "hi"), "hi");
 });
 
-testEach("what is emitted before the middleware has decided is handled after it", {}, async (server) => {
+testEach("events that are emitted before the middleware has decided are handled after it", {}, async (server) => {
   const member = server.client({ namespace: "/members", auth: { password: "open sesame" } });
   const welcome = next(member, "welcome");
   assert.equal(await ask(member, "return", "early"), "early");
   assert.deepEqual(await welcome, ["nobody", ["let in"]]);
 });
 
-testEach("many clients on one connection are in many namespaces at once", {}, async (server, transport) => {
+testEach("the namespaces of one connection are joined at once", {}, async (server, transport) => {
   const manager = new Manager(server.url, { transports: TRANSPORTS[transport], forceNew: true });
   const sockets = ["/", "/chat", "/members"].map((name) => manager.socket(name, { auth: { password: "open sesame" } }));
   server.clients.push(...sockets);

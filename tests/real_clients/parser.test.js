@@ -1,7 +1,7 @@
-// Our codec of packets beside the reference's: what each writes the other reads, and what is damaged means the same to
-// both, or is refused by ours.
+// Compares our packet codec with the reference's: each reads what the other writes, and a damaged packet either means
+// the same to both or is refused by ours.
 //
-// `SEED=7 COUNT=100000 node --test parser.test.js` for another corpus, and a larger one.
+// `SEED=7 COUNT=100000 node --test parser.test.js` runs another and larger corpus.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import path from "node:path";
@@ -14,7 +14,7 @@ const program = path.join(target, "debug/examples/parser_peer");
 
 const COUNT = Number(process.env.COUNT ?? 3000);
 
-/** Chance that is always the same for a seed (mulberry32). */
+/** The state of a random number generator (mulberry32), which yields the same numbers for the same seed. */
 let state = Number(process.env.SEED ?? 1);
 function random() {
   state = (state + 0x6d2b79f5) | 0;
@@ -64,14 +64,14 @@ function packet() {
 
 const hex = (data) => Buffer.from(data).toString("hex");
 
-/** What our codec makes of these: an answer for each. */
+/** Runs our codec on the requests, and returns an answer for each. */
 function ours(requests) {
   const input = requests.map((request) => JSON.stringify(request)).join("\n");
   const output = execFileSync(program, { input, maxBuffer: 1 << 30, encoding: "utf8" });
   return output.trimEnd().split("\n").map((line) => JSON.parse(line));
 }
 
-/** What the reference reads: a packet, or an error. */
+/** Decodes with the reference, and returns a packet or an error. */
 function theirs(text, attachments) {
   const decoder = new Decoder();
   let packet;
@@ -87,14 +87,14 @@ function theirs(text, attachments) {
   return packet ?? { error: "attachments are missing" };
 }
 
-/** Our answer in the reference's form. */
+/** Converts an answer of ours to the reference's form. */
 function asTheirs({ kind, nsp, query, id, data, args, event, attachments }) {
   const packet = { type: PacketType[{ BinaryEvent: "EVENT", BinaryAck: "ACK", ConnectError: "CONNECT_ERROR" }[kind] ?? kind.toUpperCase()] };
   packet.nsp = query ? `${nsp}?${query}` : nsp;
   if (id !== null) packet.id = id;
   if (args !== null) {
     const whole = JSON.parse(data);
-    // One by one they are the same as all together; so is the name, but for halves of pairs.
+    // The separate arguments and the name agree with the whole list, except that the name has no lone surrogates.
     assert.deepEqual(args.map((arg) => JSON.parse(arg)), event === null ? whole : whole.slice(1));
     if (typeof whole[0] === "number" && event !== null) assert.equal(Number(event), whole[0]);
     else if (event !== null) assert.equal(event, whole[0].toWellFormed());
@@ -113,21 +113,21 @@ function withBytes(item, attachments) {
   return item;
 }
 
-/** How a packet was read, without what only the reference keeps. */
+/** Returns the parts of a packet of the reference that ours has as well. */
 function meaning({ type, nsp, id, data }) {
-  // An empty query is none.
+  // We drop an empty query.
   return { type, nsp: nsp.replace(/^([^?]*)\?$/, "$1"), ...(id !== undefined && { id }), ...(data !== undefined && { data }) };
 }
 
 const decode = ([text, ...attachments]) => ({ decode: { text: text.toWellFormed(), attachments: attachments.map(hex) } });
 
-/** The reference's encoder, on a copy: it takes attachments out where they stand. */
+/** Encodes with the reference, on a copy, because it removes attachments from the packet in place. */
 function encoded(packet) {
   const wires = new Encoder().encode(structuredClone(packet));
   return wires.map((wire) => (typeof wire === "string" ? wire : Buffer.from(wire)));
 }
 
-test("what the reference writes means the same to us", () => {
+test("our decoder reads what the reference writes", () => {
   const wires = Array.from({ length: COUNT }, packet).map(encoded).filter((wires) => wires.length <= 11);
   const answers = ours(wires.map(decode));
   let read = 0;
@@ -142,7 +142,7 @@ test("what the reference writes means the same to us", () => {
   assert.ok(read > COUNT / 2);
 });
 
-test("what we write means the same to the reference", () => {
+test("the reference reads what our encoder writes", () => {
   const toOurs = (item) =>
     Buffer.isBuffer(item) ? { $bytes: hex(item) }
     : Array.isArray(item) ? item.map(toOurs)
@@ -176,7 +176,7 @@ test("what we write means the same to the reference", () => {
   });
 });
 
-/** Where ours is stricter on purpose: each with what it is about. */
+/** Errors by which our decoder is deliberately stricter, each with a pattern of the packets that it concerns. */
 const STRICTER = {
   "empty packet": /^$/,
   "unknown packet type": /^[\s\ufeff]/,
@@ -184,16 +184,16 @@ const STRICTER = {
   "illegal number of attachments": /^[56]/,
   "illegal attachments": /^[56]/,
   "invalid payload": /^[2356]/,
-  // Only where the reference takes white space for a number, or for nothing.
+  // Only packets in which the reference reads white space as a number or ignores it.
   "invalid json": /^[0-6](\d+-)?(\/[^,]*,)?\d*\s/,
 };
 
-test("what is damaged means the same to us, or is refused", () => {
+test("our decoder refuses a damaged packet or reads it as the reference does", () => {
   const pieces = [..."0123456789-,/[]{}\":\\ \n+.eE?", "\u001e", "null", "true", "1.5", "\\u0000", '"_placeholder":true', '"num":1'];
   const wires = Array.from({ length: COUNT * 3 }, () => {
     let [text, ...attachments] = encoded(packet());
     for (let n = 0; n <= below(3); n++) {
-      // Mostly in the head, which the reference takes apart by itself.
+      // Mostly in the head, which the reference parses by hand.
       const at = below(random() < 0.6 ? Math.min(text.length, 8) : text.length);
       text = text.slice(0, at) + (random() < 0.5 ? pick(pieces) : "") + text.slice(at + below(3));
     }

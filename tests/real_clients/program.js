@@ -1,14 +1,14 @@
-// A program of the examples as a process of its own, and waiting with a deadline.
+// Runs a program of the examples as a process, and waits with a deadline.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { once } from "node:events";
 import path from "node:path";
 import * as node from "node:test";
 
-/** How long anything may take that should come at once. */
+/** The deadline of a wait for something that should come at once, in milliseconds. */
 export const DEADLINE = 20_000;
 
-/** How long a test may take. The runner's own option holds for a whole file, in Node.js 20. */
+/** The deadline of a test, in milliseconds. In Node.js 20, the runner's own option applies to a whole file. */
 const TEST_DEADLINE = 120_000;
 
 /** The last of the ports that browsers and `fetch` refuse: https://fetch.spec.whatwg.org/#port-blocking */
@@ -17,7 +17,7 @@ const LAST_REFUSED_PORT = 10_080;
 const root = path.resolve(import.meta.dirname, "../..");
 const target = path.resolve(root, process.env.CARGO_TARGET_DIR ?? "target");
 
-/** A test that does not wait for ever, whatever it waits for. */
+/** Registers a test with a deadline. */
 export function test(name, run) {
   return node.test(name, { timeout: TEST_DEADLINE }, run);
 }
@@ -29,8 +29,8 @@ export class Program {
     this.port = 0;
   }
 
-  /** Starts a server by `spawn(port)`: the first time on a port that is free and that browsers use, then on the same.
-   * Gives the line in which it names its `port`. */
+  /** Starts a server with `spawn(port)`: the first time on a free port that browsers accept, later on the same one.
+   * Returns the match of the line in which it prints its `port`. */
   async listen(spawn, pattern) {
     for (;;) {
       spawn(this.port);
@@ -50,20 +50,20 @@ export class Program {
     this.output.on("line", (line) => this.lines.push(line));
   }
 
-  /** Ends the process at once. */
+  /** Kills the process. */
   async kill() {
     this.process.kill("SIGKILL");
     await within(this.exited, "the end of the server");
   }
 
-  /** Asks the server to close gracefully, and gives its exit code. */
+  /** Asks the server to close gracefully, and returns its exit code. */
   async close() {
     this.process.stdin.end();
     const [code] = await within(this.exited, "the server to close");
     return code;
   }
 
-  /** Waits for a line of the server's output. Lines are consumed, so that the next one can be waited for. */
+  /** Waits for a line of the server's output, and takes it out, so that the next call waits for another one. */
   async line(pattern) {
     const end = Date.now() + DEADLINE;
     for (;;) {
@@ -75,7 +75,7 @@ export class Program {
   }
 }
 
-/** Waits, but not for ever. */
+/** Waits for a promise, with a deadline. */
 export async function within(promise, what, time = DEADLINE) {
   let timer;
   const deadline = new Promise((_, reject) => {

@@ -1,8 +1,8 @@
-// Rooms, and messages to many.
+// Rooms and broadcasts.
 import assert from "node:assert/strict";
 import { ask, flush, next, testEach, testOnce } from "./harness.js";
 
-/** Three clients: `a` in red, `b` in red and blue, `c` in blue. What they are told is kept by name. */
+/** Connects three clients, `a` in red, `b` in red and blue, `c` in blue, and records what each of them is told. */
 async function three(server) {
   const [a, b, c] = await Promise.all([1, 2, 3].map(() => server.connect()));
   const joined = [[a, "red"], [b, "red"], [b, "blue"], [c, "blue"]];
@@ -16,19 +16,19 @@ async function three(server) {
   return { a, b, c, heard };
 }
 
-testEach("a message to all reaches everybody", {}, async (server) => {
+testEach("a message to all reaches every client", {}, async (server) => {
   const { a, heard } = await three(server);
   assert.equal(await ask(a, "tell all", "x"), 3);
   assert.deepEqual(await heard(), ["a: x", "b: x", "c: x"]);
 });
 
-testEach("a broadcast reaches everybody but its sender", {}, async (server) => {
+testEach("a broadcast reaches every client but its sender", {}, async (server) => {
   const { a, heard } = await three(server);
   assert.equal(await ask(a, "tell others", "x"), 2);
   assert.deepEqual(await heard(), ["b: x", "c: x"]);
 });
 
-testEach("a message to a room reaches who is there, but not its sender", {}, async (server) => {
+testEach("a message to a room reaches its members but not its sender", {}, async (server) => {
   const { a, heard } = await three(server);
   assert.equal(await ask(a, "tell others in rooms", ["red"], "x"), 1);
   assert.equal(await ask(a, "tell others in rooms", ["blue"], "y"), 2);
@@ -36,26 +36,26 @@ testEach("a message to a room reaches who is there, but not its sender", {}, asy
   assert.deepEqual(await heard(), ["b: x", "b: y", "c: y"]);
 });
 
-testEach("who is in two rooms is told once", {}, async (server) => {
+testEach("a member of two rooms is told once", {}, async (server) => {
   const { a, heard } = await three(server);
   assert.equal(await ask(a, "tell others in rooms", ["red", "blue", "red"], "x"), 2);
   assert.deepEqual(await heard(), ["b: x", "c: x"]);
 });
 
-testEach("a message within a room reaches its sender, too", {}, async (server) => {
+testEach("a message within a room also reaches its sender", {}, async (server) => {
   const { a, heard } = await three(server);
   assert.equal(await ask(a, "tell everybody in room", "red", "x"), 2);
   assert.deepEqual(await heard(), ["a: x", "b: x"]);
 });
 
-testEach("a message can except a room", {}, async (server) => {
+testEach("a message can exclude a room", {}, async (server) => {
   const { a, heard } = await three(server);
   assert.equal(await ask(a, "tell others but room", "red", "x"), 1);
   assert.equal(await ask(a, "tell all but room", "blue", "y"), 1);
   assert.deepEqual(await heard(), ["a: y", "c: x"]);
 });
 
-testEach("the id of a socket is its room", {}, async (server) => {
+testEach("the id of a socket names a room that contains it", {}, async (server) => {
   const { a, b, c, heard } = await three(server);
   assert.equal(await ask(a, "tell others in rooms", [b.id], "x"), 1);
   assert.equal(await ask(a, "tell others in rooms", [b.id, "blue"], "y"), 2);
@@ -63,7 +63,7 @@ testEach("the id of a socket is its room", {}, async (server) => {
   assert.deepEqual(await heard(), ["a: z", "b: x", "b: y", "b: z", "c: y"]);
 });
 
-testEach("who has left a room is not told", {}, async (server) => {
+testEach("a socket that has left a room is not told", {}, async (server) => {
   const { a, b, heard } = await three(server);
   assert.deepEqual((await ask(b, "rooms")).sort(), ["blue", "red"]);
   await ask(b, "leave", "red");
@@ -72,7 +72,7 @@ testEach("who has left a room is not told", {}, async (server) => {
   assert.deepEqual(await heard(), []);
 });
 
-testEach("who has disconnected is in no room", {}, async (server) => {
+testEach("a socket that has disconnected is in no room", {}, async (server) => {
   const { a, b, c } = await three(server);
   const { id } = b;
   b.disconnect();
@@ -92,7 +92,7 @@ testEach("bytes are broadcast whole", {}, async (server) => {
   assert.deepEqual(await heard(), ["a: 5000", "b: 5000"]);
 });
 
-testEach("a broadcast collects everybody's answer", {}, async (server) => {
+testEach("a broadcast collects every client's acknowledgement", {}, async (server) => {
   const { a, b, c } = await three(server);
   const clients = { a, b, c };
   for (const [name, client] of Object.entries(clients)) {
@@ -103,8 +103,8 @@ testEach("a broadcast collects everybody's answer", {}, async (server) => {
   assert.deepEqual(new Map(answers.map(({ id, answer }) => [id, answer])), new Map(expected));
 });
 
-// Its time has to be long enough for those that come: once is enough.
-testOnce("a broadcast gives up on answers that do not come, and keeps those that came", {}, async (server) => {
+// The timeout has to be long enough for the answers that do come, so the test runs only once.
+testOnce("a broadcast times out on missing acknowledgements and keeps the others", {}, async (server) => {
   const { a, b, c } = await three(server);
   a.on("question", (question, answer) => answer("yes"));
   b.on("question", () => {});
@@ -116,7 +116,7 @@ testOnce("a broadcast gives up on answers that do not come, and keeps those that
   assert.deepEqual(byId.get(c.id), { answer: "no" });
 });
 
-testEach("a broadcast does not wait for who has gone", {}, async (server) => {
+testEach("a broadcast does not wait for clients that have disconnected", {}, async (server) => {
   const { a, b, c } = await three(server);
   a.on("question", (question, answer) => answer("yes"));
   b.on("question", () => b.disconnect());
@@ -142,7 +142,7 @@ testEach("volatile messages that the client is not ready for are dropped whole",
 testEach("a volatile message reaches a client that is ready for it", {}, async (server) => {
   const client = await server.connect();
   const got = next(client, "volatile");
-  // Over polling it is not, while its next poll is on the way.
+  // Over polling, the client is not ready until its next poll has arrived.
   while ((await ask(client, "volatile", 1)) === 0);
   assert.equal((await got)[0].length, 10_000);
 });

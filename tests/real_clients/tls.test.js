@@ -1,4 +1,4 @@
-// `https` and `wss`, with a certificate that is trusted by name only.
+// `https` and `wss`, with a self-signed certificate that the client is told to trust.
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import path from "node:path";
 import { TRANSPORTS, ask, exchange, next, start, test } from "./harness.js";
 
 for (const transport of Object.keys(TRANSPORTS)) {
-  test(`a client is served by TLS (${transport})`, async (t) => {
+  test(`a client connects over TLS (${transport})`, async (t) => {
     const folder = await mkdtemp(path.join(tmpdir(), "sockeye-"));
     t.after(() => rm(folder, { recursive: true }));
     const certificate = path.join(folder, "cert.pem");
@@ -18,7 +18,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
     const large = "x".repeat(900_000);
     assert.deepEqual(await exchange(client, "echo", [large, Buffer.from([1, 2, 3])]), [large, Buffer.from([1, 2, 3])]);
 
-    // One that does not trust it is told by its own side, and harms nobody.
+    // A client that does not trust the certificate fails by itself, and one without TLS fails as well.
     const wary = server.client({ url });
     await next(wary, "connect_error");
     const plain = server.client();

@@ -1,5 +1,4 @@
-// What the tests share: a server of the reference, our client as a process of its own, and a way between them that can
-// be cut.
+// Shared by the tests: a server of the reference in this process, and our client in a process of its own.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -15,7 +14,7 @@ export { test, within };
 const RUNTIMES = ["tokio", "smol"];
 const WAYS = ["polling", "websocket", "upgrade"];
 
-/** A test on each runtime, for each of the ways to be connected. */
+/** Registers a test for each runtime and each way to connect. */
 export function testEach(name, run) {
   for (const runtime of RUNTIMES) {
     for (const way of WAYS) {
@@ -24,7 +23,7 @@ export function testEach(name, run) {
   }
 }
 
-/** A test on each runtime; `way` is the one to be connected, if it is not for the test to say. */
+/** Registers a test for each runtime; without `way`, the test itself chooses how to connect. */
 export function testOnce(name, run, way = undefined) {
   for (const runtime of RUNTIMES) test(`${name} (${runtime})`, (t) => run(new World(t, runtime, way)));
 }
@@ -35,7 +34,7 @@ export class World {
     t.after(() => this.end());
   }
 
-  /** Starts a server of the reference, over TLS where there is a certificate; again on the same port, if there was one. */
+  /** Starts a server of the reference, with TLS if there is a certificate, and on the same port as the one before. */
   async serve(options = {}, prepare = () => {}, certificate = undefined) {
     this.http = certificate ? https.createServer(certificate) : http.createServer();
     this.scheme = certificate ? "https" : "http";
@@ -46,7 +45,7 @@ export class World {
     return this.io;
   }
 
-  /** Starts a server that an authority has signed; gives how to find the files. */
+  /** Starts a server with a certificate from an authority, and returns a function from a file's name to its path. */
   async serveTls() {
     const folder = await mkdtemp(path.join(tmpdir(), "sockeye-"));
     this.t.after(() => rm(folder, { recursive: true }));
@@ -58,13 +57,13 @@ export class World {
     return file;
   }
 
-  /** Ends the clients, which would come back, then the server. */
+  /** Kills the clients, which would reconnect, then the server. */
   async end() {
     await Promise.all(this.clients.map((client) => client.kill()));
     await this.stop();
   }
 
-  /** Ends the server, and all its connections at once. */
+  /** Closes the server and all of its connections at once. */
   async stop() {
     if (!this.io) return;
     const { io } = this;
@@ -73,7 +72,7 @@ export class World {
     await io.close();
   }
 
-  /** Our client. */
+  /** Starts our client. */
   client(args = [], namespace = "", port = this.port) {
     const client = new Client();
     this.clients.push(client);
@@ -83,7 +82,7 @@ export class World {
     return client;
   }
 
-  /** Our client, once it has connected; with the server's socket. */
+  /** Starts our client, waits until it is connected, and returns it with the server's socket. */
   async connect(args = [], namespace = "/") {
     const connected = once(this.io.of(namespace), "connection");
     const client = this.client(args, namespace);
@@ -93,10 +92,10 @@ export class World {
     return { client, socket };
   }
 
-  /** The requests of all clients from now on, as they come. */
+  /** Returns a list to which the requests of all clients are added from now on. */
   requests() {
     const requests = [];
-    // Without a listener for upgrades, Node makes ordinary requests of them.
+    // Without a listener for upgrades, Node treats them as ordinary requests; so none must be added.
     for (const event of ["request", "upgrade"].filter((event) => this.http.listenerCount(event) > 0)) {
       this.http.prependListener(event, ({ url, headers }) => {
         requests.push({ headers, ...Object.fromEntries(new URL(url, "http://server").searchParams) });
@@ -105,7 +104,7 @@ export class World {
     return requests;
   }
 
-  /** Waits for the upgrade, if there is to be one. */
+  /** Waits for the upgrade if the client is going to make one. */
   async settle(socket) {
     if (this.way !== "upgrade" || socket.conn.transport.name === "websocket") return;
     await within(once(socket.conn, "upgrade"), "the upgrade");
@@ -117,12 +116,12 @@ export class Client extends Program {
     super("real_server_client");
   }
 
-  /** Tells the client what to do: see client.rs. */
+  /** Sends a command to the client: see client.rs. */
   tell(command, namespace, event = "", ...args) {
     this.process.stdin.write(`${command} ${namespace} ${event} ${JSON.stringify(args)}\n`);
   }
 
-  /** The answer to what it asked. */
+  /** Waits for the acknowledgement of an event, and returns it. */
   async answer(event) {
     const [, json] = await this.line(new RegExp(`^answer ${event} (.*)$`));
     return JSON.parse(json);

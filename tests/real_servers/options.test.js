@@ -1,15 +1,15 @@
-// What the options of a client do at a server of the reference.
+// The options of our client, against a server of the reference.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { testEach, testOnce, within } from "./harness.js";
 
-/** The transports by which the requests of these came that open a session. */
+/** Returns the transports of the requests that opened a session. */
 function openedBy(requests) {
   return requests.filter(({ sid }) => !sid).map(({ transport }) => transport);
 }
 
 for (const [offered, refused] of [["polling", "websocket"], ["websocket", "polling"]]) {
-  testOnce(`where ${refused} is refused, ${offered} is tried only if all are to be`, async (world) => {
+  testOnce(`if ${refused} is refused, ${offered} is tried only with try_all_transports`, async (world) => {
     const io = await world.serve({ transports: [offered] });
     const requests = world.requests();
     const transports = ["--transports", `${refused},${offered}`];
@@ -30,7 +30,7 @@ for (const [offered, refused] of [["polling", "websocket"], ["websocket", "polli
 
 for (const remember of [true, false]) {
   const first = remember ? "WebSocket" : "polling";
-  testOnce(`what was upgraded begins with ${first} again where remember_upgrade is ${remember}`, async (world) => {
+  testOnce(`after an upgrade, a client with remember_upgrade=${remember} reconnects over ${first}`, async (world) => {
     const io = await world.serve();
     const requests = world.requests();
     const { client, socket } = await world.connect(["--remember-upgrade", String(remember)]);
@@ -43,7 +43,7 @@ for (const remember of [true, false]) {
   }, "upgrade");
 }
 
-testEach("binary is sent as text both ways where force_base64 is set", async (world, way) => {
+testEach("with force_base64, binary is sent as text in both directions", async (world, way) => {
   const io = await world.serve();
   const frames = [];
   io.engine.on("connection", (conn) => {
@@ -68,7 +68,7 @@ testEach("binary is sent as text both ways where force_base64 is set", async (wo
   assert.ok(frames.every((isBinary) => !isBinary));
 });
 
-testEach("the query and the headers come with each request", async (world) => {
+testEach("every request carries the query and the headers", async (world) => {
   await world.serve();
   const requests = world.requests();
   const args = ["--query", "who=a b&c=d+e%20é", "--query", "last=", "--extra-header", "X-Who=me, and: you", "--ack-timeout", "100"];
@@ -83,7 +83,7 @@ testEach("the query and the headers come with each request", async (world) => {
   }
 });
 
-testEach("the query of the url is the first", async (world) => {
+testEach("the query of the URL comes before the other parameters", async (world) => {
   const io = await world.serve();
   const connected = once(io.of("/chat"), "connection");
   world.client(["--query", "b=2"], "/chat?a=1");
@@ -91,7 +91,7 @@ testEach("the query of the url is the first", async (world) => {
   assert.match(handshake.url, /^\/socket\.io\/\?a=1&b=2&EIO=4&/);
 });
 
-testEach("a path of one's own is found, with and without a slash at its end", async (world) => {
+testEach("a custom path works with and without a trailing slash", async (world) => {
   await world.serve({ path: "/deep/er/io" });
   const { socket } = await world.connect(["--path", "/deep/er/io"]);
   assert.match(socket.handshake.url, /^\/deep\/er\/io\/\?/);
@@ -101,7 +101,7 @@ testEach("a path of one's own is found, with and without a slash at its end", as
   assert.match(again.socket.handshake.url, /^\/io\?/);
 });
 
-testOnce("the first of the transports opens the session", async (world) => {
+testOnce("the first transport of the list opens the session", async (world) => {
   await world.serve();
   const requests = world.requests();
   await world.connect(["--transports", "websocket,polling"]);
@@ -112,7 +112,7 @@ testOnce("the first of the transports opens the session", async (world) => {
   assert.equal(requests.filter(({ transport }) => transport === "websocket").length, 1);
 }, "upgrade");
 
-testOnce("a client stays with polling where upgrade is false", async (world) => {
+testOnce("with upgrade=false, a client stays with polling", async (world) => {
   await world.serve({ pingInterval: 50 });
   const requests = world.requests();
   const { client, socket } = await world.connect(["--upgrade", "false"]);

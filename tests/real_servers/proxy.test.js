@@ -1,11 +1,11 @@
-// Through a proxy that opens tunnels, by `CONNECT`.
+// Connections through a proxy that opens tunnels with `CONNECT`.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
 import { testEach, testOnce } from "./harness.js";
 
-/** A proxy for who knows the password, and where each tunnel went. */
+/** A proxy with a password, which records the target of each tunnel. */
 class Tunnels {
   constructor(t) {
     this.opened = [];
@@ -31,14 +31,14 @@ class Tunnels {
     });
   }
 
-  /** Where it is, for who shows this. */
+  /** Returns the proxy's URL with the credentials `user`. */
   async url(user) {
     if (!this.http.listening) await once(this.http.listen(0, "127.0.0.1"), "listening");
     return `http://${user}@127.0.0.1:${this.http.address().port}`;
   }
 }
 
-/** Both ways, with an acknowledgement, in small and in large. */
+/** Exchanges large events with acknowledgements in both directions. */
 async function exchange(client, socket) {
   socket.on("length", (text, answer) => answer(text.length));
   client.tell("ask", "/", "length", "x".repeat(300_000));
@@ -47,7 +47,7 @@ async function exchange(client, socket) {
   assert.deepEqual(await socket.timeout(5000).emitWithAck("bounce", args), args);
 }
 
-testEach("all goes through the proxy", async (world, way) => {
+testEach("all connections go through the proxy", async (world, way) => {
   const tunnels = new Tunnels(world.t);
   await world.serve();
   const { client, socket } = await world.connect(["--proxy", await tunnels.url("me:s%40fe")]);
@@ -57,7 +57,7 @@ testEach("all goes through the proxy", async (world, way) => {
   assert.equal(socket.handshake.headers["proxy-authorization"], undefined);
 });
 
-testEach("so does encryption", async (world) => {
+testEach("encrypted connections go through the proxy", async (world) => {
   const tunnels = new Tunnels(world.t);
   const file = await world.serveTls();
   const proxy = await tunnels.url("me:s%40fe");
@@ -67,7 +67,7 @@ testEach("so does encryption", async (world) => {
   assert.ok(tunnels.opened.length > 0);
 });
 
-testOnce("what the proxy says that lets nobody through is the error", async (world) => {
+testOnce("the error carries the status with which the proxy refused", async (world) => {
   const tunnels = new Tunnels(world.t);
   await world.serve();
   const client = world.client(["--proxy", await tunnels.url("me:wrong")]);

@@ -1,9 +1,9 @@
-// Our client with the server of the reference.
+// Our client against a server of the reference.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { testEach, within } from "./harness.js";
 
-testEach("events go both ways, in order", async (world) => {
+testEach("events arrive in order in both directions", async (world) => {
   await world.serve();
   const { client, socket } = await world.connect();
   const received = [];
@@ -17,7 +17,7 @@ testEach("events go both ways, in order", async (world) => {
   for (let i = 0; i < 200; i++) await client.line(new RegExp(`^event / number ${i}$`));
 });
 
-testEach("what is sent while it upgrades arrives once and in order", async (world) => {
+testEach("events that are sent during an upgrade arrive once and in order", async (world) => {
   const io = await world.serve();
   const received = [];
   const all = new Promise((resolve) => {
@@ -36,7 +36,7 @@ testEach("what is sent while it upgrades arrives once and in order", async (worl
   }
 });
 
-testEach("acknowledgements go both ways", async (world) => {
+testEach("acknowledgements arrive in both directions", async (world) => {
   await world.serve();
   const { client, socket } = await world.connect();
   socket.on("add", (a, b, answer) => answer(a + b));
@@ -48,7 +48,7 @@ testEach("acknowledgements go both ways", async (world) => {
   assert.deepEqual(await socket.timeout(5000).emitWithAck("bounce", { a: [1, null, "x"] }), { a: [1, null, "x"] });
 });
 
-testEach("binary goes both ways, with and without acknowledgement", async (world) => {
+testEach("binary arrives in both directions, with and without acknowledgement", async (world) => {
   await world.serve();
   const { socket } = await world.connect();
   for (const size of [0, 1, 125, 126, 65_535, 65_536, 200_000]) {
@@ -69,7 +69,7 @@ testEach("three namespaces share one connection", async (world) => {
   const { client } = await world.connect();
   for (const name of ["/a", "/b"]) {
     client.tell("connect", name);
-    // Before it is joined: it waits.
+    // Waits until the namespace is joined.
     client.tell("ask", name, "where");
     await client.line(new RegExp(`^connect ${name} `));
   }
@@ -84,7 +84,7 @@ testEach("three namespaces share one connection", async (world) => {
   assert.equal(await client.answer("where"), "/b");
 });
 
-testEach("events that come before the answer to a connect are delivered first", async (world) => {
+testEach("events that arrive before the answer to a CONNECT are delivered first", async (world) => {
   await world.serve({}, (io) => {
     io.use((socket, next) => {
       socket.emit("early", 1);
@@ -99,7 +99,7 @@ testEach("events that come before the answer to a connect are delivered first", 
   assert.match(lines[2], /^connect \/ /);
 });
 
-testEach("a refused client is told why, does not try again by itself, and is let in with other auth", async (world) => {
+testEach("a refused client gets the reason, does not retry by itself, and can connect with other auth", async (world) => {
   let attempts = 0;
   await world.serve({}, (io) => {
     io.use((socket, next) => {
@@ -120,7 +120,7 @@ testEach("a refused client is told why, does not try again by itself, and is let
   assert.equal(attempts, 2);
 });
 
-testEach("what is emitted offline arrives once and in order after a restart", async (world) => {
+testEach("events that are emitted offline arrive once and in order after a restart", async (world) => {
   const received = [];
   const prepare = (io) => io.on("connection", (socket) => {
     socket.on("number", (number, answer) => {
@@ -146,7 +146,7 @@ testEach("what is emitted offline arrives once and in order after a restart", as
   assert.deepEqual(received, Array.from({ length: 51 }, (_, i) => i));
 });
 
-testEach("the server disconnects a client, which does not come back by itself", async (world) => {
+testEach("a client that the server disconnects does not reconnect by itself", async (world) => {
   const io = await world.serve();
   const { client, socket } = await world.connect();
   socket.disconnect();
@@ -157,7 +157,7 @@ testEach("the server disconnects a client, which does not come back by itself", 
   await client.line(/^connect \/ /);
 });
 
-testEach("a message that is larger than the server takes is an error before it is sent", async (world) => {
+testEach("a message that is larger than the server accepts fails before it is sent", async (world) => {
   await world.serve({ maxHttpBufferSize: 1000 });
   const { client, socket } = await world.connect();
   client.tell("emit", "/", "text", "x".repeat(1000));
@@ -165,7 +165,7 @@ testEach("a message that is larger than the server takes is an error before it i
   assert.equal(socket.connected, true);
 });
 
-testEach("what the server set as a cookie comes with every later request", async (world, way) => {
+testEach("every later request carries the cookie that the server set", async (world, way) => {
   await world.serve({ cookie: true });
   const later = [];
   for (const event of ["request", "upgrade"]) {
@@ -181,12 +181,12 @@ testEach("what the server set as a cookie comes with every later request", async
   for (const [sid, cookie] of later) assert.equal(cookie, `io=${sid}`);
 });
 
-testEach("heartbeats are answered, and their absence is noticed", async (world) => {
+testEach("the client answers pings and notices when they stop", async (world) => {
   const io = await world.serve({ pingInterval: 100, pingTimeout: 1000 });
   const { client, socket } = await world.connect();
   for (let i = 0; i < 4; i++) await client.line(/^manager Ping$/);
   assert.equal(socket.connected, true);
-  // Nobody is asked any more.
+  // Stops the server's pings.
   for (const engine of Object.values(io.engine.clients)) {
     clearTimeout(engine.pingIntervalTimer);
     clearTimeout(engine.pingTimeoutTimer);
@@ -208,12 +208,12 @@ testEach("events are sent again until they are acknowledged", async (world) => {
   const { client } = await world.connect(["--retries", "50", "--ack-timeout", "500"]);
   for (let i = 0; i < 3; i++) client.tell("emit", "/", "number", i);
   for (let i = 0; i < 3; i++) await client.line(/^fate number Ok\(\(\)\)$/);
-  // An answer may come too late here, too.
+  // On a busy machine, another answer may come too late as well.
   assert.deepEqual(received.filter((number, i) => number !== received[i - 1]), [0, 1, 2]);
   assert.ok(received.filter((number) => number === 1).length >= 3, `${received}`);
 });
 
-testEach("a connection that was lost is recovered with what was missed", async (world) => {
+testEach("a lost connection is recovered together with the missed events", async (world) => {
   const io = await world.serve({ connectionStateRecovery: {} });
   const { client, socket } = await world.connect();
   const { id } = socket;

@@ -1,16 +1,16 @@
-// Two servers of the reference behind a proxy that tells by a cookie which of them a client is for.
+// Two servers of the reference behind a proxy that routes each client by a cookie.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
 import { World, testEach, within } from "./harness.js";
 
-/** A proxy: a request without its cookie, or with one that names no server, goes to the server that is next in turn, and
- * the answer sets the cookie. */
+/** The proxy. A request without its cookie, or with one that names no server, goes to the next server in turn, and the
+ * response sets the cookie. */
 class Sticky {
   constructor(worlds, first) {
     this.worlds = worlds;
     this.turn = first;
-    /** Which server got each request. */
+    /** The server of each request. */
     this.routed = [];
     this.http = http.createServer((request, response) => {
       this.forward(request, response).on("response", (answer) => {
@@ -30,7 +30,7 @@ class Sticky {
     });
   }
 
-  /** Sends a request on to its server. */
+  /** Forwards a request to its server. */
   forward(request, from) {
     const named = /(?:^|; )server=([01])(?:;|$)/.exec(request.headers.cookie ?? "")?.[1];
     request.server = Number(named ?? this.turn++ % 2);
@@ -74,7 +74,7 @@ testEach("a client stays with the server that a proxy's cookie names", async (wo
       client.tell("ask", "/", "where");
       assert.equal(await client.answer("where"), at);
     }
-    // It comes back to the one that knows it, with the offset of an event.
+    // It reconnects to the server that knows it, with the offset of an event.
     socket.emit("text", 1);
     await client.line(/^event \/ text 1$/);
     const again = once(io, "connection");

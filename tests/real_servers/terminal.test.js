@@ -1,4 +1,4 @@
-// examples/client_terminal, as a program in a pipe.
+// The example client_terminal, as a program in a pipe.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { Program } from "../real_clients/program.js";
@@ -18,7 +18,7 @@ async function start(t, args = [], prepare = () => {}) {
   return { world, terminal };
 }
 
-test("events, answers and namespaces are lines of JSON", async (t) => {
+test("events, answers and namespaces are printed as lines of JSON", async (t) => {
   const { terminal, world } = await start(t, ["--json", "--transport", "websocket", "--auth", '{"token":"x"}'], (io) => {
     io.on("connection", (socket) => {
       socket.on("add", (a, b, answer) => answer(a + b));
@@ -46,7 +46,7 @@ test("events, answers and namespaces are lines of JSON", async (t) => {
   assert.equal((await within(terminal.exited, "the end"))[0], 0);
 });
 
-test("what was asked from a pipe is answered before the program ends", async (t) => {
+test("events from a pipe are acknowledged before the program ends", async (t) => {
   const { terminal } = await start(t, ["--json"], (io) => {
     io.on("connection", (socket) => socket.on("slow", (answer) => setTimeout(answer, 200, "done")));
   });
@@ -55,7 +55,7 @@ test("what was asked from a pipe is answered before the program ends", async (t)
   assert.equal((await within(terminal.exited, "the end"))[0], 0);
 });
 
-test("a server's text does not reach the terminal as it is", async (t) => {
+test("control characters of a server do not reach the terminal", async (t) => {
   const { terminal } = await start(t, [], (io) => {
     io.on("connection", (socket) => socket.emit("x\u001b[2J", "\u009b2J"));
   });
@@ -63,7 +63,7 @@ test("a server's text does not reach the terminal as it is", async (t) => {
   assert.doesNotMatch(line, /[\u001b\u009b]/);
 });
 
-test("nobody there is an error that says so", async (t) => {
+test("a server that cannot be reached ends the program with an error", async (t) => {
   const { world, terminal } = await start(t);
   await terminal.line(/connected as/);
   const { port } = world;

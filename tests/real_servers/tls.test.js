@@ -1,9 +1,9 @@
-// `https` and `wss`, with an authority of one's own.
+// `https` and `wss`, with a custom certificate authority.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { testEach } from "./harness.js";
 
-testEach("a server is trusted whose authority is", async (world, way) => {
+testEach("a server whose authority is trusted is accepted", async (world, way) => {
   const file = await world.serveTls();
   if (way === "websocket") world.scheme = "wss";
   const { client, socket } = await world.connect(["--ca", file("ca.pem")]);
@@ -15,13 +15,13 @@ testEach("a server is trusted whose authority is", async (world, way) => {
   assert.deepEqual(await socket.timeout(5000).emitWithAck("bounce", large), large);
 });
 
-testEach("a server of another authority is refused, and the error says so", async (world) => {
+testEach("a server of another authority is refused with an error that says so", async (world) => {
   const file = await world.serveTls();
   const asked = once(world.http, "request").then(() => assert.fail("a request was sent"));
   const client = world.client(["--ca", file("other.pem")]);
   const error = /^connect_error \/ \["cannot connect: .*certificate.*UnknownIssuer.*",null\]$/;
   await Promise.race([client.line(error), asked]);
-  // It comes back, as after any other failure: the server may get the right certificate.
+  // The client retries as after any other failure, because the server may get the right certificate.
   await Promise.race([client.line(/^manager ReconnectError\(.*certificate/), asked]);
   assert.equal(world.io.engine.clientsCount, 0);
 });

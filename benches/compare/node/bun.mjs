@@ -1,4 +1,4 @@
-// The reference on its engine for Bun.
+// The reference with its engine for Bun.
 import { Server } from "socket.io";
 import { Server as Engine } from "@socket.io/bun-engine";
 import { handle } from "./events.mjs";

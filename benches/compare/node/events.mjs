@@ -1,4 +1,4 @@
-// What every server that is measured answers.
+// The handlers that every measured server has.
 export function handle(io) {
   io.on("connection", (socket) => {
     socket.on("echo", (data) => socket.emit("echo", data));

@@ -373,6 +373,9 @@ impl Builder {
         /// The largest message or request body that is taken, in bytes. 1,000,000; the reference's
         /// `maxHttpBufferSize`.
         max_payload(bytes: usize);
+        /// How long the body of a request may take to arrive, from its head, before the request is refused with status
+        /// 408 and the session is closed. Default: 30 s; the reference's `httpRequestBodyTimeout`.
+        request_body_timeout(timeout: Duration);
         /// How many bytes may wait for a client that does not read, before it is closed. 4 MiB.
         send_buffer(bytes: usize);
         /// Which transports may be used. Both.

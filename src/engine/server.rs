@@ -300,6 +300,13 @@ impl<H: Handler> Builder<H> {
         self
     }
 
+    /// How long the body of a request may take to arrive, from its head, before the request is refused with status 408
+    /// and the session is closed. Default: 30 s; the reference's `httpRequestBodyTimeout`.
+    pub fn request_body_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.request_body_timeout = timeout;
+        self
+    }
+
     /// How many bytes may wait for a client that does not read, before it is closed. 4 MiB.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;

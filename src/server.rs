@@ -382,6 +382,10 @@ impl Builder {
         transports(transports: impl IntoIterator<Item = Transport>);
         /// Whether a polling session may move to WebSocket. Yes.
         allow_upgrades(allow: bool);
+        /// Which subprotocols of WebSocket (`Sec-WebSocket-Protocol`) are accepted: of those that a client offers the
+        /// first that is named here. If there is none, the client is told of none, and browsers end the connection.
+        /// Default: any, which is the first that the client offers.
+        subprotocols(names: impl IntoIterator<Item = impl Into<String>>);
         /// Which pages of other origins may use the server over polling. None: a page from another origin fails to
         /// connect, as clients begin with polling.
         ///

@@ -339,6 +339,14 @@ impl<H: Handler> Builder<H> {
         self
     }
 
+    /// Which subprotocols of WebSocket (`Sec-WebSocket-Protocol`) are accepted: of those that a client offers the first
+    /// that is named here. If there is none, the client is told of none, and browsers end the connection. Default: any,
+    /// which is the first that the client offers.
+    pub fn subprotocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.subprotocols = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Which pages of other origins may use the server over polling. None.
     ///
     /// Browsers do not apply this to WebSocket; look at the `Origin` header in

@@ -1,6 +1,8 @@
 //! What can be set of an Engine.IO server.
 
 use crate::websocket::PerMessageDeflate;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// A way to carry a session's packets.
@@ -52,6 +54,8 @@ pub struct Config {
     pub allow_upgrades: bool,
     /// Whether WebSocket messages are compressed for clients that want it, and how. No.
     pub per_message_deflate: Option<PerMessageDeflate>,
+    /// Which subprotocols of WebSocket are accepted; `None` for any.
+    pub subprotocols: Option<Vec<String>>,
     /// How many bytes may wait for a peer that does not read. 4 MiB.
     pub send_buffer: usize,
     /// Above how many waiting bytes a connection is no longer read. 256 KiB.
@@ -71,6 +75,7 @@ impl Default for Config {
             websocket: true,
             allow_upgrades: true,
             per_message_deflate: None,
+            subprotocols: None,
             send_buffer: 4 << 20,
             high_water: 256 << 10,
         }

@@ -361,9 +361,9 @@ impl Builder {
     pass_on! {
         /// The path of the requests. `/socket.io`.
         path(path: impl Into<String>);
-        /// How long after the handshake or a pong the next ping is sent. 25 s.
+        /// How long after the handshake or a pong the next ping is sent. Default: 25 s.
         ping_interval(interval: Duration);
-        /// How long a pong may take before the client is closed. 20 s.
+        /// How long a pong may take before the client is closed. Default: 20 s.
         ping_timeout(timeout: Duration);
         /// How long an upgrade may take before it is given up and polling goes on. 10 s.
         upgrade_timeout(timeout: Duration);
@@ -512,6 +512,10 @@ impl Builder {
     }
 
     /// Makes the server.
+    ///
+    /// # Panics
+    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1 ms, or both
+    /// together are 2^31 ms (24.8 days) or more: the timers of JavaScript clients would fire at once.
     pub fn build(self) -> Server {
         let server = Server { engine: self.engine.build() };
         // The main namespace is always there.

@@ -275,13 +275,13 @@ impl<H: Handler> Builder<H> {
         self
     }
 
-    /// How long after the handshake or a pong the next ping is sent. 25 s.
+    /// How long after the handshake or a pong the next ping is sent. Default: 25 s.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;
         self
     }
 
-    /// How long a pong may take before the session is closed. 20 s.
+    /// How long a pong may take before the session is closed. Default: 20 s.
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.config.ping_timeout = timeout;
         self
@@ -410,7 +410,15 @@ impl<H: Handler> Builder<H> {
     }
 
     /// Makes the server.
+    ///
+    /// # Panics
+    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1 ms, or both
+    /// together are 2^31 ms (24.8 days) or more: the timers of JavaScript clients would fire at once.
     pub fn build(mut self) -> Server<H> {
+        assert!(
+            self.config.has_valid_heartbeat(),
+            "ping_interval and ping_timeout have to be at least 1 ms each, and less than 2^31 ms together"
+        );
         let path = self.path.trim_matches('/');
         let path = if path.is_empty() { String::new() } else { format!("/{path}") };
         self.assets.mount(&path, self.client);

@@ -45,9 +45,9 @@ impl Default for Config {
             max_payload: 1_000_000,
             head_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(65),
+            request_body_timeout: Duration::from_secs(30),
             message_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
-            request_body_timeout: Duration::from_secs(30),
         }
     }
 }

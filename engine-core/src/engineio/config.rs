@@ -83,6 +83,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether clients can keep to the heartbeat: the interval and the timeout are at least 1 ms each, which is their
+    /// unit on the wire, and less than 2^31 ms together. A timer of JavaScript with more than that fires at once, so that
+    /// every client would end its session.
+    pub fn has_valid_heartbeat(&self) -> bool {
+        let (interval, timeout) = (self.ping_interval.as_millis(), self.ping_timeout.as_millis());
+        interval > 0 && timeout > 0 && interval.saturating_add(timeout) < 1 << 31
+    }
+
     /// Whether sessions may use `transport`.
     pub fn allows(&self, transport: Transport) -> bool {
         match transport {

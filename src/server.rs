@@ -363,9 +363,9 @@ impl Builder {
     pass_on! {
         /// The path of the requests. `/socket.io`.
         path(path: impl Into<String>);
-        /// How long after the handshake or a pong the next ping is sent. 25 s.
+        /// How long after the handshake or a pong the next ping is sent. Default: 25 s.
         ping_interval(interval: Duration);
-        /// How long a pong may take before the client is closed. 20 s.
+        /// How long a pong may take before the client is closed. Default: 20 s.
         ping_timeout(timeout: Duration);
         /// How long an upgrade may take before it is given up and polling goes on. 10 s.
         upgrade_timeout(timeout: Duration);
@@ -375,12 +375,19 @@ impl Builder {
         /// The largest message or request body that is taken, in bytes. 1,000,000; the reference's
         /// `maxHttpBufferSize`.
         max_payload(bytes: usize);
+        /// How long the body of a request may take to arrive, from its head, before the request is refused with status
+        /// 408 and the session is closed. Default: 30 s; the reference's `httpRequestBodyTimeout`.
+        request_body_timeout(timeout: Duration);
         /// How many bytes may wait for a client that does not read, before it is closed. 4 MiB.
         send_buffer(bytes: usize);
         /// Which transports may be used. Both.
         transports(transports: impl IntoIterator<Item = Transport>);
         /// Whether a polling session may move to WebSocket. Yes.
         allow_upgrades(allow: bool);
+        /// Which subprotocols of WebSocket (`Sec-WebSocket-Protocol`) are accepted: of those that a client offers the
+        /// first that is named here. If there is none, the client is told of none, and browsers end the connection.
+        /// Default: any, which is the first that the client offers.
+        subprotocols(names: impl IntoIterator<Item = impl Into<String>>);
         /// Which pages of other origins may use the server over polling. None: a page from another origin fails to
         /// connect, as clients begin with polling.
         ///
@@ -507,6 +514,10 @@ impl Builder {
     }
 
     /// Makes the server.
+    ///
+    /// # Panics
+    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1 ms, or both
+    /// together are 2^31 ms (24.8 days) or more: the timers of JavaScript clients would fire at once.
     pub fn build(self) -> Server {
         let server = Server { engine: self.engine.build() };
         // The main namespace is always there.

@@ -84,10 +84,12 @@ fn a_websocket_connection_is_a_stream_beside_others() {
             .version(Version::HTTP_2)
             .extension(Protocol::from_static("websocket"))
             .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "a, b")
             .body(Full::default())
             .unwrap();
         let mut response = client.send_request(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["sec-websocket-protocol"], "a");
         let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
         let mut websocket = WebSocket::new(TokioIo::new(upgraded));
         assert!(websocket.next().await.unwrap().starts_with(r#"0{"sid":""#));

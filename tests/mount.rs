@@ -248,16 +248,109 @@ fn a_payload_of_many_packets_is_taken_in_several_turns() {
 #[test]
 fn a_body_that_trickles_is_refused_at_its_deadline_and_ends_its_session() {
     let world = World::new();
+    trickles(&world, 30);
+    let builder = engine::Server::builder(Echo::default());
+    trickles(&World::with(builder.request_body_timeout(Duration::from_secs(7))), 7);
+}
+
+/// Has a piece of a body come every second; it is refused after `seconds`.
+fn trickles(world: &World, seconds: u32) {
     let sid = world.open();
     let feed = Feed::endless(&[]);
     let mut posting = world.post(&sid, feed.clone());
-    for _ in 0..6 {
+    for _ in 0..seconds {
         assert!(poll(&mut posting).is_pending());
         feed.0.lock().unwrap().pieces.push(b"4");
-        world.advance(Duration::from_secs(10));
+        world.advance(Duration::from_secs(1));
     }
     assert_eq!(response(now(&mut posting)).status(), StatusCode::REQUEST_TIMEOUT);
     assert_eq!(world.ends(), [TransportError::TooSlow.into()]);
+}
+
+/// A body of empty pieces, of which there is always another.
+struct Empty;
+
+impl http_body::Body for Empty {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+    }
+}
+
+#[test]
+fn a_body_of_empty_pieces_lets_others_have_their_turn_and_is_refused_at_its_deadline() {
+    let world = World::new();
+    let request = Request::post(uri(&format!("polling&sid={}", world.open()))).body(Empty).unwrap();
+    let mut posting = Box::pin(answer(world.server.clone(), request, Peer::default()));
+    let woken = Arc::new(Woken::default());
+    for turn in 1..=3 {
+        let waker = Waker::from(woken.clone());
+        assert!(posting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(woken.count(), turn, "it goes on by itself");
+    }
+    world.advance(Duration::from_secs(30));
+    assert_eq!(response(now(&mut posting)).status(), StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(world.ends(), [TransportError::TooSlow.into()]);
+}
+
+#[test]
+fn a_body_whose_length_is_too_large_is_refused_unread() {
+    let world = World::with(engine::Server::builder(Echo::default()).max_payload(8));
+    let uri = uri(&format!("polling&sid={}", world.open()));
+    let request = Request::post(uri).body("4aaaaaaaa".to_owned()).unwrap();
+    let mut posting = Box::pin(answer(world.server.clone(), request, Peer::default()));
+    assert_eq!(response(now(&mut posting)).status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(world.ends(), [TransportError::TooLarge { limit: 8 }.into()]);
+    assert_eq!(world.server.sessions_count(), 0);
+}
+
+#[test]
+fn base64_may_be_in_lines_or_empty() {
+    let world = World::new();
+    let sid = world.open();
+    let posted = response(now(&mut world.post(&sid, Feed::whole(&[b"bBA=", b"=\n\x1eb\x1eb\n"]))));
+    assert_eq!(text(posted), "ok");
+    assert_eq!(text(response(now(&mut world.get(&format!("polling&sid={sid}"))))), "bBA==\x1eb\x1eb");
+}
+
+#[test]
+fn a_client_may_upgrade_without_a_probe_and_its_polls_are_slowed_down_with_one() {
+    for probes in [false, true] {
+        let world = World::new();
+        let sid = world.open();
+        let request = handshake().uri(uri(&format!("websocket&sid={sid}"))).body(Feed::default()).unwrap();
+        let Outcome::Upgrade(_, mut connection) = now(&mut world.request(request)) else {
+            panic!("not an upgrade")
+        };
+        connection.set_waker(Waker::noop());
+        let poll_of = || world.get(&format!("polling&sid={sid}"));
+        let mut waiting = poll_of();
+        assert!(poll(&mut waiting).is_pending());
+        if probes {
+            connection.handle_data(world.clock.now(), &mut masked(b"2probe"));
+            assert_eq!(text(response(now(&mut waiting))), "6");
+            waiting = poll_of();
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(woken.clone());
+            assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            world.advance(Duration::from_millis(99));
+            assert_eq!(woken.count(), 0);
+            world.advance(Duration::from_millis(1));
+            assert_eq!(woken.count(), 1);
+            assert_eq!(text(response(now(&mut waiting))), "6");
+            waiting = poll_of();
+            assert!(poll(&mut waiting).is_pending());
+        }
+        connection.handle_data(world.clock.now(), &mut masked(b"5"));
+        assert_eq!(text(response(now(&mut waiting))), "6");
+        connection.handle_data(world.clock.now(), &mut masked(b"4hi"));
+        assert!(written(&mut connection).ends_with(b"\x81\x034hi"));
+    }
 }
 
 #[test]
@@ -338,14 +431,66 @@ fn handshake() -> http::request::Builder {
 #[track_caller]
 fn speaks_websocket(connection: &mut engine::Connection<Echo>) {
     connection.set_waker(Waker::noop());
-    let mut frame = Vec::new();
-    write_frame(&mut frame, Opcode::Text, b"4hi", Some([1, 2, 3, 4]));
+    let mut frame = masked(b"4hi");
     assert_eq!(connection.handle_data(Time::ZERO, &mut frame), frame.len());
+    let out = written(connection);
+    assert!(out.starts_with(b"\x81") && out.ends_with(b"}\x81\x034hi"), "{out:?}");
+}
+
+/// A text frame as a client sends it.
+fn masked(text: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write_frame(&mut frame, Opcode::Text, text, Some([1, 2, 3, 4]));
+    frame
+}
+
+/// What a connection writes.
+fn written(connection: &mut engine::Connection<Echo>) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some(queue) = connection.poll_transmit() {
         out.extend_from_slice(&queue.copy_to_bytes(queue.len()));
     }
-    assert!(out.starts_with(b"\x81") && out.ends_with(b"}\x81\x034hi"), "{out:?}");
+    out
+}
+
+#[test]
+fn a_subprotocol_is_agreed_on_by_either_handshake() {
+    let connect = || {
+        let request = Request::builder().method(Method::CONNECT).uri(uri("websocket"));
+        request.version(Version::HTTP_2).header("sec-websocket-version", "13")
+    };
+    let offer = |request: http::request::Builder| {
+        let request = request.header("sec-websocket-protocol", "a, b").header("sec-websocket-protocol", "c");
+        request.body(Feed::default()).unwrap()
+    };
+    let answer_to = |builder: engine::Builder<Echo>, request| {
+        let outcome = now(&mut World::with(builder).request(request));
+        let Outcome::Upgrade(response, _) = outcome else { panic!("not an upgrade") };
+        response.headers().get("sec-websocket-protocol").map(|it| it.to_str().unwrap().to_owned())
+    };
+    let server = || engine::Server::builder(Echo::default());
+    assert_eq!(answer_to(server(), handshake().body(Feed::default()).unwrap()), None);
+    for request in [handshake as fn() -> _, connect as fn() -> _] {
+        assert_eq!(answer_to(server(), offer(request())).as_deref(), Some("a"));
+        assert_eq!(answer_to(server().subprotocols(["c", "b"]), offer(request())).as_deref(), Some("b"));
+        assert_eq!(answer_to(server().subprotocols(["d"]), offer(request())), None);
+    }
+}
+
+#[test]
+fn a_handshake_may_be_written_in_other_ways() {
+    let world = World::new();
+    let request = Request::get(uri("websocket"))
+        .header("connection", "keep-alive")
+        .header("connection", "Upgrade")
+        .header("upgrade", "WebSocket")
+        .header("x-name", http::HeaderValue::from_bytes(b"Jos\xe9").unwrap())
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let outcome = now(&mut world.request(request.body(Feed::default()).unwrap()));
+    let Outcome::Upgrade(response, mut connection) = outcome else { panic!("not an upgrade") };
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    speaks_websocket(&mut connection);
 }
 
 #[test]

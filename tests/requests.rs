@@ -3,15 +3,21 @@
 
 mod simulation;
 
+use bytes::Bytes;
 use simulation::{Pipe, Sim};
-use sockeye::{Args, Cors, DisconnectReason, Handshake, Server, Socket};
+use sockeye::extract::Data;
+use sockeye::{Args, Builder, Cors, DisconnectReason, Handshake, Server, Socket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A server that echoes, and notes events and ends.
 fn noting() -> (Sim, Arc<Mutex<Vec<String>>>) {
+    noting_with(Server::builder().max_payload(1000))
+}
+
+fn noting_with(builder: Builder) -> (Sim, Arc<Mutex<Vec<String>>>) {
     let notes = Arc::new(Mutex::new(Vec::new()));
-    let server = Server::builder().max_payload(1000).build();
+    let server = builder.build();
     let kept = notes.clone();
     server.on_connect(move |socket: Socket| {
         let (events, ends) = (kept.clone(), kept.clone());
@@ -151,7 +157,7 @@ fn a_body_that_is_too_slow_is_answered_so_that_pages_can_read_it() {
         let head = get(&format!("&sid={sid}")).replace("GET", "POST");
         let head = head.trim_end().to_owned() + "\r\nOrigin: https://b.example\r\n";
         pipe.send(format!("{head}{framing}\r\n\r\n1").as_bytes());
-        sim.advance(Duration::from_millis(59_999));
+        sim.advance(Duration::from_millis(29_999));
         assert!(pipe.receive().is_empty());
         sim.advance(Duration::from_millis(1));
         let answer = String::from_utf8(pipe.receive()).unwrap();
@@ -162,6 +168,120 @@ fn a_body_that_is_too_slow_is_answered_so_that_pages_can_read_it() {
     }
     sim.advance(Duration::from_secs(100));
     assert_eq!(sim.tasks(), 0, "every stream is closed");
+}
+
+#[test]
+fn a_body_that_trickles_has_the_time_that_is_set_and_no_more() {
+    let second = Duration::from_secs(1);
+    for framing in ["Content-Length: 100", "Transfer-Encoding: chunked\r\nExpect: 100-continue"] {
+        let (sim, notes) = noting_with(Server::builder().request_body_timeout(7 * second));
+        let sid = session(&sim);
+        let pipe = sim.dial();
+        let head = get(&format!("&sid={sid}")).replace("GET", "POST");
+        pipe.send(format!("{}\r\n{framing}\r\n\r\n", head.trim_end()).as_bytes());
+        for _ in 0..7 {
+            sim.run();
+            assert!(!String::from_utf8(pipe.receive()).unwrap().contains(" 408 "));
+            pipe.send(if framing.starts_with('C') { b"4" } else { b"1\r\n4\r\n" });
+            sim.advance(second);
+        }
+        let answer = String::from_utf8(pipe.receive()).unwrap();
+        assert!(answer.contains("HTTP/1.1 408 ") && answer.contains("Connection: close\r\n"), "{answer}");
+        assert_eq!(taken(&notes), ["transport error"]);
+        sim.advance(100 * second);
+        assert_eq!((sim.server().clients_count(), sim.tasks()), (0, 0));
+    }
+}
+
+#[test]
+fn a_body_whose_length_is_too_large_is_refused_and_ends_the_session() {
+    for header in ["", "Expect: 100-continue\r\n"] {
+        let (sim, notes) = noting();
+        let sid = session(&sim);
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+        let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\n{header}Content-Length: 1001\r\n\r\n");
+        let pipe = sim.dial();
+        let (status, body) = answer(&sim, &pipe, head);
+        assert_eq!((status, body.as_str()), (413, ""));
+        assert_eq!(taken(&notes), ["transport error"]);
+        assert_eq!(sim.server().clients_count(), 0);
+        assert!(pipe.lock().server_done(), "the rest of the body is no request");
+    }
+}
+
+#[test]
+fn bytes_may_be_empty_and_base64_may_be_in_lines() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| {
+        socket.on("bytes", async |Data(data): Data<Bytes>| (data.len(), data));
+    });
+    let sim = Sim::new(server);
+    let event = r#"451-1["bytes",{"_placeholder":true,"num":0}]"#;
+    let answer = |length| format!(r#"461-1[{length},{{"_placeholder":true,"num":0}}]"#);
+    let long: String = ["QUJD".repeat(19), "QUJD".into(), String::new()].join("\n");
+    for (base64, length, back) in [
+        ("b", 0, "b".to_owned()),
+        ("bBA==\n", 1, "bBA==".to_owned()),
+        ("b\r\nB A\t=\n=", 1, "bBA==".to_owned()),
+        (&format!("b{long}"), 60, format!("b{}", "QUJD".repeat(20))),
+    ] {
+        let mut client = sim.polling();
+        client.join();
+        assert_eq!(client.post(&format!("{event}\x1e{base64}")), 200);
+        assert_eq!(client.poll(), [answer(length), back], "{base64:?}");
+        // What can be sent as text may be, on every transport.
+        let client = sim.connect();
+        client.send_all([event, base64]);
+        assert_eq!((client.next(), client.next_binary().len()), (answer(length), length), "{base64:?}");
+    }
+    let client = sim.connect();
+    client.send(event);
+    client.send_binary(b"");
+    assert_eq!((client.next(), client.next_binary()), (answer(0), vec![]));
+}
+
+#[test]
+fn a_page_may_reach_a_private_network_if_it_is_let() {
+    let preflight = get("").replace("GET", "OPTIONS").trim_end().to_owned()
+        + "\r\nOrigin: https://b.example\r\nAccess-Control-Request-Method: GET\r\n\
+           Access-Control-Request-Private-Network: true\r\n\r\n";
+    for is_open in [false, true] {
+        let cors = Cors::reflect().private_network(is_open);
+        let sim = Sim::new(Server::builder().cors(cors).build());
+        let pipe = sim.dial();
+        pipe.send(preflight.as_bytes());
+        sim.run();
+        let answer = String::from_utf8(pipe.receive()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+        assert_eq!(
+            answer.contains("\r\nAccess-Control-Allow-Private-Network: true\r\n"),
+            is_open,
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn a_heartbeat_that_clients_cannot_keep_to_is_refused_when_the_server_is_built() {
+    let ms = Duration::from_millis;
+    let builds = |interval, timeout| {
+        let builder = Server::builder().ping_interval(interval).ping_timeout(timeout);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| builder.build())).is_ok()
+    };
+    let longest = (1 << 31) - 1;
+    assert!(builds(ms(longest - 20_000), ms(20_000)));
+    assert!(builds(ms(1), ms(1)));
+    for (interval, timeout) in [
+        (ms(longest - 20_000), ms(20_001)),
+        (ms(25_000), ms(1 << 31)),
+        (Duration::MAX, Duration::MAX),
+        (ms(0), ms(20_000)),
+        (ms(25_000), ms(0)),
+        // No whole millisecond can be told to clients.
+        (Duration::from_micros(999), ms(20_000)),
+    ] {
+        assert!(!builds(interval, timeout), "{interval:?} {timeout:?}");
+    }
 }
 
 #[test]

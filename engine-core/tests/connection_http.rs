@@ -232,10 +232,10 @@ fn a_slow_body_is_refused_at_its_deadline() {
         let mut wire = Wire::new();
         wire.feed(at(0), format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes());
         let chunk: &[u8] = if head.starts_with('C') { b"x" } else { b"1\r\nx\r\n" };
-        for second in 1..60 {
+        for second in 1..30 {
             wire.feed(at(1000 * second), chunk);
         }
-        assert_eq!(wire.pass(at(60_000)), [(at(60_000), Expired::Message)]);
+        assert_eq!(wire.pass(at(30_000)), [(at(30_000), Expired::Message)]);
         assert_eq!(statuses(&wire), ["408"]);
         assert!(wire.text().contains("\r\nConnection: close\r\n"), "{}", wire.text());
         assert!(wire.connection.wants_half_close());
@@ -247,9 +247,9 @@ fn a_slow_body_that_is_not_refused_closes_the_connection() {
     for head in ["Content-Length: 600", "Transfer-Encoding: chunked"] {
         let mut wire = Wire::new();
         wire.feed(at(0), format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes());
-        assert_eq!(wire.connection.handle_timeout(at(60_000)), Some(Expired::Message));
+        assert_eq!(wire.connection.handle_timeout(at(30_000)), Some(Expired::Message));
         assert_eq!(wire.connection.phase(), Phase::Request);
-        assert_eq!(wire.pass(at(65_000)), [(at(65_000), Expired::Connection)]);
+        assert_eq!(wire.pass(at(35_000)), [(at(35_000), Expired::Connection)]);
         assert_eq!((wire.connection.phase(), wire.text()), (Phase::Closed, String::new()));
     }
 }

@@ -30,13 +30,85 @@ fn the_probe_releases_a_waiting_poll_and_the_upgrade_switches_to_websocket() {
 }
 
 #[test]
-fn every_poll_after_the_probe_is_answered_at_once() {
-    let mut rig = Rig::polling();
-    rig.probed();
-    for _ in 0..3 {
+fn the_first_poll_after_the_probe_is_released_at_once_and_later_ones_every_100_ms() {
+    for waits in [true, false] {
+        let mut rig = Rig::polling();
+        if waits {
+            rig.poll();
+        }
+        rig.probed();
         rig.poll();
         assert_eq!(rig.take(), [control("6")]);
+        for turn in 0..3 {
+            rig.poll();
+            assert!(rig.polling && !rig.session.wants_transmit(), "a client that polls on is slowed down");
+            // However late it came.
+            let due = at(100 * (turn + 1));
+            assert_eq!(rig.pass(due), [due]);
+            assert!(rig.session.wants_transmit(), "the poll's connection is to be woken");
+            rig.look();
+            assert_eq!(rig.take(), [control("6")]);
+        }
+        rig.now = at(1_000);
+        rig.poll();
+        assert_eq!(rig.take(), [control("6")], "the last release was long ago");
     }
+}
+
+#[test]
+fn a_poll_that_waits_for_its_release_is_answered_by_a_message() {
+    let mut rig = Rig::polling();
+    rig.probed();
+    rig.poll();
+    rig.poll();
+    assert_eq!(rig.take(), [control("6")]);
+    rig.send("a").unwrap();
+    assert_eq!(rig.session.next_deadline(), Some(at(10_000)), "no release is needed any more");
+    rig.look();
+    assert_eq!(rig.take(), [text("a")]);
+}
+
+#[test]
+fn a_poll_that_waits_for_its_release_goes_on_waiting_if_the_upgrade_is_given_up() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    rig.poll();
+    rig.poll();
+    assert_eq!(rig.take(), [control("6")]);
+    rig.session.abort_upgrade(ticket);
+    rig.pass(at(1_000));
+    rig.look();
+    assert!(rig.polling);
+}
+
+#[test]
+fn a_client_may_upgrade_without_a_probe() {
+    for polls in [true, false] {
+        let mut rig = Rig::polling();
+        if polls {
+            rig.poll();
+        }
+        let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+        assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
+        assert_eq!(rig.session.transport(), Transport::WebSocket);
+        rig.look();
+        assert_eq!(rig.take(), if polls { vec![control("6")] } else { vec![] });
+        rig.send("a").unwrap();
+        rig.read();
+        assert_eq!(rig.take(), [text("a")]);
+    }
+}
+
+#[test]
+fn each_of_several_probes_is_answered_and_they_do_not_prolong_the_upgrade() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    for second in 1..10 {
+        rig.now = at(second * 1_000);
+        assert_eq!(rig.probe(ticket, "2probe"), Probing::Answer);
+    }
+    assert_eq!(rig.session.next_deadline(), Some(at(10_000)));
+    assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
 }
 
 #[test]
@@ -124,7 +196,7 @@ fn messages_that_max_payload_held_back_move_to_the_websocket_in_order() {
 
 #[test]
 fn a_websocket_whose_first_packet_is_no_probe_is_dropped_and_polling_continues() {
-    for packet in ["42[\"x\"]", "5", "2", "3probe", "6", "1", "2probes"] {
+    for packet in ["40", "42[\"x\"]", "2", "3", "3probe", "6", "1", "2probes"] {
         let mut rig = Rig::polling();
         let ticket = rig.session.begin_upgrade(at(0)).unwrap();
         assert_eq!(rig.probe(ticket, packet), Probing::Close, "{packet}");
@@ -138,11 +210,13 @@ fn a_websocket_whose_first_packet_is_no_probe_is_dropped_and_polling_continues()
 
 #[test]
 fn any_packet_except_upgrade_after_the_probe_drops_the_websocket() {
-    for packet in ["2probe", "42[\"x\"]", "3", "1"] {
+    for packet in ["2", "42[\"x\"]", "3", "6", "1"] {
         let mut rig = Rig::polling();
         let ticket = rig.probed();
         assert_eq!(rig.probe(ticket, packet), Probing::Close, "{packet}");
         rig.poll();
+        rig.pass(at(1_000));
+        rig.look();
         assert!(rig.polling, "polls wait again");
         assert_eq!(rig.session.closed(), None);
     }

@@ -67,6 +67,8 @@ struct Asked {
     key: Option<Key>,
     /// Compression that the server agrees on, and the header that says so.
     deflate: Option<(Deflate, Cow<'static, str>)>,
+    /// The subprotocol that the server agrees on.
+    subprotocol: Option<String>,
 }
 
 /// A request as it came.
@@ -623,7 +625,12 @@ impl Asked {
     fn of<H: Handler>(incoming: &Incoming<'_>, server: &ServerInner<H>) -> Result<Asked, HandshakeError> {
         let key = key(incoming)?;
         let config = server.config.per_message_deflate.as_ref();
-        Ok(Asked { key, deflate: stream::agree_deflate(config, incoming.request) })
+        let subprotocol = stream::agree_subprotocol(server.config.subprotocols.as_deref(), incoming.request);
+        Ok(Asked {
+            key,
+            deflate: stream::agree_deflate(config, incoming.request),
+            subprotocol: subprotocol.map(str::to_owned),
+        })
     }
 
     fn accept<H: Handler>(self, mut headers: Headers, carries: Carries<H>) -> Step<H> {
@@ -631,6 +638,7 @@ impl Asked {
             headers.push(("Sec-WebSocket-Extensions", answer));
             deflate
         });
+        headers.extend(self.subprotocol.map(|name| ("Sec-WebSocket-Protocol", name.into())));
         Step::Upgrade(Accept { key: self.key, headers, deflate, carries })
     }
 }

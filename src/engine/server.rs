@@ -275,13 +275,13 @@ impl<H: Handler> Builder<H> {
         self
     }
 
-    /// How long after the handshake or a pong the next ping is sent. 25 s.
+    /// How long after the handshake or a pong the next ping is sent. Default: 25 s.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;
         self
     }
 
-    /// How long a pong may take before the session is closed. 20 s.
+    /// How long a pong may take before the session is closed. Default: 20 s.
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.config.ping_timeout = timeout;
         self
@@ -297,6 +297,13 @@ impl<H: Handler> Builder<H> {
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.config.max_payload = bytes;
         self.limits.max_payload = bytes;
+        self
+    }
+
+    /// How long the body of a request may take to arrive, from its head, before the request is refused with status 408
+    /// and the session is closed. Default: 30 s; the reference's `httpRequestBodyTimeout`.
+    pub fn request_body_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.request_body_timeout = timeout;
         self
     }
 
@@ -329,6 +336,14 @@ impl<H: Handler> Builder<H> {
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
         self.config.per_message_deflate = Some(deflate);
+        self
+    }
+
+    /// Which subprotocols of WebSocket (`Sec-WebSocket-Protocol`) are accepted: of those that a client offers the first
+    /// that is named here. If there is none, the client is told of none, and browsers end the connection. Default: any,
+    /// which is the first that the client offers.
+    pub fn subprotocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.subprotocols = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -395,7 +410,15 @@ impl<H: Handler> Builder<H> {
     }
 
     /// Makes the server.
+    ///
+    /// # Panics
+    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1 ms, or both
+    /// together are 2^31 ms (24.8 days) or more: the timers of JavaScript clients would fire at once.
     pub fn build(mut self) -> Server<H> {
+        assert!(
+            self.config.has_valid_heartbeat(),
+            "ping_interval and ping_timeout have to be at least 1 ms each, and less than 2^31 ms together"
+        );
         let path = self.path.trim_matches('/');
         let path = if path.is_empty() { String::new() } else { format!("/{path}") };
         self.assets.mount(&path, self.client);

@@ -145,6 +145,9 @@ impl<H: Handler> Drop for Mounted<H> {
     }
 }
 
+/// How many pieces of a body are read before others get their turn.
+const MAX_TURN: usize = 64;
+
 /// What was read of a body.
 #[derive(Default)]
 struct Read {
@@ -163,13 +166,13 @@ impl Read {
     ) -> Poll<Result<Bytes, TransportError>> {
         let Mounted { server, exchange, deadline } = mounted;
         let limit = server.config.max_payload;
-        loop {
+        for _ in 0..MAX_TURN {
             let data = match body.as_mut().poll_frame(cx) {
                 Poll::Ready(None) => return Poll::Ready(Ok(self.take())),
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(TransportError::PostAborted)),
                 Poll::Ready(Some(Ok(frame))) => frame.into_data(),
                 Poll::Pending => {
-                    ready!(deadline.poll(cx, server, server.limits.message_timeout));
+                    ready!(deadline.poll(cx, server, server.limits.request_body_timeout));
                     return Poll::Ready(Err(TransportError::TooSlow));
                 }
             };
@@ -180,6 +183,12 @@ impl Read {
             }
             self.add(data);
         }
+        // Goes on in another turn: pieces may be empty, and never end.
+        if deadline.poll(cx, server, server.limits.request_body_timeout).is_ready() {
+            return Poll::Ready(Err(TransportError::TooSlow));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn add(&mut self, mut data: impl Buf) {

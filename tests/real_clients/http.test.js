@@ -113,6 +113,13 @@ testOnce("invalid requests are answered as the reference answers them", {}, asyn
   assert.equal((await server.fetch("/nothing/here")).status, 404);
 });
 
+testOnce("a client that offers subprotocols is told the first, and stays", {}, async (server) => {
+  for (const transport of ["websocket", "upgraded"]) {
+    const client = await server.connect({ transport, protocols: ["one", "two"] });
+    assert.equal(client.io.engine.transport.ws.protocol, "one");
+  }
+});
+
 const DIST = path.join(import.meta.dirname, "node_modules/socket.io-client/dist");
 
 testOnce("the client's script and its source map are served", { client: DIST }, async (server) => {

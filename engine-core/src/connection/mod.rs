@@ -3,7 +3,9 @@
 pub mod client;
 mod upgrade;
 
-pub use upgrade::{HandshakeError, agree_deflate, check_version, is_upgrade, websocket_key};
+pub use upgrade::{
+    HandshakeError, agree_deflate, agree_subprotocol, check_version, is_upgrade, websocket_key,
+};
 
 use crate::http::{self, Body, Chunked, Head, HeaderSlots, Progress, Status};
 use crate::outbound::Outbound;
@@ -28,7 +30,9 @@ pub struct Config {
     pub head_timeout: Duration,
     /// How long a connection may be idle between requests. 65 s.
     pub keep_alive_timeout: Duration,
-    /// How long a body or a message may take to arrive, from its first byte. 60 s.
+    /// How long the body of a request may take to arrive, from its head. 30 s.
+    pub request_body_timeout: Duration,
+    /// How long a WebSocket message may take to arrive, from its first byte; and the peer to read the last answer. 60 s.
     pub message_timeout: Duration,
     /// How long the peer may take to read the last words and to close. 5 s.
     pub close_timeout: Duration,
@@ -41,6 +45,7 @@ impl Default for Config {
             max_payload: 1_000_000,
             head_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(65),
+            request_body_timeout: Duration::from_secs(30),
             message_timeout: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
         }
@@ -181,7 +186,7 @@ impl Connection {
         if expect_continue {
             self.out.extend(http::CONTINUE);
         }
-        self.deadline = Some(now + self.config.message_timeout);
+        self.deadline = Some(now + self.config.request_body_timeout);
         self.state = match body {
             Body::Chunked => State::Chunked(Box::new((Chunked::new(self.config.max_payload), Vec::new()))),
             body => State::Body(body),

@@ -1,8 +1,9 @@
 //! The handshake by which a request becomes a WebSocket connection (RFC 6455, section 4.2).
 
-use crate::http::Request;
+use crate::http::{self, Request};
 use crate::websocket::{self, Deflate, PerMessageDeflate};
 use alloc::borrow::Cow;
+use alloc::string::String;
 
 /// Why a request cannot become a WebSocket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,4 +57,45 @@ pub fn agree_deflate(
     let headers = request.headers().iter();
     let offers = headers.filter(|header| header.name.eq_ignore_ascii_case("sec-websocket-extensions"));
     Deflate::agree(config?, offers.map(|header| header.value))
+}
+
+/// The first subprotocol that the client offers and that is `accepted`, to be told to it as `Sec-WebSocket-Protocol`
+/// (RFC 6455, section 4.2.2). `accepted` is `None` if any will do. What is not a token is no offer.
+pub fn agree_subprotocol<'a>(accepted: Option<&[String]>, request: &Request<'a>) -> Option<&'a str> {
+    let headers = request.headers().iter();
+    headers
+        .filter(|header| header.name.eq_ignore_ascii_case("sec-websocket-protocol"))
+        .flat_map(|header| http::list(header.value))
+        .filter(|name| http::is_token(name))
+        .filter_map(|name| core::str::from_utf8(name).ok())
+        .find(|name| accepted.is_none_or(|accepted| accepted.iter().any(|it| it == name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Header;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn the_first_subprotocol_that_is_offered_and_accepted_is_agreed_on() {
+        let agree = |accepted: Option<&[&str]>, offers: &[&'static str]| {
+            let name = "Sec-WebSocket-Protocol";
+            let headers: Vec<_> =
+                offers.iter().map(|value| Header { name, value: value.as_bytes() }).collect();
+            let accepted: Option<Vec<_>> =
+                accepted.map(|names| names.iter().copied().map(String::from).collect());
+            agree_subprotocol(accepted.as_deref(), &Request::new("GET", "/", &headers)).map(String::from)
+        };
+        assert_eq!(agree(None, &[]), None);
+        assert_eq!(agree(None, &["a, b"]).as_deref(), Some("a"));
+        assert_eq!(agree(None, &["a", "b"]).as_deref(), Some("a"));
+        assert_eq!(agree(Some(&["c", "b", "a"]), &["x,a", "b"]).as_deref(), Some("a"));
+        assert_eq!(agree(Some(&["b"]), &["a", " b "]).as_deref(), Some("b"));
+        assert_eq!(agree(Some(&["c"]), &["a, b"]), None);
+        assert_eq!(agree(Some(&[]), &["a, b"]), None);
+        assert_eq!(agree(Some(&["B"]), &["b"]), None, "names are case-sensitive");
+        // Nothing of it could break the answer.
+        assert_eq!(agree(None, &["", ", ,", "a b, c\"d, \u{e9}, e"]).as_deref(), Some("e"));
+    }
 }

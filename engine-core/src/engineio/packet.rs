@@ -63,7 +63,9 @@ pub enum PacketError {
 impl<'a> Packet<'a> {
     /// Reads a packet that came as text: from a payload, or in a text frame.
     ///
-    /// A binary message in base64 (`b…`) is accepted on every transport, as the reference does.
+    /// A binary message in base64 (`b…`) is accepted on every transport, as the reference does, with or without padding
+    /// and with white space anywhere. Anything else that is not of the standard alphabet is refused; the reference skips
+    /// it.
     pub fn decode(text: &'a str) -> Result<Packet<'a>, PacketError> {
         let mut chars = text.chars();
         let kind = chars.next().ok_or(PacketError::Empty)?;
@@ -72,9 +74,7 @@ impl<'a> Packet<'a> {
             '4' => Packet::Message(Message::Text(data)),
             '3' => Packet::Pong(data),
             '2' => Packet::Ping(data),
-            'b' => Packet::Message(Message::Binary(Cow::Owned(
-                BASE64.decode(data).map_err(|_| PacketError::Base64)?,
-            ))),
+            'b' => Packet::Message(Message::Binary(Cow::Owned(read_base64(data)?))),
             '1' => Packet::Close,
             '5' => Packet::Upgrade,
             '6' => Packet::Noop,
@@ -103,6 +103,19 @@ pub fn split_payload(body: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Decodes base64. White space is skipped: the Java client ends a line after every 76 characters.
+fn read_base64(text: &str) -> Result<Vec<u8>, PacketError> {
+    if let Ok(data) = BASE64.decode(text) {
+        return Ok(data);
+    }
+    let mut dense = Vec::with_capacity(text.len());
+    text.as_bytes().split(u8::is_ascii_whitespace).for_each(|line| dense.extend_from_slice(line));
+    if dense.len() == text.len() {
+        return Err(PacketError::Base64);
+    }
+    BASE64.decode(dense).map_err(|_| PacketError::Base64)
+}
+
 /// How many bytes [`write_base64`] appends for `len` bytes.
 pub(super) fn base64_len(len: usize) -> usize {
     1 + len.div_ceil(3) * 4
@@ -121,6 +134,7 @@ pub(super) fn write_base64(out: &mut Vec<u8>, data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::String;
     use alloc::vec;
 
     fn payload(body: &str) -> Vec<&str> {
@@ -144,9 +158,28 @@ mod tests {
         assert_eq!(Packet::decode("bAQIDBA=="), binary(&[1, 2, 3, 4]));
         assert_eq!(Packet::decode("bAQIDBA"), binary(&[1, 2, 3, 4]));
         assert_eq!(Packet::decode("b"), binary(&[]));
-        for bad in ["b!!!!", "bAQ ID", "b-_-_", "bA"] {
-            assert_eq!(Packet::decode(bad), Err(PacketError::Base64), "{bad}");
+        for bad in
+            ["b!!!!", "bAQ!ID", "b-_-_", "bA", "bA\n", "b!!!!\n", "bBA=\0=", "bAQID\u{a0}", "bBA==BA==\n"]
+        {
+            assert_eq!(Packet::decode(bad), Err(PacketError::Base64), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn white_space_in_base64_is_skipped() {
+        let binary = |data: &[u8]| Ok(Packet::Message(Message::Binary(data.to_vec().into())));
+        for text in ["bBA==\n", "b\nBA==", "bB A = =", "bBA\r\n", "b\tBA==\x0c"] {
+            assert_eq!(Packet::decode(text), binary(&[4]), "{text:?}");
+        }
+        assert_eq!(Packet::decode("b \r\n"), binary(&[]));
+        // As `Base64.DEFAULT` of Android writes it.
+        let data: Vec<u8> = (0..=255).collect();
+        let mut lines = String::from("b");
+        for line in BASE64.encode(&data).as_bytes().chunks(76) {
+            lines.push_str(core::str::from_utf8(line).unwrap());
+            lines.push('\n');
+        }
+        assert_eq!(Packet::decode(&lines), binary(&data));
     }
 
     #[test]

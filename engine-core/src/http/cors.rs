@@ -24,6 +24,7 @@ pub struct Cors {
     allowed_headers: Option<String>,
     exposed_headers: Option<String>,
     credentials: bool,
+    private_network: bool,
     max_age: Option<String>,
 }
 
@@ -49,6 +50,7 @@ impl Cors {
             allowed_headers: None,
             exposed_headers: None,
             credentials: false,
+            private_network: false,
             max_age: None,
         }
     }
@@ -128,6 +130,16 @@ impl Cors {
         self
     }
 
+    /// Whether a page of the public internet may talk to the server when that is in a private network or on the same
+    /// machine: answers `Access-Control-Request-Private-Network` in the preflight of an origin that is allowed (Private
+    /// Network Access). Default: no.
+    ///
+    /// Only for a server that such pages are meant to reach: this is what keeps them away from a home's devices.
+    pub fn private_network(mut self, allowed: bool) -> Self {
+        self.private_network = allowed;
+        self
+    }
+
     /// For how long a browser may remember a preflight, in whole seconds. Default: it decides.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age.as_secs().to_string());
@@ -165,7 +177,7 @@ impl Cors {
         headers.filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
     }
 
-    fn headers_while_on<'a>(&'a self, request: &Request<'a>) -> [(&'static str, Option<&'a str>); 7] {
+    fn headers_while_on<'a>(&'a self, request: &Request<'a>) -> [(&'static str, Option<&'a str>); 8] {
         let preflight = self.is_preflight(request);
         let varies_by_origin = matches!(self.origin, Origin::List(_) | Origin::Reflect);
         let reflects_headers = preflight && self.allowed_headers.is_none();
@@ -181,12 +193,18 @@ impl Cors {
             (false, true) => Some("Access-Control-Request-Headers"),
             (false, false) => None,
         };
+        let origin = self.allowed_origin(request);
+        let private_network = self.private_network
+            && preflight
+            && origin.is_some()
+            && request.header("access-control-request-private-network") == Some(b"true");
         [
-            ("Access-Control-Allow-Origin", self.allowed_origin(request)),
+            ("Access-Control-Allow-Origin", origin),
             ("Vary", vary),
             ("Access-Control-Allow-Credentials", self.credentials.then_some("true")),
             ("Access-Control-Allow-Methods", preflight.then_some(&self.methods)),
             ("Access-Control-Allow-Headers", preflight.then(allowed_headers).flatten()),
+            ("Access-Control-Allow-Private-Network", private_network.then_some("true")),
             ("Access-Control-Max-Age", self.max_age.as_deref().filter(|_| preflight)),
             ("Access-Control-Expose-Headers", self.exposed_headers.as_deref()),
         ]
@@ -357,6 +375,24 @@ mod tests {
                 "Access-Control-Expose-Headers: X-Three,X-Four",
             ]
         );
+    }
+
+    #[test]
+    fn a_private_network_is_opened_only_if_asked_for_and_configured_and_to_allowed_origins() {
+        let open = "Access-Control-Allow-Private-Network: true";
+        let cors = Cors::origins([ORIGIN]).unwrap();
+        let asked = [("Origin", ORIGIN), ("Access-Control-Request-Private-Network", "true")];
+        let is_open =
+            |cors: &Cors, method, sent: &[_]| headers(cors, method, sent).iter().any(|it| it == open);
+        assert!(!is_open(&cors, "OPTIONS", &asked));
+        let cors = cors.private_network(true);
+        assert!(is_open(&cors, "OPTIONS", &asked));
+        assert!(is_open(&Cors::any().private_network(true), "OPTIONS", &asked));
+        assert!(!is_open(&Cors::off().private_network(true), "OPTIONS", &asked));
+        assert!(!is_open(&cors, "GET", &asked));
+        assert!(!is_open(&cors, "OPTIONS", &asked[..1]));
+        assert!(!is_open(&cors, "OPTIONS", &[asked[0], ("Access-Control-Request-Private-Network", "false")]));
+        assert!(!is_open(&cors, "OPTIONS", &[("Origin", "https://c.example"), asked[1]]));
     }
 
     #[test]

@@ -11,9 +11,9 @@ use serde::Deserialize;
 const MAX_LEN: usize = 16 << 10;
 /// The longest session id, in bytes.
 const MAX_ID: usize = 256;
-/// The bounds of the time between pings, whatever a server says.
+/// The bounds of the time between pings, whatever a server says. No client of JavaScript can wait longer.
 const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST: Duration = Duration::from_millis((1 << 31) - 1);
 
 /// What a server said when it opened a session. Within bounds, whatever it said.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,8 +76,8 @@ impl Handshake {
     }
 }
 
-fn as_millis(within_a_day: Duration) -> u32 {
-    u32::try_from(within_a_day.as_millis()).unwrap_or(u32::MAX)
+fn as_millis(within_bounds: Duration) -> u32 {
+    u32::try_from(within_bounds.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -112,6 +112,9 @@ mod tests {
         assert_eq!(with(r#""a""#, "-1", "1", "1"), Err(HandshakeError::Ping));
         assert_eq!(with(r#""a""#, "0", "0", "1").map(|it| it.patience()), Ok(SHORTEST));
         assert_eq!(with(r#""a""#, "1e300", "1e300", "1").map(|it| it.patience()), Ok(LONGEST));
+        // What a server can ask for is kept to.
+        let days = Duration::from_millis(200_000_000 + 20_000);
+        assert_eq!(with(r#""a""#, "200000000", "20000", "1").map(|it| it.patience()), Ok(days));
         for (max, expected) in [("0", None), ("-1", None), ("null", None), ("1e300", Some(usize::MAX))] {
             assert_eq!(with(r#""a""#, "1", "1", max).map(|it| it.max_payload), Ok(expected));
         }

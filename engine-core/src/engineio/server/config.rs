@@ -2,6 +2,8 @@
 
 use crate::engineio::transport::Transport;
 use crate::websocket::PerMessageDeflate;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// The settings of an Engine.IO server; names and defaults are the reference's where it has them.
@@ -28,6 +30,8 @@ pub struct Config {
     pub allow_upgrades: bool,
     /// Whether WebSocket messages are compressed for clients that want it, and how. No.
     pub per_message_deflate: Option<PerMessageDeflate>,
+    /// Which subprotocols of WebSocket are accepted; `None` for any.
+    pub subprotocols: Option<Vec<String>>,
     /// How many bytes may wait for a peer that does not read. 4 MiB.
     pub send_buffer: usize,
     /// Above how many waiting bytes a connection is no longer read. 256 KiB.
@@ -47,6 +51,7 @@ impl Default for Config {
             websocket: true,
             allow_upgrades: true,
             per_message_deflate: None,
+            subprotocols: None,
             send_buffer: 4 << 20,
             high_water: 256 << 10,
         }
@@ -54,6 +59,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether clients can keep to the heartbeat: the interval and the timeout are at least 1 ms each, which is their
+    /// unit on the wire, and less than 2^31 ms together. A timer of JavaScript with more than that fires at once, so that
+    /// every client would end its session.
+    pub fn has_valid_heartbeat(&self) -> bool {
+        let (interval, timeout) = (self.ping_interval.as_millis(), self.ping_timeout.as_millis());
+        interval > 0 && timeout > 0 && interval.saturating_add(timeout) < 1 << 31
+    }
+
     /// Whether sessions may use `transport`.
     pub fn allows(&self, transport: Transport) -> bool {
         match transport {

@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use bytes::{Buf, Bytes};
+use core::time::Duration;
 
 /// The server's side of one Engine.IO session, over whatever connections carry it.
 ///
@@ -63,15 +64,43 @@ struct Polling {
 impl Polling {
     /// The client waits for its poll to end, so that it can go on with the other connection.
     fn is_probed(&self) -> bool {
-        self.probe.as_ref().is_some_and(|probe| probe.answered)
+        self.probe.as_ref().is_some_and(|probe| probe.release.is_some())
+    }
+
+    /// Whether the waiting poll is to be ended without packets.
+    fn is_released(&self) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.released)
+    }
+
+    /// When the waiting poll is to be released, unless it is answered before.
+    fn next_release(&self) -> Option<Time> {
+        let probe = self.probe.as_ref().filter(|probe| self.parked && !probe.released)?;
+        probe.release
+    }
+
+    /// Releases the waiting poll if it is time to.
+    fn release_poll(&mut self, now: Time) {
+        if self.next_release().is_some_and(|release| release <= now)
+            && let Some(probe) = &mut self.probe
+        {
+            probe.released = true;
+            probe.release = Some(now + RELEASE_INTERVAL);
+        }
     }
 }
+
+/// How often polls are released while an upgrade is under way; the reference's interval. A client that has not seen the
+/// answer to its probe polls again at once: a proxy may hold that back for as long as the upgrade may take.
+const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A WebSocket connection that may take over.
 #[derive(Debug)]
 struct Probe {
     ticket: Ticket,
-    answered: bool,
+    /// From when on a waiting poll may be released; `None` until the probe is answered.
+    release: Option<Time>,
+    /// The waiting poll is released.
+    released: bool,
     deadline: Time,
     deflate: Option<Deflate>,
 }
@@ -210,7 +239,7 @@ impl Session {
     pub fn wants_transmit(&self) -> bool {
         match &self.state {
             State::Polling(polling) => {
-                polling.parked && (!self.queue.is_empty() || self.closed.is_some() || polling.is_probed())
+                polling.parked && (!self.queue.is_empty() || self.closed.is_some() || polling.is_released())
             }
             State::WebSocket { .. } => !self.queue.is_empty() || self.closed.is_some(),
         }
@@ -245,6 +274,9 @@ impl Session {
             self.close(now, TransportError::PollOverlap.into());
             return Err(Refused::Overlap);
         }
+        if self.queue.is_empty() {
+            polling.release_poll(now);
+        }
         Ok(())
     }
 
@@ -252,10 +284,13 @@ impl Session {
     pub fn take_payload(&mut self) -> Option<Outbound> {
         match &mut self.state {
             State::Polling(polling) if polling.parked => {
-                if self.queue.is_empty() && self.closed.is_none() && !polling.is_probed() {
+                if self.queue.is_empty() && self.closed.is_none() && !polling.is_released() {
                     return None;
                 }
                 polling.parked = false;
+                if let Some(probe) = &mut polling.probe {
+                    probe.released = false;
+                }
             }
             State::Polling(_) => return None,
             // The session moved on: this releases a poll that was still there.
@@ -367,7 +402,8 @@ impl Session {
             State::Polling(polling) if allowed && polling.probe.is_none() => {
                 polling.tickets = polling.tickets.wrapping_add(1);
                 let ticket = Ticket(polling.tickets);
-                polling.probe = Some(Box::new(Probe { ticket, answered: false, deadline, deflate: None }));
+                polling.probe =
+                    Some(Box::new(Probe { ticket, release: None, released: false, deadline, deflate: None }));
                 Ok(ticket)
             }
             _ => Err(Refused::NoUpgrade),
@@ -392,20 +428,24 @@ impl Session {
 
     /// A packet arrived on the connection that is being tried.
     ///
-    /// Once the probe is answered, every poll is answered at once, so that the client can stop polling.
+    /// Once the probe is answered, a poll that waits is ended, so that the client can stop polling: the first at once,
+    /// the next ones at most every 100 ms. There are clients that send no probe, and some that send several.
     pub fn handle_probe(&mut self, now: Time, ticket: Ticket, packet: &Packet<'_>) -> Probing {
         if !self.is_upgrading(ticket) {
             return Probing::Close;
         }
         let deadline = now + self.config.upgrade_timeout;
-        let State::Polling(Polling { probe, .. }) = &mut self.state else { return Probing::Close };
-        match (packet, probe.as_mut()) {
-            (Packet::Ping("probe"), Some(probe)) if !probe.answered => {
-                probe.answered = true;
-                probe.deadline = deadline;
+        let State::Polling(polling) = &mut self.state else { return Probing::Close };
+        match (packet, polling.probe.as_mut()) {
+            (Packet::Ping("probe"), Some(probe)) => {
+                if probe.release.is_none() {
+                    probe.release = Some(now);
+                    probe.deadline = deadline;
+                    polling.release_poll(now);
+                }
                 Probing::Answer
             }
-            (Packet::Upgrade, Some(probe)) if probe.answered => {
+            (Packet::Upgrade, _) => {
                 self.complete_upgrade();
                 if let Some(closed) = &mut self.closed {
                     closed.farewell = None;
@@ -413,7 +453,7 @@ impl Session {
                 Probing::Complete
             }
             _ => {
-                *probe = None;
+                polling.probe = None;
                 Probing::Close
             }
         }
@@ -571,11 +611,15 @@ impl Session {
             Heartbeat::Idle(due) => due,
             Heartbeat::Waiting { deadline, .. } => deadline,
         };
-        let probe = match &self.state {
-            State::Polling(Polling { probe: Some(probe), .. }) => Some(probe.deadline),
-            _ => None,
+        let (probe, release) = match &self.state {
+            State::Polling(polling) => (
+                polling.probe.as_ref().map(|probe| probe.deadline),
+                // Packets that wait answer it anyway.
+                polling.next_release().filter(|_| self.queue.is_empty()),
+            ),
+            State::WebSocket { .. } => (None, None),
         };
-        earliest(Some(heartbeat), probe)
+        earliest(earliest(Some(heartbeat), probe), release)
     }
 
     /// Time passed. Does nothing before the deadline.
@@ -587,10 +631,13 @@ impl Session {
             }
             return;
         }
-        if let State::Polling(polling) = &mut self.state
-            && polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now)
-        {
-            polling.probe = None;
+        if let State::Polling(polling) = &mut self.state {
+            if polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now) {
+                polling.probe = None;
+            }
+            if self.queue.is_empty() {
+                polling.release_poll(now);
+            }
         }
         if let Heartbeat::Idle(due) = self.heartbeat
             && due <= now

@@ -131,7 +131,7 @@ impl Socket {
     /// # Errors
     /// When it is not of the type.
     pub fn auth<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_str(if self.0.auth.is_empty() { "{}" } else { &self.0.auth })
+        socketio::from_json(if self.0.auth.is_empty() { "{}" } else { &self.0.auth })
     }
 
     /// The transport in use.

@@ -23,6 +23,7 @@ pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
 pub use attached::Attached;
 pub use emit_error::EmitError;
 pub use encode::{Attachments, EncodeError, Encoded, Encoder};
+pub use json::from_json;
 pub use packet::{DecodeError, Kind, Limits, MAX_ID, Packet, is_reserved};
 pub use reassembly::{Complete, Reassembly};
 pub use session::{ProtocolError, Received, Session, Text};

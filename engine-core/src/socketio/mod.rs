@@ -5,6 +5,7 @@
 //! announces attachments, a [`Reassembly`] keeps it until they are there. What goes out is
 //! written by an [`Encoder`].
 
+mod acks;
 mod args;
 mod attached;
 pub mod client;
@@ -19,6 +20,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use acks::{Acks, AcksFull, MAX_ACK_ID};
 pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
 pub use attached::Attached;
 pub use emit_error::EmitError;

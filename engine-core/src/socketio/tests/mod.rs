@@ -1,5 +1,6 @@
 //! Behaviour of the codec from outside, one file for each direction.
 
+mod acks;
 mod args;
 mod decode;
 mod encode;

@@ -111,7 +111,7 @@ pub use client::{Client, ClientSocket};
 pub use engine::{CloseReason, Handshake, Id, Transport};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
 pub use handler::{Handler, Middleware};
-pub use namespace::Namespace;
+pub use namespace::{Namespace, NamespaceError};
 pub use payload::{Args, Payload};
 pub use ready::ReadyList;
 pub use server::{Builder, Server};

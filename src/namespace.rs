@@ -133,6 +133,41 @@ impl Members {
         let own = Id::parse(room).and_then(|id| self.sockets.get(&id)).map(|member| &member.0.socket);
         let members = self.rooms.get(room).into_iter().flatten().map(|member| &member.0);
         // Somebody may have joined the room of another's id.
+/// Why a namespace of this name cannot be: no client could connect to it. See [`Server::try_of`](crate::Server::try_of).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NamespaceError {
+    /// The name contains a comma, which ends it in a packet.
+    #[error("a namespace's name cannot contain a comma")]
+    Comma,
+    /// The name contains a question mark: what follows is a query to clients and servers of older versions.
+    #[error("a namespace's name cannot contain a question mark")]
+    QuestionMark,
+    /// The name contains U+001E, which separates packets in the body of a request.
+    #[error("a namespace's name cannot contain U+001E")]
+    Separator,
+    /// The name is longer than [`Limits::max_namespace_len`](crate::Limits::max_namespace_len).
+    #[error("a namespace's name of more than {limit} bytes")]
+    TooLong {
+        /// The longest name, its slash included, in bytes.
+        limit: usize,
+    },
+}
+
+/// Whether clients can connect to a namespace of this name, which has its slash.
+pub(crate) fn check_name(name: &str, limit: usize) -> Result<(), NamespaceError> {
+    // The main one's is not written into packets.
+    if name.len() > limit && name != "/" {
+        return Err(NamespaceError::TooLong { limit });
+    }
+    match name.chars().find(|it| matches!(it, ',' | '?' | '\u{1e}')) {
+        None => Ok(()),
+        Some(',') => Err(NamespaceError::Comma),
+        Some('?') => Err(NamespaceError::QuestionMark),
+        Some(_) => Err(NamespaceError::Separator),
+    }
+}
+
         own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
     }
 }

@@ -6,7 +6,7 @@ use crate::engine::{self, CloseReason, Connection, Handshake, Message, Session, 
 use crate::error::{ConnectError, DisconnectReason};
 use crate::handler::{Handler, Middleware};
 use crate::log::debug;
-use crate::namespace::{Namespace, with_slash};
+use crate::namespace::{Namespace, NamespaceError, check_name, with_slash};
 use crate::payload::{Payload, send_packet};
 use crate::socket::Socket;
 use parking_lot::RwLock;
@@ -114,13 +114,35 @@ impl Server {
     /// ```
     pub fn of(&self, name: &str) -> Namespace {
         let name = with_slash(name);
+    ///
+    /// # Panics
+    /// If no client could connect to it: the name contains a comma, a question mark or U+001E, or is longer than
+    /// [`Limits::max_namespace_len`]. For a name that is not a literal there is [`try_of`](Server::try_of).
+    #[track_caller]
         let app = self.engine.handler();
+        match self.try_of(name) {
+            Ok(namespace) => namespace,
+            Err(error) => panic!("{error}: {name:?}"),
+        }
+    }
+
+    /// The same as [`of`](Server::of), for names that come from elsewhere.
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// assert_eq!(io.try_of("/Acme, Inc.").unwrap_err(), sockeye::NamespaceError::Comma);
+    /// ```
+    ///
+    /// # Errors
+    /// If no client could connect to it, because of its name.
+    pub fn try_of(&self, name: &str) -> Result<Namespace, NamespaceError> {
         if let Some(namespace) = app.namespace(&name) {
-            return namespace;
+            return Ok(namespace);
         }
         let mut namespaces = app.namespaces.write();
         let engine = Arc::downgrade(&self.engine.0);
-        namespaces.entry(name.as_ref().into()).or_insert_with(|| Namespace::new(&name, engine)).clone()
+        check_name(&name, app.limits.max_namespace_len)?;
+        Ok(namespaces.entry(name.as_ref().into()).or_insert_with(|| Namespace::new(&name, engine)).clone())
     }
 
     /// Calls `handler` for each client that has connected to the main namespace: see [`Namespace::on_connect`].

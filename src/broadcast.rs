@@ -126,7 +126,7 @@ impl Broadcast {
     /// Sends, and waits for the answers: a pair of id and answer for each socket, in no order. Whose answer does not
     /// come in time has an error in its place.
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AcksFuture<T> {
-        let id = self.namespace.next_ack();
+        let id = self.namespace.next_ack(|id| self.is_pending(id));
         let waiter = Waiter::new(id, self.namespace.0.engine.clone());
         let engine = self.namespace.0.engine.upgrade();
         let timeout = self.timeout.or(engine.as_ref().map(|engine| engine.handler.ack_timeout));
@@ -135,6 +135,13 @@ impl Broadcast {
             waiter.arm(engine.now() + timeout);
         }
         AcksFuture::new(waiter)
+    }
+
+    /// Whether a recipient awaits an answer with this id.
+    fn is_pending(&self, id: u64) -> bool {
+        let mut is_pending = false;
+        self.for_each(&self.namespace.0.members.read(), |socket| is_pending |= socket.awaits(id));
+        is_pending
     }
 
     /// The sockets, as they are now.
@@ -177,6 +184,10 @@ impl Broadcast {
         let (mut slow, mut later) = (Vec::new(), Vec::new());
         let members = self.namespace.0.members.read();
         self.for_each(&members, |socket| {
+            // It is still there while its handler of the end runs, and the client may be another socket already.
+            if socket.has_left() {
+                return;
+            }
             let asked = match waiter {
                 Some(waiter) => match waiter.ask(socket) {
                     Some(at) => {

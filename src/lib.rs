@@ -98,6 +98,7 @@ pub mod mount;
 mod namespace;
 mod payload;
 mod ready;
+mod rooms;
 mod server;
 #[cfg(feature = "smol")]
 pub mod smol;
@@ -114,6 +115,7 @@ pub use handler::{Handler, Middleware};
 pub use namespace::{Namespace, NamespaceError};
 pub use payload::{Args, Payload};
 pub use ready::ReadyList;
+pub use rooms::JoinError;
 pub use server::{Builder, Server};
 pub use socket::{Emitter, Socket};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};

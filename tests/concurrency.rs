@@ -210,8 +210,10 @@ fn a_room_that_is_left_while_the_client_is_let_in_is_left() {
     let thread = std::thread::spawn({
         let barrier = barrier.clone();
         move || {
-            for socket in leaving {
+            for (round, socket) in leaving.into_iter().enumerate() {
                 barrier.wait();
+                // Each moment of the other thread's work is met in some round.
+                (0..round * 13 % 4001).for_each(|_| std::hint::spin_loop());
                 socket.leave("x");
                 barrier.wait();
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 /// longer with each room.
 pub(crate) enum Rooms {
     Few(Vec<Arc<str>>),
+    #[expect(clippy::box_collection, reason = "a socket in few rooms is not to be larger for it")]
     Many(Box<HashSet<Arc<str>>>),
 }
 

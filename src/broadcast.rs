@@ -110,7 +110,7 @@ impl Broadcast {
     /// Sends, and waits for the answers: a pair of id and answer for each socket, in no order. Whose answer does not
     /// come in time has an error in its place.
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AcksFuture<T> {
-        let id = self.namespace.next_ack();
+        let id = self.namespace.next_ack(|id| self.is_pending(id));
         let waiter = Waiter::new(id, self.namespace.0.engine.clone());
         let engine = self.namespace.0.engine.upgrade();
         let timeout = self.flags.timeout.or(engine.as_ref().map(|engine| engine.handler.ack_timeout));
@@ -119,6 +119,11 @@ impl Broadcast {
             waiter.arm(engine.now() + timeout);
         }
         AcksFuture::new(waiter)
+    }
+
+    /// Returns whether an answer of a recipient with this id is pending.
+    fn is_pending(&self, id: u64) -> bool {
+        self.namespace.0.members.read().select(&self.target).any(|socket| socket.awaits(id))
     }
 
     /// The sockets, as they are now.
@@ -159,6 +164,10 @@ impl Broadcast {
         let (mut slow, mut later) = (Vec::new(), Vec::new());
         let members = self.namespace.0.members.read();
         members.select(&self.target).for_each(|socket| {
+            // It is still there while its handler of the end runs, and the client may be another socket already.
+            if socket.has_left() {
+                return;
+            }
             let asked = match waiter {
                 Some(waiter) => match waiter.ask(socket) {
                     Some(at) => {

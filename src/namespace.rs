@@ -8,13 +8,14 @@ use crate::error::ConnectError;
 use crate::extract::Context;
 use crate::handler::{AnyMiddleware, BoxFuture, Erased, Handler, Kept, Middleware, run};
 use crate::payload::Payload;
+use crate::rooms::{JoinError, Rooms};
 use crate::server::Engine;
 use crate::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
-use sockeye_core::socketio::Target;
+use sockeye_core::socketio::{MAX_ACK_ID, Target};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -52,7 +53,7 @@ pub(crate) struct Members {
 
 struct Member {
     socket: Socket,
-    rooms: Vec<Arc<str>>,
+    rooms: Rooms,
 }
 
 impl Identified for Member {
@@ -63,18 +64,11 @@ impl Identified for Member {
 
 impl Members {
     /// Adds a socket, with rooms that it joined before.
-    pub(crate) fn insert(&mut self, socket: Socket, rooms: Vec<Arc<str>>) {
+    pub(crate) fn insert(&mut self, socket: Socket, rooms: Rooms) {
         let id = socket.id();
-        self.sockets.insert(ById(Member { socket, rooms: Vec::new() }));
-        for room in rooms {
-            self.join(&id, &room);
-        }
-    }
-
-    pub(crate) fn remove(&mut self, id: &Id) {
-        let Some((_, ById(member))) = self.sockets.swap_remove_full(id) else { return };
-        for room in &member.rooms {
-            self.remove_from(room, id);
+        self.sockets.insert(ById(Member { socket, rooms: Rooms::default() }));
+        for room in rooms.into_iter() {
+            let _ = self.join(&id, &room, usize::MAX);
         }
     }
 
@@ -87,33 +81,34 @@ impl Members {
         }
     }
 
-    /// Whether the socket is there.
-    pub(crate) fn join(&mut self, id: &Id, room: &str) -> bool {
-        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return false };
-        if member.rooms.iter().any(|known| **known == *room) {
-            return true;
+    /// Adds a socket to a room, if it is in less than `limit`. `Disconnected` means that the socket is not there.
+    pub(crate) fn join(&mut self, id: &Id, room: &str, limit: usize) -> Result<(), JoinError> {
+        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else {
+            return Err(JoinError::Disconnected);
+        };
+        if member.rooms.contains(room) {
+            return Ok(());
+        }
+        if member.rooms.len() >= limit {
+            return Err(JoinError::TooManyRooms { limit });
         }
         let name = self.rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
-        member.rooms.push(name.clone());
+        member.rooms.insert(name.clone());
         self.rooms.entry(name).or_default().insert(ById(member.socket.clone()));
+        Ok(())
+    }
+
+    /// Whether the socket is there.
+    pub(crate) fn leave(&mut self, id: &Id, room: &str) -> bool {
+        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return false };
+        if member.rooms.remove(room) {
+            self.remove_from(room, id);
+        }
         true
     }
 
-    pub(crate) fn leave(&mut self, id: &Id, room: &str) {
-        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return };
-        if let Some(at) = member.rooms.iter().position(|known| **known == *room) {
-            member.rooms.swap_remove(at);
-            self.remove_from(room, id);
-        }
-    }
-
-    pub(crate) fn rooms_of(&self, id: &Id) -> Vec<String> {
-        self.sockets
-            .get(id)
-            .into_iter()
-            .flat_map(|member| &member.0.rooms)
-            .map(|room| room.to_string())
-            .collect()
+    pub(crate) fn rooms_of(&self, id: &Id) -> Vec<Arc<str>> {
+        self.sockets.get(id).into_iter().flat_map(|member| member.0.rooms.iter()).cloned().collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -152,6 +147,41 @@ impl Members {
         let members = self.rooms.get(room).into_iter().flatten().map(|member| &member.0);
         // Somebody may have joined the room of another's id.
         own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
+    }
+}
+
+/// Why a namespace of this name cannot be: no client could connect to it. See [`Server::try_of`](crate::Server::try_of).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NamespaceError {
+    /// The name contains a comma, which ends it in a packet.
+    #[error("a namespace's name cannot contain a comma")]
+    Comma,
+    /// The name contains a question mark: what follows is a query to clients and servers of older versions.
+    #[error("a namespace's name cannot contain a question mark")]
+    QuestionMark,
+    /// The name contains U+001E, which separates packets in the body of a request.
+    #[error("a namespace's name cannot contain U+001E")]
+    Separator,
+    /// The name is longer than [`Limits::max_namespace_len`](crate::Limits::max_namespace_len).
+    #[error("a namespace's name of more than {limit} bytes")]
+    TooLong {
+        /// The longest name, its slash included, in bytes.
+        limit: usize,
+    },
+}
+
+/// Whether clients can connect to a namespace of this name, which has its slash.
+pub(crate) fn check_name(name: &str, limit: usize) -> Result<(), NamespaceError> {
+    // The main one's is not written into packets.
+    if name.len() > limit && name != "/" {
+        return Err(NamespaceError::TooLong { limit });
+    }
+    match name.chars().find(|it| matches!(it, ',' | '?' | '\u{1e}')) {
+        None => Ok(()),
+        Some(',') => Err(NamespaceError::Comma),
+        Some('?') => Err(NamespaceError::QuestionMark),
+        Some(_) => Err(NamespaceError::Separator),
     }
 }
 
@@ -283,9 +313,31 @@ impl Namespace {
         Broadcast::new(self.clone())
     }
 
-    /// Ids are shared by all sockets of the namespace, so that a broadcast that wants answers is one message.
-    pub(crate) fn next_ack(&self) -> u64 {
-        self.0.next_ack.fetch_add(1, Ordering::Relaxed) & sockeye_core::socketio::MAX_ID
+    /// The id for the next message that wants answers. Ids are shared by all sockets of the namespace, so that a
+    /// broadcast is one message; `is_pending` says whether a socket that it is for awaits an answer with an id.
+    pub(crate) fn next_ack(&self, is_pending: impl Fn(u64) -> bool) -> u64 {
+        loop {
+            let count = self.0.next_ack.fetch_add(1, Ordering::Relaxed);
+            let id = count & MAX_ACK_ID;
+            // Before they begin again none can be pending.
+            if count <= MAX_ACK_ID || !is_pending(id) {
+                return id;
+            }
+        }
+    }
+
+    /// Takes a socket out, and out of its rooms.
+    pub(crate) fn remove(&self, id: &Id) {
+        /// In how many rooms one is looked up before others may have the lock.
+        const BATCH: usize = 64;
+        let mut members = self.0.members.write();
+        let Some((_, ById(member))) = members.sockets.swap_remove_full(id) else { return };
+        for (i, room) in member.rooms.into_iter().enumerate() {
+            if i % BATCH == BATCH - 1 {
+                RwLockWriteGuard::bump(&mut members);
+            }
+            members.remove_from(&room, id);
+        }
     }
 
     /// Whether the client may connect; `None` if nobody has to be asked.
@@ -323,5 +375,21 @@ fn ask(
 impl fmt::Debug for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespace").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgement_ids_wrap_at_two_to_the_31_and_skip_those_that_are_pending() {
+        let namespace = Namespace::new("/", Weak::new());
+        let none = |_| false;
+        assert_eq!([namespace.next_ack(none), namespace.next_ack(none)], [0, 1]);
+        namespace.0.next_ack.store(MAX_ACK_ID, Ordering::Relaxed);
+        assert_eq!(namespace.next_ack(none), 0x7fff_ffff);
+        let pending = |id| id < 2 || id == 3;
+        assert_eq!([namespace.next_ack(pending), namespace.next_ack(pending)], [2, 4]);
     }
 }

@@ -31,7 +31,8 @@ impl Args {
 
 /// What can be sent as the arguments of an event or an acknowledgement: anything that serializes, and [`Args`].
 ///
-/// A tuple is several arguments, `()` is none, anything else is one. Beware of arrays, which are tuples to serde:
+/// A tuple is several arguments, `()` is none, anything else is one: `None` and `serde_json::Value::Null` are one `null`,
+/// and so is a `()` inside of a tuple. Beware of arrays, which are tuples to serde:
 /// `[1, 2]` is two arguments, `vec![1, 2]` is one.
 ///
 /// What serializes as bytes, such as [`bytes::Bytes`], is sent as a binary attachment, at any depth. A `Vec<u8>` is a

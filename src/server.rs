@@ -8,7 +8,7 @@ use crate::engine::{self, CloseReason, Connection, Handshake, Message, Session, 
 use crate::error::{ConnectError, DisconnectReason};
 use crate::handler::{Handler, Middleware};
 use crate::log::debug;
-use crate::namespace::{Namespace, with_slash};
+use crate::namespace::{Namespace, NamespaceError, check_name, with_slash};
 use crate::payload::{Payload, send_packet};
 use crate::socket::Socket;
 use parking_lot::RwLock;
@@ -77,6 +77,7 @@ pub struct App {
     limits: Limits,
     connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
+    pub(crate) max_rooms: usize,
     namespaces: RwLock<HashMap<Arc<str>, Namespace>>,
     state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
@@ -93,6 +94,7 @@ impl Server {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(45),
             ack_timeout: Duration::from_secs(30),
+            max_rooms: 100_000,
             namespaces: RwLock::default(),
             state: HashMap::new(),
         };
@@ -114,15 +116,37 @@ impl Server {
     ///     socket.join("admins");
     /// });
     /// ```
+    ///
+    /// # Panics
+    /// If no client could connect to it: the name contains a comma, a question mark or U+001E, or is longer than
+    /// [`Limits::max_namespace_len`]. For a name that is not a literal there is [`try_of`](Server::try_of).
+    #[track_caller]
     pub fn of(&self, name: &str) -> Namespace {
+        match self.try_of(name) {
+            Ok(namespace) => namespace,
+            Err(error) => panic!("{error}: {name:?}"),
+        }
+    }
+
+    /// The same as [`of`](Server::of), for names that come from elsewhere.
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// assert_eq!(io.try_of("/Acme, Inc.").unwrap_err(), sockeye::NamespaceError::Comma);
+    /// ```
+    ///
+    /// # Errors
+    /// If no client could connect to it, because of its name.
+    pub fn try_of(&self, name: &str) -> Result<Namespace, NamespaceError> {
         let name = with_slash(name);
         let app = self.engine.handler();
         if let Some(namespace) = app.namespace(&name) {
-            return namespace;
+            return Ok(namespace);
         }
+        check_name(&name, app.limits.max_namespace_len)?;
         let mut namespaces = app.namespaces.write();
         let engine = Arc::downgrade(&self.engine.0);
-        namespaces.entry(name.as_ref().into()).or_insert_with(|| Namespace::new(&name, engine)).clone()
+        Ok(namespaces.entry(name.as_ref().into()).or_insert_with(|| Namespace::new(&name, engine)).clone())
     }
 
     /// Calls `handler` for each client that has connected to the main namespace: see [`Namespace::on_connect`].
@@ -311,7 +335,13 @@ impl engine::Handler for App {
             Message::Text(text) => {
                 // Not under the lock: who sends to the client need not wait for that.
                 let text = Text::read(text, &self.limits);
-                session.peek(|engine, state| state.handle_text(engine.last_heard(), text, &self.limits))
+                session.peek(|engine, state| {
+                    let received = state.handle_text(engine.last_heard(), text, &self.limits);
+                    if let Ok(Received::Disconnect(socket)) = &received {
+                        socket.set_left();
+                    }
+                    received
+                })
             }
             Message::Binary(data) => session.peek(|_, state| state.handle_binary(data, &self.limits)),
         };
@@ -332,7 +362,8 @@ impl engine::Handler for App {
     }
 
     fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {
-        let sockets: Vec<Socket> = session.peek(|_, state| state.take_all().collect());
+        let sockets: Vec<Socket> =
+            session.peek(|_, state| state.take_all().inspect(Socket::set_left).collect());
         for socket in sockets {
             socket.closed(&DisconnectReason::Closed(reason.clone()));
         }
@@ -481,6 +512,13 @@ impl Builder {
     /// How long answers are waited for, where nothing else is said. 30 s.
     pub fn ack_timeout(mut self, timeout: Duration) -> Self {
         self.engine.handler.ack_timeout = timeout;
+        self
+    }
+
+    /// Sets how many rooms one socket may be in, so that a client that names rooms to join cannot fill the memory: see
+    /// [`Socket::try_join`]. Default: 100,000.
+    pub fn max_rooms(mut self, rooms: usize) -> Self {
+        self.engine.handler.max_rooms = rooms;
         self
     }
 

@@ -1,5 +1,7 @@
 //! One client in one namespace.
 
+mod state;
+
 use crate::ack::{AckFuture, Waiter};
 use crate::broadcast::Broadcast;
 use crate::by_id::Identified;
@@ -7,20 +9,20 @@ use crate::engine::{self, Handshake, Id, Transport};
 use crate::error::{ConnectError, DisconnectReason, EmitError};
 use crate::extract::Context;
 use crate::handler::{Acknowledge, AnySocket, Guarded, Handler, Kept, drive, run};
-use crate::handlers::Handlers;
-use crate::log::debug;
+use crate::log::{debug, warn};
 use crate::namespace::Namespace;
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, send_packet, with_encoder};
+use crate::rooms::JoinError;
 use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use sockeye_core::engineio::{Frames, Part};
-use sockeye_core::socketio::{self, Flags};
+use sockeye_core::engineio::{self, Frames, Part};
+use sockeye_core::socketio::{self, AcksFull, Flags};
+use state::State;
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -44,45 +46,8 @@ struct Inner {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
-struct State {
-    /// That of the socket's end is among them: no event has its name.
-    handlers: Handlers,
-    more: Option<Box<More>>,
-    /// The socket was disconnected or not let in: nothing is kept any more.
-    ended: bool,
-}
-
-/// What most sockets have nothing of.
-#[derive(Default)]
-struct More {
-    fallback: Option<Kept>,
-    /// The answers that are awaited, by id: whom to tell, and its entry there.
-    acks: HashMap<u64, (Arc<Waiter>, u32)>,
-    data: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
-    /// Rooms that were joined before the socket was let in.
-    early_rooms: Vec<Arc<str>>,
-}
-
-impl State {
-    fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
-    }
-
-    fn take_early_rooms(&mut self) -> Vec<Arc<str>> {
-        self.more.as_mut().map(|more| std::mem::take(&mut more.early_rooms)).unwrap_or_default()
-    }
-
-    fn forget_ack(&mut self, id: u64) -> Option<(Arc<Waiter>, u32)> {
-        self.more.as_mut()?.acks.remove(&id)
-    }
-}
-
 /// The name under which a socket's handler of its end is kept.
 const DISCONNECT: &str = "disconnect";
-
-/// How many answers may be awaited from one socket.
-const MAX_ACKS: usize = 10_000;
 
 impl Socket {
     pub(crate) fn new(namespace: Namespace, session: engine::Session<App>, id: Id, auth: &str) -> Socket {
@@ -131,7 +96,7 @@ impl Socket {
     /// # Errors
     /// When it is not of the type.
     pub fn auth<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_str(if self.0.auth.is_empty() { "{}" } else { &self.0.auth })
+        socketio::from_json(if self.0.auth.is_empty() { "{}" } else { &self.0.auth })
     }
 
     /// The transport in use.
@@ -236,7 +201,13 @@ impl Socket {
     }
 
     /// Calls `handler` when the socket is disconnected, in place of an earlier one; it can ask for the
-    /// [`DisconnectReason`]. The socket's rooms can still be seen before its first wait.
+    /// [`DisconnectReason`]. The socket's rooms can still be seen before its first wait, and what is sent to them does
+    /// not reach the socket any more.
+    ///
+    /// Each socket that has connected calls one such handler, once. It never runs beside what
+    /// [`on_connect`](Namespace::on_connect) does before its first wait, but after it. Registered only after the socket
+    /// was disconnected, where no other was by then, it is called soon by the runtime: for an `on_connect` that waits
+    /// first. Handlers of events that are registered then are dropped, as no event can come any more.
     ///
     /// ```
     /// use sockeye::{DisconnectReason, Socket};
@@ -249,7 +220,22 @@ impl Socket {
     /// # });
     /// ```
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
-        self.keep(Kept::new(handler), |state, handler| state.handlers.insert(DISCONNECT.into(), handler));
+        let handler = Kept::new(handler);
+        let untold = {
+            let mut state = self.0.state.lock();
+            if state.started { state.take_untold() } else { None }
+        };
+        match untold {
+            // Not here: the caller may hold a lock that the handler wants.
+            Some(reason) => {
+                let socket = self.clone();
+                self.spawn(async move {
+                    let context = Context { cause: Some(&reason), ..Context::new(&socket, DISCONNECT) };
+                    run(&*handler, &context);
+                });
+            }
+            None => self.keep(handler, |state, handler| state.handlers.insert(DISCONNECT.into(), handler)),
+        }
     }
 
     /// Keeps a handler, unless the socket has ended: nothing would let go of it again.
@@ -352,7 +338,7 @@ impl Socket {
 
     fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> AckFuture<T> {
         let engine = self.0.namespace.0.engine.clone();
-        let waiter = Waiter::new(self.0.namespace.next_ack(), engine.clone());
+        let waiter = Waiter::new(self.0.namespace.next_ack(|id| self.awaits(id)), engine.clone());
         if let Some(at) = waiter.ask(self)
             && let Err(error) = self.send(Some(waiter.id()), event, args, flags)
         {
@@ -382,9 +368,9 @@ impl Socket {
         parts: impl Iterator<Item = Part<'a>> + Clone,
         flags: Flags,
     ) -> Result<(), EmitError> {
-        let (sent, woken) = self.0.session.sending(|engine| match flags.volatile && !engine.is_writable() {
-            true => Err(EmitError::NotReady),
-            false => engine.send(parts).map_err(EmitError::from),
+        let (sent, woken) = self.0.session.sending(|engine| {
+            self.check_ready(engine, flags)?;
+            engine.send(parts).map_err(EmitError::from)
         });
         woken.into_iter().for_each(Waker::wake);
         if let Err(EmitError::SlowConsumer { .. }) = sent {
@@ -401,12 +387,22 @@ impl Socket {
         flags: Flags,
         later: &mut Vec<Waker>,
     ) -> Result<(), EmitError> {
-        let (sent, woken) = self.0.session.sharing(|engine| match flags.volatile && !engine.is_writable() {
-            true => Err(EmitError::NotReady),
-            false => engine.send_shared(frames).map_err(EmitError::from),
+        let (sent, woken) = self.0.session.sharing(|engine| {
+            self.check_ready(engine, flags)?;
+            engine.send_shared(frames).map_err(EmitError::from)
         });
         later.extend(woken);
         sent
+    }
+
+    /// Whether a message may be queued. Called under the session's lock, under which the socket leaves: what is queued
+    /// afterwards would be for another socket of the client.
+    fn check_ready(&self, engine: &engineio::Session, flags: Flags) -> Result<(), EmitError> {
+        match () {
+            () if self.has_left() => Err(EmitError::Disconnected),
+            () if flags.volatile && !engine.is_writable() => Err(EmitError::NotReady),
+            () => Ok(()),
+        }
     }
 
     /// The client missed a message: it is closed, so that it knows, and can connect again.
@@ -417,14 +413,49 @@ impl Socket {
 
     // Rooms.
 
-    /// Joins a room, which is there as long as somebody is in it. After the socket's end does nothing.
+    /// Joins a room, which is there as long as somebody is in it. After the socket's end does nothing, nor if the socket
+    /// is in as many rooms as it may be, which is logged: see [`try_join`](Socket::try_join).
     pub fn join(&self, room: impl AsRef<str>) {
+        if let Err(error @ JoinError::TooManyRooms { .. }) = self.try_join(room) {
+            warn!(socket = %self.0.id, %error, "a socket did not join a room");
+        }
+    }
+
+    /// Joins a room, and says so if it could not: for rooms that clients name.
+    ///
+    /// ```
+    /// use sockeye::Socket;
+    /// use sockeye::extract::Data;
+    ///
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: Socket| {
+    /// // An error is logged, and the client's acknowledgement times out.
+    /// socket.on("join", async |socket: Socket, Data(room): Data<String>| socket.try_join(room));
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// If the socket is disconnected, or in as many rooms as [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
+    pub fn try_join(&self, room: impl AsRef<str>) -> Result<(), JoinError> {
         let room = room.as_ref();
+        let engine = self.0.namespace.0.engine.upgrade();
+        let limit = engine.map_or(usize::MAX, |engine| engine.handler.max_rooms);
         let mut members = self.0.namespace.0.members.write();
-        if !members.join(&self.0.id, room) {
-            let mut state = self.0.state.lock();
-            if !state.ended && !state.more().early_rooms.iter().any(|known| **known == *room) {
-                state.more().early_rooms.push(room.into());
+        match members.join(&self.0.id, room, limit) {
+            Err(JoinError::Disconnected) => {}
+            joined => return joined,
+        }
+        let mut state = self.0.state.lock();
+        if state.ended {
+            return Err(JoinError::Disconnected);
+        }
+        let rooms = &mut state.more().early_rooms;
+        match rooms.len() {
+            _ if rooms.contains(room) => Ok(()),
+            len if len >= limit => Err(JoinError::TooManyRooms { limit }),
+            _ => {
+                rooms.insert(room.into());
+                Ok(())
             }
         }
     }
@@ -432,15 +463,19 @@ impl Socket {
     /// Leaves a room. At the socket's end it leaves all.
     pub fn leave(&self, room: impl AsRef<str>) {
         let room = room.as_ref();
-        self.0.namespace.0.members.write().leave(&self.0.id, room);
-        if let Some(more) = &mut self.0.state.lock().more {
-            more.early_rooms.retain(|known| **known != *room);
+        let mut members = self.0.namespace.0.members.write();
+        if !members.leave(&self.0.id, room) {
+            // With the members locked: else the socket could be let in, with that room, in between.
+            if let Some(more) = &mut self.0.state.lock().more {
+                more.early_rooms.remove(room);
+            }
         }
     }
 
     /// The rooms that the socket has joined; that of its own id is not among them, though it can be sent to.
     pub fn rooms(&self) -> Vec<String> {
-        self.0.namespace.0.members.read().rooms_of(&self.0.id)
+        let rooms = self.0.namespace.0.members.read().rooms_of(&self.0.id);
+        rooms.iter().map(|room| room.to_string()).collect()
     }
 
     // The end.
@@ -458,6 +493,7 @@ impl Socket {
                 true => state.take_all().collect(),
                 false => state.leave(self.0.namespace.name(), true).into_iter().collect(),
             };
+            sockets.iter().for_each(Socket::set_left);
             let tell = |socket: &Socket| {
                 send_packet(engine, |encoder| encoder.disconnect(socket.0.namespace.name()))
             };
@@ -475,20 +511,61 @@ impl Socket {
         }
     }
 
-    /// The socket is not connected any more.
+    /// The client is taken out of the namespace. Called under the session's lock, once; [`closed`](Socket::closed) has
+    /// to follow without it.
+    pub(crate) fn set_left(&self) {
+        self.0.connected.store(false, Ordering::Release);
+    }
+
+    /// Whether the client was taken out of the namespace, or is not in it yet.
+    pub(crate) fn has_left(&self) -> bool {
+        !self.0.connected.load(Ordering::Acquire)
+    }
+
+    /// Ends the socket after the client was taken out of the namespace. Called once.
+    ///
+    /// While the handler of new sockets is in its first poll, on whatever thread, the end is told after that: the
+    /// handler of the end may be registered there, and undoes what is done there.
     pub(crate) fn closed(&self, reason: &DisconnectReason) {
-        if !self.0.connected.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        let (acks, handler) = {
+        let (acks, is_started) = {
             let mut state = self.0.state.lock();
-            let acks = state.more.as_mut().map(|more| std::mem::take(&mut more.acks));
-            (acks.unwrap_or_default(), state.handlers.remove(DISCONNECT))
+            let acks = state.more.as_mut().map(|more| more.acks.drain());
+            if !state.started {
+                state.more().untold = Some(reason.clone());
+            }
+            (acks, state.started)
         };
-        self.0.session.end_await(acks.len());
-        for (waiter, at) in acks.into_values() {
+        for (_, (waiter, at)) in acks.into_iter().flatten() {
+            self.0.session.end_await(1);
             waiter.disconnected(at);
         }
+        if is_started {
+            self.end(reason);
+        }
+    }
+
+    /// The handler of new sockets has been called, or will not be.
+    fn start(&self) {
+        let untold = {
+            let mut state = self.0.state.lock();
+            state.started = true;
+            state.take_untold()
+        };
+        if let Some(reason) = untold {
+            self.end(&reason);
+        }
+    }
+
+    /// Tells the end, and takes the socket out of its rooms.
+    fn end(&self, reason: &DisconnectReason) {
+        let handler = {
+            let mut state = self.0.state.lock();
+            let handler = state.handlers.remove(DISCONNECT);
+            if handler.is_none() {
+                state.more().untold = Some(reason.clone());
+            }
+            handler
+        };
         if let Some(handler) = handler {
             let context = Context { cause: Some(reason), ..Context::new(self, DISCONNECT) };
             let engine = self.0.namespace.0.engine.upgrade();
@@ -498,7 +575,7 @@ impl Socket {
                 None => run(&*handler, &context),
             }
         }
-        self.0.namespace.0.members.write().remove(&self.0.id);
+        self.0.namespace.remove(&self.0.id);
         self.release();
     }
 
@@ -548,6 +625,7 @@ impl Socket {
             None => self.release(),
         }
         session.uncork();
+        self.start();
     }
 
     /// The application does not let the client in.
@@ -593,12 +671,15 @@ impl Socket {
             return Err(EmitError::Disconnected);
         }
         let acks = &mut state.more().acks;
-        if acks.len() >= MAX_ACKS {
-            return Err(EmitError::TooManyAcks);
-        }
-        acks.insert(id, (waiter, at));
+        // The waiter keeps the time, for all that it has asked.
+        acks.insert_at(id, None, (waiter, at)).map_err(|AcksFull| EmitError::TooManyAcks)?;
         self.0.session.begin_await();
         Ok(())
+    }
+
+    /// Whether an answer with this id is awaited.
+    pub(crate) fn awaits(&self, id: u64) -> bool {
+        self.0.state.lock().more.as_ref().is_some_and(|more| more.acks.contains(id))
     }
 
     /// Whom to wake because an answer is expected, for which there is room.

@@ -4,7 +4,7 @@
 mod simulation;
 
 use bytes::Bytes;
-use simulation::{Incoming, Sim};
+use simulation::{Gate, Incoming, Sim};
 use sockeye::{Server, Socket};
 use sockeye_core::host::Host;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -187,4 +187,50 @@ fn a_server_that_closes_while_clients_connect_ends() {
         assert!(sim.server().is_closed());
         assert_eq!(sim.tasks(), 0);
     }
+}
+
+#[test]
+fn a_room_that_is_left_while_the_client_is_let_in_is_left() {
+    const ROUNDS: usize = 2000;
+    let server = Server::new();
+    let (waiting, gates) = std::sync::mpsc::channel();
+    server.middleware(move |socket: Socket| {
+        let gate = Gate::default();
+        socket.join("x");
+        waiting.send((socket, gate.clone())).unwrap();
+        async move {
+            gate.wait().await;
+            Ok(())
+        }
+    });
+    let sim = Sim::new(server);
+    sim.share();
+    let barrier = Arc::new(Barrier::new(2));
+    let (leave, leaving) = std::sync::mpsc::channel::<Socket>();
+    let thread = std::thread::spawn({
+        let barrier = barrier.clone();
+        move || {
+            for (round, socket) in leaving.into_iter().enumerate() {
+                barrier.wait();
+                // Each moment of the other thread's work is met in some round.
+                (0..round * 13 % 4001).for_each(|_| std::hint::spin_loop());
+                socket.leave("x");
+                barrier.wait();
+            }
+        }
+    });
+    for round in 0..ROUNDS {
+        let client = sim.client();
+        client.send("40");
+        let (socket, gate) = gates.recv().unwrap();
+        leave.send(socket.clone()).unwrap();
+        barrier.wait();
+        gate.open();
+        sim.run();
+        barrier.wait();
+        assert!(socket.rooms().is_empty() && sim.server().to("x").sockets().is_empty(), "in round {round}");
+        client.close();
+    }
+    drop(leave);
+    turn_while(&sim, vec![thread]);
 }

@@ -116,6 +116,12 @@ fn what_a_handler_returns_is_the_acknowledgement() {
         socket.on("tuple", async || (1, "b", [true, false]));
         socket.on("list", async || vec![1, 2]);
         socket.on("none", async || None::<u32>);
+        socket.on("null", async || serde_json::Value::Null);
+        socket.on("nulls", async || ((), serde_json::Value::Null));
+        socket.on("fine", async || Ok::<_, EmitError>(()));
+        socket.on("sent", async |ack: AckSender| {
+            ack.send(serde_json::Value::Null).unwrap();
+        });
         socket.on("ok", async || Ok::<_, EmitError>(5));
         socket.on("bytes", async || Bytes::from_static(b"abc"));
         socket.on("args", async |args: Args| args);
@@ -126,6 +132,10 @@ fn what_a_handler_returns_is_the_acknowledgement() {
         ("tuple", r#"[1,"b",[true,false]]"#),
         ("list", "[[1,2]]"),
         ("none", "[null]"),
+        ("null", "[null]"),
+        ("nulls", "[null,null]"),
+        ("fine", "[]"),
+        ("sent", "[null]"),
         ("ok", "[5]"),
         ("args", "[]"),
     ] {
@@ -140,6 +150,43 @@ fn what_a_handler_returns_is_the_acknowledgement() {
     // Without an id nobody is answered.
     client.send(r#"42["one"]"#);
     client.expect_nothing();
+}
+
+#[test]
+fn half_a_surrogate_pair_reaches_typed_handlers_as_the_replacement_character() {
+    let client = connect(|socket| {
+        socket.on("length", async |Data((text, more)): Data<(String, Vec<String>)>| (text, more));
+        socket.on_fallback(async |args: Args| args);
+    });
+    client.send(r#"421["length","\ud83d",["\ud83d\ude00","x\uDE00"]]"#);
+    assert_eq!(client.next(), "431[\"\u{fffd}\",[\"\u{1f600}\",\"x\u{fffd}\"]]");
+    // What is sent on as it came is the same to the byte.
+    client.send(r#"422["other",{ "\ud83d": "\uDFFF" }]"#);
+    assert_eq!(client.next(), r#"432[{ "\ud83d": "\uDFFF" }]"#);
+}
+
+#[test]
+fn half_a_surrogate_pair_in_auth_is_read_as_the_replacement_character() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| socket.emit("you", socket.auth::<serde_json::Value>().unwrap()));
+    let client = Sim::new(server).client();
+    client.send(r#"40{"name":"\ud83d"}"#);
+    assert!(client.next().starts_with("40"));
+    assert_eq!(client.next(), "42[\"you\",{\"name\":\"\u{fffd}\"}]");
+}
+
+#[test]
+fn an_empty_attachment_is_empty_data() {
+    let client = connect(|socket| {
+        socket.on("x", async |Data(data): Data<Bytes>| data);
+        socket.on("args", async |args: Args| args);
+    });
+    for event in ["x", "args"] {
+        client.send(&format!(r#"451-1["{event}",{{"_placeholder":true,"num":0}}]"#));
+        client.send_binary(b"");
+        assert_eq!(client.next(), r#"461-1[{"_placeholder":true,"num":0}]"#);
+        assert_eq!(client.next_binary(), b"");
+    }
 }
 
 #[test]

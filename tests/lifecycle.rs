@@ -166,6 +166,102 @@ fn a_connect_handler_that_disconnects() {
     }
 }
 
+/// A way to end a socket, or its whole session, from another thread.
+type End = fn(&Socket);
+
+#[test]
+fn a_disconnect_handler_that_is_registered_after_the_end_in_the_connect_handler_runs_once() {
+    let ways: [(End, &str); 3] = [
+        (|socket| socket.disconnect(false), "server namespace disconnect"),
+        (|socket| socket.disconnect(true), "server namespace disconnect"),
+        (|socket| socket.server().unwrap().begin_close(), "server shutting down"),
+    ];
+    for (end, reason) in ways {
+        for (registered_before, polling) in [(false, false), (true, false), (false, true)] {
+            let server = Server::new();
+            let told = Reasons::default();
+            let log = told.clone();
+            server.on_connect(move |socket: Socket| {
+                let register = |socket: &Socket, which: &'static str| {
+                    let log = log.clone();
+                    socket.on_disconnect(move |socket: Socket, reason: DisconnectReason| {
+                        log.lock().unwrap().push(format!("{which}: {reason} in {:?}", socket.rooms()));
+                        async {}
+                    });
+                };
+                if registered_before {
+                    register(&socket, "replaced");
+                }
+                let ended = socket.clone();
+                std::thread::spawn(move || end(&ended)).join().unwrap();
+                // As it is with a count of who is present, under its lock.
+                let mut log = log.lock().unwrap();
+                socket.join("room");
+                register(&socket, "kept");
+                log.push("connected".to_owned());
+                async {}
+            });
+            let sim = Sim::new(server);
+            match polling {
+                true => assert_eq!(sim.polling().post("40"), 200),
+                false => sim.client().send("40"),
+            }
+            let kept = format!("kept: {reason} in [\"room\"]");
+            assert_eq!(take(&told), ["connected".to_owned(), kept], "{registered_before} {polling}");
+            assert_eq!(sim.server().sockets().len(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_disconnect_handler_that_is_registered_after_a_wait_and_the_end_runs_once() {
+    let (server, gate, told) = (Server::new(), Gate::default(), Reasons::default());
+    let (hold, log) = (gate.clone(), told.clone());
+    server.on_connect(move |socket: Socket| {
+        let (hold, log) = (hold.clone(), log.clone());
+        async move {
+            hold.wait().await;
+            for which in ["first", "second"] {
+                let log = log.clone();
+                // Not called in place: the caller may hold a lock that the handler wants.
+                let _held = log.clone();
+                let _held = _held.lock().unwrap();
+                socket.on_disconnect(move |reason: DisconnectReason| {
+                    log.lock().unwrap().push(format!("{which}: {reason}"));
+                    async {}
+                });
+            }
+        }
+    });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    client.close();
+    assert_eq!(take(&told), [""; 0]);
+    gate.open();
+    sim.run();
+    assert_eq!(take(&told), ["first: transport close"]);
+    assert_eq!(sim.tasks(), 0);
+}
+
+#[test]
+fn a_disconnect_handler_of_a_client_that_was_not_let_in_does_not_run() {
+    let (server, told) = (Server::new(), Reasons::default());
+    let log = told.clone();
+    server.middleware(move |socket: Socket| {
+        let log = log.clone();
+        socket.on_disconnect(move || {
+            log.lock().unwrap().push("told".to_owned());
+            async {}
+        });
+        async { Err::<(), _>(sockeye::ConnectError::new("no")) }
+    });
+    let client = Sim::new(server).client();
+    client.send("40");
+    assert!(client.next().starts_with("44"));
+    client.close();
+    assert_eq!(take(&told), [""; 0]);
+}
+
 #[test]
 fn a_polling_client_is_told_by_the_poll_that_waits_or_the_next_one() {
     let (sim, reasons) = recording(Server::new());

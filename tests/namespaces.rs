@@ -5,7 +5,7 @@ mod simulation;
 
 use simulation::{Drops, Gate, Sim};
 use sockeye::extract::{Auth, Data};
-use sockeye::{ConnectError, Server, Socket};
+use sockeye::{ConnectError, Limits, NamespaceError, Server, Socket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -341,4 +341,32 @@ fn a_namespace_of_any_name_is_a_name_only() {
         client.expect_nothing();
         assert_eq!(sim.server().of(name).sockets_count(), 1);
     }
+}
+
+#[test]
+fn a_name_that_no_client_could_connect_to_is_refused_with_the_reason() {
+    let server =
+        Server::builder().packet_limits(Limits { max_namespace_len: 8, ..Limits::default() }).build();
+    let error = |name: &str| server.try_of(name).map(|_| ()).unwrap_err();
+    assert_eq!(error("/Acme, Inc."), NamespaceError::TooLong { limit: 8 });
+    assert_eq!(error("/a, b"), NamespaceError::Comma);
+    assert_eq!(error("a?b"), NamespaceError::QuestionMark);
+    assert_eq!(error("/a\u{1e}b"), NamespaceError::Separator);
+    assert_eq!(error("12345678"), NamespaceError::TooLong { limit: 8 });
+    let sim = Sim::new(server.clone());
+    for name in ["/", "", "/1234567", "1234567", "/\u{e9} &=#"] {
+        let namespace = server.try_of(name).unwrap();
+        assert_eq!(server.of(name).name(), namespace.name());
+        sim.client().join(namespace.name());
+        assert_eq!(namespace.sockets_count(), 1, "{name}");
+    }
+    // Nobody writes the main one's.
+    let short = Server::builder().packet_limits(Limits { max_namespace_len: 0, ..Limits::default() }).build();
+    assert_eq!(short.of("/").name(), "/");
+}
+
+#[test]
+#[should_panic(expected = "a namespace's name cannot contain a comma: \"/Acme, Inc.\"")]
+fn a_name_with_a_comma_panics_where_it_is_given() {
+    Server::new().of("/Acme, Inc.");
 }

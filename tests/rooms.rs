@@ -5,7 +5,8 @@ mod simulation;
 
 use bytes::Bytes;
 use simulation::{Client, Gate, Sim, ends};
-use sockeye::{AckError, ConnectError, Delivery, EmitError, Server, Socket};
+use sockeye::extract::Data;
+use sockeye::{AckError, ConnectError, Delivery, EmitError, JoinError, Server, Socket};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 
@@ -172,6 +173,120 @@ fn rooms_are_visible_in_the_disconnect_handler_and_gone_afterwards() {
     assert_eq!(socket.rooms(), [""; 0]);
     assert_eq!(sim.server().to("x").sockets().len(), 0);
     socket.leave("x");
+}
+
+#[test]
+fn a_broadcast_in_the_disconnect_handler_does_not_reach_the_socket_that_left() {
+    let ways: [fn(&Client, &Socket); 4] = [
+        |client, _| client.send("41"),
+        |_, socket| socket.disconnect(false),
+        |_, socket| socket.disconnect(true),
+        |client, _| client.close(),
+    ];
+    for end in ways {
+        let server = Server::new();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let answers = asked.clone();
+        server.on_connect(move |socket: Socket| {
+            socket.join("x");
+            let answers = answers.clone();
+            socket.on_disconnect(move |socket: Socket| {
+                let all = socket.namespace().emit("left", ());
+                let room = socket.within("x").emit("left", ());
+                let own = socket.namespace().to(socket.id()).emit("left", ());
+                assert_eq!([all, room, own].map(|it| (it.sent, it.dropped)), [(1, 0), (1, 0), (0, 0)]);
+                let answers = answers.clone();
+                async move {
+                    let got = socket.namespace().emit_with_ack::<u32>("ask", ()).await;
+                    answers.lock().unwrap().extend(got.into_iter().map(|(_, answer)| answer.unwrap()));
+                }
+            });
+            async {}
+        });
+        let sim = Sim::new(server);
+        let (leaver, other) = (sim.connect(), sim.connect());
+        let socket = sim.server().of("/").socket(&leaver.id).unwrap();
+        end(&leaver, &socket);
+        assert_eq!(other.texts(), [r#"42["left"]"#, r#"42["left"]"#, r#"420["ask"]"#]);
+        other.send("430[7]");
+        assert_eq!(*asked.lock().unwrap(), [7]);
+        assert!(leaver.texts().iter().all(|text| text == "41"));
+        if !leaver.is_closed() {
+            // Nor its successor on the same connection.
+            leaver.send("40");
+            assert!(leaver.next().starts_with("40"));
+            leaver.expect_nothing();
+            assert_eq!(socket.emit("late", ()), Err(EmitError::Disconnected));
+            socket.namespace().to(socket.id()).emit("late", ());
+            leaver.expect_nothing();
+        }
+    }
+}
+
+#[test]
+fn a_broadcast_in_the_disconnect_handler_does_not_reach_a_polling_client_that_left() {
+    let server = Server::new();
+    server.on_connect(async |socket: Socket| {
+        socket.on_disconnect(async |socket: Socket| {
+            socket.namespace().emit("left", ());
+        });
+    });
+    let sim = Sim::new(server);
+    let mut client = sim.polling();
+    client.join();
+    assert_eq!(client.post("41"), 200);
+    assert_eq!(client.post("40"), 200);
+    let packets = client.poll();
+    assert!(packets.len() == 1 && packets[0].starts_with("40"), "{packets:?}");
+}
+
+#[test]
+fn a_socket_joins_no_more_rooms_than_it_may() {
+    let server = Server::builder().max_rooms(3).build();
+    server.middleware(async |socket: Socket| {
+        let joined = ["a", "b", "a", "c", "d"].map(|room| socket.try_join(room));
+        assert_eq!(joined, [Ok(()), Ok(()), Ok(()), Ok(()), Err(JoinError::TooManyRooms { limit: 3 })]);
+        socket.leave("c");
+        Ok(())
+    });
+    server.on_connect(async |socket: Socket| {
+        socket.on("join", async |socket: Socket, Data(room): Data<String>| socket.try_join(room));
+    });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    let socket = sim.server().sockets().remove(0);
+    client.send(r#"421["join","c"]"#);
+    assert_eq!(client.next(), "431[]");
+    client.send(r#"422["join","d"]"#);
+    client.expect_nothing();
+    socket.join("e");
+    sim.server().to("a").join("f");
+    assert_eq!(sorted(socket.rooms()), ["a", "b", "c"]);
+    assert_eq!(socket.try_join("a"), Ok(()));
+    socket.leave("a");
+    assert_eq!(socket.try_join("d"), Ok(()));
+    client.close();
+    assert_eq!(socket.try_join("a"), Err(JoinError::Disconnected));
+}
+
+#[test]
+fn a_hundred_thousand_rooms_of_one_socket_are_joined_seen_and_left() {
+    const MANY: usize = 100_000;
+    let (sim, [client, other], [a, b]) = connect::<2>();
+    for n in 0..MANY {
+        a.try_join(n.to_string()).unwrap();
+    }
+    // As many as it may, unless set otherwise.
+    assert_eq!(a.try_join("more"), Err(JoinError::TooManyRooms { limit: MANY }));
+    b.join("7");
+    assert_eq!((a.rooms().len(), sim.server().to("7").sockets().len()), (MANY, 2));
+    (0..MANY / 2).for_each(|n| a.leave(n.to_string()));
+    assert_eq!((a.rooms().len(), sim.server().to("7").sockets().len()), (MANY / 2, 1));
+    client.close();
+    assert!(a.rooms().is_empty());
+    assert_eq!(sim.server().to((MANY - 1).to_string()).sockets().len(), 0);
+    assert_eq!(sim.server().to("7").emit("e", ()).sent, 1);
+    assert_eq!(other.texts(), [r#"42["e"]"#]);
 }
 
 #[test]

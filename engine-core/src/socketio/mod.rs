@@ -5,6 +5,7 @@
 //! attachments, a [`Reassembly`] keeps it until they have arrived. An [`Encoder`] writes the
 //! packets to send.
 
+mod acks;
 mod attached;
 pub mod client;
 mod emit_error;
@@ -15,6 +16,7 @@ pub mod parser;
 pub mod server;
 mod target;
 
+pub use acks::{Acks, AcksFull, MAX_ACK_ID};
 pub use attached::Attached;
 pub use emit_error::EmitError;
 pub use error::{DecodeError, EncodeError};
@@ -22,6 +24,7 @@ pub use kind::{Kind, MAX_ID, is_reserved};
 pub use limits::Limits;
 pub use parser::text::{
     Args, ArgsError, Attachments, Complete, Encoded, Encoder, OwnedArgs, Packet, RawArgs, Reassembly,
+    from_json,
 };
 pub use server::{ProtocolError, Received, Session, Text};
 pub use target::{Flags, Rooms, Target};

@@ -357,6 +357,7 @@ fn a_refused_namespace_is_not_asked_again_and_strings_are_errors_too() {
         (r#"44"Unable to connect""#, "Unable to connect", None),
         ("44", "", None),
         (r#"44{"message":7}"#, "7", None),
+        (r#"44{"message":"\ud83d"}"#, "\u{fffd}", None),
     ] {
         let mut rig = Rig::new(|_| {});
         rig.client.connect(at(0), rig.main);

@@ -5,6 +5,7 @@ use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId}
 use super::Client;
 use crate::engineio::client::CloseReason;
 use crate::socketio::attached::Attached;
+use crate::socketio::from_json;
 use crate::socketio::kind::Kind;
 use crate::socketio::parser::text::Packet;
 use crate::time::Time;
@@ -188,7 +189,7 @@ fn keep_offset(namespace: &mut Namespace, incoming: &Incoming) {
 /// What a server says that lets nobody in: an object with a message, or a string.
 fn refusal(data: &str) -> ConnectError {
     use serde_json::Value;
-    let (message, data) = match serde_json::from_str(data) {
+    let (message, data) = match from_json(data) {
         Ok(Value::String(message)) => (message, None),
         Ok(Value::Object(mut object)) => {
             let message = match object.remove("message") {

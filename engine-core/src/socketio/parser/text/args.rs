@@ -1,6 +1,6 @@
 //! The arguments of an event or an acknowledgement, read as the types that a handler asks for.
 
-use super::json::Elements;
+use super::json::{Elements, replace_lone_surrogates};
 use super::placeholder;
 use crate::socketio::attached::Attached;
 use alloc::boxed::Box;
@@ -10,10 +10,11 @@ use bytes::Bytes;
 use core::fmt;
 use core::marker::PhantomData;
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess,
-    Visitor,
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
+use serde_json::de::StrRead;
 
 /// The arguments of an event or an acknowledgement: JSON until a type is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,21 +78,25 @@ impl<'a> Args<'a> {
     /// buffer first. A type that takes anything, like `serde_json::Value`, gets the placeholder
     /// as the object that it is.
     ///
+    /// Half of a surrogate pair (`"\ud83d"`), which a JavaScript string can hold and a Rust string
+    /// cannot, is read as U+FFFD.
+    ///
     /// # Errors
     /// If an argument is missing, is not what `T` wants, or is nested deeper than serde_json
     /// follows (127 levels).
     pub fn deserialize<T: Deserialize<'a>>(&self) -> Result<T, ArgsError> {
-        T::deserialize(ArgsDeserializer { args: *self }).map_err(ArgsError)
+        let error = match T::deserialize(ArgsDeserializer { args: *self, copy: None }) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        // serde_json refuses half of a surrogate pair: only arguments that it refused are searched for one.
+        let Some(replaced) = replace_lone_surrogates(self.json) else { return Err(ArgsError(error)) };
+        T::deserialize(ArgsDeserializer { args: *self, copy: Some(&replaced) }).map_err(ArgsError)
     }
 
     /// A copy of the JSON, with the attachments shared where they can be.
     pub fn into_owned(self) -> OwnedArgs {
         OwnedArgs { json: self.json.into(), skip: self.skip, attachments: self.attachments.to_vec() }
-    }
-
-    /// The text from the first argument on.
-    fn first(&self) -> Option<&'a str> {
-        self.iter().elements.seek()
     }
 }
 
@@ -139,18 +144,44 @@ impl OwnedArgs {
 pub struct ArgsError(serde_json::Error);
 
 /// Reads the list of arguments as one value.
-struct ArgsDeserializer<'a> {
+struct ArgsDeserializer<'a, 'b> {
     args: Args<'a>,
+    /// See [`Context::copy`].
+    copy: Option<&'b str>,
 }
 
-impl<'a> ArgsDeserializer<'a> {
+impl<'a: 'b, 'b> ArgsDeserializer<'a, 'b> {
+    fn context(&self) -> Context<'a, 'b> {
+        Context { attachments: self.args.attachments, json: self.args.json, copy: self.copy }
+    }
+
+    fn elements(&self) -> Elements<'b> {
+        Args { json: self.context().text(), ..self.args }.iter().elements
+    }
+
     fn list<V: Visitor<'a>>(self, len: usize, visitor: V) -> Result<V::Value, serde_json::Error> {
-        let elements = self.args.iter().elements;
-        visitor.visit_seq(List { elements, index: 0, len, attachments: self.args.attachments })
+        visitor.visit_seq(List { elements: self.elements(), index: 0, len, context: self.context() })
     }
 }
 
-/// Methods that read the first argument, straight from serde_json if nothing can be a placeholder.
+/// Reads the value at the start of `text`, which goes on behind it with a comma or the end of an array.
+///
+/// serde_json stops reading a 128-bit integer at its last digit: without a look at what follows, `1e3` would be 1.
+fn read_value<'b, T>(
+    text: &'b str,
+    read: impl FnOnce(&mut serde_json::Deserializer<StrRead<'b>>) -> Result<T, serde_json::Error>,
+) -> Result<T, serde_json::Error> {
+    let mut inner = serde_json::Deserializer::from_str(text);
+    let value = read(&mut inner)?;
+    let end = inner.into_iter::<IgnoredAny>().byte_offset();
+    let behind = text.as_bytes().get(end..).unwrap_or_default();
+    match behind.trim_ascii_start().first() {
+        Some(b',' | b']') => Ok(value),
+        _ => Err(serde_json::Error::custom("trailing characters behind an argument")),
+    }
+}
+
+/// Methods that read the first argument, straight from serde_json if nothing needs the wrapper.
 macro_rules! read_first {
     ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
         fn $method<V: Visitor<'a>>(
@@ -158,20 +189,24 @@ macro_rules! read_first {
             $($name: $type,)*
             visitor: V,
         ) -> Result<V::Value, serde_json::Error> {
-            let Some(first) = self.args.first() else {
-                return Missing::new(0).$method($($name,)* visitor);
-            };
-            let mut inner = serde_json::Deserializer::from_str(first);
-            let attachments = self.args.attachments;
-            match attachments.is_empty() {
-                true => inner.$method($($name,)* visitor),
-                false => WithAttachments { inner: &mut inner, attachments }.$method($($name,)* visitor),
+            let context = self.context();
+            if context.is_plain() {
+                return match self.args.iter().elements.seek() {
+                    Some(first) => read_value(first, |inner| inner.$method($($name,)* visitor)),
+                    None => Missing::new(0).$method($($name,)* visitor),
+                };
+            }
+            match self.elements().seek() {
+                Some(first) => {
+                    read_value(first, |inner| Wrapped { inner, context }.$method($($name,)* visitor))
+                }
+                None => Missing::new(0).$method($($name,)* visitor),
             }
         }
     )*};
 }
 
-impl<'a> Deserializer<'a> for ArgsDeserializer<'a> {
+impl<'a: 'b, 'b> Deserializer<'a> for ArgsDeserializer<'a, 'b> {
     type Error = serde_json::Error;
 
     read_first! {
@@ -205,7 +240,7 @@ impl<'a> Deserializer<'a> for ArgsDeserializer<'a> {
     ) -> Result<V::Value, serde_json::Error> {
         // serde_json knows its RawValue by this name, and then reads the text as it is.
         if name == super::serialize::RAW_VALUE
-            && let Some(first) = self.args.first()
+            && let Some(first) = self.args.iter().elements.seek()
         {
             return serde_json::Deserializer::from_str(first).deserialize_newtype_struct(name, visitor);
         }
@@ -231,15 +266,15 @@ impl<'a> Deserializer<'a> for ArgsDeserializer<'a> {
 }
 
 /// The arguments as a tuple asks for them. What it does not ask for is not looked at.
-struct List<'a> {
-    elements: Elements<'a>,
+struct List<'a, 'b> {
+    elements: Elements<'b>,
     index: usize,
     /// How many the tuple has: without an end, missing ones could be read as `None` for ever.
     len: usize,
-    attachments: Attached<'a>,
+    context: Context<'a, 'b>,
 }
 
-impl<'a> SeqAccess<'a> for List<'a> {
+impl<'a> SeqAccess<'a> for List<'a, '_> {
     type Error = serde_json::Error;
 
     fn next_element_seed<T: DeserializeSeed<'a>>(
@@ -254,11 +289,11 @@ impl<'a> SeqAccess<'a> for List<'a> {
         let Some(text) = self.elements.seek() else {
             return seed.deserialize(Missing::new(index)).map(Some);
         };
-        let mut inner = serde_json::Deserializer::from_str(text);
-        let attachments = self.attachments;
-        let value = match attachments.is_empty() {
-            true => seed.deserialize(&mut inner),
-            false => seed.deserialize(WithAttachments { inner: &mut inner, attachments }),
+        let context = self.context;
+        let plain = if context.is_plain() { context.original(text) } else { None };
+        let value = match plain {
+            Some(text) => read_value(text, |inner| seed.deserialize(inner)),
+            None => read_value(text, |inner| seed.deserialize(Wrapped { inner, context })),
         };
         value.map(Some)
     }
@@ -301,30 +336,49 @@ impl<'de, E: serde::de::Error> Deserializer<'de> for Missing<E> {
     }
 }
 
-/// Passes all on to `inner`, but where bytes are asked for, a placeholder gives its attachment.
-///
-/// Being wrapped around a deserializer, a visitor or an access, it wraps whatever those hand out.
-struct WithAttachments<'a, T> {
-    inner: T,
+/// The text that is read, and what it refers to.
+#[derive(Clone, Copy)]
+struct Context<'a, 'b> {
     attachments: Attached<'a>,
+    /// The arguments' own text.
+    json: &'a str,
+    /// What is read in its place: a copy of the same length in which halves of surrogate pairs are replaced.
+    copy: Option<&'b str>,
 }
 
-impl<'a, T> WithAttachments<'a, T> {
-    fn wrap<U>(&self, inner: U) -> WithAttachments<'a, U> {
-        WithAttachments { inner, attachments: self.attachments }
+impl<'a: 'b, 'b> Context<'a, 'b> {
+    fn text(&self) -> &'b str {
+        self.copy.unwrap_or(self.json)
+    }
+
+    /// Whether nothing can be a placeholder, and what is borrowed is borrowed from the arguments' own text.
+    fn is_plain(&self) -> bool {
+        self.attachments.is_empty() && self.copy.is_none()
+    }
+
+    /// The same part of the arguments' own text. A string that can be borrowed has no escapes: both hold the same.
+    fn original(&self, part: &str) -> Option<&'a str> {
+        let start = part.as_ptr().addr().checked_sub(self.text().as_ptr().addr())?;
+        self.json.get(start..start.checked_add(part.len())?)
     }
 }
 
-/// Methods of scalars: nothing inside can be a placeholder.
-macro_rules! pass_on {
-    ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.inner.$method(visitor)
-        }
-    )*};
+/// Passes all on to `inner`, but where bytes are asked for, a placeholder gives its attachment, and what is borrowed is
+/// borrowed from the arguments' own text.
+///
+/// Being wrapped around a deserializer, a visitor or an access, it wraps whatever those hand out.
+struct Wrapped<'a, 'b, T> {
+    inner: T,
+    context: Context<'a, 'b>,
 }
 
-macro_rules! pass_on_wrapped {
+impl<'a, 'b, T> Wrapped<'a, 'b, T> {
+    fn wrap<U>(&self, inner: U) -> Wrapped<'a, 'b, U> {
+        Wrapped { inner, context: self.context }
+    }
+}
+
+macro_rules! pass_on {
     ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
         fn $method<V: Visitor<'a>>(
             self,
@@ -337,18 +391,16 @@ macro_rules! pass_on_wrapped {
     )*};
 }
 
-impl<'a, D: Deserializer<'a>> Deserializer<'a> for WithAttachments<'a, D> {
+impl<'a: 'b, 'b, D: Deserializer<'b>> Deserializer<'a> for Wrapped<'a, 'b, D> {
     type Error = D::Error;
 
     pass_on! {
-        deserialize_bool deserialize_char deserialize_i8 deserialize_i16 deserialize_i32
-        deserialize_i64 deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32
-        deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64 deserialize_str
-        deserialize_string deserialize_unit deserialize_identifier deserialize_ignored_any
-    }
-
-    pass_on_wrapped! {
-        deserialize_any();
+        deserialize_any(); deserialize_bool(); deserialize_char();
+        deserialize_i8(); deserialize_i16(); deserialize_i32(); deserialize_i64();
+        deserialize_i128(); deserialize_u8(); deserialize_u16(); deserialize_u32();
+        deserialize_u64(); deserialize_u128(); deserialize_f32(); deserialize_f64();
+        deserialize_str(); deserialize_string(); deserialize_unit(); deserialize_identifier();
+        deserialize_ignored_any();
         deserialize_option();
         deserialize_seq();
         deserialize_map();
@@ -361,7 +413,7 @@ impl<'a, D: Deserializer<'a>> Deserializer<'a> for WithAttachments<'a, D> {
     }
 
     fn deserialize_bytes<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let visitor = BytesVisitor { visitor, attachments: self.attachments };
+        let visitor = BytesVisitor { visitor, context: self.context };
         self.inner.deserialize_any(visitor)
     }
 
@@ -371,34 +423,38 @@ impl<'a, D: Deserializer<'a>> Deserializer<'a> for WithAttachments<'a, D> {
 }
 
 /// Takes what serde_json would take for bytes, and placeholders.
-struct BytesVisitor<'a, V> {
+struct BytesVisitor<'a, 'b, V> {
     visitor: V,
-    attachments: Attached<'a>,
+    context: Context<'a, 'b>,
 }
 
-impl<'a, V: Visitor<'a>> Visitor<'a> for BytesVisitor<'a, V> {
+impl<'a: 'b, 'b, V: Visitor<'a>> Visitor<'b> for BytesVisitor<'a, 'b, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.visitor.expecting(f)
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, map: A) -> Result<V::Value, A::Error> {
+    fn visit_map<A: MapAccess<'b>>(self, map: A) -> Result<V::Value, A::Error> {
         let num = placeholder::read(map)?;
-        let attachment = self.attachments.get(num).ok_or_else(|| A::Error::custom("no such attachment"))?;
+        let attachment =
+            self.context.attachments.get(num).ok_or_else(|| A::Error::custom("no such attachment"))?;
         self.visitor.visit_borrowed_bytes(attachment)
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, seq: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_seq(seq)
+    fn visit_seq<A: SeqAccess<'b>>(self, seq: A) -> Result<V::Value, A::Error> {
+        self.visitor.visit_seq(Wrapped { inner: seq, context: self.context })
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<V::Value, E> {
         self.visitor.visit_bytes(text.as_bytes())
     }
 
-    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'a str) -> Result<V::Value, E> {
-        self.visitor.visit_borrowed_bytes(text.as_bytes())
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'b str) -> Result<V::Value, E> {
+        match self.context.original(text) {
+            Some(text) => self.visitor.visit_borrowed_bytes(text.as_bytes()),
+            None => self.visitor.visit_bytes(text.as_bytes()),
+        }
     }
 }
 
@@ -410,7 +466,7 @@ macro_rules! visit_scalar {
     )*};
 }
 
-impl<'a, V: Visitor<'a>> Visitor<'a> for WithAttachments<'a, V> {
+impl<'a: 'b, 'b, V: Visitor<'a>> Visitor<'b> for Wrapped<'a, 'b, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -422,8 +478,15 @@ impl<'a, V: Visitor<'a>> Visitor<'a> for WithAttachments<'a, V> {
         visit_i8(i8); visit_i16(i16); visit_i32(i32); visit_i64(i64); visit_i128(i128);
         visit_u8(u8); visit_u16(u16); visit_u32(u32); visit_u64(u64); visit_u128(u128);
         visit_f32(f32); visit_f64(f64);
-        visit_str(&str); visit_borrowed_str(&'a str); visit_string(String);
-        visit_bytes(&[u8]); visit_borrowed_bytes(&'a [u8]); visit_byte_buf(Vec<u8>);
+        visit_str(&str); visit_string(String);
+        visit_bytes(&[u8]); visit_byte_buf(Vec<u8>);
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'b str) -> Result<V::Value, E> {
+        match self.context.original(text) {
+            Some(text) => self.inner.visit_borrowed_str(text),
+            None => self.inner.visit_str(text),
+        }
     }
 
     fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
@@ -434,42 +497,42 @@ impl<'a, V: Visitor<'a>> Visitor<'a> for WithAttachments<'a, V> {
         self.inner.visit_unit()
     }
 
-    fn visit_some<D: Deserializer<'a>>(self, value: D) -> Result<V::Value, D::Error> {
+    fn visit_some<D: Deserializer<'b>>(self, value: D) -> Result<V::Value, D::Error> {
         let value = self.wrap(value);
         self.inner.visit_some(value)
     }
 
-    fn visit_newtype_struct<D: Deserializer<'a>>(self, value: D) -> Result<V::Value, D::Error> {
+    fn visit_newtype_struct<D: Deserializer<'b>>(self, value: D) -> Result<V::Value, D::Error> {
         let value = self.wrap(value);
         self.inner.visit_newtype_struct(value)
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, seq: A) -> Result<V::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'b>>(self, seq: A) -> Result<V::Value, A::Error> {
         let seq = self.wrap(seq);
         self.inner.visit_seq(seq)
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, map: A) -> Result<V::Value, A::Error> {
+    fn visit_map<A: MapAccess<'b>>(self, map: A) -> Result<V::Value, A::Error> {
         let map = self.wrap(map);
         self.inner.visit_map(map)
     }
 
-    fn visit_enum<A: EnumAccess<'a>>(self, data: A) -> Result<V::Value, A::Error> {
+    fn visit_enum<A: EnumAccess<'b>>(self, data: A) -> Result<V::Value, A::Error> {
         let data = self.wrap(data);
         self.inner.visit_enum(data)
     }
 }
 
-impl<'a, T: DeserializeSeed<'a>> DeserializeSeed<'a> for WithAttachments<'a, T> {
+impl<'a: 'b, 'b, T: DeserializeSeed<'a>> DeserializeSeed<'b> for Wrapped<'a, 'b, T> {
     type Value = T::Value;
 
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<T::Value, D::Error> {
+    fn deserialize<D: Deserializer<'b>>(self, deserializer: D) -> Result<T::Value, D::Error> {
         let deserializer = self.wrap(deserializer);
         self.inner.deserialize(deserializer)
     }
 }
 
-impl<'a, A: SeqAccess<'a>> SeqAccess<'a> for WithAttachments<'a, A> {
+impl<'a: 'b, 'b, A: SeqAccess<'b>> SeqAccess<'a> for Wrapped<'a, 'b, A> {
     type Error = A::Error;
 
     fn next_element_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
@@ -482,10 +545,11 @@ impl<'a, A: SeqAccess<'a>> SeqAccess<'a> for WithAttachments<'a, A> {
     }
 }
 
-impl<'a, A: MapAccess<'a>> MapAccess<'a> for WithAttachments<'a, A> {
+impl<'a: 'b, 'b, A: MapAccess<'b>> MapAccess<'a> for Wrapped<'a, 'b, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        let seed = self.wrap(seed);
         self.inner.next_key_seed(seed)
     }
 
@@ -499,17 +563,18 @@ impl<'a, A: MapAccess<'a>> MapAccess<'a> for WithAttachments<'a, A> {
     }
 }
 
-impl<'a, A: EnumAccess<'a>> EnumAccess<'a> for WithAttachments<'a, A> {
+impl<'a: 'b, 'b, A: EnumAccess<'b>> EnumAccess<'a> for Wrapped<'a, 'b, A> {
     type Error = A::Error;
-    type Variant = WithAttachments<'a, A::Variant>;
+    type Variant = Wrapped<'a, 'b, A::Variant>;
 
     fn variant_seed<T: DeserializeSeed<'a>>(self, seed: T) -> Result<(T::Value, Self::Variant), A::Error> {
+        let seed = self.wrap(seed);
         let (value, inner) = self.inner.variant_seed(seed)?;
-        Ok((value, WithAttachments { inner, attachments: self.attachments }))
+        Ok((value, Wrapped { inner, context: self.context }))
     }
 }
 
-impl<'a, A: VariantAccess<'a>> VariantAccess<'a> for WithAttachments<'a, A> {
+impl<'a: 'b, 'b, A: VariantAccess<'b>> VariantAccess<'a> for Wrapped<'a, 'b, A> {
     type Error = A::Error;
 
     fn unit_variant(self) -> Result<(), A::Error> {

@@ -21,6 +21,7 @@ const HEADROOM: usize = 1 + 20 + 1;
 ///
 /// Arguments are one value: a tuple or tuple struct is the list of arguments, `()` and unit
 /// structs are none, `Ok` is what it holds and `Err` is not sent, anything else is one argument.
+/// What serializes as unit but has a size (`serde_json::Value::Null`, `&()`) is the argument `null`.
 /// Rust's arrays are tuples to serde, so `&[1, 2]` are two arguments, while a slice or `Vec` is
 /// one. Data that serializes as bytes
 /// (`bytes::Bytes` with its feature `serde`, `serde_bytes`) becomes an attachment, at any depth;
@@ -53,7 +54,7 @@ impl Encoder {
         let json = self.start(namespace, id)?;
         self.sink.text.push(b'[');
         self.sink.string(event);
-        args.serialize(ArgumentList::new(&mut self.sink, true))?;
+        ArgumentList::write(&mut self.sink, true, args)?;
         self.sink.text.push(b']');
         self.finish_list([b'2', b'5'], json)
     }
@@ -70,7 +71,7 @@ impl Encoder {
     ) -> Result<Encoded<'_>, EncodeError> {
         let json = self.start(namespace, Some(id))?;
         self.sink.text.push(b'[');
-        args.serialize(ArgumentList::new(&mut self.sink, false))?;
+        ArgumentList::write(&mut self.sink, false, args)?;
         self.sink.text.push(b']');
         self.finish_list([b'3', b'6'], json)
     }

@@ -8,6 +8,7 @@ use crate::socketio::error::DecodeError;
 use crate::socketio::limits::MAX_DEPTH;
 use alloc::borrow::Cow;
 use alloc::string::String;
+use serde::de::DeserializeOwned;
 
 /// Why a text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,20 +159,67 @@ pub(crate) fn unescape(inner: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Reads a value, with half of a surrogate pair in a string as U+FFFD, which serde_json refuses.
+///
+/// # Errors
+/// If the text is not of the type.
+pub fn from_json<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    serde_json::from_str(text).or_else(|error| match replace_lone_surrogates(text) {
+        Some(replaced) => serde_json::from_str(&replaced),
+        None => Err(error),
+    })
+}
+
+/// A copy of the same length with `\ufffd` for each half of a surrogate pair; `None` if there is none.
+///
+/// The text is JSON, where a backslash stands only in strings.
+pub(crate) fn replace_lone_surrogates(text: &str) -> Option<String> {
+    const REPLACEMENT: &str = "\\ufffd";
+    let mut out = String::new();
+    let mut copied = 0;
+    let mut rest = text;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        let start = text.len() - escape.len() - 1;
+        let after = escape.strip_prefix('u');
+        rest = match after.and_then(hex4) {
+            Some((unit, behind)) if unit & 0xF800 == 0xD800 => match low_half(behind) {
+                Some((_, behind)) if unit & 0xFC00 == 0xD800 => behind,
+                _ => {
+                    out.push_str(text.get(copied..start)?);
+                    out.push_str(REPLACEMENT);
+                    copied = start + REPLACEMENT.len();
+                    behind
+                }
+            },
+            Some((_, behind)) => behind,
+            None => {
+                let mut behind = escape.chars();
+                behind.next();
+                behind.as_str()
+            }
+        };
+    }
+    (copied > 0).then(|| out + text.get(copied..).unwrap_or_default())
+}
+
 /// Decodes what follows `\u`, and the second half of a pair with it.
 fn unicode_escape(text: &str) -> (char, &str) {
     let Some((first, rest)) = hex4(text) else {
         return (char::REPLACEMENT_CHARACTER, text);
     };
-    let second = rest.strip_prefix("\\u").and_then(hex4);
-    let pair = match second {
-        Some((second, behind)) if first & 0xFC00 == 0xD800 && second & 0xFC00 == 0xDC00 => {
+    let pair = match low_half(rest) {
+        Some((second, behind)) if first & 0xFC00 == 0xD800 => {
             let code = 0x1_0000 + ((first & 0x3FF) << 10) + (second & 0x3FF);
             char::from_u32(code).map(|decoded| (decoded, behind))
         }
         _ => None,
     };
     pair.unwrap_or((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest))
+}
+
+/// The escape of the second half of a surrogate pair, and what follows it.
+fn low_half(text: &str) -> Option<(u32, &str)> {
+    text.strip_prefix("\\u").and_then(hex4).filter(|(unit, _)| unit & 0xFC00 == 0xDC00)
 }
 
 fn hex4(text: &str) -> Option<(u32, &str)> {

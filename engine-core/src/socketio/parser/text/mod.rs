@@ -12,6 +12,7 @@ mod tests;
 
 pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
 pub use encode::{Attachments, Encoded, Encoder};
+pub use json::from_json;
 pub use packet::Packet;
 pub(crate) use packet::{event_name, first_of};
 pub use reassembly::{Complete, Reassembly};

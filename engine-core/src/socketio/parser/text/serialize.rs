@@ -548,16 +548,28 @@ impl Serializer for Key<'_> {
 
 /// The arguments of a packet, which stand in an array that is already open.
 ///
-/// A tuple's elements are the arguments, unit is none, `Ok` is what it holds, anything else is one.
+/// A tuple's elements are the arguments, `()` and a unit struct are none, `Ok` is what it holds, anything else is one.
 pub(super) struct ArgumentList<'a> {
     sink: &'a mut Sink,
     /// Something stands in the array: an event's name.
     named: bool,
+    /// The value has no size: its unit is `()`. A value that has a size, like `serde_json::Value`, serializes as unit
+    /// to say `null`.
+    zero_sized: bool,
 }
 
 impl<'a> ArgumentList<'a> {
-    pub(super) fn new(sink: &'a mut Sink, named: bool) -> ArgumentList<'a> {
-        ArgumentList { sink, named }
+    /// Writes `args`.
+    pub(super) fn write<A: Serialize + ?Sized>(
+        sink: &'a mut Sink,
+        named: bool,
+        args: &A,
+    ) -> Result<(), EncodeError> {
+        args.serialize(ArgumentList { sink, named, zero_sized: size_of_val(args) == 0 })
+    }
+
+    fn unit(self) -> Result<(), EncodeError> {
+        if self.zero_sized { Ok(()) } else { self.one().serialize_unit() }
     }
 
     fn one(self) -> &'a mut Sink {
@@ -622,11 +634,11 @@ impl<'a> Serializer for ArgumentList<'a> {
     }
 
     fn serialize_unit(self) -> Result<(), EncodeError> {
-        Ok(())
+        self.unit()
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Result<(), EncodeError> {
-        Ok(())
+        self.unit()
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Compound<'a>, EncodeError> {
@@ -662,7 +674,7 @@ impl<'a> Serializer for ArgumentList<'a> {
     ) -> Result<(), EncodeError> {
         match (name, variant) {
             // What may fail is sent as what it gives, and not at all when it failed.
-            ("Result", "Ok") => value.serialize(self),
+            ("Result", "Ok") => ArgumentList::write(self.sink, self.named, value),
             ("Result", "Err") => {
                 let mut error = Sink::new();
                 value.serialize(&mut error)?;

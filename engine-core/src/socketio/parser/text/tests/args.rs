@@ -81,7 +81,6 @@ fn a_missing_argument_is_none_or_an_error_with_its_number() {
 fn an_argument_of_the_wrong_type_is_an_error() {
     assert!(event(r#"["a","x"]"#).deserialize::<i32>().is_err());
     assert!(event(r#"["a",1,"x"]"#).deserialize::<(i32, i32)>().is_err());
-    assert!(event(r#"["a","\ud800"]"#).deserialize::<String>().is_err());
 }
 
 #[test]
@@ -248,4 +247,91 @@ fn missing_elements_of_a_tuple_are_not_supplied_without_end() {
         }
     }
     assert_eq!(event(r#"["a",1]"#).deserialize::<Greedy>().unwrap().0, 3);
+}
+
+/// Arguments that hold one value of JSON.
+fn with_argument(value: &str) -> String {
+    std::format!(r#"["a",{value},"behind"]"#)
+}
+
+#[test]
+fn a_number_is_read_to_its_end() {
+    for number in ["1e+21", "1.5", "-2.7e3", "1e3", "0.0", "1E0", "-0.5"] {
+        let json = with_argument(number);
+        let args = event(&json);
+        message(args.deserialize::<i128>());
+        message(args.deserialize::<(i128,)>());
+        message(args.deserialize::<u128>());
+        message(args.deserialize::<Option<i128>>());
+        message(args.deserialize::<i64>());
+        message(args.deserialize::<(u64,)>());
+        message(args.deserialize::<u8>());
+        message(Args::new_ack(&std::format!("[{number}]"), &[]).deserialize::<i128>());
+        message(Args::new_event(&json, &[Bytes::new()]).deserialize::<(i128,)>());
+        let keys = with_argument(&std::format!(r#"{{"{number}":[{number}]}}"#));
+        message(event(&keys).deserialize::<HashMap<i128, Vec<i128>>>());
+        assert_eq!(args.deserialize::<f64>().unwrap(), number.parse::<f64>().unwrap());
+        assert_eq!(args.deserialize::<(f32, &str)>().unwrap(), (number.parse::<f32>().unwrap(), "behind"));
+    }
+    let wide = with_argument("-170141183460469231731687303715884105728 ");
+    assert_eq!(event(&wide).deserialize::<i128>().unwrap(), i128::MIN);
+    assert_eq!(event(&wide).deserialize::<(i128, &str)>().unwrap(), (i128::MIN, "behind"));
+    assert_eq!(Args::new_ack("[ 7 ]", &[]).deserialize::<u128>().unwrap(), 7);
+    for outside in ["256", "-1", "1e2"] {
+        message(event(&with_argument(outside)).deserialize::<u8>());
+    }
+    message(event(&with_argument("1e400")).deserialize::<f64>());
+}
+
+#[test]
+fn half_a_surrogate_pair_is_read_as_the_replacement_character() {
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct Note<'a> {
+        #[serde(borrow)]
+        text: std::borrow::Cow<'a, str>,
+        plain: &'a str,
+        tags: HashMap<String, Option<char>>,
+    }
+    let written =
+        r#"["a","\ud83d",{"text":"x\uDE00\\ud83d\ud83d\ude00","plain":"é","tags":{"\ud83d":"\udfff"}}]"#;
+    let args = event(written);
+    assert_eq!(args.deserialize::<String>().unwrap(), "\u{fffd}");
+    let (first, note) = args.deserialize::<(Value, Note<'_>)>().unwrap();
+    assert_eq!(first, json!("\u{fffd}"));
+    assert_eq!(note.text, "x\u{fffd}\\ud83d\u{1f600}");
+    assert_eq!(note.tags, HashMap::from([("\u{fffd}".to_string(), Some('\u{fffd}'))]));
+    // What can be borrowed is borrowed from the packet, although a copy was read.
+    assert!(written.as_bytes().as_ptr_range().contains(&note.plain.as_ptr()));
+    assert_eq!(note.plain, "é");
+    let value: Value = Args::new_ack(r#"[["\ud83d\ud83d\ude00"]]"#, &[]).deserialize().unwrap();
+    assert_eq!(value, json!(["\u{fffd}\u{1f600}"]));
+    #[derive(Deserialize, Debug, PartialEq)]
+    enum Kind {
+        #[serde(rename = "\u{fffd}")]
+        Half(String),
+    }
+    assert_eq!(
+        event(r#"["a",{"\udc00":"\ud800"}]"#).deserialize::<Kind>().unwrap(),
+        Kind::Half("\u{fffd}".into())
+    );
+    // Raw arguments stay as they came.
+    let (raw, text): (&serde_json::value::RawValue, String) =
+        event(r#"["a",{"x" : "\ud83d"},"\ud83d"]"#).deserialize().unwrap();
+    assert_eq!((raw.get(), &*text), (r#"{"x" : "\ud83d"}"#, "\u{fffd}"));
+    assert_eq!(args.iter().next(), Some(r#""\ud83d""#));
+    assert_eq!(args.into_owned().as_args().json(), written);
+    message(event(r#"["a","\ud83d"]"#).deserialize::<i32>());
+}
+
+#[test]
+fn half_a_surrogate_pair_is_read_beside_attachments() {
+    #[derive(Deserialize, Debug, PartialEq)]
+    struct File<'a> {
+        name: String,
+        data: &'a [u8],
+    }
+    let attachments = [Bytes::from_static(b"\x00\xff")];
+    let json = r#"["a",{"name":"\ud83d","data":{"_placeholder":true,"num":0}},"plain"]"#;
+    let (file, plain) = Args::new_event(json, &attachments).deserialize::<(File<'_>, &str)>().unwrap();
+    assert_eq!((&*file.name, file.data, plain), ("\u{fffd}", &b"\x00\xff"[..], "plain"));
 }

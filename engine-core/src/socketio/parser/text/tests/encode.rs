@@ -97,6 +97,55 @@ fn a_tuple_is_a_list_of_arguments_and_any_other_type_one_argument() {
 }
 
 #[test]
+fn only_a_payload_without_a_size_is_no_argument() {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Answer {
+        Nothing,
+        Unit(()),
+        Text(String),
+    }
+    #[derive(Serialize)]
+    struct Unit;
+    #[derive(Serialize)]
+    struct Empty(());
+    #[derive(Serialize)]
+    struct Holds(Value);
+    let ack = |args: &dyn Fn(&mut Encoder) -> String| args(&mut Encoder::new());
+    macro_rules! written {
+        ($($args:expr => $list:literal;)*) => {$(
+            assert_eq!(ack(&|encoder| text(encoder.ack("/", 0, &$args))), concat!("30[", $list, "]"));
+            let comma = if $list.is_empty() { "" } else { "," };
+            assert_eq!(event(&$args), std::format!("2[\"e\"{comma}{}]", $list));
+        )*};
+    }
+    written! {
+        () => "";
+        Unit => "";
+        Empty(()) => "";
+        Ok::<_, i32>(()) => "";
+        Ok::<_, i32>(Unit) => "";
+        Ok::<_, i32>(Ok::<_, i32>(())) => "";
+        Value::Null => "null";
+        Holds(Value::Null) => "null";
+        Ok::<_, i32>(Value::Null) => "null";
+        Some(Value::Null) => "null";
+        None::<()> => "null";
+        Some(()) => "null";
+        Answer::Nothing => "null";
+        Answer::Unit(()) => "null";
+        Answer::Text("x".into()) => "\"x\"";
+        ((),) => "null";
+        ((), Value::Null, Unit) => "null,null,null";
+        ((), 1) => "null,1";
+        vec![()] => "[null]";
+        vec![Value::Null] => "[null]";
+    }
+    assert_eq!(event(""), r#"2["e",""]"#);
+    assert_eq!(event(&[0; 0][..]), r#"2["e",[]]"#);
+}
+
+#[test]
 fn values_are_written_as_serde_json_writes_them() {
     #[derive(Serialize)]
     #[serde(tag = "t")]

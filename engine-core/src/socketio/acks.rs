@@ -1,0 +1,171 @@
+//! The acknowledgements that one side awaits, by their ids.
+
+use crate::time::Time;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+
+/// The greatest acknowledgement id that is asked for: 2³¹ − 1, because clients in other languages read ids as 32-bit
+/// integers. What a peer asks for may be greater: see [`MAX_ID`](super::MAX_ID).
+pub const MAX_ACK_ID: u64 = (1 << 31) - 1;
+
+/// A table of pending acknowledgements: for each id a value and, where the table keeps the time, a deadline.
+///
+/// Ids begin with 0, end with [`MAX_ACK_ID`], and begin again; those that are pending are skipped. Nothing is allocated
+/// while nothing is pending.
+///
+/// ```
+/// use sockeye_core::Time;
+/// use sockeye_core::socketio::Acks;
+/// use std::time::Duration;
+///
+/// let mut acks = Acks::new(1000);
+/// let now = Time::ZERO;
+/// let id = acks.insert(Some(now + Duration::from_secs(30)), "whom to tell")?;
+/// assert_eq!(acks.take(id), Some("whom to tell"));
+/// // A second answer is for nobody.
+/// assert_eq!(acks.take(id), None);
+/// # Ok::<(), sockeye_core::socketio::AcksFull>(())
+/// ```
+#[derive(Debug)]
+pub struct Acks<T> {
+    pub(super) table: Option<Box<Table<T>>>,
+    pub(super) next: u32,
+    limit: u32,
+}
+
+/// Not empty.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    by_id: BTreeMap<u64, Entry<T>>,
+    by_deadline: BTreeSet<(Time, u64)>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    deadline: Option<Time>,
+    value: T,
+}
+
+/// As many acknowledgements are pending as may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many acknowledgements are awaited")]
+pub struct AcksFull;
+
+impl<T> Acks<T> {
+    /// An empty table in which at most `limit` acknowledgements can be pending, or [`MAX_ACK_ID`] if that is less.
+    pub const fn new(limit: u32) -> Acks<T> {
+        let limit = if limit as u64 > MAX_ACK_ID { MAX_ACK_ID as u32 } else { limit };
+        Acks { table: None, next: 0, limit }
+    }
+
+    /// How many are pending.
+    pub fn len(&self) -> usize {
+        self.table.as_ref().map_or(0, |table| table.by_id.len())
+    }
+
+    /// Whether none is pending.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_none()
+    }
+
+    /// Whether as many are pending as may be.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.limit as usize
+    }
+
+    /// Whether an id is pending.
+    pub fn contains(&self, id: u64) -> bool {
+        self.table.as_ref().is_some_and(|table| table.by_id.contains_key(&id))
+    }
+
+    /// Returns the next id that is not pending, and does not return it again before all others.
+    pub fn next_id(&mut self) -> u64 {
+        loop {
+            let id = u64::from(self.next);
+            self.next = if id == MAX_ACK_ID { 0 } else { self.next + 1 };
+            // One of them is free: the limit is less than there are ids.
+            if !self.contains(id) {
+                return id;
+            }
+        }
+    }
+
+    /// Adds a value with the next id, which is returned. `None` for `deadline` means that the caller keeps the time.
+    ///
+    /// # Errors
+    /// If the table is full.
+    pub fn insert(&mut self, deadline: Option<Time>, value: T) -> Result<u64, AcksFull> {
+        if self.is_full() {
+            return Err(AcksFull);
+        }
+        let id = self.next_id();
+        self.insert_at(id, deadline, value)?;
+        Ok(id)
+    }
+
+    /// Adds a value with an id that is not this table's: one message to many peers has one id. A value that is pending
+    /// with the same id is replaced.
+    ///
+    /// # Errors
+    /// If the table is full.
+    pub fn insert_at(&mut self, id: u64, deadline: Option<Time>, value: T) -> Result<(), AcksFull> {
+        if self.is_full() && !self.contains(id) {
+            return Err(AcksFull);
+        }
+        self.take(id);
+        let empty = || Box::new(Table { by_id: BTreeMap::new(), by_deadline: BTreeSet::new() });
+        let table = self.table.get_or_insert_with(empty);
+        table.by_id.insert(id, Entry { deadline, value });
+        if let Some(deadline) = deadline {
+            table.by_deadline.insert((deadline, id));
+        }
+        Ok(())
+    }
+
+    /// Returns the value that is pending with an id.
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut T> {
+        self.table.as_mut()?.by_id.get_mut(&id).map(|entry| &mut entry.value)
+    }
+
+    /// Removes an id, whose acknowledgement has come or is not awaited any more, and returns its value. `None` if it is
+    /// not pending: the acknowledgement came too late, or twice.
+    pub fn take(&mut self, id: u64) -> Option<T> {
+        let table = self.table.as_mut()?;
+        let Entry { deadline, value } = table.by_id.remove(&id)?;
+        if let Some(deadline) = deadline {
+            table.by_deadline.remove(&(deadline, id));
+        }
+        if table.by_id.is_empty() {
+            self.table = None;
+        }
+        Some(value)
+    }
+
+    /// When [`take_expired`](Acks::take_expired) has something to return; `None` if no deadline is pending.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.table.as_ref()?.by_deadline.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Removes one whose deadline has come, the earliest first. Call it until it returns `None`.
+    pub fn take_expired(&mut self, now: Time) -> Option<(u64, T)> {
+        let (deadline, id) = self.table.as_ref()?.by_deadline.first().copied()?;
+        if deadline > now {
+            return None;
+        }
+        self.take(id).map(|value| (id, value))
+    }
+
+    /// All that are pending, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.table.iter().flat_map(|table| &table.by_id).map(|(id, entry)| (*id, &entry.value))
+    }
+
+    /// Removes all: the connection is over. The next id is not reset, as a late acknowledgement may still come.
+    pub fn drain(&mut self) -> impl Iterator<Item = (u64, T)> + use<T> {
+        let table = self.table.take();
+        table.into_iter().flat_map(|table| table.by_id).map(|(id, entry)| (id, entry.value))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The rooms of one socket.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The names of the rooms that one socket is in.
+///
+/// Most sockets are in a few, for which a list is the smallest and fastest; in a long list `join` and `leave` would take
+/// longer with each room.
+pub(crate) enum Rooms {
+    Few(Vec<Arc<str>>),
+    #[expect(clippy::box_collection, reason = "a socket in few rooms is not to be larger for it")]
+    Many(Box<HashSet<Arc<str>>>),
+}
+
+/// The longest list.
+const FEW: usize = 16;
+
+/// Why a socket did not join a room: see [`Socket::try_join`](crate::Socket::try_join).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The socket has been disconnected, or was not let in.
+    #[error("the socket is not connected")]
+    Disconnected,
+    /// The socket is in as many rooms as [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
+    #[error("the socket is in {limit} rooms, which are all that it may join")]
+    TooManyRooms {
+        /// How many rooms a socket may be in.
+        limit: usize,
+    },
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Rooms::Few(Vec::new())
+    }
+}
+
+impl Rooms {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Rooms::Few(rooms) => rooms.len(),
+            Rooms::Many(rooms) => rooms.len(),
+        }
+    }
+
+    pub(crate) fn contains(&self, room: &str) -> bool {
+        match self {
+            Rooms::Few(rooms) => rooms.iter().any(|known| **known == *room),
+            Rooms::Many(rooms) => rooms.contains(room),
+        }
+    }
+
+    /// Adds a room that is not there.
+    pub(crate) fn insert(&mut self, room: Arc<str>) {
+        match self {
+            Rooms::Few(rooms) if rooms.len() < FEW => rooms.push(room),
+            Rooms::Few(rooms) => {
+                let all = std::mem::take(rooms).into_iter().chain([room]);
+                *self = Rooms::Many(Box::new(all.collect()));
+            }
+            Rooms::Many(rooms) => {
+                rooms.insert(room);
+            }
+        }
+    }
+
+    /// Removes a room. Whether it was there.
+    pub(crate) fn remove(&mut self, room: &str) -> bool {
+        match self {
+            Rooms::Few(rooms) => {
+                let at = rooms.iter().position(|known| **known == *room);
+                at.map(|at| rooms.swap_remove(at)).is_some()
+            }
+            Rooms::Many(rooms) => {
+                let was_there = rooms.remove(room);
+                // Well below the limit, so that joining and leaving one room does not convert it each time.
+                if rooms.len() <= FEW / 2 {
+                    *self = Rooms::Few(rooms.drain().collect());
+                }
+                was_there
+            }
+        }
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = Arc<str>> {
+        let (few, many) = match self {
+            Rooms::Few(rooms) => (Some(rooms), None),
+            Rooms::Many(rooms) => (None, Some(*rooms)),
+        };
+        few.into_iter().flatten().chain(many.into_iter().flatten())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (few, many) = match self {
+            Rooms::Few(rooms) => (Some(rooms), None),
+            Rooms::Many(rooms) => (None, Some(rooms)),
+        };
+        few.into_iter().flatten().chain(many.into_iter().flat_map(|rooms| rooms.iter()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_becomes_a_set_and_a_list_again_and_holds_the_same() {
+        let mut rooms = Rooms::default();
+        let name = |n: usize| Arc::<str>::from(n.to_string());
+        for n in 0..100 {
+            assert!(!rooms.contains(&name(n)));
+            rooms.insert(name(n));
+            assert!(rooms.contains(&name(n)) && rooms.len() == n + 1 && rooms.iter().count() == n + 1);
+            assert_eq!(matches!(rooms, Rooms::Few(_)), n < FEW);
+        }
+        for n in 0..100 {
+            assert!(rooms.remove(&name(n)) && !rooms.remove(&name(n)));
+            assert!(rooms.len() == 99 - n && (n + 1..100).all(|n| rooms.contains(&name(n))));
+            assert_eq!(matches!(rooms, Rooms::Few(_)), rooms.len() <= FEW / 2);
+        }
+    }
+
+    #[test]
+    fn a_socket_in_few_rooms_pays_for_a_list_only() {
+        assert_eq!(size_of::<Rooms>(), size_of::<Vec<Arc<str>>>());
+    }
+}

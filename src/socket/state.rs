@@ -1,0 +1,66 @@
+//! What a socket keeps that changes.
+
+use crate::ack::Waiter;
+use crate::error::DisconnectReason;
+use crate::handler::Kept;
+use crate::handlers::Handlers;
+use crate::rooms::Rooms;
+use sockeye_core::socketio::Acks;
+use std::any::{Any, TypeId};
+use std::sync::Arc;
+
+/// How many answers may be awaited from one socket.
+const MAX_ACKS: u32 = 10_000;
+
+#[derive(Default)]
+pub(super) struct State {
+    /// The first poll of the handler of new sockets is over: its end can be told.
+    pub(super) started: bool,
+    /// That of the socket's end is among them: no event has its name.
+    pub(super) handlers: Handlers,
+    pub(super) more: Option<Box<More>>,
+    /// The socket was disconnected or not let in: nothing is kept any more.
+    pub(super) ended: bool,
+}
+
+/// What most sockets have nothing of.
+pub(super) struct More {
+    pub(super) fallback: Option<Kept>,
+    /// The answers that are awaited: whom to tell, and its entry there.
+    pub(super) acks: Acks<(Arc<Waiter>, u32)>,
+    /// Why the socket was disconnected, which no handler has been told.
+    pub(super) untold: Option<DisconnectReason>,
+    pub(super) data: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
+    /// Rooms that were joined before the socket was let in.
+    pub(super) early_rooms: Rooms,
+}
+
+impl Default for More {
+    fn default() -> Self {
+        More {
+            fallback: None,
+            acks: Acks::new(MAX_ACKS),
+            untold: None,
+            data: Vec::new(),
+            early_rooms: Rooms::default(),
+        }
+    }
+}
+
+impl State {
+    pub(super) fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    pub(super) fn take_early_rooms(&mut self) -> Rooms {
+        self.more.as_mut().map(|more| std::mem::take(&mut more.early_rooms)).unwrap_or_default()
+    }
+
+    pub(super) fn forget_ack(&mut self, id: u64) -> Option<(Arc<Waiter>, u32)> {
+        self.more.as_mut()?.acks.take(id)
+    }
+
+    pub(super) fn take_untold(&mut self) -> Option<DisconnectReason> {
+        self.more.as_mut()?.untold.take()
+    }
+}

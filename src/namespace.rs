@@ -86,11 +86,8 @@ impl Members {
         let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else {
             return Err(JoinError::Disconnected);
         };
-        if member.rooms.contains(room) {
+        if !member.rooms.admit(room, limit)? {
             return Ok(());
-        }
-        if member.rooms.len() >= limit {
-            return Err(JoinError::TooManyRooms { limit });
         }
         let name = self.rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
         member.rooms.insert(name.clone());

@@ -52,6 +52,15 @@ impl Rooms {
         }
     }
 
+    /// Whether a room is to be added: it is not there yet.
+    pub(crate) fn admit(&self, room: &str, limit: usize) -> Result<bool, JoinError> {
+        match self.contains(room) {
+            true => Ok(false),
+            false if self.len() < limit => Ok(true),
+            false => Err(JoinError::TooManyRooms { limit }),
+        }
+    }
+
     /// Adds a room that is not there.
     pub(crate) fn insert(&mut self, room: Arc<str>) {
         match self {

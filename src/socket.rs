@@ -450,14 +450,10 @@ impl Socket {
             return Err(JoinError::Disconnected);
         }
         let rooms = &mut state.more().early_rooms;
-        match rooms.len() {
-            _ if rooms.contains(room) => Ok(()),
-            len if len >= limit => Err(JoinError::TooManyRooms { limit }),
-            _ => {
-                rooms.insert(room.into());
-                Ok(())
-            }
+        if rooms.admit(room, limit)? {
+            rooms.insert(room.into());
         }
+        Ok(())
     }
 
     /// Leaves a room. At the socket's end it leaves all.

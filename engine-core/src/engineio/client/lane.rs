@@ -27,7 +27,7 @@ pub enum Want {
     Nothing,
     /// A stream that is there stays.
     Keep,
-    /// A request is to be written: see [`Session::begin`].
+    /// A request is to be written: see [`Session::begin`](super::Session::begin).
     Request,
 }
 

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use bytes::Buf;
-use sockeye::client::{BuildError, ClientBuilder};
+use sockeye::client::{BuildError, ClientBuilder, CloseReason, DisconnectReason};
 use sockeye::host::{Connector, Destination, Outgoing, Runtime};
 use sockeye::{AckError, Client, ClientSocket, EmitError, Time, Transport};
 use sockeye_core::websocket::{Opcode, accept_key, write_frame};
@@ -76,6 +76,10 @@ impl World {
 
     /// Polls every task once.
     fn run(&self) {
+        self.enter(&mut || self.poll_tasks());
+    }
+
+    fn poll_tasks(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
         let mut cx = Context::from_waker(Waker::noop());
         let left =
@@ -88,6 +92,17 @@ impl World {
         let now = self.now() + time;
         *self.now.lock().unwrap() = now;
         self.run();
+    }
+
+    /// Drops all tasks, as a runtime does that ends.
+    fn end(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
+        drop(tasks);
+    }
+
+    /// How many streams are wanted that are not there.
+    fn wanted(&self) -> usize {
+        self.streams.lock().unwrap().len()
     }
 
     /// Takes the first stream that the client asked for.
@@ -105,6 +120,10 @@ struct Stream {
 impl Stream {
     /// Takes everything that the client has to write.
     fn written(&mut self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
         self.protocol.handle_wake(self.now);
         let mut written = Vec::new();
         while let Some(out) = self.protocol.poll_transmit() {
@@ -113,13 +132,22 @@ impl Stream {
             written.extend_from_slice(chunk);
             out.advance(length);
         }
-        String::from_utf8_lossy(&written).into_owned()
+        written
     }
 
     fn send(&mut self, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         let used = self.protocol.handle_data(self.now, &mut bytes);
         assert_eq!(used, bytes.len());
+    }
+
+    fn respond(&mut self, body: &str) {
+        self.respond_with("", body);
+    }
+
+    fn respond_with(&mut self, headers: &str, body: &str) {
+        let length = body.len();
+        self.send(format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {length}\r\n\r\n{body}").as_bytes());
     }
 
     fn send_text(&mut self, text: &str) {
@@ -171,6 +199,21 @@ fn woken_by<F: Future>(future: F, act: impl FnOnce()) -> F::Output {
         Poll::Pending => panic!("the future is not ready"),
     }
 }
+
+/// What a future ends with at once.
+fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+fn by_polling(builder: ClientBuilder) -> ClientBuilder {
+    builder.transports([Transport::Polling])
+}
+
+const OPEN: &str =
+    r#"0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 
 fn by_websocket(builder: ClientBuilder) -> ClientBuilder {
     builder.transports([Transport::WebSocket])
@@ -246,12 +289,12 @@ fn events_for_a_dropped_stream_of_events_do_not_stop_reading() {
 }
 
 #[test]
-fn the_server_is_not_read_while_events_wait_for_a_thread_that_calls_listeners() {
+fn events_wait_within_bounds_for_a_thread_that_tells_of_others() {
     let world = World::new();
     let client = world.client(by_websocket);
     let received = Arc::new(AtomicUsize::new(0));
     let count = received.clone();
-    client.on("number", move || {
+    client.on("large", move || {
         count.fetch_add(1, Ordering::SeqCst);
         async {}
     });
@@ -269,39 +312,180 @@ fn the_server_is_not_read_while_events_wait_for_a_thread_that_calls_listeners() 
         released.lock().unwrap().recv().unwrap();
         async {}
     });
-    let emitting = std::thread::spawn({
-        let client = client.clone();
-        move || client.emit("out", ()).map(drop)
+    client.emit("out", ()).unwrap();
+    let telling = std::thread::spawn({
+        let world = world.clone();
+        move || world.run()
     });
     begun.recv().unwrap();
-    stream.send_text(r#"42["number",1]"#);
-    assert!(!stream.protocol.wants_read());
+    let large = format!(r#"42["large","{}"]"#, "x".repeat(1 << 20));
+    let mut sent = 0;
+    while stream.protocol.wants_read() {
+        stream.send_text(&large);
+        sent += 1;
+    }
+    assert_eq!((sent, received.load(Ordering::SeqCst)), (4, 0));
     woken.0.store(false, Ordering::SeqCst);
 
     release.send(()).unwrap();
-    emitting.join().unwrap().unwrap();
-    assert_eq!(received.load(Ordering::SeqCst), 1);
+    telling.join().unwrap();
+    assert_eq!(received.load(Ordering::SeqCst), sent);
     assert!(stream.protocol.wants_read());
     assert!(woken.0.load(Ordering::SeqCst));
 }
 
 #[test]
-fn the_server_is_read_while_handlers_wait_for_its_answers() {
+fn pings_and_answers_get_through_while_handlers_wait() {
     let world = World::new();
     let client = world.client(by_websocket);
+    let late = Arc::new(AtomicUsize::new(0));
+    let count = late.clone();
     client.on("ask", async |socket: ClientSocket| _ = socket.emit_with_ack::<()>("question", ()).await);
     client.on("wait", pending::<()>);
+    client.on("late", move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        async {}
+    });
     client.connect();
     let mut stream = world.stream();
     stream.join();
     for _ in 0..1000 {
         stream.send_text(r#"42["ask"]"#);
     }
-    assert!(stream.protocol.wants_read());
-    for _ in 0..1000 {
+    stream.send_text(r#"42["late"]"#);
+    assert_eq!(late.load(Ordering::SeqCst), 1, "they wait for answers, not for the application");
+    for _ in 0..1001 {
         stream.send_text(r#"42["wait"]"#);
     }
-    assert!(!stream.protocol.wants_read());
+    stream.send_text(r#"42["late"]"#);
+    let answer = client.emit_with_ack::<u32>("last question", ());
+    stream.written();
+    for _ in 0..4 {
+        world.advance(Duration::from_secs(20));
+        stream.now = world.now();
+        stream.send_text("2");
+        assert_eq!(stream.bytes().len(), 2 + 4 + 1, "a pong");
+    }
+    // The acknowledgements before it were given up in time: their handlers have ended.
+    assert!(client.is_connected() && matches!(at_once(answer), Err(AckError::Timeout)));
+    let answer = client.emit_with_ack::<u32>("the very last", ());
+    stream.send_text("431001[7]");
+    assert_eq!(at_once(answer).unwrap(), 7);
+    assert_eq!(late.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_application_that_falls_behind_is_told_so_and_misses_nothing_before() {
+    let world = World::new();
+    let client = world.client(by_websocket);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = told.clone();
+    client.on_disconnect(move |reason: DisconnectReason| {
+        tell.lock().unwrap().push(reason);
+        async {}
+    });
+    let mut events = client.events();
+    client.connect();
+    let mut stream = world.stream();
+    stream.join();
+    world.run();
+    let large = "x".repeat(1 << 20);
+    let mut sent = 0;
+    while stream.protocol.wants_read() {
+        stream.send_text(&format!(r#"42["large",{sent},"{large}"]"#));
+        sent += 1;
+    }
+    assert_eq!(sent, 8);
+    world.advance(Duration::from_secs(46));
+    assert!(!client.is_connected());
+    // The next connection is opened and joined all the same.
+    world.advance(Duration::from_secs(5));
+    let mut stream = world.stream();
+    assert!(stream.protocol.wants_read());
+    stream.open();
+    assert!(stream.protocol.wants_read());
+    stream.written();
+    stream.send_text(r#"40{"sid":"t"}"#);
+    assert!(client.is_connected() && !stream.protocol.wants_read() && told.lock().unwrap().is_empty());
+    for number in 0..sent {
+        let received = at_once(events.recv()).unwrap();
+        assert_eq!(received.args().deserialize::<(u32, String)>().unwrap().0, number);
+        world.run();
+    }
+    assert_eq!(*told.lock().unwrap(), [DisconnectReason::Closed(CloseReason::Behind)]);
+    assert_eq!(told.lock().unwrap()[0].to_string(), "ping timeout");
+    assert!(stream.protocol.wants_read());
+}
+
+#[test]
+fn what_is_told_of_what_leaves_is_bounded() {
+    let world = World::new();
+    let client = world.client(by_websocket);
+    client.on_any_outgoing(|| async {});
+    client.connect();
+    let mut stream = world.stream();
+    stream.join();
+    world.run();
+    let mut sent = 0;
+    let error = loop {
+        match client.emit("m", "x".repeat(500_000)) {
+            Ok(_) => sent += 1,
+            Err(error) => break error,
+        }
+        stream.written();
+        assert!(sent < 100);
+    };
+    assert!(matches!(error, EmitError::SlowConsumer { .. }), "{error}");
+    world.run();
+    assert!(client.emit("m", ()).is_ok());
+}
+
+#[test]
+fn no_handler_runs_inside_of_a_call_of_the_application() {
+    let world = World::new();
+    let client = world.client(|builder| by_websocket(builder).timeout(Duration::from_secs(20)));
+    let other = client.socket("/other");
+    let lock = Arc::new(Mutex::new(Vec::new()));
+    let telling = |what: &'static str| {
+        let lock = lock.clone();
+        move || {
+            lock.try_lock().expect("nobody holds it").push(what);
+            async {}
+        }
+    };
+    client.on_any_outgoing(telling("outgoing"));
+    client.on_disconnect(telling("disconnect"));
+    other.on_connect_error(telling("connect_error"));
+    client.on_manager_event({
+        let tell = telling("manager");
+        move |_| drop(tell())
+    });
+    let call = |call: &dyn Fn()| {
+        let held = lock.lock().unwrap();
+        call();
+        assert!(held.is_empty());
+        drop(held);
+        world.run();
+        std::mem::take(&mut *lock.lock().unwrap())
+    };
+    client.connect();
+    let mut stream = world.stream();
+    stream.join();
+    world.run();
+    assert_eq!(call(&|| drop(client.emit("m", ()))), ["outgoing"]);
+    assert_eq!(call(&|| client.disconnect()), ["disconnect"]);
+    drop(stream);
+    client.connect();
+    let mut stream = world.stream();
+    stream.join();
+    other.connect();
+    world.run();
+    // Time passes that nobody has looked at: each call does.
+    *world.now.lock().unwrap() = world.now() + Duration::from_secs(100);
+    assert_eq!(call(&|| drop(client.emit("m", ()))), ["disconnect", "connect_error"]);
+    *world.now.lock().unwrap() = world.now() + Duration::from_secs(100);
+    assert_eq!(call(&|| client.socket("/third").connect()), ["manager"]);
+    assert_eq!(call(&|| client.close()), [""; 0]);
 }
 
 #[test]
@@ -318,6 +502,7 @@ fn handlers_begin_on_the_runtime_whichever_thread_causes_the_event() {
     let mut stream = world.stream();
     stream.join();
     client.disconnect();
+    world.run();
     assert_eq!(*told.lock().unwrap(), [true]);
 }
 
@@ -357,4 +542,220 @@ fn an_auth_callback_that_never_completes_is_dropped_at_the_timeout() {
     let waiting = Arc::strong_count(&held);
     world.advance(Duration::from_secs(21));
     assert_eq!(Arc::strong_count(&held), waiting - 1);
+}
+
+#[test]
+fn a_cookie_is_sent_until_its_time_has_come() {
+    let world = World::new();
+    let client = world.client(by_polling);
+    client.connect();
+    let mut stream = world.stream();
+    stream.written();
+    let cookies = "Set-Cookie: a=1; Max-Age=2\r\nSet-Cookie: b=2\r\n\
+                   Set-Cookie: c=3; Expires=Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+    stream.respond_with(cookies, OPEN);
+    assert!(stream.written().contains("\r\nCookie: a=1; b=2\r\n"));
+    world.advance(Duration::from_secs(2));
+    stream.now = world.now();
+    stream.respond("6");
+    assert!(stream.written().contains("\r\nCookie: b=2\r\n"));
+}
+
+#[test]
+fn the_protocol_s_own_parameters_win_and_stand_once() {
+    let world = World::new();
+    let url = "http://server/?EIO=3&token=a&transport=websocket&sid=x&b64=1&E%49O=5";
+    let client = by_polling(Client::builder(url)).query("t", "mine").query("room", "b").build().unwrap();
+    client.attach(world.clone());
+    client.connect();
+    let mut stream = world.stream();
+    let query = |request: String| {
+        let query = request.split(['?', ' ']).nth(2).unwrap().to_owned();
+        query.split('&').filter(|pair| !pair.starts_with("t=")).map(String::from).collect::<Vec<_>>()
+    };
+    let first = stream.written();
+    assert_eq!(first.matches("t=").count() - first.matches("transport=").count(), 1, "{first}");
+    assert_eq!(query(first), ["token=a", "room=b", "EIO=4", "transport=polling"]);
+    stream.respond(&OPEN.replace(r#""a""#, r#""custom:id+/=#1""#));
+    let sid = "sid=custom%3Aid%2B%2F%3D%231";
+    assert_eq!(query(stream.written()), ["token=a", "room=b", "EIO=4", "transport=polling", sid]);
+}
+
+/// A client that polls: the stream of its poll, which is under way, and the one that sent its `40`.
+fn polling(world: &Arc<World>) -> (Client, Stream, Stream) {
+    let client = world.client(|builder| by_polling(builder).reconnection(false));
+    client.connect();
+    let mut poll = world.stream();
+    poll.written();
+    poll.respond(OPEN);
+    poll.written();
+    let mut post = world.stream();
+    assert!(post.written().ends_with("40"));
+    post.respond("ok");
+    (client, poll, post)
+}
+
+#[test]
+fn a_post_on_a_kept_connection_that_the_server_just_closes_is_sent_again_once() {
+    let ends: [fn(Stream); 2] = [|mut stream| stream.protocol.handle_eof(stream.now), drop];
+    for end in ends {
+        let world = World::new();
+        let (client, mut poll, mut post) = polling(&world);
+        poll.respond(r#"40{"sid":"s"}"#);
+        poll.written();
+        client.emit("long", "x".repeat(1000)).unwrap();
+        client.emit("short", ()).unwrap();
+        let sent = post.written();
+        assert!(sent.starts_with("POST ") && sent.ends_with(r#"42["short"]"#));
+        end(post);
+        assert!(client.is_connected());
+        let mut post = world.stream();
+        assert_eq!(post.written(), sent);
+        post.respond("ok");
+        assert!(client.is_connected());
+
+        // A second time it is no accident.
+        client.emit("again", ()).unwrap();
+        let sent = post.written();
+        end(post);
+        let mut post = world.stream();
+        assert_eq!(post.written(), sent);
+        end(post);
+        assert_eq!((world.wanted(), client.is_connected()), (0, false));
+    }
+}
+
+#[test]
+fn a_poll_is_sent_again_only_if_the_server_cannot_have_seen_it() {
+    let world = World::new();
+    let (client, mut poll, _post) = polling(&world);
+    poll.respond(r#"40{"sid":"s"}"#);
+    poll.protocol.handle_eof(poll.now);
+    let mut poll = world.stream();
+    assert!(poll.written().starts_with("GET "));
+    poll.respond(r#"42["m"]"#);
+    assert!(client.is_connected());
+    // With its answer events could be lost.
+    poll.written();
+    poll.protocol.handle_eof(poll.now);
+    assert_eq!((world.wanted(), client.is_connected()), (0, false));
+}
+
+#[test]
+fn a_request_is_not_sent_again_once_a_byte_of_an_answer_came() {
+    let world = World::new();
+    let (client, mut poll, mut post) = polling(&world);
+    poll.respond(r#"40{"sid":"s"}"#);
+    client.emit("m", ()).unwrap();
+    post.written();
+    let mut byte = *b"H";
+    post.protocol.handle_data(post.now, &mut byte);
+    post.protocol.handle_eof(post.now);
+    assert_eq!((world.wanted(), client.is_connected()), (0, false));
+}
+
+#[test]
+fn without_a_runtime_nothing_waits() {
+    let client = by_websocket(Client::builder("http://server")).build().unwrap();
+    let mut events = client.events();
+    client.connect();
+    let error = at_once(client.connected()).unwrap_err();
+    assert_eq!(error.to_string(), "the client has no runtime, or its runtime has ended");
+    assert!(matches!(at_once(client.emit_with_ack::<()>("m", ())), Err(AckError::Disconnected)));
+    assert!(matches!(at_once(client.emit("m", ()).unwrap()), Err(EmitError::Disconnected)));
+    assert!(at_once(events.recv_timeout(Duration::from_secs(1))).is_none());
+    at_once(client.closed());
+
+    // It is joined all the same when there is one.
+    let world = World::new();
+    client.attach(world.clone());
+    world.run();
+    let mut stream = world.stream();
+    stream.join();
+    assert!(client.is_connected());
+}
+
+#[test]
+fn a_client_whose_runtime_has_ended_says_so() {
+    for with_streams in [false, true] {
+        let world = World::new();
+        let client = world.client(by_websocket);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = told.clone();
+        client.on_disconnect(move |reason: DisconnectReason| {
+            tell.lock().unwrap().push(reason);
+            async {}
+        });
+        client.connect();
+        let mut stream = world.stream();
+        stream.join();
+        world.run();
+        stream.send_text(r#"42["last"]"#);
+        let mut events = client.events();
+        let answer = client.emit_with_ack::<()>("m", ());
+        let answer = woken_by(answer, || {
+            if with_streams {
+                drop(stream);
+            }
+            world.end();
+        });
+        assert!(matches!(answer, Err(AckError::Disconnected)));
+        assert_eq!(told.lock().unwrap().len(), 1);
+        assert!(at_once(events.recv()).is_none());
+        assert!(at_once(events.recv_timeout(Duration::from_secs(1))).is_none());
+        assert!(at_once(client.events().recv()).is_none());
+        client.connect();
+        let error = at_once(client.connected()).unwrap_err();
+        assert_eq!(error.to_string(), "the client has no runtime, or its runtime has ended");
+        assert!(matches!(client.emit("m", ()), Err(EmitError::Disconnected)));
+        assert_eq!((client.is_active(), client.buffered(), world.wanted()), (false, 0, 0));
+        at_once(client.closed());
+        let next = World::new();
+        let another = client.another();
+        another.attach(next.clone());
+        another.connect();
+        let mut stream = next.stream();
+        stream.join();
+        assert!(another.is_connected());
+    }
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_client_outlives_a_runtime_of_tokio() {
+    let client = Client::new("http://127.0.0.1:9").unwrap();
+    let mut events = client.events();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        client.attach(Arc::new(sockeye::tokio::Tokio::new()));
+        client.connect();
+    });
+    let mut connected = pin!(client.connected());
+    let mut next = pin!(events.recv_timeout(Duration::from_secs(3600)));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(next.as_mut().poll(&mut cx).is_pending());
+    _ = connected.as_mut().poll(&mut cx);
+    drop(runtime);
+    assert!(matches!(connected.as_mut().poll(&mut cx), Poll::Ready(Err(_))));
+    assert!(matches!(next.as_mut().poll(&mut cx), Poll::Ready(None)));
+    client.connect();
+    let error = at_once(client.connected()).unwrap_err();
+    assert_eq!(error.to_string(), "the client has no runtime, or its runtime has ended");
+    assert!(at_once(client.events().recv_timeout(Duration::from_secs(1))).is_none());
+}
+
+#[cfg(feature = "smol")]
+#[test]
+fn a_client_outlives_an_executor_of_smol() {
+    let client = Client::new("http://127.0.0.1:9").unwrap();
+    let executor = Arc::new(smol::Executor::new());
+    let runtime = Arc::new(sockeye::smol::Smol::on(&executor));
+    client.attach(runtime.clone());
+    client.connect();
+    drop(executor);
+    assert!(at_once(client.connected()).is_err() && !client.is_active());
+    let late = client.another();
+    late.attach(runtime);
+    late.connect();
+    assert!(at_once(late.connected()).is_err());
 }

@@ -1,7 +1,7 @@
 //! What can be set of a client.
 
 use super::shared::Shared;
-use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped};
+use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped, without_own};
 use super::{Client, Offline};
 use crate::engine::Transport;
 use crate::handler::BoxFuture;
@@ -152,7 +152,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a parameter to the query of every request: what the server finds in its handshake.
+    /// Adds a parameter to the query of every request: what the server finds in its handshake. The protocol's own, `EIO`,
+    /// `transport`, `sid`, `t` and `b64`, are left out, here and in the URL.
     pub fn query(mut self, key: &str, value: &str) -> Self {
         if !self.query.is_empty() {
             self.query.push('&');
@@ -392,6 +393,7 @@ impl ClientBuilder {
             (false, true) => url.query,
             (true, _) => self.query,
         };
+        let query = without_own(&query);
         let mut config = self.config;
         config.engine = Arc::new(engine);
         let (cookies, headers): (Vec<_>, Vec<_>) =

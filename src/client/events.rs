@@ -10,7 +10,7 @@ use futures_core::Stream;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -18,7 +18,8 @@ use std::time::Duration;
 
 /// The events of a socket from now on: made by [`ClientSocket::events`].
 ///
-/// Take them as they come: when 4 MiB of them wait, the server is no longer read.
+/// Take them as they come: when 4 MiB of them wait, further ones wait elsewhere, and after 4 MiB more the server is no
+/// longer read, until it counts as [gone](super::CloseReason::Behind).
 ///
 /// It is a [`Stream`], too, with all that `futures`, `tokio-stream` or `smol::stream` have for one:
 ///
@@ -132,17 +133,20 @@ impl Inbox {
 }
 
 impl Events {
-    /// The next event; `None` once the client is gone.
+    /// The next event; `None` once the client or its runtime is gone.
     pub async fn recv(&mut self) -> Option<Received> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// The next event, if it comes in time.
+    /// The next event, if it comes in time. Without a runtime, which would keep the time, that is one that is here.
     pub async fn recv_timeout(&mut self, timeout: Duration) -> Option<Received> {
-        let shared = self.inbox.shared.upgrade()?;
-        let late = shared.connector().map(|connector| connector.sleep_until(connector.now() + timeout));
-        drop(shared);
-        before(late?, self.recv()).await.flatten()
+        let late = self.inbox.shared.upgrade().and_then(|shared| {
+            shared.connector().map(|connector| connector.sleep_until(connector.now() + timeout))
+        });
+        match late {
+            Some(late) => before(late, self.recv()).await.flatten(),
+            None => before(ready(()), self.recv()).await.flatten(),
+        }
     }
 
     /// The same as [`recv`](Events::recv), for a future of your own.

@@ -1,11 +1,11 @@
 //! One byte stream of a client: which requests and frames go there, and what comes back.
 
-use super::shared::Shared;
+use super::shared::{Caller, Shared};
 use crate::buffers;
 use crate::inflated::Inflated;
 use sockeye_core::connection::client::{Client as Stream, Response};
 use sockeye_core::drive::{Protocol, Status};
-use sockeye_core::engineio::client::{Lane, TransportError, Want};
+use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
 use sockeye_core::host::Outgoing;
 use sockeye_core::socketio::client::Client;
 use sockeye_core::{Outbound, Random, Time};
@@ -32,6 +32,9 @@ pub(super) struct LaneStream {
     /// When the last answer came.
     answered: Option<Time>,
     inflated: Inflated,
+    /// A request that was begun, to be written first; then the one under way on a connection that was used before, as
+    /// long as no byte of an answer has come: the server may be closing it just then.
+    unseen: Option<Box<Request>>,
     /// The session knows that this is over.
     told: bool,
 }
@@ -56,8 +59,14 @@ impl LaneStream {
             armed: None,
             answered: None,
             inflated: Inflated::default(),
+            unseen: None,
             told: false,
         }
+    }
+
+    pub(super) fn with_request(mut self, begun: Option<Box<Request>>) -> LaneStream {
+        self.unseen = begun;
+        self
     }
 
     /// Does what the session wants of this lane.
@@ -72,6 +81,7 @@ impl LaneStream {
                 self.told = true;
                 self.shared.release(lane, self.id);
             }
+            _ if self.stream.is_idle() && self.unseen.is_some() => self.ask(),
             Want::Request if self.stream.is_idle() => {
                 let is_old = self.answered.is_some_and(|at| now.saturating_since(at) > REUSE);
                 match is_old {
@@ -100,7 +110,13 @@ impl LaneStream {
         let settings = &self.shared.settings;
         // Not only asked: the time for the answer begins.
         let begin = |client: &mut Client, now| client.begin(now, generation, lane, &settings.query);
-        let Some(request) = self.shared.act_from(Some(lane), begin) else { return };
+        let begun = self.unseen.take();
+        let Some(mut request) =
+            begun.map(|begun| *begun).or_else(|| self.shared.act_from(Caller::Stream(lane), begin))
+        else {
+            return;
+        };
+        self.unseen = self.answered.is_some().then(|| Box::new(share(&mut request)));
         let cookies = self.shared.cookies();
         let own = [("Accept", "*/*")].into_iter();
         let own = own.chain(request.body.is_some().then_some(("Content-Type", "text/plain;charset=UTF-8")));
@@ -136,9 +152,24 @@ impl LaneStream {
     fn end(&mut self, tell: impl FnOnce(&mut Client, Time, u64, Lane)) {
         let (lane, generation) = (self.lane, self.generation);
         if !std::mem::replace(&mut self.told, true) {
-            self.shared.act_from(Some(lane), |client, now| tell(client, now, generation, lane));
+            self.shared.act_from(Caller::Stream(lane), |client, now| tell(client, now, generation, lane));
         }
         self.shared.release(lane, self.id);
+    }
+
+    /// Sends the request under way again, by another stream, if it is likely that nobody has seen it. Only once: that
+    /// stream is new.
+    ///
+    /// A poll has to be unseen for certain, as its answer would be lost with all that is in it: some of it was not even
+    /// written.
+    fn ask_again(&mut self) -> bool {
+        let may_be_seen = self.lane == Lane::Poll && self.stream.outbound().is_empty();
+        let is_reused = self.answered.is_some();
+        let Some(request) = self.unseen.take().filter(|_| is_reused && !may_be_seen) else { return false };
+        self.stream.abort();
+        self.told = true;
+        self.shared.open_again(self.lane, self.generation, self.id, request);
+        true
     }
 
     /// Reads responses until none is complete. How many bytes are used.
@@ -178,7 +209,7 @@ impl LaneStream {
             client.handle_response(now, generation, lane, response.status, &response.body);
         };
         match self.stream.is_closed() {
-            false => self.shared.act_from(Some(lane), act),
+            false => self.shared.act_from(Caller::Stream(lane), act),
             true => self.end(|client, now, _, _| act(client, now)),
         }
     }
@@ -243,6 +274,7 @@ impl Protocol for LaneStream {
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         self.shared.look(|client| client.heard(now, self.generation));
+        self.unseen = None;
         let mut used = 0;
         if self.stream.awaits_response() {
             used = self.read_responses(now, input);
@@ -266,6 +298,9 @@ impl Protocol for LaneStream {
         if self.is_spare() {
             return self.give_up();
         }
+        if self.ask_again() {
+            return;
+        }
         let rest = self.stream.handle_eof();
         self.end(|client, now, generation, lane| match rest {
             Some(response) => client.handle_response(now, generation, lane, response.status, &response.body),
@@ -274,8 +309,8 @@ impl Protocol for LaneStream {
     }
 
     fn wants_read(&self) -> bool {
-        let may_read = !self.shared.is_behind() && !self.inflated.is_enough(MAX_INFLATED);
-        !self.stream.is_closed() && (self.told || may_read)
+        let may_read = || !self.inflated.is_enough(MAX_INFLATED) && self.shared.may_read();
+        !self.stream.is_closed() && (self.told || may_read())
     }
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
@@ -308,6 +343,11 @@ impl Protocol for LaneStream {
 
 impl Outgoing for LaneStream {
     fn handle_failed(&mut self, _now: Time, error: &io::Error) {
+        #[cfg(feature = "tls")]
+        if is_plain(error) {
+            let why = "the server does not speak TLS: it is reached by http or ws";
+            return self.fail(TransportError::Connect(why.into()));
+        }
         self.fail(TransportError::Connect(error.to_string().into()));
     }
 }
@@ -319,6 +359,7 @@ impl Drop for LaneStream {
         }
         match self.is_spare() {
             true => self.give_up(),
+            false if self.ask_again() => {}
             false => self.end(|client, now, generation, lane| {
                 client.handle_failed(now, generation, lane, TransportError::Lost)
             }),
@@ -327,4 +368,26 @@ impl Drop for LaneStream {
             self.shared.stream_ends();
         }
     }
+}
+
+/// The same request once more, which shares the body.
+fn share(request: &mut Request) -> Request {
+    let body = request.body.take().map(|mut body| {
+        let (mut one, mut other) = (Outbound::new(), Outbound::new());
+        while let Some(piece) = body.pop() {
+            one.push(piece.clone());
+            other.push(piece);
+        }
+        request.body = Some(one);
+        other
+    });
+    Request { method: request.method, target: request.target.clone(), body, upgrade: request.upgrade }
+}
+
+/// Whether the answer to the beginning of TLS was something else.
+#[cfg(feature = "tls")]
+fn is_plain(error: &io::Error) -> bool {
+    use sockeye_core::tls::rustls::{Error, InvalidMessage};
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    matches!(cause, Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)))
 }

@@ -23,12 +23,16 @@
 //! - A lost connection is opened again, after a wait that grows and is different for each client. What is emitted
 //!   meanwhile waits, within bounds ([`Offline`]), and is sent in order. A namespace that the server refuses is not
 //!   asked again until [`connect`](ClientSocket::connect) is called.
+//! - Handlers are called on the runtime, one after the other, and never inside of a call such as `emit` or
+//!   `disconnect`: a caller may hold a lock that they take.
 //! - Every emit can be awaited for what became of it; `emit_with_ack` for the server's answer.
 //! - A message that is larger than the server takes is an error before it is sent.
 
 mod builder;
 mod events;
 mod extract;
+mod jar;
+mod keeper;
 mod lane;
 mod shared;
 mod slots;
@@ -117,7 +121,9 @@ impl Client {
         self.shared.on_manager_event(Arc::new(handler));
     }
 
-    /// Says who opens streams and keeps the time: the first that does is the client's.
+    /// Says who opens streams and keeps the time: the first that does is the client's, as long as it lives. When that
+    /// runtime has ended, the client has, too: it connects no more, and all that waits for it ends with an error. Make
+    /// [another](Client::another) for another runtime.
     pub fn attach(&self, connector: Arc<dyn Connector>) {
         self.shared.attach(connector);
     }

@@ -1,6 +1,8 @@
 //! What the handles and the streams of one client share.
 
 use super::builder::{Auth, Settings};
+use super::jar::CookieJar;
+use super::keeper::{KeepTime, Keeper};
 use super::lane::LaneStream;
 use super::slots::Slots;
 use super::socket::{ClientSocket, Inner};
@@ -12,9 +14,8 @@ use crate::handler::{BoxFuture, Guarded};
 use crate::log::error;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
-use sockeye_core::engineio::client::{Lane, Want};
+use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
 use sockeye_core::host::{Connector, Destination};
-use sockeye_core::http::CookieJar;
 use sockeye_core::socketio::OwnedArgs;
 use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Token};
 use sockeye_core::websocket::Message;
@@ -22,32 +23,35 @@ use sockeye_core::{Outbound, Random, Time};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How many handlers may be waiting for something before the server is no longer read.
+/// How many handlers may be waiting for something before events are no longer given to them.
 const MAX_HANDLERS: usize = 1000;
-/// How many bytes may wait for who takes events one by one.
+/// How many bytes may wait for the application to take events one by one, before it is given no more.
 const MAX_INBOX: usize = 4 << 20;
+/// How many bytes of events may wait behind that, before the server is no longer read.
+const MAX_BACKLOG: usize = 4 << 20;
 
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     core: Mutex<Core>,
     sockets: Mutex<SmallVec<[Arc<Inner>; 1]>>,
     connector: OnceLock<Arc<dyn Connector>>,
-    keeper: Mutex<Keeper>,
+    /// The runtime has ended.
+    ended: AtomicBool,
+    pub(super) keeper: Mutex<Keeper>,
     more: Mutex<Option<Box<More>>>,
     answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
     fates: Slots<Token, Result<(), EmitError>>,
     handlers: AtomicUsize,
     /// How many streams are driven.
     driven: AtomicU32,
-    /// Events wait for somebody who tells the application of earlier ones. Written under the lock of the core.
-    untold: AtomicBool,
+    /// How many bytes of events the application was not told of yet. Written under the lock of the core.
+    backlog: AtomicUsize,
     inbox: AtomicUsize,
 }
 
@@ -70,6 +74,22 @@ struct Core {
     opened: u64,
     /// Somebody tells the application what happened: all of it, in order.
     dispatching: bool,
+    /// How many of the events in front are counted in the backlog.
+    counted: usize,
+    /// How many of the events in front may all have to wait.
+    seen: usize,
+}
+
+/// Where a change comes from. The application is told what happened on its runtime only: elsewhere a caller may hold
+/// what a handler locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Any thread.
+    Application,
+    /// A task of the client's.
+    Runtime,
+    /// A lane's stream, which looks after itself afterwards.
+    Stream(Lane),
 }
 
 /// The stream of a lane.
@@ -78,24 +98,6 @@ struct Stream {
     /// Zero if there is none.
     id: u64,
     waker: Option<Waker>,
-}
-
-/// Who keeps the time.
-#[derive(Default)]
-struct Keeper {
-    spawned: bool,
-    /// It keeps the client, which had something to do.
-    holds: bool,
-    waker: Option<Waker>,
-    armed: Option<Time>,
-    closing: Vec<Closing>,
-}
-
-/// A stream that is given up at a deadline.
-struct Closing {
-    stream: u64,
-    deadline: Time,
-    waker: Waker,
 }
 
 /// What follows from a change: streams to open, and tasks to wake, once nothing is locked.
@@ -116,16 +118,19 @@ impl Shared {
                 generation: 0,
                 opened: 0,
                 dispatching: false,
+                counted: 0,
+                seen: 0,
             }),
             sockets: Mutex::default(),
             connector: OnceLock::new(),
+            ended: AtomicBool::new(false),
             keeper: Mutex::default(),
             more: Mutex::default(),
             answers: Slots::default(),
             fates: Slots::default(),
             handlers: AtomicUsize::new(0),
             driven: AtomicU32::new(0),
-            untold: AtomicBool::new(false),
+            backlog: AtomicUsize::new(0),
             inbox: AtomicUsize::new(0),
         })
     }
@@ -138,12 +143,29 @@ impl Shared {
     pub(super) fn attach(self: &Arc<Self>, connector: Arc<dyn Connector>) {
         let connector = self.connector.get_or_init(|| connector);
         if !std::mem::replace(&mut self.keeper.lock().spawned, true) {
-            connector.spawn(Box::pin(KeepTime { shared: Arc::downgrade(self), strong: None, sleep: None }));
+            connector.spawn(Box::pin(KeepTime::new(self)));
         }
     }
 
+    /// The runtime, while there is one.
     pub(super) fn connector(&self) -> Option<&Arc<dyn Connector>> {
-        self.connector.get()
+        self.connector.get().filter(|_| !self.has_ended())
+    }
+
+    /// Whether the runtime has ended, and the client with it.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The runtime has ended: all that waits is told so.
+    pub(super) fn end_runtime(self: &Arc<Self>) {
+        self.ended.store(true, Ordering::Release);
+        self.act_from(Caller::Runtime, |client, now| client.give_up(now, TransportError::NoRuntime));
+        self.answers.end();
+        self.fates.end();
+        let sockets = self.sockets.lock().clone();
+        sockets.iter().for_each(|socket| socket.end_waiting());
+        self.tell_if_closed();
     }
 
     pub(super) fn on_manager_event(&self, handler: Arc<OnManagerEvent>) {
@@ -177,6 +199,14 @@ impl Shared {
         self.look(|client| lent(client, f))
     }
 
+    /// Refuses what would be told of while too much of that waits.
+    pub(super) fn check_backlog(&self, client: &mut Client) -> Result<(), EmitError> {
+        match self.is_full() && matches!(client.events_mut().back(), Some(Event::Outgoing(..))) {
+            true => Err(EmitError::SlowConsumer { queued: self.backlog.load(Ordering::Relaxed) }),
+            false => Ok(()),
+        }
+    }
+
     /// A message arrived.
     pub(super) fn receive(self: &Arc<Self>, generation: u64, message: &Message<'_>) {
         let now = self.now();
@@ -184,7 +214,7 @@ impl Shared {
         let client = &mut core.client;
         lend_events(client.events_mut());
         lent(client, |client| client.handle_message(now, generation, message));
-        self.settle(core, now, Some(Lane::WebSocket));
+        self.settle(core, now, Caller::Stream(Lane::WebSocket));
     }
 
     /// Moves what is for the stream of a session's WebSocket connection to its own queue, once that is written.
@@ -196,80 +226,74 @@ impl Shared {
             may_have_events
         });
         if may_have_events {
-            self.act_from(Some(Lane::WebSocket), |_, _| {});
+            self.act_from(Caller::Stream(Lane::WebSocket), |_, _| {});
         }
     }
 
     /// Changes the core, and sees to what follows.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut Client, Time) -> R) -> R {
-        self.act_from(None, f)
+        self.act_from(Caller::Application, f)
     }
 
-    /// The same from a lane's stream, which looks after itself afterwards.
-    pub(super) fn act_from<R>(
-        self: &Arc<Self>,
-        lane: Option<Lane>,
-        f: impl FnOnce(&mut Client, Time) -> R,
-    ) -> R {
+    /// The same from elsewhere.
+    pub(super) fn act_from<R>(self: &Arc<Self>, caller: Caller, f: impl FnOnce(&mut Client, Time) -> R) -> R {
         let now = self.now();
         let mut core = self.core.lock();
         let result = f(&mut core.client, now);
-        self.settle(core, now, lane);
+        self.settle(core, now, caller);
         result
     }
 
     /// Opens, wakes and closes streams as the core wants them, and tells the application what happened.
-    fn settle<'a>(self: &'a Arc<Self>, mut core: MutexGuard<'a, Core>, now: Time, own: Option<Lane>) {
-        if own.is_some() && core.dispatching && !core.client.events_mut().is_empty() {
-            self.untold.store(true, Ordering::Relaxed);
-        }
+    fn settle<'a>(self: &'a Arc<Self>, mut core: MutexGuard<'a, Core>, now: Time, caller: Caller) {
+        let own = match caller {
+            Caller::Stream(lane) => Some(lane),
+            Caller::Application | Caller::Runtime => None,
+        };
+        let has_runtime = self.connector().is_some();
+        // Without a runtime nothing happens that a handler is called for.
+        let may_tell = caller != Caller::Application || !has_runtime;
         loop {
-            let todo = core.look_after_streams(now, own, self.connector.get().is_some());
-            let event = if core.dispatching { None } else { core.client.poll_event() };
-            let mut may_read = false;
+            let todo = core.look_after_streams(now, own, has_runtime);
+            let was_full = self.is_full();
+            let may_tell = may_tell && !core.dispatching;
+            let event = if may_tell { core.next_event(self.is_behind(), &self.backlog) } else { None };
+            let mut is_left = false;
             match event {
                 Some(_) => core.dispatching = true,
-                None => {
-                    may_read = self.untold.load(Ordering::Relaxed) && core.client.events_mut().is_empty();
-                    if may_read {
-                        self.untold.store(false, Ordering::Relaxed);
-                    }
-                    reclaim_events(core.client.events_mut());
-                }
+                None => is_left = core.count_backlog(&self.backlog) && !may_tell && !core.dispatching,
             }
+            let may_read = was_full && !self.is_full();
             let deadline = core.client.next_deadline();
             let generation = core.client.generation();
             let is_idle = core.client.is_idle();
             drop(core);
             todo.wake.into_iter().for_each(Waker::wake);
             for (lane, stream) in todo.open {
-                self.open(lane, generation, stream);
+                self.open(lane, generation, stream, None);
             }
             self.arm(deadline);
+            if may_read {
+                self.wake_streams();
+            }
+            if is_left {
+                self.wake_keeper();
+            }
             let Some(event) = event else {
-                if may_read {
-                    self.wake_streams();
-                }
                 if is_idle {
                     self.tell_if_closed();
                 }
                 return;
             };
-            match (own, self.connector.get()) {
-                // Any thread may have asked for it: handlers begin on the runtime.
-                (None, Some(connector)) => {
-                    let mut event = Some(event);
-                    connector.enter(&mut || event.take().into_iter().for_each(|event| self.dispatch(event)));
-                }
-                _ => self.dispatch(event),
-            }
+            self.dispatch(event);
             core = self.core.lock();
             core.dispatching = false;
         }
     }
 
-    fn open(self: &Arc<Self>, lane: Lane, generation: u64, stream: u64) {
-        let Some(connector) = self.connector.get() else { return };
+    /// Opens a stream for a lane, for a request that was begun already if there is one.
+    fn open(self: &Arc<Self>, lane: Lane, generation: u64, stream: u64, request: Option<Box<Request>>) {
+        let Some(connector) = self.connector() else { return };
         let settings = &self.settings;
         let mut to = Destination::new(settings.host(), settings.port, settings.config.timeout);
         to.proxy.clone_from(&settings.proxy);
@@ -277,10 +301,32 @@ impl Shared {
         to.tls.clone_from(&settings.tls);
         let random = self.look(|client| client.fork_random());
         let max_message = settings.config.engine.max_message;
-        connector.clone().connect(
-            to,
-            Box::new(LaneStream::new(self.clone(), lane, generation, stream, random, max_message)),
-        );
+        let stream = LaneStream::new(self.clone(), lane, generation, stream, random, max_message);
+        connector.clone().connect(to, Box::new(stream.with_request(request)));
+    }
+
+    /// Opens another stream for a request that nobody has seen, in place of the lane's `stream`.
+    pub(super) fn open_again(
+        self: &Arc<Self>,
+        lane: Lane,
+        generation: u64,
+        stream: u64,
+        request: Box<Request>,
+    ) {
+        let opened = {
+            let mut core = self.core.lock();
+            let opened = core.opened + 1;
+            let own = core.stream(lane);
+            if own.id != stream {
+                return;
+            }
+            let replaced = std::mem::replace(own, Stream { id: opened, waker: None });
+            core.opened = opened;
+            drop(core);
+            drop(replaced);
+            opened
+        };
+        self.open(lane, generation, opened, Some(request));
     }
 
     /// Keeps whom to wake for a stream, if it is still the lane's.
@@ -303,13 +349,14 @@ impl Shared {
         }
         let released = std::mem::take(own);
         let now = self.now();
-        self.settle(core, now, None);
+        self.settle(core, now, Caller::Runtime);
         drop(released);
     }
 
     /// The value of the header `Cookie`: what the application gave, then what the server did.
     pub(super) fn cookies(&self) -> Option<Cow<'_, str>> {
-        let jar = self.more.lock().as_ref().and_then(|more| more.jar.header());
+        let now = self.now();
+        let jar = self.more.lock().as_mut().and_then(|more| more.jar.header(now));
         match (self.settings.cookies.as_deref(), jar) {
             (Some(own), Some(jar)) => Some(format!("{own}; {jar}").into()),
             (own, jar) => own.map(Cow::Borrowed).or(jar.map(Cow::Owned)),
@@ -317,7 +364,10 @@ impl Shared {
     }
 
     pub(super) fn store_cookie(&self, cookie: &[u8]) {
-        self.more.lock().get_or_insert_default().jar.store(cookie);
+        // Dates are the world's; all other times are the runtime's.
+        let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = self.now();
+        self.more.lock().get_or_insert_default().jar.store(now, today, cookie);
     }
 
     // Telling.
@@ -374,7 +424,7 @@ impl Shared {
             error!("the callback for auth panicked");
             return self.act(|client, now| client.refuse_join(now, id, attempt, "the callback panicked"));
         };
-        let Some(connector) = self.connector.get() else { return };
+        let Some(connector) = self.connector() else { return };
         // Not an owner: the application may be done with the client meanwhile.
         let shared = Arc::downgrade(self);
         let deadline = connector.now() + self.settings.config.timeout;
@@ -384,7 +434,7 @@ impl Shared {
             let Some(auth) = before(late, Guarded(future)).await else { return };
             let Some(shared) = shared.upgrade() else { return };
             let auth = auth.unwrap_or_else(|| Err("the callback panicked".into()));
-            shared.act(|client, now| match auth {
+            shared.act_from(Caller::Runtime, |client, now| match auth {
                 Ok(auth) => client.join(now, id, attempt, &auth),
                 Err(error) => client.refuse_join(now, id, attempt, &error),
             });
@@ -399,7 +449,7 @@ impl Shared {
     pub(super) fn expect_answer(&self, id: NamespaceId, ack: u64) {
         self.answers.expect((id, ack));
         if self.handlers.load(Ordering::Relaxed) >= MAX_HANDLERS {
-            self.wake_streams();
+            self.wake_keeper();
         }
     }
 
@@ -409,7 +459,11 @@ impl Shared {
         id: NamespaceId,
         ack: u64,
     ) -> Poll<Result<OwnedArgs, NoAnswer>> {
-        self.answers.poll(cx, &(id, ack)).map(|it| it.unwrap_or(Err(NoAnswer::Disconnected)))
+        match self.answers.poll(cx, &(id, ack)) {
+            Poll::Ready(answer) => Poll::Ready(answer.unwrap_or(Err(NoAnswer::Disconnected))),
+            Poll::Pending if self.connector().is_none() => Poll::Ready(Err(NoAnswer::Disconnected)),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     pub(super) fn forget_answer(self: &Arc<Self>, id: NamespaceId, ack: u64) {
@@ -423,7 +477,11 @@ impl Shared {
     }
 
     pub(super) fn poll_fate(&self, cx: &mut Context<'_>, token: Token) -> Poll<Result<(), EmitError>> {
-        self.fates.poll(cx, &token).map(|it| it.unwrap_or(Err(EmitError::Disconnected)))
+        match self.fates.poll(cx, &token) {
+            Poll::Ready(fate) => Poll::Ready(fate.unwrap_or(Err(EmitError::Disconnected))),
+            Poll::Pending if self.connector().is_none() => Poll::Ready(Err(EmitError::Disconnected)),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     pub(super) fn forget_fate(&self, token: Token) {
@@ -444,7 +502,13 @@ impl Shared {
     }
 
     fn is_closed(&self) -> bool {
-        self.driven.load(Ordering::Acquire) == 0 && self.look(|client| client.is_idle())
+        self.driven.load(Ordering::Acquire) == 0 && (self.connector().is_none() || self.is_done())
+    }
+
+    /// Whether nothing goes on, and the application was told of all that did.
+    pub(super) fn is_done(&self) -> bool {
+        let mut core = self.core.lock();
+        core.client.is_idle() && !core.dispatching && core.client.events_mut().is_empty()
     }
 
     fn tell_if_closed(&self) {
@@ -479,14 +543,22 @@ impl Shared {
 
     // Falling behind.
 
-    /// Whether the application has fallen behind, so that the server is not to be read.
-    pub(super) fn is_behind(&self) -> bool {
-        self.has_many_handlers()
-            || self.inbox.load(Ordering::Relaxed) >= MAX_INBOX
-            || self.untold.load(Ordering::Relaxed)
+    /// Whether the application has fallen behind, so that further events wait.
+    fn is_behind(&self) -> bool {
+        self.has_many_handlers() || self.inbox.load(Ordering::Relaxed) >= MAX_INBOX
     }
 
-    /// Not counting as many as may wait for an answer: that has to be read.
+    /// Whether so many events wait that nothing more is taken in.
+    pub(super) fn is_full(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) >= MAX_BACKLOG
+    }
+
+    /// Whether the server is to be read: if nothing is joined, what comes next is what joins it.
+    pub(super) fn may_read(&self) -> bool {
+        !self.is_full() || self.look(|client| !client.is_any_connected())
+    }
+
+    /// Not counting as many as may wait for an answer, which needs no handler.
     fn has_many_handlers(&self) -> bool {
         let running = self.handlers.load(Ordering::Relaxed);
         running >= MAX_HANDLERS && running >= MAX_HANDLERS + self.answers.len()
@@ -504,7 +576,7 @@ impl Shared {
     pub(super) fn take_from_inbox(&self, bytes: usize) {
         let before = self.inbox.fetch_sub(bytes, Ordering::Relaxed);
         if before >= MAX_INBOX && before - bytes < MAX_INBOX {
-            self.wake_streams();
+            self.wake_keeper();
         }
     }
 
@@ -514,49 +586,6 @@ impl Shared {
             core.streams.iter().filter_map(|stream| stream.waker.clone()).collect()
         };
         wakers.into_iter().for_each(Waker::wake);
-    }
-
-    // Time.
-
-    fn arm(&self, deadline: Option<Time>) {
-        let Some(deadline) = deadline else { return };
-        let waker = {
-            let keeper = self.keeper.lock();
-            let is_earlier = keeper.armed.is_none_or(|armed| deadline < armed);
-            keeper.waker.clone().filter(|_| is_earlier)
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Time> {
-        let own = self.look(|client| client.next_deadline());
-        let keeper = self.keeper.lock();
-        keeper.closing.iter().map(|closing| closing.deadline).chain(own).min()
-    }
-
-    /// Wakes a stream at a deadline, in place of an earlier one.
-    pub(super) fn wake_at(&self, deadline: Time, stream: u64, waker: Waker) {
-        self.forget_deadline(stream);
-        self.keeper.lock().closing.push(Closing { stream, deadline, waker });
-        self.arm(Some(deadline));
-    }
-
-    pub(super) fn forget_deadline(&self, stream: u64) {
-        self.take_closing(|closing| closing.stream == stream);
-    }
-
-    fn take_closing(&self, is_taken: impl Fn(&Closing) -> bool) -> SmallVec<[Waker; 1]> {
-        let mut taken = SmallVec::new();
-        let mut keeper = self.keeper.lock();
-        while let Some(at) = keeper.closing.iter().position(&is_taken) {
-            taken.push(keeper.closing.swap_remove(at).waker);
-        }
-        if keeper.closing.is_empty() {
-            keeper.closing = Vec::new();
-        }
-        taken
     }
 }
 
@@ -602,6 +631,40 @@ impl Core {
         }
     }
 
+    /// The next event to tell of. If the application has fallen behind, that is one that no handler of an event is
+    /// called for; the others keep their order.
+    fn next_event(&mut self, is_behind: bool, backlog: &AtomicUsize) -> Option<Event> {
+        let events = self.client.events_mut();
+        let mut at = 0;
+        if is_behind && matches!(events.front(), Some(Event::Incoming(..))) {
+            self.seen = self.seen.max(1);
+            at = self.seen + events.iter().skip(self.seen).position(goes_ahead).unwrap_or(events.len());
+            self.seen = at.min(events.len());
+        }
+        let event = if at == 0 { events.pop_front() } else { events.remove(at) }?;
+        if at == 0 {
+            self.seen = self.seen.saturating_sub(1);
+        }
+        if at < self.counted {
+            self.counted -= 1;
+            let left = backlog.load(Ordering::Relaxed).saturating_sub(size_of_event(&event));
+            backlog.store(left, Ordering::Relaxed);
+        }
+        Some(event)
+    }
+
+    /// Counts the events that wait, and takes the memory of the queue if there are none. Whether there are.
+    fn count_backlog(&mut self, backlog: &AtomicUsize) -> bool {
+        let events = self.client.events_mut();
+        if events.len() > self.counted {
+            let added: usize = events.iter().skip(self.counted).map(size_of_event).sum();
+            backlog.store(backlog.load(Ordering::Relaxed).saturating_add(added), Ordering::Relaxed);
+            self.counted = events.len();
+        }
+        reclaim_events(events);
+        self.counted > 0
+    }
+
     fn look_after_streams(&mut self, now: Time, own: Option<Lane>, can_open: bool) -> Todo {
         let mut todo = Todo::default();
         let generation = self.client.generation();
@@ -633,6 +696,21 @@ impl Core {
     }
 }
 
+/// Whether an event may be told of before those that wait for the application: no handler of the socket's is called
+/// for it, and others may be waiting for what it says.
+fn goes_ahead(event: &Event) -> bool {
+    matches!(event, Event::Join(..) | Event::Answer(..) | Event::Fate(..))
+}
+
+fn size_of_event(event: &Event) -> usize {
+    let args = match event {
+        Event::Incoming(_, incoming) => incoming.args.as_args(),
+        Event::Outgoing(_, outgoing) => outgoing.args.as_args(),
+        _ => return size_of::<Event>(),
+    };
+    size_of::<Event>() + args.json().len() + args.attachments().bytes()
+}
+
 /// Counts a handler that waits for something.
 pub(super) struct Running(Weak<Shared>);
 
@@ -642,7 +720,7 @@ impl Drop for Running {
             && shared.handlers.fetch_sub(1, Ordering::Relaxed) >= MAX_HANDLERS
             && !shared.has_many_handlers()
         {
-            shared.wake_streams();
+            shared.wake_keeper();
         }
     }
 }
@@ -658,62 +736,5 @@ impl Drop for Shared {
         if let Some(waker) = self.keeper.get_mut().waker.take() {
             waker.wake();
         }
-    }
-}
-
-/// Keeps the time of a client, and the client while it has something to do.
-struct KeepTime {
-    shared: Weak<Shared>,
-    strong: Option<Arc<Shared>>,
-    sleep: Option<(Time, BoxFuture<()>)>,
-}
-
-impl KeepTime {
-    /// Sleeps until the next deadline. A later one than before is found when the earlier one fires.
-    fn arm(&mut self, shared: &Shared) {
-        let Some(connector) = shared.connector.get() else { return };
-        let mut is_told = false;
-        loop {
-            let next = shared.next_deadline();
-            let until = self.sleep.as_ref().map(|(until, _)| *until);
-            let is_covered = next.is_none() == until.is_none() && until <= next;
-            if is_covered && is_told {
-                return;
-            }
-            if !is_covered {
-                self.sleep = next.map(|next| (next, connector.sleep_until(next)));
-            }
-            // Who set an earlier deadline before this was told does not call: it is looked for again.
-            shared.keeper.lock().armed = self.sleep.as_ref().map(|(until, _)| *until);
-            is_told = true;
-        }
-    }
-}
-
-impl Future for KeepTime {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let Some(shared) = this.shared.upgrade() else { return Poll::Ready(()) };
-        shared.keeper.lock().waker = Some(cx.waker().clone());
-        loop {
-            let now = shared.now();
-            shared.take_closing(|closing| closing.deadline <= now).into_iter().for_each(Waker::wake);
-            shared.act(|client, now| client.handle_timeout(now));
-            this.arm(&shared);
-            match this.sleep.as_mut().map(|(_, sleep)| sleep.as_mut().poll(cx)) {
-                Some(Poll::Ready(())) => this.sleep = None,
-                _ => break,
-            }
-        }
-        // Before that is looked at: it could end meanwhile.
-        shared.keeper.lock().holds = true;
-        let is_idle = shared.look(|client| client.is_idle());
-        if is_idle {
-            shared.keeper.lock().holds = false;
-        }
-        this.strong = (!is_idle).then_some(shared);
-        Poll::Pending
     }
 }

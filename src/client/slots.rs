@@ -64,8 +64,8 @@ impl<K: Eq + Hash, T> Slots<K, T> {
     }
 
     /// No result will come any more.
-    pub(super) fn end(&mut self) {
-        let slots = self.0.get_mut().take();
+    pub(super) fn end(&self) {
+        let slots = self.0.lock().take();
         slots
             .into_iter()
             .flat_map(|slots| slots.into_values())

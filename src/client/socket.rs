@@ -57,11 +57,21 @@ impl Inner {
         Inner { shared, id, name, state: Mutex::default() }
     }
 
-    /// Lets go of the handlers, and of who waits.
-    pub(super) fn release(&self) {
-        let State { inboxes, waiters, .. } = std::mem::take(&mut *self.state.lock());
+    /// Nothing more will happen: wakes all that waits for it.
+    pub(super) fn end_waiting(&self) {
+        let (inboxes, waiters) = {
+            let mut state = self.state.lock();
+            (std::mem::take(&mut state.inboxes), std::mem::take(&mut state.waiters))
+        };
         inboxes.iter().filter_map(Weak::upgrade).for_each(|inbox| inbox.end());
         waiters.into_iter().for_each(Waker::wake);
+    }
+
+    /// Lets go of the handlers, and of who waits.
+    pub(super) fn release(&self) {
+        self.end_waiting();
+        let released = std::mem::take(&mut *self.state.lock());
+        drop(released);
     }
 }
 
@@ -161,7 +171,8 @@ impl ClientSocket {
     }
 
     /// Calls `handler` for every event that leaves, in place of an earlier one: when it is handed to the connection.
-    /// One that waits for a connection is seen later, one that is sent
+    /// It is called on the runtime, soon after. While 4 MiB of what left wait for it, nothing more can be emitted
+    /// ([`EmitError::SlowConsumer`]). One that waits for a connection is seen later, one that is sent
     /// [again](crate::client::ClientBuilder::retries) each time, and what the handler emits itself, too. Its return
     /// value means nothing.
     ///
@@ -206,8 +217,9 @@ impl ClientSocket {
         self.change(|state| state.handlers.insert("disconnect".into(), Kept::new(handler)));
     }
 
-    /// The events from now on, to be taken one by one, beside the handlers. While 4 MiB of them wait, the server is not
-    /// read, and so no answer comes either: who takes them must not wait for one that long.
+    /// The events from now on, to be taken one by one, beside the handlers. While 4 MiB of them wait, no handler is called
+    /// for further ones; while 4 MiB more of those wait, the server is not read, until it counts as
+    /// [gone](engine::CloseReason::Behind).
     ///
     /// ```no_run
     /// # async fn example(client: sockeye::Client) {
@@ -221,7 +233,7 @@ impl ClientSocket {
     /// ```
     pub fn events(&self) -> Events {
         let inbox = Inbox::new(self.0.shared.clone());
-        if self.shared().is_none() {
+        if self.shared().is_none_or(|shared| shared.has_ended()) {
             inbox.end();
         }
         let mut state = self.0.state.lock();
@@ -232,9 +244,10 @@ impl ClientSocket {
 
     // The connection.
 
-    /// Joins the namespace; opens the connection if there is none. Does nothing if that goes on already.
+    /// Joins the namespace; opens the connection if there is none. Does nothing if that goes on already, or if the
+    /// client's runtime has ended.
     pub fn connect(&self) {
-        if let Some(shared) = self.shared() {
+        if let Some(shared) = self.shared().filter(|shared| !shared.has_ended()) {
             shared.act(|client, now| client.connect(now, self.0.id));
         }
     }
@@ -242,7 +255,8 @@ impl ClientSocket {
     /// Waits until the namespace is joined, or an attempt fails.
     ///
     /// After a failure of the connection the next attempt may still succeed, if
-    /// [`reconnection`](crate::client::ClientBuilder::reconnection) is on: this can be called again.
+    /// [`reconnection`](crate::client::ClientBuilder::reconnection) is on: this can be called again. Without a runtime it
+    /// fails at once, with [`NoRuntime`](engine::TransportError::NoRuntime).
     pub fn connected(&self) -> Connected {
         let failures = self.0.state.lock().failures;
         Connected { socket: self.clone(), failures }
@@ -271,6 +285,10 @@ impl ClientSocket {
     fn attempt(&self, failures: u64) -> Poll<Result<(), ConnectError>> {
         if self.is_connected() {
             return Poll::Ready(Ok(()));
+        }
+        if self.shared().is_some_and(|shared| shared.connector().is_none()) {
+            let error = engine::TransportError::NoRuntime;
+            return Poll::Ready(Err(ConnectError::Closed(error.into())));
         }
         let is_active = self.is_active();
         let state = self.0.state.lock();
@@ -307,7 +325,8 @@ impl ClientSocket {
     /// [`ack_timeout`](crate::client::ClientBuilder::ack_timeout) or [`timeout`](ClientSocket::timeout) says.
     ///
     /// The answer is read as `T`: a tuple takes the server's arguments in order, any other type the first. The message
-    /// is sent by the call, before the future is awaited.
+    /// is sent by the call, before the future is awaited. Without a runtime there is no answer, but
+    /// [`AckError::Disconnected`](crate::AckError::Disconnected) at once.
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
         self.ask(event, &args, false, None)
     }
@@ -360,7 +379,7 @@ impl ClientSocket {
         volatile: bool,
         answer_in: Option<Duration>,
     ) -> Result<(Sent, Option<u64>), EmitError> {
-        let shared = self.shared().ok_or(EmitError::Disconnected)?;
+        let shared = self.shared().filter(|shared| !shared.has_ended()).ok_or(EmitError::Disconnected)?;
         let (id, config) = (self.0.id, &shared.settings.config);
         let with_retries = config.retries > 0 && !volatile;
         let needs_ack = answer_in.is_some() || with_retries;
@@ -375,6 +394,7 @@ impl ClientSocket {
         let sent = with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
             shared.sending(|client| {
+                shared.check_backlog(client)?;
                 let queued = client.send(now, id, encoded.parts(), how)?;
                 if let Queued::Later(token) = queued {
                     shared.expect_fate(token);

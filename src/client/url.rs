@@ -1,7 +1,9 @@
 //! Where a client's server is: `http://host:port/namespace?query`; and where its proxy is.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sockeye_core::host::Proxy;
 use sockeye_core::http::{basic_authorization, decode};
+use url::{ParseError, form_urlencoded};
 
 /// What a URL says.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,22 +46,41 @@ impl Url {
             "https" | "wss" => true,
             _ => return Err(UrlError::Scheme),
         };
-        let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if authority.contains('@') {
-            return Err(UrlError::User);
+        // The standard would mend these without a word.
+        if rest.starts_with('/') {
+            return Err(UrlError::Host);
         }
-        let default = if secure { 443 } else { 80 };
-        let (host, port) = split_port(authority, default)?;
-        let is_visible = |it: &str| it.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_visible(query) || path.contains(',') {
+        if has_mended(text) {
             return Err(UrlError::Characters);
         }
-        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.into() };
-        let authority = if port == default { bracketed } else { format!("{bracketed}:{port}") };
-        Ok(Url { secure, port, authority, namespace: format!("/{path}"), query: query.into() })
+        let url = url::Url::parse(text).map_err(|error| match error {
+            ParseError::InvalidPort => UrlError::Port,
+            _ => UrlError::Host,
+        })?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(UrlError::User);
+        }
+        let host = url.host_str().ok_or(UrlError::Host)?;
+        let authority = match url.port() {
+            Some(0) => return Err(UrlError::Port),
+            Some(port) => format!("{host}:{port}"),
+            None => host.into(),
+        };
+        let port = url.port_or_known_default().ok_or(UrlError::Port)?;
+        // The name of a namespace is no path of a request: it stays as it is written.
+        let path = rest.split(['?', '#']).next().unwrap_or_default();
+        let namespace = path.find('/').and_then(|at| path.get(at..)).unwrap_or("/");
+        if namespace.contains(',') {
+            return Err(UrlError::Characters);
+        }
+        let query = url.query().unwrap_or_default();
+        Ok(Url { secure, port, authority, namespace: namespace.into(), query: query.into() })
     }
+}
+
+/// Whether there are characters that the standard leaves out or takes for others.
+fn has_mended(text: &str) -> bool {
+    text.contains(|char: char| char.is_ascii_control() || char == '\\') || text.trim() != text
 }
 
 /// Reads `http://user:password@host:port`, of which the user and the port may be missing.
@@ -68,28 +89,30 @@ pub(super) fn parse_proxy(text: &str) -> Result<Proxy, &'static str> {
     if !scheme.eq_ignore_ascii_case("http") {
         return Err("its scheme is another");
     }
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '?', '#']) {
-        return Err("there is something behind host and port");
+    if rest.starts_with('/') || has_mended(text) {
+        return Err("it has characters that cannot stand there");
     }
-    let (user, address) = match rest.rsplit_once('@') {
-        Some((user, address)) => (Some(user), address),
-        None => (None, rest),
-    };
-    let (host, port) = split_port(address, 80).map_err(|error| match error {
-        UrlError::Port => "it has no valid port",
+    let url = url::Url::parse(text).map_err(|error| match error {
+        ParseError::InvalidPort => "it has no valid port",
         _ => "it has no valid host",
     })?;
-    let authorization = match user {
-        Some(user) => Some(parse_user(user).ok_or("its user or password cannot be sent")?),
-        None => None,
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("there is something behind host and port");
+    }
+    let host = url.host_str().map(host_of).ok_or("it has no valid host")?;
+    let port = url.port_or_known_default().filter(|port| *port > 0).ok_or("it has no valid port")?;
+    let authorization = match (url.username(), url.password()) {
+        ("", None) => None,
+        (user, password) => {
+            let shown = authorization(user, password.unwrap_or_default());
+            Some(shown.ok_or("its user or password cannot be sent")?)
+        }
     };
     Ok(Proxy::new(host, port, authorization))
 }
 
-/// What is shown to a proxy for `user:password`.
-fn parse_user(text: &str) -> Option<String> {
-    let (user, password) = text.split_once(':').unwrap_or((text, ""));
+/// What is shown to a proxy for a user and a password with escapes.
+fn authorization(user: &str, password: &str) -> Option<String> {
     // A plus is a space in a query only.
     let decoded = |it: &str| decode(&it.replace('+', "%2B")).ok().map(|it| it.into_owned());
     basic_authorization(&decoded(user)?, &decoded(password)?).ok()
@@ -97,45 +120,28 @@ fn parse_user(text: &str) -> Option<String> {
 
 /// The host of a value of the header `Host`, without brackets.
 pub(super) fn host_of(authority: &str) -> &str {
-    split_port(authority, 0).map_or(authority, |(host, _)| host)
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(host, _)| host),
+        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+    }
 }
 
-fn split_port(authority: &str, default: u16) -> Result<(&str, u16), UrlError> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or(UrlError::Host)?;
-            match rest.strip_prefix(':') {
-                Some(port) => (host, Some(port)),
-                None if rest.is_empty() => (host, None),
-                None => return Err(UrlError::Port),
-            }
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let is_host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
-    if host.is_empty() || !host.bytes().all(is_host_byte) {
-        return Err(UrlError::Host);
-    }
-    match port {
-        Some(port) => {
-            let port = port.parse().ok().filter(|port| *port > 0).ok_or(UrlError::Port)?;
-            Ok((host, port))
-        }
-        None => Ok((host, default)),
-    }
+/// The parameters that the protocol has itself.
+const OWN: [&str; 5] = ["EIO", "transport", "sid", "t", "b64"];
+
+/// The fields of a query that are the application's.
+pub(super) fn without_own(query: &str) -> String {
+    let is_own = |field: &str| form_urlencoded::parse(field.as_bytes()).any(|(key, _)| OWN.contains(&&*key));
+    let fields: Vec<_> = query.split('&').filter(|field| !field.is_empty() && !is_own(field)).collect();
+    fields.join("&")
 }
+
+/// What is escaped in a key or a value of a query.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Appends `text` to a query, with escapes where it needs them.
 pub(super) fn push_escaped(query: &mut String, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => query.push(byte.into()),
-            _ => query.push_str(&format!("%{byte:02X}")),
-        }
-    }
+    query.extend(utf8_percent_encode(text, ESCAPED));
 }
 
 #[cfg(test)]
@@ -159,16 +165,44 @@ mod tests {
     }
 
     #[test]
+    fn a_host_may_have_any_name_that_names_may_have() {
+        for (text, authority) in [
+            ("http://bücher.example:3000", "xn--bcher-kva.example:3000"),
+            ("http://例え.テスト", "xn--r8jz45g.xn--zckzah"),
+            ("http://MY_service:3000", "my_service:3000"),
+            ("https://a:443/x", "a"),
+        ] {
+            assert_eq!(Url::parse(text).map(|url| url.authority), Ok(authority.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_stays_as_it_is_written_and_a_query_is_escaped_where_it_has_to_be() {
+        let url = Url::parse("http://a/é%20/../b?name=é&x=a%20b#y").unwrap();
+        assert_eq!((&*url.namespace, &*url.query), ("/é%20/../b", "name=%C3%A9&x=a%20b"));
+    }
+
+    #[test]
+    fn the_protocol_s_own_parameters_are_left_out_however_they_are_written() {
+        let query = "EIO=3&a=b%26c&transport=x&&sid&t=1&b64=1&%65IO=4&E%49O=4&eio=5&T=2";
+        assert_eq!(without_own(query), "a=b%26c&%65IO=4&eio=5&T=2");
+    }
+
+    #[test]
     fn what_is_no_url_of_a_server_is_refused() {
         for (text, error) in [
             ("localhost:3000", UrlError::Scheme),
             ("ftp://a", UrlError::Scheme),
             ("http://", UrlError::Host),
             ("http://a b", UrlError::Host),
-            ("http://a\r\nX: y", UrlError::Host),
+            ("http:///a", UrlError::Host),
+            ("http://a\r\nX: y", UrlError::Characters),
+            (" http://a", UrlError::Scheme),
+            ("http://a\\b", UrlError::Characters),
+            ("http://a/b,c", UrlError::Characters),
             ("http://a:0", UrlError::Port),
             ("http://a:70000", UrlError::Port),
-            ("http://[::1]x", UrlError::Port),
+            ("http://[::1]x", UrlError::Host),
             ("http://u:p@a", UrlError::User),
             ("http://a?x=\r\n", UrlError::Characters),
         ] {
@@ -199,6 +233,8 @@ mod tests {
             ("http://u:p@", "it has no valid host"),
             ("http://a b", "it has no valid host"),
             ("http://proxy:0", "it has no valid port"),
+            ("http://proxy/?", "there is something behind host and port"),
+            ("http://u:a\nb@proxy", "it has characters that cannot stand there"),
             ("http://proxy/path", "there is something behind host and port"),
             ("http://a%3ab:c@proxy", "its user or password cannot be sent"),
             ("http://u:%0d%0a@proxy", "its user or password cannot be sent"),

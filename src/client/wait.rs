@@ -26,7 +26,8 @@ pub(super) async fn before<T>(late: impl Future<Output = ()>, future: impl Futur
 /// What became of a message: await it to know, or drop it.
 ///
 /// `Ok` means that it was handed to the connection; with [`retries`](crate::client::ClientBuilder::retries), that it
-/// was acknowledged.
+/// was acknowledged. Without a runtime it is [`EmitError::Disconnected`] at once, though the message may still wait for
+/// one.
 pub struct Sent(pub(super) Option<(Weak<Shared>, Token)>);
 
 impl Sent {

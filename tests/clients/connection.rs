@@ -106,7 +106,8 @@ pub(crate) fn a_disconnect_is_told_on_both_sides(way: Way) -> impl AsyncFnOnce(C
         });
         start(&client).await.unwrap();
         client.disconnect();
-        assert_eq!(reasons.recv_timeout(PATIENCE), Ok(DisconnectReason::Client));
+        client.closed().await;
+        assert_eq!(reasons.try_recv(), Ok(DisconnectReason::Client));
         let told_by = |told: &mpsc::Receiver<String>| told.try_recv().ok();
         let mut reason = told_by(&told);
         while reason.is_none() {

@@ -99,13 +99,24 @@ pub(crate) fn a_wrong_handshake_is_an_error_that_says_so(_: Way) -> impl AsyncFn
                 "status 503: busy",
             ),
             (b"HTTP/1.1 101 Switching Protocols\r\n\r\n".to_vec(), "101"),
+            (
+                b"HTTP/1.1 302 Found\r\nLocation: https://other.example/\r\nContent-Length: 0\r\n\r\n"
+                    .to_vec(),
+                "the server redirects to https://other.example/ with status 302",
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b".to_vec(),
+                "is encoded as gzip",
+            ),
+            (b"\x15\x03\x01\x00\x02\x02\x46".to_vec(), "the server speaks TLS"),
+            (ok(r#"96:0{"sid":"a","upgrades":[]}2:40"#), "version 3 of Engine.IO"),
             (long, "too large"),
             (endless, "too large"),
             (chunks, "too large"),
             (ok(""), "the first packet does not open the session"),
             (ok("4hello"), "the first packet does not open the session"),
             (ok("0{}"), "not a valid object"),
-            (open(r#""a\r\nX: y""#, "1"), "not a valid session id"),
+            (open(&format!(r#""{}""#, "x".repeat(3000)), "1"), "not a valid session id"),
             (open(r#""a""#, "-1"), "not a valid ping interval"),
             (ok("\u{1e}"), "an empty packet"),
         ] {

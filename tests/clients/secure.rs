@@ -1,7 +1,7 @@
 //! `https` and `wss`.
 
 use crate::proxy::Proxy;
-use crate::start::{Connect, Way, builder_of};
+use crate::start::{Connect, Way, builder_of, serve};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use sockeye::{Args, ClientTls, Server, Socket, Tls};
 use std::net::TcpListener;
@@ -40,6 +40,12 @@ pub(crate) fn only_a_server_that_is_trusted_is_spoken_to(way: Way) -> impl Async
         let error = start(&elsewhere).await.unwrap_err().to_string();
         assert!(error.contains("certificate"), "{error}");
         io.begin_close();
+
+        let plain = serve(Server::new(), None);
+        let client = builder_of(&format!("https://{}", plain.address), way).reconnection(false);
+        let client = client.tls(ClientTls::from_pem(certificate.as_bytes()).unwrap()).build().unwrap();
+        let error = start(&client).await.unwrap_err().to_string();
+        assert!(error.contains("the server does not speak TLS"), "{error}");
     }
 }
 

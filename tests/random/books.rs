@@ -28,6 +28,8 @@ pub struct State {
 pub struct Line {
     /// Events are sent again until they are acknowledged.
     pub retries: bool,
+    /// A request may have been sent again that the server had seen: it lost the connection without a word.
+    may_double: bool,
     /// What was sent to the server, or waits.
     sent: Vec<Event>,
     /// How many of them have their fate.
@@ -126,6 +128,11 @@ impl Books {
         if let Some(id) = &books.lines[line].current {
             books.sockets.entry(id.clone()).or_default().excused = true;
         }
+    }
+
+    /// A connection of a line was cut that may have been used for a request before.
+    pub fn allow_doubles(&self, line: usize) {
+        self.lock().lines[line].may_double = true;
     }
 
     pub fn sent(&self, line: usize, number: u32, sent: Sent) {
@@ -253,6 +260,7 @@ impl Books {
             // The same again, or a later one.
             true if at + 1 >= account.next => account.next = at + 1,
             false if at == next && event.came == 1 => account.next = at + 1,
+            false if line.may_double && at < next && event.came > 1 => {}
             _ => {
                 let fate = &event.fate;
                 books.faults.push(format!("{number} ({at}, {fate:?}) came to the server in place of {next}"));
@@ -271,7 +279,7 @@ impl Books {
             question.came += 1;
             question.came
         });
-        if came != Some(1) && !line.retries {
+        if came != Some(1) && !line.retries && !line.may_double {
             books.faults.push(format!("question {number} came to the server {came:?}"));
         }
     }

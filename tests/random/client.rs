@@ -327,6 +327,11 @@ impl World {
         self.say(|| format!("a stream of client {peer} is cut, breaks: {breaks}"));
         self.harm(peer);
         pipe.lock().harmed = true;
+        // A request that was on it may be sent again, when the server has seen it or closes the session for its end.
+        self.peers[peer].net.disturb(Duration::from_secs(5));
+        if !pipe.lock().is_websocket {
+            self.peers[peer].sockets.iter().for_each(|(_, line)| self.books.allow_doubles(*line));
+        }
         if breaks { pipe.break_off() } else { pipe.hang_up() }
     }
 

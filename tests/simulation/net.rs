@@ -34,7 +34,7 @@ struct Inside {
     dice: Dice,
     pipes: Vec<WeakPipe>,
     down: Option<Down>,
-    /// Streams that are being opened fail until then.
+    /// Streams that are opened before may fail.
     disturbed_until: Duration,
 }
 
@@ -54,6 +54,13 @@ impl Net {
     /// From now on no stream can be opened, or they can again.
     pub fn set_down(&self, down: Option<Down>) {
         self.inside.lock().expect("no panic under this lock").down = down;
+    }
+
+    /// What happens now may still be felt by streams that are opened within this time.
+    pub fn disturb(&self, time: Duration) {
+        let until = self.handle.now().since_origin() + time;
+        let mut inside = self.inside.lock().expect("no panic under this lock");
+        inside.disturbed_until = inside.disturbed_until.max(until);
     }
 
     pub fn is_down(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::time::Time;
 use crate::websocket::{self, Decoder, Deflate, Message, Opcode, PerMessageDeflate, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -77,7 +77,7 @@ pub struct Response<'b> {
 }
 
 /// Why what a server sent is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
     /// It is not HTTP, or beyond a limit.
@@ -86,6 +86,25 @@ pub enum ResponseError {
     /// The answer to a WebSocket handshake does not prove that the server understood it.
     #[error("the answer to the websocket handshake is not one: {0}")]
     Handshake(&'static str),
+    /// The server speaks TLS, and this side does not.
+    #[error("the server speaks TLS: it is reached by https or wss")]
+    Tls,
+    /// What was asked for is elsewhere. No redirect is followed, so that no credentials reach another server.
+    #[error("the server redirects to {location} with status {status}: connect to that address instead")]
+    Redirect {
+        /// The status code: 301, 302, 303, 307 or 308.
+        status: u16,
+        /// The header `Location`, cut after 256 bytes.
+        location: Box<str>,
+    },
+    /// The body is compressed or otherwise encoded, which was not asked for.
+    #[error("the answer, with status {status}, is encoded as {coding}, which was not asked for")]
+    ContentCoding {
+        /// The status code.
+        status: u16,
+        /// The header `Content-Encoding`, cut after 256 bytes.
+        coding: Box<str>,
+    },
     /// The server switched protocols, which nobody had asked for.
     #[error("an answer with status 101 to a request without an upgrade")]
     Unasked,
@@ -213,6 +232,10 @@ impl Client {
         see: impl FnOnce(&ResponseHead<'_>),
     ) -> Result<(usize, Option<Response<'b>>), ResponseError> {
         let State::Head(handshake) = &self.state else { return Ok((0, None)) };
+        // An alert or a handshake, of any version.
+        if matches!(input, [0x15 | 0x16, 3, ..]) {
+            return Err(ResponseError::Tls);
+        }
         let mut slots = http::header_slots();
         let Some(head) = http::parse_response(input, &mut slots, http::MAX_HEAD)? else {
             return Ok((0, None));
@@ -232,6 +255,7 @@ impl Client {
             self.state = State::WebSocket(decoder);
             return Ok((head.len, Some(Response { status: 101, body: Cow::Borrowed(&[]), deflate })));
         }
+        check_body(&head)?;
         let (status, keep_alive, len) = (head.status, head.keep_alive, head.len);
         match head.body {
             ResponseBody::Length(length) => {
@@ -373,6 +397,28 @@ impl Partial<Chunked> {
     }
 }
 
+/// How much is kept of a header that tells what is wrong.
+const MAX_TOLD: usize = 256;
+
+/// Refuses an answer whose body is not what was asked for, and says where or in which form that is.
+fn check_body(head: &ResponseHead<'_>) -> Result<(), ResponseError> {
+    let status = head.status;
+    let told = |value: &[u8]| -> Box<str> {
+        String::from_utf8_lossy(value.get(..MAX_TOLD).unwrap_or(value)).into_owned().into()
+    };
+    if matches!(status, 301 | 302 | 303 | 307 | 308)
+        && let Some(location) = head.header("location")
+    {
+        return Err(ResponseError::Redirect { status, location: told(location) });
+    }
+    match head.header("content-encoding") {
+        Some(coding) if !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") => {
+            Err(ResponseError::ContentCoding { status, coding: told(coding) })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether the server understood the handshake (RFC 6455, section 4.1), and what it agrees to.
 fn check_accept(head: &ResponseHead<'_>, handshake: &Handshake) -> Result<Option<Deflate>, ResponseError> {
     if !head.has_token("upgrade", "websocket") || !head.has_token("connection", "upgrade") {
@@ -397,7 +443,6 @@ fn check_accept(head: &ResponseHead<'_>, handshake: &Handshake) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::String;
 
     fn client() -> Client {
         Client::new(Random::from_seed([3; 20]), 1000)
@@ -445,6 +490,25 @@ mod tests {
                 assert!(client.is_idle());
             }
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_answer_is_named() {
+        for (text, error) in [
+            (
+                "HTTP/1.1 302 Found\r\nLocation: https://other.example/x\r\nContent-Length: 0\r\n\r\n",
+                "the server redirects to https://other.example/x with status 302: connect to that address instead",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n",
+                "the answer, with status 200, is encoded as gzip, which was not asked for",
+            ),
+            ("\x15\x03\x01\x00\x02\x02\x46", "the server speaks TLS: it is reached by https or wss"),
+        ] {
+            assert_eq!(ask(&mut asked(), text).map_err(|error| error.to_string()), Err(error.into()));
+        }
+        let plain = "HTTP/1.1 304 Not Modified\r\nLocation: /x\r\nContent-Encoding: Identity\r\n\r\n";
+        assert_eq!(ask(&mut asked(), plain), Ok((plain.len(), Some((304, String::new())))));
     }
 
     #[test]

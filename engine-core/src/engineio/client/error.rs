@@ -17,6 +17,9 @@ pub enum CloseReason {
     TransportError(TransportError),
     /// The server sent no ping in time.
     PingTimeout,
+    /// The application fell behind: so much waited for its handlers that the server was not read any more, and its ping
+    /// was not seen in time. Displays as a ping timeout.
+    Behind,
     /// The server sent what cannot be read.
     ParseError(PacketError),
     /// The server broke the protocol above, as the text says.
@@ -29,7 +32,7 @@ impl core::fmt::Display for CloseReason {
             CloseReason::Client => "io client disconnect",
             CloseReason::TransportClose(_) => "transport close",
             CloseReason::TransportError(_) => "transport error",
-            CloseReason::PingTimeout => "ping timeout",
+            CloseReason::PingTimeout | CloseReason::Behind => "ping timeout",
             CloseReason::ParseError(_) | CloseReason::Protocol(_) => "parse error",
         })
     }
@@ -81,6 +84,9 @@ pub enum TransportError {
         /// How many bytes wait.
         queued: usize,
     },
+    /// The client has no runtime that opens connections and keeps the time: it was given none yet, or that has ended.
+    #[error("the client has no runtime, or its runtime has ended")]
+    NoRuntime,
     /// No transport is left to try.
     #[error("there is no transport to use")]
     NoTransport,
@@ -105,16 +111,21 @@ impl From<TransportError> for CloseReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// Something else came first: perhaps this is no Engine.IO server, or one of version 3.
+    /// Something else came first: perhaps this is no Engine.IO server.
     #[error("the first packet does not open the session")]
     NotOpen,
+    /// It is in the form of Engine.IO 3.
+    #[error(
+        "the server speaks version 3 of Engine.IO, which belongs to Socket.IO 2; this client speaks version 4"
+    )]
+    Version,
     /// It has more bytes than any honest one.
     #[error("longer than 16 KiB")]
     TooLong,
     /// It is not an object with `sid`, `pingInterval` and `pingTimeout`.
     #[error("not a valid object")]
     Json,
-    /// The id is empty, too long, or has characters that no id has.
+    /// The id is empty, or longer than 2048 bytes.
     #[error("not a valid session id")]
     Id,
     /// The time between pings is not a positive number.

@@ -5,12 +5,15 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 /// The longest handshake, in bytes.
 const MAX_LEN: usize = 16 << 10;
-/// The longest session id, in bytes.
-const MAX_ID: usize = 256;
+/// The longest session id, in bytes: with every byte escaped, the head of a request is still one that servers take.
+const MAX_ID: usize = 2048;
+/// What of an id is escaped in a query.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// The bounds of the time between pings, whatever a server says. No client of JavaScript can wait longer.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_millis((1 << 31) - 1);
@@ -18,6 +21,7 @@ const LONGEST: Duration = Duration::from_millis((1 << 31) - 1);
 /// What a server said when it opened a session. Within bounds, whatever it said.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Handshake {
+    /// As it stands in a query.
     pub(super) sid: Box<str>,
     pub(super) can_upgrade: bool,
     /// In milliseconds: every client has one.
@@ -46,9 +50,7 @@ impl Handshake {
             return Err(HandshakeError::TooLong);
         }
         let open: Open<'_> = serde_json::from_str(data).map_err(|_| HandshakeError::Json)?;
-        // It goes into the query of every request.
-        let is_id_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-        if open.sid.is_empty() || open.sid.len() > MAX_ID || !open.sid.bytes().all(is_id_byte) {
+        if open.sid.is_empty() || open.sid.len() > MAX_ID {
             return Err(HandshakeError::Id);
         }
         if !(open.ping_interval >= 0.0 && open.ping_timeout >= 0.0) {
@@ -62,7 +64,7 @@ impl Handshake {
             ping_timeout: as_millis(timeout),
             // The cast saturates.
             max_payload: open.max_payload.filter(|max| *max >= 1.0).map(|max| max as usize),
-            sid: open.sid.into(),
+            sid: Cow::from(utf8_percent_encode(&open.sid, ESCAPED)).into(),
         })
     }
 
@@ -74,6 +76,17 @@ impl Handshake {
     pub(super) fn ping_timeout(&self) -> Duration {
         Duration::from_millis(self.ping_timeout.into())
     }
+}
+
+/// Whether a payload is one of Engine.IO 3 that opens a session: `96:0{...}`, or the same in its binary form.
+pub(super) fn is_version_3(body: &[u8]) -> bool {
+    let (digits, end) = match body {
+        [0, digits @ ..] => (digits, 0xff),
+        digits => (digits, b':'),
+    };
+    let is_digit = |byte: &u8| if end == b':' { byte.is_ascii_digit() } else { *byte < 10 };
+    let length = digits.iter().take_while(|byte| is_digit(byte)).count();
+    length > 0 && matches!(digits.get(length..), Some([after, b'0', b'{', ..]) if *after == end)
 }
 
 fn as_millis(within_bounds: Duration) -> u32 {
@@ -104,8 +117,33 @@ mod tests {
     }
 
     #[test]
+    fn any_session_id_is_taken_and_escaped_as_a_query_needs_it() {
+        for (sid, escaped) in [
+            ("lv_VI97HAXpY6yYWAAAB", "lv_VI97HAXpY6yYWAAAB"),
+            ("custom:id:1", "custom%3Aid%3A1"),
+            ("+ / = # & %", "%2B%20%2F%20%3D%20%23%20%26%20%25"),
+            (r"a\r\nb", "a%0D%0Ab"),
+            ("é", "%C3%A9"),
+            (&"x".repeat(300), &"x".repeat(300)),
+        ] {
+            let handshake = with(&alloc::format!(r#""{sid}""#), "1", "1", "1");
+            assert_eq!(handshake.map(|it| it.sid), Ok(escaped.into()), "{sid}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_version_3_is_recognized_in_both_its_forms() {
+        assert!(is_version_3(br#"96:0{"sid":"a"}2:40"#));
+        assert!(is_version_3(b"\x00\x09\x06\xff0{\"sid\":\"a\"}"));
+        for other in [&b""[..], b"0{}", b"96:", b":0{", b"96:4x", b"\x00\xff0{", b"\x0096:0{", b"hello"] {
+            assert!(!is_version_3(other), "{other:?}");
+        }
+    }
+
+    #[test]
     fn absurd_values_are_refused_or_brought_within_bounds() {
-        for sid in [r#""""#, r#""a\r\nb""#, r#""a&b""#, r#""é""#] {
+        let long = alloc::format!(r#""{}""#, "x".repeat(MAX_ID + 1));
+        for sid in [r#""""#, &long] {
             assert_eq!(with(sid, "1", "1", "1"), Err(HandshakeError::Id), "{sid}");
         }
         assert_eq!(with("7", "1", "1", "1"), Err(HandshakeError::Json));

@@ -2,12 +2,14 @@
 
 mod error;
 mod handshake;
+mod lane;
 mod session;
 #[cfg(test)]
 mod tests;
 
 pub use error::{CloseReason, HandshakeError, SendError, TransportError};
-pub use session::{Lane, Received, Request, Session, Want};
+pub use lane::{Lane, Received, Request, Want};
+pub use session::Session;
 
 use super::transport::Transport;
 use crate::websocket::PerMessageDeflate;

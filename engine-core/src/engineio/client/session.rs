@@ -2,7 +2,8 @@
 
 use super::Config;
 use super::error::{CloseReason, HandshakeError, SendError, TransportError};
-use super::handshake::Handshake;
+use super::handshake::{Handshake, is_version_3};
+use super::lane::{Lane, Received, Request, Want};
 use crate::engineio::frames::{self, Part};
 use crate::engineio::packet::{Message, Packet, PacketError, base64_len, split_payload, write_base64};
 use crate::engineio::server::take_packets;
@@ -17,59 +18,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Buf;
 use core::time::Duration;
-
-/// A byte stream that a session may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lane {
-    /// For the requests that wait for packets, and for the handshake.
-    Poll,
-    /// For the requests that send packets.
-    Post,
-    /// For WebSocket.
-    WebSocket,
-}
-
-impl Lane {
-    /// All there are.
-    pub const ALL: [Lane; 3] = [Lane::Poll, Lane::Post, Lane::WebSocket];
-}
-
-/// What a session wants of a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// The stream, if there is one, is of no use any more: close it after what is queued.
-    Nothing,
-    /// A stream that is there stays.
-    Keep,
-    /// A request is to be written: see [`Session::begin`].
-    Request,
-}
-
-/// A request for a lane.
-#[derive(Debug)]
-pub struct Request {
-    /// `GET` or `POST`.
-    pub method: &'static str,
-    /// Path and query.
-    pub target: String,
-    /// What is sent, as `text/plain`.
-    pub body: Option<Outbound>,
-    /// Whether it is a WebSocket handshake.
-    pub upgrade: bool,
-}
-
-/// What a packet from the server means.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Received<'a> {
-    /// The session is open.
-    Open,
-    /// A message for the application.
-    Message(Message<'a>),
-    /// The server asked whether this side lives, and was answered.
-    Ping,
-    /// Nothing for the application.
-    Nothing,
-}
 
 /// The client's side of one Engine.IO session, over up to three byte streams.
 ///
@@ -94,6 +42,8 @@ pub struct Session {
     requests: u32,
     /// What is queued is sent, and the server told, until then.
     closing: Option<Time>,
+    /// The driver does not read, because the application has fallen behind.
+    is_behind: bool,
     closed: Option<Box<CloseReason>>,
 }
 
@@ -179,6 +129,7 @@ impl Session {
             last_heard: now,
             requests: 0,
             closing: None,
+            is_behind: false,
             closed: None,
             config,
         };
@@ -389,6 +340,10 @@ impl Session {
                 {
                     probe.stage = Stage::Open;
                 }
+                None
+            }
+            (State::Opening { .. }, Lane::Poll) if is_version_3(body) => {
+                self.fail_opening(TransportError::from(HandshakeError::Version).into());
                 None
             }
             (_, Lane::Poll) => match core::str::from_utf8(body) {
@@ -781,9 +736,16 @@ impl Session {
             let extended = self.last_heard + handshake.ping_timeout();
             match extended > now {
                 true => self.ping_deadline = extended,
+                false if self.is_behind => self.end(CloseReason::Behind),
                 false => self.end(CloseReason::PingTimeout),
             }
         }
+    }
+
+    /// Whether the driver leaves the server unread because the application has fallen behind: then that is why no ping
+    /// came.
+    pub fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
     }
 
     /// Bytes arrived on a lane: the server lives.

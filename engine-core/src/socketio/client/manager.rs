@@ -205,6 +205,29 @@ impl Client {
         }
     }
 
+    /// Whether any namespace is joined.
+    pub fn is_any_connected(&self) -> bool {
+        self.namespaces.iter().any(|it| it.state == State::Joined)
+    }
+
+    /// Whether the driver leaves the server unread because the application has fallen behind: then that is why no ping
+    /// came.
+    pub fn set_behind(&mut self, is_behind: bool) {
+        if let Some(engine) = &mut self.engine {
+            engine.set_behind(is_behind);
+        }
+    }
+
+    /// Ends the connection at once, and leaves all namespaces: there will be no more streams, for this reason.
+    pub fn give_up(&mut self, now: Time, error: TransportError) {
+        if let Some(engine) = &mut self.engine {
+            engine.fail(error.into());
+        }
+        self.follow_engine(now);
+        self.close(now);
+        self.parting = None;
+    }
+
     /// Bytes arrived on a lane.
     pub fn heard(&mut self, now: Time, generation: u64) {
         if let Some(engine) = self.current(generation) {

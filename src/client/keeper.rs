@@ -1,0 +1,153 @@
+//! The time of a client, and its life while nobody holds it.
+
+use super::shared::{Caller, Shared};
+use crate::handler::BoxFuture;
+use smallvec::SmallVec;
+use sockeye_core::Time;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+/// Who keeps the time.
+#[derive(Default)]
+pub(super) struct Keeper {
+    pub(super) spawned: bool,
+    /// It keeps the client, which had something to do.
+    pub(super) holds: bool,
+    pub(super) waker: Option<Waker>,
+    armed: Option<Time>,
+    closing: Vec<Closing>,
+}
+
+/// A stream that is given up at a deadline.
+pub(super) struct Closing {
+    stream: u64,
+    deadline: Time,
+    waker: Waker,
+}
+
+impl Shared {
+    /// Has the runtime look after the client.
+    pub(super) fn wake_keeper(&self) {
+        let waker = self.keeper.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn arm(&self, deadline: Option<Time>) {
+        let Some(deadline) = deadline else { return };
+        let waker = {
+            let keeper = self.keeper.lock();
+            let is_earlier = keeper.armed.is_none_or(|armed| deadline < armed);
+            keeper.waker.clone().filter(|_| is_earlier)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let own = self.look(|client| client.next_deadline());
+        let keeper = self.keeper.lock();
+        keeper.closing.iter().map(|closing| closing.deadline).chain(own).min()
+    }
+
+    /// Wakes a stream at a deadline, in place of an earlier one.
+    pub(super) fn wake_at(&self, deadline: Time, stream: u64, waker: Waker) {
+        self.forget_deadline(stream);
+        self.keeper.lock().closing.push(Closing { stream, deadline, waker });
+        self.arm(Some(deadline));
+    }
+
+    pub(super) fn forget_deadline(&self, stream: u64) {
+        self.take_closing(|closing| closing.stream == stream);
+    }
+
+    fn take_closing(&self, is_taken: impl Fn(&Closing) -> bool) -> SmallVec<[Waker; 1]> {
+        let mut taken = SmallVec::new();
+        let mut keeper = self.keeper.lock();
+        while let Some(at) = keeper.closing.iter().position(&is_taken) {
+            taken.push(keeper.closing.swap_remove(at).waker);
+        }
+        if keeper.closing.is_empty() {
+            keeper.closing = Vec::new();
+        }
+        taken
+    }
+}
+
+/// Keeps the time of a client, and the client while it has something to do.
+pub(super) struct KeepTime {
+    shared: Weak<Shared>,
+    strong: Option<Arc<Shared>>,
+    sleep: Option<(Time, BoxFuture<()>)>,
+}
+
+impl KeepTime {
+    pub(super) fn new(shared: &Arc<Shared>) -> KeepTime {
+        KeepTime { shared: Arc::downgrade(shared), strong: None, sleep: None }
+    }
+
+    /// Sleeps until the next deadline. A later one than before is found when the earlier one fires.
+    fn arm(&mut self, shared: &Shared) {
+        let Some(connector) = shared.connector() else { return };
+        let mut is_told = false;
+        loop {
+            let next = shared.next_deadline();
+            let until = self.sleep.as_ref().map(|(until, _)| *until);
+            let is_covered = next.is_none() == until.is_none() && until <= next;
+            if is_covered && is_told {
+                return;
+            }
+            if !is_covered {
+                self.sleep = next.map(|next| (next, connector.sleep_until(next)));
+            }
+            // Who set an earlier deadline before this was told does not call: it is looked for again.
+            shared.keeper.lock().armed = self.sleep.as_ref().map(|(until, _)| *until);
+            is_told = true;
+        }
+    }
+}
+
+impl Future for KeepTime {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(shared) = this.shared.upgrade() else { return Poll::Ready(()) };
+        shared.keeper.lock().waker = Some(cx.waker().clone());
+        loop {
+            let now = shared.now();
+            shared.take_closing(|closing| closing.deadline <= now).into_iter().for_each(Waker::wake);
+            let is_behind = shared.is_full();
+            shared.act_from(Caller::Runtime, |client, now| {
+                client.set_behind(is_behind);
+                client.handle_timeout(now);
+            });
+            this.arm(&shared);
+            match this.sleep.as_mut().map(|(_, sleep)| sleep.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => this.sleep = None,
+                _ => break,
+            }
+        }
+        // Before that is looked at: it could end meanwhile.
+        shared.keeper.lock().holds = true;
+        let is_done = shared.is_done();
+        if is_done {
+            shared.keeper.lock().holds = false;
+        }
+        this.strong = (!is_done).then_some(shared);
+        Poll::Pending
+    }
+}
+
+impl Drop for KeepTime {
+    /// It never ends before its client: without it the runtime has ended.
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.end_runtime();
+        }
+    }
+}

@@ -10,6 +10,7 @@ use crate::socket::Socket;
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::{Flags, Target};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -151,17 +152,18 @@ impl Broadcast {
         let encoded = with_encoder(|encoder| {
             let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, id) };
             let encoded = args.encode(encoder, head)?;
-            Ok::<_, EmitError>(Frames::new(encoded.parts()))
+            let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;
+            Ok::<_, EmitError>((Frames::new(encoded.parts()), is_watched.then(|| encoded.event_args())))
         });
-        let mut frames = match encoded {
-            Ok(frames) => frames,
+        let (mut frames, outgoing) = match encoded {
+            Ok(encoded) => encoded,
             Err(error) => {
                 debug!(%error, "a broadcast cannot be sent");
                 return Delivery { error: Some(error), ..Delivery::default() };
             }
         };
         let mut delivery = Delivery::default();
-        let (mut slow, mut later) = (Vec::new(), Vec::new());
+        let (mut slow, mut later, mut watched) = (Vec::new(), Vec::new(), Vec::new());
         let members = self.namespace.0.members.read();
         members.select(&self.target).for_each(|socket| {
             // It is still there while its handler of the end runs, and the client may be another socket already.
@@ -179,7 +181,12 @@ impl Broadcast {
                 None => None,
             };
             match socket.send_shared(&mut frames, self.flags, &mut later) {
-                Ok(()) => delivery.sent += 1,
+                Ok(()) => {
+                    delivery.sent += 1;
+                    if outgoing.is_some() && socket.is_watched() {
+                        watched.push(socket.clone());
+                    }
+                }
                 Err(error) => {
                     if matches!(error, EmitError::SlowConsumer { .. }) {
                         slow.push(socket.clone());
@@ -195,6 +202,9 @@ impl Broadcast {
         // Wakers and closing look at the members: not while they are held.
         later.into_iter().for_each(Waker::wake);
         slow.iter().for_each(Socket::close_slow);
+        if let Some(args) = outgoing {
+            watched.iter().for_each(|socket| socket.tell_outgoing(event, &args));
+        }
         delivery
     }
 }

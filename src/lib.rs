@@ -90,8 +90,8 @@ pub mod engine;
 mod error;
 pub mod extract;
 mod handler;
-mod handlers;
 mod inflated;
+mod listeners;
 mod log;
 #[cfg(feature = "http")]
 pub mod mount;

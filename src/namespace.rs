@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -36,11 +36,13 @@ pub(crate) struct Inner {
     pub(crate) members: RwLock<Members>,
     functions: RwLock<Functions>,
     next_ack: AtomicU64,
+    /// How many sockets have listeners of what leaves.
+    pub(crate) watched: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Functions {
-    connect: Option<Kept>,
+    connect: Arc<[Kept]>,
     middlewares: Arc<[Arc<dyn AnyMiddleware>]>,
 }
 
@@ -195,6 +197,7 @@ impl Namespace {
             members: RwLock::default(),
             functions: RwLock::default(),
             next_ack: AtomicU64::new(0),
+            watched: AtomicUsize::new(0),
         }))
     }
 
@@ -203,14 +206,13 @@ impl Namespace {
         &self.0.name
     }
 
-    /// Calls `handler` for each client that has connected, in place of an earlier handler. It registers the socket's
-    /// handlers: what it does before its first wait is done before the client's first event is looked at. What has no
-    /// handler by then is lost, so look things up after the registrations, or in a
+    /// Calls `handler` for each client that has connected, after the handlers that were added before. It registers the
+    /// socket's handlers: what it does before its first wait is done before the client's first event is handled. An
+    /// event that has no handler by then is lost, so look things up after the registrations, or in a
     /// [`middleware`](Namespace::middleware).
     pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
-        let replaced = self.0.functions.write().connect.replace(Kept::new(handler));
-        // What it captured is the application's: not to be dropped under the lock.
-        drop(replaced);
+        let mut functions = self.0.functions.write();
+        functions.connect = functions.connect.iter().cloned().chain([Kept::new(handler)]).collect();
     }
 
     /// Asks `middleware` about each client that wants to connect, after those that were added before.
@@ -352,11 +354,11 @@ impl Namespace {
         }))
     }
 
-    /// Calls the handler of new sockets.
+    /// Calls the handlers of new sockets.
     pub(crate) fn connected(&self, socket: &Socket) {
-        let handler = self.0.functions.read().connect.clone();
-        if let Some(handler) = handler {
-            run(&*handler, &Context::new(socket, "connect"));
+        let handlers = self.0.functions.read().connect.clone();
+        for handler in &*handlers {
+            run(&**handler, &Context::new(socket, "connect"));
         }
     }
 }

@@ -1,6 +1,10 @@
 //! One client in one namespace.
 
+mod emitter;
+mod listen;
 mod state;
+
+pub use emitter::Emitter;
 
 use crate::ack::{AckFuture, Waiter};
 use crate::broadcast::Broadcast;
@@ -8,7 +12,8 @@ use crate::by_id::Identified;
 use crate::engine::{self, Handshake, Id, Transport};
 use crate::error::{ConnectError, DisconnectReason, EmitError};
 use crate::extract::Context;
-use crate::handler::{Acknowledge, AnySocket, Guarded, Handler, Kept, drive, run};
+use crate::handler::{Acknowledge, AnySocket, Guarded, drive, run};
+use crate::listeners::On;
 use crate::log::{debug, warn};
 use crate::namespace::Namespace;
 use crate::payload::sealed::{Encode, Head, Kind};
@@ -18,11 +23,9 @@ use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use sockeye_core::engineio::{self, Frames, Part};
-use sockeye_core::socketio::{self, AcksFull, Flags};
+use sockeye_core::socketio::{self, AcksFull, Encoded, Flags};
 use state::State;
 use std::any::{Any, TypeId};
-use std::borrow::Cow;
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -43,6 +46,8 @@ struct Inner {
     session: engine::Session<App>,
     auth: Box<str>,
     connected: AtomicBool,
+    /// Whether something listens to the events that leave. Written under the lock of `state`.
+    outgoing: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -57,6 +62,7 @@ impl Socket {
             session,
             auth: auth.into(),
             connected: AtomicBool::new(false),
+            outgoing: AtomicBool::new(false),
             state: Mutex::default(),
         }))
     }
@@ -142,109 +148,6 @@ impl Socket {
     pub(crate) fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         let engine = self.0.namespace.0.engine.upgrade()?;
         engine.handler.state::<T>()
-    }
-
-    // What happens.
-
-    /// Calls `handler` for each event of this name, in place of an earlier handler of it.
-    ///
-    /// Handlers start in the order in which the client sent the events. What the handler returns is the
-    /// acknowledgement, if the client wants one. If the event's data is not of the handler's type, it is not called: see
-    /// [`extract`](crate::extract).
-    ///
-    /// ```
-    /// use sockeye::Socket;
-    /// use sockeye::extract::Data;
-    ///
-    /// # let io = sockeye::Server::new();
-    /// io.on_connect(async |socket: Socket| {
-    ///     // socket.emit("join", "lobby")
-    ///     socket.on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
-    ///     // await socket.emitWithAck("add", 2, 3), which is 5
-    ///     socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
-    /// });
-    /// ```
-    ///
-    /// # Panics
-    /// When the name is [reserved](socketio::is_reserved), as no such event can come: `connect`, `connect_error`,
-    /// `disconnect` (see [`on_disconnect`](Socket::on_disconnect)), `disconnecting`, `newListener`, `removeListener`.
-    pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
-        let event = event.into();
-        assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
-        self.keep(Kept::new(handler), |state, handler| state.handlers.insert(event, handler));
-    }
-
-    /// Calls `handler` for each event that has none of its own, in place of an earlier one. The reference's `onAny` is
-    /// called for the others, too.
-    ///
-    /// ```
-    /// use sockeye::extract::Event;
-    /// use sockeye::{Args, Socket};
-    ///
-    /// # let io = sockeye::Server::new();
-    /// # io.on_connect(async |socket: Socket| {
-    /// // Sends on whatever it is.
-    /// socket.on_fallback(async |socket: Socket, Event(name): Event, args: Args| {
-    ///     socket.broadcast().emit(&name, args);
-    /// });
-    /// # });
-    /// ```
-    pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
-        self.keep(Kept::new(handler), |state, handler| state.more().fallback.replace(handler));
-    }
-
-    /// Calls nothing any more for events of this name.
-    pub fn off(&self, event: &str) {
-        let removed = self.0.state.lock().handlers.remove(event);
-        // What it captured is the application's: its destructor may use the socket.
-        drop(removed);
-    }
-
-    /// Calls `handler` when the socket is disconnected, in place of an earlier one; it can ask for the
-    /// [`DisconnectReason`]. The socket's rooms can still be seen before its first wait, and what is sent to them does
-    /// not reach the socket any more.
-    ///
-    /// Each socket that has connected calls one such handler, once. It never runs beside what
-    /// [`on_connect`](Namespace::on_connect) does before its first wait, but after it. Registered only after the socket
-    /// was disconnected, where no other was by then, it is called soon by the runtime: for an `on_connect` that waits
-    /// first. Handlers of events that are registered then are dropped, as no event can come any more.
-    ///
-    /// ```
-    /// use sockeye::{DisconnectReason, Socket};
-    ///
-    /// # let io = sockeye::Server::new();
-    /// # io.on_connect(async |socket: Socket| {
-    /// socket.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
-    ///     println!("{} left {:?}: {reason}", socket.id(), socket.rooms());
-    /// });
-    /// # });
-    /// ```
-    pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
-        let handler = Kept::new(handler);
-        let untold = {
-            let mut state = self.0.state.lock();
-            if state.started { state.take_untold() } else { None }
-        };
-        match untold {
-            // Not here: the caller may hold a lock that the handler wants.
-            Some(reason) => {
-                let socket = self.clone();
-                self.spawn(async move {
-                    let context = Context { cause: Some(&reason), ..Context::new(&socket, DISCONNECT) };
-                    run(&*handler, &context);
-                });
-            }
-            None => self.keep(handler, |state, handler| state.handlers.insert(DISCONNECT.into(), handler)),
-        }
-    }
-
-    /// Keeps a handler, unless the socket has ended: nothing would let go of it again.
-    fn keep(&self, handler: Kept, keep: impl FnOnce(&mut State, Kept) -> Option<Kept>) {
-        let mut state = self.0.state.lock();
-        let dropped = if state.ended { Some(handler) } else { keep(&mut state, handler) };
-        // What it captured is the application's: its destructor may use the socket.
-        drop(state);
-        drop(dropped);
     }
 
     // Sending.
@@ -352,15 +255,31 @@ impl Socket {
     }
 
     fn send(&self, id: Option<u64>, event: &str, args: &impl Payload, flags: Flags) -> Result<(), EmitError> {
-        self.send_packet(Kind::Event(event, id), args, flags)
+        if !self.is_watched() {
+            return self.send_packet(Kind::Event(event, id), args, flags, |_| ());
+        }
+        let sent = self.send_packet(Kind::Event(event, id), args, flags, |encoded| encoded.event_args())?;
+        self.tell_outgoing(event, &sent);
+        Ok(())
     }
 
-    fn send_packet(&self, kind: Kind<'_>, args: &dyn Encode, flags: Flags) -> Result<(), EmitError> {
+    /// Sends a packet, and returns what `keep` makes of it.
+    fn send_packet<R>(
+        &self,
+        kind: Kind<'_>,
+        args: &dyn Encode,
+        flags: Flags,
+        keep: impl FnOnce(&Encoded<'_>) -> R,
+    ) -> Result<R, EmitError> {
         if !self.is_connected() {
             return Err(EmitError::Disconnected);
         }
         let head = Head { namespace: self.0.namespace.name(), kind };
-        with_encoder(|encoder| self.send_parts(args.encode(encoder, head)?.parts(), flags))
+        with_encoder(|encoder| {
+            let encoded = args.encode(encoder, head)?;
+            self.send_parts(encoded.parts(), flags)?;
+            Ok(keep(&encoded))
+        })
     }
 
     fn send_parts<'a>(
@@ -554,21 +473,25 @@ impl Socket {
 
     /// Tells the end, and takes the socket out of its rooms.
     fn end(&self, reason: &DisconnectReason) {
-        let handler = {
+        let listeners = {
             let mut state = self.0.state.lock();
-            let handler = state.handlers.remove(DISCONNECT);
-            if handler.is_none() {
+            let listeners = state.listeners.all(&On::Event(DISCONNECT.into()));
+            if listeners.is_empty() {
                 state.more().untold = Some(reason.clone());
             }
-            handler
+            listeners
         };
-        if let Some(handler) = handler {
-            let context = Context { cause: Some(reason), ..Context::new(self, DISCONNECT) };
+        if !listeners.is_empty() {
+            let mut tell = || {
+                for listener in &listeners {
+                    run(&**listener, &Context { cause: Some(reason), ..Context::new(self, DISCONNECT) });
+                }
+            };
             let engine = self.0.namespace.0.engine.upgrade();
             // Any thread may disconnect a socket.
             match engine.as_ref().and_then(|engine| engine.runtime()) {
-                Some(runtime) => runtime.enter(&mut || run(&*handler, &context)),
-                None => run(&*handler, &context),
+                Some(runtime) => runtime.enter(&mut tell),
+                None => tell(),
             }
         }
         self.0.namespace.remove(&self.0.id);
@@ -581,10 +504,10 @@ impl Socket {
             let mut state = self.0.state.lock();
             state.ended = true;
             state.take_early_rooms();
-            let fallback = state.more.as_mut().and_then(|more| more.fallback.take());
-            (std::mem::take(&mut state.handlers), fallback)
+            state.listeners.clear()
         };
         drop(released);
+        self.follow_outgoing();
     }
 
     // For the server.
@@ -638,17 +561,11 @@ impl Socket {
 
     /// An event arrived.
     pub(crate) fn dispatch(&self, event: &str, args: socketio::Args<'_>, ack: Option<u64>) {
-        let handler = {
-            let state = self.0.state.lock();
-            state.handlers.get(event).or_else(|| state.more.as_ref()?.fallback.clone())
-        };
-        match handler {
-            Some(handler) => {
-                let context = Context { args: Some(args), ack: Cell::new(ack), ..Context::new(self, event) };
-                run(&*handler, &context);
-            }
-            None => debug!(event = ?event, "an event without a handler"),
+        let called = self.0.state.lock().listeners.call(event);
+        if called.own.is_empty() {
+            debug!(event = ?event, "an event without a handler");
         }
+        called.run(self, event, args, ack);
     }
 
     /// An acknowledgement arrived; nobody may wait for it any more.
@@ -722,7 +639,7 @@ impl AnySocket for Socket {
 
 impl Acknowledge for Socket {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError> {
-        self.send_packet(Kind::Ack(id), args, Flags::default())
+        self.send_packet(Kind::Ack(id), args, Flags::default(), |_| ())
     }
 }
 
@@ -749,40 +666,5 @@ impl Eq for Socket {}
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket").field("id", &self.0.id).field("namespace", &self.0.namespace.name()).finish()
-    }
-}
-
-/// How to send to one socket: made by [`Socket::timeout`] and [`Socket::volatile`].
-#[derive(Clone, Copy, Debug)]
-#[must_use = "nothing is sent until `emit`"]
-pub struct Emitter<'a> {
-    socket: &'a Socket,
-    flags: Flags,
-}
-
-impl Emitter<'_> {
-    /// How long the answer is waited for.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.flags.timeout = Some(timeout);
-        self
-    }
-
-    /// Drops the message if the client is not ready for it.
-    pub fn volatile(mut self) -> Self {
-        self.flags.volatile = true;
-        self
-    }
-
-    /// Sends an event: see [`Socket::emit`].
-    ///
-    /// # Errors
-    /// When nothing was sent.
-    pub fn emit(self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        self.socket.send(None, event, &args, self.flags)
-    }
-
-    /// Sends an event, and waits for the client's acknowledgement.
-    pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckFuture<T> {
-        self.socket.ask(event, &args, self.flags)
     }
 }

@@ -287,7 +287,7 @@ fn the_handshake_is_there_for_handlers() {
 }
 
 #[test]
-fn events_without_a_handler_of_their_own_go_to_on_any() {
+fn events_without_a_handler_of_their_own_go_to_the_fallback() {
     let client = connect(|socket| {
         socket.on("known", async || "known");
         socket.on_fallback(async |Event(name): Event, args: Args| (name, args.len()));
@@ -295,6 +295,7 @@ fn events_without_a_handler_of_their_own_go_to_on_any() {
         socket.off("gone");
         socket.off("never there");
         socket.on("twice", async || 1);
+        socket.off("twice");
         socket.on("twice", async || 2);
     });
     client.send_all([r#"421["known"]"#, r#"422["other",1,2]"#, r#"423["gone"]"#, r#"424["twice"]"#]);
@@ -371,13 +372,12 @@ fn what_a_handler_captured_may_use_the_socket_when_it_is_dropped() {
         socket.on("x", nosy());
         socket.on("x", nosy());
         socket.off("x");
-        socket.on_fallback(nosy());
-        socket.on_fallback(async || ());
-        socket.on_disconnect(nosy());
-        socket.on_disconnect(async || ());
+        socket.on_any(nosy());
+        socket.off_any();
+        socket.on_any_outgoing(nosy());
+        socket.off_any_outgoing();
         socket.set_data(Nosy(socket.clone(), drops.clone()));
-        socket.namespace().on_connect(nosy());
-        socket.namespace().on_connect(async || ());
+        socket.set_data(Nosy(socket.clone(), Arc::default()));
         drops.load(Ordering::SeqCst)
     });
     assert_eq!(drops, 5);
@@ -392,6 +392,7 @@ fn a_handler_may_replace_itself_and_disconnect() {
         let guard = guards.guard();
         socket.on("x", move |socket: Socket| {
             guard.hold();
+            socket.off("x");
             socket.on("x", async || 2);
             async { 1 }
         });
@@ -400,4 +401,80 @@ fn a_handler_may_replace_itself_and_disconnect() {
     client.send_all([r#"421["x"]"#, r#"422["x"]"#, r#"423["bye"]"#]);
     assert_eq!(client.texts(), ["431[1]", "432[2]", "41"]);
     assert_eq!(drops.count(), 1);
+}
+
+/// A note of what was called, in order.
+type Calls = Arc<Mutex<Vec<String>>>;
+
+fn note(calls: &Calls, name: &'static str) -> impl Fn(Event) -> std::future::Ready<&'static str> + use<> {
+    let calls = calls.clone();
+    move |Event(event)| {
+        calls.lock().unwrap().push(format!("{name}:{event}"));
+        std::future::ready(name)
+    }
+}
+
+fn taken(calls: &Calls) -> Vec<String> {
+    std::mem::take(&mut calls.lock().unwrap())
+}
+
+#[test]
+fn every_handler_of_an_event_is_called_and_the_first_acknowledges() {
+    let calls = Calls::default();
+    let noted = calls.clone();
+    let client = connect(move |socket| {
+        socket.on_any(note(&noted, "any"));
+        socket.on("a", note(&noted, "first"));
+        socket.once("a", note(&noted, "once"));
+        socket.on("a", note(&noted, "last"));
+        socket.on_fallback(note(&noted, "fallback"));
+        socket.prepend_any(note(&noted, "before"));
+        socket.on("off", async |socket: Socket| {
+            socket.off("a");
+            socket.off_any();
+        });
+    });
+    client.send(r#"421["a"]"#);
+    assert_eq!(client.texts(), [r#"431["first"]"#]);
+    assert_eq!(taken(&calls), ["before:a", "any:a", "first:a", "once:a", "last:a"]);
+    client.send_all([r#"42["a"]"#, r#"422["b"]"#, r#"42["off"]"#, r#"423["a"]"#]);
+    assert_eq!(client.texts(), [r#"432["fallback"]"#, r#"433["fallback"]"#]);
+    let expected = ["before:a", "any:a", "first:a", "last:a", "before:b", "any:b", "fallback:b"];
+    assert_eq!(taken(&calls), [&expected[..], &["before:off", "any:off", "fallback:a"]].concat());
+}
+
+#[test]
+fn what_leaves_is_told_to_those_who_listen_to_it() {
+    let server = Server::new();
+    let calls = Calls::default();
+    let noted = calls.clone();
+    server.on_connect(async |_: Socket| ());
+    // Every handler of the connection is called.
+    server.on_connect(move |socket: Socket| {
+        socket.on_any_outgoing(note(&noted, "out"));
+        socket.prepend_any_outgoing(note(&noted, "before"));
+        let calls = noted.clone();
+        socket.on_any_outgoing(move |args: Args| {
+            calls.lock().unwrap().push(format!("{:?}", args.deserialize::<(String, bytes::Bytes)>().ok()));
+            async {}
+        });
+        socket.on("stop", async |socket: Socket| socket.off_any_outgoing());
+        socket.on("ack", async || "no event");
+        async {}
+    });
+    let sim = Sim::new(server.clone());
+    let (client, other) = (sim.connect(), sim.connect());
+    let told = ["before:a", "out:a", r#"Some(("x", b"\0"))"#];
+    let socket = server.sockets().remove(0);
+    socket.emit("a", ("x", Bytes::from_static(b"\0"))).unwrap();
+    assert_eq!(taken(&calls), told);
+    server.emit("a", ("x", Bytes::from_static(b"\0")));
+    assert_eq!(taken(&calls), [told, told].concat());
+    client.send(r#"421["ack"]"#);
+    assert_eq!(taken(&calls), [""; 0], "an acknowledgement is no event");
+    client.send(r#"42["stop"]"#);
+    other.send(r#"42["stop"]"#);
+    server.emit("a", 1);
+    socket.emit("a", 1).unwrap();
+    assert_eq!(taken(&calls), [""; 0]);
 }

@@ -34,6 +34,7 @@ mod extract;
 mod jar;
 mod keeper;
 mod lane;
+mod listen;
 mod shared;
 mod slots;
 mod socket;

@@ -7,17 +7,15 @@ use super::{ConnectError, DisconnectReason};
 use crate::engine::Transport;
 use crate::error::EmitError;
 use crate::extract::Context;
-use crate::handler::{Acknowledge, AnySocket, Handler, Kept, run};
-use crate::handlers::Handlers;
+use crate::handler::{Acknowledge, AnySocket, run};
+use crate::listeners::{Listeners, On};
 use crate::log::debug;
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
-use sockeye_core::socketio;
 use sockeye_core::socketio::client::{How, Incoming, NamespaceId, Outgoing, Sent as Queued};
-use std::borrow::Cow;
-use std::cell::Cell;
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -36,15 +34,13 @@ pub(super) struct Inner {
     shared: Weak<Shared>,
     pub(super) id: NamespaceId,
     name: Arc<str>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct State {
-    /// Those of what happens to the socket have reserved names: no event comes under them.
-    handlers: Handlers<ClientSocket>,
-    any: Option<Kept<ClientSocket>>,
-    any_outgoing: Option<Kept<ClientSocket>>,
+pub(super) struct State {
+    /// Those of what happens to the socket have reserved names: no event has them.
+    pub(super) listeners: Listeners<ClientSocket>,
     inboxes: Vec<Weak<Inbox>>,
     /// Who waits for the end of an attempt to connect.
     waiters: Vec<Waker>,
@@ -76,7 +72,7 @@ impl Inner {
 }
 
 impl ClientSocket {
-    fn shared(&self) -> Option<Arc<Shared>> {
+    pub(super) fn shared(&self) -> Option<Arc<Shared>> {
         self.0.shared.upgrade()
     }
 
@@ -113,109 +109,6 @@ impl ClientSocket {
     }
 
     // What happens.
-
-    /// Calls `handler` for each event of this name, in place of an earlier handler of it.
-    ///
-    /// As on the server: handlers start in the order in which the events were sent, and what a handler returns is the
-    /// acknowledgement, if the server wants one.
-    ///
-    /// # Panics
-    /// When the name is [reserved](socketio::is_reserved), as no such event can come.
-    pub fn on<P: 'static>(
-        &self,
-        event: impl Into<Cow<'static, str>>,
-        handler: impl Handler<P, ClientSocket>,
-    ) {
-        let event = event.into();
-        assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
-        self.change(|state| state.handlers.insert(event, Kept::new(handler)));
-    }
-
-    /// The same for the next event of this name only.
-    ///
-    /// # Panics
-    /// When the name is reserved.
-    pub fn once<P: 'static>(
-        &self,
-        event: impl Into<Cow<'static, str>>,
-        handler: impl Handler<P, ClientSocket>,
-    ) {
-        let event = event.into();
-        assert!(!socketio::is_reserved(&event), "{event:?} is a reserved event name");
-        self.change(|state| state.handlers.insert_once(event, Kept::new(handler)));
-    }
-
-    /// Drops the handler that `change` takes out only when nothing is locked: what it captured is the application's,
-    /// and its destructor may use the socket.
-    fn change(&self, change: impl FnOnce(&mut State) -> Option<Kept<ClientSocket>>) {
-        let replaced = change(&mut self.0.state.lock());
-        drop(replaced);
-    }
-
-    /// Calls nothing any more for events of this name.
-    pub fn off(&self, event: &str) {
-        if !socketio::is_reserved(event) {
-            self.change(|state| state.handlers.remove(event));
-        }
-    }
-
-    /// Calls `handler` for every event, before its own handler, in place of an earlier one. Its return value is no
-    /// acknowledgement.
-    pub fn on_any<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
-        self.change(|state| state.any.replace(Kept::new(handler)));
-    }
-
-    /// Takes the handler of [`on_any`](ClientSocket::on_any) back.
-    pub fn off_any(&self) {
-        self.change(|state| state.any.take());
-    }
-
-    /// Calls `handler` for every event that leaves, in place of an earlier one: when it is handed to the connection.
-    /// It is called on the runtime, soon after. While 4 MiB of what left wait for it, nothing more can be emitted
-    /// ([`EmitError::SlowConsumer`]). One that waits for a connection is seen later, one that is sent
-    /// [again](crate::client::ClientBuilder::retries) each time, and what the handler emits itself, too. Its return
-    /// value means nothing.
-    ///
-    /// ```no_run
-    /// # fn example(client: sockeye::Client) {
-    /// use sockeye::{Args, extract::Event};
-    ///
-    /// client.on_any_outgoing(async |Event(name): Event, args: Args| println!("{name} with {} arguments", args.len()));
-    /// # }
-    /// ```
-    pub fn on_any_outgoing<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
-        self.change(|state| state.any_outgoing.replace(Kept::new(handler)));
-        self.tell_outgoing(true);
-    }
-
-    /// Takes the handler of [`on_any_outgoing`](ClientSocket::on_any_outgoing) back.
-    pub fn off_any_outgoing(&self) {
-        self.tell_outgoing(false);
-        self.change(|state| state.any_outgoing.take());
-    }
-
-    fn tell_outgoing(&self, tell: bool) {
-        if let Some(shared) = self.shared() {
-            shared.look(|client| client.tell_outgoing(self.0.id, tell));
-        }
-    }
-
-    /// Calls `handler` each time the namespace is joined, in place of an earlier one.
-    pub fn on_connect<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
-        self.change(|state| state.handlers.insert("connect".into(), Kept::new(handler)));
-    }
-
-    /// Calls `handler` each time the namespace cannot be joined, in place of an earlier one; it can ask for the
-    /// [`ConnectError`].
-    pub fn on_connect_error<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
-        self.change(|state| state.handlers.insert("connect_error".into(), Kept::new(handler)));
-    }
-
-    /// Calls `handler` each time the namespace is left, in place of an earlier one; it can ask for the
-    /// [`DisconnectReason`].
-    pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
-        self.change(|state| state.handlers.insert("disconnect".into(), Kept::new(handler)));
-    }
 
     /// The events from now on, to be taken one by one, beside the handlers. While 4 MiB of them wait, no handler is called
     /// for further ones; while 4 MiB more of those wait, the server is not read, until it counts as
@@ -419,37 +312,31 @@ impl ClientSocket {
     // For the client.
 
     pub(super) fn connected_now(&self) {
-        let handler = {
-            let mut state = self.0.state.lock();
-            state.last_error = None;
-            state.handlers.get("connect")
-        };
+        self.0.state.lock().last_error = None;
         self.wake_waiters();
-        if let Some(handler) = handler {
-            run(&*handler, &Context::new(self, "connect"));
-        }
+        self.tell("connect", None);
     }
 
     pub(super) fn not_connected(&self, error: ConnectError) {
-        let handler = {
+        {
             let mut state = self.0.state.lock();
             state.failures += 1;
             state.last_error = Some(Box::new(error.clone()));
-            state.handlers.get("connect_error")
-        };
+        }
         self.wake_waiters();
         debug!(%error, "a namespace was not joined");
-        if let Some(handler) = handler {
-            let context = Context { cause: Some(&error), ..Context::new(self, "connect_error") };
-            run(&*handler, &context);
-        }
+        self.tell("connect_error", Some(&error));
     }
 
     pub(super) fn disconnected(&self, reason: DisconnectReason) {
-        let handler = self.0.state.lock().handlers.get("disconnect");
-        if let Some(handler) = handler {
-            let context = Context { cause: Some(&reason), ..Context::new(self, "disconnect") };
-            run(&*handler, &context);
+        self.tell("disconnect", Some(&reason));
+    }
+
+    /// Calls the listeners of what happens to the socket.
+    fn tell(&self, event: &'static str, cause: Option<&dyn Any>) {
+        let listeners = self.0.state.lock().listeners.all(&On::Event(event.into()));
+        for listener in &listeners {
+            run(&**listener, &Context { cause, ..Context::new(self, event) });
         }
     }
 
@@ -460,29 +347,18 @@ impl ClientSocket {
 
     pub(super) fn receive(&self, incoming: Incoming) {
         let event = incoming.event();
-        let (any, own, inboxes) = {
+        let (called, inboxes) = {
             let mut state = self.0.state.lock();
-            let own = state.handlers.get(&event);
-            let used = state.handlers.remove_once(&event);
             let inboxes: Vec<_> = state.inboxes.iter().filter_map(Weak::upgrade).collect();
-            let any = state.any.clone();
-            drop(state);
-            drop(used);
-            (any, own, inboxes)
+            (state.listeners.call(&event), inboxes)
         };
         let args = incoming.args.as_args();
-        if let Some(any) = any {
-            run(&*any, &Context { args: Some(args), ..Context::new(self, &event) });
+        if called.own.is_empty() && inboxes.is_empty() {
+            debug!(event = ?event, "an event without a handler");
         }
+        // If no handler is there to acknowledge, the first stream of events may.
         let mut ack = incoming.ack;
-        match own {
-            Some(own) => {
-                let ack = Cell::new(ack.take());
-                run(&*own, &Context { args: Some(args), ack, ..Context::new(self, &event) });
-            }
-            None if inboxes.is_empty() => debug!(event = ?event, "an event without a handler"),
-            None => {}
-        }
+        called.run(self, &event, args, if called.own.is_empty() { None } else { ack.take() });
         let size = size_of::<Received>() + args.json().len() + args.attachments().bytes();
         for inbox in inboxes {
             let (event, args) = (event.clone().into_owned(), Args(incoming.args.clone()));
@@ -491,10 +367,10 @@ impl ClientSocket {
     }
 
     pub(super) fn sent(&self, outgoing: &Outgoing) {
-        let handler = self.0.state.lock().any_outgoing.clone();
-        if let Some(handler) = handler {
+        let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
+        for listener in &listeners {
             let args = Some(outgoing.args.as_args());
-            run(&*handler, &Context { args, ..Context::new(self, &outgoing.event) });
+            run(&**listener, &Context { args, ..Context::new(self, &outgoing.event) });
         }
     }
 }

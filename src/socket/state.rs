@@ -2,9 +2,9 @@
 
 use crate::ack::Waiter;
 use crate::error::DisconnectReason;
-use crate::handler::Kept;
-use crate::handlers::Handlers;
+use crate::listeners::Listeners;
 use crate::rooms::Rooms;
+use crate::socket::Socket;
 use sockeye_core::socketio::Acks;
 use std::any::{Any, TypeId};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ const MAX_ACKS: u32 = 10_000;
 pub(super) struct State {
     /// The first poll of the handler of new sockets is over: its end can be told.
     pub(super) started: bool,
-    /// That of the socket's end is among them: no event has its name.
-    pub(super) handlers: Handlers,
+    /// Those of the socket's end are among them: no event has their name.
+    pub(super) listeners: Listeners<Socket>,
     pub(super) more: Option<Box<More>>,
     /// The socket was disconnected or not let in: nothing is kept any more.
     pub(super) ended: bool,
@@ -25,7 +25,6 @@ pub(super) struct State {
 
 /// What most sockets have nothing of.
 pub(super) struct More {
-    pub(super) fallback: Option<Kept>,
     /// The answers that are awaited: whom to tell, and its entry there.
     pub(super) acks: Acks<(Arc<Waiter>, u32)>,
     /// Why the socket was disconnected, which no handler has been told.
@@ -37,13 +36,7 @@ pub(super) struct More {
 
 impl Default for More {
     fn default() -> Self {
-        More {
-            fallback: None,
-            acks: Acks::new(MAX_ACKS),
-            untold: None,
-            data: Vec::new(),
-            early_rooms: Rooms::default(),
-        }
+        More { acks: Acks::new(MAX_ACKS), untold: None, data: Vec::new(), early_rooms: Rooms::default() }
     }
 }
 
@@ -58,6 +51,11 @@ impl State {
 
     pub(super) fn forget_ack(&mut self, id: u64) -> Option<(Arc<Waiter>, u32)> {
         self.more.as_mut()?.acks.take(id)
+    }
+
+    /// Returns why the socket was disconnected, if no handler has been told.
+    pub(super) fn untold(&self) -> Option<&DisconnectReason> {
+        self.more.as_ref()?.untold.as_ref()
     }
 
     pub(super) fn take_untold(&mut self) -> Option<DisconnectReason> {

@@ -1,10 +1,12 @@
 //! Packets as they leave: text, and attachments behind it.
 
-use super::args::Args;
+use super::args::{Args, OwnedArgs};
 use super::serialize::{ArgumentList, Sink};
 use crate::engineio::Part;
 use crate::socketio::error::EncodeError;
 use crate::socketio::kind::is_reserved;
+use alloc::vec::Vec;
+use bytes::Bytes;
 use core::iter::FusedIterator;
 use serde::Serialize;
 
@@ -29,12 +31,14 @@ const HEADROOM: usize = 1 + 20 + 1;
 #[derive(Debug, Default)]
 pub struct Encoder {
     sink: Sink,
+    /// Where the JSON of the packet begins.
+    json: usize,
 }
 
 impl Encoder {
     /// Nothing allocated yet.
     pub const fn new() -> Encoder {
-        Encoder { sink: Sink::new() }
+        Encoder { sink: Sink::new(), json: 0 }
     }
 
     /// An event, with an id if an acknowledgement is wanted.
@@ -198,7 +202,8 @@ impl Encoder {
         if let Some(id) = id {
             text.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
         }
-        Ok(text.len())
+        self.json = text.len();
+        Ok(self.json)
     }
 
     fn data<D: Serialize + ?Sized>(&mut self, data: &D, json: usize) -> Result<(), EncodeError> {
@@ -252,6 +257,7 @@ impl Encoder {
         }
         Ok(Encoded {
             text: self.sink.text.get(start..).unwrap_or_default(),
+            json: self.json - start,
             binary: &self.sink.binary,
             ends: &self.sink.ends,
         })
@@ -278,6 +284,8 @@ fn count_placeholders(text: &[u8]) -> usize {
 pub struct Encoded<'a> {
     /// The packet without Engine.IO's digit in front. Valid UTF-8.
     pub text: &'a [u8],
+    /// Where the JSON begins in `text`.
+    json: usize,
     /// All attachments, one behind the other.
     binary: &'a [u8],
     /// Where in `binary` each ends.
@@ -285,6 +293,14 @@ pub struct Encoded<'a> {
 }
 
 impl<'a> Encoded<'a> {
+    /// Returns a copy of the arguments of an event, for those who watch what leaves.
+    pub fn event_args(&self) -> OwnedArgs {
+        let json = core::str::from_utf8(self.text.get(self.json..).unwrap_or_default());
+        let json = json.expect("the encoder writes text");
+        let attachments: Vec<_> = self.attachments().map(Bytes::copy_from_slice).collect();
+        Args::new_event(json, &attachments).into_owned()
+    }
+
     /// Returns the messages to send, as one unit: the text, and the attachments behind it.
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + Clone + use<'a> {
         core::iter::once(Part::Text(self.text)).chain(self.attachments().map(Part::Binary))

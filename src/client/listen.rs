@@ -1,0 +1,142 @@
+//! What a client's socket calls when something happens.
+
+use super::socket::{ClientSocket, State};
+use crate::handler::{Handler, Kept};
+use crate::listeners::On;
+use sockeye_core::socketio::is_reserved;
+use std::borrow::Cow;
+
+impl ClientSocket {
+    /// Calls `handler` for each event of this name, after the handlers of the event that were registered before.
+    ///
+    /// As on the server, handlers start in the order in which the events were sent, and the return value of the first
+    /// handler of an event is the acknowledgement, if the server wants one.
+    ///
+    /// # Panics
+    /// If the name is [reserved](is_reserved), because no such event can arrive.
+    pub fn on<P: 'static>(
+        &self,
+        event: impl Into<Cow<'static, str>>,
+        handler: impl Handler<P, ClientSocket>,
+    ) {
+        let (on, handler) = (On::event(event), Kept::new(handler));
+        self.listen(|state| state.listeners.add(on, handler));
+    }
+
+    /// Calls `handler` for the next event of this name only.
+    ///
+    /// # Panics
+    /// If the name is reserved.
+    pub fn once<P: 'static>(
+        &self,
+        event: impl Into<Cow<'static, str>>,
+        handler: impl Handler<P, ClientSocket>,
+    ) {
+        let (on, handler) = (On::event(event), Kept::new(handler));
+        self.listen(|state| state.listeners.add_once(on, handler));
+    }
+
+    /// Removes the handlers of the events of this name.
+    pub fn off(&self, event: &str) {
+        if !is_reserved(event) {
+            self.remove(&On::Event(event.to_owned().into()));
+        }
+    }
+
+    /// Calls `handler` for every event that arrives, before the handlers of its name. Its return value is no
+    /// acknowledgement.
+    pub fn on_any<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::Any, handler));
+    }
+
+    /// Does the same as [`on_any`](ClientSocket::on_any), but calls `handler` before those that were registered earlier.
+    pub fn prepend_any<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.prepend(On::Any, handler));
+    }
+
+    /// Removes the handlers of [`on_any`](ClientSocket::on_any).
+    pub fn off_any(&self) {
+        self.remove(&On::Any);
+    }
+
+    /// Calls `handler` for every event that leaves, soon after it was handed to the connection. Its return value is
+    /// ignored.
+    ///
+    /// An event that waits for a connection is seen once it leaves, one that is sent
+    /// [again](crate::client::ClientBuilder::retries) each time, and those that the handler emits, too. While 4 MiB of
+    /// events wait for the handler, nothing more can be emitted
+    /// ([`EmitError::SlowConsumer`](crate::EmitError::SlowConsumer)).
+    ///
+    /// ```no_run
+    /// # fn example(client: sockeye::Client) {
+    /// use sockeye::{Args, extract::Event};
+    ///
+    /// client.on_any_outgoing(async |Event(name): Event, args: Args| println!("{name} with {} arguments", args.len()));
+    /// # }
+    /// ```
+    pub fn on_any_outgoing<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::AnyOutgoing, handler));
+        self.follow_outgoing();
+    }
+
+    /// Does the same as [`on_any_outgoing`](ClientSocket::on_any_outgoing), but calls `handler` before those that were
+    /// registered earlier.
+    pub fn prepend_any_outgoing<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.prepend(On::AnyOutgoing, handler));
+        self.follow_outgoing();
+    }
+
+    /// Removes the handlers of [`on_any_outgoing`](ClientSocket::on_any_outgoing).
+    pub fn off_any_outgoing(&self) {
+        self.remove(&On::AnyOutgoing);
+        self.follow_outgoing();
+    }
+
+    /// Calls `handler` for each event that has no handler of its own, after those that were registered before. The
+    /// return value of the first is the acknowledgement.
+    pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::Unhandled, handler));
+    }
+
+    /// Calls `handler` each time the namespace is joined, after the handlers that were registered before.
+    pub fn on_connect<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::Event("connect".into()), handler));
+    }
+
+    /// Calls `handler` each time the namespace cannot be joined, after the handlers that were registered before. It can
+    /// extract the [`ConnectError`](crate::client::ConnectError).
+    pub fn on_connect_error<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::Event("connect_error".into()), handler));
+    }
+
+    /// Calls `handler` each time the namespace is left, after the handlers that were registered before. It can extract
+    /// the [`DisconnectReason`](crate::client::DisconnectReason).
+    pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::Event("disconnect".into()), handler));
+    }
+
+    fn listen(&self, add: impl FnOnce(&mut State)) {
+        add(&mut self.0.state.lock());
+    }
+
+    fn remove(&self, on: &On) {
+        let removed = self.0.state.lock().listeners.remove(on);
+        // What the listeners captured is the application's: its destructor may use the socket.
+        drop(removed);
+    }
+
+    /// Has the core tell of the events that leave, if something listens to them.
+    fn follow_outgoing(&self) {
+        let Some(shared) = self.shared() else { return };
+        let listens = self.0.state.lock().listeners.has(&On::AnyOutgoing);
+        shared.look(|client| client.tell_outgoing(self.0.id, listens));
+    }
+}

@@ -1,0 +1,275 @@
+//! The listeners of one socket, of either side.
+
+use crate::extract::Context;
+use crate::handler::{AnyHandler, AnySocket, Kept, run};
+use smallvec::SmallVec;
+use sockeye_core::socketio::{self, is_reserved};
+use std::borrow::Cow;
+use std::cell::Cell;
+
+/// What a listener is called for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// An event of this name; the names of the socket's own life are reserved, so that no event has them.
+    Event(Cow<'static, str>),
+    /// Every event that arrives, before the listeners of its name.
+    Any,
+    /// Every event that leaves.
+    AnyOutgoing,
+    /// An event that has no listener of its own.
+    Unhandled,
+}
+
+/// The listeners of one socket, in the order in which they are called.
+///
+/// A list, as there are few; every socket has one, so it is small.
+pub(crate) struct Listeners<S: 'static>(Vec<Entry<S>>);
+
+/// Listeners that were taken out. What they captured is the application's: drop them when nothing is locked.
+#[must_use = "to be dropped when nothing is locked"]
+pub(crate) struct Removed<S: 'static>(#[allow(dead_code, reason = "kept for its destructor")] Vec<Entry<S>>);
+
+enum Entry<S: 'static> {
+    /// The common case: a literal, and a function that captures nothing.
+    Plain(&'static str, &'static dyn AnyHandler<S>),
+    Other(Box<Other<S>>),
+}
+
+struct Other<S: 'static> {
+    on: On,
+    handler: Kept<S>,
+    /// It is removed by the first event that it is called for.
+    once: bool,
+}
+
+/// The listeners to call for one event.
+pub(crate) struct Called<S: 'static> {
+    /// The catch-all listeners, which come first and acknowledge nothing.
+    pub(crate) any: SmallVec<[Kept<S>; 1]>,
+    /// The listeners of the event. What the first returns is the acknowledgement.
+    pub(crate) own: SmallVec<[Kept<S>; 1]>,
+}
+
+impl On {
+    /// Events of this name.
+    ///
+    /// # Panics
+    /// If the name is reserved.
+    #[track_caller]
+    pub(crate) fn event(name: impl Into<Cow<'static, str>>) -> On {
+        let name = name.into();
+        assert!(!is_reserved(&name), "{name:?} is a reserved event name");
+        On::Event(name)
+    }
+}
+
+impl<S> Default for Listeners<S> {
+    fn default() -> Self {
+        Listeners(Vec::new())
+    }
+}
+
+impl<S: Clone> Listeners<S> {
+    /// Adds a listener behind the others.
+    pub(crate) fn add(&mut self, on: On, handler: Kept<S>) {
+        let entry = Entry::new(on, handler, false);
+        self.insert(self.0.len(), entry);
+    }
+
+    /// Adds a listener that is removed by the first event that it is called for.
+    pub(crate) fn add_once(&mut self, on: On, handler: Kept<S>) {
+        let entry = Entry::new(on, handler, true);
+        self.insert(self.0.len(), entry);
+    }
+
+    /// Adds a listener before the others.
+    pub(crate) fn prepend(&mut self, on: On, handler: Kept<S>) {
+        self.insert(0, Entry::new(on, handler, false));
+    }
+
+    /// Grows from one entry by doubling, because many sockets have one listener.
+    fn insert(&mut self, at: usize, entry: Entry<S>) {
+        if self.0.len() == self.0.capacity() {
+            self.0.reserve_exact(self.0.len().max(1));
+        }
+        self.0.insert(at, entry);
+    }
+
+    /// Removes all listeners of a kind.
+    pub(crate) fn remove(&mut self, on: &On) -> Removed<S> {
+        Removed(self.0.extract_if(.., |entry| entry.is_on(on)).collect())
+    }
+
+    /// Removes every listener.
+    pub(crate) fn clear(&mut self) -> Removed<S> {
+        Removed(std::mem::take(&mut self.0))
+    }
+
+    /// Returns whether there is a listener of a kind.
+    pub(crate) fn has(&self, on: &On) -> bool {
+        self.0.iter().any(|entry| entry.is_on(on))
+    }
+
+    /// Returns the listeners of a kind.
+    pub(crate) fn all(&self, on: &On) -> SmallVec<[Kept<S>; 1]> {
+        self.0.iter().filter(|entry| entry.is_on(on)).map(Entry::handler).collect()
+    }
+
+    /// Returns the listeners to call for an event that arrived, and removes those that wanted one event only.
+    pub(crate) fn call(&mut self, event: &str) -> Called<S> {
+        let mut called = Called { any: SmallVec::new(), own: SmallVec::new() };
+        let mut is_used_up = false;
+        for entry in &self.0 {
+            match entry {
+                Entry::Plain(name, handler) if *name == event => called.own.push(Kept::Plain(*handler)),
+                Entry::Plain(..) => {}
+                Entry::Other(other) => match &other.on {
+                    On::Event(name) if *name == event => {
+                        is_used_up |= other.once;
+                        called.own.push(other.handler.clone());
+                    }
+                    On::Any => called.any.push(other.handler.clone()),
+                    _ => {}
+                },
+            }
+        }
+        if is_used_up {
+            // Their handlers live on in `called`.
+            self.0
+                .retain(|entry| !matches!(entry, Entry::Other(other) if other.once && entry.is_event(event)));
+        }
+        if called.own.is_empty() {
+            called.own = self.all(&On::Unhandled);
+        }
+        called
+    }
+}
+
+impl<S: AnySocket> Called<S> {
+    /// Calls the listeners for an event that arrived. Nothing is locked meanwhile.
+    pub(crate) fn run(&self, socket: &S, event: &str, args: socketio::Args<'_>, mut ack: Option<u64>) {
+        for listener in &self.any {
+            run(&**listener, &Context { args: Some(args), ..Context::new(socket, event) });
+        }
+        for listener in &self.own {
+            let ack = Cell::new(ack.take());
+            run(&**listener, &Context { args: Some(args), ack, ..Context::new(socket, event) });
+        }
+    }
+}
+
+impl<S: Clone> Entry<S> {
+    fn new(on: On, handler: Kept<S>, once: bool) -> Entry<S> {
+        match (on, handler) {
+            (On::Event(Cow::Borrowed(event)), Kept::Plain(handler)) if !once => Entry::Plain(event, handler),
+            (on, handler) => Entry::Other(Box::new(Other { on, handler, once })),
+        }
+    }
+
+    fn is_event(&self, event: &str) -> bool {
+        match self {
+            Entry::Plain(name, _) => *name == event,
+            Entry::Other(other) => matches!(&other.on, On::Event(name) if *name == event),
+        }
+    }
+
+    fn is_on(&self, on: &On) -> bool {
+        match (self, on) {
+            (_, On::Event(event)) => self.is_event(event),
+            (Entry::Plain(..), _) => false,
+            (Entry::Other(other), on) => other.on == *on,
+        }
+    }
+
+    fn handler(&self) -> Kept<S> {
+        match self {
+            Entry::Plain(_, handler) => Kept::Plain(*handler),
+            Entry::Other(other) => other.handler.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extract::ExtractError;
+    use crate::handler::BoxFuture;
+    use std::sync::{Arc, Mutex};
+
+    type Calls = Arc<Mutex<Vec<&'static str>>>;
+
+    /// A listener that notes its name.
+    struct Note(&'static str, Calls);
+
+    impl AnyHandler<()> for Note {
+        fn call(&self, _: &Context<'_, ()>) -> Result<BoxFuture<()>, ExtractError> {
+            self.1.lock().expect("no test panics with it").push(self.0);
+            Ok(Box::pin(async {}))
+        }
+    }
+
+    struct Silent;
+
+    impl AnyHandler<()> for Silent {
+        fn call(&self, _: &Context<'_, ()>) -> Result<BoxFuture<()>, ExtractError> {
+            Ok(Box::pin(async {}))
+        }
+    }
+
+    fn on(event: &'static str) -> On {
+        On::Event(event.into())
+    }
+
+    /// Calls what an event calls, and returns the names in order.
+    fn event(listeners: &mut Listeners<()>, name: &str, calls: &Calls) -> Vec<&'static str> {
+        let called = listeners.call(name);
+        for handler in called.any.iter().chain(&called.own) {
+            assert!(handler.call(&Context::new(&(), name)).is_ok());
+        }
+        std::mem::take(&mut calls.lock().expect("no test panics with it"))
+    }
+
+    #[test]
+    fn listeners_of_an_event_are_called_in_order_behind_the_catch_all_ones() {
+        let calls = Calls::default();
+        let note = |name| Kept::Capturing(Arc::new(Note(name, calls.clone())));
+        let mut listeners = Listeners::default();
+        listeners.add(on("a"), note("first"));
+        listeners.add(on("b"), note("other"));
+        listeners.add(On::Any, note("any"));
+        listeners.add(On::Event(String::from("a").into()), note("second"));
+        listeners.prepend(On::Any, note("any before"));
+        listeners.add(On::Unhandled, note("unhandled"));
+        listeners.add(On::AnyOutgoing, note("outgoing"));
+        assert_eq!(event(&mut listeners, "a", &calls), ["any before", "any", "first", "second"]);
+        assert_eq!(event(&mut listeners, "c", &calls), ["any before", "any", "unhandled"]);
+        drop(listeners.remove(&On::Any));
+        drop(listeners.remove(&on("a")));
+        assert_eq!(event(&mut listeners, "a", &calls), ["unhandled"]);
+        assert_eq!(event(&mut listeners, "b", &calls), ["other"]);
+        assert!(listeners.has(&On::AnyOutgoing) && !listeners.has(&On::Any));
+    }
+
+    #[test]
+    fn a_listener_for_one_event_is_removed_by_it_and_no_other_is() {
+        let calls = Calls::default();
+        let note = |name| Kept::Capturing(Arc::new(Note(name, calls.clone())));
+        let mut listeners = Listeners::default();
+        listeners.add_once(on("a"), note("once"));
+        listeners.add(on("a"), note("always"));
+        listeners.add_once(on("b"), note("other"));
+        assert_eq!(event(&mut listeners, "a", &calls), ["once", "always"]);
+        assert_eq!(event(&mut listeners, "a", &calls), ["always"]);
+        assert_eq!(event(&mut listeners, "b", &calls), ["other"]);
+        assert_eq!(event(&mut listeners, "b", &calls), [""; 0]);
+    }
+
+    #[test]
+    fn one_listener_takes_one_entry_and_capturing_nothing_no_box() {
+        let mut listeners = Listeners::default();
+        listeners.add(on("a"), Kept::Plain(&Silent));
+        assert_eq!(listeners.0.capacity(), 1);
+        assert!(matches!(listeners.0.first(), Some(Entry::Plain("a", _))));
+        assert!(size_of::<Entry<()>>() <= 32);
+    }
+}

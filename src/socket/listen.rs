@@ -1,0 +1,210 @@
+//! What a socket calls when something happens.
+
+use super::state::State;
+use super::{DISCONNECT, Socket};
+use crate::extract::Context;
+use crate::handler::{AnySocket, Handler, Kept, run};
+use crate::listeners::On;
+use sockeye_core::socketio::OwnedArgs;
+use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+
+impl Socket {
+    /// Calls `handler` for each event of this name, after the handlers of the event that were registered before.
+    ///
+    /// Handlers start in the order in which the client sent the events. The return value of the first handler of an
+    /// event is the acknowledgement, if the client wants one. If the event's data is not of the handler's type, it is
+    /// not called: see [`extract`](crate::extract).
+    ///
+    /// ```
+    /// use sockeye::Socket;
+    /// use sockeye::extract::Data;
+    ///
+    /// # let io = sockeye::Server::new();
+    /// io.on_connect(async |socket: Socket| {
+    ///     // socket.emit("join", "lobby")
+    ///     socket.on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
+    ///     // await socket.emitWithAck("add", 2, 3), which is 5
+    ///     socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// If the name is [reserved](sockeye_core::socketio::is_reserved), because no such event can arrive: `connect`,
+    /// `connect_error`, `disconnect` (see [`on_disconnect`](Socket::on_disconnect)), `disconnecting`, `newListener`,
+    /// `removeListener`.
+    pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
+        let (on, handler) = (On::event(event), Kept::new(handler));
+        self.listen(|state| state.listeners.add(on, handler));
+    }
+
+    /// Calls `handler` for the next event of this name only: see [`on`](Socket::on).
+    ///
+    /// # Panics
+    /// If the name is reserved.
+    pub fn once<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
+        let (on, handler) = (On::event(event), Kept::new(handler));
+        self.listen(|state| state.listeners.add_once(on, handler));
+    }
+
+    /// Removes the handlers of the events of this name.
+    pub fn off(&self, event: &str) {
+        if !sockeye_core::socketio::is_reserved(event) {
+            self.remove(&On::Event(event.to_owned().into()));
+        }
+    }
+
+    /// Calls `handler` for every event that arrives, before the handlers of its name. Its return value is no
+    /// acknowledgement.
+    ///
+    /// ```
+    /// use sockeye::extract::Event;
+    /// use sockeye::{Args, Socket};
+    ///
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: Socket| {
+    /// socket.on_any(async |Event(name): Event, args: Args| println!("{name} with {} arguments", args.len()));
+    /// # });
+    /// ```
+    pub fn on_any<P: 'static>(&self, handler: impl Handler<P>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::Any, handler));
+    }
+
+    /// Does the same as [`on_any`](Socket::on_any), but calls `handler` before those that were registered earlier.
+    pub fn prepend_any<P: 'static>(&self, handler: impl Handler<P>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.prepend(On::Any, handler));
+    }
+
+    /// Removes the handlers of [`on_any`](Socket::on_any).
+    pub fn off_any(&self) {
+        self.remove(&On::Any);
+    }
+
+    /// Calls `handler` for every event that is sent to this client, broadcasts included, once it is queued. Its return
+    /// value is ignored.
+    ///
+    /// It starts on the thread of the emitting call, before that returns, so do not emit while holding a lock that the
+    /// handler takes. Acknowledgements are not events.
+    pub fn on_any_outgoing<P: 'static>(&self, handler: impl Handler<P>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::AnyOutgoing, handler));
+        self.follow_outgoing();
+    }
+
+    /// Does the same as [`on_any_outgoing`](Socket::on_any_outgoing), but calls `handler` before those that were
+    /// registered earlier.
+    pub fn prepend_any_outgoing<P: 'static>(&self, handler: impl Handler<P>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.prepend(On::AnyOutgoing, handler));
+        self.follow_outgoing();
+    }
+
+    /// Removes the handlers of [`on_any_outgoing`](Socket::on_any_outgoing).
+    pub fn off_any_outgoing(&self) {
+        self.remove(&On::AnyOutgoing);
+        self.follow_outgoing();
+    }
+
+    /// Calls `handler` for each event that has no handler of its own, after those that were registered before. The
+    /// return value of the first is the acknowledgement.
+    ///
+    /// ```
+    /// use sockeye::extract::Event;
+    /// use sockeye::{Args, Socket};
+    ///
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: Socket| {
+    /// // Forwards every event.
+    /// socket.on_fallback(async |socket: Socket, Event(name): Event, args: Args| {
+    ///     socket.broadcast().emit(&name, args);
+    /// });
+    /// # });
+    /// ```
+    pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::Unhandled, handler));
+    }
+
+    /// Calls `handler` once the socket is disconnected, after the handlers that were registered before. It can extract
+    /// the [`DisconnectReason`](crate::DisconnectReason). Until its first wait it still sees the socket's rooms; a
+    /// message to them does not reach the socket any more.
+    ///
+    /// The handlers run once, and only for a socket that was connected. They never run beside what
+    /// [`on_connect`](crate::Namespace::on_connect) does before its first wait, but after it. If an `on_connect` that
+    /// waits registers the first one only after the socket was disconnected, the runtime calls it soon. Handlers of
+    /// events that are registered after the end are dropped, because no event can arrive any more.
+    ///
+    /// ```
+    /// use sockeye::{DisconnectReason, Socket};
+    ///
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: Socket| {
+    /// socket.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
+    ///     println!("{} left {:?}: {reason}", socket.id(), socket.rooms());
+    /// });
+    /// # });
+    /// ```
+    pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
+        let handler = Kept::new(handler);
+        let untold = {
+            let state = self.0.state.lock();
+            if state.started { state.untold().cloned() } else { None }
+        };
+        match untold {
+            // Not here: the caller may hold a lock that the handler wants.
+            Some(reason) => {
+                let socket = self.clone();
+                self.spawn(async move {
+                    let context = Context { cause: Some(&reason), ..Context::new(&socket, DISCONNECT) };
+                    run(&*handler, &context);
+                });
+            }
+            None => self.listen(|state| state.listeners.add(On::Event(DISCONNECT.into()), handler)),
+        }
+    }
+
+    /// Adds a listener, unless the socket has ended: nothing would remove it again.
+    fn listen(&self, add: impl FnOnce(&mut State)) {
+        let mut state = self.0.state.lock();
+        if !state.ended {
+            return add(&mut state);
+        }
+        // What the listener captured is the application's: its destructor may use the socket.
+        drop(state);
+        drop(add);
+    }
+
+    fn remove(&self, on: &On) {
+        let removed = self.0.state.lock().listeners.remove(on);
+        // What the listeners captured is the application's: its destructor may use the socket.
+        drop(removed);
+    }
+
+    /// Notes whether something listens to the events that leave, so that nobody else pays for it.
+    pub(super) fn follow_outgoing(&self) {
+        let state = self.0.state.lock();
+        let listens = state.listeners.has(&On::AnyOutgoing);
+        if self.0.outgoing.swap(listens, Ordering::Relaxed) != listens {
+            let watched = &self.0.namespace.0.watched;
+            match listens {
+                true => watched.fetch_add(1, Ordering::Relaxed),
+                false => watched.fetch_sub(1, Ordering::Relaxed),
+            };
+        }
+    }
+
+    /// Returns whether something listens to the events that leave.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.0.outgoing.load(Ordering::Relaxed)
+    }
+
+    /// Tells those who listen to the events that leave. Called when nothing is locked.
+    pub(crate) fn tell_outgoing(&self, event: &str, args: &OwnedArgs) {
+        let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
+        for listener in &listeners {
+            run(&**listener, &Context { args: Some(args.as_args()), ..Context::new(self, event) });
+        }
+    }
+}

@@ -25,4 +25,4 @@ pub use emit_error::EmitError;
 pub use encode::{Attachments, EncodeError, Encoded, Encoder};
 pub use packet::{DecodeError, Kind, Limits, MAX_ID, Packet, is_reserved};
 pub use reassembly::{Complete, Reassembly};
-pub use session::{ProtocolError, Received, Session, Text};
+pub use session::{Joining, ProtocolError, Received, Session, Text};

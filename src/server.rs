@@ -32,6 +32,9 @@ use std::time::Duration;
 /// It does nothing by itself: a runtime drives it (`sockeye::tokio::listen`, `sockeye::smol::listen`), or an event loop
 /// of your own, through [`Host`]. Without a namespace its methods mean the main one, `/`.
 ///
+/// With its last handle it ends: clients that are left are forgotten, and their sockets disconnected. A function that
+/// serves has a handle, and so has each connection.
+///
 /// It can be used from any thread, before it is driven, and while it is:
 ///
 /// ```

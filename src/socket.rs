@@ -141,6 +141,10 @@ impl Socket {
 
     /// Keeps `value` with the socket, in place of an earlier one of the same type: give it a type of your own.
     ///
+    /// It is kept as long as any handle of the socket is, also after the client has gone. A value that holds a handle of
+    /// this very socket is a circle, and both are kept for ever: hold its [id](Socket::id) instead, and find it by
+    /// [`Namespace::socket`].
+    ///
     /// ```
     /// struct Name(String);
     /// # let io = sockeye::Server::new();

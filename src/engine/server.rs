@@ -6,6 +6,7 @@ use super::session::Session;
 use super::timers::Timers;
 use super::{CloseReason, Config, Handler, Handshake, Id, Transport};
 use crate::by_id::{ById, IdHash};
+use crate::log::error;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
@@ -19,6 +20,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -186,7 +188,9 @@ impl<H: Handler> ServerInner<H> {
     pub(super) fn handle_packet(&self, now: Time, session: &Session<H>, packet: Packet<'_>) {
         match packet {
             // The common case needs no lock here.
-            Packet::Message(message) => self.handler.on_message(session, message),
+            Packet::Message(message) => {
+                guard("on_message", || self.handler.on_message(session, message));
+            }
             packet => {
                 session.with(|engine, _| engine.handle_packet(now, packet));
             }
@@ -221,7 +225,7 @@ impl<H: Handler> ServerInner<H> {
         let engine = engineio::Session::open(now, self.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
         self.sessions.write().insert(ById(session.clone()));
-        self.handler.on_open(&session);
+        guard("on_open", || self.handler.on_open(&session));
         // Arms the first deadlines, the handler's among them.
         session.with(|_, _| ());
         if self.is_closing() {
@@ -248,7 +252,8 @@ impl<H: Handler> ServerInner<H> {
     }
 
     fn is_drained(&self) -> bool {
-        self.busy.load(Ordering::Acquire) == 0 && self.sessions.read().is_empty()
+        // In this order: a connection is busy before it takes what ends its session, and until that is written.
+        self.sessions.read().is_empty() && self.busy.load(Ordering::Acquire) == 0
     }
 
     fn tell_if_closed(&self) {
@@ -259,6 +264,21 @@ impl<H: Handler> ServerInner<H> {
         waiting.into_iter().for_each(Waker::wake);
         self.timers.wake();
     }
+}
+
+impl<H: Handler> Drop for ServerInner<H> {
+    /// Takes the sessions apart that no connection owns any more: what they keep may refer to them.
+    fn drop(&mut self) {
+        let now = self.now();
+        for ById(session) in std::mem::take(self.sessions.get_mut()) {
+            session.abandon(now, &self.handler);
+        }
+    }
+}
+
+/// Calls the application's code: a panic ends this call, and nothing else.
+pub(super) fn guard<R>(what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(f)).inspect_err(|_| error!(what, "a handler panicked")).ok()
 }
 
 /// An id from the system's source of randomness.

@@ -1,5 +1,6 @@
 //! One table of deadlines for a whole server.
 
+use super::server::guard;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use sockeye_core::Time;
@@ -79,7 +80,8 @@ impl Timers {
             match entry {
                 Target::Object(object) => {
                     if let Some(object) = object.upgrade() {
-                        object.expire(now);
+                        // It may be the application's state: others are due, too.
+                        guard("a handler of deadlines", || object.expire(now));
                     }
                 }
                 Target::Waker(waker) => waker.wake(),
@@ -189,6 +191,23 @@ mod tests {
         assert_eq!(timers.next_deadline(), Some(at(9)));
         timers.handle_timeout(at(5));
         assert_eq!(late.get(), MAX_TURN);
+    }
+
+    #[test]
+    fn what_panics_at_its_deadline_does_not_keep_the_others_from_theirs() {
+        struct Panics;
+        impl Expire for Panics {
+            fn expire(self: Arc<Self>, _: Time) {
+                panic!("a bug of the application");
+            }
+        }
+        let timers = Timers::default();
+        let panics: Arc<dyn Expire> = Arc::new(Panics);
+        let _ = timers.insert(at(1), Target::Object(Arc::downgrade(&panics)));
+        let later = Arc::new(Count::default());
+        insert(&timers, at(2), &later);
+        timers.handle_timeout(at(3));
+        assert_eq!(later.get(), 1);
     }
 
     #[test]

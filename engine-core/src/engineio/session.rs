@@ -54,6 +54,8 @@ struct Polling {
     parked: bool,
     /// A request with data is being read.
     posting: bool,
+    /// A poll has come since the last ping.
+    polled: bool,
     probe: Option<Box<Probe>>,
     /// How many upgrades were begun, so that a late one is not taken for the current one.
     tickets: u32,
@@ -71,6 +73,8 @@ impl Polling {
 struct Probe {
     ticket: Ticket,
     answered: bool,
+    /// The client has moved on to it, and the session follows when no request with data is under way any more.
+    waits: bool,
     deadline: Time,
     deflate: Option<Deflate>,
 }
@@ -141,6 +145,9 @@ pub enum SendError {
 pub enum Probing {
     /// Send a pong with the data `probe` on it.
     Answer,
+    /// Read no more of it, as a request with data is under way, whose messages come first: once
+    /// [`is_upgrade_due`](Session::is_upgrade_due), handle the packet again.
+    Wait,
     /// It is the session's transport from now on.
     Complete,
     /// Close it; the session lives on polling.
@@ -240,6 +247,7 @@ impl Session {
             return Err(Refused::Closed);
         }
         let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
+        polling.polled = true;
         if core::mem::replace(&mut polling.parked, true) {
             self.close(now, TransportError::PollOverlap.into());
             return Err(Refused::Overlap);
@@ -366,7 +374,8 @@ impl Session {
             State::Polling(polling) if allowed && polling.probe.is_none() => {
                 polling.tickets = polling.tickets.wrapping_add(1);
                 let ticket = Ticket(polling.tickets);
-                polling.probe = Some(Box::new(Probe { ticket, answered: false, deadline, deflate: None }));
+                polling.probe =
+                    Some(Box::new(Probe { ticket, answered: false, waits: false, deadline, deflate: None }));
                 Ok(ticket)
             }
             _ => Err(Refused::NoUpgrade),
@@ -389,6 +398,14 @@ impl Session {
         probe.ticket == ticket && !self.is_finished()
     }
 
+    /// Whether an upgrade that was told to [wait](Probing::Wait) need not any more.
+    pub fn is_upgrade_due(&self, ticket: Ticket) -> bool {
+        let State::Polling(Polling { probe: Some(probe), posting: false, .. }) = &self.state else {
+            return false;
+        };
+        probe.waits && probe.ticket == ticket && !self.is_finished()
+    }
+
     /// A packet arrived on the connection that is being tried.
     ///
     /// Once the probe is answered, every poll is answered at once, so that the client can stop polling.
@@ -397,12 +414,17 @@ impl Session {
             return Probing::Close;
         }
         let deadline = now + self.config.upgrade_timeout;
-        let State::Polling(Polling { probe, .. }) = &mut self.state else { return Probing::Close };
+        let State::Polling(Polling { probe, posting, .. }) = &mut self.state else { return Probing::Close };
         match (packet, probe.as_mut()) {
             (Packet::Ping("probe"), Some(probe)) if !probe.answered => {
                 probe.answered = true;
                 probe.deadline = deadline;
                 Probing::Answer
+            }
+            // The messages of a session are handled one at a time.
+            (Packet::Upgrade, Some(probe)) if probe.answered && *posting => {
+                probe.waits = true;
+                Probing::Wait
             }
             (Packet::Upgrade, Some(probe)) if probe.answered => {
                 self.complete_upgrade();
@@ -577,6 +599,28 @@ impl Session {
         earliest(Some(heartbeat), probe)
     }
 
+    /// A pong may be here that is not looked at, because the application is behind: to be called before
+    /// [`handle_timeout`](Session::handle_timeout) then. Any sign of life since the ping counts in its place, and a new
+    /// ping is due; bytes over WebSocket, a poll while polling.
+    ///
+    /// If `is_deaf`, not even bytes are read. Then the peer's silence says nothing, but a ping shows whether it is
+    /// still there: to one that is gone it cannot be written.
+    pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
+        let Heartbeat::Waiting { sent, deadline } = self.heartbeat else { return };
+        let lives = match &self.state {
+            State::Polling(polling) => polling.polled,
+            State::WebSocket { .. } => is_deaf || self.last_heard >= sent,
+        };
+        if deadline > now || !lives {
+            return;
+        }
+        self.heartbeat = match self.queued() {
+            0 => Heartbeat::Idle(now),
+            // The last ping shows as much: they are not piled up.
+            _ => Heartbeat::Waiting { sent: now, deadline: now + self.config.ping_timeout },
+        };
+    }
+
     /// Time passed. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Time) {
         if let Some(closed) = &mut self.closed {
@@ -600,6 +644,9 @@ impl Session {
             let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
             self.heartbeat = Heartbeat::Waiting { sent, deadline: sent + timeout };
             self.push_control(b"2");
+            if let State::Polling(polling) = &mut self.state {
+                polling.polled = false;
+            }
         }
         if let Heartbeat::Waiting { sent, deadline } = self.heartbeat
             && deadline <= now

@@ -11,7 +11,7 @@ use crate::payload::{Payload, send_packet};
 use crate::socket::Socket;
 use parking_lot::RwLock;
 use sockeye_core::Time;
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Host, Keeper, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
 use sockeye_core::socketio::{self, Attached, Joining, Limits, Packet, Received, Text};
 #[cfg(feature = "deflate")]
@@ -192,8 +192,9 @@ impl Server {
     /// [`on_disconnect`](Socket::on_disconnect) the reason is `server shutting down`.
     ///
     /// Ends when the last client has gone; each has deadlines, so it does: a client that polls has 30 s to come for its
-    /// goodbye. `listen` and `serve` end then, too. When they are what `main` waits for, do what is left to do after
-    /// them: a task that waits here may not be polled any more.
+    /// goodbye. `listen` and `serve` end then, too, unless their future was dropped before, by a `select!` with a signal.
+    /// When they are what `main` waits for, do what is left to do after them: a task that waits here may not be polled
+    /// any more.
     ///
     /// ```no_run
     /// # #[cfg(feature = "tokio")]
@@ -254,6 +255,15 @@ impl Host for Server {
 
     fn set_timer_waker(&self, waker: &Waker) {
         self.engine.set_timer_waker(waker);
+    }
+
+    fn remove_timer_waker(&self, waker: &Waker) {
+        self.engine.remove_timer_waker(waker);
+    }
+
+    fn keeper(&self) -> Option<Keeper<Self>> {
+        let keeper = self.engine.keeper()?;
+        Some(Box::new(move || Some(Server { engine: keeper()? })))
     }
 
     fn is_closed(&self) -> bool {

@@ -3,7 +3,7 @@
 
 use bytes::Buf;
 use sockeye::Time;
-use sockeye::drive::Protocol;
+use sockeye::drive::{Protocol, Status};
 use sockeye::engine::{CloseReason, Connection, Handler, Message, Server, Session};
 use sockeye::host::{Host, Peer};
 use std::future::Ready;
@@ -106,6 +106,31 @@ fn a_panic_in_allow_request_refuses_the_request() {
         }
         assert_eq!(server.sessions_count(), 0);
     }
+}
+
+#[test]
+fn the_time_of_what_lingers_after_the_last_listener_is_kept_by_one_that_does_not_own_the_server() {
+    let server = Server::new(Watch::default());
+    let mut idle = server.accept(Time::ZERO, Peer::default());
+    idle.set_waker(Waker::noop());
+    request(&mut idle, "/none");
+    server.begin_close();
+    assert!(server.is_closed());
+    let keeper = server.keeper().unwrap();
+    assert!(server.keeper().is_none(), "one is enough");
+    while let Some(deadline) = keeper().unwrap().next_deadline() {
+        keeper().unwrap().handle_timeout(deadline);
+        idle.handle_wake(deadline);
+        assert!(answer(&mut idle).is_empty());
+        if idle.status() == Status::HalfClose {
+            idle.handle_half_closed(deadline);
+        }
+    }
+    assert_eq!(idle.status(), Status::Closed);
+    drop(keeper);
+    let keeper = server.keeper().expect("there is none any more");
+    drop((idle, server));
+    assert!(keeper().is_none());
 }
 
 fn request<H: Handler>(connection: &mut Connection<H>, query: &str) -> String {

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
 use sockeye_core::engineio::{self, Packet};
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Host, Keeper, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ pub(crate) struct ServerInner<H: Handler> {
     busy: AtomicUsize,
     runtime: OnceLock<Arc<dyn Runtime>>,
     closing: AtomicBool,
+    /// Somebody keeps the time who needs no listener.
+    is_kept: AtomicBool,
     /// Who waits for the last session to end.
     closed: Mutex<Vec<Waker>>,
 }
@@ -167,8 +169,35 @@ impl<H: Handler> Host for Server<H> {
         self.0.timers.set_waker(waker);
     }
 
+    fn remove_timer_waker(&self, waker: &Waker) {
+        self.0.timers.remove_waker(waker);
+    }
+
+    fn keeper(&self) -> Option<Keeper<Self>> {
+        let claim = Claim::new(&self.0)?;
+        Some(Box::new(move || claim.0.upgrade().map(Server)))
+    }
+
     fn is_closed(&self) -> bool {
         self.0.is_closing() && self.0.is_drained()
+    }
+}
+
+/// The right to keep a server's time when nobody else does.
+struct Claim<H: Handler>(Weak<ServerInner<H>>);
+
+impl<H: Handler> Claim<H> {
+    /// `None` if somebody has it.
+    fn new(server: &Arc<ServerInner<H>>) -> Option<Self> {
+        (!server.is_kept.swap(true, Ordering::AcqRel)).then(|| Claim(Arc::downgrade(server)))
+    }
+}
+
+impl<H: Handler> Drop for Claim<H> {
+    fn drop(&mut self) {
+        if let Some(server) = self.0.upgrade() {
+            server.is_kept.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -433,6 +462,7 @@ impl<H: Handler> Builder<H> {
             busy: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             closing: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
             closed: Mutex::default(),
         }))
     }

@@ -100,7 +100,7 @@ impl Stopped {
 /// Clients that fall silent are noticed, and the others served.
 fn time_goes_on(run: Run) {
     let builder =
-        Server::builder().ping_interval(Duration::from_millis(300)).ping_timeout(Duration::from_millis(1500));
+        Server::builder().ping_interval(Duration::from_millis(300)).ping_timeout(Duration::from_secs(3));
     let (io, reasons) = reporting(builder);
     let (address, serving) = start(run, io.clone());
     let (mut talking, _silent) = (WebSocket::connect(address), WebSocket::connect(address));

@@ -200,7 +200,7 @@ pub(crate) fn another_thread_disconnects(start: Start) {
 /// Its handlers wait for ever, with a little or a lot behind them that is not read.
 pub(crate) fn a_client_that_goes_while_its_handlers_wait_is_noticed(start: Start) {
     let builder =
-        Server::builder().ping_interval(Duration::from_millis(100)).ping_timeout(Duration::from_millis(500));
+        Server::builder().ping_interval(Duration::from_millis(100)).ping_timeout(Duration::from_millis(1500));
     let (tell, reasons) = mpsc::channel();
     let io = builder.build();
     io.on_connect(move |socket: Socket| {

@@ -59,7 +59,8 @@ pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Re
     let ready = ReadyList::new(move || drop(interrupt.wake()));
     let runtime = Arc::new(Loop { origin: Instant::now(), spawned: Mutex::default(), ready: ready.clone() });
     let clock = server.attach(runtime.clone());
-    server.set_timer_waker(&ready.waker(INTERRUPT.0));
+    let driver = ready.waker(INTERRUPT.0);
+    server.set_timer_waker(&driver);
 
     let mut entries: Vec<Option<Entry<H::Connection>>> = Vec::from([None, None]);
     let mut free = Vec::new();
@@ -104,6 +105,8 @@ pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Re
             }
         }
     }
+    server.remove_timer_waker(&driver);
+    // What is left of the connections, which only wait for their peers to close, is closed with the loop.
     Ok(())
 }
 

@@ -13,9 +13,9 @@ use crate::payload::{Payload, send_packet};
 use crate::socket::Socket;
 use parking_lot::RwLock;
 use sockeye_core::Time;
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Host, Keeper, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
-use sockeye_core::socketio::{self, Attached, Limits, Packet, Received, Text};
+use sockeye_core::socketio::{self, Attached, Joining, Limits, Packet, Received, Text};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
 use std::any::{Any, TypeId};
@@ -33,6 +33,9 @@ use std::time::Duration;
 ///
 /// It does nothing by itself: a runtime drives it (`sockeye::tokio::listen`, `sockeye::smol::listen`), or an event loop
 /// of your own, through [`Host`]. Without a namespace its methods mean the main one, `/`.
+///
+/// With its last handle it ends: clients that are left are forgotten, and their sockets disconnected. A function that
+/// serves has a handle, and so has each connection.
 ///
 /// It can be used from any thread, before it is driven, and while it is:
 ///
@@ -215,8 +218,9 @@ impl Server {
     /// [`on_disconnect`](Socket::on_disconnect) the reason is `server shutting down`.
     ///
     /// Ends when the last client has gone; each has deadlines, so it does: a client that polls has 30 s to come for its
-    /// goodbye. `listen` and `serve` end then, too. When they are what `main` waits for, do what is left to do after
-    /// them: a task that waits here may not be polled any more.
+    /// goodbye. `listen` and `serve` end then, too, unless their future was dropped before, by a `select!` with a signal.
+    /// When they are what `main` waits for, do what is left to do after them: a task that waits here may not be polled
+    /// any more.
     ///
     /// ```no_run
     /// # #[cfg(feature = "tokio")]
@@ -279,6 +283,15 @@ impl Host for Server {
         self.engine.set_timer_waker(waker);
     }
 
+    fn remove_timer_waker(&self, waker: &Waker) {
+        self.engine.remove_timer_waker(waker);
+    }
+
+    fn keeper(&self) -> Option<Keeper<Self>> {
+        let keeper = self.engine.keeper()?;
+        Some(Box::new(move || Some(Server { engine: keeper()? })))
+    }
+
     fn is_closed(&self) -> bool {
         self.engine.is_closed()
     }
@@ -295,21 +308,24 @@ impl App {
 
     fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
         let Some(namespace) = self.namespace(packet.namespace) else {
-            let error = ConnectError::new("Invalid namespace");
-            let told = session.with(|engine, _| {
-                send_packet(engine, |encoder| encoder.connect_error(packet.namespace, &error))
-            });
-            if told.is_err() {
-                session.close_slow();
-            }
-            return;
+            return refuse(session, packet.namespace, "Invalid namespace");
         };
         let Some(id) = engine::random_id() else {
             return session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
         };
         let socket = Socket::new(namespace.clone(), session.clone(), id, packet.data);
-        session.peek(|_, state| state.begin_connect(namespace.0.name.clone(), &self.limits));
-        socket.connect();
+        let name = namespace.0.name.clone();
+        let begun = session.peek(|engine, state| match engine.closed() {
+            None => state.begin_connect(name, &socket, engine.queued() == 0, &self.limits),
+            // After the end of the session nobody would take the socket out again.
+            Some(_) => Ok(Joining::Pending),
+        });
+        match begun {
+            Ok(Joining::Begun) => socket.connect(),
+            Ok(Joining::Pending) => {}
+            Ok(Joining::TooMany) => refuse(session, packet.namespace, "too many namespaces"),
+            Err(error) => session.close_with(CloseReason::ForcedClose(Some(error.to_string()))),
+        }
     }
 
     fn packet(&self, socket: &Socket, packet: Packet<'_>, attachments: Attached<'_>) {
@@ -319,6 +335,16 @@ impl App {
             (None, Some(id)) => socket.acknowledged(id, args),
             (None, None) => {}
         }
+    }
+}
+
+/// Tells a client that it is not let into a namespace. Its connection lives.
+fn refuse(session: &Session<App>, namespace: &str, message: &str) {
+    let error = ConnectError::new(message);
+    let told =
+        session.with(|engine, _| send_packet(engine, |encoder| encoder.connect_error(namespace, &error)));
+    if told.is_err() {
+        session.close_slow();
     }
 }
 
@@ -523,7 +549,8 @@ impl Builder {
     }
 
     /// What one packet may have: attachments, their bytes and their time, lengths, depth; and how many namespaces a
-    /// client may join. A client that exceeds them is closed.
+    /// client may join. A client that exceeds them is closed; one that asks for a namespace too many is refused
+    /// (`connect_error`, "too many namespaces").
     pub fn packet_limits(mut self, limits: Limits) -> Self {
         self.engine.handler.limits = limits;
         self

@@ -112,6 +112,10 @@ impl Socket {
 
     /// Keeps `value` with the socket, in place of an earlier one of the same type: give it a type of your own.
     ///
+    /// It is kept as long as any handle of the socket is, also after the client has gone. A value that holds a handle of
+    /// this very socket is a circle, and both are kept for ever: hold its [id](Socket::id) instead, and find it by
+    /// [`Namespace::socket`].
+    ///
     /// ```
     /// struct Name(String);
     /// # let io = sockeye::Server::new();
@@ -412,7 +416,9 @@ impl Socket {
             let tell = |socket: &Socket| {
                 send_packet(engine, |encoder| encoder.disconnect(socket.0.namespace.name()))
             };
-            let told = sockets.iter().try_for_each(tell);
+            // One that is not let in yet is told nothing.
+            let joined = |socket: &&Socket| socket.0.connected.load(Ordering::Acquire);
+            let told = sockets.iter().filter(joined).try_for_each(tell);
             (sockets, told)
         });
         for socket in &sockets {
@@ -519,7 +525,7 @@ impl Socket {
         session.cork();
         let told = session.with(|engine, state| {
             // After the end of the session nobody would take the socket out again.
-            if engine.closed().is_some() || !state.accept(self.0.namespace.name(), self.clone()) {
+            if engine.closed().is_some() || !state.accept(self.0.namespace.name(), self) {
                 return None;
             }
             self.0.connected.store(true, Ordering::Release);
@@ -549,7 +555,7 @@ impl Socket {
 
     /// The application does not let the client in.
     pub(crate) fn refuse(&self, error: &ConnectError) {
-        let told = self.0.session.with(|engine, state| match state.refuse(self.0.namespace.name()) {
+        let told = self.0.session.with(|engine, state| match state.refuse(self.0.namespace.name(), self) {
             true => send_packet(engine, |encoder| encoder.connect_error(self.0.namespace.name(), error)),
             false => Ok(()),
         });

@@ -159,3 +159,44 @@ fn a_connection_runs_on_the_chosen_runtime() {
     });
     assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap().as_deref(), Some("other"));
 }
+
+#[test]
+fn a_polling_client_s_handlers_begin_on_the_runtime_that_was_asked_for() {
+    let mut other = tokio::runtime::Builder::new_multi_thread();
+    let other = other.worker_threads(1).enable_all().build().unwrap();
+    let asked_for =
+        other.block_on(async { (sockeye::tokio::Tokio::new(), tokio::runtime::Handle::current().id()) });
+    let (tell, told) = std::sync::mpsc::channel();
+    let runtime = move || _ = tell.send(tokio::runtime::Handle::current().id());
+    let (allowing, connecting) = (runtime.clone(), runtime.clone());
+    let io = Server::builder()
+        .allow_request(move |_| {
+            allowing();
+            std::future::ready(Ok(()))
+        })
+        .build();
+    io.on_connect(move |socket: Socket| {
+        connecting();
+        let runtime = runtime.clone();
+        socket.on("event", move || {
+            runtime();
+            async {}
+        });
+        async {}
+    });
+    let app = sockeye::tokio::layer(io).on(asked_for.0).in_front_of(Router::new());
+    serve(app, async |mut stream| {
+        let target = "/socket.io/?EIO=4&transport=polling";
+        let open = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let opened = ask(&mut stream, &open, "maxPayload").await;
+        let sid = &opened.split_once(r#""sid":""#).unwrap().1[..20];
+        let body = "40\u{1e}42[\"event\"]";
+        let length = body.len();
+        let post =
+            format!("POST {target}&sid={sid} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+        ask(&mut stream, &post, "ok").await;
+    });
+    for _ in 0..3 {
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(asked_for.1));
+    }
+}

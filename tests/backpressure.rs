@@ -150,12 +150,23 @@ fn reading_frees_the_send_buffer() {
 
 /// Creates a server whose handler of `work` waits at a gate, then answers. Also returns the number of calls begun.
 fn working(gate: &Gate) -> (Sim, Arc<AtomicUsize>) {
+    let (sim, begun, _) = working_until(gate);
+    (sim, begun)
+}
+
+/// The same, and why its clients went.
+fn working_until(gate: &Gate) -> (Sim, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
     let server = Server::new();
     let begun = Arc::new(AtomicUsize::new(0));
+    let reasons = Arc::new(Mutex::new(Vec::new()));
     server.on_connect({
-        let (gate, begun) = (gate.clone(), begun.clone());
+        let (gate, begun, reasons) = (gate.clone(), begun.clone(), reasons.clone());
         move |socket: Socket| {
-            let (gate, begun) = (gate.clone(), begun.clone());
+            let (gate, begun, reasons) = (gate.clone(), begun.clone(), reasons.clone());
+            socket.on_disconnect(move |reason: DisconnectReason| {
+                reasons.lock().unwrap().push(reason.to_string());
+                async {}
+            });
             socket.on("work", move |socket: Socket, Data(n): Data<u32>| {
                 begun.fetch_add(1, Ordering::SeqCst);
                 let gate = gate.clone();
@@ -167,7 +178,122 @@ fn working(gate: &Gate) -> (Sim, Arc<AtomicUsize>) {
             async {}
         }
     });
-    (Sim::new(server), begun)
+    (Sim::new(server), begun, reasons)
+}
+
+fn work(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!(r#"42["work",{n}]"#)).collect()
+}
+
+#[test]
+fn a_client_that_goes_while_its_handlers_are_behind_is_noticed() {
+    for by_upgrade in [false, true] {
+        let gate = Gate::default();
+        let (sim, begun, reasons) = working_until(&gate);
+        let mut polling = sim.polling();
+        let client = if by_upgrade {
+            polling.join();
+            let probe = polling.begin_upgrade();
+            probe.send_all(["2probe", "5"]);
+            probe
+        } else {
+            sim.connect()
+        };
+        client.send_all(work(300).iter().map(String::as_str));
+        client.cut();
+        assert_eq!(begun.load(Ordering::SeqCst), 256);
+        sim.advance(45 * SECOND);
+        assert_eq!(*reasons.lock().unwrap(), ["ping timeout"]);
+        polling.cut();
+        sim.advance(45 * SECOND);
+        assert_eq!(sim.server().clients_count(), 0);
+        assert_eq!(sim.server().sockets().len(), 0);
+        // Its stream is closed: what is left are the handlers.
+        sim.advance(100 * SECOND);
+        assert_eq!(sim.tasks(), 256);
+        gate.open();
+        sim.run();
+        assert_eq!((sim.tasks(), begun.load(Ordering::SeqCst)), (0, 256));
+    }
+}
+
+#[test]
+fn what_a_client_sent_before_it_went_is_handled_if_handlers_catch_up() {
+    let gate = Gate::default();
+    let (sim, begun, reasons) = working_until(&gate);
+    let client = sim.connect();
+    client.send_all(work(300).iter().map(String::as_str));
+    client.cut();
+    sim.advance(20 * SECOND);
+    assert!(reasons.lock().unwrap().is_empty());
+    gate.open();
+    sim.run();
+    assert_eq!(begun.load(Ordering::SeqCst), 300);
+    assert_eq!(*reasons.lock().unwrap(), ["transport close"]);
+    assert_eq!((sim.server().clients_count(), sim.tasks()), (0, 0));
+}
+
+#[test]
+fn a_client_that_sends_on_while_its_handlers_are_behind_waits_and_is_pinged() {
+    let gate = Gate::default();
+    let (sim, begun, reasons) = working_until(&gate);
+    let client = sim.connect();
+    client.ignore_pings();
+    for events in work(60_000).chunks(1000) {
+        client.send_all(events.iter().map(String::as_str));
+    }
+    let sent: usize = work(60_000).iter().map(|event| event.len() + 6).sum();
+    let taken = sent - client.untaken();
+    assert!(taken < 200 << 10, "{taken} bytes were taken");
+    assert_eq!(begun.load(Ordering::SeqCst), 256);
+    // Its pongs would be behind all that: it is not given up, and asked again and again.
+    sim.advance(205 * SECOND);
+    assert_eq!(client.texts(), ["2"; 10]);
+    assert!(reasons.lock().unwrap().is_empty());
+    // Once it is gone, a ping cannot be written.
+    client.break_off();
+    sim.advance(20 * SECOND);
+    assert_eq!(*reasons.lock().unwrap(), ["transport error"]);
+    assert_eq!(sim.server().clients_count(), 0);
+    assert_eq!(sim.tasks(), 256, "what is left are the handlers");
+}
+
+#[test]
+fn a_polling_client_whose_handlers_are_behind_lives_as_long_as_it_polls() {
+    let gate = Gate::default();
+    let (sim, begun, reasons) = working_until(&gate);
+    let mut client = sim.polling();
+    client.join();
+    client.begin_post(&work(256).join("\x1e"));
+    assert_eq!(begun.load(Ordering::SeqCst), 256);
+    // It cannot answer a ping before its request is answered.
+    client.begin_poll();
+    sim.advance(25 * SECOND);
+    for _ in 0..20 {
+        assert_eq!(client.packets(), ["2"]);
+        client.begin_poll();
+        sim.advance(20 * SECOND);
+    }
+    assert_eq!(client.packets(), ["2"]);
+    sim.advance(19 * SECOND);
+    assert!(reasons.lock().unwrap().is_empty());
+    sim.advance(SECOND);
+    assert_eq!(*reasons.lock().unwrap(), ["ping timeout"]);
+    assert_eq!(client.posted().unwrap().0, 200);
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn a_polling_client_that_goes_while_its_handlers_are_behind_is_noticed() {
+    let gate = Gate::default();
+    let (sim, _, reasons) = working_until(&gate);
+    let mut client = sim.polling();
+    client.join();
+    client.begin_post(&work(256).join("\x1e"));
+    client.cut();
+    sim.advance(45 * SECOND);
+    assert_eq!(*reasons.lock().unwrap(), ["ping timeout"]);
+    assert_eq!((sim.server().clients_count(), sim.tasks()), (0, 256));
 }
 
 #[test]

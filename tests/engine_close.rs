@@ -3,11 +3,13 @@
 
 use bytes::Buf;
 use sockeye::Time;
-use sockeye::drive::Protocol;
+use sockeye::drive::{Protocol, Status};
 use sockeye::engine::{CloseReason, Connection, Handler, Message, Server, Session};
 use sockeye::host::{Host, Peer};
+use std::future::Ready;
 use std::sync::{Mutex, OnceLock};
 use std::task::Waker;
+use std::time::Duration;
 
 /// A handler that, while a session's end is reported to it, sends the client's last answer, as another thread could.
 #[derive(Default)]
@@ -46,13 +48,98 @@ fn a_server_is_closed_only_after_the_end_of_every_session_is_reported() {
     assert!(server.is_closed());
 }
 
-fn request(connection: &mut Connection<Watch>, query: &str) -> String {
+/// Panics in every call.
+struct Panics;
+
+impl Handler for Panics {
+    type State = ();
+
+    fn on_open(&self, _: &Session<Self>) {
+        panic!("on_open");
+    }
+
+    fn on_message(&self, _: &Session<Self>, _: Message<'_>) {
+        panic!("on_message");
+    }
+
+    fn on_close(&self, _: &Session<Self>, _: &CloseReason) {
+        panic!("on_close");
+    }
+}
+
+#[test]
+fn a_panic_of_the_application_ends_its_call_and_neither_the_connection_nor_the_server() {
+    let server = Server::new(Panics);
+    let mut connection = server.accept(Time::ZERO, Peer::default());
+    connection.set_waker(Waker::noop());
+    let mut sids = [(); 2].map(|()| {
+        let opened = request(&mut connection, "");
+        opened.split_once(r#""sid":""#).unwrap().1[..20].to_owned()
+    });
+    sids.sort();
+    let post = |sid: &str| {
+        format!(
+            "POST /engine.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\n\
+             Content-Length: 7\r\n\r\n4a\x1e4b\x1e1"
+        )
+    };
+    connection.handle_data(Time::ZERO, &mut post(&sids[0]).into_bytes());
+    assert!(answer(&mut connection).ends_with("\r\n\r\nok"));
+    assert_eq!(server.sessions_count(), 1, "by the client's goodbye");
+    // As by the task that keeps the time.
+    for seconds in [25, 45] {
+        server.handle_timeout(Time::ZERO + Duration::from_secs(seconds));
+    }
+    assert_eq!(server.sessions_count(), 0, "by silence");
+    assert!(request(&mut connection, "").contains(r#""sid":""#), "others are served");
+}
+
+#[test]
+fn a_panic_in_allow_request_refuses_the_request() {
+    let early = Server::builder(Panics).allow_request(|_| -> Ready<Result<(), String>> { panic!("early") });
+    let late = Server::builder(Panics).allow_request(async |_| panic!("late"));
+    for server in [early.build(), late.build()] {
+        let mut connection = server.accept(Time::ZERO, Peer::default());
+        connection.set_waker(Waker::noop());
+        for _ in 0..2 {
+            assert!(request(&mut connection, "").starts_with("HTTP/1.1 503 "));
+        }
+        assert_eq!(server.sessions_count(), 0);
+    }
+}
+
+#[test]
+fn the_time_of_what_lingers_after_the_last_listener_is_kept_by_one_that_does_not_own_the_server() {
+    let server = Server::new(Watch::default());
+    let mut idle = server.accept(Time::ZERO, Peer::default());
+    idle.set_waker(Waker::noop());
+    request(&mut idle, "/none");
+    server.begin_close();
+    assert!(server.is_closed());
+    let keeper = server.keeper().unwrap();
+    assert!(server.keeper().is_none(), "one is enough");
+    while let Some(deadline) = keeper().unwrap().next_deadline() {
+        keeper().unwrap().handle_timeout(deadline);
+        idle.handle_wake(deadline);
+        assert!(answer(&mut idle).is_empty());
+        if idle.status() == Status::HalfClose {
+            idle.handle_half_closed(deadline);
+        }
+    }
+    assert_eq!(idle.status(), Status::Closed);
+    drop(keeper);
+    let keeper = server.keeper().expect("there is none any more");
+    drop((idle, server));
+    assert!(keeper().is_none());
+}
+
+fn request<H: Handler>(connection: &mut Connection<H>, query: &str) -> String {
     let request = format!("GET /engine.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: x\r\n\r\n");
     connection.handle_data(Time::ZERO, &mut request.into_bytes());
     answer(connection)
 }
 
-fn answer(connection: &mut Connection<Watch>) -> String {
+fn answer<H: Handler>(connection: &mut Connection<H>) -> String {
     let mut bytes = Vec::new();
     while let Some(queue) = connection.poll_transmit() {
         bytes.extend_from_slice(&queue.copy_to_bytes(queue.len()));

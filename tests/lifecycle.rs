@@ -359,6 +359,53 @@ fn a_session_s_memory_goes_with_it() {
 }
 
 #[test]
+fn a_server_that_is_dropped_takes_its_sessions_apart() {
+    let (drops, ends) = (Drops::default(), Reasons::default());
+    let server = Server::new();
+    let gate = Gate::default();
+    server.of("/later").middleware({
+        let (gate, drops) = (gate.clone(), drops.clone());
+        move |socket: Socket| {
+            socket.set_data(drops.guard());
+            let gate = gate.clone();
+            async move {
+                gate.wait().await;
+                Ok(())
+            }
+        }
+    });
+    server.on_connect({
+        let (drops, ends) = (drops.clone(), ends.clone());
+        move |socket: Socket| {
+            let (guard, held, ends) = (drops.guard(), socket.clone(), ends.clone());
+            socket.on("x", move || {
+                let _ = &held;
+                guard.hold();
+                async {}
+            });
+            socket.join("room");
+            socket.on_disconnect(move |reason: DisconnectReason| {
+                ends.lock().unwrap().push(reason.to_string());
+                async {}
+            });
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let mut client = sim.polling();
+    client.join();
+    client.post("40/later,");
+    let socket = sim.server().sockets().remove(0);
+    client.cut();
+    drop(client);
+    drop(sim);
+    assert_eq!(take(&ends), ["server shutting down"]);
+    assert_eq!(drops.count(), 2, "the handlers of the one, and the data of the one that was not let in yet");
+    assert!(!socket.is_connected() && socket.server().is_none());
+    assert_eq!(socket.emit("x", ()), Err(EmitError::Disconnected));
+}
+
+#[test]
 fn silence_empties_every_table() {
     let (sim, reasons) = recording(Server::new());
     // Every kind of client, each of which falls silent: streams stay open, nothing is said any more.

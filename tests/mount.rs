@@ -390,6 +390,18 @@ fn a_request_that_is_given_up_ends_its_session() {
 }
 
 #[test]
+fn a_poll_that_its_session_does_not_answer_in_time_is_refused() {
+    let world = World::new();
+    let sid = world.open();
+    let mut waiting = world.get(&format!("polling&sid={sid}"));
+    assert!(poll(&mut waiting).is_pending());
+    // Nobody told the session, which would have answered by now, that time has passed.
+    world.clock.advance(Duration::from_secs(75));
+    assert_eq!(response(now(&mut waiting)).status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.ends(), [TransportError::PollAborted.into()]);
+}
+
+#[test]
 fn messages_that_are_not_delivered_end_their_session() {
     let world = World::new();
     for is_read in [true, false] {

@@ -167,30 +167,123 @@ fn a_client_that_left_during_the_middleware_is_not_let_in() {
     assert_eq!(drops.count(), 1, "the handlers are dropped");
 }
 
-#[test]
-fn a_second_connect_closes() {
-    let sim = Sim::new(Server::new());
-    let client = sim.connect();
-    client.send("40");
-    client.expect_close();
-
+/// A server with `/x`, whose middleware waits at the gate; counts the connects and the disconnects there.
+fn waiting() -> (Sim, Gate, Drops, Drops) {
     let server = Server::new();
-    let gate = Gate::default();
+    let (gate, connects, disconnects) = (Gate::default(), Drops::default(), Drops::default());
     let wait = gate.clone();
-    server.middleware(move || {
+    server.of("/x").middleware(move |socket: Socket| {
+        socket.join("room");
         let wait = wait.clone();
         async move {
             wait.wait().await;
             Ok(())
         }
     });
-    let sim = Sim::new(server);
+    let (connected, disconnected) = (connects.clone(), disconnects.clone());
+    server.of("/x").on_connect(move |socket: Socket| {
+        drop(connected.guard());
+        let disconnected = disconnected.clone();
+        socket.on_disconnect(move || {
+            drop(disconnected.guard());
+            async {}
+        });
+        async {}
+    });
+    (Sim::new(server), gate, connects, disconnects)
+}
+
+#[test]
+fn a_second_connect_closes_once_the_first_was_answered() {
+    let sim = Sim::new(Server::new());
+    let client = sim.connect();
+    client.send("40");
+    client.expect_close();
+
+    let mut client = sim.polling();
+    client.join();
+    client.begin_post("40");
+    assert_eq!(client.poll(), ["1"]);
+    assert_eq!(sim.server().sockets().len(), 0);
+}
+
+#[test]
+fn a_second_connect_while_the_first_is_pending_is_one_socket_and_one_answer() {
+    let (sim, gate, connects, disconnects) = waiting();
+    let client = sim.connect();
+    client.send_all(["40/x,", "40/x,"]);
+    client.send("40/x,");
+    let mut polling = sim.polling();
+    polling.join();
+    assert_eq!(polling.post("40/x,\x1e40/x,"), 200);
+    assert_eq!(polling.post("40/x,"), 200);
+    gate.open();
+    assert!(client.next().starts_with("40/x,{"));
+    client.expect_nothing();
+    assert_eq!(polling.poll().len(), 1);
+    assert_eq!((sim.server().of("/x").sockets_count(), connects.count()), (2, 2));
+    client.close();
+    polling.post("1");
+    assert_eq!((sim.server().of("/x").sockets_count(), disconnects.count()), (0, 2));
+}
+
+#[test]
+fn a_connect_that_is_repeated_in_the_same_turn_is_answered_once() {
+    let sim = Sim::new(Server::new());
     let client = sim.client();
     client.send_all(["40", "40"]);
-    client.expect_close();
+    assert!(client.next().starts_with("40{"));
+    client.expect_nothing();
+    assert!(!client.is_closed());
+
+    let mut polling = sim.polling();
+    assert_eq!(polling.post("40\x1e40"), 200);
+    assert_eq!(polling.poll().len(), 1);
+    assert_eq!(sim.server().sockets().len(), 2);
+}
+
+#[test]
+fn a_namespace_that_is_left_while_the_middleware_runs_is_the_only_one_that_ends() {
+    let (sim, gate, connects, disconnects) = waiting();
+    let mut client = sim.connect();
+    client.send_all(["40/x,", "41/x,"]);
     gate.open();
-    sim.run();
+    client.expect_nothing();
+    assert!(!client.is_closed());
+    assert_eq!(sim.server().of("/x").sockets_count(), 0);
+    assert_eq!(sim.server().of("/x").to("room").sockets().len(), 0);
+    assert_eq!((connects.count(), disconnects.count()), (0, 0));
+    client.join("/x");
+    assert_eq!(sim.server().sockets().len(), 1);
+}
+
+#[test]
+fn a_wish_that_was_taken_back_does_not_answer_the_next_one() {
+    let server = Server::new();
+    let gates = [Gate::default(), Gate::default()];
+    let asked = Arc::new(AtomicUsize::new(0));
+    server.middleware({
+        let gates = gates.clone();
+        move |socket: Socket| {
+            let gate = gates[asked.fetch_add(1, Ordering::SeqCst)].clone();
+            async move {
+                gate.wait().await;
+                if asked_first(&socket) { Ok(()) } else { Err("no".into()) }
+            }
+        }
+    });
+    let sim = Sim::new(server);
+    let client = sim.client();
+    client.send_all([r#"40{"n":1}"#, "41", r#"40{"n":2}"#]);
+    gates[0].open();
+    client.expect_nothing();
+    gates[1].open();
+    assert_eq!(client.next(), r#"44{"message":"no"}"#);
     assert_eq!(sim.server().sockets().len(), 0);
+}
+
+fn asked_first(socket: &Socket) -> bool {
+    socket.auth::<serde_json::Value>().is_ok_and(|auth| auth["n"] == 1)
 }
 
 #[test]

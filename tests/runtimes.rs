@@ -7,6 +7,9 @@
 mod client;
 #[path = "../examples/custom_loop.rs"]
 mod custom_loop;
+#[cfg(all(feature = "smol", feature = "tokio"))]
+#[path = "runtimes/dropped.rs"]
+mod dropped;
 #[path = "runtimes/endings.rs"]
 mod endings;
 #[path = "runtimes/faults.rs"]
@@ -57,6 +60,7 @@ macro_rules! run_on {
                     closing_tells_the_clients_and_ends_the_serving
                     closing_sends_what_was_queued
                     another_thread_disconnects
+                    a_client_that_goes_while_its_handlers_wait_is_noticed
                 }
                 faults {
                     a_client_that_stops_reading_does_not_keep_a_broadcast_from_the_others

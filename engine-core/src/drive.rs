@@ -9,7 +9,7 @@ mod tunnel;
 
 pub use tunnel::open_tunnel;
 
-use crate::host::{Host, Runtime};
+use crate::host::{Host, Keeper, Runtime};
 use crate::outbound::Outbound;
 use crate::time::Time;
 use bytes::Buf;
@@ -427,6 +427,7 @@ fn would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
 }
 
 /// Runs a server until it is closed: accepts connections and calls [`Host::handle_timeout`] at its deadlines.
+/// See [`Legacy`] for what comes after.
 ///
 /// `poll_accept` accepts and spawns one connection; `sleep_until` is the runtime's timer. Errors of single connections
 /// are skipped, those of the machine (such as too many open files) pause accepting for 100 ms.
@@ -442,7 +443,9 @@ pub async fn serve<H: Host, S: Future>(
     let mut accepting = pin!(None::<S>);
     let mut timer = pin!(None::<S>);
     let mut armed = None;
+    let mut driver = Driver::new(|| Some(host.clone()));
     poll_fn(|cx| {
+        driver.register(host, cx.waker());
         tick(cx, host, runtime, &mut armed, timer.as_mut(), &sleep_until);
         if host.is_closed() {
             return Poll::Ready(Ok(()));
@@ -471,7 +474,8 @@ pub async fn serve<H: Host, S: Future>(
 /// Calls [`Host::handle_timeout`] at the deadlines of a server whose connections come from elsewhere, until `host`
 /// returns `None`.
 ///
-/// `host` must not own the server. When the server is dropped it wakes this future, which then ends.
+/// `host` must not own the server. When the server is dropped it wakes this future, which then ends. See
+/// [`Host::keeper`].
 pub async fn keep_time<H: Host, S: Future>(
     host: impl Fn() -> Option<H>,
     runtime: &dyn Runtime,
@@ -479,14 +483,77 @@ pub async fn keep_time<H: Host, S: Future>(
 ) {
     let mut timer = pin!(None::<S>);
     let mut armed = None;
+    let mut driver = Driver::new(&host);
     poll_fn(|cx| match host() {
         Some(host) => {
+            driver.register(&host, cx.waker());
             tick(cx, &host, runtime, &mut armed, timer.as_mut(), &sleep_until);
             Poll::Pending
         }
         None => Poll::Ready(()),
     })
     .await;
+}
+
+/// Has a server's time kept when its listener ends, or the future of [`serve`] is dropped: its connections and sessions
+/// live on, and their deadlines with them.
+pub struct Legacy<'a, H: Host, F: FnMut(Keeper<H>)> {
+    host: &'a H,
+    keep: F,
+}
+
+impl<'a, H: Host, F: FnMut(Keeper<H>)> Legacy<'a, H, F> {
+    /// Calls `keep` when this is dropped, unless nothing is left to do: it is to spawn [`keep_time`].
+    pub fn new(host: &'a H, keep: F) -> Self {
+        Legacy { host, keep }
+    }
+}
+
+impl<H: Host, F: FnMut(Keeper<H>)> Drop for Legacy<'_, H, F> {
+    fn drop(&mut self) {
+        let is_over = self.host.is_closed() && self.host.next_deadline().is_none();
+        if !is_over && let Some(host) = self.host.keeper() {
+            (self.keep)(host);
+        }
+    }
+}
+
+impl<H: Host, F: FnMut(Keeper<H>)> std::fmt::Debug for Legacy<'_, H, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Legacy").finish_non_exhaustive()
+    }
+}
+
+/// A driver's place in a server's table, which it leaves at its end.
+struct Driver<H: Host, F: Fn() -> Option<H>> {
+    host: F,
+    waker: Option<Waker>,
+}
+
+impl<H: Host, F: Fn() -> Option<H>> Driver<H, F> {
+    fn new(host: F) -> Self {
+        Driver { host, waker: None }
+    }
+
+    /// At each turn: another driver of the same task may have ended.
+    fn register(&mut self, host: &H, waker: &Waker) {
+        host.set_timer_waker(waker);
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+            && let Some(known) = self.waker.replace(waker.clone())
+        {
+            host.remove_timer_waker(&known);
+        }
+    }
+}
+
+impl<H: Host, F: Fn() -> Option<H>> Drop for Driver<H, F> {
+    fn drop(&mut self) {
+        if let Some(waker) = self.waker.take()
+            && let Some(host) = (self.host)()
+        {
+            host.remove_timer_waker(&waker);
+        }
+    }
 }
 
 /// Handles the server's deadlines that have passed, and arms the timer for the next one.
@@ -498,7 +565,6 @@ fn tick<H: Host, S: Future>(
     mut timer: Pin<&mut Option<S>>,
     sleep_until: impl Fn(Time) -> S,
 ) {
-    host.set_timer_waker(cx.waker());
     loop {
         let now = runtime.now();
         host.handle_timeout(now);

@@ -49,12 +49,27 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// than one turn's work: then it is not, and this is to be called again when others had their turn.
     fn handle_timeout(&self, now: Time);
 
-    /// Whom to wake, too, when the next deadline moves closer or the server is closed: each listener has a driver.
+    /// Whom to wake, too, when the next deadline moves closer or the server is closed: each listener has a driver, which
+    /// calls this at every turn, or once if its waker stays the same.
     fn set_timer_waker(&self, waker: &Waker);
+
+    /// Forgets a driver that ends, and wakes its waker a last time: another driver may share it, and sets it again.
+    fn remove_timer_waker(&self, waker: &Waker) {
+        let _ = waker;
+    }
+
+    /// Gets the server as long as it lives, for somebody who keeps its time after a listener has ended: connections
+    /// live longer. `None` if somebody does already; by default there is nobody.
+    fn keeper(&self) -> Option<Keeper<Self>> {
+        None
+    }
 
     /// Whether the server was closed, has no session left, and has written what it had to say.
     fn is_closed(&self) -> bool;
 }
+
+/// Gets a server that it does not own, until it is gone: for [`keep_time`](crate::drive::keep_time).
+pub type Keeper<H> = Box<dyn Fn() -> Option<H> + Send + Sync>;
 
 /// Who is at the other end of a byte stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ mod support;
 
 use proptest::prelude::*;
 use sockeye_core::connection::Phase;
-use sockeye_core::drive::{Drive, Protocol, Status, Stream, Turn, pump, serve};
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::drive::{Drive, Legacy, Protocol, Status, Stream, Turn, keep_time, pump, serve};
+use sockeye_core::host::{Host, Keeper, Peer, Runtime};
 use sockeye_core::websocket::Opcode;
 use sockeye_core::{Outbound, Time};
 use std::collections::VecDeque;
@@ -530,6 +530,7 @@ struct State {
     /// The number of deadlines that the next turn leaves unhandled.
     left: usize,
     closed: bool,
+    drivers: Vec<Waker>,
 }
 
 impl Host for Server {
@@ -556,7 +557,21 @@ impl Host for Server {
         state.left = state.left.saturating_sub(1);
     }
 
-    fn set_timer_waker(&self, _: &Waker) {}
+    fn set_timer_waker(&self, waker: &Waker) {
+        let drivers = &mut self.0.lock().unwrap().drivers;
+        if !drivers.iter().any(|known| known.will_wake(waker)) {
+            drivers.push(waker.clone());
+        }
+    }
+
+    fn remove_timer_waker(&self, waker: &Waker) {
+        self.0.lock().unwrap().drivers.retain(|known| !known.will_wake(waker));
+    }
+
+    fn keeper(&self) -> Option<Keeper<Self>> {
+        let weak = Arc::downgrade(&self.0);
+        Some(Box::new(move || weak.upgrade().map(Server)))
+    }
 
     fn is_closed(&self) -> bool {
         self.0.lock().unwrap().closed
@@ -670,4 +685,51 @@ fn a_burst_of_connections_does_not_delay_timeouts() {
     assert!(poll(&mut serving, &waker).is_pending());
     assert_eq!(server.0.lock().unwrap().timeouts, [at(64)]);
     assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_driver_leaves_the_server_s_table_when_it_ends_or_its_task_changes() {
+    let clock = Arc::new(Clock::default());
+    let server = Server::default();
+    let drivers = || server.0.lock().unwrap().drivers.len();
+    let sleep = |until| Sleep { clock: clock.clone(), until, fired: false };
+    let mut serving = Box::pin(serve(&server, &*clock, |_| Poll::Pending, sleep));
+    for _ in 0..3 {
+        // Another task each time.
+        assert!(poll(&mut serving, &wakes().1).is_pending());
+        assert_eq!(drivers(), 1);
+    }
+    drop(serving);
+    assert_eq!(drivers(), 0);
+    let mut serving = Box::pin(serve(&server, &*clock, |_| Poll::Pending, sleep));
+    assert!(poll(&mut serving, &wakes().1).is_pending());
+    server.0.lock().unwrap().closed = true;
+    assert!(poll(&mut serving, &wakes().1).is_ready());
+    assert_eq!(drivers(), 0);
+}
+
+#[test]
+fn the_time_of_what_outlives_a_listener_is_kept() {
+    let clock = Arc::new(Clock::default());
+    let server = Server::default();
+    let mut keepers = Vec::new();
+    drop(Legacy::new(&server, |host| keepers.push(host)));
+    assert_eq!(keepers.len(), 1, "it may be dropped before it is closed");
+    server.0.lock().unwrap().closed = true;
+    drop(Legacy::new(&server, |host| keepers.push(host)));
+    assert_eq!(keepers.len(), 1, "nothing is left to do");
+    server.0.lock().unwrap().deadlines = [at(10), at(20)].into();
+    drop(Legacy::new(&server, |host| keepers.push(host)));
+    assert_eq!(keepers.len(), 2, "connections linger");
+
+    let sleep = |until| Sleep { clock: clock.clone(), until, fired: false };
+    let mut keeping = Box::pin(keep_time(keepers.pop().unwrap(), &*clock, sleep));
+    let (_, waker) = wakes();
+    for ms in [0, 10, 20] {
+        clock.0.store(ms, Ordering::Relaxed);
+        assert!(poll(&mut keeping, &waker).is_pending());
+    }
+    assert_eq!(server.0.lock().unwrap().timeouts, [at(10), at(20)]);
+    drop(server);
+    assert!(poll(&mut keeping, &waker).is_ready());
 }

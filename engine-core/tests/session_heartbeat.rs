@@ -195,3 +195,63 @@ fn a_ping_is_sent_even_if_the_send_buffer_is_full() {
         assert_eq!(rig.take().last(), Some(&control("2")), "{transport}");
     }
 }
+
+/// What happens at each of these, where the application is behind.
+fn behind(rig: &mut Rig, ms: u64, is_deaf: bool) {
+    rig.session.excuse_pong(at(ms), is_deaf);
+    rig.session.handle_timeout(at(ms));
+}
+
+#[test]
+fn while_the_application_is_behind_bytes_count_as_a_pong_and_pings_go_on() {
+    let mut rig = Rig::websocket();
+    behind(&mut rig, 25_000, false);
+    rig.read();
+    assert_eq!(rig.take(), [control("2")]);
+    for ms in [45_000, 65_000, 85_000] {
+        rig.session.heard(at(ms - 19_000));
+        behind(&mut rig, ms - 1, false);
+        assert_eq!(rig.session.next_deadline(), Some(at(ms)));
+        behind(&mut rig, ms, false);
+        rig.read();
+        assert_eq!(rig.take(), [control("2")], "{ms}");
+    }
+    behind(&mut rig, 105_000, false);
+    assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout), "silence is silence");
+}
+
+#[test]
+fn a_peer_that_is_not_read_at_all_is_pinged_and_not_given_up() {
+    let mut rig = Rig::websocket();
+    behind(&mut rig, 25_000, true);
+    for n in 1..100 {
+        let ms = 25_000 + 20_000 * n;
+        behind(&mut rig, ms, true);
+        assert_eq!(rig.session.next_deadline(), Some(at(ms + 20_000)));
+    }
+    assert_eq!(rig.session.closed(), None);
+    rig.read();
+    assert_eq!(rig.take(), [control("2")], "pings that are not written are not piled up");
+    behind(&mut rig, 2_025_000, true);
+    rig.read();
+    assert_eq!(rig.take(), [control("2")]);
+}
+
+#[test]
+fn while_the_application_is_behind_a_poll_counts_as_a_pong() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    for ms in [25_000, 45_000, 65_000] {
+        behind(&mut rig, ms, true);
+        rig.look();
+        assert_eq!(rig.take(), [control("2")], "{ms}");
+        rig.poll();
+    }
+    behind(&mut rig, 85_000, true);
+    rig.look();
+    // It comes no more.
+    behind(&mut rig, 104_999, true);
+    assert_eq!(rig.session.closed(), None);
+    behind(&mut rig, 105_000, true);
+    assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
+}

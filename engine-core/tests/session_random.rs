@@ -30,6 +30,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0u64..100_000).prop_map(Op::Back),
         3 => Just(Op::Timeout),
         1 => Just(Op::Heard),
+        1 => any::<bool>().prop_map(Op::Excuse),
         1 => Just(Op::Getters),
     ]
 }

@@ -137,14 +137,50 @@ fn a_released_poll_whose_connection_closes_does_not_end_the_session() {
 }
 
 #[test]
-fn a_post_in_progress_when_the_upgrade_completes_is_still_handled() {
+fn an_upgrade_waits_for_the_post_that_is_under_way() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
     rig.session.begin_post(at(0)).unwrap();
-    rig.probe(ticket, "5");
+    assert_eq!(rig.probe(ticket, "5"), Probing::Wait);
+    assert!(rig.session.is_upgrading(ticket) && !rig.session.is_upgrade_due(ticket));
     assert_eq!(rig.packets("4a"), [text("a")]);
+    assert_eq!(rig.session.transport(), Transport::Polling);
     rig.session.end_post();
+    assert!(rig.session.is_upgrade_due(ticket));
+    // Another one may have begun before the connection has its turn.
+    rig.session.begin_post(at(0)).unwrap();
+    assert!(!rig.session.is_upgrade_due(ticket));
+    assert_eq!(rig.probe(ticket, "5"), Probing::Wait);
+    rig.session.end_post();
+    assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
+    assert_eq!(rig.session.transport(), Transport::WebSocket);
     assert_eq!(rig.session.closed(), None);
+}
+
+#[test]
+fn an_upgrade_that_waits_for_a_post_is_given_up_at_its_deadline() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    rig.session.begin_post(at(0)).unwrap();
+    assert_eq!(rig.probe(ticket, "5"), Probing::Wait);
+    rig.session.handle_timeout(at(10_000));
+    rig.session.end_post();
+    assert!(!rig.session.is_upgrading(ticket) && !rig.session.is_upgrade_due(ticket));
+    assert_eq!(rig.probe(ticket, "5"), Probing::Close);
+    assert_eq!((rig.session.transport(), rig.session.closed()), (Transport::Polling, None));
+}
+
+#[test]
+fn a_session_that_closes_while_its_upgrade_waits_says_so_on_the_new_connection() {
+    let mut rig = Rig::polling();
+    let ticket = rig.probed();
+    rig.session.begin_post(at(0)).unwrap();
+    assert_eq!(rig.probe(ticket, "5"), Probing::Wait);
+    rig.session.close(at(0), CloseReason::ServerShutdown);
+    assert!(!rig.session.is_finished());
+    rig.session.end_post();
+    assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
+    assert!(rig.session.is_finished());
 }
 
 #[test]

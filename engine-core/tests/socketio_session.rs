@@ -3,7 +3,7 @@
 
 mod support;
 
-use sockeye_core::socketio::{DecodeError, Kind, Limits, ProtocolError, Received, Session, Text};
+use sockeye_core::socketio::{DecodeError, Joining, Kind, Limits, ProtocolError, Received, Session, Text};
 use std::sync::Arc;
 use std::time::Duration;
 use support::at;
@@ -58,8 +58,13 @@ impl Client {
 
     fn join(&mut self, name: &str, socket: u32) {
         assert_eq!(self.text(&format!("0{name},")), Ok(Connect(name.into())));
-        self.session.begin_connect(name.into(), &self.limits);
-        assert!(self.session.accept(name, socket));
+        assert_eq!(self.begin(name, socket), Ok(Joining::Begun));
+        assert!(self.session.accept(name, &socket));
+    }
+
+    /// The client asks to join, and knows of every answer that it was given.
+    fn begin(&mut self, name: &str, socket: u32) -> Result<Joining, ProtocolError> {
+        self.session.begin_connect(name.into(), &socket, true, &self.limits)
     }
 
     fn text(&mut self, text: &str) -> Result<Meant, ProtocolError> {
@@ -104,23 +109,64 @@ fn a_packet_for_a_namespace_that_is_not_joined_is_an_error() {
 }
 
 #[test]
-fn a_packet_before_the_connect_is_accepted_is_an_error() {
+fn an_event_before_the_application_has_decided_is_an_error() {
     let mut client = Client::new();
     assert_eq!(client.text("0"), Ok(Connect("/".into())));
-    assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected), "not begun yet");
-    client.session.begin_connect("/".into(), &client.limits);
-    assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected));
+    assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected), "it does not exist yet");
     assert_eq!(client.text("1"), Err(ProtocolError::NotConnected));
+    assert_eq!(client.begin("/", 1), Ok(Joining::Begun));
+    assert_eq!(client.text(r#"2["a"]"#), Err(ProtocolError::NotConnected));
 }
 
 #[test]
-fn a_second_connect_while_joined_or_joining_is_an_error() {
+fn a_second_connect_is_an_error_once_the_client_knows_that_it_has_joined() {
     let mut client = Client::joined();
-    assert_eq!(client.text("0"), Err(ProtocolError::ConnectedTwice));
-    assert_eq!(client.text("0/admin,{}"), Err(ProtocolError::ConnectedTwice));
+    assert_eq!(client.begin("/", 9), Err(ProtocolError::ConnectedTwice));
+    assert_eq!(client.begin("/admin", 9), Err(ProtocolError::ConnectedTwice));
+    let begun = client.session.begin_connect("/admin".into(), &9, false, &client.limits);
+    assert_eq!(begun, Ok(Joining::Pending), "the answer is still on its way");
+    assert_eq!(client.sockets(), [1, 2]);
+}
+
+#[test]
+fn a_second_connect_while_the_first_is_pending_changes_nothing() {
     let mut client = Client::new();
-    client.session.begin_connect("/".into(), &client.limits);
-    assert_eq!(client.text("0"), Err(ProtocolError::ConnectedTwice));
+    assert_eq!(client.begin("/", 1), Ok(Joining::Begun));
+    assert_eq!(client.begin("/", 2), Ok(Joining::Pending));
+    assert!(!client.session.refuse("/", &2) && !client.session.accept("/", &2));
+    assert!(client.session.accept("/", &1));
+    assert_eq!(client.sockets(), [1]);
+}
+
+#[test]
+fn two_connections_that_ask_at_the_same_instant_make_one_socket() {
+    // Both were told to ask the application before either did.
+    for is_told in [false, true] {
+        let mut client = Client::new();
+        assert_eq!(client.text("0/b,"), Ok(Connect("/b".into())));
+        assert_eq!(client.text("0/b,"), Ok(Connect("/b".into())));
+        assert_eq!(client.begin("/b", 1), Ok(Joining::Begun));
+        assert!(client.session.accept("/b", &1));
+        let second = client.session.begin_connect("/b".into(), &2, is_told, &client.limits);
+        assert_eq!(second.is_ok(), !is_told, "{second:?}");
+        assert!(!client.session.accept("/b", &2));
+        assert_eq!(client.sockets(), [1]);
+        assert_eq!(client.session.take_all().collect::<Vec<_>>(), [1], "nobody is forgotten");
+    }
+}
+
+#[test]
+fn a_namespace_that_is_left_while_it_is_being_joined_is_not_joined_by_a_late_answer() {
+    let mut client = Client::new();
+    assert_eq!(client.begin("/", 1), Ok(Joining::Begun));
+    assert_eq!(client.text("1"), Ok(Disconnect(1)));
+    assert!(!client.session.accept("/", &1));
+    assert_eq!(client.text("1"), Err(ProtocolError::NotConnected), "there is nothing to leave");
+    // Nor is the next wish answered in its place.
+    assert_eq!(client.begin("/", 2), Ok(Joining::Begun));
+    assert!(!client.session.accept("/", &1) && !client.session.refuse("/", &1));
+    assert!(client.session.accept("/", &2));
+    assert_eq!(client.sockets(), [2]);
 }
 
 #[test]
@@ -133,14 +179,14 @@ fn a_connect_error_from_a_client_is_an_error() {
 #[test]
 fn a_refused_client_may_try_again() {
     let mut client = Client::new();
-    client.session.begin_connect("/".into(), &client.limits);
-    assert!(client.session.refuse("/"));
-    assert!(!client.session.refuse("/"));
-    assert!(!client.session.accept("/", 1), "already refused");
+    assert_eq!(client.begin("/", 1), Ok(Joining::Begun));
+    assert!(client.session.refuse("/", &1));
+    assert!(!client.session.refuse("/", &1));
+    assert!(!client.session.accept("/", &1), "it was refused");
     assert!(client.sockets().is_empty());
     assert_eq!(client.session.next_deadline(), Some(at(45_000)), "no namespace is joined");
     client.join("/", 2);
-    assert!(!client.session.refuse("/"), "already joined");
+    assert!(!client.session.refuse("/", &2), "it is joined by now");
     assert_eq!(client.sockets(), [2]);
 }
 
@@ -172,9 +218,9 @@ fn packets_that_cross_the_servers_disconnect_are_ignored() {
 #[test]
 fn a_connect_that_the_server_ends_cannot_be_accepted() {
     let mut client = Client::new();
-    client.session.begin_connect("/".into(), &client.limits);
-    assert_eq!(client.session.leave("/", true), None);
-    assert!(!client.session.accept("/", 1));
+    assert_eq!(client.begin("/", 1), Ok(Joining::Begun));
+    assert_eq!(client.session.leave("/", true), Some(1));
+    assert!(!client.session.accept("/", &1));
     assert!(client.sockets().is_empty());
 }
 
@@ -182,7 +228,7 @@ fn a_connect_that_the_server_ends_cannot_be_accepted() {
 fn a_client_must_join_a_namespace_in_time() {
     let mut client = Client::new();
     assert_eq!(client.session.next_deadline(), Some(at(45_000)));
-    client.session.begin_connect("/".into(), &client.limits);
+    assert_eq!(client.begin("/", 1), Ok(Joining::Begun));
     assert_eq!(client.session.handle_timeout(at(44_999)), Ok(()));
     assert_eq!(client.session.handle_timeout(at(45_000)), Err(ProtocolError::ConnectTimeout));
     assert_eq!(client.session.next_deadline(), None);
@@ -266,7 +312,7 @@ fn the_number_of_namespaces_of_a_client_is_limited() {
     for i in 0..20 {
         client.join(&format!("/{i}"), i);
     }
-    assert_eq!(client.text("0/more,"), Err(ProtocolError::TooManyNamespaces));
+    assert_eq!(client.begin("/more", 20), Ok(Joining::TooMany));
     client.text("1/7,").unwrap();
     client.join("/more", 20);
     assert_eq!(client.sockets().len(), 20);
@@ -290,14 +336,18 @@ fn only_the_namespaces_that_the_server_closed_last_are_remembered() {
 #[test]
 fn at_the_end_each_socket_is_returned_once_and_nothing_is_pending() {
     let mut client = Client::joined();
-    client.session.begin_connect("/joining".into(), &client.limits);
+    assert_eq!(client.begin("/joining", 9), Ok(Joining::Begun));
     client.join("/left", 3);
     client.session.leave("/left", true);
     client.text(r#"51-["a",{"_placeholder":true,"num":0}]"#).unwrap();
-    assert_eq!(client.session.take_all().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        client.session.take_all().collect::<Vec<_>>(),
+        [1, 2, 9],
+        "also the one that is not let in yet"
+    );
     assert_eq!(client.session.take_all().count(), 0);
     assert_eq!(client.session.next_deadline(), None);
-    assert!(!client.session.accept("/joining", 9));
+    assert!(!client.session.accept("/joining", &9));
     assert_eq!(client.binary(b"x"), Err(DecodeError::UnexpectedBinary.into()));
 }
 
@@ -306,8 +356,8 @@ fn a_namespaces_name_is_shared_and_excludes_the_query() {
     let mut client = Client::new();
     let name: Arc<str> = "/admin".into();
     assert_eq!(client.text("0/admin?token=1,{}"), Ok(Connect("/admin".into())));
-    client.session.begin_connect(name.clone(), &client.limits);
+    assert!(client.session.begin_connect(name.clone(), &1, true, &client.limits).is_ok());
     assert_eq!(Arc::strong_count(&name), 2);
-    client.session.accept("/admin", 1);
+    client.session.accept("/admin", &1);
     assert_eq!(client.text(r#"2/admin?token=1,["a"]"#), event(1, r#"["a"]"#));
 }

@@ -39,6 +39,7 @@ fn op(choices: &mut Choices<'_>) -> Op {
         15 => Op::Back(choices.short().into()),
         16 => Op::Timeout,
         17 => Op::Heard,
-        _ => Op::Getters,
+        _ if choices.byte() & 1 == 0 => Op::Getters,
+        _ => Op::Excuse(choices.byte() & 1 == 0),
     }
 }

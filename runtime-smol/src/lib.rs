@@ -102,6 +102,8 @@ impl Smol {
     ) -> io::Result<()> {
         let listener = Async::new(listener)?;
         let runtime = server.attach(Arc::new(self.clone()));
+        // Connections are tasks of their own, and may outlive this future.
+        let _legacy = drive::Legacy::new(&server, |host| self.start(keep_time(host, runtime.clone())));
         let mut drained = false;
         let accept = |cx: &mut Context<'_>| {
             let (stream, address) = loop {
@@ -252,7 +254,6 @@ pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> i
 /// Keeps the time of a server whose connections come from elsewhere, as long as there is a server to get.
 ///
 /// `host` must not own it.
-#[cfg(feature = "hyper")]
 pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
     let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
     drive::keep_time(host, &*runtime, sleep).await;

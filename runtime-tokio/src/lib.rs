@@ -132,7 +132,10 @@ async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
     listener: TcpListener,
     drive: impl Fn(H, Arc<dyn Runtime>, TcpStream, SocketAddr) -> F,
 ) -> io::Result<()> {
-    let runtime = server.attach(Arc::new(Tokio::new()));
+    let own = Arc::new(Tokio::new());
+    let runtime = server.attach(own.clone());
+    // Connections are tasks of their own, and may outlive this future.
+    let _legacy = drive::Legacy::new(&server, |host| own.spawn(Box::pin(keep_time(host, runtime.clone()))));
     let accept = |cx: &mut Context<'_>| {
         let (stream, address) = ready!(listener.poll_accept(cx))?;
         // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
@@ -180,7 +183,6 @@ pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> i
 /// Keeps the time of a server whose connections come from elsewhere, as long as there is a server to get.
 ///
 /// `host` must not own it.
-#[cfg(feature = "hyper")]
 pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
     let sleep = |until: Time| sleep(until.saturating_since(runtime.now()));
     drive::keep_time(host, &*runtime, sleep).await;

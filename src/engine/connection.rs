@@ -36,6 +36,8 @@ pub struct Connection<H: Handler> {
     in_flight: usize,
     /// There is something to finish before the server may end; the server counts these.
     busy: bool,
+    /// What is queued has the answer to a request that was let wait.
+    owes: bool,
     inflated: Inflated,
 }
 
@@ -51,12 +53,14 @@ enum Link<H: Handler> {
     WebSocket(Session<H>),
     /// A transport that is being tried.
     Probe(Session<H>, Ticket),
+    /// The same, and the client has moved on to it: nothing more is read before the session has, too.
+    Upgrading(Session<H>, Ticket),
     /// A WebSocket connection that nobody wants.
     Refused,
 }
 
-/// How many bytes of later requests may wait behind one that is being answered.
-const MAX_PIPELINED: u32 = 16 << 10;
+/// How many bytes may wait behind a request that is being answered, or while handlers are behind.
+const MAX_UNREAD: u32 = 16 << 10;
 /// After how many written bytes the session is told that there is room again.
 const TELL: usize = 64 << 10;
 
@@ -80,6 +84,8 @@ impl<H: Handler> Connection<H> {
             stream.set_deflate(deflate);
         }
         let mut connection = Connection::over(stream, server, peer);
+        // Not only from its first turn on: what its session may say before is to be written.
+        connection.set_busy(true);
         connection.carry(now, carries);
         connection
     }
@@ -95,6 +101,7 @@ impl<H: Handler> Connection<H> {
             unread: 0,
             in_flight: 0,
             busy: false,
+            owes: false,
             inflated: Inflated::default(),
         }
     }
@@ -103,6 +110,8 @@ impl<H: Handler> Connection<H> {
 
     fn handle_request(&mut self, now: Time, head: &Head<'_>) {
         let request = &head.request;
+        // Before its session can be forgotten, whose last answer it may get.
+        self.set_busy(true);
         // In HTTP/1.0 it means nothing (RFC 9110, section 7.8).
         let upgrade = match head.version == Version::Http11 && stream::is_upgrade(request) {
             true => Upgrade::Http1,
@@ -132,6 +141,7 @@ impl<H: Handler> Connection<H> {
             Step::Body => self.stream.receive_body(now),
             Step::Answer(mut answer) => {
                 buffers::lend(self.stream.outbound());
+                self.owes = matches!(self.link, Link::Exchange(_));
                 self.link = answer.session.map_or(Link::None, Link::Delivering);
                 if answer.close {
                     self.stream.end_keep_alive();
@@ -198,6 +208,11 @@ impl<H: Handler> Connection<H> {
                 // A poll that waits is answered now, so that the client can stop polling.
                 session.wake();
             }
+            Probing::Wait => {
+                self.link = Link::Upgrading(session.clone(), ticket);
+                // Once more: who was to be woken may have been. If it is due by now, this wakes.
+                session.set_probe_waker(ticket, self.waker.as_ref());
+            }
             Probing::Complete => {
                 session.wake();
                 session.set_waker(self.waker.as_ref());
@@ -210,7 +225,8 @@ impl<H: Handler> Connection<H> {
     }
 
     fn give_up_probe(&mut self, now: Time) {
-        if let Link::Probe(session, ticket) = std::mem::replace(&mut self.link, Link::Refused) {
+        let link = std::mem::replace(&mut self.link, Link::Refused);
+        if let Link::Probe(session, ticket) | Link::Upgrading(session, ticket) = link {
             session.with(|engine, _| engine.abort_upgrade(ticket));
         }
         self.stream.close(now, None, "");
@@ -245,8 +261,15 @@ impl<H: Handler> Connection<H> {
                 let reason = session.peek(|engine, _| engine.closed().cloned());
                 self.close_stream(now, reason);
             }
-            Link::Probe(session, ticket) if !session.peek(|engine, _| engine.is_upgrading(*ticket)) => {
-                self.give_up_probe(now);
+            Link::Probe(session, ticket) | Link::Upgrading(session, ticket) => {
+                let (session, ticket) = (session.clone(), *ticket);
+                let (is_upgrading, is_due) =
+                    session.peek(|engine, _| (engine.is_upgrading(ticket), engine.is_upgrade_due(ticket)));
+                match is_upgrading {
+                    true if is_due => self.handle_probe(now, session, ticket, &Packet::Upgrade),
+                    true => {}
+                    false => self.give_up_probe(now),
+                }
             }
             _ => {}
         }
@@ -271,7 +294,9 @@ impl<H: Handler> Connection<H> {
             }
             Link::Delivering(_) => {}
             Link::WebSocket(session) => session.with(|engine, _| engine.close(now, reason)),
-            Link::Probe(session, ticket) => session.with(|engine, _| engine.abort_upgrade(ticket)),
+            Link::Probe(session, ticket) | Link::Upgrading(session, ticket) => {
+                session.with(|engine, _| engine.abort_upgrade(ticket));
+            }
         }
     }
 
@@ -299,7 +324,7 @@ impl<H: Handler> Connection<H> {
     fn account(&mut self) {
         let busy = match self.link {
             // An answer that concerns no session is not waited for: clients that are turned away keep coming.
-            Link::None => false,
+            Link::None => self.owes && self.stream.queued() > 0,
             Link::Refused | Link::Delivering(_) => self.stream.queued() > 0,
             _ => true,
         };
@@ -332,7 +357,9 @@ impl<H: Handler> Protocol for Connection<H> {
         match &self.link {
             Link::Exchange(exchange) => exchange.set_waker(waker),
             Link::WebSocket(session) => session.set_waker(Some(waker)),
-            Link::Probe(session, ticket) => session.set_probe_waker(*ticket, Some(waker)),
+            Link::Probe(session, ticket) | Link::Upgrading(session, ticket) => {
+                session.set_probe_waker(*ticket, Some(waker));
+            }
             Link::None | Link::Delivering(_) | Link::Refused => {}
         }
         self.disarm();
@@ -348,7 +375,7 @@ impl<H: Handler> Protocol for Connection<H> {
                 self.follow_session(now);
             }
         }
-        if matches!(&self.link, Link::WebSocket(session) if !session.has_room()) {
+        if self.is_behind() {
             self.stream.postpone(now);
         }
         match self.stream.handle_timeout(now) {
@@ -367,7 +394,9 @@ impl<H: Handler> Protocol for Connection<H> {
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         match &self.link {
-            Link::WebSocket(session) => session.begin_turn(now),
+            Link::WebSocket(session) if session.has_room() => session.begin_turn(now),
+            // Not if it is only looked at again.
+            Link::WebSocket(session) if input.len() > self.unread as usize => session.heard(now),
             Link::Exchange(exchange) => exchange.heard(now),
             _ => {}
         }
@@ -398,6 +427,7 @@ impl<H: Handler> Protocol for Connection<H> {
                         Err(error) => self.refuse_body(now, TransportError::Body(error)),
                     }
                 }
+                Phase::WebSocket if self.is_behind() => break,
                 Phase::WebSocket => {
                     let len = rest.len();
                     let mut rest = rest;
@@ -418,10 +448,20 @@ impl<H: Handler> Protocol for Connection<H> {
             self.handle_body(now, &body);
         }
         self.unread = u32::try_from(input.len() - used).unwrap_or(u32::MAX);
+        if let Link::WebSocket(session) = &self.link
+            && self.unread >= MAX_UNREAD
+            && self.is_behind()
+        {
+            session.set_deaf();
+        }
         used
     }
 
     fn handle_eof(&mut self, now: Time) {
+        // What came before it has its turn, unless that takes longer than the session can be silent.
+        if self.unread > 0 && self.is_behind() {
+            return;
+        }
         self.stream.handle_eof(now);
         self.lose(now, CloseReason::TransportClose);
     }
@@ -433,9 +473,12 @@ impl<H: Handler> Protocol for Connection<H> {
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
                 let queued = session.queued().saturating_sub(self.in_flight) + self.stream.queued();
-                session.has_room() && queued < high_water && !self.inflated.is_enough(high_water)
+                // While handlers are behind, the end of the stream is still looked for.
+                let has_room = self.unread < MAX_UNREAD || session.has_room();
+                has_room && queued < high_water && !self.inflated.is_enough(high_water)
             }
-            (_, Phase::Request) => self.unread < MAX_PIPELINED,
+            (Link::Upgrading(..), _) => false,
+            (_, Phase::Request) => self.unread < MAX_UNREAD,
             (Link::Delivering(_), _) if self.unread > 0 => self.stream.queued() == 0,
             _ => self.stream.queued() < high_water,
         }
@@ -479,6 +522,11 @@ impl<H: Handler> Protocol for Connection<H> {
 }
 
 impl<H: Handler> Connection<H> {
+    /// Whether messages have to wait for handlers.
+    fn is_behind(&self) -> bool {
+        matches!(&self.link, Link::WebSocket(session) if !session.has_room())
+    }
+
     /// Reads messages until none is complete. Whether no more can be done now.
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> bool {
         loop {
@@ -504,7 +552,8 @@ impl<H: Handler> Connection<H> {
                     self.follow_session(now);
                     return false;
                 }
-                Link::WebSocket(_) if !self.wants_read() => return true,
+                Link::WebSocket(_) if self.is_behind() || !self.wants_read() => return true,
+                Link::Upgrading(..) => return true,
                 _ => {}
             }
         }

@@ -1,8 +1,9 @@
 //! One request and its answer, over whatever HTTP it came.
 
-use super::server::ServerInner;
+use super::server::{ServerInner, guard};
 use super::session::Session;
 use super::{CloseReason, Handler, Handshake, Transport, TransportError};
+use crate::handler::Guarded;
 use crate::log::debug;
 use smallvec::SmallVec;
 use sockeye_core::connection::{self as stream, HandshakeError};
@@ -28,8 +29,8 @@ pub(crate) struct Exchange<H: Handler> {
 enum State<H: Handler> {
     /// The application decides whether a session may be opened.
     Opening(Box<Opening>),
-    /// A poll waits for something to send.
-    Poll(Session<H>),
+    /// A poll waits for something to send, at most until then: its session has a ping for it long before.
+    Poll(Session<H>, Time),
     /// The body is being read.
     Post(Session<H>),
     /// The body was read; what is left of it, and the answer, wait until handlers keep up.
@@ -39,7 +40,7 @@ enum State<H: Handler> {
 }
 
 struct Opening {
-    decision: Pin<Box<dyn Future<Output = Result<(), String>> + Send>>,
+    decision: Guarded<Result<(), String>>,
     deadline: Time,
     handshake: Handshake,
     over: Over,
@@ -214,7 +215,7 @@ impl<H: Handler> Exchange<H> {
                 };
                 self.open(now, server, over, handshake(), waker)
             }
-            Route::Poll(_) => self.poll(now, session?, waker),
+            Route::Poll(_) => self.poll(now, server, session?, waker),
             Route::Post(_) => self.post(now, server, session?, request, incoming.body),
             Route::Upgrade(_) => match Asked::of(incoming, server) {
                 Ok(asked) => Ok(self.probe(now, session?, asked, waker)),
@@ -234,7 +235,8 @@ impl<H: Handler> Exchange<H> {
         let Some(allow) = &server.allow_request else {
             return self.opened(now, server, over, handshake, waker);
         };
-        let decision = allow(handshake.clone());
+        let decision = guard("allow_request", || allow(handshake.clone()));
+        let decision = Guarded(decision.ok_or(RequestError::Unavailable)?);
         let deadline = now + server.config.allow_timeout;
         self.state = State::Opening(Box::new(Opening { decision, deadline, handshake, over }));
         Ok(self.decide(now, server, waker))
@@ -244,8 +246,9 @@ impl<H: Handler> Exchange<H> {
     fn decide(&mut self, now: Time, server: &Arc<ServerInner<H>>, waker: Option<&Waker>) -> Step<H> {
         let State::Opening(opening) = &mut self.state else { return Step::Wait };
         let mut context = Context::from_waker(waker.unwrap_or(Waker::noop()));
-        let decision = match opening.decision.as_mut().poll(&mut context) {
-            Poll::Ready(decision) => Some(decision),
+        let decision = match Pin::new(&mut opening.decision).poll(&mut context) {
+            // `None` if it panicked.
+            Poll::Ready(decision) => decision,
             Poll::Pending if now >= opening.deadline => None,
             Poll::Pending => return Step::Wait,
         };
@@ -291,6 +294,7 @@ impl<H: Handler> Exchange<H> {
     fn poll(
         &mut self,
         now: Time,
+        server: &ServerInner<H>,
         session: Session<H>,
         waker: Option<&Waker>,
     ) -> Result<Step<H>, RequestError> {
@@ -300,7 +304,9 @@ impl<H: Handler> Exchange<H> {
         Ok(match session.take_payload(waker) {
             Some(payload) => self.give_payload(session, payload).into(),
             None => {
-                self.state = State::Poll(session);
+                let config = &server.config;
+                let longest = config.ping_interval + config.ping_timeout + config.close_timeout;
+                self.state = State::Poll(session, now + longest);
                 Step::Wait
             }
         })
@@ -434,10 +440,14 @@ impl<H: Handler> Exchange<H> {
         match &self.state {
             State::Opening(_) => self.decide(now, server, waker),
             State::Posted(..) => self.follow_post(now, server, waker),
-            State::Poll(session) => match session.take_payload(waker) {
+            State::Poll(session, deadline) => match session.take_payload(waker) {
                 Some(payload) => {
                     let session = session.clone();
                     self.give_payload(session, payload).into()
+                }
+                None if now >= *deadline => {
+                    self.lose(now);
+                    self.refuse(false, &RequestError::Unavailable).into()
                 }
                 None => Step::Wait,
             },
@@ -445,10 +455,12 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// Until when the application has to decide, if that is what is waited for: [`follow`](Exchange::follow) then refuses.
+    /// Until when the application has to decide, or a poll waits: [`follow`](Exchange::follow) then refuses. Other
+    /// exchanges end with their session.
     pub(crate) fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Opening(opening) => Some(opening.deadline),
+            State::Poll(_, deadline) => Some(*deadline),
             _ => None,
         }
     }
@@ -456,7 +468,7 @@ impl<H: Handler> Exchange<H> {
     /// Whom to wake from now on.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         match &self.state {
-            State::Poll(session) => session.set_poll_waker(waker),
+            State::Poll(session, _) => session.set_poll_waker(waker),
             // If there is room by now, the turn that follows sees it.
             State::Posted(session, _) => _ = session.has_room_or_wake(Some(waker)),
             State::Opening(_) | State::Post(_) | State::Answered => {}
@@ -480,7 +492,7 @@ impl<H: Handler> Exchange<H> {
     pub(crate) fn lose(&mut self, now: Time) {
         match self.end() {
             State::Opening(_) | State::Answered => {}
-            State::Poll(session) => session.with(|engine, _| engine.abort_poll(now)),
+            State::Poll(session, _) => session.with(|engine, _| engine.abort_poll(now)),
             State::Post(session) => session.with(|engine, _| engine.abort_post(now)),
             State::Posted(session, None) => session.with(|engine, _| engine.end_post()),
             // Nobody can tell the client that not all of it was taken.

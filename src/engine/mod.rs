@@ -45,7 +45,8 @@ use sockeye_core::Time;
 /// What an application does with the sessions of a [`Server`].
 ///
 /// Messages of a session come one at a time, from the task that reads its connection; its end may come from any thread,
-/// and while a message is being handled. Nothing is locked meanwhile. The methods must not block.
+/// and while a message is being handled. Nothing is locked meanwhile. The methods must not block. A panic ends the call,
+/// is logged, and has no other effect.
 pub trait Handler: Send + Sync + Sized + 'static {
     /// What is kept for each session.
     type State: Default + Send + 'static;

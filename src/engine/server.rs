@@ -6,11 +6,12 @@ use super::session::Session;
 use super::timers::Timers;
 use super::{CloseReason, Config, Handler, Handshake, Id, Transport};
 use crate::by_id::{ById, IdHash};
+use crate::log::error;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
 use sockeye_core::engineio::{self, Packet};
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Host, Keeper, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -19,10 +20,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -64,6 +66,8 @@ pub(crate) struct ServerInner<H: Handler> {
     busy: AtomicUsize,
     runtime: OnceLock<Arc<dyn Runtime>>,
     closing: AtomicBool,
+    /// Somebody keeps the time who needs no listener.
+    is_kept: AtomicBool,
     /// Who waits for the last session to end.
     closed: Mutex<Vec<Waker>>,
 }
@@ -165,8 +169,35 @@ impl<H: Handler> Host for Server<H> {
         self.0.timers.set_waker(waker);
     }
 
+    fn remove_timer_waker(&self, waker: &Waker) {
+        self.0.timers.remove_waker(waker);
+    }
+
+    fn keeper(&self) -> Option<Keeper<Self>> {
+        let claim = Claim::new(&self.0)?;
+        Some(Box::new(move || claim.0.upgrade().map(Server)))
+    }
+
     fn is_closed(&self) -> bool {
         self.0.is_closing() && self.0.is_drained()
+    }
+}
+
+/// The right to keep a server's time when nobody else does.
+struct Claim<H: Handler>(Weak<ServerInner<H>>);
+
+impl<H: Handler> Claim<H> {
+    /// `None` if somebody has it.
+    fn new(server: &Arc<ServerInner<H>>) -> Option<Self> {
+        (!server.is_kept.swap(true, Ordering::AcqRel)).then(|| Claim(Arc::downgrade(server)))
+    }
+}
+
+impl<H: Handler> Drop for Claim<H> {
+    fn drop(&mut self) {
+        if let Some(server) = self.0.upgrade() {
+            server.is_kept.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -186,7 +217,9 @@ impl<H: Handler> ServerInner<H> {
     pub(super) fn handle_packet(&self, now: Time, session: &Session<H>, packet: Packet<'_>) {
         match packet {
             // The common case needs no lock here.
-            Packet::Message(message) => self.handler.on_message(session, message),
+            Packet::Message(message) => {
+                guard("on_message", || self.handler.on_message(session, message));
+            }
             packet => {
                 session.with(|engine, _| engine.handle_packet(now, packet));
             }
@@ -221,7 +254,7 @@ impl<H: Handler> ServerInner<H> {
         let engine = engineio::Session::open(now, self.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
         self.sessions.write().insert(ById(session.clone()));
-        self.handler.on_open(&session);
+        guard("on_open", || self.handler.on_open(&session));
         // Arms the first deadlines, the handler's among them.
         session.with(|_, _| ());
         if self.is_closing() {
@@ -248,7 +281,8 @@ impl<H: Handler> ServerInner<H> {
     }
 
     fn is_drained(&self) -> bool {
-        self.busy.load(Ordering::Acquire) == 0 && self.sessions.read().is_empty()
+        // In this order: a connection is busy before it takes what ends its session, and until that is written.
+        self.sessions.read().is_empty() && self.busy.load(Ordering::Acquire) == 0
     }
 
     fn tell_if_closed(&self) {
@@ -259,6 +293,21 @@ impl<H: Handler> ServerInner<H> {
         waiting.into_iter().for_each(Waker::wake);
         self.timers.wake();
     }
+}
+
+impl<H: Handler> Drop for ServerInner<H> {
+    /// Takes the sessions apart that no connection owns any more: what they keep may refer to them.
+    fn drop(&mut self) {
+        let now = self.now();
+        for ById(session) in std::mem::take(self.sessions.get_mut()) {
+            session.abandon(now, &self.handler);
+        }
+    }
+}
+
+/// Calls the application's code: a panic ends this call, and nothing else.
+pub(super) fn guard<R>(what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(f)).inspect_err(|_| error!(what, "a handler panicked")).ok()
 }
 
 /// An id from the system's source of randomness.
@@ -436,6 +485,7 @@ impl<H: Handler> Builder<H> {
             busy: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             closing: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
             closed: Mutex::default(),
         }))
     }

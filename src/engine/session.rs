@@ -1,7 +1,7 @@
 //! One session of an Engine.IO server, and the lock around it.
 
 use super::handshake::Handshake;
-use super::server::ServerInner;
+use super::server::{ServerInner, guard};
 use super::timers::{Expire, Key, Target};
 use super::{CloseReason, Handler, Message, SendError, TransportError};
 use crate::buffers;
@@ -45,6 +45,8 @@ struct Inner<H: Handler> {
     attended: bool,
     /// While not zero nothing is transmitted.
     corks: u16,
+    /// The connection reads nothing: what is heard of the peer says nothing.
+    deaf: bool,
     /// The application was told of the end.
     told: bool,
     timer: Option<Key>,
@@ -68,6 +70,7 @@ impl<H: Handler> Session<H> {
             room: None,
             attended: false,
             corks: 0,
+            deaf: false,
             told: false,
             timer: None,
         };
@@ -144,14 +147,24 @@ impl<H: Handler> Session<H> {
         let queued = inner.engine.queued();
         inner.engine.close(now, TransportError::SlowConsumer { queued }.into());
         self.0.closed.store(true, Ordering::Release);
-        let woken = [self.arm_at(&mut inner, Some(now)), inner.attend()];
+        let woken = [self.arm_at(&mut inner, Some(now), &server), inner.attend()];
         drop(inner);
         woken.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Runs `f` under the session's lock, then does what follows from it: wakes, arms, tells the end.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> R {
-        let (result, mut follow) = self.locked(f);
+        let mut inner = self.0.inner.lock();
+        let Inner { engine, state, .. } = &mut *inner;
+        let result = f(engine, state);
+        let follow = self.follow(&mut inner);
+        drop(inner);
+        self.finish(follow);
+        result
+    }
+
+    /// Does what follows from a change, when nothing is locked any more.
+    fn finish(&self, follow: Follow<H>) {
         // Not `flatten`, which does not become straight code: see `benches/count polling binary`.
         follow.wakers.into_iter().for_each(|waker| {
             if let Some(waker) = waker {
@@ -161,15 +174,32 @@ impl<H: Handler> Session<H> {
         if (follow.ended.is_some() || follow.finished)
             && let Some(server) = self.0.server.upgrade()
         {
+            let mut finished = follow.finished;
             if let Some(reason) = follow.ended {
-                server.handler.on_close(self, &reason);
-                follow.finished = self.told();
+                guard("on_close", || server.handler.on_close(self, &reason));
+                finished = self.told();
             }
-            if follow.finished {
+            if finished {
                 server.forget(&self.0.id);
             }
         }
-        result
+    }
+
+    /// The server is gone: nobody comes to this session any more.
+    pub(super) fn abandon(&self, now: Time, handler: &H) {
+        let mut inner = self.0.inner.lock();
+        inner.engine.close(now, CloseReason::ServerShutdown);
+        let ended = inner.engine.take_closed();
+        self.0.closed.store(true, Ordering::Release);
+        let wakers = [inner.waker.take(), inner.room.take(), inner.probe.take().map(|(_, waker)| waker)];
+        drop(inner);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+        if let Some(reason) = ended {
+            guard("on_close", || handler.on_close(self, &reason));
+        }
+        // It may hold the session: a circle, too.
+        let state = std::mem::take(&mut self.0.inner.lock().state);
+        drop(state);
     }
 
     /// Runs `f` under the session's lock, where it only sends: no more follows from it than that the connection is
@@ -196,10 +226,7 @@ impl<H: Handler> Session<H> {
         (result, woken)
     }
 
-    fn locked<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> (R, Follow) {
-        let mut inner = self.0.inner.lock();
-        let Inner { engine, state, .. } = &mut *inner;
-        let result = f(engine, state);
+    fn follow(&self, inner: &mut Inner<H>) -> Follow<H> {
         let woken = inner.attend();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
         let ended = inner.engine.take_closed();
@@ -207,13 +234,13 @@ impl<H: Handler> Session<H> {
             self.0.closed.store(true, Ordering::Release);
         }
         let room = if ended.is_some() { inner.room.take() } else { None };
-        let driver = self.arm(&mut inner);
-        let follow = Follow {
-            wakers: [woken, inner.take_lost_probe(), room, driver],
+        let (driver, server) = self.arm(inner);
+        Follow {
+            wakers: [woken, inner.take_settled_probe(), room, driver],
             ended,
             finished: inner.told && inner.engine.is_finished(),
-        };
-        (result, follow)
+            _server: server,
+        }
     }
 
     /// The application knows of the end. Whether the session can be forgotten, which is not before that: a closing
@@ -236,30 +263,28 @@ impl<H: Handler> Session<H> {
     }
 
     /// Sees to it that the next deadline is in the server's table. A later one than before is left to be found when
-    /// the earlier one fires. Gives back whom to wake for it.
-    fn arm(&self, inner: &mut Inner<H>) -> Option<Waker> {
+    /// the earlier one fires. Returns the waker to call for it, and the server if it was needed: with the last handle
+    /// of it go its sessions, which must not happen under the lock.
+    fn arm(&self, inner: &mut Inner<H>) -> (Option<Waker>, Option<Arc<ServerInner<H>>>) {
         let deadlines = [inner.engine.next_deadline(), H::next_deadline(&inner.state)];
-        self.arm_at(inner, deadlines.into_iter().flatten().min())
+        let deadline = deadlines.into_iter().flatten().min();
+        let is_armed = inner.timer.is_some_and(|(armed, _)| deadline.is_some_and(|at| armed <= at));
+        if is_armed || (inner.timer.is_none() && deadline.is_none()) {
+            return (None, None);
+        }
+        let Some(server) = self.0.server.upgrade() else { return (None, None) };
+        (self.arm_at(inner, deadline, &server), Some(server))
     }
 
-    fn arm_at(&self, inner: &mut Inner<H>, deadline: Option<Time>) -> Option<Waker> {
-        let Some(deadline) = deadline else {
-            if let Some(key) = inner.timer.take()
-                && let Some(server) = self.0.server.upgrade()
-            {
-                server.timers.remove(key);
-            }
-            return None;
-        };
-        if inner.timer.is_some_and(|(armed, _)| armed <= deadline) {
+    fn arm_at(&self, inner: &mut Inner<H>, deadline: Option<Time>, server: &ServerInner<H>) -> Option<Waker> {
+        if inner.timer.is_some_and(|(armed, _)| deadline.is_some_and(|at| armed <= at)) {
             return None;
         }
-        let server = self.0.server.upgrade()?;
         if let Some(key) = inner.timer.take() {
             server.timers.remove(key);
         }
         let this: Arc<dyn Expire> = self.0.clone();
-        let (key, driver) = server.timers.insert(deadline, Target::Object(Arc::downgrade(&this)));
+        let (key, driver) = server.timers.insert(deadline?, Target::Object(Arc::downgrade(&this)));
         inner.timer = Some(key);
         driver
     }
@@ -291,6 +316,12 @@ impl<H: Handler> Session<H> {
         let mut inner = self.0.inner.lock();
         inner.engine.heard(now);
         inner.attended = true;
+        inner.deaf = false;
+    }
+
+    /// The connection reads no more until handlers keep up.
+    pub(super) fn set_deaf(&self) {
+        self.0.inner.lock().deaf = true;
     }
 
     /// Moves what waits to the connection's own queue; when there is nothing, the connection has to be woken for more.
@@ -318,14 +349,14 @@ impl<H: Handler> Session<H> {
         let mut inner = self.0.inner.lock();
         inner.attended = false;
         let replaced = waker.and_then(|waker| inner.set_poll_waker(waker));
-        let is_corked = inner.corks > 0 && inner.engine.closed().is_none();
+        // In one step: what is sent behind a cork must not slip out between a look and the taking.
+        let payload = if inner.may_answer() { inner.engine.take_payload() } else { None };
+        let follow = self.follow(&mut inner);
         drop(inner);
         // It may be the last of a task, which may be another connection of this session.
         drop(replaced);
-        match is_corked {
-            true => None,
-            false => self.with(|engine, _| engine.take_payload()),
-        }
+        self.finish(follow);
+        payload
     }
 
     /// Which task has the poll that waits, unless the session has moved on from it.
@@ -352,7 +383,7 @@ impl<H: Handler> Session<H> {
         let Some(waker) = waker else { return };
         let mut inner = self.0.inner.lock();
         let replaced = inner.probe.replace((ticket, waker.clone()));
-        let lost = inner.take_lost_probe();
+        let lost = inner.take_settled_probe();
         drop(inner);
         drop(replaced);
         if let Some(waker) = lost {
@@ -436,19 +467,31 @@ impl<H: Handler> Inner<H> {
         self.waker.clone()
     }
 
-    /// The connection that was being tried, if it is not any more.
-    fn take_lost_probe(&mut self) -> Option<Waker> {
-        let (_, waker) = self.probe.take_if(|(ticket, _)| !self.engine.is_upgrading(*ticket))?;
+    /// Whether a waiting poll may be answered: not behind a cork, but the end does not wait, nor does the answer
+    /// to a poll that the session has moved on from, which carries nothing.
+    fn may_answer(&self) -> bool {
+        self.corks == 0
+            || self.engine.closed().is_some()
+            || self.engine.transport() == engineio::Transport::WebSocket
+    }
+
+    /// The connection that was being tried, if it is not any more, or need not wait any more.
+    fn take_settled_probe(&mut self) -> Option<Waker> {
+        let engine = &self.engine;
+        let is_settled = |ticket| !engine.is_upgrading(ticket) || engine.is_upgrade_due(ticket);
+        let (_, waker) = self.probe.take_if(|(ticket, _)| is_settled(*ticket))?;
         Some(waker)
     }
 }
 
 /// What follows from a change of a session, once nothing is locked.
-struct Follow {
+struct Follow<H: Handler> {
     /// The session's connection, the one that was being tried, that of a request, the server's driver.
     wakers: [Option<Waker>; 4],
     ended: Option<CloseReason>,
     finished: bool,
+    /// Not to be let go of under the lock.
+    _server: Option<Arc<ServerInner<H>>>,
 }
 
 impl<H: Handler> Expire for Shared<H> {
@@ -459,11 +502,11 @@ impl<H: Handler> Expire for Shared<H> {
             server.timers.remove(timer);
         }
         let session = Session(self);
-        // The peer is not listened to: that nothing is heard of it is not its fault.
-        let is_behind = !session.has_room();
+        // The peer is not listened to: that it is silent may not be its fault.
+        let is_deaf = (!session.has_room()).then(|| session.0.inner.lock().deaf);
         session.with(|engine, state| {
-            if is_behind {
-                engine.heard(now);
+            if let Some(is_deaf) = is_deaf {
+                engine.excuse_pong(now, is_deaf);
             }
             engine.handle_timeout(now);
             if let Some(reason) = H::handle_timeout(state, now) {

@@ -1,5 +1,6 @@
 //! One table of deadlines for a whole server.
 
+use super::server::guard;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use sockeye_core::Time;
@@ -79,7 +80,8 @@ impl Timers {
             match entry {
                 Target::Object(object) => {
                     if let Some(object) = object.upgrade() {
-                        object.expire(now);
+                        // It may be the application's state: others are due, too.
+                        guard("a handler of deadlines", || object.expire(now));
                     }
                 }
                 Target::Waker(waker) => waker.wake(),
@@ -89,6 +91,10 @@ impl Timers {
 
     pub(crate) fn set_waker(&self, waker: &Waker) {
         self.drivers.add(waker);
+    }
+
+    pub(crate) fn remove_waker(&self, waker: &Waker) {
+        self.drivers.remove(waker);
     }
 
     /// Wakes the drivers although no deadline moved.
@@ -101,8 +107,8 @@ impl Timers {
 #[derive(Default)]
 struct Drivers(Mutex<SmallVec<[Waker; 1]>>);
 
-/// How many are known. Where there are more, the oldest have ended.
-const MAX_DRIVERS: usize = 64;
+/// How many are known: one that ends without a word is forgotten some time.
+const MAX_DRIVERS: usize = 1024;
 
 impl Drivers {
     fn add(&self, waker: &Waker) {
@@ -114,6 +120,15 @@ impl Drivers {
         wakers.push(waker.clone());
         drop(wakers);
         drop(oldest);
+    }
+
+    /// Others that share the waker set it again when they are woken.
+    fn remove(&self, waker: &Waker) {
+        let mut wakers = self.0.lock();
+        let Some(at) = wakers.iter().position(|known| known.will_wake(waker)) else { return };
+        let removed = wakers.remove(at);
+        drop(wakers);
+        removed.wake();
     }
 }
 
@@ -189,6 +204,38 @@ mod tests {
         assert_eq!(timers.next_deadline(), Some(at(9)));
         timers.handle_timeout(at(5));
         assert_eq!(late.get(), MAX_TURN);
+    }
+
+    #[test]
+    fn a_driver_that_ends_leaves_the_table_and_those_that_share_its_waker_are_woken() {
+        let timers = Timers::default();
+        let drivers: Vec<_> = (0..3 * MAX_DRIVERS).map(|_| Arc::new(Count::default())).collect();
+        for driver in &drivers {
+            timers.set_waker(&driver.clone().into());
+            timers.remove_waker(&driver.clone().into());
+        }
+        assert!(timers.drivers.0.lock().is_empty());
+        assert!(drivers.iter().all(|driver| driver.get() == 1));
+        timers.remove_waker(&drivers[0].clone().into());
+        timers.wake();
+        assert_eq!(drivers[0].get(), 1, "it is not there any more");
+    }
+
+    #[test]
+    fn what_panics_at_its_deadline_does_not_keep_the_others_from_theirs() {
+        struct Panics;
+        impl Expire for Panics {
+            fn expire(self: Arc<Self>, _: Time) {
+                panic!("a bug of the application");
+            }
+        }
+        let timers = Timers::default();
+        let panics: Arc<dyn Expire> = Arc::new(Panics);
+        let _ = timers.insert(at(1), Target::Object(Arc::downgrade(&panics)));
+        let later = Arc::new(Count::default());
+        insert(&timers, at(2), &later);
+        timers.handle_timeout(at(3));
+        assert_eq!(later.get(), 1);
     }
 
     #[test]

@@ -106,9 +106,10 @@ impl<H: Handler> Mounted<H> {
         };
         let incoming = Incoming { request: &request, upgrade, body };
         let handshake = || Handshake::new(&request, peer).with_extensions(head.extensions);
+        // Before its session can be forgotten, whose last answer it may get.
+        server.count_busy(true);
         // Whom to wake is known when the future is polled.
         let (exchange, step) = Exchange::begin(server.now(), server, &incoming, handshake, None);
-        server.count_busy(true);
         (Mounted { server: server.clone(), exchange, deadline: Deadline::default() }, step)
     }
 

@@ -17,6 +17,7 @@ use std::future::{Future, Ready, ready};
 #[cfg(feature = "axum")]
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -54,6 +55,8 @@ pub(super) struct Shared<M: Mount> {
     pub(super) server: M,
     driver: Driver<M>,
     runtime: OnceLock<Arc<dyn Runtime>>,
+    /// The runtime was asked for: requests may come in another one.
+    is_chosen: AtomicBool,
 }
 
 /// What a runtime does for a mounted server.
@@ -72,15 +75,20 @@ pub(crate) type Weak<M> = Box<dyn Fn() -> Option<engine::Server<<M as Mount>::Ha
 impl<M: Mount> Layer<M> {
     #[cfg(any(feature = "tokio", feature = "smol"))]
     pub(crate) fn new(server: M, driver: Driver<M>) -> Self {
-        let shared = Arc::new(Shared { server, driver, runtime: OnceLock::new() });
+        let shared =
+            Arc::new(Shared { server, driver, runtime: OnceLock::new(), is_chosen: AtomicBool::new(false) });
         Layer { shared, peer: Peer::default(), keeps: Keeps::default() }
     }
 
-    /// Runs handlers and connections on this runtime, and not on the one in which the first request arrives.
+    /// Runs handlers and connections on this runtime, and not on the one in which the first request arrives: a handler
+    /// that begins in a request of a client that polls finds this runtime, too.
     ///
     /// Does nothing once a request has arrived.
     pub fn on(self, runtime: impl Runtime) -> Self {
-        self.shared.start(|| Arc::new(runtime));
+        self.shared.start(|| {
+            self.shared.is_chosen.store(true, Ordering::Relaxed);
+            Arc::new(runtime)
+        });
         self
     }
 
@@ -138,7 +146,11 @@ impl<M: Mount, S> Service<M, S> {
         let mut kept = Extensions::new();
         self.keeps.iter().for_each(|keep| keep(request.extensions_mut(), &mut kept));
         *request.extensions_mut() = kept;
-        let begun = Begun::new(&self.shared.server, request, peer);
+        let mut begun = None;
+        let mut request = Some(request);
+        // Handlers begin here, or where the answer is polled.
+        self.shared.enter(|| begun = request.take().map(|it| Begun::new(&self.shared.server, it, peer)));
+        let begun = begun.expect("it was called once");
         Own { begun, on_upgrade, shared: self.shared.clone() }
     }
 }
@@ -159,7 +171,10 @@ impl<M: Mount, B: http_body::Body> Future for Own<M, B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
         let this = self.project();
-        let (response, connection) = match ready!(this.begun.poll(cx)) {
+        let mut begun = this.begun;
+        let mut polled = Poll::Pending;
+        this.shared.enter(|| polled = begun.as_mut().poll(cx));
+        let (response, connection) = match ready!(polled) {
             Outcome::Response(response) => return Poll::Ready(response),
             Outcome::Upgrade(response, connection) => (response, connection),
         };
@@ -197,6 +212,14 @@ impl<M: Mount> Shared<M> {
                 (self.driver.start)(upgraded, connection, runtime.clone());
             }
         });
+    }
+
+    /// Calls `f` where futures find the runtime that was chosen, if one was.
+    fn enter(&self, mut f: impl FnMut()) {
+        match self.is_chosen.load(Ordering::Relaxed) {
+            true => self.runtime().enter(&mut f),
+            false => f(),
+        }
     }
 
     /// The runtime: the one that is asked for, or that this is first called in.

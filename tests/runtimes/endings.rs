@@ -41,7 +41,7 @@ async fn later() {
 }
 
 #[track_caller]
-fn expect_reason(reasons: &mpsc::Receiver<String>, reason: &str) {
+pub(crate) fn expect_reason(reasons: &mpsc::Receiver<String>, reason: &str) {
     assert_eq!(reasons.recv_timeout(PATIENCE).as_deref(), Ok(reason));
 }
 
@@ -195,4 +195,33 @@ pub(crate) fn another_thread_disconnects(start: Start) {
     client.expect("41");
     client.expect_end(None);
     expect_reason(&reasons, "server namespace disconnect");
+}
+
+/// Its handlers wait for ever, with a little or a lot behind them that is not read.
+pub(crate) fn a_client_that_goes_while_its_handlers_wait_is_noticed(start: Start) {
+    let builder =
+        Server::builder().ping_interval(Duration::from_millis(100)).ping_timeout(Duration::from_millis(1500));
+    let (tell, reasons) = mpsc::channel();
+    let io = builder.build();
+    io.on_connect(move |socket: Socket| {
+        let tell = tell.clone();
+        socket.on("wait", async || std::future::pending::<()>().await);
+        socket.on_disconnect(move |reason: DisconnectReason| {
+            let _ = tell.send(reason.to_string());
+            async {}
+        });
+        async {}
+    });
+    let running = start(io);
+    for filler in [0, 1000] {
+        let mut client = WebSocket::connect(running.address);
+        for _ in 0..300 {
+            client.queue(&format!(r#"42["wait","{}"]"#, "x".repeat(filler)));
+        }
+        client.flush();
+        drop(client);
+        let reason = reasons.recv_timeout(PATIENCE).unwrap();
+        assert!(["ping timeout", "transport close", "transport error"].contains(&&*reason), "{reason}");
+        running.wait_until_empty();
+    }
 }

@@ -160,6 +160,18 @@ impl Client {
         self.sim.run();
     }
 
+    /// Breaks the connection, which the server notices if it uses it.
+    pub fn break_off(&self) {
+        self.wire.borrow().pipe.break_off();
+        self.sim.run();
+    }
+
+    /// How many bytes the server has not taken.
+    pub fn untaken(&self) -> usize {
+        self.sim.run();
+        self.wire.borrow().pipe.unread()
+    }
+
     /// Stops reading: what the server sends piles up.
     pub fn stop_reading(&self) {
         self.wire.borrow_mut().reads = false;

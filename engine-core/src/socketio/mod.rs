@@ -26,5 +26,5 @@ pub use parser::text::{
     Args, ArgsError, Attachments, Complete, Encoded, Encoder, OwnedArgs, Packet, RawArgs, Reassembly,
     from_json,
 };
-pub use server::{ProtocolError, Received, Session, Text};
+pub use server::{Joining, ProtocolError, Received, Session, Text};
 pub use target::{Flags, Rooms, Target};

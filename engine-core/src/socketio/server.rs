@@ -31,11 +31,20 @@ struct Member<S> {
 
 #[derive(Debug)]
 enum State<S> {
-    /// The application has not decided yet.
-    Connecting,
+    /// The application has not decided yet about this one.
+    Connecting(S),
     Connected(S),
     /// The server closed it. What the client sent before it knew is not its fault.
     Left,
+}
+
+impl<S> State<S> {
+    fn into_socket(self) -> Option<S> {
+        match self {
+            State::Connecting(socket) | State::Connected(socket) => Some(socket),
+            State::Left => None,
+        }
+    }
 }
 
 /// A text message that was read, whatever its session makes of it.
@@ -70,16 +79,29 @@ impl<'a> Text<'a> {
 /// What a message from the client means.
 #[derive(Debug)]
 pub enum Received<'a, S> {
-    /// The client wants to join a namespace: [`begin_connect`](Session::begin_connect) if it exists.
+    /// The client wants to join a namespace: [`begin_connect`](Session::begin_connect) if it exists. Only that looks
+    /// whether it may.
     Connect(Packet<'a>),
     /// An event or an acknowledgement for a joined namespace.
     Packet(S, Packet<'a>),
     /// The same, with attachments.
     Complete(S, Complete<'a>),
-    /// The client left a namespace.
+    /// The client left a namespace that it had joined, or that it was joining.
     Disconnect(S),
     /// Nothing to do: a part of a packet, or one for a namespace that the server has closed.
     Nothing,
+}
+
+/// What became of a client's wish to join a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the client may wait for an answer"]
+pub enum Joining {
+    /// The application decides: [`accept`](Session::accept) or [`refuse`](Session::refuse).
+    Begun,
+    /// The client repeats a wish whose answer it cannot know yet; that answer is for both.
+    Pending,
+    /// [`Limits::max_namespaces`] is reached: the client has to be told that it is not let in.
+    TooMany,
 }
 
 /// The client broke the protocol: its connection has to be closed.
@@ -92,15 +114,12 @@ pub enum ProtocolError {
     /// A packet for a namespace that the client has not joined, or that has not answered yet.
     #[error("a packet for a namespace that is not connected")]
     NotConnected,
-    /// The client has joined the namespace or is joining it.
+    /// The client has joined the namespace, and was told so.
     #[error("a second connect for a namespace")]
     ConnectedTwice,
     /// Only servers refuse.
     #[error("a connect error from a client")]
     ConnectErrorFromClient,
-    /// [`Limits::max_namespaces`] is exceeded.
-    #[error("too many namespaces")]
-    TooManyNamespaces,
     /// The attachments of a packet did not arrive in time.
     #[error("the attachments of a packet took too long")]
     AttachmentsTooLate,
@@ -120,7 +139,7 @@ impl<S> Default for Session<S> {
     }
 }
 
-impl<S: Clone> Session<S> {
+impl<S: Clone + PartialEq> Session<S> {
     /// The Engine.IO session was opened: a namespace has to be joined in `timeout`.
     pub fn open(&mut self, now: Time, timeout: Duration) {
         self.connect_deadline = Some(now + timeout);
@@ -149,14 +168,15 @@ impl<S: Clone> Session<S> {
             Read::Wrong(error) => return Err(error.into()),
         };
         match packet.kind {
-            Kind::Connect => self.check_connect(packet, limits),
+            Kind::Connect => Ok(Received::Connect(packet)),
             Kind::ConnectError => Err(ProtocolError::ConnectErrorFromClient),
-            Kind::Disconnect => Ok(match self.member(packet.namespace)? {
-                None => Received::Nothing,
-                Some(_) => {
-                    self.leave(packet.namespace, false).map_or(Received::Nothing, Received::Disconnect)
+            Kind::Disconnect => match self.find(packet.namespace).map(|member| &member.state) {
+                None => Err(ProtocolError::NotConnected),
+                Some(State::Left) => Ok(Received::Nothing),
+                Some(State::Connecting(_) | State::Connected(_)) => {
+                    Ok(self.leave(packet.namespace, false).map_or(Received::Nothing, Received::Disconnect))
                 }
-            }),
+            },
             _ => Ok(match self.member(packet.namespace)? {
                 None => Received::Nothing,
                 Some(socket) => Received::Packet(socket, packet),
@@ -184,72 +204,75 @@ impl<S: Clone> Session<S> {
         })
     }
 
-    fn check_connect<'a>(
+    /// The client wants to join a namespace that exists, as `socket`.
+    ///
+    /// `is_told` says whether the client can know of all answers that were given: nothing waits for it.
+    ///
+    /// # Errors
+    /// [`ProtocolError::ConnectedTwice`].
+    pub fn begin_connect(
         &mut self,
-        packet: Packet<'a>,
+        name: Arc<str>,
+        socket: &S,
+        is_told: bool,
         limits: &Limits,
-    ) -> Result<Received<'a, S>, ProtocolError> {
-        match self.find(packet.namespace).map(|member| &member.state) {
-            Some(State::Connecting | State::Connected(_)) => Err(ProtocolError::ConnectedTwice),
-            _ if self.present() >= limits.max_namespaces => Err(ProtocolError::TooManyNamespaces),
-            Some(State::Left) | None => Ok(Received::Connect(packet)),
+    ) -> Result<Joining, ProtocolError> {
+        match self.find(&name).map(|member| &member.state) {
+            Some(State::Connecting(_)) => return Ok(Joining::Pending),
+            Some(State::Connected(_)) if !is_told => return Ok(Joining::Pending),
+            Some(State::Connected(_)) => return Err(ProtocolError::ConnectedTwice),
+            Some(State::Left) | None if self.present() >= limits.max_namespaces => {
+                return Ok(Joining::TooMany);
+            }
+            Some(State::Left) => self.namespaces.retain(|member| member.name != name),
+            None => {}
         }
-    }
-
-    /// The namespace exists: the application decides about the client.
-    pub fn begin_connect(&mut self, name: Arc<str>, limits: &Limits) {
-        self.namespaces.retain(|member| member.name != name);
         // The client has known for long about the one that was left first.
         if self.namespaces.len() >= limits.max_namespaces
             && let Some(at) = self.namespaces.iter().position(|member| matches!(member.state, State::Left))
         {
             self.namespaces.remove(at);
         }
-        self.namespaces.push(Member { name, state: State::Connecting });
+        self.namespaces.push(Member { name, state: State::Connecting(socket.clone()) });
+        Ok(Joining::Begun)
     }
 
-    /// The application lets the client in. Whether the client is still there.
-    pub fn accept(&mut self, name: &str, socket: S) -> bool {
-        match self.namespaces.iter_mut().find(|member| *member.name == *name) {
-            Some(member) if matches!(member.state, State::Connecting) => {
-                member.state = State::Connected(socket);
+    /// The application lets the client in as `socket`. Whether the client still waits for that.
+    pub fn accept(&mut self, name: &str, socket: &S) -> bool {
+        match self.joining(name, socket) {
+            Some(member) => {
+                member.state = State::Connected(socket.clone());
                 self.connect_deadline = None;
                 true
             }
-            _ => false,
+            None => false,
         }
     }
 
-    /// The application refuses the client. Whether the client is still there.
-    pub fn refuse(&mut self, name: &str) -> bool {
-        let waits = self.find(name).is_some_and(|member| matches!(member.state, State::Connecting));
+    /// The application refuses the client, which would have been `socket`. Whether the client still waits for that.
+    pub fn refuse(&mut self, name: &str, socket: &S) -> bool {
+        let waits = self.joining(name, socket).is_some();
         if waits {
             self.namespaces.retain(|member| *member.name != *name);
         }
         waits
     }
 
-    /// The server closes a namespace for the client, or the client left it.
+    /// The server closes a namespace for the client, or the client left it. Returns what stands for it, let in or not.
     pub fn leave(&mut self, name: &str, by_server: bool) -> Option<S> {
         let at = self.namespaces.iter().position(|member| *member.name == *name)?;
         let state = match by_server {
             true => core::mem::replace(&mut self.namespaces.get_mut(at)?.state, State::Left),
             false => self.namespaces.remove(at).state,
         };
-        match state {
-            State::Connected(socket) => Some(socket),
-            _ => None,
-        }
+        state.into_socket()
     }
 
-    /// The joined namespaces, taken out: the session is over.
+    /// What stands for the namespaces that are joined or being joined, taken out: the session is over.
     pub fn take_all(&mut self) -> impl Iterator<Item = S> + use<S> {
         self.reassembly.clear();
         (self.reassembly_deadline, self.connect_deadline) = (None, None);
-        core::mem::take(&mut self.namespaces).into_iter().filter_map(|member| match member.state {
-            State::Connected(socket) => Some(socket),
-            _ => None,
-        })
+        core::mem::take(&mut self.namespaces).into_iter().filter_map(|member| member.state.into_socket())
     }
 
     /// The joined namespaces.
@@ -287,6 +310,12 @@ impl<S: Clone> Session<S> {
         self.namespaces.iter().filter(|member| !matches!(member.state, State::Left)).count()
     }
 
+    /// The namespace, if the application has not decided yet, and about this one.
+    fn joining(&mut self, name: &str, socket: &S) -> Option<&mut Member<S>> {
+        let is_joining = |member: &Member<S>| matches!(&member.state, State::Connecting(it) if it == socket);
+        self.namespaces.iter_mut().find(|member| *member.name == *name && is_joining(member))
+    }
+
     fn find(&self, name: &str) -> Option<&Member<S>> {
         self.namespaces.iter().find(|member| *member.name == *name)
     }
@@ -296,7 +325,7 @@ impl<S: Clone> Session<S> {
         match self.find(name).map(|member| &member.state) {
             Some(State::Connected(socket)) => Ok(Some(socket.clone())),
             Some(State::Left) => Ok(None),
-            Some(State::Connecting) | None => Err(ProtocolError::NotConnected),
+            Some(State::Connecting(_)) | None => Err(ProtocolError::NotConnected),
         }
     }
 }

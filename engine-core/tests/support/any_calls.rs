@@ -25,6 +25,8 @@ pub enum Op {
     Back(u64),
     Timeout,
     Heard,
+    /// The application is behind, and the connection may not be read at all.
+    Excuse(bool),
     Getters,
 }
 
@@ -156,6 +158,11 @@ impl World {
                         // The header of a frame is longer than a separator.
                         self.extra += 3 * self.sent.len();
                     }
+                    Probing::Wait => {
+                        assert!(
+                            was && self.session.is_upgrading(ticket) && !self.session.is_upgrade_due(ticket)
+                        );
+                    }
                     Probing::Close => assert!(!self.session.is_upgrading(ticket)),
                 }
             }
@@ -198,6 +205,10 @@ impl World {
                 self.extra += 3;
             }
             Op::Heard => self.session.heard(self.now),
+            Op::Excuse(is_deaf) => {
+                self.session.excuse_pong(self.now, is_deaf);
+                self.apply(Op::Timeout);
+            }
             Op::Getters => {
                 let _ = (self.session.is_writable(), self.session.transport(), self.session.config());
             }

@@ -56,6 +56,8 @@ struct Polling {
     parked: bool,
     /// A request with data is being read.
     posting: bool,
+    /// A poll has come since the last ping.
+    polled: bool,
     probe: Option<Box<Probe>>,
     /// How many upgrades were begun, so that a late one is not taken for the current one.
     tickets: u32,
@@ -101,6 +103,8 @@ struct Probe {
     release: Option<Time>,
     /// The waiting poll is released.
     released: bool,
+    /// The client has moved on to it, and the session follows once no request with data is in progress.
+    waits: bool,
     deadline: Time,
     deflate: Option<Deflate>,
 }
@@ -171,6 +175,9 @@ pub enum SendError {
 pub enum Probing {
     /// Send a pong with the data `probe` on it.
     Answer,
+    /// Read no more of it, as a request with data is under way, whose messages come first: once
+    /// [`is_upgrade_due`](Session::is_upgrade_due), handle the packet again.
+    Wait,
     /// It is the session's transport from now on.
     Complete,
     /// Close it; the session lives on polling.
@@ -270,6 +277,7 @@ impl Session {
             return Err(Refused::Closed);
         }
         let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
+        polling.polled = true;
         if core::mem::replace(&mut polling.parked, true) {
             self.close(now, TransportError::PollOverlap.into());
             return Err(Refused::Overlap);
@@ -402,8 +410,14 @@ impl Session {
             State::Polling(polling) if allowed && polling.probe.is_none() => {
                 polling.tickets = polling.tickets.wrapping_add(1);
                 let ticket = Ticket(polling.tickets);
-                polling.probe =
-                    Some(Box::new(Probe { ticket, release: None, released: false, deadline, deflate: None }));
+                polling.probe = Some(Box::new(Probe {
+                    ticket,
+                    release: None,
+                    released: false,
+                    waits: false,
+                    deadline,
+                    deflate: None,
+                }));
                 Ok(ticket)
             }
             _ => Err(Refused::NoUpgrade),
@@ -426,6 +440,14 @@ impl Session {
         probe.ticket == ticket && !self.is_finished()
     }
 
+    /// Whether an upgrade that was told to [wait](Probing::Wait) need not any more.
+    pub fn is_upgrade_due(&self, ticket: Ticket) -> bool {
+        let State::Polling(Polling { probe: Some(probe), posting: false, .. }) = &self.state else {
+            return false;
+        };
+        probe.waits && probe.ticket == ticket && !self.is_finished()
+    }
+
     /// A packet arrived on the connection that is being tried.
     ///
     /// Once the probe is answered, a poll that waits is ended, so that the client can stop polling: the first at once,
@@ -444,6 +466,11 @@ impl Session {
                     polling.release_poll(now);
                 }
                 Probing::Answer
+            }
+            // The messages of a session are handled one at a time.
+            (Packet::Upgrade, Some(probe)) if polling.posting => {
+                probe.waits = true;
+                Probing::Wait
             }
             (Packet::Upgrade, _) => {
                 self.complete_upgrade();
@@ -622,6 +649,28 @@ impl Session {
         earliest(earliest(Some(heartbeat), probe), release)
     }
 
+    /// A pong may be here that is not looked at, because the application is behind: to be called before
+    /// [`handle_timeout`](Session::handle_timeout) then. Any sign of life since the ping counts in its place, and a new
+    /// ping is due; bytes over WebSocket, a poll while polling.
+    ///
+    /// If `is_deaf`, not even bytes are read. Then the peer's silence says nothing, but a ping shows whether it is
+    /// still there: to one that is gone it cannot be written.
+    pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
+        let Heartbeat::Waiting { sent, deadline } = self.heartbeat else { return };
+        let lives = match &self.state {
+            State::Polling(polling) => polling.polled,
+            State::WebSocket { .. } => is_deaf || self.last_heard >= sent,
+        };
+        if deadline > now || !lives {
+            return;
+        }
+        self.heartbeat = match self.queued() {
+            0 => Heartbeat::Idle(now),
+            // The last ping shows as much: they are not piled up.
+            _ => Heartbeat::Waiting { sent: now, deadline: now + self.config.ping_timeout },
+        };
+    }
+
     /// Time passed. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Time) {
         if let Some(closed) = &mut self.closed {
@@ -648,6 +697,9 @@ impl Session {
             let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
             self.heartbeat = Heartbeat::Waiting { sent, deadline: sent + timeout };
             self.push_control(b"2");
+            if let State::Polling(polling) = &mut self.state {
+                polling.polled = false;
+            }
         }
         if let Heartbeat::Waiting { sent, deadline } = self.heartbeat
             && deadline <= now

@@ -14,6 +14,8 @@ use core::time::Duration;
 
 /// How many answers may be awaited in one namespace.
 const MAX_ACKS: usize = 10_000;
+/// The largest id of an acknowledgement: some peers keep it in 32 bits with a sign.
+const MAX_ACK_ID: u64 = i32::MAX as u64;
 
 #[derive(Debug)]
 pub(super) struct Namespace {
@@ -37,6 +39,8 @@ pub(super) struct Namespace {
     /// Somebody wants to know what leaves.
     pub(super) tells_outgoing: bool,
     pub(super) next_ack: u64,
+    /// All ids were used once.
+    acks_wrapped: bool,
     pub(super) acks: Acks,
     pub(super) outbox: Queue<Waiting>,
     pub(super) retries: Queue<Retry>,
@@ -87,6 +91,7 @@ impl Namespace {
             recovered: false,
             tells_outgoing: false,
             next_ack: 0,
+            acks_wrapped: false,
             acks: Acks::default(),
             outbox: Queue::default(),
             retries: Queue::default(),
@@ -195,6 +200,36 @@ impl Namespace {
         }
     }
 
+    /// The event that was on its way, to be acknowledged, was not: it is sent again, or given up after so many
+    /// `retries`.
+    pub(super) fn fail_try(&mut self, retries: u32, why: NoAnswer, events: &mut VecDeque<Event>) {
+        let Some((token, retry)) = self.retries.front_mut() else { return };
+        if retry.deadline.take().is_none() || retry.tries <= retries {
+            return;
+        }
+        if let Some(Retry { ack, tries, .. }) = self.retries.remove(token) {
+            events.push_back(Event::Answer(self.id, ack, Err(why)));
+            events.push_back(Event::Fate(token, Err(EmitError::NotAcknowledged { tries })));
+        }
+    }
+
+    /// The id for the next event that wants an answer: the next one that is not in use.
+    pub(super) fn next_ack(&mut self) -> u64 {
+        loop {
+            let id = self.next_ack;
+            self.next_ack = if id == MAX_ACK_ID { 0 } else { id + 1 };
+            self.acks_wrapped |= self.next_ack == 0;
+            // Before that each is new.
+            if !self.acks_wrapped || !self.is_awaited(id) {
+                return id;
+            }
+        }
+    }
+
+    fn is_awaited(&self, id: u64) -> bool {
+        self.acks.contains(id) || self.retries.iter().any(|(_, retry)| retry.ack == id)
+    }
+
     /// How many bytes wait.
     pub(super) fn buffered(&self) -> usize {
         self.outbox.bytes() + self.retries.bytes()
@@ -237,6 +272,10 @@ impl Acks {
         let awaited = self.0.get_or_insert_default();
         awaited.by_id.insert(id, Ack { deadline, waits });
         awaited.by_deadline.insert((deadline, id));
+    }
+
+    fn contains(&self, id: u64) -> bool {
+        self.0.as_ref().is_some_and(|awaited| awaited.by_id.contains_key(&id))
     }
 
     /// The event that an answer is awaited for was sent.

@@ -260,6 +260,29 @@ fn an_answer_that_comes_too_late_takes_the_event_out_of_what_waits() {
 }
 
 #[test]
+fn ids_of_acknowledgements_have_31_bits_and_skip_those_in_use() {
+    let mut rig = Rig::joined(|_| {});
+    let main = rig.main;
+    for id in 0..2 {
+        assert_eq!(rig.client.next_ack(main), id);
+        rig.emit(&alloc::format!(r#"2{id}["a"]"#), ask(id, 60_000)).unwrap();
+    }
+    rig.client.set_next_ack(main, (1 << 31) - 2);
+    let ids: [_; 4] = core::array::from_fn(|_| rig.client.next_ack(main));
+    assert_eq!(ids, [(1 << 31) - 2, (1 << 31) - 1, 2, 3]);
+    rig.hear("430[]");
+    rig.client.set_next_ack(main, 0);
+    assert_eq!((rig.client.next_ack(main), rig.client.next_ack(main)), (0, 2));
+
+    let mut rig = Rig::joined(|config| config.retries = 1);
+    let main = rig.main;
+    rig.emit(r#"20["a"]"#, ask(0, 60_000)).unwrap();
+    rig.emit(r#"21["b"]"#, ask(1, 60_000)).unwrap();
+    rig.client.set_next_ack(main, (1 << 31) - 1);
+    assert_eq!((rig.client.next_ack(main), rig.client.next_ack(main)), ((1 << 31) - 1, 2));
+}
+
+#[test]
 fn answers_find_their_question_once() {
     let mut rig = Rig::joined(|_| {});
     rig.emit(r#"20["a"]"#, ask(0, 1000)).unwrap();

@@ -13,10 +13,15 @@ use core::time::Duration;
 impl Client {
     /// The id for the next event that wants an answer.
     pub fn next_ack(&mut self, id: NamespaceId) -> u64 {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return 0 };
-        let ack = namespace.next_ack;
-        namespace.next_ack += 1;
-        ack
+        self.namespaces.get_mut(id.0).map_or(0, Namespace::next_ack)
+    }
+
+    /// As if so many ids were used.
+    #[cfg(test)]
+    pub(in crate::socketio::client) fn set_next_ack(&mut self, id: NamespaceId, next: u64) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.next_ack = next;
+        }
     }
 
     /// Sends an encoded event.

@@ -251,7 +251,9 @@ impl ClientBuilder {
         self
     }
 
-    /// How often in a row that is tried. For ever.
+    /// Maximum number of consecutive attempts to connect and join a namespace. Default: unlimited.
+    ///
+    /// The count and the [delay](ClientBuilder::reconnection_delay) begin again once a namespace is joined.
     pub fn reconnection_attempts(mut self, attempts: u32) -> Self {
         self.config.reconnection_attempts = Some(attempts);
         self

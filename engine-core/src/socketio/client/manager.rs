@@ -34,7 +34,7 @@ pub struct Client {
     generation: u64,
     /// A session that this side has closed, until its last words are fetched.
     parting: Option<(u64, Box<Session>)>,
-    /// How many attempts were made in a row to open the connection again.
+    /// How many attempts were made in a row to open the connection again, and to join a namespace by it.
     attempts: u32,
     /// The attempt under way is one of those.
     reconnecting: bool,
@@ -313,7 +313,6 @@ impl Client {
         if core::mem::take(&mut self.reconnecting) {
             self.events.push_back(Event::Reconnect(self.attempts));
         }
-        self.attempts = 0;
         for at in 0..self.namespaces.len() {
             if self.namespaces.get(at).is_some_and(|it| it.state == State::Wanted) {
                 self.ask_to_join(now, NamespaceId(at));
@@ -383,7 +382,9 @@ impl Client {
         let doubled = config.reconnection_delay.saturating_mul(1 << attempts.min(20));
         let delay =
             self.random.jitter(doubled.min(config.reconnection_delay_max), config.randomization_factor);
-        delay.min(config.reconnection_delay_max).max(SHORTEST)
+        // What is too long is so much shorter instead: not all clients at the most that there may be.
+        let max = config.reconnection_delay_max;
+        delay.min(max.saturating_sub(delay.saturating_sub(max))).max(SHORTEST)
     }
 
     /// How long anything may take that belongs to connecting.

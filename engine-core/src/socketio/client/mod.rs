@@ -28,7 +28,7 @@ pub struct Config {
     pub remember_upgrade: bool,
     /// Whether to connect again by itself. On.
     pub reconnection: bool,
-    /// How often in a row; `None` for ever.
+    /// How often in a row, until a namespace is joined again; `None` for ever.
     pub reconnection_attempts: Option<u32>,
     /// How long to wait before the first attempt; each time it is twice as long. 1 s.
     pub reconnection_delay: Duration,

@@ -350,6 +350,56 @@ fn waits_between_attempts_grow_differ_and_end() {
 }
 
 #[test]
+fn waits_and_attempts_are_counted_until_a_namespace_is_joined() {
+    let mut rig = Rig::new(|config| config.reconnection_attempts = Some(3));
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    let mut waits = Vec::new();
+    for attempt in 1..=3 {
+        // The server lets it connect, but not join.
+        rig.lose();
+        let before = rig.now;
+        let deadline = rig.client.next_deadline().unwrap().since_origin().as_millis() as u64;
+        rig.pass(deadline + 1 - before);
+        waits.push(rig.now - before);
+        rig.open();
+        let events = rig.events();
+        assert!(events.contains(&Event::Reconnect(attempt)), "{events:?}");
+    }
+    assert!(waits.iter().zip([500, 1000, 2000]).all(|(wait, least)| *wait >= least), "{waits:?}");
+    rig.lose();
+    assert_eq!(rig.events().last(), Some(&Event::ReconnectFailed));
+    rig.client.connect(rig.now(), rig.main);
+    rig.open();
+    rig.join();
+    rig.lose();
+    rig.pass(1600);
+    assert!(rig.events().contains(&Event::ReconnectAttempt(1)), "it begins again");
+}
+
+#[test]
+fn the_longest_waits_differ_too() {
+    let mut rig = Rig::new(|_| {});
+    rig.client.connect(at(0), rig.main);
+    let mut waits = Vec::new();
+    for _ in 0..200 {
+        rig.lose();
+        let deadline = rig.client.next_deadline().unwrap();
+        waits.push(deadline.saturating_since(rig.now()));
+        rig.now = deadline.since_origin().as_millis() as u64 + 1;
+        rig.client.handle_timeout(rig.now());
+    }
+    let steady = &waits[3..];
+    let max = Duration::from_secs(5);
+    assert!(steady.iter().all(|wait| (max / 2..=max).contains(wait)), "{steady:?}");
+    for tenth in 0..10 {
+        let from = max / 2 + max / 20 * tenth;
+        let share = steady.iter().filter(|wait| (from..from + max / 20).contains(*wait)).count();
+        assert!((5..=45).contains(&share), "{share} of {} from {from:?}", steady.len());
+    }
+}
+
+#[test]
 fn an_attempt_without_a_wait_still_comes_later() {
     for (delay, max) in [(0, 5000), (1000, 0)] {
         let mut rig = Rig::joined(|config| {

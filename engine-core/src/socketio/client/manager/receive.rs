@@ -94,6 +94,7 @@ impl Client {
         namespace.state = State::Joined;
         namespace.was_left = false;
         namespace.failures = 0;
+        self.attempts = 0;
         for incoming in namespace.early.take().map(|early| early.events).into_iter().flatten() {
             keep_offset(namespace, &incoming);
             self.events.push_back(Event::Incoming(id, incoming));

@@ -53,7 +53,7 @@ impl Url {
         let default = if secure { 443 } else { 80 };
         let (host, port) = split_port(authority, default)?;
         let is_visible = |it: &str| it.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_visible(query) || path.contains(',') {
+        if !is_visible(query) || path.contains([',', '\u{1e}']) {
             return Err(UrlError::Characters);
         }
         let bracketed = if host.contains(':') { format!("[{host}]") } else { host.into() };
@@ -208,6 +208,16 @@ mod tests {
         }
         let proxy = parse_proxy("http://user:secret@proxy:3128").unwrap();
         assert_eq!(format!("{proxy:?}"), r#"Proxy { host: "proxy", port: 3128, .. }"#);
+    }
+
+    #[test]
+    fn a_name_that_would_split_a_packet_is_refused() {
+        for url in ["http://h/a,b", "http://h/a\u{1e}41", "http://h/?a=\u{1e}"] {
+            assert!(matches!(Url::parse(url), Err(UrlError::Characters)), "{url:?}");
+        }
+        let mut query = String::new();
+        push_escaped(&mut query, "\u{1e}");
+        assert_eq!(query, "%1E");
     }
 
     #[test]

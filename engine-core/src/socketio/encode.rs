@@ -15,6 +15,11 @@ const KEPT: usize = 64 * 1024;
 /// In front of the namespace: the type, the number of attachments (20 digits at most), and `-`.
 const HEADROOM: usize = 1 + 20 + 1;
 
+/// Whether a name can stand in a packet, and that in a payload of packets.
+pub(super) fn is_legal_namespace(name: &str) -> bool {
+    name.starts_with('/') && !name.contains([',', '\u{1e}'])
+}
+
 /// Why a packet cannot be sent. The caller's fault: nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -22,7 +27,7 @@ pub enum EncodeError {
     /// The event has one of the [reserved](is_reserved) names.
     #[error("reserved event name")]
     ReservedEvent,
-    /// The namespace does not begin with `/`, or contains a comma.
+    /// The namespace does not begin with `/`, or contains a comma or U+001E.
     #[error("illegal namespace")]
     Namespace,
     /// Only events and acknowledgements can hold binary data.
@@ -216,7 +221,7 @@ impl Encoder {
     ///
     /// The number is known only afterwards, so it gets room in front to be aligned to the right.
     fn start(&mut self, namespace: &str, id: Option<u64>) -> Result<usize, EncodeError> {
-        if !namespace.starts_with('/') || namespace.contains(',') {
+        if !is_legal_namespace(namespace) {
             return Err(EncodeError::Namespace);
         }
         self.sink.clear(KEPT);

@@ -292,6 +292,9 @@ impl ClientBuilder {
 
     /// How often an event is sent again that was not acknowledged in time, one event at a time: each arrives at least
     /// once, or its fate is told. 0, which waits for none.
+    ///
+    /// A connection that is lost, or a namespace that is left, before the acknowledgement counts as a failed try: an
+    /// event that makes the server close the connection does not block those behind it.
     pub fn retries(mut self, retries: u32) -> Self {
         self.config.retries = retries;
         self
@@ -345,6 +348,16 @@ impl ClientBuilder {
     /// The largest message that is taken from the server, in bytes. 16 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.engine.max_message = bytes;
+        self
+    }
+
+    /// Sets how many bytes of events may wait for the server's answer that joins their namespace: those that a middleware
+    /// sends. Default: 1 MiB.
+    ///
+    /// More of them end the connection, and the next attempt asks for no recovery. What a server replays after a
+    /// connection was lost does not count: it is delivered as it comes.
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.config.receive_buffer = bytes;
         self
     }
 

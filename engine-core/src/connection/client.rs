@@ -1,6 +1,5 @@
 //! One byte stream of a client: requests, one at a time, then perhaps WebSocket.
 
-use super::next_message;
 use crate::http::{self, Chunked, InvalidHeader, Progress, ResponseBody, ResponseHead};
 use crate::outbound::Outbound;
 use crate::random::Random;
@@ -279,13 +278,17 @@ impl Client {
     ) -> Result<Option<Message<'b>>, websocket::Error> {
         let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
         let (out, pongs, random) = (&mut self.out, &mut self.pongs, &mut self.random);
-        let message = next_message(decoder, input, |data| {
+        let message = loop {
+            let data = match decoder.decode(input) {
+                Ok(Some(Message::Ping(data))) => data,
+                other => break other,
+            };
             *pongs = if out.is_empty() { 1 } else { pongs.saturating_add(1) };
             if *pongs <= MAX_PONGS {
                 let mask = random.bytes();
                 out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, Some(mask)));
             }
-        });
+        };
         match &message {
             Ok(Some(Message::Close(frame))) => self.close(now, frame.map(|frame| frame.code), ""),
             Ok(_) => {}

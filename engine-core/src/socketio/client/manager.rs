@@ -4,7 +4,7 @@ mod join;
 mod receive;
 mod send;
 
-use super::namespace::{Namespace, State};
+use super::namespace::{Left, Namespace, State};
 use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline};
 use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, TransportError, Want};
 use crate::engineio::{Message, Packet as EnginePacket, Transport, split_payload};
@@ -249,7 +249,8 @@ impl Client {
                     engine.handle_close_frame(now, code);
                 }
             }
-            websocket::Message::Ping(_) | websocket::Message::Pong(_) => {}
+            websocket::Message::Pong(data) => self.handle_pong(now, generation, data),
+            websocket::Message::Ping(_) => {}
         }
         self.follow_engine(now);
     }
@@ -327,7 +328,11 @@ impl Client {
             self.websocket_worked = true;
         }
         let Some(reason) = engine.closed().cloned() else {
+            let has_read = !engine.awaits_read();
             for at in 0..self.namespaces.len() {
+                if has_read {
+                    self.left_was_read(now, NamespaceId(at), Left::Read);
+                }
                 self.flush(now, NamespaceId(at));
             }
             return;
@@ -344,14 +349,14 @@ impl Client {
         self.reassembly_deadline = None;
         let was_open = self.link == Link::Open;
         for namespace in &mut self.namespaces {
-            (namespace.unanswered, namespace.was_left) = (None, false);
+            (namespace.unanswered, namespace.left) = (None, Left::No);
             if !namespace.is_active() {
                 continue;
             }
             let was_joined = namespace.state == State::Joined;
             // With the session that it was asked of.
             namespace.attempt += 1;
-            namespace.leave(State::Wanted, &mut self.events);
+            namespace.leave(State::Wanted, self.config.retries, &mut self.events);
             let id = namespace.id;
             self.events.push_back(match was_joined {
                 true => Event::Disconnected(id, DisconnectReason::Closed(reason.clone())),
@@ -415,7 +420,7 @@ impl Client {
     }
 
     fn close_if_unused(&mut self, now: Time) {
-        if self.namespaces.iter().any(Namespace::is_active) {
+        if self.namespaces.iter().any(|it| it.is_active() || matches!(it.left, Left::Untold(_))) {
             return;
         }
         self.attempts = 0;
@@ -476,6 +481,7 @@ impl Client {
         for at in 0..self.namespaces.len() {
             let Some(namespace) = self.namespaces.get_mut(at) else { continue };
             namespace.handle_timeout(now, age, &mut self.events);
+            self.expire_left(now, NamespaceId(at));
             self.expire_join(now, NamespaceId(at));
             self.expire_retry(now, NamespaceId(at));
         }

@@ -19,6 +19,7 @@ testEach("the server is told why a client leaves, after all that it sent", async
     const connected = within(once(io, "connection"), "the client to come back");
     client.tell("connect", "/");
     [socket] = await connected;
+    await client.line(new RegExp(`^connect / ${socket.id} `));
   }
 });
 

@@ -355,7 +355,8 @@ impl ClientBuilder {
     /// sends. Default: 1 MiB.
     ///
     /// More of them end the connection, and the next attempt asks for no recovery. What a server replays after a
-    /// connection was lost does not count: it is delivered as it comes.
+    /// connection was lost does not count: it is delivered as it comes, before `on_connect`, while the socket has no
+    /// [id](super::ClientSocket::id).
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.config.receive_buffer = bytes;
         self

@@ -100,8 +100,8 @@ pub struct Session {
     /// The packet that closes the session is queued: nothing comes behind it.
     said_close: bool,
     closed: Option<Box<CloseReason>>,
-    /// Up to where it is watched what the server has read.
-    mark: Option<mark::Mark>,
+    /// Up to where it is watched what the server has read, which is rarely.
+    mark: Option<Box<mark::Mark>>,
 }
 
 #[derive(Debug)]

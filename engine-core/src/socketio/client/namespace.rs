@@ -16,7 +16,7 @@ use core::time::Duration;
 /// How many answers may be awaited in one namespace.
 const MAX_ACKS: usize = 10_000;
 /// The largest id of an acknowledgement: some peers keep it in 32 bits with a sign.
-const MAX_ACK_ID: u64 = i32::MAX as u64;
+const MAX_ACK_ID: u32 = i32::MAX as u32;
 
 #[derive(Debug)]
 pub(super) struct Namespace {
@@ -40,7 +40,7 @@ pub(super) struct Namespace {
     pub(super) recovered: bool,
     /// Somebody wants to know what leaves.
     pub(super) tells_outgoing: bool,
-    pub(super) next_ack: u64,
+    pub(super) next_ack: u32,
     /// All ids were used once.
     acks_wrapped: bool,
     pub(super) acks: Acks,
@@ -234,8 +234,8 @@ impl Namespace {
             self.next_ack = if id == MAX_ACK_ID { 0 } else { id + 1 };
             self.acks_wrapped |= self.next_ack == 0;
             // Before that each is new.
-            if !self.acks_wrapped || !self.is_awaited(id) {
-                return id;
+            if !self.acks_wrapped || !self.is_awaited(id.into()) {
+                return id.into();
             }
         }
     }

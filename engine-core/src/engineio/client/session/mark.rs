@@ -2,6 +2,7 @@
 
 use super::{Opcode, Session, State};
 use crate::time::Time;
+use alloc::boxed::Box;
 use core::time::Duration;
 
 /// How long the answer to a ping of WebSocket is waited for.
@@ -34,10 +35,10 @@ impl Session {
     pub fn watch_read(&mut self, now: Time) -> Option<Time> {
         match self.state {
             State::Polling(_) => {
-                self.mark = Some(Mark::Ahead(self.queue.len()));
+                self.mark = Some(Box::new(Mark::Ahead(self.queue.len())));
                 self.pass_mark();
                 // Each of the request under way and the next one ends the session that takes longer.
-                self.mark.map(|_| now + self.config.request_timeout.saturating_mul(3))
+                self.mark.as_ref().map(|_| now + self.config.request_timeout.saturating_mul(3))
             }
             State::WebSocket => {
                 self.ping();
@@ -54,13 +55,14 @@ impl Session {
 
     fn ping(&mut self) {
         self.requests = self.requests.wrapping_add(1);
-        self.mark = Some(Mark::Ping(self.requests));
+        self.mark = Some(Box::new(Mark::Ping(self.requests)));
         self.push_frame(Opcode::Ping, &[&self.requests.to_be_bytes()]);
     }
 
     /// A pong of WebSocket arrived. Whether it says that the server has read what was watched.
     pub fn handle_pong(&mut self, data: &[u8]) -> bool {
-        let is_expected = matches!(self.mark, Some(Mark::Ping(number)) if number.to_be_bytes() == data);
+        let is_expected =
+            matches!(self.mark.as_deref(), Some(Mark::Ping(number)) if number.to_be_bytes() == data);
         if is_expected {
             self.mark = None;
         }
@@ -70,7 +72,7 @@ impl Session {
     pub(super) fn pass_mark(&mut self) {
         if let State::Polling(polling) = &self.state
             && polling.post.is_none()
-            && self.mark == Some(Mark::Ahead(0))
+            && self.mark.as_deref() == Some(&Mark::Ahead(0))
         {
             self.mark = None;
         }

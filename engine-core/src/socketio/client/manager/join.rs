@@ -70,6 +70,11 @@ impl Client {
             }
             Left::No | Left::Unread | Left::Read => return,
         }
+        self.join_again(now, id);
+    }
+
+    /// Asks for a namespace that is wanted, if nothing but its last life was in the way.
+    pub(super) fn join_again(&mut self, now: Time, id: NamespaceId) {
         let Some(namespace) = self.namespaces.get(id.0) else { return };
         let is_open = self.link == Link::Open && self.engine.as_ref().is_some_and(|it| it.is_open());
         if namespace.state == State::Wanted && namespace.unanswered.is_none() && is_open {

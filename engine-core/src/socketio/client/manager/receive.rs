@@ -137,6 +137,11 @@ impl Client {
             namespace.leave(State::Idle, self.config.retries, &mut self.events);
             self.events.push_back(Event::Disconnected(id, DisconnectReason::Server));
             self.close_if_unused(now);
+        } else if let Left::Untold(_) = namespace.left {
+            // There is nothing left to tell.
+            namespace.left = Left::No;
+            self.join_again(now, id);
+            self.close_if_unused(now);
         }
     }
 

@@ -18,7 +18,7 @@ impl Client {
 
     /// As if so many ids were used.
     #[cfg(test)]
-    pub(in crate::socketio::client) fn set_next_ack(&mut self, id: NamespaceId, next: u64) {
+    pub(in crate::socketio::client) fn set_next_ack(&mut self, id: NamespaceId, next: u32) {
         if let Some(namespace) = self.namespaces.get_mut(id.0) {
             namespace.next_ack = next;
         }

@@ -10,7 +10,8 @@ fn joined() -> (Rig, NamespaceId) {
     rig.client.connect(at(0), chat);
     rig.client.join(at(0), chat, 1, "");
     rig.hear(r#"40/chat,{"sid":"c"}"#);
-    (rig.written(), rig.events());
+    rig.written();
+    rig.events();
     (rig, chat)
 }
 
@@ -175,6 +176,32 @@ fn the_server_is_told_after_it_has_read_the_events_before() {
     assert_eq!(rig.client.wants(at(0), generation, Lane::WebSocket), Want::Nothing);
     assert_eq!(rig.written(), ["41"]);
     assert!(rig.client.is_idle());
+}
+
+#[test]
+fn a_server_that_ends_a_namespace_meanwhile_is_not_told() {
+    for is_wanted in [false, true] {
+        let (mut rig, chat) = joined();
+        let event = core::iter::once(Part::Text(br#"2/chat,["last"]"#));
+        rig.client.send(at(0), chat, event, How::default()).unwrap();
+        rig.client.disconnect(at(0), chat);
+        if is_wanted {
+            rig.client.connect(at(0), chat);
+        }
+        rig.written();
+        rig.events();
+        rig.hear("41/chat,");
+        let asked = if is_wanted { vec![Event::Join(chat, 2)] } else { vec![] };
+        assert_eq!(rig.events(), asked);
+        rig.pong();
+        assert!(rig.written().is_empty() && rig.events().is_empty() && rig.client.is_connected(rig.main));
+    }
+    let mut rig = Rig::joined(|_| {});
+    rig.emit(r#"2["last"]"#, How::default()).unwrap();
+    rig.client.close(at(0));
+    rig.written();
+    rig.hear("41");
+    assert!(rig.client.is_idle() && rig.written().is_empty());
 }
 
 #[test]

@@ -265,7 +265,7 @@ impl Client {
         self.state = if keep_alive { State::Idle } else { State::Closed };
     }
 
-    /// The next message; shortens `input` by what is used. Pings are answered here.
+    /// The next message; shortens `input` by what is used. Pings are answered here, pongs given out.
     ///
     /// A close frame is answered and given out; nothing comes after it.
     ///
@@ -464,6 +464,15 @@ mod tests {
         assert_eq!(ping(&mut client, 3), 3);
         assert_eq!(ping(&mut client, 10_000), 100);
         assert_eq!(ping(&mut client, 3), 3);
+    }
+
+    #[test]
+    fn the_answer_to_a_ping_is_given_out() {
+        let mut client = client();
+        client.state = State::WebSocket(Decoder::new(Role::Client, 1000));
+        let mut input = *b"\x89\x02hi\x8a\x01a";
+        let message = client.next_message(Time::ZERO, &mut input.as_mut_slice());
+        assert_eq!(message, Ok(Some(Message::Pong(b"a"))));
     }
 
     #[test]

@@ -252,7 +252,9 @@ impl ClientBuilder {
         self
     }
 
-    /// How often in a row that is tried. For ever.
+    /// Maximum number of consecutive attempts to connect and join a namespace. Default: unlimited.
+    ///
+    /// The count and the [delay](ClientBuilder::reconnection_delay) begin again once a namespace is joined.
     pub fn reconnection_attempts(mut self, attempts: u32) -> Self {
         self.config.reconnection_attempts = Some(attempts);
         self
@@ -291,6 +293,9 @@ impl ClientBuilder {
 
     /// How often an event is sent again that was not acknowledged in time, one event at a time: each arrives at least
     /// once, or its fate is told. 0, which waits for none.
+    ///
+    /// A connection that is lost, or a namespace that is left, before the acknowledgement counts as a failed try: an
+    /// event that makes the server close the connection does not block those behind it.
     pub fn retries(mut self, retries: u32) -> Self {
         self.config.retries = retries;
         self
@@ -344,6 +349,17 @@ impl ClientBuilder {
     /// The largest message that is taken from the server, in bytes. 16 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.engine.max_message = bytes;
+        self
+    }
+
+    /// Sets how many bytes of events may wait for the server's answer that joins their namespace: those that a middleware
+    /// sends. Default: 1 MiB.
+    ///
+    /// More of them end the connection, and the next attempt asks for no recovery. What a server replays after a
+    /// connection was lost does not count: it is delivered as it comes, before `on_connect`, while the socket has no
+    /// [id](super::ClientSocket::id).
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.config.receive_buffer = bytes;
         self
     }
 

@@ -111,9 +111,9 @@ impl Client {
     /// [`connect`](ClientSocket::connect). A slash before the name may be left out.
     ///
     /// # Panics
-    /// When the name has a comma in it.
+    /// When the name has a comma or U+001E in it, which would end it, or its packet.
     pub fn socket(&self, namespace: &str) -> ClientSocket {
-        assert!(!namespace.contains(','), "{namespace:?} is no namespace");
+        assert!(!namespace.contains([',', '\u{1e}']), "{namespace:?} is no namespace");
         self.shared.socket(&with_slash(namespace))
     }
 

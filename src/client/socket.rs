@@ -193,6 +193,14 @@ impl ClientSocket {
     }
 
     /// Leaves the namespace; with the last one the connection is closed. It is not joined again by itself.
+    ///
+    /// The server is told once it has read the events that were sent before, or after five seconds: the reference drops
+    /// events that it reads together with the end of their namespace.
+    ///
+    /// If [`connect`](ClientSocket::connect) joins it again while other namespaces keep the connection, the server is
+    /// asked once it has read that the namespace was left; over WebSocket that takes one round trip, or two seconds if
+    /// the server does not answer pings. What it sent before is not delivered. By polling, such events cannot be told
+    /// from those that a middleware sends before the answer to the next attempt, so that these are not delivered either.
     pub fn disconnect(&self) {
         if let Some(shared) = self.shared() {
             shared.act(|client, now| client.disconnect(now, self.0.id));

@@ -70,7 +70,7 @@ impl Url {
         // The name of a namespace is no path of a request: it stays as it is written.
         let path = rest.split(['?', '#']).next().unwrap_or_default();
         let namespace = path.find('/').and_then(|at| path.get(at..)).unwrap_or("/");
-        if namespace.contains(',') {
+        if namespace.contains([',', '\u{1e}']) {
             return Err(UrlError::Characters);
         }
         let query = url.query().unwrap_or_default();
@@ -244,6 +244,16 @@ mod tests {
         }
         let proxy = parse_proxy("http://user:secret@proxy:3128").unwrap();
         assert_eq!(format!("{proxy:?}"), r#"Proxy { host: "proxy", port: 3128, .. }"#);
+    }
+
+    #[test]
+    fn a_name_that_would_split_a_packet_is_refused() {
+        for url in ["http://h/a,b", "http://h/a\u{1e}41", "http://h/?a=\u{1e}"] {
+            assert!(matches!(Url::parse(url), Err(UrlError::Characters)), "{url:?}");
+        }
+        let mut query = String::new();
+        push_escaped(&mut query, "\u{1e}");
+        assert_eq!(query, "%1E");
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //!
 //! A line of its input is one of
 //!
-//! - `connect NAMESPACE`, `disconnect NAMESPACE`;
+//! - `connect NAMESPACE`, `disconnect NAMESPACE`, `rejoin NAMESPACE`: both in one turn;
 //! - `emit NAMESPACE EVENT JSON`: the JSON is an array of arguments;
 //! - `ask NAMESPACE EVENT JSON`: prints the answer;
 //! - `volatile NAMESPACE EVENT JSON`.
@@ -181,6 +181,10 @@ fn obey(client: &Client) -> io::Result<()> {
                 socket.connect();
             }
             "disconnect" => socket.disconnect(),
+            "rejoin" => {
+                socket.disconnect();
+                socket.connect();
+            }
             "emit" => match socket.emit(&event, Arguments::parse(&args)) {
                 Ok(sent) => in_background(async move {
                     if sent.is_waiting() {

@@ -1,6 +1,5 @@
 //! One byte stream of a client: requests, one at a time, then perhaps WebSocket.
 
-use super::next_message;
 use crate::http::{self, Chunked, InvalidHeader, Progress, ResponseBody, ResponseHead};
 use crate::outbound::Outbound;
 use crate::random::Random;
@@ -290,7 +289,7 @@ impl Client {
         self.state = if keep_alive { State::Idle } else { State::Closed };
     }
 
-    /// The next message; shortens `input` by what is used. Pings are answered here.
+    /// The next message; shortens `input` by what is used. Pings are answered here, pongs given out.
     ///
     /// A close frame is answered and given out; nothing comes after it.
     ///
@@ -303,13 +302,17 @@ impl Client {
     ) -> Result<Option<Message<'b>>, websocket::Error> {
         let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
         let (out, pongs, random) = (&mut self.out, &mut self.pongs, &mut self.random);
-        let message = next_message(decoder, input, |data| {
+        let message = loop {
+            let data = match decoder.decode(input) {
+                Ok(Some(Message::Ping(data))) => data,
+                other => break other,
+            };
             *pongs = if out.is_empty() { 1 } else { pongs.saturating_add(1) };
             if *pongs <= MAX_PONGS {
                 let mask = random.bytes();
                 out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, Some(mask)));
             }
-        });
+        };
         match &message {
             Ok(Some(Message::Close(frame))) => self.close(now, frame.map(|frame| frame.code), ""),
             Ok(_) => {}
@@ -525,6 +528,15 @@ mod tests {
         assert_eq!(ping(&mut client, 3), 3);
         assert_eq!(ping(&mut client, 10_000), 100);
         assert_eq!(ping(&mut client, 3), 3);
+    }
+
+    #[test]
+    fn the_answer_to_a_ping_is_given_out() {
+        let mut client = client();
+        client.state = State::WebSocket(Decoder::new(Role::Client, 1000));
+        let mut input = *b"\x89\x02hi\x8a\x01a";
+        let message = client.next_message(Time::ZERO, &mut input.as_mut_slice());
+        assert_eq!(message, Ok(Some(Message::Pong(b"a"))));
     }
 
     #[test]

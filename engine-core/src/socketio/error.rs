@@ -63,7 +63,7 @@ pub enum EncodeError {
     /// The event has one of the [reserved](super::is_reserved) names.
     #[error("reserved event name")]
     ReservedEvent,
-    /// The namespace does not begin with `/`, or contains a comma.
+    /// The namespace does not begin with `/`, or contains a comma or U+001E.
     #[error("illegal namespace")]
     Namespace,
     /// Only events and acknowledgements can hold binary data.

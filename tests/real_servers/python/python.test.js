@@ -91,3 +91,20 @@ testEach("a second namespace is over the same connection, and the server ends th
   client.tell("disconnect", "/chat");
   await client.line(/^disconnect \/chat io client disconnect$/);
 });
+
+testEach("a namespace that is left and joined again at once does not hurt the other", async (world) => {
+  const client = await start(world);
+  await client.line(/^connect \/ /);
+  client.tell("connect", "/chat");
+  for (let round = 0; round < 5; round++) {
+    await client.line(/^connect \/chat /);
+    client.tell("rejoin", "/chat");
+    await client.line(/^disconnect \/chat io client disconnect$/);
+  }
+  await client.line(/^connect \/chat /);
+  client.tell("ask", "/chat", "where");
+  assert.equal(await client.answer("where"), "/chat");
+  client.tell("ask", "/", "answer", 1);
+  assert.equal(await client.answer("answer"), 1);
+  assert.deepEqual(client.lines.filter((line) => line.startsWith("disconnect ")), []);
+});

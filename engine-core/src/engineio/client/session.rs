@@ -1,5 +1,8 @@
 //! The client's side of one Engine.IO session.
 
+mod end;
+mod mark;
+
 use super::Config;
 use super::error::{CloseReason, HandshakeError, SendError, TransportError};
 use super::handshake::{Handshake, is_version_3};
@@ -44,7 +47,11 @@ pub struct Session {
     closing: Option<Time>,
     /// The driver does not read, because the application has fallen behind.
     is_behind: bool,
+    /// The packet that closes the session is queued: nothing comes behind it.
+    said_close: bool,
     closed: Option<Box<CloseReason>>,
+    /// Up to where it is watched what the server has read, which is rarely.
+    mark: Option<Box<mark::Mark>>,
 }
 
 #[derive(Debug)]
@@ -130,7 +137,9 @@ impl Session {
             requests: 0,
             closing: None,
             is_behind: false,
+            said_close: false,
             closed: None,
+            mark: None,
             config,
         };
         if session.config.transports.is_empty() {
@@ -255,7 +264,11 @@ impl Session {
                     polling.post = Some(now + self.config.request_timeout);
                     let limit = self.handshake.as_ref().and_then(|it| it.max_payload);
                     let limit = limit.unwrap_or(DEFAULT_PAYLOAD);
+                    let queued = self.queue.len();
                     body = Some(take_packets(&mut self.queue, limit, MAX_PACKETS));
+                    if let Some(mark) = &mut self.mark {
+                        mark.advance(queued - self.queue.len());
+                    }
                 }
                 Lane::WebSocket => {
                     if let Some(probe) = &mut polling.probe {
@@ -330,6 +343,7 @@ impl Session {
         match (&mut self.state, lane) {
             (State::Polling(polling), Lane::Post) => {
                 polling.post = None;
+                self.pass_mark();
                 self.complete_upgrade();
                 self.complete_close();
                 None
@@ -543,6 +557,7 @@ impl Session {
                 _ => self.push_frame(Opcode::Text, &[packet.as_bytes()]),
             }
         }
+        self.move_mark();
     }
 
     // Sending.
@@ -597,7 +612,7 @@ impl Session {
     /// A frame whose payload may be in pieces, compressed where that was agreed on and is worth it.
     fn push_frame(&mut self, opcode: Opcode, payload: &[&[u8]]) {
         let mask = self.random.bytes();
-        let deflate = self.deflate;
+        let deflate = self.deflate.filter(|_| !opcode.is_control());
         self.queue.write_with(|out| {
             if deflate.is_some_and(|deflate| deflate.write_frame(out, opcode, payload, Some(mask))) {
                 return;
@@ -612,6 +627,9 @@ impl Session {
 
     /// A packet of the protocol's own. Nobody asked for it, so it is what a server could make this side pile up.
     fn push_control(&mut self, packet: &[u8]) {
+        if self.said_close {
+            return;
+        }
         if self.queue.len() > self.config.send_buffer {
             let queued = self.queue.len();
             return self.end(TransportError::NotRead { queued }.into());
@@ -657,44 +675,7 @@ impl Session {
         }
     }
 
-    // The end, and time.
-
-    /// Closes the session, after what is queued.
-    pub fn close(&mut self, now: Time) {
-        if self.closed.is_some() || self.closing.is_some() {
-            return;
-        }
-        match &mut self.state {
-            State::Polling(polling) => {
-                polling.probe = None;
-                self.closing = Some(now + self.config.close_timeout);
-                self.push_control(b"1");
-            }
-            // A close frame says it.
-            State::WebSocket | State::Opening { .. } => self.closed = Some(Box::new(CloseReason::Client)),
-        }
-    }
-
-    /// Ends the session at once, for a reason that its owner found.
-    pub fn fail(&mut self, reason: CloseReason) {
-        self.end(reason);
-    }
-
-    fn complete_close(&mut self) {
-        if self.closing.is_some() && self.queue.is_empty() && !self.is_busy(Lane::Post) {
-            self.end(CloseReason::Client);
-        }
-    }
-
-    fn end(&mut self, reason: CloseReason) {
-        if self.closed.is_some() {
-            return;
-        }
-        self.queue.clear();
-        // What goes wrong while it is closed is not why.
-        let reason = if self.closing.is_some() { CloseReason::Client } else { reason };
-        self.closed = Some(Box::new(reason));
-    }
+    // Time.
 
     /// When [`handle_timeout`](Session::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Time> {

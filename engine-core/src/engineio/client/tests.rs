@@ -368,13 +368,90 @@ fn closing_while_polling_sends_what_is_queued_and_a_goodbye_in_time() {
     session.send(at(0), text("last")).unwrap();
     session.close(at(0));
     assert_eq!(session.closed(), None);
-    assert_eq!(body(&mut session, at(0)), "4last\x1e1");
+    assert_eq!(body(&mut session, at(0)), "4last");
+    session.handle_response(at(0), Lane::Post, 200, b"ok");
+    assert_eq!(session.closed(), None);
+    assert_eq!(body(&mut session, at(0)), "1");
     session.handle_response(at(0), Lane::Post, 200, b"ok");
     assert_eq!(session.closed(), Some(&CloseReason::Client));
     let mut silent = polling(|_| {});
     silent.close(at(0));
     silent.handle_timeout(at(5000));
     assert_eq!(silent.closed(), Some(&CloseReason::Client));
+}
+
+#[test]
+fn a_goodbye_has_a_request_of_its_own_after_all_others_are_answered() {
+    let mut session = polling(|_| {});
+    session.begin(at(0), Lane::Poll, "");
+    session.send(at(0), text("under way")).unwrap();
+    assert_eq!(body(&mut session, at(0)), "4under way");
+    // More than one request takes.
+    (0..20).for_each(|_| session.send(at(0), text("queued")).unwrap());
+    session.close(at(0));
+    assert_eq!(session.wants(at(0), Lane::Post), Want::Keep);
+    let mut bodies = Vec::new();
+    while session.closed().is_none() {
+        session.handle_response(at(0), Lane::Post, 200, b"ok");
+        session.handle_packet(at(0), Lane::Poll, Packet::Ping(""));
+        if session.closed().is_none() {
+            bodies.push(body(&mut session, at(0)));
+        }
+    }
+    assert_eq!(bodies.last().map(|it| &**it), Some("1"), "{bodies:?}");
+    let before: usize = bodies.iter().map(|it| it.matches("4queued").count()).sum();
+    assert_eq!((before, bodies.iter().filter(|it| it.contains('1')).count()), (20, 1), "{bodies:?}");
+    assert_eq!(session.closed(), Some(&CloseReason::Client));
+
+    let mut idle = polling(|_| {});
+    idle.close(at(0));
+    assert_eq!(body(&mut idle, at(0)), "1");
+}
+
+#[test]
+fn what_the_server_has_read_is_known_by_the_answers_to_requests() {
+    let mut session = polling(|config| config.upgrade = false);
+    assert_eq!((session.watch_read(at(0)), session.awaits_read()), (None, false), "nothing was sent");
+    session.send(at(0), text("a")).unwrap();
+    assert_eq!(body(&mut session, at(0)), "4a");
+    (0..16).for_each(|_| session.send(at(0), text("b")).unwrap());
+    assert!(session.watch_read(at(0)).is_some_and(|until| until > at(60_000)));
+    session.send(at(0), text("behind")).unwrap();
+    session.handle_response(at(0), Lane::Post, 200, b"ok");
+    assert!(session.awaits_read());
+    assert!(!body(&mut session, at(0)).contains("behind"));
+    assert!(session.awaits_read());
+    session.handle_response(at(0), Lane::Post, 200, b"ok");
+    assert!(!session.awaits_read());
+}
+
+#[test]
+fn what_the_server_has_read_is_known_by_the_answer_to_a_ping_of_websocket() {
+    let mut session = websocket();
+    session.send(at(0), text("a")).unwrap();
+    assert!(session.watch_read(at(0)).is_some());
+    assert_eq!(frames(&mut session), ["4a", "Ping([0, 0, 0, 1])"]);
+    assert!(session.watch_read(at(0)).is_some());
+    for (pong, is_read) in [(1, false), (3, false), (2, true), (2, false)] {
+        assert_eq!(session.handle_pong(&[0, 0, 0, pong]), is_read, "{pong}");
+    }
+    assert!(!session.awaits_read() && !session.handle_pong(b""));
+}
+
+#[test]
+fn what_moves_to_websocket_is_watched_there() {
+    let mut session = polling(|config| config.timestamp_requests = false);
+    session.begin(at(0), Lane::Poll, "");
+    session.begin(at(0), Lane::WebSocket, "");
+    session.handle_response(at(0), Lane::WebSocket, 101, b"");
+    assert_eq!(frames(&mut session), ["2probe"]);
+    session.handle_packet(at(0), Lane::WebSocket, Packet::Pong("probe"));
+    session.send(at(0), text("a")).unwrap();
+    session.watch_read(at(0));
+    session.handle_response(at(0), Lane::Poll, 200, b"6");
+    session.end_poll(at(0));
+    assert_eq!(frames(&mut session), ["5", "4a", "Ping([0, 0, 0, 1])"]);
+    assert!(session.awaits_read() && session.handle_pong(&[0, 0, 0, 1]));
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod join;
 mod receive;
 mod send;
 
-use super::namespace::{Namespace, State};
+use super::namespace::{Left, Namespace, State};
 use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline};
 use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, TransportError, Want};
 use crate::engineio::{Message, Packet as EnginePacket, Transport, split_payload};
@@ -34,7 +34,7 @@ pub struct Client {
     generation: u64,
     /// A session that this side has closed, until its last words are fetched.
     parting: Option<(u64, Box<Session>)>,
-    /// How many attempts were made in a row to open the connection again.
+    /// How many attempts were made in a row to open the connection again, and to join a namespace by it.
     attempts: u32,
     /// The attempt under way is one of those.
     reconnecting: bool,
@@ -272,7 +272,8 @@ impl Client {
                     engine.handle_close_frame(now, code);
                 }
             }
-            websocket::Message::Ping(_) | websocket::Message::Pong(_) => {}
+            websocket::Message::Pong(data) => self.handle_pong(now, generation, data),
+            websocket::Message::Ping(_) => {}
         }
         self.follow_engine(now);
     }
@@ -336,7 +337,6 @@ impl Client {
         if core::mem::take(&mut self.reconnecting) {
             self.events.push_back(Event::Reconnect(self.attempts));
         }
-        self.attempts = 0;
         for at in 0..self.namespaces.len() {
             if self.namespaces.get(at).is_some_and(|it| it.state == State::Wanted) {
                 self.ask_to_join(now, NamespaceId(at));
@@ -351,7 +351,11 @@ impl Client {
             self.websocket_worked = true;
         }
         let Some(reason) = engine.closed().cloned() else {
+            let has_read = !engine.awaits_read();
             for at in 0..self.namespaces.len() {
+                if has_read {
+                    self.left_was_read(now, NamespaceId(at), Left::Read);
+                }
                 self.flush(now, NamespaceId(at));
             }
             return;
@@ -368,14 +372,14 @@ impl Client {
         self.reassembly_deadline = None;
         let was_open = self.link == Link::Open;
         for namespace in &mut self.namespaces {
-            (namespace.unanswered, namespace.was_left) = (None, false);
+            (namespace.unanswered, namespace.left) = (None, Left::No);
             if !namespace.is_active() {
                 continue;
             }
             let was_joined = namespace.state == State::Joined;
             // With the session that it was asked of.
             namespace.attempt += 1;
-            namespace.leave(State::Wanted, &mut self.events);
+            namespace.leave(State::Wanted, self.config.retries, &mut self.events);
             let id = namespace.id;
             self.events.push_back(match was_joined {
                 true => Event::Disconnected(id, DisconnectReason::Closed(reason.clone())),
@@ -406,7 +410,9 @@ impl Client {
         let doubled = config.reconnection_delay.saturating_mul(1 << attempts.min(20));
         let delay =
             self.random.jitter(doubled.min(config.reconnection_delay_max), config.randomization_factor);
-        delay.min(config.reconnection_delay_max).max(SHORTEST)
+        // What is too long is so much shorter instead: not all clients at the most that there may be.
+        let max = config.reconnection_delay_max;
+        delay.min(max.saturating_sub(delay.saturating_sub(max))).max(SHORTEST)
     }
 
     /// How long anything may take that belongs to connecting.
@@ -437,7 +443,7 @@ impl Client {
     }
 
     fn close_if_unused(&mut self, now: Time) {
-        if self.namespaces.iter().any(Namespace::is_active) {
+        if self.namespaces.iter().any(|it| it.is_active() || matches!(it.left, Left::Untold(_))) {
             return;
         }
         self.attempts = 0;
@@ -498,6 +504,7 @@ impl Client {
         for at in 0..self.namespaces.len() {
             let Some(namespace) = self.namespaces.get_mut(at) else { continue };
             namespace.handle_timeout(now, age, &mut self.events);
+            self.expire_left(now, NamespaceId(at));
             self.expire_join(now, NamespaceId(at));
             self.expire_retry(now, NamespaceId(at));
         }

@@ -2,6 +2,7 @@
 
 mod manager;
 mod namespace;
+mod recovery;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -29,7 +30,7 @@ pub struct Config {
     pub remember_upgrade: bool,
     /// Whether to connect again by itself. On.
     pub reconnection: bool,
-    /// How often in a row; `None` for ever.
+    /// How often in a row, until a namespace is joined again; `None` for ever.
     pub reconnection_attempts: Option<u32>,
     /// How long to wait before the first attempt; each time it is twice as long. 1 s.
     pub reconnection_delay: Duration,
@@ -42,13 +43,15 @@ pub struct Config {
     pub timeout: Duration,
     /// How long an acknowledgement is waited for, unless the message says otherwise. 30 s.
     pub ack_timeout: Duration,
-    /// How often an event is sent again that was not acknowledged. 0: events are not waited for.
+    /// How often an event is sent again that was not acknowledged: in time, or before its connection was lost. 0: events
+    /// are not waited for.
     pub retries: u32,
     /// What becomes of events that are sent while there is no connection.
     pub offline: Offline,
     /// What is taken from the server.
     pub limits: Limits,
-    /// How many bytes of events may come before the answer that joins their namespace. 1 MiB.
+    /// How many bytes of events may wait for the answer that joins their namespace. Events that a server replays, being
+    /// shown how far they came, do not wait. 1 MiB.
     pub receive_buffer: usize,
 }
 
@@ -143,6 +146,10 @@ pub enum ConnectError {
         /// More of it, if there is.
         data: Option<serde_json::Value>,
     },
+    /// The namespace's name does not begin with a slash, or has a comma, a question mark or U+001E in it, which end names
+    /// and packets.
+    #[error("illegal namespace")]
+    Namespace,
     /// There is no connection to the server.
     #[error("{}", Cause(.0))]
     Closed(CloseReason),

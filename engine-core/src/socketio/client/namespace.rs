@@ -1,5 +1,6 @@
 //! One namespace of a client: whether it is joined, and what waits for it in both directions.
 
+use super::recovery::Recovery;
 use super::waiting::{Queue, Retry, Waiting};
 use super::{Event, Incoming, NamespaceId, NoAnswer, Token};
 use crate::socketio::emit_error::EmitError;
@@ -14,6 +15,8 @@ use core::time::Duration;
 
 /// How many answers may be awaited in one namespace.
 const MAX_ACKS: usize = 10_000;
+/// The largest id of an acknowledgement: some peers keep it in 32 bits with a sign.
+const MAX_ACK_ID: u32 = i32::MAX as u32;
 
 #[derive(Debug)]
 pub(super) struct Namespace {
@@ -27,8 +30,9 @@ pub(super) struct Namespace {
     /// It was left before the server had answered, which it has to until then: before that there is nothing to leave,
     /// and it cannot be asked again.
     pub(super) unanswered: Option<Time>,
-    /// It was left on this connection: what comes before the next answer was sent before that.
-    pub(super) was_left: bool,
+    pub(super) left: Left,
+    /// When the last event left by this connection.
+    pub(super) sent: Option<Time>,
     /// The id that the server gave, while connected.
     pub(super) sid: Option<Box<str>>,
     /// What the server takes a later connection as the same by, if it can.
@@ -36,7 +40,9 @@ pub(super) struct Namespace {
     pub(super) recovered: bool,
     /// Somebody wants to know what leaves.
     pub(super) tells_outgoing: bool,
-    pub(super) next_ack: u64,
+    pub(super) next_ack: u32,
+    /// All ids were used once.
+    acks_wrapped: bool,
     pub(super) acks: Acks,
     pub(super) outbox: Queue<Waiting>,
     pub(super) retries: Queue<Retry>,
@@ -44,17 +50,25 @@ pub(super) struct Namespace {
     pub(super) early: Option<Box<Early>>,
 }
 
-/// What a server gives that can recover: the id of what it recovers, and how far the events came.
-#[derive(Debug)]
-pub(super) struct Recovery {
-    pub(super) pid: Box<str>,
-    pub(super) offset: Option<Box<str>>,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Early {
     pub(super) events: Vec<Incoming>,
     pub(super) bytes: usize,
+}
+
+/// Whether it was left on this connection, so that events may come that were sent before that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    No,
+    /// The server is told so once it has read the events before it, or then: the reference drops events that are read
+    /// together with it.
+    Untold(Time),
+    /// The server may not have read so yet: it would take another attempt to join for a second one, and close.
+    Unread,
+    /// That is waited for until then.
+    Watched(Time),
+    /// The server has read so, and what it sent before may be on its way.
+    Read,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +95,14 @@ impl Namespace {
             attempt: 0,
             failures: 0,
             unanswered: None,
-            was_left: false,
+            left: Left::No,
+            sent: None,
             sid: None,
             recovery: None,
             recovered: false,
             tells_outgoing: false,
             next_ack: 0,
+            acks_wrapped: false,
             acks: Acks::default(),
             outbox: Queue::default(),
             retries: Queue::default(),
@@ -108,16 +124,16 @@ impl Namespace {
         matches!(self.state, State::Asked(_) | State::Joining(_) | State::Joined)
     }
 
-    /// The connection is gone, for this namespace at least. What waits to be sent goes on waiting, with its answers.
-    pub(super) fn leave(&mut self, state: State, events: &mut VecDeque<Event>) {
+    /// The connection is gone, for this namespace at least. What waits to be sent goes on waiting, with its answers; an
+    /// event that was on its way has failed once more, and is given up after so many `retries`.
+    pub(super) fn leave(&mut self, state: State, retries: u32, events: &mut VecDeque<Event>) {
         self.state = state;
         self.unanswered = None;
-        self.was_left = false;
+        self.left = Left::No;
+        self.sent = None;
         self.sid = None;
         self.early = None;
-        if let Some((_, retry)) = self.retries.front_mut() {
-            retry.deadline = None;
-        }
+        self.fail_try(retries, NoAnswer::Disconnected, events);
         for id in self.acks.take_sent() {
             events.push_back(Event::Answer(self.id, id, Err(NoAnswer::Disconnected)));
         }
@@ -135,6 +151,9 @@ impl Namespace {
             State::Idle | State::Wanted | State::Joined => None,
         };
         let mut next = earliest(joining, self.unanswered);
+        if let Left::Untold(deadline) | Left::Watched(deadline) = self.left {
+            next = earliest(next, Some(deadline));
+        }
         next = earliest(next, self.acks.next_deadline());
         next = earliest(next, self.retries.front().and_then(|(_, retry)| retry.deadline));
         let waiting = self.outbox.front().map(|(_, waiting)| waiting.since);
@@ -195,6 +214,36 @@ impl Namespace {
         }
     }
 
+    /// The event that was on its way, to be acknowledged, was not: it is sent again, or given up after so many
+    /// `retries`.
+    pub(super) fn fail_try(&mut self, retries: u32, why: NoAnswer, events: &mut VecDeque<Event>) {
+        let Some((token, retry)) = self.retries.front_mut() else { return };
+        if retry.deadline.take().is_none() || retry.tries <= retries {
+            return;
+        }
+        if let Some(Retry { ack, tries, .. }) = self.retries.remove(token) {
+            events.push_back(Event::Answer(self.id, ack, Err(why)));
+            events.push_back(Event::Fate(token, Err(EmitError::NotAcknowledged { tries })));
+        }
+    }
+
+    /// The id for the next event that wants an answer: the next one that is not in use.
+    pub(super) fn next_ack(&mut self) -> u64 {
+        loop {
+            let id = self.next_ack;
+            self.next_ack = if id == MAX_ACK_ID { 0 } else { id + 1 };
+            self.acks_wrapped |= self.next_ack == 0;
+            // Before that each is new.
+            if !self.acks_wrapped || !self.is_awaited(id.into()) {
+                return id.into();
+            }
+        }
+    }
+
+    fn is_awaited(&self, id: u64) -> bool {
+        self.acks.contains(id) || self.retries.iter().any(|(_, retry)| retry.ack == id)
+    }
+
     /// How many bytes wait.
     pub(super) fn buffered(&self) -> usize {
         self.outbox.bytes() + self.retries.bytes()
@@ -237,6 +286,10 @@ impl Acks {
         let awaited = self.0.get_or_insert_default();
         awaited.by_id.insert(id, Ack { deadline, waits });
         awaited.by_deadline.insert((deadline, id));
+    }
+
+    fn contains(&self, id: u64) -> bool {
+        self.0.as_ref().is_some_and(|awaited| awaited.by_id.contains_key(&id))
     }
 
     /// The event that an answer is awaited for was sent.
@@ -296,7 +349,7 @@ pub(super) fn push_namespace(text: &mut String, name: &str) {
 pub(super) fn push_auth(text: &mut String, recovery: Option<&Recovery>, auth: &str) {
     let rest =
         auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
-    let known = recovery.and_then(|it| Some((&*it.pid, it.offset.as_deref()?)));
+    let known = recovery.and_then(|it| Some((&*it.pid, it.offset()?)));
     let Some((pid, offset)) = known else {
         if !rest.is_empty() {
             text.push_str(auth.trim());

@@ -1,4 +1,6 @@
 mod joining;
+mod leaving;
+mod recovery;
 mod waiting;
 
 use super::*;
@@ -25,6 +27,8 @@ struct Rig {
     client: Client,
     main: NamespaceId,
     now: u64,
+    /// The data of the last ping that was written.
+    ping: Vec<u8>,
 }
 
 impl Rig {
@@ -34,7 +38,7 @@ impl Rig {
         change(&mut config);
         let mut client = Client::new(Arc::new(config), Random::from_seed([5; 20]));
         let main = client.namespace("/");
-        Rig { client, main, now: 0 }
+        Rig { client, main, now: 0, ping: Vec::new() }
     }
 
     /// A client that has joined `/`.
@@ -91,7 +95,17 @@ impl Rig {
         let mut out = Outbound::new();
         let generation = self.client.generation();
         self.client.transmit(self.now(), generation, &mut out);
-        read(&out)
+        let (written, ping) = read_all(&out);
+        self.ping = ping.unwrap_or(core::mem::take(&mut self.ping));
+        written
+    }
+
+    /// Answers the last ping that was written.
+    fn pong(&mut self) {
+        let (now, generation) = (self.now(), self.client.generation());
+        let ping = core::mem::take(&mut self.ping);
+        assert!(!ping.is_empty(), "there was none");
+        self.client.handle_message(now, generation, &Frame::Pong(&ping));
     }
 
     fn emit(&mut self, text: &str, how: How) -> Result<Sent, EmitError> {
@@ -121,14 +135,23 @@ impl Rig {
 }
 
 fn read(out: &Outbound) -> Vec<String> {
+    read_all(out).0
+}
+
+/// The packets, and the data of the last ping behind them.
+fn read_all(out: &Outbound) -> (Vec<String>, Option<Vec<u8>>) {
     let mut bytes: Vec<u8> = out.chunks().flatten().copied().collect();
     let mut input = bytes.as_mut_slice();
     let mut decoder = Decoder::new(Role::Server, 10_000);
-    let mut frames = Vec::new();
-    while let Some(Frame::Text(text)) = decoder.decode(&mut input).unwrap() {
-        frames.push(text.into_owned());
+    let (mut packets, mut ping) = (Vec::new(), None);
+    while let Some(frame) = decoder.decode(&mut input).unwrap() {
+        match frame {
+            Frame::Text(text) => packets.push(text.into_owned()),
+            Frame::Ping(data) => ping = Some(data.to_vec()),
+            _ => break,
+        }
     }
-    frames
+    (packets, ping)
 }
 
 fn ask(id: u64, millis: u64) -> How {
@@ -260,6 +283,29 @@ fn an_answer_that_comes_too_late_takes_the_event_out_of_what_waits() {
 }
 
 #[test]
+fn ids_of_acknowledgements_have_31_bits_and_skip_those_in_use() {
+    let mut rig = Rig::joined(|_| {});
+    let main = rig.main;
+    for id in 0..2 {
+        assert_eq!(rig.client.next_ack(main), id);
+        rig.emit(&alloc::format!(r#"2{id}["a"]"#), ask(id, 60_000)).unwrap();
+    }
+    rig.client.set_next_ack(main, (1 << 31) - 2);
+    let ids: [_; 4] = core::array::from_fn(|_| rig.client.next_ack(main));
+    assert_eq!(ids, [(1 << 31) - 2, (1 << 31) - 1, 2, 3]);
+    rig.hear("430[]");
+    rig.client.set_next_ack(main, 0);
+    assert_eq!((rig.client.next_ack(main), rig.client.next_ack(main)), (0, 2));
+
+    let mut rig = Rig::joined(|config| config.retries = 1);
+    let main = rig.main;
+    rig.emit(r#"20["a"]"#, ask(0, 60_000)).unwrap();
+    rig.emit(r#"21["b"]"#, ask(1, 60_000)).unwrap();
+    rig.client.set_next_ack(main, (1 << 31) - 1);
+    assert_eq!((rig.client.next_ack(main), rig.client.next_ack(main)), ((1 << 31) - 1, 2));
+}
+
+#[test]
 fn answers_find_their_question_once() {
     let mut rig = Rig::joined(|_| {});
     rig.emit(r#"20["a"]"#, ask(0, 1000)).unwrap();
@@ -324,6 +370,56 @@ fn waits_between_attempts_grow_differ_and_end() {
     assert!(rig.client.is_idle() && !rig.client.is_active(rig.main));
     rig.client.connect(rig.now(), rig.main);
     assert!(!rig.client.is_idle(), "it can be asked for again");
+}
+
+#[test]
+fn waits_and_attempts_are_counted_until_a_namespace_is_joined() {
+    let mut rig = Rig::new(|config| config.reconnection_attempts = Some(3));
+    rig.client.connect(at(0), rig.main);
+    rig.open();
+    let mut waits = Vec::new();
+    for attempt in 1..=3 {
+        // The server lets it connect, but not join.
+        rig.lose();
+        let before = rig.now;
+        let deadline = rig.client.next_deadline().unwrap().since_origin().as_millis() as u64;
+        rig.pass(deadline + 1 - before);
+        waits.push(rig.now - before);
+        rig.open();
+        let events = rig.events();
+        assert!(events.contains(&Event::Reconnect(attempt)), "{events:?}");
+    }
+    assert!(waits.iter().zip([500, 1000, 2000]).all(|(wait, least)| *wait >= least), "{waits:?}");
+    rig.lose();
+    assert_eq!(rig.events().last(), Some(&Event::ReconnectFailed));
+    rig.client.connect(rig.now(), rig.main);
+    rig.open();
+    rig.join();
+    rig.lose();
+    rig.pass(1600);
+    assert!(rig.events().contains(&Event::ReconnectAttempt(1)), "it begins again");
+}
+
+#[test]
+fn the_longest_waits_differ_too() {
+    let mut rig = Rig::new(|_| {});
+    rig.client.connect(at(0), rig.main);
+    let mut waits = Vec::new();
+    for _ in 0..200 {
+        rig.lose();
+        let deadline = rig.client.next_deadline().unwrap();
+        waits.push(deadline.saturating_since(rig.now()));
+        rig.now = deadline.since_origin().as_millis() as u64 + 1;
+        rig.client.handle_timeout(rig.now());
+    }
+    let steady = &waits[3..];
+    let max = Duration::from_secs(5);
+    assert!(steady.iter().all(|wait| (max / 2..=max).contains(wait)), "{steady:?}");
+    for tenth in 0..10 {
+        let from = max / 2 + max / 20 * tenth;
+        let share = steady.iter().filter(|wait| (from..from + max / 20).contains(*wait)).count();
+        assert!((5..=45).contains(&share), "{share} of {} from {from:?}", steady.len());
+    }
 }
 
 #[test]
@@ -562,10 +658,12 @@ fn a_namespace_that_was_left_before_the_answer_is_left_and_asked_again_after_it(
         rig.hear(r#"42/chat,["for nobody"]"#);
         assert!(rig.written().is_empty() && rig.events().is_empty());
         rig.hear(answer);
-        assert_eq!(
-            (rig.written(), rig.events()),
-            (left.iter().map(|it| it.to_string()).collect(), [Event::Join(chat, attempt + 1)].into())
-        );
+        assert_eq!(rig.written(), left);
+        if !left.is_empty() {
+            assert_eq!(rig.events(), []);
+            rig.pong();
+        }
+        assert_eq!(rig.events(), [Event::Join(chat, attempt + 1)]);
         rig.client.disconnect(at(0), chat);
     }
     ask(&mut rig, 5);
@@ -584,6 +682,11 @@ fn what_was_on_its_way_when_a_namespace_was_left_does_not_come_to_its_next_life(
     let chat = rig.client.namespace("/chat");
     for attempt in 1..3 {
         rig.client.connect(at(0), chat);
+        if attempt > 1 {
+            // The server says nothing to the ping.
+            rig.hear(r#"42/chat,["on its way"]"#);
+            rig.pass(2000);
+        }
         rig.client.join(at(0), chat, attempt, "");
         rig.hear(r#"42/chat,["early"]"#);
         rig.hear(r#"40/chat,{"sid":"c"}"#);

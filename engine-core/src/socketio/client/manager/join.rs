@@ -1,18 +1,27 @@
 //! How namespaces are joined and left.
 
-use super::super::namespace::{State, push_auth, push_namespace};
+use super::super::namespace::{Left, State, push_auth, push_namespace};
 use super::super::{ConnectError, DisconnectReason, Event, NamespaceId};
 use super::{Client, Link};
-use crate::engineio::Part;
 use crate::engineio::client::SendError;
+use crate::engineio::{Part, SEPARATOR, Transport};
+use crate::socketio::parser::text::is_legal_namespace;
 use crate::time::Time;
 use alloc::string::{String, ToString};
+use core::time::Duration;
+
+/// An event that was sent this long ago has been read over WebSocket, as far as that is worth waiting for.
+const RECENT: Duration = Duration::from_secs(2);
 
 impl Client {
     /// Wants a namespace to be joined; opens the connection if there is none.
     pub fn connect(&mut self, now: Time, id: NamespaceId) {
         self.handle_timeout(now);
         let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| !it.is_active()) else { return };
+        // Behind a question mark clients of version 2 have a query, which is not in the answer.
+        if !is_legal_namespace(&namespace.name) || namespace.name.contains('?') {
+            return self.events.push_back(Event::ConnectError(id, ConnectError::Namespace));
+        }
         (namespace.state, namespace.failures) = (State::Wanted, 0);
         match self.link {
             Link::Idle => self.open_engine(now),
@@ -21,18 +30,64 @@ impl Client {
         }
     }
 
-    /// Asks the application what to show, or waits for the answer to an earlier attempt: before that the server takes
-    /// no other.
+    /// Asks the application what to show. Before that the server has to answer an earlier attempt, and to read that the
+    /// namespace was left: it takes no other sooner.
     pub(super) fn ask_to_join(&mut self, now: Time, id: NamespaceId) {
         let deadline = now + self.patience();
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        if namespace.unanswered.is_some() {
+        if let Left::Unread = namespace.left {
+            let watched = self.engine.as_mut().and_then(|engine| engine.watch_read(now));
+            namespace.left = watched.map_or(Left::Read, Left::Watched);
+        }
+        if namespace.unanswered.is_some() || matches!(namespace.left, Left::Untold(_) | Left::Watched(_)) {
             namespace.state = State::Wanted;
             return;
         }
         namespace.attempt += 1;
         namespace.state = State::Asked(deadline);
         self.events.push_back(Event::Join(id, namespace.attempt));
+    }
+
+    /// The server has read that a namespace was left, if it is the answer to a ping that was sent behind that: what it
+    /// sent before has come.
+    pub(super) fn handle_pong(&mut self, now: Time, generation: u64, data: &[u8]) {
+        if self.current(generation).is_some_and(|engine| engine.handle_pong(data)) {
+            for at in 0..self.namespaces.len() {
+                self.left_was_read(now, NamespaceId(at), Left::No);
+            }
+        }
+    }
+
+    /// The server has read that a namespace was left, or what was sent before that, if it was watched.
+    pub(super) fn left_was_read(&mut self, now: Time, id: NamespaceId, left: Left) {
+        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        match namespace.left {
+            Left::Watched(_) => namespace.left = left,
+            Left::Untold(_) => {
+                namespace.left = Left::No;
+                self.send_leave(now, id);
+                self.close_if_unused(now);
+            }
+            Left::No | Left::Unread | Left::Read => return,
+        }
+        self.join_again(now, id);
+    }
+
+    /// Asks for a namespace that is wanted, if nothing but its last life was in the way.
+    pub(super) fn join_again(&mut self, now: Time, id: NamespaceId) {
+        let Some(namespace) = self.namespaces.get(id.0) else { return };
+        let is_open = self.link == Link::Open && self.engine.as_ref().is_some_and(|it| it.is_open());
+        if namespace.state == State::Wanted && namespace.unanswered.is_none() && is_open {
+            self.ask_to_join(now, id);
+        }
+    }
+
+    /// Waits no longer for the server to read that a namespace was left, or what was sent before that.
+    pub(super) fn expire_left(&mut self, now: Time, id: NamespaceId) {
+        let left = self.namespaces.get(id.0).map(|it| it.left);
+        if matches!(left, Some(Left::Untold(until) | Left::Watched(until)) if until <= now) {
+            self.left_was_read(now, id, Left::Read);
+        }
     }
 
     /// Joins a namespace, as [`Event::Join`] asked for. `auth` is a JSON object, or empty.
@@ -43,8 +98,14 @@ impl Client {
             return;
         }
         let Some(engine) = self.engine.as_mut().filter(|it| it.is_open()) else { return };
+        if auth.contains(SEPARATOR as char) {
+            return self.fail_join(now, id, ConnectError::Auth("it is no JSON".into()));
+        }
         let mut text = String::from("0");
         push_namespace(&mut text, &namespace.name);
+        if let Some(recovery) = &mut namespace.recovery {
+            recovery.show();
+        }
         push_auth(&mut text, namespace.recovery.as_deref(), auth);
         match engine.send(now, core::iter::once(Part::Text(text.as_bytes()))) {
             Ok(()) => namespace.state = State::Joining(deadline),
@@ -96,10 +157,10 @@ impl Client {
             return self.break_off(&"no answer to a connect");
         }
         if is_awaited {
-            namespace.leave(State::Wanted, &mut self.events);
+            namespace.leave(State::Wanted, self.config.retries, &mut self.events);
         }
         // The others keep the connection, and this one is left as soon as there is an answer.
-        (namespace.unanswered, namespace.was_left) = (Some(deadline), true);
+        namespace.unanswered = Some(deadline);
         if is_awaited {
             self.fail_join(now, id, ConnectError::Timeout);
         }
@@ -113,22 +174,46 @@ impl Client {
             State::Joining(deadline) => Some(deadline),
             _ => namespace.unanswered,
         };
-        let was_left = namespace.was_left || matches!(state, State::Joined | State::Joining(_));
-        namespace.leave(State::Idle, &mut self.events);
-        (namespace.unanswered, namespace.was_left) = (unanswered, was_left);
+        let (left, sent) = (namespace.left, namespace.sent);
+        namespace.leave(State::Idle, self.config.retries, &mut self.events);
+        (namespace.unanswered, namespace.left) = (unanswered, left);
         if state == State::Joined {
-            self.send_leave(now, id);
+            match self.watch_events(now, sent) {
+                Some(until) => self.set_left(id, Left::Untold(until)),
+                None => self.send_leave(now, id),
+            }
             self.events.push_back(Event::Disconnected(id, DisconnectReason::Client));
         }
         self.close_if_unused(now);
     }
 
+    /// Until when to wait for the server to read the events of a namespace, the last of which was `sent` then; `None` if
+    /// it has, or should have.
+    fn watch_events(&mut self, now: Time, sent: Option<Time>) -> Option<Time> {
+        let latest = now + self.config.engine.close_timeout;
+        let engine = self.engine.as_mut().filter(|engine| engine.is_open())?;
+        // By polling it is known.
+        if engine.transport() == Transport::WebSocket && now.saturating_since(sent?) >= RECENT {
+            return None;
+        }
+        engine.watch_read(now).map(|until| until.min(latest)).filter(|until| *until > now)
+    }
+
+    fn set_left(&mut self, id: NamespaceId, left: Left) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.left = left;
+        }
+    }
+
     pub(super) fn send_leave(&mut self, now: Time, id: NamespaceId) {
-        let (Some(namespace), Some(engine)) = (self.namespaces.get(id.0), &mut self.engine) else { return };
+        let (Some(namespace), Some(engine)) = (self.namespaces.get_mut(id.0), &mut self.engine) else {
+            return;
+        };
         let mut text = String::from("1");
         push_namespace(&mut text, &namespace.name);
         // If there is no room for it, the end of the connection says it.
         let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
+        namespace.left = Left::Unread;
     }
 
     /// Leaves all namespaces, and closes the connection.

@@ -1,6 +1,7 @@
 //! What the packets from the server mean for the namespaces.
 
-use super::super::namespace::{Namespace, Recovery, State};
+use super::super::namespace::{Left, State};
+use super::super::recovery::Recovery;
 use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
 use super::Client;
 use crate::engineio::client::CloseReason;
@@ -83,21 +84,26 @@ impl Client {
             _ => return,
         }
         let Ok(connected) = serde_json::from_str::<Connected>(data) else {
-            namespace.leave(State::Idle, &mut self.events);
+            namespace.leave(State::Idle, self.config.retries, &mut self.events);
             self.events.push_back(Event::ConnectError(id, ConnectError::OldServer));
             return self.close_if_unused(now);
         };
         let known = namespace.recovery.as_ref().map(|it| &it.pid);
         namespace.recovered = connected.pid.is_some() && connected.pid.as_ref() == known;
         if !namespace.recovered {
-            namespace.recovery = connected.pid.map(|pid| Box::new(Recovery { pid, offset: None }));
+            let before = namespace.recovery.take();
+            let new = |pid| Box::new(Recovery::new(pid, before.map(|it| *it)));
+            namespace.recovery = connected.pid.map(new);
         }
         namespace.sid = Some(connected.sid);
         namespace.state = State::Joined;
-        namespace.was_left = false;
+        namespace.left = Left::No;
         namespace.failures = 0;
+        self.attempts = 0;
         for incoming in namespace.early.take().map(|early| early.events).into_iter().flatten() {
-            keep_offset(namespace, &incoming);
+            if let Some(recovery) = &mut namespace.recovery {
+                recovery.keep(&incoming);
+            }
             self.events.push_back(Event::Incoming(id, incoming));
         }
         self.events.push_back(Event::Connected(id));
@@ -112,7 +118,7 @@ impl Client {
         if !matches!(namespace.state, State::Joining(_)) {
             return self.break_off(&"a connect error without a connect");
         }
-        namespace.leave(State::Idle, &mut self.events);
+        namespace.leave(State::Idle, self.config.retries, &mut self.events);
         self.events.push_back(Event::ConnectError(id, refusal(data)));
         self.close_if_unused(now);
     }
@@ -130,8 +136,13 @@ impl Client {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
         // What was left by both sides at a time is left once.
         if namespace.state == State::Joined {
-            namespace.leave(State::Idle, &mut self.events);
+            namespace.leave(State::Idle, self.config.retries, &mut self.events);
             self.events.push_back(Event::Disconnected(id, DisconnectReason::Server));
+            self.close_if_unused(now);
+        } else if let Left::Untold(_) = namespace.left {
+            // There is nothing left to tell.
+            namespace.left = Left::No;
+            self.join_again(now, id);
             self.close_if_unused(now);
         }
     }
@@ -142,15 +153,29 @@ impl Client {
         let incoming = Incoming { args: args.into_owned(), ack: packet.id };
         match namespace.state {
             State::Joined => {
-                keep_offset(namespace, &incoming);
+                if let Some(recovery) = &mut namespace.recovery {
+                    recovery.keep(&incoming);
+                }
                 self.events.push_back(Event::Incoming(id, incoming));
             }
             // It was left, which the server did not know yet.
-            State::Joining(_) if namespace.was_left => {}
+            State::Joining(_) if namespace.left != Left::No => {}
+            // It may be replayed, with all that was missed. Only joined, it could be acknowledged.
+            State::Joining(_)
+                if namespace.early.is_none()
+                    && incoming.ack.is_none()
+                    && let Some(recovery) = &mut namespace.recovery
+                    && recovery.offset().is_some() =>
+            {
+                recovery.keep(&incoming);
+                self.events.push_back(Event::Incoming(id, incoming));
+            }
             State::Joining(_) => {
                 let early = namespace.early.get_or_insert_default();
                 early.bytes += size_of::<Incoming>() + packet.data.len() + attachments.bytes();
                 if early.bytes > self.config.receive_buffer {
+                    // It would be the same again.
+                    namespace.recovery = None;
                     return self.break_off(&"too many events before the answer to a connect");
                 }
                 early.events.push(incoming);
@@ -173,16 +198,6 @@ impl Client {
         if namespace.acks.remove(ack) {
             self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
         }
-    }
-}
-
-/// Remembers how far the events of a server that can recover have come: it puts that behind their arguments.
-fn keep_offset(namespace: &mut Namespace, incoming: &Incoming) {
-    if let Some(recovery) = &mut namespace.recovery
-        && let Some(last) = incoming.args.as_args().iter().last()
-        && let Ok(offset) = serde_json::from_str::<Box<str>>(last)
-    {
-        recovery.offset = Some(offset);
     }
 }
 

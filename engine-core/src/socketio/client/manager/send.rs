@@ -11,12 +11,17 @@ use crate::time::Time;
 use core::time::Duration;
 
 impl Client {
-    /// The id for the next event that wants an answer.
+    /// The id for the next event that wants an answer: 2^31 - 1 at most, and none of those that are awaited.
     pub fn next_ack(&mut self, id: NamespaceId) -> u64 {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return 0 };
-        let ack = namespace.next_ack;
-        namespace.next_ack += 1;
-        ack
+        self.namespaces.get_mut(id.0).map_or(0, Namespace::next_ack)
+    }
+
+    /// As if so many ids were used.
+    #[cfg(test)]
+    pub(in crate::socketio::client) fn set_next_ack(&mut self, id: NamespaceId, next: u32) {
+        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+            namespace.next_ack = next;
+        }
     }
 
     /// Sends an encoded event.
@@ -65,6 +70,7 @@ impl Client {
         {
             match engine.send(now, parts.clone()) {
                 Ok(()) => {
+                    namespace.sent = Some(now);
                     if namespace.tells_outgoing {
                         Unit::new(parts.clone()).tell_outgoing(id, &mut self.events);
                     }
@@ -203,6 +209,7 @@ impl Client {
             let Some(Waiting { unit, ack, .. }) = namespace.outbox.remove(token) else { return };
             match sent {
                 Ok(()) => {
+                    namespace.sent = Some(now);
                     if namespace.tells_outgoing {
                         unit.tell_outgoing(id, &mut self.events);
                     }
@@ -219,6 +226,7 @@ impl Client {
                 Ok(()) => {
                     retry.tries += 1;
                     retry.deadline = Some(now + retry.timeout);
+                    namespace.sent = Some(now);
                     if namespace.tells_outgoing {
                         retry.unit.tell_outgoing(id, &mut self.events);
                     }
@@ -233,18 +241,10 @@ impl Client {
     /// Sends an event again that was not acknowledged in time, or gives it up.
     pub(super) fn expire_retry(&mut self, now: Time, id: NamespaceId) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        let Some((token, retry)) = namespace.retries.front_mut() else { return };
-        if retry.deadline.is_none_or(|deadline| deadline > now) {
-            return;
+        let deadline = namespace.retries.front().and_then(|(_, retry)| retry.deadline);
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            namespace.fail_try(self.config.retries, NoAnswer::Timeout, &mut self.events);
+            self.flush(now, id);
         }
-        retry.deadline = None;
-        let tries = retry.tries;
-        if tries > self.config.retries
-            && let Some(retry) = namespace.retries.remove(token)
-        {
-            self.events.push_back(Event::Answer(id, retry.ack, Err(NoAnswer::Timeout)));
-            self.events.push_back(Event::Fate(token, Err(EmitError::NotAcknowledged { tries })));
-        }
-        self.flush(now, id);
     }
 }

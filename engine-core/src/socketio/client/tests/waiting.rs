@@ -109,3 +109,63 @@ fn an_answer_is_given_up_with_the_connection_if_its_event_was_sent() {
     assert_eq!(answers(&mut rig), [(2, Err(NoAnswer::Timeout))]);
     assert_eq!(rig.client.buffered(rig.main), 0);
 }
+
+/// Joins again after the connection was lost.
+fn come_back(rig: &mut Rig) {
+    rig.lose();
+    rig.pass(6000);
+    rig.open();
+    rig.join();
+}
+
+#[test]
+fn a_connection_that_is_lost_counts_as_a_try() {
+    let mut rig = Rig::joined(|config| config.retries = 2);
+    let Ok(Sent::Later(deadly)) = rig.emit(r#"20["deadly"]"#, ask(0, 60_000)) else { panic!() };
+    let Ok(Sent::Later(next)) = rig.emit(r#"21["next"]"#, ask(1, 60_000)) else { panic!() };
+    for _ in 0..2 {
+        assert_eq!(rig.written(), [r#"420["deadly"]"#]);
+        rig.events();
+        come_back(&mut rig);
+    }
+    assert_eq!(rig.written(), [r#"420["deadly"]"#]);
+    rig.lose();
+    let events = rig.events();
+    let error = EmitError::NotAcknowledged { tries: 3 };
+    assert_eq!(
+        events[..2],
+        [Event::Answer(rig.main, 0, Err(NoAnswer::Disconnected)), Event::Fate(deadly, Err(error))]
+    );
+    rig.pass(6000);
+    rig.open();
+    rig.join();
+    assert_eq!(rig.written(), [r#"421["next"]"#]);
+    rig.hear("431[]");
+    assert!(rig.events().contains(&Event::Fate(next, Ok(()))));
+}
+
+#[test]
+fn tries_are_counted_however_the_namespace_was_left_and_only_if_there_was_one() {
+    let mut rig = Rig::joined(|config| config.retries = 2);
+    let Ok(Sent::Later(token)) = rig.emit(r#"20["a"]"#, ask(0, 1000)) else { panic!() };
+    assert_eq!(rig.written(), [r#"420["a"]"#]);
+    // One that came too late.
+    rig.pass(1001);
+    assert_eq!(rig.written(), [r#"420["a"]"#]);
+    rig.hear("41");
+    assert_eq!(rig.events(), [Event::Disconnected(rig.main, DisconnectReason::Server)]);
+    // Nothing was sent by these connections.
+    rig.client.connect(rig.now(), rig.main);
+    for _ in 0..3 {
+        rig.open();
+        rig.lose();
+        rig.pass(6000);
+        rig.events();
+    }
+    rig.open();
+    rig.join();
+    assert_eq!(rig.written(), [r#"420["a"]"#]);
+    rig.client.disconnect(rig.now(), rig.main);
+    let error = EmitError::NotAcknowledged { tries: 3 };
+    assert!(rig.events().contains(&Event::Fate(token, Err(error))));
+}

@@ -16,6 +16,11 @@ const KEPT: usize = 64 * 1024;
 /// In front of the namespace: the type, the number of attachments (20 digits at most), and `-`.
 const HEADROOM: usize = 1 + 20 + 1;
 
+/// Returns whether a namespace's name can stand in a packet, and the packet in a payload.
+pub(crate) fn is_legal_namespace(name: &str) -> bool {
+    name.starts_with('/') && !name.contains([',', '\u{1e}'])
+}
+
 /// Encodes one packet at a time into scratch of its own, which allocates nothing once warm.
 ///
 /// Keep one for each thread, not for each session. What a huge packet made it allocate, it
@@ -189,7 +194,7 @@ impl Encoder {
     ///
     /// The number is known only afterwards, so it gets room in front to be aligned to the right.
     fn start(&mut self, namespace: &str, id: Option<u64>) -> Result<usize, EncodeError> {
-        if !namespace.starts_with('/') || namespace.contains(',') {
+        if !is_legal_namespace(namespace) {
             return Err(EncodeError::Namespace);
         }
         self.sink.clear(KEPT);

@@ -11,6 +11,7 @@ mod serialize;
 mod tests;
 
 pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
+pub(crate) use encode::is_legal_namespace;
 pub use encode::{Attachments, Encoded, Encoder};
 pub use json::from_json;
 pub use packet::Packet;

@@ -266,10 +266,30 @@ fn reserved_names_are_refused() {
 
 #[test]
 fn invalid_namespaces_are_refused() {
-    for namespace in ["", "admin", "/a,b", ","] {
+    for namespace in ["", "admin", "/a,b", ",", "/a\u{1e}41"] {
         let mut encoder = Encoder::new();
         let refused = encoder.disconnect(namespace).map(|encoded| encoded.text.len());
         assert_eq!(refused, Err(EncodeError::Namespace), "{namespace:?}");
+    }
+}
+
+#[test]
+fn what_separates_packets_is_escaped_wherever_text_may_stand() {
+    let separator = "a\u{1e}41";
+    let map = BTreeMap::from([(separator, separator)]);
+    let raw = serde_json::value::to_raw_value(separator).unwrap();
+    let mut encoder = Encoder::new();
+    for packet in [
+        text(encoder.event("/", Some(1), separator, &(separator, '\u{1e}', &map, json!(map), raw))),
+        text(encoder.ack("/", 1, &(separator, &map))),
+        text(encoder.connect("/", &map)),
+        text(encoder.connect_error("/", &map)),
+    ] {
+        assert!(!packet.contains('\u{1e}') && packet.contains(r"a\u001e41"), "{packet}");
+    }
+    // Nothing comes in that could be passed on as it is.
+    for packet in ["2[\"a\u{1e}41\"]", "2[\"a\",{\"b\u{1e}\":1}]", "2[\"a\"\u{1e}]", "3[\u{1e}]"] {
+        assert!(Packet::decode(packet, &Limits::default()).is_err(), "{packet:?}");
     }
 }
 
@@ -374,7 +394,7 @@ fn compare(tree: &Tree, value: &Value, attachments: Attached<'_>) {
 }
 
 fn any_namespace() -> impl Strategy<Value = String> {
-    any_text().prop_map(|name| format!("/{}", name.replace([',', '?'], "")))
+    any_text().prop_map(|name| format!("/{}", name.replace([',', '?', '\u{1e}'], "")))
 }
 
 proptest! {

@@ -1,0 +1,54 @@
+//! How a session ends.
+
+use super::super::error::CloseReason;
+use super::{Lane, Session, State};
+use crate::time::Time;
+use alloc::boxed::Box;
+
+impl Session {
+    /// Closes the session, after what is queued.
+    pub fn close(&mut self, now: Time) {
+        if self.closed.is_some() || self.closing.is_some() {
+            return;
+        }
+        match &mut self.state {
+            State::Polling(polling) => {
+                polling.probe = None;
+                self.closing = Some(now + self.config.close_timeout);
+                self.complete_close();
+            }
+            // A close frame says it.
+            State::WebSocket | State::Opening { .. } => self.closed = Some(Box::new(CloseReason::Client)),
+        }
+    }
+
+    /// Ends the session at once, for a reason that its owner found.
+    pub fn fail(&mut self, reason: CloseReason) {
+        self.end(reason);
+    }
+
+    /// Goes on with closing once the server has answered all that was queued.
+    ///
+    /// The packet that closes has a request of its own: the reference handles it at once, but messages only after the
+    /// request that they came by, so that those before it in the same request would be lost.
+    pub(super) fn complete_close(&mut self) {
+        if self.closing.is_none() || !self.queue.is_empty() || self.is_busy(Lane::Post) {
+            return;
+        }
+        if self.said_close {
+            return self.end(CloseReason::Client);
+        }
+        self.push_control(b"1");
+        self.said_close = true;
+    }
+
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.queue.clear();
+        // What goes wrong while it is closed is not why.
+        let reason = if self.closing.is_some() { CloseReason::Client } else { reason };
+        self.closed = Some(Box::new(reason));
+    }
+}

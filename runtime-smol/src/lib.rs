@@ -77,9 +77,14 @@ impl Smol {
     pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
         let acceptor = TlsAcceptor::from(tls.config());
         self.serve_each(server, listener, |server, runtime, stream, address| {
-            let handshake = within(tls.timeout(), acceptor.accept(Async::new(stream)?));
+            let (stream, acceptor) = (Async::new(stream)?, acceptor.clone());
+            let handshake = within(tls.timeout(), async move {
+                // Not before those that were ready earlier.
+                stream.readable().await?;
+                acceptor.accept(stream).await
+            });
             Ok(async move {
-                // Who speaks no TLS has been told so by it, and concerns nobody else.
+                // A failed handshake has already sent its alert; only this connection is affected.
                 let Some(Ok(stream)) = handshake.await else { return };
                 // Nobody keeps the time for it any more.
                 if server.is_closed() {
@@ -293,7 +298,8 @@ where
     runtime.spawn(Box::pin(Unattended(drive)));
 }
 
-/// A TCP stream that remembers that it had nothing more to give, which saves asking again.
+/// A TCP stream that remembers that it had nothing more to give, which saves asking again. A new one is read when it is
+/// ready for the first time: earlier, it would overtake those that were ready before it.
 #[derive(Debug)]
 struct Tcp<S> {
     stream: S,
@@ -302,7 +308,7 @@ struct Tcp<S> {
 
 impl<S: Borrow<Async<TcpStream>>> Tcp<S> {
     fn new(stream: S) -> Self {
-        Tcp { stream, drained: false }
+        Tcp { stream, drained: true }
     }
 }
 

@@ -1,11 +1,13 @@
 //! The loop that every runtime shares: moves bytes between a non-blocking stream and a [`Protocol`].
 //!
 //! [`pump`] is one turn of it, for an event loop of your own; [`Drive`] is the same as a future, for any executor;
-//! [`serve`] is the life of a server: accepts connections and keeps its time; [`open_tunnel`] is what a client's stream
-//! begins with where there is a proxy.
+//! [`serve`] is the life of a server: accepts connections and keeps its time; [`race`] is a client's way to a server that
+//! has several addresses, and [`open_tunnel`] is what its stream begins with where there is a proxy.
 
+mod race;
 mod tunnel;
 
+pub use race::{Attempts, race};
 pub use tunnel::open_tunnel;
 
 use crate::host::{Host, Runtime};

@@ -252,9 +252,11 @@ impl World {
 
     fn packets(&mut self) -> Vec<&'static str> {
         if self.dice.once_in(12) {
-            let wait = self.dice.pick(&["42[\"wait\"]", "42/quick,[\"wait\"]"]).unwrap_or_default();
+            let known = [("40", "42[\"wait\"]"), ("40/quick,", "42/quick,[\"wait\"]")];
+            let (join, wait) = self.dice.pick(&known).unwrap_or_default();
             self.messages += MANY as u32;
-            return vec![wait; MANY];
+            let joins = usize::from(self.dice.once_in(2));
+            return [vec![join; joins], vec![wait; MANY]].concat();
         }
         let count = 1 + self.dice.below(4);
         self.messages += count as u32;
@@ -302,8 +304,8 @@ impl World {
         if packets.is_empty() || self.dice.once_in(2) {
             packets.extend(self.packets());
         }
-        let streams = self.clients[at].streams.iter().filter(|stream| stream.is_websocket);
-        if let Some(stream) = streams.last() {
+        let mut streams = self.clients[at].streams.iter().filter(|stream| stream.is_websocket);
+        if let Some(stream) = streams.next_back() {
             self.say(&format!("client {at} over its WebSocket: {:.60}", format!("{packets:?}")));
             stream.put(&packets);
         }

@@ -71,6 +71,7 @@ macro_rules! run_on {
                     a_disconnect_is_told_on_both_sides
                     what_is_sent_offline_arrives_once_and_in_order_after_a_restart
                     nobody_there_is_an_error_that_says_so
+                    a_name_leads_to_its_server_whatever_its_other_addresses
                     leaving_and_joining_in_one_turn_connects_again
                     what_was_sent_has_arrived_when_the_connection_is_closed
                 }
@@ -83,6 +84,12 @@ macro_rules! run_on {
                 secure {
                     only_a_server_that_is_trusted_is_spoken_to
                     encryption_goes_through_a_proxy
+                }
+            }
+            #[cfg(target_os = "linux")]
+            alone! { $runtime:
+                connection {
+                    an_address_that_never_answers_is_given_up_in_time
                 }
             }
             alone! { $runtime:

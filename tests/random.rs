@@ -12,6 +12,8 @@ mod client;
 mod engine;
 #[path = "random/ledger.rs"]
 mod ledger;
+#[path = "random/overlap.rs"]
+mod overlap;
 #[path = "random/peer.rs"]
 mod peer;
 mod simulation;
@@ -23,8 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use world::Outcome;
 
-/// How many seeds are played by default, and how many with real clients, which take longer.
-const SEEDS: (u64, u64) = (2000, 1000);
+/// How many seeds are played by default: with hand-written clients, with real ones, and with connections that overlap.
+const SEEDS: (u64, u64, u64) = (2000, 1000, 2000);
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
@@ -43,6 +45,12 @@ fn nothing_is_lost_doubled_reordered_or_left_whatever_happens_on_the_way() {
 #[test]
 fn real_clients_lose_double_reorder_and_leave_nothing_whatever_happens_on_the_way() {
     play_all(client::play, SEEDS.1);
+}
+
+/// Clients that use several connections of a session at once, and a server that is closed at any step.
+#[test]
+fn nothing_is_left_of_sessions_whose_connections_overlap() {
+    play_all(overlap::play, SEEDS.2);
 }
 
 fn play_all(play: Play, seeds: u64) {
@@ -86,7 +94,7 @@ fn play_all(play: Play, seeds: u64) {
 
 #[test]
 fn a_seed_always_plays_the_same() {
-    for play in [world::play as Play, client::play] {
+    for play in [world::play as Play, client::play, overlap::play] {
         for seed in 0..20 {
             assert_eq!(play(seed, false), play(seed, false), "{seed}");
         }

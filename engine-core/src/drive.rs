@@ -3,10 +3,13 @@
 //! - [`pump`] is one turn of it, for an event loop of your own;
 //! - [`Drive`] is the same as a future, for any executor;
 //! - [`serve`] runs a server: it accepts connections and reports when time has passed;
+//! - [`race`] finds the address of a server by which a client reaches it first;
 //! - [`open_tunnel`] prepares a client's stream if there is a proxy.
 
+mod race;
 mod tunnel;
 
+pub use race::{Attempts, race};
 pub use tunnel::open_tunnel;
 
 use crate::host::{Host, Keeper, Runtime};

@@ -89,8 +89,9 @@ impl From<SocketAddr> for Peer {
 
 /// What a client needs from whoever drives it: streams to a server, and somebody who waits.
 pub trait Connector: Runtime {
-    /// Opens a stream to the [first hop](Destination::first_hop), has the [proxy](crate::drive::open_tunnel) do the rest
-    /// if there is one, and [drives](crate::drive) `protocol` over it; or tells it why there is none.
+    /// Opens a stream to the [first hop](Destination::first_hop), by a [race](crate::drive::race) if that has several
+    /// addresses, has the [proxy](crate::drive::open_tunnel) do the rest if there is one, and [drives](crate::drive)
+    /// `protocol` over it; or tells it why there is none.
     fn connect(self: Arc<Self>, to: Destination, protocol: Box<dyn Outgoing>);
 
     /// Ends at `deadline`.

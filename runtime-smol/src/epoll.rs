@@ -10,17 +10,21 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use slab::Slab;
 use smol::Task;
+use smol::future::yield_now;
 use sockeye_core::drive::Stream;
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 /// How many sockets are looked at in one turn.
 const EVENTS: usize = 256;
+
+const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// How long to wait where waiting itself fails.
 const RETRY: Duration = Duration::from_millis(100);
@@ -32,6 +36,8 @@ pub(crate) struct Sockets(Arc<Inner>);
 struct Inner {
     epoll: Arc<Async<OwnedFd>>,
     sockets: Mutex<Slab<Arc<Mutex<Readiness>>>>,
+    /// Sockets were added since the last look.
+    has_new: AtomicBool,
     /// What waits for the instance, until nobody has a socket in it any more.
     task: OnceLock<Task<()>>,
 }
@@ -52,26 +58,32 @@ impl Sockets {
     /// When the system has no more of what it needs.
     pub(crate) fn new(smol: &Smol) -> io::Result<Sockets> {
         let epoll = Arc::new(Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?);
-        let inner =
-            Arc::new(Inner { epoll: epoll.clone(), sockets: Mutex::default(), task: OnceLock::new() });
+        let inner = Arc::new(Inner {
+            epoll: epoll.clone(),
+            sockets: Mutex::default(),
+            has_new: AtomicBool::new(false),
+            task: OnceLock::new(),
+        });
         if let Some(task) = smol.task(watch(epoll, Arc::downgrade(&inner))) {
             let _ = inner.task.set(task);
         }
         Ok(Sockets(inner))
     }
 
-    /// A socket, which does not block from now on.
+    /// A socket, which does not block from now on. It is read when the instance says so for the first time: earlier, it
+    /// would overtake those that were ready before it, and have yet to be told.
     ///
     /// # Errors
     /// When the system refuses.
     pub(crate) fn add(&self, stream: TcpStream) -> io::Result<Socket> {
         stream.set_nonblocking(true)?;
-        let readiness = Readiness { readable: true, writable: true, ended: false, turn: 0, waker: None };
+        let readiness = Readiness { readable: false, writable: true, ended: false, turn: 0, waker: None };
         let readiness = Arc::new(Mutex::new(readiness));
         let key = lock(&self.0.sockets).insert(readiness.clone());
-        let socket = Socket { stream, key, readiness, sockets: self.clone() };
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        epoll::add(&*self.0.epoll, &socket.stream, EventData::new_u64(key as u64), flags)?;
+        let socket = Socket { stream, key, readiness, sockets: self.clone(), awaits_room: false };
+        // What can be written to is told first of all, which would put a new socket before others that can be read.
+        epoll::add(&*self.0.epoll, &socket.stream, EventData::new_u64(key as u64), READABLE)?;
+        self.0.has_new.store(true, Ordering::Relaxed);
         Ok(socket)
     }
 }
@@ -84,10 +96,24 @@ async fn watch(epoll: Arc<Async<OwnedFd>>, sockets: Weak<Inner>) {
             // The system is out of what it takes to wait.
             Timer::after(RETRY).await;
         }
-        let Some(inner) = sockets.upgrade() else { return };
-        inner.look(&mut wakers);
-        wakers.drain(..).for_each(Waker::wake);
+        if !turn(&sockets, &mut wakers).await {
+            return;
+        }
     }
+}
+
+/// Looks once, and wakes in the order in which sockets became ready; whether anybody has a socket still.
+async fn turn(sockets: &Weak<Inner>, wakers: &mut Vec<Waker>) -> bool {
+    let has_new = |inner: Arc<Inner>| inner.has_new.swap(false, Ordering::Relaxed);
+    if sockets.upgrade().is_some_and(has_new) {
+        // The tasks of new sockets may be queued, to be polled for the first time. Looked at before that, they would be
+        // polled ahead of those that were ready earlier, and have yet to be woken.
+        yield_now().await;
+    }
+    let Some(inner) = sockets.upgrade() else { return false };
+    inner.look(wakers);
+    wakers.drain(..).for_each(Waker::wake);
+    true
 }
 
 impl Inner {
@@ -130,6 +156,8 @@ pub(crate) struct Socket {
     key: usize,
     readiness: Arc<Mutex<Readiness>>,
     sockets: Sockets,
+    /// It could not be written to once: from then on the instance tells when it can.
+    awaits_room: bool,
 }
 
 impl Socket {
@@ -145,6 +173,16 @@ impl Socket {
         // It may be the last of a task, which may own another socket.
         drop(replaced);
         Poll::Pending
+    }
+
+    /// Has the instance tell when the socket can be written to, which may be so by now.
+    fn await_room(&mut self) -> io::Result<()> {
+        if !self.awaits_room {
+            let key = EventData::new_u64(self.key as u64);
+            epoll::modify(&*self.sockets.0.epoll, &self.stream, key, READABLE | EventFlags::OUT)?;
+            self.awaits_room = true;
+        }
+        Ok(())
     }
 
     /// There was no more in `turn`, and what was told since counts.
@@ -185,6 +223,7 @@ impl Stream for Socket {
             match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.exhaust(turn, |it| it.writable = false);
+                    self.await_room()?;
                 }
                 written => return Poll::Ready(written),
             }
@@ -301,6 +340,98 @@ mod tests {
             socket.exhaust(turn + 1, |it| it.readable = false);
             assert!(!lock(&socket.readiness).readable);
         });
+    }
+
+    /// Sockets that only the test looks at, and tasks that run in the order in which they were woken.
+    struct Turns {
+        sockets: Sockets,
+        listener: TcpListener,
+        executor: Executor<'static>,
+        read: Arc<Mutex<Vec<Vec<u8>>>>,
+    }
+
+    impl Turns {
+        fn new() -> Turns {
+            // The executor is gone at once, and with it the task that looks.
+            let sockets = Sockets::new(&Smol::on(&Arc::new(Executor::new()))).unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            Turns { sockets, listener, executor: Executor::new(), read: Arc::default() }
+        }
+
+        /// Starts to read a new socket.
+        fn read(&self, mut socket: Socket) {
+            let all = self.read.clone();
+            let task = async move {
+                let bytes = read(&mut socket).await;
+                lock(&all).push(bytes);
+            };
+            self.executor.spawn(task).detach();
+        }
+
+        fn look(&self) {
+            let sockets = Arc::downgrade(&self.sockets.0);
+            self.executor.spawn(async move { turn(&sockets, &mut Vec::new()).await }).detach();
+        }
+
+        fn run(&self) {
+            while self.executor.try_tick() {}
+        }
+    }
+
+    /// Writes to a socket, and waits until it has arrived.
+    fn write(peer: &mut TcpStream, bytes: &[u8], socket: &TcpStream) {
+        peer.write_all(bytes).unwrap();
+        while socket.peek(&mut [0]).is_err() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_new_connection_is_not_read_before_what_was_ready_earlier() {
+        let turns = Turns::new();
+        let (old, mut old_peer) = connect(&turns.sockets, &turns.listener);
+        let stream = old.stream.try_clone().unwrap();
+        turns.read(old);
+        turns.run();
+        write(&mut old_peer, b"first", &stream);
+        let (new, mut new_peer) = connect(&turns.sockets, &turns.listener);
+        write(&mut new_peer, b"second", &new.stream);
+        turns.read(new);
+        turns.look();
+        turns.run();
+        assert_eq!(*lock(&turns.read), [&b"first"[..], b"second"]);
+    }
+
+    #[test]
+    fn what_is_ready_is_read_in_the_order_in_which_it_came() {
+        let turns = Turns::new();
+        // Both can be written to at once, the second earlier.
+        let [(second, mut second_peer), (first, mut first_peer)] =
+            [(); 2].map(|()| connect(&turns.sockets, &turns.listener));
+        let streams = [&first, &second].map(|socket| socket.stream.try_clone().unwrap());
+        turns.read(second);
+        turns.read(first);
+        turns.run();
+        write(&mut first_peer, b"first", &streams[0]);
+        write(&mut second_peer, b"second", &streams[1]);
+        turns.look();
+        turns.run();
+        assert_eq!(*lock(&turns.read), [&b"first"[..], b"second"]);
+    }
+
+    #[test]
+    fn new_connections_are_read_in_the_order_in_which_they_were_ready() {
+        let turns = Turns::new();
+        let [(first, mut first_peer), (second, mut second_peer)] =
+            [(); 2].map(|()| connect(&turns.sockets, &turns.listener));
+        write(&mut first_peer, b"first", &first.stream);
+        write(&mut second_peer, b"second", &second.stream);
+        turns.read(first);
+        // Told between the two.
+        turns.look();
+        turns.read(second);
+        turns.run();
+        assert_eq!(*lock(&turns.read), [&b"first"[..], b"second"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use smol::{Executor, Task};
 #[cfg(feature = "hyper")]
 use smol_hyper::rt::FuturesIo;
 use sockeye_core::Time;
-use sockeye_core::drive::{self, Drive, Stream};
+use sockeye_core::drive::{self, Attempts, Drive, Stream};
 #[cfg(feature = "hyper")]
 use sockeye_core::drive::{Protocol, Unattended};
 use sockeye_core::host::{Connector, Destination, Host, Outgoing, Peer, Runtime};
@@ -77,9 +77,14 @@ impl Smol {
     pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
         let acceptor = TlsAcceptor::from(tls.config());
         self.serve_each(server, listener, |server, runtime, stream, address| {
-            let handshake = within(tls.timeout(), acceptor.accept(Async::new(stream)?));
+            let (stream, acceptor) = (Async::new(stream)?, acceptor.clone());
+            let handshake = within(tls.timeout(), async move {
+                // Not before those that were ready earlier.
+                stream.readable().await?;
+                acceptor.accept(stream).await
+            });
             Ok(async move {
-                // Who speaks no TLS has been told so by it, and concerns nobody else.
+                // A failed handshake has already sent its alert; only this connection is affected.
                 let Some(Ok(stream)) = handshake.await else { return };
                 // Nobody keeps the time for it any more.
                 if server.is_closed() {
@@ -162,9 +167,10 @@ impl Connector for Smol {
     fn connect(self: Arc<Self>, to: Destination, mut protocol: Box<dyn Outgoing>) {
         let runtime = self.clone();
         self.start(async move {
-            let stream = within(to.timeout, open(&to)).await;
+            let mut attempts = Attempts::default();
+            let stream = within(to.timeout, open(&to, &mut attempts)).await;
             // Driven by a task of its own: this one is large, and short. The end of a stream is the protocol's to tell.
-            match stream.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
+            match stream.unwrap_or_else(|| Err(attempts.timed_out(&to))) {
                 Ok(Opened::Plain(stream)) => {
                     runtime.start(Drive::new(Tcp::new(stream), protocol, runtime.clone()));
                 }
@@ -192,8 +198,9 @@ enum Opened {
     Encrypted(Encrypted<Box<client::TlsStream<Async<TcpStream>>>>),
 }
 
-async fn open(to: &Destination) -> io::Result<Opened> {
-    let stream = open_tcp(to.first_hop()).await.map_err(|error| to.explain(error))?;
+async fn open(to: &Destination, attempts: &mut Attempts) -> io::Result<Opened> {
+    let addresses = smol::net::resolve(to.first_hop()).await.map_err(|error| to.explain(error))?;
+    let stream = open_tcp(addresses, attempts).await.map_err(|error| to.explain(error))?;
     // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
     let _ = stream.get_ref().set_nodelay(true);
     drive::open_tunnel(&mut Tcp::new(&stream), to).await?;
@@ -206,15 +213,8 @@ async fn open(to: &Destination) -> io::Result<Opened> {
     Ok(Opened::Plain(stream))
 }
 
-async fn open_tcp(address: (&str, u16)) -> io::Result<Async<TcpStream>> {
-    let mut failed = io::ErrorKind::NotFound.into();
-    for address in smol::net::resolve(address).await? {
-        match Async::<TcpStream>::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
+async fn open_tcp(addresses: Vec<SocketAddr>, attempts: &mut Attempts) -> io::Result<Async<TcpStream>> {
+    drive::race(addresses, attempts, Async::<TcpStream>::connect::<SocketAddr>, Timer::after).await
 }
 
 /// Serves on `address` until the server is closed.
@@ -294,7 +294,8 @@ where
     runtime.spawn(Box::pin(Unattended(drive)));
 }
 
-/// A TCP stream that remembers that it had nothing more to give, which saves asking again.
+/// A TCP stream that remembers that it had nothing more to give, which saves asking again. A new one is read when it is
+/// ready for the first time: earlier, it would overtake those that were ready before it.
 #[derive(Debug)]
 struct Tcp<S> {
     stream: S,
@@ -303,7 +304,7 @@ struct Tcp<S> {
 
 impl<S: Borrow<Async<TcpStream>>> Tcp<S> {
     fn new(stream: S) -> Self {
-        Tcp { stream, drained: false }
+        Tcp { stream, drained: true }
     }
 }
 
@@ -409,5 +410,45 @@ impl<S: AsyncRead + AsyncWrite + Below + Unpin> Stream for Encrypted<S> {
         ready!(Pin::new(&mut self.0).poll_close(cx))?;
         // `Async` does not when it is closed.
         Poll::Ready(self.0.below().shutdown(std::net::Shutdown::Write))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+
+    /// An address that never answers: so many wait for its listener that there is no room for more.
+    fn dead() -> (TcpListener, TcpStream, SocketAddr) {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        listen(&socket, 0).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).unwrap();
+        (listener, stream, address)
+    }
+
+    #[test]
+    fn a_dead_address_does_not_keep_a_client_from_a_good_one() {
+        let (_full, _waiting, dead) = dead();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let mut attempts = Attempts::default();
+        let open = within(Duration::from_secs(20), open_tcp(vec![dead, good], &mut attempts));
+        let stream = smol::block_on(open).unwrap().unwrap();
+        assert_eq!(stream.get_ref().peer_addr().unwrap(), good);
+    }
+
+    #[test]
+    fn a_connect_without_an_answer_is_given_up_in_time() {
+        let (_full, _waiting, dead) = dead();
+        let mut attempts = Attempts::default();
+        let time = Duration::from_millis(50);
+        assert!(smol::block_on(within(time, open_tcp(vec![dead, dead], &mut attempts))).is_none());
+        let error = attempts.timed_out(&Destination::new("name", 80, time));
+        assert_eq!(error.to_string(), format!("{dead}: timed out"));
     }
 }

@@ -8,7 +8,7 @@ use hyper_util::{rt::TokioIo, server::conn::auto};
 use sockeye_core::Time;
 #[cfg(feature = "hyper")]
 use sockeye_core::drive::Protocol;
-use sockeye_core::drive::{self, Drive, Stream};
+use sockeye_core::drive::{self, Attempts, Drive, Stream};
 use sockeye_core::host::{Connector, Destination, Host, Outgoing, Peer, Runtime};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::{Tls, rustls::pki_types::ServerName};
@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 #[cfg(feature = "tls")]
@@ -68,9 +68,10 @@ impl Connector for Tokio {
     fn connect(self: Arc<Self>, to: Destination, mut protocol: Box<dyn Outgoing>) {
         let handle = self.handle.clone();
         handle.spawn(async move {
-            let stream = timeout(to.timeout, open(&to)).await;
+            let mut attempts = Attempts::default();
+            let stream = timeout(to.timeout, open(&to, &mut attempts)).await;
             // Driven by a task of its own: this one is large, and short. The end of a stream is the protocol's to tell.
-            match stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            match stream.unwrap_or_else(|_| Err(attempts.timed_out(&to))) {
                 Ok(Opened::Plain(stream)) => drop(tokio::spawn(Drive::new(Io(stream), protocol, self))),
                 #[cfg(feature = "tls")]
                 Ok(Opened::Encrypted(stream)) => drop(tokio::spawn(Drive::new(Io(stream), protocol, self))),
@@ -92,8 +93,8 @@ enum Opened {
     Encrypted(Box<TlsStream<TcpStream>>),
 }
 
-async fn open(to: &Destination) -> io::Result<Opened> {
-    let mut stream = TcpStream::connect(to.first_hop()).await.map_err(|error| to.explain(error))?;
+async fn open(to: &Destination, attempts: &mut Attempts) -> io::Result<Opened> {
+    let mut stream = open_tcp(to.first_hop(), attempts).await.map_err(|error| to.explain(error))?;
     // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.
     let _ = stream.set_nodelay(true);
     drive::open_tunnel(&mut Io(&mut stream), to).await?;
@@ -104,6 +105,10 @@ async fn open(to: &Destination) -> io::Result<Opened> {
         return Ok(Opened::Encrypted(Box::new(stream)));
     }
     Ok(Opened::Plain(stream))
+}
+
+async fn open_tcp(hop: impl ToSocketAddrs, attempts: &mut Attempts) -> io::Result<TcpStream> {
+    drive::race(lookup_host(hop).await?, attempts, TcpStream::connect::<SocketAddr>, sleep).await
 }
 
 /// Serves on `address` until the server is closed.
@@ -244,5 +249,46 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for Io<T> {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use std::time::Duration;
+    use tokio::net::TcpSocket;
+
+    /// An address that never answers: so many wait for its listener that there is no room for more.
+    fn dead() -> (TcpListener, TcpStream, SocketAddr) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        (listener, TcpStream::from_std(stream).unwrap(), address)
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_does_not_keep_a_client_from_a_good_one() {
+        let (_full, _waiting, dead) = dead();
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = [dead, good.local_addr().unwrap()];
+        let open = timeout(Duration::from_secs(20), async {
+            open_tcp(&addresses[..], &mut Attempts::default()).await.unwrap()
+        });
+        assert_eq!(open.await.unwrap().peer_addr().unwrap(), addresses[1]);
+    }
+
+    #[tokio::test]
+    async fn a_connect_without_an_answer_is_given_up_in_time() {
+        let (_full, _waiting, dead) = dead();
+        let mut attempts = Attempts::default();
+        let time = Duration::from_millis(50);
+        assert!(timeout(time, open_tcp(&[dead, dead][..], &mut attempts)).await.is_err());
+        let error = attempts.timed_out(&Destination::new("name", 80, time));
+        assert_eq!(error.to_string(), format!("{dead}: timed out"));
     }
 }

@@ -295,7 +295,9 @@ impl Shared {
     fn open(self: &Arc<Self>, lane: Lane, generation: u64, stream: u64, request: Option<Box<Request>>) {
         let Some(connector) = self.connector() else { return };
         let settings = &self.settings;
-        let mut to = Destination::new(settings.host(), settings.port, settings.config.timeout);
+        // Less than the whole way to a session may take, whose timeout could not say what was tried.
+        let timeout = settings.config.timeout.mul_f64(0.9);
+        let mut to = Destination::new(settings.host(), settings.port, timeout);
         to.proxy.clone_from(&settings.proxy);
         #[cfg(feature = "tls")]
         to.tls.clone_from(&settings.tls);

@@ -1,6 +1,6 @@
 //! Connecting, joining, leaving, and what becomes of it.
 
-use crate::start::{CLOSE_TIMEOUT, Connect, PATIENCE, Port, Way, builder, serve};
+use crate::start::{CLOSE_TIMEOUT, Connect, PATIENCE, Port, Way, builder, builder_of, serve};
 use serde_json::json;
 use sockeye::client::{ConnectError, DisconnectReason, TransportError};
 use sockeye::extract::{Auth, Data};
@@ -178,7 +178,7 @@ pub(crate) fn nobody_there_is_an_error_that_says_so(way: Way) -> impl AsyncFnOnc
         let nobody = Port::take();
         let client = builder(nobody.address, way).reconnection(false).build().unwrap();
         let error = start(&client).await.unwrap_err();
-        assert!(error.to_string().starts_with("cannot connect: "), "{error}");
+        assert!(error.to_string().starts_with(&format!("cannot connect: {}: ", nobody.address)), "{error}");
         assert!(!client.is_active());
 
         let running = serve(Server::new(), None);
@@ -188,6 +188,32 @@ pub(crate) fn nobody_there_is_an_error_that_says_so(way: Way) -> impl AsyncFnOnc
             panic!("{error:?}");
         };
         assert!(matches!(error, TransportError::Status { status: 404, .. }), "{error:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn an_address_that_never_answers_is_given_up_in_time(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let dead = crate::start::Dead::take();
+        let builder = builder(dead.address, way).reconnection(false).timeout(Duration::from_millis(500));
+        let client = builder.build().unwrap();
+        let begin = Instant::now();
+        let error = start(&client).await.unwrap_err().to_string();
+        // On a machine that is busy, the client may be the first to lose its patience.
+        let expected =
+            [format!("cannot connect: {}: timed out", dead.address), "cannot connect: timeout".into()];
+        assert!(expected.contains(&error), "{error}");
+        assert!(begin.elapsed() < PATIENCE);
+    }
+}
+
+pub(crate) fn a_name_leads_to_its_server_whatever_its_other_addresses(way: Way) -> impl AsyncFnOnce(Connect) {
+    async move |start| {
+        let running = serve(Server::new(), None);
+        running.server.on_connect(async || ());
+        // An address of IPv6, too, on most machines, where nobody listens.
+        let client = builder_of(&format!("http://localhost:{}", running.address.port()), way);
+        start(&client.build().unwrap()).await.unwrap();
     }
 }
 

@@ -46,6 +46,31 @@ impl Port {
     }
 }
 
+/// An address that never answers: so many wait for its listener that there is no room for more.
+#[cfg(target_os = "linux")]
+pub(crate) struct Dead {
+    pub(crate) address: SocketAddr,
+    _waiting: std::net::TcpStream,
+    _listener: TcpListener,
+}
+
+#[cfg(target_os = "linux")]
+impl Dead {
+    pub(crate) fn take() -> Dead {
+        // tokio's listener takes such a number, and wants a runtime.
+        let listen = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _entered = runtime.enter();
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            socket.listen(0).unwrap().into_std().unwrap()
+        };
+        let listener = std::thread::spawn(listen).join().unwrap();
+        let address = listener.local_addr().unwrap();
+        Dead { address, _waiting: std::net::TcpStream::connect(address).unwrap(), _listener: listener }
+    }
+}
+
 /// Serves on any port, or on this one, which may be that of a server before.
 pub(crate) fn serve(server: Server, address: Option<SocketAddr>) -> Running {
     let address = address.unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());

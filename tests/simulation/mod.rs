@@ -70,6 +70,17 @@ pub struct Inside {
     /// Who waits for a time to come, each with a number.
     sleepers: BTreeMap<(Duration, u64), Waker>,
     slept: u64,
+    /// Chooses which of the ready tasks is next; without it, they run in the order in which they were woken.
+    chance: Option<Dice>,
+}
+
+impl Inside {
+    fn next_ready(&mut self) -> Option<usize> {
+        match &mut self.chance {
+            Some(dice) => self.ready.remove(dice.below(self.ready.len())),
+            None => self.ready.pop_front(),
+        }
+    }
 }
 
 /// A place in the ready list.
@@ -111,7 +122,7 @@ impl Machine {
     fn step(&self) -> bool {
         let (id, taken) = {
             let mut inside = self.lock();
-            let Some(id) = inside.ready.pop_front() else { return false };
+            let Some(id) = inside.next_ready() else { return false };
             let taken = inside.tasks.remove(&id);
             (id, taken)
         };
@@ -144,6 +155,25 @@ impl Runtime for Handle {
     }
 }
 
+/// What handlers can have of a simulation: its clock, and the other tasks.
+#[derive(Clone)]
+pub struct Others(Weak<Machine>);
+
+impl Others {
+    /// Lets so many other tasks have a turn, as if they ran on other threads while the caller goes on.
+    pub fn run(&self, turns: usize) {
+        let Some(machine) = self.0.upgrade() else { return };
+        for _ in 0..turns {
+            machine.step();
+        }
+    }
+
+    /// Waits for a time to pass.
+    pub async fn sleep(&self, time: Duration) {
+        net::Sleep::after(time, self.0.clone()).await;
+    }
+}
+
 impl Sim {
     /// Drives `server` from now on.
     pub fn new(server: Server) -> Sim {
@@ -173,6 +203,20 @@ impl Sim {
 
     fn runtime(&self) -> Handle {
         Handle(Arc::downgrade(&self.0.machine))
+    }
+
+    /// From now on chance says which of the tasks that are ready is next.
+    pub fn shuffle(&self, dice: Dice) {
+        self.0.machine.lock().chance = Some(dice);
+    }
+
+    pub fn others(&self) -> Others {
+        Others(Arc::downgrade(&self.0.machine))
+    }
+
+    /// Lets one task have a turn, if one is ready.
+    pub fn step(&self) {
+        self.0.machine.step();
     }
 
     /// Lets other threads use the server meanwhile.

@@ -121,10 +121,17 @@ impl Connector for Net {
 }
 
 /// Ends when its time has come.
-struct Sleep {
+pub(super) struct Sleep {
     machine: Weak<Machine>,
     at: Duration,
     id: Option<u64>,
+}
+
+impl Sleep {
+    pub(super) fn after(time: Duration, machine: Weak<Machine>) -> Sleep {
+        let now = Handle(machine.clone()).now().since_origin();
+        Sleep { machine, at: now + time, id: None }
+    }
 }
 
 impl Future for Sleep {

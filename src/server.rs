@@ -362,11 +362,10 @@ impl engine::Handler for App {
                 // Not under the lock: who sends to the client need not wait for that.
                 let text = Text::read(text, &self.limits);
                 session.peek(|engine, state| {
-                    let received = state.handle_text(engine.last_heard(), text, &self.limits);
-                    if let Ok(Received::Disconnect(socket)) = &received {
-                        socket.set_left();
+                    match state.handle_text(engine.last_heard(), text, &self.limits) {
+                        Ok(Received::Disconnect(socket)) if !socket.set_left() => Ok(Received::Nothing),
+                        received => received,
                     }
-                    received
                 })
             }
             Message::Binary(data) => session.peek(|_, state| state.handle_binary(data, &self.limits)),
@@ -389,7 +388,7 @@ impl engine::Handler for App {
 
     fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {
         let sockets: Vec<Socket> =
-            session.peek(|_, state| state.take_all().inspect(Socket::set_left).collect());
+            session.peek(|_, state| state.take_all().filter(Socket::set_left).collect());
         for socket in sockets {
             socket.closed(&DisconnectReason::Closed(reason.clone()));
         }

@@ -408,17 +408,17 @@ impl Socket {
             if !state.sockets().any(|socket| socket == self) {
                 return (Vec::new(), Ok(()));
             }
+            // A namespace whose application has not decided yet is told nothing.
             let sockets: Vec<Socket> = match close {
-                true => state.take_all().collect(),
-                false => state.leave(self.0.namespace.name(), true).into_iter().collect(),
+                true => state.take_all().filter(Socket::set_left).collect(),
+                false => {
+                    state.leave(self.0.namespace.name(), true).into_iter().filter(Socket::set_left).collect()
+                }
             };
-            sockets.iter().for_each(Socket::set_left);
             let tell = |socket: &Socket| {
                 send_packet(engine, |encoder| encoder.disconnect(socket.0.namespace.name()))
             };
-            // One that is not let in yet is told nothing.
-            let joined = |socket: &&Socket| socket.0.connected.load(Ordering::Acquire);
-            let told = sockets.iter().filter(joined).try_for_each(tell);
+            let told = sockets.iter().try_for_each(tell);
             (sockets, told)
         });
         for socket in &sockets {
@@ -432,10 +432,10 @@ impl Socket {
         }
     }
 
-    /// The client is taken out of the namespace. Called under the session's lock, once; [`closed`](Socket::closed) has
-    /// to follow without it.
-    pub(crate) fn set_left(&self) {
-        self.0.connected.store(false, Ordering::Release);
+    /// Notes that the client is taken out of the namespace, and returns whether it was let in. Called under the session's
+    /// lock; if so, [`closed`](Socket::closed) must follow without it.
+    pub(crate) fn set_left(&self) -> bool {
+        self.0.connected.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the client was taken out of the namespace, or is not in it yet.

@@ -135,7 +135,8 @@ fn message() -> impl Strategy<Value = Result<String, Vec<u8>>> {
         "6",
         "40/nowhere,",
     ]);
-    let last = proptest::sample::select(vec!["", "9", "42[", "41", "1", "40", "451-[\"a\"]", "2"]);
+    // Not "40": whether a second one is tolerated depends on whether the answer to the first was written.
+    let last = proptest::sample::select(vec!["", "9", "42[", "41", "1", "451-[\"a\"]", "2"]);
     prop_oneof![
         12 => odd.prop_map(|text| Ok(text.to_owned())),
         2 => "[a-z ]{0,200}".prop_map(|text| Ok(format!("42[\"long\",\"{text}\"]"))),

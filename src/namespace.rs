@@ -8,7 +8,7 @@ use crate::error::ConnectError;
 use crate::extract::Context;
 use crate::handler::{AnyMiddleware, BoxFuture, Erased, Handler, Kept, Middleware, run};
 use crate::payload::Payload;
-use crate::rooms::{JoinError, Rooms};
+use crate::rooms::{JoinError, JoinedRooms};
 use crate::server::Engine;
 use crate::socket::Socket;
 use indexmap::IndexSet;
@@ -55,7 +55,7 @@ pub(crate) struct Members {
 
 struct Member {
     socket: Socket,
-    rooms: Rooms,
+    rooms: JoinedRooms,
 }
 
 impl Identified for Member {
@@ -66,9 +66,9 @@ impl Identified for Member {
 
 impl Members {
     /// Adds a socket, with rooms that it joined before.
-    pub(crate) fn insert(&mut self, socket: Socket, rooms: Rooms) {
+    pub(crate) fn insert(&mut self, socket: Socket, rooms: JoinedRooms) {
         let id = socket.id();
-        self.sockets.insert(ById(Member { socket, rooms: Rooms::default() }));
+        self.sockets.insert(ById(Member { socket, rooms: JoinedRooms::default() }));
         for room in rooms.into_iter() {
             let _ = self.join(&id, &room, usize::MAX);
         }
@@ -106,8 +106,9 @@ impl Members {
         true
     }
 
-    pub(crate) fn rooms_of(&self, id: &Id) -> Vec<Arc<str>> {
-        self.sockets.get(id).into_iter().flat_map(|member| member.0.rooms.iter()).cloned().collect()
+    /// Returns the rooms of a socket; `None` if it is not there.
+    pub(crate) fn rooms_of(&self, id: &Id) -> Option<Vec<Arc<str>>> {
+        self.sockets.get(id).map(|member| member.0.rooms.iter().cloned().collect())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -325,18 +326,21 @@ impl Namespace {
         }
     }
 
-    /// Takes a socket out, and out of its rooms.
-    pub(crate) fn remove(&self, id: &Id) {
+    /// Takes a socket out of the namespace and of its rooms, which are returned.
+    pub(crate) fn remove(&self, id: &Id) -> JoinedRooms {
         /// In how many rooms one is looked up before others may have the lock.
         const BATCH: usize = 64;
         let mut members = self.0.members.write();
-        let Some((_, ById(member))) = members.sockets.swap_remove_full(id) else { return };
-        for (i, room) in member.rooms.into_iter().enumerate() {
+        let Some((_, ById(member))) = members.sockets.swap_remove_full(id) else {
+            return JoinedRooms::default();
+        };
+        for (i, room) in member.rooms.iter().enumerate() {
             if i % BATCH == BATCH - 1 {
                 RwLockWriteGuard::bump(&mut members);
             }
-            members.remove_from(&room, id);
+            members.remove_from(room, id);
         }
+        member.rooms
     }
 
     /// Whether the client may connect; `None` if nobody has to be asked.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 ///
 /// Most sockets are in a few, for which a list is the smallest and fastest; in a long list `join` and `leave` would take
 /// longer with each room.
-pub(crate) enum Rooms {
+pub(crate) enum JoinedRooms {
     Few(Vec<Arc<str>>),
     #[expect(clippy::box_collection, reason = "a socket in few rooms is not to be larger for it")]
     Many(Box<HashSet<Arc<str>>>),
@@ -31,24 +31,24 @@ pub enum JoinError {
     },
 }
 
-impl Default for Rooms {
+impl Default for JoinedRooms {
     fn default() -> Self {
-        Rooms::Few(Vec::new())
+        JoinedRooms::Few(Vec::new())
     }
 }
 
-impl Rooms {
+impl JoinedRooms {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Rooms::Few(rooms) => rooms.len(),
-            Rooms::Many(rooms) => rooms.len(),
+            JoinedRooms::Few(rooms) => rooms.len(),
+            JoinedRooms::Many(rooms) => rooms.len(),
         }
     }
 
     pub(crate) fn contains(&self, room: &str) -> bool {
         match self {
-            Rooms::Few(rooms) => rooms.iter().any(|known| **known == *room),
-            Rooms::Many(rooms) => rooms.contains(room),
+            JoinedRooms::Few(rooms) => rooms.iter().any(|known| **known == *room),
+            JoinedRooms::Many(rooms) => rooms.contains(room),
         }
     }
 
@@ -64,12 +64,12 @@ impl Rooms {
     /// Adds a room that is not there.
     pub(crate) fn insert(&mut self, room: Arc<str>) {
         match self {
-            Rooms::Few(rooms) if rooms.len() < FEW => rooms.push(room),
-            Rooms::Few(rooms) => {
+            JoinedRooms::Few(rooms) if rooms.len() < FEW => rooms.push(room),
+            JoinedRooms::Few(rooms) => {
                 let all = std::mem::take(rooms).into_iter().chain([room]);
-                *self = Rooms::Many(Box::new(all.collect()));
+                *self = JoinedRooms::Many(Box::new(all.collect()));
             }
-            Rooms::Many(rooms) => {
+            JoinedRooms::Many(rooms) => {
                 rooms.insert(room);
             }
         }
@@ -78,15 +78,15 @@ impl Rooms {
     /// Removes a room. Whether it was there.
     pub(crate) fn remove(&mut self, room: &str) -> bool {
         match self {
-            Rooms::Few(rooms) => {
+            JoinedRooms::Few(rooms) => {
                 let at = rooms.iter().position(|known| **known == *room);
                 at.map(|at| rooms.swap_remove(at)).is_some()
             }
-            Rooms::Many(rooms) => {
+            JoinedRooms::Many(rooms) => {
                 let was_there = rooms.remove(room);
                 // Well below the limit, so that joining and leaving one room does not convert it each time.
                 if rooms.len() <= FEW / 2 {
-                    *self = Rooms::Few(rooms.drain().collect());
+                    *self = JoinedRooms::Few(rooms.drain().collect());
                 }
                 was_there
             }
@@ -95,16 +95,16 @@ impl Rooms {
 
     pub(crate) fn into_iter(self) -> impl Iterator<Item = Arc<str>> {
         let (few, many) = match self {
-            Rooms::Few(rooms) => (Some(rooms), None),
-            Rooms::Many(rooms) => (None, Some(*rooms)),
+            JoinedRooms::Few(rooms) => (Some(rooms), None),
+            JoinedRooms::Many(rooms) => (None, Some(*rooms)),
         };
         few.into_iter().flatten().chain(many.into_iter().flatten())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
         let (few, many) = match self {
-            Rooms::Few(rooms) => (Some(rooms), None),
-            Rooms::Many(rooms) => (None, Some(rooms)),
+            JoinedRooms::Few(rooms) => (Some(rooms), None),
+            JoinedRooms::Many(rooms) => (None, Some(rooms)),
         };
         few.into_iter().flatten().chain(many.into_iter().flat_map(|rooms| rooms.iter()))
     }
@@ -116,23 +116,23 @@ mod tests {
 
     #[test]
     fn a_list_becomes_a_set_and_a_list_again_and_holds_the_same() {
-        let mut rooms = Rooms::default();
+        let mut rooms = JoinedRooms::default();
         let name = |n: usize| Arc::<str>::from(n.to_string());
         for n in 0..100 {
             assert!(!rooms.contains(&name(n)));
             rooms.insert(name(n));
             assert!(rooms.contains(&name(n)) && rooms.len() == n + 1 && rooms.iter().count() == n + 1);
-            assert_eq!(matches!(rooms, Rooms::Few(_)), n < FEW);
+            assert_eq!(matches!(rooms, JoinedRooms::Few(_)), n < FEW);
         }
         for n in 0..100 {
             assert!(rooms.remove(&name(n)) && !rooms.remove(&name(n)));
             assert!(rooms.len() == 99 - n && (n + 1..100).all(|n| rooms.contains(&name(n))));
-            assert_eq!(matches!(rooms, Rooms::Few(_)), rooms.len() <= FEW / 2);
+            assert_eq!(matches!(rooms, JoinedRooms::Few(_)), rooms.len() <= FEW / 2);
         }
     }
 
     #[test]
     fn a_socket_in_few_rooms_pays_for_a_list_only() {
-        assert_eq!(size_of::<Rooms>(), size_of::<Vec<Arc<str>>>());
+        assert_eq!(size_of::<JoinedRooms>(), size_of::<Vec<Arc<str>>>());
     }
 }

@@ -372,7 +372,7 @@ impl Socket {
         if state.ended {
             return Err(JoinError::Disconnected);
         }
-        let rooms = &mut state.more().early_rooms;
+        let rooms = &mut state.more().rooms;
         if rooms.admit(room, limit)? {
             rooms.insert(room.into());
         }
@@ -386,14 +386,19 @@ impl Socket {
         if !members.leave(&self.0.id, room) {
             // With the members locked: else the socket could be let in, with that room, in between.
             if let Some(more) = &mut self.0.state.lock().more {
-                more.early_rooms.remove(room);
+                more.rooms.remove(room);
             }
         }
     }
 
     /// The rooms that the socket has joined; that of its own id is not among them, though it can be sent to.
     pub fn rooms(&self) -> Vec<String> {
-        let rooms = self.0.namespace.0.members.read().rooms_of(&self.0.id);
+        let members = self.0.namespace.0.members.read();
+        let rooms: Vec<_> = members.rooms_of(&self.0.id).unwrap_or_else(|| {
+            let state = self.0.state.lock();
+            state.more.iter().flat_map(|more| more.rooms.iter().cloned()).collect()
+        });
+        drop(members);
         rooms.iter().map(|room| room.to_string()).collect()
     }
 
@@ -477,10 +482,15 @@ impl Socket {
         }
     }
 
-    /// Tells the end, and takes the socket out of its rooms.
+    /// Takes the socket out of its namespace and its rooms, and tells the end.
     fn end(&self, reason: &DisconnectReason) {
+        // Nobody finds it in its rooms any more, and its last handlers still see which they were.
+        let rooms = self.0.namespace.remove(&self.0.id);
         let listeners = {
             let mut state = self.0.state.lock();
+            if rooms.len() > 0 {
+                state.more().rooms = rooms;
+            }
             let listeners = state.listeners.all(&On::Event(DISCONNECT.into()));
             if listeners.is_empty() {
                 state.more().untold = Some(reason.clone());
@@ -500,7 +510,6 @@ impl Socket {
                 None => tell(),
             }
         }
-        self.0.namespace.remove(&self.0.id);
         self.release();
     }
 
@@ -509,7 +518,7 @@ impl Socket {
         let released = {
             let mut state = self.0.state.lock();
             state.ended = true;
-            state.take_early_rooms();
+            state.take_rooms();
             state.listeners.clear()
         };
         drop(released);
@@ -538,7 +547,7 @@ impl Socket {
                 // Whoever disconnects it after this finds it among the members.
                 let is_connected = self.is_connected();
                 if is_connected {
-                    let rooms = self.0.state.lock().take_early_rooms();
+                    let rooms = self.0.state.lock().take_rooms();
                     members.insert(self.clone(), rooms);
                 }
                 drop(members);

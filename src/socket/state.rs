@@ -3,7 +3,7 @@
 use crate::ack::Waiter;
 use crate::error::DisconnectReason;
 use crate::listeners::Listeners;
-use crate::rooms::Rooms;
+use crate::rooms::JoinedRooms;
 use crate::socket::Socket;
 use sockeye_core::socketio::Acks;
 use std::any::{Any, TypeId};
@@ -30,13 +30,13 @@ pub(super) struct More {
     /// Why the socket was disconnected, which no handler has been told.
     pub(super) untold: Option<DisconnectReason>,
     pub(super) data: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
-    /// Rooms that were joined before the socket was let in.
-    pub(super) early_rooms: Rooms,
+    /// JoinedThe rooms of a socket that is not in its namespace: joined before the socket was let in.
+    pub(super) rooms: JoinedRooms,
 }
 
 impl Default for More {
     fn default() -> Self {
-        More { acks: Acks::new(MAX_ACKS), untold: None, data: Vec::new(), early_rooms: Rooms::default() }
+        More { acks: Acks::new(MAX_ACKS), untold: None, data: Vec::new(), rooms: JoinedRooms::default() }
     }
 }
 
@@ -45,8 +45,8 @@ impl State {
         self.more.get_or_insert_default()
     }
 
-    pub(super) fn take_early_rooms(&mut self) -> Rooms {
-        self.more.as_mut().map(|more| std::mem::take(&mut more.early_rooms)).unwrap_or_default()
+    pub(super) fn take_rooms(&mut self) -> JoinedRooms {
+        self.more.as_mut().map(|more| std::mem::take(&mut more.rooms)).unwrap_or_default()
     }
 
     pub(super) fn forget_ack(&mut self, id: u64) -> Option<(Arc<Waiter>, u32)> {

@@ -255,3 +255,19 @@ fn while_the_application_is_behind_a_poll_counts_as_a_pong() {
     behind(&mut rig, 105_000, true);
     assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
 }
+
+#[test]
+fn a_poll_counts_as_one_pong_even_if_packets_are_still_queued() {
+    let mut rig = Rig::polling();
+    rig.poll();
+    rig.look();
+    behind(&mut rig, 25_000, true);
+    rig.poll();
+    rig.look();
+    // Nobody comes for this.
+    rig.send("last").unwrap();
+    behind(&mut rig, 45_000, true);
+    assert_eq!(rig.session.closed(), None, "it polled since the ping");
+    behind(&mut rig, 65_000, true);
+    assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
+}

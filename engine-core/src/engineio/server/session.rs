@@ -657,11 +657,15 @@ impl Session {
     /// still there: to one that is gone it cannot be written.
     pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
         let Heartbeat::Waiting { sent, deadline } = self.heartbeat else { return };
-        let lives = match &self.state {
-            State::Polling(polling) => polling.polled,
+        if deadline > now {
+            return;
+        }
+        let lives = match &mut self.state {
+            // Each poll counts once.
+            State::Polling(polling) => core::mem::take(&mut polling.polled),
             State::WebSocket { .. } => is_deaf || self.last_heard >= sent,
         };
-        if deadline > now || !lives {
+        if !lives {
             return;
         }
         self.heartbeat = match self.queued() {

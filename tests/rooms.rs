@@ -166,7 +166,7 @@ fn rooms_are_visible_in_the_disconnect_handler_and_gone_afterwards() {
     let client = sim.connect();
     let socket = sim.server().sockets().remove(0);
     client.close();
-    assert_eq!(*seen.lock().unwrap(), [(vec!["x".to_owned()], 1, false)]);
+    assert_eq!(*seen.lock().unwrap(), [(vec!["x".to_owned()], 0, false)]);
     assert_eq!(socket.rooms(), [""; 0]);
     // What comes too late is ignored.
     socket.join("x");

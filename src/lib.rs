@@ -62,9 +62,8 @@
 //!
 //! Names are those of the reference, with these differences. Handlers return the acknowledgement instead of calling
 //! one ([`extract::AckSender`] is for later). `io.use` is [`middleware`](Namespace::middleware), as `use` is a keyword
-//! of Rust; `in` is `within`, and [`Socket::within`] means the socket itself, too. There is one handler for an event:
-//! [`on`](Socket::on) replaces it, and [`on_fallback`](Socket::on_fallback) is only called where there is none. `once`,
-//! `on_any` and `on_any_outgoing` are the client's only, so far.
+//! of Rust; `in` is `within`, and [`Socket::within`] means the socket itself, too. An event may have several handlers; the first
+//! one acknowledges. [`on_fallback`](Socket::on_fallback) is called only for an event that has none.
 //!
 //! # Features
 //!

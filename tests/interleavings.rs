@@ -2,7 +2,6 @@
 //! a handler that another one calls, or by a second thread that waits at a chosen place.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use bytes::Buf;
 use sockeye::drive::{Turn, pump};
 use sockeye::host::{Host, Peer, Runtime};
 use sockeye::{Server, Socket, Time};
@@ -276,8 +275,8 @@ fn two_connections_of_a_mounted_session_that_connect_at_once_make_one_socket_tha
         };
         let mut body = Box::pin(response.into_body());
         let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(cx) else { panic!("no body") };
-        let mut data = frame.into_data().unwrap();
-        let text = String::from_utf8(data.copy_to_bytes(data.remaining()).to_vec()).unwrap();
+        let data = frame.into_data().unwrap();
+        let text = String::from_utf8(data.to_vec()).unwrap();
         format!("\r\n\r\n{text}")
     });
 }

@@ -430,7 +430,7 @@ fn would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
 }
 
 /// Runs a server until it is closed: accepts connections and calls [`Host::handle_timeout`] at its deadlines.
-/// See [`Legacy`] for what comes after.
+/// See [`TimeGuard`] for what comes after.
 ///
 /// `poll_accept` accepts and spawns one connection; `sleep_until` is the runtime's timer. Errors of single connections
 /// are skipped, those of the machine (such as too many open files) pause accepting for 100 ms.
@@ -498,21 +498,22 @@ pub async fn keep_time<H: Host, S: Future>(
     .await;
 }
 
-/// Has a server's time kept when its listener ends, or the future of [`serve`] is dropped: its connections and sessions
-/// live on, and their deadlines with them.
-pub struct Legacy<'a, H: Host, F: FnMut(Keeper<H>)> {
+/// A guard that keeps a server's time going after its listener has ended, or after the future of [`serve`] was dropped:
+/// its connections and sessions live on, and so do their deadlines.
+pub struct TimeGuard<'a, H: Host, F: FnMut(Keeper<H>)> {
     host: &'a H,
     keep: F,
 }
 
-impl<'a, H: Host, F: FnMut(Keeper<H>)> Legacy<'a, H, F> {
-    /// Calls `keep` when this is dropped, unless nothing is left to do: it is to spawn [`keep_time`].
+impl<'a, H: Host, F: FnMut(Keeper<H>)> TimeGuard<'a, H, F> {
+    /// Creates a guard that calls `keep` when it is dropped, unless nothing is left to do. `keep` must spawn
+    /// [`keep_time`].
     pub fn new(host: &'a H, keep: F) -> Self {
-        Legacy { host, keep }
+        TimeGuard { host, keep }
     }
 }
 
-impl<H: Host, F: FnMut(Keeper<H>)> Drop for Legacy<'_, H, F> {
+impl<H: Host, F: FnMut(Keeper<H>)> Drop for TimeGuard<'_, H, F> {
     fn drop(&mut self) {
         let is_over = self.host.is_closed() && self.host.next_deadline().is_none();
         if !is_over && let Some(host) = self.host.keeper() {
@@ -521,13 +522,13 @@ impl<H: Host, F: FnMut(Keeper<H>)> Drop for Legacy<'_, H, F> {
     }
 }
 
-impl<H: Host, F: FnMut(Keeper<H>)> std::fmt::Debug for Legacy<'_, H, F> {
+impl<H: Host, F: FnMut(Keeper<H>)> std::fmt::Debug for TimeGuard<'_, H, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Legacy").finish_non_exhaustive()
+        f.debug_struct("TimeGuard").finish_non_exhaustive()
     }
 }
 
-/// A driver's place in a server's table, which it leaves at its end.
+/// The entry of a driver in its server's table, which is removed when the driver ends.
 struct Driver<H: Host, F: Fn() -> Option<H>> {
     host: F,
     waker: Option<Waker>,

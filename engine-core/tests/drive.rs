@@ -6,7 +6,7 @@ mod support;
 
 use proptest::prelude::*;
 use sockeye_core::connection::Phase;
-use sockeye_core::drive::{Drive, Legacy, Protocol, Status, Stream, Turn, keep_time, pump, serve};
+use sockeye_core::drive::{Drive, Protocol, Status, Stream, TimeGuard, Turn, keep_time, pump, serve};
 use sockeye_core::host::{Host, Keeper, Peer, Runtime};
 use sockeye_core::websocket::Opcode;
 use sockeye_core::{Outbound, Time};
@@ -713,13 +713,13 @@ fn the_time_of_what_outlives_a_listener_is_kept() {
     let clock = Arc::new(Clock::default());
     let server = Server::default();
     let mut keepers = Vec::new();
-    drop(Legacy::new(&server, |host| keepers.push(host)));
+    drop(TimeGuard::new(&server, |host| keepers.push(host)));
     assert_eq!(keepers.len(), 1, "it may be dropped before it is closed");
     server.0.lock().unwrap().closed = true;
-    drop(Legacy::new(&server, |host| keepers.push(host)));
+    drop(TimeGuard::new(&server, |host| keepers.push(host)));
     assert_eq!(keepers.len(), 1, "nothing is left to do");
     server.0.lock().unwrap().deadlines = [at(10), at(20)].into();
-    drop(Legacy::new(&server, |host| keepers.push(host)));
+    drop(TimeGuard::new(&server, |host| keepers.push(host)));
     assert_eq!(keepers.len(), 2, "connections linger");
 
     let sleep = |until| Sleep { clock: clock.clone(), until, fired: false };

@@ -108,7 +108,7 @@ impl Smol {
         let listener = Async::new(listener)?;
         let runtime = server.attach(Arc::new(self.clone()));
         // Connections are tasks of their own, and may outlive this future.
-        let _legacy = drive::Legacy::new(&server, |host| self.start(keep_time(host, runtime.clone())));
+        let _time = drive::TimeGuard::new(&server, |host| self.start(keep_time(host, runtime.clone())));
         let mut drained = false;
         let accept = |cx: &mut Context<'_>| {
             let (stream, address) = loop {

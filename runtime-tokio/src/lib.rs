@@ -140,7 +140,7 @@ async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
     let own = Arc::new(Tokio::new());
     let runtime = server.attach(own.clone());
     // Connections are tasks of their own, and may outlive this future.
-    let _legacy = drive::Legacy::new(&server, |host| own.spawn(Box::pin(keep_time(host, runtime.clone()))));
+    let _time = drive::TimeGuard::new(&server, |host| own.spawn(Box::pin(keep_time(host, runtime.clone()))));
     let accept = |cx: &mut Context<'_>| {
         let (stream, address) = ready!(listener.poll_accept(cx))?;
         // Messages are written whole: waiting for more to come would only delay them. Where it fails, they are late.

@@ -44,10 +44,10 @@ struct Other<S: 'static> {
 
 /// The listeners to call for one event.
 pub(crate) struct Called<S: 'static> {
-    /// The catch-all listeners, which come first and acknowledge nothing.
-    pub(crate) any: SmallVec<[Kept<S>; 1]>,
-    /// The listeners of the event. What the first returns is the acknowledgement.
-    pub(crate) own: SmallVec<[Kept<S>; 1]>,
+    /// The catch-all listeners, then those of the event.
+    listeners: SmallVec<[Kept<S>; 1]>,
+    /// The number of catch-all listeners, which acknowledge nothing.
+    any: usize,
 }
 
 impl On {
@@ -117,18 +117,23 @@ impl<S: Clone> Listeners<S> {
 
     /// Returns the listeners to call for an event that arrived, and removes those that wanted one event only.
     pub(crate) fn call(&mut self, event: &str) -> Called<S> {
-        let mut called = Called { any: SmallVec::new(), own: SmallVec::new() };
+        let mut called = Called { listeners: SmallVec::new(), any: 0 };
         let mut is_used_up = false;
         for entry in &self.0 {
             match entry {
-                Entry::Plain(name, handler) if *name == event => called.own.push(Kept::Plain(*handler)),
+                Entry::Plain(name, handler) if *name == event => {
+                    called.listeners.push(Kept::Plain(*handler));
+                }
                 Entry::Plain(..) => {}
                 Entry::Other(other) => match &other.on {
                     On::Event(name) if *name == event => {
                         is_used_up |= other.once;
-                        called.own.push(other.handler.clone());
+                        called.listeners.push(other.handler.clone());
                     }
-                    On::Any => called.any.push(other.handler.clone()),
+                    On::Any => {
+                        called.listeners.insert(called.any, other.handler.clone());
+                        called.any += 1;
+                    }
                     _ => {}
                 },
             }
@@ -138,21 +143,26 @@ impl<S: Clone> Listeners<S> {
             self.0
                 .retain(|entry| !matches!(entry, Entry::Other(other) if other.once && entry.is_event(event)));
         }
-        if called.own.is_empty() {
-            called.own = self.all(&On::Unhandled);
+        if !called.has_own() {
+            called.listeners.extend(self.all(&On::Unhandled));
         }
         called
+    }
+}
+
+impl<S> Called<S> {
+    /// Returns whether the event has a listener of its own, or one for events without.
+    pub(crate) fn has_own(&self) -> bool {
+        self.listeners.len() > self.any
     }
 }
 
 impl<S: AnySocket> Called<S> {
     /// Calls the listeners for an event that arrived. Nothing is locked meanwhile.
     pub(crate) fn run(&self, socket: &S, event: &str, args: socketio::Args<'_>, mut ack: Option<u64>) {
-        for listener in &self.any {
-            run(&**listener, &Context { args: Some(args), ..Context::new(socket, event) });
-        }
-        for listener in &self.own {
-            let ack = Cell::new(ack.take());
+        for (at, listener) in self.listeners.iter().enumerate() {
+            // The first listener of the event acknowledges it.
+            let ack = Cell::new(if at < self.any { None } else { ack.take() });
             run(&**listener, &Context { args: Some(args), ack, ..Context::new(socket, event) });
         }
     }
@@ -223,7 +233,7 @@ mod tests {
     /// Calls what an event calls, and returns the names in order.
     fn event(listeners: &mut Listeners<()>, name: &str, calls: &Calls) -> Vec<&'static str> {
         let called = listeners.call(name);
-        for handler in called.any.iter().chain(&called.own) {
+        for handler in &called.listeners {
             assert!(handler.call(&Context::new(&(), name)).is_ok());
         }
         std::mem::take(&mut calls.lock().expect("no test panics with it"))

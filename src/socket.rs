@@ -577,7 +577,7 @@ impl Socket {
     /// An event arrived.
     pub(crate) fn dispatch(&self, event: &str, args: socketio::Args<'_>, ack: Option<u64>) {
         let called = self.0.state.lock().listeners.call(event);
-        if called.own.is_empty() {
+        if !called.has_own() {
             debug!(event = ?event, "an event without a handler");
         }
         called.run(self, event, args, ack);

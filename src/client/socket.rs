@@ -361,12 +361,12 @@ impl ClientSocket {
             (state.listeners.call(&event), inboxes)
         };
         let args = incoming.args.as_args();
-        if called.own.is_empty() && inboxes.is_empty() {
+        if !called.has_own() && inboxes.is_empty() {
             debug!(event = ?event, "an event without a handler");
         }
         // If no handler is there to acknowledge, the first stream of events may.
         let mut ack = incoming.ack;
-        called.run(self, &event, args, if called.own.is_empty() { None } else { ack.take() });
+        called.run(self, &event, args, if called.has_own() { ack.take() } else { None });
         let size = size_of::<Received>() + args.json().len() + args.attachments().bytes();
         for inbox in inboxes {
             let (event, args) = (event.clone().into_owned(), Args(incoming.args.clone()));

@@ -1,4 +1,4 @@
-//! Acknowledgements that are awaited from clients.
+//! Acknowledgements that the server waits for.
 
 use crate::engine::Id;
 use crate::engine::timers::{Expire, Key, Target};
@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-/// Waits for the answers of one or many sockets to one message.
+/// Waits for the acknowledgements of one message by one or many sockets.
 pub(crate) struct Waiter {
     /// The acknowledgement id of the message.
     id: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Waiter {
 }
 
 struct State {
-    /// For each socket, in the order in which they were asked.
+    /// One entry for each socket, in the order in which they were asked.
     asked: Vec<Asked>,
     missing: usize,
     waker: Option<Waker>,
@@ -37,7 +37,7 @@ struct Asked {
     answer: Option<Result<OwnedArgs, Missing>>,
 }
 
-/// Why a socket gave no answer.
+/// The reason why a socket did not answer.
 #[derive(Clone, Debug)]
 enum Missing {
     Timeout,
@@ -55,8 +55,8 @@ impl Waiter {
         Arc::new(Waiter { id, engine, state: Mutex::new(state) })
     }
 
-    /// Expects an answer from a socket, before the message is sent: the answer could be faster. Names the entry;
-    /// `None` if the message is not to be sent.
+    /// Expects an acknowledgement from a socket. Called before the message is sent, because the answer could
+    /// arrive before this returns. Returns the index of the entry, or `None` if the message must not be sent.
     pub(crate) fn ask(self: &Arc<Self>, socket: &Socket) -> Option<u32> {
         let at = {
             let mut state = self.state.lock();
@@ -73,7 +73,7 @@ impl Waiter {
         }
     }
 
-    /// The message could not be sent to a socket.
+    /// Notes that the message could not be sent to a socket.
     pub(crate) fn fail(&self, socket: &Socket, at: u32, error: EmitError) {
         socket.forget_ack(self.id);
         self.answer(at, Err(Missing::Emit(error)));
@@ -105,7 +105,7 @@ impl Waiter {
         }
     }
 
-    /// Gives up waiting at a deadline.
+    /// Sets the deadline at which the waiter gives up.
     pub(crate) fn arm(self: &Arc<Self>, deadline: Time) {
         let Some(engine) = self.engine.upgrade() else { return };
         let mut state = self.state.lock();
@@ -127,7 +127,7 @@ impl Waiter {
         }
     }
 
-    /// Stops waiting: what comes later is ignored, and nothing is kept for it.
+    /// Stops waiting: later acknowledgements are ignored, and nothing is kept for them.
     fn give_up(&self) {
         let (sockets, waker, timer) = {
             let mut state = self.state.lock();
@@ -156,7 +156,7 @@ impl Waiter {
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             let replaced = state.waker.replace(cx.waker().clone());
             drop(state);
-            // It may be the last of a task, which may hold the future.
+            // Dropping the last waker may drop its task, which may hold this future.
             drop(replaced);
         }
         Poll::Pending
@@ -181,8 +181,8 @@ impl Asked {
     }
 }
 
-/// What an acknowledgement can be read as: any type that deserializes. A tuple takes the arguments in order, another
-/// type the first; [`Args`] takes them as they are.
+/// A type that an acknowledgement can be read as: any type that deserializes. A tuple takes the arguments in
+/// order, any other type the first; [`Args`] takes them unread.
 pub trait Answer: sealed::Read {}
 
 impl<T: sealed::Read> Answer for T {}
@@ -207,14 +207,15 @@ mod sealed {
     }
 }
 
-/// The answer to come of one socket. The message is sent, awaited or not; dropping this forgets the answer.
+/// The acknowledgement of one socket. The message is sent whether or not this is awaited; dropping it
+/// discards the answer.
 #[must_use = "the message is sent in any case; use `emit` if no answer is wanted"]
 pub struct AckFuture<T> {
     waiter: Arc<Waiter>,
     answer: PhantomData<fn() -> T>,
 }
 
-/// The answers to come of many sockets: all of them, or those that came in time.
+/// The acknowledgements of many sockets. Completes when all have answered, or when the time is over.
 #[must_use = "the message is sent in any case; use `emit` if no answers are wanted"]
 pub struct AcksFuture<T> {
     waiter: Arc<Waiter>,

@@ -14,7 +14,8 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
-/// Whom to send to, and how: made by [`Namespace::to`], [`Socket::broadcast`] and their like.
+/// The recipients of a message and the flags for sending it, made by [`Namespace::to`], [`Socket::broadcast`]
+/// and similar methods.
 ///
 /// The message is encoded once, and every recipient's queue holds a reference to it.
 ///
@@ -50,15 +51,16 @@ pub struct Broadcast {
     flags: Flags,
 }
 
-/// What became of a broadcast.
+/// The result of a broadcast.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// How many sockets it was queued for.
+    /// The number of sockets that the message was queued for.
     pub sent: usize,
-    /// How many sockets did not get it: not ready for a volatile message, or closed for reading too slowly.
+    /// The number of sockets that did not get the message, because they were not ready for a volatile
+    /// message, or were closed for reading too slowly.
     pub dropped: usize,
-    /// Why it was sent to nobody, if it cannot be sent at all.
+    /// The reason why the message was sent to no socket, if it cannot be sent at all.
     pub error: Option<EmitError>,
 }
 
@@ -67,24 +69,25 @@ impl Broadcast {
         Broadcast { namespace, target: Target::default(), flags: Flags::default() }
     }
 
-    /// Also the sockets in this room; without any room it is all of the namespace.
+    /// Adds the sockets in this room. Without any room, all sockets of the namespace are recipients.
     pub fn to(mut self, room: impl AsRef<str>) -> Broadcast {
         self.target.rooms.insert(room.as_ref());
         self
     }
 
-    /// The same as [`to`](Broadcast::to).
+    /// Does the same as [`to`](Broadcast::to).
     pub fn within(self, room: impl AsRef<str>) -> Broadcast {
         self.to(room)
     }
 
-    /// Not the sockets in this room.
+    /// Excludes the sockets in this room.
     pub fn except(mut self, room: impl AsRef<str>) -> Broadcast {
         self.target.except.insert(room.as_ref());
         self
     }
 
-    /// The sockets of this server only, where there are several; as yet there is no adapter for several.
+    /// Restricts the recipients to this server, if there are several servers. No adapter connects several
+    /// servers yet.
     pub fn local(mut self) -> Broadcast {
         self.flags.local = true;
         self
@@ -96,20 +99,21 @@ impl Broadcast {
         self
     }
 
-    /// How long answers are waited for; else as long as [`Builder::ack_timeout`](crate::Builder::ack_timeout) says.
+    /// Sets how long to wait for acknowledgements. Default:
+    /// [`Builder::ack_timeout`](crate::Builder::ack_timeout).
     pub fn timeout(mut self, timeout: Duration) -> Broadcast {
         self.flags.timeout = Some(timeout);
         self
     }
 
-    /// Sends, and says to how many. Never waits. What cannot be sent at all is no panic and no `Err`: it is in
-    /// [`Delivery::error`].
+    /// Sends the message, and returns how many sockets it was queued for. Never waits. If it cannot be sent
+    /// at all, this neither panics nor returns an `Err`: see [`Delivery::error`].
     pub fn emit(self, event: &str, args: impl Payload) -> Delivery {
         self.send(event, &args, None)
     }
 
-    /// Sends, and waits for the answers: a pair of id and answer for each socket, in no order. Whose answer does not
-    /// come in time has an error in its place.
+    /// Sends the message, and waits for the acknowledgements: a pair of id and result for each socket, in no
+    /// particular order. The result is an error if the socket does not answer in time.
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AcksFuture<T> {
         let id = self.namespace.next_ack(|id| self.is_pending(id));
         let waiter = Waiter::new(id, self.namespace.0.engine.clone());
@@ -122,27 +126,27 @@ impl Broadcast {
         AcksFuture::new(waiter)
     }
 
-    /// Returns whether an answer of a recipient with this id is pending.
+    /// Returns whether any recipient waits for an acknowledgement with this id.
     fn is_pending(&self, id: u64) -> bool {
         self.namespace.0.members.read().select(&self.target).any(|socket| socket.awaits(id))
     }
 
-    /// The sockets, as they are now.
+    /// Returns the sockets that are selected at present.
     pub fn sockets(&self) -> Vec<Socket> {
         self.namespace.0.members.read().select(&self.target).cloned().collect()
     }
 
-    /// Lets the sockets join a room.
+    /// Makes the sockets join a room.
     pub fn join(&self, room: impl AsRef<str>) {
         self.sockets().iter().for_each(|socket| socket.join(room.as_ref()));
     }
 
-    /// Lets the sockets leave a room.
+    /// Makes the sockets leave a room.
     pub fn leave(&self, room: impl AsRef<str>) {
         self.sockets().iter().for_each(|socket| socket.leave(room.as_ref()));
     }
 
-    /// Disconnects the sockets; with `close` their connections, too.
+    /// Disconnects the sockets; with `close`, also closes their connections.
     pub fn disconnect(&self, close: bool) {
         self.sockets().iter().for_each(|socket| socket.disconnect(close));
     }
@@ -166,7 +170,8 @@ impl Broadcast {
         let (mut slow, mut later, mut watched) = (Vec::new(), Vec::new(), Vec::new());
         let members = self.namespace.0.members.read();
         members.select(&self.target).for_each(|socket| {
-            // It is still there while its handler of the end runs, and the client may be another socket already.
+            // A socket is still a member while its disconnect handler runs, and its client may have a new
+            // socket already.
             if socket.has_left() {
                 return;
             }
@@ -199,7 +204,7 @@ impl Broadcast {
             }
         });
         drop(members);
-        // Wakers and closing look at the members: not while they are held.
+        // Wakers and closing access the members, so they are called without the lock.
         later.into_iter().for_each(Waker::wake);
         slow.iter().for_each(Socket::close_slow);
         if let Some(args) = outgoing {

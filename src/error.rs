@@ -1,35 +1,35 @@
-//! What can go wrong, and whose fault it is.
+//! The errors, and the reasons why a socket is disconnected or refused.
 
 use crate::engine::CloseReason;
 use sockeye_core::socketio::ArgsError;
 pub use sockeye_core::socketio::EmitError;
 use std::fmt;
 
-/// Why there is no answer to a message.
+/// The reason why a message was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AckError {
     /// The message was not sent.
     #[error(transparent)]
     Emit(#[from] EmitError),
-    /// The peer did not answer in time.
+    /// The peer did not acknowledge in time.
     #[error("operation has timed out")]
     Timeout,
-    /// The connection ended before there was an answer.
+    /// The connection ended before the acknowledgement arrived.
     #[error("socket has been disconnected")]
     Disconnected,
-    /// The answer is not of the type that was asked for.
+    /// The acknowledgement is not of the requested type.
     #[error("the acknowledgement is not of the expected type: {0}")]
     Decode(#[from] ArgsError),
 }
 
-/// Why a socket was disconnected from its namespace.
+/// The reason why a socket was disconnected from its namespace.
 ///
-/// Displays as the reference's reason, letter for letter.
+/// `Display` writes exactly the reason that the reference uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DisconnectReason {
-    /// The connection ended, for the reason within.
+    /// The connection ended, for this reason.
     Closed(CloseReason),
     /// The client left the namespace.
     ClientNamespaceDisconnect,
@@ -47,7 +47,7 @@ impl fmt::Display for DisconnectReason {
     }
 }
 
-/// What a middleware answers to a client that it refuses: the client's `connect_error`.
+/// The response of a middleware to a client that it refuses: the client's `connect_error`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ConnectError {
     message: String,
@@ -56,12 +56,12 @@ pub struct ConnectError {
 }
 
 impl ConnectError {
-    /// A refusal with a message.
+    /// Returns a refusal with a message.
     pub fn new(message: impl Into<String>) -> ConnectError {
         ConnectError { message: message.into(), data: None }
     }
 
-    /// Adds details, any JSON: the client's `error.data`. What cannot be serialized is left out.
+    /// Adds details, any JSON: the client's `error.data`. Data that cannot be serialized is left out.
     pub fn data(mut self, data: impl serde::Serialize) -> ConnectError {
         self.data = serde_json::to_value(data).ok();
         self
@@ -88,7 +88,7 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// Any error, for handlers that end with `?`: it is logged, and nothing is acknowledged. See [`Handler`].
+/// Any error, for handlers that use `?`: it is logged, and nothing is acknowledged. See [`Handler`].
 ///
 /// [`Handler`]: crate::Handler
 pub struct HandlerError(String);
@@ -111,7 +111,7 @@ impl fmt::Display for HandlerError {
     }
 }
 
-// So that a handler may end with what sending gave: an error is logged.
+// Serializable, so that a handler may return the result of sending; an error is then logged.
 macro_rules! serialize_as_text {
     ($($error:ty),*) => {$(
         impl serde::Serialize for $error {

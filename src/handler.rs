@@ -19,12 +19,13 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A function that handles events: an `async` function or closure of up to eight parameters, each of which
 /// [can be extracted](Extract).
 ///
-/// What it returns is the acknowledgement, if the client wants one: any [`Payload`]. `Ok` is what it holds; `Err` is
-/// logged, and nothing is acknowledged, so that the client times out. The error has to be serializable as well:
-/// [`HandlerError`](crate::HandlerError) is, and `?` turns any other error into it.
+/// The return value is the acknowledgement, if the client wants one: any [`Payload`]. For a `Result`, the
+/// value in `Ok` is sent; `Err` is logged, and nothing is acknowledged, so that the client times out. The
+/// error has to be serializable as well: [`HandlerError`](crate::HandlerError) is, and `?` turns any other
+/// error into it.
 ///
-/// An `async` closure must not capture anything, because its future may outlive the call. A plain closure clones what
-/// it needs into the future; or the server keeps it as [`State`](crate::extract::State).
+/// An `async` closure must not capture anything, because its future may outlive the call. Use a plain closure
+/// that clones what it needs into the future, or store it in the server as [`State`](crate::extract::State).
 ///
 /// ```
 /// use sockeye::extract::Data;
@@ -58,7 +59,7 @@ pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
     fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError>;
 }
 
-/// A socket of either side, as a handler sees it.
+/// A socket of either side, as handlers use it.
 pub trait AnySocket: Acknowledge + Clone + 'static {
     /// Runs the rest of a handler in the background.
     fn spawn(&self, future: impl Future + Send + 'static);
@@ -73,7 +74,7 @@ pub trait Acknowledge: Send + Sync {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError>;
 }
 
-/// A function that decides whether a client may connect to a namespace: as a [`Handler`], but returns
+/// A function that decides whether a client may connect to a namespace: like a [`Handler`], but it returns
 /// `Result<(), ConnectError>`. See [`Namespace::middleware`](crate::Namespace::middleware).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a middleware",
@@ -131,12 +132,12 @@ implement_for_functions!(A, B, C, D, E, G);
 implement_for_functions!(A, B, C, D, E, G, H);
 implement_for_functions!(A, B, C, D, E, G, H, I);
 
-/// A handler whose parameters are not known any more.
+/// A handler with its parameter types erased.
 pub(crate) trait AnyHandler<S = Socket>: Send + Sync {
     fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError>;
 }
 
-/// A middleware whose parameters are not known any more.
+/// A middleware with its parameter types erased.
 pub(crate) trait AnyMiddleware: Send + Sync {
     fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError>;
 }
@@ -161,7 +162,7 @@ impl<F: Middleware<P>, P> AnyMiddleware for Erased<F, P> {
     }
 }
 
-/// A handler that is kept. One that captures nothing needs neither memory nor a count of its references.
+/// A stored handler. One that captures nothing needs no memory and no reference count.
 #[derive(Clone)]
 pub(crate) enum Kept<S: 'static = Socket> {
     Plain(&'static dyn AnyHandler<S>),
@@ -172,7 +173,7 @@ impl<S: 'static> Kept<S> {
     pub(crate) fn new<P: 'static>(handler: impl Handler<P, S>) -> Kept<S> {
         fn keep<S, F: AnyHandler<S> + 'static>(handler: F) -> Kept<S> {
             match size_of::<F>() == 0 && !std::mem::needs_drop::<F>() {
-                // Of what has no size nothing leaks.
+                // Leaking a value without size leaks no memory.
                 true => Kept::Plain(Box::leak(Box::new(handler))),
                 false => Kept::Capturing(Arc::new(handler)),
             }
@@ -192,7 +193,7 @@ impl<S> Deref for Kept<S> {
     }
 }
 
-/// Acknowledges what a handler returned; an `Err` is logged even if nobody waits for an answer.
+/// Acknowledges with the return value of a handler. An `Err` is logged even if no acknowledgement is wanted.
 fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) {
     let result = match ack {
         Some((socket, id)) => socket.acknowledge(id, answer),
@@ -203,9 +204,9 @@ fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) {
     }
 }
 
-/// Calls a handler and polls its future once, in place; if it has to wait, the runtime goes on with it.
+/// Calls a handler and polls its future once, in place; if it has to wait, the runtime continues it.
 ///
-/// Nothing is locked meanwhile. A panic ends this call of the handler, and nothing else.
+/// No lock is held meanwhile. A panic ends this call of the handler, and nothing else.
 pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'_, S>) {
     match catch_unwind(AssertUnwindSafe(|| handler.call(context))) {
         Ok(Ok(future)) => drive(context.socket, future),
@@ -217,7 +218,7 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
     }
 }
 
-/// Polls a future once, and gives it to the runtime if it has to wait.
+/// Polls a future once, and passes it to the runtime if it has to wait.
 pub(crate) fn drive(socket: &impl AnySocket, future: BoxFuture<()>) {
     let mut future = Guarded(future);
     let mut context = task::Context::from_waker(Waker::noop());
@@ -226,7 +227,7 @@ pub(crate) fn drive(socket: &impl AnySocket, future: BoxFuture<()>) {
     }
 }
 
-/// A future whose panic ends it, with `None`.
+/// A future that completes with `None` if it panics.
 pub(crate) struct Guarded<T>(pub(crate) BoxFuture<T>);
 
 impl<T> Future for Guarded<T> {

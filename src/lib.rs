@@ -1,5 +1,5 @@
-//! Socket.IO for Rust: a server that speaks to every Socket.IO client of today, and a client, as a protocol engine that
-//! does no I/O and a runtime of your choice that does.
+//! Socket.IO for Rust: a server for every current Socket.IO client, and a client. The protocol engine does no
+//! I/O; the runtime of your choice does it.
 //!
 //! ```no_run
 //! use sockeye::{Server, Socket, extract::Data};
@@ -18,66 +18,73 @@
 //! # }
 //! ```
 //!
-//! # Who is who
+//! The types
 //!
-//! - [`Server`]: the settings, the namespaces, the end. A [`Namespace`] has its own sockets and rooms; without one, the
-//!   server's methods mean the main one, `/`.
-//! - [`Socket`]: one client in one namespace. Handlers are registered on it when it connects, by
-//!   [`Namespace::on_connect`]; a [`middleware`](Namespace::middleware) before that decides who is let in.
-//! - [`Handler`]: an `async` function whose parameters are [extracted](extract) from the event, and whose return value
-//!   is the acknowledgement.
-//! - [`Broadcast`]: many sockets at once: rooms, exceptions, answers.
+//! - [`Server`]: holds the settings and the namespaces, and can be closed. A [`Namespace`] has its own
+//!   sockets and rooms. The methods of the server itself apply to the main namespace, `/`.
+//! - [`Socket`]: one client in one namespace. Its handlers are registered when it connects, by
+//!   [`Namespace::on_connect`]; a [`middleware`](Namespace::middleware) decides before that whether the
+//!   client may connect.
+//! - [`Handler`]: an `async` function whose parameters are [extracted](extract) from the event, and whose
+//!   return value is the acknowledgement.
+//! - [`Broadcast`]: addresses many sockets at once: rooms, exceptions, acknowledgements.
 //! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
-//! - [`Client`] and [`ClientSocket`]: the other side, for this server or any other: see [`client`].
+//! - [`Client`] and [`ClientSocket`]: the client side, for this server or any other: see [`client`].
 //!
-//! They are handles, cheap to clone. A [`Server`] and a [`Client`] own what is behind them; a [`Namespace`], a [`Socket`]
-//! and a [`ClientSocket`] keep neither alive.
+//! All of these are handles that are cheap to clone. A [`Server`] and a [`Client`] own their connections; a
+//! [`Namespace`], a [`Socket`] and a [`ClientSocket`] keep neither alive.
 //!
-//! # What holds
+//! Guarantees
 //!
-//! - Handlers start in the order in which the client sent the events: each is polled once in place, and goes on in the
-//!   background only if it has to wait. No lock is held meanwhile. A panic ends that call, and nothing else.
-//! - [`Socket::emit`] never waits. A client that does not read is bounded by bytes
-//!   ([`send_buffer`](Builder::send_buffer)), and closed when it exceeds them, so that it knows that it missed
-//!   something; it never slows the others. When handlers fall behind, their client is no longer read.
+//! - Handlers start in the order in which the client sent the events: each is polled once in place, and
+//!   continues in the background only if it has to wait. No lock is held meanwhile. A panic ends that call,
+//!   and nothing else.
+//! - [`Socket::emit`] never waits. The bytes queued for a client that does not read are limited
+//!   ([`send_buffer`](Builder::send_buffer)). A client that exceeds the limit is closed, so that it knows
+//!   that it missed something; it never slows the others. A client whose handlers fall behind is not read
+//!   until they catch up.
 //! - A broadcast is encoded once, and every recipient's queue holds a reference to it.
-//! - Every wait has a deadline, and every buffer a bound: see [`Builder`], [`Limits`] and
-//!   [`engine::Config`]. Fixed are 10,000 acknowledgements awaited from a socket, and 256 handlers of a client that may
-//!   wait before it is no longer read.
+//! - Every wait has a deadline, and every buffer a bound: see [`Builder`], [`Limits`] and [`engine::Config`].
+//!   Two bounds are fixed: at most 10,000 acknowledgements can be pending from a socket, and a client is not
+//!   read while 256 of its handlers wait.
 //!
 //! # When nothing happens
 //!
-//! What a client does wrong is no error of yours, so it only shows in the log: turn on the `tracing` feature, and show
-//! the level `DEBUG` of `sockeye`.
+//! A client's mistake is not an error in your program, so it only shows in the log: enable the `tracing`
+//! feature, and show the level `DEBUG` of `sockeye`.
 //!
-//! - A handler is not called: the event's data is not of its type, no [`State`](extract::State) of that type was given
-//!   to the builder, or nothing was registered before the first wait of [`on_connect`](Namespace::on_connect). The
-//!   client's acknowledgement times out, as it does when a handler ends with `Err` or panics. See [`extract`].
-//! - A client cannot connect: its `connect_error` says why. `Invalid namespace` is one that nobody has asked
-//!   [`Server::of`] for; `xhr poll error` in a page is often another origin, which [`Builder::cors`] has to allow.
-//! - A handler does not compile: it captures something, has a parameter that cannot be extracted, or returns what
-//!   cannot be sent. See [`Handler`].
+//! - A handler is not called: the event's data is not of the handler's type, no [`State`](extract::State) of
+//!   that type was given to the builder, or the handler was registered after the first wait of
+//!   [`on_connect`](Namespace::on_connect). The client's acknowledgement times out, as it does when a handler
+//!   ends with `Err` or panics. See [`extract`].
+//! - A client cannot connect: its `connect_error` says why. `Invalid namespace` means that [`Server::of`] was
+//!   not called for that namespace; `xhr poll error` in a page is often caused by another origin, which
+//!   [`Builder::cors`] has to allow.
+//! - A handler does not compile: it captures something, has a parameter that cannot be extracted, or returns
+//!   a value that cannot be sent. See [`Handler`].
 //!
 //! # Coming from JavaScript
 //!
-//! Names are those of the reference, with these differences. Handlers return the acknowledgement instead of calling
-//! one ([`extract::AckSender`] is for later). `io.use` is [`middleware`](Namespace::middleware), as `use` is a keyword
-//! of Rust; `in` is `within`, and [`Socket::within`] means the socket itself, too. An event may have several handlers; the first
-//! one acknowledges. [`on_fallback`](Socket::on_fallback) is called only for an event that has none.
+//! Names are those of the JavaScript implementation ("the reference"), with these differences. Handlers
+//! return the acknowledgement instead of calling a callback; to acknowledge later, use
+//! [`extract::AckSender`]. `io.use` is [`middleware`](Namespace::middleware), because `use` is a keyword of
+//! Rust; `in` is `within`, and [`Socket::within`] includes the socket itself. An event may have several
+//! handlers; the first one acknowledges. [`on_fallback`](Socket::on_fallback) is called only for an event
+//! that has none.
 //!
 //! # Features
 //!
 //! - `tokio` (default): [`sockeye::tokio`](tokio), to serve over tokio's sockets.
-//! - `smol`: [`sockeye::smol`](smol), to serve over smol's sockets. Both may be on at once.
-//! - `axum`: [mounted](mount) in axum 0.8, by [`layer`](tokio::layer); `hyper`: in all else that speaks hyper or tower;
-//!   `http`: in any HTTP server, by messages.
-//! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and what they show: `Tls`; for
-//!   clients whom they trust: `ClientTls`.
-//! - `deflate`: WebSocket messages are compressed for clients that want it, if the server is told to:
-//!   `Builder::per_message_deflate`. Clients offer it: `ClientBuilder::per_message_deflate`.
-//! - `tracing`: what goes wrong is logged through `tracing`; without it nothing is.
+//! - `smol`: [`sockeye::smol`](smol), to serve over smol's sockets. Both may be enabled at once.
+//! - `axum`: [mounts](mount) the server in axum 0.8, by [`layer`](tokio::layer); `hyper`: in anything else
+//!   built on hyper or tower; `http`: in any HTTP server, by messages.
+//! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and their
+//!   certificates: `Tls`. For clients, the certificates to trust: `ClientTls`.
+//! - `deflate`: compresses WebSocket messages for clients that ask for it, if the server enables it by
+//!   `Builder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`.
+//! - `tracing`: logs problems through `tracing`; without it nothing is logged.
 //!
-//! Without a runtime feature everything is there but the sockets: [drive it yourself](drive_it_yourself).
+//! Without a runtime feature everything but the sockets is there: [drive it yourself](drive_it_yourself).
 #![forbid(unsafe_code)]
 
 mod ack;
@@ -122,7 +129,7 @@ pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits};
 pub use sockeye_core::{Time, drive, host};
 #[doc = include_str!("../docs/drive_it_yourself.md")]
 pub mod drive_it_yourself {}
-/// What the README shows compiles.
+/// The code in the README, compiled as doc tests.
 #[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -1,4 +1,4 @@
-//! Namespaces: who is connected, who is in which room, who is let in.
+//! Namespaces: their sockets, their rooms, and the decision about which clients may connect.
 
 use crate::ack::AcksFuture;
 use crate::broadcast::{Broadcast, Delivery};
@@ -26,7 +26,8 @@ use std::time::Duration;
 
 /// A namespace: a handle that is cheap to clone, made by [`Server::of`](crate::Server::of).
 ///
-/// Its sockets and rooms are its own; a client connects to each namespace that it wants, over one connection.
+/// A namespace has its own sockets and rooms. A client connects to each namespace that it wants, over one
+/// connection.
 #[derive(Clone)]
 pub struct Namespace(pub(crate) Arc<Inner>);
 
@@ -36,7 +37,7 @@ pub(crate) struct Inner {
     pub(crate) members: RwLock<Members>,
     functions: RwLock<Functions>,
     next_ack: AtomicU64,
-    /// How many sockets have listeners of what leaves.
+    /// The number of sockets that have listeners for outgoing events.
     pub(crate) watched: AtomicUsize,
 }
 
@@ -65,7 +66,7 @@ impl Identified for Member {
 }
 
 impl Members {
-    /// Adds a socket, with rooms that it joined before.
+    /// Adds a socket and the rooms that it joined before.
     pub(crate) fn insert(&mut self, socket: Socket, rooms: JoinedRooms) {
         let id = socket.id();
         self.sockets.insert(ById(Member { socket, rooms: JoinedRooms::default() }));
@@ -83,7 +84,8 @@ impl Members {
         }
     }
 
-    /// Adds a socket to a room, if it is in less than `limit`. `Disconnected` means that the socket is not there.
+    /// Adds a socket to a room, if it is in fewer than `limit`. Fails with `Disconnected` if the socket is
+    /// not a member of the namespace.
     pub(crate) fn join(&mut self, id: &Id, room: &str, limit: usize) -> Result<(), JoinError> {
         let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else {
             return Err(JoinError::Disconnected);
@@ -97,7 +99,7 @@ impl Members {
         Ok(())
     }
 
-    /// Whether the socket is there.
+    /// Removes a socket from a room. Returns whether the socket is a member of the namespace.
     pub(crate) fn leave(&mut self, id: &Id, room: &str) -> bool {
         let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return false };
         if member.rooms.remove(room) {
@@ -106,7 +108,7 @@ impl Members {
         true
     }
 
-    /// Returns the rooms of a socket; `None` if it is not there.
+    /// Returns the rooms of a socket, or `None` if it is not a member of the namespace.
     pub(crate) fn rooms_of(&self, id: &Id) -> Option<Vec<Arc<str>>> {
         self.sockets.get(id).map(|member| member.0.rooms.iter().cloned().collect())
     }
@@ -115,9 +117,9 @@ impl Members {
         self.sockets.len()
     }
 
-    /// Returns the sockets that a target means, each once.
+    /// Returns the sockets that a target selects, each once.
     pub(crate) fn select<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a Socket> {
-        // Looked up once, not for each socket.
+        // Looked up once for all sockets, not once per socket.
         let except: SmallVec<[_; 1]> =
             target.except.iter().map(|room| (Id::parse(room), self.rooms.get(room))).collect();
         let is_left_out = move |id: &Id| {
@@ -136,28 +138,29 @@ impl Members {
             .filter(move |socket| !is_left_out(&socket.id()))
     }
 
-    /// Every socket.
+    /// Returns every socket.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Socket> {
         self.sockets.iter().map(|member| &member.0.socket)
     }
 
-    /// The sockets of a room, or the one whose id it is.
+    /// Returns the sockets of a room, and the socket whose id is the room's name.
     pub(crate) fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
         let own = Id::parse(room).and_then(|id| self.sockets.get(&id)).map(|member| &member.0.socket);
         let members = self.rooms.get(room).into_iter().flatten().map(|member| &member.0);
-        // Somebody may have joined the room of another's id.
+        // Another socket may have joined a room that is named after this one's id.
         own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
     }
 }
 
-/// Why a namespace of this name cannot be: no client could connect to it. See [`Server::try_of`](crate::Server::try_of).
+/// The reason why no client could connect to a namespace of this name. See
+/// [`Server::try_of`](crate::Server::try_of).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamespaceError {
     /// The name contains a comma, which ends it in a packet.
     #[error("a namespace's name cannot contain a comma")]
     Comma,
-    /// The name contains a question mark: what follows is a query to clients and servers of older versions.
+    /// The name contains a question mark, after which clients and servers of older versions expect a query.
     #[error("a namespace's name cannot contain a question mark")]
     QuestionMark,
     /// The name contains U+001E, which separates packets in the body of a request.
@@ -171,9 +174,9 @@ pub enum NamespaceError {
     },
 }
 
-/// Whether clients can connect to a namespace of this name, which has its slash.
+/// Checks whether clients can connect to a namespace of this name, which starts with its slash.
 pub(crate) fn check_name(name: &str, limit: usize) -> Result<(), NamespaceError> {
-    // The main one's is not written into packets.
+    // The name of the main namespace is not written into packets.
     if name.len() > limit && name != "/" {
         return Err(NamespaceError::TooLong { limit });
     }
@@ -185,7 +188,7 @@ pub(crate) fn check_name(name: &str, limit: usize) -> Result<(), NamespaceError>
     }
 }
 
-/// The name of a namespace, whose slash in front may have been left out.
+/// Returns the name of a namespace with its leading slash, which may be missing in `name`.
 pub(crate) fn with_slash(name: &str) -> Cow<'_, str> {
     if name.starts_with('/') { name.into() } else { format!("/{name}").into() }
 }
@@ -202,24 +205,24 @@ impl Namespace {
         }))
     }
 
-    /// The name, with its slash in front.
+    /// Returns the name, with its leading slash.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Calls `handler` for each client that has connected, after the handlers that were added before. It registers the
-    /// socket's handlers: what it does before its first wait is done before the client's first event is handled. An
-    /// event that has no handler by then is lost, so look things up after the registrations, or in a
-    /// [`middleware`](Namespace::middleware).
+    /// Calls `handler` for each client that has connected, after the handlers that were added before. This is
+    /// where the socket's handlers are registered: everything before its first wait happens before the
+    /// client's first event is handled. An event that has no handler by then is lost, so do lookups that wait
+    /// after the registrations, or in a [`middleware`](Namespace::middleware).
     pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
         let mut functions = self.0.functions.write();
         functions.connect = functions.connect.iter().cloned().chain([Kept::new(handler)]).collect();
     }
 
-    /// Asks `middleware` about each client that wants to connect, after those that were added before.
+    /// Calls `middleware` for each client that wants to connect, after those that were added before.
     ///
-    /// A refusal is the client's `connect_error`, with message and data. Nothing can be sent to the socket yet, but it
-    /// can join rooms and keep [data](Socket::set_data), and its handlers can be registered.
+    /// A refusal is the client's `connect_error`, with message and data. Nothing can be sent to the socket
+    /// yet, but it can join rooms and keep [data](Socket::set_data), and its handlers can be registered.
     ///
     /// ```
     /// use serde::Deserialize;
@@ -253,17 +256,17 @@ impl Namespace {
         functions.middlewares = functions.middlewares.iter().cloned().chain([added]).collect();
     }
 
-    /// How many sockets are connected.
+    /// Returns the number of connected sockets.
     pub fn sockets_count(&self) -> usize {
         self.0.members.read().len()
     }
 
-    /// The connected sockets, as they are now.
+    /// Returns the sockets that are connected at present.
     pub fn sockets(&self) -> Vec<Socket> {
         self.0.members.read().all().cloned().collect()
     }
 
-    /// A connected socket by its id; `None` if there is none.
+    /// Returns the connected socket with this id, or `None` if there is none.
     pub fn socket(&self, id: &str) -> Option<Socket> {
         let id = Id::parse(id)?;
         self.0.members.read().sockets.get(&id).map(|member| member.0.socket.clone())
@@ -274,37 +277,38 @@ impl Namespace {
         self.everyone().emit(event, args)
     }
 
-    /// Sends to every socket of the namespace, and waits for their answers: see [`Broadcast::emit_with_ack`].
+    /// Sends to every socket of the namespace, and waits for their acknowledgements: see
+    /// [`Broadcast::emit_with_ack`].
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
         self.everyone().emit_with_ack(event, args)
     }
 
-    /// The sockets in a room; more rooms can be added, each socket is reached once.
+    /// Targets the sockets in a room. More rooms can be added; each socket is reached once.
     pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
         self.everyone().to(room)
     }
 
-    /// The same as [`to`](Namespace::to).
+    /// Does the same as [`to`](Namespace::to).
     pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
         self.everyone().within(room)
     }
 
-    /// Every socket but those in a room.
+    /// Targets every socket except those in a room.
     pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
         self.everyone().except(room)
     }
 
-    /// The sockets of this server only, where there are several.
+    /// Targets only the sockets of this server, if there are several servers.
     pub fn local(&self) -> Broadcast {
         self.everyone().local()
     }
 
-    /// Messages that are dropped for clients that are not ready for them.
+    /// Drops messages for clients that are not ready for them.
     pub fn volatile(&self) -> Broadcast {
         self.everyone().volatile()
     }
 
-    /// How long answers are waited for.
+    /// Sets how long to wait for acknowledgements.
     pub fn timeout(&self, timeout: Duration) -> Broadcast {
         self.everyone().timeout(timeout)
     }
@@ -313,22 +317,23 @@ impl Namespace {
         Broadcast::new(self.clone())
     }
 
-    /// The id for the next message that wants answers. Ids are shared by all sockets of the namespace, so that a
-    /// broadcast is one message; `is_pending` says whether a socket that it is for awaits an answer with an id.
+    /// Returns the id for the next message that asks for acknowledgements. All sockets of the namespace share
+    /// the ids, so that a broadcast is one message. `is_pending` returns whether a recipient already waits
+    /// for an acknowledgement with an id.
     pub(crate) fn next_ack(&self, is_pending: impl Fn(u64) -> bool) -> u64 {
         loop {
             let count = self.0.next_ack.fetch_add(1, Ordering::Relaxed);
             let id = count & MAX_ACK_ID;
-            // Before they begin again none can be pending.
+            // Before the ids wrap around, none can be pending.
             if count <= MAX_ACK_ID || !is_pending(id) {
                 return id;
             }
         }
     }
 
-    /// Takes a socket out of the namespace and of its rooms, which are returned.
+    /// Removes a socket from the namespace and from its rooms, and returns the rooms.
     pub(crate) fn remove(&self, id: &Id) -> JoinedRooms {
-        /// In how many rooms one is looked up before others may have the lock.
+        /// How many rooms are processed before other threads may take the lock.
         const BATCH: usize = 64;
         let mut members = self.0.members.write();
         let Some((_, ById(member))) = members.sockets.swap_remove_full(id) else {
@@ -343,7 +348,7 @@ impl Namespace {
         member.rooms
     }
 
-    /// Whether the client may connect; `None` if nobody has to be asked.
+    /// Returns a future that decides whether the client may connect, or `None` if there is no middleware.
     pub(crate) fn decide(&self, socket: &Socket) -> Option<BoxFuture<Result<(), ConnectError>>> {
         let middlewares = self.0.functions.read().middlewares.clone();
         if middlewares.is_empty() {
@@ -358,7 +363,7 @@ impl Namespace {
         }))
     }
 
-    /// Calls the handlers of new sockets.
+    /// Calls the handlers for new sockets.
     pub(crate) fn connected(&self, socket: &Socket) {
         let handlers = self.0.functions.read().connect.clone();
         for handler in &*handlers {
@@ -367,7 +372,7 @@ impl Namespace {
     }
 }
 
-/// Not in the future itself, which has to be `Send`.
+/// A separate function, because the context must not be part of the future, which has to be `Send`.
 fn ask(
     middleware: &dyn AnyMiddleware,
     socket: &Socket,

@@ -1,11 +1,11 @@
-//! What can be emitted: anything that serializes, and arguments that came in.
+//! The data that can be emitted: anything that serializes, and arguments that were received.
 
 use sockeye_core::engineio;
 use sockeye_core::socketio::{self, EncodeError, Encoded, Encoder, OwnedArgs};
 use std::cell::Cell;
 
-/// The arguments of an event or an acknowledgement as they came, to be looked at later or sent on: JSON and
-/// attachments.
+/// The arguments of an event or an acknowledgement as they were received (JSON and attachments), to be read
+/// later or forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Args(pub(crate) OwnedArgs);
 
@@ -13,32 +13,32 @@ impl Args {
     /// Reads the arguments as `T`; see [`extract::Data`](crate::extract::Data).
     ///
     /// # Errors
-    /// When they are not of that type.
+    /// If they are not of that type.
     pub fn deserialize<T: serde::de::DeserializeOwned>(&self) -> Result<T, socketio::ArgsError> {
         self.0.as_args().deserialize()
     }
 
-    /// How many arguments there are.
+    /// Returns the number of arguments.
     pub fn len(&self) -> usize {
         self.0.as_args().len()
     }
 
-    /// Whether there is no argument.
+    /// Returns whether there are no arguments.
     pub fn is_empty(&self) -> bool {
         self.0.as_args().is_empty()
     }
 }
 
-/// What can be sent as the arguments of an event or an acknowledgement: anything that serializes, and [`Args`].
+/// The arguments of an event or an acknowledgement to send: anything that serializes, and [`Args`].
 ///
-/// A tuple is several arguments, `()` is none, anything else is one: `None` and `serde_json::Value::Null` are one `null`,
-/// and so is a `()` inside of a tuple. Beware of arrays, which are tuples to serde:
-/// `[1, 2]` is two arguments, `vec![1, 2]` is one.
+/// A tuple is several arguments, `()` is none, any other value is one: `None` and `serde_json::Value::Null`
+/// are one `null`, and so is a `()` inside of a tuple. Note that arrays are tuples to serde: `[1, 2]` is two
+/// arguments, `vec![1, 2]` is one.
 ///
-/// What serializes as bytes, such as [`bytes::Bytes`], is sent as a binary attachment, at any depth. A `Vec<u8>` is a
-/// list of numbers to serde: make it `Bytes::from(vec)`, or let `serde_bytes` see to it.
+/// A value that serializes as bytes, such as [`bytes::Bytes`], is sent as a binary attachment, at any depth.
+/// A `Vec<u8>` is a list of numbers to serde: use `Bytes::from(vec)`, or `serde_bytes`.
 ///
-/// A client that awaits `emitWithAck` sees the first argument of the answer only.
+/// A client that awaits `emitWithAck` sees only the first argument of the acknowledgement.
 pub trait Payload: sealed::Encode {}
 
 impl<T: sealed::Encode> Payload for T {}
@@ -46,7 +46,7 @@ impl<T: sealed::Encode> Payload for T {}
 pub(crate) mod sealed {
     use super::*;
 
-    /// The packet that a payload becomes the arguments of.
+    /// The packet whose arguments a payload becomes.
     #[derive(Clone, Copy, Debug)]
     pub struct Head<'a> {
         pub namespace: &'a str,
@@ -63,7 +63,7 @@ pub(crate) mod sealed {
     pub trait Encode {
         fn encode<'e>(&self, encoder: &'e mut Encoder, head: Head<'_>) -> Result<Encoded<'e>, EncodeError>;
 
-        /// Why there is nothing to send, if it is an `Err`.
+        /// Returns why there is nothing to send, if the payload is an `Err`.
         fn failure(&self) -> Option<EncodeError>;
     }
 
@@ -76,7 +76,8 @@ pub(crate) mod sealed {
         }
 
         fn failure(&self) -> Option<EncodeError> {
-            // The common answer of handlers whose clients want none is not worth encoding.
+            // `()`, the usual return value of handlers, is not worth encoding if no acknowledgement is
+            // wanted.
             if std::mem::size_of::<T>() == 0 {
                 return None;
             }
@@ -102,7 +103,7 @@ pub(crate) mod sealed {
 }
 
 thread_local! {
-    // Taken out while in use: a `Serialize` that emits finds it gone and makes its own.
+    // Taken out while in use: a `Serialize` that emits finds it missing and creates its own.
     static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
 }
 
@@ -114,7 +115,7 @@ pub(crate) fn with_encoder<R>(f: impl FnOnce(&mut Encoder) -> R) -> R {
     result
 }
 
-/// Queues a packet of the protocol's own.
+/// Queues a packet that the protocol itself sends.
 pub(crate) fn send_packet(
     engine: &mut engineio::Session,
     packet: impl for<'e> FnOnce(&'e mut Encoder) -> Result<Encoded<'e>, EncodeError>,
@@ -122,7 +123,7 @@ pub(crate) fn send_packet(
     with_encoder(|encoder| Ok(engine.send(packet(encoder)?.parts())?))
 }
 
-/// Whether a payload is an `Err`, without sending it.
+/// Checks whether a payload is an `Err`, without sending it.
 pub(crate) fn check(payload: &impl Payload) -> Result<(), crate::EmitError> {
     match payload.failure() {
         Some(error) => Err(error.into()),

@@ -5,28 +5,28 @@ use std::sync::Arc;
 
 /// The names of the rooms that one socket is in.
 ///
-/// Most sockets are in a few, for which a list is the smallest and fastest; in a long list `join` and `leave` would take
-/// longer with each room.
+/// Most sockets are in a few rooms, for which a list is smallest and fastest; in a long list, `join` and
+/// `leave` would take longer with each room.
 pub(crate) enum JoinedRooms {
     Few(Vec<Arc<str>>),
     #[expect(clippy::box_collection, reason = "a socket in few rooms is not to be larger for it")]
     Many(Box<HashSet<Arc<str>>>),
 }
 
-/// The longest list.
+/// The maximum length of the list.
 const FEW: usize = 16;
 
-/// Why a socket did not join a room: see [`Socket::try_join`](crate::Socket::try_join).
+/// The reason why a socket did not join a room: see [`Socket::try_join`](crate::Socket::try_join).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// The socket has been disconnected, or was not let in.
+    /// The socket has been disconnected or was refused.
     #[error("the socket is not connected")]
     Disconnected,
     /// The socket is in as many rooms as [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
     #[error("the socket is in {limit} rooms, which are all that it may join")]
     TooManyRooms {
-        /// How many rooms a socket may be in.
+        /// The maximum number of rooms of a socket.
         limit: usize,
     },
 }
@@ -52,7 +52,7 @@ impl JoinedRooms {
         }
     }
 
-    /// Whether a room is to be added: it is not there yet.
+    /// Returns whether a room has to be added, which is if it is not in the table yet.
     pub(crate) fn admit(&self, room: &str, limit: usize) -> Result<bool, JoinError> {
         match self.contains(room) {
             true => Ok(false),
@@ -61,7 +61,7 @@ impl JoinedRooms {
         }
     }
 
-    /// Adds a room that is not there.
+    /// Adds a room that is not in the table.
     pub(crate) fn insert(&mut self, room: Arc<str>) {
         match self {
             JoinedRooms::Few(rooms) if rooms.len() < FEW => rooms.push(room),
@@ -75,7 +75,7 @@ impl JoinedRooms {
         }
     }
 
-    /// Removes a room. Whether it was there.
+    /// Removes a room. Returns whether it was in the table.
     pub(crate) fn remove(&mut self, room: &str) -> bool {
         match self {
             JoinedRooms::Few(rooms) => {

@@ -1,4 +1,4 @@
-//! The Socket.IO server: its settings, its namespaces, and what its clients' messages mean.
+//! The Socket.IO server: its settings, its namespaces, and the handling of its clients' messages.
 
 mod extract;
 
@@ -31,13 +31,13 @@ use std::time::Duration;
 
 /// A Socket.IO server: a handle that is cheap to clone.
 ///
-/// It does nothing by itself: a runtime drives it (`sockeye::tokio::listen`, `sockeye::smol::listen`), or an event loop
-/// of your own, through [`Host`]. Without a namespace its methods mean the main one, `/`.
+/// It does nothing by itself: a runtime drives it (`sockeye::tokio::listen`, `sockeye::smol::listen`), or
+/// your own event loop, through [`Host`]. The methods that name no namespace apply to the main one, `/`.
 ///
-/// With its last handle it ends: clients that are left are forgotten, and their sockets disconnected. A function that
-/// serves has a handle, and so has each connection.
+/// When its last handle is dropped, the server ends: the remaining clients are dropped, and their sockets
+/// disconnected. A function that serves holds a handle, and so does each connection.
 ///
-/// It can be used from any thread, before it is driven, and while it is:
+/// It can be used from any thread, before and while it is driven:
 ///
 /// ```
 /// use sockeye::Server;
@@ -51,7 +51,7 @@ pub struct Server {
     pub(crate) engine: engine::Server<App>,
 }
 
-/// What can be set of a [`Server`]; names and defaults are the reference's where it has them.
+/// The settings of a [`Server`]. Names and defaults are those of the reference, if it has the setting.
 ///
 /// ```
 /// use sockeye::{Cors, InvalidHeader, Server};
@@ -70,10 +70,10 @@ pub struct Builder {
     engine: engine::Builder<App>,
 }
 
-/// The Engine.IO server below.
+/// The Engine.IO server below this one.
 pub(crate) type Engine = engine::ServerInner<App>;
 
-/// What Socket.IO does with the sessions of Engine.IO.
+/// The Socket.IO layer on top of the Engine.IO sessions.
 #[doc(hidden)]
 #[allow(missing_debug_implementations)]
 pub struct App {
@@ -86,12 +86,12 @@ pub struct App {
 }
 
 impl Server {
-    /// A server with the default settings, at `/socket.io/`.
+    /// Returns a server with the default settings, at `/socket.io/`.
     pub fn new() -> Server {
         Server::builder().build()
     }
 
-    /// Starts with the default settings.
+    /// Returns a builder with the default settings.
     pub fn builder() -> Builder {
         let app = App {
             limits: Limits::default(),
@@ -108,10 +108,11 @@ impl Server {
         Server { engine: engine::Server(engine) }
     }
 
-    /// A namespace, made if it is not there. The slash in front of its name may be left out.
+    /// Returns a namespace, and creates it if it does not exist. The leading slash of its name may be left
+    /// out.
     ///
-    /// Clients can connect to what was made here, and are refused elsewhere (`Invalid namespace`). It stays as long as
-    /// the server: do not make one for each name that a client sends.
+    /// Clients can connect only to namespaces created here, and are refused elsewhere (`Invalid namespace`).
+    /// A namespace lives as long as the server: do not create one for each name that a client sends.
     ///
     /// ```
     /// # let io = sockeye::Server::new();
@@ -121,8 +122,8 @@ impl Server {
     /// ```
     ///
     /// # Panics
-    /// If no client could connect to it: the name contains a comma, a question mark or U+001E, or is longer than
-    /// [`Limits::max_namespace_len`]. For a name that is not a literal there is [`try_of`](Server::try_of).
+    /// If no client could connect to it: the name contains a comma, a question mark or U+001E, or is longer
+    /// than [`Limits::max_namespace_len`]. For a name that is not a literal, use [`try_of`](Server::try_of).
     #[track_caller]
     pub fn of(&self, name: &str) -> Namespace {
         match self.try_of(name) {
@@ -131,7 +132,7 @@ impl Server {
         }
     }
 
-    /// The same as [`of`](Server::of), for names that come from elsewhere.
+    /// Does the same as [`of`](Server::of), for names that come from elsewhere.
     ///
     /// ```
     /// # let io = sockeye::Server::new();
@@ -139,7 +140,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// If no client could connect to it, because of its name.
+    /// If the name is one that no client could connect to: the [`NamespaceError`] says why.
     pub fn try_of(&self, name: &str) -> Result<Namespace, NamespaceError> {
         let name = with_slash(name);
         let app = self.engine.handler();
@@ -157,7 +158,7 @@ impl Server {
         self.of("/").on_connect(handler);
     }
 
-    /// Asks `middleware` about each client that wants to connect to the main namespace: see
+    /// Calls `middleware` for each client that wants to connect to the main namespace: see
     /// [`Namespace::middleware`].
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         self.of("/").middleware(middleware);
@@ -168,59 +169,62 @@ impl Server {
         self.of("/").emit(event, args)
     }
 
-    /// Sends to every socket of the main namespace, and waits for their answers: see [`Broadcast::emit_with_ack`].
+    /// Sends to every socket of the main namespace, and waits for their acknowledgements: see
+    /// [`Broadcast::emit_with_ack`].
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
         self.of("/").emit_with_ack(event, args)
     }
 
-    /// The sockets in a room of the main namespace.
+    /// Targets the sockets in a room of the main namespace.
     pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
         self.of("/").to(room)
     }
 
-    /// The same as [`to`](Server::to).
+    /// Does the same as [`to`](Server::to).
     pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
         self.of("/").within(room)
     }
 
-    /// Every socket of the main namespace but those in a room.
+    /// Targets every socket of the main namespace except those in a room.
     pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
         self.of("/").except(room)
     }
 
-    /// The sockets of this server only, where there are several; as yet there is no adapter for several.
+    /// Targets only the sockets of this server, if there are several servers. No adapter connects several
+    /// servers yet.
     pub fn local(&self) -> Broadcast {
         self.of("/").local()
     }
 
-    /// Messages to the main namespace that are dropped for clients that are not ready for them.
+    /// Targets the main namespace with messages that are dropped for clients that are not ready for them.
     pub fn volatile(&self) -> Broadcast {
         self.of("/").volatile()
     }
 
-    /// How long answers of the main namespace are waited for.
+    /// Sets how long to wait for acknowledgements from the main namespace.
     pub fn timeout(&self, timeout: Duration) -> Broadcast {
         self.of("/").timeout(timeout)
     }
 
-    /// The connected sockets of the main namespace, as they are now.
+    /// Returns the sockets that are connected to the main namespace at present.
     pub fn sockets(&self) -> Vec<Socket> {
         self.of("/").sockets()
     }
 
-    /// How many clients there are, in whatever namespaces.
+    /// Returns the number of clients, in any namespace.
     pub fn clients_count(&self) -> usize {
         self.engine.sessions_count()
     }
 
-    /// Closes the server: nobody is let in any more, every client's connection is closed, and what was queued is sent.
-    /// Clients of the reference see `transport close` and try to connect again, so that a restart is a short pause; in
-    /// [`on_disconnect`](Socket::on_disconnect) the reason is `server shutting down`.
+    /// Closes the server: no further client is accepted, the messages that are queued are sent, and every
+    /// client's connection is closed. Clients of the reference see `transport close` and try to connect
+    /// again, so that a restart is a short pause; in [`on_disconnect`](Socket::on_disconnect) the reason is
+    /// `server shutting down`.
     ///
-    /// Ends when the last client has gone; each has deadlines, so it does: a client that polls has 30 s to come for its
-    /// goodbye. `listen` and `serve` end then, too, unless their future was dropped before, by a `select!` with a signal.
-    /// When they are what `main` waits for, do what is left to do after them: a task that waits here may not be polled
-    /// any more.
+    /// Returns when the last client has gone. It always does, because each client has a deadline: one that
+    /// polls has 30 s to fetch the close packet. `listen` and `serve` return then, too, unless their future
+    /// was dropped before, for example by a `select!` with a signal. If `main` waits for them, do the
+    /// remaining work after them: a task that waits here may never be polled again.
     ///
     /// ```no_run
     /// # #[cfg(feature = "tokio")]
@@ -242,7 +246,8 @@ impl Server {
         self.engine.close().await;
     }
 
-    /// The first half of [`close`](Server::close): says goodbye, and does not wait.
+    /// Does the first half of [`close`](Server::close): closes every client, but does not wait until they
+    /// have gone.
     pub fn begin_close(&self) {
         self.engine.begin_close();
     }
@@ -317,7 +322,7 @@ impl App {
         let name = namespace.0.name.clone();
         let begun = session.peek(|engine, state| match engine.closed() {
             None => state.begin_connect(name, &socket, engine.queued() == 0, &self.limits),
-            // After the end of the session nobody would take the socket out again.
+            // After the end of the session nothing would remove the socket again.
             Some(_) => Ok(Joining::Pending),
         });
         match begun {
@@ -338,7 +343,7 @@ impl App {
     }
 }
 
-/// Tells a client that it is not let into a namespace. Its connection lives.
+/// Tells a client that it may not connect to a namespace. Its connection stays open.
 fn refuse(session: &Session<App>, namespace: &str, message: &str) {
     let error = ConnectError::new(message);
     let told =
@@ -359,7 +364,7 @@ impl engine::Handler for App {
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
         let received = match &message {
             Message::Text(text) => {
-                // Not under the lock: who sends to the client need not wait for that.
+                // Read without the lock, so that threads that send to this client need not wait.
                 let text = Text::read(text, &self.limits);
                 session.peek(|engine, state| {
                     match state.handle_text(engine.last_heard(), text, &self.limits) {
@@ -377,7 +382,7 @@ impl engine::Handler for App {
             }
             Ok(Received::Connect(packet)) => self.connect(session, packet),
             Ok(Received::Disconnect(socket)) => socket.closed(&DisconnectReason::ClientNamespaceDisconnect),
-            // The attachments that follow have a deadline.
+            // Updates the session's deadline: attachments that follow have to arrive in time.
             Ok(Received::Nothing) => session.with(|_, _| ()),
             Err(error) => {
                 debug!(%error, "a client broke the protocol");
@@ -404,7 +409,7 @@ impl engine::Handler for App {
     }
 }
 
-/// Methods that only pass a setting on to the layer below.
+/// Defines methods that only forward a setting to the layer below.
 macro_rules! pass_on {
     ($($(#[$doc:meta])* $name:ident($argument:ident: $type:ty);)*) => {$(
         $(#[$doc])*
@@ -417,49 +422,52 @@ macro_rules! pass_on {
 
 impl Builder {
     pass_on! {
-        /// The path of the requests. `/socket.io`.
+        /// Sets the path of the requests. Default: `/socket.io`.
         path(path: impl Into<String>);
-        /// How long after the handshake or a pong the next ping is sent. Default: 25 s.
+        /// Sets the time from the handshake or a pong to the next ping. Default: 25 s.
         ping_interval(interval: Duration);
-        /// How long a pong may take before the client is closed. Default: 20 s.
+        /// Sets the time for a pong, after which the client is closed. Default: 20 s.
         ping_timeout(timeout: Duration);
-        /// How long an upgrade may take before it is given up and polling goes on. 10 s.
+        /// Sets the time for an upgrade, after which it is abandoned and polling continues. Default: 10 s.
         upgrade_timeout(timeout: Duration);
-        /// How long [`allow_request`](Builder::allow_request) may take, before the request is refused with status 503.
-        /// 30 s.
+        /// Sets the time for [`allow_request`](Builder::allow_request), after which the request is refused
+        /// with status 503. Default: 30 s.
         allow_timeout(timeout: Duration);
-        /// The largest message or request body that is taken, in bytes. 1,000,000; the reference's
-        /// `maxHttpBufferSize`.
+        /// Sets the maximum size of a message or a request body, in bytes. Default: 1,000,000; the
+        /// reference's `maxHttpBufferSize`.
         max_payload(bytes: usize);
-        /// How long the body of a request may take to arrive, from its head, before the request is refused with status
-        /// 408 and the session is closed. Default: 30 s; the reference's `httpRequestBodyTimeout`.
+        /// Sets the time for the body of a request to arrive, counted from its head, after which the request
+        /// is refused with status 408 and the session is closed. Default: 30 s; the reference's
+        /// `httpRequestBodyTimeout`.
         request_body_timeout(timeout: Duration);
-        /// How many bytes may wait for a client that does not read, before it is closed. 4 MiB.
+        /// Sets how many bytes may be queued for a client that does not read, before it is closed. Default: 4
+        /// MiB.
         send_buffer(bytes: usize);
-        /// Which transports may be used. Both.
+        /// Sets which transports may be used. Default: both.
         transports(transports: impl IntoIterator<Item = Transport>);
-        /// Whether a polling session may move to WebSocket. Yes.
+        /// Sets whether a polling session may upgrade to WebSocket. Default: `true`.
         allow_upgrades(allow: bool);
-        /// Which subprotocols of WebSocket (`Sec-WebSocket-Protocol`) are accepted: of those that a client offers the
-        /// first that is named here. If there is none, the client is told of none, and browsers end the connection.
-        /// Default: any, which is the first that the client offers.
+        /// Sets which WebSocket subprotocols (`Sec-WebSocket-Protocol`) are accepted: the server selects the
+        /// first one named here that the client offers. If there is none, the response names none, and
+        /// browsers close the connection. Default: any, so the first one that the client offers is selected.
         subprotocols(names: impl IntoIterator<Item = impl Into<String>>);
-        /// Which pages of other origins may use the server over polling. None: a page from another origin fails to
-        /// connect, as clients begin with polling.
+        /// Sets which pages of other origins may use the server over polling. Default: none, so a page from
+        /// another origin fails to connect, because clients begin with polling.
         ///
-        /// Browsers do not apply this to WebSocket; look at the `Origin` header in
-        /// [`allow_request`](Builder::allow_request) for that.
+        /// Browsers do not apply this to WebSocket; to restrict that, check the `Origin` header in
+        /// [`allow_request`](Builder::allow_request).
         cors(cors: Cors);
-        /// A cookie with the session's id, for load balancers that keep a client at one server. None.
+        /// Sets a cookie with the session's id, for load balancers with sticky sessions. Default: none.
         cookie(cookie: Cookie);
     }
 
-    /// Compresses WebSocket messages of 1024 bytes and more for clients that want it, and reads compressed ones
-    /// (permessage-deflate, RFC 7692). Off, as in the reference: it takes time, and most messages are short.
+    /// Compresses WebSocket messages of 1024 bytes and more for clients that ask for it, and reads compressed
+    /// ones (permessage-deflate, RFC 7692). Default: off, as in the reference, because compression takes time
+    /// and most messages are short.
     ///
-    /// Neither side keeps a window between messages, so that an idle client costs no memory, and a broadcast is
-    /// compressed once for all of its clients. A message from a client has to keep to
-    /// [`max_payload`](Builder::max_payload) both as it comes and as what it is inflated to.
+    /// Neither side keeps a window between messages, so that an idle client costs no memory, and a broadcast
+    /// is compressed once for all of its clients. A client's message must not exceed
+    /// [`max_payload`](Builder::max_payload), neither as received nor inflated.
     ///
     /// ```
     /// use sockeye::{PerMessageDeflate, Server};
@@ -472,9 +480,9 @@ impl Builder {
         self
     }
 
-    /// Decides whether a session may be opened, before any namespace is asked for; a refusal is an HTTP answer with
-    /// status 403 and this message. For who the user is, a [`middleware`](Namespace::middleware) is the better place:
-    /// the client's `auth` is there.
+    /// Decides whether a session may be opened, before the client asks for any namespace. A refusal is an
+    /// HTTP response with status 403 and the returned message. To authenticate users, prefer a
+    /// [`middleware`](Namespace::middleware), which has access to the client's `auth`.
     ///
     /// ```
     /// use sockeye::{Handshake, Server};
@@ -494,8 +502,8 @@ impl Builder {
         self
     }
 
-    /// Serves the client's script and its siblings from a folder, below the server's path. The files are read once, now.
-    /// By default none is served: this crate does not contain the client.
+    /// Serves the client's script and the files that belong to it from a folder, below the server's path. The
+    /// files are read once, in this call. Default: no files, because this crate does not contain the client.
     ///
     /// ```no_run
     /// # use sockeye::Server;
@@ -506,13 +514,14 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// When none of the files is there, or one cannot be read.
+    /// If none of the files exists, or one cannot be read.
     pub fn serve_client(mut self, folder: impl AsRef<Path>) -> io::Result<Self> {
         self.engine = self.engine.serve_client(folder)?;
         Ok(self)
     }
 
-    /// Serves `body` to who asks for exactly this path: a page beside the server, where no other HTTP server is.
+    /// Serves `body` for requests with exactly this path, for example a page, if there is no other HTTP
+    /// server.
     ///
     /// ```
     /// # use sockeye::Server;
@@ -528,35 +537,35 @@ impl Builder {
         self
     }
 
-    /// How long a client may take to connect to a namespace. 45 s.
+    /// Sets the time for a client to connect to a namespace. Default: 45 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.engine.handler.connect_timeout = timeout;
         self
     }
 
-    /// How long answers are waited for, where nothing else is said. 30 s.
+    /// Sets how long to wait for acknowledgements, if no other timeout is set for the message. Default: 30 s.
     pub fn ack_timeout(mut self, timeout: Duration) -> Self {
         self.engine.handler.ack_timeout = timeout;
         self
     }
 
-    /// Sets how many rooms one socket may be in, so that a client that names rooms to join cannot fill the memory: see
-    /// [`Socket::try_join`]. Default: 100,000.
+    /// Sets how many rooms one socket may be in, so that a client that names the rooms to join cannot exhaust
+    /// the memory: see [`Socket::try_join`]. Default: 100,000.
     pub fn max_rooms(mut self, rooms: usize) -> Self {
         self.engine.handler.max_rooms = rooms;
         self
     }
 
-    /// What one packet may have: attachments, their bytes and their time, lengths, depth; and how many namespaces a
-    /// client may join. A client that exceeds them is closed; one that asks for a namespace too many is refused
-    /// (`connect_error`, "too many namespaces").
+    /// Sets the limits of one packet (the number, bytes and time of its attachments, lengths, depth), and how
+    /// many namespaces a client may join. A client that exceeds a limit of a packet is closed; a request for
+    /// one namespace too many is refused (`connect_error`, "too many namespaces").
     pub fn packet_limits(mut self, limits: Limits) -> Self {
         self.engine.handler.limits = limits;
         self
     }
 
-    /// Keeps `state` for handlers that ask for [`State<T>`](crate::extract::State): one of each type. Each gets a clone:
-    /// put an `Arc` around what is to be shared.
+    /// Stores `state` for handlers that take [`State<T>`](crate::extract::State): one value per type. Each
+    /// handler gets a clone, so put an `Arc` around shared data.
     ///
     /// ```
     /// use sockeye::extract::State;
@@ -577,14 +586,15 @@ impl Builder {
         self
     }
 
-    /// Makes the server.
+    /// Builds the server.
     ///
     /// # Panics
-    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1 ms, or both
-    /// together are 2^31 ms (24.8 days) or more: the timers of JavaScript clients would fire at once.
+    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1
+    /// ms, or their sum is 2^31 ms (24.8 days) or more, because the timers of JavaScript clients would then
+    /// fire at once.
     pub fn build(self) -> Server {
         let server = Server { engine: self.engine.build() };
-        // The main namespace is always there.
+        // The main namespace always exists.
         server.of("/");
         server
     }

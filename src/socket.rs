@@ -33,10 +33,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-/// One client in one namespace: a handle that is cheap to clone and owns nothing.
+/// One client in one namespace: a handle that is cheap to clone and keeps nothing alive.
 ///
-/// After the client has gone, emitting answers with an error, and what the socket was is still to be read. A client
-/// that connects again is another socket: with another id, and in no room.
+/// After the client has gone, emitting fails, but the socket's properties can still be read. A client that
+/// connects again is a new socket, with another id and in no room.
 #[derive(Clone)]
 pub struct Socket(Arc<Inner>);
 
@@ -46,12 +46,12 @@ struct Inner {
     session: engine::Session<App>,
     auth: Box<str>,
     connected: AtomicBool,
-    /// Whether something listens to the events that leave. Written under the lock of `state`.
+    /// Whether there are listeners for outgoing events. Written under the lock of `state`.
     outgoing: AtomicBool,
     state: Mutex<State>,
 }
 
-/// The name under which a socket's handler of its end is kept.
+/// The event name under which the disconnect handlers are stored.
 const DISCONNECT: &str = "disconnect";
 
 impl Socket {
@@ -67,54 +67,55 @@ impl Socket {
         }))
     }
 
-    // What it is.
+    // Properties.
 
-    /// The public id: another one than the session's, which is a secret. It is the name of a room with this socket in it,
-    /// too.
+    /// Returns the public id. It differs from the session's id, which is a secret. It is also the name of a
+    /// room that contains this socket.
     pub fn id(&self) -> Id {
         self.0.id
     }
 
-    /// The namespace.
+    /// Returns the namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.0.namespace
     }
 
-    /// The server; `None` once it is gone.
+    /// Returns the server, or `None` once it is gone.
     pub fn server(&self) -> Option<Server> {
         Some(Server::from_engine(self.0.namespace.0.engine.upgrade()?))
     }
 
-    /// Whether the client is connected to the namespace.
+    /// Returns whether the client is connected to the namespace.
     pub fn is_connected(&self) -> bool {
-        // The end of a session may be told a little later than it comes.
+        // `connected` may be reset a little later than the session ends.
         self.0.connected.load(Ordering::Acquire) && !self.0.session.is_closed()
     }
 
-    /// What the client said when it opened its session: headers, query, address.
+    /// Returns the request that opened the session: headers, query, address.
     pub fn handshake(&self) -> &Handshake {
         self.0.session.handshake()
     }
 
-    /// What the client sent as `auth` when it connected; an empty object if it sent nothing. See
+    /// Returns the `auth` value that the client sent when it connected; an empty object if it sent none. See
     /// [`Namespace::middleware`] for an example.
     ///
     /// # Errors
-    /// When it is not of the type.
+    /// If the value is not of type `T`.
     pub fn auth<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         socketio::from_json(if self.0.auth.is_empty() { "{}" } else { &self.0.auth })
     }
 
-    /// The transport in use.
+    /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         self.0.session.transport()
     }
 
-    /// Keeps `value` with the socket, in place of an earlier one of the same type: give it a type of your own.
+    /// Stores `value` with the socket. It replaces an earlier value of the same type, so use a type of your
+    /// own.
     ///
-    /// It is kept as long as any handle of the socket is, also after the client has gone. A value that holds a handle of
-    /// this very socket is a circle, and both are kept for ever: hold its [id](Socket::id) instead, and find it by
-    /// [`Namespace::socket`].
+    /// The value is kept as long as any handle of the socket, even after the client has gone. A value that
+    /// holds a handle of this very socket forms a reference cycle, and both are leaked: hold its
+    /// [id](Socket::id) instead, and find the socket by [`Namespace::socket`].
     ///
     /// ```
     /// struct Name(String);
@@ -136,12 +137,12 @@ impl Socket {
                 None
             }
         };
-        // Its destructor is the application's code.
+        // The value's destructor is the application's code, so it runs without the lock.
         drop(state);
         drop(replaced);
     }
 
-    /// What was kept with [`set_data`](Socket::set_data).
+    /// Returns the value that was stored by [`set_data`](Socket::set_data).
     pub fn data<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let state = self.0.state.lock();
         let data = &state.more.as_ref()?.data;
@@ -158,7 +159,7 @@ impl Socket {
 
     /// Sends an event. Never waits: `Ok` means that it is queued, not that it arrived.
     ///
-    /// The arguments are any [`Payload`]: a tuple is several, `()` none, anything else one.
+    /// The arguments are any [`Payload`]: a tuple is several arguments, `()` is none, any other value is one.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -175,17 +176,17 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// When nothing was sent: the socket is gone (or not let in yet), the client reads too slowly, or the data cannot
-    /// be sent.
+    /// If nothing was sent, because the socket is disconnected (or not yet connected), the client reads too
+    /// slowly, or the data cannot be sent.
     pub fn emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
         self.send(None, event, &args, Flags::default())
     }
 
-    /// Sends an event, and waits for the client's acknowledgement: 30 s, or what
-    /// [`Builder::ack_timeout`](crate::Builder::ack_timeout) or [`timeout`](Socket::timeout) says.
+    /// Sends an event, and waits for the client's acknowledgement, for the time set by
+    /// [`timeout`](Socket::timeout) or [`Builder::ack_timeout`](crate::Builder::ack_timeout). Default: 30 s.
     ///
-    /// The answer is read as `T`, which has to be named: a tuple takes the client's arguments in order, any other type
-    /// the first. The message is sent by the call, before the future is awaited.
+    /// The acknowledgement is read as `T`, which has to be named: a tuple takes the client's arguments in
+    /// order, any other type the first. The message is sent by the call, before the future is awaited.
     ///
     /// ```
     /// use sockeye::{AckError, Socket};
@@ -206,39 +207,39 @@ impl Socket {
         self.ask(event, &args, Flags::default())
     }
 
-    /// Sends with another time for the answer, or volatile.
+    /// Sets how long to wait for the acknowledgement of the next event.
     pub fn timeout(&self, timeout: Duration) -> Emitter<'_> {
         Emitter { socket: self, flags: Flags::default() }.timeout(timeout)
     }
 
-    /// Messages that are dropped if the client is not ready for them: something waits for it already, or it is between
-    /// two polls. For what is out of date when the next one comes, such as positions.
+    /// Drops the next event if the client is not ready for it: messages are already queued for it, or it is
+    /// between two polls. Use it for data that the next message replaces, such as positions.
     pub fn volatile(&self) -> Emitter<'_> {
         Emitter { socket: self, flags: Flags::default() }.volatile()
     }
 
-    /// Every socket of the namespace but this one.
+    /// Targets every socket of the namespace except this one.
     pub fn broadcast(&self) -> Broadcast {
         Broadcast::new(self.0.namespace.clone()).except(self.0.id)
     }
 
-    /// The sockets of a room but this one.
+    /// Targets the sockets of a room except this one.
     pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
         self.broadcast().to(room)
     }
 
-    /// The sockets of a room, this one included if it is there. The reference's `socket.in`, which leaves it out, is
-    /// [`to`](Socket::to).
+    /// Targets the sockets of a room, including this one if it is a member. The reference's `socket.in`,
+    /// which excludes it, is [`to`](Socket::to).
     pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
         self.0.namespace.to(room)
     }
 
-    /// Every socket but this one and those of a room.
+    /// Targets every socket except this one and those of a room.
     pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
         self.broadcast().except(room)
     }
 
-    /// Every other socket of this server only, where there are several.
+    /// Targets every other socket of this server only, if there are several servers.
     pub fn local(&self) -> Broadcast {
         self.broadcast().local()
     }
@@ -267,7 +268,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Sends a packet, and returns what `keep` makes of it.
+    /// Sends a packet, and returns the result of `keep`.
     fn send_packet<R>(
         &self,
         kind: Kind<'_>,
@@ -302,8 +303,10 @@ impl Socket {
         sent
     }
 
-    /// Who sees this a slow consumer has to call [`close_slow`](Socket::close_slow), once it holds no lock.
-    /// And to call the wakers in `later`.
+    /// Sends a message that is shared with other recipients, and adds the waker to call to `later`.
+    ///
+    /// On `SlowConsumer` the caller must call [`close_slow`](Socket::close_slow) once it holds no lock; the
+    /// same holds for waking `later`.
     pub(crate) fn send_shared(
         &self,
         frames: &mut Frames,
@@ -318,8 +321,8 @@ impl Socket {
         sent
     }
 
-    /// Whether a message may be queued. Called under the session's lock, under which the socket leaves: what is queued
-    /// afterwards would be for another socket of the client.
+    /// Checks whether a message may be queued. Called under the session's lock, under which the socket also
+    /// leaves: a message queued after that would reach another socket of the client.
     fn check_ready(&self, engine: &engineio::Session, flags: Flags) -> Result<(), EmitError> {
         match () {
             () if self.has_left() => Err(EmitError::Disconnected),
@@ -328,7 +331,7 @@ impl Socket {
         }
     }
 
-    /// The client missed a message: it is closed, so that it knows, and can connect again.
+    /// Closes the client because it missed a message, so that it knows, and can connect again.
     pub(crate) fn close_slow(&self) {
         debug!(socket = %self.0.id, "a client reads too slowly and is closed");
         self.0.session.close_slow();
@@ -336,15 +339,16 @@ impl Socket {
 
     // Rooms.
 
-    /// Joins a room, which is there as long as somebody is in it. After the socket's end does nothing, nor if the socket
-    /// is in as many rooms as it may be, which is logged: see [`try_join`](Socket::try_join).
+    /// Joins a room, which exists as long as it has members. Does nothing if the socket is disconnected. If
+    /// it is in as many rooms as it may be, it does not join, and a warning is logged: see
+    /// [`try_join`](Socket::try_join).
     pub fn join(&self, room: impl AsRef<str>) {
         if let Err(error @ JoinError::TooManyRooms { .. }) = self.try_join(room) {
             warn!(socket = %self.0.id, %error, "a socket did not join a room");
         }
     }
 
-    /// Joins a room, and says so if it could not: for rooms that clients name.
+    /// Joins a room, or returns why it could not. Use this for rooms that clients name.
     ///
     /// ```
     /// use sockeye::Socket;
@@ -379,19 +383,21 @@ impl Socket {
         Ok(())
     }
 
-    /// Leaves a room. At the socket's end it leaves all.
+    /// Leaves a room. A socket that disconnects leaves all of its rooms.
     pub fn leave(&self, room: impl AsRef<str>) {
         let room = room.as_ref();
         let mut members = self.0.namespace.0.members.write();
         if !members.leave(&self.0.id, room) {
-            // With the members locked: else the socket could be let in, with that room, in between.
+            // Under the lock of the members: otherwise the socket could be admitted with that room in
+            // between.
             if let Some(more) = &mut self.0.state.lock().more {
                 more.rooms.remove(room);
             }
         }
     }
 
-    /// The rooms that the socket has joined; that of its own id is not among them, though it can be sent to.
+    /// Returns the rooms that the socket has joined. The room named by its own id is not included, though it
+    /// can be sent to.
     pub fn rooms(&self) -> Vec<String> {
         let members = self.0.namespace.0.members.read();
         let rooms: Vec<_> = members.rooms_of(&self.0.id).unwrap_or_else(|| {
@@ -402,18 +408,19 @@ impl Socket {
         rooms.iter().map(|room| room.to_string()).collect()
     }
 
-    // The end.
+    // Disconnecting.
 
-    /// Disconnects the client from the namespace; with `close` from all, and closes its connection.
+    /// Disconnects the client from the namespace; with `close`, from all namespaces, and closes its
+    /// connection.
     ///
-    /// Does nothing if the socket is not connected, as the reference.
+    /// Does nothing if the socket is not connected, as in the reference.
     pub fn disconnect(&self, close: bool) {
         let (sockets, told) = self.0.session.with(|engine, state| {
-            // By now the name may stand for another socket of the client.
+            // By now the namespace may belong to another socket of the client.
             if !state.sockets().any(|socket| socket == self) {
                 return (Vec::new(), Ok(()));
             }
-            // A namespace whose application has not decided yet is told nothing.
+            // A client that is still waiting for the decision about a namespace is told nothing.
             let sockets: Vec<Socket> = match close {
                 true => state.take_all().filter(Socket::set_left).collect(),
                 false => {
@@ -437,21 +444,21 @@ impl Socket {
         }
     }
 
-    /// Notes that the client is taken out of the namespace, and returns whether it was let in. Called under the session's
-    /// lock; if so, [`closed`](Socket::closed) must follow without it.
+    /// Marks the socket as removed from the namespace, and returns whether it was connected. Called under the
+    /// session's lock; if `true`, the caller must call [`closed`](Socket::closed) after releasing it.
     pub(crate) fn set_left(&self) -> bool {
         self.0.connected.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether the client was taken out of the namespace, or is not in it yet.
+    /// Returns whether the client was removed from the namespace, or is not in it yet.
     pub(crate) fn has_left(&self) -> bool {
         !self.0.connected.load(Ordering::Acquire)
     }
 
-    /// Ends the socket after the client was taken out of the namespace. Called once.
+    /// Ends the socket after the client was removed from the namespace. Called once.
     ///
-    /// While the handler of new sockets is in its first poll, on whatever thread, the end is told after that: the
-    /// handler of the end may be registered there, and undoes what is done there.
+    /// While the connect handler is in its first poll, on any thread, the disconnect handlers are not called
+    /// until that poll is over: they may be registered in it, and undo what it does.
     pub(crate) fn closed(&self, reason: &DisconnectReason) {
         let (acks, is_started) = {
             let mut state = self.0.state.lock();
@@ -470,7 +477,8 @@ impl Socket {
         }
     }
 
-    /// The handler of new sockets has been called, or will not be.
+    /// Notes that the connect handler has been called, or will not be, and ends the socket if it was
+    /// disconnected meanwhile.
     fn start(&self) {
         let untold = {
             let mut state = self.0.state.lock();
@@ -482,9 +490,10 @@ impl Socket {
         }
     }
 
-    /// Takes the socket out of its namespace and its rooms, and tells the end.
+    /// Removes the socket from its namespace and its rooms, and calls the disconnect handlers.
     fn end(&self, reason: &DisconnectReason) {
-        // Nobody finds it in its rooms any more, and its last handlers still see which they were.
+        // The socket can no longer be found through its rooms, but its last handlers still see which they
+        // were.
         let rooms = self.0.namespace.remove(&self.0.id);
         let listeners = {
             let mut state = self.0.state.lock();
@@ -504,7 +513,7 @@ impl Socket {
                 }
             };
             let engine = self.0.namespace.0.engine.upgrade();
-            // Any thread may disconnect a socket.
+            // Any thread may disconnect a socket, so enter the runtime.
             match engine.as_ref().and_then(|engine| engine.runtime()) {
                 Some(runtime) => runtime.enter(&mut tell),
                 None => tell(),
@@ -513,7 +522,7 @@ impl Socket {
         self.release();
     }
 
-    /// Lets go of the handlers, for good. They may hold the socket: this is where that circle ends.
+    /// Drops the handlers for good. They may hold the socket; this breaks that reference cycle.
     fn release(&self) {
         let released = {
             let mut state = self.0.state.lock();
@@ -527,13 +536,13 @@ impl Socket {
 
     // For the server.
 
-    /// The application has let the client in: tells it, and calls the handler of new sockets.
+    /// Connects the client that the application admitted: tells it, and calls the connect handler.
     pub(crate) fn accept(&self) {
         let session = &self.0.session;
-        // What the handler does is done before the client can know that it is connected.
+        // Everything that the handler does happens before the client can know that it is connected.
         session.cork();
         let told = session.with(|engine, state| {
-            // After the end of the session nobody would take the socket out again.
+            // After the end of the session nothing would remove the socket again.
             if engine.closed().is_some() || !state.accept(self.0.namespace.name(), self) {
                 return None;
             }
@@ -544,7 +553,7 @@ impl Socket {
         match told {
             Some(Ok(())) => {
                 let mut members = self.0.namespace.0.members.write();
-                // Whoever disconnects it after this finds it among the members.
+                // A thread that disconnects the socket after this finds it among the members.
                 let is_connected = self.is_connected();
                 if is_connected {
                     let rooms = self.0.state.lock().take_rooms();
@@ -562,7 +571,7 @@ impl Socket {
         self.start();
     }
 
-    /// The application does not let the client in.
+    /// Tells the client that the application refused it.
     pub(crate) fn refuse(&self, error: &ConnectError) {
         let told = self.0.session.with(|engine, state| match state.refuse(self.0.namespace.name(), self) {
             true => send_packet(engine, |encoder| encoder.connect_error(self.0.namespace.name(), error)),
@@ -574,7 +583,7 @@ impl Socket {
         self.release();
     }
 
-    /// An event arrived.
+    /// Handles an event that arrived.
     pub(crate) fn dispatch(&self, event: &str, args: socketio::Args<'_>, ack: Option<u64>) {
         let called = self.0.state.lock().listeners.call(event);
         if !called.has_own() {
@@ -583,7 +592,7 @@ impl Socket {
         called.run(self, event, args, ack);
     }
 
-    /// An acknowledgement arrived; nobody may wait for it any more.
+    /// Handles an acknowledgement that arrived. Its waiter may have given up already.
     pub(crate) fn acknowledged(&self, id: u64, args: socketio::Args<'_>) {
         let entry = self.0.state.lock().forget_ack(id);
         if let Some((waiter, at)) = entry {
@@ -594,23 +603,24 @@ impl Socket {
 
     pub(crate) fn expect_ack(&self, id: u64, waiter: Arc<Waiter>, at: u32) -> Result<(), EmitError> {
         let mut state = self.0.state.lock();
-        // Looked at under the lock: the end of the socket takes what is there.
+        // Checked under the lock, because the end of the socket drains the table.
         if !self.is_connected() {
             return Err(EmitError::Disconnected);
         }
         let acks = &mut state.more().acks;
-        // The waiter keeps the time, for all that it has asked.
+        // The waiter has the deadline, for all sockets that it asked.
         acks.insert_at(id, None, (waiter, at)).map_err(|AcksFull| EmitError::TooManyAcks)?;
         self.0.session.begin_await();
         Ok(())
     }
 
-    /// Whether an answer with this id is awaited.
+    /// Returns whether an acknowledgement with this id is pending.
     pub(crate) fn awaits(&self, id: u64) -> bool {
         self.0.state.lock().more.as_ref().is_some_and(|more| more.acks.contains(id))
     }
 
-    /// Whom to wake because an answer is expected, for which there is room.
+    /// Returns the waker of a request that may continue because a pending acknowledgement raised the handler
+    /// limit.
     pub(crate) fn take_room(&self) -> Option<Waker> {
         self.0.session.take_room()
     }
@@ -632,7 +642,7 @@ impl Socket {
                 match Guarded(decision).await {
                     Some(Ok(())) => socket.accept(),
                     Some(Err(error)) => socket.refuse(&error),
-                    // A bug in the application lets nobody in, and leaves nobody waiting.
+                    // A panic in the application admits no client, but leaves none waiting.
                     None => socket.refuse(&ConnectError::new("internal server error")),
                 }
             }),
@@ -658,7 +668,7 @@ impl Acknowledge for Socket {
     }
 }
 
-/// The answer to a client that is let in.
+/// The response to a client that is admitted.
 #[derive(serde::Serialize)]
 struct Connected<'a> {
     sid: &'a str,

@@ -1,4 +1,4 @@
-//! What a client said when it opened its session.
+//! The request that opened a session.
 
 use sockeye_core::host::Peer;
 use sockeye_core::http;
@@ -7,14 +7,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-/// What a client said when it opened its session: the first request, and where it came from.
+/// The request that opened a session, and the address that it came from.
 #[derive(Clone)]
 pub struct Handshake {
-    /// The target, then `name: value` for each header, a line each: one allocation for all.
+    /// The target, then `name: value` for each header, one per line, in a single allocation.
     head: Box<[u8]>,
     peer: Peer,
     time: SystemTime,
-    /// Nothing where there are none, which is where no other server is around.
+    /// `None` if there are none, as in a server that is not mounted in another one.
     #[cfg(feature = "http")]
     extensions: Option<std::sync::Arc<::http::Extensions>>,
 }
@@ -47,12 +47,12 @@ impl Handshake {
         self
     }
 
-    /// The path and query of the request.
+    /// Returns the path and query of the request.
     pub fn url(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.head.split(|&b| b == b'\n').next().unwrap_or_default())
     }
 
-    /// The headers in the order in which they were sent; names as they were written.
+    /// Returns the headers in the order in which they were sent, with their names as they were written.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.head.split(|&b| b == b'\n').skip(1).filter_map(|line| {
             let colon = line.iter().position(|&b| b == b':')?;
@@ -61,14 +61,15 @@ impl Handshake {
         })
     }
 
-    /// The first header of this name, upper or lower case, if it is text.
+    /// Returns the first header of this name, ignoring case, if its value is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(value).ok()
     }
 
-    /// What a layer of the server that this one is [mounted](crate::mount) in knew of the request, if it is
-    /// [kept](crate::mount::Layer::keep): a login, a session, an id for tracing.
+    /// Returns an extension that an outer layer added to the request, if the server is
+    /// [mounted](crate::mount) and the type is [kept](crate::mount::Layer::keep): a login, a session, an id
+    /// for tracing.
     ///
     /// ```
     /// #[derive(Clone)]
@@ -85,40 +86,41 @@ impl Handshake {
         self.extensions.as_ref()?.get()
     }
 
-    /// The parameters of the query, decoded; `EIO`, `transport` and `t` among them.
+    /// Returns the decoded parameters of the query, including `EIO`, `transport` and `t`.
     pub fn query(&self) -> Vec<(String, String)> {
         let url = self.url();
         let query = url.split_once('?').map_or("", |(_, query)| query);
         let decode = |part| http::decode(part).map_or_else(|_| String::new(), Cow::into_owned);
         match http::Query::parse(query) {
             Ok(query) => query.pairs().map(|(key, value)| (decode(key), decode(value))).collect(),
-            // A session is not opened with a query that cannot be read.
+            // Not reached: a session is not opened with a query that cannot be read.
             Err(_) => Vec::new(),
         }
     }
 
-    /// The first parameter of this name.
+    /// Returns the first parameter of this name.
     pub fn query_param(&self, name: &str) -> Option<String> {
         self.query().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The address of the peer; a proxy's if there is one before the server. `None` if a server that this one is
-    /// mounted in does not tell.
+    /// Returns the address of the peer, which is a proxy's if there is one before the server. `None` if the
+    /// server is mounted in another one that does not provide it.
     pub fn address(&self) -> Option<SocketAddr> {
         self.peer.address
     }
 
-    /// Whether the connection was encrypted; not known to be where a server that this one is mounted in does not tell.
+    /// Returns whether the connection was encrypted. `false` if the server is mounted in another one that
+    /// does not provide it.
     pub fn secure(&self) -> bool {
         self.peer.secure
     }
 
-    /// When the session was opened.
+    /// Returns when the session was opened.
     pub fn time(&self) -> SystemTime {
         self.time
     }
 
-    /// Whether a browser sent this from a page of another origin.
+    /// Returns whether a browser sent the request from a page of another origin.
     pub fn xdomain(&self) -> bool {
         self.header("origin").is_some()
     }

@@ -1,7 +1,7 @@
 //! A server for Engine.IO, the layer below Socket.IO: sessions that send and receive text and bytes.
 //!
-//! [`Server`](crate::Server) stands on this. Use it directly for a protocol of your own that wants what Engine.IO
-//! gives: long-polling where WebSocket does not work, upgrades that lose nothing, heartbeats.
+//! [`Server`](crate::Server) is built on this. Use it directly for a protocol of your own that needs the
+//! features of Engine.IO: long-polling if WebSocket does not work, upgrades that lose nothing, heartbeats.
 //!
 //! ```no_run
 //! use sockeye::engine::{Handler, Message, Server, Session};
@@ -42,35 +42,35 @@ pub use sockeye_core::engineio::{
 
 use sockeye_core::Time;
 
-/// What an application does with the sessions of a [`Server`].
+/// The application's handler of the sessions of a [`Server`].
 ///
-/// Messages of a session come one at a time, from the task that reads its connection; its end may come from any thread,
-/// and while a message is being handled. Nothing is locked meanwhile. The methods must not block. A panic ends the call,
-/// is logged, and has no other effect.
+/// Messages of a session come one at a time, from the task that reads its connection; its end may come from
+/// any thread, even while a message is being handled. No lock is held meanwhile. The methods must not block.
+/// A panic ends the call, is logged, and has no other effect.
 pub trait Handler: Send + Sync + Sized + 'static {
-    /// What is kept for each session.
+    /// The application's state of each session.
     type State: Default + Send + 'static;
 
-    /// A session was opened.
+    /// Called when a session was opened.
     fn on_open(&self, session: &Session<Self>) {
         let _ = session;
     }
 
-    /// A message arrived.
+    /// Called for each message that arrives.
     fn on_message(&self, session: &Session<Self>, message: Message<'_>);
 
-    /// A session ended; called once.
+    /// Called once, when a session has ended.
     fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {
         let _ = (session, reason);
     }
 
-    /// When [`handle_timeout`](Handler::handle_timeout) wants to be called for a session.
+    /// Returns when [`handle_timeout`](Handler::handle_timeout) has to be called for a session.
     fn next_deadline(state: &Self::State) -> Option<Time> {
         let _ = state;
         None
     }
 
-    /// Time passed; a reason ends the session.
+    /// Called when the deadline is reached. A returned reason ends the session.
     fn handle_timeout(state: &mut Self::State, now: Time) -> Option<CloseReason> {
         let _ = (state, now);
         None

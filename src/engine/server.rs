@@ -28,16 +28,16 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Decides whether a session may be opened: `Err` is the message for the client.
+/// Decides whether a session may be opened. `Err` holds the message for the client.
 pub type AllowRequest =
     Box<dyn Fn(Handshake) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// An Engine.IO server: a handle that is cheap to clone.
 ///
-/// It does nothing by itself: a runtime crate or an event loop of your own drives it, through [`Host`].
+/// It does nothing by itself: a runtime crate or your own event loop drives it, through [`Host`].
 pub struct Server<H: Handler>(pub(crate) Arc<ServerInner<H>>);
 
-/// What can be set of a [`Server`]; the names and defaults are the reference's.
+/// The settings of a [`Server`]. Names and defaults are those of the reference.
 pub struct Builder<H: Handler> {
     pub(crate) handler: H,
     config: Config,
@@ -54,7 +54,7 @@ pub(crate) struct ServerInner<H: Handler> {
     pub(crate) handler: H,
     pub(crate) config: Arc<Config>,
     pub(crate) limits: Arc<connection::Config>,
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     pub(super) path: String,
     pub(super) cors: Cors,
     pub(super) cookie: Option<Cookie>,
@@ -62,23 +62,24 @@ pub(crate) struct ServerInner<H: Handler> {
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
     sessions: RwLock<HashSet<ById<Session<H>>, IdHash>>,
-    /// How many connections have something to finish: an answer, or the last words of a session.
+    /// The number of connections that still have to write something: a response, or the last packets of a
+    /// session.
     busy: AtomicUsize,
     runtime: OnceLock<Arc<dyn Runtime>>,
     closing: AtomicBool,
-    /// Somebody keeps the time who needs no listener.
+    /// A task keeps the server's time, so that no listener has to.
     is_kept: AtomicBool,
-    /// Who waits for the last session to end.
+    /// The tasks that wait for the last session to end.
     closed: Mutex<Vec<Waker>>,
 }
 
 impl<H: Handler> Server<H> {
-    /// A server with the default settings, at `/engine.io/`.
+    /// Returns a server with the default settings, at `/engine.io/`.
     pub fn new(handler: H) -> Self {
         Self::builder(handler).build()
     }
 
-    /// Starts with the default settings.
+    /// Returns a builder with the default settings.
     pub fn builder(handler: H) -> Builder<H> {
         Builder {
             handler,
@@ -93,19 +94,21 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// What the application does with the sessions.
+    /// Returns the application's handler of the sessions.
     pub fn handler(&self) -> &H {
         &self.0.handler
     }
 
-    /// How many sessions there are.
+    /// Returns the number of sessions.
     pub fn sessions_count(&self) -> usize {
         self.0.sessions.read().len()
     }
 
-    /// Closes the server: no session is opened any more, the open ones are told, and what was queued is sent.
+    /// Closes the server: no further session is opened, the messages that are queued are sent, and the open
+    /// sessions are closed.
     ///
-    /// Ends when the last session has ended and its last words were written; each has deadlines, so it does.
+    /// Returns when the last session has ended and its last packets were written. It always does, because
+    /// each session has deadlines.
     pub async fn close(&self) {
         self.begin_close();
         poll_fn(|cx| {
@@ -122,7 +125,8 @@ impl<H: Handler> Server<H> {
         .await;
     }
 
-    /// The first half of [`close`](Server::close): says goodbye, and does not wait.
+    /// Does the first half of [`close`](Server::close): closes every session, but does not wait until they
+    /// have ended.
     pub fn begin_close(&self) {
         self.0.closing.store(true, Ordering::Release);
         let sessions: Vec<_> = self.0.sessions.read().iter().map(|entry| entry.0.clone()).collect();
@@ -183,11 +187,11 @@ impl<H: Handler> Host for Server<H> {
     }
 }
 
-/// The right to keep a server's time when nobody else does.
+/// The exclusive right to keep the time of a server that no listener drives.
 struct Claim<H: Handler>(Weak<ServerInner<H>>);
 
 impl<H: Handler> Claim<H> {
-    /// `None` if somebody has it.
+    /// Claims the right, or returns `None` if it is taken.
     fn new(server: &Arc<ServerInner<H>>) -> Option<Self> {
         (!server.is_kept.swap(true, Ordering::AcqRel)).then(|| Claim(Arc::downgrade(server)))
     }
@@ -202,18 +206,19 @@ impl<H: Handler> Drop for Claim<H> {
 }
 
 impl<H: Handler> ServerInner<H> {
-    /// Whether a path is that of the sessions.
+    /// Returns whether a path is the one for sessions.
     pub(super) fn is_path(&self, path: &str) -> bool {
         path.strip_suffix('/').unwrap_or(path) == self.path
     }
 
-    /// Whether a request to this path is answered here, and not by a server that this one is mounted in.
+    /// Returns whether this server answers requests to this path, instead of the server that it is mounted
+    /// in.
     #[cfg(feature = "http")]
     pub(crate) fn takes(&self, path: &str) -> bool {
         self.is_path(path) || self.assets.get(path).is_some()
     }
 
-    /// A packet arrived on a session's transport.
+    /// Handles a packet that arrived on a session's transport.
     pub(super) fn handle_packet(&self, now: Time, session: &Session<H>, packet: Packet<'_>) {
         match packet {
             // The common case needs no lock here.
@@ -226,7 +231,7 @@ impl<H: Handler> ServerInner<H> {
         }
     }
 
-    /// The time by the driver's clock; the origin before there is a driver.
+    /// Returns the time by the driver's clock, or `Time::ZERO` if there is no driver yet.
     pub(crate) fn now(&self) -> Time {
         self.runtime.get().map_or(Time::ZERO, |runtime| runtime.now())
     }
@@ -243,7 +248,7 @@ impl<H: Handler> ServerInner<H> {
         self.sessions.read().get(id).map(|entry| entry.0.clone())
     }
 
-    /// Opens a session; `None` if there is no randomness to be had for its id.
+    /// Opens a session, or returns `None` if the system provides no randomness for its id.
     pub(super) fn open(
         self: &Arc<Self>,
         now: Time,
@@ -255,7 +260,7 @@ impl<H: Handler> ServerInner<H> {
         let session = Session::new(self, id, handshake, engine);
         self.sessions.write().insert(ById(session.clone()));
         guard("on_open", || self.handler.on_open(&session));
-        // Arms the first deadlines, the handler's among them.
+        // Sets the first deadlines, including the handler's.
         session.with(|_, _| ());
         if self.is_closing() {
             session.close_with(CloseReason::ServerShutdown);
@@ -271,7 +276,7 @@ impl<H: Handler> ServerInner<H> {
         }
     }
 
-    /// A connection has something to finish now, or nothing any more.
+    /// Counts a connection that begins or ends having something to write.
     pub(crate) fn count_busy(&self, busy: bool) {
         if busy {
             self.busy.fetch_add(1, Ordering::AcqRel);
@@ -281,7 +286,8 @@ impl<H: Handler> ServerInner<H> {
     }
 
     fn is_drained(&self) -> bool {
-        // In this order: a connection is busy before it takes what ends its session, and until that is written.
+        // The order matters: a connection becomes busy before it takes the packets that end its session, and
+        // stays so until they are written.
         self.sessions.read().is_empty() && self.busy.load(Ordering::Acquire) == 0
     }
 
@@ -296,7 +302,7 @@ impl<H: Handler> ServerInner<H> {
 }
 
 impl<H: Handler> Drop for ServerInner<H> {
-    /// Takes the sessions apart that no connection owns any more: what they keep may refer to them.
+    /// Closes the sessions that no connection owns any more, because their state may refer to them.
     fn drop(&mut self) {
         let now = self.now();
         for ById(session) in std::mem::take(self.sessions.get_mut()) {
@@ -305,12 +311,12 @@ impl<H: Handler> Drop for ServerInner<H> {
     }
 }
 
-/// Calls the application's code: a panic ends this call, and nothing else.
+/// Calls the application's code. A panic ends this call, and nothing else.
 pub(super) fn guard<R>(what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(f)).inspect_err(|_| error!(what, "a handler panicked")).ok()
 }
 
-/// An id from the system's source of randomness.
+/// Returns an id from the system's source of randomness.
 pub(crate) fn random_id() -> Option<Id> {
     let mut random = [0; 15];
     getrandom::fill(&mut random).ok()?;
@@ -318,51 +324,54 @@ pub(crate) fn random_id() -> Option<Id> {
 }
 
 impl<H: Handler> Builder<H> {
-    /// The path of the requests. `/engine.io`, or `/socket.io` for Socket.IO.
+    /// Sets the path of the requests. Default: `/engine.io`; Socket.IO uses `/socket.io`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// How long after the handshake or a pong the next ping is sent. Default: 25 s.
+    /// Sets the time from the handshake or a pong to the next ping. Default: 25 s.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;
         self
     }
 
-    /// How long a pong may take before the session is closed. Default: 20 s.
+    /// Sets the time for a pong, after which the session is closed. Default: 20 s.
     pub fn ping_timeout(mut self, timeout: Duration) -> Self {
         self.config.ping_timeout = timeout;
         self
     }
 
-    /// How long an upgrade may take before it is given up and polling goes on. 10 s.
+    /// Sets the time for an upgrade, after which it is abandoned and polling continues. Default: 10 s.
     pub fn upgrade_timeout(mut self, timeout: Duration) -> Self {
         self.config.upgrade_timeout = timeout;
         self
     }
 
-    /// The largest message or request body that is taken, in bytes. 1,000,000; the reference's `maxHttpBufferSize`.
+    /// Sets the maximum size of a message or a request body, in bytes. Default: 1,000,000; the reference's
+    /// `maxHttpBufferSize`.
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.config.max_payload = bytes;
         self.limits.max_payload = bytes;
         self
     }
 
-    /// How long the body of a request may take to arrive, from its head, before the request is refused with status 408
-    /// and the session is closed. Default: 30 s; the reference's `httpRequestBodyTimeout`.
+    /// Sets the time for the body of a request to arrive, counted from its head, after which the request is
+    /// refused with status 408 and the session is closed. Default: 30 s; the reference's
+    /// `httpRequestBodyTimeout`.
     pub fn request_body_timeout(mut self, timeout: Duration) -> Self {
         self.limits.request_body_timeout = timeout;
         self
     }
 
-    /// How many bytes may wait for a client that does not read, before it is closed. 4 MiB.
+    /// Sets how many bytes may be queued for a client that does not read, before it is closed. Default: 4
+    /// MiB.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;
         self
     }
 
-    /// Which transports may be used. Both.
+    /// Sets which transports may be used. Default: both.
     pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
         (self.config.polling, self.config.websocket) = (false, false);
         for transport in transports {
@@ -374,13 +383,13 @@ impl<H: Handler> Builder<H> {
         self
     }
 
-    /// Whether a polling session may move to WebSocket. Yes.
+    /// Sets whether a polling session may upgrade to WebSocket. Default: `true`.
     pub fn allow_upgrades(mut self, allow: bool) -> Self {
         self.config.allow_upgrades = allow;
         self
     }
 
-    /// Compresses WebSocket messages for clients that want it (RFC 7692). Off: see
+    /// Compresses WebSocket messages for clients that ask for it (RFC 7692). Default: off. See
     /// [`sockeye::Builder`](crate::Builder::per_message_deflate).
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
@@ -388,36 +397,38 @@ impl<H: Handler> Builder<H> {
         self
     }
 
-    /// Which subprotocols of WebSocket (`Sec-WebSocket-Protocol`) are accepted: of those that a client offers the first
-    /// that is named here. If there is none, the client is told of none, and browsers end the connection. Default: any,
-    /// which is the first that the client offers.
+    /// Sets which WebSocket subprotocols (`Sec-WebSocket-Protocol`) are accepted: the server selects the
+    /// first one named here that the client offers. If there is none, the response names none, and browsers
+    /// close the connection. Default: any, so the first one that the client offers is selected.
     pub fn subprotocols(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.config.subprotocols = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Which pages of other origins may use the server over polling. None.
+    /// Sets which pages of other origins may use the server over polling. Default: none.
     ///
-    /// Browsers do not apply this to WebSocket; look at the `Origin` header in
-    /// [`allow_request`](Builder::allow_request) for that.
+    /// Browsers do not apply this to WebSocket; to restrict that, check the `Origin` header in
+    /// [`allow_request`](Builder::allow_request).
     pub fn cors(mut self, cors: Cors) -> Self {
         self.cors = cors;
         self
     }
 
-    /// A cookie with the session's id, for load balancers that keep a client at one server. None.
+    /// Sets a cookie with the session's id, for load balancers with sticky sessions. Default: none.
     pub fn cookie(mut self, cookie: Cookie) -> Self {
         self.cookie = Some(cookie);
         self
     }
 
-    /// How long [`allow_request`](Builder::allow_request) may take, before the request is refused with status 503. 30 s.
+    /// Sets the time for [`allow_request`](Builder::allow_request), after which the request is refused with
+    /// status 503. Default: 30 s.
     pub fn allow_timeout(mut self, timeout: Duration) -> Self {
         self.config.allow_timeout = timeout;
         self
     }
 
-    /// Decides whether a session may be opened; the message of a refusal is told to the client with status 403.
+    /// Decides whether a session may be opened. A refusal is sent to the client with status 403 and the
+    /// returned message.
     ///
     /// ```
     /// # use sockeye::engine::{Server, Handler, Session, Message};
@@ -437,17 +448,19 @@ impl<H: Handler> Builder<H> {
         self
     }
 
-    /// Serves the client's script and its siblings from a folder, such as `node_modules/socket.io-client/dist`, below
-    /// the path: `/socket.io/socket.io.js`. The files are read once, now.
+    /// Serves the client's script and the files that belong to it from a folder, such as
+    /// `node_modules/socket.io-client/dist`, below the path: `/socket.io/socket.io.js`. The files are read
+    /// once, in this call.
     ///
     /// # Errors
-    /// When none of them is there, or one cannot be read.
+    /// If none of the files exists, or one cannot be read.
     pub fn serve_client(mut self, folder: impl AsRef<Path>) -> io::Result<Self> {
         self.client = Assets::read_client(folder.as_ref())?;
         Ok(self)
     }
 
-    /// Serves `body` to who asks for exactly this path: a page beside the server, where no other HTTP server is.
+    /// Serves `body` for requests with exactly this path, for example a page, if there is no other HTTP
+    /// server.
     pub fn asset(
         mut self,
         path: impl Into<String>,
@@ -458,11 +471,12 @@ impl<H: Handler> Builder<H> {
         self
     }
 
-    /// Makes the server.
+    /// Builds the server.
     ///
     /// # Panics
-    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1 ms, or both
-    /// together are 2^31 ms (24.8 days) or more: the timers of JavaScript clients would fire at once.
+    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1
+    /// ms, or their sum is 2^31 ms (24.8 days) or more, because the timers of JavaScript clients would then
+    /// fire at once.
     pub fn build(mut self) -> Server<H> {
         assert!(
             self.config.has_valid_heartbeat(),

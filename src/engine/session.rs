@@ -14,20 +14,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
-/// A handle to a session: cheap to clone, owns nothing. After the end of the session it answers with errors.
+/// A handle to a session: cheap to clone, keeps nothing alive. Once the session has ended, its methods fail.
 pub struct Session<H: Handler>(Arc<Shared<H>>);
 
 struct Shared<H: Handler> {
     id: Id,
     handshake: Handshake,
     server: Weak<ServerInner<H>>,
-    /// Set before the end of the session is told.
+    /// Set before the application is told of the end of the session.
     closed: AtomicBool,
-    /// How many bytes wait; written under the lock, read without it.
+    /// The number of queued bytes. Written under the lock, read without it.
     queued: AtomicUsize,
-    /// How many handlers of the application have not ended.
+    /// The number of the application's handlers that are still running.
     running: AtomicUsize,
-    /// How many answers the application awaits from the client.
+    /// The number of acknowledgements that the application waits for.
     awaited: AtomicUsize,
     inner: Mutex<Inner<H>>,
 }
@@ -35,24 +35,24 @@ struct Shared<H: Handler> {
 struct Inner<H: Handler> {
     engine: engineio::Session,
     state: H::State,
-    /// The connection that carries the session, or the waiting poll's.
+    /// Wakes the connection that carries the session, or the pending poll.
     waker: Option<Waker>,
-    /// The connection that is being tried.
+    /// Wakes the connection of the upgrade in progress.
     probe: Option<(Ticket, Waker)>,
-    /// The connection of a request whose answer waits for handlers.
+    /// Wakes the request whose response waits until handlers catch up.
     room: Option<Waker>,
-    /// The connection is at work, or was woken: it will look at the queue without being called.
+    /// The connection is in its turn, or was woken: it will look at the queue without another wake.
     attended: bool,
-    /// While not zero nothing is transmitted.
+    /// While this is not zero, nothing is transmitted.
     corks: u16,
-    /// The connection reads nothing: what is heard of the peer says nothing.
+    /// The connection is not being read, so silence says nothing about the peer.
     deaf: bool,
     /// The application was told of the end.
     told: bool,
     timer: Option<Key>,
 }
 
-/// Above how many running handlers a connection is no longer read.
+/// The number of running handlers from which on a connection is not read.
 const MAX_RUNNING: usize = 256;
 
 impl<H: Handler> Session<H> {
@@ -86,27 +86,27 @@ impl<H: Handler> Session<H> {
         }))
     }
 
-    /// The session's id: a bearer secret, not to be told to others.
+    /// Returns the session's id: a bearer secret, which others must not learn.
     pub fn id(&self) -> Id {
         self.0.id
     }
 
-    /// What the client said when it opened the session.
+    /// Returns the request that opened the session.
     pub fn handshake(&self) -> &Handshake {
         &self.0.handshake
     }
 
-    /// The transport in use.
+    /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         self.0.inner.lock().engine.transport()
     }
 
-    /// Whether the session has ended.
+    /// Returns whether the session has ended.
     pub fn is_closed(&self) -> bool {
         self.0.closed.load(Ordering::Acquire)
     }
 
-    /// How many bytes wait for the peer.
+    /// Returns the number of bytes that are queued for the peer.
     pub fn queued(&self) -> usize {
         self.0.queued.load(Ordering::Relaxed)
     }
@@ -114,7 +114,8 @@ impl<H: Handler> Session<H> {
     /// Queues a message.
     ///
     /// # Errors
-    /// When the session has ended or its send buffer is full; or a text with U+001E is to be sent over polling.
+    /// If the session has ended, its send buffer is full, or the message is a text that contains U+001E and
+    /// the transport is polling.
     pub fn send(&self, message: Message<'_>) -> Result<(), SendError> {
         let part = match &message {
             Message::Text(text) => Part::Text(text.as_bytes()),
@@ -125,21 +126,22 @@ impl<H: Handler> Session<H> {
         sent
     }
 
-    /// Ends the session; what was queued before is still sent.
+    /// Ends the session. Messages that were queued before are still sent.
     pub fn close(&self) {
         self.close_with(CloseReason::ForcedClose(None));
     }
 
-    /// Ends the session for a reason of one's own.
+    /// Ends the session for a given reason.
     pub fn close_with(&self, reason: CloseReason) {
         let Some(server) = self.0.server.upgrade() else { return };
         let now = server.now();
         self.with(|engine, _| engine.close(now, reason));
     }
 
-    /// Ends the session because the peer missed something: so it knows, and can open another.
+    /// Ends the session because the peer missed a message, so that it knows, and can open another.
     ///
-    /// The application is told on the driver's next turn: who emits may hold a lock that its handler wants.
+    /// The application is told on the driver's next turn, because the caller may hold a lock that the
+    /// application's handler takes.
     pub(crate) fn close_slow(&self) {
         let Some(server) = self.0.server.upgrade() else { return };
         let now = server.now();
@@ -152,7 +154,8 @@ impl<H: Handler> Session<H> {
         woken.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Runs `f` under the session's lock, then does what follows from it: wakes, arms, tells the end.
+    /// Runs `f` under the session's lock, then handles the consequences: wakes connections, updates the
+    /// deadline, tells the application of the end.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> R {
         let mut inner = self.0.inner.lock();
         let Inner { engine, state, .. } = &mut *inner;
@@ -163,9 +166,9 @@ impl<H: Handler> Session<H> {
         result
     }
 
-    /// Does what follows from a change, when nothing is locked any more.
+    /// Handles the consequences of a change. Called without the lock.
     fn finish(&self, follow: Follow<H>) {
-        // Not `flatten`, which does not become straight code: see `benches/count polling binary`.
+        // Not `flatten`, which compiles to slower code: see `benches/count polling binary`.
         follow.wakers.into_iter().for_each(|waker| {
             if let Some(waker) = waker {
                 waker.wake();
@@ -185,7 +188,7 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// The server is gone: nobody comes to this session any more.
+    /// Ends a session whose server is gone, so that no connection can serve it any more.
     pub(super) fn abandon(&self, now: Time, handler: &H) {
         let mut inner = self.0.inner.lock();
         inner.engine.close(now, CloseReason::ServerShutdown);
@@ -197,20 +200,20 @@ impl<H: Handler> Session<H> {
         if let Some(reason) = ended {
             guard("on_close", || handler.on_close(self, &reason));
         }
-        // It may hold the session: a circle, too.
+        // The state may hold the session, which is a reference cycle.
         let state = std::mem::take(&mut self.0.inner.lock().state);
         drop(state);
     }
 
-    /// Runs `f` under the session's lock, where it only sends: no more follows from it than that the connection is
-    /// woken. Gives back its waker, for who holds a lock.
+    /// Runs `f`, which only sends, under the session's lock. The only consequence is that the connection has
+    /// to be woken: returns its waker, because the caller may hold a lock.
     pub(crate) fn sending<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
         let mut inner = self.0.inner.lock();
         buffers::lend(inner.engine.queue_mut());
         self.sent(&mut inner, f)
     }
 
-    /// The same, for what is only referred to and needs no buffer.
+    /// Does the same as `sending`, for shared frames, which need no buffer.
     pub(crate) fn sharing<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
         self.sent(&mut self.0.inner.lock(), f)
     }
@@ -243,28 +246,28 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// The application knows of the end. Whether the session can be forgotten, which is not before that: a closing
-    /// server waits until it is.
+    /// Notes that the application was told of the end. Returns whether the session can be removed from the
+    /// server, which must not happen earlier, because a closing server waits for it.
     fn told(&self) -> bool {
         let mut inner = self.0.inner.lock();
         inner.told = true;
         inner.engine.is_finished()
     }
 
-    /// The time by the server's clock.
+    /// Returns the time by the server's clock.
     pub(crate) fn now(&self) -> Time {
         self.0.server.upgrade().map_or(Time::ZERO, |server| server.now())
     }
 
-    /// Runs `f` under the session's lock, where nothing has to follow from it.
+    /// Runs `f`, which has no consequences to handle, under the session's lock.
     pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::Session, &mut H::State) -> R) -> R {
         let inner = &mut *self.0.inner.lock();
         f(&inner.engine, &mut inner.state)
     }
 
-    /// Sees to it that the next deadline is in the server's table. A later one than before is left to be found when
-    /// the earlier one fires. Returns the waker to call for it, and the server if it was needed: with the last handle
-    /// of it go its sessions, which must not happen under the lock.
+    /// Puts the next deadline into the server's table. A deadline that has only moved later is left to be
+    /// found when the earlier entry fires. Returns the waker to call for it, and the server if it was needed:
+    /// dropping its last handle drops its sessions, which must not happen under the lock.
     fn arm(&self, inner: &mut Inner<H>) -> (Option<Waker>, Option<Arc<ServerInner<H>>>) {
         let deadlines = [inner.engine.next_deadline(), H::next_deadline(&inner.state)];
         let deadline = deadlines.into_iter().flatten().min();
@@ -289,7 +292,7 @@ impl<H: Handler> Session<H> {
         driver
     }
 
-    /// Holds back what is sent until [`uncork`](Session::uncork).
+    /// Holds back outgoing messages until [`uncork`](Session::uncork).
     pub(crate) fn cork(&self) {
         self.0.inner.lock().corks += 1;
     }
@@ -306,12 +309,14 @@ impl<H: Handler> Session<H> {
 
     // For connections.
 
-    /// The peer lives. Nothing follows from it: a deadline that is later now is found when it fires.
+    /// Notes that the peer is alive. The table of deadlines is not touched: a deadline that has moved later
+    /// is found when its entry fires.
     pub(super) fn heard(&self, now: Time) {
         self.0.inner.lock().engine.heard(now);
     }
 
-    /// Bytes arrived: the connection is at work and will transmit what is queued meanwhile.
+    /// Notes that bytes arrived, and begins the connection's turn, at whose end it transmits what was queued
+    /// meanwhile.
     pub(super) fn begin_turn(&self, now: Time) {
         let mut inner = self.0.inner.lock();
         inner.engine.heard(now);
@@ -319,16 +324,17 @@ impl<H: Handler> Session<H> {
         inner.deaf = false;
     }
 
-    /// The connection reads no more until handlers keep up.
+    /// Notes that the connection is not read until handlers catch up.
     pub(super) fn set_deaf(&self) {
         self.0.inner.lock().deaf = true;
     }
 
-    /// Moves what waits to the connection's own queue; when there is nothing, the connection has to be woken for more.
+    /// Moves the queued frames to the connection's own queue. If there are none, the connection has to be
+    /// woken for later ones.
     pub(super) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(out.len());
-        // The end does not wait: nothing can be added any more.
+        // The end is not held back: nothing can be added any more.
         if inner.corks == 0 || inner.engine.closed().is_some() {
             inner.engine.take_frames(out);
             buffers::reclaim(inner.engine.queue_mut());
@@ -337,29 +343,31 @@ impl<H: Handler> Session<H> {
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
     }
 
-    /// How many of the bytes that were moved are not written yet.
+    /// Sets how many of the transmitted bytes are not yet written.
     pub(super) fn set_in_flight(&self, bytes: usize) {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(bytes);
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
     }
 
-    /// The answer to the waiting poll, if there is one; else whom to wake for it.
+    /// Returns the response to the pending poll if there is something to send; otherwise keeps the waker for
+    /// it.
     pub(super) fn take_payload(&self, waker: Option<&Waker>) -> Option<Outbound> {
         let mut inner = self.0.inner.lock();
         inner.attended = false;
         let replaced = waker.and_then(|waker| inner.set_poll_waker(waker));
-        // In one step: what is sent behind a cork must not slip out between a look and the taking.
+        // In one critical section: otherwise messages that are sent behind a cork could slip out between the
+        // check and the taking.
         let payload = if inner.may_answer() { inner.engine.take_payload() } else { None };
         let follow = self.follow(&mut inner);
         drop(inner);
-        // It may be the last of a task, which may be another connection of this session.
+        // Dropping the last waker may drop its task, which may be another connection of this session.
         drop(replaced);
         self.finish(follow);
         payload
     }
 
-    /// Which task has the poll that waits, unless the session has moved on from it.
+    /// Sets the waker of the pending poll, unless the session has moved on to WebSocket.
     pub(super) fn set_poll_waker(&self, waker: &Waker) {
         let mut inner = self.0.inner.lock();
         inner.attended = false;
@@ -368,17 +376,17 @@ impl<H: Handler> Session<H> {
         drop(replaced);
     }
 
-    /// Which task carries the session from now on.
+    /// Sets the waker of the connection that carries the session from now on.
     pub(super) fn set_waker(&self, waker: Option<&Waker>) {
         let mut inner = self.0.inner.lock();
         let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
         inner.attended = false;
         drop(inner);
-        // It may be the last of a task, which may be another connection of this session.
+        // Dropping the last waker may drop its task, which may be another connection of this session.
         drop(replaced);
     }
 
-    /// Which task tries to carry the session, until it is told that the attempt is over.
+    /// Sets the waker of the connection of an upgrade, which is called when the upgrade is due or over.
     pub(super) fn set_probe_waker(&self, ticket: Ticket, waker: Option<&Waker>) {
         let Some(waker) = waker else { return };
         let mut inner = self.0.inner.lock();
@@ -391,7 +399,7 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// Wakes the connection for another reason than something to send.
+    /// Wakes the connection for another reason than queued messages.
     pub(super) fn wake(&self) {
         let waker = self.0.inner.lock().waker.clone();
         if let Some(waker) = waker {
@@ -399,30 +407,33 @@ impl<H: Handler> Session<H> {
         }
     }
 
-    /// Whether more may be read: handlers keep up. Those that wait for the client's answer would wait in vain if it
-    /// was not read: as many may run beyond the limit.
+    /// Returns whether handlers keep up, so that more may be read. Handlers that wait for the client's
+    /// acknowledgement would wait in vain if the client was not read, so each pending acknowledgement raises
+    /// the limit by one.
     pub(super) fn has_room(&self) -> bool {
         let awaited = self.0.awaited.load(Ordering::Relaxed);
         self.0.running.load(Ordering::Relaxed) < MAX_RUNNING.saturating_add(awaited)
     }
 
-    /// An answer is awaited, for which there is room: whom [`take_room`](Session::take_room) gives back is to be woken.
+    /// Counts a pending acknowledgement, which raises the handler limit; then wake the waker that
+    /// [`take_room`](Session::take_room) returns.
     pub(crate) fn begin_await(&self) {
         self.0.awaited.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whom to wake because there is room by now, once nothing is locked.
+    /// Returns the waker of a request that may continue because the handler limit was raised. Call it without
+    /// a lock.
     pub(crate) fn take_room(&self) -> Option<Waker> {
         let may_wait = self.0.running.load(Ordering::Relaxed) >= MAX_RUNNING && self.has_room();
         if may_wait { self.0.inner.lock().room.take() } else { None }
     }
 
-    /// So many answers have come or are not awaited any more.
+    /// Subtracts acknowledgements that have arrived or are no longer awaited.
     pub(crate) fn end_await(&self, count: usize) {
         self.0.awaited.fetch_sub(count, Ordering::Relaxed);
     }
 
-    /// The same; if not, `waker` is called once there is, or the session has ended.
+    /// Returns whether handlers keep up. If not, `waker` is called once they do, or the session has ended.
     pub(super) fn has_room_or_wake(&self, waker: Option<&Waker>) -> bool {
         if self.has_room() {
             return true;
@@ -434,13 +445,13 @@ impl<H: Handler> Session<H> {
         self.has_room()
     }
 
-    /// Whom to tell if messages that were taken do not arrive.
+    /// Returns the object to notify if messages that were taken do not arrive.
     #[cfg(feature = "http")]
     pub(crate) fn sender(&self) -> Arc<dyn crate::mount::Sender> {
         self.0.clone()
     }
 
-    /// A handler goes on in the background until the guard is dropped.
+    /// Counts a handler that runs in the background until the guard is dropped.
     pub(crate) fn begin_handler(&self) -> Running<H> {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         Running(self.clone())
@@ -448,7 +459,8 @@ impl<H: Handler> Session<H> {
 }
 
 impl<H: Handler> Inner<H> {
-    /// Gives back who had the poll before. One that the session has moved on from carries nothing any more.
+    /// Sets the waker of the pending poll, and returns the previous one. A poll that the session has moved on
+    /// from carries nothing any more.
     fn set_poll_waker(&mut self, waker: &Waker) -> Option<Waker> {
         match self.engine.transport() {
             engineio::Transport::Polling => self.waker.replace(waker.clone()),
@@ -456,9 +468,10 @@ impl<H: Handler> Inner<H> {
         }
     }
 
-    /// Whom to wake because something waits that nobody is going to look at.
+    /// Returns the waker if output is queued and no turn is in progress.
     fn attend(&mut self) -> Option<Waker> {
-        // The end is told at once, whoever is at work: it may be looking elsewhere, and is forgotten after this.
+        // The end is signalled even during a turn: the connection may be past its look at the queue, and the
+        // session is forgotten after this.
         let closed = self.engine.closed().is_some();
         if !self.engine.wants_transmit() || (!closed && (self.attended || self.corks > 0)) {
             return None;
@@ -467,15 +480,15 @@ impl<H: Handler> Inner<H> {
         self.waker.clone()
     }
 
-    /// Whether a waiting poll may be answered: not behind a cork, but the end does not wait, nor does the answer
-    /// to a poll that the session has moved on from, which carries nothing.
+    /// Returns whether the pending poll may be answered: not behind a cork, unless the session has ended, or
+    /// has moved on from the poll, whose response then carries nothing.
     fn may_answer(&self) -> bool {
         self.corks == 0
             || self.engine.closed().is_some()
             || self.engine.transport() == engineio::Transport::WebSocket
     }
 
-    /// The connection that was being tried, if it is not any more, or need not wait any more.
+    /// Returns the waker of an upgrade that is over, or that need not wait any more.
     fn take_settled_probe(&mut self) -> Option<Waker> {
         let engine = &self.engine;
         let is_settled = |ticket| !engine.is_upgrading(ticket) || engine.is_upgrade_due(ticket);
@@ -484,25 +497,25 @@ impl<H: Handler> Inner<H> {
     }
 }
 
-/// What follows from a change of a session, once nothing is locked.
+/// The consequences of a change of a session, to be handled without the lock.
 struct Follow<H: Handler> {
-    /// The session's connection, the one that was being tried, that of a request, the server's driver.
+    /// Wakers of the session's connection, the upgrade in progress, a request, and the server's driver.
     wakers: [Option<Waker>; 4],
     ended: Option<CloseReason>,
     finished: bool,
-    /// Not to be let go of under the lock.
+    /// Dropped after the lock is released.
     _server: Option<Arc<ServerInner<H>>>,
 }
 
 impl<H: Handler> Expire for Shared<H> {
     fn expire(self: Arc<Self>, now: Time) {
-        // Not that entry but a newer one, if somebody was faster.
+        // If another thread was faster, this is a newer entry, which has to be removed.
         let timer = self.inner.lock().timer.take();
         if let (Some(timer), Some(server)) = (timer, self.server.upgrade()) {
             server.timers.remove(timer);
         }
         let session = Session(self);
-        // The peer is not listened to: that it is silent may not be its fault.
+        // If the connection is not being read, the silence may not be the peer's fault.
         let is_deaf = (!session.has_room()).then(|| session.0.inner.lock().deaf);
         session.with(|engine, state| {
             if let Some(is_deaf) = is_deaf {
@@ -529,12 +542,12 @@ impl<H: Handler> crate::mount::Sender for Shared<H> {
     }
 }
 
-/// A handler that goes on in the background.
+/// The guard of a handler that runs in the background.
 pub(crate) struct Running<H: Handler>(Session<H>);
 
 impl<H: Handler> Drop for Running<H> {
     fn drop(&mut self) {
-        // The connection may wait for room.
+        // The connection may be waiting until handlers catch up.
         if self.0.0.running.fetch_sub(1, Ordering::Relaxed) >= MAX_RUNNING && self.0.has_room() {
             let room = self.0.0.inner.lock().room.take();
             if let Some(waker) = room {

@@ -10,13 +10,13 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
-/// Something with a deadline.
+/// An object with a deadline.
 pub(crate) trait Expire: Send + Sync {
-    /// The deadline is reached; may have been before, too.
+    /// Called when a deadline is reached. It may be an earlier one than the object has by now.
     fn expire(self: Arc<Self>, now: Time);
 }
 
-/// Who is told when a deadline is reached.
+/// The object or task that is notified when a deadline is reached.
 pub(crate) enum Target {
     /// An object, if it still lives.
     Object(Weak<dyn Expire>),
@@ -24,10 +24,11 @@ pub(crate) enum Target {
     Waker(Waker),
 }
 
-/// Names an entry.
+/// The key of an entry.
 pub(crate) type Key = (Time, NonZeroU64);
 
-/// How many deadlines are handled before others get their turn: a crowd that came at once is due at once.
+/// The number of deadlines that are handled in one turn, so that other tasks get theirs: the deadlines of
+/// clients that came at once are due at once.
 const MAX_TURN: usize = 256;
 
 /// Deadlines in order.
@@ -40,12 +41,12 @@ pub(crate) struct Timers {
 #[derive(Default)]
 struct Table {
     entries: BTreeMap<Key, Target>,
-    /// How many were added.
+    /// The number of deadlines added so far.
     added: u64,
 }
 
 impl Timers {
-    /// Adds a deadline. Gives back the drivers' waker if it is the first one now: to be called when nothing is locked.
+    /// Adds a deadline. Returns the drivers' waker if it is now the first one; call it without a lock.
     #[must_use]
     pub(crate) fn insert(&self, at: Time, target: Target) -> (Key, Option<Waker>) {
         let mut table = self.table.lock();
@@ -56,9 +57,9 @@ impl Timers {
         (key, earlier.then(|| Waker::from(self.drivers.clone())))
     }
 
-    /// Takes a deadline back.
+    /// Removes a deadline.
     pub(crate) fn remove(&self, key: Key) {
-        // What is dropped may be the last of a task: not under the lock.
+        // Dropping the last waker may drop its task, so this happens without the lock.
         let entry = self.table.lock().entries.remove(&key);
         drop(entry);
     }
@@ -67,7 +68,8 @@ impl Timers {
         self.table.lock().entries.first_key_value().map(|(key, _)| key.0)
     }
 
-    /// Handles deadlines in order, up to a turn's work; if more are due, the next one is due at once.
+    /// Handles deadlines in order, at most one turn's number. If more are due, the next deadline is in the
+    /// past.
     pub(crate) fn handle_timeout(&self, now: Time) {
         for _ in 0..MAX_TURN {
             let entry = {
@@ -80,7 +82,8 @@ impl Timers {
             match entry {
                 Target::Object(object) => {
                     if let Some(object) = object.upgrade() {
-                        // It may be the application's state: others are due, too.
+                        // It may panic, because it may call the application's code; the other deadlines are
+                        // still due.
                         guard("a handler of deadlines", || object.expire(now));
                     }
                 }
@@ -97,17 +100,18 @@ impl Timers {
         self.drivers.remove(waker);
     }
 
-    /// Wakes the drivers although no deadline moved.
+    /// Wakes the drivers although no deadline has changed.
     pub(crate) fn wake(&self) {
         self.drivers.wake_by_ref();
     }
 }
 
-/// Who keeps the time: one for each listener, any of which may end before the others.
+/// The wakers of the drivers: one for each listener, any of which may end before the others.
 #[derive(Default)]
 struct Drivers(Mutex<SmallVec<[Waker; 1]>>);
 
-/// How many are known: one that ends without a word is forgotten some time.
+/// The maximum number of drivers. Beyond it, the oldest is dropped, because a driver may end without removing
+/// its waker.
 const MAX_DRIVERS: usize = 1024;
 
 impl Drivers {
@@ -122,7 +126,7 @@ impl Drivers {
         drop(oldest);
     }
 
-    /// Others that share the waker set it again when they are woken.
+    /// Removes a waker and wakes it: other drivers that share it set it again.
     fn remove(&self, waker: &Waker) {
         let mut wakers = self.0.lock();
         let Some(at) = wakers.iter().position(|known| known.will_wake(waker)) else { return };
@@ -133,7 +137,7 @@ impl Drivers {
 }
 
 impl Drop for Timers {
-    /// Who keeps the time need not go on.
+    /// Wakes the drivers, which can end now.
     fn drop(&mut self) {
         self.wake();
     }
@@ -163,7 +167,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    /// Counts how often it is woken.
+    /// Counts its wakes.
     #[derive(Default)]
     struct Count(AtomicUsize);
 

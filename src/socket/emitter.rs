@@ -1,4 +1,4 @@
-//! An event to one socket, and how it is sent.
+//! An event to one socket, and the flags for sending it.
 
 use super::Socket;
 use crate::ack::AckFuture;

@@ -1,4 +1,4 @@
-//! What a socket calls when something happens.
+//! The handlers of a socket: registration and calls.
 
 use super::state::State;
 use super::{DISCONNECT, Socket};
@@ -54,8 +54,8 @@ impl Socket {
         }
     }
 
-    /// Calls `handler` for every event that arrives, before the handlers of its name. Its return value is no
-    /// acknowledgement.
+    /// Calls `handler` for every event that arrives, before the handlers of its name. Its return value is not
+    /// used as an acknowledgement.
     ///
     /// ```
     /// use sockeye::extract::Event;
@@ -82,11 +82,11 @@ impl Socket {
         self.remove(&On::Any);
     }
 
-    /// Calls `handler` for every event that is sent to this client, broadcasts included, once it is queued. Its return
-    /// value is ignored.
+    /// Calls `handler` for every event that is sent to this client, broadcasts included, once it is queued.
+    /// Its return value is ignored.
     ///
-    /// It starts on the thread of the emitting call, before that returns, so do not emit while holding a lock that the
-    /// handler takes. Acknowledgements are not events.
+    /// The handler starts on the thread that emits, before that call returns, so do not emit while holding a
+    /// lock that the handler takes. Acknowledgements are not events.
     pub fn on_any_outgoing<P: 'static>(&self, handler: impl Handler<P>) {
         let handler = Kept::new(handler);
         self.listen(|state| state.listeners.add(On::AnyOutgoing, handler));
@@ -107,8 +107,8 @@ impl Socket {
         self.follow_outgoing();
     }
 
-    /// Calls `handler` for each event that has no handler of its own, after those that were registered before. The
-    /// return value of the first is the acknowledgement.
+    /// Calls `handler` for each event that has no handler of its own, after the fallback handlers that were
+    /// registered before. The return value of the first is the acknowledgement.
     ///
     /// ```
     /// use sockeye::extract::Event;
@@ -127,14 +127,15 @@ impl Socket {
         self.listen(|state| state.listeners.add(On::Unhandled, handler));
     }
 
-    /// Calls `handler` once the socket is disconnected, after the handlers that were registered before. It can extract
-    /// the [`DisconnectReason`](crate::DisconnectReason). Until its first wait it still sees the socket's rooms; a
-    /// message to them does not reach the socket any more.
+    /// Calls `handler` once the socket is disconnected, after the handlers that were registered before. It
+    /// can extract the [`DisconnectReason`](crate::DisconnectReason). Until its first wait it still sees the
+    /// socket's rooms, but a message to them no longer reaches the socket.
     ///
-    /// The handlers run once, and only for a socket that was connected. They never run beside what
-    /// [`on_connect`](crate::Namespace::on_connect) does before its first wait, but after it. If an `on_connect` that
-    /// waits registers the first one only after the socket was disconnected, the runtime calls it soon. Handlers of
-    /// events that are registered after the end are dropped, because no event can arrive any more.
+    /// The handlers run once, and only for a socket that was connected. They never run concurrently with the
+    /// part of [`on_connect`](crate::Namespace::on_connect) before its first wait, but after it. If an
+    /// `on_connect` that waits registers the first one only after the socket was disconnected, the runtime
+    /// calls it soon. Event handlers that are registered after the end are dropped, because no event can
+    /// arrive any more.
     ///
     /// ```
     /// use sockeye::{DisconnectReason, Socket};
@@ -153,7 +154,7 @@ impl Socket {
             if state.started { state.untold().cloned() } else { None }
         };
         match untold {
-            // Not here: the caller may hold a lock that the handler wants.
+            // Not called here: the caller may hold a lock that the handler takes.
             Some(reason) => {
                 let socket = self.clone();
                 self.spawn(async move {
@@ -165,24 +166,24 @@ impl Socket {
         }
     }
 
-    /// Adds a listener, unless the socket has ended: nothing would remove it again.
+    /// Adds a listener, unless the socket has ended, because nothing would remove it again.
     fn listen(&self, add: impl FnOnce(&mut State)) {
         let mut state = self.0.state.lock();
         if !state.ended {
             return add(&mut state);
         }
-        // What the listener captured is the application's: its destructor may use the socket.
+        // The listener's captures belong to the application: their destructors may use the socket.
         drop(state);
         drop(add);
     }
 
     fn remove(&self, on: &On) {
         let removed = self.0.state.lock().listeners.remove(on);
-        // What the listeners captured is the application's: its destructor may use the socket.
+        // The listeners' captures belong to the application: their destructors may use the socket.
         drop(removed);
     }
 
-    /// Notes whether something listens to the events that leave, so that nobody else pays for it.
+    /// Notes whether there are listeners for outgoing events, so that other sockets do not pay for them.
     pub(super) fn follow_outgoing(&self) {
         let state = self.0.state.lock();
         let listens = state.listeners.has(&On::AnyOutgoing);
@@ -195,12 +196,12 @@ impl Socket {
         }
     }
 
-    /// Returns whether something listens to the events that leave.
+    /// Returns whether there are listeners for outgoing events.
     pub(crate) fn is_watched(&self) -> bool {
         self.0.outgoing.load(Ordering::Relaxed)
     }
 
-    /// Tells those who listen to the events that leave. Called when nothing is locked.
+    /// Calls the listeners for outgoing events. The caller must hold no lock.
     pub(crate) fn tell_outgoing(&self, event: &str, args: &OwnedArgs) {
         let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
         for listener in &listeners {

@@ -1,4 +1,4 @@
-//! What a socket keeps that changes.
+//! The mutable state of a socket.
 
 use crate::ack::Waiter;
 use crate::error::DisconnectReason;
@@ -9,28 +9,29 @@ use sockeye_core::socketio::Acks;
 use std::any::{Any, TypeId};
 use std::sync::Arc;
 
-/// How many answers may be awaited from one socket.
+/// The maximum number of pending acknowledgements of one socket.
 const MAX_ACKS: u32 = 10_000;
 
 #[derive(Default)]
 pub(super) struct State {
-    /// The first poll of the handler of new sockets is over: its end can be told.
+    /// The first poll of the connect handler is over, so the disconnect handlers may be called.
     pub(super) started: bool,
-    /// Those of the socket's end are among them: no event has their name.
+    /// Includes the disconnect handlers: no event can have their name.
     pub(super) listeners: Listeners<Socket>,
     pub(super) more: Option<Box<More>>,
-    /// The socket was disconnected or not let in: nothing is kept any more.
+    /// The socket was disconnected or refused: nothing is stored any more.
     pub(super) ended: bool,
 }
 
-/// What most sockets have nothing of.
+/// State that most sockets do not need.
 pub(super) struct More {
-    /// The answers that are awaited: whom to tell, and its entry there.
+    /// The pending acknowledgements: the waiter to notify, and the index of its entry there.
     pub(super) acks: Acks<(Arc<Waiter>, u32)>,
-    /// Why the socket was disconnected, which no handler has been told.
+    /// The reason for the disconnect, if no handler has been called with it.
     pub(super) untold: Option<DisconnectReason>,
     pub(super) data: Vec<(TypeId, Arc<dyn Any + Send + Sync>)>,
-    /// JoinedThe rooms of a socket that is not in its namespace: joined before the socket was let in.
+    /// The rooms of a socket that is not a member of its namespace: those it joined before it was admitted,
+    /// or had when it left.
     pub(super) rooms: JoinedRooms,
 }
 
@@ -53,7 +54,7 @@ impl State {
         self.more.as_mut()?.acks.take(id)
     }
 
-    /// Returns why the socket was disconnected, if no handler has been told.
+    /// Returns why the socket was disconnected, if no handler has been called with the reason.
     pub(super) fn untold(&self) -> Option<&DisconnectReason> {
         self.more.as_ref()?.untold.as_ref()
     }

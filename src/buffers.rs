@@ -1,5 +1,6 @@
-//! Memory for what is to be sent, of which a thread needs no more than two pieces: a connection has it only while
-//! something waits. The second one is for the answer to a request whose session keeps the first for the next poll.
+//! Memory for outgoing data, shared by the connections of a thread: a connection has memory only while data
+//! is queued, so a thread needs at most two pieces. The second one is for the response to a request whose
+//! session keeps the first for the next poll.
 
 use sockeye_core::{Outbound, outbound::Pieces};
 use std::cell::Cell;
@@ -8,7 +9,7 @@ thread_local! {
     static MEMORY: Cell<[Option<Box<Pieces>>; 2]> = const { Cell::new([None, None]) };
 }
 
-/// Lets a queue that is about to be written to use memory of the thread, if it has none.
+/// Lends memory of the thread to a queue that is about to be written to, if it has none.
 pub(crate) fn lend(queue: &mut Outbound) {
     let [first, second] = MEMORY.take();
     MEMORY.set(match first {
@@ -20,7 +21,7 @@ pub(crate) fn lend(queue: &mut Outbound) {
     });
 }
 
-/// Takes the memory of a queue that is empty.
+/// Takes back the memory of a queue that is empty.
 pub(crate) fn reclaim(queue: &mut Outbound) {
     if let Some(memory) = queue.reclaim() {
         let [first, second] = MEMORY.take();

@@ -1,15 +1,15 @@
-//! Tables of what has an id: they hold no copy of it.
+//! Sets of objects that are keyed by an id inside of the object, without a copy of it.
 
 use sockeye_core::engineio::Id;
 use std::borrow::Borrow;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// What is found by its id.
+/// An object with an id.
 pub(crate) trait Identified {
     fn id(&self) -> &Id;
 }
 
-/// An element of a set, equal to those of the same id.
+/// An element of a set, equal to any other with the same id.
 pub(crate) struct ById<T>(pub(crate) T);
 
 impl<T: Identified> Borrow<Id> for ById<T> {
@@ -32,7 +32,7 @@ impl<T: Identified> PartialEq for ById<T> {
 
 impl<T: Identified> Eq for ById<T> {}
 
-/// Ids are drawn at random by this side: their own bytes are as good a hash as any.
+/// This side draws ids at random, so their own bytes are as good as any hash.
 pub(crate) type IdHash = BuildHasherDefault<IdHasher>;
 
 #[derive(Default)]
@@ -47,11 +47,11 @@ impl Hasher for IdHasher {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
             word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-            // Only six bits of each byte are random: the multiplication spreads them.
+            // Only six bits of each byte are random; the multiplication spreads them.
             self.0 = (self.0.rotate_left(5) ^ u64::from_ne_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
     }
 
-    // The length that `Hash` of a slice writes says nothing.
+    // `Hash` of a slice writes its length, which is always the same.
     fn write_usize(&mut self, _: usize) {}
 }

@@ -1,10 +1,10 @@
-//! How much was inflated in a turn: a few bytes may be inflated to a long message, and a read may hold hundreds of them,
-//! which are not all for one turn.
+//! Counts the bytes inflated in a turn. A few bytes may inflate to a long message, and one read may hold
+//! hundreds of them, which must not all be handled in one turn.
 
 use sockeye_core::websocket::Message;
 use std::borrow::Cow;
 
-/// In KiB.
+/// The number of inflated bytes in this turn, in KiB.
 #[derive(Default)]
 pub(crate) struct Inflated(u16);
 
@@ -13,10 +13,10 @@ impl Inflated {
         self.0 = 0;
     }
 
-    /// Counts a message, if it is none that lies in what was read.
+    /// Counts a message, unless it borrows from the input.
     pub(crate) fn count(&mut self, message: &Message<'_>) {
         let len = match message {
-            // Without compression it was only put together from fragments.
+            // Without compression, an owned message was only assembled from fragments.
             _ if cfg!(not(feature = "deflate")) => return,
             Message::Text(Cow::Owned(text)) => text.len(),
             Message::Binary(Cow::Owned(data)) => data.len(),
@@ -25,7 +25,7 @@ impl Inflated {
         self.0 = self.0.saturating_add(u16::try_from(len.div_ceil(1024)).unwrap_or(u16::MAX));
     }
 
-    /// Whether this turn has inflated so many bytes.
+    /// Returns whether at least so many bytes were inflated in this turn.
     pub(crate) fn is_enough(&self, bytes: usize) -> bool {
         cfg!(feature = "deflate") && usize::from(self.0) >= bytes.div_ceil(1024).min(u16::MAX.into())
     }

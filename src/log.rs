@@ -1,4 +1,4 @@
-//! Logging through `tracing` where the feature is on, nothing where it is not; call sites look the same.
+//! Logging through `tracing` if the feature is on, otherwise nothing. Call sites look the same.
 
 #[cfg(feature = "tracing")]
 pub(crate) use tracing::{debug, error, warn};
@@ -6,7 +6,7 @@ pub(crate) use tracing::{debug, error, warn};
 #[cfg(not(feature = "tracing"))]
 macro_rules! nothing {
     ($($any:tt)*) => {
-        // Names the arguments, so that they are used either way.
+        // Uses the arguments, so that there are no warnings about unused variables.
         if false { $crate::log::use_fields!($($any)*); }
     };
 }

@@ -303,7 +303,7 @@ impl Namespace {
         self.everyone().local()
     }
 
-    /// Drops messages for clients that are not ready for them.
+    /// Targets every socket with messages that are dropped for clients that are not ready for them.
     pub fn volatile(&self) -> Broadcast {
         self.everyone().volatile()
     }

@@ -1,4 +1,4 @@
-//! A list of what is ready, for event loops.
+//! A list of the connections and tasks that are ready, for event loops.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
-/// Collects the tokens of what was woken, for an event loop that has no executor.
+/// Collects the tokens of the wakers that were called, for an event loop without an executor.
 ///
-/// Give each connection or task the waker of its token, and look at what is [ready](ReadyList::pop) each turn. The
-/// list holds each token at most once.
+/// Give each connection or task the waker of its token, and take the tokens that are [ready](ReadyList::pop)
+/// each turn. The list holds each token at most once.
 #[derive(Clone)]
 pub struct ReadyList(Arc<List>);
 
@@ -26,21 +26,21 @@ struct Entry {
 }
 
 impl ReadyList {
-    /// A list that calls `interrupt` when something becomes ready while nothing was: it has to end the wait of the
-    /// event loop, and may be called from any thread.
+    /// Returns a list that calls `interrupt` when it becomes non-empty. `interrupt` has to end the wait of
+    /// the event loop, and may be called from any thread.
     pub fn new(interrupt: impl Fn() + Send + Sync + 'static) -> ReadyList {
         ReadyList(Arc::new(List { ready: Mutex::default(), interrupt: Box::new(interrupt) }))
     }
 
-    /// A waker that puts `token` on the list.
+    /// Returns a waker that puts `token` on the list.
     pub fn waker(&self, token: usize) -> Waker {
         Waker::from(Arc::new(Entry { token, listed: AtomicBool::new(false), list: self.0.clone() }))
     }
 
-    /// Takes the first token off the list.
+    /// Removes and returns the first token of the list.
     pub fn pop(&self) -> Option<usize> {
         let entry = self.0.ready.lock().pop_front()?;
-        // Before the token is looked after, so that what comes meanwhile lists it again.
+        // Reset before the token is handled, so that a wake meanwhile lists it again.
         entry.listed.store(false, Ordering::Release);
         Some(entry.token)
     }

@@ -1,4 +1,5 @@
-//! Serving on smol: over its sockets, or inside of another HTTP server that runs on it. Clients that run on it.
+//! Serving on smol, over its sockets or mounted in another HTTP server that runs on it; and clients that run
+//! on it.
 //!
 //! ```no_run
 //! use sockeye::{Client, Server};
@@ -13,7 +14,7 @@
 //! # }
 //! ```
 //!
-//! What is spawned runs on smol's global executor; for one of your own there is [`Smol::on`].
+//! Tasks are spawned on smol's global executor; to use your own, see [`Smol::on`].
 
 use crate::client::{Client, ConnectError};
 #[cfg(feature = "hyper")]
@@ -21,20 +22,21 @@ use crate::mount::{Driver, Layer, Mount, NotFound, Service};
 pub use sockeye_smol::*;
 use std::sync::Arc;
 
-/// Lets a client run here, and connects it: ends when its namespace is joined, or the first attempt fails.
+/// Runs a client on smol, and connects it. Returns when its namespace is joined, or the first attempt has
+/// failed.
 ///
-/// A failed connection is tried again all the same, if
-/// [`reconnection`](crate::client::ClientBuilder::reconnection) is on; [`Client::close`] ends that.
+/// If [`reconnection`](crate::client::ClientBuilder::reconnection) is on, the client tries again even after
+/// this has returned an error; [`Client::close`] stops that.
 ///
 /// # Errors
-/// Why the first attempt failed.
+/// The reason why the first attempt failed.
 pub async fn connect(client: &Client) -> Result<(), ConnectError> {
     client.attach(Arc::new(Smol::new()));
     client.connect();
     client.connected().await
 }
 
-/// Mounts a server in front of a service of tower's or hyper's, such as an axum `Router`: see
+/// Mounts a server in front of a service of tower or hyper, such as an axum `Router`: see
 /// [`mount`](crate::mount).
 #[cfg(feature = "hyper")]
 pub fn layer<M: Mount>(server: M) -> Layer<M> {
@@ -46,7 +48,7 @@ pub fn layer<M: Mount>(server: M) -> Layer<M> {
     Layer::new(server, driver)
 }
 
-/// Mounts a server as a service of its own: see [`mount`](crate::mount).
+/// Mounts a server as a service without another one behind it: see [`mount`](crate::mount).
 #[cfg(feature = "hyper")]
 pub fn service<M: Mount>(server: M) -> Service<M> {
     layer(server).layer(NotFound)

@@ -207,13 +207,14 @@ impl Socket {
         self.ask(event, &args, Flags::default())
     }
 
-    /// Sets how long to wait for the acknowledgement of the next event.
+    /// Returns an emitter that waits for the acknowledgement for `timeout`.
     pub fn timeout(&self, timeout: Duration) -> Emitter<'_> {
         Emitter { socket: self, flags: Flags::default() }.timeout(timeout)
     }
 
-    /// Drops the next event if the client is not ready for it: messages are already queued for it, or it is
-    /// between two polls. Use it for data that the next message replaces, such as positions.
+    /// Returns an emitter that drops its event if the client is not ready for it: messages are already queued
+    /// for the client, or it is between two polls. Use it for data that the next message replaces, such as
+    /// positions.
     pub fn volatile(&self) -> Emitter<'_> {
         Emitter { socket: self, flags: Flags::default() }.volatile()
     }

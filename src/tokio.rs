@@ -1,4 +1,5 @@
-//! Serving on tokio: over its sockets, or inside of another HTTP server that runs on it. Clients that run on it.
+//! Serving on tokio, over its sockets or mounted in another HTTP server that runs on it; and clients that run
+//! on it.
 //!
 //! ```no_run
 //! use sockeye::{Client, Server};
@@ -19,23 +20,24 @@ use crate::mount::{Driver, Layer, Mount, NotFound, Service};
 pub use sockeye_tokio::*;
 use std::sync::Arc;
 
-/// Lets a client run here, and connects it: ends when its namespace is joined, or the first attempt fails.
+/// Runs a client on this runtime, and connects it. Returns when its namespace is joined, or the first attempt
+/// has failed.
 ///
-/// A failed connection is tried again all the same, if
-/// [`reconnection`](crate::client::ClientBuilder::reconnection) is on; [`Client::close`] ends that.
+/// If [`reconnection`](crate::client::ClientBuilder::reconnection) is on, the client tries again even after
+/// this has returned an error; [`Client::close`] stops that.
 ///
 /// # Errors
-/// Why the first attempt failed.
+/// The reason why the first attempt failed.
 ///
 /// # Panics
-/// Outside of a runtime of tokio.
+/// If called outside of a tokio runtime.
 pub async fn connect(client: &Client) -> Result<(), ConnectError> {
     client.attach(Arc::new(Tokio::new()));
     client.connect();
     client.connected().await
 }
 
-/// Mounts a server in front of a service of tower's or hyper's, such as an axum `Router`: see
+/// Mounts a server in front of a service of tower or hyper, such as an axum `Router`: see
 /// [`mount`](crate::mount).
 #[cfg(feature = "hyper")]
 pub fn layer<M: Mount>(server: M) -> Layer<M> {
@@ -47,7 +49,7 @@ pub fn layer<M: Mount>(server: M) -> Layer<M> {
     Layer::new(server, driver)
 }
 
-/// Mounts a server as a service of its own: see [`mount`](crate::mount).
+/// Mounts a server as a service without another one behind it: see [`mount`](crate::mount).
 #[cfg(feature = "hyper")]
 pub fn service<M: Mount>(server: M) -> Service<M> {
     layer(server).layer(NotFound)

@@ -1,4 +1,4 @@
-//! One byte stream of an Engine.IO server: which requests and frames mean what for which session.
+//! One byte stream of an Engine.IO server: assigns its requests and frames to sessions.
 
 use super::exchange::{self, Accept, Carries, Content, Exchange, Incoming, Step, Upgrade};
 use super::server::ServerInner;
@@ -30,38 +30,39 @@ pub struct Connection<H: Handler> {
     link: Link<H>,
     waker: Option<Waker>,
     timer: Option<Key>,
-    /// How many bytes were left unused by the last look at the input, if not more than `u32::MAX`.
+    /// The number of bytes that `handle_data` left unused the last time, capped at `u32::MAX`.
     unread: u32,
-    /// How many of the session's bytes it believes to be here.
+    /// The number of bytes in this stream's queue that the session knows of.
     in_flight: usize,
-    /// There is something to finish before the server may end; the server counts these.
+    /// There is something to write before the server may end. The server counts such connections.
     busy: bool,
-    /// What is queued has the answer to a request that was let wait.
+    /// The queue contains the response to a request that had to wait.
     owes: bool,
     inflated: Inflated,
 }
 
-/// What the stream is in use for.
+/// The current use of the stream.
 enum Link<H: Handler> {
-    /// Nothing.
+    /// None.
     None,
-    /// A request waits for its answer, or for its body.
+    /// A request waits for its response or its body.
     Exchange(Box<Exchange<H>>),
-    /// The answer to a poll is being written.
+    /// The response to a poll is being written.
     Delivering(Session<H>),
     /// The session's transport.
     WebSocket(Session<H>),
-    /// A transport that is being tried.
+    /// The connection of an upgrade in progress.
     Probe(Session<H>, Ticket),
-    /// The same, and the client has moved on to it: nothing more is read before the session has, too.
+    /// An upgrade whose client has already switched: nothing more is read until the session has, too.
     Upgrading(Session<H>, Ticket),
-    /// A WebSocket connection that nobody wants.
+    /// A WebSocket connection that is refused.
     Refused,
 }
 
-/// How many bytes may wait behind a request that is being answered, or while handlers are behind.
+/// The maximum number of bytes that are read ahead behind a request that is being answered, or while handlers
+/// are behind.
 const MAX_UNREAD: u32 = 16 << 10;
-/// After how many written bytes the session is told that there is room again.
+/// The number of written bytes after which the session is told that there is room again.
 const TELL: usize = 64 << 10;
 
 impl<H: Handler> Connection<H> {
@@ -70,7 +71,8 @@ impl<H: Handler> Connection<H> {
         Connection::over(stream, server, peer)
     }
 
-    /// A stream whose first request, which another HTTP server read and answered, made it a WebSocket connection.
+    /// Creates the connection for a stream on which another HTTP server has already answered the WebSocket
+    /// handshake.
     #[cfg(feature = "http")]
     pub(crate) fn upgraded(
         now: Time,
@@ -84,7 +86,7 @@ impl<H: Handler> Connection<H> {
             stream.set_deflate(deflate);
         }
         let mut connection = Connection::over(stream, server, peer);
-        // Not only from its first turn on: what its session may say before is to be written.
+        // Busy before its first turn already, because the session may have something to write by then.
         connection.set_busy(true);
         connection.carry(now, carries);
         connection
@@ -110,9 +112,9 @@ impl<H: Handler> Connection<H> {
 
     fn handle_request(&mut self, now: Time, head: &Head<'_>) {
         let request = &head.request;
-        // Before its session can be forgotten, whose last answer it may get.
+        // Set before the session can be forgotten, because this request may get its last response.
         self.set_busy(true);
-        // In HTTP/1.0 it means nothing (RFC 9110, section 7.8).
+        // HTTP/1.0 has no `Upgrade` (RFC 9110, section 7.8).
         let upgrade = match head.version == Version::Http11 && stream::is_upgrade(request) {
             true => Upgrade::Http1,
             false => Upgrade::None,
@@ -205,18 +207,19 @@ impl<H: Handler> Connection<H> {
         match session.with(|engine, _| engine.handle_probe(now, ticket, packet)) {
             Probing::Answer => {
                 self.stream.send_text(b"3probe");
-                // A poll that waits is answered now, so that the client can stop polling.
+                // Answers the pending poll now, so that the client can stop polling.
                 session.wake();
             }
             Probing::Wait => {
                 self.link = Link::Upgrading(session.clone(), ticket);
-                // Once more: who was to be woken may have been. If it is due by now, this wakes.
+                // Set again, because the waker may have been taken already. If the upgrade is due by now,
+                // this wakes.
                 session.set_probe_waker(ticket, self.waker.as_ref());
             }
             Probing::Complete => {
                 session.wake();
                 session.set_waker(self.waker.as_ref());
-                // It may have been silent for long, and what follows may be here.
+                // It may have been silent for long, and the frames that follow may already be here.
                 session.begin_turn(now);
                 self.link = Link::WebSocket(session);
             }
@@ -232,14 +235,14 @@ impl<H: Handler> Connection<H> {
         self.stream.close(now, None, "");
     }
 
-    /// Closes the stream of a session that ended.
+    /// Closes the stream of a session that has ended.
     fn close_stream(&mut self, now: Time, reason: Option<CloseReason>) {
         let (code, text) = match &reason {
             Some(CloseReason::ServerShutdown) => (Some(1001), Cow::Borrowed("server shutting down")),
             Some(CloseReason::ParseError(error)) => (Some(1002), error.to_string().into()),
             Some(CloseReason::ForcedClose(Some(text))) => (Some(1002), text.as_str().into()),
             Some(CloseReason::TransportError(error)) => (Some(1008), error.to_string().into()),
-            // As the reference: without a code.
+            // As in the reference: without a code.
             _ => (None, Cow::Borrowed("")),
         };
         self.link = Link::Refused;
@@ -248,7 +251,7 @@ impl<H: Handler> Connection<H> {
 
     // The end, and time.
 
-    /// What became of the session while this side was not looking.
+    /// Handles changes of the session since the last turn.
     fn follow_session(&mut self, now: Time) {
         match &mut self.link {
             Link::Exchange(exchange) => {
@@ -275,7 +278,7 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// A body that goes wrong while it comes: too large, too slow, or not what it said.
+    /// Refuses a request whose body is too large, too slow or malformed.
     fn refuse_body(&mut self, now: Time, reason: TransportError) {
         if let Link::Exchange(exchange) = &mut self.link {
             let answer = exchange.refuse_body(now, reason);
@@ -283,12 +286,12 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// The stream can carry nothing any more: tells the session.
+    /// Tells the session that the stream can carry nothing any more.
     fn lose(&mut self, now: Time, reason: CloseReason) {
         match std::mem::replace(&mut self.link, Link::None) {
             Link::None | Link::Refused => {}
             Link::Exchange(mut exchange) => exchange.lose(now),
-            // What was on its way is lost; the client would go on as if nothing was.
+            // The messages in flight are lost; without this the client would continue as if nothing was.
             Link::Delivering(session) if self.stream.queued() > 0 => {
                 session.with(|engine, _| engine.close(now, TransportError::PollAborted.into()));
             }
@@ -300,7 +303,7 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    /// Sees to it that the stream's deadline is in the server's table.
+    /// Puts the stream's deadline into the server's table.
     fn arm(&mut self) {
         let deadline = self.stream.next_deadline();
         let armed = self.timer.map(|(at, _)| at);
@@ -314,16 +317,16 @@ impl<H: Handler> Connection<H> {
                     driver.wake();
                 }
             }
-            // A WebSocket connection lives long without one: the entry is not left to fire.
+            // A WebSocket connection has no deadline for long: do not leave the entry to fire.
             (None, _) if matches!(self.link, Link::WebSocket(_)) => self.disarm(),
             _ => {}
         }
     }
 
-    /// Tells the server whether there is something to finish.
+    /// Tells the server whether there is something left to write.
     fn account(&mut self) {
         let busy = match self.link {
-            // An answer that concerns no session is not waited for: clients that are turned away keep coming.
+            // The server does not wait for a response that concerns no session: refused clients keep coming.
             Link::None => self.owes && self.stream.queued() > 0,
             Link::Refused | Link::Delivering(_) => self.stream.queued() > 0,
             _ => true,
@@ -371,7 +374,7 @@ impl<H: Handler> Protocol for Connection<H> {
         if self.timer.is_some_and(|(at, _)| at <= now) {
             self.disarm();
             if matches!(self.link, Link::Exchange(_)) {
-                // Answers what has waited too long.
+                // Answers a request that has waited too long.
                 self.follow_session(now);
             }
         }
@@ -395,7 +398,7 @@ impl<H: Handler> Protocol for Connection<H> {
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         match &self.link {
             Link::WebSocket(session) if session.has_room() => session.begin_turn(now),
-            // Not if it is only looked at again.
+            // Not if the same bytes are only looked at again.
             Link::WebSocket(session) if input.len() > self.unread as usize => session.heard(now),
             Link::Exchange(exchange) => exchange.heard(now),
             _ => {}
@@ -403,7 +406,7 @@ impl<H: Handler> Protocol for Connection<H> {
         let mut used = 0;
         while let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) {
             match self.stream.phase() {
-                // Answers that nobody reads are not piled up.
+                // Do not pile up responses that the client does not read.
                 Phase::Head if self.stream.queued() >= self.server.config.high_water => break,
                 Phase::Head if matches!(self.link, Link::Delivering(_)) && self.stream.queued() > 0 => break,
                 Phase::Head => {
@@ -441,7 +444,7 @@ impl<H: Handler> Protocol for Connection<H> {
                 Phase::Closing | Phase::Closed => used = input.len(),
             }
         }
-        // A request without a body is complete with its head, whether or not more bytes came.
+        // A request without a body is complete with its head, even if no more bytes came.
         if self.stream.phase() == Phase::Body
             && let Ok(Some(body)) = self.stream.next_body(now, &mut &[][..])
         {
@@ -458,7 +461,7 @@ impl<H: Handler> Protocol for Connection<H> {
     }
 
     fn handle_eof(&mut self, now: Time) {
-        // What came before it has its turn, unless that takes longer than the session can be silent.
+        // The bytes before it are handled first, unless that takes longer than the session may be silent.
         if self.unread > 0 && self.is_behind() {
             return;
         }
@@ -473,7 +476,7 @@ impl<H: Handler> Protocol for Connection<H> {
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
                 let queued = session.queued().saturating_sub(self.in_flight) + self.stream.queued();
-                // While handlers are behind, the end of the stream is still looked for.
+                // While handlers are behind, keep looking for the end of the stream.
                 let has_room = self.unread < MAX_UNREAD || session.has_room();
                 has_room && queued < high_water && !self.inflated.is_enough(high_water)
             }
@@ -522,12 +525,12 @@ impl<H: Handler> Protocol for Connection<H> {
 }
 
 impl<H: Handler> Connection<H> {
-    /// Whether messages have to wait for handlers.
+    /// Returns whether messages have to wait for handlers.
     fn is_behind(&self) -> bool {
         matches!(&self.link, Link::WebSocket(session) if !session.has_room())
     }
 
-    /// Reads messages until none is complete. Whether no more can be done now.
+    /// Reads messages until none is complete. Returns `true` if nothing more can be done now.
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> bool {
         loop {
             match self.stream.next_message(now, input) {

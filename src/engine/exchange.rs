@@ -1,4 +1,4 @@
-//! One request and its answer, over whatever HTTP it came.
+//! One request and its response, independent of the HTTP server that received it.
 
 use super::server::{ServerInner, guard};
 use super::session::Session;
@@ -22,20 +22,20 @@ use std::task::{Context, Poll, Waker};
 /// A request, until it is answered.
 pub(crate) struct Exchange<H: Handler> {
     state: State<H>,
-    /// The CORS headers of the answer: it may come when the request is gone.
+    /// The CORS headers of the response, kept because the request may be gone by then.
     cors: Vec<Header>,
 }
 
 enum State<H: Handler> {
     /// The application decides whether a session may be opened.
     Opening(Box<Opening>),
-    /// A poll waits for something to send, at most until then: its session has a ping for it long before.
+    /// A poll waits for something to send, at most until this time: the session sends a ping long before.
     Poll(Session<H>, Time),
     /// The body is being read.
     Post(Session<H>),
-    /// The body was read; what is left of it, and the answer, wait until handlers keep up.
+    /// The body was read. The rest of its packets, and the response, wait until handlers keep up.
     Posted(Session<H>, Option<Box<Rest>>),
-    /// There is nothing to wait for any more.
+    /// There is nothing left to wait for.
     Answered,
 }
 
@@ -46,33 +46,33 @@ struct Opening {
     over: Over,
 }
 
-/// What was not taken yet of a payload.
+/// The part of a payload that was not handled yet.
 struct Rest {
     text: String,
-    /// Where it begins.
+    /// The start of the part, in bytes.
     at: usize,
 }
 
-/// How many packets of a payload are taken before others get their turn.
+/// The number of packets of a payload that are handled in one turn, so that other connections get theirs.
 const MAX_TURN: usize = 1024;
 
-/// What carries a new session.
+/// The transport of a new session.
 enum Over {
     Polling,
     WebSocket(Asked),
 }
 
-/// What a WebSocket handshake asks for.
+/// The parameters of a WebSocket handshake.
 struct Asked {
     /// The client's key; an extended CONNECT has none.
     key: Option<Key>,
-    /// Compression that the server agrees on, and the header that says so.
+    /// The agreed compression, and its header.
     deflate: Option<(Deflate, Cow<'static, str>)>,
-    /// The subprotocol that the server agrees on.
+    /// The agreed subprotocol.
     subprotocol: Option<String>,
 }
 
-/// A request as it came.
+/// A request as received.
 pub(crate) struct Incoming<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) upgrade: Upgrade,
@@ -84,37 +84,37 @@ pub(crate) struct Incoming<'a> {
 pub(crate) enum Upgrade {
     /// Not at all.
     None,
-    /// As HTTP/1.1 does (RFC 6455).
+    /// By `Upgrade`, as in HTTP/1.1 (RFC 6455).
     Http1,
-    /// By an extended CONNECT, as HTTP/2 does (RFC 8441); its method is given as GET, whose place it takes.
+    /// By an extended CONNECT, as in HTTP/2 (RFC 8441). Its method is passed on as GET, which it replaces.
     #[cfg(feature = "http")]
     Connect,
 }
 
-/// What an exchange wants next.
+/// The next step of an exchange.
 pub(crate) enum Step<H: Handler> {
-    /// To be looked at again when its waker was called.
+    /// Wait: call [`follow`](Exchange::follow) again when the waker was called.
     Wait,
-    /// The body of the request.
+    /// Read the body of the request.
     Body,
-    /// To be answered.
+    /// Send this response.
     Answer(Answer<H>),
-    /// To become a WebSocket connection.
+    /// Become a WebSocket connection.
     Upgrade(Accept<H>),
 }
 
-/// The answer to a request.
+/// The response to a request.
 pub(crate) struct Answer<H: Handler> {
     pub(crate) status: Status,
     pub(crate) headers: Headers,
     pub(crate) body: Content,
-    /// Whose messages the body carries.
+    /// The session whose messages the body carries.
     pub(crate) session: Option<Session<H>>,
-    /// The connection is of no more use.
+    /// The connection must be closed after this.
     pub(crate) close: bool,
 }
 
-/// The answer to a WebSocket handshake.
+/// The response to a WebSocket handshake.
 pub(crate) struct Accept<H: Handler> {
     /// The client's key; an extended CONNECT has none.
     pub(crate) key: Option<Key>,
@@ -123,20 +123,20 @@ pub(crate) struct Accept<H: Handler> {
     pub(crate) carries: Carries<H>,
 }
 
-/// What a new WebSocket connection is for.
+/// The purpose of a new WebSocket connection.
 pub(crate) enum Carries<H: Handler> {
     /// It is the session's transport.
     Session(Session<H>),
-    /// It is tried as the session's transport.
+    /// It is the connection of an upgrade in progress.
     Probe(Session<H>, Ticket),
-    /// Nothing: it is to be closed.
+    /// None: it has to be closed.
     Nothing,
 }
 
 pub(crate) enum Content {
     Static(&'static [u8]),
     Queue(Outbound),
-    /// None, though the head declares this length.
+    /// No body, although the head declares this length.
     HeadOnly(usize),
 }
 
@@ -159,7 +159,7 @@ impl<H: Handler> From<Answer<H>> for Step<H> {
 }
 
 impl<H: Handler> Exchange<H> {
-    /// Takes a request. What it waits for calls `waker`.
+    /// Begins to handle a request. `waker` is called when something that it waits for happens.
     pub(crate) fn begin(
         now: Time,
         server: &Arc<ServerInner<H>>,
@@ -242,7 +242,7 @@ impl<H: Handler> Exchange<H> {
         Ok(self.decide(now, server, waker))
     }
 
-    /// Looks whether the application has decided.
+    /// Checks whether the application has decided.
     fn decide(&mut self, now: Time, server: &Arc<ServerInner<H>>, waker: Option<&Waker>) -> Step<H> {
         let State::Opening(opening) = &mut self.state else { return Step::Wait };
         let mut context = Context::from_waker(waker.unwrap_or(Waker::noop()));
@@ -285,7 +285,7 @@ impl<H: Handler> Exchange<H> {
             let headers = std::mem::take(&mut self.cors).into_iter().chain(cookie).collect();
             return Ok(asked.accept(headers, Carries::Session(session)));
         }
-        // Nobody else knows the session yet: this cannot be refused, and finds the handshake waiting.
+        // No other connection knows the session yet: this cannot be refused, and the handshake is queued.
         let _ = session.with(|engine, _| engine.begin_poll(now));
         let payload = session.take_payload(None).unwrap_or_default();
         Ok(self.answer(Status::OK, PAYLOAD.into_iter().chain(cookie), Content::Queue(payload)).into())
@@ -355,7 +355,7 @@ impl<H: Handler> Exchange<H> {
         asked.accept(Headers::new(), carries)
     }
 
-    /// The whole body of the request, which [`Step::Body`] asked for.
+    /// Handles the whole body of the request, after [`Step::Body`].
     pub(crate) fn handle_body(
         &mut self,
         now: Time,
@@ -372,7 +372,7 @@ impl<H: Handler> Exchange<H> {
         self.end_post(now, session, rest, waker)
     }
 
-    /// The body cannot be taken: its session ends.
+    /// Refuses the body, and ends the session.
     pub(crate) fn refuse_body(&mut self, now: Time, reason: TransportError) -> Answer<H> {
         let error = match reason {
             TransportError::TooLarge { .. } => RequestError::TooLarge,
@@ -388,7 +388,7 @@ impl<H: Handler> Exchange<H> {
         self.refuse(false, &error)
     }
 
-    /// Takes more of a payload if handlers keep up.
+    /// Handles more of a payload if handlers keep up.
     fn follow_post(&mut self, now: Time, server: &ServerInner<H>, waker: Option<&Waker>) -> Step<H> {
         let State::Posted(session, rest) = self.end() else { return Step::Wait };
         let rest = match rest {
@@ -398,7 +398,8 @@ impl<H: Handler> Exchange<H> {
         self.end_post(now, session, rest, waker)
     }
 
-    /// Answers a request with data once all of it was taken and handlers keep up: before, the client sends no more.
+    /// Answers a POST request once all of its body was handled and handlers keep up: until then, the client
+    /// sends no more.
     fn end_post(
         &mut self,
         now: Time,
@@ -423,14 +424,14 @@ impl<H: Handler> Exchange<H> {
             return self.answer(Status::OK, [POSTED], Content::Static(b"ok")).into();
         }
         self.state = State::Posted(session, rest);
-        // In another turn.
+        // Continue in another turn.
         if may_go_on && let Some(waker) = waker {
             waker.wake_by_ref();
         }
         Step::Wait
     }
 
-    /// Looks whether what the request waits for has come.
+    /// Checks whether the event that the request waits for has happened.
     pub(crate) fn follow(
         &mut self,
         now: Time,
@@ -455,8 +456,8 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// Until when the application has to decide, or a poll waits: [`follow`](Exchange::follow) then refuses. Other
-    /// exchanges end with their session.
+    /// Returns the deadline of the application's decision or of a poll, after which
+    /// [`follow`](Exchange::follow) refuses the request. Other exchanges end with their session.
     pub(crate) fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Opening(opening) => Some(opening.deadline),
@@ -465,37 +466,37 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    /// Whom to wake from now on.
+    /// Sets the waker to call from now on.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         match &self.state {
             State::Poll(session, _) => session.set_poll_waker(waker),
-            // If there is room by now, the turn that follows sees it.
+            // If handlers keep up by now, the turn that follows sees it.
             State::Posted(session, _) => _ = session.has_room_or_wake(Some(waker)),
             State::Opening(_) | State::Post(_) | State::Answered => {}
         }
     }
 
-    /// More of the body has come.
+    /// Notes that more of the body has arrived.
     pub(crate) fn heard(&self, now: Time) {
         if let State::Post(session) = &self.state {
             session.heard(now);
         }
     }
 
-    /// Whether it is over.
+    /// Returns whether the exchange is over.
     #[cfg(feature = "http")]
     pub(crate) fn is_answered(&self) -> bool {
         matches!(self.state, State::Answered)
     }
 
-    /// The request can be answered no more.
+    /// Ends an exchange whose response can no longer be sent.
     pub(crate) fn lose(&mut self, now: Time) {
         match self.end() {
             State::Opening(_) | State::Answered => {}
             State::Poll(session, _) => session.with(|engine, _| engine.abort_poll(now)),
             State::Post(session) => session.with(|engine, _| engine.abort_post(now)),
             State::Posted(session, None) => session.with(|engine, _| engine.end_post()),
-            // Nobody can tell the client that not all of it was taken.
+            // There is no way to tell the client that not all of the body was handled.
             State::Posted(session, Some(_)) => session.with(|engine, _| engine.abort_post(now)),
         }
     }
@@ -524,7 +525,7 @@ impl<H: Handler> Exchange<H> {
     fn refuse(&mut self, is_upgrade: bool, error: &RequestError) -> Answer<H> {
         debug!(%error, "a request is refused");
         if is_upgrade {
-            // The client of a WebSocket reads no JSON; the reference sends the bare message.
+            // A WebSocket client reads no JSON; the reference sends the bare message.
             let status = if matches!(error, RequestError::Unavailable) { 503 } else { 400 };
             let status = Status::new(status).unwrap_or(Status::BAD_REQUEST);
             self.cors = Vec::new();
@@ -538,7 +539,7 @@ impl<H: Handler> Exchange<H> {
         self.answer(status, json.into_iter().chain(allow), text(body))
     }
 
-    /// A second request of its kind, or one that comes too late.
+    /// Refuses an overlapping request of the same kind, or one that comes after the end of the session.
     fn refuse_second(&mut self, refused: Refused) -> Result<Step<H>, RequestError> {
         match refused {
             Refused::Closed => Err(RequestError::UnknownSession),
@@ -549,7 +550,7 @@ impl<H: Handler> Exchange<H> {
 
     fn refuse_handshake(&mut self, upgrade: Upgrade, error: HandshakeError) -> Answer<H> {
         if error == HandshakeError::Version {
-            // The one refusal for which the answer is laid down (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
+            // The one refusal whose response is specified (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
             self.cors = Vec::new();
             let version = ("Sec-WebSocket-Version", "13".into());
             let http1 = [("Upgrade", "websocket".into()), ("Connection", "Upgrade".into())];
@@ -586,7 +587,7 @@ impl<H: Handler> Exchange<H> {
 }
 
 impl Rest {
-    /// Gives back what is left.
+    /// Handles packets, and returns the rest.
     fn take_packets<H: Handler>(
         mut self: Box<Self>,
         now: Time,
@@ -602,7 +603,7 @@ impl Rest {
     }
 }
 
-/// Takes packets as long as handlers keep up, and gives back what is left. The packets before one that cannot be read
+/// Handles packets as long as handlers keep up, and returns the rest. Packets before one that cannot be read
 /// still count.
 fn take_packets<'a, H: Handler>(
     now: Time,
@@ -613,12 +614,12 @@ fn take_packets<'a, H: Handler>(
     session.heard(now);
     let mut used = 0;
     for (taken, packet) in split_payload(payload).enumerate() {
-        // An empty one cannot be read, and nothing that is left begins with it.
+        // An empty packet cannot be read, so the rest must not begin with one.
         let may_go_on = taken < MAX_TURN && (session.has_room() || session.is_closed());
         if !may_go_on && !packet.is_empty() {
             return Ok(payload.get(used..));
         }
-        // With what stands between them.
+        // The packet and the separator after it.
         used += packet.len() + 1;
         match Packet::decode(packet)? {
             Packet::Message(_) if session.is_closed() => {}
@@ -628,7 +629,8 @@ fn take_packets<'a, H: Handler>(
     Ok(None)
 }
 
-/// Whether handlers keep up, or there is nothing to keep up with any more; if not, `waker` is called then.
+/// Returns whether the exchange may continue: handlers keep up, or the session has ended. If not, `waker` is
+/// called once that changes.
 fn may_go_on<H: Handler>(session: &Session<H>, waker: Option<&Waker>) -> bool {
     session.has_room_or_wake(waker) || session.is_closed()
 }
@@ -655,7 +657,7 @@ impl Asked {
     }
 }
 
-/// The key of a WebSocket handshake; `None` where there is none to be had.
+/// Returns the key of a WebSocket handshake, or `None` if the request is none, or an extended CONNECT.
 fn key(incoming: &Incoming<'_>) -> Result<Option<Key>, HandshakeError> {
     match incoming.upgrade {
         Upgrade::None => Ok(None),
@@ -668,12 +670,12 @@ fn key(incoming: &Incoming<'_>) -> Result<Option<Key>, HandshakeError> {
     }
 }
 
-/// The headers of a payload.
+/// The headers of a response with a payload.
 const PAYLOAD: [Header; 2] = [
     ("Content-Type", Cow::Borrowed("text/plain; charset=UTF-8")),
     ("Cache-Control", Cow::Borrowed("no-store")),
 ];
-/// The header of the answer to data.
+/// The header of the response to a POST request.
 const POSTED: Header = ("Content-Type", Cow::Borrowed("text/html"));
 
 fn text(text: impl Into<Cow<'static, str>>) -> Content {

@@ -1,4 +1,4 @@
-//! A request of another HTTP server, from its head to its answer.
+//! A request of another HTTP server, from its head to its response.
 
 use super::deadline::Deadline;
 use super::{Mount, Outcome, accept_websocket, respond};
@@ -18,9 +18,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 pin_project! {
-    /// A request whose head was looked at, until it is answered. One that is dropped before is a lost one.
+    /// A request whose head was handled, until it is answered. If this is dropped earlier, the request is
+    /// lost.
     ///
-    /// Written by hand: an `async` block would hold all of it twice, and it is moved to the heap for each request.
+    /// Written by hand, because an `async` block would hold all of it twice, and it is moved to the heap for
+    /// each request.
     pub(super) struct Begun<M: Mount, B> {
         mounted: Mounted<M::Handler>,
         step: Step<M::Handler>,
@@ -71,11 +73,11 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
     }
 }
 
-/// An exchange that is lost with the future that it is in.
+/// An exchange that is lost if the future that contains it is dropped.
 struct Mounted<H: Handler> {
     server: Arc<ServerInner<H>>,
     exchange: Exchange<H>,
-    /// For the body, or for the application to decide.
+    /// The deadline for the body, or for the application's decision.
     deadline: Deadline,
 }
 
@@ -90,7 +92,7 @@ impl<H: Handler> Mounted<H> {
             .map(|(name, value)| core_http::Header { name: name.as_str(), value: value.as_bytes() })
             .collect();
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        // Plain CONNECT has no path, and would not have come here.
+        // Plain CONNECT has no path, so it does not get here.
         let is_connect = head.version >= Version::HTTP_2 && head.method == Method::CONNECT;
         let method = if is_connect { "GET" } else { head.method.as_str() };
         let request = core_http::Request::new(method, target, &headers);
@@ -106,9 +108,9 @@ impl<H: Handler> Mounted<H> {
         };
         let incoming = Incoming { request: &request, upgrade, body };
         let handshake = || Handshake::new(&request, peer).with_extensions(head.extensions);
-        // Before its session can be forgotten, whose last answer it may get.
+        // Set before the session can be forgotten, because this request may get its last response.
         server.count_busy(true);
-        // Whom to wake is known when the future is polled.
+        // The waker is only known when the future is polled.
         let (exchange, step) = Exchange::begin(server.now(), server, &incoming, handshake, None);
         (Mounted { server: server.clone(), exchange, deadline: Deadline::default() }, step)
     }
@@ -126,7 +128,7 @@ impl<H: Handler> Mounted<H> {
         match self.exchange.follow(self.server.now(), &self.server, Some(cx.waker())) {
             Step::Wait => {
                 if let Some(at) = self.exchange.deadline() {
-                    // Called at its end, it answers.
+                    // Called after this deadline, it answers.
                     self.deadline.wake_at(cx, &self.server, at);
                 }
                 Poll::Pending
@@ -146,15 +148,15 @@ impl<H: Handler> Drop for Mounted<H> {
     }
 }
 
-/// How many pieces of a body are read before others get their turn.
+/// The number of frames of a body that are read in one turn, so that other tasks get theirs.
 const MAX_TURN: usize = 64;
 
-/// What was read of a body.
+/// The part of a body that was read.
 #[derive(Default)]
 struct Read {
-    /// The first piece: most bodies are no more, and need not be copied.
+    /// The first frame. Most bodies have no other, and need not be copied.
     first: Bytes,
-    /// All of it, once there is a second one.
+    /// The whole part, once there is a second frame.
     all: Vec<u8>,
 }
 
@@ -184,7 +186,7 @@ impl Read {
             }
             self.add(data);
         }
-        // Goes on in another turn: pieces may be empty, and never end.
+        // Continue in another turn: frames may be empty, and the body may never end.
         if deadline.poll(cx, server, server.limits.request_body_timeout).is_ready() {
             return Poll::Ready(Err(TransportError::TooSlow));
         }

@@ -1,4 +1,4 @@
-//! The body of an answer.
+//! The body of a response.
 
 use crate::engine::{Handler, Session};
 use bytes::Bytes;
@@ -10,19 +10,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// The body of an answer: messages as they wait for the client, without a copy where they are shared.
+/// The body of a response: the messages that are queued for the client, without copying shared ones.
 #[derive(Default)]
 pub struct Body {
     queue: Outbound,
-    /// Whose messages these are.
+    /// The session whose messages these are.
     sender: Option<Arc<dyn Sender>>,
 }
 
-/// A session whose messages are on their way.
+/// A session whose messages are being delivered.
 pub(crate) trait Sender: Send + Sync {
-    /// There is something to finish before the server may end, or nothing any more.
+    /// Sets whether there is something to write before the server may end.
     fn set_busy(&self, busy: bool);
-    /// Some of the messages will not arrive.
+    /// Notes that some of the messages will not arrive.
     fn lose(self: Arc<Self>);
 }
 
@@ -69,7 +69,7 @@ impl Drop for Body {
         let Some(sender) = self.sender.take() else { return };
         sender.set_busy(false);
         if !self.queue.is_empty() {
-            // The client would go on as if it had missed nothing.
+            // Without this the client would continue as if it had missed nothing.
             sender.lose();
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting, but not for ever, by a server's table of deadlines.
+//! Deadlines of futures, in the server's table.
 
 use crate::engine::timers::{Key, Target, Timers};
 use crate::engine::{Handler, ServerInner};
@@ -6,18 +6,19 @@ use sockeye_core::Time;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Until when something is waited for.
+/// The deadline of a future that waits.
 ///
-/// It has to be [cleared](Deadline::clear) when nothing is waited for any more.
+/// It has to be [cleared](Deadline::clear) when the future no longer waits.
 #[derive(Debug, Default)]
 pub(super) struct Deadline {
     at: Option<Time>,
-    /// Its place in the table.
+    /// The entry in the table.
     key: Option<Key>,
 }
 
 impl Deadline {
-    /// Ready when `timeout` is over, which begins with the first call; until then the task is woken at its end.
+    /// Returns `Ready` once `timeout` is over, counted from the first call; before, the task is woken at that
+    /// time.
     pub(super) fn poll<H: Handler>(
         &mut self,
         cx: &Context<'_>,
@@ -32,9 +33,9 @@ impl Deadline {
         Poll::Pending
     }
 
-    /// Wakes the task at an instant; on the driver's next turn if that has passed.
+    /// Wakes the task at `at`, or on the driver's next turn if that has passed.
     pub(super) fn wake_at<H: Handler>(&mut self, cx: &Context<'_>, server: &ServerInner<H>, at: Time) {
-        // Made anew each time: the task may be another one.
+        // Inserted anew each time, because the task may be another one.
         self.clear(&server.timers);
         let (key, driver) = server.timers.insert(at, Target::Waker(cx.waker().clone()));
         self.key = Some(key);

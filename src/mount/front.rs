@@ -25,10 +25,10 @@ pub struct Front<M: Mount> {
 impl<M: Mount> Layer<M> {
     /// Puts the server in front of a whole application, for [`axum::serve`](axum::serve()).
     ///
-    /// What is the server's does not pass through the application's layers and routes, and costs as much less. Both know
-    /// the client's address: handlers of the application as `ConnectInfo<SocketAddr>`.
+    /// Requests for this server do not pass through the application's layers and routes, which saves their
+    /// cost. Both know the client's address: handlers of the application as `ConnectInfo<SocketAddr>`.
     pub fn in_front_of(&self, app: Router) -> Front<M> {
-        // Once, and not for each request: that would call the application's layers anew.
+        // Once, not for each request: `with_state` applies the application's layers again.
         Front { service: self.layer(app.with_state(())) }
     }
 }
@@ -70,7 +70,7 @@ impl<M: Mount> tower_service::Service<Request<Body>> for Front<M> {
 }
 
 pin_project! {
-    /// The future of an answer of [`Front`].
+    /// The future of a response of [`Front`].
     pub struct FrontFuture<M: Mount> {
         #[pin]
         answering: Answering<M, Body, <Router as tower_service::Service<Request<Body>>>::Future>,

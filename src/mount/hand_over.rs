@@ -1,4 +1,4 @@
-//! From the response to a handshake to the stream that hyper hands over.
+//! Takes over the stream from hyper after the response to a WebSocket handshake.
 
 use super::Mount;
 use super::deadline::Deadline;
@@ -14,25 +14,25 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// Waits for the stream, then drives `connection` over it.
 ///
-/// No task waits, it is done where it is woken: by hyper, while it still is at the connection. Tasks would come to it
-/// after all connections that are ready at the same time, and each holds the buffers that its request was read with
-/// until then.
+/// There is no task that waits: the work is done in the waker, which hyper calls while it handles the
+/// connection. A task would run only after all connections that are ready at the same time, and until then
+/// each of them holds the buffers that its request was read with.
 pub(super) fn hand_over<M: Mount>(shared: Arc<Shared<M>>, on_upgrade: OnUpgrade, connection: M::Connection) {
     let waiting = Waiting { shared, on_upgrade, deadline: Deadline::default(), connection: Some(connection) };
     Arc::new(HandOver { waiting: Mutex::new(Some(waiting)), wakes: AtomicUsize::new(0) }).wake();
 }
 
 struct HandOver<M: Mount> {
-    /// Taken out by whoever is at it.
+    /// Taken out while a thread polls it.
     waiting: Mutex<Option<Waiting<M>>>,
-    /// How often it was woken since somebody came to it; it stays so when it is done.
+    /// The number of wakes since a thread began to poll. Not reset when the stream was taken over.
     wakes: AtomicUsize,
 }
 
 impl<M: Mount> Wake for HandOver<M> {
     fn wake(self: Arc<Self>) {
         if self.wakes.fetch_add(1, Ordering::AcqRel) > 0 {
-            // Who is at it sees to it.
+            // The thread that polls handles this wake, too.
             return;
         }
         let Some(mut waiting) = self.waiting.lock().take() else { return };
@@ -43,7 +43,8 @@ impl<M: Mount> Wake for HandOver<M> {
         let runtime = waiting.shared.runtime().clone();
         *self.waiting.lock() = Some(waiting);
         if self.wakes.swap(0, Ordering::AcqRel) > 1 {
-            // In a turn of its own: in this one, tokio may let nothing be polled any more.
+            // In a turn of its own, because in this one tokio's cooperative budget may be used up, so that
+            // nothing becomes ready.
             runtime.spawn(Box::pin(async move { self.wake() }));
         }
     }

@@ -1,6 +1,6 @@
-//! A server inside of another HTTP server: on its port, beside its own routes.
+//! A server mounted in another HTTP server: on its port, beside its own routes.
 //!
-//! In front of an axum application it is one line (feature `axum`):
+//! Putting it in front of an axum application takes one line (feature `axum`):
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "tokio", feature = "axum"))]
@@ -13,24 +13,24 @@
 //! # }
 //! ```
 //!
-//! and one inside of it, behind those of its layers that are added later:
+//! Mounting it inside of the application, behind the layers that are added later, takes one line as well:
 //! `app.layer(sockeye::tokio::layer(io))`.
 //!
-//! It answers the requests to its path (`/socket.io/`) and to its assets, and passes all others on. A WebSocket
-//! connection is taken out of the other server when it is opened. Where that is a TCP stream of tokio's, it costs from
-//! then on what it would cost without; on smol it is waited for by async-io, one by one; by TLS or over HTTP/2 the other
-//! server's layers stay below it.
+//! It answers the requests to its path (`/socket.io/`) and to its assets, and passes all others on. A
+//! WebSocket connection is taken over from the other server when it is opened. From then on, one over a TCP
+//! stream of tokio's costs as much as without the other server; on smol, async-io waits for each one
+//! separately; with TLS or HTTP/2, the other server's layers remain below it.
 //!
-//! In anything else that speaks tower or hyper (feature `hyper`) it is the same [`Layer`], or a [`Service`] of its own:
-//! `sockeye::tokio::service(io)` and `sockeye::smol::service(io)`. For everything else there is [`answer`], which knows
-//! only the types of the crates `http` and `http-body` (feature `http`): a request goes in; a response, which may take
-//! its time, or a WebSocket connection comes out.
+//! For anything else that is built on tower or hyper (feature `hyper`), use the same [`Layer`], or a
+//! [`Service`]: `sockeye::tokio::service(io)` and `sockeye::smol::service(io)`. For everything else there is
+//! [`answer`], which uses only the types of the crates `http` and `http-body` (feature `http`): it takes a
+//! request, and returns a response, possibly after a while, or a WebSocket connection.
 //!
 //! # What reaches the application
 //!
-//! [`Socket::handshake`](crate::Socket::handshake) has the headers of the request that opened the session, as the layers
-//! outside of this one left them. What they put to its extensions (a login, a session, an id for tracing) is kept with
-//! the session where it is [asked for](Layer::keep):
+//! [`Socket::handshake`](crate::Socket::handshake) has the headers of the request that opened the session, as
+//! the outer layers left them. The extensions that those layers add (a login, a session, an id for tracing)
+//! are kept with the session if the server is told to [keep](Layer::keep) their type:
 //!
 //! ```
 //! # #[cfg(feature = "tokio")]
@@ -45,22 +45,22 @@
 //! # }
 //! ```
 //!
-//! The address of the client is known where the request has a [`Peer`] among its extensions; with the feature `axum`
-//! axum's `ConnectInfo<SocketAddr>` will do. In front of an application it is known anyway; inside of one, serve with
-//! `into_make_service_with_connect_info::<SocketAddr>()`.
+//! The address of the client is known if the request has a [`Peer`] among its extensions, or, with the
+//! feature `axum`, axum's `ConnectInfo<SocketAddr>`. In front of an application it is always known; inside of
+//! one, serve with `into_make_service_with_connect_info::<SocketAddr>()`.
 //!
-//! Whether the connection is encrypted is what [`Peer::secure`] says, and nothing else: the target of a request is what
-//! the client wrote.
+//! Only [`Peer::secure`] decides whether the connection counts as encrypted; the target of a request is not
+//! used, because the client wrote it.
 //!
-//! # What to know
+//! Notes
 //!
 //! - The body of a request is read up to [`max_payload`](crate::Builder::max_payload), and no further.
-//! - CORS is set once, where you like: here ([`cors`](crate::Builder::cors)), which concerns the server's own path only,
-//!   or by a layer outside of this one, which then answers preflights first.
-//! - A server that is shut down waits for its requests, and a poll may wait long: [close](crate::Server::close) this one
-//!   first.
-//! - Over HTTP/2, polling works without doing anything, and WebSocket where the other server is told to allow it
-//!   (RFC 8441): axum does so with its feature `http2`, hyper's builder by `enable_connect_protocol`.
+//! - Set up CORS in one place: either here ([`cors`](crate::Builder::cors)), which applies to the server's
+//!   own path only, or in an outer layer, which then answers preflight requests first.
+//! - A server that shuts down waits for its requests, and a poll may take long, so
+//!   [close](crate::Server::close) this server first.
+//! - Over HTTP/2, polling works without further setup. WebSocket works if the other server allows it (RFC
+//!   8441): axum by its feature `http2`, hyper's builder by `enable_connect_protocol`.
 
 mod begun;
 mod body;
@@ -94,9 +94,9 @@ use sockeye_core::websocket;
 use std::borrow::Cow;
 use std::fmt;
 
-/// What can be mounted: a [`Server`], or an [`engine::Server`].
+/// A server that can be mounted: a [`Server`], or an [`engine::Server`].
 pub trait Mount: Host<Connection = Connection<Self::Handler>> + sealed::Sealed {
-    /// What is above Engine.IO.
+    /// The handler of the Engine.IO sessions.
     type Handler: engine::Handler;
 
     #[doc(hidden)]
@@ -126,29 +126,30 @@ impl<H: engine::Handler> Mount for engine::Server<H> {
     }
 }
 
-/// What becomes of a request.
+/// The result of a request.
 #[allow(clippy::large_enum_variant)]
 pub enum Outcome<M: Mount> {
-    /// It is answered.
+    /// The response.
     Response(Response<Body>),
-    /// It is answered, and its stream speaks WebSocket afterwards: [drive](crate::drive) the connection over it.
+    /// The response, after which the stream speaks WebSocket: [drive](crate::drive) the connection over it.
     ///
-    /// A connection that is dropped instead is a lost one.
+    /// Dropping the connection instead loses it.
     Upgrade(Response<Body>, M::Connection),
 }
 
-/// Whether a request to this path is for the server: if not, [`answer`] gives 404.
+/// Returns whether the server handles requests to this path. For other paths, [`answer`] returns 404.
 pub fn takes<M: Mount>(server: &M, path: &str) -> bool {
     server.engine().0.takes(path)
 }
 
-/// Answers a request of another HTTP server. A future that is dropped before it is done is a lost connection.
+/// Answers a request of another HTTP server. Dropping the future before it is done counts as a lost
+/// connection.
 ///
-/// The request's [extensions](crate::Handshake::extension) are kept with the session that it opens: take out what is not
-/// worth it.
+/// The request's [extensions](crate::Handshake::extension) are kept with the session that it opens: remove
+/// those that are not needed.
 ///
-/// Somebody has to keep the server's time meanwhile: see [`Host`], and [`keep_time`](crate::drive::keep_time). With the
-/// feature `hyper`, [`Service`] does all of it.
+/// The server's time must be kept meanwhile: see [`Host`], and [`keep_time`](crate::drive::keep_time). With
+/// the feature `hyper`, [`Service`] does all of this.
 ///
 /// ```
 /// use http::{Request, StatusCode};
@@ -195,7 +196,7 @@ fn respond<H: engine::Handler>(answer: exchange::Answer<H>, is_http1: bool) -> R
 
 fn accept_websocket(key: Option<exchange::Key>, more: exchange::Headers) -> Response<Body> {
     let mut headers = HeaderMap::with_capacity(more.len() + 3);
-    // An extended CONNECT is answered like any other (RFC 8441, section 5).
+    // An extended CONNECT gets an ordinary response (RFC 8441, section 5).
     let Some(key) = key else { return write(200, headers, more, Body::default()) };
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -212,7 +213,7 @@ fn write(status: u16, mut headers: HeaderMap, more: exchange::Headers, body: Bod
         };
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value)) {
             (Ok(name), Ok(value)) => _ = headers.append(name, value),
-            // As the server's own connections: what chose it is on our side.
+            // As in the server's own connections: only the application can have chosen an invalid header.
             _ => return write(500, HeaderMap::new(), exchange::Headers::new(), Body::default()),
         }
     }

@@ -23,19 +23,21 @@ use std::task::{Context, Poll, ready};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Puts a server in front of a service: `sockeye::tokio::layer(io)` or `sockeye::smol::layer(io)`.
+/// A layer that puts a server in front of a service: `sockeye::tokio::layer(io)` or
+/// `sockeye::smol::layer(io)`.
 ///
-/// Requests to the server's path and to its assets are answered, all others are passed on. See [`mount`](super).
+/// It answers requests to the server's path and to its assets, and passes all others on. See
+/// [`mount`](super).
 pub struct Layer<M: Mount> {
     shared: Arc<Shared<M>>,
     peer: Peer,
     keeps: Keeps,
 }
 
-/// A server in front of a service; or alone, where it answers all else with 404: `sockeye::tokio::service(io)` or
-/// `sockeye::smol::service(io)`.
+/// A server in front of a service, or alone, in which case it answers all other requests with 404:
+/// `sockeye::tokio::service(io)` or `sockeye::smol::service(io)`.
 ///
-/// It is a service of tower's and of hyper's traits, as what is behind it is.
+/// It implements the service traits of tower and hyper that the service behind it implements.
 pub struct Service<M: Mount, S = NotFound> {
     shared: Arc<Shared<M>>,
     pub(super) peer: Peer,
@@ -43,33 +45,33 @@ pub struct Service<M: Mount, S = NotFound> {
     pub(super) inner: S,
 }
 
-/// Each moves an extension of one type from a request to what is kept of it.
+/// Functions that each move the extension of one type from a request to the extensions to keep.
 type Keeps = Arc<Vec<fn(&mut Extensions, &mut Extensions)>>;
 
 /// A service that answers every request with 404.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NotFound;
 
-/// What all clones of a layer and its services have in common.
+/// The state that all clones of a layer and its services share.
 pub(super) struct Shared<M: Mount> {
     pub(super) server: M,
     driver: Driver<M>,
     runtime: OnceLock<Arc<dyn Runtime>>,
-    /// The runtime was asked for: requests may come in another one.
+    /// The runtime was set explicitly, so requests may arrive in another one.
     is_chosen: AtomicBool,
 }
 
-/// What a runtime does for a mounted server.
+/// The functions by which a runtime supports a mounted server.
 pub(crate) struct Driver<M: Mount> {
-    /// The runtime that this is called in.
+    /// Returns the runtime in which it is called.
     pub(crate) current: fn() -> Arc<dyn Runtime>,
-    /// Keeps the time of a server until it is gone.
+    /// Keeps the time of a server until the server is gone.
     pub(crate) keep_time: fn(Weak<M>, Arc<dyn Runtime>) -> BoxFuture<()>,
-    /// Starts a connection over what hyper hands over; called in the runtime.
+    /// Starts a connection over a stream from hyper. Called inside of the runtime.
     pub(crate) start: fn(Upgraded, M::Connection, Arc<dyn Runtime>),
 }
 
-/// Gets the server as long as there is one.
+/// Returns the server as long as it exists.
 pub(crate) type Weak<M> = Box<dyn Fn() -> Option<engine::Server<<M as Mount>::Handler>> + Send + Sync>;
 
 impl<M: Mount> Layer<M> {
@@ -80,10 +82,10 @@ impl<M: Mount> Layer<M> {
         Layer { shared, peer: Peer::default(), keeps: Keeps::default() }
     }
 
-    /// Runs handlers and connections on this runtime, and not on the one in which the first request arrives: a handler
-    /// that begins in a request of a client that polls finds this runtime, too.
+    /// Runs handlers and connections on this runtime instead of the one in which the first request arrives. A
+    /// handler that begins in a polling request finds this runtime, too.
     ///
-    /// Does nothing once a request has arrived.
+    /// Has no effect once a request has arrived.
     pub fn on(self, runtime: impl Runtime) -> Self {
         self.shared.start(|| {
             self.shared.is_chosen.store(true, Ordering::Relaxed);
@@ -92,17 +94,17 @@ impl<M: Mount> Layer<M> {
         self
     }
 
-    /// Who sends the requests that do not say so themselves: see [`Service::peer`].
+    /// Sets the peer of requests that have none among their extensions: see [`Service::peer`].
     pub fn peer(mut self, peer: impl Into<Peer>) -> Self {
         self.peer = peer.into();
         self
     }
 
-    /// Keeps an extension of this type, which another layer puts to requests, for
-    /// [`Handshake::extension`](crate::Handshake::extension) and [`Extension`](crate::extract::Extension): that of the
-    /// request that opens a session, as long as the session is.
+    /// Keeps the extension of this type, which another layer adds to requests, for
+    /// [`Handshake::extension`](crate::Handshake::extension) and [`Extension`](crate::extract::Extension).
+    /// The extension of the request that opens a session is kept as long as the session.
     ///
-    /// The others go with their request: who knows what they hold.
+    /// All other extensions are dropped with their request, because they may hold anything.
     pub fn keep<T: Clone + Send + Sync + 'static>(mut self) -> Self {
         Arc::make_mut(&mut self.keeps).push(|from, to| {
             if let Some(extension) = from.remove::<T>() {
@@ -112,15 +114,15 @@ impl<M: Mount> Layer<M> {
         self
     }
 
-    /// Puts the server in front of `inner`: a service of tower's or hyper's.
+    /// Puts the server in front of `inner`, a service of tower or hyper.
     pub fn layer<S>(&self, inner: S) -> Service<M, S> {
         Service { shared: self.shared.clone(), peer: self.peer, keeps: self.keeps.clone(), inner }
     }
 }
 
 impl<M: Mount, S> Service<M, S> {
-    /// Who sends the requests that have no [`Peer`] among their extensions. For one connection of hyper, whose address
-    /// is known when it is accepted:
+    /// Sets the peer of requests that have no [`Peer`] among their extensions. Use it for a single connection
+    /// of hyper, whose address is known when it is accepted:
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -148,7 +150,7 @@ impl<M: Mount, S> Service<M, S> {
         *request.extensions_mut() = kept;
         let mut begun = None;
         let mut request = Some(request);
-        // Handlers begin here, or where the answer is polled.
+        // Handlers begin here, or when the response is polled.
         self.shared.enter(|| begun = request.take().map(|it| Begun::new(&self.shared.server, it, peer)));
         let begun = begun.expect("it was called once");
         Own { begun, on_upgrade, shared: self.shared.clone() }
@@ -156,11 +158,11 @@ impl<M: Mount, S> Service<M, S> {
 }
 
 pin_project! {
-    /// The answer to a request of the server's own.
+    /// The future of a response that this server gives.
     pub(super) struct Own<M: Mount, B> {
         #[pin]
         begun: Begun<M, B>,
-        // `None` if the server around this one does not hand over connections.
+        // `None` if the outer server does not hand over connections.
         on_upgrade: Option<OnUpgrade>,
         shared: Arc<Shared<M>>,
     }
@@ -189,7 +191,7 @@ impl<M: Mount, B: http_body::Body> Future for Own<M, B> {
     }
 }
 
-/// Who sent a request, if its extensions tell.
+/// Returns the peer of a request, if it is among its extensions.
 fn peer_of(extensions: &Extensions) -> Option<Peer> {
     if let Some(peer) = extensions.get::<Peer>() {
         return Some(*peer);
@@ -202,11 +204,11 @@ fn peer_of(extensions: &Extensions) -> Option<Peer> {
 }
 
 impl<M: Mount> Shared<M> {
-    /// Drives a connection over what was handed over: by a task of its own, which is as small as can be.
+    /// Drives a connection over a stream from hyper, in a task of its own that is as small as possible.
     pub(super) fn drive(&self, upgraded: Upgraded, connection: M::Connection) {
         let runtime = self.runtime();
         let mut both = Some((upgraded, connection));
-        // It may be polled elsewhere.
+        // The caller may be polled in another runtime.
         runtime.enter(&mut || {
             if let Some((upgraded, connection)) = both.take() {
                 (self.driver.start)(upgraded, connection, runtime.clone());
@@ -214,7 +216,7 @@ impl<M: Mount> Shared<M> {
         });
     }
 
-    /// Calls `f` where futures find the runtime that was chosen, if one was.
+    /// Calls `f` inside of the runtime that was set, if one was.
     fn enter(&self, mut f: impl FnMut()) {
         match self.is_chosen.load(Ordering::Relaxed) {
             true => self.runtime().enter(&mut f),
@@ -222,12 +224,12 @@ impl<M: Mount> Shared<M> {
         }
     }
 
-    /// The runtime: the one that is asked for, or that this is first called in.
+    /// Returns the runtime: the one that was set, or else the one in which this is first called.
     pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
         self.start(self.driver.current)
     }
 
-    /// The same; the first call also starts to keep the time.
+    /// Returns the runtime. The first call sets it, and starts to keep the server's time.
     fn start(&self, runtime: impl FnOnce() -> Arc<dyn Runtime>) -> &Arc<dyn Runtime> {
         self.runtime.get_or_init(|| {
             let runtime = self.server.attach(runtime());
@@ -288,7 +290,7 @@ where
 }
 
 pin_project! {
-    /// The future of an answer: the server's, or that of the service behind it.
+    /// The future of a response: this server's, or that of the service behind it.
     #[project = AnsweringProjection]
     #[allow(missing_docs)]
     pub enum Answering<M: Mount, B, F> {
@@ -318,7 +320,7 @@ where
 }
 
 pin_project! {
-    /// The body of an answer: the server's, or that of the service behind it.
+    /// The body of a response: this server's, or that of the service behind it.
     #[project = EitherProjection]
     #[derive(Debug)]
     #[allow(missing_docs)]

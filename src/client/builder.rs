@@ -1,4 +1,4 @@
-//! What can be set of a client.
+//! The builder of a client.
 
 use super::shared::Shared;
 use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped, without_own};
@@ -22,19 +22,19 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// What is fixed once a client is built.
+/// The settings of a client, fixed once it is built.
 pub(super) struct Settings {
     pub(super) config: Arc<Config>,
     pub(super) port: u16,
     pub(super) authority: Box<str>,
-    /// More of the query of all requests.
+    /// Application parameters that are added to the query of every request.
     pub(super) query: Box<str>,
     pub(super) headers: Vec<(String, String)>,
-    /// Those of the headers that are cookies: there is one header for all (RFC 6265, section 5.4).
+    /// The `Cookie` headers among them, joined: all cookies go in one header (RFC 6265, section 5.4).
     pub(super) cookies: Option<Box<str>>,
     pub(super) auth: Auth,
     pub(super) proxy: Option<Proxy>,
-    /// Whom to trust, if the streams are encrypted.
+    /// The trusted certificates, if the streams are encrypted.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,
 }
@@ -47,14 +47,14 @@ impl Settings {
 
 type AuthCallback = dyn Fn() -> BoxFuture<Result<String, String>> + Send + Sync;
 
-/// What is shown to the server when a namespace is joined.
+/// The auth data sent when a namespace is joined.
 pub(super) enum Auth {
     None,
     Value(String),
     Callback(Box<AuthCallback>),
 }
 
-/// What can be set of a [`Client`]; names and defaults are the reference's where it has them.
+/// Builder of a [`Client`]. Names and defaults follow the reference where it has the setting.
 #[must_use = "nothing is connected until it is built and given to a runtime"]
 pub struct ClientBuilder {
     url: String,
@@ -71,29 +71,29 @@ pub struct ClientBuilder {
     error: Option<BuildError>,
 }
 
-/// A client cannot be built as it was asked for.
+/// The reason why a client cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The server's URL, or what is put to its requests, cannot be used.
+    /// The server's URL, or the query or path added to its requests, cannot be used.
     #[error(transparent)]
     Url(#[from] UrlError),
     /// The proxy's URL cannot be used, for this reason.
     #[error("a proxy is given as http://user:password@host:port: {0}")]
     Proxy(&'static str),
-    /// There is no encryption, for this reason.
+    /// TLS is not available, for this reason.
     #[error("https and wss are not possible: {0}")]
     Tls(String),
-    /// There is no transport to use.
+    /// The list of transports is empty.
     #[error("there is no transport to use")]
     NoTransport,
-    /// A header cannot stand in a request.
+    /// A header has a name or value that is not valid in a request.
     #[error("header {0:?} cannot be sent")]
     Header(String),
-    /// What is shown to the server has to be an object.
+    /// The auth data is not a JSON object.
     #[error("auth is not a JSON object: {0}")]
     Auth(String),
-    /// The system has no randomness to give.
+    /// The system's random number generator failed.
     #[error("the system has no randomness to give")]
     Random,
 }
@@ -116,44 +116,44 @@ impl ClientBuilder {
         }
     }
 
-    /// The transports to use, the first one first. Polling, then WebSocket.
+    /// Sets the transports, in the order in which they are tried. Default: polling, then WebSocket.
     pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
         self.engine.transports = transports.into_iter().collect();
         self
     }
 
-    /// Whether to move from polling to WebSocket where both are possible. On.
+    /// Sets whether a connection moves from polling to WebSocket if both are possible. Default: on.
     pub fn upgrade(mut self, upgrade: bool) -> Self {
         self.engine.upgrade = upgrade;
         self
     }
 
-    /// Whether to try the next of the transports where one cannot be opened. Off.
+    /// Sets whether the next transport is tried if one cannot be opened. Default: off.
     pub fn try_all_transports(mut self, all: bool) -> Self {
         self.engine.try_all_transports = all;
         self
     }
 
-    /// Whether to begin with WebSocket where that worked the last time. Off.
+    /// Sets whether to begin with WebSocket if the last connection used it successfully. Default: off.
     pub fn remember_upgrade(mut self, remember: bool) -> Self {
         self.config.remember_upgrade = remember;
         self
     }
 
-    /// The path of the requests. `/socket.io`.
+    /// Sets the path of the requests. Default: `/socket.io`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// Whether the path gets a slash at its end. On.
+    /// Sets whether a slash is appended to the path. Default: on.
     pub fn add_trailing_slash(mut self, add: bool) -> Self {
         self.add_trailing_slash = add;
         self
     }
 
-    /// Adds a parameter to the query of every request: what the server finds in its handshake. The protocol's own, `EIO`,
-    /// `transport`, `sid`, `t` and `b64`, are left out, here and in the URL.
+    /// Adds a parameter to the query of every request; the server finds it in its handshake. The protocol's
+    /// own parameters, `EIO`, `transport`, `sid`, `t` and `b64`, are left out, both here and in the URL.
     pub fn query(mut self, key: &str, value: &str) -> Self {
         if !self.query.is_empty() {
             self.query.push('&');
@@ -170,7 +170,7 @@ impl ClientBuilder {
         self
     }
 
-    /// What is shown to the server when a namespace is joined: an object.
+    /// Sets the auth data sent when a namespace is joined. It must serialize to an object.
     pub fn auth(mut self, auth: impl Serialize) -> Self {
         match auth_text(&auth) {
             Ok(auth) => self.auth = Auth::Value(auth),
@@ -179,9 +179,10 @@ impl ClientBuilder {
         self
     }
 
-    /// The same, asked for at each attempt: a token that expires. An `Err` is the socket's `connect_error`, as is what
-    /// takes longer than [`timeout`](ClientBuilder::timeout); it is asked again after a wait, as where the connection
-    /// fails. [`disconnect`](super::ClientSocket::disconnect) ends that.
+    /// Sets a callback that returns the auth data for each attempt to join, for example a token that expires.
+    /// An `Err`, or a callback that takes longer than [`timeout`](ClientBuilder::timeout), is the socket's
+    /// `connect_error`; the callback is called again after a delay, as after a failed connection, until
+    /// [`disconnect`](super::ClientSocket::disconnect) is called.
     ///
     /// ```
     /// use sockeye::Client;
@@ -218,12 +219,13 @@ impl ClientBuilder {
         self
     }
 
-    /// Goes through an HTTP proxy: `http://user:password@host:port`, with or without user and port (80). Escapes in the
-    /// user and the password are those of URLs; they are sent as `Basic` (RFC 7617).
+    /// Sets an HTTP proxy: `http://user:password@host:port`, where the user and the port (default: 80) are
+    /// optional. User and password may be percent-encoded; they are sent as `Basic` credentials (RFC 7617).
     ///
-    /// Every connection asks for a tunnel by `CONNECT` (RFC 9110, section 9.3.6), those of `http` and `ws` too, where
-    /// some proxies open none but to port 443. The proxy looks up the server's name; the way to the proxy itself is not
-    /// encrypted. The environment (`HTTPS_PROXY`, `NO_PROXY`) is not read: give what you find there.
+    /// Every connection asks for a tunnel by `CONNECT` (RFC 9110, section 9.3.6), also for `http` and `ws`,
+    /// although some proxies open tunnels to port 443 only. The proxy resolves the server's name; the
+    /// connection to the proxy itself is not encrypted. The environment variables `HTTPS_PROXY` and
+    /// `NO_PROXY` are not read: pass their values yourself.
     ///
     /// ```
     /// # fn main() -> Result<(), sockeye::client::BuildError> {
@@ -239,14 +241,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Whom to trust where the URL is one of `https` or `wss`. Those whom the system trusts.
+    /// Sets which certificates to trust for `https` and `wss` URLs. Default: those that the system trusts.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: ClientTls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// Whether to connect again by itself when the connection is lost. On.
+    /// Sets whether to reconnect automatically after the connection is lost. Default: on.
     pub fn reconnection(mut self, reconnection: bool) -> Self {
         self.config.reconnection = reconnection;
         self
@@ -260,121 +262,126 @@ impl ClientBuilder {
         self
     }
 
-    /// How long to wait before the first attempt; each time it is twice as long. 1 s.
+    /// Sets the delay before the first reconnection attempt; it doubles with each attempt. Default: 1 s.
     pub fn reconnection_delay(mut self, delay: Duration) -> Self {
         self.config.reconnection_delay = delay;
         self
     }
 
-    /// How long to wait at most. 5 s.
+    /// Sets the maximum delay between attempts. Default: 5 s.
     pub fn reconnection_delay_max(mut self, delay: Duration) -> Self {
         self.config.reconnection_delay_max = delay;
         self
     }
 
-    /// How far each wait is changed at random, as a share of it, so that not all clients of a server that was down come
-    /// at a time: 0 to 1. 0.5.
+    /// Sets how far each delay is randomized, as a fraction of it from 0 to 1, so that the clients of a
+    /// server that was down do not all reconnect at the same time. Default: 0.5.
     pub fn randomization_factor(mut self, factor: f64) -> Self {
         self.config.randomization_factor = factor;
         self
     }
 
-    /// How long a connection may take to open, and a namespace to be joined. 20 s.
+    /// Sets how long opening a connection, or joining a namespace, may take. Default: 20 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.config.timeout = timeout;
         self
     }
 
-    /// How long an acknowledgement is waited for, unless the message says otherwise. 30 s.
+    /// Sets how long to wait for an acknowledgement, unless the message sets its own timeout. Default: 30 s.
     pub fn ack_timeout(mut self, timeout: Duration) -> Self {
         self.config.ack_timeout = timeout;
         self
     }
 
-    /// How often an event is sent again that was not acknowledged in time, one event at a time: each arrives at least
-    /// once, or its fate is told. 0, which waits for none.
+    /// Sets how often an event is sent again if it is not acknowledged in time. Events are sent one at a
+    /// time: each arrives at least once, or its sender learns that it failed. Default: 0, which waits for no
+    /// acknowledgement.
     ///
-    /// A connection that is lost, or a namespace that is left, before the acknowledgement counts as a failed try: an
-    /// event that makes the server close the connection does not block those behind it.
+    /// Losing the connection or leaving the namespace before the acknowledgement counts as a failed try, so
+    /// that an event that makes the server close the connection does not block those behind it.
     pub fn retries(mut self, retries: u32) -> Self {
         self.config.retries = retries;
         self
     }
 
-    /// What becomes of events that are sent while there is no connection. They wait, up to 4 MiB of each namespace, as
-    /// long as it takes: see [`Offline`].
+    /// Sets what happens to events that are emitted while there is no connection; see [`Offline`]. Default:
+    /// they wait without a time limit, up to 4 MiB per namespace.
     pub fn offline(mut self, offline: Offline) -> Self {
         self.config.offline = offline;
         self
     }
 
-    /// Whether binary messages are sent in base64 over WebSocket, too. Off.
+    /// Sets whether binary messages are sent in base64 over WebSocket, too. Default: off.
     pub fn force_base64(mut self, force: bool) -> Self {
         self.engine.force_base64 = force;
         self
     }
 
-    /// Whether each request of polling has another `t` in its query, so that nobody answers it from a cache. On.
+    /// Sets whether each polling request has a different `t` in its query, so that no cache answers it.
+    /// Default: on.
     pub fn timestamp_requests(mut self, timestamp: bool) -> Self {
         self.engine.timestamp_requests = timestamp;
         self
     }
 
-    /// Whether to offer that WebSocket messages are compressed (permessage-deflate, RFC 7692), and how: `None` offers
-    /// nothing. On, as in the reference, from 1024 bytes on; servers agree to it where they are told to.
+    /// Sets how compression of WebSocket messages (permessage-deflate, RFC 7692) is offered; `None` offers
+    /// nothing. Default: on, as in the reference, for messages of 1024 bytes or more; servers accept it only
+    /// if they are configured to.
     ///
-    /// Neither side uses a message for the next one, so that an idle connection holds no window. A message that comes
-    /// is bound by [`max_message`](ClientBuilder::max_message) both as it comes and as what it is inflated to.
+    /// No compression context is kept from one message to the next, so that an idle connection holds no
+    /// window. [`max_message`](ClientBuilder::max_message) limits an incoming message both as received and
+    /// after it is inflated.
     ///
-    /// A server that insists on using its messages for the next ones (`serverNoContextTakeover: false` in Node) refuses
-    /// the connection with status 400: offer it nothing.
+    /// A server that insists on keeping its context between messages (`serverNoContextTakeover: false` in
+    /// Node) refuses the connection with status 400. Pass `None` for such a server.
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: impl Into<Option<PerMessageDeflate>>) -> Self {
         self.engine.per_message_deflate = deflate.into();
         self
     }
 
-    /// How long a request that sends may take to be answered. 30 s.
+    /// Sets how long the server may take to answer a request that sends messages. Default: 30 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.engine.request_timeout = timeout;
         self
     }
 
-    /// How many bytes may wait for a server that does not read. 4 MiB.
+    /// Sets how many bytes may be queued for a server that does not read. Default: 4 MiB.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.engine.send_buffer = bytes;
         self
     }
 
-    /// The largest message that is taken from the server, in bytes. 16 MiB.
+    /// Sets the largest message that is accepted from the server, in bytes. Default: 16 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.engine.max_message = bytes;
         self
     }
 
-    /// Sets how many bytes of events may wait for the server's answer that joins their namespace: those that a middleware
-    /// sends. Default: 1 MiB.
+    /// Sets how many bytes of events may arrive in a namespace before the server's answer that joins it; a
+    /// middleware may send such events. Default: 1 MiB.
     ///
-    /// More of them end the connection, and the next attempt asks for no recovery. What a server replays after a
-    /// connection was lost does not count: it is delivered as it comes, before `on_connect`, while the socket has no
-    /// [id](super::ClientSocket::id).
+    /// If more arrive, the connection is closed, and the next attempt asks for no recovery. Events that a
+    /// server replays after a lost connection do not count: they are delivered as they arrive, before
+    /// `on_connect`, while the socket has no [id](super::ClientSocket::id).
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.config.receive_buffer = bytes;
         self
     }
 
-    /// What one packet of the server may have: see [`Limits`] for the defaults. More than that ends the connection.
+    /// Sets the limits of one packet from the server; see [`Limits`] for the defaults. A packet beyond them
+    /// ends the connection.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.config.limits = limits;
         self
     }
 
-    /// Makes the client, which is not connected yet.
+    /// Builds the client, which is not connected yet.
     ///
     /// # Errors
-    /// When the URL, the proxy, a header or the auth cannot be used; when there is no transport; when it is for `https`
-    /// or `wss` without the feature `tls`, or without the certificates that the system trusts; when the system has no
-    /// randomness to give.
+    /// Returns an error if the URL, the proxy, a header or the auth data cannot be used; if there is no
+    /// transport; if the URL is `https` or `wss` and the feature `tls` is off or the system's certificates
+    /// cannot be loaded; or if the system's random number generator fails.
     pub fn build(self) -> Result<Client, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
@@ -435,7 +442,7 @@ impl ClientBuilder {
     }
 }
 
-/// The settings of the client before, if they are the same: a program with many clients has many of one kind.
+/// Returns the previous client's settings if they are equal, so that many clients of one kind share them.
 fn share(config: Config) -> Arc<Config> {
     static LAST: Mutex<Weak<Config>> = Mutex::new(Weak::new());
     let mut last = LAST.lock();
@@ -460,7 +467,7 @@ fn auth_text(auth: &impl Serialize) -> Result<String, String> {
 }
 
 impl fmt::Debug for ClientBuilder {
-    /// Without what is secret: the query, the headers, the auth and the proxy's password.
+    /// Omits the secrets: the query, the headers, the auth data and the proxy's password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder").field("path", &self.path).finish_non_exhaustive()
     }

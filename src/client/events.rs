@@ -1,4 +1,4 @@
-//! Events taken one by one, instead of by handlers.
+//! Events received one by one, instead of by handlers.
 
 use super::shared::Shared;
 use super::socket::ClientSocket;
@@ -16,12 +16,12 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// The events of a socket from now on: made by [`ClientSocket::events`].
+/// A stream of a socket's events, made by [`ClientSocket::events`].
 ///
-/// Take them as they come: when 4 MiB of them wait, further ones wait elsewhere, and after 4 MiB more the server is no
-/// longer read, until it counts as [gone](super::CloseReason::Behind).
+/// Receive promptly: once 4 MiB of events wait here, further ones are held back, and after 4 MiB more the
+/// server is no longer read, until it counts the client as [gone](super::CloseReason::Behind).
 ///
-/// It is a [`Stream`], too, with all that `futures`, `tokio-stream` or `smol::stream` have for one:
+/// It is also a [`Stream`], so the adapters of `futures`, `tokio-stream` and `smol::stream` apply:
 ///
 /// ```no_run
 /// # #[cfg(feature = "smol")]
@@ -47,25 +47,25 @@ pub struct Received {
 }
 
 impl Received {
-    /// The name.
+    /// Returns the name of the event.
     pub fn event(&self) -> &str {
         &self.event
     }
 
-    /// The arguments.
+    /// Returns the arguments.
     pub fn args(&self) -> &Args {
         &self.args
     }
 
-    /// Whether the server waits for an answer, which no handler gives.
+    /// Returns whether the server waits for an acknowledgement that no handler sends.
     pub fn wants_ack(&self) -> bool {
         self.ack.is_some()
     }
 
-    /// Answers; does nothing if no answer is wanted.
+    /// Sends an acknowledgement; does nothing if none is expected.
     ///
     /// # Errors
-    /// When the socket is not connected, or the answer cannot be sent.
+    /// Returns an error if the socket is not connected, or if the acknowledgement cannot be sent.
     pub fn ack(&self, args: impl Payload) -> Result<(), EmitError> {
         match self.ack {
             Some(id) => self.socket.acknowledge(id, &args),
@@ -74,7 +74,7 @@ impl Received {
     }
 }
 
-/// What waits to be taken.
+/// The queue of events that wait to be received.
 #[derive(Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -94,7 +94,7 @@ impl Inbox {
     }
 
     pub(super) fn push(&self, received: Received) {
-        // Dropped last: it may end this inbox.
+        // Dropped last, because that may end this inbox.
         let shared = self.shared.upgrade();
         let waker = {
             let mut state = self.state.lock();
@@ -112,7 +112,7 @@ impl Inbox {
         }
     }
 
-    /// Nothing more will come.
+    /// Marks the end: no further events will come.
     pub(super) fn end(&self) {
         let waker = {
             let mut state = self.state.lock();
@@ -133,12 +133,13 @@ impl Inbox {
 }
 
 impl Events {
-    /// The next event; `None` once the client or its runtime is gone.
+    /// Returns the next event; `None` once the client or its runtime is gone.
     pub async fn recv(&mut self) -> Option<Received> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// The next event, if it comes in time. Without a runtime, which would keep the time, that is one that is here.
+    /// Returns the next event, if it arrives within the timeout. Without a runtime, which drives the clock,
+    /// only an event that is already queued is returned.
     pub async fn recv_timeout(&mut self, timeout: Duration) -> Option<Received> {
         let late = self.inbox.shared.upgrade().and_then(|shared| {
             shared.connector().map(|connector| connector.sleep_until(connector.now() + timeout))
@@ -149,7 +150,7 @@ impl Events {
         }
     }
 
-    /// The same as [`recv`](Events::recv), for a future of your own.
+    /// Polls for the next event, like [`recv`](Events::recv), for hand-written futures.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
         let mut state = self.inbox.state.lock();
         if let Some(received) = state.waiting.pop_front() {

@@ -1,4 +1,4 @@
-//! What the handlers of a client's sockets can ask for, beside the data of an event.
+//! Extractors for the handlers of a client's sockets, in addition to those of an event's data.
 
 use super::{ClientSocket, ConnectError, DisconnectReason};
 use crate::extract::{Context, Extract, ExtractError};

@@ -1,18 +1,18 @@
-//! Cookies that a server gave, to be given back to it: what keeps a client with one of several servers.
+//! Cookies that the server set and that are sent back to it, which keep a client on one of several servers.
 
 use cookie::Cookie;
 use sockeye_core::Time;
 use std::time::Duration;
 
-/// How many cookies are kept.
+/// Maximum number of cookies kept.
 const MAX_COOKIES: usize = 32;
-/// The longest cookie that is kept, name and value, in bytes.
+/// Maximum length of a cookie, name and value together, in bytes.
 const MAX_COOKIE: usize = 4096;
 
-/// The cookies of one server (RFC 6265, as much of it as one origin and one path need).
+/// The cookies of one server: the part of RFC 6265 that one origin and one path need.
 ///
-/// A cookie is gone once its `Max-Age` is reached, or else its `Expires`; without either it lives as long as the client
-/// does. At most 32 are kept, of at most 4096 bytes each; what is beyond that is dropped.
+/// A cookie expires at its `Max-Age`, or else at its `Expires`; without either it lives as long as the
+/// client. At most 32 are kept, of at most 4096 bytes each; any others are dropped.
 #[derive(Debug, Default)]
 pub(super) struct CookieJar(Vec<Kept>);
 
@@ -24,7 +24,8 @@ struct Kept {
 }
 
 impl CookieJar {
-    /// Takes in one `Set-Cookie`. `today` is the time since 1970, by which dates are read.
+    /// Stores the cookie of one `Set-Cookie` header. `today` is the time since 1970, which `Expires` dates
+    /// are compared with.
     pub(super) fn store(&mut self, now: Time, today: Duration, header: &[u8]) {
         let Ok(header) = std::str::from_utf8(header) else { return };
         let Ok(cookie) = Cookie::parse(header) else { return };
@@ -42,7 +43,7 @@ impl CookieJar {
         }
     }
 
-    /// The value of `Cookie`; `None` if there is no cookie.
+    /// Returns the value of the `Cookie` header; `None` if there is no cookie.
     pub(super) fn header(&mut self, now: Time) -> Option<String> {
         self.0.retain(|known| known.lives(now));
         let pairs: Vec<_> = self.0.iter().map(|known| format!("{}={}", known.name, known.value)).collect();
@@ -56,7 +57,8 @@ impl Kept {
     }
 }
 
-/// How long a cookie lives, if that is limited. Of the two attributes `Max-Age` counts (RFC 6265, section 5.3).
+/// Returns the remaining lifetime of a cookie, if it is limited. `Max-Age` takes precedence over `Expires`
+/// (RFC 6265, section 5.3).
 fn lifetime(cookie: &Cookie<'_>, today: Duration) -> Option<Duration> {
     match (cookie.max_age(), cookie.expires_datetime()) {
         (Some(age), _) => Some(age.try_into().unwrap_or_default()),
@@ -76,7 +78,7 @@ mod tests {
         Time::from_origin(Duration::from_secs(seconds))
     }
 
-    /// The twenty-first of October 2015, 07:28:00.
+    /// 21 October 2015, 07:28:00 UTC.
     const TODAY: Duration = Duration::from_secs(1_445_412_480);
 
     fn store(jar: &mut CookieJar, header: &[u8]) {

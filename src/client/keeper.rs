@@ -1,4 +1,4 @@
-//! The time of a client, and its life while nobody holds it.
+//! The timer task of a client, which also keeps the client alive while no handle exists.
 
 use super::shared::{Caller, Shared};
 use crate::handler::BoxFuture;
@@ -9,18 +9,18 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-/// Who keeps the time.
+/// State that a client shares with its timer task.
 #[derive(Default)]
 pub(super) struct Keeper {
     pub(super) spawned: bool,
-    /// It keeps the client, which had something to do.
+    /// The task owns the client, which had something to do when the task last ran.
     pub(super) holds: bool,
     pub(super) waker: Option<Waker>,
     armed: Option<Time>,
     closing: Vec<Closing>,
 }
 
-/// A stream that is given up at a deadline.
+/// A stream to wake at a deadline.
 pub(super) struct Closing {
     stream: u64,
     deadline: Time,
@@ -28,7 +28,7 @@ pub(super) struct Closing {
 }
 
 impl Shared {
-    /// Has the runtime look after the client.
+    /// Wakes the timer task, so that it looks at the client again.
     pub(super) fn wake_keeper(&self) {
         let waker = self.keeper.lock().waker.clone();
         if let Some(waker) = waker {
@@ -54,7 +54,7 @@ impl Shared {
         keeper.closing.iter().map(|closing| closing.deadline).chain(own).min()
     }
 
-    /// Wakes a stream at a deadline, in place of an earlier one.
+    /// Wakes a stream at a deadline, which replaces the stream's earlier one.
     pub(super) fn wake_at(&self, deadline: Time, stream: u64, waker: Waker) {
         self.forget_deadline(stream);
         self.keeper.lock().closing.push(Closing { stream, deadline, waker });
@@ -78,7 +78,7 @@ impl Shared {
     }
 }
 
-/// Keeps the time of a client, and the client while it has something to do.
+/// The timer task: fires a client's deadlines, and owns the client while it has something to do.
 pub(super) struct KeepTime {
     shared: Weak<Shared>,
     strong: Option<Arc<Shared>>,
@@ -90,7 +90,8 @@ impl KeepTime {
         KeepTime { shared: Arc::downgrade(shared), strong: None, sleep: None }
     }
 
-    /// Sleeps until the next deadline. A later one than before is found when the earlier one fires.
+    /// Sleeps until the next deadline. If the deadline moved later, that is noticed when the earlier one
+    /// fires.
     fn arm(&mut self, shared: &Shared) {
         let Some(connector) = shared.connector() else { return };
         let mut is_told = false;
@@ -104,7 +105,8 @@ impl KeepTime {
             if !is_covered {
                 self.sleep = next.map(|next| (next, connector.sleep_until(next)));
             }
-            // Who set an earlier deadline before this was told does not call: it is looked for again.
+            // A thread that set an earlier deadline before `armed` was stored did not wake this task: look
+            // again.
             shared.keeper.lock().armed = self.sleep.as_ref().map(|(until, _)| *until);
             is_told = true;
         }
@@ -132,7 +134,7 @@ impl Future for KeepTime {
                 _ => break,
             }
         }
-        // Before that is looked at: it could end meanwhile.
+        // Set before `is_done` is asked, because the client could finish in between.
         shared.keeper.lock().holds = true;
         let is_done = shared.is_done();
         if is_done {
@@ -144,7 +146,7 @@ impl Future for KeepTime {
 }
 
 impl Drop for KeepTime {
-    /// It never ends before its client: without it the runtime has ended.
+    /// The task never ends before its client: if it is dropped earlier, the runtime has ended.
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
             shared.end_runtime();

@@ -1,4 +1,4 @@
-//! One byte stream of a client: which requests and frames go there, and what comes back.
+//! One byte stream of a client: the requests and frames it carries, and their responses.
 
 use super::shared::{Caller, Shared};
 use crate::buffers;
@@ -14,28 +14,29 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-/// How long after an answer a connection is used again: the server may be about to close it.
+/// Maximum idle time after which a connection is still reused; later the server may be about to close it.
 const REUSE: Duration = Duration::from_secs(1);
-/// How many bytes messages may be inflated to in a turn.
+/// Maximum number of bytes that messages may be inflated to in one turn.
 const MAX_INFLATED: usize = 256 << 10;
 
 pub(super) struct LaneStream {
     shared: Arc<Shared>,
     lane: Lane,
-    /// The session that it is for.
+    /// The session that this stream belongs to.
     generation: u64,
     id: u64,
     stream: Stream,
     waker: Option<Waker>,
-    /// The deadline at which it is woken.
+    /// The deadline at which the keeper wakes this stream.
     armed: Option<Time>,
-    /// When the last answer came.
+    /// The time of the last response.
     answered: Option<Time>,
     inflated: Inflated,
-    /// A request that was begun, to be written first; then the one under way on a connection that was used before, as
-    /// long as no byte of an answer has come: the server may be closing it just then.
+    /// A request that the server has not seen: at first one that was begun elsewhere and is to be written
+    /// first, then the one in progress on a reused connection until the first byte of a response arrives,
+    /// because the server may be closing the connection at that moment.
     unseen: Option<Box<Request>>,
-    /// The session knows that this is over.
+    /// The session has been told that this stream has ended.
     told: bool,
 }
 
@@ -69,7 +70,7 @@ impl LaneStream {
         self
     }
 
-    /// Does what the session wants of this lane.
+    /// Asks the session what this lane needs, and does it.
     fn follow(&mut self, now: Time) {
         let (lane, generation) = (self.lane, self.generation);
         match self.shared.look(|client| client.wants(now, generation, lane)) {
@@ -93,12 +94,12 @@ impl LaneStream {
         }
     }
 
-    /// Whether it was only kept for the next request, so that its end is no loss.
+    /// Returns whether the stream was only kept for the next request, so that its end is no loss.
     fn is_spare(&self) -> bool {
         self.answered.is_some() && self.stream.is_idle()
     }
 
-    /// Another stream is to carry the next request.
+    /// Closes this stream; another one carries the next request.
     fn give_up(&mut self) {
         self.stream.abort();
         self.told = true;
@@ -108,7 +109,7 @@ impl LaneStream {
     fn ask(&mut self) {
         let (lane, generation) = (self.lane, self.generation);
         let settings = &self.shared.settings;
-        // Not only asked: the time for the answer begins.
+        // This changes the core: the timeout of the response starts.
         let begin = |client: &mut Client, now| client.begin(now, generation, lane, &settings.query);
         let begun = self.unseen.take();
         let Some(mut request) =
@@ -142,13 +143,13 @@ impl LaneStream {
         }
     }
 
-    /// The stream is of no use any more, and this is why.
+    /// Aborts the stream, and tells the session why.
     fn fail(&mut self, error: TransportError) {
         self.stream.abort();
         self.end(|client, now, generation, lane| client.handle_failed(now, generation, lane, error));
     }
 
-    /// Tells the session, once.
+    /// Tells the session that the stream has ended, once.
     fn end(&mut self, tell: impl FnOnce(&mut Client, Time, u64, Lane)) {
         let (lane, generation) = (self.lane, self.generation);
         if !std::mem::replace(&mut self.told, true) {
@@ -157,11 +158,11 @@ impl LaneStream {
         self.shared.release(lane, self.id);
     }
 
-    /// Sends the request under way again, by another stream, if it is likely that nobody has seen it. Only once: that
-    /// stream is new.
+    /// Sends the request in progress again, on another stream, if it is likely that the server has not seen
+    /// it. That happens only once, because the other stream is new.
     ///
-    /// A poll has to be unseen for certain, as its answer would be lost with all that is in it: some of it was not even
-    /// written.
+    /// A poll must be unseen for certain, because messages in its response would be lost: it is only repeated
+    /// if part of it was never written.
     fn ask_again(&mut self) -> bool {
         let may_be_seen = self.lane == Lane::Poll && self.stream.outbound().is_empty();
         let is_reused = self.answered.is_some();
@@ -172,7 +173,7 @@ impl LaneStream {
         true
     }
 
-    /// Reads responses until none is complete. How many bytes are used.
+    /// Reads all complete responses. Returns the number of bytes consumed.
     fn read_responses(&mut self, now: Time, input: &[u8]) -> usize {
         let mut used = 0;
         while self.stream.awaits_response()
@@ -289,7 +290,7 @@ impl Protocol for LaneStream {
         if !self.told {
             self.follow(now);
         }
-        // Nobody asked for what comes now.
+        // Discard bytes that answer no request.
         let is_unasked = !self.stream.awaits_response() && !self.stream.is_websocket();
         if is_unasked && used < input.len() { input.len() } else { used }
     }
@@ -370,7 +371,7 @@ impl Drop for LaneStream {
     }
 }
 
-/// The same request once more, which shares the body.
+/// Returns a copy of the request that shares its body.
 fn share(request: &mut Request) -> Request {
     let body = request.body.take().map(|mut body| {
         let (mut one, mut other) = (Outbound::new(), Outbound::new());
@@ -384,7 +385,7 @@ fn share(request: &mut Request) -> Request {
     Request { method: request.method, target: request.target.clone(), body, upgrade: request.upgrade }
 }
 
-/// Whether the answer to the beginning of TLS was something else.
+/// Returns whether the server answered the TLS handshake with something that is not TLS.
 #[cfg(feature = "tls")]
 fn is_plain(error: &io::Error) -> bool {
     use sockeye_core::tls::rustls::{Error, InvalidMessage};

@@ -1,4 +1,4 @@
-//! The client: what connects to a Socket.IO server, this one or any other.
+//! A client for Socket.IO servers, this crate's or any other.
 //!
 //! ```no_run
 //! use sockeye::{Client, extract::Data};
@@ -15,18 +15,18 @@
 //! # }
 //! ```
 //!
-//! [`Client`] is the connection and the namespace of its URL; [`Client::socket`] gives further namespaces over the same
-//! connection. Handlers are written as on the server, with [`ClientSocket`] for the socket.
+//! [`Client`] is the connection and the namespace of its URL; [`Client::socket`] returns further namespaces
+//! over the same connection. Handlers are written as on the server, with [`ClientSocket`] for the socket.
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! - A lost connection is opened again, after a wait that grows and is different for each client. What is emitted
-//!   meanwhile waits, within bounds ([`Offline`]), and is sent in order. A namespace that the server refuses is not
-//!   asked again until [`connect`](ClientSocket::connect) is called.
-//! - Handlers are called on the runtime, one after the other, and never inside of a call such as `emit` or
-//!   `disconnect`: a caller may hold a lock that they take.
-//! - Every emit can be awaited for what became of it; `emit_with_ack` for the server's answer.
-//! - A message that is larger than the server takes is an error before it is sent.
+//! - A lost connection is reopened after a delay that grows and is randomized for each client. Events emitted
+//!   meanwhile wait, within limits ([`Offline`]), and are sent in order. If the server refuses a namespace,
+//!   the client does not ask again until [`connect`](ClientSocket::connect) is called.
+//! - Handlers are called on the runtime, one after the other, and never inside a call such as `emit` or
+//!   `disconnect`: the caller may hold a lock that a handler takes.
+//! - Every emit can be awaited to learn what became of it; `emit_with_ack` waits for the server's answer.
+//! - A message that is larger than the server accepts is refused with an error before it is sent.
 
 mod builder;
 mod events;
@@ -59,47 +59,49 @@ use std::sync::Arc;
 
 /// A client: its connection, and the namespace of its URL, whose methods are those of [`ClientSocket`].
 ///
-/// A handle that is cheap to clone. While it is connected, or about to be, it lives on without handles.
+/// A handle that is cheap to clone. While it is connected, or about to connect, the client lives on without
+/// handles.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
     socket: ClientSocket,
 }
 
-/// What happens to the connection of a client.
+/// An event of a client's connection.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ManagerEvent {
-    /// It is opened again, for so many times in a row.
+    /// A reconnection attempt begins; the number counts consecutive attempts.
     ReconnectAttempt(u32),
-    /// It is open again, after so many attempts.
+    /// The connection is open again, after this number of attempts.
     Reconnect(u32),
     /// An attempt failed.
     ReconnectError(ConnectError),
     /// There will be no more attempts.
     ReconnectFailed,
-    /// The server asked whether this side lives, and was answered.
+    /// The server sent a ping, which was answered.
     Ping,
 }
 
 impl Client {
-    /// A client of the server at `url`, such as `http://localhost:3000/namespace`, with the default settings. It does
-    /// not connect yet: see [`tokio::connect`](crate::tokio) and its like.
+    /// Creates a client of the server at `url`, such as `http://localhost:3000/namespace`, with the default
+    /// settings. It does not connect yet: see [`tokio::connect`](crate::tokio) and its counterparts.
     ///
     /// # Errors
-    /// When the URL cannot be used.
+    /// Returns an error if the URL cannot be used.
     pub fn new(url: impl Into<String>) -> Result<Client, BuildError> {
         Client::builder(url).build()
     }
 
-    /// Starts with the default settings.
+    /// Returns a builder with the default settings.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder::new(url.into())
     }
 
-    /// Another client of the same server, with the same settings, which they share: for many clients in one process.
+    /// Creates another client of the same server that shares this client's settings, for many clients in one
+    /// process.
     ///
-    /// Its connection, handlers and cookies are its own, and it does not connect yet.
+    /// It has its own connection, handlers and cookies, and does not connect yet.
     pub fn another(&self) -> Client {
         let random = self.shared.look(|client| client.fork_random());
         let shared = Shared::new(self.shared.settings.clone(), random);
@@ -107,37 +109,39 @@ impl Client {
         Client { shared, socket }
     }
 
-    /// Another namespace over the same connection; the same for the same name. It is joined by
-    /// [`connect`](ClientSocket::connect). A slash before the name may be left out.
+    /// Returns a namespace over the same connection; the same name always returns the same namespace. Call
+    /// [`connect`](ClientSocket::connect) to join it. The leading slash of the name is optional.
     ///
     /// # Panics
-    /// When the name has a comma or U+001E in it, which would end it, or its packet.
+    /// Panics if the name contains a comma or U+001E, because these end the name or its packet.
     pub fn socket(&self, namespace: &str) -> ClientSocket {
         assert!(!namespace.contains([',', '\u{1e}']), "{namespace:?} is no namespace");
         self.shared.socket(&with_slash(namespace))
     }
 
-    /// Calls `handler` when something happens to the connection, in place of an earlier one. It must not block.
+    /// Calls `handler` for each event of the connection; it replaces an earlier handler. It must not block.
     pub fn on_manager_event(&self, handler: impl Fn(ManagerEvent) + Send + Sync + 'static) {
         self.shared.on_manager_event(Arc::new(handler));
     }
 
-    /// Says who opens streams and keeps the time: the first that does is the client's, as long as it lives. When that
-    /// runtime has ended, the client has, too: it connects no more, and all that waits for it ends with an error. Make
-    /// [another](Client::another) for another runtime.
+    /// Sets the runtime that opens streams and drives the clock. The first one attached stays the client's
+    /// for its lifetime. Once that runtime has ended, so has the client: it connects no more, and everything
+    /// that waits for it ends with an error. Make [another](Client::another) for another runtime.
     pub fn attach(&self, connector: Arc<dyn Connector>) {
         self.shared.attach(connector);
     }
 
-    /// Leaves all namespaces, and closes the connection after what was sent: [`closed`](Client::closed) waits for that.
+    /// Leaves all namespaces, and closes the connection once all queued messages are written:
+    /// [`closed`](Client::closed) waits for that.
     pub fn close(&self) {
         self.shared.act(|client, now| client.close(now));
         self.shared.wake_waiters();
     }
 
-    /// Waits until there is no connection and none will be opened by itself: after [`close`](Client::close) until what
-    /// was sent is written, and the server has closed its side or had its time for that, a few seconds. A program ends
-    /// with it, as its runtime writes nothing after that.
+    /// Waits until there is no connection and none will be opened automatically. After
+    /// [`close`](Client::close) that is once everything queued is written and the server has closed its side
+    /// or a few seconds have passed. Await it before a program ends, because its runtime writes nothing after
+    /// that.
     ///
     /// ```no_run
     /// # async fn example(client: sockeye::Client) -> Result<(), sockeye::EmitError> {

@@ -1,4 +1,4 @@
-//! What the handles and the streams of one client share.
+//! The state shared by the handles and the streams of one client.
 
 use super::builder::{Auth, Settings};
 use super::jar::CookieJar;
@@ -29,11 +29,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How many handlers may be waiting for something before events are no longer given to them.
+/// Maximum number of suspended handlers; beyond it no event is passed to a handler.
 const MAX_HANDLERS: usize = 1000;
-/// How many bytes may wait for the application to take events one by one, before it is given no more.
+/// Maximum number of bytes in the inboxes of [`Events`](super::Events); beyond it no event is added.
 const MAX_INBOX: usize = 4 << 20;
-/// How many bytes of events may wait behind that, before the server is no longer read.
+/// Maximum number of bytes of events held back behind that; beyond it the server is no longer read.
 const MAX_BACKLOG: usize = 4 << 20;
 
 pub(super) struct Shared {
@@ -48,19 +48,20 @@ pub(super) struct Shared {
     answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
     fates: Slots<Token, Result<(), EmitError>>,
     handlers: AtomicUsize,
-    /// How many streams are driven.
+    /// The number of streams that the runtime drives.
     driven: AtomicU32,
-    /// How many bytes of events the application was not told of yet. Written under the lock of the core.
+    /// The size of the events that the application has not been told of yet. Written under the lock of
+    /// `core`.
     backlog: AtomicUsize,
     inbox: AtomicUsize,
 }
 
-/// What few clients have.
+/// State that few clients need.
 #[derive(Default)]
 struct More {
     jar: CookieJar,
     on_manager_event: Option<Arc<OnManagerEvent>>,
-    /// Who waits for the end of the connection.
+    /// Wakers of tasks that wait until the client is closed.
     closed: Vec<Waker>,
 }
 
@@ -69,26 +70,26 @@ type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
 struct Core {
     client: Client,
     streams: [Stream; 3],
-    /// The session that the streams are for.
+    /// The session that the streams belong to.
     generation: u64,
     opened: u64,
-    /// Somebody tells the application what happened: all of it, in order.
+    /// A thread is dispatching events to the application: all of them, in order.
     dispatching: bool,
-    /// How many of the events in front are counted in the backlog.
+    /// How many events at the front of the queue are counted in the backlog.
     counted: usize,
-    /// How many of the events in front may all have to wait.
+    /// How many events at the front of the queue are known to be held back while the application is behind.
     seen: usize,
 }
 
-/// Where a change comes from. The application is told what happened on its runtime only: elsewhere a caller may hold
-/// what a handler locks.
+/// The origin of a change. Events are dispatched on the client's runtime only: any other caller may hold a
+/// lock that a handler takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
     /// Any thread.
     Application,
-    /// A task of the client's.
+    /// A task of the client.
     Runtime,
-    /// A lane's stream, which looks after itself afterwards.
+    /// The stream of a lane, which needs no waking: it looks at its own state afterwards.
     Stream(Lane),
 }
 
@@ -100,7 +101,7 @@ struct Stream {
     waker: Option<Waker>,
 }
 
-/// What follows from a change: streams to open, and tasks to wake, once nothing is locked.
+/// Streams to open and tasks to wake after a change, once no lock is held.
 #[derive(Default)]
 struct Todo {
     open: SmallVec<[(Lane, u64); 2]>,
@@ -135,7 +136,7 @@ impl Shared {
         })
     }
 
-    /// The clock of who drives this; it stands until somebody does.
+    /// Returns the runtime's time; zero until a runtime is attached.
     pub(super) fn now(&self) -> Time {
         self.connector.get().map_or(Time::ZERO, |connector| connector.now())
     }
@@ -147,17 +148,17 @@ impl Shared {
         }
     }
 
-    /// The runtime, while there is one.
+    /// Returns the runtime, until it ends.
     pub(super) fn connector(&self) -> Option<&Arc<dyn Connector>> {
         self.connector.get().filter(|_| !self.has_ended())
     }
 
-    /// Whether the runtime has ended, and the client with it.
+    /// Returns whether the runtime, and with it the client, has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// The runtime has ended: all that waits is told so.
+    /// Ends the client because its runtime has ended: everything that waits is told so.
     pub(super) fn end_runtime(self: &Arc<Self>) {
         self.ended.store(true, Ordering::Release);
         self.act_from(Caller::Runtime, |client, now| client.give_up(now, TransportError::NoRuntime));
@@ -189,17 +190,17 @@ impl Shared {
 
     // The core.
 
-    /// Asks the core, or changes what nobody has to hear of.
+    /// Reads the core, or changes something that no stream or handler needs to hear of.
     pub(super) fn look<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
         f(&mut self.core.lock().client)
     }
 
-    /// Sends something by the core.
+    /// Runs `f`, which sends a message, on the core.
     pub(super) fn sending<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
         self.look(|client| lent(client, f))
     }
 
-    /// Refuses what would be told of while too much of that waits.
+    /// Refuses a message if its event could not be reported because the backlog is full.
     pub(super) fn check_backlog(&self, client: &mut Client) -> Result<(), EmitError> {
         match self.is_full() && matches!(client.events_mut().back(), Some(Event::Outgoing(..))) {
             true => Err(EmitError::SlowConsumer { queued: self.backlog.load(Ordering::Relaxed) }),
@@ -207,7 +208,7 @@ impl Shared {
         }
     }
 
-    /// A message arrived.
+    /// Handles a message that arrived.
     pub(super) fn receive(self: &Arc<Self>, generation: u64, message: &Message<'_>) {
         let now = self.now();
         let mut core = self.core.lock();
@@ -217,7 +218,7 @@ impl Shared {
         self.settle(core, now, Caller::Stream(Lane::WebSocket));
     }
 
-    /// Moves what is for the stream of a session's WebSocket connection to its own queue, once that is written.
+    /// Moves queued frames to the stream of a session's WebSocket connection.
     pub(super) fn transmit(self: &Arc<Self>, generation: u64, out: &mut Outbound) {
         let now = self.now();
         let may_have_events = self.look(|client| {
@@ -230,12 +231,12 @@ impl Shared {
         }
     }
 
-    /// Changes the core, and sees to what follows.
+    /// Changes the core, and acts on the consequences.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut Client, Time) -> R) -> R {
         self.act_from(Caller::Application, f)
     }
 
-    /// The same from elsewhere.
+    /// Like [`act`](Shared::act), for a caller other than the application.
     pub(super) fn act_from<R>(self: &Arc<Self>, caller: Caller, f: impl FnOnce(&mut Client, Time) -> R) -> R {
         let now = self.now();
         let mut core = self.core.lock();
@@ -244,14 +245,14 @@ impl Shared {
         result
     }
 
-    /// Opens, wakes and closes streams as the core wants them, and tells the application what happened.
+    /// Opens, wakes and closes streams as the core requires, and dispatches its events to the application.
     fn settle<'a>(self: &'a Arc<Self>, mut core: MutexGuard<'a, Core>, now: Time, caller: Caller) {
         let own = match caller {
             Caller::Stream(lane) => Some(lane),
             Caller::Application | Caller::Runtime => None,
         };
         let has_runtime = self.connector().is_some();
-        // Without a runtime nothing happens that a handler is called for.
+        // Without a runtime there are no events that a handler is called for.
         let may_tell = caller != Caller::Application || !has_runtime;
         loop {
             let todo = core.look_after_streams(now, own, has_runtime);
@@ -291,11 +292,12 @@ impl Shared {
         }
     }
 
-    /// Opens a stream for a lane, for a request that was begun already if there is one.
+    /// Opens a stream for a lane, to carry `request` if one was already begun.
     fn open(self: &Arc<Self>, lane: Lane, generation: u64, stream: u64, request: Option<Box<Request>>) {
         let Some(connector) = self.connector() else { return };
         let settings = &self.settings;
-        // Less than the whole way to a session may take, whose timeout could not say what was tried.
+        // Less than the timeout of the whole attempt, whose error could not name the addresses that were
+        // tried.
         let timeout = settings.config.timeout.mul_f64(0.9);
         let mut to = Destination::new(settings.host(), settings.port, timeout);
         to.proxy.clone_from(&settings.proxy);
@@ -307,7 +309,7 @@ impl Shared {
         connector.clone().connect(to, Box::new(stream.with_request(request)));
     }
 
-    /// Opens another stream for a request that nobody has seen, in place of the lane's `stream`.
+    /// Opens another stream, in place of the lane's `stream`, for a request that the server has not seen.
     pub(super) fn open_again(
         self: &Arc<Self>,
         lane: Lane,
@@ -331,7 +333,7 @@ impl Shared {
         self.open(lane, generation, opened, Some(request));
     }
 
-    /// Keeps whom to wake for a stream, if it is still the lane's.
+    /// Stores the waker of a stream, if it is still the lane's.
     pub(super) fn set_waker(&self, lane: Lane, stream: u64, waker: &Waker) {
         let mut core = self.core.lock();
         let own = core.stream(lane);
@@ -342,7 +344,7 @@ impl Shared {
         }
     }
 
-    /// A stream can carry nothing any more: the next request needs another.
+    /// Detaches a stream that can carry no more requests: the next request opens another.
     pub(super) fn release(self: &Arc<Self>, lane: Lane, stream: u64) {
         let mut core = self.core.lock();
         let own = core.stream(lane);
@@ -355,7 +357,7 @@ impl Shared {
         drop(released);
     }
 
-    /// The value of the header `Cookie`: what the application gave, then what the server did.
+    /// Returns the value of the `Cookie` header: the application's cookies, then the server's.
     pub(super) fn cookies(&self) -> Option<Cow<'_, str>> {
         let now = self.now();
         let jar = self.more.lock().as_mut().and_then(|more| more.jar.header(now));
@@ -366,15 +368,15 @@ impl Shared {
     }
 
     pub(super) fn store_cookie(&self, cookie: &[u8]) {
-        // Dates are the world's; all other times are the runtime's.
+        // Cookie dates are compared with the system clock, all other times with the runtime's clock.
         let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = self.now();
         self.more.lock().get_or_insert_default().jar.store(now, today, cookie);
     }
 
-    // Telling.
+    // Dispatching events.
 
-    /// Nothing tells who waits for a namespace that it will not be joined.
+    /// Wakes the tasks that wait for a namespace, because no event tells them that it will not be joined.
     pub(super) fn wake_waiters(&self) {
         let sockets = self.sockets.lock().clone();
         sockets.into_iter().for_each(|socket| ClientSocket(socket).wake_waiters());
@@ -415,7 +417,7 @@ impl Shared {
         }
     }
 
-    /// Shows the server who joins: what was given, or what the application finds out now.
+    /// Joins a namespace with the auth data that was set, or that the application's callback returns now.
     fn join(self: &Arc<Self>, id: NamespaceId, attempt: u64) {
         let callback = match &self.settings.auth {
             Auth::None => return self.act(|client, now| client.join(now, id, attempt, "")),
@@ -427,12 +429,12 @@ impl Shared {
             return self.act(|client, now| client.refuse_join(now, id, attempt, "the callback panicked"));
         };
         let Some(connector) = self.connector() else { return };
-        // Not an owner: the application may be done with the client meanwhile.
+        // Not an owning reference, because the application may drop the client meanwhile.
         let shared = Arc::downgrade(self);
         let deadline = connector.now() + self.settings.config.timeout;
         let late = connector.sleep_until(deadline);
         let mut joining: BoxFuture<()> = Box::pin(async move {
-            // The core has the same deadline, and tells.
+            // On a timeout there is nothing to do: the core has the same deadline, and reports it.
             let Some(auth) = before(late, Guarded(future)).await else { return };
             let Some(shared) = shared.upgrade() else { return };
             let auth = auth.unwrap_or_else(|| Err("the callback panicked".into()));
@@ -446,7 +448,7 @@ impl Shared {
         }
     }
 
-    // Awaiting.
+    // Awaited results.
 
     pub(super) fn expect_answer(&self, id: NamespaceId, ack: u64) {
         self.answers.expect((id, ack));
@@ -490,13 +492,13 @@ impl Shared {
         self.fates.forget(&token);
     }
 
-    // The end.
+    // Closing.
 
     pub(super) fn stream_begins(&self) {
         self.driven.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A stream is closed, with all that was to be written.
+    /// Counts a stream that has been closed, with everything written.
     pub(super) fn stream_ends(&self) {
         if self.driven.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.tell_if_closed();
@@ -507,7 +509,7 @@ impl Shared {
         self.driven.load(Ordering::Acquire) == 0 && (self.connector().is_none() || self.is_done())
     }
 
-    /// Whether nothing goes on, and the application was told of all that did.
+    /// Returns whether the client is idle and the application has been told of all events.
     pub(super) fn is_done(&self) -> bool {
         let mut core = self.core.lock();
         core.client.is_idle() && !core.dispatching && core.client.events_mut().is_empty()
@@ -539,28 +541,30 @@ impl Shared {
                 closed.push(cx.waker().clone());
             }
         }
-        // It could have ended meanwhile.
+        // Check again: the client may have closed before the waker was stored.
         if self.is_closed() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    // Falling behind.
+    // Back-pressure.
 
-    /// Whether the application has fallen behind, so that further events wait.
+    /// Returns whether the application has fallen behind, so that further events are held back.
     fn is_behind(&self) -> bool {
         self.has_many_handlers() || self.inbox.load(Ordering::Relaxed) >= MAX_INBOX
     }
 
-    /// Whether so many events wait that nothing more is taken in.
+    /// Returns whether the backlog is full, so that nothing more is accepted.
     pub(super) fn is_full(&self) -> bool {
         self.backlog.load(Ordering::Relaxed) >= MAX_BACKLOG
     }
 
-    /// Whether the server is to be read: if nothing is joined, what comes next is what joins it.
+    /// Returns whether to read from the server. If no namespace is joined it is read in any case, because the
+    /// answer that joins one comes next.
     pub(super) fn may_read(&self) -> bool {
         !self.is_full() || self.look(|client| !client.is_any_connected())
     }
 
-    /// Not counting as many as may wait for an answer, which needs no handler.
+    /// Returns whether too many handlers are suspended. As many as there are pending answers are not counted,
+    /// because answers are delivered without a handler.
     fn has_many_handlers(&self) -> bool {
         let running = self.handlers.load(Ordering::Relaxed);
         running >= MAX_HANDLERS && running >= MAX_HANDLERS + self.answers.len()
@@ -591,11 +595,11 @@ impl Shared {
     }
 }
 
-/// Runs `f`, which may send, with memory of the thread for that.
+/// Runs `f`, which may send a message, with the queue's memory lent from the thread's pool.
 fn lent<R>(client: &mut Client, f: impl FnOnce(&mut Client) -> R) -> R {
     client.queue_mut().into_iter().for_each(buffers::lend);
     let result = f(client);
-    // It was refused, or waits elsewhere.
+    // The queue is still empty if the message was refused or waits elsewhere.
     client.queue_mut().into_iter().for_each(buffers::reclaim);
     result
 }
@@ -604,7 +608,8 @@ thread_local! {
     static EVENTS: Cell<VecDeque<Event>> = const { Cell::new(VecDeque::new()) };
 }
 
-/// How many events there is memory for in a thread: more are rare, and their memory is not to stay.
+/// Maximum capacity of the event queue kept per thread: more events at once are rare, and their memory is
+/// released.
 const MAX_EVENTS: usize = 64;
 
 fn lend_events(queue: &mut VecDeque<Event>) {
@@ -613,7 +618,7 @@ fn lend_events(queue: &mut VecDeque<Event>) {
     }
 }
 
-/// Takes the memory of a queue that is empty. The thread may be about to end.
+/// Returns the memory of an empty queue to the thread, which may be about to end.
 fn reclaim_events(queue: &mut VecDeque<Event>) {
     if queue.is_empty() && queue.capacity() > 0 {
         let queue = std::mem::take(queue);
@@ -633,8 +638,8 @@ impl Core {
         }
     }
 
-    /// The next event to tell of. If the application has fallen behind, that is one that no handler of an event is
-    /// called for; the others keep their order.
+    /// Returns the next event to dispatch. If the application has fallen behind, that is the first event that
+    /// calls no handler for a message; the others keep their order.
     fn next_event(&mut self, is_behind: bool, backlog: &AtomicUsize) -> Option<Event> {
         let events = self.client.events_mut();
         let mut at = 0;
@@ -655,7 +660,8 @@ impl Core {
         Some(event)
     }
 
-    /// Counts the events that wait, and takes the memory of the queue if there are none. Whether there are.
+    /// Counts the waiting events, and reclaims the queue's memory if there are none. Returns whether there
+    /// are any.
     fn count_backlog(&mut self, backlog: &AtomicUsize) -> bool {
         let events = self.client.events_mut();
         if events.len() > self.counted {
@@ -678,7 +684,7 @@ impl Core {
             let stream = self.stream(lane);
             let is_stale = stream.id != 0 && (is_another || want == Want::Nothing);
             if is_stale {
-                // It finds out by itself that it is not wanted.
+                // Once woken, the stream finds out that it is no longer wanted.
                 let Stream { waker, .. } = std::mem::take(stream);
                 todo.wake.extend(waker);
             }
@@ -698,8 +704,8 @@ impl Core {
     }
 }
 
-/// Whether an event may be told of before those that wait for the application: no handler of the socket's is called
-/// for it, and others may be waiting for what it says.
+/// Returns whether an event may overtake those that are held back: it calls none of the socket's handlers,
+/// and suspended handlers may be waiting for it.
 fn goes_ahead(event: &Event) -> bool {
     matches!(event, Event::Join(..) | Event::Answer(..) | Event::Fate(..))
 }
@@ -713,7 +719,7 @@ fn size_of_event(event: &Event) -> usize {
     size_of::<Event>() + args.json().len() + args.attachments().bytes()
 }
 
-/// Counts a handler that waits for something.
+/// Counts a suspended handler until it is dropped.
 pub(super) struct Running(Weak<Shared>);
 
 impl Drop for Running {
@@ -728,7 +734,7 @@ impl Drop for Running {
 }
 
 impl Drop for Shared {
-    /// Handlers may hold the sockets that hold them: this is where that circle ends.
+    /// Releases the handlers, which may own the sockets that own them: this breaks the cycle.
     fn drop(&mut self) {
         for socket in self.sockets.get_mut().drain(..) {
             socket.release();

@@ -1,11 +1,11 @@
-//! Results that are awaited, by key.
+//! Awaited results, by key.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::task::{Context, Poll, Waker};
 
-/// Results that are awaited. They need no memory while there are none.
+/// A table of awaited results, which takes no memory while it is empty.
 pub(super) struct Slots<K, T>(Mutex<Option<Box<Awaited<K, T>>>>);
 
 type Awaited<K, T> = HashMap<K, Slot<T>>;
@@ -43,7 +43,7 @@ impl<K: Eq + Hash, T> Slots<K, T> {
         }
     }
 
-    /// `None` if it is not awaited any more.
+    /// Polls for a result. Returns `None` if the key is no longer awaited.
     pub(super) fn poll(&self, cx: &mut Context<'_>, key: &K) -> Poll<Option<T>> {
         let mut slots = self.0.lock();
         let Some(slot) = slots.as_mut().and_then(|slots| slots.get_mut(key)) else {
@@ -63,7 +63,7 @@ impl<K: Eq + Hash, T> Slots<K, T> {
         Poll::Pending
     }
 
-    /// No result will come any more.
+    /// Wakes all waiters, because no result will come any more.
     pub(super) fn end(&self) {
         let slots = self.0.lock().take();
         slots
@@ -73,7 +73,7 @@ impl<K: Eq + Hash, T> Slots<K, T> {
             .for_each(Waker::wake);
     }
 
-    /// Whether it was awaited.
+    /// Removes a key. Returns whether it was awaited.
     pub(super) fn forget(&self, key: &K) -> bool {
         let mut slots = self.0.lock();
         let Some(awaited) = slots.as_mut() else { return false };

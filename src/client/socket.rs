@@ -23,10 +23,10 @@ use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// One namespace of a client's server: a handle that is cheap to clone and owns nothing.
+/// One namespace of a client's server: a handle that is cheap to clone and does not keep the client alive.
 ///
-/// It stays the same over connections that come and go, with its handlers and with what waits to be sent. Once the
-/// [`Client`](crate::Client) and its connection are gone, emitting answers with an error.
+/// It persists across reconnections, with its handlers and its queued messages. Once the
+/// [`Client`](crate::Client) and its connection are gone, emitting returns an error.
 #[derive(Clone)]
 pub struct ClientSocket(pub(super) Arc<Inner>);
 
@@ -39,10 +39,10 @@ pub(super) struct Inner {
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Those of what happens to the socket have reserved names: no event has them.
+    /// Handlers of the socket's lifecycle have reserved names, which no event can have.
     pub(super) listeners: Listeners<ClientSocket>,
     inboxes: Vec<Weak<Inbox>>,
-    /// Who waits for the end of an attempt to connect.
+    /// Wakers of tasks that wait for the result of an attempt to connect.
     waiters: Vec<Waker>,
     failures: u64,
     last_error: Option<Box<ConnectError>>,
@@ -53,7 +53,7 @@ impl Inner {
         Inner { shared, id, name, state: Mutex::default() }
     }
 
-    /// Nothing more will happen: wakes all that waits for it.
+    /// Wakes everything that waits, because nothing more will happen.
     pub(super) fn end_waiting(&self) {
         let (inboxes, waiters) = {
             let mut state = self.state.lock();
@@ -63,7 +63,7 @@ impl Inner {
         waiters.into_iter().for_each(Waker::wake);
     }
 
-    /// Lets go of the handlers, and of who waits.
+    /// Drops the handlers and the wakers.
     pub(super) fn release(&self) {
         self.end_waiting();
         let released = std::mem::take(&mut *self.state.lock());
@@ -76,43 +76,43 @@ impl ClientSocket {
         self.0.shared.upgrade()
     }
 
-    // What it is.
+    // Getters.
 
-    /// The name of the namespace.
+    /// Returns the name of the namespace.
     pub fn namespace(&self) -> &str {
         &self.0.name
     }
 
-    /// The id that the server gave, while connected.
+    /// Returns the id that the server assigned, while connected.
     pub fn id(&self) -> Option<String> {
         self.shared()?.look(|client| client.sid(self.0.id).map(String::from))
     }
 
-    /// Whether the namespace is joined.
+    /// Returns whether the namespace is joined.
     pub fn is_connected(&self) -> bool {
         self.shared().is_some_and(|shared| shared.look(|client| client.is_connected(self.0.id)))
     }
 
-    /// Whether it is joined, or going to be, as soon as there is a connection.
+    /// Returns whether the namespace is joined, or will be as soon as there is a connection.
     pub fn is_active(&self) -> bool {
         self.shared().is_some_and(|shared| shared.look(|client| client.is_active(self.0.id)))
     }
 
-    /// Whether the server took the last connection as a continuation of the one before, so that no event is missing.
+    /// Returns whether the server recovered the previous connection, so that no event is missing.
     pub fn recovered(&self) -> bool {
         self.shared().is_some_and(|shared| shared.look(|client| client.recovered(self.0.id)))
     }
 
-    /// The transport in use, while there is a connection.
+    /// Returns the transport in use, while there is a connection.
     pub fn transport(&self) -> Option<Transport> {
         self.shared()?.look(|client| client.transport())
     }
 
-    // What happens.
+    // Events.
 
-    /// The events from now on, to be taken one by one, beside the handlers. While 4 MiB of them wait, no handler is called
-    /// for further ones; while 4 MiB more of those wait, the server is not read, until it counts as
-    /// [gone](engine::CloseReason::Behind).
+    /// Returns a stream of the events from now on, in addition to the handlers. While 4 MiB of events wait in
+    /// it, no handler is called for further ones; while 4 MiB more wait behind them, the server is not read,
+    /// until it counts the client as [gone](engine::CloseReason::Behind).
     ///
     /// ```no_run
     /// # async fn example(client: sockeye::Client) {
@@ -137,8 +137,8 @@ impl ClientSocket {
 
     // The connection.
 
-    /// Joins the namespace; opens the connection if there is none. Does nothing if that goes on already, or if the
-    /// client's runtime has ended.
+    /// Joins the namespace, and opens the connection if there is none. Does nothing if that is already in
+    /// progress, or if the client's runtime has ended.
     pub fn connect(&self) {
         if let Some(shared) = self.shared().filter(|shared| !shared.has_ended()) {
             shared.act(|client, now| client.connect(now, self.0.id));
@@ -147,9 +147,9 @@ impl ClientSocket {
 
     /// Waits until the namespace is joined, or an attempt fails.
     ///
-    /// After a failure of the connection the next attempt may still succeed, if
-    /// [`reconnection`](crate::client::ClientBuilder::reconnection) is on: this can be called again. Without a runtime it
-    /// fails at once, with [`NoRuntime`](engine::TransportError::NoRuntime).
+    /// If the connection fails and [`reconnection`](crate::client::ClientBuilder::reconnection) is on, a
+    /// later attempt may still succeed: call this again. Without a runtime it fails immediately with
+    /// [`NoRuntime`](engine::TransportError::NoRuntime).
     pub fn connected(&self) -> Connected {
         let failures = self.0.state.lock().failures;
         Connected { socket: self.clone(), failures }
@@ -174,7 +174,7 @@ impl ClientSocket {
         self.attempt(failures)
     }
 
-    /// What became of the attempt to join after so many that failed.
+    /// Returns the result of the attempt to join, if one ended since `failed` attempts had failed.
     fn attempt(&self, failures: u64) -> Poll<Result<(), ConnectError>> {
         if self.is_connected() {
             return Poll::Ready(Ok(()));
@@ -192,15 +192,17 @@ impl ClientSocket {
         Poll::Ready(Err(state.last_error.as_deref().cloned().unwrap_or_else(gone)))
     }
 
-    /// Leaves the namespace; with the last one the connection is closed. It is not joined again by itself.
+    /// Leaves the namespace; leaving the last one closes the connection. It is not joined again
+    /// automatically.
     ///
-    /// The server is told once it has read the events that were sent before, or after five seconds: the reference drops
-    /// events that it reads together with the end of their namespace.
+    /// The server is told once it has read the events that were sent before, or after five seconds, because
+    /// the reference drops events that it reads together with the packet that ends their namespace.
     ///
-    /// If [`connect`](ClientSocket::connect) joins it again while other namespaces keep the connection, the server is
-    /// asked once it has read that the namespace was left; over WebSocket that takes one round trip, or two seconds if
-    /// the server does not answer pings. What it sent before is not delivered. By polling, such events cannot be told
-    /// from those that a middleware sends before the answer to the next attempt, so that these are not delivered either.
+    /// If [`connect`](ClientSocket::connect) joins it again while other namespaces keep the connection open,
+    /// the server is only asked once it has read that the namespace was left. Over WebSocket that takes one
+    /// round trip, or two seconds if the server does not answer pings. Events that the server sent before are
+    /// not delivered. With polling they cannot be told from events that a middleware sends before the answer
+    /// to the next attempt, so that these are not delivered either.
     pub fn disconnect(&self) {
         if let Some(shared) = self.shared() {
             shared.act(|client, now| client.disconnect(now, self.0.id));
@@ -210,45 +212,47 @@ impl ClientSocket {
 
     // Sending.
 
-    /// Sends an event. Never waits: without a connection it is kept for later, as
-    /// [`offline`](crate::client::ClientBuilder::offline) says. What is given back can be awaited for what becomes of
-    /// it.
+    /// Sends an event, without waiting: if there is no connection it is queued, as
+    /// [`offline`](crate::client::ClientBuilder::offline) says. Await the returned value to learn what
+    /// becomes of the message.
     ///
-    /// The arguments are any [`Payload`]: a tuple is several, `()` none, anything else one.
+    /// The arguments are any [`Payload`]: a tuple is several arguments, `()` is none, and any other value is
+    /// one.
     ///
     /// # Errors
-    /// When it is not sent, now or later.
+    /// Returns an error if the message is refused: it will be sent neither now nor later.
     pub fn emit(&self, event: &str, args: impl Payload) -> Result<Sent, EmitError> {
         self.send(event, &args, false, None).map(|(sent, _)| sent)
     }
 
-    /// Sends an event, and waits for the server's acknowledgement: 30 s, or what
-    /// [`ack_timeout`](crate::client::ClientBuilder::ack_timeout) or [`timeout`](ClientSocket::timeout) says.
+    /// Sends an event, and waits for the server's acknowledgement, for the time set by
+    /// [`timeout`](ClientSocket::timeout) or [`ack_timeout`](crate::client::ClientBuilder::ack_timeout).
+    /// Default: 30 s.
     ///
-    /// The answer is read as `T`: a tuple takes the server's arguments in order, any other type the first. The message
-    /// is sent by the call, before the future is awaited. Without a runtime there is no answer, but
-    /// [`AckError::Disconnected`](crate::AckError::Disconnected) at once.
+    /// The answer is deserialized as `T`: a tuple takes the server's arguments in order, any other type the
+    /// first. The message is sent by the call itself, before the future is awaited. Without a runtime the
+    /// result is [`AckError::Disconnected`](crate::AckError::Disconnected) immediately.
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
         self.ask(event, &args, false, None)
     }
 
-    /// Sends with another time for the answer.
+    /// Returns an emitter with its own acknowledgement timeout.
     pub fn timeout(&self, timeout: Duration) -> ClientEmitter<'_> {
         ClientEmitter { socket: self, timeout: Some(timeout), volatile: false }
     }
 
-    /// Messages that are dropped if they cannot leave at once.
+    /// Returns an emitter of messages that are dropped if they cannot be sent immediately.
     pub fn volatile(&self) -> ClientEmitter<'_> {
         ClientEmitter { socket: self, timeout: None, volatile: true }
     }
 
-    /// How many bytes wait for a connection, or for an acknowledgement with
+    /// Returns how many bytes wait for a connection, or for an acknowledgement with
     /// [`retries`](crate::client::ClientBuilder::retries).
     pub fn buffered(&self) -> usize {
         self.shared().map_or(0, |shared| shared.look(|client| client.buffered(self.0.id)))
     }
 
-    /// Drops all that waits to be sent.
+    /// Drops all messages that wait to be sent.
     pub fn clear_buffer(&self) {
         if let Some(shared) = self.shared() {
             shared.act(|client, _| client.clear(self.0.id));
@@ -272,7 +276,7 @@ impl ClientSocket {
         AckFuture { state, answer: PhantomData }
     }
 
-    /// What became of it, and the id of the answer if one is awaited.
+    /// Returns the fate of the message, and the id of its acknowledgement if one is expected.
     fn send(
         &self,
         event: &str,
@@ -286,7 +290,7 @@ impl ClientSocket {
         let needs_ack = answer_in.is_some() || with_retries;
         let ack = needs_ack.then(|| shared.look(|client| client.next_ack(id)));
         let how = How { volatile, ack: ack.map(|ack| (ack, answer_in.unwrap_or(config.ack_timeout))) };
-        // Before it is sent: the answer could be faster.
+        // Before the message is sent, because the answer could arrive first.
         if let (Some(ack), Some(_)) = (ack, answer_in) {
             shared.expect_answer(id, ack);
         }
@@ -303,7 +307,7 @@ impl ClientSocket {
                 Ok::<_, EmitError>(queued)
             })
         });
-        // With the encoder given back: handlers may be called.
+        // Only after the encoder was returned, because handlers may be called.
         shared.act(|_, _| {});
         match sent {
             Ok(Queued::Now) => Ok((Sent(None), ack)),
@@ -340,7 +344,7 @@ impl ClientSocket {
         self.tell("disconnect", Some(&reason));
     }
 
-    /// Calls the listeners of what happens to the socket.
+    /// Calls the handlers of the socket's lifecycle.
     fn tell(&self, event: &'static str, cause: Option<&dyn Any>) {
         let listeners = self.0.state.lock().listeners.all(&On::Event(event.into()));
         for listener in &listeners {
@@ -364,7 +368,7 @@ impl ClientSocket {
         if !called.has_own() && inboxes.is_empty() {
             debug!(event = ?event, "an event without a handler");
         }
-        // If no handler is there to acknowledge, the first stream of events may.
+        // If there is no handler to acknowledge the event, the first stream of events may.
         let mut ack = incoming.ack;
         called.run(self, &event, args, if called.has_own() { ack.take() } else { None });
         let size = size_of::<Received>() + args.json().len() + args.attachments().bytes();
@@ -424,7 +428,7 @@ impl fmt::Debug for ClientSocket {
     }
 }
 
-/// How to send: made by [`ClientSocket::timeout`] and [`ClientSocket::volatile`].
+/// An emitter with options, made by [`ClientSocket::timeout`] and [`ClientSocket::volatile`].
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing is sent until `emit`"]
 pub struct ClientEmitter<'a> {
@@ -434,13 +438,13 @@ pub struct ClientEmitter<'a> {
 }
 
 impl ClientEmitter<'_> {
-    /// How long the answer is waited for.
+    /// Sets how long to wait for the acknowledgement.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Drops the message if it cannot leave at once.
+    /// Drops the message if it cannot be sent immediately.
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
         self
@@ -454,7 +458,7 @@ impl ClientEmitter<'_> {
         self.socket.send(event, &args, self.volatile, None).map(|(sent, _)| sent)
     }
 
-    /// Sends an event, and waits for the server's acknowledgement.
+    /// Sends an event, and waits for the server's acknowledgement: see [`ClientSocket::emit_with_ack`].
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckFuture<T> {
         self.socket.ask(event, &args, self.volatile, self.timeout)
     }

@@ -1,39 +1,39 @@
-//! Where a client's server is: `http://host:port/namespace?query`; and where its proxy is.
+//! The URLs of a client's server, `http://host:port/namespace?query`, and of its proxy.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sockeye_core::host::Proxy;
 use sockeye_core::http::{basic_authorization, decode};
 use url::{ParseError, form_urlencoded};
 
-/// What a URL says.
+/// The parts of a server's URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Url {
     pub(super) secure: bool,
     pub(super) port: u16,
-    /// The value of the header `Host`.
+    /// The value of the `Host` header.
     pub(super) authority: String,
-    /// `/` where there is none.
+    /// `/` if the URL has no path.
     pub(super) namespace: String,
     pub(super) query: String,
 }
 
-/// The URL of the server cannot be used.
+/// The reason why the URL of the server cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
     /// It begins with none of `http://`, `https://`, `ws://` and `wss://`.
     #[error("the url begins with none of http://, https://, ws:// and wss://")]
     Scheme,
-    /// There is no host, or it has characters that no host has.
+    /// There is no host, or it contains characters that are not valid in a host.
     #[error("the url has no valid host")]
     Host,
     /// The port is not a number from 1 to 65535.
     #[error("the url has no valid port")]
     Port,
-    /// There is a name or a password in it: give that by `extra_header` or `auth`.
+    /// The URL contains a user or a password: pass them by `extra_header` or `auth`.
     #[error("the url has a user in it")]
     User,
-    /// A path, a query or a header has characters that cannot stand there.
+    /// A path, a query or a header contains characters that are not valid there.
     #[error("a path, a query or a header has characters that cannot be sent")]
     Characters,
 }
@@ -46,7 +46,7 @@ impl Url {
             "https" | "wss" => true,
             _ => return Err(UrlError::Scheme),
         };
-        // The standard would mend these without a word.
+        // The URL standard would repair these silently.
         if rest.starts_with('/') {
             return Err(UrlError::Host);
         }
@@ -67,7 +67,7 @@ impl Url {
             None => host.into(),
         };
         let port = url.port_or_known_default().ok_or(UrlError::Port)?;
-        // The name of a namespace is no path of a request: it stays as it is written.
+        // The namespace is not the path of a request, so it is kept as written.
         let path = rest.split(['?', '#']).next().unwrap_or_default();
         let namespace = path.find('/').and_then(|at| path.get(at..)).unwrap_or("/");
         if namespace.contains([',', '\u{1e}']) {
@@ -78,12 +78,12 @@ impl Url {
     }
 }
 
-/// Whether there are characters that the standard leaves out or takes for others.
+/// Returns whether there are characters that the URL standard removes or replaces.
 fn has_mended(text: &str) -> bool {
     text.contains(|char: char| char.is_ascii_control() || char == '\\') || text.trim() != text
 }
 
-/// Reads `http://user:password@host:port`, of which the user and the port may be missing.
+/// Parses `http://user:password@host:port`, where user, password and port are optional.
 pub(super) fn parse_proxy(text: &str) -> Result<Proxy, &'static str> {
     let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
     if !scheme.eq_ignore_ascii_case("http") {
@@ -111,14 +111,14 @@ pub(super) fn parse_proxy(text: &str) -> Result<Proxy, &'static str> {
     Ok(Proxy::new(host, port, authorization))
 }
 
-/// What is shown to a proxy for a user and a password with escapes.
+/// Returns the credentials for a proxy from a user and a password with escapes.
 fn authorization(user: &str, password: &str) -> Option<String> {
-    // A plus is a space in a query only.
+    // A plus means a space only in a query.
     let decoded = |it: &str| decode(&it.replace('+', "%2B")).ok().map(|it| it.into_owned());
     basic_authorization(&decoded(user)?, &decoded(password)?).ok()
 }
 
-/// The host of a value of the header `Host`, without brackets.
+/// Returns the host of a `Host` header's value, without brackets.
 pub(super) fn host_of(authority: &str) -> &str {
     match authority.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or(rest, |(host, _)| host),
@@ -126,20 +126,20 @@ pub(super) fn host_of(authority: &str) -> &str {
     }
 }
 
-/// The parameters that the protocol has itself.
+/// The query parameters that the protocol uses itself.
 const OWN: [&str; 5] = ["EIO", "transport", "sid", "t", "b64"];
 
-/// The fields of a query that are the application's.
+/// Returns the application's parameters of a query.
 pub(super) fn without_own(query: &str) -> String {
     let is_own = |field: &str| form_urlencoded::parse(field.as_bytes()).any(|(key, _)| OWN.contains(&&*key));
     let fields: Vec<_> = query.split('&').filter(|field| !field.is_empty() && !is_own(field)).collect();
     fields.join("&")
 }
 
-/// What is escaped in a key or a value of a query.
+/// The characters that are escaped in a key or a value of a query.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Appends `text` to a query, with escapes where it needs them.
+/// Appends `text` to a query, escaped where necessary.
 pub(super) fn push_escaped(query: &mut String, text: &str) {
     query.extend(utf8_percent_encode(text, ESCAPED));
 }

@@ -1,4 +1,4 @@
-//! What can be awaited of a client: answers, and what became of a message.
+//! Futures of a client: acknowledgements, and the fate of a message.
 
 use super::ConnectError;
 use super::shared::Shared;
@@ -13,7 +13,7 @@ use std::pin::{Pin, pin};
 use std::sync::Weak;
 use std::task::{Context, Poll};
 
-/// What `future` gives, if that comes before `late` ends.
+/// Returns the output of `future`, if it completes before `late` does.
 pub(super) async fn before<T>(late: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
     let (mut late, mut future) = (pin!(late), pin!(future));
     poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -23,15 +23,15 @@ pub(super) async fn before<T>(late: impl Future<Output = ()>, future: impl Futur
     .await
 }
 
-/// What became of a message: await it to know, or drop it.
+/// The fate of a message: await it to learn the fate, or drop it.
 ///
-/// `Ok` means that it was handed to the connection; with [`retries`](crate::client::ClientBuilder::retries), that it
-/// was acknowledged. Without a runtime it is [`EmitError::Disconnected`] at once, though the message may still wait for
-/// one.
+/// `Ok` means that the message was handed to the connection; with
+/// [`retries`](crate::client::ClientBuilder::retries), that it was acknowledged. Without a runtime the result
+/// is [`EmitError::Disconnected`] immediately, though the message may still wait for one.
 pub struct Sent(pub(super) Option<(Weak<Shared>, Token)>);
 
 impl Sent {
-    /// Whether it waits for a connection, or for its acknowledgement.
+    /// Returns whether the message waits for a connection, or for its acknowledgement.
     pub fn is_waiting(&self) -> bool {
         self.0.is_some()
     }
@@ -69,7 +69,8 @@ impl fmt::Debug for Sent {
     }
 }
 
-/// The answer to come of the server. The message is sent, awaited or not; dropping this forgets the answer.
+/// The server's acknowledgement. The message is sent whether this is awaited or not; dropping this discards
+/// the acknowledgement.
 #[must_use = "the message is sent in any case; use `emit` if no answer is wanted"]
 pub struct AckFuture<T> {
     pub(super) state: AckState,
@@ -127,12 +128,12 @@ impl<T> fmt::Debug for AckFuture<T> {
     }
 }
 
-/// The end of an attempt to connect: made by [`ClientSocket::connected`].
+/// The result of an attempt to connect, made by [`ClientSocket::connected`].
 #[must_use = "nothing is waited for until it is awaited"]
 #[derive(Debug)]
 pub struct Connected {
     pub(super) socket: ClientSocket,
-    /// How many attempts had failed when it was made.
+    /// The number of attempts that had failed when this was made.
     pub(super) failures: u64,
 }
 

@@ -149,20 +149,23 @@ impl Socket {
     /// ```
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
         let handler = Kept::new(handler);
-        let untold = {
-            let state = self.0.state.lock();
-            if state.started { state.untold().cloned() } else { None }
-        };
-        match untold {
-            // Not called here: the caller may hold a lock that the handler takes.
-            Some(reason) => {
-                let socket = self.clone();
-                self.spawn(async move {
-                    let context = Context { cause: Some(&reason), ..Context::new(&socket, DISCONNECT) };
-                    run(&*handler, &context);
-                });
-            }
-            None => self.listen(|state| state.listeners.add(On::Event(DISCONNECT.into()), handler)),
+        let mut state = self.0.state.lock();
+        // Looked at and added in one step: the end could be told in between.
+        let reason = if state.started { state.untold().cloned() } else { None };
+        if let Some(reason) = reason {
+            drop(state);
+            // Not here: the caller may hold a lock that the handler wants.
+            let socket = self.clone();
+            self.spawn(async move {
+                let context = Context { cause: Some(&reason), ..Context::new(&socket, DISCONNECT) };
+                run(&*handler, &context);
+            });
+        } else if !state.ended {
+            state.listeners.add(On::Event(DISCONNECT.into()), handler);
+        } else {
+            drop(state);
+            // What the handler captured is the application's: its destructor may use the socket.
+            drop(handler);
         }
     }
 

@@ -269,7 +269,13 @@ impl<H: Handler> Connection<H> {
                 let (is_upgrading, is_due) =
                     session.peek(|engine, _| (engine.is_upgrading(ticket), engine.is_upgrade_due(ticket)));
                 match is_upgrading {
-                    true if is_due => self.handle_probe(now, session, ticket, &Packet::Upgrade),
+                    true if is_due => {
+                        self.handle_probe(now, session, ticket, &Packet::Upgrade);
+                        // It may have been closed while it waited.
+                        if matches!(&self.link, Link::WebSocket(session) if session.is_closed()) {
+                            self.follow_session(now);
+                        }
+                    }
                     true => {}
                     false => self.give_up_probe(now),
                 }

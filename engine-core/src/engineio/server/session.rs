@@ -617,7 +617,8 @@ impl Session {
         }
         if let State::Polling(polling) = &mut self.state {
             // A client whose probe was answered, and who does not poll, is told on the connection that it tries.
-            let may_upgrade = polling.is_probed() && !(polling.parked && self.queue.is_empty());
+            let waits = polling.probe.as_ref().is_some_and(|probe| probe.waits);
+            let may_upgrade = (polling.is_probed() || waits) && !(polling.parked && self.queue.is_empty());
             if !(graceful && may_upgrade) {
                 polling.probe = None;
             }

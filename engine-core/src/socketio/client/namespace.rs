@@ -3,10 +3,11 @@
 use super::recovery::Recovery;
 use super::waiting::{Queue, Retry, Waiting};
 use super::{Event, Incoming, NamespaceId, NoAnswer, Token};
+use crate::socketio::acks::{Acks, MAX_ACK_ID};
 use crate::socketio::emit_error::EmitError;
 use crate::time::{Time, earliest};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -14,9 +15,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// How many answers may be awaited in one namespace.
-const MAX_ACKS: usize = 10_000;
-/// The largest id of an acknowledgement: some peers keep it in 32 bits with a sign.
-const MAX_ACK_ID: u32 = i32::MAX as u32;
+const MAX_ACKS: u32 = 10_000;
 
 #[derive(Debug)]
 pub(super) struct Namespace {
@@ -40,10 +39,10 @@ pub(super) struct Namespace {
     pub(super) recovered: bool,
     /// Somebody wants to know what leaves.
     pub(super) tells_outgoing: bool,
-    pub(super) next_ack: u32,
-    /// All ids were used once.
+    /// The answers that are awaited: the event that each is for, while that waits.
+    pub(super) acks: Acks<Option<Token>>,
+    /// All ids of acknowledgements were used once.
     acks_wrapped: bool,
-    pub(super) acks: Acks,
     pub(super) outbox: Queue<Waiting>,
     pub(super) retries: Queue<Retry>,
     /// Events that came before the answer that joins.
@@ -101,9 +100,8 @@ impl Namespace {
             recovery: None,
             recovered: false,
             tells_outgoing: false,
-            next_ack: 0,
+            acks: Acks::new(MAX_ACKS),
             acks_wrapped: false,
-            acks: Acks::default(),
             outbox: Queue::default(),
             retries: Queue::default(),
             early: None,
@@ -134,7 +132,7 @@ impl Namespace {
         self.sid = None;
         self.early = None;
         self.fail_try(retries, NoAnswer::Disconnected, events);
-        for id in self.acks.take_sent() {
+        for id in self.take_sent_acks() {
             events.push_back(Event::Answer(self.id, id, Err(NoAnswer::Disconnected)));
         }
     }
@@ -180,7 +178,7 @@ impl Namespace {
         {
             self.drop_retry(token, EmitError::Expired, events);
         }
-        while let Some((id, waits)) = self.acks.pop_expired(now) {
+        while let Some((id, waits)) = self.acks.take_expired(now) {
             if let Some(token) = waits
                 && self.outbox.remove(token).is_some()
             {
@@ -199,7 +197,7 @@ impl Namespace {
         events: &mut VecDeque<Event>,
     ) {
         if let Some(id) = ack
-            && self.acks.remove(id)
+            && self.acks.take(id).is_some()
         {
             events.push_back(Event::Answer(self.id, id, Err(NoAnswer::NotSent(error.clone()))));
         }
@@ -230,18 +228,22 @@ impl Namespace {
     /// The id for the next event that wants an answer: the next one that is not in use.
     pub(super) fn next_ack(&mut self) -> u64 {
         loop {
-            let id = self.next_ack;
-            self.next_ack = if id == MAX_ACK_ID { 0 } else { id + 1 };
-            self.acks_wrapped |= self.next_ack == 0;
-            // Before that each is new.
-            if !self.acks_wrapped || !self.is_awaited(id.into()) {
-                return id.into();
+            let id = self.acks.next_id();
+            self.acks_wrapped |= id == MAX_ACK_ID;
+            // Before that each is new. Events that are tried again keep theirs outside of the table.
+            if !self.acks_wrapped || !self.retries.iter().any(|(_, retry)| retry.ack == id) {
+                return id;
             }
         }
     }
 
-    fn is_awaited(&self, id: u64) -> bool {
-        self.acks.contains(id) || self.retries.iter().any(|(_, retry)| retry.ack == id)
+    /// Waits no more for the answers to what was sent, and returns their ids.
+    fn take_sent_acks(&mut self) -> Vec<u64> {
+        let sent: Vec<_> = self.acks.iter().filter(|(_, waits)| waits.is_none()).map(|(id, _)| id).collect();
+        for id in &sent {
+            self.acks.take(*id);
+        }
+        sent
     }
 
     /// How many bytes wait.
@@ -257,84 +259,6 @@ impl Namespace {
         while let Some((token, _)) = self.retries.front() {
             self.drop_retry(token, EmitError::Cleared, events);
         }
-    }
-}
-
-/// The answers that are awaited. One pointer while there are none.
-#[derive(Debug, Default)]
-pub(super) struct Acks(Option<Box<Awaited>>);
-
-#[derive(Debug, Default)]
-struct Awaited {
-    by_id: BTreeMap<u64, Ack>,
-    by_deadline: BTreeSet<(Time, u64)>,
-}
-
-#[derive(Debug)]
-struct Ack {
-    deadline: Time,
-    /// The event that it answers, while that waits.
-    waits: Option<Token>,
-}
-
-impl Acks {
-    pub(super) fn is_full(&self) -> bool {
-        self.0.as_ref().is_some_and(|awaited| awaited.by_id.len() >= MAX_ACKS)
-    }
-
-    pub(super) fn insert(&mut self, id: u64, deadline: Time, waits: Option<Token>) {
-        let awaited = self.0.get_or_insert_default();
-        awaited.by_id.insert(id, Ack { deadline, waits });
-        awaited.by_deadline.insert((deadline, id));
-    }
-
-    fn contains(&self, id: u64) -> bool {
-        self.0.as_ref().is_some_and(|awaited| awaited.by_id.contains_key(&id))
-    }
-
-    /// The event that an answer is awaited for was sent.
-    pub(super) fn set_sent(&mut self, id: u64) {
-        if let Some(ack) = self.0.as_mut().and_then(|awaited| awaited.by_id.get_mut(&id)) {
-            ack.waits = None;
-        }
-    }
-
-    /// Whether the answer was awaited.
-    pub(super) fn remove(&mut self, id: u64) -> bool {
-        self.take(id).is_some()
-    }
-
-    fn take(&mut self, id: u64) -> Option<Ack> {
-        let awaited = self.0.as_mut()?;
-        let ack = awaited.by_id.remove(&id)?;
-        awaited.by_deadline.remove(&(ack.deadline, id));
-        if awaited.by_id.is_empty() {
-            self.0 = None;
-        }
-        Some(ack)
-    }
-
-    fn next_deadline(&self) -> Option<Time> {
-        self.0.as_ref()?.by_deadline.first().map(|(deadline, _)| *deadline)
-    }
-
-    /// The id of an answer that is overdue, and the event, if that still waits.
-    fn pop_expired(&mut self, now: Time) -> Option<(u64, Option<Token>)> {
-        let (deadline, id) = self.0.as_ref()?.by_deadline.first().copied()?;
-        if deadline > now {
-            return None;
-        }
-        Some((id, self.take(id)?.waits))
-    }
-
-    /// Waits no more for the answers to what was sent.
-    fn take_sent(&mut self) -> Vec<u64> {
-        let all = self.0.iter().flat_map(|awaited| &awaited.by_id);
-        let sent: Vec<u64> = all.filter(|(_, ack)| ack.waits.is_none()).map(|(id, _)| *id).collect();
-        for id in &sent {
-            self.remove(*id);
-        }
-        sent
     }
 }
 

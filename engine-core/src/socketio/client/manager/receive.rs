@@ -195,7 +195,7 @@ impl Client {
             return self.flush(now, id);
         }
         // One that came too late, or twice, is for nobody.
-        if namespace.acks.remove(ack) {
+        if namespace.acks.take(ack).is_some() {
             self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
         }
     }

@@ -20,7 +20,7 @@ impl Client {
     #[cfg(test)]
     pub(in crate::socketio::client) fn set_next_ack(&mut self, id: NamespaceId, next: u32) {
         if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.next_ack = next;
+            namespace.acks.next = next;
         }
     }
 
@@ -86,7 +86,8 @@ impl Client {
             false => Some(self.keep(now, id, parts, how.ack.map(|(ack, _)| ack))?),
         };
         if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.0)) {
-            namespace.acks.insert(ack, now + timeout, waits);
+            let added = namespace.acks.insert_at(ack, Some(now + timeout), waits);
+            debug_assert!(added.is_ok(), "it was looked whether there is one too many");
         }
         Ok(waits.map_or(Sent::Now, Sent::Later))
     }
@@ -171,7 +172,7 @@ impl Client {
     /// Waits no more for an answer. The event, if it still waits, is sent all the same.
     pub fn forget_ack(&mut self, id: NamespaceId, ack: u64) {
         if let Some(namespace) = self.namespaces.get_mut(id.0) {
-            namespace.acks.remove(ack);
+            namespace.acks.take(ack);
         }
     }
 
@@ -213,7 +214,9 @@ impl Client {
                     if namespace.tells_outgoing {
                         unit.tell_outgoing(id, &mut self.events);
                     }
-                    ack.into_iter().for_each(|ack| namespace.acks.set_sent(ack));
+                    if let Some(waits) = ack.and_then(|ack| namespace.acks.get_mut(ack)) {
+                        *waits = None;
+                    }
                     self.events.push_back(Event::Fate(token, Ok(())));
                 }
                 Err(error) => namespace.drop_waiting(token, ack, error.into(), &mut self.events),

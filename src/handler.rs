@@ -2,6 +2,7 @@
 
 use crate::error::{ConnectError, EmitError};
 use crate::extract::{Context, Extract, ExtractError};
+use crate::guard::Guarded;
 use crate::log::{debug, error, warn};
 use crate::payload::Payload;
 use crate::payload::sealed::Encode;
@@ -12,7 +13,7 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{self, Poll, Waker};
+use std::task::{self, Waker};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -224,22 +225,5 @@ pub(crate) fn drive(socket: &impl AnySocket, future: BoxFuture<()>) {
     let mut context = task::Context::from_waker(Waker::noop());
     if Pin::new(&mut future).poll(&mut context).is_pending() {
         socket.spawn(future);
-    }
-}
-
-/// A future that completes with `None` if it panics.
-pub(crate) struct Guarded<T>(pub(crate) BoxFuture<T>);
-
-impl<T> Future for Guarded<T> {
-    type Output = Option<T>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<T>> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Some),
-            Err(_) => {
-                error!("a handler panicked");
-                Poll::Ready(None)
-            }
-        }
     }
 }

@@ -95,6 +95,7 @@ pub mod client;
 pub mod engine;
 mod error;
 pub mod extract;
+mod guard;
 mod handler;
 mod inflated;
 mod listeners;

@@ -49,7 +49,7 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// than one turn's work: then it is not, and this is to be called again when others had their turn.
     fn handle_timeout(&self, now: Time);
 
-    /// Whom to wake, too, when the next deadline moves closer or the server is closed: each listener has a driver, which
+    /// Also wakes `waker` when the next deadline moves closer or the server is closed: each listener has a driver, which
     /// calls this at every turn, or once if its waker stays the same.
     fn set_timer_waker(&self, waker: &Waker);
 

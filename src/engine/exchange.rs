@@ -1,9 +1,9 @@
 //! One request and its response, independent of the HTTP server that received it.
 
-use super::server::{ServerInner, guard};
+use super::server::ServerInner;
 use super::session::Session;
 use super::{CloseReason, Handler, Handshake, Transport, TransportError};
-use crate::handler::Guarded;
+use crate::guard::{Guarded, guard};
 use crate::log::debug;
 use smallvec::SmallVec;
 use sockeye_core::connection::{self as stream, HandshakeError};

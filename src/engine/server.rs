@@ -6,7 +6,7 @@ use super::session::Session;
 use super::timers::Timers;
 use super::{CloseReason, Config, Handler, Handshake, Id, Transport};
 use crate::by_id::{ById, IdHash};
-use crate::log::error;
+use crate::guard::guard;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
@@ -20,7 +20,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -309,11 +308,6 @@ impl<H: Handler> Drop for ServerInner<H> {
             session.abandon(now, &self.handler);
         }
     }
-}
-
-/// Calls the application's code. A panic ends this call, and nothing else.
-pub(super) fn guard<R>(what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(f)).inspect_err(|_| error!(what, "a handler panicked")).ok()
 }
 
 /// Returns an id from the system's source of randomness.

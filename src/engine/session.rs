@@ -1,11 +1,12 @@
 //! One session of an Engine.IO server, and the lock around it.
 
 use super::handshake::Handshake;
-use super::server::{ServerInner, guard};
+use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
 use super::{CloseReason, Handler, Message, SendError, TransportError};
 use crate::buffers;
 use crate::by_id::Identified;
+use crate::guard::guard;
 use parking_lot::Mutex;
 use sockeye_core::engineio::{self, Id, Part, Ticket, Transport};
 use sockeye_core::{Outbound, Time};

@@ -1,6 +1,6 @@
 //! One table of deadlines for a whole server.
 
-use super::server::guard;
+use crate::guard::guard;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use sockeye_core::Time;

@@ -1,0 +1,29 @@
+//! Calls of the application's code, whose panics end that call and nothing else.
+
+use crate::log::error;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Calls the application's code, named `what` in the log. Returns `None` if it panics.
+pub(crate) fn guard<R>(what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(f)).inspect_err(|_| error!(what, "a handler panicked")).ok()
+}
+
+/// A future that completes with `None` if it panics.
+pub(crate) struct Guarded<T>(pub(crate) Pin<Box<dyn Future<Output = T> + Send>>);
+
+impl<T> Future for Guarded<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => {
+                error!("a handler panicked");
+                Poll::Ready(None)
+            }
+        }
+    }
+}

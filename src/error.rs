@@ -122,4 +122,4 @@ macro_rules! serialize_as_text {
     )*};
 }
 
-serialize_as_text!(AckError, HandlerError, crate::rooms::JoinError);
+serialize_as_text!(AckError, HandlerError, crate::server::members::JoinError);

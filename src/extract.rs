@@ -52,7 +52,7 @@
 
 use crate::handler::{Acknowledge, AnySocket};
 use crate::payload::Args;
-use crate::socket::Socket;
+use crate::server::socket::Socket;
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio;
 use std::any::Any;

@@ -6,7 +6,7 @@ use crate::guard::Guarded;
 use crate::log::{debug, error, warn};
 use crate::payload::Payload;
 use crate::payload::sealed::Encode;
-use crate::socket::Socket;
+use crate::server::socket::Socket;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;

@@ -87,9 +87,6 @@
 //! Without a runtime feature everything but the sockets is there: [drive it yourself](drive_it_yourself).
 #![forbid(unsafe_code)]
 
-mod ack;
-mod broadcast;
-mod buffers;
 mod by_id;
 pub mod client;
 pub mod engine;
@@ -102,29 +99,27 @@ mod listeners;
 mod log;
 #[cfg(feature = "http")]
 pub mod mount;
-mod namespace;
 mod payload;
+mod pool;
 mod ready;
-mod rooms;
 mod server;
 #[cfg(feature = "smol")]
 pub mod smol;
-mod socket;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 
-pub use ack::{AckFuture, AcksFuture, Answer};
-pub use broadcast::{Broadcast, Delivery};
 pub use client::{Client, ClientSocket};
 pub use engine::{CloseReason, Handshake, Id, Transport};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
 pub use handler::{Handler, Middleware};
-pub use namespace::{Namespace, NamespaceError};
 pub use payload::{Args, Payload};
 pub use ready::ReadyList;
-pub use rooms::JoinError;
+pub use server::ack::{AckFuture, AcksFuture, Answer};
+pub use server::broadcast::{Broadcast, Delivery};
+pub use server::members::JoinError;
+pub use server::namespace::{Namespace, NamespaceError};
+pub use server::socket::{Emitter, Socket};
 pub use server::{Builder, Server};
-pub use socket::{Emitter, Socket};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
 pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits};
 pub use sockeye_core::{Time, drive, host};

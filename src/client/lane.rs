@@ -1,8 +1,8 @@
 //! One byte stream of a client: the requests and frames it carries, and their responses.
 
 use super::shared::{Caller, Shared};
-use crate::buffers;
 use crate::inflated::Inflated;
+use crate::pool;
 use sockeye_core::connection::client::{Client as Stream, Response};
 use sockeye_core::drive::{Protocol, Status};
 use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
@@ -124,7 +124,7 @@ impl LaneStream {
         let own = own.chain(cookies.as_deref().map(|cookies| ("Cookie", cookies)));
         let more = settings.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers = own.chain(more);
-        buffers::lend(self.stream.outbound());
+        pool::lend(self.stream.outbound());
         let written = match request.upgrade {
             true => {
                 let deflate = settings.config.engine.per_message_deflate;
@@ -321,7 +321,7 @@ impl Protocol for LaneStream {
         self.arm();
         let out = self.stream.outbound();
         if out.is_empty() {
-            buffers::reclaim(out);
+            pool::reclaim(out);
             return None;
         }
         Some(out)

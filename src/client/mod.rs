@@ -49,7 +49,7 @@ pub use sockeye_core::socketio::client::{ConnectError, DisconnectReason, Offline
 pub use url::UrlError;
 pub use wait::{AckFuture, Connected, Sent};
 
-use crate::namespace::with_slash;
+use crate::server::namespace::with_slash;
 use shared::Shared;
 use sockeye_core::host::Connector;
 use std::fmt;

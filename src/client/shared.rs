@@ -8,11 +8,11 @@ use super::slots::Slots;
 use super::socket::{ClientSocket, Inner};
 use super::wait::before;
 use super::{ConnectError, ManagerEvent};
-use crate::buffers;
 use crate::error::EmitError;
 use crate::guard::Guarded;
 use crate::handler::BoxFuture;
 use crate::log::error;
+use crate::pool;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
@@ -224,7 +224,7 @@ impl Shared {
         let now = self.now();
         let may_have_events = self.look(|client| {
             let may_have_events = client.transmit(now, generation, out);
-            client.queue_mut().into_iter().for_each(buffers::reclaim);
+            client.queue_mut().into_iter().for_each(pool::reclaim);
             may_have_events
         });
         if may_have_events {
@@ -598,10 +598,10 @@ impl Shared {
 
 /// Runs `f`, which may send a message, with the queue's memory lent from the thread's pool.
 fn lent<R>(client: &mut Client, f: impl FnOnce(&mut Client) -> R) -> R {
-    client.queue_mut().into_iter().for_each(buffers::lend);
+    client.queue_mut().into_iter().for_each(pool::lend);
     let result = f(client);
     // The queue is still empty if the message was refused or waits elsewhere.
-    client.queue_mut().into_iter().for_each(buffers::reclaim);
+    client.queue_mut().into_iter().for_each(pool::reclaim);
     result
 }
 

@@ -3,8 +3,8 @@
 use super::ConnectError;
 use super::shared::Shared;
 use super::socket::ClientSocket;
-use crate::ack::Answer;
 use crate::error::{AckError, EmitError};
+use crate::server::ack::Answer;
 use sockeye_core::socketio::client::{NamespaceId, NoAnswer, Token};
 use std::fmt;
 use std::future::{Future, poll_fn};

@@ -5,9 +5,9 @@ use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Target};
 use super::{CloseReason, Handler, Handshake, TransportError};
-use crate::buffers;
 use crate::inflated::Inflated;
 use crate::log::debug;
+use crate::pool;
 use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
 use sockeye_core::drive::{Protocol, Status as StreamStatus};
 use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
@@ -142,7 +142,7 @@ impl<H: Handler> Connection<H> {
             Step::Wait => {}
             Step::Body => self.stream.receive_body(now),
             Step::Answer(mut answer) => {
-                buffers::lend(self.stream.outbound());
+                pool::lend(self.stream.outbound());
                 self.owes = matches!(self.link, Link::Exchange(_));
                 self.link = answer.session.map_or(Link::None, Link::Delivering);
                 if answer.close {
@@ -155,11 +155,11 @@ impl<H: Handler> Connection<H> {
                 };
                 self.stream.respond(now, answer.status, borrow(&answer.headers), body);
                 if let Content::Queue(queue) = &mut answer.body {
-                    buffers::reclaim(queue);
+                    pool::reclaim(queue);
                 }
             }
             Step::Upgrade(Accept { key, headers, deflate, carries }) => {
-                buffers::lend(self.stream.outbound());
+                pool::lend(self.stream.outbound());
                 self.stream.upgrade(now, &key.unwrap_or_default(), borrow(&headers));
                 if let Some(deflate) = deflate {
                     self.stream.set_deflate(deflate);
@@ -511,7 +511,7 @@ impl<H: Handler> Protocol for Connection<H> {
         self.account();
         let out = self.stream.outbound();
         if out.is_empty() {
-            buffers::reclaim(out);
+            pool::reclaim(out);
             return None;
         }
         Some(out)

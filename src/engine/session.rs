@@ -4,9 +4,9 @@ use super::handshake::Handshake;
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
 use super::{CloseReason, Handler, Message, SendError, TransportError};
-use crate::buffers;
 use crate::by_id::Identified;
 use crate::guard::guard;
+use crate::pool;
 use parking_lot::Mutex;
 use sockeye_core::engineio::{self, Id, Part, Ticket, Transport};
 use sockeye_core::{Outbound, Time};
@@ -210,7 +210,7 @@ impl<H: Handler> Session<H> {
     /// to be woken: returns its waker, because the caller may hold a lock.
     pub(crate) fn sending<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
         let mut inner = self.0.inner.lock();
-        buffers::lend(inner.engine.queue_mut());
+        pool::lend(inner.engine.queue_mut());
         self.sent(&mut inner, f)
     }
 
@@ -338,7 +338,7 @@ impl<H: Handler> Session<H> {
         // The end is not held back: nothing can be added any more.
         if inner.corks == 0 || inner.engine.closed().is_some() {
             inner.engine.take_frames(out);
-            buffers::reclaim(inner.engine.queue_mut());
+            pool::reclaim(inner.engine.queue_mut());
         }
         inner.attended = !out.is_empty();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);

@@ -7,7 +7,7 @@ use crate::error::{ConnectError, DisconnectReason};
 use crate::extract::Extension;
 use crate::extract::{Auth, Context, Extract, ExtractError, State};
 use crate::log::{debug, error};
-use crate::socket::Socket;
+use crate::server::socket::Socket;
 use serde::de::DeserializeOwned;
 
 impl Extract for Socket {

@@ -1,12 +1,12 @@
 //! Messages to many sockets.
 
-use crate::ack::{AcksFuture, Waiter};
 use crate::error::EmitError;
 use crate::log::debug;
-use crate::namespace::Namespace;
 use crate::payload::sealed::{Head, Kind};
 use crate::payload::{Payload, with_encoder};
-use crate::socket::Socket;
+use crate::server::ack::{AcksFuture, Waiter};
+use crate::server::namespace::Namespace;
+use crate::server::socket::Socket;
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::{Flags, Target};
 use std::sync::Arc;

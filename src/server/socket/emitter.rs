@@ -1,9 +1,9 @@
 //! An event to one socket, and the flags for sending it.
 
 use super::Socket;
-use crate::ack::AckFuture;
 use crate::error::EmitError;
 use crate::payload::Payload;
+use crate::server::ack::AckFuture;
 use sockeye_core::socketio::Flags;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! The mutable state of a socket.
 
-use crate::ack::Waiter;
 use crate::error::DisconnectReason;
 use crate::listeners::Listeners;
-use crate::rooms::JoinedRooms;
-use crate::socket::Socket;
+use crate::server::ack::Waiter;
+use crate::server::members::JoinedRooms;
+use crate::server::socket::Socket;
 use sockeye_core::socketio::Acks;
 use std::any::{Any, TypeId};
 use std::sync::Arc;

@@ -6,8 +6,6 @@ mod state;
 
 pub use emitter::Emitter;
 
-use crate::ack::{AckFuture, Waiter};
-use crate::broadcast::Broadcast;
 use crate::by_id::Identified;
 use crate::engine::{self, Handshake, Id, Transport};
 use crate::error::{ConnectError, DisconnectReason, EmitError};
@@ -16,10 +14,12 @@ use crate::guard::Guarded;
 use crate::handler::{Acknowledge, AnySocket, drive, run};
 use crate::listeners::On;
 use crate::log::{debug, warn};
-use crate::namespace::Namespace;
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, send_packet, with_encoder};
-use crate::rooms::JoinError;
+use crate::server::ack::{AckFuture, Waiter};
+use crate::server::broadcast::Broadcast;
+use crate::server::members::JoinError;
+use crate::server::namespace::Namespace;
 use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;

@@ -1,16 +1,16 @@
 //! Namespaces: their sockets, their rooms, and the decision about which clients may connect.
 
-use crate::ack::AcksFuture;
-use crate::broadcast::{Broadcast, Delivery};
 use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
 use crate::error::ConnectError;
 use crate::extract::Context;
 use crate::handler::{AnyMiddleware, BoxFuture, Erased, Handler, Kept, Middleware, run};
 use crate::payload::Payload;
-use crate::rooms::{JoinError, JoinedRooms};
 use crate::server::Engine;
-use crate::socket::Socket;
+use crate::server::ack::AcksFuture;
+use crate::server::broadcast::{Broadcast, Delivery};
+use crate::server::members::{JoinError, JoinedRooms};
+use crate::server::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
 use parking_lot::{RwLock, RwLockWriteGuard};

@@ -5,7 +5,7 @@ use crate::engine::timers::{Expire, Key, Target};
 use crate::error::{AckError, EmitError};
 use crate::payload::Args;
 use crate::server::Engine;
-use crate::socket::Socket;
+use crate::server::socket::Socket;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use sockeye_core::Time;

@@ -1,0 +1,160 @@
+//! The Socket.IO layer on top of the Engine.IO sessions: the handling of its clients' messages.
+
+use super::Engine;
+use super::namespace::{Namespace, NamespaceError, check_name, with_slash};
+use super::socket::Socket;
+use crate::engine::{self, CloseReason, Message, Session};
+use crate::error::{ConnectError, DisconnectReason};
+use crate::log::debug;
+use crate::payload::send_packet;
+use parking_lot::RwLock;
+use sockeye_core::Time;
+use sockeye_core::socketio::{self, Attached, Joining, Limits, Packet, Received, Text};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The Socket.IO layer on top of the Engine.IO sessions.
+#[doc(hidden)]
+#[allow(missing_debug_implementations)]
+pub struct App {
+    pub(super) limits: Limits,
+    pub(super) connect_timeout: Duration,
+    pub(crate) ack_timeout: Duration,
+    pub(crate) max_rooms: usize,
+    namespaces: RwLock<HashMap<Arc<str>, Namespace>>,
+    pub(super) state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        App {
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(45),
+            ack_timeout: Duration::from_secs(30),
+            max_rooms: 100_000,
+            namespaces: RwLock::default(),
+            state: HashMap::new(),
+        }
+    }
+}
+
+impl App {
+    /// Returns the namespace of this name, which is created if it does not exist.
+    pub(super) fn create(&self, name: &str, engine: &Arc<Engine>) -> Result<Namespace, NamespaceError> {
+        let name = with_slash(name);
+        if let Some(namespace) = self.namespace(&name) {
+            return Ok(namespace);
+        }
+        check_name(&name, self.limits.max_namespace_len)?;
+        let mut namespaces = self.namespaces.write();
+        let new = || Namespace::new(&name, Arc::downgrade(engine));
+        Ok(namespaces.entry(name.as_ref().into()).or_insert_with(new).clone())
+    }
+
+    fn namespace(&self, name: &str) -> Option<Namespace> {
+        self.namespaces.read().get(name).cloned()
+    }
+
+    pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
+        self.state.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
+    }
+
+    fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
+        let Some(namespace) = self.namespace(packet.namespace) else {
+            return refuse(session, packet.namespace, "Invalid namespace");
+        };
+        let Some(id) = engine::random_id() else {
+            return session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
+        };
+        let socket = Socket::new(namespace.clone(), session.clone(), id, packet.data);
+        let name = namespace.0.name.clone();
+        let begun = session.peek(|engine, state| match engine.closed() {
+            None => state.begin_connect(name, &socket, engine.queued() == 0, &self.limits),
+            // After the end of the session nothing would remove the socket again.
+            Some(_) => Ok(Joining::Pending),
+        });
+        match begun {
+            Ok(Joining::Begun) => socket.connect(),
+            Ok(Joining::Pending) => {}
+            Ok(Joining::TooMany) => refuse(session, packet.namespace, "too many namespaces"),
+            Err(error) => session.close_with(CloseReason::ForcedClose(Some(error.to_string()))),
+        }
+    }
+
+    fn packet(&self, socket: &Socket, packet: Packet<'_>, attachments: Attached<'_>) {
+        let Some(args) = packet.args(attachments) else { return };
+        match (packet.event(), packet.id) {
+            (Some(event), id) => socket.dispatch(&event, args, id),
+            (None, Some(id)) => socket.acknowledged(id, args),
+            (None, None) => {}
+        }
+    }
+}
+
+/// Tells a client that it may not connect to a namespace. Its connection stays open.
+fn refuse(session: &Session<App>, namespace: &str, message: &str) {
+    let error = ConnectError::new(message);
+    let told =
+        session.with(|engine, _| send_packet(engine, |encoder| encoder.connect_error(namespace, &error)));
+    if told.is_err() {
+        session.close_slow();
+    }
+}
+
+impl engine::Handler for App {
+    type State = socketio::Session<Socket>;
+
+    fn on_open(&self, session: &Session<Self>) {
+        let now = session.now();
+        session.peek(|_, state| state.open(now, self.connect_timeout));
+    }
+
+    fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
+        let received = match &message {
+            Message::Text(text) => {
+                // Read without the lock, so that threads that send to this client need not wait.
+                let text = Text::read(text, &self.limits);
+                session.peek(|engine, state| {
+                    match state.handle_text(engine.last_heard(), text, &self.limits) {
+                        Ok(Received::Disconnect(socket)) if !socket.set_left() => Ok(Received::Nothing),
+                        received => received,
+                    }
+                })
+            }
+            Message::Binary(data) => session.peek(|_, state| state.handle_binary(data, &self.limits)),
+        };
+        match received {
+            Ok(Received::Packet(socket, packet)) => self.packet(&socket, packet, Attached::default()),
+            Ok(Received::Complete(socket, complete)) => {
+                self.packet(&socket, complete.packet(), complete.attachments());
+            }
+            Ok(Received::Connect(packet)) => self.connect(session, packet),
+            Ok(Received::Disconnect(socket)) => socket.closed(&DisconnectReason::ClientNamespaceDisconnect),
+            // Updates the session's deadline: attachments that follow have to arrive in time.
+            Ok(Received::Nothing) => session.with(|_, _| ()),
+            Err(error) => {
+                debug!(%error, "a client broke the protocol");
+                session.close_with(CloseReason::ForcedClose(Some(error.to_string())));
+            }
+        }
+    }
+
+    fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {
+        let sockets: Vec<Socket> =
+            session.peek(|_, state| state.take_all().filter(Socket::set_left).collect());
+        for socket in sockets {
+            socket.closed(&DisconnectReason::Closed(reason.clone()));
+        }
+    }
+
+    fn next_deadline(state: &Self::State) -> Option<Time> {
+        state.next_deadline()
+    }
+
+    fn handle_timeout(state: &mut Self::State, now: Time) -> Option<CloseReason> {
+        let error = state.handle_timeout(now).err()?;
+        Some(CloseReason::ForcedClose(Some(error.to_string())))
+    }
+}

@@ -1,0 +1,229 @@
+//! The settings of a server.
+
+use super::Server;
+use super::app::App;
+use crate::engine::{self, Handshake, Transport};
+use sockeye_core::http::{Cookie, Cors};
+use sockeye_core::socketio::Limits;
+#[cfg(feature = "deflate")]
+use sockeye_core::websocket::PerMessageDeflate;
+use std::any::TypeId;
+use std::borrow::Cow;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// The settings of a [`Server`]. Names and defaults are those of the reference, if it has the setting.
+///
+/// ```
+/// use sockeye::{Cors, InvalidHeader, Server};
+/// use std::time::Duration;
+///
+/// let io = Server::builder()
+///     .cors(Cors::origins(["https://example.com"])?)
+///     .ping_interval(Duration::from_secs(10))
+///     .max_payload(100_000)
+///     .build();
+/// # Ok::<(), InvalidHeader>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "there is no server until it is built"]
+pub struct Builder {
+    engine: engine::Builder<App>,
+}
+
+/// Defines methods that only forward a setting to the layer below.
+macro_rules! pass_on {
+    ($($(#[$doc:meta])* $name:ident($argument:ident: $type:ty);)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $argument: $type) -> Self {
+            self.engine = self.engine.$name($argument);
+            self
+        }
+    )*};
+}
+
+impl Builder {
+    pub(super) fn new() -> Builder {
+        Builder { engine: engine::Server::builder(App::default()).path("/socket.io") }
+    }
+
+    pass_on! {
+        /// Sets the path of the requests. Default: `/socket.io`.
+        path(path: impl Into<String>);
+        /// Sets the time from the handshake or a pong to the next ping. Default: 25 s.
+        ping_interval(interval: Duration);
+        /// Sets the time for a pong, after which the client is closed. Default: 20 s.
+        ping_timeout(timeout: Duration);
+        /// Sets the time for an upgrade, after which it is abandoned and polling continues. Default: 10 s.
+        upgrade_timeout(timeout: Duration);
+        /// Sets the time for [`allow_request`](Builder::allow_request), after which the request is refused
+        /// with status 503. Default: 30 s.
+        allow_timeout(timeout: Duration);
+        /// Sets the maximum size of a message or a request body, in bytes. Default: 1,000,000; the
+        /// reference's `maxHttpBufferSize`.
+        max_payload(bytes: usize);
+        /// Sets the time for the body of a request to arrive, counted from its head, after which the request
+        /// is refused with status 408 and the session is closed. Default: 30 s; the reference's
+        /// `httpRequestBodyTimeout`.
+        request_body_timeout(timeout: Duration);
+        /// Sets how many bytes may be queued for a client that does not read, before it is closed. Default: 4
+        /// MiB.
+        send_buffer(bytes: usize);
+        /// Sets which transports may be used. Default: both.
+        transports(transports: impl IntoIterator<Item = Transport>);
+        /// Sets whether a polling session may upgrade to WebSocket. Default: `true`.
+        allow_upgrades(allow: bool);
+        /// Sets which WebSocket subprotocols (`Sec-WebSocket-Protocol`) are accepted: the server selects the
+        /// first one named here that the client offers. If there is none, the response names none, and
+        /// browsers close the connection. Default: any, so the first one that the client offers is selected.
+        subprotocols(names: impl IntoIterator<Item = impl Into<String>>);
+        /// Sets which pages of other origins may use the server over polling. Default: none, so a page from
+        /// another origin fails to connect, because clients begin with polling.
+        ///
+        /// Browsers do not apply this to WebSocket; to restrict that, check the `Origin` header in
+        /// [`allow_request`](Builder::allow_request).
+        cors(cors: Cors);
+        /// Sets a cookie with the session's id, for load balancers with sticky sessions. Default: none.
+        cookie(cookie: Cookie);
+    }
+
+    /// Compresses WebSocket messages of 1024 bytes and more for clients that ask for it, and reads compressed
+    /// ones (permessage-deflate, RFC 7692). Default: off, as in the reference, because compression takes time
+    /// and most messages are short.
+    ///
+    /// Neither side keeps a window between messages, so that an idle client costs no memory, and a broadcast
+    /// is compressed once for all of its clients. A client's message must not exceed
+    /// [`max_payload`](Builder::max_payload), neither as received nor inflated.
+    ///
+    /// ```
+    /// use sockeye::{PerMessageDeflate, Server};
+    ///
+    /// let io = Server::builder().per_message_deflate(PerMessageDeflate::new().threshold(4096).level(1)).build();
+    /// ```
+    #[cfg(feature = "deflate")]
+    pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
+        self.engine = self.engine.per_message_deflate(deflate);
+        self
+    }
+
+    /// Decides whether a session may be opened, before the client asks for any namespace. A refusal is an
+    /// HTTP response with status 403 and the returned message. To authenticate users, prefer a
+    /// [`middleware`](Namespace::middleware), which has access to the client's `auth`.
+    ///
+    /// ```
+    /// use sockeye::{Handshake, Server};
+    ///
+    /// let io = Server::builder().allow_request(async |handshake: Handshake| match handshake.header("origin") {
+    ///     // Who is not a browser sends none.
+    ///     None | Some("https://example.com") => Ok(()),
+    ///     Some(_) => Err("not from here".to_owned()),
+    /// });
+    /// ```
+    pub fn allow_request<F, Fut>(mut self, allow: F) -> Self
+    where
+        F: Fn(Handshake) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.engine = self.engine.allow_request(allow);
+        self
+    }
+
+    /// Serves the client's script and the files that belong to it from a folder, below the server's path. The
+    /// files are read once, in this call. Default: no files, because this crate does not contain the client.
+    ///
+    /// ```no_run
+    /// # use sockeye::Server;
+    /// // npm install socket.io-client
+    /// let io = Server::builder().serve_client("node_modules/socket.io-client/dist")?.build();
+    /// // <script src="/socket.io/socket.io.js"></script>
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If none of the files exists, or one cannot be read.
+    pub fn serve_client(mut self, folder: impl AsRef<Path>) -> io::Result<Self> {
+        self.engine = self.engine.serve_client(folder)?;
+        Ok(self)
+    }
+
+    /// Serves `body` for requests with exactly this path, for example a page, if there is no other HTTP
+    /// server.
+    ///
+    /// ```
+    /// # use sockeye::Server;
+    /// let io = Server::builder().asset("/", "text/html; charset=utf-8", b"<h1>It works</h1>".as_slice()).build();
+    /// ```
+    pub fn asset(
+        mut self,
+        path: impl Into<String>,
+        content_type: impl Into<Cow<'static, str>>,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Self {
+        self.engine = self.engine.asset(path, content_type, body);
+        self
+    }
+
+    /// Sets the time for a client to connect to a namespace. Default: 45 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.handler.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long to wait for acknowledgements, if no other timeout is set for the message. Default: 30 s.
+    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.handler.ack_timeout = timeout;
+        self
+    }
+
+    /// Sets how many rooms one socket may be in, so that a client that names the rooms to join cannot exhaust
+    /// the memory: see [`Socket::try_join`]. Default: 100,000.
+    pub fn max_rooms(mut self, rooms: usize) -> Self {
+        self.engine.handler.max_rooms = rooms;
+        self
+    }
+
+    /// Sets the limits of one packet (the number, bytes and time of its attachments, lengths, depth), and how
+    /// many namespaces a client may join. A client that exceeds a limit of a packet is closed; a request for
+    /// one namespace too many is refused (`connect_error`, "too many namespaces").
+    pub fn packet_limits(mut self, limits: Limits) -> Self {
+        self.engine.handler.limits = limits;
+        self
+    }
+
+    /// Stores `state` for handlers that take [`State<T>`](crate::extract::State): one value per type. Each
+    /// handler gets a clone, so put an `Arc` around shared data.
+    ///
+    /// ```
+    /// use sockeye::extract::State;
+    /// use sockeye::{Server, Socket};
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// #[derive(Clone, Default)]
+    /// struct Visits(Arc<AtomicU64>);
+    ///
+    /// let io = Server::builder().state(Visits::default()).build();
+    /// io.on_connect(async |socket: Socket, State(Visits(visits)): State<Visits>| {
+    ///     socket.emit("visits", visits.fetch_add(1, Ordering::Relaxed) + 1)
+    /// });
+    /// ```
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.engine.handler.state.insert(TypeId::of::<T>(), Box::new(state));
+        self
+    }
+
+    /// Builds the server.
+    ///
+    /// # Panics
+    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1
+    /// ms, or their sum is 2^31 ms (24.8 days) or more, because the timers of JavaScript clients would then
+    /// fire at once.
+    pub fn build(self) -> Server {
+        let server = Server { engine: self.engine.build() };
+        // The main namespace always exists.
+        server.of("/");
+        server
+    }
+}

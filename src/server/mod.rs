@@ -1,0 +1,253 @@
+//! The Socket.IO server.
+
+pub(crate) mod ack;
+mod app;
+pub(crate) mod broadcast;
+mod builder;
+mod extract;
+pub(crate) mod members;
+pub(crate) mod namespace;
+pub(crate) mod socket;
+
+pub(crate) use app::App;
+pub use builder::Builder;
+
+use crate::engine::{self, Connection};
+use crate::handler::{Handler, Middleware};
+use crate::payload::Payload;
+use ack::AcksFuture;
+use broadcast::{Broadcast, Delivery};
+use namespace::{Namespace, NamespaceError};
+use socket::Socket;
+use sockeye_core::Time;
+use sockeye_core::host::{Host, Keeper, Peer, Runtime};
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+/// A Socket.IO server: a handle that is cheap to clone.
+///
+/// It does nothing by itself: a runtime drives it (`sockeye::tokio::listen`, `sockeye::smol::listen`), or
+/// your own event loop, through [`Host`]. The methods that name no namespace apply to the main one, `/`.
+///
+/// When its last handle is dropped, the server ends: the remaining clients are dropped, and their sockets
+/// disconnected. A function that serves holds a handle, and so does each connection.
+///
+/// It can be used from any thread, before and while it is driven:
+///
+/// ```
+/// use sockeye::Server;
+///
+/// let io = Server::new();
+/// let clock = io.clone();
+/// std::thread::spawn(move || clock.emit("date", 1_750_000_000));
+/// ```
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) engine: engine::Server<App>,
+}
+
+/// The Engine.IO server below this one.
+pub(crate) type Engine = engine::ServerInner<App>;
+
+impl Server {
+    /// Returns a server with the default settings, at `/socket.io/`.
+    pub fn new() -> Server {
+        Server::builder().build()
+    }
+
+    /// Returns a builder with the default settings.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn from_engine(engine: Arc<Engine>) -> Server {
+        Server { engine: engine::Server(engine) }
+    }
+
+    /// Returns a namespace, and creates it if it does not exist. The leading slash of its name may be left
+    /// out.
+    ///
+    /// Clients can connect only to namespaces created here, and are refused elsewhere (`Invalid namespace`).
+    /// A namespace lives as long as the server: do not create one for each name that a client sends.
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// io.of("/admin").on_connect(async |socket: sockeye::Socket| {
+    ///     socket.join("admins");
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// If no client could connect to it: the name contains a comma, a question mark or U+001E, or is longer
+    /// than [`Limits::max_namespace_len`]. For a name that is not a literal, use [`try_of`](Server::try_of).
+    #[track_caller]
+    pub fn of(&self, name: &str) -> Namespace {
+        match self.try_of(name) {
+            Ok(namespace) => namespace,
+            Err(error) => panic!("{error}: {name:?}"),
+        }
+    }
+
+    /// Does the same as [`of`](Server::of), for names that come from elsewhere.
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// assert_eq!(io.try_of("/Acme, Inc.").unwrap_err(), sockeye::NamespaceError::Comma);
+    /// ```
+    ///
+    /// # Errors
+    /// If the name is one that no client could connect to: the [`NamespaceError`] says why.
+    pub fn try_of(&self, name: &str) -> Result<Namespace, NamespaceError> {
+        self.engine.handler().create(name, &self.engine.0)
+    }
+
+    /// Calls `handler` for each client that has connected to the main namespace: see [`Namespace::on_connect`].
+    pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
+        self.of("/").on_connect(handler);
+    }
+
+    /// Calls `middleware` for each client that wants to connect to the main namespace: see
+    /// [`Namespace::middleware`].
+    pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
+        self.of("/").middleware(middleware);
+    }
+
+    /// Sends to every socket of the main namespace: see [`Broadcast::emit`].
+    pub fn emit(&self, event: &str, args: impl Payload) -> Delivery {
+        self.of("/").emit(event, args)
+    }
+
+    /// Sends to every socket of the main namespace, and waits for their acknowledgements: see
+    /// [`Broadcast::emit_with_ack`].
+    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
+        self.of("/").emit_with_ack(event, args)
+    }
+
+    /// Targets the sockets in a room of the main namespace.
+    pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
+        self.of("/").to(room)
+    }
+
+    /// Does the same as [`to`](Server::to).
+    pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
+        self.of("/").within(room)
+    }
+
+    /// Targets every socket of the main namespace except those in a room.
+    pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
+        self.of("/").except(room)
+    }
+
+    /// Targets only the sockets of this server, if there are several servers. No adapter connects several
+    /// servers yet.
+    pub fn local(&self) -> Broadcast {
+        self.of("/").local()
+    }
+
+    /// Targets the main namespace with messages that are dropped for clients that are not ready for them.
+    pub fn volatile(&self) -> Broadcast {
+        self.of("/").volatile()
+    }
+
+    /// Sets how long to wait for acknowledgements from the main namespace.
+    pub fn timeout(&self, timeout: Duration) -> Broadcast {
+        self.of("/").timeout(timeout)
+    }
+
+    /// Returns the sockets that are connected to the main namespace at present.
+    pub fn sockets(&self) -> Vec<Socket> {
+        self.of("/").sockets()
+    }
+
+    /// Returns the number of clients, in any namespace.
+    pub fn clients_count(&self) -> usize {
+        self.engine.sessions_count()
+    }
+
+    /// Closes the server: no further client is accepted, the messages that are queued are sent, and every
+    /// client's connection is closed. Clients of the reference see `transport close` and try to connect
+    /// again, so that a restart is a short pause; in [`on_disconnect`](Socket::on_disconnect) the reason is
+    /// `server shutting down`.
+    ///
+    /// Returns when the last client has gone. It always does, because each client has a deadline: one that
+    /// polls has 30 s to fetch the close packet. `listen` and `serve` return then, too, unless their future
+    /// was dropped before, for example by a `select!` with a signal. If `main` waits for them, do the
+    /// remaining work after them: a task that waits here may never be polled again.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "tokio")]
+    /// # async fn example() -> std::io::Result<()> {
+    /// let io = sockeye::Server::new();
+    /// let closing = io.clone();
+    /// tokio::spawn(async move {
+    ///     // An error means that there is no such signal here.
+    ///     if tokio::signal::ctrl_c().await.is_ok() {
+    ///         closing.close().await;
+    ///     }
+    /// });
+    /// sockeye::tokio::listen(io, "0.0.0.0:3000").await?;
+    /// println!("every client has gone");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn close(&self) {
+        self.engine.close().await;
+    }
+
+    /// Does the first half of [`close`](Server::close): closes every client, but does not wait until they
+    /// have gone.
+    pub fn begin_close(&self) {
+        self.engine.begin_close();
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("clients", &self.clients_count()).finish_non_exhaustive()
+    }
+}
+
+impl Host for Server {
+    type Connection = Connection<App>;
+
+    fn attach(&self, runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
+        self.engine.attach(runtime)
+    }
+
+    fn accept(&self, now: Time, peer: Peer) -> Self::Connection {
+        self.engine.accept(now, peer)
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.engine.next_deadline()
+    }
+
+    fn handle_timeout(&self, now: Time) {
+        self.engine.handle_timeout(now);
+    }
+
+    fn set_timer_waker(&self, waker: &Waker) {
+        self.engine.set_timer_waker(waker);
+    }
+
+    fn remove_timer_waker(&self, waker: &Waker) {
+        self.engine.remove_timer_waker(waker);
+    }
+
+    fn keeper(&self) -> Option<Keeper<Self>> {
+        let keeper = self.engine.keeper()?;
+        Some(Box::new(move || Some(Server { engine: keeper()? })))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.engine.is_closed()
+    }
+}

@@ -1,7 +1,7 @@
 //! The data that can be emitted: anything that serializes, and arguments that were received.
 
 use sockeye_core::engineio;
-use sockeye_core::socketio::{self, EncodeError, Encoded, Encoder, OwnedArgs};
+use sockeye_core::socketio::{self, EncodeError, Encoded, Encoder, OwnedArgs, Parser};
 use std::cell::Cell;
 
 /// The arguments of an event or an acknowledgement as they were received (JSON and attachments), to be read
@@ -81,7 +81,7 @@ pub(crate) mod sealed {
             if std::mem::size_of::<T>() == 0 {
                 return None;
             }
-            with_encoder(|encoder| match encoder.ack("/", 0, self) {
+            with_encoder(Parser::default(), |encoder| match encoder.ack("/", 0, self) {
                 Err(error @ EncodeError::Failed(_)) => Some(error),
                 _ => None,
             })
@@ -107,9 +107,10 @@ thread_local! {
     static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
 }
 
-/// Runs `f` with the thread's encoder.
-pub(crate) fn with_encoder<R>(f: impl FnOnce(&mut Encoder) -> R) -> R {
+/// Runs `f` with the thread's encoder, set to the parser.
+pub(crate) fn with_encoder<R>(parser: Parser, f: impl FnOnce(&mut Encoder) -> R) -> R {
     let mut encoder = ENCODER.take().unwrap_or_default();
+    encoder.set_parser(parser);
     let result = f(&mut encoder);
     ENCODER.set(Some(encoder));
     result
@@ -118,9 +119,10 @@ pub(crate) fn with_encoder<R>(f: impl FnOnce(&mut Encoder) -> R) -> R {
 /// Queues a packet that the protocol itself sends.
 pub(crate) fn send_packet(
     engine: &mut engineio::Session,
+    parser: Parser,
     packet: impl for<'e> FnOnce(&'e mut Encoder) -> Result<Encoded<'e>, EncodeError>,
 ) -> Result<(), crate::EmitError> {
-    with_encoder(|encoder| Ok(engine.send(packet(encoder)?.parts())?))
+    with_encoder(parser, |encoder| Ok(engine.send(packet(encoder)?.parts())?))
 }
 
 /// Checks whether a payload is an `Err`, without sending it.

@@ -3,7 +3,8 @@
 
 mod support;
 
-use sockeye_core::socketio::{DecodeError, Joining, Kind, Limits, ProtocolError, Received, Session, Text};
+use sockeye_core::engineio::Message;
+use sockeye_core::socketio::{DecodeError, Joining, Kind, Limits, Parser, ProtocolError, Received, Session};
 use std::sync::Arc;
 use std::time::Duration;
 use support::at;
@@ -68,12 +69,16 @@ impl Client {
     }
 
     fn text(&mut self, text: &str) -> Result<Meant, ProtocolError> {
-        let text = Text::read(text, &self.limits);
-        self.session.handle_text(at(0), text, &self.limits).map(meant)
+        self.message(&Message::Text(text))
     }
 
     fn binary(&mut self, data: &[u8]) -> Result<Meant, ProtocolError> {
-        self.session.handle_binary(data, &self.limits).map(meant)
+        self.message(&Message::Binary(data.into()))
+    }
+
+    fn message(&mut self, message: &Message<'_>) -> Result<Meant, ProtocolError> {
+        let decoded = Parser::Text.decode(message, &self.limits);
+        self.session.handle_message(at(0), decoded, &self.limits).map(meant)
     }
 
     fn sockets(&self) -> Vec<u32> {

@@ -5,8 +5,9 @@ use super::support::{Got, Rig, at, config_with};
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use sockeye_core::Time;
 use sockeye_core::engineio::{Message, Packet, Transport, split_payload};
-use sockeye_core::socketio::{self, Encoder, Joining, Kind, Limits, Received, Text};
+use sockeye_core::socketio::{self, Encoder, Joining, Kind, Limits, Parser, Received};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,102 +94,142 @@ pub fn socket_packet(data: &[u8]) {
 /// Runs a session of namespaces with any messages, any decisions of the application, and any passing of time.
 pub fn reassembly(data: &[u8]) {
     let mut choices = Choices(data);
-    let limits = Limits { max_attachment_bytes: 300, ..Limits::default() };
-    let mut session = socketio::Session::<u32>::default();
-    let mut now = at(0);
-    session.open(now, Duration::from_secs(45));
-    let mut deciding = Vec::<(Arc<str>, u32)>::new();
-    let mut sockets = 0;
-    // The number of attachments that were announced and have not arrived.
-    let mut missing = 0;
-    let mut bytes = 0;
+    let mut peer = Peer::new();
     while !choices.is_empty() {
-        let ended = match choices.byte() {
-            kind @ 0..=99 => {
-                let length = choices.byte().into();
-                let Ok(text) = std::str::from_utf8(choices.bytes(length)) else { continue };
-                let announced =
-                    socketio::Packet::decode(text, &limits).map_or(0, |packet| packet.attachments);
-                match session.handle_text(now, Text::read(text, &limits), &limits) {
-                    Ok(Received::Connect(packet)) => {
-                        assert_eq!((packet.kind, missing), (Kind::Connect, 0));
-                        let name: Arc<str> = packet.namespace.into();
-                        sockets += 1;
-                        let begun = (kind < 80)
-                            .then(|| session.begin_connect(name.clone(), &sockets, kind < 70, &limits));
-                        if begun == Some(Ok(Joining::Begun)) {
-                            deciding.push((name, sockets));
-                        }
-                        matches!(begun, Some(Err(_)))
-                    }
-                    Ok(Received::Packet(_, packet)) => {
-                        assert!((packet.kind.is_event() || packet.kind.is_ack()) && missing == 0);
-                        assert_eq!(packet.attachments, 0);
-                        false
-                    }
-                    Ok(Received::Complete(..)) => panic!("text completes nothing"),
-                    Ok(Received::Disconnect(_)) => false,
-                    Ok(Received::Nothing) => {
-                        (missing, bytes) = (announced, 0);
-                        false
-                    }
-                    Err(_) => true,
-                }
-            }
-            100..=159 => {
-                let length = choices.byte().into();
-                let data = choices.bytes(length);
-                bytes += data.len();
-                match session.handle_binary(data, &limits) {
-                    Ok(Received::Complete(_, complete)) => {
-                        assert_eq!(missing, 1, "complete before the last attachment");
-                        assert_eq!(complete.attachments().iter().last(), Some(data));
-                        assert!(bytes <= limits.max_attachment_bytes);
-                        missing = 0;
-                        false
-                    }
-                    Ok(Received::Nothing) => {
-                        assert!(missing > 0, "an attachment that was not announced");
-                        missing -= 1;
-                        false
-                    }
-                    Ok(other) => panic!("{other:?} from an attachment"),
-                    Err(_) => true,
-                }
-            }
+        let is_over = match choices.byte() {
+            kind @ 0..=99 => peer.text(kind, &mut choices),
+            100..=159 => peer.binary(&mut choices),
             choice @ 160..=199 => {
-                if let Some((name, socket)) = deciding.pop() {
-                    match choice {
-                        160..=189 => drop(session.accept(&name, &socket)),
-                        _ => drop(session.refuse(&name, &socket)),
-                    }
-                }
+                peer.decide(choice < 190);
                 false
             }
             200..=209 => {
-                let _ = session.leave("/", true);
+                let _ = peer.session.leave("/", true);
                 false
             }
-            210..=239 => {
-                now = now + Duration::from_millis(choices.short().into());
-                let ended = session.handle_timeout(now).is_err();
-                assert!(
-                    ended || session.next_deadline().is_none_or(|next| next > now),
-                    "the deadline was not moved"
-                );
-                ended
-            }
+            210..=239 => peer.wait(Duration::from_millis(choices.short().into())),
             240.. => {
-                assert!(session.sockets().count() <= 100);
+                assert!(peer.session.sockets().count() <= 100);
                 false
             }
         };
-        if ended {
+        if is_over {
             break;
         }
     }
-    let joined = session.sockets().count();
+    let joined = peer.session.sockets().count();
     // With those that are being joined.
-    assert!(session.take_all().count() >= joined);
-    assert_eq!((session.next_deadline(), session.sockets().count()), (None, 0));
+    assert!(peer.session.take_all().count() >= joined);
+    assert_eq!((peer.session.next_deadline(), peer.session.sockets().count()), (None, 0));
+}
+
+/// A client and the server's session for it.
+struct Peer {
+    session: socketio::Session<u32>,
+    limits: Limits,
+    now: Time,
+    /// The namespaces that the application decides about, with their sockets.
+    deciding: Vec<(Arc<str>, u32)>,
+    /// The number of sockets so far.
+    sockets: u32,
+    /// The number of attachments that were announced and have not arrived.
+    missing: usize,
+    /// The size of those that have arrived.
+    bytes: usize,
+}
+
+impl Peer {
+    fn new() -> Peer {
+        let mut session = socketio::Session::default();
+        session.open(at(0), Duration::from_secs(45));
+        Peer {
+            session,
+            limits: Limits { max_attachment_bytes: 300, ..Limits::default() },
+            now: at(0),
+            deciding: Vec::new(),
+            sockets: 0,
+            missing: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Handles a text message. Returns whether it ends the session, as do the other methods.
+    fn text(&mut self, kind: u8, choices: &mut Choices<'_>) -> bool {
+        let length = choices.byte().into();
+        let Ok(text) = std::str::from_utf8(choices.bytes(length)) else { return false };
+        let announced = socketio::Packet::decode(text, &self.limits).map_or(0, |packet| packet.attachments);
+        let message = Message::Text(text);
+        let decoded = Parser::Text.decode(&message, &self.limits);
+        match self.session.handle_message(self.now, decoded, &self.limits) {
+            Ok(Received::Connect(packet)) => {
+                assert_eq!((packet.kind, self.missing), (Kind::Connect, 0));
+                self.connect(kind, packet.namespace.into())
+            }
+            Ok(Received::Packet(_, packet)) => {
+                assert!((packet.kind.is_event() || packet.kind.is_ack()) && self.missing == 0);
+                assert_eq!(packet.attachments, 0);
+                false
+            }
+            Ok(Received::Complete(..)) => panic!("text completes nothing"),
+            Ok(Received::Disconnect(_)) => false,
+            Ok(Received::Nothing) => {
+                (self.missing, self.bytes) = (announced, 0);
+                false
+            }
+            Err(_) => true,
+        }
+    }
+
+    /// Joins a namespace, unless it does not exist.
+    fn connect(&mut self, kind: u8, name: Arc<str>) -> bool {
+        self.sockets += 1;
+        if kind >= 80 {
+            return false;
+        }
+        let begun = self.session.begin_connect(name.clone(), &self.sockets, kind < 70, &self.limits);
+        if begun == Ok(Joining::Begun) {
+            self.deciding.push((name, self.sockets));
+        }
+        begun.is_err()
+    }
+
+    fn binary(&mut self, choices: &mut Choices<'_>) -> bool {
+        let length = choices.byte().into();
+        let data = choices.bytes(length);
+        self.bytes += data.len();
+        let message = Message::Binary(data.into());
+        let decoded = Parser::Text.decode(&message, &self.limits);
+        match self.session.handle_message(self.now, decoded, &self.limits) {
+            Ok(Received::Complete(_, complete)) => {
+                assert_eq!(self.missing, 1, "complete before the last attachment");
+                assert_eq!(complete.attachments().iter().last(), Some(data));
+                assert!(self.bytes <= self.limits.max_attachment_bytes);
+                self.missing = 0;
+                false
+            }
+            Ok(Received::Nothing) => {
+                assert!(self.missing > 0, "an attachment that was not announced");
+                self.missing -= 1;
+                false
+            }
+            Ok(other) => panic!("{other:?} from an attachment"),
+            Err(_) => true,
+        }
+    }
+
+    fn decide(&mut self, admits: bool) {
+        let Some((name, socket)) = self.deciding.pop() else { return };
+        let _ = match admits {
+            true => self.session.accept(&name, &socket),
+            false => self.session.refuse(&name, &socket),
+        };
+    }
+
+    fn wait(&mut self, time: Duration) -> bool {
+        self.now = self.now + time;
+        let is_over = self.session.handle_timeout(self.now).is_err();
+        let next = self.session.next_deadline();
+        assert!(is_over || next.is_none_or(|next| next > self.now), "the deadline was not moved");
+        is_over
+    }
 }

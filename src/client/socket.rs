@@ -296,7 +296,7 @@ impl ClientSocket {
         }
         let head = Head { namespace: &self.0.name, kind: Kind::Event(event, ack) };
         let now = shared.now();
-        let sent = with_encoder(|encoder| {
+        let sent = with_encoder(shared.settings.config.parser, |encoder| {
             let encoded = args.encode(encoder, head)?;
             shared.sending(|client| {
                 shared.check_backlog(client)?;
@@ -405,7 +405,7 @@ impl Acknowledge for ClientSocket {
         let shared = self.shared().ok_or(EmitError::Disconnected)?;
         let head = Head { namespace: &self.0.name, kind: Kind::Ack(id) };
         let now = shared.now();
-        let sent = with_encoder(|encoder| {
+        let sent = with_encoder(shared.settings.config.parser, |encoder| {
             let encoded = args.encode(encoder, head)?;
             shared.sending(|client| client.acknowledge(now, self.0.id, encoded.parts()))
         });

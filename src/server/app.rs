@@ -9,7 +9,7 @@ use crate::log::debug;
 use crate::payload::send_packet;
 use parking_lot::RwLock;
 use sockeye_core::Time;
-use sockeye_core::socketio::{self, Attached, Joining, Limits, Packet, Received, Text};
+use sockeye_core::socketio::{self, Attached, Joining, Limits, Packet, Parser, Received};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use std::time::Duration;
 #[doc(hidden)]
 #[allow(missing_debug_implementations)]
 pub struct App {
+    parser: Parser,
     pub(super) limits: Limits,
     pub(super) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
@@ -30,6 +31,7 @@ pub struct App {
 impl Default for App {
     fn default() -> Self {
         App {
+            parser: Parser::default(),
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(45),
             ack_timeout: Duration::from_secs(30),
@@ -49,7 +51,7 @@ impl App {
         }
         check_name(&name, self.limits.max_namespace_len)?;
         let mut namespaces = self.namespaces.write();
-        let new = || Namespace::new(&name, Arc::downgrade(engine));
+        let new = || Namespace::new(&name, self.parser, Arc::downgrade(engine));
         Ok(namespaces.entry(name.as_ref().into()).or_insert_with(new).clone())
     }
 
@@ -63,7 +65,7 @@ impl App {
 
     fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
         let Some(namespace) = self.namespace(packet.namespace) else {
-            return refuse(session, packet.namespace, "Invalid namespace");
+            return self.refuse(session, packet.namespace, "Invalid namespace");
         };
         let Some(id) = engine::random_id() else {
             return session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
@@ -78,7 +80,7 @@ impl App {
         match begun {
             Ok(Joining::Begun) => socket.connect(),
             Ok(Joining::Pending) => {}
-            Ok(Joining::TooMany) => refuse(session, packet.namespace, "too many namespaces"),
+            Ok(Joining::TooMany) => self.refuse(session, packet.namespace, "too many namespaces"),
             Err(error) => session.close_with(CloseReason::ForcedClose(Some(error.to_string()))),
         }
     }
@@ -91,15 +93,16 @@ impl App {
             (None, None) => {}
         }
     }
-}
 
-/// Tells a client that it may not connect to a namespace. Its connection stays open.
-fn refuse(session: &Session<App>, namespace: &str, message: &str) {
-    let error = ConnectError::new(message);
-    let told =
-        session.with(|engine, _| send_packet(engine, |encoder| encoder.connect_error(namespace, &error)));
-    if told.is_err() {
-        session.close_slow();
+    /// Tells a client that it may not connect to a namespace. Its connection stays open.
+    fn refuse(&self, session: &Session<App>, namespace: &str, message: &str) {
+        let error = ConnectError::new(message);
+        let told = session.with(|engine, _| {
+            send_packet(engine, self.parser, |encoder| encoder.connect_error(namespace, &error))
+        });
+        if told.is_err() {
+            session.close_slow();
+        }
     }
 }
 
@@ -112,19 +115,14 @@ impl engine::Handler for App {
     }
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
-        let received = match &message {
-            Message::Text(text) => {
-                // Read without the lock, so that threads that send to this client need not wait.
-                let text = Text::read(text, &self.limits);
-                session.peek(|engine, state| {
-                    match state.handle_text(engine.last_heard(), text, &self.limits) {
-                        Ok(Received::Disconnect(socket)) if !socket.set_left() => Ok(Received::Nothing),
-                        received => received,
-                    }
-                })
+        // Decoded without the lock, so that threads that send to this client need not wait.
+        let decoded = self.parser.decode(&message, &self.limits);
+        let received = session.peek(|engine, state| {
+            match state.handle_message(engine.last_heard(), decoded, &self.limits) {
+                Ok(Received::Disconnect(socket)) if !socket.set_left() => Ok(Received::Nothing),
+                received => received,
             }
-            Message::Binary(data) => session.peek(|_, state| state.handle_binary(data, &self.limits)),
-        };
+        });
         match received {
             Ok(Received::Packet(socket, packet)) => self.packet(&socket, packet, Attached::default()),
             Ok(Received::Complete(socket, complete)) => {

@@ -153,7 +153,7 @@ impl Broadcast {
 
     fn send(&self, event: &str, args: &impl Payload, waiter: Option<&Arc<Waiter>>) -> Delivery {
         let id = waiter.map(|waiter| waiter.id());
-        let encoded = with_encoder(|encoder| {
+        let encoded = with_encoder(self.namespace.0.parser, |encoder| {
             let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, id) };
             let encoded = args.encode(encoder, head)?;
             let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;

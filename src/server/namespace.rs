@@ -15,7 +15,7 @@ use indexmap::IndexSet;
 use indexmap::set::MutableValues;
 use parking_lot::{RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
-use sockeye_core::socketio::{MAX_ACK_ID, Target};
+use sockeye_core::socketio::{MAX_ACK_ID, Parser, Target};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -33,6 +33,7 @@ pub struct Namespace(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) name: Arc<str>,
+    pub(crate) parser: Parser,
     pub(crate) engine: Weak<Engine>,
     pub(crate) members: RwLock<Members>,
     functions: RwLock<Functions>,
@@ -194,9 +195,10 @@ pub(crate) fn with_slash(name: &str) -> Cow<'_, str> {
 }
 
 impl Namespace {
-    pub(crate) fn new(name: &str, engine: Weak<Engine>) -> Namespace {
+    pub(crate) fn new(name: &str, parser: Parser, engine: Weak<Engine>) -> Namespace {
         Namespace(Arc::new(Inner {
             name: name.into(),
+            parser,
             engine,
             members: RwLock::default(),
             functions: RwLock::default(),
@@ -392,7 +394,7 @@ mod tests {
 
     #[test]
     fn acknowledgement_ids_wrap_at_two_to_the_31_and_skip_those_that_are_pending() {
-        let namespace = Namespace::new("/", Weak::new());
+        let namespace = Namespace::new("/", Parser::default(), Weak::new());
         let none = |_| false;
         assert_eq!([namespace.next_ack(none), namespace.next_ack(none)], [0, 1]);
         namespace.0.next_ack.store(MAX_ACK_ID, Ordering::Relaxed);

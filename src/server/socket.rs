@@ -282,7 +282,7 @@ impl Socket {
             return Err(EmitError::Disconnected);
         }
         let head = Head { namespace: self.0.namespace.name(), kind };
-        with_encoder(|encoder| {
+        with_encoder(self.0.namespace.0.parser, |encoder| {
             let encoded = args.encode(encoder, head)?;
             self.send_parts(encoded.parts(), flags)?;
             Ok(keep(&encoded))
@@ -430,7 +430,8 @@ impl Socket {
                 }
             };
             let tell = |socket: &Socket| {
-                send_packet(engine, |encoder| encoder.disconnect(socket.0.namespace.name()))
+                let namespace = &socket.0.namespace;
+                send_packet(engine, namespace.0.parser, |encoder| encoder.disconnect(namespace.name()))
             };
             let told = sockets.iter().try_for_each(tell);
             (sockets, told)
@@ -549,7 +550,10 @@ impl Socket {
                 return None;
             }
             self.0.connected.store(true, Ordering::Release);
-            Some(send_packet(engine, |encoder| encoder.connected(self.0.namespace.name(), &self.0.id)))
+            let Namespace(namespace) = &self.0.namespace;
+            Some(send_packet(engine, namespace.parser, |encoder| {
+                encoder.connected(&namespace.name, &self.0.id)
+            }))
         });
         match told {
             Some(Ok(())) => {
@@ -575,7 +579,9 @@ impl Socket {
     /// Tells the client that the application refused it.
     pub(crate) fn refuse(&self, error: &ConnectError) {
         let told = self.0.session.with(|engine, state| match state.refuse(self.0.namespace.name(), self) {
-            true => send_packet(engine, |encoder| encoder.connect_error(self.0.namespace.name(), error)),
+            true => send_packet(engine, self.0.namespace.0.parser, |encoder| {
+                encoder.connect_error(self.0.namespace.name(), error)
+            }),
             false => Ok(()),
         });
         if told.is_err() {

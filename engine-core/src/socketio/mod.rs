@@ -6,25 +6,27 @@
 //! packets to send.
 
 mod acks;
+mod args;
 mod attached;
 pub mod client;
 mod emit_error;
 mod error;
 mod kind;
 mod limits;
-pub mod parser;
+mod packet;
+mod parser;
 pub mod server;
 mod target;
 
 pub use acks::{Acks, AcksFull, MAX_ACK_ID};
+pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
 pub use attached::Attached;
 pub use emit_error::EmitError;
 pub use error::{DecodeError, EncodeError};
 pub use kind::{Kind, MAX_ID, is_reserved};
 pub use limits::Limits;
-pub use parser::text::{
-    Args, ArgsError, Attachments, Complete, Encoded, Encoder, OwnedArgs, Packet, RawArgs, Reassembly,
-    from_json,
-};
-pub use server::{Joining, ProtocolError, Received, Session, Text};
+pub use packet::Packet;
+pub use parser::text::{Complete, Reassembly, from_json};
+pub use parser::{Attachments, Decoded, Encoded, Encoder, Parser};
+pub use server::{Joining, ProtocolError, Received, Session};
 pub use target::{Flags, Rooms, Target};

@@ -3,7 +3,9 @@
 use super::error::DecodeError;
 use super::kind::Kind;
 use super::limits::Limits;
-use super::parser::text::{Complete, Packet, Reassembly};
+use super::packet::Packet;
+use super::parser::text::{Complete, Reassembly};
+use super::parser::{Decoded, Form};
 use crate::time::{Time, earliest};
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -44,35 +46,6 @@ impl<S> State<S> {
             State::Connecting(socket) | State::Connected(socket) => Some(socket),
             State::Left => None,
         }
-    }
-}
-
-/// A text message that was read, whatever its session makes of it.
-///
-/// Reading takes as long as the text is, and needs no session: do it before one is locked.
-#[derive(Debug)]
-pub struct Text<'a>(Read<'a>);
-
-#[derive(Debug)]
-enum Read<'a> {
-    Packet(Packet<'a>),
-    /// What attachments follow, for a namespace.
-    Begun(&'a str, Result<Reassembly, DecodeError>),
-    Wrong(DecodeError),
-}
-
-impl<'a> Text<'a> {
-    /// Reads a message. What is wrong with it is told by [`Session::handle_text`], in its turn.
-    pub fn read(text: &'a str, limits: &Limits) -> Text<'a> {
-        Text(match Packet::decode(text, limits) {
-            Ok(packet) if packet.attachments > 0 => {
-                let mut reassembly = Reassembly::new();
-                let begun = reassembly.begin(&packet).map(|()| reassembly);
-                Read::Begun(packet.namespace, begun)
-            }
-            Ok(packet) => Read::Packet(packet),
-            Err(error) => Read::Wrong(error),
-        })
     }
 }
 
@@ -145,28 +118,45 @@ impl<S: Clone + PartialEq> Session<S> {
         self.connect_deadline = Some(now + timeout);
     }
 
-    /// A text message arrived.
+    /// Handles a message from the client.
     ///
     /// # Errors
-    /// The client broke the protocol.
-    pub fn handle_text<'a>(
+    /// Returns an error if the client broke the protocol.
+    pub fn handle_message<'a>(
         &mut self,
         now: Time,
-        text: Text<'a>,
+        message: Decoded<'a>,
         limits: &Limits,
     ) -> Result<Received<'a, S>, ProtocolError> {
-        self.reassembly.handle_text().inspect_err(|_| self.reassembly_deadline = None)?;
-        let packet = match text.0 {
-            Read::Packet(packet) => packet,
-            Read::Begun(namespace, reassembly) => {
-                // A namespace that is not joined may not make this side keep anything.
+        match message.0 {
+            Form::Packet(packet) => {
+                self.expect_packet()?;
+                self.handle_packet(packet)
+            }
+            Form::Begun(namespace, reassembly) => {
+                self.expect_packet()?;
+                // Nothing is kept for a namespace that is not joined.
                 self.member(namespace)?;
                 self.reassembly = reassembly?;
                 self.reassembly_deadline = Some(now + limits.reassembly_timeout);
-                return Ok(Received::Nothing);
+                Ok(Received::Nothing)
             }
-            Read::Wrong(error) => return Err(error.into()),
-        };
+            Form::Attachment(data) => self.handle_attachment(data, limits),
+            Form::Wrong(error) => {
+                self.expect_packet()?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Checks that no attachment has to come before a packet.
+    #[inline]
+    fn expect_packet(&mut self) -> Result<(), ProtocolError> {
+        Ok(self.reassembly.handle_text().inspect_err(|_| self.reassembly_deadline = None)?)
+    }
+
+    #[inline]
+    fn handle_packet<'a>(&mut self, packet: Packet<'a>) -> Result<Received<'a, S>, ProtocolError> {
         match packet.kind {
             Kind::Connect => Ok(Received::Connect(packet)),
             Kind::ConnectError => Err(ProtocolError::ConnectErrorFromClient),
@@ -184,11 +174,7 @@ impl<S: Clone + PartialEq> Session<S> {
         }
     }
 
-    /// A binary message arrived: an attachment.
-    ///
-    /// # Errors
-    /// The client broke the protocol.
-    pub fn handle_binary<'a>(
+    fn handle_attachment<'a>(
         &mut self,
         data: &'a [u8],
         limits: &Limits,

@@ -10,7 +10,7 @@ use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, Tra
 use crate::engineio::{Message, Packet as EnginePacket, Transport, split_payload};
 use crate::outbound::Outbound;
 use crate::random::Random;
-use crate::socketio::parser::text::Reassembly;
+use crate::socketio::Reassembly;
 use crate::time::{Time, earliest};
 use crate::websocket::{self, Deflate};
 use alloc::borrow::Cow;
@@ -293,8 +293,7 @@ impl Client {
         let Some(engine) = self.current(generation) else { return };
         match engine.handle_packet(now, lane, packet) {
             Received::Open => self.opened(now),
-            Received::Message(Message::Text(text)) => self.receive_text(now, text),
-            Received::Message(Message::Binary(data)) => self.receive_binary(now, &data),
+            Received::Message(message) => self.receive_message(now, &message),
             Received::Ping => self.events.push_back(Event::Ping),
             Received::Nothing => {}
         }

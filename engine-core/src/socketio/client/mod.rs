@@ -9,10 +9,10 @@ mod waiting;
 
 pub use manager::Client;
 
+use super::args::OwnedArgs;
 use super::emit_error::EmitError;
 use super::limits::Limits;
-use super::parser::text::OwnedArgs;
-use super::parser::text::{event_name, first_of};
+use super::parser::Parser;
 use crate::engineio::client::{CloseReason, Config as EngineConfig, TransportError};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -48,6 +48,8 @@ pub struct Config {
     pub retries: u32,
     /// What becomes of events that are sent while there is no connection.
     pub offline: Offline,
+    /// The form of the packets, which the server has to use as well.
+    pub parser: Parser,
     /// What is taken from the server.
     pub limits: Limits,
     /// How many bytes of events may wait for the answer that joins their namespace. Events that a server replays, being
@@ -69,6 +71,7 @@ impl Default for Config {
             ack_timeout: Duration::from_secs(30),
             retries: 0,
             offline: Offline::default(),
+            parser: Parser::default(),
             limits: Limits::default(),
             receive_buffer: 1 << 20,
         }
@@ -215,7 +218,7 @@ pub struct Incoming {
 impl Incoming {
     /// Its name. Allocates only if that was written with escapes.
     pub fn event(&self) -> Cow<'_, str> {
-        event_name(first_of(self.args.as_args().json()))
+        self.args.as_args().event().unwrap_or_default()
     }
 }
 

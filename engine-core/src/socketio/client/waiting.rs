@@ -3,7 +3,7 @@
 use super::{Event, NamespaceId, Outgoing, Token};
 use crate::engineio::Part;
 use crate::socketio::limits::Limits;
-use crate::socketio::parser::text::Packet;
+use crate::socketio::packet::Packet;
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};

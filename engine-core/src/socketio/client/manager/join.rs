@@ -5,7 +5,7 @@ use super::super::{ConnectError, DisconnectReason, Event, NamespaceId};
 use super::{Client, Link};
 use crate::engineio::client::SendError;
 use crate::engineio::{Part, SEPARATOR, Transport};
-use crate::socketio::parser::text::is_legal_namespace;
+use crate::socketio::kind::is_legal_namespace;
 use crate::time::Time;
 use alloc::string::{String, ToString};
 use core::time::Duration;

@@ -4,11 +4,14 @@ use super::super::namespace::{Left, State};
 use super::super::recovery::Recovery;
 use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
 use super::Client;
+use crate::engineio::Message;
 use crate::engineio::client::CloseReason;
 use crate::socketio::attached::Attached;
+use crate::socketio::error::DecodeError;
 use crate::socketio::from_json;
 use crate::socketio::kind::Kind;
-use crate::socketio::parser::text::Packet;
+use crate::socketio::packet::Packet;
+use crate::socketio::parser::Form;
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -22,33 +25,33 @@ impl Client {
         }
     }
 
-    pub(super) fn receive_text(&mut self, now: Time, text: &str) {
+    pub(super) fn receive_message(&mut self, now: Time, message: &Message<'_>) {
         let limits = self.config.limits;
-        let packet = self.reassembly.handle_text().and_then(|()| Packet::decode(text, &limits));
-        let packet = match packet {
-            Ok(packet) => packet,
-            Err(error) => return self.break_off(&error),
-        };
-        if packet.attachments > 0 {
-            match self.reassembly.begin(&packet) {
-                Ok(()) => self.reassembly_deadline = Some(now + limits.reassembly_timeout),
-                Err(error) => self.break_off(&error),
+        let handled = match self.config.parser.decode(message, &limits).0 {
+            Form::Packet(packet) => {
+                self.reassembly.handle_text().map(|()| self.receive(now, &packet, Attached::default()))
             }
-            return;
+            Form::Begun(_, reassembly) => self.reassembly.handle_text().and(reassembly).map(|reassembly| {
+                self.reassembly = reassembly;
+                self.reassembly_deadline = Some(now + limits.reassembly_timeout);
+            }),
+            Form::Attachment(data) => self.receive_attachment(now, data),
+            Form::Wrong(error) => self.reassembly.handle_text().and(Err(error)),
+        };
+        if let Err(error) = handled {
+            self.break_off(&error);
         }
-        self.receive(now, &packet, Attached::default());
     }
 
-    pub(super) fn receive_binary(&mut self, now: Time, data: &[u8]) {
+    fn receive_attachment(&mut self, now: Time, data: &[u8]) -> Result<(), DecodeError> {
         let added = self.reassembly.add(data, &self.config.limits);
         if !self.reassembly.is_pending() {
             self.reassembly_deadline = None;
         }
-        match added {
-            Ok(None) => {}
-            Ok(Some(complete)) => self.receive(now, &complete.packet(), complete.attachments()),
-            Err(error) => self.break_off(&error),
+        if let Some(complete) = added? {
+            self.receive(now, &complete.packet(), complete.attachments());
         }
+        Ok(())
     }
 
     fn receive(&mut self, now: Time, packet: &Packet<'_>, attachments: Attached<'_>) {

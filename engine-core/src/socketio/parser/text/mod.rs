@@ -1,6 +1,6 @@
 //! The reference's default parser: JSON in a text message, with attachments in binary messages behind it.
 
-mod args;
+mod deserialize;
 mod encode;
 mod json;
 mod packet;
@@ -10,10 +10,10 @@ mod serialize;
 #[cfg(test)]
 mod tests;
 
-pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
-pub(crate) use encode::is_legal_namespace;
-pub use encode::{Attachments, Encoded, Encoder};
+pub(crate) use deserialize::deserialize;
+pub(crate) use encode::Encoder;
+pub(crate) use json::Elements;
 pub use json::from_json;
-pub use packet::Packet;
 pub(crate) use packet::{event_name, first_of};
+pub(crate) use reassembly::decode;
 pub use reassembly::{Complete, Reassembly};

@@ -1,45 +1,21 @@
 //! The text form of a received Socket.IO packet: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
 
-use super::args::Args;
 use super::json;
-use crate::socketio::attached::Attached;
 use crate::socketio::error::DecodeError;
 use crate::socketio::kind::{Kind, MAX_ID, is_reserved};
 use crate::socketio::limits::Limits;
+use crate::socketio::packet::Packet;
 use alloc::borrow::Cow;
 
-/// A packet, borrowed from its text.
-///
-/// [`decode`](Packet::decode) has validated all of it, including that its data fits its kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packet<'a> {
-    /// The packet's type.
-    pub kind: Kind,
-    /// The namespace without its query; `/` if the packet names none. Always begins with `/`.
-    pub namespace: &'a str,
-    /// The query after `?` in the namespace, which clients of version 2 use; otherwise empty.
-    pub query: &'a str,
-    /// The acknowledgement id. An acknowledgement always has one, an event may have one.
-    pub id: Option<u64>,
-    /// The number of attachments that follow: at least 1 for a binary packet, otherwise 0.
-    pub attachments: usize,
-    /// The data, as JSON: an array in events and acknowledgements; an object or empty in
-    /// [`Kind::Connect`]; an object, a string or empty in [`Kind::ConnectError`]; empty in
-    /// [`Kind::Disconnect`].
-    pub data: &'a str,
-    /// The event's name as written, with its quotes; empty if this is not an event.
-    name: &'a str,
-}
-
 impl<'a> Packet<'a> {
-    /// Decodes the text of an Engine.IO message. Allocates nothing.
+    /// Decodes the text of an Engine.IO message, as [`Parser::Text`](crate::socketio::Parser::Text) writes it.
+    /// Allocates nothing.
     ///
-    /// This is stricter than socket.io-parser: numbers consist of digits only, whitespace is
-    /// allowed only inside and after the JSON, an event must have a name, and an acknowledgement an
-    /// id and data.
+    /// This is stricter than socket.io-parser: numbers consist of digits only, whitespace is allowed only inside and
+    /// after the JSON, an event must have a name, and an acknowledgement an id and data.
     ///
     /// # Errors
-    /// If the text is not a valid packet, or exceeds one of `limits`.
+    /// Returns an error if the text is not a valid packet, or exceeds one of `limits`.
     pub fn decode(text: &'a str, limits: &Limits) -> Result<Packet<'a>, DecodeError> {
         let digit = *text.as_bytes().first().ok_or(DecodeError::Empty)?;
         let kind = Kind::from_digit(digit).ok_or(DecodeError::Type)?;
@@ -54,44 +30,14 @@ impl<'a> Packet<'a> {
         let (data, name) = check_data(kind, rest, limits)?;
         Ok(Packet { kind, namespace, query, id, attachments, data, name })
     }
-
-    /// Returns the event's name, if this is an event. If the name is an integer, returns its digits.
-    ///
-    /// Allocates only if the name was written with escapes.
-    pub fn event(&self) -> Option<Cow<'a, str>> {
-        self.kind.is_event().then(|| event_name(self.name))
-    }
-
-    /// Returns the arguments, if this is an event or an acknowledgement.
-    ///
-    /// `attachments` are those of this packet, empty if it has none.
-    pub fn args(&self, attachments: impl Into<Attached<'a>>) -> Option<Args<'a>> {
-        if self.kind.is_event() {
-            Some(Args::new_event(self.data, attachments))
-        } else if self.kind.is_ack() {
-            Some(Args::new_ack(self.data, attachments))
-        } else {
-            None
-        }
-    }
-
-    /// Creates a packet from the parts of a decoded one.
-    pub(super) fn from_parts(
-        kind: Kind,
-        namespace: &'a str,
-        id: Option<u64>,
-        attachments: usize,
-        data: &'a str,
-    ) -> Packet<'a> {
-        let name = if kind.is_event() { first_of(data) } else { "" };
-        Packet { kind, namespace, query: "", id, attachments, data, name }
-    }
 }
 
+/// Returns the first element of an array as it is written: an event's name. Empty if there is none.
 pub(crate) fn first_of(data: &str) -> &str {
     json::Elements::new(data).next().unwrap_or_default()
 }
 
+/// Returns an event's name, given the JSON of it.
 pub(crate) fn event_name(written: &str) -> Cow<'_, str> {
     match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(inner) => json::unescape(inner),

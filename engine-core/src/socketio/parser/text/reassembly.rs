@@ -1,14 +1,34 @@
 //! Attachments follow their packet as messages of their own; here it waits for them.
 
-use super::packet::Packet;
 use super::placeholder;
+use crate::engineio::Message;
 use crate::socketio::attached::Attached;
 use crate::socketio::error::DecodeError;
 use crate::socketio::kind::Kind;
 use crate::socketio::limits::Limits;
+use crate::socketio::packet::Packet;
+use crate::socketio::parser::{Decoded, Form};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
+
+/// Reads a message: a text is a packet or its beginning, and a binary message an attachment.
+#[inline]
+pub(crate) fn decode<'a>(message: &'a Message<'_>, limits: &Limits) -> Decoded<'a> {
+    let text = match message {
+        Message::Text(text) => text,
+        Message::Binary(data) => return Decoded(Form::Attachment(data)),
+    };
+    Decoded(match Packet::decode(text, limits) {
+        Ok(packet) if packet.attachments > 0 => {
+            let mut reassembly = Reassembly::new();
+            let begun = reassembly.begin(&packet).map(|()| reassembly);
+            Form::Begun(packet.namespace, begun)
+        }
+        Ok(packet) => Form::Packet(packet),
+        Err(error) => Form::Wrong(error),
+    })
+}
 
 /// Collects the attachments of one binary packet. One pointer while there is none.
 ///

@@ -59,6 +59,6 @@ fn nested(open: &str, depth: usize, close: &str) -> String {
     [open.repeat(depth), close.repeat(depth)].concat()
 }
 
-fn listed(attachments: super::Attachments<'_>) -> Vec<Vec<u8>> {
+fn listed(attachments: crate::socketio::Attachments<'_>) -> Vec<Vec<u8>> {
     attachments.map(Vec::from).collect()
 }

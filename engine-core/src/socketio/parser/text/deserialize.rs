@@ -1,12 +1,11 @@
-//! The arguments of an event or an acknowledgement, read as the types that a handler asks for.
+//! Arguments read as the types that a handler asks for.
 
 use super::json::{Elements, replace_lone_surrogates};
 use super::placeholder;
+use crate::socketio::args::{Args, ArgsError};
 use crate::socketio::attached::Attached;
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use bytes::Bytes;
 use core::fmt;
 use core::marker::PhantomData;
 use serde::de::{
@@ -16,132 +15,16 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::de::StrRead;
 
-/// The arguments of an event or an acknowledgement: JSON until a type is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Args<'a> {
-    /// The whole array.
-    json: &'a str,
-    /// Elements in front of the arguments: 1 for an event's name.
-    skip: usize,
-    attachments: Attached<'a>,
+/// Reads arguments as `T`: see [`Args::deserialize`].
+pub(crate) fn deserialize<'a, T: Deserialize<'a>>(args: &Args<'a>) -> Result<T, ArgsError> {
+    let error = match T::deserialize(ArgsDeserializer { args: *args, copy: None }) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    // serde_json refuses half of a surrogate pair: only arguments that it refused are searched for one.
+    let Some(replaced) = replace_lone_surrogates(args.json()) else { return Err(ArgsError(error)) };
+    T::deserialize(ArgsDeserializer { args: *args, copy: Some(&replaced) }).map_err(ArgsError)
 }
-
-impl<'a> Args<'a> {
-    /// The arguments of an event. `json` is an array whose first element is the name.
-    pub fn new_event(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
-        Args { json, skip: 1, attachments: attachments.into() }
-    }
-
-    /// The arguments of an acknowledgement. `json` is an array.
-    pub fn new_ack(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
-        Args { json, skip: 0, attachments: attachments.into() }
-    }
-
-    /// The array as it came, an event's name included.
-    pub fn json(&self) -> &'a str {
-        self.json
-    }
-
-    /// The attachments that placeholders in the array stand for.
-    pub fn attachments(&self) -> Attached<'a> {
-        self.attachments
-    }
-
-    /// The arguments one by one, each as JSON.
-    pub fn iter(&self) -> RawArgs<'a> {
-        let mut elements = Elements::new(self.json);
-        elements.by_ref().take(self.skip).for_each(drop);
-        RawArgs { elements }
-    }
-
-    /// How many arguments there are. Counts them in the JSON.
-    pub fn len(&self) -> usize {
-        self.iter().count()
-    }
-
-    /// Whether there is no argument.
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-
-    /// Reads the arguments as `T`.
-    ///
-    /// A tuple or tuple struct takes the arguments in their order, `()` takes none, and any other
-    /// type takes the first one: `Vec<T>` is one argument that is an array. Rust's arrays are
-    /// tuples to serde, so `[u8; 3]` is three arguments. A missing argument is `None` where an
-    /// `Option` stands and an error elsewhere; further arguments are ignored.
-    ///
-    /// Where `T` holds bytes (`bytes::Bytes` with its feature `serde`, `serde_bytes`), a
-    /// placeholder gives the attachment; `&[u8]` and `&serde_bytes::Bytes` borrow it. A `Vec<u8>`
-    /// is a list of numbers to serde, and bytes inside of `#[serde(flatten)]` or an untagged or
-    /// internally tagged enum do not find their attachment, because serde reads those into a
-    /// buffer first. A type that takes anything, like `serde_json::Value`, gets the placeholder
-    /// as the object that it is.
-    ///
-    /// Half of a surrogate pair (`"\ud83d"`), which a JavaScript string can hold and a Rust string
-    /// cannot, is read as U+FFFD.
-    ///
-    /// # Errors
-    /// If an argument is missing, is not what `T` wants, or is nested deeper than serde_json
-    /// follows (127 levels).
-    pub fn deserialize<T: Deserialize<'a>>(&self) -> Result<T, ArgsError> {
-        let error = match T::deserialize(ArgsDeserializer { args: *self, copy: None }) {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        // serde_json refuses half of a surrogate pair: only arguments that it refused are searched for one.
-        let Some(replaced) = replace_lone_surrogates(self.json) else { return Err(ArgsError(error)) };
-        T::deserialize(ArgsDeserializer { args: *self, copy: Some(&replaced) }).map_err(ArgsError)
-    }
-
-    /// A copy of the JSON, with the attachments shared where they can be.
-    pub fn into_owned(self) -> OwnedArgs {
-        OwnedArgs { json: self.json.into(), skip: self.skip, attachments: self.attachments.to_vec() }
-    }
-}
-
-impl<'a> IntoIterator for Args<'a> {
-    type Item = &'a str;
-    type IntoIter = RawArgs<'a>;
-
-    fn into_iter(self) -> RawArgs<'a> {
-        self.iter()
-    }
-}
-
-/// Arguments one by one, each as JSON: [`Args::iter`].
-#[derive(Debug, Clone)]
-pub struct RawArgs<'a> {
-    elements: Elements<'a>,
-}
-
-impl<'a> Iterator for RawArgs<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        self.elements.next()
-    }
-}
-
-/// Arguments to keep after their packet's text is gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnedArgs {
-    json: Box<str>,
-    skip: usize,
-    attachments: Vec<Bytes>,
-}
-
-impl OwnedArgs {
-    /// The same arguments, borrowed.
-    pub fn as_args(&self) -> Args<'_> {
-        Args { json: &self.json, skip: self.skip, attachments: (&self.attachments).into() }
-    }
-}
-
-/// The arguments are not of the type that was asked for.
-#[derive(Debug, thiserror::Error)]
-#[error("invalid arguments: {0}")]
-pub struct ArgsError(serde_json::Error);
 
 /// Reads the list of arguments as one value.
 struct ArgsDeserializer<'a, 'b> {
@@ -152,11 +35,11 @@ struct ArgsDeserializer<'a, 'b> {
 
 impl<'a: 'b, 'b> ArgsDeserializer<'a, 'b> {
     fn context(&self) -> Context<'a, 'b> {
-        Context { attachments: self.args.attachments, json: self.args.json, copy: self.copy }
+        Context { attachments: self.args.attachments(), json: self.args.json(), copy: self.copy }
     }
 
     fn elements(&self) -> Elements<'b> {
-        Args { json: self.context().text(), ..self.args }.iter().elements
+        self.args.elements_of(self.context().text())
     }
 
     fn list<V: Visitor<'a>>(self, len: usize, visitor: V) -> Result<V::Value, serde_json::Error> {
@@ -191,7 +74,7 @@ macro_rules! read_first {
         ) -> Result<V::Value, serde_json::Error> {
             let context = self.context();
             if context.is_plain() {
-                return match self.args.iter().elements.seek() {
+                return match self.args.elements_of(self.args.json()).seek() {
                     Some(first) => read_value(first, |inner| inner.$method($($name,)* visitor)),
                     None => Missing::new(0).$method($($name,)* visitor),
                 };
@@ -240,7 +123,7 @@ impl<'a: 'b, 'b> Deserializer<'a> for ArgsDeserializer<'a, 'b> {
     ) -> Result<V::Value, serde_json::Error> {
         // serde_json knows its RawValue by this name, and then reads the text as it is.
         if name == super::serialize::RAW_VALUE
-            && let Some(first) = self.args.iter().elements.seek()
+            && let Some(first) = self.args.elements_of(self.args.json()).seek()
         {
             return serde_json::Deserializer::from_str(first).deserialize_newtype_struct(name, visitor);
         }

@@ -1,0 +1,138 @@
+//! The arguments of an event or an acknowledgement.
+
+use super::attached::Attached;
+use super::parser::text;
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use serde::de::Deserialize;
+
+/// The arguments of an event or an acknowledgement: JSON until [`deserialize`](Args::deserialize) is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Args<'a> {
+    /// The whole array.
+    json: &'a str,
+    /// The number of elements in front of the arguments: 1 for an event's name.
+    skip: usize,
+    attachments: Attached<'a>,
+}
+
+impl<'a> Args<'a> {
+    /// Creates the arguments of an event. `json` is an array whose first element is the name.
+    pub fn new_event(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
+        Args { json, skip: 1, attachments: attachments.into() }
+    }
+
+    /// Creates the arguments of an acknowledgement. `json` is an array.
+    pub fn new_ack(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
+        Args { json, skip: 0, attachments: attachments.into() }
+    }
+
+    /// Returns the array as it was received, an event's name included.
+    pub fn json(&self) -> &'a str {
+        self.json
+    }
+
+    /// Returns the attachments that placeholders in the array stand for.
+    pub fn attachments(&self) -> Attached<'a> {
+        self.attachments
+    }
+
+    /// Returns the event's name, if these are the arguments of an event. Allocates only if it was written with
+    /// escapes.
+    pub fn event(&self) -> Option<Cow<'a, str>> {
+        (self.skip > 0).then(|| text::event_name(text::first_of(self.json)))
+    }
+
+    /// Returns the arguments one by one, each as JSON.
+    pub fn iter(&self) -> RawArgs<'a> {
+        RawArgs { elements: self.elements_of(self.json) }
+    }
+
+    /// Returns the arguments in `json`, which is the array or a copy of it.
+    pub(super) fn elements_of<'b>(&self, json: &'b str) -> text::Elements<'b> {
+        let mut elements = text::Elements::new(json);
+        elements.by_ref().take(self.skip).for_each(drop);
+        elements
+    }
+
+    /// Returns the number of arguments, which are counted in the JSON.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Returns whether there are no arguments.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Reads the arguments as `T`.
+    ///
+    /// A tuple or tuple struct takes the arguments in order, `()` takes none, and any other type takes the first one:
+    /// `Vec<T>` is one argument that is an array. Rust's arrays are tuples to serde, so `[u8; 3]` is three arguments. A
+    /// missing argument is `None` if the type is an `Option`, and an error otherwise; further arguments are ignored.
+    ///
+    /// If `T` holds bytes (`bytes::Bytes` with its feature `serde`, `serde_bytes`), a placeholder is read as its
+    /// attachment; `&[u8]` and `&serde_bytes::Bytes` borrow it. A `Vec<u8>` is a list of numbers to serde. Bytes inside
+    /// `#[serde(flatten)]` or an untagged or internally tagged enum do not find their attachment, because serde reads
+    /// those into a buffer first. A type that accepts anything, such as `serde_json::Value`, reads the placeholder as
+    /// the object that it is.
+    ///
+    /// Half of a surrogate pair (`"\ud83d"`), which a JavaScript string can hold and a Rust string cannot, is read as
+    /// U+FFFD.
+    ///
+    /// # Errors
+    /// Returns an error if an argument is missing, is not of its type, or is nested more than 127 levels deep.
+    pub fn deserialize<T: Deserialize<'a>>(&self) -> Result<T, ArgsError> {
+        text::deserialize(self)
+    }
+
+    /// Copies the JSON. Attachments are shared, except one that is still in the receive buffer.
+    pub fn into_owned(self) -> OwnedArgs {
+        OwnedArgs { json: self.json.into(), skip: self.skip, attachments: self.attachments.to_vec() }
+    }
+}
+
+impl<'a> IntoIterator for Args<'a> {
+    type Item = &'a str;
+    type IntoIter = RawArgs<'a>;
+
+    fn into_iter(self) -> RawArgs<'a> {
+        self.iter()
+    }
+}
+
+/// An iterator over arguments, each as JSON, returned by [`Args::iter`].
+#[derive(Debug, Clone)]
+pub struct RawArgs<'a> {
+    elements: text::Elements<'a>,
+}
+
+impl<'a> Iterator for RawArgs<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.elements.next()
+    }
+}
+
+/// Arguments that own their JSON, to keep after the packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedArgs {
+    json: Box<str>,
+    skip: usize,
+    attachments: Vec<Bytes>,
+}
+
+impl OwnedArgs {
+    /// Returns the same arguments, borrowed.
+    pub fn as_args(&self) -> Args<'_> {
+        Args { json: &self.json, skip: self.skip, attachments: (&self.attachments).into() }
+    }
+}
+
+/// The error of arguments that are not of the type that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid arguments: {0}")]
+pub struct ArgsError(pub(super) serde_json::Error);

@@ -1,0 +1,22 @@
+//! A message that was read.
+
+use super::text::Reassembly;
+use crate::socketio::error::DecodeError;
+use crate::socketio::packet::Packet;
+
+/// A message that [`Parser::decode`](super::Parser::decode) has read, for the session that received it.
+#[derive(Debug)]
+pub struct Decoded<'a>(pub(in crate::socketio) Form<'a>);
+
+/// The parts of packets that a message can be.
+#[derive(Debug)]
+pub(in crate::socketio) enum Form<'a> {
+    /// A packet without attachments.
+    Packet(Packet<'a>),
+    /// The beginning of a packet for this namespace, whose attachments follow.
+    Begun(&'a str, Result<Reassembly, DecodeError>),
+    /// An attachment of a packet that has begun.
+    Attachment(&'a [u8]),
+    /// A message that is not valid.
+    Wrong(DecodeError),
+}

@@ -1,0 +1,151 @@
+//! The encoder of every packet that leaves a server or a client.
+
+use super::{Encoded, Parser, text};
+use crate::socketio::args::Args;
+use crate::socketio::error::EncodeError;
+use serde::Serialize;
+
+/// Encodes one packet at a time into buffers of its own, and allocates nothing once they are large enough.
+///
+/// Keep one for each thread, not for each session. Memory that a huge packet needed is freed with the next packet.
+///
+/// Arguments are one value: a tuple or tuple struct is the list of arguments, `()` and unit structs are none, `Ok` is
+/// what it holds and `Err` is not sent, anything else is one argument. A value that serializes as unit but has a size
+/// (`serde_json::Value::Null`, `&()`) is the argument `null`. Rust's arrays are tuples to serde, so `&[1, 2]` are two
+/// arguments, while a slice or `Vec` is one. Data that serializes as bytes (`bytes::Bytes` with its feature `serde`,
+/// `serde_bytes`) becomes an attachment, at any depth; `Vec<u8>` and `&[u8]` are lists of numbers to serde.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    parser: Parser,
+    text: text::Encoder,
+}
+
+impl Encoder {
+    /// Creates an encoder for the default [`Parser`]. Nothing is allocated yet.
+    pub const fn new() -> Encoder {
+        Encoder { parser: Parser::Text, text: text::Encoder::new() }
+    }
+
+    /// Sets the parser whose form the next packets have.
+    pub fn set_parser(&mut self, parser: Parser) {
+        self.parser = parser;
+    }
+
+    /// Encodes an event, with an id if an acknowledgement is wanted.
+    ///
+    /// # Errors
+    /// Returns an error if the name is reserved, if the namespace is illegal, or if `args` cannot be sent.
+    pub fn event<A: Serialize + ?Sized>(
+        &mut self,
+        namespace: &str,
+        id: Option<u64>,
+        event: &str,
+        args: &A,
+    ) -> Result<Encoded<'_>, EncodeError> {
+        match self.parser {
+            Parser::Text => self.text.event(namespace, id, event, args),
+        }
+    }
+
+    /// Encodes an acknowledgement.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace is illegal, or if `args` cannot be sent.
+    pub fn ack<A: Serialize + ?Sized>(
+        &mut self,
+        namespace: &str,
+        id: u64,
+        args: &A,
+    ) -> Result<Encoded<'_>, EncodeError> {
+        match self.parser {
+            Parser::Text => self.text.ack(namespace, id, args),
+        }
+    }
+
+    /// Encodes an event with the unchanged arguments of a received packet.
+    ///
+    /// # Errors
+    /// Returns an error if the name is reserved, or if the namespace is illegal.
+    pub fn forward_event(
+        &mut self,
+        namespace: &str,
+        id: Option<u64>,
+        event: &str,
+        args: Args<'_>,
+    ) -> Result<Encoded<'_>, EncodeError> {
+        match self.parser {
+            Parser::Text => self.text.forward_event(namespace, id, event, args),
+        }
+    }
+
+    /// Encodes an acknowledgement with the unchanged arguments of a received packet.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace is illegal.
+    pub fn forward_ack(
+        &mut self,
+        namespace: &str,
+        id: u64,
+        args: Args<'_>,
+    ) -> Result<Encoded<'_>, EncodeError> {
+        match self.parser {
+            Parser::Text => self.text.forward_ack(namespace, id, args),
+        }
+    }
+
+    /// Encodes a client's request to join a namespace, with the JSON object that it shows to the server, if any.
+    ///
+    /// # Errors
+    /// Returns [`EncodeError::Auth`] if `auth` is not a JSON object, or an error if the namespace is illegal.
+    pub fn connect(&mut self, namespace: &str, auth: Option<&str>) -> Result<Encoded<'_>, EncodeError> {
+        match self.parser {
+            Parser::Text => self.text.connect(namespace, auth),
+        }
+    }
+
+    /// Encodes the server's answer to a client that has joined a namespace, with the id of its socket.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace is illegal.
+    pub fn connected(&mut self, namespace: &str, sid: &str) -> Result<Encoded<'_>, EncodeError> {
+        match self.parser {
+            Parser::Text => self.text.connected(namespace, sid),
+        }
+    }
+
+    /// Encodes the server's answer to a client that it refuses.
+    ///
+    /// `data` is usually an object with a `message`. Unit and `None` stand for no data.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace is illegal, or if `data` cannot be sent or holds bytes.
+    pub fn connect_error<D: Serialize + ?Sized>(
+        &mut self,
+        namespace: &str,
+        data: &D,
+    ) -> Result<Encoded<'_>, EncodeError> {
+        match self.parser {
+            Parser::Text => self.text.connect_error(namespace, data),
+        }
+    }
+
+    /// Encodes the packet by which a client leaves a namespace, or a server closes it for the client.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace is illegal.
+    pub fn disconnect(&mut self, namespace: &str) -> Result<Encoded<'_>, EncodeError> {
+        match self.parser {
+            Parser::Text => self.text.disconnect(namespace),
+        }
+    }
+
+    /// Frees what a huge packet made it allocate, as encoding the next packet does.
+    pub fn trim(&mut self) {
+        self.text.trim();
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.text.capacity()
+    }
+}

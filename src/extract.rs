@@ -131,7 +131,7 @@ pub enum ExtractError {
     Data(#[from] socketio::ArgsError),
     /// The client's auth is not of the handler's type.
     #[error("the auth is not of the expected type: {0}")]
-    Auth(serde_json::Error),
+    Auth(socketio::ArgsError),
     /// No state of this type was given to the server's builder.
     #[error("there is no state of type {0}: give it to the builder")]
     State(&'static str),

@@ -102,8 +102,8 @@ impl Socket {
     ///
     /// # Errors
     /// If the value is not of type `T`.
-    pub fn auth<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        socketio::from_json(if self.0.auth.is_empty() { "{}" } else { &self.0.auth })
+    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, socketio::ArgsError> {
+        socketio::read_auth(&self.0.auth)
     }
 
     /// Returns the transport in use.

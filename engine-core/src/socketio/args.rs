@@ -4,9 +4,11 @@ use super::attached::Attached;
 use super::parser::text;
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use serde::de::Deserialize;
+use core::fmt;
+use serde::de::{Deserialize, DeserializeOwned};
 
 /// The arguments of an event or an acknowledgement: JSON until [`deserialize`](Args::deserialize) is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +134,25 @@ impl OwnedArgs {
     }
 }
 
-/// The error of arguments that are not of the type that was asked for.
-#[derive(Debug, thiserror::Error)]
-#[error("invalid arguments: {0}")]
-pub struct ArgsError(pub(super) serde_json::Error);
+/// The error of received data (arguments, or a client's auth) that is not of the type that was asked for.
+///
+/// Displays the description, which names the argument and the position in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ArgsError(Box<str>);
+
+impl ArgsError {
+    #[cold]
+    pub(super) fn new(error: &dyn fmt::Display) -> ArgsError {
+        ArgsError(format!("invalid arguments: {error}").into())
+    }
+}
+
+/// Reads a client's auth: the data of the packet by which it joins a namespace. Empty data is an empty object.
+///
+/// # Errors
+/// Returns an error if the auth is not of the type `T`.
+pub fn read_auth<T: DeserializeOwned>(data: &str) -> Result<T, ArgsError> {
+    let data = if data.is_empty() { "{}" } else { data };
+    text::from_json(data).map_err(|error| ArgsError(format!("invalid auth: {error}").into()))
+}

@@ -19,14 +19,14 @@ pub mod server;
 mod target;
 
 pub use acks::{Acks, AcksFull, MAX_ACK_ID};
-pub use args::{Args, ArgsError, OwnedArgs, RawArgs};
+pub use args::{Args, ArgsError, OwnedArgs, RawArgs, read_auth};
 pub use attached::Attached;
 pub use emit_error::EmitError;
 pub use error::{DecodeError, EncodeError};
 pub use kind::{Kind, MAX_ID, is_reserved};
 pub use limits::Limits;
 pub use packet::Packet;
-pub use parser::text::{Complete, Reassembly, from_json};
+pub use parser::text::{Complete, Reassembly};
 pub use parser::{Attachments, Decoded, Encoded, Encoder, Parser};
 pub use server::{Joining, ProtocolError, Received, Session};
 pub use target::{Flags, Rooms, Target};

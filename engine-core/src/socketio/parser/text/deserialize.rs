@@ -22,8 +22,9 @@ pub(crate) fn deserialize<'a, T: Deserialize<'a>>(args: &Args<'a>) -> Result<T, 
         Err(error) => error,
     };
     // serde_json refuses half of a surrogate pair: only arguments that it refused are searched for one.
-    let Some(replaced) = replace_lone_surrogates(args.json()) else { return Err(ArgsError(error)) };
-    T::deserialize(ArgsDeserializer { args: *args, copy: Some(&replaced) }).map_err(ArgsError)
+    let Some(replaced) = replace_lone_surrogates(args.json()) else { return Err(ArgsError::new(&error)) };
+    T::deserialize(ArgsDeserializer { args: *args, copy: Some(&replaced) })
+        .map_err(|error| ArgsError::new(&error))
 }
 
 /// Reads the list of arguments as one value.
@@ -47,21 +48,29 @@ impl<'a: 'b, 'b> ArgsDeserializer<'a, 'b> {
     }
 }
 
-/// Reads the value at the start of `text`, which goes on behind it with a comma or the end of an array.
+/// Reads the value at the start of `text`, after which a comma or the end of an array follows. `index` is the number of
+/// arguments before it.
 ///
 /// serde_json stops reading a 128-bit integer at its last digit: without a look at what follows, `1e3` would be 1.
 fn read_value<'b, T>(
+    index: usize,
     text: &'b str,
     read: impl FnOnce(&mut serde_json::Deserializer<StrRead<'b>>) -> Result<T, serde_json::Error>,
 ) -> Result<T, serde_json::Error> {
     let mut inner = serde_json::Deserializer::from_str(text);
-    let value = read(&mut inner)?;
+    let value = read(&mut inner).map_err(|error| in_argument(index, &error))?;
     let end = inner.into_iter::<IgnoredAny>().byte_offset();
     let behind = text.as_bytes().get(end..).unwrap_or_default();
     match behind.trim_ascii_start().first() {
         Some(b',' | b']') => Ok(value),
-        _ => Err(serde_json::Error::custom("trailing characters behind an argument")),
+        _ => Err(in_argument(index, &"trailing characters")),
     }
+}
+
+/// Returns the error with the argument's number in front, counted from 1.
+#[cold]
+fn in_argument(index: usize, error: &dyn fmt::Display) -> serde_json::Error {
+    serde_json::Error::custom(format_args!("argument {}: {error}", index + 1))
 }
 
 /// Methods that read the first argument, straight from serde_json if nothing needs the wrapper.
@@ -75,13 +84,13 @@ macro_rules! read_first {
             let context = self.context();
             if context.is_plain() {
                 return match self.args.elements_of(self.args.json()).seek() {
-                    Some(first) => read_value(first, |inner| inner.$method($($name,)* visitor)),
+                    Some(first) => read_value(0, first, |inner| inner.$method($($name,)* visitor)),
                     None => Missing::new(0).$method($($name,)* visitor),
                 };
             }
             match self.elements().seek() {
                 Some(first) => {
-                    read_value(first, |inner| Wrapped { inner, context }.$method($($name,)* visitor))
+                    read_value(0, first, |inner| Wrapped { inner, context }.$method($($name,)* visitor))
                 }
                 None => Missing::new(0).$method($($name,)* visitor),
             }
@@ -175,8 +184,8 @@ impl<'a> SeqAccess<'a> for List<'a, '_> {
         let context = self.context;
         let plain = if context.is_plain() { context.original(text) } else { None };
         let value = match plain {
-            Some(text) => read_value(text, |inner| seed.deserialize(inner)),
-            None => read_value(text, |inner| seed.deserialize(Wrapped { inner, context })),
+            Some(text) => read_value(index, text, |inner| seed.deserialize(inner)),
+            None => read_value(index, text, |inner| seed.deserialize(Wrapped { inner, context })),
         };
         value.map(Some)
     }

@@ -162,8 +162,8 @@ pub(crate) fn unescape(inner: &str) -> Cow<'_, str> {
 /// Reads a value, with half of a surrogate pair in a string as U+FFFD, which serde_json refuses.
 ///
 /// # Errors
-/// If the text is not of the type.
-pub fn from_json<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+/// Returns an error if the text is not of the type.
+pub(crate) fn from_json<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     serde_json::from_str(text).or_else(|error| match replace_lone_surrogates(text) {
         Some(replaced) => serde_json::from_str(&replaced),
         None => Err(error),

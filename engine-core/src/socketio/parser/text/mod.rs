@@ -12,8 +12,7 @@ mod tests;
 
 pub(crate) use deserialize::deserialize;
 pub(crate) use encode::Encoder;
-pub(crate) use json::Elements;
-pub use json::from_json;
+pub(crate) use json::{Elements, from_json};
 pub(crate) use packet::{event_name, first_of};
 pub(crate) use reassembly::decode;
 pub use reassembly::{Complete, Reassembly};

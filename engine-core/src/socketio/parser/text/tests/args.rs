@@ -84,6 +84,18 @@ fn an_argument_of_the_wrong_type_is_an_error() {
 }
 
 #[test]
+fn an_error_names_the_argument_and_the_position_in_it() {
+    let args = event(r#"["a",1,{"b":"x"}]"#);
+    let second = message(args.deserialize::<(i32, HashMap<String, i32>)>());
+    let expected = "argument 2: invalid type: string \"x\", expected i32 at line 1 column 8";
+    assert_eq!(second, std::format!("invalid arguments: {expected}"));
+    let first = message(args.deserialize::<bool>());
+    assert!(first.starts_with("invalid arguments: argument 1: invalid type: integer `1`"), "{first}");
+    let auth = message(crate::socketio::read_auth::<(i32, bool)>("[1,2]"));
+    assert!(auth.starts_with("invalid auth: invalid type: integer `2`, expected a boolean"), "{auth}");
+}
+
+#[test]
 fn arguments_can_be_counted_and_iterated() {
     let args = event(r#"[ "a" , {"b":[1,"]"]} , 2 ]"#);
     assert_eq!(args.iter().collect::<Vec<_>>(), [r#"{"b":[1,"]"]}"#, "2"]);

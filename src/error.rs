@@ -2,17 +2,17 @@
 
 use crate::engine::CloseReason;
 use sockeye_core::socketio::ArgsError;
-pub use sockeye_core::socketio::EmitError;
+pub use sockeye_core::socketio::server::EmitError;
 use std::fmt;
 
-/// The reason why a message was not acknowledged.
+/// The reason why a server's message was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AckError {
     /// The message was not sent.
     #[error(transparent)]
     Emit(#[from] EmitError),
-    /// The peer did not acknowledge in time.
+    /// The client did not acknowledge in time.
     #[error("operation has timed out")]
     Timeout,
     /// The connection ended before the acknowledgement arrived.
@@ -122,4 +122,4 @@ macro_rules! serialize_as_text {
     )*};
 }
 
-serialize_as_text!(AckError, HandlerError, crate::server::members::JoinError);
+serialize_as_text!(AckError, HandlerError, crate::client::ClientAckError, crate::server::members::JoinError);

@@ -2,9 +2,11 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use bytes::Buf;
-use sockeye::client::{BuildError, ClientBuilder, CloseReason, DisconnectReason};
+use sockeye::client::{
+    BuildError, ClientAckError, ClientBuilder, ClientEmitError, CloseReason, DisconnectReason,
+};
 use sockeye::host::{Connector, Destination, Outgoing, Runtime};
-use sockeye::{AckError, Client, ClientSocket, EmitError, Time, Transport};
+use sockeye::{Client, ClientSocket, Time, Transport};
 use sockeye_core::websocket::{Opcode, accept_key, write_frame};
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
@@ -259,11 +261,11 @@ fn an_earlier_failure_is_not_reported_as_the_reason_of_a_later_disconnect() {
 fn waiting_for_a_message_or_its_answer_ends_when_the_client_is_dropped() {
     let client = World::new().client(by_websocket);
     let sent = client.emit("late", ()).unwrap();
-    assert!(matches!(woken_by(sent, || drop(client)), Err(EmitError::Disconnected)));
+    assert!(matches!(woken_by(sent, || drop(client)), Err(ClientEmitError::Disconnected)));
 
     let client = World::new().client(by_websocket);
     let answer = client.emit_with_ack::<()>("late", ());
-    assert!(matches!(woken_by(answer, || drop(client)), Err(AckError::Disconnected)));
+    assert!(matches!(woken_by(answer, || drop(client)), Err(ClientAckError::Disconnected)));
 }
 
 #[test]
@@ -367,7 +369,7 @@ fn pings_and_answers_get_through_while_handlers_wait() {
         assert_eq!(stream.bytes().len(), 2 + 4 + 1, "a pong");
     }
     // The acknowledgements before it were given up in time: their handlers have ended.
-    assert!(client.is_connected() && matches!(at_once(answer), Err(AckError::Timeout)));
+    assert!(client.is_connected() && matches!(at_once(answer), Err(ClientAckError::Timeout)));
     let answer = client.emit_with_ack::<u32>("the very last", ());
     stream.send_text("431001[7]");
     assert_eq!(at_once(answer).unwrap(), 7);
@@ -435,7 +437,7 @@ fn what_is_told_of_what_leaves_is_bounded() {
         stream.written();
         assert!(sent < 100);
     };
-    assert!(matches!(error, EmitError::SlowConsumer { .. }), "{error}");
+    assert!(matches!(error, ClientEmitError::SlowConsumer { .. }), "{error}");
     world.run();
     assert!(client.emit("m", ()).is_ok());
 }
@@ -661,8 +663,8 @@ fn without_a_runtime_nothing_waits() {
     client.connect();
     let error = at_once(client.connected()).unwrap_err();
     assert_eq!(error.to_string(), "the client has no runtime, or its runtime has ended");
-    assert!(matches!(at_once(client.emit_with_ack::<()>("m", ())), Err(AckError::Disconnected)));
-    assert!(matches!(at_once(client.emit("m", ()).unwrap()), Err(EmitError::Disconnected)));
+    assert!(matches!(at_once(client.emit_with_ack::<()>("m", ())), Err(ClientAckError::Disconnected)));
+    assert!(matches!(at_once(client.emit("m", ()).unwrap()), Err(ClientEmitError::Disconnected)));
     assert!(at_once(events.recv_timeout(Duration::from_secs(1))).is_none());
     at_once(client.closed());
 
@@ -699,7 +701,7 @@ fn a_client_whose_runtime_has_ended_says_so() {
             }
             world.end();
         });
-        assert!(matches!(answer, Err(AckError::Disconnected)));
+        assert!(matches!(answer, Err(ClientAckError::Disconnected)));
         assert_eq!(told.lock().unwrap().len(), 1);
         assert!(at_once(events.recv()).is_none());
         assert!(at_once(events.recv_timeout(Duration::from_secs(1))).is_none());
@@ -707,7 +709,7 @@ fn a_client_whose_runtime_has_ended_says_so() {
         client.connect();
         let error = at_once(client.connected()).unwrap_err();
         assert_eq!(error.to_string(), "the client has no runtime, or its runtime has ended");
-        assert!(matches!(client.emit("m", ()), Err(EmitError::Disconnected)));
+        assert!(matches!(client.emit("m", ()), Err(ClientEmitError::Disconnected)));
         assert_eq!((client.is_active(), client.buffered(), world.wanted()), (false, 0, 0));
         at_once(client.closed());
         let next = World::new();

@@ -10,8 +10,8 @@ mod values;
 
 use options::Options;
 use serde_json::{Value, json};
-use sockeye::client::{ConnectError, DisconnectReason, ManagerEvent, Received};
-use sockeye::{AckError, Args, Client, ClientSocket};
+use sockeye::client::{ClientAckError, ConnectError, DisconnectReason, ManagerEvent, Received};
+use sockeye::{Args, Client, ClientSocket};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::{Arc, Mutex};
@@ -252,7 +252,7 @@ impl Terminal {
         Ok(Next::Asked(tokio::spawn(async move { terminal.answer(&event, answer.await) })))
     }
 
-    fn answer(&self, event: &str, answer: Result<Args, AckError>) {
+    fn answer(&self, event: &str, answer: Result<Args, ClientAckError>) {
         match answer {
             Ok(args) => {
                 let args = shown(&args);

@@ -1,10 +1,9 @@
 //! Events received one by one, instead of by handlers.
 
+use super::error::ClientEmitError;
 use super::shared::Shared;
 use super::socket::ClientSocket;
 use super::wait::before;
-use crate::error::EmitError;
-use crate::handler::Acknowledge;
 use crate::payload::{Args, Payload};
 use futures_core::Stream;
 use parking_lot::Mutex;
@@ -66,9 +65,9 @@ impl Received {
     ///
     /// # Errors
     /// Returns an error if the socket is not connected, or if the acknowledgement cannot be sent.
-    pub fn ack(&self, args: impl Payload) -> Result<(), EmitError> {
+    pub fn ack(&self, args: impl Payload) -> Result<(), ClientEmitError> {
         match self.ack {
-            Some(id) => self.socket.acknowledge(id, &args),
+            Some(id) => Ok(self.socket.answer(id, &args)??),
             None => Ok(()),
         }
     }

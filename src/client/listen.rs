@@ -67,7 +67,7 @@ impl ClientSocket {
     /// An event that waits for a connection is seen once it leaves, one that is sent
     /// [again](crate::client::ClientBuilder::retries) each time, and those that the handler emits, too. While 4 MiB of
     /// events wait for the handler, nothing more can be emitted
-    /// ([`EmitError::SlowConsumer`](crate::EmitError::SlowConsumer)).
+    /// ([`ClientEmitError::SlowConsumer`](crate::client::ClientEmitError::SlowConsumer)).
     ///
     /// ```no_run
     /// # fn example(client: sockeye::Client) {

@@ -29,6 +29,7 @@
 //! - A message that is larger than the server accepts is refused with an error before it is sent.
 
 mod builder;
+mod error;
 mod events;
 mod extract;
 mod jar;
@@ -42,6 +43,7 @@ mod url;
 mod wait;
 
 pub use builder::{BuildError, ClientBuilder};
+pub use error::{ClientAckError, ClientEmitError};
 pub use events::{Events, Received};
 pub use socket::{ClientEmitter, ClientSocket};
 pub use sockeye_core::engineio::client::{CloseReason, HandshakeError, TransportError};
@@ -144,7 +146,7 @@ impl Client {
     /// that.
     ///
     /// ```no_run
-    /// # async fn example(client: sockeye::Client) -> Result<(), sockeye::EmitError> {
+    /// # async fn example(client: sockeye::Client) -> Result<(), sockeye::client::ClientEmitError> {
     /// client.emit("last words", ())?;
     /// client.close();
     /// client.closed().await;

@@ -1,6 +1,7 @@
 //! The state shared by the handles and the streams of one client.
 
 use super::builder::{Auth, Settings};
+use super::error::ClientEmitError;
 use super::jar::CookieJar;
 use super::keeper::{KeepTime, Keeper};
 use super::lane::LaneStream;
@@ -8,7 +9,6 @@ use super::slots::Slots;
 use super::socket::{ClientSocket, Inner};
 use super::wait::before;
 use super::{ConnectError, ManagerEvent};
-use crate::error::EmitError;
 use crate::guard::Guarded;
 use crate::handler::BoxFuture;
 use crate::log::error;
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     pub(super) keeper: Mutex<Keeper>,
     more: Mutex<Option<Box<More>>>,
     answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
-    fates: Slots<Token, Result<(), EmitError>>,
+    fates: Slots<Token, Result<(), ClientEmitError>>,
     handlers: AtomicUsize,
     /// The number of streams that the runtime drives.
     driven: AtomicU32,
@@ -202,9 +202,9 @@ impl Shared {
     }
 
     /// Refuses a message if its event could not be reported because the backlog is full.
-    pub(super) fn check_backlog(&self, client: &mut Client) -> Result<(), EmitError> {
+    pub(super) fn check_backlog(&self, client: &mut Client) -> Result<(), ClientEmitError> {
         match self.is_full() && matches!(client.events_mut().back(), Some(Event::Outgoing(..))) {
-            true => Err(EmitError::SlowConsumer { queued: self.backlog.load(Ordering::Relaxed) }),
+            true => Err(ClientEmitError::SlowConsumer { queued: self.backlog.load(Ordering::Relaxed) }),
             false => Ok(()),
         }
     }
@@ -481,10 +481,10 @@ impl Shared {
         self.fates.expect(token);
     }
 
-    pub(super) fn poll_fate(&self, cx: &mut Context<'_>, token: Token) -> Poll<Result<(), EmitError>> {
+    pub(super) fn poll_fate(&self, cx: &mut Context<'_>, token: Token) -> Poll<Result<(), ClientEmitError>> {
         match self.fates.poll(cx, &token) {
-            Poll::Ready(fate) => Poll::Ready(fate.unwrap_or(Err(EmitError::Disconnected))),
-            Poll::Pending if self.connector().is_none() => Poll::Ready(Err(EmitError::Disconnected)),
+            Poll::Ready(fate) => Poll::Ready(fate.unwrap_or(Err(ClientEmitError::Disconnected))),
+            Poll::Pending if self.connector().is_none() => Poll::Ready(Err(ClientEmitError::Disconnected)),
             Poll::Pending => Poll::Pending,
         }
     }

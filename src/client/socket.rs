@@ -1,5 +1,6 @@
 //! A client's socket: one namespace of its server.
 
+use super::error::ClientEmitError;
 use super::events::{Events, Inbox, Received};
 use super::shared::Shared;
 use super::wait::{AckFuture, AckState, Connected, Sent};
@@ -14,6 +15,8 @@ use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
+use sockeye_core::engineio::client::SendError;
+use sockeye_core::socketio::EncodeError;
 use sockeye_core::socketio::client::{How, Incoming, NamespaceId, Outgoing, Sent as Queued};
 use std::any::Any;
 use std::fmt;
@@ -221,7 +224,7 @@ impl ClientSocket {
     ///
     /// # Errors
     /// Returns an error if the message is refused: it will be sent neither now nor later.
-    pub fn emit(&self, event: &str, args: impl Payload) -> Result<Sent, EmitError> {
+    pub fn emit(&self, event: &str, args: impl Payload) -> Result<Sent, ClientEmitError> {
         self.send(event, &args, false, None).map(|(sent, _)| sent)
     }
 
@@ -231,7 +234,7 @@ impl ClientSocket {
     ///
     /// The answer is deserialized as `T`: a tuple takes the server's arguments in order, any other type the
     /// first. The message is sent by the call itself, before the future is awaited. Without a runtime the
-    /// result is [`AckError::Disconnected`](crate::AckError::Disconnected) immediately.
+    /// result is [`ClientAckError::Disconnected`](crate::client::ClientAckError::Disconnected) immediately.
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
         self.ask(event, &args, false, None)
     }
@@ -283,8 +286,9 @@ impl ClientSocket {
         args: &impl Payload,
         volatile: bool,
         answer_in: Option<Duration>,
-    ) -> Result<(Sent, Option<u64>), EmitError> {
-        let shared = self.shared().filter(|shared| !shared.has_ended()).ok_or(EmitError::Disconnected)?;
+    ) -> Result<(Sent, Option<u64>), ClientEmitError> {
+        let shared =
+            self.shared().filter(|shared| !shared.has_ended()).ok_or(ClientEmitError::Disconnected)?;
         let (id, config) = (self.0.id, &shared.settings.config);
         let with_retries = config.retries > 0 && !volatile;
         let needs_ack = answer_in.is_some() || with_retries;
@@ -304,7 +308,7 @@ impl ClientSocket {
                 if let Queued::Later(token) = queued {
                     shared.expect_fate(token);
                 }
-                Ok::<_, EmitError>(queued)
+                Ok::<_, ClientEmitError>(queued)
             })
         });
         // Only after the encoder was returned, because handlers may be called.
@@ -319,6 +323,19 @@ impl ClientSocket {
                 Err(error)
             }
         }
+    }
+
+    /// Sends an acknowledgement.
+    pub(super) fn answer(&self, id: u64, args: &dyn Encode) -> Result<Result<(), SendError>, EncodeError> {
+        let Some(shared) = self.shared() else { return Ok(Err(SendError::NotOpen)) };
+        let head = Head { namespace: &self.0.name, kind: Kind::Ack(id) };
+        let now = shared.now();
+        let sent = with_encoder(shared.settings.config.parser, |encoder| {
+            let encoded = args.encode(encoder, head)?;
+            Ok(shared.sending(|client| client.acknowledge(now, self.0.id, encoded.parts())))
+        });
+        shared.act(|_, _| {});
+        sent
     }
 
     // For the client.
@@ -402,15 +419,7 @@ impl AnySocket for ClientSocket {
 
 impl Acknowledge for ClientSocket {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError> {
-        let shared = self.shared().ok_or(EmitError::Disconnected)?;
-        let head = Head { namespace: &self.0.name, kind: Kind::Ack(id) };
-        let now = shared.now();
-        let sent = with_encoder(shared.settings.config.parser, |encoder| {
-            let encoded = args.encode(encoder, head)?;
-            shared.sending(|client| client.acknowledge(now, self.0.id, encoded.parts()))
-        });
-        shared.act(|_, _| {});
-        sent
+        Ok(self.answer(id, args)??)
     }
 }
 
@@ -454,7 +463,7 @@ impl ClientEmitter<'_> {
     ///
     /// # Errors
     /// When it is not sent, now or later.
-    pub fn emit(self, event: &str, args: impl Payload) -> Result<Sent, EmitError> {
+    pub fn emit(self, event: &str, args: impl Payload) -> Result<Sent, ClientEmitError> {
         self.socket.send(event, &args, self.volatile, None).map(|(sent, _)| sent)
     }
 

@@ -1,9 +1,9 @@
 //! Futures of a client: acknowledgements, and the fate of a message.
 
 use super::ConnectError;
+use super::error::{ClientAckError, ClientEmitError};
 use super::shared::Shared;
 use super::socket::ClientSocket;
-use crate::error::{AckError, EmitError};
 use crate::server::ack::Answer;
 use sockeye_core::socketio::client::{NamespaceId, NoAnswer, Token};
 use std::fmt;
@@ -27,7 +27,7 @@ pub(super) async fn before<T>(late: impl Future<Output = ()>, future: impl Futur
 ///
 /// `Ok` means that the message was handed to the connection; with
 /// [`retries`](crate::client::ClientBuilder::retries), that it was acknowledged. Without a runtime the result
-/// is [`EmitError::Disconnected`] immediately, though the message may still wait for one.
+/// is [`ClientEmitError::Disconnected`] immediately, though the message may still wait for one.
 pub struct Sent(pub(super) Option<(Weak<Shared>, Token)>);
 
 impl Sent {
@@ -38,13 +38,13 @@ impl Sent {
 }
 
 impl Future for Sent {
-    type Output = Result<(), EmitError>;
+    type Output = Result<(), ClientEmitError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some((shared, token)) = &self.0 else { return Poll::Ready(Ok(())) };
         let poll = match shared.upgrade() {
             Some(shared) => shared.poll_fate(cx, *token),
-            None => Poll::Ready(Err(EmitError::Disconnected)),
+            None => Poll::Ready(Err(ClientEmitError::Disconnected)),
         };
         if poll.is_ready() {
             self.0 = None;
@@ -79,12 +79,12 @@ pub struct AckFuture<T> {
 
 pub(super) enum AckState {
     Waiting(Weak<Shared>, NamespaceId, u64),
-    Failed(EmitError),
+    Failed(ClientEmitError),
     Done,
 }
 
 impl<T: Answer> Future for AckFuture<T> {
-    type Output = Result<T, AckError>;
+    type Output = Result<T, ClientAckError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match &self.state {
@@ -104,10 +104,10 @@ impl<T: Answer> Future for AckFuture<T> {
         };
         self.state = AckState::Done;
         Poll::Ready(match answer {
-            Ok(args) => T::read(args),
-            Err(NoAnswer::Timeout) => Err(AckError::Timeout),
-            Err(NoAnswer::Disconnected) => Err(AckError::Disconnected),
-            Err(NoAnswer::NotSent(error)) => Err(AckError::Emit(error)),
+            Ok(args) => Ok(T::read(args)?),
+            Err(NoAnswer::Timeout) => Err(ClientAckError::Timeout),
+            Err(NoAnswer::Disconnected) => Err(ClientAckError::Disconnected),
+            Err(NoAnswer::NotSent(error)) => Err(ClientAckError::Emit(error)),
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::server::socket::Socket;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use sockeye_core::Time;
-use sockeye_core::socketio::{self, OwnedArgs};
+use sockeye_core::socketio::{self, ArgsError, OwnedArgs};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -173,7 +173,7 @@ impl Expire for Waiter {
 impl Asked {
     fn read<T: Answer>(self) -> Result<T, AckError> {
         match self.answer {
-            Some(Ok(args)) => T::read(args),
+            Some(Ok(args)) => Ok(T::read(args)?),
             Some(Err(Missing::Disconnected)) => Err(AckError::Disconnected),
             Some(Err(Missing::Emit(error))) => Err(error.into()),
             Some(Err(Missing::Timeout)) | None => Err(AckError::Timeout),
@@ -191,17 +191,17 @@ mod sealed {
     use super::*;
 
     pub trait Read: Sized {
-        fn read(args: OwnedArgs) -> Result<Self, AckError>;
+        fn read(args: OwnedArgs) -> Result<Self, ArgsError>;
     }
 
     impl<T: DeserializeOwned> Read for T {
-        fn read(args: OwnedArgs) -> Result<Self, AckError> {
-            Ok(args.as_args().deserialize()?)
+        fn read(args: OwnedArgs) -> Result<Self, ArgsError> {
+            args.as_args().deserialize()
         }
     }
 
     impl Read for Args {
-        fn read(args: OwnedArgs) -> Result<Self, AckError> {
+        fn read(args: OwnedArgs) -> Result<Self, ArgsError> {
             Ok(Args(args))
         }
     }

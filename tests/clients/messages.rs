@@ -3,8 +3,9 @@
 use crate::start::{CLOSE_TIMEOUT, Connect, PATIENCE, Way, serve, settle};
 use bytes::Bytes;
 use smol::stream::StreamExt;
+use sockeye::client::{ClientAckError, ClientEmitError};
 use sockeye::extract::{Data, Event};
-use sockeye::{AckError, Args, Client, ClientSocket, EmitError, Server, Socket};
+use sockeye::{Args, Client, ClientSocket, Server, Socket};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -71,9 +72,9 @@ pub(crate) fn acknowledgements_go_both_ways(way: Way) -> impl AsyncFnOnce(Connec
         let answer = client.emit_with_ack::<String>("ask back", "really").await;
         assert_eq!(answer.unwrap(), "really!");
         let late = client.timeout(Duration::from_millis(20)).emit_with_ack::<()>("unknown", ()).await;
-        assert!(matches!(late, Err(AckError::Timeout)), "{late:?}");
+        assert!(matches!(late, Err(ClientAckError::Timeout)), "{late:?}");
         let wrong = client.emit_with_ack::<i32>("return", "text").await;
-        assert!(matches!(wrong, Err(AckError::Decode(_))), "{wrong:?}");
+        assert!(matches!(wrong, Err(ClientAckError::Decode(_))), "{wrong:?}");
     }
 }
 
@@ -143,12 +144,12 @@ pub(crate) fn a_message_larger_than_the_server_takes_is_an_error_before_it_is_se
         let (_running, client) = connect(start, way).await;
         settle(&client, way).await;
         let error = client.emit("echo", "x".repeat(200_000)).unwrap_err();
-        assert_eq!(error, EmitError::TooLarge { limit: 200_000 });
+        assert_eq!(error, ClientEmitError::TooLarge { limit: 200_000 });
         // Kept while there was no connection, it is one when there is.
         let other = _running.client(way).build().unwrap();
         let kept = other.emit("echo", "x".repeat(200_000)).unwrap();
         start(&other).await.unwrap();
-        assert_eq!(kept.await, Err(EmitError::TooLarge { limit: 200_000 }));
+        assert_eq!(kept.await, Err(ClientEmitError::TooLarge { limit: 200_000 }));
         assert!(client.is_connected() && other.is_connected());
     }
 }

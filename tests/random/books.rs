@@ -2,8 +2,7 @@
 
 use crate::ledger::content;
 use bytes::Bytes;
-use sockeye::EmitError;
-use sockeye::client::Sent;
+use sockeye::client::{ClientEmitError, Sent};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -45,7 +44,7 @@ pub struct Line {
 struct Event {
     number: u32,
     waiting: Option<Sent>,
-    fate: Option<Result<(), EmitError>>,
+    fate: Option<Result<(), ClientEmitError>>,
     came: u32,
 }
 

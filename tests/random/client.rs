@@ -6,7 +6,7 @@ use crate::ledger::{content, large};
 use crate::peer::answer;
 use crate::simulation::{Dice, Down, Net, Pipe, Sim};
 use bytes::Bytes;
-use sockeye::client::{ClientBuilder, Offline};
+use sockeye::client::{ClientAckError, ClientBuilder, ClientEmitError, Offline};
 use sockeye::extract::Data;
 use sockeye::host::{Connector, Host, Runtime};
 use sockeye::{
@@ -195,10 +195,12 @@ impl World {
             };
             match emitted {
                 Ok(sent) => self.books.sent(line, number, sent),
-                Err(EmitError::NotReady) => assert!(is_volatile),
-                Err(EmitError::SlowConsumer { queued }) => assert!(queued > 10_000 && socket.is_connected()),
-                Err(EmitError::OfflineFull { limit }) => assert!(limit <= 30_000, "{limit}"),
-                Err(EmitError::Disconnected) => assert_eq!(self.peers[peer].offline, Offline::Fail),
+                Err(ClientEmitError::NotReady) => assert!(is_volatile),
+                Err(ClientEmitError::SlowConsumer { queued }) => {
+                    assert!(queued > 10_000 && socket.is_connected())
+                }
+                Err(ClientEmitError::OfflineFull { limit }) => assert!(limit <= 30_000, "{limit}"),
+                Err(ClientEmitError::Disconnected) => assert_eq!(self.peers[peer].offline, Offline::Fail),
                 Err(error) => panic!("{error}"),
             }
         }
@@ -208,7 +210,7 @@ impl World {
         self.books.asked(line, number);
         let (books, answered) = (self.books.clone(), socket.emit_with_ack::<u64>("q", number));
         self.sim.spawn(async move {
-            let result = told(answered.await, number, &books);
+            let result = told(answered.await.map_err(missed_by_client), number, &books);
             books.answered(line, number, result);
         });
     }
@@ -230,7 +232,7 @@ impl World {
                 let answered = socket.emit_with_ack::<u64>("q", number);
                 let (books, id) = (self.books.clone(), id);
                 self.sim.spawn(async move {
-                    let result = told(answered.await, number, &books);
+                    let result = told(answered.await.map_err(missed_by_server), number, &books);
                     books.server_answered(&id, number, result);
                 });
             } else {
@@ -464,17 +466,34 @@ impl World {
     }
 }
 
-/// What is told of an answer; one that nobody gave is a fault.
-fn told(result: Result<u64, AckError>, number: u32, books: &Books) -> Result<(), String> {
+/// What is told of an answer; one that nobody gave, whose error tells no reason, is a fault.
+fn told(result: Result<u64, Option<String>>, number: u32, books: &Books) -> Result<(), String> {
     match result {
         Ok(value) if value == answer(number) => Ok(()),
-        Err(error @ (AckError::Timeout | AckError::Disconnected)) => Err(error.to_string()),
-        // Nobody hears of it but who asked.
-        Err(AckError::Emit(error)) => Err(format!("not sent: {error}")),
+        Err(Some(reason)) => Err(reason),
         other => {
             books.lock().faults.push(format!("an answer to {number} that nobody gave: {other:?}"));
             Err("wrong".into())
         }
+    }
+}
+
+/// The reason why a client got no answer.
+fn missed_by_client(error: ClientAckError) -> Option<String> {
+    match error {
+        ClientAckError::Timeout | ClientAckError::Disconnected => Some(error.to_string()),
+        // Nobody hears of it but who asked.
+        ClientAckError::Emit(error) => Some(format!("not sent: {error}")),
+        _ => None,
+    }
+}
+
+/// The same for the server.
+fn missed_by_server(error: AckError) -> Option<String> {
+    match error {
+        AckError::Timeout | AckError::Disconnected => Some(error.to_string()),
+        AckError::Emit(error) => Some(format!("not sent: {error}")),
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The client's side of Socket.IO: several namespaces over one connection that comes and goes.
 
+mod emit_error;
 mod manager;
 mod namespace;
 mod recovery;
@@ -7,10 +8,10 @@ mod recovery;
 mod tests;
 mod waiting;
 
+pub use emit_error::EmitError;
 pub use manager::Client;
 
 use super::args::OwnedArgs;
-use super::emit_error::EmitError;
 use super::limits::Limits;
 use super::parser::Parser;
 use crate::engineio::client::{CloseReason, Config as EngineConfig, TransportError};

@@ -4,7 +4,7 @@ use super::recovery::Recovery;
 use super::waiting::{Queue, Retry, Waiting};
 use super::{Event, Incoming, NamespaceId, NoAnswer, Token};
 use crate::socketio::acks::{Acks, MAX_ACK_ID};
-use crate::socketio::emit_error::EmitError;
+use crate::socketio::client::EmitError;
 use crate::time::{Time, earliest};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -6,7 +6,7 @@ use super::super::{Event, How, NamespaceId, NoAnswer, Offline, Sent, Token};
 use super::{Client, SHORTEST};
 use crate::engineio::Part;
 use crate::engineio::client::SendError;
-use crate::socketio::emit_error::EmitError;
+use crate::socketio::client::EmitError;
 use crate::time::Time;
 use core::time::Duration;
 
@@ -159,12 +159,12 @@ impl Client {
         now: Time,
         id: NamespaceId,
         parts: impl Iterator<Item = Part<'a>> + Clone,
-    ) -> Result<(), EmitError> {
+    ) -> Result<(), SendError> {
         let is_joined = self.is_connected(id);
         let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
-            return Err(EmitError::Disconnected);
+            return Err(SendError::NotOpen);
         };
-        let sent = engine.send(now, parts).map_err(EmitError::from);
+        let sent = engine.send(now, parts);
         self.follow_engine(now);
         sent
     }

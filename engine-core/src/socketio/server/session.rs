@@ -1,11 +1,11 @@
-//! The server's side of the Socket.IO packets of one Engine.IO session.
+//! The namespaces of one client, on the server.
 
-use super::error::DecodeError;
-use super::kind::Kind;
-use super::limits::Limits;
-use super::packet::Packet;
-use super::parser::text::{Complete, Reassembly};
-use super::parser::{Decoded, Form};
+use crate::socketio::error::DecodeError;
+use crate::socketio::kind::Kind;
+use crate::socketio::limits::Limits;
+use crate::socketio::packet::Packet;
+use crate::socketio::parser::text::{Complete, Reassembly};
+use crate::socketio::parser::{Decoded, Form};
 use crate::time::{Time, earliest};
 use alloc::sync::Arc;
 use core::time::Duration;

@@ -1,0 +1,67 @@
+//! The error of emitting a message from a server.
+
+use crate::engineio::{SendError, client};
+use crate::socketio::error::EncodeError;
+use serde::{Serialize, Serializer};
+
+/// The reason why a server's message, or an acknowledgement of either side, was not sent. No part of it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// The socket is not connected.
+    #[error("the socket is not connected")]
+    Disconnected,
+    /// The peer reads too slowly, and the message would exceed the send buffer. The server has closed the client, so
+    /// that it reconnects instead of missing messages.
+    #[error("the peer reads too slowly: {queued} bytes waiting")]
+    SlowConsumer {
+        /// The number of waiting bytes.
+        queued: usize,
+    },
+    /// The message is larger than the whole send buffer; or, for a client's acknowledgement, larger than the server
+    /// accepts.
+    #[error("a message larger than the {limit} bytes that are taken")]
+    TooLarge {
+        /// The size of the send buffer, or the server's `maxPayload`.
+        limit: usize,
+    },
+    /// The message was volatile, and the connection was not ready for it.
+    #[error("the connection was not ready for a volatile message")]
+    NotReady,
+    /// The arguments or the event's name cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The limit on pending acknowledgements of the client is reached.
+    #[error("too many pending acknowledgements")]
+    TooManyAcks,
+}
+
+impl From<SendError> for EmitError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Full { queued } => EmitError::SlowConsumer { queued },
+            SendError::TooLarge { limit } => EmitError::TooLarge { limit },
+            // JSON never contains a separator.
+            SendError::Closed | SendError::Separator => EmitError::Disconnected,
+        }
+    }
+}
+
+/// A client's acknowledgement fails for a subset of the reasons for which a server's message does.
+impl From<client::SendError> for EmitError {
+    fn from(error: client::SendError) -> Self {
+        use client::SendError;
+        match error {
+            SendError::NotOpen => EmitError::Disconnected,
+            SendError::Full { queued } => EmitError::SlowConsumer { queued },
+            SendError::TooLarge { limit, .. } => EmitError::TooLarge { limit },
+        }
+    }
+}
+
+/// Serializes as the error's text, because a handler's return value is serialized.
+impl Serialize for EmitError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

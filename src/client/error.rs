@@ -1,0 +1,22 @@
+//! The errors of a client's messages.
+
+use sockeye_core::socketio::ArgsError;
+pub use sockeye_core::socketio::client::EmitError as ClientEmitError;
+
+/// The reason why a client's message was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientAckError {
+    /// The message was not sent.
+    #[error(transparent)]
+    Emit(#[from] ClientEmitError),
+    /// The server did not acknowledge in time.
+    #[error("operation has timed out")]
+    Timeout,
+    /// The connection ended before the acknowledgement arrived.
+    #[error("socket has been disconnected")]
+    Disconnected,
+    /// The acknowledgement is not of the requested type.
+    #[error("the acknowledgement is not of the expected type: {0}")]
+    Decode(#[from] ArgsError),
+}

@@ -118,9 +118,6 @@ impl World {
     }
 
     fn apply(&mut self, op: Op) {
-        let name = format!("{}:", self.sent.len());
-        let data =
-            |len: usize| name.bytes().chain(std::iter::repeat(b'x')).take(len.max(name.len())).collect();
         match op {
             Op::Poll => match self.session.begin_poll(self.now) {
                 Ok(()) => self.polling = true,
@@ -147,46 +144,13 @@ impl World {
                     self.ticket = Some(ticket);
                 }
             }
-            Op::Probe(packet) => {
-                let Some(ticket) = self.ticket else { return };
-                let was = self.session.is_upgrading(ticket);
-                match self.session.handle_probe(self.now, ticket, &Packet::decode(packet).unwrap()) {
-                    Probing::Answer => assert!(was && self.session.is_upgrading(ticket)),
-                    Probing::Complete => {
-                        assert!(was && !self.session.is_upgrading(ticket));
-                        assert_eq!(self.session.transport(), Transport::WebSocket);
-                        // The header of a frame is longer than a separator.
-                        self.extra += 3 * self.sent.len();
-                    }
-                    Probing::Wait => {
-                        assert!(
-                            was && self.session.is_upgrading(ticket) && !self.session.is_upgrade_due(ticket)
-                        );
-                    }
-                    Probing::Close => assert!(!self.session.is_upgrading(ticket)),
-                }
-            }
+            Op::Probe(packet) => self.probe(packet),
             Op::AbortUpgrade => {
                 if let Some(ticket) = self.ticket {
                     self.session.abort_upgrade(ticket);
                 }
             }
-            Op::Text(len) => {
-                let data: Vec<u8> = data(len);
-                let result = self.session.send([Part::Text(&data)].into_iter());
-                self.sent(result, [Got::Text(String::from_utf8(data).unwrap())]);
-            }
-            Op::Binary(len) => {
-                let data: Vec<u8> = data(len);
-                let result = self.session.send([Part::Text(b"t"), Part::Binary(&data)].into_iter());
-                self.sent(result, [text("t"), Got::Binary(data)]);
-            }
-            Op::Shared(len) => {
-                let data: Vec<u8> = data(len);
-                let mut frames = Frames::new([Part::Text(&data), Part::Binary(b"b")].into_iter());
-                let result = self.session.send_shared(&mut frames);
-                self.sent(result, [Got::Text(String::from_utf8(data).unwrap()), binary(b"b")]);
-            }
+            Op::Text(_) | Op::Binary(_) | Op::Shared(_) => self.send(op),
             Op::Write(n) => self.write(n),
             Op::Close(reason) => {
                 self.session.close(self.now, reason);
@@ -212,6 +176,51 @@ impl World {
             Op::Getters => {
                 let _ = (self.session.is_writable(), self.session.transport(), self.session.config());
             }
+        }
+    }
+
+    fn probe(&mut self, packet: &str) {
+        let Some(ticket) = self.ticket else { return };
+        let was = self.session.is_upgrading(ticket);
+        match self.session.handle_probe(self.now, ticket, &Packet::decode(packet).unwrap()) {
+            Probing::Answer => assert!(was && self.session.is_upgrading(ticket)),
+            Probing::Complete => {
+                assert!(was && !self.session.is_upgrading(ticket));
+                assert_eq!(self.session.transport(), Transport::WebSocket);
+                // The header of a frame is longer than a separator.
+                self.extra += 3 * self.sent.len();
+            }
+            Probing::Wait => {
+                assert!(was && self.session.is_upgrading(ticket) && !self.session.is_upgrade_due(ticket));
+            }
+            Probing::Close => assert!(!self.session.is_upgrading(ticket)),
+        }
+    }
+
+    /// Sends messages whose data begins with a number of their own.
+    fn send(&mut self, op: Op) {
+        let name = format!("{}:", self.sent.len());
+        let data = |len: usize| -> Vec<u8> {
+            name.bytes().chain(std::iter::repeat(b'x')).take(len.max(name.len())).collect()
+        };
+        match op {
+            Op::Text(len) => {
+                let data = data(len);
+                let result = self.session.send([Part::Text(&data)].into_iter());
+                self.sent(result, [Got::Text(String::from_utf8(data).unwrap())]);
+            }
+            Op::Binary(len) => {
+                let data = data(len);
+                let result = self.session.send([Part::Text(b"t"), Part::Binary(&data)].into_iter());
+                self.sent(result, [text("t"), Got::Binary(data)]);
+            }
+            Op::Shared(len) => {
+                let data = data(len);
+                let mut frames = Frames::new([Part::Text(&data), Part::Binary(b"b")].into_iter());
+                let result = self.session.send_shared(&mut frames);
+                self.sent(result, [Got::Text(String::from_utf8(data).unwrap()), binary(b"b")]);
+            }
+            other => panic!("{other:?} sends nothing"),
         }
     }
 

@@ -108,91 +108,86 @@ impl Wire {
         let mut used = 0;
         loop {
             let phase = self.connection.phase();
-            let Some(mut rest) = input.get_mut(used..) else { break };
-            match phase {
-                Phase::Head => {
-                    let mut slots = http::header_slots();
-                    let Some(head) = self.connection.next_head(now, rest, &mut slots) else {
-                        if self.connection.phase() == Phase::Head {
-                            break;
-                        }
-                        continue;
-                    };
-                    used += head.len;
-                    let line = format!("{} {}", head.request.method(), head.request.target());
-                    self.events.push(line);
-                    if connection::is_upgrade(&head.request) {
-                        match connection::websocket_key(&head.request) {
-                            Ok(key) => self.connection.upgrade(now, key, []),
-                            Err(error) => {
-                                self.events.push(error.to_string());
-                                self.connection.refuse(now, Status::BAD_REQUEST);
-                            }
-                        }
-                    } else if head.request.path() == "/hold" {
-                        self.connection.hold(None);
-                    } else {
-                        self.connection.receive_body(now);
-                    }
-                }
-                Phase::Body => {
-                    let mut rest = &*rest;
-                    let before = rest.len();
-                    let body = self.connection.next_body(now, &mut rest);
-                    used += before - rest.len();
-                    let body = match body {
-                        Ok(body) => body,
-                        Err(error) => {
-                            self.connection.refuse(now, error.status());
-                            continue;
-                        }
-                    };
-                    let Some(body) = body else {
-                        if self.connection.phase() == Phase::Body {
-                            break;
-                        }
-                        continue;
-                    };
-                    self.events.push(format!("body {}", String::from_utf8_lossy(&body)));
-                    self.connection.respond(now, Status::OK, [("X-Test", "yes")], Answer::Bytes(&body));
-                }
+            let Some(rest) = input.get_mut(used..) else { break };
+            let (consumed, goes_on) = match phase {
+                Phase::Head => self.head(now, rest),
+                Phase::Body => self.body(now, rest),
                 Phase::WebSocket if self.connection.queued() >= self.high_water => break,
-                Phase::WebSocket => {
-                    let before = rest.len();
-                    let message = self.connection.next_message(now, &mut rest);
-                    let consumed = before - rest.len();
-                    match message {
-                        Ok(Some(Message::Text(text))) => {
-                            self.echoes
-                                .write_with(|out| write_frame(out, Opcode::Text, text.as_bytes(), None));
-                            self.events.push(format!("text {text}"));
-                        }
-                        Ok(Some(Message::Binary(data))) => {
-                            self.echoes.write_with(|out| write_frame(out, Opcode::Binary, &data, None));
-                            self.events.push(format!("binary {data:?}"));
-                        }
-                        Ok(Some(Message::Close(frame))) => {
-                            self.events.push(format!("close {:?}", frame.map(|frame| frame.code)));
-                        }
-                        Ok(Some(other)) => panic!("the connection itself handles {other:?}"),
-                        Ok(None) => {
-                            used += consumed;
-                            break;
-                        }
-                        Err(error) => self.events.push(format!("error {error}")),
-                    }
-                    used += consumed;
-                    // Queued at once, as by a session, so that echoes and the connection's own frames stay in order.
-                    self.connection.outbound().append(&mut self.echoes);
-                }
+                Phase::WebSocket => self.message(now, rest),
                 Phase::Request => break,
-                Phase::Closing | Phase::Closed => {
-                    used = input.len();
-                    break;
-                }
+                Phase::Closing | Phase::Closed => (rest.len(), false),
+            };
+            used += consumed;
+            if !goes_on {
+                break;
             }
         }
         used
+    }
+
+    /// Handles the head of a request. Returns the number of bytes consumed, and whether to look at what follows; so do
+    /// the next methods.
+    fn head(&mut self, now: Time, input: &[u8]) -> (usize, bool) {
+        let mut slots = http::header_slots();
+        let Some(head) = self.connection.next_head(now, input, &mut slots) else {
+            return (0, self.connection.phase() != Phase::Head);
+        };
+        let line = format!("{} {}", head.request.method(), head.request.target());
+        self.events.push(line);
+        if connection::is_upgrade(&head.request) {
+            match connection::websocket_key(&head.request) {
+                Ok(key) => self.connection.upgrade(now, key, []),
+                Err(error) => {
+                    self.events.push(error.to_string());
+                    self.connection.refuse(now, Status::BAD_REQUEST);
+                }
+            }
+        } else if head.request.path() == "/hold" {
+            self.connection.hold(None);
+        } else {
+            self.connection.receive_body(now);
+        }
+        (head.len, true)
+    }
+
+    fn body(&mut self, now: Time, input: &mut [u8]) -> (usize, bool) {
+        let mut rest = &*input;
+        let body = self.connection.next_body(now, &mut rest);
+        let consumed = input.len() - rest.len();
+        match body {
+            Ok(Some(body)) => {
+                self.events.push(format!("body {}", String::from_utf8_lossy(&body)));
+                self.connection.respond(now, Status::OK, [("X-Test", "yes")], Answer::Bytes(&body));
+            }
+            Ok(None) => return (consumed, self.connection.phase() != Phase::Body),
+            Err(error) => self.connection.refuse(now, error.status()),
+        }
+        (consumed, true)
+    }
+
+    fn message(&mut self, now: Time, mut input: &mut [u8]) -> (usize, bool) {
+        let before = input.len();
+        let message = self.connection.next_message(now, &mut input);
+        let consumed = before - input.len();
+        match message {
+            Ok(Some(Message::Text(text))) => {
+                self.echoes.write_with(|out| write_frame(out, Opcode::Text, text.as_bytes(), None));
+                self.events.push(format!("text {text}"));
+            }
+            Ok(Some(Message::Binary(data))) => {
+                self.echoes.write_with(|out| write_frame(out, Opcode::Binary, &data, None));
+                self.events.push(format!("binary {data:?}"));
+            }
+            Ok(Some(Message::Close(frame))) => {
+                self.events.push(format!("close {:?}", frame.map(|frame| frame.code)));
+            }
+            Ok(Some(other)) => panic!("the connection itself handles {other:?}"),
+            Ok(None) => return (consumed, false),
+            Err(error) => self.events.push(format!("error {error}")),
+        }
+        // Queued at once, as by a session, so that echoes and the connection's own frames stay in order.
+        self.connection.outbound().append(&mut self.echoes);
+        (consumed, true)
     }
 }
 

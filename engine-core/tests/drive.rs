@@ -80,7 +80,7 @@ struct Pipe {
     reads: VecDeque<io::Result<Vec<u8>>>,
     /// The number of bytes that each write accepts.
     capacities: VecDeque<io::Result<usize>>,
-    /// Whether writes accept everything once `capacities` is used up.
+    /// Set if writes accept everything once `capacities` is used up.
     is_wide: bool,
     written: Vec<u8>,
     eof: bool,

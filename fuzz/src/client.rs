@@ -80,7 +80,7 @@ struct World {
     client: Client,
     sockets: [ClientSocket; 2],
     connections: Vec<Connection>,
-    /// Whether the server agrees to compress.
+    /// Set if the server agrees to compress.
     deflates: bool,
 }
 

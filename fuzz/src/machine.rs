@@ -59,7 +59,7 @@ pub(super) struct Stream {
     pub(super) input: VecDeque<u8>,
     pub(super) ended: bool,
     pub(super) output: Vec<u8>,
-    /// Whether the peer does not read.
+    /// Set while the peer does not read.
     pub(super) full: bool,
     shut: bool,
 }

@@ -19,7 +19,7 @@ struct World {
     connections: [Connection; 4],
     /// The id of the latest session, which replaces `@@@@@@@@@@@@@@@@@@@@` in an input.
     sid: Option<String>,
-    /// Whether the output is not checked, because there may be responses to HEAD, which announce a body without one.
+    /// Set if the output is not checked, because there may be responses to HEAD, which announce a body without one.
     lenient: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Why a packet cannot be read, and why one cannot be written.
+//! The errors of reading and of writing packets.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -56,7 +56,7 @@ pub enum DecodeError {
     UnexpectedBinary,
 }
 
-/// Why a packet cannot be sent. The caller's fault: nothing was sent.
+/// The reason why a packet cannot be sent, which is the caller's fault. Nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -72,11 +72,10 @@ pub enum EncodeError {
     /// Only events and acknowledgements can hold binary data.
     #[error("binary data in a packet without attachments")]
     Binary,
-    /// Beside binary data there is an object with a key `_placeholder`, which the peer could
-    /// take for one of the attachments.
+    /// Beside binary data there is an object with a key `_placeholder`, which the peer could mistake for an attachment.
     #[error("an object looks like a placeholder")]
     Placeholder,
-    /// The arguments are an `Err`, here as JSON: there is nothing to send.
+    /// The arguments are an `Err`, which is not sent. Holds the error as JSON.
     #[error("failed: {0}")]
     Failed(Box<str>),
     /// A value's `Serialize` failed, or a map's key cannot be a string.

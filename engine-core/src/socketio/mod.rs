@@ -1,9 +1,9 @@
-//! The Socket.IO protocol, version 5: its text packets, their arguments and attachments.
+//! The Socket.IO protocol, version 5: packets, their arguments and attachments, and the namespaces of both sides.
 //!
-//! A received packet is a [`Packet`]: a view into its text, completely validated. Its arguments
-//! stay JSON until a handler asks for a type with [`Args::deserialize`]. If it announces
-//! attachments, a [`Reassembly`] keeps it until they have arrived. An [`Encoder`] writes the
-//! packets to send.
+//! A [`Parser`] reads each message, and the [`server`]'s or the [`client`]'s machine decides what it means. A received
+//! packet is a [`Packet`]: a view into its text, which is validated completely. Its arguments stay JSON until a handler
+//! asks for a type with [`Args::deserialize`]. If it announces attachments, a [`Reassembly`] keeps it until they have
+//! arrived. An [`Encoder`] writes the packets to send.
 
 mod acks;
 mod args;

@@ -8,7 +8,7 @@ use alloc::borrow::Cow;
 
 /// A packet, borrowed from its text.
 ///
-/// [`decode`](Packet::decode) has validated all of it, including that its data fits its kind.
+/// All of it has been validated, including that its data fits its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// The packet's type.

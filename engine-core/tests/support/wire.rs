@@ -20,7 +20,7 @@ pub struct Wire {
     pub output: Vec<u8>,
     /// The echoed messages that are not yet queued on the connection.
     pub echoes: Outbound,
-    /// Whether the peer reads what is written at once.
+    /// Set if the peer reads everything at once.
     pub reads: bool,
     /// The number of queued bytes from which on no more messages are read.
     pub high_water: usize,

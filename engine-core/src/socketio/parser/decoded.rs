@@ -8,7 +8,7 @@ use crate::socketio::packet::Packet;
 #[derive(Debug)]
 pub struct Decoded<'a>(pub(in crate::socketio) Form<'a>);
 
-/// The parts of packets that a message can be.
+/// The forms of a message.
 #[derive(Debug)]
 pub(in crate::socketio) enum Form<'a> {
     /// A packet without attachments.

@@ -9,13 +9,13 @@ use core::iter::FusedIterator;
 /// A packet ready to be sent, borrowed from its [`Encoder`](super::Encoder).
 #[derive(Debug, Clone, Copy)]
 pub struct Encoded<'a> {
-    /// The packet without Engine.IO's digit in front. Valid UTF-8.
+    /// The packet in UTF-8, without Engine.IO's digit in front.
     pub text: &'a [u8],
-    /// Where the JSON begins in `text`.
+    /// The position of the JSON in `text`.
     pub(super) json: usize,
-    /// All attachments, one behind the other.
+    /// The bytes of all attachments, one after the other.
     pub(super) binary: &'a [u8],
-    /// Where in `binary` each ends.
+    /// The end of each attachment in `binary`.
     pub(super) ends: &'a [usize],
 }
 

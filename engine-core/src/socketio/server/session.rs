@@ -13,15 +13,16 @@ use smallvec::SmallVec;
 
 /// The namespaces that one client has joined, and the packet that it is sending.
 ///
-/// `S` is what the owner keeps for a joined namespace: a cheap handle. Call `handle_*` when something arrived, and do
-/// what the [`Received`] says; after an error the client's connection has to be closed.
+/// `S` is the owner's handle for a joined namespace, which is cheap to clone. Call
+/// [`handle_message`](Session::handle_message) for every message, and do what the [`Received`] says. After an error the
+/// client's connection has to be closed.
 #[derive(Debug)]
 pub struct Session<S> {
     namespaces: SmallVec<[Member<S>; 1]>,
     reassembly: Reassembly,
-    /// When the pending packet has to be complete.
+    /// The time by which the pending packet has to be complete.
     reassembly_deadline: Option<Time>,
-    /// When a namespace has to be joined.
+    /// The time by which a namespace has to be joined.
     connect_deadline: Option<Time>,
 }
 
@@ -33,10 +34,10 @@ struct Member<S> {
 
 #[derive(Debug)]
 enum State<S> {
-    /// The application has not decided yet about this one.
+    /// The application has not decided yet whether to admit this socket.
     Connecting(S),
     Connected(S),
-    /// The server closed it. What the client sent before it knew is not its fault.
+    /// The server closed the namespace. Packets that the client sent before it knew are ignored.
     Left,
 }
 
@@ -49,48 +50,48 @@ impl<S> State<S> {
     }
 }
 
-/// What a message from the client means.
+/// The meaning of a message from the client.
 #[derive(Debug)]
 pub enum Received<'a, S> {
-    /// The client wants to join a namespace: [`begin_connect`](Session::begin_connect) if it exists. Only that looks
-    /// whether it may.
+    /// The client asks to join a namespace: call [`begin_connect`](Session::begin_connect) if it exists, which checks
+    /// whether the client may join.
     Connect(Packet<'a>),
     /// An event or an acknowledgement for a joined namespace.
     Packet(S, Packet<'a>),
-    /// The same, with attachments.
+    /// An event or an acknowledgement with attachments for a joined namespace.
     Complete(S, Complete<'a>),
     /// The client left a namespace that it had joined, or that it was joining.
     Disconnect(S),
-    /// Nothing to do: a part of a packet, or one for a namespace that the server has closed.
+    /// Nothing to do: the message was a part of a packet, or a packet for a namespace that the server has closed.
     Nothing,
 }
 
-/// What became of a client's wish to join a namespace.
+/// The result of a client's request to join a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the client may wait for an answer"]
 pub enum Joining {
-    /// The application decides: [`accept`](Session::accept) or [`refuse`](Session::refuse).
+    /// The application has to decide, and to call [`accept`](Session::accept) or [`refuse`](Session::refuse).
     Begun,
-    /// The client repeats a wish whose answer it cannot know yet; that answer is for both.
+    /// The client repeats a request whose answer it cannot know yet; that answer is for both.
     Pending,
-    /// [`Limits::max_namespaces`] is reached: the client has to be told that it is not let in.
+    /// [`Limits::max_namespaces`] is reached: the client has to be told that it is refused.
     TooMany,
 }
 
-/// The client broke the protocol: its connection has to be closed.
+/// A violation of the protocol by the client, whose connection has to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// A packet cannot be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A packet for a namespace that the client has not joined, or that has not answered yet.
+    /// A packet for a namespace that the client has not joined, or for which it has no answer yet.
     #[error("a packet for a namespace that is not connected")]
     NotConnected,
-    /// The client has joined the namespace, and was told so.
+    /// A request to join a namespace that the client has joined, as it was told.
     #[error("a second connect for a namespace")]
     ConnectedTwice,
-    /// Only servers refuse.
+    /// A refusal, which only servers send.
     #[error("a connect error from a client")]
     ConnectErrorFromClient,
     /// The attachments of a packet did not arrive in time.
@@ -113,7 +114,7 @@ impl<S> Default for Session<S> {
 }
 
 impl<S: Clone + PartialEq> Session<S> {
-    /// The Engine.IO session was opened: a namespace has to be joined in `timeout`.
+    /// Begins when the Engine.IO session was opened. The client has to join a namespace within `timeout`.
     pub fn open(&mut self, now: Time, timeout: Duration) {
         self.connect_deadline = Some(now + timeout);
     }
@@ -190,12 +191,12 @@ impl<S: Clone + PartialEq> Session<S> {
         })
     }
 
-    /// The client wants to join a namespace that exists, as `socket`.
+    /// Handles the client's request to join a namespace that exists, as `socket`.
     ///
-    /// `is_told` says whether the client can know of all answers that were given: nothing waits for it.
+    /// `is_told` is true if the client can know all answers that it was given, because nothing is queued for it.
     ///
     /// # Errors
-    /// [`ProtocolError::ConnectedTwice`].
+    /// Returns [`ProtocolError::ConnectedTwice`] if the client has joined the namespace and can know it.
     pub fn begin_connect(
         &mut self,
         name: Arc<str>,
@@ -213,7 +214,7 @@ impl<S: Clone + PartialEq> Session<S> {
             Some(State::Left) => self.namespaces.retain(|member| member.name != name),
             None => {}
         }
-        // The client has known for long about the one that was left first.
+        // The namespace that was left first is forgotten first, because the client is most likely to know of it.
         if self.namespaces.len() >= limits.max_namespaces
             && let Some(at) = self.namespaces.iter().position(|member| matches!(member.state, State::Left))
         {
@@ -223,7 +224,7 @@ impl<S: Clone + PartialEq> Session<S> {
         Ok(Joining::Begun)
     }
 
-    /// The application lets the client in as `socket`. Whether the client still waits for that.
+    /// Admits the client as `socket`. Returns whether the client still waits for the decision.
     pub fn accept(&mut self, name: &str, socket: &S) -> bool {
         match self.joining(name, socket) {
             Some(member) => {
@@ -235,7 +236,7 @@ impl<S: Clone + PartialEq> Session<S> {
         }
     }
 
-    /// The application refuses the client, which would have been `socket`. Whether the client still waits for that.
+    /// Refuses the client, which would have been `socket`. Returns whether the client still waits for the decision.
     pub fn refuse(&mut self, name: &str, socket: &S) -> bool {
         let waits = self.joining(name, socket).is_some();
         if waits {
@@ -244,7 +245,7 @@ impl<S: Clone + PartialEq> Session<S> {
         waits
     }
 
-    /// The server closes a namespace for the client, or the client left it. Returns what stands for it, let in or not.
+    /// Removes a namespace that the client left, or that the server closes for it. Returns its socket, admitted or not.
     pub fn leave(&mut self, name: &str, by_server: bool) -> Option<S> {
         let at = self.namespaces.iter().position(|member| *member.name == *name)?;
         let state = match by_server {
@@ -254,14 +255,14 @@ impl<S: Clone + PartialEq> Session<S> {
         state.into_socket()
     }
 
-    /// What stands for the namespaces that are joined or being joined, taken out: the session is over.
+    /// Removes all namespaces at the end of the session. Returns their sockets, admitted or not.
     pub fn take_all(&mut self) -> impl Iterator<Item = S> + use<S> {
         self.reassembly.clear();
         (self.reassembly_deadline, self.connect_deadline) = (None, None);
         core::mem::take(&mut self.namespaces).into_iter().filter_map(|member| member.state.into_socket())
     }
 
-    /// The joined namespaces.
+    /// Returns the sockets of the joined namespaces.
     pub fn sockets(&self) -> impl Iterator<Item = &S> {
         self.namespaces.iter().filter_map(|member| match &member.state {
             State::Connected(socket) => Some(socket),
@@ -269,15 +270,15 @@ impl<S: Clone + PartialEq> Session<S> {
         })
     }
 
-    /// When [`handle_timeout`](Session::handle_timeout) has something to do.
+    /// Returns the time at which [`handle_timeout`](Session::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
         earliest(self.reassembly_deadline, self.connect_deadline)
     }
 
-    /// Time passed. Does nothing before the deadline.
+    /// Handles the passing of time. Does nothing before the deadline.
     ///
     /// # Errors
-    /// The client was too slow.
+    /// Returns an error if the client was too slow.
     pub fn handle_timeout(&mut self, now: Time) -> Result<(), ProtocolError> {
         if self.reassembly_deadline.is_some_and(|deadline| deadline <= now) {
             self.reassembly.clear();
@@ -291,12 +292,12 @@ impl<S: Clone + PartialEq> Session<S> {
         Ok(())
     }
 
-    /// How many namespaces are joined or being joined.
+    /// Returns the number of namespaces that are joined or being joined.
     fn present(&self) -> usize {
         self.namespaces.iter().filter(|member| !matches!(member.state, State::Left)).count()
     }
 
-    /// The namespace, if the application has not decided yet, and about this one.
+    /// Returns the namespace if the application has yet to decide about this socket.
     fn joining(&mut self, name: &str, socket: &S) -> Option<&mut Member<S>> {
         let is_joining = |member: &Member<S>| matches!(&member.state, State::Connecting(it) if it == socket);
         self.namespaces.iter_mut().find(|member| *member.name == *name && is_joining(member))
@@ -306,7 +307,7 @@ impl<S: Clone + PartialEq> Session<S> {
         self.namespaces.iter().find(|member| *member.name == *name)
     }
 
-    /// `None` if the server has closed the namespace.
+    /// Returns the socket of a joined namespace; `None` if the server has closed the namespace.
     fn member(&self, name: &str) -> Result<Option<S>, ProtocolError> {
         match self.find(name).map(|member| &member.state) {
             Some(State::Connected(socket)) => Ok(Some(socket.clone())),

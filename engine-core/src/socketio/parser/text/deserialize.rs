@@ -21,13 +21,13 @@ pub(crate) fn deserialize<'a, T: Deserialize<'a>>(args: &Args<'a>) -> Result<T, 
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    // serde_json refuses half of a surrogate pair: only arguments that it refused are searched for one.
+    // serde_json refuses half of a surrogate pair. Only arguments that it has refused are searched for one.
     let Some(replaced) = replace_lone_surrogates(args.json()) else { return Err(ArgsError::new(&error)) };
     T::deserialize(ArgsDeserializer { args: *args, copy: Some(&replaced) })
         .map_err(|error| ArgsError::new(&error))
 }
 
-/// Reads the list of arguments as one value.
+/// A deserializer that reads the list of arguments as one value.
 struct ArgsDeserializer<'a, 'b> {
     args: Args<'a>,
     /// See [`Context::copy`].
@@ -51,7 +51,7 @@ impl<'a: 'b, 'b> ArgsDeserializer<'a, 'b> {
 /// Reads the value at the start of `text`, after which a comma or the end of an array follows. `index` is the number of
 /// arguments before it.
 ///
-/// serde_json stops reading a 128-bit integer at its last digit: without a look at what follows, `1e3` would be 1.
+/// serde_json stops reading a 128-bit integer at its last digit: without a check of what follows, `1e3` would be 1.
 fn read_value<'b, T>(
     index: usize,
     text: &'b str,
@@ -73,7 +73,7 @@ fn in_argument(index: usize, error: &dyn fmt::Display) -> serde_json::Error {
     serde_json::Error::custom(format_args!("argument {}: {error}", index + 1))
 }
 
-/// Methods that read the first argument, straight from serde_json if nothing needs the wrapper.
+/// Defines methods that read the first argument, directly by serde_json if [`Wrapped`] is not needed.
 macro_rules! read_first {
     ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
         fn $method<V: Visitor<'a>>(
@@ -130,7 +130,7 @@ impl<'a: 'b, 'b> Deserializer<'a> for ArgsDeserializer<'a, 'b> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, serde_json::Error> {
-        // serde_json knows its RawValue by this name, and then reads the text as it is.
+        // serde_json recognizes its RawValue by this name, and reads the text unchanged.
         if name == super::serialize::RAW_VALUE
             && let Some(first) = self.args.elements_of(self.args.json()).seek()
         {
@@ -157,11 +157,11 @@ impl<'a: 'b, 'b> Deserializer<'a> for ArgsDeserializer<'a, 'b> {
     }
 }
 
-/// The arguments as a tuple asks for them. What it does not ask for is not looked at.
+/// The arguments as the elements of a tuple. Arguments behind its last element are not read.
 struct List<'a, 'b> {
     elements: Elements<'b>,
     index: usize,
-    /// How many the tuple has: without an end, missing ones could be read as `None` for ever.
+    /// The length of the tuple. Without it, missing arguments could be read as `None` without end.
     len: usize,
     context: Context<'a, 'b>,
 }
@@ -191,7 +191,7 @@ impl<'a> SeqAccess<'a> for List<'a, '_> {
     }
 }
 
-/// An argument that is not there.
+/// A deserializer for a missing argument.
 struct Missing<E> {
     index: usize,
     error: PhantomData<E>,
@@ -228,13 +228,13 @@ impl<'de, E: serde::de::Error> Deserializer<'de> for Missing<E> {
     }
 }
 
-/// The text that is read, and what it refers to.
+/// The text that is read, and the attachments that it refers to.
 #[derive(Clone, Copy)]
 struct Context<'a, 'b> {
     attachments: Attached<'a>,
-    /// The arguments' own text.
+    /// The text of the arguments.
     json: &'a str,
-    /// What is read in its place: a copy of the same length in which halves of surrogate pairs are replaced.
+    /// A copy of the same length that is read instead, in which halves of surrogate pairs are replaced.
     copy: Option<&'b str>,
 }
 
@@ -243,22 +243,24 @@ impl<'a: 'b, 'b> Context<'a, 'b> {
         self.copy.unwrap_or(self.json)
     }
 
-    /// Whether nothing can be a placeholder, and what is borrowed is borrowed from the arguments' own text.
+    /// Returns whether serde_json can read the text alone: there are no placeholders, and no copy is read, from which
+    /// nothing may be borrowed.
     fn is_plain(&self) -> bool {
         self.attachments.is_empty() && self.copy.is_none()
     }
 
-    /// The same part of the arguments' own text. A string that can be borrowed has no escapes: both hold the same.
+    /// Returns the part of the arguments' text that `part`, a part of the text that is read, stands for. A string that
+    /// can be borrowed has no escapes, so it is the same in both.
     fn original(&self, part: &str) -> Option<&'a str> {
         let start = part.as_ptr().addr().checked_sub(self.text().as_ptr().addr())?;
         self.json.get(start..start.checked_add(part.len())?)
     }
 }
 
-/// Passes all on to `inner`, but where bytes are asked for, a placeholder gives its attachment, and what is borrowed is
-/// borrowed from the arguments' own text.
+/// A wrapper around a deserializer, a visitor or an access, and around everything that these pass on.
 ///
-/// Being wrapped around a deserializer, a visitor or an access, it wraps whatever those hand out.
+/// It forwards all calls to `inner`, with two differences: a placeholder is read as its attachment if bytes are asked
+/// for, and strings are borrowed from the arguments' own text.
 struct Wrapped<'a, 'b, T> {
     inner: T,
     context: Context<'a, 'b>,
@@ -314,7 +316,7 @@ impl<'a: 'b, 'b, D: Deserializer<'b>> Deserializer<'a> for Wrapped<'a, 'b, D> {
     }
 }
 
-/// Takes what serde_json would take for bytes, and placeholders.
+/// A visitor that reads bytes from what serde_json accepts for them, or from a placeholder.
 struct BytesVisitor<'a, 'b, V> {
     visitor: V,
     context: Context<'a, 'b>,

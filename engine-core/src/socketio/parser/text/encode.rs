@@ -15,11 +15,11 @@ const KEPT: usize = 64 * 1024;
 /// The space in front of the namespace: the type, the number of attachments (20 digits at most), and `-`.
 const HEADROOM: usize = 1 + 20 + 1;
 
-/// Writes packets as text. The methods are those of [`Encoder`](crate::socketio::Encoder).
+/// An encoder of packets as text, with the methods of [`Encoder`](crate::socketio::Encoder).
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     sink: Sink,
-    /// Where the JSON of the packet begins.
+    /// The position of the JSON of the packet.
     json: usize,
 }
 

@@ -1,8 +1,7 @@
-//! A scanner of JSON: checks the syntax (RFC 8259) and finds where values end, builds nothing.
+//! A scanner of JSON, which checks the syntax (RFC 8259) and finds the ends of values without building them.
 //!
-//! It does not recurse and does not allocate. Escapes are checked but not decoded, so a lone
-//! surrogate (`"\ud800"`) passes: it is legal syntax, and only a handler that asks for a
-//! `String` has to care.
+//! It neither recurses nor allocates. Escapes are checked but not decoded, so an unpaired surrogate (`"\ud800"`) passes:
+//! it is valid syntax, and matters only to a handler that asks for a `String`.
 
 use crate::socketio::error::DecodeError;
 use crate::socketio::limits::MAX_DEPTH;
@@ -10,12 +9,12 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use serde::de::DeserializeOwned;
 
-/// Why a text is not JSON.
+/// The reason why a text is not accepted as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The syntax is broken, or the text ends too early or too late.
     Syntax,
-    /// More arrays and objects are open at once than allowed.
+    /// More arrays and objects are nested than allowed.
     Depth,
 }
 
@@ -28,7 +27,7 @@ impl From<Fault> for DecodeError {
     }
 }
 
-/// What a scanned text was.
+/// A text that was scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scanned<'a> {
     /// The value, without the whitespace behind it.
@@ -37,8 +36,9 @@ pub(crate) struct Scanned<'a> {
     pub(crate) first: Option<&'a str>,
 }
 
-/// Checks that `text` is one JSON value, without whitespace in front, with at most whitespace
-/// behind, and at most `max_depth` (never more than [`MAX_DEPTH`]) levels deep.
+/// Checks that `text` is one JSON value that is nested at most `max_depth` (never more than [`MAX_DEPTH`]) levels deep.
+///
+/// There may be whitespace behind the value, but not in front of it.
 pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
     let mut scanner = Scanner::new(text, max_depth);
     let mut first = None;
@@ -66,9 +66,9 @@ pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
     if scanner.rest.is_empty() { Ok(Scanned { value, first }) } else { Err(Fault::Syntax) }
 }
 
-/// The elements of a JSON array, one after the other, as they are written.
+/// An iterator over the elements of a JSON array, as they are written.
 ///
-/// Ends early where the text is not an array.
+/// It ends early if the text is not an array.
 #[derive(Debug, Clone)]
 pub(crate) struct Elements<'a> {
     text: &'a str,
@@ -76,7 +76,7 @@ pub(crate) struct Elements<'a> {
     at: At,
 }
 
-/// Where in the array [`Elements`] stands.
+/// The position of [`Elements`] in the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     Start,
@@ -89,7 +89,7 @@ impl<'a> Elements<'a> {
         Elements { text, scanner: Scanner::new(text, MAX_DEPTH), at: At::Start }
     }
 
-    /// Goes to the next element and returns the text from there to the array's end.
+    /// Moves to the next element, and returns the text from there to the end of the array.
     pub(crate) fn seek(&mut self) -> Option<&'a str> {
         self.pass()?;
         let opening = if self.at == At::Start { b'[' } else { b',' };
@@ -105,7 +105,7 @@ impl<'a> Elements<'a> {
         self.text.get(self.scanner.position()..)
     }
 
-    /// Goes behind the element that it stands in front of.
+    /// Moves behind the current element.
     fn pass(&mut self) -> Option<()> {
         if self.at == At::Element {
             self.scanner.rest_of_value(Next::Value).ok()?;
@@ -126,7 +126,7 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// The characters between the quotes of a JSON string, with its escapes decoded.
+/// Decodes the escapes in the characters between the quotes of a JSON string.
 ///
 /// Half of a surrogate pair becomes U+FFFD, as it does when JavaScript writes it to a socket.
 pub(crate) fn unescape(inner: &str) -> Cow<'_, str> {
@@ -159,7 +159,7 @@ pub(crate) fn unescape(inner: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Reads a value, with half of a surrogate pair in a string as U+FFFD, which serde_json refuses.
+/// Reads a value. Half of a surrogate pair in a string, which serde_json refuses, is read as U+FFFD.
 ///
 /// # Errors
 /// Returns an error if the text is not of the type.
@@ -170,9 +170,9 @@ pub(crate) fn from_json<T: DeserializeOwned>(text: &str) -> serde_json::Result<T
     })
 }
 
-/// A copy of the same length with `\ufffd` for each half of a surrogate pair; `None` if there is none.
+/// Returns a copy of the same length with `\ufffd` for each half of a surrogate pair; `None` if there is none.
 ///
-/// The text is JSON, where a backslash stands only in strings.
+/// The text has to be JSON, in which a backslash occurs only in strings.
 pub(crate) fn replace_lone_surrogates(text: &str) -> Option<String> {
     const REPLACEMENT: &str = "\\ufffd";
     let mut out = String::new();
@@ -202,7 +202,7 @@ pub(crate) fn replace_lone_surrogates(text: &str) -> Option<String> {
     (copied > 0).then(|| out + text.get(copied..).unwrap_or_default())
 }
 
-/// Decodes what follows `\u`, and the second half of a pair with it.
+/// Decodes the text behind `\u`, together with the second half of a pair. Returns the character and the rest.
 fn unicode_escape(text: &str) -> (char, &str) {
     let Some((first, rest)) = hex4(text) else {
         return (char::REPLACEMENT_CHARACTER, text);
@@ -217,7 +217,7 @@ fn unicode_escape(text: &str) -> (char, &str) {
     pair.unwrap_or((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest))
 }
 
-/// The escape of the second half of a surrogate pair, and what follows it.
+/// Returns the second half of a surrogate pair whose escape begins the text, and the rest.
 fn low_half(text: &str) -> Option<(u32, &str)> {
     text.strip_prefix("\\u").and_then(hex4).filter(|(unit, _)| unit & 0xFC00 == 0xDC00)
 }
@@ -234,7 +234,7 @@ enum Container {
     Object,
 }
 
-/// What the scanner stands in front of.
+/// The token that the scanner expects next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Value,
@@ -248,7 +248,7 @@ struct Scanner<'a> {
     rest: &'a [u8],
     max_depth: usize,
     depth: usize,
-    /// One bit for each open container, the innermost lowest: set if it is an object.
+    /// One bit for each open container, the innermost in the lowest bit; set for an object.
     open: u128,
 }
 
@@ -308,7 +308,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Goes on until all that is open is closed and, if it is next, one value is passed.
+    /// Scans up to the end of all open containers; with [`Next::Value`], a value comes first.
     fn rest_of_value(&mut self, mut next: Next) -> Result<(), Fault> {
         loop {
             if next == Next::Value {
@@ -339,8 +339,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes a scalar, an empty container, or an opening with what is due before its first
-    /// value.
+    /// Scans a scalar, an empty container, or a container up to its first value.
     fn value(&mut self) -> Result<Next, Fault> {
         self.whitespace();
         match self.peek() {
@@ -422,7 +421,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Passes a string whose opening quote is behind.
+    /// Scans a string behind its opening quote.
     fn string(&mut self) -> Result<(), Fault> {
         loop {
             self.rest = skip_plain(self.rest);
@@ -450,14 +449,14 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether a byte ends a run of plain characters: a quote, a backslash, or a control character.
+/// Returns whether a byte ends a run of plain characters: a quote, a backslash, or a control character.
 fn is_special(byte: u8) -> bool {
     byte == b'"' || byte == b'\\' || byte < 0x20
 }
 
-/// What follows the plain characters in front: nothing, or a special byte and all behind it.
+/// Returns the text from the first special byte on, which is empty if there is none.
 pub(crate) fn skip_plain(mut rest: &[u8]) -> &[u8] {
-    // Long runs in blocks without a branch inside, which the compiler turns into vectors; with `bool` it does not.
+    // Blocks are checked without a branch, so that the compiler vectorizes the loop. It does not do so for `bool`.
     while let Some((block, behind)) = rest.split_first_chunk::<32>() {
         let is = |byte: &u8| u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < 0x20);
         if block.iter().fold(0, |any, byte| any | is(byte)) != 0 {
@@ -482,11 +481,11 @@ pub(crate) fn skip_plain(mut rest: &[u8]) -> &[u8] {
     rest
 }
 
-/// The high bit of the lowest special byte, and perhaps of bytes above it.
+/// Returns a word in which the high bit of the lowest special byte is set, and perhaps those of bytes above it.
 fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES << 7;
-    // A subtraction borrows from a byte only if the one below it was a hit, so the lowest is exact.
+    // A subtraction borrows from a byte only if the byte below it is special, so the lowest one is exact.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;
     let quote = zero(word ^ (ONES * b'"' as u64));
     let backslash = zero(word ^ (ONES * b'\\' as u64));

@@ -45,7 +45,7 @@ pub(crate) fn event_name(written: &str) -> Cow<'_, str> {
     }
 }
 
-/// Splits off `<n>-`.
+/// Splits off `<n>-`, and returns the number of attachments and the rest.
 fn attachment_count<'a>(text: &'a str, limits: &Limits) -> Result<(usize, &'a str), DecodeError> {
     let mut count = 0;
     let mut digits = 0;
@@ -69,7 +69,7 @@ fn attachment_count<'a>(text: &'a str, limits: &Limits) -> Result<(usize, &'a st
     Ok((count, rest))
 }
 
-/// Splits off `<namespace>,` into namespace and query. The comma may be missing at the end.
+/// Splits off `<namespace>,`, and returns the namespace, its query and the rest. The comma may be missing at the end.
 fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str, &'a str), DecodeError> {
     if !text.starts_with('/') {
         return Ok(("/", "", text));
@@ -87,7 +87,7 @@ fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a s
     Ok((namespace, query, rest))
 }
 
-/// Splits off the acknowledgement id.
+/// Splits off the acknowledgement id, and returns it and the rest.
 fn split_id(text: &str) -> Result<(Option<u64>, &str), DecodeError> {
     let mut id = None;
     let mut rest = text.as_bytes();
@@ -104,7 +104,7 @@ fn split_id(text: &str) -> Result<(Option<u64>, &str), DecodeError> {
     Ok((id, rest))
 }
 
-/// Checks the data, and returns it without trailing whitespace, and the event's name as written.
+/// Checks the data. Returns it without trailing whitespace, and the event's name as written.
 fn check_data<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str), DecodeError> {
     if text.is_empty() {
         return match kind {

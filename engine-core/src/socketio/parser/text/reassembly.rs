@@ -1,4 +1,4 @@
-//! Attachments follow their packet as messages of their own; here it waits for them.
+//! Packets whose attachments follow as messages of their own.
 
 use super::placeholder;
 use crate::engineio::Message;
@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-/// Reads a message: a text is a packet or its beginning, and a binary message an attachment.
+/// Reads a message: a text message is a packet or its beginning, and a binary message is an attachment.
 #[inline]
 pub(crate) fn decode<'a>(message: &'a Message<'_>, limits: &Limits) -> Decoded<'a> {
     let text = match message {
@@ -30,12 +30,12 @@ pub(crate) fn decode<'a>(message: &'a Message<'_>, limits: &Limits) -> Decoded<'
     })
 }
 
-/// Collects the attachments of one binary packet. One pointer while there is none.
+/// A binary packet whose attachments are being collected, if there is one. It takes one pointer if there is none.
 ///
 /// It has no clock: while [`is_pending`](Reassembly::is_pending), its owner keeps a deadline
 /// [`Limits::reassembly_timeout`] after [`begin`](Reassembly::begin).
 ///
-/// After an error nothing is pending any more, and what was collected is freed.
+/// After an error nothing is pending, and the collected attachments are freed.
 #[derive(Debug, Default)]
 pub struct Reassembly {
     pending: Option<Box<Pending>>,
@@ -54,25 +54,25 @@ struct Pending {
 }
 
 impl Reassembly {
-    /// Nothing pending, nothing allocated.
+    /// Creates a reassembly without a pending packet, which allocates nothing.
     pub const fn new() -> Reassembly {
         Reassembly { pending: None }
     }
 
-    /// Whether attachments are missing: the next message has to be one.
+    /// Returns whether attachments are missing, so that the next message has to be one.
     pub fn is_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Forgets the packet and what was collected of it. Call it when the deadline has passed.
+    /// Drops the pending packet and its attachments. Call it when the deadline has passed.
     pub fn clear(&mut self) {
         self.pending = None;
     }
 
-    /// Call it for every text packet, before it is decoded.
+    /// Checks that a packet may begin. Call it for every text packet.
     ///
     /// # Errors
-    /// [`DecodeError::UnexpectedText`] if an attachment has to come first.
+    /// Returns [`DecodeError::UnexpectedText`] if an attachment has to come first.
     pub fn handle_text(&mut self) -> Result<(), DecodeError> {
         match self.pending.take() {
             Some(_) => Err(DecodeError::UnexpectedText),
@@ -80,12 +80,12 @@ impl Reassembly {
         }
     }
 
-    /// Keeps a copy of a packet that announced attachments. For another packet does nothing.
+    /// Keeps a copy of a packet that announces attachments. Does nothing for other packets.
     ///
-    /// The placeholders are checked now, so that nothing is collected for a bad one.
+    /// The placeholders are checked here, so that no attachments are collected for an invalid packet.
     ///
     /// # Errors
-    /// [`DecodeError::Attachment`] if a placeholder names no attachment,
+    /// Returns [`DecodeError::Attachment`] if a placeholder refers to no attachment, and
     /// [`DecodeError::UnexpectedText`] if another packet is pending.
     pub fn begin(&mut self, packet: &Packet<'_>) -> Result<(), DecodeError> {
         self.handle_text()?;
@@ -105,11 +105,11 @@ impl Reassembly {
         Ok(())
     }
 
-    /// Copies an attachment out of the caller's buffer; or returns the packet if it was the last, which stays there.
+    /// Copies an attachment out of the caller's buffer. The last one is not copied, but returned with the packet.
     ///
     /// # Errors
-    /// [`DecodeError::UnexpectedBinary`] if nothing is pending,
-    /// [`DecodeError::AttachmentBytes`] if it would be too much, in which case nothing is copied.
+    /// Returns [`DecodeError::UnexpectedBinary`] if nothing is pending, and [`DecodeError::AttachmentBytes`] if the limit
+    /// would be exceeded, in which case nothing is copied.
     pub fn add<'d>(&mut self, data: &'d [u8], limits: &Limits) -> Result<Option<Complete<'d>>, DecodeError> {
         let mut pending = self.pending.take().ok_or(DecodeError::UnexpectedBinary)?;
         pending.bytes = pending.bytes.saturating_add(data.len());
@@ -119,14 +119,14 @@ impl Reassembly {
         if pending.attachments.len() + 1 >= pending.expected {
             return Ok(Some(Complete { pending, last: data }));
         }
-        // Grows as attachments come: the announced count reserves nothing.
+        // The list grows as attachments arrive. The announced number reserves no memory.
         pending.attachments.push(Bytes::copy_from_slice(data));
         self.pending = Some(pending);
         Ok(None)
     }
 }
 
-/// A binary packet with all its attachments, of which the last one is not copied.
+/// A binary packet with all its attachments. The last one is borrowed from the receive buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complete<'d> {
     pending: Box<Pending>,
@@ -134,14 +134,14 @@ pub struct Complete<'d> {
 }
 
 impl Complete<'_> {
-    /// The packet. Its query is gone.
+    /// Returns the packet, without its query.
     pub fn packet(&self) -> Packet<'_> {
         let Pending { kind, id, text, namespace_len, expected, .. } = &*self.pending;
         let (namespace, data) = text.split_at_checked(*namespace_len).unwrap_or_default();
         Packet::from_parts(*kind, namespace, *id, *expected, data)
     }
 
-    /// The attachments, in the order of their numbers.
+    /// Returns the attachments, in the order of their numbers.
     pub fn attachments(&self) -> Attached<'_> {
         Attached::new(&self.pending.attachments, self.last)
     }

@@ -1,7 +1,7 @@
-//! Writes values as JSON, with bytes as placeholders, into buffers that are used again.
+//! A serializer that writes JSON, with placeholders for bytes, into reusable buffers.
 //!
-//! serde_json's own serializer writes only to `std::io`, and cannot be reached without `std`.
-//! This one writes the same text.
+//! serde_json's own serializer writes only to `std::io`, and does not exist without `std`. This one writes the same
+//! text.
 
 use super::json::skip_plain;
 use crate::socketio::error::EncodeError;
@@ -9,9 +9,9 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 use serde::ser::{Error as _, Impossible, Serialize, Serializer};
 
-/// The name under which serde_json's `RawValue` passes itself off as a struct.
+/// The name of the struct as which serde_json's `RawValue` serializes.
 pub(super) const RAW_VALUE: &str = "$serde_json::private::RawValue";
-/// The same for its `Number` with the feature `arbitrary_precision`.
+/// The same for serde_json's `Number` with the feature `arbitrary_precision`.
 const RAW_NUMBER: &str = "$serde_json::private::Number";
 
 /// JSON text, and the attachments that were taken out of it.
@@ -19,7 +19,7 @@ const RAW_NUMBER: &str = "$serde_json::private::Number";
 pub(super) struct Sink {
     pub(super) text: Vec<u8>,
     pub(super) binary: Vec<u8>,
-    /// Where in `binary` each attachment ends.
+    /// The end of each attachment in `binary`.
     pub(super) ends: Vec<usize>,
     /// The next string is JSON already.
     raw: bool,
@@ -30,7 +30,7 @@ impl Sink {
         Sink { text: Vec::new(), binary: Vec::new(), ends: Vec::new(), raw: false }
     }
 
-    /// Empties the buffers, and gives back what they hold above `kept` bytes.
+    /// Clears the buffers, and frees what they have allocated above `kept` bytes.
     pub(super) fn clear(&mut self, kept: usize) {
         self.text.clear();
         self.text.shrink_to(kept);
@@ -38,7 +38,7 @@ impl Sink {
         self.binary.shrink_to(kept);
         self.ends.clear();
         self.ends.shrink_to(kept / size_of::<usize>());
-        // An error may have left it set.
+        // Still set if writing the previous packet failed.
         self.raw = false;
     }
 
@@ -48,7 +48,7 @@ impl Sink {
         self.text.push(b'"');
     }
 
-    /// Writes what stands between the quotes.
+    /// Writes the characters between the quotes of a string.
     fn escaped(&mut self, text: &str) {
         let mut rest = text.as_bytes();
         loop {
@@ -103,7 +103,7 @@ impl Sink {
         Compound { sink: self, first: true, close }
     }
 
-    /// `{"variant":` in front of the variant's data.
+    /// Writes `{"variant":` in front of the data of an enum's variant.
     fn variant(&mut self, name: &str) {
         self.text.push(b'{');
         self.string(name);
@@ -301,7 +301,7 @@ impl<'a> Serializer for &'a mut Sink {
 /// An array or object that is being written, or the list of arguments.
 pub(super) struct Compound<'a> {
     sink: &'a mut Sink,
-    /// Nothing is written yet, so the next element has no comma in front.
+    /// Set until an element is written: the first one has no comma in front.
     first: bool,
     close: &'static [u8],
 }
@@ -546,15 +546,15 @@ impl Serializer for Key<'_> {
     }
 }
 
-/// The arguments of a packet, which stand in an array that is already open.
+/// A serializer of the arguments of a packet into an array that is already open.
 ///
 /// A tuple's elements are the arguments, `()` and a unit struct are none, `Ok` is what it holds, anything else is one.
 pub(super) struct ArgumentList<'a> {
     sink: &'a mut Sink,
-    /// Something stands in the array: an event's name.
+    /// Set if the array holds an event's name already.
     named: bool,
-    /// The value has no size: its unit is `()`. A value that has a size, like `serde_json::Value`, serializes as unit
-    /// to say `null`.
+    /// Set if the value has no size, so that its unit is `()`. A value with a size, such as `serde_json::Value`, means
+    /// `null` if it serializes as unit.
     zero_sized: bool,
 }
 
@@ -673,7 +673,7 @@ impl<'a> Serializer for ArgumentList<'a> {
         value: &T,
     ) -> Result<(), EncodeError> {
         match (name, variant) {
-            // What may fail is sent as what it gives, and not at all when it failed.
+            // `Ok` is sent as the value that it holds, and `Err` is not sent at all.
             ("Result", "Ok") => ArgumentList::write(self.sink, self.named, value),
             ("Result", "Err") => {
                 let mut error = Sink::new();

@@ -3,7 +3,7 @@
 
 use bytes::Buf;
 use sockeye::client::{
-    BuildError, ClientAckError, ClientBuilder, ClientEmitError, CloseReason, DisconnectReason,
+    BuildError, ClientAckError, ClientBuilder, ClientCloseReason, ClientDisconnectReason, ClientEmitError,
 };
 use sockeye::host::{Connector, Destination, Outgoing, Runtime};
 use sockeye::{Client, ClientSocket, Time, Transport};
@@ -382,7 +382,7 @@ fn an_application_that_falls_behind_is_told_so_and_misses_nothing_before() {
     let client = world.client(by_websocket);
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = told.clone();
-    client.on_disconnect(move |reason: DisconnectReason| {
+    client.on_disconnect(move |reason: ClientDisconnectReason| {
         tell.lock().unwrap().push(reason);
         async {}
     });
@@ -414,7 +414,7 @@ fn an_application_that_falls_behind_is_told_so_and_misses_nothing_before() {
         assert_eq!(received.args().deserialize::<(u32, String)>().unwrap().0, number);
         world.run();
     }
-    assert_eq!(*told.lock().unwrap(), [DisconnectReason::Closed(CloseReason::Behind)]);
+    assert_eq!(*told.lock().unwrap(), [ClientDisconnectReason::Closed(ClientCloseReason::Behind)]);
     assert_eq!(told.lock().unwrap()[0].to_string(), "ping timeout");
     assert!(stream.protocol.wants_read());
 }
@@ -684,7 +684,7 @@ fn a_client_whose_runtime_has_ended_says_so() {
         let client = world.client(by_websocket);
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = told.clone();
-        client.on_disconnect(move |reason: DisconnectReason| {
+        client.on_disconnect(move |reason: ClientDisconnectReason| {
             tell.lock().unwrap().push(reason);
             async {}
         });

@@ -3,8 +3,8 @@
 use super::error::ClientEmitError;
 use super::events::{Events, Inbox, Received};
 use super::shared::Shared;
-use super::wait::{AckFuture, AckState, Connected, Sent};
-use super::{ConnectError, DisconnectReason};
+use super::wait::{AckState, ClientAckFuture, Connected, Sent};
+use super::{ClientConnectError, ClientDisconnectReason};
 use crate::engine::Transport;
 use crate::error::EmitError;
 use crate::extract::Context;
@@ -48,7 +48,7 @@ pub(super) struct State {
     /// Wakers of tasks that wait for the result of an attempt to connect.
     waiters: Vec<Waker>,
     failures: u64,
-    last_error: Option<Box<ConnectError>>,
+    last_error: Option<Box<ClientConnectError>>,
 }
 
 impl Inner {
@@ -162,7 +162,7 @@ impl ClientSocket {
         &self,
         cx: &mut std::task::Context<'_>,
         failures: u64,
-    ) -> Poll<Result<(), ConnectError>> {
+    ) -> Poll<Result<(), ClientConnectError>> {
         let attempt = self.attempt(failures);
         if attempt.is_ready() {
             return attempt;
@@ -178,20 +178,20 @@ impl ClientSocket {
     }
 
     /// Returns the result of the attempt to join, if one ended since `failed` attempts had failed.
-    fn attempt(&self, failures: u64) -> Poll<Result<(), ConnectError>> {
+    fn attempt(&self, failures: u64) -> Poll<Result<(), ClientConnectError>> {
         if self.is_connected() {
             return Poll::Ready(Ok(()));
         }
         if self.shared().is_some_and(|shared| shared.connector().is_none()) {
             let error = engine::TransportError::NoRuntime;
-            return Poll::Ready(Err(ConnectError::Closed(error.into())));
+            return Poll::Ready(Err(ClientConnectError::Closed(error.into())));
         }
         let is_active = self.is_active();
         let state = self.0.state.lock();
         if state.failures == failures && is_active {
             return Poll::Pending;
         }
-        let gone = || ConnectError::Closed(engine::CloseReason::Client);
+        let gone = || ClientConnectError::Closed(engine::CloseReason::Client);
         Poll::Ready(Err(state.last_error.as_deref().cloned().unwrap_or_else(gone)))
     }
 
@@ -235,7 +235,7 @@ impl ClientSocket {
     /// The answer is deserialized as `T`: a tuple takes the server's arguments in order, any other type the
     /// first. The message is sent by the call itself, before the future is awaited. Without a runtime the
     /// result is [`ClientAckError::Disconnected`](crate::client::ClientAckError::Disconnected) immediately.
-    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
+    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> ClientAckFuture<T> {
         self.ask(event, &args, false, None)
     }
 
@@ -268,7 +268,7 @@ impl ClientSocket {
         args: &impl Payload,
         volatile: bool,
         timeout: Option<Duration>,
-    ) -> AckFuture<T> {
+    ) -> ClientAckFuture<T> {
         let default = || self.shared().map_or(Duration::ZERO, |shared| shared.settings.config.ack_timeout);
         let timeout = timeout.unwrap_or_else(default);
         let state = match self.send(event, args, volatile, Some(timeout)) {
@@ -276,7 +276,7 @@ impl ClientSocket {
             Ok((_, None)) => AckState::Done,
             Err(error) => AckState::Failed(error),
         };
-        AckFuture { state, answer: PhantomData }
+        ClientAckFuture { state, answer: PhantomData }
     }
 
     /// Returns the fate of the message, and the id of its acknowledgement if one is expected.
@@ -346,7 +346,7 @@ impl ClientSocket {
         self.tell("connect", None);
     }
 
-    pub(super) fn not_connected(&self, error: ConnectError) {
+    pub(super) fn not_connected(&self, error: ClientConnectError) {
         {
             let mut state = self.0.state.lock();
             state.failures += 1;
@@ -357,7 +357,7 @@ impl ClientSocket {
         self.tell("connect_error", Some(&error));
     }
 
-    pub(super) fn disconnected(&self, reason: DisconnectReason) {
+    pub(super) fn disconnected(&self, reason: ClientDisconnectReason) {
         self.tell("disconnect", Some(&reason));
     }
 
@@ -468,7 +468,7 @@ impl ClientEmitter<'_> {
     }
 
     /// Sends an event, and waits for the server's acknowledgement: see [`ClientSocket::emit_with_ack`].
-    pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckFuture<T> {
+    pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> ClientAckFuture<T> {
         self.socket.ask(event, &args, self.volatile, self.timeout)
     }
 }

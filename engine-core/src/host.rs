@@ -1,7 +1,7 @@
 //! What a runtime and a server or a client know of each other.
 
-use crate::drive::{Protocol, Status};
 use crate::outbound::Outbound;
+use crate::protocol::{Protocol, Status};
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -34,7 +34,7 @@ pub trait Runtime: Send + Sync + 'static {
 /// Handles are cheap to clone and stand for the same server.
 pub trait Host: Clone + Send + Sync + 'static {
     /// The protocol of one accepted byte stream.
-    type Connection: crate::drive::Protocol + Send + Unpin + 'static;
+    type Connection: Protocol + Send + Unpin + 'static;
 
     /// Says who drives the server. Gives back the first that did: its clock is the server's.
     fn attach(&self, runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime>;

@@ -1,0 +1,177 @@
+//! One turn of a stream.
+
+use crate::outbound::Outbound;
+use crate::protocol::{Protocol, Status};
+use crate::time::Time;
+use bytes::Buf;
+use std::boxed::Box;
+use std::cell::Cell;
+use std::io::{self, IoSlice, Read, Write};
+use std::vec;
+use std::vec::Vec;
+
+/// What to do after [`pump`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Turn {
+    /// Call again when the stream is ready or the waker is called.
+    Wait,
+    /// Call again soon, but give other connections a turn first.
+    Again,
+    /// Shut the writing side down, then call again.
+    HalfClose,
+    /// Close the stream.
+    Done,
+}
+
+/// Bytes per read.
+const CHUNK: usize = 64 << 10;
+/// Reads per turn, so that one busy peer cannot starve the others.
+const READS: usize = 8;
+/// Slices per write.
+const SLICES: usize = 64;
+
+/// Runs one turn: reads and writes until both would block or the budget is spent.
+///
+/// It returns [`Turn::Wait`] only if each operation that the protocol wants would block, so that the stream reports
+/// when it is ready again.
+///
+/// `partial` keeps the bytes of an incomplete message between turns; between messages it has not even capacity. Reading
+/// itself uses one buffer per thread.
+///
+/// # Errors
+/// The stream's own; drop the stream then.
+pub fn pump<S: Read + Write, P: Protocol>(
+    now: Time,
+    stream: &mut S,
+    protocol: &mut P,
+    partial: &mut Vec<u8>,
+) -> io::Result<Turn> {
+    protocol.handle_wake(now);
+    // Complete messages may be left here from when the application could not keep up.
+    if !partial.is_empty() && protocol.wants_read() {
+        resume(now, protocol, partial);
+    }
+    let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
+    let read = read_all(now, stream, protocol, partial, &mut scratch);
+    SCRATCH.set(Some(scratch));
+    let read = read?;
+    let flushed = flush(stream, protocol)?;
+    let wait = match read {
+        Reading::Drained => Turn::Wait,
+        Reading::Budget => Turn::Again,
+        // Writing may have freed capacity. No read has blocked, so the stream would not report that it is readable.
+        Reading::Paused if protocol.wants_read() => Turn::Again,
+        Reading::Paused => Turn::Wait,
+    };
+    if !flushed {
+        return Ok(wait);
+    }
+    Ok(match protocol.status() {
+        Status::Open => wait,
+        Status::HalfClose => {
+            protocol.handle_half_closed(now);
+            Turn::HalfClose
+        }
+        Status::Closed => Turn::Done,
+    })
+}
+
+/// Why reading stopped.
+enum Reading {
+    /// The stream has no more bytes at the moment, or has ended.
+    Drained,
+    /// The turn's budget is spent.
+    Budget,
+    /// The protocol wants no more.
+    Paused,
+}
+
+thread_local! {
+    // Taken out while in use, so that a handler that drives another stream on this thread allocates its own buffer.
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+fn read_all<S: Read, P: Protocol>(
+    now: Time,
+    stream: &mut S,
+    protocol: &mut P,
+    partial: &mut Vec<u8>,
+    scratch: &mut [u8],
+) -> io::Result<Reading> {
+    for _ in 0..READS {
+        if !protocol.wants_read() {
+            return Ok(Reading::Paused);
+        }
+        match stream.read(scratch) {
+            Ok(0) => {
+                protocol.handle_eof(now);
+                return Ok(Reading::Drained);
+            }
+            Ok(n) => {
+                let (input, _) = scratch.split_at_mut(n.min(CHUNK));
+                if partial.is_empty() {
+                    let used = protocol.handle_data(now, input);
+                    partial.extend_from_slice(input.get(used..).unwrap_or_default());
+                } else {
+                    partial.extend_from_slice(input);
+                    resume(now, protocol, partial);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Reading::Drained),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // TLS ended without `close_notify`. This is safe, because a truncated message is noticed by its length.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                protocol.handle_eof(now);
+                return Ok(Reading::Drained);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Reading::Budget)
+}
+
+fn resume<P: Protocol>(now: Time, protocol: &mut P, partial: &mut Vec<u8>) {
+    let used = protocol.handle_data(now, partial);
+    if used >= partial.len() {
+        *partial = Vec::new();
+    } else if used > 0 {
+        partial.drain(..used);
+    }
+}
+
+/// Writes and flushes. Returns whether everything was written and flushed.
+fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<bool> {
+    while let Some(queue) = protocol.poll_transmit() {
+        let chunk = queue.chunk();
+        let written = match chunk.len() == queue.len() {
+            true => stream.write(chunk),
+            false => write_several(stream, queue),
+        };
+        match written {
+            // Retrying would spin: no progress is possible.
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => queue.advance(n),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    loop {
+        match stream.flush() {
+            Ok(()) => return Ok(true),
+            // A closed stream need not be flushed: its last bytes were flushed before the half-close.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(protocol.status() == Status::Closed),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Writes several slices at once. Not inlined, so that the common case of a single slice does not set up the array.
+#[inline(never)]
+fn write_several<S: Write>(stream: &mut S, queue: &Outbound) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let used = queue.chunks_vectored(&mut slices);
+    stream.write_vectored(slices.get(..used).unwrap_or_default())
+}

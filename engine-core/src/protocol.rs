@@ -1,0 +1,40 @@
+//! What a driver and the protocol of one byte stream know of each other.
+
+use crate::outbound::Outbound;
+use crate::time::Time;
+use core::task::Waker;
+
+/// The protocol of one byte stream: bytes in, bytes out.
+///
+/// The methods can be called in any order; a call with nothing to do does nothing.
+pub trait Protocol {
+    /// Sets the waker to call if there is work although the stream is not ready.
+    fn set_waker(&mut self, waker: &Waker);
+    /// Begins a turn. The stream may be ready, the waker may have been called, or neither.
+    fn handle_wake(&mut self, now: Time);
+    /// Handles received bytes and returns how many were consumed from the front. The caller must pass the rest again,
+    /// followed by the bytes that arrive next. The bytes may be changed in place.
+    fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize;
+    /// Handles the end of the stream: the peer will send no more.
+    fn handle_eof(&mut self, now: Time);
+    /// Returns whether to read from the stream. Not reading slows the peer down.
+    fn wants_read(&self) -> bool;
+    /// Returns the next bytes to write. Call it until it returns `None`.
+    fn poll_transmit(&mut self) -> Option<&mut Outbound>;
+    /// Returns what to do with the stream once everything is written.
+    fn status(&self) -> Status;
+    /// Handles that the stream's writing side is shut down, as [`Status::HalfClose`] asks.
+    fn handle_half_closed(&mut self, now: Time);
+}
+
+/// What to do with a stream once everything is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Keep it open.
+    Open,
+    /// Shut its writing side down, and read and drop what the peer still sends: closing at once could discard the last
+    /// bytes before the peer receives them.
+    HalfClose,
+    /// Close it.
+    Closed,
+}

@@ -209,6 +209,14 @@ impl Protocol for Box<dyn Outgoing> {
         (**self).handle_eof(now);
     }
 
+    fn lend_buffer(&mut self) -> Box<[u8]> {
+        (**self).lend_buffer()
+    }
+
+    fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+        (**self).reclaim_buffer(buffer);
+    }
+
     fn wants_read(&self) -> bool {
         (**self).wants_read()
     }

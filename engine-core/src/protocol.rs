@@ -2,7 +2,12 @@
 
 use crate::outbound::Outbound;
 use crate::time::Time;
+use alloc::boxed::Box;
+use alloc::vec;
 use core::task::Waker;
+
+/// Recommended size in bytes of the buffer that a stream is read into.
+pub const READ_BUFFER: usize = 64 << 10;
 
 /// The protocol of one byte stream: bytes in, bytes out.
 ///
@@ -17,6 +22,17 @@ pub trait Protocol {
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize;
     /// Handles the end of the stream: the peer will send no more.
     fn handle_eof(&mut self, now: Time);
+    /// Lends the buffer that the stream is read into during a turn. The caller passes it back to
+    /// [`reclaim_buffer`](Protocol::reclaim_buffer), so that one buffer can serve all streams of a thread.
+    ///
+    /// The buffer must not be empty. By default it is a new one of 64 KiB.
+    fn lend_buffer(&mut self) -> Box<[u8]> {
+        vec![0; READ_BUFFER].into_boxed_slice()
+    }
+    /// Takes back the buffer at the end of a turn. By default it is dropped.
+    fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+        drop(buffer);
+    }
     /// Returns whether to read from the stream. Not reading slows the peer down.
     fn wants_read(&self) -> bool;
     /// Returns the next bytes to write. Call it until it returns `None`.

@@ -309,6 +309,14 @@ impl Protocol for LaneStream {
         });
     }
 
+    fn lend_buffer(&mut self) -> Box<[u8]> {
+        pool::take_read_buffer()
+    }
+
+    fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+        pool::put_read_buffer(buffer);
+    }
+
     fn wants_read(&self) -> bool {
         let may_read = || !self.inflated.is_enough(MAX_INFLATED) && self.shared.may_read();
         !self.stream.is_closed() && (self.told || may_read())

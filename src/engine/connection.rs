@@ -475,6 +475,14 @@ impl<H: Handler> Protocol for Connection<H> {
         self.lose(now, CloseReason::TransportClose);
     }
 
+    fn lend_buffer(&mut self) -> Box<[u8]> {
+        pool::take_read_buffer()
+    }
+
+    fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+        pool::put_read_buffer(buffer);
+    }
+
     fn wants_read(&self) -> bool {
         let high_water = self.server.config.high_water;
         match (&self.link, self.stream.phase()) {

@@ -4,10 +4,7 @@ use crate::outbound::Outbound;
 use crate::protocol::{Protocol, Status};
 use crate::time::Time;
 use bytes::Buf;
-use std::boxed::Box;
-use std::cell::Cell;
 use std::io::{self, IoSlice, Read, Write};
-use std::vec;
 use std::vec::Vec;
 
 /// What to do after [`pump`].
@@ -24,8 +21,6 @@ pub enum Turn {
     Done,
 }
 
-/// Bytes per read.
-const CHUNK: usize = 64 << 10;
 /// Reads per turn, so that one busy peer cannot starve the others.
 const READS: usize = 8;
 /// Slices per write.
@@ -36,8 +31,8 @@ const SLICES: usize = 64;
 /// It returns [`Turn::Wait`] only if each operation that the protocol wants would block, so that the stream reports
 /// when it is ready again.
 ///
-/// `partial` keeps the bytes of an incomplete message between turns; between messages it has not even capacity. Reading
-/// itself uses one buffer per thread.
+/// `partial` keeps the bytes of an incomplete message between turns; between messages it has not even capacity. The
+/// buffer that is read into is [lent](Protocol::lend_buffer) by the protocol.
 ///
 /// # Errors
 /// The stream's own; drop the stream then.
@@ -52,9 +47,9 @@ pub fn pump<S: Read + Write, P: Protocol>(
     if !partial.is_empty() && protocol.wants_read() {
         resume(now, protocol, partial);
     }
-    let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
-    let read = read_all(now, stream, protocol, partial, &mut scratch);
-    SCRATCH.set(Some(scratch));
+    let mut buffer = protocol.lend_buffer();
+    let read = read_all(now, stream, protocol, partial, &mut buffer);
+    protocol.reclaim_buffer(buffer);
     let read = read?;
     let flushed = flush(stream, protocol)?;
     let wait = match read {
@@ -87,29 +82,24 @@ enum Reading {
     Paused,
 }
 
-thread_local! {
-    // Taken out while in use, so that a handler that drives another stream on this thread allocates its own buffer.
-    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
-}
-
 fn read_all<S: Read, P: Protocol>(
     now: Time,
     stream: &mut S,
     protocol: &mut P,
     partial: &mut Vec<u8>,
-    scratch: &mut [u8],
+    buffer: &mut [u8],
 ) -> io::Result<Reading> {
     for _ in 0..READS {
         if !protocol.wants_read() {
             return Ok(Reading::Paused);
         }
-        match stream.read(scratch) {
+        match stream.read(buffer) {
             Ok(0) => {
                 protocol.handle_eof(now);
                 return Ok(Reading::Drained);
             }
             Ok(n) => {
-                let (input, _) = scratch.split_at_mut(n.min(CHUNK));
+                let (input, _) = buffer.split_at_mut(n.min(buffer.len()));
                 if partial.is_empty() {
                     let used = protocol.handle_data(now, input);
                     partial.extend_from_slice(input.get(used..).unwrap_or_default());
@@ -174,4 +164,86 @@ fn write_several<S: Write>(stream: &mut S, queue: &Outbound) -> io::Result<usize
     let mut slices = [IoSlice::new(&[]); SLICES];
     let used = queue.chunks_vectored(&mut slices);
     stream.write_vectored(slices.get(..used).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::boxed::Box;
+    use std::task::Waker;
+
+    /// A protocol that lends one buffer, and reads all that comes.
+    #[derive(Default)]
+    struct Lender {
+        buffer: Option<Box<[u8]>>,
+        input: Vec<u8>,
+    }
+
+    impl Protocol for Lender {
+        fn set_waker(&mut self, _: &Waker) {}
+
+        fn handle_wake(&mut self, _: Time) {}
+
+        fn handle_data(&mut self, _: Time, input: &mut [u8]) -> usize {
+            assert!(self.buffer.is_none(), "it is in use");
+            self.input.extend_from_slice(input);
+            input.len()
+        }
+
+        fn handle_eof(&mut self, _: Time) {}
+
+        fn lend_buffer(&mut self) -> Box<[u8]> {
+            self.buffer.take().unwrap()
+        }
+
+        fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+            self.buffer = Some(buffer);
+        }
+
+        fn wants_read(&self) -> bool {
+            true
+        }
+
+        fn poll_transmit(&mut self) -> Option<&mut Outbound> {
+            None
+        }
+
+        fn status(&self) -> Status {
+            Status::Open
+        }
+
+        fn handle_half_closed(&mut self, _: Time) {}
+    }
+
+    /// A stream that has bytes to read, and then fails.
+    struct Broken(&'static [u8]);
+
+    impl Read for Broken {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            match self.0 {
+                [] => Err(io::ErrorKind::ConnectionReset.into()),
+                _ => self.0.read(buf),
+            }
+        }
+    }
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_lent_buffer_is_read_into_and_passed_back_even_if_the_stream_fails() {
+        let buffer = Some(Box::from([0; 3]));
+        let mut protocol = Lender { buffer, ..Lender::default() };
+        let turn = pump(Time::ZERO, &mut Broken(b"seven b"), &mut protocol, &mut Vec::new());
+        assert_eq!(turn.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(protocol.input, b"seven b");
+        assert_eq!(protocol.buffer.as_deref().map(<[u8]>::len), Some(3));
+    }
 }

@@ -7,6 +7,7 @@
 use sockeye_core::protocol::READ_BUFFER;
 use sockeye_core::socketio::Encoder;
 use sockeye_core::socketio::client::Event;
+use sockeye_core::websocket::{DeflatePool, DeflateState};
 use sockeye_core::{Outbound, outbound::Pieces};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -17,8 +18,13 @@ thread_local! {
     static MEMORY: Cell<[Option<Box<Pieces>>; 2]> = const { Cell::new([None, None]) };
     static READ: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
     static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
+    static DEFLATE_STATE: Cell<DeflateState> = const { Cell::new(DeflateState::new()) };
     static EVENTS: Cell<VecDeque<Event>> = const { Cell::new(VecDeque::new()) };
 }
+
+/// The thread's state of compression.
+pub(crate) static DEFLATE: DeflatePool =
+    DeflatePool::new(|| DEFLATE_STATE.take(), |state| DEFLATE_STATE.set(state));
 
 /// Maximum capacity of the queue of events that a thread keeps: more events at once are rare.
 const MAX_EVENTS: usize = 64;

@@ -218,7 +218,7 @@ impl LaneStream {
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) {
         let generation = self.generation;
         loop {
-            match self.stream.next_message(now, input) {
+            match self.stream.next_message(now, input, &pool::DEFLATE) {
                 Ok(Some(message)) => {
                     self.inflated.count(&message);
                     self.shared.receive(generation, &message);

@@ -547,7 +547,7 @@ impl<H: Handler> Connection<H> {
     /// Reads messages until none is complete. Returns `true` if nothing more can be done now.
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> bool {
         loop {
-            match self.stream.next_message(now, input) {
+            match self.stream.next_message(now, input, &pool::DEFLATE) {
                 Ok(Some(message)) => {
                     self.inflated.count(&message);
                     self.handle_message(now, message);

@@ -10,7 +10,7 @@ pub use upgrade::{
 use crate::http::{self, Body, Chunked, Head, HeaderSlots, Progress, Status};
 use crate::outbound::Outbound;
 use crate::time::Time;
-use crate::websocket::{self, Decoder, Deflate, Message, Opcode, Role};
+use crate::websocket::{self, Decoder, Deflate, DeflatePool, Message, Opcode, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -350,11 +350,12 @@ impl Connection {
         &mut self,
         now: Time,
         input: &mut &'b mut [u8],
+        pool: &DeflatePool,
     ) -> Result<Option<Message<'b>>, websocket::Error> {
         let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
         let before = input.len();
         let out = &mut self.out;
-        let message = next_message(decoder, input, |data| {
+        let message = next_message(decoder, input, pool, |data| {
             out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
         });
         match &message {
@@ -474,10 +475,11 @@ impl Connection {
 fn next_message<'b>(
     decoder: &mut Decoder,
     input: &mut &'b mut [u8],
+    pool: &DeflatePool,
     mut pong: impl FnMut(&[u8]),
 ) -> Result<Option<Message<'b>>, websocket::Error> {
     loop {
-        match decoder.decode(input) {
+        match decoder.decode_with(input, pool) {
             Ok(Some(Message::Ping(data))) => pong(data),
             Ok(Some(Message::Pong(_))) => {}
             other => return other,

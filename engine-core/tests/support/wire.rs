@@ -159,7 +159,7 @@ impl Wire {
                 Phase::WebSocket if self.connection.queued() >= self.high_water => break,
                 Phase::WebSocket => {
                     let before = rest.len();
-                    let message = self.connection.next_message(now, &mut rest);
+                    let message = self.connection.next_message(now, &mut rest, &Default::default());
                     let consumed = before - rest.len();
                     match message {
                         Ok(Some(Message::Text(text))) => {

@@ -5,7 +5,7 @@ use super::support::at;
 use super::support::wire::Wire;
 use sockeye_core::connection::Phase;
 use sockeye_core::websocket::{
-    CloseFrame, Decoder, Deflate, DeflatePool, Error, Message, Opcode, Role, write_close, write_frame,
+    CloseFrame, Decoder, Deflate, Error, Message, Opcode, Role, write_close, write_frame,
 };
 
 /// Reads the sizes that the input is cut into; they are repeated until its end.
@@ -53,10 +53,10 @@ impl Owned {
         if let Some(deflate) = deflate
             && match self {
                 Owned::Text(text) => {
-                    deflate.write_frame(&DeflatePool::default(), out, Opcode::Text, &[text.as_bytes()], mask)
+                    deflate.write_frame(&Default::default(), out, Opcode::Text, &[text.as_bytes()], mask)
                 }
                 Owned::Binary(data) => {
-                    deflate.write_frame(&DeflatePool::default(), out, Opcode::Binary, &[data], mask)
+                    deflate.write_frame(&Default::default(), out, Opcode::Binary, &[data], mask)
                 }
                 _ => false,
             }

@@ -3,7 +3,7 @@
 //! Run it with `PORT=9001 cargo run --release --features deflate --example ws_echo`; without the feature it does not
 //! compress.
 use sockeye_core::Time;
-use sockeye_core::connection::{Config, Connection, Phase, agree_deflate, websocket_key};
+use sockeye_core::connection::{self, Connection, Phase, agree_deflate, websocket_key};
 use sockeye_core::http::{Status, header_slots};
 use sockeye_core::websocket::{
     Deflate, DeflatePool, DeflateState, Message, Opcode, PerMessageDeflate, write_frame,
@@ -33,7 +33,7 @@ fn main() -> io::Result<()> {
 
 /// Serves one connection. It has no deadlines, because this is for tests only.
 fn echo(mut stream: TcpStream) -> io::Result<()> {
-    let mut config = Config::default();
+    let mut config = connection::Config::default();
     config.max_payload = 32 << 20;
     let now = Time::ZERO;
     let mut connection = Connection::new(now, Arc::new(config));

@@ -1,7 +1,7 @@
 //! What a runtime and a server or a client know of each other.
 
 use crate::outbound::Outbound;
-use crate::protocol::{Protocol, Status};
+use crate::protocol::{Protocol, StreamStatus};
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -225,7 +225,7 @@ impl Protocol for Box<dyn Outgoing> {
         (**self).poll_transmit()
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> StreamStatus {
         (**self).status()
     }
 

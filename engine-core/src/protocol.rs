@@ -38,14 +38,14 @@ pub trait Protocol {
     /// Returns the next bytes to write. Call it until it returns `None`.
     fn poll_transmit(&mut self) -> Option<&mut Outbound>;
     /// Returns what to do with the stream once everything is written.
-    fn status(&self) -> Status;
-    /// Handles that the stream's writing side is shut down, as [`Status::HalfClose`] asks.
+    fn status(&self) -> StreamStatus;
+    /// Handles that the stream's writing side is shut down, as [`StreamStatus::HalfClose`] asks.
     fn handle_half_closed(&mut self, now: Time);
 }
 
 /// What to do with a stream once everything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum StreamStatus {
     /// Keep it open.
     Open,
     /// Shut its writing side down, and read and drop what the peer still sends: closing at once could discard the last

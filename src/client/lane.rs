@@ -6,7 +6,7 @@ use crate::pool;
 use sockeye_core::connection::client::{Client as Stream, Response};
 use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
 use sockeye_core::host::Outgoing;
-use sockeye_core::protocol::{Protocol, Status};
+use sockeye_core::protocol::{Protocol, StreamStatus};
 use sockeye_core::socketio::client::Client;
 use sockeye_core::{Outbound, Random, Time};
 use std::io;
@@ -335,13 +335,13 @@ impl Protocol for LaneStream {
         Some(out)
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> StreamStatus {
         if self.stream.is_closed() {
-            Status::Closed
+            StreamStatus::Closed
         } else if self.stream.wants_half_close() {
-            Status::HalfClose
+            StreamStatus::HalfClose
         } else {
-            Status::Open
+            StreamStatus::Open
         }
     }
 

@@ -12,7 +12,7 @@ use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
 use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
 use sockeye_core::host::Peer;
 use sockeye_core::http::{self, Head, Version};
-use sockeye_core::protocol::{Protocol, Status as StreamStatus};
+use sockeye_core::protocol::{Protocol, StreamStatus};
 use sockeye_core::websocket;
 #[cfg(feature = "http")]
 use sockeye_core::websocket::Deflate;

@@ -3,7 +3,7 @@
 use super::pump::{Turn, pump};
 use super::stream::{NonBlocking, Stream};
 use crate::host::Runtime;
-use crate::protocol::{Protocol, Status};
+use crate::protocol::{Protocol, StreamStatus};
 use std::boxed::Box;
 use std::future::Future;
 use std::io;
@@ -78,7 +78,7 @@ impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Drive<S, P> {
                     this.protocol.handle_wake(this.runtime.now());
                     let is_quiet = this.protocol.poll_transmit().is_none();
                     return match this.protocol.status() {
-                        Status::Closed if is_quiet => Poll::Ready(Ok(())),
+                        StreamStatus::Closed if is_quiet => Poll::Ready(Ok(())),
                         _ => Poll::Pending,
                     };
                 }

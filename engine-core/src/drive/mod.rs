@@ -14,7 +14,7 @@ mod serve;
 mod stream;
 mod tunnel;
 
-pub use crate::protocol::{Protocol, Status};
+pub use crate::protocol::{Protocol, StreamStatus};
 pub use edge::Edge;
 pub use future::{Drive, Unattended};
 pub use pump::{Turn, pump};

@@ -1,7 +1,7 @@
 //! One turn of a stream.
 
 use crate::outbound::Outbound;
-use crate::protocol::{Protocol, Status};
+use crate::protocol::{Protocol, StreamStatus};
 use crate::time::Time;
 use bytes::Buf;
 use std::io::{self, IoSlice, Read, Write};
@@ -63,12 +63,12 @@ pub fn pump<S: Read + Write, P: Protocol>(
         return Ok(wait);
     }
     Ok(match protocol.status() {
-        Status::Open => wait,
-        Status::HalfClose => {
+        StreamStatus::Open => wait,
+        StreamStatus::HalfClose => {
             protocol.handle_half_closed(now);
             Turn::HalfClose
         }
-        Status::Closed => Turn::Done,
+        StreamStatus::Closed => Turn::Done,
     })
 }
 
@@ -151,7 +151,9 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
         match stream.flush() {
             Ok(()) => return Ok(true),
             // A closed stream need not be flushed: its last bytes were flushed before the half-close.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(protocol.status() == Status::Closed),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(protocol.status() == StreamStatus::Closed);
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
@@ -208,8 +210,8 @@ mod tests {
             None
         }
 
-        fn status(&self) -> Status {
-            Status::Open
+        fn status(&self) -> StreamStatus {
+            StreamStatus::Open
         }
 
         fn handle_half_closed(&mut self, _: Time) {}

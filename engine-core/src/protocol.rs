@@ -1,4 +1,4 @@
-//! What a driver and the protocol of one byte stream know of each other.
+//! The interface between a driver and the protocol of one byte stream.
 
 use crate::outbound::Outbound;
 use crate::time::Time;
@@ -25,11 +25,11 @@ pub trait Protocol {
     /// Lends the buffer that the stream is read into during a turn. The caller passes it back to
     /// [`reclaim_buffer`](Protocol::reclaim_buffer), so that one buffer can serve all streams of a thread.
     ///
-    /// The buffer must not be empty. By default it is a new one of 64 KiB.
+    /// The buffer must not be empty. Default: a new buffer of 64 KiB for each turn.
     fn lend_buffer(&mut self) -> Box<[u8]> {
         vec![0; READ_BUFFER].into_boxed_slice()
     }
-    /// Takes back the buffer at the end of a turn. By default it is dropped.
+    /// Takes back the buffer at the end of a turn. Default: drops it.
     fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
         drop(buffer);
     }
@@ -43,14 +43,14 @@ pub trait Protocol {
     fn handle_half_closed(&mut self, now: Time);
 }
 
-/// What to do with a stream once everything is written.
+/// The state that a stream should be in once everything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamStatus {
-    /// Keep it open.
+    /// Open.
     Open,
-    /// Shut its writing side down, and read and drop what the peer still sends: closing at once could discard the last
-    /// bytes before the peer receives them.
+    /// The writing side is shut down, and bytes that the peer still sends are read and dropped: closing at once could
+    /// discard the last bytes before the peer receives them.
     HalfClose,
-    /// Close it.
+    /// Closed.
     Closed,
 }

@@ -7,7 +7,7 @@ use bytes::Buf;
 use std::io::{self, IoSlice, Read, Write};
 use std::vec::Vec;
 
-/// What to do after [`pump`].
+/// The next step after [`pump`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Turn {
@@ -28,10 +28,10 @@ const SLICES: usize = 64;
 
 /// Runs one turn: reads and writes until both would block or the budget is spent.
 ///
-/// It returns [`Turn::Wait`] only if each operation that the protocol wants would block, so that the stream reports
-/// when it is ready again.
+/// Returns [`Turn::Wait`] only if each operation that the protocol wants would block, so that the stream reports when it
+/// is ready again.
 ///
-/// `partial` keeps the bytes of an incomplete message between turns; between messages it has not even capacity. The
+/// `partial` keeps the bytes of an incomplete message between turns. Between messages it is empty and has no capacity. The
 /// buffer that is read into is [lent](Protocol::lend_buffer) by the protocol.
 ///
 /// # Errors
@@ -43,7 +43,7 @@ pub fn pump<S: Read + Write, P: Protocol>(
     partial: &mut Vec<u8>,
 ) -> io::Result<Turn> {
     protocol.handle_wake(now);
-    // Complete messages may be left here from when the application could not keep up.
+    // Complete messages may be left in it from a turn in which the application could not keep up.
     if !partial.is_empty() && protocol.wants_read() {
         resume(now, protocol, partial);
     }
@@ -72,7 +72,7 @@ pub fn pump<S: Read + Write, P: Protocol>(
     })
 }
 
-/// Why reading stopped.
+/// The reason why reading stopped.
 enum Reading {
     /// The stream has no more bytes at the moment, or has ended.
     Drained,

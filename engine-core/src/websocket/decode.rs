@@ -35,7 +35,7 @@ pub struct Decoder {
     state: State,
     max_message: usize,
     role: Role,
-    /// Whether messages may be compressed.
+    /// Messages may be compressed.
     inflates: bool,
 }
 
@@ -212,8 +212,8 @@ impl Decoder {
             State::Fragmented(fragments) => fragments.len(),
             _ => 0,
         };
-        let room = self.max_message.saturating_sub(before);
-        if usize::try_from(len).is_ok_and(|len| len <= room) {
+        let left = self.max_message.saturating_sub(before);
+        if usize::try_from(len).is_ok_and(|len| len <= left) {
             Ok(())
         } else {
             Err(Error::TooLarge { limit: self.max_message })
@@ -283,7 +283,7 @@ impl Decoder {
 struct Frame<'a> {
     opcode: Opcode,
     is_final: bool,
-    /// Whether this frame and the rest of its message are compressed.
+    /// This frame and the rest of its message are compressed.
     #[cfg_attr(not(feature = "deflate"), expect(dead_code))]
     is_deflated: bool,
     payload: &'a [u8],

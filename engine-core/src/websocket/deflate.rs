@@ -277,8 +277,8 @@ fn inflate_piece<'a>(
     loop {
         if data.len() == data.capacity() {
             // One byte more than the limit, to notice that it is exceeded.
-            let room = limit.saturating_add(1).saturating_sub(data.len());
-            data.reserve_exact(data.len().max(1024).min(room));
+            let left = limit.saturating_add(1).saturating_sub(data.len());
+            data.reserve_exact(data.len().max(1024).min(left));
         }
         let before = state.total_in();
         let status =

@@ -1,4 +1,4 @@
-//! Where the state of compression comes from.
+//! The source of the state of compression.
 
 pub use super::deflate::DeflateState;
 use core::fmt;

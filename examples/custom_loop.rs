@@ -106,7 +106,7 @@ pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Re
         }
     }
     server.remove_timer_waker(&driver);
-    // What is left of the connections, which only wait for their peers to close, is closed with the loop.
+    // The connections that are left only wait for their peers to close, so they are closed with the loop.
     Ok(())
 }
 
@@ -141,7 +141,7 @@ fn insert<C>(entries: &mut Vec<Option<Entry<C>>>, free: &mut Vec<usize>) -> usiz
     })
 }
 
-/// What the server needs from the loop: a clock, and a place for handlers that wait.
+/// The parts of the loop that the server needs: a clock, and a place for handlers that wait.
 struct Loop {
     origin: Instant,
     spawned: Mutex<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>,

@@ -1,7 +1,7 @@
 //! The protocol engine alone: no sockets, no runtime, and only a clock that this program moves.
 //!
 //! Run it with `cargo run --example engine_only`.
-use sockeye_core::engineio::{Config, Id, Message, Packet, Part, Session, Transport};
+use sockeye_core::engineio::{self, Id, Message, Packet, Part, Transport};
 use sockeye_core::websocket::{self, Decoder, Opcode, Role};
 use sockeye_core::{Outbound, Time};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Time and randomness are arguments, so every run is the same.
     let mut now = Time::ZERO;
     let id = Id::from_random([7; 15]);
-    let mut server = Session::open(now, Arc::new(Config::default()), &id, Transport::WebSocket);
+    let config = Arc::new(engineio::Config::default());
+    let mut server = engineio::Session::open(now, config, &id, Transport::WebSocket);
     let mut wire = Outbound::new();
 
     // The handshake is queued; the client reads it off the wire.

@@ -3,12 +3,22 @@
 //! Run it with `PORT=9001 cargo run --release --features deflate --example ws_echo`; without the feature it does not
 //! compress.
 use sockeye_core::Time;
-use sockeye_core::connection::{Config, Connection, Phase, agree_deflate, websocket_key};
+use sockeye_core::connection::{self, Connection, Phase, agree_deflate, websocket_key};
 use sockeye_core::http::{Status, header_slots};
-use sockeye_core::websocket::{Deflate, Message, Opcode, PerMessageDeflate, write_frame};
+use sockeye_core::websocket::{
+    Deflate, DeflatePool, DeflateState, Message, Opcode, PerMessageDeflate, write_frame,
+};
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
+
+thread_local! {
+    static STATE: Cell<DeflateState> = const { Cell::new(DeflateState::new()) };
+}
+
+/// All messages of a thread are compressed with the same state.
+static POOL: DeflatePool = DeflatePool::new(|| STATE.take(), |state| STATE.set(state));
 
 fn main() -> io::Result<()> {
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(9001);
@@ -23,7 +33,7 @@ fn main() -> io::Result<()> {
 
 /// Serves one connection. It has no deadlines, because this is for tests only.
 fn echo(mut stream: TcpStream) -> io::Result<()> {
-    let mut config = Config::default();
+    let mut config = connection::Config::default();
     config.max_payload = 32 << 20;
     let now = Time::ZERO;
     let mut connection = Connection::new(now, Arc::new(config));
@@ -73,7 +83,7 @@ fn take_in(connection: &mut Connection, deflate: &mut Option<Deflate>, input: &m
     }
     let mut rest = &mut input[used..];
     // On a protocol error the connection itself queues the close frame.
-    while let Ok(Some(message)) = connection.next_message(now, &mut rest) {
+    while let Ok(Some(message)) = connection.next_message(now, &mut rest, &POOL) {
         let (opcode, data) = match &message {
             Message::Text(text) => (Opcode::Text, text.as_bytes()),
             Message::Binary(data) => (Opcode::Binary, &data[..]),
@@ -98,7 +108,7 @@ fn per_message_deflate() -> Option<PerMessageDeflate> {
 
 fn echo_frame(out: &mut Vec<u8>, opcode: Opcode, data: &[u8], deflate: Option<Deflate>) {
     #[cfg(feature = "deflate")]
-    if deflate.is_some_and(|deflate| deflate.write_frame(out, opcode, &[data], None)) {
+    if deflate.is_some_and(|deflate| deflate.write_frame(&POOL, out, opcode, &[data], None)) {
         return;
     }
     let _ = deflate;

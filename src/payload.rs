@@ -1,8 +1,8 @@
 //! The data that can be emitted: anything that serializes, and arguments that were received.
 
+pub(crate) use crate::pool::with_encoder;
 use sockeye_core::engineio;
 use sockeye_core::socketio::{self, EncodeError, Encoded, Encoder, OwnedArgs, Parser};
-use std::cell::Cell;
 
 /// The arguments of an event or an acknowledgement as they were received (JSON and attachments), to be read
 /// later or forwarded.
@@ -100,20 +100,6 @@ pub(crate) mod sealed {
             None
         }
     }
-}
-
-thread_local! {
-    // Taken out while in use: a `Serialize` that emits finds it missing and creates its own.
-    static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
-}
-
-/// Runs `f` with the thread's encoder, set to the parser.
-pub(crate) fn with_encoder<R>(parser: Parser, f: impl FnOnce(&mut Encoder) -> R) -> R {
-    let mut encoder = ENCODER.take().unwrap_or_default();
-    encoder.set_parser(parser);
-    let result = f(&mut encoder);
-    ENCODER.set(Some(encoder));
-    result
 }
 
 /// Queues a packet that the protocol itself sends.

@@ -1,13 +1,33 @@
-//! Memory for outgoing data, shared by the connections of a thread: a connection has memory only while data
-//! is queued, so a thread needs at most two pieces. The second one is for the response to a request whose
-//! session keeps the first for the next poll.
+//! Memory that the connections of a thread share: lent for a moment, so that an idle connection owns none and the
+//! steady state allocates nothing.
+//!
+//! All thread-locals are here. A piece is taken out while it is in use: code that needs it meanwhile on the same thread,
+//! such as a `Serialize` that emits, finds none and creates its own.
 
+use sockeye_core::protocol::READ_BUFFER;
+use sockeye_core::socketio::client::Event;
+use sockeye_core::socketio::{Encoder, Parser};
+use sockeye_core::websocket::{DeflatePool, DeflateState};
 use sockeye_core::{Outbound, outbound::Pieces};
 use std::cell::Cell;
+use std::collections::VecDeque;
 
 thread_local! {
+    // A connection has memory only while data is queued, so a thread needs at most two pieces. The second one is for the
+    // response to a request whose session keeps the first for the next poll.
     static MEMORY: Cell<[Option<Box<Pieces>>; 2]> = const { Cell::new([None, None]) };
+    static READ: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
+    static DEFLATE_STATE: Cell<DeflateState> = const { Cell::new(DeflateState::new()) };
+    static EVENTS: Cell<VecDeque<Event>> = const { Cell::new(VecDeque::new()) };
 }
+
+/// The thread's state of compression.
+pub(crate) static DEFLATE: DeflatePool =
+    DeflatePool::new(|| DEFLATE_STATE.take(), |state| DEFLATE_STATE.set(state));
+
+/// Maximum capacity of the queue of events that a thread keeps: more events at once are rare.
+const MAX_EVENTS: usize = 64;
 
 /// Lends memory of the thread to a queue that is about to be written to, if it has none.
 pub(crate) fn lend(queue: &mut Outbound) {
@@ -26,5 +46,41 @@ pub(crate) fn reclaim(queue: &mut Outbound) {
     if let Some(memory) = queue.reclaim() {
         let [first, second] = MEMORY.take();
         MEMORY.set([Some(memory), first.or(second)]);
+    }
+}
+
+/// Takes the buffer that the streams of this thread are read into.
+pub(crate) fn take_read_buffer() -> Box<[u8]> {
+    READ.take().unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
+}
+
+/// Puts the buffer back that [`take_read_buffer`] returned.
+pub(crate) fn put_read_buffer(buffer: Box<[u8]>) {
+    READ.set(Some(buffer));
+}
+
+/// Runs `f` with the thread's encoder, set to the parser.
+pub(crate) fn with_encoder<R>(parser: Parser, f: impl FnOnce(&mut Encoder) -> R) -> R {
+    let mut encoder = ENCODER.take().unwrap_or_default();
+    encoder.set_parser(parser);
+    let result = f(&mut encoder);
+    ENCODER.set(Some(encoder));
+    result
+}
+
+/// Lends memory of the thread to a client's queue of events, if it has none.
+pub(crate) fn lend_events(queue: &mut VecDeque<Event>) {
+    if queue.capacity() == 0 {
+        *queue = EVENTS.take();
+    }
+}
+
+/// Takes back the memory of a client's queue of events, if that is empty. The thread may be about to end.
+pub(crate) fn reclaim_events(queue: &mut VecDeque<Event>) {
+    if queue.is_empty() && queue.capacity() > 0 {
+        let queue = std::mem::take(queue);
+        if queue.capacity() <= MAX_EVENTS {
+            _ = EVENTS.try_with(|events| events.set(queue));
+        }
     }
 }

@@ -193,6 +193,36 @@ fn a_broadcast_is_compressed_once_and_a_connection_keeps_nothing_for_it() {
     assert!(once <= of_one.allocations, "{once} allocations more than without compression");
 }
 
+#[cfg(feature = "deflate")]
+#[test]
+fn compressed_messages_share_the_state_of_the_thread() {
+    use sockeye_core::websocket::{Deflate, DeflatePool};
+    let settings = sockeye::PerMessageDeflate::new();
+    let mut world = World::new(Server::builder().per_message_deflate(settings).build());
+    let asks = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let clients = [world.websocket_with(asks), world.websocket_with(asks)];
+    let (deflate, _) =
+        Deflate::agree(&settings, [&b"permessage-deflate"[..]].into_iter()).expect("it is valid");
+    let mut input = Vec::new();
+    let event = format!(r#"42["unknown","{}"]"#, "x".repeat(4000));
+    let mask = Some([1, 2, 3, 4]);
+    assert!(deflate.write_frame(
+        &DeflatePool::default(),
+        &mut input,
+        Opcode::Text,
+        &[event.as_bytes()],
+        mask
+    ));
+    let sockets = world.server().sockets();
+    // Only the text of each message, which grows three times while it is inflated.
+    expect(8, || clients.iter().for_each(|client| assert_eq!(world.send(*client, &input), 0)));
+    let text = "x".repeat(4000);
+    expect(0, || {
+        sockets.iter().for_each(|socket| socket.emit("e", &*text).expect("it is connected"));
+        assert!(world.run_ready() < 200);
+    });
+}
+
 #[test]
 fn queues_of_peers_that_do_not_read_share_the_frames_of_broadcasts() {
     const BROADCASTS: i64 = 100;

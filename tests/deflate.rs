@@ -12,7 +12,7 @@ use sockeye::drive::Protocol;
 use sockeye::extract::Data;
 use sockeye::host::{Host, Peer};
 use sockeye::{ClientSocket, PerMessageDeflate, Server, Socket, Time, Transport};
-use sockeye_core::websocket::{Deflate, Opcode, write_frame};
+use sockeye_core::websocket::{Deflate, DeflatePool, Opcode, write_frame};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
@@ -49,7 +49,7 @@ fn join(sim: &Sim, headers: &str) -> (Client, Option<Deflate>) {
 
 fn compressed(deflate: Deflate, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    assert!(deflate.write_frame(&mut frame, opcode, &[payload], Some(MASK)));
+    assert!(deflate.write_frame(&DeflatePool::default(), &mut frame, opcode, &[payload], Some(MASK)));
     frame
 }
 
@@ -288,7 +288,7 @@ fn our_client_inflates_one_long_message_per_turn() {
     let (deflate, _) = Deflate::agree(&PerMessageDeflate::new(), offer).unwrap();
     let mut event = Vec::new();
     let text = format!("42[\"long\",\"{}\"]", "x".repeat(300_000));
-    assert!(deflate.write_frame(&mut event, Opcode::Text, &[text.as_bytes()], None));
+    assert!(deflate.write_frame(&DeflatePool::default(), &mut event, Opcode::Text, &[text.as_bytes()], None));
     let mut input = event.repeat(20);
     assert!(input.len() < 64 << 10);
     let wakes = Arc::new(Count::default());

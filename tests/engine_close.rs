@@ -3,7 +3,7 @@
 
 use bytes::Buf;
 use sockeye::Time;
-use sockeye::drive::{Protocol, Status};
+use sockeye::drive::{Protocol, StreamStatus};
 use sockeye::engine::{CloseReason, Connection, Handler, Message, Server, Session};
 use sockeye::host::{Host, Peer};
 use std::future::Ready;
@@ -122,11 +122,11 @@ fn the_time_of_what_lingers_after_the_last_listener_is_kept_by_one_that_does_not
         keeper().unwrap().handle_timeout(deadline);
         idle.handle_wake(deadline);
         assert!(answer(&mut idle).is_empty());
-        if idle.status() == Status::HalfClose {
+        if idle.status() == StreamStatus::HalfClose {
             idle.handle_half_closed(deadline);
         }
     }
-    assert_eq!(idle.status(), Status::Closed);
+    assert_eq!(idle.status(), StreamStatus::Closed);
     drop(keeper);
     let keeper = server.keeper().expect("there is none any more");
     drop((idle, server));

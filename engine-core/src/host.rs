@@ -1,7 +1,7 @@
-//! What a runtime and a server or a client know of each other.
+//! The traits by which a runtime and a server or a client know each other.
 
-use crate::drive::{Protocol, Status};
 use crate::outbound::Outbound;
+use crate::protocol::{Protocol, StreamStatus};
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -14,115 +14,121 @@ use core::time::Duration;
 use std::io;
 use std::string::String;
 
-/// What a server or a client needs from whoever drives it.
+/// The clock and the tasks that a server or a client needs from its driver.
 pub trait Runtime: Send + Sync + 'static {
-    /// The monotonic clock; all instants that the server is given come from it.
+    /// Returns the time by a monotonic clock. All instants that the server is given come from it.
     fn now(&self) -> Time;
 
-    /// Calls `f` where futures find the runtime; where that is any place, as by default, just calls it. For handlers
-    /// that begin on a thread that may be none of the runtime's.
+    /// Calls `f` in the context of the runtime, so that futures can be created in it on any thread. It is used for handlers
+    /// that start on a thread outside of the runtime. The default, for runtimes without such a context, only calls `f`.
     fn enter(&self, f: &mut dyn FnMut()) {
         f();
     }
 
-    /// Runs a future to its end. It was polled before: an event handler that waits for something.
+    /// Spawns a future: an event handler that is still pending after its first poll.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>);
 }
 
-/// A server as a runtime sees it: it takes connections, and wants to be called when time has passed.
+/// A server as a runtime sees it: it accepts connections, and is called at its deadlines.
 ///
-/// Handles are cheap to clone and stand for the same server.
+/// Handles are cheap to clone, and clones stand for the same server.
 pub trait Host: Clone + Send + Sync + 'static {
     /// The protocol of one accepted byte stream.
-    type Connection: crate::drive::Protocol + Send + Unpin + 'static;
+    type Connection: Protocol + Send + Unpin + 'static;
 
-    /// Says who drives the server. Gives back the first that did: its clock is the server's.
+    /// Attaches a runtime. Returns the first runtime attached; its clock drives the server.
     fn attach(&self, runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime>;
 
-    /// Takes a new byte stream.
+    /// Accepts a byte stream. Returns its protocol, for the caller to drive.
     fn accept(&self, now: Time, peer: Peer) -> Self::Connection;
 
-    /// When [`handle_timeout`](Host::handle_timeout) has something to do.
+    /// Returns the deadline at which to call [`handle_timeout`](Host::handle_timeout).
     fn next_deadline(&self) -> Option<Time>;
 
-    /// Time passed. Does nothing before the deadline; afterwards the next deadline is later than `now`, or more is due
-    /// than one turn's work: then it is not, and this is to be called again when others had their turn.
+    /// Handles the deadlines that have passed. Does nothing before the next deadline.
+    ///
+    /// The work of one call is limited: if the next deadline is then still not later than `now`, call this again after
+    /// connections had a turn.
     fn handle_timeout(&self, now: Time);
 
-    /// Also wakes `waker` when the next deadline moves closer or the server is closed: each listener has a driver, which
-    /// calls this at every turn, or once if its waker stays the same.
+    /// Adds a waker that is called when the next deadline moves closer or the server is closed.
+    ///
+    /// Each listener has a driver that keeps the time. It calls this in every turn, or once if its waker stays the same.
     fn set_timer_waker(&self, waker: &Waker);
 
-    /// Forgets a driver that ends, and wakes its waker a last time: another driver may share it, and sets it again.
+    /// Removes the waker of a driver that ends, and calls it a last time: another driver in the same task may share it, and
+    /// adds it again. Default: does nothing.
     fn remove_timer_waker(&self, waker: &Waker) {
         let _ = waker;
     }
 
-    /// Gets the server as long as it lives, for somebody who keeps its time after a listener has ended: connections
-    /// live longer. `None` if somebody does already; by default there is nobody.
+    /// Returns access to the server for a task that keeps its time after a listener has ended, because connections outlive
+    /// the listener. Returns `None` if there already is such a task. Default: `None`.
     fn keeper(&self) -> Option<Keeper<Self>> {
         None
     }
 
-    /// Whether the server was closed, has no session left, and has written what it had to say.
+    /// Returns whether the server was closed, has no session left, and has written everything.
     fn is_closed(&self) -> bool;
 }
 
-/// Gets a server that it does not own, until it is gone: for [`keep_time`](crate::drive::keep_time).
+/// Returns a server without owning it, and `None` once it is gone: for [`keep_time`](crate::drive::keep_time).
 pub type Keeper<H> = Box<dyn Fn() -> Option<H> + Send + Sync>;
 
-/// Who is at the other end of a byte stream.
+/// The peer at the other end of a byte stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// The address, if the stream has one.
     pub address: Option<SocketAddr>,
-    /// Whether the stream is encrypted.
+    /// True if the stream is encrypted.
     pub secure: bool,
 }
 
 impl From<SocketAddr> for Peer {
-    /// A peer whose stream is not encrypted.
+    /// Creates a peer whose stream is not encrypted.
     fn from(address: SocketAddr) -> Self {
         Peer { address: Some(address), secure: false }
     }
 }
 
-/// What a client needs from whoever drives it: streams to a server, and somebody who waits.
+/// The streams and timers that a client needs from its driver.
 pub trait Connector: Runtime {
-    /// Opens a stream to the [first hop](Destination::first_hop), by a [race](crate::drive::race) if that has several
-    /// addresses, has the [proxy](crate::drive::open_tunnel) do the rest if there is one, and [drives](crate::drive)
-    /// `protocol` over it; or tells it why there is none.
+    /// Opens a stream, and [drives](crate::drive) `protocol` over it. If that fails, calls
+    /// [`handle_failed`](Outgoing::handle_failed).
+    ///
+    /// The stream leads to the [first hop](Destination::first_hop), whose addresses are tried by a
+    /// [race](crate::drive::race). If that is a proxy, [`open_tunnel`](crate::drive::open_tunnel) opens the rest of the way.
     fn connect(self: Arc<Self>, to: Destination, protocol: Box<dyn Outgoing>);
 
-    /// Ends at `deadline`.
+    /// Returns a future that completes at `deadline`.
     fn sleep_until(&self, deadline: Time) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-/// The protocol of a stream that is yet to be opened.
+/// The protocol of a stream that has yet to be opened.
 pub trait Outgoing: Protocol + Send + Unpin {
-    /// There will be no stream.
+    /// Handles that the stream could not be opened.
     fn handle_failed(&mut self, now: Time, error: &io::Error);
 }
 
-/// Where a client wants a stream to.
+/// The server that a client wants a stream to, and the way there.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Destination {
-    /// A name or an address, without brackets.
+    /// The name or address of the server; an IPv6 address is without brackets.
     pub host: String,
-    /// The port.
+    /// The port of the server.
     pub port: u16,
-    /// How long it may take to connect, proxy and encryption included.
+    /// The timeout for connecting, including the proxy and the TLS handshake.
     pub timeout: Duration,
-    /// Whom to ask for the way to it, if it is not reached directly.
+    /// The proxy, if the server is not reached directly.
     pub proxy: Option<Proxy>,
-    /// Whom to trust, if the stream is to be encrypted.
+    /// The TLS settings, if the stream is to be encrypted.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::tls::ClientTls>,
 }
 
 impl Destination {
-    /// A server by TCP, without a proxy and without encryption.
+    /// Creates a destination that is reached by TCP, without a proxy and without encryption.
     pub fn new(host: impl Into<String>, port: u16, timeout: Duration) -> Destination {
         Destination {
             host: host.into(),
@@ -134,13 +140,12 @@ impl Destination {
         }
     }
 
-    /// Where the stream is to be opened to: a host and a port, the proxy's if there is one. Then
-    /// [`open_tunnel`](crate::drive::open_tunnel) does the rest.
+    /// Returns the host and port to connect to: those of the proxy if there is one, otherwise those of the server.
     pub fn first_hop(&self) -> (&str, u16) {
         self.proxy.as_ref().map_or((&self.host, self.port), |proxy| (&proxy.0.host, proxy.0.port))
     }
 
-    /// Says of an error of the stream that it concerns the proxy, if there is one.
+    /// Adds to an error of the stream that it concerns the proxy, if there is one.
     pub fn explain(&self, error: io::Error) -> io::Error {
         match self.proxy {
             Some(_) => io::Error::new(error.kind(), format!("the proxy cannot be used: {error}")),
@@ -148,7 +153,7 @@ impl Destination {
         }
     }
 
-    /// Host and port of the server, as a proxy wants them: an IPv6 address stands in brackets.
+    /// Returns the server's host and port for a proxy: an IPv6 address is in brackets.
     pub(crate) fn authority(&self) -> String {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
@@ -157,7 +162,7 @@ impl Destination {
     }
 }
 
-/// A proxy that opens tunnels by `CONNECT` (RFC 9110, section 9.3.6): cheap to clone, and to be shared by many.
+/// A proxy that opens tunnels by `CONNECT` (RFC 9110, section 9.3.6). Cheap to clone, so that many clients can share it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy(Arc<ProxyAddress>);
 
@@ -169,21 +174,21 @@ struct ProxyAddress {
 }
 
 impl Proxy {
-    /// A proxy by TCP. `host` is a name or an address, without brackets; `authorization` is what it is shown as
-    /// `Proxy-Authorization`, such as [`basic_authorization`](crate::http::basic_authorization) gives.
+    /// Creates a proxy that is reached by TCP. `host` is a name or an address, without brackets. `authorization` is the
+    /// value of `Proxy-Authorization`, such as [`basic_authorization`](crate::http::basic_authorization) returns.
     pub fn new(host: &str, port: u16, authorization: Option<String>) -> Proxy {
         let authorization = authorization.map(String::into_boxed_str);
         Proxy(Arc::new(ProxyAddress { host: host.into(), port, authorization }))
     }
 
-    /// What it is shown as `Proxy-Authorization`.
+    /// Returns the value of `Proxy-Authorization`, if the proxy requires one.
     pub fn authorization(&self) -> Option<&str> {
         self.0.authorization.as_deref()
     }
 }
 
 impl fmt::Debug for Proxy {
-    /// Without what is secret.
+    /// Omits the authorization, which is secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
             .field("host", &self.0.host)
@@ -209,6 +214,14 @@ impl Protocol for Box<dyn Outgoing> {
         (**self).handle_eof(now);
     }
 
+    fn lend_buffer(&mut self) -> Box<[u8]> {
+        (**self).lend_buffer()
+    }
+
+    fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+        (**self).reclaim_buffer(buffer);
+    }
+
     fn wants_read(&self) -> bool {
         (**self).wants_read()
     }
@@ -217,7 +230,7 @@ impl Protocol for Box<dyn Outgoing> {
         (**self).poll_transmit()
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> StreamStatus {
         (**self).status()
     }
 

@@ -43,6 +43,7 @@ pub mod engineio;
 pub mod host;
 pub mod http;
 pub mod outbound;
+pub mod protocol;
 mod random;
 pub mod socketio;
 mod time;

@@ -220,9 +220,9 @@ impl Pieces {
         if bytes.is_empty() {
             return;
         }
-        let has_room = self.buf.capacity() - self.buf.len() >= bytes.len();
+        let fits = self.buf.capacity() - self.buf.len() >= bytes.len();
         let is_tiny = bytes.len() <= TINY && !self.shared.is_empty();
-        if bytes.len() <= COPY && has_room || is_tiny {
+        if bytes.len() <= COPY && fits || is_tiny {
             return self.extend(&bytes);
         }
         self.len += bytes.len();

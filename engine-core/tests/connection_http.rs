@@ -186,7 +186,10 @@ fn calls_that_do_not_fit_the_phase_do_nothing() {
     let mut rest = &b"x"[..];
     assert!(matches!(wire.connection.next_body(at(0), &mut rest), Ok(None)));
     assert_eq!(rest, b"x");
-    assert!(matches!(wire.connection.next_message(at(0), &mut &mut b"x".to_vec()[..]), Ok(None)));
+    assert!(matches!(
+        wire.connection.next_message(at(0), &mut &mut b"x".to_vec()[..], &Default::default()),
+        Ok(None)
+    ));
     assert_eq!((wire.connection.phase(), wire.connection.queued()), (Phase::Head, 0));
     wire.connection.abort();
     wire.connection.respond(at(0), Status::OK, [], answer());

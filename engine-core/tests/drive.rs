@@ -6,7 +6,7 @@ mod support;
 
 use proptest::prelude::*;
 use sockeye_core::connection::Phase;
-use sockeye_core::drive::{Drive, Protocol, Status, Stream, TimeGuard, Turn, keep_time, pump, serve};
+use sockeye_core::drive::{Drive, Protocol, Stream, StreamStatus, TimeGuard, Turn, keep_time, pump, serve};
 use sockeye_core::host::{Host, Keeper, Peer, Runtime};
 use sockeye_core::websocket::Opcode;
 use sockeye_core::{Outbound, Time};
@@ -61,11 +61,11 @@ impl Protocol for App {
         Some(self.0.connection.outbound()).filter(|out| !out.is_empty())
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> StreamStatus {
         match self.0.connection.phase() {
-            Phase::Closed => Status::Closed,
-            _ if self.0.connection.wants_half_close() => Status::HalfClose,
-            _ => Status::Open,
+            Phase::Closed => StreamStatus::Closed,
+            _ if self.0.connection.wants_half_close() => StreamStatus::HalfClose,
+            _ => StreamStatus::Open,
         }
     }
 

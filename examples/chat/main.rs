@@ -54,7 +54,7 @@ fn main() -> std::io::Result<()> {
         .state(History::default())
         .build();
     io.middleware(introduce);
-    io.on_connect(come);
+    io.on_connect(connected);
     // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
     common::serve(io)
 }
@@ -69,7 +69,11 @@ async fn introduce(socket: Socket, Auth(hello): Auth<Hello>) -> Result<(), Conne
     Ok(())
 }
 
-async fn come(socket: Socket, Auth(hello): Auth<Hello>, history: State<History>) -> Result<(), EmitError> {
+async fn connected(
+    socket: Socket,
+    Auth(hello): Auth<Hello>,
+    history: State<History>,
+) -> Result<(), EmitError> {
     socket.on("enter", enter);
     socket.on("say", say);
     socket.on("typing", typing);
@@ -126,7 +130,7 @@ async fn typing(socket: Socket, Data(typing): Data<bool>) {
 }
 
 async fn leave(socket: Socket, State(history): State<History>) {
-    let _told_in_order = history.lock().await;
+    let _in_order = history.lock().await;
     if let Some(room) = socket.data::<Room>() {
         tell_who_is_here(socket.to(room.0));
     }

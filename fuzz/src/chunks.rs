@@ -52,8 +52,12 @@ impl Owned {
         #[cfg(feature = "deflate")]
         if let Some(deflate) = deflate
             && match self {
-                Owned::Text(text) => deflate.write_frame(out, Opcode::Text, &[text.as_bytes()], mask),
-                Owned::Binary(data) => deflate.write_frame(out, Opcode::Binary, &[data], mask),
+                Owned::Text(text) => {
+                    deflate.write_frame(&Default::default(), out, Opcode::Text, &[text.as_bytes()], mask)
+                }
+                Owned::Binary(data) => {
+                    deflate.write_frame(&Default::default(), out, Opcode::Binary, &[data], mask)
+                }
                 _ => false,
             }
         {

@@ -1,8 +1,8 @@
-//! The readiness of many sockets, on Linux, where async-io has to wait for one source only.
+//! A server's sockets on Linux: they wait in an `epoll` instance of their own, and async-io waits for that instance only.
 //!
-//! async-io arms a source again by a system call for each time that it is ready; and while an executor is busy, a thread
-//! of async-io's own takes what is ready piecemeal. Here the sockets are in an `epoll` instance of their own, armed once
-//! (edge-triggered), and looked at when the executor comes to it.
+//! async-io makes a system call to register a source again after each time that it was ready. And while the executor is
+//! busy, a thread of async-io collects events in small portions. Here each socket is registered once (edge-triggered),
+//! and one task of the executor collects the events.
 
 use crate::Smol;
 use async_io::{Async, Timer};
@@ -21,41 +21,43 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-/// How many sockets are looked at in one turn.
+/// Maximum number of events that are collected at once.
 const EVENTS: usize = 256;
 
 const READABLE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
-/// How long to wait where waiting itself fails.
+/// Pause after an error of waiting itself.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Sockets that are waited for together; lives as long as one of them does.
+/// The sockets of one `epoll` instance, which is closed when the last of them is dropped.
 #[derive(Clone)]
 pub(crate) struct Sockets(Arc<Inner>);
 
 struct Inner {
     epoll: Arc<Async<OwnedFd>>,
     sockets: Mutex<Slab<Arc<Mutex<Readiness>>>>,
-    /// Sockets were added since the last look.
+    /// Sockets were added since events were last collected.
     has_new: AtomicBool,
-    /// What waits for the instance, until nobody has a socket in it any more.
+    /// The task that waits for the instance, which ends once no socket is left.
     task: OnceLock<Task<()>>,
 }
 
-/// What can be done with a socket, as far as is known.
+/// The operations that may succeed on a socket.
 struct Readiness {
     readable: bool,
     writable: bool,
-    /// The peer sends no more, or there is an error to fetch: there is something to read at any time.
+    /// The peer sends no more, or an error is to be reported: reading never blocks any more.
     ended: bool,
-    /// Counts what was told, so that it is not forgotten by who looked before.
+    /// Counts the events, so that an operation that began before an event does not reset what the event reported.
     turn: u32,
     waker: Option<Waker>,
 }
 
 impl Sockets {
+    /// Creates an `epoll` instance.
+    ///
     /// # Errors
-    /// When the system has no more of what it needs.
+    /// If the system is out of resources, such as file descriptors.
     pub(crate) fn new(smol: &Smol) -> io::Result<Sockets> {
         let epoll = Arc::new(Async::new_nonblocking(epoll::create(CreateFlags::CLOEXEC)?)?);
         let inner = Arc::new(Inner {
@@ -70,30 +72,30 @@ impl Sockets {
         Ok(Sockets(inner))
     }
 
-    /// A socket, which does not block from now on. It is read when the instance says so for the first time: earlier, it
-    /// would overtake those that were ready before it, and have yet to be told.
+    /// Adds a socket, and makes it non-blocking. It is not read before the instance reports that it is readable: otherwise
+    /// it would overtake sockets that became ready earlier, and whose events are not collected yet.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses to add it.
     pub(crate) fn add(&self, stream: TcpStream) -> io::Result<Socket> {
         stream.set_nonblocking(true)?;
         let readiness = Readiness { readable: false, writable: true, ended: false, turn: 0, waker: None };
         let readiness = Arc::new(Mutex::new(readiness));
         let key = lock(&self.0.sockets).insert(readiness.clone());
-        let socket = Socket { stream, key, readiness, sockets: self.clone(), awaits_room: false };
-        // What can be written to is told first of all, which would put a new socket before others that can be read.
+        let socket = Socket { stream, key, readiness, sockets: self.clone(), reports_writable: false };
+        // Without `OUT`: a new socket is writable at once, and that event would put it ahead of sockets that are readable.
         epoll::add(&*self.0.epoll, &socket.stream, EventData::new_u64(key as u64), READABLE)?;
         self.0.has_new.store(true, Ordering::Relaxed);
         Ok(socket)
     }
 }
 
-/// Hands on what the instance tells, as long as somebody has a socket in it.
+/// Passes on the events of the instance until no socket is left.
 async fn watch(epoll: Arc<Async<OwnedFd>>, sockets: Weak<Inner>) {
     let mut wakers = Vec::with_capacity(EVENTS);
     loop {
         if epoll.readable().await.is_err() {
-            // The system is out of what it takes to wait.
+            // The system is out of resources for waiting.
             Timer::after(RETRY).await;
         }
         if !turn(&sockets, &mut wakers).await {
@@ -102,32 +104,33 @@ async fn watch(epoll: Arc<Async<OwnedFd>>, sockets: Weak<Inner>) {
     }
 }
 
-/// Looks once, and wakes in the order in which sockets became ready; whether anybody has a socket still.
+/// Collects events once, and wakes tasks in the order in which their sockets became ready. Returns `false` if no socket is
+/// left.
 async fn turn(sockets: &Weak<Inner>, wakers: &mut Vec<Waker>) -> bool {
     let has_new = |inner: Arc<Inner>| inner.has_new.swap(false, Ordering::Relaxed);
     if sockets.upgrade().is_some_and(has_new) {
-        // The tasks of new sockets may be queued, to be polled for the first time. Looked at before that, they would be
-        // polled ahead of those that were ready earlier, and have yet to be woken.
+        // The tasks of new sockets may be queued for their first poll. If their events were collected before that, they would
+        // read in this poll, ahead of sockets that were ready earlier and whose tasks are only woken now.
         yield_now().await;
     }
     let Some(inner) = sockets.upgrade() else { return false };
-    inner.look(wakers);
+    inner.collect(wakers);
     wakers.drain(..).for_each(Waker::wake);
     true
 }
 
 impl Inner {
-    /// Notes what the instance tells, and whom to wake for it.
-    fn look(&self, wakers: &mut Vec<Waker>) {
+    /// Collects events, and adds the wakers to call for them.
+    fn collect(&self, wakers: &mut Vec<Waker>) {
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
-        // An interrupted look is made again: there still is something to see.
+        // After an interruption the instance is still readable, so that this is called again.
         let Ok((events, _)) = epoll::wait(&*self.epoll, &mut events[..], Some(&Timespec::default())) else {
             return;
         };
         let sockets = lock(&self.sockets);
         for event in events {
             let (key, flags) = (event.data.u64(), event.flags);
-            // It may be gone by now.
+            // The socket may have been dropped by now.
             let socket = usize::try_from(key).ok().and_then(|key| sockets.get(key));
             wakers.extend(socket.and_then(|it| lock(it).handle(flags)));
         }
@@ -135,7 +138,7 @@ impl Inner {
 }
 
 impl Readiness {
-    /// Gives back whom to wake for what is new.
+    /// Handles an event. Returns the waker to call if the socket has become ready for something.
     fn handle(&mut self, flags: EventFlags) -> Option<Waker> {
         let failed = flags.intersects(EventFlags::ERR | EventFlags::HUP);
         let ended = failed || flags.contains(EventFlags::RDHUP);
@@ -156,12 +159,12 @@ pub(crate) struct Socket {
     key: usize,
     readiness: Arc<Mutex<Readiness>>,
     sockets: Sockets,
-    /// It could not be written to once: from then on the instance tells when it can.
-    awaits_room: bool,
+    /// A write has blocked once: from then on the instance reports when the socket is writable.
+    reports_writable: bool,
 }
 
 impl Socket {
-    /// Ready when it is worth trying, with the turn in which that was told.
+    /// Waits until an operation may succeed. Returns the number of the latest event, for [`exhaust`](Socket::exhaust).
     fn poll_ready(&self, cx: &Context<'_>, is_ready: impl FnOnce(&Readiness) -> bool) -> Poll<u32> {
         let mut readiness = lock(&self.readiness);
         if is_ready(&readiness) {
@@ -170,22 +173,22 @@ impl Socket {
         let is_known = readiness.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         let replaced = if is_known { None } else { readiness.waker.replace(cx.waker().clone()) };
         drop(readiness);
-        // It may be the last of a task, which may own another socket.
+        // Dropped without the lock: it may be the last waker of a task, whose drop may drop another socket.
         drop(replaced);
         Poll::Pending
     }
 
-    /// Has the instance tell when the socket can be written to, which may be so by now.
-    fn await_room(&mut self) -> io::Result<()> {
-        if !self.awaits_room {
+    /// Makes the instance report when the socket is writable, which it may be already.
+    fn report_writable(&mut self) -> io::Result<()> {
+        if !self.reports_writable {
             let key = EventData::new_u64(self.key as u64);
             epoll::modify(&*self.sockets.0.epoll, &self.stream, key, READABLE | EventFlags::OUT)?;
-            self.awaits_room = true;
+            self.reports_writable = true;
         }
         Ok(())
     }
 
-    /// There was no more in `turn`, and what was told since counts.
+    /// Notes that an operation has blocked, unless another event has arrived since `turn`.
     fn exhaust(&self, turn: u32, change: impl FnOnce(&mut Readiness)) {
         let mut readiness = lock(&self.readiness);
         if readiness.turn == turn {
@@ -223,7 +226,7 @@ impl Stream for Socket {
             match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.exhaust(turn, |it| it.writable = false);
-                    self.await_room()?;
+                    self.report_writable()?;
                 }
                 written => return Poll::Ready(written),
             }
@@ -237,12 +240,12 @@ impl Stream for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // The instance forgets it when it is closed.
+        // Closing the socket removes it from the instance.
         lock(&self.sockets.0.sockets).remove(self.key);
     }
 }
 
-/// Nothing that is done under these locks can be left half done.
+/// Locks a mutex, poisoned or not: nothing under these locks can panic half-way.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -256,7 +259,7 @@ mod tests {
     use std::future::poll_fn;
     use std::net::TcpListener;
 
-    /// Runs a test with sockets, on an executor of its own, and not for ever.
+    /// Runs a test with sockets on an executor of its own, for at most ten seconds.
     fn run(test: impl AsyncFnOnce(Sockets, TcpListener)) {
         let executor = Arc::new(Executor::new());
         let sockets = Sockets::new(&Smol::on(&executor)).unwrap();
@@ -280,11 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn more_sockets_than_are_looked_at_in_a_turn_are_all_served() {
+    fn more_sockets_than_fit_into_one_collection_are_all_served() {
         run(async |sockets, listener| {
             let mut pairs: Vec<_> = (0..EVENTS + 8).map(|_| connect(&sockets, &listener)).collect();
             for round in 0..3 {
-                // From the last one: nothing waits for the first but its turn.
+                // In reverse, so that the first socket is ready last.
                 for (_, peer) in pairs.iter_mut().rev() {
                     peer.write_all(&[round]).unwrap();
                 }
@@ -299,7 +302,7 @@ mod tests {
     fn the_end_that_came_with_the_last_bytes_is_read_behind_them() {
         run(async |sockets, listener| {
             let (mut socket, mut peer) = connect(&sockets, &listener);
-            // What is known of it is that there is nothing.
+            // The socket is known not to be readable.
             assert!(poll_fn(|cx| Poll::Ready(socket.poll_read(cx, &mut [0]).is_pending())).await);
             peer.write_all(b"last").unwrap();
             drop(peer);
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_during_a_look_is_not_forgotten_by_it() {
+    fn an_event_during_an_operation_is_not_reset_by_it() {
         run(async |sockets, listener| {
             let (socket, _peer) = connect(&sockets, &listener);
             let turn = lock(&socket.readiness).turn;
@@ -342,7 +345,7 @@ mod tests {
         });
     }
 
-    /// Sockets that only the test looks at, and tasks that run in the order in which they were woken.
+    /// Sockets whose events only the test collects, and tasks that run in the order in which they were woken.
     struct Turns {
         sockets: Sockets,
         listener: TcpListener,
@@ -352,13 +355,13 @@ mod tests {
 
     impl Turns {
         fn new() -> Turns {
-            // The executor is gone at once, and with it the task that looks.
+            // The executor is dropped at once, and with it the task that collects events.
             let sockets = Sockets::new(&Smol::on(&Arc::new(Executor::new()))).unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             Turns { sockets, listener, executor: Executor::new(), read: Arc::default() }
         }
 
-        /// Starts to read a new socket.
+        /// Spawns a task that reads a new socket.
         fn read(&self, mut socket: Socket) {
             let all = self.read.clone();
             let task = async move {
@@ -368,7 +371,8 @@ mod tests {
             self.executor.spawn(task).detach();
         }
 
-        fn look(&self) {
+        /// Spawns a task that collects events once.
+        fn collect(&self) {
             let sockets = Arc::downgrade(&self.sockets.0);
             self.executor.spawn(async move { turn(&sockets, &mut Vec::new()).await }).detach();
         }
@@ -378,7 +382,7 @@ mod tests {
         }
     }
 
-    /// Writes to a socket, and waits until it has arrived.
+    /// Writes to a socket, and waits until the bytes have arrived.
     fn write(peer: &mut TcpStream, bytes: &[u8], socket: &TcpStream) {
         peer.write_all(bytes).unwrap();
         while socket.peek(&mut [0]).is_err() {
@@ -397,7 +401,7 @@ mod tests {
         let (new, mut new_peer) = connect(&turns.sockets, &turns.listener);
         write(&mut new_peer, b"second", &new.stream);
         turns.read(new);
-        turns.look();
+        turns.collect();
         turns.run();
         assert_eq!(*lock(&turns.read), [&b"first"[..], b"second"]);
     }
@@ -405,7 +409,7 @@ mod tests {
     #[test]
     fn what_is_ready_is_read_in_the_order_in_which_it_came() {
         let turns = Turns::new();
-        // Both can be written to at once, the second earlier.
+        // Both are writable at once, the second one first.
         let [(second, mut second_peer), (first, mut first_peer)] =
             [(); 2].map(|()| connect(&turns.sockets, &turns.listener));
         let streams = [&first, &second].map(|socket| socket.stream.try_clone().unwrap());
@@ -414,7 +418,7 @@ mod tests {
         turns.run();
         write(&mut first_peer, b"first", &streams[0]);
         write(&mut second_peer, b"second", &streams[1]);
-        turns.look();
+        turns.collect();
         turns.run();
         assert_eq!(*lock(&turns.read), [&b"first"[..], b"second"]);
     }
@@ -427,8 +431,8 @@ mod tests {
         write(&mut first_peer, b"first", &first.stream);
         write(&mut second_peer, b"second", &second.stream);
         turns.read(first);
-        // Told between the two.
-        turns.look();
+        // Events are collected between the two.
+        turns.collect();
         turns.read(second);
         turns.run();
         assert_eq!(*lock(&turns.read), [&b"first"[..], b"second"]);

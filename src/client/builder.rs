@@ -5,6 +5,7 @@ use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped, without_own}
 use super::{Client, Offline};
 use crate::engine::Transport;
 use crate::handler::BoxFuture;
+use crate::pool;
 use parking_lot::Mutex;
 use serde::Serialize;
 use sockeye_core::engineio::client::Config as EngineConfig;
@@ -404,6 +405,7 @@ impl ClientBuilder {
             check_header(&url, name, value).map_err(|_| BuildError::Header(name.clone()))?;
         }
         let mut engine = self.engine;
+        engine.deflate_pool = pool::DEFLATE;
         engine.path = self.path;
         if self.add_trailing_slash && !engine.path.ends_with('/') {
             engine.path.push('/');

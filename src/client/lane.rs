@@ -4,9 +4,9 @@ use super::shared::{Caller, Shared};
 use crate::inflated::Inflated;
 use crate::pool;
 use sockeye_core::connection::client::{Client as Stream, Response};
-use sockeye_core::drive::{Protocol, Status};
 use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
 use sockeye_core::host::Outgoing;
+use sockeye_core::protocol::{Protocol, StreamStatus};
 use sockeye_core::socketio::client::Client;
 use sockeye_core::{Outbound, Random, Time};
 use std::io;
@@ -218,7 +218,7 @@ impl LaneStream {
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) {
         let generation = self.generation;
         loop {
-            match self.stream.next_message(now, input) {
+            match self.stream.next_message(now, input, &pool::DEFLATE) {
                 Ok(Some(message)) => {
                     self.inflated.count(&message);
                     self.shared.receive(generation, &message);
@@ -309,6 +309,14 @@ impl Protocol for LaneStream {
         });
     }
 
+    fn lend_buffer(&mut self) -> Box<[u8]> {
+        pool::take_read_buffer()
+    }
+
+    fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+        pool::put_read_buffer(buffer);
+    }
+
     fn wants_read(&self) -> bool {
         let may_read = || !self.inflated.is_enough(MAX_INFLATED) && self.shared.may_read();
         !self.stream.is_closed() && (self.told || may_read())
@@ -327,13 +335,13 @@ impl Protocol for LaneStream {
         Some(out)
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> StreamStatus {
         if self.stream.is_closed() {
-            Status::Closed
+            StreamStatus::Closed
         } else if self.stream.wants_half_close() {
-            Status::HalfClose
+            StreamStatus::HalfClose
         } else {
-            Status::Open
+            StreamStatus::Open
         }
     }
 

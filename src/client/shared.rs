@@ -12,7 +12,7 @@ use super::{ClientConnectError, ManagerEvent};
 use crate::guard::Guarded;
 use crate::handler::BoxFuture;
 use crate::log::error;
-use crate::pool;
+use crate::pool::{self, lend_events, reclaim_events};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
@@ -22,8 +22,6 @@ use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Token
 use sockeye_core::websocket::Message;
 use sockeye_core::{Outbound, Random, Time};
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -603,30 +601,6 @@ fn lent<R>(client: &mut Client, f: impl FnOnce(&mut Client) -> R) -> R {
     // The queue is still empty if the message was refused or waits elsewhere.
     client.queue_mut().into_iter().for_each(pool::reclaim);
     result
-}
-
-thread_local! {
-    static EVENTS: Cell<VecDeque<Event>> = const { Cell::new(VecDeque::new()) };
-}
-
-/// Maximum capacity of the event queue kept per thread: more events at once are rare, and their memory is
-/// released.
-const MAX_EVENTS: usize = 64;
-
-fn lend_events(queue: &mut VecDeque<Event>) {
-    if queue.capacity() == 0 {
-        *queue = EVENTS.take();
-    }
-}
-
-/// Returns the memory of an empty queue to the thread, which may be about to end.
-fn reclaim_events(queue: &mut VecDeque<Event>) {
-    if queue.is_empty() && queue.capacity() > 0 {
-        let queue = std::mem::take(queue);
-        if queue.capacity() <= MAX_EVENTS {
-            _ = EVENTS.try_with(|events| events.set(queue));
-        }
-    }
 }
 
 impl Core {

@@ -9,10 +9,10 @@ use crate::inflated::Inflated;
 use crate::log::debug;
 use crate::pool;
 use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
-use sockeye_core::drive::{Protocol, Status as StreamStatus};
 use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
 use sockeye_core::host::Peer;
 use sockeye_core::http::{self, Head, Version};
+use sockeye_core::protocol::{Protocol, StreamStatus};
 use sockeye_core::websocket;
 #[cfg(feature = "http")]
 use sockeye_core::websocket::Deflate;
@@ -475,6 +475,14 @@ impl<H: Handler> Protocol for Connection<H> {
         self.lose(now, CloseReason::TransportClose);
     }
 
+    fn lend_buffer(&mut self) -> Box<[u8]> {
+        pool::take_read_buffer()
+    }
+
+    fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+        pool::put_read_buffer(buffer);
+    }
+
     fn wants_read(&self) -> bool {
         let high_water = self.server.config.high_water;
         match (&self.link, self.stream.phase()) {
@@ -539,7 +547,7 @@ impl<H: Handler> Connection<H> {
     /// Reads messages until none is complete. Returns `true` if nothing more can be done now.
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> bool {
         loop {
-            match self.stream.next_message(now, input) {
+            match self.stream.next_message(now, input, &pool::DEFLATE) {
                 Ok(Some(message)) => {
                     self.inflated.count(&message);
                     self.handle_message(now, message);

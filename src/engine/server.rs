@@ -7,6 +7,8 @@ use super::timers::Timers;
 use super::{CloseReason, Config, Handler, Handshake, Id, Transport};
 use crate::by_id::{ById, IdHash};
 use crate::guard::guard;
+#[cfg(feature = "deflate")]
+use crate::pool;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
@@ -388,6 +390,7 @@ impl<H: Handler> Builder<H> {
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
         self.config.per_message_deflate = Some(deflate);
+        self.config.deflate_pool = pool::DEFLATE;
         self
     }
 

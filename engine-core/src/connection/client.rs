@@ -4,7 +4,7 @@ use crate::http::{self, Chunked, InvalidHeader, Progress, ResponseBody, Response
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::time::Time;
-use crate::websocket::{self, Decoder, Deflate, Message, Opcode, PerMessageDeflate, Role};
+use crate::websocket::{self, Decoder, Deflate, DeflatePool, Message, Opcode, PerMessageDeflate, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -299,11 +299,12 @@ impl Client {
         &mut self,
         now: Time,
         input: &mut &'b mut [u8],
+        pool: &DeflatePool,
     ) -> Result<Option<Message<'b>>, websocket::Error> {
         let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
         let (out, pongs, random) = (&mut self.out, &mut self.pongs, &mut self.random);
         let message = loop {
-            let data = match decoder.decode(input) {
+            let data = match decoder.decode_with(input, pool) {
                 Ok(Some(Message::Ping(data))) => data,
                 other => break other,
             };
@@ -520,7 +521,10 @@ mod tests {
         client.state = State::WebSocket(Decoder::new(Role::Client, 1000));
         let ping = |client: &mut Client, times: usize| {
             let mut input = b"\x89\x02hi".repeat(times);
-            assert_eq!(client.next_message(Time::ZERO, &mut input.as_mut_slice()), Ok(None));
+            assert_eq!(
+                client.next_message(Time::ZERO, &mut input.as_mut_slice(), &DeflatePool::default()),
+                Ok(None)
+            );
             let queued = client.outbound().len();
             client.outbound().clear();
             queued / 8
@@ -535,7 +539,7 @@ mod tests {
         let mut client = client();
         client.state = State::WebSocket(Decoder::new(Role::Client, 1000));
         let mut input = *b"\x89\x02hi\x8a\x01a";
-        let message = client.next_message(Time::ZERO, &mut input.as_mut_slice());
+        let message = client.next_message(Time::ZERO, &mut input.as_mut_slice(), &DeflatePool::default());
         assert_eq!(message, Ok(Some(Message::Pong(b"a"))));
     }
 
@@ -613,7 +617,13 @@ mod tests {
         let (deflate, _) = Deflate::agree(&config, [Deflate::OFFER.as_bytes()].into_iter()).unwrap();
         let compressed = |len: usize| {
             let mut frame = Vec::new();
-            assert!(deflate.write_frame(&mut frame, Opcode::Binary, &[&[7].repeat(len)], None));
+            assert!(deflate.write_frame(
+                &DeflatePool::default(),
+                &mut frame,
+                Opcode::Binary,
+                &[&[7].repeat(len)],
+                None
+            ));
             frame
         };
         for window in ["", "; server_max_window_bits=10", "; client_max_window_bits=8"] {
@@ -622,15 +632,17 @@ mod tests {
             ));
             assert!(agreed.unwrap().is_some());
             let (mut short, mut long) = (compressed(1000), compressed(1001));
-            let message = client.next_message(Time::ZERO, &mut short.as_mut_slice());
+            let message = client.next_message(Time::ZERO, &mut short.as_mut_slice(), &DeflatePool::default());
             assert_eq!(message, Ok(Some(Message::Binary(Cow::Owned([7].repeat(1000))))));
-            let message = client.next_message(Time::ZERO, &mut long.as_mut_slice());
+            let message = client.next_message(Time::ZERO, &mut long.as_mut_slice(), &DeflatePool::default());
             assert_eq!(message, Err(websocket::Error::TooLarge { limit: 1000 }));
         }
         for none in ["", "Sec-WebSocket-Extensions: \r\n"] {
             let (mut client, agreed) = offered(none);
             assert_eq!(agreed, Ok(None));
-            let message = client.next_message(Time::ZERO, &mut compressed(100).as_mut_slice()).err();
+            let message = client
+                .next_message(Time::ZERO, &mut compressed(100).as_mut_slice(), &DeflatePool::default())
+                .err();
             assert_eq!(message, Some(websocket::Error::ReservedBits));
         }
     }

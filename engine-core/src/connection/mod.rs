@@ -1,4 +1,4 @@
-//! One byte stream of a server: HTTP/1.1 requests, one at a time, then perhaps WebSocket. In [`client`], of a client.
+//! One byte stream of a server: HTTP/1.1 requests, one at a time, then perhaps WebSocket. [`client`] is the client's side.
 
 pub mod client;
 mod upgrade;
@@ -10,7 +10,7 @@ pub use upgrade::{
 use crate::http::{self, Body, Chunked, Head, HeaderSlots, Progress, Status};
 use crate::outbound::Outbound;
 use crate::time::Time;
-use crate::websocket::{self, Decoder, Deflate, Message, Opcode, Role};
+use crate::websocket::{self, Decoder, Deflate, DeflatePool, Message, Opcode, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -22,19 +22,20 @@ use core::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// The largest request head, in bytes. 16 KiB.
+    /// Maximum size of a request head, in bytes. Default: 16 KiB.
     pub max_head: usize,
-    /// The largest body or message, in bytes. 1,000,000.
+    /// Maximum size of a body or message, in bytes. Default: 1,000,000.
     pub max_payload: usize,
-    /// How long the first request may take to begin, and any head to arrive. 10 s.
+    /// Timeout for the first request to begin, and for any head to arrive. Default: 10 s.
     pub head_timeout: Duration,
-    /// How long a connection may be idle between requests. 65 s.
+    /// Maximum idle time between requests. Default: 65 s.
     pub keep_alive_timeout: Duration,
-    /// How long the body of a request may take to arrive, from its head. 30 s.
+    /// Timeout for the body of a request, from its head. Default: 30 s.
     pub request_body_timeout: Duration,
-    /// How long a WebSocket message may take to arrive, from its first byte; and the peer to read the last answer. 60 s.
+    /// Timeout for a WebSocket message to arrive, from its first byte; also for the peer to read the last response.
+    /// Default: 60 s.
     pub message_timeout: Duration,
-    /// How long the peer may take to read the last words and to close. 5 s.
+    /// Timeout for the peer to read the last bytes, and then to close the stream. Default: 5 s.
     pub close_timeout: Duration,
 }
 
@@ -54,9 +55,9 @@ impl Default for Config {
 
 /// The server's side of one byte stream.
 ///
-/// Look at [`phase`](Connection::phase), and call the `next_*` method that it names with the bytes that arrived.
-/// A request has to be answered, [held](Connection::hold) or upgraded before the next one is read. What is to be
-/// written stands in [`outbound`](Connection::outbound).
+/// Call the `next_*` method that the [`phase`](Connection::phase) names with the bytes that arrived. A request has to be
+/// answered, [held](Connection::hold) or upgraded before the next one is read. The bytes to write are in
+/// [`outbound`](Connection::outbound).
 #[derive(Debug)]
 pub struct Connection {
     config: Arc<Config>,
@@ -64,7 +65,7 @@ pub struct Connection {
     state: State,
     deadline: Option<Time>,
     keep_alive: bool,
-    /// The request under way asks for no body.
+    /// The request in progress is a HEAD, whose response has no body.
     is_head: bool,
 }
 
@@ -80,41 +81,41 @@ enum State {
     Closed,
 }
 
-/// What a connection waits for.
+/// The state of a connection, which says what to call next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// A request: call [`next_head`](Connection::next_head).
+    /// Waits for a request: call [`next_head`](Connection::next_head).
     Head,
-    /// The answer to a request.
+    /// Waits for the application to answer the request.
     Request,
-    /// The body of a request: call [`next_body`](Connection::next_body).
+    /// Waits for the body of a request: call [`next_body`](Connection::next_body).
     Body,
-    /// Messages: call [`next_message`](Connection::next_message).
+    /// Waits for messages: call [`next_message`](Connection::next_message).
     WebSocket,
-    /// The end: what still arrives is dropped.
+    /// Waits for the end of the stream: bytes that still arrive are dropped.
     Closing,
-    /// Nothing more.
+    /// Waits for nothing: close the stream.
     Closed,
 }
 
-/// What took too long.
+/// The consequence of a deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expired {
-    /// Nothing that concerns anybody else; the connection is closing.
+    /// A request, a response or the end of the stream took too long: the connection is closing.
     Connection,
-    /// A message that had begun to arrive: the connection is closing. Or a body: its request is to be answered
-    /// ([408](Status::REQUEST_TIMEOUT)), and the connection closes after that.
+    /// A message took too long to arrive: the connection is closing. Or a body did: answer its request with
+    /// [408](Status::REQUEST_TIMEOUT), after which the connection closes.
     Message,
 }
 
 impl Connection {
-    /// A stream that was accepted at `now`.
+    /// Creates the connection of a stream that was accepted at `now`.
     pub fn new(now: Time, config: Arc<Config>) -> Connection {
         let deadline = Some(now + config.head_timeout);
         Connection::in_state(State::Head { begun: true }, deadline, config)
     }
 
-    /// A stream that speaks WebSocket from its first byte: another HTTP server read the handshake, and answered it.
+    /// Creates the connection of a stream on which another HTTP server has already answered the WebSocket handshake.
     pub fn websocket(config: Arc<Config>) -> Connection {
         Connection::in_state(State::WebSocket(Decoder::new(Role::Server, config.max_payload)), None, config)
     }
@@ -123,7 +124,7 @@ impl Connection {
         Connection { config, out: Outbound::new(), state, deadline, keep_alive: true, is_head: false }
     }
 
-    /// What the connection waits for.
+    /// Returns what the connection waits for.
     pub fn phase(&self) -> Phase {
         match self.state {
             State::Head { .. } => Phase::Head,
@@ -135,19 +136,19 @@ impl Connection {
         }
     }
 
-    /// What is to be written.
+    /// Returns the queue of bytes to write.
     pub fn outbound(&mut self) -> &mut Outbound {
         &mut self.out
     }
 
-    /// How many bytes are to be written.
+    /// Returns the number of bytes to write.
     pub fn queued(&self) -> usize {
         self.out.len()
     }
 
-    /// The next request's head; `None` if more bytes are needed or the connection is closing.
+    /// Returns the next request's head, or `None` if more bytes are needed or the connection is closing.
     ///
-    /// The caller goes on behind the head once it is done with the request.
+    /// The caller must consume the [`len`](Head::len) bytes of the head once it is done with the request.
     pub fn next_head<'h, 'b: 'h>(
         &mut self,
         now: Time,
@@ -160,7 +161,7 @@ impl Connection {
         }
         match http::parse_head(input, slots, self.config.max_head) {
             Ok(Some(head)) => {
-                // An HTTP/1.0 peer that wants to stay would have to be told; none is worth it.
+                // Connections of HTTP/1.0 are not kept open: they would need a header of their own in the response.
                 self.keep_alive = head.keep_alive && head.version == http::Version::Http11;
                 self.is_head = head.request.method() == "HEAD";
                 self.state = State::Request { body: head.body, expect_continue: head.expect_continue };
@@ -180,7 +181,7 @@ impl Connection {
         }
     }
 
-    /// Wants the body of the request; it is for the caller to compare a declared length with its limit before.
+    /// Starts to receive the body of the request. The caller must have compared a declared length with its limit.
     pub fn receive_body(&mut self, now: Time) {
         let State::Request { body, expect_continue } = self.state else { return };
         if expect_continue {
@@ -193,11 +194,11 @@ impl Connection {
         };
     }
 
-    /// The whole body, or `None` while more bytes are needed; shortens `input` by what is used.
+    /// Returns the whole body, or `None` if more bytes are needed. Shortens `input` by the bytes consumed.
     ///
     /// # Errors
-    /// The body is too large or malformed, and no more of it is read: the request is to be answered so, and the
-    /// connection closes after that.
+    /// If the body is too large or malformed. No more of it is read: answer the request with the status of the error, after
+    /// which the connection closes.
     pub fn next_body<'b>(
         &mut self,
         now: Time,
@@ -243,26 +244,26 @@ impl Connection {
         Ok(Some(body))
     }
 
-    /// No more of the body is read: the request is to be answered, and the connection closes after that.
+    /// Reads no more of the body: the request has to be answered, and the connection then closes.
     fn give_up_body(&mut self, now: Time) {
         self.state = State::Request { body: Body::Chunked, expect_continue: false };
         self.deadline = Some(now + self.config.close_timeout);
     }
 
-    /// The answer will come later: until then nothing is read but the end of the stream. It is to come before the
-    /// `deadline`, if there is one, at which the connection is closed.
+    /// Waits for the application's response: until then only the end of the stream is noticed. At the `deadline`, if there
+    /// is one, the connection is closed.
     pub fn hold(&mut self, deadline: Option<Time>) {
         self.deadline = deadline;
     }
 
-    /// Closes the connection after the answer, whatever the peer wants.
+    /// Closes the connection after the response, even if the peer wants to keep it.
     pub fn end_keep_alive(&mut self) {
         self.keep_alive = false;
     }
 
-    /// Answers the request; of the answer to HEAD only the head is sent (RFC 9110, section 9.3.2).
+    /// Answers the request. Of the response to HEAD only the head is sent (RFC 9110, section 9.3.2).
     ///
-    /// A header that would break the response turns the answer into a 500: what chose it is on our side.
+    /// If a header would break the response, responds with 500, because the header came from this side.
     pub fn respond<'n, 'v>(
         &mut self,
         now: Time,
@@ -271,7 +272,7 @@ impl Connection {
         body: Answer<'_>,
     ) {
         let State::Request { body: unread, .. } = self.state else { return };
-        // A body that nobody wants cannot be told from the next request: it is not waited for.
+        // An unread body cannot be told from the next request, so the connection is not kept.
         let keep_alive = self.keep_alive && unread == Body::None;
         let length = match &body {
             Answer::Bytes(bytes) => bytes.len(),
@@ -294,12 +295,12 @@ impl Connection {
             self.deadline = Some(now + self.config.keep_alive_timeout);
         } else {
             self.finish(now);
-            // The answer may be long, and the peer's line slow.
+            // The response may be long and the peer's line slow.
             self.deadline = Some(now + self.config.message_timeout);
         }
     }
 
-    /// Answers with the status alone, and closes.
+    /// Responds with only a status, and closes.
     pub fn refuse(&mut self, now: Time, status: Status) {
         if matches!(self.state, State::WebSocket(_) | State::Closing | State::Lingering | State::Closed) {
             return;
@@ -309,7 +310,7 @@ impl Connection {
         self.finish(now);
     }
 
-    /// Accepts a WebSocket handshake; `key` is what [`websocket_key`] found.
+    /// Accepts a WebSocket handshake. `key` is the one that [`websocket_key`] returned.
     pub fn upgrade<'n, 'v>(
         &mut self,
         now: Time,
@@ -333,34 +334,37 @@ impl Connection {
         self.state = State::WebSocket(Decoder::new(Role::Server, self.config.max_payload));
     }
 
-    /// Takes compressed messages, too: permessage-deflate was agreed on by the handshake.
+    /// Accepts compressed messages from now on, because the handshake has negotiated permessage-deflate.
     pub fn set_deflate(&mut self, deflate: Deflate) {
         if let State::WebSocket(decoder) = &mut self.state {
             decoder.set_deflate(deflate);
         }
     }
 
-    /// The next message; shortens `input` by what is used. Pings are answered here.
+    /// Returns the next message, and shortens `input` by the bytes consumed. Compressed messages are inflated with the state
+    /// of `pool`.
     ///
-    /// A close frame is answered and given out; nothing comes after it.
+    /// Answers pings itself. A close frame is answered and returned; no message follows it.
     ///
     /// # Errors
-    /// The peer broke the protocol or a limit: a close frame with the code is queued, and the connection is closing.
+    /// If the peer broke the protocol or exceeded a limit. A close frame with the error's code is queued, and the connection
+    /// is closing.
     pub fn next_message<'b>(
         &mut self,
         now: Time,
         input: &mut &'b mut [u8],
+        pool: &DeflatePool,
     ) -> Result<Option<Message<'b>>, websocket::Error> {
         let State::WebSocket(decoder) = &mut self.state else { return Ok(None) };
         let before = input.len();
         let out = &mut self.out;
-        let message = next_message(decoder, input, |data| {
+        let message = next_message(decoder, input, pool, |data| {
             out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
         });
         match &message {
             Ok(None) => {
                 let is_idle = decoder.is_idle();
-                // What has begun since is given its own time.
+                // A message that begins from now on gets a deadline of its own.
                 if is_idle && (input.len() < before || input.is_empty()) {
                     self.deadline = None;
                 }
@@ -375,14 +379,14 @@ impl Connection {
         message
     }
 
-    /// Appends a text frame of the protocol's own, outside of the session's queue.
+    /// Appends a text frame that is not part of the session's queue, such as the answer to a probe.
     pub fn send_text(&mut self, text: &[u8]) {
         if matches!(self.state, State::WebSocket(_)) {
             self.out.write_with(|out| websocket::write_frame(out, Opcode::Text, text, None));
         }
     }
 
-    /// Closes a WebSocket connection after what is queued: with a close frame.
+    /// Closes a WebSocket connection with a close frame, after the bytes that are queued.
     pub fn close(&mut self, now: Time, code: Option<u16>, reason: &str) {
         if matches!(self.state, State::WebSocket(_)) {
             let code = code.filter(|code| websocket::is_valid_close_code(*code));
@@ -391,27 +395,27 @@ impl Connection {
         }
     }
 
-    /// Closes at once; what is queued is lost.
+    /// Closes at once. Queued bytes are lost.
     pub fn abort(&mut self) {
         self.out = Outbound::new();
         self.deadline = None;
         self.state = State::Closed;
     }
 
-    /// Nothing more will be said.
+    /// Closes after the bytes that are queued.
     fn finish(&mut self, now: Time) {
         self.deadline = Some(now + self.config.close_timeout);
         self.state = State::Closing;
     }
 
-    /// This side does not read: what is under way may take its time from now on.
+    /// Restarts the timeout of a message that is arriving, because this side does not read at the moment.
     pub fn postpone(&mut self, now: Time) {
         if self.deadline.is_some() && matches!(self.state, State::WebSocket(_)) {
             self.deadline = Some(now + self.config.message_timeout);
         }
     }
 
-    /// The peer will send no more.
+    /// Handles the end of the stream: the peer sends no more.
     pub fn handle_eof(&mut self, now: Time) {
         match self.state {
             State::Lingering | State::Closed => self.abort(),
@@ -420,12 +424,12 @@ impl Connection {
         }
     }
 
-    /// When [`handle_timeout`](Connection::handle_timeout) has something to do.
+    /// Returns the deadline at which to call [`handle_timeout`](Connection::handle_timeout).
     pub fn next_deadline(&self) -> Option<Time> {
         self.deadline
     }
 
-    /// Time passed. Says what took too long; does nothing before the deadline.
+    /// Handles a deadline that has passed, and returns the consequence. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Time) -> Option<Expired> {
         self.deadline.filter(|deadline| *deadline <= now)?;
         self.deadline = None;
@@ -453,15 +457,15 @@ impl Connection {
         }
     }
 
-    /// Whether the stream's writing side is to be shut down: all was said and written.
+    /// Returns whether to shut the stream's writing side down, because the last bytes are written.
     pub fn wants_half_close(&self) -> bool {
         matches!(self.state, State::Closing) && self.out.is_empty()
     }
 
-    /// The writing side was shut down: the peer reads the rest, and closes.
+    /// Handles that the writing side is shut down. The peer then reads the rest, and closes.
     ///
-    /// If it closed before, [`handle_eof`](Connection::handle_eof) has to be called once more: so the stream stays open
-    /// until what it has buffered is out.
+    /// If the peer had closed before, call [`handle_eof`](Connection::handle_eof) once more afterwards. The stream thus stays
+    /// open until the bytes that it buffers are written.
     pub fn handle_half_closed(&mut self, now: Time) {
         if self.wants_half_close() {
             self.deadline = Some(now + self.config.close_timeout);
@@ -470,14 +474,15 @@ impl Connection {
     }
 }
 
-/// The next message that is for the layers above, on either side; `pong` is to answer the pings before it.
+/// Returns the next message for the layers above. Calls `pong` with the payload of each ping before it.
 fn next_message<'b>(
     decoder: &mut Decoder,
     input: &mut &'b mut [u8],
+    pool: &DeflatePool,
     mut pong: impl FnMut(&[u8]),
 ) -> Result<Option<Message<'b>>, websocket::Error> {
     loop {
-        match decoder.decode(input) {
+        match decoder.decode_with(input, pool) {
             Ok(Some(Message::Ping(data))) => pong(data),
             Ok(Some(Message::Pong(_))) => {}
             other => return other,
@@ -485,13 +490,14 @@ fn next_message<'b>(
     }
 }
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Debug)]
 pub enum Answer<'a> {
-    /// These bytes, copied.
+    /// Bytes, which are copied.
     Bytes(&'a [u8]),
-    /// What stands in a queue, by reference where it is shared. It is empty afterwards, unless HEAD was asked for.
+    /// The contents of a queue, whose shared pieces are not copied. The queue is empty afterwards, unless the request was a
+    /// HEAD.
     Queue(&'a mut Outbound),
-    /// None, though the head declares this length: the answer to HEAD.
+    /// No body, although the head declares this length: the response to a HEAD.
     HeadOnly(usize),
 }

@@ -5,13 +5,13 @@ use crate::websocket::{self, Deflate, PerMessageDeflate};
 use alloc::borrow::Cow;
 use alloc::string::String;
 
-/// Why a request cannot become a WebSocket connection.
+/// The reason why a request cannot become a WebSocket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// The handshake is a GET.
+    /// The method is not GET.
     #[error("websocket handshake is not a get")]
     Method,
-    /// The version is not 13: answered with 426 and the one that is known.
+    /// The version is not 13. Answer with status 426 and the header `Sec-WebSocket-Version: 13`.
     #[error("websocket version is not 13")]
     Version,
     /// `Sec-WebSocket-Key` is missing or not 16 bytes in base64.
@@ -19,15 +19,15 @@ pub enum HandshakeError {
     Key,
 }
 
-/// Whether a request asks to become a WebSocket connection.
+/// Returns whether a request asks to become a WebSocket connection.
 pub fn is_upgrade(request: &Request<'_>) -> bool {
     request.has_token("upgrade", "websocket") && request.has_token("connection", "upgrade")
 }
 
-/// The key of a handshake, to be answered.
+/// Returns the key of a WebSocket handshake, which the response has to answer.
 ///
 /// # Errors
-/// When the request is no valid handshake of version 13.
+/// If the request is not a valid handshake of version 13.
 pub fn websocket_key<'a>(request: &Request<'a>) -> Result<&'a [u8], HandshakeError> {
     if request.method() != "GET" {
         return Err(HandshakeError::Method);
@@ -40,7 +40,7 @@ pub fn websocket_key<'a>(request: &Request<'a>) -> Result<&'a [u8], HandshakeErr
 /// Checks a handshake by extended CONNECT (HTTP/2 and later), which has no key (RFC 8441, section 5).
 ///
 /// # Errors
-/// When its version is not 13.
+/// If its version is not 13.
 pub fn check_version(request: &Request<'_>) -> Result<(), HandshakeError> {
     match request.header("sec-websocket-version") {
         Some(b"13") => Ok(()),
@@ -48,8 +48,8 @@ pub fn check_version(request: &Request<'_>) -> Result<(), HandshakeError> {
     }
 }
 
-/// Whether messages of the connection can be compressed, and the `Sec-WebSocket-Extensions` that tells the client so
-/// (RFC 7692, 5.1). `None` where it did not ask for it, or for nothing that `config` can keep to.
+/// Negotiates the compression of messages (RFC 7692, 5.1). Returns the result with the value of `Sec-WebSocket-Extensions`
+/// for the response; `None` if `config` is `None` or the client offers nothing that it can satisfy.
 pub fn agree_deflate(
     config: Option<&PerMessageDeflate>,
     request: &Request<'_>,
@@ -59,8 +59,8 @@ pub fn agree_deflate(
     Deflate::agree(config?, offers.map(|header| header.value))
 }
 
-/// The first subprotocol that the client offers and that is `accepted`, to be told to it as `Sec-WebSocket-Protocol`
-/// (RFC 6455, section 4.2.2). `accepted` is `None` if any will do. What is not a token is no offer.
+/// Returns the first subprotocol that the client offers and that is `accepted`: the value of `Sec-WebSocket-Protocol` for
+/// the response (RFC 6455, section 4.2.2). If `accepted` is `None`, all are. Offers that are not tokens are ignored.
 pub fn agree_subprotocol<'a>(accepted: Option<&[String]>, request: &Request<'a>) -> Option<&'a str> {
     let headers = request.headers().iter();
     headers
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(agree(Some(&["c"]), &["a, b"]), None);
         assert_eq!(agree(Some(&[]), &["a, b"]), None);
         assert_eq!(agree(Some(&["B"]), &["b"]), None, "names are case-sensitive");
-        // Nothing of it could break the answer.
+        // Names that would break the response are not offers.
         assert_eq!(agree(None, &["", ", ,", "a b, c\"d, \u{e9}, e"]).as_deref(), Some("e"));
     }
 }

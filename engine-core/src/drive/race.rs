@@ -1,4 +1,4 @@
-//! The way to a server whose name has several addresses.
+//! Connecting to a server whose name has several addresses.
 
 use crate::host::Destination;
 use std::boxed::Box;
@@ -12,15 +12,15 @@ use std::task::Poll;
 use std::time::Duration;
 use std::vec::Vec;
 
-/// How long an attempt may take before the next one is begun beside it: the "connection attempt delay" of RFC 8305.
+/// Time after which the next attempt is begun beside a pending one: the "connection attempt delay" of RFC 8305.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// The most addresses of one name that are tried.
+/// Maximum number of addresses of one name that are tried.
 const ADDRESSES: usize = 16;
 
 /// The attempts to connect to the addresses of a name, for [`race`]; empty by default.
 ///
-/// Outlives the race, so that one that was given up can be explained, too.
+/// They outlive the race, so that [`timed_out`](Attempts::timed_out) can describe a race that was dropped.
 #[derive(Debug, Default)]
 pub struct Attempts(Vec<(SocketAddr, Option<io::Error>)>);
 
@@ -31,8 +31,8 @@ impl Attempts {
         }
     }
 
-    /// Returns the error of a way to `to` that was given up after its time: it names the addresses that were tried, if
-    /// that was during the race.
+    /// Returns the error for a connection to `to` that timed out. If that was during the race, the error names the
+    /// addresses that were tried.
     pub fn timed_out(&self, to: &Destination) -> io::Error {
         match self.0.is_empty() {
             true => io::ErrorKind::TimedOut.into(),
@@ -40,7 +40,7 @@ impl Attempts {
         }
     }
 
-    /// The error of a race that nobody won.
+    /// Returns the error of a race in which every attempt failed.
     fn into_error(self) -> io::Error {
         let mut kinds = self.0.iter().filter_map(|(_, outcome)| outcome.as_ref().map(io::Error::kind));
         let Some(kind) = kinds.next() else {
@@ -50,7 +50,7 @@ impl Attempts {
         io::Error::new(kind, self.describe())
     }
 
-    /// Each address with what became of it.
+    /// Returns each address with its outcome.
     fn describe(&self) -> String {
         let mut text = String::new();
         for (address, outcome) in &self.0 {
@@ -66,15 +66,17 @@ impl Attempts {
     }
 }
 
-/// Connects to one of the addresses of a name, as "Happy Eyeballs" does (RFC 8305): they are tried in their order, but
-/// with IPv6 and IPv4 in turns, each when the one before has failed or 250 ms have passed. The first connection wins,
-/// and the other attempts are dropped. At most 16 addresses are tried.
+/// Connects to one of the addresses of a name, by "Happy Eyeballs" (RFC 8305).
 ///
-/// `connect` and `sleep` are the runtime's. The race has no deadline of its own: drop it, and let
-/// [`Attempts::timed_out`] say why.
+/// The addresses are tried in their order, but IPv6 and IPv4 alternate. An attempt is begun when the one before has failed
+/// or 250 ms have passed. The first connection wins, and the other attempts are dropped. At most 16 addresses are tried.
+///
+/// `connect` and `sleep` are the runtime's. The race has no deadline of its own: after a timeout drop it, and get the error
+/// from [`Attempts::timed_out`].
 ///
 /// # Errors
-/// What became of each address, if none can be connected to: of the kind of their errors if that is one.
+/// If every attempt failed. The text contains the outcome of each; the kind is theirs if all have the same, otherwise
+/// [`Other`](io::ErrorKind::Other). If there is no address, the kind is [`NotFound`](io::ErrorKind::NotFound).
 pub async fn race<C, T, S>(
     addresses: impl IntoIterator<Item = SocketAddr>,
     attempts: &mut Attempts,
@@ -116,7 +118,7 @@ where
                 Some(address) => {
                     attempts.0.push((address, None));
                     running.push((address, Box::pin(connect(address))));
-                    // Nobody waits for the turn of nobody.
+                    // No delay after the last address.
                     delay.set((rest.len() > 0).then(|| sleep(ATTEMPT_DELAY)));
                 }
                 None if running.is_empty() => return Poll::Ready(None),
@@ -132,7 +134,8 @@ where
     won.ok_or_else(|| attempts.into_error())
 }
 
-/// The addresses in the order in which they are tried: each once, and the families in turns, that of the first one first.
+/// Returns the addresses in the order in which they are tried: without duplicates, and with alternating families,
+/// beginning with the family of the first one.
 fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut families: [Vec<SocketAddr>; 2] = Default::default();
     let mut first = None;
@@ -161,7 +164,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::task::{Context, Waker};
 
-    /// What becomes of an attempt, and after how many milliseconds.
+    /// The outcome of an attempt, and the time until then in milliseconds.
     #[derive(Clone, Copy)]
     enum Fate {
         Connects(u64),
@@ -175,18 +178,18 @@ mod tests {
         std::format!("{text}:80").parse().unwrap()
     }
 
-    /// What a race came to within a time.
+    /// The state of a race after some time.
     struct Played {
-        /// The winner; `None` if there is no end yet.
+        /// The winner or the error; `None` if the race is not over.
         result: Option<io::Result<SocketAddr>>,
-        /// When that was, in milliseconds.
+        /// The time of the result, in milliseconds.
         at: u64,
-        /// The attempts and when they were begun.
+        /// The attempts with the times when they were begun.
         begun: Vec<(SocketAddr, u64)>,
         attempts: Attempts,
     }
 
-    /// Plays a race against a clock of its own, for so many milliseconds.
+    /// Runs a race by a clock of its own, for at most `limit` milliseconds.
     fn play(fates: &[(&str, Fate)], limit: u64) -> Played {
         let now = Cell::new(0);
         let after = |ms: u64| {
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_address_wins_all_the_same_if_the_others_are_slower() {
+    fn a_slow_address_wins_if_the_others_are_slower() {
         let fates = [("10.0.0.1", Connects(300)), ("10.0.0.2", Connects(100)), ("10.0.0.3", Connects(1))];
         let played = play(&fates, 1000);
         assert_eq!((played.result.unwrap().unwrap(), played.at), (address("10.0.0.1"), 300));
@@ -281,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_race_that_is_given_up_says_what_was_tried() {
+    fn the_error_of_a_race_that_timed_out_names_what_was_tried() {
         let fates =
             [("[::1]", Fails(1, ConnectionRefused)), ("10.0.0.1", NeverAnswers), ("10.0.0.2", NeverAnswers)];
         let played = play(&fates, 100);

@@ -1,6 +1,6 @@
 //! Opening a tunnel through a proxy, before the stream is driven.
 
-use super::Stream;
+use super::stream::Stream;
 use crate::host::Destination;
 use crate::http::Tunnel;
 use std::future::poll_fn;

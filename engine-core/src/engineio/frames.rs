@@ -2,7 +2,7 @@
 
 use super::packet::{SEPARATOR, base64_len, write_base64};
 use crate::outbound::Outbound;
-use crate::websocket::{Deflate, Header, Opcode};
+use crate::websocket::{Deflate, DeflatePool, Header, Opcode};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -39,11 +39,11 @@ impl Part<'_> {
     }
 
     /// Appends this message as one WebSocket frame, compressed if that was negotiated and makes it shorter.
-    fn write_frame(self, out: &mut Vec<u8>, deflate: Option<Deflate>) {
+    fn write_frame(self, out: &mut Vec<u8>, deflate: Option<Deflate>, pool: &DeflatePool) {
         if let Some(deflate) = deflate
             && match self {
-                Part::Text(text) => deflate.write_frame(out, Opcode::Text, &[b"4", text], None),
-                Part::Binary(data) => deflate.write_frame(out, Opcode::Binary, &[data], None),
+                Part::Text(text) => deflate.write_frame(pool, out, Opcode::Text, &[b"4", text], None),
+                Part::Binary(data) => deflate.write_frame(pool, out, Opcode::Binary, &[data], None),
             }
         {
             return;
@@ -88,8 +88,9 @@ pub(super) fn write_frames<'a>(
     queue: &mut Outbound,
     parts: impl Iterator<Item = Part<'a>>,
     deflate: Option<Deflate>,
+    pool: &DeflatePool,
 ) {
-    queue.write_with(|out| parts.for_each(|part| part.write_frame(out, deflate)));
+    queue.write_with(|out| parts.for_each(|part| part.write_frame(out, deflate, pool)));
 }
 
 /// Appends the parts as packets of a payload.
@@ -124,7 +125,7 @@ impl Frames {
     /// Texts must not contain U+001E, which ends a packet in a payload of polling. JSON never contains it.
     pub fn new<'a>(parts: impl Iterator<Item = Part<'a>> + Clone) -> Frames {
         let mut out = Vec::with_capacity(frames_len(parts.clone()));
-        parts.for_each(|part| part.write_frame(&mut out, None));
+        parts.for_each(|part| part.write_frame(&mut out, None, &DeflatePool::default()));
         Frames {
             frames: out.into(),
             payload: None,
@@ -135,19 +136,19 @@ impl Frames {
 
     /// Returns the unit as WebSocket frames, headers included. With `deflate`, a unit that is long enough is compressed on
     /// first use.
-    pub(super) fn frames(&mut self, deflate: Option<Deflate>) -> &Bytes {
+    pub(super) fn frames(&mut self, deflate: Option<Deflate>, pool: &DeflatePool) -> &Bytes {
         match deflate {
-            Some(deflate) if self.frames.len() > deflate.threshold() => self.deflated(deflate),
+            Some(deflate) if self.frames.len() > deflate.threshold() => self.deflated(deflate, pool),
             _ => &self.frames,
         }
     }
 
     #[cfg(feature = "deflate")]
-    fn deflated(&mut self, deflate: Deflate) -> &Bytes {
+    fn deflated(&mut self, deflate: Deflate, pool: &DeflatePool) -> &Bytes {
         let at = match self.deflated.iter().position(|(known, _)| *known == deflate) {
             Some(at) => at,
             None => {
-                self.deflated.push((deflate, deflated(&self.frames, deflate)));
+                self.deflated.push((deflate, deflated(&self.frames, deflate, pool)));
                 self.deflated.len() - 1
             }
         };
@@ -155,7 +156,7 @@ impl Frames {
     }
 
     #[cfg(not(feature = "deflate"))]
-    fn deflated(&mut self, deflate: Deflate) -> &Bytes {
+    fn deflated(&mut self, deflate: Deflate, _: &DeflatePool) -> &Bytes {
         match deflate {}
     }
 
@@ -194,7 +195,7 @@ fn payload_of(frames: &Bytes) -> Bytes {
 
 /// Compresses frames that [`Part::write_frame`] wrote, except those that would not become shorter.
 #[cfg(feature = "deflate")]
-fn deflated(frames: &Bytes, deflate: Deflate) -> Bytes {
+fn deflated(frames: &Bytes, deflate: Deflate, pool: &DeflatePool) -> Bytes {
     let mut out = Vec::new();
     let mut rest: &[u8] = frames;
     while let Some(((is_text, len), tail)) = read_header(rest) {
@@ -202,7 +203,7 @@ fn deflated(frames: &Bytes, deflate: Deflate) -> Bytes {
         let (frame, tail) = rest.split_at(header + len);
         let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
         let (_, data) = frame.split_at(header);
-        if !deflate.write_frame(&mut out, opcode, &[data], None) {
+        if !deflate.write_frame(pool, &mut out, opcode, &[data], None) {
             out.extend_from_slice(frame);
         }
         rest = tail;
@@ -238,7 +239,7 @@ mod tests {
         let mut frames = Frames::new([Part::Text(&text)].into_iter());
         let payload = frames.payload().clone();
         assert_eq!(payload.len(), 301);
-        assert_eq!(payload.as_ptr(), frames.frames(None).slice(4..).as_ptr());
+        assert_eq!(payload.as_ptr(), frames.frames(None, &DeflatePool::default()).slice(4..).as_ptr());
     }
 
     #[test]
@@ -246,7 +247,10 @@ mod tests {
         let parts = [Part::Text(b"51-[]"), Part::Binary(&[1, 2, 3, 4])];
         let mut frames = Frames::new(parts.into_iter());
         assert_eq!(frames.payload().as_ref(), b"451-[]\x1ebAQIDBA==");
-        assert_eq!(frames.frames(None).as_ref(), b"\x81\x06451-[]\x82\x04\x01\x02\x03\x04");
+        assert_eq!(
+            frames.frames(None, &DeflatePool::default()).as_ref(),
+            b"\x81\x06451-[]\x82\x04\x01\x02\x03\x04"
+        );
     }
 
     #[cfg(feature = "deflate")]
@@ -264,11 +268,14 @@ mod tests {
         let mut frames = Frames::new([Part::Text(&text), Part::Binary(&[1, 2, 3])].into_iter());
         let mut places = alloc::collections::BTreeSet::new();
         for deflate in [None, whole, small].into_iter().cycle().take(3000) {
-            places.insert(frames.frames(deflate).as_ptr());
+            places.insert(frames.frames(deflate, &DeflatePool::default()).as_ptr());
         }
         assert_eq!(places.len(), 3);
-        assert!(frames.frames(whole).len() < 100);
-        assert!(frames.frames(whole).ends_with(b"\x82\x03\x01\x02\x03"), "short parts stay as they are");
+        assert!(frames.frames(whole, &DeflatePool::default()).len() < 100);
+        assert!(
+            frames.frames(whole, &DeflatePool::default()).ends_with(b"\x82\x03\x01\x02\x03"),
+            "short parts stay as they are"
+        );
         // Data that is short, or does not become shorter, is not copied.
         let mut state = 1u32;
         let noise = core::iter::repeat_with(|| {
@@ -278,7 +285,10 @@ mod tests {
         let noise: Vec<u8> = noise.take(2000).collect();
         for data in [&text[..900], &noise] {
             let mut frames = Frames::new([Part::Binary(data)].into_iter());
-            assert_eq!(frames.frames(whole).as_ptr(), frames.frames(None).as_ptr());
+            assert_eq!(
+                frames.frames(whole, &DeflatePool::default()).as_ptr(),
+                frames.frames(None, &DeflatePool::default()).as_ptr()
+            );
         }
     }
 

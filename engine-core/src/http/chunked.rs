@@ -208,9 +208,9 @@ impl Chunked {
 
     /// Checks the complete size, so that a chunk that does not fit is refused before its data is read.
     fn size_read(&self, next: State) -> Result<State, Error> {
-        let room = self.max.saturating_sub(self.body);
+        let left = self.max.saturating_sub(self.body);
         match usize::try_from(self.left) {
-            Ok(size) if size <= room => Ok(next),
+            Ok(size) if size <= left => Ok(next),
             _ => Err(Error::BodyTooLarge),
         }
     }

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 
 /// Appends a request's head to `out`. `target` is a path with or without a query; for `CONNECT`, a host and port.
 ///
-/// `content_length` is that of the body; without one the request has none.
+/// `content_length` is the length of the body in bytes; `None` if there is no body.
 ///
 /// # Errors
 /// [`InvalidHeader`] if the target, the host or a header would break the request, or if a header is one that this
-/// function writes itself. `out` is then as it was.
+/// function writes itself. `out` is then unchanged.
 pub fn write_request<'n, 'v>(
     out: &mut Vec<u8>,
     method: &str,
@@ -50,39 +50,39 @@ fn may_set(name: &str) -> bool {
     is_token(name.as_bytes()) && !own.iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
-/// A response's head, and what it says about the bytes after it.
+/// A response's head, and the meaning of the bytes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseHead<'a> {
     /// The status code, 100 to 599.
     pub status: u16,
     /// The headers in the order in which they were sent.
     pub headers: &'a [Header<'a>],
-    /// The length of the head in bytes: there the body begins.
+    /// The length of the head in bytes. The body begins after it.
     pub len: usize,
-    /// Whether another request may be sent on this connection.
+    /// True if another request may be sent on this connection.
     pub keep_alive: bool,
-    /// How long the body is.
+    /// The length of the body.
     pub body: ResponseBody,
 }
 
-/// How the length of a response's body is given (RFC 9112, section 6.3).
+/// The length of a response's body (RFC 9112, section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseBody {
-    /// So many bytes.
+    /// A number of bytes.
     Length(u64),
     /// Chunks, for [`super::Chunked`] to decode.
     Chunked,
-    /// All until the connection ends.
+    /// All bytes until the connection ends.
     UntilEnd,
 }
 
 impl<'a> ResponseHead<'a> {
-    /// The value of the first header with this name, in any case.
+    /// Returns the value of the first header with this name, ignoring case.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         head::header(self.headers, name)
     }
 
-    /// Whether `token` is an element of the comma list `name`.
+    /// Returns whether `token` is an element of the comma-separated list in the headers `name`, ignoring case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         head::has_token(self.headers, name, token)
     }
@@ -91,7 +91,7 @@ impl<'a> ResponseHead<'a> {
 /// Parses the head of a response at the front of `input`. `Ok(None)` means that more bytes are needed.
 ///
 /// # Errors
-/// When it is none, or longer than `max_head`: the connection has to be closed.
+/// If it is malformed, or longer than `max_head` bytes. The connection must then be closed.
 pub fn parse_response<'h, 'b: 'h>(
     input: &'b [u8],
     slots: &'h mut HeaderSlots<'b>,
@@ -105,7 +105,7 @@ pub fn parse_response<'h, 'b: 'h>(
     Ok(Some(head))
 }
 
-/// The same, whatever it says about a body: after an answer to `CONNECT` that means nothing.
+/// Does the same, but ignores what the head says about a body, which has no meaning in the response to `CONNECT`.
 pub(super) fn parse_head<'h, 'b: 'h>(
     input: &'b [u8],
     slots: &'h mut HeaderSlots<'b>,

@@ -1,4 +1,4 @@
-//! The session cookie, by which load balancers recognise a client.
+//! The session cookie, by which load balancers recognize a client.
 
 use alloc::string::{String, ToString};
 use core::fmt::Write;
@@ -6,8 +6,8 @@ use core::time::Duration;
 
 use super::{InvalidHeader, is_token};
 
-/// The cookie that carries the session id: `io=<sid>; Path=/; HttpOnly; SameSite=Lax` unless it is
-/// told otherwise (RFC 6265, section 4.1).
+/// The cookie that carries the session id (RFC 6265, section 4.1). Default: `io=<sid>; Path=/;
+/// HttpOnly; SameSite=Lax`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cookie {
     name: String,
@@ -19,14 +19,14 @@ pub struct Cookie {
     same_site: Option<SameSite>,
 }
 
-/// To which requests of other sites a browser adds the cookie (RFC 6265bis, section 5.2).
+/// The requests from other sites to which a browser adds the cookie (RFC 6265bis, section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SameSite {
-    /// To none.
+    /// No requests.
     Strict,
-    /// To those that open a page.
+    /// Requests that open a page.
     Lax,
-    /// To all. Browsers want [`Cookie::secure`] with it.
+    /// All requests. Browsers require [`Cookie::secure`] with it.
     None,
 }
 
@@ -45,11 +45,11 @@ impl Default for Cookie {
 }
 
 impl Cookie {
-    /// The usual cookie under another name.
+    /// Creates the default cookie with another name.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`] for a name that is not a token.
+    /// [`InvalidHeader`] if the name is not a token.
     pub fn new(name: impl Into<String>) -> Result<Self, InvalidHeader> {
         let name = name.into();
         match is_token(name.as_bytes()) {
@@ -58,54 +58,56 @@ impl Cookie {
         }
     }
 
-    /// Below which path the browser sends it; `None` for that of the request. Default: `/`.
+    /// Sets the path below which the browser sends the cookie; `None` means the path of the request
+    /// that set it. Default: `/`.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`] for bytes other than ASCII without control characters and `;`.
+    /// [`InvalidHeader`] if it contains a control character, a `;` or a byte that is not ASCII.
     pub fn path(mut self, path: Option<&str>) -> Result<Self, InvalidHeader> {
         self.path = path.map(attribute).transpose()?;
         Ok(self)
     }
 
-    /// To which domain, subdomains included, the browser sends it. Default: only to the host that
-    /// set it.
+    /// Sets the domain to which the browser sends the cookie, including subdomains. Default: only the
+    /// host that set it.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`] for bytes other than ASCII without control characters and `;`.
+    /// [`InvalidHeader`] if it contains a control character, a `;` or a byte that is not ASCII.
     pub fn domain(mut self, domain: &str) -> Result<Self, InvalidHeader> {
         self.domain = Some(attribute(domain)?);
         Ok(self)
     }
 
-    /// For how long the browser keeps it, in whole seconds. Default: until it is closed.
+    /// Sets how long the browser keeps the cookie, in whole seconds. Default: until the browser is
+    /// closed.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age.as_secs());
         self
     }
 
-    /// Whether it is hidden from scripts. Default: yes.
+    /// Hides the cookie from scripts. Default: on.
     pub fn http_only(mut self, on: bool) -> Self {
         self.http_only = on;
         self
     }
 
-    /// Whether the browser sends it over TLS only. Default: no.
+    /// Makes the browser send the cookie over TLS only. Default: off.
     pub fn secure(mut self, on: bool) -> Self {
         self.secure = on;
         self
     }
 
-    /// To which requests of other sites the browser adds it; `None` leaves that to the browser.
-    /// Default: [`SameSite::Lax`].
+    /// Sets the requests from other sites to which the browser adds the cookie; `None` leaves that to
+    /// the browser. Default: [`SameSite::Lax`].
     pub fn same_site(mut self, same_site: Option<SameSite>) -> Self {
         self.same_site = same_site;
         self
     }
 
-    /// The value of `Set-Cookie`. `value` is the session id; what could break the header is
-    /// escaped as by `encodeURIComponent`.
+    /// Returns the value of `Set-Cookie`. `value` is the session id; characters that could break the
+    /// header are escaped as by `encodeURIComponent`.
     pub fn write(&self, value: &str) -> String {
         let mut out = String::with_capacity(self.name.len() + value.len() + 48);
         out.push_str(&self.name);

@@ -1,4 +1,4 @@
-//! Cross-origin resource sharing, as the npm package `cors` does it for the reference server.
+//! Cross-origin resource sharing, compatible with the npm package `cors`, which the reference server uses.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -6,10 +6,10 @@ use core::time::Duration;
 
 use super::{InvalidHeader, Request, is_token, is_value_byte};
 
-/// Which pages of other origins may read answers (WHATWG Fetch, section 3.3).
+/// The rules by which pages of other origins may read responses (WHATWG Fetch, section 3.3).
 ///
 /// [`Cors::off`], the default, writes no header, so browsers keep other origins out. Browsers do
-/// not ask before they open a WebSocket: use [`Cors::allows`] there.
+/// not apply these rules to a WebSocket: the server must check its origin with [`Cors::allows`].
 ///
 /// ```
 /// # use sockeye_core::http::{Cors, InvalidHeader};
@@ -55,22 +55,23 @@ impl Cors {
         }
     }
 
-    /// No CORS: no header is written and no preflight is answered.
+    /// Turns CORS off: no header is written and no preflight is answered.
     pub fn off() -> Self {
         Cors::new(Origin::Off)
     }
 
-    /// Every origin, as `*`. Browsers do not accept it together with [`Cors::credentials`].
+    /// Allows every origin, as `*`. Browsers do not accept this together with [`Cors::credentials`].
     pub fn any() -> Self {
         Cors::new(Origin::Any)
     }
 
-    /// These origins, each as a browser sends it: `https://example.com`, with the port unless it
-    /// is the scheme's own, without a slash at the end. Compared byte by byte.
+    /// Allows a list of origins. Each must be written as browsers send it, because origins are
+    /// compared byte by byte: `https://example.com`, with the port unless it is the scheme's default,
+    /// without a slash at the end.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`] for one that has bytes other than visible ASCII, or none.
+    /// [`InvalidHeader`] if an origin is empty or contains bytes other than visible ASCII.
     pub fn origins<T: Into<String>>(origins: impl IntoIterator<Item = T>) -> Result<Self, InvalidHeader> {
         let origins: Vec<String> = origins.into_iter().map(Into::into).collect();
         match origins.iter().all(|origin| is_origin(origin.as_bytes())) {
@@ -79,17 +80,17 @@ impl Cors {
         }
     }
 
-    /// Every origin, by sending back the one that asks. With [`Cors::credentials`] this lets every
-    /// page act as your user.
+    /// Allows every origin, by sending back that of the request. With [`Cors::credentials`] this lets
+    /// every page act as your user.
     pub fn reflect() -> Self {
         Cors::new(Origin::Reflect)
     }
 
-    /// The methods that a preflight allows. Default: GET, HEAD, PUT, PATCH, POST, DELETE.
+    /// Sets the methods that a preflight allows. Default: GET, HEAD, PUT, PATCH, POST, DELETE.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`] for one that is not a token.
+    /// [`InvalidHeader`] if one of them is not a token.
     pub fn methods<T: AsRef<str>>(
         mut self,
         methods: impl IntoIterator<Item = T>,
@@ -98,11 +99,11 @@ impl Cors {
         Ok(self)
     }
 
-    /// The request headers that a preflight allows. Default: those it asks for.
+    /// Sets the request headers that a preflight allows. Default: those that it asks for.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`] for one that is not a token.
+    /// [`InvalidHeader`] if one of them is not a token.
     pub fn allowed_headers<T: AsRef<str>>(
         mut self,
         names: impl IntoIterator<Item = T>,
@@ -111,11 +112,11 @@ impl Cors {
         Ok(self)
     }
 
-    /// The response headers that a page may read. Default: none but those it always may.
+    /// Sets the response headers that a page may read besides those that it always may. Default: none.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`] for one that is not a token.
+    /// [`InvalidHeader`] if one of them is not a token.
     pub fn exposed_headers<T: AsRef<str>>(
         mut self,
         names: impl IntoIterator<Item = T>,
@@ -124,31 +125,32 @@ impl Cors {
         Ok(self)
     }
 
-    /// Whether a page may send cookies along. Default: no.
+    /// Allows pages to send cookies. Default: off.
     pub fn credentials(mut self, allowed: bool) -> Self {
         self.credentials = allowed;
         self
     }
 
-    /// Whether a page of the public internet may talk to the server when that is in a private network or on the same
-    /// machine: answers `Access-Control-Request-Private-Network` in the preflight of an origin that is allowed (Private
-    /// Network Access). Default: no.
+    /// Allows pages of the public internet to reach a server in a private network or on the same machine: answers
+    /// `Access-Control-Request-Private-Network` in the preflight of an allowed origin (Private Network Access). Default: off.
     ///
-    /// Only for a server that such pages are meant to reach: this is what keeps them away from a home's devices.
+    /// Turn it on only for a server that such pages are meant to reach. The restriction protects the devices in a home from
+    /// them.
     pub fn private_network(mut self, allowed: bool) -> Self {
         self.private_network = allowed;
         self
     }
 
-    /// For how long a browser may remember a preflight, in whole seconds. Default: it decides.
+    /// Sets how long a browser may remember the response to a preflight, in whole seconds. Default: the
+    /// browser decides.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age.as_secs().to_string());
         self
     }
 
-    /// Whether a page of this origin may talk to the server. The check for a WebSocket handshake
-    /// that has an `Origin`; one without it is not from a browser. [`Cors::off`] allows none:
-    /// whether the page is the server's own is for the caller to see from `Host`.
+    /// Returns whether a page of this origin may talk to the server. Use it for a WebSocket handshake
+    /// with an `Origin`; a handshake without one is not from a browser. [`Cors::off`] allows none: the
+    /// caller has to compare the origin with `Host` to see if the page is the server's own.
     pub fn allows(&self, origin: &str) -> bool {
         is_origin(origin.as_bytes())
             && match &self.origin {
@@ -158,20 +160,21 @@ impl Cors {
             }
     }
 
-    /// Whether the request is a preflight to be answered here, with 204, [`Cors::headers`] and
-    /// `Content-Length: 0`: browsers wait for a body without it. As in the reference, every OPTIONS
-    /// is one, unless CORS is off.
+    /// Returns whether the request is a preflight. Answer it with 204, [`Cors::headers`] and
+    /// `Content-Length: 0`, without which browsers wait for a body. As in the reference, every OPTIONS
+    /// is a preflight unless CORS is off.
     pub fn is_preflight(&self, request: &Request<'_>) -> bool {
         self.origin != Origin::Off && request.method() == "OPTIONS"
     }
 
-    /// The headers for the response to this request, errors and preflights included; they chain
-    /// with others into [`super::write_head`]. What is sent back of the request is visible ASCII.
+    /// Returns the headers for the response to this request, also if it is an error or the answer to a
+    /// preflight. They can be chained with others for [`super::write_head`]. Parts of the request that
+    /// are sent back are ASCII, without control characters except tabs.
     pub fn headers<'a>(
         &'a self,
         request: &Request<'a>,
     ) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {
-        // Most servers have it off: nothing is looked for.
+        // Most servers have it off, so nothing is looked up.
         let headers = (self.origin != Origin::Off).then(|| self.headers_while_on(request));
         let headers = headers.into_iter().flatten();
         headers.filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))

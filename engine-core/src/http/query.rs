@@ -5,16 +5,16 @@ use alloc::string::String;
 
 use super::Error;
 
-/// A query that can be decoded: each escape in it is hexadecimal, the bytes they make are UTF-8,
-/// and none of them is NUL.
+/// A query that can be decoded: its escapes are hexadecimal, their bytes are UTF-8, and none of them
+/// is NUL.
 ///
-/// All of that is checked once and without allocating, so that junk in a parameter nobody reads is
-/// refused too; after it, reading cannot fail. Fields are separated by `&`, and `+` is a space, as
-/// in `application/x-www-form-urlencoded` (WHATWG URL, section 5.1).
+/// All of that is checked once, without allocating, so that reading cannot fail later. This refuses
+/// junk also in parameters that nobody reads. Fields are separated by `&`, and `+` is a space, as in
+/// `application/x-www-form-urlencoded` (WHATWG URL, section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a> {
     raw: &'a str,
-    /// There is nothing to decode in it, as in most.
+    /// There is nothing to decode, as in most queries.
     is_plain: bool,
 }
 
@@ -23,13 +23,13 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Query`].
+    /// [`Error::Query`] if it cannot be decoded.
     pub fn parse(raw: &'a str) -> Result<Self, Error> {
         if memchr::memchr(0, raw.as_bytes()).is_some() {
             return Err(Error::Query);
         }
         let is_plain = memchr::memchr2(b'%', b'+', raw.as_bytes()).is_none();
-        // An escape cannot reach over a `&` or `=`, so the fields need not be told apart.
+        // An escape cannot extend across a `&` or `=`, so the query need not be split into fields.
         let mut rest = if is_plain { "" } else { raw };
         while let Some((_, escape)) = rest.split_once('%') {
             (_, rest) = Escaped::read(escape).ok_or(Error::Query)?;
@@ -37,13 +37,13 @@ impl<'a> Query<'a> {
         Ok(Query { raw, is_plain })
     }
 
-    /// The query as it was sent.
+    /// Returns the query as it was sent.
     pub const fn raw(&self) -> &'a str {
         self.raw
     }
 
-    /// Keys and values as they were sent, in order. A field without `=` has an empty value; empty
-    /// fields are left out. [`decode`] reads them.
+    /// Returns keys and values as they were sent, in order; [`decode`] decodes them. A field without
+    /// `=` has an empty value, and empty fields are skipped.
     pub fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let mut rest = self.raw;
         core::iter::from_fn(move || {
@@ -60,13 +60,13 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// The value of the first field with this key, decoded. Borrowed if it has no escape.
+    /// Returns the decoded value of the first field with this key. It is borrowed if it has no escape.
     pub fn get(&self, key: &str) -> Option<Cow<'a, str>> {
         let [value] = self.get_all([key]);
         value
     }
 
-    /// [`get`](Query::get) for several keys, in one pass.
+    /// Does the same as [`get`](Query::get) for several keys, in one pass.
     pub fn get_all<const N: usize>(&self, keys: [&str; N]) -> [Option<Cow<'a, str>>; N] {
         let mut values = [const { None }; N];
         for (name, value) in self.pairs() {
@@ -80,18 +80,18 @@ impl<'a> Query<'a> {
     }
 }
 
-/// What is before the first `separator`, which is ASCII, and what is behind it.
+/// Splits at the first `separator`, which must be ASCII. Without one, the second part is empty.
 pub(super) fn cut(text: &str, separator: u8) -> (&str, &str) {
     let at = memchr::memchr(separator, text.as_bytes());
     at.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?))).unwrap_or((text, ""))
 }
 
-/// Decodes a key or a value. Borrowed if there is nothing to decode.
+/// Decodes a key or a value. The result is borrowed if there is nothing to decode.
 ///
 /// # Errors
 ///
-/// [`Error::Query`] for a malformed escape, and for escapes that are NUL or not UTF-8. It cannot
-/// happen to what [`Query::pairs`] gives.
+/// [`Error::Query`] if an escape is malformed, or if escapes decode to NUL or invalid UTF-8. It does
+/// not occur for the keys and values of [`Query::pairs`].
 pub fn decode(raw: &str) -> Result<Cow<'_, str>, Error> {
     if memchr::memchr(0, raw.as_bytes()).is_some() {
         return Err(Error::Query);
@@ -118,15 +118,15 @@ fn push_plain(out: &mut String, plain: &str) {
     }));
 }
 
-/// One character that was sent as escapes. Around a run of escapes there are whole characters
-/// only, so each of them has to be whole in itself.
+/// One character that was sent as escapes. A run of escapes must consist of whole characters, because
+/// the text around it does.
 struct Escaped {
     bytes: [u8; 4],
     len: usize,
 }
 
 impl Escaped {
-    /// Reads a character whose first `%` is cut off already.
+    /// Reads a character whose first `%` is already cut off.
     fn read(text: &str) -> Option<(Escaped, &str)> {
         let (first, mut rest) = hex(text)?;
         let len = match first {
@@ -152,7 +152,7 @@ impl Escaped {
 
 fn hex(text: &str) -> Option<(u8, &str)> {
     let (digits, rest) = text.split_at_checked(2)?;
-    // `from_str_radix` takes a sign as well.
+    // `from_str_radix` also accepts a sign.
     if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

@@ -75,11 +75,11 @@ pub struct Head<'a> {
     pub len: usize,
     /// The version of the request.
     pub version: Version,
-    /// Whether the peer wants to send another request on this connection (RFC 9112, section 9.3).
+    /// True if the peer may send another request on this connection (RFC 9112, section 9.3).
     pub keep_alive: bool,
     /// The length of the body.
     pub body: Body,
-    /// Whether the peer waits for [`super::CONTINUE`] before it sends the body. Always false without
+    /// True if the peer waits for [`super::CONTINUE`] before it sends the body. Always false without
     /// a body and for HTTP/1.0 (RFC 9110, section 10.1.1).
     pub expect_continue: bool,
 }

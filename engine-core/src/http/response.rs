@@ -20,7 +20,7 @@ macro_rules! statuses {
                 pub const $name: Status = Status($code);
             )*
 
-            /// The reason phrase; empty for a code that has no constant here.
+            /// Returns the reason phrase; empty for a code without a constant.
             pub const fn reason(self) -> &'static str {
                 match self.0 {
                     $($code => $reason,)*
@@ -52,8 +52,8 @@ statuses! {
 }
 
 impl Status {
-    /// The status with this code; `None` unless it has three digits, the first of them 1 to 5
-    /// (RFC 9110, section 15).
+    /// Returns the status with this code; `None` if the code is not between 100 and 599 (RFC 9110,
+    /// section 15).
     pub const fn new(code: u16) -> Option<Self> {
         match code {
             100..=599 => Some(Status(code)),
@@ -61,12 +61,12 @@ impl Status {
         }
     }
 
-    /// The code, 100 to 599.
+    /// Returns the code, which is between 100 and 599.
     pub const fn code(self) -> u16 {
         self.0
     }
 
-    /// Whether the response ends with its head, whatever its headers say (RFC 9112, section 6.3).
+    /// Returns whether the response ends with its head, regardless of its headers (RFC 9112, section 6.3).
     const fn is_bodyless(self) -> bool {
         matches!(self.0, 100..=199 | 204 | 304)
     }
@@ -80,17 +80,16 @@ impl fmt::Display for Status {
 
 /// Appends a response's head to `out`.
 ///
-/// `content_length` is that of the body in bytes. Without one, a response that can have a body
-/// ends where the connection does, so `keep_alive` is then taken as false. A 1xx response has
-/// neither `Content-Length` nor `Connection: close`: give `Connection: Upgrade` to a 101 among the
-/// headers. There is no `Date`, for there is no clock here (RFC 9110, section 6.6.1).
+/// `content_length` is the length of the body in bytes. Without it, a response that can have a body
+/// ends with the connection, so `keep_alive` is then taken as false. A 1xx response has neither
+/// `Content-Length` nor `Connection: close`; pass the `Connection: Upgrade` of a 101 in `headers`.
+/// There is no `Date`, because there is no clock here (RFC 9110, section 6.6.1).
 ///
 /// # Errors
 ///
-/// [`InvalidHeader`] if a name is not a token, a value has a control character (with CR or LF in
-/// it, whoever chose the value would write the rest of the response), or a header is
-/// `Content-Length` or `Transfer-Encoding`, which would contradict this function's own. `out` is
-/// then as it was.
+/// [`InvalidHeader`] if a name is not a token, a value contains a control character (a CR or LF
+/// would let the value's author write the rest of the response), or a header is `Content-Length` or
+/// `Transfer-Encoding`, which could contradict the ones written here. `out` is then unchanged.
 pub fn write_head<'n, 'v>(
     out: &mut Vec<u8>,
     status: Status,

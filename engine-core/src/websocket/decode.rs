@@ -6,7 +6,8 @@ use core::mem;
 #[cfg(feature = "deflate")]
 use super::deflate;
 use super::{
-    CloseFrame, Deflate, Error, MAX_CONTROL_PAYLOAD, Opcode, Role, apply_mask, bits, fragments::Fragments,
+    CloseFrame, Deflate, DeflatePool, Error, MAX_CONTROL_PAYLOAD, Opcode, Role, apply_mask, bits,
+    fragments::Fragments,
 };
 
 /// A whole message or a control frame of the peer. It borrows from the input, unless the message
@@ -34,7 +35,7 @@ pub struct Decoder {
     state: State,
     max_message: usize,
     role: Role,
-    /// Whether messages may be compressed.
+    /// Messages may be compressed.
     inflates: bool,
 }
 
@@ -83,6 +84,20 @@ impl Decoder {
     /// Fails as soon as the header or the payload of a frame breaks the protocol, or a header
     /// declares too long a message. All later calls return the same error.
     pub fn decode<'a>(&mut self, input: &mut &'a mut [u8]) -> Result<Option<Message<'a>>, Error> {
+        self.decode_with(input, &DeflatePool::default())
+    }
+
+    /// Does the same as [`decode`](Decoder::decode), and inflates messages with the state of `pool`. Use this if messages
+    /// may be compressed.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of `decode`.
+    pub fn decode_with<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+        pool: &DeflatePool,
+    ) -> Result<Option<Message<'a>>, Error> {
         match self.state {
             State::Idle | State::Fragmented(_) => {}
             State::Closed => {
@@ -91,16 +106,20 @@ impl Decoder {
             }
             State::Failed(error) => return Err(error),
         }
-        let result = self.next_message(input);
+        let result = self.next_message(input, pool);
         if let Err(error) = result {
             self.state = State::Failed(error);
         }
         result
     }
 
-    fn next_message<'a>(&mut self, input: &mut &'a mut [u8]) -> Result<Option<Message<'a>>, Error> {
+    fn next_message<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+        pool: &DeflatePool,
+    ) -> Result<Option<Message<'a>>, Error> {
         while let Some(frame) = self.next_frame(input)? {
-            if let Some(message) = self.take_in(frame)? {
+            if let Some(message) = self.take_in(frame, pool)? {
                 return Ok(Some(message));
             }
         }
@@ -193,8 +212,8 @@ impl Decoder {
             State::Fragmented(fragments) => fragments.len(),
             _ => 0,
         };
-        let room = self.max_message.saturating_sub(before);
-        if usize::try_from(len).is_ok_and(|len| len <= room) {
+        let left = self.max_message.saturating_sub(before);
+        if usize::try_from(len).is_ok_and(|len| len <= left) {
             Ok(())
         } else {
             Err(Error::TooLarge { limit: self.max_message })
@@ -202,13 +221,13 @@ impl Decoder {
     }
 
     /// Returns the message that a frame completes, or keeps its fragment.
-    fn take_in<'a>(&mut self, frame: Frame<'a>) -> Result<Option<Message<'a>>, Error> {
+    fn take_in<'a>(&mut self, frame: Frame<'a>, pool: &DeflatePool) -> Result<Option<Message<'a>>, Error> {
         let payload = frame.payload;
         #[cfg(feature = "deflate")]
         if frame.is_deflated {
             let is_text = frame.opcode == Opcode::Text;
             return match frame.is_final {
-                true => deflate::inflate(payload, is_text, self.max_message).map(Some),
+                true => deflate::inflate(payload, is_text, self.max_message, pool).map(Some),
                 false => self.start(Fragments::deflated(is_text), payload),
             };
         }
@@ -227,7 +246,7 @@ impl Decoder {
             }
             (Opcode::Text, false) => return self.start(Fragments::text(), payload),
             (Opcode::Binary, false) => return self.start(Fragments::binary(), payload),
-            (Opcode::Continuation, is_final) => return self.resume(payload, is_final),
+            (Opcode::Continuation, is_final) => return self.resume(payload, is_final, pool),
         };
         Ok(Some(message))
     }
@@ -240,7 +259,12 @@ impl Decoder {
     }
 
     #[cold]
-    fn resume(&mut self, payload: &[u8], is_final: bool) -> Result<Option<Message<'static>>, Error> {
+    fn resume(
+        &mut self,
+        payload: &[u8],
+        is_final: bool,
+        pool: &DeflatePool,
+    ) -> Result<Option<Message<'static>>, Error> {
         let State::Fragmented(fragments) = &mut self.state else {
             return Err(Error::UnexpectedContinuation);
         };
@@ -249,7 +273,7 @@ impl Decoder {
             return Ok(None);
         }
         match mem::replace(&mut self.state, State::Idle) {
-            State::Fragmented(fragments) => fragments.finish(self.max_message).map(Some),
+            State::Fragmented(fragments) => fragments.finish(self.max_message, pool).map(Some),
             _ => Ok(None),
         }
     }
@@ -259,7 +283,7 @@ impl Decoder {
 struct Frame<'a> {
     opcode: Opcode,
     is_final: bool,
-    /// Whether this frame and the rest of its message are compressed.
+    /// This frame and the rest of its message are compressed.
     #[cfg_attr(not(feature = "deflate"), expect(dead_code))]
     is_deflated: bool,
     payload: &'a [u8],

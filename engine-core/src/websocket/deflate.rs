@@ -1,11 +1,11 @@
 //! Compression of messages: permessage-deflate (RFC 7692).
 //!
 //! Messages are compressed independently of each other (`no_context_takeover`, both ways). Therefore a connection holds
-//! no window, one state per thread serves all connections, and a broadcast is compressed once.
+//! no window, one state serves any number of connections, and a broadcast is compressed once.
 
-use super::{Error, Header, Message, Opcode, apply_mask};
+use super::{DeflatePool, Error, Header, Message, Opcode, apply_mask};
 use alloc::{borrow::Cow, boxed::Box, format, string::String, vec::Vec};
-use core::cell::Cell;
+use core::fmt;
 use core::num::NonZeroU8;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
@@ -117,7 +117,7 @@ impl Deflate {
     }
 
     /// Appends a whole message as a compressed frame, like [`write_frame`](super::write_frame); `payload` are its
-    /// pieces.
+    /// pieces. The state of compression comes from `pool`.
     ///
     /// Returns `false`, and appends nothing, if the message is shorter than the threshold or would not become shorter.
     /// The caller then sends it uncompressed.
@@ -127,6 +127,7 @@ impl Deflate {
     /// If it is a control frame: those are never compressed.
     pub fn write_frame(
         self,
+        pool: &DeflatePool,
         out: &mut Vec<u8>,
         opcode: Opcode,
         payload: &[&[u8]],
@@ -138,21 +139,21 @@ impl Deflate {
         if len < self.threshold() || self.window_bits.get() < SMALLEST_WINDOW {
             return false;
         }
-        let known = COMPRESSOR.take().filter(|known| known.settings == (self.level, self.window_bits));
-        let mut compressor = known.unwrap_or_else(|| Box::new(Compressor::new(self.level, self.window_bits)));
-        let compressed = compressor.compress(payload, len);
-        if let Some(compressed) = compressed {
-            out.extend_from_slice(&Header::new(opcode, compressed.len(), mask).deflated());
-            let start = out.len();
-            out.extend_from_slice(compressed);
-            if let (Some(key), Some(masked)) = (mask, out.get_mut(start..)) {
-                apply_mask(masked, key);
+        pool.with(|state| {
+            let compressor = state.compressor(self.level, self.window_bits);
+            let compressed = compressor.compress(payload, len);
+            if let Some(compressed) = compressed {
+                out.extend_from_slice(&Header::new(opcode, compressed.len(), mask).deflated());
+                let start = out.len();
+                out.extend_from_slice(compressed);
+                if let (Some(key), Some(masked)) = (mask, out.get_mut(start..)) {
+                    apply_mask(masked, key);
+                }
             }
-        }
-        let is_written = compressed.is_some();
-        compressor.forget();
-        COMPRESSOR.set(Some(compressor));
-        is_written
+            let is_written = compressed.is_some();
+            compressor.forget();
+            is_written
+        })
     }
 }
 
@@ -161,13 +162,40 @@ impl Deflate {
 #[error("the server's sec-websocket-extensions do not match the offer")]
 pub struct InvalidExtensions;
 
-std::thread_local! {
-    // Taken out while in use, and reset after each message.
-    static COMPRESSOR: Cell<Option<Box<Compressor>>> = const { Cell::new(None) };
-    static INFLATER: Cell<Option<Box<Decompress>>> = const { Cell::new(None) };
+/// The state that messages are compressed and inflated with, one after the other. See [`DeflatePool`].
+///
+/// A new one has allocated nothing; its two halves, for the two directions, are created on first use. It keeps nothing
+/// of a message.
+#[derive(Default)]
+pub struct DeflateState {
+    compressor: Option<Box<Compressor>>,
+    inflater: Option<Box<Decompress>>,
 }
 
-/// Capacity in bytes that a thread's buffer keeps, so that a long message does not occupy its memory from then on.
+impl DeflateState {
+    /// Creates a state.
+    pub const fn new() -> Self {
+        Self { compressor: None, inflater: None }
+    }
+
+    /// Returns the compressor, which is a new one if the last one had other settings.
+    fn compressor(&mut self, level: u8, window_bits: NonZeroU8) -> &mut Compressor {
+        let known = self.compressor.take().filter(|known| known.settings == (level, window_bits));
+        self.compressor.insert(known.unwrap_or_else(|| Box::new(Compressor::new(level, window_bits))))
+    }
+
+    fn inflater(&mut self) -> &mut Decompress {
+        self.inflater.get_or_insert_with(|| Box::new(Decompress::new(false)))
+    }
+}
+
+impl fmt::Debug for DeflateState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeflateState").finish_non_exhaustive()
+    }
+}
+
+/// Capacity in bytes that the buffer of a state keeps, so that a long message does not occupy its memory from then on.
 const KEEP: usize = 64 << 10;
 /// The bytes that a flush ends with, which are not sent (RFC 7692, 7.2.1).
 const TAIL: &[u8] = &[0x00, 0x00, 0xff, 0xff];
@@ -210,11 +238,18 @@ impl Compressor {
 }
 
 /// Inflates a payload to a message of at most `limit` bytes (RFC 7692, 7.2.2).
-pub(super) fn inflate(payload: &[u8], is_text: bool, limit: usize) -> Result<Message<'static>, Error> {
-    let mut inflater = INFLATER.take().unwrap_or_else(|| Box::new(Decompress::new(false)));
-    let data = inflate_whole(&mut inflater, payload, limit);
-    inflater.reset(false);
-    INFLATER.set(Some(inflater));
+pub(super) fn inflate(
+    payload: &[u8],
+    is_text: bool,
+    limit: usize,
+    pool: &DeflatePool,
+) -> Result<Message<'static>, Error> {
+    let data = pool.with(|state| {
+        let inflater = state.inflater();
+        let data = inflate_whole(inflater, payload, limit);
+        inflater.reset(false);
+        data
+    });
     if !is_text {
         return Ok(Message::Binary(Cow::Owned(data?)));
     }
@@ -242,8 +277,8 @@ fn inflate_piece<'a>(
     loop {
         if data.len() == data.capacity() {
             // One byte more than the limit, to notice that it is exceeded.
-            let room = limit.saturating_add(1).saturating_sub(data.len());
-            data.reserve_exact(data.len().max(1024).min(room));
+            let left = limit.saturating_add(1).saturating_sub(data.len());
+            data.reserve_exact(data.len().max(1024).min(left));
         }
         let before = state.total_in();
         let status =

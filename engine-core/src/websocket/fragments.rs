@@ -4,7 +4,7 @@ use alloc::{borrow::Cow, string::String, vec::Vec};
 
 #[cfg(feature = "deflate")]
 use super::deflate::inflate;
-use super::{Error, Message};
+use super::{DeflatePool, Error, Message};
 
 /// Maximum number of empty fragments in one message. They cost us work, and the limit on bytes does
 /// not bound them.
@@ -82,16 +82,16 @@ impl Fragments {
     }
 
     /// Returns the message of at most `limit` bytes, after its last fragment.
-    pub(super) fn finish(self, limit: usize) -> Result<Message<'static>, Error> {
+    pub(super) fn finish(self, limit: usize, pool: &DeflatePool) -> Result<Message<'static>, Error> {
         // Uncompressed fragments were checked against the limit as they arrived.
         #[cfg(not(feature = "deflate"))]
-        let _ = limit;
+        let _ = (limit, pool);
         match self.content {
             Content::Text(text) if !text.pending().is_empty() => Err(Error::InvalidUtf8),
             Content::Text(text) => Ok(Message::Text(Cow::Owned(text.whole))),
             Content::Binary(data) => Ok(Message::Binary(Cow::Owned(data))),
             #[cfg(feature = "deflate")]
-            Content::Deflated { is_text, data } => inflate(&data, is_text, limit),
+            Content::Deflated { is_text, data } => inflate(&data, is_text, limit, pool),
         }
     }
 }

@@ -38,6 +38,7 @@ mod close;
 mod decode;
 #[cfg_attr(not(feature = "deflate"), path = "no_deflate.rs")]
 mod deflate;
+mod deflate_pool;
 mod encode;
 mod error;
 mod fragments;
@@ -51,6 +52,7 @@ pub use decode::{Decoder, Message};
 #[cfg(feature = "deflate")]
 pub use deflate::InvalidExtensions;
 pub use deflate::{Deflate, PerMessageDeflate};
+pub use deflate_pool::{DeflatePool, DeflateState};
 pub use encode::{Header, write_close, write_frame};
 pub use error::Error;
 pub use handshake::{accept_key, encode_key, is_valid_accept, is_valid_key};

@@ -1,7 +1,7 @@
 //! Replaces `deflate.rs` if the feature `deflate` is off. The types have no values, so that the compiler removes the
 //! code that handles them.
 
-use super::Opcode;
+use super::{DeflatePool, Opcode};
 use alloc::{borrow::Cow, vec::Vec};
 use core::convert::Infallible;
 
@@ -35,7 +35,26 @@ impl Deflate {
         match self {}
     }
 
-    pub(crate) fn write_frame(self, _: &mut Vec<u8>, _: Opcode, _: &[&[u8]], _: Option<[u8; 4]>) -> bool {
+    pub(crate) fn write_frame(
+        self,
+        _: &DeflatePool,
+        _: &mut Vec<u8>,
+        _: Opcode,
+        _: &[&[u8]],
+        _: Option<[u8; 4]>,
+    ) -> bool {
         match self {}
+    }
+}
+
+/// The state that messages are compressed and inflated with. It is empty, because the feature `deflate` is off.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct DeflateState;
+
+impl DeflateState {
+    /// Creates a state.
+    pub const fn new() -> Self {
+        Self
     }
 }

@@ -167,7 +167,7 @@ impl Wire {
 
     fn message(&mut self, now: Time, mut input: &mut [u8]) -> (usize, bool) {
         let before = input.len();
-        let message = self.connection.next_message(now, &mut input);
+        let message = self.connection.next_message(now, &mut input, &Default::default());
         let consumed = before - input.len();
         match message {
             Ok(Some(Message::Text(text))) => {

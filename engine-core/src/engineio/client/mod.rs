@@ -12,7 +12,7 @@ pub use lane::{Lane, Received, Request, Want};
 pub use session::Session;
 
 use super::transport::Transport;
-use crate::websocket::PerMessageDeflate;
+use crate::websocket::{DeflatePool, PerMessageDeflate};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -35,6 +35,8 @@ pub struct Config {
     /// [`PerMessageDeflate::new`] says. A server that insists on using its messages for the next ones
     /// (`serverNoContextTakeover: false` in Node) refuses the connection with status 400: offer it nothing.
     pub per_message_deflate: Option<PerMessageDeflate>,
+    /// The source of the state that messages are compressed with. Default: a new state for each message.
+    pub deflate_pool: DeflatePool,
     /// Whether each request has another `t` in its query, so that nobody answers it from a cache. Polling only. On.
     pub timestamp_requests: bool,
     /// How long a request that sends may take to be answered. 30 s.
@@ -61,6 +63,7 @@ impl Default for Config {
             per_message_deflate: Some(PerMessageDeflate::new()),
             #[cfg(not(feature = "deflate"))]
             per_message_deflate: None,
+            deflate_pool: DeflatePool::default(),
             timestamp_requests: true,
             request_timeout: Duration::from_secs(30),
             upgrade_timeout: Duration::from_secs(10),

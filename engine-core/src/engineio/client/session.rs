@@ -613,8 +613,9 @@ impl Session {
     fn push_frame(&mut self, opcode: Opcode, payload: &[&[u8]]) {
         let mask = self.random.bytes();
         let deflate = self.deflate.filter(|_| !opcode.is_control());
+        let pool = &self.config.deflate_pool;
         self.queue.write_with(|out| {
-            if deflate.is_some_and(|deflate| deflate.write_frame(out, opcode, payload, Some(mask))) {
+            if deflate.is_some_and(|deflate| deflate.write_frame(pool, out, opcode, payload, Some(mask))) {
                 return;
             }
             let len = payload.iter().map(|piece| piece.len()).sum();

@@ -1,7 +1,7 @@
 //! What can be set of an Engine.IO server.
 
 use crate::engineio::transport::Transport;
-use crate::websocket::PerMessageDeflate;
+use crate::websocket::{DeflatePool, PerMessageDeflate};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -30,6 +30,8 @@ pub struct Config {
     pub allow_upgrades: bool,
     /// Whether WebSocket messages are compressed for clients that want it, and how. No.
     pub per_message_deflate: Option<PerMessageDeflate>,
+    /// The source of the state that messages are compressed with. Default: a new state for each message.
+    pub deflate_pool: DeflatePool,
     /// Which subprotocols of WebSocket are accepted; `None` for any.
     pub subprotocols: Option<Vec<String>>,
     /// How many bytes may wait for a peer that does not read. 4 MiB.
@@ -51,6 +53,7 @@ impl Default for Config {
             websocket: true,
             allow_upgrades: true,
             per_message_deflate: None,
+            deflate_pool: DeflatePool::default(),
             subprotocols: None,
             send_buffer: 4 << 20,
             high_water: 256 << 10,

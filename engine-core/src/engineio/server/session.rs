@@ -507,7 +507,7 @@ impl Session {
             match Packet::decode(packet) {
                 Ok(Packet::Message(Message::Binary(data))) => {
                     let parts = core::iter::once(Part::Binary(&data));
-                    frames::write_frames(&mut self.queue, parts, deflate);
+                    frames::write_frames(&mut self.queue, parts, deflate, &self.config.deflate_pool);
                 }
                 _ => self.push_control(packet.as_bytes()),
             }
@@ -521,7 +521,7 @@ impl Session {
         match self.state {
             State::WebSocket { deflate, .. } => {
                 self.admit(frames::frames_len(parts.clone()))?;
-                frames::write_frames(&mut self.queue, parts, deflate);
+                frames::write_frames(&mut self.queue, parts, deflate, &self.config.deflate_pool);
             }
             State::Polling(_) => {
                 if parts.clone().any(Part::has_separator) {
@@ -538,7 +538,7 @@ impl Session {
     pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
         match self.state {
             State::WebSocket { deflate, .. } => {
-                let frames = frames.frames(deflate);
+                let frames = frames.frames(deflate, &self.config.deflate_pool);
                 self.admit(frames.len())?;
                 self.queue.push(frames.clone());
             }

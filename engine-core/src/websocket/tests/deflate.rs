@@ -2,7 +2,8 @@
 
 use super::chunks::cut;
 use super::*;
-use crate::websocket::{Deflate, PerMessageDeflate};
+use crate::websocket::{Deflate, DeflatePool, DeflateState, PerMessageDeflate};
+use core::cell::Cell;
 use flate2::{Compress, Compression, FlushCompress};
 use proptest::{collection::vec as vec_of, prelude::*};
 
@@ -255,15 +256,18 @@ fn a_client_accepts_only_what_it_offered() {
 fn messages_are_compressed_only_if_they_become_shorter() {
     let deflate = agreed();
     let mut out = b"before".to_vec();
-    assert!(!deflate.write_frame(&mut out, Opcode::Binary, &[b"abc"], None));
-    assert!(!deflate.write_frame(&mut out, Opcode::Binary, &[], None));
-    assert!(!deflate.write_frame(&mut out, Opcode::Binary, &[b"", b""], None));
+    assert!(!deflate.write_frame(&DeflatePool::default(), &mut out, Opcode::Binary, &[b"abc"], None));
+    assert!(!deflate.write_frame(&DeflatePool::default(), &mut out, Opcode::Binary, &[], None));
+    assert!(!deflate.write_frame(&DeflatePool::default(), &mut out, Opcode::Binary, &[b"", b""], None));
     assert_eq!(out, b"before");
     let long = b"abc".repeat(100);
     let (short, _) =
         Deflate::agree(&PerMessageDeflate::new(), [&b"permessage-deflate"[..]].into_iter()).expect("agreed");
-    assert!(!short.write_frame(&mut out, Opcode::Binary, &[&long], None), "below the threshold");
-    assert!(short.write_frame(&mut out, Opcode::Binary, &[&long.repeat(4)], None));
+    assert!(
+        !short.write_frame(&DeflatePool::default(), &mut out, Opcode::Binary, &[&long], None),
+        "below the threshold"
+    );
+    assert!(short.write_frame(&DeflatePool::default(), &mut out, Opcode::Binary, &[&long.repeat(4)], None));
     assert!(out.starts_with(b"before\xc2"));
 }
 
@@ -281,7 +285,9 @@ fn compression_stays_within_the_negotiated_window() {
     let written = |offer: &str| {
         let (deflate, _) = agree(&[offer]).expect("agreed");
         let mut out = vec![];
-        deflate.write_frame(&mut out, Opcode::Binary, &[&data], None).then_some(out.len())
+        deflate
+            .write_frame(&DeflatePool::default(), &mut out, Opcode::Binary, &[&data], None)
+            .then_some(out.len())
     };
     assert!(written("permessage-deflate").is_some_and(|len| len < 900));
     assert!(written("permessage-deflate; server_max_window_bits=9").is_none_or(|len| len > 1300));
@@ -290,7 +296,9 @@ fn compression_stays_within_the_negotiated_window() {
         let deflate =
             Deflate::agreed(&CONFIG, [answer.as_bytes()].into_iter()).expect("agreed").expect("some");
         let mut out = vec![];
-        deflate.write_frame(&mut out, Opcode::Binary, &[data], Some(KEY)).then_some(out.len())
+        deflate
+            .write_frame(&DeflatePool::default(), &mut out, Opcode::Binary, &[data], Some(KEY))
+            .then_some(out.len())
     };
     assert!(written(15, &data).is_some_and(|len| len < 900));
     assert!(written(9, &data).is_none_or(|len| len > 1300));
@@ -301,7 +309,7 @@ fn compression_stays_within_the_negotiated_window() {
 #[test]
 #[should_panic(expected = "never compressed")]
 fn compressing_a_control_frame_panics() {
-    agreed().write_frame(&mut vec![], Opcode::Ping, &[b""], None);
+    agreed().write_frame(&DeflatePool::default(), &mut vec![], Opcode::Ping, &[b""], None);
 }
 
 fn content() -> impl Strategy<Value = Vec<u8>> {
@@ -332,7 +340,7 @@ proptest! {
         for (data, at) in &sent {
             let mut whole = vec![];
             let (front, back) = data.split_at(data.len().min(*at));
-            if !deflate.write_frame(&mut whole, Opcode::Binary, &[front, back], mask) {
+            if !deflate.write_frame(&DeflatePool::default(), &mut whole, Opcode::Binary, &[front, back], mask) {
                 whole = frame(to, 0x82, data);
             }
             // The same message again in two fragments, with a ping in between.
@@ -401,4 +409,47 @@ fn split_frame(frame: &[u8], mask: Option<[u8; 4]>) -> (u8, Vec<u8>) {
         apply_mask(&mut payload, key);
     }
     (frame[0], payload)
+}
+
+std::thread_local! {
+    static STATE: Cell<DeflateState> = const { Cell::new(DeflateState::new()) };
+    static LENT: Cell<usize> = const { Cell::new(0) };
+}
+
+static POOL: DeflatePool = DeflatePool::new(
+    || {
+        LENT.set(LENT.get() + 1);
+        STATE.take()
+    },
+    |state| STATE.set(state),
+);
+
+#[test]
+fn one_state_serves_connections_of_any_settings_in_both_directions() {
+    let small = agree(&["permessage-deflate; server_max_window_bits=9"]).unwrap().0;
+    let text = "again and ".repeat(100);
+    for deflate in [agreed(), small, agreed(), small] {
+        let mut frame = Vec::new();
+        assert!(deflate.write_frame(&POOL, &mut frame, Opcode::Text, &[text.as_bytes()], Some(KEY)));
+        assert!(frame.len() < 60);
+        let mut decoder = Decoder::new(Role::Server, LIMIT);
+        decoder.set_deflate(deflate);
+        let message = decoder.decode_with(&mut frame.as_mut_slice(), &POOL);
+        assert_eq!(message, Ok(Some(Message::Text(text.as_str().into()))));
+    }
+    assert_eq!(LENT.get(), 8, "once for each message and direction");
+}
+
+#[test]
+fn no_state_is_lent_for_messages_that_are_not_compressed() {
+    let threshold = PerMessageDeflate::new().threshold(100);
+    let (deflate, _) = Deflate::agree(&threshold, [&b"permessage-deflate"[..]].into_iter()).unwrap();
+    let mut frame = Vec::new();
+    assert!(!deflate.write_frame(&POOL, &mut frame, Opcode::Text, &[&[b'a'; 99]], Some(KEY)));
+    crate::websocket::write_frame(&mut frame, Opcode::Text, b"short", Some(KEY));
+    let mut decoder = Decoder::new(Role::Server, LIMIT);
+    decoder.set_deflate(deflate);
+    let message = decoder.decode_with(&mut frame.as_mut_slice(), &POOL);
+    assert_eq!(message, Ok(Some(Message::Text("short".into()))));
+    assert_eq!(LENT.get(), 0);
 }

@@ -1,0 +1,52 @@
+//! Asynchronous byte streams.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::task::{Context, Poll};
+
+/// An asynchronous byte stream, implemented by each runtime for its own streams.
+pub trait Stream {
+    /// Reads into `buf` and returns the number of bytes; 0 at the end of the stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    /// Writes from the front of `bufs` and returns the number of bytes.
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+    /// Sends the bytes that the stream has accepted but buffers, as TLS does. The default is for streams without a
+    /// buffer, such as plain sockets.
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    /// Shuts the writing side down.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A [`Stream`] as a non-blocking one: turns `Pending`, which has registered the waker, into `WouldBlock`.
+pub(super) struct NonBlocking<'a, 'b, S> {
+    pub(super) stream: &'a mut S,
+    pub(super) cx: &'a mut Context<'b>,
+}
+
+impl<S: Stream> Read for NonBlocking<'_, '_, S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        would_block(self.stream.poll_read(self.cx, buf))
+    }
+}
+
+impl<S: Stream> Write for NonBlocking<'_, '_, S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        would_block(self.stream.poll_write_vectored(self.cx, bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        would_block(self.stream.poll_flush(self.cx))
+    }
+}
+
+fn would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        Poll::Ready(result) => result,
+    }
+}

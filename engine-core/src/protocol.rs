@@ -1,0 +1,56 @@
+//! The interface between a driver and the protocol of one byte stream.
+
+use crate::outbound::Outbound;
+use crate::time::Time;
+use alloc::boxed::Box;
+use alloc::vec;
+use core::task::Waker;
+
+/// Recommended size in bytes of the buffer that a stream is read into.
+pub const READ_BUFFER: usize = 64 << 10;
+
+/// The protocol of one byte stream: bytes in, bytes out.
+///
+/// The methods can be called in any order; a call with nothing to do does nothing.
+pub trait Protocol {
+    /// Sets the waker to call if there is work although the stream is not ready.
+    fn set_waker(&mut self, waker: &Waker);
+    /// Begins a turn. The stream may be ready, the waker may have been called, or neither.
+    fn handle_wake(&mut self, now: Time);
+    /// Handles received bytes and returns how many were consumed from the front. The caller must pass the rest again,
+    /// followed by the bytes that arrive next. The bytes may be changed in place.
+    fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize;
+    /// Handles the end of the stream: the peer will send no more.
+    fn handle_eof(&mut self, now: Time);
+    /// Lends the buffer that the stream is read into during a turn. The caller passes it back to
+    /// [`reclaim_buffer`](Protocol::reclaim_buffer), so that one buffer can serve all streams of a thread.
+    ///
+    /// The buffer must not be empty. Default: a new buffer of 64 KiB for each turn.
+    fn lend_buffer(&mut self) -> Box<[u8]> {
+        vec![0; READ_BUFFER].into_boxed_slice()
+    }
+    /// Takes back the buffer at the end of a turn. Default: drops it.
+    fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+        drop(buffer);
+    }
+    /// Returns whether to read from the stream. Not reading slows the peer down.
+    fn wants_read(&self) -> bool;
+    /// Returns the next bytes to write. Call it until it returns `None`.
+    fn poll_transmit(&mut self) -> Option<&mut Outbound>;
+    /// Returns what to do with the stream once everything is written.
+    fn status(&self) -> StreamStatus;
+    /// Handles that the stream's writing side is shut down, as [`StreamStatus::HalfClose`] asks.
+    fn handle_half_closed(&mut self, now: Time);
+}
+
+/// The state that a stream should be in once everything is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamStatus {
+    /// Open.
+    Open,
+    /// The writing side is shut down, and bytes that the peer still sends are read and dropped: closing at once could
+    /// discard the last bytes before the peer receives them.
+    HalfClose,
+    /// Closed.
+    Closed,
+}

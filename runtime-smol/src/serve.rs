@@ -1,0 +1,146 @@
+//! Serving, over sockets or beside another server that has them.
+
+use crate::Smol;
+#[cfg(target_os = "linux")]
+use crate::epoll;
+#[cfg(not(target_os = "linux"))]
+use crate::stream::Tcp;
+#[cfg(feature = "tls")]
+use crate::{stream::Encrypted, within};
+use async_io::{Async, Timer};
+#[cfg(feature = "tls")]
+use futures_rustls::TlsAcceptor;
+use sockeye_core::Time;
+use sockeye_core::drive::{self, Drive};
+use sockeye_core::host::{Host, Peer, Runtime};
+#[cfg(feature = "tls")]
+use sockeye_core::tls::Tls;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+impl Smol {
+    /// Serves the connections of `listener` until the server is closed.
+    ///
+    /// # Errors
+    /// If the listener cannot accept any more.
+    pub async fn serve<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        let sockets = epoll::Sockets::new(self)?;
+        self.serve_each(server, listener, |server, runtime, stream, address| {
+            #[cfg(target_os = "linux")]
+            let stream = sockets.add(stream)?;
+            #[cfg(not(target_os = "linux"))]
+            let stream = Tcp::new(Async::new(stream)?);
+            let connection = server.accept(runtime.now(), Peer::from(address));
+            Ok(Drive::new(stream, connection, runtime))
+        })
+        .await
+    }
+
+    /// Serves the connections of `listener` by `https` and `wss` until the server is closed.
+    ///
+    /// # Errors
+    /// If the listener cannot accept any more.
+    #[cfg(feature = "tls")]
+    pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
+        let acceptor = TlsAcceptor::from(tls.config());
+        self.serve_each(server, listener, |server, runtime, stream, address| {
+            let (stream, acceptor) = (Async::new(stream)?, acceptor.clone());
+            let handshake = within(tls.timeout(), async move {
+                // Reading at once would overtake streams that were ready earlier.
+                stream.readable().await?;
+                acceptor.accept(stream).await
+            });
+            Ok(async move {
+                // A failed handshake has already sent its alert; only this connection is affected.
+                let Some(Ok(stream)) = handshake.await else { return };
+                // Nobody keeps the time of a server that was closed during the handshake.
+                if server.is_closed() {
+                    return;
+                }
+                let peer = Peer { secure: true, ..Peer::from(address) };
+                let connection = server.accept(runtime.now(), peer);
+                let _ = Drive::new(Encrypted(stream), connection, runtime).await;
+            })
+        })
+        .await
+    }
+
+    /// Accepts connections, and spawns the future that `drive` returns for each.
+    async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
+        &self,
+        server: H,
+        listener: TcpListener,
+        drive: impl Fn(H, Arc<dyn Runtime>, TcpStream, SocketAddr) -> io::Result<F>,
+    ) -> io::Result<()> {
+        let listener = Async::new(listener)?;
+        let runtime = server.attach(Arc::new(self.clone()));
+        // Connections are tasks of their own, and may outlive this future.
+        let _time = drive::TimeGuard::new(&server, |host| self.start(keep_time(host, runtime.clone())));
+        let mut drained = false;
+        let accept = |cx: &mut Context<'_>| {
+            let (stream, address) = loop {
+                // An executor also polls its main future when it was not woken: only readiness means a new connection.
+                if drained {
+                    ready!(listener.poll_readable(cx))?;
+                }
+                let accepted = listener.get_ref().accept();
+                drained = matches!(&accepted, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+                if !drained {
+                    break accepted?;
+                }
+            };
+            // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
+            let _ = stream.set_nodelay(true);
+            self.start(drive(server.clone(), runtime.clone(), stream, address)?);
+            Poll::Ready(Ok(()))
+        };
+        let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
+        drive::serve(&server, &*runtime, accept, sleep).await
+    }
+}
+
+/// Serves on `address` until the server is closed.
+///
+/// # Errors
+/// If the system does not allow to listen on the address, or the listener cannot accept any more.
+pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Result<()> {
+    serve(server, TcpListener::bind(address)?).await
+}
+
+/// Serves the connections of `listener` until the server is closed.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> {
+    Smol::new().serve(server, listener).await
+}
+
+/// Serves `https` and `wss` on `address` until the server is closed.
+///
+/// # Errors
+/// If the system does not allow to listen on the address, or the listener cannot accept any more.
+#[cfg(feature = "tls")]
+pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tls) -> io::Result<()> {
+    serve_tls(server, TcpListener::bind(address)?, tls).await
+}
+
+/// Serves the connections of `listener` by `https` and `wss` until the server is closed.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+#[cfg(feature = "tls")]
+pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
+    Smol::new().serve_tls(server, listener, tls).await
+}
+
+/// Keeps the time of a server whose connections come from elsewhere, until `host` returns `None`.
+///
+/// `host` must not own the server.
+pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
+    let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
+    drive::keep_time(host, &*runtime, sleep).await;
+}

@@ -1,0 +1,97 @@
+//! Smol's byte streams.
+
+use async_io::Async;
+#[cfg(feature = "tls")]
+use futures_rustls::{client, server};
+use smol::io::{AsyncRead, AsyncWrite};
+use sockeye_core::drive::Stream;
+use std::borrow::Borrow;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, TcpStream};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// A TCP stream that remembers when there is nothing more to read, which saves a system call.
+///
+/// A new one is not read before it is reported to be ready: otherwise it would overtake streams that were ready earlier.
+#[derive(Debug)]
+pub(crate) struct Tcp<S> {
+    stream: S,
+    drained: bool,
+}
+
+impl<S: Borrow<Async<TcpStream>>> Tcp<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Tcp { stream, drained: true }
+    }
+}
+
+impl<S: Borrow<Async<TcpStream>>> Stream for Tcp<S> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.drained {
+            ready!(self.stream.borrow().poll_readable(cx))?;
+            self.drained = false;
+        }
+        let n = ready!(Pin::new(&mut self.stream.borrow()).poll_read(cx, buf))?;
+        // Once the stream has ended, the end can be read at any time.
+        self.drained = n > 0 && n < buf.len();
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match bufs {
+            [one] => Pin::new(&mut self.stream.borrow()).poll_write(cx, one),
+            several => Pin::new(&mut self.stream.borrow()).poll_write_vectored(cx, several),
+        }
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.borrow().get_ref().shutdown(Shutdown::Write))
+    }
+}
+
+/// An encrypted TCP stream of a server or a client.
+#[cfg(feature = "tls")]
+#[derive(Debug)]
+pub(crate) struct Encrypted<S>(pub(crate) S);
+
+/// An encrypted stream that knows its socket.
+#[cfg(feature = "tls")]
+pub(crate) trait Below {
+    fn below(&self) -> &TcpStream;
+}
+
+#[cfg(feature = "tls")]
+impl Below for server::TlsStream<Async<TcpStream>> {
+    fn below(&self) -> &TcpStream {
+        self.get_ref().0.get_ref()
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Below for Box<client::TlsStream<Async<TcpStream>>> {
+    fn below(&self) -> &TcpStream {
+        self.get_ref().0.get_ref()
+    }
+}
+
+#[cfg(feature = "tls")]
+impl<S: AsyncRead + AsyncWrite + Below + Unpin> Stream for Encrypted<S> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.0).poll_close(cx))?;
+        // Closing an `Async` only flushes it.
+        Poll::Ready(self.0.below().shutdown(Shutdown::Write))
+    }
+}

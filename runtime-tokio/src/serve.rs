@@ -1,0 +1,101 @@
+//! Serving, over sockets or beside another server that has them.
+
+use crate::{Io, Tokio};
+use sockeye_core::Time;
+use sockeye_core::drive::{self, Drive};
+use sockeye_core::host::{Host, Peer, Runtime};
+#[cfg(feature = "tls")]
+use sockeye_core::tls::Tls;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::time::sleep;
+#[cfg(feature = "tls")]
+use tokio::time::timeout;
+#[cfg(feature = "tls")]
+use tokio_rustls::TlsAcceptor;
+
+/// Serves on `address` until the server is closed.
+///
+/// # Errors
+/// If the system does not allow to listen on the address, or the listener cannot accept any more.
+pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Result<()> {
+    serve(server, TcpListener::bind(address).await?).await
+}
+
+/// Serves the connections of `listener` until the server is closed.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> {
+    serve_each(server, listener, |server, runtime, stream, address| {
+        let connection = server.accept(runtime.now(), Peer::from(address));
+        Drive::new(Io(stream), connection, runtime)
+    })
+    .await
+}
+
+/// Serves `https` and `wss` on `address` until the server is closed.
+///
+/// # Errors
+/// If the system does not allow to listen on the address, or the listener cannot accept any more.
+#[cfg(feature = "tls")]
+pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tls) -> io::Result<()> {
+    serve_tls(server, TcpListener::bind(address).await?, tls).await
+}
+
+/// Serves the connections of `listener` by `https` and `wss` until the server is closed.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+#[cfg(feature = "tls")]
+pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
+    let acceptor = TlsAcceptor::from(tls.config());
+    serve_each(server, listener, |server, runtime, stream, address| {
+        let handshake = timeout(tls.timeout(), acceptor.accept(stream));
+        async move {
+            // A failed handshake has already sent its alert; only this connection is affected.
+            let Ok(Ok(stream)) = handshake.await else { return };
+            // Nobody keeps the time of a server that was closed during the handshake.
+            if server.is_closed() {
+                return;
+            }
+            let peer = Peer { secure: true, ..Peer::from(address) };
+            let connection = server.accept(runtime.now(), peer);
+            let _ = Drive::new(Io(stream), connection, runtime).await;
+        }
+    })
+    .await
+}
+
+/// Accepts connections, and spawns the future that `drive` returns for each.
+async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
+    server: H,
+    listener: TcpListener,
+    drive: impl Fn(H, Arc<dyn Runtime>, TcpStream, SocketAddr) -> F,
+) -> io::Result<()> {
+    let own = Arc::new(Tokio::new());
+    let runtime = server.attach(own.clone());
+    // Connections are tasks of their own, and may outlive this future.
+    let _time = drive::TimeGuard::new(&server, |host| own.spawn(Box::pin(keep_time(host, runtime.clone()))));
+    let accept = |cx: &mut Context<'_>| {
+        let (stream, address) = ready!(listener.poll_accept(cx))?;
+        // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(drive(server.clone(), runtime.clone(), stream, address));
+        Poll::Ready(Ok(()))
+    };
+    let sleep = |until: Time| sleep(until.saturating_since(runtime.now()));
+    drive::serve(&server, &*runtime, accept, sleep).await
+}
+
+/// Keeps the time of a server whose connections come from elsewhere, until `host` returns `None`.
+///
+/// `host` must not own the server.
+pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
+    let sleep = |until: Time| sleep(until.saturating_since(runtime.now()));
+    drive::keep_time(host, &*runtime, sleep).await;
+}

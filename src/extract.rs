@@ -66,15 +66,29 @@ pub struct Context<'a, S = Socket> {
     pub(crate) socket: &'a S,
     pub(crate) event: &'a str,
     pub(crate) args: Option<socketio::Args<'a>>,
-    /// The id of the acknowledgement that the peer wants, until an extractor or the handler takes it.
+    /// The id of the acknowledgement that the peer wants, until a handler that is called takes it.
     pub(crate) ack: Cell<Option<u64>>,
+    /// An [`AckSender`] was extracted, which acknowledges in place of the handler's return value.
+    pub(crate) is_deferred: Cell<bool>,
     /// Why the handler is called, if not for an event: a `DisconnectReason` or a `ConnectError` of the socket's side.
     pub(crate) cause: Option<&'a dyn Any>,
 }
 
 impl<'a, S> Context<'a, S> {
     pub(crate) fn new(socket: &'a S, event: &'a str) -> Context<'a, S> {
-        Context { socket, event, args: None, ack: Cell::new(None), cause: None }
+        Context {
+            socket,
+            event,
+            args: None,
+            ack: Cell::new(None),
+            is_deferred: Cell::new(false),
+            cause: None,
+        }
+    }
+
+    /// Takes the id to acknowledge with the return value of a handler that is about to be called.
+    pub(crate) fn take_ack(&self) -> Option<u64> {
+        self.ack.take().filter(|_| !self.is_deferred.get())
     }
 
     /// Returns the socket.
@@ -265,6 +279,8 @@ impl fmt::Debug for AckSender {
 
 impl<S: AnySocket> Extract<S> for AckSender {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(AckSender { socket: Arc::new(context.socket.clone()), id: context.ack.take() })
+        // Not taken yet: if another parameter cannot be extracted, the next handler acknowledges.
+        let id = if context.is_deferred.replace(true) { None } else { context.ack.get() };
+        Ok(AckSender { socket: Arc::new(context.socket.clone()), id })
     }
 }

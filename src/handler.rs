@@ -90,7 +90,7 @@ pub trait Middleware<Parameters>: Send + Sync + 'static {
 }
 
 macro_rules! implement_for_functions {
-    ($($parameter:ident),*) => {
+    ($($parameter:ident $variable:ident),*) => {
         impl<S, F, Fut, $($parameter),*> Handler<($($parameter,)*), S> for F
         where
             S: AnySocket,
@@ -100,8 +100,9 @@ macro_rules! implement_for_functions {
             $($parameter: Extract<S>,)*
         {
             fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError> {
-                let future = self($($parameter::extract(context)?),*);
-                let ack = context.ack.take().map(|id| (context.socket.clone(), id));
+                let ($($variable,)*) = ($($parameter::extract(context)?,)*);
+                let ack = context.take_ack().map(|id| (context.socket.clone(), id));
+                let future = self($($variable),*);
                 Ok(Box::pin(async move {
                     let answer = future.await;
                     finish(ack, &answer);
@@ -124,14 +125,14 @@ macro_rules! implement_for_functions {
 }
 
 implement_for_functions!();
-implement_for_functions!(A);
-implement_for_functions!(A, B);
-implement_for_functions!(A, B, C);
-implement_for_functions!(A, B, C, D);
-implement_for_functions!(A, B, C, D, E);
-implement_for_functions!(A, B, C, D, E, G);
-implement_for_functions!(A, B, C, D, E, G, H);
-implement_for_functions!(A, B, C, D, E, G, H, I);
+implement_for_functions!(A a);
+implement_for_functions!(A a, B b);
+implement_for_functions!(A a, B b, C c);
+implement_for_functions!(A a, B b, C c, D d);
+implement_for_functions!(A a, B b, C c, D d, E e);
+implement_for_functions!(A a, B b, C c, D d, E e, G g);
+implement_for_functions!(A a, B b, C c, D d, E e, G g, H h);
+implement_for_functions!(A a, B b, C c, D d, E e, G g, H h, I i);
 
 /// A handler with its parameter types erased.
 pub(crate) trait AnyHandler<S = Socket>: Send + Sync {

@@ -5,7 +5,6 @@ use crate::handler::{AnyHandler, AnySocket, Kept, run};
 use smallvec::SmallVec;
 use sockeye_core::socketio::{self, is_reserved};
 use std::borrow::Cow;
-use std::cell::Cell;
 
 /// What a listener is called for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,9 +160,15 @@ impl<S: AnySocket> Called<S> {
     /// Calls the listeners for an event that arrived. Nothing is locked meanwhile.
     pub(crate) fn run(&self, socket: &S, event: &str, args: socketio::Args<'_>, mut ack: Option<u64>) {
         for (at, listener) in self.listeners.iter().enumerate() {
-            // The first listener of the event acknowledges it.
-            let ack = Cell::new(if at < self.any { None } else { ack.take() });
-            run(&**listener, &Context { args: Some(args), ack, ..Context::new(socket, event) });
+            let context = Context { args: Some(args), ..Context::new(socket, event) };
+            if at < self.any {
+                run(&**listener, &context);
+                continue;
+            }
+            // The first listener of the event that can be called acknowledges it.
+            context.ack.set(ack);
+            run(&**listener, &context);
+            ack = context.ack.get();
         }
     }
 }

@@ -6,8 +6,11 @@ mod simulation;
 use bytes::Bytes;
 use simulation::{Client, Drops, Gate, Sim, ends};
 use sockeye::extract::{AckSender, Auth, Data, Event, State, TryData};
-use sockeye::{Args, EmitError, HandlerError, Id, Server, Socket};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use sockeye::host::{Host, Runtime};
+use sockeye::{Args, EmitError, HandlerError, Id, Server, Socket, Time};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A client of a server whose sockets `setup` prepares.
@@ -477,4 +480,65 @@ fn what_leaves_is_told_to_those_who_listen_to_it() {
     server.emit("a", 1);
     socket.emit("a", 1).unwrap();
     assert_eq!(taken(&calls), [""; 0]);
+}
+
+/// A runtime that knows whether it was entered.
+#[derive(Default)]
+struct Entered(AtomicBool);
+
+impl Runtime for Entered {
+    fn now(&self) -> Time {
+        Time::ZERO
+    }
+
+    fn enter(&self, f: &mut dyn FnMut()) {
+        self.0.store(true, Ordering::SeqCst);
+        f();
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        unreachable!("no handler waits");
+    }
+}
+
+#[test]
+fn handlers_of_outgoing_events_and_of_the_end_are_called_inside_of_the_runtime() {
+    let (server, runtime, calls) = (Server::new(), Arc::new(Entered::default()), Calls::default());
+    server.attach(runtime.clone());
+    let noted = calls.clone();
+    server.on_connect(move |socket: Socket| {
+        let note = || {
+            let (runtime, calls) = (runtime.clone(), noted.clone());
+            move |Event(name): Event| {
+                calls.lock().unwrap().push(format!("{name}: {}", runtime.0.load(Ordering::SeqCst)));
+                async {}
+            }
+        };
+        socket.on_any_outgoing(note());
+        socket.on_disconnect(note());
+        async {}
+    });
+    let sim = Sim::new(server.clone());
+    let _client = sim.connect();
+    let socket = server.sockets().remove(0);
+    socket.emit("one", ()).unwrap();
+    server.emit("all", ());
+    socket.disconnect(false);
+    assert_eq!(taken(&calls), ["one: true", "all: true", "disconnect: true"]);
+}
+
+#[test]
+fn the_first_handler_that_can_be_called_acknowledges() {
+    let client = connect(|socket| {
+        socket.on("x", async |Data(n): Data<u32>| n);
+        socket.on("x", async |Data(text): Data<String>| text);
+        socket.on("x", async |Data(text): Data<String>| format!("never {text}"));
+        socket.on("later", async |ack: AckSender, Data(n): Data<u32>| ack.send(n));
+        socket.on("later", async |Data(text): Data<String>| text);
+    });
+    client.send_all([r#"421["x","text"]"#, r#"422["x",7]"#, r#"423["x",[]]"#]);
+    assert_eq!(client.texts(), [r#"431["text"]"#, "432[7]"]);
+    client.send_all([r#"424["later","text"]"#, r#"425["later",7]"#]);
+    assert_eq!(client.texts(), [r#"434["text"]"#, "435[7]"]);
 }

@@ -6,6 +6,7 @@ mod simulation;
 use simulation::{Client, Drops, Gate, Incoming, Sim};
 use sockeye::{Args, DisconnectReason, EmitError, Limits, Server, Socket};
 use sockeye_core::host::Host;
+use sockeye_core::websocket::{Opcode, write_frame};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -601,4 +602,58 @@ fn a_crowd_that_is_due_at_once_is_pinged_by_turns_and_loses_nobody() {
     for (n, client) in clients.iter().enumerate() {
         assert_eq!(client.is_closed(), n % 2 == 1, "client {n}");
     }
+}
+
+#[test]
+fn a_client_whose_connection_is_closed_joins_nothing_while_its_handlers_are_told() {
+    let (server, connects) = (Server::new(), Drops::default());
+    let sim = Sim::new(server.clone());
+    let (counted, others) = (connects.clone(), Arc::new(Mutex::new(Some(sim.others()))));
+    server.on_connect(move |socket: Socket| {
+        drop(counted.guard());
+        let others = others.clone();
+        socket.on_disconnect(move || {
+            // The client's next packet is handled meanwhile.
+            let others = others.lock().unwrap().take();
+            others.into_iter().for_each(|others| others.run(10));
+            async {}
+        });
+        async {}
+    });
+    let client = sim.connect();
+    client.put(&text_frame("40"));
+    server.sockets()[0].disconnect(true);
+    sim.run();
+    assert_eq!(client.next(), "41");
+    client.expect_close();
+    assert_eq!(connects.count(), 1);
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+/// A text message, as clients send it.
+fn text_frame(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_frame(&mut bytes, Opcode::Text, text.as_bytes(), Some([1, 2, 3, 4]));
+    bytes
+}
+
+#[test]
+fn a_disconnect_handler_of_a_client_that_could_not_be_told_of_its_acceptance_does_not_run() {
+    let (server, told) = (Server::builder().send_buffer(100_000).build(), Reasons::default());
+    let log = told.clone();
+    server.of("/late").middleware(move |socket: Socket| {
+        let log = log.clone();
+        socket.on_disconnect(move || {
+            log.lock().unwrap().push("told".to_owned());
+            async {}
+        });
+        async { Ok(()) }
+    });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    sim.server().sockets()[0].emit("x", "y".repeat(99_980)).unwrap();
+    client.send("40/late,");
+    assert!(client.is_closed());
+    assert_eq!(take(&told), [""; 0]);
+    assert_eq!(sim.server().clients_count(), 0);
 }

@@ -3,7 +3,7 @@
 
 mod simulation;
 
-use simulation::{Drops, Gate, Sim};
+use simulation::{Client, Drops, Gate, Sim};
 use sockeye::extract::{Auth, Data};
 use sockeye::{ConnectError, Limits, NamespaceError, Server, Socket};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -462,4 +462,47 @@ fn a_name_that_no_client_could_connect_to_is_refused_with_the_reason() {
 #[should_panic(expected = "a namespace's name cannot contain a comma: \"/Acme, Inc.\"")]
 fn a_name_with_a_comma_panics_where_it_is_given() {
     Server::new().of("/Acme, Inc.");
+}
+
+/// Uses a socket of its client when it is dropped.
+struct Parting(Socket, Drops);
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        let _ = self.0.emit("parting", ());
+        drop(self.1.guard());
+    }
+}
+
+#[test]
+fn what_belongs_to_a_socket_that_was_never_let_in_is_dropped_when_its_client_goes() {
+    let ways: [fn(&Client, &Socket); 4] = [
+        |client, _| client.send("41/x,"),
+        |client, _| client.close(),
+        |_, main| main.disconnect(true),
+        |client, _| client.sim.server().begin_close(),
+    ];
+    for way in ways {
+        let (main, drops) = (Arc::new(Mutex::new(None)), Drops::default());
+        let (server, kept, counted) = (Server::new(), main.clone(), drops.clone());
+        server.of("/x").middleware(move |socket: Socket| {
+            let main: Option<Socket> = kept.lock().unwrap().clone();
+            let parting = Parting(main.unwrap(), counted.clone());
+            socket.on("x", move || {
+                let _ = &parting;
+                async {}
+            });
+            drop(socket);
+            std::future::pending::<Result<(), ConnectError>>()
+        });
+        let sim = Sim::new(server);
+        let client = sim.connect();
+        let socket = sim.server().sockets().remove(0);
+        *main.lock().unwrap() = Some(socket.clone());
+        client.send("40/x,");
+        assert_eq!(drops.count(), 0);
+        way(&client, &socket);
+        sim.run();
+        assert_eq!(drops.count(), 1);
+    }
 }

@@ -452,3 +452,41 @@ fn a_socket_that_has_gone_joins_nothing() {
     assert_eq!(sim.server().to("y").emit("e", ()).sent, 1);
     assert_eq!(sorted(b.rooms()), ["x", "y"]);
 }
+
+#[test]
+fn a_socket_joins_nothing_in_its_disconnect_handler() {
+    for first in ["x", ""] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (server, log) = (Server::new(), seen.clone());
+        server.on_connect(move |socket: Socket| {
+            if !first.is_empty() {
+                socket.join(first);
+            }
+            let log = log.clone();
+            socket.on_disconnect(move |socket: Socket| {
+                log.lock().unwrap().push((socket.try_join("late"), socket.rooms().concat()));
+                async {}
+            });
+            async {}
+        });
+        Sim::new(server).connect().close();
+        assert_eq!(*seen.lock().unwrap(), [(Err(JoinError::Disconnected), first.to_owned())]);
+    }
+}
+
+#[test]
+fn a_socket_that_has_left_is_in_no_list() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (server, log) = (Server::new(), seen.clone());
+    server.on_connect(move |socket: Socket| {
+        socket.join("x");
+        socket.disconnect(false);
+        let (io, id) = (socket.server().unwrap(), socket.id());
+        let lists = [io.sockets(), io.to("x").sockets(), io.to(id).sockets(), io.except("y").sockets()];
+        let found = io.of("/").socket(&id).is_some();
+        log.lock().unwrap().push((lists.map(|list| list.len()), found));
+        async {}
+    });
+    Sim::new(server).client().send("40");
+    assert_eq!(*seen.lock().unwrap(), [([0; 4], false)]);
+}

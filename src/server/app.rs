@@ -2,12 +2,13 @@
 
 use super::Engine;
 use super::namespace::{Namespace, NamespaceError, check_name, with_slash};
-use super::socket::Socket;
+use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
 use crate::error::{ConnectError, DisconnectReason};
 use crate::log::debug;
 use crate::payload::send_packet;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use sockeye_core::Time;
 use sockeye_core::socketio::{self, Attached, Joining, Limits, Packet, Received, Text};
 use std::any::{Any, TypeId};
@@ -112,15 +113,17 @@ impl engine::Handler for App {
     }
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
+        let mut was_connected = false;
         let received = match &message {
             Message::Text(text) => {
                 // Read without the lock, so that threads that send to this client need not wait.
                 let text = Text::read(text, &self.limits);
                 session.peek(|engine, state| {
-                    match state.handle_text(engine.last_heard(), text, &self.limits) {
-                        Ok(Received::Disconnect(socket)) if !socket.set_left() => Ok(Received::Nothing),
-                        received => received,
+                    let received = state.handle_text(engine.last_heard(), text, &self.limits);
+                    if let Ok(Received::Disconnect(socket)) = &received {
+                        was_connected = socket.set_left();
                     }
+                    received
                 })
             }
             Message::Binary(data) => session.peek(|_, state| state.handle_binary(data, &self.limits)),
@@ -131,7 +134,10 @@ impl engine::Handler for App {
                 self.packet(&socket, complete.packet(), complete.attachments());
             }
             Ok(Received::Connect(packet)) => self.connect(session, packet),
-            Ok(Received::Disconnect(socket)) => socket.closed(&DisconnectReason::ClientNamespaceDisconnect),
+            Ok(Received::Disconnect(socket)) if was_connected => {
+                socket.closed(&DisconnectReason::ClientNamespaceDisconnect);
+            }
+            Ok(Received::Disconnect(socket)) => socket.release(),
             // Updates the session's deadline: attachments that follow have to arrive in time.
             Ok(Received::Nothing) => session.with(|_, _| ()),
             Err(error) => {
@@ -142,10 +148,18 @@ impl engine::Handler for App {
     }
 
     fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {
-        let sockets: Vec<Socket> =
-            session.peek(|_, state| state.take_all().filter(Socket::set_left).collect());
-        for socket in sockets {
-            socket.closed(&DisconnectReason::Closed(reason.clone()));
+        let reason = match *reason == CLOSED_BY_SERVER {
+            true => DisconnectReason::ServerNamespaceDisconnect,
+            false => DisconnectReason::Closed(reason.clone()),
+        };
+        // Ended without the lock, including those that were never let in.
+        let sockets: SmallVec<[_; 1]> =
+            session.peek(|_, state| state.take_all().map(|socket| (socket.set_left(), socket)).collect());
+        for (was_connected, socket) in sockets {
+            match was_connected {
+                true => socket.closed(&reason),
+                false => socket.release(),
+            }
         }
     }
 

@@ -170,11 +170,6 @@ impl Broadcast {
         let (mut slow, mut later, mut watched) = (Vec::new(), Vec::new(), Vec::new());
         let members = self.namespace.0.members.read();
         members.select(&self.target).for_each(|socket| {
-            // A socket that has left stays a member until its connect handler was polled once, and its client may
-            // have a new socket already.
-            if socket.has_left() {
-                return;
-            }
             let asked = match waiter {
                 Some(waiter) => match waiter.ask(socket) {
                     Some(at) => {

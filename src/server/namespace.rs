@@ -117,7 +117,7 @@ impl Members {
         self.sockets.len()
     }
 
-    /// Returns the sockets that a target selects, each once.
+    /// Returns the connected sockets that a target selects, each once.
     pub(crate) fn select<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a Socket> {
         // Looked up once for all sockets, not once per socket.
         let except: SmallVec<[_; 1]> =
@@ -134,22 +134,39 @@ impl Members {
             .into_iter()
             .flatten()
             .chain(rooms)
+            .filter(is_connected)
             .filter(move |socket| seen.as_mut().is_none_or(|seen| seen.insert(socket.id())))
             .filter(move |socket| !is_left_out(&socket.id()))
     }
 
-    /// Returns every socket.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Socket> {
+    /// Returns the connected sockets.
+    pub(crate) fn connected(&self) -> impl Iterator<Item = &Socket> {
+        self.all().filter(is_connected)
+    }
+
+    /// Returns the connected socket with an id.
+    fn get(&self, id: &Id) -> Option<&Socket> {
+        self.sockets.get(id).map(|member| &member.0.socket).filter(is_connected)
+    }
+
+    /// Returns every member.
+    fn all(&self) -> impl Iterator<Item = &Socket> {
         self.sockets.iter().map(|member| &member.0.socket)
     }
 
-    /// Returns the sockets of a room, and the socket whose id is the room's name.
-    pub(crate) fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
+    /// Returns the members of a room, and the one whose id is the room's name.
+    fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
         let own = Id::parse(room).and_then(|id| self.sockets.get(&id)).map(|member| &member.0.socket);
         let members = self.rooms.get(room).into_iter().flatten().map(|member| &member.0);
         // Another socket may have joined a room that is named after this one's id.
         own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
     }
+}
+
+/// Returns whether a member has not left: it stays a member until its connect handlers were polled once, and its
+/// client may have a new socket already.
+fn is_connected(member: &&Socket) -> bool {
+    !member.has_left()
 }
 
 /// The reason why no client could connect to a namespace of this name. See
@@ -263,13 +280,13 @@ impl Namespace {
 
     /// Returns the sockets that are connected at present.
     pub fn sockets(&self) -> Vec<Socket> {
-        self.0.members.read().all().cloned().collect()
+        self.0.members.read().connected().cloned().collect()
     }
 
     /// Returns the connected socket with this id, or `None` if there is none.
     pub fn socket(&self, id: &str) -> Option<Socket> {
         let id = Id::parse(id)?;
-        self.0.members.read().sockets.get(&id).map(|member| member.0.socket.clone())
+        self.0.members.read().get(&id).cloned()
     }
 
     /// Sends to every socket of the namespace: see [`Broadcast::emit`].

@@ -7,11 +7,11 @@ mod state;
 pub use emitter::Emitter;
 
 use crate::by_id::Identified;
-use crate::engine::{self, Handshake, Id, Transport};
+use crate::engine::{self, CloseReason, Handshake, Id, Transport};
 use crate::error::{ConnectError, DisconnectReason, EmitError};
 use crate::extract::Context;
 use crate::guard::Guarded;
-use crate::handler::{Acknowledge, AnySocket, drive, run};
+use crate::handler::{Acknowledge, AnySocket, drive};
 use crate::listeners::On;
 use crate::log::{debug, warn};
 use crate::payload::sealed::{Encode, Head, Kind};
@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use sockeye_core::engineio::{self, Frames, Part};
 use sockeye_core::socketio::{self, AcksFull, Encoded, Flags};
-use state::State;
+use state::{Stage, State};
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::future::Future;
@@ -51,6 +51,10 @@ struct Inner {
     outgoing: AtomicBool,
     state: Mutex<State>,
 }
+
+/// The reason with which [`Socket::disconnect`] closes a session. A client that broke the protocol is closed with a
+/// cause.
+pub(super) const CLOSED_BY_SERVER: CloseReason = CloseReason::ForcedClose(None);
 
 /// The event name under which the disconnect handlers are stored.
 const DISCONNECT: &str = "disconnect";
@@ -375,7 +379,7 @@ impl Socket {
             joined => return joined,
         }
         let mut state = self.0.state.lock();
-        if state.ended {
+        if matches!(state.stage, Stage::Leaving | Stage::Ended) {
             return Err(JoinError::Disconnected);
         }
         let rooms = &mut state.more().rooms;
@@ -417,33 +421,48 @@ impl Socket {
     ///
     /// Does nothing if the socket is not connected, as in the reference.
     pub fn disconnect(&self, close: bool) {
-        let (sockets, told) = self.0.session.with(|engine, state| {
+        match close {
+            true => self.close_session(),
+            false => self.leave_namespace(),
+        }
+    }
+
+    fn close_session(&self) {
+        let now = self.0.session.now();
+        self.0.session.with(|engine, state| {
             // By now the namespace may belong to another socket of the client.
             if !state.sockets().any(|socket| socket == self) {
-                return (Vec::new(), Ok(()));
+                return;
             }
             // A client that is still waiting for the decision about a namespace is told nothing.
-            let sockets: Vec<Socket> = match close {
-                true => state.take_all().filter(Socket::set_left).collect(),
-                false => {
-                    state.leave(self.0.namespace.name(), true).into_iter().filter(Socket::set_left).collect()
-                }
-            };
-            let tell = |socket: &Socket| {
-                send_packet(engine, |encoder| encoder.disconnect(socket.0.namespace.name()))
-            };
-            let told = sockets.iter().try_for_each(tell);
-            (sockets, told)
+            let told = state.sockets().try_for_each(|socket| socket.tell_disconnect(engine));
+            if let Err(error) = told {
+                debug!(socket = %self.0.id, %error, "a client is not told of all disconnections");
+            }
+            // In the same step, so that the client cannot connect to a namespace again before.
+            engine.close(now, CLOSED_BY_SERVER);
         });
-        for socket in &sockets {
+    }
+
+    fn leave_namespace(&self) {
+        let (socket, told) = self.0.session.with(|engine, state| {
+            if !state.sockets().any(|socket| socket == self) {
+                return (None, Ok(()));
+            }
+            let socket = state.leave(self.0.namespace.name(), true).filter(Socket::set_left);
+            let told = socket.as_ref().map_or(Ok(()), |socket| socket.tell_disconnect(engine));
+            (socket, told)
+        });
+        if let Some(socket) = socket {
             socket.closed(&DisconnectReason::ServerNamespaceDisconnect);
         }
-        match told {
-            _ if sockets.is_empty() => {}
-            _ if close => self.0.session.close(),
-            Ok(()) => {}
-            Err(_) => self.close_slow(),
+        if told.is_err() {
+            self.close_slow();
         }
+    }
+
+    fn tell_disconnect(&self, engine: &mut engineio::Session) -> Result<(), EmitError> {
+        send_packet(engine, |encoder| encoder.disconnect(self.0.namespace.name()))
     }
 
     /// Marks the socket as removed from the namespace, and returns whether it was connected. Called under the
@@ -465,10 +484,10 @@ impl Socket {
         let (acks, is_started) = {
             let mut state = self.0.state.lock();
             let acks = state.more.as_mut().map(|more| more.acks.drain());
-            if !state.started {
+            if state.stage == Stage::Entering {
                 state.more().untold = Some(reason.clone());
             }
-            (acks, state.started)
+            (acks, state.stage == Stage::Entered)
         };
         for (_, (waiter, at)) in acks.into_iter().flatten() {
             self.0.session.end_await(1);
@@ -479,12 +498,11 @@ impl Socket {
         }
     }
 
-    /// Notes that the connect handler has been called, or will not be, and ends the socket if it was
-    /// disconnected meanwhile.
+    /// Notes that the connect handlers have been called, and ends the socket if it was disconnected meanwhile.
     fn start(&self) {
         let untold = {
             let mut state = self.0.state.lock();
-            state.started = true;
+            state.stage = Stage::Entered;
             state.take_untold()
         };
         if let Some(reason) = untold {
@@ -494,6 +512,8 @@ impl Socket {
 
     /// Removes the socket from its namespace and its rooms, and calls the disconnect handlers.
     fn end(&self, reason: &DisconnectReason) {
+        // Before the socket is removed, so that it joins no room after that.
+        self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they
         // were.
         let rooms = self.0.namespace.remove(&self.0.id);
@@ -508,27 +528,21 @@ impl Socket {
             }
             listeners
         };
-        if !listeners.is_empty() {
-            let mut tell = || {
-                for listener in &listeners {
-                    run(&**listener, &Context { cause: Some(reason), ..Context::new(self, DISCONNECT) });
-                }
-            };
-            let engine = self.0.namespace.0.engine.upgrade();
-            // Any thread may disconnect a socket, so enter the runtime.
-            match engine.as_ref().and_then(|engine| engine.runtime()) {
-                Some(runtime) => runtime.enter(&mut tell),
-                None => tell(),
-            }
-        }
+        self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, DISCONNECT) });
         self.release();
     }
 
     /// Drops the handlers for good. They may hold the socket; this breaks that reference cycle.
-    fn release(&self) {
+    ///
+    /// If the connect handlers have not been called, no disconnect handler will be, either. The caller must hold no
+    /// lock.
+    pub(crate) fn release(&self) {
         let released = {
             let mut state = self.0.state.lock();
-            state.ended = true;
+            if state.stage == Stage::Entering {
+                state.take_untold();
+            }
+            state.stage = Stage::Ended;
             state.take_rooms();
             state.listeners.clear()
         };
@@ -552,25 +566,34 @@ impl Socket {
             let connected = Connected { sid: &self.0.id };
             Some(send_packet(engine, |encoder| encoder.connect(self.0.namespace.name(), &connected)))
         });
-        match told {
-            Some(Ok(())) => {
-                let mut members = self.0.namespace.0.members.write();
-                // A thread that disconnects the socket after this finds it among the members.
-                let is_connected = self.is_connected();
-                if is_connected {
-                    let rooms = self.0.state.lock().take_rooms();
-                    members.insert(self.clone(), rooms);
-                }
-                drop(members);
-                if is_connected {
-                    self.0.namespace.connected(self);
-                }
+        let has_entered = match told {
+            Some(Ok(())) => self.enter(),
+            Some(Err(_)) => {
+                self.close_slow();
+                false
             }
-            Some(Err(_)) => self.close_slow(),
-            None => self.release(),
+            None => false,
+        };
+        if has_entered {
+            self.0.namespace.connected(self);
         }
         session.uncork();
-        self.start();
+        match has_entered {
+            true => self.start(),
+            false => self.release(),
+        }
+    }
+
+    /// Becomes a member of the namespace, unless the socket was disconnected meanwhile.
+    fn enter(&self) -> bool {
+        let mut members = self.0.namespace.0.members.write();
+        // A thread that disconnects the socket after this finds it among the members.
+        let is_connected = self.is_connected();
+        if is_connected {
+            let rooms = self.0.state.lock().take_rooms();
+            members.insert(self.clone(), rooms);
+        }
+        is_connected
     }
 
     /// Tells the client that the application refused it.

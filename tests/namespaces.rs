@@ -506,3 +506,24 @@ fn what_belongs_to_a_socket_that_was_never_let_in_is_dropped_when_its_client_goe
         assert_eq!(drops.count(), 1);
     }
 }
+
+#[test]
+fn a_middleware_that_does_not_decide_in_time_refuses() {
+    let (sim, gate, connects, _) = waiting();
+    let client = sim.connect();
+    let tasks = sim.tasks();
+    client.send("40/x,");
+    sim.advance(Duration::from_millis(44_999));
+    client.expect_nothing();
+    sim.advance(Duration::from_millis(1));
+    assert_eq!(client.next(), r#"44/x,{"message":"timeout"}"#);
+    assert_eq!(sim.tasks(), tasks, "the middleware is dropped");
+    assert_eq!(sim.server().of("/x").to("room").sockets().len(), 0);
+    // What it would have decided does not count any more.
+    gate.open();
+    sim.run();
+    client.expect_nothing();
+    assert_eq!(connects.count(), 0);
+    client.send("40/x,");
+    assert!(client.next().starts_with(r#"40/x,{"sid""#));
+}

@@ -4,13 +4,12 @@ use super::Engine;
 use super::namespace::{Namespace, NamespaceError, check_name, with_slash};
 use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
-use crate::error::{ConnectError, DisconnectReason};
+use crate::error::DisconnectReason;
 use crate::log::debug;
-use crate::payload::send_packet;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 use sockeye_core::Time;
-use sockeye_core::socketio::{self, Attached, Joining, Limits, Packet, Received, Text};
+use sockeye_core::socketio::{self, Attached, Limits, Packet, Received, Text};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,34 +53,13 @@ impl App {
         Ok(namespaces.entry(name.as_ref().into()).or_insert_with(new).clone())
     }
 
-    fn namespace(&self, name: &str) -> Option<Namespace> {
+    /// Returns an existing namespace.
+    pub(super) fn namespace(&self, name: &str) -> Option<Namespace> {
         self.namespaces.read().get(name).cloned()
     }
 
     pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
         self.state.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
-    }
-
-    fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
-        let Some(namespace) = self.namespace(packet.namespace) else {
-            return refuse(session, packet.namespace, "Invalid namespace");
-        };
-        let Some(id) = engine::random_id() else {
-            return session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
-        };
-        let socket = Socket::new(namespace.clone(), session.clone(), id, packet.data);
-        let name = namespace.0.name.clone();
-        let begun = session.peek(|engine, state| match engine.closed() {
-            None => state.begin_connect(name, &socket, engine.queued() == 0, &self.limits),
-            // After the end of the session nothing would remove the socket again.
-            Some(_) => Ok(Joining::Pending),
-        });
-        match begun {
-            Ok(Joining::Begun) => socket.connect(),
-            Ok(Joining::Pending) => {}
-            Ok(Joining::TooMany) => refuse(session, packet.namespace, "too many namespaces"),
-            Err(error) => session.close_with(CloseReason::ForcedClose(Some(error.to_string()))),
-        }
     }
 
     fn packet(&self, socket: &Socket, packet: Packet<'_>, attachments: Attached<'_>) {
@@ -91,16 +69,6 @@ impl App {
             (None, Some(id)) => socket.acknowledged(id, args),
             (None, None) => {}
         }
-    }
-}
-
-/// Tells a client that it may not connect to a namespace. Its connection stays open.
-fn refuse(session: &Session<App>, namespace: &str, message: &str) {
-    let error = ConnectError::new(message);
-    let told =
-        session.with(|engine, _| send_packet(engine, |encoder| encoder.connect_error(namespace, &error)));
-    if told.is_err() {
-        session.close_slow();
     }
 }
 

@@ -110,7 +110,7 @@ impl Builder {
 
     /// Decides whether a session may be opened, before the client asks for any namespace. A refusal is an
     /// HTTP response with status 403 and the returned message. To authenticate users, prefer a
-    /// [`middleware`](Namespace::middleware), which has access to the client's `auth`.
+    /// [`middleware`](crate::Namespace::middleware), which has access to the client's `auth`.
     ///
     /// ```
     /// use sockeye::{Handshake, Server};
@@ -165,7 +165,9 @@ impl Builder {
         self
     }
 
-    /// Sets the time for a client to connect to a namespace. Default: 45 s.
+    /// Sets the time for a client to connect to its first namespace, after which it is closed. It is also the time for
+    /// the [`middleware`](crate::Namespace::middleware) of any namespace to decide about a client, after which the client is
+    /// refused (`connect_error`, "timeout"). Default: 45 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.engine.handler.connect_timeout = timeout;
         self

@@ -1,6 +1,7 @@
 //! The Socket.IO server.
 
 pub(crate) mod ack;
+mod admission;
 mod app;
 pub(crate) mod broadcast;
 mod builder;

@@ -2,9 +2,8 @@
 
 use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
-use crate::error::ConnectError;
 use crate::extract::Context;
-use crate::handler::{AnyMiddleware, BoxFuture, Erased, Handler, Kept, Middleware, run};
+use crate::handler::{AnyMiddleware, Erased, Handler, Kept, Middleware, run};
 use crate::payload::Payload;
 use crate::server::Engine;
 use crate::server::ack::AcksFuture;
@@ -19,7 +18,6 @@ use sockeye_core::socketio::{MAX_ACK_ID, Target};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -44,8 +42,11 @@ pub(crate) struct Inner {
 #[derive(Default)]
 struct Functions {
     connect: Arc<[Kept]>,
-    middlewares: Arc<[Arc<dyn AnyMiddleware>]>,
+    middlewares: Middlewares,
 }
+
+/// The middleware of a namespace, in the order in which it is asked.
+pub(super) type Middlewares = Arc<[Arc<dyn AnyMiddleware>]>;
 
 /// The sockets of a namespace, and their rooms.
 #[derive(Default)]
@@ -365,19 +366,9 @@ impl Namespace {
         member.rooms
     }
 
-    /// Returns a future that decides whether the client may connect, or `None` if there is no middleware.
-    pub(crate) fn decide(&self, socket: &Socket) -> Option<BoxFuture<Result<(), ConnectError>>> {
-        let middlewares = self.0.functions.read().middlewares.clone();
-        if middlewares.is_empty() {
-            return None;
-        }
-        let socket = socket.clone();
-        Some(Box::pin(async move {
-            for middleware in middlewares.iter() {
-                ask(&**middleware, &socket)?.await?;
-            }
-            Ok(())
-        }))
+    /// Returns the middleware, in order.
+    pub(super) fn middlewares(&self) -> Middlewares {
+        self.0.functions.read().middlewares.clone()
     }
 
     /// Calls the handlers for new sockets.
@@ -387,14 +378,6 @@ impl Namespace {
             run(&**handler, &Context::new(socket, "connect"));
         }
     }
-}
-
-/// A separate function, because the context must not be part of the future, which has to be `Send`.
-fn ask(
-    middleware: &dyn AnyMiddleware,
-    socket: &Socket,
-) -> Result<impl Future<Output = Result<(), ConnectError>> + Send + use<>, ConnectError> {
-    Ok(middleware.call(&Context::new(socket, "connect"))?)
 }
 
 impl fmt::Debug for Namespace {

@@ -8,10 +8,9 @@ pub use emitter::Emitter;
 
 use crate::by_id::Identified;
 use crate::engine::{self, CloseReason, Handshake, Id, Transport};
-use crate::error::{ConnectError, DisconnectReason, EmitError};
+use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
-use crate::guard::Guarded;
-use crate::handler::{Acknowledge, AnySocket, drive};
+use crate::handler::{Acknowledge, AnySocket};
 use crate::listeners::On;
 use crate::log::{debug, warn};
 use crate::payload::sealed::{Encode, Head, Kind};
@@ -499,7 +498,7 @@ impl Socket {
     }
 
     /// Notes that the connect handlers have been called, and ends the socket if it was disconnected meanwhile.
-    fn start(&self) {
+    pub(super) fn start(&self) {
         let untold = {
             let mut state = self.0.state.lock();
             state.stage = Stage::Entered;
@@ -552,40 +551,17 @@ impl Socket {
 
     // For the server.
 
-    /// Connects the client that the application admitted: tells it, and calls the connect handler.
-    pub(crate) fn accept(&self) {
-        let session = &self.0.session;
-        // Everything that the handler does happens before the client can know that it is connected.
-        session.cork();
-        let told = session.with(|engine, state| {
-            // After the end of the session nothing would remove the socket again.
-            if engine.closed().is_some() || !state.accept(self.0.namespace.name(), self) {
-                return None;
-            }
-            self.0.connected.store(true, Ordering::Release);
-            let connected = Connected { sid: &self.0.id };
-            Some(send_packet(engine, |encoder| encoder.connect(self.0.namespace.name(), &connected)))
-        });
-        let has_entered = match told {
-            Some(Ok(())) => self.enter(),
-            Some(Err(_)) => {
-                self.close_slow();
-                false
-            }
-            None => false,
-        };
-        if has_entered {
-            self.0.namespace.connected(self);
-        }
-        session.uncork();
-        match has_entered {
-            true => self.start(),
-            false => self.release(),
-        }
+    pub(super) fn session(&self) -> &engine::Session<App> {
+        &self.0.session
+    }
+
+    /// Marks the socket as connected. Called under the session's lock.
+    pub(super) fn set_connected(&self) {
+        self.0.connected.store(true, Ordering::Release);
     }
 
     /// Becomes a member of the namespace, unless the socket was disconnected meanwhile.
-    fn enter(&self) -> bool {
+    pub(super) fn enter(&self) -> bool {
         let mut members = self.0.namespace.0.members.write();
         // A thread that disconnects the socket after this finds it among the members.
         let is_connected = self.is_connected();
@@ -594,18 +570,6 @@ impl Socket {
             members.insert(self.clone(), rooms);
         }
         is_connected
-    }
-
-    /// Tells the client that the application refused it.
-    pub(crate) fn refuse(&self, error: &ConnectError) {
-        let told = self.0.session.with(|engine, state| match state.refuse(self.0.namespace.name(), self) {
-            true => send_packet(engine, |encoder| encoder.connect_error(self.0.namespace.name(), error)),
-            false => Ok(()),
-        });
-        if told.is_err() {
-            self.close_slow();
-        }
-        self.release();
     }
 
     /// Handles an event that arrived.
@@ -656,23 +620,6 @@ impl Socket {
             self.0.session.end_await(1);
         }
     }
-
-    /// Asks the application whether the client may connect.
-    pub(crate) fn connect(&self) {
-        let Some(decision) = self.0.namespace.decide(self) else { return self.accept() };
-        let socket = self.clone();
-        drive(
-            self,
-            Box::pin(async move {
-                match Guarded(decision).await {
-                    Some(Ok(())) => socket.accept(),
-                    Some(Err(error)) => socket.refuse(&error),
-                    // A panic in the application admits no client, but leaves none waiting.
-                    None => socket.refuse(&ConnectError::new("internal server error")),
-                }
-            }),
-        );
-    }
 }
 
 impl AnySocket for Socket {
@@ -691,12 +638,6 @@ impl Acknowledge for Socket {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError> {
         self.send_packet(Kind::Ack(id), args, Flags::default(), |_| ())
     }
-}
-
-/// The response to a client that is admitted.
-#[derive(serde::Serialize)]
-struct Connected<'a> {
-    sid: &'a str,
 }
 
 impl Identified for Socket {

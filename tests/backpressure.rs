@@ -453,7 +453,12 @@ fn a_polling_client_can_answer_the_handlers_that_its_post_waits_for() {
                     async move {
                         gate.wait().await;
                         match by_broadcast {
-                            true => socket.namespace().emit_with_ack("really", n).await.remove(0).1,
+                            true => socket
+                                .namespace()
+                                .emit_with_ack("really", n)
+                                .await
+                                .all()
+                                .map(|mut all| all.remove(0)),
                             false => socket.emit_with_ack::<u32>("really", n).await,
                         }
                     }

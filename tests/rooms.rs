@@ -198,7 +198,7 @@ fn a_broadcast_in_the_disconnect_handler_does_not_reach_the_socket_that_left() {
                 let answers = answers.clone();
                 async move {
                     let got = socket.namespace().emit_with_ack::<u32>("ask", ()).await;
-                    answers.lock().unwrap().extend(got.into_iter().map(|(_, answer)| answer.unwrap()));
+                    answers.lock().unwrap().extend(got.all().unwrap());
                 }
             });
             async {}

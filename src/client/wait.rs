@@ -104,7 +104,7 @@ impl<T: Answer> Future for AckFuture<T> {
         };
         self.state = AckState::Done;
         Poll::Ready(match answer {
-            Ok(args) => T::read(args),
+            Ok(args) => Ok(T::read(args)?),
             Err(NoAnswer::Timeout) => Err(AckError::Timeout),
             Err(NoAnswer::Disconnected) => Err(AckError::Disconnected),
             Err(NoAnswer::NotSent(error)) => Err(AckError::Emit(error)),

@@ -2,6 +2,7 @@
 
 pub(crate) mod ack;
 mod admission;
+pub(crate) mod answers;
 mod app;
 pub(crate) mod broadcast;
 mod builder;
@@ -16,7 +17,7 @@ pub use builder::Builder;
 use crate::engine::{self, Connection};
 use crate::handler::{Handler, Middleware};
 use crate::payload::Payload;
-use ack::AcksFuture;
+use answers::AckStream;
 use broadcast::{Broadcast, Delivery};
 use namespace::{Namespace, NamespaceError};
 use socket::Socket;
@@ -122,7 +123,7 @@ impl Server {
 
     /// Sends to every socket of the main namespace, and waits for their acknowledgements: see
     /// [`Broadcast::emit_with_ack`].
-    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
+    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
         self.of("/").emit_with_ack(event, args)
     }
 

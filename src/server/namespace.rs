@@ -6,7 +6,7 @@ use crate::extract::Context;
 use crate::handler::{AnyMiddleware, Erased, Handler, Kept, Middleware, run};
 use crate::payload::Payload;
 use crate::server::Engine;
-use crate::server::ack::AcksFuture;
+use crate::server::answers::AckStream;
 use crate::server::broadcast::{Broadcast, Delivery};
 use crate::server::members::{JoinError, JoinedRooms};
 use crate::server::socket::Socket;
@@ -297,7 +297,7 @@ impl Namespace {
 
     /// Sends to every socket of the namespace, and waits for their acknowledgements: see
     /// [`Broadcast::emit_with_ack`].
-    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
+    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
         self.everyone().emit_with_ack(event, args)
     }
 

@@ -86,6 +86,16 @@ impl<'a, S> Context<'a, S> {
         }
     }
 
+    /// Returns the context of an event that arrived.
+    pub(crate) fn for_event(
+        socket: &'a S,
+        event: &'a str,
+        args: socketio::Args<'a>,
+        ack: Option<u64>,
+    ) -> Context<'a, S> {
+        Context { args: Some(args), ack: Cell::new(ack), ..Context::new(socket, event) }
+    }
+
     /// Takes the id to acknowledge with the return value of a handler that is about to be called.
     pub(crate) fn take_ack(&self) -> Option<u64> {
         self.ack.take().filter(|_| !self.is_deferred.get())
@@ -94,6 +104,11 @@ impl<'a, S> Context<'a, S> {
     /// Returns the socket.
     pub fn socket(&self) -> &'a S {
         self.socket
+    }
+
+    /// Returns the arguments of the event.
+    fn args(&self) -> Result<&socketio::Args<'a>, ExtractError> {
+        self.args.as_ref().ok_or_else(|| ExtractError::Unavailable("data"))
     }
 
     /// Returns why the handler is called, if that is a `T`.
@@ -182,7 +197,7 @@ pub struct Data<T>(pub T);
 
 impl<S, T: DeserializeOwned> Extract<S> for Data<T> {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
+        let args = context.args()?;
         Ok(Data(args.deserialize()?))
     }
 }
@@ -193,14 +208,14 @@ pub struct TryData<T>(pub Result<T, socketio::ArgsError>);
 
 impl<S, T: DeserializeOwned> Extract<S> for TryData<T> {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
+        let args = context.args()?;
         Ok(TryData(args.deserialize()))
     }
 }
 
 impl<S> Extract<S> for Args {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
+        let args = context.args()?;
         Ok(Args(args.into_owned()))
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{self, Waker};
+use std::task::{self, Poll, Waker};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -210,8 +210,15 @@ fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) {
 ///
 /// No lock is held meanwhile. A panic ends this call of the handler, and nothing else.
 pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'_, S>) {
-    match catch_unwind(AssertUnwindSafe(|| handler.call(context))) {
-        Ok(Ok(future)) => drive(context.socket, future),
+    // Outside of the closure, so that it is not dropped while a panic unwinds.
+    let mut future = None;
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        let future = future.insert(handler.call(context)?);
+        Ok::<_, ExtractError>(future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())))
+    }));
+    match called {
+        Ok(Ok(Poll::Ready(()))) => {}
+        Ok(Ok(Poll::Pending)) => future.into_iter().for_each(|future| context.socket.spawn(Guarded(future))),
         Ok(Err(error)) if error.is_ours() => {
             error!(event = ?context.event, %error, "a handler was not called");
         }

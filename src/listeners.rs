@@ -42,11 +42,15 @@ struct Other<S: 'static> {
 }
 
 /// The listeners to call for one event.
-pub(crate) struct Called<S: 'static> {
-    /// The catch-all listeners, then those of the event.
-    listeners: SmallVec<[Kept<S>; 1]>,
-    /// The number of catch-all listeners, which acknowledge nothing.
-    any: usize,
+pub(crate) enum Called<S: 'static> {
+    /// The common case: one listener of the event, and no other.
+    One(Kept<S>),
+    Several {
+        /// The catch-all listeners, then those of the event.
+        listeners: SmallVec<[Kept<S>; 1]>,
+        /// The number of catch-all listeners, which acknowledge nothing.
+        any: usize,
+    },
 }
 
 impl On {
@@ -116,59 +120,71 @@ impl<S: Clone> Listeners<S> {
 
     /// Returns the listeners to call for an event that arrived, and removes those that wanted one event only.
     pub(crate) fn call(&mut self, event: &str) -> Called<S> {
-        let mut called = Called { listeners: SmallVec::new(), any: 0 };
-        let mut is_used_up = false;
+        let (mut found, mut is_one) = (None, true);
         for entry in &self.0 {
-            match entry {
-                Entry::Plain(name, handler) if *name == event => {
-                    called.listeners.push(Kept::Plain(*handler));
+            let is_called = match entry {
+                Entry::Plain(name, _) => *name == event,
+                Entry::Other(other) => {
+                    let is_any = other.on == On::Any;
+                    let is_called = is_any || entry.is_event(event);
+                    is_one &= !(is_any || (is_called && other.once));
+                    is_called
                 }
-                Entry::Plain(..) => {}
-                Entry::Other(other) => match &other.on {
-                    On::Event(name) if *name == event => {
-                        is_used_up |= other.once;
-                        called.listeners.push(other.handler.clone());
-                    }
-                    On::Any => {
-                        called.listeners.insert(called.any, other.handler.clone());
-                        called.any += 1;
-                    }
-                    _ => {}
-                },
+            };
+            if is_called {
+                is_one &= found.is_none();
+                found = Some(entry);
             }
         }
-        if is_used_up {
-            // Their handlers live on in `called`.
-            self.0
-                .retain(|entry| !matches!(entry, Entry::Other(other) if other.once && entry.is_event(event)));
+        match found {
+            Some(entry) if is_one => Called::One(entry.handler()),
+            _ => self.call_several(event),
         }
-        if !called.has_own() {
-            called.listeners.extend(self.all(&On::Unhandled));
+    }
+
+    fn call_several(&mut self, event: &str) -> Called<S> {
+        let mut listeners = self.all(&On::Any);
+        let any = listeners.len();
+        listeners.extend(self.0.iter().filter(|entry| entry.is_event(event)).map(Entry::handler));
+        // Their handlers live on in `listeners`.
+        self.0.retain(|entry| !matches!(entry, Entry::Other(other) if other.once && entry.is_event(event)));
+        if listeners.len() == any {
+            listeners.extend(self.all(&On::Unhandled));
         }
-        called
+        Called::Several { listeners, any }
     }
 }
 
 impl<S> Called<S> {
     /// Returns whether the event has a listener of its own, or one for events without.
     pub(crate) fn has_own(&self) -> bool {
-        self.listeners.len() > self.any
+        match self {
+            Called::One(_) => true,
+            Called::Several { listeners, any } => listeners.len() > *any,
+        }
     }
 }
 
 impl<S: AnySocket> Called<S> {
     /// Calls the listeners for an event that arrived. Nothing is locked meanwhile.
-    pub(crate) fn run(&self, socket: &S, event: &str, args: socketio::Args<'_>, mut ack: Option<u64>) {
-        for (at, listener) in self.listeners.iter().enumerate() {
-            let context = Context { args: Some(args), ..Context::new(socket, event) };
-            if at < self.any {
-                run(&**listener, &context);
-                continue;
+    pub(crate) fn run(&self, socket: &S, event: &str, args: socketio::Args<'_>, ack: Option<u64>) {
+        match self {
+            Called::One(listener) => {
+                run(&**listener, &Context::for_event(socket, event, args, ack));
             }
-            // The first listener of the event that can be called acknowledges it.
-            context.ack.set(ack);
-            run(&**listener, &context);
-            ack = context.ack.get();
+            Called::Several { listeners, any } => {
+                let mut ack = ack;
+                for (at, listener) in listeners.iter().enumerate() {
+                    if at < *any {
+                        run(&**listener, &Context::for_event(socket, event, args, None));
+                        continue;
+                    }
+                    // The first listener of the event that can be called acknowledges it.
+                    let context = Context::for_event(socket, event, args, ack);
+                    run(&**listener, &context);
+                    ack = context.ack.get();
+                }
+            }
         }
     }
 }
@@ -237,8 +253,11 @@ mod tests {
 
     /// Calls what an event calls, and returns the names in order.
     fn event(listeners: &mut Listeners<()>, name: &str, calls: &Calls) -> Vec<&'static str> {
-        let called = listeners.call(name);
-        for handler in &called.listeners {
+        let called = match listeners.call(name) {
+            Called::One(handler) => SmallVec::from([handler]),
+            Called::Several { listeners, .. } => listeners,
+        };
+        for handler in &called {
             assert!(handler.call(&Context::new(&(), name)).is_ok());
         }
         std::mem::take(&mut calls.lock().expect("no test panics with it"))

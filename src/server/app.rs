@@ -61,14 +61,15 @@ impl App {
     pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
         self.state.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
     }
+}
 
-    fn packet(&self, socket: &Socket, packet: Packet<'_>, attachments: Attached<'_>) {
-        let Some(args) = packet.args(attachments) else { return };
-        match (packet.event(), packet.id) {
-            (Some(event), id) => socket.dispatch(&event, args, id),
-            (None, Some(id)) => socket.acknowledged(id, args),
-            (None, None) => {}
-        }
+/// Handles an event or an acknowledgement.
+fn handle_packet(socket: &Socket, packet: &Packet<'_>, attachments: Attached<'_>) {
+    let Some(args) = packet.args(attachments) else { return };
+    if let Some(event) = packet.event() {
+        socket.dispatch(&event, args, packet.id);
+    } else if let Some(id) = packet.id {
+        socket.acknowledged(id, args);
     }
 }
 
@@ -97,9 +98,9 @@ impl engine::Handler for App {
             Message::Binary(data) => session.peek(|_, state| state.handle_binary(data, &self.limits)),
         };
         match received {
-            Ok(Received::Packet(socket, packet)) => self.packet(&socket, packet, Attached::default()),
+            Ok(Received::Packet(socket, packet)) => handle_packet(&socket, &packet, Attached::default()),
             Ok(Received::Complete(socket, complete)) => {
-                self.packet(&socket, complete.packet(), complete.attachments());
+                handle_packet(&socket, &complete.packet(), complete.attachments());
             }
             Ok(Received::Connect(packet)) => self.connect(session, packet),
             Ok(Received::Disconnect(socket)) if was_connected => {

@@ -1,25 +1,25 @@
 //! The parameters that a handler can ask for, by their types.
 //!
-//! | parameter | what it is | where |
+//! | parameter | value | available in |
 //! |---|---|---|
 //! | [`Socket`], [`Server`](crate::Server), [`Id`](crate::Id) | the socket, its server, its id | everywhere |
-//! | [`State<T>`] | a clone of what [`Builder::state`](crate::Builder::state) was given | everywhere |
+//! | [`State<T>`] | a clone of the value that [`Builder::state`](crate::Builder::state) stored | everywhere |
 //! | [`Auth<T>`] | the client's `auth` | everywhere |
 //! | [`Data<T>`], [`TryData<T>`], [`Args`] | the arguments of the event | events |
 //! | [`Event`] | the event's name | everywhere |
-//! | [`AckSender`] | acknowledges the event later than at the handler's end | events |
-//! | `Extension<T>` | a clone of what a layer added to the request, if the server is mounted (feature `http`) | everywhere |
-//! | [`DisconnectReason`](crate::DisconnectReason) | why the socket was disconnected | [`on_disconnect`](Socket::on_disconnect) |
+//! | [`AckSender`] | a handle to acknowledge the event at any time | events |
+//! | `Extension<T>` | a clone of a value that a layer added to the request, if the server is mounted (feature `http`) | everywhere |
+//! | [`DisconnectReason`](crate::DisconnectReason) | the reason for the disconnect | [`on_disconnect`](Socket::on_disconnect) |
 //!
 //! The handlers of a [client](crate::client) take [`ClientSocket`](crate::ClientSocket), the parameters for events, and
 //! in its `on_disconnect` and `on_connect_error` [`client::DisconnectReason`](crate::client::DisconnectReason) and
 //! [`client::ConnectError`](crate::client::ConnectError).
 //!
 //! If a parameter cannot be extracted, the handler is **not called**: an event of the wrong type is no reason to drop a
-//! client. The cause is logged (at level `DEBUG`, with the feature `tracing`), and the client's acknowledgement times
-//! out. To answer such a client, take [`TryData<T>`]. A middleware in the same case refuses the client with
-//! `Invalid auth`, or with `Internal error` if the fault is this program's; the cause is only logged. To say more, read
-//! what may be missing with [`Socket::auth`] and return a [`ConnectError`](crate::ConnectError).
+//! client. The cause is logged (at level `DEBUG`, with the feature `tracing`). If no other handler of the event can be
+//! called, the client's acknowledgement times out; to answer such a client, take [`TryData<T>`]. A middleware in the same case refuses the client with
+//! `Invalid auth`, or with `Internal error` if the fault is this program's; the cause is only logged. To tell
+//! the client more, read its `auth` by [`Socket::auth`] and return a [`ConnectError`](crate::ConnectError).
 //!
 //! ```
 //! use serde::Deserialize;
@@ -40,7 +40,7 @@
 //!     socket.on("say", async |socket: Socket, Data((room, text)): Data<(String, String)>| {
 //!         socket.to(room).emit("said", text);
 //!     });
-//!     // Called for anything, and answers what is wrong with it.
+//!     // Called whatever the data is, so that the client learns what is wrong with it.
 //!     socket.on("age", async |TryData(age): TryData<u8>| match age {
 //!         Ok(age) => format!("{age} years"),
 //!         Err(error) => error.to_string(),
@@ -70,7 +70,7 @@ pub struct Context<'a, S = Socket> {
     pub(crate) ack: Cell<Option<u64>>,
     /// An [`AckSender`] was extracted, which acknowledges in place of the handler's return value.
     pub(crate) is_deferred: Cell<bool>,
-    /// Why the handler is called, if not for an event: a `DisconnectReason` or a `ConnectError` of the socket's side.
+    /// The cause of a call that is not for an event: a `DisconnectReason` or a `ConnectError` of the socket's side.
     pub(crate) cause: Option<&'a dyn Any>,
 }
 
@@ -111,7 +111,7 @@ impl<'a, S> Context<'a, S> {
         self.args.as_ref().ok_or_else(|| ExtractError::Unavailable("data"))
     }
 
-    /// Returns why the handler is called, if that is a `T`.
+    /// Returns the cause of the call, if it is a `T`.
     pub(crate) fn cause<T: Clone + 'static>(&self) -> Option<T> {
         self.cause?.downcast_ref::<T>().cloned()
     }
@@ -122,7 +122,7 @@ impl<'a, S> Context<'a, S> {
     }
 }
 
-/// A parameter of a handler. Implement it for what many of your handlers need.
+/// A parameter of a handler. Implement this for a value that many of your handlers need.
 ///
 /// ```
 /// use sockeye::extract::{Context, Extract, ExtractError};
@@ -151,7 +151,7 @@ pub trait Extract<S = Socket>: Sized {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError>;
 }
 
-/// Why a handler was not called.
+/// The reason why a handler was not called.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtractError {

@@ -1,4 +1,4 @@
-//! The listeners of one socket, of either side.
+//! The listeners of one socket of a server or a client.
 
 use crate::extract::Context;
 use crate::handler::{AnyHandler, AnySocket, Kept, run};
@@ -6,10 +6,11 @@ use smallvec::SmallVec;
 use sockeye_core::socketio::{self, is_reserved};
 use std::borrow::Cow;
 
-/// What a listener is called for.
+/// The occasion for which a listener is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum On {
-    /// An event of this name; the names of the socket's own life are reserved, so that no event has them.
+    /// An event of this name. The names of the occasions in the socket's own life, such as `disconnect`, are reserved, so
+    /// that no event has them.
     Event(Cow<'static, str>),
     /// Every event that arrives, before the listeners of its name.
     Any,
@@ -21,11 +22,11 @@ pub(crate) enum On {
 
 /// The listeners of one socket, in the order in which they are called.
 ///
-/// A list, as there are few; every socket has one, so it is small.
+/// A list, because a socket has few listeners. Every socket has one, so it is small.
 pub(crate) struct Listeners<S: 'static>(Vec<Entry<S>>);
 
-/// Listeners that were taken out. What they captured is the application's: drop them when nothing is locked.
-#[must_use = "to be dropped when nothing is locked"]
+/// Listeners that were removed. Drop them without a lock, because their captures belong to the application.
+#[must_use = "to be dropped without a lock"]
 pub(crate) struct Removed<S: 'static>(#[allow(dead_code, reason = "kept for its destructor")] Vec<Entry<S>>);
 
 enum Entry<S: 'static> {
@@ -37,7 +38,7 @@ enum Entry<S: 'static> {
 struct Other<S: 'static> {
     on: On,
     handler: Kept<S>,
-    /// It is removed by the first event that it is called for.
+    /// Removes the listener at the first event that it is called for.
     once: bool,
 }
 

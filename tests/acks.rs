@@ -1,4 +1,4 @@
-//! Answers of clients: how they are awaited, and what comes instead of one.
+//! Acknowledgements from clients, and the results if a client sends none.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -75,11 +75,11 @@ fn a_timeout_is_exact() {
     assert!(answer.take().is_none());
     client.sim.advance(MILLISECOND);
     assert!(matches!(answer.take().unwrap(), Err(AckError::Timeout)));
-    // What comes too late, or was never asked for, is ignored.
+    // Answers that come too late, or that were never asked for, are ignored.
     client.send_all(["430[1]", "430[1]", "4399[1]"]);
     assert!(!client.is_closed());
 
-    // Without another wish it is the server's.
+    // The server's setting applies if the message has none.
     let answer = client.sim.spawn(socket.emit_with_ack::<u32>("a", ()));
     client.sim.advance(30 * SECOND - MILLISECOND);
     assert!(answer.take().is_none());
@@ -117,7 +117,7 @@ fn a_disconnect_answers_all_that_wait_once() {
     assert!(matches!(late.take().unwrap(), Err(AckError::Emit(EmitError::Disconnected))));
 }
 
-/// As many answers as may be awaited from one socket; the next one is refused if any is kept.
+/// The limit of pending answers of one socket: if one of them was kept, the next would be refused.
 const MANY: usize = 10_000;
 
 #[test]
@@ -137,7 +137,7 @@ fn nothing_is_kept_of_an_answer_that_nobody_waits_for() {
         drop(socket.emit_with_ack::<u32>("a", ()));
     }
     fits();
-    // Timed out, kept by nobody or by somebody.
+    // Timed out, with the future dropped or kept.
     let futures: Vec<_> = (0..MANY).map(|_| socket.timeout(SECOND).emit_with_ack::<u32>("a", ())).collect();
     client.sim.advance(SECOND);
     fits();
@@ -147,7 +147,7 @@ fn nothing_is_kept_of_an_answer_that_nobody_waits_for() {
     client.sim.advance(SECOND);
     fits();
     drop(futures);
-    // Not sent: the client is not ready for what is volatile.
+    // Not sent, because the client is not ready for a volatile message.
     client.sim.run();
     socket.emit("waits", ()).unwrap();
     for _ in 0..MANY {
@@ -213,7 +213,7 @@ fn the_answers_to_a_broadcast_can_be_taken_as_they_come() {
     let (a, _) = connect();
     let (b, c, d) = (a.sim.connect(), a.sim.connect(), a.sim.connect());
     let mut answers = a.sim.server().timeout(SECOND).emit_with_ack::<u32>("ask", ());
-    // Two that come before anybody waits, one of which is of another type.
+    // Two that come before the stream is polled, one of which is of another type.
     c.send("430[3]");
     b.send(r#"430["b"]"#);
     let (taken, missing) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());

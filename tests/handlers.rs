@@ -1,4 +1,4 @@
-//! What handlers get, in which order they run, and what becomes of what they return.
+//! The parameters of handlers, the order in which they run, and the use of their return values.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -150,7 +150,7 @@ fn what_a_handler_returns_is_the_acknowledgement() {
     client.send(r#"427["bytes"]"#);
     assert_eq!(client.next(), r#"461-7[{"_placeholder":true,"num":0}]"#);
     assert_eq!(client.next_binary(), b"abc");
-    // Without an id nobody is answered.
+    // Without an id nothing is acknowledged.
     client.send(r#"42["one"]"#);
     client.expect_nothing();
 }
@@ -163,7 +163,7 @@ fn half_a_surrogate_pair_reaches_typed_handlers_as_the_replacement_character() {
     });
     client.send(r#"421["length","\ud83d",["\ud83d\ude00","x\uDE00"]]"#);
     assert_eq!(client.next(), "431[\"\u{fffd}\",[\"\u{1f600}\",\"x\u{fffd}\"]]");
-    // What is sent on as it came is the same to the byte.
+    // Arguments that are forwarded are the same to the byte.
     client.send(r#"422["other",{ "\ud83d": "\uDFFF" }]"#);
     assert_eq!(client.next(), r#"432[{ "\ud83d": "\uDFFF" }]"#);
 }
@@ -272,7 +272,7 @@ fn handlers_get_what_they_ask_for() {
     let client = Sim::new(server).connect();
     client.send(r#"421["all"]"#);
     assert_eq!(client.next(), r#"431[true,"all",7,1]"#);
-    // An empty object is no list.
+    // An empty object is not a list.
     client.send_all([r#"422["auth"]"#, r#"423["no state"]"#, r#"424["no reason"]"#]);
     client.expect_nothing();
 }
@@ -406,7 +406,7 @@ fn a_handler_may_replace_itself_and_disconnect() {
     assert_eq!(drops.count(), 1);
 }
 
-/// A note of what was called, in order.
+/// The names of the handlers that were called, in order.
 type Calls = Arc<Mutex<Vec<String>>>;
 
 fn note(calls: &Calls, name: &'static str) -> impl Fn(Event) -> std::future::Ready<&'static str> + use<> {

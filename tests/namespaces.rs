@@ -1,4 +1,4 @@
-//! How clients come in: connects, refusals, and what is not allowed before.
+//! The admission of clients: connects, refusals, and packets that come too early.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -81,7 +81,7 @@ fn a_middleware_refuses_later_with_message_and_data() {
     assert_eq!(client.next(), r#"44{"message":"not authorized","data":{"code":7}}"#);
     assert_eq!(connects.load(Ordering::SeqCst), 0);
     assert!(!client.is_closed());
-    // And may try again.
+    // The client may try again.
     client.send("40");
     assert!(client.next().starts_with("44{"));
 }
@@ -124,7 +124,7 @@ fn a_middleware_whose_auth_does_not_fit_refuses() {
     let sim = Sim::new(server);
     let client = sim.client();
     client.send("40{}");
-    // Without the details: they are the server's.
+    // Without the details, which concern only the server.
     assert_eq!(client.next(), r#"44{"message":"Invalid auth"}"#);
 }
 
@@ -138,7 +138,7 @@ fn a_client_that_left_during_the_middleware_is_not_let_in() {
         move |socket: Socket| {
             let (gate, guard) = (gate.clone(), drops.guard());
             socket.join("room");
-            // A handler that holds its socket: a circle until the socket ends.
+            // A handler that holds its socket: a reference cycle until the socket ends.
             let held = socket.clone();
             socket.on("x", move || {
                 guard.hold();
@@ -344,7 +344,7 @@ fn who_connects_to_no_namespace_in_time_is_closed() {
     let server = Server::builder().connect_timeout(Duration::from_secs(10)).build();
     let sim = Sim::new(server);
     let client = sim.client();
-    // A refusal is no connect.
+    // A refusal does not count as a connect.
     client.send("40/none,");
     client.next();
     sim.advance(Duration::from_millis(9_999));
@@ -375,7 +375,7 @@ fn two_namespaces_share_a_connection() {
     assert_eq!(sim.server().of("/admin").sockets_count(), 0);
     client.send(r#"422["ask"]"#);
     assert_eq!(client.next(), r#"432["main"]"#);
-    // An event for one that the client left itself is its error.
+    // An event for a namespace that the client itself left breaks the protocol.
     client.send(r#"42/admin,3["ask"]"#);
     client.expect_close();
 }
@@ -453,7 +453,7 @@ fn a_name_that_no_client_could_connect_to_is_refused_with_the_reason() {
         sim.client().join(namespace.name());
         assert_eq!(namespace.sockets_count(), 1, "{name}");
     }
-    // Nobody writes the main one's.
+    // The main namespace's name is not written into packets.
     let short = Server::builder().packet_limits(Limits { max_namespace_len: 0, ..Limits::default() }).build();
     assert_eq!(short.of("/").name(), "/");
 }
@@ -519,7 +519,7 @@ fn a_middleware_that_does_not_decide_in_time_refuses() {
     assert_eq!(client.next(), r#"44/x,{"message":"timeout"}"#);
     assert_eq!(sim.tasks(), tasks, "the middleware is dropped");
     assert_eq!(sim.server().of("/x").to("room").sockets().len(), 0);
-    // What it would have decided does not count any more.
+    // Its decision comes too late.
     gate.open();
     sim.run();
     client.expect_nothing();

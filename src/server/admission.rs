@@ -40,7 +40,7 @@ impl App {
     /// Handles a client's wish to connect to a namespace.
     pub(super) fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
         let Some(namespace) = self.namespace(packet.namespace) else {
-            return refuse_unmet(session, packet.namespace, "Invalid namespace");
+            return refuse_without_socket(session, packet.namespace, "Invalid namespace");
         };
         let Some(socket) = self.begin(session, namespace, packet) else { return };
         let middlewares = socket.namespace().middlewares();
@@ -67,7 +67,7 @@ impl App {
         match begun {
             Ok(Joining::Begun) => return Some(socket),
             Ok(Joining::Pending) => {}
-            Ok(Joining::TooMany) => refuse_unmet(session, packet.namespace, "too many namespaces"),
+            Ok(Joining::TooMany) => refuse_without_socket(session, packet.namespace, "too many namespaces"),
             Err(error) => session.close_with(CloseReason::ForcedClose(Some(error.to_string()))),
         }
         None
@@ -159,7 +159,7 @@ fn refuse(socket: &Socket, error: &ConnectError) {
 }
 
 /// Tells a client that there is no socket for it in a namespace. Its connection stays open.
-fn refuse_unmet(session: &Session<App>, namespace: &str, message: &str) {
+fn refuse_without_socket(session: &Session<App>, namespace: &str, message: &str) {
     debug!(namespace = ?namespace, message = ?message, "a client is refused");
     let error = ConnectError::new(message);
     let told =

@@ -63,6 +63,11 @@ impl App {
     }
 }
 
+/// Puts a deadline of the session that changed into the server's table.
+fn update_deadline(session: &Session<App>) {
+    session.with(|_, _| ());
+}
+
 /// Handles an event or an acknowledgement.
 fn handle_packet(socket: &Socket, packet: &Packet<'_>, attachments: Attached<'_>) {
     let Some(args) = packet.args(attachments) else { return };
@@ -107,8 +112,8 @@ impl engine::Handler for App {
                 socket.closed(&DisconnectReason::ClientNamespaceDisconnect);
             }
             Ok(Received::Disconnect(socket)) => socket.release(),
-            // Updates the session's deadline: attachments that follow have to arrive in time.
-            Ok(Received::Nothing) => session.with(|_, _| ()),
+            // Attachments that follow have to arrive in time.
+            Ok(Received::Nothing) => update_deadline(session),
             Err(error) => {
                 debug!(%error, "a client broke the protocol");
                 session.close_with(CloseReason::ForcedClose(Some(error.to_string())));

@@ -26,16 +26,16 @@ use std::time::Duration;
 ///
 /// let io = Server::new();
 /// io.on_connect(async |socket: Socket| {
-///     // All but the socket itself; those of a room but the socket itself.
+///     // All sockets except this one; the sockets of a room except this one.
 ///     socket.broadcast().emit("joined", socket.id());
 ///     socket.to("lobby").emit("joined", socket.id());
 /// });
-/// // From anywhere: who is in one room or the other, but not in a third.
+/// // From anywhere: the sockets in at least one of two rooms, but not in a third.
 /// io.to("red").to("blue").except("muted").emit("start", ());
 /// // One socket, by its id.
 /// io.to("G44JssuMt1Wif2zWCtWv").emit("you", ());
 /// # async fn ask(io: Server) {
-/// // Everybody's answer.
+/// // The answers of all sockets.
 /// let votes = io.timeout(Duration::from_secs(5)).emit_with_ack::<bool>("vote", "pizza?").await;
 /// println!("{} for", votes.values().filter(|vote| **vote).count());
 /// for missing in votes.missing {

@@ -116,7 +116,7 @@ impl Builder {
     /// use sockeye::{Handshake, Server};
     ///
     /// let io = Server::builder().allow_request(async |handshake: Handshake| match handshake.header("origin") {
-    ///     // Who is not a browser sends none.
+    ///     // Clients that are not browsers send none.
     ///     None | Some("https://example.com") => Ok(()),
     ///     Some(_) => Err("not from here".to_owned()),
     /// });

@@ -316,7 +316,7 @@ impl Namespace {
         self.everyone().except(room)
     }
 
-    /// Targets only the sockets of this server, if there are several servers.
+    /// Targets only the sockets of this server, if there are several servers. No adapter connects several servers yet.
     pub fn local(&self) -> Broadcast {
         self.everyone().local()
     }
@@ -351,7 +351,7 @@ impl Namespace {
 
     /// Removes a socket from the namespace and from its rooms, and returns the rooms.
     pub(crate) fn remove(&self, id: &Id) -> JoinedRooms {
-        /// How many rooms are processed before other threads may take the lock.
+        /// The number of rooms that are processed before other threads may take the lock.
         const BATCH: usize = 64;
         let mut members = self.0.members.write();
         let Some((_, ById(member))) = members.sockets.swap_remove_full(id) else {

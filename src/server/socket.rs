@@ -46,7 +46,7 @@ struct Inner {
     session: engine::Session<App>,
     auth: Box<str>,
     connected: AtomicBool,
-    /// Whether there are listeners for outgoing events. Written under the lock of `state`.
+    /// Set while there are listeners for outgoing events. Written under the lock of `state`.
     outgoing: AtomicBool,
     state: Mutex<State>,
 }
@@ -367,7 +367,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// If the socket is disconnected, or in as many rooms as [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
+    /// If the socket is disconnected (its disconnect handlers can join no room either), or in as many rooms as
+    /// [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
     pub fn try_join(&self, room: impl AsRef<str>) -> Result<(), JoinError> {
         let room = room.as_ref();
         let engine = self.0.namespace.0.engine.upgrade();

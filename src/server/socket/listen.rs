@@ -151,11 +151,11 @@ impl Socket {
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
         let handler = Kept::new(handler);
         let mut state = self.0.state.lock();
-        // Looked at and added in one step: the end could be told in between.
+        // In one critical section: otherwise the socket could end between the check and the addition.
         let reason = if state.stage == Stage::Entering { None } else { state.untold().cloned() };
         if let Some(reason) = reason {
             drop(state);
-            // Not here: the caller may hold a lock that the handler wants.
+            // Not called in place, because the caller may hold a lock that the handler takes.
             let socket = self.clone();
             self.spawn(async move {
                 let context = Context { cause: Some(&reason), ..Context::new(&socket, DISCONNECT) };
@@ -165,7 +165,7 @@ impl Socket {
             state.listeners.add(On::Event(DISCONNECT.into()), handler);
         } else {
             drop(state);
-            // What the handler captured is the application's: its destructor may use the socket.
+            // The handler's captures belong to the application: their destructors may use the socket.
             drop(handler);
         }
     }

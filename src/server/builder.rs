@@ -179,8 +179,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many rooms one socket may be in, so that a client that names the rooms to join cannot exhaust
-    /// the memory: see [`Socket::try_join`]. Default: 100,000.
+    /// Sets the maximum number of rooms that one socket is in, so that a client that names the rooms to join cannot exhaust
+    /// the memory: see [`Socket::try_join`](crate::Socket::try_join). Default: 100,000.
     pub fn max_rooms(mut self, rooms: usize) -> Self {
         self.engine.handler.max_rooms = rooms;
         self

@@ -83,7 +83,8 @@ impl Server {
     ///
     /// # Panics
     /// If no client could connect to it: the name contains a comma, a question mark or U+001E, or is longer
-    /// than [`Limits::max_namespace_len`]. For a name that is not a literal, use [`try_of`](Server::try_of).
+    /// than [`Limits::max_namespace_len`](crate::Limits::max_namespace_len). For a name that is not a literal, use
+    /// [`try_of`](Server::try_of).
     #[track_caller]
     pub fn of(&self, name: &str) -> Namespace {
         match self.try_of(name) {

@@ -1,15 +1,15 @@
 //! The parameters that a handler can ask for, by their types.
 //!
-//! | parameter | what it is | where |
+//! | parameter | value | available in |
 //! |---|---|---|
 //! | [`Socket`], [`Server`](crate::Server), [`Id`](crate::Id) | the socket, its server, its id | everywhere |
-//! | [`State<T>`] | a clone of what [`Builder::state`](crate::Builder::state) was given | everywhere |
+//! | [`State<T>`] | a clone of the value that [`Builder::state`](crate::Builder::state) stored | everywhere |
 //! | [`Auth<T>`] | the client's `auth` | everywhere |
 //! | [`Data<T>`], [`TryData<T>`], [`Args`] | the arguments of the event | events |
 //! | [`Event`] | the event's name | everywhere |
-//! | [`AckSender`] | acknowledges the event later than at the handler's end | events |
-//! | `Extension<T>` | a clone of what a layer added to the request, if the server is mounted (feature `http`) | everywhere |
-//! | [`DisconnectReason`](crate::DisconnectReason) | why the socket was disconnected | [`on_disconnect`](Socket::on_disconnect) |
+//! | [`AckSender`] | a handle to acknowledge the event at any time | events |
+//! | `Extension<T>` | a clone of a value that a layer added to the request, if the server is mounted (feature `http`) | everywhere |
+//! | [`DisconnectReason`](crate::DisconnectReason) | the reason for the disconnect | [`on_disconnect`](Socket::on_disconnect) |
 //!
 //! The handlers of a [client](crate::client) take [`ClientSocket`](crate::ClientSocket), the parameters for events, and
 //! in its `on_disconnect` and `on_connect_error`
@@ -17,10 +17,10 @@
 //! [`ClientConnectError`](crate::client::ClientConnectError).
 //!
 //! If a parameter cannot be extracted, the handler is **not called**: an event of the wrong type is no reason to drop a
-//! client. The cause is logged (at level `DEBUG`, with the feature `tracing`), and the client's acknowledgement times
-//! out. To answer such a client, take [`TryData<T>`]. A middleware in the same case refuses the client with
-//! `Invalid auth`, or with `Internal error` if the fault is this program's; the cause is only logged. To say more, read
-//! what may be missing with [`Socket::auth`] and return a [`ConnectError`](crate::ConnectError).
+//! client. The cause is logged (at level `DEBUG`, with the feature `tracing`). If no other handler of the event can be
+//! called, the client's acknowledgement times out; to answer such a client, take [`TryData<T>`]. A middleware in the same case refuses the client with
+//! `Invalid auth`, or with `Internal error` if the fault is this program's; the cause is only logged. To tell
+//! the client more, read its `auth` by [`Socket::auth`] and return a [`ConnectError`](crate::ConnectError).
 //!
 //! ```
 //! use serde::Deserialize;
@@ -41,7 +41,7 @@
 //!     socket.on("say", async |socket: Socket, Data((room, text)): Data<(String, String)>| {
 //!         socket.to(room).emit("said", text);
 //!     });
-//!     // Called for anything, and answers what is wrong with it.
+//!     // Called whatever the data is, so that the client learns what is wrong with it.
 //!     socket.on("age", async |TryData(age): TryData<u8>| match age {
 //!         Ok(age) => format!("{age} years"),
 //!         Err(error) => error.to_string(),
@@ -67,15 +67,39 @@ pub struct Context<'a, S = Socket> {
     pub(crate) socket: &'a S,
     pub(crate) event: &'a str,
     pub(crate) args: Option<socketio::Args<'a>>,
-    /// The id of the acknowledgement that the peer wants, until an extractor or the handler takes it.
+    /// The id of the acknowledgement that the peer wants, until a handler that is called takes it.
     pub(crate) ack: Cell<Option<u64>>,
-    /// Why the handler is called, if not for an event: a `DisconnectReason` or a `ConnectError` of the socket's side.
+    /// An [`AckSender`] was extracted, which acknowledges in place of the handler's return value.
+    pub(crate) is_deferred: Cell<bool>,
+    /// The cause of a call that is not for an event: a `DisconnectReason` or a `ConnectError` of the socket's side.
     pub(crate) cause: Option<&'a dyn Any>,
 }
 
 impl<'a, S> Context<'a, S> {
     pub(crate) fn new(socket: &'a S, event: &'a str) -> Context<'a, S> {
-        Context { socket, event, args: None, ack: Cell::new(None), cause: None }
+        Context {
+            socket,
+            event,
+            args: None,
+            ack: Cell::new(None),
+            is_deferred: Cell::new(false),
+            cause: None,
+        }
+    }
+
+    /// Returns the context of an event that arrived.
+    pub(crate) fn for_event(
+        socket: &'a S,
+        event: &'a str,
+        args: socketio::Args<'a>,
+        ack: Option<u64>,
+    ) -> Context<'a, S> {
+        Context { args: Some(args), ack: Cell::new(ack), ..Context::new(socket, event) }
+    }
+
+    /// Takes the id to acknowledge with the return value of a handler that is about to be called.
+    pub(crate) fn take_ack(&self) -> Option<u64> {
+        self.ack.take().filter(|_| !self.is_deferred.get())
     }
 
     /// Returns the socket.
@@ -83,7 +107,12 @@ impl<'a, S> Context<'a, S> {
         self.socket
     }
 
-    /// Returns why the handler is called, if that is a `T`.
+    /// Returns the arguments of the event.
+    fn args(&self) -> Result<&socketio::Args<'a>, ExtractError> {
+        self.args.as_ref().ok_or_else(|| ExtractError::Unavailable("data"))
+    }
+
+    /// Returns the cause of the call, if it is a `T`.
     pub(crate) fn cause<T: Clone + 'static>(&self) -> Option<T> {
         self.cause?.downcast_ref::<T>().cloned()
     }
@@ -94,7 +123,7 @@ impl<'a, S> Context<'a, S> {
     }
 }
 
-/// A parameter of a handler. Implement it for what many of your handlers need.
+/// A parameter of a handler. Implement this for a value that many of your handlers need.
 ///
 /// ```
 /// use sockeye::extract::{Context, Extract, ExtractError};
@@ -123,7 +152,7 @@ pub trait Extract<S = Socket>: Sized {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError>;
 }
 
-/// Why a handler was not called.
+/// The reason why a handler was not called.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtractError {
@@ -169,7 +198,7 @@ pub struct Data<T>(pub T);
 
 impl<S, T: DeserializeOwned> Extract<S> for Data<T> {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
+        let args = context.args()?;
         Ok(Data(args.deserialize()?))
     }
 }
@@ -180,14 +209,14 @@ pub struct TryData<T>(pub Result<T, socketio::ArgsError>);
 
 impl<S, T: DeserializeOwned> Extract<S> for TryData<T> {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
+        let args = context.args()?;
         Ok(TryData(args.deserialize()))
     }
 }
 
 impl<S> Extract<S> for Args {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        let args = context.args.ok_or(ExtractError::Unavailable("data"))?;
+        let args = context.args()?;
         Ok(Args(args.into_owned()))
     }
 }
@@ -266,6 +295,8 @@ impl fmt::Debug for AckSender {
 
 impl<S: AnySocket> Extract<S> for AckSender {
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
-        Ok(AckSender { socket: Arc::new(context.socket.clone()), id: context.ack.take() })
+        // Not taken yet: if another parameter cannot be extracted, the next handler acknowledges.
+        let id = if context.is_deferred.replace(true) { None } else { context.ack.get() };
+        Ok(AckSender { socket: Arc::new(context.socket.clone()), id })
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{self, Waker};
+use std::task::{self, Poll, Waker};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -90,7 +90,7 @@ pub trait Middleware<Parameters>: Send + Sync + 'static {
 }
 
 macro_rules! implement_for_functions {
-    ($($parameter:ident),*) => {
+    ($($parameter:ident $variable:ident),*) => {
         impl<S, F, Fut, $($parameter),*> Handler<($($parameter,)*), S> for F
         where
             S: AnySocket,
@@ -100,8 +100,9 @@ macro_rules! implement_for_functions {
             $($parameter: Extract<S>,)*
         {
             fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError> {
-                let future = self($($parameter::extract(context)?),*);
-                let ack = context.ack.take().map(|id| (context.socket.clone(), id));
+                let ($($variable,)*) = ($($parameter::extract(context)?,)*);
+                let ack = context.take_ack().map(|id| (context.socket.clone(), id));
+                let future = self($($variable),*);
                 Ok(Box::pin(async move {
                     let answer = future.await;
                     finish(ack, &answer);
@@ -124,14 +125,14 @@ macro_rules! implement_for_functions {
 }
 
 implement_for_functions!();
-implement_for_functions!(A);
-implement_for_functions!(A, B);
-implement_for_functions!(A, B, C);
-implement_for_functions!(A, B, C, D);
-implement_for_functions!(A, B, C, D, E);
-implement_for_functions!(A, B, C, D, E, G);
-implement_for_functions!(A, B, C, D, E, G, H);
-implement_for_functions!(A, B, C, D, E, G, H, I);
+implement_for_functions!(A a);
+implement_for_functions!(A a, B b);
+implement_for_functions!(A a, B b, C c);
+implement_for_functions!(A a, B b, C c, D d);
+implement_for_functions!(A a, B b, C c, D d, E e);
+implement_for_functions!(A a, B b, C c, D d, E e, G g);
+implement_for_functions!(A a, B b, C c, D d, E e, G g, H h);
+implement_for_functions!(A a, B b, C c, D d, E e, G g, H h, I i);
 
 /// A handler with its parameter types erased.
 pub(crate) trait AnyHandler<S = Socket>: Send + Sync {
@@ -209,8 +210,15 @@ fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) {
 ///
 /// No lock is held meanwhile. A panic ends this call of the handler, and nothing else.
 pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'_, S>) {
-    match catch_unwind(AssertUnwindSafe(|| handler.call(context))) {
-        Ok(Ok(future)) => drive(context.socket, future),
+    // Outside of the closure, so that it is not dropped while a panic unwinds.
+    let mut future = None;
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        let future = future.insert(handler.call(context)?);
+        Ok::<_, ExtractError>(future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())))
+    }));
+    match called {
+        Ok(Ok(Poll::Ready(()))) => {}
+        Ok(Ok(Poll::Pending)) => future.into_iter().for_each(|future| context.socket.spawn(Guarded(future))),
         Ok(Err(error)) if error.is_ours() => {
             error!(event = ?context.event, %error, "a handler was not called");
         }

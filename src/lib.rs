@@ -114,7 +114,8 @@ pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerErro
 pub use handler::{Handler, Middleware};
 pub use payload::{Args, Payload};
 pub use ready::ReadyList;
-pub use server::ack::{AckFuture, AcksFuture, Answer};
+pub use server::ack::{AckFuture, Answer};
+pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};
 pub use server::members::JoinError;
 pub use server::namespace::{Namespace, NamespaceError};

@@ -1,16 +1,16 @@
-//! The listeners of one socket, of either side.
+//! The listeners of one socket of a server or a client.
 
 use crate::extract::Context;
 use crate::handler::{AnyHandler, AnySocket, Kept, run};
 use smallvec::SmallVec;
 use sockeye_core::socketio::{self, is_reserved};
 use std::borrow::Cow;
-use std::cell::Cell;
 
-/// What a listener is called for.
+/// The occasion for which a listener is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum On {
-    /// An event of this name; the names of the socket's own life are reserved, so that no event has them.
+    /// An event of this name. The names of the occasions in the socket's own life, such as `disconnect`, are reserved, so
+    /// that no event has them.
     Event(Cow<'static, str>),
     /// Every event that arrives, before the listeners of its name.
     Any,
@@ -22,11 +22,11 @@ pub(crate) enum On {
 
 /// The listeners of one socket, in the order in which they are called.
 ///
-/// A list, as there are few; every socket has one, so it is small.
+/// A list, because a socket has few listeners. Every socket has one, so it is small.
 pub(crate) struct Listeners<S: 'static>(Vec<Entry<S>>);
 
-/// Listeners that were taken out. What they captured is the application's: drop them when nothing is locked.
-#[must_use = "to be dropped when nothing is locked"]
+/// Listeners that were removed. Drop them without a lock, because their captures belong to the application.
+#[must_use = "to be dropped without a lock"]
 pub(crate) struct Removed<S: 'static>(#[allow(dead_code, reason = "kept for its destructor")] Vec<Entry<S>>);
 
 enum Entry<S: 'static> {
@@ -38,16 +38,20 @@ enum Entry<S: 'static> {
 struct Other<S: 'static> {
     on: On,
     handler: Kept<S>,
-    /// It is removed by the first event that it is called for.
+    /// Removes the listener at the first event that it is called for.
     once: bool,
 }
 
 /// The listeners to call for one event.
-pub(crate) struct Called<S: 'static> {
-    /// The catch-all listeners, then those of the event.
-    listeners: SmallVec<[Kept<S>; 1]>,
-    /// The number of catch-all listeners, which acknowledge nothing.
-    any: usize,
+pub(crate) enum Called<S: 'static> {
+    /// The common case: one listener of the event, and no other.
+    One(Kept<S>),
+    Several {
+        /// The catch-all listeners, then those of the event.
+        listeners: SmallVec<[Kept<S>; 1]>,
+        /// The number of catch-all listeners, which acknowledge nothing.
+        any: usize,
+    },
 }
 
 impl On {
@@ -117,53 +121,71 @@ impl<S: Clone> Listeners<S> {
 
     /// Returns the listeners to call for an event that arrived, and removes those that wanted one event only.
     pub(crate) fn call(&mut self, event: &str) -> Called<S> {
-        let mut called = Called { listeners: SmallVec::new(), any: 0 };
-        let mut is_used_up = false;
+        let (mut found, mut is_one) = (None, true);
         for entry in &self.0 {
-            match entry {
-                Entry::Plain(name, handler) if *name == event => {
-                    called.listeners.push(Kept::Plain(*handler));
+            let is_called = match entry {
+                Entry::Plain(name, _) => *name == event,
+                Entry::Other(other) => {
+                    let is_any = other.on == On::Any;
+                    let is_called = is_any || entry.is_event(event);
+                    is_one &= !(is_any || (is_called && other.once));
+                    is_called
                 }
-                Entry::Plain(..) => {}
-                Entry::Other(other) => match &other.on {
-                    On::Event(name) if *name == event => {
-                        is_used_up |= other.once;
-                        called.listeners.push(other.handler.clone());
-                    }
-                    On::Any => {
-                        called.listeners.insert(called.any, other.handler.clone());
-                        called.any += 1;
-                    }
-                    _ => {}
-                },
+            };
+            if is_called {
+                is_one &= found.is_none();
+                found = Some(entry);
             }
         }
-        if is_used_up {
-            // Their handlers live on in `called`.
-            self.0
-                .retain(|entry| !matches!(entry, Entry::Other(other) if other.once && entry.is_event(event)));
+        match found {
+            Some(entry) if is_one => Called::One(entry.handler()),
+            _ => self.call_several(event),
         }
-        if !called.has_own() {
-            called.listeners.extend(self.all(&On::Unhandled));
+    }
+
+    fn call_several(&mut self, event: &str) -> Called<S> {
+        let mut listeners = self.all(&On::Any);
+        let any = listeners.len();
+        listeners.extend(self.0.iter().filter(|entry| entry.is_event(event)).map(Entry::handler));
+        // Their handlers live on in `listeners`.
+        self.0.retain(|entry| !matches!(entry, Entry::Other(other) if other.once && entry.is_event(event)));
+        if listeners.len() == any {
+            listeners.extend(self.all(&On::Unhandled));
         }
-        called
+        Called::Several { listeners, any }
     }
 }
 
 impl<S> Called<S> {
     /// Returns whether the event has a listener of its own, or one for events without.
     pub(crate) fn has_own(&self) -> bool {
-        self.listeners.len() > self.any
+        match self {
+            Called::One(_) => true,
+            Called::Several { listeners, any } => listeners.len() > *any,
+        }
     }
 }
 
 impl<S: AnySocket> Called<S> {
     /// Calls the listeners for an event that arrived. Nothing is locked meanwhile.
-    pub(crate) fn run(&self, socket: &S, event: &str, args: socketio::Args<'_>, mut ack: Option<u64>) {
-        for (at, listener) in self.listeners.iter().enumerate() {
-            // The first listener of the event acknowledges it.
-            let ack = Cell::new(if at < self.any { None } else { ack.take() });
-            run(&**listener, &Context { args: Some(args), ack, ..Context::new(socket, event) });
+    pub(crate) fn run(&self, socket: &S, event: &str, args: socketio::Args<'_>, ack: Option<u64>) {
+        match self {
+            Called::One(listener) => {
+                run(&**listener, &Context::for_event(socket, event, args, ack));
+            }
+            Called::Several { listeners, any } => {
+                let mut ack = ack;
+                for (at, listener) in listeners.iter().enumerate() {
+                    if at < *any {
+                        run(&**listener, &Context::for_event(socket, event, args, None));
+                        continue;
+                    }
+                    // The first listener of the event that can be called acknowledges it.
+                    let context = Context::for_event(socket, event, args, ack);
+                    run(&**listener, &context);
+                    ack = context.ack.get();
+                }
+            }
         }
     }
 }
@@ -232,8 +254,11 @@ mod tests {
 
     /// Calls what an event calls, and returns the names in order.
     fn event(listeners: &mut Listeners<()>, name: &str, calls: &Calls) -> Vec<&'static str> {
-        let called = listeners.call(name);
-        for handler in &called.listeners {
+        let called = match listeners.call(name) {
+            Called::One(handler) => SmallVec::from([handler]),
+            Called::Several { listeners, .. } => listeners,
+        };
+        for handler in &called {
             assert!(handler.call(&Context::new(&(), name)).is_ok());
         }
         std::mem::take(&mut calls.lock().expect("no test panics with it"))

@@ -1,4 +1,4 @@
-//! Answers of clients: how they are awaited, and what comes instead of one.
+//! Acknowledgements from clients, and the results if a client sends none.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -6,7 +6,9 @@ mod simulation;
 use bytes::Bytes;
 use simulation::{Client, Sim};
 use sockeye::extract::Data;
+use sockeye::host::Host;
 use sockeye::{AckError, Args, EmitError, Server, Socket};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,11 +75,11 @@ fn a_timeout_is_exact() {
     assert!(answer.take().is_none());
     client.sim.advance(MILLISECOND);
     assert!(matches!(answer.take().unwrap(), Err(AckError::Timeout)));
-    // What comes too late, or was never asked for, is ignored.
+    // Answers that come too late, or that were never asked for, are ignored.
     client.send_all(["430[1]", "430[1]", "4399[1]"]);
     assert!(!client.is_closed());
 
-    // Without another wish it is the server's.
+    // The server's setting applies if the message has none.
     let answer = client.sim.spawn(socket.emit_with_ack::<u32>("a", ()));
     client.sim.advance(30 * SECOND - MILLISECOND);
     assert!(answer.take().is_none());
@@ -108,12 +110,14 @@ fn a_disconnect_answers_all_that_wait_once() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(matches!(everybody.take().unwrap().as_slice(), [(_, Err(AckError::Disconnected))]));
+    let everybody = everybody.take().unwrap();
+    assert!(everybody.answers.is_empty());
+    assert!(matches!(everybody.all(), Err(AckError::Disconnected)));
     let late = client.sim.spawn(socket.emit_with_ack::<u32>("a", ()));
     assert!(matches!(late.take().unwrap(), Err(AckError::Emit(EmitError::Disconnected))));
 }
 
-/// As many answers as may be awaited from one socket; the next one is refused if any is kept.
+/// The limit of pending answers of one socket: if one of them was kept, the next would be refused.
 const MANY: usize = 10_000;
 
 #[test]
@@ -133,7 +137,7 @@ fn nothing_is_kept_of_an_answer_that_nobody_waits_for() {
         drop(socket.emit_with_ack::<u32>("a", ()));
     }
     fits();
-    // Timed out, kept by nobody or by somebody.
+    // Timed out, with the future dropped or kept.
     let futures: Vec<_> = (0..MANY).map(|_| socket.timeout(SECOND).emit_with_ack::<u32>("a", ())).collect();
     client.sim.advance(SECOND);
     fits();
@@ -143,7 +147,7 @@ fn nothing_is_kept_of_an_answer_that_nobody_waits_for() {
     client.sim.advance(SECOND);
     fits();
     drop(futures);
-    // Not sent: the client is not ready for what is volatile.
+    // Not sent, because the client is not ready for a volatile message.
     client.sim.run();
     socket.emit("waits", ()).unwrap();
     for _ in 0..MANY {
@@ -164,9 +168,9 @@ fn more_answers_than_may_be_awaited_are_an_error_and_nothing_is_sent() {
     client.expect_nothing();
     let event = other.next();
     other.send(&event.replace("42", "43").replace(r#""too many""#, "1"));
-    let mut answers = answers.take().unwrap();
-    answers.sort_by_key(|(_, answer)| answer.is_err());
-    assert!(matches!(answers.as_slice(), [(_, Ok(1)), (_, Err(AckError::Emit(EmitError::TooManyAcks)))]));
+    let answers = answers.take().unwrap();
+    assert!(answers.values().eq(&[1]) && answers.missing.len() == 1);
+    assert!(matches!(answers.all(), Err(AckError::Emit(EmitError::TooManyAcks))));
     drop(futures);
 }
 
@@ -195,10 +199,87 @@ fn a_broadcast_collects_all_answers() {
     a.send("430[1]");
     assert!(answers.take().is_none());
     b.send("430[2]");
-    let mut answers: Vec<_> =
-        answers.take().unwrap().into_iter().map(|(id, answer)| (answer.unwrap(), id.to_string())).collect();
-    answers.sort();
-    assert_eq!(answers, [(1, a.id.clone()), (2, b.id.clone())]);
+    let answers = answers.take().unwrap();
+    assert!(answers.is_complete());
+    let mut each: Vec<_> =
+        answers.answers.iter().map(|it| (it.value.as_ref().ok(), it.socket.unwrap().to_string())).collect();
+    each.sort();
+    assert_eq!(each, [(Some(&1), a.id.clone()), (Some(&2), b.id.clone())]);
+    assert_eq!(answers.all().unwrap().len(), 2);
+}
+
+#[test]
+fn the_answers_to_a_broadcast_can_be_taken_as_they_come() {
+    let (a, _) = connect();
+    let (b, c, d) = (a.sim.connect(), a.sim.connect(), a.sim.connect());
+    let mut answers = a.sim.server().timeout(SECOND).emit_with_ack::<u32>("ask", ());
+    // Two that come before the stream is polled, one of which is of another type.
+    c.send("430[3]");
+    b.send(r#"430["b"]"#);
+    let (taken, missing) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+    let (take, rest) = (taken.clone(), missing.clone());
+    a.sim.spawn(async move {
+        while let Some(answer) = answers.next().await {
+            take.lock().unwrap().push((answer.socket.unwrap().to_string(), answer.value.ok()));
+        }
+        let answers = answers.await;
+        assert!(answers.answers.is_empty() && !answers.is_complete());
+        rest.lock().unwrap().extend(answers.missing.into_iter().map(|it| it.socket.unwrap().to_string()));
+    });
+    assert_eq!(*taken.lock().unwrap(), [(c.id.clone(), Some(3)), (b.id.clone(), None)]);
+    a.send("430[1]");
+    a.send("430[2]");
+    assert_eq!(taken.lock().unwrap()[2..], [(a.id.clone(), Some(1))]);
+    a.sim.advance(SECOND);
+    assert_eq!(taken.lock().unwrap().len(), 3);
+    assert_eq!(missing.lock().unwrap().as_slice(), std::slice::from_ref(&d.id));
+}
+
+#[test]
+fn the_rest_of_the_answers_to_a_broadcast_can_be_awaited_after_the_first() {
+    let (a, _) = connect();
+    let (b, c) = (a.sim.connect(), a.sim.connect());
+    let mut answers = a.sim.server().emit_with_ack::<u32>("ask", ());
+    let rest = a.sim.spawn(async move {
+        let first = answers.next().await.unwrap().value.unwrap();
+        (first, answers.await.all().unwrap())
+    });
+    c.send("430[3]");
+    b.send("430[2]");
+    assert!(rest.take().is_none());
+    a.send("430[1]");
+    let (first, mut rest) = rest.take().unwrap();
+    rest.sort();
+    assert_eq!((first, rest), (3, vec![1, 2]));
+}
+
+#[test]
+fn answers_to_a_broadcast_that_are_not_awaited_any_more_are_forgotten() {
+    let (client, socket) = connect();
+    for _ in 0..2 {
+        let asked: Vec<_> = (0..MANY).map(|_| client.sim.server().emit_with_ack::<u32>("a", ())).collect();
+        let full = client.sim.spawn(socket.emit_with_ack::<u32>("a", ()));
+        assert!(matches!(full.take(), Some(Err(AckError::Emit(EmitError::TooManyAcks)))));
+        drop(asked);
+    }
+    let _silent = client.sim.connect();
+    let mut answers = client.sim.server().timeout(SECOND).emit_with_ack::<u32>("a", ());
+    let first = client.sim.spawn(async move { answers.next().await.is_some() });
+    let event = client.texts().pop().unwrap();
+    let deadline = client.sim.server().next_deadline();
+    client.send(&event.replace("42", "43").replace(r#""a""#, "1"));
+    assert_eq!(first.take(), Some(true));
+    assert!(client.sim.server().next_deadline() > deadline, "no time is kept for it");
+}
+
+#[test]
+fn a_broadcast_that_cannot_be_sent_is_not_complete() {
+    let (client, _) = connect();
+    let answers = client.sim.spawn(client.sim.server().emit_with_ack::<u32>("connect", ()));
+    let answers = answers.take().unwrap();
+    assert!(matches!(answers.error, Some(EmitError::Encode(_))) && !answers.is_complete());
+    assert!(matches!(answers.all(), Err(AckError::Emit(EmitError::Encode(_)))));
+    client.expect_nothing();
 }
 
 #[test]
@@ -212,14 +293,17 @@ fn a_broadcast_gives_the_answers_that_came_in_time() {
     a.sim.advance(SECOND - MILLISECOND);
     assert!(answers.take().is_none());
     a.sim.advance(MILLISECOND);
-    for (id, answer) in answers.take().unwrap() {
-        match answer {
-            Ok(1) => assert_eq!(*id, *a.id),
-            Err(AckError::Timeout) => assert_eq!(*id, *b.id),
-            Err(AckError::Disconnected) => assert_eq!(*id, *c.id),
-            other => panic!("{other:?}"),
+    let answers = answers.take().unwrap();
+    assert_eq!(answers.answers[0].socket.unwrap().as_str(), a.id);
+    assert!(answers.values().eq(&[1]) && !answers.is_complete() && answers.silent_servers.is_empty());
+    for missing in &answers.missing {
+        match missing.reason {
+            AckError::Timeout => assert_eq!(missing.socket.unwrap().as_str(), b.id),
+            AckError::Disconnected => assert_eq!(missing.socket.unwrap().as_str(), c.id),
+            _ => panic!("{missing:?}"),
         }
     }
+    assert!(matches!(answers.all(), Err(AckError::Timeout | AckError::Disconnected)));
     b.send("430[2]");
     assert!(!b.is_closed());
 }
@@ -228,7 +312,8 @@ fn a_broadcast_gives_the_answers_that_came_in_time() {
 fn a_broadcast_to_nobody_is_answered_at_once() {
     let (client, _) = connect();
     let answers = client.sim.spawn(client.sim.server().to("nobody").emit_with_ack::<u32>("ask", ()));
-    assert_eq!(answers.take().unwrap().len(), 0);
+    let answers = answers.take().unwrap();
+    assert!(answers.answers.is_empty() && answers.is_complete() && answers.all().unwrap().is_empty());
 }
 
 #[test]

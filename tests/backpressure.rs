@@ -50,7 +50,7 @@ fn a_client_that_does_not_read_is_closed_when_its_send_buffer_is_full() {
     assert_eq!(sim.server().sockets().len(), 1);
     sim.advance(60 * SECOND);
     assert_eq!(sim.server().clients_count(), 1);
-    // The closed client is no recipient any more.
+    // The closed client is no longer a recipient.
     assert_eq!(sim.server().emit("e", 1).sent, 1);
     assert_eq!(fast.texts(), [r#"42["e",1]"#]);
 }
@@ -154,7 +154,7 @@ fn working(gate: &Gate) -> (Sim, Arc<AtomicUsize>) {
     (sim, begun)
 }
 
-/// The same, and why its clients went.
+/// Does the same, and also returns the reasons for which clients were disconnected.
 fn working_until(gate: &Gate) -> (Sim, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
     let server = Server::new();
     let begun = Arc::new(AtomicUsize::new(0));
@@ -208,7 +208,7 @@ fn a_client_that_goes_while_its_handlers_are_behind_is_noticed() {
         sim.advance(45 * SECOND);
         assert_eq!(sim.server().clients_count(), 0);
         assert_eq!(sim.server().sockets().len(), 0);
-        // Its stream is closed: what is left are the handlers.
+        // Its stream is closed: only the handlers are left.
         sim.advance(100 * SECOND);
         assert_eq!(sim.tasks(), 256);
         gate.open();
@@ -246,7 +246,7 @@ fn a_client_that_sends_on_while_its_handlers_are_behind_waits_and_is_pinged() {
     let taken = sent - client.untaken();
     assert!(taken < 200 << 10, "{taken} bytes were taken");
     assert_eq!(begun.load(Ordering::SeqCst), 256);
-    // Its pongs would be behind all that: it is not given up, and asked again and again.
+    // Its pongs would come after all that, so it is not closed, but pinged again.
     sim.advance(205 * SECOND);
     assert_eq!(client.texts(), ["2"; 10]);
     assert!(reasons.lock().unwrap().is_empty());
@@ -453,7 +453,12 @@ fn a_polling_client_can_answer_the_handlers_that_its_post_waits_for() {
                     async move {
                         gate.wait().await;
                         match by_broadcast {
-                            true => socket.namespace().emit_with_ack("really", n).await.remove(0).1,
+                            true => socket
+                                .namespace()
+                                .emit_with_ack("really", n)
+                                .await
+                                .all()
+                                .map(|mut all| all.remove(0)),
                             false => socket.emit_with_ack::<u32>("really", n).await,
                         }
                     }

@@ -4,11 +4,11 @@
 mod simulation;
 
 use bytes::Bytes;
-use simulation::{Gate, Incoming, Sim};
+use simulation::{Drops, Gate, Incoming, Sim};
 use sockeye::{Server, Socket};
 use sockeye_core::host::Host;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 /// Runs the simulation until all threads have ended.
@@ -193,7 +193,7 @@ fn a_server_that_closes_while_clients_connect_ends() {
 fn a_room_that_is_left_while_the_client_is_let_in_is_left() {
     const ROUNDS: usize = 2000;
     let server = Server::new();
-    let (waiting, gates) = std::sync::mpsc::channel();
+    let (waiting, gates) = mpsc::channel();
     server.middleware(move |socket: Socket| {
         let gate = Gate::default();
         socket.join("x");
@@ -206,7 +206,7 @@ fn a_room_that_is_left_while_the_client_is_let_in_is_left() {
     let sim = Sim::new(server);
     sim.share();
     let barrier = Arc::new(Barrier::new(2));
-    let (leave, leaving) = std::sync::mpsc::channel::<Socket>();
+    let (leave, leaving) = mpsc::channel::<Socket>();
     let thread = std::thread::spawn({
         let barrier = barrier.clone();
         move || {
@@ -233,4 +233,47 @@ fn a_room_that_is_left_while_the_client_is_let_in_is_left() {
     }
     drop(leave);
     turn_while(&sim, vec![thread]);
+}
+
+#[test]
+fn a_disconnect_handler_that_is_registered_during_the_end_runs_once() {
+    const ROUNDS: usize = 3000;
+    let (server, sockets) = (Server::new(), Arc::<Mutex<Vec<Socket>>>::default());
+    let connected = sockets.clone();
+    server.on_connect(move |socket: Socket| {
+        connected.lock().unwrap().push(socket);
+        async {}
+    });
+    let sim = Sim::new(server);
+    sim.share();
+    let (end, ends) = mpsc::channel::<Socket>();
+    let barrier = Arc::new(Barrier::new(2));
+    let thread = std::thread::spawn({
+        let barrier = barrier.clone();
+        move || {
+            for (round, socket) in ends.into_iter().enumerate() {
+                barrier.wait();
+                // Each moment of the other thread's work is met in some round.
+                (0..round * 13 % 1009).for_each(|_| std::hint::spin_loop());
+                socket.disconnect(false);
+                barrier.wait();
+            }
+        }
+    });
+    for round in 0..ROUNDS {
+        let _client = sim.connect();
+        let (socket, told) = (sockets.lock().unwrap().remove(0), Drops::default());
+        end.send(socket.clone()).unwrap();
+        barrier.wait();
+        let counted = told.clone();
+        socket.on_disconnect(move || {
+            drop(counted.guard());
+            async {}
+        });
+        barrier.wait();
+        sim.run();
+        assert_eq!(told.count(), 1, "in round {round}");
+    }
+    drop(end);
+    thread.join().unwrap();
 }

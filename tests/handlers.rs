@@ -1,4 +1,4 @@
-//! What handlers get, in which order they run, and what becomes of what they return.
+//! The parameters of handlers, the order in which they run, and the use of their return values.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -6,8 +6,11 @@ mod simulation;
 use bytes::Bytes;
 use simulation::{Client, Drops, Gate, Sim, ends};
 use sockeye::extract::{AckSender, Auth, Data, Event, State, TryData};
-use sockeye::{Args, EmitError, HandlerError, Id, Server, Socket};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use sockeye::host::{Host, Runtime};
+use sockeye::{Args, EmitError, HandlerError, Id, Server, Socket, Time};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A client of a server whose sockets `setup` prepares.
@@ -147,7 +150,7 @@ fn what_a_handler_returns_is_the_acknowledgement() {
     client.send(r#"427["bytes"]"#);
     assert_eq!(client.next(), r#"461-7[{"_placeholder":true,"num":0}]"#);
     assert_eq!(client.next_binary(), b"abc");
-    // Without an id nobody is answered.
+    // Without an id nothing is acknowledged.
     client.send(r#"42["one"]"#);
     client.expect_nothing();
 }
@@ -160,7 +163,7 @@ fn half_a_surrogate_pair_reaches_typed_handlers_as_the_replacement_character() {
     });
     client.send(r#"421["length","\ud83d",["\ud83d\ude00","x\uDE00"]]"#);
     assert_eq!(client.next(), "431[\"\u{fffd}\",[\"\u{1f600}\",\"x\u{fffd}\"]]");
-    // What is sent on as it came is the same to the byte.
+    // Arguments that are forwarded are the same to the byte.
     client.send(r#"422["other",{ "\ud83d": "\uDFFF" }]"#);
     assert_eq!(client.next(), r#"432[{ "\ud83d": "\uDFFF" }]"#);
 }
@@ -269,7 +272,7 @@ fn handlers_get_what_they_ask_for() {
     let client = Sim::new(server).connect();
     client.send(r#"421["all"]"#);
     assert_eq!(client.next(), r#"431[true,"all",7,1]"#);
-    // An empty object is no list.
+    // An empty object is not a list.
     client.send_all([r#"422["auth"]"#, r#"423["no state"]"#, r#"424["no reason"]"#]);
     client.expect_nothing();
 }
@@ -403,7 +406,7 @@ fn a_handler_may_replace_itself_and_disconnect() {
     assert_eq!(drops.count(), 1);
 }
 
-/// A note of what was called, in order.
+/// The names of the handlers that were called, in order.
 type Calls = Arc<Mutex<Vec<String>>>;
 
 fn note(calls: &Calls, name: &'static str) -> impl Fn(Event) -> std::future::Ready<&'static str> + use<> {
@@ -477,4 +480,65 @@ fn what_leaves_is_told_to_those_who_listen_to_it() {
     server.emit("a", 1);
     socket.emit("a", 1).unwrap();
     assert_eq!(taken(&calls), [""; 0]);
+}
+
+/// A runtime that knows whether it was entered.
+#[derive(Default)]
+struct Entered(AtomicBool);
+
+impl Runtime for Entered {
+    fn now(&self) -> Time {
+        Time::ZERO
+    }
+
+    fn enter(&self, f: &mut dyn FnMut()) {
+        self.0.store(true, Ordering::SeqCst);
+        f();
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        unreachable!("no handler waits");
+    }
+}
+
+#[test]
+fn handlers_of_outgoing_events_and_of_the_end_are_called_inside_of_the_runtime() {
+    let (server, runtime, calls) = (Server::new(), Arc::new(Entered::default()), Calls::default());
+    server.attach(runtime.clone());
+    let noted = calls.clone();
+    server.on_connect(move |socket: Socket| {
+        let note = || {
+            let (runtime, calls) = (runtime.clone(), noted.clone());
+            move |Event(name): Event| {
+                calls.lock().unwrap().push(format!("{name}: {}", runtime.0.load(Ordering::SeqCst)));
+                async {}
+            }
+        };
+        socket.on_any_outgoing(note());
+        socket.on_disconnect(note());
+        async {}
+    });
+    let sim = Sim::new(server.clone());
+    let _client = sim.connect();
+    let socket = server.sockets().remove(0);
+    socket.emit("one", ()).unwrap();
+    server.emit("all", ());
+    socket.disconnect(false);
+    assert_eq!(taken(&calls), ["one: true", "all: true", "disconnect: true"]);
+}
+
+#[test]
+fn the_first_handler_that_can_be_called_acknowledges() {
+    let client = connect(|socket| {
+        socket.on("x", async |Data(n): Data<u32>| n);
+        socket.on("x", async |Data(text): Data<String>| text);
+        socket.on("x", async |Data(text): Data<String>| format!("never {text}"));
+        socket.on("later", async |ack: AckSender, Data(n): Data<u32>| ack.send(n));
+        socket.on("later", async |Data(text): Data<String>| text);
+    });
+    client.send_all([r#"421["x","text"]"#, r#"422["x",7]"#, r#"423["x",[]]"#]);
+    assert_eq!(client.texts(), [r#"431["text"]"#, "432[7]"]);
+    client.send_all([r#"424["later","text"]"#, r#"425["later",7]"#]);
+    assert_eq!(client.texts(), [r#"434["text"]"#, "435[7]"]);
 }

@@ -1,4 +1,4 @@
-//! How sockets, sessions and servers end, and that nothing is left of them.
+//! The ends of sockets, sessions and servers, after which nothing is left of them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -6,6 +6,7 @@ mod simulation;
 use simulation::{Client, Drops, Gate, Incoming, Sim};
 use sockeye::{Args, DisconnectReason, EmitError, Limits, Server, Socket};
 use sockeye_core::host::Host;
+use sockeye_core::websocket::{Opcode, write_frame};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 type Reasons = Arc<Mutex<Vec<String>>>;
 
-/// A server that writes down why sockets of `/` and `/other` are disconnected.
+/// A server that records the reasons for which sockets of `/` and `/other` are disconnected.
 fn recording(server: Server) -> (Sim, Reasons) {
     let reasons = Reasons::default();
     for namespace in ["/", "/other"] {
@@ -194,7 +195,7 @@ fn a_disconnect_handler_that_is_registered_after_the_end_in_the_connect_handler_
                 }
                 let ended = socket.clone();
                 std::thread::spawn(move || end(&ended)).join().unwrap();
-                // As it is with a count of who is present, under its lock.
+                // As if the lock protected a list of the sockets that are present.
                 let mut log = log.lock().unwrap();
                 socket.join("room");
                 register(&socket, "kept");
@@ -272,7 +273,7 @@ fn a_polling_client_is_told_by_the_poll_that_waits_or_the_next_one() {
     client.join();
     client.begin_poll();
     sim.server().sockets()[0].disconnect(true);
-    // Apart: the reference's client looks at the close first if it finds both.
+    // In two payloads, because the reference's client handles the close first if it finds both.
     assert_eq!(client.packets(), ["41"]);
     assert_eq!(client.poll(), ["1"]);
     assert_eq!(take(&reasons), ["/ server namespace disconnect"]);
@@ -324,7 +325,7 @@ fn a_forgotten_handle_owns_nothing() {
     assert!(!socket.is_connected());
     assert_eq!(socket.emit("x", ()), Err(EmitError::Disconnected));
     assert_eq!(socket.volatile().emit("x", ()), Err(EmitError::Disconnected));
-    // A handler for what cannot happen any more is not kept either.
+    // A handler of an event that can no longer happen is not kept either.
     let (guard, held) = (drops.guard(), socket.clone());
     socket.on("x", move || {
         let _ = &held;
@@ -408,7 +409,7 @@ fn a_server_that_is_dropped_takes_its_sessions_apart() {
 #[test]
 fn silence_empties_every_table() {
     let (sim, reasons) = recording(Server::new());
-    // Every kind of client, each of which falls silent: streams stay open, nothing is said any more.
+    // Clients of every kind, all of which fall silent: their streams stay open, but nothing more is sent.
     let clients: Vec<_> = (0..3)
         .map(|_| {
             let mut client = sim.connect();
@@ -451,7 +452,7 @@ fn an_upgrade_that_never_probes_is_closed_and_polling_goes_on() {
     assert!(probe.is_closed());
     sim.server().emit("e", ());
     assert_eq!(client.packets(), [r#"42["e"]"#]);
-    // Another attempt is free to succeed.
+    // Another attempt can succeed.
     let probe = client.begin_upgrade();
     probe.send("2probe");
     assert_eq!(probe.next(), "3probe");
@@ -538,7 +539,7 @@ fn a_server_that_closes_tells_everybody_and_ends_when_it_is_written() {
     assert!(reader.next().contains("last"));
     assert_eq!(reader.poll(), Some(Incoming::Close(Some(1001))));
     assert!(!sim.server().is_closed(), "there are clients that were not told");
-    // Nobody is let in any more.
+    // No further client is accepted.
     let late = simulation::Client::dial(&sim, "EIO=4&transport=websocket");
     assert!(late.status().contains("503"), "{}", late.status());
     drop(late);
@@ -601,4 +602,58 @@ fn a_crowd_that_is_due_at_once_is_pinged_by_turns_and_loses_nobody() {
     for (n, client) in clients.iter().enumerate() {
         assert_eq!(client.is_closed(), n % 2 == 1, "client {n}");
     }
+}
+
+#[test]
+fn a_client_whose_connection_is_closed_joins_nothing_while_its_handlers_are_told() {
+    let (server, connects) = (Server::new(), Drops::default());
+    let sim = Sim::new(server.clone());
+    let (counted, others) = (connects.clone(), Arc::new(Mutex::new(Some(sim.others()))));
+    server.on_connect(move |socket: Socket| {
+        drop(counted.guard());
+        let others = others.clone();
+        socket.on_disconnect(move || {
+            // The client's next packet is handled meanwhile.
+            let others = others.lock().unwrap().take();
+            others.into_iter().for_each(|others| others.run(10));
+            async {}
+        });
+        async {}
+    });
+    let client = sim.connect();
+    client.put(&text_frame("40"));
+    server.sockets()[0].disconnect(true);
+    sim.run();
+    assert_eq!(client.next(), "41");
+    client.expect_close();
+    assert_eq!(connects.count(), 1);
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+/// A text message, as clients send it.
+fn text_frame(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_frame(&mut bytes, Opcode::Text, text.as_bytes(), Some([1, 2, 3, 4]));
+    bytes
+}
+
+#[test]
+fn a_disconnect_handler_of_a_client_that_could_not_be_told_of_its_acceptance_does_not_run() {
+    let (server, told) = (Server::builder().send_buffer(100_000).build(), Reasons::default());
+    let log = told.clone();
+    server.of("/late").middleware(move |socket: Socket| {
+        let log = log.clone();
+        socket.on_disconnect(move || {
+            log.lock().unwrap().push("told".to_owned());
+            async {}
+        });
+        async { Ok(()) }
+    });
+    let sim = Sim::new(server);
+    let client = sim.connect();
+    sim.server().sockets()[0].emit("x", "y".repeat(99_980)).unwrap();
+    client.send("40/late,");
+    assert!(client.is_closed());
+    assert_eq!(take(&told), [""; 0]);
+    assert_eq!(sim.server().clients_count(), 0);
 }

@@ -1,9 +1,9 @@
-//! How clients come in: connects, refusals, and what is not allowed before.
+//! The admission of clients: connects, refusals, and packets that come too early.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
 
-use simulation::{Drops, Gate, Sim};
+use simulation::{Client, Drops, Gate, Sim};
 use sockeye::extract::{Auth, Data};
 use sockeye::{ConnectError, Limits, NamespaceError, Server, Socket};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,7 +81,7 @@ fn a_middleware_refuses_later_with_message_and_data() {
     assert_eq!(client.next(), r#"44{"message":"not authorized","data":{"code":7}}"#);
     assert_eq!(connects.load(Ordering::SeqCst), 0);
     assert!(!client.is_closed());
-    // And may try again.
+    // The client may try again.
     client.send("40");
     assert!(client.next().starts_with("44{"));
 }
@@ -124,7 +124,7 @@ fn a_middleware_whose_auth_does_not_fit_refuses() {
     let sim = Sim::new(server);
     let client = sim.client();
     client.send("40{}");
-    // Without the details: they are the server's.
+    // Without the details, which concern only the server.
     assert_eq!(client.next(), r#"44{"message":"Invalid auth"}"#);
 }
 
@@ -138,7 +138,7 @@ fn a_client_that_left_during_the_middleware_is_not_let_in() {
         move |socket: Socket| {
             let (gate, guard) = (gate.clone(), drops.guard());
             socket.join("room");
-            // A handler that holds its socket: a circle until the socket ends.
+            // A handler that holds its socket: a reference cycle until the socket ends.
             let held = socket.clone();
             socket.on("x", move || {
                 guard.hold();
@@ -344,7 +344,7 @@ fn who_connects_to_no_namespace_in_time_is_closed() {
     let server = Server::builder().connect_timeout(Duration::from_secs(10)).build();
     let sim = Sim::new(server);
     let client = sim.client();
-    // A refusal is no connect.
+    // A refusal does not count as a connect.
     client.send("40/none,");
     client.next();
     sim.advance(Duration::from_millis(9_999));
@@ -375,7 +375,7 @@ fn two_namespaces_share_a_connection() {
     assert_eq!(sim.server().of("/admin").sockets_count(), 0);
     client.send(r#"422["ask"]"#);
     assert_eq!(client.next(), r#"432["main"]"#);
-    // An event for one that the client left itself is its error.
+    // An event for a namespace that the client itself left breaks the protocol.
     client.send(r#"42/admin,3["ask"]"#);
     client.expect_close();
 }
@@ -453,7 +453,7 @@ fn a_name_that_no_client_could_connect_to_is_refused_with_the_reason() {
         sim.client().join(namespace.name());
         assert_eq!(namespace.sockets_count(), 1, "{name}");
     }
-    // Nobody writes the main one's.
+    // The main namespace's name is not written into packets.
     let short = Server::builder().packet_limits(Limits { max_namespace_len: 0, ..Limits::default() }).build();
     assert_eq!(short.of("/").name(), "/");
 }
@@ -462,4 +462,68 @@ fn a_name_that_no_client_could_connect_to_is_refused_with_the_reason() {
 #[should_panic(expected = "a namespace's name cannot contain a comma: \"/Acme, Inc.\"")]
 fn a_name_with_a_comma_panics_where_it_is_given() {
     Server::new().of("/Acme, Inc.");
+}
+
+/// Uses a socket of its client when it is dropped.
+struct Parting(Socket, Drops);
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        let _ = self.0.emit("parting", ());
+        drop(self.1.guard());
+    }
+}
+
+#[test]
+fn what_belongs_to_a_socket_that_was_never_let_in_is_dropped_when_its_client_goes() {
+    let ways: [fn(&Client, &Socket); 4] = [
+        |client, _| client.send("41/x,"),
+        |client, _| client.close(),
+        |_, main| main.disconnect(true),
+        |client, _| client.sim.server().begin_close(),
+    ];
+    for way in ways {
+        let (main, drops) = (Arc::new(Mutex::new(None)), Drops::default());
+        let (server, kept, counted) = (Server::new(), main.clone(), drops.clone());
+        server.of("/x").middleware(move |socket: Socket| {
+            let main: Option<Socket> = kept.lock().unwrap().clone();
+            let parting = Parting(main.unwrap(), counted.clone());
+            socket.on("x", move || {
+                let _ = &parting;
+                async {}
+            });
+            drop(socket);
+            std::future::pending::<Result<(), ConnectError>>()
+        });
+        let sim = Sim::new(server);
+        let client = sim.connect();
+        let socket = sim.server().sockets().remove(0);
+        *main.lock().unwrap() = Some(socket.clone());
+        client.send("40/x,");
+        assert_eq!(drops.count(), 0);
+        way(&client, &socket);
+        sim.run();
+        assert_eq!(drops.count(), 1);
+    }
+}
+
+#[test]
+fn a_middleware_that_does_not_decide_in_time_refuses() {
+    let (sim, gate, connects, _) = waiting();
+    let client = sim.connect();
+    let tasks = sim.tasks();
+    client.send("40/x,");
+    sim.advance(Duration::from_millis(44_999));
+    client.expect_nothing();
+    sim.advance(Duration::from_millis(1));
+    assert_eq!(client.next(), r#"44/x,{"message":"timeout"}"#);
+    assert_eq!(sim.tasks(), tasks, "the middleware is dropped");
+    assert_eq!(sim.server().of("/x").to("room").sockets().len(), 0);
+    // Its decision comes too late.
+    gate.open();
+    sim.run();
+    client.expect_nothing();
+    assert_eq!(connects.count(), 0);
+    client.send("40/x,");
+    assert!(client.next().starts_with(r#"40/x,{"sid""#));
 }

@@ -1,4 +1,4 @@
-//! Rooms and broadcasts: who gets what.
+//! Rooms, and the recipients of broadcasts.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod simulation;
@@ -10,7 +10,7 @@ use sockeye::{AckError, ConnectError, Delivery, EmitError, JoinError, Server, So
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 
-/// A world with so many clients, and their sockets.
+/// A simulation with `N` clients, and their sockets.
 fn connect<const N: usize>() -> (Sim, [Client; N], [Socket; N]) {
     let sim = Sim::new(Server::new());
     let clients = std::array::from_fn(|_| sim.connect());
@@ -18,7 +18,7 @@ fn connect<const N: usize>() -> (Sim, [Client; N], [Socket; N]) {
     (sim, clients, sockets)
 }
 
-/// Which of the clients got something, and each only once.
+/// Returns the indices of the clients that got a message, and checks that none got two.
 fn reached<const N: usize>(clients: &[Client; N]) -> Vec<usize> {
     let counts = clients.each_ref().map(|client| client.texts().len());
     assert!(counts.iter().all(|count| *count <= 1), "{counts:?}");
@@ -77,7 +77,7 @@ fn a_socket_s_broadcast_leaves_itself_out() {
     assert_eq!(reached(&clients), [2]);
     a.local().emit("e", ());
     assert_eq!(reached(&clients), [1, 2]);
-    // To somebody else, and to itself: which it leaves out.
+    // To another socket, and to itself, which it excludes.
     c.to(a.id()).to(c.id()).emit("e", ());
     assert_eq!(reached(&clients), [0]);
 }
@@ -105,7 +105,7 @@ fn the_id_of_a_socket_is_a_room() {
     sim.server().to(a.id()).emit("e", ());
     assert_eq!(reached(&clients), [0]);
     assert_eq!(a.rooms(), [""; 0]);
-    // Somebody else in the room of that id; its owner, too, is there but once.
+    // Another socket joins the room of that id; the owner of the id is still reached once.
     b.join(a.id());
     a.join(a.id());
     sim.server().to(a.id()).emit("e", ());
@@ -168,7 +168,7 @@ fn rooms_are_visible_in_the_disconnect_handler_and_gone_afterwards() {
     client.close();
     assert_eq!(*seen.lock().unwrap(), [(vec!["x".to_owned()], 0, false)]);
     assert_eq!(socket.rooms(), [""; 0]);
-    // What comes too late is ignored.
+    // Calls after the end are ignored.
     socket.join("x");
     assert_eq!(socket.rooms(), [""; 0]);
     assert_eq!(sim.server().to("x").sockets().len(), 0);
@@ -198,7 +198,7 @@ fn a_broadcast_in_the_disconnect_handler_does_not_reach_the_socket_that_left() {
                 let answers = answers.clone();
                 async move {
                     let got = socket.namespace().emit_with_ack::<u32>("ask", ()).await;
-                    answers.lock().unwrap().extend(got.into_iter().map(|(_, answer)| answer.unwrap()));
+                    answers.lock().unwrap().extend(got.all().unwrap());
                 }
             });
             async {}
@@ -212,7 +212,7 @@ fn a_broadcast_in_the_disconnect_handler_does_not_reach_the_socket_that_left() {
         assert_eq!(*asked.lock().unwrap(), [7]);
         assert!(leaver.texts().iter().all(|text| text == "41"));
         if !leaver.is_closed() {
-            // Nor its successor on the same connection.
+            // The next socket of the same connection is not reached either.
             leaver.send("40");
             assert!(leaver.next().starts_with("40"));
             leaver.expect_nothing();
@@ -276,7 +276,7 @@ fn a_hundred_thousand_rooms_of_one_socket_are_joined_seen_and_left() {
     for n in 0..MANY {
         a.try_join(n.to_string()).unwrap();
     }
-    // As many as it may, unless set otherwise.
+    // The default limit.
     assert_eq!(a.try_join("more"), Err(JoinError::TooManyRooms { limit: MANY }));
     b.join("7");
     assert_eq!((a.rooms().len(), sim.server().to("7").sockets().len()), (MANY, 2));
@@ -383,7 +383,7 @@ impl Wake for Eager {
     }
 }
 
-/// And one that does so when it is dropped.
+/// A waker that uses the server when it is dropped.
 struct Last(Socket);
 
 impl Wake for Last {
@@ -451,4 +451,42 @@ fn a_socket_that_has_gone_joins_nothing() {
     assert_eq!(sim.server().to("x").sockets().iter().map(Socket::id).collect::<Vec<_>>(), [b.id()]);
     assert_eq!(sim.server().to("y").emit("e", ()).sent, 1);
     assert_eq!(sorted(b.rooms()), ["x", "y"]);
+}
+
+#[test]
+fn a_socket_joins_nothing_in_its_disconnect_handler() {
+    for first in ["x", ""] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (server, log) = (Server::new(), seen.clone());
+        server.on_connect(move |socket: Socket| {
+            if !first.is_empty() {
+                socket.join(first);
+            }
+            let log = log.clone();
+            socket.on_disconnect(move |socket: Socket| {
+                log.lock().unwrap().push((socket.try_join("late"), socket.rooms().concat()));
+                async {}
+            });
+            async {}
+        });
+        Sim::new(server).connect().close();
+        assert_eq!(*seen.lock().unwrap(), [(Err(JoinError::Disconnected), first.to_owned())]);
+    }
+}
+
+#[test]
+fn a_socket_that_has_left_is_in_no_list() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (server, log) = (Server::new(), seen.clone());
+    server.on_connect(move |socket: Socket| {
+        socket.join("x");
+        socket.disconnect(false);
+        let (io, id) = (socket.server().unwrap(), socket.id());
+        let lists = [io.sockets(), io.to("x").sockets(), io.to(id).sockets(), io.except("y").sockets()];
+        let found = io.of("/").socket(&id).is_some();
+        log.lock().unwrap().push((lists.map(|list| list.len()), found));
+        async {}
+    });
+    Sim::new(server).client().send("40");
+    assert_eq!(*seen.lock().unwrap(), [([0; 4], false)]);
 }

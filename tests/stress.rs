@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How many clients are at it at once.
+/// The number of clients at a time.
 const CLIENTS: usize = 4;
 
-/// How many sockets joined and left `/b`.
+/// The number of sockets that joined and left `/b`.
 #[derive(Default)]
 struct Counts {
     joined: AtomicUsize,
@@ -71,7 +71,7 @@ fn stress(serve: impl FnOnce(Server, TcpListener) + Send + 'static) {
     server.begin_close();
 }
 
-/// Makes so many attempts. Returns how many were answered over WebSocket.
+/// Makes the attempts, and returns the number of those that were answered over WebSocket.
 fn client(address: SocketAddr, attempts: usize) -> usize {
     let mut http = connect(address);
     let mut answered = 0;
@@ -84,7 +84,7 @@ fn client(address: SocketAddr, attempts: usize) -> usize {
             write_frame(&mut frames, Opcode::Text, text.as_bytes(), Some([1, 2, 3, 4]));
         }
         let post = head("POST", &sid, 5) + "40/b,";
-        // Which comes first is for chance: so is how far one is when the other comes.
+        // The order, and the time between the two, vary from attempt to attempt.
         for turn in [attempt % 2, 1 - attempt % 2] {
             match turn {
                 0 => http.write_all(post.as_bytes()).unwrap(),
@@ -158,7 +158,7 @@ fn upgrade(address: SocketAddr, sid: &str) -> TcpStream {
     stream
 }
 
-/// Reads frames until a text begins so; `false` if the server closes before.
+/// Reads frames until a text begins like this. Returns `false` if the server closes before.
 fn texts(stream: &mut TcpStream, prefix: &str) -> bool {
     let (mut decoder, mut bytes) = (Decoder::new(Role::Client, 1 << 20), Vec::new());
     loop {

@@ -25,7 +25,7 @@ pub struct World {
 struct Entry {
     connection: <Server as Host>::Connection,
     partial: Vec<u8>,
-    /// Whether the peer does not read, so that every write would block.
+    /// Set while the peer does not read, so that every write would block.
     stalled: bool,
 }
 

@@ -6,7 +6,7 @@ use crate::error::{AckError, EmitError};
 use crate::payload::Args;
 use crate::server::Engine;
 use crate::server::socket::Socket;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
 use sockeye_core::Time;
 use sockeye_core::socketio::{self, ArgsError, OwnedArgs};
@@ -27,22 +27,34 @@ pub(crate) struct Waiter {
 struct State {
     /// One entry for each socket, in the order in which they were asked.
     asked: Vec<Asked>,
-    missing: usize,
+    /// The number of sockets that have neither answered nor failed.
+    pending: usize,
+    /// The first and the last answer that arrived and was not taken: a list through the entries, in the order of arrival.
+    arrived: Option<(u32, u32)>,
+    /// The task takes each answer as it arrives, and does not wait for all.
+    takes_each: bool,
+    /// The message could not be sent to any socket.
+    error: Option<EmitError>,
     waker: Option<Waker>,
     timer: Option<Key>,
 }
 
-struct Asked {
+/// A socket that was asked.
+pub(super) struct Asked {
     socket: Socket,
-    answer: Option<Result<OwnedArgs, Missing>>,
+    outcome: Outcome,
 }
 
-/// The reason why a socket did not answer.
-#[derive(Clone, Debug)]
-enum Missing {
-    Timeout,
-    Disconnected,
-    Emit(EmitError),
+enum Outcome {
+    Pending,
+    Answered {
+        args: OwnedArgs,
+        /// The answer that arrived next.
+        next: Option<u32>,
+    },
+    /// The answer was taken alone.
+    Taken,
+    Failed(AckError),
 }
 
 impl Waiter {
@@ -51,7 +63,15 @@ impl Waiter {
     }
 
     pub(crate) fn new(id: u64, engine: Weak<Engine>) -> Arc<Waiter> {
-        let state = State { asked: Vec::new(), missing: 0, waker: None, timer: None };
+        let state = State {
+            asked: Vec::new(),
+            pending: 0,
+            arrived: None,
+            takes_each: false,
+            error: None,
+            waker: None,
+            timer: None,
+        };
         Arc::new(Waiter { id, engine, state: Mutex::new(state) })
     }
 
@@ -60,14 +80,14 @@ impl Waiter {
     pub(crate) fn ask(self: &Arc<Self>, socket: &Socket) -> Option<u32> {
         let at = {
             let mut state = self.state.lock();
-            state.asked.push(Asked { socket: socket.clone(), answer: None });
-            state.missing += 1;
+            state.asked.push(Asked { socket: socket.clone(), outcome: Outcome::Pending });
+            state.pending += 1;
             (state.asked.len() - 1) as u32
         };
         match socket.expect_ack(self.id, self.clone(), at) {
             Ok(()) => Some(at),
             Err(error) => {
-                self.answer(at, Err(Missing::Emit(error)));
+                self.settle(at, Outcome::Failed(error.into()));
                 None
             }
         }
@@ -76,32 +96,41 @@ impl Waiter {
     /// Notes that the message could not be sent to a socket.
     pub(crate) fn fail(&self, socket: &Socket, at: u32, error: EmitError) {
         socket.forget_ack(self.id);
-        self.answer(at, Err(Missing::Emit(error)));
+        self.settle(at, Outcome::Failed(error.into()));
+    }
+
+    /// Notes that the message could not be sent to any socket.
+    pub(super) fn fail_all(&self, error: EmitError) {
+        self.state.lock().error = Some(error);
     }
 
     pub(crate) fn acknowledge(&self, at: u32, args: socketio::Args<'_>) {
-        self.answer(at, Ok(args.into_owned()));
+        self.settle(at, Outcome::Answered { args: args.into_owned(), next: None });
     }
 
     pub(crate) fn disconnected(&self, at: u32) {
-        self.answer(at, Err(Missing::Disconnected));
+        self.settle(at, Outcome::Failed(AckError::Disconnected));
     }
 
-    fn answer(&self, at: u32, answer: Result<OwnedArgs, Missing>) {
+    fn settle(&self, at: u32, outcome: Outcome) {
         let mut state = self.state.lock();
         let Some(asked) = state.asked.get_mut(at as usize) else { return };
-        if asked.answer.is_some() {
+        if !matches!(asked.outcome, Outcome::Pending) {
             return;
         }
-        asked.answer = Some(answer);
-        state.missing -= 1;
-        if state.missing == 0 {
-            let (waker, timer) = (state.waker.take(), state.timer.take());
-            drop(state);
-            self.disarm(timer);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        let is_answer = matches!(outcome, Outcome::Answered { .. });
+        asked.outcome = outcome;
+        if is_answer {
+            state.append(at);
+        }
+        state.pending -= 1;
+        let is_over = state.pending == 0;
+        let waker = if is_over || (is_answer && state.takes_each) { state.waker.take() } else { None };
+        let timer = if is_over { state.timer.take() } else { None };
+        drop(state);
+        self.disarm(timer);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
@@ -109,7 +138,7 @@ impl Waiter {
     pub(crate) fn arm(self: &Arc<Self>, deadline: Time) {
         let Some(engine) = self.engine.upgrade() else { return };
         let mut state = self.state.lock();
-        if state.missing == 0 {
+        if state.pending == 0 {
             return;
         }
         let this: Arc<dyn Expire> = self.clone();
@@ -128,15 +157,17 @@ impl Waiter {
     }
 
     /// Stops waiting: later acknowledgements are ignored, and nothing is kept for them.
-    fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         let (sockets, waker, timer) = {
             let mut state = self.state.lock();
             let mut sockets = Vec::new();
-            for asked in state.asked.iter_mut().filter(|asked| asked.answer.is_none()) {
-                asked.answer = Some(Err(Missing::Timeout));
-                sockets.push(asked.socket.clone());
+            for asked in &mut state.asked {
+                if matches!(asked.outcome, Outcome::Pending) {
+                    asked.outcome = Outcome::Failed(AckError::Timeout);
+                    sockets.push(asked.socket.clone());
+                }
             }
-            state.missing = 0;
+            state.pending = 0;
             (sockets, state.waker.take(), state.timer.take())
         };
         self.disarm(timer);
@@ -148,18 +179,85 @@ impl Waiter {
         }
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Vec<Asked>> {
+    /// Waits for all sockets, and returns those whose answer was not taken alone.
+    pub(super) fn poll_all(&self, cx: &Context<'_>) -> Poll<Settled> {
         let mut state = self.state.lock();
-        if state.missing == 0 {
-            return Poll::Ready(std::mem::take(&mut state.asked));
+        if state.pending == 0 {
+            state.arrived = None;
+            return Poll::Ready((std::mem::take(&mut state.asked), state.error.take()));
         }
+        state.takes_each = false;
+        self.wait(state, cx);
+        Poll::Pending
+    }
+
+    /// Waits for the next answer, and takes it.
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<(Id, OwnedArgs)>> {
+        let mut state = self.state.lock();
+        if let Some(answer) = state.take_first() {
+            return Poll::Ready(Some(answer));
+        }
+        if state.pending == 0 {
+            return Poll::Ready(None);
+        }
+        state.takes_each = true;
+        self.wait(state, cx);
+        Poll::Pending
+    }
+
+    /// Keeps the waker of the task.
+    fn wait(&self, mut state: MutexGuard<'_, State>, cx: &Context<'_>) {
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             let replaced = state.waker.replace(cx.waker().clone());
             drop(state);
             // Dropping the last waker may drop its task, which may hold this future.
             drop(replaced);
         }
-        Poll::Pending
+    }
+}
+
+/// The sockets that were asked, and the reason if the message could not be sent to any.
+pub(super) type Settled = (Vec<Asked>, Option<EmitError>);
+
+impl State {
+    /// Appends the answer of an entry to those that arrived.
+    fn append(&mut self, at: u32) {
+        let Some((first, last)) = self.arrived else {
+            self.arrived = Some((at, at));
+            return;
+        };
+        if let Some(Asked { outcome: Outcome::Answered { next, .. }, .. }) = self.asked.get_mut(last as usize)
+        {
+            *next = Some(at);
+        }
+        self.arrived = Some((first, at));
+    }
+
+    /// Takes the first answer that arrived.
+    fn take_first(&mut self) -> Option<(Id, OwnedArgs)> {
+        let (first, last) = self.arrived?;
+        let asked = self.asked.get_mut(first as usize)?;
+        let Outcome::Answered { args, next } = std::mem::replace(&mut asked.outcome, Outcome::Taken) else {
+            return None;
+        };
+        self.arrived = next.map(|next| (next, last));
+        Some((asked.socket.id(), args))
+    }
+}
+
+impl Asked {
+    pub(super) fn id(&self) -> Id {
+        self.socket.id()
+    }
+
+    /// Returns the answer, or why there is none; `None` if it was taken alone.
+    pub(super) fn into_answer(self) -> Option<Result<OwnedArgs, AckError>> {
+        match self.outcome {
+            Outcome::Answered { args, .. } => Some(Ok(args)),
+            Outcome::Taken => None,
+            Outcome::Failed(error) => Some(Err(error)),
+            Outcome::Pending => Some(Err(AckError::Timeout)),
+        }
     }
 }
 
@@ -170,24 +268,13 @@ impl Expire for Waiter {
     }
 }
 
-impl Asked {
-    fn read<T: Answer>(self) -> Result<T, AckError> {
-        match self.answer {
-            Some(Ok(args)) => Ok(T::read(args)?),
-            Some(Err(Missing::Disconnected)) => Err(AckError::Disconnected),
-            Some(Err(Missing::Emit(error))) => Err(error.into()),
-            Some(Err(Missing::Timeout)) | None => Err(AckError::Timeout),
-        }
-    }
-}
-
 /// A type that an acknowledgement can be read as: any type that deserializes. A tuple takes the arguments in
 /// order, any other type the first; [`Args`] takes them unread.
 pub trait Answer: sealed::Read {}
 
 impl<T: sealed::Read> Answer for T {}
 
-mod sealed {
+pub(super) mod sealed {
     use super::*;
 
     pub trait Read: Sized {
@@ -215,22 +302,9 @@ pub struct AckFuture<T> {
     answer: PhantomData<fn() -> T>,
 }
 
-/// The acknowledgements of many sockets. Completes when all have answered, or when the time is over.
-#[must_use = "the message is sent in any case; use `emit` if no answers are wanted"]
-pub struct AcksFuture<T> {
-    waiter: Arc<Waiter>,
-    answer: PhantomData<fn() -> T>,
-}
-
 impl<T> AckFuture<T> {
     pub(crate) fn new(waiter: Arc<Waiter>) -> Self {
         AckFuture { waiter, answer: PhantomData }
-    }
-}
-
-impl<T> AcksFuture<T> {
-    pub(crate) fn new(waiter: Arc<Waiter>) -> Self {
-        AcksFuture { waiter, answer: PhantomData }
     }
 }
 
@@ -238,19 +312,10 @@ impl<T: Answer> Future for AckFuture<T> {
     type Output = Result<T, AckError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.waiter.poll(cx).map(|asked| match asked.into_iter().next() {
-            Some(asked) => asked.read(),
-            None => Err(AckError::Disconnected),
+        self.waiter.poll_all(cx).map(|(asked, _)| {
+            let answer = asked.into_iter().next().and_then(Asked::into_answer);
+            Ok(T::read(answer.unwrap_or(Err(AckError::Disconnected))?)?)
         })
-    }
-}
-
-impl<T: Answer> Future for AcksFuture<T> {
-    type Output = Vec<(Id, Result<T, AckError>)>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let asked = self.waiter.poll(cx);
-        asked.map(|asked| asked.into_iter().map(|asked| (asked.socket.id(), asked.read())).collect())
     }
 }
 
@@ -260,20 +325,8 @@ impl<T> Drop for AckFuture<T> {
     }
 }
 
-impl<T> Drop for AcksFuture<T> {
-    fn drop(&mut self) {
-        self.waiter.give_up();
-    }
-}
-
 impl<T> std::fmt::Debug for AckFuture<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AckFuture").field("id", &self.waiter.id).finish()
-    }
-}
-
-impl<T> std::fmt::Debug for AcksFuture<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AcksFuture").field("id", &self.waiter.id).finish()
     }
 }

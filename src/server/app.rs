@@ -2,14 +2,14 @@
 
 use super::Engine;
 use super::namespace::{Namespace, NamespaceError, check_name, with_slash};
-use super::socket::Socket;
+use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
-use crate::error::{ConnectError, DisconnectReason};
+use crate::error::DisconnectReason;
 use crate::log::debug;
-use crate::payload::send_packet;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use sockeye_core::Time;
-use sockeye_core::socketio::{self, Attached, Joining, Limits, Packet, Parser, Received};
+use sockeye_core::socketio::{self, Attached, Limits, Packet, Parser, Received};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::time::Duration;
 #[doc(hidden)]
 #[allow(missing_debug_implementations)]
 pub struct App {
-    parser: Parser,
+    pub(super) parser: Parser,
     pub(super) limits: Limits,
     pub(super) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
@@ -55,54 +55,28 @@ impl App {
         Ok(namespaces.entry(name.as_ref().into()).or_insert_with(new).clone())
     }
 
-    fn namespace(&self, name: &str) -> Option<Namespace> {
+    /// Returns an existing namespace.
+    pub(super) fn namespace(&self, name: &str) -> Option<Namespace> {
         self.namespaces.read().get(name).cloned()
     }
 
     pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
         self.state.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
     }
+}
 
-    fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
-        let Some(namespace) = self.namespace(packet.namespace) else {
-            return self.refuse(session, packet.namespace, "Invalid namespace");
-        };
-        let Some(id) = engine::random_id() else {
-            return session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
-        };
-        let socket = Socket::new(namespace.clone(), session.clone(), id, packet.data);
-        let name = namespace.0.name.clone();
-        let begun = session.peek(|engine, state| match engine.closed() {
-            None => state.begin_connect(name, &socket, engine.queued() == 0, &self.limits),
-            // After the end of the session nothing would remove the socket again.
-            Some(_) => Ok(Joining::Pending),
-        });
-        match begun {
-            Ok(Joining::Begun) => socket.connect(),
-            Ok(Joining::Pending) => {}
-            Ok(Joining::TooMany) => self.refuse(session, packet.namespace, "too many namespaces"),
-            Err(error) => session.close_with(CloseReason::ForcedClose(Some(error.to_string()))),
-        }
-    }
+/// Puts a deadline of the session that changed into the server's table.
+fn update_deadline(session: &Session<App>) {
+    session.with(|_, _| ());
+}
 
-    fn packet(&self, socket: &Socket, packet: Packet<'_>, attachments: Attached<'_>) {
-        let Some(args) = packet.args(attachments) else { return };
-        match (packet.event(), packet.id) {
-            (Some(event), id) => socket.dispatch(&event, args, id),
-            (None, Some(id)) => socket.acknowledged(id, args),
-            (None, None) => {}
-        }
-    }
-
-    /// Tells a client that it may not connect to a namespace. Its connection stays open.
-    fn refuse(&self, session: &Session<App>, namespace: &str, message: &str) {
-        let error = ConnectError::new(message);
-        let told = session.with(|engine, _| {
-            send_packet(engine, self.parser, |encoder| encoder.connect_error(namespace, &error))
-        });
-        if told.is_err() {
-            session.close_slow();
-        }
+/// Handles an event or an acknowledgement.
+fn handle_packet(socket: &Socket, packet: &Packet<'_>, attachments: Attached<'_>) {
+    let Some(args) = packet.args(attachments) else { return };
+    if let Some(event) = packet.event() {
+        socket.dispatch(&event, args, packet.id);
+    } else if let Some(id) = packet.id {
+        socket.acknowledged(id, args);
     }
 }
 
@@ -115,23 +89,28 @@ impl engine::Handler for App {
     }
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
+        let mut was_connected = false;
         // Decoded without the lock, so that threads that send to this client need not wait.
         let decoded = self.parser.decode(&message, &self.limits);
         let received = session.peek(|engine, state| {
-            match state.handle_message(engine.last_heard(), decoded, &self.limits) {
-                Ok(Received::Disconnect(socket)) if !socket.set_left() => Ok(Received::Nothing),
-                received => received,
+            let received = state.handle_message(engine.last_heard(), decoded, &self.limits);
+            if let Ok(Received::Disconnect(socket)) = &received {
+                was_connected = socket.set_left();
             }
+            received
         });
         match received {
-            Ok(Received::Packet(socket, packet)) => self.packet(&socket, packet, Attached::default()),
+            Ok(Received::Packet(socket, packet)) => handle_packet(&socket, &packet, Attached::default()),
             Ok(Received::Complete(socket, complete)) => {
-                self.packet(&socket, complete.packet(), complete.attachments());
+                handle_packet(&socket, &complete.packet(), complete.attachments());
             }
             Ok(Received::Connect(packet)) => self.connect(session, packet),
-            Ok(Received::Disconnect(socket)) => socket.closed(&DisconnectReason::ClientNamespaceDisconnect),
-            // Updates the session's deadline: attachments that follow have to arrive in time.
-            Ok(Received::Nothing) => session.with(|_, _| ()),
+            Ok(Received::Disconnect(socket)) if was_connected => {
+                socket.closed(&DisconnectReason::ClientNamespaceDisconnect);
+            }
+            Ok(Received::Disconnect(socket)) => socket.release(),
+            // Attachments that follow have to arrive in time.
+            Ok(Received::Nothing) => update_deadline(session),
             Err(error) => {
                 debug!(%error, "a client broke the protocol");
                 session.close_with(CloseReason::ForcedClose(Some(error.to_string())));
@@ -140,10 +119,18 @@ impl engine::Handler for App {
     }
 
     fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {
-        let sockets: Vec<Socket> =
-            session.peek(|_, state| state.take_all().filter(Socket::set_left).collect());
-        for socket in sockets {
-            socket.closed(&DisconnectReason::Closed(reason.clone()));
+        let reason = match *reason == CLOSED_BY_SERVER {
+            true => DisconnectReason::ServerNamespaceDisconnect,
+            false => DisconnectReason::Closed(reason.clone()),
+        };
+        // Ended without the lock, including those that were never let in.
+        let sockets: SmallVec<[_; 1]> =
+            session.peek(|_, state| state.take_all().map(|socket| (socket.set_left(), socket)).collect());
+        for (was_connected, socket) in sockets {
+            match was_connected {
+                true => socket.closed(&reason),
+                false => socket.release(),
+            }
         }
     }
 

@@ -4,7 +4,8 @@ use crate::error::EmitError;
 use crate::log::debug;
 use crate::payload::sealed::{Head, Kind};
 use crate::payload::{Payload, with_encoder};
-use crate::server::ack::{AcksFuture, Waiter};
+use crate::server::ack::Waiter;
+use crate::server::answers::AckStream;
 use crate::server::namespace::Namespace;
 use crate::server::socket::Socket;
 use sockeye_core::engineio::Frames;
@@ -25,21 +26,20 @@ use std::time::Duration;
 ///
 /// let io = Server::new();
 /// io.on_connect(async |socket: Socket| {
-///     // All but the socket itself; those of a room but the socket itself.
+///     // All sockets except this one; the sockets of a room except this one.
 ///     socket.broadcast().emit("joined", socket.id());
 ///     socket.to("lobby").emit("joined", socket.id());
 /// });
-/// // From anywhere: who is in one room or the other, but not in a third.
+/// // From anywhere: the sockets in at least one of two rooms, but not in a third.
 /// io.to("red").to("blue").except("muted").emit("start", ());
 /// // One socket, by its id.
 /// io.to("G44JssuMt1Wif2zWCtWv").emit("you", ());
 /// # async fn ask(io: Server) {
-/// // Everybody's answer.
-/// for (id, vote) in io.timeout(Duration::from_secs(5)).emit_with_ack::<bool>("vote", "pizza?").await {
-///     match vote {
-///         Ok(vote) => println!("{id}: {vote}"),
-///         Err(error) => println!("{id}: {error}"),
-///     }
+/// // The answers of all sockets.
+/// let votes = io.timeout(Duration::from_secs(5)).emit_with_ack::<bool>("vote", "pizza?").await;
+/// println!("{} for", votes.values().filter(|vote| **vote).count());
+/// for missing in votes.missing {
+///     println!("{:?}: {}", missing.socket, missing.reason);
 /// }
 /// # }
 /// ```
@@ -112,18 +112,20 @@ impl Broadcast {
         self.send(event, &args, None)
     }
 
-    /// Sends the message, and waits for the acknowledgements: a pair of id and result for each socket, in no
-    /// particular order. The result is an error if the socket does not answer in time.
-    pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AcksFuture<T> {
+    /// Sends the message, and waits for the acknowledgements: await them together as [`Answers`](crate::Answers), or
+    /// take each as it arrives with [`next`](AckStream::next).
+    pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckStream<T> {
         let id = self.namespace.next_ack(|id| self.is_pending(id));
         let waiter = Waiter::new(id, self.namespace.0.engine.clone());
         let engine = self.namespace.0.engine.upgrade();
         let timeout = self.flags.timeout.or(engine.as_ref().map(|engine| engine.handler.ack_timeout));
-        self.send(event, &args, Some(&waiter));
+        if let Some(error) = self.send(event, &args, Some(&waiter)).error {
+            waiter.fail_all(error);
+        }
         if let (Some(engine), Some(timeout)) = (engine, timeout) {
             waiter.arm(engine.now() + timeout);
         }
-        AcksFuture::new(waiter)
+        AckStream::new(waiter)
     }
 
     /// Returns whether any recipient waits for an acknowledgement with this id.
@@ -170,11 +172,6 @@ impl Broadcast {
         let (mut slow, mut later, mut watched) = (Vec::new(), Vec::new(), Vec::new());
         let members = self.namespace.0.members.read();
         members.select(&self.target).for_each(|socket| {
-            // A socket that has left stays a member until its connect handler was polled once, and its client may
-            // have a new socket already.
-            if socket.has_left() {
-                return;
-            }
             let asked = match waiter {
                 Some(waiter) => match waiter.ask(socket) {
                     Some(at) => {

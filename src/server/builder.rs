@@ -110,13 +110,13 @@ impl Builder {
 
     /// Decides whether a session may be opened, before the client asks for any namespace. A refusal is an
     /// HTTP response with status 403 and the returned message. To authenticate users, prefer a
-    /// [`middleware`](Namespace::middleware), which has access to the client's `auth`.
+    /// [`middleware`](crate::Namespace::middleware), which has access to the client's `auth`.
     ///
     /// ```
     /// use sockeye::{Handshake, Server};
     ///
     /// let io = Server::builder().allow_request(async |handshake: Handshake| match handshake.header("origin") {
-    ///     // Who is not a browser sends none.
+    ///     // Clients that are not browsers send none.
     ///     None | Some("https://example.com") => Ok(()),
     ///     Some(_) => Err("not from here".to_owned()),
     /// });
@@ -165,7 +165,9 @@ impl Builder {
         self
     }
 
-    /// Sets the time for a client to connect to a namespace. Default: 45 s.
+    /// Sets the time for a client to connect to its first namespace, after which it is closed. It is also the time for
+    /// the [`middleware`](crate::Namespace::middleware) of any namespace to decide about a client, after which the client is
+    /// refused (`connect_error`, "timeout"). Default: 45 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.engine.handler.connect_timeout = timeout;
         self
@@ -177,8 +179,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many rooms one socket may be in, so that a client that names the rooms to join cannot exhaust
-    /// the memory: see [`Socket::try_join`]. Default: 100,000.
+    /// Sets the maximum number of rooms that one socket is in, so that a client that names the rooms to join cannot exhaust
+    /// the memory: see [`Socket::try_join`](crate::Socket::try_join). Default: 100,000.
     pub fn max_rooms(mut self, rooms: usize) -> Self {
         self.engine.handler.max_rooms = rooms;
         self

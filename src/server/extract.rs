@@ -1,4 +1,4 @@
-//! What the handlers of a server's sockets can ask for, beside the data of an event.
+//! The parameters of handlers that only a server's sockets have.
 
 use super::Server;
 use crate::engine::Id;
@@ -57,7 +57,7 @@ impl Extract for Id {
 }
 
 impl From<ExtractError> for ConnectError {
-    /// What the client is told of a middleware that could not be called: no details, which are logged.
+    /// Converts the reason why a middleware was not called. The details are logged, and not told to the client.
     fn from(error: ExtractError) -> Self {
         if error.is_ours() {
             error!(%error, "a middleware was not called");

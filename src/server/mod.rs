@@ -1,6 +1,8 @@
 //! The Socket.IO server.
 
 pub(crate) mod ack;
+mod admission;
+pub(crate) mod answers;
 mod app;
 pub(crate) mod broadcast;
 mod builder;
@@ -15,7 +17,7 @@ pub use builder::Builder;
 use crate::engine::{self, Connection};
 use crate::handler::{Handler, Middleware};
 use crate::payload::Payload;
-use ack::AcksFuture;
+use answers::AckStream;
 use broadcast::{Broadcast, Delivery};
 use namespace::{Namespace, NamespaceError};
 use socket::Socket;
@@ -81,7 +83,8 @@ impl Server {
     ///
     /// # Panics
     /// If no client could connect to it: the name contains a comma, a question mark or U+001E, or is longer
-    /// than [`Limits::max_namespace_len`]. For a name that is not a literal, use [`try_of`](Server::try_of).
+    /// than [`Limits::max_namespace_len`](crate::Limits::max_namespace_len). For a name that is not a literal, use
+    /// [`try_of`](Server::try_of).
     #[track_caller]
     pub fn of(&self, name: &str) -> Namespace {
         match self.try_of(name) {
@@ -121,7 +124,7 @@ impl Server {
 
     /// Sends to every socket of the main namespace, and waits for their acknowledgements: see
     /// [`Broadcast::emit_with_ack`].
-    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
+    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
         self.of("/").emit_with_ack(event, args)
     }
 

@@ -2,12 +2,11 @@
 
 use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
-use crate::error::ConnectError;
 use crate::extract::Context;
-use crate::handler::{AnyMiddleware, BoxFuture, Erased, Handler, Kept, Middleware, run};
+use crate::handler::{AnyMiddleware, Erased, Handler, Kept, Middleware, run};
 use crate::payload::Payload;
 use crate::server::Engine;
-use crate::server::ack::AcksFuture;
+use crate::server::answers::AckStream;
 use crate::server::broadcast::{Broadcast, Delivery};
 use crate::server::members::{JoinError, JoinedRooms};
 use crate::server::socket::Socket;
@@ -19,7 +18,6 @@ use sockeye_core::socketio::{MAX_ACK_ID, Parser, Target};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -45,8 +43,11 @@ pub(crate) struct Inner {
 #[derive(Default)]
 struct Functions {
     connect: Arc<[Kept]>,
-    middlewares: Arc<[Arc<dyn AnyMiddleware>]>,
+    middlewares: Middlewares,
 }
+
+/// The middleware of a namespace, in the order in which it is asked.
+pub(super) type Middlewares = Arc<[Arc<dyn AnyMiddleware>]>;
 
 /// The sockets of a namespace, and their rooms.
 #[derive(Default)]
@@ -118,7 +119,7 @@ impl Members {
         self.sockets.len()
     }
 
-    /// Returns the sockets that a target selects, each once.
+    /// Returns the connected sockets that a target selects, each once.
     pub(crate) fn select<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a Socket> {
         // Looked up once for all sockets, not once per socket.
         let except: SmallVec<[_; 1]> =
@@ -135,22 +136,39 @@ impl Members {
             .into_iter()
             .flatten()
             .chain(rooms)
+            .filter(is_connected)
             .filter(move |socket| seen.as_mut().is_none_or(|seen| seen.insert(socket.id())))
             .filter(move |socket| !is_left_out(&socket.id()))
     }
 
-    /// Returns every socket.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Socket> {
+    /// Returns the connected sockets.
+    pub(crate) fn connected(&self) -> impl Iterator<Item = &Socket> {
+        self.all().filter(is_connected)
+    }
+
+    /// Returns the connected socket with an id.
+    fn get(&self, id: &Id) -> Option<&Socket> {
+        self.sockets.get(id).map(|member| &member.0.socket).filter(is_connected)
+    }
+
+    /// Returns every member.
+    fn all(&self) -> impl Iterator<Item = &Socket> {
         self.sockets.iter().map(|member| &member.0.socket)
     }
 
-    /// Returns the sockets of a room, and the socket whose id is the room's name.
-    pub(crate) fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
+    /// Returns the members of a room, and the one whose id is the room's name.
+    fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
         let own = Id::parse(room).and_then(|id| self.sockets.get(&id)).map(|member| &member.0.socket);
         let members = self.rooms.get(room).into_iter().flatten().map(|member| &member.0);
         // Another socket may have joined a room that is named after this one's id.
         own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
     }
+}
+
+/// Returns whether a member has not left: it stays a member until its connect handlers were polled once, and its
+/// client may have a new socket already.
+fn is_connected(member: &&Socket) -> bool {
+    !member.has_left()
 }
 
 /// The reason why no client could connect to a namespace of this name. See
@@ -265,13 +283,13 @@ impl Namespace {
 
     /// Returns the sockets that are connected at present.
     pub fn sockets(&self) -> Vec<Socket> {
-        self.0.members.read().all().cloned().collect()
+        self.0.members.read().connected().cloned().collect()
     }
 
     /// Returns the connected socket with this id, or `None` if there is none.
     pub fn socket(&self, id: &str) -> Option<Socket> {
         let id = Id::parse(id)?;
-        self.0.members.read().sockets.get(&id).map(|member| member.0.socket.clone())
+        self.0.members.read().get(&id).cloned()
     }
 
     /// Sends to every socket of the namespace: see [`Broadcast::emit`].
@@ -281,7 +299,7 @@ impl Namespace {
 
     /// Sends to every socket of the namespace, and waits for their acknowledgements: see
     /// [`Broadcast::emit_with_ack`].
-    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AcksFuture<T> {
+    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
         self.everyone().emit_with_ack(event, args)
     }
 
@@ -300,7 +318,7 @@ impl Namespace {
         self.everyone().except(room)
     }
 
-    /// Targets only the sockets of this server, if there are several servers.
+    /// Targets only the sockets of this server, if there are several servers. No adapter connects several servers yet.
     pub fn local(&self) -> Broadcast {
         self.everyone().local()
     }
@@ -335,7 +353,7 @@ impl Namespace {
 
     /// Removes a socket from the namespace and from its rooms, and returns the rooms.
     pub(crate) fn remove(&self, id: &Id) -> JoinedRooms {
-        /// How many rooms are processed before other threads may take the lock.
+        /// The number of rooms that are processed before other threads may take the lock.
         const BATCH: usize = 64;
         let mut members = self.0.members.write();
         let Some((_, ById(member))) = members.sockets.swap_remove_full(id) else {
@@ -350,19 +368,9 @@ impl Namespace {
         member.rooms
     }
 
-    /// Returns a future that decides whether the client may connect, or `None` if there is no middleware.
-    pub(crate) fn decide(&self, socket: &Socket) -> Option<BoxFuture<Result<(), ConnectError>>> {
-        let middlewares = self.0.functions.read().middlewares.clone();
-        if middlewares.is_empty() {
-            return None;
-        }
-        let socket = socket.clone();
-        Some(Box::pin(async move {
-            for middleware in middlewares.iter() {
-                ask(&**middleware, &socket)?.await?;
-            }
-            Ok(())
-        }))
+    /// Returns the middleware, in order.
+    pub(super) fn middlewares(&self) -> Middlewares {
+        self.0.functions.read().middlewares.clone()
     }
 
     /// Calls the handlers for new sockets.
@@ -372,14 +380,6 @@ impl Namespace {
             run(&**handler, &Context::new(socket, "connect"));
         }
     }
-}
-
-/// A separate function, because the context must not be part of the future, which has to be `Send`.
-fn ask(
-    middleware: &dyn AnyMiddleware,
-    socket: &Socket,
-) -> Result<impl Future<Output = Result<(), ConnectError>> + Send + use<>, ConnectError> {
-    Ok(middleware.call(&Context::new(socket, "connect"))?)
 }
 
 impl fmt::Debug for Namespace {

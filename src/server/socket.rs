@@ -7,11 +7,10 @@ mod state;
 pub use emitter::Emitter;
 
 use crate::by_id::Identified;
-use crate::engine::{self, Handshake, Id, Transport};
-use crate::error::{ConnectError, DisconnectReason, EmitError};
+use crate::engine::{self, CloseReason, Handshake, Id, Transport};
+use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
-use crate::guard::Guarded;
-use crate::handler::{Acknowledge, AnySocket, drive, run};
+use crate::handler::{Acknowledge, AnySocket};
 use crate::listeners::On;
 use crate::log::{debug, warn};
 use crate::payload::sealed::{Encode, Head, Kind};
@@ -25,7 +24,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use sockeye_core::engineio::{self, Frames, Part};
 use sockeye_core::socketio::{self, AcksFull, Encoded, Flags};
-use state::State;
+use state::{Stage, State};
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::future::Future;
@@ -47,10 +46,14 @@ struct Inner {
     session: engine::Session<App>,
     auth: Box<str>,
     connected: AtomicBool,
-    /// Whether there are listeners for outgoing events. Written under the lock of `state`.
+    /// Set while there are listeners for outgoing events. Written under the lock of `state`.
     outgoing: AtomicBool,
     state: Mutex<State>,
 }
+
+/// The reason with which [`Socket::disconnect`] closes a session. A client that broke the protocol is closed with a
+/// cause.
+pub(super) const CLOSED_BY_SERVER: CloseReason = CloseReason::ForcedClose(None);
 
 /// The event name under which the disconnect handlers are stored.
 const DISCONNECT: &str = "disconnect";
@@ -364,7 +367,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// If the socket is disconnected, or in as many rooms as [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
+    /// If the socket is disconnected (its disconnect handlers can join no room either), or in as many rooms as
+    /// [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
     pub fn try_join(&self, room: impl AsRef<str>) -> Result<(), JoinError> {
         let room = room.as_ref();
         let engine = self.0.namespace.0.engine.upgrade();
@@ -375,7 +379,7 @@ impl Socket {
             joined => return joined,
         }
         let mut state = self.0.state.lock();
-        if state.ended {
+        if matches!(state.stage, Stage::Leaving | Stage::Ended) {
             return Err(JoinError::Disconnected);
         }
         let rooms = &mut state.more().rooms;
@@ -417,34 +421,49 @@ impl Socket {
     ///
     /// Does nothing if the socket is not connected, as in the reference.
     pub fn disconnect(&self, close: bool) {
-        let (sockets, told) = self.0.session.with(|engine, state| {
+        match close {
+            true => self.close_session(),
+            false => self.leave_namespace(),
+        }
+    }
+
+    fn close_session(&self) {
+        let now = self.0.session.now();
+        self.0.session.with(|engine, state| {
             // By now the namespace may belong to another socket of the client.
             if !state.sockets().any(|socket| socket == self) {
-                return (Vec::new(), Ok(()));
+                return;
             }
             // A client that is still waiting for the decision about a namespace is told nothing.
-            let sockets: Vec<Socket> = match close {
-                true => state.take_all().filter(Socket::set_left).collect(),
-                false => {
-                    state.leave(self.0.namespace.name(), true).into_iter().filter(Socket::set_left).collect()
-                }
-            };
-            let tell = |socket: &Socket| {
-                let namespace = &socket.0.namespace;
-                send_packet(engine, namespace.0.parser, |encoder| encoder.disconnect(namespace.name()))
-            };
-            let told = sockets.iter().try_for_each(tell);
-            (sockets, told)
+            let told = state.sockets().try_for_each(|socket| socket.tell_disconnect(engine));
+            if let Err(error) = told {
+                debug!(socket = %self.0.id, %error, "a client is not told of all disconnections");
+            }
+            // In the same step, so that the client cannot connect to a namespace again before.
+            engine.close(now, CLOSED_BY_SERVER);
         });
-        for socket in &sockets {
+    }
+
+    fn leave_namespace(&self) {
+        let (socket, told) = self.0.session.with(|engine, state| {
+            if !state.sockets().any(|socket| socket == self) {
+                return (None, Ok(()));
+            }
+            let socket = state.leave(self.0.namespace.name(), true).filter(Socket::set_left);
+            let told = socket.as_ref().map_or(Ok(()), |socket| socket.tell_disconnect(engine));
+            (socket, told)
+        });
+        if let Some(socket) = socket {
             socket.closed(&DisconnectReason::ServerNamespaceDisconnect);
         }
-        match told {
-            _ if sockets.is_empty() => {}
-            _ if close => self.0.session.close(),
-            Ok(()) => {}
-            Err(_) => self.close_slow(),
+        if told.is_err() {
+            self.close_slow();
         }
+    }
+
+    fn tell_disconnect(&self, engine: &mut engineio::Session) -> Result<(), EmitError> {
+        let namespace = &self.0.namespace;
+        send_packet(engine, namespace.0.parser, |encoder| encoder.disconnect(namespace.name()))
     }
 
     /// Marks the socket as removed from the namespace, and returns whether it was connected. Called under the
@@ -466,10 +485,10 @@ impl Socket {
         let (acks, is_started) = {
             let mut state = self.0.state.lock();
             let acks = state.more.as_mut().map(|more| more.acks.drain());
-            if !state.started {
+            if state.stage == Stage::Entering {
                 state.more().untold = Some(reason.clone());
             }
-            (acks, state.started)
+            (acks, state.stage == Stage::Entered)
         };
         for (_, (waiter, at)) in acks.into_iter().flatten() {
             self.0.session.end_await(1);
@@ -480,12 +499,11 @@ impl Socket {
         }
     }
 
-    /// Notes that the connect handler has been called, or will not be, and ends the socket if it was
-    /// disconnected meanwhile.
-    fn start(&self) {
+    /// Notes that the connect handlers have been called, and ends the socket if it was disconnected meanwhile.
+    pub(super) fn start(&self) {
         let untold = {
             let mut state = self.0.state.lock();
-            state.started = true;
+            state.stage = Stage::Entered;
             state.take_untold()
         };
         if let Some(reason) = untold {
@@ -495,6 +513,8 @@ impl Socket {
 
     /// Removes the socket from its namespace and its rooms, and calls the disconnect handlers.
     fn end(&self, reason: &DisconnectReason) {
+        // Before the socket is removed, so that it joins no room after that.
+        self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they
         // were.
         let rooms = self.0.namespace.remove(&self.0.id);
@@ -509,27 +529,21 @@ impl Socket {
             }
             listeners
         };
-        if !listeners.is_empty() {
-            let mut tell = || {
-                for listener in &listeners {
-                    run(&**listener, &Context { cause: Some(reason), ..Context::new(self, DISCONNECT) });
-                }
-            };
-            let engine = self.0.namespace.0.engine.upgrade();
-            // Any thread may disconnect a socket, so enter the runtime.
-            match engine.as_ref().and_then(|engine| engine.runtime()) {
-                Some(runtime) => runtime.enter(&mut tell),
-                None => tell(),
-            }
-        }
+        self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, DISCONNECT) });
         self.release();
     }
 
     /// Drops the handlers for good. They may hold the socket; this breaks that reference cycle.
-    fn release(&self) {
+    ///
+    /// If the connect handlers have not been called, no disconnect handler will be, either. The caller must hold no
+    /// lock.
+    pub(crate) fn release(&self) {
         let released = {
             let mut state = self.0.state.lock();
-            state.ended = true;
+            if state.stage == Stage::Entering {
+                state.take_untold();
+            }
+            state.stage = Stage::Ended;
             state.take_rooms();
             state.listeners.clear()
         };
@@ -539,55 +553,25 @@ impl Socket {
 
     // For the server.
 
-    /// Connects the client that the application admitted: tells it, and calls the connect handler.
-    pub(crate) fn accept(&self) {
-        let session = &self.0.session;
-        // Everything that the handler does happens before the client can know that it is connected.
-        session.cork();
-        let told = session.with(|engine, state| {
-            // After the end of the session nothing would remove the socket again.
-            if engine.closed().is_some() || !state.accept(self.0.namespace.name(), self) {
-                return None;
-            }
-            self.0.connected.store(true, Ordering::Release);
-            let Namespace(namespace) = &self.0.namespace;
-            Some(send_packet(engine, namespace.parser, |encoder| {
-                encoder.connected(&namespace.name, &self.0.id)
-            }))
-        });
-        match told {
-            Some(Ok(())) => {
-                let mut members = self.0.namespace.0.members.write();
-                // A thread that disconnects the socket after this finds it among the members.
-                let is_connected = self.is_connected();
-                if is_connected {
-                    let rooms = self.0.state.lock().take_rooms();
-                    members.insert(self.clone(), rooms);
-                }
-                drop(members);
-                if is_connected {
-                    self.0.namespace.connected(self);
-                }
-            }
-            Some(Err(_)) => self.close_slow(),
-            None => self.release(),
-        }
-        session.uncork();
-        self.start();
+    pub(super) fn session(&self) -> &engine::Session<App> {
+        &self.0.session
     }
 
-    /// Tells the client that the application refused it.
-    pub(crate) fn refuse(&self, error: &ConnectError) {
-        let told = self.0.session.with(|engine, state| match state.refuse(self.0.namespace.name(), self) {
-            true => send_packet(engine, self.0.namespace.0.parser, |encoder| {
-                encoder.connect_error(self.0.namespace.name(), error)
-            }),
-            false => Ok(()),
-        });
-        if told.is_err() {
-            self.close_slow();
+    /// Marks the socket as connected. Called under the session's lock.
+    pub(super) fn set_connected(&self) {
+        self.0.connected.store(true, Ordering::Release);
+    }
+
+    /// Becomes a member of the namespace, unless the socket was disconnected meanwhile.
+    pub(super) fn enter(&self) -> bool {
+        let mut members = self.0.namespace.0.members.write();
+        // A thread that disconnects the socket after this finds it among the members.
+        let is_connected = self.is_connected();
+        if is_connected {
+            let rooms = self.0.state.lock().take_rooms();
+            members.insert(self.clone(), rooms);
         }
-        self.release();
+        is_connected
     }
 
     /// Handles an event that arrived.
@@ -637,23 +621,6 @@ impl Socket {
         if forgotten.is_some() {
             self.0.session.end_await(1);
         }
-    }
-
-    /// Asks the application whether the client may connect.
-    pub(crate) fn connect(&self) {
-        let Some(decision) = self.0.namespace.decide(self) else { return self.accept() };
-        let socket = self.clone();
-        drive(
-            self,
-            Box::pin(async move {
-                match Guarded(decision).await {
-                    Some(Ok(())) => socket.accept(),
-                    Some(Err(error)) => socket.refuse(&error),
-                    // A panic in the application admits no client, but leaves none waiting.
-                    None => socket.refuse(&ConnectError::new("internal server error")),
-                }
-            }),
-        );
     }
 }
 

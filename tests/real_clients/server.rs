@@ -242,11 +242,11 @@ fn broadcast(socket: &Socket) {
     });
     socket.on("ask all", async |io: Server, Data((question, millis)): Data<(Value, u64)>| {
         let answers = io.timeout(Duration::from_millis(millis)).emit_with_ack::<Value>("question", question);
-        let told = answers.await.into_iter().map(|(id, answer)| match answer {
-            Ok(answer) => json!({ "id": id.as_str(), "answer": answer }),
-            Err(error) => json!({ "id": id.as_str(), "error": error.to_string() }),
-        });
-        Value::from_iter(told)
+        let answers = answers.await;
+        let told = answers.answers.into_iter().map(|it| json!({ "id": it.socket, "answer": it.value.ok() }));
+        let missing = answers.missing.into_iter();
+        let missing = missing.map(|it| json!({ "id": it.socket, "error": it.reason.to_string() }));
+        Value::from_iter(told.chain(missing))
     });
     socket.on("volatile", async |socket: Socket, Data(number): Data<usize>| {
         let message = "x".repeat(10_000);

@@ -1,17 +1,17 @@
-//! The acknowledgements that one side awaits, by their ids.
+//! A table of the acknowledgements that one side waits for, by id.
 
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 
-/// The greatest acknowledgement id that is asked for: 2³¹ − 1, because clients in other languages read ids as 32-bit
-/// integers. What a peer asks for may be greater: see [`MAX_ID`](super::MAX_ID).
+/// The greatest acknowledgement id that this side uses: 2³¹ − 1, because clients in other languages read ids as 32-bit
+/// integers. The ids of a peer may be greater: see [`MAX_ID`](super::MAX_ID).
 pub const MAX_ACK_ID: u64 = (1 << 31) - 1;
 
-/// A table of pending acknowledgements: for each id a value and, where the table keeps the time, a deadline.
+/// A table of pending acknowledgements: a value for each id and, unless the caller keeps the time, a deadline.
 ///
-/// Ids begin with 0, end with [`MAX_ACK_ID`], and begin again; those that are pending are skipped. Nothing is allocated
-/// while nothing is pending.
+/// Ids run from 0 to [`MAX_ACK_ID`] and then start again; ids that are pending are skipped. The table allocates nothing
+/// while no acknowledgement is pending.
 ///
 /// ```
 /// use sockeye_core::Time;
@@ -20,9 +20,9 @@ pub const MAX_ACK_ID: u64 = (1 << 31) - 1;
 ///
 /// let mut acks = Acks::new(1000);
 /// let now = Time::ZERO;
-/// let id = acks.insert(Some(now + Duration::from_secs(30)), "whom to tell")?;
-/// assert_eq!(acks.take(id), Some("whom to tell"));
-/// // A second answer is for nobody.
+/// let id = acks.insert(Some(now + Duration::from_secs(30)), "a waiter")?;
+/// assert_eq!(acks.take(id), Some("a waiter"));
+/// // A second answer is ignored.
 /// assert_eq!(acks.take(id), None);
 /// # Ok::<(), sockeye_core::socketio::AcksFull>(())
 /// ```
@@ -33,7 +33,7 @@ pub struct Acks<T> {
     limit: u32,
 }
 
-/// Not empty.
+/// The entries. Dropped with the last of them, so it is never empty.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     by_id: BTreeMap<u64, Entry<T>>,
@@ -46,51 +46,51 @@ struct Entry<T> {
     value: T,
 }
 
-/// As many acknowledgements are pending as may be.
+/// The error of a table that has reached its limit of pending acknowledgements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many acknowledgements are awaited")]
+#[error("too many acknowledgements are pending")]
 pub struct AcksFull;
 
 impl<T> Acks<T> {
-    /// An empty table in which at most `limit` acknowledgements can be pending, or [`MAX_ACK_ID`] if that is less.
+    /// Returns an empty table in which at most `limit` acknowledgements can be pending, or [`MAX_ACK_ID`] if that is less.
     pub const fn new(limit: u32) -> Acks<T> {
         let limit = if limit as u64 > MAX_ACK_ID { MAX_ACK_ID as u32 } else { limit };
         Acks { table: None, next: 0, limit }
     }
 
-    /// How many are pending.
+    /// Returns the number of pending acknowledgements.
     pub fn len(&self) -> usize {
         self.table.as_ref().map_or(0, |table| table.by_id.len())
     }
 
-    /// Whether none is pending.
+    /// Returns whether no acknowledgement is pending.
     pub fn is_empty(&self) -> bool {
         self.table.is_none()
     }
 
-    /// Whether as many are pending as may be.
+    /// Returns whether the limit is reached.
     pub fn is_full(&self) -> bool {
         self.len() >= self.limit as usize
     }
 
-    /// Whether an id is pending.
+    /// Returns whether an id is pending.
     pub fn contains(&self, id: u64) -> bool {
         self.table.as_ref().is_some_and(|table| table.by_id.contains_key(&id))
     }
 
-    /// Returns the next id that is not pending, and does not return it again before all others.
+    /// Returns the next id that is not pending. All other ids come before it is returned again.
     pub fn next_id(&mut self) -> u64 {
         loop {
             let id = u64::from(self.next);
             self.next = if id == MAX_ACK_ID { 0 } else { self.next + 1 };
-            // One of them is free: the limit is less than there are ids.
+            // Ends, because the limit is less than the number of ids.
             if !self.contains(id) {
                 return id;
             }
         }
     }
 
-    /// Adds a value with the next id, which is returned. `None` for `deadline` means that the caller keeps the time.
+    /// Adds a value with the next id, and returns the id. With `None` as the deadline, the caller keeps the time.
     ///
     /// # Errors
     /// If the table is full.
@@ -103,8 +103,8 @@ impl<T> Acks<T> {
         Ok(id)
     }
 
-    /// Adds a value with an id that is not this table's: one message to many peers has one id. A value that is pending
-    /// with the same id is replaced.
+    /// Adds a value with an id from elsewhere, because a message to many peers has one id for all tables. Replaces the
+    /// value that is pending with this id, if there is one.
     ///
     /// # Errors
     /// If the table is full.
@@ -127,8 +127,8 @@ impl<T> Acks<T> {
         self.table.as_mut()?.by_id.get_mut(&id).map(|entry| &mut entry.value)
     }
 
-    /// Removes an id, whose acknowledgement has come or is not awaited any more, and returns its value. `None` if it is
-    /// not pending: the acknowledgement came too late, or twice.
+    /// Removes an id and returns its value: the acknowledgement has arrived, or is no longer awaited. Returns `None` if
+    /// the id is not pending, because the acknowledgement came too late or twice.
     pub fn take(&mut self, id: u64) -> Option<T> {
         let table = self.table.as_mut()?;
         let Entry { deadline, value } = table.by_id.remove(&id)?;
@@ -141,12 +141,13 @@ impl<T> Acks<T> {
         Some(value)
     }
 
-    /// When [`take_expired`](Acks::take_expired) has something to return; `None` if no deadline is pending.
+    /// Returns the time from which [`take_expired`](Acks::take_expired) returns a value, or `None` if no entry has a
+    /// deadline.
     pub fn next_deadline(&self) -> Option<Time> {
         self.table.as_ref()?.by_deadline.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Removes one whose deadline has come, the earliest first. Call it until it returns `None`.
+    /// Removes an entry whose deadline has come, the earliest first. Call it until it returns `None`.
     pub fn take_expired(&mut self, now: Time) -> Option<(u64, T)> {
         let (deadline, id) = self.table.as_ref()?.by_deadline.first().copied()?;
         if deadline > now {
@@ -155,12 +156,13 @@ impl<T> Acks<T> {
         self.take(id).map(|value| (id, value))
     }
 
-    /// All that are pending, in the order of their ids.
+    /// Returns the pending entries in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         self.table.iter().flat_map(|table| &table.by_id).map(|(id, entry)| (*id, &entry.value))
     }
 
-    /// Removes all: the connection is over. The next id is not reset, as a late acknowledgement may still come.
+    /// Removes all entries, at the end of a connection. The next id is not reset, because a late acknowledgement may still
+    /// arrive.
     pub fn drain(&mut self) -> impl Iterator<Item = (u64, T)> + use<T> {
         let table = self.table.take();
         table.into_iter().flat_map(|table| table.by_id).map(|(id, entry)| (id, entry.value))

@@ -1,18 +1,18 @@
-//! The addressees of a broadcast, and how it is sent, as plain data.
+//! The addressees of a broadcast and the flags for sending it, as plain data.
 
 use core::time::Duration;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-/// The addressees of a message: the sockets of any of some rooms, without those of others.
+/// The addressees of a message: the sockets in at least one of the rooms, except those in others.
 ///
-/// A socket is in the room of its own id, too, so this can name one socket or leave one out.
+/// Every socket is also in a room that is named by its id, so a target can name or exclude a single socket.
 ///
 /// ```
 /// use sockeye_core::socketio::Target;
 ///
 /// let mut target = Target::default();
-/// assert!(target.rooms.is_empty(), "every socket of the namespace");
+/// assert!(target.rooms.is_empty(), "addresses every socket of the namespace");
 /// target.rooms.insert("red");
 /// target.except.insert("G44JssuMt1Wif2zWCtWv");
 /// assert_eq!(target.rooms.iter().collect::<Vec<_>>(), ["red"]);
@@ -21,7 +21,7 @@ use smol_str::SmolStr;
 pub struct Target {
     /// The rooms to reach. If there is none, every socket of the namespace is reached.
     pub rooms: Rooms,
-    /// The rooms whose sockets are left out.
+    /// The rooms whose sockets are excluded.
     pub except: Rooms,
 }
 
@@ -30,7 +30,7 @@ pub struct Target {
 pub struct Rooms(SmallVec<[SmolStr; 1]>);
 
 impl Rooms {
-    /// Adds a room, unless it is there already.
+    /// Adds a room, unless the set contains it.
     pub fn insert(&mut self, room: &str) {
         if !self.0.iter().any(|known| known == room) {
             self.0.push(room.into());
@@ -42,26 +42,26 @@ impl Rooms {
         self.0.len()
     }
 
-    /// Returns whether there is no room.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Returns the names.
+    /// Returns the names of the rooms.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(SmolStr::as_str)
     }
 }
 
-/// How a message is sent.
+/// The flags for sending a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Flags {
-    /// Drops the message for a peer that cannot be sent it at once.
+    /// Drops the message for a peer to which it cannot be sent at once.
     pub volatile: bool,
-    /// Reaches the sockets of this server only, not those of other servers of its cluster.
+    /// Reaches only the sockets of this server, not those of other servers in its cluster.
     pub local: bool,
-    /// How long to wait for an acknowledgement. Default: what the server or the client is set to.
+    /// The time to wait for an acknowledgement. Default: the setting of the server or the client.
     pub timeout: Option<Duration>,
 }
 

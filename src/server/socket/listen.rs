@@ -1,6 +1,6 @@
 //! The handlers of a socket: registration and calls.
 
-use super::state::State;
+use super::state::{Stage, State};
 use super::{DISCONNECT, Socket};
 use crate::extract::Context;
 use crate::handler::{AnySocket, Handler, Kept, run};
@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering;
 impl Socket {
     /// Calls `handler` for each event of this name, after the handlers of the event that were registered before.
     ///
-    /// Handlers start in the order in which the client sent the events. The return value of the first handler of an
-    /// event is the acknowledgement, if the client wants one. If the event's data is not of the handler's type, it is
-    /// not called: see [`extract`](crate::extract).
+    /// Handlers start in the order in which the client sent the events. If the event's data is not of the handler's
+    /// type, it is not called: see [`extract`](crate::extract). The return value of the first handler of an event that
+    /// is called is the acknowledgement, if the client wants one.
     ///
     /// ```
     /// use sockeye::Socket;
@@ -131,7 +131,8 @@ impl Socket {
     /// can extract the [`DisconnectReason`](crate::DisconnectReason). Until its first wait it still sees the
     /// socket's rooms, but a message to them no longer reaches the socket.
     ///
-    /// The handlers run once, and only for a socket that was connected. They never run concurrently with the
+    /// The handlers run once, and only for a socket that [`on_connect`](crate::Namespace::on_connect) was called for:
+    /// not if the client went before that. They never run concurrently with the
     /// part of [`on_connect`](crate::Namespace::on_connect) before its first wait, but after it. If an
     /// `on_connect` that waits registers the first one only after the socket was disconnected, the runtime
     /// calls it soon. Event handlers that are registered after the end are dropped, because no event can
@@ -150,21 +151,21 @@ impl Socket {
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
         let handler = Kept::new(handler);
         let mut state = self.0.state.lock();
-        // Looked at and added in one step: the end could be told in between.
-        let reason = if state.started { state.untold().cloned() } else { None };
+        // In one critical section: otherwise the socket could end between the check and the addition.
+        let reason = if state.stage == Stage::Entering { None } else { state.untold().cloned() };
         if let Some(reason) = reason {
             drop(state);
-            // Not here: the caller may hold a lock that the handler wants.
+            // Not called in place, because the caller may hold a lock that the handler takes.
             let socket = self.clone();
             self.spawn(async move {
                 let context = Context { cause: Some(&reason), ..Context::new(&socket, DISCONNECT) };
                 run(&*handler, &context);
             });
-        } else if !state.ended {
+        } else if state.stage != Stage::Ended {
             state.listeners.add(On::Event(DISCONNECT.into()), handler);
         } else {
             drop(state);
-            // What the handler captured is the application's: its destructor may use the socket.
+            // The handler's captures belong to the application: their destructors may use the socket.
             drop(handler);
         }
     }
@@ -172,7 +173,7 @@ impl Socket {
     /// Adds a listener, unless the socket has ended, because nothing would remove it again.
     fn listen(&self, add: impl FnOnce(&mut State)) {
         let mut state = self.0.state.lock();
-        if !state.ended {
+        if state.stage != Stage::Ended {
             return add(&mut state);
         }
         // The listener's captures belong to the application: their destructors may use the socket.
@@ -204,11 +205,22 @@ impl Socket {
         self.0.outgoing.load(Ordering::Relaxed)
     }
 
+    /// Calls listeners inside of the runtime, because the caller may be any thread.
+    pub(super) fn call_inside<'a>(&self, listeners: &[Kept], context: impl Fn() -> Context<'a>) {
+        if listeners.is_empty() {
+            return;
+        }
+        let mut call = || listeners.iter().for_each(|listener| run(&**listener, &context()));
+        let engine = self.0.namespace.0.engine.upgrade();
+        match engine.as_ref().and_then(|engine| engine.runtime()) {
+            Some(runtime) => runtime.enter(&mut call),
+            None => call(),
+        }
+    }
+
     /// Calls the listeners for outgoing events. The caller must hold no lock.
     pub(crate) fn tell_outgoing(&self, event: &str, args: &OwnedArgs) {
         let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
-        for listener in &listeners {
-            run(&**listener, &Context { args: Some(args.as_args()), ..Context::new(self, event) });
-        }
+        self.call_inside(&listeners, || Context { args: Some(args.as_args()), ..Context::new(self, event) });
     }
 }

@@ -14,13 +14,24 @@ const MAX_ACKS: u32 = 10_000;
 
 #[derive(Default)]
 pub(super) struct State {
-    /// The first poll of the connect handler is over, so the disconnect handlers may be called.
-    pub(super) started: bool,
+    pub(super) stage: Stage,
     /// Includes the disconnect handlers: no event can have their name.
     pub(super) listeners: Listeners<Socket>,
     pub(super) more: Option<Box<More>>,
-    /// The socket was disconnected or refused: nothing is stored any more.
-    pub(super) ended: bool,
+}
+
+/// The stages of a socket's life, each of which it enters at most once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The application has not let it in yet, or the first poll of the connect handlers is not over.
+    #[default]
+    Entering,
+    /// The connect handlers have been called, so the disconnect handlers may be called.
+    Entered,
+    /// It is no longer a member of its namespace, and its disconnect handlers are being called.
+    Leaving,
+    /// It was refused, or its last handler has been called: nothing is stored any more.
+    Ended,
 }
 
 /// State that most sockets do not need.

@@ -1,0 +1,208 @@
+//! The admission of clients: from a client's wish to connect to a namespace, to its acceptance or refusal.
+//!
+//! Each step may refuse the client. The steps, in this order, are:
+//!
+//! 1. Find the namespace, draw the id of the socket, and note in the session that the client waits.
+//! 2. Restore the socket that the client had before. This is the place for it: no server restores sockets yet.
+//! 3. Ask the middleware, one after the other, for at most [`Builder::connect_timeout`](crate::Builder::connect_timeout)
+//!    together.
+//! 4. Accept: tell the client, make the socket a member of the namespace, and call the connect handlers.
+//!
+//! In a namespace without middleware, the call that handles the client's packet does all of it.
+
+use super::namespace::{Middlewares, Namespace};
+use super::socket::Socket;
+use super::{App, Engine};
+use crate::engine::timers::{Key, Target};
+use crate::engine::{self, CloseReason, Session};
+use crate::error::ConnectError;
+use crate::extract::Context;
+use crate::guard::{Guarded, guard};
+use crate::handler::{AnyMiddleware, BoxFuture, drive};
+use crate::log::debug;
+use crate::payload::send_packet;
+use sockeye_core::Time;
+use sockeye_core::socketio::{Joining, Packet};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Weak;
+use std::task::{self, Poll};
+use std::time::Duration;
+
+impl App {
+    /// Handles a client's wish to connect to a namespace.
+    pub(super) fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
+        let Some(namespace) = self.namespace(packet.namespace) else {
+            return self.refuse_without_socket(session, packet.namespace, "Invalid namespace");
+        };
+        let Some(socket) = self.begin(session, namespace, packet) else { return };
+        let middlewares = socket.namespace().middlewares();
+        match middlewares.is_empty() {
+            true => accept(&socket),
+            false => drive(&socket.clone(), Box::pin(admit(socket, middlewares, self.connect_timeout))),
+        }
+    }
+
+    /// Creates the socket, and notes in the session that its client waits. Returns `None` if the client was refused, or
+    /// will get the answer to an earlier wish.
+    fn begin(&self, session: &Session<App>, namespace: Namespace, packet: Packet<'_>) -> Option<Socket> {
+        let Some(id) = engine::random_id() else {
+            session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
+            return None;
+        };
+        let name = namespace.0.name.clone();
+        let socket = Socket::new(namespace, session.clone(), id, packet.data);
+        let begun = session.peek(|engine, state| match engine.closed() {
+            None => state.begin_connect(name, &socket, engine.queued() == 0, &self.limits),
+            // After the end of the session nothing would remove the socket again.
+            Some(_) => Ok(Joining::Pending),
+        });
+        match begun {
+            Ok(Joining::Begun) => return Some(socket),
+            Ok(Joining::Pending) => {}
+            Ok(Joining::TooMany) => {
+                self.refuse_without_socket(session, packet.namespace, "too many namespaces")
+            }
+            Err(error) => session.close_with(CloseReason::ForcedClose(Some(error.to_string()))),
+        }
+        None
+    }
+
+    /// Tells a client that there is no socket for it in a namespace. Its connection stays open.
+    fn refuse_without_socket(&self, session: &Session<App>, namespace: &str, message: &str) {
+        debug!(namespace = ?namespace, message = ?message, "a client is refused");
+        let error = ConnectError::new(message);
+        let told = session.with(|engine, _| {
+            send_packet(engine, self.parser, |encoder| encoder.connect_error(namespace, &error))
+        });
+        if told.is_err() {
+            session.close_slow();
+        }
+    }
+}
+
+/// Asks the middleware, and accepts or refuses the client.
+async fn admit(socket: Socket, middlewares: Middlewares, timeout: Duration) {
+    let mut decision = pin!(decide(&socket, &middlewares));
+    let mut deadline = Deadline::new(socket.namespace(), timeout);
+    let decision = poll_fn(|cx| match decision.as_mut().poll(cx) {
+        Poll::Pending if deadline.has_passed(cx) => Poll::Ready(Err(ConnectError::new("timeout"))),
+        decision => decision,
+    });
+    match decision.await {
+        Ok(()) => accept(&socket),
+        Err(error) => refuse(&socket, &error),
+    }
+}
+
+async fn decide(socket: &Socket, middlewares: &Middlewares) -> Result<(), ConnectError> {
+    for middleware in middlewares.iter() {
+        // A panic in the application admits no client, but leaves none waiting.
+        Guarded(ask(&**middleware, socket)?).await.unwrap_or_else(|| Err(failed()))?;
+    }
+    Ok(())
+}
+
+/// Calls a middleware. A separate function, because the context must not be part of the future, which has to be `Send`.
+fn ask(
+    middleware: &dyn AnyMiddleware,
+    socket: &Socket,
+) -> Result<BoxFuture<Result<(), ConnectError>>, ConnectError> {
+    let called = guard("a middleware", || middleware.call(&Context::new(socket, "connect")));
+    Ok(called.ok_or_else(failed)??)
+}
+
+/// Returns what a client is told of a panic.
+fn failed() -> ConnectError {
+    ConnectError::new("internal server error")
+}
+
+/// Tells the client that it is connected, makes its socket a member, and calls the connect handlers.
+fn accept(socket: &Socket) {
+    let (session, namespace) = (socket.session(), socket.namespace());
+    // Everything that the handlers do before they wait happens before the client can know that it is connected.
+    session.cork();
+    let told = session.with(|engine, state| {
+        // After the end of the session nothing would remove the socket again.
+        if engine.closed().is_some() || !state.accept(namespace.name(), socket) {
+            return None;
+        }
+        socket.set_connected();
+        Some(send_packet(engine, namespace.0.parser, |encoder| {
+            encoder.connected(namespace.name(), &socket.id())
+        }))
+    });
+    let has_entered = match told {
+        Some(Ok(())) => socket.enter(),
+        Some(Err(_)) => {
+            socket.close_slow();
+            false
+        }
+        None => false,
+    };
+    if has_entered {
+        namespace.connected(socket);
+    }
+    session.uncork();
+    match has_entered {
+        true => socket.start(),
+        false => socket.release(),
+    }
+}
+
+/// Tells the client that the application refused it.
+fn refuse(socket: &Socket, error: &ConnectError) {
+    let namespace = socket.namespace();
+    let told = socket.session().with(|engine, state| match state.refuse(namespace.name(), socket) {
+        true => {
+            send_packet(engine, namespace.0.parser, |encoder| encoder.connect_error(namespace.name(), error))
+        }
+        false => Ok(()),
+    });
+    if told.is_err() {
+        socket.close_slow();
+    }
+    socket.release();
+}
+
+/// The deadline of one client's middleware, in the server's table once it has to wait.
+struct Deadline {
+    engine: Weak<Engine>,
+    timeout: Duration,
+    at: Option<Time>,
+    key: Option<Key>,
+}
+
+impl Deadline {
+    fn new(namespace: &Namespace, timeout: Duration) -> Deadline {
+        Deadline { engine: namespace.0.engine.clone(), timeout, at: None, key: None }
+    }
+
+    /// Returns whether the time is over, counted from the first call, or the server is gone. Before, the task is woken
+    /// at that time.
+    fn has_passed(&mut self, cx: &task::Context<'_>) -> bool {
+        let Some(engine) = self.engine.upgrade() else { return true };
+        let now = engine.now();
+        let at = *self.at.get_or_insert(now + self.timeout);
+        if at <= now {
+            return true;
+        }
+        // Inserted anew each time, because the task may be another one.
+        let (key, driver) = engine.timers.insert(at, Target::Waker(cx.waker().clone()));
+        if let Some(replaced) = self.key.replace(key) {
+            engine.timers.remove(replaced);
+        }
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        false
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        if let (Some(key), Some(engine)) = (self.key, self.engine.upgrade()) {
+            engine.timers.remove(key);
+        }
+    }
+}

@@ -295,7 +295,9 @@ impl ClientBuilder {
 
     /// Sets how often an event is sent again if it is not acknowledged in time. Events are sent one at a
     /// time: each arrives at least once, or its sender learns that it failed. Default: 0, which waits for no
-    /// acknowledgement.
+    /// acknowledgement: an event that was handed to the connection can be lost with it. By polling it can also
+    /// arrive twice, because a request is sent once more if a reused connection ends without any byte of an
+    /// answer, which usually means that the server had already closed it.
     ///
     /// Losing the connection or leaving the namespace before the acknowledgement counts as a failed try, so
     /// that an event that makes the server close the connection does not block those behind it.

@@ -57,7 +57,8 @@ impl Received {
         &self.args
     }
 
-    /// Returns whether the server waits for an acknowledgement that no handler sends.
+    /// Returns whether [`ack`](Received::ack) sends an acknowledgement: the server wants one, no handler of the event
+    /// sends it, and this is the first of the socket's streams of events.
     pub fn wants_ack(&self) -> bool {
         self.ack.is_some()
     }

@@ -203,7 +203,11 @@ impl LaneStream {
 
     fn handle_response(&mut self, response: Response<'_>) {
         let (lane, generation) = (self.lane, self.generation);
-        let act = |client: &mut sockeye_core::socketio::client::Client, now| {
+        let is_overrun = self.shared.is_overrun();
+        let act = |client: &mut Client, now| {
+            if is_overrun {
+                return client.fall_behind(now);
+            }
             if lane == Lane::WebSocket {
                 client.set_deflate(generation, response.deflate);
             }
@@ -311,7 +315,8 @@ impl Protocol for LaneStream {
 
     fn wants_read(&self) -> bool {
         let may_read = || !self.inflated.is_enough(MAX_INFLATED) && self.shared.may_read();
-        !self.stream.is_closed() && (self.told || may_read())
+        // Answers to requests that send bring no events, and have to arrive in time.
+        !self.stream.is_closed() && (self.told || self.lane == Lane::Post || may_read())
     }
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {

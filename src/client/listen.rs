@@ -136,7 +136,10 @@ impl ClientSocket {
     /// Has the core tell of the events that leave, if something listens to them.
     fn follow_outgoing(&self) {
         let Some(shared) = self.shared() else { return };
-        let listens = self.0.state.lock().listeners.has(&On::AnyOutgoing);
-        shared.look(|client| client.tell_outgoing(self.0.id, listens));
+        // Under both locks, so that the core ends up with the last change if several threads make one.
+        shared.look(|client| {
+            let listens = self.0.state.lock().listeners.has(&On::AnyOutgoing);
+            client.tell_outgoing(self.0.id, listens);
+        });
     }
 }

@@ -79,7 +79,8 @@ pub enum ManagerEvent {
     ReconnectError(ConnectError),
     /// There will be no more attempts.
     ReconnectFailed,
-    /// The server sent a ping, which was answered.
+    /// The server sent a ping, which was answered. While the application has fallen behind, several pings are reported
+    /// as one.
     Ping,
 }
 
@@ -135,7 +136,6 @@ impl Client {
     /// [`closed`](Client::closed) waits for that.
     pub fn close(&self) {
         self.shared.act(|client, now| client.close(now));
-        self.shared.wake_waiters();
     }
 
     /// Waits until there is no connection and none will be opened automatically. After

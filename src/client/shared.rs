@@ -34,7 +34,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const MAX_HANDLERS: usize = 1000;
 /// Maximum number of bytes in the inboxes of [`Events`](super::Events); beyond it no event is added.
 const MAX_INBOX: usize = 4 << 20;
-/// Maximum number of bytes of events held back behind that; beyond it the server is no longer read.
+/// Maximum number of bytes of events held back behind that; beyond it the server is no longer read, unless a
+/// namespace is being joined. A connection that brings more at twice as much is ended.
 const MAX_BACKLOG: usize = 4 << 20;
 
 pub(super) struct Shared {
@@ -46,8 +47,8 @@ pub(super) struct Shared {
     ended: AtomicBool,
     pub(super) keeper: Mutex<Keeper>,
     more: Mutex<Option<Box<More>>>,
-    answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
-    fates: Slots<Token, Result<(), EmitError>>,
+    pub(super) answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
+    pub(super) fates: Slots<Token, Result<(), EmitError>>,
     handlers: AtomicUsize,
     /// The number of streams that the runtime drives.
     driven: AtomicU32,
@@ -76,6 +77,8 @@ struct Core {
     opened: u64,
     /// A thread is dispatching events to the application: all of them, in order.
     dispatching: bool,
+    /// The value of [`Client::ended_attempts`] that waiting tasks were last woken for.
+    ended_attempts: u32,
     /// How many events at the front of the queue are counted in the backlog.
     counted: usize,
     /// How many events at the front of the queue are known to be held back while the application is behind.
@@ -120,6 +123,7 @@ impl Shared {
                 generation: 0,
                 opened: 0,
                 dispatching: false,
+                ended_attempts: 0,
                 counted: 0,
                 seen: 0,
             }),
@@ -201,9 +205,9 @@ impl Shared {
         self.look(|client| lent(client, f))
     }
 
-    /// Refuses a message if its event could not be reported because the backlog is full.
-    pub(super) fn check_backlog(&self, client: &mut Client) -> Result<(), EmitError> {
-        match self.is_full() && matches!(client.events_mut().back(), Some(Event::Outgoing(..))) {
+    /// Refuses an event that is to be reported to handlers while the backlog is full.
+    pub(super) fn check_backlog(&self, client: &Client, id: NamespaceId) -> Result<(), EmitError> {
+        match self.is_full() && client.tells_outgoing(id) {
             true => Err(EmitError::SlowConsumer { queued: self.backlog.load(Ordering::Relaxed) }),
             false => Ok(()),
         }
@@ -215,7 +219,10 @@ impl Shared {
         let mut core = self.core.lock();
         let client = &mut core.client;
         lend_events(client.events_mut());
-        lent(client, |client| client.handle_message(now, generation, message));
+        match self.is_overrun() {
+            true => client.fall_behind(now),
+            false => lent(client, |client| client.handle_message(now, generation, message)),
+        }
         self.settle(core, now, Caller::Stream(Lane::WebSocket));
     }
 
@@ -266,6 +273,8 @@ impl Shared {
                 None => is_left = core.count_backlog(&self.backlog) && !may_tell && !core.dispatching,
             }
             let may_read = was_full && !self.is_full();
+            let ended_attempts = core.client.ended_attempts();
+            let has_result = std::mem::replace(&mut core.ended_attempts, ended_attempts) != ended_attempts;
             let deadline = core.client.next_deadline();
             let generation = core.client.generation();
             let is_idle = core.client.is_idle();
@@ -275,6 +284,9 @@ impl Shared {
                 self.open(lane, generation, stream, None);
             }
             self.arm(deadline);
+            if has_result {
+                self.wake_waiters();
+            }
             if may_read {
                 self.wake_streams();
             }
@@ -287,9 +299,9 @@ impl Shared {
                 }
                 return;
             };
+            let dispatching = Dispatching(self);
             self.dispatch(event);
-            core = self.core.lock();
-            core.dispatching = false;
+            core = dispatching.end();
         }
     }
 
@@ -377,8 +389,9 @@ impl Shared {
 
     // Dispatching events.
 
-    /// Wakes the tasks that wait for a namespace, because no event tells them that it will not be joined.
-    pub(super) fn wake_waiters(&self) {
+    /// Wakes the tasks that wait for a namespace to be joined: an attempt has ended, though the application may
+    /// be told only later.
+    fn wake_waiters(&self) {
         let sockets = self.sockets.lock().clone();
         sockets.into_iter().for_each(|socket| ClientSocket(socket).wake_waiters());
     }
@@ -466,12 +479,15 @@ impl Shared {
     ) -> Poll<Result<OwnedArgs, NoAnswer>> {
         match self.answers.poll(cx, &(id, ack)) {
             Poll::Ready(answer) => Poll::Ready(answer.unwrap_or(Err(NoAnswer::Disconnected))),
-            Poll::Pending if self.connector().is_none() => Poll::Ready(Err(NoAnswer::Disconnected)),
+            Poll::Pending if self.connector().is_none() => {
+                self.forget_answer(id, ack);
+                Poll::Ready(Err(NoAnswer::Disconnected))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
 
-    pub(super) fn forget_answer(self: &Arc<Self>, id: NamespaceId, ack: u64) {
+    pub(super) fn forget_answer(&self, id: NamespaceId, ack: u64) {
         if self.answers.forget(&(id, ack)) {
             self.look(|client| client.forget_ack(id, ack));
         }
@@ -484,7 +500,10 @@ impl Shared {
     pub(super) fn poll_fate(&self, cx: &mut Context<'_>, token: Token) -> Poll<Result<(), EmitError>> {
         match self.fates.poll(cx, &token) {
             Poll::Ready(fate) => Poll::Ready(fate.unwrap_or(Err(EmitError::Disconnected))),
-            Poll::Pending if self.connector().is_none() => Poll::Ready(Err(EmitError::Disconnected)),
+            Poll::Pending if self.connector().is_none() => {
+                self.forget_fate(token);
+                Poll::Ready(Err(EmitError::Disconnected))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -556,6 +575,12 @@ impl Shared {
     /// Returns whether the backlog is full, so that nothing more is accepted.
     pub(super) fn is_full(&self) -> bool {
         self.backlog.load(Ordering::Relaxed) >= MAX_BACKLOG
+    }
+
+    /// Returns whether the backlog is so full that the connection must end. A server that is read because its
+    /// answer is awaited could otherwise fill the memory.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) >= 2 * MAX_BACKLOG
     }
 
     /// Returns whether to read from the server. If no namespace is joined it is read in any case, because the
@@ -718,6 +743,27 @@ fn size_of_event(event: &Event) -> usize {
         _ => return size_of::<Event>(),
     };
     size_of::<Event>() + args.json().len() + args.attachments().bytes()
+}
+
+/// Dispatches an event: other threads leave the events to this one until it is dropped, even by a panic.
+struct Dispatching<'a>(&'a Shared);
+
+impl<'a> Dispatching<'a> {
+    fn end(self) -> MutexGuard<'a, Core> {
+        let shared = self.0;
+        std::mem::forget(self);
+        let mut core = shared.core.lock();
+        core.dispatching = false;
+        core
+    }
+}
+
+impl Drop for Dispatching<'_> {
+    fn drop(&mut self) {
+        self.0.core.lock().dispatching = false;
+        // The timer task dispatches the other events.
+        self.0.wake_keeper();
+    }
 }
 
 /// Counts a suspended handler until it is dropped.

@@ -44,8 +44,6 @@ pub(super) struct State {
     inboxes: Vec<Weak<Inbox>>,
     /// Wakers of tasks that wait for the result of an attempt to connect.
     waiters: Vec<Waker>,
-    failures: u64,
-    last_error: Option<Box<ConnectError>>,
 }
 
 impl Inner {
@@ -126,12 +124,15 @@ impl ClientSocket {
     /// ```
     pub fn events(&self) -> Events {
         let inbox = Inbox::new(self.0.shared.clone());
+        {
+            let mut state = self.0.state.lock();
+            state.inboxes.retain(|known| known.strong_count() > 0);
+            state.inboxes.push(Arc::downgrade(&inbox));
+        }
+        // Checked last: a runtime that ends later finds the inbox.
         if self.shared().is_none_or(|shared| shared.has_ended()) {
             inbox.end();
         }
-        let mut state = self.0.state.lock();
-        state.inboxes.retain(|known| known.strong_count() > 0);
-        state.inboxes.push(Arc::downgrade(&inbox));
         Events { inbox }
     }
 
@@ -151,16 +152,17 @@ impl ClientSocket {
     /// later attempt may still succeed: call this again. Without a runtime it fails immediately with
     /// [`NoRuntime`](engine::TransportError::NoRuntime).
     pub fn connected(&self) -> Connected {
-        let failures = self.0.state.lock().failures;
-        Connected { socket: self.clone(), failures }
+        let failed =
+            self.shared().map_or(0, |shared| shared.look(|client| client.failed_attempts(self.0.id)));
+        Connected { socket: self.clone(), failed }
     }
 
     pub(super) fn poll_connected(
         &self,
         cx: &mut std::task::Context<'_>,
-        failures: u64,
+        failed: u32,
     ) -> Poll<Result<(), ConnectError>> {
-        let attempt = self.attempt(failures);
+        let attempt = self.attempt(failed);
         if attempt.is_ready() {
             return attempt;
         }
@@ -171,25 +173,20 @@ impl ClientSocket {
             }
         }
         // It could have ended meanwhile.
-        self.attempt(failures)
+        self.attempt(failed)
     }
 
     /// Returns the result of the attempt to join, if one ended since `failed` attempts had failed.
-    fn attempt(&self, failures: u64) -> Poll<Result<(), ConnectError>> {
-        if self.is_connected() {
-            return Poll::Ready(Ok(()));
-        }
-        if self.shared().is_some_and(|shared| shared.connector().is_none()) {
+    fn attempt(&self, failed: u32) -> Poll<Result<(), ConnectError>> {
+        let Some(shared) = self.shared() else {
+            return Poll::Ready(Err(ConnectError::Closed(engine::CloseReason::Client)));
+        };
+        let result = shared.look(|client| client.result(self.0.id, failed));
+        if !matches!(result, Some(Ok(()))) && shared.connector().is_none() {
             let error = engine::TransportError::NoRuntime;
             return Poll::Ready(Err(ConnectError::Closed(error.into())));
         }
-        let is_active = self.is_active();
-        let state = self.0.state.lock();
-        if state.failures == failures && is_active {
-            return Poll::Pending;
-        }
-        let gone = || ConnectError::Closed(engine::CloseReason::Client);
-        Poll::Ready(Err(state.last_error.as_deref().cloned().unwrap_or_else(gone)))
+        result.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Leaves the namespace; leaving the last one closes the connection. It is not joined again
@@ -207,7 +204,6 @@ impl ClientSocket {
         if let Some(shared) = self.shared() {
             shared.act(|client, now| client.disconnect(now, self.0.id));
         }
-        self.wake_waiters();
     }
 
     // Sending.
@@ -299,7 +295,7 @@ impl ClientSocket {
         let sent = with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
             shared.sending(|client| {
-                shared.check_backlog(client)?;
+                shared.check_backlog(client, id)?;
                 let queued = client.send(now, id, encoded.parts(), how)?;
                 if let Queued::Later(token) = queued {
                     shared.expect_fate(token);
@@ -324,18 +320,10 @@ impl ClientSocket {
     // For the client.
 
     pub(super) fn connected_now(&self) {
-        self.0.state.lock().last_error = None;
-        self.wake_waiters();
         self.tell("connect", None);
     }
 
     pub(super) fn not_connected(&self, error: ConnectError) {
-        {
-            let mut state = self.0.state.lock();
-            state.failures += 1;
-            state.last_error = Some(Box::new(error.clone()));
-        }
-        self.wake_waiters();
         debug!(%error, "a namespace was not joined");
         self.tell("connect_error", Some(&error));
     }

@@ -17,8 +17,9 @@ pub enum CloseReason {
     TransportError(TransportError),
     /// The server sent no ping in time.
     PingTimeout,
-    /// The application fell behind: so much waited for its handlers that the server was not read any more, and its ping
-    /// was not seen in time. Displays as a ping timeout.
+    /// The application fell behind: so many events waited for its handlers that the server was no longer read, and
+    /// its ping was not seen in time; or the server sent more while it was read because a namespace was being
+    /// joined. Displays as a ping timeout.
     Behind,
     /// The server sent what cannot be read.
     ParseError(PacketError),

@@ -565,10 +565,35 @@ impl Session {
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
     ///
     /// # Errors
-    /// When the session is not open, too much waits, or one of them is larger than the server takes.
+    /// Returns an error if the session is not open, if the send buffer is full, or if a message is larger than the
+    /// server accepts.
     pub fn send<'a>(
         &mut self,
         now: Time,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+    ) -> Result<(), SendError> {
+        self.send_within(now, self.config.send_buffer, parts)
+    }
+
+    /// Queues a message of the protocol above, which is small and must not be lost because the application's messages
+    /// fill the send buffer. If it does not fit into twice the send buffer, the session ends.
+    ///
+    /// # Errors
+    /// Returns an error if the session is not open, or if the message is larger than the server accepts.
+    pub fn send_control(&mut self, now: Time, message: Part<'_>) -> Result<(), SendError> {
+        let limit = self.config.send_buffer.saturating_mul(2);
+        let sent = self.send_within(now, limit, core::iter::once(message));
+        if let Err(SendError::Full { queued }) = sent {
+            self.end(TransportError::NotRead { queued }.into());
+            return Err(SendError::NotOpen);
+        }
+        sent
+    }
+
+    fn send_within<'a>(
+        &mut self,
+        now: Time,
+        limit: usize,
         parts: impl Iterator<Item = Part<'a>> + Clone,
     ) -> Result<(), SendError> {
         // After the machine slept, nobody may be there any more.
@@ -583,12 +608,12 @@ impl Session {
             Part::Binary(data) if in_base64 => base64_len(data.len()),
             Part::Binary(data) => data.len(),
         };
-        let limit = self.max_payload().unwrap_or(usize::MAX);
-        if let Some(size) = parts.clone().map(size).find(|size| *size > limit) {
-            return Err(SendError::TooLarge { size, limit });
+        let largest = self.max_payload().unwrap_or(usize::MAX);
+        if let Some(size) = parts.clone().map(size).find(|size| *size > largest) {
+            return Err(SendError::TooLarge { size, limit: largest });
         }
         let total: usize = parts.clone().map(size).sum();
-        if !self.queue.is_empty() && self.queue.len().saturating_add(total) > self.config.send_buffer {
+        if !self.queue.is_empty() && self.queue.len().saturating_add(total) > limit {
             return Err(SendError::Full { queued: self.queue.len() });
         }
         if !on_websocket {

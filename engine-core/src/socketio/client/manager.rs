@@ -118,6 +118,23 @@ impl Client {
         self.namespaces.get(id.0).is_some_and(|it| it.recovered)
     }
 
+    /// Returns the number of attempts to join that have failed, for [`result`](Client::result).
+    pub fn failed_attempts(&self, id: NamespaceId) -> u32 {
+        self.namespaces.get(id.0).map_or(0, |it| it.results.failed)
+    }
+
+    /// Returns the result of the attempt to join a namespace, once one has ended since `failed` of them had
+    /// failed; `None` while it is awaited. It is known before its [`Event`] is taken.
+    pub fn result(&self, id: NamespaceId, failed: u32) -> Option<Result<(), ConnectError>> {
+        self.namespaces.get(id.0).and_then(|it| it.result(failed))
+    }
+
+    /// Returns a number that changes whenever an attempt to join a namespace has ended, so that there may be a
+    /// [`result`](Client::result).
+    pub fn ended_attempts(&self) -> u32 {
+        self.namespaces.iter().fold(0, |sum, it| sum.wrapping_add(it.results.ended))
+    }
+
     /// The transport in use, while there is a connection.
     pub fn transport(&self) -> Option<Transport> {
         self.engine.as_ref().filter(|it| it.is_open()).map(|it| it.transport())
@@ -228,6 +245,14 @@ impl Client {
         self.parting = None;
     }
 
+    /// Ends the connection because more events wait for the application than may.
+    pub fn fall_behind(&mut self, now: Time) {
+        if let Some(engine) = &mut self.engine {
+            engine.fail(CloseReason::Behind);
+        }
+        self.follow_engine(now);
+    }
+
     /// Bytes arrived on a lane.
     pub fn heard(&mut self, now: Time, generation: u64) {
         if let Some(engine) = self.current(generation) {
@@ -295,6 +320,8 @@ impl Client {
             Received::Open => self.opened(now),
             Received::Message(Message::Text(text)) => self.receive_text(now, text),
             Received::Message(Message::Binary(data)) => self.receive_binary(now, &data),
+            // Pings that wait to be reported are reported as one, because a server may send any number of them.
+            Received::Ping if self.events.back() == Some(&Event::Ping) => {}
             Received::Ping => self.events.push_back(Event::Ping),
             Received::Nothing => {}
         }
@@ -380,13 +407,12 @@ impl Client {
             // With the session that it was asked of.
             namespace.attempt += 1;
             namespace.leave(State::Wanted, self.config.retries, &mut self.events);
-            let id = namespace.id;
-            self.events.push_back(match was_joined {
-                true => Event::Disconnected(id, DisconnectReason::Closed(reason.clone())),
-                // It is to be opened again, at once.
-                false if reason == CloseReason::Client => continue,
-                false => Event::ConnectError(id, ConnectError::Closed(reason.clone())),
-            });
+            if was_joined {
+                let reason = DisconnectReason::Closed(reason.clone());
+                self.events.push_back(Event::Disconnected(namespace.id, reason));
+            } else if reason != CloseReason::Client {
+                namespace.report_failure(ConnectError::Closed(reason.clone()), &mut self.events);
+            }
         }
         self.link = Link::Idle;
         if !self.namespaces.iter().any(Namespace::is_active) {

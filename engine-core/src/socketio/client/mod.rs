@@ -164,6 +164,10 @@ pub enum ConnectError {
     /// wait, as where the connection cannot be opened.
     #[error("no auth: {0}")]
     Auth(Box<str>),
+    /// The request to join was not sent: with the auth data it is larger than the server accepts. It is sent again
+    /// after a wait, like a failed [`Auth`](ConnectError::Auth).
+    #[error("not sent: {0}")]
+    NotSent(EmitError),
 }
 
 /// The cause of a close, or its reason where there is none.
@@ -257,6 +261,6 @@ pub enum Event {
     ReconnectError(CloseReason),
     /// There will be no more attempts.
     ReconnectFailed,
-    /// The server asked whether this side lives.
+    /// The server sent at least one ping, which was answered.
     Ping,
 }

@@ -2,7 +2,8 @@
 
 use super::recovery::Recovery;
 use super::waiting::{Queue, Retry, Waiting};
-use super::{Event, Incoming, NamespaceId, NoAnswer, Token};
+use super::{ConnectError, Event, Incoming, NamespaceId, NoAnswer, Token};
+use crate::engineio::client::CloseReason;
 use crate::socketio::acks::{Acks, MAX_ACK_ID};
 use crate::socketio::emit_error::EmitError;
 use crate::time::{Time, earliest};
@@ -30,6 +31,7 @@ pub(super) struct Namespace {
     /// and it cannot be asked again.
     pub(super) unanswered: Option<Time>,
     pub(super) left: Left,
+    pub(super) results: Results,
     /// When the last event left by this connection.
     pub(super) sent: Option<Time>,
     /// The id that the server gave, while connected.
@@ -53,6 +55,17 @@ pub(super) struct Namespace {
 pub(super) struct Early {
     pub(super) events: Vec<Incoming>,
     pub(super) bytes: usize,
+}
+
+/// The results of the attempts to join, for tasks that wait for the next one.
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    /// The number of attempts that have ended: joined, failed or abandoned.
+    pub(super) ended: u32,
+    /// The number of attempts that have failed.
+    pub(super) failed: u32,
+    /// The error of the last attempt, if that failed.
+    last_error: Option<Box<ConnectError>>,
 }
 
 /// Whether it was left on this connection, so that events may come that were sent before that.
@@ -95,6 +108,7 @@ impl Namespace {
             failures: 0,
             unanswered: None,
             left: Left::No,
+            results: Results::default(),
             sent: None,
             sid: None,
             recovery: None,
@@ -106,6 +120,33 @@ impl Namespace {
             retries: Queue::default(),
             early: None,
         }
+    }
+
+    /// Reports that the namespace is joined.
+    pub(super) fn report_joined(&mut self, events: &mut VecDeque<Event>) {
+        self.results.ended = self.results.ended.wrapping_add(1);
+        self.results.last_error = None;
+        events.push_back(Event::Connected(self.id));
+    }
+
+    /// Reports that an attempt to join the namespace has failed.
+    pub(super) fn report_failure(&mut self, error: ConnectError, events: &mut VecDeque<Event>) {
+        self.results.ended = self.results.ended.wrapping_add(1);
+        self.results.failed = self.results.failed.wrapping_add(1);
+        self.results.last_error = Some(Box::new(error.clone()));
+        events.push_back(Event::ConnectError(self.id, error));
+    }
+
+    /// Returns the result of the attempt to join, once one has ended since `failed` of them had failed.
+    pub(super) fn result(&self, failed: u32) -> Option<Result<(), ConnectError>> {
+        if self.state == State::Joined {
+            return Some(Ok(()));
+        }
+        if self.results.failed == failed && self.is_active() {
+            return None;
+        }
+        let given_up = || ConnectError::Closed(CloseReason::Client);
+        Some(Err(self.results.last_error.as_deref().cloned().unwrap_or_else(given_up)))
     }
 
     pub(super) fn is_active(&self) -> bool {

@@ -401,6 +401,16 @@ fn waits_and_attempts_are_counted_until_a_namespace_is_joined() {
 }
 
 #[test]
+fn pings_that_wait_to_be_reported_are_reported_as_one() {
+    let mut rig = Rig::joined(|_| {});
+    (0..3).for_each(|_| rig.hear("2"));
+    assert_eq!(rig.events(), [Event::Ping]);
+    assert_eq!(rig.written(), ["3", "3", "3"]);
+    rig.hear("2");
+    assert_eq!(rig.events(), [Event::Ping]);
+}
+
+#[test]
 fn the_longest_waits_differ_too() {
     let mut rig = Rig::new(|_| {});
     rig.client.connect(at(0), rig.main);

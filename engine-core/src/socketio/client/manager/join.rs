@@ -7,7 +7,7 @@ use crate::engineio::client::SendError;
 use crate::engineio::{Part, SEPARATOR, Transport};
 use crate::socketio::parser::text::is_legal_namespace;
 use crate::time::Time;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::time::Duration;
 
 /// An event that was sent this long ago has been read over WebSocket, as far as that is worth waiting for.
@@ -20,7 +20,7 @@ impl Client {
         let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| !it.is_active()) else { return };
         // Behind a question mark clients of version 2 have a query, which is not in the answer.
         if !is_legal_namespace(&namespace.name) || namespace.name.contains('?') {
-            return self.events.push_back(Event::ConnectError(id, ConnectError::Namespace));
+            return namespace.report_failure(ConnectError::Namespace, &mut self.events);
         }
         (namespace.state, namespace.failures) = (State::Wanted, 0);
         match self.link {
@@ -107,11 +107,11 @@ impl Client {
             recovery.show();
         }
         push_auth(&mut text, namespace.recovery.as_deref(), auth);
-        match engine.send(now, core::iter::once(Part::Text(text.as_bytes()))) {
+        match engine.send_control(now, Part::Text(text.as_bytes())) {
             Ok(()) => namespace.state = State::Joining(deadline),
             // It is asked for again with the next session.
             Err(SendError::NotOpen) => {}
-            Err(error) => self.fail_join(now, id, ConnectError::Auth(error.to_string().into())),
+            Err(error) => self.fail_join(now, id, ConnectError::NotSent(error.into())),
         }
         self.follow_engine(now);
     }
@@ -132,8 +132,8 @@ impl Client {
         };
         if let Some(namespace) = self.namespaces.get_mut(id.0) {
             (namespace.state, namespace.failures) = (state, failures.saturating_add(1));
+            namespace.report_failure(error, &mut self.events);
         }
-        self.events.push_back(Event::ConnectError(id, error));
         self.close_if_unused(now);
     }
 
@@ -177,6 +177,7 @@ impl Client {
         let (left, sent) = (namespace.left, namespace.sent);
         namespace.leave(State::Idle, self.config.retries, &mut self.events);
         (namespace.unanswered, namespace.left) = (unanswered, left);
+        namespace.results.ended = namespace.results.ended.wrapping_add(1);
         if state == State::Joined {
             match self.watch_events(now, sent) {
                 Some(until) => self.set_left(id, Left::Untold(until)),
@@ -211,8 +212,8 @@ impl Client {
         };
         let mut text = String::from("1");
         push_namespace(&mut text, &namespace.name);
-        // If there is no room for it, the end of the connection says it.
-        let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
+        // It fails only if the session has ended, which ends the namespace on the server as well.
+        _ = engine.send_control(now, Part::Text(text.as_bytes()));
         namespace.left = Left::Unread;
     }
 

@@ -85,7 +85,7 @@ impl Client {
         }
         let Ok(connected) = serde_json::from_str::<Connected>(data) else {
             namespace.leave(State::Idle, self.config.retries, &mut self.events);
-            self.events.push_back(Event::ConnectError(id, ConnectError::OldServer));
+            namespace.report_failure(ConnectError::OldServer, &mut self.events);
             return self.close_if_unused(now);
         };
         let known = namespace.recovery.as_ref().map(|it| &it.pid);
@@ -106,7 +106,7 @@ impl Client {
             }
             self.events.push_back(Event::Incoming(id, incoming));
         }
-        self.events.push_back(Event::Connected(id));
+        namespace.report_joined(&mut self.events);
         self.flush(now, id);
     }
 
@@ -119,7 +119,7 @@ impl Client {
             return self.break_off(&"a connect error without a connect");
         }
         namespace.leave(State::Idle, self.config.retries, &mut self.events);
-        self.events.push_back(Event::ConnectError(id, refusal(data)));
+        namespace.report_failure(refusal(data), &mut self.events);
         self.close_if_unused(now);
     }
 

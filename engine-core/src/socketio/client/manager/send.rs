@@ -183,6 +183,11 @@ impl Client {
         }
     }
 
+    /// Returns whether what leaves is [told](Client::tell_outgoing).
+    pub fn tells_outgoing(&self, id: NamespaceId) -> bool {
+        self.namespaces.get(id.0).is_some_and(|it| it.tells_outgoing)
+    }
+
     /// How many bytes of a namespace wait for a connection or an acknowledgement, counted as
     /// [`Offline::Buffer`] does.
     pub fn buffered(&self, id: NamespaceId) -> usize {

@@ -307,3 +307,21 @@ fn what_is_shown_is_refused_if_it_would_split_a_payload() {
     let error = ConnectError::Auth("it is no JSON".into());
     assert_eq!((rig.events(), rig.written()), (vec![Event::ConnectError(rig.main, error)], vec![]));
 }
+
+#[test]
+fn a_namespace_is_left_even_if_events_fill_the_send_buffer() {
+    let mut rig = Rig::joined(|config| {
+        let engine = EngineConfig { send_buffer: 500, ..(*config.engine).clone() };
+        config.engine = Arc::new(engine);
+    });
+    let chat = rig.client.namespace("/chat");
+    rig.client.connect(at(0), chat);
+    rig.client.join(at(0), chat, 1, "");
+    rig.hear(r#"40/chat,{"sid":"c"}"#);
+    rig.written();
+    while rig.emit(r#"2["m"]"#, How::default()).is_ok() {}
+    rig.client.disconnect(at(0), chat);
+    rig.pass(5000);
+    assert_eq!(rig.written().last().map(|it| &**it), Some("41/chat,"));
+    assert!(rig.client.is_connected(rig.main));
+}

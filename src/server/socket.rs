@@ -549,8 +549,7 @@ impl Socket {
                 return None;
             }
             self.0.connected.store(true, Ordering::Release);
-            let connected = Connected { sid: &self.0.id };
-            Some(send_packet(engine, |encoder| encoder.connect(self.0.namespace.name(), &connected)))
+            Some(send_packet(engine, |encoder| encoder.connected(self.0.namespace.name(), &self.0.id)))
         });
         match told {
             Some(Ok(())) => {
@@ -668,12 +667,6 @@ impl Acknowledge for Socket {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError> {
         self.send_packet(Kind::Ack(id), args, Flags::default(), |_| ())
     }
-}
-
-/// The response to a client that is admitted.
-#[derive(serde::Serialize)]
-struct Connected<'a> {
-    sid: &'a str,
 }
 
 impl Identified for Socket {

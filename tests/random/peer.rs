@@ -61,7 +61,7 @@ impl Peer {
         if self.engine.end.is_none() && !is_there {
             let has_predecessor = !self.seen.insert(name);
             self.namespaces.insert(name, Member { has_predecessor, ..Member::default() });
-            self.send(|encoder| encoder.connect(name, &()));
+            self.send(|encoder| encoder.connect(name, None));
         }
     }
 

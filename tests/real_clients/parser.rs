@@ -81,7 +81,7 @@ fn encode(
     let encoded = match (kind, name) {
         ("event", Some(name)) => encoder.event(nsp, id, name, &args)?,
         ("ack", None) => encoder.ack(nsp, id.ok_or("no id")?, &args)?,
-        ("connect", None) => encoder.connect(nsp, &args.0.first())?,
+        ("connect", None) => encoder.connect(nsp, args.0.first().map(Value::to_string).as_deref())?,
         ("disconnect", None) => encoder.disconnect(nsp)?,
         _ => return Err("no such packet".into()),
     };

@@ -66,6 +66,9 @@ pub enum EncodeError {
     /// The namespace does not begin with `/`, or contains a comma or U+001E.
     #[error("illegal namespace")]
     Namespace,
+    /// The data that a client shows to the server is not a JSON object.
+    #[error("auth is not a JSON object")]
+    Auth,
     /// Only events and acknowledgements can hold binary data.
     #[error("binary data in a packet without attachments")]
     Binary,

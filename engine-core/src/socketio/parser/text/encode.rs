@@ -1,10 +1,12 @@
 //! Packets as they leave: text, and attachments behind it.
 
 use super::args::{Args, OwnedArgs};
+use super::json;
 use super::serialize::{ArgumentList, Sink};
 use crate::engineio::Part;
 use crate::socketio::error::EncodeError;
 use crate::socketio::kind::is_reserved;
+use crate::socketio::limits::MAX_DEPTH;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::iter::FusedIterator;
@@ -137,42 +139,60 @@ impl Encoder {
         }
     }
 
-    /// A request to join a namespace, or the answer to one.
-    ///
-    /// `data` has to serialize as an object, or as unit or `None` for no data; this is not
-    /// checked here.
+    /// Encodes a client's request to join a namespace, with the JSON object that it shows to the server, if any.
     ///
     /// # Errors
-    /// If the namespace is illegal, or `data` cannot be sent or holds bytes.
-    pub fn connect<D: Serialize + ?Sized>(
-        &mut self,
-        namespace: &str,
-        data: &D,
-    ) -> Result<Encoded<'_>, EncodeError> {
-        let json = self.start(namespace, None)?;
-        self.data(data, json)?;
+    /// Returns [`EncodeError::Auth`] if `auth` is not a JSON object, or an error if the namespace is illegal.
+    pub fn connect(&mut self, namespace: &str, auth: Option<&str>) -> Result<Encoded<'_>, EncodeError> {
+        self.start(namespace, None)?;
+        if let Some(auth) = auth {
+            let scanned = json::scan(auth.trim_start(), MAX_DEPTH).map_err(|_| EncodeError::Auth)?;
+            if !scanned.value.starts_with('{') {
+                return Err(EncodeError::Auth);
+            }
+            self.sink.text.extend_from_slice(scanned.value.as_bytes());
+        }
         self.finish_plain(b'0')
     }
 
-    /// The answer to a request to join a namespace that is refused. `data` is usually an object
-    /// with a `message`.
+    /// Encodes the server's answer to a client that has joined a namespace, with the id of its socket.
     ///
     /// # Errors
-    /// As [`connect`](Encoder::connect).
+    /// Returns an error if the namespace is illegal.
+    pub fn connected(&mut self, namespace: &str, sid: &str) -> Result<Encoded<'_>, EncodeError> {
+        self.start(namespace, None)?;
+        self.sink.text.extend_from_slice(br#"{"sid":"#);
+        self.sink.string(sid);
+        self.sink.text.push(b'}');
+        self.finish_plain(b'0')
+    }
+
+    /// Encodes the server's answer to a client that it refuses.
+    ///
+    /// `data` is usually an object with a `message`. Unit and `None` stand for no data.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace is illegal, or if `data` cannot be sent or holds bytes.
     pub fn connect_error<D: Serialize + ?Sized>(
         &mut self,
         namespace: &str,
         data: &D,
     ) -> Result<Encoded<'_>, EncodeError> {
         let json = self.start(namespace, None)?;
-        self.data(data, json)?;
+        data.serialize(&mut self.sink)?;
+        if !self.sink.ends.is_empty() {
+            return Err(EncodeError::Binary);
+        }
+        if self.sink.text.get(json..) == Some(b"null") {
+            self.sink.text.truncate(json);
+        }
         self.finish_plain(b'4')
     }
 
-    /// Leaves a namespace.
+    /// Encodes the packet by which a client leaves a namespace, or a server closes it for the client.
     ///
     /// # Errors
-    /// If the namespace is illegal.
+    /// Returns an error if the namespace is illegal.
     pub fn disconnect(&mut self, namespace: &str) -> Result<Encoded<'_>, EncodeError> {
         self.start(namespace, None)?;
         self.finish_plain(b'1')
@@ -209,17 +229,6 @@ impl Encoder {
         }
         self.json = text.len();
         Ok(self.json)
-    }
-
-    fn data<D: Serialize + ?Sized>(&mut self, data: &D, json: usize) -> Result<(), EncodeError> {
-        data.serialize(&mut self.sink)?;
-        if !self.sink.ends.is_empty() {
-            return Err(EncodeError::Binary);
-        }
-        if self.sink.text.get(json..) == Some(b"null") {
-            self.sink.text.truncate(json);
-        }
-        Ok(())
     }
 
     fn finish_plain(&mut self, kind: u8) -> Result<Encoded<'_>, EncodeError> {

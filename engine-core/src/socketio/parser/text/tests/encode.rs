@@ -42,9 +42,12 @@ fn official_examples_encode_byte_for_byte() {
     let ack = encoder.ack("/admin", 456, &hello).unwrap();
     assert_eq!(ack.text, br#"61-/admin,456[{"_placeholder":true,"num":0}]"#);
     assert_eq!(listed(ack.attachments()), [[1, 2, 3]]);
-    assert_eq!(text(encoder.connect("/", &json!({"sid": "x"}))), r#"0{"sid":"x"}"#);
-    assert_eq!(text(encoder.connect("/admin", &())), "0/admin,");
-    assert_eq!(text(encoder.connect("/", &None::<Value>)), "0");
+    assert_eq!(text(encoder.connected("/", "x")), r#"0{"sid":"x"}"#);
+    assert_eq!(text(encoder.connected("/admin", "\"")), r#"0/admin,{"sid":"\""}"#);
+    assert_eq!(text(encoder.connect("/admin", None)), "0/admin,");
+    assert_eq!(text(encoder.connect("/", None)), "0");
+    assert_eq!(text(encoder.connect("/admin", Some(r#"{"token": 1e3}"#))), r#"0/admin,{"token": 1e3}"#);
+    assert_eq!(text(encoder.connect("/", Some(" {} "))), "0{}");
     assert_eq!(
         text(encoder.connect_error("/admin", &json!({"message": "Not authorized"}))),
         r#"4/admin,{"message":"Not authorized"}"#
@@ -282,7 +285,8 @@ fn what_separates_packets_is_escaped_wherever_text_may_stand() {
     for packet in [
         text(encoder.event("/", Some(1), separator, &(separator, '\u{1e}', &map, json!(map), raw))),
         text(encoder.ack("/", 1, &(separator, &map))),
-        text(encoder.connect("/", &map)),
+        text(encoder.connect("/", Some(&json!(map).to_string()))),
+        text(encoder.connected("/", separator)),
         text(encoder.connect_error("/", &map)),
     ] {
         assert!(!packet.contains('\u{1e}') && packet.contains(r"a\u001e41"), "{packet}");
@@ -294,10 +298,17 @@ fn what_separates_packets_is_escaped_wherever_text_may_stand() {
 }
 
 #[test]
+fn auth_that_is_not_a_json_object_is_refused() {
+    let mut encoder = Encoder::new();
+    for auth in ["", "null", "[]", "\"a\"", "{", "{}{}", "{\"a\":\"\u{1e}\"}", "{} 1"] {
+        assert_eq!(encoder.connect("/", Some(auth)).unwrap_err(), EncodeError::Auth, "{auth:?}");
+    }
+}
+
+#[test]
 fn only_events_and_acknowledgements_may_contain_bytes() {
     let mut encoder = Encoder::new();
     let data = BTreeMap::from([("a", Bytes::from_static(b"x"))]);
-    assert_eq!(encoder.connect("/", &data).unwrap_err(), EncodeError::Binary);
     assert_eq!(encoder.connect_error("/", &data).unwrap_err(), EncodeError::Binary);
 }
 

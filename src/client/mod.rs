@@ -29,6 +29,7 @@
 //! - A message that is larger than the server accepts is refused with an error before it is sent.
 
 mod builder;
+mod core;
 mod events;
 mod extract;
 mod jar;

@@ -1,6 +1,7 @@
 //! The state shared by the handles and the streams of one client.
 
 use super::builder::{Auth, Settings};
+use super::core::{Core, Demand, Origin};
 use super::jar::CookieJar;
 use super::keeper::{KeepTime, Keeper};
 use super::lane::LaneStream;
@@ -15,10 +16,10 @@ use crate::log::error;
 use crate::pool;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
-use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
+use sockeye_core::engineio::client::{Lane, Request, TransportError};
 use sockeye_core::host::{Connector, Destination};
 use sockeye_core::socketio::OwnedArgs;
-use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Token};
+use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Text, Token};
 use sockeye_core::websocket::Message;
 use sockeye_core::{Outbound, Random, Time};
 use std::borrow::Cow;
@@ -40,7 +41,7 @@ const MAX_BACKLOG: usize = 4 << 20;
 
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
-    core: Mutex<Core>,
+    pub(super) core: Mutex<Core>,
     sockets: Mutex<SmallVec<[Arc<Inner>; 1]>>,
     connector: OnceLock<Arc<dyn Connector>>,
     /// The runtime has ended.
@@ -69,22 +70,6 @@ struct More {
 
 type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
 
-struct Core {
-    client: Client,
-    streams: [Stream; 3],
-    /// The session that the streams belong to.
-    generation: u64,
-    opened: u64,
-    /// A thread is dispatching events to the application: all of them, in order.
-    dispatching: bool,
-    /// The value of [`Client::ended_attempts`] that waiting tasks were last woken for.
-    ended_attempts: u32,
-    /// How many events at the front of the queue are counted in the backlog.
-    counted: usize,
-    /// How many events at the front of the queue are known to be held back while the application is behind.
-    seen: usize,
-}
-
 /// The origin of a change. Events are dispatched on the client's runtime only: any other caller may hold a
 /// lock that a handler takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,22 +79,20 @@ pub(super) enum Caller {
     /// A task of the client.
     Runtime,
     /// The stream of a lane, which needs no waking: it looks at its own state afterwards.
-    Stream(Lane),
+    Stream(Origin),
 }
 
-/// The stream of a lane.
-#[derive(Default)]
-struct Stream {
-    /// Zero if there is none.
-    id: u64,
-    waker: Option<Waker>,
-}
-
-/// Streams to open and tasks to wake after a change, once no lock is held.
-#[derive(Default)]
-struct Todo {
-    open: SmallVec<[(Lane, u64); 2]>,
-    wake: SmallVec<[Waker; 3]>,
+/// The next step of [`settle`](Shared::settle).
+struct Next {
+    /// The event to dispatch.
+    event: Option<Event>,
+    /// The backlog is no longer full, so the streams may read again.
+    may_read: bool,
+    /// Events wait for the timer task, because this caller may not dispatch them.
+    is_left: bool,
+    is_idle: bool,
+    /// What is demanded of the stream that made the change, if that is the last step.
+    demand: Option<Demand>,
 }
 
 impl Shared {
@@ -117,16 +100,7 @@ impl Shared {
         let client = Client::new(settings.config.clone(), random);
         Arc::new(Shared {
             settings,
-            core: Mutex::new(Core {
-                client,
-                streams: Default::default(),
-                generation: 0,
-                opened: 0,
-                dispatching: false,
-                ended_attempts: 0,
-                counted: 0,
-                seen: 0,
-            }),
+            core: Mutex::new(Core::new(client)),
             sockets: Mutex::default(),
             connector: OnceLock::new(),
             ended: AtomicBool::new(false),
@@ -200,9 +174,9 @@ impl Shared {
         f(&mut self.core.lock().client)
     }
 
-    /// Runs `f`, which sends a message, on the core.
-    pub(super) fn sending<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
-        self.look(|client| lent(client, f))
+    /// Runs `f`, which sends a message, on the core, and acts on the consequences.
+    pub(super) fn send<R>(self: &Arc<Self>, f: impl FnOnce(&mut Client, Time) -> R) -> R {
+        self.act(|client, now| lent(client, |client| f(client, now)))
     }
 
     /// Refuses an event that is to be reported to handlers while the backlog is full.
@@ -213,29 +187,43 @@ impl Shared {
         }
     }
 
-    /// Handles a message that arrived.
-    pub(super) fn receive(self: &Arc<Self>, generation: u64, message: &Message<'_>) {
-        let now = self.now();
-        let mut core = self.core.lock();
-        let client = &mut core.client;
-        lend_events(client.events_mut());
-        match self.is_overrun() {
-            true => client.fall_behind(now),
-            false => lent(client, |client| client.handle_message(now, generation, message)),
-        }
-        self.settle(core, now, Caller::Stream(Lane::WebSocket));
+    /// Returns what is demanded of a stream.
+    pub(super) fn demand(&self, now: Time, origin: Origin) -> Demand {
+        self.core.lock().demand(now, origin)
     }
 
-    /// Moves queued frames to the stream of a session's WebSocket connection.
-    pub(super) fn transmit(self: &Arc<Self>, generation: u64, out: &mut Outbound) {
+    /// Handles a message that arrived over WebSocket. Returns what is demanded of its stream then.
+    pub(super) fn receive(
+        self: &Arc<Self>,
+        now: Time,
+        origin: Origin,
+        message: &Message<'_>,
+    ) -> Option<Demand> {
+        // Read without the lock, so that threads that send need not wait.
+        let text = match message {
+            Message::Text(text) => Some(Text::read(text, &self.settings.config.limits)),
+            _ => None,
+        };
+        let mut core = self.core.lock();
+        let (client, generation) = (&mut core.client, origin.generation);
+        lend_events(client.events_mut());
+        match text {
+            _ if self.is_overrun() => client.fall_behind(now),
+            Some(text) => lent(client, |client| client.handle_text(now, generation, text)),
+            None => lent(client, |client| client.handle_message(now, generation, message)),
+        }
+        self.settle(core, now, Caller::Stream(origin))
+    }
+
+    /// Moves queued frames to the stream of a session's WebSocket connection. Returns whether more wait.
+    pub(super) fn transmit(self: &Arc<Self>, origin: Origin, out: &mut Outbound) -> bool {
         let now = self.now();
-        let may_have_events = self.look(|client| {
-            let may_have_events = client.transmit(now, generation, out);
-            client.queue_mut().into_iter().for_each(pool::reclaim);
-            may_have_events
-        });
-        if may_have_events {
-            self.act_from(Caller::Stream(Lane::WebSocket), |_, _| {});
+        let mut core = self.core.lock();
+        let may_have_events = core.client.transmit(now, origin.generation, out);
+        core.client.queue_mut().into_iter().for_each(pool::reclaim);
+        match may_have_events {
+            true => self.settle(core, now, Caller::Stream(origin)).is_some_and(|demand| demand.transmits),
+            false => core.client.wants_transmit(origin.generation),
         }
     }
 
@@ -253,55 +241,75 @@ impl Shared {
         result
     }
 
-    /// Opens, wakes and closes streams as the core requires, and dispatches its events to the application.
-    fn settle<'a>(self: &'a Arc<Self>, mut core: MutexGuard<'a, Core>, now: Time, caller: Caller) {
-        let own = match caller {
-            Caller::Stream(lane) => Some(lane),
+    /// Opens, wakes and closes streams as the core requires, and dispatches its events to the application. Returns
+    /// what is demanded of the stream that made the change, if one did.
+    fn settle<'a>(
+        self: &'a Arc<Self>,
+        mut core: MutexGuard<'a, Core>,
+        now: Time,
+        caller: Caller,
+    ) -> Option<Demand> {
+        let origin = match caller {
+            Caller::Stream(origin) => Some(origin),
             Caller::Application | Caller::Runtime => None,
         };
         let has_runtime = self.connector().is_some();
         // Without a runtime there are no events that a handler is called for.
         let may_tell = caller != Caller::Application || !has_runtime;
+        let generation = core.client.generation();
+        let todo = core.follow(now, origin.map(|origin| origin.lane), has_runtime);
+        let mut next = self.next(&mut core, now, origin, may_tell);
+        drop(core);
+        let mut dispatching = next.event.is_some().then(|| Dispatching(self));
+        todo.wake.into_iter().for_each(Waker::wake);
+        for (lane, stream) in todo.open {
+            self.open(lane, generation, stream, None);
+        }
+        if todo.is_earlier {
+            self.wake_keeper();
+        }
+        if todo.has_result {
+            self.wake_waiters();
+        }
         loop {
-            let todo = core.look_after_streams(now, own, has_runtime);
-            let was_full = self.is_full();
-            let may_tell = may_tell && !core.dispatching;
-            let event = if may_tell { core.next_event(self.is_behind(), &self.backlog) } else { None };
-            let mut is_left = false;
-            match event {
-                Some(_) => core.dispatching = true,
-                None => is_left = core.count_backlog(&self.backlog) && !may_tell && !core.dispatching,
-            }
-            let may_read = was_full && !self.is_full();
-            let ended_attempts = core.client.ended_attempts();
-            let has_result = std::mem::replace(&mut core.ended_attempts, ended_attempts) != ended_attempts;
-            let deadline = core.client.next_deadline();
-            let generation = core.client.generation();
-            let is_idle = core.client.is_idle();
-            drop(core);
-            todo.wake.into_iter().for_each(Waker::wake);
-            for (lane, stream) in todo.open {
-                self.open(lane, generation, stream, None);
-            }
-            self.arm(deadline);
-            if has_result {
-                self.wake_waiters();
-            }
-            if may_read {
+            if next.may_read {
                 self.wake_streams();
             }
-            if is_left {
+            if next.is_left {
                 self.wake_keeper();
             }
-            let Some(event) = event else {
-                if is_idle {
-                    self.tell_if_closed();
-                }
-                return;
-            };
-            let dispatching = Dispatching(self);
+            let (Some(event), Some(before)) = (next.event, dispatching) else { break };
             self.dispatch(event);
-            core = dispatching.end();
+            // Handlers that changed the core have acted on the consequences.
+            let mut core = before.end();
+            next = self.next(&mut core, now, origin, may_tell);
+            drop(core);
+            dispatching = next.event.is_some().then(|| Dispatching(self));
+        }
+        if next.is_idle {
+            self.tell_if_closed();
+        }
+        next.demand
+    }
+
+    /// Takes the next event to dispatch. If there is none, counts those that wait.
+    fn next(&self, core: &mut Core, now: Time, origin: Option<Origin>, may_tell: bool) -> Next {
+        let was_full = self.is_full();
+        let is_dispatching = core.dispatching;
+        let event = match may_tell && !is_dispatching {
+            true => core.next_event(|| self.is_behind(), &self.backlog),
+            false => None,
+        };
+        core.dispatching |= event.is_some();
+        let is_last = event.is_none();
+        let waits = is_last && core.count_backlog(&self.backlog);
+        reclaim_events(core.client.events_mut());
+        Next {
+            event,
+            may_read: was_full && !self.is_full(),
+            is_left: waits && !may_tell && !is_dispatching,
+            is_idle: core.client.is_idle(),
+            demand: origin.filter(|_| is_last).map(|origin| core.demand(now, origin)),
         }
     }
 
@@ -330,19 +338,9 @@ impl Shared {
         stream: u64,
         request: Box<Request>,
     ) {
-        let opened = {
-            let mut core = self.core.lock();
-            let opened = core.opened + 1;
-            let own = core.stream(lane);
-            if own.id != stream {
-                return;
-            }
-            let replaced = std::mem::replace(own, Stream { id: opened, waker: None });
-            core.opened = opened;
-            drop(core);
-            drop(replaced);
-            opened
-        };
+        let replaced = self.core.lock().replace(lane, stream);
+        let Some((opened, replaced)) = replaced else { return };
+        drop(replaced);
         self.open(lane, generation, opened, Some(request));
     }
 
@@ -464,8 +462,13 @@ impl Shared {
 
     // Awaited results.
 
+    /// Expects an answer. Called under the lock under which the event is sent, so that the answer comes later.
     pub(super) fn expect_answer(&self, id: NamespaceId, ack: u64) {
         self.answers.expect((id, ack));
+    }
+
+    /// Lets the events go on that are held back because handlers wait: as many more may, as answers are expected.
+    pub(super) fn answer_is_expected(&self) {
         if self.handlers.load(Ordering::Relaxed) >= MAX_HANDLERS {
             self.wake_keeper();
         }
@@ -613,10 +616,7 @@ impl Shared {
     }
 
     fn wake_streams(&self) {
-        let wakers: SmallVec<[Waker; 3]> = {
-            let core = self.core.lock();
-            core.streams.iter().filter_map(|stream| stream.waker.clone()).collect()
-        };
+        let wakers = self.core.lock().wakers();
         wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -652,97 +652,6 @@ fn reclaim_events(queue: &mut VecDeque<Event>) {
             _ = EVENTS.try_with(|events| events.set(queue));
         }
     }
-}
-
-impl Core {
-    fn stream(&mut self, lane: Lane) -> &mut Stream {
-        let [poll, post, websocket] = &mut self.streams;
-        match lane {
-            Lane::Poll => poll,
-            Lane::Post => post,
-            Lane::WebSocket => websocket,
-        }
-    }
-
-    /// Returns the next event to dispatch. If the application has fallen behind, that is the first event that
-    /// calls no handler for a message; the others keep their order.
-    fn next_event(&mut self, is_behind: bool, backlog: &AtomicUsize) -> Option<Event> {
-        let events = self.client.events_mut();
-        let mut at = 0;
-        if is_behind && matches!(events.front(), Some(Event::Incoming(..))) {
-            self.seen = self.seen.max(1);
-            at = self.seen + events.iter().skip(self.seen).position(goes_ahead).unwrap_or(events.len());
-            self.seen = at.min(events.len());
-        }
-        let event = if at == 0 { events.pop_front() } else { events.remove(at) }?;
-        if at == 0 {
-            self.seen = self.seen.saturating_sub(1);
-        }
-        if at < self.counted {
-            self.counted -= 1;
-            let left = backlog.load(Ordering::Relaxed).saturating_sub(size_of_event(&event));
-            backlog.store(left, Ordering::Relaxed);
-        }
-        Some(event)
-    }
-
-    /// Counts the waiting events, and reclaims the queue's memory if there are none. Returns whether there
-    /// are any.
-    fn count_backlog(&mut self, backlog: &AtomicUsize) -> bool {
-        let events = self.client.events_mut();
-        if events.len() > self.counted {
-            let added: usize = events.iter().skip(self.counted).map(size_of_event).sum();
-            backlog.store(backlog.load(Ordering::Relaxed).saturating_add(added), Ordering::Relaxed);
-            self.counted = events.len();
-        }
-        reclaim_events(events);
-        self.counted > 0
-    }
-
-    fn look_after_streams(&mut self, now: Time, own: Option<Lane>, can_open: bool) -> Todo {
-        let mut todo = Todo::default();
-        let generation = self.client.generation();
-        let is_another = std::mem::replace(&mut self.generation, generation) != generation;
-        for lane in Lane::ALL {
-            let want = self.client.wants(now, generation, lane);
-            let transmits = lane == Lane::WebSocket && self.client.wants_transmit(generation);
-            let opened = self.opened + 1;
-            let stream = self.stream(lane);
-            let is_stale = stream.id != 0 && (is_another || want == Want::Nothing);
-            if is_stale {
-                // Once woken, the stream finds out that it is no longer wanted.
-                let Stream { waker, .. } = std::mem::take(stream);
-                todo.wake.extend(waker);
-            }
-            match want {
-                Want::Request if stream.id == 0 && !can_open => {}
-                Want::Request if stream.id == 0 => {
-                    *stream = Stream { id: opened, waker: None };
-                    self.opened = opened;
-                    todo.open.push((lane, opened));
-                }
-                Want::Request if own != Some(lane) => todo.wake.extend(stream.waker.clone()),
-                _ if transmits && own != Some(lane) => todo.wake.extend(stream.waker.clone()),
-                _ => {}
-            }
-        }
-        todo
-    }
-}
-
-/// Returns whether an event may overtake those that are held back: it calls none of the socket's handlers,
-/// and suspended handlers may be waiting for it.
-fn goes_ahead(event: &Event) -> bool {
-    matches!(event, Event::Join(..) | Event::Answer(..) | Event::Fate(..))
-}
-
-fn size_of_event(event: &Event) -> usize {
-    let args = match event {
-        Event::Incoming(_, incoming) => incoming.args.as_args(),
-        Event::Outgoing(_, outgoing) => outgoing.args.as_args(),
-        _ => return size_of::<Event>(),
-    };
-    size_of::<Event>() + args.json().len() + args.attachments().bytes()
 }
 
 /// Dispatches an event: other threads leave the events to this one until it is dropped, even by a panic.

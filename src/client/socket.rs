@@ -14,11 +14,12 @@ use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
-use sockeye_core::socketio::client::{How, Incoming, NamespaceId, Outgoing, Sent as Queued};
+use sockeye_core::socketio::client::{Client, How, Incoming, NamespaceId, Outgoing, Sent as Queued};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(super) struct Inner {
     shared: Weak<Shared>,
     pub(super) id: NamespaceId,
     name: Arc<str>,
+    /// The id of the next acknowledgement, drawn under the lock under which the last one was sent; or [`NO_ACK`].
+    next_ack: AtomicU32,
     pub(super) state: Mutex<State>,
 }
 
@@ -46,9 +49,29 @@ pub(super) struct State {
     waiters: Vec<Waker>,
 }
 
+/// No id of an acknowledgement is reserved.
+const NO_ACK: u32 = u32::MAX;
+
 impl Inner {
     pub(super) fn new(shared: Weak<Shared>, id: NamespaceId, name: Arc<str>) -> Inner {
-        Inner { shared, id, name, state: Mutex::default() }
+        Inner { shared, id, name, next_ack: AtomicU32::new(NO_ACK), state: Mutex::default() }
+    }
+
+    /// Takes the id of an acknowledgement. Locks the client only if no id is reserved.
+    fn take_ack(&self, shared: &Shared) -> u64 {
+        match self.next_ack.swap(NO_ACK, Ordering::Relaxed) {
+            NO_ACK => shared.look(|client| client.next_ack(self.id)),
+            reserved => reserved.into(),
+        }
+    }
+
+    /// Reserves the id of the next acknowledgement.
+    fn reserve_ack(&self, client: &mut Client) {
+        if self.next_ack.load(Ordering::Relaxed) == NO_ACK {
+            // Ids have 31 bits.
+            let id = client.next_ack(self.id).try_into().unwrap_or(NO_ACK);
+            self.next_ack.store(id, Ordering::Relaxed);
+        }
     }
 
     /// Wakes everything that waits, because nothing more will happen.
@@ -284,37 +307,33 @@ impl ClientSocket {
         let (id, config) = (self.0.id, &shared.settings.config);
         let with_retries = config.retries > 0 && !volatile;
         let needs_ack = answer_in.is_some() || with_retries;
-        let ack = needs_ack.then(|| shared.look(|client| client.next_ack(id)));
+        let ack = needs_ack.then(|| self.0.take_ack(&shared));
         let how = How { volatile, ack: ack.map(|ack| (ack, answer_in.unwrap_or(config.ack_timeout))) };
-        // Before the message is sent, because the answer could arrive first.
-        if let (Some(ack), Some(_)) = (ack, answer_in) {
-            shared.expect_answer(id, ack);
-        }
         let head = Head { namespace: &self.0.name, kind: Kind::Event(event, ack) };
-        let now = shared.now();
         let sent = with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
-            shared.sending(|client| {
+            shared.send(|client, now| {
                 shared.check_backlog(client, id)?;
-                let queued = client.send(now, id, encoded.parts(), how)?;
-                if let Queued::Later(token) = queued {
+                let sent = client.send(now, id, &encoded, how)?;
+                if let Queued::Later(token) = sent {
                     shared.expect_fate(token);
                 }
-                Ok::<_, EmitError>(queued)
-            })
-        });
-        // Only after the encoder was returned, because handlers may be called.
-        shared.act(|_, _| {});
-        match sent {
-            Ok(Queued::Now) => Ok((Sent(None), ack)),
-            Ok(Queued::Later(token)) => Ok((Sent(Some((self.0.shared.clone(), token))), ack)),
-            Err(error) => {
-                if let (Some(ack), Some(_)) = (ack, answer_in) {
-                    shared.forget_answer(id, ack);
+                if let Some(ack) = ack {
+                    if answer_in.is_some() {
+                        shared.expect_answer(id, ack);
+                    }
+                    self.0.reserve_ack(client);
                 }
-                Err(error)
-            }
+                Ok::<_, EmitError>(sent)
+            })
+        })?;
+        if answer_in.is_some() {
+            shared.answer_is_expected();
         }
+        Ok(match sent {
+            Queued::Now => (Sent(None), ack),
+            Queued::Later(token) => (Sent(Some((self.0.shared.clone(), token))), ack),
+        })
     }
 
     // For the client.
@@ -392,13 +411,10 @@ impl Acknowledge for ClientSocket {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError> {
         let shared = self.shared().ok_or(EmitError::Disconnected)?;
         let head = Head { namespace: &self.0.name, kind: Kind::Ack(id) };
-        let now = shared.now();
-        let sent = with_encoder(|encoder| {
+        with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
-            shared.sending(|client| client.acknowledge(now, self.0.id, encoded.parts()))
-        });
-        shared.act(|_, _| {});
-        sent
+            shared.send(|client, now| client.acknowledge(now, self.0.id, &encoded))
+        })
     }
 }
 

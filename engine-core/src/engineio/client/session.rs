@@ -2,6 +2,7 @@
 
 mod end;
 mod mark;
+mod masks;
 
 use super::Config;
 use super::error::{CloseReason, HandshakeError, SendError, TransportError};
@@ -32,6 +33,7 @@ use core::time::Duration;
 pub struct Session {
     config: Arc<Config>,
     random: Random,
+    masks: masks::Masks,
     /// Frames while on WebSocket, a payload while polling.
     queue: Outbound,
     state: State,
@@ -128,6 +130,7 @@ impl Session {
         let index = first.filter(|_| websocket_worked).unwrap_or(0);
         let mut session = Session {
             random,
+            masks: masks::Masks::default(),
             queue: Outbound::new(),
             state: State::Opening { index, asked: false },
             deflate: None,
@@ -636,7 +639,7 @@ impl Session {
 
     /// A frame whose payload may be in pieces, compressed where that was agreed on and is worth it.
     fn push_frame(&mut self, opcode: Opcode, payload: &[&[u8]]) {
-        let mask = self.random.bytes();
+        let mask = self.masks.next(&mut self.random);
         let deflate = self.deflate.filter(|_| !opcode.is_control());
         self.queue.write_with(|out| {
             if deflate.is_some_and(|deflate| deflate.write_frame(out, opcode, payload, Some(mask))) {
@@ -693,7 +696,7 @@ impl Session {
                     return;
                 };
                 probe.stage = Stage::Sent;
-                let mask = self.random.bytes();
+                let mask = self.masks.next(&mut self.random);
                 out.write_with(|out| websocket::write_frame(out, Opcode::Text, b"2probe", Some(mask)));
             }
             _ => {}

@@ -5,7 +5,8 @@ mod receive;
 mod send;
 
 use super::namespace::{Left, Namespace, State};
-use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline};
+use super::text::Read;
+use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline, Text};
 use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, TransportError, Want};
 use crate::engineio::{Message, Packet as EnginePacket, Transport, split_payload};
 use crate::outbound::Outbound;
@@ -196,7 +197,7 @@ impl Client {
     pub fn transmit(&mut self, now: Time, generation: u64, out: &mut Outbound) -> bool {
         if let Some(engine) = self.current(generation) {
             engine.transmit(out);
-            let waits = self.namespaces.iter().any(Namespace::waits_for_room);
+            let waits = self.namespaces.iter().any(Namespace::waits_for_capacity);
             if waits {
                 self.follow_engine(now);
             }
@@ -273,7 +274,7 @@ impl Client {
         let Some(engine) = self.current(generation) else { return };
         if let Some(text) = engine.handle_response(now, lane, status, body) {
             for packet in split_payload(text) {
-                self.handle_text(now, generation, lane, packet);
+                self.receive_packet(now, generation, lane, Text::read(packet, &self.config.limits));
             }
             if let Some(engine) = self.current(generation) {
                 engine.end_poll(now);
@@ -282,14 +283,24 @@ impl Client {
         self.follow_engine(now);
     }
 
-    /// A WebSocket message arrived.
+    /// Handles a text message that arrived over WebSocket.
+    pub fn handle_text(&mut self, now: Time, generation: u64, text: Text<'_>) {
+        self.receive_packet(now, generation, Lane::WebSocket, text);
+        self.follow_engine(now);
+    }
+
+    /// Handles a message that arrived over WebSocket. For a text message, prefer
+    /// [`handle_text`](Client::handle_text).
     pub fn handle_message(&mut self, now: Time, generation: u64, message: &websocket::Message<'_>) {
-        let lane = Lane::WebSocket;
         match message {
-            websocket::Message::Text(text) => self.handle_text(now, generation, lane, text),
+            websocket::Message::Text(text) => {
+                let text = Text::read(text, &self.config.limits);
+                self.receive_packet(now, generation, Lane::WebSocket, text);
+            }
             websocket::Message::Binary(data) => {
-                let packet = EnginePacket::Message(Message::Binary(Cow::Borrowed(data)));
-                self.handle_packet(now, generation, lane, packet);
+                let packet = Ok(EnginePacket::Message(Message::Binary(Cow::Borrowed(data))));
+                let binary = Text { packet, read: Read::Nothing };
+                self.receive_packet(now, generation, Lane::WebSocket, binary);
             }
             websocket::Message::Close(frame) => {
                 let code = frame.map(|frame| frame.code);
@@ -303,22 +314,15 @@ impl Client {
         self.follow_engine(now);
     }
 
-    fn handle_text(&mut self, now: Time, generation: u64, lane: Lane, text: &str) {
-        match EnginePacket::decode(text) {
-            Ok(packet) => self.handle_packet(now, generation, lane, packet),
-            Err(error) => {
-                if let Some(engine) = self.current(generation) {
-                    engine.handle_unreadable(now, lane, error);
-                }
-            }
-        }
-    }
-
-    fn handle_packet(&mut self, now: Time, generation: u64, lane: Lane, packet: EnginePacket<'_>) {
+    fn receive_packet(&mut self, now: Time, generation: u64, lane: Lane, text: Text<'_>) {
         let Some(engine) = self.current(generation) else { return };
+        let packet = match text.packet {
+            Ok(packet) => packet,
+            Err(error) => return engine.handle_unreadable(now, lane, error),
+        };
         match engine.handle_packet(now, lane, packet) {
             Received::Open => self.opened(now),
-            Received::Message(Message::Text(text)) => self.receive_text(now, text),
+            Received::Message(Message::Text(_)) => self.receive_text(now, text.read),
             Received::Message(Message::Binary(data)) => self.receive_binary(now, &data),
             // Pings that wait to be reported are reported as one, because a server may send any number of them.
             Received::Ping if self.events.back() == Some(&Event::Ping) => {}
@@ -371,7 +375,7 @@ impl Client {
         }
     }
 
-    /// Sees whether the session has ended, or has room again.
+    /// Follows a session that has ended, or that has capacity again.
     fn follow_engine(&mut self, now: Time) {
         let Some(engine) = &mut self.engine else { return };
         if engine.is_open() && engine.transport() == Transport::WebSocket {
@@ -380,10 +384,14 @@ impl Client {
         let Some(reason) = engine.closed().cloned() else {
             let has_read = !engine.awaits_read();
             for at in 0..self.namespaces.len() {
-                if has_read {
+                let Some(namespace) = self.namespaces.get(at) else { continue };
+                let waits = namespace.waits_for_capacity();
+                if has_read && namespace.left != Left::No {
                     self.left_was_read(now, NamespaceId(at), Left::Read);
                 }
-                self.flush(now, NamespaceId(at));
+                if waits {
+                    self.flush(now, NamespaceId(at));
+                }
             }
             return;
         };

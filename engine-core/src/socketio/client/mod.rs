@@ -5,9 +5,11 @@ mod namespace;
 mod recovery;
 #[cfg(test)]
 mod tests;
+mod text;
 mod waiting;
 
 pub use manager::Client;
+pub use text::Text;
 
 use super::emit_error::EmitError;
 use super::limits::Limits;
@@ -230,6 +232,13 @@ pub struct Outgoing {
     pub event: String,
     /// Its arguments.
     pub args: OwnedArgs,
+}
+
+impl Outgoing {
+    fn new(args: OwnedArgs) -> Outgoing {
+        let event = event_name(first_of(args.as_args().json())).into_owned();
+        Outgoing { event, args }
+    }
 }
 
 /// What happened.

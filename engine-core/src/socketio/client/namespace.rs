@@ -178,8 +178,8 @@ impl Namespace {
         }
     }
 
-    /// Something is to be sent as soon as there is room.
-    pub(super) fn waits_for_room(&self) -> bool {
+    /// Returns whether something is to be sent as soon as the session has capacity.
+    pub(super) fn waits_for_capacity(&self) -> bool {
         let is_retry_due = || self.retries.front().is_some_and(|(_, retry)| retry.deadline.is_none());
         self.state == State::Joined && (!self.outbox.is_empty() || is_retry_due())
     }

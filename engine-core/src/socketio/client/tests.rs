@@ -4,10 +4,11 @@ mod recovery;
 mod waiting;
 
 use super::*;
+use crate::engineio::Transport;
 use crate::engineio::client::{Lane, TransportError, Want};
-use crate::engineio::{Part, Transport};
 use crate::outbound::Outbound;
 use crate::random::Random;
+use crate::socketio::{Attached, Encoder, Packet};
 use crate::time::Time;
 use crate::websocket::{Decoder, Message as Frame, Role};
 use alloc::borrow::Cow;
@@ -109,8 +110,17 @@ impl Rig {
     }
 
     fn emit(&mut self, text: &str, how: How) -> Result<Sent, EmitError> {
-        let (now, main) = (self.now(), self.main);
-        self.client.send(now, main, core::iter::once(Part::Text(text.as_bytes())), how)
+        self.emit_to(self.main, text, how)
+    }
+
+    /// Sends an event, given as the text of its packet.
+    fn emit_to(&mut self, id: NamespaceId, text: &str, how: How) -> Result<Sent, EmitError> {
+        let limits = Limits { max_event_len: usize::MAX, ..Limits::default() };
+        let packet = Packet::decode(text, &limits).unwrap();
+        let (event, args) = (packet.event().unwrap(), packet.args(Attached::default()).unwrap());
+        let mut encoder = Encoder::new();
+        let encoded = encoder.forward_event(packet.namespace, packet.id, &event, args).unwrap();
+        self.client.send(at(self.now), id, &encoded, how)
     }
 
     /// Lets time pass, deadline by deadline.

@@ -1,58 +1,40 @@
 //! What waits in a namespace: for a connection, for room, or for its acknowledgement.
 
-use super::{Event, NamespaceId, Outgoing, Token};
+use super::{Outgoing, Token};
 use crate::engineio::Part;
-use crate::socketio::limits::Limits;
-use crate::socketio::parser::text::Packet;
+use crate::socketio::parser::text::{Args, Encoded};
 use crate::time::Time;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 
-/// A packet with its attachments, to keep.
+/// An encoded event with its attachments, to keep.
 #[derive(Debug)]
 pub(super) struct Unit {
-    text: Box<[u8]>,
+    text: Box<str>,
+    /// Where the arguments begin in `text`.
+    args: usize,
     attachments: Vec<Bytes>,
 }
 
 impl Unit {
-    pub(super) fn new<'a>(parts: impl Iterator<Item = Part<'a>>) -> Unit {
-        let mut unit = Unit { text: Box::default(), attachments: Vec::new() };
-        for part in parts {
-            match part {
-                Part::Text(text) => unit.text = text.into(),
-                Part::Binary(data) => unit.attachments.push(Bytes::copy_from_slice(data)),
-            }
-        }
-        unit
+    pub(super) fn new(packet: &Encoded<'_>) -> Unit {
+        let text = core::str::from_utf8(packet.text).expect("the encoder writes text");
+        let attachments = packet.attachments().map(Bytes::copy_from_slice).collect();
+        Unit { text: text.into(), args: packet.args_start(), attachments }
     }
 
     pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> + Clone {
         let attachments = self.attachments.iter().map(|data| Part::Binary(data));
-        core::iter::once(Part::Text(&self.text)).chain(attachments)
+        core::iter::once(Part::Text(self.text.as_bytes())).chain(attachments)
     }
 
-    /// It leaves, and is an event: tells so.
-    pub(super) fn tell_outgoing(&self, id: NamespaceId, events: &mut VecDeque<Event>) {
-        // Those of the settings are for what the server sends.
-        let limits = Limits {
-            max_attachments: usize::MAX,
-            max_attachment_bytes: usize::MAX,
-            max_namespace_len: usize::MAX,
-            max_event_len: usize::MAX,
-            ..Limits::default()
-        };
-        let packet =
-            core::str::from_utf8(&self.text).ok().and_then(|text| Packet::decode(text, &limits).ok());
-        if let Some(packet) = packet
-            && let (Some(event), Some(args)) = (packet.event(), packet.args(&self.attachments))
-        {
-            let outgoing = Outgoing { event: event.into_owned(), args: args.into_owned() };
-            events.push_back(Event::Outgoing(id, outgoing));
-        }
+    /// Returns the event, for handlers that watch what leaves.
+    pub(super) fn outgoing(&self) -> Outgoing {
+        let args = self.text.get(self.args..).unwrap_or_default();
+        Outgoing::new(Args::new_event(args, &self.attachments).into_owned())
     }
 }
 
@@ -65,7 +47,7 @@ pub(super) trait Entry {
     where
         Self: Sized,
     {
-        let Unit { text, attachments } = self.unit();
+        let Unit { text, attachments, .. } = self.unit();
         let attachments = attachments.iter().map(|data| size_of::<Bytes>() + data.len());
         size_of::<(Token, Self)>() + text.len() + attachments.sum::<usize>()
     }

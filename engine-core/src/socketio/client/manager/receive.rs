@@ -2,13 +2,13 @@
 
 use super::super::namespace::{Left, State};
 use super::super::recovery::Recovery;
+use super::super::text::Read;
 use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
 use super::Client;
 use crate::engineio::client::CloseReason;
-use crate::socketio::attached::Attached;
 use crate::socketio::from_json;
 use crate::socketio::kind::Kind;
-use crate::socketio::parser::text::Packet;
+use crate::socketio::parser::text::{OwnedArgs, Packet};
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -22,21 +22,19 @@ impl Client {
         }
     }
 
-    pub(super) fn receive_text(&mut self, now: Time, text: &str) {
-        let limits = self.config.limits;
-        let packet = self.reassembly.handle_text().and_then(|()| Packet::decode(text, &limits));
-        let packet = match packet {
-            Ok(packet) => packet,
-            Err(error) => return self.break_off(&error),
-        };
-        if packet.attachments > 0 {
-            match self.reassembly.begin(&packet) {
-                Ok(()) => self.reassembly_deadline = Some(now + limits.reassembly_timeout),
-                Err(error) => self.break_off(&error),
-            }
-            return;
+    pub(super) fn receive_text(&mut self, now: Time, read: Read<'_>) {
+        if let Err(error) = self.reassembly.handle_text() {
+            return self.break_off(&error);
         }
-        self.receive(now, &packet, Attached::default());
+        match read {
+            Read::Packet(packet, args) => self.receive(now, &packet, args),
+            Read::Begun(reassembly) => {
+                self.reassembly = reassembly;
+                self.reassembly_deadline = Some(now + self.config.limits.reassembly_timeout);
+            }
+            Read::Wrong(error) => self.break_off(&error),
+            Read::Nothing => {}
+        }
     }
 
     pub(super) fn receive_binary(&mut self, now: Time, data: &[u8]) {
@@ -46,12 +44,16 @@ impl Client {
         }
         match added {
             Ok(None) => {}
-            Ok(Some(complete)) => self.receive(now, &complete.packet(), complete.attachments()),
+            Ok(Some(complete)) => {
+                let packet = complete.packet();
+                let args = packet.args(complete.attachments()).map(|args| args.into_owned());
+                self.receive(now, &packet, args);
+            }
             Err(error) => self.break_off(&error),
         }
     }
 
-    fn receive(&mut self, now: Time, packet: &Packet<'_>, attachments: Attached<'_>) {
+    fn receive(&mut self, now: Time, packet: &Packet<'_>, args: Option<OwnedArgs>) {
         let at = self.namespaces.iter().position(|it| *it.name == *packet.namespace);
         // For others nothing is kept: such a server is only mistaken.
         let Some(at) = at else { return };
@@ -60,8 +62,8 @@ impl Client {
             Kind::Connect => self.receive_connect(now, id, packet.data),
             Kind::ConnectError => self.receive_connect_error(now, id, packet.data),
             Kind::Disconnect => self.receive_disconnect(now, id),
-            Kind::Event | Kind::BinaryEvent => self.receive_event(id, packet, attachments),
-            Kind::Ack | Kind::BinaryAck => self.receive_ack(now, id, packet, attachments),
+            Kind::Event | Kind::BinaryEvent => self.receive_event(id, packet.id, args),
+            Kind::Ack | Kind::BinaryAck => self.receive_ack(now, id, packet.id, args),
         }
     }
 
@@ -147,10 +149,10 @@ impl Client {
         }
     }
 
-    fn receive_event(&mut self, id: NamespaceId, packet: &Packet<'_>, attachments: Attached<'_>) {
+    fn receive_event(&mut self, id: NamespaceId, ack: Option<u64>, args: Option<OwnedArgs>) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        let Some(args) = packet.args(attachments) else { return };
-        let incoming = Incoming { args: args.into_owned(), ack: packet.id };
+        let Some(args) = args else { return };
+        let incoming = Incoming { args, ack };
         match namespace.state {
             State::Joined => {
                 if let Some(recovery) = &mut namespace.recovery {
@@ -172,7 +174,8 @@ impl Client {
             }
             State::Joining(_) => {
                 let early = namespace.early.get_or_insert_default();
-                early.bytes += size_of::<Incoming>() + packet.data.len() + attachments.bytes();
+                let args = incoming.args.as_args();
+                early.bytes += size_of::<Incoming>() + args.json().len() + args.attachments().bytes();
                 if early.bytes > self.config.receive_buffer {
                     // It would be the same again.
                     namespace.recovery = None;
@@ -184,19 +187,19 @@ impl Client {
         }
     }
 
-    fn receive_ack(&mut self, now: Time, id: NamespaceId, packet: &Packet<'_>, attachments: Attached<'_>) {
+    fn receive_ack(&mut self, now: Time, id: NamespaceId, ack: Option<u64>, args: Option<OwnedArgs>) {
         let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        let (Some(ack), Some(args)) = (packet.id, packet.args(attachments)) else { return };
+        let (Some(ack), Some(args)) = (ack, args) else { return };
         let first = namespace.retries.front();
         if let Some((token, _)) = first.filter(|(_, retry)| retry.ack == ack && retry.tries > 0) {
             namespace.retries.remove(token);
-            self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
+            self.events.push_back(Event::Answer(id, ack, Ok(args)));
             self.events.push_back(Event::Fate(token, Ok(())));
             return self.flush(now, id);
         }
         // One that came too late, or twice, is for nobody.
         if namespace.acks.take(ack).is_some() {
-            self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
+            self.events.push_back(Event::Answer(id, ack, Ok(args)));
         }
     }
 }

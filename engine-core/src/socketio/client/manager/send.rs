@@ -2,11 +2,11 @@
 
 use super::super::namespace::{Namespace, State};
 use super::super::waiting::{Entry, Retry, Unit, Waiting};
-use super::super::{Event, How, NamespaceId, NoAnswer, Offline, Sent, Token};
+use super::super::{Event, How, NamespaceId, NoAnswer, Offline, Outgoing, Sent, Token};
 use super::{Client, SHORTEST};
-use crate::engineio::Part;
 use crate::engineio::client::SendError;
 use crate::socketio::emit_error::EmitError;
+use crate::socketio::parser::text::Encoded;
 use crate::time::Time;
 use core::time::Duration;
 
@@ -30,11 +30,11 @@ impl Client {
     ///
     /// # Errors
     /// When it is not sent, now or later.
-    pub fn send<'a>(
+    pub fn send(
         &mut self,
         now: Time,
         id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
+        packet: &Encoded<'_>,
         how: How,
     ) -> Result<Sent, EmitError> {
         let retries = self.config.retries > 0 && !how.volatile;
@@ -43,19 +43,18 @@ impl Client {
             return Err(EmitError::TooManyAcks);
         }
         let sent = match (how.ack, retries) {
-            (Some(ack), true) => self.send_with_retries(now, id, parts, ack),
-            _ => self.send_once(now, id, parts, how),
+            (Some(ack), true) => self.send_with_retries(now, id, packet, ack),
+            _ => self.send_once(now, id, packet, how),
         };
-        self.flush(now, id);
         self.follow_engine(now);
         sent
     }
 
-    fn send_once<'a>(
+    fn send_once(
         &mut self,
         now: Time,
         id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
+        packet: &Encoded<'_>,
         how: How,
     ) -> Result<Sent, EmitError> {
         let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
@@ -68,11 +67,12 @@ impl Client {
         if let Some(engine) = engine
             && namespace.outbox.is_empty()
         {
-            match engine.send(now, parts.clone()) {
+            match engine.send(now, packet.parts()) {
                 Ok(()) => {
                     namespace.sent = Some(now);
                     if namespace.tells_outgoing {
-                        Unit::new(parts.clone()).tell_outgoing(id, &mut self.events);
+                        let outgoing = Outgoing::new(packet.event_args());
+                        self.events.push_back(Event::Outgoing(id, outgoing));
                     }
                     is_sent = true;
                 }
@@ -83,7 +83,7 @@ impl Client {
         }
         let waits = match is_sent {
             true => None,
-            false => Some(self.keep(now, id, parts, how.ack.map(|(ack, _)| ack))?),
+            false => Some(self.keep(now, id, packet, how.ack.map(|(ack, _)| ack))?),
         };
         if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.0)) {
             let added = namespace.acks.insert_at(ack, Some(now + timeout), waits);
@@ -92,28 +92,28 @@ impl Client {
         Ok(waits.map_or(Sent::Now, Sent::Later))
     }
 
-    fn keep<'a>(
+    fn keep(
         &mut self,
         now: Time,
         id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>>,
+        packet: &Encoded<'_>,
         ack: Option<u64>,
     ) -> Result<Token, EmitError> {
-        let waiting = Waiting { unit: Unit::new(parts), ack, since: now };
+        let waiting = Waiting { unit: Unit::new(packet), ack, since: now };
         let (namespace, token) = self.admit(now, id, waiting.size())?;
         namespace.outbox.push(token, waiting);
         Ok(token)
     }
 
-    fn send_with_retries<'a>(
+    fn send_with_retries(
         &mut self,
         now: Time,
         id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>>,
+        packet: &Encoded<'_>,
         (ack, timeout): (u64, Duration),
     ) -> Result<Sent, EmitError> {
         let timeout = timeout.max(SHORTEST);
-        let retry = Retry { unit: Unit::new(parts), ack, since: now, timeout, tries: 0, deadline: None };
+        let retry = Retry { unit: Unit::new(packet), ack, since: now, timeout, tries: 0, deadline: None };
         let (namespace, token) = self.admit(now, id, retry.size())?;
         namespace.retries.push(token, retry);
         Ok(Sent::Later(token))
@@ -154,17 +154,12 @@ impl Client {
     ///
     /// # Errors
     /// When it is not sent.
-    pub fn acknowledge<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-    ) -> Result<(), EmitError> {
+    pub fn acknowledge(&mut self, now: Time, id: NamespaceId, packet: &Encoded<'_>) -> Result<(), EmitError> {
         let is_joined = self.is_connected(id);
         let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
             return Err(EmitError::Disconnected);
         };
-        let sent = engine.send(now, parts).map_err(EmitError::from);
+        let sent = engine.send(now, packet.parts()).map_err(EmitError::from);
         self.follow_engine(now);
         sent
     }
@@ -217,7 +212,7 @@ impl Client {
                 Ok(()) => {
                     namespace.sent = Some(now);
                     if namespace.tells_outgoing {
-                        unit.tell_outgoing(id, &mut self.events);
+                        self.events.push_back(Event::Outgoing(id, unit.outgoing()));
                     }
                     if let Some(waits) = ack.and_then(|ack| namespace.acks.get_mut(ack)) {
                         *waits = None;
@@ -236,7 +231,7 @@ impl Client {
                     retry.deadline = Some(now + retry.timeout);
                     namespace.sent = Some(now);
                     if namespace.tells_outgoing {
-                        retry.unit.tell_outgoing(id, &mut self.events);
+                        self.events.push_back(Event::Outgoing(id, retry.unit.outgoing()));
                     }
                     return;
                 }

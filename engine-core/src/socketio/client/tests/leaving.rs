@@ -182,8 +182,7 @@ fn the_server_is_told_after_it_has_read_the_events_before() {
 fn a_server_that_ends_a_namespace_meanwhile_is_not_told() {
     for is_wanted in [false, true] {
         let (mut rig, chat) = joined();
-        let event = core::iter::once(Part::Text(br#"2/chat,["last"]"#));
-        rig.client.send(at(0), chat, event, How::default()).unwrap();
+        rig.emit_to(chat, r#"2/chat,["last"]"#, How::default()).unwrap();
         rig.client.disconnect(at(0), chat);
         if is_wanted {
             rig.client.connect(at(0), chat);
@@ -257,9 +256,7 @@ fn by_polling_the_end_of_a_namespace_and_that_of_the_session_have_requests_of_th
 #[test]
 fn a_namespace_with_events_is_left_then_asked_for_again() {
     let (mut rig, chat) = joined();
-    let emit = |rig: &mut Rig, text: &str| {
-        rig.client.send(at(0), chat, core::iter::once(Part::Text(text.as_bytes())), How::default()).unwrap()
-    };
+    let emit = |rig: &mut Rig, text: &str| rig.emit_to(chat, text, How::default()).unwrap();
     emit(&mut rig, r#"2/chat,["last"]"#);
     rejoin(&mut rig, chat);
     assert!(matches!(emit(&mut rig, r#"2/chat,["next"]"#), Sent::Later(_)));

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 use sockeye_core::Time;
+use sockeye_core::engineio::Transport;
 use sockeye_core::engineio::client::{Lane, Want};
 use sockeye_core::socketio::client::{Client, Event};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,10 +39,10 @@ pub(super) struct Stream {
 /// The consequences of a change, to be acted on once no lock is held.
 #[derive(Default)]
 pub(super) struct Todo {
-    /// The streams to open.
-    pub(super) open: SmallVec<[(Lane, u64); 2]>,
-    /// The streams to wake.
-    pub(super) wake: SmallVec<[Waker; 3]>,
+    /// The stream to open for each lane; zero if there is none.
+    pub(super) open: [u64; 3],
+    /// The stream to wake of each lane.
+    pub(super) wake: [Option<Waker>; 3],
     /// The next deadline is earlier than the timer task knows.
     pub(super) is_earlier: bool,
     /// An attempt to join a namespace has ended.
@@ -130,28 +131,28 @@ impl Core {
     fn look_after_streams(&mut self, now: Time, own: Option<Lane>, can_open: bool, todo: &mut Todo) {
         let generation = self.client.generation();
         let is_another = std::mem::replace(&mut self.generation, generation) != generation;
-        for lane in Lane::ALL {
+        // The usual case: both other lanes are of no use any more.
+        let is_on_websocket = self.client.transport() == Some(Transport::WebSocket);
+        for ((lane, wake), open) in Lane::ALL.into_iter().zip(&mut todo.wake).zip(&mut todo.open) {
+            if is_on_websocket && lane != Lane::WebSocket && self.stream(lane).id == 0 {
+                continue;
+            }
             let want = self.client.wants(now, generation, lane);
             let transmits = lane == Lane::WebSocket && self.client.wants_transmit(generation);
             let opened = self.opened + 1;
             let stream = self.stream(lane);
             if stream.id != 0 && (is_another || want == Want::Nothing) {
                 // Once woken, the stream finds out that it is no longer wanted.
-                if let Some(waker) = std::mem::take(stream).waker {
-                    todo.wake.push(waker);
-                }
+                *wake = std::mem::take(stream).waker;
             }
             if want == Want::Request && stream.id == 0 {
                 if can_open {
                     *stream = Stream { id: opened, waker: None };
                     self.opened = opened;
-                    todo.open.push((lane, opened));
+                    *open = opened;
                 }
-            } else if (want == Want::Request || transmits)
-                && own != Some(lane)
-                && let Some(waker) = &stream.waker
-            {
-                todo.wake.push(waker.clone());
+            } else if (want == Want::Request || transmits) && own != Some(lane) && stream.waker.is_some() {
+                wake.clone_from(&stream.waker);
             }
         }
     }

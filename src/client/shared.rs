@@ -209,6 +209,10 @@ impl Shared {
         lend_events(client.events_mut());
         match text {
             _ if self.is_overrun() => client.fall_behind(now),
+            // The usual messages need no memory to be lent.
+            Some(text) if text.sends_nothing(self.settings.config.retries) => {
+                client.handle_text(now, generation, text);
+            }
             Some(text) => lent(client, |client| client.handle_text(now, generation, text)),
             None => lent(client, |client| client.handle_message(now, generation, message)),
         }
@@ -261,9 +265,11 @@ impl Shared {
         let mut next = self.next(&mut core, now, origin, may_tell);
         drop(core);
         let mut dispatching = next.event.is_some().then(|| Dispatching(self));
-        todo.wake.into_iter().for_each(Waker::wake);
-        for (lane, stream) in todo.open {
-            self.open(lane, generation, stream, None);
+        todo.wake.into_iter().flatten().for_each(Waker::wake);
+        for (lane, stream) in Lane::ALL.into_iter().zip(todo.open) {
+            if stream != 0 {
+                self.open(lane, generation, stream, None);
+            }
         }
         if todo.is_earlier {
             self.wake_keeper();

@@ -14,6 +14,7 @@ use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
+use sockeye_core::socketio::Flags;
 use sockeye_core::socketio::client::{Client, How, Incoming, NamespaceId, Outgoing, Sent as Queued};
 use std::any::Any;
 use std::fmt;
@@ -241,7 +242,7 @@ impl ClientSocket {
     /// # Errors
     /// Returns an error if the message is refused: it will be sent neither now nor later.
     pub fn emit(&self, event: &str, args: impl Payload) -> Result<Sent, EmitError> {
-        self.send(event, &args, false, None).map(|(sent, _)| sent)
+        self.send(event, &args, Flags::default(), false).map(|(sent, _)| sent)
     }
 
     /// Sends an event, and waits for the server's acknowledgement, for the time set by
@@ -252,17 +253,17 @@ impl ClientSocket {
     /// first. The message is sent by the call itself, before the future is awaited. Without a runtime the
     /// result is [`AckError::Disconnected`](crate::AckError::Disconnected) immediately.
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
-        self.ask(event, &args, false, None)
+        self.ask(event, &args, Flags::default())
     }
 
     /// Returns an emitter with its own acknowledgement timeout.
     pub fn timeout(&self, timeout: Duration) -> ClientEmitter<'_> {
-        ClientEmitter { socket: self, timeout: Some(timeout), volatile: false }
+        ClientEmitter { socket: self, flags: Flags::default() }.timeout(timeout)
     }
 
     /// Returns an emitter of messages that are dropped if they cannot be sent immediately.
     pub fn volatile(&self) -> ClientEmitter<'_> {
-        ClientEmitter { socket: self, timeout: None, volatile: true }
+        ClientEmitter { socket: self, flags: Flags::default() }.volatile()
     }
 
     /// Returns how many bytes wait for a connection, or for an acknowledgement with
@@ -278,16 +279,8 @@ impl ClientSocket {
         }
     }
 
-    fn ask<T>(
-        &self,
-        event: &str,
-        args: &impl Payload,
-        volatile: bool,
-        timeout: Option<Duration>,
-    ) -> AckFuture<T> {
-        let default = || self.shared().map_or(Duration::ZERO, |shared| shared.settings.config.ack_timeout);
-        let timeout = timeout.unwrap_or_else(default);
-        let state = match self.send(event, args, volatile, Some(timeout)) {
+    fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> AckFuture<T> {
+        let state = match self.send(event, args, flags, true) {
             Ok((_, Some(ack))) => AckState::Waiting(self.0.shared.clone(), self.0.id, ack),
             Ok((_, None)) => AckState::Done,
             Err(error) => AckState::Failed(error),
@@ -295,20 +288,20 @@ impl ClientSocket {
         AckFuture { state, answer: PhantomData }
     }
 
-    /// Returns the fate of the message, and the id of its acknowledgement if one is expected.
+    /// Returns the fate of the message, and the id of its acknowledgement if it has one.
     fn send(
         &self,
         event: &str,
         args: &impl Payload,
-        volatile: bool,
-        answer_in: Option<Duration>,
+        flags: Flags,
+        wants_answer: bool,
     ) -> Result<(Sent, Option<u64>), EmitError> {
         let shared = self.shared().filter(|shared| !shared.has_ended()).ok_or(EmitError::Disconnected)?;
         let (id, config) = (self.0.id, &shared.settings.config);
-        let with_retries = config.retries > 0 && !volatile;
-        let needs_ack = answer_in.is_some() || with_retries;
-        let ack = needs_ack.then(|| self.0.take_ack(&shared));
-        let how = How { volatile, ack: ack.map(|ack| (ack, answer_in.unwrap_or(config.ack_timeout))) };
+        let is_retried = config.retries > 0 && !flags.volatile;
+        let ack = (wants_answer || is_retried).then(|| self.0.take_ack(&shared));
+        let timeout = flags.timeout.filter(|_| wants_answer).unwrap_or(config.ack_timeout);
+        let how = How { volatile: flags.volatile, ack: ack.map(|ack| (ack, timeout)) };
         let head = Head { namespace: &self.0.name, kind: Kind::Event(event, ack) };
         let sent = with_encoder(|encoder| {
             let encoded = args.encode(encoder, head)?;
@@ -319,7 +312,7 @@ impl ClientSocket {
                     shared.expect_fate(token);
                 }
                 if let Some(ack) = ack {
-                    if answer_in.is_some() {
+                    if wants_answer {
                         shared.expect_answer(id, ack);
                     }
                     self.0.reserve_ack(client);
@@ -327,7 +320,7 @@ impl ClientSocket {
                 Ok::<_, EmitError>(sent)
             })
         })?;
-        if answer_in.is_some() {
+        if wants_answer {
             shared.answer_is_expected();
         }
         Ok(match sent {
@@ -437,20 +430,19 @@ impl fmt::Debug for ClientSocket {
 #[must_use = "nothing is sent until `emit`"]
 pub struct ClientEmitter<'a> {
     socket: &'a ClientSocket,
-    timeout: Option<Duration>,
-    volatile: bool,
+    flags: Flags,
 }
 
 impl ClientEmitter<'_> {
     /// Sets how long to wait for the acknowledgement.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.flags.timeout = Some(timeout);
         self
     }
 
     /// Drops the message if it cannot be sent immediately.
     pub fn volatile(mut self) -> Self {
-        self.volatile = true;
+        self.flags.volatile = true;
         self
     }
 
@@ -459,11 +451,11 @@ impl ClientEmitter<'_> {
     /// # Errors
     /// When it is not sent, now or later.
     pub fn emit(self, event: &str, args: impl Payload) -> Result<Sent, EmitError> {
-        self.socket.send(event, &args, self.volatile, None).map(|(sent, _)| sent)
+        self.socket.send(event, &args, self.flags, false).map(|(sent, _)| sent)
     }
 
     /// Sends an event, and waits for the server's acknowledgement: see [`ClientSocket::emit_with_ack`].
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckFuture<T> {
-        self.socket.ask(event, &args, self.volatile, self.timeout)
+        self.socket.ask(event, &args, self.flags)
     }
 }

@@ -38,6 +38,13 @@ impl<'a> Text<'a> {
         };
         Text { packet, read }
     }
+
+    /// Returns whether the client sends nothing when it handles this message, as far as the message says: it is an
+    /// event, or an acknowledgement without `retries`, after which the next event is sent.
+    pub fn sends_nothing(&self, retries: u32) -> bool {
+        let Read::Packet(packet, _) = &self.read else { return false };
+        packet.kind == Kind::Event || packet.kind == Kind::Ack && retries == 0
+    }
 }
 
 impl<'a> Read<'a> {

@@ -5,7 +5,6 @@ use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped, without_own}
 use super::{Client, Offline};
 use crate::engine::Transport;
 use crate::handler::BoxFuture;
-use parking_lot::Mutex;
 use serde::Serialize;
 use sockeye_core::engineio::client::Config as EngineConfig;
 use sockeye_core::host::Proxy;
@@ -19,7 +18,7 @@ use sockeye_core::websocket::PerMessageDeflate;
 use sockeye_core::{Random, http};
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The settings of a client, fixed once it is built.
@@ -425,7 +424,7 @@ impl ClientBuilder {
             self.headers.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("Cookie"));
         let cookies: Vec<_> = cookies.into_iter().map(|(_, value)| value).collect();
         let settings = Settings {
-            config: share(config),
+            config: Arc::new(config),
             port: url.port,
             authority: url.authority.into(),
             query: query.into(),
@@ -442,18 +441,6 @@ impl ClientBuilder {
         let socket = shared.socket(&url.namespace);
         Ok(Client { shared, socket })
     }
-}
-
-/// Returns the previous client's settings if they are equal, so that many clients of one kind share them.
-fn share(config: Config) -> Arc<Config> {
-    static LAST: Mutex<Weak<Config>> = Mutex::new(Weak::new());
-    let mut last = LAST.lock();
-    if let Some(known) = last.upgrade().filter(|known| **known == config) {
-        return known;
-    }
-    let config = Arc::new(config);
-    *last = Arc::downgrade(&config);
-    config
 }
 
 fn check_header(url: &Url, name: &str, value: &str) -> Result<(), InvalidHeader> {

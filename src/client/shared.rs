@@ -32,7 +32,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Maximum number of suspended handlers; beyond it no event is passed to a handler.
-const MAX_HANDLERS: usize = 1000;
+const MAX_HANDLERS: u32 = 1000;
 /// Maximum number of bytes in the inboxes of [`Events`](super::Events); beyond it no event is added.
 const MAX_INBOX: usize = 4 << 20;
 /// Maximum number of bytes of events held back behind that; beyond it the server is no longer read, unless a
@@ -50,7 +50,7 @@ pub(super) struct Shared {
     more: Mutex<Option<Box<More>>>,
     pub(super) answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
     pub(super) fates: Slots<Token, Result<(), EmitError>>,
-    handlers: AtomicUsize,
+    handlers: AtomicU32,
     /// The number of streams that the runtime drives.
     driven: AtomicU32,
     /// The size of the events that the application has not been told of yet. Written under the lock of
@@ -108,7 +108,7 @@ impl Shared {
             more: Mutex::default(),
             answers: Slots::default(),
             fates: Slots::default(),
-            handlers: AtomicUsize::new(0),
+            handlers: AtomicU32::new(0),
             driven: AtomicU32::new(0),
             backlog: AtomicUsize::new(0),
             inbox: AtomicUsize::new(0),
@@ -436,7 +436,7 @@ impl Shared {
     }
 
     /// Joins a namespace with the auth data that was set, or that the application's callback returns now.
-    fn join(self: &Arc<Self>, id: NamespaceId, attempt: u64) {
+    fn join(self: &Arc<Self>, id: NamespaceId, attempt: u32) {
         let callback = match &self.settings.auth {
             Auth::None => return self.act(|client, now| client.join(now, id, attempt, "")),
             Auth::Value(auth) => return self.act(|client, now| client.join(now, id, attempt, auth)),
@@ -602,7 +602,7 @@ impl Shared {
     /// because answers are delivered without a handler.
     fn has_many_handlers(&self) -> bool {
         let running = self.handlers.load(Ordering::Relaxed);
-        running >= MAX_HANDLERS && running >= MAX_HANDLERS + self.answers.len()
+        running >= MAX_HANDLERS && (running - MAX_HANDLERS) as usize >= self.answers.len()
     }
 
     pub(super) fn begin_handler(self: &Arc<Self>) -> Running {

@@ -101,33 +101,33 @@ impl Client {
 
     /// Whether a namespace is joined.
     pub fn is_connected(&self, id: NamespaceId) -> bool {
-        self.namespaces.get(id.0).is_some_and(|it| it.state == State::Joined)
+        self.namespaces.get(id.index()).is_some_and(|it| it.state == State::Joined)
     }
 
     /// Whether a namespace is wanted: joined, or to be joined.
     pub fn is_active(&self, id: NamespaceId) -> bool {
-        self.namespaces.get(id.0).is_some_and(Namespace::is_active)
+        self.namespaces.get(id.index()).is_some_and(Namespace::is_active)
     }
 
     /// The id that the server gave, while a namespace is joined.
     pub fn sid(&self, id: NamespaceId) -> Option<&str> {
-        self.namespaces.get(id.0)?.sid.as_deref()
+        self.namespaces.get(id.index())?.sid.as_deref()
     }
 
     /// Whether the server took the last connection as a continuation of the one before.
     pub fn recovered(&self, id: NamespaceId) -> bool {
-        self.namespaces.get(id.0).is_some_and(|it| it.recovered)
+        self.namespaces.get(id.index()).is_some_and(|it| it.recovered)
     }
 
     /// Returns the number of attempts to join that have failed, for [`result`](Client::result).
     pub fn failed_attempts(&self, id: NamespaceId) -> u32 {
-        self.namespaces.get(id.0).map_or(0, |it| it.results.failed)
+        self.namespaces.get(id.index()).map_or(0, |it| it.results.failed)
     }
 
     /// Returns the result of the attempt to join a namespace, once one has ended since `failed` of them had
     /// failed; `None` while it is awaited. It is known before its [`Event`] is taken.
     pub fn result(&self, id: NamespaceId, failed: u32) -> Option<Result<(), ConnectError>> {
-        self.namespaces.get(id.0).and_then(|it| it.result(failed))
+        self.namespaces.get(id.index()).and_then(|it| it.result(failed))
     }
 
     /// Returns a number that changes whenever an attempt to join a namespace has ended, so that there may be a
@@ -156,7 +156,7 @@ impl Client {
         if let Some(known) = self.namespaces.iter().find(|it| *it.name == *name) {
             return known.id;
         }
-        let id = NamespaceId(self.namespaces.len());
+        let id = NamespaceId::at(self.namespaces.len());
         // Most clients have one.
         self.namespaces.reserve_exact(1);
         self.namespaces.push(Namespace::new(id, name.into()));
@@ -165,7 +165,7 @@ impl Client {
 
     /// The name of a namespace.
     pub fn name(&self, id: NamespaceId) -> Option<&Arc<str>> {
-        self.namespaces.get(id.0).map(|it| &it.name)
+        self.namespaces.get(id.index()).map(|it| &it.name)
     }
 
     // The connection.
@@ -370,7 +370,7 @@ impl Client {
         }
         for at in 0..self.namespaces.len() {
             if self.namespaces.get(at).is_some_and(|it| it.state == State::Wanted) {
-                self.ask_to_join(now, NamespaceId(at));
+                self.ask_to_join(now, NamespaceId::at(at));
             }
         }
     }
@@ -387,10 +387,10 @@ impl Client {
                 let Some(namespace) = self.namespaces.get(at) else { continue };
                 let waits = namespace.waits_for_capacity();
                 if has_read && namespace.left != Left::No {
-                    self.left_was_read(now, NamespaceId(at), Left::Read);
+                    self.left_was_read(now, NamespaceId::at(at), Left::Read);
                 }
                 if waits {
-                    self.flush(now, NamespaceId(at));
+                    self.flush(now, NamespaceId::at(at));
                 }
             }
             return;
@@ -413,7 +413,7 @@ impl Client {
             }
             let was_joined = namespace.state == State::Joined;
             // With the session that it was asked of.
-            namespace.attempt += 1;
+            namespace.attempt = namespace.attempt.wrapping_add(1);
             namespace.leave(State::Wanted, self.config.retries, &mut self.events);
             if was_joined {
                 let reason = DisconnectReason::Closed(reason.clone());
@@ -538,9 +538,9 @@ impl Client {
         for at in 0..self.namespaces.len() {
             let Some(namespace) = self.namespaces.get_mut(at) else { continue };
             namespace.handle_timeout(now, age, &mut self.events);
-            self.expire_left(now, NamespaceId(at));
-            self.expire_join(now, NamespaceId(at));
-            self.expire_retry(now, NamespaceId(at));
+            self.expire_left(now, NamespaceId::at(at));
+            self.expire_join(now, NamespaceId::at(at));
+            self.expire_retry(now, NamespaceId::at(at));
         }
         self.follow_engine(now);
     }

@@ -101,7 +101,18 @@ impl Default for Offline {
 
 /// Names a namespace of a [`Client`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NamespaceId(pub(super) usize);
+pub struct NamespaceId(u32);
+
+impl NamespaceId {
+    /// Returns the name of the namespace at this index.
+    fn at(index: usize) -> NamespaceId {
+        NamespaceId(index as u32)
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Names an event that waits to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -246,7 +257,7 @@ impl Outgoing {
 #[non_exhaustive]
 pub enum Event {
     /// A namespace can be joined: [`Client::join`] or [`Client::refuse_join`] with the same attempt.
-    Join(NamespaceId, u64),
+    Join(NamespaceId, u32),
     /// A namespace was joined.
     Connected(NamespaceId),
     /// A namespace was not joined.

@@ -7,10 +7,11 @@ use crate::engineio::client::CloseReason;
 use crate::socketio::acks::{Acks, MAX_ACK_ID};
 use crate::socketio::emit_error::EmitError;
 use crate::time::{Time, earliest};
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -24,7 +25,7 @@ pub(super) struct Namespace {
     pub(super) name: Arc<str>,
     pub(super) state: State,
     /// How often it was tried to join: a late answer of the application is for an earlier one.
-    pub(super) attempt: u64,
+    pub(super) attempt: u32,
     /// How many attempts failed in a row while there was a connection.
     pub(super) failures: u32,
     /// It was left before the server had answered, which it has to until then: before that there is nothing to leave,
@@ -154,7 +155,7 @@ impl Namespace {
     }
 
     /// The application is asked what to show in this attempt.
-    pub(super) fn is_asked(&self, attempt: u64) -> bool {
+    pub(super) fn is_asked(&self, attempt: u32) -> bool {
         matches!(self.state, State::Asked(_)) && self.attempt == attempt
     }
 
@@ -303,29 +304,16 @@ impl Namespace {
     }
 }
 
-pub(super) fn push_namespace(text: &mut String, name: &str) {
-    if name != "/" {
-        text.push_str(name);
-        text.push(',');
-    }
-}
-
-/// Appends the object that a client shows when it joins.
-pub(super) fn push_auth(text: &mut String, recovery: Option<&Recovery>, auth: &str) {
-    let rest =
-        auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
+/// Returns the object that a client shows when it joins: its `auth`, which is an object or empty, and how far the
+/// events came. `None` if it shows nothing.
+pub(super) fn shown<'a>(recovery: Option<&Recovery>, auth: &'a str) -> Option<Cow<'a, str>> {
     let known = recovery.and_then(|it| Some((&*it.pid, it.offset()?)));
     let Some((pid, offset)) = known else {
-        if !rest.is_empty() {
-            text.push_str(auth.trim());
-        }
-        return;
+        return Some(auth).filter(|auth| !auth.is_empty()).map(Cow::Borrowed);
     };
+    let fields =
+        auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
+    let comma = if fields.is_empty() { "" } else { "," };
     let quoted = |it: &str| serde_json::Value::from(it).to_string();
-    text.push_str(&format!("{{\"pid\":{},\"offset\":{}", quoted(pid), quoted(offset)));
-    if !rest.is_empty() {
-        text.push(',');
-        text.push_str(rest);
-    }
-    text.push('}');
+    Some(format!("{{\"pid\":{},\"offset\":{}{comma}{fields}}}", quoted(pid), quoted(offset)).into())
 }

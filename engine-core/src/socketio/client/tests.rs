@@ -663,7 +663,7 @@ fn leaving_says_so_closes_the_connection_and_can_be_taken_back_at_once() {
 fn a_namespace_that_was_left_before_the_answer_is_left_and_asked_again_after_it() {
     let mut rig = Rig::joined(|_| {});
     let chat = rig.client.namespace("/chat");
-    let ask = |rig: &mut Rig, attempt: u64| {
+    let ask = |rig: &mut Rig, attempt: u32| {
         rig.client.connect(at(0), chat);
         assert_eq!(rig.events(), [Event::Join(chat, attempt)]);
         rig.client.join(at(0), chat, attempt, "");

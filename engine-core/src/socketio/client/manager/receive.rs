@@ -57,7 +57,7 @@ impl Client {
         let at = self.namespaces.iter().position(|it| *it.name == *packet.namespace);
         // For others nothing is kept: such a server is only mistaken.
         let Some(at) = at else { return };
-        let id = NamespaceId(at);
+        let id = NamespaceId::at(at);
         match packet.kind {
             Kind::Connect => self.receive_connect(now, id, packet.data),
             Kind::ConnectError => self.receive_connect_error(now, id, packet.data),
@@ -74,7 +74,7 @@ impl Client {
             #[serde(default)]
             pid: Option<Box<str>>,
         }
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         match namespace.state {
             State::Joining(_) => {}
             State::Joined => return self.break_off(&"a second answer to a connect"),
@@ -113,7 +113,7 @@ impl Client {
     }
 
     fn receive_connect_error(&mut self, now: Time, id: NamespaceId, data: &str) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         if namespace.unanswered.is_some() {
             return self.receive_late_answer(now, id);
         }
@@ -127,7 +127,7 @@ impl Client {
 
     /// The answer for a namespace that was left meanwhile, and may be wanted again.
     fn receive_late_answer(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         namespace.unanswered = None;
         if namespace.state == State::Wanted {
             self.ask_to_join(now, id);
@@ -135,7 +135,7 @@ impl Client {
     }
 
     fn receive_disconnect(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         // What was left by both sides at a time is left once.
         if namespace.state == State::Joined {
             namespace.leave(State::Idle, self.config.retries, &mut self.events);
@@ -150,7 +150,7 @@ impl Client {
     }
 
     fn receive_event(&mut self, id: NamespaceId, ack: Option<u64>, args: Option<OwnedArgs>) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         let Some(args) = args else { return };
         let incoming = Incoming { args, ack };
         match namespace.state {
@@ -188,7 +188,7 @@ impl Client {
     }
 
     fn receive_ack(&mut self, now: Time, id: NamespaceId, ack: Option<u64>, args: Option<OwnedArgs>) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         let (Some(ack), Some(args)) = (ack, args) else { return };
         let first = namespace.retries.front();
         if let Some((token, _)) = first.filter(|(_, retry)| retry.ack == ack && retry.tries > 0) {

@@ -13,13 +13,13 @@ use core::time::Duration;
 impl Client {
     /// The id for the next event that wants an answer: 2^31 - 1 at most, and none of those that are awaited.
     pub fn next_ack(&mut self, id: NamespaceId) -> u64 {
-        self.namespaces.get_mut(id.0).map_or(0, Namespace::next_ack)
+        self.namespaces.get_mut(id.index()).map_or(0, Namespace::next_ack)
     }
 
     /// As if so many ids were used.
     #[cfg(test)]
     pub(in crate::socketio::client) fn set_next_ack(&mut self, id: NamespaceId, next: u32) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.acks.next = next;
         }
     }
@@ -38,7 +38,9 @@ impl Client {
         how: How,
     ) -> Result<Sent, EmitError> {
         let retries = self.config.retries > 0 && !how.volatile;
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(EmitError::Disconnected) };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else {
+            return Err(EmitError::Disconnected);
+        };
         if how.ack.is_some() && namespace.acks.is_full() {
             return Err(EmitError::TooManyAcks);
         }
@@ -57,7 +59,7 @@ impl Client {
         packet: &Encoded<'_>,
         how: How,
     ) -> Result<Sent, EmitError> {
-        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
+        let namespace = self.namespaces.get_mut(id.index()).ok_or(EmitError::Disconnected)?;
         let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
         if how.volatile && !engine.as_ref().is_some_and(|it| it.is_writable()) {
             return Err(EmitError::NotReady);
@@ -85,7 +87,7 @@ impl Client {
             true => None,
             false => Some(self.keep(now, id, packet, how.ack.map(|(ack, _)| ack))?),
         };
-        if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.0)) {
+        if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.index())) {
             let added = namespace.acks.insert_at(ack, Some(now + timeout), waits);
             debug_assert!(added.is_ok(), "it was looked whether there is one too many");
         }
@@ -126,7 +128,7 @@ impl Client {
         id: NamespaceId,
         size: usize,
     ) -> Result<(&mut Namespace, Token), EmitError> {
-        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
+        let namespace = self.namespaces.get_mut(id.index()).ok_or(EmitError::Disconnected)?;
         let limit = match self.config.offline {
             Offline::Fail => {
                 let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
@@ -166,39 +168,40 @@ impl Client {
 
     /// Waits no more for an answer. The event, if it still waits, is sent all the same.
     pub fn forget_ack(&mut self, id: NamespaceId, ack: u64) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.acks.take(ack);
         }
     }
 
     /// Whether to tell of what leaves, by [`Event::Outgoing`]. Off.
     pub fn tell_outgoing(&mut self, id: NamespaceId, tell: bool) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.tells_outgoing = tell;
         }
     }
 
     /// Returns whether what leaves is [told](Client::tell_outgoing).
     pub fn tells_outgoing(&self, id: NamespaceId) -> bool {
-        self.namespaces.get(id.0).is_some_and(|it| it.tells_outgoing)
+        self.namespaces.get(id.index()).is_some_and(|it| it.tells_outgoing)
     }
 
     /// How many bytes of a namespace wait for a connection or an acknowledgement, counted as
     /// [`Offline::Buffer`] does.
     pub fn buffered(&self, id: NamespaceId) -> usize {
-        self.namespaces.get(id.0).map_or(0, Namespace::buffered)
+        self.namespaces.get(id.index()).map_or(0, Namespace::buffered)
     }
 
     /// Drops all of a namespace that waits to be sent.
     pub fn clear(&mut self, id: NamespaceId) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.clear(&mut self.events);
         }
     }
 
     /// Sends what waits, as far as there is room.
     pub(super) fn flush(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.state == State::Joined) else {
+        let Some(namespace) = self.namespaces.get_mut(id.index()).filter(|it| it.state == State::Joined)
+        else {
             return;
         };
         let Some(engine) = &mut self.engine else { return };
@@ -243,7 +246,7 @@ impl Client {
 
     /// Sends an event again that was not acknowledged in time, or gives it up.
     pub(super) fn expire_retry(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         let deadline = namespace.retries.front().and_then(|(_, retry)| retry.deadline);
         if deadline.is_some_and(|deadline| deadline <= now) {
             namespace.fail_try(self.config.retries, NoAnswer::Timeout, &mut self.events);

@@ -65,11 +65,11 @@ fn auth_that_fails_is_not_tried_again_where_nothing_is() {
             config.reconnection_attempts = attempts;
         });
         for attempt in 1..=attempts.unwrap_or_default() {
-            rig.client.refuse_join(rig.now(), rig.main, attempt.into(), "no token");
+            rig.client.refuse_join(rig.now(), rig.main, attempt, "no token");
             wait(&mut rig);
             assert!(rig.client.is_active(rig.main));
         }
-        let last = u64::from(attempts.unwrap_or_default()) + 1;
+        let last = attempts.unwrap_or_default() + 1;
         rig.client.refuse_join(rig.now(), rig.main, last, "no token");
         assert_eq!(rig.events().last(), Some(&auth_error(rig.main, "no token")));
         assert!(!rig.client.is_active(rig.main) && rig.client.next_deadline().is_none());

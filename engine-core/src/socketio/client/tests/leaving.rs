@@ -301,7 +301,7 @@ fn what_is_shown_is_refused_if_it_would_split_a_payload() {
     rig.open();
     rig.events();
     rig.client.join(at(0), rig.main, 1, "{\"a\":\"\u{1e}\"}");
-    let error = ConnectError::Auth("it is no JSON".into());
+    let error = ConnectError::Auth("auth is not a JSON object".into());
     assert_eq!((rig.events(), rig.written()), (vec![Event::ConnectError(rig.main, error)], vec![]));
 }
 

@@ -57,7 +57,7 @@ pub(super) struct Origin {
     pub(super) generation: u64,
 }
 
-/// What is demanded of a stream.
+/// The demands on a stream.
 pub(super) struct Demand {
     pub(super) want: Want,
     /// Something is queued for the stream of WebSocket.

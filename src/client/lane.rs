@@ -220,7 +220,7 @@ impl LaneStream {
         let is_overrun = self.shared.is_overrun();
         let act = |client: &mut Client, now| {
             if is_overrun {
-                return client.fall_behind(now);
+                return client.fall_behind(now, generation);
             }
             if lane == Lane::WebSocket {
                 client.set_deflate(generation, response.deflate);

@@ -116,9 +116,9 @@ impl Client {
     ///
     /// # Panics
     /// Panics if the name contains a comma or U+001E, because these end the name or its packet.
-    pub fn socket(&self, namespace: &str) -> ClientSocket {
-        assert!(!namespace.contains([',', '\u{1e}']), "{namespace:?} is no namespace");
-        self.shared.socket(&with_slash(namespace))
+    pub fn socket(&self, name: &str) -> ClientSocket {
+        assert!(!name.contains([',', '\u{1e}']), "{name:?} is no namespace");
+        self.shared.socket(&with_slash(name))
     }
 
     /// Calls `handler` for each event of the connection; it replaces an earlier handler. It must not block.

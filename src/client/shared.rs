@@ -53,8 +53,7 @@ pub(super) struct Shared {
     handlers: AtomicU32,
     /// The number of streams that the runtime drives.
     driven: AtomicU32,
-    /// The size of the events that the application has not been told of yet. Written under the lock of
-    /// `core`.
+    /// The size of the events that wait to be dispatched. Written under the lock of `core`.
     backlog: AtomicUsize,
     inbox: AtomicUsize,
 }
@@ -78,7 +77,7 @@ pub(super) enum Caller {
     Application,
     /// A task of the client.
     Runtime,
-    /// The stream of a lane, which needs no waking: it looks at its own state afterwards.
+    /// The stream of a lane, which is not woken: it is told what is demanded of it, or asks.
     Stream(Origin),
 }
 
@@ -91,7 +90,7 @@ struct Next {
     /// Events wait for the timer task, because this caller may not dispatch them.
     is_left: bool,
     is_idle: bool,
-    /// What is demanded of the stream that made the change, if that is the last step.
+    /// The demands on the stream that made the change, if this is the last step.
     demand: Option<Demand>,
 }
 
@@ -169,7 +168,7 @@ impl Shared {
 
     // The core.
 
-    /// Reads the core, or changes something that no stream or handler needs to hear of.
+    /// Runs `f` on the core: reads it, or changes something that concerns no stream and no handler.
     pub(super) fn look<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
         f(&mut self.core.lock().client)
     }
@@ -208,7 +207,7 @@ impl Shared {
         let (client, generation) = (&mut core.client, origin.generation);
         lend_events(client.events_mut());
         match text {
-            _ if self.is_overrun() => client.fall_behind(now),
+            _ if self.is_overrun() => client.fall_behind(now, generation),
             // The usual messages need no memory to be lent.
             Some(text) if text.sends_nothing(self.settings.config.retries) => {
                 client.handle_text(now, generation, text);
@@ -231,7 +230,7 @@ impl Shared {
         }
     }
 
-    /// Changes the core, and acts on the consequences.
+    /// Runs `f`, which changes the core, and acts on the consequences.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut Client, Time) -> R) -> R {
         self.act_from(Caller::Application, f)
     }
@@ -473,7 +472,7 @@ impl Shared {
         self.answers.expect((id, ack));
     }
 
-    /// Lets the events go on that are held back because handlers wait: as many more may, as answers are expected.
+    /// Dispatches events that are held back, because each pending answer allows one more suspended handler.
     pub(super) fn answer_is_expected(&self) {
         if self.handlers.load(Ordering::Relaxed) >= MAX_HANDLERS {
             self.wake_keeper();

@@ -36,7 +36,7 @@ pub(super) struct Inner {
     shared: Weak<Shared>,
     pub(super) id: NamespaceId,
     name: Arc<str>,
-    /// The id of the next acknowledgement, drawn under the lock under which the last one was sent; or [`NO_ACK`].
+    /// The id of the next acknowledgement, which is drawn while the lock is held to send an event; or [`NO_ACK`].
     next_ack: AtomicU32,
     pub(super) state: Mutex<State>,
 }
@@ -133,8 +133,8 @@ impl ClientSocket {
     // Events.
 
     /// Returns a stream of the events from now on, in addition to the handlers. While 4 MiB of events wait in
-    /// it, no handler is called for further ones; while 4 MiB more wait behind them, the server is not read,
-    /// until it counts the client as [gone](engine::CloseReason::Behind).
+    /// such streams of the client, no handler is called for further ones; while 4 MiB more wait behind them, the
+    /// server is not read, until the connection ends for [this reason](engine::CloseReason::Behind).
     ///
     /// ```no_run
     /// # async fn example(client: sockeye::Client) {
@@ -196,11 +196,11 @@ impl ClientSocket {
                 waiters.push(cx.waker().clone());
             }
         }
-        // It could have ended meanwhile.
+        // Check again: the attempt may have ended before the waker was stored.
         self.attempt(failed)
     }
 
-    /// Returns the result of the attempt to join, if one ended since `failed` attempts had failed.
+    /// Returns the result of the attempt to join, once one has ended since `failed` of them had failed.
     fn attempt(&self, failed: u32) -> Poll<Result<(), ConnectError>> {
         let Some(shared) = self.shared() else {
             return Poll::Ready(Err(ConnectError::Closed(engine::CloseReason::Client)));
@@ -449,7 +449,7 @@ impl ClientEmitter<'_> {
     /// Sends an event: see [`ClientSocket::emit`].
     ///
     /// # Errors
-    /// When it is not sent, now or later.
+    /// Returns an error if the message is refused.
     pub fn emit(self, event: &str, args: impl Payload) -> Result<Sent, EmitError> {
         self.socket.send(event, &args, self.flags, false).map(|(sent, _)| sent)
     }

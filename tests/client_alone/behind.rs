@@ -164,7 +164,7 @@ fn an_application_that_falls_behind_is_told_so_and_misses_nothing_before() {
 }
 
 #[test]
-fn what_is_told_of_what_leaves_is_bounded() {
+fn reports_of_sent_events_are_bounded() {
     let world = World::new();
     let client = world.client(by_websocket);
     client.on_any_outgoing(|| async {});

@@ -98,7 +98,7 @@ impl World {
         drop(tasks);
     }
 
-    /// How many streams are wanted that are not there.
+    /// Returns the number of streams that the client asked for and that were not taken.
     pub(crate) fn wanted(&self) -> usize {
         self.streams.lock().unwrap().len()
     }
@@ -198,7 +198,7 @@ pub(crate) fn woken_by<F: Future>(future: F, act: impl FnOnce()) -> F::Output {
     }
 }
 
-/// What a future ends with at once.
+/// Returns the output of a future that is ready immediately.
 pub(crate) fn at_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,

@@ -1,4 +1,4 @@
-//! What waits in a namespace: for a connection, for room, or for its acknowledgement.
+//! Events of a namespace that wait for a connection, for capacity, or for their acknowledgement.
 
 use super::{Outgoing, Token};
 use crate::engineio::Part;
@@ -14,7 +14,7 @@ use core::time::Duration;
 #[derive(Debug)]
 pub(super) struct Unit {
     text: Box<str>,
-    /// Where the arguments begin in `text`.
+    /// The index in `text` at which the arguments begin.
     args: usize,
     attachments: Vec<Bytes>,
 }
@@ -38,11 +38,11 @@ impl Unit {
     }
 }
 
-/// What waits because of what it has to send.
+/// An event that waits, and what belongs to it.
 pub(super) trait Entry {
     fn unit(&self) -> &Unit;
 
-    /// How many bytes it takes, itself included.
+    /// Returns the number of bytes that the entry takes, itself included.
     fn size(&self) -> usize
     where
         Self: Sized,
@@ -53,7 +53,7 @@ pub(super) trait Entry {
     }
 }
 
-/// An event that waits for a connection, or for room.
+/// An event that waits for a connection, or for capacity.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) unit: Unit,
@@ -67,7 +67,7 @@ impl Entry for Waiting {
     }
 }
 
-/// An event that is sent until it is acknowledged. Only the first of them is under way.
+/// An event that is sent until it is acknowledged. Only the first of them is in flight.
 #[derive(Debug)]
 pub(super) struct Retry {
     pub(super) unit: Unit,
@@ -75,7 +75,7 @@ pub(super) struct Retry {
     pub(super) since: Time,
     pub(super) timeout: Duration,
     pub(super) tries: u32,
-    /// It is on its way, and has to be answered until then.
+    /// The deadline of its acknowledgement, while it is in flight.
     pub(super) deadline: Option<Time>,
 }
 
@@ -85,11 +85,11 @@ impl Entry for Retry {
     }
 }
 
-/// Entries in the order in which they came, each found by its token. One pointer while there are none.
+/// Entries in the order in which they were added, each found by its token. An empty queue is one null pointer.
 #[derive(Debug)]
 pub(super) struct Queue<T>(Option<Box<Entries<T>>>);
 
-/// Not empty.
+/// The entries of a queue that is not empty.
 #[derive(Debug)]
 struct Entries<T> {
     by_token: BTreeMap<Token, T>,
@@ -107,7 +107,7 @@ impl<T: Entry> Queue<T> {
         self.0.is_none()
     }
 
-    /// How many bytes all of them take.
+    /// Returns the number of bytes that all entries take.
     pub(super) fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |entries| entries.bytes)
     }
@@ -143,7 +143,7 @@ impl<T: Entry> Queue<T> {
         let entry = entries.by_token.remove(&token)?;
         entries.bytes -= entry.size();
         if entries.by_token.is_empty() {
-            // What a long time without a connection needed is not kept.
+            // Free the memory that a long time without a connection took.
             self.0 = None;
         }
         Some(entry)

@@ -1,4 +1,4 @@
-//! What the packets from the server mean for the namespaces.
+//! Packets from the server.
 
 use super::super::namespace::{Left, State};
 use super::super::recovery::Recovery;
@@ -15,7 +15,7 @@ use alloc::string::{String, ToString};
 use serde::Deserialize;
 
 impl Client {
-    /// The server broke the protocol.
+    /// Ends the session, because the server broke the protocol.
     pub(super) fn break_off(&mut self, why: &dyn core::fmt::Display) {
         if let Some(engine) = &mut self.engine {
             engine.fail(CloseReason::Protocol(why.to_string().into()));
@@ -55,7 +55,7 @@ impl Client {
 
     fn receive(&mut self, now: Time, packet: &Packet<'_>, args: Option<OwnedArgs>) {
         let at = self.namespaces.iter().position(|it| *it.name == *packet.namespace);
-        // For others nothing is kept: such a server is only mistaken.
+        // A packet for an unknown namespace is ignored: it does no harm.
         let Some(at) = at else { return };
         let id = NamespaceId::at(at);
         match packet.kind {
@@ -82,7 +82,7 @@ impl Client {
                 self.send_leave(now, id);
                 return self.receive_late_answer(now, id);
             }
-            // Nobody has asked: such a server is only mistaken.
+            // An answer that nobody has asked for is ignored: it does no harm.
             _ => return,
         }
         let Ok(connected) = serde_json::from_str::<Connected>(data) else {
@@ -125,7 +125,7 @@ impl Client {
         self.close_if_unused(now);
     }
 
-    /// The answer for a namespace that was left meanwhile, and may be wanted again.
+    /// Handles the answer for a namespace that was left meanwhile, and may be wanted again.
     fn receive_late_answer(&mut self, now: Time, id: NamespaceId) {
         let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         namespace.unanswered = None;
@@ -136,13 +136,13 @@ impl Client {
 
     fn receive_disconnect(&mut self, now: Time, id: NamespaceId) {
         let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
-        // What was left by both sides at a time is left once.
+        // If both sides leave at the same time, this side has left already.
         if namespace.state == State::Joined {
             namespace.leave(State::Idle, self.config.retries, &mut self.events);
             self.events.push_back(Event::Disconnected(id, DisconnectReason::Server));
             self.close_if_unused(now);
         } else if let Left::Untold(_) = namespace.left {
-            // There is nothing left to tell.
+            // The server need not be told any more.
             namespace.left = Left::No;
             self.join_again(now, id);
             self.close_if_unused(now);
@@ -160,9 +160,10 @@ impl Client {
                 }
                 self.events.push_back(Event::Incoming(id, incoming));
             }
-            // It was left, which the server did not know yet.
+            // The server sent it before it knew that the namespace was left.
             State::Joining(_) if namespace.left != Left::No => {}
-            // It may be replayed, with all that was missed. Only joined, it could be acknowledged.
+            // The server may be replaying missed events. None of them wants an acknowledgement, which could not be sent
+            // before the namespace is joined.
             State::Joining(_)
                 if namespace.early.is_none()
                     && incoming.ack.is_none()
@@ -177,7 +178,7 @@ impl Client {
                 let args = incoming.args.as_args();
                 early.bytes += size_of::<Incoming>() + args.json().len() + args.attachments().bytes();
                 if early.bytes > self.config.receive_buffer {
-                    // It would be the same again.
+                    // With it, the next attempt would end in the same way.
                     namespace.recovery = None;
                     return self.break_off(&"too many events before the answer to a connect");
                 }
@@ -197,14 +198,14 @@ impl Client {
             self.events.push_back(Event::Fate(token, Ok(())));
             return self.flush(now, id);
         }
-        // One that came too late, or twice, is for nobody.
+        // An acknowledgement that comes too late, or twice, is ignored.
         if namespace.acks.take(ack).is_some() {
             self.events.push_back(Event::Answer(id, ack, Ok(args)));
         }
     }
 }
 
-/// What a server says that lets nobody in: an object with a message, or a string.
+/// Returns the error in a server's refusal, which is an object with a message, or a string.
 fn refusal(data: &str) -> ConnectError {
     use serde_json::Value;
     let (message, data) = match from_json(data) {

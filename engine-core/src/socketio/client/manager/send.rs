@@ -1,4 +1,4 @@
-//! What a client sends, and what becomes of it: at once, once there is a connection or room, or again.
+//! Sending events: immediately, once there is a connection or capacity, or again.
 
 use super::super::namespace::{Namespace, State};
 use super::super::waiting::{Entry, Retry, Unit, Waiting};
@@ -11,12 +11,12 @@ use crate::time::Time;
 use core::time::Duration;
 
 impl Client {
-    /// The id for the next event that wants an answer: 2^31 - 1 at most, and none of those that are awaited.
+    /// Returns the id for the next acknowledgement: at most 2^31 - 1, and none that is pending.
     pub fn next_ack(&mut self, id: NamespaceId) -> u64 {
         self.namespaces.get_mut(id.index()).map_or(0, Namespace::next_ack)
     }
 
-    /// As if so many ids were used.
+    /// Sets the next id, as if those before it had been used.
     #[cfg(test)]
     pub(in crate::socketio::client) fn set_next_ack(&mut self, id: NamespaceId, next: u32) {
         if let Some(namespace) = self.namespaces.get_mut(id.index()) {
@@ -26,10 +26,11 @@ impl Client {
 
     /// Sends an encoded event.
     ///
-    /// With [retries](super::super::Config::retries) it needs an id, even if nobody waits for the answer.
+    /// With [retries](super::super::Config::retries) it needs an acknowledgement id, even if the application does not
+    /// wait for the acknowledgement.
     ///
     /// # Errors
-    /// When it is not sent, now or later.
+    /// Returns an error if the event will be sent neither now nor later.
     pub fn send(
         &mut self,
         now: Time,
@@ -65,7 +66,7 @@ impl Client {
             return Err(EmitError::NotReady);
         }
         let mut is_sent = false;
-        // What was sent before goes first.
+        // Events that wait are sent first.
         if let Some(engine) = engine
             && namespace.outbox.is_empty()
         {
@@ -89,7 +90,7 @@ impl Client {
         };
         if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.index())) {
             let added = namespace.acks.insert_at(ack, Some(now + timeout), waits);
-            debug_assert!(added.is_ok(), "it was looked whether there is one too many");
+            debug_assert!(added.is_ok(), "the table was checked for capacity");
         }
         Ok(waits.map_or(Sent::Now, Sent::Later))
     }
@@ -121,7 +122,10 @@ impl Client {
         Ok(Sent::Later(token))
     }
 
-    /// Where an event of so many bytes may wait, and its name there.
+    /// Returns the namespace and a token for an event of `size` bytes that is to wait.
+    ///
+    /// # Errors
+    /// Returns an error if the event may not wait.
     fn admit(
         &mut self,
         now: Time,
@@ -132,7 +136,7 @@ impl Client {
         let limit = match self.config.offline {
             Offline::Fail => {
                 let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
-                // After the machine slept, nobody may be there any more.
+                // The machine may have slept past the deadline of the session.
                 let is_open = engine.is_some_and(|engine| {
                     engine.handle_timeout(now);
                     engine.is_open()
@@ -140,7 +144,7 @@ impl Client {
                 if !is_open {
                     return Err(EmitError::Disconnected);
                 }
-                // It waits behind others, or for its acknowledgement.
+                // It waits behind other events, or for its acknowledgement.
                 self.config.engine.send_buffer
             }
             Offline::Buffer { bytes, .. } => bytes,
@@ -152,10 +156,10 @@ impl Client {
         Ok((namespace, Token(self.tokens)))
     }
 
-    /// Sends an acknowledgement. After the end of the connection nobody waits for it.
+    /// Sends an acknowledgement.
     ///
     /// # Errors
-    /// When it is not sent.
+    /// Returns an error if it cannot be sent; it does not wait for another connection.
     pub fn acknowledge(&mut self, now: Time, id: NamespaceId, packet: &Encoded<'_>) -> Result<(), EmitError> {
         let is_joined = self.is_connected(id);
         let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
@@ -166,39 +170,39 @@ impl Client {
         sent
     }
 
-    /// Waits no more for an answer. The event, if it still waits, is sent all the same.
+    /// Stops waiting for an acknowledgement. If the event still waits, it is sent all the same.
     pub fn forget_ack(&mut self, id: NamespaceId, ack: u64) {
         if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.acks.take(ack);
         }
     }
 
-    /// Whether to tell of what leaves, by [`Event::Outgoing`]. Off.
+    /// Sets whether events that are sent are reported by [`Event::Outgoing`]. Default: off.
     pub fn tell_outgoing(&mut self, id: NamespaceId, tell: bool) {
         if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.tells_outgoing = tell;
         }
     }
 
-    /// Returns whether what leaves is [told](Client::tell_outgoing).
+    /// Returns whether events that are sent are [reported](Client::tell_outgoing).
     pub fn tells_outgoing(&self, id: NamespaceId) -> bool {
         self.namespaces.get(id.index()).is_some_and(|it| it.tells_outgoing)
     }
 
-    /// How many bytes of a namespace wait for a connection or an acknowledgement, counted as
-    /// [`Offline::Buffer`] does.
+    /// Returns the number of bytes of a namespace that wait for a connection or an acknowledgement, counted as in
+    /// [`Offline::Buffer`].
     pub fn buffered(&self, id: NamespaceId) -> usize {
         self.namespaces.get(id.index()).map_or(0, Namespace::buffered)
     }
 
-    /// Drops all of a namespace that waits to be sent.
+    /// Drops all events of a namespace that wait to be sent.
     pub fn clear(&mut self, id: NamespaceId) {
         if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.clear(&mut self.events);
         }
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends the events that wait, as far as there is capacity.
     pub(super) fn flush(&mut self, now: Time, id: NamespaceId) {
         let Some(namespace) = self.namespaces.get_mut(id.index()).filter(|it| it.state == State::Joined)
         else {
@@ -244,7 +248,7 @@ impl Client {
         }
     }
 
-    /// Sends an event again that was not acknowledged in time, or gives it up.
+    /// Sends an event again if it was not acknowledged in time, or gives it up.
     pub(super) fn expire_retry(&mut self, now: Time, id: NamespaceId) {
         let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         let deadline = namespace.retries.front().and_then(|(_, retry)| retry.deadline);

@@ -15,7 +15,7 @@ fn asked(change: impl FnOnce(&mut Config)) -> Rig {
     rig
 }
 
-/// How long it is until the next thing happens.
+/// Lets time pass until the next deadline, and returns the milliseconds that passed.
 fn wait(rig: &mut Rig) -> u64 {
     let before = rig.now;
     let next = rig.client.next_deadline().unwrap().since_origin().as_millis() as u64;
@@ -79,7 +79,7 @@ fn auth_that_fails_is_not_tried_again_where_nothing_is() {
 }
 
 #[test]
-fn who_leaves_meanwhile_is_not_asked_again() {
+fn a_namespace_that_is_left_meanwhile_is_not_asked_for_again() {
     let mut rig = asked(|_| {});
     rig.client.refuse_join(at(0), rig.main, 1, "no token");
     rig.client.disconnect(at(0), rig.main);

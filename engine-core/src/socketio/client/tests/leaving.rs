@@ -295,7 +295,7 @@ fn a_name_that_would_split_a_packet_is_refused() {
 }
 
 #[test]
-fn what_is_shown_is_refused_if_it_would_split_a_payload() {
+fn auth_that_would_split_a_payload_is_refused() {
     let mut rig = Rig::new(|_| {});
     rig.client.connect(at(0), rig.main);
     rig.open();

@@ -3,7 +3,7 @@
 //! Run it with `cargo run --example client http://localhost:3000` beside the server of the README.
 
 use sockeye::Client;
-use sockeye::client::DisconnectReason;
+use sockeye::client::ClientDisconnectReason;
 use sockeye::extract::{Data, Event};
 
 #[tokio::main]
@@ -12,7 +12,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::new(url)?;
     client.on("chat message", async |Data(text): Data<String>| println!("{text}"));
     client.on_any(async |Event(name): Event| println!("event {name:?}"));
-    client.on_disconnect(async |reason: DisconnectReason| println!("disconnected: {reason}"));
+    client.on_disconnect(async |reason: ClientDisconnectReason| println!("disconnected: {reason}"));
     sockeye::tokio::connect(&client).await?;
     println!("connected as {}", client.id().unwrap_or_default());
 

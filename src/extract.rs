@@ -12,8 +12,8 @@
 //! | [`DisconnectReason`](crate::DisconnectReason) | why the socket was disconnected | [`on_disconnect`](Socket::on_disconnect) |
 //!
 //! The handlers of a [client](crate::client) take [`ClientSocket`](crate::ClientSocket), the parameters for events, and
-//! in its `on_disconnect` and `on_connect_error` [`client::DisconnectReason`](crate::client::DisconnectReason) and
-//! [`client::ConnectError`](crate::client::ConnectError).
+//! in its `on_disconnect` and `on_connect_error` [`client::ClientDisconnectReason`](crate::client::ClientDisconnectReason) and
+//! [`client::ClientConnectError`](crate::client::ClientConnectError).
 //!
 //! If a parameter cannot be extracted, the handler is **not called**: an event of the wrong type is no reason to drop a
 //! client. The cause is logged (at level `DEBUG`, with the feature `tracing`), and the client's acknowledgement times

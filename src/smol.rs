@@ -16,7 +16,7 @@
 //!
 //! Tasks are spawned on smol's global executor; to use your own, see [`Smol::on`].
 
-use crate::client::{Client, ConnectError};
+use crate::client::{Client, ClientConnectError};
 #[cfg(feature = "hyper")]
 use crate::mount::{Driver, Layer, Mount, NotFound, Service};
 pub use sockeye_smol::*;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The reason why the first attempt failed.
-pub async fn connect(client: &Client) -> Result<(), ConnectError> {
+pub async fn connect(client: &Client) -> Result<(), ClientConnectError> {
     client.attach(Arc::new(Smol::new()));
     client.connect();
     client.connected().await

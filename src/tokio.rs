@@ -14,7 +14,7 @@
 //! # }
 //! ```
 
-use crate::client::{Client, ConnectError};
+use crate::client::{Client, ClientConnectError};
 #[cfg(feature = "hyper")]
 use crate::mount::{Driver, Layer, Mount, NotFound, Service};
 pub use sockeye_tokio::*;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 ///
 /// # Panics
 /// If called outside of a tokio runtime.
-pub async fn connect(client: &Client) -> Result<(), ConnectError> {
+pub async fn connect(client: &Client) -> Result<(), ClientConnectError> {
     client.attach(Arc::new(Tokio::new()));
     client.connect();
     client.connected().await

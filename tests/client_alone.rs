@@ -7,7 +7,7 @@ mod behind;
 mod rig;
 
 use rig::{IN_RUNTIME, OPEN, Stream, World, at_once, by_polling, by_websocket, polling, woken_by};
-use sockeye::client::{BuildError, CloseReason, ConnectError, DisconnectReason};
+use sockeye::client::{BuildError, ClientCloseReason, ClientConnectError, ClientDisconnectReason};
 use sockeye::host::Runtime;
 use sockeye::{AckError, Client, EmitError};
 use std::future::pending;
@@ -66,7 +66,7 @@ fn waiting_for_a_namespace_ends_when_a_call_of_the_application_notices_that_the_
         *world.now.lock().unwrap() = world.now() + Duration::from_secs(100);
         drop(client.emit("m", ()));
     });
-    assert_eq!(error, Err(ConnectError::Closed(CloseReason::PingTimeout)));
+    assert_eq!(error, Err(ClientConnectError::Closed(ClientCloseReason::PingTimeout)));
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_client_whose_runtime_has_ended_says_so() {
         let client = world.client(by_websocket);
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = told.clone();
-        client.on_disconnect(move |reason: DisconnectReason| {
+        client.on_disconnect(move |reason: ClientDisconnectReason| {
             tell.lock().unwrap().push(reason);
             async {}
         });

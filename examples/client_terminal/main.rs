@@ -10,7 +10,7 @@ mod values;
 
 use options::Options;
 use serde_json::{Value, json};
-use sockeye::client::{ConnectError, DisconnectReason, ManagerEvent, Received};
+use sockeye::client::{ClientConnectError, ClientDisconnectReason, ManagerEvent, Received};
 use sockeye::{AckError, Args, Client, ClientSocket};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal};
@@ -139,9 +139,9 @@ impl Terminal {
             async {}
         });
         let terminal = self.clone();
-        socket.on_connect_error(move |socket: ClientSocket, error: ConnectError| {
+        socket.on_connect_error(move |socket: ClientSocket, error: ClientConnectError| {
             let data = match &error {
-                ConnectError::Refused { data: Some(data), .. } => data.clone(),
+                ClientConnectError::Refused { data: Some(data), .. } => data.clone(),
                 _ => Value::Null,
             };
             let (name, message) = (socket.namespace(), error.to_string());
@@ -152,7 +152,7 @@ impl Terminal {
             async {}
         });
         let terminal = self.clone();
-        socket.on_disconnect(move |socket: ClientSocket, reason: DisconnectReason| {
+        socket.on_disconnect(move |socket: ClientSocket, reason: ClientDisconnectReason| {
             let (name, reason) = (socket.namespace(), reason.to_string());
             let value = json!({ "type": "disconnect", "namespace": name, "reason": reason });
             terminal.show("33", &format!("{name} disconnected: {reason}"), &value);

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// A stream of a socket's events, made by [`ClientSocket::events`].
 ///
 /// Receive promptly: once 4 MiB of events wait here, further ones are held back, and after 4 MiB more the
-/// server is no longer read, until the connection ends for [this reason](super::CloseReason::Behind).
+/// server is no longer read, until the connection ends for [this reason](super::ClientCloseReason::Behind).
 ///
 /// It is also a [`Stream`], so the adapters of `futures`, `tokio-stream` and `smol::stream` apply:
 ///

@@ -110,14 +110,14 @@ impl ClientSocket {
     }
 
     /// Calls `handler` each time the namespace cannot be joined, after the handlers that were registered before. It can
-    /// extract the [`ConnectError`](crate::client::ConnectError).
+    /// extract the [`ClientConnectError`](crate::client::ClientConnectError).
     pub fn on_connect_error<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
         let handler = Kept::new(handler);
         self.listen(|state| state.listeners.add(On::Event("connect_error".into()), handler));
     }
 
     /// Calls `handler` each time the namespace is left, after the handlers that were registered before. It can extract
-    /// the [`DisconnectReason`](crate::client::DisconnectReason).
+    /// the [`ClientDisconnectReason`](crate::client::ClientDisconnectReason).
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
         let handler = Kept::new(handler);
         self.listen(|state| state.listeners.add(On::Event("disconnect".into()), handler));

@@ -45,10 +45,10 @@ mod wait;
 pub use builder::{BuildError, ClientBuilder};
 pub use events::{Events, Received};
 pub use socket::{ClientEmitter, ClientSocket};
-pub use sockeye_core::engineio::client::{CloseReason, HandshakeError, TransportError};
-pub use sockeye_core::socketio::client::{ConnectError, DisconnectReason, Offline};
+pub use sockeye_core::engineio::client::{CloseReason as ClientCloseReason, HandshakeError, TransportError as ClientTransportError};
+pub use sockeye_core::socketio::client::{ConnectError as ClientConnectError, DisconnectReason as ClientDisconnectReason, Offline};
 pub use url::UrlError;
-pub use wait::{AckFuture, Connected, Sent};
+pub use wait::{ClientAckFuture, Connected, Sent};
 
 use crate::server::namespace::with_slash;
 use shared::Shared;
@@ -77,7 +77,7 @@ pub enum ManagerEvent {
     /// The connection is open again, after this number of attempts.
     Reconnect(u32),
     /// An attempt failed.
-    ReconnectError(ConnectError),
+    ReconnectError(ClientConnectError),
     /// There will be no more attempts.
     ReconnectFailed,
     /// The server sent a ping, which was answered. While the application has fallen behind, several pings are reported

@@ -8,7 +8,7 @@ use super::lane::LaneStream;
 use super::slots::Slots;
 use super::socket::{ClientSocket, Inner};
 use super::wait::before;
-use super::{ConnectError, ManagerEvent};
+use super::{ClientConnectError, ManagerEvent};
 use crate::error::EmitError;
 use crate::guard::Guarded;
 use crate::handler::BoxFuture;
@@ -417,7 +417,7 @@ impl Shared {
             Event::ReconnectAttempt(attempt) => self.tell(ManagerEvent::ReconnectAttempt(attempt)),
             Event::Reconnect(attempts) => self.tell(ManagerEvent::Reconnect(attempts)),
             Event::ReconnectError(reason) => {
-                self.tell(ManagerEvent::ReconnectError(ConnectError::Closed(reason)))
+                self.tell(ManagerEvent::ReconnectError(ClientConnectError::Closed(reason)))
             }
             Event::ReconnectFailed => self.tell(ManagerEvent::ReconnectFailed),
             Event::Ping => self.tell(ManagerEvent::Ping),

@@ -2,8 +2,8 @@
 
 use super::events::{Events, Inbox, Received};
 use super::shared::Shared;
-use super::wait::{AckFuture, AckState, Connected, Sent};
-use super::{ConnectError, DisconnectReason};
+use super::wait::{ClientAckFuture, AckState, Connected, Sent};
+use super::{ClientConnectError, ClientDisconnectReason};
 use crate::engine::Transport;
 use crate::error::EmitError;
 use crate::extract::Context;
@@ -185,7 +185,7 @@ impl ClientSocket {
         &self,
         cx: &mut std::task::Context<'_>,
         failed: u32,
-    ) -> Poll<Result<(), ConnectError>> {
+    ) -> Poll<Result<(), ClientConnectError>> {
         let attempt = self.attempt(failed);
         if attempt.is_ready() {
             return attempt;
@@ -201,14 +201,14 @@ impl ClientSocket {
     }
 
     /// Returns the result of the attempt to join, once one has ended since `failed` of them had failed.
-    fn attempt(&self, failed: u32) -> Poll<Result<(), ConnectError>> {
+    fn attempt(&self, failed: u32) -> Poll<Result<(), ClientConnectError>> {
         let Some(shared) = self.shared() else {
-            return Poll::Ready(Err(ConnectError::Closed(engine::CloseReason::Client)));
+            return Poll::Ready(Err(ClientConnectError::Closed(engine::CloseReason::Client)));
         };
         let result = shared.look(|client| client.result(self.0.id, failed));
         if !matches!(result, Some(Ok(()))) && shared.connector().is_none() {
             let error = engine::TransportError::NoRuntime;
-            return Poll::Ready(Err(ConnectError::Closed(error.into())));
+            return Poll::Ready(Err(ClientConnectError::Closed(error.into())));
         }
         result.map_or(Poll::Pending, Poll::Ready)
     }
@@ -252,7 +252,7 @@ impl ClientSocket {
     /// The answer is deserialized as `T`: a tuple takes the server's arguments in order, any other type the
     /// first. The message is sent by the call itself, before the future is awaited. Without a runtime the
     /// result is [`AckError::Disconnected`](crate::AckError::Disconnected) immediately.
-    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
+    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> ClientAckFuture<T> {
         self.ask(event, &args, Flags::default())
     }
 
@@ -279,13 +279,13 @@ impl ClientSocket {
         }
     }
 
-    fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> AckFuture<T> {
+    fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> ClientAckFuture<T> {
         let state = match self.send(event, args, flags, true) {
             Ok((_, Some(ack))) => AckState::Waiting(self.0.shared.clone(), self.0.id, ack),
             Ok((_, None)) => AckState::Done,
             Err(error) => AckState::Failed(error),
         };
-        AckFuture { state, answer: PhantomData }
+        ClientAckFuture { state, answer: PhantomData }
     }
 
     /// Returns the fate of the message, and the id of its acknowledgement if it has one.
@@ -335,12 +335,12 @@ impl ClientSocket {
         self.tell("connect", None);
     }
 
-    pub(super) fn not_connected(&self, error: ConnectError) {
+    pub(super) fn not_connected(&self, error: ClientConnectError) {
         debug!(%error, "a namespace was not joined");
         self.tell("connect_error", Some(&error));
     }
 
-    pub(super) fn disconnected(&self, reason: DisconnectReason) {
+    pub(super) fn disconnected(&self, reason: ClientDisconnectReason) {
         self.tell("disconnect", Some(&reason));
     }
 
@@ -455,7 +455,7 @@ impl ClientEmitter<'_> {
     }
 
     /// Sends an event, and waits for the server's acknowledgement: see [`ClientSocket::emit_with_ack`].
-    pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckFuture<T> {
+    pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> ClientAckFuture<T> {
         self.socket.ask(event, &args, self.flags)
     }
 }

@@ -1,6 +1,6 @@
 //! Futures of a client: acknowledgements, and the fate of a message.
 
-use super::ConnectError;
+use super::ClientConnectError;
 use super::shared::Shared;
 use super::socket::ClientSocket;
 use crate::error::{AckError, EmitError};
@@ -72,7 +72,7 @@ impl fmt::Debug for Sent {
 /// The server's acknowledgement. The message is sent whether this is awaited or not; dropping this discards
 /// the acknowledgement.
 #[must_use = "the message is sent in any case; use `emit` if no answer is wanted"]
-pub struct AckFuture<T> {
+pub struct ClientAckFuture<T> {
     pub(super) state: AckState,
     pub(super) answer: PhantomData<fn() -> T>,
 }
@@ -83,7 +83,7 @@ pub(super) enum AckState {
     Done,
 }
 
-impl<T: Answer> Future for AckFuture<T> {
+impl<T: Answer> Future for ClientAckFuture<T> {
     type Output = Result<T, AckError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -112,7 +112,7 @@ impl<T: Answer> Future for AckFuture<T> {
     }
 }
 
-impl<T> Drop for AckFuture<T> {
+impl<T> Drop for ClientAckFuture<T> {
     fn drop(&mut self) {
         if let AckState::Waiting(shared, id, ack) = &self.state
             && let Some(shared) = shared.upgrade()
@@ -122,9 +122,9 @@ impl<T> Drop for AckFuture<T> {
     }
 }
 
-impl<T> fmt::Debug for AckFuture<T> {
+impl<T> fmt::Debug for ClientAckFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AckFuture").finish_non_exhaustive()
+        f.debug_struct("ClientAckFuture").finish_non_exhaustive()
     }
 }
 
@@ -138,7 +138,7 @@ pub struct Connected {
 }
 
 impl Future for Connected {
-    type Output = Result<(), ConnectError>;
+    type Output = Result<(), ClientConnectError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.socket.poll_connected(cx, self.failed)

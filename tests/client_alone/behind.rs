@@ -1,7 +1,7 @@
 //! An application that falls behind: what waits for it is bounded, and nothing that it waits for is held up.
 
 use super::rig::{Stream, Woken, World, at_once, by_websocket, polling, woken_by};
-use sockeye::client::{CloseReason, ConnectError, DisconnectReason};
+use sockeye::client::{ClientCloseReason, ClientConnectError, ClientDisconnectReason};
 use sockeye::host::Runtime;
 use sockeye::{AckError, Client, ClientSocket, EmitError};
 use std::future::{Future, pending};
@@ -126,7 +126,7 @@ fn an_application_that_falls_behind_is_told_so_and_misses_nothing_before() {
     let client = world.client(by_websocket);
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = told.clone();
-    client.on_disconnect(move |reason: DisconnectReason| {
+    client.on_disconnect(move |reason: ClientDisconnectReason| {
         tell.lock().unwrap().push(reason);
         async {}
     });
@@ -158,7 +158,7 @@ fn an_application_that_falls_behind_is_told_so_and_misses_nothing_before() {
         assert_eq!(received.args().deserialize::<(u32, String)>().unwrap().0, number);
         world.run();
     }
-    assert_eq!(*told.lock().unwrap(), [DisconnectReason::Closed(CloseReason::Behind)]);
+    assert_eq!(*told.lock().unwrap(), [ClientDisconnectReason::Closed(ClientCloseReason::Behind)]);
     assert_eq!(told.lock().unwrap()[0].to_string(), "ping timeout");
     assert!(stream.protocol.wants_read());
 }
@@ -254,7 +254,7 @@ fn a_server_that_replays_more_than_the_application_can_take_is_left_until_it_has
         replayed += 1;
         assert!(replayed < 20, "it is read without end");
     };
-    let behind = Err(ConnectError::Closed(CloseReason::Behind));
+    let behind = Err(ClientConnectError::Closed(ClientCloseReason::Behind));
     assert_eq!(result, behind);
     // Nothing more is taken from the next connection, either.
     let connected = client.connected();

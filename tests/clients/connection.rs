@@ -2,7 +2,7 @@
 
 use crate::start::{CLOSE_TIMEOUT, Connect, PATIENCE, Port, Way, builder, builder_of, serve};
 use serde_json::json;
-use sockeye::client::{ConnectError, DisconnectReason, TransportError};
+use sockeye::client::{ClientConnectError, ClientDisconnectReason, ClientTransportError};
 use sockeye::extract::{Auth, Data};
 use sockeye::{Server, Socket};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,7 +56,7 @@ pub(crate) fn a_refused_namespace_is_joined_with_other_auth(way: Way) -> impl As
         };
         let client = running.client(way).auth_with(auth).build().unwrap();
         let refused = start(&client).await.unwrap_err();
-        let expected = ConnectError::Refused { message: "not you".into(), data: Some(json!({ "code": 7 })) };
+        let expected = ClientConnectError::Refused { message: "not you".into(), data: Some(json!({ "code": 7 })) };
         assert_eq!(refused, expected);
         assert!(!client.is_active(), "it is not tried again by itself");
         client.connect();
@@ -77,7 +77,7 @@ pub(crate) fn auth_that_cannot_be_had_is_asked_for_again(way: Way) -> impl Async
         };
         let client = running.client(way).auth_with(auth).build().unwrap();
         let failed = start(&client).await;
-        assert_eq!(failed, Err(ConnectError::Auth("no token".into())));
+        assert_eq!(failed, Err(ClientConnectError::Auth("no token".into())));
         assert!(client.is_active());
         while client.connected().await.is_err() {}
         assert_eq!(calls.load(Ordering::SeqCst), 3);
@@ -100,14 +100,14 @@ pub(crate) fn a_disconnect_is_told_on_both_sides(way: Way) -> impl AsyncFnOnce(C
         let running = serve(io, None);
         let client = running.client(way).build().unwrap();
         let (tell, reasons) = mpsc::channel();
-        client.on_disconnect(move |reason: DisconnectReason| {
+        client.on_disconnect(move |reason: ClientDisconnectReason| {
             tell.send(reason).unwrap();
             async {}
         });
         start(&client).await.unwrap();
         client.disconnect();
         client.closed().await;
-        assert_eq!(reasons.try_recv(), Ok(DisconnectReason::Client));
+        assert_eq!(reasons.try_recv(), Ok(ClientDisconnectReason::Client));
         let told_by = |told: &mpsc::Receiver<String>| told.try_recv().ok();
         let mut reason = told_by(&told);
         while reason.is_none() {
@@ -184,10 +184,10 @@ pub(crate) fn nobody_there_is_an_error_that_says_so(way: Way) -> impl AsyncFnOnc
         let running = serve(Server::new(), None);
         let client = running.client(way).path("/elsewhere").reconnection(false).build().unwrap();
         let error = start(&client).await.unwrap_err();
-        let ConnectError::Closed(sockeye::client::CloseReason::TransportError(error)) = error else {
+        let ClientConnectError::Closed(sockeye::client::ClientCloseReason::TransportError(error)) = error else {
             panic!("{error:?}");
         };
-        assert!(matches!(error, TransportError::Status { status: 404, .. }), "{error:?}");
+        assert!(matches!(error, ClientTransportError::Status { status: 404, .. }), "{error:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Servers that break the rules: each gets a clear error, and the client neither panics nor spins nor grows.
 
 use crate::start::{Connect, PATIENCE, Way};
-use sockeye::client::{ClientBuilder, ConnectError, TransportError};
+use sockeye::client::{ClientBuilder, ClientConnectError, ClientTransportError};
 use sockeye::{Client, Transport};
 use sockeye_core::websocket::accept_key;
 use std::io::{Read, Write};
@@ -199,7 +199,7 @@ pub(crate) fn a_server_that_never_answers_what_is_sent_is_given_up_in_time(
         let begin = Instant::now();
         let error = start(&client).await.unwrap_err();
         assert!((request_timeout..PATIENCE).contains(&begin.elapsed()), "{:?}", begin.elapsed());
-        assert_eq!(error, ConnectError::Closed(TransportError::RequestTimeout.into()));
+        assert_eq!(error, ClientConnectError::Closed(ClientTransportError::RequestTimeout.into()));
         assert_eq!(error.to_string(), "a request was not answered in time");
         let asked = server.asked.lock().unwrap();
         assert!(asked.iter().any(|text| text.starts_with("POST ") && text.ends_with("40")), "{asked:?}");

@@ -1,6 +1,6 @@
 //! A server in a thread of its own, and clients that run on a runtime.
 
-use sockeye::client::{ClientBuilder, ConnectError};
+use sockeye::client::{ClientBuilder, ClientConnectError};
 use sockeye::{Client, Server, Transport};
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -134,7 +134,7 @@ pub(crate) fn builder_of(url: &str, way: Way) -> ClientBuilder {
 /// The parts of a runtime that a scenario needs.
 pub(crate) type Connect = &'static dyn for<'a> Fn(&'a Client) -> Connecting<'a>;
 
-pub(crate) type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(), ConnectError>> + 'a>>;
+pub(crate) type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(), ClientConnectError>> + 'a>>;
 
 #[cfg(feature = "tokio")]
 pub(crate) fn tokio(scenario: impl AsyncFnOnce(Connect)) {

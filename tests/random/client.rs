@@ -486,7 +486,7 @@ fn listen(socket: &ClientSocket, line: usize, books: &Books, net: &Arc<Net>) {
         async {}
     });
     let own = books.clone();
-    socket.on_disconnect(move |reason: sockeye::client::DisconnectReason| {
+    socket.on_disconnect(move |reason: sockeye::client::ClientDisconnectReason| {
         own.disconnected(line, &reason.to_string());
         async {}
     });

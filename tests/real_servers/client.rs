@@ -29,7 +29,7 @@ mod certificates;
 
 use options::option;
 use serde_json::{Value, json};
-use sockeye::client::{ClientBuilder, ConnectError, DisconnectReason};
+use sockeye::client::{ClientBuilder, ClientConnectError, ClientDisconnectReason};
 use sockeye::extract::Event;
 use sockeye::{Args, Client, ClientSocket, ClientTls, Transport};
 use std::io::{self, BufRead};
@@ -146,14 +146,14 @@ fn watch(socket: &ClientSocket) {
         let id = socket.id().unwrap_or_default();
         println!("connect {} {id} {}", socket.namespace(), socket.recovered());
     });
-    socket.on_connect_error(async |socket: ClientSocket, error: ConnectError| {
+    socket.on_connect_error(async |socket: ClientSocket, error: ClientConnectError| {
         let (message, data) = match error {
-            ConnectError::Refused { message, data } => (message, data.unwrap_or(Value::Null)),
+            ClientConnectError::Refused { message, data } => (message, data.unwrap_or(Value::Null)),
             other => (other.to_string(), Value::Null),
         };
         println!("connect_error {} {}", socket.namespace(), json!([message, data]));
     });
-    socket.on_disconnect(async |socket: ClientSocket, reason: DisconnectReason| {
+    socket.on_disconnect(async |socket: ClientSocket, reason: ClientDisconnectReason| {
         println!("disconnect {} {reason}", socket.namespace());
     });
     socket.on_any(async |socket: ClientSocket, Event(name): Event, args: Args| {

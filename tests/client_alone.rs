@@ -1,225 +1,24 @@
 //! A client without sockets: the test plays the network, the clock and the executor.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use bytes::Buf;
+#[path = "client_alone/behind.rs"]
+mod behind;
+#[path = "client_alone/rig.rs"]
+mod rig;
+
+use rig::{IN_RUNTIME, OPEN, Stream, World, at_once, by_polling, by_websocket, polling, woken_by};
+use sockeye::Client;
 use sockeye::client::{
-    BuildError, ClientAckError, ClientBuilder, ClientCloseReason, ClientDisconnectReason, ClientEmitError,
+    BuildError, ClientAckError, ClientCloseReason, ClientConnectError, ClientDisconnectReason,
+    ClientEmitError,
 };
-use sockeye::host::{Connector, Destination, Outgoing, Runtime};
-use sockeye::{Client, ClientSocket, Time, Transport};
-use sockeye_core::websocket::{Opcode, accept_key, write_frame};
-use std::cell::Cell;
-use std::future::{Future, pending, poll_fn};
+use sockeye::host::Runtime;
+use std::future::pending;
 use std::io;
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// The runtime of a client.
-struct World {
-    now: Arc<Mutex<Time>>,
-    streams: Mutex<Vec<Box<dyn Outgoing>>>,
-    tasks: Mutex<Vec<Task>>,
-}
-
-thread_local! {
-    static IN_RUNTIME: Cell<bool> = const { Cell::new(false) };
-}
-
-impl Runtime for World {
-    fn now(&self) -> Time {
-        *self.now.lock().unwrap()
-    }
-
-    fn enter(&self, f: &mut dyn FnMut()) {
-        let before = IN_RUNTIME.replace(true);
-        f();
-        IN_RUNTIME.set(before);
-    }
-
-    fn spawn(&self, task: Task) {
-        self.tasks.lock().unwrap().push(task);
-    }
-}
-
-impl Connector for World {
-    fn connect(self: Arc<Self>, _: Destination, protocol: Box<dyn Outgoing>) {
-        self.streams.lock().unwrap().push(protocol);
-    }
-
-    fn sleep_until(&self, deadline: Time) -> Task {
-        let clock = self.now.clone();
-        Box::pin(poll_fn(move |_| match *clock.lock().unwrap() >= deadline {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }))
-    }
-}
-
-impl World {
-    fn new() -> Arc<World> {
-        Arc::new(World {
-            now: Arc::new(Mutex::new(Time::ZERO)),
-            streams: Mutex::default(),
-            tasks: Mutex::default(),
-        })
-    }
-
-    /// Creates a client that this runtime drives.
-    fn client(self: &Arc<Self>, build: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
-        let client = build(Client::builder("http://server")).build().unwrap();
-        client.attach(self.clone());
-        client
-    }
-
-    /// Polls every task once.
-    fn run(&self) {
-        self.enter(&mut || self.poll_tasks());
-    }
-
-    fn poll_tasks(&self) {
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
-        let mut cx = Context::from_waker(Waker::noop());
-        let left =
-            tasks.into_iter().filter_map(|mut task| task.as_mut().poll(&mut cx).is_pending().then_some(task));
-        let left: Vec<_> = left.collect();
-        self.tasks.lock().unwrap().extend(left);
-    }
-
-    fn advance(&self, time: Duration) {
-        let now = self.now() + time;
-        *self.now.lock().unwrap() = now;
-        self.run();
-    }
-
-    /// Drops all tasks, as a runtime does that ends.
-    fn end(&self) {
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
-        drop(tasks);
-    }
-
-    /// How many streams are wanted that are not there.
-    fn wanted(&self) -> usize {
-        self.streams.lock().unwrap().len()
-    }
-
-    /// Takes the first stream that the client asked for.
-    fn stream(&self) -> Stream {
-        Stream { protocol: self.streams.lock().unwrap().remove(0), now: self.now() }
-    }
-}
-
-/// The server's end of a stream.
-struct Stream {
-    protocol: Box<dyn Outgoing>,
-    now: Time,
-}
-
-impl Stream {
-    /// Takes everything that the client has to write.
-    fn written(&mut self) -> String {
-        String::from_utf8_lossy(&self.bytes()).into_owned()
-    }
-
-    fn bytes(&mut self) -> Vec<u8> {
-        self.protocol.handle_wake(self.now);
-        let mut written = Vec::new();
-        while let Some(out) = self.protocol.poll_transmit() {
-            let chunk = out.chunk();
-            let length = chunk.len();
-            written.extend_from_slice(chunk);
-            out.advance(length);
-        }
-        written
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        let mut bytes = bytes.to_vec();
-        let used = self.protocol.handle_data(self.now, &mut bytes);
-        assert_eq!(used, bytes.len());
-    }
-
-    fn respond(&mut self, body: &str) {
-        self.respond_with("", body);
-    }
-
-    fn respond_with(&mut self, headers: &str, body: &str) {
-        let length = body.len();
-        self.send(format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {length}\r\n\r\n{body}").as_bytes());
-    }
-
-    fn send_text(&mut self, text: &str) {
-        let mut frame = Vec::new();
-        write_frame(&mut frame, Opcode::Text, text.as_bytes(), None);
-        self.send(&frame);
-    }
-
-    /// Answers the WebSocket handshake, and opens the session.
-    fn open(&mut self) {
-        let head = self.written();
-        let key = head.split("Sec-WebSocket-Key: ").nth(1).unwrap().split("\r\n").next().unwrap();
-        let accept = String::from_utf8(accept_key(key).to_vec()).unwrap();
-        let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
-        self.send(format!("{switching}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes());
-        self.send_text(
-            r#"0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#,
-        );
-    }
-
-    /// Opens the session, and lets the client join the main namespace.
-    fn join(&mut self) {
-        self.open();
-        self.written();
-        self.send_text(r#"40{"sid":"s"}"#);
-    }
-}
-
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Asserts that `future` waits until `act` wakes it, and returns its output.
-fn woken_by<F: Future>(future: F, act: impl FnOnce()) -> F::Output {
-    let mut future = pin!(future);
-    let woken = Arc::new(Woken::default());
-    let waker = Waker::from(woken.clone());
-    let mut cx = Context::from_waker(&waker);
-    assert!(future.as_mut().poll(&mut cx).is_pending(), "the future must wait");
-    act();
-    assert!(woken.0.load(Ordering::SeqCst), "the future is not woken");
-    match future.as_mut().poll(&mut cx) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("the future is not ready"),
-    }
-}
-
-/// What a future ends with at once.
-fn at_once<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("it waits"),
-    }
-}
-
-fn by_polling(builder: ClientBuilder) -> ClientBuilder {
-    builder.transports([Transport::Polling])
-}
-
-const OPEN: &str =
-    r#"0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
-
-fn by_websocket(builder: ClientBuilder) -> ClientBuilder {
-    builder.transports([Transport::WebSocket])
-}
 
 #[test]
 fn a_client_needs_a_transport() {
@@ -258,6 +57,22 @@ fn an_earlier_failure_is_not_reported_as_the_reason_of_a_later_disconnect() {
 }
 
 #[test]
+fn waiting_for_a_namespace_ends_when_a_call_of_the_application_notices_that_the_connection_is_lost() {
+    let world = World::new();
+    let client = world.client(by_websocket);
+    client.connect();
+    let mut stream = world.stream();
+    stream.join();
+    let other = client.socket("/other");
+    other.connect();
+    let error = woken_by(other.connected(), || {
+        *world.now.lock().unwrap() = world.now() + Duration::from_secs(100);
+        drop(client.emit("m", ()));
+    });
+    assert_eq!(error, Err(ClientConnectError::Closed(ClientCloseReason::PingTimeout)));
+}
+
+#[test]
 fn waiting_for_a_message_or_its_answer_ends_when_the_client_is_dropped() {
     let client = World::new().client(by_websocket);
     let sent = client.emit("late", ()).unwrap();
@@ -266,180 +81,6 @@ fn waiting_for_a_message_or_its_answer_ends_when_the_client_is_dropped() {
     let client = World::new().client(by_websocket);
     let answer = client.emit_with_ack::<()>("late", ());
     assert!(matches!(woken_by(answer, || drop(client)), Err(ClientAckError::Disconnected)));
-}
-
-#[test]
-fn events_for_a_dropped_stream_of_events_do_not_stop_reading() {
-    let world = World::new();
-    let client = world.client(by_websocket);
-    let events = Arc::new(Mutex::new(None));
-    let held = events.clone();
-    client.on("large", move || {
-        held.lock().unwrap().take();
-        async {}
-    });
-    client.connect();
-    let mut stream = world.stream();
-    stream.join();
-    let large = format!(r#"42["large","{}"]"#, "x".repeat(1 << 20));
-    for _ in 0..5 {
-        *events.lock().unwrap() = Some(client.events());
-        stream.send_text(&large);
-        assert!(events.lock().unwrap().is_none(), "the handler has dropped them");
-    }
-    assert!(stream.protocol.wants_read());
-}
-
-#[test]
-fn events_wait_within_bounds_for_a_thread_that_tells_of_others() {
-    let world = World::new();
-    let client = world.client(by_websocket);
-    let received = Arc::new(AtomicUsize::new(0));
-    let count = received.clone();
-    client.on("large", move || {
-        count.fetch_add(1, Ordering::SeqCst);
-        async {}
-    });
-    client.connect();
-    let mut stream = world.stream();
-    stream.join();
-    let woken = Arc::new(Woken::default());
-    stream.protocol.set_waker(&Waker::from(woken.clone()));
-
-    let (begin, begun) = mpsc::channel();
-    let (release, released) = mpsc::channel();
-    let released = Mutex::new(released);
-    client.on_any_outgoing(move || {
-        begin.send(()).unwrap();
-        released.lock().unwrap().recv().unwrap();
-        async {}
-    });
-    client.emit("out", ()).unwrap();
-    let telling = std::thread::spawn({
-        let world = world.clone();
-        move || world.run()
-    });
-    begun.recv().unwrap();
-    let large = format!(r#"42["large","{}"]"#, "x".repeat(1 << 20));
-    let mut sent = 0;
-    while stream.protocol.wants_read() {
-        stream.send_text(&large);
-        sent += 1;
-    }
-    assert_eq!((sent, received.load(Ordering::SeqCst)), (4, 0));
-    woken.0.store(false, Ordering::SeqCst);
-
-    release.send(()).unwrap();
-    telling.join().unwrap();
-    assert_eq!(received.load(Ordering::SeqCst), sent);
-    assert!(stream.protocol.wants_read());
-    assert!(woken.0.load(Ordering::SeqCst));
-}
-
-#[test]
-fn pings_and_answers_get_through_while_handlers_wait() {
-    let world = World::new();
-    let client = world.client(by_websocket);
-    let late = Arc::new(AtomicUsize::new(0));
-    let count = late.clone();
-    client.on("ask", async |socket: ClientSocket| _ = socket.emit_with_ack::<()>("question", ()).await);
-    client.on("wait", pending::<()>);
-    client.on("late", move || {
-        count.fetch_add(1, Ordering::SeqCst);
-        async {}
-    });
-    client.connect();
-    let mut stream = world.stream();
-    stream.join();
-    for _ in 0..1000 {
-        stream.send_text(r#"42["ask"]"#);
-    }
-    stream.send_text(r#"42["late"]"#);
-    assert_eq!(late.load(Ordering::SeqCst), 1, "they wait for answers, not for the application");
-    for _ in 0..1001 {
-        stream.send_text(r#"42["wait"]"#);
-    }
-    stream.send_text(r#"42["late"]"#);
-    let answer = client.emit_with_ack::<u32>("last question", ());
-    stream.written();
-    for _ in 0..4 {
-        world.advance(Duration::from_secs(20));
-        stream.now = world.now();
-        stream.send_text("2");
-        assert_eq!(stream.bytes().len(), 2 + 4 + 1, "a pong");
-    }
-    // The acknowledgements before it were given up in time: their handlers have ended.
-    assert!(client.is_connected() && matches!(at_once(answer), Err(ClientAckError::Timeout)));
-    let answer = client.emit_with_ack::<u32>("the very last", ());
-    stream.send_text("431001[7]");
-    assert_eq!(at_once(answer).unwrap(), 7);
-    assert_eq!(late.load(Ordering::SeqCst), 1);
-}
-
-#[test]
-fn an_application_that_falls_behind_is_told_so_and_misses_nothing_before() {
-    let world = World::new();
-    let client = world.client(by_websocket);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let tell = told.clone();
-    client.on_disconnect(move |reason: ClientDisconnectReason| {
-        tell.lock().unwrap().push(reason);
-        async {}
-    });
-    let mut events = client.events();
-    client.connect();
-    let mut stream = world.stream();
-    stream.join();
-    world.run();
-    let large = "x".repeat(1 << 20);
-    let mut sent = 0;
-    while stream.protocol.wants_read() {
-        stream.send_text(&format!(r#"42["large",{sent},"{large}"]"#));
-        sent += 1;
-    }
-    assert_eq!(sent, 8);
-    world.advance(Duration::from_secs(46));
-    assert!(!client.is_connected());
-    // The next connection is opened and joined all the same.
-    world.advance(Duration::from_secs(5));
-    let mut stream = world.stream();
-    assert!(stream.protocol.wants_read());
-    stream.open();
-    assert!(stream.protocol.wants_read());
-    stream.written();
-    stream.send_text(r#"40{"sid":"t"}"#);
-    assert!(client.is_connected() && !stream.protocol.wants_read() && told.lock().unwrap().is_empty());
-    for number in 0..sent {
-        let received = at_once(events.recv()).unwrap();
-        assert_eq!(received.args().deserialize::<(u32, String)>().unwrap().0, number);
-        world.run();
-    }
-    assert_eq!(*told.lock().unwrap(), [ClientDisconnectReason::Closed(ClientCloseReason::Behind)]);
-    assert_eq!(told.lock().unwrap()[0].to_string(), "ping timeout");
-    assert!(stream.protocol.wants_read());
-}
-
-#[test]
-fn what_is_told_of_what_leaves_is_bounded() {
-    let world = World::new();
-    let client = world.client(by_websocket);
-    client.on_any_outgoing(|| async {});
-    client.connect();
-    let mut stream = world.stream();
-    stream.join();
-    world.run();
-    let mut sent = 0;
-    let error = loop {
-        match client.emit("m", "x".repeat(500_000)) {
-            Ok(_) => sent += 1,
-            Err(error) => break error,
-        }
-        stream.written();
-        assert!(sent < 100);
-    };
-    assert!(matches!(error, ClientEmitError::SlowConsumer { .. }), "{error}");
-    world.run();
-    assert!(client.emit("m", ()).is_ok());
 }
 
 #[test]
@@ -581,20 +222,6 @@ fn the_protocol_s_own_parameters_win_and_stand_once() {
     stream.respond(&OPEN.replace(r#""a""#, r#""custom:id+/=#1""#));
     let sid = "sid=custom%3Aid%2B%2F%3D%231";
     assert_eq!(query(stream.written()), ["token=a", "room=b", "EIO=4", "transport=polling", sid]);
-}
-
-/// A client that polls: the stream of its poll, which is under way, and the one that sent its `40`.
-fn polling(world: &Arc<World>) -> (Client, Stream, Stream) {
-    let client = world.client(|builder| by_polling(builder).reconnection(false));
-    client.connect();
-    let mut poll = world.stream();
-    poll.written();
-    poll.respond(OPEN);
-    poll.written();
-    let mut post = world.stream();
-    assert!(post.written().ends_with("40"));
-    post.respond("ok");
-    (client, poll, post)
 }
 
 #[test]

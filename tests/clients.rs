@@ -60,7 +60,7 @@ macro_rules! run_on {
                     acknowledgements_go_both_ways
                     events_are_taken_one_by_one
                     events_are_a_stream_that_ends_with_the_client
-                    what_leaves_is_shown_once_and_when_it_leaves
+                    an_event_is_shown_once_when_it_is_sent
                     a_message_larger_than_the_server_takes_is_an_error_before_it_is_sent
                     a_large_message_goes_both_ways
                 }
@@ -69,11 +69,11 @@ macro_rules! run_on {
                     a_refused_namespace_is_joined_with_other_auth
                     auth_that_cannot_be_had_is_asked_for_again
                     a_disconnect_is_told_on_both_sides
-                    what_is_sent_offline_arrives_once_and_in_order_after_a_restart
+                    events_sent_offline_arrive_once_and_in_order_after_a_restart
                     nobody_there_is_an_error_that_says_so
                     a_name_leads_to_its_server_whatever_its_other_addresses
                     leaving_and_joining_in_one_turn_connects_again
-                    what_was_sent_has_arrived_when_the_connection_is_closed
+                    events_sent_before_the_close_arrive
                 }
                 proxy {
                     a_proxy_carries_all_that_goes_both_ways

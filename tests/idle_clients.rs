@@ -39,27 +39,17 @@ fn bytes_per_client(mut make: impl FnMut() -> Client) -> i64 {
     -clients.free().live_bytes / COUNT
 }
 
-/// Held by each test, because the settings that were built last are shared by all threads.
+/// Held by each test, because the memory of all threads is counted.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn an_idle_client_takes_less_than_two_kilobytes_and_less_with_shared_settings() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut seconds = 0;
-    let unlike = bytes_per_client(|| {
-        seconds += 1;
-        builder().timeout(Duration::from_secs(seconds)).build().unwrap()
-    });
-    assert!(unlike < 1900, "{unlike} bytes");
-    let mut user = 0;
-    let equal = bytes_per_client(|| {
-        user += 1;
-        builder().query("user", &user.to_string()).build().unwrap()
-    });
-    assert!(equal < 1500 && equal < unlike - 300, "{equal} bytes");
+    let own = bytes_per_client(|| builder().build().unwrap());
+    assert!(own < 1900, "{own} bytes");
     let first = builder().build().unwrap();
     let another = bytes_per_client(|| first.another());
-    assert!(another < 1400 && another < equal, "{another} bytes");
+    assert!(another < 1400 && another < own - 300, "{another} bytes");
 }
 
 /// Starts a server in another thread, whose memory is not counted here, and returns its address.
@@ -80,14 +70,11 @@ fn serve() -> std::net::SocketAddr {
     address
 }
 
-/// Connects clients over these transports with otherwise default settings, each as a different user, and waits until
-/// all are upgraded.
+/// Connects clients with the settings of `first`, and waits until all are upgraded.
 #[cfg(feature = "tokio")]
-async fn connect(address: std::net::SocketAddr, transports: &[Transport], clients: &mut Vec<Client>) {
-    for user in 0..COUNT {
-        let builder = Client::builder(format!("http://{address}")).transports(transports.iter().copied());
-        let user = user.to_string();
-        let client = builder.query("user", &user).auth(HashMap::from([("token", &user)])).build().unwrap();
+async fn connect(first: &Client, clients: &mut Vec<Client>) {
+    for _ in 0..COUNT {
+        let client = first.another();
         client.on("message", async |Data(_): Data<String>| ());
         sockeye::tokio::connect(&client).await.unwrap();
         clients.push(client);
@@ -108,10 +95,12 @@ fn an_idle_client_on_tokio_takes_less_than_three_kilobytes_upgraded_or_not() {
     for transports in [&[Transport::WebSocket][..], &[Transport::Polling, Transport::WebSocket]] {
         let address = serve();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let builder = Client::builder(format!("http://{address}")).transports(transports.iter().copied());
+        let first = builder.auth(HashMap::from([("token", "secret")])).build().unwrap();
         let mut clients = Vec::with_capacity(2 * COUNT as usize);
         // The first clients also pay for memory that all share.
-        runtime.block_on(connect(address, transports, &mut clients));
-        let ((), mut usage) = rig::measure(|| runtime.block_on(connect(address, transports, &mut clients)));
+        runtime.block_on(connect(&first, &mut clients));
+        let ((), mut usage) = rig::measure(|| runtime.block_on(connect(&first, &mut clients)));
         let begin = Instant::now();
         // The allocator adds about 12 bytes to each allocation.
         while (usage.live_bytes + 12 * usage.live) / COUNT >= 2900 {

@@ -6,7 +6,6 @@ use super::{Client, Offline};
 use crate::engine::Transport;
 use crate::handler::BoxFuture;
 use crate::pool;
-use parking_lot::Mutex;
 use serde::Serialize;
 use sockeye_core::engineio::client::Config as EngineConfig;
 use sockeye_core::host::Proxy;
@@ -20,7 +19,7 @@ use sockeye_core::websocket::PerMessageDeflate;
 use sockeye_core::{Random, http};
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The settings of a client, fixed once it is built.
@@ -296,7 +295,9 @@ impl ClientBuilder {
 
     /// Sets how often an event is sent again if it is not acknowledged in time. Events are sent one at a
     /// time: each arrives at least once, or its sender learns that it failed. Default: 0, which waits for no
-    /// acknowledgement.
+    /// acknowledgement: an event that was handed to the connection can be lost with it. By polling it can also
+    /// arrive twice, because a request is sent once more if a reused connection ends without any byte of an
+    /// answer, which usually means that the server had already closed it.
     ///
     /// Losing the connection or leaving the namespace before the acknowledgement counts as a failed try, so
     /// that an event that makes the server close the connection does not block those behind it.
@@ -425,7 +426,7 @@ impl ClientBuilder {
             self.headers.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("Cookie"));
         let cookies: Vec<_> = cookies.into_iter().map(|(_, value)| value).collect();
         let settings = Settings {
-            config: share(config),
+            config: Arc::new(config),
             port: url.port,
             authority: url.authority.into(),
             query: query.into(),
@@ -442,18 +443,6 @@ impl ClientBuilder {
         let socket = shared.socket(&url.namespace);
         Ok(Client { shared, socket })
     }
-}
-
-/// Returns the previous client's settings if they are equal, so that many clients of one kind share them.
-fn share(config: Config) -> Arc<Config> {
-    static LAST: Mutex<Weak<Config>> = Mutex::new(Weak::new());
-    let mut last = LAST.lock();
-    if let Some(known) = last.upgrade().filter(|known| **known == config) {
-        return known;
-    }
-    let config = Arc::new(config);
-    *last = Arc::downgrade(&config);
-    config
 }
 
 fn check_header(url: &Url, name: &str, value: &str) -> Result<(), InvalidHeader> {

@@ -1,4 +1,4 @@
-//! Events received one by one, instead of by handlers.
+//! A stream of events, in addition to the handlers.
 
 use super::error::ClientEmitError;
 use super::shared::Shared;
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// A stream of a socket's events, made by [`ClientSocket::events`].
 ///
 /// Receive promptly: once 4 MiB of events wait here, further ones are held back, and after 4 MiB more the
-/// server is no longer read, until it counts the client as [gone](super::ClientCloseReason::Behind).
+/// server is no longer read, until the connection ends for [this reason](super::ClientCloseReason::Behind).
 ///
 /// It is also a [`Stream`], so the adapters of `futures`, `tokio-stream` and `smol::stream` apply:
 ///
@@ -56,7 +56,8 @@ impl Received {
         &self.args
     }
 
-    /// Returns whether the server waits for an acknowledgement that no handler sends.
+    /// Returns whether [`ack`](Received::ack) sends an acknowledgement: the server wants one, no handler of the event
+    /// sends it, and this is the first of the socket's streams of events.
     pub fn wants_ack(&self) -> bool {
         self.ack.is_some()
     }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cookie_or_too_much_is_dropped() {
+    fn invalid_cookies_and_those_beyond_the_limits_are_dropped() {
         let mut jar = CookieJar::default();
         for bad in [&b"novalue"[..], b"=x", b"a=\x01", b"\xff=1"] {
             store(&mut jar, bad);

@@ -16,7 +16,6 @@ pub(super) struct Keeper {
     /// The task owns the client, which had something to do when the task last ran.
     pub(super) holds: bool,
     pub(super) waker: Option<Waker>,
-    armed: Option<Time>,
     closing: Vec<Closing>,
 }
 
@@ -36,29 +35,25 @@ impl Shared {
         }
     }
 
-    pub(super) fn arm(&self, deadline: Option<Time>) {
-        let Some(deadline) = deadline else { return };
-        let waker = {
-            let keeper = self.keeper.lock();
-            let is_earlier = keeper.armed.is_none_or(|armed| deadline < armed);
-            keeper.waker.clone().filter(|_| is_earlier)
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Time> {
-        let own = self.look(|client| client.next_deadline());
+    /// Returns the deadline that the timer task has to sleep for: `until`, for which it sleeps already, unless the
+    /// next deadline is earlier. If the deadline moved later, that is noticed when the earlier one fires.
+    fn arm(&self, until: Option<Time>) -> Option<Time> {
+        let mut core = self.core.lock();
+        let own = core.client.next_deadline();
         let keeper = self.keeper.lock();
-        keeper.closing.iter().map(|closing| closing.deadline).chain(own).min()
+        let next = keeper.closing.iter().map(|closing| closing.deadline).chain(own).min();
+        core.armed = until.filter(|until| next.is_some_and(|next| *until <= next)).or(next);
+        core.armed
     }
 
     /// Wakes a stream at a deadline, which replaces the stream's earlier one.
     pub(super) fn wake_at(&self, deadline: Time, stream: u64, waker: Waker) {
         self.forget_deadline(stream);
         self.keeper.lock().closing.push(Closing { stream, deadline, waker });
-        self.arm(Some(deadline));
+        let is_earlier = self.core.lock().armed.is_none_or(|armed| deadline < armed);
+        if is_earlier {
+            self.wake_keeper();
+        }
     }
 
     pub(super) fn forget_deadline(&self, stream: u64) {
@@ -90,25 +85,13 @@ impl KeepTime {
         KeepTime { shared: Arc::downgrade(shared), strong: None, sleep: None }
     }
 
-    /// Sleeps until the next deadline. If the deadline moved later, that is noticed when the earlier one
-    /// fires.
+    /// Sleeps until the next deadline.
     fn arm(&mut self, shared: &Shared) {
         let Some(connector) = shared.connector() else { return };
-        let mut is_told = false;
-        loop {
-            let next = shared.next_deadline();
-            let until = self.sleep.as_ref().map(|(until, _)| *until);
-            let is_covered = next.is_none() == until.is_none() && until <= next;
-            if is_covered && is_told {
-                return;
-            }
-            if !is_covered {
-                self.sleep = next.map(|next| (next, connector.sleep_until(next)));
-            }
-            // A thread that set an earlier deadline before `armed` was stored did not wake this task: look
-            // again.
-            shared.keeper.lock().armed = self.sleep.as_ref().map(|(until, _)| *until);
-            is_told = true;
+        let until = self.sleep.as_ref().map(|(until, _)| *until);
+        let next = shared.arm(until);
+        if next != until {
+            self.sleep = next.map(|next| (next, connector.sleep_until(next)));
         }
     }
 }

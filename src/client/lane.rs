@@ -1,5 +1,6 @@
 //! One byte stream of a client: the requests and frames it carries, and their responses.
 
+use super::core::{Demand, Origin};
 use super::shared::{Caller, Shared};
 use crate::inflated::Inflated;
 use crate::pool;
@@ -38,6 +39,8 @@ pub(super) struct LaneStream {
     unseen: Option<Box<Request>>,
     /// The session has been told that this stream has ended.
     told: bool,
+    /// Something may be queued for this stream.
+    may_transmit: bool,
 }
 
 impl LaneStream {
@@ -62,6 +65,7 @@ impl LaneStream {
             inflated: Inflated::default(),
             unseen: None,
             told: false,
+            may_transmit: false,
         }
     }
 
@@ -70,17 +74,26 @@ impl LaneStream {
         self
     }
 
+    fn origin(&self) -> Origin {
+        Origin { lane: self.lane, generation: self.generation }
+    }
+
     /// Asks the session what this lane needs, and does it.
     fn follow(&mut self, now: Time) {
-        let (lane, generation) = (self.lane, self.generation);
-        match self.shared.look(|client| client.wants(now, generation, lane)) {
+        let demand = self.shared.demand(now, self.origin());
+        self.meet(now, demand);
+    }
+
+    fn meet(&mut self, now: Time, demand: Demand) {
+        self.may_transmit = demand.transmits;
+        match demand.want {
             Want::Nothing => {
-                if lane == Lane::WebSocket {
-                    self.shared.transmit(generation, self.stream.outbound());
+                if self.lane == Lane::WebSocket {
+                    self.shared.transmit(self.origin(), self.stream.outbound());
                 }
                 self.stream.close(now, None, "");
                 self.told = true;
-                self.shared.release(lane, self.id);
+                self.shared.release(self.lane, self.id);
             }
             _ if self.stream.is_idle() && self.unseen.is_some() => self.ask(),
             Want::Request if self.stream.is_idle() => {
@@ -107,13 +120,13 @@ impl LaneStream {
     }
 
     fn ask(&mut self) {
-        let (lane, generation) = (self.lane, self.generation);
+        let (origin, lane, generation) = (self.origin(), self.lane, self.generation);
         let settings = &self.shared.settings;
         // This changes the core: the timeout of the response starts.
         let begin = |client: &mut Client, now| client.begin(now, generation, lane, &settings.query);
         let begun = self.unseen.take();
         let Some(mut request) =
-            begun.map(|begun| *begun).or_else(|| self.shared.act_from(Caller::Stream(lane), begin))
+            begun.map(|begun| *begun).or_else(|| self.shared.act_from(Caller::Stream(origin), begin))
         else {
             return;
         };
@@ -151,9 +164,10 @@ impl LaneStream {
 
     /// Tells the session that the stream has ended, once.
     fn end(&mut self, tell: impl FnOnce(&mut Client, Time, u64, Lane)) {
-        let (lane, generation) = (self.lane, self.generation);
+        let Origin { lane, generation } = self.origin();
         if !std::mem::replace(&mut self.told, true) {
-            self.shared.act_from(Caller::Stream(lane), |client, now| tell(client, now, generation, lane));
+            let caller = Caller::Stream(self.origin());
+            self.shared.act_from(caller, |client, now| tell(client, now, generation, lane));
         }
         self.shared.release(lane, self.id);
     }
@@ -203,41 +217,46 @@ impl LaneStream {
 
     fn handle_response(&mut self, response: Response<'_>) {
         let (lane, generation) = (self.lane, self.generation);
-        let act = |client: &mut sockeye_core::socketio::client::Client, now| {
+        let is_overrun = self.shared.is_overrun();
+        let act = |client: &mut Client, now| {
+            if is_overrun {
+                return client.fall_behind(now, generation);
+            }
             if lane == Lane::WebSocket {
                 client.set_deflate(generation, response.deflate);
             }
             client.handle_response(now, generation, lane, response.status, &response.body);
         };
         match self.stream.is_closed() {
-            false => self.shared.act_from(Caller::Stream(lane), act),
+            false => self.shared.act_from(Caller::Stream(self.origin()), act),
             true => self.end(|client, now, _, _| act(client, now)),
         }
     }
 
-    fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) {
-        let generation = self.generation;
+    /// Handles all complete messages. Returns what is demanded of this stream after the last of them.
+    fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> Option<Demand> {
+        let mut demand = None;
         loop {
             match self.stream.next_message(now, input, &pool::DEFLATE) {
                 Ok(Some(message)) => {
                     self.inflated.count(&message);
-                    self.shared.receive(generation, &message);
+                    demand = self.shared.receive(now, self.origin(), &message);
                     if self.inflated.is_enough(MAX_INFLATED)
                         && let Some(waker) = &self.waker
                     {
                         waker.wake_by_ref();
                     }
                     if !self.wants_read() {
-                        return;
+                        return demand;
                     }
                 }
-                Ok(None) => return,
+                Ok(None) => return demand,
                 Err(error) => {
                     let error = TransportError::WebSocket(error);
                     self.end(|client, now, generation, lane| {
                         client.handle_failed(now, generation, lane, error)
                     });
-                    return;
+                    return None;
                 }
             }
         }
@@ -274,9 +293,8 @@ impl Protocol for LaneStream {
     }
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
-        self.shared.look(|client| client.heard(now, self.generation));
         self.unseen = None;
-        let mut used = 0;
+        let (mut used, mut demand) = (0, None);
         if self.stream.awaits_response() {
             used = self.read_responses(now, input);
         }
@@ -284,11 +302,17 @@ impl Protocol for LaneStream {
             && let Some(mut rest) = input.get_mut(used..)
         {
             let len = rest.len();
-            self.read_messages(now, &mut rest);
+            demand = self.read_messages(now, &mut rest);
             used += len - rest.len();
         }
-        if !self.told {
-            self.follow(now);
+        match demand {
+            _ if self.told => {}
+            Some(demand) => self.meet(now, demand),
+            None => {
+                // A part of a response or message is a sign of life, too.
+                self.shared.look(|client| client.heard(now, self.generation));
+                self.follow(now);
+            }
         }
         // Discard bytes that answer no request.
         let is_unasked = !self.stream.awaits_response() && !self.stream.is_websocket();
@@ -319,12 +343,13 @@ impl Protocol for LaneStream {
 
     fn wants_read(&self) -> bool {
         let may_read = || !self.inflated.is_enough(MAX_INFLATED) && self.shared.may_read();
-        !self.stream.is_closed() && (self.told || may_read())
+        // Answers to requests that send bring no events, and have to arrive in time.
+        !self.stream.is_closed() && (self.told || self.lane == Lane::Post || may_read())
     }
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
-        if self.stream.is_websocket() && self.stream.outbound().is_empty() {
-            self.shared.transmit(self.generation, self.stream.outbound());
+        if self.may_transmit && self.stream.is_websocket() && self.stream.outbound().is_empty() {
+            self.may_transmit = self.shared.transmit(self.origin(), self.stream.outbound());
         }
         self.arm();
         let out = self.stream.outbound();

@@ -1,4 +1,4 @@
-//! What a client's socket calls when something happens.
+//! The registration of the handlers of a client's socket.
 
 use super::socket::{ClientSocket, State};
 use crate::handler::{Handler, Kept};
@@ -13,7 +13,7 @@ impl ClientSocket {
     /// handler of an event is the acknowledgement, if the server wants one.
     ///
     /// # Panics
-    /// If the name is [reserved](is_reserved), because no such event can arrive.
+    /// Panics if the name is [reserved](is_reserved), because no such event can arrive.
     pub fn on<P: 'static>(
         &self,
         event: impl Into<Cow<'static, str>>,
@@ -26,7 +26,7 @@ impl ClientSocket {
     /// Calls `handler` for the next event of this name only.
     ///
     /// # Panics
-    /// If the name is reserved.
+    /// Panics if the name is reserved.
     pub fn once<P: 'static>(
         &self,
         event: impl Into<Cow<'static, str>>,
@@ -61,13 +61,13 @@ impl ClientSocket {
         self.remove(&On::Any);
     }
 
-    /// Calls `handler` for every event that leaves, soon after it was handed to the connection. Its return value is
+    /// Calls `handler` for every event that is sent, soon after it was handed to the connection. Its return value is
     /// ignored.
     ///
-    /// An event that waits for a connection is seen once it leaves, one that is sent
-    /// [again](crate::client::ClientBuilder::retries) each time, and those that the handler emits, too. While 4 MiB of
-    /// events wait for the handler, nothing more can be emitted
-    /// ([`ClientEmitError::SlowConsumer`](crate::client::ClientEmitError::SlowConsumer)).
+    /// The handler is called for an event that waits for a connection once it is sent, for one that is sent
+    /// [again](crate::client::ClientBuilder::retries) each time, and for those that the handler itself emits. While
+    /// 4 MiB of events wait for handlers, emitting fails with
+    /// [`ClientEmitError::SlowConsumer`](crate::client::ClientEmitError::SlowConsumer).
     ///
     /// ```no_run
     /// # fn example(client: sockeye::Client) {
@@ -129,14 +129,17 @@ impl ClientSocket {
 
     fn remove(&self, on: &On) {
         let removed = self.0.state.lock().listeners.remove(on);
-        // What the listeners captured is the application's: its destructor may use the socket.
+        // Dropped without the lock: the destructors of captured values may use the socket.
         drop(removed);
     }
 
-    /// Has the core tell of the events that leave, if something listens to them.
+    /// Makes the core report the events that are sent if there is a handler for them.
     fn follow_outgoing(&self) {
         let Some(shared) = self.shared() else { return };
-        let listens = self.0.state.lock().listeners.has(&On::AnyOutgoing);
-        shared.look(|client| client.tell_outgoing(self.0.id, listens));
+        // Under both locks, so that the core ends up with the last change if several threads make one.
+        shared.look(|client| {
+            let listens = self.0.state.lock().listeners.has(&On::AnyOutgoing);
+            client.tell_outgoing(self.0.id, listens);
+        });
     }
 }

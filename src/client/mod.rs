@@ -29,6 +29,7 @@
 //! - A message that is larger than the server accepts is refused with an error before it is sent.
 
 mod builder;
+mod core;
 mod error;
 mod events;
 mod extract;
@@ -85,7 +86,8 @@ pub enum ManagerEvent {
     ReconnectError(ClientConnectError),
     /// There will be no more attempts.
     ReconnectFailed,
-    /// The server sent a ping, which was answered.
+    /// The server sent a ping, which was answered. While the application has fallen behind, several pings are reported
+    /// as one.
     Ping,
 }
 
@@ -120,9 +122,9 @@ impl Client {
     ///
     /// # Panics
     /// Panics if the name contains a comma or U+001E, because these end the name or its packet.
-    pub fn socket(&self, namespace: &str) -> ClientSocket {
-        assert!(!namespace.contains([',', '\u{1e}']), "{namespace:?} is no namespace");
-        self.shared.socket(&with_slash(namespace))
+    pub fn socket(&self, name: &str) -> ClientSocket {
+        assert!(!name.contains([',', '\u{1e}']), "{name:?} is no namespace");
+        self.shared.socket(&with_slash(name))
     }
 
     /// Calls `handler` for each event of the connection; it replaces an earlier handler. It must not block.
@@ -141,7 +143,6 @@ impl Client {
     /// [`closed`](Client::closed) waits for that.
     pub fn close(&self) {
         self.shared.act(|client, now| client.close(now));
-        self.shared.wake_waiters();
     }
 
     /// Waits until there is no connection and none will be opened automatically. After

@@ -1,6 +1,7 @@
 //! The state shared by the handles and the streams of one client.
 
 use super::builder::{Auth, Settings};
+use super::core::{Core, Demand, Origin};
 use super::error::ClientEmitError;
 use super::jar::CookieJar;
 use super::keeper::{KeepTime, Keeper};
@@ -15,10 +16,10 @@ use crate::log::error;
 use crate::pool::{self, lend_events, reclaim_events};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
-use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
+use sockeye_core::engineio::client::{Lane, Request, TransportError};
 use sockeye_core::host::{Connector, Destination};
 use sockeye_core::socketio::OwnedArgs;
-use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Token};
+use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Text, Token};
 use sockeye_core::websocket::Message;
 use sockeye_core::{Outbound, Random, Time};
 use std::borrow::Cow;
@@ -29,28 +30,28 @@ use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Maximum number of suspended handlers; beyond it no event is passed to a handler.
-const MAX_HANDLERS: usize = 1000;
+const MAX_HANDLERS: u32 = 1000;
 /// Maximum number of bytes in the inboxes of [`Events`](super::Events); beyond it no event is added.
 const MAX_INBOX: usize = 4 << 20;
-/// Maximum number of bytes of events held back behind that; beyond it the server is no longer read.
+/// Maximum number of bytes of events held back behind that; beyond it the server is no longer read, unless a
+/// namespace is being joined. A connection that brings more at twice as much is ended.
 const MAX_BACKLOG: usize = 4 << 20;
 
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
-    core: Mutex<Core>,
+    pub(super) core: Mutex<Core>,
     sockets: Mutex<SmallVec<[Arc<Inner>; 1]>>,
     connector: OnceLock<Arc<dyn Connector>>,
     /// The runtime has ended.
     ended: AtomicBool,
     pub(super) keeper: Mutex<Keeper>,
     more: Mutex<Option<Box<More>>>,
-    answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
-    fates: Slots<Token, Result<(), ClientEmitError>>,
-    handlers: AtomicUsize,
+    pub(super) answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
+    pub(super) fates: Slots<Token, Result<(), ClientEmitError>>,
+    handlers: AtomicU32,
     /// The number of streams that the runtime drives.
     driven: AtomicU32,
-    /// The size of the events that the application has not been told of yet. Written under the lock of
-    /// `core`.
+    /// The size of the events that wait to be dispatched. Written under the lock of `core`.
     backlog: AtomicUsize,
     inbox: AtomicUsize,
 }
@@ -66,20 +67,6 @@ struct More {
 
 type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
 
-struct Core {
-    client: Client,
-    streams: [Stream; 3],
-    /// The session that the streams belong to.
-    generation: u64,
-    opened: u64,
-    /// A thread is dispatching events to the application: all of them, in order.
-    dispatching: bool,
-    /// How many events at the front of the queue are counted in the backlog.
-    counted: usize,
-    /// How many events at the front of the queue are known to be held back while the application is behind.
-    seen: usize,
-}
-
 /// The origin of a change. Events are dispatched on the client's runtime only: any other caller may hold a
 /// lock that a handler takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,23 +75,21 @@ pub(super) enum Caller {
     Application,
     /// A task of the client.
     Runtime,
-    /// The stream of a lane, which needs no waking: it looks at its own state afterwards.
-    Stream(Lane),
+    /// The stream of a lane, which is not woken: it is told what is demanded of it, or asks.
+    Stream(Origin),
 }
 
-/// The stream of a lane.
-#[derive(Default)]
-struct Stream {
-    /// Zero if there is none.
-    id: u64,
-    waker: Option<Waker>,
-}
-
-/// Streams to open and tasks to wake after a change, once no lock is held.
-#[derive(Default)]
-struct Todo {
-    open: SmallVec<[(Lane, u64); 2]>,
-    wake: SmallVec<[Waker; 3]>,
+/// The next step of [`settle`](Shared::settle).
+struct Next {
+    /// The event to dispatch.
+    event: Option<Event>,
+    /// The backlog is no longer full, so the streams may read again.
+    may_read: bool,
+    /// Events wait for the timer task, because this caller may not dispatch them.
+    is_left: bool,
+    is_idle: bool,
+    /// The demands on the stream that made the change, if this is the last step.
+    demand: Option<Demand>,
 }
 
 impl Shared {
@@ -112,15 +97,7 @@ impl Shared {
         let client = Client::new(settings.config.clone(), random);
         Arc::new(Shared {
             settings,
-            core: Mutex::new(Core {
-                client,
-                streams: Default::default(),
-                generation: 0,
-                opened: 0,
-                dispatching: false,
-                counted: 0,
-                seen: 0,
-            }),
+            core: Mutex::new(Core::new(client)),
             sockets: Mutex::default(),
             connector: OnceLock::new(),
             ended: AtomicBool::new(false),
@@ -128,7 +105,7 @@ impl Shared {
             more: Mutex::default(),
             answers: Slots::default(),
             fates: Slots::default(),
-            handlers: AtomicUsize::new(0),
+            handlers: AtomicU32::new(0),
             driven: AtomicU32::new(0),
             backlog: AtomicUsize::new(0),
             inbox: AtomicUsize::new(0),
@@ -189,48 +166,71 @@ impl Shared {
 
     // The core.
 
-    /// Reads the core, or changes something that no stream or handler needs to hear of.
+    /// Runs `f` on the core: reads it, or changes something that concerns no stream and no handler.
     pub(super) fn look<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
         f(&mut self.core.lock().client)
     }
 
-    /// Runs `f`, which sends a message, on the core.
-    pub(super) fn sending<R>(&self, f: impl FnOnce(&mut Client) -> R) -> R {
-        self.look(|client| lent(client, f))
+    /// Runs `f`, which sends a message, on the core, and acts on the consequences.
+    pub(super) fn send<R>(self: &Arc<Self>, f: impl FnOnce(&mut Client, Time) -> R) -> R {
+        self.act(|client, now| lent(client, |client| f(client, now)))
     }
 
-    /// Refuses a message if its event could not be reported because the backlog is full.
-    pub(super) fn check_backlog(&self, client: &mut Client) -> Result<(), ClientEmitError> {
-        match self.is_full() && matches!(client.events_mut().back(), Some(Event::Outgoing(..))) {
+    /// Refuses an event that is to be reported to handlers while the backlog is full.
+    pub(super) fn check_backlog(&self, client: &Client, id: NamespaceId) -> Result<(), ClientEmitError> {
+        match self.is_full() && client.tells_outgoing(id) {
             true => Err(ClientEmitError::SlowConsumer { queued: self.backlog.load(Ordering::Relaxed) }),
             false => Ok(()),
         }
     }
 
-    /// Handles a message that arrived.
-    pub(super) fn receive(self: &Arc<Self>, generation: u64, message: &Message<'_>) {
-        let now = self.now();
-        let mut core = self.core.lock();
-        let client = &mut core.client;
-        lend_events(client.events_mut());
-        lent(client, |client| client.handle_message(now, generation, message));
-        self.settle(core, now, Caller::Stream(Lane::WebSocket));
+    /// Returns what is demanded of a stream.
+    pub(super) fn demand(&self, now: Time, origin: Origin) -> Demand {
+        self.core.lock().demand(now, origin)
     }
 
-    /// Moves queued frames to the stream of a session's WebSocket connection.
-    pub(super) fn transmit(self: &Arc<Self>, generation: u64, out: &mut Outbound) {
+    /// Handles a message that arrived over WebSocket. Returns what is demanded of its stream then.
+    pub(super) fn receive(
+        self: &Arc<Self>,
+        now: Time,
+        origin: Origin,
+        message: &Message<'_>,
+    ) -> Option<Demand> {
+        // Read without the lock, so that threads that send need not wait.
+        let text = match message {
+            Message::Text(text) => {
+                Some(Text::read(text, self.settings.config.parser, &self.settings.config.limits))
+            }
+            _ => None,
+        };
+        let mut core = self.core.lock();
+        let (client, generation) = (&mut core.client, origin.generation);
+        lend_events(client.events_mut());
+        match text {
+            _ if self.is_overrun() => client.fall_behind(now, generation),
+            // The usual messages need no memory to be lent.
+            Some(text) if text.sends_nothing(self.settings.config.retries) => {
+                client.handle_text(now, generation, text);
+            }
+            Some(text) => lent(client, |client| client.handle_text(now, generation, text)),
+            None => lent(client, |client| client.handle_message(now, generation, message)),
+        }
+        self.settle(core, now, Caller::Stream(origin))
+    }
+
+    /// Moves queued frames to the stream of a session's WebSocket connection. Returns whether more wait.
+    pub(super) fn transmit(self: &Arc<Self>, origin: Origin, out: &mut Outbound) -> bool {
         let now = self.now();
-        let may_have_events = self.look(|client| {
-            let may_have_events = client.transmit(now, generation, out);
-            client.queue_mut().into_iter().for_each(pool::reclaim);
-            may_have_events
-        });
-        if may_have_events {
-            self.act_from(Caller::Stream(Lane::WebSocket), |_, _| {});
+        let mut core = self.core.lock();
+        let may_have_events = core.client.transmit(now, origin.generation, out);
+        core.client.queue_mut().into_iter().for_each(pool::reclaim);
+        match may_have_events {
+            true => self.settle(core, now, Caller::Stream(origin)).is_some_and(|demand| demand.transmits),
+            false => core.client.wants_transmit(origin.generation),
         }
     }
 
-    /// Changes the core, and acts on the consequences.
+    /// Runs `f`, which changes the core, and acts on the consequences.
     pub(super) fn act<R>(self: &Arc<Self>, f: impl FnOnce(&mut Client, Time) -> R) -> R {
         self.act_from(Caller::Application, f)
     }
@@ -244,50 +244,77 @@ impl Shared {
         result
     }
 
-    /// Opens, wakes and closes streams as the core requires, and dispatches its events to the application.
-    fn settle<'a>(self: &'a Arc<Self>, mut core: MutexGuard<'a, Core>, now: Time, caller: Caller) {
-        let own = match caller {
-            Caller::Stream(lane) => Some(lane),
+    /// Opens, wakes and closes streams as the core requires, and dispatches its events to the application. Returns
+    /// what is demanded of the stream that made the change, if one did.
+    fn settle<'a>(
+        self: &'a Arc<Self>,
+        mut core: MutexGuard<'a, Core>,
+        now: Time,
+        caller: Caller,
+    ) -> Option<Demand> {
+        let origin = match caller {
+            Caller::Stream(origin) => Some(origin),
             Caller::Application | Caller::Runtime => None,
         };
         let has_runtime = self.connector().is_some();
         // Without a runtime there are no events that a handler is called for.
         let may_tell = caller != Caller::Application || !has_runtime;
-        loop {
-            let todo = core.look_after_streams(now, own, has_runtime);
-            let was_full = self.is_full();
-            let may_tell = may_tell && !core.dispatching;
-            let event = if may_tell { core.next_event(self.is_behind(), &self.backlog) } else { None };
-            let mut is_left = false;
-            match event {
-                Some(_) => core.dispatching = true,
-                None => is_left = core.count_backlog(&self.backlog) && !may_tell && !core.dispatching,
-            }
-            let may_read = was_full && !self.is_full();
-            let deadline = core.client.next_deadline();
-            let generation = core.client.generation();
-            let is_idle = core.client.is_idle();
-            drop(core);
-            todo.wake.into_iter().for_each(Waker::wake);
-            for (lane, stream) in todo.open {
+        let generation = core.client.generation();
+        let todo = core.follow(now, origin.map(|origin| origin.lane), has_runtime);
+        let mut next = self.next(&mut core, now, origin, may_tell);
+        drop(core);
+        let mut dispatching = next.event.is_some().then(|| Dispatching(self));
+        todo.wake.into_iter().flatten().for_each(Waker::wake);
+        for (lane, stream) in Lane::ALL.into_iter().zip(todo.open) {
+            if stream != 0 {
                 self.open(lane, generation, stream, None);
             }
-            self.arm(deadline);
-            if may_read {
+        }
+        if todo.is_earlier {
+            self.wake_keeper();
+        }
+        if todo.has_result {
+            self.wake_waiters();
+        }
+        loop {
+            if next.may_read {
                 self.wake_streams();
             }
-            if is_left {
+            if next.is_left {
                 self.wake_keeper();
             }
-            let Some(event) = event else {
-                if is_idle {
-                    self.tell_if_closed();
-                }
-                return;
-            };
+            let (Some(event), Some(before)) = (next.event, dispatching) else { break };
             self.dispatch(event);
-            core = self.core.lock();
-            core.dispatching = false;
+            // Handlers that changed the core have acted on the consequences.
+            let mut core = before.end();
+            next = self.next(&mut core, now, origin, may_tell);
+            drop(core);
+            dispatching = next.event.is_some().then(|| Dispatching(self));
+        }
+        if next.is_idle {
+            self.tell_if_closed();
+        }
+        next.demand
+    }
+
+    /// Takes the next event to dispatch. If there is none, counts those that wait.
+    fn next(&self, core: &mut Core, now: Time, origin: Option<Origin>, may_tell: bool) -> Next {
+        let was_full = self.is_full();
+        let is_dispatching = core.dispatching;
+        let event = match may_tell && !is_dispatching {
+            true => core.next_event(|| self.is_behind(), &self.backlog),
+            false => None,
+        };
+        core.dispatching |= event.is_some();
+        let is_last = event.is_none();
+        let waits = is_last && core.count_backlog(&self.backlog);
+        reclaim_events(core.client.events_mut());
+        Next {
+            event,
+            may_read: was_full && !self.is_full(),
+            is_left: waits && !may_tell && !is_dispatching,
+            is_idle: core.client.is_idle(),
+            demand: origin.filter(|_| is_last).map(|origin| core.demand(now, origin)),
         }
     }
 
@@ -316,19 +343,9 @@ impl Shared {
         stream: u64,
         request: Box<Request>,
     ) {
-        let opened = {
-            let mut core = self.core.lock();
-            let opened = core.opened + 1;
-            let own = core.stream(lane);
-            if own.id != stream {
-                return;
-            }
-            let replaced = std::mem::replace(own, Stream { id: opened, waker: None });
-            core.opened = opened;
-            drop(core);
-            drop(replaced);
-            opened
-        };
+        let replaced = self.core.lock().replace(lane, stream);
+        let Some((opened, replaced)) = replaced else { return };
+        drop(replaced);
         self.open(lane, generation, opened, Some(request));
     }
 
@@ -375,8 +392,9 @@ impl Shared {
 
     // Dispatching events.
 
-    /// Wakes the tasks that wait for a namespace, because no event tells them that it will not be joined.
-    pub(super) fn wake_waiters(&self) {
+    /// Wakes the tasks that wait for a namespace to be joined: an attempt has ended, though the application may
+    /// be told only later.
+    fn wake_waiters(&self) {
         let sockets = self.sockets.lock().clone();
         sockets.into_iter().for_each(|socket| ClientSocket(socket).wake_waiters());
     }
@@ -417,7 +435,7 @@ impl Shared {
     }
 
     /// Joins a namespace with the auth data that was set, or that the application's callback returns now.
-    fn join(self: &Arc<Self>, id: NamespaceId, attempt: u64) {
+    fn join(self: &Arc<Self>, id: NamespaceId, attempt: u32) {
         let callback = match &self.settings.auth {
             Auth::None => return self.act(|client, now| client.join(now, id, attempt, "")),
             Auth::Value(auth) => return self.act(|client, now| client.join(now, id, attempt, auth)),
@@ -449,8 +467,13 @@ impl Shared {
 
     // Awaited results.
 
+    /// Expects an answer. Called under the lock under which the event is sent, so that the answer comes later.
     pub(super) fn expect_answer(&self, id: NamespaceId, ack: u64) {
         self.answers.expect((id, ack));
+    }
+
+    /// Dispatches events that are held back, because each pending answer allows one more suspended handler.
+    pub(super) fn answer_is_expected(&self) {
         if self.handlers.load(Ordering::Relaxed) >= MAX_HANDLERS {
             self.wake_keeper();
         }
@@ -464,12 +487,15 @@ impl Shared {
     ) -> Poll<Result<OwnedArgs, NoAnswer>> {
         match self.answers.poll(cx, &(id, ack)) {
             Poll::Ready(answer) => Poll::Ready(answer.unwrap_or(Err(NoAnswer::Disconnected))),
-            Poll::Pending if self.connector().is_none() => Poll::Ready(Err(NoAnswer::Disconnected)),
+            Poll::Pending if self.connector().is_none() => {
+                self.forget_answer(id, ack);
+                Poll::Ready(Err(NoAnswer::Disconnected))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
 
-    pub(super) fn forget_answer(self: &Arc<Self>, id: NamespaceId, ack: u64) {
+    pub(super) fn forget_answer(&self, id: NamespaceId, ack: u64) {
         if self.answers.forget(&(id, ack)) {
             self.look(|client| client.forget_ack(id, ack));
         }
@@ -482,7 +508,10 @@ impl Shared {
     pub(super) fn poll_fate(&self, cx: &mut Context<'_>, token: Token) -> Poll<Result<(), ClientEmitError>> {
         match self.fates.poll(cx, &token) {
             Poll::Ready(fate) => Poll::Ready(fate.unwrap_or(Err(ClientEmitError::Disconnected))),
-            Poll::Pending if self.connector().is_none() => Poll::Ready(Err(ClientEmitError::Disconnected)),
+            Poll::Pending if self.connector().is_none() => {
+                self.forget_fate(token);
+                Poll::Ready(Err(ClientEmitError::Disconnected))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -556,6 +585,12 @@ impl Shared {
         self.backlog.load(Ordering::Relaxed) >= MAX_BACKLOG
     }
 
+    /// Returns whether the backlog is so full that the connection must end. A server that is read because its
+    /// answer is awaited could otherwise fill the memory.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) >= 2 * MAX_BACKLOG
+    }
+
     /// Returns whether to read from the server. If no namespace is joined it is read in any case, because the
     /// answer that joins one comes next.
     pub(super) fn may_read(&self) -> bool {
@@ -566,7 +601,7 @@ impl Shared {
     /// because answers are delivered without a handler.
     fn has_many_handlers(&self) -> bool {
         let running = self.handlers.load(Ordering::Relaxed);
-        running >= MAX_HANDLERS && running >= MAX_HANDLERS + self.answers.len()
+        running >= MAX_HANDLERS && (running - MAX_HANDLERS) as usize >= self.answers.len()
     }
 
     pub(super) fn begin_handler(self: &Arc<Self>) -> Running {
@@ -586,10 +621,7 @@ impl Shared {
     }
 
     fn wake_streams(&self) {
-        let wakers: SmallVec<[Waker; 3]> = {
-            let core = self.core.lock();
-            core.streams.iter().filter_map(|stream| stream.waker.clone()).collect()
-        };
+        let wakers = self.core.lock().wakers();
         wakers.into_iter().for_each(Waker::wake);
     }
 }
@@ -603,95 +635,25 @@ fn lent<R>(client: &mut Client, f: impl FnOnce(&mut Client) -> R) -> R {
     result
 }
 
-impl Core {
-    fn stream(&mut self, lane: Lane) -> &mut Stream {
-        let [poll, post, websocket] = &mut self.streams;
-        match lane {
-            Lane::Poll => poll,
-            Lane::Post => post,
-            Lane::WebSocket => websocket,
-        }
-    }
+/// Dispatches an event: other threads leave the events to this one until it is dropped, even by a panic.
+struct Dispatching<'a>(&'a Shared);
 
-    /// Returns the next event to dispatch. If the application has fallen behind, that is the first event that
-    /// calls no handler for a message; the others keep their order.
-    fn next_event(&mut self, is_behind: bool, backlog: &AtomicUsize) -> Option<Event> {
-        let events = self.client.events_mut();
-        let mut at = 0;
-        if is_behind && matches!(events.front(), Some(Event::Incoming(..))) {
-            self.seen = self.seen.max(1);
-            at = self.seen + events.iter().skip(self.seen).position(goes_ahead).unwrap_or(events.len());
-            self.seen = at.min(events.len());
-        }
-        let event = if at == 0 { events.pop_front() } else { events.remove(at) }?;
-        if at == 0 {
-            self.seen = self.seen.saturating_sub(1);
-        }
-        if at < self.counted {
-            self.counted -= 1;
-            let left = backlog.load(Ordering::Relaxed).saturating_sub(size_of_event(&event));
-            backlog.store(left, Ordering::Relaxed);
-        }
-        Some(event)
-    }
-
-    /// Counts the waiting events, and reclaims the queue's memory if there are none. Returns whether there
-    /// are any.
-    fn count_backlog(&mut self, backlog: &AtomicUsize) -> bool {
-        let events = self.client.events_mut();
-        if events.len() > self.counted {
-            let added: usize = events.iter().skip(self.counted).map(size_of_event).sum();
-            backlog.store(backlog.load(Ordering::Relaxed).saturating_add(added), Ordering::Relaxed);
-            self.counted = events.len();
-        }
-        reclaim_events(events);
-        self.counted > 0
-    }
-
-    fn look_after_streams(&mut self, now: Time, own: Option<Lane>, can_open: bool) -> Todo {
-        let mut todo = Todo::default();
-        let generation = self.client.generation();
-        let is_another = std::mem::replace(&mut self.generation, generation) != generation;
-        for lane in Lane::ALL {
-            let want = self.client.wants(now, generation, lane);
-            let transmits = lane == Lane::WebSocket && self.client.wants_transmit(generation);
-            let opened = self.opened + 1;
-            let stream = self.stream(lane);
-            let is_stale = stream.id != 0 && (is_another || want == Want::Nothing);
-            if is_stale {
-                // Once woken, the stream finds out that it is no longer wanted.
-                let Stream { waker, .. } = std::mem::take(stream);
-                todo.wake.extend(waker);
-            }
-            match want {
-                Want::Request if stream.id == 0 && !can_open => {}
-                Want::Request if stream.id == 0 => {
-                    *stream = Stream { id: opened, waker: None };
-                    self.opened = opened;
-                    todo.open.push((lane, opened));
-                }
-                Want::Request if own != Some(lane) => todo.wake.extend(stream.waker.clone()),
-                _ if transmits && own != Some(lane) => todo.wake.extend(stream.waker.clone()),
-                _ => {}
-            }
-        }
-        todo
+impl<'a> Dispatching<'a> {
+    fn end(self) -> MutexGuard<'a, Core> {
+        let shared = self.0;
+        std::mem::forget(self);
+        let mut core = shared.core.lock();
+        core.dispatching = false;
+        core
     }
 }
 
-/// Returns whether an event may overtake those that are held back: it calls none of the socket's handlers,
-/// and suspended handlers may be waiting for it.
-fn goes_ahead(event: &Event) -> bool {
-    matches!(event, Event::Join(..) | Event::Answer(..) | Event::Fate(..))
-}
-
-fn size_of_event(event: &Event) -> usize {
-    let args = match event {
-        Event::Incoming(_, incoming) => incoming.args.as_args(),
-        Event::Outgoing(_, outgoing) => outgoing.args.as_args(),
-        _ => return size_of::<Event>(),
-    };
-    size_of::<Event>() + args.json().len() + args.attachments().bytes()
+impl Drop for Dispatching<'_> {
+    fn drop(&mut self) {
+        self.0.core.lock().dispatching = false;
+        // The timer task dispatches the other events.
+        self.0.wake_keeper();
+    }
 }
 
 /// Counts a suspended handler until it is dropped.

@@ -1,5 +1,6 @@
 //! Awaited results, by key.
 
+use crate::by_id::IdHash;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 /// A table of awaited results, which takes no memory while it is empty.
 pub(super) struct Slots<K, T>(Mutex<Option<Box<Awaited<K, T>>>>);
 
-type Awaited<K, T> = HashMap<K, Slot<T>>;
+/// The client counts its keys, so a simple hash is good enough.
+type Awaited<K, T> = HashMap<K, Slot<T>, IdHash>;
 
 struct Slot<T> {
     result: Option<T>,
@@ -50,8 +52,9 @@ impl<K: Eq + Hash, T> Slots<K, T> {
             return Poll::Ready(None);
         };
         if let Some(result) = slot.result.take() {
+            let removed = remove(&mut slots, key);
             drop(slots);
-            self.forget(key);
+            drop(removed);
             return Poll::Ready(Some(result));
         }
         let replaced = match &slot.waker {
@@ -75,13 +78,18 @@ impl<K: Eq + Hash, T> Slots<K, T> {
 
     /// Removes a key. Returns whether it was awaited.
     pub(super) fn forget(&self, key: &K) -> bool {
-        let mut slots = self.0.lock();
-        let Some(awaited) = slots.as_mut() else { return false };
-        let forgotten = awaited.remove(key);
-        if awaited.is_empty() {
-            *slots = None;
-        }
-        drop(slots);
-        forgotten.is_some()
+        // Dropped without the lock: the last waker of a task may drop the task.
+        let removed = remove(&mut self.0.lock(), key);
+        removed.is_some()
     }
+}
+
+/// Removes a slot, and frees the table's memory if it was the last.
+fn remove<K: Eq + Hash, T>(slots: &mut Option<Box<Awaited<K, T>>>, key: &K) -> Option<Slot<T>> {
+    let awaited = slots.as_mut()?;
+    let removed = awaited.remove(key);
+    if awaited.is_empty() {
+        *slots = None;
+    }
+    removed
 }

@@ -16,12 +16,13 @@ use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
 use sockeye_core::engineio::client::SendError;
-use sockeye_core::socketio::EncodeError;
-use sockeye_core::socketio::client::{How, Incoming, NamespaceId, Outgoing, Sent as Queued};
+use sockeye_core::socketio::client::{Client, How, Incoming, NamespaceId, Outgoing, Sent as Queued};
+use sockeye_core::socketio::{EncodeError, Flags};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) struct Inner {
     shared: Weak<Shared>,
     pub(super) id: NamespaceId,
     name: Arc<str>,
+    /// The id of the next acknowledgement, which is drawn while the lock is held to send an event; or [`NO_ACK`].
+    next_ack: AtomicU32,
     pub(super) state: Mutex<State>,
 }
 
@@ -47,13 +50,31 @@ pub(super) struct State {
     inboxes: Vec<Weak<Inbox>>,
     /// Wakers of tasks that wait for the result of an attempt to connect.
     waiters: Vec<Waker>,
-    failures: u64,
-    last_error: Option<Box<ClientConnectError>>,
 }
+
+/// No id of an acknowledgement is reserved.
+const NO_ACK: u32 = u32::MAX;
 
 impl Inner {
     pub(super) fn new(shared: Weak<Shared>, id: NamespaceId, name: Arc<str>) -> Inner {
-        Inner { shared, id, name, state: Mutex::default() }
+        Inner { shared, id, name, next_ack: AtomicU32::new(NO_ACK), state: Mutex::default() }
+    }
+
+    /// Takes the id of an acknowledgement. Locks the client only if no id is reserved.
+    fn take_ack(&self, shared: &Shared) -> u64 {
+        match self.next_ack.swap(NO_ACK, Ordering::Relaxed) {
+            NO_ACK => shared.look(|client| client.next_ack(self.id)),
+            reserved => reserved.into(),
+        }
+    }
+
+    /// Reserves the id of the next acknowledgement.
+    fn reserve_ack(&self, client: &mut Client) {
+        if self.next_ack.load(Ordering::Relaxed) == NO_ACK {
+            // Ids have 31 bits.
+            let id = client.next_ack(self.id).try_into().unwrap_or(NO_ACK);
+            self.next_ack.store(id, Ordering::Relaxed);
+        }
     }
 
     /// Wakes everything that waits, because nothing more will happen.
@@ -114,8 +135,8 @@ impl ClientSocket {
     // Events.
 
     /// Returns a stream of the events from now on, in addition to the handlers. While 4 MiB of events wait in
-    /// it, no handler is called for further ones; while 4 MiB more wait behind them, the server is not read,
-    /// until it counts the client as [gone](engine::CloseReason::Behind).
+    /// such streams of the client, no handler is called for further ones; while 4 MiB more wait behind them, the
+    /// server is not read, until the connection ends for [this reason](engine::CloseReason::Behind).
     ///
     /// ```no_run
     /// # async fn example(client: sockeye::Client) {
@@ -129,12 +150,15 @@ impl ClientSocket {
     /// ```
     pub fn events(&self) -> Events {
         let inbox = Inbox::new(self.0.shared.clone());
+        {
+            let mut state = self.0.state.lock();
+            state.inboxes.retain(|known| known.strong_count() > 0);
+            state.inboxes.push(Arc::downgrade(&inbox));
+        }
+        // Checked last: a runtime that ends later finds the inbox.
         if self.shared().is_none_or(|shared| shared.has_ended()) {
             inbox.end();
         }
-        let mut state = self.0.state.lock();
-        state.inboxes.retain(|known| known.strong_count() > 0);
-        state.inboxes.push(Arc::downgrade(&inbox));
         Events { inbox }
     }
 
@@ -154,16 +178,17 @@ impl ClientSocket {
     /// later attempt may still succeed: call this again. Without a runtime it fails immediately with
     /// [`NoRuntime`](engine::TransportError::NoRuntime).
     pub fn connected(&self) -> Connected {
-        let failures = self.0.state.lock().failures;
-        Connected { socket: self.clone(), failures }
+        let failed =
+            self.shared().map_or(0, |shared| shared.look(|client| client.failed_attempts(self.0.id)));
+        Connected { socket: self.clone(), failed }
     }
 
     pub(super) fn poll_connected(
         &self,
         cx: &mut std::task::Context<'_>,
-        failures: u64,
+        failed: u32,
     ) -> Poll<Result<(), ClientConnectError>> {
-        let attempt = self.attempt(failures);
+        let attempt = self.attempt(failed);
         if attempt.is_ready() {
             return attempt;
         }
@@ -173,26 +198,21 @@ impl ClientSocket {
                 waiters.push(cx.waker().clone());
             }
         }
-        // It could have ended meanwhile.
-        self.attempt(failures)
+        // Check again: the attempt may have ended before the waker was stored.
+        self.attempt(failed)
     }
 
-    /// Returns the result of the attempt to join, if one ended since `failed` attempts had failed.
-    fn attempt(&self, failures: u64) -> Poll<Result<(), ClientConnectError>> {
-        if self.is_connected() {
-            return Poll::Ready(Ok(()));
-        }
-        if self.shared().is_some_and(|shared| shared.connector().is_none()) {
+    /// Returns the result of the attempt to join, once one has ended since `failed` of them had failed.
+    fn attempt(&self, failed: u32) -> Poll<Result<(), ClientConnectError>> {
+        let Some(shared) = self.shared() else {
+            return Poll::Ready(Err(ClientConnectError::Closed(engine::CloseReason::Client)));
+        };
+        let result = shared.look(|client| client.result(self.0.id, failed));
+        if !matches!(result, Some(Ok(()))) && shared.connector().is_none() {
             let error = engine::TransportError::NoRuntime;
             return Poll::Ready(Err(ClientConnectError::Closed(error.into())));
         }
-        let is_active = self.is_active();
-        let state = self.0.state.lock();
-        if state.failures == failures && is_active {
-            return Poll::Pending;
-        }
-        let gone = || ClientConnectError::Closed(engine::CloseReason::Client);
-        Poll::Ready(Err(state.last_error.as_deref().cloned().unwrap_or_else(gone)))
+        result.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Leaves the namespace; leaving the last one closes the connection. It is not joined again
@@ -210,7 +230,6 @@ impl ClientSocket {
         if let Some(shared) = self.shared() {
             shared.act(|client, now| client.disconnect(now, self.0.id));
         }
-        self.wake_waiters();
     }
 
     // Sending.
@@ -225,7 +244,7 @@ impl ClientSocket {
     /// # Errors
     /// Returns an error if the message is refused: it will be sent neither now nor later.
     pub fn emit(&self, event: &str, args: impl Payload) -> Result<Sent, ClientEmitError> {
-        self.send(event, &args, false, None).map(|(sent, _)| sent)
+        self.send(event, &args, Flags::default(), false).map(|(sent, _)| sent)
     }
 
     /// Sends an event, and waits for the server's acknowledgement, for the time set by
@@ -236,17 +255,17 @@ impl ClientSocket {
     /// first. The message is sent by the call itself, before the future is awaited. Without a runtime the
     /// result is [`ClientAckError::Disconnected`](crate::client::ClientAckError::Disconnected) immediately.
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> ClientAckFuture<T> {
-        self.ask(event, &args, false, None)
+        self.ask(event, &args, Flags::default())
     }
 
     /// Returns an emitter with its own acknowledgement timeout.
     pub fn timeout(&self, timeout: Duration) -> ClientEmitter<'_> {
-        ClientEmitter { socket: self, timeout: Some(timeout), volatile: false }
+        ClientEmitter { socket: self, flags: Flags::default() }.timeout(timeout)
     }
 
     /// Returns an emitter of messages that are dropped if they cannot be sent immediately.
     pub fn volatile(&self) -> ClientEmitter<'_> {
-        ClientEmitter { socket: self, timeout: None, volatile: true }
+        ClientEmitter { socket: self, flags: Flags::default() }.volatile()
     }
 
     /// Returns how many bytes wait for a connection, or for an acknowledgement with
@@ -262,16 +281,8 @@ impl ClientSocket {
         }
     }
 
-    fn ask<T>(
-        &self,
-        event: &str,
-        args: &impl Payload,
-        volatile: bool,
-        timeout: Option<Duration>,
-    ) -> ClientAckFuture<T> {
-        let default = || self.shared().map_or(Duration::ZERO, |shared| shared.settings.config.ack_timeout);
-        let timeout = timeout.unwrap_or_else(default);
-        let state = match self.send(event, args, volatile, Some(timeout)) {
+    fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> ClientAckFuture<T> {
+        let state = match self.send(event, args, flags, true) {
             Ok((_, Some(ack))) => AckState::Waiting(self.0.shared.clone(), self.0.id, ack),
             Ok((_, None)) => AckState::Done,
             Err(error) => AckState::Failed(error),
@@ -279,80 +290,65 @@ impl ClientSocket {
         ClientAckFuture { state, answer: PhantomData }
     }
 
-    /// Returns the fate of the message, and the id of its acknowledgement if one is expected.
+    /// Returns the fate of the message, and the id of its acknowledgement if it has one.
     fn send(
         &self,
         event: &str,
         args: &impl Payload,
-        volatile: bool,
-        answer_in: Option<Duration>,
+        flags: Flags,
+        wants_answer: bool,
     ) -> Result<(Sent, Option<u64>), ClientEmitError> {
         let shared =
             self.shared().filter(|shared| !shared.has_ended()).ok_or(ClientEmitError::Disconnected)?;
         let (id, config) = (self.0.id, &shared.settings.config);
-        let with_retries = config.retries > 0 && !volatile;
-        let needs_ack = answer_in.is_some() || with_retries;
-        let ack = needs_ack.then(|| shared.look(|client| client.next_ack(id)));
-        let how = How { volatile, ack: ack.map(|ack| (ack, answer_in.unwrap_or(config.ack_timeout))) };
-        // Before the message is sent, because the answer could arrive first.
-        if let (Some(ack), Some(_)) = (ack, answer_in) {
-            shared.expect_answer(id, ack);
-        }
+        let is_retried = config.retries > 0 && !flags.volatile;
+        let ack = (wants_answer || is_retried).then(|| self.0.take_ack(&shared));
+        let timeout = flags.timeout.filter(|_| wants_answer).unwrap_or(config.ack_timeout);
+        let how = How { volatile: flags.volatile, ack: ack.map(|ack| (ack, timeout)) };
         let head = Head { namespace: &self.0.name, kind: Kind::Event(event, ack) };
-        let now = shared.now();
-        let sent = with_encoder(shared.settings.config.parser, |encoder| {
+        let sent = with_encoder(config.parser, |encoder| {
             let encoded = args.encode(encoder, head)?;
-            shared.sending(|client| {
-                shared.check_backlog(client)?;
-                let queued = client.send(now, id, encoded.parts(), how)?;
-                if let Queued::Later(token) = queued {
+            shared.send(|client, now| {
+                shared.check_backlog(client, id)?;
+                let sent = client.send(now, id, &encoded, how)?;
+                if let Queued::Later(token) = sent {
                     shared.expect_fate(token);
                 }
-                Ok::<_, ClientEmitError>(queued)
-            })
-        });
-        // Only after the encoder was returned, because handlers may be called.
-        shared.act(|_, _| {});
-        match sent {
-            Ok(Queued::Now) => Ok((Sent(None), ack)),
-            Ok(Queued::Later(token)) => Ok((Sent(Some((self.0.shared.clone(), token))), ack)),
-            Err(error) => {
-                if let (Some(ack), Some(_)) = (ack, answer_in) {
-                    shared.forget_answer(id, ack);
+                if let Some(ack) = ack {
+                    if wants_answer {
+                        shared.expect_answer(id, ack);
+                    }
+                    self.0.reserve_ack(client);
                 }
-                Err(error)
-            }
+                Ok::<_, ClientEmitError>(sent)
+            })
+        })?;
+        if wants_answer {
+            shared.answer_is_expected();
         }
+        Ok(match sent {
+            Queued::Now => (Sent(None), ack),
+            Queued::Later(token) => (Sent(Some((self.0.shared.clone(), token))), ack),
+        })
     }
 
     /// Sends an acknowledgement.
     pub(super) fn answer(&self, id: u64, args: &dyn Encode) -> Result<Result<(), SendError>, EncodeError> {
         let Some(shared) = self.shared() else { return Ok(Err(SendError::NotOpen)) };
         let head = Head { namespace: &self.0.name, kind: Kind::Ack(id) };
-        let now = shared.now();
-        let sent = with_encoder(shared.settings.config.parser, |encoder| {
+        with_encoder(shared.settings.config.parser, |encoder| {
             let encoded = args.encode(encoder, head)?;
-            Ok(shared.sending(|client| client.acknowledge(now, self.0.id, encoded.parts())))
-        });
-        shared.act(|_, _| {});
-        sent
+            Ok(shared.send(|client, now| client.acknowledge(now, self.0.id, &encoded)))
+        })
     }
 
     // For the client.
 
     pub(super) fn connected_now(&self) {
-        self.0.state.lock().last_error = None;
-        self.wake_waiters();
         self.tell("connect", None);
     }
 
     pub(super) fn not_connected(&self, error: ClientConnectError) {
-        {
-            let mut state = self.0.state.lock();
-            state.failures += 1;
-            state.last_error = Some(Box::new(error.clone()));
-        }
-        self.wake_waiters();
         debug!(%error, "a namespace was not joined");
         self.tell("connect_error", Some(&error));
     }
@@ -442,33 +438,32 @@ impl fmt::Debug for ClientSocket {
 #[must_use = "nothing is sent until `emit`"]
 pub struct ClientEmitter<'a> {
     socket: &'a ClientSocket,
-    timeout: Option<Duration>,
-    volatile: bool,
+    flags: Flags,
 }
 
 impl ClientEmitter<'_> {
     /// Sets how long to wait for the acknowledgement.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.flags.timeout = Some(timeout);
         self
     }
 
     /// Drops the message if it cannot be sent immediately.
     pub fn volatile(mut self) -> Self {
-        self.volatile = true;
+        self.flags.volatile = true;
         self
     }
 
     /// Sends an event: see [`ClientSocket::emit`].
     ///
     /// # Errors
-    /// When it is not sent, now or later.
+    /// Returns an error if the message is refused.
     pub fn emit(self, event: &str, args: impl Payload) -> Result<Sent, ClientEmitError> {
-        self.socket.send(event, &args, self.volatile, None).map(|(sent, _)| sent)
+        self.socket.send(event, &args, self.flags, false).map(|(sent, _)| sent)
     }
 
     /// Sends an event, and waits for the server's acknowledgement: see [`ClientSocket::emit_with_ack`].
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> ClientAckFuture<T> {
-        self.socket.ask(event, &args, self.volatile, self.timeout)
+        self.socket.ask(event, &args, self.flags)
     }
 }

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_a_server_is_refused() {
+    fn an_invalid_server_url_is_refused() {
         for (text, error) in [
             ("localhost:3000", UrlError::Scheme),
             ("ftp://a", UrlError::Scheme),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_proxy_is_refused_and_its_password_is_shown_nowhere() {
+    fn an_invalid_proxy_is_refused_and_its_password_is_shown_nowhere() {
         for (text, error) in [
             ("proxy:3128", "it has no scheme"),
             ("https://proxy", "its scheme is another"),

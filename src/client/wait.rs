@@ -134,13 +134,32 @@ impl<T> fmt::Debug for ClientAckFuture<T> {
 pub struct Connected {
     pub(super) socket: ClientSocket,
     /// The number of attempts that had failed when this was made.
-    pub(super) failures: u64,
+    pub(super) failed: u32,
 }
 
 impl Future for Connected {
     type Output = Result<(), ClientConnectError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.socket.poll_connected(cx, self.failures)
+        self.socket.poll_connected(cx, self.failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Client;
+    use std::task::Waker;
+
+    #[test]
+    fn nothing_is_kept_for_results_that_were_awaited_without_a_runtime() {
+        let client = Client::new("http://localhost").expect("the address is right");
+        let shared = client.socket.shared().expect("the client lives");
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut answer = pin!(client.emit_with_ack::<()>("m", ()));
+        assert!(answer.as_mut().poll(&mut cx).is_ready());
+        let mut sent = pin!(client.emit("m", ()).expect("it waits for a runtime"));
+        assert!(sent.as_mut().poll(&mut cx).is_ready());
+        assert_eq!((shared.answers.len(), shared.fates.len()), (0, 0));
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn three_namespaces_share_a_connection(way: Way) -> impl AsyncFnOnce(
         }
         start(&client).await.unwrap();
         for (socket, name) in [(&*client, "/"), (&sockets[0], "/a"), (&sockets[1], "/b")] {
-            // What is emitted before the namespace is joined waits for that.
+            // Events emitted before the namespace is joined wait for that.
             assert_eq!(socket.emit_with_ack::<String>("where", ()).await.unwrap(), name);
         }
         let ids = [client.id(), sockets[0].id(), sockets[1].id()];
@@ -128,7 +128,7 @@ pub(crate) fn a_disconnect_is_told_on_both_sides(way: Way) -> impl AsyncFnOnce(C
     }
 }
 
-pub(crate) fn what_is_sent_offline_arrives_once_and_in_order_after_a_restart(
+pub(crate) fn events_sent_offline_arrive_once_and_in_order_after_a_restart(
     way: Way,
 ) -> impl AsyncFnOnce(Connect) {
     async move |start| {
@@ -235,7 +235,7 @@ pub(crate) fn leaving_and_joining_in_one_turn_connects_again(way: Way) -> impl A
     }
 }
 
-pub(crate) fn what_was_sent_has_arrived_when_the_connection_is_closed(way: Way) -> impl AsyncFnOnce(Connect) {
+pub(crate) fn events_sent_before_the_close_arrive(way: Way) -> impl AsyncFnOnce(Connect) {
     async move |start| {
         let (tell, told) = mpsc::channel();
         let io = Server::new();

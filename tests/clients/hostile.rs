@@ -15,7 +15,7 @@ struct Hostile {
     address: SocketAddr,
     /// Of its own: who asks for another one is a stranger, for the port may have been another server's before.
     path: String,
-    /// What came on each connection.
+    /// The bytes that arrived on each connection.
     asked: Arc<Mutex<Vec<String>>>,
 }
 

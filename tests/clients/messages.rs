@@ -110,7 +110,7 @@ pub(crate) fn events_are_a_stream_that_ends_with_the_client(way: Way) -> impl As
     }
 }
 
-pub(crate) fn what_leaves_is_shown_once_and_when_it_leaves(way: Way) -> impl AsyncFnOnce(Connect) {
+pub(crate) fn an_event_is_shown_once_when_it_is_sent(way: Way) -> impl AsyncFnOnce(Connect) {
     async move |start| {
         let running = serve(server(), None);
         let client = running.client(way).build().unwrap();

@@ -19,7 +19,7 @@ fn start_server(name: &str) -> (Server, u16, String) {
     (io, port, cert.pem())
 }
 
-/// What a client that trusts the certificate, and one that does not, make of a server.
+/// A client that trusts the certificate connects, and one that does not is refused.
 pub(crate) fn only_a_server_that_is_trusted_is_spoken_to(way: Way) -> impl AsyncFnOnce(Connect) {
     async move |start| {
         let (io, port, certificate) = start_server("localhost");

@@ -8,13 +8,13 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::net::TcpSocket;
 
-/// How long anything may take that should come at once.
+/// Timeout of steps that take no time on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// When a client that was told to close does so whatever is not done: a test that is there before it waited for nothing.
+/// The close timeout of a client. A test that ends earlier has not waited for it.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a client is connected.
+/// The transports of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Polling,
@@ -131,7 +131,7 @@ pub(crate) fn builder_of(url: &str, way: Way) -> ClientBuilder {
     }
 }
 
-/// What a scenario needs of the runtime that it is on.
+/// The parts of a runtime that a scenario needs.
 pub(crate) type Connect = &'static dyn for<'a> Fn(&'a Client) -> Connecting<'a>;
 
 pub(crate) type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(), ClientConnectError>> + 'a>>;

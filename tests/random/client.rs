@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const NAMESPACES: [&str; 2] = ["/", "/b"];
-/// How many bytes may wait for a connection, where that is little.
+/// Maximum number of bytes that wait for a connection, if it is small.
 const LITTLE: usize = 10_000;
 
 struct World {
@@ -26,7 +26,7 @@ struct World {
     books: Books,
     peers: Vec<Peer>,
     number: u32,
-    /// When a link was last stalled: too much of it would cost a session its life.
+    /// The time at which a link was last stalled; stalled for too long, it would end a session.
     stalled: Duration,
     trace: bool,
 }
@@ -376,7 +376,7 @@ impl World {
         self.peers[peer].net.pipes().iter().for_each(|pipe| pipe.stall(Duration::MAX, true, true));
     }
 
-    /// What holds after every step.
+    /// Checks the invariants that hold after every step.
     fn check(&self) {
         self.books.check();
         for peer in &self.peers {
@@ -466,7 +466,7 @@ impl World {
     }
 }
 
-/// What is told of an answer; one that nobody gave, whose error tells no reason, is a fault.
+/// Checks the result of an acknowledged emit: an answer that no peer gave, whose error has no reason, is a fault.
 fn told(result: Result<u64, Option<String>>, number: u32, books: &Books) -> Result<(), String> {
     match result {
         Ok(value) if value == answer(number) => Ok(()),

@@ -35,7 +35,7 @@ pub struct Wire {
     inbox: VecDeque<Incoming>,
     reads: bool,
     answers_pings: bool,
-    /// How many bytes of messages have arrived, as they came.
+    /// The number of bytes of messages that have arrived.
     bytes: usize,
     /// The server's answer to the handshake.
     head: String,
@@ -91,7 +91,7 @@ impl Client {
         self.wire.borrow().head.clone()
     }
 
-    /// How many bytes of messages have arrived, as they came.
+    /// Returns the number of bytes of messages that have arrived.
     pub fn bytes(&self) -> usize {
         self.sim.run();
         self.wire.borrow().bytes
@@ -166,7 +166,7 @@ impl Client {
         self.sim.run();
     }
 
-    /// How many bytes the server has not taken.
+    /// Returns the number of bytes that the server has not read.
     pub fn untaken(&self) -> usize {
         self.sim.run();
         self.wire.borrow().pipe.unread()
@@ -245,7 +245,7 @@ impl Client {
         assert!(self.is_closed());
     }
 
-    /// Whether the server shut its side of the stream.
+    /// Returns whether the server has shut down its side of the stream.
     pub fn is_closed(&self) -> bool {
         self.sim.run();
         let wire = self.wire.borrow();

@@ -1,4 +1,4 @@
-//! One byte stream of a client: requests, one at a time, then perhaps WebSocket.
+//! One byte stream of a client: requests, one at a time, or a WebSocket connection.
 
 use crate::http::{self, Chunked, InvalidHeader, Progress, ResponseBody, ResponseHead};
 use crate::outbound::Outbound;
@@ -11,51 +11,51 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// How long the server may take to close, once all was said. 5 s.
+/// Timeout of the server's end of the stream, once everything was sent.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many answers to pings may wait to be written; a server that does not read them misses those beyond.
+/// Maximum number of answers to WebSocket pings that wait to be written. Further pings are not answered.
 const MAX_PONGS: u8 = 100;
 
 /// The client's side of one byte stream.
 ///
-/// Write a [`request`](Client::request) or ask for an [`upgrade`](Client::upgrade); then, with the bytes that arrived,
-/// call [`next_response`](Client::next_response) while it [awaits one](Client::awaits_response), or
-/// [`next_message`](Client::next_message) once it [is WebSocket](Client::is_websocket). What is to be written stands in
+/// Write a [`request`](Client::request) or ask for an [`upgrade`](Client::upgrade). With the bytes that arrive, call
+/// [`next_response`](Client::next_response) while it [awaits one](Client::awaits_response), or
+/// [`next_message`](Client::next_message) once it [is WebSocket](Client::is_websocket). The bytes to write are in
 /// [`outbound`](Client::outbound).
 #[derive(Debug)]
 pub struct Client {
     out: Outbound,
     state: State,
     random: Random,
-    /// The largest body or message, in bytes.
+    /// Maximum size of a body or message in bytes.
     max_message: usize,
     deadline: Option<Time>,
-    /// How many answers to pings were written since nothing waited.
+    /// The number of answers to pings that were queued since the queue was empty.
     pongs: u8,
 }
 
 #[derive(Debug)]
 enum State {
     Idle,
-    /// A response is awaited; to a WebSocket handshake, if that was asked for.
+    /// A response is awaited: to a WebSocket handshake, if there is one here.
     Head(Option<Box<Handshake>>),
     Chunked(Box<Partial<Chunked>>),
     UntilEnd(Box<Partial<()>>),
     WebSocket(Decoder),
-    /// All was said; the server may still read it.
+    /// Everything is queued, and has to be written.
     Closing,
     Lingering,
     Closed,
 }
 
-/// What a WebSocket handshake said.
+/// The request of a WebSocket handshake.
 #[derive(Debug)]
 struct Handshake {
     key: [u8; 24],
     deflate: Option<PerMessageDeflate>,
 }
 
-/// A body of which not all is there.
+/// A body of which a part has arrived.
 #[derive(Debug)]
 struct Partial<D> {
     status: u16,
@@ -64,31 +64,31 @@ struct Partial<D> {
     buffer: Vec<u8>,
 }
 
-/// An answer to a request.
+/// A response to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Response<'b> {
     /// The status code.
     pub status: u16,
-    /// The body, as it was sent.
+    /// The body, without transfer coding.
     pub body: Cow<'b, [u8]>,
-    /// How messages are compressed, if the connection became WebSocket and that was agreed on.
+    /// The compression of messages, if this is a WebSocket handshake that negotiated one.
     pub deflate: Option<Deflate>,
 }
 
-/// Why what a server sent is no answer.
+/// The reason why a server's answer is not a response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// It is not HTTP, or beyond a limit.
+    /// It is not HTTP, or exceeds a limit.
     #[error("not a response of HTTP: {0}")]
     Http(#[from] http::Error),
     /// The answer to a WebSocket handshake does not prove that the server understood it.
     #[error("the answer to the websocket handshake is not one: {0}")]
     Handshake(&'static str),
-    /// The server speaks TLS, and this side does not.
+    /// The server uses TLS, and the client does not.
     #[error("the server speaks TLS: it is reached by https or wss")]
     Tls,
-    /// What was asked for is elsewhere. No redirect is followed, so that no credentials reach another server.
+    /// The server redirects to another address. Redirects are not followed, so that no credentials reach another server.
     #[error("the server redirects to {location} with status {status}: connect to that address instead")]
     Redirect {
         /// The status code: 301, 302, 303, 307 or 308.
@@ -96,7 +96,7 @@ pub enum ResponseError {
         /// The header `Location`, cut after 256 bytes.
         location: Box<str>,
     },
-    /// The body is compressed or otherwise encoded, which was not asked for.
+    /// The body has a content coding, which was not asked for.
     #[error("the answer, with status {status}, is encoded as {coding}, which was not asked for")]
     ContentCoding {
         /// The status code.
@@ -104,46 +104,46 @@ pub enum ResponseError {
         /// The header `Content-Encoding`, cut after 256 bytes.
         coding: Box<str>,
     },
-    /// The server switched protocols, which nobody had asked for.
+    /// The server switched protocols without being asked.
     #[error("an answer with status 101 to a request without an upgrade")]
     Unasked,
 }
 
 impl Client {
-    /// A stream that was opened. No body or message may have more than `max_message` bytes.
+    /// Creates the client's side of an open stream. Bodies and messages of more than `max_message` bytes are errors.
     pub fn new(random: Random, max_message: usize) -> Client {
         Client { out: Outbound::new(), state: State::Idle, random, max_message, deadline: None, pongs: 0 }
     }
 
-    /// Whether a request can be written.
+    /// Returns whether a request can be written.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)
     }
 
-    /// Whether a response is under way.
+    /// Returns whether a response is awaited.
     pub fn awaits_response(&self) -> bool {
         matches!(self.state, State::Head(_) | State::Chunked(_) | State::UntilEnd(_))
     }
 
-    /// Whether messages are exchanged.
+    /// Returns whether this is a WebSocket connection.
     pub fn is_websocket(&self) -> bool {
         matches!(self.state, State::WebSocket(_))
     }
 
-    /// Whether the stream is to be closed.
+    /// Returns whether the stream is to be closed.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// What is to be written.
+    /// Returns the queue of the bytes to write.
     pub fn outbound(&mut self) -> &mut Outbound {
         &mut self.out
     }
 
-    /// Writes a request, if none is under way.
+    /// Writes a request, unless one is in progress.
     ///
     /// # Errors
-    /// When the target, the host or a header would break it: nothing is written.
+    /// Returns an error if the target, the host or a header is not valid in a request; then nothing is written.
     pub fn request<'n, 'v>(
         &mut self,
         method: &str,
@@ -164,10 +164,10 @@ impl Client {
         Ok(())
     }
 
-    /// Writes a WebSocket handshake, if no request is under way. It offers to compress messages, if `deflate` says how.
+    /// Writes a WebSocket handshake, unless a request is in progress. It offers compression if `deflate` is given.
     ///
     /// # Errors
-    /// When the target, the host or a header would break it: nothing is written.
+    /// Returns an error if the target, the host or a header is not valid in a request; then nothing is written.
     pub fn upgrade<'n, 'v>(
         &mut self,
         target: &str,
@@ -195,11 +195,11 @@ impl Client {
         Ok(())
     }
 
-    /// The response, and how many bytes of the input are used; `None` while more bytes are needed. `see` is shown the
-    /// head.
+    /// Returns the number of bytes of the input that were consumed, and the response, or `None` while more bytes are
+    /// needed. Calls `see` with the head.
     ///
     /// # Errors
-    /// When it is none: the stream is to be closed.
+    /// Returns an error if the bytes are not a response; then the stream is to be closed.
     pub fn next_response<'b>(
         &mut self,
         input: &'b [u8],
@@ -239,7 +239,7 @@ impl Client {
         let Some(head) = http::parse_response(input, &mut slots, http::MAX_HEAD)? else {
             return Ok((0, None));
         };
-        // 100 and 103 go before the answer.
+        // The statuses 100 and 103 precede the response.
         if matches!(head.status, 100..=199) && head.status != 101 {
             return Ok((head.len, None));
         }
@@ -262,7 +262,7 @@ impl Client {
                 if length > self.max_message {
                     return Err(http::Error::BodyTooLarge.into());
                 }
-                // Waits for the whole, which the caller keeps: the head is read again then.
+                // The caller keeps the bytes until the response is complete; then the head is read again.
                 let end = len.saturating_add(length);
                 let Some(body) = input.get(len..end) else { return Ok((0, None)) };
                 see(&head);
@@ -289,12 +289,13 @@ impl Client {
         self.state = if keep_alive { State::Idle } else { State::Closed };
     }
 
-    /// The next message; shortens `input` by what is used. Pings are answered here, pongs given out.
+    /// Returns the next message, and removes it from the front of `input`. Pings are answered here; pongs are returned.
     ///
-    /// A close frame is answered and given out; nothing comes after it.
+    /// A close frame is answered and returned; no message follows it.
     ///
     /// # Errors
-    /// The server broke the protocol or a limit: a close frame with the code is queued, and the stream is closing.
+    /// Returns an error if the server broke the protocol or a limit. Then a close frame with the code is queued, and the
+    /// stream is closing.
     pub fn next_message<'b>(
         &mut self,
         now: Time,
@@ -337,14 +338,14 @@ impl Client {
         }
     }
 
-    /// Closes at once; what is queued is lost.
+    /// Closes the stream immediately. Queued bytes are lost.
     pub fn abort(&mut self) {
         self.out = Outbound::new();
         self.deadline = None;
         self.state = State::Closed;
     }
 
-    /// The server will send no more. The rest of a response that ends with the connection.
+    /// Handles the end of the server's bytes. Returns the response that ends with the stream, if there is one.
     pub fn handle_eof(&mut self) -> Option<Response<'static>> {
         let state = core::mem::replace(&mut self.state, State::Closed);
         self.abort();
@@ -357,24 +358,24 @@ impl Client {
         }
     }
 
-    /// When [`handle_timeout`](Client::handle_timeout) has something to do.
+    /// Returns the next time at which [`handle_timeout`](Client::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
         self.deadline
     }
 
-    /// Time passed. Does nothing before the deadline.
+    /// Handles that time has passed. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.abort();
         }
     }
 
-    /// Whether the stream's writing side is to be shut down: all was said and written.
+    /// Returns whether to shut down the writing side, because everything was written.
     pub fn wants_half_close(&self) -> bool {
         matches!(self.state, State::Closing) && self.out.is_empty()
     }
 
-    /// The writing side was shut down: the server reads the rest, and closes.
+    /// Handles that the writing side was shut down: the server is expected to read the rest, and to close.
     pub fn handle_half_closed(&mut self, now: Time) {
         if self.wants_half_close() {
             self.deadline = Some(now + CLOSE_TIMEOUT);
@@ -384,7 +385,7 @@ impl Client {
 }
 
 impl Partial<Chunked> {
-    /// How many bytes are used, and the body once it is complete.
+    /// Returns the number of bytes that were consumed, and the body once it is complete.
     fn decode(&mut self, input: &[u8]) -> Result<(usize, Option<Vec<u8>>), http::Error> {
         self.buffer.extend_from_slice(input);
         match self.decoder.decode(&mut self.buffer)? {
@@ -401,10 +402,10 @@ impl Partial<Chunked> {
     }
 }
 
-/// How much is kept of a header that tells what is wrong.
+/// Maximum number of bytes kept of a header for an error.
 const MAX_TOLD: usize = 256;
 
-/// Refuses an answer whose body is not what was asked for, and says where or in which form that is.
+/// Refuses a redirect and a body with a content coding.
 fn check_body(head: &ResponseHead<'_>) -> Result<(), ResponseError> {
     let status = head.status;
     let told = |value: &[u8]| -> Box<str> {
@@ -423,7 +424,8 @@ fn check_body(head: &ResponseHead<'_>) -> Result<(), ResponseError> {
     }
 }
 
-/// Whether the server understood the handshake (RFC 6455, section 4.1), and what it agrees to.
+/// Checks that the server understood the handshake (RFC 6455, section 4.1), and returns the compression that it agreed
+/// to.
 fn check_accept(head: &ResponseHead<'_>, handshake: &Handshake) -> Result<Option<Deflate>, ResponseError> {
     if !head.has_token("upgrade", "websocket") || !head.has_token("connection", "upgrade") {
         return Err(ResponseError::Handshake("no upgrade to websocket"));

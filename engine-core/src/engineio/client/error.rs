@@ -1,11 +1,11 @@
-//! Why a client's session could not be opened, or ended.
+//! The reasons why a client's session could not be opened, or ended.
 
 use crate::connection::client::ResponseError;
 use crate::engineio::PacketError;
 use crate::websocket;
 use alloc::boxed::Box;
 
-/// Why a client's session ended. Displays as the reference's reason, letter for letter; the variants carry the cause.
+/// The reason why a client's session ended. Displays as the reference's reason, letter for letter; the variants carry the cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -17,12 +17,13 @@ pub enum CloseReason {
     TransportError(TransportError),
     /// The server sent no ping in time.
     PingTimeout,
-    /// The application fell behind: so much waited for its handlers that the server was not read any more, and its ping
-    /// was not seen in time. Displays as a ping timeout.
+    /// The application fell behind: so many events waited for its handlers that the server was no longer read, and
+    /// its ping was not seen in time; or the server sent more while it was read because a namespace was being
+    /// joined. Displays as a ping timeout.
     Behind,
-    /// The server sent what cannot be read.
+    /// The server sent a packet that cannot be decoded.
     ParseError(PacketError),
-    /// The server broke the protocol above, as the text says.
+    /// The server broke the Socket.IO protocol, as the text says.
     Protocol(Box<str>),
 }
 
@@ -38,11 +39,11 @@ impl core::fmt::Display for CloseReason {
     }
 }
 
-/// What was wrong with a transport.
+/// The error of a transport.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// No connection to the server; the text is the system's.
+    /// The connection to the server could not be opened; the text is the system's.
     #[error("cannot connect: {0}")]
     Connect(Box<str>),
     /// The server answered with another status than 200, or than 101 to a WebSocket handshake.
@@ -50,41 +51,41 @@ pub enum TransportError {
     Status {
         /// The status code.
         status: u16,
-        /// What the server says about it, cut after 256 bytes.
+        /// The response's body, cut after 256 bytes.
         body: Box<str>,
     },
-    /// What the server answered is no response.
+    /// The server's answer is not a valid response.
     #[error("{0}")]
     Response(ResponseError),
     /// The server broke the WebSocket protocol or a limit.
     #[error("websocket: {0}")]
     WebSocket(websocket::Error),
-    /// The server's first packet is not one that opens a session.
+    /// The server's first packet does not open a session.
     #[error("the handshake is wrong: {0}")]
     Handshake(#[from] HandshakeError),
     /// The server closed a connection before the session was open, by a WebSocket close frame with this code if it had
     /// one.
     #[error("the server closed the connection{}", Code(*.0))]
     Closed(Option<u16>),
-    /// A connection broke, or ended without a word.
+    /// A connection broke, or ended without a close frame or response.
     #[error("the connection was lost")]
     Lost,
-    /// A request that sends was not answered in time.
+    /// A request that sends packets was not answered in time.
     #[error("a request was not answered in time")]
     RequestTimeout,
-    /// A packet that a server does not send, or not at this time.
+    /// The server sent a packet that is not allowed, or not at this time.
     #[error("a packet out of place: {0}")]
     OutOfPlace(&'static str),
-    /// The path, the query, the host or a header of the settings cannot stand in a request.
+    /// The path, the query, the host or a header of the settings is not valid in a request.
     #[error("the path, the query, the host or a header cannot be sent")]
     Request,
-    /// The server does not read what this side has to answer.
+    /// The server does not read the packets that the client has to send.
     #[error("the server does not read: {queued} bytes waiting")]
     NotRead {
-        /// How many bytes wait.
+        /// The number of waiting bytes.
         queued: usize,
     },
-    /// The client has no runtime that opens connections and keeps the time: it was given none yet, or that has ended.
+    /// The client has no runtime: none was attached yet, or it has ended.
     #[error("the client has no runtime, or its runtime has ended")]
     NoRuntime,
     /// No transport is left to try.
@@ -92,7 +93,7 @@ pub enum TransportError {
     NoTransport,
 }
 
-/// The code of a close frame, behind what else is said.
+/// Displays the code of a close frame, if there is one.
 struct Code(Option<u16>);
 
 impl core::fmt::Display for Code {
@@ -107,22 +108,22 @@ impl From<TransportError> for CloseReason {
     }
 }
 
-/// What is wrong with the packet that opens a session.
+/// The error of the packet that opens a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// Something else came first: perhaps this is no Engine.IO server.
+    /// Another packet came first: this may not be an Engine.IO server.
     #[error("the first packet does not open the session")]
     NotOpen,
-    /// It is in the form of Engine.IO 3.
+    /// The packet is that of version 3 of Engine.IO.
     #[error(
         "the server speaks version 3 of Engine.IO, which belongs to Socket.IO 2; this client speaks version 4"
     )]
     Version,
-    /// It has more bytes than any honest one.
+    /// It is longer than 16 KiB.
     #[error("longer than 16 KiB")]
     TooLong,
-    /// It is not an object with `sid`, `pingInterval` and `pingTimeout`.
+    /// It is not a JSON object with `sid`, `pingInterval` and `pingTimeout`.
     #[error("not a valid object")]
     Json,
     /// The id is empty, or longer than 2048 bytes.
@@ -133,7 +134,7 @@ pub enum HandshakeError {
     Ping,
 }
 
-/// Why a message was not queued.
+/// The reason why a message was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -143,10 +144,10 @@ pub enum SendError {
     /// The server reads too slowly: the message would exceed the send buffer.
     #[error("the send buffer is full: {queued} bytes waiting")]
     Full {
-        /// How many bytes are waiting.
+        /// The number of waiting bytes.
         queued: usize,
     },
-    /// The message is larger than the server takes.
+    /// The message is larger than the server accepts.
     #[error("a message of {size} bytes, where the server takes {limit}")]
     TooLarge {
         /// The size of the message or the attachment, as it would be sent.

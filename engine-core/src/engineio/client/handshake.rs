@@ -1,4 +1,4 @@
-//! The packet that opens a session, as a server may send it.
+//! The packet that opens a session, which is checked because a server may send anything.
 
 use super::error::HandshakeError;
 use alloc::borrow::Cow;
@@ -8,26 +8,26 @@ use core::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-/// The longest handshake, in bytes.
+/// Maximum length of a handshake in bytes.
 const MAX_LEN: usize = 16 << 10;
-/// The longest session id, in bytes: with every byte escaped, the head of a request is still one that servers take.
+/// Maximum length of a session id in bytes. Even with every byte escaped, servers accept the head of a request.
 const MAX_ID: usize = 2048;
-/// What of an id is escaped in a query.
+/// The characters of an id that are escaped in a query.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// The bounds of the time between pings, whatever a server says. No client of JavaScript can wait longer.
+/// The bounds of the time between pings, whatever a server sends. JavaScript clients cannot wait longer, either.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_millis((1 << 31) - 1);
 
-/// What a server said when it opened a session. Within bounds, whatever it said.
+/// The handshake of a session, with values within bounds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Handshake {
-    /// As it stands in a query.
+    /// The session id, escaped for a query.
     pub(super) sid: Box<str>,
     pub(super) can_upgrade: bool,
-    /// In milliseconds: every client has one.
+    /// Timeout of the next ping, in milliseconds, which take less memory than a `Duration`.
     patience: u32,
     ping_timeout: u32,
-    /// `None` if the server says nothing that is a limit.
+    /// The largest message that the server accepts; `None` if it names no valid limit.
     pub(super) max_payload: Option<usize>,
 }
 
@@ -68,7 +68,7 @@ impl Handshake {
         })
     }
 
-    /// How long after a ping the next one may come.
+    /// Returns the time after a ping within which the next one has to arrive.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_millis(self.patience.into())
     }
@@ -78,7 +78,7 @@ impl Handshake {
     }
 }
 
-/// Whether a payload is one of Engine.IO 3 that opens a session: `96:0{...}`, or the same in its binary form.
+/// Returns whether a payload opens a session of Engine.IO 3: `96:0{...}`, or the same in its binary form.
 pub(super) fn is_version_3(body: &[u8]) -> bool {
     let (digits, end) = match body {
         [0, digits @ ..] => (digits, 0xff),
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(with(r#""a""#, "-1", "1", "1"), Err(HandshakeError::Ping));
         assert_eq!(with(r#""a""#, "0", "0", "1").map(|it| it.patience()), Ok(SHORTEST));
         assert_eq!(with(r#""a""#, "1e300", "1e300", "1").map(|it| it.patience()), Ok(LONGEST));
-        // What a server can ask for is kept to.
+        // A long interval within the bounds is kept.
         let days = Duration::from_millis(200_000_000 + 20_000);
         assert_eq!(with(r#""a""#, "200000000", "20000", "1").map(|it| it.patience()), Ok(days));
         for (max, expected) in [("0", None), ("-1", None), ("null", None), ("1e300", Some(usize::MAX))] {

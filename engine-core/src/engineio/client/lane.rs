@@ -1,4 +1,4 @@
-//! What a session and the driver of its byte streams say to each other.
+//! The interface between a session and the driver of its byte streams.
 
 use crate::engineio::packet::Message;
 use crate::outbound::Outbound;
@@ -7,27 +7,28 @@ use alloc::string::String;
 /// A byte stream that a session may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// For the requests that wait for packets, and for the handshake.
+    /// The stream of the requests that wait for packets, and of the handshake.
     Poll,
-    /// For the requests that send packets.
+    /// The stream of the requests that send packets.
     Post,
-    /// For WebSocket.
+    /// The WebSocket connection.
     WebSocket,
 }
 
 impl Lane {
-    /// All there are.
+    /// All lanes.
     pub const ALL: [Lane; 3] = [Lane::Poll, Lane::Post, Lane::WebSocket];
 }
 
-/// What a session wants of a lane.
+/// The demand of a session on a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// The stream, if there is one, is of no use any more: close it after what is queued.
+    /// No stream is needed: if there is one, close it after what is queued.
     Nothing,
-    /// A stream that is there stays.
+    /// An open stream is kept; none is opened.
     Keep,
-    /// A request is to be written: see [`Session::begin`](super::Session::begin).
+    /// A request is to be written, for which a stream is opened if there is none: see
+    /// [`Session::begin`](super::Session::begin).
     Request,
 }
 
@@ -36,22 +37,22 @@ pub enum Want {
 pub struct Request {
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// Path and query.
+    /// The path and the query.
     pub target: String,
-    /// What is sent, as `text/plain`.
+    /// The body, of the type `text/plain`.
     pub body: Option<Outbound>,
-    /// Whether it is a WebSocket handshake.
+    /// The request is a WebSocket handshake.
     pub upgrade: bool,
 }
 
-/// What a packet from the server means.
+/// The meaning of a packet from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
     /// The session is open.
     Open,
     /// A message for the application.
     Message(Message<'a>),
-    /// The server asked whether this side lives, and was answered.
+    /// The server sent a ping, which was answered.
     Ping,
     /// Nothing for the application.
     Nothing,

@@ -17,37 +17,37 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// The settings of a client's sessions; names and defaults are the reference's where it has them.
+/// The settings of a client's sessions. Names and defaults are the reference's if it has the setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The transports to use, the first one first. Polling, then WebSocket.
+    /// The transports, in the order in which they are tried. Default: polling, then WebSocket.
     pub transports: Vec<Transport>,
-    /// Whether to move from polling to WebSocket where both are possible. On.
+    /// Moves from polling to WebSocket if both are possible. Default: on.
     pub upgrade: bool,
-    /// Whether to try the next of the transports where one cannot be opened. Off.
+    /// Tries the next transport if one cannot be opened. Default: off.
     pub try_all_transports: bool,
-    /// The path of the requests, with its slash at the end. `/socket.io/`.
+    /// The path of the requests, including the trailing slash. Default: `/socket.io/`.
     pub path: String,
-    /// Whether binary messages are sent in base64 over WebSocket, too. Off.
+    /// Sends binary messages in base64 over WebSocket, too. Default: off.
     pub force_base64: bool,
-    /// Whether to offer that WebSocket messages are compressed, and how. By default with the feature `deflate`, and as
-    /// [`PerMessageDeflate::new`] says. A server that insists on using its messages for the next ones
+    /// The compression of WebSocket messages that is offered; `None` offers nothing. Default: [`PerMessageDeflate::new`]
+    /// with the feature `deflate`, otherwise `None`. A server that insists on keeping its context between messages
     /// (`serverNoContextTakeover: false` in Node) refuses the connection with status 400: offer it nothing.
     pub per_message_deflate: Option<PerMessageDeflate>,
     /// The source of the state that messages are compressed with. Default: a new state for each message.
     pub deflate_pool: DeflatePool,
-    /// Whether each request has another `t` in its query, so that nobody answers it from a cache. Polling only. On.
+    /// Adds a different `t` to the query of each polling request, so that no cache answers it. Default: on.
     pub timestamp_requests: bool,
-    /// How long a request that sends may take to be answered. 30 s.
+    /// Timeout of the answer to a request that sends packets. Default: 30 s.
     pub request_timeout: Duration,
-    /// How long an upgrade may take. 10 s.
+    /// Timeout of an upgrade. Default: 10 s.
     pub upgrade_timeout: Duration,
-    /// How long the server may take to hear that the session is closed. 5 s.
+    /// Timeout of telling the server that the session is closed. Default: 5 s.
     pub close_timeout: Duration,
-    /// How many bytes may wait to be written. 4 MiB.
+    /// Maximum number of bytes that wait to be written. Default: 4 MiB.
     pub send_buffer: usize,
-    /// The largest message or body that is taken from the server, in bytes. 16 MiB.
+    /// Maximum size of a message or body from the server, in bytes. Default: 16 MiB.
     pub max_message: usize,
 }
 

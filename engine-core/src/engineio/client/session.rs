@@ -2,6 +2,7 @@
 
 mod end;
 mod mark;
+mod masks;
 
 use super::Config;
 use super::error::{CloseReason, HandshakeError, SendError, TransportError};
@@ -24,33 +25,34 @@ use core::time::Duration;
 
 /// The client's side of one Engine.IO session, over up to three byte streams.
 ///
-/// The streams belong to a driver. For each [`Lane`] it looks at what the session [`wants`](Session::wants) after every
-/// call, opens or closes a stream, writes the request that [`begin`](Session::begin) gives, and tells what came of it.
-/// What it has for a WebSocket connection, [`transmit`](Session::transmit) moves there. All methods may be called at
-/// any time, in any order.
+/// The streams belong to a driver. After every call it checks what the session [`wants`](Session::wants) of each
+/// [`Lane`], opens or closes a stream, writes the request that [`begin`](Session::begin) returns, and reports the result.
+/// [`transmit`](Session::transmit) moves frames to a WebSocket connection. All methods may be called at any time, in any
+/// order.
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
     random: Random,
-    /// Frames while on WebSocket, a payload while polling.
+    masks: masks::Masks,
+    /// The packets to send: frames while on WebSocket, a payload while polling.
     queue: Outbound,
     state: State,
-    /// How messages are compressed on the WebSocket connection.
+    /// The compression of messages on the WebSocket connection.
     deflate: Option<Deflate>,
     handshake: Option<Handshake>,
-    /// Without a ping by then the session ends, once it is open.
+    /// The deadline of the next ping, once the session is open.
     ping_deadline: Time,
     last_heard: Time,
-    /// How many requests were made: each has another `t`.
+    /// The number of requests, each of which has a different `t`, and of pings of WebSocket.
     requests: u32,
-    /// What is queued is sent, and the server told, until then.
+    /// The session is closing: until this deadline it sends what is queued, and tells the server.
     closing: Option<Time>,
     /// The driver does not read, because the application has fallen behind.
     is_behind: bool,
-    /// The packet that closes the session is queued: nothing comes behind it.
+    /// The packet that closes the session is queued; nothing is queued after it.
     said_close: bool,
     closed: Option<Box<CloseReason>>,
-    /// Up to where it is watched what the server has read, which is rarely.
+    /// The position up to which the session watches what the server has read. Rarely needed.
     mark: Option<Box<mark::Mark>>,
 }
 
@@ -67,15 +69,15 @@ enum State {
 
 #[derive(Debug, Default)]
 struct Polling {
-    /// A poll is under way.
+    /// A poll is in progress.
     poll: bool,
-    /// Data is being sent, which has to be answered by then.
+    /// The deadline of the answer to a request that sends packets, while one is in progress.
     post: Option<Time>,
-    /// How many polls in a row brought nothing.
+    /// The number of consecutive polls that brought nothing.
     empty: u32,
-    /// The poll under way brought something.
+    /// The poll in progress has brought a packet.
     brought: bool,
-    /// The next poll waits until then.
+    /// The next poll waits until this time.
     pause: Option<Time>,
     probe: Option<Box<Probe>>,
 }
@@ -97,37 +99,38 @@ struct Probe {
 enum Stage {
     /// There is no connection yet.
     Wanted,
-    /// The handshake is under way.
+    /// The handshake is in progress.
     Asked,
     /// The probe is to be sent.
     Open,
     /// The probe was sent.
     Sent,
-    /// It was answered: the requests under way are waited for.
+    /// The probe was answered; the requests in progress are awaited.
     Pausing,
 }
 
-/// So many polls in a row may bring nothing before the next ones are made to wait.
+/// Number of consecutive polls that may bring nothing before the next one is delayed.
 const EMPTY_POLLS: u32 = 5;
-/// How long they wait.
+/// The delay of a poll after those.
 const EMPTY_PAUSE: Duration = Duration::from_millis(100);
-/// The longest data of a ping, which is sent back.
+/// Maximum length of a ping's data, which is sent back.
 const MAX_PING: usize = 125;
-/// How much of an answer is kept that is an error.
+/// Maximum number of bytes kept of a response that is an error.
 const MAX_ERROR_BODY: usize = 256;
-/// So many packets at most are sent by one request: python-engineio refuses more, and ends the session.
+/// Maximum number of packets in one request: python-engineio refuses more, and ends the session.
 /// <https://python-engineio.readthedocs.io/en/latest/server.html>
 const MAX_PACKETS: usize = 16;
-/// The longest payload where the server names no limit.
+/// Maximum length of a payload if the server names no limit.
 const DEFAULT_PAYLOAD: usize = 1_000_000;
 
 impl Session {
-    /// A session that is to be opened by the first of the transports; by WebSocket, if that `worked` before.
+    /// Creates a session that is opened with the first of the transports, or with WebSocket if `websocket_worked`.
     pub fn open(now: Time, config: Arc<Config>, random: Random, websocket_worked: bool) -> Session {
         let first = config.transports.iter().position(|it| *it == Transport::WebSocket);
         let index = first.filter(|_| websocket_worked).unwrap_or(0);
         let mut session = Session {
             random,
+            masks: masks::Masks::default(),
             queue: Outbound::new(),
             state: State::Opening { index, asked: false },
             deflate: None,
@@ -150,12 +153,12 @@ impl Session {
 
     // Getters.
 
-    /// Whether the server has opened the session, and it has not ended.
+    /// Returns whether the session is open: not before the server has opened it, nor once it is closing.
     pub fn is_open(&self) -> bool {
         self.handshake.is_some() && self.closed.is_none() && self.closing.is_none()
     }
 
-    /// The transport in use, or being opened.
+    /// Returns the transport in use, or being opened.
     pub fn transport(&self) -> Transport {
         match &self.state {
             State::Opening { index, .. } => {
@@ -166,22 +169,22 @@ impl Session {
         }
     }
 
-    /// Why the session ended, if it did.
+    /// Returns the reason why the session ended, if it has.
     pub fn closed(&self) -> Option<&CloseReason> {
         self.closed.as_deref()
     }
 
-    /// The largest message that the server takes, if it said.
+    /// Returns the largest message that the server accepts, if it named a limit.
     pub fn max_payload(&self) -> Option<usize> {
         self.handshake.as_ref()?.max_payload
     }
 
-    /// How many bytes wait to be written.
+    /// Returns the number of bytes that wait to be written.
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether something sent now would leave at once.
+    /// Returns whether a message sent now would be written immediately.
     pub fn is_writable(&self) -> bool {
         let ready = match &self.state {
             State::Opening { .. } => false,
@@ -193,7 +196,7 @@ impl Session {
 
     // Lanes.
 
-    /// What is wanted of a lane.
+    /// Returns what the session wants of a lane.
     pub fn wants(&self, now: Time, lane: Lane) -> Want {
         if self.closed.is_some() {
             return Want::Nothing;
@@ -233,12 +236,12 @@ impl Session {
         }
     }
 
-    /// Whether something is under way on a lane, or about to be: its end would be missed.
+    /// Returns whether something is in progress on a lane, or about to be, so that its end matters.
     fn is_needed(&self, now: Time, lane: Lane) -> bool {
         self.is_busy(lane) || self.wants(now, lane) == Want::Request
     }
 
-    /// Whether something is under way on a lane.
+    /// Returns whether something is in progress on a lane.
     fn is_busy(&self, lane: Lane) -> bool {
         match (&self.state, lane) {
             (State::Opening { asked, .. }, _) => *asked && self.wants(Time::ZERO, lane) == Want::Keep,
@@ -249,8 +252,8 @@ impl Session {
         }
     }
 
-    /// The request to be written on a lane that [wants](Want::Request) one. `query` is more of its query, as it stands in
-    /// a URL; empty for none.
+    /// Returns the request to write on a lane that [wants](Want::Request) one. `query` is added to its query, in the form
+    /// that it has in a URL; it may be empty.
     pub fn begin(&mut self, now: Time, lane: Lane, query: &str) -> Option<Request> {
         if self.wants(now, lane) != Want::Request {
             return None;
@@ -315,13 +318,13 @@ impl Session {
         target
     }
 
-    /// What was agreed on for the WebSocket connection, whose handshake was answered: how messages are compressed.
+    /// Sets the compression that was negotiated for the WebSocket connection.
     pub fn set_deflate(&mut self, deflate: Option<Deflate>) {
         self.deflate = deflate;
     }
 
-    /// A response arrived. Gives back the packets to be [handled](Session::handle_packet), if it has any; then the poll
-    /// [has ended](Session::end_poll).
+    /// Handles a response. Returns the payload of a poll, whose packets have to be [handled](Session::handle_packet);
+    /// after them call [`end_poll`](Session::end_poll).
     pub fn handle_response<'b>(
         &mut self,
         now: Time,
@@ -371,18 +374,18 @@ impl Session {
         }
     }
 
-    /// All packets of a poll's answer were handled.
+    /// Ends a poll, all packets of whose answer were handled.
     pub fn end_poll(&mut self, now: Time) {
         match &mut self.state {
             State::Polling(polling) => {
                 polling.poll = false;
                 polling.empty = if polling.brought { 0 } else { polling.empty.saturating_add(1) };
-                // A server that answers at once, and with nothing, would keep both sides busy for ever.
+                // A server that answers immediately with nothing would keep both sides busy.
                 let hurries = polling.empty >= EMPTY_POLLS && polling.probe.is_none();
                 polling.pause = hurries.then(|| now + EMPTY_PAUSE);
                 self.complete_upgrade();
             }
-            // Nothing in it opened the session. Where that was told already, it is another transport's turn.
+            // No packet opened the session. If that was reported already, the next transport has begun.
             State::Opening { asked: true, .. } if self.closed.is_none() => {
                 self.fail_opening(TransportError::from(HandshakeError::NotOpen).into());
             }
@@ -390,9 +393,9 @@ impl Session {
         }
     }
 
-    /// A lane's stream could not be opened, or broke. Nothing happens if there was no need of it.
+    /// Handles that a lane's stream could not be opened, or broke. Does nothing if the stream was not needed.
     ///
-    /// One that was only kept for the next request is no loss: that is not to be told.
+    /// Do not call this for a stream that was only kept for the next request.
     pub fn handle_failed(&mut self, now: Time, lane: Lane, error: TransportError) {
         if self.closed.is_some() || !self.is_needed(now, lane) {
             return;
@@ -416,7 +419,7 @@ impl Session {
         self.end(reason);
     }
 
-    /// A WebSocket close frame arrived.
+    /// Handles a WebSocket close frame.
     pub fn handle_close_frame(&mut self, now: Time, code: Option<u16>) {
         match self.state {
             State::WebSocket => self.end(CloseReason::TransportClose(code)),
@@ -424,7 +427,7 @@ impl Session {
         }
     }
 
-    /// A lane's stream ended, and nothing said why.
+    /// Handles the end of a lane's stream.
     pub fn handle_eof(&mut self, now: Time, lane: Lane) {
         match self.state {
             State::WebSocket if lane == Lane::WebSocket => self.end(CloseReason::TransportClose(None)),
@@ -434,7 +437,7 @@ impl Session {
 
     // Packets.
 
-    /// A frame or a packet of a payload cannot be read.
+    /// Handles a frame, or a packet of a payload, that cannot be decoded.
     pub fn handle_unreadable(&mut self, now: Time, lane: Lane, error: PacketError) {
         match self.state {
             State::Opening { .. } if self.is_busy(lane) => self.fail_opening(CloseReason::ParseError(error)),
@@ -446,7 +449,7 @@ impl Session {
         }
     }
 
-    /// A packet arrived on a lane.
+    /// Handles a packet that arrived on a lane.
     pub fn handle_packet<'a>(&mut self, now: Time, lane: Lane, packet: Packet<'a>) -> Received<'a> {
         if self.closed.is_some() {
             return Received::Nothing;
@@ -499,7 +502,7 @@ impl Session {
     }
 
     fn handle_open(&mut self, now: Time, lane: Lane, packet: &Packet<'_>) -> Received<'static> {
-        // Behind what has just failed: it is another transport's turn.
+        // The packet follows one that failed this transport: the next one has begun.
         if !self.is_busy(lane) {
             return Received::Nothing;
         }
@@ -522,7 +525,7 @@ impl Session {
                 let deadline = now + config.upgrade_timeout;
                 let probe = || Box::new(Probe { stage: Stage::Wanted, deadline });
                 let probe = (wanted && handshake.can_upgrade).then(probe);
-                // The rest of the handshake's answer is still being read.
+                // The poll continues, because the rest of its answer has not been read yet.
                 let polling = Polling { poll: true, brought: true, probe, ..Polling::default() };
                 State::Polling(Box::new(polling))
             }
@@ -538,7 +541,7 @@ impl Session {
         }
     }
 
-    /// Moves to WebSocket, once nothing is under way elsewhere.
+    /// Moves to WebSocket once no request is in progress.
     fn complete_upgrade(&mut self) {
         let State::Polling(polling) = &self.state else { return };
         if !polling.is_pausing() || polling.poll || polling.post.is_some() {
@@ -565,13 +568,38 @@ impl Session {
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
     ///
     /// # Errors
-    /// When the session is not open, too much waits, or one of them is larger than the server takes.
+    /// Returns an error if the session is not open, if the send buffer is full, or if a message is larger than the
+    /// server accepts.
     pub fn send<'a>(
         &mut self,
         now: Time,
         parts: impl Iterator<Item = Part<'a>> + Clone,
     ) -> Result<(), SendError> {
-        // After the machine slept, nobody may be there any more.
+        self.send_within(now, self.config.send_buffer, parts)
+    }
+
+    /// Queues a message of the protocol above, which is small and must not be lost because the application's messages
+    /// fill the send buffer. If it does not fit into twice the send buffer, the session ends.
+    ///
+    /// # Errors
+    /// Returns an error if the session is not open, or if the message is larger than the server accepts.
+    pub fn send_control(&mut self, now: Time, message: Part<'_>) -> Result<(), SendError> {
+        let limit = self.config.send_buffer.saturating_mul(2);
+        let sent = self.send_within(now, limit, core::iter::once(message));
+        if let Err(SendError::Full { queued }) = sent {
+            self.end(TransportError::NotRead { queued }.into());
+            return Err(SendError::NotOpen);
+        }
+        sent
+    }
+
+    fn send_within<'a>(
+        &mut self,
+        now: Time,
+        limit: usize,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+    ) -> Result<(), SendError> {
+        // The machine may have slept past the deadline of the ping.
         self.handle_timeout(now);
         if !self.is_open() {
             return Err(SendError::NotOpen);
@@ -583,12 +611,12 @@ impl Session {
             Part::Binary(data) if in_base64 => base64_len(data.len()),
             Part::Binary(data) => data.len(),
         };
-        let limit = self.max_payload().unwrap_or(usize::MAX);
-        if let Some(size) = parts.clone().map(size).find(|size| *size > limit) {
-            return Err(SendError::TooLarge { size, limit });
+        let largest = self.max_payload().unwrap_or(usize::MAX);
+        if let Some(size) = parts.clone().map(size).find(|size| *size > largest) {
+            return Err(SendError::TooLarge { size, limit: largest });
         }
         let total: usize = parts.clone().map(size).sum();
-        if !self.queue.is_empty() && self.queue.len().saturating_add(total) > self.config.send_buffer {
+        if !self.queue.is_empty() && self.queue.len().saturating_add(total) > limit {
             return Err(SendError::Full { queued: self.queue.len() });
         }
         if !on_websocket {
@@ -609,9 +637,9 @@ impl Session {
         Ok(())
     }
 
-    /// A frame whose payload may be in pieces, compressed where that was agreed on and is worth it.
+    /// Queues a frame whose payload is in pieces, compressed if that was negotiated and makes it shorter.
     fn push_frame(&mut self, opcode: Opcode, payload: &[&[u8]]) {
-        let mask = self.random.bytes();
+        let mask = self.masks.next(&mut self.random);
         let deflate = self.deflate.filter(|_| !opcode.is_control());
         let pool = &self.config.deflate_pool;
         self.queue.write_with(|out| {
@@ -626,7 +654,8 @@ impl Session {
         });
     }
 
-    /// A packet of the protocol's own. Nobody asked for it, so it is what a server could make this side pile up.
+    /// Queues a packet of the protocol itself. Ends the session if the server does not read, because it could make such
+    /// packets pile up.
     fn push_control(&mut self, packet: &[u8]) {
         if self.said_close {
             return;
@@ -646,7 +675,7 @@ impl Session {
         }
     }
 
-    /// Whether the WebSocket connection has something to take.
+    /// Returns whether [`transmit`](Session::transmit) has something to move.
     pub fn wants_transmit(&self) -> bool {
         match &self.state {
             State::WebSocket => !self.queue.is_empty(),
@@ -655,12 +684,12 @@ impl Session {
         }
     }
 
-    /// The queue's memory may come from a pool, and go back there.
+    /// Returns the queue, so that its memory can come from a pool and return there.
     pub fn queue_mut(&mut self) -> &mut Outbound {
         &mut self.queue
     }
 
-    /// Moves what is for the WebSocket connection to `out`, once that is written.
+    /// Moves the frames for the WebSocket connection to `out`. Call this once `out` is written.
     pub fn transmit(&mut self, out: &mut Outbound) {
         match &mut self.state {
             State::WebSocket => out.append(&mut self.queue),
@@ -669,7 +698,7 @@ impl Session {
                     return;
                 };
                 probe.stage = Stage::Sent;
-                let mask = self.random.bytes();
+                let mask = self.masks.next(&mut self.random);
                 out.write_with(|out| websocket::write_frame(out, Opcode::Text, b"2probe", Some(mask)));
             }
             _ => {}
@@ -678,7 +707,7 @@ impl Session {
 
     // Time.
 
-    /// When [`handle_timeout`](Session::handle_timeout) has something to do.
+    /// Returns the next time at which [`handle_timeout`](Session::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
         if self.closed.is_some() {
             return None;
@@ -692,7 +721,7 @@ impl Session {
         next
     }
 
-    /// Time passed. Does nothing before the deadline.
+    /// Handles that time has passed. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.closed.is_some() {
             return;
@@ -714,7 +743,7 @@ impl Session {
         if let Some(handshake) = &self.handshake
             && self.ping_deadline <= now
         {
-            // A long message may keep the ping waiting: bytes that arrive are life, too.
+            // A long message may delay the ping, so bytes that arrive extend the deadline.
             let extended = self.last_heard + handshake.ping_timeout();
             match extended > now {
                 true => self.ping_deadline = extended,
@@ -724,13 +753,13 @@ impl Session {
         }
     }
 
-    /// Whether the driver leaves the server unread because the application has fallen behind: then that is why no ping
-    /// came.
+    /// Sets whether the driver does not read because the application has fallen behind, which is then the reason for a
+    /// missing ping.
     pub fn set_behind(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
     }
 
-    /// Bytes arrived on a lane: the server lives.
+    /// Notes that bytes arrived: the server is alive.
     pub fn heard(&mut self, now: Time) {
         self.last_heard = self.last_heard.max(now);
     }

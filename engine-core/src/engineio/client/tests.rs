@@ -179,7 +179,7 @@ fn a_post_holds_no_more_than_the_server_takes() {
 }
 
 #[test]
-fn what_is_not_read_is_bounded_and_so_are_the_answers_to_pings() {
+fn messages_that_are_not_read_and_answers_to_pings_are_bounded() {
     let mut session = websocket();
     let mut full = Ok(());
     for _ in 0..200_000 {
@@ -268,7 +268,7 @@ fn the_next_transport_is_tried_where_that_is_wanted() {
     assert_eq!(session.closed(), Some(&TransportError::Lost.into()));
 }
 
-/// What comes of a poll's answer where it was to open the session.
+/// Answers the poll that is to open the session.
 fn answer_first_poll(session: &mut Session, body: &str) {
     session.begin(at(0), Lane::Poll, "").unwrap();
     let text = session.handle_response(at(0), Lane::Poll, 200, body.as_bytes()).unwrap();
@@ -301,7 +301,7 @@ fn an_answer_that_is_no_handshake_leaves_it_to_the_next_transport() {
 }
 
 #[test]
-fn what_comes_late_on_a_transport_that_has_failed_is_not_the_next_one_s() {
+fn late_packets_of_a_failed_transport_do_not_concern_the_next_one() {
     let mut session = session(|config| {
         config.transports = [Way::WebSocket, Way::Polling].into();
         config.try_all_transports = true;
@@ -409,7 +409,7 @@ fn a_goodbye_has_a_request_of_its_own_after_all_others_are_answered() {
 }
 
 #[test]
-fn what_the_server_has_read_is_known_by_the_answers_to_requests() {
+fn the_answers_to_requests_show_what_the_server_has_read() {
     let mut session = polling(|config| config.upgrade = false);
     assert_eq!((session.watch_read(at(0)), session.awaits_read()), (None, false), "nothing was sent");
     session.send(at(0), text("a")).unwrap();
@@ -426,7 +426,7 @@ fn what_the_server_has_read_is_known_by_the_answers_to_requests() {
 }
 
 #[test]
-fn what_the_server_has_read_is_known_by_the_answer_to_a_ping_of_websocket() {
+fn the_answer_to_a_websocket_ping_shows_what_the_server_has_read() {
     let mut session = websocket();
     session.send(at(0), text("a")).unwrap();
     assert!(session.watch_read(at(0)).is_some());
@@ -439,7 +439,7 @@ fn what_the_server_has_read_is_known_by_the_answer_to_a_ping_of_websocket() {
 }
 
 #[test]
-fn what_moves_to_websocket_is_watched_there() {
+fn a_watched_position_moves_to_websocket() {
     let mut session = polling(|config| config.timestamp_requests = false);
     session.begin(at(0), Lane::Poll, "");
     session.begin(at(0), Lane::WebSocket, "");

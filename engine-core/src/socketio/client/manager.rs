@@ -1,11 +1,12 @@
-//! The connection of a client, which comes and goes, and what its namespaces make of it.
+//! A client: its connection, which is opened again when it is lost, and its namespaces.
 
 mod join;
 mod receive;
 mod send;
 
 use super::namespace::{Left, Namespace, State};
-use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline};
+use super::text::Read;
+use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline, Text};
 use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, TransportError, Want};
 use crate::engineio::{Message, Packet as EnginePacket, Transport, split_payload};
 use crate::outbound::Outbound;
@@ -22,23 +23,24 @@ use core::time::Duration;
 
 /// The client's side of Socket.IO: several namespaces over one connection, which is opened again when it is lost.
 ///
-/// The byte streams belong to a driver, which looks after each call at what is [wanted](Client::wants) of each lane of
-/// the current [generation](Client::generation), and takes the [events](Client::poll_event).
+/// The byte streams belong to a driver. After each call it checks what the current
+/// [generation](Client::generation) [wants](Client::wants) of each lane, and takes the
+/// [events](Client::poll_event).
 #[derive(Debug)]
 pub struct Client {
     config: Arc<Config>,
     random: Random,
     link: Link,
     engine: Option<Box<Session>>,
-    /// Names the session in `engine`: each has other streams.
+    /// The number of the session in `engine`. Streams belong to one session.
     generation: u64,
-    /// A session that this side has closed, until its last words are fetched.
+    /// A session that this side has closed, with its number, until its last frames are transmitted.
     parting: Option<(u64, Box<Session>)>,
-    /// How many attempts were made in a row to open the connection again, and to join a namespace by it.
+    /// The number of consecutive reconnection attempts without a namespace that was joined.
     attempts: u32,
-    /// The attempt under way is one of those.
+    /// The attempt in progress is a reconnection attempt.
     reconnecting: bool,
-    /// WebSocket worked the last time.
+    /// The last connection used WebSocket successfully.
     websocket_worked: bool,
     namespaces: Vec<Namespace>,
     reassembly: Reassembly,
@@ -47,21 +49,21 @@ pub struct Client {
     events: VecDeque<Event>,
 }
 
-/// No wait is shorter, so that after each deadline the next one is later.
+/// Minimum of each delay and timeout, so that after each deadline the next one is later.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     Idle,
-    /// The connection has to be open until then.
+    /// The connection is being opened, until this deadline.
     Opening(Time),
     Open,
-    /// The connection is opened again then.
+    /// The connection is opened again at this time.
     Waiting(Time),
 }
 
 impl Client {
-    /// A client that is not connected.
+    /// Creates a client that is not connected.
     pub fn new(config: Arc<Config>, random: Random) -> Client {
         Client {
             config,
@@ -83,76 +85,93 @@ impl Client {
 
     // Getters.
 
-    /// The settings.
+    /// Returns the settings.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
-    /// The next thing that happened.
+    /// Removes the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// What [`poll_event`](Client::poll_event) has to give. The queue's memory may come from a pool, and go back there.
+    /// Returns the queue of [events](Client::poll_event), so that its memory can come from a pool and return there.
     pub fn events_mut(&mut self) -> &mut VecDeque<Event> {
         &mut self.events
     }
 
-    /// Whether a namespace is joined.
+    /// Returns whether a namespace is joined.
     pub fn is_connected(&self, id: NamespaceId) -> bool {
-        self.namespaces.get(id.0).is_some_and(|it| it.state == State::Joined)
+        self.namespaces.get(id.index()).is_some_and(|it| it.state == State::Joined)
     }
 
-    /// Whether a namespace is wanted: joined, or to be joined.
+    /// Returns whether a namespace is joined, or is to be joined.
     pub fn is_active(&self, id: NamespaceId) -> bool {
-        self.namespaces.get(id.0).is_some_and(Namespace::is_active)
+        self.namespaces.get(id.index()).is_some_and(Namespace::is_active)
     }
 
-    /// The id that the server gave, while a namespace is joined.
+    /// Returns the id that the server assigned, while the namespace is joined.
     pub fn sid(&self, id: NamespaceId) -> Option<&str> {
-        self.namespaces.get(id.0)?.sid.as_deref()
+        self.namespaces.get(id.index())?.sid.as_deref()
     }
 
-    /// Whether the server took the last connection as a continuation of the one before.
+    /// Returns whether the server recovered the previous connection.
     pub fn recovered(&self, id: NamespaceId) -> bool {
-        self.namespaces.get(id.0).is_some_and(|it| it.recovered)
+        self.namespaces.get(id.index()).is_some_and(|it| it.recovered)
     }
 
-    /// The transport in use, while there is a connection.
+    /// Returns the number of attempts to join that have failed, for [`result`](Client::result).
+    pub fn failed_attempts(&self, id: NamespaceId) -> u32 {
+        self.namespaces.get(id.index()).map_or(0, |it| it.results.failed)
+    }
+
+    /// Returns the result of the attempt to join a namespace, once one has ended since `failed` of them had
+    /// failed; `None` while it is awaited. It is known before its [`Event`] is taken.
+    pub fn result(&self, id: NamespaceId, failed: u32) -> Option<Result<(), ConnectError>> {
+        self.namespaces.get(id.index()).and_then(|it| it.result(failed))
+    }
+
+    /// Returns a number that changes whenever an attempt to join a namespace has ended, so that there may be a
+    /// [`result`](Client::result).
+    pub fn ended_attempts(&self) -> u32 {
+        self.namespaces.iter().fold(0, |sum, it| sum.wrapping_add(it.results.ended))
+    }
+
+    /// Returns the transport in use, while there is a connection.
     pub fn transport(&self) -> Option<Transport> {
         self.engine.as_ref().filter(|it| it.is_open()).map(|it| it.transport())
     }
 
-    /// Whether nothing goes on: no connection, and none is going to be opened.
+    /// Returns whether there is no connection and none will be opened.
     pub fn is_idle(&self) -> bool {
         self.link == Link::Idle && self.engine.is_none() && self.parting.is_none()
     }
 
-    /// Randomness for a stream.
+    /// Returns a random sequence for a stream.
     pub fn fork_random(&mut self) -> Random {
         self.random.fork()
     }
 
-    /// A namespace by its name, which begins with a slash.
+    /// Returns the namespace of this name, which begins with a slash.
     pub fn namespace(&mut self, name: &str) -> NamespaceId {
         if let Some(known) = self.namespaces.iter().find(|it| *it.name == *name) {
             return known.id;
         }
-        let id = NamespaceId(self.namespaces.len());
+        let id = NamespaceId::at(self.namespaces.len());
         // Most clients have one.
         self.namespaces.reserve_exact(1);
         self.namespaces.push(Namespace::new(id, name.into()));
         id
     }
 
-    /// The name of a namespace.
+    /// Returns the name of a namespace.
     pub fn name(&self, id: NamespaceId) -> Option<&Arc<str>> {
-        self.namespaces.get(id.0).map(|it| &it.name)
+        self.namespaces.get(id.index()).map(|it| &it.name)
     }
 
     // The connection.
 
-    /// Names the current session; streams of an earlier one are of no use any more.
+    /// Returns the number of the current session. Streams of earlier sessions are no longer needed.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -161,7 +180,7 @@ impl Client {
         self.engine.as_deref_mut().filter(|_| generation == self.generation)
     }
 
-    /// What is wanted of a lane of a session.
+    /// Returns what a session wants of a lane.
     pub fn wants(&self, now: Time, generation: u64, lane: Lane) -> Want {
         match &self.engine {
             Some(engine) if generation == self.generation => engine.wants(now, lane),
@@ -169,17 +188,17 @@ impl Client {
         }
     }
 
-    /// The request to be written on a lane that wants one.
+    /// Returns the request to write on a lane that wants one.
     pub fn begin(&mut self, now: Time, generation: u64, lane: Lane, query: &str) -> Option<Request> {
         self.current(generation)?.begin(now, lane, query)
     }
 
-    /// Moves what is for the WebSocket connection to `out`, once that is written. Whether that made room for what
-    /// waited, so that there may be events.
+    /// Moves the frames for the WebSocket connection to `out`. Call this once `out` is written. Returns whether
+    /// messages waited for capacity, so that there may be events.
     pub fn transmit(&mut self, now: Time, generation: u64, out: &mut Outbound) -> bool {
         if let Some(engine) = self.current(generation) {
             engine.transmit(out);
-            let waits = self.namespaces.iter().any(Namespace::waits_for_room);
+            let waits = self.namespaces.iter().any(Namespace::waits_for_capacity);
             if waits {
                 self.follow_engine(now);
             }
@@ -191,13 +210,13 @@ impl Client {
         false
     }
 
-    /// Where what is sent waits to be transmitted, if there is a session. Its memory may come from a pool, and go back
-    /// there.
+    /// Returns the queue of the bytes to transmit, if there is a session, so that its memory can come from a pool and
+    /// return there.
     pub fn queue_mut(&mut self) -> Option<&mut Outbound> {
         self.engine.as_mut().map(|engine| engine.queue_mut())
     }
 
-    /// Whether [`transmit`](Client::transmit) has something.
+    /// Returns whether [`transmit`](Client::transmit) has something to move.
     pub fn wants_transmit(&self, generation: u64) -> bool {
         match &self.engine {
             Some(engine) if generation == self.generation => engine.wants_transmit(),
@@ -205,20 +224,20 @@ impl Client {
         }
     }
 
-    /// Whether any namespace is joined.
+    /// Returns whether any namespace is joined.
     pub fn is_any_connected(&self) -> bool {
         self.namespaces.iter().any(|it| it.state == State::Joined)
     }
 
-    /// Whether the driver leaves the server unread because the application has fallen behind: then that is why no ping
-    /// came.
+    /// Sets whether the driver does not read because the application has fallen behind, which is then the reason for a
+    /// missing ping.
     pub fn set_behind(&mut self, is_behind: bool) {
         if let Some(engine) = &mut self.engine {
             engine.set_behind(is_behind);
         }
     }
 
-    /// Ends the connection at once, and leaves all namespaces: there will be no more streams, for this reason.
+    /// Ends the connection immediately, and leaves all namespaces, because there will be no more streams.
     pub fn give_up(&mut self, now: Time, error: TransportError) {
         if let Some(engine) = &mut self.engine {
             engine.fail(error.into());
@@ -228,27 +247,40 @@ impl Client {
         self.parting = None;
     }
 
-    /// Bytes arrived on a lane.
+    /// Ends a session because too many events wait for the application.
+    pub fn fall_behind(&mut self, now: Time, generation: u64) {
+        if let Some(engine) = self.current(generation) {
+            engine.fail(CloseReason::Behind);
+        }
+        self.follow_engine(now);
+    }
+
+    /// Notes that bytes arrived: the server is alive.
     pub fn heard(&mut self, now: Time, generation: u64) {
         if let Some(engine) = self.current(generation) {
             engine.heard(now);
         }
     }
 
-    /// What was agreed on for a session's WebSocket connection, whose handshake was answered: how messages are
-    /// compressed. To be called before [`handle_response`](Client::handle_response).
+    /// Sets the compression that was negotiated for a session's WebSocket connection. Call this before
+    /// [`handle_response`](Client::handle_response) for the answer to the handshake.
     pub fn set_deflate(&mut self, generation: u64, deflate: Option<Deflate>) {
         if let Some(engine) = self.current(generation) {
             engine.set_deflate(deflate);
         }
     }
 
-    /// A response arrived.
+    /// Handles a response.
     pub fn handle_response(&mut self, now: Time, generation: u64, lane: Lane, status: u16, body: &[u8]) {
         let Some(engine) = self.current(generation) else { return };
         if let Some(text) = engine.handle_response(now, lane, status, body) {
             for packet in split_payload(text) {
-                self.handle_text(now, generation, lane, packet);
+                self.receive_packet(
+                    now,
+                    generation,
+                    lane,
+                    Text::read(packet, self.config.parser, &self.config.limits),
+                );
             }
             if let Some(engine) = self.current(generation) {
                 engine.end_poll(now);
@@ -257,14 +289,24 @@ impl Client {
         self.follow_engine(now);
     }
 
-    /// A WebSocket message arrived.
+    /// Handles a text message that arrived over WebSocket.
+    pub fn handle_text(&mut self, now: Time, generation: u64, text: Text<'_>) {
+        self.receive_packet(now, generation, Lane::WebSocket, text);
+        self.follow_engine(now);
+    }
+
+    /// Handles a message that arrived over WebSocket. For a text message, prefer
+    /// [`handle_text`](Client::handle_text).
     pub fn handle_message(&mut self, now: Time, generation: u64, message: &websocket::Message<'_>) {
-        let lane = Lane::WebSocket;
         match message {
-            websocket::Message::Text(text) => self.handle_text(now, generation, lane, text),
+            websocket::Message::Text(text) => {
+                let text = Text::read(text, self.config.parser, &self.config.limits);
+                self.receive_packet(now, generation, Lane::WebSocket, text);
+            }
             websocket::Message::Binary(data) => {
-                let packet = EnginePacket::Message(Message::Binary(Cow::Borrowed(data)));
-                self.handle_packet(now, generation, lane, packet);
+                let packet = Ok(EnginePacket::Message(Message::Binary(Cow::Borrowed(data))));
+                let binary = Text { packet, read: Read::Nothing };
+                self.receive_packet(now, generation, Lane::WebSocket, binary);
             }
             websocket::Message::Close(frame) => {
                 let code = frame.map(|frame| frame.code);
@@ -278,28 +320,24 @@ impl Client {
         self.follow_engine(now);
     }
 
-    fn handle_text(&mut self, now: Time, generation: u64, lane: Lane, text: &str) {
-        match EnginePacket::decode(text) {
-            Ok(packet) => self.handle_packet(now, generation, lane, packet),
-            Err(error) => {
-                if let Some(engine) = self.current(generation) {
-                    engine.handle_unreadable(now, lane, error);
-                }
-            }
-        }
-    }
-
-    fn handle_packet(&mut self, now: Time, generation: u64, lane: Lane, packet: EnginePacket<'_>) {
+    fn receive_packet(&mut self, now: Time, generation: u64, lane: Lane, text: Text<'_>) {
         let Some(engine) = self.current(generation) else { return };
+        let packet = match text.packet {
+            Ok(packet) => packet,
+            Err(error) => return engine.handle_unreadable(now, lane, error),
+        };
         match engine.handle_packet(now, lane, packet) {
             Received::Open => self.opened(now),
-            Received::Message(message) => self.receive_message(now, &message),
+            Received::Message(Message::Text(_)) => self.receive_read(now, text.read),
+            Received::Message(message) => self.receive_binary(now, &message),
+            // Pings that wait to be reported are reported as one, because a server may send any number of them.
+            Received::Ping if self.events.back() == Some(&Event::Ping) => {}
             Received::Ping => self.events.push_back(Event::Ping),
             Received::Nothing => {}
         }
     }
 
-    /// A lane's stream could not be opened, or broke.
+    /// Handles that a lane's stream could not be opened, or broke.
     pub fn handle_failed(&mut self, now: Time, generation: u64, lane: Lane, error: TransportError) {
         match self.current(generation) {
             Some(engine) => engine.handle_failed(now, lane, error),
@@ -308,7 +346,7 @@ impl Client {
         self.follow_engine(now);
     }
 
-    /// A lane's stream ended, and nothing said why.
+    /// Handles the end of a lane's stream.
     pub fn handle_eof(&mut self, now: Time, generation: u64, lane: Lane) {
         match self.current(generation) {
             Some(engine) => engine.handle_eof(now, lane),
@@ -317,7 +355,7 @@ impl Client {
         self.follow_engine(now);
     }
 
-    /// Nobody will fetch the last words of a session.
+    /// Forgets a closed session whose last frames cannot be transmitted any more.
     fn forget_parting(&mut self, generation: u64, lane: Lane) {
         self.parting.take_if(|(parting, _)| lane == Lane::WebSocket && *parting == generation);
     }
@@ -338,12 +376,12 @@ impl Client {
         }
         for at in 0..self.namespaces.len() {
             if self.namespaces.get(at).is_some_and(|it| it.state == State::Wanted) {
-                self.ask_to_join(now, NamespaceId(at));
+                self.ask_to_join(now, NamespaceId::at(at));
             }
         }
     }
 
-    /// Sees whether the session has ended, or has room again.
+    /// Follows a session that has ended, or that has capacity again.
     fn follow_engine(&mut self, now: Time) {
         let Some(engine) = &mut self.engine else { return };
         if engine.is_open() && engine.transport() == Transport::WebSocket {
@@ -352,10 +390,14 @@ impl Client {
         let Some(reason) = engine.closed().cloned() else {
             let has_read = !engine.awaits_read();
             for at in 0..self.namespaces.len() {
-                if has_read {
-                    self.left_was_read(now, NamespaceId(at), Left::Read);
+                let Some(namespace) = self.namespaces.get(at) else { continue };
+                let waits = namespace.waits_for_capacity();
+                if has_read && namespace.left != Left::No {
+                    self.left_was_read(now, NamespaceId::at(at), Left::Read);
                 }
-                self.flush(now, NamespaceId(at));
+                if waits {
+                    self.flush(now, NamespaceId::at(at));
+                }
             }
             return;
         };
@@ -363,7 +405,7 @@ impl Client {
         if matches!(reason, CloseReason::TransportError(_)) {
             self.websocket_worked = false;
         }
-        // By polling they were sent before the end.
+        // When polling, everything was sent before the end.
         if reason == CloseReason::Client && engine.wants_transmit() {
             self.parting = Some((self.generation, engine));
         }
@@ -376,50 +418,50 @@ impl Client {
                 continue;
             }
             let was_joined = namespace.state == State::Joined;
-            // With the session that it was asked of.
-            namespace.attempt += 1;
+            // The attempt ended with its session.
+            namespace.attempt = namespace.attempt.wrapping_add(1);
             namespace.leave(State::Wanted, self.config.retries, &mut self.events);
-            let id = namespace.id;
-            self.events.push_back(match was_joined {
-                true => Event::Disconnected(id, DisconnectReason::Closed(reason.clone())),
-                // It is to be opened again, at once.
-                false if reason == CloseReason::Client => continue,
-                false => Event::ConnectError(id, ConnectError::Closed(reason.clone())),
-            });
+            if was_joined {
+                let reason = DisconnectReason::Closed(reason.clone());
+                self.events.push_back(Event::Disconnected(namespace.id, reason));
+            } else if reason != CloseReason::Client {
+                namespace.report_failure(ConnectError::Closed(reason.clone()), &mut self.events);
+            }
         }
         self.link = Link::Idle;
         if !self.namespaces.iter().any(Namespace::is_active) {
             return;
         }
         match reason {
-            // It was closed, and wanted again before it had ended.
+            // It was closed, and connected again before it had ended.
             CloseReason::Client => self.open_engine(now),
             reason => self.reconnect(now, was_open, reason),
         }
     }
 
-    /// Whether there is another attempt after so many in a row that failed.
+    /// Returns whether there is another attempt after this number of consecutive failures.
     fn tries_again(&self, attempts: u32) -> bool {
         self.config.reconnection && self.config.reconnection_attempts.is_none_or(|max| attempts < max)
     }
 
-    /// How long to wait after so many attempts in a row that failed.
+    /// Returns the delay after this number of consecutive failures.
     fn back_off(&mut self, attempts: u32) -> Duration {
         let config = &self.config;
         let doubled = config.reconnection_delay.saturating_mul(1 << attempts.min(20));
         let delay =
             self.random.jitter(doubled.min(config.reconnection_delay_max), config.randomization_factor);
-        // What is too long is so much shorter instead: not all clients at the most that there may be.
+        // An excess over the maximum is subtracted from it, because otherwise many clients would wait exactly the
+        // maximum.
         let max = config.reconnection_delay_max;
         delay.min(max.saturating_sub(delay.saturating_sub(max))).max(SHORTEST)
     }
 
-    /// How long anything may take that belongs to connecting.
+    /// Returns the timeout of each step of connecting.
     fn patience(&self) -> Duration {
         self.config.timeout.max(SHORTEST)
     }
 
-    /// Waits for the next attempt, if there is to be one.
+    /// Waits for the next attempt, if there is another one.
     fn reconnect(&mut self, now: Time, was_open: bool, reason: CloseReason) {
         if self.reconnecting && !was_open {
             self.events.push_back(Event::ReconnectError(reason));
@@ -456,7 +498,7 @@ impl Client {
 
     // Time.
 
-    /// When [`handle_timeout`](Client::handle_timeout) has something to do.
+    /// Returns the next time at which [`handle_timeout`](Client::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
         let own = match self.link {
             Link::Opening(deadline) | Link::Waiting(deadline) => Some(deadline),
@@ -475,7 +517,7 @@ impl Client {
         }
     }
 
-    /// Time passed. Does nothing before the deadline.
+    /// Handles that time has passed. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.next_deadline().is_none_or(|deadline| deadline > now) {
             return;
@@ -503,9 +545,9 @@ impl Client {
         for at in 0..self.namespaces.len() {
             let Some(namespace) = self.namespaces.get_mut(at) else { continue };
             namespace.handle_timeout(now, age, &mut self.events);
-            self.expire_left(now, NamespaceId(at));
-            self.expire_join(now, NamespaceId(at));
-            self.expire_retry(now, NamespaceId(at));
+            self.expire_left(now, NamespaceId::at(at));
+            self.expire_join(now, NamespaceId::at(at));
+            self.expire_retry(now, NamespaceId::at(at));
         }
         self.follow_engine(now);
     }

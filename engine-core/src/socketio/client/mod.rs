@@ -1,4 +1,4 @@
-//! The client's side of Socket.IO: several namespaces over one connection that comes and goes.
+//! The client's side of Socket.IO: several namespaces over successive connections.
 
 mod emit_error;
 mod manager;
@@ -6,10 +6,12 @@ mod namespace;
 mod recovery;
 #[cfg(test)]
 mod tests;
+mod text;
 mod waiting;
 
 pub use emit_error::EmitError;
 pub use manager::Client;
+pub use text::Text;
 
 use super::args::OwnedArgs;
 use super::limits::Limits;
@@ -21,40 +23,40 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-/// The settings of a client; names and defaults are the reference's where it has them.
+/// The settings of a client. Names and defaults are the reference's if it has the setting.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Those of the layer below.
+    /// The settings of the Engine.IO sessions.
     pub engine: Arc<EngineConfig>,
-    /// Whether to begin with WebSocket where that worked the last time. Off.
+    /// Begins with WebSocket if the last connection used it successfully. Default: off.
     pub remember_upgrade: bool,
-    /// Whether to connect again by itself. On.
+    /// Reconnects automatically. Default: on.
     pub reconnection: bool,
-    /// How often in a row, until a namespace is joined again; `None` for ever.
+    /// Maximum number of consecutive reconnection attempts, until a namespace is joined. Default: `None`, unlimited.
     pub reconnection_attempts: Option<u32>,
-    /// How long to wait before the first attempt; each time it is twice as long. 1 s.
+    /// Delay before the first reconnection attempt; it doubles with each attempt. Default: 1 s.
     pub reconnection_delay: Duration,
-    /// How long at most. 5 s.
+    /// Maximum delay between attempts. Default: 5 s.
     pub reconnection_delay_max: Duration,
-    /// How far each wait is changed at random, as a share of it: 0 to 1. 0.5.
+    /// Fraction, from 0 to 1, by which each delay is randomized. Default: 0.5.
     pub randomization_factor: f64,
-    /// How long a connection may take to open, the application to say what it shows, and the server to join a namespace
-    /// after that. 20 s.
+    /// Timeout of each step of connecting: opening the connection, the application's answer to [`Event::Join`], and the
+    /// server's answer to the request to join. Default: 20 s.
     pub timeout: Duration,
-    /// How long an acknowledgement is waited for, unless the message says otherwise. 30 s.
+    /// Timeout of an acknowledgement, unless the message sets its own. Default: 30 s.
     pub ack_timeout: Duration,
-    /// How often an event is sent again that was not acknowledged: in time, or before its connection was lost. 0: events
-    /// are not waited for.
+    /// Maximum number of times that an event is sent again if it is not acknowledged in time, or before its connection is
+    /// lost. Default: 0, which waits for no acknowledgement.
     pub retries: u32,
-    /// What becomes of events that are sent while there is no connection.
+    /// The handling of events that are sent while there is no connection.
     pub offline: Offline,
     /// The form of the packets, which the server has to use as well.
     pub parser: Parser,
-    /// What is taken from the server.
+    /// The limits of one packet from the server.
     pub limits: Limits,
-    /// How many bytes of events may wait for the answer that joins their namespace. Events that a server replays, being
-    /// shown how far they came, do not wait. 1 MiB.
+    /// Maximum number of bytes of events that wait for the answer that joins their namespace. Events that a server
+    /// replays do not wait. Default: 1 MiB.
     pub receive_buffer: usize,
 }
 
@@ -79,15 +81,15 @@ impl Default for Config {
     }
 }
 
-/// What becomes of events that are sent while there is no connection.
+/// The handling of events that are sent while there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offline {
     /// They wait, and are sent in order once there is one.
     Buffer {
-        /// How many bytes of one namespace may wait; an event beyond them is refused. Counted is what an event takes:
-        /// its text, its attachments, and about 100 bytes for its place.
+        /// Maximum number of bytes that wait in one namespace; an event beyond them is refused. An event counts with its
+        /// text, its attachments, and about 100 bytes for its entry.
         bytes: usize,
-        /// How long one may wait that was not sent yet; `None` as long as it takes.
+        /// Maximum age of an event that was not sent yet; `None` is unlimited.
         age: Option<Duration>,
     },
     /// They are refused.
@@ -95,82 +97,97 @@ pub enum Offline {
 }
 
 impl Default for Offline {
-    /// 4 MiB, as long as it takes.
+    /// Returns a buffer of 4 MiB without a limit on the age.
     fn default() -> Self {
         Offline::Buffer { bytes: 4 << 20, age: None }
     }
 }
 
-/// Names a namespace of a [`Client`].
+/// The id of a namespace of a [`Client`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NamespaceId(pub(super) usize);
+pub struct NamespaceId(u32);
 
-/// Names an event that waits to be sent.
+impl NamespaceId {
+    /// Returns the id of the namespace at this index.
+    fn at(index: usize) -> NamespaceId {
+        NamespaceId(index as u32)
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The id of an event that waits to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
-/// What became of an event at once.
+/// The result of sending an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It is on its way.
+    /// It was handed to the connection.
     Now,
-    /// It waits: [`Event::Fate`] will tell.
+    /// It waits; [`Event::Fate`] reports what becomes of it.
     Later(Token),
 }
 
-/// How an event is sent.
+/// The options of an event.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct How {
-    /// It is dropped if it cannot leave at once.
+    /// It is dropped if it cannot be sent immediately.
     pub volatile: bool,
-    /// The id that it was encoded with, and how long its answer is waited for.
+    /// The acknowledgement id that it was encoded with, and the timeout of the acknowledgement.
     pub ack: Option<(u64, Duration)>,
 }
 
-/// Why there is no answer.
+/// The reason why an event was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// It did not come in time.
+    /// The timeout passed.
     Timeout,
-    /// The connection ended before.
+    /// The connection ended first.
     Disconnected,
     /// The event was not sent.
     NotSent(EmitError),
 }
 
-/// Why a namespace was not joined.
+/// The reason why a namespace was not joined.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The server does not let this client in. It is not asked again until the application wants it.
+    /// The server refused this client. It is not asked again until the application connects again.
     #[error("{message}")]
     Refused {
-        /// What the server says.
+        /// The server's message.
         message: String,
-        /// More of it, if there is.
+        /// The server's data, if it sent some.
         data: Option<serde_json::Value>,
     },
-    /// The namespace's name does not begin with a slash, or has a comma, a question mark or U+001E in it, which end names
+    /// The namespace's name does not begin with a slash, or contains a comma, a question mark or U+001E, which end names
     /// and packets.
     #[error("illegal namespace")]
     Namespace,
-    /// There is no connection to the server.
+    /// The connection could not be opened, or was lost.
     #[error("{}", Cause(.0))]
     Closed(CloseReason),
-    /// The server answers as one of version 2 does, which this client does not speak.
+    /// The server's answer is that of version 2 of Socket.IO, which this client does not support.
     #[error("the server's answer has no id: it may speak version 2 of Socket.IO")]
     OldServer,
-    /// The server did not say in time whether it lets this client in, while other namespaces keep the connection. It is
-    /// asked again once it has answered.
+    /// The server did not answer the request to join in time, and other namespaces keep the connection open. It is asked
+    /// again once it has answered.
     #[error("timeout")]
     Timeout,
-    /// There is nothing to show to the server: the callback for it failed, or took too long. It is asked again after a
-    /// wait, as where the connection cannot be opened.
+    /// There is no auth data to send: the callback failed or took too long, or the data is not a JSON object. It is tried
+    /// again after a delay, as if the connection could not be opened.
     #[error("no auth: {0}")]
     Auth(Box<str>),
+    /// The request to join was not sent, because with the auth data it is larger than the server accepts. It is tried
+    /// again after a delay, as after [`Auth`](ConnectError::Auth).
+    #[error("not sent: {0}")]
+    NotSent(EmitError),
 }
 
-/// The cause of a close, or its reason where there is none.
+/// Displays the cause of a close, or its reason if it has no cause.
 struct Cause<'a>(&'a CloseReason);
 
 impl core::fmt::Display for Cause<'_> {
@@ -185,13 +202,13 @@ impl core::fmt::Display for Cause<'_> {
     }
 }
 
-/// Why a namespace was left. Displays as the reference's reason, letter for letter.
+/// The reason why a namespace was left. Displays as the reference's reason, letter for letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DisconnectReason {
     /// The server disconnected this client from it.
     Server,
-    /// This side left it.
+    /// The client left it.
     Client,
     /// The connection ended.
     Closed(CloseReason),
@@ -212,18 +229,18 @@ impl core::fmt::Display for DisconnectReason {
 pub struct Incoming {
     /// Its arguments.
     pub args: OwnedArgs,
-    /// The id of the acknowledgement that the server wants, if it does.
+    /// The id of the acknowledgement, if the server wants one.
     pub ack: Option<u64>,
 }
 
 impl Incoming {
-    /// Its name. Allocates only if that was written with escapes.
+    /// Returns the event's name. Allocates only if it was written with escapes.
     pub fn event(&self) -> Cow<'_, str> {
         self.args.as_args().event().unwrap_or_default()
     }
 }
 
-/// An event that left.
+/// An event that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// Its name.
@@ -232,12 +249,19 @@ pub struct Outgoing {
     pub args: OwnedArgs,
 }
 
-/// What happened.
+impl Outgoing {
+    fn new(args: OwnedArgs) -> Outgoing {
+        let event = args.as_args().event().unwrap_or_default().into_owned();
+        Outgoing { event, args }
+    }
+}
+
+/// An event of a client.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A namespace can be joined: [`Client::join`] or [`Client::refuse_join`] with the same attempt.
-    Join(NamespaceId, u64),
+    /// A namespace can be joined: call [`Client::join`] or [`Client::refuse_join`] with the same attempt.
+    Join(NamespaceId, u32),
     /// A namespace was joined.
     Connected(NamespaceId),
     /// A namespace was not joined.
@@ -246,21 +270,20 @@ pub enum Event {
     Disconnected(NamespaceId, DisconnectReason),
     /// An event arrived.
     Incoming(NamespaceId, Incoming),
-    /// An event left, in a namespace of which that [is told](Client::tell_outgoing): for a connection, not yet for the
-    /// server.
+    /// An event was handed to the connection, in a namespace that [reports](Client::tell_outgoing) such events.
     Outgoing(NamespaceId, Outgoing),
-    /// An event was answered, or not.
+    /// An event was acknowledged, or will not be.
     Answer(NamespaceId, u64, Result<OwnedArgs, NoAnswer>),
-    /// An event that waited was sent, or not.
+    /// An event that waited was sent, or will not be.
     Fate(Token, Result<(), EmitError>),
-    /// The connection is opened again, for so many times in a row.
+    /// A reconnection attempt begins; the number counts consecutive attempts.
     ReconnectAttempt(u32),
-    /// The connection is open again, after so many attempts.
+    /// The connection is open again, after this number of attempts.
     Reconnect(u32),
-    /// An attempt failed.
+    /// A reconnection attempt failed.
     ReconnectError(CloseReason),
     /// There will be no more attempts.
     ReconnectFailed,
-    /// The server asked whether this side lives.
+    /// The server sent at least one ping, which was answered.
     Ping,
 }

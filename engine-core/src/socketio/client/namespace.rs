@@ -1,20 +1,22 @@
-//! One namespace of a client: whether it is joined, and what waits for it in both directions.
+//! One namespace of a client: its state, and the events that wait in both directions.
 
 use super::recovery::Recovery;
 use super::waiting::{Queue, Retry, Waiting};
-use super::{Event, Incoming, NamespaceId, NoAnswer, Token};
+use super::{ConnectError, Event, Incoming, NamespaceId, NoAnswer, Token};
+use crate::engineio::client::CloseReason;
 use crate::socketio::acks::{Acks, MAX_ACK_ID};
 use crate::socketio::client::EmitError;
 use crate::time::{Time, earliest};
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// How many answers may be awaited in one namespace.
+/// Maximum number of pending acknowledgements of one namespace.
 const MAX_ACKS: u32 = 10_000;
 
 #[derive(Debug)]
@@ -22,30 +24,31 @@ pub(super) struct Namespace {
     pub(super) id: NamespaceId,
     pub(super) name: Arc<str>,
     pub(super) state: State,
-    /// How often it was tried to join: a late answer of the application is for an earlier one.
-    pub(super) attempt: u64,
-    /// How many attempts failed in a row while there was a connection.
+    /// The number of the attempt to join. A late answer of the application has an earlier number.
+    pub(super) attempt: u32,
+    /// The number of consecutive attempts that failed while there was a connection.
     pub(super) failures: u32,
-    /// It was left before the server had answered, which it has to until then: before that there is nothing to leave,
-    /// and it cannot be asked again.
+    /// The deadline for the server's answer to a request to join, if the namespace was left meanwhile. Until the answer
+    /// there is nothing to leave, and the server cannot be asked again.
     pub(super) unanswered: Option<Time>,
     pub(super) left: Left,
-    /// When the last event left by this connection.
+    pub(super) results: Results,
+    /// The time at which the last event was sent over this connection.
     pub(super) sent: Option<Time>,
-    /// The id that the server gave, while connected.
+    /// The id that the server assigned, while the namespace is joined.
     pub(super) sid: Option<Box<str>>,
-    /// What the server takes a later connection as the same by, if it can.
+    /// The state that lets the server recover the connection, if it supports that.
     pub(super) recovery: Option<Box<Recovery>>,
     pub(super) recovered: bool,
-    /// Somebody wants to know what leaves.
+    /// Events that are sent are reported.
     pub(super) tells_outgoing: bool,
-    /// The answers that are awaited: the event that each is for, while that waits.
+    /// The pending acknowledgements, each with its event's token while the event waits to be sent.
     pub(super) acks: Acks<Option<Token>>,
-    /// All ids of acknowledgements were used once.
+    /// All acknowledgement ids were used at least once.
     acks_wrapped: bool,
     pub(super) outbox: Queue<Waiting>,
     pub(super) retries: Queue<Retry>,
-    /// Events that came before the answer that joins.
+    /// Events that arrived before the server's answer to the request to join.
     pub(super) early: Option<Box<Early>>,
 }
 
@@ -55,32 +58,44 @@ pub(super) struct Early {
     pub(super) bytes: usize,
 }
 
-/// Whether it was left on this connection, so that events may come that were sent before that.
+/// The results of the attempts to join, for tasks that wait for the next one.
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    /// The number of attempts that have ended: joined, failed or abandoned.
+    pub(super) ended: u32,
+    /// The number of attempts that have failed.
+    pub(super) failed: u32,
+    /// The error of the last attempt, if that failed.
+    last_error: Option<Box<ConnectError>>,
+}
+
+/// The state of a namespace that was left on this connection: events that the server sent before may still arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     No,
-    /// The server is told so once it has read the events before it, or then: the reference drops events that are read
-    /// together with it.
+    /// The server will be told once it has read the events that were sent before, or at this deadline, because the
+    /// reference drops events that it reads together with the packet that leaves.
     Untold(Time),
-    /// The server may not have read so yet: it would take another attempt to join for a second one, and close.
+    /// The server may not have read that yet. It would mistake another request to join for a second one, and close the
+    /// connection.
     Unread,
-    /// That is waited for until then.
+    /// The client waits until this deadline for the server to read it.
     Watched(Time),
-    /// The server has read so, and what it sent before may be on its way.
+    /// The server has read it; events that it sent before may still be on their way.
     Read,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It is not wanted.
+    /// It is not to be joined.
     Idle,
-    /// It is wanted, and asked for with the next connection, or once the server has answered an earlier attempt.
+    /// It is to be joined with the next connection, or once the server has answered an earlier attempt.
     Wanted,
-    /// It is wanted, and asked for then: an attempt has failed.
+    /// An attempt has failed, and the next one begins at this time.
     Waiting(Time),
-    /// The application has to say until then what to show to the server.
+    /// The application has until this deadline to return the auth data.
     Asked(Time),
-    /// The server has to answer until then.
+    /// The server has until this deadline to answer.
     Joining(Time),
     Joined,
 }
@@ -95,6 +110,7 @@ impl Namespace {
             failures: 0,
             unanswered: None,
             left: Left::No,
+            results: Results::default(),
             sent: None,
             sid: None,
             recovery: None,
@@ -108,22 +124,49 @@ impl Namespace {
         }
     }
 
+    /// Reports that the namespace is joined.
+    pub(super) fn report_joined(&mut self, events: &mut VecDeque<Event>) {
+        self.results.ended = self.results.ended.wrapping_add(1);
+        self.results.last_error = None;
+        events.push_back(Event::Connected(self.id));
+    }
+
+    /// Reports that an attempt to join the namespace has failed.
+    pub(super) fn report_failure(&mut self, error: ConnectError, events: &mut VecDeque<Event>) {
+        self.results.ended = self.results.ended.wrapping_add(1);
+        self.results.failed = self.results.failed.wrapping_add(1);
+        self.results.last_error = Some(Box::new(error.clone()));
+        events.push_back(Event::ConnectError(self.id, error));
+    }
+
+    /// Returns the result of the attempt to join, once one has ended since `failed` of them had failed.
+    pub(super) fn result(&self, failed: u32) -> Option<Result<(), ConnectError>> {
+        if self.state == State::Joined {
+            return Some(Ok(()));
+        }
+        if self.results.failed == failed && self.is_active() {
+            return None;
+        }
+        let given_up = || ConnectError::Closed(CloseReason::Client);
+        Some(Err(self.results.last_error.as_deref().cloned().unwrap_or_else(given_up)))
+    }
+
     pub(super) fn is_active(&self) -> bool {
         self.state != State::Idle
     }
 
-    /// The application is asked what to show in this attempt.
-    pub(super) fn is_asked(&self, attempt: u64) -> bool {
+    /// Returns whether the application is asked for the auth data of this attempt.
+    pub(super) fn is_asked(&self, attempt: u32) -> bool {
         matches!(self.state, State::Asked(_)) && self.attempt == attempt
     }
 
-    /// It is joined, or may be soon.
+    /// Returns whether it is joined, or may be soon.
     pub(super) fn is_on_its_way(&self) -> bool {
         matches!(self.state, State::Asked(_) | State::Joining(_) | State::Joined)
     }
 
-    /// The connection is gone, for this namespace at least. What waits to be sent goes on waiting, with its answers; an
-    /// event that was on its way has failed once more, and is given up after so many `retries`.
+    /// Handles that the connection has ended, at least for this namespace. Events that wait to be sent go on waiting, with
+    /// their acknowledgements. An event in flight has failed once more; it is given up after this number of `retries`.
     pub(super) fn leave(&mut self, state: State, retries: u32, events: &mut VecDeque<Event>) {
         self.state = state;
         self.unanswered = None;
@@ -137,8 +180,8 @@ impl Namespace {
         }
     }
 
-    /// Something is to be sent as soon as there is room.
-    pub(super) fn waits_for_room(&self) -> bool {
+    /// Returns whether something is to be sent as soon as the session has capacity.
+    pub(super) fn waits_for_capacity(&self) -> bool {
         let is_retry_due = || self.retries.front().is_some_and(|(_, retry)| retry.deadline.is_none());
         self.state == State::Joined && (!self.outbox.is_empty() || is_retry_due())
     }
@@ -159,13 +202,13 @@ impl Namespace {
         earliest(next, oldest.zip(age).map(|(since, age)| since + age))
     }
 
-    /// The first of those to be acknowledged that was never sent, and since when it waits.
+    /// Returns the first event to be acknowledged that was never sent, and the time since which it waits.
     fn unsent_retry(&self) -> Option<(Token, Time)> {
         let (token, retry) = self.retries.iter().find(|(_, retry)| retry.tries == 0)?;
         Some((token, retry.since))
     }
 
-    /// Drops what waited too long, and gives up the answers that are overdue.
+    /// Drops events that have waited too long, and gives up acknowledgements that are overdue.
     pub(super) fn handle_timeout(&mut self, now: Time, age: Option<Duration>, events: &mut VecDeque<Event>) {
         let is_old = |since: Time| age.is_some_and(|age| since + age <= now);
         while self.outbox.front().is_some_and(|(_, waiting)| is_old(waiting.since))
@@ -188,7 +231,7 @@ impl Namespace {
         }
     }
 
-    /// An event that waited, and may want an answer, will not be sent.
+    /// Reports that an event that waited will not be sent.
     pub(super) fn drop_waiting(
         &mut self,
         token: Token,
@@ -204,7 +247,7 @@ impl Namespace {
         events.push_back(Event::Fate(token, Err(error)));
     }
 
-    /// An event that was to be sent until it is acknowledged will not be sent.
+    /// Drops an event that was to be sent until it is acknowledged.
     pub(super) fn drop_retry(&mut self, token: Token, error: EmitError, events: &mut VecDeque<Event>) {
         if let Some(retry) = self.retries.remove(token) {
             events.push_back(Event::Answer(self.id, retry.ack, Err(NoAnswer::NotSent(error.clone()))));
@@ -212,7 +255,7 @@ impl Namespace {
         }
     }
 
-    /// The event that was on its way, to be acknowledged, was not: it is sent again, or given up after so many
+    /// Handles that the event in flight was not acknowledged: it is sent again, or given up after this number of
     /// `retries`.
     pub(super) fn fail_try(&mut self, retries: u32, why: NoAnswer, events: &mut VecDeque<Event>) {
         let Some((token, retry)) = self.retries.front_mut() else { return };
@@ -225,19 +268,20 @@ impl Namespace {
         }
     }
 
-    /// The id for the next event that wants an answer: the next one that is not in use.
+    /// Returns the next acknowledgement id that is not in use.
     pub(super) fn next_ack(&mut self) -> u64 {
         loop {
             let id = self.acks.next_id();
             self.acks_wrapped |= id == MAX_ACK_ID;
-            // Before that each is new. Events that are tried again keep theirs outside of the table.
+            // Until then each id is new. Events that are sent until they are acknowledged keep theirs outside of the
+            // table.
             if !self.acks_wrapped || !self.retries.iter().any(|(_, retry)| retry.ack == id) {
                 return id;
             }
         }
     }
 
-    /// Waits no more for the answers to what was sent, and returns their ids.
+    /// Stops waiting for the acknowledgements of events that were sent, and returns their ids.
     fn take_sent_acks(&mut self) -> Vec<u64> {
         let sent: Vec<_> = self.acks.iter().filter(|(_, waits)| waits.is_none()).map(|(id, _)| id).collect();
         for id in &sent {
@@ -246,12 +290,12 @@ impl Namespace {
         sent
     }
 
-    /// How many bytes wait.
+    /// Returns the number of bytes that wait.
     pub(super) fn buffered(&self) -> usize {
         self.outbox.bytes() + self.retries.bytes()
     }
 
-    /// Drops all that waits.
+    /// Drops all events that wait.
     pub(super) fn clear(&mut self, events: &mut VecDeque<Event>) {
         while let Some((token, waiting)) = self.outbox.pop() {
             self.drop_waiting(token, waiting.ack, EmitError::Cleared, events);
@@ -262,29 +306,16 @@ impl Namespace {
     }
 }
 
-pub(super) fn push_namespace(text: &mut String, name: &str) {
-    if name != "/" {
-        text.push_str(name);
-        text.push(',');
-    }
-}
-
-/// Appends the object that a client shows when it joins.
-pub(super) fn push_auth(text: &mut String, recovery: Option<&Recovery>, auth: &str) {
-    let rest =
-        auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
+/// Returns the data of a request to join: `auth`, which is an object or empty, and the position from which events are
+/// to be recovered. `None` if there is neither.
+pub(super) fn shown<'a>(recovery: Option<&Recovery>, auth: &'a str) -> Option<Cow<'a, str>> {
     let known = recovery.and_then(|it| Some((&*it.pid, it.offset()?)));
     let Some((pid, offset)) = known else {
-        if !rest.is_empty() {
-            text.push_str(auth.trim());
-        }
-        return;
+        return Some(auth).filter(|auth| !auth.is_empty()).map(Cow::Borrowed);
     };
+    let fields =
+        auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
+    let comma = if fields.is_empty() { "" } else { "," };
     let quoted = |it: &str| serde_json::Value::from(it).to_string();
-    text.push_str(&format!("{{\"pid\":{},\"offset\":{}", quoted(pid), quoted(offset)));
-    if !rest.is_empty() {
-        text.push(',');
-        text.push_str(rest);
-    }
-    text.push('}');
+    Some(format!("{{\"pid\":{},\"offset\":{}{comma}{fields}}}", quoted(pid), quoted(offset)).into())
 }

@@ -1,28 +1,28 @@
-//! What a client shows to a server that can recover: whose continuation it is, and how far the events came.
+//! The state by which a server recovers a connection: its id, and the position of the last event.
 
 use super::Incoming;
 use alloc::boxed::Box;
 
-/// The longest offset that is kept.
+/// Maximum length of an offset in bytes. A longer one is no offset.
 const MAX_OFFSET: usize = 128;
 
-/// What a server gives that can recover.
+/// The state that a server which supports recovery has sent.
 #[derive(Debug)]
 pub(super) struct Recovery {
-    /// The id of what it recovers.
+    /// The private id of the connection to recover.
     pub(super) pid: Box<str>,
     offset: Option<Box<str>>,
-    /// The form that its offsets have, as far as that is known.
+    /// The form of the server's offsets, as far as it is known.
     form: Option<Form>,
-    /// Another form that came last: the known one may have been that of an argument.
+    /// The form of the last string that had another one: the known form may have been that of an argument.
     other: Option<Form>,
-    /// The offset came since one was shown.
+    /// The offset arrived after the last request to join.
     is_newer: bool,
 }
 
 impl Recovery {
-    /// What comes with the answer of a server that recovers nothing, `before` being what it was shown: offsets that
-    /// came in front of that answer are its own.
+    /// Creates the state for the answer of a server that recovered nothing. `before` is the state that it was sent:
+    /// offsets that arrived after that belong to the new connection.
     pub(super) fn new(pid: Box<str>, before: Option<Recovery>) -> Recovery {
         let before = before.filter(|it| it.is_newer);
         let (form, offset) = before.map_or((None, None), |it| (it.form, it.offset));
@@ -33,15 +33,15 @@ impl Recovery {
         self.offset.as_deref()
     }
 
-    /// The server is shown this.
+    /// Notes that the state is sent to the server.
     pub(super) fn show(&mut self) {
         self.is_newer = false;
     }
 
-    /// Remembers how far the events have come: a server that can recover puts that behind their arguments.
+    /// Keeps the offset of an event: a server that supports recovery appends it to the arguments.
     ///
-    /// It does so only for what it keeps, which is no event that wants an acknowledgement, and none that is volatile.
-    /// The latter look alike, and are told apart by the form of their last argument.
+    /// The server does so only for events that it stores, which excludes those that want an acknowledgement and volatile
+    /// ones. The latter are recognized by the form of their last argument.
     pub(super) fn keep(&mut self, incoming: &Incoming) {
         if incoming.ack.is_none()
             && let Some(last) = incoming.args.as_args().iter().last()
@@ -58,7 +58,7 @@ impl Recovery {
         let is_accepted = match self.form {
             None | Some(Form::Token) => true,
             Some(known) if known == form => true,
-            // An argument had that form by chance.
+            // A form that comes twice in a row replaces the known one, which an argument had by chance.
             Some(_) => is_known && self.other == Some(form),
         };
         if is_accepted {
@@ -69,16 +69,16 @@ impl Recovery {
     }
 }
 
-/// What offsets look like.
+/// The form of an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// In memory: a time in 64 digits, `.` and a number where two are of one millisecond.
+    /// The reference's, in memory: a time in base 64, then `.` and a number if there are several in one millisecond.
     Time,
-    /// Of a stream in Redis: `1678463742834-0`.
+    /// An entry of a Redis stream: `1678463742834-0`.
     Entry,
-    /// Of MongoDB: 24 hexadecimal digits.
+    /// An id of MongoDB: 24 hexadecimal digits.
     Object,
-    /// Any other without white space.
+    /// Any other text without white space.
     Token,
 }
 

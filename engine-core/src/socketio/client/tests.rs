@@ -4,10 +4,11 @@ mod recovery;
 mod waiting;
 
 use super::*;
+use crate::engineio::Transport;
 use crate::engineio::client::{Lane, TransportError, Want};
-use crate::engineio::{Part, Transport};
 use crate::outbound::Outbound;
 use crate::random::Random;
+use crate::socketio::{Attached, Encoder, Packet};
 use crate::time::Time;
 use crate::websocket::{Decoder, Message as Frame, Role};
 use alloc::borrow::Cow;
@@ -109,8 +110,17 @@ impl Rig {
     }
 
     fn emit(&mut self, text: &str, how: How) -> Result<Sent, EmitError> {
-        let (now, main) = (self.now(), self.main);
-        self.client.send(now, main, core::iter::once(Part::Text(text.as_bytes())), how)
+        self.emit_to(self.main, text, how)
+    }
+
+    /// Sends an event, given as the text of its packet.
+    fn emit_to(&mut self, id: NamespaceId, text: &str, how: How) -> Result<Sent, EmitError> {
+        let limits = Limits { max_event_len: usize::MAX, ..Limits::default() };
+        let packet = Packet::decode(text, &limits).unwrap();
+        let (event, args) = (packet.event().unwrap(), packet.args(Attached::default()).unwrap());
+        let mut encoder = Encoder::new();
+        let encoded = encoder.forward_event(packet.namespace, packet.id, &event, args).unwrap();
+        self.client.send(at(self.now), id, &encoded, how)
     }
 
     /// Lets time pass, deadline by deadline.
@@ -176,7 +186,7 @@ fn a_namespace_is_joined_with_what_the_application_shows() {
 }
 
 #[test]
-fn what_was_sent_before_goes_out_after_the_answer_and_first() {
+fn events_sent_before_the_answer_are_written_after_it_and_first() {
     let mut rig = Rig::new(|_| {});
     let Ok(Sent::Later(token)) = rig.emit(r#"2["a"]"#, How::default()) else { panic!() };
     rig.client.connect(at(0), rig.main);
@@ -194,7 +204,7 @@ fn what_was_sent_before_goes_out_after_the_answer_and_first() {
 }
 
 #[test]
-fn what_leaves_is_told_each_time_it_does_and_only_where_that_is_wanted() {
+fn events_that_are_sent_are_reported_each_time_and_only_if_that_is_wanted() {
     fn left(rig: &mut Rig) -> Vec<String> {
         let left = rig.events().into_iter().filter_map(|event| match event {
             Event::Outgoing(_, Outgoing { event, args }) => {
@@ -222,7 +232,7 @@ fn what_leaves_is_told_each_time_it_does_and_only_where_that_is_wanted() {
 }
 
 #[test]
-fn what_found_no_room_goes_first_once_there_is_some() {
+fn an_event_that_waits_for_capacity_is_sent_first() {
     let mut rig = Rig::new(|config| {
         let transports = [Transport::WebSocket].into();
         config.engine = Arc::new(EngineConfig { transports, send_buffer: 50, ..EngineConfig::default() });
@@ -246,7 +256,7 @@ fn what_found_no_room_goes_first_once_there_is_some() {
 }
 
 #[test]
-fn what_waits_is_bounded_in_bytes_and_age() {
+fn waiting_events_are_bounded_in_bytes_and_age() {
     let offline = Offline::Buffer { bytes: 200, age: Some(Duration::from_secs(1)) };
     let mut rig = Rig::new(|config| config.offline = offline);
     let Ok(Sent::Later(first)) = rig.emit(r#"20["a"]"#, ask(0, 60_000)) else { panic!() };
@@ -263,7 +273,7 @@ fn what_waits_is_bounded_in_bytes_and_age() {
 }
 
 #[test]
-fn what_waits_can_be_cleared_and_volatile_never_waits() {
+fn waiting_events_can_be_cleared_and_volatile_ones_never_wait() {
     let mut rig = Rig::new(|_| {});
     let Ok(Sent::Later(token)) = rig.emit(r#"2["a"]"#, How::default()) else { panic!() };
     assert_eq!(rig.emit(r#"2["v"]"#, How { volatile: true, ack: None }), Err(EmitError::NotReady));
@@ -398,6 +408,16 @@ fn waits_and_attempts_are_counted_until_a_namespace_is_joined() {
     rig.lose();
     rig.pass(1600);
     assert!(rig.events().contains(&Event::ReconnectAttempt(1)), "it begins again");
+}
+
+#[test]
+fn pings_that_wait_to_be_reported_are_reported_as_one() {
+    let mut rig = Rig::joined(|_| {});
+    (0..3).for_each(|_| rig.hear("2"));
+    assert_eq!(rig.events(), [Event::Ping]);
+    assert_eq!(rig.written(), ["3", "3", "3"]);
+    rig.hear("2");
+    assert_eq!(rig.events(), [Event::Ping]);
 }
 
 #[test]
@@ -604,7 +624,7 @@ fn an_event_in_flight_is_sent_again_after_a_new_connection() {
 }
 
 #[test]
-fn what_was_missed_is_asked_for_with_the_last_offset() {
+fn missed_events_are_asked_for_with_the_last_offset() {
     let mut rig = Rig::new(|_| {});
     rig.client.connect(at(0), rig.main);
     rig.open();
@@ -643,7 +663,7 @@ fn leaving_says_so_closes_the_connection_and_can_be_taken_back_at_once() {
 fn a_namespace_that_was_left_before_the_answer_is_left_and_asked_again_after_it() {
     let mut rig = Rig::joined(|_| {});
     let chat = rig.client.namespace("/chat");
-    let ask = |rig: &mut Rig, attempt: u64| {
+    let ask = |rig: &mut Rig, attempt: u32| {
         rig.client.connect(at(0), chat);
         assert_eq!(rig.events(), [Event::Join(chat, attempt)]);
         rig.client.join(at(0), chat, attempt, "");
@@ -677,7 +697,7 @@ fn a_namespace_that_was_left_before_the_answer_is_left_and_asked_again_after_it(
 }
 
 #[test]
-fn what_was_on_its_way_when_a_namespace_was_left_does_not_come_to_its_next_life() {
+fn events_in_flight_when_a_namespace_was_left_are_not_delivered_after_it_is_joined_again() {
     let mut rig = Rig::joined(|_| {});
     let chat = rig.client.namespace("/chat");
     for attempt in 1..3 {
@@ -730,7 +750,7 @@ fn last_words_that_nobody_fetches_are_forgotten() {
 }
 
 #[test]
-fn what_waits_for_its_acknowledgement_is_bounded_too() {
+fn events_that_wait_for_their_acknowledgement_are_bounded_too() {
     let mut rig = Rig::joined(|config| (config.retries, config.offline) = (1, Offline::Fail));
     let long = alloc::format!(r#"20["{}"]"#, "x".repeat(900));
     let refused = (0..10_000).find_map(|id| rig.emit(&long, ask(id, 1000)).err());

@@ -1,77 +1,60 @@
-//! What waits in a namespace: for a connection, for room, or for its acknowledgement.
+//! Events of a namespace that wait for a connection, for capacity, or for their acknowledgement.
 
-use super::{Event, NamespaceId, Outgoing, Token};
+use super::{Outgoing, Token};
 use crate::engineio::Part;
-use crate::socketio::limits::Limits;
-use crate::socketio::packet::Packet;
+use crate::socketio::args::Args;
+use crate::socketio::parser::Encoded;
 use crate::time::Time;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 
-/// A packet with its attachments, to keep.
+/// An encoded event with its attachments, to keep.
 #[derive(Debug)]
 pub(super) struct Unit {
-    text: Box<[u8]>,
+    text: Box<str>,
+    /// The index in `text` at which the arguments begin.
+    args: usize,
     attachments: Vec<Bytes>,
 }
 
 impl Unit {
-    pub(super) fn new<'a>(parts: impl Iterator<Item = Part<'a>>) -> Unit {
-        let mut unit = Unit { text: Box::default(), attachments: Vec::new() };
-        for part in parts {
-            match part {
-                Part::Text(text) => unit.text = text.into(),
-                Part::Binary(data) => unit.attachments.push(Bytes::copy_from_slice(data)),
-            }
-        }
-        unit
+    pub(super) fn new(packet: &Encoded<'_>) -> Unit {
+        let text = core::str::from_utf8(packet.text).expect("the encoder writes text");
+        let attachments = packet.attachments().map(Bytes::copy_from_slice).collect();
+        Unit { text: text.into(), args: packet.args_start(), attachments }
     }
 
     pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> + Clone {
         let attachments = self.attachments.iter().map(|data| Part::Binary(data));
-        core::iter::once(Part::Text(&self.text)).chain(attachments)
+        core::iter::once(Part::Text(self.text.as_bytes())).chain(attachments)
     }
 
-    /// It leaves, and is an event: tells so.
-    pub(super) fn tell_outgoing(&self, id: NamespaceId, events: &mut VecDeque<Event>) {
-        // Those of the settings are for what the server sends.
-        let limits = Limits {
-            max_attachments: usize::MAX,
-            max_attachment_bytes: usize::MAX,
-            max_namespace_len: usize::MAX,
-            max_event_len: usize::MAX,
-            ..Limits::default()
-        };
-        let packet =
-            core::str::from_utf8(&self.text).ok().and_then(|text| Packet::decode(text, &limits).ok());
-        if let Some(packet) = packet
-            && let (Some(event), Some(args)) = (packet.event(), packet.args(&self.attachments))
-        {
-            let outgoing = Outgoing { event: event.into_owned(), args: args.into_owned() };
-            events.push_back(Event::Outgoing(id, outgoing));
-        }
+    /// Returns the event, for handlers that watch what leaves.
+    pub(super) fn outgoing(&self) -> Outgoing {
+        let args = self.text.get(self.args..).unwrap_or_default();
+        Outgoing::new(Args::new_event(args, &self.attachments).into_owned())
     }
 }
 
-/// What waits because of what it has to send.
+/// An event that waits, and what belongs to it.
 pub(super) trait Entry {
     fn unit(&self) -> &Unit;
 
-    /// How many bytes it takes, itself included.
+    /// Returns the number of bytes that the entry takes, itself included.
     fn size(&self) -> usize
     where
         Self: Sized,
     {
-        let Unit { text, attachments } = self.unit();
+        let Unit { text, attachments, .. } = self.unit();
         let attachments = attachments.iter().map(|data| size_of::<Bytes>() + data.len());
         size_of::<(Token, Self)>() + text.len() + attachments.sum::<usize>()
     }
 }
 
-/// An event that waits for a connection, or for room.
+/// An event that waits for a connection, or for capacity.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) unit: Unit,
@@ -85,7 +68,7 @@ impl Entry for Waiting {
     }
 }
 
-/// An event that is sent until it is acknowledged. Only the first of them is under way.
+/// An event that is sent until it is acknowledged. Only the first of them is in flight.
 #[derive(Debug)]
 pub(super) struct Retry {
     pub(super) unit: Unit,
@@ -93,7 +76,7 @@ pub(super) struct Retry {
     pub(super) since: Time,
     pub(super) timeout: Duration,
     pub(super) tries: u32,
-    /// It is on its way, and has to be answered until then.
+    /// The deadline of its acknowledgement, while it is in flight.
     pub(super) deadline: Option<Time>,
 }
 
@@ -103,11 +86,11 @@ impl Entry for Retry {
     }
 }
 
-/// Entries in the order in which they came, each found by its token. One pointer while there are none.
+/// Entries in the order in which they were added, each found by its token. An empty queue is one null pointer.
 #[derive(Debug)]
 pub(super) struct Queue<T>(Option<Box<Entries<T>>>);
 
-/// Not empty.
+/// The entries of a queue that is not empty.
 #[derive(Debug)]
 struct Entries<T> {
     by_token: BTreeMap<Token, T>,
@@ -125,7 +108,7 @@ impl<T: Entry> Queue<T> {
         self.0.is_none()
     }
 
-    /// How many bytes all of them take.
+    /// Returns the number of bytes that all entries take.
     pub(super) fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |entries| entries.bytes)
     }
@@ -161,7 +144,7 @@ impl<T: Entry> Queue<T> {
         let entry = entries.by_token.remove(&token)?;
         entries.bytes -= entry.size();
         if entries.by_token.is_empty() {
-            // What a long time without a connection needed is not kept.
+            // Free the memory that a long time without a connection took.
             self.0 = None;
         }
         Some(entry)

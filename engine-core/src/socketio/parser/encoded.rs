@@ -28,6 +28,11 @@ impl<'a> Encoded<'a> {
         Args::new_event(json, &attachments).into_owned()
     }
 
+    /// Returns the index at which the arguments begin in `text`.
+    pub(crate) fn args_start(&self) -> usize {
+        self.json
+    }
+
     /// Returns the messages to send, as one unit: the text, and the attachments behind it.
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + Clone + use<'a> {
         core::iter::once(Part::Text(self.text)).chain(self.attachments().map(Part::Binary))

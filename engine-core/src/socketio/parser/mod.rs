@@ -33,4 +33,11 @@ impl Parser {
             Parser::Text => text::decode(message, limits),
         }
     }
+
+    /// Reads a text message, which may outlive its [`Message`].
+    pub(super) fn decode_text<'a>(self, text: &'a str, limits: &Limits) -> Decoded<'a> {
+        match self {
+            Parser::Text => text::decode_text(text, limits),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! How a session ends.
+//! The end of a session.
 
 use super::super::error::CloseReason;
 use super::{Lane, Session, State};
@@ -6,7 +6,7 @@ use crate::time::Time;
 use alloc::boxed::Box;
 
 impl Session {
-    /// Closes the session, after what is queued.
+    /// Closes the session after everything that is queued.
     pub fn close(&mut self, now: Time) {
         if self.closed.is_some() || self.closing.is_some() {
             return;
@@ -17,20 +17,20 @@ impl Session {
                 self.closing = Some(now + self.config.close_timeout);
                 self.complete_close();
             }
-            // A close frame says it.
+            // The driver sends a close frame.
             State::WebSocket | State::Opening { .. } => self.closed = Some(Box::new(CloseReason::Client)),
         }
     }
 
-    /// Ends the session at once, for a reason that its owner found.
+    /// Ends the session immediately, for a reason that its owner gives.
     pub fn fail(&mut self, reason: CloseReason) {
         self.end(reason);
     }
 
-    /// Goes on with closing once the server has answered all that was queued.
+    /// Continues closing once the server has answered everything that was queued.
     ///
-    /// The packet that closes has a request of its own: the reference handles it at once, but messages only after the
-    /// request that they came by, so that those before it in the same request would be lost.
+    /// The packet that closes has a request of its own: the reference handles it immediately, but messages only after the
+    /// request that brought them, so that messages before it in the same request would be lost.
     pub(super) fn complete_close(&mut self) {
         if self.closing.is_none() || !self.queue.is_empty() || self.is_busy(Lane::Post) {
             return;
@@ -47,7 +47,7 @@ impl Session {
             return;
         }
         self.queue.clear();
-        // What goes wrong while it is closed is not why.
+        // An error while the session is closing is not the reason of its end.
         let reason = if self.closing.is_some() { CloseReason::Client } else { reason };
         self.closed = Some(Box::new(reason));
     }

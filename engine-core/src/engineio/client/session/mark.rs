@@ -1,24 +1,25 @@
-//! Whether the server has read what was sent.
+//! Watching for the server to read what was sent.
 
 use super::{Opcode, Session, State};
 use crate::time::Time;
 use alloc::boxed::Box;
 use core::time::Duration;
 
-/// How long the answer to a ping of WebSocket is waited for.
+/// Timeout of the answer to a WebSocket ping.
 const PONG_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Up to where it is watched what the server has read.
+/// The position up to which the session watches what the server has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// So many bytes in the queue of packets are before it. The request that takes the last of them is its proof.
+    /// This number of bytes of the queue of packets is before it. The answer to the request that takes the last of them
+    /// proves that they were read.
     Ahead(usize),
-    /// Behind it is a ping of WebSocket with this number.
+    /// A WebSocket ping with this number follows it.
     Ping(u32),
 }
 
 impl Mark {
-    /// So many bytes of the queue were taken.
+    /// Notes that this number of bytes was taken from the queue.
     pub(super) fn advance(&mut self, taken: usize) {
         if let Mark::Ahead(bytes) = self {
             *bytes = bytes.saturating_sub(taken);
@@ -27,17 +28,17 @@ impl Mark {
 }
 
 impl Session {
-    /// Watches until the server has read all that was sent so far, in place of an earlier place. Returns how long that
-    /// is worth waiting for, or `None` if it has.
+    /// Watches for the server to read everything that was sent so far, and no longer for an earlier position. Returns the
+    /// deadline after which waiting is not worth it, or `None` if the server has read everything.
     ///
-    /// By polling the server has once it has answered the requests. Over WebSocket it is sent a ping of that protocol,
-    /// which every implementation answers by itself, in order.
+    /// When polling, the answers to the requests show it. Over WebSocket the server is sent a WebSocket ping, which every
+    /// implementation answers automatically and in order.
     pub fn watch_read(&mut self, now: Time) -> Option<Time> {
         match self.state {
             State::Polling(_) => {
                 self.mark = Some(Box::new(Mark::Ahead(self.queue.len())));
                 self.pass_mark();
-                // Each of the request under way and the next one ends the session that takes longer.
+                // The request in progress and the next one each end the session if they take longer.
                 self.mark.as_ref().map(|_| now + self.config.request_timeout.saturating_mul(3))
             }
             State::WebSocket => {
@@ -48,7 +49,7 @@ impl Session {
         }
     }
 
-    /// Whether it is [watched](Session::watch_read) still.
+    /// Returns whether the session still [watches](Session::watch_read).
     pub fn awaits_read(&self) -> bool {
         self.mark.is_some()
     }
@@ -59,7 +60,7 @@ impl Session {
         self.push_frame(Opcode::Ping, &[&self.requests.to_be_bytes()]);
     }
 
-    /// A pong of WebSocket arrived. Whether it says that the server has read what was watched.
+    /// Handles a WebSocket pong. Returns whether it shows that the server has read up to the watched position.
     pub fn handle_pong(&mut self, data: &[u8]) -> bool {
         let is_expected =
             matches!(self.mark.as_deref(), Some(Mark::Ping(number)) if number.to_be_bytes() == data);
@@ -78,7 +79,7 @@ impl Session {
         }
     }
 
-    /// The session moves to WebSocket, and what is queued with it.
+    /// Moves the watched position to WebSocket, together with the queue.
     pub(super) fn move_mark(&mut self) {
         if self.mark.is_some() {
             self.ping();

@@ -1,26 +1,29 @@
-//! How namespaces are joined and left.
+//! Joining and leaving namespaces.
 
-use super::super::namespace::{Left, State, push_auth, push_namespace};
+use super::super::namespace::{Left, State, shown};
 use super::super::{ConnectError, DisconnectReason, Event, NamespaceId};
 use super::{Client, Link};
 use crate::engineio::client::SendError;
-use crate::engineio::{Part, SEPARATOR, Transport};
+use crate::engineio::{Part, Transport};
 use crate::socketio::kind::is_legal_namespace;
+use crate::socketio::parser::Encoder;
 use crate::time::Time;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use core::time::Duration;
 
-/// An event that was sent this long ago has been read over WebSocket, as far as that is worth waiting for.
+/// Age after which an event sent over WebSocket is assumed to have been read.
 const RECENT: Duration = Duration::from_secs(2);
 
 impl Client {
-    /// Wants a namespace to be joined; opens the connection if there is none.
+    /// Joins a namespace, and opens the connection if there is none.
     pub fn connect(&mut self, now: Time, id: NamespaceId) {
         self.handle_timeout(now);
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| !it.is_active()) else { return };
-        // Behind a question mark clients of version 2 have a query, which is not in the answer.
+        let Some(namespace) = self.namespaces.get_mut(id.index()).filter(|it| !it.is_active()) else {
+            return;
+        };
+        // In version 2 a query follows a question mark, which the server's answer omits.
         if !is_legal_namespace(&namespace.name) || namespace.name.contains('?') {
-            return self.events.push_back(Event::ConnectError(id, ConnectError::Namespace));
+            return namespace.report_failure(ConnectError::Namespace, &mut self.events);
         }
         (namespace.state, namespace.failures) = (State::Wanted, 0);
         match self.link {
@@ -30,11 +33,11 @@ impl Client {
         }
     }
 
-    /// Asks the application what to show. Before that the server has to answer an earlier attempt, and to read that the
-    /// namespace was left: it takes no other sooner.
+    /// Asks the application for its auth data. The server must have answered an earlier attempt, and have read that the
+    /// namespace was left, because it accepts no other attempt before.
     pub(super) fn ask_to_join(&mut self, now: Time, id: NamespaceId) {
         let deadline = now + self.patience();
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         if let Left::Unread = namespace.left {
             let watched = self.engine.as_mut().and_then(|engine| engine.watch_read(now));
             namespace.left = watched.map_or(Left::Read, Left::Watched);
@@ -43,24 +46,24 @@ impl Client {
             namespace.state = State::Wanted;
             return;
         }
-        namespace.attempt += 1;
+        namespace.attempt = namespace.attempt.wrapping_add(1);
         namespace.state = State::Asked(deadline);
         self.events.push_back(Event::Join(id, namespace.attempt));
     }
 
-    /// The server has read that a namespace was left, if it is the answer to a ping that was sent behind that: what it
-    /// sent before has come.
+    /// Handles a pong. If it answers a ping that was sent after namespaces were left, the server has read that, and
+    /// everything that it sent before has arrived.
     pub(super) fn handle_pong(&mut self, now: Time, generation: u64, data: &[u8]) {
         if self.current(generation).is_some_and(|engine| engine.handle_pong(data)) {
             for at in 0..self.namespaces.len() {
-                self.left_was_read(now, NamespaceId(at), Left::No);
+                self.left_was_read(now, NamespaceId::at(at), Left::No);
             }
         }
     }
 
-    /// The server has read that a namespace was left, or what was sent before that, if it was watched.
+    /// Handles that the server has read that a namespace was left, or the events before that.
     pub(super) fn left_was_read(&mut self, now: Time, id: NamespaceId, left: Left) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         match namespace.left {
             Left::Watched(_) => namespace.left = left,
             Left::Untold(_) => {
@@ -73,75 +76,75 @@ impl Client {
         self.join_again(now, id);
     }
 
-    /// Asks for a namespace that is wanted, if nothing but its last life was in the way.
+    /// Joins a namespace that is wanted, if only its previous attempt was in the way.
     pub(super) fn join_again(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get(id.0) else { return };
+        let Some(namespace) = self.namespaces.get(id.index()) else { return };
         let is_open = self.link == Link::Open && self.engine.as_ref().is_some_and(|it| it.is_open());
         if namespace.state == State::Wanted && namespace.unanswered.is_none() && is_open {
             self.ask_to_join(now, id);
         }
     }
 
-    /// Waits no longer for the server to read that a namespace was left, or what was sent before that.
+    /// Stops waiting for the server to read that a namespace was left, or the events before that.
     pub(super) fn expire_left(&mut self, now: Time, id: NamespaceId) {
-        let left = self.namespaces.get(id.0).map(|it| it.left);
+        let left = self.namespaces.get(id.index()).map(|it| it.left);
         if matches!(left, Some(Left::Untold(until) | Left::Watched(until)) if until <= now) {
             self.left_was_read(now, id, Left::Read);
         }
     }
 
     /// Joins a namespace, as [`Event::Join`] asked for. `auth` is a JSON object, or empty.
-    pub fn join(&mut self, now: Time, id: NamespaceId, attempt: u64, auth: &str) {
+    pub fn join(&mut self, now: Time, id: NamespaceId, attempt: u32, auth: &str) {
         let deadline = now + self.patience();
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         if !namespace.is_asked(attempt) {
             return;
         }
         let Some(engine) = self.engine.as_mut().filter(|it| it.is_open()) else { return };
-        if auth.contains(SEPARATOR as char) {
-            return self.fail_join(now, id, ConnectError::Auth("it is no JSON".into()));
-        }
-        let mut text = String::from("0");
-        push_namespace(&mut text, &namespace.name);
         if let Some(recovery) = &mut namespace.recovery {
             recovery.show();
         }
-        push_auth(&mut text, namespace.recovery.as_deref(), auth);
-        match engine.send(now, core::iter::once(Part::Text(text.as_bytes()))) {
+        let auth = shown(namespace.recovery.as_deref(), auth);
+        let mut encoder = Encoder::new();
+        let encoded = match encoder.connect(&namespace.name, auth.as_deref()) {
+            Ok(encoded) => encoded,
+            Err(error) => return self.fail_join(now, id, ConnectError::Auth(error.to_string().into())),
+        };
+        match engine.send_control(now, Part::Text(encoded.text)) {
             Ok(()) => namespace.state = State::Joining(deadline),
-            // It is asked for again with the next session.
+            // The next session joins it.
             Err(SendError::NotOpen) => {}
-            Err(error) => self.fail_join(now, id, ConnectError::Auth(error.to_string().into())),
+            Err(error) => self.fail_join(now, id, ConnectError::NotSent(error.into())),
         }
         self.follow_engine(now);
     }
 
-    /// Does not join a namespace: there is nothing to show to the server.
-    pub fn refuse_join(&mut self, now: Time, id: NamespaceId, attempt: u64, why: &str) {
-        if self.namespaces.get(id.0).is_some_and(|namespace| namespace.is_asked(attempt)) {
+    /// Gives up an attempt to join a namespace, because there is no auth data.
+    pub fn refuse_join(&mut self, now: Time, id: NamespaceId, attempt: u32, why: &str) {
+        if self.namespaces.get(id.index()).is_some_and(|namespace| namespace.is_asked(attempt)) {
             self.fail_join(now, id, ConnectError::Auth(why.into()));
         }
     }
 
-    /// An attempt to join failed. There is another one, as there is where a connection fails.
+    /// Handles that an attempt to join failed: there is another one, as after a failed connection.
     fn fail_join(&mut self, now: Time, id: NamespaceId, error: ConnectError) {
-        let Some(failures) = self.namespaces.get(id.0).map(|it| it.failures) else { return };
+        let Some(failures) = self.namespaces.get(id.index()).map(|it| it.failures) else { return };
         let state = match self.tries_again(failures) {
             true => State::Waiting(now + self.back_off(failures)),
             false => State::Idle,
         };
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             (namespace.state, namespace.failures) = (state, failures.saturating_add(1));
+            namespace.report_failure(error, &mut self.events);
         }
-        self.events.push_back(Event::ConnectError(id, error));
         self.close_if_unused(now);
     }
 
-    /// Gives up what should have happened by now while a namespace is joined, or asks again.
+    /// Handles the deadlines of joining a namespace.
     pub(super) fn expire_join(&mut self, now: Time, id: NamespaceId) {
         let deadline = now + self.patience();
         let is_alone = !self.namespaces.iter().any(|it| it.id != id && it.is_on_its_way());
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         match namespace.state {
             State::Waiting(until) if until <= now => return self.ask_to_join(now, id),
             State::Asked(until) if until <= now => {
@@ -159,16 +162,16 @@ impl Client {
         if is_awaited {
             namespace.leave(State::Wanted, self.config.retries, &mut self.events);
         }
-        // The others keep the connection, and this one is left as soon as there is an answer.
+        // Other namespaces keep the connection. This one is left as soon as the server answers.
         namespace.unanswered = Some(deadline);
         if is_awaited {
             self.fail_join(now, id, ConnectError::Timeout);
         }
     }
 
-    /// Leaves a namespace; closes the connection with the last one. What waits to be sent goes on waiting.
+    /// Leaves a namespace; leaving the last one closes the connection. Messages that wait to be sent go on waiting.
     pub fn disconnect(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.is_active()) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()).filter(|it| it.is_active()) else { return };
         let state = namespace.state;
         let unanswered = match state {
             State::Joining(deadline) => Some(deadline),
@@ -177,6 +180,7 @@ impl Client {
         let (left, sent) = (namespace.left, namespace.sent);
         namespace.leave(State::Idle, self.config.retries, &mut self.events);
         (namespace.unanswered, namespace.left) = (unanswered, left);
+        namespace.results.ended = namespace.results.ended.wrapping_add(1);
         if state == State::Joined {
             match self.watch_events(now, sent) {
                 Some(until) => self.set_left(id, Left::Untold(until)),
@@ -187,12 +191,12 @@ impl Client {
         self.close_if_unused(now);
     }
 
-    /// Until when to wait for the server to read the events of a namespace, the last of which was `sent` then; `None` if
-    /// it has, or should have.
+    /// Returns the deadline for the server to read the events of a namespace, the last of which was `sent` then; `None`
+    /// if it has read them, or is assumed to have.
     fn watch_events(&mut self, now: Time, sent: Option<Time>) -> Option<Time> {
         let latest = now + self.config.engine.close_timeout;
         let engine = self.engine.as_mut().filter(|engine| engine.is_open())?;
-        // By polling it is known.
+        // When polling, the answer to a request shows it.
         if engine.transport() == Transport::WebSocket && now.saturating_since(sent?) >= RECENT {
             return None;
         }
@@ -200,26 +204,26 @@ impl Client {
     }
 
     fn set_left(&mut self, id: NamespaceId, left: Left) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.left = left;
         }
     }
 
     pub(super) fn send_leave(&mut self, now: Time, id: NamespaceId) {
-        let (Some(namespace), Some(engine)) = (self.namespaces.get_mut(id.0), &mut self.engine) else {
+        let (Some(namespace), Some(engine)) = (self.namespaces.get_mut(id.index()), &mut self.engine) else {
             return;
         };
-        let mut text = String::from("1");
-        push_namespace(&mut text, &namespace.name);
-        // If there is no room for it, the end of the connection says it.
-        let _ = engine.send(now, core::iter::once(Part::Text(text.as_bytes())));
+        if let Ok(encoded) = Encoder::new().disconnect(&namespace.name) {
+            // It fails only if the session has ended, which ends the namespace on the server as well.
+            _ = engine.send_control(now, Part::Text(encoded.text));
+        }
         namespace.left = Left::Unread;
     }
 
     /// Leaves all namespaces, and closes the connection.
     pub fn close(&mut self, now: Time) {
         for at in 0..self.namespaces.len() {
-            self.disconnect(now, NamespaceId(at));
+            self.disconnect(now, NamespaceId::at(at));
         }
     }
 }

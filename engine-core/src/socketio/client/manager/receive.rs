@@ -1,16 +1,16 @@
-//! What the packets from the server mean for the namespaces.
+//! Packets from the server.
 
 use super::super::namespace::{Left, State};
 use super::super::recovery::Recovery;
+use super::super::text::Read;
 use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
 use super::Client;
 use crate::engineio::Message;
 use crate::engineio::client::CloseReason;
-use crate::socketio::attached::Attached;
+use crate::socketio::args::OwnedArgs;
 use crate::socketio::error::DecodeError;
 use crate::socketio::kind::Kind;
 use crate::socketio::packet::Packet;
-use crate::socketio::parser::Form;
 use crate::socketio::parser::text::from_json;
 use crate::time::Time;
 use alloc::boxed::Box;
@@ -18,29 +18,40 @@ use alloc::string::{String, ToString};
 use serde::Deserialize;
 
 impl Client {
-    /// The server broke the protocol.
+    /// Ends the session, because the server broke the protocol.
     pub(super) fn break_off(&mut self, why: &dyn core::fmt::Display) {
         if let Some(engine) = &mut self.engine {
             engine.fail(CloseReason::Protocol(why.to_string().into()));
         }
     }
 
-    pub(super) fn receive_message(&mut self, now: Time, message: &Message<'_>) {
+    /// Handles a binary message.
+    pub(super) fn receive_binary(&mut self, now: Time, message: &Message<'_>) {
         let limits = self.config.limits;
-        let handled = match self.config.parser.decode(message, &limits).0 {
-            Form::Packet(packet) => {
-                self.reassembly.handle_text().map(|()| self.receive(now, &packet, Attached::default()))
-            }
-            Form::Begun(_, reassembly) => self.reassembly.handle_text().and(reassembly).map(|reassembly| {
-                self.reassembly = reassembly;
-                self.reassembly_deadline = Some(now + limits.reassembly_timeout);
-            }),
-            Form::Attachment(data) => self.receive_attachment(now, data),
-            Form::Wrong(error) => self.reassembly.handle_text().and(Err(error)),
-        };
-        if let Err(error) = handled {
+        self.receive_read(now, Read::new(self.config.parser.decode(message, &limits).0));
+    }
+
+    pub(super) fn receive_read(&mut self, now: Time, read: Read<'_>) {
+        if let Err(error) = self.handle_read(now, read) {
             self.break_off(&error);
         }
+    }
+
+    fn handle_read(&mut self, now: Time, read: Read<'_>) -> Result<(), DecodeError> {
+        if let Read::Attachment(data) = read {
+            return self.receive_attachment(now, data);
+        }
+        self.reassembly.handle_text()?;
+        match read {
+            Read::Packet(packet, args) => self.receive(now, &packet, args),
+            Read::Begun(reassembly) => {
+                self.reassembly = reassembly;
+                self.reassembly_deadline = Some(now + self.config.limits.reassembly_timeout);
+            }
+            Read::Wrong(error) => return Err(error),
+            Read::Attachment(_) | Read::Nothing => {}
+        }
+        Ok(())
     }
 
     fn receive_attachment(&mut self, now: Time, data: &[u8]) -> Result<(), DecodeError> {
@@ -49,22 +60,24 @@ impl Client {
             self.reassembly_deadline = None;
         }
         if let Some(complete) = added? {
-            self.receive(now, &complete.packet(), complete.attachments());
+            let packet = complete.packet();
+            let args = packet.args(complete.attachments()).map(|args| args.into_owned());
+            self.receive(now, &packet, args);
         }
         Ok(())
     }
 
-    fn receive(&mut self, now: Time, packet: &Packet<'_>, attachments: Attached<'_>) {
+    fn receive(&mut self, now: Time, packet: &Packet<'_>, args: Option<OwnedArgs>) {
         let at = self.namespaces.iter().position(|it| *it.name == *packet.namespace);
-        // For others nothing is kept: such a server is only mistaken.
+        // A packet for an unknown namespace is ignored: it does no harm.
         let Some(at) = at else { return };
-        let id = NamespaceId(at);
+        let id = NamespaceId::at(at);
         match packet.kind {
             Kind::Connect => self.receive_connect(now, id, packet.data),
             Kind::ConnectError => self.receive_connect_error(now, id, packet.data),
             Kind::Disconnect => self.receive_disconnect(now, id),
-            Kind::Event | Kind::BinaryEvent => self.receive_event(id, packet, attachments),
-            Kind::Ack | Kind::BinaryAck => self.receive_ack(now, id, packet, attachments),
+            Kind::Event | Kind::BinaryEvent => self.receive_event(id, packet.id, args),
+            Kind::Ack | Kind::BinaryAck => self.receive_ack(now, id, packet.id, args),
         }
     }
 
@@ -75,7 +88,7 @@ impl Client {
             #[serde(default)]
             pid: Option<Box<str>>,
         }
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         match namespace.state {
             State::Joining(_) => {}
             State::Joined => return self.break_off(&"a second answer to a connect"),
@@ -83,12 +96,12 @@ impl Client {
                 self.send_leave(now, id);
                 return self.receive_late_answer(now, id);
             }
-            // Nobody has asked: such a server is only mistaken.
+            // An answer that nobody has asked for is ignored: it does no harm.
             _ => return,
         }
         let Ok(connected) = serde_json::from_str::<Connected>(data) else {
             namespace.leave(State::Idle, self.config.retries, &mut self.events);
-            self.events.push_back(Event::ConnectError(id, ConnectError::OldServer));
+            namespace.report_failure(ConnectError::OldServer, &mut self.events);
             return self.close_if_unused(now);
         };
         let known = namespace.recovery.as_ref().map(|it| &it.pid);
@@ -109,12 +122,12 @@ impl Client {
             }
             self.events.push_back(Event::Incoming(id, incoming));
         }
-        self.events.push_back(Event::Connected(id));
+        namespace.report_joined(&mut self.events);
         self.flush(now, id);
     }
 
     fn receive_connect_error(&mut self, now: Time, id: NamespaceId, data: &str) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         if namespace.unanswered.is_some() {
             return self.receive_late_answer(now, id);
         }
@@ -122,13 +135,13 @@ impl Client {
             return self.break_off(&"a connect error without a connect");
         }
         namespace.leave(State::Idle, self.config.retries, &mut self.events);
-        self.events.push_back(Event::ConnectError(id, refusal(data)));
+        namespace.report_failure(refusal(data), &mut self.events);
         self.close_if_unused(now);
     }
 
-    /// The answer for a namespace that was left meanwhile, and may be wanted again.
+    /// Handles the answer for a namespace that was left meanwhile, and may be wanted again.
     fn receive_late_answer(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         namespace.unanswered = None;
         if namespace.state == State::Wanted {
             self.ask_to_join(now, id);
@@ -136,24 +149,24 @@ impl Client {
     }
 
     fn receive_disconnect(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        // What was left by both sides at a time is left once.
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
+        // If both sides leave at the same time, this side has left already.
         if namespace.state == State::Joined {
             namespace.leave(State::Idle, self.config.retries, &mut self.events);
             self.events.push_back(Event::Disconnected(id, DisconnectReason::Server));
             self.close_if_unused(now);
         } else if let Left::Untold(_) = namespace.left {
-            // There is nothing left to tell.
+            // The server need not be told any more.
             namespace.left = Left::No;
             self.join_again(now, id);
             self.close_if_unused(now);
         }
     }
 
-    fn receive_event(&mut self, id: NamespaceId, packet: &Packet<'_>, attachments: Attached<'_>) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        let Some(args) = packet.args(attachments) else { return };
-        let incoming = Incoming { args: args.into_owned(), ack: packet.id };
+    fn receive_event(&mut self, id: NamespaceId, ack: Option<u64>, args: Option<OwnedArgs>) {
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
+        let Some(args) = args else { return };
+        let incoming = Incoming { args, ack };
         match namespace.state {
             State::Joined => {
                 if let Some(recovery) = &mut namespace.recovery {
@@ -161,9 +174,10 @@ impl Client {
                 }
                 self.events.push_back(Event::Incoming(id, incoming));
             }
-            // It was left, which the server did not know yet.
+            // The server sent it before it knew that the namespace was left.
             State::Joining(_) if namespace.left != Left::No => {}
-            // It may be replayed, with all that was missed. Only joined, it could be acknowledged.
+            // The server may be replaying missed events. None of them wants an acknowledgement, which could not be sent
+            // before the namespace is joined.
             State::Joining(_)
                 if namespace.early.is_none()
                     && incoming.ack.is_none()
@@ -175,9 +189,10 @@ impl Client {
             }
             State::Joining(_) => {
                 let early = namespace.early.get_or_insert_default();
-                early.bytes += size_of::<Incoming>() + packet.data.len() + attachments.bytes();
+                let args = incoming.args.as_args();
+                early.bytes += size_of::<Incoming>() + args.json().len() + args.attachments().bytes();
                 if early.bytes > self.config.receive_buffer {
-                    // It would be the same again.
+                    // With it, the next attempt would end in the same way.
                     namespace.recovery = None;
                     return self.break_off(&"too many events before the answer to a connect");
                 }
@@ -187,24 +202,24 @@ impl Client {
         }
     }
 
-    fn receive_ack(&mut self, now: Time, id: NamespaceId, packet: &Packet<'_>, attachments: Attached<'_>) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
-        let (Some(ack), Some(args)) = (packet.id, packet.args(attachments)) else { return };
+    fn receive_ack(&mut self, now: Time, id: NamespaceId, ack: Option<u64>, args: Option<OwnedArgs>) {
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
+        let (Some(ack), Some(args)) = (ack, args) else { return };
         let first = namespace.retries.front();
         if let Some((token, _)) = first.filter(|(_, retry)| retry.ack == ack && retry.tries > 0) {
             namespace.retries.remove(token);
-            self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
+            self.events.push_back(Event::Answer(id, ack, Ok(args)));
             self.events.push_back(Event::Fate(token, Ok(())));
             return self.flush(now, id);
         }
-        // One that came too late, or twice, is for nobody.
+        // An acknowledgement that comes too late, or twice, is ignored.
         if namespace.acks.take(ack).is_some() {
-            self.events.push_back(Event::Answer(id, ack, Ok(args.into_owned())));
+            self.events.push_back(Event::Answer(id, ack, Ok(args)));
         }
     }
 }
 
-/// What a server says that lets nobody in: an object with a message, or a string.
+/// Returns the error in a server's refusal, which is an object with a message, or a string.
 fn refusal(data: &str) -> ConnectError {
     use serde_json::Value;
     let (message, data) = match from_json(data) {

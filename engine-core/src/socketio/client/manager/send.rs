@@ -1,78 +1,81 @@
-//! What a client sends, and what becomes of it: at once, once there is a connection or room, or again.
+//! Sending events: immediately, once there is a connection or capacity, or again.
 
 use super::super::namespace::{Namespace, State};
 use super::super::waiting::{Entry, Retry, Unit, Waiting};
-use super::super::{Event, How, NamespaceId, NoAnswer, Offline, Sent, Token};
+use super::super::{Event, How, NamespaceId, NoAnswer, Offline, Outgoing, Sent, Token};
 use super::{Client, SHORTEST};
-use crate::engineio::Part;
 use crate::engineio::client::SendError;
 use crate::socketio::client::EmitError;
+use crate::socketio::parser::Encoded;
 use crate::time::Time;
 use core::time::Duration;
 
 impl Client {
-    /// The id for the next event that wants an answer: 2^31 - 1 at most, and none of those that are awaited.
+    /// Returns the id for the next acknowledgement: at most 2^31 - 1, and none that is pending.
     pub fn next_ack(&mut self, id: NamespaceId) -> u64 {
-        self.namespaces.get_mut(id.0).map_or(0, Namespace::next_ack)
+        self.namespaces.get_mut(id.index()).map_or(0, Namespace::next_ack)
     }
 
-    /// As if so many ids were used.
+    /// Sets the next id, as if those before it had been used.
     #[cfg(test)]
     pub(in crate::socketio::client) fn set_next_ack(&mut self, id: NamespaceId, next: u32) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.acks.next = next;
         }
     }
 
     /// Sends an encoded event.
     ///
-    /// With [retries](super::super::Config::retries) it needs an id, even if nobody waits for the answer.
+    /// With [retries](super::super::Config::retries) it needs an acknowledgement id, even if the application does not
+    /// wait for the acknowledgement.
     ///
     /// # Errors
-    /// When it is not sent, now or later.
-    pub fn send<'a>(
+    /// Returns an error if the event will be sent neither now nor later.
+    pub fn send(
         &mut self,
         now: Time,
         id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
+        packet: &Encoded<'_>,
         how: How,
     ) -> Result<Sent, EmitError> {
         let retries = self.config.retries > 0 && !how.volatile;
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return Err(EmitError::Disconnected) };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else {
+            return Err(EmitError::Disconnected);
+        };
         if how.ack.is_some() && namespace.acks.is_full() {
             return Err(EmitError::TooManyAcks);
         }
         let sent = match (how.ack, retries) {
-            (Some(ack), true) => self.send_with_retries(now, id, parts, ack),
-            _ => self.send_once(now, id, parts, how),
+            (Some(ack), true) => self.send_with_retries(now, id, packet, ack),
+            _ => self.send_once(now, id, packet, how),
         };
-        self.flush(now, id);
         self.follow_engine(now);
         sent
     }
 
-    fn send_once<'a>(
+    fn send_once(
         &mut self,
         now: Time,
         id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
+        packet: &Encoded<'_>,
         how: How,
     ) -> Result<Sent, EmitError> {
-        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
+        let namespace = self.namespaces.get_mut(id.index()).ok_or(EmitError::Disconnected)?;
         let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
         if how.volatile && !engine.as_ref().is_some_and(|it| it.is_writable()) {
             return Err(EmitError::NotReady);
         }
         let mut is_sent = false;
-        // What was sent before goes first.
+        // Events that wait are sent first.
         if let Some(engine) = engine
             && namespace.outbox.is_empty()
         {
-            match engine.send(now, parts.clone()) {
+            match engine.send(now, packet.parts()) {
                 Ok(()) => {
                     namespace.sent = Some(now);
                     if namespace.tells_outgoing {
-                        Unit::new(parts.clone()).tell_outgoing(id, &mut self.events);
+                        let outgoing = Outgoing::new(packet.event_args());
+                        self.events.push_back(Event::Outgoing(id, outgoing));
                     }
                     is_sent = true;
                 }
@@ -83,54 +86,57 @@ impl Client {
         }
         let waits = match is_sent {
             true => None,
-            false => Some(self.keep(now, id, parts, how.ack.map(|(ack, _)| ack))?),
+            false => Some(self.keep(now, id, packet, how.ack.map(|(ack, _)| ack))?),
         };
-        if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.0)) {
+        if let (Some((ack, timeout)), Some(namespace)) = (how.ack, self.namespaces.get_mut(id.index())) {
             let added = namespace.acks.insert_at(ack, Some(now + timeout), waits);
-            debug_assert!(added.is_ok(), "it was looked whether there is one too many");
+            debug_assert!(added.is_ok(), "the table was checked for capacity");
         }
         Ok(waits.map_or(Sent::Now, Sent::Later))
     }
 
-    fn keep<'a>(
+    fn keep(
         &mut self,
         now: Time,
         id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>>,
+        packet: &Encoded<'_>,
         ack: Option<u64>,
     ) -> Result<Token, EmitError> {
-        let waiting = Waiting { unit: Unit::new(parts), ack, since: now };
+        let waiting = Waiting { unit: Unit::new(packet), ack, since: now };
         let (namespace, token) = self.admit(now, id, waiting.size())?;
         namespace.outbox.push(token, waiting);
         Ok(token)
     }
 
-    fn send_with_retries<'a>(
+    fn send_with_retries(
         &mut self,
         now: Time,
         id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>>,
+        packet: &Encoded<'_>,
         (ack, timeout): (u64, Duration),
     ) -> Result<Sent, EmitError> {
         let timeout = timeout.max(SHORTEST);
-        let retry = Retry { unit: Unit::new(parts), ack, since: now, timeout, tries: 0, deadline: None };
+        let retry = Retry { unit: Unit::new(packet), ack, since: now, timeout, tries: 0, deadline: None };
         let (namespace, token) = self.admit(now, id, retry.size())?;
         namespace.retries.push(token, retry);
         Ok(Sent::Later(token))
     }
 
-    /// Where an event of so many bytes may wait, and its name there.
+    /// Returns the namespace and a token for an event of `size` bytes that is to wait.
+    ///
+    /// # Errors
+    /// Returns an error if the event may not wait.
     fn admit(
         &mut self,
         now: Time,
         id: NamespaceId,
         size: usize,
     ) -> Result<(&mut Namespace, Token), EmitError> {
-        let namespace = self.namespaces.get_mut(id.0).ok_or(EmitError::Disconnected)?;
+        let namespace = self.namespaces.get_mut(id.index()).ok_or(EmitError::Disconnected)?;
         let limit = match self.config.offline {
             Offline::Fail => {
                 let engine = self.engine.as_mut().filter(|_| namespace.state == State::Joined);
-                // After the machine slept, nobody may be there any more.
+                // The machine may have slept past the deadline of the session.
                 let is_open = engine.is_some_and(|engine| {
                     engine.handle_timeout(now);
                     engine.is_open()
@@ -138,7 +144,7 @@ impl Client {
                 if !is_open {
                     return Err(EmitError::Disconnected);
                 }
-                // It waits behind others, or for its acknowledgement.
+                // It waits behind other events, or for its acknowledgement.
                 self.config.engine.send_buffer
             }
             Offline::Buffer { bytes, .. } => bytes,
@@ -150,55 +156,56 @@ impl Client {
         Ok((namespace, Token(self.tokens)))
     }
 
-    /// Sends an acknowledgement. After the end of the connection nobody waits for it.
+    /// Sends an acknowledgement.
     ///
     /// # Errors
-    /// When it is not sent.
-    pub fn acknowledge<'a>(
-        &mut self,
-        now: Time,
-        id: NamespaceId,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-    ) -> Result<(), SendError> {
+    /// Returns an error if it cannot be sent; it does not wait for another connection.
+    pub fn acknowledge(&mut self, now: Time, id: NamespaceId, packet: &Encoded<'_>) -> Result<(), SendError> {
         let is_joined = self.is_connected(id);
         let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
             return Err(SendError::NotOpen);
         };
-        let sent = engine.send(now, parts);
+        let sent = engine.send(now, packet.parts());
         self.follow_engine(now);
         sent
     }
 
-    /// Waits no more for an answer. The event, if it still waits, is sent all the same.
+    /// Stops waiting for an acknowledgement. If the event still waits, it is sent all the same.
     pub fn forget_ack(&mut self, id: NamespaceId, ack: u64) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.acks.take(ack);
         }
     }
 
-    /// Whether to tell of what leaves, by [`Event::Outgoing`]. Off.
+    /// Sets whether events that are sent are reported by [`Event::Outgoing`]. Default: off.
     pub fn tell_outgoing(&mut self, id: NamespaceId, tell: bool) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.tells_outgoing = tell;
         }
     }
 
-    /// How many bytes of a namespace wait for a connection or an acknowledgement, counted as
-    /// [`Offline::Buffer`] does.
-    pub fn buffered(&self, id: NamespaceId) -> usize {
-        self.namespaces.get(id.0).map_or(0, Namespace::buffered)
+    /// Returns whether events that are sent are [reported](Client::tell_outgoing).
+    pub fn tells_outgoing(&self, id: NamespaceId) -> bool {
+        self.namespaces.get(id.index()).is_some_and(|it| it.tells_outgoing)
     }
 
-    /// Drops all of a namespace that waits to be sent.
+    /// Returns the number of bytes of a namespace that wait for a connection or an acknowledgement, counted as in
+    /// [`Offline::Buffer`].
+    pub fn buffered(&self, id: NamespaceId) -> usize {
+        self.namespaces.get(id.index()).map_or(0, Namespace::buffered)
+    }
+
+    /// Drops all events of a namespace that wait to be sent.
     pub fn clear(&mut self, id: NamespaceId) {
-        if let Some(namespace) = self.namespaces.get_mut(id.0) {
+        if let Some(namespace) = self.namespaces.get_mut(id.index()) {
             namespace.clear(&mut self.events);
         }
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends the events that wait, as far as there is capacity.
     pub(super) fn flush(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0).filter(|it| it.state == State::Joined) else {
+        let Some(namespace) = self.namespaces.get_mut(id.index()).filter(|it| it.state == State::Joined)
+        else {
             return;
         };
         let Some(engine) = &mut self.engine else { return };
@@ -212,7 +219,7 @@ impl Client {
                 Ok(()) => {
                     namespace.sent = Some(now);
                     if namespace.tells_outgoing {
-                        unit.tell_outgoing(id, &mut self.events);
+                        self.events.push_back(Event::Outgoing(id, unit.outgoing()));
                     }
                     if let Some(waits) = ack.and_then(|ack| namespace.acks.get_mut(ack)) {
                         *waits = None;
@@ -231,7 +238,7 @@ impl Client {
                     retry.deadline = Some(now + retry.timeout);
                     namespace.sent = Some(now);
                     if namespace.tells_outgoing {
-                        retry.unit.tell_outgoing(id, &mut self.events);
+                        self.events.push_back(Event::Outgoing(id, retry.unit.outgoing()));
                     }
                     return;
                 }
@@ -241,9 +248,9 @@ impl Client {
         }
     }
 
-    /// Sends an event again that was not acknowledged in time, or gives it up.
+    /// Sends an event again if it was not acknowledged in time, or gives it up.
     pub(super) fn expire_retry(&mut self, now: Time, id: NamespaceId) {
-        let Some(namespace) = self.namespaces.get_mut(id.0) else { return };
+        let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
         let deadline = namespace.retries.front().and_then(|(_, retry)| retry.deadline);
         if deadline.is_some_and(|deadline| deadline <= now) {
             namespace.fail_try(self.config.retries, NoAnswer::Timeout, &mut self.events);

@@ -182,8 +182,7 @@ fn the_server_is_told_after_it_has_read_the_events_before() {
 fn a_server_that_ends_a_namespace_meanwhile_is_not_told() {
     for is_wanted in [false, true] {
         let (mut rig, chat) = joined();
-        let event = core::iter::once(Part::Text(br#"2/chat,["last"]"#));
-        rig.client.send(at(0), chat, event, How::default()).unwrap();
+        rig.emit_to(chat, r#"2/chat,["last"]"#, How::default()).unwrap();
         rig.client.disconnect(at(0), chat);
         if is_wanted {
             rig.client.connect(at(0), chat);
@@ -257,9 +256,7 @@ fn by_polling_the_end_of_a_namespace_and_that_of_the_session_have_requests_of_th
 #[test]
 fn a_namespace_with_events_is_left_then_asked_for_again() {
     let (mut rig, chat) = joined();
-    let emit = |rig: &mut Rig, text: &str| {
-        rig.client.send(at(0), chat, core::iter::once(Part::Text(text.as_bytes())), How::default()).unwrap()
-    };
+    let emit = |rig: &mut Rig, text: &str| rig.emit_to(chat, text, How::default()).unwrap();
     emit(&mut rig, r#"2/chat,["last"]"#);
     rejoin(&mut rig, chat);
     assert!(matches!(emit(&mut rig, r#"2/chat,["next"]"#), Sent::Later(_)));
@@ -298,12 +295,30 @@ fn a_name_that_would_split_a_packet_is_refused() {
 }
 
 #[test]
-fn what_is_shown_is_refused_if_it_would_split_a_payload() {
+fn auth_that_would_split_a_payload_is_refused() {
     let mut rig = Rig::new(|_| {});
     rig.client.connect(at(0), rig.main);
     rig.open();
     rig.events();
     rig.client.join(at(0), rig.main, 1, "{\"a\":\"\u{1e}\"}");
-    let error = ConnectError::Auth("it is no JSON".into());
+    let error = ConnectError::Auth("auth is not a JSON object".into());
     assert_eq!((rig.events(), rig.written()), (vec![Event::ConnectError(rig.main, error)], vec![]));
+}
+
+#[test]
+fn a_namespace_is_left_even_if_events_fill_the_send_buffer() {
+    let mut rig = Rig::joined(|config| {
+        let engine = EngineConfig { send_buffer: 500, ..(*config.engine).clone() };
+        config.engine = Arc::new(engine);
+    });
+    let chat = rig.client.namespace("/chat");
+    rig.client.connect(at(0), chat);
+    rig.client.join(at(0), chat, 1, "");
+    rig.hear(r#"40/chat,{"sid":"c"}"#);
+    rig.written();
+    while rig.emit(r#"2["m"]"#, How::default()).is_ok() {}
+    rig.client.disconnect(at(0), chat);
+    rig.pass(5000);
+    assert_eq!(rig.written().last().map(|it| &**it), Some("41/chat,"));
+    assert!(rig.client.is_connected(rig.main));
 }

@@ -1,4 +1,4 @@
-//! What is shown to a server that can recover, and what it replays.
+//! Recovery: the state that is sent to the server, and the events that it replays.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What waits: in which bounds, for how long, and what becomes of it.
+//! Events that wait: their bounds, their age, and their fate.
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn an_event_to_be_acknowledged_that_found_no_room_is_sent_once_there_is_some() {
 }
 
 #[test]
-fn what_waits_is_counted_with_what_its_place_takes() {
+fn waiting_events_count_with_the_size_of_their_entry() {
     for retries in [0, 1] {
         let mut rig = Rig::new(|config| (config.offline, config.retries) = (buffer(100_000, None), retries));
         let refused =
@@ -47,7 +47,7 @@ fn what_waits_is_counted_with_what_its_place_takes() {
 }
 
 #[test]
-fn what_is_to_be_acknowledged_waits_no_longer_than_it_may_unless_it_was_sent() {
+fn an_event_to_be_acknowledged_expires_unless_it_was_sent() {
     let expired = |token| Event::Fate(token, Err(EmitError::Expired));
     let settings = |config: &mut Config| (config.offline, config.retries) = (buffer(10_000, Some(1000)), 5);
     let mut rig = Rig::new(settings);
@@ -149,7 +149,7 @@ fn tries_are_counted_however_the_namespace_was_left_and_only_if_there_was_one() 
     let mut rig = Rig::joined(|config| config.retries = 2);
     let Ok(Sent::Later(token)) = rig.emit(r#"20["a"]"#, ask(0, 1000)) else { panic!() };
     assert_eq!(rig.written(), [r#"420["a"]"#]);
-    // One that came too late.
+    // An acknowledgement that came too late.
     rig.pass(1001);
     assert_eq!(rig.written(), [r#"420["a"]"#]);
     rig.hear("41");

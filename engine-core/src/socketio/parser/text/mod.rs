@@ -14,5 +14,5 @@ pub(crate) use deserialize::deserialize;
 pub(crate) use encode::Encoder;
 pub(crate) use json::{Elements, from_json};
 pub(crate) use packet::{event_name, first_of};
-pub(crate) use reassembly::decode;
 pub use reassembly::{Complete, Reassembly};
+pub(crate) use reassembly::{decode, decode_text};

@@ -15,10 +15,15 @@ use bytes::Bytes;
 /// Reads a message: a text message is a packet or its beginning, and a binary message is an attachment.
 #[inline]
 pub(crate) fn decode<'a>(message: &'a Message<'_>, limits: &Limits) -> Decoded<'a> {
-    let text = match message {
-        Message::Text(text) => text,
-        Message::Binary(data) => return Decoded(Form::Attachment(data)),
-    };
+    match message {
+        Message::Text(text) => decode_text(text, limits),
+        Message::Binary(data) => Decoded(Form::Attachment(data)),
+    }
+}
+
+/// Reads a text message: a packet or its beginning.
+#[inline]
+pub(crate) fn decode_text<'a>(text: &'a str, limits: &Limits) -> Decoded<'a> {
     Decoded(match Packet::decode(text, limits) {
         Ok(packet) if packet.attachments > 0 => {
             let mut reassembly = Reassembly::new();

@@ -1,0 +1,70 @@
+//! A text message from the server, read before the client is locked.
+
+use super::super::args::OwnedArgs;
+use super::super::attached::Attached;
+use super::super::error::DecodeError;
+use super::super::kind::Kind;
+use super::super::limits::Limits;
+use super::super::packet::Packet;
+use super::super::parser::text::Reassembly;
+use super::super::parser::{Form, Parser};
+use crate::engineio::{Message, Packet as EnginePacket, PacketError};
+
+/// A text message that was read, for [`Client::handle_text`](super::Client::handle_text).
+///
+/// Reading takes time proportional to the length of the text and needs no client: do it before the client is locked.
+#[derive(Debug)]
+pub struct Text<'a> {
+    pub(super) packet: Result<EnginePacket<'a>, PacketError>,
+    pub(super) read: Read<'a>,
+}
+
+/// The packet of Socket.IO in a message.
+#[derive(Debug)]
+pub(super) enum Read<'a> {
+    /// A packet without attachments, and a copy of its arguments if it is an event or an acknowledgement.
+    Packet(Packet<'a>, Option<OwnedArgs>),
+    /// A packet whose attachments follow.
+    Begun(Reassembly),
+    /// An attachment of a packet that has begun.
+    Attachment(&'a [u8]),
+    Wrong(DecodeError),
+    /// The packet of Engine.IO is no text message.
+    Nothing,
+}
+
+impl<'a> Text<'a> {
+    /// Reads a message. The client reports what is wrong with it.
+    pub fn read(text: &'a str, parser: Parser, limits: &Limits) -> Text<'a> {
+        let packet = EnginePacket::decode(text);
+        let read = match &packet {
+            Ok(EnginePacket::Message(Message::Text(text))) => Read::new(parser.decode_text(text, limits).0),
+            _ => Read::Nothing,
+        };
+        Text { packet, read }
+    }
+
+    /// Returns whether the client sends nothing when it handles this message, as far as the message says: it is an
+    /// event, or an acknowledgement without `retries`, after which the next event is sent.
+    pub fn sends_nothing(&self, retries: u32) -> bool {
+        let Read::Packet(packet, _) = &self.read else { return false };
+        packet.kind == Kind::Event || packet.kind == Kind::Ack && retries == 0
+    }
+}
+
+impl<'a> Read<'a> {
+    pub(super) fn new(form: Form<'a>) -> Read<'a> {
+        match form {
+            Form::Packet(packet) => {
+                let args = match packet.kind {
+                    Kind::Event | Kind::Ack => packet.args(Attached::default()),
+                    _ => None,
+                };
+                Read::Packet(packet, args.map(|args| args.into_owned()))
+            }
+            Form::Begun(_, Ok(reassembly)) => Read::Begun(reassembly),
+            Form::Attachment(data) => Read::Attachment(data),
+            Form::Begun(_, Err(error)) | Form::Wrong(error) => Read::Wrong(error),
+        }
+    }
+}

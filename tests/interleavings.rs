@@ -110,11 +110,15 @@ impl Line {
 
     /// These bytes arrive. Returns those that leave.
     fn turn(&self, bytes: &[u8]) -> Vec<u8> {
+        self.turn_at(Time::ZERO, bytes)
+    }
+
+    fn turn_at(&self, now: Time, bytes: &[u8]) -> Vec<u8> {
         let Wire { connection, stream, partial } = &mut *self.0.lock().unwrap();
         stream.input.extend_from_slice(bytes);
         loop {
             self.1.woken.store(false, Ordering::SeqCst);
-            let turn = pump(Time::ZERO, stream, connection, partial).unwrap();
+            let turn = pump(now, stream, connection, partial).unwrap();
             if turn != Turn::Again && !self.1.woken.load(Ordering::SeqCst) {
                 return std::mem::take(&mut stream.output);
             }
@@ -144,10 +148,7 @@ impl Line {
     /// A line whose probe was answered.
     fn probe(server: &Server, sid: &str) -> Line {
         let line = Line::open(server);
-        let head = line.request(format!(
-            "GET /socket.io/?EIO=4&transport=websocket&sid={sid} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ));
+        let head = line.request(handshake(sid));
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         assert_eq!(line.frames(&["2probe"]), ["3probe"]);
         line
@@ -171,6 +172,14 @@ impl Line {
         }
         texts
     }
+}
+
+/// The request of an upgrade.
+fn handshake(sid: &str) -> String {
+    format!(
+        "GET /socket.io/?EIO=4&transport=websocket&sid={sid} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
 }
 
 /// A session over polling, in the main namespace.
@@ -279,6 +288,41 @@ fn two_connections_of_a_mounted_session_that_connect_at_once_make_one_socket_tha
         let text = String::from_utf8(data.to_vec()).unwrap();
         format!("\r\n\r\n{text}")
     });
+}
+
+/// A session whose handlers are behind, so that a POST waits, and whose pong is overdue, while the timer has not fired.
+fn overdue() -> (Server, [Line; 2], String, Time) {
+    let server = Server::new();
+    server.attach(Arc::new(Tasks::default()));
+    server.on_connect(async |socket: Socket| socket.on("work", std::future::pending::<()>));
+    let (line, sid) = polling(&server);
+    assert_eq!(body(&line.post(&sid, "40")), "ok");
+    let poll = Line::open(&server);
+    let query = format!("&sid={sid}");
+    assert!(poll.get(&query).contains("40{"));
+    assert_eq!(line.post(&sid, &["42[\"work\"]"; 256].join("\x1e")), "", "handlers are behind");
+    assert_eq!(poll.get(&query), "");
+    ping(&server, &poll);
+    (server, [line, poll], sid, Time::ZERO + std::time::Duration::from_secs(46))
+}
+
+#[test]
+fn a_poll_that_arrives_before_the_timer_of_an_overdue_pong_has_fired_keeps_the_session() {
+    let (server, [_post, poll], sid, late) = overdue();
+    let request = format!("GET /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let answer = String::from_utf8(poll.turn_at(late, request.as_bytes())).unwrap();
+    assert_eq!(body(&answer), "2");
+    assert_eq!(server.clients_count(), 1);
+}
+
+#[test]
+fn an_upgrade_that_begins_before_the_timer_of_an_overdue_pong_has_fired_keeps_the_session() {
+    let (server, [_post, poll], sid, late) = overdue();
+    assert_eq!(poll.get(&format!("&sid={sid}")), "");
+    let websocket = Line::over(server.accept(late, Peer::default()));
+    let head = String::from_utf8(websocket.turn_at(late, handshake(&sid).as_bytes())).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(server.clients_count(), 1);
 }
 
 #[test]

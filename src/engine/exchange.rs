@@ -286,7 +286,7 @@ impl<H: Handler> Exchange<H> {
             return Ok(asked.accept(headers, Carries::Session(session)));
         }
         // No other connection knows the session yet: this cannot be refused, and the handshake is queued.
-        let _ = session.with(|engine, _| engine.begin_poll(now));
+        let _ = session.with(|engine, _| engine.begin_poll(now, false));
         let payload = session.take_payload(None).unwrap_or_default();
         Ok(self.answer(Status::OK, PAYLOAD.into_iter().chain(cookie), Content::Queue(payload)).into())
     }
@@ -298,7 +298,8 @@ impl<H: Handler> Exchange<H> {
         session: Session<H>,
         waker: Option<&Waker>,
     ) -> Result<Step<H>, RequestError> {
-        if let Err(refused) = session.with(|engine, _| engine.begin_poll(now)) {
+        let is_behind = !session.has_room();
+        if let Err(refused) = session.with(|engine, _| engine.begin_poll(now, is_behind)) {
             return self.refuse_second(refused);
         }
         Ok(match session.take_payload(waker) {
@@ -320,7 +321,8 @@ impl<H: Handler> Exchange<H> {
         request: &Request<'_>,
         body: Body,
     ) -> Result<Step<H>, RequestError> {
-        if let Err(refused) = session.with(|engine, _| engine.begin_post(now)) {
+        let is_behind = !session.has_room();
+        if let Err(refused) = session.with(|engine, _| engine.begin_post(now, is_behind)) {
             return self.refuse_second(refused);
         }
         self.state = State::Post(session);
@@ -338,8 +340,9 @@ impl<H: Handler> Exchange<H> {
     }
 
     fn probe(&mut self, now: Time, session: Session<H>, asked: Asked, waker: Option<&Waker>) -> Step<H> {
+        let is_behind = !session.has_room();
         let begun = session.with(|engine, _| {
-            let ticket = engine.begin_upgrade(now)?;
+            let ticket = engine.begin_upgrade(now, is_behind)?;
             if let Some((deflate, _)) = asked.deflate {
                 engine.set_deflate(deflate);
             }

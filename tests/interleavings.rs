@@ -147,10 +147,16 @@ impl Line {
 
     /// A line whose probe was answered.
     fn probe(server: &Server, sid: &str) -> Line {
+        let line = Line::upgrade(server, sid);
+        assert_eq!(line.frames(&["2probe"]), ["3probe"]);
+        line
+    }
+
+    /// A line that begins an upgrade.
+    fn upgrade(server: &Server, sid: &str) -> Line {
         let line = Line::open(server);
         let head = line.request(handshake(sid));
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        assert_eq!(line.frames(&["2probe"]), ["3probe"]);
         line
     }
 
@@ -338,6 +344,47 @@ fn an_upgrade_that_waits_for_a_post_goes_with_it() {
     assert!(websocket.is_woken());
     assert_eq!(websocket.frames(&[]), ["close"]);
     assert_eq!(server.clients_count(), 0);
+}
+
+#[test]
+fn messages_behind_an_upgrade_that_waits_are_left_unread() {
+    use sockeye::drive::Protocol;
+    let (server, _tasks, hook, joined) = holding();
+    let (line, sid) = polling(&server);
+    assert_eq!(body(&line.post(&sid, "40")), "ok");
+    let websocket = Line::probe(&server, &sid);
+    let other = websocket.clone();
+    hook.set(move || {
+        assert_eq!(other.frames(&["5", "40/b,"]), [""; 0]);
+        // A driver may offer bytes although the connection does not want to read.
+        let Wire { connection, partial, .. } = &mut *other.0.lock().unwrap();
+        assert!(!partial.is_empty() && !connection.wants_read());
+        assert_eq!(connection.handle_data(Time::ZERO, partial), 0);
+    });
+    assert_eq!(body(&line.post(&sid, "42[\"hold\"]")), "ok");
+    let answers = websocket.frames(&[]);
+    assert!(answers.iter().any(|text| text.starts_with("40/b,{")), "{answers:?}");
+    assert_eq!(counts(&joined), [1, 0]);
+}
+
+#[test]
+fn a_websocket_whose_session_ends_while_its_upgrade_waits_is_closed() {
+    for is_probed in [true, false] {
+        let (server, _tasks, hook, _) = holding();
+        let (line, sid) = polling(&server);
+        assert_eq!(body(&line.post(&sid, "40")), "ok");
+        let websocket = if is_probed { Line::probe(&server, &sid) } else { Line::upgrade(&server, &sid) };
+        let (other, closing) = (websocket.clone(), server.clone());
+        hook.set(move || {
+            assert_eq!(other.frames(&["5"]), [""; 0]);
+            closing.begin_close();
+        });
+        assert_eq!(body(&line.post(&sid, "42[\"hold\"]")), "ok");
+        assert!(websocket.is_woken());
+        let told = websocket.frames(&[]);
+        assert_eq!(told.last().map(String::as_str), Some("close"), "{told:?}");
+        assert!(server.is_closed(), "without that time passes");
+    }
 }
 
 #[test]

@@ -205,11 +205,8 @@ impl<H: Handler> Connection<H> {
 
     fn handle_probe(&mut self, now: Time, session: Session<H>, ticket: Ticket, packet: &Packet<'_>) {
         match session.with(|engine, _| engine.handle_probe(now, ticket, packet)) {
-            Probing::Answer => {
-                self.stream.send_text(b"3probe");
-                // Answers the pending poll now, so that the client can stop polling.
-                session.wake();
-            }
+            // A pending poll was released, and woken, so that the client can stop polling.
+            Probing::Answer => self.stream.send_text(b"3probe"),
             Probing::Wait => {
                 self.link = Link::Upgrading(session.clone(), ticket);
                 // Set again, because the waker may have been taken already. If the upgrade is due by now,
@@ -436,7 +433,7 @@ impl<H: Handler> Protocol for Connection<H> {
                         Err(error) => self.refuse_body(now, TransportError::Body(error)),
                     }
                 }
-                Phase::WebSocket if self.is_behind() => break,
+                Phase::WebSocket if self.is_behind() || matches!(self.link, Link::Upgrading(..)) => break,
                 Phase::WebSocket => {
                     let len = rest.len();
                     let mut rest = rest;

@@ -110,11 +110,15 @@ impl Line {
 
     /// These bytes arrive. Returns those that leave.
     fn turn(&self, bytes: &[u8]) -> Vec<u8> {
+        self.turn_at(Time::ZERO, bytes)
+    }
+
+    fn turn_at(&self, now: Time, bytes: &[u8]) -> Vec<u8> {
         let Wire { connection, stream, partial } = &mut *self.0.lock().unwrap();
         stream.input.extend_from_slice(bytes);
         loop {
             self.1.woken.store(false, Ordering::SeqCst);
-            let turn = pump(Time::ZERO, stream, connection, partial).unwrap();
+            let turn = pump(now, stream, connection, partial).unwrap();
             if turn != Turn::Again && !self.1.woken.load(Ordering::SeqCst) {
                 return std::mem::take(&mut stream.output);
             }
@@ -143,13 +147,16 @@ impl Line {
 
     /// A line whose probe was answered.
     fn probe(server: &Server, sid: &str) -> Line {
-        let line = Line::open(server);
-        let head = line.request(format!(
-            "GET /socket.io/?EIO=4&transport=websocket&sid={sid} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ));
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let line = Line::upgrade(server, sid);
         assert_eq!(line.frames(&["2probe"]), ["3probe"]);
+        line
+    }
+
+    /// A line that begins an upgrade.
+    fn upgrade(server: &Server, sid: &str) -> Line {
+        let line = Line::open(server);
+        let head = line.request(handshake(sid));
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         line
     }
 
@@ -171,6 +178,14 @@ impl Line {
         }
         texts
     }
+}
+
+/// The request of an upgrade.
+fn handshake(sid: &str) -> String {
+    format!(
+        "GET /socket.io/?EIO=4&transport=websocket&sid={sid} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
 }
 
 /// A session over polling, in the main namespace.
@@ -281,6 +296,41 @@ fn two_connections_of_a_mounted_session_that_connect_at_once_make_one_socket_tha
     });
 }
 
+/// A session whose handlers are behind, so that a POST waits, and whose pong is overdue, while the timer has not fired.
+fn overdue() -> (Server, [Line; 2], String, Time) {
+    let server = Server::new();
+    server.attach(Arc::new(Tasks::default()));
+    server.on_connect(async |socket: Socket| socket.on("work", std::future::pending::<()>));
+    let (line, sid) = polling(&server);
+    assert_eq!(body(&line.post(&sid, "40")), "ok");
+    let poll = Line::open(&server);
+    let query = format!("&sid={sid}");
+    assert!(poll.get(&query).contains("40{"));
+    assert_eq!(line.post(&sid, &["42[\"work\"]"; 256].join("\x1e")), "", "handlers are behind");
+    assert_eq!(poll.get(&query), "");
+    ping(&server, &poll);
+    (server, [line, poll], sid, Time::ZERO + std::time::Duration::from_secs(46))
+}
+
+#[test]
+fn a_poll_that_arrives_before_the_timer_of_an_overdue_pong_has_fired_keeps_the_session() {
+    let (server, [_post, poll], sid, late) = overdue();
+    let request = format!("GET /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let answer = String::from_utf8(poll.turn_at(late, request.as_bytes())).unwrap();
+    assert_eq!(body(&answer), "2");
+    assert_eq!(server.clients_count(), 1);
+}
+
+#[test]
+fn an_upgrade_that_begins_before_the_timer_of_an_overdue_pong_has_fired_keeps_the_session() {
+    let (server, [_post, poll], sid, late) = overdue();
+    assert_eq!(poll.get(&format!("&sid={sid}")), "");
+    let websocket = Line::over(server.accept(late, Peer::default()));
+    let head = String::from_utf8(websocket.turn_at(late, handshake(&sid).as_bytes())).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(server.clients_count(), 1);
+}
+
 #[test]
 fn an_upgrade_that_waits_for_a_post_goes_with_it() {
     let (server, _tasks, hook, _) = holding();
@@ -294,6 +344,47 @@ fn an_upgrade_that_waits_for_a_post_goes_with_it() {
     assert!(websocket.is_woken());
     assert_eq!(websocket.frames(&[]), ["close"]);
     assert_eq!(server.clients_count(), 0);
+}
+
+#[test]
+fn messages_behind_an_upgrade_that_waits_are_left_unread() {
+    use sockeye::drive::Protocol;
+    let (server, _tasks, hook, joined) = holding();
+    let (line, sid) = polling(&server);
+    assert_eq!(body(&line.post(&sid, "40")), "ok");
+    let websocket = Line::probe(&server, &sid);
+    let other = websocket.clone();
+    hook.set(move || {
+        assert_eq!(other.frames(&["5", "40/b,"]), [""; 0]);
+        // A driver may offer bytes although the connection does not want to read.
+        let Wire { connection, partial, .. } = &mut *other.0.lock().unwrap();
+        assert!(!partial.is_empty() && !connection.wants_read());
+        assert_eq!(connection.handle_data(Time::ZERO, partial), 0);
+    });
+    assert_eq!(body(&line.post(&sid, "42[\"hold\"]")), "ok");
+    let answers = websocket.frames(&[]);
+    assert!(answers.iter().any(|text| text.starts_with("40/b,{")), "{answers:?}");
+    assert_eq!(counts(&joined), [1, 0]);
+}
+
+#[test]
+fn a_websocket_whose_session_ends_while_its_upgrade_waits_is_closed() {
+    for is_probed in [true, false] {
+        let (server, _tasks, hook, _) = holding();
+        let (line, sid) = polling(&server);
+        assert_eq!(body(&line.post(&sid, "40")), "ok");
+        let websocket = if is_probed { Line::probe(&server, &sid) } else { Line::upgrade(&server, &sid) };
+        let (other, closing) = (websocket.clone(), server.clone());
+        hook.set(move || {
+            assert_eq!(other.frames(&["5"]), [""; 0]);
+            closing.begin_close();
+        });
+        assert_eq!(body(&line.post(&sid, "42[\"hold\"]")), "ok");
+        assert!(websocket.is_woken());
+        let told = websocket.frames(&[]);
+        assert_eq!(told.last().map(String::as_str), Some("close"), "{told:?}");
+        assert!(server.is_closed(), "without that time passes");
+    }
 }
 
 #[test]

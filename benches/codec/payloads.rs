@@ -69,7 +69,7 @@ pub(crate) fn join(c: &mut Criterion) {
 
     let id = Id::from_random([7; 15]);
     let mut session = Session::open(Time::ZERO, Arc::new(Config::default()), &id, Transport::Polling);
-    session.begin_poll(Time::ZERO).expect("nobody polls");
+    session.begin_poll(Time::ZERO, false).expect("nobody polls");
     session.take_payload().expect("the handshake");
     let mut ours = || {
         for _ in 0..15 {
@@ -77,7 +77,7 @@ pub(crate) fn join(c: &mut Criterion) {
             session.send(std::iter::once(part)).expect("there is room");
         }
         session.send(std::iter::once(Part::Binary(&BINARY))).expect("there is room");
-        session.begin_poll(Time::ZERO).expect("nobody polls");
+        session.begin_poll(Time::ZERO, false).expect("nobody polls");
         session.take_payload().expect("something waits")
     };
 

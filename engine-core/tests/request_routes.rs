@@ -1,7 +1,7 @@
 //! The routes of requests, and the errors that refuse them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use sockeye_core::engineio::{Config, Id, Query, RequestError, Route, Transport};
+use sockeye_core::engineio::{Config, Id, Purpose, Query, RequestError, Route, Transport};
 use sockeye_core::http::{Header, Request};
 
 const SID: &str = "lv_VI97HAXpY6yYWAAAB";
@@ -11,7 +11,11 @@ fn route_with(method: &str, query: &str, is_upgrade: bool, config: &Config) -> R
     let target = format!("/engine.io/?{query}");
     let request = Request::new(method, &target, &[]);
     let query = Query::parse(request.query())?;
-    Route::of(&request, is_upgrade, &query, config, |known| *known == id())
+    match Route::of(&request, is_upgrade, &query, config)? {
+        Route::Session(known, _) if known != id() => Err(RequestError::UnknownSession),
+        Route::Session(_, Err(error)) => Err(error),
+        route => Ok(route),
+    }
 }
 
 fn route(method: &str, query: &str, is_upgrade: bool) -> Result<Route, RequestError> {
@@ -29,9 +33,9 @@ fn method_transport_and_sid_determine_the_route() {
     assert_eq!(route("GET", "EIO=4&transport=polling", false), Ok(Route::Open(Transport::Polling)));
     assert_eq!(route("GET", "EIO=4&transport=websocket", true), Ok(Route::Open(Transport::WebSocket)));
     assert_eq!(route("GET", "EIO=4&transport=polling&sid=", false), Ok(Route::Open(Transport::Polling)));
-    assert_eq!(route("GET", &sid, false), Ok(Route::Poll(id())));
-    assert_eq!(route("POST", &sid, false), Ok(Route::Post(id())));
-    assert_eq!(route("GET", &websocket, true), Ok(Route::Upgrade(id())));
+    assert_eq!(route("GET", &sid, false), Ok(Route::Session(id(), Ok(Purpose::Poll))));
+    assert_eq!(route("POST", &sid, false), Ok(Route::Session(id(), Ok(Purpose::Post))));
+    assert_eq!(route("GET", &websocket, true), Ok(Route::Session(id(), Ok(Purpose::Upgrade))));
 }
 
 #[test]
@@ -67,7 +71,7 @@ fn requests_are_checked_in_the_order_of_the_reference_implementation() {
 #[test]
 fn the_first_of_repeated_parameters_counts() {
     let query = format!("transport=polling&transport=websocket&EIO=4&EIO=3&sid={SID}&sid=x");
-    assert_eq!(route("GET", &query, false), Ok(Route::Poll(id())));
+    assert_eq!(route("GET", &query, false), Ok(Route::Session(id(), Ok(Purpose::Poll))));
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn an_origin_with_control_characters_is_a_bad_request() {
     let headers = [Header { name: "Origin", value: b"http://a\x01" }];
     let request = Request::new("GET", "/?EIO=4&transport=polling&sid=x", &headers);
     let query = Query::parse(request.query()).unwrap();
-    let result = Route::of(&request, false, &query, &Config::default(), |_| false);
+    let result = Route::of(&request, false, &query, &Config::default());
     assert_eq!(result, Err(RequestError::BadRequest));
 }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use sockeye_core::engineio::{CloseReason, Transport};
+use sockeye_core::engineio::{CloseReason, Refused, Transport};
 use std::time::Duration;
 use support::*;
 
@@ -272,4 +272,43 @@ fn a_poll_counts_as_one_pong_even_if_packets_are_still_queued() {
     assert_eq!(rig.session.closed(), None, "it polled since the ping");
     behind(&mut rig, 65_000, true);
     assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
+}
+
+#[test]
+fn while_the_application_is_behind_a_poll_that_is_faster_than_the_timer_counts_as_a_pong() {
+    for is_behind in [true, false] {
+        let mut rig = Rig::polling();
+        rig.session.handle_timeout(at(25_000));
+        rig.poll();
+        assert_eq!(rig.take(), [control("2")]);
+        // The deadline has passed, but its timer has not fired yet.
+        let begun = rig.session.begin_poll(at(45_000), is_behind);
+        assert_eq!(begun, if is_behind { Ok(()) } else { Err(Refused::Closed) });
+        if !is_behind {
+            continue;
+        }
+        let payload = rig.session.take_payload().map(from_payload);
+        assert_eq!(payload, Some(vec![control("2")]), "another ping is due");
+        // That poll has counted: the silence after this ping ends the session.
+        behind(&mut rig, 65_000, false);
+        assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout));
+    }
+}
+
+#[test]
+fn while_the_application_is_behind_a_request_that_is_faster_than_the_timer_does_not_end_the_session() {
+    for is_behind in [true, false] {
+        for is_upgrade in [true, false] {
+            let mut rig = Rig::polling();
+            rig.poll();
+            rig.pass(at(25_000));
+            rig.look();
+            rig.poll();
+            let begun = match is_upgrade {
+                true => rig.session.begin_upgrade(at(45_000), is_behind).map(|_| ()),
+                false => rig.session.begin_post(at(45_000), is_behind),
+            };
+            assert_eq!(begun, if is_behind { Ok(()) } else { Err(Refused::Closed) });
+        }
+    }
 }

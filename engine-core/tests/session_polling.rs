@@ -17,7 +17,7 @@ fn closed(rig: &Rig) -> Option<&CloseReason> {
 fn the_first_poll_returns_the_handshake_and_the_messages_sent_after_it() {
     let mut session = Session::open(at(0), config(), &Id::from_random([0; 15]), Transport::Polling);
     session.send([Part::Text(b"hello")].into_iter()).unwrap();
-    session.begin_poll(at(0)).unwrap();
+    session.begin_poll(at(0), false).unwrap();
     let body = String::from_utf8(flat(session.take_payload().unwrap())).unwrap();
     assert_eq!(
         body,
@@ -32,7 +32,7 @@ fn upgrades_are_offered_only_if_they_are_possible() {
         let mut session = Session::open(at(0), config, &Id::from_random([0; 15]), transport);
         let bytes = match transport {
             Transport::Polling => {
-                session.begin_poll(at(0)).unwrap();
+                session.begin_poll(at(0), false).unwrap();
                 flat(session.take_payload().unwrap())
             }
             Transport::WebSocket => {
@@ -92,7 +92,7 @@ fn a_payload_has_at_most_max_payload_bytes_of_whole_packets() {
     }
     let mut sizes = Vec::new();
     while rig.session.queued() > 0 {
-        rig.session.begin_poll(at(0)).unwrap();
+        rig.session.begin_poll(at(0), false).unwrap();
         let payload = rig.session.take_payload().unwrap();
         sizes.push(payload.len());
         rig.got.extend(from_payload(payload));
@@ -187,22 +187,22 @@ fn a_text_with_a_separator_is_refused_over_polling_and_sent_over_websocket() {
 fn overlapping_polls_end_the_session_and_answer_the_first() {
     let mut rig = Rig::polling();
     rig.poll();
-    assert_eq!(rig.session.begin_poll(at(5)), Err(Refused::Overlap));
+    assert_eq!(rig.session.begin_poll(at(5), false), Err(Refused::Overlap));
     assert_eq!(closed(&rig), Some(&TransportError::PollOverlap.into()));
     rig.look();
     assert_eq!(rig.take(), [control("1")]);
-    assert_eq!(rig.session.begin_poll(at(6)), Err(Refused::Closed));
+    assert_eq!(rig.session.begin_poll(at(6), false), Err(Refused::Closed));
 }
 
 #[test]
 fn overlapping_posts_end_the_session_and_neither_is_applied() {
     let mut rig = Rig::polling();
-    rig.session.begin_post(at(0)).unwrap();
-    assert_eq!(rig.session.begin_post(at(1)), Err(Refused::Overlap));
+    rig.session.begin_post(at(0), false).unwrap();
+    assert_eq!(rig.session.begin_post(at(1), false), Err(Refused::Overlap));
     assert_eq!(closed(&rig), Some(&TransportError::PostOverlap.into()));
     assert_eq!(rig.packets("4a"), [], "the body of the first post arrives too late");
     rig.session.end_post();
-    assert_eq!(rig.session.begin_post(at(2)), Err(Refused::Closed));
+    assert_eq!(rig.session.begin_post(at(2), false), Err(Refused::Closed));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_poll_that_was_answered_cannot_be_aborted() {
 #[test]
 fn a_post_whose_connection_closes_ends_the_session() {
     let mut rig = Rig::polling();
-    rig.session.begin_post(at(0)).unwrap();
+    rig.session.begin_post(at(0), false).unwrap();
     rig.session.abort_post(at(1));
     assert_eq!(closed(&rig), Some(&TransportError::PostAborted.into()));
 }
@@ -375,8 +375,8 @@ fn the_end_is_reported_once_with_the_first_reason() {
 #[test]
 fn requests_on_a_websocket_session_are_refused_and_do_not_end_it() {
     let mut rig = Rig::websocket();
-    assert_eq!(rig.session.begin_poll(at(0)), Err(Refused::TransportMismatch));
-    assert_eq!(rig.session.begin_post(at(0)), Err(Refused::TransportMismatch));
+    assert_eq!(rig.session.begin_poll(at(0), false), Err(Refused::TransportMismatch));
+    assert_eq!(rig.session.begin_post(at(0), false), Err(Refused::TransportMismatch));
     rig.session.end_post();
     rig.session.abort_poll(at(0));
     assert_eq!(closed(&rig), None);

@@ -11,7 +11,7 @@ use support::*;
 fn the_probe_releases_a_waiting_poll_and_the_upgrade_switches_to_websocket() {
     let mut rig = Rig::polling();
     rig.poll();
-    let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+    let ticket = rig.session.begin_upgrade(at(0), false).unwrap();
     rig.look();
     assert!(rig.polling, "the poll waits until the probe");
     assert!(!rig.session.wants_transmit());
@@ -22,8 +22,8 @@ fn the_probe_releases_a_waiting_poll_and_the_upgrade_switches_to_websocket() {
     assert_eq!(rig.session.transport(), Transport::Polling);
     assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
     assert_eq!(rig.session.transport(), Transport::WebSocket);
-    assert_eq!(rig.session.begin_poll(at(1)), Err(Refused::TransportMismatch));
-    assert_eq!(rig.session.begin_post(at(1)), Err(Refused::TransportMismatch));
+    assert_eq!(rig.session.begin_poll(at(1), false), Err(Refused::TransportMismatch));
+    assert_eq!(rig.session.begin_post(at(1), false), Err(Refused::TransportMismatch));
     rig.read();
     assert_eq!(rig.take(), [], "no noop is sent over websocket");
     assert!(rig.session.is_writable());
@@ -88,7 +88,7 @@ fn a_client_may_upgrade_without_a_probe() {
         if polls {
             rig.poll();
         }
-        let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+        let ticket = rig.session.begin_upgrade(at(0), false).unwrap();
         assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
         assert_eq!(rig.session.transport(), Transport::WebSocket);
         rig.look();
@@ -115,7 +115,7 @@ fn each_of_several_probes_is_answered_and_they_do_not_prolong_the_upgrade() {
 fn a_poll_that_waits_when_the_upgrade_completes_is_released_once() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
-    rig.session.begin_poll(at(0)).unwrap();
+    rig.session.begin_poll(at(0), false).unwrap();
     rig.send("a").unwrap();
     assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
     rig.polling = true;
@@ -130,7 +130,7 @@ fn a_poll_that_waits_when_the_upgrade_completes_is_released_once() {
 fn a_released_poll_whose_connection_closes_does_not_end_the_session() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
-    rig.session.begin_poll(at(0)).unwrap();
+    rig.session.begin_poll(at(0), false).unwrap();
     rig.probe(ticket, "5");
     rig.session.abort_poll(at(1));
     assert_eq!(rig.session.closed(), None);
@@ -140,7 +140,7 @@ fn a_released_poll_whose_connection_closes_does_not_end_the_session() {
 fn an_upgrade_waits_for_the_post_that_is_under_way() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
-    rig.session.begin_post(at(0)).unwrap();
+    rig.session.begin_post(at(0), false).unwrap();
     assert_eq!(rig.probe(ticket, "5"), Probing::Wait);
     assert!(rig.session.is_upgrading(ticket) && !rig.session.is_upgrade_due(ticket));
     assert_eq!(rig.packets("4a"), [text("a")]);
@@ -148,7 +148,7 @@ fn an_upgrade_waits_for_the_post_that_is_under_way() {
     rig.session.end_post();
     assert!(rig.session.is_upgrade_due(ticket));
     // Another one may have begun before the connection has its turn.
-    rig.session.begin_post(at(0)).unwrap();
+    rig.session.begin_post(at(0), false).unwrap();
     assert!(!rig.session.is_upgrade_due(ticket));
     assert_eq!(rig.probe(ticket, "5"), Probing::Wait);
     rig.session.end_post();
@@ -161,7 +161,7 @@ fn an_upgrade_waits_for_the_post_that_is_under_way() {
 fn an_upgrade_that_waits_for_a_post_is_given_up_at_its_deadline() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
-    rig.session.begin_post(at(0)).unwrap();
+    rig.session.begin_post(at(0), false).unwrap();
     assert_eq!(rig.probe(ticket, "5"), Probing::Wait);
     rig.session.handle_timeout(at(10_000));
     rig.session.end_post();
@@ -174,7 +174,7 @@ fn an_upgrade_that_waits_for_a_post_is_given_up_at_its_deadline() {
 fn a_session_that_closes_while_its_upgrade_waits_says_so_on_the_new_connection() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
-    rig.session.begin_post(at(0)).unwrap();
+    rig.session.begin_post(at(0), false).unwrap();
     assert_eq!(rig.probe(ticket, "5"), Probing::Wait);
     rig.session.close(at(0), CloseReason::ServerShutdown);
     assert!(!rig.session.is_finished());
@@ -187,7 +187,7 @@ fn a_session_that_closes_while_its_upgrade_waits_says_so_on_the_new_connection()
 fn messages_before_during_and_after_the_upgrade_arrive_once_and_in_order() {
     let mut rig = Rig::polling();
     rig.send("1").unwrap();
-    let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+    let ticket = rig.session.begin_upgrade(at(0), false).unwrap();
     rig.send_binary(b"2").unwrap();
     rig.probe(ticket, "2probe");
     rig.session.send([Part::Text(b"3"), Part::Binary(&[3; 300])].into_iter()).unwrap();
@@ -234,7 +234,7 @@ fn messages_that_max_payload_held_back_move_to_the_websocket_in_order() {
 fn a_websocket_whose_first_packet_is_no_probe_is_dropped_and_polling_continues() {
     for packet in ["40", "42[\"x\"]", "2", "3", "3probe", "6", "1", "2probes"] {
         let mut rig = Rig::polling();
-        let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+        let ticket = rig.session.begin_upgrade(at(0), false).unwrap();
         assert_eq!(rig.probe(ticket, packet), Probing::Close, "{packet}");
         assert!(!rig.session.is_upgrading(ticket));
         rig.send("a").unwrap();
@@ -263,7 +263,7 @@ fn the_upgrade_timeout_cancels_only_the_upgrade() {
     for probed in [false, true] {
         let mut rig = Rig::polling();
         rig.now = at(1_000);
-        let ticket = rig.session.begin_upgrade(rig.now).unwrap();
+        let ticket = rig.session.begin_upgrade(rig.now, false).unwrap();
         if probed {
             rig.now = at(2_000);
             rig.probe(ticket, "2probe");
@@ -282,29 +282,29 @@ fn the_upgrade_timeout_cancels_only_the_upgrade() {
 #[test]
 fn a_second_upgrade_is_refused_and_does_not_disturb_the_first() {
     let mut rig = Rig::polling();
-    let ticket = rig.session.begin_upgrade(at(0)).unwrap();
-    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    let ticket = rig.session.begin_upgrade(at(0), false).unwrap();
+    assert_eq!(rig.session.begin_upgrade(at(0), false), Err(Refused::NoUpgrade));
     rig.probe(ticket, "2probe");
-    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    assert_eq!(rig.session.begin_upgrade(at(0), false), Err(Refused::NoUpgrade));
     assert_eq!(rig.probe(ticket, "5"), Probing::Complete);
-    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    assert_eq!(rig.session.begin_upgrade(at(0), false), Err(Refused::NoUpgrade));
     assert_eq!(rig.session.closed(), None);
 }
 
 #[test]
 fn disabled_upgrades_are_refused() {
     let mut rig = Rig::open(Transport::Polling, config_with(|c| c.allow_upgrades = false));
-    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    assert_eq!(rig.session.begin_upgrade(at(0), false), Err(Refused::NoUpgrade));
     let mut rig = Rig::open(Transport::Polling, config_with(|c| c.websocket = false));
-    assert_eq!(rig.session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
-    assert_eq!(Rig::websocket().session.begin_upgrade(at(0)), Err(Refused::NoUpgrade));
+    assert_eq!(rig.session.begin_upgrade(at(0), false), Err(Refused::NoUpgrade));
+    assert_eq!(Rig::websocket().session.begin_upgrade(at(0), false), Err(Refused::NoUpgrade));
 }
 
 #[test]
 fn a_websocket_that_fails_during_the_upgrade_does_not_affect_polling() {
     for probed in [false, true] {
         let mut rig = Rig::polling();
-        let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+        let ticket = rig.session.begin_upgrade(at(0), false).unwrap();
         if probed {
             rig.probe(ticket, "2probe");
         }
@@ -321,9 +321,9 @@ fn a_websocket_that_fails_during_the_upgrade_does_not_affect_polling() {
 #[test]
 fn an_aborted_upgrade_cannot_abort_or_complete_the_next_one() {
     let mut rig = Rig::polling();
-    let old = rig.session.begin_upgrade(at(0)).unwrap();
+    let old = rig.session.begin_upgrade(at(0), false).unwrap();
     rig.session.abort_upgrade(old);
-    let new = rig.session.begin_upgrade(at(0)).unwrap();
+    let new = rig.session.begin_upgrade(at(0), false).unwrap();
     rig.session.abort_upgrade(old);
     assert!(rig.session.is_upgrading(new));
     assert_eq!(rig.probe(old, "2probe"), Probing::Close);
@@ -338,7 +338,7 @@ fn a_close_while_upgrading_reaches_both_transports() {
     for probed in [false, true] {
         let mut rig = Rig::polling();
         rig.poll();
-        let ticket = rig.session.begin_upgrade(at(0)).unwrap();
+        let ticket = rig.session.begin_upgrade(at(0), false).unwrap();
         if probed {
             rig.probe(ticket, "2probe");
         }
@@ -348,7 +348,7 @@ fn a_close_while_upgrading_reaches_both_transports() {
         rig.look();
         assert_eq!(rig.take(), [control("1")]);
         assert!(rig.session.is_finished());
-        assert_eq!(rig.session.begin_upgrade(at(2)), Err(Refused::Closed));
+        assert_eq!(rig.session.begin_upgrade(at(2), false), Err(Refused::Closed));
     }
 }
 

@@ -1,6 +1,6 @@
 //! One byte stream of an Engine.IO server: assigns its requests and frames to sessions.
 
-use super::exchange::{self, Accept, Carries, Content, Exchange, Incoming, Step, Upgrade};
+use super::exchange::{self, Carries, Content, Exchange, Incoming, Step, Turn, Upgrade};
 use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Target};
@@ -121,9 +121,10 @@ impl<H: Handler> Connection<H> {
         };
         let incoming = Incoming { request, upgrade, body: head.body };
         let handshake = || Handshake::new(request, self.peer);
-        let (exchange, step) = Exchange::begin(now, &self.server, &incoming, handshake, self.waker.as_ref());
+        let turn = Turn { now, server: &self.server, waker: self.waker.as_ref() };
+        let (exchange, step) = Exchange::begin(turn, &incoming, handshake);
         if matches!(step, Step::Wait) {
-            self.stream.hold(exchange.deadline());
+            self.stream.hold(exchange.next_deadline());
         }
         if matches!(step, Step::Wait | Step::Body) {
             self.link = Link::Exchange(Box::new(exchange));
@@ -133,7 +134,8 @@ impl<H: Handler> Connection<H> {
 
     fn handle_body(&mut self, now: Time, body: &[u8]) {
         let Link::Exchange(exchange) = &mut self.link else { return };
-        let step = exchange.handle_body(now, &self.server, body, self.waker.as_ref());
+        let turn = Turn { now, server: &self.server, waker: self.waker.as_ref() };
+        let step = exchange.handle_body(turn, body);
         self.take_step(now, step);
     }
 
@@ -141,10 +143,10 @@ impl<H: Handler> Connection<H> {
         match step {
             Step::Wait => {}
             Step::Body => self.stream.receive_body(now),
-            Step::Answer(mut answer) => {
+            Step::Answer(mut answer, session) => {
                 pool::lend(self.stream.outbound());
                 self.owes = matches!(self.link, Link::Exchange(_));
-                self.link = answer.session.map_or(Link::None, Link::Delivering);
+                self.link = session.map_or(Link::None, Link::Delivering);
                 if answer.close {
                     self.stream.end_keep_alive();
                 }
@@ -158,10 +160,10 @@ impl<H: Handler> Connection<H> {
                     pool::reclaim(queue);
                 }
             }
-            Step::Upgrade(Accept { key, headers, deflate, carries }) => {
+            Step::Upgrade(accept, carries) => {
                 pool::lend(self.stream.outbound());
-                self.stream.upgrade(now, &key.unwrap_or_default(), borrow(&headers));
-                if let Some(deflate) = deflate {
+                self.stream.upgrade(now, &accept.key.unwrap_or_default(), borrow(&accept.headers));
+                if let Some(deflate) = accept.deflate {
                     self.stream.set_deflate(deflate);
                 }
                 self.carry(now, carries);
@@ -205,11 +207,8 @@ impl<H: Handler> Connection<H> {
 
     fn handle_probe(&mut self, now: Time, session: Session<H>, ticket: Ticket, packet: &Packet<'_>) {
         match session.with(|engine, _| engine.handle_probe(now, ticket, packet)) {
-            Probing::Answer => {
-                self.stream.send_text(b"3probe");
-                // Answers the pending poll now, so that the client can stop polling.
-                session.wake();
-            }
+            // A pending poll was released, and woken, so that the client can stop polling.
+            Probing::Answer => self.stream.send_text(b"3probe"),
             Probing::Wait => {
                 self.link = Link::Upgrading(session.clone(), ticket);
                 // Set again, because the waker may have been taken already. If the upgrade is due by now,
@@ -255,7 +254,8 @@ impl<H: Handler> Connection<H> {
     fn follow_session(&mut self, now: Time) {
         match &mut self.link {
             Link::Exchange(exchange) => {
-                let step = exchange.follow(now, &self.server, self.waker.as_ref());
+                let turn = Turn { now, server: &self.server, waker: self.waker.as_ref() };
+                let step = exchange.follow(turn);
                 self.take_step(now, step);
             }
             Link::WebSocket(session) if session.is_closed() => {
@@ -287,8 +287,8 @@ impl<H: Handler> Connection<H> {
     /// Refuses a request whose body is too large, too slow or malformed.
     fn refuse_body(&mut self, now: Time, reason: TransportError) {
         if let Link::Exchange(exchange) = &mut self.link {
-            let answer = exchange.refuse_body(now, reason);
-            self.take_step(now, answer.into());
+            let step = exchange.refuse_body(now, reason);
+            self.take_step(now, step);
         }
     }
 
@@ -413,7 +413,7 @@ impl<H: Handler> Protocol for Connection<H> {
         while let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) {
             match self.stream.phase() {
                 // Do not pile up responses that the client does not read.
-                Phase::Head if self.stream.queued() >= self.server.config.high_water => break,
+                Phase::Head if self.stream.queued() >= self.server.site.config.high_water => break,
                 Phase::Head if matches!(self.link, Link::Delivering(_)) && self.stream.queued() > 0 => break,
                 Phase::Head => {
                     let mut slots = http::header_slots();
@@ -430,13 +430,13 @@ impl<H: Handler> Protocol for Connection<H> {
                         Ok(Some(body)) => self.handle_body(now, &body),
                         Ok(None) => break,
                         Err(http::Error::BodyTooLarge) => {
-                            let limit = self.server.config.max_payload;
+                            let limit = self.server.site.config.max_payload;
                             self.refuse_body(now, TransportError::TooLarge { limit });
                         }
                         Err(error) => self.refuse_body(now, TransportError::Body(error)),
                     }
                 }
-                Phase::WebSocket if self.is_behind() => break,
+                Phase::WebSocket if self.is_behind() || matches!(self.link, Link::Upgrading(..)) => break,
                 Phase::WebSocket => {
                     let len = rest.len();
                     let mut rest = rest;
@@ -484,7 +484,7 @@ impl<H: Handler> Protocol for Connection<H> {
     }
 
     fn wants_read(&self) -> bool {
-        let high_water = self.server.config.high_water;
+        let high_water = self.server.site.config.high_water;
         match (&self.link, self.stream.phase()) {
             (_, Phase::Closed) => false,
             (_, Phase::Closing) => true,
@@ -551,7 +551,7 @@ impl<H: Handler> Connection<H> {
                 Ok(Some(message)) => {
                     self.inflated.count(&message);
                     self.handle_message(now, message);
-                    if self.inflated.is_enough(self.server.config.high_water)
+                    if self.inflated.is_enough(self.server.site.config.high_water)
                         && let Some(waker) = &self.waker
                     {
                         waker.wake_by_ref();

@@ -12,6 +12,7 @@ use crate::pool;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
+use sockeye_core::engineio::server::Site;
 use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Keeper, Peer, Runtime};
 use sockeye_core::http::{Cookie, Cors};
@@ -53,12 +54,8 @@ pub struct Builder<H: Handler> {
 
 pub(crate) struct ServerInner<H: Handler> {
     pub(crate) handler: H,
-    pub(crate) config: Arc<Config>,
+    pub(crate) site: Site,
     pub(crate) limits: Arc<connection::Config>,
-    /// Without a trailing slash.
-    pub(super) path: String,
-    pub(super) cors: Cors,
-    pub(super) cookie: Option<Cookie>,
     pub(super) allow_request: Option<AllowRequest>,
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
@@ -207,16 +204,11 @@ impl<H: Handler> Drop for Claim<H> {
 }
 
 impl<H: Handler> ServerInner<H> {
-    /// Returns whether a path is the one for sessions.
-    pub(super) fn is_path(&self, path: &str) -> bool {
-        path.strip_suffix('/').unwrap_or(path) == self.path
-    }
-
     /// Returns whether this server answers requests to this path, instead of the server that it is mounted
     /// in.
     #[cfg(feature = "http")]
     pub(crate) fn takes(&self, path: &str) -> bool {
-        self.is_path(path) || self.assets.get(path).is_some()
+        self.site.is_path(path) || self.assets.get(path).is_some()
     }
 
     /// Handles a packet that arrived on a session's transport.
@@ -257,7 +249,7 @@ impl<H: Handler> ServerInner<H> {
         handshake: Handshake,
     ) -> Option<Session<H>> {
         let id = random_id()?;
-        let engine = engineio::Session::open(now, self.config.clone(), &id, transport);
+        let engine = engineio::Session::open(now, self.site.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
         self.sessions.write().insert(ById(session.clone()));
         guard("on_open", || self.handler.on_open(&session));
@@ -484,11 +476,8 @@ impl<H: Handler> Builder<H> {
         self.assets.mount(&path, self.client);
         Server(Arc::new(ServerInner {
             handler: self.handler,
-            config: Arc::new(self.config),
+            site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },
             limits: Arc::new(self.limits),
-            path,
-            cors: self.cors,
-            cookie: self.cookie,
             allow_request: self.allow_request,
             assets: self.assets,
             timers: Timers::default(),

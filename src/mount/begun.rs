@@ -2,7 +2,7 @@
 
 use super::deadline::Deadline;
 use super::{Mount, Outcome, accept_websocket, respond};
-use crate::engine::exchange::{Exchange, Incoming, Step, Upgrade};
+use crate::engine::exchange::{Exchange, Incoming, Step, Turn, Upgrade};
 use crate::engine::{Connection, Handler, Handshake, ServerInner, TransportError};
 use bytes::{Buf, Bytes};
 use http::{Method, Request, Version, request};
@@ -58,14 +58,15 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
                     this.mounted.handle_body(body, cx)
                 }
                 Step::Wait => ready!(this.mounted.follow(cx)),
-                Step::Answer(answer) => {
-                    return Poll::Ready(Outcome::Response(respond(answer, *this.is_http1)));
+                Step::Answer(answer, session) => {
+                    let response = respond(answer, session.as_ref(), *this.is_http1);
+                    return Poll::Ready(Outcome::Response(response));
                 }
-                Step::Upgrade(accept) => {
+                Step::Upgrade(accept, carries) => {
                     let server = this.mounted.server.clone();
                     let response = accept_websocket(accept.key, accept.headers);
                     let (now, peer) = (server.now(), *this.peer);
-                    let connection = Connection::upgraded(now, server, peer, accept.deflate, accept.carries);
+                    let connection = Connection::upgraded(now, server, peer, accept.deflate, carries);
                     return Poll::Ready(Outcome::Upgrade(response, connection));
                 }
             };
@@ -111,23 +112,25 @@ impl<H: Handler> Mounted<H> {
         // Set before the session can be forgotten, because this request may get its last response.
         server.count_busy(true);
         // The waker is only known when the future is polled.
-        let (exchange, step) = Exchange::begin(server.now(), server, &incoming, handshake, None);
+        let turn = Turn { now: server.now(), server, waker: None };
+        let (exchange, step) = Exchange::begin(turn, &incoming, handshake);
         (Mounted { server: server.clone(), exchange, deadline: Deadline::default() }, step)
     }
 
     fn handle_body(&mut self, body: Result<Bytes, TransportError>, cx: &Context<'_>) -> Step<H> {
         self.deadline.clear(&self.server.timers);
-        let now = self.server.now();
+        let turn = Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()) };
         match body {
-            Ok(body) => self.exchange.handle_body(now, &self.server, &body, Some(cx.waker())),
-            Err(reason) => self.exchange.refuse_body(now, reason).into(),
+            Ok(body) => self.exchange.handle_body(turn, &body),
+            Err(reason) => self.exchange.refuse_body(turn.now, reason),
         }
     }
 
     fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<H>> {
-        match self.exchange.follow(self.server.now(), &self.server, Some(cx.waker())) {
+        let turn = Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()) };
+        match self.exchange.follow(turn) {
             Step::Wait => {
-                if let Some(at) = self.exchange.deadline() {
+                if let Some(at) = self.exchange.next_deadline() {
                     // Called after this deadline, it answers.
                     self.deadline.wake_at(cx, &self.server, at);
                 }
@@ -168,7 +171,7 @@ impl Read {
         mut body: Pin<&mut B>,
     ) -> Poll<Result<Bytes, TransportError>> {
         let Mounted { server, exchange, deadline } = mounted;
-        let limit = server.config.max_payload;
+        let limit = server.site.config.max_payload;
         for _ in 0..MAX_TURN {
             let data = match body.as_mut().poll_frame(cx) {
                 Poll::Ready(None) => return Poll::Ready(Ok(self.take())),

@@ -73,7 +73,7 @@ impl<M: Mount> Future for Waiting<M> {
                 warn!(%error, "a websocket connection was not handed over: does the server around this one allow upgrades?");
             }
             Poll::Pending => {
-                if deadline.poll(cx, server, server.config.upgrade_timeout).is_pending() {
+                if deadline.poll(cx, server, server.site.config.upgrade_timeout).is_pending() {
                     return Poll::Pending;
                 }
                 warn!("a websocket connection was not handed over in time");

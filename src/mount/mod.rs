@@ -176,11 +176,15 @@ where
     Begun::new(&server, request, peer).await
 }
 
-fn respond<H: engine::Handler>(answer: exchange::Answer<H>, is_http1: bool) -> Response<Body> {
+fn respond<H: engine::Handler>(
+    answer: exchange::Answer,
+    session: Option<&engine::Session<H>>,
+    is_http1: bool,
+) -> Response<Body> {
     let mut headers = HeaderMap::with_capacity(answer.headers.len() + 1);
     let body = match answer.body {
         Content::Static(bytes) => Body::from(Bytes::from_static(bytes)),
-        Content::Queue(queue) => Body::new(queue, answer.session.as_ref()),
+        Content::Queue(queue) => Body::new(queue, session),
         Content::HeadOnly(length) => {
             if answer.status != Status::NOT_MODIFIED {
                 headers.insert(header::CONTENT_LENGTH, length.into());

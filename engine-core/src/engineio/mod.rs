@@ -14,6 +14,6 @@ pub use frames::{Frames, Part};
 pub use id::Id;
 pub use packet::{Message, Packet, PacketError, SEPARATOR, split_payload};
 pub use reason::{CloseReason, TransportError};
-pub use request::{Query, RequestError, Route};
+pub use request::{Purpose, Query, RequestError, Route};
 pub use server::{Config, Probing, Refused, SendError, Session, Ticket};
 pub use transport::Transport;

@@ -84,23 +84,23 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// The packets of a payload, as text; nothing for an empty body.
+/// Returns the packets of a payload, as text; none for an empty body.
 pub fn split_payload(body: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(body).filter(|body| !body.is_empty());
     core::iter::from_fn(move || {
-        let body = rest?;
-        let at = memchr::memchr(SEPARATOR, body.as_bytes());
-        match at.and_then(|at| body.split_at_checked(at)) {
-            Some((packet, tail)) => {
-                rest = tail.get(1..);
-                Some(packet)
-            }
-            None => {
-                rest = None;
-                Some(body)
-            }
-        }
+        let (packet, tail) = split_first(rest?);
+        rest = tail;
+        Some(packet)
     })
+}
+
+/// Splits the first packet off a payload. Returns it, and the payload after it unless it is the last packet.
+pub(super) fn split_first(payload: &str) -> (&str, Option<&str>) {
+    let at = memchr::memchr(SEPARATOR, payload.as_bytes());
+    match at.and_then(|at| payload.split_at_checked(at)) {
+        Some((packet, tail)) => (packet, tail.get(1..)),
+        None => (payload, None),
+    }
 }
 
 /// Decodes base64. White space is skipped: the Java client ends a line after every 76 characters.

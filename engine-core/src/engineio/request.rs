@@ -43,31 +43,37 @@ impl Query {
     }
 }
 
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The subject of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// A new session.
     Open(Transport),
-    /// What waits for a session, as soon as there is something.
-    Poll(Id),
-    /// Packets for a session.
-    Post(Id),
-    /// To move a session to WebSocket.
-    Upgrade(Id),
+    /// An existing session. The error is for the client only if the session exists: as in the reference, an unknown
+    /// session is the first reason for a refusal.
+    Session(Id, Result<Purpose, RequestError>),
+}
+
+/// The purpose of a request for an existing session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To get the packets that wait for the client, as soon as there are any.
+    Poll,
+    /// To send packets.
+    Post,
+    /// To move the session to WebSocket.
+    Upgrade,
 }
 
 impl Route {
-    /// Checks a request in the reference's order. Whether the session exists and is on that transport is the caller's
-    /// to see.
+    /// Checks a request in the reference's order. The caller checks that the session exists and uses that transport.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The error to tell the client.
     pub fn of(
         request: &http::Request<'_>,
         is_upgrade: bool,
         query: &Query,
         config: &Config,
-        exists: impl FnOnce(&Id) -> bool,
     ) -> Result<Route, RequestError> {
         let transport = query.transport.filter(|transport| config.allows(*transport));
         let transport = transport.ok_or(RequestError::UnknownTransport)?;
@@ -76,24 +82,24 @@ impl Route {
             return Err(RequestError::BadRequest);
         }
         let over_websocket = transport == Transport::WebSocket;
+        let fits = over_websocket == is_upgrade;
         let Some(sid) = query.sid else {
             return match request.method() {
-                "GET" if over_websocket != is_upgrade => Err(RequestError::BadRequest),
+                "GET" if !fits => Err(RequestError::BadRequest),
                 "GET" if !query.is_version_4 => Err(RequestError::UnsupportedVersion),
                 "GET" => Ok(Route::Open(transport)),
                 _ => Err(RequestError::BadHandshakeMethod),
             };
         };
-        let sid = sid.filter(exists).ok_or(RequestError::UnknownSession)?;
-        if !query.is_version_4 || over_websocket != is_upgrade {
-            return Err(RequestError::BadRequest);
-        }
-        match request.method() {
-            "GET" if over_websocket => Ok(Route::Upgrade(sid)),
-            "GET" => Ok(Route::Poll(sid)),
-            "POST" if !over_websocket => Ok(Route::Post(sid)),
+        let sid = sid.ok_or(RequestError::UnknownSession)?;
+        let purpose = match request.method() {
+            _ if !query.is_version_4 || !fits => Err(RequestError::BadRequest),
+            "GET" if over_websocket => Ok(Purpose::Upgrade),
+            "GET" => Ok(Purpose::Poll),
+            "POST" if !over_websocket => Ok(Purpose::Post),
             _ => Err(RequestError::MethodNotAllowed),
-        }
+        };
+        Ok(Route::Session(sid, purpose))
     }
 }
 

@@ -119,7 +119,7 @@ impl World {
 
     fn apply(&mut self, op: Op) {
         match op {
-            Op::Poll => match self.session.begin_poll(self.now) {
+            Op::Poll => match self.session.begin_poll(self.now, false) {
                 Ok(()) => self.polling = true,
                 Err(Refused::Overlap) => assert!(self.session.closed().is_some()),
                 Err(Refused::TransportMismatch) => assert_eq!(self.session.transport(), Transport::WebSocket),
@@ -129,7 +129,7 @@ impl World {
                 self.session.abort_poll(self.now);
                 self.polling = false;
             }
-            Op::BeginPost => drop(self.session.begin_post(self.now)),
+            Op::BeginPost => drop(self.session.begin_post(self.now, false)),
             Op::EndPost => self.session.end_post(),
             Op::AbortPost => self.session.abort_post(self.now),
             Op::Packet(packet) => {
@@ -140,7 +140,7 @@ impl World {
                 assert!(!was_closed || message.is_none());
             }
             Op::BeginUpgrade => {
-                if let Ok(ticket) = self.session.begin_upgrade(self.now) {
+                if let Ok(ticket) = self.session.begin_upgrade(self.now, false) {
                     self.ticket = Some(ticket);
                 }
             }

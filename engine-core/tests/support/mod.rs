@@ -130,7 +130,7 @@ impl Rig {
     /// Begins a poll unless one is waiting, and receives its answer if there is one.
     pub fn poll(&mut self) {
         if !self.polling {
-            self.session.begin_poll(self.now).unwrap();
+            self.session.begin_poll(self.now, false).unwrap();
             self.polling = true;
         }
         self.look();
@@ -156,7 +156,7 @@ impl Rig {
 
     /// Posts a payload, and returns the messages that reached the application.
     pub fn post(&mut self, body: &str) -> Vec<Got> {
-        self.session.begin_post(self.now).unwrap();
+        self.session.begin_post(self.now, false).unwrap();
         self.session.heard(self.now);
         let got = self.packets(body);
         self.session.end_post();
@@ -183,7 +183,7 @@ impl Rig {
 
     /// Begins an upgrade up to the answer to the probe.
     pub fn probed(&mut self) -> Ticket {
-        let ticket = self.session.begin_upgrade(self.now).unwrap();
+        let ticket = self.session.begin_upgrade(self.now, false).unwrap();
         assert_eq!(self.probe(ticket, "2probe"), Probing::Answer);
         ticket
     }

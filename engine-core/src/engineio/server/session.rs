@@ -270,14 +270,19 @@ impl Session {
 
     // Polling.
 
-    /// A poll arrived: it waits until [`take_payload`](Session::take_payload) has something.
-    pub fn begin_poll(&mut self, now: Time) -> Result<(), Refused> {
-        self.handle_timeout(now);
+    /// Notes that a poll arrived, which waits until [`take_payload`](Session::take_payload) has something for it.
+    ///
+    /// The poll is a sign of life: if the application `is_behind`, it counts in place of an overdue pong, as in
+    /// [`excuse_pong`](Session::excuse_pong).
+    pub fn begin_poll(&mut self, now: Time, is_behind: bool) -> Result<(), Refused> {
+        if let State::Polling(polling) = &mut self.state {
+            polling.polled = true;
+        }
+        self.catch_up(now, is_behind);
         if self.is_finished() {
             return Err(Refused::Closed);
         }
         let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
-        polling.polled = true;
         if core::mem::replace(&mut polling.parked, true) {
             self.close(now, TransportError::PollOverlap.into());
             return Err(Refused::Overlap);
@@ -331,9 +336,11 @@ impl Session {
         }
     }
 
-    /// A request with data arrived; its packets follow once its body is complete.
-    pub fn begin_post(&mut self, now: Time) -> Result<(), Refused> {
-        self.handle_timeout(now);
+    /// Notes that a request with data arrived, whose packets follow once its body is complete.
+    ///
+    /// If the application `is_behind`, an overdue pong is excused as in [`excuse_pong`](Session::excuse_pong).
+    pub fn begin_post(&mut self, now: Time, is_behind: bool) -> Result<(), Refused> {
+        self.catch_up(now, is_behind);
         // A client that is yet to be told may say goodbye by itself.
         if self.is_finished() {
             return Err(Refused::Closed);
@@ -398,9 +405,11 @@ impl Session {
 
     // Upgrade.
 
-    /// A WebSocket connection wants to take over a polling session.
-    pub fn begin_upgrade(&mut self, now: Time) -> Result<Ticket, Refused> {
-        self.handle_timeout(now);
+    /// Begins an upgrade: a WebSocket connection asks to take over a polling session.
+    ///
+    /// If the application `is_behind`, an overdue pong is excused as in [`excuse_pong`](Session::excuse_pong).
+    pub fn begin_upgrade(&mut self, now: Time, is_behind: bool) -> Result<Ticket, Refused> {
+        self.catch_up(now, is_behind);
         if self.closed.is_some() {
             return Err(Refused::Closed);
         }
@@ -674,6 +683,14 @@ impl Session {
             // The last ping shows as much: they are not piled up.
             _ => Heartbeat::Waiting { sent: now, deadline: now + self.config.ping_timeout },
         };
+    }
+
+    /// Handles a deadline that passed before its timer fired, because a request was faster.
+    fn catch_up(&mut self, now: Time, is_behind: bool) {
+        if is_behind {
+            self.excuse_pong(now, false);
+        }
+        self.handle_timeout(now);
     }
 
     /// Time passed. Does nothing before the deadline.

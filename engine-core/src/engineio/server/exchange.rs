@@ -1,0 +1,601 @@
+//! One HTTP request and its response: all decisions about them, without the locks and wakers around a session.
+
+use super::config::Config;
+use super::session::{Refused, Session, Ticket};
+use crate::connection::{self, HandshakeError};
+use crate::engineio::id::Id;
+use crate::engineio::packet::{Packet, PacketError, split_first};
+use crate::engineio::reason::{CloseReason, TransportError};
+use crate::engineio::request::{Purpose, Query, RequestError, Route};
+use crate::engineio::transport::Transport;
+use crate::http::{Body, Cookie, Cors, Request, Status};
+use crate::outbound::Outbound;
+use crate::time::Time;
+use crate::websocket::Deflate;
+use alloc::borrow::{Cow, ToOwned};
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use smallvec::SmallVec;
+
+/// The settings of a server that concern HTTP requests.
+#[derive(Debug)]
+pub struct Site {
+    /// The path of the requests, without a trailing slash.
+    pub path: String,
+    /// The pages of other origins that may use the server.
+    pub cors: Cors,
+    /// The cookie that is set when a session is opened.
+    pub cookie: Option<Cookie>,
+    /// The settings of the sessions.
+    pub config: Arc<Config>,
+}
+
+impl Site {
+    /// Returns whether a path is the one for sessions.
+    pub fn is_path(&self, path: &str) -> bool {
+        path.strip_suffix('/').unwrap_or(path) == self.path
+    }
+}
+
+/// A request as received.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// The head of the request.
+    pub request: &'a Request<'a>,
+    /// The way in which it asks for WebSocket.
+    pub upgrade: Upgrade,
+    /// The announced body.
+    pub body: Body,
+}
+
+/// How a request asks to become a WebSocket connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Not at all.
+    None,
+    /// By `Upgrade`, as in HTTP/1.1 (RFC 6455).
+    Http1,
+    /// By an extended CONNECT, as in HTTP/2 (RFC 8441). Its method is passed on as GET, which it replaces.
+    Connect,
+}
+
+/// The subject of a request.
+#[derive(Debug)]
+pub enum Wanted {
+    /// None that concerns sessions: this is the response.
+    Answer(Answer),
+    /// A path that is not the one for sessions, such as a file that the application serves.
+    Elsewhere,
+    /// A new session.
+    Open(Over),
+    /// An existing session. If none has this id, refuse the request with [`RequestError::UnknownSession`], otherwise
+    /// with the error, if there is one.
+    Session(Id, Result<Purpose, RequestError>),
+}
+
+/// The transport of a new session.
+#[derive(Debug)]
+pub enum Over {
+    /// The response carries the first payload.
+    Polling,
+    /// The connection becomes the session's transport.
+    WebSocket(Asked),
+}
+
+impl Over {
+    /// Returns the transport.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Over::Polling => Transport::Polling,
+            Over::WebSocket(_) => Transport::WebSocket,
+        }
+    }
+}
+
+/// The agreed parameters of a WebSocket handshake.
+#[derive(Debug)]
+pub struct Asked {
+    key: Option<Key>,
+    deflate: Option<(Deflate, Cow<'static, str>)>,
+    subprotocol: Option<String>,
+}
+
+/// The cause of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The request is refused with a code and a message of the protocol.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Another request of the same kind is in progress; the session has ended. The body is empty, as in the reference.
+    #[error("two requests of a kind at a time")]
+    Overlap,
+    /// The client speaks another version of WebSocket, and is told the one that is spoken here (RFC 6455, section 4.4).
+    #[error("another version of WebSocket")]
+    WebSocketVersion,
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Closed => RequestError::UnknownSession.into(),
+            Refused::Overlap => Refusal::Overlap,
+            Refused::TransportMismatch | Refused::NoUpgrade => RequestError::BadRequest.into(),
+        }
+    }
+}
+
+impl From<HandshakeError> for Refusal {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Version => Refusal::WebSocketVersion,
+            _ => RequestError::BadRequest.into(),
+        }
+    }
+}
+
+impl From<&TransportError> for Refusal {
+    fn from(reason: &TransportError) -> Self {
+        Refusal::Request(match reason {
+            TransportError::TooLarge { .. } => RequestError::TooLarge,
+            TransportError::TooSlow => RequestError::TooSlow,
+            _ => RequestError::BadRequest,
+        })
+    }
+}
+
+/// The response to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: Status,
+    /// The headers, without those that frame the body.
+    pub headers: Headers,
+    /// The body.
+    pub body: Content,
+    /// The connection must be closed after this.
+    pub close: bool,
+}
+
+impl Answer {
+    /// Creates a response without CORS headers.
+    pub fn new(status: Status, headers: impl IntoIterator<Item = Header>, body: Content) -> Answer {
+        Answer { status, headers: headers.into_iter().collect(), body, close: false }
+    }
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub enum Content {
+    /// Constant bytes.
+    Static(&'static [u8]),
+    /// Queued bytes.
+    Queue(Outbound),
+    /// No body, although the head declares this length.
+    HeadOnly(usize),
+}
+
+impl Content {
+    fn text(text: impl Into<Cow<'static, str>>) -> Content {
+        match text.into() {
+            Cow::Borrowed(text) => Content::Static(text.as_bytes()),
+            Cow::Owned(text) => {
+                let mut body = Outbound::new();
+                body.push(text.into());
+                Content::Queue(body)
+            }
+        }
+    }
+}
+
+/// The response to a WebSocket handshake.
+#[derive(Debug)]
+pub struct Accept {
+    /// The client's key; an extended CONNECT has none.
+    pub key: Option<Key>,
+    /// The headers, without those that every such response has.
+    pub headers: Headers,
+    /// The agreed compression.
+    pub deflate: Option<Deflate>,
+}
+
+/// A header of a response.
+pub type Header = (&'static str, Cow<'static, str>);
+/// The headers of a response.
+pub type Headers = SmallVec<[Header; 4]>;
+/// A valid `Sec-WebSocket-Key`.
+pub type Key = [u8; 24];
+
+/// The headers of a response with a payload.
+const PAYLOAD: [Header; 2] = [
+    ("Content-Type", Cow::Borrowed("text/plain; charset=UTF-8")),
+    ("Cache-Control", Cow::Borrowed("no-store")),
+];
+/// The header of the response to a POST request.
+const POSTED: Header = ("Content-Type", Cow::Borrowed("text/html"));
+
+/// A request, until it is answered.
+///
+/// The methods that concern a session have it as an argument, because the caller knows how to lock it.
+#[derive(Debug)]
+pub struct Exchange {
+    state: State,
+    upgrade: Upgrade,
+    /// The CORS headers of the response, kept because the request may be gone by then.
+    cors: Vec<Header>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The application decides whether a session may be opened, at most until this time.
+    Opening(Time),
+    /// A poll waits for something to send, at most until this time: the session sends a ping long before.
+    Poll(Time),
+    /// The body is being read.
+    Post,
+    /// The body was read. The rest of its packets, and the response, wait until handlers keep up.
+    Posted(Option<Box<Held>>),
+    /// The response is known, or nothing was decided yet.
+    Idle,
+}
+
+impl Exchange {
+    /// Begins to handle a request: finds out its subject.
+    ///
+    /// # Errors
+    /// The cause if the request is invalid: pass it to [`refuse`](Exchange::refuse).
+    pub fn begin(site: &Site, incoming: &Incoming<'_>) -> (Exchange, Result<Wanted, Refusal>) {
+        let request = incoming.request;
+        let cors = site.cors.headers(request).map(|(name, value)| (name, value.to_owned().into()));
+        let mut exchange = Exchange { state: State::Idle, upgrade: incoming.upgrade, cors: cors.collect() };
+        let wanted = exchange.route(site, incoming);
+        (exchange, wanted)
+    }
+
+    fn route(&mut self, site: &Site, incoming: &Incoming<'_>) -> Result<Wanted, Refusal> {
+        let request = incoming.request;
+        if site.cors.is_preflight(request) {
+            return Ok(Wanted::Answer(self.answer(Status::NO_CONTENT, [], Content::Static(b""))));
+        }
+        if !site.is_path(request.path()) {
+            return Ok(Wanted::Elsewhere);
+        }
+        let query = Query::parse(request.query())?;
+        Ok(match Route::of(request, self.upgrade != Upgrade::None, &query, &site.config)? {
+            Route::Open(Transport::Polling) => Wanted::Open(Over::Polling),
+            Route::Open(Transport::WebSocket) => {
+                Wanted::Open(Over::WebSocket(Asked::of(&site.config, incoming)?))
+            }
+            Route::Session(id, purpose) => Wanted::Session(id, purpose),
+        })
+    }
+
+    // A new session.
+
+    /// Waits for the decision of the application.
+    pub fn begin_opening(&mut self, now: Time, config: &Config) {
+        self.state = State::Opening(now + config.allow_timeout);
+    }
+
+    /// Returns the response that opens a session over polling, which carries its first payload.
+    pub fn open(&mut self, site: &Site, id: &Id, payload: Outbound) -> Answer {
+        self.answer(Status::OK, PAYLOAD.into_iter().chain(cookie(site, id)), Content::Queue(payload))
+    }
+
+    /// Returns the response that opens a session over WebSocket.
+    pub fn open_websocket(&mut self, site: &Site, id: &Id, asked: Asked) -> Accept {
+        let cors = core::mem::take(&mut self.cors).into_iter();
+        self.state = State::Idle;
+        asked.accept(cors.chain(cookie(site, id)).collect())
+    }
+
+    // An existing session.
+
+    /// Begins a poll.
+    ///
+    /// # Errors
+    /// The cause if the session does not accept it.
+    pub fn begin_poll(&mut self, now: Time, session: &mut Session, is_behind: bool) -> Result<(), Refusal> {
+        session.begin_poll(now, is_behind)?;
+        let config = session.config();
+        self.state = State::Poll(now + config.ping_interval + config.ping_timeout + config.close_timeout);
+        Ok(())
+    }
+
+    /// Returns the response that carries a payload.
+    pub fn end_poll(&mut self, payload: Outbound) -> Answer {
+        self.answer(Status::OK, PAYLOAD, Content::Queue(payload))
+    }
+
+    /// Begins a POST, whose body is read next.
+    ///
+    /// # Errors
+    /// The cause if the session does not accept it, or the announced body is too large or not text.
+    pub fn begin_post(
+        &mut self,
+        now: Time,
+        session: &mut Session,
+        incoming: &Incoming<'_>,
+        is_behind: bool,
+    ) -> Result<(), Refusal> {
+        session.begin_post(now, is_behind)?;
+        self.state = State::Post;
+        let limit = session.config().max_payload;
+        let content_type = incoming.request.header_str("content-type").unwrap_or_default();
+        let reason = match incoming.body {
+            Body::Length(length) if usize::try_from(length).is_ok_and(|length| length > limit) => {
+                TransportError::TooLarge { limit }
+            }
+            _ if content_type.starts_with("application/octet-stream") => TransportError::ContentType,
+            _ => return Ok(()),
+        };
+        Err(self.refuse_body(now, session, reason))
+    }
+
+    /// Ends the session because of a body that is too large, too slow or malformed, and returns the cause.
+    pub fn refuse_body(&mut self, now: Time, session: &mut Session, reason: TransportError) -> Refusal {
+        let refusal = Refusal::from(&reason);
+        if matches!(self.end(), State::Post) {
+            session.end_post();
+            session.close(now, reason.into());
+        }
+        refusal
+    }
+
+    /// Ends the session because of a payload that cannot be read, and returns the cause.
+    pub fn refuse_payload(&mut self, now: Time, session: &mut Session, error: PacketError) -> Refusal {
+        self.state = State::Idle;
+        session.end_post();
+        session.close(now, CloseReason::ParseError(error));
+        RequestError::BadRequest.into()
+    }
+
+    /// Notes that the body was read, and that the response waits. `rest` has the packets that were not handled yet.
+    pub fn hold(&mut self, rest: Option<Box<Held>>) {
+        self.state = State::Posted(rest);
+    }
+
+    /// Returns the packets that were not handled yet, to be handled or [held](Exchange::hold) again.
+    pub fn take_held(&mut self) -> Option<Box<Held>> {
+        match &mut self.state {
+            State::Posted(rest) => rest.take(),
+            _ => None,
+        }
+    }
+
+    /// Ends a POST whose packets were all handled.
+    pub fn end_post(&mut self, session: &mut Session) -> Answer {
+        session.end_post();
+        self.answer(Status::OK, [POSTED], Content::Static(b"ok"))
+    }
+
+    /// Begins an upgrade with the parameters of its handshake. Returns its ticket, or `None` if the connection has to be
+    /// closed after the handshake.
+    pub fn begin_upgrade(
+        &mut self,
+        now: Time,
+        session: &mut Session,
+        asked: &Asked,
+        is_behind: bool,
+    ) -> Option<Ticket> {
+        let ticket = session.begin_upgrade(now, is_behind).ok()?;
+        if let Some((deflate, _)) = asked.deflate {
+            session.set_deflate(deflate);
+        }
+        Some(ticket)
+    }
+
+    /// Returns the response to the handshake of an upgrade.
+    pub fn accept(&mut self, asked: Asked) -> Accept {
+        self.state = State::Idle;
+        asked.accept(Headers::new())
+    }
+
+    // The end, and time.
+
+    /// Returns the deadline of the application's decision or of a poll, after which the request is
+    /// [refused](Exchange::refuse) with [`RequestError::Unavailable`]. Other exchanges end with their session.
+    pub fn next_deadline(&self) -> Option<Time> {
+        match self.state {
+            State::Opening(deadline) | State::Poll(deadline) => Some(deadline),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the deadline has passed.
+    pub fn is_overdue(&self, now: Time) -> bool {
+        self.next_deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Returns whether the body of the request is being read.
+    pub fn is_reading(&self) -> bool {
+        matches!(self.state, State::Post)
+    }
+
+    /// Returns whether a poll waits for something to send.
+    pub fn is_polling(&self) -> bool {
+        matches!(self.state, State::Poll(_))
+    }
+
+    /// Returns whether the body was read, and its response waits.
+    pub fn is_posted(&self) -> bool {
+        matches!(self.state, State::Posted(_))
+    }
+
+    /// Tells the session that the response can no longer be sent.
+    pub fn lose(&mut self, now: Time, session: &mut Session) {
+        match self.end() {
+            State::Opening(_) | State::Idle => {}
+            State::Poll(_) => session.abort_poll(now),
+            State::Posted(None) => session.end_post(),
+            // There is no way to tell the client that not all of the body was handled.
+            State::Post | State::Posted(Some(_)) => session.abort_post(now),
+        }
+    }
+
+    fn end(&mut self) -> State {
+        core::mem::replace(&mut self.state, State::Idle)
+    }
+
+    // Responses.
+
+    /// Returns a response with the CORS headers.
+    pub fn answer(
+        &mut self,
+        status: Status,
+        headers: impl IntoIterator<Item = Header>,
+        body: Content,
+    ) -> Answer {
+        self.state = State::Idle;
+        Answer::new(status, headers.into_iter().chain(core::mem::take(&mut self.cors)), body)
+    }
+
+    /// Returns the response to a request that is refused.
+    pub fn refuse(&mut self, refusal: &Refusal) -> Answer {
+        self.state = State::Idle;
+        match refusal {
+            Refusal::Request(error) if self.upgrade != Upgrade::None => {
+                // A WebSocket client reads no JSON; the reference sends the bare message.
+                let status = if matches!(error, RequestError::Unavailable) { 503 } else { 400 };
+                let status = Status::new(status).unwrap_or(Status::BAD_REQUEST);
+                let html = ("Content-Type", "text/html".into());
+                let answer = Answer::new(status, [html], Content::text(error.to_string()));
+                Answer { close: true, ..answer }
+            }
+            Refusal::Request(error) => {
+                let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
+                let body = error.body();
+                let json = (!body.is_empty()).then_some(("Content-Type", "application/json".into()));
+                let allow = (status == Status::METHOD_NOT_ALLOWED).then_some(("Allow", "GET, POST".into()));
+                self.answer(status, json.into_iter().chain(allow), Content::text(body))
+            }
+            Refusal::Overlap => self.answer(Status::BAD_REQUEST, [], Content::Static(b"")),
+            // The one refusal whose response is specified (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
+            Refusal::WebSocketVersion => {
+                let version = ("Sec-WebSocket-Version", "13".into());
+                let http1 = [("Upgrade", "websocket".into()), ("Connection", "Upgrade".into())];
+                let http1 = http1.into_iter().filter(|_| self.upgrade == Upgrade::Http1);
+                let headers = core::iter::once(version).chain(http1);
+                Answer::new(Status::UPGRADE_REQUIRED, headers, Content::Static(b""))
+            }
+        }
+    }
+}
+
+fn cookie(site: &Site, id: &Id) -> Option<Header> {
+    site.cookie.as_ref().map(|cookie| ("Set-Cookie", cookie.write(id).into()))
+}
+
+impl Asked {
+    /// Reads a handshake, and agrees on its parameters.
+    ///
+    /// # Errors
+    /// The cause if it is not valid.
+    pub fn of(config: &Config, incoming: &Incoming<'_>) -> Result<Asked, HandshakeError> {
+        let request = incoming.request;
+        let key = match incoming.upgrade {
+            Upgrade::None => None,
+            Upgrade::Connect => connection::check_version(request).map(|()| None)?,
+            Upgrade::Http1 => {
+                let key = connection::websocket_key(request)?;
+                Some(key.try_into().map_err(|_| HandshakeError::Key)?)
+            }
+        };
+        let subprotocol = connection::agree_subprotocol(config.subprotocols.as_deref(), request);
+        Ok(Asked {
+            key,
+            deflate: connection::agree_deflate(config.per_message_deflate.as_ref(), request),
+            subprotocol: subprotocol.map(str::to_owned),
+        })
+    }
+
+    /// Returns the agreed compression.
+    pub fn deflate(&self) -> Option<Deflate> {
+        self.deflate.as_ref().map(|(deflate, _)| *deflate)
+    }
+
+    fn accept(self, mut headers: Headers) -> Accept {
+        let deflate = self.deflate.map(|(deflate, answer)| {
+            headers.push(("Sec-WebSocket-Extensions", answer));
+            deflate
+        });
+        headers.extend(self.subprotocol.map(|name| ("Sec-WebSocket-Protocol", name.into())));
+        Accept { key: self.key, headers, deflate }
+    }
+}
+
+/// The packets of a body, of which a limited number is handled in one turn.
+#[derive(Clone, Debug)]
+pub struct Packets<'a> {
+    rest: Option<&'a str>,
+    taken: usize,
+}
+
+/// The number of packets of a body that are handled in one turn, so that other connections get theirs.
+const MAX_TURN: usize = 1024;
+
+impl<'a> Packets<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`PacketError::Utf8`] if it is not UTF-8.
+    pub fn of(body: &'a [u8]) -> Result<Packets<'a>, PacketError> {
+        let text = core::str::from_utf8(body).map_err(|_| PacketError::Utf8)?;
+        Ok(Packets::of_text(text))
+    }
+
+    fn of_text(text: &'a str) -> Packets<'a> {
+        Packets { rest: Some(text).filter(|text| !text.is_empty()), taken: 0 }
+    }
+
+    /// Returns the next packet, or `None` at the end of the body or of the turn. Without `may_go_on`, the turn ends now.
+    ///
+    /// # Errors
+    /// The error of a packet that cannot be read. The packets before it still count.
+    pub fn next(&mut self, may_go_on: bool) -> Result<Option<Packet<'a>>, PacketError> {
+        let Some(rest) = self.rest else { return Ok(None) };
+        let (packet, tail) = split_first(rest);
+        // An empty packet cannot be read, so the rest must not begin with one.
+        let is_over = !may_go_on || self.taken >= MAX_TURN;
+        if is_over && !packet.is_empty() {
+            return Ok(None);
+        }
+        self.rest = tail;
+        self.taken += 1;
+        Packet::decode(packet).map(Some)
+    }
+
+    /// Returns a copy of the packets that are left, if any are.
+    pub fn hold(&self) -> Option<Box<Held>> {
+        self.rest.map(|text| Box::new(Held { text: text.to_owned(), at: 0 }))
+    }
+}
+
+/// The packets of a body that wait for another turn.
+#[derive(Debug)]
+pub struct Held {
+    text: String,
+    /// The start of the packets that are left, in bytes.
+    at: usize,
+}
+
+impl Held {
+    /// Returns the packets.
+    pub fn packets(&self) -> Packets<'_> {
+        Packets::of_text(self.text.get(self.at..).unwrap_or_default())
+    }
+
+    /// Keeps the packets that were not taken, whose length is `left` bytes.
+    pub fn keep(&mut self, left: usize) {
+        self.at = self.text.len().saturating_sub(left);
+    }
+}
+
+impl Packets<'_> {
+    /// Returns the length of the packets that are left, in bytes, if any are.
+    pub fn left(&self) -> Option<usize> {
+        self.rest.map(str::len)
+    }
+}

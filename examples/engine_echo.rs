@@ -4,12 +4,12 @@
 mod common;
 
 use sockeye::Cors;
-use sockeye::engine::{Handler, Message, Server, Session};
+use sockeye::engine::{Application, Message, Server, Session};
 use std::time::Duration;
 
 struct Echo;
 
-impl Handler for Echo {
+impl Application for Echo {
     type State = ();
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {

@@ -50,7 +50,7 @@ fn serve(app: Front<Server>, test: impl AsyncFnOnce(TcpStream)) {
 /// A handler that ignores everything.
 struct Nothing;
 
-impl engine::Handler for Nothing {
+impl engine::Application for Nothing {
     type State = ();
     fn on_open(&self, _: &engine::Session<Self>) {}
     fn on_message(&self, _: &engine::Session<Self>, _: engine::Message<'_>) {}

@@ -4,7 +4,7 @@
 use bytes::Buf;
 use sockeye::Time;
 use sockeye::drive::{Protocol, StreamStatus};
-use sockeye::engine::{CloseReason, Connection, Handler, Message, Server, Session};
+use sockeye::engine::{Application, CloseReason, Connection, Message, Server, Session};
 use sockeye::host::{Host, Peer};
 use std::future::Ready;
 use std::sync::{Mutex, OnceLock};
@@ -19,7 +19,7 @@ struct Watch {
     was_closed: Mutex<Option<bool>>,
 }
 
-impl Handler for Watch {
+impl Application for Watch {
     type State = ();
 
     fn on_message(&self, _: &Session<Self>, _: Message<'_>) {}
@@ -35,23 +35,23 @@ impl Handler for Watch {
 #[test]
 fn a_server_is_closed_only_after_the_end_of_every_session_is_reported() {
     let server = Server::new(Watch::default());
-    assert!(server.handler().server.set(server.clone()).is_ok());
+    assert!(server.application().server.set(server.clone()).is_ok());
     let mut connection = server.accept(Time::ZERO, Peer::default());
     connection.set_waker(Waker::noop());
     let opened = request(&mut connection, "");
     let (_, sid) = opened.split_once(r#""sid":""#).unwrap();
     assert_eq!(request(&mut connection, &format!("&sid={}", &sid[..20])), "");
-    *server.handler().poll.lock().unwrap() = Some(connection);
+    *server.application().poll.lock().unwrap() = Some(connection);
 
     server.begin_close();
-    assert_eq!(*server.handler().was_closed.lock().unwrap(), Some(false));
+    assert_eq!(*server.application().was_closed.lock().unwrap(), Some(false));
     assert!(server.is_closed());
 }
 
 /// Panics in every call.
 struct Panics;
 
-impl Handler for Panics {
+impl Application for Panics {
     type State = ();
 
     fn on_open(&self, _: &Session<Self>) {
@@ -133,13 +133,13 @@ fn the_time_of_what_lingers_after_the_last_listener_is_kept_by_one_that_does_not
     assert!(keeper().is_none());
 }
 
-fn request<H: Handler>(connection: &mut Connection<H>, query: &str) -> String {
+fn request<A: Application>(connection: &mut Connection<A>, query: &str) -> String {
     let request = format!("GET /engine.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: x\r\n\r\n");
     connection.handle_data(Time::ZERO, &mut request.into_bytes());
     answer(connection)
 }
 
-fn answer<H: Handler>(connection: &mut Connection<H>) -> String {
+fn answer<A: Application>(connection: &mut Connection<A>) -> String {
     let mut bytes = Vec::new();
     while let Some(queue) = connection.poll_transmit() {
         bytes.extend_from_slice(&queue.copy_to_bytes(queue.len()));

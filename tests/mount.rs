@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame};
 use sockeye::drive::{Protocol, keep_time};
-use sockeye::engine::{self, CloseReason, Handler, Message, Session, TransportError};
+use sockeye::engine::{self, Application, CloseReason, Message, Session, TransportError};
 use sockeye::host::{Host, Peer, Runtime};
 use sockeye::mount::{Body, Outcome, answer, takes};
 use sockeye::{Cookie, Cors, Server, Time};
@@ -53,7 +53,7 @@ struct Log {
     messages: usize,
 }
 
-impl Handler for Echo {
+impl Application for Echo {
     type State = ();
 
     fn on_open(&self, session: &Session<Self>) {
@@ -122,7 +122,7 @@ impl World {
     }
 
     fn ends(&self) -> Vec<CloseReason> {
-        self.server.handler().0.lock().unwrap().ends.clone()
+        self.server.application().0.lock().unwrap().ends.clone()
     }
 }
 
@@ -233,7 +233,7 @@ fn a_payload_of_many_packets_is_taken_in_several_turns() {
     let mut posting = world.post(&sid, Feed::whole(&[payload]));
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(woken.clone());
-    let taken = || world.server.handler().0.lock().unwrap().messages;
+    let taken = || world.server.application().0.lock().unwrap().messages;
     for _ in 0..3 {
         let before = (woken.count(), taken());
         assert!(posting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -582,7 +582,7 @@ fn what_is_known_of_a_request_is_kept_with_its_session() {
     let address = SocketAddr::from(([192, 0, 2, 1], 7));
     let request = Request::get(uri("polling")).extension(7u8).body(Feed::default()).unwrap();
     now(&mut Box::pin(answer(world.server.clone(), request, Peer::from(address))));
-    let log = world.server.handler().0.lock().unwrap();
+    let log = world.server.application().0.lock().unwrap();
     assert_eq!((log.address, log.extension), (Some(address), Some(7)));
 }
 
@@ -656,7 +656,7 @@ fn whether_a_connection_is_encrypted_is_not_for_the_request_to_say() {
         let peer = Peer { secure, ..Peer::default() };
         now(&mut Box::pin(answer(world.server.clone(), request, peer)));
         assert_eq!(world.server.sessions_count(), 1);
-        assert_eq!(world.server.handler().0.lock().unwrap().secure, secure, "{target}");
+        assert_eq!(world.server.application().0.lock().unwrap().secure, secure, "{target}");
     }
 }
 

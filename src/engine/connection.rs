@@ -4,7 +4,7 @@ use super::exchange::{self, Carries, Content, Exchange, Incoming, Step, Turn, Up
 use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Target};
-use super::{CloseReason, Handler, Handshake, TransportError};
+use super::{Application, CloseReason, Handshake, TransportError};
 use crate::inflated::Inflated;
 use crate::log::debug;
 use crate::pool;
@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::task::Waker;
 
 /// One byte stream that a [`Server`](super::Server) accepted.
-pub struct Connection<H: Handler> {
-    server: Arc<ServerInner<H>>,
+pub struct Connection<A: Application> {
+    server: Arc<ServerInner<A>>,
     peer: Peer,
     stream: stream::Connection,
-    link: Link<H>,
+    link: Link<A>,
     waker: Option<Waker>,
     timer: Option<Key>,
     /// The number of bytes that `handle_data` left unused the last time, capped at `u32::MAX`.
@@ -42,19 +42,19 @@ pub struct Connection<H: Handler> {
 }
 
 /// The current use of the stream.
-enum Link<H: Handler> {
+enum Link<A: Application> {
     /// None.
     None,
     /// A request waits for its response or its body.
-    Exchange(Box<Exchange<H>>),
+    Exchange(Box<Exchange<A>>),
     /// The response to a poll is being written.
-    Delivering(Session<H>),
+    Delivering(Session<A>),
     /// The session's transport.
-    WebSocket(Session<H>),
+    WebSocket(Session<A>),
     /// The connection of an upgrade in progress.
-    Probe(Session<H>, Ticket),
+    Probe(Session<A>, Ticket),
     /// An upgrade whose client has already switched: nothing more is read until the session has, too.
-    Upgrading(Session<H>, Ticket),
+    Upgrading(Session<A>, Ticket),
     /// A WebSocket connection that is refused.
     Refused,
 }
@@ -62,11 +62,11 @@ enum Link<H: Handler> {
 /// The maximum number of bytes that are read ahead behind a request that is being answered, or while handlers
 /// are behind.
 const MAX_UNREAD: u32 = 16 << 10;
-/// The number of written bytes after which the session is told that there is room again.
+/// The number of written bytes after which the session is told that there is capacity again.
 const TELL: usize = 64 << 10;
 
-impl<H: Handler> Connection<H> {
-    pub(super) fn new(now: Time, server: Arc<ServerInner<H>>, peer: Peer) -> Self {
+impl<A: Application> Connection<A> {
+    pub(super) fn new(now: Time, server: Arc<ServerInner<A>>, peer: Peer) -> Self {
         let stream = stream::Connection::new(now, server.limits.clone());
         Connection::over(stream, server, peer)
     }
@@ -76,10 +76,10 @@ impl<H: Handler> Connection<H> {
     #[cfg(feature = "http")]
     pub(crate) fn upgraded(
         now: Time,
-        server: Arc<ServerInner<H>>,
+        server: Arc<ServerInner<A>>,
         peer: Peer,
         deflate: Option<Deflate>,
-        carries: Carries<H>,
+        carries: Carries<A>,
     ) -> Self {
         let mut stream = stream::Connection::websocket(server.limits.clone());
         if let Some(deflate) = deflate {
@@ -92,7 +92,7 @@ impl<H: Handler> Connection<H> {
         connection
     }
 
-    fn over(stream: stream::Connection, server: Arc<ServerInner<H>>, peer: Peer) -> Self {
+    fn over(stream: stream::Connection, server: Arc<ServerInner<A>>, peer: Peer) -> Self {
         Connection {
             server,
             peer,
@@ -139,7 +139,7 @@ impl<H: Handler> Connection<H> {
         self.take_step(now, step);
     }
 
-    fn take_step(&mut self, now: Time, step: Step<H>) {
+    fn take_step(&mut self, now: Time, step: Step<A>) {
         match step {
             Step::Wait => {}
             Step::Body => self.stream.receive_body(now),
@@ -171,7 +171,7 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    fn carry(&mut self, now: Time, carries: Carries<H>) {
+    fn carry(&mut self, now: Time, carries: Carries<A>) {
         match carries {
             Carries::Session(session) => self.link = Link::WebSocket(session),
             Carries::Probe(session, ticket) => self.link = Link::Probe(session, ticket),
@@ -205,7 +205,7 @@ impl<H: Handler> Connection<H> {
         }
     }
 
-    fn handle_probe(&mut self, now: Time, session: Session<H>, ticket: Ticket, packet: &Packet<'_>) {
+    fn handle_probe(&mut self, now: Time, session: Session<A>, ticket: Ticket, packet: &Packet<'_>) {
         match session.with(|engine, _| engine.handle_probe(now, ticket, packet)) {
             // A pending poll was released, and woken, so that the client can stop polling.
             Probing::Answer => self.stream.send_text(b"3probe"),
@@ -357,7 +357,7 @@ fn borrow(headers: &[exchange::Header]) -> impl Iterator<Item = (&'static str, &
     headers.iter().map(|(name, value)| (*name, value.as_ref()))
 }
 
-impl<H: Handler> Protocol for Connection<H> {
+impl<A: Application> Protocol for Connection<A> {
     fn set_waker(&mut self, waker: &Waker) {
         if self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             return;
@@ -403,7 +403,7 @@ impl<H: Handler> Protocol for Connection<H> {
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         match &self.link {
-            Link::WebSocket(session) if session.has_room() => session.begin_turn(now),
+            Link::WebSocket(session) if session.has_capacity() => session.begin_turn(now),
             // Not if the same bytes are only looked at again.
             Link::WebSocket(session) if input.len() > self.unread as usize => session.heard(now),
             Link::Exchange(exchange) => exchange.heard(now),
@@ -491,8 +491,8 @@ impl<H: Handler> Protocol for Connection<H> {
             (Link::WebSocket(session), _) => {
                 let queued = session.queued().saturating_sub(self.in_flight) + self.stream.queued();
                 // While handlers are behind, keep looking for the end of the stream.
-                let has_room = self.unread < MAX_UNREAD || session.has_room();
-                has_room && queued < high_water && !self.inflated.is_enough(high_water)
+                let may_read = self.unread < MAX_UNREAD || session.has_capacity();
+                may_read && queued < high_water && !self.inflated.is_enough(high_water)
             }
             (Link::Upgrading(..), _) => false,
             (_, Phase::Request) => self.unread < MAX_UNREAD,
@@ -538,10 +538,10 @@ impl<H: Handler> Protocol for Connection<H> {
     }
 }
 
-impl<H: Handler> Connection<H> {
+impl<A: Application> Connection<A> {
     /// Returns whether messages have to wait for handlers.
     fn is_behind(&self) -> bool {
-        matches!(&self.link, Link::WebSocket(session) if !session.has_room())
+        matches!(&self.link, Link::WebSocket(session) if !session.has_capacity())
     }
 
     /// Reads messages until none is complete. Returns `true` if nothing more can be done now.
@@ -577,7 +577,7 @@ impl<H: Handler> Connection<H> {
     }
 }
 
-impl<H: Handler> Drop for Connection<H> {
+impl<A: Application> Drop for Connection<A> {
     fn drop(&mut self) {
         self.disarm();
         let now = self.server.now();
@@ -586,7 +586,7 @@ impl<H: Handler> Drop for Connection<H> {
     }
 }
 
-impl<H: Handler> fmt::Debug for Connection<H> {
+impl<A: Application> fmt::Debug for Connection<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
     }

@@ -3,7 +3,7 @@
 
 use super::server::ServerInner;
 use super::session::Session;
-use super::{Handler, Handshake, TransportError};
+use super::{Application, Handshake, TransportError};
 use crate::guard::{Guarded, guard};
 use crate::log::debug;
 use sockeye_core::engineio::server::exchange::{Asked, Held, Over, Packets, Refusal, Wanted};
@@ -23,19 +23,19 @@ pub(crate) use sockeye_core::engineio::server::exchange::{
 pub(crate) use sockeye_core::engineio::server::exchange::{Headers, Key};
 
 /// A request, until it is answered.
-pub(crate) struct Exchange<H: Handler> {
+pub(crate) struct Exchange<A: Application> {
     decisions: server::Exchange,
-    subject: Subject<H>,
+    subject: Subject<A>,
 }
 
 /// The subject of a request that waits.
-enum Subject<H: Handler> {
+enum Subject<A: Application> {
     /// None: nothing waits.
     None,
     /// A session that the application has not allowed yet.
     Opening(Box<Opening>),
     /// A session.
-    Session(Session<H>),
+    Session(Session<A>),
 }
 
 struct Opening {
@@ -45,56 +45,56 @@ struct Opening {
 }
 
 /// The circumstances of a call.
-pub(crate) struct Turn<'a, H: Handler> {
+pub(crate) struct Turn<'a, A: Application> {
     pub(crate) now: Time,
-    pub(crate) server: &'a Arc<ServerInner<H>>,
+    pub(crate) server: &'a Arc<ServerInner<A>>,
     /// Called when something happens that the request waits for.
     pub(crate) waker: Option<&'a Waker>,
 }
 
-impl<H: Handler> Clone for Turn<'_, H> {
+impl<A: Application> Clone for Turn<'_, A> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<H: Handler> Copy for Turn<'_, H> {}
+impl<A: Application> Copy for Turn<'_, A> {}
 
 /// The next step of an exchange.
-pub(crate) enum Step<H: Handler> {
+pub(crate) enum Step<A: Application> {
     /// Wait: call [`follow`](Exchange::follow) again when the waker was called.
     Wait,
     /// Read the body of the request.
     Body,
     /// Send this response. Its body carries the messages of the session.
-    Answer(Answer, Option<Session<H>>),
+    Answer(Answer, Option<Session<A>>),
     /// Become a WebSocket connection.
-    Upgrade(Accept, Carries<H>),
+    Upgrade(Accept, Carries<A>),
 }
 
 /// The purpose of a new WebSocket connection.
-pub(crate) enum Carries<H: Handler> {
+pub(crate) enum Carries<A: Application> {
     /// It is the session's transport.
-    Session(Session<H>),
+    Session(Session<A>),
     /// It is the connection of an upgrade in progress.
-    Probe(Session<H>, Ticket),
+    Probe(Session<A>, Ticket),
     /// None: it has to be closed.
     Nothing,
 }
 
-impl<H: Handler> From<Answer> for Step<H> {
+impl<A: Application> From<Answer> for Step<A> {
     fn from(answer: Answer) -> Self {
         Step::Answer(answer, None)
     }
 }
 
-impl<H: Handler> Exchange<H> {
+impl<A: Application> Exchange<A> {
     /// Begins to handle a request.
     pub(crate) fn begin(
-        turn: Turn<'_, H>,
+        turn: Turn<'_, A>,
         incoming: &Incoming<'_>,
         handshake: impl FnOnce() -> Handshake,
-    ) -> (Exchange<H>, Step<H>) {
+    ) -> (Exchange<A>, Step<A>) {
         let (decisions, wanted) = server::Exchange::begin(&turn.server.site, incoming);
         let mut exchange = Exchange { decisions, subject: Subject::None };
         let step = match wanted {
@@ -112,7 +112,7 @@ impl<H: Handler> Exchange<H> {
         (exchange, step)
     }
 
-    fn open(&mut self, turn: Turn<'_, H>, over: Over, handshake: Handshake) -> Result<Step<H>, Refusal> {
+    fn open(&mut self, turn: Turn<'_, A>, over: Over, handshake: Handshake) -> Result<Step<A>, Refusal> {
         let Some(allow) = &turn.server.allow_request else {
             return self.opened(turn, over, handshake);
         };
@@ -124,7 +124,7 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// Checks whether the application has decided.
-    fn decide(&mut self, turn: Turn<'_, H>) -> Step<H> {
+    fn decide(&mut self, turn: Turn<'_, A>) -> Step<A> {
         let Subject::Opening(opening) = &mut self.subject else { return Step::Wait };
         let mut context = Context::from_waker(turn.waker.unwrap_or(Waker::noop()));
         let decision = match Pin::new(&mut opening.decision).poll(&mut context) {
@@ -143,7 +143,7 @@ impl<H: Handler> Exchange<H> {
         opened.unwrap_or_else(|refusal| self.refuse(&refusal))
     }
 
-    fn opened(&mut self, turn: Turn<'_, H>, over: Over, handshake: Handshake) -> Result<Step<H>, Refusal> {
+    fn opened(&mut self, turn: Turn<'_, A>, over: Over, handshake: Handshake) -> Result<Step<A>, Refusal> {
         let Turn { now, server, waker } = turn;
         let session = server.open(now, over.transport(), handshake).ok_or(RequestError::Unavailable)?;
         let id = session.id();
@@ -168,13 +168,13 @@ impl<H: Handler> Exchange<H> {
     /// Handles a request for a session.
     fn serve(
         &mut self,
-        turn: Turn<'_, H>,
-        session: Session<H>,
+        turn: Turn<'_, A>,
+        session: Session<A>,
         purpose: Result<Purpose, RequestError>,
         incoming: &Incoming<'_>,
-    ) -> Result<Step<H>, Refusal> {
+    ) -> Result<Step<A>, Refusal> {
         let (now, decisions) = (turn.now, &mut self.decisions);
-        let is_behind = !session.has_room();
+        let is_behind = !session.has_capacity();
         match purpose? {
             Purpose::Poll => {
                 session.with(|engine, _| decisions.begin_poll(now, engine, is_behind))?;
@@ -203,13 +203,13 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    fn wait(&mut self, session: Session<H>, step: Step<H>) -> Step<H> {
+    fn wait(&mut self, session: Session<A>, step: Step<A>) -> Step<A> {
         self.subject = Subject::Session(session);
         step
     }
 
     /// Handles the whole body of the request, after [`Step::Body`].
-    pub(crate) fn handle_body(&mut self, turn: Turn<'_, H>, body: &[u8]) -> Step<H> {
+    pub(crate) fn handle_body(&mut self, turn: Turn<'_, A>, body: &[u8]) -> Step<A> {
         let Subject::Session(session) = self.end() else { return Step::Wait };
         let rest = Packets::of(body).and_then(|mut packets| {
             take_packets(turn, &session, &mut packets)?;
@@ -219,7 +219,7 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// Refuses the body, and ends the session.
-    pub(crate) fn refuse_body(&mut self, now: Time, reason: TransportError) -> Step<H> {
+    pub(crate) fn refuse_body(&mut self, now: Time, reason: TransportError) -> Step<A> {
         let refusal = match self.end() {
             Subject::Session(session) => {
                 session.with(|engine, _| self.decisions.refuse_body(now, engine, reason))
@@ -230,7 +230,7 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// Handles more of a payload if handlers keep up.
-    fn follow_post(&mut self, turn: Turn<'_, H>) -> Step<H> {
+    fn follow_post(&mut self, turn: Turn<'_, A>) -> Step<A> {
         let Subject::Session(session) = self.end() else { return Step::Wait };
         let rest = match self.decisions.take_held() {
             Some(held) if may_go_on(&session, turn.waker) => take_held(turn, &session, held),
@@ -243,10 +243,10 @@ impl<H: Handler> Exchange<H> {
     /// sends no more.
     fn end_post(
         &mut self,
-        turn: Turn<'_, H>,
-        session: Session<H>,
+        turn: Turn<'_, A>,
+        session: Session<A>,
         rest: Result<Option<Box<Held>>, PacketError>,
-    ) -> Step<H> {
+    ) -> Step<A> {
         let decisions = &mut self.decisions;
         let rest = match rest {
             Ok(rest) => rest,
@@ -269,7 +269,7 @@ impl<H: Handler> Exchange<H> {
     }
 
     /// Checks whether the event that the request waits for has happened.
-    pub(crate) fn follow(&mut self, turn: Turn<'_, H>) -> Step<H> {
+    pub(crate) fn follow(&mut self, turn: Turn<'_, A>) -> Step<A> {
         match &self.subject {
             Subject::Opening(_) => self.decide(turn),
             Subject::Session(_) if self.decisions.is_posted() => self.follow_post(turn),
@@ -303,7 +303,7 @@ impl<H: Handler> Exchange<H> {
             session.set_poll_waker(waker);
         } else if self.decisions.is_posted() {
             // If handlers keep up by now, the turn that follows sees it.
-            session.has_room_or_wake(Some(waker));
+            session.has_capacity_or_wake(Some(waker));
         }
     }
 
@@ -329,24 +329,24 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    fn end(&mut self) -> Subject<H> {
+    fn end(&mut self) -> Subject<A> {
         std::mem::replace(&mut self.subject, Subject::None)
     }
 
     // Responses.
 
-    fn give_payload(&mut self, session: Session<H>, payload: Outbound) -> Step<H> {
+    fn give_payload(&mut self, session: Session<A>, payload: Outbound) -> Step<A> {
         self.subject = Subject::None;
         Step::Answer(self.decisions.end_poll(payload), Some(session))
     }
 
-    fn refuse(&mut self, refusal: &Refusal) -> Step<H> {
+    fn refuse(&mut self, refusal: &Refusal) -> Step<A> {
         debug!(error = %refusal, "a request is refused");
         self.subject = Subject::None;
         self.decisions.refuse(refusal).into()
     }
 
-    fn give_asset(&mut self, server: &ServerInner<H>, request: &Request<'_>) -> Answer {
+    fn give_asset(&mut self, server: &ServerInner<A>, request: &Request<'_>) -> Answer {
         let is_head = request.method() == "HEAD";
         let asset = server.assets.get(request.path());
         let Some(asset) = asset.filter(|_| is_head || request.method() == "GET") else {
@@ -371,13 +371,13 @@ impl<H: Handler> Exchange<H> {
 }
 
 /// Handles the packets of a body as long as handlers keep up.
-fn take_packets<H: Handler>(
-    turn: Turn<'_, H>,
-    session: &Session<H>,
+fn take_packets<A: Application>(
+    turn: Turn<'_, A>,
+    session: &Session<A>,
     packets: &mut Packets<'_>,
 ) -> Result<(), PacketError> {
     session.heard(turn.now);
-    while let Some(packet) = packets.next(session.has_room() || session.is_closed())? {
+    while let Some(packet) = packets.next(session.has_capacity() || session.is_closed())? {
         match packet {
             Packet::Message(_) if session.is_closed() => {}
             packet => turn.server.handle_packet(turn.now, session, packet),
@@ -387,9 +387,9 @@ fn take_packets<H: Handler>(
 }
 
 /// Handles packets that have waited, and returns the rest.
-fn take_held<H: Handler>(
-    turn: Turn<'_, H>,
-    session: &Session<H>,
+fn take_held<A: Application>(
+    turn: Turn<'_, A>,
+    session: &Session<A>,
     mut held: Box<Held>,
 ) -> Result<Option<Box<Held>>, PacketError> {
     let mut packets = held.packets();
@@ -402,8 +402,8 @@ fn take_held<H: Handler>(
 
 /// Returns whether the exchange may continue: handlers keep up, or the session has ended. If not, `waker` is
 /// called once that changes.
-fn may_go_on<H: Handler>(session: &Session<H>, waker: Option<&Waker>) -> bool {
-    session.has_room_or_wake(waker) || session.is_closed()
+fn may_go_on<A: Application>(session: &Session<A>, waker: Option<&Waker>) -> bool {
+    session.has_capacity_or_wake(waker) || session.is_closed()
 }
 
 fn matches_etag(header: &str, etag: &str) -> bool {

@@ -4,11 +4,11 @@
 //! features of Engine.IO: long-polling if WebSocket does not work, upgrades that lose nothing, heartbeats.
 //!
 //! ```no_run
-//! use sockeye::engine::{Handler, Message, Server, Session};
+//! use sockeye::engine::{Application, Message, Server, Session};
 //!
 //! struct Echo;
 //!
-//! impl Handler for Echo {
+//! impl Application for Echo {
 //!     type State = ();
 //!
 //!     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
@@ -42,12 +42,12 @@ pub use sockeye_core::engineio::{
 
 use sockeye_core::Time;
 
-/// The application's handler of the sessions of a [`Server`].
+/// The application on top of the sessions of a [`Server`].
 ///
 /// Messages of a session come one at a time, from the task that reads its connection; its end may come from
 /// any thread, even while a message is being handled. No lock is held meanwhile. The methods must not block.
 /// A panic ends the call, is logged, and has no other effect.
-pub trait Handler: Send + Sync + Sized + 'static {
+pub trait Application: Send + Sync + Sized + 'static {
     /// The application's state of each session.
     type State: Default + Send + 'static;
 
@@ -64,7 +64,7 @@ pub trait Handler: Send + Sync + Sized + 'static {
         let _ = (session, reason);
     }
 
-    /// Returns when [`handle_timeout`](Handler::handle_timeout) has to be called for a session.
+    /// Returns when [`handle_timeout`](Application::handle_timeout) has to be called for a session.
     fn next_deadline(state: &Self::State) -> Option<Time> {
         let _ = state;
         None

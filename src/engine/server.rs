@@ -4,7 +4,7 @@ use super::assets::Assets;
 use super::connection::Connection;
 use super::session::Session;
 use super::timers::Timers;
-use super::{CloseReason, Config, Handler, Handshake, Id, Transport};
+use super::{Application, CloseReason, Config, Handshake, Id, Transport};
 use crate::by_id::{ById, IdHash};
 use crate::guard::guard;
 #[cfg(feature = "deflate")]
@@ -37,11 +37,11 @@ pub type AllowRequest =
 /// An Engine.IO server: a handle that is cheap to clone.
 ///
 /// It does nothing by itself: a runtime crate or your own event loop drives it, through [`Host`].
-pub struct Server<H: Handler>(pub(crate) Arc<ServerInner<H>>);
+pub struct Server<A: Application>(pub(crate) Arc<ServerInner<A>>);
 
 /// The settings of a [`Server`]. Names and defaults are those of the reference.
-pub struct Builder<H: Handler> {
-    pub(crate) handler: H,
+pub struct Builder<A: Application> {
+    pub(crate) application: A,
     config: Config,
     limits: connection::Config,
     path: String,
@@ -52,14 +52,14 @@ pub struct Builder<H: Handler> {
     client: Assets,
 }
 
-pub(crate) struct ServerInner<H: Handler> {
-    pub(crate) handler: H,
+pub(crate) struct ServerInner<A: Application> {
+    pub(crate) application: A,
     pub(crate) site: Site,
     pub(crate) limits: Arc<connection::Config>,
     pub(super) allow_request: Option<AllowRequest>,
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
-    sessions: RwLock<HashSet<ById<Session<H>>, IdHash>>,
+    sessions: RwLock<HashSet<ById<Session<A>>, IdHash>>,
     /// The number of connections that still have to write something: a response, or the last packets of a
     /// session.
     busy: AtomicUsize,
@@ -71,16 +71,16 @@ pub(crate) struct ServerInner<H: Handler> {
     closed: Mutex<Vec<Waker>>,
 }
 
-impl<H: Handler> Server<H> {
+impl<A: Application> Server<A> {
     /// Returns a server with the default settings, at `/engine.io/`.
-    pub fn new(handler: H) -> Self {
-        Self::builder(handler).build()
+    pub fn new(application: A) -> Self {
+        Self::builder(application).build()
     }
 
     /// Returns a builder with the default settings.
-    pub fn builder(handler: H) -> Builder<H> {
+    pub fn builder(application: A) -> Builder<A> {
         Builder {
-            handler,
+            application,
             config: Config::default(),
             limits: connection::Config::default(),
             path: "/engine.io".into(),
@@ -92,9 +92,9 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Returns the application's handler of the sessions.
-    pub fn handler(&self) -> &H {
-        &self.0.handler
+    /// Returns the application.
+    pub fn application(&self) -> &A {
+        &self.0.application
     }
 
     /// Returns the number of sessions.
@@ -136,26 +136,26 @@ impl<H: Handler> Server<H> {
     }
 }
 
-impl<H: Handler> Clone for Server<H> {
+impl<A: Application> Clone for Server<A> {
     fn clone(&self) -> Self {
         Server(self.0.clone())
     }
 }
 
-impl<H: Handler> fmt::Debug for Server<H> {
+impl<A: Application> fmt::Debug for Server<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("sessions", &self.sessions_count()).finish_non_exhaustive()
     }
 }
 
-impl<H: Handler> Host for Server<H> {
-    type Connection = Connection<H>;
+impl<A: Application> Host for Server<A> {
+    type Connection = Connection<A>;
 
     fn attach(&self, runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
         self.0.runtime.get_or_init(|| runtime).clone()
     }
 
-    fn accept(&self, now: Time, peer: Peer) -> Connection<H> {
+    fn accept(&self, now: Time, peer: Peer) -> Connection<A> {
         Connection::new(now, self.0.clone(), peer)
     }
 
@@ -186,16 +186,16 @@ impl<H: Handler> Host for Server<H> {
 }
 
 /// The exclusive right to keep the time of a server that no listener drives.
-struct Claim<H: Handler>(Weak<ServerInner<H>>);
+struct Claim<A: Application>(Weak<ServerInner<A>>);
 
-impl<H: Handler> Claim<H> {
+impl<A: Application> Claim<A> {
     /// Claims the right, or returns `None` if it is taken.
-    fn new(server: &Arc<ServerInner<H>>) -> Option<Self> {
+    fn new(server: &Arc<ServerInner<A>>) -> Option<Self> {
         (!server.is_kept.swap(true, Ordering::AcqRel)).then(|| Claim(Arc::downgrade(server)))
     }
 }
 
-impl<H: Handler> Drop for Claim<H> {
+impl<A: Application> Drop for Claim<A> {
     fn drop(&mut self) {
         if let Some(server) = self.0.upgrade() {
             server.is_kept.store(false, Ordering::Release);
@@ -203,7 +203,7 @@ impl<H: Handler> Drop for Claim<H> {
     }
 }
 
-impl<H: Handler> ServerInner<H> {
+impl<A: Application> ServerInner<A> {
     /// Returns whether this server answers requests to this path, instead of the server that it is mounted
     /// in.
     #[cfg(feature = "http")]
@@ -212,11 +212,11 @@ impl<H: Handler> ServerInner<H> {
     }
 
     /// Handles a packet that arrived on a session's transport.
-    pub(super) fn handle_packet(&self, now: Time, session: &Session<H>, packet: Packet<'_>) {
+    pub(super) fn handle_packet(&self, now: Time, session: &Session<A>, packet: Packet<'_>) {
         match packet {
             // The common case needs no lock here.
             Packet::Message(message) => {
-                guard("on_message", || self.handler.on_message(session, message));
+                guard("on_message", || self.application.on_message(session, message));
             }
             packet => {
                 session.with(|engine, _| engine.handle_packet(now, packet));
@@ -237,7 +237,7 @@ impl<H: Handler> ServerInner<H> {
         self.closing.load(Ordering::Acquire)
     }
 
-    pub(super) fn session(&self, id: &Id) -> Option<Session<H>> {
+    pub(super) fn session(&self, id: &Id) -> Option<Session<A>> {
         self.sessions.read().get(id).map(|entry| entry.0.clone())
     }
 
@@ -247,14 +247,14 @@ impl<H: Handler> ServerInner<H> {
         now: Time,
         transport: Transport,
         handshake: Handshake,
-    ) -> Option<Session<H>> {
+    ) -> Option<Session<A>> {
         let id = random_id()?;
         let engine = engineio::Session::open(now, self.site.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
         self.sessions.write().insert(ById(session.clone()));
-        guard("on_open", || self.handler.on_open(&session));
-        // Sets the first deadlines, including the handler's.
-        session.with(|_, _| ());
+        guard("on_open", || self.application.on_open(&session));
+        // Sets the first deadlines, including the application's.
+        session.update_deadline();
         if self.is_closing() {
             session.close_with(CloseReason::ServerShutdown);
         }
@@ -294,12 +294,12 @@ impl<H: Handler> ServerInner<H> {
     }
 }
 
-impl<H: Handler> Drop for ServerInner<H> {
+impl<A: Application> Drop for ServerInner<A> {
     /// Closes the sessions that no connection owns any more, because their state may refer to them.
     fn drop(&mut self) {
         let now = self.now();
         for ById(session) in std::mem::take(self.sessions.get_mut()) {
-            session.abandon(now, &self.handler);
+            session.abandon(now, &self.application);
         }
     }
 }
@@ -311,7 +311,7 @@ pub(crate) fn random_id() -> Option<Id> {
     Some(Id::from_random(random))
 }
 
-impl<H: Handler> Builder<H> {
+impl<A: Application> Builder<A> {
     /// Sets the path of the requests. Default: `/engine.io`; Socket.IO uses `/socket.io`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
@@ -420,9 +420,9 @@ impl<H: Handler> Builder<H> {
     /// returned message.
     ///
     /// ```
-    /// # use sockeye::engine::{Server, Handler, Session, Message};
+    /// # use sockeye::engine::{Server, Application, Session, Message};
     /// # struct Echo;
-    /// # impl Handler for Echo { type State = (); fn on_message(&self, _: &Session<Self>, _: Message<'_>) {} }
+    /// # impl Application for Echo { type State = (); fn on_message(&self, _: &Session<Self>, _: Message<'_>) {} }
     /// Server::builder(Echo).allow_request(async |handshake| match handshake.header("origin") {
     ///     Some("https://example.com") => Ok(()),
     ///     _ => Err("not from here".to_owned()),
@@ -466,7 +466,7 @@ impl<H: Handler> Builder<H> {
     /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1
     /// ms, or their sum is 2^31 ms (24.8 days) or more, because the timers of JavaScript clients would then
     /// fire at once.
-    pub fn build(mut self) -> Server<H> {
+    pub fn build(mut self) -> Server<A> {
         assert!(
             self.config.has_valid_heartbeat(),
             "ping_interval and ping_timeout have to be at least 1 ms each, and less than 2^31 ms together"
@@ -475,7 +475,7 @@ impl<H: Handler> Builder<H> {
         let path = if path.is_empty() { String::new() } else { format!("/{path}") };
         self.assets.mount(&path, self.client);
         Server(Arc::new(ServerInner {
-            handler: self.handler,
+            application: self.application,
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },
             limits: Arc::new(self.limits),
             allow_request: self.allow_request,
@@ -491,7 +491,7 @@ impl<H: Handler> Builder<H> {
     }
 }
 
-impl<H: Handler> fmt::Debug for Builder<H> {
+impl<A: Application> fmt::Debug for Builder<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("path", &self.path)

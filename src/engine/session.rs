@@ -3,7 +3,7 @@
 use super::handshake::Handshake;
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
-use super::{CloseReason, Handler, Message, SendError, TransportError};
+use super::{Application, CloseReason, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::pool;
@@ -16,12 +16,12 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 /// A handle to a session: cheap to clone, keeps nothing alive. Once the session has ended, its methods fail.
-pub struct Session<H: Handler>(Arc<Shared<H>>);
+pub struct Session<A: Application>(Arc<Shared<A>>);
 
-struct Shared<H: Handler> {
+struct Shared<A: Application> {
     id: Id,
     handshake: Handshake,
-    server: Weak<ServerInner<H>>,
+    server: Weak<ServerInner<A>>,
     /// Set before the application is told of the end of the session.
     closed: AtomicBool,
     /// The number of queued bytes. Written under the lock, read without it.
@@ -30,18 +30,18 @@ struct Shared<H: Handler> {
     running: AtomicUsize,
     /// The number of acknowledgements that the application waits for.
     awaited: AtomicUsize,
-    inner: Mutex<Inner<H>>,
+    inner: Mutex<Inner<A>>,
 }
 
-struct Inner<H: Handler> {
+struct Inner<A: Application> {
     engine: engineio::Session,
-    state: H::State,
+    state: A::State,
     /// Wakes the connection that carries the session, or the pending poll.
     waker: Option<Waker>,
     /// Wakes the connection of the upgrade in progress.
     probe: Option<(Ticket, Waker)>,
     /// Wakes the request whose response waits until handlers catch up.
-    room: Option<Waker>,
+    resume: Option<Waker>,
     /// The connection is in its turn, or was woken: it will look at the queue without another wake.
     attended: bool,
     /// While this is not zero, nothing is transmitted.
@@ -56,19 +56,19 @@ struct Inner<H: Handler> {
 /// The number of running handlers from which on a connection is not read.
 const MAX_RUNNING: usize = 256;
 
-impl<H: Handler> Session<H> {
+impl<A: Application> Session<A> {
     pub(super) fn new(
-        server: &Arc<ServerInner<H>>,
+        server: &Arc<ServerInner<A>>,
         id: Id,
         handshake: Handshake,
         engine: engineio::Session,
-    ) -> Session<H> {
+    ) -> Session<A> {
         let inner = Inner {
             engine,
-            state: H::State::default(),
+            state: A::State::default(),
             waker: None,
             probe: None,
-            room: None,
+            resume: None,
             attended: false,
             corks: 0,
             deaf: false,
@@ -157,7 +157,7 @@ impl<H: Handler> Session<H> {
 
     /// Runs `f` under the session's lock, then handles the consequences: wakes connections, updates the
     /// deadline, tells the application of the end.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut H::State) -> R) -> R {
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut A::State) -> R) -> R {
         let mut inner = self.0.inner.lock();
         let Inner { engine, state, .. } = &mut *inner;
         let result = f(engine, state);
@@ -167,8 +167,17 @@ impl<H: Handler> Session<H> {
         result
     }
 
+    /// Puts the next deadline into the server's table, after a change that was made with
+    /// [`peek`](Session::peek).
+    pub(crate) fn update_deadline(&self) {
+        let mut inner = self.0.inner.lock();
+        let follow = self.follow(&mut inner);
+        drop(inner);
+        self.finish(follow);
+    }
+
     /// Handles the consequences of a change. Called without the lock.
-    fn finish(&self, follow: Follow<H>) {
+    fn finish(&self, follow: Follow<A>) {
         // Not `flatten`, which compiles to slower code: see `benches/count polling binary`.
         follow.wakers.into_iter().for_each(|waker| {
             if let Some(waker) = waker {
@@ -180,7 +189,7 @@ impl<H: Handler> Session<H> {
         {
             let mut finished = follow.finished;
             if let Some(reason) = follow.ended {
-                guard("on_close", || server.handler.on_close(self, &reason));
+                guard("on_close", || server.application.on_close(self, &reason));
                 finished = self.told();
             }
             if finished {
@@ -190,16 +199,16 @@ impl<H: Handler> Session<H> {
     }
 
     /// Ends a session whose server is gone, so that no connection can serve it any more.
-    pub(super) fn abandon(&self, now: Time, handler: &H) {
+    pub(super) fn abandon(&self, now: Time, application: &A) {
         let mut inner = self.0.inner.lock();
         inner.engine.close(now, CloseReason::ServerShutdown);
         let ended = inner.engine.take_closed();
         self.0.closed.store(true, Ordering::Release);
-        let wakers = [inner.waker.take(), inner.room.take(), inner.probe.take().map(|(_, waker)| waker)];
+        let wakers = [inner.waker.take(), inner.resume.take(), inner.probe.take().map(|(_, waker)| waker)];
         drop(inner);
         wakers.into_iter().flatten().for_each(Waker::wake);
         if let Some(reason) = ended {
-            guard("on_close", || handler.on_close(self, &reason));
+            guard("on_close", || application.on_close(self, &reason));
         }
         // The state may hold the session, which is a reference cycle.
         let state = std::mem::take(&mut self.0.inner.lock().state);
@@ -221,7 +230,7 @@ impl<H: Handler> Session<H> {
 
     fn sent<R>(
         &self,
-        inner: &mut Inner<H>,
+        inner: &mut Inner<A>,
         f: impl FnOnce(&mut engineio::Session) -> R,
     ) -> (R, Option<Waker>) {
         let result = f(&mut inner.engine);
@@ -230,17 +239,17 @@ impl<H: Handler> Session<H> {
         (result, woken)
     }
 
-    fn follow(&self, inner: &mut Inner<H>) -> Follow<H> {
+    fn follow(&self, inner: &mut Inner<A>) -> Follow<A> {
         let woken = inner.attend();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
         let ended = inner.engine.take_closed();
         if ended.is_some() {
             self.0.closed.store(true, Ordering::Release);
         }
-        let room = if ended.is_some() { inner.room.take() } else { None };
+        let resume = if ended.is_some() { inner.resume.take() } else { None };
         let (driver, server) = self.arm(inner);
         Follow {
-            wakers: [woken, inner.take_settled_probe(), room, driver],
+            wakers: [woken, inner.take_settled_probe(), resume, driver],
             ended,
             finished: inner.told && inner.engine.is_finished(),
             _server: server,
@@ -261,7 +270,7 @@ impl<H: Handler> Session<H> {
     }
 
     /// Runs `f`, which has no consequences to handle, under the session's lock.
-    pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::Session, &mut H::State) -> R) -> R {
+    pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::Session, &mut A::State) -> R) -> R {
         let inner = &mut *self.0.inner.lock();
         f(&inner.engine, &mut inner.state)
     }
@@ -269,8 +278,8 @@ impl<H: Handler> Session<H> {
     /// Puts the next deadline into the server's table. A deadline that has only moved later is left to be
     /// found when the earlier entry fires. Returns the waker to call for it, and the server if it was needed:
     /// dropping its last handle drops its sessions, which must not happen under the lock.
-    fn arm(&self, inner: &mut Inner<H>) -> (Option<Waker>, Option<Arc<ServerInner<H>>>) {
-        let deadlines = [inner.engine.next_deadline(), H::next_deadline(&inner.state)];
+    fn arm(&self, inner: &mut Inner<A>) -> (Option<Waker>, Option<Arc<ServerInner<A>>>) {
+        let deadlines = [inner.engine.next_deadline(), A::next_deadline(&inner.state)];
         let deadline = deadlines.into_iter().flatten().min();
         let is_armed = inner.timer.is_some_and(|(armed, _)| deadline.is_some_and(|at| armed <= at));
         if is_armed || (inner.timer.is_none() && deadline.is_none()) {
@@ -280,7 +289,7 @@ impl<H: Handler> Session<H> {
         (self.arm_at(inner, deadline, &server), Some(server))
     }
 
-    fn arm_at(&self, inner: &mut Inner<H>, deadline: Option<Time>, server: &ServerInner<H>) -> Option<Waker> {
+    fn arm_at(&self, inner: &mut Inner<A>, deadline: Option<Time>, server: &ServerInner<A>) -> Option<Waker> {
         if inner.timer.is_some_and(|(armed, _)| deadline.is_some_and(|at| armed <= at)) {
             return None;
         }
@@ -411,22 +420,22 @@ impl<H: Handler> Session<H> {
     /// Returns whether handlers keep up, so that more may be read. Handlers that wait for the client's
     /// acknowledgement would wait in vain if the client was not read, so each pending acknowledgement raises
     /// the limit by one.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_capacity(&self) -> bool {
         let awaited = self.0.awaited.load(Ordering::Relaxed);
         self.0.running.load(Ordering::Relaxed) < MAX_RUNNING.saturating_add(awaited)
     }
 
     /// Counts a pending acknowledgement, which raises the handler limit; then wake the waker that
-    /// [`take_room`](Session::take_room) returns.
+    /// [`take_resume_waker`](Session::take_resume_waker) returns.
     pub(crate) fn begin_await(&self) {
         self.0.awaited.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the waker of a request that may continue because the handler limit was raised. Call it without
     /// a lock.
-    pub(crate) fn take_room(&self) -> Option<Waker> {
-        let may_wait = self.0.running.load(Ordering::Relaxed) >= MAX_RUNNING && self.has_room();
-        if may_wait { self.0.inner.lock().room.take() } else { None }
+    pub(crate) fn take_resume_waker(&self) -> Option<Waker> {
+        let may_wait = self.0.running.load(Ordering::Relaxed) >= MAX_RUNNING && self.has_capacity();
+        if may_wait { self.0.inner.lock().resume.take() } else { None }
     }
 
     /// Subtracts acknowledgements that have arrived or are no longer awaited.
@@ -435,15 +444,15 @@ impl<H: Handler> Session<H> {
     }
 
     /// Returns whether handlers keep up. If not, `waker` is called once they do, or the session has ended.
-    pub(super) fn has_room_or_wake(&self, waker: Option<&Waker>) -> bool {
-        if self.has_room() {
+    pub(super) fn has_capacity_or_wake(&self, waker: Option<&Waker>) -> bool {
+        if self.has_capacity() {
             return true;
         }
         let mut inner = self.0.inner.lock();
-        let replaced = std::mem::replace(&mut inner.room, waker.cloned());
+        let replaced = std::mem::replace(&mut inner.resume, waker.cloned());
         drop(inner);
         drop(replaced);
-        self.has_room()
+        self.has_capacity()
     }
 
     /// Returns the object to notify if messages that were taken do not arrive.
@@ -453,13 +462,13 @@ impl<H: Handler> Session<H> {
     }
 
     /// Counts a handler that runs in the background until the guard is dropped.
-    pub(crate) fn begin_handler(&self) -> Running<H> {
+    pub(crate) fn begin_handler(&self) -> Running<A> {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         Running(self.clone())
     }
 }
 
-impl<H: Handler> Inner<H> {
+impl<A: Application> Inner<A> {
     /// Sets the waker of the pending poll, and returns the previous one. A poll that the session has moved on
     /// from carries nothing any more.
     fn set_poll_waker(&mut self, waker: &Waker) -> Option<Waker> {
@@ -499,16 +508,16 @@ impl<H: Handler> Inner<H> {
 }
 
 /// The consequences of a change of a session, to be handled without the lock.
-struct Follow<H: Handler> {
+struct Follow<A: Application> {
     /// Wakers of the session's connection, the upgrade in progress, a request, and the server's driver.
     wakers: [Option<Waker>; 4],
     ended: Option<CloseReason>,
     finished: bool,
     /// Dropped after the lock is released.
-    _server: Option<Arc<ServerInner<H>>>,
+    _server: Option<Arc<ServerInner<A>>>,
 }
 
-impl<H: Handler> Expire for Shared<H> {
+impl<A: Application> Expire for Shared<A> {
     fn expire(self: Arc<Self>, now: Time) {
         // If another thread was faster, this is a newer entry, which has to be removed.
         let timer = self.inner.lock().timer.take();
@@ -517,13 +526,13 @@ impl<H: Handler> Expire for Shared<H> {
         }
         let session = Session(self);
         // If the connection is not being read, the silence may not be the peer's fault.
-        let is_deaf = (!session.has_room()).then(|| session.0.inner.lock().deaf);
+        let is_deaf = (!session.has_capacity()).then(|| session.0.inner.lock().deaf);
         session.with(|engine, state| {
             if let Some(is_deaf) = is_deaf {
                 engine.excuse_pong(now, is_deaf);
             }
             engine.handle_timeout(now);
-            if let Some(reason) = H::handle_timeout(state, now) {
+            if let Some(reason) = A::handle_timeout(state, now) {
                 engine.close(now, reason);
             }
         });
@@ -531,7 +540,7 @@ impl<H: Handler> Expire for Shared<H> {
 }
 
 #[cfg(feature = "http")]
-impl<H: Handler> crate::mount::Sender for Shared<H> {
+impl<A: Application> crate::mount::Sender for Shared<A> {
     fn set_busy(&self, busy: bool) {
         if let Some(server) = self.server.upgrade() {
             server.count_busy(busy);
@@ -544,14 +553,14 @@ impl<H: Handler> crate::mount::Sender for Shared<H> {
 }
 
 /// The guard of a handler that runs in the background.
-pub(crate) struct Running<H: Handler>(Session<H>);
+pub(crate) struct Running<A: Application>(Session<A>);
 
-impl<H: Handler> Drop for Running<H> {
+impl<A: Application> Drop for Running<A> {
     fn drop(&mut self) {
         // The connection may be waiting until handlers catch up.
-        if self.0.0.running.fetch_sub(1, Ordering::Relaxed) >= MAX_RUNNING && self.0.has_room() {
-            let room = self.0.0.inner.lock().room.take();
-            if let Some(waker) = room {
+        if self.0.0.running.fetch_sub(1, Ordering::Relaxed) >= MAX_RUNNING && self.0.has_capacity() {
+            let resume = self.0.0.inner.lock().resume.take();
+            if let Some(waker) = resume {
                 waker.wake();
             }
             self.0.wake();
@@ -559,19 +568,19 @@ impl<H: Handler> Drop for Running<H> {
     }
 }
 
-impl<H: Handler> Identified for Session<H> {
+impl<A: Application> Identified for Session<A> {
     fn id(&self) -> &Id {
         &self.0.id
     }
 }
 
-impl<H: Handler> Clone for Session<H> {
+impl<A: Application> Clone for Session<A> {
     fn clone(&self) -> Self {
         Session(self.0.clone())
     }
 }
 
-impl<H: Handler> fmt::Debug for Session<H> {
+impl<A: Application> fmt::Debug for Session<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The id is a secret.
         f.debug_struct("Session").field("closed", &self.is_closed()).finish_non_exhaustive()

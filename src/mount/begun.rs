@@ -3,7 +3,7 @@
 use super::deadline::Deadline;
 use super::{Mount, Outcome, accept_websocket, respond};
 use crate::engine::exchange::{Exchange, Incoming, Step, Turn, Upgrade};
-use crate::engine::{Connection, Handler, Handshake, ServerInner, TransportError};
+use crate::engine::{Application, Connection, Handshake, ServerInner, TransportError};
 use bytes::{Buf, Bytes};
 use http::{Method, Request, Version, request};
 use http_body::Body;
@@ -24,8 +24,8 @@ pin_project! {
     /// Written by hand, because an `async` block would hold all of it twice, and it is moved to the heap for
     /// each request.
     pub(super) struct Begun<M: Mount, B> {
-        mounted: Mounted<M::Handler>,
-        step: Step<M::Handler>,
+        mounted: Mounted<M::Application>,
+        step: Step<M::Application>,
         peer: Peer,
         is_http1: bool,
         #[pin]
@@ -75,20 +75,20 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
 }
 
 /// An exchange that is lost if the future that contains it is dropped.
-struct Mounted<H: Handler> {
-    server: Arc<ServerInner<H>>,
-    exchange: Exchange<H>,
+struct Mounted<A: Application> {
+    server: Arc<ServerInner<A>>,
+    exchange: Exchange<A>,
     /// The deadline for the body, or for the application's decision.
     deadline: Deadline,
 }
 
-impl<H: Handler> Mounted<H> {
+impl<A: Application> Mounted<A> {
     fn begin(
-        server: &Arc<ServerInner<H>>,
+        server: &Arc<ServerInner<A>>,
         head: request::Parts,
         body: http_body::SizeHint,
         peer: Peer,
-    ) -> (Self, Step<H>) {
+    ) -> (Self, Step<A>) {
         let headers: SmallVec<[core_http::Header<'_>; 24]> = (head.headers.iter())
             .map(|(name, value)| core_http::Header { name: name.as_str(), value: value.as_bytes() })
             .collect();
@@ -117,7 +117,7 @@ impl<H: Handler> Mounted<H> {
         (Mounted { server: server.clone(), exchange, deadline: Deadline::default() }, step)
     }
 
-    fn handle_body(&mut self, body: Result<Bytes, TransportError>, cx: &Context<'_>) -> Step<H> {
+    fn handle_body(&mut self, body: Result<Bytes, TransportError>, cx: &Context<'_>) -> Step<A> {
         self.deadline.clear(&self.server.timers);
         let turn = Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()) };
         match body {
@@ -126,7 +126,7 @@ impl<H: Handler> Mounted<H> {
         }
     }
 
-    fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<H>> {
+    fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<A>> {
         let turn = Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()) };
         match self.exchange.follow(turn) {
             Step::Wait => {
@@ -141,7 +141,7 @@ impl<H: Handler> Mounted<H> {
     }
 }
 
-impl<H: Handler> Drop for Mounted<H> {
+impl<A: Application> Drop for Mounted<A> {
     fn drop(&mut self) {
         self.deadline.clear(&self.server.timers);
         if !self.exchange.is_answered() {
@@ -164,10 +164,10 @@ struct Read {
 }
 
 impl Read {
-    fn poll<H: Handler, B: Body>(
+    fn poll<A: Application, B: Body>(
         &mut self,
         cx: &mut Context<'_>,
-        mounted: &mut Mounted<H>,
+        mounted: &mut Mounted<A>,
         mut body: Pin<&mut B>,
     ) -> Poll<Result<Bytes, TransportError>> {
         let Mounted { server, exchange, deadline } = mounted;

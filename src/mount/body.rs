@@ -1,6 +1,6 @@
 //! The body of a response.
 
-use crate::engine::{Handler, Session};
+use crate::engine::{Application, Session};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use sockeye_core::Outbound;
@@ -27,7 +27,7 @@ pub(crate) trait Sender: Send + Sync {
 }
 
 impl Body {
-    pub(super) fn new<H: Handler>(queue: Outbound, session: Option<&Session<H>>) -> Body {
+    pub(super) fn new<A: Application>(queue: Outbound, session: Option<&Session<A>>) -> Body {
         let sender = session.map(Session::sender);
         if let Some(sender) = &sender {
             sender.set_busy(true);

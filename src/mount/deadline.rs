@@ -1,7 +1,7 @@
 //! Deadlines of futures, in the server's table.
 
 use crate::engine::timers::{Key, Target, Timers};
-use crate::engine::{Handler, ServerInner};
+use crate::engine::{Application, ServerInner};
 use sockeye_core::Time;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,10 +19,10 @@ pub(super) struct Deadline {
 impl Deadline {
     /// Returns `Ready` once `timeout` is over, counted from the first call; before, the task is woken at that
     /// time.
-    pub(super) fn poll<H: Handler>(
+    pub(super) fn poll<A: Application>(
         &mut self,
         cx: &Context<'_>,
-        server: &ServerInner<H>,
+        server: &ServerInner<A>,
         timeout: Duration,
     ) -> Poll<()> {
         let at = *self.at.get_or_insert_with(|| server.now() + timeout);
@@ -34,7 +34,7 @@ impl Deadline {
     }
 
     /// Wakes the task at `at`, or on the driver's next turn if that has passed.
-    pub(super) fn wake_at<H: Handler>(&mut self, cx: &Context<'_>, server: &ServerInner<H>, at: Time) {
+    pub(super) fn wake_at<A: Application>(&mut self, cx: &Context<'_>, server: &ServerInner<A>, at: Time) {
         // Inserted anew each time, because the task may be another one.
         self.clear(&server.timers);
         let (key, driver) = server.timers.insert(at, Target::Waker(cx.waker().clone()));

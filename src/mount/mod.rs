@@ -95,33 +95,33 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// A server that can be mounted: a [`Server`], or an [`engine::Server`].
-pub trait Mount: Host<Connection = Connection<Self::Handler>> + sealed::Sealed {
-    /// The handler of the Engine.IO sessions.
-    type Handler: engine::Handler;
+pub trait Mount: Host<Connection = Connection<Self::Application>> + sealed::Sealed {
+    /// The application on top of the Engine.IO sessions.
+    type Application: engine::Application;
 
     #[doc(hidden)]
-    fn engine(&self) -> &engine::Server<Self::Handler>;
+    fn engine(&self) -> &engine::Server<Self::Application>;
 }
 
 mod sealed {
     #[allow(unreachable_pub)]
     pub trait Sealed {}
     impl Sealed for crate::Server {}
-    impl<H: crate::engine::Handler> Sealed for crate::engine::Server<H> {}
+    impl<A: crate::engine::Application> Sealed for crate::engine::Server<A> {}
 }
 
 impl Mount for Server {
-    type Handler = App;
+    type Application = App;
 
     fn engine(&self) -> &engine::Server<App> {
         &self.engine
     }
 }
 
-impl<H: engine::Handler> Mount for engine::Server<H> {
-    type Handler = H;
+impl<A: engine::Application> Mount for engine::Server<A> {
+    type Application = A;
 
-    fn engine(&self) -> &engine::Server<H> {
+    fn engine(&self) -> &engine::Server<A> {
         self
     }
 }
@@ -176,9 +176,9 @@ where
     Begun::new(&server, request, peer).await
 }
 
-fn respond<H: engine::Handler>(
+fn respond<A: engine::Application>(
     answer: exchange::Answer,
-    session: Option<&engine::Session<H>>,
+    session: Option<&engine::Session<A>>,
     is_http1: bool,
 ) -> Response<Body> {
     let mut headers = HeaderMap::with_capacity(answer.headers.len() + 1);

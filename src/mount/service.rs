@@ -72,7 +72,7 @@ pub(crate) struct Driver<M: Mount> {
 }
 
 /// Returns the server as long as it exists.
-pub(crate) type Weak<M> = Box<dyn Fn() -> Option<engine::Server<<M as Mount>::Handler>> + Send + Sync>;
+pub(crate) type Weak<M> = Box<dyn Fn() -> Option<engine::Server<<M as Mount>::Application>> + Send + Sync>;
 
 impl<M: Mount> Layer<M> {
     #[cfg(any(feature = "tokio", feature = "smol"))]

@@ -65,11 +65,6 @@ impl App {
     }
 }
 
-/// Puts a deadline of the session that changed into the server's table.
-fn update_deadline(session: &Session<App>) {
-    session.with(|_, _| ());
-}
-
 /// Handles an event or an acknowledgement.
 fn handle_packet(socket: &Socket, packet: &Packet<'_>, attachments: Attached<'_>) {
     let Some(args) = packet.args(attachments) else { return };
@@ -80,7 +75,7 @@ fn handle_packet(socket: &Socket, packet: &Packet<'_>, attachments: Attached<'_>
     }
 }
 
-impl engine::Handler for App {
+impl engine::Application for App {
     type State = socketio::Session<Socket>;
 
     fn on_open(&self, session: &Session<Self>) {
@@ -110,7 +105,7 @@ impl engine::Handler for App {
             }
             Ok(Received::Disconnect(socket)) => socket.release(),
             // Attachments that follow have to arrive in time.
-            Ok(Received::Nothing) => update_deadline(session),
+            Ok(Received::Nothing) => session.update_deadline(),
             Err(error) => {
                 debug!(%error, "a client broke the protocol");
                 session.close_with(CloseReason::ForcedClose(Some(error.to_string())));

@@ -118,7 +118,7 @@ impl Broadcast {
         let id = self.namespace.next_ack(|id| self.is_pending(id));
         let waiter = Waiter::new(id, self.namespace.0.engine.clone());
         let engine = self.namespace.0.engine.upgrade();
-        let timeout = self.flags.timeout.or(engine.as_ref().map(|engine| engine.handler.ack_timeout));
+        let timeout = self.flags.timeout.or(engine.as_ref().map(|engine| engine.application.ack_timeout));
         if let Some(error) = self.send(event, &args, Some(&waiter)).error {
             waiter.fail_all(error);
         }
@@ -175,7 +175,7 @@ impl Broadcast {
             let asked = match waiter {
                 Some(waiter) => match waiter.ask(socket) {
                     Some(at) => {
-                        later.extend(socket.take_room());
+                        later.extend(socket.take_resume_waker());
                         Some((waiter, at))
                     }
                     None => return delivery.dropped += 1,

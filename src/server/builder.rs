@@ -169,20 +169,20 @@ impl Builder {
     /// the [`middleware`](crate::Namespace::middleware) of any namespace to decide about a client, after which the client is
     /// refused (`connect_error`, "timeout"). Default: 45 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.engine.handler.connect_timeout = timeout;
+        self.engine.application.connect_timeout = timeout;
         self
     }
 
     /// Sets how long to wait for acknowledgements, if no other timeout is set for the message. Default: 30 s.
     pub fn ack_timeout(mut self, timeout: Duration) -> Self {
-        self.engine.handler.ack_timeout = timeout;
+        self.engine.application.ack_timeout = timeout;
         self
     }
 
     /// Sets the maximum number of rooms that one socket is in, so that a client that names the rooms to join cannot exhaust
     /// the memory: see [`Socket::try_join`](crate::Socket::try_join). Default: 100,000.
     pub fn max_rooms(mut self, rooms: usize) -> Self {
-        self.engine.handler.max_rooms = rooms;
+        self.engine.application.max_rooms = rooms;
         self
     }
 
@@ -190,7 +190,7 @@ impl Builder {
     /// many namespaces a client may join. A client that exceeds a limit of a packet is closed; a request for
     /// one namespace too many is refused (`connect_error`, "too many namespaces").
     pub fn packet_limits(mut self, limits: Limits) -> Self {
-        self.engine.handler.limits = limits;
+        self.engine.application.limits = limits;
         self
     }
 
@@ -212,7 +212,7 @@ impl Builder {
     /// });
     /// ```
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
-        self.engine.handler.state.insert(TypeId::of::<T>(), Box::new(state));
+        self.engine.application.state.insert(TypeId::of::<T>(), Box::new(state));
         self
     }
 

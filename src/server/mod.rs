@@ -103,7 +103,7 @@ impl Server {
     /// # Errors
     /// If the name is one that no client could connect to: the [`NamespaceError`] says why.
     pub fn try_of(&self, name: &str) -> Result<Namespace, NamespaceError> {
-        self.engine.handler().create(name, &self.engine.0)
+        self.engine.application().create(name, &self.engine.0)
     }
 
     /// Calls `handler` for each client that has connected to the main namespace: see [`Namespace::on_connect`].

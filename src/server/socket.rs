@@ -156,7 +156,7 @@ impl Socket {
 
     pub(crate) fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         let engine = self.0.namespace.0.engine.upgrade()?;
-        engine.handler.state::<T>()
+        engine.application.state::<T>()
     }
 
     // Sending.
@@ -257,9 +257,9 @@ impl Socket {
         {
             waiter.fail(self, at, error);
         }
-        self.take_room().into_iter().for_each(Waker::wake);
+        self.take_resume_waker().into_iter().for_each(Waker::wake);
         if let Some(engine) = engine.upgrade() {
-            waiter.arm(engine.now() + flags.timeout.unwrap_or(engine.handler.ack_timeout));
+            waiter.arm(engine.now() + flags.timeout.unwrap_or(engine.application.ack_timeout));
         }
         AckFuture::new(waiter)
     }
@@ -372,7 +372,7 @@ impl Socket {
     pub fn try_join(&self, room: impl AsRef<str>) -> Result<(), JoinError> {
         let room = room.as_ref();
         let engine = self.0.namespace.0.engine.upgrade();
-        let limit = engine.map_or(usize::MAX, |engine| engine.handler.max_rooms);
+        let limit = engine.map_or(usize::MAX, |engine| engine.application.max_rooms);
         let mut members = self.0.namespace.0.members.write();
         match members.join(&self.0.id, room, limit) {
             Err(JoinError::Disconnected) => {}
@@ -612,8 +612,8 @@ impl Socket {
 
     /// Returns the waker of a request that may continue because a pending acknowledgement raised the handler
     /// limit.
-    pub(crate) fn take_room(&self) -> Option<Waker> {
-        self.0.session.take_room()
+    pub(crate) fn take_resume_waker(&self) -> Option<Waker> {
+        self.0.session.take_resume_waker()
     }
 
     pub(crate) fn forget_ack(&self, id: u64) {

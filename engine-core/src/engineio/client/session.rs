@@ -476,10 +476,10 @@ impl Session {
             Packet::Ping(data) if data.len() <= MAX_PING => {
                 self.expect_ping(now);
                 let mut pong = [b'3'; MAX_PING + 1];
-                if let Some((_, room)) = pong.split_first_mut()
-                    && let Some(room) = room.get_mut(..data.len())
+                if let Some((_, buffer)) = pong.split_first_mut()
+                    && let Some(buffer) = buffer.get_mut(..data.len())
                 {
-                    room.copy_from_slice(data.as_bytes());
+                    buffer.copy_from_slice(data.as_bytes());
                 }
                 self.push_control(pong.get(..=data.len()).unwrap_or(b"3"));
                 Received::Ping

@@ -50,7 +50,7 @@ fn a_full_table_takes_no_more_until_one_is_taken() {
     assert_eq!(acks.insert(None, 'c'), Err(AcksFull));
     assert_eq!(acks.insert_at(9, None, 'c'), Err(AcksFull));
     assert!(acks.is_full() && acks.len() == 2);
-    // In place of one that is pending there is room.
+    // In place of one that is pending there is capacity.
     acks.insert_at(0, None, 'd').unwrap();
     assert_eq!((acks.next_deadline(), acks.take(0)), (None, Some('d')));
     assert_eq!(acks.insert(None, 'e'), Ok(2));

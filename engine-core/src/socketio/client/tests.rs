@@ -246,7 +246,7 @@ fn an_event_that_waits_for_capacity_is_sent_first() {
     rig.client.join(at(0), rig.main, 1, "");
     rig.written();
     rig.hear(r#"40{"sid":"s"}"#);
-    // There would be room for this one.
+    // There would be capacity for this one.
     assert!(matches!(rig.emit(r#"2["c"]"#, How::default()), Ok(Sent::Later(_))));
     let written: Vec<_> = (0..3).flat_map(|_| rig.written()).collect();
     assert_eq!(

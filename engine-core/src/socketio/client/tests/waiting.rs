@@ -94,7 +94,7 @@ fn an_answer_is_given_up_with_the_connection_if_its_event_was_sent() {
     rig.open();
     rig.join();
     assert_eq!(rig.written().len(), 1, "the first left when it was joined");
-    // The second follows it, and the third finds no room.
+    // The second follows it, and the third finds no capacity.
     rig.lose();
     let answers = |rig: &mut Rig| -> Vec<_> {
         let answers = rig.events().into_iter().filter_map(|event| match event {

@@ -61,6 +61,11 @@ impl ConnectError {
         ConnectError { message: message.into(), data: None }
     }
 
+    /// Returns the message.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Adds details, any JSON: the client's `error.data`. Data that cannot be serialized is left out.
     pub fn data(mut self, data: impl serde::Serialize) -> ConnectError {
         self.data = serde_json::to_value(data).ok();

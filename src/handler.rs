@@ -3,7 +3,8 @@
 use crate::error::{ConnectError, EmitError};
 use crate::extract::{Context, Extract, ExtractError};
 use crate::guard::Guarded;
-use crate::log::{debug, error, warn};
+use crate::log::warn;
+use crate::observe::{HandlerFailure, log_failure};
 use crate::payload::Payload;
 use crate::payload::sealed::Encode;
 use crate::server::socket::Socket;
@@ -64,6 +65,11 @@ pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
 pub trait AnySocket: Acknowledge + Clone + 'static {
     /// Runs the rest of a handler in the background.
     fn spawn(&self, future: impl Future + Send + 'static);
+
+    /// Tells of a handler that was not called or panicked.
+    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
+        log_failure(event, failure);
+    }
 }
 
 /// The part of a socket that does not depend on its side: it sends acknowledgements.
@@ -219,11 +225,8 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
     match called {
         Ok(Ok(Poll::Ready(()))) => {}
         Ok(Ok(Poll::Pending)) => future.into_iter().for_each(|future| context.socket.spawn(Guarded(future))),
-        Ok(Err(error)) if error.is_ours() => {
-            error!(event = ?context.event, %error, "a handler was not called");
-        }
-        Ok(Err(error)) => debug!(event = ?context.event, %error, "a handler was not called"),
-        Err(_) => error!(event = ?context.event, "a handler panicked"),
+        Ok(Err(error)) => context.socket.tell_failure(context.event, HandlerFailure::NotCalled(&error)),
+        Err(_) => context.socket.tell_failure(context.event, HandlerFailure::Panicked),
     }
 }
 

@@ -99,6 +99,7 @@ mod listeners;
 mod log;
 #[cfg(feature = "http")]
 pub mod mount;
+pub mod observe;
 mod payload;
 mod pool;
 mod ready;

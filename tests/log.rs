@@ -59,7 +59,7 @@ impl Subscriber for Log {
 /// Returns what is logged when a client sends these packets, and the packets that it receives.
 fn log_of(packets: &[&str]) -> (Vec<(Level, String, String)>, Vec<String>) {
     let log = Log::default();
-    let texts = tracing::subscriber::with_default(log.clone(), || {
+    tracing::subscriber::with_default(log.clone(), || {
         let io = Server::new();
         io.on_connect(async |socket: Socket| {
             socket.on("double", async |Data(n): Data<u32>| 2 * n);
@@ -68,10 +68,11 @@ fn log_of(packets: &[&str]) -> (Vec<(Level, String, String)>, Vec<String>) {
         let client = Sim::new(io).connect();
         log.0.lock().unwrap().clear();
         client.send_all(packets.iter().copied());
-        client.texts()
-    });
-    let events = log.0.lock().unwrap().clone();
-    (events, texts)
+        let texts = client.texts();
+        // Before the end of the server, which is logged, too.
+        let events = log.0.lock().unwrap().clone();
+        (events, texts)
+    })
 }
 
 #[test]

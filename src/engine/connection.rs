@@ -4,9 +4,10 @@ use super::exchange::{self, Carries, Content, Exchange, Incoming, Step, Turn, Up
 use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Target};
-use super::{Application, CloseReason, Handshake, TransportError};
+use super::{Application, CloseReason, Handshake, Transport, TransportError};
 use crate::inflated::Inflated;
 use crate::log::debug;
+use crate::observe::{Direction, Event};
 use crate::pool;
 use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
 use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
@@ -121,7 +122,7 @@ impl<A: Application> Connection<A> {
         };
         let incoming = Incoming { request, upgrade, body: head.body };
         let handshake = || Handshake::new(request, self.peer);
-        let turn = Turn { now, server: &self.server, waker: self.waker.as_ref() };
+        let turn = Turn { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
         let (exchange, step) = Exchange::begin(turn, &incoming, handshake);
         if matches!(step, Step::Wait) {
             self.stream.hold(exchange.next_deadline());
@@ -134,7 +135,7 @@ impl<A: Application> Connection<A> {
 
     fn handle_body(&mut self, now: Time, body: &[u8]) {
         let Link::Exchange(exchange) = &mut self.link else { return };
-        let turn = Turn { now, server: &self.server, waker: self.waker.as_ref() };
+        let turn = Turn { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
         let step = exchange.handle_body(turn, body);
         self.take_step(now, step);
     }
@@ -198,6 +199,7 @@ impl<A: Application> Connection<A> {
             }
             (Link::Probe(session, ticket), Ok(packet)) => {
                 let (session, ticket) = (session.clone(), *ticket);
+                self.server.show(Direction::In, &session, Transport::WebSocket, &packet);
                 self.handle_probe(now, session, ticket, &packet);
             }
             (Link::Probe(..), Err(_)) => self.give_up_probe(now),
@@ -208,7 +210,10 @@ impl<A: Application> Connection<A> {
     fn handle_probe(&mut self, now: Time, session: Session<A>, ticket: Ticket, packet: &Packet<'_>) {
         match session.with(|engine, _| engine.handle_probe(now, ticket, packet)) {
             // A pending poll was released, and woken, so that the client can stop polling.
-            Probing::Answer => self.stream.send_text(b"3probe"),
+            Probing::Answer => {
+                self.stream.send_text(b"3probe");
+                self.server.show(Direction::Out, &session, Transport::WebSocket, &Packet::Pong("probe"));
+            }
             Probing::Wait => {
                 self.link = Link::Upgrading(session.clone(), ticket);
                 // Set again, because the waker may have been taken already. If the upgrade is due by now,
@@ -216,6 +221,7 @@ impl<A: Application> Connection<A> {
                 session.set_probe_waker(ticket, self.waker.as_ref());
             }
             Probing::Complete => {
+                self.server.tell(&Event::SessionUpgraded { session: session.id() });
                 session.wake();
                 session.set_waker(self.waker.as_ref());
                 // It may have been silent for long, and the frames that follow may already be here.
@@ -254,7 +260,8 @@ impl<A: Application> Connection<A> {
     fn follow_session(&mut self, now: Time) {
         match &mut self.link {
             Link::Exchange(exchange) => {
-                let turn = Turn { now, server: &self.server, waker: self.waker.as_ref() };
+                let turn =
+                    Turn { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
                 let step = exchange.follow(turn);
                 self.take_step(now, step);
             }
@@ -287,7 +294,9 @@ impl<A: Application> Connection<A> {
     /// Refuses a request whose body is too large, too slow or malformed.
     fn refuse_body(&mut self, now: Time, reason: TransportError) {
         if let Link::Exchange(exchange) = &mut self.link {
-            let step = exchange.refuse_body(now, reason);
+            let turn =
+                Turn { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+            let step = exchange.refuse_body(turn, reason);
             self.take_step(now, step);
         }
     }

@@ -6,12 +6,14 @@ use super::session::Session;
 use super::{Application, Handshake, TransportError};
 use crate::guard::{Guarded, guard};
 use crate::log::debug;
+use crate::observe::Event;
 use sockeye_core::engineio::server::exchange::{Asked, Held, Over, Packets, Refusal, Wanted};
 use sockeye_core::engineio::{Packet, PacketError, Purpose, RequestError, Ticket, server};
 use sockeye_core::http::{Request, Status};
 use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -50,6 +52,8 @@ pub(crate) struct Turn<'a, A: Application> {
     pub(crate) server: &'a Arc<ServerInner<A>>,
     /// Called when something happens that the request waits for.
     pub(crate) waker: Option<&'a Waker>,
+    /// The address of the peer, if it is known.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 impl<A: Application> Clone for Turn<'_, A> {
@@ -108,7 +112,7 @@ impl<A: Application> Exchange<A> {
             },
             Err(refusal) => Err(refusal),
         };
-        let step = step.unwrap_or_else(|refusal| exchange.refuse(&refusal));
+        let step = step.unwrap_or_else(|refusal| exchange.refuse(turn, &refusal));
         (exchange, step)
     }
 
@@ -140,11 +144,11 @@ impl<A: Application> Exchange<A> {
             Some(Err(message)) => Err(RequestError::Forbidden(message).into()),
             None => Err(RequestError::Unavailable.into()),
         };
-        opened.unwrap_or_else(|refusal| self.refuse(&refusal))
+        opened.unwrap_or_else(|refusal| self.refuse(turn, &refusal))
     }
 
     fn opened(&mut self, turn: Turn<'_, A>, over: Over, handshake: Handshake) -> Result<Step<A>, Refusal> {
-        let Turn { now, server, waker } = turn;
+        let Turn { now, server, waker, .. } = turn;
         let session = server.open(now, over.transport(), handshake).ok_or(RequestError::Unavailable)?;
         let id = session.id();
         Ok(match over {
@@ -219,14 +223,14 @@ impl<A: Application> Exchange<A> {
     }
 
     /// Refuses the body, and ends the session.
-    pub(crate) fn refuse_body(&mut self, now: Time, reason: TransportError) -> Step<A> {
+    pub(crate) fn refuse_body(&mut self, turn: Turn<'_, A>, reason: TransportError) -> Step<A> {
         let refusal = match self.end() {
             Subject::Session(session) => {
-                session.with(|engine, _| self.decisions.refuse_body(now, engine, reason))
+                session.with(|engine, _| self.decisions.refuse_body(turn.now, engine, reason))
             }
             Subject::Opening(_) | Subject::None => Refusal::from(&reason),
         };
-        self.refuse(&refusal)
+        self.refuse(turn, &refusal)
     }
 
     /// Handles more of a payload if handlers keep up.
@@ -253,7 +257,7 @@ impl<A: Application> Exchange<A> {
             Err(error) => {
                 let refusal = session.with(|engine, _| decisions.refuse_payload(turn.now, engine, error));
                 debug!(%error, "a payload that cannot be read");
-                return self.refuse(&refusal);
+                return self.refuse(turn, &refusal);
             }
         };
         let may_go_on = may_go_on(&session, turn.waker);
@@ -281,7 +285,7 @@ impl<A: Application> Exchange<A> {
                     }
                     None if self.decisions.is_overdue(turn.now) => {
                         self.lose(turn.now);
-                        self.refuse(&RequestError::Unavailable.into())
+                        self.refuse(turn, &RequestError::Unavailable.into())
                     }
                     None => Step::Wait,
                 }
@@ -340,10 +344,12 @@ impl<A: Application> Exchange<A> {
         Step::Answer(self.decisions.end_poll(payload), Some(session))
     }
 
-    fn refuse(&mut self, refusal: &Refusal) -> Step<A> {
-        debug!(error = %refusal, "a request is refused");
+    fn refuse(&mut self, turn: Turn<'_, A>, refusal: &Refusal) -> Step<A> {
         self.subject = Subject::None;
-        self.decisions.refuse(refusal).into()
+        let answer = self.decisions.refuse(refusal);
+        let status = answer.status.code();
+        turn.server.tell(&Event::RequestRefused { peer: turn.peer, status, cause: &refusal.to_string() });
+        answer.into()
     }
 
     fn give_asset(&mut self, server: &ServerInner<A>, request: &Request<'_>) -> Answer {

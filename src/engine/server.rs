@@ -7,6 +7,7 @@ use super::timers::Timers;
 use super::{Application, CloseReason, Config, Handshake, Id, Transport};
 use crate::by_id::{ById, IdHash};
 use crate::guard::guard;
+use crate::observe::{self, Direction, Event, Observer};
 #[cfg(feature = "deflate")]
 use crate::pool;
 use parking_lot::{Mutex, RwLock};
@@ -48,6 +49,7 @@ pub struct Builder<A: Application> {
     cors: Cors,
     cookie: Option<Cookie>,
     allow_request: Option<AllowRequest>,
+    observer: Option<Arc<dyn Observer>>,
     assets: Assets,
     client: Assets,
 }
@@ -57,6 +59,7 @@ pub(crate) struct ServerInner<A: Application> {
     pub(crate) site: Site,
     pub(crate) limits: Arc<connection::Config>,
     pub(super) allow_request: Option<AllowRequest>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
     sessions: RwLock<HashSet<ById<Session<A>>, IdHash>>,
@@ -87,6 +90,7 @@ impl<A: Application> Server<A> {
             cors: Cors::off(),
             cookie: None,
             allow_request: None,
+            observer: None,
             assets: Assets::default(),
             client: Assets::default(),
         }
@@ -213,6 +217,9 @@ impl<A: Application> ServerInner<A> {
 
     /// Handles a packet that arrived on a session's transport.
     pub(super) fn handle_packet(&self, now: Time, session: &Session<A>, packet: Packet<'_>) {
+        if self.observer.is_some() {
+            self.show(Direction::In, session, session.transport(), &packet);
+        }
         match packet {
             // The common case needs no lock here.
             Packet::Message(message) => {
@@ -220,6 +227,36 @@ impl<A: Application> ServerInner<A> {
             }
             packet => {
                 session.with(|engine, _| engine.handle_packet(now, packet));
+            }
+        }
+    }
+
+    /// Logs an event, and passes it to the observer. The caller must hold no lock.
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        observe::tell(self.observer.as_deref(), event);
+    }
+
+    /// Passes a packet to the observer, if there is one. The caller must hold no lock.
+    pub(super) fn show(
+        &self,
+        direction: Direction,
+        session: &Session<A>,
+        transport: Transport,
+        packet: &Packet<'_>,
+    ) {
+        if let Some(observer) = &self.observer {
+            observe::show(&**observer, direction, session.id(), transport, packet);
+        }
+    }
+
+    /// Tells of a session that is opened.
+    fn tell_opened(&self, session: &Session<A>, transport: Transport) {
+        let id = session.id();
+        self.tell(&Event::SessionOpened { session: id, transport, handshake: session.handshake() });
+        if self.observer.is_some() {
+            let text = engineio::Session::open_packet(&self.site.config, &id, transport);
+            if let Ok(packet) = Packet::decode(&text) {
+                self.show(Direction::Out, session, transport, &packet);
             }
         }
     }
@@ -251,6 +288,8 @@ impl<A: Application> ServerInner<A> {
         let id = random_id()?;
         let engine = engineio::Session::open(now, self.site.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
+        // Before another thread can find it, and end it.
+        self.tell_opened(&session, transport);
         self.sessions.write().insert(ById(session.clone()));
         guard("on_open", || self.application.on_open(&session));
         // Sets the first deadlines, including the application's.
@@ -299,7 +338,7 @@ impl<A: Application> Drop for ServerInner<A> {
     fn drop(&mut self) {
         let now = self.now();
         for ById(session) in std::mem::take(self.sessions.get_mut()) {
-            session.abandon(now, &self.application);
+            session.abandon(now, self);
         }
     }
 }
@@ -437,6 +476,12 @@ impl<A: Application> Builder<A> {
         self
     }
 
+    /// Sets the observer of the server: see [`observe`](crate::observe). Default: none.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
     /// Serves the client's script and the files that belong to it from a folder, such as
     /// `node_modules/socket.io-client/dist`, below the path: `/socket.io/socket.io.js`. The files are read
     /// once, in this call.
@@ -479,6 +524,7 @@ impl<A: Application> Builder<A> {
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },
             limits: Arc::new(self.limits),
             allow_request: self.allow_request,
+            observer: self.observer,
             assets: self.assets,
             timers: Timers::default(),
             sessions: RwLock::default(),

@@ -6,9 +6,11 @@ use super::timers::{Expire, Key, Target};
 use super::{Application, CloseReason, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
+use crate::observe::{Direction, Event, packet_of};
 use crate::pool;
 use parking_lot::Mutex;
-use sockeye_core::engineio::{self, Id, Part, Ticket, Transport};
+use sockeye_core::engineio::server::Controls;
+use sockeye_core::engineio::{self, Id, Packet, Part, Ticket, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,6 +24,8 @@ struct Shared<A: Application> {
     id: Id,
     handshake: Handshake,
     server: Weak<ServerInner<A>>,
+    /// The server has an observer.
+    is_observed: bool,
     /// Set before the application is told of the end of the session.
     closed: AtomicBool,
     /// The number of queued bytes. Written under the lock, read without it.
@@ -79,6 +83,7 @@ impl<A: Application> Session<A> {
             id,
             handshake,
             server: Arc::downgrade(server),
+            is_observed: server.observer.is_some(),
             closed: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
@@ -123,6 +128,9 @@ impl<A: Application> Session<A> {
             Message::Binary(data) => Part::Binary(data),
         };
         let (sent, woken) = self.sending(|engine| engine.send(std::iter::once(part)));
+        if sent.is_ok() {
+            self.show_sent(std::iter::once(part));
+        }
         woken.into_iter().for_each(Waker::wake);
         sent
     }
@@ -158,13 +166,69 @@ impl<A: Application> Session<A> {
     /// Runs `f` under the session's lock, then handles the consequences: wakes connections, updates the
     /// deadline, tells the application of the end.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut A::State) -> R) -> R {
+        self.with_then(f, |_| ())
+    }
+
+    /// Does the same as [`with`](Session::with), and calls `then` without the lock, before it handles the consequences.
+    pub(crate) fn with_then<R>(
+        &self,
+        f: impl FnOnce(&mut engineio::Session, &mut A::State) -> R,
+        then: impl FnOnce(&R),
+    ) -> R {
         let mut inner = self.0.inner.lock();
         let Inner { engine, state, .. } = &mut *inner;
         let result = f(engine, state);
         let follow = self.follow(&mut inner);
         drop(inner);
+        then(&result);
         self.finish(follow);
         result
+    }
+
+    /// Logs an event, and passes it to the observer. The caller must hold no lock.
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        if let Some(server) = self.0.server.upgrade() {
+            server.tell(event);
+        }
+    }
+
+    /// Returns whether the server has an observer.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.0.is_observed
+    }
+
+    /// Passes queued messages to the observer, if there is one. The caller must hold no lock.
+    pub(crate) fn show_sent<'a>(&self, parts: impl Iterator<Item = Part<'a>>) {
+        if !self.0.is_observed {
+            return;
+        }
+        let Some(server) = self.0.server.upgrade() else { return };
+        let transport = self.transport();
+        parts.for_each(|part| server.show(Direction::Out, self, transport, &packet_of(part)));
+    }
+
+    #[cold]
+    fn show_controls(&self, controls: Controls) {
+        let Some(server) = self.0.server.upgrade() else { return };
+        let packets = [
+            (controls.ping, Packet::Ping("")),
+            (controls.noop, Packet::Noop),
+            (controls.close, Packet::Close),
+        ];
+        // Only a poll is answered with a noop or a close.
+        for (_, packet) in packets.iter().filter(|(is_queued, _)| *is_queued) {
+            let transport = match packet {
+                Packet::Ping(_) => self.transport(),
+                _ => Transport::Polling,
+            };
+            server.show(Direction::Out, self, transport, packet);
+        }
+    }
+
+    /// Tells the application and the observer of the end.
+    fn tell_closed(&self, server: &ServerInner<A>, reason: &CloseReason) {
+        guard("on_close", || server.application.on_close(self, reason));
+        server.tell(&Event::SessionClosed { session: self.id(), handshake: self.handshake(), reason });
     }
 
     /// Puts the next deadline into the server's table, after a change that was made with
@@ -178,6 +242,9 @@ impl<A: Application> Session<A> {
 
     /// Handles the consequences of a change. Called without the lock.
     fn finish(&self, follow: Follow<A>) {
+        if follow.controls != Controls::default() {
+            self.show_controls(follow.controls);
+        }
         // Not `flatten`, which compiles to slower code: see `benches/count polling binary`.
         follow.wakers.into_iter().for_each(|waker| {
             if let Some(waker) = waker {
@@ -189,7 +256,7 @@ impl<A: Application> Session<A> {
         {
             let mut finished = follow.finished;
             if let Some(reason) = follow.ended {
-                guard("on_close", || server.application.on_close(self, &reason));
+                self.tell_closed(&server, &reason);
                 finished = self.told();
             }
             if finished {
@@ -199,7 +266,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Ends a session whose server is gone, so that no connection can serve it any more.
-    pub(super) fn abandon(&self, now: Time, application: &A) {
+    pub(super) fn abandon(&self, now: Time, server: &ServerInner<A>) {
         let mut inner = self.0.inner.lock();
         inner.engine.close(now, CloseReason::ServerShutdown);
         let ended = inner.engine.take_closed();
@@ -208,7 +275,7 @@ impl<A: Application> Session<A> {
         drop(inner);
         wakers.into_iter().flatten().for_each(Waker::wake);
         if let Some(reason) = ended {
-            guard("on_close", || application.on_close(self, &reason));
+            self.tell_closed(server, &reason);
         }
         // The state may hold the session, which is a reference cycle.
         let state = std::mem::take(&mut self.0.inner.lock().state);
@@ -250,6 +317,7 @@ impl<A: Application> Session<A> {
         let (driver, server) = self.arm(inner);
         Follow {
             wakers: [woken, inner.take_settled_probe(), resume, driver],
+            controls: if self.0.is_observed { inner.engine.take_controls() } else { Controls::default() },
             ended,
             finished: inner.told && inner.engine.is_finished(),
             _server: server,
@@ -511,6 +579,8 @@ impl<A: Application> Inner<A> {
 struct Follow<A: Application> {
     /// Wakers of the session's connection, the upgrade in progress, a request, and the server's driver.
     wakers: [Option<Waker>; 4],
+    /// The protocol's own packets, for the observer.
+    controls: Controls,
     ended: Option<CloseReason>,
     finished: bool,
     /// Dropped after the lock is released.

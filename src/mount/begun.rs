@@ -13,6 +13,7 @@ use sockeye_core::connection::is_upgrade;
 use sockeye_core::host::Peer;
 use sockeye_core::http as core_http;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -78,6 +79,8 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
 struct Mounted<A: Application> {
     server: Arc<ServerInner<A>>,
     exchange: Exchange<A>,
+    /// The address of the peer, if it is known.
+    peer: Option<SocketAddr>,
     /// The deadline for the body, or for the application's decision.
     deadline: Deadline,
 }
@@ -112,22 +115,27 @@ impl<A: Application> Mounted<A> {
         // Set before the session can be forgotten, because this request may get its last response.
         server.count_busy(true);
         // The waker is only known when the future is polled.
-        let turn = Turn { now: server.now(), server, waker: None };
+        let turn = Turn { now: server.now(), server, waker: None, peer: peer.address };
         let (exchange, step) = Exchange::begin(turn, &incoming, handshake);
-        (Mounted { server: server.clone(), exchange, deadline: Deadline::default() }, step)
+        (
+            Mounted { server: server.clone(), exchange, peer: peer.address, deadline: Deadline::default() },
+            step,
+        )
     }
 
     fn handle_body(&mut self, body: Result<Bytes, TransportError>, cx: &Context<'_>) -> Step<A> {
         self.deadline.clear(&self.server.timers);
-        let turn = Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()) };
+        let turn =
+            Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
         match body {
             Ok(body) => self.exchange.handle_body(turn, &body),
-            Err(reason) => self.exchange.refuse_body(turn.now, reason),
+            Err(reason) => self.exchange.refuse_body(turn, reason),
         }
     }
 
     fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<A>> {
-        let turn = Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()) };
+        let turn =
+            Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
         match self.exchange.follow(turn) {
             Step::Wait => {
                 if let Some(at) = self.exchange.next_deadline() {
@@ -170,7 +178,7 @@ impl Read {
         mounted: &mut Mounted<A>,
         mut body: Pin<&mut B>,
     ) -> Poll<Result<Bytes, TransportError>> {
-        let Mounted { server, exchange, deadline } = mounted;
+        let Mounted { server, exchange, deadline, .. } = mounted;
         let limit = server.site.config.max_payload;
         for _ in 0..MAX_TURN {
             let data = match body.as_mut().poll_frame(cx) {

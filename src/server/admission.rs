@@ -10,6 +10,7 @@
 //!
 //! In a namespace without middleware, the call that handles the client's packet does all of it.
 
+use super::app::show_packet;
 use super::namespace::{Middlewares, Namespace};
 use super::socket::Socket;
 use super::{App, Engine};
@@ -19,7 +20,7 @@ use crate::error::ConnectError;
 use crate::extract::Context;
 use crate::guard::{Guarded, guard};
 use crate::handler::{AnyMiddleware, BoxFuture, drive};
-use crate::log::debug;
+use crate::observe::Event;
 use crate::payload::send_packet;
 use sockeye_core::Time;
 use sockeye_core::socketio::{Joining, Packet};
@@ -70,13 +71,16 @@ impl App {
 
     /// Tells a client that there is no socket for it in a namespace. Its connection stays open.
     fn refuse_without_socket(&self, session: &Session<App>, namespace: &str, message: &str) {
-        debug!(namespace = ?namespace, message = ?message, "a client is refused");
         let error = ConnectError::new(message);
         let told = session.with(|engine, _| {
             send_packet(engine, self.parser, |encoder| encoder.connect_error(namespace, &error))
         });
-        if told.is_err() {
-            session.close_slow();
+        match told {
+            Ok(()) => {
+                show_packet(session, self.parser, |encoder| encoder.connect_error(namespace, &error));
+                session.tell(&Event::ConnectRefused { namespace, message });
+            }
+            Err(_) => session.close_slow(),
         }
     }
 }
@@ -133,7 +137,12 @@ fn accept(socket: &Socket) {
         }))
     });
     let has_entered = match told {
-        Some(Ok(())) => socket.enter(),
+        Some(Ok(())) => {
+            show_packet(session, namespace.0.parser, |encoder| {
+                encoder.connected(namespace.name(), &socket.id())
+            });
+            socket.enter()
+        }
         Some(Err(_)) => {
             socket.close_slow();
             false
@@ -141,6 +150,7 @@ fn accept(socket: &Socket) {
         None => false,
     };
     if has_entered {
+        namespace.tell(&Event::SocketConnected { namespace: namespace.name(), socket: socket.id() });
         namespace.connected(socket);
     }
     session.uncork();
@@ -156,11 +166,20 @@ fn refuse(socket: &Socket, error: &ConnectError) {
     let told = socket.session().with(|engine, state| match state.refuse(namespace.name(), socket) {
         true => {
             send_packet(engine, namespace.0.parser, |encoder| encoder.connect_error(namespace.name(), error))
+                .map_err(Some)
         }
-        false => Ok(()),
+        false => Err(None),
     });
-    if told.is_err() {
-        socket.close_slow();
+    match told {
+        Ok(()) => {
+            show_packet(socket.session(), namespace.0.parser, |encoder| {
+                encoder.connect_error(namespace.name(), error)
+            });
+            namespace.tell(&Event::ConnectRefused { namespace: namespace.name(), message: error.message() });
+        }
+        Err(Some(_)) => socket.close_slow(),
+        // The client has gone.
+        Err(None) => {}
     }
     socket.release();
 }

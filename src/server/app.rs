@@ -5,11 +5,13 @@ use super::namespace::{Namespace, NamespaceError, check_name, with_slash};
 use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
 use crate::error::DisconnectReason;
-use crate::log::debug;
+use crate::payload::with_encoder;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 use sockeye_core::Time;
-use sockeye_core::socketio::{self, Attached, Limits, Packet, Parser, Received};
+use sockeye_core::socketio::{
+    self, Attached, EncodeError, Encoded, Encoder, Limits, Packet, Parser, Received,
+};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,7 +53,7 @@ impl App {
         }
         check_name(&name, self.limits.max_namespace_len)?;
         let mut namespaces = self.namespaces.write();
-        let new = || Namespace::new(&name, self.parser, Arc::downgrade(engine));
+        let new = || Namespace::new(&name, self.parser, engine);
         Ok(namespaces.entry(name.as_ref().into()).or_insert_with(new).clone())
     }
 
@@ -62,6 +64,21 @@ impl App {
 
     pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
         self.state.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
+    }
+}
+
+/// Passes a packet that was queued by [`send_packet`](crate::payload::send_packet) to the observer, if there is one. The caller must hold no lock.
+pub(super) fn show_packet(
+    session: &Session<App>,
+    parser: Parser,
+    packet: impl for<'e> FnOnce(&'e mut Encoder) -> Result<Encoded<'e>, EncodeError>,
+) {
+    if session.is_observed() {
+        with_encoder(parser, |encoder| {
+            if let Ok(encoded) = packet(encoder) {
+                session.show_sent(encoded.parts());
+            }
+        });
     }
 }
 
@@ -107,7 +124,6 @@ impl engine::Application for App {
             // Attachments that follow have to arrive in time.
             Ok(Received::Nothing) => session.update_deadline(),
             Err(error) => {
-                debug!(%error, "a client broke the protocol");
                 session.close_with(CloseReason::ForcedClose(Some(error.to_string())));
             }
         }

@@ -169,7 +169,8 @@ impl Broadcast {
             }
         };
         let mut delivery = Delivery::default();
-        let (mut slow, mut later, mut watched) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut slow, mut later, mut watched, mut shown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let is_observed = self.namespace.0.observer.is_some();
         let members = self.namespace.0.members.read();
         members.select(&self.target).for_each(|socket| {
             let asked = match waiter {
@@ -185,6 +186,9 @@ impl Broadcast {
             match socket.send_shared(&mut frames, self.flags, &mut later) {
                 Ok(()) => {
                     delivery.sent += 1;
+                    if is_observed {
+                        shown.push(socket.clone());
+                    }
                     if outgoing.is_some() && socket.is_watched() {
                         watched.push(socket.clone());
                     }
@@ -202,6 +206,7 @@ impl Broadcast {
         });
         drop(members);
         // Wakers and closing access the members, so they are called without the lock.
+        shown.iter().for_each(|socket| socket.session().show_sent(frames.parts()));
         later.into_iter().for_each(Waker::wake);
         slow.iter().for_each(Socket::close_slow);
         if let Some(args) = outgoing {

@@ -3,6 +3,7 @@
 use super::Server;
 use super::app::App;
 use crate::engine::{self, Handshake, Transport};
+use crate::observe::Observer;
 use sockeye_core::http::{Cookie, Cors};
 use sockeye_core::socketio::Limits;
 #[cfg(feature = "deflate")]
@@ -87,6 +88,8 @@ impl Builder {
         cors(cors: Cors);
         /// Sets a cookie with the session's id, for load balancers with sticky sessions. Default: none.
         cookie(cookie: Cookie);
+        /// Sets the observer of the server: see [`observe`](crate::observe). Default: none.
+        observer(observer: impl Observer);
     }
 
     /// Compresses WebSocket messages of 1024 bytes and more for clients that ask for it, and reads compressed

@@ -4,6 +4,7 @@ use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
 use crate::extract::Context;
 use crate::handler::{AnyMiddleware, Erased, Handler, Kept, Middleware, run};
+use crate::observe::{self, Event, Observer};
 use crate::payload::Payload;
 use crate::server::Engine;
 use crate::server::answers::AckStream;
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) name: Arc<str>,
     pub(crate) parser: Parser,
     pub(crate) engine: Weak<Engine>,
+    /// The observer of the server, which is told of the last disconnections after the server is gone.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) members: RwLock<Members>,
     functions: RwLock<Functions>,
     next_ack: AtomicU64,
@@ -213,16 +216,22 @@ pub(crate) fn with_slash(name: &str) -> Cow<'_, str> {
 }
 
 impl Namespace {
-    pub(crate) fn new(name: &str, parser: Parser, engine: Weak<Engine>) -> Namespace {
+    pub(crate) fn new(name: &str, parser: Parser, engine: &Arc<Engine>) -> Namespace {
         Namespace(Arc::new(Inner {
             name: name.into(),
             parser,
-            engine,
+            engine: Arc::downgrade(engine),
+            observer: engine.observer.clone(),
             members: RwLock::default(),
             functions: RwLock::default(),
             next_ack: AtomicU64::new(0),
             watched: AtomicUsize::new(0),
         }))
+    }
+
+    /// Logs an event, and passes it to the observer. The caller must hold no lock.
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        observe::tell(self.0.observer.as_deref(), event);
     }
 
     /// Returns the name, with its leading slash.

@@ -13,9 +13,11 @@ use crate::extract::Context;
 use crate::handler::{Acknowledge, AnySocket};
 use crate::listeners::On;
 use crate::log::{debug, warn};
+use crate::observe::{Event, HandlerFailure};
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, send_packet, with_encoder};
 use crate::server::ack::{AckFuture, Waiter};
+use crate::server::app::show_packet;
 use crate::server::broadcast::Broadcast;
 use crate::server::members::JoinError;
 use crate::server::namespace::Namespace;
@@ -297,10 +299,14 @@ impl Socket {
         parts: impl Iterator<Item = Part<'a>> + Clone,
         flags: Flags,
     ) -> Result<(), EmitError> {
+        let shown = parts.clone();
         let (sent, woken) = self.0.session.sending(|engine| {
             self.check_ready(engine, flags)?;
             engine.send(parts).map_err(EmitError::from)
         });
+        if sent.is_ok() {
+            self.0.session.show_sent(shown);
+        }
         woken.into_iter().for_each(Waker::wake);
         if let Err(EmitError::SlowConsumer { .. }) = sent {
             self.close_slow();
@@ -338,7 +344,6 @@ impl Socket {
 
     /// Closes the client because it missed a message, so that it knows, and can connect again.
     pub(crate) fn close_slow(&self) {
-        debug!(socket = %self.0.id, "a client reads too slowly and is closed");
         self.0.session.close_slow();
     }
 
@@ -429,19 +434,25 @@ impl Socket {
 
     fn close_session(&self) {
         let now = self.0.session.now();
-        self.0.session.with(|engine, state| {
+        let is_observed = self.0.session.is_observed();
+        let close = |engine: &mut engineio::Session, state: &mut socketio::Session<Socket>| {
             // By now the namespace may belong to another socket of the client.
             if !state.sockets().any(|socket| socket == self) {
-                return;
+                return Vec::new();
             }
             // A client that is still waiting for the decision about a namespace is told nothing.
             let told = state.sockets().try_for_each(|socket| socket.tell_disconnect(engine));
-            if let Err(error) = told {
+            if let Err(error) = &told {
                 debug!(socket = %self.0.id, %error, "a client is not told of all disconnections");
             }
             // In the same step, so that the client cannot connect to a namespace again before.
             engine.close(now, CLOSED_BY_SERVER);
-        });
+            match is_observed && told.is_ok() {
+                true => state.sockets().cloned().collect(),
+                false => Vec::new(),
+            }
+        };
+        self.0.session.with_then(close, |told: &Vec<Socket>| told.iter().for_each(Socket::show_disconnect));
     }
 
     fn leave_namespace(&self) {
@@ -454,6 +465,9 @@ impl Socket {
             (socket, told)
         });
         if let Some(socket) = socket {
+            if told.is_ok() {
+                socket.show_disconnect();
+            }
             socket.closed(&DisconnectReason::ServerNamespaceDisconnect);
         }
         if told.is_err() {
@@ -464,6 +478,13 @@ impl Socket {
     fn tell_disconnect(&self, engine: &mut engineio::Session) -> Result<(), EmitError> {
         let namespace = &self.0.namespace;
         send_packet(engine, namespace.0.parser, |encoder| encoder.disconnect(namespace.name()))
+    }
+
+    /// Passes the packet that [`tell_disconnect`](Socket::tell_disconnect) queued to the observer, if there is one.
+    fn show_disconnect(&self) {
+        let namespace = &self.0.namespace;
+        let name = namespace.name();
+        show_packet(&self.0.session, namespace.0.parser, |encoder| encoder.disconnect(name));
     }
 
     /// Marks the socket as removed from the namespace, and returns whether it was connected. Called under the
@@ -513,6 +534,8 @@ impl Socket {
 
     /// Removes the socket from its namespace and its rooms, and calls the disconnect handlers.
     fn end(&self, reason: &DisconnectReason) {
+        let (namespace, socket) = (self.0.namespace.name(), self.0.id);
+        self.0.namespace.tell(&Event::SocketDisconnected { namespace, socket, reason });
         // Before the socket is removed, so that it joins no room after that.
         self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they
@@ -633,6 +656,11 @@ impl AnySocket for Socket {
             let _running = running;
             future.await;
         }));
+    }
+
+    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
+        let (namespace, socket) = (self.0.namespace.name(), self.0.id);
+        self.0.namespace.tell(&Event::HandlerFailed { namespace, socket, event, failure });
     }
 }
 

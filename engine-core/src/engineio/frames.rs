@@ -134,6 +134,18 @@ impl Frames {
         }
     }
 
+    /// Returns the messages of the unit.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let mut rest: &[u8] = &self.frames;
+        core::iter::from_fn(move || {
+            let ((is_text, len), tail) = read_header(rest)?;
+            let (data, tail) = tail.split_at_checked(len)?;
+            rest = tail;
+            // The text follows the digit of its packet.
+            Some(if is_text { Part::Text(data.split_first()?.1) } else { Part::Binary(data) })
+        })
+    }
+
     /// Returns the unit as WebSocket frames, headers included. With `deflate`, a unit that is long enough is compressed on
     /// first use.
     pub(super) fn frames(&mut self, deflate: Option<Deflate>, pool: &DeflatePool) -> &Bytes {
@@ -247,6 +259,8 @@ mod tests {
         let parts = [Part::Text(b"51-[]"), Part::Binary(&[1, 2, 3, 4])];
         let mut frames = Frames::new(parts.into_iter());
         assert_eq!(frames.payload().as_ref(), b"451-[]\x1ebAQIDBA==");
+        let read: Vec<_> = frames.parts().collect();
+        assert!(matches!(read.as_slice(), [Part::Text(b"51-[]"), Part::Binary(&[1, 2, 3, 4])]), "{read:?}");
         assert_eq!(
             frames.frames(None, &DeflatePool::default()).as_ref(),
             b"\x81\x06451-[]\x82\x04\x01\x02\x03\x04"

@@ -11,6 +11,7 @@ use crate::time::{Time, earliest};
 use crate::websocket::{Deflate, Header, Opcode};
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use bytes::{Buf, Bytes};
 use core::time::Duration;
@@ -37,6 +38,18 @@ pub struct Session {
     last_heard: Time,
     /// Nothing is kept for what has not happened.
     closed: Option<Box<Closed>>,
+    controls: Controls,
+}
+
+/// Packets of the protocol itself that were queued or put into a payload, for observers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Controls {
+    /// A ping.
+    pub ping: bool,
+    /// A noop, which releases a poll.
+    pub noop: bool,
+    /// A close, which answers a poll.
+    pub close: bool,
 }
 
 #[derive(Debug)]
@@ -191,14 +204,7 @@ impl Session {
             Transport::Polling => State::Polling(Polling::default()),
             Transport::WebSocket => State::WebSocket { parked: false, deflate: None },
         };
-        let upgrade = transport == Transport::Polling && config.websocket && config.allow_upgrades;
-        let open = format!(
-            "0{{\"sid\":\"{id}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
-            if upgrade { "\"websocket\"" } else { "" },
-            config.ping_interval.as_millis(),
-            config.ping_timeout.as_millis(),
-            config.max_payload,
-        );
+        let open = Session::open_packet(&config, id, transport);
         let heartbeat = Heartbeat::Idle(now + config.ping_interval);
         let mut session = Session {
             config,
@@ -208,9 +214,22 @@ impl Session {
             heartbeat,
             last_heard: now,
             closed: None,
+            controls: Controls::default(),
         };
         session.push_control(open.as_bytes());
         session
+    }
+
+    /// Returns the handshake, which is the first packet of a session.
+    pub fn open_packet(config: &Config, id: &Id, transport: Transport) -> String {
+        let upgrade = transport == Transport::Polling && config.websocket && config.allow_upgrades;
+        format!(
+            "0{{\"sid\":\"{id}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
+            if upgrade { "\"websocket\"" } else { "" },
+            config.ping_interval.as_millis(),
+            config.ping_timeout.as_millis(),
+            config.max_payload,
+        )
     }
 
     // Getters.
@@ -268,6 +287,11 @@ impl Session {
         (!core::mem::replace(&mut closed.reported, true)).then(|| closed.reason.clone())
     }
 
+    /// Takes the packets of the protocol itself that were queued since the last call, except the handshake.
+    pub fn take_controls(&mut self) -> Controls {
+        core::mem::take(&mut self.controls)
+    }
+
     // Polling.
 
     /// Notes that a poll arrived, which waits until [`take_payload`](Session::take_payload) has something for it.
@@ -307,17 +331,24 @@ impl Session {
             }
             State::Polling(_) => return None,
             // The session moved on: this releases a poll that was still there.
-            State::WebSocket { parked, .. } => return core::mem::take(parked).then(|| control(b"6")),
+            State::WebSocket { parked, .. } => {
+                self.controls.noop |= *parked;
+                return core::mem::take(parked).then(|| control(b"6"));
+            }
         }
         if !self.queue.is_empty() {
             return Some(take_packets(&mut self.queue, self.config.max_payload, usize::MAX));
         }
         match &mut self.closed {
-            None => Some(control(b"6")),
+            None => {
+                self.controls.noop = true;
+                Some(control(b"6"))
+            }
             // In a payload of its own: clients of the reference drop what stands before it in the same one.
             Some(closed) => {
                 closed.farewell = None;
                 let told = matches!(closed.reason, CloseReason::TransportClose);
+                self.controls = Controls { noop: told, close: !told, ..self.controls };
                 Some(control(if told { b"6" } else { b"1" }))
             }
         }
@@ -719,6 +750,7 @@ impl Session {
             let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
             self.heartbeat = Heartbeat::Waiting { sent, deadline: sent + timeout };
             self.push_control(b"2");
+            self.controls.ping = true;
             if let State::Polling(polling) = &mut self.state {
                 polling.polled = false;
             }

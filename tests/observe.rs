@@ -1,0 +1,198 @@
+//! The packets and events that an observer of the server sees.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use simulation::Sim;
+use sockeye::engine::Message;
+use sockeye::extract::Data;
+use sockeye::observe::{Direction, Event, Observer, Packet, PacketInfo};
+use sockeye::{Builder, ConnectError, Server, Socket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Writes down everything, one line each. Ids are left out, because they are random.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    fn add(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    /// Returns the lines since the last call.
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Observer for Notes {
+    fn packet(&self, direction: Direction, info: &PacketInfo<'_>) {
+        let arrow = if direction == Direction::In { ">" } else { "<" };
+        let packet = match info.packet {
+            Packet::Open(_) => "open".to_owned(),
+            Packet::Message(Message::Text(text)) if text.starts_with("0{\"sid\"") => "0{..}".to_owned(),
+            Packet::Message(Message::Text(text)) => (*text).to_owned(),
+            Packet::Message(Message::Binary(data)) => format!("{} bytes", data.len()),
+            packet => format!("{packet:?}"),
+        };
+        self.add(format!("{arrow} {} {packet}", info.transport));
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        self.add(match event {
+            Event::RequestRefused { status, cause, .. } => format!("refused {status}: {cause}"),
+            Event::SessionOpened { transport, .. } => format!("opened {transport}"),
+            Event::SessionUpgraded { .. } => "upgraded".to_owned(),
+            Event::SessionClosed { reason, .. } => format!("closed: {reason}"),
+            Event::SocketConnected { namespace, .. } => format!("connected to {namespace}"),
+            Event::ConnectRefused { namespace, message, .. } => format!("not to {namespace}: {message}"),
+            Event::SocketDisconnected { namespace, reason, .. } => format!("left {namespace}: {reason}"),
+            Event::HandlerFailed { event, .. } => format!("failed: {event}"),
+            event => format!("{event:?}"),
+        });
+    }
+}
+
+fn watched_with(builder: Builder) -> (Sim, Notes) {
+    let notes = Notes::default();
+    let io = builder.observer(notes.clone()).build();
+    io.on_connect(async |socket: Socket| {
+        socket.on("double", async |Data(n): Data<u32>| 2 * n);
+        socket.on("all", async |io: Server| drop(io.emit("news", 1)));
+        socket.on("leave", async |socket: Socket| socket.disconnect(true));
+    });
+    io.of("/closed").middleware(async || Err::<(), _>(ConnectError::new("no")));
+    (Sim::new(io), notes)
+}
+
+fn watched() -> (Sim, Notes) {
+    watched_with(Server::builder())
+}
+
+#[test]
+fn a_websocket_client_is_observed_from_its_opening_to_its_end() {
+    let (sim, notes) = watched();
+    let client = sim.connect();
+    assert_eq!(
+        notes.take(),
+        ["opened websocket", "< websocket open", "> websocket 0", "< websocket 0{..}", "connected to /",]
+    );
+    client.send_all([r#"421["double",21]"#, r#"42["double","x"]"#, "40/closed,", "40/none,"]);
+    assert_eq!(
+        notes.take(),
+        [
+            r#"> websocket 21["double",21]"#,
+            "< websocket 31[42]",
+            r#"> websocket 2["double","x"]"#,
+            "failed: double",
+            "> websocket 0/closed,",
+            r#"< websocket 4/closed,{"message":"no"}"#,
+            "not to /closed: no",
+            "> websocket 0/none,",
+            r#"< websocket 4/none,{"message":"Invalid namespace"}"#,
+            "not to /none: Invalid namespace",
+        ]
+    );
+    client.send_all([r#"42["leave"]"#]);
+    assert_eq!(
+        notes.take(),
+        [
+            r#"> websocket 2["leave"]"#,
+            "< websocket 1",
+            "left /: server namespace disconnect",
+            "closed: forced close",
+        ]
+    );
+}
+
+#[test]
+fn a_polling_client_and_its_upgrade_are_observed() {
+    let (sim, notes) = watched();
+    let mut client = sim.polling();
+    client.join();
+    assert_eq!(
+        notes.take(),
+        ["opened polling", "< polling open", "> polling 0", "< polling 0{..}", "connected to /"]
+    );
+    client.begin_poll();
+    sim.advance(Duration::from_secs(25));
+    assert_eq!(notes.take(), ["< polling Ping(\"\")"]);
+    assert_eq!(client.packets(), ["2"]);
+    client.post("3");
+    client.begin_poll();
+    let socket = client.begin_upgrade();
+    socket.send_all(["2probe"]);
+    assert_eq!(client.packets(), ["6"]);
+    socket.send_all(["5"]);
+    assert_eq!(
+        notes.take(),
+        [
+            "> polling Pong(\"\")",
+            "> websocket Ping(\"probe\")",
+            "< websocket Pong(\"probe\")",
+            "< polling Noop",
+            "> websocket Upgrade",
+            "upgraded",
+        ]
+    );
+}
+
+#[test]
+fn a_refused_request_is_observed_with_its_status() {
+    let (sim, notes) = watched();
+    let pipe = sim.dial();
+    pipe.send(b"GET /socket.io/?EIO=4&transport=polling&sid=none HTTP/1.1\r\nHost: a\r\n\r\n");
+    sim.run();
+    let notes = notes.take();
+    assert!(matches!(notes.as_slice(), [one] if one.starts_with("refused 400: ")), "{notes:?}");
+}
+
+#[test]
+fn a_broadcast_is_observed_for_each_recipient() {
+    let (sim, notes) = watched();
+    let first = sim.connect();
+    let mut second = sim.polling();
+    second.join();
+    notes.take();
+    first.send_all([r#"42["all"]"#]);
+    let mut notes = notes.take();
+    assert_eq!(notes.remove(0), r#"> websocket 2["all"]"#);
+    notes.sort();
+    assert_eq!(notes, [r#"< polling 2["news",1]"#, r#"< websocket 2["news",1]"#]);
+}
+
+#[test]
+fn a_slow_consumer_is_observed_as_the_reason_of_the_close() {
+    let (sim, notes) = watched_with(Server::builder().send_buffer(1000));
+    let mut client = sim.polling();
+    client.join();
+    notes.take();
+    while sim.server().emit("news", "x".repeat(100)).sent > 0 {}
+    sim.advance(Duration::from_millis(1));
+    let notes = notes.take();
+    assert_eq!(notes.iter().filter(|note| note.starts_with("< polling 2[")).count(), 8, "{notes:?}");
+    assert_eq!(notes[8..], ["left /: transport error", "closed: transport error"]);
+}
+
+#[test]
+fn a_panic_of_the_observer_affects_nothing_else() {
+    struct Panics;
+
+    impl Observer for Panics {
+        fn packet(&self, _: Direction, _: &PacketInfo<'_>) {
+            panic!("at a packet");
+        }
+
+        fn event(&self, _: &Event<'_>) {
+            panic!("at an event");
+        }
+    }
+
+    let io = Server::builder().observer(Panics).build();
+    io.on_connect(async |socket: Socket| socket.on("double", async |Data(n): Data<u32>| 2 * n));
+    let sim = Sim::new(io);
+    let client = sim.connect();
+    client.send_all([r#"421["double",21]"#]);
+    assert_eq!(client.texts(), ["431[42]"]);
+}

@@ -95,7 +95,7 @@ pub enum Event<'a> {
         /// The HTTP status of the response.
         status: u16,
         /// The cause in words.
-        cause: &'a str,
+        cause: fmt::Arguments<'a>,
     },
     /// A session was opened.
     #[non_exhaustive]

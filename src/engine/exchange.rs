@@ -348,7 +348,11 @@ impl<A: Application> Exchange<A> {
         self.subject = Subject::None;
         let answer = self.decisions.refuse(refusal);
         let status = answer.status.code();
-        turn.server.tell(&Event::RequestRefused { peer: turn.peer, status, cause: &refusal.to_string() });
+        turn.server.tell(&Event::RequestRefused {
+            peer: turn.peer,
+            status,
+            cause: format_args!("{refusal}"),
+        });
         answer.into()
     }
 

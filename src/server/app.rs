@@ -53,7 +53,7 @@ impl App {
         }
         check_name(&name, self.limits.max_namespace_len)?;
         let mut namespaces = self.namespaces.write();
-        let new = || Namespace::new(&name, self.parser, engine);
+        let new = || Namespace::new(&name, self.parser, Arc::downgrade(engine));
         Ok(namespaces.entry(name.as_ref().into()).or_insert_with(new).clone())
     }
 

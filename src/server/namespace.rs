@@ -216,12 +216,12 @@ pub(crate) fn with_slash(name: &str) -> Cow<'_, str> {
 }
 
 impl Namespace {
-    pub(crate) fn new(name: &str, parser: Parser, engine: &Arc<Engine>) -> Namespace {
+    pub(crate) fn new(name: &str, parser: Parser, engine: Weak<Engine>) -> Namespace {
         Namespace(Arc::new(Inner {
             name: name.into(),
             parser,
-            engine: Arc::downgrade(engine),
-            observer: engine.observer.clone(),
+            observer: engine.upgrade().and_then(|engine| engine.observer.clone()),
+            engine,
             members: RwLock::default(),
             functions: RwLock::default(),
             next_ack: AtomicU64::new(0),

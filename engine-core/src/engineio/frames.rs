@@ -260,7 +260,7 @@ mod tests {
         let mut frames = Frames::new(parts.into_iter());
         assert_eq!(frames.payload().as_ref(), b"451-[]\x1ebAQIDBA==");
         let read: Vec<_> = frames.parts().collect();
-        assert!(matches!(read.as_slice(), [Part::Text(b"51-[]"), Part::Binary(&[1, 2, 3, 4])]), "{read:?}");
+        assert!(matches!(read.as_slice(), [Part::Text(b"51-[]"), Part::Binary([1, 2, 3, 4])]), "{read:?}");
         assert_eq!(
             frames.frames(None, &DeflatePool::default()).as_ref(),
             b"\x81\x06451-[]\x82\x04\x01\x02\x03\x04"

@@ -1,6 +1,7 @@
 //! The server's side of one Engine.IO session.
 
 use super::config::Config;
+use super::controls::Controls;
 use crate::engineio::frames::{self, Frames, Part};
 use crate::engineio::id::Id;
 use crate::engineio::packet::{Message, Packet, SEPARATOR, split_payload};
@@ -39,17 +40,6 @@ pub struct Session {
     /// Nothing is kept for what has not happened.
     closed: Option<Box<Closed>>,
     controls: Controls,
-}
-
-/// Packets of the protocol itself that were queued or put into a payload, for observers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Controls {
-    /// A ping.
-    pub ping: bool,
-    /// A noop, which releases a poll.
-    pub noop: bool,
-    /// A close, which answers a poll.
-    pub close: bool,
 }
 
 #[derive(Debug)]

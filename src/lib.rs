@@ -82,7 +82,8 @@
 //!   certificates: `Tls`. For clients, the certificates to trust: `ClientTls`.
 //! - `deflate`: compresses WebSocket messages for clients that ask for it, if the server enables it by
 //!   `Builder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`.
-//! - `tracing`: logs problems through `tracing`; without it nothing is logged.
+//! - `tracing`: logs the lives of sessions and sockets (`DEBUG`), exceeded limits (`WARN`) and faults of your program
+//!   (`ERROR`) through `tracing`; without it nothing is logged. To see packets, set an [observer](observe).
 //!
 //! Without a runtime feature everything but the sockets is there: [drive it yourself](drive_it_yourself).
 #![forbid(unsafe_code)]

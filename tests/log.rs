@@ -1,4 +1,4 @@
-//! Errors that are only logged, through `tracing`.
+//! The log, through `tracing`.
 #![cfg(feature = "tracing")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -9,6 +9,7 @@ use sockeye::extract::Data;
 use sockeye::{HandlerError, Server, Socket};
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -98,4 +99,30 @@ fn the_error_of_a_handler_is_logged() {
 fn nothing_is_logged_without_an_error() {
     let (log, texts) = log_of(&[r#"421["double",21]"#]);
     assert_eq!((log, texts), (Vec::new(), vec!["431[42]".to_owned()]));
+}
+
+#[test]
+fn the_life_of_a_client_is_logged_without_its_sessions_id() {
+    let log = Log::default();
+    let session = tracing::subscriber::with_default(log.clone(), || {
+        let sim = Sim::new(Server::builder().send_buffer(1000).build());
+        let mut client = sim.polling();
+        client.join();
+        while sim.server().emit("news", "x".repeat(100)).sent > 0 {}
+        sim.advance(Duration::from_millis(1));
+        client.session.clone()
+    });
+    let log = log.0.lock().unwrap();
+    let lines: Vec<_> = log.iter().map(|(level, message, _)| (*level, message.as_str())).collect();
+    assert_eq!(
+        lines,
+        [
+            (Level::DEBUG, "a session is opened"),
+            (Level::DEBUG, "a client is connected"),
+            (Level::DEBUG, "a client is disconnected"),
+            (Level::WARN, "a session is closed because it exceeded a limit"),
+        ]
+    );
+    assert!(log.iter().all(|(_, _, fields)| !fields.contains(&session)), "{log:?}");
+    assert!(log[3].2.contains("reads too slowly"), "{log:?}");
 }

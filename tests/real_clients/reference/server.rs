@@ -13,7 +13,8 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 
-#[tokio::main]
+// With one thread, as in the reference, no poll arrives between two emits of a handler.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", port()?)).await?;
     println!("listening on {}", listener.local_addr()?.port());

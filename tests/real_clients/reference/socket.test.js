@@ -87,6 +87,16 @@ testEach("a volatile event after another is dropped, and later events arrive", a
   assert.deepEqual(got, ["first", "last"]);
 });
 
+for (const packet of ["5woooot", "5", '4["handle me please"]']) {
+  testEach(`the packet ${packet} of a client closes it, and no other`, async (server) => {
+    const [client, other] = await Promise.all([server.connect(), server.connect()]);
+    const { id } = client;
+    client.io.engine.write(packet);
+    assert.equal(await server.disconnectReason(id), "forced close");
+    assert.equal(await ask(other, "return", "unharmed"), "unharmed");
+  });
+}
+
 testEach("a socket that has disconnected joins no room and sends nothing", async (server) => {
   const main = await server.connect();
   const ended = main.io.socket("/ended");

@@ -194,7 +194,7 @@ async fn catch_all(socket: Socket) {
     });
 }
 
-/// What a client of `/`, `/chat` and `/news` can do.
+/// Registers the events that a client of `/`, `/chat` and `/news` can send.
 async fn connected(socket: Socket) {
     socket.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
         println!("disconnected {} {} {reason}", socket.namespace().name(), socket.id());
@@ -277,7 +277,7 @@ enum From {
 }
 
 impl How {
-    /// Emits `told`, and returns to how many.
+    /// Emits `told`, and returns the number of sockets that it was sent to.
     fn emit(self, io: &Server, socket: &Socket) -> usize {
         let from = match self.from {
             From::Server => io.local(),
@@ -294,7 +294,7 @@ impl How {
     }
 }
 
-/// Emits twice without a pause, and says which of the two was sent.
+/// Emits twice without a pause, and returns for each of the two if it was sent.
 fn volatile(socket: &Socket, way: &str) -> [bool; 2] {
     [1_u8, 2].map(|number| {
         let bytes = Bytes::from(vec![number]);

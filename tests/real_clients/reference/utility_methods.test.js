@@ -1,4 +1,4 @@
-// What a server does with many sockets at once, after the reference's `utility-methods.ts`.
+// Operations on many sockets at once, after the reference's `utility-methods.ts`.
 import assert from "node:assert/strict";
 import { ask, crowd, next, testEach } from "./harness.js";
 

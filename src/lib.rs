@@ -100,6 +100,7 @@ mod log;
 #[cfg(feature = "http")]
 pub mod mount;
 mod payload;
+mod pending;
 mod pool;
 mod ready;
 mod server;
@@ -113,8 +114,9 @@ pub use engine::{CloseReason, Handshake, Id, Transport};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
 pub use handler::{Handler, Middleware};
 pub use payload::{Args, Payload};
+pub use pending::Answer;
 pub use ready::ReadyList;
-pub use server::ack::{AckFuture, Answer};
+pub use server::ack::AckFuture;
 pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};
 pub use server::members::JoinError;

@@ -21,7 +21,6 @@ use sockeye_core::socketio::{EncodeError, Flags};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
@@ -282,12 +281,11 @@ impl ClientSocket {
     }
 
     fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> ClientAckFuture<T> {
-        let state = match self.send(event, args, flags, true) {
+        ClientAckFuture::new(match self.send(event, args, flags, true) {
             Ok((_, Some(ack))) => AckState::Waiting(self.0.shared.clone(), self.0.id, ack),
             Ok((_, None)) => AckState::Done,
             Err(error) => AckState::Failed(error),
-        };
-        ClientAckFuture { state, answer: PhantomData }
+        })
     }
 
     /// Returns the fate of the message, and the id of its acknowledgement if it has one.

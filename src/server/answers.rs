@@ -2,7 +2,8 @@
 
 use crate::engine::Id;
 use crate::error::{AckError, EmitError};
-use crate::server::ack::{Answer, Settled, Waiter};
+use crate::pending::Answer;
+use crate::server::ack::{Settled, Waiter, Waiting};
 use futures_core::Stream;
 use sockeye_core::socketio::{ArgsError, OwnedArgs};
 use std::fmt;
@@ -33,7 +34,7 @@ use std::task::{Context, Poll};
 /// ```
 #[must_use = "the message is sent in any case; use `emit` if no answers are wanted"]
 pub struct AckStream<T> {
-    waiter: Arc<Waiter>,
+    waiting: Waiting,
     answer: PhantomData<fn() -> T>,
 }
 
@@ -73,7 +74,7 @@ pub struct Unanswered {
 
 impl<T> AckStream<T> {
     pub(super) fn new(waiter: Arc<Waiter>) -> Self {
-        AckStream { waiter, answer: PhantomData }
+        AckStream { waiting: Waiting::new(waiter), answer: PhantomData }
     }
 }
 
@@ -87,7 +88,7 @@ impl<T: Answer> AckStream<T> {
     }
 
     fn poll_answer(&mut self, cx: &Context<'_>) -> Poll<Option<Answered<T>>> {
-        self.waiter.poll_next(cx).map(|answer| answer.map(|(id, args)| Answered::read(id, args)))
+        self.waiting.poll_next(cx).map(|answer| answer.map(|(id, args)| Answered::read(id, args)))
     }
 }
 
@@ -104,7 +105,7 @@ impl<T: Answer> Future for AckStream<T> {
     type Output = Answers<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answers<T>> {
-        self.waiter.poll_all(cx).map(Answers::read)
+        self.waiting.poll_all(cx).map(Answers::read)
     }
 }
 
@@ -118,8 +119,8 @@ impl<T: Answer> Answers<T> {
     fn read((asked, error): Settled) -> Self {
         let (mut answers, mut missing) = (Vec::new(), Vec::new());
         for asked in asked {
-            let id = asked.id();
-            match asked.into_answer() {
+            let id = asked.peer().id();
+            match asked.into_result() {
                 Some(Ok(args)) => answers.push(Answered::read(id, args)),
                 Some(Err(reason)) => missing.push(Unanswered { socket: Some(id), reason }),
                 None => {}
@@ -159,14 +160,8 @@ impl<T> Answers<T> {
     }
 }
 
-impl<T> Drop for AckStream<T> {
-    fn drop(&mut self) {
-        self.waiter.give_up();
-    }
-}
-
 impl<T> fmt::Debug for AckStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AckStream").field("id", &self.waiter.id()).finish()
+        f.debug_struct("AckStream").field("id", &self.waiting.id()).finish()
     }
 }

@@ -51,9 +51,9 @@
 //!
 //! For parameters of your own, implement [`Extract`].
 
+use crate::Socket;
 use crate::handler::{Acknowledge, AnySocket};
 use crate::payload::Args;
-use crate::server::socket::Socket;
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio;
 use std::any::Any;

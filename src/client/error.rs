@@ -31,3 +31,5 @@ impl From<NoAnswer> for ClientAckError {
         }
     }
 }
+
+crate::error::serialize_as_text!(ClientAckError);

@@ -448,7 +448,7 @@ impl<H: Handler> Session<H> {
 
     /// Returns the object to notify if messages that were taken do not arrive.
     #[cfg(feature = "http")]
-    pub(crate) fn sender(&self) -> Arc<dyn crate::mount::Sender> {
+    pub(crate) fn sender(&self) -> Arc<dyn Sender> {
         self.0.clone()
     }
 
@@ -531,7 +531,16 @@ impl<H: Handler> Expire for Shared<H> {
 }
 
 #[cfg(feature = "http")]
-impl<H: Handler> crate::mount::Sender for Shared<H> {
+/// A session whose messages are being delivered.
+pub(crate) trait Sender: Send + Sync {
+    /// Sets whether there is something to write before the server may end.
+    fn set_busy(&self, busy: bool);
+    /// Notes that some of the messages will not arrive.
+    fn lose(self: Arc<Self>);
+}
+
+#[cfg(feature = "http")]
+impl<H: Handler> Sender for Shared<H> {
     fn set_busy(&self, busy: bool) {
         if let Some(server) = self.server.upgrade() {
             server.count_busy(busy);

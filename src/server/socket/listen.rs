@@ -206,7 +206,7 @@ impl Socket {
     }
 
     /// Calls listeners inside of the runtime, because the caller may be any thread.
-    pub(super) fn call_inside<'a>(&self, listeners: &[Kept], context: impl Fn() -> Context<'a>) {
+    pub(super) fn call_inside<'a>(&self, listeners: &[Kept<Socket>], context: impl Fn() -> Context<'a>) {
         if listeners.is_empty() {
             return;
         }

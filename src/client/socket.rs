@@ -16,7 +16,7 @@ use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
 use sockeye_core::engineio::client::SendError;
-use sockeye_core::socketio::client::{Client, How, Incoming, NamespaceId, Outgoing, Sent as Queued};
+use sockeye_core::socketio::client::{Client, Emitted, How, Incoming, NamespaceId, Sent as Queued};
 use sockeye_core::socketio::{EncodeError, Flags};
 use std::any::Any;
 use std::fmt;
@@ -389,7 +389,7 @@ impl ClientSocket {
         }
     }
 
-    pub(super) fn sent(&self, outgoing: &Outgoing) {
+    pub(super) fn sent(&self, outgoing: &Emitted) {
         let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
         for listener in &listeners {
             let args = Some(outgoing.args.as_args());

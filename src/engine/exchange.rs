@@ -6,7 +6,7 @@ use super::{CloseReason, Handler, Handshake, Transport, TransportError};
 use crate::guard::{Guarded, guard};
 use crate::log::debug;
 use smallvec::SmallVec;
-use sockeye_core::connection::{self as stream, HandshakeError};
+use sockeye_core::connection::{self as stream, UpgradeError};
 use sockeye_core::engineio::{
     Packet, PacketError, Query, Refused, RequestError, Route, Ticket, split_payload,
 };
@@ -548,8 +548,8 @@ impl<H: Handler> Exchange<H> {
         }
     }
 
-    fn refuse_handshake(&mut self, upgrade: Upgrade, error: HandshakeError) -> Answer<H> {
-        if error == HandshakeError::Version {
+    fn refuse_handshake(&mut self, upgrade: Upgrade, error: UpgradeError) -> Answer<H> {
+        if error == UpgradeError::Version {
             // The one refusal whose response is specified (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
             self.cors = Vec::new();
             let version = ("Sec-WebSocket-Version", "13".into());
@@ -636,7 +636,7 @@ fn may_go_on<H: Handler>(session: &Session<H>, waker: Option<&Waker>) -> bool {
 }
 
 impl Asked {
-    fn of<H: Handler>(incoming: &Incoming<'_>, server: &ServerInner<H>) -> Result<Asked, HandshakeError> {
+    fn of<H: Handler>(incoming: &Incoming<'_>, server: &ServerInner<H>) -> Result<Asked, UpgradeError> {
         let key = key(incoming)?;
         let config = server.config.per_message_deflate.as_ref();
         let subprotocol = stream::agree_subprotocol(server.config.subprotocols.as_deref(), incoming.request);
@@ -658,14 +658,14 @@ impl Asked {
 }
 
 /// Returns the key of a WebSocket handshake, or `None` if the request is none, or an extended CONNECT.
-fn key(incoming: &Incoming<'_>) -> Result<Option<Key>, HandshakeError> {
+fn key(incoming: &Incoming<'_>) -> Result<Option<Key>, UpgradeError> {
     match incoming.upgrade {
         Upgrade::None => Ok(None),
         #[cfg(feature = "http")]
         Upgrade::Connect => stream::check_version(incoming.request).map(|()| None),
         Upgrade::Http1 => {
             let key = stream::websocket_key(incoming.request)?;
-            key.try_into().map(Some).map_err(|_| HandshakeError::Key)
+            key.try_into().map(Some).map_err(|_| UpgradeError::Key)
         }
     }
 }

@@ -108,7 +108,7 @@ implement_for_functions!(A a, B b, C c, D d, E e, G g);
 implement_for_functions!(A a, B b, C c, D d, E e, G g, H h);
 implement_for_functions!(A a, B b, C c, D d, E e, G g, H h, I i);
 
-/// A handler with its parameter types erased.
+/// A handler with the types of its parameters erased.
 pub(crate) trait AnyHandler<S>: Send + Sync {
     fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError>;
 }

@@ -238,7 +238,9 @@ mod tests {
         pending
     }
 
-    fn results(pending: &mut Numbered) -> Option<Vec<(u32, Option<Result<char, &'static str>>)>> {
+    type Outcome = Option<Result<char, &'static str>>;
+
+    fn results(pending: &mut Numbered) -> Option<Vec<(u32, Outcome)>> {
         let asked = pending.take_all()?;
         Some(asked.into_iter().map(|asked| (*asked.peer(), asked.into_result())).collect())
     }

@@ -8,19 +8,19 @@ use std::path::Path;
 /// The names of a module and of the modules around it, from the crate down.
 type Module = Vec<String>;
 
-/// The imports that close a circle, each with its file. A file must not be added without a reason as good as these.
+/// The imports that may close a circle: a module, and the name that it imports.
 const EXCEPTIONS: [(&str, &str); 6] = [
     // The default of a type parameter has to be named where the trait is.
     ("extract", "Socket"),
     ("handler", "Socket"),
-    // What every parser returns is read by the parser that made it: `Parser` is a closed enum.
+    // The results of a parser are read by the parser that made them, because `Parser` is a closed enum.
     ("socketio::args", "text"),
     ("socketio::packet", "event_name"),
     ("socketio::packet", "first_of"),
     ("socketio::parser::decoded", "Reassembly"),
 ];
 
-/// The modules of a crate, each with the text of its file but without comments and tests.
+/// Collects the modules of a crate, each with the text of its file without comments and tests.
 fn modules(folder: &Path, at: &Module, modules: &mut BTreeMap<Module, String>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
@@ -43,7 +43,7 @@ fn modules(folder: &Path, at: &Module, modules: &mut BTreeMap<Module, String>) {
     }
 }
 
-/// The words and the marks of paths; anything else is one space.
+/// Returns the words of a text, and the marks that paths consist of. Any other character is one space.
 fn tokens(text: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -65,7 +65,7 @@ fn tokens(text: &str) -> Vec<&str> {
     tokens
 }
 
-/// Reads a path, or a tree of paths in braces, and returns each with the name that it is imported as.
+/// Reads a path, or a tree of paths in braces, and adds each with the name that it is imported as.
 fn tree(tokens: &mut &[&str], prefix: &[String], paths: &mut Vec<(Module, String)>) {
     let mut path = prefix.to_vec();
     while let [first, rest @ ..] = tokens {
@@ -96,7 +96,8 @@ fn tree(tokens: &mut &[&str], prefix: &[String], paths: &mut Vec<(Module, String
     paths.push((path, name));
 }
 
-/// The paths in a file that begin at the crate or a module above, and those of its imports, made absolute.
+/// Returns the paths of a file's imports, and those in its code that begin with `crate`, `super` or `self`. All of them
+/// are made absolute, and have the name that they are imported as.
 fn paths(module: &Module, text: &str) -> Vec<(Module, String)> {
     let tokens = tokens(text);
     let (mut rest, mut before, mut paths) = (&tokens[..], "", Vec::new());
@@ -136,7 +137,7 @@ fn resolve(path: &Module, imports: &BTreeMap<Module, Vec<(Module, String)>>, ste
     }
 }
 
-/// Returns the pairs of modules that depend on each other, if one of them is a folder.
+/// Returns the steps of all circles that cross a folder.
 fn circles(source: &str) -> BTreeSet<String> {
     let mut files = BTreeMap::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);

@@ -23,7 +23,7 @@ pub(super) async fn before<T>(late: impl Future<Output = ()>, future: impl Futur
     .await
 }
 
-/// The fate of a message: await it to learn the fate, or drop it.
+/// The fate of a message: await this to learn it, or drop this.
 ///
 /// `Ok` means that the message was handed to the connection; with
 /// [`retries`](crate::client::ClientBuilder::retries), that it was acknowledged. Without a runtime the result
@@ -69,8 +69,8 @@ impl fmt::Debug for Sent {
     }
 }
 
-/// The server's acknowledgement. The message is sent whether this is awaited or not; dropping this discards
-/// the acknowledgement.
+/// The acknowledgement of the server. The message is sent whether or not this is awaited; dropping it
+/// discards the answer.
 #[must_use = "the message is sent in any case; use `emit` if no answer is wanted"]
 pub struct ClientAckFuture<T>(Reading<Waiting, T>);
 

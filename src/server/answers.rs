@@ -46,7 +46,7 @@ pub struct Answers<T> {
     pub answers: Vec<Answered<T>>,
     /// The sockets that did not acknowledge, with the reason.
     pub missing: Vec<Unanswered>,
-    /// The names of the servers that did not say what their sockets answered. Empty while there is one server.
+    /// The names of the servers that did not report the answers of their sockets. Empty while there is one server.
     pub silent_servers: Vec<String>,
     /// The reason why the message was sent to no socket, if it cannot be sent at all.
     pub error: Option<EmitError>,
@@ -56,7 +56,7 @@ pub struct Answers<T> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Answered<T> {
-    /// The id of the socket, if it is known: other servers do not tell the ids of theirs.
+    /// The id of the socket, if it is known: other servers do not report the ids of theirs.
     pub socket: Option<Id>,
     /// The acknowledgement, or the reason why it cannot be read as a `T`.
     pub value: Result<T, ArgsError>,
@@ -82,7 +82,8 @@ impl<T: Answer> AckStream<T> {
     /// Waits for the next acknowledgement, in the order in which they arrive. Returns `None` once every socket has
     /// acknowledged, failed, or taken too long.
     ///
-    /// To learn which sockets did not, await `self` after that: the result has everything that was not taken.
+    /// To learn which sockets did not acknowledge, await `self` after that: the result has everything that was not
+    /// taken.
     pub async fn next(&mut self) -> Option<Answered<T>> {
         poll_fn(|cx| self.poll_answer(cx)).await
     }
@@ -131,7 +132,7 @@ impl<T: Answer> Answers<T> {
 }
 
 impl<T> Answers<T> {
-    /// Returns the acknowledgements that could be read, whoever else did not answer.
+    /// Returns the acknowledgements that could be read, even if others are missing.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.answers.iter().filter_map(|answer| answer.value.as_ref().ok())
     }

@@ -47,7 +47,7 @@ implement_for_functions!(A a, B b, C c, D d, E e, G g);
 implement_for_functions!(A a, B b, C c, D d, E e, G g, H h);
 implement_for_functions!(A a, B b, C c, D d, E e, G g, H h, I i);
 
-/// A middleware with its parameter types erased.
+/// A middleware with the types of its parameters erased.
 pub(super) trait AnyMiddleware: Send + Sync {
     fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError>;
 }

@@ -108,7 +108,7 @@ impl Socket {
     }
 
     /// Calls `handler` for each event that has no handler of its own, after the fallback handlers that were
-    /// registered before. The return value of the first is the acknowledgement.
+    /// registered before. The return value of the first that is called is the acknowledgement.
     ///
     /// ```
     /// use sockeye::extract::Event;

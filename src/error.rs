@@ -122,4 +122,6 @@ macro_rules! serialize_as_text {
     )*};
 }
 
-serialize_as_text!(AckError, HandlerError, crate::client::ClientAckError, crate::server::members::JoinError);
+pub(crate) use serialize_as_text;
+
+serialize_as_text!(AckError, HandlerError);

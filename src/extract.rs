@@ -18,9 +18,10 @@
 //!
 //! If a parameter cannot be extracted, the handler is **not called**: an event of the wrong type is no reason to drop a
 //! client. The cause is logged (at level `DEBUG`, with the feature `tracing`). If no other handler of the event can be
-//! called, the client's acknowledgement times out; to answer such a client, take [`TryData<T>`]. A middleware in the same case refuses the client with
-//! `Invalid auth`, or with `Internal error` if the fault is this program's; the cause is only logged. To tell
-//! the client more, read its `auth` by [`Socket::auth`] and return a [`ConnectError`](crate::ConnectError).
+//! called, the client's acknowledgement times out; to answer such a client, take [`TryData<T>`]. A middleware in the
+//! same case refuses the client with `Invalid auth`, or with `Internal error` if the fault is this program's; the cause
+//! is only logged. To tell the client more, read its `auth` by [`Socket::auth`] and return a
+//! [`ConnectError`](crate::ConnectError).
 //!
 //! ```
 //! use serde::Deserialize;
@@ -51,9 +52,9 @@
 //!
 //! For parameters of your own, implement [`Extract`].
 
+use crate::Socket;
 use crate::handler::{Acknowledge, AnySocket};
 use crate::payload::Args;
-use crate::server::socket::Socket;
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio;
 use std::any::Any;

@@ -457,7 +457,7 @@ impl<A: Application> Session<A> {
 
     /// Returns the object to notify if messages that were taken do not arrive.
     #[cfg(feature = "http")]
-    pub(crate) fn sender(&self) -> Arc<dyn crate::mount::Sender> {
+    pub(crate) fn sender(&self) -> Arc<dyn Sender> {
         self.0.clone()
     }
 
@@ -540,7 +540,16 @@ impl<A: Application> Expire for Shared<A> {
 }
 
 #[cfg(feature = "http")]
-impl<A: Application> crate::mount::Sender for Shared<A> {
+/// A session whose messages are being delivered.
+pub(crate) trait Sender: Send + Sync {
+    /// Sets whether there is something to write before the server may end.
+    fn set_busy(&self, busy: bool);
+    /// Notes that some of the messages will not arrive.
+    fn lose(self: Arc<Self>);
+}
+
+#[cfg(feature = "http")]
+impl<A: Application> Sender for Shared<A> {
     fn set_busy(&self, busy: bool) {
         if let Some(server) = self.server.upgrade() {
             server.count_busy(busy);

@@ -10,6 +10,7 @@
 //!
 //! In a namespace without middleware, the call that handles the client's packet does all of it.
 
+use super::middleware::AnyMiddleware;
 use super::namespace::{Middlewares, Namespace};
 use super::socket::Socket;
 use super::{App, Engine};
@@ -18,7 +19,7 @@ use crate::engine::{self, CloseReason, Session};
 use crate::error::ConnectError;
 use crate::extract::Context;
 use crate::guard::{Guarded, guard};
-use crate::handler::{AnyMiddleware, BoxFuture, drive};
+use crate::handler::{BoxFuture, drive};
 use crate::log::debug;
 use crate::payload::send_packet;
 use sockeye_core::Time;

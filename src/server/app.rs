@@ -76,7 +76,7 @@ fn handle_packet(socket: &Socket, packet: &Packet<'_>, attachments: Attached<'_>
 }
 
 impl engine::Application for App {
-    type State = socketio::Session<Socket>;
+    type State = socketio::server::Session<Socket>;
 
     fn on_open(&self, session: &Session<Self>) {
         let now = session.now();

@@ -108,7 +108,7 @@ impl Socket {
     }
 
     /// Calls `handler` for each event that has no handler of its own, after the fallback handlers that were
-    /// registered before. The return value of the first is the acknowledgement.
+    /// registered before. The return value of the first that is called is the acknowledgement.
     ///
     /// ```
     /// use sockeye::extract::Event;
@@ -206,7 +206,7 @@ impl Socket {
     }
 
     /// Calls listeners inside of the runtime, because the caller may be any thread.
-    pub(super) fn call_inside<'a>(&self, listeners: &[Kept], context: impl Fn() -> Context<'a>) {
+    pub(super) fn call_inside<'a>(&self, listeners: &[Kept<Socket>], context: impl Fn() -> Context<'a>) {
         if listeners.is_empty() {
             return;
         }

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::session::{Refused, Session, Ticket};
-use crate::connection::{self, HandshakeError};
+use crate::connection::{self, UpgradeError};
 use crate::engineio::id::Id;
 use crate::engineio::packet::{Packet, PacketError, split_first};
 use crate::engineio::reason::{CloseReason, TransportError};
@@ -127,10 +127,10 @@ impl From<Refused> for Refusal {
     }
 }
 
-impl From<HandshakeError> for Refusal {
-    fn from(error: HandshakeError) -> Self {
+impl From<UpgradeError> for Refusal {
+    fn from(error: UpgradeError) -> Self {
         match error {
-            HandshakeError::Version => Refusal::WebSocketVersion,
+            UpgradeError::Version => Refusal::WebSocketVersion,
             _ => RequestError::BadRequest.into(),
         }
     }
@@ -493,14 +493,14 @@ impl Asked {
     ///
     /// # Errors
     /// The cause if it is not valid.
-    pub fn of(config: &Config, incoming: &Incoming<'_>) -> Result<Asked, HandshakeError> {
+    pub fn of(config: &Config, incoming: &Incoming<'_>) -> Result<Asked, UpgradeError> {
         let request = incoming.request;
         let key = match incoming.upgrade {
             Upgrade::None => None,
             Upgrade::Connect => connection::check_version(request).map(|()| None)?,
             Upgrade::Http1 => {
                 let key = connection::websocket_key(request)?;
-                Some(key.try_into().map_err(|_| HandshakeError::Key)?)
+                Some(key.try_into().map_err(|_| UpgradeError::Key)?)
             }
         };
         let subprotocol = connection::agree_subprotocol(config.subprotocols.as_deref(), request);

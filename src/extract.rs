@@ -67,7 +67,7 @@ use std::sync::Arc;
 pub struct Context<'a, S = Socket> {
     pub(crate) socket: &'a S,
     pub(crate) event: &'a str,
-    pub(crate) args: Option<socketio::Args<'a>>,
+    pub(crate) args: Option<&'a socketio::Args<'a>>,
     /// The id of the acknowledgement that the peer wants, until a handler that is called takes it.
     pub(crate) ack: Cell<Option<u64>>,
     /// An [`AckSender`] was extracted, which acknowledges in place of the handler's return value.
@@ -92,7 +92,7 @@ impl<'a, S> Context<'a, S> {
     pub(crate) fn for_event(
         socket: &'a S,
         event: &'a str,
-        args: socketio::Args<'a>,
+        args: &'a socketio::Args<'a>,
         ack: Option<u64>,
     ) -> Context<'a, S> {
         Context { args: Some(args), ack: Cell::new(ack), ..Context::new(socket, event) }
@@ -110,7 +110,7 @@ impl<'a, S> Context<'a, S> {
 
     /// Returns the arguments of the event.
     fn args(&self) -> Result<&socketio::Args<'a>, ExtractError> {
-        self.args.as_ref().ok_or_else(|| ExtractError::Unavailable("data"))
+        self.args.ok_or_else(|| ExtractError::Unavailable("data"))
     }
 
     /// Returns the cause of the call, if it is a `T`.

@@ -381,7 +381,7 @@ impl ClientSocket {
         }
         // If there is no handler to acknowledge the event, the first stream of events may.
         let mut ack = incoming.ack;
-        called.run(self, &event, args, if called.has_own() { ack.take() } else { None });
+        called.run(self, &event, &args, if called.has_own() { ack.take() } else { None });
         let size = size_of::<Received>() + args.json().len() + args.attachments().bytes();
         for inbox in inboxes {
             let (event, args) = (event.clone().into_owned(), Args(incoming.args.clone()));
@@ -392,8 +392,8 @@ impl ClientSocket {
     pub(super) fn sent(&self, outgoing: &Emitted) {
         let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
         for listener in &listeners {
-            let args = Some(outgoing.args.as_args());
-            run(&**listener, &Context { args, ..Context::new(self, &outgoing.event) });
+            let args = outgoing.args.as_args();
+            run(&**listener, &Context { args: Some(&args), ..Context::new(self, &outgoing.event) });
         }
     }
 }

@@ -180,12 +180,16 @@ impl<A: Application> Exchange<A> {
                 session.with(|engine, _| decisions.begin_poll(now, engine, is_behind))?;
                 Ok(match session.take_payload(turn.waker) {
                     Some(payload) => self.give_payload(session, payload),
-                    None => self.wait(session, Step::Wait),
+                    None => {
+                        self.wait(session);
+                        Step::Wait
+                    }
                 })
             }
             Purpose::Post => {
                 session.with(|engine, _| decisions.begin_post(now, engine, incoming, is_behind))?;
-                Ok(self.wait(session, Step::Body))
+                self.wait(session);
+                Ok(Step::Body)
             }
             Purpose::Upgrade => {
                 let asked = Asked::of(&turn.server.site.config, incoming)?;
@@ -203,9 +207,8 @@ impl<A: Application> Exchange<A> {
         }
     }
 
-    fn wait(&mut self, session: Session<A>, step: Step<A>) -> Step<A> {
+    fn wait(&mut self, session: Session<A>) {
         self.subject = Subject::Session(session);
-        step
     }
 
     /// Handles the whole body of the request, after [`Step::Body`].
@@ -265,7 +268,8 @@ impl<A: Application> Exchange<A> {
         if may_go_on && let Some(waker) = turn.waker {
             waker.wake_by_ref();
         }
-        self.wait(session, Step::Wait)
+        self.wait(session);
+        Step::Wait
     }
 
     /// Checks whether the event that the request waits for has happened.

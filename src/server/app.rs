@@ -9,7 +9,7 @@ use crate::log::debug;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 use sockeye_core::Time;
-use sockeye_core::socketio::{self, Attached, Limits, Packet, Parser, Received};
+use sockeye_core::socketio::{self, Args, Attached, Limits, Packet, Parser, Received};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,11 +67,10 @@ impl App {
 
 /// Handles an event or an acknowledgement.
 fn handle_packet(socket: &Socket, packet: &Packet<'_>, attachments: Attached<'_>) {
-    let Some(args) = packet.args(attachments) else { return };
     if let Some(event) = packet.event() {
-        socket.dispatch(&event, args, packet.id);
+        socket.dispatch(&event, &Args::new_event(packet.data, attachments), packet.id);
     } else if let Some(id) = packet.id {
-        socket.acknowledged(id, args);
+        socket.acknowledged(id, Args::new_ack(packet.data, attachments));
     }
 }
 

@@ -575,7 +575,7 @@ impl Socket {
     }
 
     /// Handles an event that arrived.
-    pub(crate) fn dispatch(&self, event: &str, args: socketio::Args<'_>, ack: Option<u64>) {
+    pub(crate) fn dispatch(&self, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
         let called = self.0.state.lock().listeners.call(event);
         if !called.has_own() {
             debug!(event = ?event, "an event without a handler");

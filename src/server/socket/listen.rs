@@ -221,6 +221,7 @@ impl Socket {
     /// Calls the listeners for outgoing events. The caller must hold no lock.
     pub(crate) fn tell_outgoing(&self, event: &str, args: &OwnedArgs) {
         let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
-        self.call_inside(&listeners, || Context { args: Some(args.as_args()), ..Context::new(self, event) });
+        let args = args.as_args();
+        self.call_inside(&listeners, || Context { args: Some(&args), ..Context::new(self, event) });
     }
 }

@@ -3,8 +3,10 @@
 
 pub mod client;
 mod frames;
+mod framing;
 mod id;
 mod packet;
+mod payload;
 mod reason;
 mod request;
 pub mod server;

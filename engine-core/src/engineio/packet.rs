@@ -116,6 +116,12 @@ fn read_base64(text: &str) -> Result<Vec<u8>, PacketError> {
     BASE64.decode(dense).map_err(|_| PacketError::Base64)
 }
 
+/// Decodes a packet that [`write_base64`] wrote.
+pub(super) fn decode_written(packet: &[u8]) -> Vec<u8> {
+    let data = packet.strip_prefix(b"b").and_then(|text| BASE64.decode(text).ok());
+    data.expect("the packet was written as base64")
+}
+
 /// How many bytes [`write_base64`] appends for `len` bytes.
 pub(super) fn base64_len(len: usize) -> usize {
     1 + len.div_ceil(3) * 4

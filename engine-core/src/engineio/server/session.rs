@@ -1,18 +1,20 @@
 //! The server's side of one Engine.IO session.
 
 use super::config::Config;
-use crate::engineio::frames::{self, Frames, Part};
+use crate::engineio::frames::{Frames, Part};
+use crate::engineio::framing::Framing;
 use crate::engineio::id::Id;
-use crate::engineio::packet::{Message, Packet, SEPARATOR, split_payload};
+use crate::engineio::packet::{Message, Packet};
+use crate::engineio::payload::Payload;
 use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
 use crate::outbound::Outbound;
 use crate::time::{Time, earliest};
-use crate::websocket::{Deflate, Header, Opcode};
+use crate::websocket::Deflate;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use core::time::Duration;
 
 /// The server's side of one Engine.IO session, over whatever connections carry it.
@@ -28,10 +30,6 @@ use core::time::Duration;
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
-    /// Frames while on WebSocket, a payload while polling.
-    queue: Outbound,
-    /// Bytes that were taken from `queue` and are not written yet.
-    in_flight: usize,
     state: State,
     heartbeat: Heartbeat,
     last_heard: Time,
@@ -42,16 +40,49 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Polling(Polling),
-    WebSocket {
-        /// A poll was waiting when the session moved on.
-        parked: bool,
-        /// How messages are compressed, if they are.
-        deflate: Option<Deflate>,
-    },
+    Streaming(Streaming),
+}
+
+/// A session over a connection that stays open.
+#[derive(Debug, Default)]
+struct Streaming {
+    framing: Framing,
+    /// The frames to send.
+    queue: Outbound,
+    /// Number of bytes that were taken from `queue` and are not written yet.
+    in_flight: usize,
+    /// A poll was waiting when the session moved on.
+    parked: bool,
+}
+
+impl State {
+    /// Returns the bytes that wait for a connection.
+    fn queue(&self) -> &Outbound {
+        match self {
+            State::Polling(polling) => polling.payload.text(),
+            State::Streaming(streaming) => &streaming.queue,
+        }
+    }
+
+    fn clear(&mut self) {
+        match self {
+            State::Polling(polling) => polling.payload.clear(),
+            State::Streaming(streaming) => streaming.queue.clear(),
+        }
+    }
+
+    /// Queues a packet of the protocol itself; these have no budget.
+    fn push_control(&mut self, packet: &[u8]) {
+        match self {
+            State::Polling(polling) => polling.payload.push_control(packet),
+            State::Streaming(streaming) => streaming.framing.push_control(&mut streaming.queue, packet),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Polling {
+    payload: Payload,
     /// A poll waits for something to send.
     parked: bool,
     /// A request with data is being read.
@@ -106,7 +137,7 @@ struct Probe {
     /// The client has moved on to it, and the session follows once no request with data is in progress.
     waits: bool,
     deadline: Time,
-    deflate: Option<Deflate>,
+    framing: Framing,
 }
 
 /// Names one attempt to upgrade.
@@ -189,7 +220,7 @@ impl Session {
     pub fn open(now: Time, config: Arc<Config>, id: &Id, transport: Transport) -> Session {
         let state = match transport {
             Transport::Polling => State::Polling(Polling::default()),
-            Transport::WebSocket => State::WebSocket { parked: false, deflate: None },
+            Transport::WebSocket => State::Streaming(Streaming::default()),
         };
         let upgrade = transport == Transport::Polling && config.websocket && config.allow_upgrades;
         let open = format!(
@@ -200,16 +231,8 @@ impl Session {
             config.max_payload,
         );
         let heartbeat = Heartbeat::Idle(now + config.ping_interval);
-        let mut session = Session {
-            config,
-            queue: Outbound::new(),
-            in_flight: 0,
-            state,
-            heartbeat,
-            last_heard: now,
-            closed: None,
-        };
-        session.push_control(open.as_bytes());
+        let mut session = Session { config, state, heartbeat, last_heard: now, closed: None };
+        session.state.push_control(open.as_bytes());
         session
     }
 
@@ -219,7 +242,7 @@ impl Session {
     pub fn transport(&self) -> Transport {
         match self.state {
             State::Polling(_) => Transport::Polling,
-            State::WebSocket { .. } => Transport::WebSocket,
+            State::Streaming(Streaming { framing: Framing::WebSocket(_), .. }) => Transport::WebSocket,
         }
     }
 
@@ -237,24 +260,28 @@ impl Session {
     pub fn is_writable(&self) -> bool {
         let ready = match &self.state {
             State::Polling(polling) => polling.parked,
-            State::WebSocket { .. } => self.in_flight == 0,
+            State::Streaming(streaming) => streaming.in_flight == 0,
         };
-        ready && self.queue.is_empty() && self.closed.is_none()
+        ready && self.state.queue().is_empty() && self.closed.is_none()
     }
 
     /// Whether the transport's connection has something to take.
     pub fn wants_transmit(&self) -> bool {
         match &self.state {
             State::Polling(polling) => {
-                polling.parked && (!self.queue.is_empty() || self.closed.is_some() || polling.is_released())
+                polling.parked
+                    && (!self.state.queue().is_empty() || self.closed.is_some() || polling.is_released())
             }
-            State::WebSocket { .. } => !self.queue.is_empty() || self.closed.is_some(),
+            State::Streaming(_) => !self.state.queue().is_empty() || self.closed.is_some(),
         }
     }
 
     /// How many bytes wait for the peer.
     pub fn queued(&self) -> usize {
-        self.queue.len() + self.in_flight
+        match &self.state {
+            State::Polling(polling) => polling.payload.text().len(),
+            State::Streaming(streaming) => streaming.queue.len() + streaming.in_flight,
+        }
     }
 
     /// The session's settings.
@@ -287,7 +314,7 @@ impl Session {
             self.close(now, TransportError::PollOverlap.into());
             return Err(Refused::Overlap);
         }
-        if self.queue.is_empty() {
+        if polling.payload.text().is_empty() {
             polling.release_poll(now);
         }
         Ok(())
@@ -297,20 +324,22 @@ impl Session {
     pub fn take_payload(&mut self) -> Option<Outbound> {
         match &mut self.state {
             State::Polling(polling) if polling.parked => {
-                if self.queue.is_empty() && self.closed.is_none() && !polling.is_released() {
+                if polling.payload.text().is_empty() && self.closed.is_none() && !polling.is_released() {
                     return None;
                 }
                 polling.parked = false;
                 if let Some(probe) = &mut polling.probe {
                     probe.released = false;
                 }
+                if !polling.payload.text().is_empty() {
+                    return Some(polling.payload.take(self.config.max_payload, usize::MAX));
+                }
             }
             State::Polling(_) => return None,
             // The session moved on: this releases a poll that was still there.
-            State::WebSocket { parked, .. } => return core::mem::take(parked).then(|| control(b"6")),
-        }
-        if !self.queue.is_empty() {
-            return Some(take_packets(&mut self.queue, self.config.max_payload, usize::MAX));
+            State::Streaming(streaming) => {
+                return core::mem::take(&mut streaming.parked).then(|| control(b"6"));
+            }
         }
         match &mut self.closed {
             None => Some(control(b"6")),
@@ -332,7 +361,7 @@ impl Session {
                 }
             }
             // Nothing was on its way there.
-            State::WebSocket { parked, .. } => *parked = false,
+            State::Streaming(streaming) => streaming.parked = false,
         }
     }
 
@@ -384,7 +413,7 @@ impl Session {
     pub fn handle_packet<'a>(&mut self, now: Time, packet: Packet<'a>) -> Option<Message<'a>> {
         if let Some(closed) = &mut self.closed {
             if packet == Packet::Close && closed.farewell.take().is_some() {
-                self.queue.clear();
+                self.state.clear();
             }
             return None;
         }
@@ -425,7 +454,7 @@ impl Session {
                     released: false,
                     waits: false,
                     deadline,
-                    deflate: None,
+                    framing: Framing::default(),
                 }));
                 Ok(ticket)
             }
@@ -436,9 +465,10 @@ impl Session {
     /// Compresses messages: permessage-deflate was agreed on for the WebSocket connection. To be called when that begins,
     /// as the session's or as the one that is tried.
     pub fn set_deflate(&mut self, agreed: Deflate) {
+        let framing = Framing::WebSocket(Some(agreed));
         match &mut self.state {
-            State::WebSocket { deflate, .. } => *deflate = Some(agreed),
-            State::Polling(Polling { probe: Some(probe), .. }) => probe.deflate = Some(agreed),
+            State::Streaming(streaming) => streaming.framing = framing,
+            State::Polling(Polling { probe: Some(probe), .. }) => probe.framing = framing,
             State::Polling(_) => {}
         }
     }
@@ -504,40 +534,31 @@ impl Session {
         }
     }
 
-    /// Turns the payload that waits into frames.
+    /// Moves the session to the connection that was tried, and the packets that wait with it.
     fn complete_upgrade(&mut self) {
-        let State::Polling(Polling { parked, probe, .. }) = &self.state else { return };
-        let deflate = probe.as_ref().and_then(|probe| probe.deflate);
-        self.state = State::WebSocket { parked: *parked, deflate };
-        let mut payload = core::mem::take(&mut self.queue);
-        let bytes = payload.copy_to_bytes(payload.len());
-        let text = core::str::from_utf8(&bytes).expect("payloads are built from text and base64");
-        for packet in split_payload(text) {
-            match Packet::decode(packet) {
-                Ok(Packet::Message(Message::Binary(data))) => {
-                    let parts = core::iter::once(Part::Binary(&data));
-                    frames::write_frames(&mut self.queue, parts, deflate, &self.config.deflate_pool);
-                }
-                _ => self.push_control(packet.as_bytes()),
-            }
-        }
+        let State::Polling(polling) = &mut self.state else { return };
+        let framing = polling.probe.as_ref().map(|probe| probe.framing).unwrap_or_default();
+        let payload = core::mem::take(&mut polling.payload);
+        let queue = payload.into_frames(framing, &self.config.deflate_pool);
+        self.state = State::Streaming(Streaming { framing, queue, in_flight: 0, parked: polling.parked });
     }
 
     // Sending.
 
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
     pub fn send<'a>(&mut self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Result<(), SendError> {
-        match self.state {
-            State::WebSocket { deflate, .. } => {
-                self.admit(frames::frames_len(parts.clone()))?;
-                frames::write_frames(&mut self.queue, parts, deflate, &self.config.deflate_pool);
+        let budget = self.budget();
+        match &mut self.state {
+            State::Streaming(streaming) => {
+                budget.admit(streaming.framing.len(parts.clone()))?;
+                streaming.framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
             }
-            State::Polling(_) => {
+            State::Polling(polling) => {
                 if parts.clone().any(Part::has_separator) {
                     return Err(SendError::Separator);
                 }
-                self.admit(frames::packets_len(parts.clone()))?;
-                frames::write_packets(&mut self.queue, parts);
+                budget.admit(Payload::len_of(parts.clone()))?;
+                polling.payload.write(parts);
             }
         }
         Ok(())
@@ -545,69 +566,48 @@ impl Session {
 
     /// Queues a reference to messages that were encoded for many sessions.
     pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
-        match self.state {
-            State::WebSocket { deflate, .. } => {
-                let frames = frames.frames(deflate, &self.config.deflate_pool);
-                self.admit(frames.len())?;
-                self.queue.push(frames.clone());
+        let budget = self.budget();
+        match &mut self.state {
+            State::Streaming(streaming) => {
+                let frames = frames.frames(streaming.framing, &self.config.deflate_pool);
+                budget.admit(frames.len())?;
+                streaming.queue.push(frames.clone());
             }
-            State::Polling(_) => {
-                self.admit(frames.payload().len() + 1)?;
-                if !self.queue.is_empty() {
-                    self.queue.extend(&[SEPARATOR]);
-                }
-                self.queue.push(frames.payload().clone());
+            State::Polling(polling) => {
+                budget.admit(frames.payload().len() + 1)?;
+                polling.payload.push_shared(frames);
             }
         }
         Ok(())
     }
 
-    /// Whether so many bytes, as they stand in the queue, may be added to it.
-    fn admit(&self, len: usize) -> Result<(), SendError> {
-        if self.closed.is_some() {
-            return Err(SendError::Closed);
-        }
-        let limit = self.config.send_buffer;
-        if len > limit {
-            return Err(SendError::TooLarge { limit });
-        }
-        let queued = self.queued();
-        if queued.saturating_add(len) > limit {
-            return Err(SendError::Full { queued });
-        }
-        Ok(())
-    }
-
-    /// Queues a packet of the protocol itself; these have no budget.
-    fn push_control(&mut self, packet: &[u8]) {
-        match self.state {
-            State::WebSocket { .. } => {
-                self.queue.extend(&Header::new(Opcode::Text, packet.len(), None));
-            }
-            State::Polling(_) if !self.queue.is_empty() => self.queue.extend(&[SEPARATOR]),
-            State::Polling(_) => {}
-        }
-        self.queue.extend(packet);
+    fn budget(&self) -> Budget {
+        Budget { is_closed: self.closed.is_some(), queued: self.queued(), limit: self.config.send_buffer }
     }
 
     /// Moves what waits to the connection's own queue, while on WebSocket.
     ///
     /// Says so again with [`set_in_flight`](Session::set_in_flight) as they are written.
     pub fn take_frames(&mut self, out: &mut Outbound) {
-        if matches!(self.state, State::WebSocket { .. }) {
-            out.append(&mut self.queue);
-            self.in_flight = out.len();
+        if let State::Streaming(streaming) = &mut self.state {
+            out.append(&mut streaming.queue);
+            streaming.in_flight = out.len();
         }
     }
 
     /// How many of the bytes that were taken are not written yet.
     pub fn set_in_flight(&mut self, bytes: usize) {
-        self.in_flight = bytes;
+        if let State::Streaming(streaming) = &mut self.state {
+            streaming.in_flight = bytes;
+        }
     }
 
     /// The queue's memory may come from a pool, and go back there.
     pub fn queue_mut(&mut self) -> &mut Outbound {
-        &mut self.queue
+        match &mut self.state {
+            State::Polling(polling) => polling.payload.text_mut(),
+            State::Streaming(streaming) => &mut streaming.queue,
+        }
     }
 
     // The end, and time.
@@ -622,12 +622,13 @@ impl Session {
         let graceful = matches!(reason, CloseReason::ForcedClose(_) | CloseReason::ServerShutdown);
         let mut farewell = None;
         if !graceful {
-            self.queue.clear();
+            self.state.clear();
         }
         if let State::Polling(polling) = &mut self.state {
             // A client whose probe was answered, and who does not poll, is told on the connection that it tries.
             let waits = polling.probe.as_ref().is_some_and(|probe| probe.waits);
-            let may_upgrade = (polling.is_probed() || waits) && !(polling.parked && self.queue.is_empty());
+            let may_upgrade =
+                (polling.is_probed() || waits) && !(polling.parked && polling.payload.text().is_empty());
             if !(graceful && may_upgrade) {
                 polling.probe = None;
             }
@@ -652,9 +653,9 @@ impl Session {
             State::Polling(polling) => (
                 polling.probe.as_ref().map(|probe| probe.deadline),
                 // Packets that wait answer it anyway.
-                polling.next_release().filter(|_| self.queue.is_empty()),
+                polling.next_release().filter(|_| self.state.queue().is_empty()),
             ),
-            State::WebSocket { .. } => (None, None),
+            State::Streaming(_) => (None, None),
         };
         earliest(earliest(Some(heartbeat), probe), release)
     }
@@ -673,7 +674,7 @@ impl Session {
         let lives = match &mut self.state {
             // Each poll counts once.
             State::Polling(polling) => core::mem::take(&mut polling.polled),
-            State::WebSocket { .. } => is_deaf || self.last_heard >= sent,
+            State::Streaming(_) => is_deaf || self.last_heard >= sent,
         };
         if !lives {
             return;
@@ -698,7 +699,7 @@ impl Session {
         if let Some(closed) = &mut self.closed {
             if closed.farewell.is_some_and(|deadline| deadline <= now) {
                 closed.farewell = None;
-                self.queue.clear();
+                self.state.clear();
             }
             return;
         }
@@ -706,7 +707,7 @@ impl Session {
             if polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now) {
                 polling.probe = None;
             }
-            if self.queue.is_empty() {
+            if polling.payload.text().is_empty() {
                 polling.release_poll(now);
             }
         }
@@ -718,7 +719,7 @@ impl Session {
             // so late that the peer would have no time to answer.
             let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
             self.heartbeat = Heartbeat::Waiting { sent, deadline: sent + timeout };
-            self.push_control(b"2");
+            self.state.push_control(b"2");
             if let State::Polling(polling) = &mut self.state {
                 polling.polled = false;
             }
@@ -737,37 +738,34 @@ impl Session {
     }
 }
 
+/// The capacity of the send buffer.
+#[derive(Clone, Copy)]
+struct Budget {
+    is_closed: bool,
+    queued: usize,
+    limit: usize,
+}
+
+impl Budget {
+    /// Checks that `len` bytes, in the form in which they are queued, may be added.
+    fn admit(self, len: usize) -> Result<(), SendError> {
+        let Budget { is_closed, queued, limit } = self;
+        if is_closed {
+            return Err(SendError::Closed);
+        }
+        if len > limit {
+            return Err(SendError::TooLarge { limit });
+        }
+        if queued.saturating_add(len) > limit {
+            return Err(SendError::Full { queued });
+        }
+        Ok(())
+    }
+}
+
 /// A payload of one packet of the protocol itself.
 fn control(packet: &'static [u8]) -> Outbound {
     let mut out = Outbound::new();
     out.push(Bytes::from_static(packet));
     out
-}
-
-/// Takes whole packets from the front of a payload: `most` of them, and as many as `limit` bytes hold, at least one.
-pub(in crate::engineio) fn take_packets(queue: &mut Outbound, limit: usize, most: usize) -> Outbound {
-    if queue.len() <= limit && most == usize::MAX {
-        return core::mem::take(queue);
-    }
-    let (mut end, mut packets) = (None, 0);
-    let mut offset = 0;
-    'scan: for chunk in queue.chunks() {
-        for at in memchr::memchr_iter(SEPARATOR, chunk).map(|at| offset + at) {
-            if at > limit && end.is_some() {
-                break 'scan;
-            }
-            (end, packets) = (Some(at), packets + 1);
-            if at >= limit || packets >= most {
-                break 'scan;
-            }
-        }
-        offset += chunk.len();
-    }
-    if queue.len() <= limit && packets < most {
-        return core::mem::take(queue);
-    }
-    let Some(end) = end else { return core::mem::take(queue) };
-    let front = queue.split_to(end);
-    queue.advance(1);
-    front
 }

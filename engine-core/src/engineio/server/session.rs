@@ -1,5 +1,9 @@
 //! The server's side of one Engine.IO session.
 
+mod upgrade;
+
+pub use upgrade::{Probing, Ticket};
+
 use super::config::Config;
 use crate::engineio::frames::{Frames, Part};
 use crate::engineio::framing::Framing;
@@ -10,12 +14,10 @@ use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
 use crate::outbound::Outbound;
 use crate::time::{Time, earliest};
-use crate::websocket::Deflate;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use bytes::Bytes;
-use core::time::Duration;
 
 /// The server's side of one Engine.IO session, over whatever connections carry it.
 ///
@@ -55,6 +57,12 @@ struct Streaming {
     parked: bool,
 }
 
+impl Streaming {
+    fn queued(&self) -> usize {
+        self.queue.len() + self.in_flight
+    }
+}
+
 impl State {
     /// Returns the bytes that wait for a connection.
     fn queue(&self) -> &Outbound {
@@ -89,60 +97,10 @@ struct Polling {
     posting: bool,
     /// A poll has come since the last ping.
     polled: bool,
-    probe: Option<Box<Probe>>,
+    probe: Option<Box<upgrade::Probe>>,
     /// How many upgrades were begun, so that a late one is not taken for the current one.
     tickets: u32,
 }
-
-impl Polling {
-    /// The client waits for its poll to end, so that it can go on with the other connection.
-    fn is_probed(&self) -> bool {
-        self.probe.as_ref().is_some_and(|probe| probe.release.is_some())
-    }
-
-    /// Whether the waiting poll is to be ended without packets.
-    fn is_released(&self) -> bool {
-        self.probe.as_ref().is_some_and(|probe| probe.released)
-    }
-
-    /// When the waiting poll is to be released, unless it is answered before.
-    fn next_release(&self) -> Option<Time> {
-        let probe = self.probe.as_ref().filter(|probe| self.parked && !probe.released)?;
-        probe.release
-    }
-
-    /// Releases the waiting poll if it is time to.
-    fn release_poll(&mut self, now: Time) {
-        if self.next_release().is_some_and(|release| release <= now)
-            && let Some(probe) = &mut self.probe
-        {
-            probe.released = true;
-            probe.release = Some(now + RELEASE_INTERVAL);
-        }
-    }
-}
-
-/// How often polls are released while an upgrade is under way; the reference's interval. A client that has not seen the
-/// answer to its probe polls again at once: a proxy may hold that back for as long as the upgrade may take.
-const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
-
-/// A WebSocket connection that may take over.
-#[derive(Debug)]
-struct Probe {
-    ticket: Ticket,
-    /// From when on a waiting poll may be released; `None` until the probe is answered.
-    release: Option<Time>,
-    /// The waiting poll is released.
-    released: bool,
-    /// The client has moved on to it, and the session follows once no request with data is in progress.
-    waits: bool,
-    deadline: Time,
-    framing: Framing,
-}
-
-/// Names one attempt to upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u32);
 
 #[derive(Debug)]
 enum Heartbeat {
@@ -199,20 +157,6 @@ pub enum SendError {
     /// A text with U+001E, which stands between the packets of a payload: it cannot be sent over polling.
     #[error("a text with U+001E, which cannot be sent over polling")]
     Separator,
-}
-
-/// What to do with the connection that is being tried, after a packet from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probing {
-    /// Send a pong with the data `probe` on it.
-    Answer,
-    /// Read no more of it, as a request with data is under way, whose messages come first: once
-    /// [`is_upgrade_due`](Session::is_upgrade_due), handle the packet again.
-    Wait,
-    /// It is the session's transport from now on.
-    Complete,
-    /// Close it; the session lives on polling.
-    Close,
 }
 
 impl Session {
@@ -280,7 +224,7 @@ impl Session {
     pub fn queued(&self) -> usize {
         match &self.state {
             State::Polling(polling) => polling.payload.text().len(),
-            State::Streaming(streaming) => streaming.queue.len() + streaming.in_flight,
+            State::Streaming(streaming) => streaming.queued(),
         }
     }
 
@@ -432,117 +376,6 @@ impl Session {
         None
     }
 
-    // Upgrade.
-
-    /// Begins an upgrade: a WebSocket connection asks to take over a polling session.
-    ///
-    /// If the application `is_behind`, an overdue pong is excused as in [`excuse_pong`](Session::excuse_pong).
-    pub fn begin_upgrade(&mut self, now: Time, is_behind: bool) -> Result<Ticket, Refused> {
-        self.catch_up(now, is_behind);
-        if self.closed.is_some() {
-            return Err(Refused::Closed);
-        }
-        let deadline = now + self.config.upgrade_timeout;
-        let allowed = self.config.allow_upgrades && self.config.websocket;
-        match &mut self.state {
-            State::Polling(polling) if allowed && polling.probe.is_none() => {
-                polling.tickets = polling.tickets.wrapping_add(1);
-                let ticket = Ticket(polling.tickets);
-                polling.probe = Some(Box::new(Probe {
-                    ticket,
-                    release: None,
-                    released: false,
-                    waits: false,
-                    deadline,
-                    framing: Framing::default(),
-                }));
-                Ok(ticket)
-            }
-            _ => Err(Refused::NoUpgrade),
-        }
-    }
-
-    /// Compresses messages: permessage-deflate was agreed on for the WebSocket connection. To be called when that begins,
-    /// as the session's or as the one that is tried.
-    pub fn set_deflate(&mut self, agreed: Deflate) {
-        let framing = Framing::WebSocket(Some(agreed));
-        match &mut self.state {
-            State::Streaming(streaming) => streaming.framing = framing,
-            State::Polling(Polling { probe: Some(probe), .. }) => probe.framing = framing,
-            State::Polling(_) => {}
-        }
-    }
-
-    /// Whether the attempt to upgrade is still under way; if not, its connection has to be closed.
-    pub fn is_upgrading(&self, ticket: Ticket) -> bool {
-        let State::Polling(Polling { probe: Some(probe), .. }) = &self.state else { return false };
-        probe.ticket == ticket && !self.is_finished()
-    }
-
-    /// Whether an upgrade that was told to [wait](Probing::Wait) need not any more.
-    pub fn is_upgrade_due(&self, ticket: Ticket) -> bool {
-        let State::Polling(Polling { probe: Some(probe), posting: false, .. }) = &self.state else {
-            return false;
-        };
-        probe.waits && probe.ticket == ticket && !self.is_finished()
-    }
-
-    /// A packet arrived on the connection that is being tried.
-    ///
-    /// Once the probe is answered, a poll that waits is ended, so that the client can stop polling: the first at once,
-    /// the next ones at most every 100 ms. There are clients that send no probe, and some that send several.
-    pub fn handle_probe(&mut self, now: Time, ticket: Ticket, packet: &Packet<'_>) -> Probing {
-        if !self.is_upgrading(ticket) {
-            return Probing::Close;
-        }
-        let deadline = now + self.config.upgrade_timeout;
-        let State::Polling(polling) = &mut self.state else { return Probing::Close };
-        match (packet, polling.probe.as_mut()) {
-            (Packet::Ping("probe"), Some(probe)) => {
-                if probe.release.is_none() {
-                    probe.release = Some(now);
-                    probe.deadline = deadline;
-                    polling.release_poll(now);
-                }
-                Probing::Answer
-            }
-            // The messages of a session are handled one at a time.
-            (Packet::Upgrade, Some(probe)) if polling.posting => {
-                probe.waits = true;
-                Probing::Wait
-            }
-            (Packet::Upgrade, _) => {
-                self.complete_upgrade();
-                if let Some(closed) = &mut self.closed {
-                    closed.farewell = None;
-                }
-                Probing::Complete
-            }
-            _ => {
-                polling.probe = None;
-                Probing::Close
-            }
-        }
-    }
-
-    /// The connection that was being tried closed: the session stays where it is.
-    pub fn abort_upgrade(&mut self, ticket: Ticket) {
-        if let State::Polling(polling) = &mut self.state
-            && polling.probe.as_ref().is_some_and(|probe| probe.ticket == ticket)
-        {
-            polling.probe = None;
-        }
-    }
-
-    /// Moves the session to the connection that was tried, and the packets that wait with it.
-    fn complete_upgrade(&mut self) {
-        let State::Polling(polling) = &mut self.state else { return };
-        let framing = polling.probe.as_ref().map(|probe| probe.framing).unwrap_or_default();
-        let payload = core::mem::take(&mut polling.payload);
-        let queue = payload.into_frames(framing, &self.config.deflate_pool);
-        self.state = State::Streaming(Streaming { framing, queue, in_flight: 0, parked: polling.parked });
-    }
-
     // Sending.
 
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
@@ -550,14 +383,14 @@ impl Session {
         let budget = self.budget();
         match &mut self.state {
             State::Streaming(streaming) => {
-                budget.admit(streaming.framing.len(parts.clone()))?;
+                budget.admit(streaming.queued(), streaming.framing.len(parts.clone()))?;
                 streaming.framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
             }
             State::Polling(polling) => {
                 if parts.clone().any(Part::has_separator) {
                     return Err(SendError::Separator);
                 }
-                budget.admit(Payload::len_of(parts.clone()))?;
+                budget.admit(polling.payload.text().len(), Payload::len_of(parts.clone()))?;
                 polling.payload.write(parts);
             }
         }
@@ -570,11 +403,11 @@ impl Session {
         match &mut self.state {
             State::Streaming(streaming) => {
                 let frames = frames.frames(streaming.framing, &self.config.deflate_pool);
-                budget.admit(frames.len())?;
+                budget.admit(streaming.queued(), frames.len())?;
                 streaming.queue.push(frames.clone());
             }
             State::Polling(polling) => {
-                budget.admit(frames.payload().len() + 1)?;
+                budget.admit(polling.payload.text().len(), frames.payload().len() + 1)?;
                 polling.payload.push_shared(frames);
             }
         }
@@ -582,7 +415,7 @@ impl Session {
     }
 
     fn budget(&self) -> Budget {
-        Budget { is_closed: self.closed.is_some(), queued: self.queued(), limit: self.config.send_buffer }
+        Budget { is_closed: self.closed.is_some(), limit: self.config.send_buffer }
     }
 
     /// Moves what waits to the connection's own queue, while on WebSocket.
@@ -742,14 +575,13 @@ impl Session {
 #[derive(Clone, Copy)]
 struct Budget {
     is_closed: bool,
-    queued: usize,
     limit: usize,
 }
 
 impl Budget {
-    /// Checks that `len` bytes, in the form in which they are queued, may be added.
-    fn admit(self, len: usize) -> Result<(), SendError> {
-        let Budget { is_closed, queued, limit } = self;
+    /// Checks that `len` bytes, in the form in which they are queued, may be added to the `queued` ones.
+    fn admit(self, queued: usize, len: usize) -> Result<(), SendError> {
+        let Budget { is_closed, limit } = self;
         if is_closed {
             return Err(SendError::Closed);
         }

@@ -11,6 +11,7 @@ mod reason;
 mod request;
 pub mod server;
 mod transport;
+mod version;
 
 pub use frames::{Frames, Part};
 pub use id::Id;
@@ -19,3 +20,4 @@ pub use reason::{CloseReason, TransportError};
 pub use request::{Purpose, Query, RequestError, Route};
 pub use server::{Config, Probing, Refused, SendError, Session, Ticket};
 pub use transport::Transport;
+pub use version::Version;

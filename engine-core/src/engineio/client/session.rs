@@ -12,6 +12,7 @@ use crate::engineio::frames::Part;
 use crate::engineio::packet::{Packet, PacketError, base64_len, write_base64};
 use crate::engineio::payload::{Payload, decode_binary};
 use crate::engineio::transport::Transport;
+use crate::engineio::version::Version;
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::time::{Time, earliest};
@@ -298,7 +299,9 @@ impl Session {
             target.push_str(query);
             target.push('&');
         }
-        target.push_str("EIO=4&transport=");
+        target.push_str("EIO=");
+        target.push_str(Version::V4.as_str());
+        target.push_str("&transport=");
         target.push_str(if lane == Lane::WebSocket { "websocket" } else { "polling" });
         if config.timestamp_requests && lane != Lane::WebSocket {
             self.requests = self.requests.wrapping_add(1);

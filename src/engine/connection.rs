@@ -9,7 +9,10 @@ use crate::inflated::Inflated;
 use crate::log::debug;
 use crate::pool;
 use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
-use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
+use sockeye_core::engineio::{
+    Message, Packet,
+    server::{Probing, Ticket},
+};
 use sockeye_core::host::Peer;
 use sockeye_core::http::{self, Head, Version};
 use sockeye_core::protocol::{Protocol, StreamStatus};

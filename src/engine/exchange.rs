@@ -9,7 +9,10 @@ use crate::log::debug;
 use sockeye_core::engineio::server::exchange::{
     Decision, Held, NewTransport, Packets, Refusal, WebSocketHandshake,
 };
-use sockeye_core::engineio::{Packet, PacketError, Purpose, RequestError, Ticket, server};
+use sockeye_core::engineio::{
+    Packet, PacketError, Purpose, RequestError,
+    server::{self, Ticket},
+};
 use sockeye_core::http::{Request, Status};
 use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;

@@ -37,7 +37,8 @@ pub use server::{AllowRequest, Builder, Server};
 pub(crate) use server::{ServerInner, random_id};
 pub use session::Session;
 pub use sockeye_core::engineio::{
-    CloseReason, Config, Id, Message, PacketError, SendError, Transport, TransportError,
+    CloseReason, Id, Message, PacketError, Transport, TransportError,
+    server::{Config, SendError},
 };
 
 use sockeye_core::Time;

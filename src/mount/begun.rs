@@ -151,7 +151,7 @@ impl<A: Application> Drop for Mounted<A> {
     }
 }
 
-/// The number of frames of a body that are read in one caller, so that other tasks get theirs.
+/// The number of frames of a body that are read in one turn, so that other tasks get theirs.
 const MAX_TURN: usize = 64;
 
 /// The part of a body that was read.

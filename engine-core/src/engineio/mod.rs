@@ -18,6 +18,5 @@ pub use id::Id;
 pub use packet::{Message, Packet, PacketError, SEPARATOR, split_payload};
 pub use reason::{CloseReason, TransportError};
 pub use request::{Purpose, Query, RequestError, Route};
-pub use server::{Config, Probing, Refused, SendError, Session, Ticket};
 pub use transport::Transport;
 pub use version::Version;

@@ -19,6 +19,7 @@ use core::iter;
 pub(super) struct Payload {
     text: Outbound,
     /// The lengths of the packets if there are several; a single packet is as long as the text.
+    #[expect(clippy::box_collection, reason = "a pointer is smaller, and most sessions never need the list")]
     lengths: Option<Box<VecDeque<usize>>>,
 }
 

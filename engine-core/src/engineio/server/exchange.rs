@@ -50,7 +50,7 @@ pub struct Incoming<'a> {
     pub body: Body,
 }
 
-/// How a request asks to become a WebSocket connection.
+/// The way in which a request asks to become a WebSocket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upgrade {
     /// Not at all.
@@ -242,7 +242,7 @@ enum State {
 }
 
 impl Exchange {
-    /// Begins to handle a request: finds out its subject.
+    /// Begins to handle a request, and decides which session it concerns.
     ///
     /// # Errors
     /// The cause if the request is invalid: pass it to [`refuse`](Exchange::refuse).

@@ -19,10 +19,10 @@ use alloc::format;
 use alloc::sync::Arc;
 use bytes::Bytes;
 
-/// The server's side of one Engine.IO session, over whatever connections carry it.
+/// The server's side of one Engine.IO session, over the connections that carry it.
 ///
-/// A polling request, a WebSocket connection or one that is being tried belongs to a driver; this says what goes to
-/// each and what their packets mean. All methods may be called at any time, in any order:
+/// A polling request, a WebSocket connection or one that is being tried belongs to a driver. The session decides
+/// what is sent on each, and handles their packets. All methods may be called at any time, in any order:
 ///
 /// - `begin_*`, `handle_*`, `end_*`, `abort_*`: something arrived, or a connection ended;
 /// - [`send`](Session::send), [`send_shared`](Session::send_shared), [`close`](Session::close): commands;
@@ -35,7 +35,7 @@ pub struct Session {
     state: State,
     heartbeat: Heartbeat,
     last_heard: Time,
-    /// Nothing is kept for what has not happened.
+    /// The end of the session. Boxed, so that a session that has not ended owns no memory for it.
     closed: Option<Box<Closed>>,
 }
 
@@ -98,7 +98,7 @@ struct Polling {
     /// A poll has come since the last ping.
     polled: bool,
     probe: Option<Box<upgrade::Probe>>,
-    /// How many upgrades were begun, so that a late one is not taken for the current one.
+    /// The number of upgrades that were begun, so that a late one is not taken for the current one.
     tickets: u32,
 }
 
@@ -113,12 +113,12 @@ enum Heartbeat {
 #[derive(Debug)]
 struct Closed {
     reason: CloseReason,
-    /// A polling client is told by its next poll; until when that is waited for.
+    /// The deadline of the poll by which a polling client is told.
     farewell: Option<Time>,
     reported: bool,
 }
 
-/// Why a request or an upgrade was not accepted.
+/// The cause for which a request or an upgrade was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The session is over.
@@ -135,7 +135,7 @@ pub enum Refused {
     NoUpgrade,
 }
 
-/// Why a message was not queued.
+/// The error of a message that was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -145,7 +145,7 @@ pub enum SendError {
     /// The peer reads too slowly: the message would exceed the send buffer.
     #[error("the send buffer is full: {queued} bytes waiting")]
     Full {
-        /// How many bytes are waiting.
+        /// The number of bytes that wait.
         queued: usize,
     },
     /// The message is larger than the whole send buffer.
@@ -182,7 +182,7 @@ impl Session {
 
     // Getters.
 
-    /// The transport in use.
+    /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         match self.state {
             State::Polling(_) => Transport::Polling,
@@ -190,17 +190,17 @@ impl Session {
         }
     }
 
-    /// Why the session ended, if it did.
+    /// Returns the reason why the session ended, if it did.
     pub fn closed(&self) -> Option<&CloseReason> {
         self.closed.as_ref().map(|closed| &closed.reason)
     }
 
-    /// Whether the session ended and nobody has to be told: it can be forgotten.
+    /// Returns whether the session ended and the client need not be told any more, so that the session can be dropped.
     pub fn is_finished(&self) -> bool {
         self.closed.as_ref().is_some_and(|closed| closed.farewell.is_none())
     }
 
-    /// Whether something sent now would leave at once: nothing waits, and a connection is ready to take it.
+    /// Returns whether a message would leave at once: nothing waits, and a connection is ready to take it.
     pub fn is_writable(&self) -> bool {
         let ready = match &self.state {
             State::Polling(polling) => polling.parked,
@@ -209,7 +209,7 @@ impl Session {
         ready && self.state.queue().is_empty() && self.closed.is_none()
     }
 
-    /// Whether the transport's connection has something to take.
+    /// Returns whether the transport's connection has something to take.
     pub fn wants_transmit(&self) -> bool {
         match &self.state {
             State::Polling(polling) => {
@@ -220,7 +220,7 @@ impl Session {
         }
     }
 
-    /// How many bytes wait for the peer.
+    /// Returns the number of bytes that wait for the peer.
     pub fn queued(&self) -> usize {
         match &self.state {
             State::Polling(polling) => polling.payload.text().len(),
@@ -228,12 +228,12 @@ impl Session {
         }
     }
 
-    /// The session's settings.
+    /// Returns the session's settings.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
-    /// The end of the session, once.
+    /// Returns the reason why the session ended, the first time that this is called after the end.
     pub fn take_closed(&mut self) -> Option<CloseReason> {
         let closed = self.closed.as_mut()?;
         (!core::mem::replace(&mut closed.reported, true)).then(|| closed.reason.clone())
@@ -264,7 +264,7 @@ impl Session {
         Ok(())
     }
 
-    /// The answer to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
+    /// Takes the response to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
     pub fn take_payload(&mut self) -> Option<Outbound> {
         match &mut self.state {
             State::Polling(polling) if polling.parked => {
@@ -296,7 +296,7 @@ impl Session {
         }
     }
 
-    /// The connection of the waiting poll closed before it was answered.
+    /// Handles the end of the waiting poll's connection before the response.
     pub fn abort_poll(&mut self, now: Time) {
         match &mut self.state {
             State::Polling(polling) => {
@@ -326,14 +326,14 @@ impl Session {
         Ok(())
     }
 
-    /// All packets of the request were handled, or it was refused.
+    /// Notes that all packets of the request were handled, or that it was refused.
     pub fn end_post(&mut self) {
         if let State::Polling(polling) = &mut self.state {
             polling.posting = false;
         }
     }
 
-    /// The connection of a request closed before its body was complete.
+    /// Handles the end of a request's connection before its body was complete.
     pub fn abort_post(&mut self, now: Time) {
         self.end_post();
         self.close(now, TransportError::PostAborted.into());
@@ -341,17 +341,17 @@ impl Session {
 
     // Packets.
 
-    /// Bytes arrived on the session's transport: the peer lives.
+    /// Notes that bytes arrived on the session's transport: the peer is alive.
     pub fn heard(&mut self, now: Time) {
         self.last_heard = self.last_heard.max(now);
     }
 
-    /// When bytes last arrived.
+    /// Returns the time at which bytes last arrived.
     pub fn last_heard(&self) -> Time {
         self.last_heard
     }
 
-    /// A packet arrived on the session's transport. Gives back what is for the application.
+    /// Handles a packet from the session's transport. Returns it if it is a message for the application.
     ///
     /// After the end of the session packets are ignored; the client's own goodbye is the last of it.
     pub fn handle_packet<'a>(&mut self, now: Time, packet: Packet<'a>) -> Option<Message<'a>> {
@@ -418,9 +418,9 @@ impl Session {
         Budget { is_closed: self.closed.is_some(), limit: self.config.send_buffer }
     }
 
-    /// Moves what waits to the connection's own queue, while on WebSocket.
+    /// Moves the frames that wait to the connection's own queue, while on WebSocket.
     ///
-    /// Says so again with [`set_in_flight`](Session::set_in_flight) as they are written.
+    /// Call [`set_in_flight`](Session::set_in_flight) as they are written.
     pub fn take_frames(&mut self, out: &mut Outbound) {
         if let State::Streaming(streaming) = &mut self.state {
             out.append(&mut streaming.queue);
@@ -428,14 +428,14 @@ impl Session {
         }
     }
 
-    /// How many of the bytes that were taken are not written yet.
+    /// Sets the number of taken bytes that are not written yet.
     pub fn set_in_flight(&mut self, bytes: usize) {
         if let State::Streaming(streaming) = &mut self.state {
             streaming.in_flight = bytes;
         }
     }
 
-    /// The queue's memory may come from a pool, and go back there.
+    /// Returns the queue, so that its memory can come from a pool and return there.
     pub fn queue_mut(&mut self) -> &mut Outbound {
         match &mut self.state {
             State::Polling(polling) => polling.payload.text_mut(),
@@ -445,7 +445,7 @@ impl Session {
 
     // The end, and time.
 
-    /// Ends the session. What was queued before is still sent if the peer can be expected to read it.
+    /// Ends the session. Messages that were queued before are still sent if the peer can be expected to read them.
     ///
     /// The first reason stays.
     pub fn close(&mut self, now: Time, reason: CloseReason) {
@@ -473,7 +473,7 @@ impl Session {
         self.closed = Some(Box::new(Closed { reason, farewell, reported: false }));
     }
 
-    /// When [`handle_timeout`](Session::handle_timeout) has something to do.
+    /// Returns the time at which [`handle_timeout`](Session::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
         if let Some(closed) = &self.closed {
             return closed.farewell;
@@ -527,7 +527,7 @@ impl Session {
         self.handle_timeout(now);
     }
 
-    /// Time passed. Does nothing before the deadline.
+    /// Handles that time has passed. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Time) {
         if let Some(closed) = &mut self.closed {
             if closed.farewell.is_some_and(|deadline| deadline <= now) {

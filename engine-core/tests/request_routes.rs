@@ -1,7 +1,7 @@
 //! The routes of requests, and the errors that refuse them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use sockeye_core::engineio::{Config, Id, Purpose, Query, RequestError, Route, Transport};
+use sockeye_core::engineio::{Id, Purpose, Query, RequestError, Route, Transport, server::Config};
 use sockeye_core::http::{Header, Request};
 
 const SID: &str = "lv_VI97HAXpY6yYWAAAB";

@@ -39,7 +39,8 @@ pub(crate) use server::{ServerInner, random_id};
 pub(crate) use session::Sender;
 pub use session::Session;
 pub use sockeye_core::engineio::{
-    CloseReason, Config, Id, Message, PacketError, SendError, Transport, TransportError,
+    CloseReason, Id, Message, PacketError, Transport, TransportError,
+    server::{Config, SendError},
 };
 
 use sockeye_core::Time;

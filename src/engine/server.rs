@@ -249,7 +249,7 @@ impl<A: Application> ServerInner<A> {
         handshake: Handshake,
     ) -> Option<Session<A>> {
         let id = random_id()?;
-        let engine = engineio::Session::open(now, self.site.config.clone(), &id, transport);
+        let engine = engineio::server::Session::open(now, self.site.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
         self.sessions.write().insert(ById(session.clone()));
         guard("on_open", || self.application.on_open(&session));

@@ -8,7 +8,7 @@ use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::pool;
 use parking_lot::Mutex;
-use sockeye_core::engineio::{self, Id, Part, Ticket, Transport};
+use sockeye_core::engineio::{self, Id, Part, Transport, server::Ticket};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ struct Shared<A: Application> {
 }
 
 struct Inner<A: Application> {
-    engine: engineio::Session,
+    engine: engineio::server::Session,
     state: A::State,
     /// Wakes the connection that carries the session, or the pending poll.
     waker: Option<Waker>,
@@ -61,7 +61,7 @@ impl<A: Application> Session<A> {
         server: &Arc<ServerInner<A>>,
         id: Id,
         handshake: Handshake,
-        engine: engineio::Session,
+        engine: engineio::server::Session,
     ) -> Session<A> {
         let inner = Inner {
             engine,
@@ -157,7 +157,7 @@ impl<A: Application> Session<A> {
 
     /// Runs `f` under the session's lock, then handles the consequences: wakes connections, updates the
     /// deadline, tells the application of the end.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut A::State) -> R) -> R {
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::server::Session, &mut A::State) -> R) -> R {
         let mut inner = self.0.inner.lock();
         let Inner { engine, state, .. } = &mut *inner;
         let result = f(engine, state);
@@ -217,21 +217,27 @@ impl<A: Application> Session<A> {
 
     /// Runs `f`, which only sends, under the session's lock. The only consequence is that the connection has
     /// to be woken: returns its waker, because the caller may hold a lock.
-    pub(crate) fn sending<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
+    pub(crate) fn sending<R>(
+        &self,
+        f: impl FnOnce(&mut engineio::server::Session) -> R,
+    ) -> (R, Option<Waker>) {
         let mut inner = self.0.inner.lock();
         pool::lend(inner.engine.queue_mut());
         self.sent(&mut inner, f)
     }
 
     /// Does the same as `sending`, for shared frames, which need no buffer.
-    pub(crate) fn sharing<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
+    pub(crate) fn sharing<R>(
+        &self,
+        f: impl FnOnce(&mut engineio::server::Session) -> R,
+    ) -> (R, Option<Waker>) {
         self.sent(&mut self.0.inner.lock(), f)
     }
 
     fn sent<R>(
         &self,
         inner: &mut Inner<A>,
-        f: impl FnOnce(&mut engineio::Session) -> R,
+        f: impl FnOnce(&mut engineio::server::Session) -> R,
     ) -> (R, Option<Waker>) {
         let result = f(&mut inner.engine);
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
@@ -270,7 +276,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Runs `f`, which has no consequences to handle, under the session's lock.
-    pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::Session, &mut A::State) -> R) -> R {
+    pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::server::Session, &mut A::State) -> R) -> R {
         let inner = &mut *self.0.inner.lock();
         f(&inner.engine, &mut inner.state)
     }

@@ -328,7 +328,7 @@ impl Socket {
 
     /// Checks whether a message may be queued. Called under the session's lock, under which the socket also
     /// leaves: a message queued after that would reach another socket of the client.
-    fn check_ready(&self, engine: &engineio::Session, flags: Flags) -> Result<(), EmitError> {
+    fn check_ready(&self, engine: &engineio::server::Session, flags: Flags) -> Result<(), EmitError> {
         match () {
             () if self.has_left() => Err(EmitError::Disconnected),
             () if flags.volatile && !engine.is_writable() => Err(EmitError::NotReady),
@@ -461,7 +461,7 @@ impl Socket {
         }
     }
 
-    fn tell_disconnect(&self, engine: &mut engineio::Session) -> Result<(), EmitError> {
+    fn tell_disconnect(&self, engine: &mut engineio::server::Session) -> Result<(), EmitError> {
         let namespace = &self.0.namespace;
         send_packet(engine, namespace.0.parser, |encoder| encoder.disconnect(namespace.name()))
     }

@@ -6,5 +6,4 @@ mod session;
 
 pub use config::Config;
 pub use exchange::{Exchange, Site};
-pub(in crate::engineio) use session::take_packets;
 pub use session::{Probing, Refused, SendError, Session, Ticket};

@@ -10,8 +10,8 @@ use sockeye_core::engineio::server::exchange::{
     Decision, Held, NewTransport, Packets, Refusal, WebSocketHandshake,
 };
 use sockeye_core::engineio::{
-    Packet, PacketError, Purpose, RequestError,
-    server::{self, Ticket},
+    Packet, PacketError,
+    server::{self, Purpose, RequestError, Ticket},
 };
 use sockeye_core::http::{Request, Status};
 use sockeye_core::{Outbound, Time};

@@ -1,12 +1,12 @@
 //! One HTTP request and its response: all decisions about them, without the locks and wakers around a session.
 
 use super::config::Config;
+use super::request::{Purpose, Query, RequestError, Route};
 use super::session::{Refused, Session, Ticket};
 use crate::connection::{self, UpgradeError};
 use crate::engineio::id::Id;
 use crate::engineio::packet::{Packet, PacketError, split_first};
 use crate::engineio::reason::{CloseReason, TransportError};
-use crate::engineio::request::{Purpose, Query, RequestError, Route};
 use crate::engineio::transport::Transport;
 use crate::http::{Body, Cookie, Cors, Request, Status};
 use crate::outbound::Outbound;

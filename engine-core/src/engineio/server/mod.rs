@@ -2,8 +2,10 @@
 
 mod config;
 pub mod exchange;
+mod request;
 mod session;
 
 pub use config::Config;
 pub use exchange::{Exchange, Site};
+pub use request::{Purpose, Query, RequestError, Route};
 pub use session::{Probing, Refused, SendError, Session, Ticket};

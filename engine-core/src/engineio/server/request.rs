@@ -1,9 +1,9 @@
 //! The subject of an HTTP request to an Engine.IO server.
 
-use super::id::Id;
-use super::server::Config;
-use super::transport::Transport;
-use super::version::Version;
+use super::Config;
+use crate::engineio::id::Id;
+use crate::engineio::transport::Transport;
+use crate::engineio::version::Version;
 use crate::http;
 use alloc::borrow::Cow;
 use alloc::format;

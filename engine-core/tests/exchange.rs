@@ -7,10 +7,8 @@ use bytes::Buf;
 use sockeye_core::engineio::server::exchange::{
     Answer, Content, Decision, Incoming, NewTransport, Packets, Refusal, Upgrade, WebSocketHandshake,
 };
-use sockeye_core::engineio::server::{Exchange, Session, Site};
-use sockeye_core::engineio::{
-    CloseReason, Id, Packet, PacketError, Purpose, RequestError, Transport, TransportError,
-};
+use sockeye_core::engineio::server::{Exchange, Purpose, RequestError, Session, Site};
+use sockeye_core::engineio::{CloseReason, Id, Packet, PacketError, Transport, TransportError};
 use sockeye_core::http::{Body, Cookie, Cors, Header, Request, Status};
 use std::time::Duration;
 use support::*;

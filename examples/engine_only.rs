@@ -10,8 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Time and randomness are arguments, so every run is the same.
     let mut now = Time::ZERO;
     let id = Id::from_random([7; 15]);
-    let config = Arc::new(engineio::Config::default());
-    let mut server = engineio::Session::open(now, config, &id, Transport::WebSocket);
+    let config = Arc::new(engineio::server::Config::default());
+    let mut server = engineio::server::Session::open(now, config, &id, Transport::WebSocket);
     let mut wire = Outbound::new();
 
     // The handshake is queued; the client reads it off the wire.

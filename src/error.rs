@@ -1,6 +1,6 @@
 //! The errors, and the reasons why a socket is disconnected or refused.
 
-use crate::engine::CloseReason;
+use sockeye_core::engineio::CloseReason;
 use sockeye_core::socketio::ArgsError;
 pub use sockeye_core::socketio::server::EmitError;
 use std::fmt;
@@ -127,4 +127,6 @@ macro_rules! serialize_as_text {
     )*};
 }
 
-serialize_as_text!(AckError, HandlerError, crate::client::ClientAckError, crate::server::members::JoinError);
+pub(crate) use serialize_as_text;
+
+serialize_as_text!(AckError, HandlerError);

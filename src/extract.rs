@@ -18,9 +18,10 @@
 //!
 //! If a parameter cannot be extracted, the handler is **not called**: an event of the wrong type is no reason to drop a
 //! client. The cause is logged (at level `DEBUG`, with the feature `tracing`). If no other handler of the event can be
-//! called, the client's acknowledgement times out; to answer such a client, take [`TryData<T>`]. A middleware in the same case refuses the client with
-//! `Invalid auth`, or with `Internal error` if the fault is this program's; the cause is only logged. To tell
-//! the client more, read its `auth` by [`Socket::auth`] and return a [`ConnectError`](crate::ConnectError).
+//! called, the client's acknowledgement times out; to answer such a client, take [`TryData<T>`]. A middleware in the
+//! same case refuses the client with `Invalid auth`, or with `Internal error` if the fault is this program's; the cause
+//! is only logged. To tell the client more, read its `auth` by [`Socket::auth`] and return a
+//! [`ConnectError`](crate::ConnectError).
 //!
 //! ```
 //! use serde::Deserialize;
@@ -51,9 +52,9 @@
 //!
 //! For parameters of your own, implement [`Extract`].
 
+use crate::Socket;
 use crate::handler::{Acknowledge, AnySocket};
 use crate::payload::Args;
-use crate::server::socket::Socket;
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio;
 use std::any::Any;
@@ -66,7 +67,7 @@ use std::sync::Arc;
 pub struct Context<'a, S = Socket> {
     pub(crate) socket: &'a S,
     pub(crate) event: &'a str,
-    pub(crate) args: Option<socketio::Args<'a>>,
+    pub(crate) args: Option<&'a socketio::Args<'a>>,
     /// The id of the acknowledgement that the peer wants, until a handler that is called takes it.
     pub(crate) ack: Cell<Option<u64>>,
     /// An [`AckSender`] was extracted, which acknowledges in place of the handler's return value.
@@ -91,7 +92,7 @@ impl<'a, S> Context<'a, S> {
     pub(crate) fn for_event(
         socket: &'a S,
         event: &'a str,
-        args: socketio::Args<'a>,
+        args: &'a socketio::Args<'a>,
         ack: Option<u64>,
     ) -> Context<'a, S> {
         Context { args: Some(args), ack: Cell::new(ack), ..Context::new(socket, event) }
@@ -109,7 +110,7 @@ impl<'a, S> Context<'a, S> {
 
     /// Returns the arguments of the event.
     fn args(&self) -> Result<&socketio::Args<'a>, ExtractError> {
-        self.args.as_ref().ok_or_else(|| ExtractError::Unavailable("data"))
+        self.args.ok_or_else(|| ExtractError::Unavailable("data"))
     }
 
     /// Returns the cause of the call, if it is a `T`.

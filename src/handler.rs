@@ -1,13 +1,13 @@
 //! Functions as handlers: their parameters are extracted, their futures polled, their panics caught.
 
-use crate::error::{ConnectError, EmitError};
+use crate::Socket;
+use crate::error::EmitError;
 use crate::extract::{Context, Extract, ExtractError};
 use crate::guard::Guarded;
 use crate::log::warn;
 use crate::observe::{HandlerFailure, log_failure};
 use crate::payload::Payload;
 use crate::payload::sealed::Encode;
-use crate::server::socket::Socket;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -81,20 +81,6 @@ pub trait Acknowledge: Send + Sync {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError>;
 }
 
-/// A function that decides whether a client may connect to a namespace: like a [`Handler`], but it returns
-/// `Result<(), ConnectError>`. See [`Namespace::middleware`](crate::Namespace::middleware).
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a middleware",
-    label = "not a middleware",
-    note = "a middleware is an `async` function or closure that returns `Result<(), sockeye::ConnectError>`",
-    note = "all of its parameters, up to eight, are `Extract`, and its future is `Send`"
-)]
-pub trait Middleware<Parameters>: Send + Sync + 'static {
-    /// Extracts the parameters and makes the future.
-    #[doc(hidden)]
-    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError>;
-}
-
 macro_rules! implement_for_functions {
     ($($parameter:ident $variable:ident),*) => {
         impl<S, F, Fut, $($parameter),*> Handler<($($parameter,)*), S> for F
@@ -115,18 +101,6 @@ macro_rules! implement_for_functions {
                 }))
             }
         }
-
-        impl<F, Fut, $($parameter),*> Middleware<($($parameter,)*)> for F
-        where
-            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
-            Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
-            $($parameter: Extract,)*
-        {
-            fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError> {
-                let _ = context;
-                Ok(Box::pin(self($($parameter::extract(context)?),*)))
-            }
-        }
     };
 }
 
@@ -140,23 +114,12 @@ implement_for_functions!(A a, B b, C c, D d, E e, G g);
 implement_for_functions!(A a, B b, C c, D d, E e, G g, H h);
 implement_for_functions!(A a, B b, C c, D d, E e, G g, H h, I i);
 
-/// A handler with its parameter types erased.
-pub(crate) trait AnyHandler<S = Socket>: Send + Sync {
+/// A handler with the types of its parameters erased.
+pub(crate) trait AnyHandler<S>: Send + Sync {
     fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError>;
 }
 
-/// A middleware with its parameter types erased.
-pub(crate) trait AnyMiddleware: Send + Sync {
-    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError>;
-}
-
-pub(crate) struct Erased<F, P, S = Socket>(F, PhantomData<fn(P, S)>);
-
-impl<F, P, S> Erased<F, P, S> {
-    pub(crate) fn new(function: F) -> Self {
-        Erased(function, PhantomData)
-    }
-}
+struct Erased<F, P, S>(F, PhantomData<fn(P, S)>);
 
 impl<F: Handler<P, S>, P, S> AnyHandler<S> for Erased<F, P, S> {
     fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError> {
@@ -164,15 +127,9 @@ impl<F: Handler<P, S>, P, S> AnyHandler<S> for Erased<F, P, S> {
     }
 }
 
-impl<F: Middleware<P>, P> AnyMiddleware for Erased<F, P> {
-    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError> {
-        self.0.call(context)
-    }
-}
-
 /// A stored handler. One that captures nothing needs no memory and no reference count.
 #[derive(Clone)]
-pub(crate) enum Kept<S: 'static = Socket> {
+pub(crate) enum Kept<S: 'static> {
     Plain(&'static dyn AnyHandler<S>),
     Capturing(Arc<dyn AnyHandler<S>>),
 }
@@ -186,7 +143,7 @@ impl<S: 'static> Kept<S> {
                 false => Kept::Capturing(Arc::new(handler)),
             }
         }
-        keep(Erased::<_, P, S>::new(handler))
+        keep(Erased::<_, P, S>(handler, PhantomData))
     }
 }
 

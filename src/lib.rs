@@ -69,8 +69,8 @@
 //! return the acknowledgement instead of calling a callback; to acknowledge later, use
 //! [`extract::AckSender`]. `io.use` is [`middleware`](Namespace::middleware), because `use` is a keyword of
 //! Rust; `in` is `within`, and [`Socket::within`] includes the socket itself. An event may have several
-//! handlers; the first one acknowledges. [`on_fallback`](Socket::on_fallback) is called only for an event
-//! that has none.
+//! handlers; the first one that can be called acknowledges. [`on_fallback`](Socket::on_fallback) is called only
+//! for an event that has none.
 //!
 //! # Features
 //!
@@ -95,6 +95,7 @@ mod error;
 pub mod extract;
 mod guard;
 mod handler;
+mod handshake;
 mod inflated;
 mod listeners;
 mod log;
@@ -102,6 +103,7 @@ mod log;
 pub mod mount;
 pub mod observe;
 mod payload;
+mod pending;
 mod pool;
 mod ready;
 mod server;
@@ -113,13 +115,15 @@ pub mod tokio;
 pub use client::{Client, ClientSocket};
 pub use engine::{CloseReason, Handshake, Id, Transport};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
-pub use handler::{Handler, Middleware};
+pub use handler::Handler;
 pub use payload::{Args, Payload};
+pub use pending::Answer;
 pub use ready::ReadyList;
-pub use server::ack::{AckFuture, Answer};
+pub use server::ack::AckFuture;
 pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};
 pub use server::members::JoinError;
+pub use server::middleware::Middleware;
 pub use server::namespace::{Namespace, NamespaceError};
 pub use server::socket::{Emitter, Socket};
 pub use server::{Builder, Server};

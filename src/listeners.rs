@@ -168,7 +168,7 @@ impl<S> Called<S> {
 
 impl<S: AnySocket> Called<S> {
     /// Calls the listeners for an event that arrived. Nothing is locked meanwhile.
-    pub(crate) fn run(&self, socket: &S, event: &str, args: socketio::Args<'_>, ack: Option<u64>) {
+    pub(crate) fn run(&self, socket: &S, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
         match self {
             Called::One(listener) => {
                 run(&**listener, &Context::for_event(socket, event, args, ack));

@@ -24,13 +24,13 @@
 //! let io = Server::builder().observer(Traffic::default()).build();
 //! ```
 
-use crate::engine::{CloseReason, Handshake, Id, Transport, TransportError};
 use crate::error::DisconnectReason;
 use crate::extract::ExtractError;
 use crate::guard::guard;
+use crate::handshake::Handshake;
 use crate::log::{debug, error, warn};
 pub use sockeye_core::engineio::Packet;
-use sockeye_core::engineio::{Message, Part};
+use sockeye_core::engineio::{CloseReason, Id, Message, Part, Transport, TransportError};
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;

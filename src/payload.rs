@@ -104,7 +104,7 @@ pub(crate) mod sealed {
 
 /// Queues a packet that the protocol itself sends.
 pub(crate) fn send_packet(
-    engine: &mut engineio::Session,
+    engine: &mut engineio::server::Session,
     parser: Parser,
     packet: impl for<'e> FnOnce(&'e mut Encoder) -> Result<Encoded<'e>, EncodeError>,
 ) -> Result<(), crate::EmitError> {

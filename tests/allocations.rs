@@ -10,6 +10,9 @@ use sockeye::extract::Data;
 use sockeye::{Client, ClientSocket, Server, Socket, Transport};
 use sockeye_core::websocket::{Opcode, write_frame};
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -86,6 +89,23 @@ fn an_emit_outside_of_a_turn_allocates_nothing() {
     expect(0, || {
         sockets[0].emit("text", ("some text", 1.5)).expect("it is connected");
         assert!(world.run_ready() > 0);
+    });
+}
+
+#[test]
+fn an_acknowledged_event_of_a_server_allocates_four_times() {
+    let (mut world, clients) = world(1);
+    let sockets = world.server().sockets();
+    let answers: Vec<_> = (0..4).map(|id| text(&format!("43{id}[7]"))).collect();
+    let mut id = 0;
+    // The waiter; the socket's table of acknowledgements and its first node; the answer.
+    expect(4, || {
+        let mut answer = pin!(sockets[0].emit_with_ack::<u64>("ask", 1));
+        assert!(world.run_ready() > 0);
+        world.send(clients[0], &answers[id]);
+        id += 1;
+        let polled = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Ok(7))));
     });
 }
 

@@ -8,7 +8,11 @@ use engineioxide_core::{Packet as TheirPacket, ProtocolVersion, Str, payload};
 use http_body_util::Full;
 use smol::stream::{self, StreamExt};
 use sockeye_core::Time;
-use sockeye_core::engineio::{Config, Id, Message, Packet, Part, Session, Transport, split_payload};
+use sockeye_core::engineio::{
+    Id, Message, Packet, Part, Transport,
+    server::{Config, Session},
+    split_payload,
+};
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;

@@ -15,16 +15,17 @@
 #![allow(clippy::expect_used)]
 
 use rig::{Clients, Token, World, binary_event, poll_head, post, server, text};
-use sockeye::Client;
+
 use sockeye::extract::Data;
+use sockeye::{Client, Socket};
 use sockeye_core::websocket::{Opcode, write_frame};
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-const USAGE: &str = "usage: hot_path ack|ack16|echo|binary|broadcast|emit|polling|client_emit|client_ack|client_event \
-                     [messages] [clients]";
+const USAGE: &str = "usage: hot_path ack|ack16|echo|binary|broadcast|emit|server_ack|polling|client_emit|client_ack|\
+                     client_event [messages] [clients]";
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -39,6 +40,9 @@ fn main() {
     }
     if path.starts_with("client_") {
         return client(&mut world, &path, messages, clients);
+    }
+    if path == "server_ack" {
+        return server_ack(&mut world, messages, clients);
     }
     let tokens: Vec<Token> = (0..clients).map(|_| world.websocket()).collect();
     let ack = text(r#"420["ack","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#);
@@ -68,6 +72,34 @@ fn main() {
     let written = measured(turns, turn);
     assert_eq!(written, expected * turns, "a message was not answered");
     eprintln!("{path}: {} messages, {written} bytes written", turns * count);
+}
+
+/// Events of the server that clients acknowledge.
+fn server_ack(world: &mut World, messages: usize, clients: usize) {
+    let mut pairs: Vec<(Token, Socket)> = Vec::new();
+    for _ in 0..clients {
+        let token = world.websocket();
+        let mut sockets = world.server().sockets().into_iter();
+        let socket = sockets.find(|socket| pairs.iter().all(|(_, known)| known != socket));
+        pairs.push((token, socket.expect("the client is connected")));
+    }
+    let data = "x".repeat(32);
+    let warm = clients.min(messages);
+    // The n-th acknowledgement of a namespace has the id n.
+    let answers: Vec<_> = (0..warm + messages).map(|id| text(&format!(r#"43{id}["{data}"]"#))).collect();
+    let mut turn = |i: usize| {
+        let (token, socket) = &pairs[i % clients];
+        let mut answer = pin!(socket.emit_with_ack::<String>("event", &data));
+        let written = world.run_ready();
+        world.send(*token, &answers[i]);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(answer.as_mut().poll(&mut context), Poll::Ready(Ok(_))));
+        written
+    };
+    (0..warm).for_each(|i| _ = turn(i));
+    let written = measured(messages, |i| turn(warm + i));
+    assert!(written >= messages, "a message was not sent");
+    eprintln!("server_ack: {messages} messages, {written} bytes written");
 }
 
 fn polling(world: &mut World, messages: usize, clients: usize) {

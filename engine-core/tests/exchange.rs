@@ -5,12 +5,10 @@ mod support;
 
 use bytes::Buf;
 use sockeye_core::engineio::server::exchange::{
-    Answer, Asked, Content, Incoming, Over, Packets, Refusal, Upgrade, Wanted,
+    Answer, Content, Decision, Incoming, NewTransport, Packets, Refusal, Upgrade, WebSocketHandshake,
 };
-use sockeye_core::engineio::server::{Exchange, Session, Site};
-use sockeye_core::engineio::{
-    CloseReason, Id, Packet, PacketError, Purpose, RequestError, Transport, TransportError,
-};
+use sockeye_core::engineio::server::{Exchange, Purpose, RequestError, Session, Site};
+use sockeye_core::engineio::{CloseReason, Id, Packet, PacketError, Transport, TransportError};
 use sockeye_core::http::{Body, Cookie, Cors, Header, Request, Status};
 use std::time::Duration;
 use support::*;
@@ -38,11 +36,11 @@ fn session(site: &Site) -> Session {
 }
 
 /// Begins an exchange for a request with this body.
-fn begin_with(request: &Request<'_>, upgrade: Upgrade, body: Body) -> (Exchange, Result<Wanted, Refusal>) {
+fn begin_with(request: &Request<'_>, upgrade: Upgrade, body: Body) -> (Exchange, Result<Decision, Refusal>) {
     Exchange::begin(&site(), &Incoming { request, upgrade, body })
 }
 
-fn begin(method: &str, target: &str) -> (Exchange, Result<Wanted, Refusal>) {
+fn begin(method: &str, target: &str) -> (Exchange, Result<Decision, Refusal>) {
     begin_with(&Request::new(method, target, &[ORIGIN]), Upgrade::None, Body::None)
 }
 
@@ -66,18 +64,18 @@ fn body(answer: Answer) -> String {
 #[test]
 fn the_path_method_and_query_of_a_request_say_what_it_wants() {
     let polling = format!("/engine.io/?EIO=4&transport=polling&sid={SID}");
-    assert!(matches!(begin("GET", "/other").1, Ok(Wanted::Elsewhere)));
-    assert!(matches!(begin("GET", "/engine.iox").1, Ok(Wanted::Elsewhere)));
+    assert!(matches!(begin("GET", "/other").1, Ok(Decision::Elsewhere)));
+    assert!(matches!(begin("GET", "/engine.iox").1, Ok(Decision::Elsewhere)));
     for path in ["/engine.io", "/engine.io/"] {
         let target = format!("{path}?EIO=4&transport=polling");
-        assert!(matches!(begin("GET", &target).1, Ok(Wanted::Open(Over::Polling))));
+        assert!(matches!(begin("GET", &target).1, Ok(Decision::Open(NewTransport::Polling))));
     }
     for (method, purpose) in [
         ("GET", Ok(Purpose::Poll)),
         ("POST", Ok(Purpose::Post)),
         ("PUT", Err(RequestError::MethodNotAllowed)),
     ] {
-        let Ok(Wanted::Session(id, known)) = begin(method, &polling).1 else { panic!("{method}") };
+        let Ok(Decision::Session(id, known)) = begin(method, &polling).1 else { panic!("{method}") };
         assert_eq!((id, known), (Id::parse(SID).unwrap(), purpose));
     }
 }
@@ -86,7 +84,7 @@ fn the_path_method_and_query_of_a_request_say_what_it_wants() {
 fn a_preflight_request_is_answered_with_cors_headers_only() {
     let headers = [ORIGIN, Header { name: "Access-Control-Request-Method", value: b"POST" }];
     let request = Request::new("OPTIONS", "/engine.io/", &headers);
-    let Ok(Wanted::Answer(answer)) = begin_with(&request, Upgrade::None, Body::None).1 else { panic!() };
+    let Ok(Decision::Answer(answer)) = begin_with(&request, Upgrade::None, Body::None).1 else { panic!() };
     assert_eq!(answer.status, Status::NO_CONTENT);
     assert_eq!(header(&answer, "Access-Control-Allow-Origin").as_deref(), Some("*"));
     assert_eq!(body(answer), "");
@@ -95,8 +93,8 @@ fn a_preflight_request_is_answered_with_cors_headers_only() {
 #[test]
 fn a_session_over_polling_is_opened_with_a_cookie_and_its_first_payload() {
     let (site, id) = (site(), Id::parse(SID).unwrap());
-    let (mut exchange, wanted) = begin("GET", "/engine.io/?EIO=4&transport=polling");
-    assert!(matches!(wanted, Ok(Wanted::Open(Over::Polling))));
+    let (mut exchange, decision) = begin("GET", "/engine.io/?EIO=4&transport=polling");
+    assert!(matches!(decision, Ok(Decision::Open(NewTransport::Polling))));
     exchange.begin_opening(at(0), &site.config);
     assert_eq!(exchange.next_deadline(), Some(at(30_000)));
     assert!(!exchange.is_overdue(at(29_999)) && exchange.is_overdue(at(30_000)));
@@ -135,8 +133,8 @@ fn refusals_have_the_status_headers_and_body_of_the_reference() {
 fn a_websocket_client_is_refused_with_a_bare_message_and_a_closed_connection() {
     let request = Request::new("GET", "/engine.io/?EIO=3&transport=websocket", &HANDSHAKE);
     for upgrade in [Upgrade::Http1, Upgrade::Connect] {
-        let (mut exchange, wanted) = begin_with(&request, upgrade, Body::None);
-        let refusal = wanted.unwrap_err();
+        let (mut exchange, decision) = begin_with(&request, upgrade, Body::None);
+        let refusal = decision.unwrap_err();
         assert_eq!(refusal, Refusal::Request(RequestError::UnsupportedVersion));
         let answer = exchange.refuse(&refusal);
         assert_eq!((answer.status.code(), answer.close), (400, true));
@@ -150,8 +148,8 @@ fn another_version_of_websocket_is_told_the_one_that_is_spoken() {
     headers[2].value = b"8";
     let request = Request::new("GET", "/engine.io/?EIO=4&transport=websocket", &headers);
     for (upgrade, is_http1) in [(Upgrade::Http1, true), (Upgrade::Connect, false)] {
-        let (mut exchange, wanted) = begin_with(&request, upgrade, Body::None);
-        let answer = exchange.refuse(&wanted.unwrap_err());
+        let (mut exchange, decision) = begin_with(&request, upgrade, Body::None);
+        let answer = exchange.refuse(&decision.unwrap_err());
         assert_eq!(answer.status, Status::UPGRADE_REQUIRED);
         assert_eq!(header(&answer, "Sec-WebSocket-Version").as_deref(), Some("13"));
         assert_eq!(header(&answer, "Upgrade").is_some(), is_http1);
@@ -167,13 +165,13 @@ fn a_handshake_agrees_on_a_subprotocol_and_an_extended_connect_has_no_key() {
     let request = Request::new("GET", &target, &headers);
     for (upgrade, has_key) in [(Upgrade::Http1, true), (Upgrade::Connect, false)] {
         let incoming = Incoming { request: &request, upgrade, body: Body::None };
-        let (mut exchange, wanted) = Exchange::begin(&site, &incoming);
-        assert!(matches!(wanted, Ok(Wanted::Session(_, Ok(Purpose::Upgrade)))));
-        let asked = Asked::of(&site.config, &incoming).unwrap();
+        let (mut exchange, decision) = Exchange::begin(&site, &incoming);
+        assert!(matches!(decision, Ok(Decision::Session(_, Ok(Purpose::Upgrade)))));
+        let handshake = WebSocketHandshake::of(&site.config, &incoming).unwrap();
         let mut session = session(&site);
-        assert!(exchange.begin_upgrade(at(0), &mut session, &asked, false).is_some());
-        assert!(exchange.begin_upgrade(at(0), &mut session, &asked, false).is_none(), "one at a time");
-        let accept = exchange.accept(asked);
+        assert!(exchange.begin_upgrade(at(0), &mut session, &handshake, false).is_some());
+        assert!(exchange.begin_upgrade(at(0), &mut session, &handshake, false).is_none(), "one at a time");
+        let accept = exchange.accept(handshake);
         assert_eq!(accept.key.is_some(), has_key);
         assert_eq!(accept.headers.as_slice(), [("Sec-WebSocket-Protocol", "b".into())]);
     }

@@ -1,7 +1,8 @@
 //! The routes of requests, and the errors that refuse them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use sockeye_core::engineio::{Config, Id, Purpose, Query, RequestError, Route, Transport};
+use sockeye_core::engineio::server::{Config, Purpose, Query, RequestError, Route};
+use sockeye_core::engineio::{Id, Transport};
 use sockeye_core::http::{Header, Request};
 
 const SID: &str = "lv_VI97HAXpY6yYWAAAB";

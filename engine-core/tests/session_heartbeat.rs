@@ -3,7 +3,7 @@
 
 mod support;
 
-use sockeye_core::engineio::{CloseReason, Refused, Transport};
+use sockeye_core::engineio::{CloseReason, Transport, server::Refused};
 use std::time::Duration;
 use support::*;
 

@@ -4,8 +4,9 @@
 mod support;
 
 use sockeye_core::engineio::{
-    CloseReason, Frames, Id, Packet, PacketError, Part, Refused, SendError, Session, Transport,
-    TransportError, split_payload,
+    CloseReason, Frames, Id, Packet, PacketError, Part, Transport, TransportError,
+    server::{Refused, SendError, Session},
+    split_payload,
 };
 use support::*;
 

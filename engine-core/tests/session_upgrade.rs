@@ -4,7 +4,10 @@
 mod support;
 
 use proptest::prelude::*;
-use sockeye_core::engineio::{CloseReason, Frames, Part, Probing, Refused, Transport};
+use sockeye_core::engineio::{
+    CloseReason, Frames, Part, Transport,
+    server::{Probing, Refused},
+};
 use support::*;
 
 #[test]

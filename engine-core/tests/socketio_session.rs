@@ -4,7 +4,7 @@
 mod support;
 
 use sockeye_core::engineio::Message;
-use sockeye_core::socketio::{DecodeError, Joining, Kind, Limits, Parser, ProtocolError, Received, Session};
+use sockeye_core::socketio::{DecodeError, Joining, Kind, Limits, Parser, ProtocolError, Received, server};
 use std::sync::Arc;
 use std::time::Duration;
 use support::at;
@@ -12,7 +12,7 @@ use support::at;
 const TIMEOUT: Duration = Duration::from_secs(45);
 
 struct Client {
-    session: Session<u32>,
+    session: server::Session<u32>,
     limits: Limits,
 }
 
@@ -44,7 +44,7 @@ fn meant(received: Received<'_, u32>) -> Meant {
 
 impl Client {
     fn new() -> Client {
-        let mut session = Session::default();
+        let mut session = server::Session::default();
         session.open(at(0), TIMEOUT);
         Client { session, limits: Limits::default() }
     }

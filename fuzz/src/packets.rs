@@ -125,7 +125,7 @@ pub fn reassembly(data: &[u8]) {
 
 /// A client and the server's session for it.
 struct Peer {
-    session: socketio::Session<u32>,
+    session: socketio::server::Session<u32>,
     limits: Limits,
     now: Time,
     /// The namespaces that the application decides about, with their sockets.
@@ -140,7 +140,7 @@ struct Peer {
 
 impl Peer {
     fn new() -> Peer {
-        let mut session = socketio::Session::default();
+        let mut session = socketio::server::Session::default();
         session.open(at(0), Duration::from_secs(45));
         Peer {
             session,

@@ -2,6 +2,7 @@
 
 use sockeye_core::socketio::ArgsError;
 pub use sockeye_core::socketio::client::EmitError as ClientEmitError;
+use sockeye_core::socketio::client::NoAnswer;
 
 /// The reason why a client's message was not acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -20,3 +21,15 @@ pub enum ClientAckError {
     #[error("the acknowledgement is not of the expected type: {0}")]
     Decode(#[from] ArgsError),
 }
+
+impl From<NoAnswer> for ClientAckError {
+    fn from(reason: NoAnswer) -> Self {
+        match reason {
+            NoAnswer::Timeout => ClientAckError::Timeout,
+            NoAnswer::Disconnected => ClientAckError::Disconnected,
+            NoAnswer::NotSent(error) => ClientAckError::Emit(error),
+        }
+    }
+}
+
+crate::error::serialize_as_text!(ClientAckError);

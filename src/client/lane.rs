@@ -4,7 +4,7 @@ use super::core::{Demand, Origin};
 use super::shared::{Caller, Shared};
 use crate::inflated::Inflated;
 use crate::pool;
-use sockeye_core::connection::client::{Client as Stream, Response};
+use sockeye_core::connection::client::{self, Response};
 use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
 use sockeye_core::host::Outgoing;
 use sockeye_core::protocol::{Protocol, StreamStatus};
@@ -26,7 +26,7 @@ pub(super) struct LaneStream {
     /// The session that this stream belongs to.
     generation: u64,
     id: u64,
-    stream: Stream,
+    stream: client::Connection,
     waker: Option<Waker>,
     /// The deadline at which the keeper wakes this stream.
     armed: Option<Time>,
@@ -52,7 +52,7 @@ impl LaneStream {
         random: Random,
         max_message: usize,
     ) -> LaneStream {
-        let stream = Stream::new(random, max_message);
+        let stream = client::Connection::new(random, max_message);
         LaneStream {
             shared,
             lane,

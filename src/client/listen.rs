@@ -9,11 +9,12 @@ use std::borrow::Cow;
 impl ClientSocket {
     /// Calls `handler` for each event of this name, after the handlers of the event that were registered before.
     ///
-    /// As on the server, handlers start in the order in which the events were sent, and the return value of the first
-    /// handler of an event is the acknowledgement, if the server wants one.
+    /// Handlers start in the order in which the server sent the events. If the event's data is not of the handler's
+    /// type, it is not called: see [`extract`](crate::extract). The return value of the first handler of an event that
+    /// is called is the acknowledgement, if the server wants one.
     ///
     /// # Panics
-    /// Panics if the name is [reserved](is_reserved), because no such event can arrive.
+    /// If the name is [reserved](is_reserved), because no such event can arrive.
     pub fn on<P: 'static>(
         &self,
         event: impl Into<Cow<'static, str>>,
@@ -23,10 +24,10 @@ impl ClientSocket {
         self.listen(|state| state.listeners.add(on, handler));
     }
 
-    /// Calls `handler` for the next event of this name only.
+    /// Calls `handler` for the next event of this name only: see [`on`](ClientSocket::on).
     ///
     /// # Panics
-    /// Panics if the name is reserved.
+    /// If the name is reserved.
     pub fn once<P: 'static>(
         &self,
         event: impl Into<Cow<'static, str>>,
@@ -43,8 +44,8 @@ impl ClientSocket {
         }
     }
 
-    /// Calls `handler` for every event that arrives, before the handlers of its name. Its return value is no
-    /// acknowledgement.
+    /// Calls `handler` for every event that arrives, before the handlers of its name. Its return value is not
+    /// used as an acknowledgement.
     pub fn on_any<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
         let handler = Kept::new(handler);
         self.listen(|state| state.listeners.add(On::Any, handler));
@@ -96,8 +97,8 @@ impl ClientSocket {
         self.follow_outgoing();
     }
 
-    /// Calls `handler` for each event that has no handler of its own, after those that were registered before. The
-    /// return value of the first is the acknowledgement.
+    /// Calls `handler` for each event that has no handler of its own, after the fallback handlers that were registered
+    /// before. The return value of the first that is called is the acknowledgement.
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
         let handler = Kept::new(handler);
         self.listen(|state| state.listeners.add(On::Unhandled, handler));

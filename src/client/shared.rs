@@ -46,8 +46,8 @@ pub(super) struct Shared {
     ended: AtomicBool,
     pub(super) keeper: Mutex<Keeper>,
     more: Mutex<Option<Box<More>>>,
-    pub(super) answers: Slots<(NamespaceId, u64), Result<OwnedArgs, NoAnswer>>,
-    pub(super) fates: Slots<Token, Result<(), ClientEmitError>>,
+    pub(super) answers: Slots<(NamespaceId, u64), OwnedArgs, NoAnswer>,
+    pub(super) fates: Slots<Token, (), ClientEmitError>,
     handlers: AtomicU32,
     /// The number of streams that the runtime drives.
     driven: AtomicU32,

@@ -16,12 +16,11 @@ use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
 use sockeye_core::engineio::client::SendError;
-use sockeye_core::socketio::client::{Client, How, Incoming, NamespaceId, Outgoing, Sent as Queued};
+use sockeye_core::socketio::client::{Client, Emitted, How, Incoming, NamespaceId, Sent as Queued};
 use sockeye_core::socketio::{EncodeError, Flags};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
@@ -100,9 +99,9 @@ impl ClientSocket {
         self.0.shared.upgrade()
     }
 
-    // Getters.
+    // Properties.
 
-    /// Returns the name of the namespace.
+    /// Returns the namespace's name.
     pub fn namespace(&self) -> &str {
         &self.0.name
     }
@@ -112,7 +111,7 @@ impl ClientSocket {
         self.shared()?.look(|client| client.sid(self.0.id).map(String::from))
     }
 
-    /// Returns whether the namespace is joined.
+    /// Returns whether the client is connected to the namespace.
     pub fn is_connected(&self) -> bool {
         self.shared().is_some_and(|shared| shared.look(|client| client.is_connected(self.0.id)))
     }
@@ -238,37 +237,37 @@ impl ClientSocket {
     /// [`offline`](crate::client::ClientBuilder::offline) says. Await the returned value to learn what
     /// becomes of the message.
     ///
-    /// The arguments are any [`Payload`]: a tuple is several arguments, `()` is none, and any other value is
-    /// one.
+    /// The arguments are any [`Payload`]: a tuple is several arguments, `()` is none, any other value is one.
     ///
     /// # Errors
-    /// Returns an error if the message is refused: it will be sent neither now nor later.
+    /// If the message is refused: it will be sent neither now nor later.
     pub fn emit(&self, event: &str, args: impl Payload) -> Result<Sent, ClientEmitError> {
         self.send(event, &args, Flags::default(), false).map(|(sent, _)| sent)
     }
 
     /// Sends an event, and waits for the server's acknowledgement, for the time set by
-    /// [`timeout`](ClientSocket::timeout) or [`ack_timeout`](crate::client::ClientBuilder::ack_timeout).
+    /// [`timeout`](ClientSocket::timeout) or [`ClientBuilder::ack_timeout`](crate::client::ClientBuilder::ack_timeout).
     /// Default: 30 s.
     ///
-    /// The answer is deserialized as `T`: a tuple takes the server's arguments in order, any other type the
-    /// first. The message is sent by the call itself, before the future is awaited. Without a runtime the
+    /// The acknowledgement is read as `T`, which has to be named: a tuple takes the server's arguments in order, any
+    /// other type the first. The message is sent by the call, before the future is awaited. Without a runtime the
     /// result is [`ClientAckError::Disconnected`](crate::client::ClientAckError::Disconnected) immediately.
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> ClientAckFuture<T> {
         self.ask(event, &args, Flags::default())
     }
 
-    /// Returns an emitter with its own acknowledgement timeout.
+    /// Returns an emitter that waits for the acknowledgement for `timeout`.
     pub fn timeout(&self, timeout: Duration) -> ClientEmitter<'_> {
         ClientEmitter { socket: self, flags: Flags::default() }.timeout(timeout)
     }
 
-    /// Returns an emitter of messages that are dropped if they cannot be sent immediately.
+    /// Returns an emitter that drops its event if it cannot be sent immediately. Use it for data that the next message
+    /// replaces, such as positions.
     pub fn volatile(&self) -> ClientEmitter<'_> {
         ClientEmitter { socket: self, flags: Flags::default() }.volatile()
     }
 
-    /// Returns how many bytes wait for a connection, or for an acknowledgement with
+    /// Returns the number of bytes that wait for a connection, or for an acknowledgement with
     /// [`retries`](crate::client::ClientBuilder::retries).
     pub fn buffered(&self) -> usize {
         self.shared().map_or(0, |shared| shared.look(|client| client.buffered(self.0.id)))
@@ -282,12 +281,11 @@ impl ClientSocket {
     }
 
     fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> ClientAckFuture<T> {
-        let state = match self.send(event, args, flags, true) {
+        ClientAckFuture::new(match self.send(event, args, flags, true) {
             Ok((_, Some(ack))) => AckState::Waiting(self.0.shared.clone(), self.0.id, ack),
             Ok((_, None)) => AckState::Done,
             Err(error) => AckState::Failed(error),
-        };
-        ClientAckFuture { state, answer: PhantomData }
+        })
     }
 
     /// Returns the fate of the message, and the id of its acknowledgement if it has one.
@@ -383,7 +381,7 @@ impl ClientSocket {
         }
         // If there is no handler to acknowledge the event, the first stream of events may.
         let mut ack = incoming.ack;
-        called.run(self, &event, args, if called.has_own() { ack.take() } else { None });
+        called.run(self, &event, &args, if called.has_own() { ack.take() } else { None });
         let size = size_of::<Received>() + args.json().len() + args.attachments().bytes();
         for inbox in inboxes {
             let (event, args) = (event.clone().into_owned(), Args(incoming.args.clone()));
@@ -391,11 +389,11 @@ impl ClientSocket {
         }
     }
 
-    pub(super) fn sent(&self, outgoing: &Outgoing) {
+    pub(super) fn sent(&self, outgoing: &Emitted) {
         let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
         for listener in &listeners {
-            let args = Some(outgoing.args.as_args());
-            run(&**listener, &Context { args, ..Context::new(self, &outgoing.event) });
+            let args = outgoing.args.as_args();
+            run(&**listener, &Context { args: Some(&args), ..Context::new(self, &outgoing.event) });
         }
     }
 }
@@ -433,7 +431,7 @@ impl fmt::Debug for ClientSocket {
     }
 }
 
-/// An emitter with options, made by [`ClientSocket::timeout`] and [`ClientSocket::volatile`].
+/// The flags of an event to the server: made by [`ClientSocket::timeout`] and [`ClientSocket::volatile`].
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing is sent until `emit`"]
 pub struct ClientEmitter<'a> {
@@ -457,7 +455,7 @@ impl ClientEmitter<'_> {
     /// Sends an event: see [`ClientSocket::emit`].
     ///
     /// # Errors
-    /// Returns an error if the message is refused.
+    /// If the message is refused.
     pub fn emit(self, event: &str, args: impl Payload) -> Result<Sent, ClientEmitError> {
         self.socket.send(event, &args, self.flags, false).map(|(sent, _)| sent)
     }

@@ -4,14 +4,14 @@ use super::ClientConnectError;
 use super::error::{ClientAckError, ClientEmitError};
 use super::shared::Shared;
 use super::socket::ClientSocket;
-use crate::server::ack::Answer;
-use sockeye_core::socketio::client::{NamespaceId, NoAnswer, Token};
+use crate::pending::{Answer, Reading};
+use sockeye_core::socketio::OwnedArgs;
+use sockeye_core::socketio::client::{NamespaceId, Token};
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::Weak;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// Returns the output of `future`, if it completes before `late` does.
 pub(super) async fn before<T>(late: impl Future<Output = ()>, future: impl Future<Output = T>) -> Option<T> {
@@ -23,7 +23,7 @@ pub(super) async fn before<T>(late: impl Future<Output = ()>, future: impl Futur
     .await
 }
 
-/// The fate of a message: await it to learn the fate, or drop it.
+/// The fate of a message: await this to learn it, or drop this.
 ///
 /// `Ok` means that the message was handed to the connection; with
 /// [`retries`](crate::client::ClientBuilder::retries), that it was acknowledged. Without a runtime the result
@@ -69,13 +69,13 @@ impl fmt::Debug for Sent {
     }
 }
 
-/// The server's acknowledgement. The message is sent whether this is awaited or not; dropping this discards
-/// the acknowledgement.
+/// The acknowledgement of the server. The message is sent whether or not this is awaited; dropping it
+/// discards the answer.
 #[must_use = "the message is sent in any case; use `emit` if no answer is wanted"]
-pub struct ClientAckFuture<T> {
-    pub(super) state: AckState,
-    pub(super) answer: PhantomData<fn() -> T>,
-}
+pub struct ClientAckFuture<T>(Reading<Waiting, T>);
+
+/// The result of an event that one task waits for. Dropping this gives up.
+struct Waiting(AckState);
 
 pub(super) enum AckState {
     Waiting(Weak<Shared>, NamespaceId, u64),
@@ -83,38 +83,40 @@ pub(super) enum AckState {
     Done,
 }
 
+impl<T> ClientAckFuture<T> {
+    pub(super) fn new(state: AckState) -> Self {
+        ClientAckFuture(Reading::new(Waiting(state)))
+    }
+}
+
 impl<T: Answer> Future for ClientAckFuture<T> {
     type Output = Result<T, ClientAckError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = match &self.state {
-            AckState::Waiting(shared, id, ack) => match shared.upgrade() {
-                Some(shared) => match shared.poll_answer(cx, *id, *ack) {
-                    Poll::Ready(answer) => answer,
-                    Poll::Pending => return Poll::Pending,
-                },
-                None => Err(NoAnswer::Disconnected),
-            },
-            AckState::Failed(error) => {
-                let error = error.clone();
-                self.state = AckState::Done;
-                return Poll::Ready(Err(error.into()));
-            }
-            AckState::Done => Err(NoAnswer::Disconnected),
-        };
-        self.state = AckState::Done;
-        Poll::Ready(match answer {
-            Ok(args) => Ok(T::read(args)?),
-            Err(NoAnswer::Timeout) => Err(ClientAckError::Timeout),
-            Err(NoAnswer::Disconnected) => Err(ClientAckError::Disconnected),
-            Err(NoAnswer::NotSent(error)) => Err(ClientAckError::Emit(error)),
-        })
+        Pin::new(&mut self.0).poll(cx)
     }
 }
 
-impl<T> Drop for ClientAckFuture<T> {
+impl Future for Waiting {
+    type Output = Result<OwnedArgs, ClientAckError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &self.0 {
+            AckState::Waiting(shared, id, ack) => match shared.upgrade() {
+                Some(shared) => ready!(shared.poll_answer(cx, *id, *ack)).map_err(ClientAckError::from),
+                None => Err(ClientAckError::Disconnected),
+            },
+            AckState::Failed(error) => Err(error.clone().into()),
+            AckState::Done => Err(ClientAckError::Disconnected),
+        };
+        self.0 = AckState::Done;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
-        if let AckState::Waiting(shared, id, ack) = &self.state
+        if let AckState::Waiting(shared, id, ack) = &self.0
             && let Some(shared) = shared.upgrade()
         {
             shared.forget_answer(*id, *ack);

@@ -1,6 +1,6 @@
 //! One byte stream of an Engine.IO server: assigns its requests and frames to sessions.
 
-use super::exchange::{self, Carries, Content, Exchange, Incoming, Step, Turn, Upgrade};
+use super::exchange::{self, Caller, Carries, Content, Exchange, Incoming, Step, Upgrade};
 use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Target};
@@ -10,7 +10,10 @@ use crate::log::debug;
 use crate::observe::{Direction, Event};
 use crate::pool;
 use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
-use sockeye_core::engineio::{Message, Packet, Probing, Ticket};
+use sockeye_core::engineio::{
+    Message, Packet,
+    server::{Probing, Ticket},
+};
 use sockeye_core::host::Peer;
 use sockeye_core::http::{self, Head, Version};
 use sockeye_core::protocol::{Protocol, StreamStatus};
@@ -122,8 +125,9 @@ impl<A: Application> Connection<A> {
         };
         let incoming = Incoming { request, upgrade, body: head.body };
         let handshake = || Handshake::new(request, self.peer);
-        let turn = Turn { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
-        let (exchange, step) = Exchange::begin(turn, &incoming, handshake);
+        let caller =
+            Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+        let (exchange, step) = Exchange::begin(caller, &incoming, handshake);
         if matches!(step, Step::Wait) {
             self.stream.hold(exchange.next_deadline());
         }
@@ -135,8 +139,9 @@ impl<A: Application> Connection<A> {
 
     fn handle_body(&mut self, now: Time, body: &[u8]) {
         let Link::Exchange(exchange) = &mut self.link else { return };
-        let turn = Turn { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
-        let step = exchange.handle_body(turn, body);
+        let caller =
+            Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+        let step = exchange.handle_body(caller, body);
         self.take_step(now, step);
     }
 
@@ -260,9 +265,9 @@ impl<A: Application> Connection<A> {
     fn follow_session(&mut self, now: Time) {
         match &mut self.link {
             Link::Exchange(exchange) => {
-                let turn =
-                    Turn { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
-                let step = exchange.follow(turn);
+                let caller =
+                    Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+                let step = exchange.follow(caller);
                 self.take_step(now, step);
             }
             Link::WebSocket(session) if session.is_closed() => {
@@ -294,9 +299,9 @@ impl<A: Application> Connection<A> {
     /// Refuses a request whose body is too large, too slow or malformed.
     fn refuse_body(&mut self, now: Time, reason: TransportError) {
         if let Link::Exchange(exchange) = &mut self.link {
-            let turn =
-                Turn { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
-            let step = exchange.refuse_body(turn, reason);
+            let caller =
+                Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+            let step = exchange.refuse_body(caller, reason);
             self.take_step(now, step);
         }
     }

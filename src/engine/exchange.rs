@@ -7,8 +7,13 @@ use super::{Application, Handshake, TransportError};
 use crate::guard::{Guarded, guard};
 use crate::log::debug;
 use crate::observe::Event;
-use sockeye_core::engineio::server::exchange::{Asked, Held, Over, Packets, Refusal, Wanted};
-use sockeye_core::engineio::{Packet, PacketError, Purpose, RequestError, Ticket, server};
+use sockeye_core::engineio::server::exchange::{
+    Decision, Held, NewTransport, Packets, Refusal, WebSocketHandshake,
+};
+use sockeye_core::engineio::{
+    Packet, PacketError,
+    server::{self, Purpose, RequestError, Ticket},
+};
 use sockeye_core::http::{Request, Status};
 use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
@@ -43,11 +48,11 @@ enum Subject<A: Application> {
 struct Opening {
     decision: Guarded<Result<(), String>>,
     handshake: Handshake,
-    over: Over,
+    transport: NewTransport,
 }
 
-/// The circumstances of a call.
-pub(crate) struct Turn<'a, A: Application> {
+/// The caller of an exchange: its time, server and task.
+pub(crate) struct Caller<'a, A: Application> {
     pub(crate) now: Time,
     pub(crate) server: &'a Arc<ServerInner<A>>,
     /// Called when something happens that the request waits for.
@@ -56,13 +61,13 @@ pub(crate) struct Turn<'a, A: Application> {
     pub(crate) peer: Option<SocketAddr>,
 }
 
-impl<A: Application> Clone for Turn<'_, A> {
+impl<A: Application> Clone for Caller<'_, A> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<A: Application> Copy for Turn<'_, A> {}
+impl<A: Application> Copy for Caller<'_, A> {}
 
 /// The next step of an exchange.
 pub(crate) enum Step<A: Application> {
@@ -95,72 +100,82 @@ impl<A: Application> From<Answer> for Step<A> {
 impl<A: Application> Exchange<A> {
     /// Begins to handle a request.
     pub(crate) fn begin(
-        turn: Turn<'_, A>,
+        caller: Caller<'_, A>,
         incoming: &Incoming<'_>,
         handshake: impl FnOnce() -> Handshake,
     ) -> (Exchange<A>, Step<A>) {
-        let (decisions, wanted) = server::Exchange::begin(&turn.server.site, incoming);
+        let (decisions, decision) = server::Exchange::begin(&caller.server.site, incoming);
         let mut exchange = Exchange { decisions, subject: Subject::None };
-        let step = match wanted {
-            Ok(Wanted::Answer(answer)) => Ok(answer.into()),
-            Ok(Wanted::Elsewhere) => Ok(exchange.give_asset(turn.server, incoming.request).into()),
-            Ok(Wanted::Open(_)) if turn.server.is_closing() => Err(RequestError::Unavailable.into()),
-            Ok(Wanted::Open(over)) => exchange.open(turn, over, handshake()),
-            Ok(Wanted::Session(id, purpose)) => match turn.server.session(&id) {
-                Some(session) => exchange.serve(turn, session, purpose, incoming),
+        let step = match decision {
+            Ok(Decision::Answer(answer)) => Ok(answer.into()),
+            Ok(Decision::Elsewhere) => Ok(exchange.give_asset(caller.server, incoming.request).into()),
+            Ok(Decision::Open(_)) if caller.server.is_closing() => Err(RequestError::Unavailable.into()),
+            Ok(Decision::Open(transport)) => exchange.open(caller, transport, handshake()),
+            Ok(Decision::Session(id, purpose)) => match caller.server.session(&id) {
+                Some(session) => exchange.serve(caller, session, purpose, incoming),
                 None => Err(RequestError::UnknownSession.into()),
             },
             Err(refusal) => Err(refusal),
         };
-        let step = step.unwrap_or_else(|refusal| exchange.refuse(turn, &refusal));
+        let step = step.unwrap_or_else(|refusal| exchange.refuse(caller, &refusal));
         (exchange, step)
     }
 
-    fn open(&mut self, turn: Turn<'_, A>, over: Over, handshake: Handshake) -> Result<Step<A>, Refusal> {
-        let Some(allow) = &turn.server.allow_request else {
-            return self.opened(turn, over, handshake);
+    fn open(
+        &mut self,
+        caller: Caller<'_, A>,
+        transport: NewTransport,
+        handshake: Handshake,
+    ) -> Result<Step<A>, Refusal> {
+        let Some(allow) = &caller.server.allow_request else {
+            return self.opened(caller, transport, handshake);
         };
         let decision = guard("allow_request", || allow(handshake.clone()));
         let decision = Guarded(decision.ok_or(RequestError::Unavailable)?);
-        self.decisions.begin_opening(turn.now, &turn.server.site.config);
-        self.subject = Subject::Opening(Box::new(Opening { decision, handshake, over }));
-        Ok(self.decide(turn))
+        self.decisions.begin_opening(caller.now, &caller.server.site.config);
+        self.subject = Subject::Opening(Box::new(Opening { decision, handshake, transport }));
+        Ok(self.decide(caller))
     }
 
     /// Checks whether the application has decided.
-    fn decide(&mut self, turn: Turn<'_, A>) -> Step<A> {
+    fn decide(&mut self, caller: Caller<'_, A>) -> Step<A> {
         let Subject::Opening(opening) = &mut self.subject else { return Step::Wait };
-        let mut context = Context::from_waker(turn.waker.unwrap_or(Waker::noop()));
+        let mut context = Context::from_waker(caller.waker.unwrap_or(Waker::noop()));
         let decision = match Pin::new(&mut opening.decision).poll(&mut context) {
             // `None` if it panicked.
             Poll::Ready(decision) => decision,
-            Poll::Pending if self.decisions.is_overdue(turn.now) => None,
+            Poll::Pending if self.decisions.is_overdue(caller.now) => None,
             Poll::Pending => return Step::Wait,
         };
         let Subject::Opening(opening) = self.end() else { return Step::Wait };
-        let Opening { handshake, over, .. } = *opening;
+        let Opening { handshake, transport, .. } = *opening;
         let opened = match decision {
-            Some(Ok(())) => self.opened(turn, over, handshake),
+            Some(Ok(())) => self.opened(caller, transport, handshake),
             Some(Err(message)) => Err(RequestError::Forbidden(message).into()),
             None => Err(RequestError::Unavailable.into()),
         };
-        opened.unwrap_or_else(|refusal| self.refuse(turn, &refusal))
+        opened.unwrap_or_else(|refusal| self.refuse(caller, &refusal))
     }
 
-    fn opened(&mut self, turn: Turn<'_, A>, over: Over, handshake: Handshake) -> Result<Step<A>, Refusal> {
-        let Turn { now, server, waker, .. } = turn;
-        let session = server.open(now, over.transport(), handshake).ok_or(RequestError::Unavailable)?;
+    fn opened(
+        &mut self,
+        caller: Caller<'_, A>,
+        transport: NewTransport,
+        handshake: Handshake,
+    ) -> Result<Step<A>, Refusal> {
+        let Caller { now, server, waker, .. } = caller;
+        let session = server.open(now, transport.kind(), handshake).ok_or(RequestError::Unavailable)?;
         let id = session.id();
-        Ok(match over {
-            Over::WebSocket(asked) => {
-                if let Some(deflate) = asked.deflate() {
+        Ok(match transport {
+            NewTransport::WebSocket(websocket) => {
+                if let Some(deflate) = websocket.deflate() {
                     session.with(|engine, _| engine.set_deflate(deflate));
                 }
                 session.set_waker(waker);
-                let accept = self.decisions.open_websocket(&server.site, &id, asked);
+                let accept = self.decisions.open_websocket(&server.site, &id, websocket);
                 Step::Upgrade(accept, Carries::Session(session))
             }
-            Over::Polling => {
+            NewTransport::Polling => {
                 // No other connection knows the session yet: this cannot be refused, and the handshake is queued.
                 let _ = session.with(|engine, _| engine.begin_poll(now, false));
                 let payload = session.take_payload(None).unwrap_or_default();
@@ -172,82 +187,85 @@ impl<A: Application> Exchange<A> {
     /// Handles a request for a session.
     fn serve(
         &mut self,
-        turn: Turn<'_, A>,
+        caller: Caller<'_, A>,
         session: Session<A>,
         purpose: Result<Purpose, RequestError>,
         incoming: &Incoming<'_>,
     ) -> Result<Step<A>, Refusal> {
-        let (now, decisions) = (turn.now, &mut self.decisions);
+        let (now, decisions) = (caller.now, &mut self.decisions);
         let is_behind = !session.has_capacity();
         match purpose? {
             Purpose::Poll => {
                 session.with(|engine, _| decisions.begin_poll(now, engine, is_behind))?;
-                Ok(match session.take_payload(turn.waker) {
+                Ok(match session.take_payload(caller.waker) {
                     Some(payload) => self.give_payload(session, payload),
-                    None => self.wait(session, Step::Wait),
+                    None => {
+                        self.wait(session);
+                        Step::Wait
+                    }
                 })
             }
             Purpose::Post => {
                 session.with(|engine, _| decisions.begin_post(now, engine, incoming, is_behind))?;
-                Ok(self.wait(session, Step::Body))
+                self.wait(session);
+                Ok(Step::Body)
             }
             Purpose::Upgrade => {
-                let asked = Asked::of(&turn.server.site.config, incoming)?;
+                let websocket = WebSocketHandshake::of(&caller.server.site.config, incoming)?;
                 let ticket =
-                    session.with(|engine, _| decisions.begin_upgrade(now, engine, &asked, is_behind));
+                    session.with(|engine, _| decisions.begin_upgrade(now, engine, &websocket, is_behind));
                 let carries = match ticket {
                     Some(ticket) => {
-                        session.set_probe_waker(ticket, turn.waker);
+                        session.set_probe_waker(ticket, caller.waker);
                         Carries::Probe(session, ticket)
                     }
                     None => Carries::Nothing,
                 };
-                Ok(Step::Upgrade(decisions.accept(asked), carries))
+                Ok(Step::Upgrade(decisions.accept(websocket), carries))
             }
         }
     }
 
-    fn wait(&mut self, session: Session<A>, step: Step<A>) -> Step<A> {
+    fn wait(&mut self, session: Session<A>) {
         self.subject = Subject::Session(session);
-        step
     }
 
     /// Handles the whole body of the request, after [`Step::Body`].
-    pub(crate) fn handle_body(&mut self, turn: Turn<'_, A>, body: &[u8]) -> Step<A> {
+    pub(crate) fn handle_body(&mut self, caller: Caller<'_, A>, body: &[u8]) -> Step<A> {
         let Subject::Session(session) = self.end() else { return Step::Wait };
         let rest = Packets::of(body).and_then(|mut packets| {
-            take_packets(turn, &session, &mut packets)?;
+            take_packets(caller, &session, &mut packets)?;
             Ok(packets.hold())
         });
-        self.end_post(turn, session, rest)
+        self.end_post(caller, session, rest)
     }
 
     /// Refuses the body, and ends the session.
-    pub(crate) fn refuse_body(&mut self, turn: Turn<'_, A>, reason: TransportError) -> Step<A> {
+    pub(crate) fn refuse_body(&mut self, caller: Caller<'_, A>, reason: TransportError) -> Step<A> {
         let refusal = match self.end() {
             Subject::Session(session) => {
-                session.with(|engine, _| self.decisions.refuse_body(turn.now, engine, reason))
+                session.with(|engine, _| self.decisions.refuse_body(caller.now, engine, reason))
             }
             Subject::Opening(_) | Subject::None => Refusal::from(&reason),
         };
-        self.refuse(turn, &refusal)
+        self.refuse(caller, &refusal)
     }
 
     /// Handles more of a payload if handlers keep up.
-    fn follow_post(&mut self, turn: Turn<'_, A>) -> Step<A> {
+    fn follow_post(&mut self, caller: Caller<'_, A>) -> Step<A> {
         let Subject::Session(session) = self.end() else { return Step::Wait };
         let rest = match self.decisions.take_held() {
-            Some(held) if may_go_on(&session, turn.waker) => take_held(turn, &session, held),
+            Some(held) if may_go_on(&session, caller.waker) => take_held(caller, &session, held),
             rest => Ok(rest),
         };
-        self.end_post(turn, session, rest)
+        self.end_post(caller, session, rest)
     }
 
     /// Answers a POST request once all of its body was handled and handlers keep up: until then, the client
     /// sends no more.
     fn end_post(
         &mut self,
-        turn: Turn<'_, A>,
+        caller: Caller<'_, A>,
         session: Session<A>,
         rest: Result<Option<Box<Held>>, PacketError>,
     ) -> Step<A> {
@@ -255,37 +273,38 @@ impl<A: Application> Exchange<A> {
         let rest = match rest {
             Ok(rest) => rest,
             Err(error) => {
-                let refusal = session.with(|engine, _| decisions.refuse_payload(turn.now, engine, error));
+                let refusal = session.with(|engine, _| decisions.refuse_payload(caller.now, engine, error));
                 debug!(%error, "a payload that cannot be read");
-                return self.refuse(turn, &refusal);
+                return self.refuse(caller, &refusal);
             }
         };
-        let may_go_on = may_go_on(&session, turn.waker);
+        let may_go_on = may_go_on(&session, caller.waker);
         if may_go_on && rest.is_none() {
             return session.with(|engine, _| decisions.end_post(engine)).into();
         }
         decisions.hold(rest);
         // Continue in another turn.
-        if may_go_on && let Some(waker) = turn.waker {
+        if may_go_on && let Some(waker) = caller.waker {
             waker.wake_by_ref();
         }
-        self.wait(session, Step::Wait)
+        self.wait(session);
+        Step::Wait
     }
 
     /// Checks whether the event that the request waits for has happened.
-    pub(crate) fn follow(&mut self, turn: Turn<'_, A>) -> Step<A> {
+    pub(crate) fn follow(&mut self, caller: Caller<'_, A>) -> Step<A> {
         match &self.subject {
-            Subject::Opening(_) => self.decide(turn),
-            Subject::Session(_) if self.decisions.is_posted() => self.follow_post(turn),
+            Subject::Opening(_) => self.decide(caller),
+            Subject::Session(_) if self.decisions.is_posted() => self.follow_post(caller),
             Subject::Session(session) if self.decisions.is_polling() => {
-                match session.take_payload(turn.waker) {
+                match session.take_payload(caller.waker) {
                     Some(payload) => {
                         let session = session.clone();
                         self.give_payload(session, payload)
                     }
-                    None if self.decisions.is_overdue(turn.now) => {
-                        self.lose(turn.now);
-                        self.refuse(turn, &RequestError::Unavailable.into())
+                    None if self.decisions.is_overdue(caller.now) => {
+                        self.lose(caller.now);
+                        self.refuse(caller, &RequestError::Unavailable.into())
                     }
                     None => Step::Wait,
                 }
@@ -344,12 +363,12 @@ impl<A: Application> Exchange<A> {
         Step::Answer(self.decisions.end_poll(payload), Some(session))
     }
 
-    fn refuse(&mut self, turn: Turn<'_, A>, refusal: &Refusal) -> Step<A> {
+    fn refuse(&mut self, caller: Caller<'_, A>, refusal: &Refusal) -> Step<A> {
         self.subject = Subject::None;
         let answer = self.decisions.refuse(refusal);
         let status = answer.status.code();
-        turn.server.tell(&Event::RequestRefused {
-            peer: turn.peer,
+        caller.server.tell(&Event::RequestRefused {
+            peer: caller.peer,
             status,
             cause: format_args!("{refusal}"),
         });
@@ -382,15 +401,15 @@ impl<A: Application> Exchange<A> {
 
 /// Handles the packets of a body as long as handlers keep up.
 fn take_packets<A: Application>(
-    turn: Turn<'_, A>,
+    caller: Caller<'_, A>,
     session: &Session<A>,
     packets: &mut Packets<'_>,
 ) -> Result<(), PacketError> {
-    session.heard(turn.now);
+    session.heard(caller.now);
     while let Some(packet) = packets.next(session.has_capacity() || session.is_closed())? {
         match packet {
             Packet::Message(_) if session.is_closed() => {}
-            packet => turn.server.handle_packet(turn.now, session, packet),
+            packet => caller.server.handle_packet(caller.now, session, packet),
         }
     }
     Ok(())
@@ -398,12 +417,12 @@ fn take_packets<A: Application>(
 
 /// Handles packets that have waited, and returns the rest.
 fn take_held<A: Application>(
-    turn: Turn<'_, A>,
+    caller: Caller<'_, A>,
     session: &Session<A>,
     mut held: Box<Held>,
 ) -> Result<Option<Box<Held>>, PacketError> {
     let mut packets = held.packets();
-    take_packets(turn, session, &mut packets)?;
+    take_packets(caller, session, &mut packets)?;
     Ok(packets.left().map(|left| {
         held.keep(left);
         held

@@ -26,18 +26,20 @@
 mod assets;
 mod connection;
 pub(crate) mod exchange;
-mod handshake;
 mod server;
 mod session;
 pub(crate) mod timers;
 
+pub use crate::handshake::Handshake;
 pub use connection::Connection;
-pub use handshake::Handshake;
 pub use server::{AllowRequest, Builder, Server};
 pub(crate) use server::{ServerInner, random_id};
+#[cfg(feature = "http")]
+pub(crate) use session::Sender;
 pub use session::Session;
 pub use sockeye_core::engineio::{
-    CloseReason, Config, Id, Message, PacketError, SendError, Transport, TransportError,
+    CloseReason, Id, Message, PacketError, Transport, TransportError,
+    server::{Config, SendError},
 };
 
 use sockeye_core::Time;

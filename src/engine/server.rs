@@ -237,6 +237,7 @@ impl<A: Application> ServerInner<A> {
     }
 
     /// Passes a packet to the observer, if there is one. The caller must hold no lock.
+    #[cold]
     pub(super) fn show(
         &self,
         direction: Direction,
@@ -254,7 +255,7 @@ impl<A: Application> ServerInner<A> {
         let id = session.id();
         self.tell(&Event::SessionOpened { session: id, transport, handshake: session.handshake() });
         if self.observer.is_some() {
-            let text = engineio::Session::open_packet(&self.site.config, &id, transport);
+            let text = engineio::server::Session::open_packet(&self.site.config, &id, transport);
             if let Ok(packet) = Packet::decode(&text) {
                 self.show(Direction::Out, session, transport, &packet);
             }
@@ -286,7 +287,7 @@ impl<A: Application> ServerInner<A> {
         handshake: Handshake,
     ) -> Option<Session<A>> {
         let id = random_id()?;
-        let engine = engineio::Session::open(now, self.site.config.clone(), &id, transport);
+        let engine = engineio::server::Session::open(now, self.site.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
         // Before another thread can find it, and end it.
         self.tell_opened(&session, transport);

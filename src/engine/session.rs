@@ -1,16 +1,16 @@
 //! One session of an Engine.IO server, and the lock around it.
 
-use super::handshake::Handshake;
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Target};
 use super::{Application, CloseReason, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
+use crate::handshake::Handshake;
 use crate::observe::{Direction, Event, packet_of};
 use crate::pool;
 use parking_lot::Mutex;
-use sockeye_core::engineio::server::Controls;
-use sockeye_core::engineio::{self, Id, Packet, Part, Ticket, Transport};
+use sockeye_core::engineio::server::{Controls, Ticket};
+use sockeye_core::engineio::{self, Id, Packet, Part, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ struct Shared<A: Application> {
 }
 
 struct Inner<A: Application> {
-    engine: engineio::Session,
+    engine: engineio::server::Session,
     state: A::State,
     /// Wakes the connection that carries the session, or the pending poll.
     waker: Option<Waker>,
@@ -65,7 +65,7 @@ impl<A: Application> Session<A> {
         server: &Arc<ServerInner<A>>,
         id: Id,
         handshake: Handshake,
-        engine: engineio::Session,
+        engine: engineio::server::Session,
     ) -> Session<A> {
         let inner = Inner {
             engine,
@@ -165,14 +165,14 @@ impl<A: Application> Session<A> {
 
     /// Runs `f` under the session's lock, then handles the consequences: wakes connections, updates the
     /// deadline, tells the application of the end.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::Session, &mut A::State) -> R) -> R {
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut engineio::server::Session, &mut A::State) -> R) -> R {
         self.with_then(f, |_| ())
     }
 
     /// Does the same as [`with`](Session::with), and calls `then` without the lock, before it handles the consequences.
     pub(crate) fn with_then<R>(
         &self,
-        f: impl FnOnce(&mut engineio::Session, &mut A::State) -> R,
+        f: impl FnOnce(&mut engineio::server::Session, &mut A::State) -> R,
         then: impl FnOnce(&R),
     ) -> R {
         let mut inner = self.0.inner.lock();
@@ -198,10 +198,15 @@ impl<A: Application> Session<A> {
     }
 
     /// Passes queued messages to the observer, if there is one. The caller must hold no lock.
+    #[inline]
     pub(crate) fn show_sent<'a>(&self, parts: impl Iterator<Item = Part<'a>>) {
-        if !self.0.is_observed {
-            return;
+        if self.0.is_observed {
+            self.show_parts(parts);
         }
+    }
+
+    #[cold]
+    fn show_parts<'a>(&self, parts: impl Iterator<Item = Part<'a>>) {
         let Some(server) = self.0.server.upgrade() else { return };
         let transport = self.transport();
         parts.for_each(|part| server.show(Direction::Out, self, transport, &packet_of(part)));
@@ -284,21 +289,27 @@ impl<A: Application> Session<A> {
 
     /// Runs `f`, which only sends, under the session's lock. The only consequence is that the connection has
     /// to be woken: returns its waker, because the caller may hold a lock.
-    pub(crate) fn sending<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
+    pub(crate) fn sending<R>(
+        &self,
+        f: impl FnOnce(&mut engineio::server::Session) -> R,
+    ) -> (R, Option<Waker>) {
         let mut inner = self.0.inner.lock();
         pool::lend(inner.engine.queue_mut());
         self.sent(&mut inner, f)
     }
 
     /// Does the same as `sending`, for shared frames, which need no buffer.
-    pub(crate) fn sharing<R>(&self, f: impl FnOnce(&mut engineio::Session) -> R) -> (R, Option<Waker>) {
+    pub(crate) fn sharing<R>(
+        &self,
+        f: impl FnOnce(&mut engineio::server::Session) -> R,
+    ) -> (R, Option<Waker>) {
         self.sent(&mut self.0.inner.lock(), f)
     }
 
     fn sent<R>(
         &self,
         inner: &mut Inner<A>,
-        f: impl FnOnce(&mut engineio::Session) -> R,
+        f: impl FnOnce(&mut engineio::server::Session) -> R,
     ) -> (R, Option<Waker>) {
         let result = f(&mut inner.engine);
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
@@ -338,7 +349,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Runs `f`, which has no consequences to handle, under the session's lock.
-    pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::Session, &mut A::State) -> R) -> R {
+    pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::server::Session, &mut A::State) -> R) -> R {
         let inner = &mut *self.0.inner.lock();
         f(&inner.engine, &mut inner.state)
     }
@@ -525,7 +536,7 @@ impl<A: Application> Session<A> {
 
     /// Returns the object to notify if messages that were taken do not arrive.
     #[cfg(feature = "http")]
-    pub(crate) fn sender(&self) -> Arc<dyn crate::mount::Sender> {
+    pub(crate) fn sender(&self) -> Arc<dyn Sender> {
         self.0.clone()
     }
 
@@ -610,7 +621,16 @@ impl<A: Application> Expire for Shared<A> {
 }
 
 #[cfg(feature = "http")]
-impl<A: Application> crate::mount::Sender for Shared<A> {
+/// A session whose messages are being delivered.
+pub(crate) trait Sender: Send + Sync {
+    /// Sets whether there is something to write before the server may end.
+    fn set_busy(&self, busy: bool);
+    /// Notes that some of the messages will not arrive.
+    fn lose(self: Arc<Self>);
+}
+
+#[cfg(feature = "http")]
+impl<A: Application> Sender for Shared<A> {
     fn set_busy(&self, busy: bool) {
         if let Some(server) = self.server.upgrade() {
             server.count_busy(busy);

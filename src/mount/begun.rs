@@ -2,7 +2,7 @@
 
 use super::deadline::Deadline;
 use super::{Mount, Outcome, accept_websocket, respond};
-use crate::engine::exchange::{Exchange, Incoming, Step, Turn, Upgrade};
+use crate::engine::exchange::{Caller, Exchange, Incoming, Step, Upgrade};
 use crate::engine::{Application, Connection, Handshake, ServerInner, TransportError};
 use bytes::{Buf, Bytes};
 use http::{Method, Request, Version, request};
@@ -115,8 +115,8 @@ impl<A: Application> Mounted<A> {
         // Set before the session can be forgotten, because this request may get its last response.
         server.count_busy(true);
         // The waker is only known when the future is polled.
-        let turn = Turn { now: server.now(), server, waker: None, peer: peer.address };
-        let (exchange, step) = Exchange::begin(turn, &incoming, handshake);
+        let caller = Caller { now: server.now(), server, waker: None, peer: peer.address };
+        let (exchange, step) = Exchange::begin(caller, &incoming, handshake);
         (
             Mounted { server: server.clone(), exchange, peer: peer.address, deadline: Deadline::default() },
             step,
@@ -125,18 +125,18 @@ impl<A: Application> Mounted<A> {
 
     fn handle_body(&mut self, body: Result<Bytes, TransportError>, cx: &Context<'_>) -> Step<A> {
         self.deadline.clear(&self.server.timers);
-        let turn =
-            Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
+        let caller =
+            Caller { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
         match body {
-            Ok(body) => self.exchange.handle_body(turn, &body),
-            Err(reason) => self.exchange.refuse_body(turn, reason),
+            Ok(body) => self.exchange.handle_body(caller, &body),
+            Err(reason) => self.exchange.refuse_body(caller, reason),
         }
     }
 
     fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<A>> {
-        let turn =
-            Turn { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
-        match self.exchange.follow(turn) {
+        let caller =
+            Caller { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
+        match self.exchange.follow(caller) {
             Step::Wait => {
                 if let Some(at) = self.exchange.next_deadline() {
                     // Called after this deadline, it answers.

@@ -1,6 +1,6 @@
 //! The body of a response.
 
-use crate::engine::{Application, Session};
+use crate::engine::{Application, Sender, Session};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use sockeye_core::Outbound;
@@ -16,14 +16,6 @@ pub struct Body {
     queue: Outbound,
     /// The session whose messages these are.
     sender: Option<Arc<dyn Sender>>,
-}
-
-/// A session whose messages are being delivered.
-pub(crate) trait Sender: Send + Sync {
-    /// Sets whether there is something to write before the server may end.
-    fn set_busy(&self, busy: bool);
-    /// Notes that some of the messages will not arrive.
-    fn lose(self: Arc<Self>);
 }
 
 impl Body {

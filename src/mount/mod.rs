@@ -73,7 +73,6 @@ mod hand_over;
 mod service;
 
 pub use body::Body;
-pub(crate) use body::Sender;
 #[cfg(feature = "axum")]
 pub use front::{Front, FrontFuture};
 #[cfg(all(feature = "hyper", any(feature = "tokio", feature = "smol")))]

@@ -3,18 +3,17 @@
 use crate::engine::Id;
 use crate::engine::timers::{Expire, Key, Target};
 use crate::error::{AckError, EmitError};
-use crate::payload::Args;
+use crate::pending::{Answer, Asked, Asks, Pending, Reading};
 use crate::server::Engine;
 use crate::server::socket::Socket;
-use parking_lot::{Mutex, MutexGuard};
-use serde::de::DeserializeOwned;
+use parking_lot::Mutex;
 use sockeye_core::Time;
-use sockeye_core::socketio::{self, ArgsError, OwnedArgs};
+use sockeye_core::socketio::{self, OwnedArgs};
+use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 /// Waits for the acknowledgements of one message by one or many sockets.
 pub(crate) struct Waiter {
@@ -25,36 +24,10 @@ pub(crate) struct Waiter {
 }
 
 struct State {
-    /// One entry for each socket, in the order in which they were asked.
-    asked: Vec<Asked>,
-    /// The number of sockets that have neither answered nor failed.
-    pending: usize,
-    /// The first and the last answer that arrived and was not taken: a list through the entries, in the order of arrival.
-    arrived: Option<(u32, u32)>,
-    /// The task takes each answer as it arrives, and does not wait for all.
-    takes_each: bool,
+    pending: Pending<Socket, OwnedArgs, AckError>,
     /// The message could not be sent to any socket.
     error: Option<EmitError>,
-    waker: Option<Waker>,
     timer: Option<Key>,
-}
-
-/// A socket that was asked.
-pub(super) struct Asked {
-    socket: Socket,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    Pending,
-    Answered {
-        args: OwnedArgs,
-        /// The answer that arrived next.
-        next: Option<u32>,
-    },
-    /// The answer was taken alone.
-    Taken,
-    Failed(AckError),
 }
 
 impl Waiter {
@@ -63,31 +36,18 @@ impl Waiter {
     }
 
     pub(crate) fn new(id: u64, engine: Weak<Engine>) -> Arc<Waiter> {
-        let state = State {
-            asked: Vec::new(),
-            pending: 0,
-            arrived: None,
-            takes_each: false,
-            error: None,
-            waker: None,
-            timer: None,
-        };
+        let state = State { pending: Pending::default(), error: None, timer: None };
         Arc::new(Waiter { id, engine, state: Mutex::new(state) })
     }
 
     /// Expects an acknowledgement from a socket. Called before the message is sent, because the answer could
     /// arrive before this returns. Returns the index of the entry, or `None` if the message must not be sent.
     pub(crate) fn ask(self: &Arc<Self>, socket: &Socket) -> Option<u32> {
-        let at = {
-            let mut state = self.state.lock();
-            state.asked.push(Asked { socket: socket.clone(), outcome: Outcome::Pending });
-            state.pending += 1;
-            (state.asked.len() - 1) as u32
-        };
+        let at = self.state.lock().pending.ask(socket.clone());
         match socket.expect_ack(self.id, self.clone(), at) {
             Ok(()) => Some(at),
             Err(error) => {
-                self.settle(at, Outcome::Failed(error.into()));
+                self.settle(at, Err(error.into()));
                 None
             }
         }
@@ -96,7 +56,7 @@ impl Waiter {
     /// Notes that the message could not be sent to a socket.
     pub(crate) fn fail(&self, socket: &Socket, at: u32, error: EmitError) {
         socket.forget_ack(self.id);
-        self.settle(at, Outcome::Failed(error.into()));
+        self.settle(at, Err(error.into()));
     }
 
     /// Notes that the message could not be sent to any socket.
@@ -105,28 +65,17 @@ impl Waiter {
     }
 
     pub(crate) fn acknowledge(&self, at: u32, args: socketio::Args<'_>) {
-        self.settle(at, Outcome::Answered { args: args.into_owned(), next: None });
+        self.settle(at, Ok(args.into_owned()));
     }
 
     pub(crate) fn disconnected(&self, at: u32) {
-        self.settle(at, Outcome::Failed(AckError::Disconnected));
+        self.settle(at, Err(AckError::Disconnected));
     }
 
-    fn settle(&self, at: u32, outcome: Outcome) {
+    fn settle(&self, at: u32, result: Result<OwnedArgs, AckError>) {
         let mut state = self.state.lock();
-        let Some(asked) = state.asked.get_mut(at as usize) else { return };
-        if !matches!(asked.outcome, Outcome::Pending) {
-            return;
-        }
-        let is_answer = matches!(outcome, Outcome::Answered { .. });
-        asked.outcome = outcome;
-        if is_answer {
-            state.append(at);
-        }
-        state.pending -= 1;
-        let is_over = state.pending == 0;
-        let waker = if is_over || (is_answer && state.takes_each) { state.waker.take() } else { None };
-        let timer = if is_over { state.timer.take() } else { None };
+        let waker = state.pending.settle(at, result);
+        let timer = if state.pending.is_over() { state.timer.take() } else { None };
         drop(state);
         self.disarm(timer);
         if let Some(waker) = waker {
@@ -138,7 +87,7 @@ impl Waiter {
     pub(crate) fn arm(self: &Arc<Self>, deadline: Time) {
         let Some(engine) = self.engine.upgrade() else { return };
         let mut state = self.state.lock();
-        if state.pending == 0 {
+        if state.pending.is_over() {
             return;
         }
         let this: Arc<dyn Expire> = self.clone();
@@ -157,18 +106,11 @@ impl Waiter {
     }
 
     /// Stops waiting: later acknowledgements are ignored, and nothing is kept for them.
-    pub(super) fn give_up(&self) {
+    fn give_up(&self) {
         let (sockets, waker, timer) = {
             let mut state = self.state.lock();
-            let mut sockets = Vec::new();
-            for asked in &mut state.asked {
-                if matches!(asked.outcome, Outcome::Pending) {
-                    asked.outcome = Outcome::Failed(AckError::Timeout);
-                    sockets.push(asked.socket.clone());
-                }
-            }
-            state.pending = 0;
-            (sockets, state.waker.take(), state.timer.take())
+            let sockets = state.pending.fail_open(|| AckError::Timeout);
+            (sockets, state.pending.take_waker(), state.timer.take())
         };
         self.disarm(timer);
         for socket in sockets {
@@ -176,87 +118,6 @@ impl Waiter {
         }
         if let Some(waker) = waker {
             waker.wake();
-        }
-    }
-
-    /// Waits for all sockets, and returns those whose answer was not taken alone.
-    pub(super) fn poll_all(&self, cx: &Context<'_>) -> Poll<Settled> {
-        let mut state = self.state.lock();
-        if state.pending == 0 {
-            state.arrived = None;
-            return Poll::Ready((std::mem::take(&mut state.asked), state.error.take()));
-        }
-        state.takes_each = false;
-        self.wait(state, cx);
-        Poll::Pending
-    }
-
-    /// Waits for the next answer, and takes it.
-    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<(Id, OwnedArgs)>> {
-        let mut state = self.state.lock();
-        if let Some(answer) = state.take_first() {
-            return Poll::Ready(Some(answer));
-        }
-        if state.pending == 0 {
-            return Poll::Ready(None);
-        }
-        state.takes_each = true;
-        self.wait(state, cx);
-        Poll::Pending
-    }
-
-    /// Keeps the waker of the task.
-    fn wait(&self, mut state: MutexGuard<'_, State>, cx: &Context<'_>) {
-        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            let replaced = state.waker.replace(cx.waker().clone());
-            drop(state);
-            // Dropping the last waker may drop its task, which may hold this future.
-            drop(replaced);
-        }
-    }
-}
-
-/// The sockets that were asked, and the reason if the message could not be sent to any.
-pub(super) type Settled = (Vec<Asked>, Option<EmitError>);
-
-impl State {
-    /// Appends the answer of an entry to those that arrived.
-    fn append(&mut self, at: u32) {
-        let Some((first, last)) = self.arrived else {
-            self.arrived = Some((at, at));
-            return;
-        };
-        if let Some(Asked { outcome: Outcome::Answered { next, .. }, .. }) = self.asked.get_mut(last as usize)
-        {
-            *next = Some(at);
-        }
-        self.arrived = Some((first, at));
-    }
-
-    /// Takes the first answer that arrived.
-    fn take_first(&mut self) -> Option<(Id, OwnedArgs)> {
-        let (first, last) = self.arrived?;
-        let asked = self.asked.get_mut(first as usize)?;
-        let Outcome::Answered { args, next } = std::mem::replace(&mut asked.outcome, Outcome::Taken) else {
-            return None;
-        };
-        self.arrived = next.map(|next| (next, last));
-        Some((asked.socket.id(), args))
-    }
-}
-
-impl Asked {
-    pub(super) fn id(&self) -> Id {
-        self.socket.id()
-    }
-
-    /// Returns the answer, or why there is none; `None` if it was taken alone.
-    pub(super) fn into_answer(self) -> Option<Result<OwnedArgs, AckError>> {
-        match self.outcome {
-            Outcome::Answered { args, .. } => Some(Ok(args)),
-            Outcome::Taken => None,
-            Outcome::Failed(error) => Some(Err(error)),
-            Outcome::Pending => Some(Err(AckError::Timeout)),
         }
     }
 }
@@ -268,65 +129,87 @@ impl Expire for Waiter {
     }
 }
 
-/// A type that an acknowledgement can be read as: any type that deserializes. A tuple takes the arguments in
-/// order, any other type the first; [`Args`] takes them unread.
-pub trait Answer: sealed::Read {}
+/// The results of a message that one task waits for. Dropping this gives up.
+pub(super) struct Waiting(Arc<Waiter>);
 
-impl<T: sealed::Read> Answer for T {}
+/// The sockets that were asked, and the reason if the message could not be sent to any.
+pub(super) type Settled = (Asks<Socket, OwnedArgs, AckError>, Option<EmitError>);
 
-pub(super) mod sealed {
-    use super::*;
-
-    pub trait Read: Sized {
-        fn read(args: OwnedArgs) -> Result<Self, ArgsError>;
+impl Waiting {
+    pub(super) fn new(waiter: Arc<Waiter>) -> Waiting {
+        Waiting(waiter)
     }
 
-    impl<T: DeserializeOwned> Read for T {
-        fn read(args: OwnedArgs) -> Result<Self, ArgsError> {
-            args.as_args().deserialize()
-        }
+    pub(super) fn id(&self) -> u64 {
+        self.0.id
     }
 
-    impl Read for Args {
-        fn read(args: OwnedArgs) -> Result<Self, ArgsError> {
-            Ok(Args(args))
+    /// Waits for all sockets, and returns the results of those whose answer was not taken alone.
+    pub(super) fn poll_all(&self, cx: &Context<'_>) -> Poll<Settled> {
+        let mut state = self.0.state.lock();
+        if let Some(asked) = state.pending.take_all() {
+            return Poll::Ready((asked, state.error.take()));
         }
+        let replaced = state.pending.wait(cx, false);
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+
+    /// Waits for the next answer, and takes it.
+    pub(super) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<(Id, OwnedArgs)>> {
+        let mut state = self.0.state.lock();
+        if let Some((socket, args)) = state.pending.take_first() {
+            return Poll::Ready(Some((socket.id(), args)));
+        }
+        if state.pending.is_over() {
+            return Poll::Ready(None);
+        }
+        let replaced = state.pending.wait(cx, true);
+        drop(state);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Future for Waiting {
+    type Output = Result<OwnedArgs, AckError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_all(cx).map(|(mut asked, _)| {
+            let result = asked.pop().and_then(Asked::into_result);
+            result.unwrap_or(Err(AckError::Disconnected))
+        })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 
 /// The acknowledgement of one socket. The message is sent whether or not this is awaited; dropping it
 /// discards the answer.
 #[must_use = "the message is sent in any case; use `emit` if no answer is wanted"]
-pub struct AckFuture<T> {
-    waiter: Arc<Waiter>,
-    answer: PhantomData<fn() -> T>,
-}
+pub struct AckFuture<T>(Reading<Waiting, T>);
 
 impl<T> AckFuture<T> {
-    pub(crate) fn new(waiter: Arc<Waiter>) -> Self {
-        AckFuture { waiter, answer: PhantomData }
+    pub(super) fn new(waiter: Arc<Waiter>) -> Self {
+        AckFuture(Reading::new(Waiting::new(waiter)))
     }
 }
 
 impl<T: Answer> Future for AckFuture<T> {
     type Output = Result<T, AckError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.waiter.poll_all(cx).map(|(asked, _)| {
-            let answer = asked.into_iter().next().and_then(Asked::into_answer);
-            Ok(T::read(answer.unwrap_or(Err(AckError::Disconnected))?)?)
-        })
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
     }
 }
 
-impl<T> Drop for AckFuture<T> {
-    fn drop(&mut self) {
-        self.waiter.give_up();
-    }
-}
-
-impl<T> std::fmt::Debug for AckFuture<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AckFuture").field("id", &self.waiter.id).finish()
+impl<T> fmt::Debug for AckFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AckFuture").field("id", &self.0.future.id()).finish()
     }
 }

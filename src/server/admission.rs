@@ -11,6 +11,7 @@
 //! In a namespace without middleware, the call that handles the client's packet does all of it.
 
 use super::app::show_packet;
+use super::middleware::AnyMiddleware;
 use super::namespace::{Middlewares, Namespace};
 use super::socket::Socket;
 use super::{App, Engine};
@@ -19,7 +20,7 @@ use crate::engine::{self, CloseReason, Session};
 use crate::error::ConnectError;
 use crate::extract::Context;
 use crate::guard::{Guarded, guard};
-use crate::handler::{AnyMiddleware, BoxFuture, drive};
+use crate::handler::{BoxFuture, drive};
 use crate::observe::Event;
 use crate::payload::send_packet;
 use sockeye_core::Time;

@@ -2,7 +2,8 @@
 
 use crate::engine::Id;
 use crate::error::{AckError, EmitError};
-use crate::server::ack::{Answer, Settled, Waiter};
+use crate::pending::Answer;
+use crate::server::ack::{Settled, Waiter, Waiting};
 use futures_core::Stream;
 use sockeye_core::socketio::{ArgsError, OwnedArgs};
 use std::fmt;
@@ -33,7 +34,7 @@ use std::task::{Context, Poll};
 /// ```
 #[must_use = "the message is sent in any case; use `emit` if no answers are wanted"]
 pub struct AckStream<T> {
-    waiter: Arc<Waiter>,
+    waiting: Waiting,
     answer: PhantomData<fn() -> T>,
 }
 
@@ -45,7 +46,7 @@ pub struct Answers<T> {
     pub answers: Vec<Answered<T>>,
     /// The sockets that did not acknowledge, with the reason.
     pub missing: Vec<Unanswered>,
-    /// The names of the servers that did not say what their sockets answered. Empty while there is one server.
+    /// The names of the servers that did not report the answers of their sockets. Empty while there is one server.
     pub silent_servers: Vec<String>,
     /// The reason why the message was sent to no socket, if it cannot be sent at all.
     pub error: Option<EmitError>,
@@ -55,7 +56,7 @@ pub struct Answers<T> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Answered<T> {
-    /// The id of the socket, if it is known: other servers do not tell the ids of theirs.
+    /// The id of the socket, if it is known: other servers do not report the ids of theirs.
     pub socket: Option<Id>,
     /// The acknowledgement, or the reason why it cannot be read as a `T`.
     pub value: Result<T, ArgsError>,
@@ -73,7 +74,7 @@ pub struct Unanswered {
 
 impl<T> AckStream<T> {
     pub(super) fn new(waiter: Arc<Waiter>) -> Self {
-        AckStream { waiter, answer: PhantomData }
+        AckStream { waiting: Waiting::new(waiter), answer: PhantomData }
     }
 }
 
@@ -81,13 +82,14 @@ impl<T: Answer> AckStream<T> {
     /// Waits for the next acknowledgement, in the order in which they arrive. Returns `None` once every socket has
     /// acknowledged, failed, or taken too long.
     ///
-    /// To learn which sockets did not, await `self` after that: the result has everything that was not taken.
+    /// To learn which sockets did not acknowledge, await `self` after that: the result has everything that was not
+    /// taken.
     pub async fn next(&mut self) -> Option<Answered<T>> {
         poll_fn(|cx| self.poll_answer(cx)).await
     }
 
     fn poll_answer(&mut self, cx: &Context<'_>) -> Poll<Option<Answered<T>>> {
-        self.waiter.poll_next(cx).map(|answer| answer.map(|(id, args)| Answered::read(id, args)))
+        self.waiting.poll_next(cx).map(|answer| answer.map(|(id, args)| Answered::read(id, args)))
     }
 }
 
@@ -104,7 +106,7 @@ impl<T: Answer> Future for AckStream<T> {
     type Output = Answers<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answers<T>> {
-        self.waiter.poll_all(cx).map(Answers::read)
+        self.waiting.poll_all(cx).map(Answers::read)
     }
 }
 
@@ -118,8 +120,8 @@ impl<T: Answer> Answers<T> {
     fn read((asked, error): Settled) -> Self {
         let (mut answers, mut missing) = (Vec::new(), Vec::new());
         for asked in asked {
-            let id = asked.id();
-            match asked.into_answer() {
+            let id = asked.peer().id();
+            match asked.into_result() {
                 Some(Ok(args)) => answers.push(Answered::read(id, args)),
                 Some(Err(reason)) => missing.push(Unanswered { socket: Some(id), reason }),
                 None => {}
@@ -130,7 +132,7 @@ impl<T: Answer> Answers<T> {
 }
 
 impl<T> Answers<T> {
-    /// Returns the acknowledgements that could be read, whoever else did not answer.
+    /// Returns the acknowledgements that could be read, even if others are missing.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.answers.iter().filter_map(|answer| answer.value.as_ref().ok())
     }
@@ -159,14 +161,8 @@ impl<T> Answers<T> {
     }
 }
 
-impl<T> Drop for AckStream<T> {
-    fn drop(&mut self) {
-        self.waiter.give_up();
-    }
-}
-
 impl<T> fmt::Debug for AckStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AckStream").field("id", &self.waiter.id()).finish()
+        f.debug_struct("AckStream").field("id", &self.waiting.id()).finish()
     }
 }

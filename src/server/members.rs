@@ -31,6 +31,8 @@ pub enum JoinError {
     },
 }
 
+crate::error::serialize_as_text!(JoinError);
+
 impl Default for JoinedRooms {
     fn default() -> Self {
         JoinedRooms::Few(Vec::new())

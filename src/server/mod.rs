@@ -8,6 +8,7 @@ pub(crate) mod broadcast;
 mod builder;
 mod extract;
 pub(crate) mod members;
+pub(crate) mod middleware;
 pub(crate) mod namespace;
 pub(crate) mod socket;
 
@@ -15,10 +16,11 @@ pub(crate) use app::App;
 pub use builder::Builder;
 
 use crate::engine::{self, Connection};
-use crate::handler::{Handler, Middleware};
+use crate::handler::Handler;
 use crate::payload::Payload;
 use answers::AckStream;
 use broadcast::{Broadcast, Delivery};
+use middleware::Middleware;
 use namespace::{Namespace, NamespaceError};
 use socket::Socket;
 use sockeye_core::Time;

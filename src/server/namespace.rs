@@ -3,13 +3,14 @@
 use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
 use crate::extract::Context;
-use crate::handler::{AnyMiddleware, Erased, Handler, Kept, Middleware, run};
+use crate::handler::{Handler, Kept, run};
 use crate::observe::{self, Event, Observer};
 use crate::payload::Payload;
 use crate::server::Engine;
 use crate::server::answers::AckStream;
 use crate::server::broadcast::{Broadcast, Delivery};
 use crate::server::members::{JoinError, JoinedRooms};
+use crate::server::middleware::{self, AnyMiddleware, Middleware};
 use crate::server::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
@@ -45,7 +46,7 @@ pub(crate) struct Inner {
 
 #[derive(Default)]
 struct Functions {
-    connect: Arc<[Kept]>,
+    connect: Arc<[Kept<Socket>]>,
     middlewares: Middlewares,
 }
 
@@ -281,7 +282,7 @@ impl Namespace {
     /// ```
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         let mut functions = self.0.functions.write();
-        let added: Arc<dyn AnyMiddleware> = Arc::new(Erased::new(middleware));
+        let added = middleware::erase(middleware);
         functions.middlewares = functions.middlewares.iter().cloned().chain([added]).collect();
     }
 

@@ -334,7 +334,7 @@ impl Socket {
 
     /// Checks whether a message may be queued. Called under the session's lock, under which the socket also
     /// leaves: a message queued after that would reach another socket of the client.
-    fn check_ready(&self, engine: &engineio::Session, flags: Flags) -> Result<(), EmitError> {
+    fn check_ready(&self, engine: &engineio::server::Session, flags: Flags) -> Result<(), EmitError> {
         match () {
             () if self.has_left() => Err(EmitError::Disconnected),
             () if flags.volatile && !engine.is_writable() => Err(EmitError::NotReady),
@@ -435,7 +435,8 @@ impl Socket {
     fn close_session(&self) {
         let now = self.0.session.now();
         let is_observed = self.0.session.is_observed();
-        let close = |engine: &mut engineio::Session, state: &mut socketio::Session<Socket>| {
+        let close = |engine: &mut engineio::server::Session,
+                     state: &mut socketio::server::Session<Socket>| {
             // By now the namespace may belong to another socket of the client.
             if !state.sockets().any(|socket| socket == self) {
                 return Vec::new();
@@ -475,7 +476,7 @@ impl Socket {
         }
     }
 
-    fn tell_disconnect(&self, engine: &mut engineio::Session) -> Result<(), EmitError> {
+    fn tell_disconnect(&self, engine: &mut engineio::server::Session) -> Result<(), EmitError> {
         let namespace = &self.0.namespace;
         send_packet(engine, namespace.0.parser, |encoder| encoder.disconnect(namespace.name()))
     }
@@ -598,7 +599,7 @@ impl Socket {
     }
 
     /// Handles an event that arrived.
-    pub(crate) fn dispatch(&self, event: &str, args: socketio::Args<'_>, ack: Option<u64>) {
+    pub(crate) fn dispatch(&self, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
         let called = self.0.state.lock().listeners.call(event);
         if !called.has_own() {
             debug!(event = ?event, "an event without a handler");

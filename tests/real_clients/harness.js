@@ -34,15 +34,15 @@ export function testOnce(name, args, run) {
 }
 
 /** Starts a server that is killed when the test ends. */
-export async function start(t, args = {}, transport = "upgrading") {
-  const server = new Server(t, transport);
+export async function start(t, args = {}, transport = "upgrading", program = "real_client_server") {
+  const server = new Server(t, transport, program);
   await server.start(args);
   return server;
 }
 
 class Server extends Program {
-  constructor(t, transport) {
-    super("real_client_server");
+  constructor(t, transport, program) {
+    super(program);
     this.t = t;
     this.transport = transport;
     this.clients = [];

@@ -18,12 +18,12 @@ const MAX_PONGS: u8 = 100;
 
 /// The client's side of one byte stream.
 ///
-/// Write a [`request`](Client::request) or ask for an [`upgrade`](Client::upgrade). With the bytes that arrive, call
-/// [`next_response`](Client::next_response) while it [awaits one](Client::awaits_response), or
-/// [`next_message`](Client::next_message) once it [is WebSocket](Client::is_websocket). The bytes to write are in
-/// [`outbound`](Client::outbound).
+/// Write a [`request`](Connection::request) or ask for an [`upgrade`](Connection::upgrade). With the bytes that arrive, call
+/// [`next_response`](Connection::next_response) while it [awaits one](Connection::awaits_response), or
+/// [`next_message`](Connection::next_message) once it [is WebSocket](Connection::is_websocket). The bytes to write are in
+/// [`outbound`](Connection::outbound).
 #[derive(Debug)]
-pub struct Client {
+pub struct Connection {
     out: Outbound,
     state: State,
     random: Random,
@@ -109,10 +109,10 @@ pub enum ResponseError {
     Unasked,
 }
 
-impl Client {
+impl Connection {
     /// Creates the client's side of an open stream. Bodies and messages of more than `max_message` bytes are errors.
-    pub fn new(random: Random, max_message: usize) -> Client {
-        Client { out: Outbound::new(), state: State::Idle, random, max_message, deadline: None, pongs: 0 }
+    pub fn new(random: Random, max_message: usize) -> Connection {
+        Connection { out: Outbound::new(), state: State::Idle, random, max_message, deadline: None, pongs: 0 }
     }
 
     /// Returns whether a request can be written.
@@ -358,7 +358,7 @@ impl Client {
         }
     }
 
-    /// Returns the next time at which [`handle_timeout`](Client::handle_timeout) has something to do.
+    /// Returns the next time at which [`handle_timeout`](Connection::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
         self.deadline
     }
@@ -450,23 +450,23 @@ fn check_accept(head: &ResponseHead<'_>, handshake: &Handshake) -> Result<Option
 mod tests {
     use super::*;
 
-    fn client() -> Client {
-        Client::new(Random::from_seed([3; 20]), 1000)
+    fn client() -> Connection {
+        Connection::new(Random::from_seed([3; 20]), 1000)
     }
 
-    fn written(client: &mut Client) -> String {
+    fn written(client: &mut Connection) -> String {
         let bytes = client.outbound().chunks().flatten().copied().collect();
         client.outbound().clear();
         String::from_utf8(bytes).unwrap_or_default()
     }
 
-    fn asked() -> Client {
+    fn asked() -> Connection {
         let mut client = client();
         client.request("GET", "/x", "h", [], None).unwrap();
         client
     }
 
-    fn ask(client: &mut Client, input: &str) -> Result<(usize, Option<(u16, String)>), ResponseError> {
+    fn ask(client: &mut Connection, input: &str) -> Result<(usize, Option<(u16, String)>), ResponseError> {
         let (used, response) = client.next_response(input.as_bytes(), |_| {})?;
         Ok((used, response.map(|it| (it.status, String::from_utf8_lossy(&it.body).into_owned()))))
     }
@@ -521,7 +521,7 @@ mod tests {
     fn pings_are_answered_as_long_as_the_answers_are_read() {
         let mut client = client();
         client.state = State::WebSocket(Decoder::new(Role::Client, 1000));
-        let ping = |client: &mut Client, times: usize| {
+        let ping = |client: &mut Connection, times: usize| {
             let mut input = b"\x89\x02hi".repeat(times);
             assert_eq!(
                 client.next_message(Time::ZERO, &mut input.as_mut_slice(), &DeflatePool::default()),
@@ -596,7 +596,7 @@ mod tests {
 
     /// A client that offered to compress, and what it makes of an answer with these headers.
     #[cfg(feature = "deflate")]
-    fn offered(headers: &str) -> (Client, Result<Option<Deflate>, ResponseError>) {
+    fn offered(headers: &str) -> (Connection, Result<Option<Deflate>, ResponseError>) {
         let mut client = client();
         client.upgrade("/x", "h", [], Some(PerMessageDeflate::new())).unwrap();
         let sent = written(&mut client);

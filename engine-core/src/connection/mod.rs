@@ -3,9 +3,7 @@
 pub mod client;
 mod upgrade;
 
-pub use upgrade::{
-    HandshakeError, agree_deflate, agree_subprotocol, check_version, is_upgrade, websocket_key,
-};
+pub use upgrade::{UpgradeError, agree_deflate, agree_subprotocol, check_version, is_upgrade, websocket_key};
 
 use crate::http::{self, Body, Chunked, Head, HeaderSlots, Progress, Status};
 use crate::outbound::Outbound;

@@ -7,7 +7,7 @@ use alloc::string::String;
 
 /// The reason why a request cannot become a WebSocket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HandshakeError {
+pub enum UpgradeError {
     /// The method is not GET.
     #[error("websocket handshake is not a get")]
     Method,
@@ -28,23 +28,23 @@ pub fn is_upgrade(request: &Request<'_>) -> bool {
 ///
 /// # Errors
 /// If the request is not a valid handshake of version 13.
-pub fn websocket_key<'a>(request: &Request<'a>) -> Result<&'a [u8], HandshakeError> {
+pub fn websocket_key<'a>(request: &Request<'a>) -> Result<&'a [u8], UpgradeError> {
     if request.method() != "GET" {
-        return Err(HandshakeError::Method);
+        return Err(UpgradeError::Method);
     }
     check_version(request)?;
-    let key = request.header("sec-websocket-key").ok_or(HandshakeError::Key)?;
-    websocket::is_valid_key(key).then_some(key).ok_or(HandshakeError::Key)
+    let key = request.header("sec-websocket-key").ok_or(UpgradeError::Key)?;
+    websocket::is_valid_key(key).then_some(key).ok_or(UpgradeError::Key)
 }
 
 /// Checks a handshake by extended CONNECT (HTTP/2 and later), which has no key (RFC 8441, section 5).
 ///
 /// # Errors
 /// If its version is not 13.
-pub fn check_version(request: &Request<'_>) -> Result<(), HandshakeError> {
+pub fn check_version(request: &Request<'_>) -> Result<(), UpgradeError> {
     match request.header("sec-websocket-version") {
         Some(b"13") => Ok(()),
-        _ => Err(HandshakeError::Version),
+        _ => Err(UpgradeError::Version),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Messages that are encoded once for any number of sessions.
 
+use super::framing::Framing;
 use super::packet::{SEPARATOR, base64_len, write_base64};
-use crate::outbound::Outbound;
 use crate::websocket::{Deflate, DeflatePool, Header, Opcode};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ pub enum Part<'a> {
 
 impl Part<'_> {
     /// Returns the maximum number of bytes that [`write_frame`](Part::write_frame) appends.
-    fn frame_len(self) -> usize {
+    pub(super) fn frame_len(self) -> usize {
         let (opcode, len) = match self {
             Part::Text(text) => (Opcode::Text, text.len() + 1),
             Part::Binary(data) => (Opcode::Binary, data.len()),
@@ -31,7 +31,7 @@ impl Part<'_> {
     }
 
     /// Returns the number of bytes that [`write_packet`](Part::write_packet) appends.
-    fn packet_len(self) -> usize {
+    pub(super) fn packet_len(self) -> usize {
         match self {
             Part::Text(text) => text.len() + 1,
             Part::Binary(data) => base64_len(data.len()),
@@ -39,7 +39,7 @@ impl Part<'_> {
     }
 
     /// Appends this message as one WebSocket frame, compressed if that was negotiated and makes it shorter.
-    fn write_frame(self, out: &mut Vec<u8>, deflate: Option<Deflate>, pool: &DeflatePool) {
+    pub(super) fn write_frame(self, out: &mut Vec<u8>, deflate: Option<Deflate>, pool: &DeflatePool) {
         if let Some(deflate) = deflate
             && match self {
                 Part::Text(text) => deflate.write_frame(pool, out, Opcode::Text, &[b"4", text], None),
@@ -62,7 +62,7 @@ impl Part<'_> {
     }
 
     /// Appends this message as a packet of a payload.
-    fn write_packet(self, out: &mut Vec<u8>) {
+    pub(super) fn write_packet(self, out: &mut Vec<u8>) {
         match self {
             Part::Text(text) => {
                 out.push(b'4');
@@ -71,39 +71,6 @@ impl Part<'_> {
             Part::Binary(data) => write_base64(out, data),
         }
     }
-}
-
-/// Returns the maximum number of bytes that [`write_frames`] appends.
-pub(super) fn frames_len<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
-    parts.map(Part::frame_len).sum()
-}
-
-/// Returns the maximum number of bytes that [`write_packets`] appends.
-pub(super) fn packets_len<'a>(parts: impl Iterator<Item = Part<'a>>) -> usize {
-    parts.map(|part| part.packet_len() + 1).sum()
-}
-
-/// Appends the parts as WebSocket frames.
-pub(super) fn write_frames<'a>(
-    queue: &mut Outbound,
-    parts: impl Iterator<Item = Part<'a>>,
-    deflate: Option<Deflate>,
-    pool: &DeflatePool,
-) {
-    queue.write_with(|out| parts.for_each(|part| part.write_frame(out, deflate, pool)));
-}
-
-/// Appends the parts as packets of a payload.
-pub(super) fn write_packets<'a>(queue: &mut Outbound, parts: impl Iterator<Item = Part<'a>>) {
-    let mut first = queue.is_empty();
-    queue.write_with(|out| {
-        for part in parts {
-            if !core::mem::take(&mut first) {
-                out.push(SEPARATOR);
-            }
-            part.write_packet(out);
-        }
-    });
 }
 
 /// A unit of messages for many sessions. It is encoded once for WebSocket, once for polling if a recipient polls, and
@@ -124,7 +91,7 @@ impl Frames {
     ///
     /// Texts must not contain U+001E, which ends a packet in a payload of polling. JSON never contains it.
     pub fn new<'a>(parts: impl Iterator<Item = Part<'a>> + Clone) -> Frames {
-        let mut out = Vec::with_capacity(frames_len(parts.clone()));
+        let mut out = Vec::with_capacity(parts.clone().map(Part::frame_len).sum());
         parts.for_each(|part| part.write_frame(&mut out, None, &DeflatePool::default()));
         Frames {
             frames: out.into(),
@@ -146,9 +113,10 @@ impl Frames {
         })
     }
 
-    /// Returns the unit as WebSocket frames, headers included. With `deflate`, a unit that is long enough is compressed on
-    /// first use.
-    pub(super) fn frames(&mut self, deflate: Option<Deflate>, pool: &DeflatePool) -> &Bytes {
+    /// Returns the unit as frames, headers included. If compression was negotiated, a unit that is long enough is
+    /// compressed on first use.
+    pub(super) fn frames(&mut self, framing: Framing, pool: &DeflatePool) -> &Bytes {
+        let Framing::WebSocket(deflate) = framing;
         match deflate {
             Some(deflate) if self.frames.len() > deflate.threshold() => self.deflated(deflate, pool),
             _ => &self.frames,
@@ -176,6 +144,16 @@ impl Frames {
     pub(super) fn payload(&mut self) -> &Bytes {
         let frames = &self.frames;
         self.payload.get_or_insert_with(|| payload_of(frames))
+    }
+
+    /// Returns the length of each packet of [`payload`](Frames::payload).
+    pub(super) fn packet_lens(&self) -> impl Iterator<Item = usize> {
+        let mut rest: &[u8] = &self.frames;
+        core::iter::from_fn(move || {
+            let ((is_text, len), tail) = read_header(rest)?;
+            rest = tail.get(len..).unwrap_or_default();
+            Some(if is_text { len } else { base64_len(len) })
+        })
     }
 }
 
@@ -251,7 +229,10 @@ mod tests {
         let mut frames = Frames::new([Part::Text(&text)].into_iter());
         let payload = frames.payload().clone();
         assert_eq!(payload.len(), 301);
-        assert_eq!(payload.as_ptr(), frames.frames(None, &DeflatePool::default()).slice(4..).as_ptr());
+        assert_eq!(
+            payload.as_ptr(),
+            frames.frames(Framing::WebSocket(None), &DeflatePool::default()).slice(4..).as_ptr()
+        );
     }
 
     #[test]
@@ -262,7 +243,7 @@ mod tests {
         let read: Vec<_> = frames.parts().collect();
         assert!(matches!(read.as_slice(), [Part::Text(b"51-[]"), Part::Binary([1, 2, 3, 4])]), "{read:?}");
         assert_eq!(
-            frames.frames(None, &DeflatePool::default()).as_ref(),
+            frames.frames(Framing::WebSocket(None), &DeflatePool::default()).as_ref(),
             b"\x81\x06451-[]\x82\x04\x01\x02\x03\x04"
         );
     }
@@ -282,12 +263,14 @@ mod tests {
         let mut frames = Frames::new([Part::Text(&text), Part::Binary(&[1, 2, 3])].into_iter());
         let mut places = alloc::collections::BTreeSet::new();
         for deflate in [None, whole, small].into_iter().cycle().take(3000) {
-            places.insert(frames.frames(deflate, &DeflatePool::default()).as_ptr());
+            places.insert(frames.frames(Framing::WebSocket(deflate), &DeflatePool::default()).as_ptr());
         }
         assert_eq!(places.len(), 3);
-        assert!(frames.frames(whole, &DeflatePool::default()).len() < 100);
+        assert!(frames.frames(Framing::WebSocket(whole), &DeflatePool::default()).len() < 100);
         assert!(
-            frames.frames(whole, &DeflatePool::default()).ends_with(b"\x82\x03\x01\x02\x03"),
+            frames
+                .frames(Framing::WebSocket(whole), &DeflatePool::default())
+                .ends_with(b"\x82\x03\x01\x02\x03"),
             "short parts stay as they are"
         );
         // Data that is short, or does not become shorter, is not copied.
@@ -300,8 +283,8 @@ mod tests {
         for data in [&text[..900], &noise] {
             let mut frames = Frames::new([Part::Binary(data)].into_iter());
             assert_eq!(
-                frames.frames(whole, &DeflatePool::default()).as_ptr(),
-                frames.frames(None, &DeflatePool::default()).as_ptr()
+                frames.frames(Framing::WebSocket(whole), &DeflatePool::default()).as_ptr(),
+                frames.frames(Framing::WebSocket(None), &DeflatePool::default()).as_ptr()
             );
         }
     }

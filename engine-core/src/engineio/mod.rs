@@ -3,17 +3,18 @@
 
 pub mod client;
 mod frames;
+mod framing;
 mod id;
 mod packet;
+mod payload;
 mod reason;
-mod request;
 pub mod server;
 mod transport;
+mod version;
 
 pub use frames::{Frames, Part};
 pub use id::Id;
 pub use packet::{Message, Packet, PacketError, SEPARATOR, split_payload};
 pub use reason::{CloseReason, TransportError};
-pub use request::{Purpose, Query, RequestError, Route};
-pub use server::{Config, Probing, Refused, SendError, Session, Ticket};
 pub use transport::Transport;
+pub use version::Version;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Stands between the packets of a payload.
+/// The byte between the packets of a payload.
 pub const SEPARATOR: u8 = 0x1e;
 
 /// The standard alphabet; honest clients pad, some leave it out.
@@ -14,7 +14,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What the application sends and receives: text or bytes.
+/// A message of the application: text or bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// A text message, without the packet's type digit.
@@ -42,17 +42,17 @@ pub enum Packet<'a> {
     Noop,
 }
 
-/// Why a packet cannot be read. The peer broke the protocol.
+/// The error of a packet that cannot be decoded: the peer broke the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PacketError {
-    /// A packet has at least its type.
+    /// The packet has no type.
     #[error("an empty packet")]
     Empty,
     /// The first character names no packet type.
     #[error("an unknown packet type")]
     UnknownType,
-    /// What follows `b` is not base64 of the standard alphabet.
+    /// The text after `b` is not base64 of the standard alphabet.
     #[error("a binary packet that is not base64")]
     Base64,
     /// The body of a request is not UTF-8.
@@ -61,7 +61,7 @@ pub enum PacketError {
 }
 
 impl<'a> Packet<'a> {
-    /// Reads a packet that came as text: from a payload, or in a text frame.
+    /// Decodes a packet that came as text: in a payload, or in a text frame.
     ///
     /// A binary message in base64 (`b…`) is accepted on every transport, as the reference does, with or without padding
     /// and with white space anywhere. Anything else that is not of the standard alphabet is refused; the reference skips
@@ -116,7 +116,13 @@ fn read_base64(text: &str) -> Result<Vec<u8>, PacketError> {
     BASE64.decode(dense).map_err(|_| PacketError::Base64)
 }
 
-/// How many bytes [`write_base64`] appends for `len` bytes.
+/// Decodes a packet that [`write_base64`] wrote.
+pub(super) fn decode_written(packet: &[u8]) -> Vec<u8> {
+    let data = packet.strip_prefix(b"b").and_then(|text| BASE64.decode(text).ok());
+    data.expect("the packet was written as base64")
+}
+
+/// Returns the number of bytes that [`write_base64`] appends for `len` bytes.
 pub(super) fn base64_len(len: usize) -> usize {
     1 + len.div_ceil(3) * 4
 }

@@ -26,5 +26,5 @@ pub use limits::Limits;
 pub use packet::Packet;
 pub use parser::text::{Complete, Reassembly};
 pub use parser::{Attachments, Decoded, Encoded, Encoder, Parser};
-pub use server::{Joining, ProtocolError, Received, Session};
+pub use server::{Joining, ProtocolError, Received};
 pub use target::{Flags, Rooms, Target};

@@ -1,7 +1,10 @@
 //! Arbitrary calls to a session, and the invariants that they must preserve.
 
 use super::*;
-use sockeye_core::engineio::{CloseReason, Frames, Probing, Refused};
+use sockeye_core::engineio::{
+    CloseReason, Frames,
+    server::{Probing, Refused},
+};
 
 /// A call to the session, or an action of the peer or the clock.
 #[derive(Clone, Debug)]

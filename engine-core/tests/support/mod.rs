@@ -6,7 +6,9 @@ pub mod wire;
 
 use bytes::Buf;
 use sockeye_core::engineio::{
-    Config, Id, Message, Packet, Part, Probing, SendError, Session, Ticket, Transport, split_payload,
+    Id, Message, Packet, Part, Transport,
+    server::{Config, Probing, SendError, Session, Ticket},
+    split_payload,
 };
 use sockeye_core::websocket::{self, Decoder, Opcode, Role};
 use sockeye_core::{Outbound, Time};

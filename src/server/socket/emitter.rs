@@ -36,7 +36,7 @@ impl Emitter<'_> {
         self.socket.send(None, event, &args, self.flags)
     }
 
-    /// Sends an event, and waits for the client's acknowledgement.
+    /// Sends an event, and waits for the client's acknowledgement: see [`Socket::emit_with_ack`].
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckFuture<T> {
         self.socket.ask(event, &args, self.flags)
     }

@@ -108,7 +108,7 @@ impl Socket {
     }
 
     /// Calls `handler` for each event that has no handler of its own, after the fallback handlers that were
-    /// registered before. The return value of the first is the acknowledgement.
+    /// registered before. The return value of the first that is called is the acknowledgement.
     ///
     /// ```
     /// use sockeye::extract::Event;
@@ -206,7 +206,7 @@ impl Socket {
     }
 
     /// Calls listeners inside of the runtime, because the caller may be any thread.
-    pub(super) fn call_inside<'a>(&self, listeners: &[Kept], context: impl Fn() -> Context<'a>) {
+    pub(super) fn call_inside<'a>(&self, listeners: &[Kept<Socket>], context: impl Fn() -> Context<'a>) {
         if listeners.is_empty() {
             return;
         }
@@ -221,6 +221,7 @@ impl Socket {
     /// Calls the listeners for outgoing events. The caller must hold no lock.
     pub(crate) fn tell_outgoing(&self, event: &str, args: &OwnedArgs) {
         let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
-        self.call_inside(&listeners, || Context { args: Some(args.as_args()), ..Context::new(self, event) });
+        let args = args.as_args();
+        self.call_inside(&listeners, || Context { args: Some(&args), ..Context::new(self, event) });
     }
 }

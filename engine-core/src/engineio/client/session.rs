@@ -8,10 +8,11 @@ use super::Config;
 use super::error::{CloseReason, HandshakeError, SendError, TransportError};
 use super::handshake::{Handshake, is_version_3};
 use super::lane::{Lane, Received, Request, Want};
-use crate::engineio::frames::{self, Part};
-use crate::engineio::packet::{Message, Packet, PacketError, base64_len, split_payload, write_base64};
-use crate::engineio::server::take_packets;
+use crate::engineio::frames::Part;
+use crate::engineio::packet::{Packet, PacketError, base64_len, write_base64};
+use crate::engineio::payload::{Payload, decode_binary};
 use crate::engineio::transport::Transport;
+use crate::engineio::version::Version;
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::time::{Time, earliest};
@@ -34,8 +35,8 @@ pub struct Session {
     config: Arc<Config>,
     random: Random,
     masks: masks::Masks,
-    /// The packets to send: frames while on WebSocket, a payload while polling.
-    queue: Outbound,
+    /// The packets to send: while on WebSocket, its text is frames.
+    queue: Payload,
     state: State,
     /// The compression of messages on the WebSocket connection.
     deflate: Option<Deflate>,
@@ -131,7 +132,7 @@ impl Session {
         let mut session = Session {
             random,
             masks: masks::Masks::default(),
-            queue: Outbound::new(),
+            queue: Payload::default(),
             state: State::Opening { index, asked: false },
             deflate: None,
             handshake: None,
@@ -181,7 +182,7 @@ impl Session {
 
     /// Returns the number of bytes that wait to be written.
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.queue.text().len()
     }
 
     /// Returns whether a message sent now would be written immediately.
@@ -191,7 +192,7 @@ impl Session {
             State::Polling(polling) => polling.post.is_none() && !polling.is_pausing(),
             State::WebSocket => true,
         };
-        ready && self.queue.is_empty() && self.is_open()
+        ready && self.queue.text().is_empty() && self.is_open()
     }
 
     // Lanes.
@@ -221,7 +222,7 @@ impl Session {
                 }
             }
             (State::Polling(polling), Lane::Post) => {
-                match polling.post.is_none() && !self.queue.is_empty() && !polling.is_pausing() {
+                match polling.post.is_none() && !self.queue.text().is_empty() && !polling.is_pausing() {
                     true => Want::Request,
                     false => Want::Keep,
                 }
@@ -267,10 +268,10 @@ impl Session {
                     polling.post = Some(now + self.config.request_timeout);
                     let limit = self.handshake.as_ref().and_then(|it| it.max_payload);
                     let limit = limit.unwrap_or(DEFAULT_PAYLOAD);
-                    let queued = self.queue.len();
-                    body = Some(take_packets(&mut self.queue, limit, MAX_PACKETS));
+                    let queued = self.queue.text().len();
+                    body = Some(self.queue.take(limit, MAX_PACKETS));
                     if let Some(mark) = &mut self.mark {
-                        mark.advance(queued - self.queue.len());
+                        mark.advance(queued - self.queue.text().len());
                     }
                 }
                 Lane::WebSocket => {
@@ -298,7 +299,9 @@ impl Session {
             target.push_str(query);
             target.push('&');
         }
-        target.push_str("EIO=4&transport=");
+        target.push_str("EIO=");
+        target.push_str(Version::V4.as_str());
+        target.push_str("&transport=");
         target.push_str(if lane == Lane::WebSocket { "websocket" } else { "polling" });
         if config.timestamp_requests && lane != Lane::WebSocket {
             self.requests = self.requests.wrapping_add(1);
@@ -548,16 +551,13 @@ impl Session {
             return;
         }
         self.state = State::WebSocket;
-        let mut payload = core::mem::take(&mut self.queue);
+        let payload = core::mem::take(&mut self.queue);
         self.push_control(b"5");
-        let bytes = payload.copy_to_bytes(payload.len());
-        let text = core::str::from_utf8(&bytes).expect("payloads are built from text and base64");
-        for packet in split_payload(text) {
-            match Packet::decode(packet) {
-                Ok(Packet::Message(Message::Binary(data))) if !self.config.force_base64 => {
-                    self.push_frame(Opcode::Binary, &[&data]);
-                }
-                _ => self.push_frame(Opcode::Text, &[packet.as_bytes()]),
+        for mut packet in payload.into_packets() {
+            let data = if self.config.force_base64 { None } else { decode_binary(&mut packet) };
+            match data {
+                Some(data) => self.push_frame(Opcode::Binary, &[&data]),
+                None => self.push_frame(Opcode::Text, &[&packet.copy_to_bytes(packet.len())]),
             }
         }
         self.move_mark();
@@ -616,11 +616,11 @@ impl Session {
             return Err(SendError::TooLarge { size, limit: largest });
         }
         let total: usize = parts.clone().map(size).sum();
-        if !self.queue.is_empty() && self.queue.len().saturating_add(total) > limit {
-            return Err(SendError::Full { queued: self.queue.len() });
+        if !self.queue.text().is_empty() && self.queue.text().len().saturating_add(total) > limit {
+            return Err(SendError::Full { queued: self.queue.text().len() });
         }
         if !on_websocket {
-            frames::write_packets(&mut self.queue, parts);
+            self.queue.write(parts);
             return Ok(());
         }
         for part in parts {
@@ -642,7 +642,7 @@ impl Session {
         let mask = self.masks.next(&mut self.random);
         let deflate = self.deflate.filter(|_| !opcode.is_control());
         let pool = &self.config.deflate_pool;
-        self.queue.write_with(|out| {
+        self.queue.text_mut().write_with(|out| {
             if deflate.is_some_and(|deflate| deflate.write_frame(pool, out, opcode, payload, Some(mask))) {
                 return;
             }
@@ -660,25 +660,20 @@ impl Session {
         if self.said_close {
             return;
         }
-        if self.queue.len() > self.config.send_buffer {
-            let queued = self.queue.len();
+        if self.queue.text().len() > self.config.send_buffer {
+            let queued = self.queue.text().len();
             return self.end(TransportError::NotRead { queued }.into());
         }
         match self.state {
             State::WebSocket => self.push_frame(Opcode::Text, &[packet]),
-            _ => {
-                if !self.queue.is_empty() {
-                    self.queue.extend(&[crate::engineio::SEPARATOR]);
-                }
-                self.queue.extend(packet);
-            }
+            _ => self.queue.push_control(packet),
         }
     }
 
     /// Returns whether [`transmit`](Session::transmit) has something to move.
     pub fn wants_transmit(&self) -> bool {
         match &self.state {
-            State::WebSocket => !self.queue.is_empty(),
+            State::WebSocket => !self.queue.text().is_empty(),
             State::Polling(polling) => polling.probe.as_ref().is_some_and(|probe| probe.stage == Stage::Open),
             State::Opening { .. } => false,
         }
@@ -686,13 +681,13 @@ impl Session {
 
     /// Returns the queue, so that its memory can come from a pool and return there.
     pub fn queue_mut(&mut self) -> &mut Outbound {
-        &mut self.queue
+        self.queue.text_mut()
     }
 
     /// Moves the frames for the WebSocket connection to `out`. Call this once `out` is written.
     pub fn transmit(&mut self, out: &mut Outbound) {
         match &mut self.state {
-            State::WebSocket => out.append(&mut self.queue),
+            State::WebSocket => out.append(self.queue.text_mut()),
             State::Polling(polling) => {
                 let Some(probe) = polling.probe.as_mut().filter(|probe| probe.stage == Stage::Open) else {
                     return;

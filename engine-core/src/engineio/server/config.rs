@@ -1,4 +1,4 @@
-//! What can be set of an Engine.IO server.
+//! The settings of an Engine.IO server.
 
 use crate::engineio::transport::Transport;
 use crate::websocket::{DeflatePool, PerMessageDeflate};
@@ -10,33 +10,33 @@ use core::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long after the handshake or a pong the next ping is sent. 25 s.
+    /// Time from the handshake or a pong to the next ping. Default: 25 s.
     pub ping_interval: Duration,
-    /// How long a pong may take. 20 s.
+    /// Timeout of a pong. Default: 20 s.
     pub ping_timeout: Duration,
-    /// How long an upgrade may take: to the probe, and from the probe to its completion. 10 s.
+    /// Timeout of an upgrade: up to the probe, and again from the probe to its completion. Default: 10 s.
     pub upgrade_timeout: Duration,
-    /// How long the application may take to decide whether a session may be opened. 30 s.
+    /// Timeout of the application's decision about a new session. Default: 30 s.
     pub allow_timeout: Duration,
-    /// How long a closed polling session waits for the poll that tells the client. 30 s.
+    /// Time that a closed polling session waits for the poll that tells the client. Default: 30 s.
     pub close_timeout: Duration,
-    /// The largest message, request body or payload, in bytes. 1,000,000.
+    /// Maximum size of a message, request body or payload in bytes. Default: 1,000,000.
     pub max_payload: usize,
-    /// Whether sessions may use HTTP long-polling. On.
+    /// Allows HTTP long-polling. Default: on.
     pub polling: bool,
-    /// Whether sessions may use WebSocket. On.
+    /// Allows WebSocket. Default: on.
     pub websocket: bool,
-    /// Whether a polling session may move to WebSocket. On.
+    /// Allows a polling session to move to WebSocket. Default: on.
     pub allow_upgrades: bool,
-    /// Whether WebSocket messages are compressed for clients that want it, and how. No.
+    /// The compression of WebSocket messages for clients that want it. Default: none.
     pub per_message_deflate: Option<PerMessageDeflate>,
     /// The source of the state that messages are compressed with. Default: a new state for each message.
     pub deflate_pool: DeflatePool,
-    /// Which subprotocols of WebSocket are accepted; `None` for any.
+    /// The subprotocols of WebSocket that are accepted; `None` for any.
     pub subprotocols: Option<Vec<String>>,
-    /// How many bytes may wait for a peer that does not read. 4 MiB.
+    /// Maximum number of bytes that wait for a peer that does not read. Default: 4 MiB.
     pub send_buffer: usize,
-    /// Above how many waiting bytes a connection is no longer read. 256 KiB.
+    /// Number of waiting bytes above which a connection is no longer read. Default: 256 KiB.
     pub high_water: usize,
 }
 
@@ -62,7 +62,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether clients can keep to the heartbeat: the interval and the timeout are at least 1 ms each, which is their
+    /// Returns whether clients can follow the heartbeat: the interval and the timeout are at least 1 ms each, which is their
     /// unit on the wire, and less than 2^31 ms together. A timer of JavaScript with more than that fires at once, so that
     /// every client would end its session.
     pub fn has_valid_heartbeat(&self) -> bool {
@@ -70,7 +70,7 @@ impl Config {
         interval > 0 && timeout > 0 && interval.saturating_add(timeout) < 1 << 31
     }
 
-    /// Whether sessions may use `transport`.
+    /// Returns whether sessions may use `transport`.
     pub fn allows(&self, transport: Transport) -> bool {
         match transport {
             Transport::Polling => self.polling,

@@ -1,12 +1,12 @@
 //! One HTTP request and its response: all decisions about them, without the locks and wakers around a session.
 
 use super::config::Config;
+use super::request::{Purpose, Query, RequestError, Route};
 use super::session::{Refused, Session, Ticket};
-use crate::connection::{self, HandshakeError};
+use crate::connection::{self, UpgradeError};
 use crate::engineio::id::Id;
 use crate::engineio::packet::{Packet, PacketError, split_first};
 use crate::engineio::reason::{CloseReason, TransportError};
-use crate::engineio::request::{Purpose, Query, RequestError, Route};
 use crate::engineio::transport::Transport;
 use crate::http::{Body, Cookie, Cors, Request, Status};
 use crate::outbound::Outbound;
@@ -50,7 +50,7 @@ pub struct Incoming<'a> {
     pub body: Body,
 }
 
-/// How a request asks to become a WebSocket connection.
+/// The way in which a request asks to become a WebSocket connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upgrade {
     /// Not at all.
@@ -61,15 +61,15 @@ pub enum Upgrade {
     Connect,
 }
 
-/// The subject of a request.
+/// The decision about a request.
 #[derive(Debug)]
-pub enum Wanted {
+pub enum Decision {
     /// None that concerns sessions: this is the response.
     Answer(Answer),
     /// A path that is not the one for sessions, such as a file that the application serves.
     Elsewhere,
     /// A new session.
-    Open(Over),
+    Open(NewTransport),
     /// An existing session. If none has this id, refuse the request with [`RequestError::UnknownSession`], otherwise
     /// with the error, if there is one.
     Session(Id, Result<Purpose, RequestError>),
@@ -77,26 +77,26 @@ pub enum Wanted {
 
 /// The transport of a new session.
 #[derive(Debug)]
-pub enum Over {
+pub enum NewTransport {
     /// The response carries the first payload.
     Polling,
     /// The connection becomes the session's transport.
-    WebSocket(Asked),
+    WebSocket(WebSocketHandshake),
 }
 
-impl Over {
+impl NewTransport {
     /// Returns the transport.
-    pub fn transport(&self) -> Transport {
+    pub fn kind(&self) -> Transport {
         match self {
-            Over::Polling => Transport::Polling,
-            Over::WebSocket(_) => Transport::WebSocket,
+            NewTransport::Polling => Transport::Polling,
+            NewTransport::WebSocket(_) => Transport::WebSocket,
         }
     }
 }
 
 /// The agreed parameters of a WebSocket handshake.
 #[derive(Debug)]
-pub struct Asked {
+pub struct WebSocketHandshake {
     key: Option<Key>,
     deflate: Option<(Deflate, Cow<'static, str>)>,
     subprotocol: Option<String>,
@@ -127,10 +127,10 @@ impl From<Refused> for Refusal {
     }
 }
 
-impl From<HandshakeError> for Refusal {
-    fn from(error: HandshakeError) -> Self {
+impl From<UpgradeError> for Refusal {
+    fn from(error: UpgradeError) -> Self {
         match error {
-            HandshakeError::Version => Refusal::WebSocketVersion,
+            UpgradeError::Version => Refusal::WebSocketVersion,
             _ => RequestError::BadRequest.into(),
         }
     }
@@ -242,33 +242,35 @@ enum State {
 }
 
 impl Exchange {
-    /// Begins to handle a request: finds out its subject.
+    /// Begins to handle a request, and decides which session it concerns.
     ///
     /// # Errors
     /// The cause if the request is invalid: pass it to [`refuse`](Exchange::refuse).
-    pub fn begin(site: &Site, incoming: &Incoming<'_>) -> (Exchange, Result<Wanted, Refusal>) {
+    pub fn begin(site: &Site, incoming: &Incoming<'_>) -> (Exchange, Result<Decision, Refusal>) {
         let request = incoming.request;
         let cors = site.cors.headers(request).map(|(name, value)| (name, value.to_owned().into()));
         let mut exchange = Exchange { state: State::Idle, upgrade: incoming.upgrade, cors: cors.collect() };
-        let wanted = exchange.route(site, incoming);
-        (exchange, wanted)
+        let decision = exchange.route(site, incoming);
+        (exchange, decision)
     }
 
-    fn route(&mut self, site: &Site, incoming: &Incoming<'_>) -> Result<Wanted, Refusal> {
+    fn route(&mut self, site: &Site, incoming: &Incoming<'_>) -> Result<Decision, Refusal> {
         let request = incoming.request;
         if site.cors.is_preflight(request) {
-            return Ok(Wanted::Answer(self.answer(Status::NO_CONTENT, [], Content::Static(b""))));
+            return Ok(Decision::Answer(self.answer(Status::NO_CONTENT, [], Content::Static(b""))));
         }
         if !site.is_path(request.path()) {
-            return Ok(Wanted::Elsewhere);
+            return Ok(Decision::Elsewhere);
         }
-        let query = Query::parse(request.query())?;
-        Ok(match Route::of(request, self.upgrade != Upgrade::None, &query, &site.config)? {
-            Route::Open(Transport::Polling) => Wanted::Open(Over::Polling),
+        // Borrowed from the result, because moving it out costs a copy: `benches/count polling`.
+        let query = &Query::parse(request.query());
+        let query = query.as_ref().map_err(Clone::clone)?;
+        Ok(match Route::of(request, self.upgrade != Upgrade::None, query, &site.config)? {
+            Route::Open(Transport::Polling) => Decision::Open(NewTransport::Polling),
             Route::Open(Transport::WebSocket) => {
-                Wanted::Open(Over::WebSocket(Asked::of(&site.config, incoming)?))
+                Decision::Open(NewTransport::WebSocket(WebSocketHandshake::of(&site.config, incoming)?))
             }
-            Route::Session(id, purpose) => Wanted::Session(id, purpose),
+            Route::Session(id, purpose) => Decision::Session(id, purpose),
         })
     }
 
@@ -285,10 +287,10 @@ impl Exchange {
     }
 
     /// Returns the response that opens a session over WebSocket.
-    pub fn open_websocket(&mut self, site: &Site, id: &Id, asked: Asked) -> Accept {
+    pub fn open_websocket(&mut self, site: &Site, id: &Id, handshake: WebSocketHandshake) -> Accept {
         let cors = core::mem::take(&mut self.cors).into_iter();
         self.state = State::Idle;
-        asked.accept(cors.chain(cookie(site, id)).collect())
+        handshake.accept(cors.chain(cookie(site, id)).collect())
     }
 
     // An existing session.
@@ -377,20 +379,20 @@ impl Exchange {
         &mut self,
         now: Time,
         session: &mut Session,
-        asked: &Asked,
+        handshake: &WebSocketHandshake,
         is_behind: bool,
     ) -> Option<Ticket> {
         let ticket = session.begin_upgrade(now, is_behind).ok()?;
-        if let Some((deflate, _)) = asked.deflate {
+        if let Some((deflate, _)) = handshake.deflate {
             session.set_deflate(deflate);
         }
         Some(ticket)
     }
 
     /// Returns the response to the handshake of an upgrade.
-    pub fn accept(&mut self, asked: Asked) -> Accept {
+    pub fn accept(&mut self, handshake: WebSocketHandshake) -> Accept {
         self.state = State::Idle;
-        asked.accept(Headers::new())
+        handshake.accept(Headers::new())
     }
 
     // The end, and time.
@@ -488,23 +490,23 @@ fn cookie(site: &Site, id: &Id) -> Option<Header> {
     site.cookie.as_ref().map(|cookie| ("Set-Cookie", cookie.write(id).into()))
 }
 
-impl Asked {
+impl WebSocketHandshake {
     /// Reads a handshake, and agrees on its parameters.
     ///
     /// # Errors
     /// The cause if it is not valid.
-    pub fn of(config: &Config, incoming: &Incoming<'_>) -> Result<Asked, HandshakeError> {
+    pub fn of(config: &Config, incoming: &Incoming<'_>) -> Result<WebSocketHandshake, UpgradeError> {
         let request = incoming.request;
         let key = match incoming.upgrade {
             Upgrade::None => None,
             Upgrade::Connect => connection::check_version(request).map(|()| None)?,
             Upgrade::Http1 => {
                 let key = connection::websocket_key(request)?;
-                Some(key.try_into().map_err(|_| HandshakeError::Key)?)
+                Some(key.try_into().map_err(|_| UpgradeError::Key)?)
             }
         };
         let subprotocol = connection::agree_subprotocol(config.subprotocols.as_deref(), request);
-        Ok(Asked {
+        Ok(WebSocketHandshake {
             key,
             deflate: connection::agree_deflate(config.per_message_deflate.as_ref(), request),
             subprotocol: subprotocol.map(str::to_owned),

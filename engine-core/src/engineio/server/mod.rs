@@ -3,10 +3,11 @@
 mod config;
 mod controls;
 pub mod exchange;
+mod request;
 mod session;
 
 pub use config::Config;
 pub use controls::Controls;
 pub use exchange::{Exchange, Site};
-pub(in crate::engineio) use session::take_packets;
+pub use request::{Purpose, Query, RequestError, Route};
 pub use session::{Probing, Refused, SendError, Session, Ticket};

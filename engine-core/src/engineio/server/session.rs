@@ -1,26 +1,30 @@
 //! The server's side of one Engine.IO session.
 
+mod upgrade;
+
+pub use upgrade::{Probing, Ticket};
+
 use super::config::Config;
 use super::controls::Controls;
-use crate::engineio::frames::{self, Frames, Part};
+use crate::engineio::frames::{Frames, Part};
+use crate::engineio::framing::Framing;
 use crate::engineio::id::Id;
-use crate::engineio::packet::{Message, Packet, SEPARATOR, split_payload};
+use crate::engineio::packet::{Message, Packet};
+use crate::engineio::payload::Payload;
 use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
 use crate::outbound::Outbound;
 use crate::time::{Time, earliest};
-use crate::websocket::{Deflate, Header, Opcode};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use bytes::{Buf, Bytes};
-use core::time::Duration;
+use bytes::Bytes;
 
-/// The server's side of one Engine.IO session, over whatever connections carry it.
+/// The server's side of one Engine.IO session, over the connections that carry it.
 ///
-/// A polling request, a WebSocket connection or one that is being tried belongs to a driver; this says what goes to
-/// each and what their packets mean. All methods may be called at any time, in any order:
+/// A polling request, a WebSocket connection or one that is being tried belongs to a driver. The session decides
+/// what is sent on each, and handles their packets. All methods may be called at any time, in any order:
 ///
 /// - `begin_*`, `handle_*`, `end_*`, `abort_*`: something arrived, or a connection ended;
 /// - [`send`](Session::send), [`send_shared`](Session::send_shared), [`close`](Session::close): commands;
@@ -30,14 +34,10 @@ use core::time::Duration;
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
-    /// Frames while on WebSocket, a payload while polling.
-    queue: Outbound,
-    /// Bytes that were taken from `queue` and are not written yet.
-    in_flight: usize,
     state: State,
     heartbeat: Heartbeat,
     last_heard: Time,
-    /// Nothing is kept for what has not happened.
+    /// The end of the session. Boxed, so that a session that has not ended owns no memory for it.
     closed: Option<Box<Closed>>,
     controls: Controls,
 }
@@ -45,76 +45,65 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Polling(Polling),
-    WebSocket {
-        /// A poll was waiting when the session moved on.
-        parked: bool,
-        /// How messages are compressed, if they are.
-        deflate: Option<Deflate>,
-    },
+    Streaming(Streaming),
+}
+
+/// A session over a connection that stays open.
+#[derive(Debug, Default)]
+struct Streaming {
+    framing: Framing,
+    /// The frames to send.
+    queue: Outbound,
+    /// Number of bytes that were taken from `queue` and are not written yet.
+    in_flight: usize,
+    /// A poll was waiting when the session moved on.
+    parked: bool,
+}
+
+impl Streaming {
+    fn queued(&self) -> usize {
+        self.queue.len() + self.in_flight
+    }
+}
+
+impl State {
+    /// Returns the bytes that wait for a connection.
+    fn queue(&self) -> &Outbound {
+        match self {
+            State::Polling(polling) => polling.payload.text(),
+            State::Streaming(streaming) => &streaming.queue,
+        }
+    }
+
+    fn clear(&mut self) {
+        match self {
+            State::Polling(polling) => polling.payload.clear(),
+            State::Streaming(streaming) => streaming.queue.clear(),
+        }
+    }
+
+    /// Queues a packet of the protocol itself; these have no budget.
+    fn push_control(&mut self, packet: &[u8]) {
+        match self {
+            State::Polling(polling) => polling.payload.push_control(packet),
+            State::Streaming(streaming) => streaming.framing.push_control(&mut streaming.queue, packet),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Polling {
+    payload: Payload,
     /// A poll waits for something to send.
     parked: bool,
     /// A request with data is being read.
     posting: bool,
     /// A poll has come since the last ping.
     polled: bool,
-    probe: Option<Box<Probe>>,
-    /// How many upgrades were begun, so that a late one is not taken for the current one.
+    probe: Option<Box<upgrade::Probe>>,
+    /// The number of upgrades that were begun, so that a late one is not taken for the current one.
     tickets: u32,
 }
-
-impl Polling {
-    /// The client waits for its poll to end, so that it can go on with the other connection.
-    fn is_probed(&self) -> bool {
-        self.probe.as_ref().is_some_and(|probe| probe.release.is_some())
-    }
-
-    /// Whether the waiting poll is to be ended without packets.
-    fn is_released(&self) -> bool {
-        self.probe.as_ref().is_some_and(|probe| probe.released)
-    }
-
-    /// When the waiting poll is to be released, unless it is answered before.
-    fn next_release(&self) -> Option<Time> {
-        let probe = self.probe.as_ref().filter(|probe| self.parked && !probe.released)?;
-        probe.release
-    }
-
-    /// Releases the waiting poll if it is time to.
-    fn release_poll(&mut self, now: Time) {
-        if self.next_release().is_some_and(|release| release <= now)
-            && let Some(probe) = &mut self.probe
-        {
-            probe.released = true;
-            probe.release = Some(now + RELEASE_INTERVAL);
-        }
-    }
-}
-
-/// How often polls are released while an upgrade is under way; the reference's interval. A client that has not seen the
-/// answer to its probe polls again at once: a proxy may hold that back for as long as the upgrade may take.
-const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
-
-/// A WebSocket connection that may take over.
-#[derive(Debug)]
-struct Probe {
-    ticket: Ticket,
-    /// From when on a waiting poll may be released; `None` until the probe is answered.
-    release: Option<Time>,
-    /// The waiting poll is released.
-    released: bool,
-    /// The client has moved on to it, and the session follows once no request with data is in progress.
-    waits: bool,
-    deadline: Time,
-    deflate: Option<Deflate>,
-}
-
-/// Names one attempt to upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u32);
 
 #[derive(Debug)]
 enum Heartbeat {
@@ -127,12 +116,12 @@ enum Heartbeat {
 #[derive(Debug)]
 struct Closed {
     reason: CloseReason,
-    /// A polling client is told by its next poll; until when that is waited for.
+    /// The deadline of the poll by which a polling client is told.
     farewell: Option<Time>,
     reported: bool,
 }
 
-/// Why a request or an upgrade was not accepted.
+/// The cause for which a request or an upgrade was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The session is over.
@@ -149,7 +138,7 @@ pub enum Refused {
     NoUpgrade,
 }
 
-/// Why a message was not queued.
+/// The error of a message that was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -159,7 +148,7 @@ pub enum SendError {
     /// The peer reads too slowly: the message would exceed the send buffer.
     #[error("the send buffer is full: {queued} bytes waiting")]
     Full {
-        /// How many bytes are waiting.
+        /// The number of bytes that wait.
         queued: usize,
     },
     /// The message is larger than the whole send buffer.
@@ -173,40 +162,24 @@ pub enum SendError {
     Separator,
 }
 
-/// What to do with the connection that is being tried, after a packet from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probing {
-    /// Send a pong with the data `probe` on it.
-    Answer,
-    /// Read no more of it, as a request with data is under way, whose messages come first: once
-    /// [`is_upgrade_due`](Session::is_upgrade_due), handle the packet again.
-    Wait,
-    /// It is the session's transport from now on.
-    Complete,
-    /// Close it; the session lives on polling.
-    Close,
-}
-
 impl Session {
     /// Opens a session: its first packet is the handshake.
     pub fn open(now: Time, config: Arc<Config>, id: &Id, transport: Transport) -> Session {
         let state = match transport {
             Transport::Polling => State::Polling(Polling::default()),
-            Transport::WebSocket => State::WebSocket { parked: false, deflate: None },
+            Transport::WebSocket => State::Streaming(Streaming::default()),
         };
         let open = Session::open_packet(&config, id, transport);
         let heartbeat = Heartbeat::Idle(now + config.ping_interval);
         let mut session = Session {
             config,
-            queue: Outbound::new(),
-            in_flight: 0,
             state,
             heartbeat,
             last_heard: now,
             closed: None,
             controls: Controls::default(),
         };
-        session.push_control(open.as_bytes());
+        session.state.push_control(open.as_bytes());
         session
     }
 
@@ -224,54 +197,58 @@ impl Session {
 
     // Getters.
 
-    /// The transport in use.
+    /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         match self.state {
             State::Polling(_) => Transport::Polling,
-            State::WebSocket { .. } => Transport::WebSocket,
+            State::Streaming(Streaming { framing: Framing::WebSocket(_), .. }) => Transport::WebSocket,
         }
     }
 
-    /// Why the session ended, if it did.
+    /// Returns the reason why the session ended, if it did.
     pub fn closed(&self) -> Option<&CloseReason> {
         self.closed.as_ref().map(|closed| &closed.reason)
     }
 
-    /// Whether the session ended and nobody has to be told: it can be forgotten.
+    /// Returns whether the session ended and the client need not be told any more, so that the session can be dropped.
     pub fn is_finished(&self) -> bool {
         self.closed.as_ref().is_some_and(|closed| closed.farewell.is_none())
     }
 
-    /// Whether something sent now would leave at once: nothing waits, and a connection is ready to take it.
+    /// Returns whether a message would leave at once: nothing waits, and a connection is ready to take it.
     pub fn is_writable(&self) -> bool {
         let ready = match &self.state {
             State::Polling(polling) => polling.parked,
-            State::WebSocket { .. } => self.in_flight == 0,
+            State::Streaming(streaming) => streaming.in_flight == 0,
         };
-        ready && self.queue.is_empty() && self.closed.is_none()
+        ready && self.state.queue().is_empty() && self.closed.is_none()
     }
 
-    /// Whether the transport's connection has something to take.
+    /// Returns whether the transport's connection has something to take.
     pub fn wants_transmit(&self) -> bool {
         match &self.state {
             State::Polling(polling) => {
-                polling.parked && (!self.queue.is_empty() || self.closed.is_some() || polling.is_released())
+                polling.parked
+                    && (!self.state.queue().is_empty() || self.closed.is_some() || polling.is_released())
             }
-            State::WebSocket { .. } => !self.queue.is_empty() || self.closed.is_some(),
+            State::Streaming(_) => !self.state.queue().is_empty() || self.closed.is_some(),
         }
     }
 
-    /// How many bytes wait for the peer.
+    /// Returns the number of bytes that wait for the peer.
     pub fn queued(&self) -> usize {
-        self.queue.len() + self.in_flight
+        match &self.state {
+            State::Polling(polling) => polling.payload.text().len(),
+            State::Streaming(streaming) => streaming.queued(),
+        }
     }
 
-    /// The session's settings.
+    /// Returns the session's settings.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
-    /// The end of the session, once.
+    /// Returns the reason why the session ended, the first time that this is called after the end.
     pub fn take_closed(&mut self) -> Option<CloseReason> {
         let closed = self.closed.as_mut()?;
         (!core::mem::replace(&mut closed.reported, true)).then(|| closed.reason.clone())
@@ -301,33 +278,33 @@ impl Session {
             self.close(now, TransportError::PollOverlap.into());
             return Err(Refused::Overlap);
         }
-        if self.queue.is_empty() {
+        if polling.payload.text().is_empty() {
             polling.release_poll(now);
         }
         Ok(())
     }
 
-    /// The answer to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
+    /// Takes the response to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
     pub fn take_payload(&mut self) -> Option<Outbound> {
         match &mut self.state {
             State::Polling(polling) if polling.parked => {
-                if self.queue.is_empty() && self.closed.is_none() && !polling.is_released() {
+                if polling.payload.text().is_empty() && self.closed.is_none() && !polling.is_released() {
                     return None;
                 }
                 polling.parked = false;
                 if let Some(probe) = &mut polling.probe {
                     probe.released = false;
                 }
+                if !polling.payload.text().is_empty() {
+                    return Some(polling.payload.take(self.config.max_payload, usize::MAX));
+                }
             }
             State::Polling(_) => return None,
             // The session moved on: this releases a poll that was still there.
-            State::WebSocket { parked, .. } => {
-                self.controls.noop |= *parked;
-                return core::mem::take(parked).then(|| control(b"6"));
+            State::Streaming(streaming) => {
+                self.controls.noop |= streaming.parked;
+                return core::mem::take(&mut streaming.parked).then(|| control(b"6"));
             }
-        }
-        if !self.queue.is_empty() {
-            return Some(take_packets(&mut self.queue, self.config.max_payload, usize::MAX));
         }
         match &mut self.closed {
             None => {
@@ -344,7 +321,7 @@ impl Session {
         }
     }
 
-    /// The connection of the waiting poll closed before it was answered.
+    /// Handles the end of the waiting poll's connection before the response.
     pub fn abort_poll(&mut self, now: Time) {
         match &mut self.state {
             State::Polling(polling) => {
@@ -353,7 +330,7 @@ impl Session {
                 }
             }
             // Nothing was on its way there.
-            State::WebSocket { parked, .. } => *parked = false,
+            State::Streaming(streaming) => streaming.parked = false,
         }
     }
 
@@ -374,14 +351,14 @@ impl Session {
         Ok(())
     }
 
-    /// All packets of the request were handled, or it was refused.
+    /// Notes that all packets of the request were handled, or that it was refused.
     pub fn end_post(&mut self) {
         if let State::Polling(polling) = &mut self.state {
             polling.posting = false;
         }
     }
 
-    /// The connection of a request closed before its body was complete.
+    /// Handles the end of a request's connection before its body was complete.
     pub fn abort_post(&mut self, now: Time) {
         self.end_post();
         self.close(now, TransportError::PostAborted.into());
@@ -389,23 +366,23 @@ impl Session {
 
     // Packets.
 
-    /// Bytes arrived on the session's transport: the peer lives.
+    /// Notes that bytes arrived on the session's transport: the peer is alive.
     pub fn heard(&mut self, now: Time) {
         self.last_heard = self.last_heard.max(now);
     }
 
-    /// When bytes last arrived.
+    /// Returns the time at which bytes last arrived.
     pub fn last_heard(&self) -> Time {
         self.last_heard
     }
 
-    /// A packet arrived on the session's transport. Gives back what is for the application.
+    /// Handles a packet from the session's transport. Returns it if it is a message for the application.
     ///
     /// After the end of the session packets are ignored; the client's own goodbye is the last of it.
     pub fn handle_packet<'a>(&mut self, now: Time, packet: Packet<'a>) -> Option<Message<'a>> {
         if let Some(closed) = &mut self.closed {
             if packet == Packet::Close && closed.farewell.take().is_some() {
-                self.queue.clear();
+                self.state.clear();
             }
             return None;
         }
@@ -424,141 +401,22 @@ impl Session {
         None
     }
 
-    // Upgrade.
-
-    /// Begins an upgrade: a WebSocket connection asks to take over a polling session.
-    ///
-    /// If the application `is_behind`, an overdue pong is excused as in [`excuse_pong`](Session::excuse_pong).
-    pub fn begin_upgrade(&mut self, now: Time, is_behind: bool) -> Result<Ticket, Refused> {
-        self.catch_up(now, is_behind);
-        if self.closed.is_some() {
-            return Err(Refused::Closed);
-        }
-        let deadline = now + self.config.upgrade_timeout;
-        let allowed = self.config.allow_upgrades && self.config.websocket;
-        match &mut self.state {
-            State::Polling(polling) if allowed && polling.probe.is_none() => {
-                polling.tickets = polling.tickets.wrapping_add(1);
-                let ticket = Ticket(polling.tickets);
-                polling.probe = Some(Box::new(Probe {
-                    ticket,
-                    release: None,
-                    released: false,
-                    waits: false,
-                    deadline,
-                    deflate: None,
-                }));
-                Ok(ticket)
-            }
-            _ => Err(Refused::NoUpgrade),
-        }
-    }
-
-    /// Compresses messages: permessage-deflate was agreed on for the WebSocket connection. To be called when that begins,
-    /// as the session's or as the one that is tried.
-    pub fn set_deflate(&mut self, agreed: Deflate) {
-        match &mut self.state {
-            State::WebSocket { deflate, .. } => *deflate = Some(agreed),
-            State::Polling(Polling { probe: Some(probe), .. }) => probe.deflate = Some(agreed),
-            State::Polling(_) => {}
-        }
-    }
-
-    /// Whether the attempt to upgrade is still under way; if not, its connection has to be closed.
-    pub fn is_upgrading(&self, ticket: Ticket) -> bool {
-        let State::Polling(Polling { probe: Some(probe), .. }) = &self.state else { return false };
-        probe.ticket == ticket && !self.is_finished()
-    }
-
-    /// Whether an upgrade that was told to [wait](Probing::Wait) need not any more.
-    pub fn is_upgrade_due(&self, ticket: Ticket) -> bool {
-        let State::Polling(Polling { probe: Some(probe), posting: false, .. }) = &self.state else {
-            return false;
-        };
-        probe.waits && probe.ticket == ticket && !self.is_finished()
-    }
-
-    /// A packet arrived on the connection that is being tried.
-    ///
-    /// Once the probe is answered, a poll that waits is ended, so that the client can stop polling: the first at once,
-    /// the next ones at most every 100 ms. There are clients that send no probe, and some that send several.
-    pub fn handle_probe(&mut self, now: Time, ticket: Ticket, packet: &Packet<'_>) -> Probing {
-        if !self.is_upgrading(ticket) {
-            return Probing::Close;
-        }
-        let deadline = now + self.config.upgrade_timeout;
-        let State::Polling(polling) = &mut self.state else { return Probing::Close };
-        match (packet, polling.probe.as_mut()) {
-            (Packet::Ping("probe"), Some(probe)) => {
-                if probe.release.is_none() {
-                    probe.release = Some(now);
-                    probe.deadline = deadline;
-                    polling.release_poll(now);
-                }
-                Probing::Answer
-            }
-            // The messages of a session are handled one at a time.
-            (Packet::Upgrade, Some(probe)) if polling.posting => {
-                probe.waits = true;
-                Probing::Wait
-            }
-            (Packet::Upgrade, _) => {
-                self.complete_upgrade();
-                if let Some(closed) = &mut self.closed {
-                    closed.farewell = None;
-                }
-                Probing::Complete
-            }
-            _ => {
-                polling.probe = None;
-                Probing::Close
-            }
-        }
-    }
-
-    /// The connection that was being tried closed: the session stays where it is.
-    pub fn abort_upgrade(&mut self, ticket: Ticket) {
-        if let State::Polling(polling) = &mut self.state
-            && polling.probe.as_ref().is_some_and(|probe| probe.ticket == ticket)
-        {
-            polling.probe = None;
-        }
-    }
-
-    /// Turns the payload that waits into frames.
-    fn complete_upgrade(&mut self) {
-        let State::Polling(Polling { parked, probe, .. }) = &self.state else { return };
-        let deflate = probe.as_ref().and_then(|probe| probe.deflate);
-        self.state = State::WebSocket { parked: *parked, deflate };
-        let mut payload = core::mem::take(&mut self.queue);
-        let bytes = payload.copy_to_bytes(payload.len());
-        let text = core::str::from_utf8(&bytes).expect("payloads are built from text and base64");
-        for packet in split_payload(text) {
-            match Packet::decode(packet) {
-                Ok(Packet::Message(Message::Binary(data))) => {
-                    let parts = core::iter::once(Part::Binary(&data));
-                    frames::write_frames(&mut self.queue, parts, deflate, &self.config.deflate_pool);
-                }
-                _ => self.push_control(packet.as_bytes()),
-            }
-        }
-    }
-
     // Sending.
 
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
     pub fn send<'a>(&mut self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Result<(), SendError> {
-        match self.state {
-            State::WebSocket { deflate, .. } => {
-                self.admit(frames::frames_len(parts.clone()))?;
-                frames::write_frames(&mut self.queue, parts, deflate, &self.config.deflate_pool);
+        let budget = self.budget();
+        match &mut self.state {
+            State::Streaming(streaming) => {
+                budget.admit(streaming.queued(), streaming.framing.len(parts.clone()))?;
+                streaming.framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
             }
-            State::Polling(_) => {
+            State::Polling(polling) => {
                 if parts.clone().any(Part::has_separator) {
                     return Err(SendError::Separator);
                 }
-                self.admit(frames::packets_len(parts.clone()))?;
-                frames::write_packets(&mut self.queue, parts);
+                budget.admit(polling.payload.text().len(), Payload::len_of(parts.clone()))?;
+                polling.payload.write(parts);
             }
         }
         Ok(())
@@ -566,74 +424,53 @@ impl Session {
 
     /// Queues a reference to messages that were encoded for many sessions.
     pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
-        match self.state {
-            State::WebSocket { deflate, .. } => {
-                let frames = frames.frames(deflate, &self.config.deflate_pool);
-                self.admit(frames.len())?;
-                self.queue.push(frames.clone());
+        let budget = self.budget();
+        match &mut self.state {
+            State::Streaming(streaming) => {
+                let frames = frames.frames(streaming.framing, &self.config.deflate_pool);
+                budget.admit(streaming.queued(), frames.len())?;
+                streaming.queue.push(frames.clone());
             }
-            State::Polling(_) => {
-                self.admit(frames.payload().len() + 1)?;
-                if !self.queue.is_empty() {
-                    self.queue.extend(&[SEPARATOR]);
-                }
-                self.queue.push(frames.payload().clone());
+            State::Polling(polling) => {
+                budget.admit(polling.payload.text().len(), frames.payload().len() + 1)?;
+                polling.payload.push_shared(frames);
             }
         }
         Ok(())
     }
 
-    /// Whether so many bytes, as they stand in the queue, may be added to it.
-    fn admit(&self, len: usize) -> Result<(), SendError> {
-        if self.closed.is_some() {
-            return Err(SendError::Closed);
-        }
-        let limit = self.config.send_buffer;
-        if len > limit {
-            return Err(SendError::TooLarge { limit });
-        }
-        let queued = self.queued();
-        if queued.saturating_add(len) > limit {
-            return Err(SendError::Full { queued });
-        }
-        Ok(())
+    fn budget(&self) -> Budget {
+        Budget { is_closed: self.closed.is_some(), limit: self.config.send_buffer }
     }
 
-    /// Queues a packet of the protocol itself; these have no budget.
-    fn push_control(&mut self, packet: &[u8]) {
-        match self.state {
-            State::WebSocket { .. } => {
-                self.queue.extend(&Header::new(Opcode::Text, packet.len(), None));
-            }
-            State::Polling(_) if !self.queue.is_empty() => self.queue.extend(&[SEPARATOR]),
-            State::Polling(_) => {}
-        }
-        self.queue.extend(packet);
-    }
-
-    /// Moves what waits to the connection's own queue, while on WebSocket.
+    /// Moves the frames that wait to the connection's own queue, while on WebSocket.
     ///
-    /// Says so again with [`set_in_flight`](Session::set_in_flight) as they are written.
+    /// Call [`set_in_flight`](Session::set_in_flight) as they are written.
     pub fn take_frames(&mut self, out: &mut Outbound) {
-        if matches!(self.state, State::WebSocket { .. }) {
-            out.append(&mut self.queue);
-            self.in_flight = out.len();
+        if let State::Streaming(streaming) = &mut self.state {
+            out.append(&mut streaming.queue);
+            streaming.in_flight = out.len();
         }
     }
 
-    /// How many of the bytes that were taken are not written yet.
+    /// Sets the number of taken bytes that are not written yet.
     pub fn set_in_flight(&mut self, bytes: usize) {
-        self.in_flight = bytes;
+        if let State::Streaming(streaming) = &mut self.state {
+            streaming.in_flight = bytes;
+        }
     }
 
-    /// The queue's memory may come from a pool, and go back there.
+    /// Returns the queue, so that its memory can come from a pool and return there.
     pub fn queue_mut(&mut self) -> &mut Outbound {
-        &mut self.queue
+        match &mut self.state {
+            State::Polling(polling) => polling.payload.text_mut(),
+            State::Streaming(streaming) => &mut streaming.queue,
+        }
     }
 
     // The end, and time.
 
-    /// Ends the session. What was queued before is still sent if the peer can be expected to read it.
+    /// Ends the session. Messages that were queued before are still sent if the peer can be expected to read them.
     ///
     /// The first reason stays.
     pub fn close(&mut self, now: Time, reason: CloseReason) {
@@ -643,12 +480,13 @@ impl Session {
         let graceful = matches!(reason, CloseReason::ForcedClose(_) | CloseReason::ServerShutdown);
         let mut farewell = None;
         if !graceful {
-            self.queue.clear();
+            self.state.clear();
         }
         if let State::Polling(polling) = &mut self.state {
             // A client whose probe was answered, and who does not poll, is told on the connection that it tries.
             let waits = polling.probe.as_ref().is_some_and(|probe| probe.waits);
-            let may_upgrade = (polling.is_probed() || waits) && !(polling.parked && self.queue.is_empty());
+            let may_upgrade =
+                (polling.is_probed() || waits) && !(polling.parked && polling.payload.text().is_empty());
             if !(graceful && may_upgrade) {
                 polling.probe = None;
             }
@@ -660,7 +498,7 @@ impl Session {
         self.closed = Some(Box::new(Closed { reason, farewell, reported: false }));
     }
 
-    /// When [`handle_timeout`](Session::handle_timeout) has something to do.
+    /// Returns the time at which [`handle_timeout`](Session::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
         if let Some(closed) = &self.closed {
             return closed.farewell;
@@ -673,9 +511,9 @@ impl Session {
             State::Polling(polling) => (
                 polling.probe.as_ref().map(|probe| probe.deadline),
                 // Packets that wait answer it anyway.
-                polling.next_release().filter(|_| self.queue.is_empty()),
+                polling.next_release().filter(|_| self.state.queue().is_empty()),
             ),
-            State::WebSocket { .. } => (None, None),
+            State::Streaming(_) => (None, None),
         };
         earliest(earliest(Some(heartbeat), probe), release)
     }
@@ -694,7 +532,7 @@ impl Session {
         let lives = match &mut self.state {
             // Each poll counts once.
             State::Polling(polling) => core::mem::take(&mut polling.polled),
-            State::WebSocket { .. } => is_deaf || self.last_heard >= sent,
+            State::Streaming(_) => is_deaf || self.last_heard >= sent,
         };
         if !lives {
             return;
@@ -714,12 +552,12 @@ impl Session {
         self.handle_timeout(now);
     }
 
-    /// Time passed. Does nothing before the deadline.
+    /// Handles that time has passed. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Time) {
         if let Some(closed) = &mut self.closed {
             if closed.farewell.is_some_and(|deadline| deadline <= now) {
                 closed.farewell = None;
-                self.queue.clear();
+                self.state.clear();
             }
             return;
         }
@@ -727,7 +565,7 @@ impl Session {
             if polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now) {
                 polling.probe = None;
             }
-            if self.queue.is_empty() {
+            if polling.payload.text().is_empty() {
                 polling.release_poll(now);
             }
         }
@@ -739,7 +577,7 @@ impl Session {
             // so late that the peer would have no time to answer.
             let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
             self.heartbeat = Heartbeat::Waiting { sent, deadline: sent + timeout };
-            self.push_control(b"2");
+            self.state.push_control(b"2");
             self.controls.ping = true;
             if let State::Polling(polling) = &mut self.state {
                 polling.polled = false;
@@ -759,37 +597,33 @@ impl Session {
     }
 }
 
+/// The capacity of the send buffer.
+#[derive(Clone, Copy)]
+struct Budget {
+    is_closed: bool,
+    limit: usize,
+}
+
+impl Budget {
+    /// Checks that `len` bytes, in the form in which they are queued, may be added to the `queued` ones.
+    fn admit(self, queued: usize, len: usize) -> Result<(), SendError> {
+        let Budget { is_closed, limit } = self;
+        if is_closed {
+            return Err(SendError::Closed);
+        }
+        if len > limit {
+            return Err(SendError::TooLarge { limit });
+        }
+        if queued.saturating_add(len) > limit {
+            return Err(SendError::Full { queued });
+        }
+        Ok(())
+    }
+}
+
 /// A payload of one packet of the protocol itself.
 fn control(packet: &'static [u8]) -> Outbound {
     let mut out = Outbound::new();
     out.push(Bytes::from_static(packet));
     out
-}
-
-/// Takes whole packets from the front of a payload: `most` of them, and as many as `limit` bytes hold, at least one.
-pub(in crate::engineio) fn take_packets(queue: &mut Outbound, limit: usize, most: usize) -> Outbound {
-    if queue.len() <= limit && most == usize::MAX {
-        return core::mem::take(queue);
-    }
-    let (mut end, mut packets) = (None, 0);
-    let mut offset = 0;
-    'scan: for chunk in queue.chunks() {
-        for at in memchr::memchr_iter(SEPARATOR, chunk).map(|at| offset + at) {
-            if at > limit && end.is_some() {
-                break 'scan;
-            }
-            (end, packets) = (Some(at), packets + 1);
-            if at >= limit || packets >= most {
-                break 'scan;
-            }
-        }
-        offset += chunk.len();
-    }
-    if queue.len() <= limit && packets < most {
-        return core::mem::take(queue);
-    }
-    let Some(end) = end else { return core::mem::take(queue) };
-    let front = queue.split_to(end);
-    queue.advance(1);
-    front
 }

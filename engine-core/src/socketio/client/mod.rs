@@ -242,17 +242,17 @@ impl Incoming {
 
 /// An event that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
+pub struct Emitted {
     /// Its name.
     pub event: String,
     /// Its arguments.
     pub args: OwnedArgs,
 }
 
-impl Outgoing {
-    fn new(args: OwnedArgs) -> Outgoing {
+impl Emitted {
+    fn new(args: OwnedArgs) -> Emitted {
         let event = args.as_args().event().unwrap_or_default().into_owned();
-        Outgoing { event, args }
+        Emitted { event, args }
     }
 }
 
@@ -271,7 +271,7 @@ pub enum Event {
     /// An event arrived.
     Incoming(NamespaceId, Incoming),
     /// An event was handed to the connection, in a namespace that [reports](Client::tell_outgoing) such events.
-    Outgoing(NamespaceId, Outgoing),
+    Outgoing(NamespaceId, Emitted),
     /// An event was acknowledged, or will not be.
     Answer(NamespaceId, u64, Result<OwnedArgs, NoAnswer>),
     /// An event that waited was sent, or will not be.

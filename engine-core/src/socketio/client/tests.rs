@@ -207,7 +207,7 @@ fn events_sent_before_the_answer_are_written_after_it_and_first() {
 fn events_that_are_sent_are_reported_each_time_and_only_if_that_is_wanted() {
     fn left(rig: &mut Rig) -> Vec<String> {
         let left = rig.events().into_iter().filter_map(|event| match event {
-            Event::Outgoing(_, Outgoing { event, args }) => {
+            Event::Outgoing(_, Emitted { event, args }) => {
                 Some(alloc::format!("{event} {:?}", args.as_args().iter().collect::<Vec<_>>()))
             }
             _ => None,

@@ -1,6 +1,6 @@
 //! Events of a namespace that wait for a connection, for capacity, or for their acknowledgement.
 
-use super::{Outgoing, Token};
+use super::{Emitted, Token};
 use crate::engineio::Part;
 use crate::socketio::args::Args;
 use crate::socketio::parser::Encoded;
@@ -33,9 +33,9 @@ impl Unit {
     }
 
     /// Returns the event, for handlers that watch what leaves.
-    pub(super) fn outgoing(&self) -> Outgoing {
+    pub(super) fn outgoing(&self) -> Emitted {
         let args = self.text.get(self.args..).unwrap_or_default();
-        Outgoing::new(Args::new_event(args, &self.attachments).into_owned())
+        Emitted::new(Args::new_event(args, &self.attachments).into_owned())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The error of emitting a message from a server.
 
-use crate::engineio::{SendError, client};
+use crate::engineio::{client, server::SendError};
 use crate::socketio::error::EncodeError;
 use serde::{Serialize, Serializer};
 

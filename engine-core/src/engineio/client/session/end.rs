@@ -32,7 +32,7 @@ impl Session {
     /// The packet that closes has a request of its own: the reference handles it immediately, but messages only after the
     /// request that brought them, so that messages before it in the same request would be lost.
     pub(super) fn complete_close(&mut self) {
-        if self.closing.is_none() || !self.queue.is_empty() || self.is_busy(Lane::Post) {
+        if self.closing.is_none() || !self.queue.text().is_empty() || self.is_busy(Lane::Post) {
             return;
         }
         if self.said_close {

@@ -36,7 +36,7 @@ impl Session {
     pub fn watch_read(&mut self, now: Time) -> Option<Time> {
         match self.state {
             State::Polling(_) => {
-                self.mark = Some(Box::new(Mark::Ahead(self.queue.len())));
+                self.mark = Some(Box::new(Mark::Ahead(self.queue.text().len())));
                 self.pass_mark();
                 // The request in progress and the next one each end the session if they take longer.
                 self.mark.as_ref().map(|_| now + self.config.request_timeout.saturating_mul(3))

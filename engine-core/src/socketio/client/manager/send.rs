@@ -2,7 +2,7 @@
 
 use super::super::namespace::{Namespace, State};
 use super::super::waiting::{Entry, Retry, Unit, Waiting};
-use super::super::{Event, How, NamespaceId, NoAnswer, Offline, Outgoing, Sent, Token};
+use super::super::{Emitted, Event, How, NamespaceId, NoAnswer, Offline, Sent, Token};
 use super::{Client, SHORTEST};
 use crate::engineio::client::SendError;
 use crate::socketio::client::EmitError;
@@ -74,7 +74,7 @@ impl Client {
                 Ok(()) => {
                     namespace.sent = Some(now);
                     if namespace.tells_outgoing {
-                        let outgoing = Outgoing::new(packet.event_args());
+                        let outgoing = Emitted::new(packet.event_args());
                         self.events.push_back(Event::Outgoing(id, outgoing));
                     }
                     is_sent = true;

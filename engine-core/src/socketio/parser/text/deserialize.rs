@@ -17,19 +17,18 @@ use serde_json::de::StrRead;
 
 /// Reads arguments as `T`: see [`Args::deserialize`].
 pub(crate) fn deserialize<'a, T: Deserialize<'a>>(args: &Args<'a>) -> Result<T, ArgsError> {
-    let error = match T::deserialize(ArgsDeserializer { args: *args, copy: None }) {
+    let error = match T::deserialize(ArgsDeserializer { args, copy: None }) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
     // serde_json refuses half of a surrogate pair. Only arguments that it has refused are searched for one.
     let Some(replaced) = replace_lone_surrogates(args.json()) else { return Err(ArgsError::new(&error)) };
-    T::deserialize(ArgsDeserializer { args: *args, copy: Some(&replaced) })
-        .map_err(|error| ArgsError::new(&error))
+    T::deserialize(ArgsDeserializer { args, copy: Some(&replaced) }).map_err(|error| ArgsError::new(&error))
 }
 
 /// A deserializer that reads the list of arguments as one value.
 struct ArgsDeserializer<'a, 'b> {
-    args: Args<'a>,
+    args: &'b Args<'a>,
     /// See [`Context::copy`].
     copy: Option<&'b str>,
 }

@@ -16,6 +16,7 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// Returns an error if the text is not a valid packet, or exceeds one of `limits`.
+    #[inline]
     pub fn decode(text: &'a str, limits: &Limits) -> Result<Packet<'a>, DecodeError> {
         let digit = *text.as_bytes().first().ok_or(DecodeError::Empty)?;
         let kind = Kind::from_digit(digit).ok_or(DecodeError::Type)?;

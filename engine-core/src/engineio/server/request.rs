@@ -1,8 +1,9 @@
-//! What an HTTP request asks of an Engine.IO server.
+//! The subject of an HTTP request to an Engine.IO server.
 
-use super::id::Id;
-use super::server::Config;
-use super::transport::Transport;
+use super::Config;
+use crate::engineio::id::Id;
+use crate::engineio::transport::Transport;
+use crate::engineio::version::Version;
 use crate::http;
 use alloc::borrow::Cow;
 use alloc::format;
@@ -15,8 +16,8 @@ pub struct Query {
     pub transport: Option<Transport>,
     /// `sid`: `None` if absent or empty; `Some(None)` if it cannot be an id.
     pub sid: Option<Option<Id>>,
-    /// Whether `EIO` is 4.
-    pub is_version_4: bool,
+    /// `EIO`, if that version is spoken.
+    pub version: Option<Version>,
 }
 
 impl Query {
@@ -38,8 +39,8 @@ impl Query {
         if transport == Some(Transport::Polling) && jsonp.is_some() {
             return Err(RequestError::BadRequest);
         }
-        let is_version_4 = version.is_some_and(|version| version == "4");
-        Ok(Query { transport, sid, is_version_4 })
+        let version = version.and_then(|version| Version::parse(&version));
+        Ok(Query { transport, sid, version })
     }
 }
 
@@ -86,14 +87,14 @@ impl Route {
         let Some(sid) = query.sid else {
             return match request.method() {
                 "GET" if !fits => Err(RequestError::BadRequest),
-                "GET" if !query.is_version_4 => Err(RequestError::UnsupportedVersion),
+                "GET" if query.version.is_none() => Err(RequestError::UnsupportedVersion),
                 "GET" => Ok(Route::Open(transport)),
                 _ => Err(RequestError::BadHandshakeMethod),
             };
         };
         let sid = sid.ok_or(RequestError::UnknownSession)?;
         let purpose = match request.method() {
-            _ if !query.is_version_4 || !fits => Err(RequestError::BadRequest),
+            _ if query.version.is_none() || !fits => Err(RequestError::BadRequest),
             "GET" if over_websocket => Ok(Purpose::Upgrade),
             "GET" => Ok(Purpose::Poll),
             "POST" if !over_websocket => Ok(Purpose::Post),
@@ -103,7 +104,7 @@ impl Route {
     }
 }
 
-/// Why a request is refused: an answer with a code and a message, as the reference gives it.
+/// The cause of a refused request. The response has a code and a message, as in the reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -141,7 +142,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The status of the answer.
+    /// Returns the status of the response.
     pub const fn status(&self) -> u16 {
         match self {
             RequestError::Forbidden(_) => 403,
@@ -153,7 +154,7 @@ impl RequestError {
         }
     }
 
-    /// The body of the answer: JSON, empty for what the protocol has no code for.
+    /// Returns the body of the response: JSON, or nothing if the protocol has no code for the cause.
     pub fn body(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             RequestError::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,

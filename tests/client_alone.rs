@@ -17,7 +17,7 @@ use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 #[test]
@@ -347,6 +347,30 @@ fn a_client_whose_runtime_has_ended_says_so() {
         stream.join();
         assert!(another.is_connected());
     }
+}
+
+/// A waker that does nothing, whose references can be counted.
+struct Counted;
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_client_keeps_one_waker_for_each_task_that_awaits_its_end() {
+    let world = World::new();
+    let client = world.client(by_websocket);
+    client.connect();
+    let (first, second) = (Arc::new(Counted), Arc::new(Counted));
+    {
+        let mut closed = pin!(client.closed());
+        for task in [&first, &second, &second] {
+            let waker = Waker::from(task.clone());
+            assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 2));
+    }
+    assert_eq!(Arc::strong_count(&second), 1, "the future was dropped");
 }
 
 #[cfg(feature = "tokio")]

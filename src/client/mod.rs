@@ -60,9 +60,9 @@ use crate::server::namespace::with_slash;
 use shared::Shared;
 use sockeye_core::host::Connector;
 use std::fmt;
-use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
+use wait::Closed;
 
 /// A client: its connection, and the namespace of its URL, whose methods are those of [`ClientSocket`].
 ///
@@ -159,7 +159,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn closed(&self) {
-        poll_fn(|cx| self.shared.poll_closed(cx)).await;
+        Closed::new(&self.shared).await;
     }
 }
 

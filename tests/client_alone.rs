@@ -10,7 +10,7 @@ use rig::{IN_RUNTIME, OPEN, Stream, World, at_once, by_polling, by_websocket, po
 use sockeye::Client;
 use sockeye::client::{
     BuildError, ClientAckError, ClientCloseReason, ClientConnectError, ClientDisconnectReason,
-    ClientEmitError,
+    ClientEmitError, ClientSocket,
 };
 use sockeye::host::Runtime;
 use std::future::pending;
@@ -371,6 +371,20 @@ fn a_client_keeps_one_waker_for_each_task_that_awaits_its_end() {
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 2));
     }
     assert_eq!(Arc::strong_count(&second), 1, "the future was dropped");
+}
+
+#[test]
+fn a_handler_that_is_registered_after_the_end_of_its_client_is_dropped() {
+    let client = World::new().client(by_websocket);
+    let socket = ClientSocket::clone(&client);
+    drop(client);
+    let owned = Arc::new(());
+    let captured = (socket.clone(), owned.clone());
+    socket.on("event", move || {
+        let _ = &captured;
+        async {}
+    });
+    assert_eq!(Arc::strong_count(&owned), 1);
 }
 
 #[cfg(feature = "tokio")]

@@ -152,10 +152,15 @@ impl<S> Deref for Kept<S> {
     }
 }
 
-/// Acknowledges with the return value of a handler. An `Err` is logged even if no acknowledgement is wanted.
+/// Acknowledges with the return value of a handler. An `Err` is logged even if no acknowledgement is wanted, or the
+/// client has gone.
 fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) {
     let result = match ack {
-        Some((socket, id)) => socket.acknowledge(id, answer),
+        Some((socket, id)) => match socket.acknowledge(id, answer) {
+            // A client that has gone is no failure of the handler.
+            Err(EmitError::Disconnected) => crate::payload::check(answer),
+            sent => sent,
+        },
         None => crate::payload::check(answer),
     };
     if let Err(error) = result {

@@ -33,13 +33,13 @@ pub(crate) mod timers;
 
 pub use connection::Connection;
 pub use handshake::Handshake;
-pub use server::{AllowRequest, Builder, Server};
+pub use server::{Builder, Server};
 pub(crate) use server::{ServerInner, random_id};
 #[cfg(feature = "http")]
 pub(crate) use session::Sender;
 pub use session::Session;
 pub use sockeye_core::engineio::{
-    CloseReason, Config, Id, Message, PacketError, SendError, Transport, TransportError,
+    CloseReason, Id, Message, PacketError, SendError, Transport, TransportError,
 };
 
 use sockeye_core::Time;

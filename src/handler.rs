@@ -52,7 +52,7 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
     message = "`{Self}` is not an event handler",
     label = "not a handler",
     note = "a handler is an `async` function or closure of up to eight parameters, all of them `Extract`",
-    note = "its future has to be `Send`, and what it returns serializable; of a `Result` the error, too: see `HandlerError`"
+    note = "its future must be `Send`; its return value, and the error of a `Result`, must be serializable: see `HandlerError`"
 )]
 pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.

@@ -94,7 +94,7 @@ pub enum BuildError {
     #[error("auth is not a JSON object: {0}")]
     Auth(String),
     /// The system's random number generator failed.
-    #[error("the system has no randomness to give")]
+    #[error("the system's random number generator failed")]
     Random,
 }
 
@@ -254,7 +254,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Maximum number of consecutive attempts to connect and join a namespace. Default: unlimited.
+    /// Sets the maximum number of consecutive attempts to connect and join a namespace. Default: unlimited.
     ///
     /// The count and the [delay](ClientBuilder::reconnection_delay) begin again once a namespace is joined.
     pub fn reconnection_attempts(mut self, attempts: u32) -> Self {

@@ -349,6 +349,15 @@ fn a_client_whose_runtime_has_ended_says_so() {
     }
 }
 
+#[test]
+fn a_path_without_a_leading_slash_gets_one() {
+    let world = World::new();
+    let client = world.client(|builder| by_websocket(builder).path("elsewhere"));
+    client.connect();
+    let written = world.stream().written();
+    assert!(written.starts_with("GET /elsewhere/?"), "{written}");
+}
+
 /// A waker that does nothing, whose references can be counted.
 struct Counted;
 

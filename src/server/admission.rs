@@ -142,7 +142,7 @@ fn accept(socket: &Socket) {
         None => false,
     };
     if has_entered {
-        namespace.connected(socket);
+        namespace.call_connect_handlers(socket);
     }
     session.uncork();
     match has_entered {

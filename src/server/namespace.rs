@@ -376,7 +376,7 @@ impl Namespace {
     }
 
     /// Calls the handlers for new sockets.
-    pub(crate) fn connected(&self, socket: &Socket) {
+    pub(crate) fn call_connect_handlers(&self, socket: &Socket) {
         let handlers = self.0.functions.read().connect.clone();
         for handler in &*handlers {
             run(&**handler, &Context::new(socket, "connect"));

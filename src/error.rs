@@ -66,6 +66,11 @@ impl ConnectError {
         &self.message
     }
 
+    /// Returns what a client is told if the fault is this program's. The cause is logged.
+    pub(crate) fn internal() -> ConnectError {
+        ConnectError::new("Internal error")
+    }
+
     /// Adds details, any JSON: the client's `error.data`. Data that cannot be serialized is left out.
     pub fn data(mut self, data: impl serde::Serialize) -> ConnectError {
         self.data = serde_json::to_value(data).ok();

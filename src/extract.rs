@@ -118,7 +118,8 @@ impl<'a, S> Context<'a, S> {
         self.cause?.downcast_ref::<T>().cloned()
     }
 
-    /// Returns the name of the event; `connect` or `disconnect` if the handler is not called for an event of the client.
+    /// Returns the name of the event. If the handler is not called for an event of the peer, this is `connect`,
+    /// `connect_error` or `disconnect`.
     pub fn event(&self) -> &'a str {
         self.event
     }

@@ -53,7 +53,7 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
     message = "`{Self}` is not an event handler",
     label = "not a handler",
     note = "a handler is an `async` function or closure of up to eight parameters, all of them `Extract`",
-    note = "its future has to be `Send`, and what it returns serializable; of a `Result` the error, too: see `HandlerError`"
+    note = "its future must be `Send`; its return value, and the error of a `Result`, must be serializable: see `HandlerError`"
 )]
 pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
@@ -158,10 +158,15 @@ impl<S> Deref for Kept<S> {
     }
 }
 
-/// Acknowledges with the return value of a handler. An `Err` is logged even if no acknowledgement is wanted.
+/// Acknowledges with the return value of a handler. An `Err` is logged even if no acknowledgement is wanted, or the
+/// client has gone.
 fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) {
     let result = match ack {
-        Some((socket, id)) => socket.acknowledge(id, answer),
+        Some((socket, id)) => match socket.acknowledge(id, answer) {
+            // A client that has gone is no failure of the handler.
+            Err(EmitError::Disconnected) => crate::payload::check(answer),
+            sent => sent,
+        },
         None => crate::payload::check(answer),
     };
     if let Err(error) = result {

@@ -120,7 +120,8 @@ impl Handshake {
         self.time
     }
 
-    /// Returns whether a browser sent the request from a page of another origin.
+    /// Returns whether the request has an `Origin` header, as in the reference. A browser sends it from pages of
+    /// another origin, and for POST and WebSocket also from pages of the same origin.
     pub fn xdomain(&self) -> bool {
         self.header("origin").is_some()
     }

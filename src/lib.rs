@@ -18,7 +18,7 @@
 //! # }
 //! ```
 //!
-//! The types
+//! # The types
 //!
 //! - [`Server`]: holds the settings and the namespaces, and can be closed. A [`Namespace`] has its own
 //!   sockets and rooms. The methods of the server itself apply to the main namespace, `/`.
@@ -31,10 +31,10 @@
 //! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
 //! - [`Client`] and [`ClientSocket`]: the client side, for this server or any other: see [`client`].
 //!
-//! All of these are handles that are cheap to clone. A [`Server`] and a [`Client`] own their connections; a
+//! All of these except handlers are cheap to clone. A connection keeps its [`Server`] or [`Client`] alive; a
 //! [`Namespace`], a [`Socket`] and a [`ClientSocket`] keep neither alive.
 //!
-//! Guarantees
+//! # Guarantees
 //!
 //! - Handlers start in the order in which the client sent the events: each is polled once in place, and
 //!   continues in the background only if it has to wait. No lock is held meanwhile. A panic ends that call,
@@ -44,9 +44,9 @@
 //!   that it missed something; it never slows the others. A client whose handlers fall behind is not read
 //!   until they catch up.
 //! - A broadcast is encoded once, and every recipient's queue holds a reference to it.
-//! - Every wait has a deadline, and every buffer a bound: see [`Builder`], [`Limits`] and [`engine::Config`].
-//!   Two bounds are fixed: at most 10,000 acknowledgements can be pending from a socket, and a client is not
-//!   read while 256 of its handlers wait.
+//! - Every wait has a deadline, and every buffer a bound: see [`Builder`] and [`Limits`]. Some bounds are fixed:
+//!   for example, at most 10,000 acknowledgements can be pending from a socket, and a client is not read while
+//!   256 of its handlers wait. The file `SECURITY.md` of the repository lists all of them.
 //!
 //! # When nothing happens
 //!

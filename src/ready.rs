@@ -10,7 +10,8 @@ use std::task::{Wake, Waker};
 /// Collects the tokens of the wakers that were called, for an event loop without an executor.
 ///
 /// Give each connection or task the waker of its token, and take the tokens that are [ready](ReadyList::pop)
-/// each turn. The list holds each token at most once.
+/// each turn. The list holds each waker at most once; two wakers of one token
+/// may list it twice.
 #[derive(Clone)]
 pub struct ReadyList(Arc<List>);
 

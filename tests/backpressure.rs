@@ -123,7 +123,9 @@ fn a_message_larger_than_the_send_buffer_is_an_error_and_closes_no_client() {
     let text = "x".repeat(10_000);
     assert!(matches!(socket.emit("x", &text), Err(EmitError::TooLarge { limit: 10_000 })));
     assert!(matches!(socket.volatile().emit("x", &text), Err(EmitError::TooLarge { .. })));
-    assert_eq!(sim.server().emit("x", &text).dropped, 1);
+    let delivery = sim.server().emit("x", &text);
+    assert_eq!((delivery.sent, delivery.dropped), (0, 1));
+    assert_eq!(delivery.error, Some(EmitError::TooLarge { limit: 10_000 }));
     client.expect_nothing();
     assert!(!client.is_closed());
     socket.emit("x", ()).unwrap();

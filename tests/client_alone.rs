@@ -10,14 +10,14 @@ use rig::{IN_RUNTIME, OPEN, Stream, World, at_once, by_polling, by_websocket, po
 use sockeye::Client;
 use sockeye::client::{
     BuildError, ClientAckError, ClientCloseReason, ClientConnectError, ClientDisconnectReason,
-    ClientEmitError,
+    ClientEmitError, ClientSocket,
 };
 use sockeye::host::Runtime;
 use std::future::pending;
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 #[test]
@@ -347,6 +347,53 @@ fn a_client_whose_runtime_has_ended_says_so() {
         stream.join();
         assert!(another.is_connected());
     }
+}
+
+#[test]
+fn a_path_without_a_leading_slash_gets_one() {
+    let world = World::new();
+    let client = world.client(|builder| by_websocket(builder).path("elsewhere"));
+    client.connect();
+    let written = world.stream().written();
+    assert!(written.starts_with("GET /elsewhere/?"), "{written}");
+}
+
+/// A waker that does nothing, whose references can be counted.
+struct Counted;
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_client_keeps_one_waker_for_each_task_that_awaits_its_end() {
+    let world = World::new();
+    let client = world.client(by_websocket);
+    client.connect();
+    let (first, second) = (Arc::new(Counted), Arc::new(Counted));
+    {
+        let mut closed = pin!(client.closed());
+        for task in [&first, &second, &second] {
+            let waker = Waker::from(task.clone());
+            assert!(closed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 2));
+    }
+    assert_eq!(Arc::strong_count(&second), 1, "the future was dropped");
+}
+
+#[test]
+fn a_handler_that_is_registered_after_the_end_of_its_client_is_dropped() {
+    let client = World::new().client(by_websocket);
+    let socket = ClientSocket::clone(&client);
+    drop(client);
+    let owned = Arc::new(());
+    let captured = (socket.clone(), owned.clone());
+    socket.on("event", move || {
+        let _ = &captured;
+        async {}
+    });
+    assert_eq!(Arc::strong_count(&owned), 1);
 }
 
 #[cfg(feature = "tokio")]

@@ -7,6 +7,7 @@ use sockeye::drive::{Protocol, StreamStatus};
 use sockeye::engine::{Application, CloseReason, Connection, Message, Server, Session};
 use sockeye::host::{Host, Peer};
 use std::future::Ready;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
@@ -92,6 +93,71 @@ fn a_panic_of_the_application_ends_its_call_and_neither_the_connection_nor_the_s
     }
     assert_eq!(server.sessions_count(), 0, "by silence");
     assert!(request(&mut connection, "").contains(r#""sid":""#), "others are served");
+}
+
+/// Counts the ends of sessions; panics at the deadline that each of them has.
+#[derive(Default)]
+struct PanicsWhenDue(AtomicUsize);
+
+struct Due(Time);
+
+impl Default for Due {
+    fn default() -> Self {
+        Due(Time::ZERO + Duration::from_secs(1))
+    }
+}
+
+impl Application for PanicsWhenDue {
+    type State = Due;
+
+    fn on_message(&self, _: &Session<Self>, _: Message<'_>) {}
+
+    fn on_close(&self, _: &Session<Self>, _: &CloseReason) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn next_deadline(state: &Due) -> Option<Time> {
+        Some(state.0)
+    }
+
+    fn handle_timeout(_: &mut Due, _: Time) -> Option<CloseReason> {
+        panic!("handle_timeout");
+    }
+}
+
+#[test]
+fn a_panic_in_handle_timeout_ends_the_session() {
+    let server = Server::new(PanicsWhenDue::default());
+    let mut connection = server.accept(Time::ZERO, Peer::default());
+    connection.set_waker(Waker::noop());
+    request(&mut connection, "");
+    server.handle_timeout(Time::ZERO + Duration::from_secs(1));
+    assert_eq!(server.application().0.load(Ordering::Relaxed), 1);
+}
+
+/// Panics if it is asked for its deadline.
+struct PanicsForDeadline;
+
+impl Application for PanicsForDeadline {
+    type State = ();
+
+    fn on_message(&self, _: &Session<Self>, _: Message<'_>) {}
+
+    fn next_deadline(_: &()) -> Option<Time> {
+        panic!("next_deadline");
+    }
+}
+
+#[test]
+fn a_panic_in_next_deadline_leaves_the_session_its_heartbeat() {
+    let server = Server::new(PanicsForDeadline);
+    let mut connection = server.accept(Time::ZERO, Peer::default());
+    connection.set_waker(Waker::noop());
+    assert!(request(&mut connection, "").contains(r#""sid":""#));
+    for seconds in [25, 45] {
+        server.handle_timeout(Time::ZERO + Duration::from_secs(seconds));
+    }
+    assert_eq!(server.sessions_count(), 0);
 }
 
 #[test]

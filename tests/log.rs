@@ -65,6 +65,14 @@ fn log_of(packets: &[&str]) -> (Vec<(Level, String, String)>, Vec<String>) {
         io.on_connect(async |socket: Socket| {
             socket.on("double", async |Data(n): Data<u32>| 2 * n);
             socket.on("fail", async || -> Result<u32, HandlerError> { Ok("x".parse::<u32>()?) });
+            socket.on("leave", async |socket: Socket| {
+                socket.disconnect(false);
+                1
+            });
+            socket.on("leave and fail", async |socket: Socket| -> Result<u32, HandlerError> {
+                socket.disconnect(false);
+                Ok("x".parse::<u32>()?)
+            });
         });
         let client = Sim::new(io).connect();
         log.0.lock().unwrap().clear();
@@ -125,4 +133,18 @@ fn the_life_of_a_client_is_logged_without_its_sessions_id() {
     );
     assert!(log.iter().all(|(_, _, fields)| !fields.contains(&session)), "{log:?}");
     assert!(log[3].2.contains("reads too slowly"), "{log:?}");
+}
+
+#[test]
+fn the_error_of_a_handler_is_logged_after_its_client_has_gone() {
+    let (log, _) = log_of(&[r#"421["leave and fail"]"#]);
+    let warnings: Vec<_> = log.iter().filter(|(level, ..)| *level == Level::WARN).collect();
+    let [(_, _, fields)] = warnings.as_slice() else { panic!("{log:?}") };
+    assert!(fields.contains("invalid digit"), "{fields}");
+}
+
+#[test]
+fn an_answer_to_a_client_that_has_gone_is_no_failure() {
+    let (log, _) = log_of(&[r#"421["leave"]"#]);
+    assert!(log.iter().all(|(level, ..)| *level != Level::WARN), "{log:?}");
 }

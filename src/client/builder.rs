@@ -94,7 +94,7 @@ pub enum BuildError {
     #[error("auth is not a JSON object: {0}")]
     Auth(String),
     /// The system's random number generator failed.
-    #[error("the system has no randomness to give")]
+    #[error("the system's random number generator failed")]
     Random,
 }
 
@@ -140,7 +140,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the path of the requests. Default: `/socket.io`.
+    /// Sets the path of the requests; a missing leading slash is added. Default: `/socket.io`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
@@ -254,7 +254,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Maximum number of consecutive attempts to connect and join a namespace. Default: unlimited.
+    /// Sets the maximum number of consecutive attempts to connect and join a namespace. Default: unlimited.
     ///
     /// The count and the [delay](ClientBuilder::reconnection_delay) begin again once a namespace is joined.
     pub fn reconnection_attempts(mut self, attempts: u32) -> Self {
@@ -373,7 +373,7 @@ impl ClientBuilder {
 
     /// Sets the limits of one packet from the server; see [`Limits`] for the defaults. A packet beyond them
     /// ends the connection.
-    pub fn limits(mut self, limits: Limits) -> Self {
+    pub fn packet_limits(mut self, limits: Limits) -> Self {
         self.config.limits = limits;
         self
     }
@@ -408,10 +408,13 @@ impl ClientBuilder {
         let mut engine = self.engine;
         engine.deflate_pool = pool::DEFLATE;
         engine.path = self.path;
+        if !engine.path.starts_with('/') {
+            engine.path.insert(0, '/');
+        }
         if self.add_trailing_slash && !engine.path.ends_with('/') {
             engine.path.push('/');
         }
-        if !engine.path.starts_with('/') || !engine.path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !engine.path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(UrlError::Characters.into());
         }
         let query = match (url.query.is_empty(), self.query.is_empty()) {

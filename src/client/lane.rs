@@ -379,7 +379,7 @@ impl Outgoing for LaneStream {
     fn handle_failed(&mut self, _now: Time, error: &io::Error) {
         #[cfg(feature = "tls")]
         if is_plain(error) {
-            let why = "the server does not speak TLS: it is reached by http or ws";
+            let why = "the server does not speak TLS: use an http or ws url";
             return self.fail(TransportError::Connect(why.into()));
         }
         self.fail(TransportError::Connect(error.to_string().into()));

@@ -124,8 +124,12 @@ impl ClientSocket {
         self.listen(|state| state.listeners.add(On::Event("disconnect".into()), handler));
     }
 
+    /// Adds a listener, unless the client is gone, because nothing would remove it again.
     fn listen(&self, add: impl FnOnce(&mut State)) {
-        add(&mut self.0.state.lock());
+        // Held meanwhile: the end of the client removes the listeners.
+        if let Some(_shared) = self.shared() {
+            add(&mut self.0.state.lock());
+        }
     }
 
     fn remove(&self, on: &On) {

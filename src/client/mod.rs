@@ -23,7 +23,7 @@
 //! - A lost connection is reopened after a delay that grows and is randomized for each client. Events emitted
 //!   meanwhile wait, within limits ([`Offline`]), and are sent in order. If the server refuses a namespace,
 //!   the client does not ask again until [`connect`](ClientSocket::connect) is called.
-//! - Handlers are called on the runtime, one after the other, and never inside a call such as `emit` or
+//! - Handlers start on the runtime, in the order of the events, and never inside a call such as `emit` or
 //!   `disconnect`: the caller may hold a lock that a handler takes.
 //! - Every emit can be awaited to learn what became of it; `emit_with_ack` waits for the server's answer.
 //! - A message that is larger than the server accepts is refused with an error before it is sent.
@@ -60,9 +60,9 @@ use crate::server::namespace::with_slash;
 use shared::Shared;
 use sockeye_core::host::Connector;
 use std::fmt;
-use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
+use wait::Closed;
 
 /// A client: its connection, and the namespace of its URL, whose methods are those of [`ClientSocket`].
 ///
@@ -159,7 +159,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn closed(&self) {
-        poll_fn(|cx| self.shared.poll_closed(cx)).await;
+        Closed::new(&self.shared).await;
     }
 }
 

@@ -61,8 +61,10 @@ pub(super) struct Shared {
 struct More {
     jar: CookieJar,
     on_manager_event: Option<Arc<OnManagerEvent>>,
-    /// Wakers of tasks that wait until the client is closed.
-    closed: Vec<Waker>,
+    /// Wakers of tasks that wait until the client is closed, each with the id of its future.
+    closed: Vec<(u64, Waker)>,
+    /// The id of the last such future.
+    last_closed: u64,
 }
 
 type OnManagerEvent = dyn Fn(ManagerEvent) + Send + Sync;
@@ -548,7 +550,7 @@ impl Shared {
             return;
         }
         let waiting = self.more.lock().as_mut().map(|more| std::mem::take(&mut more.closed));
-        waiting.into_iter().flatten().for_each(Waker::wake);
+        waiting.into_iter().flatten().for_each(|(_, waker)| waker.wake());
         let keeper = {
             let mut keeper = self.keeper.lock();
             std::mem::take(&mut keeper.holds).then(|| keeper.waker.clone()).flatten()
@@ -558,19 +560,37 @@ impl Shared {
         }
     }
 
-    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Polls for the end of the client. `id` is that of the future, drawn when it first has to wait.
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>, id: &mut Option<u64>) -> Poll<()> {
         if self.is_closed() {
             return Poll::Ready(());
         }
+        let mut waker = cx.waker().clone();
         {
             let mut more = self.more.lock();
-            let closed = &mut more.get_or_insert_default().closed;
-            if !closed.iter().any(|known| known.will_wake(cx.waker())) {
-                closed.push(cx.waker().clone());
+            let More { closed, last_closed, .. } = &mut **more.get_or_insert_default();
+            let id = *id.get_or_insert_with(|| {
+                *last_closed += 1;
+                *last_closed
+            });
+            match closed.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, known)) => std::mem::swap(known, &mut waker),
+                None => closed.push((id, waker.clone())),
             }
         }
+        // Dropped without the lock: the last waker of a task may drop the task.
+        drop(waker);
         // Check again: the client may have closed before the waker was stored.
         if self.is_closed() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Removes the waker of a future that is dropped.
+    pub(super) fn forget_closed(&self, id: u64) {
+        let removed = self.more.lock().as_mut().and_then(|more| {
+            let at = more.closed.iter().position(|(known, _)| *known == id)?;
+            Some(more.closed.swap_remove(at))
+        });
+        drop(removed);
     }
 
     // Back-pressure.

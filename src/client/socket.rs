@@ -29,7 +29,7 @@ use std::time::Duration;
 /// One namespace of a client's server: a handle that is cheap to clone and does not keep the client alive.
 ///
 /// It persists across reconnections, with its handlers and its queued messages. Once the
-/// [`Client`](crate::Client) and its connection are gone, emitting returns an error.
+/// [`Client`](crate::Client) and its connection are gone, emitting returns an error, and handlers are not kept.
 #[derive(Clone)]
 pub struct ClientSocket(pub(super) Arc<Inner>);
 

@@ -33,8 +33,8 @@ pub enum UrlError {
     /// The URL contains a user or a password: pass them by `extra_header` or `auth`.
     #[error("the url has a user in it")]
     User,
-    /// A path, a query or a header contains characters that are not valid there.
-    #[error("a path, a query or a header has characters that cannot be sent")]
+    /// The URL or the path of the requests contains characters that are not valid there.
+    #[error("the url or the path has characters that cannot be sent")]
     Characters,
 }
 
@@ -50,7 +50,7 @@ impl Url {
         if rest.starts_with('/') {
             return Err(UrlError::Host);
         }
-        if has_mended(text) {
+        if needs_repair(text) {
             return Err(UrlError::Characters);
         }
         let url = url::Url::parse(text).map_err(|error| match error {
@@ -79,7 +79,7 @@ impl Url {
 }
 
 /// Returns whether there are characters that the URL standard removes or replaces.
-fn has_mended(text: &str) -> bool {
+fn needs_repair(text: &str) -> bool {
     text.contains(|char: char| char.is_ascii_control() || char == '\\') || text.trim() != text
 }
 
@@ -87,17 +87,17 @@ fn has_mended(text: &str) -> bool {
 pub(super) fn parse_proxy(text: &str) -> Result<Proxy, &'static str> {
     let (scheme, rest) = text.split_once("://").ok_or("it has no scheme")?;
     if !scheme.eq_ignore_ascii_case("http") {
-        return Err("its scheme is another");
+        return Err("its scheme is not http");
     }
-    if rest.starts_with('/') || has_mended(text) {
-        return Err("it has characters that cannot stand there");
+    if rest.starts_with('/') || needs_repair(text) {
+        return Err("it contains invalid characters");
     }
     let url = url::Url::parse(text).map_err(|error| match error {
         ParseError::InvalidPort => "it has no valid port",
         _ => "it has no valid host",
     })?;
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err("there is something behind host and port");
+        return Err("it has a path, a query or a fragment");
     }
     let host = url.host_str().map(host_of).ok_or("it has no valid host")?;
     let port = url.port_or_known_default().filter(|port| *port > 0).ok_or("it has no valid port")?;
@@ -228,14 +228,14 @@ mod tests {
     fn an_invalid_proxy_is_refused_and_its_password_is_shown_nowhere() {
         for (text, error) in [
             ("proxy:3128", "it has no scheme"),
-            ("https://proxy", "its scheme is another"),
-            ("socks5://proxy", "its scheme is another"),
+            ("https://proxy", "its scheme is not http"),
+            ("socks5://proxy", "its scheme is not http"),
             ("http://u:p@", "it has no valid host"),
             ("http://a b", "it has no valid host"),
             ("http://proxy:0", "it has no valid port"),
-            ("http://proxy/?", "there is something behind host and port"),
-            ("http://u:a\nb@proxy", "it has characters that cannot stand there"),
-            ("http://proxy/path", "there is something behind host and port"),
+            ("http://proxy/?", "it has a path, a query or a fragment"),
+            ("http://u:a\nb@proxy", "it contains invalid characters"),
+            ("http://proxy/path", "it has a path, a query or a fragment"),
             ("http://a%3ab:c@proxy", "its user or password cannot be sent"),
             ("http://u:%0d%0a@proxy", "its user or password cannot be sent"),
             ("http://u:%zz@proxy", "its user or password cannot be sent"),

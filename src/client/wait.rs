@@ -147,6 +147,35 @@ impl Future for Connected {
     }
 }
 
+/// The end of a client.
+pub(super) struct Closed<'a> {
+    shared: &'a Shared,
+    /// The key of its waker, once it waits.
+    id: Option<u64>,
+}
+
+impl<'a> Closed<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Closed { shared, id: None }
+    }
+}
+
+impl Future for Closed<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.poll_closed(cx, &mut self.id)
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.shared.forget_closed(id);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! Files that the server gives out: the client's script, or a page.
+//! Files that the server serves: the client's script, or a page.
 
 use bytes::Bytes;
 use std::borrow::Cow;

@@ -418,7 +418,7 @@ impl<A: Application> Protocol for Connection<A> {
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         match &self.link {
             Link::WebSocket(session) if session.has_capacity() => session.begin_turn(now),
-            // Not if the same bytes are only looked at again.
+            // Only new bytes are a sign of life: those left over from the last turn are passed again.
             Link::WebSocket(session) if input.len() > self.unread as usize => session.heard(now),
             Link::Exchange(exchange) => exchange.heard(now),
             _ => {}

@@ -32,14 +32,13 @@ pub(crate) mod timers;
 
 pub use crate::handshake::Handshake;
 pub use connection::Connection;
-pub use server::{AllowRequest, Builder, Server};
+pub use server::{Builder, Server};
 pub(crate) use server::{ServerInner, random_id};
 #[cfg(feature = "http")]
 pub(crate) use session::Sender;
 pub use session::Session;
 pub use sockeye_core::engineio::{
-    CloseReason, Id, Message, PacketError, Transport, TransportError,
-    server::{Config, SendError},
+    CloseReason, Id, Message, PacketError, Transport, TransportError, server::SendError,
 };
 
 use sockeye_core::Time;
@@ -47,8 +46,9 @@ use sockeye_core::Time;
 /// The application on top of the sessions of a [`Server`].
 ///
 /// Messages of a session come one at a time, from the task that reads its connection; its end may come from
-/// any thread, even while a message is being handled. No lock is held meanwhile. The methods must not block.
-/// A panic ends the call, is logged, and has no other effect.
+/// any thread, even while a message is being handled. The methods must not block. No lock is held while those
+/// run that are passed a session; the others run under the session's lock, and must not use a session. A panic
+/// ends the call and is logged; one in [`handle_timeout`](Application::handle_timeout) also ends the session.
 pub trait Application: Send + Sync + Sized + 'static {
     /// The application's state of each session.
     type State: Default + Send + 'static;
@@ -66,13 +66,15 @@ pub trait Application: Send + Sync + Sized + 'static {
         let _ = (session, reason);
     }
 
-    /// Returns when [`handle_timeout`](Application::handle_timeout) has to be called for a session.
+    /// Returns when [`handle_timeout`](Application::handle_timeout) has to be called for a session. Called under
+    /// the session's lock. A panic counts as `None`.
     fn next_deadline(state: &Self::State) -> Option<Time> {
         let _ = state;
         None
     }
 
-    /// Called when the deadline is reached. A returned reason ends the session.
+    /// Called when the deadline is reached, under the session's lock. A returned reason ends the session, and so
+    /// does a panic, because the same deadline would be due again at once.
     fn handle_timeout(state: &mut Self::State, now: Time) -> Option<CloseReason> {
         let _ = (state, now);
         None

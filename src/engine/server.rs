@@ -4,7 +4,7 @@ use super::assets::Assets;
 use super::connection::Connection;
 use super::session::Session;
 use super::timers::Timers;
-use super::{Application, CloseReason, Config, Handshake, Id, Transport};
+use super::{Application, CloseReason, Handshake, Id, Transport};
 use crate::by_id::{ById, IdHash};
 use crate::guard::guard;
 use crate::observe::{self, Direction, Event, Observer};
@@ -32,7 +32,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// Decides whether a session may be opened. `Err` holds the message for the client.
-pub type AllowRequest =
+pub(super) type AllowRequest =
     Box<dyn Fn(Handshake) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// An Engine.IO server: a handle that is cheap to clone.
@@ -43,7 +43,7 @@ pub struct Server<A: Application>(pub(crate) Arc<ServerInner<A>>);
 /// The settings of a [`Server`]. Names and defaults are those of the reference.
 pub struct Builder<A: Application> {
     pub(crate) application: A,
-    config: Config,
+    config: engineio::server::Config,
     limits: connection::Config,
     path: String,
     cors: Cors,
@@ -84,7 +84,7 @@ impl<A: Application> Server<A> {
     pub fn builder(application: A) -> Builder<A> {
         Builder {
             application,
-            config: Config::default(),
+            config: engineio::server::Config::default(),
             limits: connection::Config::default(),
             path: "/engine.io".into(),
             cors: Cors::off(),

@@ -358,7 +358,9 @@ impl<A: Application> Session<A> {
     /// found when the earlier entry fires. Returns the waker to call for it, and the server if it was needed:
     /// dropping its last handle drops its sessions, which must not happen under the lock.
     fn arm(&self, inner: &mut Inner<A>) -> (Option<Waker>, Option<Arc<ServerInner<A>>>) {
-        let deadlines = [inner.engine.next_deadline(), A::next_deadline(&inner.state)];
+        let state = &inner.state;
+        let application = guard("next_deadline", || A::next_deadline(state)).flatten();
+        let deadlines = [inner.engine.next_deadline(), application];
         let deadline = deadlines.into_iter().flatten().min();
         let is_armed = inner.timer.is_some_and(|(armed, _)| deadline.is_some_and(|at| armed <= at));
         if is_armed || (inner.timer.is_none() && deadline.is_none()) {
@@ -613,7 +615,10 @@ impl<A: Application> Expire for Shared<A> {
                 engine.excuse_pong(now, is_deaf);
             }
             engine.handle_timeout(now);
-            if let Some(reason) = A::handle_timeout(state, now) {
+            let reason = guard("handle_timeout", || A::handle_timeout(state, now));
+            if let Some(reason) = reason.unwrap_or_else(|| {
+                Some(CloseReason::ForcedClose(Some("a deadline's handler panicked".into())))
+            }) {
                 engine.close(now, reason);
             }
         });

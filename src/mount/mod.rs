@@ -52,7 +52,7 @@
 //! Only [`Peer::secure`] decides whether the connection counts as encrypted; the target of a request is not
 //! used, because the client wrote it.
 //!
-//! Notes
+//! # Notes
 //!
 //! - The body of a request is read up to [`max_payload`](crate::Builder::max_payload), and no further.
 //! - Set up CORS in one place: either here ([`cors`](crate::Builder::cors)), which applies to the server's

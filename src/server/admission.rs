@@ -103,7 +103,7 @@ async fn admit(socket: Socket, middlewares: Middlewares, timeout: Duration) {
 async fn decide(socket: &Socket, middlewares: &Middlewares) -> Result<(), ConnectError> {
     for middleware in middlewares.iter() {
         // A panic in the application admits no client, but leaves none waiting.
-        Guarded(ask(&**middleware, socket)?).await.unwrap_or_else(|| Err(failed()))?;
+        Guarded(ask(&**middleware, socket)?).await.unwrap_or_else(|| Err(ConnectError::internal()))?;
     }
     Ok(())
 }
@@ -114,12 +114,7 @@ fn ask(
     socket: &Socket,
 ) -> Result<BoxFuture<Result<(), ConnectError>>, ConnectError> {
     let called = guard("a middleware", || middleware.call(&Context::new(socket, "connect")));
-    Ok(called.ok_or_else(failed)??)
-}
-
-/// Returns what a client is told of a panic.
-fn failed() -> ConnectError {
-    ConnectError::new("internal server error")
+    Ok(called.ok_or_else(ConnectError::internal)??)
 }
 
 /// Tells the client that it is connected, makes its socket a member, and calls the connect handlers.
@@ -152,7 +147,7 @@ fn accept(socket: &Socket) {
     };
     if has_entered {
         namespace.tell(&Event::SocketConnected { namespace: namespace.name(), socket: socket.id() });
-        namespace.connected(socket);
+        namespace.call_connect_handlers(socket);
     }
     session.uncork();
     match has_entered {

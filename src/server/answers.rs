@@ -132,7 +132,7 @@ impl<T: Answer> Answers<T> {
 }
 
 impl<T> Answers<T> {
-    /// Returns the acknowledgements that could be read, even if others are missing.
+    /// Returns the acknowledgements that could be read, regardless of sockets that did not answer.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.answers.iter().filter_map(|answer| answer.value.as_ref().ok())
     }

@@ -57,10 +57,12 @@ pub struct Broadcast {
 pub struct Delivery {
     /// The number of sockets that the message was queued for.
     pub sent: usize,
-    /// The number of sockets that did not get the message, because they were not ready for a volatile
-    /// message, or were closed for reading too slowly.
+    /// The number of selected sockets that the message was not queued for: they were not ready for a volatile
+    /// message, are closed for reading too slowly, have just disconnected, or have too many pending
+    /// acknowledgements; or the message is larger than the [`send_buffer`](crate::Builder::send_buffer).
     pub dropped: usize,
-    /// The reason why the message was sent to no socket, if it cannot be sent at all.
+    /// The reason why the message was queued for no socket, if it cannot be sent at all: it cannot be encoded, or is
+    /// larger than the send buffer. The latter is noticed only if a socket is selected.
     pub error: Option<EmitError>,
 }
 
@@ -171,6 +173,7 @@ impl Broadcast {
         let mut delivery = Delivery::default();
         let (mut slow, mut later, mut watched, mut shown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let is_observed = self.namespace.0.observer.is_some();
+        let mut too_large = None;
         let members = self.namespace.0.members.read();
         members.select(&self.target).for_each(|socket| {
             let asked = match waiter {
@@ -194,8 +197,10 @@ impl Broadcast {
                     }
                 }
                 Err(error) => {
-                    if matches!(error, EmitError::SlowConsumer { .. }) {
-                        slow.push(socket.clone());
+                    match error {
+                        EmitError::SlowConsumer { .. } => slow.push(socket.clone()),
+                        EmitError::TooLarge { .. } => too_large = Some(error.clone()),
+                        _ => {}
                     }
                     if let Some((waiter, at)) = asked {
                         waiter.fail(socket, at, error);
@@ -205,6 +210,7 @@ impl Broadcast {
             }
         });
         drop(members);
+        delivery.error = too_large.filter(|_| delivery.sent == 0);
         // Wakers and closing access the members, so they are called without the lock.
         shown.iter().for_each(|socket| socket.session().show_sent(frames.parts()));
         later.into_iter().for_each(Waker::wake);

@@ -61,7 +61,7 @@ impl From<ExtractError> for ConnectError {
     fn from(error: ExtractError) -> Self {
         if error.is_ours() {
             error!(%error, "a middleware was not called");
-            return ConnectError::new("Internal error");
+            return ConnectError::internal();
         }
         debug!(%error, "a middleware was not called");
         ConnectError::new("Invalid auth")

@@ -24,7 +24,7 @@ pub enum JoinError {
     #[error("the socket is not connected")]
     Disconnected,
     /// The socket is in as many rooms as [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
-    #[error("the socket is in {limit} rooms, which are all that it may join")]
+    #[error("the socket is already in {limit} rooms, the maximum")]
     TooManyRooms {
         /// The maximum number of rooms of a socket.
         limit: usize,

@@ -190,7 +190,7 @@ pub enum NamespaceError {
     #[error("a namespace's name cannot contain U+001E")]
     Separator,
     /// The name is longer than [`Limits::max_namespace_len`](crate::Limits::max_namespace_len).
-    #[error("a namespace's name of more than {limit} bytes")]
+    #[error("a namespace's name cannot be longer than {limit} bytes")]
     TooLong {
         /// The longest name, its slash included, in bytes.
         limit: usize,
@@ -286,7 +286,8 @@ impl Namespace {
         functions.middlewares = functions.middlewares.iter().cloned().chain([added]).collect();
     }
 
-    /// Returns the number of connected sockets.
+    /// Returns the number of connected sockets, without a look at each: a socket that is just disconnecting may be
+    /// counted although [`sockets`](Namespace::sockets) leaves it out.
     pub fn sockets_count(&self) -> usize {
         self.0.members.read().len()
     }
@@ -384,7 +385,7 @@ impl Namespace {
     }
 
     /// Calls the handlers for new sockets.
-    pub(crate) fn connected(&self, socket: &Socket) {
+    pub(crate) fn call_connect_handlers(&self, socket: &Socket) {
         let handlers = self.0.functions.read().connect.clone();
         for handler in &*handlers {
             run(&**handler, &Context::new(socket, "connect"));

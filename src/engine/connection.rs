@@ -3,7 +3,7 @@
 use super::exchange::{self, Carries, Content, Exchange, Incoming, Step, Turn, Upgrade};
 use super::server::ServerInner;
 use super::session::Session;
-use super::timers::{Key, Target};
+use super::timers::{Key, Notify};
 use super::{Application, CloseReason, Handshake, TransportError};
 use crate::inflated::Inflated;
 use crate::log::debug;
@@ -317,7 +317,7 @@ impl<A: Application> Connection<A> {
             (Some(deadline), Some(waker)) if armed.is_none_or(|armed| deadline < armed) => {
                 let waker = waker.clone();
                 self.disarm();
-                let (key, driver) = self.server.timers.insert(deadline, Target::Waker(waker));
+                let (key, driver) = self.server.timers.insert(deadline, Notify::Waker(waker));
                 self.timer = Some(key);
                 if let Some(driver) = driver {
                     driver.wake();

@@ -3,7 +3,7 @@
 use super::exchange::{self, Caller, Carries, Content, Exchange, Incoming, Step, Upgrade};
 use super::server::ServerInner;
 use super::session::Session;
-use super::timers::{Key, Target};
+use super::timers::{Key, Notify};
 use super::{Application, CloseReason, Handshake, Transport, TransportError};
 use crate::inflated::Inflated;
 use crate::log::debug;
@@ -331,7 +331,7 @@ impl<A: Application> Connection<A> {
             (Some(deadline), Some(waker)) if armed.is_none_or(|armed| deadline < armed) => {
                 let waker = waker.clone();
                 self.disarm();
-                let (key, driver) = self.server.timers.insert(deadline, Target::Waker(waker));
+                let (key, driver) = self.server.timers.insert(deadline, Notify::Waker(waker));
                 self.timer = Some(key);
                 if let Some(driver) = driver {
                     driver.wake();

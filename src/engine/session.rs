@@ -1,7 +1,7 @@
 //! One session of an Engine.IO server, and the lock around it.
 
 use super::server::ServerInner;
-use super::timers::{Expire, Key, Target};
+use super::timers::{Expire, Key, Notify};
 use super::{Application, CloseReason, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
@@ -378,7 +378,7 @@ impl<A: Application> Session<A> {
             server.timers.remove(key);
         }
         let this: Arc<dyn Expire> = self.0.clone();
-        let (key, driver) = server.timers.insert(deadline?, Target::Object(Arc::downgrade(&this)));
+        let (key, driver) = server.timers.insert(deadline?, Notify::Object(Arc::downgrade(&this)));
         inner.timer = Some(key);
         driver
     }

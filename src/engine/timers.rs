@@ -17,7 +17,7 @@ pub(crate) trait Expire: Send + Sync {
 }
 
 /// The object or task that is notified when a deadline is reached.
-pub(crate) enum Target {
+pub(crate) enum Notify {
     /// An object, if it still lives.
     Object(Weak<dyn Expire>),
     /// A task or an event loop.
@@ -40,7 +40,7 @@ pub(crate) struct Timers {
 
 #[derive(Default)]
 struct Table {
-    entries: BTreeMap<Key, Target>,
+    entries: BTreeMap<Key, Notify>,
     /// The number of deadlines added so far.
     added: u64,
 }
@@ -48,12 +48,12 @@ struct Table {
 impl Timers {
     /// Adds a deadline. Returns the drivers' waker if it is now the first one; call it without a lock.
     #[must_use]
-    pub(crate) fn insert(&self, at: Time, target: Target) -> (Key, Option<Waker>) {
+    pub(crate) fn insert(&self, at: Time, notify: Notify) -> (Key, Option<Waker>) {
         let mut table = self.table.lock();
         table.added += 1;
         let key = (at, NonZeroU64::MIN.saturating_add(table.added));
         let earlier = table.entries.first_key_value().is_none_or(|(first, _)| at < first.0);
-        table.entries.insert(key, target);
+        table.entries.insert(key, notify);
         (key, earlier.then(|| Waker::from(self.drivers.clone())))
     }
 
@@ -80,14 +80,14 @@ impl Timers {
                 }
             };
             match entry {
-                Target::Object(object) => {
+                Notify::Object(object) => {
                     if let Some(object) = object.upgrade() {
                         // It may panic, because it may call the application's code; the other deadlines are
                         // still due.
                         guard("a handler of deadlines", || object.expire(now));
                     }
                 }
-                Target::Waker(waker) => waker.wake(),
+                Notify::Waker(waker) => waker.wake(),
             }
         }
     }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn insert(timers: &Timers, at: Time, target: &Arc<Count>) {
-        let _ = timers.insert(at, Target::Waker(target.clone().into()));
+        let _ = timers.insert(at, Notify::Waker(target.clone().into()));
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
         }
         let timers = Timers::default();
         let panics: Arc<dyn Expire> = Arc::new(Panics);
-        let _ = timers.insert(at(1), Target::Object(Arc::downgrade(&panics)));
+        let _ = timers.insert(at(1), Notify::Object(Arc::downgrade(&panics)));
         let later = Arc::new(Count::default());
         insert(&timers, at(2), &later);
         timers.handle_timeout(at(3));

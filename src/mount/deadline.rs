@@ -1,6 +1,6 @@
 //! Deadlines of futures, in the server's table.
 
-use crate::engine::timers::{Key, Target, Timers};
+use crate::engine::timers::{Key, Notify, Timers};
 use crate::engine::{Application, ServerInner};
 use sockeye_core::Time;
 use std::task::{Context, Poll};
@@ -37,7 +37,7 @@ impl Deadline {
     pub(super) fn wake_at<A: Application>(&mut self, cx: &Context<'_>, server: &ServerInner<A>, at: Time) {
         // Inserted anew each time, because the task may be another one.
         self.clear(&server.timers);
-        let (key, driver) = server.timers.insert(at, Target::Waker(cx.waker().clone()));
+        let (key, driver) = server.timers.insert(at, Notify::Waker(cx.waker().clone()));
         self.key = Some(key);
         if let Some(driver) = driver {
             driver.wake();

@@ -1,7 +1,7 @@
 //! Acknowledgements that the server waits for.
 
 use crate::engine::Id;
-use crate::engine::timers::{Expire, Key, Target};
+use crate::engine::timers::{Expire, Key, Notify};
 use crate::error::{AckError, EmitError};
 use crate::pending::{Answer, Asked, Asks, Pending, Reading};
 use crate::server::Engine;
@@ -91,7 +91,7 @@ impl Waiter {
             return;
         }
         let this: Arc<dyn Expire> = self.clone();
-        let (key, driver) = engine.timers.insert(deadline, Target::Object(Arc::downgrade(&this)));
+        let (key, driver) = engine.timers.insert(deadline, Notify::Object(Arc::downgrade(&this)));
         state.timer = Some(key);
         drop(state);
         if let Some(driver) = driver {

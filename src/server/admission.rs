@@ -15,7 +15,7 @@ use super::middleware::AnyMiddleware;
 use super::namespace::{Middlewares, Namespace};
 use super::socket::Socket;
 use super::{App, Engine};
-use crate::engine::timers::{Key, Target};
+use crate::engine::timers::{Key, Notify};
 use crate::engine::{self, CloseReason, Session};
 use crate::error::ConnectError;
 use crate::extract::Context;
@@ -203,7 +203,7 @@ impl Deadline {
             return true;
         }
         // Inserted anew each time, because the task may be another one.
-        let (key, driver) = engine.timers.insert(at, Target::Waker(cx.waker().clone()));
+        let (key, driver) = engine.timers.insert(at, Notify::Waker(cx.waker().clone()));
         if let Some(replaced) = self.key.replace(key) {
             engine.timers.remove(replaced);
         }

@@ -89,7 +89,7 @@ pub enum ResponseError {
     #[error("not a response of HTTP: {0}")]
     Http(#[from] http::Error),
     /// The answer to a WebSocket handshake does not prove that the server understood it.
-    #[error("the answer to the websocket handshake is not one: {0}")]
+    #[error("invalid answer to the websocket handshake: {0}")]
     Handshake(&'static str),
     /// The server uses TLS, and the client does not.
     #[error("the server speaks TLS: it is reached by https or wss")]
@@ -390,7 +390,7 @@ impl Connection {
         matches!(self.state, State::Closing) && self.out.is_empty()
     }
 
-    /// Handles that the writing side was shut down: the server is expected to read the rest, and to close.
+    /// Notes that the writing side was shut down. The server is expected to read the rest, and to close.
     pub fn handle_half_closed(&mut self, now: Time) {
         if self.wants_half_close() {
             self.deadline = Some(now + CLOSE_TIMEOUT);
@@ -418,22 +418,22 @@ impl Partial<Chunked> {
 }
 
 /// Maximum number of bytes kept of a header for an error.
-const MAX_TOLD: usize = 256;
+const MAX_QUOTED: usize = 256;
 
 /// Refuses a redirect and a body with a content coding.
 fn check_body(head: &ResponseHead<'_>) -> Result<(), ResponseError> {
     let status = head.status;
-    let told = |value: &[u8]| -> Box<str> {
-        String::from_utf8_lossy(value.get(..MAX_TOLD).unwrap_or(value)).into_owned().into()
+    let quoted = |value: &[u8]| -> Box<str> {
+        String::from_utf8_lossy(value.get(..MAX_QUOTED).unwrap_or(value)).into_owned().into()
     };
     if matches!(status, 301 | 302 | 303 | 307 | 308)
         && let Some(location) = head.header("location")
     {
-        return Err(ResponseError::Redirect { status, location: told(location) });
+        return Err(ResponseError::Redirect { status, location: quoted(location) });
     }
     match head.header("content-encoding") {
         Some(coding) if !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") => {
-            Err(ResponseError::ContentCoding { status, coding: told(coding) })
+            Err(ResponseError::ContentCoding { status, coding: quoted(coding) })
         }
         _ => Ok(()),
     }

@@ -466,7 +466,7 @@ impl Connection {
         matches!(self.state, State::Closing) && self.out.is_empty()
     }
 
-    /// Handles that the writing side is shut down. The peer then reads the rest, and closes.
+    /// Notes that the writing side was shut down. The peer then reads the rest, and closes.
     ///
     /// If the peer had closed before, call [`handle_eof`](Connection::handle_eof) once more afterwards. The stream thus stays
     /// open until the bytes that it buffers are written.

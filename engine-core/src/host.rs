@@ -20,7 +20,7 @@ pub trait Runtime: Send + Sync + 'static {
     fn now(&self) -> Time;
 
     /// Calls `f` in the context of the runtime, so that futures can be created in it on any thread. It is used for handlers
-    /// that start on a thread outside of the runtime. The default, for runtimes without such a context, only calls `f`.
+    /// that start on a thread outside of the runtime. Default: only calls `f`, for runtimes without such a context.
     fn enter(&self, f: &mut dyn FnMut()) {
         f();
     }

@@ -39,7 +39,7 @@ pub trait Protocol {
     fn poll_transmit(&mut self) -> Option<&mut Outbound>;
     /// Returns what to do with the stream once everything is written.
     fn status(&self) -> StreamStatus;
-    /// Handles that the stream's writing side is shut down, as [`StreamStatus::HalfClose`] asks.
+    /// Notes that the stream's writing side was shut down, as [`StreamStatus::HalfClose`] asks.
     fn handle_half_closed(&mut self, now: Time);
 }
 

@@ -137,6 +137,15 @@ fn answering_before_the_body_is_read_closes_the_connection() {
 }
 
 #[test]
+fn a_body_with_a_length_beyond_the_limit_is_refused_before_it_arrives() {
+    let mut wire = Wire::new();
+    wire.feed(at(0), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\nx");
+    assert_eq!(wire.events, ["POST /"]);
+    assert_eq!(statuses(&wire), ["413"]);
+    assert!(wire.text().contains("Connection: close"));
+}
+
+#[test]
 fn a_connection_is_kept_open_unless_the_peer_or_we_want_it_closed() {
     let ended = |request: &[u8], end: bool| {
         let mut wire = Wire::new();

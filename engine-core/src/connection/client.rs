@@ -39,6 +39,12 @@ enum State {
     Idle,
     /// A response is awaited: to a WebSocket handshake, if there is one here.
     Head(Option<Box<Handshake>>),
+    /// A body of this length is awaited.
+    Length {
+        status: u16,
+        keep_alive: bool,
+        length: usize,
+    },
     Chunked(Box<Partial<Chunked>>),
     UntilEnd(Box<Partial<()>>),
     WebSocket(Decoder),
@@ -83,7 +89,7 @@ pub enum ResponseError {
     #[error("not a response of HTTP: {0}")]
     Http(#[from] http::Error),
     /// The answer to a WebSocket handshake does not prove that the server understood it.
-    #[error("the answer to the websocket handshake is not one: {0}")]
+    #[error("invalid answer to the websocket handshake: {0}")]
     Handshake(&'static str),
     /// The server uses TLS, and the client does not.
     #[error("the server speaks TLS: it is reached by https or wss")]
@@ -122,7 +128,7 @@ impl Connection {
 
     /// Returns whether a response is awaited.
     pub fn awaits_response(&self) -> bool {
-        matches!(self.state, State::Head(_) | State::Chunked(_) | State::UntilEnd(_))
+        matches!(self.state, State::Head(_) | State::Length { .. } | State::Chunked(_) | State::UntilEnd(_))
     }
 
     /// Returns whether this is a WebSocket connection.
@@ -207,6 +213,13 @@ impl Connection {
     ) -> Result<(usize, Option<Response<'b>>), ResponseError> {
         match &mut self.state {
             State::Head(_) => self.next_head(input, see),
+            State::Length { status, keep_alive, length } => {
+                // The caller keeps the bytes until the body is complete, so that it is not copied.
+                let (status, keep_alive, length) = (*status, *keep_alive, *length);
+                let Some(body) = input.get(..length) else { return Ok((0, None)) };
+                self.end_response(keep_alive);
+                Ok((length, Some(Response { status, body: Cow::Borrowed(body), deflate: None })))
+            }
             State::Chunked(partial) => {
                 let (used, body) = partial.decode(input)?;
                 let Some(body) = body else { return Ok((used, None)) };
@@ -262,10 +275,12 @@ impl Connection {
                 if length > self.max_message {
                     return Err(http::Error::BodyTooLarge.into());
                 }
-                // The caller keeps the bytes until the response is complete; then the head is read again.
-                let end = len.saturating_add(length);
-                let Some(body) = input.get(len..end) else { return Ok((0, None)) };
                 see(&head);
+                let end = len.saturating_add(length);
+                let Some(body) = input.get(len..end) else {
+                    self.state = State::Length { status, keep_alive, length };
+                    return Ok((len, None));
+                };
                 self.end_response(keep_alive);
                 Ok((end, Some(Response { status, body: Cow::Borrowed(body), deflate: None })))
             }
@@ -375,7 +390,7 @@ impl Connection {
         matches!(self.state, State::Closing) && self.out.is_empty()
     }
 
-    /// Handles that the writing side was shut down: the server is expected to read the rest, and to close.
+    /// Notes that the writing side was shut down. The server is expected to read the rest, and to close.
     pub fn handle_half_closed(&mut self, now: Time) {
         if self.wants_half_close() {
             self.deadline = Some(now + CLOSE_TIMEOUT);
@@ -403,22 +418,22 @@ impl Partial<Chunked> {
 }
 
 /// Maximum number of bytes kept of a header for an error.
-const MAX_TOLD: usize = 256;
+const MAX_QUOTED: usize = 256;
 
 /// Refuses a redirect and a body with a content coding.
 fn check_body(head: &ResponseHead<'_>) -> Result<(), ResponseError> {
     let status = head.status;
-    let told = |value: &[u8]| -> Box<str> {
-        String::from_utf8_lossy(value.get(..MAX_TOLD).unwrap_or(value)).into_owned().into()
+    let quoted = |value: &[u8]| -> Box<str> {
+        String::from_utf8_lossy(value.get(..MAX_QUOTED).unwrap_or(value)).into_owned().into()
     };
     if matches!(status, 301 | 302 | 303 | 307 | 308)
         && let Some(location) = head.header("location")
     {
-        return Err(ResponseError::Redirect { status, location: told(location) });
+        return Err(ResponseError::Redirect { status, location: quoted(location) });
     }
     match head.header("content-encoding") {
         Some(coding) if !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") => {
-            Err(ResponseError::ContentCoding { status, coding: told(coding) })
+            Err(ResponseError::ContentCoding { status, coding: quoted(coding) })
         }
         _ => Ok(()),
     }
@@ -555,6 +570,20 @@ mod tests {
         let response = client.handle_eof().unwrap();
         assert_eq!((response.status, &*response.body), (502, &b"sorry"[..]));
         assert!(client.is_closed());
+    }
+
+    #[test]
+    fn a_head_is_consumed_and_seen_once_before_its_body_is_complete() {
+        let mut client = asked();
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        let mut seen = 0;
+        assert_eq!(client.next_response(head, |_| seen += 1), Ok((head.len(), None)));
+        assert_eq!(client.next_response(b"hell", |_| seen += 1), Ok((0, None)));
+        let body = Cow::Borrowed(&b"hello"[..]);
+        let response = Response { status: 200, body, deflate: None };
+        assert_eq!(client.next_response(b"hello!", |_| seen += 1), Ok((5, Some(response))));
+        assert!(client.is_idle());
+        assert_eq!(seen, 1);
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl Connection {
         }
     }
 
-    /// Starts to receive the body of the request. The caller must have compared a declared length with its limit.
+    /// Starts to receive the body of the request.
     pub fn receive_body(&mut self, now: Time) {
         let State::Request { body, expect_continue } = self.state else { return };
         if expect_continue {
@@ -204,8 +204,14 @@ impl Connection {
     ) -> Result<Option<Cow<'b, [u8]>>, http::Error> {
         let body = match &mut self.state {
             State::Body(Body::Length(length)) => {
-                let body = usize::try_from(*length).ok().and_then(|n| input.split_off(..n));
-                let Some(body) = body else { return Ok(None) };
+                let length =
+                    usize::try_from(*length).ok().filter(|length| *length <= self.config.max_payload);
+                let Some(length) = length else {
+                    *input = &[];
+                    self.give_up_body(now);
+                    return Err(http::Error::BodyTooLarge);
+                };
+                let Some(body) = input.split_off(..length) else { return Ok(None) };
                 Cow::Borrowed(body)
             }
             State::Body(_) => Cow::Borrowed(&[][..]),
@@ -460,7 +466,7 @@ impl Connection {
         matches!(self.state, State::Closing) && self.out.is_empty()
     }
 
-    /// Handles that the writing side is shut down. The peer then reads the rest, and closes.
+    /// Notes that the writing side was shut down. The peer then reads the rest, and closes.
     ///
     /// If the peer had closed before, call [`handle_eof`](Connection::handle_eof) once more afterwards. The stream thus stays
     /// open until the bytes that it buffers are written.

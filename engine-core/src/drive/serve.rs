@@ -118,7 +118,7 @@ impl<H: Host, F: Fn() -> Option<H>> Driver<H, F> {
         Driver { host, waker: None }
     }
 
-    /// At each turn: another driver of the same task may have ended.
+    /// Registers the waker, in every turn, because another driver of the same task may have removed it.
     fn register(&mut self, host: &H, waker: &Waker) {
         host.set_timer_waker(waker);
         if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker))

@@ -9,8 +9,8 @@ pub trait Stream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
     /// Writes from the front of `bufs` and returns the number of bytes.
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
-    /// Sends the bytes that the stream has accepted but buffers, as TLS does. The default is for streams without a
-    /// buffer, such as plain sockets.
+    /// Sends the bytes that the stream has accepted but buffers, as TLS does. Default: does nothing, for streams
+    /// without a buffer, such as plain sockets.
     fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

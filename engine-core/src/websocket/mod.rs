@@ -61,7 +61,7 @@ pub use mask::apply_mask;
 /// The maximum payload in bytes of a control frame: close, ping or pong (RFC 6455, 5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// The side of the connection that we are. A server receives masked frames and sends unmasked ones,
+/// The role of this side of the connection. A server receives masked frames and sends unmasked ones,
 /// a client the other way round (RFC 6455, 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {

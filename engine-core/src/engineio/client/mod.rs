@@ -41,6 +41,8 @@ pub struct Config {
     pub timestamp_requests: bool,
     /// Timeout of the answer to a request that sends packets. Default: 30 s.
     pub request_timeout: Duration,
+    /// Maximum time by which arriving bytes extend the deadline of a ping. Default: 60 s.
+    pub message_timeout: Duration,
     /// Timeout of an upgrade. Default: 10 s.
     pub upgrade_timeout: Duration,
     /// Timeout of telling the server that the session is closed. Default: 5 s.
@@ -66,6 +68,7 @@ impl Default for Config {
             deflate_pool: DeflatePool::default(),
             timestamp_requests: true,
             request_timeout: Duration::from_secs(30),
+            message_timeout: Duration::from_secs(60),
             upgrade_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             send_buffer: 4 << 20,

@@ -43,6 +43,8 @@ pub struct Session {
     handshake: Option<Handshake>,
     /// The deadline of the next ping, once the session is open.
     ping_deadline: Time,
+    /// The first deadline that the server missed since its last ping.
+    late_since: Option<Time>,
     last_heard: Time,
     /// The number of requests, each of which has a different `t`, and of pings of WebSocket.
     requests: u32,
@@ -137,6 +139,7 @@ impl Session {
             deflate: None,
             handshake: None,
             ping_deadline: now,
+            late_since: None,
             last_heard: now,
             requests: 0,
             closing: None,
@@ -541,6 +544,7 @@ impl Session {
     fn expect_ping(&mut self, now: Time) {
         if let Some(handshake) = &self.handshake {
             self.ping_deadline = now + handshake.patience();
+            self.late_since = None;
         }
     }
 
@@ -738,8 +742,10 @@ impl Session {
         if let Some(handshake) = &self.handshake
             && self.ping_deadline <= now
         {
-            // A long message may delay the ping, so bytes that arrive extend the deadline.
-            let extended = self.last_heard + handshake.ping_timeout();
+            // A long message may delay the ping, so bytes that arrive extend the deadline for a limited time.
+            let late_since = *self.late_since.get_or_insert(self.ping_deadline);
+            let latest = late_since + self.config.message_timeout;
+            let extended = latest.min(self.last_heard + handshake.ping_timeout());
             match extended > now {
                 true => self.ping_deadline = extended,
                 false if self.is_behind => self.end(CloseReason::Behind),

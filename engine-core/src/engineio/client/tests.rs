@@ -156,6 +156,32 @@ fn bytes_of_a_long_message_keep_the_session_alive_and_nothing_is_sent_after_a_sl
 }
 
 #[test]
+fn a_server_that_sends_bytes_but_never_pings_is_given_up() {
+    let mut session = websocket();
+    for second in (19..105).step_by(19) {
+        session.heard(at(second * 1000));
+        session.handle_timeout(at(second * 1000));
+    }
+    session.heard(at(104_999));
+    session.handle_timeout(at(104_999));
+    assert_eq!((session.is_open(), session.next_deadline()), (true, Some(at(105_000))));
+    session.handle_timeout(at(105_000));
+    assert_eq!(session.closed(), Some(&CloseReason::PingTimeout));
+}
+
+#[test]
+fn a_late_ping_allows_the_next_one_to_be_as_late() {
+    let mut session = websocket();
+    session.heard(at(44_000));
+    session.handle_timeout(at(45_000));
+    session.handle_packet(at(60_000), Lane::WebSocket, Packet::Ping(""));
+    assert_eq!(session.next_deadline(), Some(at(105_000)));
+    session.heard(at(104_000));
+    session.handle_timeout(at(105_000));
+    assert_eq!((session.is_open(), session.next_deadline()), (true, Some(at(124_000))));
+}
+
+#[test]
 fn a_message_larger_than_the_server_takes_is_refused_as_it_would_be_sent() {
     let too_large = |size| Err(SendError::TooLarge { size, limit: 100 });
     let (mut on_websocket, mut on_polling) = (websocket(), polling(|_| {}));

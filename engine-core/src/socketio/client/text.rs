@@ -29,7 +29,7 @@ pub(super) enum Read<'a> {
     /// An attachment of a packet that has begun.
     Attachment(&'a [u8]),
     Wrong(DecodeError),
-    /// The packet of Engine.IO is no text message.
+    /// The Engine.IO packet is not a text message.
     Nothing,
 }
 

@@ -24,7 +24,7 @@ use crate::server::namespace::Namespace;
 use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use sockeye_core::engineio::{self, Frames, Part};
+use sockeye_core::engineio::{self, Frames};
 use sockeye_core::socketio::{self, AcksFull, Encoded, Flags};
 use state::{Stage, State};
 use std::any::{Any, TypeId};
@@ -289,23 +289,18 @@ impl Socket {
         let head = Head { namespace: self.0.namespace.name(), kind };
         with_encoder(self.0.namespace.0.parser, |encoder| {
             let encoded = args.encode(encoder, head)?;
-            self.send_parts(encoded.parts(), flags)?;
+            self.send_encoded(&encoded, flags)?;
             Ok(keep(&encoded))
         })
     }
 
-    fn send_parts<'a>(
-        &self,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-        flags: Flags,
-    ) -> Result<(), EmitError> {
-        let shown = parts.clone();
+    fn send_encoded(&self, encoded: &Encoded<'_>, flags: Flags) -> Result<(), EmitError> {
         let (sent, woken) = self.0.session.sending(|engine| {
             self.check_ready(engine, flags)?;
-            engine.send(parts).map_err(EmitError::from)
+            engine.send(encoded.parts()).map_err(EmitError::from)
         });
         if sent.is_ok() {
-            self.0.session.show_sent(shown);
+            self.0.session.show_sent(encoded.parts());
         }
         woken.into_iter().for_each(Waker::wake);
         if let Err(EmitError::SlowConsumer { .. }) = sent {

@@ -104,15 +104,23 @@ macro_rules! implement_for_functions {
     };
 }
 
-implement_for_functions!();
-implement_for_functions!(A a);
-implement_for_functions!(A a, B b);
-implement_for_functions!(A a, B b, C c);
-implement_for_functions!(A a, B b, C c, D d);
-implement_for_functions!(A a, B b, C c, D d, E e);
-implement_for_functions!(A a, B b, C c, D d, E e, G g);
-implement_for_functions!(A a, B b, C c, D d, E e, G g, H h);
-implement_for_functions!(A a, B b, C c, D d, E e, G g, H h, I i);
+/// Calls a macro for each number of parameters that a function may have, with a type and a variable for each.
+macro_rules! for_each_arity {
+    ($implement:ident) => {
+        $implement!();
+        $implement!(A a);
+        $implement!(A a, B b);
+        $implement!(A a, B b, C c);
+        $implement!(A a, B b, C c, D d);
+        $implement!(A a, B b, C c, D d, E e);
+        $implement!(A a, B b, C c, D d, E e, G g);
+        $implement!(A a, B b, C c, D d, E e, G g, H h);
+        $implement!(A a, B b, C c, D d, E e, G g, H h, I i);
+    };
+}
+pub(crate) use for_each_arity;
+
+for_each_arity!(implement_for_functions);
 
 /// A handler with the types of its parameters erased.
 pub(crate) trait AnyHandler<S>: Send + Sync {

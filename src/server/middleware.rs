@@ -2,7 +2,7 @@
 
 use crate::error::ConnectError;
 use crate::extract::{Context, Extract, ExtractError};
-use crate::handler::BoxFuture;
+use crate::handler::{BoxFuture, for_each_arity};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -37,15 +37,7 @@ macro_rules! implement_for_functions {
     };
 }
 
-implement_for_functions!();
-implement_for_functions!(A a);
-implement_for_functions!(A a, B b);
-implement_for_functions!(A a, B b, C c);
-implement_for_functions!(A a, B b, C c, D d);
-implement_for_functions!(A a, B b, C c, D d, E e);
-implement_for_functions!(A a, B b, C c, D d, E e, G g);
-implement_for_functions!(A a, B b, C c, D d, E e, G g, H h);
-implement_for_functions!(A a, B b, C c, D d, E e, G g, H h, I i);
+for_each_arity!(implement_for_functions);
 
 /// A middleware with the types of its parameters erased.
 pub(super) trait AnyMiddleware: Send + Sync {

@@ -1,7 +1,7 @@
 //! Deadlines of futures, in the server's table.
 
-use crate::engine::timers::{Key, Notify, Timers};
-use crate::engine::{Application, ServerInner};
+use super::timers::{Key, Notify, Timers};
+use super::{Application, ServerInner};
 use sockeye_core::Time;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 ///
 /// It has to be [cleared](Deadline::clear) when the future no longer waits.
 #[derive(Debug, Default)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     at: Option<Time>,
     /// The entry in the table.
     key: Option<Key>,
@@ -19,7 +19,7 @@ pub(super) struct Deadline {
 impl Deadline {
     /// Returns `Ready` once `timeout` is over, counted from the first call; before, the task is woken at that
     /// time.
-    pub(super) fn poll<A: Application>(
+    pub(crate) fn poll<A: Application>(
         &mut self,
         cx: &Context<'_>,
         server: &ServerInner<A>,
@@ -34,17 +34,19 @@ impl Deadline {
     }
 
     /// Wakes the task at `at`, or on the driver's next turn if that has passed.
-    pub(super) fn wake_at<A: Application>(&mut self, cx: &Context<'_>, server: &ServerInner<A>, at: Time) {
-        // Inserted anew each time, because the task may be another one.
-        self.clear(&server.timers);
+    pub(crate) fn wake_at<A: Application>(&mut self, cx: &Context<'_>, server: &ServerInner<A>, at: Time) {
+        // Inserted anew each time, because the task may be another one; and before the old one is removed, so that a
+        // deadline that has not moved wakes no driver.
         let (key, driver) = server.timers.insert(at, Notify::Waker(cx.waker().clone()));
-        self.key = Some(key);
+        if let Some(replaced) = self.key.replace(key) {
+            server.timers.remove(replaced);
+        }
         if let Some(driver) = driver {
             driver.wake();
         }
     }
 
-    pub(super) fn clear(&mut self, timers: &Timers) {
+    pub(crate) fn clear(&mut self, timers: &Timers) {
         if let Some(key) = self.key.take() {
             timers.remove(key);
         }

@@ -25,6 +25,7 @@
 
 mod assets;
 mod connection;
+pub(crate) mod deadline;
 pub(crate) mod exchange;
 mod server;
 mod session;

@@ -1,7 +1,7 @@
 //! A request of another HTTP server, from its head to its response.
 
-use super::deadline::Deadline;
 use super::{Mount, Outcome, accept_websocket, respond};
+use crate::engine::deadline::Deadline;
 use crate::engine::exchange::{Caller, Exchange, Incoming, Step, Upgrade};
 use crate::engine::{Application, Connection, Handshake, ServerInner, TransportError};
 use bytes::{Buf, Bytes};

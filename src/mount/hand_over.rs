@@ -1,8 +1,8 @@
 //! Takes over the stream from hyper after the response to a WebSocket handshake.
 
 use super::Mount;
-use super::deadline::Deadline;
 use super::service::Shared;
+use crate::engine::deadline::Deadline;
 use crate::log::warn;
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;

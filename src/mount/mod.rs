@@ -64,7 +64,6 @@
 
 mod begun;
 mod body;
-mod deadline;
 #[cfg(feature = "axum")]
 mod front;
 #[cfg(feature = "hyper")]

@@ -15,7 +15,7 @@ use super::middleware::AnyMiddleware;
 use super::namespace::{Middlewares, Namespace};
 use super::socket::Socket;
 use super::{App, Engine};
-use crate::engine::timers::{Key, Notify};
+use crate::engine::deadline::Deadline;
 use crate::engine::{self, CloseReason, Session};
 use crate::error::ConnectError;
 use crate::extract::Context;
@@ -23,8 +23,7 @@ use crate::guard::{Guarded, guard};
 use crate::handler::{BoxFuture, drive};
 use crate::observe::Event;
 use crate::payload::send_packet;
-use sockeye_core::Time;
-use sockeye_core::socketio::{Joining, Packet};
+use sockeye_core::socketio::{Joining, Packet, Parser};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Weak;
@@ -77,10 +76,7 @@ impl App {
             send_packet(engine, self.parser, |encoder| encoder.connect_error(namespace, &error))
         });
         match told {
-            Ok(()) => {
-                show_packet(session, self.parser, |encoder| encoder.connect_error(namespace, &error));
-                session.tell(&Event::ConnectRefused { namespace, message });
-            }
+            Ok(()) => show_refusal(session, self.parser, namespace, &error),
             Err(_) => session.close_slow(),
         }
     }
@@ -89,9 +85,9 @@ impl App {
 /// Asks the middleware, and accepts or refuses the client.
 async fn admit(socket: Socket, middlewares: Middlewares, timeout: Duration) {
     let mut decision = pin!(decide(&socket, &middlewares));
-    let mut deadline = Deadline::new(socket.namespace(), timeout);
+    let mut patience = Patience::new(socket.namespace(), timeout);
     let decision = poll_fn(|cx| match decision.as_mut().poll(cx) {
-        Poll::Pending if deadline.has_passed(cx) => Poll::Ready(Err(ConnectError::new("timeout"))),
+        Poll::Pending if patience.is_over(cx) => Poll::Ready(Err(ConnectError::new("timeout"))),
         decision => decision,
     });
     match decision.await {
@@ -167,12 +163,7 @@ fn refuse(socket: &Socket, error: &ConnectError) {
         false => Err(None),
     });
     match told {
-        Ok(()) => {
-            show_packet(socket.session(), namespace.0.parser, |encoder| {
-                encoder.connect_error(namespace.name(), error)
-            });
-            namespace.tell(&Event::ConnectRefused { namespace: namespace.name(), message: error.message() });
-        }
+        Ok(()) => show_refusal(socket.session(), namespace.0.parser, namespace.name(), error),
         Err(Some(_)) => socket.close_slow(),
         // The client has gone.
         Err(None) => {}
@@ -180,44 +171,36 @@ fn refuse(socket: &Socket, error: &ConnectError) {
     socket.release();
 }
 
-/// The deadline of one client's middleware, in the server's table once it has to wait.
-struct Deadline {
-    engine: Weak<Engine>,
-    timeout: Duration,
-    at: Option<Time>,
-    key: Option<Key>,
+/// Logs a refusal that the client was told of, and passes it to the observer. The caller must hold no lock.
+fn show_refusal(session: &Session<App>, parser: Parser, namespace: &str, error: &ConnectError) {
+    show_packet(session, parser, |encoder| encoder.connect_error(namespace, error));
+    session.tell(&Event::ConnectRefused { namespace, message: error.message() });
 }
 
-impl Deadline {
-    fn new(namespace: &Namespace, timeout: Duration) -> Deadline {
-        Deadline { engine: namespace.0.engine.clone(), timeout, at: None, key: None }
+/// The deadline of one client's middleware, in the server's table once it has to wait.
+struct Patience {
+    engine: Weak<Engine>,
+    timeout: Duration,
+    deadline: Deadline,
+}
+
+impl Patience {
+    fn new(namespace: &Namespace, timeout: Duration) -> Patience {
+        Patience { engine: namespace.0.engine.clone(), timeout, deadline: Deadline::default() }
     }
 
     /// Returns whether the time is over, counted from the first call, or the server is gone. Before, the task is woken
     /// at that time.
-    fn has_passed(&mut self, cx: &task::Context<'_>) -> bool {
+    fn is_over(&mut self, cx: &task::Context<'_>) -> bool {
         let Some(engine) = self.engine.upgrade() else { return true };
-        let now = engine.now();
-        let at = *self.at.get_or_insert(now + self.timeout);
-        if at <= now {
-            return true;
-        }
-        // Inserted anew each time, because the task may be another one.
-        let (key, driver) = engine.timers.insert(at, Notify::Waker(cx.waker().clone()));
-        if let Some(replaced) = self.key.replace(key) {
-            engine.timers.remove(replaced);
-        }
-        if let Some(driver) = driver {
-            driver.wake();
-        }
-        false
+        self.deadline.poll(cx, &engine, self.timeout).is_ready()
     }
 }
 
-impl Drop for Deadline {
+impl Drop for Patience {
     fn drop(&mut self) {
-        if let (Some(key), Some(engine)) = (self.key, self.engine.upgrade()) {
-            engine.timers.remove(key);
+        if let Some(engine) = self.engine.upgrade() {
+            self.deadline.clear(&engine.timers);
         }
     }
 }

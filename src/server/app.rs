@@ -67,7 +67,8 @@ impl App {
     }
 }
 
-/// Passes a packet that was queued by [`send_packet`](crate::payload::send_packet) to the observer, if there is one. The caller must hold no lock.
+/// Passes a packet that was queued by [`send_packet`](crate::payload::send_packet) to the observer, if there is one.
+/// The caller must hold no lock.
 pub(super) fn show_packet(
     session: &Session<App>,
     parser: Parser,

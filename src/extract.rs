@@ -3,7 +3,7 @@
 //! | parameter | value | available in |
 //! |---|---|---|
 //! | [`Socket`], [`Server`](crate::Server), [`Id`](crate::Id) | the socket, its server, its id | everywhere |
-//! | [`State<T>`] | a clone of the value that [`Builder::state`](crate::Builder::state) stored | everywhere |
+//! | [`State<T>`] | a clone of the value that [`ServerBuilder::state`](crate::ServerBuilder::state) stored | everywhere |
 //! | [`Auth<T>`] | the client's `auth` | everywhere |
 //! | [`Data<T>`], [`TryData<T>`], [`Args`] | the arguments of the event | events |
 //! | [`Event`] | the event's name | everywhere |
@@ -233,7 +233,7 @@ impl<S> Extract<S> for Event {
     }
 }
 
-/// A clone of the state that the server was built with: see [`Builder::state`](crate::Builder::state).
+/// A clone of the state that the server was built with: see [`ServerBuilder::state`](crate::ServerBuilder::state).
 ///
 /// The type is the key: if there is no state of exactly this type, the handler is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,11 +40,11 @@
 //!   continues in the background only if it has to wait. No lock is held meanwhile. A panic ends that call,
 //!   and nothing else.
 //! - [`Socket::emit`] never waits. The bytes queued for a client that does not read are limited
-//!   ([`send_buffer`](Builder::send_buffer)). A client that exceeds the limit is closed, so that it knows
+//!   ([`send_buffer`](ServerBuilder::send_buffer)). A client that exceeds the limit is closed, so that it knows
 //!   that it missed something; it never slows the others. A client whose handlers fall behind is not read
 //!   until they catch up.
 //! - A broadcast is encoded once, and every recipient's queue holds a reference to it.
-//! - Every wait has a deadline, and every buffer a bound: see [`Builder`] and [`Limits`]. Some bounds are fixed:
+//! - Every wait has a deadline, and every buffer a bound: see [`ServerBuilder`] and [`Limits`]. Some bounds are fixed:
 //!   for example, at most 10,000 acknowledgements can be pending from a socket, and a client is not read while
 //!   256 of its handlers wait. The file `SECURITY.md` of the repository lists all of them.
 //!
@@ -59,7 +59,7 @@
 //!   ends with `Err` or panics. See [`extract`].
 //! - A client cannot connect: its `connect_error` says why. `Invalid namespace` means that [`Server::of`] was
 //!   not called for that namespace; `xhr poll error` in a page is often caused by another origin, which
-//!   [`Builder::cors`] has to allow.
+//!   [`ServerBuilder::cors`] has to allow.
 //! - A handler does not compile: it captures something, has a parameter that cannot be extracted, or returns
 //!   a value that cannot be sent. See [`Handler`].
 //!
@@ -81,7 +81,7 @@
 //! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and their
 //!   certificates: `Tls`. For clients, the certificates to trust: `ClientTls`.
 //! - `deflate`: compresses WebSocket messages for clients that ask for it, if the server enables it by
-//!   `Builder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`.
+//!   `ServerBuilder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`.
 //! - `tracing`: logs the lives of sessions and sockets (`DEBUG`), exceeded limits (`WARN`) and faults of your program
 //!   (`ERROR`) through `tracing`; without it nothing is logged. To see packets, set an [observer](observe).
 //!
@@ -126,7 +126,7 @@ pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::{Namespace, NamespaceError};
 pub use server::socket::{Emitter, Socket};
-pub use server::{Builder, Server};
+pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
 pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits};
 pub use sockeye_core::{Time, drive, host};

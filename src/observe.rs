@@ -1,7 +1,7 @@
 //! Watches a server: every packet that arrives or is queued, and the lives of its sessions and sockets.
 //!
 //! An [`Observer`] is for metrics, traces of packets and tools for administrators. It is set by
-//! [`Builder::observer`](crate::Builder::observer). The same events are logged if the feature `tracing` is on, with or
+//! [`ServerBuilder::observer`](crate::ServerBuilder::observer). The same events are logged if the feature `tracing` is on, with or
 //! without an observer.
 //!
 //! ```

@@ -7,7 +7,7 @@ use simulation::Sim;
 use sockeye::engine::Message;
 use sockeye::extract::Data;
 use sockeye::observe::{Direction, Event, Observer, Packet, PacketInfo};
-use sockeye::{Builder, ConnectError, Server, Socket};
+use sockeye::{ConnectError, Server, ServerBuilder, Socket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl Observer for Notes {
     }
 }
 
-fn watched_with(builder: Builder) -> (Sim, Notes) {
+fn watched_with(builder: ServerBuilder) -> (Sim, Notes) {
     let notes = Notes::default();
     let io = builder.observer(notes.clone()).build();
     io.on_connect(async |socket: Socket| {

@@ -6,7 +6,7 @@ mod simulation;
 use bytes::Bytes;
 use simulation::{Pipe, Sim};
 use sockeye::extract::Data;
-use sockeye::{Args, Builder, Cors, DisconnectReason, Handshake, Server, Socket};
+use sockeye::{Args, Cors, DisconnectReason, Handshake, Server, ServerBuilder, Socket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn noting() -> (Sim, Arc<Mutex<Vec<String>>>) {
     noting_with(Server::builder().max_payload(1000))
 }
 
-fn noting_with(builder: Builder) -> (Sim, Arc<Mutex<Vec<String>>>) {
+fn noting_with(builder: ServerBuilder) -> (Sim, Arc<Mutex<Vec<String>>>) {
     let notes = Arc::new(Mutex::new(Vec::new()));
     let server = builder.build();
     let kept = notes.clone();

@@ -1,6 +1,6 @@
 //! Serves what the pages of the examples share: the style, the status line, and the client's script.
 
-use sockeye::{Builder, Server};
+use sockeye::{Server, ServerBuilder};
 use std::io;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use std::path::Path;
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/node_modules/socket.io-client/dist");
 
 /// Returns a builder of a server that serves the page `index` and the files that it needs.
-pub(crate) fn builder(index: &'static [u8]) -> io::Result<Builder> {
+pub(crate) fn builder(index: &'static [u8]) -> io::Result<ServerBuilder> {
     let builder = Server::builder()
         .asset("/", "text/html; charset=utf-8", index)
         .asset("/page/style.css", "text/css; charset=utf-8", include_bytes!("style.css").as_slice())

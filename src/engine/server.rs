@@ -418,7 +418,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Compresses WebSocket messages for clients that ask for it (RFC 7692). Default: off. See
-    /// [`sockeye::Builder`](crate::Builder::per_message_deflate).
+    /// [`sockeye::Builder`](crate::ServerBuilder::per_message_deflate).
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
         self.config.per_message_deflate = Some(deflate);

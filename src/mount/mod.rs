@@ -54,8 +54,8 @@
 //!
 //! # Notes
 //!
-//! - The body of a request is read up to [`max_payload`](crate::Builder::max_payload), and no further.
-//! - Set up CORS in one place: either here ([`cors`](crate::Builder::cors)), which applies to the server's
+//! - The body of a request is read up to [`max_payload`](crate::ServerBuilder::max_payload), and no further.
+//! - Set up CORS in one place: either here ([`cors`](crate::ServerBuilder::cors)), which applies to the server's
 //!   own path only, or in an outer layer, which then answers preflight requests first.
 //! - A server that shuts down waits for its requests, and a poll may take long, so
 //!   [close](crate::Server::close) this server first.

@@ -4,7 +4,7 @@
 //!
 //! 1. Find the namespace, draw the id of the socket, and note in the session that the client waits.
 //! 2. Restore the socket that the client had before. This is the place for it: no server restores sockets yet.
-//! 3. Ask the middleware, one after the other, for at most [`Builder::connect_timeout`](crate::Builder::connect_timeout)
+//! 3. Ask the middleware, one after the other, for at most [`ServerBuilder::connect_timeout`](crate::ServerBuilder::connect_timeout)
 //!    together.
 //! 4. Accept: tell the client, make the socket a member of the namespace, and call the connect handlers.
 //!

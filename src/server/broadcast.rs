@@ -59,7 +59,7 @@ pub struct Delivery {
     pub sent: usize,
     /// The number of selected sockets that the message was not queued for: they were not ready for a volatile
     /// message, are closed for reading too slowly, have just disconnected, or have too many pending
-    /// acknowledgements; or the message is larger than the [`send_buffer`](crate::Builder::send_buffer).
+    /// acknowledgements; or the message is larger than the [`send_buffer`](crate::ServerBuilder::send_buffer).
     pub dropped: usize,
     /// The reason why the message was queued for no socket, if it cannot be sent at all: it cannot be encoded, or is
     /// larger than the send buffer. The latter is noticed only if a socket is selected.
@@ -102,7 +102,7 @@ impl Broadcast {
     }
 
     /// Sets how long to wait for acknowledgements. Default:
-    /// [`Builder::ack_timeout`](crate::Builder::ack_timeout).
+    /// [`ServerBuilder::ack_timeout`](crate::ServerBuilder::ack_timeout).
     pub fn timeout(mut self, timeout: Duration) -> Broadcast {
         self.flags.timeout = Some(timeout);
         self

@@ -30,7 +30,7 @@ use std::time::Duration;
 /// ```
 #[derive(Debug)]
 #[must_use = "there is no server until it is built"]
-pub struct Builder {
+pub struct ServerBuilder {
     engine: engine::Builder<App>,
 }
 
@@ -45,9 +45,9 @@ macro_rules! pass_on {
     )*};
 }
 
-impl Builder {
-    pub(super) fn new() -> Builder {
-        Builder { engine: engine::Server::builder(App::default()).path("/socket.io") }
+impl ServerBuilder {
+    pub(super) fn new() -> ServerBuilder {
+        ServerBuilder { engine: engine::Server::builder(App::default()).path("/socket.io") }
     }
 
     pass_on! {
@@ -59,7 +59,7 @@ impl Builder {
         ping_timeout(timeout: Duration);
         /// Sets the time for an upgrade, after which it is abandoned and polling continues. Default: 10 s.
         upgrade_timeout(timeout: Duration);
-        /// Sets the time for [`allow_request`](Builder::allow_request), after which the request is refused
+        /// Sets the time for [`allow_request`](ServerBuilder::allow_request), after which the request is refused
         /// with status 503. Default: 30 s.
         allow_timeout(timeout: Duration);
         /// Sets the maximum size of a message or a request body, in bytes. Default: 1,000,000; the
@@ -84,7 +84,7 @@ impl Builder {
         /// another origin fails to connect, because clients begin with polling.
         ///
         /// Browsers do not apply this to WebSocket; to restrict that, check the `Origin` header in
-        /// [`allow_request`](Builder::allow_request).
+        /// [`allow_request`](ServerBuilder::allow_request).
         cors(cors: Cors);
         /// Sets a cookie with the session's id, for load balancers with sticky sessions. Default: none.
         cookie(cookie: Cookie);
@@ -98,7 +98,7 @@ impl Builder {
     ///
     /// Neither side keeps a window between messages, so that an idle client costs no memory, and a broadcast
     /// is compressed once for all of its clients. A client's message must not exceed
-    /// [`max_payload`](Builder::max_payload), neither as received nor inflated.
+    /// [`max_payload`](ServerBuilder::max_payload), neither as received nor inflated.
     ///
     /// ```
     /// use sockeye::{PerMessageDeflate, Server};
@@ -222,7 +222,7 @@ impl Builder {
     /// Builds the server.
     ///
     /// # Panics
-    /// If [`ping_interval`](Builder::ping_interval) or [`ping_timeout`](Builder::ping_timeout) is less than 1
+    /// If [`ping_interval`](ServerBuilder::ping_interval) or [`ping_timeout`](ServerBuilder::ping_timeout) is less than 1
     /// ms, or their sum is 2^31 ms (24.8 days) or more, because the timers of JavaScript clients would then
     /// fire at once.
     pub fn build(self) -> Server {

@@ -23,7 +23,7 @@ pub enum JoinError {
     /// The socket has been disconnected or was refused.
     #[error("the socket is not connected")]
     Disconnected,
-    /// The socket is in as many rooms as [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
+    /// The socket is in as many rooms as [`ServerBuilder::max_rooms`](crate::ServerBuilder::max_rooms) allows.
     #[error("the socket is already in {limit} rooms, the maximum")]
     TooManyRooms {
         /// The maximum number of rooms of a socket.

@@ -13,7 +13,7 @@ pub(crate) mod namespace;
 pub(crate) mod socket;
 
 pub(crate) use app::App;
-pub use builder::Builder;
+pub use builder::ServerBuilder;
 
 use crate::engine::{self, Connection};
 use crate::handler::Handler;
@@ -62,8 +62,8 @@ impl Server {
     }
 
     /// Returns a builder with the default settings.
-    pub fn builder() -> Builder {
-        Builder::new()
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new()
     }
 
     pub(crate) fn from_engine(engine: Arc<Engine>) -> Server {

@@ -189,7 +189,7 @@ impl Socket {
     }
 
     /// Sends an event, and waits for the client's acknowledgement, for the time set by
-    /// [`timeout`](Socket::timeout) or [`Builder::ack_timeout`](crate::Builder::ack_timeout). Default: 30 s.
+    /// [`timeout`](Socket::timeout) or [`ServerBuilder::ack_timeout`](crate::ServerBuilder::ack_timeout). Default: 30 s.
     ///
     /// The acknowledgement is read as `T`, which has to be named: a tuple takes the client's arguments in
     /// order, any other type the first. The message is sent by the call, before the future is awaited.
@@ -368,7 +368,7 @@ impl Socket {
     ///
     /// # Errors
     /// If the socket is disconnected (its disconnect handlers can join no room either), or in as many rooms as
-    /// [`Builder::max_rooms`](crate::Builder::max_rooms) allows.
+    /// [`ServerBuilder::max_rooms`](crate::ServerBuilder::max_rooms) allows.
     pub fn try_join(&self, room: impl AsRef<str>) -> Result<(), JoinError> {
         let room = room.as_ref();
         let engine = self.0.namespace.0.engine.upgrade();

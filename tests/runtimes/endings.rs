@@ -2,12 +2,12 @@
 
 use crate::client::{Frame, Http, PATIENCE, Polling, WebSocket};
 use crate::start::Start;
-use sockeye::{Args, Builder, DisconnectReason, Server, Socket};
+use sockeye::{Args, DisconnectReason, Server, ServerBuilder, Socket};
 use std::sync::mpsc;
 use std::time::Duration;
 
 /// A server that echoes and tells why its sockets were disconnected.
-pub(crate) fn reporting(builder: Builder) -> (Server, mpsc::Receiver<String>) {
+pub(crate) fn reporting(builder: ServerBuilder) -> (Server, mpsc::Receiver<String>) {
     let (tell, reasons) = mpsc::channel();
     let io = builder.build();
     io.on_connect(move |socket: Socket| {

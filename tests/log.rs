@@ -10,6 +10,8 @@ use sockeye::{ConnectError, HandlerError, Server, Socket};
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
 use std::future::poll_fn;
+#[cfg(feature = "http")]
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -378,6 +380,28 @@ fn the_events_of_this_library_are_inside_of_the_spans_that_they_belong_to() {
         let mut expected: Vec<_> = expected.map(|text| session.clone() + text).into();
         expected.insert(2, call);
         assert_eq!(events, expected);
+    });
+}
+
+#[test]
+#[cfg(feature = "http")]
+fn a_session_of_a_mounted_server_is_inside_of_its_connection_but_not_of_the_other_servers_request() {
+    use http_body_util::Full;
+    use sockeye::mount::{Outcome, answer};
+
+    let log = Log::default();
+    log.of(|| {
+        let sim = Sim::new(Server::new());
+        let _request = tracing::info_span!("request").entered();
+        let request = http::Request::get("/socket.io/?EIO=4&transport=polling");
+        let request = request.body(Full::<bytes::Bytes>::default()).unwrap();
+        let peer: SocketAddr = "192.0.2.1:1234".parse().unwrap();
+        let answered = sim.spawn(answer(sim.server().clone(), request, peer.into()));
+        let Some(Outcome::Response(response)) = answered.take() else { panic!("not answered") };
+        assert_eq!(response.status(), 200);
+        let events = log.inside("a session is opened");
+        let [event] = events.as_slice() else { panic!("{events:?}") };
+        assert!(event.starts_with("connection{peer=192.0.2.1:1234}: session{sid="), "{event}");
     });
 }
 

@@ -4,14 +4,17 @@
 //!
 //! | name | fields | entered while |
 //! |---|---|---|
-//! | `connection` | `peer` | bytes of a connection, or a request of another HTTP server, are handled |
+//! | `connection` | `peer` | a connection, or a request of another HTTP server, is handled |
 //! | `session` | `sid` | packets of a session, or its end, are handled |
 //! | `admission` | `namespace`, `socket` | a client waits for a namespace's middleware |
 //! | `handler` | `event`, `namespace`, `socket` | a handler is polled, at any time |
 //!
-//! A session is inside of the connection that opened it; `admission` and `handler` are inside of their session. All are at
-//! level `INFO`, because the application's own events at that level are inside of them. A span in which no subscriber is
-//! interested is not created: each of the functions here then costs a branch.
+//! The span of a session is inside of that of the connection that opened it, even after an upgrade; those of admissions
+//! and handlers are inside of that of their session, whichever thread calls the handler. A client has only `handler`,
+//! without `socket`. All are at level `INFO`, so that a program that logs at that level sees its own lines in them.
+//!
+//! A span in which no subscriber is interested is not created: to create or to enter it is a branch. With the feature, a
+//! connection and a session are 8 bytes larger each.
 
 use sockeye_core::engineio::Id;
 use std::fmt;
@@ -22,8 +25,8 @@ pub(crate) use off::*;
 #[cfg(feature = "tracing")]
 pub(crate) use on::*;
 
-/// Returns the first characters of a session's id, which identify it in the log. The whole id is a secret: 84 bits of it
-/// remain.
+/// Returns the text that identifies a session in the log: the first characters of its id. The id is a secret, of which
+/// 84 random bits remain.
 pub(crate) fn sid(id: Id) -> impl fmt::Display {
     ShortId(id)
 }
@@ -66,8 +69,8 @@ mod on {
     #[derive(Debug)]
     pub struct Span(Option<Arc<tracing::Span>>);
 
-    /// Leaves the span that was entered when it is dropped. It owns the span, so that the owner of the other handle can be
-    /// changed meanwhile, and is not `Send`, so that no task waits inside of it.
+    /// Leaves the span when it is dropped. It borrows nothing, so that the connection that the span belongs to can be
+    /// changed meanwhile. It is not `Send`, so that no handler waits while it exists.
     #[must_use = "the span is left when this is dropped"]
     pub(crate) struct Entered(Option<Arc<tracing::Span>>, PhantomData<*const ()>);
 
@@ -115,8 +118,8 @@ mod on {
         }
     }
 
-    /// Returns the span of a connection. It has no parent: another HTTP server's span of a request would be kept open as
-    /// long as a session.
+    /// Returns the span of a connection. It has no parent, because the session would keep that open: around a mounted
+    /// server it may be the span of a request.
     pub(crate) fn connection(peer: Option<SocketAddr>) -> Span {
         Span::new(|| info_span!(parent: None, "connection", peer = %crate::log::peer(peer)))
     }

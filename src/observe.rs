@@ -42,13 +42,15 @@
 //! | the same, by an `Err`, or by an answer that cannot be sent | a handler failed, or its answer could not be sent | `WARN` | as above |
 //! | the same, by a panic | a handler panicked | `ERROR` | as above, without `cause` |
 //!
-//! A refused request that ends its session is one line, that of the session. `sid` is the beginning of the session's id,
-//! because the whole id is a secret. Other lines tell of an upgrade that failed (`DEBUG`), of an event without a handler
-//! (`DEBUG`), of a socket that is in too many rooms (`WARN`), and of a panic in other code of the application (`ERROR`).
+//! `sid` is the first six characters of the session's id, because the whole id is a secret. A refused request that ends
+//! its session is logged as the end of the session only. Further lines tell of an upgrade that failed (`DEBUG`), an event
+//! without a handler (`DEBUG`), a socket that is in too many rooms (`WARN`), and a panic in other code of the application
+//! (`ERROR`).
 //!
-//! These lines and the application's own are inside of spans at level `INFO`: `connection` (`peer`), in it `session`
-//! (`sid`), and in that `handler` (`event`, `namespace`, `socket`) around each poll of a handler, or `admission`
-//! (`namespace`, `socket`) around that of a middleware.
+//! These lines, and those that the application writes in its handlers, before and after their first wait, are inside of
+//! spans at level `INFO`: `connection` with the field `peer`, in it `session` with `sid`, and in that `handler` with
+//! `event`, `namespace` and `socket`. In place of the last, a middleware is inside of `admission` with `namespace` and
+//! `socket`.
 
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::ExtractError;
@@ -217,7 +219,7 @@ pub enum Event<'a> {
 pub enum HandlerFailure<'a> {
     /// A parameter could not be extracted, so the handler was not called.
     NotCalled(&'a ExtractError),
-    /// The handler returned `Err`, which is [`EmitError::Encode`], or its answer could not be sent.
+    /// The handler returned `Err`, which is an [`EmitError::Encode`] with its text, or its answer could not be sent.
     Failed(&'a EmitError),
     /// The handler panicked.
     Panicked,
@@ -283,10 +285,10 @@ pub(crate) fn log_client_failure(namespace: &str, event: &str, failure: HandlerF
     log_failure!(failure, event = ?event, namespace = ?namespace);
 }
 
-/// Logs an event, but of a session's id only the beginning, because the whole is a secret.
+/// Logs an event. Of a session's id it logs the beginning only, because the whole is a secret.
 fn write_log(event: &Event<'_>) {
     match event {
-        // The end of the session has the same cause, and is logged.
+        // The end of the session is logged, with the cause.
         Event::RequestRefused { session: Some(_), .. } => {}
         Event::RequestRefused { session: None, peer, status, cause } => {
             let peer = log::peer(*peer);
@@ -305,7 +307,10 @@ fn write_log(event: &Event<'_>) {
             let cause = Cause(reason);
             match is_limit(reason) {
                 true => {
-                    warn!(sid = %sid, peer = %peer, reason = %reason, cause = %cause, "a session is closed because it exceeded a limit");
+                    warn!(
+                        sid = %sid, peer = %peer, reason = %reason, cause = %cause,
+                        "a session is closed because it exceeded a limit"
+                    );
                 }
                 false => {
                     debug!(sid = %sid, peer = %peer, reason = %reason, cause = %cause, "a session is closed");
@@ -322,7 +327,10 @@ fn write_log(event: &Event<'_>) {
         }
         Event::SocketDisconnected { session, handshake, namespace, socket, reason } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
-            debug!(namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason, "a client is disconnected");
+            debug!(
+                namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
+                "a client is disconnected"
+            );
         }
         Event::HandlerFailed { session, handshake, namespace, socket, event, failure } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
@@ -344,7 +352,7 @@ fn is_limit(reason: &CloseReason) -> bool {
     )
 }
 
-/// The cause of a close, which is more than its reason if there is more to tell.
+/// Displays the cause of a close: the error behind its reason, or the reason if there is none.
 pub(crate) struct Cause<'a>(pub(crate) &'a CloseReason);
 
 impl fmt::Display for Cause<'_> {

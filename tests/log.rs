@@ -6,12 +6,13 @@ mod simulation;
 
 use simulation::{Client, Sim};
 use sockeye::extract::{Data, State};
-use sockeye::{ConnectError, HandlerError, Server, Socket};
+use sockeye::{ConnectError, HandlerError, Handshake, Server, Socket};
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 #[cfg(feature = "http")]
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -510,6 +511,33 @@ fn a_failure_of_a_middleware_is_one_line_beside_the_refusal() {
             );
         }
     });
+}
+
+#[test]
+fn a_panic_of_allow_request_is_one_line_beside_the_refusal() {
+    type Decision = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+    let at_once = |_| -> Decision { panic!("a bug of the application") };
+    let later = |_| -> Decision {
+        Box::pin(async {
+            turn().await;
+            panic!("a bug of the application")
+        })
+    };
+    for allow in [at_once as fn(Handshake) -> Decision, later] {
+        let log = Log::default();
+        log.of(|| {
+            let sim = Sim::new(Server::builder().allow_request(allow).build());
+            let client = Client::dial(&sim, "EIO=4&transport=websocket");
+            assert!(client.status().contains("503"), "{}", client.status());
+            assert_eq!(
+                log.faults(),
+                [
+                    (Level::ERROR, "allow_request panicked".to_owned()),
+                    (Level::DEBUG, "a request is refused".to_owned())
+                ]
+            );
+        });
+    }
 }
 
 /// Checks that one line tells of what a client of a new server does.

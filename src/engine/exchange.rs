@@ -4,7 +4,7 @@
 use super::server::ServerInner;
 use super::session::Session;
 use super::{Application, Handshake, TransportError};
-use crate::guard::{Guarded, guard};
+use crate::guard::{Guarded, catch};
 use crate::log::{self, error};
 use crate::observe::Event;
 use sockeye_core::engineio::server::exchange::{
@@ -130,8 +130,11 @@ impl<A: Application> Exchange<A> {
         let Some(allow) = &caller.server.allow_request else {
             return self.opened(caller, transport, handshake);
         };
-        let decision = guard("allow_request", || allow(handshake.clone()));
-        let decision = Guarded(decision.ok_or(RequestError::Unavailable)?);
+        let Some(decision) = catch(|| allow(handshake.clone())) else {
+            log_panic(caller.peer);
+            return Err(RequestError::Unavailable.into());
+        };
+        let decision = Guarded(decision);
         self.decisions.begin_opening(caller.now, &caller.server.site.config);
         self.subject = Subject::Opening(Box::new(Opening { decision, handshake, transport }));
         Ok(self.decide(caller))
@@ -144,8 +147,7 @@ impl<A: Application> Exchange<A> {
         let decision = match Pin::new(&mut opening.decision).poll(&mut context) {
             Poll::Ready(Some(decision)) => Some(decision),
             Poll::Ready(None) => {
-                let peer = log::peer(caller.peer);
-                error!(peer = %peer, "allow_request panicked");
+                log_panic(caller.peer);
                 None
             }
             Poll::Pending if self.decisions.is_overdue(caller.now) => None,
@@ -424,6 +426,12 @@ impl<A: Application> Exchange<A> {
         };
         self.decisions.answer(Status::OK, headers, body)
     }
+}
+
+/// Logs a panic of the application's `allow_request`.
+fn log_panic(peer: Option<SocketAddr>) {
+    let peer = log::peer(peer);
+    error!(peer = %peer, "allow_request panicked");
 }
 
 /// Handles the packets of a body as long as handlers keep up.

@@ -351,7 +351,10 @@ impl Socket {
         if let Err(error @ JoinError::TooManyRooms { .. }) = self.try_join(room) {
             let namespace = self.0.namespace.name();
             let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
-            warn!(namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer, cause = %error, "a socket did not join a room");
+            warn!(
+                namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer, cause = %error,
+                "a socket did not join a room"
+            );
         }
     }
 
@@ -604,7 +607,10 @@ impl Socket {
         if !called.has_own() {
             let namespace = self.0.namespace.name();
             let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
-            debug!(event = ?event, namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer, "an event without a handler");
+            debug!(
+                event = ?event, namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer,
+                "an event without a handler"
+            );
         }
         called.run(self, event, args, ack);
     }

@@ -62,9 +62,9 @@ pub trait Host: Clone + Send + Sync + 'static {
         let _ = waker;
     }
 
-    /// Returns access to the server for a task that keeps its time after a listener has ended, because connections outlive
-    /// the listener. Returns `None` if there already is such a task. Default: `None`.
-    fn keeper(&self) -> Option<Keeper<Self>> {
+    /// Claims the right to keep the server's time after a listener has ended, because connections outlive the listener.
+    /// Returns a weak handle, which gives the right up when it is dropped, or `None` if another one exists. Default: `None`.
+    fn claim_time(&self) -> Option<WeakHost<Self>> {
         None
     }
 
@@ -72,8 +72,8 @@ pub trait Host: Clone + Send + Sync + 'static {
     fn is_closed(&self) -> bool;
 }
 
-/// Returns a server without owning it, and `None` once it is gone: for [`keep_time`](crate::drive::keep_time).
-pub type Keeper<H> = Box<dyn Fn() -> Option<H> + Send + Sync>;
+/// A weak handle to a server, for [`keep_time`](crate::drive::keep_time): returns the server, or `None` once it is gone.
+pub type WeakHost<H> = Box<dyn Fn() -> Option<H> + Send + Sync>;
 
 /// The peer at the other end of a byte stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

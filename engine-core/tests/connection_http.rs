@@ -4,7 +4,7 @@
 mod support;
 
 use proptest::prelude::*;
-use sockeye_core::connection::{Connection, Expired, Phase};
+use sockeye_core::connection::{BorrowedContent, Connection, Expired, Phase};
 use support::wire::{Wire, limits_with};
 use support::*;
 
@@ -48,7 +48,7 @@ fn bytes_after_a_held_request_stay_in_the_callers_buffer() {
     assert_eq!(wire.events, ["GET /hold"]);
     assert_eq!(wire.buffer, GET);
     assert_eq!(wire.connection.next_deadline(), None, "the holder of the request keeps the time");
-    let body = sockeye_core::connection::Answer::Bytes(b"now");
+    let body = BorrowedContent::Bytes(b"now");
     wire.connection.respond(at(1), sockeye_core::http::Status::OK, [], body);
     wire.feed(at(1), b"");
     assert_eq!(wire.events, ["GET /hold", "GET /a?x=1", "body "]);
@@ -128,7 +128,7 @@ fn an_expectation_is_answered_by_100_before_the_body() {
 fn answering_before_the_body_is_read_closes_the_connection() {
     let mut wire = Wire::new();
     wire.feed(at(0), b"POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 33\r\n\r\n");
-    let body = sockeye_core::connection::Answer::Bytes(b"");
+    let body = BorrowedContent::Bytes(b"");
     wire.connection.respond(at(0), sockeye_core::http::Status::CONTENT_TOO_LARGE, [], body);
     wire.feed(at(0), GET);
     assert_eq!(wire.events, ["POST /hold"], "the body is not read as a request");
@@ -163,7 +163,7 @@ fn a_connection_is_kept_open_unless_the_peer_or_we_want_it_closed() {
     let mut wire = Wire::new();
     wire.feed(at(0), HOLD);
     wire.connection.end_keep_alive();
-    let body = sockeye_core::connection::Answer::Bytes(b"");
+    let body = BorrowedContent::Bytes(b"");
     wire.connection.respond(at(0), sockeye_core::http::Status::OK, [], body);
     wire.drain();
     assert!(wire.connection.wants_half_close());
@@ -173,7 +173,7 @@ fn a_connection_is_kept_open_unless_the_peer_or_we_want_it_closed() {
 fn an_invalid_header_of_ours_becomes_a_500() {
     let mut wire = Wire::new();
     wire.feed(at(0), HOLD);
-    let body = sockeye_core::connection::Answer::Bytes(b"secret");
+    let body = BorrowedContent::Bytes(b"secret");
     wire.connection.respond(at(0), sockeye_core::http::Status::OK, [("X", "a\r\nSet-Cookie: b")], body);
     wire.drain();
     assert_eq!(statuses(&wire), ["500"]);
@@ -182,10 +182,9 @@ fn an_invalid_header_of_ours_becomes_a_500() {
 
 #[test]
 fn calls_that_do_not_fit_the_phase_do_nothing() {
-    use sockeye_core::connection::Answer;
     use sockeye_core::http::Status;
     let mut wire = Wire::new();
-    let answer = || Answer::Bytes(b"x");
+    let answer = || BorrowedContent::Bytes(b"x");
     wire.connection.respond(at(0), Status::OK, [], answer());
     wire.connection.receive_body(at(0));
     wire.connection.upgrade(at(0), b"dGhlIHNhbXBsZSBub25jZQ==", []);

@@ -15,7 +15,7 @@ use sockeye_core::Time;
 use sockeye_core::connection;
 use sockeye_core::engineio::server::Site;
 use sockeye_core::engineio::{self, Packet};
-use sockeye_core::host::{Host, Keeper, Peer, Runtime};
+use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
 use sockeye_core::http::{Cookie, Cors};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -179,7 +179,7 @@ impl<A: Application> Host for Server<A> {
         self.0.timers.remove_waker(waker);
     }
 
-    fn keeper(&self) -> Option<Keeper<Self>> {
+    fn claim_time(&self) -> Option<WeakHost<Self>> {
         let claim = Claim::new(&self.0)?;
         Some(Box::new(move || claim.0.upgrade().map(Server)))
     }

@@ -24,7 +24,7 @@ use middleware::Middleware;
 use namespace::{Namespace, NamespaceError};
 use socket::Socket;
 use sockeye_core::Time;
-use sockeye_core::host::{Host, Keeper, Peer, Runtime};
+use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
@@ -247,9 +247,9 @@ impl Host for Server {
         self.engine.remove_timer_waker(waker);
     }
 
-    fn keeper(&self) -> Option<Keeper<Self>> {
-        let keeper = self.engine.keeper()?;
-        Some(Box::new(move || Some(Server { engine: keeper()? })))
+    fn claim_time(&self) -> Option<WeakHost<Self>> {
+        let engine = self.engine.claim_time()?;
+        Some(Box::new(move || Some(Server { engine: engine()? })))
     }
 
     fn is_closed(&self) -> bool {

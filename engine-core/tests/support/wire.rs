@@ -2,7 +2,7 @@
 
 use super::at;
 use bytes::Buf;
-use sockeye_core::connection::{self, Answer, Connection, Expired, Phase};
+use sockeye_core::connection::{self, BorrowedContent, Connection, Expired, Phase};
 use sockeye_core::http::{self, Status};
 use sockeye_core::websocket::{Message, Opcode, write_frame};
 use sockeye_core::{Outbound, Time};
@@ -83,7 +83,7 @@ impl Wire {
         while let Some(deadline) = self.connection.next_deadline().filter(|deadline| *deadline <= now) {
             all.push((deadline, self.connection.handle_timeout(deadline).unwrap()));
             if self.connection.phase() == Phase::Request {
-                self.connection.respond(deadline, Status::REQUEST_TIMEOUT, [], Answer::Bytes(b""));
+                self.connection.respond(deadline, Status::REQUEST_TIMEOUT, [], BorrowedContent::Bytes(b""));
             }
             assert!(self.connection.next_deadline().is_none_or(|next| next > deadline), "still due");
             self.drain();
@@ -143,7 +143,7 @@ impl Wire {
                 }
             }
         } else if head.request.path() == "/hold" {
-            self.connection.hold(None);
+            self.connection.defer(None);
         } else {
             self.connection.receive_body(now);
         }
@@ -157,7 +157,7 @@ impl Wire {
         match body {
             Ok(Some(body)) => {
                 self.events.push(format!("body {}", String::from_utf8_lossy(&body)));
-                self.connection.respond(now, Status::OK, [("X-Test", "yes")], Answer::Bytes(&body));
+                self.connection.respond(now, Status::OK, [("X-Test", "yes")], BorrowedContent::Bytes(&body));
             }
             Ok(None) => return (consumed, self.connection.phase() != Phase::Body),
             Err(error) => self.connection.refuse(now, error.status()),

@@ -385,7 +385,7 @@ impl<A: Application> Exchange<A> {
         };
         let headers =
             [("ETag", asset.etag.clone().into()), ("Cache-Control", Cow::Borrowed("public, max-age=0"))];
-        if request.header_str("if-none-match").is_some_and(|known| matches_etag(known, &asset.etag)) {
+        if asset.is_known(request.header_str("if-none-match")) {
             return self.decisions.respond(
                 Status::NOT_MODIFIED,
                 headers,
@@ -439,8 +439,4 @@ fn take_unhandled<A: Application>(
 /// called once that changes.
 fn may_go_on<A: Application>(session: &Session<A>, waker: Option<&Waker>) -> bool {
     session.has_capacity_or_wake(waker) || session.is_closed()
-}
-
-fn matches_etag(header: &str, etag: &str) -> bool {
-    header.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == etag)
 }

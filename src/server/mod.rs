@@ -6,6 +6,7 @@ pub(crate) mod answers;
 mod app;
 pub(crate) mod broadcast;
 mod builder;
+mod client_files;
 mod extract;
 pub(crate) mod members;
 pub(crate) mod middleware;

@@ -4,7 +4,7 @@ use super::stream::Stream;
 use crate::host::Destination;
 use crate::http::Tunnel;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::vec::Vec;
 
 /// Asks the proxy of `to`, which `stream` is connected to, to open a tunnel to the server; does nothing if `to` has no
@@ -40,7 +40,7 @@ pub async fn open_tunnel<S: Stream>(stream: &mut S, to: &Destination) -> io::Res
 
 async fn write_all<S: Stream>(stream: &mut S, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match poll_fn(|cx| stream.poll_write_vectored(cx, &[IoSlice::new(bytes)])).await {
+        match poll_fn(|cx| stream.poll_write(cx, bytes)).await {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -54,6 +54,7 @@ async fn write_all<S: Stream>(stream: &mut S, mut bytes: &[u8]) -> io::Result<()
 mod tests {
     use super::*;
     use crate::host::Proxy;
+    use std::io::IoSlice;
     use std::string::{String, ToString};
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;

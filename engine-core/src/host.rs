@@ -48,7 +48,7 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// Handles the deadlines that have passed. Does nothing before the next deadline.
     ///
     /// The work of one call is limited: if the next deadline is then still not later than `now`, call this again after
-    /// connections had a turn.
+    /// connections had a turn. A driver that finds a deadline that has passed never waits, so a server must not keep one.
     fn handle_timeout(&self, now: Time);
 
     /// Adds a waker that is called when the next deadline moves closer or the server is closed.
@@ -106,7 +106,7 @@ pub trait Connector: Runtime {
 
 /// The protocol of a stream that has yet to be opened.
 pub trait Outgoing: Protocol + Send + Unpin {
-    /// Handles that the stream could not be opened.
+    /// Handles the error of a stream that could not be opened.
     fn handle_failed(&mut self, now: Time, error: &io::Error);
 }
 
@@ -145,7 +145,7 @@ impl Destination {
         self.proxy.as_ref().map_or((&self.host, self.port), |proxy| (&proxy.0.host, proxy.0.port))
     }
 
-    /// Adds to an error of the stream that it concerns the proxy, if there is one.
+    /// Adds to an error of the first hop that it concerns the proxy, if there is one.
     pub fn explain(&self, error: io::Error) -> io::Error {
         match self.proxy {
             Some(_) => io::Error::new(error.kind(), format!("the proxy cannot be used: {error}")),

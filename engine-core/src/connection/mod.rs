@@ -265,9 +265,9 @@ impl Connection {
         self.keep_alive = false;
     }
 
-    /// Answers the request. Of the response to HEAD only the head is sent (RFC 9110, section 9.3.2).
+    /// Answers the request. The response to HEAD is sent without its body (RFC 9110, section 9.3.2).
     ///
-    /// If a header would break the response, responds with 500, because the header came from this side.
+    /// If a header would break the response, the response is 500 instead, because the header came from this side.
     pub fn respond<'n, 'v>(
         &mut self,
         now: Time,
@@ -276,7 +276,7 @@ impl Connection {
         body: BorrowedContent<'_>,
     ) {
         let State::Request { body: unread, .. } = self.state else { return };
-        // An unread body cannot be told from the next request, so the connection is not kept.
+        // An unread body cannot be distinguished from the next request, so the connection is not kept.
         let keep_alive = self.keep_alive && unread == Body::None;
         let length = match &body {
             BorrowedContent::Bytes(bytes) => bytes.len(),

@@ -48,7 +48,7 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// Handles the deadlines that have passed. Does nothing before the next deadline.
     ///
     /// The work of one call is limited: if the next deadline is then still not later than `now`, call this again after
-    /// connections had a turn. A driver that finds a deadline that has passed never waits, so a server must not keep one.
+    /// connections had a turn.
     fn handle_timeout(&self, now: Time);
 
     /// Adds a waker that is called when the next deadline moves closer or the server is closed.

@@ -191,7 +191,7 @@ impl Stream for Shared {
     }
 }
 
-/// Runs turns until the stream has to be waited for.
+/// Runs turns until the next one has to wait for the stream.
 fn run(pipe: &mut Pipe, app: &mut App, partial: &mut Vec<u8>) -> io::Result<Turn> {
     for _ in 0..10_000 {
         match pump(at(0), pipe, app, partial)? {

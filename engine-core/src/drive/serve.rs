@@ -14,6 +14,9 @@ use std::time::Duration;
 /// `poll_accept` accepts and spawns one connection; `sleep_until` is the runtime's timer. Errors of single connections
 /// are skipped, those of the machine (such as too many open files) pause accepting for 100 ms.
 ///
+/// If [`Host::next_deadline`] has passed even after [`Host::handle_timeout`], this future has itself polled again at
+/// once. Connections are still served, but the executor is never idle until the deadline moves.
+///
 /// # Errors
 /// The listener's own, if it is [`InvalidInput`](io::ErrorKind::InvalidInput): the listener cannot accept any more.
 pub async fn serve<H: Host, S: Future>(

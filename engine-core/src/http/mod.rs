@@ -110,7 +110,7 @@ impl Error {
 /// does if it is empty or contains a space or a control character. Cookies and CORS options with such
 /// characters are refused when they are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the header, target or host is not valid in a message of http")]
+#[error("the header, target or host is not valid in an http message")]
 pub struct InvalidHeader;
 
 /// Returns whether the byte may occur in a token (RFC 9110, section 5.6.2).

@@ -8,7 +8,7 @@ use sockeye_core::websocket::{Message, Opcode, write_frame};
 use sockeye_core::{Outbound, Time};
 use std::sync::Arc;
 
-/// The server. It does not answer `GET /hold`, accepts WebSocket handshakes, and echoes the body of any other request.
+/// The server. It does not answer `GET /defer`, accepts WebSocket handshakes, and echoes the body of any other request.
 #[derive(Debug)]
 pub struct Wire {
     pub connection: Connection,
@@ -125,8 +125,8 @@ impl Wire {
         used
     }
 
-    /// Handles the head of a request. Returns the number of bytes consumed, and whether to look at what follows; so do
-    /// the next methods.
+    /// Handles the head of a request. Returns the number of bytes consumed, and whether the bytes after it can be
+    /// handled; the next methods return the same.
     fn head(&mut self, now: Time, input: &[u8]) -> (usize, bool) {
         let mut slots = http::header_slots();
         let Some(head) = self.connection.next_head(now, input, &mut slots) else {
@@ -142,7 +142,7 @@ impl Wire {
                     self.connection.refuse(now, Status::BAD_REQUEST);
                 }
             }
-        } else if head.request.path() == "/hold" {
+        } else if head.request.path() == "/defer" {
             self.connection.defer(None);
         } else {
             self.connection.receive_body(now);

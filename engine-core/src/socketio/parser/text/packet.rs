@@ -1,6 +1,7 @@
 //! The text form of a received Socket.IO packet: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
 
 use super::json;
+use crate::engineio::SEPARATOR;
 use crate::socketio::error::DecodeError;
 use crate::socketio::kind::{Kind, MAX_ID, is_reserved};
 use crate::socketio::limits::Limits;
@@ -85,6 +86,9 @@ fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a s
     };
     let rest = rest.strip_prefix(',').unwrap_or(rest);
     let (namespace, query) = full.split_once('?').unwrap_or((full, ""));
+    if memchr::memchr(SEPARATOR, namespace.as_bytes()).is_some() {
+        return Err(DecodeError::Namespace);
+    }
     Ok((namespace, query, rest))
 }
 

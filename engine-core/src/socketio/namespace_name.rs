@@ -1,11 +1,12 @@
 //! The names of namespaces, as applications choose them and as packets carry them.
 
+use crate::engineio::SEPARATOR;
 use alloc::borrow::Cow;
 use alloc::format;
 
 /// The characters that cannot stand in a packet: a comma ends the name, and U+001E ends the packet in the body of a
 /// request.
-const ENDS: [char; 2] = [',', '\u{1e}'];
+const ENDS: [char; 2] = [',', SEPARATOR as char];
 
 /// The reason why no client could connect to a namespace of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The Socket.IO layer on top of the Engine.IO sessions: the handling of its clients' messages.
 
 use super::Engine;
-use super::namespace::{Namespace, NamespaceError, check_name, with_slash};
+use super::namespace::Namespace;
 use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
 use crate::error::DisconnectReason;
@@ -10,7 +10,8 @@ use parking_lot::RwLock;
 use smallvec::SmallVec;
 use sockeye_core::Time;
 use sockeye_core::socketio::{
-    self, Args, Attached, EncodeError, Encoded, Encoder, Limits, Packet, Parser, Received,
+    self, Args, Attached, EncodeError, Encoded, Encoder, Limits, NamespaceError, Packet, Parser, Received,
+    check_namespace, with_slash,
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -51,7 +52,7 @@ impl App {
         if let Some(namespace) = self.namespace(&name) {
             return Ok(namespace);
         }
-        check_name(&name, self.limits.max_namespace_len)?;
+        check_namespace(&name, self.limits.max_namespace_len)?;
         let mut namespaces = self.namespaces.write();
         let new = || Namespace::new(&name, self.parser, Arc::downgrade(engine));
         Ok(namespaces.entry(name.as_ref().into()).or_insert_with(new).clone())

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use smallvec::SmallVec;
 use sockeye_core::Time;
 use sockeye_core::socketio::{
-    self, Args, Attached, EncodeError, Encoded, Encoder, Limits, NamespaceError, Packet, Parser, Received,
+    self, Attached, EncodeError, Encoded, Encoder, Limits, NamespaceError, Packet, Parser, Received,
     check_namespace, with_slash,
 };
 use std::any::{Any, TypeId};
@@ -86,10 +86,11 @@ pub(super) fn show_packet(
 
 /// Handles an event or an acknowledgement.
 fn handle_packet(socket: &Socket, packet: &Packet<'_>, attachments: Attached<'_>) {
+    let Some(args) = packet.args(attachments) else { return };
     if let Some(event) = packet.event() {
-        socket.dispatch(&event, &Args::new_event(packet.data, attachments), packet.id);
+        socket.dispatch(&event, &args, packet.id);
     } else if let Some(id) = packet.id {
-        socket.acknowledged(id, Args::new_ack(packet.data, attachments));
+        socket.acknowledged(id, args);
     }
 }
 

@@ -432,7 +432,7 @@ impl Shared {
         if let Some(handler) = handler
             && catch_unwind(AssertUnwindSafe(|| handler(event))).is_err()
         {
-            error!("a handler panicked");
+            error!("the handler of the client's events panicked");
         }
     }
 
@@ -456,7 +456,10 @@ impl Shared {
             // On a timeout there is nothing to do: the core has the same deadline, and reports it.
             let Some(auth) = before(late, Guarded(future)).await else { return };
             let Some(shared) = shared.upgrade() else { return };
-            let auth = auth.unwrap_or_else(|| Err("the callback panicked".into()));
+            let auth = auth.unwrap_or_else(|| {
+                error!("the callback for auth panicked");
+                Err("the callback panicked".into())
+            });
             shared.act_from(Caller::Runtime, |client, now| match auth {
                 Ok(auth) => client.join(now, id, attempt, &auth),
                 Err(error) => client.refuse_join(now, id, attempt, &error),

@@ -10,7 +10,8 @@ use crate::error::EmitError;
 use crate::extract::Context;
 use crate::handler::{Acknowledge, AnySocket, run};
 use crate::listeners::{Listeners, On};
-use crate::log::debug;
+use crate::log::{self, Span, debug};
+use crate::observe::{HandlerFailure, log_client_failure};
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
@@ -347,7 +348,7 @@ impl ClientSocket {
     }
 
     pub(super) fn not_connected(&self, error: ClientConnectError) {
-        debug!(%error, "a namespace was not joined");
+        debug!(namespace = ?self.namespace(), cause = %error, "a namespace was not joined");
         self.tell("connect_error", Some(&error));
     }
 
@@ -377,7 +378,7 @@ impl ClientSocket {
         };
         let args = incoming.args.as_args();
         if !called.has_own() && inboxes.is_empty() {
-            debug!(event = ?event, "an event without a handler");
+            debug!(event = ?event, namespace = ?self.namespace(), "an event without a handler");
         }
         // If there is no handler to acknowledge the event, the first stream of events may.
         let mut ack = incoming.ack;
@@ -408,6 +409,14 @@ impl AnySocket for ClientSocket {
                 future.await;
             }));
         }
+    }
+
+    fn span(&self, event: &str) -> Span {
+        log::client_handler(event, self.namespace())
+    }
+
+    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
+        log_client_failure(self.namespace(), event, failure);
     }
 }
 

@@ -327,7 +327,7 @@ impl<A: Application> Exchange<A> {
             Subject::Session(session) if self.decisions.is_polling() => {
                 match session.take_payload(caller.waker) {
                     Some(payload) => {
-                        let session = session.clone();
+                        let Subject::Session(session) = self.end() else { return Step::Wait };
                         self.give_payload(session, payload)
                     }
                     None if self.decisions.is_overdue(caller.now) => {
@@ -388,7 +388,6 @@ impl<A: Application> Exchange<A> {
     // Responses.
 
     fn give_payload(&mut self, session: Session<A>, payload: Outbound) -> Step<A> {
-        self.subject = Subject::None;
         Step::Respond(self.decisions.end_poll(payload), Some(session))
     }
 

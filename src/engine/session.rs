@@ -461,11 +461,12 @@ impl<A: Application> Session<A> {
     /// woken for later ones.
     pub(super) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
-        inner.engine.set_in_flight(out.len());
         // The end is not held back: nothing can be added any more.
         if inner.corks == 0 || inner.engine.closed().is_some() {
             inner.engine.take_frames(out);
             pool::reclaim(inner.engine.queue_mut());
+        } else {
+            inner.engine.set_in_flight(out.len());
         }
         inner.attended = !out.is_empty();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);

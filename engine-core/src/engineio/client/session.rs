@@ -369,7 +369,7 @@ impl Session {
                 self.fail_opening(TransportError::from(HandshakeError::Version).into());
                 None
             }
-            (_, Lane::Poll) => match core::str::from_utf8(body) {
+            (_, Lane::Poll) => match simdutf8::basic::from_utf8(body) {
                 Ok(text) => Some(text),
                 Err(_) => {
                     self.handle_unreadable(now, lane, PacketError::Utf8);

@@ -360,6 +360,26 @@ fn a_path_without_a_leading_slash_gets_one() {
     assert!(written.starts_with("GET /elsewhere/?"), "{written}");
 }
 
+#[test]
+fn bytes_extend_the_deadline_of_a_ping_as_long_as_the_builder_says() {
+    for (timeout, is_connected) in [(5, false), (7, true)] {
+        let world = World::new();
+        let client = world.client(|it| by_websocket(it).message_timeout(Duration::from_secs(timeout)));
+        client.connect();
+        let mut stream = world.stream();
+        stream.join();
+        world.run();
+        world.advance(Duration::from_secs(44));
+        stream.now = world.now();
+        // The head of a message whose rest does not come.
+        stream.protocol.handle_data(stream.now, &mut [0x81, 100]);
+        world.advance(Duration::from_secs(2));
+        assert!(client.is_connected(), "the ping was expected after 45 seconds");
+        world.advance(Duration::from_secs(5));
+        assert_eq!(client.is_connected(), is_connected, "{timeout}");
+    }
+}
+
 /// A waker that does nothing, whose references can be counted.
 struct Counted;
 

@@ -9,7 +9,7 @@ use crate::inflated::Inflated;
 use crate::log::debug;
 use crate::observe::{Direction, Event};
 use crate::pool;
-use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
+use sockeye_core::connection::{self as stream, BorrowedContent, Expired, Phase};
 use sockeye_core::engineio::{
     Message, Packet,
     server::{Probing, Ticket},
@@ -129,7 +129,7 @@ impl<A: Application> Connection<A> {
             Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
         let (exchange, step) = Exchange::begin(caller, &incoming, handshake);
         if matches!(step, Step::Wait) {
-            self.stream.hold(exchange.next_deadline());
+            self.stream.defer(exchange.next_deadline());
         }
         if matches!(step, Step::Wait | Step::Body) {
             self.link = Link::Exchange(Box::new(exchange));
@@ -149,20 +149,20 @@ impl<A: Application> Connection<A> {
         match step {
             Step::Wait => {}
             Step::Body => self.stream.receive_body(now),
-            Step::Answer(mut answer, session) => {
+            Step::Respond(mut response, session) => {
                 pool::lend(self.stream.outbound());
                 self.owes = matches!(self.link, Link::Exchange(_));
                 self.link = session.map_or(Link::None, Link::Delivering);
-                if answer.close {
+                if response.close {
                     self.stream.end_keep_alive();
                 }
-                let body = match &mut answer.body {
-                    Content::Static(bytes) => Answer::Bytes(bytes),
-                    Content::Queue(queue) => Answer::Queue(queue),
-                    Content::HeadOnly(length) => Answer::HeadOnly(*length),
+                let body = match &mut response.body {
+                    Content::Static(bytes) => BorrowedContent::Bytes(bytes),
+                    Content::Queue(queue) => BorrowedContent::Queue(queue),
+                    Content::HeadOnly(length) => BorrowedContent::HeadOnly(*length),
                 };
-                self.stream.respond(now, answer.status, borrow(&answer.headers), body);
-                if let Content::Queue(queue) = &mut answer.body {
+                self.stream.respond(now, response.status, borrow(&response.headers), body);
+                if let Content::Queue(queue) = &mut response.body {
                     pool::reclaim(queue);
                 }
             }

@@ -8,7 +8,7 @@ use crate::guard::{Guarded, guard};
 use crate::log::debug;
 use crate::observe::Event;
 use sockeye_core::engineio::server::exchange::{
-    Decision, Held, NewTransport, Packets, Refusal, WebSocketHandshake,
+    Decision, NewTransport, Packets, Refusal, Unhandled, WebSocketHandshake,
 };
 use sockeye_core::engineio::{
     Packet, PacketError,
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 pub(crate) use sockeye_core::engineio::server::exchange::{
-    Accept, Answer, Content, Header, Incoming, Upgrade,
+    Accept, Content, Header, Incoming, Response, Upgrade,
 };
 #[cfg(feature = "http")]
 pub(crate) use sockeye_core::engineio::server::exchange::{Headers, Key};
@@ -76,7 +76,7 @@ pub(crate) enum Step<A: Application> {
     /// Read the body of the request.
     Body,
     /// Send this response. Its body carries the messages of the session.
-    Answer(Answer, Option<Session<A>>),
+    Respond(Response, Option<Session<A>>),
     /// Become a WebSocket connection.
     Upgrade(Accept, Carries<A>),
 }
@@ -91,9 +91,9 @@ pub(crate) enum Carries<A: Application> {
     Nothing,
 }
 
-impl<A: Application> From<Answer> for Step<A> {
-    fn from(answer: Answer) -> Self {
-        Step::Answer(answer, None)
+impl<A: Application> From<Response> for Step<A> {
+    fn from(response: Response) -> Self {
+        Step::Respond(response, None)
     }
 }
 
@@ -107,7 +107,7 @@ impl<A: Application> Exchange<A> {
         let (decisions, decision) = server::Exchange::begin(&caller.server.site, incoming);
         let mut exchange = Exchange { decisions, subject: Subject::None };
         let step = match decision {
-            Ok(Decision::Answer(answer)) => Ok(answer.into()),
+            Ok(Decision::Respond(response)) => Ok(response.into()),
             Ok(Decision::Elsewhere) => Ok(exchange.give_asset(caller.server, incoming.request).into()),
             Ok(Decision::Open(_)) if caller.server.is_closing() => Err(RequestError::Unavailable.into()),
             Ok(Decision::Open(transport)) => exchange.open(caller, transport, handshake()),
@@ -235,7 +235,7 @@ impl<A: Application> Exchange<A> {
         let Subject::Session(session) = self.end() else { return Step::Wait };
         let rest = Packets::of(body).and_then(|mut packets| {
             take_packets(caller, &session, &mut packets)?;
-            Ok(packets.hold())
+            Ok(packets.to_unhandled())
         });
         self.end_post(caller, session, rest)
     }
@@ -254,8 +254,10 @@ impl<A: Application> Exchange<A> {
     /// Handles more of a payload if handlers keep up.
     fn follow_post(&mut self, caller: Caller<'_, A>) -> Step<A> {
         let Subject::Session(session) = self.end() else { return Step::Wait };
-        let rest = match self.decisions.take_held() {
-            Some(held) if may_go_on(&session, caller.waker) => take_held(caller, &session, held),
+        let rest = match self.decisions.take_unhandled() {
+            Some(unhandled) if may_go_on(&session, caller.waker) => {
+                take_unhandled(caller, &session, unhandled)
+            }
             rest => Ok(rest),
         };
         self.end_post(caller, session, rest)
@@ -267,7 +269,7 @@ impl<A: Application> Exchange<A> {
         &mut self,
         caller: Caller<'_, A>,
         session: Session<A>,
-        rest: Result<Option<Box<Held>>, PacketError>,
+        rest: Result<Option<Box<Unhandled>>, PacketError>,
     ) -> Step<A> {
         let decisions = &mut self.decisions;
         let rest = match rest {
@@ -282,7 +284,7 @@ impl<A: Application> Exchange<A> {
         if may_go_on && rest.is_none() {
             return session.with(|engine, _| decisions.end_post(engine)).into();
         }
-        decisions.hold(rest);
+        decisions.wait_for_handlers(rest);
         // Continue in another turn.
         if may_go_on && let Some(waker) = caller.waker {
             waker.wake_by_ref();
@@ -360,31 +362,35 @@ impl<A: Application> Exchange<A> {
 
     fn give_payload(&mut self, session: Session<A>, payload: Outbound) -> Step<A> {
         self.subject = Subject::None;
-        Step::Answer(self.decisions.end_poll(payload), Some(session))
+        Step::Respond(self.decisions.end_poll(payload), Some(session))
     }
 
     fn refuse(&mut self, caller: Caller<'_, A>, refusal: &Refusal) -> Step<A> {
         self.subject = Subject::None;
-        let answer = self.decisions.refuse(refusal);
-        let status = answer.status.code();
+        let response = self.decisions.refuse(refusal);
+        let status = response.status.code();
         caller.server.tell(&Event::RequestRefused {
             peer: caller.peer,
             status,
             cause: format_args!("{refusal}"),
         });
-        answer.into()
+        response.into()
     }
 
-    fn give_asset(&mut self, server: &ServerInner<A>, request: &Request<'_>) -> Answer {
+    fn give_asset(&mut self, server: &ServerInner<A>, request: &Request<'_>) -> Response {
         let is_head = request.method() == "HEAD";
         let asset = server.assets.get(request.path());
         let Some(asset) = asset.filter(|_| is_head || request.method() == "GET") else {
-            return Answer::new(Status::NOT_FOUND, [], Content::Static(b""));
+            return Response::new(Status::NOT_FOUND, [], Content::Static(b""));
         };
         let headers =
             [("ETag", asset.etag.clone().into()), ("Cache-Control", Cow::Borrowed("public, max-age=0"))];
-        if request.header_str("if-none-match").is_some_and(|known| matches_etag(known, &asset.etag)) {
-            return self.decisions.answer(Status::NOT_MODIFIED, headers, Content::HeadOnly(asset.body.len()));
+        if asset.is_known(request.header_str("if-none-match")) {
+            return self.decisions.respond(
+                Status::NOT_MODIFIED,
+                headers,
+                Content::HeadOnly(asset.body.len()),
+            );
         }
         let headers = headers.into_iter().chain([("Content-Type", asset.content_type.clone())]);
         let body = match is_head {
@@ -395,7 +401,7 @@ impl<A: Application> Exchange<A> {
                 Content::Queue(body)
             }
         };
-        self.decisions.answer(Status::OK, headers, body)
+        self.decisions.respond(Status::OK, headers, body)
     }
 }
 
@@ -416,16 +422,16 @@ fn take_packets<A: Application>(
 }
 
 /// Handles packets that have waited, and returns the rest.
-fn take_held<A: Application>(
+fn take_unhandled<A: Application>(
     caller: Caller<'_, A>,
     session: &Session<A>,
-    mut held: Box<Held>,
-) -> Result<Option<Box<Held>>, PacketError> {
-    let mut packets = held.packets();
+    mut unhandled: Box<Unhandled>,
+) -> Result<Option<Box<Unhandled>>, PacketError> {
+    let mut packets = unhandled.packets();
     take_packets(caller, session, &mut packets)?;
     Ok(packets.left().map(|left| {
-        held.keep(left);
-        held
+        unhandled.keep(left);
+        unhandled
     }))
 }
 
@@ -433,8 +439,4 @@ fn take_held<A: Application>(
 /// called once that changes.
 fn may_go_on<A: Application>(session: &Session<A>, waker: Option<&Waker>) -> bool {
     session.has_capacity_or_wake(waker) || session.is_closed()
-}
-
-fn matches_etag(header: &str, etag: &str) -> bool {
-    header.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == etag)
 }

@@ -15,7 +15,7 @@ use sockeye_core::Time;
 use sockeye_core::connection;
 use sockeye_core::engineio::server::Site;
 use sockeye_core::engineio::{self, Packet};
-use sockeye_core::host::{Host, Keeper, Peer, Runtime};
+use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
 use sockeye_core::http::{Cookie, Cors};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -23,8 +23,6 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -51,7 +49,8 @@ pub struct Builder<A: Application> {
     allow_request: Option<AllowRequest>,
     observer: Option<Arc<dyn Observer>>,
     assets: Assets,
-    client: Assets,
+    /// The files below the path, by their names.
+    files: Assets,
 }
 
 pub(crate) struct ServerInner<A: Application> {
@@ -92,7 +91,7 @@ impl<A: Application> Server<A> {
             allow_request: None,
             observer: None,
             assets: Assets::default(),
-            client: Assets::default(),
+            files: Assets::default(),
         }
     }
 
@@ -179,7 +178,7 @@ impl<A: Application> Host for Server<A> {
         self.0.timers.remove_waker(waker);
     }
 
-    fn keeper(&self) -> Option<Keeper<Self>> {
+    fn claim_time(&self) -> Option<WeakHost<Self>> {
         let claim = Claim::new(&self.0)?;
         Some(Box::new(move || claim.0.upgrade().map(Server)))
     }
@@ -483,15 +482,16 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Serves the client's script and the files that belong to it from a folder, such as
-    /// `node_modules/socket.io-client/dist`, below the path: `/socket.io/socket.io.js`. The files are read
-    /// once, in this call.
-    ///
-    /// # Errors
-    /// If none of the files exists, or one cannot be read.
-    pub fn serve_client(mut self, folder: impl AsRef<Path>) -> io::Result<Self> {
-        self.client = Assets::read_client(folder.as_ref())?;
-        Ok(self)
+    /// Serves `body` for requests of this name below the server's path, for example the script of a client:
+    /// `client.js` is served at `/engine.io/client.js`.
+    pub fn file(
+        mut self,
+        name: impl Into<String>,
+        content_type: impl Into<Cow<'static, str>>,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Self {
+        self.files.insert(name.into(), content_type, body.into());
+        self
     }
 
     /// Serves `body` for requests with exactly this path, for example a page, if there is no other HTTP
@@ -519,7 +519,7 @@ impl<A: Application> Builder<A> {
         );
         let path = self.path.trim_matches('/');
         let path = if path.is_empty() { String::new() } else { format!("/{path}") };
-        self.assets.mount(&path, self.client);
+        self.assets.mount(&path, self.files);
         Server(Arc::new(ServerInner {
             application: self.application,
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },

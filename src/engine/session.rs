@@ -147,6 +147,34 @@ impl<A: Application> Session<A> {
         self.with(|engine, _| engine.close(now, reason));
     }
 
+    /// Calls `f` with the application's state of the session, and returns its result. Afterwards the application's
+    /// [deadline](Application::next_deadline) is looked at again.
+    ///
+    /// `f` runs under the session's lock: it must not block, and must not use a session. Drop large values and
+    /// handles after it, by returning them from it.
+    ///
+    /// ```
+    /// use sockeye::engine::{Application, Message, Session};
+    ///
+    /// struct Numbered;
+    ///
+    /// impl Application for Numbered {
+    ///     /// The number of messages.
+    ///     type State = u64;
+    ///
+    ///     fn on_message(&self, session: &Session<Self>, _: Message<'_>) {
+    ///         let number = session.with_state(|count| {
+    ///             *count += 1;
+    ///             *count
+    ///         });
+    ///         let _ = session.send(Message::Text(&number.to_string()));
+    ///     }
+    /// }
+    /// ```
+    pub fn with_state<R>(&self, f: impl FnOnce(&mut A::State) -> R) -> R {
+        self.with(|_, state| f(state))
+    }
+
     /// Ends the session because the peer missed a message, so that it knows, and can open another.
     ///
     /// The application is told on the driver's next turn, because the caller may hold a lock that the

@@ -5,7 +5,7 @@ use super::super::{ConnectError, DisconnectReason, Event, NamespaceId};
 use super::{Client, Link};
 use crate::engineio::client::SendError;
 use crate::engineio::{Part, Transport};
-use crate::socketio::kind::is_legal_namespace;
+use crate::socketio::namespace_name::check_namespace;
 use crate::socketio::parser::Encoder;
 use crate::time::Time;
 use alloc::string::ToString;
@@ -21,8 +21,7 @@ impl Client {
         let Some(namespace) = self.namespaces.get_mut(id.index()).filter(|it| !it.is_active()) else {
             return;
         };
-        // In version 2 a query follows a question mark, which the server's answer omits.
-        if !is_legal_namespace(&namespace.name) || namespace.name.contains('?') {
+        if !namespace.name.starts_with('/') || check_namespace(&namespace.name, usize::MAX).is_err() {
             return namespace.report_failure(ConnectError::Namespace, &mut self.events);
         }
         (namespace.state, namespace.failures) = (State::Wanted, 0);

@@ -405,6 +405,20 @@ fn a_client_keeps_one_waker_for_each_task_that_awaits_its_end() {
 }
 
 #[test]
+fn a_future_of_a_connection_leaves_no_waker_when_it_is_dropped() {
+    let world = World::new();
+    let client = world.client(by_websocket);
+    client.connect();
+    let tasks = [(); 100].map(|()| Arc::new(Counted));
+    for task in &tasks {
+        let mut connected = pin!(client.connected());
+        let waker = Waker::from(task.clone());
+        assert!(connected.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    assert!(tasks.iter().all(|task| Arc::strong_count(task) == 1));
+}
+
+#[test]
 fn a_handler_that_is_registered_after_the_end_of_its_client_is_dropped() {
     let client = World::new().client(by_websocket);
     let socket = ClientSocket::clone(&client);

@@ -48,8 +48,8 @@ pub(super) struct State {
     /// Handlers of the socket's lifecycle have reserved names, which no event can have.
     pub(super) listeners: Listeners<ClientSocket>,
     inboxes: Vec<Weak<Inbox>>,
-    /// Wakers of tasks that wait for the result of an attempt to connect.
-    waiters: Vec<Waker>,
+    /// Wakers of tasks that wait for the result of an attempt to connect, each with the id of its future.
+    waiters: Vec<(u64, Waker)>,
 }
 
 /// No id of an acknowledgement is reserved.
@@ -84,7 +84,7 @@ impl Inner {
             (std::mem::take(&mut state.inboxes), std::mem::take(&mut state.waiters))
         };
         inboxes.iter().filter_map(Weak::upgrade).for_each(|inbox| inbox.end());
-        waiters.into_iter().for_each(Waker::wake);
+        waiters.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// Drops the handlers and the wakers.
@@ -180,26 +180,44 @@ impl ClientSocket {
     pub fn connected(&self) -> Connected {
         let failed =
             self.shared().map_or(0, |shared| shared.look(|client| client.failed_attempts(self.0.id)));
-        Connected { socket: self.clone(), failed }
+        Connected { socket: self.clone(), failed, id: None }
     }
 
     pub(super) fn poll_connected(
         &self,
         cx: &mut std::task::Context<'_>,
         failed: u32,
+        id: &mut Option<u64>,
     ) -> Poll<Result<(), ClientConnectError>> {
         let attempt = self.attempt(failed);
         if attempt.is_ready() {
             return attempt;
         }
-        {
-            let waiters = &mut self.0.state.lock().waiters;
-            if !waiters.iter().any(|known| known.will_wake(cx.waker())) {
-                waiters.push(cx.waker().clone());
+        if let Some(shared) = self.shared() {
+            let id = *id.get_or_insert_with(|| shared.core.lock().draw_id());
+            let mut waker = cx.waker().clone();
+            {
+                let waiters = &mut self.0.state.lock().waiters;
+                match waiters.iter_mut().find(|(known, _)| *known == id) {
+                    Some((_, known)) => std::mem::swap(known, &mut waker),
+                    None => waiters.push((id, waker.clone())),
+                }
             }
+            // Dropped without the lock: the last waker of a task may drop the task.
+            drop(waker);
         }
         // Check again: the attempt may have ended before the waker was stored.
         self.attempt(failed)
+    }
+
+    /// Removes the waker of a future that is dropped.
+    pub(super) fn forget_waiter(&self, id: u64) {
+        let removed = {
+            let waiters = &mut self.0.state.lock().waiters;
+            let at = waiters.iter().position(|(known, _)| *known == id);
+            at.map(|at| waiters.swap_remove(at))
+        };
+        drop(removed);
     }
 
     /// Returns the result of the attempt to join, once one has ended since `failed` of them had failed.
@@ -366,7 +384,7 @@ impl ClientSocket {
 
     pub(super) fn wake_waiters(&self) {
         let waiters = std::mem::take(&mut self.0.state.lock().waiters);
-        waiters.into_iter().for_each(Waker::wake);
+        waiters.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     pub(super) fn receive(&self, incoming: Incoming) {

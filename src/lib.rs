@@ -88,6 +88,7 @@
 //! Without a runtime feature everything but the sockets is there: [drive it yourself](drive_it_yourself).
 #![forbid(unsafe_code)]
 
+mod append;
 mod by_id;
 pub mod client;
 pub mod engine;

@@ -12,7 +12,7 @@
 
 use super::app::show_packet;
 use super::middleware::AnyMiddleware;
-use super::namespace::{Middlewares, Namespace};
+use super::namespace::Namespace;
 use super::socket::Socket;
 use super::{App, Engine};
 use crate::engine::deadline::Deadline;
@@ -37,10 +37,9 @@ impl App {
             return self.refuse_without_socket(session, packet.namespace, "Invalid namespace");
         };
         let Some(socket) = self.begin(session, namespace, packet) else { return };
-        let middlewares = socket.namespace().middlewares();
-        match middlewares.is_empty() {
-            true => accept(&socket),
-            false => drive(&socket.clone(), Box::pin(admit(socket, middlewares, self.connect_timeout))),
+        match socket.namespace().0.functions.has_middleware() {
+            false => accept(&socket),
+            true => drive(&socket.clone(), Box::pin(admit(socket, self.connect_timeout))),
         }
     }
 
@@ -83,8 +82,8 @@ impl App {
 }
 
 /// Asks the middleware, and accepts or refuses the client.
-async fn admit(socket: Socket, middlewares: Middlewares, timeout: Duration) {
-    let mut decision = pin!(decide(&socket, &middlewares));
+async fn admit(socket: Socket, timeout: Duration) {
+    let mut decision = pin!(decide(&socket));
     let mut patience = Patience::new(socket.namespace(), timeout);
     let decision = poll_fn(|cx| match decision.as_mut().poll(cx) {
         Poll::Pending if patience.is_over(cx) => Poll::Ready(Err(ConnectError::new("timeout"))),
@@ -96,10 +95,10 @@ async fn admit(socket: Socket, middlewares: Middlewares, timeout: Duration) {
     }
 }
 
-async fn decide(socket: &Socket, middlewares: &Middlewares) -> Result<(), ConnectError> {
-    for middleware in middlewares.iter() {
+async fn decide(socket: &Socket) -> Result<(), ConnectError> {
+    for middleware in socket.namespace().0.functions.middlewares() {
         // A panic in the application admits no client, but leaves none waiting.
-        Guarded(ask(&**middleware, socket)?).await.unwrap_or_else(|| Err(ConnectError::internal()))?;
+        Guarded(ask(middleware, socket)?).await.unwrap_or_else(|| Err(ConnectError::internal()))?;
     }
     Ok(())
 }

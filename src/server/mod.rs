@@ -8,6 +8,7 @@ pub(crate) mod broadcast;
 mod builder;
 mod client_files;
 mod extract;
+pub(crate) mod functions;
 pub(crate) mod members;
 pub(crate) mod middleware;
 pub(crate) mod namespace;

@@ -3,14 +3,15 @@
 use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
 use crate::extract::Context;
-use crate::handler::{Handler, Kept, run};
+use crate::handler::{Handler, run};
 use crate::observe::{self, Event, Observer};
 use crate::payload::Payload;
 use crate::server::Engine;
 use crate::server::answers::AckStream;
 use crate::server::broadcast::{Broadcast, Delivery};
+use crate::server::functions::Functions;
 use crate::server::members::{JoinError, JoinedRooms};
-use crate::server::middleware::{self, AnyMiddleware, Middleware};
+use crate::server::middleware::Middleware;
 use crate::server::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
@@ -37,20 +38,11 @@ pub(crate) struct Inner {
     /// The observer of the server, which is told of the last disconnections after the server is gone.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) members: RwLock<Members>,
-    functions: RwLock<Functions>,
+    pub(super) functions: Functions,
     next_ack: AtomicU64,
     /// The number of sockets that have listeners for outgoing events.
     pub(crate) watched: AtomicUsize,
 }
-
-#[derive(Default)]
-struct Functions {
-    connect: Arc<[Kept<Socket>]>,
-    middlewares: Middlewares,
-}
-
-/// The middleware of a namespace, in the order in which it is asked.
-pub(super) type Middlewares = Arc<[Arc<dyn AnyMiddleware>]>;
 
 /// The sockets of a namespace, and their rooms.
 #[derive(Default)]
@@ -182,7 +174,7 @@ impl Namespace {
             observer: engine.upgrade().and_then(|engine| engine.observer.clone()),
             engine,
             members: RwLock::default(),
-            functions: RwLock::default(),
+            functions: Functions::default(),
             next_ack: AtomicU64::new(0),
             watched: AtomicUsize::new(0),
         }))
@@ -203,8 +195,7 @@ impl Namespace {
     /// client's first event is handled. An event that has no handler by then is lost, so do lookups that wait
     /// after the registrations, or in a [`middleware`](Namespace::middleware).
     pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
-        let mut functions = self.0.functions.write();
-        functions.connect = functions.connect.iter().cloned().chain([Kept::new(handler)]).collect();
+        self.0.functions.add_connect(handler);
     }
 
     /// Calls `middleware` for each client that wants to connect, after those that were added before.
@@ -239,9 +230,7 @@ impl Namespace {
     /// });
     /// ```
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
-        let mut functions = self.0.functions.write();
-        let added = middleware::erase(middleware);
-        functions.middlewares = functions.middlewares.iter().cloned().chain([added]).collect();
+        self.0.functions.add_middleware(middleware);
     }
 
     /// Returns the number of connected sockets, without a look at each: a socket that is just disconnecting may be
@@ -337,15 +326,9 @@ impl Namespace {
         member.rooms
     }
 
-    /// Returns the middleware, in order.
-    pub(super) fn middlewares(&self) -> Middlewares {
-        self.0.functions.read().middlewares.clone()
-    }
-
     /// Calls the handlers for new sockets.
     pub(crate) fn call_connect_handlers(&self, socket: &Socket) {
-        let handlers = self.0.functions.read().connect.clone();
-        for handler in &*handlers {
+        for handler in self.0.functions.connect() {
             run(&**handler, &Context::new(socket, "connect"));
         }
     }

@@ -11,7 +11,7 @@ use crate::engine::{self, CloseReason, Handshake, Id, Transport};
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
 use crate::handler::{Acknowledge, AnySocket};
-use crate::listeners::On;
+use crate::listeners::{Entry, On};
 use crate::log::{debug, warn};
 use crate::observe::{Event, HandlerFailure};
 use crate::payload::sealed::{Encode, Head, Kind};
@@ -24,6 +24,7 @@ use crate::server::namespace::Namespace;
 use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 use sockeye_core::engineio::{self, Frames};
 use sockeye_core::socketio::{self, AcksFull, Encoded, Flags};
 use state::{Stage, State};
@@ -58,7 +59,7 @@ struct Inner {
 pub(super) const CLOSED_BY_SERVER: CloseReason = CloseReason::ForcedClose(None);
 
 /// The event name under which the disconnect handlers are stored.
-const DISCONNECT: &str = "disconnect";
+pub(super) const DISCONNECT: &str = "disconnect";
 
 impl Socket {
     pub(crate) fn new(namespace: Namespace, session: engine::Session<App>, id: Id, auth: &str) -> Socket {
@@ -548,6 +549,8 @@ impl Socket {
             }
             listeners
         };
+        let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_event(DISCONNECT));
+        let listeners: SmallVec<[_; 1]> = shared.map(Entry::handler).chain(listeners).collect();
         self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, DISCONNECT) });
         self.release();
     }
@@ -596,10 +599,17 @@ impl Socket {
     /// Handles an event that arrived.
     pub(crate) fn dispatch(&self, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
         let called = self.0.state.lock().listeners.call(event);
-        if !called.has_own() {
+        let functions = &self.0.namespace.0.functions;
+        let is_handled = match functions.has_listeners() {
+            false => {
+                called.run(self, event, args, ack);
+                called.has_own()
+            }
+            true => called.run_with(functions.listeners(), self, event, args, ack),
+        };
+        if !is_handled {
             debug!(event = ?event, "an event without a handler");
         }
-        called.run(self, event, args, ack);
     }
 
     /// Handles an acknowledgement that arrived. Its waiter may have given up already.

@@ -126,6 +126,7 @@ pub use server::broadcast::{Broadcast, Delivery};
 pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
+pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
 pub use server::socket::{Emitter, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};

@@ -191,6 +191,22 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets whether a namespace that a pattern or a function created is removed when its last socket has left, and created
+    /// anew when a client asks for it again. Handles of the removed one then address no socket: get another one by
+    /// [`Server::of`]. Default: `false`, as in the reference.
+    pub fn cleanup_empty_child_namespaces(mut self, cleanup: bool) -> Self {
+        self.engine.application.namespaces.cleans_up = cleanup;
+        self
+    }
+
+    /// Sets the maximum number of namespaces that [patterns](Server::of_pattern) and [functions](Server::of_fn) create for
+    /// clients. A client that asks for one more is refused (`connect_error`, "the server has too many namespaces"). Those
+    /// that the program itself creates by [`Server::of`] are not refused, but counted if a pattern matches. Default: 10,000.
+    pub fn max_child_namespaces(mut self, namespaces: usize) -> Self {
+        self.engine.application.namespaces.max_children = namespaces;
+        self
+    }
+
     /// Sets the limits of one packet (the number, bytes and time of its attachments, lengths, depth), and how
     /// many namespaces a client may join. A client that exceeds a limit of a packet is closed; a request for
     /// one namespace too many is refused (`connect_error`, "too many namespaces").

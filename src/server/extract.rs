@@ -1,6 +1,7 @@
 //! The parameters of handlers that only a server's sockets have.
 
 use super::Server;
+use super::namespaces::INVALID;
 use crate::engine::Id;
 use crate::error::{ConnectError, DisconnectReason};
 #[cfg(feature = "http")]
@@ -62,6 +63,10 @@ impl From<ExtractError> for ConnectError {
         if error.is_ours() {
             error!(%error, "a middleware was not called");
             return ConnectError::internal();
+        }
+        if let ExtractError::Params(_) = error {
+            debug!(%error, "a middleware was not called");
+            return ConnectError::new(INVALID);
         }
         debug!(%error, "a middleware was not called");
         ConnectError::new("Invalid auth")

@@ -3,6 +3,7 @@
 use super::Server;
 use super::middleware::{self, AnyMiddleware, Middleware};
 use super::namespace::Namespace;
+use super::parent::Parent;
 use super::socket::{DISCONNECT, Socket};
 use crate::append::AppendList;
 use crate::handler::{Handler, Kept};
@@ -13,8 +14,8 @@ use std::sync::Arc;
 /// The functions of a namespace, or of the parent of dynamic namespaces. They live as long as it does.
 #[derive(Default)]
 pub(crate) struct Functions {
-    /// The functions of the parent of a dynamic namespace. They come before its own.
-    inherited: Option<Arc<Functions>>,
+    /// The parent of a dynamic namespace, whose functions come before its own.
+    parent: Option<Arc<Parent>>,
     connect: AppendList<Kept<Socket>>,
     middlewares: AppendList<Box<dyn AnyMiddleware>>,
     listeners: AppendList<Entry<Socket>>,
@@ -22,8 +23,17 @@ pub(crate) struct Functions {
 
 impl Functions {
     /// Returns no functions but those of a parent.
-    pub(super) fn inheriting(parent: Arc<Functions>) -> Functions {
-        Functions { inherited: Some(parent), ..Functions::default() }
+    pub(super) fn inheriting(parent: Arc<Parent>) -> Functions {
+        Functions { parent: Some(parent), ..Functions::default() }
+    }
+
+    pub(super) fn parent(&self) -> Option<&Arc<Parent>> {
+        self.parent.as_ref()
+    }
+
+    /// Returns the functions of the parent.
+    fn inherited(&self) -> Option<&Functions> {
+        Some(&self.parent()?.namespace.0.functions)
     }
 
     pub(super) fn add_connect<P: 'static>(&self, handler: impl Handler<P>) {
@@ -53,7 +63,7 @@ impl Functions {
     }
 
     pub(super) fn has_listeners(&self) -> bool {
-        !self.listeners.is_empty() || self.inherited.as_ref().is_some_and(|parent| parent.has_listeners())
+        !self.listeners.is_empty() || self.inherited().is_some_and(Functions::has_listeners)
     }
 
     /// Returns the listeners for the events of any socket.
@@ -66,7 +76,7 @@ impl Functions {
         &'a self,
         list: impl Fn(&'a Functions) -> I,
     ) -> impl Iterator<Item = T> + Clone {
-        self.inherited.as_deref().map(&list).into_iter().flatten().chain(list(self))
+        self.inherited().map(&list).into_iter().flatten().chain(list(self))
     }
 }
 

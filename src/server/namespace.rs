@@ -12,6 +12,7 @@ use crate::server::broadcast::{Broadcast, Delivery};
 use crate::server::functions::Functions;
 use crate::server::members::{JoinError, JoinedRooms};
 use crate::server::middleware::Middleware;
+use crate::server::parent::Parent;
 use crate::server::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
@@ -20,7 +21,7 @@ use smallvec::SmallVec;
 use sockeye_core::socketio::{MAX_ACK_ID, Parser, Target};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -39,9 +40,23 @@ pub(crate) struct Inner {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) members: RwLock<Members>,
     pub(super) functions: Functions,
+    /// Set for a dynamic namespace.
+    child: Option<Child>,
+    /// Set under the lock of the members when the namespace is deleted.
+    is_closed: AtomicBool,
     next_ack: AtomicU64,
     /// The number of sockets that have listeners for outgoing events.
     pub(crate) watched: AtomicUsize,
+}
+
+/// The use of a dynamic namespace.
+#[derive(Default)]
+struct Child {
+    /// The number of sockets that are connected, or for which the application is deciding. Raised under the lock of the
+    /// table of namespaces, under which it is compared before a removal.
+    uses: AtomicUsize,
+    /// A socket was let in once, or the application has asked for the namespace.
+    is_kept: AtomicBool,
 }
 
 /// The sockets of a namespace, and their rooms.
@@ -168,13 +183,32 @@ fn is_connected(member: &&Socket) -> bool {
 
 impl Namespace {
     pub(crate) fn new(name: &str, parser: Parser, engine: Weak<Engine>) -> Namespace {
+        Namespace::with(name, parser, engine, Functions::default(), None)
+    }
+
+    /// Returns a new child of a parent, which is not in use.
+    pub(super) fn child_of(parent: &Arc<Parent>, name: &str) -> Namespace {
+        let Inner { parser, engine, .. } = &*parent.namespace.0;
+        let functions = Functions::inheriting(parent.clone());
+        Namespace::with(name, *parser, engine.clone(), functions, Some(Child::default()))
+    }
+
+    fn with(
+        name: &str,
+        parser: Parser,
+        engine: Weak<Engine>,
+        functions: Functions,
+        child: Option<Child>,
+    ) -> Namespace {
         Namespace(Arc::new(Inner {
             name: name.into(),
             parser,
             observer: engine.upgrade().and_then(|engine| engine.observer.clone()),
             engine,
             members: RwLock::default(),
-            functions: Functions::default(),
+            functions,
+            child,
+            is_closed: AtomicBool::new(false),
             next_ack: AtomicU64::new(0),
             watched: AtomicUsize::new(0),
         }))
@@ -324,6 +358,69 @@ impl Namespace {
             members.remove_from(room, id);
         }
         member.rooms
+    }
+
+    // Dynamic namespaces.
+
+    /// Returns the parent of a dynamic namespace.
+    pub(crate) fn parent(&self) -> Option<&Arc<Parent>> {
+        self.0.functions.parent()
+    }
+
+    pub(super) fn is_child(&self) -> bool {
+        self.0.child.is_some()
+    }
+
+    /// Returns whether both are handles of the same namespace.
+    pub(super) fn is(&self, other: &Namespace) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Keeps a dynamic namespace that has no sockets, unless empty ones are removed.
+    pub(super) fn keep(&self) {
+        if let Some(child) = &self.0.child {
+            child.is_kept.store(true, Ordering::Release);
+        }
+    }
+
+    /// Notes that there is a socket, and returns the namespace. The caller must hold the lock of the table.
+    pub(super) fn begin_use(&self) -> Namespace {
+        if let Some(child) = &self.0.child {
+            child.uses.fetch_add(1, Ordering::AcqRel);
+        }
+        self.clone()
+    }
+
+    /// Notes that a socket has ended, and removes a dynamic namespace that is not needed any more. The caller must hold
+    /// no lock.
+    pub(super) fn end_use(&self) {
+        let is_last =
+            self.0.child.as_ref().is_some_and(|child| child.uses.fetch_sub(1, Ordering::AcqRel) == 1);
+        if is_last && let Some(engine) = self.0.engine.upgrade() {
+            engine.application.namespaces.remove_unused(self);
+        }
+    }
+
+    /// Returns whether a dynamic namespace can be removed. The caller must hold the lock of the table.
+    pub(super) fn is_unused(&self, cleans_up: bool) -> bool {
+        self.0.child.as_ref().is_some_and(|child| {
+            child.uses.load(Ordering::Acquire) == 0 && (cleans_up || !child.is_kept.load(Ordering::Acquire))
+        })
+    }
+
+    /// Disconnects all sockets of a namespace that was deleted, and lets no further one in.
+    pub(super) fn close(&self) {
+        let sockets: Vec<_> = {
+            let members = self.0.members.write();
+            self.0.is_closed.store(true, Ordering::Release);
+            members.all().cloned().collect()
+        };
+        sockets.iter().for_each(|socket| socket.disconnect(false));
+    }
+
+    /// Returns whether the namespace was deleted.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Ordering::Acquire)
     }
 
     /// Calls the handlers for new sockets.

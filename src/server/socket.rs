@@ -74,6 +74,11 @@ impl Socket {
         }))
     }
 
+    /// Returns a socket for the same client in another namespace of this name.
+    pub(super) fn in_namespace(&self, namespace: Namespace) -> Socket {
+        Socket::new(namespace, self.0.session.clone(), self.0.id, &self.0.auth)
+    }
+
     // Properties.
 
     /// Returns the public id. It differs from the session's id, which is a secret. It is also the name of a
@@ -560,20 +565,28 @@ impl Socket {
     /// If the connect handlers have not been called, no disconnect handler will be, either. The caller must hold no
     /// lock.
     pub(crate) fn release(&self) {
-        let released = {
+        let (released, is_first) = {
             let mut state = self.0.state.lock();
             if state.stage == Stage::Entering {
                 state.take_untold();
             }
+            let is_first = state.stage != Stage::Ended;
             state.stage = Stage::Ended;
             state.take_rooms();
-            state.listeners.clear()
+            (state.listeners.clear(), is_first)
         };
         drop(released);
         self.follow_outgoing();
+        if is_first {
+            self.0.namespace.end_use();
+        }
     }
 
     // For the server.
+
+    pub(super) fn auth_text(&self) -> &str {
+        &self.0.auth
+    }
 
     pub(super) fn session(&self) -> &engine::Session<App> {
         &self.0.session
@@ -584,11 +597,11 @@ impl Socket {
         self.0.connected.store(true, Ordering::Release);
     }
 
-    /// Becomes a member of the namespace, unless the socket was disconnected meanwhile.
+    /// Becomes a member of the namespace, unless the socket was disconnected or the namespace deleted meanwhile.
     pub(super) fn enter(&self) -> bool {
         let mut members = self.0.namespace.0.members.write();
         // A thread that disconnects the socket after this finds it among the members.
-        let is_connected = self.is_connected();
+        let is_connected = self.is_connected() && !self.0.namespace.is_closed();
         if is_connected {
             let rooms = self.0.state.lock().take_rooms();
             members.insert(self.clone(), rooms);

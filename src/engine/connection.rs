@@ -6,8 +6,8 @@ use super::session::Session;
 use super::timers::{Key, Notify};
 use super::{Application, CloseReason, Handshake, Transport, TransportError};
 use crate::inflated::Inflated;
-use crate::log::debug;
-use crate::observe::{Direction, Event};
+use crate::log::{self, Span, debug};
+use crate::observe::{Cause, Direction, Event};
 use crate::pool;
 use sockeye_core::connection::{self as stream, BorrowedContent, Expired, Phase};
 use sockeye_core::engineio::{
@@ -43,6 +43,7 @@ pub struct Connection<A: Application> {
     /// The queue contains the response to a request that had to wait.
     owes: bool,
     inflated: Inflated,
+    span: Span,
 }
 
 /// The current use of the stream.
@@ -109,6 +110,7 @@ impl<A: Application> Connection<A> {
             busy: false,
             owes: false,
             inflated: Inflated::default(),
+            span: log::connection(peer.address),
         }
     }
 
@@ -226,7 +228,9 @@ impl<A: Application> Connection<A> {
                 session.set_probe_waker(ticket, self.waker.as_ref());
             }
             Probing::Complete => {
-                self.server.tell(&Event::SessionUpgraded { session: session.id() });
+                let _inside = session.span().enter();
+                let handshake = session.handshake();
+                self.server.tell(&Event::SessionUpgraded { session: session.id(), handshake });
                 session.wake();
                 session.set_waker(self.waker.as_ref());
                 // It may have been silent for long, and the frames that follow may already be here.
@@ -318,6 +322,7 @@ impl<A: Application> Connection<A> {
             Link::Delivering(_) => {}
             Link::WebSocket(session) => session.with(|engine, _| engine.close(now, reason)),
             Link::Probe(session, ticket) | Link::Upgrading(session, ticket) => {
+                log_failed_upgrade(&session, self.peer, &reason);
                 session.with(|engine, _| engine.abort_upgrade(ticket));
             }
         }
@@ -367,6 +372,13 @@ impl<A: Application> Connection<A> {
     }
 }
 
+/// Logs the end of the connection of an upgrade, which is no end of its session.
+fn log_failed_upgrade<A: Application>(session: &Session<A>, peer: Peer, reason: &CloseReason) {
+    let _inside = session.span().enter();
+    let (sid, peer) = (log::sid(session.id()), log::peer(peer.address));
+    debug!(sid = %sid, peer = %peer, cause = %Cause(reason), "an upgrade failed");
+}
+
 fn borrow(headers: &[exchange::Header]) -> impl Iterator<Item = (&'static str, &str)> {
     headers.iter().map(|(name, value)| (*name, value.as_ref()))
 }
@@ -390,6 +402,7 @@ impl<A: Application> Protocol for Connection<A> {
     }
 
     fn handle_wake(&mut self, now: Time) {
+        let _inside = self.span.enter();
         self.inflated.begin_turn();
         if self.timer.is_some_and(|(at, _)| at <= now) {
             self.disarm();
@@ -404,18 +417,16 @@ impl<A: Application> Protocol for Connection<A> {
         match self.stream.handle_timeout(now) {
             None => {}
             Some(Expired::Connection) => self.lose(now, TransportError::Lost.into()),
-            Some(Expired::Message) => {
-                debug!(peer = ?self.peer.address, "a message took too long to arrive");
-                match self.link {
-                    Link::Exchange(_) => self.refuse_body(now, TransportError::TooSlow),
-                    _ => self.lose(now, TransportError::TooSlow.into()),
-                }
-            }
+            Some(Expired::Message) => match self.link {
+                Link::Exchange(_) => self.refuse_body(now, TransportError::TooSlow),
+                _ => self.lose(now, TransportError::TooSlow.into()),
+            },
         }
         self.follow_session(now);
     }
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
+        let _inside = self.span.enter();
         match &self.link {
             Link::WebSocket(session) if session.has_capacity() => session.begin_turn(now),
             // Only new bytes are a sign of life: those left over from the last turn are passed again.
@@ -485,6 +496,7 @@ impl<A: Application> Protocol for Connection<A> {
         if self.unread > 0 && self.is_behind() {
             return;
         }
+        let _inside = self.span.enter();
         self.stream.handle_eof(now);
         self.lose(now, CloseReason::TransportClose);
     }
@@ -573,7 +585,6 @@ impl<A: Application> Connection<A> {
                 }
                 Ok(None) => return self.stream.phase() == Phase::WebSocket,
                 Err(error) => {
-                    debug!(%error, peer = ?self.peer.address, "a websocket connection failed");
                     self.lose(now, TransportError::WebSocket(error).into());
                     return false;
                 }
@@ -593,6 +604,7 @@ impl<A: Application> Connection<A> {
 
 impl<A: Application> Drop for Connection<A> {
     fn drop(&mut self) {
+        let _inside = self.span.enter();
         self.disarm();
         let now = self.server.now();
         self.lose(now, TransportError::Lost.into());

@@ -4,8 +4,8 @@
 use super::server::ServerInner;
 use super::session::Session;
 use super::{Application, Handshake, TransportError};
-use crate::guard::{Guarded, guard};
-use crate::log::debug;
+use crate::guard::{Guarded, catch};
+use crate::log::{self, error};
 use crate::observe::Event;
 use sockeye_core::engineio::server::exchange::{
     Decision, NewTransport, Packets, Refusal, Unhandled, WebSocketHandshake,
@@ -112,12 +112,12 @@ impl<A: Application> Exchange<A> {
             Ok(Decision::Open(_)) if caller.server.is_closing() => Err(RequestError::Unavailable.into()),
             Ok(Decision::Open(transport)) => exchange.open(caller, transport, handshake()),
             Ok(Decision::Session(id, purpose)) => match caller.server.session(&id) {
-                Some(session) => exchange.serve(caller, session, purpose, incoming),
+                Some(session) => Ok(exchange.serve(caller, session, purpose, incoming)),
                 None => Err(RequestError::UnknownSession.into()),
             },
             Err(refusal) => Err(refusal),
         };
-        let step = step.unwrap_or_else(|refusal| exchange.refuse(caller, &refusal));
+        let step = step.unwrap_or_else(|refusal| exchange.refuse(caller, &refusal, None));
         (exchange, step)
     }
 
@@ -130,8 +130,11 @@ impl<A: Application> Exchange<A> {
         let Some(allow) = &caller.server.allow_request else {
             return self.opened(caller, transport, handshake);
         };
-        let decision = guard("allow_request", || allow(handshake.clone()));
-        let decision = Guarded(decision.ok_or(RequestError::Unavailable)?);
+        let Some(decision) = catch(|| allow(handshake.clone())) else {
+            log_panic(caller.peer);
+            return Err(RequestError::Unavailable.into());
+        };
+        let decision = Guarded(decision);
         self.decisions.begin_opening(caller.now, &caller.server.site.config);
         self.subject = Subject::Opening(Box::new(Opening { decision, handshake, transport }));
         Ok(self.decide(caller))
@@ -142,8 +145,11 @@ impl<A: Application> Exchange<A> {
         let Subject::Opening(opening) = &mut self.subject else { return Step::Wait };
         let mut context = Context::from_waker(caller.waker.unwrap_or(Waker::noop()));
         let decision = match Pin::new(&mut opening.decision).poll(&mut context) {
-            // `None` if it panicked.
-            Poll::Ready(decision) => decision,
+            Poll::Ready(Some(decision)) => Some(decision),
+            Poll::Ready(None) => {
+                log_panic(caller.peer);
+                None
+            }
             Poll::Pending if self.decisions.is_overdue(caller.now) => None,
             Poll::Pending => return Step::Wait,
         };
@@ -154,7 +160,7 @@ impl<A: Application> Exchange<A> {
             Some(Err(message)) => Err(RequestError::Forbidden(message).into()),
             None => Err(RequestError::Unavailable.into()),
         };
-        opened.unwrap_or_else(|refusal| self.refuse(caller, &refusal))
+        opened.unwrap_or_else(|refusal| self.refuse(caller, &refusal, None))
     }
 
     fn opened(
@@ -191,39 +197,62 @@ impl<A: Application> Exchange<A> {
         session: Session<A>,
         purpose: Result<Purpose, RequestError>,
         incoming: &Incoming<'_>,
-    ) -> Result<Step<A>, Refusal> {
+    ) -> Step<A> {
         let (now, decisions) = (caller.now, &mut self.decisions);
         let is_behind = !session.has_capacity();
-        match purpose? {
-            Purpose::Poll => {
-                session.with(|engine, _| decisions.begin_poll(now, engine, is_behind))?;
-                Ok(match session.take_payload(caller.waker) {
-                    Some(payload) => self.give_payload(session, payload),
-                    None => {
+        let refusal: Refusal = match purpose {
+            Ok(Purpose::Poll) => {
+                match session.with(|engine, _| decisions.begin_poll(now, engine, is_behind)) {
+                    Ok(()) => return self.poll(caller, session),
+                    Err(refusal) => refusal,
+                }
+            }
+            Ok(Purpose::Post) => {
+                match session.with(|engine, _| decisions.begin_post(now, engine, incoming, is_behind)) {
+                    Ok(()) => {
                         self.wait(session);
-                        Step::Wait
+                        return Step::Body;
                     }
-                })
+                    Err(refusal) => refusal,
+                }
             }
-            Purpose::Post => {
-                session.with(|engine, _| decisions.begin_post(now, engine, incoming, is_behind))?;
+            Ok(Purpose::Upgrade) => match WebSocketHandshake::of(&caller.server.site.config, incoming) {
+                Ok(websocket) => return self.upgrade(caller, session, websocket, is_behind),
+                Err(refusal) => refusal.into(),
+            },
+            Err(error) => error.into(),
+        };
+        self.refuse(caller, &refusal, Some(&session))
+    }
+
+    fn poll(&mut self, caller: Caller<'_, A>, session: Session<A>) -> Step<A> {
+        match session.take_payload(caller.waker) {
+            Some(payload) => self.give_payload(session, payload),
+            None => {
                 self.wait(session);
-                Ok(Step::Body)
-            }
-            Purpose::Upgrade => {
-                let websocket = WebSocketHandshake::of(&caller.server.site.config, incoming)?;
-                let ticket =
-                    session.with(|engine, _| decisions.begin_upgrade(now, engine, &websocket, is_behind));
-                let carries = match ticket {
-                    Some(ticket) => {
-                        session.set_probe_waker(ticket, caller.waker);
-                        Carries::Probe(session, ticket)
-                    }
-                    None => Carries::Nothing,
-                };
-                Ok(Step::Upgrade(decisions.accept(websocket), carries))
+                Step::Wait
             }
         }
+    }
+
+    fn upgrade(
+        &mut self,
+        caller: Caller<'_, A>,
+        session: Session<A>,
+        websocket: WebSocketHandshake,
+        is_behind: bool,
+    ) -> Step<A> {
+        let decisions = &mut self.decisions;
+        let ticket =
+            session.with(|engine, _| decisions.begin_upgrade(caller.now, engine, &websocket, is_behind));
+        let carries = match ticket {
+            Some(ticket) => {
+                session.set_probe_waker(ticket, caller.waker);
+                Carries::Probe(session, ticket)
+            }
+            None => Carries::Nothing,
+        };
+        Step::Upgrade(decisions.accept(websocket), carries)
     }
 
     fn wait(&mut self, session: Session<A>) {
@@ -242,13 +271,11 @@ impl<A: Application> Exchange<A> {
 
     /// Refuses the body, and ends the session.
     pub(crate) fn refuse_body(&mut self, caller: Caller<'_, A>, reason: TransportError) -> Step<A> {
-        let refusal = match self.end() {
-            Subject::Session(session) => {
-                session.with(|engine, _| self.decisions.refuse_body(caller.now, engine, reason))
-            }
-            Subject::Opening(_) | Subject::None => Refusal::from(&reason),
+        let Subject::Session(session) = self.end() else {
+            return self.refuse(caller, &Refusal::from(&reason), None);
         };
-        self.refuse(caller, &refusal)
+        let refusal = session.with(|engine, _| self.decisions.refuse_body(caller.now, engine, reason));
+        self.refuse(caller, &refusal, Some(&session))
     }
 
     /// Handles more of a payload if handlers keep up.
@@ -276,8 +303,7 @@ impl<A: Application> Exchange<A> {
             Ok(rest) => rest,
             Err(error) => {
                 let refusal = session.with(|engine, _| decisions.refuse_payload(caller.now, engine, error));
-                debug!(%error, "a payload that cannot be read");
-                return self.refuse(caller, &refusal);
+                return self.refuse(caller, &refusal, Some(&session));
             }
         };
         let may_go_on = may_go_on(&session, caller.waker);
@@ -301,12 +327,13 @@ impl<A: Application> Exchange<A> {
             Subject::Session(session) if self.decisions.is_polling() => {
                 match session.take_payload(caller.waker) {
                     Some(payload) => {
-                        let session = session.clone();
+                        let Subject::Session(session) = self.end() else { return Step::Wait };
                         self.give_payload(session, payload)
                     }
                     None if self.decisions.is_overdue(caller.now) => {
+                        let session = session.clone();
                         self.lose(caller.now);
-                        self.refuse(caller, &RequestError::Unavailable.into())
+                        self.refuse(caller, &RequestError::Unavailable.into(), Some(&session))
                     }
                     None => Step::Wait,
                 }
@@ -361,15 +388,16 @@ impl<A: Application> Exchange<A> {
     // Responses.
 
     fn give_payload(&mut self, session: Session<A>, payload: Outbound) -> Step<A> {
-        self.subject = Subject::None;
         Step::Respond(self.decisions.end_poll(payload), Some(session))
     }
 
-    fn refuse(&mut self, caller: Caller<'_, A>, refusal: &Refusal) -> Step<A> {
+    /// Refuses the request, which was for a session if one is given.
+    fn refuse(&mut self, caller: Caller<'_, A>, refusal: &Refusal, session: Option<&Session<A>>) -> Step<A> {
         self.subject = Subject::None;
         let response = self.decisions.refuse(refusal);
         let status = response.status.code();
         caller.server.tell(&Event::RequestRefused {
+            session: session.filter(|session| session.is_closed()).map(Session::id),
             peer: caller.peer,
             status,
             cause: format_args!("{refusal}"),
@@ -403,6 +431,12 @@ impl<A: Application> Exchange<A> {
         };
         self.decisions.respond(Status::OK, headers, body)
     }
+}
+
+/// Logs a panic of the application's `allow_request`.
+fn log_panic(peer: Option<SocketAddr>) {
+    let peer = log::peer(peer);
+    error!(peer = %peer, "allow_request panicked");
 }
 
 /// Handles the packets of a body as long as handlers keep up.

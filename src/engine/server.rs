@@ -216,6 +216,7 @@ impl<A: Application> ServerInner<A> {
 
     /// Handles a packet that arrived on a session's transport.
     pub(super) fn handle_packet(&self, now: Time, session: &Session<A>, packet: Packet<'_>) {
+        let _inside = session.span().enter();
         if self.observer.is_some() {
             self.show(Direction::In, session, session.transport(), &packet);
         }
@@ -288,6 +289,7 @@ impl<A: Application> ServerInner<A> {
         let id = random_id()?;
         let engine = engineio::server::Session::open(now, self.site.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
+        let _inside = session.span().enter();
         // Before another thread can find it, and end it.
         self.tell_opened(&session, transport);
         self.sessions.write().insert(ById(session.clone()));

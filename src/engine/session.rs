@@ -6,6 +6,7 @@ use super::{Application, CloseReason, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::handshake::Handshake;
+use crate::log::{self, Span};
 use crate::observe::{Direction, Event, packet_of};
 use crate::pool;
 use parking_lot::Mutex;
@@ -34,6 +35,7 @@ struct Shared<A: Application> {
     running: AtomicUsize,
     /// The number of acknowledgements that the application waits for.
     awaited: AtomicUsize,
+    span: Span,
     inner: Mutex<Inner<A>>,
 }
 
@@ -88,6 +90,7 @@ impl<A: Application> Session<A> {
             queued: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             awaited: AtomicUsize::new(0),
+            span: log::session(id),
             inner: Mutex::new(inner),
         }))
     }
@@ -100,6 +103,11 @@ impl<A: Application> Session<A> {
     /// Returns the request that opened the session.
     pub fn handshake(&self) -> &Handshake {
         &self.0.handshake
+    }
+
+    /// Returns the session's span of the log.
+    pub(crate) fn span(&self) -> &Span {
+        &self.0.span
     }
 
     /// Returns the transport in use.
@@ -260,6 +268,7 @@ impl<A: Application> Session<A> {
 
     /// Tells the application and the observer of the end.
     fn tell_closed(&self, server: &ServerInner<A>, reason: &CloseReason) {
+        let _inside = self.0.span.enter();
         guard("on_close", || server.application.on_close(self, reason));
         server.tell(&Event::SessionClosed { session: self.id(), handshake: self.handshake(), reason });
     }
@@ -452,11 +461,12 @@ impl<A: Application> Session<A> {
     /// woken for later ones.
     pub(super) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
-        inner.engine.set_in_flight(out.len());
         // The end is not held back: nothing can be added any more.
         if inner.corks == 0 || inner.engine.closed().is_some() {
             inner.engine.take_frames(out);
             pool::reclaim(inner.engine.queue_mut());
+        } else {
+            inner.engine.set_in_flight(out.len());
         }
         inner.attended = !out.is_empty();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);

@@ -22,9 +22,10 @@ use crate::engine::deadline::Deadline;
 use crate::engine::{self, CloseReason, Session};
 use crate::error::ConnectError;
 use crate::extract::Context;
-use crate::guard::{Guarded, guard};
-use crate::handler::{BoxFuture, drive};
-use crate::observe::Event;
+use crate::guard::{Guarded, catch};
+use crate::handler::{AnySocket, BoxFuture, drive};
+use crate::log;
+use crate::observe::{Event, HandlerFailure};
 use crate::payload::send_packet;
 use sockeye_core::socketio::{Joining, Packet, Parser};
 use std::future::{Future, poll_fn};
@@ -32,6 +33,9 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::{self, Poll};
 use std::time::Duration;
+
+/// The event of the middleware's failures.
+const CONNECT: &str = "connect";
 
 impl App {
     /// Handles a client's wish to connect to a namespace.
@@ -46,7 +50,19 @@ impl App {
         let Some(socket) = self.begin(session, namespace, packet) else { return };
         match parents.is_empty() && !socket.namespace().0.functions.has_middleware() {
             true => accept(&socket),
-            false => drive(&socket.clone(), Box::pin(admit(socket, parents, self.connect_timeout))),
+            false => {
+                let span = log::admission(session.span(), socket.namespace().name(), &socket.id());
+                let admission = admit(socket.clone(), parents, self.connect_timeout);
+                drive(
+                    &socket,
+                    CONNECT,
+                    span,
+                    Box::pin(async {
+                        admission.await;
+                        Ok(())
+                    }),
+                );
+            }
         }
     }
 
@@ -119,7 +135,8 @@ async fn admit(socket: Socket, parents: Vec<Arc<Parent>>, timeout: Duration) {
 /// Asks the parents, one after the other, which of them the namespace belongs to.
 async fn find_parent(socket: &Socket, parents: &[Arc<Parent>]) -> Result<Arc<Parent>, ConnectError> {
     for parent in parents {
-        if parent.decide(socket.namespace().name(), socket.auth_text(), socket.handshake()).await? {
+        let decision = parent.decide(socket.namespace().name(), socket.auth_text(), socket.handshake());
+        if decision.await.ok_or_else(|| panicked(socket))? {
             return Ok(parent.clone());
         }
     }
@@ -156,8 +173,7 @@ fn enter(socket: &Socket, parent: Arc<Parent>) -> Result<Option<Socket>, Connect
 
 async fn decide(socket: &Socket) -> Result<(), ConnectError> {
     for middleware in socket.namespace().0.functions.middlewares() {
-        // A panic in the application admits no client, but leaves none waiting.
-        Guarded(ask(middleware, socket)?).await.unwrap_or_else(|| Err(ConnectError::internal()))?;
+        Guarded(ask(middleware, socket)?).await.ok_or_else(|| panicked(socket))??;
     }
     Ok(())
 }
@@ -167,8 +183,17 @@ fn ask(
     middleware: &dyn AnyMiddleware,
     socket: &Socket,
 ) -> Result<BoxFuture<Result<(), ConnectError>>, ConnectError> {
-    let called = guard("a middleware", || middleware.call(&Context::new(socket, "connect")));
-    Ok(called.ok_or_else(ConnectError::internal)??)
+    let called = catch(|| middleware.call(&Context::new(socket, CONNECT)));
+    called.ok_or_else(|| panicked(socket))?.map_err(|error| {
+        socket.tell_failure(CONNECT, HandlerFailure::NotCalled(&error));
+        error.into()
+    })
+}
+
+/// Tells of a panic of a middleware or of a parent's function, which admits no client, but leaves none waiting.
+fn panicked(socket: &Socket) -> ConnectError {
+    socket.tell_failure(CONNECT, HandlerFailure::Panicked);
+    ConnectError::internal()
 }
 
 /// Tells the client that it is connected, makes its socket a member, and calls the connect handlers.
@@ -204,7 +229,12 @@ fn accept(socket: &Socket) {
     };
     if has_entered {
         namespace.keep();
-        namespace.tell(&Event::SocketConnected { namespace: namespace.name(), socket: socket.id() });
+        session.tell(&Event::SocketConnected {
+            session: session.id(),
+            handshake: session.handshake(),
+            namespace: namespace.name(),
+            socket: socket.id(),
+        });
         namespace.call_connect_handlers(socket);
     }
     session.uncork();
@@ -240,7 +270,8 @@ fn refuse(socket: &Socket, error: &ConnectError) {
 /// Logs a refusal that the client was told of, and passes it to the observer. The caller must hold no lock.
 fn show_refusal(session: &Session<App>, parser: Parser, namespace: &str, error: &ConnectError) {
     show_packet(session, parser, |encoder| encoder.connect_error(namespace, error));
-    session.tell(&Event::ConnectRefused { namespace, message: error.message() });
+    let (id, handshake) = (session.id(), session.handshake());
+    session.tell(&Event::ConnectRefused { session: id, handshake, namespace, message: error.message() });
 }
 
 /// The deadline for the decision about one client, in the server's table once it has to wait.

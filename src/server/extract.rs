@@ -7,7 +7,6 @@ use crate::error::{ConnectError, DisconnectReason};
 #[cfg(feature = "http")]
 use crate::extract::Extension;
 use crate::extract::{Auth, Context, Extract, ExtractError, State};
-use crate::log::{debug, error};
 use crate::server::socket::Socket;
 use serde::de::DeserializeOwned;
 
@@ -58,17 +57,12 @@ impl Extract for Id {
 }
 
 impl From<ExtractError> for ConnectError {
-    /// Converts the reason why a middleware was not called. The details are logged, and not told to the client.
+    /// Converts the reason why a middleware was not called. The client is not told the details.
     fn from(error: ExtractError) -> Self {
-        if error.is_ours() {
-            error!(%error, "a middleware was not called");
-            return ConnectError::internal();
+        match error {
+            ExtractError::Params(_) => ConnectError::new(INVALID),
+            _ if error.is_ours() => ConnectError::internal(),
+            _ => ConnectError::new("Invalid auth"),
         }
-        if let ExtractError::Params(_) = error {
-            debug!(%error, "a middleware was not called");
-            return ConnectError::new(INVALID);
-        }
-        debug!(%error, "a middleware was not called");
-        ConnectError::new("Invalid auth")
     }
 }

@@ -2,8 +2,7 @@
 
 use super::namespace::Namespace;
 use super::{Engine, Server};
-use crate::error::ConnectError;
-use crate::guard::{Guarded, guard};
+use crate::guard::{Guarded, catch};
 use crate::handler::{BoxFuture, Handler};
 use crate::handshake::Handshake;
 use crate::payload::Payload;
@@ -359,20 +358,13 @@ impl Parent {
         }
     }
 
-    /// Decides whether the name of a child may be this.
-    ///
-    /// # Errors
-    /// If the application's function panics.
-    pub(super) async fn decide(
-        &self,
-        name: &str,
-        auth: &str,
-        handshake: &Handshake,
-    ) -> Result<bool, ConnectError> {
-        let Matcher::Function(decide) = &self.matcher else { return Ok(self.may_match(name)) };
-        match guard("of_fn", || decide(name, auth, handshake)).ok_or_else(ConnectError::internal)? {
-            Some(decision) => Guarded(decision).await.ok_or_else(ConnectError::internal),
-            None => Ok(false),
+    /// Decides whether the name of a child may be this. Returns `None` if the application's function panics, which the
+    /// caller logs.
+    pub(super) async fn decide(&self, name: &str, auth: &str, handshake: &Handshake) -> Option<bool> {
+        let Matcher::Function(decide) = &self.matcher else { return Some(self.may_match(name)) };
+        match catch(|| decide(name, auth, handshake))? {
+            Some(decision) => Guarded(decision).await,
+            None => Some(false),
         }
     }
 

@@ -92,7 +92,8 @@ impl Client {
         }
     }
 
-    /// Joins a namespace, as [`Event::Join`] asked for. `auth` is a JSON object, or empty.
+    /// Joins a namespace, as [`Event::Join`] asked for. `auth` is a JSON object, or empty; anything else fails the attempt
+    /// with [`ConnectError::Auth`].
     pub fn join(&mut self, now: Time, id: NamespaceId, attempt: u32, auth: &str) {
         let deadline = now + self.patience();
         let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
@@ -103,9 +104,9 @@ impl Client {
         if let Some(recovery) = &mut namespace.recovery {
             recovery.show();
         }
-        let auth = shown(namespace.recovery.as_deref(), auth);
         let mut encoder = Encoder::new();
-        let encoded = match encoder.connect(&namespace.name, auth.as_deref()) {
+        let shown = shown(namespace.recovery.as_deref(), auth);
+        let encoded = match shown.and_then(|auth| encoder.connect(&namespace.name, auth.as_deref())) {
             Ok(encoded) => encoded,
             Err(error) => return self.fail_join(now, id, ConnectError::Auth(error.to_string().into())),
         };

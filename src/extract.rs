@@ -10,7 +10,7 @@
 //! | [`Event`] | the event's name | everywhere |
 //! | [`AckSender`] | a handle to acknowledge the event at any time | events |
 //! | `Extension<T>` | a clone of a value that a layer added to the request, if the server is mounted (feature `http`) | everywhere |
-//! | [`DisconnectReason`](crate::DisconnectReason) | the reason for the disconnect | [`on_disconnect`](Socket::on_disconnect) |
+//! | [`DisconnectReason`](crate::DisconnectReason) | the reason for the disconnect | `on_disconnect`, `on_disconnecting` |
 //!
 //! The handlers of a [client](crate::client) take [`ClientSocket`](crate::ClientSocket), the parameters for events, and
 //! in its `on_disconnect` and `on_connect_error`

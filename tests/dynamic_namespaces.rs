@@ -277,6 +277,23 @@ fn a_connect_that_is_repeated_while_the_function_decides_is_answered_once() {
 }
 
 #[test]
+fn a_connect_that_is_repeated_or_is_one_too_many_keeps_no_child_alive() {
+    let server = Server::builder()
+        .cleanup_empty_child_namespaces(true)
+        .packet_limits(Limits { max_namespaces: 1, ..Limits::default() })
+        .build();
+    let parent = server.of_pattern("/{x}");
+    let sim = Sim::new(server);
+    let client = sim.client();
+    client.send_all(["40/a,", "40/a,", "40/b,"]);
+    assert!(client.next().starts_with("40/a,{"));
+    assert_eq!(client.next(), r#"44/b,{"message":"too many namespaces"}"#);
+    assert_eq!(children(&parent), ["/a"]);
+    client.send("41/a,");
+    assert!(parent.children().is_empty());
+}
+
+#[test]
 fn a_client_that_goes_while_the_function_decides_leaves_nothing_behind() {
     let ways: [fn(&Client); 3] = [|client| client.send("41/x,"), Client::close, Client::cut];
     for way in ways {

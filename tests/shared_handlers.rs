@@ -173,6 +173,37 @@ fn disconnect_handlers_of_a_namespace_run_once_for_each_socket_that_was_let_in()
 }
 
 #[test]
+fn a_socket_is_still_in_its_rooms_while_the_disconnecting_handlers_of_its_namespace_run() {
+    let (server, calls) = server();
+    server.on_connect(async |socket: Socket| socket.join("room"));
+    server.on_disconnecting(async |State(calls): State<Calls>, socket: Socket, reason: DisconnectReason| {
+        socket.to("room").emit("left", ());
+        calls.note(format!("{reason} from {:?}", socket.rooms()));
+        calls.note(format!("{} members", socket.namespace().sockets_count()));
+        calls.note(format!("{:?}", socket.emit("too late", ())));
+    });
+    server.on_disconnect(async |State(calls): State<Calls>, socket: Socket| {
+        calls.note(format!("then {} members", socket.namespace().sockets_count()));
+    });
+    let sim = Sim::new(server.clone());
+    let (client, other) = (sim.connect(), sim.connect());
+    let expected = |reason| {
+        vec![
+            format!("{reason} from [\"room\"]"),
+            "2 members".into(),
+            "Err(Disconnected)".into(),
+            "then 1 members".into(),
+        ]
+    };
+    client.send("41");
+    assert_eq!(calls.take(), expected("client namespace disconnect"));
+    assert_eq!(other.next(), r#"42["left"]"#);
+    let third = sim.connect();
+    server.of("/").socket(&third.id).unwrap().disconnect(true);
+    assert_eq!(calls.take(), expected("server namespace disconnect"));
+}
+
+#[test]
 #[should_panic(expected = "\"disconnect\" is a reserved event name")]
 fn a_reserved_name_panics_where_it_is_given() {
     Server::new().on("disconnect", async || ());

@@ -171,8 +171,8 @@ impl ServerBuilder {
     }
 
     /// Sets the time for a client to connect to its first namespace, after which it is closed. It is also the time for
-    /// the [`middleware`](crate::Namespace::middleware) of any namespace to decide about a client, after which the client is
-    /// refused (`connect_error`, "timeout"). Default: 45 s.
+    /// the [`middleware`](crate::Namespace::middleware) of any namespace and the functions of [`of_fn`](Server::of_fn) to
+    /// decide about a client, together, after which the client is refused (`connect_error`, "timeout"). Default: 45 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.engine.application.connect_timeout = timeout;
         self

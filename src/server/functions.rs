@@ -4,7 +4,7 @@ use super::Server;
 use super::middleware::{self, AnyMiddleware, Middleware};
 use super::namespace::Namespace;
 use super::parent::Parent;
-use super::socket::{DISCONNECT, Socket};
+use super::socket::{DISCONNECT, DISCONNECTING, Socket};
 use crate::append::AppendList;
 use crate::handler::{Handler, Kept};
 use crate::listeners::{Entry, On};
@@ -84,12 +84,13 @@ impl Namespace {
     /// Calls `handler` for each event of this name that a client of the namespace sends, after the handlers of the
     /// event that were registered before.
     ///
-    /// This is the handler of every socket, so it takes no memory and no time when a client connects, and is there
-    /// before its first event. It is never removed. Whatever a [handler of a socket](Socket::on) can extract, it can
-    /// extract as well.
+    /// It is registered once for all sockets, so it takes no memory and no time when a client connects, and is there
+    /// before the client's first event. It cannot be removed, and lives as long as the namespace: it must not capture a
+    /// handle of the namespace or the server, which would then never end, but can extract both, as it can everything that
+    /// a [handler of a socket](Socket::on) can.
     ///
-    /// Handlers of the namespace are called before those that were registered for the socket alone. The return value of
-    /// the first handler that can be called is the acknowledgement, so the namespace answers if both sides could.
+    /// Handlers of the namespace are called before those of the socket. The return value of the first handler that can be
+    /// called is the acknowledgement, so if both could answer, the namespace does.
     ///
     /// ```
     /// use sockeye::extract::Data;
@@ -121,6 +122,24 @@ impl Namespace {
     /// that is called is the acknowledgement.
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.functions.add_listener(On::Unhandled, handler);
+    }
+
+    /// Calls `handler` once for each socket that is being disconnected, before the socket leaves its rooms and before the
+    /// handlers of [`on_disconnect`](Namespace::on_disconnect). It can extract the
+    /// [`DisconnectReason`](crate::DisconnectReason). Nothing can be sent to the socket itself any more.
+    ///
+    /// ```
+    /// use sockeye::{Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.on_disconnecting(async |socket: Socket| {
+    ///     for room in socket.rooms() {
+    ///         socket.to(room).emit("left", socket.id());
+    ///     }
+    /// });
+    /// ```
+    pub fn on_disconnecting<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.functions.add_listener(On::Event(DISCONNECTING.into()), handler);
     }
 
     /// Calls `handler` once for each socket that is disconnected, before the handlers of
@@ -158,6 +177,12 @@ impl Server {
     /// [`Namespace::on_fallback`].
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
         self.of("/").on_fallback(handler);
+    }
+
+    /// Calls `handler` once for each socket of the main namespace that is being disconnected: see
+    /// [`Namespace::on_disconnecting`].
+    pub fn on_disconnecting<P: 'static>(&self, handler: impl Handler<P>) {
+        self.of("/").on_disconnecting(handler);
     }
 
     /// Calls `handler` once for each socket of the main namespace that is disconnected: see

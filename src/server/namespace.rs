@@ -25,7 +25,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// A namespace: a handle that is cheap to clone, made by [`Server::of`](crate::Server::of).
+/// A namespace: a handle that is cheap to clone, made by [`Server::of`](crate::Server::of), or found in a
+/// [`ParentNamespace`](crate::ParentNamespace).
 ///
 /// A namespace has its own sockets and rooms. A client connects to each namespace that it wants, over one
 /// connection.
@@ -224,10 +225,12 @@ impl Namespace {
         &self.0.name
     }
 
-    /// Calls `handler` for each client that has connected, after the handlers that were added before. This is
-    /// where the socket's handlers are registered: everything before its first wait happens before the
-    /// client's first event is handled. An event that has no handler by then is lost, so do lookups that wait
-    /// after the registrations, or in a [`middleware`](Namespace::middleware).
+    /// Calls `handler` for each client that has connected, after the handlers that were added before.
+    ///
+    /// Handlers of events that are the same for every client belong to [`on`](Namespace::on). Those that one socket
+    /// alone has, because they capture something of its own, are registered here by [`Socket::on`]: everything before
+    /// the first wait of `handler` happens before the client's first event is handled. An event that has no handler by
+    /// then is lost, so do lookups that wait after the registrations, or in a [`middleware`](Namespace::middleware).
     pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.functions.add_connect(handler);
     }

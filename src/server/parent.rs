@@ -74,9 +74,10 @@ impl Server {
     /// `{*name}`, at the end, matches slashes as well; `{{` and `}}` are braces. Handlers read the parameters by
     /// [`extract::Params`](crate::extract::Params).
     ///
-    /// A name that [`of`](Server::of) was called with before belongs to no pattern. Otherwise, the first pattern or
-    /// [function](Server::of_fn) that matches creates the namespace, in the order of their registration;
-    /// [`of`](Server::of) with such a name does, too, so that a message can be sent before the first client connects.
+    /// A name that [`of`](Server::of) was called with before belongs to no pattern. For any other name that a client asks
+    /// for, the first pattern or [function](Server::of_fn) that matches creates the namespace, in the order of their
+    /// registration. [`of`](Server::of) also creates a child of the first pattern that matches, so that a message can be
+    /// sent before the first client connects; it asks no function.
     ///
     /// Any client can create namespaces in this way, up to
     /// [`ServerBuilder::max_child_namespaces`](crate::ServerBuilder::max_child_namespaces). One whose clients were all
@@ -230,6 +231,12 @@ impl ParentNamespace {
     /// Calls `handler` for each event in a child that has no handler of its own: see [`Namespace::on_fallback`].
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.namespace.on_fallback(handler);
+    }
+
+    /// Calls `handler` once for each socket of a child that is being disconnected: see
+    /// [`Namespace::on_disconnecting`].
+    pub fn on_disconnecting<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.namespace.on_disconnecting(handler);
     }
 
     /// Calls `handler` once for each socket of a child that is disconnected: see [`Namespace::on_disconnect`].

@@ -10,7 +10,7 @@ use crate::by_id::Identified;
 use crate::engine::{self, CloseReason, Handshake, Id, Transport};
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
-use crate::handler::{Acknowledge, AnySocket};
+use crate::handler::{Acknowledge, AnySocket, Kept};
 use crate::listeners::{Entry, On};
 use crate::log::{self, Span, debug, warn};
 use crate::observe::{Event, HandlerFailure};
@@ -60,6 +60,9 @@ pub(super) const CLOSED_BY_SERVER: CloseReason = CloseReason::ForcedClose(None);
 
 /// The event name under which the disconnect handlers are stored.
 pub(super) const DISCONNECT: &str = "disconnect";
+
+/// The event name under which the handlers are stored that are called before the socket leaves its rooms.
+pub(super) const DISCONNECTING: &str = "disconnecting";
 
 impl Socket {
     pub(crate) fn new(namespace: Namespace, session: engine::Session<App>, id: Id, auth: &str) -> Socket {
@@ -546,6 +549,7 @@ impl Socket {
         let (namespace, socket) = (self.0.namespace.name(), self.0.id);
         let (session, handshake) = (self.0.session.id(), self.handshake());
         self.0.namespace.tell(&Event::SocketDisconnected { session, handshake, namespace, socket, reason });
+        self.call_last(DISCONNECTING, SmallVec::new(), reason);
         // Before the socket is removed, so that it joins no room after that.
         self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they
@@ -562,10 +566,15 @@ impl Socket {
             }
             listeners
         };
-        let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_event(DISCONNECT));
-        let listeners: SmallVec<[_; 1]> = shared.map(Entry::handler).chain(listeners).collect();
-        self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, DISCONNECT) });
+        self.call_last(DISCONNECT, listeners, reason);
         self.release();
+    }
+
+    /// Calls the handlers of the namespace and these of the socket for one of its last events.
+    fn call_last(&self, event: &str, own: SmallVec<[Kept<Socket>; 1]>, reason: &DisconnectReason) {
+        let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_event(event));
+        let listeners: SmallVec<[_; 1]> = shared.map(Entry::handler).chain(own).collect();
+        self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, event) });
     }
 
     /// Drops the handlers for good. They may hold the socket; this breaks that reference cycle.

@@ -152,11 +152,7 @@ fn enter(socket: &Socket, parent: Arc<Parent>) -> Result<Option<Socket>, Connect
     if !socket.session().peek(|_, state| state.is_joining(name, socket)) {
         return Ok(None);
     }
-    let child = match engine.application.namespaces.child(name, &parent) {
-        Wanted::Found(child) => child,
-        Wanted::Refused(message) => return Err(ConnectError::new(message)),
-        Wanted::Undecided(_) => return Err(ConnectError::internal()),
-    };
+    let child = engine.application.namespaces.child(name, &parent)?;
     let entered = socket.in_namespace(child);
     let limits = &engine.application.limits;
     // In one step, so that the client is always in at most one of them, and is waiting.

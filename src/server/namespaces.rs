@@ -43,7 +43,7 @@ pub(super) enum Wanted {
 pub(super) const INVALID: &str = "Invalid namespace";
 
 /// The refusal of a client that asks for one more child than there may be.
-pub(super) const TOO_MANY: &str = "the server has too many namespaces";
+const TOO_MANY: &str = "the server has too many namespaces";
 
 impl Default for Namespaces {
     fn default() -> Self {
@@ -120,28 +120,31 @@ impl Namespaces {
             return Wanted::Refused(INVALID);
         }
         match first.matcher {
-            Matcher::Pattern(..) => self.child(name, first),
+            Matcher::Pattern(..) => self.child(name, first).map_or_else(Wanted::Refused, Wanted::Found),
             Matcher::Function(_) => Wanted::Undecided([first].into_iter().chain(parents).cloned().collect()),
         }
     }
 
     /// Returns the namespace that a client asks for, whose parent is known. It is created once, even if many clients ask
-    /// for it at the same time.
-    pub(super) fn child(&self, name: &str, parent: &Arc<Parent>) -> Wanted {
+    /// for it at the same time, and is [in use](Namespace::begin_use).
+    ///
+    /// # Errors
+    /// The reason for the client, if there are too many.
+    pub(super) fn child(&self, name: &str, parent: &Arc<Parent>) -> Result<Namespace, &'static str> {
         let child = {
             let mut table = self.table.write();
             if let Some(known) = table.by_name.get(name) {
-                return Wanted::Found(known.begin_use());
+                return Ok(known.begin_use());
             }
             if table.children >= self.max_children {
-                return Wanted::Refused(TOO_MANY);
+                return Err(TOO_MANY);
             }
             let child = Namespace::child_of(parent, name).begin_use();
             table.insert(&child);
             child
         };
         self.tell_created(&child);
-        Wanted::Found(child)
+        Ok(child)
     }
 
     /// Removes a child that is no longer in use, unless it has to be kept.

@@ -8,7 +8,7 @@ use sockeye::extract::{Data, Event, State};
 use sockeye::{DisconnectReason, Server, Socket};
 use std::sync::{Arc, Mutex};
 
-/// What was called, in order.
+/// The calls of handlers, in order.
 #[derive(Clone, Default)]
 struct Calls(Arc<Mutex<Vec<String>>>);
 

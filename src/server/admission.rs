@@ -1,10 +1,10 @@
-//! The admission of clients: from a client's wish to connect to a namespace, to its acceptance or refusal.
+//! The admission of clients: from a client's request to connect to a namespace, to its acceptance or refusal.
 //!
 //! Each step may refuse the client. The steps, in this order, are:
 //!
 //! 1. Find the namespace, draw the id of the socket, and note in the session that the client waits. If the namespace does
 //!    not exist, create it by the first parent whose pattern or function matches its name.
-//! 2. Restore the socket that the client had before. This is the place for it: no server restores sockets yet.
+//! 2. Restore the socket that the client had before: not implemented yet.
 //! 3. Ask the middleware, one after the other. The functions of parents and the middleware together have
 //!    [`ServerBuilder::connect_timeout`](crate::ServerBuilder::connect_timeout).
 //! 4. Accept: tell the client, make the socket a member of the namespace, and call the connect handlers.
@@ -38,7 +38,7 @@ use std::time::Duration;
 const CONNECT: &str = "connect";
 
 impl App {
-    /// Handles a client's wish to connect to a namespace.
+    /// Handles a client's request to connect to a namespace.
     pub(super) fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
         let (namespace, parents) = match self.namespaces.wanted(packet.namespace, &self.limits) {
             Wanted::Found(namespace) => (namespace, Vec::new()),
@@ -67,7 +67,7 @@ impl App {
     }
 
     /// Creates the socket, and notes in the session that its client waits. Returns `None` if the client was refused, or
-    /// will get the answer to an earlier wish.
+    /// will get the answer to an earlier request.
     fn begin(&self, session: &Session<App>, namespace: Namespace, packet: Packet<'_>) -> Option<Socket> {
         let Some(id) = engine::random_id() else {
             namespace.end_use();

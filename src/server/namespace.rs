@@ -270,7 +270,7 @@ impl Namespace {
         self.0.functions.add_middleware(middleware);
     }
 
-    /// Returns the number of connected sockets, without a look at each: a socket that is just disconnecting may be
+    /// Returns the number of connected sockets, without looking at each: a socket that is just disconnecting may be
     /// counted although [`sockets`](Namespace::sockets) leaves it out.
     pub fn sockets_count(&self) -> usize {
         self.0.members.read().len()

@@ -33,7 +33,7 @@ struct Table {
 pub(super) enum Wanted {
     /// One that exists now. It is [in use](Namespace::begin_use).
     Found(Namespace),
-    /// One that the first of these parents creates that the name belongs to, which an asynchronous function decides.
+    /// One that does not exist. The first of these parents that admits the name creates it; a function has to decide.
     Undecided(Vec<Arc<Parent>>),
     /// None, for a reason that the client is told.
     Refused(&'static str),

@@ -33,8 +33,8 @@ pub(crate) struct Parent {
 
 /// The decision about the names of a parent's children.
 pub(crate) enum Matcher {
-    /// The pattern, and the shortest and a longer name that match it. Each parameter of these is U+0000, and in the longer
-    /// one a parameter for several segments is two of them.
+    /// The pattern, and two names that match it. In both, a parameter is U+0000; in the second, one for several segments
+    /// is two segments of that. Another pattern that matches both matches every name that this one does.
     Pattern(Router<()>, [String; 2]),
     Function(Box<Decide>),
 }

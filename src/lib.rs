@@ -90,6 +90,7 @@
 
 mod by_id;
 pub mod client;
+mod connection_error;
 pub mod engine;
 mod error;
 pub mod extract;
@@ -113,7 +114,7 @@ pub mod smol;
 pub mod tokio;
 
 pub use client::{Client, ClientSocket};
-pub use engine::{CloseReason, Handshake, Id, Transport};
+pub use engine::{CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
 pub use handler::Handler;
 pub use payload::{Args, Payload};

@@ -24,6 +24,7 @@
 //! let io = Server::builder().observer(Traffic::default()).build();
 //! ```
 
+use crate::connection_error::ConnectionError;
 use crate::error::DisconnectReason;
 use crate::extract::ExtractError;
 use crate::guard::guard;
@@ -96,6 +97,8 @@ pub enum Event<'a> {
         status: u16,
         /// The cause in words.
         cause: fmt::Arguments<'a>,
+        /// The request and the details, if the client was told a code of the protocol.
+        error: Option<&'a ConnectionError<'a>>,
     },
     /// A session was opened.
     #[non_exhaustive]
@@ -223,7 +226,7 @@ pub(crate) fn log_failure(event: &str, failure: HandlerFailure<'_>) {
 /// Logs an event, but no session's id, which is a secret.
 fn log(event: &Event<'_>) {
     match event {
-        Event::RequestRefused { peer, status, cause } => {
+        Event::RequestRefused { peer, status, cause, .. } => {
             debug!(peer = ?peer, status = %status, error = %cause, "a request is refused");
         }
         Event::SessionOpened { transport, handshake, .. } => {

@@ -142,6 +142,7 @@ fn accept(socket: &Socket) {
         None => false,
     };
     if has_entered {
+        session.settle();
         namespace.tell(&Event::SocketConnected { namespace: namespace.name(), socket: socket.id() });
         namespace.call_connect_handlers(socket);
     }

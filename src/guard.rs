@@ -8,22 +8,28 @@ use std::task::{Context, Poll};
 
 /// Calls the application's code, named `what` in the log. Returns `None` if it panics.
 pub(crate) fn guard<R>(what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(f)).inspect_err(|_| error!(what, "a handler panicked")).ok()
+    let result = catch(f);
+    if result.is_none() {
+        error!(what, "the application's code panicked");
+    }
+    result
 }
 
-/// A future that completes with `None` if it panics.
+/// Calls the application's code. Returns `None` if it panics, which the caller logs.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(f)).ok()
+}
+
+/// A future that completes with `None` if it panics. The caller logs that.
 pub(crate) struct Guarded<T>(pub(crate) Pin<Box<dyn Future<Output = T> + Send>>);
 
 impl<T> Future for Guarded<T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Some),
-            Err(_) => {
-                error!("a handler panicked");
-                Poll::Ready(None)
-            }
+        match catch(|| self.0.as_mut().poll(cx)) {
+            Some(poll) => poll.map(Some),
+            None => Poll::Ready(None),
         }
     }
 }

@@ -4,10 +4,11 @@ use crate::Socket;
 use crate::error::EmitError;
 use crate::extract::{Context, Extract, ExtractError};
 use crate::guard::Guarded;
-use crate::log::warn;
-use crate::observe::{HandlerFailure, log_failure};
+use crate::log::Span;
+use crate::observe::HandlerFailure;
 use crate::payload::Payload;
 use crate::payload::sealed::Encode;
+use smol_str::SmolStr;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -58,7 +59,7 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
     #[doc(hidden)]
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError>;
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError>;
 }
 
 /// A socket of either side, as handlers use it.
@@ -66,10 +67,11 @@ pub trait AnySocket: Acknowledge + Clone + 'static {
     /// Runs the rest of a handler in the background.
     fn spawn(&self, future: impl Future + Send + 'static);
 
-    /// Tells of a handler that was not called or panicked.
-    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
-        log_failure(event, failure);
-    }
+    /// Returns the span of the log for the call of a handler.
+    fn span(&self, event: &str) -> Span;
+
+    /// Tells of a handler that was not called, failed or panicked.
+    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>);
 }
 
 /// The part of a socket that does not depend on its side: it sends acknowledgements.
@@ -91,13 +93,13 @@ macro_rules! implement_for_functions {
             Fut::Output: Payload,
             $($parameter: Extract<S>,)*
         {
-            fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError> {
+            fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
                 let ($($variable,)*) = ($($parameter::extract(context)?,)*);
                 let ack = context.take_ack().map(|id| (context.socket.clone(), id));
                 let future = self($($variable),*);
                 Ok(Box::pin(async move {
                     let answer = future.await;
-                    finish(ack, &answer);
+                    finish(ack, &answer)
                 }))
             }
         }
@@ -124,13 +126,13 @@ for_each_arity!(implement_for_functions);
 
 /// A handler with the types of its parameters erased.
 pub(crate) trait AnyHandler<S>: Send + Sync {
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError>;
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError>;
 }
 
 struct Erased<F, P, S>(F, PhantomData<fn(P, S)>);
 
 impl<F: Handler<P, S>, P, S> AnyHandler<S> for Erased<F, P, S> {
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<()>, ExtractError> {
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
         self.0.call(context)
     }
 }
@@ -166,19 +168,18 @@ impl<S> Deref for Kept<S> {
     }
 }
 
-/// Acknowledges with the return value of a handler. An `Err` is logged even if no acknowledgement is wanted, or the
-/// client has gone.
-fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) {
-    let result = match ack {
+/// Acknowledges with the return value of a handler.
+///
+/// # Errors
+/// If it is an `Err`, even if no acknowledgement is wanted or the client has gone; or if it cannot be sent.
+fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
+    match ack {
         Some((socket, id)) => match socket.acknowledge(id, answer) {
-            // A client that has gone is no failure of the handler.
-            Err(EmitError::Disconnected) => crate::payload::check(answer),
+            // A client that has gone, or is closed because it does not read, is no failure of the handler.
+            Err(EmitError::Disconnected | EmitError::SlowConsumer { .. }) => crate::payload::check(answer),
             sent => sent,
         },
         None => crate::payload::check(answer),
-    };
-    if let Err(error) = result {
-        warn!(%error, "a handler failed, or its answer could not be sent");
     }
 }
 
@@ -186,6 +187,9 @@ fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) {
 ///
 /// No lock is held meanwhile. A panic ends this call of the handler, and nothing else.
 pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'_, S>) {
+    let Context { socket, event, .. } = *context;
+    let span = socket.span(event);
+    let _inside = span.enter();
     // Outside of the closure, so that it is not dropped while a panic unwinds.
     let mut future = None;
     let called = catch_unwind(AssertUnwindSafe(|| {
@@ -193,18 +197,53 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
         Ok::<_, ExtractError>(future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())))
     }));
     match called {
-        Ok(Ok(Poll::Ready(()))) => {}
-        Ok(Ok(Poll::Pending)) => future.into_iter().for_each(|future| context.socket.spawn(Guarded(future))),
-        Ok(Err(error)) => context.socket.tell_failure(context.event, HandlerFailure::NotCalled(&error)),
-        Err(_) => context.socket.tell_failure(context.event, HandlerFailure::Panicked),
+        Ok(Ok(Poll::Ready(Ok(())))) => {}
+        Ok(Ok(Poll::Pending)) => {
+            let rest =
+                |future| Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span };
+            future.map(rest).into_iter().for_each(|rest| socket.spawn(rest));
+        }
+        Ok(Ok(Poll::Ready(Err(error)))) => socket.tell_failure(event, HandlerFailure::Failed(&error)),
+        Ok(Err(error)) => socket.tell_failure(event, HandlerFailure::NotCalled(&error)),
+        Err(_) => socket.tell_failure(event, HandlerFailure::Panicked),
     }
 }
 
-/// Polls a future once, and passes it to the runtime if it has to wait.
-pub(crate) fn drive(socket: &impl AnySocket, future: BoxFuture<()>) {
-    let mut future = Guarded(future);
+/// Polls a future once, and passes it to the runtime if it has to wait. Its failure is that of a handler of `event`.
+pub(crate) fn drive<S: AnySocket>(
+    socket: &S,
+    event: &str,
+    span: Span,
+    future: BoxFuture<Result<(), EmitError>>,
+) {
+    let mut rest = Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span };
     let mut context = task::Context::from_waker(Waker::noop());
-    if Pin::new(&mut future).poll(&mut context).is_pending() {
-        socket.spawn(future);
+    if Pin::new(&mut rest).poll(&mut context).is_pending() {
+        socket.spawn(rest);
+    }
+}
+
+/// The rest of the call of a handler that has to wait.
+struct Rest<S> {
+    future: Guarded<Result<(), EmitError>>,
+    socket: S,
+    event: SmolStr,
+    span: Span,
+}
+
+impl<S> Unpin for Rest<S> {}
+
+impl<S: AnySocket> Future for Rest<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        let _inside = self.span.enter();
+        let Poll::Ready(done) = Pin::new(&mut self.future).poll(cx) else { return Poll::Pending };
+        match done {
+            Some(Ok(())) => {}
+            Some(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::Failed(&error)),
+            None => self.socket.tell_failure(&self.event, HandlerFailure::Panicked),
+        }
+        Poll::Ready(())
     }
 }

@@ -125,11 +125,11 @@ pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};
 pub use server::members::JoinError;
 pub use server::middleware::Middleware;
-pub use server::namespace::{Namespace, NamespaceError};
+pub use server::namespace::Namespace;
 pub use server::socket::{Emitter, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
-pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits};
+pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits, NamespaceError};
 pub use sockeye_core::{Time, drive, host};
 #[doc = include_str!("../docs/drive_it_yourself.md")]
 pub mod drive_it_yourself {}

@@ -224,6 +224,7 @@ impl<S: Clone> Entry<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::EmitError;
     use crate::extract::ExtractError;
     use crate::handler::BoxFuture;
     use std::sync::{Arc, Mutex};
@@ -234,17 +235,17 @@ mod tests {
     struct Note(&'static str, Calls);
 
     impl AnyHandler<()> for Note {
-        fn call(&self, _: &Context<'_, ()>) -> Result<BoxFuture<()>, ExtractError> {
+        fn call(&self, _: &Context<'_, ()>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
             self.1.lock().expect("no test panics with it").push(self.0);
-            Ok(Box::pin(async {}))
+            Ok(Box::pin(async { Ok(()) }))
         }
     }
 
     struct Silent;
 
     impl AnyHandler<()> for Silent {
-        fn call(&self, _: &Context<'_, ()>) -> Result<BoxFuture<()>, ExtractError> {
-            Ok(Box::pin(async {}))
+        fn call(&self, _: &Context<'_, ()>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
+            Ok(Box::pin(async { Ok(()) }))
         }
     }
 

@@ -1,8 +1,7 @@
 //! Watches a server: every packet that arrives or is queued, and the lives of its sessions and sockets.
 //!
 //! An [`Observer`] is for metrics, traces of packets and tools for administrators. It is set by
-//! [`ServerBuilder::observer`](crate::ServerBuilder::observer). The same events are logged if the feature `tracing` is on, with or
-//! without an observer.
+//! [`ServerBuilder::observer`](crate::ServerBuilder::observer).
 //!
 //! ```
 //! use sockeye::Server;
@@ -23,15 +22,45 @@
 //!
 //! let io = Server::builder().observer(Traffic::default()).build();
 //! ```
+//!
+//! # The log
+//!
+//! If the feature `tracing` is on, each [`Event`] is one line of the log, with or without an observer:
+//!
+//! | event | message | level | fields beside `peer` |
+//! |---|---|---|---|
+//! | [`RequestRefused`](Event::RequestRefused) | a request is refused | `DEBUG` | `status`, `cause` |
+//! | [`SessionOpened`](Event::SessionOpened) | a session is opened | `DEBUG` | `sid`, `transport` |
+//! | [`SessionUpgraded`](Event::SessionUpgraded) | a session is upgraded | `DEBUG` | `sid` |
+//! | [`SocketConnected`](Event::SocketConnected) | a client is connected | `DEBUG` | `sid`, `namespace`, `socket` |
+//! | [`ConnectRefused`](Event::ConnectRefused) | a client is refused | `DEBUG` | `sid`, `namespace`, `cause` |
+//! | [`SocketDisconnected`](Event::SocketDisconnected) | a client is disconnected | `DEBUG` | `sid`, `namespace`, `socket`, `reason` |
+//! | [`SessionClosed`](Event::SessionClosed) | a session is closed | `DEBUG` | `sid`, `reason`, `cause` |
+//! | the same, by a slow consumer or another limit | a session is closed because it exceeded a limit | `WARN` | `sid`, `reason`, `cause` |
+//! | [`HandlerFailed`](Event::HandlerFailed) by the client's data | a handler was not called | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
+//! | the same, by this program, such as a missing state | a handler was not called | `ERROR` | as above |
+//! | the same, by an `Err`, or by an answer that cannot be sent | a handler failed, or its answer could not be sent | `WARN` | as above |
+//! | the same, by a panic | a handler panicked | `ERROR` | as above, without `cause` |
+//!
+//! `sid` is the first six characters of the session's id, because the whole id is a secret. A refused request that ends
+//! its session is logged as the end of the session only. Further lines tell of an upgrade that failed (`DEBUG`), an event
+//! without a handler (`DEBUG`), a socket that is in too many rooms (`WARN`), and a panic in other code of the application
+//! (`ERROR`).
+//!
+//! These lines, and those that the application writes in its handlers, before and after their first wait, are inside of
+//! spans at level `INFO`: `connection` with the field `peer`, in it `session` with `sid`, and in that `handler` with
+//! `event`, `namespace` and `socket`. In place of the last, a middleware is inside of `admission` with `namespace` and
+//! `socket`.
 
 use crate::connection_error::ConnectionError;
-use crate::error::DisconnectReason;
+use crate::error::{DisconnectReason, EmitError};
 use crate::extract::ExtractError;
 use crate::guard::guard;
 use crate::handshake::Handshake;
-use crate::log::{debug, error, warn};
+use crate::log::{self, debug, error, warn};
 pub use sockeye_core::engineio::Packet;
 use sockeye_core::engineio::{CloseReason, Id, Message, Part, Transport, TransportError};
+use sockeye_core::websocket;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
@@ -91,6 +120,8 @@ pub enum Event<'a> {
     /// A request was refused.
     #[non_exhaustive]
     RequestRefused {
+        /// The session's id, if the request was for a session and that has ended, because of this request or before.
+        session: Option<Id>,
         /// The address of the peer, if it is known.
         peer: Option<SocketAddr>,
         /// The HTTP status of the response.
@@ -115,6 +146,8 @@ pub enum Event<'a> {
     SessionUpgraded {
         /// The session's id.
         session: Id,
+        /// The request that opened the session.
+        handshake: &'a Handshake,
     },
     /// A session ended. It follows the end of its sockets.
     #[non_exhaustive]
@@ -129,6 +162,10 @@ pub enum Event<'a> {
     /// A client connected to a namespace. It precedes the calls of the connect handlers.
     #[non_exhaustive]
     SocketConnected {
+        /// The session's id.
+        session: Id,
+        /// The request that opened the session.
+        handshake: &'a Handshake,
         /// The name of the namespace.
         namespace: &'a str,
         /// The socket's id.
@@ -137,6 +174,10 @@ pub enum Event<'a> {
     /// A client was refused by a namespace.
     #[non_exhaustive]
     ConnectRefused {
+        /// The session's id.
+        session: Id,
+        /// The request that opened the session.
+        handshake: &'a Handshake,
         /// The name of the namespace.
         namespace: &'a str,
         /// The message for the client.
@@ -145,6 +186,10 @@ pub enum Event<'a> {
     /// A socket was disconnected from its namespace. It precedes the calls of the disconnect handlers.
     #[non_exhaustive]
     SocketDisconnected {
+        /// The session's id.
+        session: Id,
+        /// The request that opened the session.
+        handshake: &'a Handshake,
         /// The name of the namespace.
         namespace: &'a str,
         /// The socket's id.
@@ -152,9 +197,14 @@ pub enum Event<'a> {
         /// The reason.
         reason: &'a DisconnectReason,
     },
-    /// A handler was not called, or panicked.
+    /// A handler was not called, failed or panicked, before or after its first wait; or a middleware was not called or
+    /// panicked. A middleware has the event `connect`.
     #[non_exhaustive]
     HandlerFailed {
+        /// The session's id.
+        session: Id,
+        /// The request that opened the session.
+        handshake: &'a Handshake,
         /// The name of the namespace.
         namespace: &'a str,
         /// The socket's id.
@@ -172,7 +222,9 @@ pub enum Event<'a> {
 pub enum HandlerFailure<'a> {
     /// A parameter could not be extracted, so the handler was not called.
     NotCalled(&'a ExtractError),
-    /// The handler panicked before its first wait.
+    /// The handler returned `Err`, which is an [`EmitError::Encode`] with its text, or its answer could not be sent.
+    Failed(&'a EmitError),
+    /// The handler panicked.
     Panicked,
 }
 
@@ -180,6 +232,7 @@ impl fmt::Display for HandlerFailure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HandlerFailure::NotCalled(error) => error.fmt(f),
+            HandlerFailure::Failed(error) => error.fmt(f),
             HandlerFailure::Panicked => f.write_str("a panic"),
         }
     }
@@ -187,7 +240,7 @@ impl fmt::Display for HandlerFailure<'_> {
 
 /// Logs an event, and passes it to the observer. The caller must hold no lock.
 pub(crate) fn tell(observer: Option<&dyn Observer>, event: &Event<'_>) {
-    log(event);
+    write_log(event);
     if let Some(observer) = observer {
         guard("an observer", || observer.event(event));
     }
@@ -212,57 +265,106 @@ pub(crate) fn packet_of(part: Part<'_>) -> Packet<'_> {
     })
 }
 
-/// Logs the failure of a handler that belongs to no server.
-pub(crate) fn log_failure(event: &str, failure: HandlerFailure<'_>) {
-    match failure {
-        HandlerFailure::NotCalled(error) if error.is_ours() => {
-            error!(event = ?event, %error, "a handler was not called");
+/// Logs the failure of a handler, with the given fields.
+macro_rules! log_failure {
+    ($failure:expr, $($field:tt)*) => {
+        match $failure {
+            HandlerFailure::NotCalled(error) if error.is_ours() => {
+                error!($($field)*, cause = %error, "a handler was not called");
+            }
+            HandlerFailure::NotCalled(error) => {
+                debug!($($field)*, cause = %error, "a handler was not called");
+            }
+            HandlerFailure::Failed(error) => {
+                warn!($($field)*, cause = %error, "a handler failed, or its answer could not be sent");
+            }
+            HandlerFailure::Panicked => error!($($field)*, "a handler panicked"),
         }
-        HandlerFailure::NotCalled(error) => debug!(event = ?event, %error, "a handler was not called"),
-        HandlerFailure::Panicked => error!(event = ?event, "a handler panicked"),
-    }
+    };
 }
 
-/// Logs an event, but no session's id, which is a secret.
-fn log(event: &Event<'_>) {
+/// Logs the failure of a client's handler.
+pub(crate) fn log_client_failure(namespace: &str, event: &str, failure: HandlerFailure<'_>) {
+    log_failure!(failure, event = ?event, namespace = ?namespace);
+}
+
+/// Logs an event. Of a session's id it logs the beginning only, because the whole is a secret.
+fn write_log(event: &Event<'_>) {
     match event {
-        Event::RequestRefused { peer, status, cause, .. } => {
-            debug!(peer = ?peer, status = %status, error = %cause, "a request is refused");
+        // The end of the session is logged, with the cause.
+        Event::RequestRefused { session: Some(_), .. } => {}
+        Event::RequestRefused { session: None, peer, status, cause, .. } => {
+            let peer = log::peer(*peer);
+            debug!(peer = %peer, status = %status, cause = %cause, "a request is refused");
         }
-        Event::SessionOpened { transport, handshake, .. } => {
-            debug!(peer = ?handshake.address(), transport = ?transport, "a session is opened");
+        Event::SessionOpened { session, handshake, transport } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            debug!(sid = %sid, peer = %peer, transport = %transport, "a session is opened");
         }
-        Event::SessionUpgraded { .. } => debug!("a session is upgraded"),
-        Event::SessionClosed { handshake, reason, .. } => log_close(handshake.address(), reason),
-        Event::SocketConnected { namespace, socket } => {
-            debug!(namespace = ?namespace, socket = %socket, "a client is connected");
+        Event::SessionUpgraded { session, handshake } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            debug!(sid = %sid, peer = %peer, "a session is upgraded");
         }
-        Event::ConnectRefused { namespace, message } => {
-            debug!(namespace = ?namespace, message = ?message, "a client is refused");
+        Event::SessionClosed { session, handshake, reason } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            let cause = Cause(reason);
+            match is_limit(reason) {
+                true => {
+                    warn!(
+                        sid = %sid, peer = %peer, reason = %reason, cause = %cause,
+                        "a session is closed because it exceeded a limit"
+                    );
+                }
+                false => {
+                    debug!(sid = %sid, peer = %peer, reason = %reason, cause = %cause, "a session is closed");
+                }
+            }
         }
-        Event::SocketDisconnected { namespace, socket, reason } => {
-            debug!(namespace = ?namespace, socket = %socket, reason = %reason, "a client is disconnected");
+        Event::SocketConnected { session, handshake, namespace, socket } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            debug!(namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, "a client is connected");
         }
-        Event::HandlerFailed { event, failure, .. } => log_failure(event, *failure),
+        Event::ConnectRefused { session, handshake, namespace, message } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            debug!(namespace = ?namespace, sid = %sid, peer = %peer, cause = ?message, "a client is refused");
+        }
+        Event::SocketDisconnected { session, handshake, namespace, socket, reason } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            debug!(
+                namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
+                "a client is disconnected"
+            );
+        }
+        Event::HandlerFailed { session, handshake, namespace, socket, event, failure } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            log_failure!(failure, event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer);
+        }
     }
 }
 
-fn log_close(peer: Option<SocketAddr>, reason: &CloseReason) {
-    match reason {
+/// Returns whether the session ended because of a limit in size or time, which may be set too low.
+fn is_limit(reason: &CloseReason) -> bool {
+    matches!(
+        reason,
         CloseReason::TransportError(
-            error @ (TransportError::SlowConsumer { .. }
-            | TransportError::TooLarge { .. }
-            | TransportError::TooSlow),
-        ) => warn!(peer = ?peer, error = %error, "a session is closed because it exceeded a limit"),
-        CloseReason::TransportError(error) => {
-            debug!(peer = ?peer, reason = %reason, error = %error, "a session is closed");
+            TransportError::SlowConsumer { .. }
+                | TransportError::TooLarge { .. }
+                | TransportError::TooSlow
+                | TransportError::WebSocket(websocket::Error::TooLarge { .. })
+        )
+    )
+}
+
+/// Displays the cause of a close: the error behind its reason, or the reason if there is none.
+pub(crate) struct Cause<'a>(pub(crate) &'a CloseReason);
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            CloseReason::TransportError(error) => error.fmt(f),
+            CloseReason::ParseError(error) => error.fmt(f),
+            CloseReason::ForcedClose(Some(cause)) => f.write_str(cause),
+            reason => reason.fmt(f),
         }
-        CloseReason::ParseError(error) => {
-            debug!(peer = ?peer, reason = %reason, error = %error, "a session is closed");
-        }
-        CloseReason::ForcedClose(Some(error)) => {
-            debug!(peer = ?peer, reason = %reason, error = %error, "a session is closed");
-        }
-        _ => debug!(peer = ?peer, reason = %reason, "a session is closed"),
     }
 }

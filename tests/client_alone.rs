@@ -3,6 +3,8 @@
 
 #[path = "client_alone/behind.rs"]
 mod behind;
+#[path = "client_alone/payloads.rs"]
+mod payloads;
 #[path = "client_alone/rig.rs"]
 mod rig;
 
@@ -358,6 +360,26 @@ fn a_path_without_a_leading_slash_gets_one() {
     assert!(written.starts_with("GET /elsewhere/?"), "{written}");
 }
 
+#[test]
+fn bytes_extend_the_deadline_of_a_ping_as_long_as_the_builder_says() {
+    for (timeout, is_connected) in [(5, false), (7, true)] {
+        let world = World::new();
+        let client = world.client(|it| by_websocket(it).message_timeout(Duration::from_secs(timeout)));
+        client.connect();
+        let mut stream = world.stream();
+        stream.join();
+        world.run();
+        world.advance(Duration::from_secs(44));
+        stream.now = world.now();
+        // The head of a message whose rest does not come.
+        stream.protocol.handle_data(stream.now, &mut [0x81, 100]);
+        world.advance(Duration::from_secs(2));
+        assert!(client.is_connected(), "the ping was expected after 45 seconds");
+        world.advance(Duration::from_secs(5));
+        assert_eq!(client.is_connected(), is_connected, "{timeout}");
+    }
+}
+
 /// A waker that does nothing, whose references can be counted.
 struct Counted;
 
@@ -380,6 +402,20 @@ fn a_client_keeps_one_waker_for_each_task_that_awaits_its_end() {
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 2));
     }
     assert_eq!(Arc::strong_count(&second), 1, "the future was dropped");
+}
+
+#[test]
+fn a_future_of_a_connection_leaves_no_waker_when_it_is_dropped() {
+    let world = World::new();
+    let client = world.client(by_websocket);
+    client.connect();
+    let tasks = [(); 100].map(|()| Arc::new(Counted));
+    for task in &tasks {
+        let mut connected = pin!(client.connected());
+        let waker = Waker::from(task.clone());
+        assert!(connected.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    assert!(tasks.iter().all(|task| Arc::strong_count(task) == 1));
 }
 
 #[test]

@@ -182,10 +182,10 @@ fn the_time_of_what_lingers_after_the_last_listener_is_kept_by_one_that_does_not
     request(&mut idle, "/none");
     server.begin_close();
     assert!(server.is_closed());
-    let keeper = server.keeper().unwrap();
-    assert!(server.keeper().is_none(), "one is enough");
-    while let Some(deadline) = keeper().unwrap().next_deadline() {
-        keeper().unwrap().handle_timeout(deadline);
+    let weak = server.claim_time().unwrap();
+    assert!(server.claim_time().is_none(), "one is enough");
+    while let Some(deadline) = weak().unwrap().next_deadline() {
+        weak().unwrap().handle_timeout(deadline);
         idle.handle_wake(deadline);
         assert!(answer(&mut idle).is_empty());
         if idle.status() == StreamStatus::HalfClose {
@@ -193,10 +193,10 @@ fn the_time_of_what_lingers_after_the_last_listener_is_kept_by_one_that_does_not
         }
     }
     assert_eq!(idle.status(), StreamStatus::Closed);
-    drop(keeper);
-    let keeper = server.keeper().expect("there is none any more");
+    drop(weak);
+    let weak = server.claim_time().expect("there is none any more");
     drop((idle, server));
-    assert!(keeper().is_none());
+    assert!(weak().is_none());
 }
 
 fn request<A: Application>(connection: &mut Connection<A>, query: &str) -> String {

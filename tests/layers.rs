@@ -9,14 +9,13 @@ use std::path::Path;
 type Module = Vec<String>;
 
 /// The imports that may close a circle: a module, and the name that it imports.
-const EXCEPTIONS: [(&str, &str); 6] = [
+const EXCEPTIONS: [(&str, &str); 5] = [
     // The default of a type parameter has to be named where the trait is.
     ("extract", "Socket"),
     ("handler", "Socket"),
     // The results of a parser are read by the parser that made them, because `Parser` is a closed enum.
     ("socketio::args", "text"),
     ("socketio::packet", "event_name"),
-    ("socketio::packet", "first_of"),
     ("socketio::parser::decoded", "Reassembly"),
 ];
 

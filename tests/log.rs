@@ -4,19 +4,66 @@
 
 mod simulation;
 
-use simulation::Sim;
-use sockeye::extract::Data;
-use sockeye::{HandlerError, Server, Socket};
+use simulation::{Client, Sim};
+use sockeye::extract::{Data, State};
+use sockeye::{ConnectError, HandlerError, Handshake, Server, Socket};
+use std::collections::HashMap;
 use std::fmt::{Debug, Write};
+use std::future::{Future, poll_fn};
+#[cfg(feature = "http")]
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// A subscriber that keeps the events of this library: level, message, and the other fields as text.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(Level, String, String)>>>);
+/// A subscriber that keeps the events of this library and of these tests: level, message, and the other fields as text.
+#[derive(Clone)]
+struct Log {
+    lines: Arc<Mutex<Vec<(Level, String, String)>>>,
+    spans: Arc<Mutex<Spans>>,
+    max_level: Level,
+}
+
+#[derive(Default)]
+struct Spans {
+    /// The name with the fields, and the parent, of every span. The id of the first is 1.
+    all: Vec<(String, Option<Id>)>,
+    /// The spans that are entered, and the number of handles of those that are open.
+    entered: Vec<Id>,
+    open: HashMap<u64, usize>,
+    /// The message of each event, behind the spans around it.
+    events: Vec<String>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { lines: Arc::default(), spans: Arc::default(), max_level: Level::TRACE }
+    }
+}
+
+impl Log {
+    /// Runs `f` with this log.
+    fn of<T>(&self, f: impl FnOnce() -> T) -> T {
+        tracing::subscriber::with_default(self.clone(), f)
+    }
+
+    /// Returns the events since the last call whose message contains `part`, each behind the spans around it.
+    fn inside(&self, part: &str) -> Vec<String> {
+        let events = std::mem::take(&mut self.spans.lock().unwrap().events);
+        events.into_iter().filter(|event| event.contains(part)).collect()
+    }
+
+    /// Returns the lines since the last call, as level and message, but none of the usual life of a client.
+    fn faults(&self) -> Vec<(Level, String)> {
+        let lines = std::mem::take(&mut *self.lines.lock().unwrap()).into_iter();
+        let usual = ["a session is opened", "a client is connected", "a client is disconnected"];
+        lines.map(|(level, text, _)| (level, text)).filter(|(_, text)| !usual.contains(&&**text)).collect()
+    }
+}
 
 #[derive(Default)]
 struct Fields {
@@ -35,26 +82,82 @@ impl Visit for Fields {
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("sockeye")
+        let is_ours = metadata.target().starts_with("sockeye") || metadata.target() == "log";
+        is_ours && *metadata.level() <= self.max_level
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        self.0.lock().unwrap().push((*event.metadata().level(), fields.message, fields.others));
+        let mut spans = self.spans.lock().unwrap();
+        let (mut line, mut next) = (fields.message.clone(), spans.entered.last().cloned());
+        while let Some(id) = next {
+            let (name, parent) = &spans.all[id.into_u64() as usize - 1];
+            (line, next) = (format!("{name}: {line}"), parent.clone());
+        }
+        spans.events.push(line);
+        self.lines.lock().unwrap().push((*event.metadata().level(), fields.message, fields.others));
     }
 
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
+    fn new_span(&self, new: &Attributes<'_>) -> Id {
+        let mut fields = Fields::default();
+        new.record(&mut fields);
+        let mut spans = self.spans.lock().unwrap();
+        let parent = match new.is_contextual() {
+            true => spans.entered.last().cloned(),
+            false => new.parent().cloned(),
+        };
+        let name = format!("{}{{{}}}", new.metadata().name(), fields.others.trim_end());
+        spans.all.push((name, parent));
+        let id = spans.all.len() as u64;
+        spans.open.insert(id, 1);
+        Id::from_u64(id)
+    }
+
+    fn clone_span(&self, id: &Id) -> Id {
+        *self.spans.lock().unwrap().open.get_mut(&id.into_u64()).unwrap() += 1;
+        id.clone()
+    }
+
+    fn try_close(&self, id: Id) -> bool {
+        let mut spans = self.spans.lock().unwrap();
+        let count = spans.open.get_mut(&id.into_u64()).unwrap();
+        *count -= 1;
+        let is_last = *count == 0;
+        if is_last {
+            spans.open.remove(&id.into_u64());
+        }
+        is_last
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
-    fn enter(&self, _: &Id) {}
+    fn enter(&self, id: &Id) {
+        self.spans.lock().unwrap().entered.push(id.clone());
+    }
 
-    fn exit(&self, _: &Id) {}
+    fn exit(&self, id: &Id) {
+        assert_eq!(self.spans.lock().unwrap().entered.pop().as_ref(), Some(id), "left in another order");
+    }
+}
+
+fn bug() {
+    panic!("a bug of the application");
+}
+
+/// Waits for one turn.
+async fn turn() {
+    let mut is_over = false;
+    poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        match std::mem::replace(&mut is_over, true) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 /// Returns what is logged when a client sends these packets, and the packets that it receives.
@@ -75,11 +178,11 @@ fn log_of(packets: &[&str]) -> (Vec<(Level, String, String)>, Vec<String>) {
             });
         });
         let client = Sim::new(io).connect();
-        log.0.lock().unwrap().clear();
+        log.lines.lock().unwrap().clear();
         client.send_all(packets.iter().copied());
         let texts = client.texts();
         // Before the end of the server, which is logged, too.
-        let events = log.0.lock().unwrap().clone();
+        let events = log.lines.lock().unwrap().clone();
         (events, texts)
     })
 }
@@ -120,7 +223,7 @@ fn the_life_of_a_client_is_logged_without_its_sessions_id() {
         sim.advance(Duration::from_millis(1));
         client.session.clone()
     });
-    let log = log.0.lock().unwrap();
+    let log = log.lines.lock().unwrap();
     let lines: Vec<_> = log.iter().map(|(level, message, _)| (*level, message.as_str())).collect();
     assert_eq!(
         lines,
@@ -147,4 +250,361 @@ fn the_error_of_a_handler_is_logged_after_its_client_has_gone() {
 fn an_answer_to_a_client_that_has_gone_is_no_failure() {
     let (log, _) = log_of(&[r#"421["leave"]"#]);
     assert!(log.iter().all(|(level, ..)| *level != Level::WARN), "{log:?}");
+}
+
+#[test]
+fn a_handler_is_inside_of_its_connection_its_session_and_its_call_before_and_after_its_first_wait() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.of("/news").on_connect(async |socket: Socket| {
+            tracing::info!("from connect");
+            socket.on("say", async || {
+                tracing::info!("from say");
+                turn().await;
+                tracing::info!("from say, later");
+                turn().await;
+                tracing::info!("from say, last");
+            });
+            socket.on_disconnect(async || tracing::info!("from disconnect"));
+        });
+        let sim = Sim::new(io);
+        let mut client = sim.client();
+        let id = client.join("/news");
+        client.send_all([r#"42/news,["say"]"#]);
+        client.close();
+        let around = format!("connection{{peer=unknown}}: session{{sid={}}}: ", &client.session[..6]);
+        let call = |event| {
+            format!("{around}handler{{event={event:?} namespace=\"/news\" socket={id}}}: from {event}")
+        };
+        let say = call("say");
+        assert_eq!(
+            log.inside("from"),
+            [call("connect"), say.clone(), say.clone() + ", later", say + ", last", call("disconnect")]
+        );
+        assert_eq!(log.spans.lock().unwrap().entered, []);
+    });
+}
+
+#[test]
+fn a_handler_that_another_thread_or_an_upgrade_causes_is_inside_of_its_session() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.on_connect(async |socket: Socket| {
+            socket.on("say", async || tracing::info!("from say"));
+            socket.on_disconnect(async || tracing::info!("from disconnect"));
+        });
+        let sim = Sim::new(io);
+        let mut client = sim.polling();
+        let id = client.join();
+        let socket = client.begin_upgrade();
+        socket.send_all(["2probe"]);
+        socket.send_all(["5", r#"42["say"]"#]);
+        sim.server().of("/").socket(&id).unwrap().disconnect(false);
+        let around = format!("connection{{peer=unknown}}: session{{sid={}}}: ", &client.session[..6]);
+        let call =
+            |event| format!("{around}handler{{event={event:?} namespace=\"/\" socket={id}}}: from {event}");
+        assert_eq!(log.inside("from"), [call("say"), call("disconnect")]);
+    });
+}
+
+#[test]
+fn a_middleware_is_inside_of_the_admission_before_and_after_its_first_wait() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.middleware(async || {
+            tracing::info!("from the first");
+            turn().await;
+            tracing::info!("from the first, later");
+            Ok::<_, ConnectError>(())
+        });
+        let client = Sim::new(io).connect();
+        let admission = format!(
+            "session{{sid={}}}: admission{{namespace=\"/\" socket={}}}: ",
+            &client.session[..6],
+            client.id
+        );
+        let events = log.inside("from");
+        assert!(events.iter().all(|event| event.contains(&admission)) && events.len() == 2, "{events:?}");
+    });
+}
+
+#[test]
+fn allow_request_is_inside_of_the_connection() {
+    let log = Log::default();
+    log.of(|| {
+        let allow = async |_| {
+            tracing::info!("from allow_request");
+            turn().await;
+            tracing::info!("from allow_request, later");
+            Ok(())
+        };
+        let _client = Sim::new(Server::builder().allow_request(allow).build()).connect();
+        assert_eq!(
+            log.inside("from"),
+            [
+                "connection{peer=unknown}: from allow_request",
+                "connection{peer=unknown}: from allow_request, later"
+            ]
+        );
+    });
+}
+
+#[test]
+fn the_events_of_this_library_are_inside_of_the_spans_that_they_belong_to() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.on_connect(async |socket: Socket| socket.on("bug", async || bug()));
+        let mut client = Sim::new(io).polling();
+        let id = client.join();
+        client.post(r#"42["bug"]"#);
+        let socket = client.begin_upgrade();
+        socket.send_all(["2probe"]);
+        socket.send_all(["5"]);
+        socket.send_all(["41"]);
+        socket.close();
+        let session = format!("connection{{peer=unknown}}: session{{sid={}}}: ", &client.session[..6]);
+        let call =
+            format!("{session}handler{{event=\"bug\" namespace=\"/\" socket={id}}}: a handler panicked");
+        // The upgrade and what follows it happen on another connection, which has the same peer.
+        let events: Vec<_> = log.inside("");
+        let expected = [
+            "a session is opened",
+            "a client is connected",
+            "a session is upgraded",
+            "a client is disconnected",
+            "a session is closed",
+        ];
+        let mut expected: Vec<_> = expected.map(|text| session.clone() + text).into();
+        expected.insert(2, call);
+        assert_eq!(events, expected);
+    });
+}
+
+#[test]
+#[cfg(feature = "http")]
+fn a_session_of_a_mounted_server_is_inside_of_its_connection_but_not_of_the_other_servers_request() {
+    use http_body_util::Full;
+    use sockeye::mount::{Outcome, answer};
+
+    let log = Log::default();
+    log.of(|| {
+        let sim = Sim::new(Server::new());
+        let _request = tracing::info_span!("request").entered();
+        let request = http::Request::get("/socket.io/?EIO=4&transport=polling");
+        let request = request.body(Full::<bytes::Bytes>::default()).unwrap();
+        let peer: SocketAddr = "192.0.2.1:1234".parse().unwrap();
+        let answered = sim.spawn(answer(sim.server().clone(), request, peer.into()));
+        let Some(Outcome::Response(response)) = answered.take() else { panic!("not answered") };
+        assert_eq!(response.status(), 200);
+        let events = log.inside("a session is opened");
+        let [event] = events.as_slice() else { panic!("{events:?}") };
+        assert!(event.starts_with("connection{peer=192.0.2.1:1234}: session{sid="), "{event}");
+    });
+}
+
+#[test]
+fn every_span_is_closed_with_its_client() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.middleware(async || {
+            turn().await;
+            Ok::<_, ConnectError>(())
+        });
+        io.on_connect(async |socket: Socket| socket.on("wait", async || turn().await));
+        let sim = Sim::new(io);
+        let mut polling = sim.polling();
+        polling.join();
+        let socket = polling.begin_upgrade();
+        socket.send_all(["2probe"]);
+        socket.send_all(["5", r#"42["wait"]"#]);
+        let client = sim.connect();
+        client.send_all([r#"42["wait"]"#]);
+        assert!(log.spans.lock().unwrap().open.len() >= 2);
+        client.close();
+        socket.close();
+        polling.cut();
+        sim.run();
+        let spans = log.spans.lock().unwrap();
+        assert!(spans.all.len() > 10 && spans.open.is_empty(), "{:?}", spans.open);
+    });
+}
+
+#[test]
+fn spans_are_created_only_for_a_subscriber_that_wants_them() {
+    let log = Log { max_level: Level::WARN, ..Log::default() };
+    log.of(|| {
+        let io = Server::new();
+        io.on_connect(async |socket: Socket| socket.on("bug", async || bug()));
+        let client = Sim::new(io).connect();
+        client.send_all([r#"42["bug"]"#]);
+        assert_eq!(log.inside(""), ["a handler panicked"]);
+        assert_eq!(log.spans.lock().unwrap().all, []);
+    });
+}
+
+#[test]
+fn a_failure_of_a_handler_is_one_line_with_all_that_identifies_it_before_and_after_the_first_wait() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.on_connect(async |socket: Socket| {
+            socket.on("bug", async || bug());
+            socket.on("late bug", async || {
+                turn().await;
+                bug();
+            });
+            socket.on("late error", async || -> Result<u32, HandlerError> {
+                turn().await;
+                Ok("x".parse::<u32>()?)
+            });
+            socket.on("state", async |_: State<u8>| ());
+        });
+        let client = Sim::new(io).connect();
+        for (event, level, message) in [
+            ("bug", Level::ERROR, "a handler panicked"),
+            ("late bug", Level::ERROR, "a handler panicked"),
+            ("late error", Level::WARN, "a handler failed, or its answer could not be sent"),
+            ("state", Level::ERROR, "a handler was not called"),
+            ("none", Level::DEBUG, "an event without a handler"),
+        ] {
+            log.lines.lock().unwrap().clear();
+            client.send_all([&*format!(r#"421["{event}"]"#)]);
+            let lines = log.lines.lock().unwrap();
+            let [(found, text, fields)] = lines.as_slice() else { panic!("{lines:?}") };
+            assert_eq!((*found, text.as_str()), (level, message));
+            let sid = &client.session[..6];
+            for part in [format!("event={event:?}"), format!("socket={}", client.id), format!("sid={sid} ")] {
+                assert!(fields.contains(&part), "{part} is not in {fields}");
+            }
+            assert!(fields.contains("namespace=\"/\"") && fields.contains("peer=unknown"), "{fields}");
+        }
+    });
+}
+
+#[test]
+fn a_failure_of_a_middleware_is_one_line_beside_the_refusal() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.of("/bug").middleware(async || -> Result<(), ConnectError> { panic!("a bug of the application") });
+        io.of("/late").middleware(async || -> Result<(), ConnectError> {
+            turn().await;
+            panic!("a bug of the application")
+        });
+        io.of("/state").middleware(async |_: State<u8>| Ok::<_, ConnectError>(()));
+        let client = Sim::new(io).client();
+        for (namespace, message) in [
+            ("/bug", "a handler panicked"),
+            ("/late", "a handler panicked"),
+            ("/state", "a handler was not called"),
+        ] {
+            log.faults();
+            client.send_all([&*format!("40{namespace},")]);
+            assert_eq!(
+                log.faults(),
+                [(Level::ERROR, message.to_owned()), (Level::DEBUG, "a client is refused".to_owned())]
+            );
+        }
+    });
+}
+
+#[test]
+fn a_panic_of_allow_request_is_one_line_beside_the_refusal() {
+    type Decision = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+    let at_once = |_| -> Decision { panic!("a bug of the application") };
+    let later = |_| -> Decision {
+        Box::pin(async {
+            turn().await;
+            panic!("a bug of the application")
+        })
+    };
+    for allow in [at_once as fn(Handshake) -> Decision, later] {
+        let log = Log::default();
+        log.of(|| {
+            let sim = Sim::new(Server::builder().allow_request(allow).build());
+            let client = Client::dial(&sim, "EIO=4&transport=websocket");
+            assert!(client.status().contains("503"), "{}", client.status());
+            assert_eq!(
+                log.faults(),
+                [
+                    (Level::ERROR, "allow_request panicked".to_owned()),
+                    (Level::DEBUG, "a request is refused".to_owned())
+                ]
+            );
+        });
+    }
+}
+
+/// Checks that one line tells of what a client of a new server does.
+#[track_caller]
+fn expect_one_line(level: Level, message: &str, cause: &str, act: impl FnOnce(&Sim)) {
+    let log = Log::default();
+    log.of(|| {
+        let sim = Sim::new(Server::builder().max_payload(1000).build());
+        act(&sim);
+        let lines = log.lines.lock().unwrap().clone();
+        let causes: Vec<_> = lines.iter().filter(|(.., fields)| fields.contains(cause)).collect();
+        assert!(causes.len() == 1 && causes[0].2.contains("peer="), "{lines:?}");
+        assert_eq!(log.faults(), [(level, message.to_owned())]);
+    });
+}
+
+#[test]
+fn a_session_that_a_limit_ends_is_one_line_which_is_a_warning() {
+    let expect = |cause, act: fn(&Sim)| {
+        expect_one_line(Level::WARN, "a session is closed because it exceeded a limit", cause, act);
+    };
+    expect("message of more than 1000 bytes", |sim| sim.connect().send_all([&*"x".repeat(1001)]));
+    expect("a body of more than 1000 bytes", |sim| assert_eq!(sim.polling().post(&"x".repeat(1001)), 413));
+    expect("a message took too long to arrive", |sim| {
+        let client = sim.polling();
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.session);
+        let head = format!("POST {target} HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n");
+        sim.dial().send(head.as_bytes());
+        sim.run();
+        sim.advance(Duration::from_secs(31));
+    });
+    expect("reads too slowly", |sim| {
+        let mut client = sim.polling();
+        client.join();
+        while sim.server().emit("news", "x".repeat(900)).sent > 0 {}
+        sim.run();
+    });
+}
+
+#[test]
+fn a_session_that_ends_because_the_client_broke_the_protocol_is_one_line() {
+    let expect = |cause, act: fn(&Sim)| expect_one_line(Level::DEBUG, "a session is closed", cause, act);
+    expect("unmasked frame", |sim| sim.connect().send_bytes(&[0x81, 1, b'4']));
+    expect("unknown packet type", |sim| assert_eq!(sim.polling().post("x"), 400));
+    expect("a second poll while one was waiting", |sim| {
+        let mut client = sim.polling();
+        client.begin_poll();
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.session);
+        sim.dial().send(format!("GET {target} HTTP/1.1\r\nHost: here\r\n\r\n").as_bytes());
+        sim.run();
+    });
+}
+
+#[test]
+fn an_upgrade_that_fails_is_one_line_and_its_session_goes_on() {
+    expect_one_line(Level::DEBUG, "an upgrade failed", "unmasked frame", |sim| {
+        let mut client = sim.polling();
+        client.join();
+        client.begin_upgrade().send_bytes(&[0x81, 1, b'4']);
+        assert_eq!(client.post("3"), 200);
+    });
+}
+
+#[test]
+fn a_refused_request_is_one_line_unless_it_ends_its_session() {
+    expect_one_line(Level::DEBUG, "a request is refused", "Session ID unknown", |sim| {
+        let client = Client::dial(sim, "EIO=4&transport=websocket&sid=none");
+        assert!(client.status().contains("400"), "{}", client.status());
+    });
 }

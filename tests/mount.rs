@@ -14,6 +14,7 @@ use sockeye_core::websocket::{Opcode, write_frame};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -683,6 +684,34 @@ fn other_paths_are_left_to_others() {
     for path in ["/", "/socket.io/x", "/socket.iox", "/socket.io//", "/page/", "/engine.io/"] {
         assert!(!takes(&server, path), "{path}");
     }
+}
+
+#[test]
+fn files_are_served_below_the_path_even_if_it_is_set_later() {
+    let builder = engine::Server::builder(Echo::default());
+    let server = builder.file("client.js", "text/javascript", b"x".as_slice()).path("/other").build();
+    for (path, expected) in [("/other/client.js", "x"), ("/other/client", ""), ("/engine.io/client.js", "")] {
+        assert_eq!(takes(&server, path), !expected.is_empty(), "{path}");
+        let request = Request::get(path).body(String::new()).unwrap();
+        let mut answering = pin!(answer(server.clone(), request, Peer::default()));
+        let Outcome::Response(answered) = now(&mut answering) else { panic!("not a response") };
+        assert_eq!(text(answered), expected, "{path}");
+    }
+}
+
+#[test]
+fn of_a_folder_only_the_clients_files_are_served() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("client_files");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("secret.txt"), "secret").unwrap();
+    let _ = std::fs::remove_file(folder.join("socket.io.js"));
+    let error = Server::builder().serve_client(&folder).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    std::fs::write(folder.join("socket.io.js"), "script").unwrap();
+    let server = Server::builder().serve_client(&folder).unwrap().build();
+    assert!(takes(&server, "/socket.io/socket.io.js"));
+    assert!(!takes(&server, "/socket.io/socket.io.min.js"));
+    assert!(!takes(&server, "/socket.io/secret.txt"));
 }
 
 #[test]

@@ -5,10 +5,12 @@ mod simulation;
 
 use simulation::Sim;
 use sockeye::engine::Message;
-use sockeye::extract::Data;
+use sockeye::extract::{Data, State};
 use sockeye::observe::{Direction, Event, Observer, Packet, PacketInfo};
-use sockeye::{ConnectError, Server, ServerBuilder, Socket};
+use sockeye::{ConnectError, HandlerError, Server, ServerBuilder, Socket};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 /// Writes down everything, one line each. Ids are left out, because they are random.
@@ -195,4 +197,98 @@ fn a_panic_of_the_observer_affects_nothing_else() {
     let client = sim.connect();
     client.send_all([r#"421["double",21]"#]);
     assert_eq!(client.texts(), ["431[42]"]);
+}
+
+#[test]
+fn a_handler_that_fails_is_observed_before_and_after_its_first_wait() {
+    let notes = Failures::default();
+    let io = Server::builder().observer(notes.clone()).build();
+    io.on_connect(async |socket: Socket| {
+        socket.on("error", async || Err::<(), HandlerError>(Failed.into()));
+        socket.on("late error", async || {
+            turn().await;
+            Err::<(), HandlerError>(Failed.into())
+        });
+        socket.on("panic", async || bug());
+        socket.on("late panic", async || {
+            turn().await;
+            bug();
+        });
+        socket.on("an event with a name of more than a few characters", async || {
+            turn().await;
+            Err::<(), HandlerError>(Failed.into())
+        });
+    });
+    let client = Sim::new(io).connect();
+    let long = "an event with a name of more than a few characters";
+    for event in ["error", "late error", "panic", "late panic", long] {
+        client.send_all([&*format!(r#"421["{event}"]"#), &*format!(r#"42["{event}"]"#)]);
+        let cause = if event.contains("panic") { "a panic" } else { "it failed" };
+        let failures = std::mem::take(&mut *notes.0.lock().unwrap());
+        assert!(failures.len() == 2 && failures[0] == failures[1], "{failures:?}");
+        assert!(failures[0].starts_with(&format!("{event} of {}: ", client.id)), "{failures:?}");
+        assert!(failures[0].contains(cause), "{failures:?}");
+    }
+    assert_eq!(client.texts(), [""; 0], "nothing is acknowledged");
+}
+
+#[test]
+fn a_middleware_that_panics_or_is_not_called_is_observed_as_a_failure() {
+    let notes = Failures::default();
+    let io = Server::builder().observer(notes.clone()).build();
+    io.of("/panic").middleware(async || -> Result<(), ConnectError> { panic!("a bug of the application") });
+    io.of("/late").middleware(async || -> Result<(), ConnectError> {
+        turn().await;
+        panic!("a bug of the application")
+    });
+    io.of("/state").middleware(async |_: State<u8>| Ok::<_, ConnectError>(()));
+    let client = Sim::new(io).client();
+    for (namespace, cause) in [("/panic", "a panic"), ("/late", "a panic"), ("/state", "no state")] {
+        client.send_all([&*format!("40{namespace},")]);
+        let failures = std::mem::take(&mut *notes.0.lock().unwrap());
+        assert!(failures.len() == 1 && failures[0].starts_with("connect of "), "{failures:?}");
+        assert!(failures[0].contains(cause), "{failures:?}");
+        assert_eq!(client.next(), format!(r#"44{namespace},{{"message":"Internal error"}}"#));
+    }
+}
+
+/// Notes the failures of handlers.
+#[derive(Clone, Default)]
+struct Failures(Arc<Mutex<Vec<String>>>);
+
+impl Observer for Failures {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::HandlerFailed { socket, event, failure, .. } = event {
+            self.0.lock().unwrap().push(format!("{event} of {socket}: {failure}"));
+        }
+    }
+}
+
+/// An error of the application.
+#[derive(Debug)]
+struct Failed;
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it failed")
+    }
+}
+
+impl std::error::Error for Failed {}
+
+fn bug() {
+    panic!("a bug of the application");
+}
+
+/// Waits for one turn.
+async fn turn() {
+    let mut is_over = false;
+    poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        match std::mem::replace(&mut is_over, true) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }

@@ -62,9 +62,9 @@ pub trait Host: Clone + Send + Sync + 'static {
         let _ = waker;
     }
 
-    /// Returns access to the server for a task that keeps its time after a listener has ended, because connections outlive
-    /// the listener. Returns `None` if there already is such a task. Default: `None`.
-    fn keeper(&self) -> Option<Keeper<Self>> {
+    /// Claims the right to keep the server's time after a listener has ended, because connections outlive the listener.
+    /// Returns a weak handle, which gives the right up when it is dropped, or `None` if another one exists. Default: `None`.
+    fn claim_time(&self) -> Option<WeakHost<Self>> {
         None
     }
 
@@ -72,8 +72,8 @@ pub trait Host: Clone + Send + Sync + 'static {
     fn is_closed(&self) -> bool;
 }
 
-/// Returns a server without owning it, and `None` once it is gone: for [`keep_time`](crate::drive::keep_time).
-pub type Keeper<H> = Box<dyn Fn() -> Option<H> + Send + Sync>;
+/// A weak handle to a server, for [`keep_time`](crate::drive::keep_time): returns the server, or `None` once it is gone.
+pub type WeakHost<H> = Box<dyn Fn() -> Option<H> + Send + Sync>;
 
 /// The peer at the other end of a byte stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub trait Connector: Runtime {
 
 /// The protocol of a stream that has yet to be opened.
 pub trait Outgoing: Protocol + Send + Unpin {
-    /// Handles that the stream could not be opened.
+    /// Handles the error of a stream that could not be opened.
     fn handle_failed(&mut self, now: Time, error: &io::Error);
 }
 
@@ -145,7 +145,7 @@ impl Destination {
         self.proxy.as_ref().map_or((&self.host, self.port), |proxy| (&proxy.0.host, proxy.0.port))
     }
 
-    /// Adds to an error of the stream that it concerns the proxy, if there is one.
+    /// Adds to an error of the first hop that it concerns the proxy, if there is one.
     pub fn explain(&self, error: io::Error) -> io::Error {
         match self.proxy {
             Some(_) => io::Error::new(error.kind(), format!("the proxy cannot be used: {error}")),

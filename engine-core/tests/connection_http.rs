@@ -4,12 +4,12 @@
 mod support;
 
 use proptest::prelude::*;
-use sockeye_core::connection::{Connection, Expired, Phase};
+use sockeye_core::connection::{BorrowedContent, Connection, Expired, Phase};
 use support::wire::{Wire, limits_with};
 use support::*;
 
 const GET: &[u8] = b"GET /a?x=1 HTTP/1.1\r\nHost: a\r\n\r\n";
-const HOLD: &[u8] = b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n";
+const DEFERRED: &[u8] = b"GET /defer HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST: &[u8] = b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
 const CHUNKED: &[u8] =
     b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=1\r\nlo\r\n0\r\n\r\n";
@@ -42,16 +42,16 @@ fn an_answer_to_head_has_a_content_length_and_no_body() {
 }
 
 #[test]
-fn bytes_after_a_held_request_stay_in_the_callers_buffer() {
+fn bytes_after_a_deferred_request_stay_in_the_callers_buffer() {
     let mut wire = Wire::new();
-    wire.feed(at(0), &[HOLD, GET].concat());
-    assert_eq!(wire.events, ["GET /hold"]);
+    wire.feed(at(0), &[DEFERRED, GET].concat());
+    assert_eq!(wire.events, ["GET /defer"]);
     assert_eq!(wire.buffer, GET);
-    assert_eq!(wire.connection.next_deadline(), None, "the holder of the request keeps the time");
-    let body = sockeye_core::connection::Answer::Bytes(b"now");
+    assert_eq!(wire.connection.next_deadline(), None, "the caller has set no deadline");
+    let body = BorrowedContent::Bytes(b"now");
     wire.connection.respond(at(1), sockeye_core::http::Status::OK, [], body);
     wire.feed(at(1), b"");
-    assert_eq!(wire.events, ["GET /hold", "GET /a?x=1", "body "]);
+    assert_eq!(wire.events, ["GET /defer", "GET /a?x=1", "body "]);
     assert_eq!(statuses(&wire), ["200", "200"]);
 }
 
@@ -127,11 +127,11 @@ fn an_expectation_is_answered_by_100_before_the_body() {
 #[test]
 fn answering_before_the_body_is_read_closes_the_connection() {
     let mut wire = Wire::new();
-    wire.feed(at(0), b"POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 33\r\n\r\n");
-    let body = sockeye_core::connection::Answer::Bytes(b"");
+    wire.feed(at(0), b"POST /defer HTTP/1.1\r\nHost: a\r\nContent-Length: 33\r\n\r\n");
+    let body = BorrowedContent::Bytes(b"");
     wire.connection.respond(at(0), sockeye_core::http::Status::CONTENT_TOO_LARGE, [], body);
     wire.feed(at(0), GET);
-    assert_eq!(wire.events, ["POST /hold"], "the body is not read as a request");
+    assert_eq!(wire.events, ["POST /defer"], "the body is not read as a request");
     assert_eq!(statuses(&wire), ["413"]);
     assert!(wire.text().contains("Connection: close"));
 }
@@ -161,9 +161,9 @@ fn a_connection_is_kept_open_unless_the_peer_or_we_want_it_closed() {
     assert!(ended(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", false));
     assert!(ended(b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", false));
     let mut wire = Wire::new();
-    wire.feed(at(0), HOLD);
+    wire.feed(at(0), DEFERRED);
     wire.connection.end_keep_alive();
-    let body = sockeye_core::connection::Answer::Bytes(b"");
+    let body = BorrowedContent::Bytes(b"");
     wire.connection.respond(at(0), sockeye_core::http::Status::OK, [], body);
     wire.drain();
     assert!(wire.connection.wants_half_close());
@@ -172,8 +172,8 @@ fn a_connection_is_kept_open_unless_the_peer_or_we_want_it_closed() {
 #[test]
 fn an_invalid_header_of_ours_becomes_a_500() {
     let mut wire = Wire::new();
-    wire.feed(at(0), HOLD);
-    let body = sockeye_core::connection::Answer::Bytes(b"secret");
+    wire.feed(at(0), DEFERRED);
+    let body = BorrowedContent::Bytes(b"secret");
     wire.connection.respond(at(0), sockeye_core::http::Status::OK, [("X", "a\r\nSet-Cookie: b")], body);
     wire.drain();
     assert_eq!(statuses(&wire), ["500"]);
@@ -182,10 +182,9 @@ fn an_invalid_header_of_ours_becomes_a_500() {
 
 #[test]
 fn calls_that_do_not_fit_the_phase_do_nothing() {
-    use sockeye_core::connection::Answer;
     use sockeye_core::http::Status;
     let mut wire = Wire::new();
-    let answer = || Answer::Bytes(b"x");
+    let answer = || BorrowedContent::Bytes(b"x");
     wire.connection.respond(at(0), Status::OK, [], answer());
     wire.connection.receive_body(at(0));
     wire.connection.upgrade(at(0), b"dGhlIHNhbXBsZSBub25jZQ==", []);
@@ -335,7 +334,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(b"GET /close HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec()),
         1 => Just(b"GET / HTTP/1.1\r\n\r\n".to_vec()),
         1 => Just(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz".to_vec()),
-        1 => Just(HOLD.to_vec()),
+        1 => Just(DEFERRED.to_vec()),
         1 => Just(support::wire::HANDSHAKE.to_vec()),
         1 => proptest::collection::vec(any::<u8>(), 0..40),
     ]

@@ -7,7 +7,7 @@ mod support;
 use proptest::prelude::*;
 use sockeye_core::connection::Phase;
 use sockeye_core::drive::{Drive, Protocol, Stream, StreamStatus, TimeGuard, Turn, keep_time, pump, serve};
-use sockeye_core::host::{Host, Keeper, Peer, Runtime};
+use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
 use sockeye_core::websocket::Opcode;
 use sockeye_core::{Outbound, Time};
 use std::collections::VecDeque;
@@ -191,7 +191,7 @@ impl Stream for Shared {
     }
 }
 
-/// Runs turns until the stream has to be waited for.
+/// Runs turns until the next one has to wait for the stream.
 fn run(pipe: &mut Pipe, app: &mut App, partial: &mut Vec<u8>) -> io::Result<Turn> {
     for _ in 0..10_000 {
         match pump(at(0), pipe, app, partial)? {
@@ -568,7 +568,7 @@ impl Host for Server {
         self.0.lock().unwrap().drivers.retain(|known| !known.will_wake(waker));
     }
 
-    fn keeper(&self) -> Option<Keeper<Self>> {
+    fn claim_time(&self) -> Option<WeakHost<Self>> {
         let weak = Arc::downgrade(&self.0);
         Some(Box::new(move || weak.upgrade().map(Server)))
     }
@@ -712,18 +712,18 @@ fn a_driver_leaves_the_server_s_table_when_it_ends_or_its_task_changes() {
 fn the_time_of_what_outlives_a_listener_is_kept() {
     let clock = Arc::new(Clock::default());
     let server = Server::default();
-    let mut keepers = Vec::new();
-    drop(TimeGuard::new(&server, |host| keepers.push(host)));
-    assert_eq!(keepers.len(), 1, "it may be dropped before it is closed");
+    let mut hosts = Vec::new();
+    drop(TimeGuard::new(&server, |host| hosts.push(host)));
+    assert_eq!(hosts.len(), 1, "it may be dropped before it is closed");
     server.0.lock().unwrap().closed = true;
-    drop(TimeGuard::new(&server, |host| keepers.push(host)));
-    assert_eq!(keepers.len(), 1, "nothing is left to do");
+    drop(TimeGuard::new(&server, |host| hosts.push(host)));
+    assert_eq!(hosts.len(), 1, "nothing is left to do");
     server.0.lock().unwrap().deadlines = [at(10), at(20)].into();
-    drop(TimeGuard::new(&server, |host| keepers.push(host)));
-    assert_eq!(keepers.len(), 2, "connections linger");
+    drop(TimeGuard::new(&server, |host| hosts.push(host)));
+    assert_eq!(hosts.len(), 2, "connections linger");
 
     let sleep = |until| Sleep { clock: clock.clone(), until, fired: false };
-    let mut keeping = Box::pin(keep_time(keepers.pop().unwrap(), &*clock, sleep));
+    let mut keeping = Box::pin(keep_time(hosts.pop().unwrap(), &*clock, sleep));
     let (_, waker) = wakes();
     for ms in [0, 10, 20] {
         clock.0.store(ms, Ordering::Relaxed);

@@ -5,7 +5,7 @@ mod support;
 
 use bytes::Buf;
 use sockeye_core::engineio::server::exchange::{
-    Answer, Content, Decision, Incoming, NewTransport, Packets, Refusal, Upgrade, WebSocketHandshake,
+    Content, Decision, Incoming, NewTransport, Packets, Refusal, Response, Upgrade, WebSocketHandshake,
 };
 use sockeye_core::engineio::server::{Exchange, Purpose, RequestError, Session, Site};
 use sockeye_core::engineio::{CloseReason, Id, Packet, PacketError, Transport, TransportError};
@@ -44,14 +44,14 @@ fn begin(method: &str, target: &str) -> (Exchange, Result<Decision, Refusal>) {
     begin_with(&Request::new(method, target, &[ORIGIN]), Upgrade::None, Body::None)
 }
 
-fn header(answer: &Answer, name: &str) -> Option<String> {
+fn header(answer: &Response, name: &str) -> Option<String> {
     let mut values = answer.headers.iter().filter(|(known, _)| *known == name);
     let value = values.next().map(|(_, value)| value.to_string());
     assert!(values.next().is_none(), "{name} twice");
     value
 }
 
-fn body(answer: Answer) -> String {
+fn body(answer: Response) -> String {
     match answer.body {
         Content::Static(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         Content::Queue(mut queue) => {
@@ -84,7 +84,7 @@ fn the_path_method_and_query_of_a_request_say_what_it_wants() {
 fn a_preflight_request_is_answered_with_cors_headers_only() {
     let headers = [ORIGIN, Header { name: "Access-Control-Request-Method", value: b"POST" }];
     let request = Request::new("OPTIONS", "/engine.io/", &headers);
-    let Ok(Decision::Answer(answer)) = begin_with(&request, Upgrade::None, Body::None).1 else { panic!() };
+    let Ok(Decision::Respond(answer)) = begin_with(&request, Upgrade::None, Body::None).1 else { panic!() };
     assert_eq!(answer.status, Status::NO_CONTENT);
     assert_eq!(header(&answer, "Access-Control-Allow-Origin").as_deref(), Some("*"));
     assert_eq!(body(answer), "");
@@ -217,15 +217,15 @@ fn packets_that_have_to_wait_are_kept_in_order_over_turns() {
     let message = |text| Ok(Some(Packet::Message(sockeye_core::engineio::Message::Text(text))));
     assert_eq!(packets.next(true), message("a"));
     assert_eq!(packets.next(false), Ok(None));
-    let mut held = packets.hold().unwrap();
-    let mut packets = held.packets();
+    let mut unhandled = packets.to_unhandled().unwrap();
+    let mut packets = unhandled.packets();
     assert_eq!(packets.next(true), message("b"));
     let left = packets.left().unwrap();
-    held.keep(left);
-    let mut packets = held.packets();
+    unhandled.keep(left);
+    let mut packets = unhandled.packets();
     assert_eq!(packets.next(true), message("c"));
     assert_eq!(packets.next(true), Ok(None));
-    assert!(packets.hold().is_none());
+    assert!(packets.to_unhandled().is_none());
 }
 
 #[test]
@@ -239,8 +239,8 @@ fn a_turn_takes_a_bounded_number_of_packets() {
             taken += 1;
         }
         turns.push(taken);
-        let Some(held) = packets.hold() else { break };
-        packets = Box::leak(held).packets();
+        let Some(unhandled) = packets.to_unhandled() else { break };
+        packets = Box::leak(unhandled).packets();
     }
     assert_eq!(turns, [1024, 1024, 952]);
 }

@@ -196,7 +196,7 @@ fn a_ping_is_sent_even_if_the_send_buffer_is_full() {
     }
 }
 
-/// What happens at each of these, where the application is behind.
+/// Handles a deadline while the application is behind. `is_deaf` says that the connection is not read.
 fn behind(rig: &mut Rig, ms: u64, is_deaf: bool) {
     rig.session.excuse_pong(at(ms), is_deaf);
     rig.session.handle_timeout(at(ms));
@@ -217,7 +217,7 @@ fn while_the_application_is_behind_bytes_count_as_a_pong_and_pings_go_on() {
         assert_eq!(rig.take(), [control("2")], "{ms}");
     }
     behind(&mut rig, 105_000, false);
-    assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout), "silence is silence");
+    assert_eq!(rig.session.closed(), Some(&CloseReason::PingTimeout), "a silent peer is given up");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_peer_that_is_not_read_at_all_is_pinged_and_not_given_up() {
     }
     assert_eq!(rig.session.closed(), None);
     rig.read();
-    assert_eq!(rig.take(), [control("2")], "pings that are not written are not piled up");
+    assert_eq!(rig.take(), [control("2")], "unwritten pings do not accumulate");
     behind(&mut rig, 2_025_000, true);
     rig.read();
     assert_eq!(rig.take(), [control("2")]);
@@ -249,7 +249,7 @@ fn while_the_application_is_behind_a_poll_counts_as_a_pong() {
     }
     behind(&mut rig, 85_000, true);
     rig.look();
-    // It comes no more.
+    // The client polls no more.
     behind(&mut rig, 104_999, true);
     assert_eq!(rig.session.closed(), None);
     behind(&mut rig, 105_000, true);
@@ -266,7 +266,7 @@ fn a_poll_counts_as_one_pong_even_if_packets_are_still_queued() {
     rig.send("one").unwrap();
     rig.poll();
     assert_eq!(rig.take(), [text("one")]);
-    // Nobody comes for this.
+    // No poll takes this one.
     rig.send("last").unwrap();
     behind(&mut rig, 45_000, true);
     assert_eq!(rig.session.closed(), None, "it polled since the ping");

@@ -44,8 +44,8 @@ fn the_first_poll_after_the_probe_is_released_at_once_and_later_ones_every_100_m
         assert_eq!(rig.take(), [control("6")]);
         for turn in 0..3 {
             rig.poll();
-            assert!(rig.polling && !rig.session.wants_transmit(), "a client that polls on is slowed down");
-            // However late it came.
+            assert!(rig.polling && !rig.session.wants_transmit(), "the next poll waits for its release");
+            // 100 ms after the last release.
             let due = at(100 * (turn + 1));
             assert_eq!(rig.pass(due), [due]);
             assert!(rig.session.wants_transmit(), "the poll's connection is to be woken");
@@ -150,7 +150,7 @@ fn an_upgrade_waits_for_the_post_that_is_under_way() {
     assert_eq!(rig.session.transport(), Transport::Polling);
     rig.session.end_post();
     assert!(rig.session.is_upgrade_due(ticket));
-    // Another one may have begun before the connection has its turn.
+    // Another POST may have begun before the connection has its turn.
     rig.session.begin_post(at(0), false).unwrap();
     assert!(!rig.session.is_upgrade_due(ticket));
     assert_eq!(rig.probe(ticket, "5"), Probing::Wait);

@@ -63,7 +63,7 @@ impl Client {
         assert!(self.session.accept(name, &socket));
     }
 
-    /// The client asks to join, and knows of every answer that it was given.
+    /// Begins to join, for a client that has received every answer to earlier attempts.
     fn begin(&mut self, name: &str, socket: u32) -> Result<Joining, ProtocolError> {
         self.session.begin_connect(name.into(), &socket, true, &self.limits)
     }
@@ -145,7 +145,7 @@ fn a_second_connect_while_the_first_is_pending_changes_nothing() {
 
 #[test]
 fn two_connections_that_ask_at_the_same_instant_make_one_socket() {
-    // Both were told to ask the application before either did.
+    // Both packets were read before the application was asked about either.
     for is_told in [false, true] {
         let mut client = Client::new();
         assert_eq!(client.text("0/b,"), Ok(Connect("/b".into())));
@@ -156,7 +156,7 @@ fn two_connections_that_ask_at_the_same_instant_make_one_socket() {
         assert_eq!(second.is_ok(), !is_told, "{second:?}");
         assert!(!client.session.accept("/b", &2));
         assert_eq!(client.sockets(), [1]);
-        assert_eq!(client.session.take_all().collect::<Vec<_>>(), [1], "nobody is forgotten");
+        assert_eq!(client.session.take_all().collect::<Vec<_>>(), [1], "the first socket is still known");
     }
 }
 
@@ -167,7 +167,7 @@ fn a_namespace_that_is_left_while_it_is_being_joined_is_not_joined_by_a_late_ans
     assert_eq!(client.text("1"), Ok(Disconnect(1)));
     assert!(!client.session.accept("/", &1));
     assert_eq!(client.text("1"), Err(ProtocolError::NotConnected), "there is nothing to leave");
-    // Nor is the next wish answered in its place.
+    // The late answer does not answer the next attempt either.
     assert_eq!(client.begin("/", 2), Ok(Joining::Begun));
     assert!(!client.session.accept("/", &1) && !client.session.refuse("/", &1));
     assert!(client.session.accept("/", &2));

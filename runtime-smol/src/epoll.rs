@@ -48,8 +48,8 @@ struct Readiness {
     writable: bool,
     /// The peer sends no more, or an error is to be reported: reading never blocks any more.
     ended: bool,
-    /// Counts the events, so that an operation that began before an event does not reset what the event reported.
-    turn: u32,
+    /// The number of events so far, so that an operation that began before an event does not reset what it reported.
+    events: u32,
     waker: Option<Waker>,
 }
 
@@ -79,7 +79,7 @@ impl Sockets {
     /// If the system refuses to add it.
     pub(crate) fn add(&self, stream: TcpStream) -> io::Result<Socket> {
         stream.set_nonblocking(true)?;
-        let readiness = Readiness { readable: false, writable: true, ended: false, turn: 0, waker: None };
+        let readiness = Readiness { readable: false, writable: true, ended: false, events: 0, waker: None };
         let readiness = Arc::new(Mutex::new(readiness));
         let key = lock(&self.0.sockets).insert(readiness.clone());
         let socket = Socket { stream, key, readiness, sockets: self.clone(), reports_writable: false };
@@ -148,7 +148,7 @@ impl Readiness {
         self.readable |= readable;
         self.writable |= writable;
         self.ended |= ended;
-        self.turn = self.turn.wrapping_add(1);
+        self.events = self.events.wrapping_add(1);
         if is_new { self.waker.take() } else { None }
     }
 }
@@ -164,11 +164,12 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Waits until an operation may succeed. Returns the number of the latest event, for [`exhaust`](Socket::exhaust).
+    /// Waits until an operation may succeed. Returns the number of events so far, for
+    /// [`exhaust`](Socket::exhaust).
     fn poll_ready(&self, cx: &Context<'_>, is_ready: impl FnOnce(&Readiness) -> bool) -> Poll<u32> {
         let mut readiness = lock(&self.readiness);
         if is_ready(&readiness) {
-            return Poll::Ready(readiness.turn);
+            return Poll::Ready(readiness.events);
         }
         let is_known = readiness.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         let replaced = if is_known { None } else { readiness.waker.replace(cx.waker().clone()) };
@@ -188,11 +189,29 @@ impl Socket {
         Ok(())
     }
 
-    /// Notes that an operation has blocked, unless another event has arrived since `turn`.
-    fn exhaust(&self, turn: u32, change: impl FnOnce(&mut Readiness)) {
+    /// Notes that an operation has blocked, unless another event has arrived since there were `events`.
+    fn exhaust(&self, events: u32, change: impl FnOnce(&mut Readiness)) {
         let mut readiness = lock(&self.readiness);
-        if readiness.turn == turn {
+        if readiness.events == events {
             change(&mut readiness);
+        }
+    }
+
+    /// Writes by `write` once the socket is writable.
+    fn poll_write_with(
+        &mut self,
+        cx: &Context<'_>,
+        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let events = ready!(self.poll_ready(cx, |it| it.writable));
+            match write(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.exhaust(events, |it| it.writable = false);
+                    self.report_writable()?;
+                }
+                written => return Poll::Ready(written),
+            }
         }
     }
 }
@@ -200,37 +219,28 @@ impl Socket {
 impl Stream for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            let turn = ready!(self.poll_ready(cx, |it| it.readable));
+            let events = ready!(self.poll_ready(cx, |it| it.readable));
             match self.stream.read(buf) {
                 Ok(n) => {
                     if n > 0 && n < buf.len() {
-                        self.exhaust(turn, |it| it.readable = it.ended);
+                        self.exhaust(events, |it| it.readable = it.ended);
                     }
                     return Poll::Ready(Ok(n));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.exhaust(turn, |it| it.readable = false);
+                    self.exhaust(events, |it| it.readable = false);
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |mut stream| stream.write(buf))
+    }
+
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            let turn = ready!(self.poll_ready(cx, |it| it.writable));
-            let written = match bufs {
-                [one] => self.stream.write(one),
-                several => self.stream.write_vectored(several),
-            };
-            match written {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.exhaust(turn, |it| it.writable = false);
-                    self.report_writable()?;
-                }
-                written => return Poll::Ready(written),
-            }
-        }
+        self.poll_write_with(cx, |mut stream| stream.write_vectored(bufs))
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -336,11 +346,11 @@ mod tests {
     fn an_event_during_an_operation_is_not_reset_by_it() {
         run(async |sockets, listener| {
             let (socket, _peer) = connect(&sockets, &listener);
-            let turn = lock(&socket.readiness).turn;
+            let events = lock(&socket.readiness).events;
             lock(&socket.readiness).handle(EventFlags::IN);
-            socket.exhaust(turn, |it| it.readable = false);
+            socket.exhaust(events, |it| it.readable = false);
             assert!(lock(&socket.readiness).readable);
-            socket.exhaust(turn + 1, |it| it.readable = false);
+            socket.exhaust(events + 1, |it| it.readable = false);
             assert!(!lock(&socket.readiness).readable);
         });
     }

@@ -33,14 +33,14 @@ pub struct Smol {
 }
 
 impl Smol {
-    /// Creates a clock that starts now, and spawns tasks on smol's global executor. The environment variable
-    /// `SMOL_THREADS` sets the number of its threads.
+    /// Creates a runtime whose clock starts now and whose tasks are spawned on smol's global executor. The environment
+    /// variable `SMOL_THREADS` sets the number of its threads.
     pub fn new() -> Smol {
         Smol { executor: None, origin: Instant::now() }
     }
 
-    /// Creates a clock that starts now, and spawns tasks on `executor`. Once nothing else owns the executor, tasks are no
-    /// longer spawned.
+    /// Creates a runtime whose clock starts now and whose tasks are spawned on `executor`. Once nothing else owns the
+    /// executor, tasks are no longer spawned.
     pub fn on(executor: &Arc<Executor<'static>>) -> Smol {
         Smol { executor: Some(Arc::downgrade(executor)), origin: Instant::now() }
     }
@@ -76,7 +76,7 @@ impl Runtime for Smol {
     }
 }
 
-/// Runs `future` for at most `time`. Returns `None` if that was too short.
+/// Runs `future` for at most `time`. Returns `None` if it has not completed by then.
 async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
     let too_late = async {
         Timer::after(time).await;

@@ -38,11 +38,12 @@ impl<S: Borrow<Async<TcpStream>>> Stream for Tcp<S> {
         Poll::Ready(Ok(n))
     }
 
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream.borrow()).poll_write(cx, buf)
+    }
+
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match bufs {
-            [one] => Pin::new(&mut self.stream.borrow()).poll_write(cx, one),
-            several => Pin::new(&mut self.stream.borrow()).poll_write_vectored(cx, several),
-        }
+        Pin::new(&mut self.stream.borrow()).poll_write_vectored(cx, bufs)
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -79,6 +80,10 @@ impl Below for Box<client::TlsStream<Async<TcpStream>>> {
 impl<S: AsyncRead + AsyncWrite + Below + Unpin> Stream for Encrypted<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {

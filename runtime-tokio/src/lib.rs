@@ -24,13 +24,13 @@ use tokio::time::Instant;
 /// Tokio's clock and tasks.
 #[derive(Clone, Debug)]
 pub struct Tokio {
-    // Tasks are spawned by threads outside of tokio, too: those of the application.
+    // Tasks are also spawned on threads outside of tokio: those of the application.
     handle: Handle,
     origin: Instant,
 }
 
 impl Tokio {
-    /// Creates a clock that starts now, and spawns tasks on the current runtime.
+    /// Creates a runtime whose clock starts now and whose tasks are spawned on the current runtime of tokio.
     ///
     /// # Panics
     /// If called outside of a tokio runtime.

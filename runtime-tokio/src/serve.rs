@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 /// Serves on `address` until the server is closed.
 ///
 /// # Errors
-/// If the system does not allow to listen on the address, or the listener cannot accept any more.
+/// If the system does not allow listening on the address, or the listener cannot accept any more.
 pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Result<()> {
     serve(server, TcpListener::bind(address).await?).await
 }
@@ -41,7 +41,7 @@ pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> 
 /// Serves `https` and `wss` on `address` until the server is closed.
 ///
 /// # Errors
-/// If the system does not allow to listen on the address, or the listener cannot accept any more.
+/// If the system does not allow listening on the address, or the listener cannot accept any more.
 #[cfg(feature = "tls")]
 pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tls) -> io::Result<()> {
     serve_tls(server, TcpListener::bind(address).await?, tls).await
@@ -59,7 +59,7 @@ pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> i
         async move {
             // A failed handshake has already sent its alert; only this connection is affected.
             let Ok(Ok(stream)) = handshake.await else { return };
-            // Nobody keeps the time of a server that was closed during the handshake.
+            // No task keeps the time of a server that was closed during the handshake.
             if server.is_closed() {
                 return;
             }
@@ -94,7 +94,7 @@ async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
 
 /// Keeps the time of a server whose connections come from elsewhere, until `host` returns `None`.
 ///
-/// `host` must not own the server.
+/// `host` must not own the server: it is the weak handle that [`Host::claim_time`] returns, or a function of your own.
 pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
     let sleep = |until: Time| sleep(until.saturating_since(runtime.now()));
     drive::keep_time(host, &*runtime, sleep).await;

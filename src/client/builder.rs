@@ -348,7 +348,22 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how many bytes may be queued for a server that does not read. Default: 4 MiB.
+    /// Sets the maximum time by which arriving bytes extend the deadline of a ping. Default: 60 s.
+    ///
+    /// The server's ping may wait behind a long message. While bytes arrive, the client therefore waits for it up to this
+    /// long after its deadline, and then disconnects with the reason `ping timeout`. Raise this if large messages come
+    /// over slow links.
+    pub fn message_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.message_timeout = timeout;
+        self
+    }
+
+    /// Sets the maximum number of bytes that wait for a server that reads slowly, which is also the maximum size of one
+    /// message with its attachments. Default: 4 MiB.
+    ///
+    /// A message that exceeds the capacity left is refused with
+    /// [`SlowConsumer`](super::ClientEmitError::SlowConsumer), and one larger than the whole buffer with
+    /// [`TooLarge`](super::ClientEmitError::TooLarge).
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.engine.send_buffer = bytes;
         self

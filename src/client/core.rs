@@ -13,8 +13,8 @@ pub(super) struct Core {
     streams: [Stream; 3],
     /// The session that the streams belong to.
     generation: u64,
-    /// The number of streams that were opened.
-    opened: u64,
+    /// The last id that was drawn for a stream or a waiting future.
+    drawn: u64,
     /// A thread is dispatching events to the application: all of them, in order.
     pub(super) dispatching: bool,
     /// The value of [`Client::ended_attempts`] that waiting tasks were last woken for.
@@ -70,13 +70,19 @@ impl Core {
             client,
             streams: Default::default(),
             generation: 0,
-            opened: 0,
+            drawn: 0,
             dispatching: false,
             ended_attempts: 0,
             counted: 0,
             seen: 0,
             armed: None,
         }
+    }
+
+    /// Returns an id that no other stream or future of this client has.
+    pub(super) fn draw_id(&mut self) -> u64 {
+        self.drawn += 1;
+        self.drawn
     }
 
     pub(super) fn stream(&mut self, lane: Lane) -> &mut Stream {
@@ -95,13 +101,13 @@ impl Core {
     /// Puts another stream in place of the lane's `stream`. Returns its id and the old one, or `None` if `stream`
     /// is not the lane's.
     pub(super) fn replace(&mut self, lane: Lane, stream: u64) -> Option<(u64, Stream)> {
-        let id = self.opened + 1;
+        let id = self.drawn + 1;
         let own = self.stream(lane);
         if own.id != stream {
             return None;
         }
         let replaced = std::mem::replace(own, Stream { id, waker: None });
-        self.opened = id;
+        self.drawn = id;
         Some((id, replaced))
     }
 
@@ -139,7 +145,7 @@ impl Core {
             }
             let want = self.client.wants(now, generation, lane);
             let transmits = lane == Lane::WebSocket && self.client.wants_transmit(generation);
-            let opened = self.opened + 1;
+            let opened = self.drawn + 1;
             let stream = self.stream(lane);
             if stream.id != 0 && (is_another || want == Want::Nothing) {
                 // Once woken, the stream finds out that it is no longer wanted.
@@ -148,7 +154,7 @@ impl Core {
             if want == Want::Request && stream.id == 0 {
                 if can_open {
                     *stream = Stream { id: opened, waker: None };
-                    self.opened = opened;
+                    self.drawn = opened;
                     *open = opened;
                 }
             } else if (want == Want::Request || transmits) && own != Some(lane) && stream.waker.is_some() {

@@ -6,6 +6,7 @@ use crate::inflated::Inflated;
 use crate::pool;
 use sockeye_core::connection::client::{self, Response};
 use sockeye_core::engineio::client::{Lane, Request, TransportError, Want};
+use sockeye_core::engineio::split_first;
 use sockeye_core::host::Outgoing;
 use sockeye_core::protocol::{Protocol, StreamStatus};
 use sockeye_core::socketio::client::Client;
@@ -19,6 +20,10 @@ use std::time::Duration;
 const REUSE: Duration = Duration::from_secs(1);
 /// Maximum number of bytes that messages may be inflated to in one turn.
 const MAX_INFLATED: usize = 256 << 10;
+/// Maximum number of bytes of a payload that are handled in one turn, and at least one packet.
+const MAX_TURN: usize = 256 << 10;
+/// The number of bytes that a packet counts as if it is shorter: 1024 packets are handled in one turn.
+const MIN_PACKET: usize = 256;
 
 pub(super) struct LaneStream {
     shared: Arc<Shared>,
@@ -33,6 +38,8 @@ pub(super) struct LaneStream {
     /// The time of the last response.
     answered: Option<Time>,
     inflated: Inflated,
+    /// The packets of the last response that are left for the next turns.
+    rest: Option<Box<Rest>>,
     /// A request that the server has not seen: at first one that was begun elsewhere and is to be written
     /// first, then the one in progress on a reused connection until the first byte of a response arrives,
     /// because the server may be closing the connection at that moment.
@@ -41,6 +48,12 @@ pub(super) struct LaneStream {
     told: bool,
     /// Something may be queued for this stream.
     may_transmit: bool,
+}
+
+/// The end of a payload, which begins at an index.
+struct Rest {
+    payload: String,
+    at: usize,
 }
 
 impl LaneStream {
@@ -63,6 +76,7 @@ impl LaneStream {
             armed: None,
             answered: None,
             inflated: Inflated::default(),
+            rest: None,
             unseen: None,
             told: false,
             may_transmit: false,
@@ -92,9 +106,12 @@ impl LaneStream {
                     self.shared.transmit(self.origin(), self.stream.outbound());
                 }
                 self.stream.close(now, None, "");
+                self.rest = None;
                 self.told = true;
                 self.shared.release(self.lane, self.id);
             }
+            // The request in progress has not ended yet.
+            _ if self.rest.is_some() => {}
             _ if self.stream.is_idle() && self.unseen.is_some() => self.ask(),
             Want::Request if self.stream.is_idle() => {
                 let is_old = self.answered.is_some_and(|at| now.saturating_since(at) > REUSE);
@@ -109,7 +126,7 @@ impl LaneStream {
 
     /// Returns whether the stream was only kept for the next request, so that its end is no loss.
     fn is_spare(&self) -> bool {
-        self.answered.is_some() && self.stream.is_idle()
+        self.answered.is_some() && self.stream.is_idle() && self.rest.is_none()
     }
 
     /// Closes this stream; another one carries the next request.
@@ -204,7 +221,7 @@ impl LaneStream {
                 Ok((n, Some(response))) => {
                     used += n;
                     self.answered = Some(now);
-                    self.handle_response(response);
+                    self.handle_response(now, &response);
                 }
                 Err(error) => {
                     self.fail(TransportError::Response(error));
@@ -215,21 +232,50 @@ impl LaneStream {
         used
     }
 
-    fn handle_response(&mut self, response: Response<'_>) {
-        let (lane, generation) = (self.lane, self.generation);
-        let is_overrun = self.shared.is_overrun();
-        let act = |client: &mut Client, now| {
-            if is_overrun {
-                return client.fall_behind(now, generation);
+    fn handle_response(&mut self, now: Time, response: &Response<'_>) {
+        let payload = self.shared.handle_response(now, self.origin(), response);
+        match payload.and_then(|payload| self.read_packets(now, payload)) {
+            Some(left) => self.rest = Some(Box::new(Rest { payload: left.into(), at: 0 })),
+            None => self.end_response(),
+        }
+    }
+
+    /// Handles packets that earlier turns have left.
+    fn resume_payload(&mut self, now: Time) {
+        let Some(mut rest) = self.rest.take() else { return };
+        match rest.payload.get(rest.at..).and_then(|left| self.read_packets(now, left)) {
+            Some(left) => {
+                rest.at = rest.payload.len() - left.len();
+                self.rest = Some(rest);
             }
-            if lane == Lane::WebSocket {
-                client.set_deflate(generation, response.deflate);
+            None => self.end_response(),
+        }
+    }
+
+    /// Handles packets of a payload, as many as one turn may take. Returns the others, for the next turn.
+    fn read_packets<'a>(&self, now: Time, payload: &'a str) -> Option<&'a str> {
+        let (mut left, mut read) = (Some(payload), 0);
+        while let Some(payload) = left {
+            // This stream is woken once the application has caught up.
+            if !self.shared.may_read() {
+                return left;
             }
-            client.handle_response(now, generation, lane, response.status, &response.body);
-        };
-        match self.stream.is_closed() {
-            false => self.shared.act_from(Caller::Stream(self.origin()), act),
-            true => self.end(|client, now, _, _| act(client, now)),
+            if read >= MAX_TURN {
+                self.waker.iter().for_each(Waker::wake_by_ref);
+                return left;
+            }
+            let (packet, behind) = split_first(payload);
+            self.shared.receive_packet(now, self.origin(), packet, behind.is_none());
+            (left, read) = (behind, read + packet.len().max(MIN_PACKET));
+        }
+        None
+    }
+
+    /// Detaches this stream if the response that was handled is its last.
+    fn end_response(&mut self) {
+        if self.stream.is_closed() {
+            self.told = true;
+            self.shared.release(self.lane, self.id);
         }
     }
 
@@ -287,6 +333,7 @@ impl Protocol for LaneStream {
     fn handle_wake(&mut self, now: Time) {
         self.inflated.begin_turn();
         self.stream.handle_timeout(now);
+        self.resume_payload(now);
         if !self.told {
             self.follow(now);
         }
@@ -319,18 +366,20 @@ impl Protocol for LaneStream {
         if is_unasked && used < input.len() { input.len() } else { used }
     }
 
-    fn handle_eof(&mut self, _now: Time) {
+    fn handle_eof(&mut self, now: Time) {
+        if self.rest.is_some() {
+            return self.stream.abort();
+        }
         if self.is_spare() {
             return self.give_up();
         }
         if self.ask_again() {
             return;
         }
-        let rest = self.stream.handle_eof();
-        self.end(|client, now, generation, lane| match rest {
-            Some(response) => client.handle_response(now, generation, lane, response.status, &response.body),
-            None => client.handle_eof(now, generation, lane),
-        });
+        match self.stream.handle_eof() {
+            Some(response) => self.handle_response(now, &response),
+            None => self.end(|client, now, generation, lane| client.handle_eof(now, generation, lane)),
+        }
     }
 
     fn lend_buffer(&mut self) -> Box<[u8]> {
@@ -344,7 +393,8 @@ impl Protocol for LaneStream {
     fn wants_read(&self) -> bool {
         let may_read = || !self.inflated.is_enough(MAX_INFLATED) && self.shared.may_read();
         // Answers to requests that send bring no events, and have to arrive in time.
-        !self.stream.is_closed() && (self.told || self.lane == Lane::Post || may_read())
+        let is_read = !self.stream.is_closed() && self.rest.is_none();
+        is_read && (self.told || self.lane == Lane::Post || may_read())
     }
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
@@ -361,7 +411,9 @@ impl Protocol for LaneStream {
     }
 
     fn status(&self) -> StreamStatus {
-        if self.stream.is_closed() {
+        if self.rest.is_some() {
+            StreamStatus::Open
+        } else if self.stream.is_closed() {
             StreamStatus::Closed
         } else if self.stream.wants_half_close() {
             StreamStatus::HalfClose

@@ -56,9 +56,9 @@ pub use sockeye_core::socketio::client::{
 pub use url::UrlError;
 pub use wait::{ClientAckFuture, Connected, Sent};
 
-use crate::server::namespace::with_slash;
 use shared::Shared;
 use sockeye_core::host::Connector;
+use sockeye_core::socketio::{is_sendable_namespace, with_slash};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -123,8 +123,9 @@ impl Client {
     /// # Panics
     /// Panics if the name contains a comma or U+001E, because these end the name or its packet.
     pub fn socket(&self, name: &str) -> ClientSocket {
-        assert!(!name.contains([',', '\u{1e}']), "{name:?} is no namespace");
-        self.shared.socket(&with_slash(name))
+        let name = with_slash(name);
+        assert!(is_sendable_namespace(&name), "{name:?} is no namespace");
+        self.shared.socket(&name)
     }
 
     /// Calls `handler` for each event of the connection; it replaces an earlier handler. It must not block.

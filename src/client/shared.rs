@@ -16,6 +16,7 @@ use crate::log::error;
 use crate::pool::{self, lend_events, reclaim_events};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
+use sockeye_core::connection::client::Response;
 use sockeye_core::engineio::client::{Lane, Request, TransportError};
 use sockeye_core::host::{Connector, Destination};
 use sockeye_core::socketio::OwnedArgs;
@@ -191,6 +192,36 @@ impl Shared {
         self.core.lock().demand(now, origin)
     }
 
+    /// Handles a response. Returns the payload of a poll, if it has packets: pass each of them to
+    /// [`receive_packet`](Shared::receive_packet).
+    pub(super) fn handle_response<'b>(
+        self: &Arc<Self>,
+        now: Time,
+        Origin { lane, generation }: Origin,
+        response: &'b Response<'_>,
+    ) -> Option<&'b str> {
+        let mut core = self.core.lock();
+        if lane == Lane::WebSocket {
+            core.client.set_deflate(generation, response.deflate);
+        }
+        let payload = core.client.handle_response(now, generation, lane, response.status, &response.body);
+        if payload.is_none() {
+            self.settle(core, now, Caller::Stream(Origin { lane, generation }));
+        }
+        payload
+    }
+
+    /// Handles a packet of a poll's payload; after the last one, the poll has ended.
+    pub(super) fn receive_packet(self: &Arc<Self>, now: Time, origin: Origin, packet: &str, is_last: bool) {
+        let text = self.read(packet);
+        self.handle(now, origin, |client| {
+            self.handle_text(client, now, origin, text);
+            if is_last {
+                client.end_poll(now, origin.generation);
+            }
+        });
+    }
+
     /// Handles a message that arrived over WebSocket. Returns what is demanded of its stream then.
     pub(super) fn receive(
         self: &Arc<Self>,
@@ -198,24 +229,38 @@ impl Shared {
         origin: Origin,
         message: &Message<'_>,
     ) -> Option<Demand> {
-        // Read without the lock, so that threads that send need not wait.
         let text = match message {
-            Message::Text(text) => {
-                Some(Text::read(text, self.settings.config.parser, &self.settings.config.limits))
-            }
+            Message::Text(text) => Some(self.read(text)),
             _ => None,
         };
+        self.handle(now, origin, |client| match text {
+            Some(text) => self.handle_text(client, now, origin, text),
+            None => lent(client, |client| client.handle_message(now, origin.generation, message)),
+        })
+    }
+
+    /// Reads a packet without the lock, so that threads that send need not wait.
+    fn read<'a>(&self, packet: &'a str) -> Text<'a> {
+        Text::read(packet, self.settings.config.parser, &self.settings.config.limits)
+    }
+
+    fn handle_text(&self, client: &mut Client, now: Time, origin: Origin, text: Text<'_>) {
+        let Origin { lane, generation } = origin;
+        // The usual packets need no memory to be lent.
+        match text.sends_nothing(self.settings.config.retries) {
+            true => client.handle_text(now, generation, lane, text),
+            false => lent(client, |client| client.handle_text(now, generation, lane, text)),
+        }
+    }
+
+    /// Runs `f`, which handles what a stream has brought, or ends the connection if the backlog is overrun. Returns
+    /// what is demanded of the stream then.
+    fn handle(self: &Arc<Self>, now: Time, origin: Origin, f: impl FnOnce(&mut Client)) -> Option<Demand> {
         let mut core = self.core.lock();
-        let (client, generation) = (&mut core.client, origin.generation);
-        lend_events(client.events_mut());
-        match text {
-            _ if self.is_overrun() => client.fall_behind(now, generation),
-            // The usual messages need no memory to be lent.
-            Some(text) if text.sends_nothing(self.settings.config.retries) => {
-                client.handle_text(now, generation, text);
-            }
-            Some(text) => lent(client, |client| client.handle_text(now, generation, text)),
-            None => lent(client, |client| client.handle_message(now, generation, message)),
+        lend_events(core.client.events_mut());
+        match self.is_overrun() {
+            true => core.client.fall_behind(now, origin.generation),
+            false => f(&mut core.client),
         }
         self.settle(core, now, Caller::Stream(origin))
     }
@@ -432,7 +477,7 @@ impl Shared {
         if let Some(handler) = handler
             && catch_unwind(AssertUnwindSafe(|| handler(event))).is_err()
         {
-            error!("a handler panicked");
+            error!("the handler of the client's events panicked");
         }
     }
 
@@ -456,7 +501,10 @@ impl Shared {
             // On a timeout there is nothing to do: the core has the same deadline, and reports it.
             let Some(auth) = before(late, Guarded(future)).await else { return };
             let Some(shared) = shared.upgrade() else { return };
-            let auth = auth.unwrap_or_else(|| Err("the callback panicked".into()));
+            let auth = auth.unwrap_or_else(|| {
+                error!("the callback for auth panicked");
+                Err("the callback panicked".into())
+            });
             shared.act_from(Caller::Runtime, |client, now| match auth {
                 Ok(auth) => client.join(now, id, attempt, &auth),
                 Err(error) => client.refuse_join(now, id, attempt, &error),

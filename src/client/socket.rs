@@ -10,7 +10,8 @@ use crate::error::EmitError;
 use crate::extract::Context;
 use crate::handler::{Acknowledge, AnySocket, run};
 use crate::listeners::{Listeners, On};
-use crate::log::debug;
+use crate::log::{self, Span, debug};
+use crate::observe::{HandlerFailure, log_client_failure};
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Args, Payload, with_encoder};
 use parking_lot::Mutex;
@@ -47,8 +48,8 @@ pub(super) struct State {
     /// Handlers of the socket's lifecycle have reserved names, which no event can have.
     pub(super) listeners: Listeners<ClientSocket>,
     inboxes: Vec<Weak<Inbox>>,
-    /// Wakers of tasks that wait for the result of an attempt to connect.
-    waiters: Vec<Waker>,
+    /// Wakers of tasks that wait for the result of an attempt to connect, each with the id of its future.
+    waiters: Vec<(u64, Waker)>,
 }
 
 /// No id of an acknowledgement is reserved.
@@ -83,7 +84,7 @@ impl Inner {
             (std::mem::take(&mut state.inboxes), std::mem::take(&mut state.waiters))
         };
         inboxes.iter().filter_map(Weak::upgrade).for_each(|inbox| inbox.end());
-        waiters.into_iter().for_each(Waker::wake);
+        waiters.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// Drops the handlers and the wakers.
@@ -179,26 +180,44 @@ impl ClientSocket {
     pub fn connected(&self) -> Connected {
         let failed =
             self.shared().map_or(0, |shared| shared.look(|client| client.failed_attempts(self.0.id)));
-        Connected { socket: self.clone(), failed }
+        Connected { socket: self.clone(), failed, id: None }
     }
 
     pub(super) fn poll_connected(
         &self,
         cx: &mut std::task::Context<'_>,
         failed: u32,
+        id: &mut Option<u64>,
     ) -> Poll<Result<(), ClientConnectError>> {
         let attempt = self.attempt(failed);
         if attempt.is_ready() {
             return attempt;
         }
-        {
-            let waiters = &mut self.0.state.lock().waiters;
-            if !waiters.iter().any(|known| known.will_wake(cx.waker())) {
-                waiters.push(cx.waker().clone());
+        if let Some(shared) = self.shared() {
+            let id = *id.get_or_insert_with(|| shared.core.lock().draw_id());
+            let mut waker = cx.waker().clone();
+            {
+                let waiters = &mut self.0.state.lock().waiters;
+                match waiters.iter_mut().find(|(known, _)| *known == id) {
+                    Some((_, known)) => std::mem::swap(known, &mut waker),
+                    None => waiters.push((id, waker.clone())),
+                }
             }
+            // Dropped without the lock: the last waker of a task may drop the task.
+            drop(waker);
         }
         // Check again: the attempt may have ended before the waker was stored.
         self.attempt(failed)
+    }
+
+    /// Removes the waker of a future that is dropped.
+    pub(super) fn forget_waiter(&self, id: u64) {
+        let removed = {
+            let waiters = &mut self.0.state.lock().waiters;
+            let at = waiters.iter().position(|(known, _)| *known == id);
+            at.map(|at| waiters.swap_remove(at))
+        };
+        drop(removed);
     }
 
     /// Returns the result of the attempt to join, once one has ended since `failed` of them had failed.
@@ -347,7 +366,7 @@ impl ClientSocket {
     }
 
     pub(super) fn not_connected(&self, error: ClientConnectError) {
-        debug!(%error, "a namespace was not joined");
+        debug!(namespace = ?self.namespace(), cause = %error, "a namespace was not joined");
         self.tell("connect_error", Some(&error));
     }
 
@@ -365,7 +384,7 @@ impl ClientSocket {
 
     pub(super) fn wake_waiters(&self) {
         let waiters = std::mem::take(&mut self.0.state.lock().waiters);
-        waiters.into_iter().for_each(Waker::wake);
+        waiters.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     pub(super) fn receive(&self, incoming: Incoming) {
@@ -377,7 +396,7 @@ impl ClientSocket {
         };
         let args = incoming.args.as_args();
         if !called.has_own() && inboxes.is_empty() {
-            debug!(event = ?event, "an event without a handler");
+            debug!(event = ?event, namespace = ?self.namespace(), "an event without a handler");
         }
         // If there is no handler to acknowledge the event, the first stream of events may.
         let mut ack = incoming.ack;
@@ -408,6 +427,14 @@ impl AnySocket for ClientSocket {
                 future.await;
             }));
         }
+    }
+
+    fn span(&self, event: &str) -> Span {
+        log::client_handler(event, self.namespace())
+    }
+
+    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
+        log_client_failure(self.namespace(), event, failure);
     }
 }
 

@@ -3,6 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sockeye_core::host::Proxy;
 use sockeye_core::http::{basic_authorization, decode};
+use sockeye_core::socketio::is_sendable_namespace;
 use url::{ParseError, form_urlencoded};
 
 /// The parts of a server's URL.
@@ -70,7 +71,7 @@ impl Url {
         // The namespace is not the path of a request, so it is kept as written.
         let path = rest.split(['?', '#']).next().unwrap_or_default();
         let namespace = path.find('/').and_then(|at| path.get(at..)).unwrap_or("/");
-        if namespace.contains([',', '\u{1e}']) {
+        if !is_sendable_namespace(namespace) {
             return Err(UrlError::Characters);
         }
         let query = url.query().unwrap_or_default();

@@ -137,13 +137,24 @@ pub struct Connected {
     pub(super) socket: ClientSocket,
     /// The number of attempts that had failed when this was made.
     pub(super) failed: u32,
+    /// The key of its waker, once it waits.
+    pub(super) id: Option<u64>,
 }
 
 impl Future for Connected {
     type Output = Result<(), ClientConnectError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.socket.poll_connected(cx, self.failed)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Connected { socket, failed, id } = &mut *self;
+        socket.poll_connected(cx, *failed, id)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.socket.forget_waiter(id);
+        }
     }
 }
 

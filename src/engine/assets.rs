@@ -1,13 +1,11 @@
-//! Files that the server serves: the client's script, or a page.
+//! Files that the server serves besides its sessions: pages and scripts.
 
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::path::Path;
 
-/// Files by the path under which they are asked for.
+/// Files by the path under which they are requested.
 #[derive(Debug, Default)]
 pub(super) struct Assets(HashMap<String, Asset>);
 
@@ -17,18 +15,6 @@ pub(super) struct Asset {
     pub(super) etag: String,
     pub(super) body: Bytes,
 }
-
-/// What the client's package has for browsers.
-const CLIENT_FILES: [&str; 8] = [
-    "socket.io.js",
-    "socket.io.js.map",
-    "socket.io.min.js",
-    "socket.io.min.js.map",
-    "socket.io.esm.min.js",
-    "socket.io.esm.min.js.map",
-    "socket.io.msgpack.min.js",
-    "socket.io.msgpack.min.js.map",
-];
 
 impl Assets {
     pub(super) fn insert(
@@ -47,36 +33,20 @@ impl Assets {
         self.0.insert(path, Asset { content_type: content_type.into(), etag, body });
     }
 
-    /// Reads the client's files that are in `folder`; others are not served.
-    pub(super) fn read_client(folder: &Path) -> io::Result<Assets> {
-        let mut assets = Assets::default();
-        for name in CLIENT_FILES {
-            let body = match std::fs::read(folder.join(name)) {
-                Ok(body) => body,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(e),
-            };
-            let content_type = match name.ends_with(".map") {
-                true => "application/json; charset=utf-8",
-                false => "application/javascript; charset=utf-8",
-            };
-            assets.insert(format!("/{name}"), content_type, body.into());
-        }
-        match !assets.0.is_empty() {
-            true => Ok(assets),
-            false => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("no socket.io client script in {}", folder.display()),
-            )),
-        }
-    }
-
     /// Adds files below a path.
     pub(super) fn mount(&mut self, path: &str, files: Assets) {
-        self.0.extend(files.0.into_iter().map(|(name, asset)| (format!("{path}{name}"), asset)));
+        self.0.extend(files.0.into_iter().map(|(name, asset)| (format!("{path}/{name}"), asset)));
     }
 
     pub(super) fn get(&self, path: &str) -> Option<&Asset> {
         self.0.get(path)
+    }
+}
+
+impl Asset {
+    /// Returns whether the client has this version of the file, by its `If-None-Match` header.
+    pub(super) fn is_known(&self, if_none_match: Option<&str>) -> bool {
+        let is_this = |known: &str| known == "*" || known.trim_start_matches("W/") == self.etag;
+        if_none_match.is_some_and(|header| header.split(',').map(str::trim).any(is_this))
     }
 }

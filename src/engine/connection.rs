@@ -6,10 +6,10 @@ use super::session::Session;
 use super::timers::{Key, Notify};
 use super::{Application, CloseReason, Handshake, Transport, TransportError};
 use crate::inflated::Inflated;
-use crate::log::debug;
-use crate::observe::{Direction, Event};
+use crate::log::{self, Span, debug};
+use crate::observe::{Cause, Direction, Event};
 use crate::pool;
-use sockeye_core::connection::{self as stream, Answer, Expired, Phase};
+use sockeye_core::connection::{self as stream, BorrowedContent, Expired, Phase};
 use sockeye_core::engineio::{
     Message, Packet,
     server::{Probing, Ticket},
@@ -43,6 +43,7 @@ pub struct Connection<A: Application> {
     /// The queue contains the response to a request that had to wait.
     owes: bool,
     inflated: Inflated,
+    span: Span,
 }
 
 /// The current use of the stream.
@@ -109,6 +110,7 @@ impl<A: Application> Connection<A> {
             busy: false,
             owes: false,
             inflated: Inflated::default(),
+            span: log::connection(peer.address),
         }
     }
 
@@ -129,7 +131,7 @@ impl<A: Application> Connection<A> {
             Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
         let (exchange, step) = Exchange::begin(caller, &incoming, handshake);
         if matches!(step, Step::Wait) {
-            self.stream.hold(exchange.next_deadline());
+            self.stream.defer(exchange.next_deadline());
         }
         if matches!(step, Step::Wait | Step::Body) {
             self.link = Link::Exchange(Box::new(exchange));
@@ -158,20 +160,20 @@ impl<A: Application> Connection<A> {
         match step {
             Step::Wait => {}
             Step::Body => self.stream.receive_body(now),
-            Step::Answer(mut answer, session) => {
+            Step::Respond(mut response, session) => {
                 pool::lend(self.stream.outbound());
                 self.owes = matches!(self.link, Link::Exchange(_));
                 self.link = session.map_or(Link::None, Link::Delivering);
-                if answer.close {
+                if response.close {
                     self.stream.end_keep_alive();
                 }
-                let body = match &mut answer.body {
-                    Content::Static(bytes) => Answer::Bytes(bytes),
-                    Content::Queue(queue) => Answer::Queue(queue),
-                    Content::HeadOnly(length) => Answer::HeadOnly(*length),
+                let body = match &mut response.body {
+                    Content::Static(bytes) => BorrowedContent::Bytes(bytes),
+                    Content::Queue(queue) => BorrowedContent::Queue(queue),
+                    Content::HeadOnly(length) => BorrowedContent::HeadOnly(*length),
                 };
-                self.stream.respond(now, answer.status, borrow(&answer.headers), body);
-                if let Content::Queue(queue) = &mut answer.body {
+                self.stream.respond(now, response.status, borrow(&response.headers), body);
+                if let Content::Queue(queue) = &mut response.body {
                     pool::reclaim(queue);
                 }
             }
@@ -235,7 +237,9 @@ impl<A: Application> Connection<A> {
                 session.set_probe_waker(ticket, self.waker.as_ref());
             }
             Probing::Complete => {
-                self.server.tell(&Event::SessionUpgraded { session: session.id() });
+                let _inside = session.span().enter();
+                let handshake = session.handshake();
+                self.server.tell(&Event::SessionUpgraded { session: session.id(), handshake });
                 session.wake();
                 session.set_waker(self.waker.as_ref());
                 // It may have been silent for long, and the frames that follow may already be here.
@@ -281,7 +285,7 @@ impl<A: Application> Connection<A> {
                 let deadline = exchange.next_deadline();
                 // After the application has decided, a poll may wait longer.
                 if matches!(step, Step::Wait) && deadline != known {
-                    self.stream.hold(deadline);
+                    self.stream.defer(deadline);
                 }
                 self.take_step(now, step);
                 // The application may have let a request with a body pass.
@@ -335,6 +339,7 @@ impl<A: Application> Connection<A> {
             Link::Delivering(_) => {}
             Link::WebSocket(session) => session.with(|engine, _| engine.close(now, reason)),
             Link::Probe(session, ticket) | Link::Upgrading(session, ticket) => {
+                log_failed_upgrade(&session, self.peer, &reason);
                 session.with(|engine, _| engine.abort_upgrade(ticket));
             }
         }
@@ -384,6 +389,13 @@ impl<A: Application> Connection<A> {
     }
 }
 
+/// Logs the end of the connection of an upgrade, which is no end of its session.
+fn log_failed_upgrade<A: Application>(session: &Session<A>, peer: Peer, reason: &CloseReason) {
+    let _inside = session.span().enter();
+    let (sid, peer) = (log::sid(session.id()), log::peer(peer.address));
+    debug!(sid = %sid, peer = %peer, cause = %Cause(reason), "an upgrade failed");
+}
+
 fn borrow(headers: &[exchange::Header]) -> impl Iterator<Item = (&'static str, &str)> {
     headers.iter().map(|(name, value)| (*name, value.as_ref()))
 }
@@ -407,6 +419,7 @@ impl<A: Application> Protocol for Connection<A> {
     }
 
     fn handle_wake(&mut self, now: Time) {
+        let _inside = self.span.enter();
         self.inflated.begin_turn();
         if self.timer.is_some_and(|(at, _)| at <= now) {
             self.disarm();
@@ -421,18 +434,16 @@ impl<A: Application> Protocol for Connection<A> {
         match self.stream.handle_timeout(now) {
             None => {}
             Some(Expired::Connection) => self.lose(now, TransportError::Lost.into()),
-            Some(Expired::Message) => {
-                debug!(peer = ?self.peer.address, "a message took too long to arrive");
-                match self.link {
-                    Link::Exchange(_) => self.refuse_body(now, TransportError::TooSlow),
-                    _ => self.lose(now, TransportError::TooSlow.into()),
-                }
-            }
+            Some(Expired::Message) => match self.link {
+                Link::Exchange(_) => self.refuse_body(now, TransportError::TooSlow),
+                _ => self.lose(now, TransportError::TooSlow.into()),
+            },
         }
         self.follow_session(now);
     }
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
+        let _inside = self.span.enter();
         match &self.link {
             Link::WebSocket(session) if session.has_capacity() => session.begin_turn(now),
             // Only new bytes are a sign of life: those left over from the last turn are passed again.
@@ -497,6 +508,7 @@ impl<A: Application> Protocol for Connection<A> {
         if self.unread > 0 && self.is_behind() {
             return;
         }
+        let _inside = self.span.enter();
         self.stream.handle_eof(now);
         self.lose(now, CloseReason::TransportClose);
     }
@@ -585,7 +597,6 @@ impl<A: Application> Connection<A> {
                 }
                 Ok(None) => return self.stream.phase() == Phase::WebSocket,
                 Err(error) => {
-                    debug!(%error, peer = ?self.peer.address, "a websocket connection failed");
                     self.lose(now, TransportError::WebSocket(error).into());
                     return false;
                 }
@@ -605,6 +616,7 @@ impl<A: Application> Connection<A> {
 
 impl<A: Application> Drop for Connection<A> {
     fn drop(&mut self) {
+        let _inside = self.span.enter();
         self.disarm();
         let now = self.server.now();
         self.lose(now, TransportError::Lost.into());

@@ -6,9 +6,8 @@ use super::server::ServerInner;
 use super::session::Session;
 use super::{Application, Handshake, Id, TransportError};
 use crate::guard::Guarded;
-use crate::log::debug;
 use sockeye_core::engineio::server::exchange::{
-    Decision, Held, NewTransport, Packets, Refusal, WebSocketHandshake,
+    Decision, NewTransport, Packets, Refusal, Unhandled, WebSocketHandshake,
 };
 use sockeye_core::engineio::{
     Packet, PacketError,
@@ -24,7 +23,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 pub(crate) use sockeye_core::engineio::server::exchange::{
-    Accept, Answer, Content, Header, Incoming, Upgrade,
+    Accept, Content, Header, Incoming, Response, Upgrade,
 };
 #[cfg(feature = "http")]
 pub(crate) use sockeye_core::engineio::server::exchange::{Headers, Key};
@@ -79,7 +78,7 @@ pub(crate) enum Step<A: Application> {
     /// Read the body of the request.
     Body,
     /// Send this response. Its body carries the messages of the session.
-    Answer(Answer, Option<Session<A>>),
+    Respond(Response, Option<Session<A>>),
     /// Become a WebSocket connection.
     Upgrade(Accept, Carries<A>),
 }
@@ -94,9 +93,9 @@ pub(crate) enum Carries<A: Application> {
     Nothing,
 }
 
-impl<A: Application> From<Answer> for Step<A> {
-    fn from(answer: Answer) -> Self {
-        Step::Answer(answer, None)
+impl<A: Application> From<Response> for Step<A> {
+    fn from(response: Response) -> Self {
+        Step::Respond(response, None)
     }
 }
 
@@ -112,7 +111,7 @@ impl<A: Application> Exchange<A> {
         let hooks = &caller.server.hooks;
         let opens = matches!(decision, Ok(Decision::Open(_))) && !caller.server.is_closing();
         let step = match decision {
-            Ok(Decision::Answer(answer)) => answer.into(),
+            Ok(Decision::Respond(response)) => response.into(),
             Ok(Decision::Elsewhere) => exchange.give_asset(caller.server, incoming.request).into(),
             decision if hooks.may_refuse(opens) || hooks.has_headers(opens) => {
                 exchange.ask(caller, decision, incoming, handshake(), opens)
@@ -187,11 +186,11 @@ impl<A: Application> Exchange<A> {
                 Err(error) => Err(error.into()),
             },
             Ok(Decision::Session(id, purpose)) => match server.session(&id) {
-                Some(session) => self.serve(caller, session, purpose, incoming),
+                Some(session) => return self.serve(caller, session, purpose, incoming, request),
                 None => Err(RequestError::UnknownSession.into()),
             },
             // Answered before.
-            Ok(Decision::Answer(_) | Decision::Elsewhere) => Err(RequestError::BadRequest.into()),
+            Ok(Decision::Respond(_) | Decision::Elsewhere) => Err(RequestError::BadRequest.into()),
             Err(refusal) => Err(refusal),
         };
         step.unwrap_or_else(|refusal| self.refuse_request(caller, &refusal, request))
@@ -231,39 +230,63 @@ impl<A: Application> Exchange<A> {
         session: Session<A>,
         purpose: Result<Purpose, RequestError>,
         incoming: &Incoming<'_>,
-    ) -> Result<Step<A>, Refusal> {
+        request: impl FnOnce() -> Handshake,
+    ) -> Step<A> {
         let (now, decisions) = (caller.now, &mut self.decisions);
         let is_behind = !session.has_capacity();
-        match purpose? {
-            Purpose::Poll => {
-                session.with(|engine, _| decisions.begin_poll(now, engine, is_behind))?;
-                Ok(match session.take_payload(caller.waker) {
-                    Some(payload) => self.give_payload(session, payload),
-                    None => {
+        let refusal: Refusal = match purpose {
+            Ok(Purpose::Poll) => {
+                match session.with(|engine, _| decisions.begin_poll(now, engine, is_behind)) {
+                    Ok(()) => return self.poll(caller, session),
+                    Err(refusal) => refusal,
+                }
+            }
+            Ok(Purpose::Post) => {
+                match session.with(|engine, _| decisions.begin_post(now, engine, incoming, is_behind)) {
+                    Ok(()) => {
                         self.wait(session);
-                        Step::Wait
+                        return Step::Body;
                     }
-                })
+                    Err(refusal) => refusal,
+                }
             }
-            Purpose::Post => {
-                session.with(|engine, _| decisions.begin_post(now, engine, incoming, is_behind))?;
+            Ok(Purpose::Upgrade) => match WebSocketHandshake::of(&caller.server.site.config, incoming) {
+                Ok(websocket) => return self.upgrade(caller, session, websocket, is_behind),
+                Err(refusal) => refusal.into(),
+            },
+            Err(error) => error.into(),
+        };
+        self.refuse_with(caller, &refusal, Some(&session), || Some(request()))
+    }
+
+    fn poll(&mut self, caller: Caller<'_, A>, session: Session<A>) -> Step<A> {
+        match session.take_payload(caller.waker) {
+            Some(payload) => self.give_payload(session, payload),
+            None => {
                 self.wait(session);
-                Ok(Step::Body)
-            }
-            Purpose::Upgrade => {
-                let websocket = WebSocketHandshake::of(&caller.server.site.config, incoming)?;
-                let ticket =
-                    session.with(|engine, _| decisions.begin_upgrade(now, engine, &websocket, is_behind));
-                let carries = match ticket {
-                    Some(ticket) => {
-                        session.set_probe_waker(ticket, caller.waker);
-                        Carries::Probe(session, ticket)
-                    }
-                    None => Carries::Nothing,
-                };
-                Ok(Step::Upgrade(decisions.accept(websocket), carries))
+                Step::Wait
             }
         }
+    }
+
+    fn upgrade(
+        &mut self,
+        caller: Caller<'_, A>,
+        session: Session<A>,
+        websocket: WebSocketHandshake,
+        is_behind: bool,
+    ) -> Step<A> {
+        let decisions = &mut self.decisions;
+        let ticket =
+            session.with(|engine, _| decisions.begin_upgrade(caller.now, engine, &websocket, is_behind));
+        let carries = match ticket {
+            Some(ticket) => {
+                session.set_probe_waker(ticket, caller.waker);
+                Carries::Probe(session, ticket)
+            }
+            None => Carries::Nothing,
+        };
+        Step::Upgrade(decisions.accept(websocket), carries)
     }
 
     fn wait(&mut self, session: Session<A>) {
@@ -275,27 +298,27 @@ impl<A: Application> Exchange<A> {
         let Subject::Session(session) = self.end() else { return Step::Wait };
         let rest = Packets::of(body).and_then(|mut packets| {
             take_packets(caller, &session, &mut packets)?;
-            Ok(packets.hold())
+            Ok(packets.to_unhandled())
         });
         self.end_post(caller, session, rest)
     }
 
     /// Refuses the body, and ends the session.
     pub(crate) fn refuse_body(&mut self, caller: Caller<'_, A>, reason: TransportError) -> Step<A> {
-        let refusal = match self.end() {
-            Subject::Session(session) => {
-                session.with(|engine, _| self.decisions.refuse_body(caller.now, engine, reason))
-            }
-            Subject::Deciding(_) | Subject::None => Refusal::from(&reason),
+        let Subject::Session(session) = self.end() else {
+            return self.refuse(caller, &Refusal::from(&reason), None);
         };
-        self.refuse(caller, &refusal)
+        let refusal = session.with(|engine, _| self.decisions.refuse_body(caller.now, engine, reason));
+        self.refuse(caller, &refusal, Some(&session))
     }
 
     /// Handles more of a payload if handlers keep up.
     fn follow_post(&mut self, caller: Caller<'_, A>) -> Step<A> {
         let Subject::Session(session) = self.end() else { return Step::Wait };
-        let rest = match self.decisions.take_held() {
-            Some(held) if may_go_on(&session, caller.waker) => take_held(caller, &session, held),
+        let rest = match self.decisions.take_unhandled() {
+            Some(unhandled) if may_go_on(&session, caller.waker) => {
+                take_unhandled(caller, &session, unhandled)
+            }
             rest => Ok(rest),
         };
         self.end_post(caller, session, rest)
@@ -307,22 +330,21 @@ impl<A: Application> Exchange<A> {
         &mut self,
         caller: Caller<'_, A>,
         session: Session<A>,
-        rest: Result<Option<Box<Held>>, PacketError>,
+        rest: Result<Option<Box<Unhandled>>, PacketError>,
     ) -> Step<A> {
         let decisions = &mut self.decisions;
         let rest = match rest {
             Ok(rest) => rest,
             Err(error) => {
                 let refusal = session.with(|engine, _| decisions.refuse_payload(caller.now, engine, error));
-                debug!(%error, "a payload that cannot be read");
-                return self.refuse(caller, &refusal);
+                return self.refuse(caller, &refusal, Some(&session));
             }
         };
         let may_go_on = may_go_on(&session, caller.waker);
         if may_go_on && rest.is_none() {
             return session.with(|engine, _| decisions.end_post(engine)).into();
         }
-        decisions.hold(rest);
+        decisions.wait_for_handlers(rest);
         // Continue in another turn.
         if may_go_on && let Some(waker) = caller.waker {
             waker.wake_by_ref();
@@ -339,12 +361,13 @@ impl<A: Application> Exchange<A> {
             Subject::Session(session) if self.decisions.is_polling() => {
                 match session.take_payload(caller.waker) {
                     Some(payload) => {
-                        let session = session.clone();
+                        let Subject::Session(session) = self.end() else { return Step::Wait };
                         self.give_payload(session, payload)
                     }
                     None if self.decisions.is_overdue(caller.now) => {
+                        let session = session.clone();
                         self.lose(caller.now);
-                        self.refuse(caller, &RequestError::Unavailable.into())
+                        self.refuse(caller, &RequestError::Unavailable.into(), Some(&session))
                     }
                     None => Step::Wait,
                 }
@@ -399,8 +422,7 @@ impl<A: Application> Exchange<A> {
     // Responses.
 
     fn give_payload(&mut self, session: Session<A>, payload: Outbound) -> Step<A> {
-        self.subject = Subject::None;
-        Step::Answer(self.decisions.end_poll(payload), Some(session))
+        Step::Respond(self.decisions.end_poll(payload), Some(session))
     }
 
     /// Refuses a request that is at hand.
@@ -410,36 +432,42 @@ impl<A: Application> Exchange<A> {
         refusal: &Refusal,
         request: impl FnOnce() -> Handshake,
     ) -> Step<A> {
-        self.refuse_with(caller, refusal, || Some(request()))
+        self.refuse_with(caller, refusal, None, || Some(request()))
     }
 
-    /// Refuses a request whose head is gone.
-    fn refuse(&mut self, caller: Caller<'_, A>, refusal: &Refusal) -> Step<A> {
-        self.refuse_with(caller, refusal, || None)
+    /// Refuses a request whose head is gone, which was for a session if one is given.
+    fn refuse(&mut self, caller: Caller<'_, A>, refusal: &Refusal, session: Option<&Session<A>>) -> Step<A> {
+        self.refuse_with(caller, refusal, session, || None)
     }
 
     fn refuse_with(
         &mut self,
         caller: Caller<'_, A>,
         refusal: &Refusal,
+        session: Option<&Session<A>>,
         request: impl FnOnce() -> Option<Handshake>,
     ) -> Step<A> {
         self.subject = Subject::None;
-        let answer = self.decisions.refuse(refusal);
-        caller.server.tell_refused(caller.peer, answer.status.code(), refusal, request);
-        answer.into()
+        let response = self.decisions.refuse(refusal);
+        let ended = session.filter(|session| session.is_closed()).map(Session::id);
+        caller.server.tell_refused(ended, caller.peer, response.status.code(), refusal, request);
+        response.into()
     }
 
-    fn give_asset(&mut self, server: &ServerInner<A>, request: &Request<'_>) -> Answer {
+    fn give_asset(&mut self, server: &ServerInner<A>, request: &Request<'_>) -> Response {
         let is_head = request.method() == "HEAD";
         let asset = server.assets.get(request.path());
         let Some(asset) = asset.filter(|_| is_head || request.method() == "GET") else {
-            return Answer::new(Status::NOT_FOUND, [], Content::Static(b""));
+            return Response::new(Status::NOT_FOUND, [], Content::Static(b""));
         };
         let headers =
             [("ETag", asset.etag.clone().into()), ("Cache-Control", Cow::Borrowed("public, max-age=0"))];
-        if request.header_str("if-none-match").is_some_and(|known| matches_etag(known, &asset.etag)) {
-            return self.decisions.answer(Status::NOT_MODIFIED, headers, Content::HeadOnly(asset.body.len()));
+        if asset.is_known(request.header_str("if-none-match")) {
+            return self.decisions.respond(
+                Status::NOT_MODIFIED,
+                headers,
+                Content::HeadOnly(asset.body.len()),
+            );
         }
         let headers = headers.into_iter().chain([("Content-Type", asset.content_type.clone())]);
         let body = match is_head {
@@ -450,10 +478,9 @@ impl<A: Application> Exchange<A> {
                 Content::Queue(body)
             }
         };
-        self.decisions.answer(Status::OK, headers, body)
+        self.decisions.respond(Status::OK, headers, body)
     }
 }
-
 /// Handles the packets of a body as long as handlers keep up.
 fn take_packets<A: Application>(
     caller: Caller<'_, A>,
@@ -471,16 +498,16 @@ fn take_packets<A: Application>(
 }
 
 /// Handles packets that have waited, and returns the rest.
-fn take_held<A: Application>(
+fn take_unhandled<A: Application>(
     caller: Caller<'_, A>,
     session: &Session<A>,
-    mut held: Box<Held>,
-) -> Result<Option<Box<Held>>, PacketError> {
-    let mut packets = held.packets();
+    mut unhandled: Box<Unhandled>,
+) -> Result<Option<Box<Unhandled>>, PacketError> {
+    let mut packets = unhandled.packets();
     take_packets(caller, session, &mut packets)?;
     Ok(packets.left().map(|left| {
-        held.keep(left);
-        held
+        unhandled.keep(left);
+        unhandled
     }))
 }
 
@@ -488,8 +515,4 @@ fn take_held<A: Application>(
 /// called once that changes.
 fn may_go_on<A: Application>(session: &Session<A>, waker: Option<&Waker>) -> bool {
     session.has_capacity_or_wake(waker) || session.is_closed()
-}
-
-fn matches_etag(header: &str, etag: &str) -> bool {
-    header.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == etag)
 }

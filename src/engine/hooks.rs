@@ -2,7 +2,8 @@
 
 use super::{Handshake, Id};
 use crate::connection_error::ConnectionError;
-use crate::guard::{Guarded, guard};
+use crate::guard::{Guarded, catch, guard};
+use crate::log::{self, error};
 use sockeye_core::engineio::server::{Rejection, RequestError, ResponseHeaders};
 use std::future::Future;
 use std::pin::Pin;
@@ -60,17 +61,28 @@ impl Hooks {
         headers: &mut ResponseHeaders,
     ) -> Result<Option<Id>, RequestError> {
         for middleware in &self.middleware {
-            let answer = ask("a middleware", middleware, request).await.ok_or(RequestError::Failed)?;
+            let Some(answer) = ask(middleware, request).await else {
+                let peer = log::peer(request.address());
+                error!(peer = %peer, "a middleware panicked");
+                return Err(RequestError::Failed);
+            };
             headers.extend(answer.map_err(|rejection| RequestError::Rejected(Box::new(rejection)))?);
         }
         if opens && let Some(allow) = &self.allow_request {
-            let answer = ask("allow_request", allow, request).await.ok_or(RequestError::Unavailable)?;
+            let Some(answer) = ask(allow, request).await else {
+                let peer = log::peer(request.address());
+                error!(peer = %peer, "allow_request panicked");
+                return Err(RequestError::Unavailable);
+            };
             answer.map_err(RequestError::Forbidden)?;
         }
         match &self.generate_id {
             Some(generate) if opens => {
-                let id = ask("generate_id", generate, request).await;
-                let id = id.unwrap_or_else(|| Err("generate_id panicked".into()));
+                let id = ask(generate, request).await.unwrap_or_else(|| {
+                    let peer = log::peer(request.address());
+                    error!(peer = %peer, "generate_id panicked");
+                    Err("generate_id panicked".into())
+                });
                 id.map(Some).map_err(RequestError::IdGeneration)
             }
             _ => Ok(None),
@@ -101,6 +113,6 @@ impl Hooks {
 }
 
 /// Awaits the answer of one hook. Returns `None` if it panics, whether at once or later.
-async fn ask<T>(what: &'static str, hook: &Ask<T>, request: &Handshake) -> Option<T> {
-    Guarded(guard(what, || hook(request.clone()))?).await
+async fn ask<T>(hook: &Ask<T>, request: &Handshake) -> Option<T> {
+    Guarded(catch(|| hook(request.clone()))?).await
 }

@@ -55,7 +55,7 @@ use sockeye_core::Time;
 /// run that are passed a session; the others run under the session's lock, and must not use a session. A panic
 /// ends the call and is logged; one in [`handle_timeout`](Application::handle_timeout) also ends the session.
 pub trait Application: Send + Sync + Sized + 'static {
-    /// The application's state of each session.
+    /// The application's state of each session: see [`Session::with_state`].
     type State: Default + Send + 'static;
 
     /// Called when a session was opened.
@@ -72,13 +72,15 @@ pub trait Application: Send + Sync + Sized + 'static {
     }
 
     /// Returns when [`handle_timeout`](Application::handle_timeout) has to be called for a session. Called under
-    /// the session's lock. A panic counts as `None`.
+    /// the session's lock, also after `handle_timeout`: unless it then returns a later instant, or `None`,
+    /// `handle_timeout` is called again at once, and the server is never idle. A panic counts as `None`.
     fn next_deadline(state: &Self::State) -> Option<Time> {
         let _ = state;
         None
     }
 
-    /// Called when the deadline is reached, under the session's lock. A returned reason ends the session, and so
+    /// Called when a deadline of the session is reached, which need not be the one of
+    /// [`next_deadline`](Application::next_deadline), under the session's lock. A returned reason ends the session, and so
     /// does a panic, because the same deadline would be due again at once.
     fn handle_timeout(state: &mut Self::State, now: Time) -> Option<CloseReason> {
         let _ = (state, now);

@@ -19,7 +19,7 @@ use sockeye_core::connection;
 use sockeye_core::engineio::server::exchange::Refusal;
 use sockeye_core::engineio::server::{Rejection, RequestError, ResponseHeaders, Site};
 use sockeye_core::engineio::{self, Packet};
-use sockeye_core::host::{Host, Keeper, Peer, Runtime};
+use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
 use sockeye_core::http::{Cookie, Cors};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -27,9 +27,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
@@ -53,7 +51,8 @@ pub struct Builder<A: Application> {
     initial_packet: Option<InitialPacket>,
     observer: Option<Arc<dyn Observer>>,
     assets: Assets,
-    client: Assets,
+    /// The files below the path, by their names.
+    files: Assets,
 }
 
 /// A message that each session begins with.
@@ -106,7 +105,7 @@ impl<A: Application> Server<A> {
             initial_packet: None,
             observer: None,
             assets: Assets::default(),
-            client: Assets::default(),
+            files: Assets::default(),
         }
     }
 
@@ -193,7 +192,7 @@ impl<A: Application> Host for Server<A> {
         self.0.timers.remove_waker(waker);
     }
 
-    fn keeper(&self) -> Option<Keeper<Self>> {
+    fn claim_time(&self) -> Option<WeakHost<Self>> {
         let claim = Claim::new(&self.0)?;
         Some(Box::new(move || claim.0.upgrade().map(Server)))
     }
@@ -231,6 +230,7 @@ impl<A: Application> ServerInner<A> {
 
     /// Handles a packet that arrived on a session's transport.
     pub(super) fn handle_packet(&self, now: Time, session: &Session<A>, packet: Packet<'_>) {
+        let _inside = session.span().enter();
         if self.observer.is_some() {
             self.show(Direction::In, session, session.transport(), &packet);
         }
@@ -322,6 +322,7 @@ impl<A: Application> ServerInner<A> {
     ) -> Session<A> {
         let engine = engineio::server::Session::open(now, self.site.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
+        let _inside = session.span().enter();
         // Before another thread can find it, and end it.
         self.tell_opened(&session, transport);
         if let Some(packet) = &self.initial_packet {
@@ -363,6 +364,7 @@ impl<A: Application> ServerInner<A> {
     /// lock. `request` is called if somebody wants to know the request.
     pub(super) fn tell_refused(
         &self,
+        session: Option<Id>,
         peer: Option<SocketAddr>,
         status: u16,
         refusal: &Refusal,
@@ -375,7 +377,7 @@ impl<A: Application> ServerInner<A> {
             _ => None,
         };
         let cause = format_args!("{refusal}");
-        self.tell(&Event::RequestRefused { peer, status, cause, error: error.as_ref() });
+        self.tell(&Event::RequestRefused { session, peer, status, cause, error: error.as_ref() });
         if let Some(error) = &error {
             self.hooks.tell(error);
         }
@@ -661,15 +663,16 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Serves the client's script and the files that belong to it from a folder, such as
-    /// `node_modules/socket.io-client/dist`, below the path: `/socket.io/socket.io.js`. The files are read
-    /// once, in this call.
-    ///
-    /// # Errors
-    /// If none of the files exists, or one cannot be read.
-    pub fn serve_client(mut self, folder: impl AsRef<Path>) -> io::Result<Self> {
-        self.client = Assets::read_client(folder.as_ref())?;
-        Ok(self)
+    /// Serves `body` for requests of this name below the server's path, for example the script of a client:
+    /// `client.js` is served at `/engine.io/client.js`.
+    pub fn file(
+        mut self,
+        name: impl Into<String>,
+        content_type: impl Into<Cow<'static, str>>,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Self {
+        self.files.insert(name.into(), content_type, body.into());
+        self
     }
 
     /// Serves `body` for requests with exactly this path, for example a page, if there is no other HTTP
@@ -697,7 +700,7 @@ impl<A: Application> Builder<A> {
         );
         let path = self.path.trim_matches('/');
         let path = if path.is_empty() { String::new() } else { format!("/{path}") };
-        self.assets.mount(&path, self.client);
+        self.assets.mount(&path, self.files);
         Server(Arc::new(ServerInner {
             application: self.application,
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },

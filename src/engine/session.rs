@@ -6,6 +6,7 @@ use super::{Application, CloseReason, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::handshake::Handshake;
+use crate::log::{self, Span};
 use crate::observe::{Direction, Event, packet_of};
 use crate::pool;
 use parking_lot::Mutex;
@@ -36,6 +37,7 @@ struct Shared<A: Application> {
     running: AtomicUsize,
     /// The number of acknowledgements that the application waits for.
     awaited: AtomicUsize,
+    span: Span,
     inner: Mutex<Inner<A>>,
 }
 
@@ -91,6 +93,7 @@ impl<A: Application> Session<A> {
             queued: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             awaited: AtomicUsize::new(0),
+            span: log::session(id),
             inner: Mutex::new(inner),
         }))
     }
@@ -103,6 +106,11 @@ impl<A: Application> Session<A> {
     /// Returns the request that opened the session.
     pub fn handshake(&self) -> &Handshake {
         &self.0.handshake
+    }
+
+    /// Returns the session's span of the log.
+    pub(crate) fn span(&self) -> &Span {
+        &self.0.span
     }
 
     /// Returns the transport in use.
@@ -158,6 +166,34 @@ impl<A: Application> Session<A> {
         let Some(server) = self.0.server.upgrade() else { return };
         let now = server.now();
         self.with(|engine, _| engine.close(now, reason));
+    }
+
+    /// Calls `f` with the application's state of the session, and returns its result. Afterwards the application's
+    /// [deadline](Application::next_deadline) is looked at again.
+    ///
+    /// `f` runs under the session's lock: it must not block, and must not use a session. Drop large values and
+    /// handles after it, by returning them from it.
+    ///
+    /// ```
+    /// use sockeye::engine::{Application, Message, Session};
+    ///
+    /// struct Numbered;
+    ///
+    /// impl Application for Numbered {
+    ///     /// The number of messages.
+    ///     type State = u64;
+    ///
+    ///     fn on_message(&self, session: &Session<Self>, _: Message<'_>) {
+    ///         let number = session.with_state(|count| {
+    ///             *count += 1;
+    ///             *count
+    ///         });
+    ///         let _ = session.send(Message::Text(&number.to_string()));
+    ///     }
+    /// }
+    /// ```
+    pub fn with_state<R>(&self, f: impl FnOnce(&mut A::State) -> R) -> R {
+        self.with(|_, state| f(state))
     }
 
     /// Ends the session because the peer missed a message, so that it knows, and can open another.
@@ -245,6 +281,7 @@ impl<A: Application> Session<A> {
 
     /// Tells the application and the observer of the end.
     fn tell_closed(&self, server: &ServerInner<A>, reason: &CloseReason) {
+        let _inside = self.0.span.enter();
         guard("on_close", || server.application.on_close(self, reason));
         server.tell(&Event::SessionClosed { session: self.id(), handshake: self.handshake(), reason });
     }
@@ -437,11 +474,12 @@ impl<A: Application> Session<A> {
     /// woken for later ones.
     pub(super) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
-        inner.engine.set_in_flight(out.len());
         // The end is not held back: nothing can be added any more.
         if inner.corks == 0 || inner.engine.closed().is_some() {
             inner.engine.take_frames(out);
             pool::reclaim(inner.engine.queue_mut());
+        } else {
+            inner.engine.set_in_flight(out.len());
         }
         inner.attended = !out.is_empty();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);

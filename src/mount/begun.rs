@@ -4,6 +4,7 @@ use super::{Mount, Outcome, accept_websocket, respond};
 use crate::engine::deadline::Deadline;
 use crate::engine::exchange::{Caller, Exchange, Incoming, Step, Upgrade};
 use crate::engine::{Application, Connection, Handshake, ServerInner, TransportError};
+use crate::log::{self, Span};
 use bytes::{Buf, Bytes};
 use http::{Method, Request, Version, request};
 use http_body::Body;
@@ -59,8 +60,8 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
                     this.mounted.handle_body(body, cx)
                 }
                 Step::Wait => ready!(this.mounted.follow(cx)),
-                Step::Answer(answer, session) => {
-                    let response = respond(answer, session.as_ref(), *this.is_http1);
+                Step::Respond(response, session) => {
+                    let response = respond(response, session.as_ref(), *this.is_http1);
                     return Poll::Ready(Outcome::Response(response));
                 }
                 Step::Upgrade(accept, carries) => {
@@ -83,6 +84,7 @@ struct Mounted<A: Application> {
     peer: Option<SocketAddr>,
     /// The deadline for the body, or for the application's decision.
     deadline: Deadline,
+    span: Span,
 }
 
 impl<A: Application> Mounted<A> {
@@ -116,14 +118,15 @@ impl<A: Application> Mounted<A> {
         server.count_busy(true);
         // The waker is only known when the future is polled.
         let caller = Caller { now: server.now(), server, waker: None, peer: peer.address };
+        let span = log::connection(peer.address);
+        let _inside = span.enter();
         let (exchange, step) = Exchange::begin(caller, &incoming, handshake);
-        (
-            Mounted { server: server.clone(), exchange, peer: peer.address, deadline: Deadline::default() },
-            step,
-        )
+        let (server, peer, deadline) = (server.clone(), peer.address, Deadline::default());
+        (Mounted { server, exchange, peer, deadline, span }, step)
     }
 
     fn handle_body(&mut self, body: Result<Bytes, TransportError>, cx: &Context<'_>) -> Step<A> {
+        let _inside = self.span.enter();
         self.deadline.clear(&self.server.timers);
         let caller =
             Caller { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
@@ -134,6 +137,7 @@ impl<A: Application> Mounted<A> {
     }
 
     fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<A>> {
+        let _inside = self.span.enter();
         let caller =
             Caller { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
         match self.exchange.follow(caller) {
@@ -151,6 +155,7 @@ impl<A: Application> Mounted<A> {
 
 impl<A: Application> Drop for Mounted<A> {
     fn drop(&mut self) {
+        let _inside = self.span.enter();
         self.deadline.clear(&self.server.timers);
         if !self.exchange.is_answered() {
             self.exchange.lose(self.server.now());

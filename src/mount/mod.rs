@@ -175,25 +175,25 @@ where
 }
 
 fn respond<A: engine::Application>(
-    answer: exchange::Answer,
+    response: exchange::Response,
     session: Option<&engine::Session<A>>,
     is_http1: bool,
 ) -> Response<Body> {
-    let mut headers = HeaderMap::with_capacity(answer.headers.len() + 1);
-    let body = match answer.body {
+    let mut headers = HeaderMap::with_capacity(response.headers.len() + 1);
+    let body = match response.body {
         Content::Static(bytes) => Body::from(Bytes::from_static(bytes)),
         Content::Queue(queue) => Body::new(queue, session),
         Content::HeadOnly(length) => {
-            if answer.status != Status::NOT_MODIFIED {
+            if response.status != Status::NOT_MODIFIED {
                 headers.insert(header::CONTENT_LENGTH, length.into());
             }
             Body::from(Bytes::new())
         }
     };
-    if answer.close && is_http1 {
+    if response.close && is_http1 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    write(answer.status.code(), headers, answer.headers, body)
+    write(response.status.code(), headers, response.headers, body)
 }
 
 fn accept_websocket(key: Option<exchange::Key>, more: exchange::Headers) -> Response<Body> {

@@ -17,11 +17,12 @@ use super::socket::Socket;
 use super::{App, Engine};
 use crate::engine::deadline::Deadline;
 use crate::engine::{self, CloseReason, Session};
-use crate::error::ConnectError;
+use crate::error::{ConnectError, EmitError};
 use crate::extract::Context;
-use crate::guard::{Guarded, guard};
-use crate::handler::{BoxFuture, drive};
-use crate::observe::Event;
+use crate::guard::{Guarded, catch};
+use crate::handler::{AnySocket, BoxFuture, drive};
+use crate::log;
+use crate::observe::{Event, HandlerFailure};
 use crate::payload::send_packet;
 use sockeye_core::socketio::{Joining, Packet, Parser};
 use std::future::{Future, poll_fn};
@@ -29,6 +30,9 @@ use std::pin::pin;
 use std::sync::Weak;
 use std::task::{self, Poll};
 use std::time::Duration;
+
+/// The event of the middleware's failures.
+const CONNECT: &str = "connect";
 
 impl App {
     /// Handles a client's wish to connect to a namespace.
@@ -40,7 +44,11 @@ impl App {
         let middlewares = socket.namespace().middlewares();
         match middlewares.is_empty() {
             true => accept(&socket),
-            false => drive(&socket.clone(), Box::pin(admit(socket, middlewares, self.connect_timeout))),
+            false => {
+                let span = log::admission(session.span(), socket.namespace().name(), &socket.id());
+                let admission = admit(socket.clone(), middlewares, self.connect_timeout);
+                drive(&socket, CONNECT, span, Box::pin(admission));
+            }
         }
     }
 
@@ -83,7 +91,7 @@ impl App {
 }
 
 /// Asks the middleware, and accepts or refuses the client.
-async fn admit(socket: Socket, middlewares: Middlewares, timeout: Duration) {
+async fn admit(socket: Socket, middlewares: Middlewares, timeout: Duration) -> Result<(), EmitError> {
     let mut decision = pin!(decide(&socket, &middlewares));
     let mut patience = Patience::new(socket.namespace(), timeout);
     let decision = poll_fn(|cx| match decision.as_mut().poll(cx) {
@@ -94,12 +102,12 @@ async fn admit(socket: Socket, middlewares: Middlewares, timeout: Duration) {
         Ok(()) => accept(&socket),
         Err(error) => refuse(&socket, &error),
     }
+    Ok(())
 }
 
 async fn decide(socket: &Socket, middlewares: &Middlewares) -> Result<(), ConnectError> {
     for middleware in middlewares.iter() {
-        // A panic in the application admits no client, but leaves none waiting.
-        Guarded(ask(&**middleware, socket)?).await.unwrap_or_else(|| Err(ConnectError::internal()))?;
+        Guarded(ask(&**middleware, socket)?).await.ok_or_else(|| panicked(socket))??;
     }
     Ok(())
 }
@@ -109,8 +117,17 @@ fn ask(
     middleware: &dyn AnyMiddleware,
     socket: &Socket,
 ) -> Result<BoxFuture<Result<(), ConnectError>>, ConnectError> {
-    let called = guard("a middleware", || middleware.call(&Context::new(socket, "connect")));
-    Ok(called.ok_or_else(ConnectError::internal)??)
+    let called = catch(|| middleware.call(&Context::new(socket, CONNECT)));
+    called.ok_or_else(|| panicked(socket))?.map_err(|error| {
+        socket.tell_failure(CONNECT, HandlerFailure::NotCalled(&error));
+        error.into()
+    })
+}
+
+/// Tells of a panic of a middleware, which admits no client, but leaves none waiting.
+fn panicked(socket: &Socket) -> ConnectError {
+    socket.tell_failure(CONNECT, HandlerFailure::Panicked);
+    ConnectError::internal()
 }
 
 /// Tells the client that it is connected, makes its socket a member, and calls the connect handlers.
@@ -143,7 +160,12 @@ fn accept(socket: &Socket) {
     };
     if has_entered {
         session.settle();
-        namespace.tell(&Event::SocketConnected { namespace: namespace.name(), socket: socket.id() });
+        session.tell(&Event::SocketConnected {
+            session: session.id(),
+            handshake: session.handshake(),
+            namespace: namespace.name(),
+            socket: socket.id(),
+        });
         namespace.call_connect_handlers(socket);
     }
     session.uncork();
@@ -175,7 +197,8 @@ fn refuse(socket: &Socket, error: &ConnectError) {
 /// Logs a refusal that the client was told of, and passes it to the observer. The caller must hold no lock.
 fn show_refusal(session: &Session<App>, parser: Parser, namespace: &str, error: &ConnectError) {
     show_packet(session, parser, |encoder| encoder.connect_error(namespace, error));
-    session.tell(&Event::ConnectRefused { namespace, message: error.message() });
+    let (id, handshake) = (session.id(), session.handshake());
+    session.tell(&Event::ConnectRefused { session: id, handshake, namespace, message: error.message() });
 }
 
 /// The deadline of one client's middleware, in the server's table once it has to wait.

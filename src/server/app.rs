@@ -1,7 +1,7 @@
 //! The Socket.IO layer on top of the Engine.IO sessions: the handling of its clients' messages.
 
 use super::Engine;
-use super::namespace::{Namespace, NamespaceError, check_name, with_slash};
+use super::namespace::Namespace;
 use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
 use crate::error::DisconnectReason;
@@ -10,7 +10,8 @@ use parking_lot::RwLock;
 use smallvec::SmallVec;
 use sockeye_core::Time;
 use sockeye_core::socketio::{
-    self, Args, Attached, EncodeError, Encoded, Encoder, Limits, Packet, Parser, Received,
+    self, Attached, EncodeError, Encoded, Encoder, Limits, NamespaceError, Packet, Parser, Received,
+    check_namespace, with_slash,
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -51,7 +52,7 @@ impl App {
         if let Some(namespace) = self.namespace(&name) {
             return Ok(namespace);
         }
-        check_name(&name, self.limits.max_namespace_len)?;
+        check_namespace(&name, self.limits.max_namespace_len)?;
         let mut namespaces = self.namespaces.write();
         let new = || Namespace::new(&name, self.parser, Arc::downgrade(engine));
         Ok(namespaces.entry(name.as_ref().into()).or_insert_with(new).clone())
@@ -85,10 +86,11 @@ pub(super) fn show_packet(
 
 /// Handles an event or an acknowledgement.
 fn handle_packet(socket: &Socket, packet: &Packet<'_>, attachments: Attached<'_>) {
+    let Some(args) = packet.args(attachments) else { return };
     if let Some(event) = packet.event() {
-        socket.dispatch(&event, &Args::new_event(packet.data, attachments), packet.id);
+        socket.dispatch(&event, &args, packet.id);
     } else if let Some(id) = packet.id {
-        socket.acknowledged(id, Args::new_ack(packet.data, attachments));
+        socket.acknowledged(id, args);
     }
 }
 

@@ -166,7 +166,7 @@ impl Broadcast {
         let (mut frames, outgoing) = match encoded {
             Ok(encoded) => encoded,
             Err(error) => {
-                debug!(%error, "a broadcast cannot be sent");
+                debug!(event = ?event, namespace = ?self.namespace.name(), cause = %error, "a broadcast cannot be sent");
                 return Delivery { error: Some(error), ..Delivery::default() };
             }
         };

@@ -1,7 +1,7 @@
 //! The settings of a server.
 
-use super::Server;
 use super::app::App;
+use super::{Server, client_files};
 use crate::engine::{self, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};
 use crate::observe::Observer;
 use sockeye_core::http::{Cookie, Cors};
@@ -284,7 +284,9 @@ impl ServerBuilder {
     /// # Errors
     /// If none of the files exists, or one cannot be read.
     pub fn serve_client(mut self, folder: impl AsRef<Path>) -> io::Result<Self> {
-        self.engine = self.engine.serve_client(folder)?;
+        for file in client_files::read(folder.as_ref())? {
+            self.engine = self.engine.file(file.name, file.content_type, file.body);
+        }
         Ok(self)
     }
 

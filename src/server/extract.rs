@@ -6,7 +6,6 @@ use crate::error::{ConnectError, DisconnectReason};
 #[cfg(feature = "http")]
 use crate::extract::Extension;
 use crate::extract::{Auth, Context, Extract, ExtractError, State};
-use crate::log::{debug, error};
 use crate::server::socket::Socket;
 use serde::de::DeserializeOwned;
 
@@ -57,13 +56,11 @@ impl Extract for Id {
 }
 
 impl From<ExtractError> for ConnectError {
-    /// Converts the reason why a middleware was not called. The details are logged, and not told to the client.
+    /// Converts the reason why a middleware was not called. The client is not told the details.
     fn from(error: ExtractError) -> Self {
-        if error.is_ours() {
-            error!(%error, "a middleware was not called");
-            return ConnectError::internal();
+        match error.is_ours() {
+            true => ConnectError::internal(),
+            false => ConnectError::new("Invalid auth"),
         }
-        debug!(%error, "a middleware was not called");
-        ConnectError::new("Invalid auth")
     }
 }

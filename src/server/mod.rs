@@ -6,6 +6,7 @@ pub(crate) mod answers;
 mod app;
 pub(crate) mod broadcast;
 mod builder;
+mod client_files;
 mod extract;
 pub(crate) mod members;
 pub(crate) mod middleware;
@@ -21,10 +22,11 @@ use crate::payload::Payload;
 use answers::AckStream;
 use broadcast::{Broadcast, Delivery};
 use middleware::Middleware;
-use namespace::{Namespace, NamespaceError};
+use namespace::Namespace;
 use socket::Socket;
 use sockeye_core::Time;
-use sockeye_core::host::{Host, Keeper, Peer, Runtime};
+use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
+use sockeye_core::socketio::NamespaceError;
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
@@ -247,9 +249,9 @@ impl Host for Server {
         self.engine.remove_timer_waker(waker);
     }
 
-    fn keeper(&self) -> Option<Keeper<Self>> {
-        let keeper = self.engine.keeper()?;
-        Some(Box::new(move || Some(Server { engine: keeper()? })))
+    fn claim_time(&self) -> Option<WeakHost<Self>> {
+        let engine = self.engine.claim_time()?;
+        Some(Box::new(move || Some(Server { engine: engine()? })))
     }
 
     fn is_closed(&self) -> bool {

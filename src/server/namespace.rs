@@ -17,7 +17,6 @@ use indexmap::set::MutableValues;
 use parking_lot::{RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
 use sockeye_core::socketio::{MAX_ACK_ID, Parser, Target};
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -173,47 +172,6 @@ impl Members {
 /// client may have a new socket already.
 fn is_connected(member: &&Socket) -> bool {
     !member.has_left()
-}
-
-/// The reason why no client could connect to a namespace of this name. See
-/// [`Server::try_of`](crate::Server::try_of).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NamespaceError {
-    /// The name contains a comma, which ends it in a packet.
-    #[error("a namespace's name cannot contain a comma")]
-    Comma,
-    /// The name contains a question mark, after which clients and servers of older versions expect a query.
-    #[error("a namespace's name cannot contain a question mark")]
-    QuestionMark,
-    /// The name contains U+001E, which separates packets in the body of a request.
-    #[error("a namespace's name cannot contain U+001E")]
-    Separator,
-    /// The name is longer than [`Limits::max_namespace_len`](crate::Limits::max_namespace_len).
-    #[error("a namespace's name cannot be longer than {limit} bytes")]
-    TooLong {
-        /// The longest name, its slash included, in bytes.
-        limit: usize,
-    },
-}
-
-/// Checks whether clients can connect to a namespace of this name, which starts with its slash.
-pub(crate) fn check_name(name: &str, limit: usize) -> Result<(), NamespaceError> {
-    // The name of the main namespace is not written into packets.
-    if name.len() > limit && name != "/" {
-        return Err(NamespaceError::TooLong { limit });
-    }
-    match name.chars().find(|it| matches!(it, ',' | '?' | '\u{1e}')) {
-        None => Ok(()),
-        Some(',') => Err(NamespaceError::Comma),
-        Some('?') => Err(NamespaceError::QuestionMark),
-        Some(_) => Err(NamespaceError::Separator),
-    }
-}
-
-/// Returns the name of a namespace with its leading slash, which may be missing in `name`.
-pub(crate) fn with_slash(name: &str) -> Cow<'_, str> {
-    if name.starts_with('/') { name.into() } else { format!("/{name}").into() }
 }
 
 impl Namespace {

@@ -12,7 +12,7 @@ use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
 use crate::handler::{Acknowledge, AnySocket};
 use crate::listeners::On;
-use crate::log::{debug, warn};
+use crate::log::{self, Span, debug, warn};
 use crate::observe::{Event, HandlerFailure};
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, send_packet, with_encoder};
@@ -349,7 +349,12 @@ impl Socket {
     /// [`try_join`](Socket::try_join).
     pub fn join(&self, room: impl AsRef<str>) {
         if let Err(error @ JoinError::TooManyRooms { .. }) = self.try_join(room) {
-            warn!(socket = %self.0.id, %error, "a socket did not join a room");
+            let namespace = self.0.namespace.name();
+            let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
+            warn!(
+                namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer, cause = %error,
+                "a socket did not join a room"
+            );
         }
     }
 
@@ -439,7 +444,8 @@ impl Socket {
             // A client that is still waiting for the decision about a namespace is told nothing.
             let told = state.sockets().try_for_each(|socket| socket.tell_disconnect(engine));
             if let Err(error) = &told {
-                debug!(socket = %self.0.id, %error, "a client is not told of all disconnections");
+                let sid = log::sid(self.0.session.id());
+                debug!(socket = %self.0.id, sid = %sid, cause = %error, "a client is not told of all disconnections");
             }
             // In the same step, so that the client cannot connect to a namespace again before.
             engine.close(now, CLOSED_BY_SERVER);
@@ -530,8 +536,10 @@ impl Socket {
 
     /// Removes the socket from its namespace and its rooms, and calls the disconnect handlers.
     fn end(&self, reason: &DisconnectReason) {
+        let _inside = self.0.session.span().enter();
         let (namespace, socket) = (self.0.namespace.name(), self.0.id);
-        self.0.namespace.tell(&Event::SocketDisconnected { namespace, socket, reason });
+        let (session, handshake) = (self.0.session.id(), self.handshake());
+        self.0.namespace.tell(&Event::SocketDisconnected { session, handshake, namespace, socket, reason });
         // Before the socket is removed, so that it joins no room after that.
         self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they
@@ -597,7 +605,12 @@ impl Socket {
     pub(crate) fn dispatch(&self, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
         let called = self.0.state.lock().listeners.call(event);
         if !called.has_own() {
-            debug!(event = ?event, "an event without a handler");
+            let namespace = self.0.namespace.name();
+            let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
+            debug!(
+                event = ?event, namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer,
+                "an event without a handler"
+            );
         }
         called.run(self, event, args, ack);
     }
@@ -654,9 +667,21 @@ impl AnySocket for Socket {
         }));
     }
 
+    fn span(&self, event: &str) -> Span {
+        log::handler(self.0.session.span(), event, self.0.namespace.name(), &self.0.id)
+    }
+
     fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
         let (namespace, socket) = (self.0.namespace.name(), self.0.id);
-        self.0.namespace.tell(&Event::HandlerFailed { namespace, socket, event, failure });
+        let (session, handshake) = (self.0.session.id(), self.handshake());
+        self.0.namespace.tell(&Event::HandlerFailed {
+            session,
+            handshake,
+            namespace,
+            socket,
+            event,
+            failure,
+        });
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) fn a_wrong_handshake_is_an_error_that_says_so(_: Way) -> impl AsyncFn
         let endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec();
         let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n".to_vec();
         for (answer, error) in [
-            (b"SSH-2.0-OpenSSH_9.0\r\n".to_vec(), "not a response of HTTP"),
+            (b"SSH-2.0-OpenSSH_9.0\r\n".to_vec(), "not an http response"),
             (
                 b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy".to_vec(),
                 "status 503: busy",
@@ -108,7 +108,7 @@ pub(crate) fn a_wrong_handshake_is_an_error_that_says_so(_: Way) -> impl AsyncFn
                 b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b".to_vec(),
                 "is encoded as gzip",
             ),
-            (b"\x15\x03\x01\x00\x02\x02\x46".to_vec(), "the server speaks TLS"),
+            (b"\x15\x03\x01\x00\x02\x02\x46".to_vec(), "the server uses tls"),
             (ok(r#"96:0{"sid":"a","upgrades":[]}2:40"#), "version 3 of Engine.IO"),
             (long, "too large"),
             (endless, "too large"),

@@ -134,8 +134,8 @@ pub(crate) fn a_proxy_that_is_no_help_is_an_error_that_says_so(way: Way) -> impl
         let short = listen(|mut stream| read_head(&mut stream).map(drop));
         for (address, error) in [
             (nobody.address, "the proxy cannot be used: "),
-            (garbage, "the proxy's answer is not a response of HTTP: malformed head"),
-            (endless, "the proxy's answer is not a response of HTTP: the head is too large"),
+            (garbage, "the proxy's answer is not an http response: malformed head"),
+            (endless, "the proxy's answer is not an http response: the head is too large"),
             (short, "the proxy ended the connection without an answer"),
         ] {
             let url = format!("http://{address}");

@@ -161,7 +161,7 @@ testEach("a message that is larger than the server accepts fails before it is se
   await world.serve({ maxHttpBufferSize: 1000 });
   const { client, socket } = await world.connect();
   client.tell("emit", "/", "text", "x".repeat(1000));
-  await client.line(/^error a message larger than the 1000 bytes that are taken$/);
+  await client.line(/^error the message is larger than the limit of 1000 bytes$/);
   assert.equal(socket.connected, true);
 });
 

@@ -11,7 +11,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Timeout of the server's end of the stream, once everything was sent.
+/// Timeout for the server to close the stream, once everything was sent.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of answers to WebSocket pings that wait to be written. Further pings are not answered.
 const MAX_PONGS: u8 = 100;
@@ -48,7 +48,7 @@ enum State {
     Chunked(Box<Partial<Chunked>>),
     UntilEnd(Box<Partial<()>>),
     WebSocket(Decoder),
-    /// Everything is queued, and has to be written.
+    /// The last bytes are queued, and have to be written.
     Closing,
     Lingering,
     Closed,
@@ -86,13 +86,13 @@ pub struct Response<'b> {
 #[non_exhaustive]
 pub enum ResponseError {
     /// It is not HTTP, or exceeds a limit.
-    #[error("not a response of HTTP: {0}")]
+    #[error("not an http response: {0}")]
     Http(#[from] http::Error),
     /// The answer to a WebSocket handshake does not prove that the server understood it.
     #[error("invalid answer to the websocket handshake: {0}")]
     Handshake(&'static str),
     /// The server uses TLS, and the client does not.
-    #[error("the server speaks TLS: it is reached by https or wss")]
+    #[error("the server uses tls: connect by https or wss")]
     Tls,
     /// The server redirects to another address. Redirects are not followed, so that no credentials reach another server.
     #[error("the server redirects to {location} with status {status}: connect to that address instead")]
@@ -373,12 +373,12 @@ impl Connection {
         }
     }
 
-    /// Returns the next time at which [`handle_timeout`](Connection::handle_timeout) has something to do.
+    /// Returns the deadline at which to call [`handle_timeout`](Connection::handle_timeout).
     pub fn next_deadline(&self) -> Option<Time> {
         self.deadline
     }
 
-    /// Handles that time has passed. Does nothing before the deadline.
+    /// Handles a deadline that has passed. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.abort();
@@ -524,7 +524,7 @@ mod tests {
                 "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n",
                 "the answer, with status 200, is encoded as gzip, which was not asked for",
             ),
-            ("\x15\x03\x01\x00\x02\x02\x46", "the server speaks TLS: it is reached by https or wss"),
+            ("\x15\x03\x01\x00\x02\x02\x46", "the server uses tls: connect by https or wss"),
         ] {
             assert_eq!(ask(&mut asked(), text).map_err(|error| error.to_string()), Err(error.into()));
         }

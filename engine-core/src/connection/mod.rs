@@ -54,7 +54,7 @@ impl Default for Config {
 /// The server's side of one byte stream.
 ///
 /// Call the `next_*` method that the [`phase`](Connection::phase) names with the bytes that arrived. A request has to be
-/// answered, [held](Connection::hold) or upgraded before the next one is read. The bytes to write are in
+/// answered, [deferred](Connection::defer) or upgraded before the next one is read. The bytes to write are in
 /// [`outbound`](Connection::outbound).
 #[derive(Debug)]
 pub struct Connection {
@@ -254,9 +254,9 @@ impl Connection {
         self.deadline = Some(now + self.config.close_timeout);
     }
 
-    /// Waits for the application's response: until then only the end of the stream is noticed. At the `deadline`, if there
-    /// is one, the connection is closed.
-    pub fn hold(&mut self, deadline: Option<Time>) {
+    /// Defers the response, because the application is not ready: until then only the end of the stream is noticed. At the
+    /// `deadline`, if there is one, the connection is closed.
+    pub fn defer(&mut self, deadline: Option<Time>) {
         self.deadline = deadline;
     }
 
@@ -265,23 +265,23 @@ impl Connection {
         self.keep_alive = false;
     }
 
-    /// Answers the request. Of the response to HEAD only the head is sent (RFC 9110, section 9.3.2).
+    /// Answers the request. The response to HEAD is sent without its body (RFC 9110, section 9.3.2).
     ///
-    /// If a header would break the response, responds with 500, because the header came from this side.
+    /// If a header would break the response, the response is 500 instead, because the header came from this side.
     pub fn respond<'n, 'v>(
         &mut self,
         now: Time,
         status: Status,
         headers: impl IntoIterator<Item = (&'n str, &'v str)>,
-        body: Answer<'_>,
+        body: BorrowedContent<'_>,
     ) {
         let State::Request { body: unread, .. } = self.state else { return };
-        // An unread body cannot be told from the next request, so the connection is not kept.
+        // An unread body cannot be distinguished from the next request, so the connection is not kept.
         let keep_alive = self.keep_alive && unread == Body::None;
         let length = match &body {
-            Answer::Bytes(bytes) => bytes.len(),
-            Answer::Queue(queue) => queue.len(),
-            Answer::HeadOnly(length) => *length,
+            BorrowedContent::Bytes(bytes) => bytes.len(),
+            BorrowedContent::Queue(queue) => queue.len(),
+            BorrowedContent::HeadOnly(length) => *length,
         };
         let head =
             self.out.write_with(|out| http::write_head(out, status, headers, Some(length), keep_alive));
@@ -290,9 +290,9 @@ impl Connection {
         }
         match body {
             _ if self.is_head => {}
-            Answer::Bytes(bytes) => self.out.extend(bytes),
-            Answer::Queue(queue) => self.out.append(queue),
-            Answer::HeadOnly(_) => {}
+            BorrowedContent::Bytes(bytes) => self.out.extend(bytes),
+            BorrowedContent::Queue(queue) => self.out.append(queue),
+            BorrowedContent::HeadOnly(_) => {}
         }
         if keep_alive {
             self.state = State::Head { begun: false };
@@ -494,9 +494,9 @@ fn next_message<'b>(
     }
 }
 
-/// The body of a response.
+/// The content of a response, borrowed from the caller.
 #[derive(Debug)]
-pub enum Answer<'a> {
+pub enum BorrowedContent<'a> {
     /// Bytes, which are copied.
     Bytes(&'a [u8]),
     /// The contents of a queue, whose shared pieces are not copied. The queue is empty afterwards, unless the request was a

@@ -1,6 +1,6 @@
 //! Running a server: accepting connections and keeping its time.
 
-use crate::host::{Host, Keeper, Runtime};
+use crate::host::{Host, Runtime, WeakHost};
 use crate::time::Time;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -13,6 +13,9 @@ use std::time::Duration;
 ///
 /// `poll_accept` accepts and spawns one connection; `sleep_until` is the runtime's timer. Errors of single connections
 /// are skipped, those of the machine (such as too many open files) pause accepting for 100 ms.
+///
+/// If [`Host::next_deadline`] has passed even after [`Host::handle_timeout`], this future has itself polled again at
+/// once. Connections are still served, but the executor is never idle until the deadline moves.
 ///
 /// # Errors
 /// The listener's own, if it is [`InvalidInput`](io::ErrorKind::InvalidInput): the listener cannot accept any more.
@@ -56,8 +59,7 @@ pub async fn serve<H: Host, S: Future>(
 /// Calls [`Host::handle_timeout`] at the deadlines of a server whose connections come from elsewhere, until `host`
 /// returns `None`.
 ///
-/// `host` must not own the server. When the server is dropped it wakes this future, which then ends. See
-/// [`Host::keeper`].
+/// `host` must not own the server. When the server is dropped it wakes this future, which then ends: see [`WeakHost`].
 pub async fn keep_time<H: Host, S: Future>(
     host: impl Fn() -> Option<H>,
     runtime: &dyn Runtime,
@@ -79,12 +81,12 @@ pub async fn keep_time<H: Host, S: Future>(
 
 /// A guard that keeps a server's time going after its listener has ended, or after the future of [`serve`] was dropped:
 /// its connections and sessions live on, and so do their deadlines.
-pub struct TimeGuard<'a, H: Host, F: FnMut(Keeper<H>)> {
+pub struct TimeGuard<'a, H: Host, F: FnMut(WeakHost<H>)> {
     host: &'a H,
     keep: F,
 }
 
-impl<'a, H: Host, F: FnMut(Keeper<H>)> TimeGuard<'a, H, F> {
+impl<'a, H: Host, F: FnMut(WeakHost<H>)> TimeGuard<'a, H, F> {
     /// Creates a guard that calls `keep` when it is dropped, unless nothing is left to do. `keep` must spawn
     /// [`keep_time`].
     pub fn new(host: &'a H, keep: F) -> Self {
@@ -92,16 +94,16 @@ impl<'a, H: Host, F: FnMut(Keeper<H>)> TimeGuard<'a, H, F> {
     }
 }
 
-impl<H: Host, F: FnMut(Keeper<H>)> Drop for TimeGuard<'_, H, F> {
+impl<H: Host, F: FnMut(WeakHost<H>)> Drop for TimeGuard<'_, H, F> {
     fn drop(&mut self) {
         let is_over = self.host.is_closed() && self.host.next_deadline().is_none();
-        if !is_over && let Some(host) = self.host.keeper() {
+        if !is_over && let Some(host) = self.host.claim_time() {
             (self.keep)(host);
         }
     }
 }
 
-impl<H: Host, F: FnMut(Keeper<H>)> std::fmt::Debug for TimeGuard<'_, H, F> {
+impl<H: Host, F: FnMut(WeakHost<H>)> std::fmt::Debug for TimeGuard<'_, H, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TimeGuard").finish_non_exhaustive()
     }

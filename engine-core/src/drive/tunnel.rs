@@ -4,11 +4,11 @@ use super::stream::Stream;
 use crate::host::Destination;
 use crate::http::Tunnel;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::vec::Vec;
 
 /// Asks the proxy of `to`, which `stream` is connected to, to open a tunnel to the server; does nothing if `to` has no
-/// proxy. Afterwards `stream` leads to the server, and no byte of the server's has been read.
+/// proxy. Afterwards `stream` leads to the server, and no byte of the server has been read.
 ///
 /// The caller must apply [`Destination::timeout`].
 ///
@@ -22,7 +22,7 @@ pub async fn open_tunnel<S: Stream>(stream: &mut S, to: &Destination) -> io::Res
     let mut tunnel = Tunnel::new();
     let mut buf = [0];
     loop {
-        // Byte by byte, because the bytes after the response belong to whoever drives the stream.
+        // Byte by byte, because the bytes after the response belong to the driver of the stream.
         let read = poll_fn(|cx| stream.poll_read(cx, &mut buf)).await;
         let [byte] = buf;
         match read {
@@ -40,7 +40,7 @@ pub async fn open_tunnel<S: Stream>(stream: &mut S, to: &Destination) -> io::Res
 
 async fn write_all<S: Stream>(stream: &mut S, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match poll_fn(|cx| stream.poll_write_vectored(cx, &[IoSlice::new(bytes)])).await {
+        match poll_fn(|cx| stream.poll_write(cx, bytes)).await {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -54,6 +54,7 @@ async fn write_all<S: Stream>(stream: &mut S, mut bytes: &[u8]) -> io::Result<()
 mod tests {
     use super::*;
     use crate::host::Proxy;
+    use std::io::IoSlice;
     use std::string::{String, ToString};
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
@@ -131,7 +132,7 @@ mod tests {
     fn the_error_says_why_no_tunnel_was_opened() {
         let told = |answer| open(&mut Fake::new(answer), "chat.example").unwrap_err();
         assert_eq!(told(b"HTTP/1.1 407 X\r\n\r\n"), "the proxy answered with status 407");
-        assert_eq!(told(b"SSH-2.0\r\n"), "the proxy's answer is not a response of HTTP: malformed head");
+        assert_eq!(told(b"SSH-2.0\r\n"), "the proxy's answer is not an http response: malformed head");
         assert_eq!(told(b"HTTP/1.1 200 OK\r\n"), "the proxy ended the connection without an answer");
         let mut deaf = Fake { takes: 0, ..Fake::new(b"") };
         assert!(open(&mut deaf, "chat.example").unwrap_err().starts_with("the proxy cannot be used: "));

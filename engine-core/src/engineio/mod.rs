@@ -14,7 +14,7 @@ mod version;
 
 pub use frames::{Frames, Part};
 pub use id::Id;
-pub use packet::{Message, Packet, PacketError, SEPARATOR, split_payload};
+pub use packet::{Message, Packet, PacketError, SEPARATOR, split_first, split_payload};
 pub use reason::{CloseReason, TransportError};
 pub use transport::Transport;
 pub use version::Version;

@@ -95,7 +95,7 @@ pub fn split_payload(body: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Splits the first packet off a payload. Returns it, and the payload after it unless it is the last packet.
-pub(super) fn split_first(payload: &str) -> (&str, Option<&str>) {
+pub fn split_first(payload: &str) -> (&str, Option<&str>) {
     let at = memchr::memchr(SEPARATOR, payload.as_bytes());
     match at.and_then(|at| payload.split_at_checked(at)) {
         Some((packet, tail)) => (packet, tail.get(1..)),

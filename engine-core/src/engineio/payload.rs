@@ -32,6 +32,11 @@ impl Payload {
         &self.text
     }
 
+    /// Returns the number of bytes that the packets take, the list of their lengths included.
+    pub(super) fn size(&self) -> usize {
+        self.text.len() + self.lengths.as_ref().map_or(0, |lengths| lengths.len() * size_of::<usize>())
+    }
+
     /// Returns the queue of the text, so that its memory can come from a pool and return there.
     pub(super) fn text_mut(&mut self) -> &mut Outbound {
         &mut self.text

@@ -99,7 +99,7 @@ impl Cors {
         Ok(self)
     }
 
-    /// Sets the request headers that a preflight allows. Default: those that it asks for.
+    /// Sets the request headers that a preflight allows. Default: those that the preflight names.
     ///
     /// # Errors
     ///

@@ -103,11 +103,14 @@ impl Error {
     }
 }
 
-/// A header that would break the message: its name is not a token, its value contains CR, LF or
-/// another control character, or [`write_head`] writes this header itself. For cookies and CORS
-/// options with such characters this error is returned when they are set.
+/// A header, target or host that would break the message.
+///
+/// A header does if its name is not a token, if its value contains CR, LF or another control
+/// character, or if [`write_head`] or [`write_request`] writes that header itself; a target or host
+/// does if it is empty or contains a space or a control character. Cookies and CORS options with such
+/// characters are refused when they are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("header name or value would break the response")]
+#[error("the header, target or host is not valid in an http message")]
 pub struct InvalidHeader;
 
 /// Returns whether the byte may occur in a token (RFC 9110, section 5.6.2).

@@ -8,8 +8,8 @@ use super::Error;
 /// A query that can be decoded: its escapes are hexadecimal, their bytes are UTF-8, and none of them
 /// is NUL.
 ///
-/// All of that is checked once, without allocating, so that reading cannot fail later. This refuses
-/// junk also in parameters that nobody reads. Fields are separated by `&`, and `+` is a space, as in
+/// All of that is checked once, without allocating, so that reading cannot fail later. A query is
+/// refused even if the malformed parameter is one that is never read. Fields are separated by `&`, and `+` is a space, as in
 /// `application/x-www-form-urlencoded` (WHATWG URL, section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'a> {

@@ -25,7 +25,7 @@ pub enum TunnelError {
     #[error("the proxy answered with status {0}")]
     Refused(u16),
     /// The proxy's response is not valid HTTP, or exceeds a limit.
-    #[error("the proxy's answer is not a response of HTTP: {0}")]
+    #[error("the proxy's answer is not an http response: {0}")]
     Http(#[from] Error),
 }
 

@@ -15,20 +15,27 @@ use serde::de::{Deserialize, DeserializeOwned};
 pub struct Args<'a> {
     /// The whole array.
     json: &'a str,
-    /// The number of elements in front of the arguments: 1 for an event's name.
-    skip: usize,
+    /// The position behind an event's name, or 0 if all elements are arguments.
+    start: usize,
     attachments: Attached<'a>,
 }
 
 impl<'a> Args<'a> {
     /// Creates the arguments of an event. `json` is an array whose first element is the name.
     pub fn new_event(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
-        Args { json, skip: 1, attachments: attachments.into() }
+        // Not zero, even if there is no name.
+        let start = text::end_of_first(json).max(1);
+        Args { json, start, attachments: attachments.into() }
     }
 
     /// Creates the arguments of an acknowledgement. `json` is an array.
     pub fn new_ack(json: &'a str, attachments: impl Into<Attached<'a>>) -> Args<'a> {
-        Args { json, skip: 0, attachments: attachments.into() }
+        Args { json, start: 0, attachments: attachments.into() }
+    }
+
+    /// Creates the arguments of a packet whose event's name ends at `start`; 0 if it is not an event.
+    pub(super) fn behind(json: &'a str, start: usize, attachments: Attached<'a>) -> Args<'a> {
+        Args { json, start, attachments }
     }
 
     /// Returns the array as it was received, an event's name included.
@@ -44,7 +51,7 @@ impl<'a> Args<'a> {
     /// Returns the event's name, if these are the arguments of an event. Allocates only if it was written with
     /// escapes.
     pub fn event(&self) -> Option<Cow<'a, str>> {
-        (self.skip > 0).then(|| text::event_name(text::first_of(self.json)))
+        text::event_name(self.json, self.start)
     }
 
     /// Returns the arguments one by one, each as JSON.
@@ -54,9 +61,7 @@ impl<'a> Args<'a> {
 
     /// Returns the arguments in `json`, which is the array or a copy of it.
     pub(super) fn elements_of<'b>(&self, json: &'b str) -> text::Elements<'b> {
-        let mut elements = text::Elements::new(json);
-        elements.by_ref().take(self.skip).for_each(drop);
-        elements
+        text::Elements::behind(json, self.start)
     }
 
     /// Returns the number of arguments, which are counted in the JSON.
@@ -92,7 +97,7 @@ impl<'a> Args<'a> {
 
     /// Copies the JSON. Attachments are shared, except one that is still in the receive buffer.
     pub fn into_owned(self) -> OwnedArgs {
-        OwnedArgs { json: self.json.into(), skip: self.skip, attachments: self.attachments.to_vec() }
+        OwnedArgs { json: self.json.into(), start: self.start, attachments: self.attachments.to_vec() }
     }
 }
 
@@ -123,14 +128,14 @@ impl<'a> Iterator for RawArgs<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedArgs {
     json: Box<str>,
-    skip: usize,
+    start: usize,
     attachments: Vec<Bytes>,
 }
 
 impl OwnedArgs {
     /// Returns the same arguments, borrowed.
     pub fn as_args(&self) -> Args<'_> {
-        Args { json: &self.json, skip: self.skip, attachments: (&self.attachments).into() }
+        Args { json: &self.json, start: self.start, attachments: (&self.attachments).into() }
     }
 }
 

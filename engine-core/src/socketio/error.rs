@@ -23,6 +23,9 @@ pub enum DecodeError {
     /// [`Limits::max_namespace_len`](super::Limits::max_namespace_len) is exceeded. Do not repeat the name in an answer.
     #[error("namespace too long")]
     NamespaceTooLong,
+    /// The namespace's name contains U+001E, which separates packets in a payload: no answer could name it.
+    #[error("illegal namespace")]
+    Namespace,
     /// The id is above [`MAX_ID`](super::MAX_ID), is missing in an acknowledgement, or is present in a packet of a
     /// type without id.
     #[error("illegal acknowledgement id")]

@@ -59,8 +59,3 @@ pub fn is_reserved(event: &str) -> bool {
         "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener"
     )
 }
-
-/// Returns whether a namespace's name can stand in a packet, and the packet in a payload.
-pub(super) fn is_legal_namespace(name: &str) -> bool {
-    name.starts_with('/') && !name.contains([',', '\u{1e}'])
-}

@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::attached::Attached;
 use super::kind::Kind;
-use super::parser::text::{event_name, first_of};
+use super::parser::text::event_name;
 use alloc::borrow::Cow;
 
 /// A packet, borrowed from its text.
@@ -25,8 +25,8 @@ pub struct Packet<'a> {
     /// [`Kind::Connect`]; an object, a string or empty in [`Kind::ConnectError`]; empty in
     /// [`Kind::Disconnect`].
     pub data: &'a str,
-    /// The event's name as written, with its quotes; empty if this is not an event.
-    pub(super) name: &'a str,
+    /// The position in the data behind the event's name; 0 if this is not an event.
+    pub(super) name_end: usize,
 }
 
 impl<'a> Packet<'a> {
@@ -34,31 +34,14 @@ impl<'a> Packet<'a> {
     ///
     /// Allocates only if the name was written with escapes.
     pub fn event(&self) -> Option<Cow<'a, str>> {
-        self.kind.is_event().then(|| event_name(self.name))
+        event_name(self.data, self.name_end)
     }
 
     /// Returns the arguments, if this is an event or an acknowledgement.
     ///
     /// `attachments` are those of this packet, empty if it has none.
     pub fn args(&self, attachments: impl Into<Attached<'a>>) -> Option<Args<'a>> {
-        if self.kind.is_event() {
-            Some(Args::new_event(self.data, attachments))
-        } else if self.kind.is_ack() {
-            Some(Args::new_ack(self.data, attachments))
-        } else {
-            None
-        }
-    }
-
-    /// Creates a packet without a query from the parts of a decoded one.
-    pub(super) fn from_parts(
-        kind: Kind,
-        namespace: &'a str,
-        id: Option<u64>,
-        attachments: usize,
-        data: &'a str,
-    ) -> Packet<'a> {
-        let name = if kind.is_event() { first_of(data) } else { "" };
-        Packet { kind, namespace, query: "", id, attachments, data, name }
+        let has_args = self.kind.is_event() || self.kind.is_ack();
+        has_args.then(|| Args::behind(self.data, self.name_end, attachments.into()))
     }
 }

@@ -49,7 +49,7 @@ impl Default for PerMessageDeflate {
     }
 }
 
-/// Permessage-deflate as negotiated for a connection: how outgoing messages are compressed.
+/// Permessage-deflate as negotiated for a connection: the settings by which outgoing messages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deflate {
     threshold: u32,

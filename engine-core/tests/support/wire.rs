@@ -2,13 +2,13 @@
 
 use super::at;
 use bytes::Buf;
-use sockeye_core::connection::{self, Answer, Connection, Expired, Phase};
+use sockeye_core::connection::{self, BorrowedContent, Connection, Expired, Phase};
 use sockeye_core::http::{self, Status};
 use sockeye_core::websocket::{Message, Opcode, write_frame};
 use sockeye_core::{Outbound, Time};
 use std::sync::Arc;
 
-/// The server. It does not answer `GET /hold`, accepts WebSocket handshakes, and echoes the body of any other request.
+/// The server. It does not answer `GET /defer`, accepts WebSocket handshakes, and echoes the body of any other request.
 #[derive(Debug)]
 pub struct Wire {
     pub connection: Connection,
@@ -83,7 +83,7 @@ impl Wire {
         while let Some(deadline) = self.connection.next_deadline().filter(|deadline| *deadline <= now) {
             all.push((deadline, self.connection.handle_timeout(deadline).unwrap()));
             if self.connection.phase() == Phase::Request {
-                self.connection.respond(deadline, Status::REQUEST_TIMEOUT, [], Answer::Bytes(b""));
+                self.connection.respond(deadline, Status::REQUEST_TIMEOUT, [], BorrowedContent::Bytes(b""));
             }
             assert!(self.connection.next_deadline().is_none_or(|next| next > deadline), "still due");
             self.drain();
@@ -125,8 +125,8 @@ impl Wire {
         used
     }
 
-    /// Handles the head of a request. Returns the number of bytes consumed, and whether to look at what follows; so do
-    /// the next methods.
+    /// Handles the head of a request. Returns the number of bytes consumed, and whether the bytes after it can be
+    /// handled; the next methods return the same.
     fn head(&mut self, now: Time, input: &[u8]) -> (usize, bool) {
         let mut slots = http::header_slots();
         let Some(head) = self.connection.next_head(now, input, &mut slots) else {
@@ -142,8 +142,8 @@ impl Wire {
                     self.connection.refuse(now, Status::BAD_REQUEST);
                 }
             }
-        } else if head.request.path() == "/hold" {
-            self.connection.hold(None);
+        } else if head.request.path() == "/defer" {
+            self.connection.defer(None);
         } else {
             self.connection.receive_body(now);
         }
@@ -157,7 +157,7 @@ impl Wire {
         match body {
             Ok(Some(body)) => {
                 self.events.push(format!("body {}", String::from_utf8_lossy(&body)));
-                self.connection.respond(now, Status::OK, [("X-Test", "yes")], Answer::Bytes(&body));
+                self.connection.respond(now, Status::OK, [("X-Test", "yes")], BorrowedContent::Bytes(&body));
             }
             Ok(None) => return (consumed, self.connection.phase() != Phase::Body),
             Err(error) => self.connection.refuse(now, error.status()),

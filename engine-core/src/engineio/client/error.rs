@@ -46,7 +46,7 @@ pub enum TransportError {
     /// The connection to the server could not be opened; the text is the system's.
     #[error("cannot connect: {0}")]
     Connect(Box<str>),
-    /// The server answered with another status than 200, or than 101 to a WebSocket handshake.
+    /// The server answered with a status other than 200, or other than 101 to a WebSocket handshake.
     #[error("the server answered with status {status}: {body}")]
     Status {
         /// The status code.
@@ -147,12 +147,12 @@ pub enum SendError {
         /// The number of waiting bytes.
         queued: usize,
     },
-    /// The message is larger than the server accepts.
-    #[error("a message of {size} bytes, where the server takes {limit}")]
+    /// The message is larger than the server accepts, or the message with its attachments is larger than the send buffer.
+    #[error("a message of {size} bytes, but at most {limit} are accepted")]
     TooLarge {
-        /// The size of the message or the attachment, as it would be sent.
+        /// The size of what is too large, in the form in which it would be sent.
         size: usize,
-        /// The server's `maxPayload`.
+        /// The server's `maxPayload`, or the size of the send buffer.
         limit: usize,
     },
 }

@@ -47,7 +47,8 @@ pub struct Config {
     pub upgrade_timeout: Duration,
     /// Timeout of telling the server that the session is closed. Default: 5 s.
     pub close_timeout: Duration,
-    /// Maximum number of bytes that wait to be written. Default: 4 MiB.
+    /// Maximum number of bytes that wait to be written, and maximum size of one message with its attachments. The packets
+    /// of the protocol itself may take as much again. Default: 4 MiB.
     pub send_buffer: usize,
     /// Maximum size of a message or body from the server, in bytes. Default: 16 MiB.
     pub max_message: usize,

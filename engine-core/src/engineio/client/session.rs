@@ -206,17 +206,11 @@ impl Session {
             return Want::Nothing;
         }
         match (&self.state, lane) {
-            (State::Opening { asked, .. }, _) => {
-                let own = match self.transport() {
-                    Transport::Polling => Lane::Poll,
-                    Transport::WebSocket => Lane::WebSocket,
-                };
-                match (lane == own, asked) {
-                    (false, _) => Want::Nothing,
-                    (true, false) => Want::Request,
-                    (true, true) => Want::Keep,
-                }
-            }
+            (State::Opening { asked, .. }, _) => match (lane == self.opening_lane(), asked) {
+                (false, _) => Want::Nothing,
+                (true, false) => Want::Request,
+                (true, true) => Want::Keep,
+            },
             (State::Polling(polling), Lane::Poll) => {
                 let waits = polling.pause.is_some_and(|until| now < until);
                 match polling.poll || polling.is_pausing() || self.closing.is_some() || waits {
@@ -240,6 +234,14 @@ impl Session {
         }
     }
 
+    /// Returns the lane of the request that opens the session.
+    fn opening_lane(&self) -> Lane {
+        match self.transport() {
+            Transport::Polling => Lane::Poll,
+            Transport::WebSocket => Lane::WebSocket,
+        }
+    }
+
     /// Returns whether something is in progress on a lane, or about to be, so that its end matters.
     fn is_needed(&self, now: Time, lane: Lane) -> bool {
         self.is_busy(lane) || self.wants(now, lane) == Want::Request
@@ -248,7 +250,7 @@ impl Session {
     /// Returns whether something is in progress on a lane.
     fn is_busy(&self, lane: Lane) -> bool {
         match (&self.state, lane) {
-            (State::Opening { asked, .. }, _) => *asked && self.wants(Time::ZERO, lane) == Want::Keep,
+            (State::Opening { asked, .. }, _) => *asked && lane == self.opening_lane(),
             (State::Polling(polling), Lane::Poll) => polling.poll,
             (State::Polling(polling), Lane::Post) => polling.post.is_some(),
             (State::Polling(polling), Lane::WebSocket) => polling.probe.is_some(),
@@ -369,7 +371,7 @@ impl Session {
                 self.fail_opening(TransportError::from(HandshakeError::Version).into());
                 None
             }
-            (_, Lane::Poll) => match core::str::from_utf8(body) {
+            (_, Lane::Poll) => match simdutf8::basic::from_utf8(body) {
                 Ok(text) => Some(text),
                 Err(_) => {
                     self.handle_unreadable(now, lane, PacketError::Utf8);
@@ -572,8 +574,8 @@ impl Session {
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
     ///
     /// # Errors
-    /// Returns an error if the session is not open, if the send buffer is full, or if a message is larger than the
-    /// server accepts.
+    /// Returns an error if the session is not open, if the send buffer is full, if the unit is larger than the send
+    /// buffer, or if a message of it is larger than the server accepts.
     pub fn send<'a>(
         &mut self,
         now: Time,
@@ -583,18 +585,23 @@ impl Session {
     }
 
     /// Queues a message of the protocol above, which is small and must not be lost because the application's messages
-    /// fill the send buffer. If it does not fit into twice the send buffer, the session ends.
+    /// fill the send buffer. If twice the send buffer has no capacity for it, the session ends.
     ///
     /// # Errors
-    /// Returns an error if the session is not open, or if the message is larger than the server accepts.
+    /// Returns an error if the session is not open, or if the message is larger than that or than the server accepts.
     pub fn send_control(&mut self, now: Time, message: Part<'_>) -> Result<(), SendError> {
-        let limit = self.config.send_buffer.saturating_mul(2);
-        let sent = self.send_within(now, limit, core::iter::once(message));
+        let sent = self.send_within(now, self.control_limit(), core::iter::once(message));
         if let Err(SendError::Full { queued }) = sent {
             self.end(TransportError::NotRead { queued }.into());
             return Err(SendError::NotOpen);
         }
         sent
+    }
+
+    /// Returns the maximum number of queued bytes behind which the packets of the protocols may wait. A message may fill
+    /// the send buffer, and the pong after it must not end the session.
+    fn control_limit(&self) -> usize {
+        self.config.send_buffer.saturating_mul(2)
     }
 
     fn send_within<'a>(
@@ -620,7 +627,10 @@ impl Session {
             return Err(SendError::TooLarge { size, limit: largest });
         }
         let total: usize = parts.clone().map(size).sum();
-        if !self.queue.text().is_empty() && self.queue.text().len().saturating_add(total) > limit {
+        if total > limit {
+            return Err(SendError::TooLarge { size: total, limit });
+        }
+        if self.queue.size().saturating_add(total) > limit {
             return Err(SendError::Full { queued: self.queue.text().len() });
         }
         if !on_websocket {
@@ -658,13 +668,13 @@ impl Session {
         });
     }
 
-    /// Queues a packet of the protocol itself. Ends the session if the server does not read, because it could make such
-    /// packets pile up.
+    /// Queues a packet of the protocol itself. Ends the session if the server does not read: otherwise its pings would
+    /// make such packets pile up.
     fn push_control(&mut self, packet: &[u8]) {
         if self.said_close {
             return;
         }
-        if self.queue.text().len() > self.config.send_buffer {
+        if self.queue.size() > self.control_limit() {
             let queued = self.queue.text().len();
             return self.end(TransportError::NotRead { queued }.into());
         }

@@ -194,6 +194,35 @@ fn a_message_larger_than_the_server_takes_is_refused_as_it_would_be_sent() {
 }
 
 #[test]
+fn a_message_larger_than_the_send_buffer_is_refused_and_one_that_fills_it_does_not_stop_pongs() {
+    for on_websocket in [true, false] {
+        let mut session = session(|config| {
+            config.transports = [if on_websocket { Way::WebSocket } else { Way::Polling }].into();
+            config.send_buffer = 50;
+        });
+        let lane = if on_websocket { Lane::WebSocket } else { Lane::Poll };
+        session.begin(at(0), lane, "").unwrap();
+        session.handle_response(at(0), lane, if on_websocket { 101 } else { 200 }, b"0");
+        session.handle_packet(at(0), lane, Packet::Open(OPEN));
+        let too_large = Err(SendError::TooLarge { size: 51, limit: 50 });
+        assert_eq!(session.send(at(0), text(&"x".repeat(50))), too_large);
+        let unit = [Part::Text(&[b'x'; 24]), Part::Text(&[b'x'; 25])];
+        assert_eq!(session.send(at(0), unit.into_iter()), too_large);
+        assert_eq!(session.send(at(0), text(&"x".repeat(49))), Ok(()));
+        assert!(matches!(session.send(at(0), text("x")), Err(SendError::Full { .. })));
+        assert_eq!(session.handle_packet(at(0), lane, Packet::Ping("")), Received::Ping);
+        assert_eq!(session.closed(), None, "the server may just not have read the message yet");
+    }
+}
+
+#[test]
+fn many_short_messages_fill_the_send_buffer_with_what_they_take_in_memory() {
+    let mut session = polling(|config| config.send_buffer = 9000);
+    let sent = (0..10_000).take_while(|_| session.send(at(0), text("")).is_ok()).count();
+    assert!((500..=1000).contains(&sent), "{sent} of at least nine bytes each");
+}
+
+#[test]
 fn a_post_holds_no_more_than_the_server_takes() {
     let mut session = polling(|_| {});
     for _ in 0..3 {

@@ -65,7 +65,7 @@ pub enum Upgrade {
 #[derive(Debug)]
 pub enum Decision {
     /// None that concerns sessions: this is the response.
-    Answer(Answer),
+    Respond(Response),
     /// A path that is not the one for sessions, such as a file that the application serves.
     Elsewhere,
     /// A new session.
@@ -149,7 +149,7 @@ impl From<&TransportError> for Refusal {
 
 /// The response to a request.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status.
     pub status: Status,
     /// The headers, without those that frame the body.
@@ -160,14 +160,14 @@ pub struct Answer {
     pub close: bool,
 }
 
-impl Answer {
+impl Response {
     /// Creates a response without CORS headers.
-    pub fn new(status: Status, headers: impl IntoIterator<Item = Header>, body: Content) -> Answer {
-        Answer { status, headers: headers.into_iter().collect(), body, close: false }
+    pub fn new(status: Status, headers: impl IntoIterator<Item = Header>, body: Content) -> Response {
+        Response { status, headers: headers.into_iter().collect(), body, close: false }
     }
 }
 
-/// The body of a response.
+/// The content of a response.
 #[derive(Debug)]
 pub enum Content {
     /// Constant bytes.
@@ -239,7 +239,7 @@ enum State {
     /// The body is being read.
     Post,
     /// The body was read. The rest of its packets, and the response, wait until handlers keep up.
-    Posted(Option<Box<Held>>),
+    Posted(Option<Box<Unhandled>>),
     /// The response is known, or nothing was decided yet.
     Idle,
 }
@@ -262,7 +262,7 @@ impl Exchange {
     fn route(&mut self, site: &Site, incoming: &Incoming<'_>) -> Result<Decision, Refusal> {
         let request = incoming.request;
         if site.cors.is_preflight(request) {
-            return Ok(Decision::Answer(self.answer(Status::NO_CONTENT, [], Content::Static(b""))));
+            return Ok(Decision::Respond(self.respond(Status::NO_CONTENT, [], Content::Static(b""))));
         }
         if !site.is_path(request.path()) {
             return Ok(Decision::Elsewhere);
@@ -298,8 +298,8 @@ impl Exchange {
     // A new session.
 
     /// Returns the response that opens a session over polling, which carries its first payload.
-    pub fn open(&mut self, site: &Site, id: &Id, payload: Outbound) -> Answer {
-        self.answer(Status::OK, PAYLOAD.into_iter().chain(cookie(site, id)), Content::Queue(payload))
+    pub fn open(&mut self, site: &Site, id: &Id, payload: Outbound) -> Response {
+        self.respond(Status::OK, PAYLOAD.into_iter().chain(cookie(site, id)), Content::Queue(payload))
     }
 
     /// Returns the response that opens a session over WebSocket.
@@ -323,8 +323,8 @@ impl Exchange {
     }
 
     /// Returns the response that carries a payload.
-    pub fn end_poll(&mut self, payload: Outbound) -> Answer {
-        self.answer(Status::OK, PAYLOAD, Content::Queue(payload))
+    pub fn end_poll(&mut self, payload: Outbound) -> Response {
+        self.respond(Status::OK, PAYLOAD, Content::Queue(payload))
     }
 
     /// Begins a POST, whose body is read next.
@@ -370,23 +370,24 @@ impl Exchange {
         RequestError::BadRequest.into()
     }
 
-    /// Notes that the body was read, and that the response waits. `rest` has the packets that were not handled yet.
-    pub fn hold(&mut self, rest: Option<Box<Held>>) {
-        self.state = State::Posted(rest);
+    /// Notes that the body was read, and that the response waits until handlers keep up and all packets were handled.
+    pub fn wait_for_handlers(&mut self, unhandled: Option<Box<Unhandled>>) {
+        self.state = State::Posted(unhandled);
     }
 
-    /// Returns the packets that were not handled yet, to be handled or [held](Exchange::hold) again.
-    pub fn take_held(&mut self) -> Option<Box<Held>> {
+    /// Returns the packets that were not handled yet. Those that still cannot be handled go to
+    /// [`wait_for_handlers`](Exchange::wait_for_handlers) again.
+    pub fn take_unhandled(&mut self) -> Option<Box<Unhandled>> {
         match &mut self.state {
-            State::Posted(rest) => rest.take(),
+            State::Posted(unhandled) => unhandled.take(),
             _ => None,
         }
     }
 
     /// Ends a POST whose packets were all handled.
-    pub fn end_post(&mut self, session: &mut Session) -> Answer {
+    pub fn end_post(&mut self, session: &mut Session) -> Response {
         session.end_post();
-        self.answer(Status::OK, [POSTED], Content::Static(b"ok"))
+        self.respond(Status::OK, [POSTED], Content::Static(b"ok"))
     }
 
     /// Begins an upgrade with the parameters of its handshake. Returns its ticket, or `None` if the connection has to be
@@ -460,14 +461,14 @@ impl Exchange {
     // Responses.
 
     /// Returns a response with the headers for CORS and those that were [added](Exchange::add_headers).
-    pub fn answer(
+    pub fn respond(
         &mut self,
         status: Status,
         headers: impl IntoIterator<Item = Header>,
         body: Content,
-    ) -> Answer {
+    ) -> Response {
         self.state = State::Idle;
-        Answer::new(status, headers.into_iter().chain(core::mem::take(&mut self.headers)), body)
+        Response::new(status, headers.into_iter().chain(core::mem::take(&mut self.headers)), body)
     }
 
     /// Takes the application's headers, without those for CORS, which does not concern WebSocket.
@@ -476,7 +477,7 @@ impl Exchange {
     }
 
     /// Returns the response to a request that is refused.
-    pub fn refuse(&mut self, refusal: &Refusal) -> Answer {
+    pub fn refuse(&mut self, refusal: &Refusal) -> Response {
         self.state = State::Idle;
         if let Refusal::Request(RequestError::Rejected(rejection)) = refusal {
             self.add_headers(rejection.headers().clone());
@@ -492,24 +493,24 @@ impl Exchange {
                 };
                 let headers = self.own_headers().chain([("Content-Type", html.into())]);
                 let status = Status::new(error.upgrade_status()).unwrap_or(Status::BAD_REQUEST);
-                let answer = Answer::new(status, headers, Content::text(text));
-                Answer { close: true, ..answer }
+                let response = Response::new(status, headers, Content::text(text));
+                Response { close: true, ..response }
             }
             Refusal::Request(error) => {
                 let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
                 let body = error.body();
                 let json = error.content_type().map(|kind| ("Content-Type", kind.into()));
                 let allow = (status == Status::METHOD_NOT_ALLOWED).then_some(("Allow", "GET, POST".into()));
-                self.answer(status, json.into_iter().chain(allow), Content::text(body))
+                self.respond(status, json.into_iter().chain(allow), Content::text(body))
             }
-            Refusal::Overlap => self.answer(Status::BAD_REQUEST, [], Content::Static(b"")),
+            Refusal::Overlap => self.respond(Status::BAD_REQUEST, [], Content::Static(b"")),
             // The one refusal whose response is specified (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
             Refusal::WebSocketVersion => {
                 let version = ("Sec-WebSocket-Version", "13".into());
                 let http1 = [("Upgrade", "websocket".into()), ("Connection", "Upgrade".into())];
                 let http1 = http1.into_iter().filter(|_| self.upgrade == Upgrade::Http1);
                 let headers = core::iter::once(version).chain(http1);
-                Answer::new(Status::UPGRADE_REQUIRED, headers, Content::Static(b""))
+                Response::new(Status::UPGRADE_REQUIRED, headers, Content::Static(b""))
             }
         }
     }
@@ -599,20 +600,20 @@ impl<'a> Packets<'a> {
     }
 
     /// Returns a copy of the packets that are left, if any are.
-    pub fn hold(&self) -> Option<Box<Held>> {
-        self.rest.map(|text| Box::new(Held { text: text.to_owned(), at: 0 }))
+    pub fn to_unhandled(&self) -> Option<Box<Unhandled>> {
+        self.rest.map(|text| Box::new(Unhandled { text: text.to_owned(), at: 0 }))
     }
 }
 
 /// The packets of a body that wait for another turn.
 #[derive(Debug)]
-pub struct Held {
+pub struct Unhandled {
     text: String,
     /// The start of the packets that are left, in bytes.
     at: usize,
 }
 
-impl Held {
+impl Unhandled {
     /// Returns the packets.
     pub fn packets(&self) -> Packets<'_> {
         Packets::of_text(self.text.get(self.at..).unwrap_or_default())

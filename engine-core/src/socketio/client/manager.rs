@@ -8,7 +8,7 @@ use super::namespace::{Left, Namespace, State};
 use super::text::Read;
 use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline, Text};
 use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, TransportError, Want};
-use crate::engineio::{Message, Packet as EnginePacket, Transport, split_payload};
+use crate::engineio::{Message, Packet as EnginePacket, Transport};
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::socketio::Reassembly;
@@ -270,28 +270,39 @@ impl Client {
         }
     }
 
-    /// Handles a response.
-    pub fn handle_response(&mut self, now: Time, generation: u64, lane: Lane, status: u16, body: &[u8]) {
-        let Some(engine) = self.current(generation) else { return };
-        if let Some(text) = engine.handle_response(now, lane, status, body) {
-            for packet in split_payload(text) {
-                self.receive_packet(
-                    now,
-                    generation,
-                    lane,
-                    Text::read(packet, self.config.parser, &self.config.limits),
-                );
-            }
-            if let Some(engine) = self.current(generation) {
-                engine.end_poll(now);
-            }
+    /// Handles a response. Returns the payload of a poll, if it has packets: read each of them with [`Text::read`], pass
+    /// it to [`handle_text`](Client::handle_text), and then call [`end_poll`](Client::end_poll). Until then, nothing else
+    /// has changed.
+    pub fn handle_response<'b>(
+        &mut self,
+        now: Time,
+        generation: u64,
+        lane: Lane,
+        status: u16,
+        body: &'b [u8],
+    ) -> Option<&'b str> {
+        let payload = self.current(generation)?.handle_response(now, lane, status, body);
+        if payload.is_some_and(|payload| !payload.is_empty()) {
+            return payload;
+        }
+        if payload.is_some() {
+            self.end_poll(now, generation);
+        }
+        self.follow_engine(now);
+        None
+    }
+
+    /// Ends a poll, all packets of whose payload were handled.
+    pub fn end_poll(&mut self, now: Time, generation: u64) {
+        if let Some(engine) = self.current(generation) {
+            engine.end_poll(now);
         }
         self.follow_engine(now);
     }
 
-    /// Handles a text message that arrived over WebSocket.
-    pub fn handle_text(&mut self, now: Time, generation: u64, text: Text<'_>) {
-        self.receive_packet(now, generation, Lane::WebSocket, text);
+    /// Handles a packet of a poll's payload, or a text message that arrived over WebSocket.
+    pub fn handle_text(&mut self, now: Time, generation: u64, lane: Lane, text: Text<'_>) {
+        self.receive_packet(now, generation, lane, text);
         self.follow_engine(now);
     }
 

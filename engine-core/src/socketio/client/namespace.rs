@@ -6,6 +6,7 @@ use super::{ConnectError, Event, Incoming, NamespaceId, NoAnswer, Token};
 use crate::engineio::client::CloseReason;
 use crate::socketio::acks::{Acks, MAX_ACK_ID};
 use crate::socketio::client::EmitError;
+use crate::socketio::error::EncodeError;
 use crate::time::{Time, earliest};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -307,15 +308,23 @@ impl Namespace {
 }
 
 /// Returns the data of a request to join: `auth`, which is an object or empty, and the position from which events are
-/// to be recovered. `None` if there is neither.
-pub(super) fn shown<'a>(recovery: Option<&Recovery>, auth: &'a str) -> Option<Cow<'a, str>> {
+/// to be recovered; `None` if there is neither.
+///
+/// # Errors
+/// Returns an error if `auth` is neither an object nor empty.
+pub(super) fn shown<'a>(
+    recovery: Option<&Recovery>,
+    auth: &'a str,
+) -> Result<Option<Cow<'a, str>>, EncodeError> {
     let known = recovery.and_then(|it| Some((&*it.pid, it.offset()?)));
     let Some((pid, offset)) = known else {
-        return Some(auth).filter(|auth| !auth.is_empty()).map(Cow::Borrowed);
+        return Ok(Some(auth).filter(|auth| !auth.is_empty()).map(Cow::Borrowed));
     };
-    let fields =
-        auth.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim();
+    let fields = match auth.trim() {
+        "" => "",
+        auth => auth.strip_prefix('{').and_then(|it| it.strip_suffix('}')).ok_or(EncodeError::Auth)?.trim(),
+    };
     let comma = if fields.is_empty() { "" } else { "," };
     let quoted = |it: &str| serde_json::Value::from(it).to_string();
-    Some(format!("{{\"pid\":{},\"offset\":{}{comma}{fields}}}", quoted(pid), quoted(offset)).into())
+    Ok(Some(format!("{{\"pid\":{},\"offset\":{}{comma}{fields}}}", quoted(pid), quoted(offset)).into()))
 }

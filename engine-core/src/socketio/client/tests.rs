@@ -4,8 +4,8 @@ mod recovery;
 mod waiting;
 
 use super::*;
-use crate::engineio::Transport;
 use crate::engineio::client::{Lane, TransportError, Want};
+use crate::engineio::{Transport, split_payload};
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::socketio::{Attached, Encoder, Packet};
@@ -60,6 +60,17 @@ impl Rig {
         assert!(self.client.begin(now, generation, Lane::WebSocket, "").is_some());
         self.client.handle_response(now, generation, Lane::WebSocket, 101, b"");
         self.hear(OPEN);
+    }
+
+    /// Handles a response, with all packets of its payload.
+    fn respond(&mut self, now: Time, generation: u64, lane: Lane, status: u16, body: &str) {
+        let payload = self.client.handle_response(now, generation, lane, status, body.as_bytes());
+        let Some(payload) = payload else { return };
+        for packet in split_payload(payload) {
+            let text = Text::read(packet, Parser::default(), &Limits::default());
+            self.client.handle_text(now, generation, lane, text);
+        }
+        self.client.end_poll(now, generation);
     }
 
     fn join(&mut self) {
@@ -731,7 +742,7 @@ fn nothing_goes_on_after_the_last_namespace_was_left() {
         rig.client.generation()
     };
     rig.client.begin(at(0), generation, Lane::Poll, "").unwrap();
-    rig.client.handle_response(at(0), generation, Lane::Poll, 200, OPEN.as_bytes());
+    rig.respond(at(0), generation, Lane::Poll, 200, OPEN);
     rig.client.close(at(0));
     rig.client.begin(at(0), generation, Lane::Post, "").unwrap();
     assert!(!rig.client.is_idle());

@@ -1,4 +1,4 @@
-//! A text message from the server, read before the client is locked.
+//! A packet from the server in the form of text, read before the client is locked.
 
 use super::super::args::OwnedArgs;
 use super::super::attached::Attached;
@@ -10,7 +10,8 @@ use super::super::parser::text::Reassembly;
 use super::super::parser::{Form, Parser};
 use crate::engineio::{Message, Packet as EnginePacket, PacketError};
 
-/// A text message that was read, for [`Client::handle_text`](super::Client::handle_text).
+/// A packet of a payload or a text message of WebSocket that was read, for
+/// [`Client::handle_text`](super::Client::handle_text).
 ///
 /// Reading takes time proportional to the length of the text and needs no client: do it before the client is locked.
 #[derive(Debug)]
@@ -29,12 +30,12 @@ pub(super) enum Read<'a> {
     /// An attachment of a packet that has begun.
     Attachment(&'a [u8]),
     Wrong(DecodeError),
-    /// The Engine.IO packet is not a text message.
+    /// The Engine.IO packet is no text message.
     Nothing,
 }
 
 impl<'a> Text<'a> {
-    /// Reads a message. The client reports what is wrong with it.
+    /// Reads a packet. If it is wrong, the client ends the session when it handles it.
     pub fn read(text: &'a str, parser: Parser, limits: &Limits) -> Text<'a> {
         let packet = EnginePacket::decode(text);
         let read = match &packet {
@@ -44,8 +45,8 @@ impl<'a> Text<'a> {
         Text { packet, read }
     }
 
-    /// Returns whether the client sends nothing when it handles this message, as far as the message says: it is an
-    /// event, or an acknowledgement without `retries`, after which the next event is sent.
+    /// Returns whether handling this packet certainly sends nothing: it is an event, or an acknowledgement without
+    /// `retries`. With them, the next event is sent.
     pub fn sends_nothing(&self, retries: u32) -> bool {
         let Read::Packet(packet, _) = &self.read else { return false };
         packet.kind == Kind::Event || packet.kind == Kind::Ack && retries == 0

@@ -20,7 +20,7 @@ pub enum EmitError {
     },
     /// The message is larger than the whole send buffer; or, for a client's acknowledgement, larger than the server
     /// accepts.
-    #[error("a message larger than the {limit} bytes that are taken")]
+    #[error("the message is larger than the limit of {limit} bytes")]
     TooLarge {
         /// The size of the send buffer, or the server's `maxPayload`.
         limit: usize,

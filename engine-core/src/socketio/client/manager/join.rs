@@ -5,7 +5,7 @@ use super::super::{ConnectError, DisconnectReason, Event, NamespaceId};
 use super::{Client, Link};
 use crate::engineio::client::SendError;
 use crate::engineio::{Part, Transport};
-use crate::socketio::kind::is_legal_namespace;
+use crate::socketio::namespace_name::check_namespace;
 use crate::socketio::parser::Encoder;
 use crate::time::Time;
 use alloc::string::ToString;
@@ -21,8 +21,7 @@ impl Client {
         let Some(namespace) = self.namespaces.get_mut(id.index()).filter(|it| !it.is_active()) else {
             return;
         };
-        // In version 2 a query follows a question mark, which the server's answer omits.
-        if !is_legal_namespace(&namespace.name) || namespace.name.contains('?') {
+        if !namespace.name.starts_with('/') || check_namespace(&namespace.name, usize::MAX).is_err() {
             return namespace.report_failure(ConnectError::Namespace, &mut self.events);
         }
         (namespace.state, namespace.failures) = (State::Wanted, 0);
@@ -93,7 +92,8 @@ impl Client {
         }
     }
 
-    /// Joins a namespace, as [`Event::Join`] asked for. `auth` is a JSON object, or empty.
+    /// Joins a namespace, as [`Event::Join`] asked for. `auth` is a JSON object, or empty; anything else fails the attempt
+    /// with [`ConnectError::Auth`].
     pub fn join(&mut self, now: Time, id: NamespaceId, attempt: u32, auth: &str) {
         let deadline = now + self.patience();
         let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
@@ -104,9 +104,9 @@ impl Client {
         if let Some(recovery) = &mut namespace.recovery {
             recovery.show();
         }
-        let auth = shown(namespace.recovery.as_deref(), auth);
         let mut encoder = Encoder::new();
-        let encoded = match encoder.connect(&namespace.name, auth.as_deref()) {
+        let shown = shown(namespace.recovery.as_deref(), auth);
+        let encoded = match shown.and_then(|auth| encoder.connect(&namespace.name, auth.as_deref())) {
             Ok(encoded) => encoded,
             Err(error) => return self.fail_join(now, id, ConnectError::Auth(error.to_string().into())),
         };

@@ -47,7 +47,7 @@ fn post(rig: &mut Rig) -> String {
 fn respond(rig: &mut Rig, lane: Lane, body: &str) {
     let (now, generation) = (rig.now(), rig.client.generation());
     let status = if lane == Lane::WebSocket { 101 } else { 200 };
-    rig.client.handle_response(now, generation, lane, status, body.as_bytes());
+    rig.respond(now, generation, lane, status, body);
 }
 
 fn rejoin(rig: &mut Rig, id: NamespaceId) {

@@ -151,3 +151,18 @@ fn after_more_events_than_may_wait_the_next_attempt_is_a_fresh_one() {
     assert!(matches!(&events[..], [Event::ConnectError(..)]), "{events:?}");
     assert_eq!(come_back(&mut rig), "40");
 }
+
+#[test]
+fn auth_that_is_no_object_is_an_error_even_if_a_recovery_is_asked_for() {
+    let mut rig = recoverable(|_| {});
+    rig.hear(r#"42["x","QN3aB_0"]"#);
+    rig.lose();
+    rig.pass(6000);
+    rig.open();
+    let events = rig.events();
+    let Some(Event::Join(id, attempt)) = events.last().cloned() else { panic!("{events:?}") };
+    rig.client.join(rig.now(), id, attempt, r#""token""#);
+    assert_eq!(rig.written(), [""; 0]);
+    let events = rig.events();
+    assert!(matches!(&events[..], [Event::ConnectError(_, ConnectError::Auth(_))]), "{events:?}");
+}

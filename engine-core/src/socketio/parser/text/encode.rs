@@ -4,8 +4,9 @@ use super::json;
 use super::serialize::{ArgumentList, Sink};
 use crate::socketio::args::Args;
 use crate::socketio::error::EncodeError;
-use crate::socketio::kind::{is_legal_namespace, is_reserved};
+use crate::socketio::kind::is_reserved;
 use crate::socketio::limits::MAX_DEPTH;
+use crate::socketio::namespace_name::is_sendable_namespace;
 use crate::socketio::parser::encoded::Encoded;
 use serde::Serialize;
 
@@ -163,7 +164,7 @@ impl Encoder {
     ///
     /// The number is known only at the end, and is then written into the space in front, aligned to the right.
     fn start(&mut self, namespace: &str, id: Option<u64>) -> Result<usize, EncodeError> {
-        if !is_legal_namespace(namespace) {
+        if !is_sendable_namespace(namespace) {
             return Err(EncodeError::Namespace);
         }
         self.sink.clear(KEPT);

@@ -34,6 +34,8 @@ pub(crate) struct Scanned<'a> {
     pub(crate) value: &'a str,
     /// If the value is an array: its first element, unless that is an array or an object.
     pub(crate) first: Option<&'a str>,
+    /// The position behind that element, or 0.
+    pub(crate) first_end: usize,
 }
 
 /// Checks that `text` is one JSON value that is nested at most `max_depth` (never more than [`MAX_DEPTH`]) levels deep.
@@ -42,6 +44,7 @@ pub(crate) struct Scanned<'a> {
 pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
     let mut scanner = Scanner::new(text, max_depth);
     let mut first = None;
+    let mut first_end = 0;
     if scanner.eat(b'[') {
         scanner.open(Container::Array)?;
         scanner.whitespace();
@@ -51,7 +54,8 @@ pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
             Some(b'[' | b'{') => scanner.rest_of_value(Next::Value)?,
             _ => {
                 scanner.scalar()?;
-                first = text.get(start..scanner.position());
+                first_end = scanner.position();
+                first = text.get(start..first_end);
                 scanner.rest_of_value(Next::Behind)?;
             }
         }
@@ -63,7 +67,7 @@ pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
     }
     let value = text.get(..scanner.position()).ok_or(Fault::Syntax)?;
     scanner.whitespace();
-    if scanner.rest.is_empty() { Ok(Scanned { value, first }) } else { Err(Fault::Syntax) }
+    if scanner.rest.is_empty() { Ok(Scanned { value, first, first_end }) } else { Err(Fault::Syntax) }
 }
 
 /// An iterator over the elements of a JSON array, as they are written.
@@ -87,6 +91,21 @@ enum At {
 impl<'a> Elements<'a> {
     pub(crate) fn new(text: &'a str) -> Elements<'a> {
         Elements { text, scanner: Scanner::new(text, MAX_DEPTH), at: At::Start }
+    }
+
+    /// Creates an iterator over the elements that follow the one that ends at `position`, or over all if that is 0.
+    pub(crate) fn behind(text: &'a str, position: usize) -> Elements<'a> {
+        let mut elements = Elements::new(text);
+        if position > 0 {
+            elements.scanner.rest = text.as_bytes().get(position..).unwrap_or_default();
+            elements.at = At::BehindElement;
+        }
+        elements
+    }
+
+    /// Returns the position behind the elements that were passed.
+    pub(crate) fn position(&self) -> usize {
+        self.scanner.position()
     }
 
     /// Moves to the next element, and returns the text from there to the end of the array.

@@ -13,6 +13,6 @@ mod tests;
 pub(crate) use deserialize::deserialize;
 pub(crate) use encode::Encoder;
 pub(crate) use json::{Elements, from_json};
-pub(crate) use packet::{event_name, first_of};
+pub(crate) use packet::{end_of_first, event_name};
 pub use reassembly::{Complete, Reassembly};
 pub(crate) use reassembly::{decode, decode_text};

@@ -1,6 +1,7 @@
 //! The text form of a received Socket.IO packet: `<type>[<n>-][<namespace>,][<id>][<JSON>]`.
 
 use super::json;
+use crate::engineio::SEPARATOR;
 use crate::socketio::error::DecodeError;
 use crate::socketio::kind::{Kind, MAX_ID, is_reserved};
 use crate::socketio::limits::Limits;
@@ -28,22 +29,29 @@ impl<'a> Packet<'a> {
         if !kind.is_event() && has_id != kind.is_ack() {
             return Err(DecodeError::Id);
         }
-        let (data, name) = check_data(kind, rest, limits)?;
-        Ok(Packet { kind, namespace, query, id, attachments, data, name })
+        let (data, name_end) = check_data(kind, rest, limits)?;
+        Ok(Packet { kind, namespace, query, id, attachments, data, name_end })
     }
 }
 
-/// Returns the first element of an array as it is written: an event's name. Empty if there is none.
-pub(crate) fn first_of(data: &str) -> &str {
-    json::Elements::new(data).next().unwrap_or_default()
+/// Returns the position behind the first element of an array.
+pub(crate) fn end_of_first(data: &str) -> usize {
+    let mut elements = json::Elements::new(data);
+    elements.next();
+    elements.position()
 }
 
-/// Returns an event's name, given the JSON of it.
-pub(crate) fn event_name(written: &str) -> Cow<'_, str> {
-    match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+/// Returns the name of an event, given its data and the position behind the name. `None` if that is 0: the data of
+/// another packet.
+pub(crate) fn event_name(data: &str, name_end: usize) -> Option<Cow<'_, str>> {
+    if name_end == 0 {
+        return None;
+    }
+    let written = data.get(1..name_end).unwrap_or_default().trim_ascii_start();
+    Some(match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(inner) => json::unescape(inner),
         None => Cow::Borrowed(written),
-    }
+    })
 }
 
 /// Splits off `<n>-`, and returns the number of attachments and the rest.
@@ -85,6 +93,9 @@ fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a s
     };
     let rest = rest.strip_prefix(',').unwrap_or(rest);
     let (namespace, query) = full.split_once('?').unwrap_or((full, ""));
+    if memchr::memchr(SEPARATOR, namespace.as_bytes()).is_some() {
+        return Err(DecodeError::Namespace);
+    }
     Ok((namespace, query, rest))
 }
 
@@ -105,26 +116,30 @@ fn split_id(text: &str) -> Result<(Option<u64>, &str), DecodeError> {
     Ok((id, rest))
 }
 
-/// Checks the data. Returns it without trailing whitespace, and the event's name as written.
-fn check_data<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str), DecodeError> {
+/// Checks the data. Returns it without trailing whitespace, and the position behind the event's name.
+fn check_data<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Result<(&'a str, usize), DecodeError> {
     if text.is_empty() {
         return match kind {
-            Kind::Connect | Kind::Disconnect | Kind::ConnectError => Ok(("", "")),
+            Kind::Connect | Kind::Disconnect | Kind::ConnectError => Ok(("", 0)),
             _ => Err(DecodeError::Payload),
         };
     }
     let scanned = json::scan(text, limits.max_depth)?;
-    let name = match (kind, text.as_bytes().first()) {
-        (Kind::Connect, Some(b'{')) => "",
-        (Kind::ConnectError, Some(b'{' | b'"')) => "",
-        (Kind::Ack | Kind::BinaryAck, Some(b'[')) => "",
-        (Kind::Event | Kind::BinaryEvent, Some(b'[')) => check_name(scanned.first, limits)?,
+    let name_end = match (kind, text.as_bytes().first()) {
+        (Kind::Connect, Some(b'{')) => 0,
+        (Kind::ConnectError, Some(b'{' | b'"')) => 0,
+        (Kind::Ack | Kind::BinaryAck, Some(b'[')) => 0,
+        (Kind::Event | Kind::BinaryEvent, Some(b'[')) => {
+            check_name(scanned.first, limits)?;
+            scanned.first_end
+        }
         _ => return Err(DecodeError::Payload),
     };
-    Ok((scanned.value, name))
+    Ok((scanned.value, name_end))
 }
 
-fn check_name<'a>(first: Option<&'a str>, limits: &Limits) -> Result<&'a str, DecodeError> {
+/// Checks the name of an event, given the first element of its data.
+fn check_name(first: Option<&str>, limits: &Limits) -> Result<(), DecodeError> {
     let written = first.ok_or(DecodeError::Payload)?;
     let inner = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let digits = written.strip_prefix('-').unwrap_or(written);
@@ -136,6 +151,6 @@ fn check_name<'a>(first: Option<&'a str>, limits: &Limits) -> Result<&'a str, De
     }
     match inner {
         Some(inner) if is_reserved(&json::unescape(inner)) => Err(DecodeError::ReservedEvent),
-        _ => Ok(written),
+        _ => Ok(()),
     }
 }

@@ -55,6 +55,7 @@ struct Pending {
     namespace_len: usize,
     attachments: Vec<Bytes>,
     expected: usize,
+    name_end: usize,
     bytes: usize,
 }
 
@@ -105,6 +106,7 @@ impl Reassembly {
             namespace_len: packet.namespace.len(),
             attachments: Vec::new(),
             expected: packet.attachments,
+            name_end: packet.name_end,
             bytes: 0,
         }));
         Ok(())
@@ -141,9 +143,10 @@ pub struct Complete<'d> {
 impl Complete<'_> {
     /// Returns the packet, without its query.
     pub fn packet(&self) -> Packet<'_> {
-        let Pending { kind, id, text, namespace_len, expected, .. } = &*self.pending;
+        let Pending { kind, id, text, namespace_len, expected, name_end, .. } = &*self.pending;
         let (namespace, data) = text.split_at_checked(*namespace_len).unwrap_or_default();
-        Packet::from_parts(*kind, namespace, *id, *expected, data)
+        let (kind, id, attachments, name_end) = (*kind, *id, *expected, *name_end);
+        Packet { kind, namespace, query: "", id, attachments, data, name_end }
     }
 
     /// Returns the attachments, in the order of their numbers.

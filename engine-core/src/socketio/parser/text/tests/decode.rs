@@ -269,6 +269,13 @@ fn the_namespace_is_limited_in_bytes() {
     assert_eq!(Packet::decode(&long[0], &unlimited).unwrap().namespace.len(), 513);
 }
 
+/// It can arrive over WebSocket, but no answer could go through a payload of polling.
+#[test]
+fn a_namespace_with_the_separator_of_payloads_is_rejected() {
+    rejected(DecodeError::Namespace, &["0/a\u{1e}", "0/a\u{1e}b,", "2/\u{1e}?x=y,[\"a\"]", "1/\u{1e}"]);
+    assert_eq!(Packet::decode("0/a?\u{1e}", &Limits::default()).unwrap().namespace, "/a");
+}
+
 #[test]
 fn deeply_nested_json_is_an_error_and_no_stack_overflow() {
     let deep = |depth| nested("[", depth, "]");

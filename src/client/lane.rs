@@ -241,6 +241,7 @@ impl LaneStream {
     }
 
     /// Handles packets that earlier turns have left.
+    #[cold]
     fn resume_payload(&mut self, now: Time) {
         let Some(mut rest) = self.rest.take() else { return };
         match rest.payload.get(rest.at..).and_then(|left| self.read_packets(now, left)) {
@@ -265,7 +266,7 @@ impl LaneStream {
                 return left;
             }
             let (packet, behind) = split_first(payload);
-            self.shared.receive_packet(now, self.origin(), packet, behind.is_none());
+            self.shared.receive_text(now, self.origin(), packet, behind.is_none());
             (left, read) = (behind, read + packet.len().max(MIN_PACKET));
         }
         None
@@ -333,7 +334,9 @@ impl Protocol for LaneStream {
     fn handle_wake(&mut self, now: Time) {
         self.inflated.begin_turn();
         self.stream.handle_timeout(now);
-        self.resume_payload(now);
+        if self.rest.is_some() {
+            self.resume_payload(now);
+        }
         if !self.told {
             self.follow(now);
         }

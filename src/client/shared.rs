@@ -193,7 +193,7 @@ impl Shared {
     }
 
     /// Handles a response. Returns the payload of a poll, if it has packets: pass each of them to
-    /// [`receive_packet`](Shared::receive_packet).
+    /// [`receive_text`](Shared::receive_text).
     pub(super) fn handle_response<'b>(
         self: &Arc<Self>,
         now: Time,
@@ -211,17 +211,6 @@ impl Shared {
         payload
     }
 
-    /// Handles a packet of a poll's payload; after the last one, the poll has ended.
-    pub(super) fn receive_packet(self: &Arc<Self>, now: Time, origin: Origin, packet: &str, is_last: bool) {
-        let text = self.read(packet);
-        self.handle(now, origin, |client| {
-            self.handle_text(client, now, origin, text);
-            if is_last {
-                client.end_poll(now, origin.generation);
-            }
-        });
-    }
-
     /// Handles a message that arrived over WebSocket. Returns what is demanded of its stream then.
     pub(super) fn receive(
         self: &Arc<Self>,
@@ -229,38 +218,45 @@ impl Shared {
         origin: Origin,
         message: &Message<'_>,
     ) -> Option<Demand> {
-        let text = match message {
-            Message::Text(text) => Some(self.read(text)),
-            _ => None,
-        };
-        self.handle(now, origin, |client| match text {
-            Some(text) => self.handle_text(client, now, origin, text),
-            None => lent(client, |client| client.handle_message(now, origin.generation, message)),
-        })
-    }
-
-    /// Reads a packet without the lock, so that threads that send need not wait.
-    fn read<'a>(&self, packet: &'a str) -> Text<'a> {
-        Text::read(packet, self.settings.config.parser, &self.settings.config.limits)
-    }
-
-    fn handle_text(&self, client: &mut Client, now: Time, origin: Origin, text: Text<'_>) {
-        let Origin { lane, generation } = origin;
-        // The usual packets need no memory to be lent.
-        match text.sends_nothing(self.settings.config.retries) {
-            true => client.handle_text(now, generation, lane, text),
-            false => lent(client, |client| client.handle_text(now, generation, lane, text)),
+        if let Message::Text(text) = message {
+            return self.receive_text(now, origin, text, false);
         }
-    }
-
-    /// Runs `f`, which handles what a stream has brought, or ends the connection if the backlog is overrun. Returns
-    /// what is demanded of the stream then.
-    fn handle(self: &Arc<Self>, now: Time, origin: Origin, f: impl FnOnce(&mut Client)) -> Option<Demand> {
         let mut core = self.core.lock();
         lend_events(core.client.events_mut());
+        let (client, generation) = (&mut core.client, origin.generation);
         match self.is_overrun() {
-            true => core.client.fall_behind(now, origin.generation),
-            false => f(&mut core.client),
+            true => client.fall_behind(now, generation),
+            false => lent(client, |client| client.handle_message(now, generation, message)),
+        }
+        self.settle(core, now, Caller::Stream(origin))
+    }
+
+    /// Handles a text message that arrived over WebSocket, or a packet of a poll's payload: with the last one, the poll
+    /// ends. Returns what is demanded of its stream then.
+    pub(super) fn receive_text(
+        self: &Arc<Self>,
+        now: Time,
+        origin: Origin,
+        text: &str,
+        is_last: bool,
+    ) -> Option<Demand> {
+        // Read without the lock, so that threads that send need not wait.
+        let text = Text::read(text, self.settings.config.parser, &self.settings.config.limits);
+        let mut core = self.core.lock();
+        lend_events(core.client.events_mut());
+        let Origin { lane, generation } = origin;
+        let client = &mut core.client;
+        // No closure takes the text where it need not, because it is large to move: `benches/count client_ack`.
+        match () {
+            () if self.is_overrun() => client.fall_behind(now, generation),
+            // The usual packets need no memory to be lent.
+            () if text.sends_nothing(self.settings.config.retries) => {
+                client.handle_text(now, generation, lane, text);
+            }
+            () => lent(client, |client| client.handle_text(now, generation, lane, text)),
+        }
+        if is_last {
+            client.end_poll(now, generation);
         }
         self.settle(core, now, Caller::Stream(origin))
     }

@@ -623,15 +623,18 @@ impl Session {
             Part::Binary(data) => data.len(),
         };
         let largest = self.max_payload().unwrap_or(usize::MAX);
-        if let Some(size) = parts.clone().map(size).find(|size| *size > largest) {
-            return Err(SendError::TooLarge { size, limit: largest });
-        }
-        let total: usize = parts.clone().map(size).sum();
-        if total > limit {
-            return Err(SendError::TooLarge { size: total, limit });
+        let mut total: usize = 0;
+        for size in parts.clone().map(size) {
+            if size > largest {
+                return Err(SendError::TooLarge { size, limit: largest });
+            }
+            total = total.saturating_add(size);
         }
         if self.queue.size().saturating_add(total) > limit {
-            return Err(SendError::Full { queued: self.queue.text().len() });
+            return Err(match total > limit {
+                true => SendError::TooLarge { size: total, limit },
+                false => SendError::Full { queued: self.queue.text().len() },
+            });
         }
         if !on_websocket {
             self.queue.write(parts);

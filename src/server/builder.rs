@@ -132,7 +132,7 @@ impl ServerBuilder {
     }
 
     /// Decides whether a session may be opened, before the client asks for any namespace. A refusal is an
-    /// HTTP response with status 403 and the returned message. To authenticate users, prefer a
+    /// HTTP response with status 403 and the returned message. Default: every session is allowed. To authenticate users, prefer a
     /// [`middleware`](crate::Namespace::middleware), which has access to the client's `auth`.
     ///
     /// ```
@@ -330,7 +330,8 @@ impl ServerBuilder {
 
     /// Sets the limits of one packet (the number, bytes and time of its attachments, lengths, depth), and how
     /// many namespaces a client may join. A client that exceeds a limit of a packet is closed; a request for
-    /// one namespace too many is refused (`connect_error`, "too many namespaces").
+    /// one namespace too many is refused (`connect_error`, "too many namespaces"). Default: those of
+    /// [`Limits::default`], which are documented at its fields.
     pub fn packet_limits(mut self, limits: Limits) -> Self {
         self.engine.application.limits = limits;
         self

@@ -41,6 +41,38 @@ fn a_server_is_served_on_two_listeners() {
     serving.join().unwrap();
 }
 
+#[cfg(all(unix, feature = "smol"))]
+#[test]
+fn a_unix_socket_is_served_on_smol() {
+    use smol::Timer;
+    use smol::future::FutureExt;
+    use smol::io::{AsyncReadExt, AsyncWriteExt};
+    use smol::net::unix::UnixStream;
+
+    let path = std::env::temp_dir().join(format!("sockeye-smol-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let talk = async {
+        let io = Server::new();
+        let serving = smol::spawn(sockeye::smol::serve_unix(io.clone(), listener));
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        let head = "GET /else HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        io.begin_close();
+        serving.await.unwrap();
+        true
+    };
+    let in_time = smol::block_on(talk.or(async {
+        Timer::after(PATIENCE).await;
+        false
+    }));
+    std::fs::remove_file(&path).unwrap();
+    assert!(in_time);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_unix_socket_that_was_opened_before_is_served() {

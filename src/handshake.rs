@@ -1,4 +1,4 @@
-//! The request that opened a session.
+//! A request to the server: the one that opened a session, or one that the application decides about.
 
 use sockeye_core::host::Peer;
 use sockeye_core::http;
@@ -7,10 +7,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-/// The request that opened a session, and the address that it came from.
+/// The request that opened a session, and the address that it came from. Hooks such as
+/// [`use_request`](crate::ServerBuilder::use_request) get every other request in this form, too.
 #[derive(Clone)]
 pub struct Handshake {
-    /// The target, then `name: value` for each header, one per line, in a single allocation.
+    /// The method and a space unless it is GET, the target, then `name: value` for each header, one per line, in a
+    /// single allocation.
     head: Box<[u8]>,
     peer: Peer,
     time: SystemTime,
@@ -24,7 +26,12 @@ impl Handshake {
         let headers = request.headers().iter();
         let len =
             request.target().len() + headers.clone().map(|h| h.name.len() + h.value.len() + 3).sum::<usize>();
-        let mut head = Vec::with_capacity(len);
+        let method = Some(request.method()).filter(|method| *method != "GET");
+        let mut head = Vec::with_capacity(len + method.map_or(0, |method| method.len() + 1));
+        if let Some(method) = method {
+            head.extend_from_slice(method.as_bytes());
+            head.push(b' ');
+        }
         head.extend_from_slice(request.target().as_bytes());
         for header in headers {
             head.push(b'\n');
@@ -47,9 +54,33 @@ impl Handshake {
         self
     }
 
+    /// Returns the method: `GET` of the request that opened a session.
+    pub fn method(&self) -> &str {
+        self.first_line().0
+    }
+
     /// Returns the path and query of the request.
     pub fn url(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.head.split(|&b| b == b'\n').next().unwrap_or_default())
+        String::from_utf8_lossy(self.first_line().1)
+    }
+
+    fn first_line(&self) -> (&str, &[u8]) {
+        let line = self.head.split(|&b| b == b'\n').next().unwrap_or_default();
+        match line.iter().position(|&b| b == b' ') {
+            None => ("GET", line),
+            Some(space) => {
+                let (method, target) = line.split_at(space);
+                (std::str::from_utf8(method).unwrap_or_default(), target.get(1..).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Calls `f` with the request in the form that the protocol reads.
+    pub(crate) fn with_request<R>(&self, f: impl FnOnce(&http::Request<'_>) -> R) -> R {
+        let (method, target) = self.first_line();
+        let headers: smallvec::SmallVec<[http::Header<'_>; 24]> =
+            self.headers().map(|(name, value)| http::Header { name, value }).collect();
+        f(&http::Request::new(method, std::str::from_utf8(target).unwrap_or_default(), &headers))
     }
 
     /// Returns the headers in the order in which they were sent, with their names as they were written.
@@ -152,5 +183,11 @@ mod tests {
         assert_eq!(handshake.header("x-empty"), Some(""));
         assert_eq!(handshake.headers().count(), 3);
         assert_eq!(handshake.query_param("name").as_deref(), Some("a b"));
+        assert_eq!(handshake.method(), "GET");
+        handshake.with_request(|again| assert_eq!(*again, request));
+        let request = http::Request::new("POST", "*", &headers);
+        let handshake = Handshake::new(&request, Peer::default());
+        assert_eq!((handshake.method(), &*handshake.url()), ("POST", "*"));
+        handshake.with_request(|again| assert_eq!(*again, request));
     }
 }

@@ -93,6 +93,7 @@
 mod append;
 mod by_id;
 pub mod client;
+mod connection_error;
 pub mod engine;
 mod error;
 pub mod extract;
@@ -116,7 +117,7 @@ pub mod smol;
 pub mod tokio;
 
 pub use client::{Client, ClientSocket};
-pub use engine::{CloseReason, Handshake, Id, Transport};
+pub use engine::{CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
 pub use handler::Handler;
 pub use payload::{Args, Payload};

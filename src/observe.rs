@@ -52,6 +52,7 @@
 //! `event`, `namespace` and `socket`. In place of the last, a middleware is inside of `admission` with `namespace` and
 //! `socket`.
 
+use crate::connection_error::ConnectionError;
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::ExtractError;
 use crate::guard::guard;
@@ -127,6 +128,8 @@ pub enum Event<'a> {
         status: u16,
         /// The cause in words.
         cause: fmt::Arguments<'a>,
+        /// The request and the details, if the client was told a code of the protocol.
+        error: Option<&'a ConnectionError<'a>>,
     },
     /// A session was opened.
     #[non_exhaustive]
@@ -290,7 +293,7 @@ fn write_log(event: &Event<'_>) {
     match event {
         // The end of the session is logged, with the cause.
         Event::RequestRefused { session: Some(_), .. } => {}
-        Event::RequestRefused { session: None, peer, status, cause } => {
+        Event::RequestRefused { session: None, peer, status, cause, .. } => {
             let peer = log::peer(*peer);
             debug!(peer = %peer, status = %status, cause = %cause, "a request is refused");
         }

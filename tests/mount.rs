@@ -9,7 +9,7 @@ use sockeye::drive::{Protocol, keep_time};
 use sockeye::engine::{self, Application, CloseReason, Message, Session, TransportError};
 use sockeye::host::{Host, Peer, Runtime};
 use sockeye::mount::{Body, Outcome, answer, takes};
-use sockeye::{Cookie, Cors, Server, Time};
+use sockeye::{Cookie, Cors, Handshake, Rejection, ResponseHeaders, Server, Time};
 use sockeye_core::websocket::{Opcode, write_frame};
 use std::convert::Infallible;
 use std::future::Future;
@@ -66,6 +66,7 @@ impl Application for Echo {
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
         self.0.lock().unwrap().messages += 1;
+        session.settle();
         session.send(message).unwrap();
     }
 
@@ -736,4 +737,78 @@ fn who_keeps_the_time_is_woken_when_the_server_is_gone() {
     server.set_timer_waker(&woken.clone().into());
     drop(server);
     assert_eq!(woken.count(), 1);
+}
+
+#[test]
+fn a_middleware_decides_about_mounted_requests_too() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let waiting = gate.clone();
+    let builder = engine::Server::builder(Echo::default()).use_request(move |request: Handshake| {
+        let waiting = waiting.clone();
+        async move {
+            waiting.acquire().await.unwrap().forget();
+            let mut headers = ResponseHeaders::new();
+            headers.append("X-Method", request.method().to_owned())?;
+            match request.query_param("no") {
+                Some(_) => Err(Rejection::new(418, "tea").header("X-Pot", "1")?),
+                None => Ok(headers),
+            }
+        }
+    });
+    let builder = builder.initial_headers(|_, headers| headers.append("X-Initial", "1").unwrap());
+    let world = World::with(builder.allow_timeout(Duration::from_secs(7)));
+    let pass = |mut future: Pin<Box<dyn Future<Output = Outcomes> + Send>>| {
+        assert!(poll(&mut future).is_pending());
+        gate.add_permits(1);
+        now(&mut future)
+    };
+    let opened = response(pass(world.get("polling")));
+    assert!(opened.headers()["x-method"] == "GET" && opened.headers()["x-initial"] == "1");
+    let open = text(opened);
+    let sid = open.split('"').nth(3).unwrap();
+    let posted = response(pass(world.post(sid, Feed::whole(&[b"4a"]))));
+    assert_eq!(posted.headers()["x-method"], "POST");
+    assert!(!posted.headers().contains_key("x-initial"));
+    assert_eq!(text(response(pass(world.get(&format!("polling&sid={sid}"))))), "4a");
+    let Outcome::Upgrade(accepted, _) = pass(world.request(handshake().body(Feed::default()).unwrap()))
+    else {
+        panic!("not an upgrade");
+    };
+    assert!(accepted.headers()["x-method"] == "GET" && accepted.headers()["x-initial"] == "1");
+    let refused = response(pass(world.get("polling&no=1")));
+    assert!(refused.status() == StatusCode::IM_A_TEAPOT && refused.headers()["x-pot"] == "1");
+    assert_eq!(text(refused), "tea");
+    // One that never decides is refused in time, and one whose client goes leaves nothing.
+    let mut posting = world.post(sid, Feed::endless(&[]));
+    let mut opening = world.get("polling");
+    assert!(poll(&mut posting).is_pending() && poll(&mut opening).is_pending());
+    drop(opening);
+    world.advance(Duration::from_secs(7));
+    assert_eq!(response(now(&mut posting)).status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.server.sessions_count(), 1);
+}
+
+#[test]
+fn a_session_begins_with_the_initial_packet() {
+    let with = |packet: Message<'_>| {
+        let world = World::with(engine::Server::builder(Echo::default()).initial_packet(packet));
+        text(response(now(&mut world.get("polling"))))
+    };
+    assert!(with(Message::Text("hello")).ends_with("}\x1e4hello"));
+    assert!(with(Message::Binary(b"hello".into())).ends_with("}\x1ebaGVsbG8="));
+    let separator = std::panic::catch_unwind(|| {
+        engine::Server::builder(Echo::default()).initial_packet(Message::Text("a\x1eb"));
+    });
+    assert!(separator.is_err(), "over polling it would be two packets");
+}
+
+#[test]
+fn a_pending_session_is_settled_by_the_application() {
+    let world = World::with(engine::Server::builder(Echo::default()).max_pending_sessions(1));
+    let sid = world.open();
+    assert_eq!(response(now(&mut world.get("polling"))).status(), StatusCode::SERVICE_UNAVAILABLE);
+    // `Echo` settles a session with its first message.
+    response(now(&mut world.post(&sid, Feed::whole(&[b"4a\x1e4b"]))));
+    world.open();
+    assert_eq!(response(now(&mut world.get("polling"))).status(), StatusCode::SERVICE_UNAVAILABLE);
 }

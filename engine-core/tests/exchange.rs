@@ -95,7 +95,7 @@ fn a_session_over_polling_is_opened_with_a_cookie_and_its_first_payload() {
     let (site, id) = (site(), Id::parse(SID).unwrap());
     let (mut exchange, decision) = begin("GET", "/engine.io/?EIO=4&transport=polling");
     assert!(matches!(decision, Ok(Decision::Open(NewTransport::Polling))));
-    exchange.begin_opening(at(0), &site.config);
+    exchange.begin_deciding(at(0), &site.config);
     assert_eq!(exchange.next_deadline(), Some(at(30_000)));
     assert!(!exchange.is_overdue(at(29_999)) && exchange.is_overdue(at(30_000)));
     let mut session = session(&site);

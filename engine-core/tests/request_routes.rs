@@ -52,8 +52,8 @@ fn requests_are_checked_in_the_order_of_the_reference_implementation() {
         ("PUT", "EIO=4&transport=polling&sid=lv_VI97HAXpY6yYWAAAC", false, UnknownSession),
         ("POST", "EIO=4&transport=polling", false, BadHandshakeMethod),
         ("OPTIONS", "EIO=3&transport=polling", false, BadHandshakeMethod),
-        ("GET", "EIO=4&transport=websocket", false, BadRequest),
-        ("GET", "EIO=4&transport=polling", true, BadRequest),
+        ("GET", "EIO=4&transport=websocket", false, TransportHandshake),
+        ("GET", "EIO=4&transport=polling", true, TransportHandshake),
         ("GET", "EIO=3&transport=polling", false, UnsupportedVersion),
         ("GET", "transport=polling", false, UnsupportedVersion),
         ("GET", "EIO=5&transport=websocket", true, UnsupportedVersion),
@@ -63,10 +63,10 @@ fn requests_are_checked_in_the_order_of_the_reference_implementation() {
     for (method, query, is_upgrade, error) in cases {
         assert_eq!(route(method, query, is_upgrade), Err(error), "{method} {query}");
     }
-    assert_eq!(route("GET", &sid("transport=websocket"), false), Err(BadRequest));
+    assert_eq!(route("GET", &sid("transport=websocket"), false), Err(TransportMismatch));
     assert_eq!(route("POST", &sid("transport=websocket"), true), Err(MethodNotAllowed));
-    assert_eq!(route("GET", &format!("EIO=3&transport=polling&sid={SID}"), false), Err(BadRequest));
-    assert_eq!(route("GET", &format!("EIO=3&transport=websocket&sid={SID}"), true), Err(BadRequest));
+    assert_eq!(route("GET", &format!("EIO=3&transport=polling&sid={SID}"), false), Err(ProtocolMismatch));
+    assert_eq!(route("GET", &format!("EIO=3&transport=websocket&sid={SID}"), true), Err(ProtocolMismatch));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn an_origin_with_control_characters_is_a_bad_request() {
     let request = Request::new("GET", "/?EIO=4&transport=polling&sid=x", &headers);
     let query = Query::parse(request.query()).unwrap();
     let result = Route::of(&request, false, &query, &Config::default());
-    assert_eq!(result, Err(RequestError::BadRequest));
+    assert_eq!(result, Err(RequestError::InvalidOrigin));
 }
 
 #[test]
@@ -114,10 +114,18 @@ fn error_bodies_equal_those_of_the_reference_implementation() {
         (UnknownSession, 400, r#"{"code":1,"message":"Session ID unknown"}"#),
         (BadHandshakeMethod, 400, r#"{"code":2,"message":"Bad handshake method"}"#),
         (BadRequest, 400, r#"{"code":3,"message":"Bad request"}"#),
+        (InvalidOrigin, 400, r#"{"code":3,"message":"Bad request"}"#),
+        (TransportMismatch, 400, r#"{"code":3,"message":"Bad request"}"#),
+        (TransportHandshake, 400, r#"{"code":3,"message":"Bad request"}"#),
+        (ProtocolMismatch, 400, r#"{"code":3,"message":"Bad request"}"#),
+        (IdGeneration("none".into()), 400, r#"{"code":3,"message":"Bad request"}"#),
         (Forbidden("a \"b\"".into()), 403, r#"{"code":4,"message":"a \"b\""}"#),
         (UnsupportedVersion, 400, r#"{"code":5,"message":"Unsupported protocol version"}"#),
         (MethodNotAllowed, 405, ""),
         (TooLarge, 413, ""),
+        (TooManySessions, 429, "Too many sessions from this address"),
+        (TooManyPending, 503, "Too many pending sessions"),
+        (Failed, 500, ""),
         (Unavailable, 503, ""),
     ];
     for (error, status, body) in cases {

@@ -9,6 +9,8 @@ mod stream;
 #[cfg(feature = "hyper")]
 mod upgraded;
 
+#[cfg(unix)]
+pub use serve::serve_unix;
 pub use serve::{keep_time, listen, serve};
 #[cfg(feature = "tls")]
 pub use serve::{listen_tls, serve_tls};

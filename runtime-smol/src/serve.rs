@@ -5,6 +5,8 @@ use crate::Smol;
 use crate::epoll;
 #[cfg(not(target_os = "linux"))]
 use crate::stream::Tcp;
+#[cfg(unix)]
+use crate::stream::Unix;
 #[cfg(feature = "tls")]
 use crate::{stream::Encrypted, within};
 use async_io::{Async, Timer};
@@ -18,6 +20,8 @@ use sockeye_core::tls::Tls;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -29,12 +33,29 @@ impl Smol {
     pub async fn serve<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         let sockets = epoll::Sockets::new(self)?;
-        self.serve_each(server, listener, |server, runtime, stream, address| {
+        let listener = Async::new(listener)?;
+        self.serve_each(server, listener, accept_tcp, |server, runtime, stream, address| {
             #[cfg(target_os = "linux")]
             let stream = sockets.add(stream)?;
             #[cfg(not(target_os = "linux"))]
             let stream = Tcp::new(Async::new(stream)?);
             let connection = server.accept(runtime.now(), Peer::from(address));
+            Ok(Drive::new(stream, connection, runtime))
+        })
+        .await
+    }
+
+    /// Serves the connections of a Unix socket until the server is closed. Its peers have no address.
+    ///
+    /// # Errors
+    /// If the listener cannot accept any more.
+    #[cfg(unix)]
+    pub async fn serve_unix<H: Host>(&self, server: H, listener: UnixListener) -> io::Result<()> {
+        let listener = Async::new(listener)?;
+        let accept = |listener: &UnixListener| listener.accept().map(|(stream, _)| (stream, ()));
+        self.serve_each(server, listener, accept, |server, runtime, stream, ()| {
+            let stream = Unix(Async::new(stream)?);
+            let connection = server.accept(runtime.now(), Peer::default());
             Ok(Drive::new(stream, connection, runtime))
         })
         .await
@@ -47,7 +68,8 @@ impl Smol {
     #[cfg(feature = "tls")]
     pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
         let acceptor = TlsAcceptor::from(tls.config());
-        self.serve_each(server, listener, |server, runtime, stream, address| {
+        let listener = Async::new(listener)?;
+        self.serve_each(server, listener, accept_tcp, |server, runtime, stream, address| {
             let (stream, acceptor) = (Async::new(stream)?, acceptor.clone());
             let handshake = within(tls.timeout(), async move {
                 // Reading at once would overtake streams that were ready earlier.
@@ -70,37 +92,43 @@ impl Smol {
     }
 
     /// Accepts connections, and spawns the future that `drive` returns for each.
-    async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
+    async fn serve_each<H: Host, L, S, P, F: Future<Output: Send> + Send + 'static>(
         &self,
         server: H,
-        listener: TcpListener,
-        drive: impl Fn(H, Arc<dyn Runtime>, TcpStream, SocketAddr) -> io::Result<F>,
+        listener: Async<L>,
+        accept: impl Fn(&L) -> io::Result<(S, P)>,
+        drive: impl Fn(H, Arc<dyn Runtime>, S, P) -> io::Result<F>,
     ) -> io::Result<()> {
-        let listener = Async::new(listener)?;
         let runtime = server.attach(Arc::new(self.clone()));
         // Connections are tasks of their own, and may outlive this future.
         let _time = drive::TimeGuard::new(&server, |host| self.start(keep_time(host, runtime.clone())));
         let mut drained = false;
         let accept = |cx: &mut Context<'_>| {
-            let (stream, address) = loop {
+            let (stream, peer) = loop {
                 // An executor also polls its main future when it was not woken: only readiness means a new connection.
                 if drained {
                     ready!(listener.poll_readable(cx))?;
                 }
-                let accepted = listener.get_ref().accept();
+                let accepted = accept(listener.get_ref());
                 drained = matches!(&accepted, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
                 if !drained {
                     break accepted?;
                 }
             };
-            // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
-            let _ = stream.set_nodelay(true);
-            self.start(drive(server.clone(), runtime.clone(), stream, address)?);
+            self.start(drive(server.clone(), runtime.clone(), stream, peer)?);
             Poll::Ready(Ok(()))
         };
         let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
         drive::serve(&server, &*runtime, accept, sleep).await
     }
+}
+
+/// Accepts a connection.
+fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = listener.accept()?;
+    // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
+    let _ = stream.set_nodelay(true);
+    Ok((stream, address))
 }
 
 /// Serves on `address` until the server is closed.
@@ -113,10 +141,22 @@ pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Resu
 
 /// Serves the connections of `listener` until the server is closed.
 ///
+/// A server may be served on several listeners at once, by a call for each with a clone of the server. The listener may be one
+/// that another process has opened, such as systemd: for example from the crate `listenfd`.
+///
 /// # Errors
 /// If the listener cannot accept any more.
 pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> {
     Smol::new().serve(server, listener).await
+}
+
+/// Serves the connections of a Unix socket until the server is closed. Its peers have no address.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+#[cfg(unix)]
+pub async fn serve_unix<H: Host>(server: H, listener: UnixListener) -> io::Result<()> {
+    Smol::new().serve_unix(server, listener).await
 }
 
 /// Serves `https` and `wss` on `address` until the server is closed.

@@ -8,6 +8,8 @@ use sockeye_core::drive::Stream;
 use std::borrow::Borrow;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -48,6 +50,30 @@ impl<S: Borrow<Async<TcpStream>>> Stream for Tcp<S> {
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.stream.borrow().get_ref().shutdown(Shutdown::Write))
+    }
+}
+
+/// A stream of a Unix socket.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct Unix(pub(crate) Async<UnixStream>);
+
+#[cfg(unix)]
+impl Stream for Unix {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.get_ref().shutdown(Shutdown::Write))
     }
 }
 

@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod connect;
+mod listener;
 mod serve;
 mod stream;
 #[cfg(feature = "hyper")]
 mod upgraded;
 
+pub use listener::Listener;
 pub use serve::{keep_time, listen, serve};
 #[cfg(feature = "tls")]
 pub use serve::{listen_tls, serve_tls};

@@ -1,6 +1,6 @@
 //! Serving, over sockets or beside another server that has them.
 
-use crate::{Io, Tokio};
+use crate::{Io, Listener, Tokio};
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive};
 use sockeye_core::host::{Host, Peer, Runtime};
@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::time::sleep;
 #[cfg(feature = "tls")]
 use tokio::time::timeout;
@@ -28,11 +28,16 @@ pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Resu
 
 /// Serves the connections of `listener` until the server is closed.
 ///
+/// A server may be served on several listeners at once, by a call for each with a clone of the server; each of them returns
+/// when the server is closed. A listener that another process has opened, such as systemd or an earlier process of a restart
+/// without downtime, is a listener of the standard library first, for example from the crate `listenfd`: make it
+/// nonblocking, and pass it to [`TcpListener::from_std`].
+///
 /// # Errors
 /// If the listener cannot accept any more.
-pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> {
+pub async fn serve<H: Host, L: Listener>(server: H, listener: L) -> io::Result<()> {
     serve_each(server, listener, |server, runtime, stream, address| {
-        let connection = server.accept(runtime.now(), Peer::from(address));
+        let connection = server.accept(runtime.now(), Peer { address, secure: false });
         Drive::new(Io(stream), connection, runtime)
     })
     .await
@@ -52,7 +57,7 @@ pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tl
 /// # Errors
 /// If the listener cannot accept any more.
 #[cfg(feature = "tls")]
-pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
+pub async fn serve_tls<H: Host, L: Listener>(server: H, listener: L, tls: Tls) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(tls.config());
     serve_each(server, listener, |server, runtime, stream, address| {
         let handshake = timeout(tls.timeout(), acceptor.accept(stream));
@@ -63,7 +68,7 @@ pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> i
             if server.is_closed() {
                 return;
             }
-            let peer = Peer { secure: true, ..Peer::from(address) };
+            let peer = Peer { address, secure: true };
             let connection = server.accept(runtime.now(), peer);
             let _ = Drive::new(Io(stream), connection, runtime).await;
         }
@@ -72,10 +77,10 @@ pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> i
 }
 
 /// Accepts connections, and spawns the future that `drive` returns for each.
-async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
+async fn serve_each<H: Host, L: Listener, F: Future<Output: Send> + Send + 'static>(
     server: H,
-    listener: TcpListener,
-    drive: impl Fn(H, Arc<dyn Runtime>, TcpStream, SocketAddr) -> F,
+    listener: L,
+    drive: impl Fn(H, Arc<dyn Runtime>, L::Stream, Option<SocketAddr>) -> F,
 ) -> io::Result<()> {
     let own = Arc::new(Tokio::new());
     let runtime = server.attach(own.clone());
@@ -83,8 +88,6 @@ async fn serve_each<H: Host, F: Future<Output: Send> + Send + 'static>(
     let _time = drive::TimeGuard::new(&server, |host| own.spawn(Box::pin(keep_time(host, runtime.clone()))));
     let accept = |cx: &mut Context<'_>| {
         let (stream, address) = ready!(listener.poll_accept(cx))?;
-        // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
-        let _ = stream.set_nodelay(true);
         tokio::spawn(drive(server.clone(), runtime.clone(), stream, address));
         Poll::Ready(Ok(()))
     };

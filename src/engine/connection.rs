@@ -147,6 +147,15 @@ impl<A: Application> Connection<A> {
         self.take_step(now, step);
     }
 
+    /// Handles the body of a request that has none: it is complete with its head, even if no more bytes come.
+    fn handle_empty_body(&mut self, now: Time) {
+        if self.stream.phase() == Phase::Body
+            && let Ok(Some(body)) = self.stream.next_body(now, &mut &[][..])
+        {
+            self.handle_body(now, &body);
+        }
+    }
+
     fn take_step(&mut self, now: Time, step: Step<A>) {
         match step {
             Step::Wait => {}
@@ -271,8 +280,16 @@ impl<A: Application> Connection<A> {
             Link::Exchange(exchange) => {
                 let caller =
                     Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+                let known = exchange.next_deadline();
                 let step = exchange.follow(caller);
+                let deadline = exchange.next_deadline();
+                // After the application has decided, a poll may wait longer.
+                if matches!(step, Step::Wait) && deadline != known {
+                    self.stream.defer(deadline);
+                }
                 self.take_step(now, step);
+                // The application may have let a request with a body pass.
+                self.handle_empty_body(now);
             }
             Link::WebSocket(session) if session.is_closed() => {
                 let session = session.clone();
@@ -475,12 +492,7 @@ impl<A: Application> Protocol for Connection<A> {
                 Phase::Closing | Phase::Closed => used = input.len(),
             }
         }
-        // A request without a body is complete with its head, even if no more bytes came.
-        if self.stream.phase() == Phase::Body
-            && let Ok(Some(body)) = self.stream.next_body(now, &mut &[][..])
-        {
-            self.handle_body(now, &body);
-        }
+        self.handle_empty_body(now);
         self.unread = u32::try_from(input.len() - used).unwrap_or(u32::MAX);
         if let Link::WebSocket(session) = &self.link
             && self.unread >= MAX_UNREAD

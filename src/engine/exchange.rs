@@ -1,12 +1,11 @@
 //! One request and its response, independent of the HTTP server that received it: the locks, wakers and futures around
 //! the decisions of [`server::Exchange`].
 
+use super::hooks::Verdict;
 use super::server::ServerInner;
 use super::session::Session;
-use super::{Application, Handshake, TransportError};
-use crate::guard::{Guarded, catch};
-use crate::log::{self, error};
-use crate::observe::Event;
+use super::{Application, Handshake, Id, TransportError};
+use crate::guard::Guarded;
 use sockeye_core::engineio::server::exchange::{
     Decision, NewTransport, Packets, Refusal, Unhandled, WebSocketHandshake,
 };
@@ -14,7 +13,7 @@ use sockeye_core::engineio::{
     Packet, PacketError,
     server::{self, Purpose, RequestError, Ticket},
 };
-use sockeye_core::http::{Request, Status};
+use sockeye_core::http::{Body, Request, Status};
 use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
 use std::future::Future;
@@ -39,16 +38,19 @@ pub(crate) struct Exchange<A: Application> {
 enum Subject<A: Application> {
     /// None: nothing waits.
     None,
-    /// A session that the application has not allowed yet.
-    Opening(Box<Opening>),
+    /// A request that the application decides about.
+    Deciding(Box<Deciding>),
     /// A session.
     Session(Session<A>),
 }
 
-struct Opening {
-    decision: Guarded<Result<(), String>>,
-    handshake: Handshake,
-    transport: NewTransport,
+struct Deciding {
+    verdict: Guarded<Verdict>,
+    request: Handshake,
+    upgrade: Upgrade,
+    body: Body,
+    /// The decision that holds if the application lets the request pass.
+    decision: Result<Decision, Refusal>,
 }
 
 /// The caller of an exchange: its time, server and task.
@@ -106,61 +108,92 @@ impl<A: Application> Exchange<A> {
     ) -> (Exchange<A>, Step<A>) {
         let (decisions, decision) = server::Exchange::begin(&caller.server.site, incoming);
         let mut exchange = Exchange { decisions, subject: Subject::None };
+        let hooks = &caller.server.hooks;
+        let opens = matches!(decision, Ok(Decision::Open(_))) && !caller.server.is_closing();
         let step = match decision {
-            Ok(Decision::Respond(response)) => Ok(response.into()),
-            Ok(Decision::Elsewhere) => Ok(exchange.give_asset(caller.server, incoming.request).into()),
-            Ok(Decision::Open(_)) if caller.server.is_closing() => Err(RequestError::Unavailable.into()),
-            Ok(Decision::Open(transport)) => exchange.open(caller, transport, handshake()),
-            Ok(Decision::Session(id, purpose)) => match caller.server.session(&id) {
-                Some(session) => Ok(exchange.serve(caller, session, purpose, incoming)),
-                None => Err(RequestError::UnknownSession.into()),
-            },
-            Err(refusal) => Err(refusal),
+            Ok(Decision::Respond(response)) => response.into(),
+            Ok(Decision::Elsewhere) => exchange.give_asset(caller.server, incoming.request).into(),
+            decision if hooks.may_refuse(opens) || hooks.has_headers(opens) => {
+                exchange.ask(caller, decision, incoming, handshake(), opens)
+            }
+            decision => exchange.proceed(caller, decision, incoming, None, handshake),
         };
-        let step = step.unwrap_or_else(|refusal| exchange.refuse(caller, &refusal, None));
         (exchange, step)
     }
 
-    fn open(
+    /// Asks the application about a request.
+    fn ask(
         &mut self,
         caller: Caller<'_, A>,
-        transport: NewTransport,
-        handshake: Handshake,
-    ) -> Result<Step<A>, Refusal> {
-        let Some(allow) = &caller.server.allow_request else {
-            return self.opened(caller, transport, handshake);
-        };
-        let Some(decision) = catch(|| allow(handshake.clone())) else {
-            log_panic(caller.peer);
-            return Err(RequestError::Unavailable.into());
-        };
-        let decision = Guarded(decision);
-        self.decisions.begin_opening(caller.now, &caller.server.site.config);
-        self.subject = Subject::Opening(Box::new(Opening { decision, handshake, transport }));
-        Ok(self.decide(caller))
+        decision: Result<Decision, Refusal>,
+        incoming: &Incoming<'_>,
+        request: Handshake,
+        opens: bool,
+    ) -> Step<A> {
+        let hooks = &caller.server.hooks;
+        self.decisions.add_headers(hooks.headers(&request, opens));
+        if !hooks.may_refuse(opens) {
+            return self.proceed(caller, decision, incoming, None, || request);
+        }
+        let verdict = hooks.decide(request.clone(), opens);
+        let (upgrade, body) = (incoming.upgrade, incoming.body);
+        self.decisions.begin_deciding(caller.now, &caller.server.site.config);
+        self.subject = Subject::Deciding(Box::new(Deciding { verdict, request, upgrade, body, decision }));
+        self.decide(caller)
     }
 
     /// Checks whether the application has decided.
     fn decide(&mut self, caller: Caller<'_, A>) -> Step<A> {
-        let Subject::Opening(opening) = &mut self.subject else { return Step::Wait };
+        let Subject::Deciding(deciding) = &mut self.subject else { return Step::Wait };
         let mut context = Context::from_waker(caller.waker.unwrap_or(Waker::noop()));
-        let decision = match Pin::new(&mut opening.decision).poll(&mut context) {
-            Poll::Ready(Some(decision)) => Some(decision),
-            Poll::Ready(None) => {
-                log_panic(caller.peer);
-                None
-            }
-            Poll::Pending if self.decisions.is_overdue(caller.now) => None,
+        let verdict = match Pin::new(&mut deciding.verdict).poll(&mut context) {
+            // `None` if it panicked.
+            Poll::Ready(verdict) => verdict.ok_or(RequestError::Failed),
+            Poll::Pending if self.decisions.is_overdue(caller.now) => Err(RequestError::Unavailable),
             Poll::Pending => return Step::Wait,
         };
-        let Subject::Opening(opening) = self.end() else { return Step::Wait };
-        let Opening { handshake, transport, .. } = *opening;
-        let opened = match decision {
-            Some(Ok(())) => self.opened(caller, transport, handshake),
-            Some(Err(message)) => Err(RequestError::Forbidden(message).into()),
-            None => Err(RequestError::Unavailable.into()),
+        let Subject::Deciding(deciding) = self.end() else { return Step::Wait };
+        let Deciding { request, upgrade, body, decision, verdict: decided } = *deciding;
+        // Ended first, because it may hold what belongs to the request.
+        drop(decided);
+        let id = verdict.and_then(|verdict| {
+            self.decisions.add_headers(verdict.headers);
+            verdict.result
+        });
+        match id {
+            Ok(id) => request.clone().with_request(|head| {
+                let incoming = Incoming { request: head, upgrade, body };
+                self.proceed(caller, decision, &incoming, id, || request)
+            }),
+            Err(error) => self.refuse_request(caller, &error.into(), || request),
+        }
+    }
+
+    /// Handles a request that the application lets pass. `id` is its own for a new session.
+    fn proceed(
+        &mut self,
+        caller: Caller<'_, A>,
+        decision: Result<Decision, Refusal>,
+        incoming: &Incoming<'_>,
+        id: Option<Id>,
+        request: impl FnOnce() -> Handshake,
+    ) -> Step<A> {
+        let server = caller.server;
+        let step = match decision {
+            Ok(Decision::Open(_)) if server.is_closing() => Err(RequestError::Unavailable.into()),
+            Ok(Decision::Open(transport)) => match server.admit(caller.peer, id) {
+                Ok(id) => return self.opened(caller, transport, request(), id),
+                Err(error) => Err(error.into()),
+            },
+            Ok(Decision::Session(id, purpose)) => match server.session(&id) {
+                Some(session) => return self.serve(caller, session, purpose, incoming, request),
+                None => Err(RequestError::UnknownSession.into()),
+            },
+            // Answered before.
+            Ok(Decision::Respond(_) | Decision::Elsewhere) => Err(RequestError::BadRequest.into()),
+            Err(refusal) => Err(refusal),
         };
-        opened.unwrap_or_else(|refusal| self.refuse(caller, &refusal, None))
+        step.unwrap_or_else(|refusal| self.refuse_request(caller, &refusal, request))
     }
 
     fn opened(
@@ -168,11 +201,11 @@ impl<A: Application> Exchange<A> {
         caller: Caller<'_, A>,
         transport: NewTransport,
         handshake: Handshake,
-    ) -> Result<Step<A>, Refusal> {
+        id: Id,
+    ) -> Step<A> {
         let Caller { now, server, waker, .. } = caller;
-        let session = server.open(now, transport.kind(), handshake).ok_or(RequestError::Unavailable)?;
-        let id = session.id();
-        Ok(match transport {
+        let session = server.open(now, transport.kind(), handshake, id);
+        match transport {
             NewTransport::WebSocket(websocket) => {
                 if let Some(deflate) = websocket.deflate() {
                     session.with(|engine, _| engine.set_deflate(deflate));
@@ -187,7 +220,7 @@ impl<A: Application> Exchange<A> {
                 let payload = session.take_payload(None).unwrap_or_default();
                 self.decisions.open(&server.site, &id, payload).into()
             }
-        })
+        }
     }
 
     /// Handles a request for a session.
@@ -197,6 +230,7 @@ impl<A: Application> Exchange<A> {
         session: Session<A>,
         purpose: Result<Purpose, RequestError>,
         incoming: &Incoming<'_>,
+        request: impl FnOnce() -> Handshake,
     ) -> Step<A> {
         let (now, decisions) = (caller.now, &mut self.decisions);
         let is_behind = !session.has_capacity();
@@ -222,7 +256,7 @@ impl<A: Application> Exchange<A> {
             },
             Err(error) => error.into(),
         };
-        self.refuse(caller, &refusal, Some(&session))
+        self.refuse_with(caller, &refusal, Some(&session), || Some(request()))
     }
 
     fn poll(&mut self, caller: Caller<'_, A>, session: Session<A>) -> Step<A> {
@@ -322,7 +356,7 @@ impl<A: Application> Exchange<A> {
     /// Checks whether the event that the request waits for has happened.
     pub(crate) fn follow(&mut self, caller: Caller<'_, A>) -> Step<A> {
         match &self.subject {
-            Subject::Opening(_) => self.decide(caller),
+            Subject::Deciding(_) => self.decide(caller),
             Subject::Session(_) if self.decisions.is_posted() => self.follow_post(caller),
             Subject::Session(session) if self.decisions.is_polling() => {
                 match session.take_payload(caller.waker) {
@@ -391,17 +425,32 @@ impl<A: Application> Exchange<A> {
         Step::Respond(self.decisions.end_poll(payload), Some(session))
     }
 
-    /// Refuses the request, which was for a session if one is given.
+    /// Refuses a request that is at hand.
+    fn refuse_request(
+        &mut self,
+        caller: Caller<'_, A>,
+        refusal: &Refusal,
+        request: impl FnOnce() -> Handshake,
+    ) -> Step<A> {
+        self.refuse_with(caller, refusal, None, || Some(request()))
+    }
+
+    /// Refuses a request whose head is gone, which was for a session if one is given.
     fn refuse(&mut self, caller: Caller<'_, A>, refusal: &Refusal, session: Option<&Session<A>>) -> Step<A> {
+        self.refuse_with(caller, refusal, session, || None)
+    }
+
+    fn refuse_with(
+        &mut self,
+        caller: Caller<'_, A>,
+        refusal: &Refusal,
+        session: Option<&Session<A>>,
+        request: impl FnOnce() -> Option<Handshake>,
+    ) -> Step<A> {
         self.subject = Subject::None;
         let response = self.decisions.refuse(refusal);
-        let status = response.status.code();
-        caller.server.tell(&Event::RequestRefused {
-            session: session.filter(|session| session.is_closed()).map(Session::id),
-            peer: caller.peer,
-            status,
-            cause: format_args!("{refusal}"),
-        });
+        let ended = session.filter(|session| session.is_closed()).map(Session::id);
+        caller.server.tell_refused(ended, caller.peer, response.status.code(), refusal, request);
         response.into()
     }
 
@@ -432,13 +481,6 @@ impl<A: Application> Exchange<A> {
         self.decisions.respond(Status::OK, headers, body)
     }
 }
-
-/// Logs a panic of the application's `allow_request`.
-fn log_panic(peer: Option<SocketAddr>) {
-    let peer = log::peer(peer);
-    error!(peer = %peer, "allow_request panicked");
-}
-
 /// Handles the packets of a body as long as handlers keep up.
 fn take_packets<A: Application>(
     caller: Caller<'_, A>,

@@ -27,10 +27,13 @@ mod assets;
 mod connection;
 pub(crate) mod deadline;
 pub(crate) mod exchange;
+mod hooks;
+mod quota;
 mod server;
 mod session;
 pub(crate) mod timers;
 
+pub use crate::connection_error::ConnectionError;
 pub use crate::handshake::Handshake;
 pub use connection::Connection;
 pub use server::{Builder, Server};
@@ -39,7 +42,8 @@ pub(crate) use server::{ServerInner, random_id};
 pub(crate) use session::Sender;
 pub use session::Session;
 pub use sockeye_core::engineio::{
-    CloseReason, Id, Message, PacketError, Transport, TransportError, server::SendError,
+    CloseReason, Id, Message, PacketError, Transport, TransportError,
+    server::{Rejection, ResponseHeaders, SendError},
 };
 
 use sockeye_core::Time;

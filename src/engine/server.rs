@@ -2,10 +2,13 @@
 
 use super::assets::Assets;
 use super::connection::Connection;
+use super::hooks::Hooks;
+use super::quota::Quota;
 use super::session::Session;
 use super::timers::Timers;
-use super::{Application, CloseReason, Handshake, Id, Transport};
+use super::{Application, CloseReason, Handshake, Id, Message, Transport};
 use crate::by_id::{ById, IdHash};
+use crate::connection_error::ConnectionError;
 use crate::guard::guard;
 use crate::observe::{self, Direction, Event, Observer};
 #[cfg(feature = "deflate")]
@@ -13,7 +16,8 @@ use crate::pool;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
-use sockeye_core::engineio::server::Site;
+use sockeye_core::engineio::server::exchange::Refusal;
+use sockeye_core::engineio::server::{Rejection, RequestError, ResponseHeaders, Site};
 use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
 use sockeye_core::http::{Cookie, Cors};
@@ -23,15 +27,11 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
-
-/// Decides whether a session may be opened. `Err` holds the message for the client.
-pub(super) type AllowRequest =
-    Box<dyn Fn(Handshake) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// An Engine.IO server: a handle that is cheap to clone.
 ///
@@ -46,22 +46,34 @@ pub struct Builder<A: Application> {
     path: String,
     cors: Cors,
     cookie: Option<Cookie>,
-    allow_request: Option<AllowRequest>,
+    hooks: Hooks,
+    quota: Quota,
+    initial_packet: Option<InitialPacket>,
     observer: Option<Arc<dyn Observer>>,
     assets: Assets,
     /// The files below the path, by their names.
     files: Assets,
 }
 
+/// A message that each session begins with.
+enum InitialPacket {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
 pub(crate) struct ServerInner<A: Application> {
     pub(crate) application: A,
     pub(crate) site: Site,
     pub(crate) limits: Arc<connection::Config>,
-    pub(super) allow_request: Option<AllowRequest>,
+    pub(super) hooks: Arc<Hooks>,
+    quota: Quota,
+    initial_packet: Option<InitialPacket>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
     sessions: RwLock<HashSet<ById<Session<A>>, IdHash>>,
+    /// The ids from the application whose sessions are about to be opened.
+    reserved: Mutex<HashSet<Id>>,
     /// The number of connections that still have to write something: a response, or the last packets of a
     /// session.
     busy: AtomicUsize,
@@ -88,7 +100,9 @@ impl<A: Application> Server<A> {
             path: "/engine.io".into(),
             cors: Cors::off(),
             cookie: None,
-            allow_request: None,
+            hooks: Hooks::default(),
+            quota: Quota::default(),
+            initial_packet: None,
             observer: None,
             assets: Assets::default(),
             files: Assets::default(),
@@ -279,34 +293,93 @@ impl<A: Application> ServerInner<A> {
         self.sessions.read().get(id).map(|entry| entry.0.clone())
     }
 
-    /// Opens a session, or returns `None` if the system provides no randomness for its id.
+    /// Decides on the id of a new session, and counts the session: [open](ServerInner::open) it.
+    ///
+    /// # Errors
+    /// If a limit would be exceeded, the application's id is in use, or the system provides no randomness for one.
+    pub(super) fn admit(&self, peer: Option<SocketAddr>, own: Option<Id>) -> Result<Id, RequestError> {
+        let id = own.or_else(random_id).ok_or(RequestError::Unavailable)?;
+        self.quota.take(peer)?;
+        if own.is_some() {
+            let mut reserved = self.reserved.lock();
+            if self.sessions.read().contains(&id) || !reserved.insert(id) {
+                drop(reserved);
+                self.quota.settle();
+                self.quota.release(peer);
+                return Err(RequestError::IdGeneration("the id is in use".into()));
+            }
+        }
+        Ok(id)
+    }
+
+    /// Opens a session that was [admitted](ServerInner::admit).
     pub(super) fn open(
         self: &Arc<Self>,
         now: Time,
         transport: Transport,
         handshake: Handshake,
-    ) -> Option<Session<A>> {
-        let id = random_id()?;
+        id: Id,
+    ) -> Session<A> {
         let engine = engineio::server::Session::open(now, self.site.config.clone(), &id, transport);
         let session = Session::new(self, id, handshake, engine);
         let _inside = session.span().enter();
         // Before another thread can find it, and end it.
         self.tell_opened(&session, transport);
+        if let Some(packet) = &self.initial_packet {
+            // It fits, because the queue is empty. A server that sends more than that by its own setting sends nothing.
+            let _ = session.send(match packet {
+                InitialPacket::Text(text) => Message::Text(text),
+                InitialPacket::Binary(data) => Message::Binary(Cow::Borrowed(data)),
+            });
+        }
         self.sessions.write().insert(ById(session.clone()));
+        if self.hooks.generate_id.is_some() {
+            self.reserved.lock().remove(&id);
+        }
         guard("on_open", || self.application.on_open(&session));
         // Sets the first deadlines, including the application's.
         session.update_deadline();
         if self.is_closing() {
             session.close_with(CloseReason::ServerShutdown);
         }
-        Some(session)
+        session
+    }
+
+    /// Notes that a session is in use, or has ended before it was.
+    pub(super) fn settle(&self) {
+        self.quota.settle();
     }
 
     pub(super) fn forget(&self, id: &Id) {
         let forgotten = self.sessions.write().take(id);
         if let Some(ById(session)) = forgotten {
             session.set_waker(None);
+            session.settle();
+            self.quota.release(session.handshake().address());
             self.tell_if_closed();
+        }
+    }
+
+    /// Tells of a refused request: the observer, and the application if the error has a code. The caller must hold no
+    /// lock. `request` is called if somebody wants to know the request.
+    pub(super) fn tell_refused(
+        &self,
+        session: Option<Id>,
+        peer: Option<SocketAddr>,
+        status: u16,
+        refusal: &Refusal,
+        request: impl FnOnce() -> Option<Handshake>,
+    ) {
+        let is_of_interest = self.observer.is_some() || !self.hooks.connection_error.is_empty();
+        let request = if is_of_interest { request() } else { None };
+        let error = match (&request, refusal) {
+            (Some(request), Refusal::Request(error)) => ConnectionError::new(request, error),
+            _ => None,
+        };
+        let cause = format_args!("{refusal}");
+        self.tell(&Event::RequestRefused { session, peer, status, cause, error: error.as_ref() });
+        if let Some(error) = &error {
+            self.hooks.tell(error);
         }
     }
 
@@ -437,8 +510,7 @@ impl<A: Application> Builder<A> {
 
     /// Sets which pages of other origins may use the server over polling. Default: none.
     ///
-    /// Browsers do not apply this to WebSocket; to restrict that, check the `Origin` header in
-    /// [`allow_request`](Builder::allow_request).
+    /// Browsers do not apply this to WebSocket; to restrict that, turn on [`check_origin`](Builder::check_origin).
     pub fn cors(mut self, cors: Cors) -> Self {
         self.cors = cors;
         self
@@ -450,8 +522,17 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Sets the time for [`allow_request`](Builder::allow_request), after which the request is refused with
-    /// status 503. Default: 30 s.
+    /// Sets whether requests for WebSocket are refused if their `Origin` is neither that of the server, which is the
+    /// `Host` of the request, nor allowed by [`cors`](Builder::cors). Default: `false`. See
+    /// [`ServerBuilder::check_origin`](crate::ServerBuilder::check_origin).
+    pub fn check_origin(mut self, check: bool) -> Self {
+        self.config.check_origin = check;
+        self
+    }
+
+    /// Sets the time for the application to decide about a request, in [`use_request`](Builder::use_request),
+    /// [`allow_request`](Builder::allow_request) and [`generate_id`](Builder::generate_id) together, after which the
+    /// request is refused with status 503. Default: 30 s.
     pub fn allow_timeout(mut self, timeout: Duration) -> Self {
         self.config.allow_timeout = timeout;
         self
@@ -474,7 +555,105 @@ impl<A: Application> Builder<A> {
         F: Fn(Handshake) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.allow_request = Some(Box::new(move |handshake| Box::pin(allow(handshake))));
+        self.hooks.allow_request = Some(Box::new(move |handshake| Box::pin(allow(handshake))));
+        self
+    }
+
+    /// Adds a middleware, which is asked about every request to the server's path before anything else happens: it lets
+    /// the request pass, with headers for the response, or answers it instead. See
+    /// [`ServerBuilder::use_request`](crate::ServerBuilder::use_request).
+    pub fn use_request<F, Fut, H>(mut self, middleware: F) -> Self
+    where
+        F: Fn(Handshake) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<H, Rejection>> + Send + 'static,
+        H: Into<ResponseHeaders> + 'static,
+    {
+        self.hooks.middleware.push(Box::new(move |request| {
+            let answer = middleware(request);
+            Box::pin(async move { answer.await.map(Into::into) })
+        }));
+        self
+    }
+
+    /// Adds a function that adds headers to the first response of each session, before those of
+    /// [`headers`](Builder::headers). See [`ServerBuilder::initial_headers`](crate::ServerBuilder::initial_headers).
+    pub fn initial_headers<F>(mut self, add: F) -> Self
+    where
+        F: Fn(&Handshake, &mut ResponseHeaders) + Send + Sync + 'static,
+    {
+        self.hooks.initial_headers.push(Box::new(add));
+        self
+    }
+
+    /// Adds a function that adds headers to every response at the server's path. See
+    /// [`ServerBuilder::headers`](crate::ServerBuilder::headers).
+    pub fn headers<F>(mut self, add: F) -> Self
+    where
+        F: Fn(&Handshake, &mut ResponseHeaders) + Send + Sync + 'static,
+    {
+        self.hooks.headers.push(Box::new(add));
+        self
+    }
+
+    /// Draws the ids of sessions by a function of the application. See
+    /// [`ServerBuilder::generate_id`](crate::ServerBuilder::generate_id).
+    pub fn generate_id<F, Fut>(mut self, generate: F) -> Self
+    where
+        F: Fn(Handshake) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Id, String>> + Send + 'static,
+    {
+        self.hooks.generate_id = Some(Box::new(move |handshake| Box::pin(generate(handshake))));
+        self
+    }
+
+    /// Adds a function that is told of each request that was refused with a code of the protocol. See
+    /// [`ServerBuilder::on_connection_error`](crate::ServerBuilder::on_connection_error).
+    pub fn on_connection_error<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&ConnectionError<'_>) + Send + Sync + 'static,
+    {
+        self.hooks.connection_error.push(Box::new(handler));
+        self
+    }
+
+    /// Sets a message that each session begins with: over polling, the response that opens the session has it already.
+    /// Default: none.
+    ///
+    /// ```
+    /// # use sockeye::engine::{Server, Application, Session, Message};
+    /// # struct Echo;
+    /// # impl Application for Echo { type State = (); fn on_message(&self, _: &Session<Self>, _: Message<'_>) {} }
+    /// Server::builder(Echo).initial_packet(Message::Text("hello"));
+    /// ```
+    ///
+    /// # Panics
+    /// If a text contains U+001E, which separates packets over polling.
+    pub fn initial_packet(mut self, message: Message<'_>) -> Self {
+        self.initial_packet = Some(match message {
+            Message::Text(text) => {
+                assert!(
+                    !text.contains('\u{1e}'),
+                    "the initial packet contains U+001E, the separator of packets"
+                );
+                InitialPacket::Text(text.to_owned())
+            }
+            Message::Binary(data) => InitialPacket::Binary(data.into_owned()),
+        });
+        self
+    }
+
+    /// Sets the maximum number of sessions that are pending, which means that neither
+    /// [`Session::settle`] was called for them nor they have ended. One more is refused with status 503.
+    /// Default: unlimited.
+    pub fn max_pending_sessions(mut self, sessions: usize) -> Self {
+        self.quota.max_pending = Some(sessions);
+        self
+    }
+
+    /// Sets the maximum number of sessions from one address. See
+    /// [`ServerBuilder::max_sessions_per_address`](crate::ServerBuilder::max_sessions_per_address).
+    pub fn max_sessions_per_address(mut self, sessions: usize) -> Self {
+        self.quota.max_per_address = Some(sessions);
         self
     }
 
@@ -526,11 +705,14 @@ impl<A: Application> Builder<A> {
             application: self.application,
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },
             limits: Arc::new(self.limits),
-            allow_request: self.allow_request,
+            hooks: Arc::new(self.hooks),
+            quota: self.quota,
+            initial_packet: self.initial_packet,
             observer: self.observer,
             assets: self.assets,
             timers: Timers::default(),
             sessions: RwLock::default(),
+            reserved: Mutex::default(),
             busy: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             closing: AtomicBool::new(false),

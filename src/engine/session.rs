@@ -29,6 +29,8 @@ struct Shared<A: Application> {
     is_observed: bool,
     /// Set before the application is told of the end of the session.
     closed: AtomicBool,
+    /// The session is in use, so it no longer counts as pending.
+    is_settled: AtomicBool,
     /// The number of queued bytes. Written under the lock, read without it.
     queued: AtomicUsize,
     /// The number of the application's handlers that are still running.
@@ -87,6 +89,7 @@ impl<A: Application> Session<A> {
             server: Arc::downgrade(server),
             is_observed: server.observer.is_some(),
             closed: AtomicBool::new(false),
+            is_settled: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             awaited: AtomicUsize::new(0),
@@ -123,6 +126,16 @@ impl<A: Application> Session<A> {
     /// Returns the number of bytes that are queued for the peer.
     pub fn queued(&self) -> usize {
         self.0.queued.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the session is in use, so that it no longer counts as
+    /// [pending](super::Builder::max_pending_sessions). Further calls do nothing.
+    pub fn settle(&self) {
+        if !self.0.is_settled.swap(true, Ordering::Relaxed)
+            && let Some(server) = self.0.server.upgrade()
+        {
+            server.settle();
+        }
     }
 
     /// Queues a message.

@@ -225,6 +225,7 @@ fn accept(socket: &Socket) {
     };
     if has_entered {
         namespace.keep();
+        session.settle();
         session.tell(&Event::SocketConnected {
             session: session.id(),
             handshake: session.handshake(),

@@ -2,7 +2,7 @@
 
 use super::app::App;
 use super::{Server, client_files};
-use crate::engine::{self, Handshake, Transport};
+use crate::engine::{self, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};
 use crate::observe::Observer;
 use sockeye_core::http::{Cookie, Cors};
 use sockeye_core::socketio::Limits;
@@ -59,8 +59,10 @@ impl ServerBuilder {
         ping_timeout(timeout: Duration);
         /// Sets the time for an upgrade, after which it is abandoned and polling continues. Default: 10 s.
         upgrade_timeout(timeout: Duration);
-        /// Sets the time for [`allow_request`](ServerBuilder::allow_request), after which the request is refused
-        /// with status 503. Default: 30 s.
+        /// Sets the time for the application to decide about a request, in
+        /// [`use_request`](ServerBuilder::use_request), [`allow_request`](ServerBuilder::allow_request) and
+        /// [`generate_id`](ServerBuilder::generate_id) together, after which the request is refused with status
+        /// 503. Default: 30 s.
         allow_timeout(timeout: Duration);
         /// Sets the maximum size of a message or a request body, in bytes. Default: 1,000,000; the
         /// reference's `maxHttpBufferSize`.
@@ -83,9 +85,27 @@ impl ServerBuilder {
         /// Sets which pages of other origins may use the server over polling. Default: none, so a page from
         /// another origin fails to connect, because clients begin with polling.
         ///
-        /// Browsers do not apply this to WebSocket; to restrict that, check the `Origin` header in
-        /// [`allow_request`](ServerBuilder::allow_request).
+        /// Browsers do not apply this to WebSocket; to restrict that, turn on
+        /// [`check_origin`](ServerBuilder::check_origin).
         cors(cors: Cors);
+        /// Sets whether requests for WebSocket are refused if a page of another origin sends them that
+        /// [`cors`](ServerBuilder::cors) does not allow. Turn it on if cookies authenticate users: otherwise any
+        /// page can open a WebSocket in the name of its visitor. Default: `false`, as in the reference.
+        ///
+        /// Requests without an `Origin` header pass, because they do not come from a page. The server's own origin
+        /// is the `Host` of the request, so a proxy in front has to keep that header; otherwise allow the origin by
+        /// `cors`. A refusal has the code 4 and the message `Origin not allowed`.
+        check_origin(check: bool);
+        /// Sets the maximum number of clients that are connected, but have not joined a namespace yet. One more is
+        /// refused with status 503. A client leaves this state within
+        /// [`connect_timeout`](ServerBuilder::connect_timeout). Default: unlimited.
+        max_pending_sessions(sessions: usize);
+        /// Sets the maximum number of clients of one address, at once; an IPv6 network of 64 bits counts as one
+        /// address. One more is refused with status 429. Default: unlimited.
+        ///
+        /// The address is that of the peer: behind a proxy, all clients have the same one, and many clients may
+        /// share one behind a NAT. If the address is not known, the client is not counted.
+        max_sessions_per_address(sessions: usize);
         /// Sets a cookie with the session's id, for load balancers with sticky sessions. Default: none.
         cookie(cookie: Cookie);
         /// Sets the observer of the server: see [`observe`](crate::observe). Default: none.
@@ -112,7 +132,7 @@ impl ServerBuilder {
     }
 
     /// Decides whether a session may be opened, before the client asks for any namespace. A refusal is an
-    /// HTTP response with status 403 and the returned message. To authenticate users, prefer a
+    /// HTTP response with status 403 and the returned message. Default: every session is allowed. To authenticate users, prefer a
     /// [`middleware`](crate::Namespace::middleware), which has access to the client's `auth`.
     ///
     /// ```
@@ -130,6 +150,123 @@ impl ServerBuilder {
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.engine = self.engine.allow_request(allow);
+        self
+    }
+
+    /// Adds a middleware, which is asked about every request to the server's path before anything else happens:
+    /// those of polling, and those that open or upgrade to a WebSocket. It lets the request pass, with headers for
+    /// the response, or answers it with a status and a text of its own. It is called in the order of registration,
+    /// and before [`allow_request`](ServerBuilder::allow_request). Preflight requests are answered by
+    /// [`cors`](ServerBuilder::cors) before.
+    ///
+    /// A middleware that panics refuses the request with status 500, and all of them together have
+    /// [`allow_timeout`](ServerBuilder::allow_timeout). Each poll and each packet that a client sends by polling is
+    /// a request, so keep it cheap.
+    ///
+    /// ```
+    /// use sockeye::{Handshake, Rejection, ResponseHeaders, Server};
+    ///
+    /// let io = Server::builder()
+    ///     .use_request(async |request: Handshake| match request.header("authorization") {
+    ///         Some("Bearer secret") => Ok(()),
+    ///         _ => Err(Rejection::new(401, "please log in").header("WWW-Authenticate", "Bearer")?),
+    ///     })
+    ///     .use_request(async |_| {
+    ///         let mut headers = ResponseHeaders::new();
+    ///         headers.append("X-Content-Type-Options", "nosniff")?;
+    ///         Ok(headers)
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn use_request<F, Fut, H>(mut self, middleware: F) -> Self
+    where
+        F: Fn(Handshake) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<H, Rejection>> + Send + 'static,
+        H: Into<ResponseHeaders> + 'static,
+    {
+        self.engine = self.engine.use_request(middleware);
+        self
+    }
+
+    /// Adds a function that adds headers to the first response of each session, such as a cookie: the response
+    /// that carries the session's id, or the 101 of a WebSocket. It must not block.
+    ///
+    /// ```
+    /// use sockeye::Server;
+    ///
+    /// let io = Server::builder()
+    ///     .initial_headers(|request, headers| {
+    ///         let backend = if request.secure() { "backend=a; Secure" } else { "backend=a" };
+    ///         headers.append("Set-Cookie", backend).expect("a valid header");
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn initial_headers<F>(mut self, add: F) -> Self
+    where
+        F: Fn(&Handshake, &mut ResponseHeaders) + Send + Sync + 'static,
+    {
+        self.engine = self.engine.initial_headers(add);
+        self
+    }
+
+    /// Adds a function that adds headers to every response at the server's path: of polling, of WebSocket
+    /// handshakes, and of refusals, but not of preflight requests. It must not block. See
+    /// [`initial_headers`](ServerBuilder::initial_headers), which is called before.
+    pub fn headers<F>(mut self, add: F) -> Self
+    where
+        F: Fn(&Handshake, &mut ResponseHeaders) + Send + Sync + 'static,
+    {
+        self.engine = self.engine.headers(add);
+        self
+    }
+
+    /// Draws the ids of sessions by a function of the application, for example to tell a load balancer which server
+    /// has the session. Default: 120 random bits from the operating system.
+    ///
+    /// The id is a bearer secret, so it needs at least 80 random bits, and nothing of it may be chosen by the client.
+    /// If there is an error, a panic, or already a session with this id, the request is refused with code 3.
+    ///
+    /// ```
+    /// use sockeye::{Id, Server};
+    ///
+    /// let io = Server::builder()
+    ///     .generate_id(async |_| {
+    ///         let mut id = [0; 15];
+    ///         getrandom::fill(&mut id).map_err(|error| error.to_string())?;
+    ///         // The number of this server: the first character of the id.
+    ///         id[0] = 7 << 2;
+    ///         Ok(Id::from_random(id))
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn generate_id<F, Fut>(mut self, generate: F) -> Self
+    where
+        F: Fn(Handshake) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Id, String>> + Send + 'static,
+    {
+        self.engine = self.engine.generate_id(generate);
+        self
+    }
+
+    /// Adds a function that is told of each request that was refused with a code of the protocol: the reference's
+    /// event `connection_error`. It must not block. An [observer](ServerBuilder::observer) sees these and all other
+    /// refusals.
+    ///
+    /// ```
+    /// use sockeye::Server;
+    ///
+    /// let io = Server::builder()
+    ///     .on_connection_error(|error| {
+    ///         // "Bad request" [("name", "TRANSPORT_HANDSHAKE_ERROR")]
+    ///         println!("{:?} {:?}", error.message(), error.context());
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn on_connection_error<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&ConnectionError<'_>) + Send + Sync + 'static,
+    {
+        self.engine = self.engine.on_connection_error(handler);
         self
     }
 
@@ -209,7 +346,8 @@ impl ServerBuilder {
 
     /// Sets the limits of one packet (the number, bytes and time of its attachments, lengths, depth), and how
     /// many namespaces a client may join. A client that exceeds a limit of a packet is closed; a request for
-    /// one namespace too many is refused (`connect_error`, "too many namespaces").
+    /// one namespace too many is refused (`connect_error`, "too many namespaces"). Default: those of
+    /// [`Limits::default`], which are documented at its fields.
     pub fn packet_limits(mut self, limits: Limits) -> Self {
         self.engine.application.limits = limits;
         self

@@ -41,6 +41,70 @@ fn a_server_is_served_on_two_listeners() {
     serving.join().unwrap();
 }
 
+#[cfg(all(unix, feature = "smol"))]
+#[test]
+fn a_unix_socket_is_served_on_smol() {
+    use smol::Timer;
+    use smol::future::FutureExt;
+    use smol::io::{AsyncReadExt, AsyncWriteExt};
+    use smol::net::unix::UnixStream;
+
+    let path = std::env::temp_dir().join(format!("sockeye-smol-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let talk = async {
+        let io = Server::new();
+        let serving = smol::spawn(sockeye::smol::serve_unix(io.clone(), listener));
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        let head = "GET /else HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        io.begin_close();
+        serving.await.unwrap();
+        true
+    };
+    let in_time = smol::block_on(talk.or(async {
+        Timer::after(PATIENCE).await;
+        false
+    }));
+    std::fs::remove_file(&path).unwrap();
+    assert!(in_time);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_that_was_opened_before_is_served() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{UnixListener, UnixStream};
+
+    let path = std::env::temp_dir().join(format!("sockeye-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let talk = async {
+        let io = Server::builder().max_sessions_per_address(1).build();
+        let listener = UnixListener::from_std(listener).unwrap();
+        let serving = tokio::spawn(sockeye::tokio::serve(io.clone(), listener));
+        for count in 1..=2 {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            let head =
+                "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.contains(r#"0{"sid":""#), "{answer}");
+            assert_eq!(io.clients_count(), count, "a peer without an address is not counted by it");
+        }
+        serving.abort();
+    };
+    let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, talk).await });
+    std::fs::remove_file(&path).unwrap();
+    ended.expect("it ends");
+}
+
 #[test]
 fn a_handler_that_begins_on_another_thread_finds_the_runtime() {
     let io = Server::new();

@@ -24,6 +24,7 @@ use sockeye_core::host::{Host, Peer, Runtime};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::{Rc, Weak as RcWeak};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -229,6 +230,11 @@ impl Sim {
         self.serve(Pipe::default())
     }
 
+    /// A new byte stream from a given address.
+    pub fn dial_from(&self, address: SocketAddr) -> Pipe {
+        self.serve_for(Pipe::default(), Peer::from(address))
+    }
+
     /// A new byte stream on which things take time.
     pub fn dial_in_weather(&self, dice: Dice) -> Pipe {
         let pipe = self.serve(Pipe::in_weather(dice, Arc::downgrade(&self.0.machine)));
@@ -252,7 +258,11 @@ impl Sim {
     }
 
     fn serve(&self, pipe: Pipe) -> Pipe {
-        let connection = self.server().accept(self.now(), Peer::default());
+        self.serve_for(pipe, Peer::default())
+    }
+
+    fn serve_for(&self, pipe: Pipe, peer: Peer) -> Pipe {
+        let connection = self.server().accept(self.now(), peer);
         let drive = Drive::new(ServerEnd(pipe.clone()), connection, Arc::new(self.runtime()));
         self.runtime().spawn(Box::pin(async move {
             let _ = drive.await;

@@ -28,6 +28,8 @@ pub struct Config {
     pub websocket: bool,
     /// Allows a polling session to move to WebSocket. Default: on.
     pub allow_upgrades: bool,
+    /// Refuses requests for WebSocket from pages of other origins that CORS does not allow. Default: off.
+    pub check_origin: bool,
     /// The compression of WebSocket messages for clients that want it. Default: none.
     pub per_message_deflate: Option<PerMessageDeflate>,
     /// The source of the state that messages are compressed with. Default: a new state for each message.
@@ -52,6 +54,7 @@ impl Default for Config {
             polling: true,
             websocket: true,
             allow_upgrades: true,
+            check_origin: false,
             per_message_deflate: None,
             deflate_pool: DeflatePool::default(),
             subprotocols: None,

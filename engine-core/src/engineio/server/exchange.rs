@@ -1,7 +1,7 @@
 //! One HTTP request and its response: all decisions about them, without the locks and wakers around a session.
 
 use super::config::Config;
-use super::request::{Purpose, Query, RequestError, Route};
+use super::request::{Purpose, Query, RequestError, Route, is_origin_allowed};
 use super::session::{Refused, Session, Ticket};
 use crate::connection::{self, UpgradeError};
 use crate::engineio::id::Id;
@@ -122,7 +122,8 @@ impl From<Refused> for Refusal {
         match refused {
             Refused::Closed => RequestError::UnknownSession.into(),
             Refused::Overlap => Refusal::Overlap,
-            Refused::TransportMismatch | Refused::NoUpgrade => RequestError::BadRequest.into(),
+            Refused::TransportMismatch => RequestError::TransportMismatch.into(),
+            Refused::NoUpgrade => RequestError::BadRequest.into(),
         }
     }
 }
@@ -131,7 +132,7 @@ impl From<UpgradeError> for Refusal {
     fn from(error: UpgradeError) -> Self {
         match error {
             UpgradeError::Version => Refusal::WebSocketVersion,
-            _ => RequestError::BadRequest.into(),
+            _ => RequestError::TransportHandshake.into(),
         }
     }
 }
@@ -223,14 +224,16 @@ const POSTED: Header = ("Content-Type", Cow::Borrowed("text/html"));
 pub struct Exchange {
     state: State,
     upgrade: Upgrade,
-    /// The CORS headers of the response, kept because the request may be gone by then.
-    cors: Vec<Header>,
+    /// The headers for CORS and those of the application, kept because the request may be gone by then.
+    headers: Vec<Header>,
+    /// The number of the headers for CORS, which are the first.
+    cors: usize,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The application decides whether a session may be opened, at most until this time.
-    Opening(Time),
+    /// The application decides about the request, at most until this time.
+    Deciding(Time),
     /// A poll waits for something to send, at most until this time: the session sends a ping long before.
     Poll(Time),
     /// The body is being read.
@@ -249,7 +252,9 @@ impl Exchange {
     pub fn begin(site: &Site, incoming: &Incoming<'_>) -> (Exchange, Result<Decision, Refusal>) {
         let request = incoming.request;
         let cors = site.cors.headers(request).map(|(name, value)| (name, value.to_owned().into()));
-        let mut exchange = Exchange { state: State::Idle, upgrade: incoming.upgrade, cors: cors.collect() };
+        let headers: Vec<_> = cors.collect();
+        let (upgrade, cors) = (incoming.upgrade, headers.len());
+        let mut exchange = Exchange { state: State::Idle, upgrade, headers, cors };
         let decision = exchange.route(site, incoming);
         (exchange, decision)
     }
@@ -265,6 +270,12 @@ impl Exchange {
         // Borrowed from the result, because moving it out costs a copy: `benches/count polling`.
         let query = &Query::parse(request.query());
         let query = query.as_ref().map_err(Clone::clone)?;
+        if site.config.check_origin
+            && self.upgrade != Upgrade::None
+            && !is_origin_allowed(request, &site.cors)
+        {
+            return Err(RequestError::Forbidden("Origin not allowed".to_owned()).into());
+        }
         Ok(match Route::of(request, self.upgrade != Upgrade::None, query, &site.config)? {
             Route::Open(Transport::Polling) => Decision::Open(NewTransport::Polling),
             Route::Open(Transport::WebSocket) => {
@@ -274,12 +285,17 @@ impl Exchange {
         })
     }
 
-    // A new session.
+    /// Adds headers to the response, whatever it will be.
+    pub fn add_headers(&mut self, headers: impl IntoIterator<Item = Header>) {
+        self.headers.extend(headers);
+    }
 
     /// Waits for the decision of the application.
-    pub fn begin_opening(&mut self, now: Time, config: &Config) {
-        self.state = State::Opening(now + config.allow_timeout);
+    pub fn begin_deciding(&mut self, now: Time, config: &Config) {
+        self.state = State::Deciding(now + config.allow_timeout);
     }
+
+    // A new session.
 
     /// Returns the response that opens a session over polling, which carries its first payload.
     pub fn open(&mut self, site: &Site, id: &Id, payload: Outbound) -> Response {
@@ -288,9 +304,9 @@ impl Exchange {
 
     /// Returns the response that opens a session over WebSocket.
     pub fn open_websocket(&mut self, site: &Site, id: &Id, handshake: WebSocketHandshake) -> Accept {
-        let cors = core::mem::take(&mut self.cors).into_iter();
+        let headers = core::mem::take(&mut self.headers).into_iter();
         self.state = State::Idle;
-        handshake.accept(cors.chain(cookie(site, id)).collect())
+        handshake.accept(headers.chain(cookie(site, id)).collect())
     }
 
     // An existing session.
@@ -393,7 +409,7 @@ impl Exchange {
     /// Returns the response to the handshake of an upgrade.
     pub fn accept(&mut self, handshake: WebSocketHandshake) -> Accept {
         self.state = State::Idle;
-        handshake.accept(Headers::new())
+        handshake.accept(self.own_headers().collect())
     }
 
     // The end, and time.
@@ -402,7 +418,7 @@ impl Exchange {
     /// [refused](Exchange::refuse) with [`RequestError::Unavailable`]. Other exchanges end with their session.
     pub fn next_deadline(&self) -> Option<Time> {
         match self.state {
-            State::Opening(deadline) | State::Poll(deadline) => Some(deadline),
+            State::Deciding(deadline) | State::Poll(deadline) => Some(deadline),
             _ => None,
         }
     }
@@ -430,7 +446,7 @@ impl Exchange {
     /// Tells the session that the response can no longer be sent.
     pub fn lose(&mut self, now: Time, session: &mut Session) {
         match self.end() {
-            State::Opening(_) | State::Idle => {}
+            State::Deciding(_) | State::Idle => {}
             State::Poll(_) => session.abort_poll(now),
             State::Posted(None) => session.end_post(),
             // There is no way to tell the client that not all of the body was handled.
@@ -444,7 +460,7 @@ impl Exchange {
 
     // Responses.
 
-    /// Returns a response with the CORS headers.
+    /// Returns a response with the headers for CORS and those that were [added](Exchange::add_headers).
     pub fn respond(
         &mut self,
         status: Status,
@@ -452,25 +468,38 @@ impl Exchange {
         body: Content,
     ) -> Response {
         self.state = State::Idle;
-        Response::new(status, headers.into_iter().chain(core::mem::take(&mut self.cors)), body)
+        Response::new(status, headers.into_iter().chain(core::mem::take(&mut self.headers)), body)
+    }
+
+    /// Takes the application's headers, without those for CORS, which does not concern WebSocket.
+    fn own_headers(&mut self) -> impl Iterator<Item = Header> + use<> {
+        core::mem::take(&mut self.headers).into_iter().skip(self.cors)
     }
 
     /// Returns the response to a request that is refused.
     pub fn refuse(&mut self, refusal: &Refusal) -> Response {
         self.state = State::Idle;
+        if let Refusal::Request(RequestError::Rejected(rejection)) = refusal {
+            self.add_headers(rejection.headers().clone());
+        }
         match refusal {
             Refusal::Request(error) if self.upgrade != Upgrade::None => {
                 // A WebSocket client reads no JSON; the reference sends the bare message.
-                let status = if matches!(error, RequestError::Unavailable) { 503 } else { 400 };
-                let status = Status::new(status).unwrap_or(Status::BAD_REQUEST);
-                let html = ("Content-Type", "text/html".into());
-                let response = Response::new(status, [html], Content::text(error.to_string()));
+                let (html, text) = match error {
+                    RequestError::Rejected(rejection) => {
+                        ("text/plain; charset=UTF-8", rejection.body().to_string())
+                    }
+                    error => ("text/html", error.to_string()),
+                };
+                let headers = self.own_headers().chain([("Content-Type", html.into())]);
+                let status = Status::new(error.upgrade_status()).unwrap_or(Status::BAD_REQUEST);
+                let response = Response::new(status, headers, Content::text(text));
                 Response { close: true, ..response }
             }
             Refusal::Request(error) => {
                 let status = Status::new(error.status()).unwrap_or(Status::BAD_REQUEST);
                 let body = error.body();
-                let json = (!body.is_empty()).then_some(("Content-Type", "application/json".into()));
+                let json = error.content_type().map(|kind| ("Content-Type", kind.into()));
                 let allow = (status == Status::METHOD_NOT_ALLOWED).then_some(("Allow", "GET, POST".into()));
                 self.respond(status, json.into_iter().chain(allow), Content::text(body))
             }

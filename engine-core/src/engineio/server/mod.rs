@@ -3,11 +3,13 @@
 mod config;
 mod controls;
 pub mod exchange;
+mod rejection;
 mod request;
 mod session;
 
 pub use config::Config;
 pub use controls::Controls;
 pub use exchange::{Exchange, Site};
+pub use rejection::{Rejection, ResponseHeaders};
 pub use request::{Purpose, Query, RequestError, Route};
 pub use session::{Probing, Refused, SendError, Session, Ticket};

@@ -1,11 +1,12 @@
 //! The subject of an HTTP request to an Engine.IO server.
 
-use super::Config;
+use super::{Config, Rejection};
 use crate::engineio::id::Id;
 use crate::engineio::transport::Transport;
 use crate::engineio::version::Version;
 use crate::http;
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
@@ -80,13 +81,13 @@ impl Route {
         let transport = transport.ok_or(RequestError::UnknownTransport)?;
         let origin = request.header("origin").unwrap_or_default();
         if !origin.iter().all(|&byte| http::is_value_byte(byte)) {
-            return Err(RequestError::BadRequest);
+            return Err(RequestError::InvalidOrigin);
         }
         let over_websocket = transport == Transport::WebSocket;
         let fits = over_websocket == is_upgrade;
         let Some(sid) = query.sid else {
             return match request.method() {
-                "GET" if !fits => Err(RequestError::BadRequest),
+                "GET" if !fits => Err(RequestError::TransportHandshake),
                 "GET" if query.version.is_none() => Err(RequestError::UnsupportedVersion),
                 "GET" => Ok(Route::Open(transport)),
                 _ => Err(RequestError::BadHandshakeMethod),
@@ -94,7 +95,8 @@ impl Route {
         };
         let sid = sid.ok_or(RequestError::UnknownSession)?;
         let purpose = match request.method() {
-            _ if query.version.is_none() || !fits => Err(RequestError::BadRequest),
+            _ if !fits => Err(RequestError::TransportMismatch),
+            _ if query.version.is_none() => Err(RequestError::ProtocolMismatch),
             "GET" if over_websocket => Ok(Purpose::Upgrade),
             "GET" => Ok(Purpose::Poll),
             "POST" if !over_websocket => Ok(Purpose::Post),
@@ -102,6 +104,17 @@ impl Route {
         };
         Ok(Route::Session(sid, purpose))
     }
+}
+
+/// Returns whether the page that sent a request may do so: it is the server's own, or `cors` allows it. A request without an
+/// `Origin` does not come from a page.
+pub(super) fn is_origin_allowed(request: &http::Request<'_>, cors: &http::Cors) -> bool {
+    if request.header("origin").is_none() {
+        return true;
+    }
+    let Some(origin) = request.header_str("origin") else { return false };
+    let own = origin.split_once("://").zip(request.header_str("host"));
+    cors.allows(origin) || own.is_some_and(|((_, authority), host)| authority.eq_ignore_ascii_case(host))
 }
 
 /// The cause of a refused request. The response has a code and a message, as in the reference.
@@ -121,6 +134,25 @@ pub enum RequestError {
     /// The request does not fit the session or the protocol.
     #[error("Bad request")]
     BadRequest,
+    /// The `Origin` header has a control character.
+    #[error("Bad request")]
+    InvalidOrigin,
+    /// The session uses the other transport.
+    #[error("Bad request")]
+    TransportMismatch,
+    /// The request has a WebSocket handshake although it asks for polling, or none although it asks for WebSocket, or an
+    /// invalid one.
+    #[error("Bad request")]
+    TransportHandshake,
+    /// The session was opened with another version of the protocol.
+    #[error("Bad request")]
+    ProtocolMismatch,
+    /// The application has no id for the session: the cause.
+    #[error("Bad request")]
+    IdGeneration(String),
+    /// The application's middleware answered the request instead.
+    #[error("{0}")]
+    Rejected(Box<Rejection>),
     /// The application refused the handshake.
     #[error("{0}")]
     Forbidden(String),
@@ -136,6 +168,15 @@ pub enum RequestError {
     /// The body did not arrive in time.
     #[error("Request timeout")]
     TooSlow,
+    /// The address of the client has as many sessions as one may have.
+    #[error("Too many sessions from this address")]
+    TooManySessions,
+    /// As many sessions wait to be used as may.
+    #[error("Too many pending sessions")]
+    TooManyPending,
+    /// The application's middleware panicked.
+    #[error("Internal server error")]
+    Failed,
     /// The server is closing, has no randomness for an id, or the application did not decide in time.
     #[error("Service unavailable")]
     Unavailable,
@@ -143,33 +184,84 @@ pub enum RequestError {
 
 impl RequestError {
     /// Returns the status of the response.
-    pub const fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         match self {
+            RequestError::Rejected(rejection) => rejection.status().code(),
             RequestError::Forbidden(_) => 403,
             RequestError::MethodNotAllowed => 405,
             RequestError::TooSlow => 408,
             RequestError::TooLarge => 413,
-            RequestError::Unavailable => 503,
+            RequestError::TooManySessions => 429,
+            RequestError::Failed => 500,
+            RequestError::Unavailable | RequestError::TooManyPending => 503,
             _ => 400,
         }
     }
 
-    /// Returns the body of the response: JSON, or nothing if the protocol has no code for the cause.
+    /// Returns the status of the response to a request for WebSocket: as in the reference 400 for each error that has a
+    /// code, except for an answer of the application.
+    pub fn upgrade_status(&self) -> u16 {
+        match self {
+            RequestError::Forbidden(_) => 400,
+            _ => self.status(),
+        }
+    }
+
+    /// Returns the number by which the reference and its clients know the error, if they know it.
+    pub const fn code(&self) -> Option<u8> {
+        Some(match self {
+            RequestError::UnknownTransport => 0,
+            RequestError::UnknownSession => 1,
+            RequestError::BadHandshakeMethod => 2,
+            RequestError::BadRequest
+            | RequestError::InvalidOrigin
+            | RequestError::TransportMismatch
+            | RequestError::TransportHandshake
+            | RequestError::ProtocolMismatch
+            | RequestError::IdGeneration(_)
+            | RequestError::Rejected(_) => 3,
+            RequestError::Forbidden(_) => 4,
+            RequestError::UnsupportedVersion => 5,
+            _ => return None,
+        })
+    }
+
+    /// Returns the body of the response: JSON if the protocol has a code for the cause, otherwise text or nothing.
     pub fn body(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             RequestError::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,
             RequestError::UnknownSession => r#"{"code":1,"message":"Session ID unknown"}"#,
             RequestError::BadHandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
-            RequestError::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
+            RequestError::BadRequest
+            | RequestError::InvalidOrigin
+            | RequestError::TransportMismatch
+            | RequestError::TransportHandshake
+            | RequestError::ProtocolMismatch
+            | RequestError::IdGeneration(_) => r#"{"code":3,"message":"Bad request"}"#,
             RequestError::UnsupportedVersion => r#"{"code":5,"message":"Unsupported protocol version"}"#,
             RequestError::Forbidden(message) => {
                 let message = serde_json::to_string(message).unwrap_or_else(|_| "\"Forbidden\"".into());
                 return Cow::Owned(format!("{{\"code\":4,\"message\":{message}}}"));
             }
+            RequestError::Rejected(rejection) => return rejection.body().clone(),
+            RequestError::TooManySessions => "Too many sessions from this address",
+            RequestError::TooManyPending => "Too many pending sessions",
             RequestError::MethodNotAllowed
             | RequestError::TooLarge
             | RequestError::TooSlow
+            | RequestError::Failed
             | RequestError::Unavailable => "",
         })
+    }
+
+    /// Returns the type of the body, if there is one.
+    pub fn content_type(&self) -> Option<&'static str> {
+        match self {
+            RequestError::Rejected(rejection) if rejection.body().is_empty() => None,
+            RequestError::Rejected(_) | RequestError::TooManySessions | RequestError::TooManyPending => {
+                Some("text/plain; charset=UTF-8")
+            }
+            _ => self.code().map(|_| "application/json"),
+        }
     }
 }

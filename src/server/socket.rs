@@ -2,9 +2,11 @@
 
 mod emitter;
 mod listen;
+mod shared_data;
 mod state;
 
 pub use emitter::Emitter;
+pub use shared_data::SharedDataError;
 
 use crate::by_id::Identified;
 use crate::engine::{self, CloseReason, Handshake, Id, Transport};
@@ -60,6 +62,9 @@ pub(super) const CLOSED_BY_SERVER: CloseReason = CloseReason::ForcedClose(None);
 /// The event name under which the disconnect handlers are stored.
 const DISCONNECT: &str = "disconnect";
 
+/// The event name under which the handlers are stored that are called before the socket leaves its rooms.
+const DISCONNECTING: &str = "disconnecting";
+
 impl Socket {
     pub(crate) fn new(namespace: Namespace, session: engine::Session<App>, id: Id, auth: &str) -> Socket {
         Socket(Arc::new(Inner {
@@ -114,6 +119,12 @@ impl Socket {
     /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         self.0.session.transport()
+    }
+
+    /// Returns the number of bytes that are queued for the client, in all of its namespaces. If they exceed
+    /// [`ServerBuilder::send_buffer`](crate::ServerBuilder::send_buffer), the client is closed.
+    pub fn queued_bytes(&self) -> usize {
+        self.0.session.queued()
     }
 
     /// Stores `value` with the socket. It replaces an earlier value of the same type, so use a type of your
@@ -185,7 +196,22 @@ impl Socket {
     /// If nothing was sent, because the socket is disconnected (or not yet connected), the client reads too
     /// slowly, or the data cannot be sent.
     pub fn emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        self.send(None, event, &args, Flags::default())
+        self.emit_flagged(None, event, &args, Flags::default())
+    }
+
+    /// Sends an event named `message`: the same as [`emit("message", args)`](Socket::emit).
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: sockeye::Socket| {
+    /// socket.send("hello") // socket.on("message", (text) => …)
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// If nothing was sent: see [`emit`](Socket::emit).
+    pub fn send(&self, args: impl Payload) -> Result<(), EmitError> {
+        self.emit("message", args)
     }
 
     /// Sends an event, and waits for the client's acknowledgement, for the time set by
@@ -225,6 +251,25 @@ impl Socket {
         Emitter { socket: self, flags: Flags::default() }.volatile()
     }
 
+    /// Returns an emitter whose message is not compressed if `compress` is false. Default: true, which compresses a
+    /// message on WebSocket if
+    /// [`per_message_deflate`](crate::ServerBuilder::per_message_deflate) is set, the client agreed, and the message is
+    /// long enough. Use it for data that is compressed already, such as images.
+    ///
+    /// A message that waits for a poll while the client upgrades to WebSocket may be compressed nevertheless.
+    ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: sockeye::Socket| {
+    /// # let jpeg = Bytes::new();
+    /// socket.compress(false).emit("photo", jpeg)
+    /// # });
+    /// ```
+    pub fn compress(&self, compress: bool) -> Emitter<'_> {
+        Emitter { socket: self, flags: Flags::default() }.compress(compress)
+    }
+
     /// Targets every socket of the namespace except this one.
     pub fn broadcast(&self) -> Broadcast {
         Broadcast::new(self.0.namespace.clone()).except(self.0.id)
@@ -255,7 +300,7 @@ impl Socket {
         let engine = self.0.namespace.0.engine.clone();
         let waiter = Waiter::new(self.0.namespace.next_ack(|id| self.awaits(id)), engine.clone());
         if let Some(at) = waiter.ask(self)
-            && let Err(error) = self.send(Some(waiter.id()), event, args, flags)
+            && let Err(error) = self.emit_flagged(Some(waiter.id()), event, args, flags)
         {
             waiter.fail(self, at, error);
         }
@@ -266,7 +311,13 @@ impl Socket {
         AckFuture::new(waiter)
     }
 
-    fn send(&self, id: Option<u64>, event: &str, args: &impl Payload, flags: Flags) -> Result<(), EmitError> {
+    fn emit_flagged(
+        &self,
+        id: Option<u64>,
+        event: &str,
+        args: &impl Payload,
+        flags: Flags,
+    ) -> Result<(), EmitError> {
         if !self.is_watched() {
             return self.send_packet(Kind::Event(event, id), args, flags, |_| ());
         }
@@ -297,7 +348,11 @@ impl Socket {
     fn send_encoded(&self, encoded: &Encoded<'_>, flags: Flags) -> Result<(), EmitError> {
         let (sent, woken) = self.0.session.sending(|engine| {
             self.check_ready(engine, flags)?;
-            engine.send(encoded.parts()).map_err(EmitError::from)
+            let sent = match flags.compress {
+                true => engine.send(encoded.parts()),
+                false => engine.send_uncompressed(encoded.parts()),
+            };
+            sent.map_err(EmitError::from)
         });
         if sent.is_ok() {
             self.0.session.show_sent(encoded.parts());
@@ -540,6 +595,8 @@ impl Socket {
         let (namespace, socket) = (self.0.namespace.name(), self.0.id);
         let (session, handshake) = (self.0.session.id(), self.handshake());
         self.0.namespace.tell(&Event::SocketDisconnected { session, handshake, namespace, socket, reason });
+        let listeners = self.0.state.lock().listeners.all(&On::Event(DISCONNECTING.into()));
+        self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, DISCONNECTING) });
         // Before the socket is removed, so that it joins no room after that.
         self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they

@@ -35,13 +35,14 @@ pub struct Acks<T> {
 
 /// The entries. Dropped with the last of them, so it is never empty.
 #[derive(Debug)]
-pub(super) struct Table<T> {
-    by_id: BTreeMap<u64, Entry<T>>,
-    by_deadline: BTreeSet<(Time, u64)>,
+pub(super) enum Table<T> {
+    /// The usual case, for which no trees are made: `benches/count client_ack`.
+    One(u64, Entry<T>),
+    Many(BTreeMap<u64, Entry<T>>, BTreeSet<(Time, u64)>),
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+pub(super) struct Entry<T> {
     deadline: Option<Time>,
     value: T,
 }
@@ -60,7 +61,11 @@ impl<T> Acks<T> {
 
     /// Returns the number of pending acknowledgements.
     pub fn len(&self) -> usize {
-        self.table.as_ref().map_or(0, |table| table.by_id.len())
+        match self.table.as_deref() {
+            None => 0,
+            Some(Table::One(..)) => 1,
+            Some(Table::Many(by_id, _)) => by_id.len(),
+        }
     }
 
     /// Returns whether no acknowledgement is pending.
@@ -75,7 +80,11 @@ impl<T> Acks<T> {
 
     /// Returns whether an id is pending.
     pub fn contains(&self, id: u64) -> bool {
-        self.table.as_ref().is_some_and(|table| table.by_id.contains_key(&id))
+        match self.table.as_deref() {
+            None => false,
+            Some(Table::One(only, _)) => *only == id,
+            Some(Table::Many(by_id, _)) => by_id.contains_key(&id),
+        }
     }
 
     /// Returns the next id that is not pending. All other ids come before it is returned again.
@@ -113,29 +122,35 @@ impl<T> Acks<T> {
             return Err(AcksFull);
         }
         self.take(id);
-        let empty = || Box::new(Table { by_id: BTreeMap::new(), by_deadline: BTreeSet::new() });
-        let table = self.table.get_or_insert_with(empty);
-        table.by_id.insert(id, Entry { deadline, value });
-        if let Some(deadline) = deadline {
-            table.by_deadline.insert((deadline, id));
+        let entry = Entry { deadline, value };
+        match &mut self.table {
+            None => self.table = Some(Box::new(Table::One(id, entry))),
+            Some(table) => table.add(id, entry),
         }
         Ok(())
     }
 
     /// Returns the value that is pending with an id.
     pub fn get_mut(&mut self, id: u64) -> Option<&mut T> {
-        self.table.as_mut()?.by_id.get_mut(&id).map(|entry| &mut entry.value)
+        let entry = match self.table.as_deref_mut()? {
+            Table::One(only, entry) => (*only == id).then_some(entry),
+            Table::Many(by_id, _) => by_id.get_mut(&id),
+        };
+        entry.map(|entry| &mut entry.value)
     }
 
     /// Removes an id and returns its value: the acknowledgement has arrived, or is no longer awaited. Returns `None` if
     /// the id is not pending, because the acknowledgement came too late or twice.
     pub fn take(&mut self, id: u64) -> Option<T> {
-        let table = self.table.as_mut()?;
-        let Entry { deadline, value } = table.by_id.remove(&id)?;
+        let Table::Many(by_id, by_deadline) = self.table.as_deref_mut()? else {
+            let is_asked = |table: &mut Box<Table<T>>| matches!(**table, Table::One(only, _) if only == id);
+            return self.table.take_if(is_asked)?.into_only();
+        };
+        let Entry { deadline, value } = by_id.remove(&id)?;
         if let Some(deadline) = deadline {
-            table.by_deadline.remove(&(deadline, id));
+            by_deadline.remove(&(deadline, id));
         }
-        if table.by_id.is_empty() {
+        if by_id.is_empty() {
             self.table = None;
         }
         Some(value)
@@ -144,28 +159,69 @@ impl<T> Acks<T> {
     /// Returns the time from which [`take_expired`](Acks::take_expired) returns a value, or `None` if no entry has a
     /// deadline.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.table.as_ref()?.by_deadline.first().map(|(deadline, _)| *deadline)
+        self.first_expiry().map(|(deadline, _)| deadline)
     }
 
     /// Removes an entry whose deadline has come, the earliest first. Call it until it returns `None`.
     pub fn take_expired(&mut self, now: Time) -> Option<(u64, T)> {
-        let (deadline, id) = self.table.as_ref()?.by_deadline.first().copied()?;
+        let (deadline, id) = self.first_expiry()?;
         if deadline > now {
             return None;
         }
         self.take(id).map(|value| (id, value))
     }
 
+    /// Returns the earliest deadline, and the id that it belongs to.
+    fn first_expiry(&self) -> Option<(Time, u64)> {
+        match self.table.as_deref()? {
+            Table::One(id, entry) => entry.deadline.map(|deadline| (deadline, *id)),
+            Table::Many(_, by_deadline) => by_deadline.first().copied(),
+        }
+    }
+
     /// Returns the pending entries in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        self.table.iter().flat_map(|table| &table.by_id).map(|(id, entry)| (*id, &entry.value))
+        let (only, many) = match self.table.as_deref() {
+            None => (None, None),
+            Some(Table::One(id, entry)) => (Some((id, entry)), None),
+            Some(Table::Many(by_id, _)) => (None, Some(by_id)),
+        };
+        only.into_iter().chain(many.into_iter().flatten()).map(|(id, entry)| (*id, &entry.value))
     }
 
     /// Removes all entries, at the end of a connection. The next id is not reset, because a late acknowledgement may still
     /// arrive.
     pub fn drain(&mut self) -> impl Iterator<Item = (u64, T)> + use<T> {
-        let table = self.table.take();
-        table.into_iter().flat_map(|table| table.by_id).map(|(id, entry)| (id, entry.value))
+        let (only, many) = match self.table.take().map(|table| *table) {
+            None => (None, None),
+            Some(Table::One(id, entry)) => (Some((id, entry)), None),
+            Some(Table::Many(by_id, _)) => (None, Some(by_id)),
+        };
+        only.into_iter().chain(many.into_iter().flatten()).map(|(id, entry)| (id, entry.value))
+    }
+}
+
+impl<T> Table<T> {
+    /// Adds an entry whose id is not in the table.
+    fn add(&mut self, id: u64, entry: Entry<T>) {
+        if let Table::One(..) = self {
+            let one = core::mem::replace(self, Table::Many(BTreeMap::new(), BTreeSet::new()));
+            if let Table::One(id, entry) = one {
+                self.add(id, entry);
+            }
+        }
+        if let Table::Many(by_id, by_deadline) = self {
+            by_deadline.extend(entry.deadline.map(|deadline| (deadline, id)));
+            by_id.insert(id, entry);
+        }
+    }
+
+    /// Returns the value of a table of one entry.
+    fn into_only(self) -> Option<T> {
+        match self {
+            Table::One(_, entry) => Some(entry.value),
+            Table::Many(..) => None,
+        }
     }
 }
 

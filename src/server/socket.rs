@@ -1,12 +1,12 @@
 //! One client in one namespace.
 
+mod data;
 mod emitter;
 mod listen;
-mod shared_data;
 mod state;
 
+pub use data::SharedDataError;
 pub use emitter::Emitter;
-pub use shared_data::SharedDataError;
 
 use crate::by_id::Identified;
 use crate::engine::{self, CloseReason, Handshake, Id, Transport};
@@ -29,7 +29,6 @@ use serde::de::DeserializeOwned;
 use sockeye_core::engineio::{self, Frames};
 use sockeye_core::socketio::{self, AcksFull, Encoded, Flags};
 use state::{Stage, State};
-use std::any::{Any, TypeId};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -125,46 +124,6 @@ impl Socket {
     /// [`ServerBuilder::send_buffer`](crate::ServerBuilder::send_buffer), the client is closed.
     pub fn queued_bytes(&self) -> usize {
         self.0.session.queued()
-    }
-
-    /// Stores `value` with the socket. It replaces an earlier value of the same type, so use a type of your
-    /// own.
-    ///
-    /// The value is kept as long as any handle of the socket, even after the client has gone. A value that
-    /// holds a handle of this very socket forms a reference cycle, and both are leaked: hold its
-    /// [id](Socket::id) instead, and find the socket by [`Namespace::socket`].
-    ///
-    /// ```
-    /// struct Name(String);
-    /// # let io = sockeye::Server::new();
-    /// # io.on_connect(async |socket: sockeye::Socket| {
-    /// socket.set_data(Name("Ann".into()));
-    /// assert_eq!(socket.data::<Name>().map(|name| name.0.clone()), Some("Ann".into()));
-    /// # });
-    /// ```
-    pub fn set_data<T: Send + Sync + 'static>(&self, value: T) {
-        let value: Arc<dyn Any + Send + Sync> = Arc::new(value);
-        let mut state = self.0.state.lock();
-        let data = &mut state.more().data;
-        let key = TypeId::of::<T>();
-        let replaced = match data.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => Some(std::mem::replace(known, value)),
-            None => {
-                data.push((key, value));
-                None
-            }
-        };
-        // The value's destructor is the application's code, so it runs without the lock.
-        drop(state);
-        drop(replaced);
-    }
-
-    /// Returns the value that was stored by [`set_data`](Socket::set_data).
-    pub fn data<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let state = self.0.state.lock();
-        let data = &state.more.as_ref()?.data;
-        let (_, value) = data.iter().find(|(key, _)| *key == TypeId::of::<T>())?;
-        value.clone().downcast().ok()
     }
 
     pub(crate) fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {

@@ -1,8 +1,9 @@
-//! The data of a socket that can leave the process.
+//! The data that the application stores with a socket: values that stay in the process, and JSON that can leave it.
 
 use super::Socket;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::any::{Any, TypeId};
 use std::io;
 use std::sync::Arc;
 
@@ -28,6 +29,46 @@ pub enum SharedDataError {
 }
 
 impl Socket {
+    /// Stores `value` with the socket. It replaces an earlier value of the same type, so use a type of your
+    /// own.
+    ///
+    /// The value is kept as long as any handle of the socket, even after the client has gone. A value that
+    /// holds a handle of this very socket forms a reference cycle, and both are leaked: hold its
+    /// [id](Socket::id) instead, and find the socket by [`Namespace::socket`].
+    ///
+    /// ```
+    /// struct Name(String);
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: sockeye::Socket| {
+    /// socket.set_data(Name("Ann".into()));
+    /// assert_eq!(socket.data::<Name>().map(|name| name.0.clone()), Some("Ann".into()));
+    /// # });
+    /// ```
+    pub fn set_data<T: Send + Sync + 'static>(&self, value: T) {
+        let value: Arc<dyn Any + Send + Sync> = Arc::new(value);
+        let mut state = self.0.state.lock();
+        let data = &mut state.more().data;
+        let key = TypeId::of::<T>();
+        let replaced = match data.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => Some(std::mem::replace(known, value)),
+            None => {
+                data.push((key, value));
+                None
+            }
+        };
+        // The value's destructor is the application's code, so it runs without the lock.
+        drop(state);
+        drop(replaced);
+    }
+
+    /// Returns the value that was stored by [`set_data`](Socket::set_data).
+    pub fn data<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let state = self.0.state.lock();
+        let data = &state.more.as_ref()?.data;
+        let (_, value) = data.iter().find(|(key, _)| *key == TypeId::of::<T>())?;
+        value.clone().downcast().ok()
+    }
+
     /// Stores `value` with the socket as JSON, so that it can be shown outside of this process. It replaces the
     /// earlier shared data, whatever its type.
     ///

@@ -10,13 +10,12 @@ use sockeye::{Server, Socket};
 
 fn main() -> std::io::Result<()> {
     let io = Server::new();
-    io.on_connect(async |socket: Socket| {
-        socket.on("echo", async |socket: Socket, Data(x): Data<Value>| socket.emit("echo", x));
-        socket.on("bin", async |socket: Socket, Data(x): Data<Bytes>| socket.emit("bin", x));
-        socket.on("ack", async |Data(x): Data<Value>| x);
-        socket.on("broadcast", async |io: Server, Data(x): Data<Value>| {
-            io.emit("broadcast", x);
-        });
+    // Registered once, and not for each client.
+    io.on("echo", async |socket: Socket, Data(x): Data<Value>| socket.emit("echo", x));
+    io.on("bin", async |socket: Socket, Data(x): Data<Bytes>| socket.emit("bin", x));
+    io.on("ack", async |Data(x): Data<Value>| x);
+    io.on("broadcast", async |io: Server, Data(x): Data<Value>| {
+        io.emit("broadcast", x);
     });
     common::serve(io)
 }

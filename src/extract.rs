@@ -5,11 +5,12 @@
 //! | [`Socket`], [`Server`](crate::Server), [`Id`](crate::Id) | the socket, its server, its id | everywhere |
 //! | [`State<T>`] | a clone of the value that [`ServerBuilder::state`](crate::ServerBuilder::state) stored | everywhere |
 //! | [`Auth<T>`] | the client's `auth` | everywhere |
+//! | [`Params<T>`] | the parameters in the namespace's name | children of a [pattern](crate::Server::of_pattern) |
 //! | [`Data<T>`], [`TryData<T>`], [`Args`] | the arguments of the event | events |
 //! | [`Event`] | the event's name | everywhere |
 //! | [`AckSender`] | a handle to acknowledge the event at any time | events |
 //! | `Extension<T>` | a clone of a value that a layer added to the request, if the server is mounted (feature `http`) | everywhere |
-//! | [`DisconnectReason`](crate::DisconnectReason) | the reason for the disconnect | [`on_disconnect`](Socket::on_disconnect) |
+//! | [`DisconnectReason`](crate::DisconnectReason) | the reason for the disconnect | `on_disconnect`, `on_disconnecting` |
 //!
 //! The handlers of a [client](crate::client) take [`ClientSocket`](crate::ClientSocket), the parameters for events, and
 //! in its `on_disconnect` and `on_connect_error`
@@ -171,6 +172,9 @@ pub enum ExtractError {
     #[cfg(feature = "http")]
     #[error("the request had no extension of type {0}, or the layer does not keep it")]
     Extension(&'static str),
+    /// The parameters in the name of the namespace are not of the handler's type.
+    #[error("the parameters of the namespace are not of the expected type: {0}")]
+    Params(String),
     /// This kind of handler has no such parameter.
     #[error("{0} is not available in this handler")]
     Unavailable(&'static str),
@@ -238,6 +242,26 @@ impl<S> Extract<S> for Event {
 /// The type is the key: if there is no state of exactly this type, the handler is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State<T>(pub T);
+
+/// The parameters in the name of a namespace that a [pattern](crate::Server::of_pattern) created.
+///
+/// A tuple takes the values in their order, a struct or a map takes them by their names, and any other type takes the
+/// only one. Numbers and the like are parsed. If the parameters are not of the type, a handler is not called, and a
+/// middleware refuses the client (`Invalid namespace`).
+///
+/// ```
+/// use sockeye::Server;
+/// use sockeye::extract::Params;
+///
+/// let io = Server::new();
+/// let rooms = io.of_pattern("/org-{org}/room/{number}");
+/// rooms.middleware(async |Params((org, number)): Params<(String, u32)>| match org == "acme" && number < 10 {
+///     true => Ok(()),
+///     false => Err("no such room".into()),
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Params<T>(pub T);
 
 /// The `auth` that the client sent when it connected to the namespace; an empty object if it sent none.
 ///

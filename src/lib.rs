@@ -22,9 +22,11 @@
 //!
 //! - [`Server`]: holds the settings and the namespaces, and can be closed. A [`Namespace`] has its own
 //!   sockets and rooms. The methods of the server itself apply to the main namespace, `/`.
-//! - [`Socket`]: one client in one namespace. Its handlers are registered when it connects, by
-//!   [`Namespace::on_connect`]; a [`middleware`](Namespace::middleware) decides before that whether the
-//!   client may connect.
+//! - [`Socket`]: one client in one namespace. Its handlers are registered once for all sockets, by [`Namespace::on`],
+//!   or when it connects, by [`Namespace::on_connect`]; a [`middleware`](Namespace::middleware) decides before that
+//!   whether the client may connect.
+//! - [`ParentNamespace`]: all namespaces whose names match a [pattern](Server::of_pattern), or that a
+//!   [function](Server::of_fn) admits.
 //! - [`Handler`]: an `async` function whose parameters are [extracted](extract) from the event, and whose
 //!   return value is the acknowledgement.
 //! - [`Broadcast`]: addresses many sockets at once: rooms, exceptions, acknowledgements.
@@ -58,7 +60,7 @@
 //!   [`on_connect`](Namespace::on_connect). The client's acknowledgement times out, as it does when a handler
 //!   ends with `Err` or panics. See [`extract`].
 //! - A client cannot connect: its `connect_error` says why. `Invalid namespace` means that [`Server::of`] was
-//!   not called for that namespace; `xhr poll error` in a page is often caused by another origin, which
+//!   not called for that namespace, and that no pattern or function matches; `xhr poll error` in a page is often caused by another origin, which
 //!   [`ServerBuilder::cors`] has to allow.
 //! - A handler does not compile: it captures something, has a parameter that cannot be extracted, or returns
 //!   a value that cannot be sent. See [`Handler`].
@@ -88,6 +90,7 @@
 //! Without a runtime feature everything but the sockets is there: [drive it yourself](drive_it_yourself).
 #![forbid(unsafe_code)]
 
+mod append;
 mod by_id;
 pub mod client;
 pub mod engine;
@@ -125,6 +128,7 @@ pub use server::broadcast::{Broadcast, Delivery};
 pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
+pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};

@@ -1,4 +1,4 @@
-//! The listeners of one socket of a server or a client.
+//! The listeners of one socket of a server or a client, and those that the sockets of a namespace share.
 
 use crate::extract::Context;
 use crate::handler::{AnyHandler, AnySocket, Kept, run};
@@ -29,13 +29,15 @@ pub(crate) struct Listeners<S: 'static>(Vec<Entry<S>>);
 #[must_use = "to be dropped without a lock"]
 pub(crate) struct Removed<S: 'static>(#[allow(dead_code, reason = "kept for its destructor")] Vec<Entry<S>>);
 
-enum Entry<S: 'static> {
+/// A listener.
+pub(crate) enum Entry<S: 'static> {
     /// The common case: a literal, and a function that captures nothing.
     Plain(&'static str, &'static dyn AnyHandler<S>),
     Other(Box<Other<S>>),
 }
 
-struct Other<S: 'static> {
+/// A listener that captures something, or is not for the events of one name, which is a literal.
+pub(crate) struct Other<S: 'static> {
     on: On,
     handler: Kept<S>,
     /// Removes the listener at the first event that it is called for.
@@ -51,6 +53,8 @@ pub(crate) enum Called<S: 'static> {
         listeners: SmallVec<[Kept<S>; 1]>,
         /// The number of catch-all listeners, which acknowledge nothing.
         any: usize,
+        /// The others are for events of this name, and not for events that have no listener.
+        is_named: bool,
     },
 }
 
@@ -139,6 +143,9 @@ impl<S: Clone> Listeners<S> {
         }
         match found {
             Some(entry) if is_one => Called::One(entry.handler()),
+            None if self.0.is_empty() => {
+                Called::Several { listeners: SmallVec::new(), any: 0, is_named: false }
+            }
             _ => self.call_several(event),
         }
     }
@@ -149,10 +156,11 @@ impl<S: Clone> Listeners<S> {
         listeners.extend(self.0.iter().filter(|entry| entry.is_event(event)).map(Entry::handler));
         // Their handlers live on in `listeners`.
         self.0.retain(|entry| !matches!(entry, Entry::Other(other) if other.once && entry.is_event(event)));
-        if listeners.len() == any {
+        let is_named = listeners.len() > any;
+        if !is_named {
             listeners.extend(self.all(&On::Unhandled));
         }
-        Called::Several { listeners, any }
+        Called::Several { listeners, any, is_named }
     }
 }
 
@@ -161,7 +169,7 @@ impl<S> Called<S> {
     pub(crate) fn has_own(&self) -> bool {
         match self {
             Called::One(_) => true,
-            Called::Several { listeners, any } => listeners.len() > *any,
+            Called::Several { listeners, any, .. } => listeners.len() > *any,
         }
     }
 }
@@ -173,32 +181,64 @@ impl<S: AnySocket> Called<S> {
             Called::One(listener) => {
                 run(&**listener, &Context::for_event(socket, event, args, ack));
             }
-            Called::Several { listeners, any } => {
-                let mut ack = ack;
-                for (at, listener) in listeners.iter().enumerate() {
-                    if at < *any {
-                        run(&**listener, &Context::for_event(socket, event, args, None));
-                        continue;
-                    }
-                    // The first listener of the event that can be called acknowledges it.
-                    let context = Context::for_event(socket, event, args, ack);
-                    run(&**listener, &context);
-                    ack = context.ack.get();
-                }
+            Called::Several { .. } => {
+                self.run_with(std::iter::empty(), socket, event, args, ack);
             }
         }
+    }
+
+    /// Does the same as [`run`](Called::run), and also calls the listeners that the socket shares with others: the
+    /// catch-all ones of both before the others, and of each sort the shared ones first.
+    ///
+    /// Returns whether the event has a listener of its own, or one for events without.
+    pub(crate) fn run_with<'a>(
+        &self,
+        shared: impl Iterator<Item = &'a Entry<S>> + Clone,
+        socket: &S,
+        event: &str,
+        args: &socketio::Args<'_>,
+        mut ack: Option<u64>,
+    ) -> bool {
+        let (any, own, is_own_named) = match self {
+            Called::One(listener) => (&[][..], std::slice::from_ref(listener), true),
+            Called::Several { listeners, any, is_named } => {
+                let (any, own) = listeners.split_at(*any);
+                (any, own, *is_named)
+            }
+        };
+        let is_named = is_own_named || shared.clone().any(|entry| entry.is_event(event));
+        let shared_any = shared.clone().filter(|entry| entry.is_on(&On::Any)).map(|entry| entry.as_handler());
+        for listener in shared_any.chain(any.iter().map(|listener| &**listener)) {
+            run(listener, &Context::for_event(socket, event, args, None));
+        }
+        // The socket's listeners for events without one are not called if a shared one has the event's name.
+        let own = if is_own_named == is_named { own } else { &[] };
+        let is_called = |entry: &&Entry<S>| match is_named {
+            true => entry.is_event(event),
+            false => entry.is_on(&On::Unhandled),
+        };
+        let mut is_handled = false;
+        let shared = shared.filter(is_called).map(|entry| entry.as_handler());
+        for listener in shared.chain(own.iter().map(|own| &**own)) {
+            // The first listener that can be called acknowledges the event.
+            let context = Context::for_event(socket, event, args, ack);
+            run(listener, &context);
+            ack = context.ack.get();
+            is_handled = true;
+        }
+        is_handled
     }
 }
 
 impl<S: Clone> Entry<S> {
-    fn new(on: On, handler: Kept<S>, once: bool) -> Entry<S> {
+    pub(crate) fn new(on: On, handler: Kept<S>, once: bool) -> Entry<S> {
         match (on, handler) {
             (On::Event(Cow::Borrowed(event)), Kept::Plain(handler)) if !once => Entry::Plain(event, handler),
             (on, handler) => Entry::Other(Box::new(Other { on, handler, once })),
         }
     }
 
-    fn is_event(&self, event: &str) -> bool {
+    pub(crate) fn is_event(&self, event: &str) -> bool {
         match self {
             Entry::Plain(name, _) => *name == event,
             Entry::Other(other) => matches!(&other.on, On::Event(name) if *name == event),
@@ -213,10 +253,18 @@ impl<S: Clone> Entry<S> {
         }
     }
 
-    fn handler(&self) -> Kept<S> {
+    pub(crate) fn handler(&self) -> Kept<S> {
         match self {
             Entry::Plain(_, handler) => Kept::Plain(*handler),
             Entry::Other(other) => other.handler.clone(),
+        }
+    }
+
+    /// Returns the handler without counting a reference to it.
+    fn as_handler(&self) -> &dyn AnyHandler<S> {
+        match self {
+            Entry::Plain(_, handler) => *handler,
+            Entry::Other(other) => &*other.handler,
         }
     }
 }

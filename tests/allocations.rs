@@ -74,6 +74,45 @@ fn a_call_of_a_handler_allocates_only_its_future() {
     }
 }
 
+/// Registers the handlers of [`server`] that allocate nothing, for all sockets.
+fn handle_all(io: &Server) {
+    io.on("nothing", async || ());
+    io.on("ack", async |Data(x): Data<u64>| x);
+    io.on("echo", async |socket: Socket, Data(x): Data<u64>| socket.emit("echo", x));
+}
+
+#[test]
+fn a_call_of_a_handler_of_the_namespace_allocates_only_its_future() {
+    let io = Server::new();
+    handle_all(&io);
+    let mut world = World::new(io);
+    let client = world.websocket();
+    for packet in [r#"42["nothing"]"#, r#"421["nothing"]"#, r#"421["ack",7]"#, r#"42["echo",7]"#] {
+        let input = text(packet);
+        expect(1, || assert!(world.send(client, &input) < 100));
+    }
+    let input = text(r#"42["unknown"]"#);
+    expect(0, || assert_eq!(world.send(client, &input), 0));
+}
+
+#[test]
+fn a_connection_takes_no_memory_for_handlers_of_its_namespace() {
+    let live = |handlers: bool| {
+        let io = Server::new();
+        if handlers {
+            handle_all(&io);
+        }
+        let mut world = World::new(io);
+        world.reserve(3);
+        // The tables of the server grow with the first ones.
+        world.websocket();
+        world.websocket();
+        let (_, usage) = measure(|| world.websocket());
+        (usage.allocations, usage.live_bytes)
+    };
+    assert_eq!(live(true), live(false));
+}
+
 #[test]
 fn a_packet_with_an_attachment_allocates_four_times() {
     let (mut world, clients) = world(1);

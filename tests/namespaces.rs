@@ -20,7 +20,7 @@ fn a_connect_is_answered_with_an_id_that_is_not_the_session_s() {
 }
 
 #[test]
-fn what_the_connect_handler_emits_comes_after_the_connect() {
+fn events_of_the_connect_handler_come_after_the_connect() {
     let server = Server::new();
     server.on_connect(async |socket: Socket| socket.emit("hello", 1));
     let sim = Sim::new(server);
@@ -258,7 +258,7 @@ fn a_namespace_that_is_left_while_the_middleware_runs_is_the_only_one_that_ends(
 }
 
 #[test]
-fn a_wish_that_was_taken_back_does_not_answer_the_next_one() {
+fn a_request_that_was_taken_back_does_not_answer_the_next_one() {
     let server = Server::new();
     let gates = [Gate::default(), Gate::default()];
     let asked = Arc::new(AtomicUsize::new(0));
@@ -340,7 +340,7 @@ fn a_client_may_come_back_to_a_namespace_that_the_server_left() {
 }
 
 #[test]
-fn who_connects_to_no_namespace_in_time_is_closed() {
+fn a_client_that_connects_to_no_namespace_in_time_is_closed() {
     let server = Server::builder().connect_timeout(Duration::from_secs(10)).build();
     let sim = Sim::new(server);
     let client = sim.client();
@@ -475,7 +475,7 @@ impl Drop for Parting {
 }
 
 #[test]
-fn what_belongs_to_a_socket_that_was_never_let_in_is_dropped_when_its_client_goes() {
+fn handlers_of_a_socket_that_was_never_let_in_are_dropped_when_its_client_goes() {
     let ways: [fn(&Client, &Socket); 4] = [
         |client, _| client.send("41/x,"),
         |client, _| client.close(),

@@ -1,23 +1,26 @@
-//! The admission of clients: from a client's wish to connect to a namespace, to its acceptance or refusal.
+//! The admission of clients: from a client's request to connect to a namespace, to its acceptance or refusal.
 //!
 //! Each step may refuse the client. The steps, in this order, are:
 //!
-//! 1. Find the namespace, draw the id of the socket, and note in the session that the client waits.
-//! 2. Restore the socket that the client had before. This is the place for it: no server restores sockets yet.
-//! 3. Ask the middleware, one after the other, for at most [`ServerBuilder::connect_timeout`](crate::ServerBuilder::connect_timeout)
-//!    together.
+//! 1. Find the namespace, draw the id of the socket, and note in the session that the client waits. If the namespace does
+//!    not exist, create it by the first parent whose pattern or function matches its name.
+//! 2. Restore the socket that the client had before: not implemented yet.
+//! 3. Ask the middleware, one after the other. The functions of parents and the middleware together have
+//!    [`ServerBuilder::connect_timeout`](crate::ServerBuilder::connect_timeout).
 //! 4. Accept: tell the client, make the socket a member of the namespace, and call the connect handlers.
 //!
-//! In a namespace without middleware, the call that handles the client's packet does all of it.
+//! In a namespace without middleware that exists or has a pattern, the call that handles the client's packet does all of it.
 
 use super::app::show_packet;
 use super::middleware::AnyMiddleware;
-use super::namespace::{Middlewares, Namespace};
+use super::namespace::Namespace;
+use super::namespaces::{INVALID, Wanted};
+use super::parent::Parent;
 use super::socket::Socket;
 use super::{App, Engine};
 use crate::engine::deadline::Deadline;
 use crate::engine::{self, CloseReason, Session};
-use crate::error::{ConnectError, EmitError};
+use crate::error::ConnectError;
 use crate::extract::Context;
 use crate::guard::{Guarded, catch};
 use crate::handler::{AnySocket, BoxFuture, drive};
@@ -27,7 +30,7 @@ use crate::payload::send_packet;
 use sockeye_core::socketio::{Joining, Packet, Parser};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::task::{self, Poll};
 use std::time::Duration;
 
@@ -35,27 +38,39 @@ use std::time::Duration;
 const CONNECT: &str = "connect";
 
 impl App {
-    /// Handles a client's wish to connect to a namespace.
+    /// Handles a client's request to connect to a namespace.
     pub(super) fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
-        let Some(namespace) = self.namespace(packet.namespace) else {
-            return self.refuse_without_socket(session, packet.namespace, "Invalid namespace");
+        let (namespace, parents) = match self.namespaces.wanted(packet.namespace, &self.limits) {
+            Wanted::Found(namespace) => (namespace, Vec::new()),
+            Wanted::Undecided(parents) => (without_parent(packet.namespace, &parents), parents),
+            Wanted::Refused(message) => {
+                return self.refuse_without_socket(session, packet.namespace, message);
+            }
         };
         let Some(socket) = self.begin(session, namespace, packet) else { return };
-        let middlewares = socket.namespace().middlewares();
-        match middlewares.is_empty() {
+        match parents.is_empty() && !socket.namespace().0.functions.has_middleware() {
             true => accept(&socket),
             false => {
                 let span = log::admission(session.span(), socket.namespace().name(), &socket.id());
-                let admission = admit(socket.clone(), middlewares, self.connect_timeout);
-                drive(&socket, CONNECT, span, Box::pin(admission));
+                let admission = admit(socket.clone(), parents, self.connect_timeout);
+                drive(
+                    &socket,
+                    CONNECT,
+                    span,
+                    Box::pin(async {
+                        admission.await;
+                        Ok(())
+                    }),
+                );
             }
         }
     }
 
     /// Creates the socket, and notes in the session that its client waits. Returns `None` if the client was refused, or
-    /// will get the answer to an earlier wish.
+    /// will get the answer to an earlier request.
     fn begin(&self, session: &Session<App>, namespace: Namespace, packet: Packet<'_>) -> Option<Socket> {
         let Some(id) = engine::random_id() else {
+            namespace.end_use();
             session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
             return None;
         };
@@ -74,6 +89,7 @@ impl App {
             }
             Err(error) => session.close_with(CloseReason::ForcedClose(Some(error.to_string()))),
         }
+        socket.release();
         None
     }
 
@@ -90,24 +106,70 @@ impl App {
     }
 }
 
-/// Asks the middleware, and accepts or refuses the client.
-async fn admit(socket: Socket, middlewares: Middlewares, timeout: Duration) -> Result<(), EmitError> {
-    let mut decision = pin!(decide(&socket, &middlewares));
+/// Returns the namespace of a socket for whose client the parents have yet to be asked. No client can find it.
+fn without_parent(name: &str, parents: &[Arc<Parent>]) -> Namespace {
+    let engine = parents.first().map_or_else(Weak::new, |parent| parent.namespace.0.engine.clone());
+    let parser = parents.first().map_or_else(Parser::default, |parent| parent.namespace.0.parser);
+    Namespace::new(name, parser, engine)
+}
+
+/// Asks the parents, if the namespace does not exist, and the middleware; then accepts or refuses the client.
+async fn admit(socket: Socket, parents: Vec<Arc<Parent>>, timeout: Duration) {
     let mut patience = Patience::new(socket.namespace(), timeout);
-    let decision = poll_fn(|cx| match decision.as_mut().poll(cx) {
-        Poll::Pending if patience.is_over(cx) => Poll::Ready(Err(ConnectError::new("timeout"))),
-        decision => decision,
-    });
-    match decision.await {
+    let socket = match parents.is_empty() {
+        true => socket,
+        false => match patience.limit(find_parent(&socket, &parents)).await.and_then(|it| enter(&socket, it))
+        {
+            Ok(Some(socket)) => socket,
+            // The client has gone.
+            Ok(None) => return,
+            Err(error) => return refuse(&socket, &error),
+        },
+    };
+    match patience.limit(decide(&socket)).await {
         Ok(()) => accept(&socket),
         Err(error) => refuse(&socket, &error),
     }
-    Ok(())
 }
 
-async fn decide(socket: &Socket, middlewares: &Middlewares) -> Result<(), ConnectError> {
-    for middleware in middlewares.iter() {
-        Guarded(ask(&**middleware, socket)?).await.ok_or_else(|| panicked(socket))??;
+/// Asks the parents, one after the other, which of them the namespace belongs to.
+async fn find_parent(socket: &Socket, parents: &[Arc<Parent>]) -> Result<Arc<Parent>, ConnectError> {
+    for parent in parents {
+        let decision = parent.decide(socket.namespace().name(), socket.auth_text(), socket.handshake());
+        if decision.await.ok_or_else(|| panicked(socket))? {
+            return Ok(parent.clone());
+        }
+    }
+    Err(ConnectError::new(INVALID))
+}
+
+/// Finds or creates the namespace of a socket whose parent is known now, and puts a socket of this namespace in its
+/// place. Returns `None` if the client no longer waits.
+fn enter(socket: &Socket, parent: Arc<Parent>) -> Result<Option<Socket>, ConnectError> {
+    let name = &socket.namespace().0.name;
+    let Some(engine) = socket.namespace().0.engine.upgrade() else { return Ok(None) };
+    // A client that has gone creates nothing.
+    if !socket.session().peek(|_, state| state.is_joining(name, socket)) {
+        return Ok(None);
+    }
+    let child = engine.application.namespaces.child(name, &parent)?;
+    let entered = socket.in_namespace(child);
+    let limits = &engine.application.limits;
+    // In one step, so that the client is always in at most one of them, and is waiting.
+    let has_entered = socket.session().peek(|engine, state| {
+        engine.closed().is_none()
+            && state.refuse(name, socket)
+            && state.begin_connect(name.clone(), &entered, true, limits) == Ok(Joining::Begun)
+    });
+    if !has_entered {
+        entered.release();
+    }
+    Ok(has_entered.then_some(entered))
+}
+
+async fn decide(socket: &Socket) -> Result<(), ConnectError> {
+    for middleware in socket.namespace().0.functions.middlewares() {
+        Guarded(ask(middleware, socket)?).await.ok_or_else(|| panicked(socket))??;
     }
     Ok(())
 }
@@ -124,7 +186,7 @@ fn ask(
     })
 }
 
-/// Tells of a panic of a middleware, which admits no client, but leaves none waiting.
+/// Tells of a panic of a middleware or of a parent's function, which admits no client, but leaves none waiting.
 fn panicked(socket: &Socket) -> ConnectError {
     socket.tell_failure(CONNECT, HandlerFailure::Panicked);
     ConnectError::internal()
@@ -133,6 +195,9 @@ fn panicked(socket: &Socket) -> ConnectError {
 /// Tells the client that it is connected, makes its socket a member, and calls the connect handlers.
 fn accept(socket: &Socket) {
     let (session, namespace) = (socket.session(), socket.namespace());
+    if namespace.is_closed() {
+        return refuse(socket, &ConnectError::new(INVALID));
+    }
     // Everything that the handlers do before they wait happens before the client can know that it is connected.
     session.cork();
     let told = session.with(|engine, state| {
@@ -159,6 +224,7 @@ fn accept(socket: &Socket) {
         None => false,
     };
     if has_entered {
+        namespace.keep();
         session.tell(&Event::SocketConnected {
             session: session.id(),
             handshake: session.handshake(),
@@ -170,7 +236,11 @@ fn accept(socket: &Socket) {
     session.uncork();
     match has_entered {
         true => socket.start(),
-        false => socket.release(),
+        false => {
+            // If the namespace was deleted meanwhile, the client has been told that it is connected.
+            socket.disconnect(false);
+            socket.release();
+        }
     }
 }
 
@@ -200,7 +270,7 @@ fn show_refusal(session: &Session<App>, parser: Parser, namespace: &str, error: 
     session.tell(&Event::ConnectRefused { session: id, handshake, namespace, message: error.message() });
 }
 
-/// The deadline of one client's middleware, in the server's table once it has to wait.
+/// The deadline for the decision about one client, in the server's table once it has to wait.
 struct Patience {
     engine: Weak<Engine>,
     timeout: Duration,
@@ -210,6 +280,19 @@ struct Patience {
 impl Patience {
     fn new(namespace: &Namespace, timeout: Duration) -> Patience {
         Patience { engine: namespace.0.engine.clone(), timeout, deadline: Deadline::default() }
+    }
+
+    /// Returns the result of a future, or a refusal if the time is over before.
+    async fn limit<T>(
+        &mut self,
+        decision: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        let mut decision = pin!(decision);
+        let decision = poll_fn(|cx| match decision.as_mut().poll(cx) {
+            Poll::Pending if self.is_over(cx) => Poll::Ready(Err(ConnectError::new("timeout"))),
+            decision => decision,
+        });
+        decision.await
     }
 
     /// Returns whether the time is over, counted from the first call, or the server is gone. Before, the task is woken

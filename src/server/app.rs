@@ -1,21 +1,17 @@
 //! The Socket.IO layer on top of the Engine.IO sessions: the handling of its clients' messages.
 
-use super::Engine;
-use super::namespace::Namespace;
+use super::namespaces::Namespaces;
 use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
 use crate::error::DisconnectReason;
 use crate::payload::with_encoder;
-use parking_lot::RwLock;
 use smallvec::SmallVec;
 use sockeye_core::Time;
 use sockeye_core::socketio::{
-    self, Attached, EncodeError, Encoded, Encoder, Limits, NamespaceError, Packet, Parser, Received,
-    check_namespace, with_slash,
+    self, Attached, EncodeError, Encoded, Encoder, Limits, Packet, Parser, Received,
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The Socket.IO layer on top of the Engine.IO sessions.
@@ -27,7 +23,7 @@ pub struct App {
     pub(super) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
     pub(crate) max_rooms: usize,
-    namespaces: RwLock<HashMap<Arc<str>, Namespace>>,
+    pub(super) namespaces: Namespaces,
     pub(super) state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
 }
 
@@ -39,30 +35,13 @@ impl Default for App {
             connect_timeout: Duration::from_secs(45),
             ack_timeout: Duration::from_secs(30),
             max_rooms: 100_000,
-            namespaces: RwLock::default(),
+            namespaces: Namespaces::default(),
             state: HashMap::new(),
         }
     }
 }
 
 impl App {
-    /// Returns the namespace of this name, which is created if it does not exist.
-    pub(super) fn create(&self, name: &str, engine: &Arc<Engine>) -> Result<Namespace, NamespaceError> {
-        let name = with_slash(name);
-        if let Some(namespace) = self.namespace(&name) {
-            return Ok(namespace);
-        }
-        check_namespace(&name, self.limits.max_namespace_len)?;
-        let mut namespaces = self.namespaces.write();
-        let new = || Namespace::new(&name, self.parser, Arc::downgrade(engine));
-        Ok(namespaces.entry(name.as_ref().into()).or_insert_with(new).clone())
-    }
-
-    /// Returns an existing namespace.
-    pub(super) fn namespace(&self, name: &str) -> Option<Namespace> {
-        self.namespaces.read().get(name).cloned()
-    }
-
     pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
         self.state.get(&TypeId::of::<T>())?.downcast_ref::<T>().cloned()
     }

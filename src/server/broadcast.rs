@@ -108,10 +108,20 @@ impl Broadcast {
         self
     }
 
+    /// Returns the same in another namespace.
+    pub(super) fn in_namespace(self, namespace: Namespace) -> Broadcast {
+        Broadcast { namespace, ..self }
+    }
+
     /// Sends the message, and returns how many sockets it was queued for. Never waits. If it cannot be sent
     /// at all, this neither panics nor returns an `Err`: see [`Delivery::error`].
     pub fn emit(self, event: &str, args: impl Payload) -> Delivery {
         self.send(event, &args, None)
+    }
+
+    /// Does the same as [`emit`](Broadcast::emit), for arguments that are sent again.
+    pub(super) fn emit_ref(&self, event: &str, args: &impl Payload) -> Delivery {
+        self.send(event, args, None)
     }
 
     /// Sends the message, and waits for the acknowledgements: await them together as [`Answers`](crate::Answers), or

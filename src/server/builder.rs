@@ -171,8 +171,8 @@ impl ServerBuilder {
     }
 
     /// Sets the time for a client to connect to its first namespace, after which it is closed. It is also the time for
-    /// the [`middleware`](crate::Namespace::middleware) of any namespace to decide about a client, after which the client is
-    /// refused (`connect_error`, "timeout"). Default: 45 s.
+    /// the [`middleware`](crate::Namespace::middleware) of any namespace and the functions of [`of_fn`](Server::of_fn) to
+    /// decide about a client, together, after which the client is refused (`connect_error`, "timeout"). Default: 45 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.engine.application.connect_timeout = timeout;
         self
@@ -188,6 +188,22 @@ impl ServerBuilder {
     /// the memory: see [`Socket::try_join`](crate::Socket::try_join). Default: 100,000.
     pub fn max_rooms(mut self, rooms: usize) -> Self {
         self.engine.application.max_rooms = rooms;
+        self
+    }
+
+    /// Sets whether a namespace that a pattern or a function created is removed when its last socket has left, and created
+    /// anew when a client asks for it again. Handles of the removed one then address no socket: get another one by
+    /// [`Server::of`]. Default: `false`, as in the reference.
+    pub fn cleanup_empty_child_namespaces(mut self, cleanup: bool) -> Self {
+        self.engine.application.namespaces.cleans_up = cleanup;
+        self
+    }
+
+    /// Sets the maximum number of namespaces that [patterns](Server::of_pattern) and [functions](Server::of_fn) create for
+    /// clients. A client that asks for one more is refused (`connect_error`, "the server has too many namespaces"). Those
+    /// that the program itself creates by [`Server::of`] are not refused, but counted if a pattern matches. Default: 10,000.
+    pub fn max_child_namespaces(mut self, namespaces: usize) -> Self {
+        self.engine.application.namespaces.max_children = namespaces;
         self
     }
 

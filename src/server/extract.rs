@@ -1,6 +1,7 @@
 //! The parameters of handlers that only a server's sockets have.
 
 use super::Server;
+use super::namespaces::INVALID;
 use crate::engine::Id;
 use crate::error::{ConnectError, DisconnectReason};
 #[cfg(feature = "http")]
@@ -58,9 +59,10 @@ impl Extract for Id {
 impl From<ExtractError> for ConnectError {
     /// Converts the reason why a middleware was not called. The client is not told the details.
     fn from(error: ExtractError) -> Self {
-        match error.is_ours() {
-            true => ConnectError::internal(),
-            false => ConnectError::new("Invalid auth"),
+        match error {
+            ExtractError::Params(_) => ConnectError::new(INVALID),
+            _ if error.is_ours() => ConnectError::internal(),
+            _ => ConnectError::new("Invalid auth"),
         }
     }
 }

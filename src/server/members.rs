@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// `leave` would take longer with each room.
 pub(crate) enum JoinedRooms {
     Few(Vec<Arc<str>>),
-    #[expect(clippy::box_collection, reason = "a socket in few rooms is not to be larger for it")]
+    #[expect(clippy::box_collection, reason = "this variant must not make a socket in few rooms larger")]
     Many(Box<HashSet<Arc<str>>>),
 }
 
@@ -54,7 +54,8 @@ impl JoinedRooms {
         }
     }
 
-    /// Returns whether a room has to be added, which is if it is not in the table yet.
+    /// Returns whether a room has to be added, because it is not in the set yet. Fails with `TooManyRooms` if the set
+    /// already contains `limit` others.
     pub(crate) fn admit(&self, room: &str, limit: usize) -> Result<bool, JoinError> {
         match self.contains(room) {
             true => Ok(false),

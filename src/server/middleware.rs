@@ -5,7 +5,6 @@ use crate::extract::{Context, Extract, ExtractError};
 use crate::handler::{BoxFuture, for_each_arity};
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 /// A function that decides whether a client may connect to a namespace: like a [`Handler`](crate::Handler), but it returns
 /// `Result<(), ConnectError>`. See [`Namespace::middleware`](crate::Namespace::middleware).
@@ -54,6 +53,6 @@ impl<F: Middleware<P>, P> AnyMiddleware for Erased<F, P> {
 }
 
 /// Erases the types of the parameters.
-pub(super) fn erase<P: 'static>(middleware: impl Middleware<P>) -> Arc<dyn AnyMiddleware> {
-    Arc::new(Erased(middleware, PhantomData))
+pub(super) fn erase<P: 'static>(middleware: impl Middleware<P>) -> Box<dyn AnyMiddleware> {
+    Box::new(Erased(middleware, PhantomData))
 }

@@ -8,9 +8,13 @@ pub(crate) mod broadcast;
 mod builder;
 mod client_files;
 mod extract;
+pub(crate) mod functions;
 pub(crate) mod members;
 pub(crate) mod middleware;
 pub(crate) mod namespace;
+mod namespaces;
+mod params;
+pub(crate) mod parent;
 pub(crate) mod socket;
 
 pub(crate) use app::App;
@@ -75,8 +79,9 @@ impl Server {
     /// Returns a namespace, and creates it if it does not exist. The leading slash of its name may be left
     /// out.
     ///
-    /// Clients can connect only to namespaces created here, and are refused elsewhere (`Invalid namespace`).
-    /// A namespace lives as long as the server: do not create one for each name that a client sends.
+    /// Clients can connect only to namespaces created here or by [`of_pattern`](Server::of_pattern) and
+    /// [`of_fn`](Server::of_fn), and are refused elsewhere (`Invalid namespace`). A namespace that is created here lives
+    /// until [`delete_namespace`](Server::delete_namespace): do not create one for each name that a client sends.
     ///
     /// ```
     /// # let io = sockeye::Server::new();
@@ -107,7 +112,8 @@ impl Server {
     /// # Errors
     /// If the name is one that no client could connect to: the [`NamespaceError`] says why.
     pub fn try_of(&self, name: &str) -> Result<Namespace, NamespaceError> {
-        self.engine.application().create(name, &self.engine.0)
+        let app = self.engine.application();
+        app.namespaces.of(name, app.parser, &app.limits, &self.engine.0)
     }
 
     /// Calls `handler` for each client that has connected to the main namespace: see [`Namespace::on_connect`].

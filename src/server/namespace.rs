@@ -3,14 +3,16 @@
 use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
 use crate::extract::Context;
-use crate::handler::{Handler, Kept, run};
+use crate::handler::{Handler, run};
 use crate::observe::{self, Event, Observer};
 use crate::payload::Payload;
 use crate::server::Engine;
 use crate::server::answers::AckStream;
 use crate::server::broadcast::{Broadcast, Delivery};
+use crate::server::functions::Functions;
 use crate::server::members::{JoinError, JoinedRooms};
-use crate::server::middleware::{self, AnyMiddleware, Middleware};
+use crate::server::middleware::Middleware;
+use crate::server::parent::Parent;
 use crate::server::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
@@ -19,11 +21,12 @@ use smallvec::SmallVec;
 use sockeye_core::socketio::{MAX_ACK_ID, Parser, Target};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// A namespace: a handle that is cheap to clone, made by [`Server::of`](crate::Server::of).
+/// A namespace: a handle that is cheap to clone, made by [`Server::of`](crate::Server::of), or found in a
+/// [`ParentNamespace`](crate::ParentNamespace).
 ///
 /// A namespace has its own sockets and rooms. A client connects to each namespace that it wants, over one
 /// connection.
@@ -37,20 +40,25 @@ pub(crate) struct Inner {
     /// The observer of the server, which is told of the last disconnections after the server is gone.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) members: RwLock<Members>,
-    functions: RwLock<Functions>,
+    pub(super) functions: Functions,
+    /// Set for a dynamic namespace.
+    child: Option<Child>,
+    /// Set under the lock of the members when the namespace is deleted.
+    is_closed: AtomicBool,
     next_ack: AtomicU64,
     /// The number of sockets that have listeners for outgoing events.
     pub(crate) watched: AtomicUsize,
 }
 
+/// The use of a dynamic namespace.
 #[derive(Default)]
-struct Functions {
-    connect: Arc<[Kept<Socket>]>,
-    middlewares: Middlewares,
+struct Child {
+    /// The number of sockets that are connected, or for which the application is deciding. Raised under the lock of the
+    /// table of namespaces, under which it is compared before a removal.
+    uses: AtomicUsize,
+    /// A socket was let in once, or the application has asked for the namespace.
+    is_kept: AtomicBool,
 }
-
-/// The middleware of a namespace, in the order in which it is asked.
-pub(super) type Middlewares = Arc<[Arc<dyn AnyMiddleware>]>;
 
 /// The sockets of a namespace, and their rooms.
 #[derive(Default)]
@@ -176,13 +184,32 @@ fn is_connected(member: &&Socket) -> bool {
 
 impl Namespace {
     pub(crate) fn new(name: &str, parser: Parser, engine: Weak<Engine>) -> Namespace {
+        Namespace::with(name, parser, engine, Functions::default(), None)
+    }
+
+    /// Returns a new child of a parent, which is not in use.
+    pub(super) fn child_of(parent: &Arc<Parent>, name: &str) -> Namespace {
+        let Inner { parser, engine, .. } = &*parent.namespace.0;
+        let functions = Functions::inheriting(parent.clone());
+        Namespace::with(name, *parser, engine.clone(), functions, Some(Child::default()))
+    }
+
+    fn with(
+        name: &str,
+        parser: Parser,
+        engine: Weak<Engine>,
+        functions: Functions,
+        child: Option<Child>,
+    ) -> Namespace {
         Namespace(Arc::new(Inner {
             name: name.into(),
             parser,
             observer: engine.upgrade().and_then(|engine| engine.observer.clone()),
             engine,
             members: RwLock::default(),
-            functions: RwLock::default(),
+            functions,
+            child,
+            is_closed: AtomicBool::new(false),
             next_ack: AtomicU64::new(0),
             watched: AtomicUsize::new(0),
         }))
@@ -198,13 +225,14 @@ impl Namespace {
         &self.0.name
     }
 
-    /// Calls `handler` for each client that has connected, after the handlers that were added before. This is
-    /// where the socket's handlers are registered: everything before its first wait happens before the
-    /// client's first event is handled. An event that has no handler by then is lost, so do lookups that wait
-    /// after the registrations, or in a [`middleware`](Namespace::middleware).
+    /// Calls `handler` for each client that has connected, after the handlers that were added before.
+    ///
+    /// Handlers of events that are the same for every client belong to [`on`](Namespace::on). Those that one socket
+    /// alone has, because they capture something of its own, are registered here by [`Socket::on`]: everything before
+    /// the first wait of `handler` happens before the client's first event is handled. An event that has no handler by
+    /// then is lost, so do lookups that wait after the registrations, or in a [`middleware`](Namespace::middleware).
     pub fn on_connect<P: 'static>(&self, handler: impl Handler<P>) {
-        let mut functions = self.0.functions.write();
-        functions.connect = functions.connect.iter().cloned().chain([Kept::new(handler)]).collect();
+        self.0.functions.add_connect(handler);
     }
 
     /// Calls `middleware` for each client that wants to connect, after those that were added before.
@@ -239,12 +267,10 @@ impl Namespace {
     /// });
     /// ```
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
-        let mut functions = self.0.functions.write();
-        let added = middleware::erase(middleware);
-        functions.middlewares = functions.middlewares.iter().cloned().chain([added]).collect();
+        self.0.functions.add_middleware(middleware);
     }
 
-    /// Returns the number of connected sockets, without a look at each: a socket that is just disconnecting may be
+    /// Returns the number of connected sockets, without looking at each: a socket that is just disconnecting may be
     /// counted although [`sockets`](Namespace::sockets) leaves it out.
     pub fn sockets_count(&self) -> usize {
         self.0.members.read().len()
@@ -337,15 +363,72 @@ impl Namespace {
         member.rooms
     }
 
-    /// Returns the middleware, in order.
-    pub(super) fn middlewares(&self) -> Middlewares {
-        self.0.functions.read().middlewares.clone()
+    // Dynamic namespaces.
+
+    /// Returns the parent of a dynamic namespace.
+    pub(crate) fn parent(&self) -> Option<&Arc<Parent>> {
+        self.0.functions.parent()
+    }
+
+    pub(super) fn is_child(&self) -> bool {
+        self.0.child.is_some()
+    }
+
+    /// Returns whether both are handles of the same namespace.
+    pub(super) fn is(&self, other: &Namespace) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Keeps a dynamic namespace that has no sockets, unless empty ones are removed.
+    pub(super) fn keep(&self) {
+        if let Some(child) = &self.0.child {
+            child.is_kept.store(true, Ordering::Release);
+        }
+    }
+
+    /// Notes that there is a socket, and returns the namespace. The caller must hold the lock of the table.
+    pub(super) fn begin_use(&self) -> Namespace {
+        if let Some(child) = &self.0.child {
+            child.uses.fetch_add(1, Ordering::AcqRel);
+        }
+        self.clone()
+    }
+
+    /// Notes that a socket has ended, and removes a dynamic namespace that is not needed any more. The caller must hold
+    /// no lock.
+    pub(super) fn end_use(&self) {
+        let is_last =
+            self.0.child.as_ref().is_some_and(|child| child.uses.fetch_sub(1, Ordering::AcqRel) == 1);
+        if is_last && let Some(engine) = self.0.engine.upgrade() {
+            engine.application.namespaces.remove_unused(self);
+        }
+    }
+
+    /// Returns whether a dynamic namespace can be removed. The caller must hold the lock of the table.
+    pub(super) fn is_unused(&self, cleans_up: bool) -> bool {
+        self.0.child.as_ref().is_some_and(|child| {
+            child.uses.load(Ordering::Acquire) == 0 && (cleans_up || !child.is_kept.load(Ordering::Acquire))
+        })
+    }
+
+    /// Disconnects all sockets of a namespace that was deleted, and lets no further one in.
+    pub(super) fn close(&self) {
+        let sockets: Vec<_> = {
+            let members = self.0.members.write();
+            self.0.is_closed.store(true, Ordering::Release);
+            members.all().cloned().collect()
+        };
+        sockets.iter().for_each(|socket| socket.disconnect(false));
+    }
+
+    /// Returns whether the namespace was deleted.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Ordering::Acquire)
     }
 
     /// Calls the handlers for new sockets.
     pub(crate) fn call_connect_handlers(&self, socket: &Socket) {
-        let handlers = self.0.functions.read().connect.clone();
-        for handler in &*handlers {
+        for handler in self.0.functions.connect() {
             run(&**handler, &Context::new(socket, "connect"));
         }
     }

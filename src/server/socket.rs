@@ -12,8 +12,8 @@ use crate::by_id::Identified;
 use crate::engine::{self, CloseReason, Handshake, Id, Transport};
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
-use crate::handler::{Acknowledge, AnySocket};
-use crate::listeners::On;
+use crate::handler::{Acknowledge, AnySocket, Kept};
+use crate::listeners::{Entry, On};
 use crate::log::{self, Span, debug, warn};
 use crate::observe::{Event, HandlerFailure};
 use crate::payload::sealed::{Encode, Head, Kind};
@@ -26,6 +26,7 @@ use crate::server::namespace::Namespace;
 use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 use sockeye_core::engineio::{self, Frames};
 use sockeye_core::socketio::{self, AcksFull, Encoded, Flags};
 use state::{Stage, State};
@@ -59,10 +60,10 @@ struct Inner {
 pub(super) const CLOSED_BY_SERVER: CloseReason = CloseReason::ForcedClose(None);
 
 /// The event name under which the disconnect handlers are stored.
-const DISCONNECT: &str = "disconnect";
+pub(super) const DISCONNECT: &str = "disconnect";
 
 /// The event name under which the handlers are stored that are called before the socket leaves its rooms.
-const DISCONNECTING: &str = "disconnecting";
+pub(super) const DISCONNECTING: &str = "disconnecting";
 
 impl Socket {
     pub(crate) fn new(namespace: Namespace, session: engine::Session<App>, id: Id, auth: &str) -> Socket {
@@ -75,6 +76,11 @@ impl Socket {
             outgoing: AtomicBool::new(false),
             state: Mutex::default(),
         }))
+    }
+
+    /// Returns a socket for the same client in another namespace of this name.
+    pub(super) fn in_namespace(&self, namespace: Namespace) -> Socket {
+        Socket::new(namespace, self.0.session.clone(), self.0.id, &self.0.auth)
     }
 
     // Properties.
@@ -555,7 +561,7 @@ impl Socket {
         let (session, handshake) = (self.0.session.id(), self.handshake());
         self.0.namespace.tell(&Event::SocketDisconnected { session, handshake, namespace, socket, reason });
         let listeners = self.0.state.lock().listeners.all(&On::Event(DISCONNECTING.into()));
-        self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, DISCONNECTING) });
+        self.call_last(DISCONNECTING, listeners, reason);
         // Before the socket is removed, so that it joins no room after that.
         self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they
@@ -572,8 +578,15 @@ impl Socket {
             }
             listeners
         };
-        self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, DISCONNECT) });
+        self.call_last(DISCONNECT, listeners, reason);
         self.release();
+    }
+
+    /// Calls the handlers of the namespace and these of the socket for one of its last events.
+    fn call_last(&self, event: &str, own: SmallVec<[Kept<Socket>; 1]>, reason: &DisconnectReason) {
+        let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_event(event));
+        let listeners: SmallVec<[_; 1]> = shared.map(Entry::handler).chain(own).collect();
+        self.call_inside(&listeners, || Context { cause: Some(reason), ..Context::new(self, event) });
     }
 
     /// Drops the handlers for good. They may hold the socket; this breaks that reference cycle.
@@ -581,20 +594,28 @@ impl Socket {
     /// If the connect handlers have not been called, no disconnect handler will be, either. The caller must hold no
     /// lock.
     pub(crate) fn release(&self) {
-        let released = {
+        let (released, is_first) = {
             let mut state = self.0.state.lock();
             if state.stage == Stage::Entering {
                 state.take_untold();
             }
+            let is_first = state.stage != Stage::Ended;
             state.stage = Stage::Ended;
             state.take_rooms();
-            state.listeners.clear()
+            (state.listeners.clear(), is_first)
         };
         drop(released);
         self.follow_outgoing();
+        if is_first {
+            self.0.namespace.end_use();
+        }
     }
 
     // For the server.
+
+    pub(super) fn auth_text(&self) -> &str {
+        &self.0.auth
+    }
 
     pub(super) fn session(&self) -> &engine::Session<App> {
         &self.0.session
@@ -605,11 +626,11 @@ impl Socket {
         self.0.connected.store(true, Ordering::Release);
     }
 
-    /// Becomes a member of the namespace, unless the socket was disconnected meanwhile.
+    /// Becomes a member of the namespace, unless the socket was disconnected or the namespace deleted meanwhile.
     pub(super) fn enter(&self) -> bool {
         let mut members = self.0.namespace.0.members.write();
         // A thread that disconnects the socket after this finds it among the members.
-        let is_connected = self.is_connected();
+        let is_connected = self.is_connected() && !self.0.namespace.is_closed();
         if is_connected {
             let rooms = self.0.state.lock().take_rooms();
             members.insert(self.clone(), rooms);
@@ -620,7 +641,15 @@ impl Socket {
     /// Handles an event that arrived.
     pub(crate) fn dispatch(&self, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
         let called = self.0.state.lock().listeners.call(event);
-        if !called.has_own() {
+        let functions = &self.0.namespace.0.functions;
+        let is_handled = match functions.has_listeners() {
+            false => {
+                called.run(self, event, args, ack);
+                called.has_own()
+            }
+            true => called.run_with(functions.listeners(), self, event, args, ack),
+        };
+        if !is_handled {
             let namespace = self.0.namespace.name();
             let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
             debug!(
@@ -628,7 +657,6 @@ impl Socket {
                 "an event without a handler"
             );
         }
-        called.run(self, event, args, ack);
     }
 
     /// Handles an acknowledgement that arrived. Its waiter may have given up already.

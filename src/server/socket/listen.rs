@@ -127,7 +127,8 @@ impl Socket {
         self.listen(|state| state.listeners.add(On::Unhandled, handler));
     }
 
-    /// Calls `handler` once the socket is being disconnected, before it leaves its rooms and before the handlers of
+    /// Calls `handler` once the socket is being disconnected, before it leaves its rooms, after the handlers of
+    /// [`Namespace::on_disconnecting`](crate::Namespace::on_disconnecting) and before those of
     /// [`on_disconnect`](Socket::on_disconnect). It can extract the [`DisconnectReason`](crate::DisconnectReason).
     ///
     /// Until the handler's first wait, the socket is still a member of its rooms, and

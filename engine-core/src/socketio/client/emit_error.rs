@@ -2,6 +2,7 @@
 
 use crate::engineio::client::SendError;
 use crate::socketio::error::EncodeError;
+use crate::socketio::server;
 use serde::{Serialize, Serializer};
 
 /// The reason why a client's message was not sent. No part of it was.
@@ -60,6 +61,17 @@ impl From<SendError> for EmitError {
             SendError::NotOpen => EmitError::Disconnected,
             SendError::Full { queued } => EmitError::SlowConsumer { queued },
             SendError::TooLarge { limit, .. } => EmitError::TooLarge { limit },
+        }
+    }
+}
+
+/// Handlers of both sides return the server's error. A client's acknowledgement fails for some of the same reasons.
+impl From<SendError> for server::EmitError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NotOpen => server::EmitError::Disconnected,
+            SendError::Full { queued } => server::EmitError::SlowConsumer { queued },
+            SendError::TooLarge { limit, .. } => server::EmitError::TooLarge { limit },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The error of emitting a message from a server.
 
-use crate::engineio::{client, server::SendError};
+use crate::engineio::server::SendError;
 use crate::socketio::error::EncodeError;
 use serde::{Serialize, Serializer};
 
@@ -43,18 +43,6 @@ impl From<SendError> for EmitError {
             SendError::TooLarge { limit } => EmitError::TooLarge { limit },
             // JSON never contains a separator.
             SendError::Closed | SendError::Separator => EmitError::Disconnected,
-        }
-    }
-}
-
-/// A client's acknowledgement fails for a subset of the reasons for which a server's message does.
-impl From<client::SendError> for EmitError {
-    fn from(error: client::SendError) -> Self {
-        use client::SendError;
-        match error {
-            SendError::NotOpen => EmitError::Disconnected,
-            SendError::Full { queued } => EmitError::SlowConsumer { queued },
-            SendError::TooLarge { limit, .. } => EmitError::TooLarge { limit },
         }
     }
 }

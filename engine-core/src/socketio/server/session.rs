@@ -224,6 +224,11 @@ impl<S: Clone + PartialEq> Session<S> {
         Ok(Joining::Begun)
     }
 
+    /// Returns whether the client still waits for the decision about `socket`.
+    pub fn is_joining(&self, name: &str, socket: &S) -> bool {
+        matches!(self.find(name), Some(Member { state: State::Connecting(it), .. }) if it == socket)
+    }
+
     /// Admits the client as `socket`. Returns whether the client still waits for the decision.
     pub fn accept(&mut self, name: &str, socket: &S) -> bool {
         match self.joining(name, socket) {

@@ -149,7 +149,7 @@ impl<'a> Iterator for Elements<'a> {
 ///
 /// Half of a surrogate pair becomes U+FFFD, as it does when JavaScript writes it to a socket.
 pub(crate) fn unescape(inner: &str) -> Cow<'_, str> {
-    if !inner.contains('\\') {
+    if !inner.bytes().any(|byte| byte == b'\\') {
         return Cow::Borrowed(inner);
     }
     let mut out = String::with_capacity(inner.len());

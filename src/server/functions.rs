@@ -1,0 +1,193 @@
+//! The functions that are registered once for all sockets of a namespace: handlers and middleware.
+
+use super::Server;
+use super::middleware::{self, AnyMiddleware, Middleware};
+use super::namespace::Namespace;
+use super::parent::Parent;
+use super::socket::{DISCONNECT, DISCONNECTING, Socket};
+use crate::append::AppendList;
+use crate::handler::{Handler, Kept};
+use crate::listeners::{Entry, On};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The functions of a namespace, or of the parent of dynamic namespaces. They live as long as it does.
+#[derive(Default)]
+pub(crate) struct Functions {
+    /// The parent of a dynamic namespace, whose functions come before its own.
+    parent: Option<Arc<Parent>>,
+    connect: AppendList<Kept<Socket>>,
+    middlewares: AppendList<Box<dyn AnyMiddleware>>,
+    listeners: AppendList<Entry<Socket>>,
+}
+
+impl Functions {
+    /// Returns no functions but those of a parent.
+    pub(super) fn inheriting(parent: Arc<Parent>) -> Functions {
+        Functions { parent: Some(parent), ..Functions::default() }
+    }
+
+    pub(super) fn parent(&self) -> Option<&Arc<Parent>> {
+        self.parent.as_ref()
+    }
+
+    /// Returns the functions of the parent.
+    fn inherited(&self) -> Option<&Functions> {
+        Some(&self.parent()?.namespace.0.functions)
+    }
+
+    pub(super) fn add_connect<P: 'static>(&self, handler: impl Handler<P>) {
+        self.connect.push(Kept::new(handler));
+    }
+
+    pub(super) fn add_middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
+        self.middlewares.push(middleware::erase(middleware));
+    }
+
+    pub(super) fn add_listener<P: 'static>(&self, on: On, handler: impl Handler<P>) {
+        self.listeners.push(Entry::new(on, Kept::new(handler), false));
+    }
+
+    /// Returns the handlers for new sockets.
+    pub(super) fn connect(&self) -> impl Iterator<Item = &Kept<Socket>> {
+        self.each(|functions| functions.connect.iter())
+    }
+
+    /// Returns the middleware, in the order in which it is asked.
+    pub(super) fn middlewares(&self) -> impl Iterator<Item = &dyn AnyMiddleware> {
+        self.each(|functions| functions.middlewares.iter()).map(|middleware| &**middleware)
+    }
+
+    pub(super) fn has_middleware(&self) -> bool {
+        self.middlewares().next().is_some()
+    }
+
+    pub(super) fn has_listeners(&self) -> bool {
+        !self.listeners.is_empty() || self.inherited().is_some_and(Functions::has_listeners)
+    }
+
+    /// Returns the listeners for the events of any socket.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &Entry<Socket>> + Clone {
+        self.each(|functions| functions.listeners.iter())
+    }
+
+    /// Returns what `list` finds in the functions that are inherited, and then in these.
+    fn each<'a, T: 'a, I: Iterator<Item = T> + Clone>(
+        &'a self,
+        list: impl Fn(&'a Functions) -> I,
+    ) -> impl Iterator<Item = T> + Clone {
+        self.inherited().map(&list).into_iter().flatten().chain(list(self))
+    }
+}
+
+impl Namespace {
+    /// Calls `handler` for each event of this name that a client of the namespace sends, after the handlers of the
+    /// event that were registered before.
+    ///
+    /// It is registered once for all sockets, so it takes no memory and no time when a client connects, and is there
+    /// before the client's first event. It cannot be removed, and lives as long as the namespace: it must not capture a
+    /// handle of the namespace or the server, which would then never end, but can extract both, as it can everything that
+    /// a [handler of a socket](Socket::on) can.
+    ///
+    /// Handlers of the namespace are called before those of the socket. The return value of the first handler that can be
+    /// called is the acknowledgement, so if both could answer, the namespace does.
+    ///
+    /// ```
+    /// use sockeye::extract::Data;
+    /// use sockeye::{Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// let chat = io.of("/chat");
+    /// // socket.emit("join", "lobby")
+    /// chat.on("join", async |socket: Socket, Data(room): Data<String>| socket.try_join(room));
+    /// // await socket.emitWithAck("add", 2, 3), which is 5
+    /// chat.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
+    /// ```
+    ///
+    /// # Panics
+    /// If the name is reserved: see [`Socket::on`].
+    #[track_caller]
+    pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
+        self.0.functions.add_listener(On::event(event), handler);
+    }
+
+    /// Calls `handler` for every event that a client of the namespace sends, before the handlers of its name and before
+    /// those of [`Socket::on_any`]. Its return value is not used as an acknowledgement.
+    pub fn on_any<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.functions.add_listener(On::Any, handler);
+    }
+
+    /// Calls `handler` for each event that has no handler of its own, neither here nor at its socket, after the fallback
+    /// handlers that were registered before, and before those of [`Socket::on_fallback`]. The return value of the first
+    /// that is called is the acknowledgement.
+    pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.functions.add_listener(On::Unhandled, handler);
+    }
+
+    /// Calls `handler` once for each socket that is being disconnected, before the socket leaves its rooms and before the
+    /// handlers of [`on_disconnect`](Namespace::on_disconnect). It can extract the
+    /// [`DisconnectReason`](crate::DisconnectReason). Nothing can be sent to the socket itself any more.
+    ///
+    /// ```
+    /// use sockeye::{Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.on_disconnecting(async |socket: Socket| {
+    ///     for room in socket.rooms() {
+    ///         socket.to(room).emit("left", socket.id());
+    ///     }
+    /// });
+    /// ```
+    pub fn on_disconnecting<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.functions.add_listener(On::Event(DISCONNECTING.into()), handler);
+    }
+
+    /// Calls `handler` once for each socket that is disconnected, before the handlers of
+    /// [`Socket::on_disconnect`], whose description applies to it as well.
+    ///
+    /// ```
+    /// use sockeye::{DisconnectReason, Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
+    ///     println!("{} left {:?}: {reason}", socket.id(), socket.rooms());
+    /// });
+    /// ```
+    pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.functions.add_listener(On::Event(DISCONNECT.into()), handler);
+    }
+}
+
+impl Server {
+    /// Calls `handler` for each event of this name that a client of the main namespace sends: see [`Namespace::on`].
+    ///
+    /// # Panics
+    /// If the name is reserved: see [`Socket::on`].
+    #[track_caller]
+    pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
+        self.of("/").on(event, handler);
+    }
+
+    /// Calls `handler` for every event that a client of the main namespace sends: see [`Namespace::on_any`].
+    pub fn on_any<P: 'static>(&self, handler: impl Handler<P>) {
+        self.of("/").on_any(handler);
+    }
+
+    /// Calls `handler` for each event in the main namespace that has no handler of its own: see
+    /// [`Namespace::on_fallback`].
+    pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
+        self.of("/").on_fallback(handler);
+    }
+
+    /// Calls `handler` once for each socket of the main namespace that is being disconnected: see
+    /// [`Namespace::on_disconnecting`].
+    pub fn on_disconnecting<P: 'static>(&self, handler: impl Handler<P>) {
+        self.of("/").on_disconnecting(handler);
+    }
+
+    /// Calls `handler` once for each socket of the main namespace that is disconnected: see
+    /// [`Namespace::on_disconnect`].
+    pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
+        self.of("/").on_disconnect(handler);
+    }
+}

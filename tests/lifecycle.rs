@@ -667,6 +667,30 @@ fn a_disconnecting_handler_runs_once_before_the_socket_leaves_its_rooms() {
     assert_eq!(take(&calls).len(), 2);
 }
 
+#[test]
+fn the_last_handlers_of_a_namespace_and_its_socket_run_in_turn() {
+    let (server, calls) = (Server::new(), Reasons::default());
+    let note = |name: &'static str| {
+        let calls = calls.clone();
+        move || {
+            calls.lock().unwrap().push(name.to_owned());
+            async {}
+        }
+    };
+    server.on_disconnect(note("disconnect of the namespace"));
+    server.on_disconnecting(note("disconnecting of the namespace"));
+    let (disconnect, disconnecting) = (note("disconnect"), note("disconnecting"));
+    server.on_connect(move |socket: Socket| {
+        socket.on_disconnect(disconnect.clone());
+        socket.on_disconnecting(disconnecting.clone());
+        async {}
+    });
+    Sim::new(server).connect().close();
+    let order =
+        ["disconnecting of the namespace", "disconnecting", "disconnect of the namespace", "disconnect"];
+    assert_eq!(take(&calls), order);
+}
+
 /// A text message, as clients send it.
 fn text_frame(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();

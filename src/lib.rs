@@ -130,7 +130,7 @@ pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
-pub use server::socket::{Emitter, Socket};
+pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
 pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits, NamespaceError};

@@ -146,6 +146,22 @@ fn a_broadcast_is_compressed_as_negotiated_with_each_client() {
 }
 
 #[test]
+fn a_message_that_must_not_be_compressed_is_sent_as_it_is() {
+    let sim = Sim::new(server());
+    let (client, _) = join(&sim, ASKS);
+    let socket = sim.server().sockets().remove(0);
+    let text = "y".repeat(5000);
+    let packet = format!("42[\"e\",\"{text}\"]");
+    let sent = [(true, 0..100), (false, 5000..5100), (true, 0..100)].map(|(compress, expected)| {
+        let before = client.bytes();
+        socket.compress(compress).emit("e", &text).unwrap();
+        assert_eq!(client.next(), packet);
+        (client.bytes() - before, expected)
+    });
+    assert!(sent.iter().all(|(bytes, expected)| expected.contains(bytes)), "{sent:?}");
+}
+
+#[test]
 fn a_client_that_violates_the_extension_is_closed_with_a_code() {
     let bomb = |deflate| compressed(deflate, Opcode::Binary, &vec![0; 20_001]);
     let in_parts = |deflate| {

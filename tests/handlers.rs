@@ -7,7 +7,7 @@ use bytes::Bytes;
 use simulation::{Client, Drops, Gate, Sim, ends};
 use sockeye::extract::{AckSender, Auth, Data, Event, State, TryData};
 use sockeye::host::{Host, Runtime};
-use sockeye::{Args, EmitError, HandlerError, Id, Server, Socket, Time};
+use sockeye::{Args, EmitError, HandlerError, Id, Server, SharedDataError, Socket, Time};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -344,6 +344,54 @@ fn data_is_kept_with_a_socket_one_of_each_type() {
     assert!(socket.data::<u64>().is_none());
     client.close();
     assert_eq!(socket.data::<u32>().as_deref(), Some(&2));
+}
+
+#[test]
+fn shared_data_is_kept_as_json_and_outlives_the_client() {
+    let client = connect(|_| {});
+    let socket = client.sim.server().sockets().remove(0);
+    assert_eq!(socket.shared_data_json(), None);
+    assert_eq!(socket.shared_data::<u32>().unwrap(), None);
+    socket.set_shared_data(("Ann", 7)).unwrap();
+    assert_eq!(socket.shared_data::<(String, u32)>().unwrap(), Some(("Ann".to_owned(), 7)));
+    assert!(matches!(socket.shared_data::<bool>(), Err(SharedDataError::Deserialize(_))));
+    client.close();
+    assert_eq!(socket.shared_data_json().as_deref(), Some(r#"["Ann",7]"#));
+}
+
+#[test]
+fn shared_data_that_is_too_long_or_no_json_leaves_the_earlier_data() {
+    let client = connect(|_| {});
+    let socket = client.sim.server().sockets().remove(0);
+    let longest = "x".repeat((64 << 10) - 2);
+    socket.set_shared_data(&longest).unwrap();
+    let too_long = socket.set_shared_data(format!("{longest}x"));
+    assert!(matches!(too_long, Err(SharedDataError::TooLong)), "{too_long:?}");
+    let no_json = socket.set_shared_data(std::collections::BTreeMap::from([((1, 2), 3)]));
+    assert!(matches!(no_json, Err(SharedDataError::Serialize(_))), "{no_json:?}");
+    assert_eq!(socket.shared_data::<String>().unwrap(), Some(longest));
+}
+
+#[test]
+fn send_emits_a_message_event() {
+    let client = connect(|_| {});
+    let socket = client.sim.server().sockets().remove(0);
+    socket.send(("a", 1)).unwrap();
+    socket.volatile().send(()).unwrap_err();
+    assert_eq!(client.next(), r#"42["message","a",1]"#);
+    socket.volatile().send(()).unwrap();
+    assert_eq!(client.next(), r#"42["message"]"#);
+}
+
+#[test]
+fn the_queued_bytes_of_a_slow_client_are_counted() {
+    let client = connect(|_| {});
+    let socket = client.sim.server().sockets().remove(0);
+    assert_eq!(socket.queued_bytes(), 0);
+    socket.send("x".repeat(1000)).unwrap();
+    assert!(socket.queued_bytes() > 1000);
+    client.next();
+    assert_eq!(socket.queued_bytes(), 0);
 }
 
 /// Uses the socket when it is dropped.

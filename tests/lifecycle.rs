@@ -630,6 +630,67 @@ fn a_client_whose_connection_is_closed_joins_nothing_while_its_handlers_are_told
     assert_eq!(sim.server().clients_count(), 0);
 }
 
+#[test]
+fn a_disconnecting_handler_runs_once_before_the_socket_leaves_its_rooms() {
+    let (server, calls) = (Server::new(), Reasons::default());
+    let sim = Sim::new(server.clone());
+    let notes = calls.clone();
+    server.on_connect(move |socket: Socket| {
+        let (notes, later) = (notes.clone(), notes.clone());
+        socket.join("red");
+        socket.on_disconnect(move |socket: Socket| {
+            let members = socket.to("red").emit("left", ()).sent;
+            later.lock().unwrap().push(format!("disconnect {:?} {members}", socket.rooms()));
+            async {}
+        });
+        socket.on_disconnecting(move |socket: Socket, reason: DisconnectReason| {
+            socket.join("blue");
+            let is_sent = socket.emit("bye", ()).is_ok();
+            let members = socket.within("red").emit("leaving", ()).sent;
+            let mut rooms = socket.rooms();
+            rooms.sort();
+            notes.lock().unwrap().push(format!("disconnecting {rooms:?} {members} {is_sent} {reason}"));
+            async {}
+        });
+        async {}
+    });
+    let (client, other) = (sim.connect(), sim.connect());
+    client.send("41");
+    let [first, second] = <[String; 2]>::try_from(take(&calls)).unwrap();
+    assert_eq!(first, r#"disconnecting ["blue", "red"] 1 false client namespace disconnect"#);
+    assert!(second.starts_with("disconnect [") && second.ends_with("] 1"), "{second}");
+    assert_eq!(other.texts(), [r#"42["leaving"]"#, r#"42["left"]"#]);
+    assert_eq!(server.to("red").emit("x", ()).sent, 1);
+    assert_eq!(server.to("blue").emit("x", ()).sent, 0);
+    client.expect_nothing();
+    other.close();
+    assert_eq!(take(&calls).len(), 2);
+}
+
+#[test]
+fn the_last_handlers_of_a_namespace_and_its_socket_run_in_turn() {
+    let (server, calls) = (Server::new(), Reasons::default());
+    let note = |name: &'static str| {
+        let calls = calls.clone();
+        move || {
+            calls.lock().unwrap().push(name.to_owned());
+            async {}
+        }
+    };
+    server.on_disconnect(note("disconnect of the namespace"));
+    server.on_disconnecting(note("disconnecting of the namespace"));
+    let (disconnect, disconnecting) = (note("disconnect"), note("disconnecting"));
+    server.on_connect(move |socket: Socket| {
+        socket.on_disconnect(disconnect.clone());
+        socket.on_disconnecting(disconnecting.clone());
+        async {}
+    });
+    Sim::new(server).connect().close();
+    let order =
+        ["disconnecting of the namespace", "disconnecting", "disconnect of the namespace", "disconnect"];
+    assert_eq!(take(&calls), order);
+}
+
 /// A text message, as clients send it.
 fn text_frame(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();

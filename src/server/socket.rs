@@ -1,9 +1,11 @@
 //! One client in one namespace.
 
+mod data;
 mod emitter;
 mod listen;
 mod state;
 
+pub use data::SharedDataError;
 pub use emitter::Emitter;
 
 use crate::by_id::Identified;
@@ -28,7 +30,6 @@ use smallvec::SmallVec;
 use sockeye_core::engineio::{self, Frames};
 use sockeye_core::socketio::{self, AcksFull, Encoded, Flags};
 use state::{Stage, State};
-use std::any::{Any, TypeId};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -125,44 +126,10 @@ impl Socket {
         self.0.session.transport()
     }
 
-    /// Stores `value` with the socket. It replaces an earlier value of the same type, so use a type of your
-    /// own.
-    ///
-    /// The value is kept as long as any handle of the socket, even after the client has gone. A value that
-    /// holds a handle of this very socket forms a reference cycle, and both are leaked: hold its
-    /// [id](Socket::id) instead, and find the socket by [`Namespace::socket`].
-    ///
-    /// ```
-    /// struct Name(String);
-    /// # let io = sockeye::Server::new();
-    /// # io.on_connect(async |socket: sockeye::Socket| {
-    /// socket.set_data(Name("Ann".into()));
-    /// assert_eq!(socket.data::<Name>().map(|name| name.0.clone()), Some("Ann".into()));
-    /// # });
-    /// ```
-    pub fn set_data<T: Send + Sync + 'static>(&self, value: T) {
-        let value: Arc<dyn Any + Send + Sync> = Arc::new(value);
-        let mut state = self.0.state.lock();
-        let data = &mut state.more().data;
-        let key = TypeId::of::<T>();
-        let replaced = match data.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => Some(std::mem::replace(known, value)),
-            None => {
-                data.push((key, value));
-                None
-            }
-        };
-        // The value's destructor is the application's code, so it runs without the lock.
-        drop(state);
-        drop(replaced);
-    }
-
-    /// Returns the value that was stored by [`set_data`](Socket::set_data).
-    pub fn data<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let state = self.0.state.lock();
-        let data = &state.more.as_ref()?.data;
-        let (_, value) = data.iter().find(|(key, _)| *key == TypeId::of::<T>())?;
-        value.clone().downcast().ok()
+    /// Returns the number of bytes that are queued for the client, in all of its namespaces. If they exceed
+    /// [`ServerBuilder::send_buffer`](crate::ServerBuilder::send_buffer), the client is closed.
+    pub fn queued_bytes(&self) -> usize {
+        self.0.session.queued()
     }
 
     pub(crate) fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
@@ -194,7 +161,22 @@ impl Socket {
     /// If nothing was sent, because the socket is disconnected (or not yet connected), the client reads too
     /// slowly, or the data cannot be sent.
     pub fn emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        self.send(None, event, &args, Flags::default())
+        self.emit_flagged(None, event, &args, Flags::default())
+    }
+
+    /// Sends an event named `message`: the same as [`emit("message", args)`](Socket::emit).
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: sockeye::Socket| {
+    /// socket.send("hello") // socket.on("message", (text) => …)
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// If nothing was sent: see [`emit`](Socket::emit).
+    pub fn send(&self, args: impl Payload) -> Result<(), EmitError> {
+        self.emit("message", args)
     }
 
     /// Sends an event, and waits for the client's acknowledgement, for the time set by
@@ -234,6 +216,25 @@ impl Socket {
         Emitter { socket: self, flags: Flags::default() }.volatile()
     }
 
+    /// Returns an emitter whose message is not compressed if `compress` is false. Default: true, which compresses a
+    /// message on WebSocket if
+    /// [`per_message_deflate`](crate::ServerBuilder::per_message_deflate) is set, the client agreed, and the message is
+    /// long enough. Use it for data that is compressed already, such as images.
+    ///
+    /// A message that waits for a poll while the client upgrades to WebSocket may be compressed nevertheless.
+    ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: sockeye::Socket| {
+    /// # let jpeg = Bytes::new();
+    /// socket.compress(false).emit("photo", jpeg)
+    /// # });
+    /// ```
+    pub fn compress(&self, compress: bool) -> Emitter<'_> {
+        Emitter { socket: self, flags: Flags::default() }.compress(compress)
+    }
+
     /// Targets every socket of the namespace except this one.
     pub fn broadcast(&self) -> Broadcast {
         Broadcast::new(self.0.namespace.clone()).except(self.0.id)
@@ -264,7 +265,7 @@ impl Socket {
         let engine = self.0.namespace.0.engine.clone();
         let waiter = Waiter::new(self.0.namespace.next_ack(|id| self.awaits(id)), engine.clone());
         if let Some(at) = waiter.ask(self)
-            && let Err(error) = self.send(Some(waiter.id()), event, args, flags)
+            && let Err(error) = self.emit_flagged(Some(waiter.id()), event, args, flags)
         {
             waiter.fail(self, at, error);
         }
@@ -275,7 +276,13 @@ impl Socket {
         AckFuture::new(waiter)
     }
 
-    fn send(&self, id: Option<u64>, event: &str, args: &impl Payload, flags: Flags) -> Result<(), EmitError> {
+    fn emit_flagged(
+        &self,
+        id: Option<u64>,
+        event: &str,
+        args: &impl Payload,
+        flags: Flags,
+    ) -> Result<(), EmitError> {
         if !self.is_watched() {
             return self.send_packet(Kind::Event(event, id), args, flags, |_| ());
         }
@@ -306,7 +313,11 @@ impl Socket {
     fn send_encoded(&self, encoded: &Encoded<'_>, flags: Flags) -> Result<(), EmitError> {
         let (sent, woken) = self.0.session.sending(|engine| {
             self.check_ready(engine, flags)?;
-            engine.send(encoded.parts()).map_err(EmitError::from)
+            let sent = match flags.compress {
+                true => engine.send(encoded.parts()),
+                false => engine.send_uncompressed(encoded.parts()),
+            };
+            sent.map_err(EmitError::from)
         });
         if sent.is_ok() {
             self.0.session.show_sent(encoded.parts());
@@ -549,7 +560,8 @@ impl Socket {
         let (namespace, socket) = (self.0.namespace.name(), self.0.id);
         let (session, handshake) = (self.0.session.id(), self.handshake());
         self.0.namespace.tell(&Event::SocketDisconnected { session, handshake, namespace, socket, reason });
-        self.call_last(DISCONNECTING, SmallVec::new(), reason);
+        let listeners = self.0.state.lock().listeners.all(&On::Event(DISCONNECTING.into()));
+        self.call_last(DISCONNECTING, listeners, reason);
         // Before the socket is removed, so that it joins no room after that.
         self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they

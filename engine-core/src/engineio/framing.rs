@@ -18,6 +18,12 @@ impl Default for Framing {
 }
 
 impl Framing {
+    /// Returns the same framing without compression.
+    pub(super) fn uncompressed(self) -> Framing {
+        let Framing::WebSocket(_) = self;
+        Framing::WebSocket(None)
+    }
+
     /// Returns the maximum number of bytes that [`write`](Framing::write) appends for these parts.
     pub(super) fn len<'a>(self, parts: impl Iterator<Item = Part<'a>>) -> usize {
         let Framing::WebSocket(_) = self;

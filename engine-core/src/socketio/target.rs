@@ -54,15 +54,23 @@ impl Rooms {
 }
 
 /// The flags for sending a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Flags {
     /// Drops the message for a peer to which it cannot be sent at once.
     pub volatile: bool,
+    /// Allows compression, if it was negotiated. Default: true.
+    pub compress: bool,
     /// Reaches only the sockets of this server, not those of other servers in its cluster.
     pub local: bool,
     /// The time to wait for an acknowledgement. Default: the setting of the server or the client.
     pub timeout: Option<Duration>,
+}
+
+impl Default for Flags {
+    fn default() -> Flags {
+        Flags { volatile: false, compress: true, local: false, timeout: None }
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::server::ack::AckFuture;
 use sockeye_core::socketio::Flags;
 use std::time::Duration;
 
-/// The flags of an event to one socket: made by [`Socket::timeout`] and [`Socket::volatile`].
+/// The flags of an event to one socket: made by [`Socket::timeout`], [`Socket::volatile`] and
+/// [`Socket::compress`].
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing is sent until `emit`"]
 pub struct Emitter<'a> {
@@ -28,12 +29,26 @@ impl Emitter<'_> {
         self
     }
 
+    /// Sets whether the message may be compressed: see [`Socket::compress`].
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.flags.compress = compress;
+        self
+    }
+
     /// Sends an event: see [`Socket::emit`].
     ///
     /// # Errors
     /// If nothing was sent.
     pub fn emit(self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        self.socket.send(None, event, &args, self.flags)
+        self.socket.emit_flagged(None, event, &args, self.flags)
+    }
+
+    /// Sends an event named `message`: see [`Socket::send`].
+    ///
+    /// # Errors
+    /// If nothing was sent.
+    pub fn send(self, args: impl Payload) -> Result<(), EmitError> {
+        self.emit("message", args)
     }
 
     /// Sends an event, and waits for the client's acknowledgement: see [`Socket::emit_with_ack`].

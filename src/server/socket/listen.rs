@@ -1,7 +1,7 @@
 //! The handlers of a socket: registration and calls.
 
 use super::state::{Stage, State};
-use super::{DISCONNECT, Socket};
+use super::{DISCONNECT, DISCONNECTING, Socket};
 use crate::extract::Context;
 use crate::handler::{AnySocket, Handler, Kept, run};
 use crate::listeners::On;
@@ -125,6 +125,32 @@ impl Socket {
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
         let handler = Kept::new(handler);
         self.listen(|state| state.listeners.add(On::Unhandled, handler));
+    }
+
+    /// Calls `handler` once the socket is being disconnected, before it leaves its rooms, after the handlers of
+    /// [`Namespace::on_disconnecting`](crate::Namespace::on_disconnecting) and before those of
+    /// [`on_disconnect`](Socket::on_disconnect). It can extract the [`DisconnectReason`](crate::DisconnectReason).
+    ///
+    /// Until the handler's first wait, the socket is still a member of its rooms, and
+    /// [`Namespace::socket`](crate::Namespace::socket) no longer finds it. Nothing can be sent to the socket itself any
+    /// more, and a room that it joins is left with the others. A handler that is registered after the disconnection is
+    /// not called.
+    ///
+    /// ```
+    /// use sockeye::Socket;
+    ///
+    /// # let io = sockeye::Server::new();
+    /// # io.on_connect(async |socket: Socket| {
+    /// socket.on_disconnecting(async |socket: Socket| {
+    ///     for room in socket.rooms() {
+    ///         socket.to(room).emit("left", socket.id());
+    ///     }
+    /// });
+    /// # });
+    /// ```
+    pub fn on_disconnecting<P: 'static>(&self, handler: impl Handler<P>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::Event(DISCONNECTING.into()), handler));
     }
 
     /// Calls `handler` once the socket is disconnected, after the handlers that were registered before. It

@@ -405,11 +405,29 @@ impl Session {
 
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
     pub fn send<'a>(&mut self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Result<(), SendError> {
+        self.queue(parts, |framing| framing)
+    }
+
+    /// Does the same as [`send`](Session::send), but does not compress the messages. Those that a client has not polled
+    /// yet when it upgrades to WebSocket may be compressed nevertheless.
+    pub fn send_uncompressed<'a>(
+        &mut self,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+    ) -> Result<(), SendError> {
+        self.queue(parts, Framing::uncompressed)
+    }
+
+    #[inline]
+    fn queue<'a>(
+        &mut self,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+        framing: impl FnOnce(Framing) -> Framing,
+    ) -> Result<(), SendError> {
         let budget = self.budget();
         match &mut self.state {
             State::Streaming(streaming) => {
                 budget.admit(streaming.queued(), streaming.framing.len(parts.clone()))?;
-                streaming.framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
+                framing(streaming.framing).write(&mut streaming.queue, parts, &self.config.deflate_pool);
             }
             State::Polling(polling) => {
                 if parts.clone().any(Part::has_separator) {

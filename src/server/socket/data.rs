@@ -34,7 +34,7 @@ impl Socket {
     ///
     /// The value is kept as long as any handle of the socket, even after the client has gone. A value that
     /// holds a handle of this very socket forms a reference cycle, and both are leaked: hold its
-    /// [id](Socket::id) instead, and find the socket by [`Namespace::socket`].
+    /// [id](Socket::id) instead, and find the socket by [`Namespace::socket`](crate::Namespace::socket).
     ///
     /// ```
     /// struct Name(String);

@@ -137,6 +137,8 @@ pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits, NamespaceError}
 pub use sockeye_core::{Time, drive, host};
 #[doc = include_str!("../docs/drive_it_yourself.md")]
 pub mod drive_it_yourself {}
+#[doc = include_str!("../docs/features.md")]
+pub mod features {}
 /// The code in the README, compiled as doc tests.
 #[cfg(all(doctest, feature = "tokio"))]
 #[doc = include_str!("../README.md")]

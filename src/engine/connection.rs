@@ -148,6 +148,7 @@ impl<A: Application> Connection<A> {
     }
 
     /// Handles the body of a request that has none: it is complete with its head, even if no more bytes come.
+    #[inline]
     fn handle_empty_body(&mut self, now: Time) {
         if self.stream.phase() == Phase::Body
             && let Ok(Some(body)) = self.stream.next_body(now, &mut &[][..])
@@ -280,16 +281,17 @@ impl<A: Application> Connection<A> {
             Link::Exchange(exchange) => {
                 let caller =
                     Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
-                let known = exchange.next_deadline();
+                let was_decided = exchange.is_decided();
                 let step = exchange.follow(caller);
-                let deadline = exchange.next_deadline();
                 // After the application has decided, a poll may wait longer.
-                if matches!(step, Step::Wait) && deadline != known {
-                    self.stream.defer(deadline);
+                if !was_decided && matches!(step, Step::Wait) {
+                    self.stream.defer(exchange.next_deadline());
                 }
                 self.take_step(now, step);
                 // The application may have let a request with a body pass.
-                self.handle_empty_body(now);
+                if !was_decided {
+                    self.handle_empty_body(now);
+                }
             }
             Link::WebSocket(session) if session.is_closed() => {
                 let session = session.clone();

@@ -376,6 +376,11 @@ impl<A: Application> Exchange<A> {
         }
     }
 
+    /// Returns whether no decision of the application is awaited.
+    pub(crate) fn is_decided(&self) -> bool {
+        !matches!(self.subject, Subject::Deciding(_))
+    }
+
     /// Returns the deadline of the application's decision or of a poll, after which
     /// [`follow`](Exchange::follow) refuses the request. Other exchanges end with their session.
     pub(crate) fn next_deadline(&self) -> Option<Time> {

@@ -184,6 +184,8 @@ const STRICTER = {
   "illegal number of attachments": /^[56]/,
   "illegal attachments": /^[56]/,
   "invalid payload": /^[2356]/,
+  // No payload of polling could carry an answer.
+  "illegal namespace": /^[0-6](\d+-)?\/[^,?]*\u001e/,
   // Only packets in which the reference reads white space as a number or ignores it.
   "invalid json": /^[0-6](\d+-)?(\/[^,]*,)?\d*\s/,
 };

@@ -25,19 +25,19 @@
 //!
 //! # The log
 //!
-//! If the feature `tracing` is on, each [`Event`] is one line of the log, with or without an observer:
+//! If the feature `tracing` is on, each [`ServerEvent`] is one line of the log, with or without an observer:
 //!
 //! | event | message | level | fields beside `peer` |
 //! |---|---|---|---|
-//! | [`RequestRefused`](Event::RequestRefused) | a request is refused | `DEBUG` | `status`, `cause` |
-//! | [`SessionOpened`](Event::SessionOpened) | a session is opened | `DEBUG` | `sid`, `transport` |
-//! | [`SessionUpgraded`](Event::SessionUpgraded) | a session is upgraded | `DEBUG` | `sid` |
-//! | [`SocketConnected`](Event::SocketConnected) | a client is connected | `DEBUG` | `sid`, `namespace`, `socket` |
-//! | [`ConnectRefused`](Event::ConnectRefused) | a client is refused | `DEBUG` | `sid`, `namespace`, `cause` |
-//! | [`SocketDisconnected`](Event::SocketDisconnected) | a client is disconnected | `DEBUG` | `sid`, `namespace`, `socket`, `reason` |
-//! | [`SessionClosed`](Event::SessionClosed) | a session is closed | `DEBUG` | `sid`, `reason`, `cause` |
+//! | [`RequestRefused`](ServerEvent::RequestRefused) | a request is refused | `DEBUG` | `status`, `cause` |
+//! | [`SessionOpened`](ServerEvent::SessionOpened) | a session is opened | `DEBUG` | `sid`, `transport` |
+//! | [`SessionUpgraded`](ServerEvent::SessionUpgraded) | a session is upgraded | `DEBUG` | `sid` |
+//! | [`SocketConnected`](ServerEvent::SocketConnected) | a client is connected | `DEBUG` | `sid`, `namespace`, `socket` |
+//! | [`ConnectRefused`](ServerEvent::ConnectRefused) | a client is refused | `DEBUG` | `sid`, `namespace`, `cause` |
+//! | [`SocketDisconnected`](ServerEvent::SocketDisconnected) | a client is disconnected | `DEBUG` | `sid`, `namespace`, `socket`, `reason` |
+//! | [`SessionClosed`](ServerEvent::SessionClosed) | a session is closed | `DEBUG` | `sid`, `reason`, `cause` |
 //! | the same, by a slow consumer or another limit | a session is closed because it exceeded a limit | `WARN` | `sid`, `reason`, `cause` |
-//! | [`HandlerFailed`](Event::HandlerFailed) by the client's data | a handler was not called | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
+//! | [`HandlerFailed`](ServerEvent::HandlerFailed) by the client's data | a handler was not called | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
 //! | the same, by this program, such as a missing state | a handler was not called | `ERROR` | as above |
 //! | the same, by an `Err`, or by an answer that cannot be sent | a handler failed, or its answer could not be sent | `WARN` | as above |
 //! | the same, by a panic | a handler panicked | `ERROR` | as above, without `cause` |
@@ -82,10 +82,10 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (direction, packet);
     }
 
-    /// Called for each event. Of one session, [`SessionOpened`](Event::SessionOpened) is the first. Each
-    /// [`SocketConnected`](Event::SocketConnected) is followed by one
-    /// [`SocketDisconnected`](Event::SocketDisconnected).
-    fn event(&self, event: &Event<'_>) {
+    /// Called for each event. Of one session, [`SessionOpened`](ServerEvent::SessionOpened) is the first. Each
+    /// [`SocketConnected`](ServerEvent::SocketConnected) is followed by one
+    /// [`SocketDisconnected`](ServerEvent::SocketDisconnected).
+    fn event(&self, event: &ServerEvent<'_>) {
         let _ = event;
     }
 }
@@ -116,7 +116,7 @@ pub struct PacketInfo<'a> {
 /// The ids of sessions are bearer secrets, which must not be logged. The ids of sockets are public.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
+pub enum ServerEvent<'a> {
     /// A request was refused.
     #[non_exhaustive]
     RequestRefused {
@@ -216,7 +216,7 @@ pub enum Event<'a> {
     },
 }
 
-/// The cause of a [`HandlerFailed`](Event::HandlerFailed).
+/// The cause of a [`HandlerFailed`](ServerEvent::HandlerFailed).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum HandlerFailure<'a> {
@@ -239,7 +239,7 @@ impl fmt::Display for HandlerFailure<'_> {
 }
 
 /// Logs an event, and passes it to the observer. The caller must hold no lock.
-pub(crate) fn tell(observer: Option<&dyn Observer>, event: &Event<'_>) {
+pub(crate) fn tell(observer: Option<&dyn Observer>, event: &ServerEvent<'_>) {
     write_log(event);
     if let Some(observer) = observer {
         guard("an observer", || observer.event(event));
@@ -289,23 +289,23 @@ pub(crate) fn log_client_failure(namespace: &str, event: &str, failure: HandlerF
 }
 
 /// Logs an event. Of a session's id it logs the beginning only, because the whole is a secret.
-fn write_log(event: &Event<'_>) {
+fn write_log(event: &ServerEvent<'_>) {
     match event {
         // The end of the session is logged, with the cause.
-        Event::RequestRefused { session: Some(_), .. } => {}
-        Event::RequestRefused { session: None, peer, status, cause, .. } => {
+        ServerEvent::RequestRefused { session: Some(_), .. } => {}
+        ServerEvent::RequestRefused { session: None, peer, status, cause, .. } => {
             let peer = log::peer(*peer);
             debug!(peer = %peer, status = %status, cause = %cause, "a request is refused");
         }
-        Event::SessionOpened { session, handshake, transport } => {
+        ServerEvent::SessionOpened { session, handshake, transport } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             debug!(sid = %sid, peer = %peer, transport = %transport, "a session is opened");
         }
-        Event::SessionUpgraded { session, handshake } => {
+        ServerEvent::SessionUpgraded { session, handshake } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             debug!(sid = %sid, peer = %peer, "a session is upgraded");
         }
-        Event::SessionClosed { session, handshake, reason } => {
+        ServerEvent::SessionClosed { session, handshake, reason } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             let cause = Cause(reason);
             match is_limit(reason) {
@@ -320,22 +320,22 @@ fn write_log(event: &Event<'_>) {
                 }
             }
         }
-        Event::SocketConnected { session, handshake, namespace, socket } => {
+        ServerEvent::SocketConnected { session, handshake, namespace, socket } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             debug!(namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, "a client is connected");
         }
-        Event::ConnectRefused { session, handshake, namespace, message } => {
+        ServerEvent::ConnectRefused { session, handshake, namespace, message } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             debug!(namespace = ?namespace, sid = %sid, peer = %peer, cause = ?message, "a client is refused");
         }
-        Event::SocketDisconnected { session, handshake, namespace, socket, reason } => {
+        ServerEvent::SocketDisconnected { session, handshake, namespace, socket, reason } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             debug!(
                 namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
                 "a client is disconnected"
             );
         }
-        Event::HandlerFailed { session, handshake, namespace, socket, event, failure } => {
+        ServerEvent::HandlerFailed { session, handshake, namespace, socket, event, failure } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             log_failure!(failure, event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer);
         }

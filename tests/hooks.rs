@@ -4,7 +4,7 @@
 mod simulation;
 
 use simulation::{Client, Pipe, Sim};
-use sockeye::observe::{Event, Observer};
+use sockeye::observe::{Observer, ServerEvent};
 use sockeye::{Cookie, Cors, Handshake, Id, Rejection, ResponseHeaders, Server, ServerBuilder, Socket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -428,8 +428,8 @@ fn middleware_allow_request_and_the_generator_are_asked_in_this_order_and_share_
 struct Refusals(Notes);
 
 impl Observer for Refusals {
-    fn event(&self, event: &Event<'_>) {
-        if let Event::RequestRefused { status, error, .. } = event {
+    fn event(&self, event: &ServerEvent<'_>) {
+        if let ServerEvent::RequestRefused { status, error, .. } = event {
             self.0.lock().unwrap().push(format!("{status} {:?}", error.map(|error| error.code())));
         }
     }

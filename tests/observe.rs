@@ -6,7 +6,7 @@ mod simulation;
 use simulation::Sim;
 use sockeye::engine::Message;
 use sockeye::extract::{Data, State};
-use sockeye::observe::{Direction, Event, Observer, Packet, PacketInfo};
+use sockeye::observe::{Direction, Observer, Packet, PacketInfo, ServerEvent};
 use sockeye::{ConnectError, HandlerError, Server, ServerBuilder, Socket};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -41,16 +41,20 @@ impl Observer for Notes {
         self.add(format!("{arrow} {} {packet}", info.transport));
     }
 
-    fn event(&self, event: &Event<'_>) {
+    fn event(&self, event: &ServerEvent<'_>) {
         self.add(match event {
-            Event::RequestRefused { status, cause, .. } => format!("refused {status}: {cause}"),
-            Event::SessionOpened { transport, .. } => format!("opened {transport}"),
-            Event::SessionUpgraded { .. } => "upgraded".to_owned(),
-            Event::SessionClosed { reason, .. } => format!("closed: {reason}"),
-            Event::SocketConnected { namespace, .. } => format!("connected to {namespace}"),
-            Event::ConnectRefused { namespace, message, .. } => format!("not to {namespace}: {message}"),
-            Event::SocketDisconnected { namespace, reason, .. } => format!("left {namespace}: {reason}"),
-            Event::HandlerFailed { event, .. } => format!("failed: {event}"),
+            ServerEvent::RequestRefused { status, cause, .. } => format!("refused {status}: {cause}"),
+            ServerEvent::SessionOpened { transport, .. } => format!("opened {transport}"),
+            ServerEvent::SessionUpgraded { .. } => "upgraded".to_owned(),
+            ServerEvent::SessionClosed { reason, .. } => format!("closed: {reason}"),
+            ServerEvent::SocketConnected { namespace, .. } => format!("connected to {namespace}"),
+            ServerEvent::ConnectRefused { namespace, message, .. } => {
+                format!("not to {namespace}: {message}")
+            }
+            ServerEvent::SocketDisconnected { namespace, reason, .. } => {
+                format!("left {namespace}: {reason}")
+            }
+            ServerEvent::HandlerFailed { event, .. } => format!("failed: {event}"),
             event => format!("{event:?}"),
         });
     }
@@ -186,7 +190,7 @@ fn a_panic_of_the_observer_affects_nothing_else() {
             panic!("at a packet");
         }
 
-        fn event(&self, _: &Event<'_>) {
+        fn event(&self, _: &ServerEvent<'_>) {
             panic!("at an event");
         }
     }
@@ -257,8 +261,8 @@ fn a_middleware_that_panics_or_is_not_called_is_observed_as_a_failure() {
 struct Failures(Arc<Mutex<Vec<String>>>);
 
 impl Observer for Failures {
-    fn event(&self, event: &Event<'_>) {
-        if let Event::HandlerFailed { socket, event, failure, .. } = event {
+    fn event(&self, event: &ServerEvent<'_>) {
+        if let ServerEvent::HandlerFailed { socket, event, failure, .. } = event {
             self.0.lock().unwrap().push(format!("{event} of {socket}: {failure}"));
         }
     }

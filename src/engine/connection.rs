@@ -7,7 +7,7 @@ use super::timers::{Key, Notify};
 use super::{Application, CloseReason, Handshake, Transport, TransportError};
 use crate::inflated::Inflated;
 use crate::log::{self, Span, debug};
-use crate::observe::{Cause, Direction, Event};
+use crate::observe::{Cause, Direction, ServerEvent};
 use crate::pool;
 use sockeye_core::connection::{self as stream, BorrowedContent, Expired, Phase};
 use sockeye_core::engineio::{
@@ -240,7 +240,7 @@ impl<A: Application> Connection<A> {
             Probing::Complete => {
                 let _inside = session.span().enter();
                 let handshake = session.handshake();
-                self.server.tell(&Event::SessionUpgraded { session: session.id(), handshake });
+                self.server.tell(&ServerEvent::SessionUpgraded { session: session.id(), handshake });
                 session.wake();
                 session.set_waker(self.waker.as_ref());
                 // It may have been silent for long, and the frames that follow may already be here.

@@ -10,7 +10,7 @@ use super::{Application, CloseReason, Handshake, Id, Message, Transport};
 use crate::by_id::{ById, IdHash};
 use crate::connection_error::ConnectionError;
 use crate::guard::guard;
-use crate::observe::{self, Direction, Event, Observer};
+use crate::observe::{self, Direction, Observer, ServerEvent};
 #[cfg(feature = "deflate")]
 use crate::pool;
 use parking_lot::{Mutex, RwLock};
@@ -246,7 +246,7 @@ impl<A: Application> ServerInner<A> {
     }
 
     /// Logs an event, and passes it to the observer. The caller must hold no lock.
-    pub(crate) fn tell(&self, event: &Event<'_>) {
+    pub(crate) fn tell(&self, event: &ServerEvent<'_>) {
         observe::tell(self.observer.as_deref(), event);
     }
 
@@ -267,7 +267,7 @@ impl<A: Application> ServerInner<A> {
     /// Tells of a session that is opened.
     fn tell_opened(&self, session: &Session<A>, transport: Transport) {
         let id = session.id();
-        self.tell(&Event::SessionOpened { session: id, transport, handshake: session.handshake() });
+        self.tell(&ServerEvent::SessionOpened { session: id, transport, handshake: session.handshake() });
         if self.observer.is_some() {
             let text = engineio::server::Session::open_packet(&self.site.config, &id, transport);
             if let Ok(packet) = Packet::decode(&text) {
@@ -377,7 +377,7 @@ impl<A: Application> ServerInner<A> {
             _ => None,
         };
         let cause = format_args!("{refusal}");
-        self.tell(&Event::RequestRefused { session, peer, status, cause, error: error.as_ref() });
+        self.tell(&ServerEvent::RequestRefused { session, peer, status, cause, error: error.as_ref() });
         if let Some(error) = &error {
             self.hooks.tell(error);
         }

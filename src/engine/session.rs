@@ -7,7 +7,7 @@ use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::handshake::Handshake;
 use crate::log::{self, Span};
-use crate::observe::{Direction, Event, packet_of};
+use crate::observe::{Direction, ServerEvent, packet_of};
 use crate::pool;
 use parking_lot::Mutex;
 use sockeye_core::engineio::server::{Controls, Ticket};
@@ -235,7 +235,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Logs an event, and passes it to the observer. The caller must hold no lock.
-    pub(crate) fn tell(&self, event: &Event<'_>) {
+    pub(crate) fn tell(&self, event: &ServerEvent<'_>) {
         if let Some(server) = self.0.server.upgrade() {
             server.tell(event);
         }
@@ -283,7 +283,7 @@ impl<A: Application> Session<A> {
     fn tell_closed(&self, server: &ServerInner<A>, reason: &CloseReason) {
         let _inside = self.0.span.enter();
         guard("on_close", || server.application.on_close(self, reason));
-        server.tell(&Event::SessionClosed { session: self.id(), handshake: self.handshake(), reason });
+        server.tell(&ServerEvent::SessionClosed { session: self.id(), handshake: self.handshake(), reason });
     }
 
     /// Puts the next deadline into the server's table, after a change that was made with

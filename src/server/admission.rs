@@ -25,7 +25,7 @@ use crate::extract::Context;
 use crate::guard::{Guarded, catch};
 use crate::handler::{AnySocket, BoxFuture, drive};
 use crate::log;
-use crate::observe::{Event, HandlerFailure};
+use crate::observe::{HandlerFailure, ServerEvent};
 use crate::payload::send_packet;
 use sockeye_core::socketio::{Joining, Packet, Parser};
 use std::future::{Future, poll_fn};
@@ -226,7 +226,7 @@ fn accept(socket: &Socket) {
     if has_entered {
         namespace.keep();
         session.settle();
-        session.tell(&Event::SocketConnected {
+        session.tell(&ServerEvent::SocketConnected {
             session: session.id(),
             handshake: session.handshake(),
             namespace: namespace.name(),
@@ -268,7 +268,12 @@ fn refuse(socket: &Socket, error: &ConnectError) {
 fn show_refusal(session: &Session<App>, parser: Parser, namespace: &str, error: &ConnectError) {
     show_packet(session, parser, |encoder| encoder.connect_error(namespace, error));
     let (id, handshake) = (session.id(), session.handshake());
-    session.tell(&Event::ConnectRefused { session: id, handshake, namespace, message: error.message() });
+    session.tell(&ServerEvent::ConnectRefused {
+        session: id,
+        handshake,
+        namespace,
+        message: error.message(),
+    });
 }
 
 /// The deadline for the decision about one client, in the server's table once it has to wait.

@@ -4,7 +4,7 @@ use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
 use crate::extract::Context;
 use crate::handler::{Handler, run};
-use crate::observe::{self, Event, Observer};
+use crate::observe::{self, Observer, ServerEvent};
 use crate::payload::Payload;
 use crate::server::Engine;
 use crate::server::answers::AckStream;
@@ -216,7 +216,7 @@ impl Namespace {
     }
 
     /// Logs an event, and passes it to the observer. The caller must hold no lock.
-    pub(crate) fn tell(&self, event: &Event<'_>) {
+    pub(crate) fn tell(&self, event: &ServerEvent<'_>) {
         observe::tell(self.0.observer.as_deref(), event);
     }
 

@@ -15,7 +15,7 @@ use crate::extract::Context;
 use crate::handler::{Acknowledge, AnySocket, Kept};
 use crate::listeners::{Entry, On};
 use crate::log::{self, Span, debug, warn};
-use crate::observe::{Event, HandlerFailure};
+use crate::observe::{HandlerFailure, ServerEvent};
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, send_packet, with_encoder};
 use crate::server::ack::{AckFuture, Waiter};
@@ -559,7 +559,13 @@ impl Socket {
         let _inside = self.0.session.span().enter();
         let (namespace, socket) = (self.0.namespace.name(), self.0.id);
         let (session, handshake) = (self.0.session.id(), self.handshake());
-        self.0.namespace.tell(&Event::SocketDisconnected { session, handshake, namespace, socket, reason });
+        self.0.namespace.tell(&ServerEvent::SocketDisconnected {
+            session,
+            handshake,
+            namespace,
+            socket,
+            reason,
+        });
         let listeners = self.0.state.lock().listeners.all(&On::Event(DISCONNECTING.into()));
         self.call_last(DISCONNECTING, listeners, reason);
         // Before the socket is removed, so that it joins no room after that.
@@ -718,7 +724,7 @@ impl AnySocket for Socket {
     fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
         let (namespace, socket) = (self.0.namespace.name(), self.0.id);
         let (session, handshake) = (self.0.session.id(), self.handshake());
-        self.0.namespace.tell(&Event::HandlerFailed {
+        self.0.namespace.tell(&ServerEvent::HandlerFailed {
             session,
             handshake,
             namespace,

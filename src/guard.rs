@@ -6,6 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+/// A future of the application.
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// Calls the application's code, named `what` in the log. Returns `None` if it panics.
 pub(crate) fn guard<R>(what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
     let result = catch(f);
@@ -21,7 +24,7 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// A future that completes with `None` if it panics. The caller logs that.
-pub(crate) struct Guarded<T>(pub(crate) Pin<Box<dyn Future<Output = T> + Send>>);
+pub(crate) struct Guarded<T>(pub(crate) BoxFuture<T>);
 
 impl<T> Future for Guarded<T> {
     type Output = Option<T>;

@@ -3,7 +3,7 @@
 use crate::Socket;
 use crate::error::EmitError;
 use crate::extract::{Context, Extract, ExtractError};
-use crate::guard::Guarded;
+use crate::guard::{BoxFuture, Guarded, catch};
 use crate::log::Span;
 use crate::observe::HandlerFailure;
 use crate::payload::Payload;
@@ -12,12 +12,9 @@ use smol_str::SmolStr;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
-
-pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A function that handles events: an `async` function or closure of up to eight parameters, each of which
 /// [can be extracted](Extract).
@@ -192,20 +189,20 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
     let _inside = span.enter();
     // Outside of the closure, so that it is not dropped while a panic unwinds.
     let mut future = None;
-    let called = catch_unwind(AssertUnwindSafe(|| {
+    let called = catch(|| {
         let future = future.insert(handler.call(context)?);
         Ok::<_, ExtractError>(future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())))
-    }));
+    });
     match called {
-        Ok(Ok(Poll::Ready(Ok(())))) => {}
-        Ok(Ok(Poll::Pending)) => {
+        Some(Ok(Poll::Ready(Ok(())))) => {}
+        Some(Ok(Poll::Pending)) => {
             let rest =
                 |future| Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span };
             future.map(rest).into_iter().for_each(|rest| socket.spawn(rest));
         }
-        Ok(Ok(Poll::Ready(Err(error)))) => socket.tell_failure(event, HandlerFailure::Failed(&error)),
-        Ok(Err(error)) => socket.tell_failure(event, HandlerFailure::NotCalled(&error)),
-        Err(_) => socket.tell_failure(event, HandlerFailure::Panicked),
+        Some(Ok(Poll::Ready(Err(error)))) => socket.tell_failure(event, HandlerFailure::Failed(&error)),
+        Some(Err(error)) => socket.tell_failure(event, HandlerFailure::NotCalled(&error)),
+        None => socket.tell_failure(event, HandlerFailure::Panicked),
     }
 }
 

@@ -274,7 +274,7 @@ mod tests {
     use super::*;
     use crate::error::EmitError;
     use crate::extract::ExtractError;
-    use crate::handler::BoxFuture;
+    use crate::guard::BoxFuture;
     use std::sync::{Arc, Mutex};
 
     type Calls = Arc<Mutex<Vec<&'static str>>>;

@@ -164,7 +164,7 @@ mod off {
         ($name:ident = ? $value:expr, $($rest:tt)*) => { let _ = &$value; $crate::log::use_fields!($($rest)*); };
         ($name:ident = % $value:expr, $($rest:tt)*) => { let _ = &$value; $crate::log::use_fields!($($rest)*); };
         ($name:ident, $($rest:tt)*) => { let _ = &$name; $crate::log::use_fields!($($rest)*); };
-        ($message:literal) => {};
+        ($message:literal) => { let _ = ::std::format_args!($message); };
     }
 
     pub(crate) use {nothing as debug, nothing as error, nothing as warn, use_fields};

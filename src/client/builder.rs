@@ -4,7 +4,7 @@ use super::shared::Shared;
 use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped, without_own};
 use super::{Client, Offline};
 use crate::engine::Transport;
-use crate::handler::BoxFuture;
+use crate::guard::BoxFuture;
 use crate::pool;
 use serde::Serialize;
 use sockeye_core::engineio::client::Config as EngineConfig;

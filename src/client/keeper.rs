@@ -1,7 +1,7 @@
 //! The timer task of a client, which also keeps the client alive while no handle exists.
 
 use super::shared::{Caller, Shared};
-use crate::handler::BoxFuture;
+use crate::guard::BoxFuture;
 use smallvec::SmallVec;
 use sockeye_core::Time;
 use std::future::Future;

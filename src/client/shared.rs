@@ -11,7 +11,7 @@ use super::socket::{ClientSocket, Inner};
 use super::wait::before;
 use super::{ClientConnectError, ManagerEvent};
 use crate::guard::Guarded;
-use crate::handler::BoxFuture;
+use crate::guard::{BoxFuture, catch};
 use crate::log::error;
 use crate::pool::{self, lend_events, reclaim_events};
 use parking_lot::{Mutex, MutexGuard};
@@ -24,7 +24,6 @@ use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Text,
 use sockeye_core::websocket::Message;
 use sockeye_core::{Outbound, Random, Time};
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
@@ -471,7 +470,7 @@ impl Shared {
     fn tell(&self, event: ManagerEvent) {
         let handler = self.more.lock().as_ref().and_then(|more| more.on_manager_event.clone());
         if let Some(handler) = handler
-            && catch_unwind(AssertUnwindSafe(|| handler(event))).is_err()
+            && catch(|| handler(event)).is_none()
         {
             error!("the handler of the client's events panicked");
         }
@@ -484,7 +483,7 @@ impl Shared {
             Auth::Value(auth) => return self.act(|client, now| client.join(now, id, attempt, auth)),
             Auth::Callback(callback) => callback,
         };
-        let Ok(future) = catch_unwind(AssertUnwindSafe(callback)) else {
+        let Some(future) = catch(callback) else {
             error!("the callback for auth panicked");
             return self.act(|client, now| client.refuse_join(now, id, attempt, "the callback panicked"));
         };

@@ -2,14 +2,10 @@
 
 use super::{Handshake, Id};
 use crate::connection_error::ConnectionError;
-use crate::guard::{Guarded, catch, guard};
+use crate::guard::{BoxFuture, Guarded, catch, guard};
 use crate::log::{self, error};
 use sockeye_core::engineio::server::{Rejection, RequestError, ResponseHeaders};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An asynchronous function of a request.
 pub(super) type Ask<T> = Box<dyn Fn(Handshake) -> BoxFuture<T> + Send + Sync>;
@@ -61,29 +57,19 @@ impl Hooks {
         headers: &mut ResponseHeaders,
     ) -> Result<Option<Id>, RequestError> {
         for middleware in &self.middleware {
-            let Some(answer) = ask(middleware, request).await else {
-                let peer = log::peer(request.address());
-                error!(peer = %peer, "a middleware panicked");
-                return Err(RequestError::Failed);
-            };
+            let answer = ask("a middleware", middleware, request).await.ok_or(RequestError::Failed)?;
             headers.extend(answer.map_err(|rejection| RequestError::Rejected(Box::new(rejection)))?);
         }
         if opens && let Some(allow) = &self.allow_request {
-            let Some(answer) = ask(allow, request).await else {
-                let peer = log::peer(request.address());
-                error!(peer = %peer, "allow_request panicked");
-                return Err(RequestError::Unavailable);
-            };
+            let answer = ask("allow_request", allow, request).await.ok_or(RequestError::Unavailable)?;
             answer.map_err(RequestError::Forbidden)?;
         }
         match &self.generate_id {
             Some(generate) if opens => {
-                let id = ask(generate, request).await.unwrap_or_else(|| {
-                    let peer = log::peer(request.address());
-                    error!(peer = %peer, "generate_id panicked");
-                    Err("generate_id panicked".into())
-                });
-                id.map(Some).map_err(RequestError::IdGeneration)
+                let id = ask("generate_id", generate, request).await;
+                id.unwrap_or_else(|| Err("generate_id panicked".into()))
+                    .map(Some)
+                    .map_err(RequestError::IdGeneration)
             }
             _ => Ok(None),
         }
@@ -112,7 +98,15 @@ impl Hooks {
     }
 }
 
-/// Awaits the answer of one hook. Returns `None` if it panics, whether at once or later.
-async fn ask<T>(hook: &Ask<T>, request: &Handshake) -> Option<T> {
-    Guarded(catch(|| hook(request.clone()))?).await
+/// Awaits the answer of one hook, named `what` in the log. Returns `None` if it panics, whether at once or later.
+async fn ask<T>(what: &str, hook: &Ask<T>, request: &Handshake) -> Option<T> {
+    let answer = match catch(|| hook(request.clone())) {
+        Some(answer) => Guarded(answer).await,
+        None => None,
+    };
+    if answer.is_none() {
+        let peer = log::peer(request.address());
+        error!(peer = %peer, "{what} panicked");
+    }
+    answer
 }

@@ -4,6 +4,7 @@ use super::begun::Begun;
 use super::hand_over::hand_over;
 use super::{Body, Mount, Outcome, takes};
 use crate::engine;
+use crate::guard::BoxFuture;
 use crate::log::warn;
 use bytes::Bytes;
 use http::{Extensions, Request, Response, StatusCode};
@@ -20,8 +21,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A layer that puts a server in front of a service: `sockeye::tokio::layer(io)` or
 /// `sockeye::smol::layer(io)`.

@@ -2,7 +2,8 @@
 
 use crate::error::ConnectError;
 use crate::extract::{Context, Extract, ExtractError};
-use crate::handler::{BoxFuture, for_each_arity};
+use crate::guard::BoxFuture;
+use crate::handler::for_each_arity;
 use std::future::Future;
 use std::marker::PhantomData;
 

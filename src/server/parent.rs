@@ -2,8 +2,9 @@
 
 use super::namespace::Namespace;
 use super::{Engine, Server};
+use crate::guard::BoxFuture;
 use crate::guard::{Guarded, catch};
-use crate::handler::{BoxFuture, Handler};
+use crate::handler::Handler;
 use crate::handshake::Handshake;
 use crate::payload::Payload;
 use crate::server::broadcast::{Broadcast, Delivery};

@@ -5,16 +5,16 @@
 mod simulation;
 
 use simulation::{Client, Sim};
+use smol::future::yield_now;
 use sockeye::extract::{Data, State};
 use sockeye::{ConnectError, HandlerError, Handshake, Server, Socket};
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 #[cfg(feature = "http")]
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -147,19 +147,6 @@ fn bug() {
     panic!("a bug of the application");
 }
 
-/// Waits for one turn.
-async fn turn() {
-    let mut is_over = false;
-    poll_fn(|cx| {
-        cx.waker().wake_by_ref();
-        match std::mem::replace(&mut is_over, true) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
-}
-
 /// Returns what is logged when a client sends these packets, and the packets that it receives.
 fn log_of(packets: &[&str]) -> (Vec<(Level, String, String)>, Vec<String>) {
     let log = Log::default();
@@ -261,9 +248,9 @@ fn a_handler_is_inside_of_its_connection_its_session_and_its_call_before_and_aft
             tracing::info!("from connect");
             socket.on("say", async || {
                 tracing::info!("from say");
-                turn().await;
+                yield_now().await;
                 tracing::info!("from say, later");
-                turn().await;
+                yield_now().await;
                 tracing::info!("from say, last");
             });
             socket.on_disconnect(async || tracing::info!("from disconnect"));
@@ -316,7 +303,7 @@ fn a_middleware_is_inside_of_the_admission_before_and_after_its_first_wait() {
         let io = Server::new();
         io.middleware(async || {
             tracing::info!("from the first");
-            turn().await;
+            yield_now().await;
             tracing::info!("from the first, later");
             Ok::<_, ConnectError>(())
         });
@@ -337,7 +324,7 @@ fn allow_request_is_inside_of_the_connection() {
     log.of(|| {
         let allow = async |_| {
             tracing::info!("from allow_request");
-            turn().await;
+            yield_now().await;
             tracing::info!("from allow_request, later");
             Ok(())
         };
@@ -412,10 +399,10 @@ fn every_span_is_closed_with_its_client() {
     log.of(|| {
         let io = Server::new();
         io.middleware(async || {
-            turn().await;
+            yield_now().await;
             Ok::<_, ConnectError>(())
         });
-        io.on_connect(async |socket: Socket| socket.on("wait", async || turn().await));
+        io.on_connect(async |socket: Socket| socket.on("wait", async || yield_now().await));
         let sim = Sim::new(io);
         let mut polling = sim.polling();
         polling.join();
@@ -455,11 +442,11 @@ fn a_failure_of_a_handler_is_one_line_with_all_that_identifies_it_before_and_aft
         io.on_connect(async |socket: Socket| {
             socket.on("bug", async || bug());
             socket.on("late bug", async || {
-                turn().await;
+                yield_now().await;
                 bug();
             });
             socket.on("late error", async || -> Result<u32, HandlerError> {
-                turn().await;
+                yield_now().await;
                 Ok("x".parse::<u32>()?)
             });
             socket.on("state", async |_: State<u8>| ());
@@ -493,7 +480,7 @@ fn a_failure_of_a_middleware_is_one_line_beside_the_refusal() {
         let io = Server::new();
         io.of("/bug").middleware(async || -> Result<(), ConnectError> { panic!("a bug of the application") });
         io.of("/late").middleware(async || -> Result<(), ConnectError> {
-            turn().await;
+            yield_now().await;
             panic!("a bug of the application")
         });
         io.of("/state").middleware(async |_: State<u8>| Ok::<_, ConnectError>(()));
@@ -519,7 +506,7 @@ fn a_panic_of_allow_request_is_one_line_beside_the_refusal() {
     let at_once = |_| -> Decision { panic!("a bug of the application") };
     let later = |_| -> Decision {
         Box::pin(async {
-            turn().await;
+            yield_now().await;
             panic!("a bug of the application")
         })
     };

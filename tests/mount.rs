@@ -2,13 +2,16 @@
 #![cfg(feature = "http")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "mount/world.rs"]
+mod world;
+
 use bytes::{Buf, Bytes};
-use http::{Method, Request, Response, StatusCode, Version};
-use http_body::{Body as _, Frame};
+use http::{Method, Request, StatusCode, Version};
+use http_body::Frame;
 use sockeye::drive::{Protocol, keep_time};
-use sockeye::engine::{self, Application, CloseReason, Message, Session, TransportError};
+use sockeye::engine::{self, CloseReason, Message, TransportError};
 use sockeye::host::{Host, Peer, Runtime};
-use sockeye::mount::{Body, Outcome, answer, takes};
+use sockeye::mount::{Outcome, answer, takes};
 use sockeye::{Cookie, Cors, Handshake, Rejection, ResponseHeaders, Server, Time};
 use sockeye_core::websocket::{Opcode, write_frame};
 use std::convert::Infallible;
@@ -16,205 +19,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-
-/// A clock in milliseconds.
-#[derive(Clone, Default)]
-struct Clock(Arc<AtomicU64>);
-
-impl Clock {
-    fn advance(&self, time: Duration) {
-        self.0.fetch_add(time.as_millis().try_into().unwrap(), Ordering::Relaxed);
-    }
-}
-
-impl Runtime for Clock {
-    fn now(&self) -> Time {
-        Time::from_origin(Duration::from_millis(self.0.load(Ordering::Relaxed)))
-    }
-
-    fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        unreachable!("no handler waits");
-    }
-}
-
-/// Echoes, and remembers why sessions ended and what was known of their requests.
-#[derive(Clone, Default)]
-struct Echo(Arc<Mutex<Log>>);
-
-#[derive(Default)]
-struct Log {
-    ends: Vec<CloseReason>,
-    address: Option<SocketAddr>,
-    secure: bool,
-    extension: Option<u8>,
-    messages: usize,
-}
-
-impl Application for Echo {
-    type State = ();
-
-    fn on_open(&self, session: &Session<Self>) {
-        let mut log = self.0.lock().unwrap();
-        log.address = session.handshake().address();
-        log.secure = session.handshake().secure();
-        log.extension = session.handshake().extension::<u8>().copied();
-    }
-
-    fn on_message(&self, session: &Session<Self>, message: Message<'_>) {
-        self.0.lock().unwrap().messages += 1;
-        session.settle();
-        session.send(message).unwrap();
-    }
-
-    fn on_close(&self, _: &Session<Self>, reason: &CloseReason) {
-        self.0.lock().unwrap().ends.push(reason.clone());
-    }
-}
-
-type Outcomes = Outcome<engine::Server<Echo>>;
-
-struct World {
-    server: engine::Server<Echo>,
-    clock: Clock,
-}
-
-impl World {
-    fn new() -> World {
-        World::with(engine::Server::builder(Echo::default()))
-    }
-
-    fn with(builder: engine::Builder<Echo>) -> World {
-        World::at(Clock::default(), builder)
-    }
-
-    fn at(clock: Clock, builder: engine::Builder<Echo>) -> World {
-        let server = builder.build();
-        server.attach(Arc::new(clock.clone()));
-        World { server, clock }
-    }
-
-    fn request(&self, request: Request<Feed>) -> Pin<Box<dyn Future<Output = Outcomes> + Send>> {
-        Box::pin(answer(self.server.clone(), request, Peer::default()))
-    }
-
-    fn get(&self, query: &str) -> Pin<Box<dyn Future<Output = Outcomes> + Send>> {
-        self.request(Request::get(uri(query)).body(Feed::default()).unwrap())
-    }
-
-    fn post(&self, sid: &str, body: Feed) -> Pin<Box<dyn Future<Output = Outcomes> + Send>> {
-        self.request(Request::post(uri(&format!("polling&sid={sid}"))).body(body).unwrap())
-    }
-
-    /// Opens a session over polling.
-    fn open(&self) -> String {
-        let response = response(now(&mut self.get("polling")));
-        assert_eq!(response.status(), StatusCode::OK);
-        let open = text(response);
-        let (_, rest) = open.split_once(r#""sid":""#).unwrap();
-        rest[..20].to_owned()
-    }
-
-    fn advance(&self, time: Duration) {
-        self.clock.advance(time);
-        self.server.handle_timeout(self.clock.now());
-    }
-
-    fn ends(&self) -> Vec<CloseReason> {
-        self.server.application().0.lock().unwrap().ends.clone()
-    }
-}
-
-fn uri(query: &str) -> String {
-    format!("/engine.io/?EIO=4&transport={query}")
-}
-
-/// A body that comes when the test lets it.
-#[derive(Clone, Default)]
-struct Feed(Arc<Mutex<Fed>>);
-
-#[derive(Default)]
-struct Fed {
-    pieces: Vec<&'static [u8]>,
-    open: bool,
-}
-
-impl Feed {
-    fn whole(pieces: &[&'static [u8]]) -> Feed {
-        Feed(Arc::new(Mutex::new(Fed { pieces: pieces.to_vec(), open: false })))
-    }
-
-    fn endless(pieces: &[&'static [u8]]) -> Feed {
-        Feed(Arc::new(Mutex::new(Fed { pieces: pieces.to_vec(), open: true })))
-    }
-}
-
-impl http_body::Body for Feed {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let mut fed = self.0.lock().unwrap();
-        if !fed.pieces.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(fed.pieces.remove(0))))));
-        }
-        if fed.open { Poll::Pending } else { Poll::Ready(None) }
-    }
-}
-
-/// Counts how often it is woken.
-#[derive(Default)]
-struct Woken(AtomicU64);
-
-impl Woken {
-    fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl std::task::Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// The outcome, which has to be there.
-#[track_caller]
-fn now<F: Future + Unpin>(future: &mut F) -> F::Output {
-    match poll(future) {
-        Poll::Ready(outcome) => outcome,
-        Poll::Pending => panic!("there is no outcome yet"),
-    }
-}
-
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-#[track_caller]
-fn response(outcome: Outcomes) -> Response<Body> {
-    match outcome {
-        Outcome::Response(response) => response,
-        Outcome::Upgrade(..) => panic!("not a response"),
-    }
-}
-
-fn text(response: Response<Body>) -> String {
-    let mut body = response.into_body();
-    let mut all = Vec::new();
-    while let Poll::Ready(Some(Ok(frame))) =
-        Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()))
-    {
-        all.extend_from_slice(frame.data_ref().unwrap());
-    }
-    String::from_utf8(all).unwrap()
-}
+use world::{Clock, Echo, Feed, Outcomes, Woken, World, now, poll, response, text, uri};
 
 #[test]
 fn a_poll_waits_and_a_post_is_echoed_into_it() {

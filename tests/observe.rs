@@ -4,13 +4,12 @@
 mod simulation;
 
 use simulation::Sim;
+use smol::future::yield_now;
 use sockeye::engine::Message;
 use sockeye::extract::{Data, State};
 use sockeye::observe::{Direction, Observer, Packet, PacketInfo, ServerEvent};
 use sockeye::{ConnectError, HandlerError, Server, ServerBuilder, Socket};
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
 /// Writes down everything, one line each. Ids are left out, because they are random.
@@ -210,16 +209,16 @@ fn a_handler_that_fails_is_observed_before_and_after_its_first_wait() {
     io.on_connect(async |socket: Socket| {
         socket.on("error", async || Err::<(), HandlerError>(Failed.into()));
         socket.on("late error", async || {
-            turn().await;
+            yield_now().await;
             Err::<(), HandlerError>(Failed.into())
         });
         socket.on("panic", async || bug());
         socket.on("late panic", async || {
-            turn().await;
+            yield_now().await;
             bug();
         });
         socket.on("an event with a name of more than a few characters", async || {
-            turn().await;
+            yield_now().await;
             Err::<(), HandlerError>(Failed.into())
         });
     });
@@ -242,7 +241,7 @@ fn a_middleware_that_panics_or_is_not_called_is_observed_as_a_failure() {
     let io = Server::builder().observer(notes.clone()).build();
     io.of("/panic").middleware(async || -> Result<(), ConnectError> { panic!("a bug of the application") });
     io.of("/late").middleware(async || -> Result<(), ConnectError> {
-        turn().await;
+        yield_now().await;
         panic!("a bug of the application")
     });
     io.of("/state").middleware(async |_: State<u8>| Ok::<_, ConnectError>(()));
@@ -282,17 +281,4 @@ impl std::error::Error for Failed {}
 
 fn bug() {
     panic!("a bug of the application");
-}
-
-/// Waits for one turn.
-async fn turn() {
-    let mut is_over = false;
-    poll_fn(|cx| {
-        cx.waker().wake_by_ref();
-        match std::mem::replace(&mut is_over, true) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
 }

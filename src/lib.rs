@@ -130,6 +130,7 @@ pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
+pub use server::rooms::{RoomChange, RoomEvent};
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};

@@ -5,6 +5,7 @@ use super::middleware::{self, AnyMiddleware, Middleware};
 use super::namespace::Namespace;
 use super::parent::Parent;
 use super::rooms::RoomHandler;
+use super::server_side::ServerSide;
 use super::socket::{DISCONNECT, DISCONNECTING, Socket};
 use crate::append::AppendList;
 use crate::handler::{Handler, Kept};
@@ -21,6 +22,7 @@ pub(crate) struct Functions {
     middlewares: AppendList<Box<dyn AnyMiddleware>>,
     listeners: AppendList<Entry<Socket>>,
     room_handlers: AppendList<RoomHandler>,
+    server_side: AppendList<Entry<ServerSide>>,
 }
 
 impl Functions {
@@ -54,6 +56,10 @@ impl Functions {
         self.room_handlers.push(handler);
     }
 
+    pub(super) fn add_server_side(&self, listener: Entry<ServerSide>) {
+        self.server_side.push(listener);
+    }
+
     /// Returns the handlers for new sockets.
     pub(super) fn connect(&self) -> impl Iterator<Item = &Kept<Socket>> {
         self.each(|functions| functions.connect.iter())
@@ -84,6 +90,11 @@ impl Functions {
     /// Returns the handlers of room events.
     pub(super) fn room_handlers(&self) -> impl Iterator<Item = &RoomHandler> {
         self.each(|functions| functions.room_handlers.iter())
+    }
+
+    /// Returns the listeners for the events of other servers.
+    pub(super) fn server_side(&self) -> impl Iterator<Item = &Entry<ServerSide>> + Clone {
+        self.each(|functions| functions.server_side.iter())
     }
 
     /// Returns what `list` finds in the functions that are inherited, and then in these.

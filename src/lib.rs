@@ -130,6 +130,8 @@ pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
+pub use server::rooms::{RoomChange, RoomEvent};
+pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};

@@ -398,33 +398,35 @@ impl Socket {
         let room = room.as_ref();
         let engine = self.0.namespace.0.engine.upgrade();
         let limit = engine.map_or(usize::MAX, |engine| engine.application.max_rooms);
-        let mut members = self.0.namespace.0.members.write();
-        match members.join(&self.0.id, room, limit) {
-            Err(JoinError::Disconnected) => {}
-            joined => return joined,
-        }
-        let mut state = self.0.state.lock();
-        if matches!(state.stage, Stage::Leaving | Stage::Ended) {
-            return Err(JoinError::Disconnected);
-        }
-        let rooms = &mut state.more().rooms;
-        if rooms.admit(room, limit)? {
-            rooms.insert(room.into());
-        }
-        Ok(())
+        self.0.namespace.change_members(|members| {
+            match members.join(&self.0.id, room, limit) {
+                Err(JoinError::Disconnected) => {}
+                joined => return joined,
+            }
+            let mut state = self.0.state.lock();
+            if matches!(state.stage, Stage::Leaving | Stage::Ended) {
+                return Err(JoinError::Disconnected);
+            }
+            let rooms = &mut state.more().rooms;
+            if rooms.admit(room, limit)? {
+                rooms.insert(room.into());
+            }
+            Ok(())
+        })
     }
 
     /// Leaves a room. A socket that disconnects leaves all of its rooms.
     pub fn leave(&self, room: impl AsRef<str>) {
         let room = room.as_ref();
-        let mut members = self.0.namespace.0.members.write();
-        if !members.leave(&self.0.id, room) {
-            // Under the lock of the members: otherwise the socket could be admitted with that room in
-            // between.
-            if let Some(more) = &mut self.0.state.lock().more {
-                more.rooms.remove(room);
+        self.0.namespace.change_members(|members| {
+            if !members.leave(&self.0.id, room) {
+                // Under the lock of the members: otherwise the socket could be admitted with that room in
+                // between.
+                if let Some(more) = &mut self.0.state.lock().more {
+                    more.rooms.remove(room);
+                }
             }
-        }
+        });
     }
 
     /// Returns the rooms that the socket has joined. The room named by its own id is not included, though it
@@ -634,14 +636,15 @@ impl Socket {
 
     /// Becomes a member of the namespace, unless the socket was disconnected or the namespace deleted meanwhile.
     pub(super) fn enter(&self) -> bool {
-        let mut members = self.0.namespace.0.members.write();
-        // A thread that disconnects the socket after this finds it among the members.
-        let is_connected = self.is_connected() && !self.0.namespace.is_closed();
-        if is_connected {
-            let rooms = self.0.state.lock().take_rooms();
-            members.insert(self.clone(), rooms);
-        }
-        is_connected
+        self.0.namespace.change_members(|members| {
+            // A thread that disconnects the socket after this finds it among the members.
+            let is_connected = self.is_connected() && !self.0.namespace.is_closed();
+            if is_connected {
+                let rooms = self.0.state.lock().take_rooms();
+                members.insert(self.clone(), rooms);
+            }
+            is_connected
+        })
     }
 
     /// Handles an event that arrived.

@@ -2,7 +2,7 @@
 
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Notify};
-use super::{Application, CloseReason, Message, SendError, TransportError};
+use super::{Application, CloseReason, Conn, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::handshake::Handshake;
@@ -116,6 +116,12 @@ impl<A: Application> Session<A> {
     /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         self.0.inner.lock().engine.transport()
+    }
+
+    /// Returns the facts about the session's connections at this moment: the transport, how fast the peer answers, and how
+    /// much was sent and received.
+    pub fn conn(&self) -> Conn {
+        self.0.inner.lock().engine.conn()
     }
 
     /// Returns whether the session has ended.
@@ -450,17 +456,25 @@ impl<A: Application> Session<A> {
 
     // For connections.
 
-    /// Notes that the peer is alive. The table of deadlines is not touched: a deadline that has moved later
-    /// is found when its entry fires.
-    pub(super) fn heard(&self, now: Time) {
-        self.0.inner.lock().engine.heard(now);
+    /// Notes that the peer is alive, because `arrived` more bytes are here. The table of deadlines is not touched: a
+    /// deadline that has moved later is found when its entry fires.
+    pub(super) fn heard(&self, now: Time, arrived: usize) {
+        let engine = &mut self.0.inner.lock().engine;
+        engine.heard(now);
+        engine.count_received(arrived);
     }
 
-    /// Notes that bytes arrived, and begins the connection's turn, at whose end it transmits what was queued
-    /// meanwhile.
-    pub(super) fn begin_turn(&self, now: Time) {
+    /// Counts bytes that arrived on a connection that is not the session's transport yet.
+    pub(super) fn count_received(&self, arrived: usize) {
+        self.0.inner.lock().engine.count_received(arrived);
+    }
+
+    /// Notes that `arrived` more bytes are here, and begins the connection's turn, at whose end it transmits what was
+    /// queued meanwhile.
+    pub(super) fn begin_turn(&self, now: Time, arrived: usize) {
         let mut inner = self.0.inner.lock();
         inner.engine.heard(now);
+        inner.engine.count_received(arrived);
         inner.attended = true;
         inner.deaf = false;
     }

@@ -460,22 +460,22 @@ impl Socket {
                      state: &mut socketio::server::Session<Socket>| {
             // By now the namespace may belong to another socket of the client.
             if !state.sockets().any(|socket| socket == self) {
-                return Vec::new();
+                return Ok(Vec::new());
             }
             // A client that is still waiting for the decision about a namespace is told nothing.
             let told = state.sockets().try_for_each(|socket| socket.tell_disconnect(engine));
-            if let Err(error) = &told {
-                let sid = log::sid(self.0.session.id());
-                debug!(socket = %self.0.id, sid = %sid, cause = %error, "a client is not told of all disconnections");
-            }
             // In the same step, so that the client cannot connect to a namespace again before.
             engine.close(now, CLOSED_BY_SERVER);
-            match is_observed && told.is_ok() {
+            told.map(|()| match is_observed {
                 true => state.sockets().cloned().collect(),
                 false => Vec::new(),
-            }
+            })
         };
-        self.0.session.with_then(close, |told: &Vec<Socket>| told.iter().for_each(Socket::show_disconnect));
+        let show = |told: &Result<Vec<Socket>, _>| told.iter().flatten().for_each(Socket::show_disconnect);
+        if let Err(error) = self.0.session.with_then(close, show) {
+            let sid = log::sid(self.0.session.id());
+            debug!(socket = %self.0.id, sid = %sid, cause = %error, "a client is not told of all disconnections");
+        }
     }
 
     fn leave_namespace(&self) {

@@ -43,7 +43,7 @@ pub(crate) use session::Sender;
 pub use session::Session;
 pub use sockeye_core::engineio::{
     CloseReason, Conn, Id, Message, PacketError, Transport, TransportError,
-    server::{Rejection, ResponseHeaders, SendError},
+    server::{RateLimit, Rejection, ResponseHeaders, SendError},
 };
 
 use sockeye_core::Time;

@@ -14,7 +14,7 @@ use sockeye_core::engineio::server::{Controls, Ticket};
 use sockeye_core::engineio::{self, Id, Packet, Part, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
@@ -34,9 +34,9 @@ struct Shared<A: Application> {
     /// The number of queued bytes. Written under the lock, read without it.
     queued: AtomicUsize,
     /// The number of the application's handlers that are still running.
-    running: AtomicUsize,
+    running: AtomicU32,
     /// The number of acknowledgements that the application waits for.
-    awaited: AtomicUsize,
+    awaited: AtomicU32,
     span: Span,
     inner: Mutex<Inner<A>>,
 }
@@ -62,7 +62,7 @@ struct Inner<A: Application> {
 }
 
 /// The number of running handlers from which on a connection is not read.
-const MAX_RUNNING: usize = 256;
+const MAX_RUNNING: u32 = 256;
 
 impl<A: Application> Session<A> {
     pub(super) fn new(
@@ -91,8 +91,8 @@ impl<A: Application> Session<A> {
             closed: AtomicBool::new(false),
             is_settled: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
-            awaited: AtomicUsize::new(0),
+            running: AtomicU32::new(0),
+            awaited: AtomicU32::new(0),
             span: log::session(id),
             inner: Mutex::new(inner),
         }))
@@ -399,6 +399,23 @@ impl<A: Application> Session<A> {
         inner.engine.is_finished()
     }
 
+    /// Counts a message that arrived against the limits of what a client may send. Returns `false` if it must not be
+    /// handled, because it exceeds one, which ends the session, or the session has ended.
+    pub(super) fn count_message(&self, now: Time, message: &Message<'_>) -> bool {
+        let len = match message {
+            Message::Text(text) => text.len(),
+            Message::Binary(data) => data.len(),
+        };
+        let mut inner = self.0.inner.lock();
+        if inner.engine.count_message(now, len) {
+            return true;
+        }
+        let follow = self.follow(&mut inner);
+        drop(inner);
+        self.finish(follow);
+        false
+    }
+
     /// Returns the time by the server's clock.
     pub(crate) fn now(&self) -> Time {
         self.0.server.upgrade().map_or(Time::ZERO, |server| server.now())
@@ -585,7 +602,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Subtracts acknowledgements that have arrived or are no longer awaited.
-    pub(crate) fn end_await(&self, count: usize) {
+    pub(crate) fn end_await(&self, count: u32) {
         self.0.awaited.fetch_sub(count, Ordering::Relaxed);
     }
 

@@ -6,6 +6,7 @@ pub use upgrade::{Probing, Ticket};
 
 use super::config::Config;
 use super::controls::Controls;
+use super::rate::Rates;
 use crate::engineio::conn::{Conn, Micros};
 use crate::engineio::frames::{Frames, Part};
 use crate::engineio::framing::Framing;
@@ -48,6 +49,8 @@ pub struct Session {
     /// A ping was not answered, so the next pong may be its own, and tells nothing about the round trip.
     is_ambiguous: bool,
     controls: Controls,
+    /// The limits of what the client may send. Boxed, so that a session without any pays a pointer.
+    rates: Option<Box<Rates>>,
 }
 
 #[derive(Debug)]
@@ -193,6 +196,7 @@ impl Session {
         let open = Session::open_packet(&config, id, transport);
         let heartbeat = Heartbeat::Idle(now + config.ping_interval);
         let mut session = Session {
+            rates: Rates::of(&config, now),
             config,
             state,
             heartbeat,
@@ -421,6 +425,20 @@ impl Session {
     /// Counts bytes that arrived: the bodies of requests, and all bytes of WebSocket connections.
     pub fn count_received(&mut self, bytes: usize) {
         self.received = self.received.wrapping_add(bytes as u64);
+    }
+
+    /// Counts a message for the application, of `len` bytes, against the limits of [`Config::max_message_rate`] and
+    /// [`Config::max_byte_rate`]. Returns `false` if it must not be handled: it exceeds a limit, which ends the session, or
+    /// the session has ended before.
+    ///
+    /// Need not be called if [there is no limit](Config::has_rate_limit).
+    pub fn count_message(&mut self, now: Time, len: usize) -> bool {
+        if let Some(rates) = &mut self.rates
+            && let Err(error) = rates.count(now, len)
+        {
+            self.close(now, error.into());
+        }
+        self.closed.is_none()
     }
 
     /// Returns the time at which bytes last arrived.

@@ -117,7 +117,9 @@ pub mod smol;
 pub mod tokio;
 
 pub use client::{Client, ClientSocket};
-pub use engine::{CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};
+pub use engine::{
+    CloseReason, Conn, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport,
+};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
 pub use handler::Handler;
 pub use payload::{Args, Payload};

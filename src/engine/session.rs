@@ -2,7 +2,7 @@
 
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Notify};
-use super::{Application, CloseReason, Message, SendError, TransportError};
+use super::{Application, CloseReason, Conn, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::handshake::Handshake;
@@ -14,7 +14,7 @@ use sockeye_core::engineio::server::{Controls, Ticket};
 use sockeye_core::engineio::{self, Id, Packet, Part, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
@@ -34,9 +34,9 @@ struct Shared<A: Application> {
     /// The number of queued bytes. Written under the lock, read without it.
     queued: AtomicUsize,
     /// The number of the application's handlers that are still running.
-    running: AtomicUsize,
+    running: AtomicU32,
     /// The number of acknowledgements that the application waits for.
-    awaited: AtomicUsize,
+    awaited: AtomicU32,
     span: Span,
     inner: Mutex<Inner<A>>,
 }
@@ -62,7 +62,7 @@ struct Inner<A: Application> {
 }
 
 /// The number of running handlers from which on a connection is not read.
-const MAX_RUNNING: usize = 256;
+const MAX_RUNNING: u32 = 256;
 
 impl<A: Application> Session<A> {
     pub(super) fn new(
@@ -91,8 +91,8 @@ impl<A: Application> Session<A> {
             closed: AtomicBool::new(false),
             is_settled: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
-            awaited: AtomicUsize::new(0),
+            running: AtomicU32::new(0),
+            awaited: AtomicU32::new(0),
             span: log::session(id),
             inner: Mutex::new(inner),
         }))
@@ -116,6 +116,12 @@ impl<A: Application> Session<A> {
     /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         self.0.inner.lock().engine.transport()
+    }
+
+    /// Returns the facts about the session's connections at this moment: the transport, how fast the peer answers, and how
+    /// much was sent and received.
+    pub fn conn(&self) -> Conn {
+        self.0.inner.lock().engine.conn()
     }
 
     /// Returns whether the session has ended.
@@ -393,6 +399,23 @@ impl<A: Application> Session<A> {
         inner.engine.is_finished()
     }
 
+    /// Counts a message that arrived against the limits of what a client may send. Returns `false` if it must not be
+    /// handled, because it exceeds one, which ends the session, or the session has ended.
+    pub(super) fn count_message(&self, now: Time, message: &Message<'_>) -> bool {
+        let len = match message {
+            Message::Text(text) => text.len(),
+            Message::Binary(data) => data.len(),
+        };
+        let mut inner = self.0.inner.lock();
+        if inner.engine.count_message(now, len) {
+            return true;
+        }
+        let follow = self.follow(&mut inner);
+        drop(inner);
+        self.finish(follow);
+        false
+    }
+
     /// Returns the time by the server's clock.
     pub(crate) fn now(&self) -> Time {
         self.0.server.upgrade().map_or(Time::ZERO, |server| server.now())
@@ -450,17 +473,25 @@ impl<A: Application> Session<A> {
 
     // For connections.
 
-    /// Notes that the peer is alive. The table of deadlines is not touched: a deadline that has moved later
-    /// is found when its entry fires.
-    pub(super) fn heard(&self, now: Time) {
-        self.0.inner.lock().engine.heard(now);
+    /// Notes that the peer is alive, because `arrived` more bytes are here. The table of deadlines is not touched: a
+    /// deadline that has moved later is found when its entry fires.
+    pub(super) fn heard(&self, now: Time, arrived: usize) {
+        let engine = &mut self.0.inner.lock().engine;
+        engine.heard(now);
+        engine.count_received(arrived);
     }
 
-    /// Notes that bytes arrived, and begins the connection's turn, at whose end it transmits what was queued
-    /// meanwhile.
-    pub(super) fn begin_turn(&self, now: Time) {
+    /// Counts bytes that arrived on a connection that is not the session's transport yet.
+    pub(super) fn count_received(&self, arrived: usize) {
+        self.0.inner.lock().engine.count_received(arrived);
+    }
+
+    /// Notes that `arrived` more bytes are here, and begins the connection's turn, at whose end it transmits what was
+    /// queued meanwhile.
+    pub(super) fn begin_turn(&self, now: Time, arrived: usize) {
         let mut inner = self.0.inner.lock();
         inner.engine.heard(now);
+        inner.engine.count_received(arrived);
         inner.attended = true;
         inner.deaf = false;
     }
@@ -571,7 +602,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Subtracts acknowledgements that have arrived or are no longer awaited.
-    pub(crate) fn end_await(&self, count: usize) {
+    pub(crate) fn end_await(&self, count: u32) {
         self.0.awaited.fetch_sub(count, Ordering::Relaxed);
     }
 

@@ -1,5 +1,6 @@
 //! One client in one namespace.
 
+mod conn;
 mod data;
 mod emitter;
 mod listen;

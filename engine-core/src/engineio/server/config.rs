@@ -2,6 +2,7 @@
 
 use super::rate::RateLimit;
 use crate::engineio::transport::Transport;
+use crate::http::HttpCompression;
 use crate::websocket::{DeflatePool, PerMessageDeflate};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -33,7 +34,9 @@ pub struct Config {
     pub check_origin: bool,
     /// The compression of WebSocket messages for clients that want it. Default: none.
     pub per_message_deflate: Option<PerMessageDeflate>,
-    /// The source of the state that messages are compressed with. Default: a new state for each message.
+    /// The compression of responses that carry a payload, for clients that accept it. Default: none.
+    pub http_compression: Option<HttpCompression>,
+    /// The source of the state that messages and payloads are compressed with. Default: a new state for each of them.
     pub deflate_pool: DeflatePool,
     /// The subprotocols of WebSocket that are accepted; `None` for any.
     pub subprotocols: Option<Vec<String>>,
@@ -61,6 +64,7 @@ impl Default for Config {
             allow_upgrades: true,
             check_origin: false,
             per_message_deflate: None,
+            http_compression: None,
             deflate_pool: DeflatePool::default(),
             subprotocols: None,
             send_buffer: 4 << 20,

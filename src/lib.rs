@@ -115,6 +115,7 @@ mod server;
 pub mod smol;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod waiters;
 
 pub use client::{Client, ClientSocket};
 pub use engine::{CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};

@@ -73,6 +73,12 @@ impl Config {
         interval > 0 && timeout > 0 && interval.saturating_add(timeout) < 1 << 31
     }
 
+    /// Returns the number of waiting bytes up to which a session can take more: [`high_water`](Config::high_water), or half
+    /// of the [`send_buffer`](Config::send_buffer) if that is less.
+    pub fn low_water(&self) -> usize {
+        self.high_water.min(self.send_buffer / 2)
+    }
+
     /// Returns whether sessions may use `transport`.
     pub fn allows(&self, transport: Transport) -> bool {
         match transport {

@@ -116,6 +116,7 @@ mod server;
 pub mod smol;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod waiters;
 
 pub use client::{Client, ClientSocket};
 pub use engine::{

@@ -89,6 +89,12 @@ impl Config {
         self.max_message_rate.is_some() || self.max_byte_rate.is_some()
     }
 
+    /// Returns the number of waiting bytes up to which a session can take more: [`high_water`](Config::high_water), or half
+    /// of the [`send_buffer`](Config::send_buffer) if that is less.
+    pub fn low_water(&self) -> usize {
+        self.high_water.min(self.send_buffer / 2)
+    }
+
     /// Returns whether sessions may use `transport`.
     pub fn allows(&self, transport: Transport) -> bool {
         match transport {

@@ -118,7 +118,7 @@ pub mod tokio;
 
 pub use client::{Client, ClientSocket};
 pub use engine::{CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};
-pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
+pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError, PacketError};
 pub use handler::Handler;
 pub use payload::{Args, Payload};
 pub use pending::Answer;

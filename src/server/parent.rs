@@ -2,6 +2,7 @@
 
 use super::namespace::Namespace;
 use super::{Engine, Server};
+use crate::error::PacketError;
 use crate::guard::BoxFuture;
 use crate::guard::{Guarded, catch};
 use crate::handler::Handler;
@@ -232,6 +233,16 @@ impl ParentNamespace {
     /// Calls `handler` for each event in a child that has no handler of its own: see [`Namespace::on_fallback`].
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.namespace.on_fallback(handler);
+    }
+
+    /// Asks `middleware` about each event that a client of a child sends: see [`Namespace::use_packet`].
+    pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
+        self.0.namespace.use_packet(middleware);
+    }
+
+    /// Calls `handler` for each event in a child that a packet middleware refused: see [`Namespace::on_error`].
+    pub fn on_error<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.namespace.on_error(handler);
     }
 
     /// Calls `handler` once for each socket of a child that is being disconnected: see

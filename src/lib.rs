@@ -134,6 +134,8 @@ pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
+pub use server::remote::{FetchedSockets, RemoteSocket};
+pub use server::room_names::RoomNames;
 pub use server::rooms::{RoomChange, RoomEvent};
 pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};

@@ -13,13 +13,14 @@ use crate::server::functions::Functions;
 use crate::server::members::{JoinError, JoinedRooms};
 use crate::server::middleware::Middleware;
 use crate::server::parent::Parent;
+use crate::server::room_names::RoomNames;
 use crate::server::rooms::RoomEvents;
 use crate::server::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
 use parking_lot::{RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
-use sockeye_core::socketio::{MAX_ACK_ID, Parser, Target};
+use sockeye_core::socketio::{MAX_ACK_ID, Parser, Rooms, Target};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -89,7 +90,7 @@ impl Members {
         }
         self.sockets.insert(ById(Member { socket, rooms: JoinedRooms::default() }));
         for room in rooms.into_iter() {
-            let _ = self.join(&id, &room, usize::MAX);
+            self.join(&id, &room);
         }
     }
 
@@ -120,14 +121,20 @@ impl Members {
         !self.rooms.contains_key(room) && self.owner(room).is_none()
     }
 
-    /// Adds a socket to a room, if it is in fewer than `limit`. Does nothing if the room is named by the socket's id.
-    /// Fails with `Disconnected` if the socket is not a member of the namespace.
-    pub(crate) fn join(&mut self, id: &Id, room: &str, limit: usize) -> Result<(), JoinError> {
-        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else {
-            return Err(JoinError::Disconnected);
-        };
-        if id.as_str() == room || !member.rooms.admit(room, limit)? {
-            return Ok(());
+    /// Adds a socket to rooms, if it is then in at most `limit`. Fails with `Disconnected` if the socket is not a member of
+    /// the namespace.
+    pub(crate) fn join_all(&mut self, id: &Id, rooms: &Rooms, limit: usize) -> Result<(), JoinError> {
+        let member = self.sockets.get(id).ok_or(JoinError::Disconnected)?;
+        member.0.rooms.check(id, rooms, limit)?;
+        rooms.iter().for_each(|room| self.join(id, room));
+        Ok(())
+    }
+
+    /// Adds a socket to a room. Does nothing if the room is named by the socket's id.
+    fn join(&mut self, id: &Id, room: &str) {
+        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return };
+        if id.as_str() == room || member.rooms.contains(room) {
+            return;
         }
         let name = self.rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
         member.rooms.insert(name.clone());
@@ -136,16 +143,20 @@ impl Members {
             self.events.joined(name.clone(), *id, self.is_new(room));
         }
         self.rooms.entry(name).or_default().insert(joined);
-        Ok(())
     }
 
-    /// Removes a socket from a room. Returns whether the socket is a member of the namespace.
-    pub(crate) fn leave(&mut self, id: &Id, room: &str) -> bool {
-        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return false };
+    /// Removes a socket from a room, if it is a member of the namespace.
+    fn leave(&mut self, id: &Id, room: &str) {
+        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return };
         if member.rooms.remove(room) {
             self.remove_from(room, id);
         }
-        true
+    }
+
+    /// Removes a socket from rooms. Returns whether the socket is a member of the namespace.
+    pub(crate) fn leave_all<'r>(&mut self, id: &Id, rooms: impl Iterator<Item = &'r str>) -> bool {
+        rooms.for_each(|room| self.leave(id, room));
+        self.sockets.contains(id)
     }
 
     /// Returns the rooms of a socket, or `None` if it is not a member of the namespace.
@@ -332,6 +343,11 @@ impl Namespace {
         self.everyone().emit(event, args)
     }
 
+    /// Sends an event named `message` to every socket of the namespace: see [`Broadcast::send`].
+    pub fn send(&self, args: impl Payload) -> Delivery {
+        self.everyone().send(args)
+    }
+
     /// Sends to every socket of the namespace, and waits for their acknowledgements: see
     /// [`Broadcast::emit_with_ack`].
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
@@ -339,18 +355,18 @@ impl Namespace {
     }
 
     /// Targets the sockets in a room. More rooms can be added; each socket is reached once.
-    pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
-        self.everyone().to(room)
+    pub fn to(&self, rooms: impl RoomNames) -> Broadcast {
+        self.everyone().to(rooms)
     }
 
     /// Does the same as [`to`](Namespace::to).
-    pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
-        self.everyone().within(room)
+    pub fn within(&self, rooms: impl RoomNames) -> Broadcast {
+        self.everyone().within(rooms)
     }
 
     /// Targets every socket except those in a room.
-    pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
-        self.everyone().except(room)
+    pub fn except(&self, rooms: impl RoomNames) -> Broadcast {
+        self.everyone().except(rooms)
     }
 
     /// Targets only the sockets of this server, if there are several servers. No adapter connects several servers yet.
@@ -363,12 +379,17 @@ impl Namespace {
         self.everyone().volatile()
     }
 
+    /// Sets whether messages to every socket may be compressed: see [`Socket::compress`].
+    pub fn compress(&self, compress: bool) -> Broadcast {
+        self.everyone().compress(compress)
+    }
+
     /// Sets how long to wait for acknowledgements.
     pub fn timeout(&self, timeout: Duration) -> Broadcast {
         self.everyone().timeout(timeout)
     }
 
-    fn everyone(&self) -> Broadcast {
+    pub(super) fn everyone(&self) -> Broadcast {
         Broadcast::new(self.clone())
     }
 

@@ -10,6 +10,7 @@ use crate::handshake::Handshake;
 use crate::payload::Payload;
 use crate::server::broadcast::{Broadcast, Delivery};
 use crate::server::middleware::Middleware;
+use crate::server::room_names::RoomNames;
 use crate::server::rooms::RoomEvent;
 use crate::server::server_side::ServerSide;
 use matchit::{InsertError, Router};
@@ -289,18 +290,28 @@ impl ParentNamespace {
     }
 
     /// Targets the sockets in a room of any child. More rooms can be added; each socket is reached once.
-    pub fn to(&self, room: impl AsRef<str>) -> ParentBroadcast {
-        self.everyone().to(room)
+    pub fn to(&self, rooms: impl RoomNames) -> ParentBroadcast {
+        self.everyone().to(rooms)
     }
 
     /// Does the same as [`to`](ParentNamespace::to).
-    pub fn within(&self, room: impl AsRef<str>) -> ParentBroadcast {
-        self.everyone().to(room)
+    pub fn within(&self, rooms: impl RoomNames) -> ParentBroadcast {
+        self.everyone().to(rooms)
     }
 
     /// Targets every socket except those in a room.
-    pub fn except(&self, room: impl AsRef<str>) -> ParentBroadcast {
-        self.everyone().except(room)
+    pub fn except(&self, rooms: impl RoomNames) -> ParentBroadcast {
+        self.everyone().except(rooms)
+    }
+
+    /// Sends an event named `message` to every socket of every child: see [`ParentBroadcast::emit`].
+    pub fn send(&self, args: impl Payload) -> Delivery {
+        self.emit("message", args)
+    }
+
+    /// Sets whether messages to every socket may be compressed: see [`Socket::compress`](crate::Socket::compress).
+    pub fn compress(&self, compress: bool) -> ParentBroadcast {
+        self.everyone().compress(compress)
     }
 
     /// Targets every socket with messages that are dropped for clients that are not ready for them.
@@ -331,23 +342,28 @@ pub struct ParentBroadcast {
 
 impl ParentBroadcast {
     /// Adds the sockets in this room of any child. Without any room, all sockets are recipients.
-    pub fn to(self, room: impl AsRef<str>) -> ParentBroadcast {
-        ParentBroadcast { broadcast: self.broadcast.to(room), ..self }
+    pub fn to(self, rooms: impl RoomNames) -> ParentBroadcast {
+        ParentBroadcast { broadcast: self.broadcast.to(rooms), ..self }
     }
 
     /// Does the same as [`to`](ParentBroadcast::to).
-    pub fn within(self, room: impl AsRef<str>) -> ParentBroadcast {
-        self.to(room)
+    pub fn within(self, rooms: impl RoomNames) -> ParentBroadcast {
+        self.to(rooms)
     }
 
     /// Excludes the sockets in this room.
-    pub fn except(self, room: impl AsRef<str>) -> ParentBroadcast {
-        ParentBroadcast { broadcast: self.broadcast.except(room), ..self }
+    pub fn except(self, rooms: impl RoomNames) -> ParentBroadcast {
+        ParentBroadcast { broadcast: self.broadcast.except(rooms), ..self }
     }
 
     /// Drops the message for clients that are not ready for it: see [`Socket::volatile`](crate::Socket::volatile).
     pub fn volatile(self) -> ParentBroadcast {
         ParentBroadcast { broadcast: self.broadcast.volatile(), ..self }
+    }
+
+    /// Sets whether the message may be compressed: see [`Socket::compress`](crate::Socket::compress).
+    pub fn compress(self, compress: bool) -> ParentBroadcast {
+        ParentBroadcast { broadcast: self.broadcast.compress(compress), ..self }
     }
 
     /// Sends the message, and returns how many sockets of all children it was queued for. Never waits. The error is that

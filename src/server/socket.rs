@@ -9,6 +9,7 @@ mod packets;
 mod state;
 
 pub use data::SharedDataError;
+pub(super) use data::read_shared;
 pub use emitter::Emitter;
 
 use crate::by_id::Identified;
@@ -23,8 +24,9 @@ use crate::payload::send_packet;
 use crate::server::ack::Waiter;
 use crate::server::app::show_packet;
 use crate::server::broadcast::Broadcast;
-use crate::server::members::JoinError;
+use crate::server::members::{JoinError, JoinedRooms};
 use crate::server::namespace::Namespace;
+use crate::server::room_names::{self, RoomNames};
 use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -145,20 +147,20 @@ impl Socket {
         Broadcast::new(self.0.namespace.clone()).except(self.0.id)
     }
 
-    /// Targets the sockets of a room except this one.
-    pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
-        self.broadcast().to(room)
+    /// Targets the sockets of a room, or of several, except this one.
+    pub fn to(&self, rooms: impl RoomNames) -> Broadcast {
+        self.broadcast().to(rooms)
     }
 
     /// Targets the sockets of a room, including this one if it is a member. The reference's `socket.in`,
     /// which excludes it, is [`to`](Socket::to).
-    pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
-        self.0.namespace.to(room)
+    pub fn within(&self, rooms: impl RoomNames) -> Broadcast {
+        self.0.namespace.to(rooms)
     }
 
     /// Targets every socket except this one and those of a room.
-    pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
-        self.broadcast().except(room)
+    pub fn except(&self, rooms: impl RoomNames) -> Broadcast {
+        self.broadcast().except(rooms)
     }
 
     /// Targets every other socket of this server only, if there are several servers.
@@ -168,11 +170,19 @@ impl Socket {
 
     // Rooms.
 
-    /// Joins a room, which exists as long as it has members. Does nothing if the socket is disconnected. If
-    /// it is in as many rooms as it may be, it does not join, and a warning is logged: see
+    /// Joins a room, which exists as long as it has members, or several. Does nothing if the socket is disconnected. If
+    /// it would be in more rooms than it may be, it joins none, and a warning is logged: see
     /// [`try_join`](Socket::try_join).
-    pub fn join(&self, room: impl AsRef<str>) {
-        if let Err(error @ JoinError::TooManyRooms { .. }) = self.try_join(room) {
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// io.on_connect(async |socket: sockeye::Socket| {
+    ///     socket.join("lobby");
+    ///     socket.join(["red", "captains"]);
+    /// });
+    /// ```
+    pub fn join(&self, rooms: impl RoomNames) {
+        if let Err(error @ JoinError::TooManyRooms { .. }) = self.try_join(rooms) {
             let namespace = self.0.namespace.name();
             let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
             warn!(
@@ -182,7 +192,7 @@ impl Socket {
         }
     }
 
-    /// Joins a room, or returns why it could not. Use this for rooms that clients name.
+    /// Joins a room, or all of several, or returns why it joined none. Use this for rooms that clients name.
     ///
     /// ```
     /// use sockeye::Socket;
@@ -196,14 +206,14 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// If the socket is disconnected (its disconnect handlers can join no room either), or in as many rooms as
+    /// If the socket is disconnected (its disconnect handlers can join no room either), or would be in more rooms than
     /// [`ServerBuilder::max_rooms`](crate::ServerBuilder::max_rooms) allows.
-    pub fn try_join(&self, room: impl AsRef<str>) -> Result<(), JoinError> {
-        let room = room.as_ref();
+    pub fn try_join(&self, rooms: impl RoomNames) -> Result<(), JoinError> {
+        let rooms = room_names::collect(rooms);
         let engine = self.0.namespace.0.engine.upgrade();
         let limit = engine.map_or(usize::MAX, |engine| engine.application.max_rooms);
         self.0.namespace.change_members(|members| {
-            match members.join(&self.0.id, room, limit) {
+            match members.join_all(&self.0.id, &rooms, limit) {
                 Err(JoinError::Disconnected) => {}
                 joined => return joined,
             }
@@ -211,23 +221,38 @@ impl Socket {
             if matches!(state.stage, Stage::Leaving | Stage::Ended) {
                 return Err(JoinError::Disconnected);
             }
-            let rooms = &mut state.more().rooms;
-            if rooms.admit(room, limit)? {
-                rooms.insert(room.into());
+            let joined = &mut state.more().rooms;
+            joined.check(&self.0.id, &rooms, limit)?;
+            for room in rooms.iter() {
+                if !joined.contains(room) {
+                    joined.insert(room.into());
+                }
             }
             Ok(())
         })
     }
 
-    /// Leaves a room. A socket that disconnects leaves all of its rooms.
-    pub fn leave(&self, room: impl AsRef<str>) {
-        let room = room.as_ref();
+    /// Leaves a room, or several. A socket that disconnects leaves all of its rooms.
+    pub fn leave(&self, rooms: impl RoomNames) {
+        let rooms = room_names::collect(rooms);
         self.0.namespace.change_members(|members| {
-            if !members.leave(&self.0.id, room) {
+            if !members.leave_all(&self.0.id, rooms.iter()) {
                 // Under the lock of the members: otherwise the socket could be admitted with that room in
                 // between.
                 if let Some(more) = &mut self.0.state.lock().more {
-                    more.rooms.remove(room);
+                    rooms.iter().for_each(|room| _ = more.rooms.remove(room));
+                }
+            }
+        });
+    }
+
+    /// Leaves all rooms, except the one that is named by the socket's own id.
+    pub fn leave_all(&self) {
+        self.0.namespace.change_members(|members| match members.rooms_of(&self.0.id) {
+            Some(rooms) => _ = members.leave_all(&self.0.id, rooms.iter().map(|room| &**room)),
+            None => {
+                if let Some(more) = &mut self.0.state.lock().more {
+                    more.rooms = JoinedRooms::default();
                 }
             }
         });

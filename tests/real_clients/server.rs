@@ -265,7 +265,7 @@ fn leave(socket: &Socket) {
         let _ = socket.emit("last words", "goodbye");
         socket.disconnect(true);
     });
-    socket.on("kick", async |io: Server, Data(room): Data<String>| io.within(room).disconnect(true));
+    socket.on("kick", async |io: Server, Data(room): Data<String>| io.within(room).disconnect_sockets(true));
 }
 
 /// Counts while the client moves to another transport, and a while longer.

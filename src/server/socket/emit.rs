@@ -224,7 +224,7 @@ impl Socket {
     ) -> Result<(), EmitError> {
         let (sent, woken) = self.0.session.sharing(|engine| {
             self.check_ready(engine, flags)?;
-            engine.send_shared(frames).map_err(EmitError::from)
+            engine.send_shared(frames, flags.compress).map_err(EmitError::from)
         });
         later.extend(woken);
         sent

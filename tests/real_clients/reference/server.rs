@@ -301,13 +301,13 @@ fn rooms(socket: &Socket) {
     });
     socket.on("rooms", async |socket: Socket| socket.rooms());
     socket.on("all join", async |io: Server, Data((of, room)): Data<(Option<String>, String)>| {
-        all(&io, of).join(room);
+        all(&io, of).sockets_join(room);
     });
     socket.on("all leave", async |io: Server, Data((of, room)): Data<(Option<String>, String)>| {
-        all(&io, of).leave(room);
+        all(&io, of).sockets_leave(room);
     });
     socket.on("all disconnect", async |io: Server, Data((of, close)): Data<(Option<String>, bool)>| {
-        all(&io, of).disconnect(close);
+        all(&io, of).disconnect_sockets(close);
     });
 }
 

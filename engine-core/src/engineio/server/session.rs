@@ -515,12 +515,14 @@ impl Session {
         Ok(())
     }
 
-    /// Queues a reference to messages that were encoded for many sessions.
-    pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
+    /// Queues a reference to messages that were encoded for many sessions. Without `compress`, they are not compressed,
+    /// with the same exception as for [`send_uncompressed`](Session::send_uncompressed).
+    pub fn send_shared(&mut self, frames: &mut Frames, compress: bool) -> Result<(), SendError> {
         let budget = self.budget();
         match &mut self.state {
             State::Streaming(streaming) => {
-                let frames = frames.frames(streaming.framing, &self.config.deflate_pool);
+                let framing = if compress { streaming.framing } else { streaming.framing.uncompressed() };
+                let frames = frames.frames(framing, &self.config.deflate_pool);
                 budget.admit(streaming.queued(), frames.len())?;
                 streaming.queue.push(frames.clone());
             }

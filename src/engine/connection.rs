@@ -530,6 +530,14 @@ impl<A: Application> Protocol for Connection<A> {
         pool::put_read_buffer(buffer);
     }
 
+    fn lend_partial(&mut self, needed: usize) -> Vec<u8> {
+        pool::take_partial(needed)
+    }
+
+    fn reclaim_partial(&mut self, buffer: Vec<u8>) {
+        pool::put_partial(buffer);
+    }
+
     fn wants_read(&self) -> bool {
         let high_water = self.server.site.config.high_water;
         match (&self.link, self.stream.phase()) {

@@ -20,6 +20,8 @@ use sockeye_core::engineio::server::exchange::Refusal;
 use sockeye_core::engineio::server::{RateLimit, Rejection, RequestError, ResponseHeaders, Site};
 use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
+#[cfg(feature = "deflate")]
+use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -499,6 +501,15 @@ impl<A: Application> Builder<A> {
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
         self.config.per_message_deflate = Some(deflate);
+        self.config.deflate_pool = pool::DEFLATE;
+        self
+    }
+
+    /// Compresses the responses that carry messages, and the [files](Builder::file), for clients that accept it. Default:
+    /// off. See [`ServerBuilder::http_compression`](crate::ServerBuilder::http_compression).
+    #[cfg(feature = "deflate")]
+    pub fn http_compression(mut self, compression: HttpCompression) -> Self {
+        self.config.http_compression = Some(compression);
         self.config.deflate_pool = pool::DEFLATE;
         self
     }

@@ -1,5 +1,7 @@
 //! One session of an Engine.IO server, and the lock around it.
 
+mod writable;
+
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Notify};
 use super::{Application, CloseReason, Conn, Message, SendError, TransportError};
@@ -9,6 +11,7 @@ use crate::handshake::Handshake;
 use crate::log::{self, Span};
 use crate::observe::{Direction, ServerEvent, packet_of};
 use crate::pool;
+use crate::waiters::Waiters;
 use parking_lot::Mutex;
 use sockeye_core::engineio::server::{Controls, Ticket};
 use sockeye_core::engineio::{self, Id, Packet, Part, Transport};
@@ -50,6 +53,8 @@ struct Inner<A: Application> {
     probe: Option<(Ticket, Waker)>,
     /// Wakes the request whose response waits until handlers catch up.
     resume: Option<Waker>,
+    /// Tasks that wait until the queue is short.
+    waiters: Waiters,
     /// The connection is in its turn, or was woken, so it takes what is queued without another wake.
     attended: bool,
     /// While this is not zero, nothing is transmitted.
@@ -77,6 +82,7 @@ impl<A: Application> Session<A> {
             waker: None,
             probe: None,
             resume: None,
+            waiters: Waiters::default(),
             attended: false,
             corks: 0,
             deaf: false,
@@ -214,8 +220,9 @@ impl<A: Application> Session<A> {
         inner.engine.close(now, TransportError::SlowConsumer { queued }.into());
         self.0.closed.store(true, Ordering::Release);
         let woken = [self.arm_at(&mut inner, Some(now), &server), inner.attend()];
+        let drained = inner.take_drained();
         drop(inner);
-        woken.into_iter().flatten().for_each(Waker::wake);
+        woken.into_iter().flatten().chain(drained).for_each(Waker::wake);
     }
 
     /// Runs `f` under the session's lock, then handles the consequences: wakes connections, updates the
@@ -312,6 +319,7 @@ impl<A: Application> Session<A> {
                 waker.wake();
             }
         });
+        follow.drained.into_iter().for_each(Waker::wake);
         if (follow.ended.is_some() || follow.finished)
             && let Some(server) = self.0.server.upgrade()
         {
@@ -333,8 +341,9 @@ impl<A: Application> Session<A> {
         let ended = inner.engine.take_closed();
         self.0.closed.store(true, Ordering::Release);
         let wakers = [inner.waker.take(), inner.resume.take(), inner.probe.take().map(|(_, waker)| waker)];
+        let drained = inner.take_drained();
         drop(inner);
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        wakers.into_iter().flatten().chain(drained).for_each(Waker::wake);
         if let Some(reason) = ended {
             self.tell_closed(server, &reason);
         }
@@ -384,6 +393,7 @@ impl<A: Application> Session<A> {
         let (driver, server) = self.arm(inner);
         Follow {
             wakers: [woken, inner.take_settled_probe(), resume, driver],
+            drained: inner.take_drained(),
             controls: if self.0.is_observed { inner.engine.take_controls() } else { Controls::default() },
             ended,
             finished: inner.told && inner.engine.is_finished(),
@@ -514,6 +524,9 @@ impl<A: Application> Session<A> {
         }
         inner.attended = !out.is_empty();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        let drained = inner.take_drained();
+        drop(inner);
+        drained.into_iter().for_each(Waker::wake);
     }
 
     /// Sets how many of the transmitted bytes are not yet written.
@@ -521,6 +534,9 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(bytes);
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        let drained = inner.take_drained();
+        drop(inner);
+        drained.into_iter().for_each(Waker::wake);
     }
 
     /// Returns the response to the pending poll if there is something to send; otherwise keeps the waker for
@@ -674,6 +690,8 @@ impl<A: Application> Inner<A> {
 struct Follow<A: Application> {
     /// Wakers of the session's connection, the upgrade in progress, a request, and the server's driver.
     wakers: [Option<Waker>; 4],
+    /// Wakers of tasks that waited until the queue is short.
+    drained: Vec<Waker>,
     /// The protocol's own packets, for the observer.
     controls: Controls,
     ended: Option<CloseReason>,

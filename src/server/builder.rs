@@ -4,6 +4,8 @@ use super::app::App;
 use super::{Server, client_files};
 use crate::engine::{self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport};
 use crate::observe::Observer;
+#[cfg(feature = "deflate")]
+use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors};
 use sockeye_core::socketio::Limits;
 #[cfg(feature = "deflate")]
@@ -156,6 +158,28 @@ impl ServerBuilder {
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
         self.engine = self.engine.per_message_deflate(deflate);
+        self
+    }
+
+    /// Compresses the responses of polling that are 1024 bytes or longer, as gzip or deflate, for clients that accept it
+    /// (`Accept-Encoding`), and the files of [`serve_client`](ServerBuilder::serve_client) and
+    /// [`asset`](ServerBuilder::asset), as gzip. Default: off.
+    ///
+    /// The reference compresses by default. Turn it on if clients cannot use WebSocket and their messages are long: each
+    /// response is compressed by itself, also that of a broadcast, which takes CPU time. Keep it off if messages contain a
+    /// secret beside text that an attacker can choose, because the length of the response then tells about the secret
+    /// (BREACH). A response that would not become shorter is sent as it is, and [`compress`](crate::Socket::compress) does
+    /// not apply. A file is compressed once. There is no Brotli, because its encoder is large, and slow for what is sent
+    /// once.
+    ///
+    /// ```
+    /// use sockeye::{HttpCompression, Server};
+    ///
+    /// let io = Server::builder().http_compression(HttpCompression::new().threshold(4096).level(1)).build();
+    /// ```
+    #[cfg(feature = "deflate")]
+    pub fn http_compression(mut self, compression: HttpCompression) -> Self {
+        self.engine = self.engine.http_compression(compression);
         self
     }
 

@@ -4,6 +4,8 @@ use super::Server;
 use super::middleware::{self, AnyMiddleware, Middleware};
 use super::namespace::Namespace;
 use super::parent::Parent;
+use super::rooms::RoomHandler;
+use super::server_side::ServerSide;
 use super::socket::{DISCONNECT, DISCONNECTING, Socket};
 use crate::append::AppendList;
 use crate::handler::{Handler, Kept};
@@ -19,6 +21,8 @@ pub(crate) struct Functions {
     connect: AppendList<Kept<Socket>>,
     middlewares: AppendList<Box<dyn AnyMiddleware>>,
     listeners: AppendList<Entry<Socket>>,
+    room_handlers: AppendList<RoomHandler>,
+    server_side: AppendList<Entry<ServerSide>>,
 }
 
 impl Functions {
@@ -48,6 +52,14 @@ impl Functions {
         self.listeners.push(Entry::new(on, Kept::new(handler), false));
     }
 
+    pub(super) fn add_room_handler(&self, handler: RoomHandler) {
+        self.room_handlers.push(handler);
+    }
+
+    pub(super) fn add_server_side(&self, listener: Entry<ServerSide>) {
+        self.server_side.push(listener);
+    }
+
     /// Returns the handlers for new sockets.
     pub(super) fn connect(&self) -> impl Iterator<Item = &Kept<Socket>> {
         self.each(|functions| functions.connect.iter())
@@ -69,6 +81,20 @@ impl Functions {
     /// Returns the listeners for the events of any socket.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &Entry<Socket>> + Clone {
         self.each(|functions| functions.listeners.iter())
+    }
+
+    pub(super) fn has_room_handlers(&self) -> bool {
+        !self.room_handlers.is_empty() || self.inherited().is_some_and(Functions::has_room_handlers)
+    }
+
+    /// Returns the handlers of room events.
+    pub(super) fn room_handlers(&self) -> impl Iterator<Item = &RoomHandler> {
+        self.each(|functions| functions.room_handlers.iter())
+    }
+
+    /// Returns the listeners for the events of other servers.
+    pub(super) fn server_side(&self) -> impl Iterator<Item = &Entry<ServerSide>> + Clone {
+        self.each(|functions| functions.server_side.iter())
     }
 
     /// Returns what `list` finds in the functions that are inherited, and then in these.

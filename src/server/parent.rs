@@ -9,6 +9,8 @@ use crate::handshake::Handshake;
 use crate::payload::Payload;
 use crate::server::broadcast::{Broadcast, Delivery};
 use crate::server::middleware::Middleware;
+use crate::server::rooms::RoomEvent;
+use crate::server::server_side::ServerSide;
 use matchit::{InsertError, Router};
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio::{self, Limits, NamespaceError, Parser, check_namespace, with_slash};
@@ -249,6 +251,25 @@ impl ParentNamespace {
     /// Calls `handler` once for each socket of a child that is disconnected: see [`Namespace::on_disconnect`].
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.namespace.on_disconnect(handler);
+    }
+
+    /// Calls `handler` for each change of a room of a child: see [`Namespace::on_room_event`].
+    pub fn on_room_event(&self, handler: impl Fn(RoomEvent<'_>) + Send + Sync + 'static) {
+        self.0.namespace.on_room_event(handler);
+    }
+
+    /// Calls `handler` for each event of this name that another server sends to a child: see
+    /// [`Namespace::on_server_side_event`].
+    ///
+    /// # Panics
+    /// If the name is reserved: `connect`, `connection` and `new_namespace` are.
+    #[track_caller]
+    pub fn on_server_side_event<P: 'static>(
+        &self,
+        event: impl Into<Cow<'static, str>>,
+        handler: impl Handler<P, ServerSide>,
+    ) {
+        self.0.namespace.on_server_side_event(event, handler);
     }
 
     /// Sends to every socket of every child: see [`ParentBroadcast::emit`].

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
-/// A handle to a session: cheap to clone, keeps nothing alive. Once the session has ended, its methods fail.
+/// A handle to a session: it is cheap to clone, and keeps nothing alive. Once the session has ended, nothing can be sent.
 pub struct Session<A: Application>(Arc<Shared<A>>);
 
 struct Shared<A: Application> {
@@ -55,7 +55,7 @@ struct Inner<A: Application> {
     resume: Option<Waker>,
     /// Tasks that wait until the queue is short.
     waiters: Waiters,
-    /// The connection is in its turn, or was woken: it will look at the queue without another wake.
+    /// The connection is in its turn, or was woken, so it takes what is queued without another wake.
     attended: bool,
     /// While this is not zero, nothing is transmitted.
     corks: u16,
@@ -66,7 +66,7 @@ struct Inner<A: Application> {
     timer: Option<Key>,
 }
 
-/// The number of running handlers from which on a connection is not read.
+/// The number of running handlers at which a connection is no longer read.
 const MAX_RUNNING: u32 = 256;
 
 impl<A: Application> Session<A> {
@@ -180,11 +180,11 @@ impl<A: Application> Session<A> {
         self.with(|engine, _| engine.close(now, reason));
     }
 
-    /// Calls `f` with the application's state of the session, and returns its result. Afterwards the application's
-    /// [deadline](Application::next_deadline) is looked at again.
+    /// Calls `f` with the application's state of the session, and returns its result. Afterwards it asks for the
+    /// application's [deadline](Application::next_deadline) again.
     ///
-    /// `f` runs under the session's lock: it must not block, and must not use a session. Drop large values and
-    /// handles after it, by returning them from it.
+    /// `f` runs under the session's lock: it must not block, and must not use a session. To drop large values and handles
+    /// without the lock, return them from it.
     ///
     /// ```
     /// use sockeye::engine::{Application, Message, Session};
@@ -725,8 +725,8 @@ impl<A: Application> Expire for Shared<A> {
     }
 }
 
-#[cfg(feature = "http")]
 /// A session whose messages are being delivered.
+#[cfg(feature = "http")]
 pub(crate) trait Sender: Send + Sync {
     /// Sets whether there is something to write before the server may end.
     fn set_busy(&self, busy: bool);

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use smol::future::poll_once;
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{
-    Args, ConnectError, Cookie, Cors, DisconnectReason, HttpCompression, PerMessageDeflate, Server, Socket,
-    Tls, Transport,
+    Args, ConnectError, Cookie, Cors, DisconnectReason, HttpCompression, PerMessageDeflate, RateLimit,
+    Server, Socket, Tls, Transport,
 };
 use std::error::Error;
 use std::net::SocketAddr;
@@ -123,6 +123,7 @@ async fn connected(socket: Socket) {
     });
     echo(&socket);
     acknowledge(&socket);
+    connection(&socket);
     ask(&socket);
     rooms(&socket);
     broadcast(&socket);
@@ -184,6 +185,17 @@ fn acknowledge(socket: &Socket) {
     socket.on("address", async |socket: Socket| socket.handshake().address().map(|address| address.ip()));
     socket.on("trace", async |Extension(Trace(trace)): Extension<Trace>| trace);
     socket.on("transport", async |socket: Socket| socket.transport().name());
+}
+
+/// What is known of the connection behind the socket.
+fn connection(socket: &Socket) {
+    socket.on("conn", async |socket: Socket| {
+        let conn = socket.conn();
+        let (transport, milliseconds) = (conn.transport.name(), conn.round_trip.map(|time| time.as_millis()));
+        let (received, sent) = (conn.received_bytes, conn.sent_bytes);
+        json!({ "transport": transport, "roundTrip": milliseconds, "received": received, "sent": sent })
+    });
+    socket.on_upgrade(async |socket: Socket| println!("upgraded {} {}", socket.id(), socket.transport()));
 }
 
 /// Questions to the client: it answers with an event, and its answer is the acknowledgement of `ask`.
@@ -324,6 +336,8 @@ struct Options {
     ping_timeout: Option<Duration>,
     connect_timeout: Option<Duration>,
     max_payload: Option<usize>,
+    /// Clients may send so many messages at once, and one per second.
+    burst: Option<u64>,
     /// Compresses messages from so many bytes on.
     deflate: Option<u32>,
     /// Compresses responses from so many bytes on.
@@ -359,6 +373,7 @@ impl Options {
                 "ping-timeout" => options.ping_timeout = millis()?,
                 "connect-timeout" => options.connect_timeout = millis()?,
                 "max-payload" => options.max_payload = Some(value.parse()?),
+                "burst" => options.burst = Some(value.parse()?),
                 "deflate" => options.deflate = Some(value.parse()?),
                 "http-compression" => options.http_compression = Some(value.parse()?),
                 "origin" => options.origin = Some(value.string()?),
@@ -387,6 +402,9 @@ impl Options {
         }
         if let Some(bytes) = self.max_payload {
             builder = builder.max_payload(bytes);
+        }
+        if let Some(burst) = self.burst {
+            builder = builder.max_message_rate(RateLimit::per_second(1).burst(burst));
         }
         if let Some(threshold) = self.deflate {
             builder = builder.per_message_deflate(PerMessageDeflate::new().threshold(threshold));

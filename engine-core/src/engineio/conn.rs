@@ -8,9 +8,9 @@ use core::time::Duration;
 /// The facts about a session's connections at one moment: the transport, how fast the peer answers, and how much was sent
 /// and received.
 ///
-/// The counts begin with the session, and continue when it moves to another transport. They count the bytes of WebSocket
-/// frames and of the bodies of polling as they are transferred, masked and compressed, but neither TLS nor the heads of
-/// requests and responses.
+/// The counts begin with the session, and continue when it moves to another transport. They include WebSocket frames as they
+/// are transferred, and the bodies of polling before HTTP compresses them, but neither TLS nor the heads of requests and
+/// responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conn {

@@ -23,12 +23,12 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Returns a limit of an average rate. If that is zero, the burst is all that may ever be sent.
+    /// Returns a limit of an average rate. If it is zero, nothing may be sent unless a burst is set, and that only once.
     pub const fn per_second(amount: u64) -> RateLimit {
         RateLimit { per_second: amount, burst: amount.saturating_mul(10) }
     }
 
-    /// Sets the amount that may be sent at once. Default: that of ten seconds. At most 18 billion are counted.
+    /// Sets the amount that may be sent at once, at most 18 billion. Default: the amount of ten seconds.
     pub const fn burst(self, amount: u64) -> RateLimit {
         RateLimit { burst: amount, ..self }
     }

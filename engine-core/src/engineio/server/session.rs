@@ -45,8 +45,9 @@ pub struct Session {
     received: u64,
     /// The number of bytes that connections have taken.
     taken: u64,
+    /// The round trip of the last ping that was answered.
     round_trip: Option<Micros>,
-    /// A ping was not answered, so the next pong may be its own, and tells nothing about the round trip.
+    /// Another ping followed one whose pong is yet to be read, so it is not known which of them the next pong answers.
     is_ambiguous: bool,
     controls: Controls,
     /// The limits of what the client may send. Boxed, so that a session without any pays a pointer.
@@ -65,7 +66,7 @@ struct Streaming {
     framing: Framing,
     /// The frames to send.
     queue: Outbound,
-    /// Number of bytes that were taken from `queue` and are not written yet.
+    /// The number of bytes that were taken from `queue` and are not written yet.
     in_flight: usize,
     /// A poll was waiting when the session moved on.
     parked: bool,
@@ -145,7 +146,7 @@ struct Closed {
     reported: bool,
 }
 
-/// The cause for which a request or an upgrade was not accepted.
+/// The reason why a request or an upgrade was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The session is over.
@@ -154,10 +155,10 @@ pub enum Refused {
     /// The session is on another transport.
     #[error("the session is on another transport")]
     TransportMismatch,
-    /// Only one request of this kind may be under way; the session is closed.
+    /// Another request of this kind is in progress; the session is closed.
     #[error("two requests of a kind at a time")]
     Overlap,
-    /// The session is being or was upgraded already, or upgrades are off.
+    /// An upgrade is in progress or complete, or upgrades are off.
     #[error("no upgrade is possible now")]
     NoUpgrade,
 }
@@ -239,7 +240,7 @@ impl Session {
         self.closed.as_ref().map(|closed| &closed.reason)
     }
 
-    /// Returns whether the session ended and the client need not be told any more, so that the session can be dropped.
+    /// Returns whether the session ended and the client has been told, or cannot be, so that the session can be dropped.
     pub fn is_finished(&self) -> bool {
         self.closed.as_ref().is_some_and(|closed| closed.farewell.is_none())
     }
@@ -351,7 +352,7 @@ impl Session {
                 }
             }
             State::Polling(_) => return None,
-            // The session moved on: this releases a poll that was still there.
+            // The session is on WebSocket by now: a poll that still waits is answered with nothing.
             State::Streaming(streaming) => {
                 self.controls.noop |= streaming.parked;
                 return core::mem::take(&mut streaming.parked).then(|| control(b"6"));
@@ -390,7 +391,7 @@ impl Session {
     /// If the application `is_behind`, an overdue pong is excused as in [`excuse_pong`](Session::excuse_pong).
     pub fn begin_post(&mut self, now: Time, is_behind: bool) -> Result<(), Refused> {
         self.catch_up(now, is_behind);
-        // A client that is yet to be told may say goodbye by itself.
+        // A client that does not know of the end yet may close the session itself.
         if self.is_finished() {
             return Err(Refused::Closed);
         }
@@ -448,7 +449,7 @@ impl Session {
 
     /// Handles a packet from the session's transport. Returns it if it is a message for the application.
     ///
-    /// After the end of the session packets are ignored; the client's own goodbye is the last of it.
+    /// After the end of the session packets are ignored, except a close: then the client need not be told any more.
     pub fn handle_packet<'a>(&mut self, now: Time, packet: Packet<'a>) -> Option<Message<'a>> {
         if let Some(closed) = &mut self.closed {
             if packet == Packet::Close && closed.farewell.take().is_some() {
@@ -469,7 +470,7 @@ impl Session {
             }
             Packet::Ping(_) => self.close(now, TransportError::PingFromClient.into()),
             Packet::Close => self.close(now, CloseReason::TransportClose),
-            // Only a server opens, and the others mean something on a transport that is being tried only.
+            // Only a server opens sessions, and the others have a meaning only on a connection that is being tried.
             Packet::Open(_) | Packet::Upgrade | Packet::Noop => {}
         }
         None
@@ -579,14 +580,14 @@ impl Session {
             self.state.clear();
         }
         if let State::Polling(polling) = &mut self.state {
-            // A client whose probe was answered, and who does not poll, is told on the connection that it tries.
+            // A client whose probe was answered and that does not poll is told on the connection that it tries.
             let waits = polling.probe.as_ref().is_some_and(|probe| probe.waits);
             let may_upgrade =
                 (polling.is_probed() || waits) && !(polling.parked && polling.payload.text().is_empty());
             if !(graceful && may_upgrade) {
                 polling.probe = None;
             }
-            // Also when a poll waits: what is queued may be more than one payload.
+            // Even if a poll waits, because one payload may not hold all that is queued.
             if graceful {
                 farewell = Some(now + self.config.close_timeout);
             }
@@ -614,12 +615,11 @@ impl Session {
         earliest(earliest(Some(heartbeat), probe), release)
     }
 
-    /// A pong may be here that is not looked at, because the application is behind: to be called before
-    /// [`handle_timeout`](Session::handle_timeout) then. Any sign of life since the ping counts in its place, and a new
-    /// ping is due; bytes over WebSocket, a poll while polling.
+    /// Accepts another sign of life in place of an overdue pong: bytes over WebSocket, or a poll. Then a new ping is due.
     ///
-    /// If `is_deaf`, not even bytes are read. Then the peer's silence says nothing, but a ping shows whether it is
-    /// still there: to one that is gone it cannot be written.
+    /// Call this before [`handle_timeout`](Session::handle_timeout) while the application is behind, because the pong may
+    /// have arrived and wait to be handled. If `is_deaf`, the connection is not read at all, so the peer's silence means
+    /// nothing; but a ping cannot be written to a peer that is gone.
     pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
         let Heartbeat::Waiting { left, deadline } = self.heartbeat else { return };
         if deadline > now {
@@ -639,7 +639,7 @@ impl Session {
                 self.is_ambiguous = true;
                 Heartbeat::Idle(now)
             }
-            // The last ping shows as much: they are not piled up.
+            // What waits shows as much as a new ping would, and pings must not pile up.
             _ => Heartbeat::Waiting { left, deadline: now + self.config.ping_timeout },
         };
     }
@@ -689,7 +689,7 @@ impl Session {
         if let Heartbeat::Waiting { left, deadline } = self.heartbeat
             && deadline <= now
         {
-            // A large message may keep the pong waiting: bytes that arrive are life, too.
+            // A large message may delay the pong, so bytes that arrive are a sign of life, too.
             let extended = self.last_heard + self.config.ping_timeout;
             if extended > now {
                 self.heartbeat = Heartbeat::Waiting { left, deadline: extended };

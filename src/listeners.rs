@@ -18,6 +18,8 @@ pub(crate) enum On {
     AnyOutgoing,
     /// An event that has no listener of its own.
     Unhandled,
+    /// The upgrade of the session to WebSocket. Not an event, because a client may send one named `upgrade`.
+    Upgrade,
 }
 
 /// The listeners of one socket, in the order in which they are called.
@@ -245,7 +247,7 @@ impl<S: Clone> Entry<S> {
         }
     }
 
-    fn is_on(&self, on: &On) -> bool {
+    pub(crate) fn is_on(&self, on: &On) -> bool {
         match (self, on) {
             (_, On::Event(event)) => self.is_event(event),
             (Entry::Plain(..), _) => false,

@@ -150,6 +150,19 @@ impl Namespace {
         self.0.functions.add_listener(On::Unhandled, handler);
     }
 
+    /// Calls `handler` once for each socket whose client moves from polling to WebSocket while it is connected to the
+    /// namespace, before the handlers of [`Socket::on_upgrade`].
+    ///
+    /// ```
+    /// use sockeye::{Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.on_upgrade(async |socket: Socket| println!("{} is on {}", socket.id(), socket.transport()));
+    /// ```
+    pub fn on_upgrade<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.functions.add_listener(On::Upgrade, handler);
+    }
+
     /// Calls `handler` once for each socket that is being disconnected, before the socket leaves its rooms and before the
     /// handlers of [`on_disconnect`](Namespace::on_disconnect). It can extract the
     /// [`DisconnectReason`](crate::DisconnectReason). Nothing can be sent to the socket itself any more.
@@ -203,6 +216,12 @@ impl Server {
     /// [`Namespace::on_fallback`].
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
         self.of("/").on_fallback(handler);
+    }
+
+    /// Calls `handler` once for each socket of the main namespace whose client moves from polling to WebSocket: see
+    /// [`Namespace::on_upgrade`].
+    pub fn on_upgrade<P: 'static>(&self, handler: impl Handler<P>) {
+        self.of("/").on_upgrade(handler);
     }
 
     /// Calls `handler` once for each socket of the main namespace that is being disconnected: see

@@ -236,6 +236,12 @@ impl ParentNamespace {
         self.0.namespace.on_fallback(handler);
     }
 
+    /// Calls `handler` once for each socket of a child whose client moves from polling to WebSocket: see
+    /// [`Namespace::on_upgrade`].
+    pub fn on_upgrade<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.namespace.on_upgrade(handler);
+    }
+
     /// Calls `handler` once for each socket of a child that is being disconnected: see
     /// [`Namespace::on_disconnecting`].
     pub fn on_disconnecting<P: 'static>(&self, handler: impl Handler<P>) {

@@ -150,3 +150,15 @@ testEach("catch-all handlers see what leaves, broadcasts and bytes included, unt
   await told;
   assert.deepEqual(await calls(client), []);
 });
+
+testEach("an event with a reserved name is not sent, by neither the socket nor its namespace", async (server) => {
+  const client = await server.connect();
+  const got = [];
+  client.onAny((event) => got.push(event));
+  for (const name of ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]) {
+    const refused = await new Promise((resolve) => client.emit("emit reserved", name, (...args) => resolve(args)));
+    assert.deepEqual(refused, [true, true], name);
+  }
+  await flush(client);
+  assert.deepEqual([got, client.connected], [[], true]);
+});

@@ -122,7 +122,7 @@ pub use client::{Client, ClientSocket};
 pub use engine::{
     CloseReason, Conn, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport,
 };
-pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
+pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError, PacketError};
 pub use handler::Handler;
 pub use payload::{Args, Payload};
 pub use pending::Answer;

@@ -20,6 +20,8 @@ pub(crate) enum On {
     Unhandled,
     /// The upgrade of the session to WebSocket. Not an event, because a client may send one named `upgrade`.
     Upgrade,
+    /// An event that a packet middleware refused.
+    Refused,
 }
 
 /// The listeners of one socket, in the order in which they are called.

@@ -38,6 +38,7 @@ pub use crate::handshake::Handshake;
 pub use connection::Connection;
 pub use server::{Builder, Server};
 pub(crate) use server::{ServerInner, random_id};
+pub(crate) use session::Running;
 #[cfg(feature = "http")]
 pub(crate) use session::Sender;
 pub use session::Session;

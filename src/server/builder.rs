@@ -373,6 +373,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the time for the packet middleware of [`Namespace::use_packet`](crate::Namespace::use_packet) to decide about
+    /// one event, all together, after which the event is refused (`timeout`). Default: 30 s.
+    pub fn packet_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.application.packet_timeout = timeout;
+        self
+    }
+
     /// Sets the maximum number of rooms that one socket is in, so that a client that names the rooms to join cannot exhaust
     /// the memory: see [`Socket::try_join`](crate::Socket::try_join). Default: 100,000.
     pub fn max_rooms(mut self, rooms: usize) -> Self {

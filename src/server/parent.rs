@@ -2,6 +2,7 @@
 
 use super::namespace::Namespace;
 use super::{Engine, Server};
+use crate::error::PacketError;
 use crate::guard::BoxFuture;
 use crate::guard::{Guarded, catch};
 use crate::handler::Handler;
@@ -240,6 +241,16 @@ impl ParentNamespace {
     /// [`Namespace::on_upgrade`].
     pub fn on_upgrade<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.namespace.on_upgrade(handler);
+    }
+
+    /// Asks `middleware` about each event that a client of a child sends: see [`Namespace::use_packet`].
+    pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
+        self.0.namespace.use_packet(middleware);
+    }
+
+    /// Calls `handler` for each event in a child that a packet middleware refused: see [`Namespace::on_error`].
+    pub fn on_error<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.namespace.on_error(handler);
     }
 
     /// Calls `handler` once for each socket of a child that is being disconnected: see

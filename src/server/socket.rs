@@ -5,6 +5,7 @@ mod data;
 mod emit;
 mod emitter;
 mod listen;
+mod packets;
 mod state;
 
 pub use data::SharedDataError;
@@ -409,7 +410,7 @@ impl Socket {
     /// If the connect handlers have not been called, no disconnect handler will be, either. The caller must hold no
     /// lock.
     pub(crate) fn release(&self) {
-        let (released, is_first) = {
+        let (released, packets, is_first) = {
             let mut state = self.0.state.lock();
             if state.stage == Stage::Entering {
                 state.take_untold();
@@ -417,9 +418,9 @@ impl Socket {
             let is_first = state.stage != Stage::Ended;
             state.stage = Stage::Ended;
             state.take_rooms();
-            (state.listeners.clear(), is_first)
+            (state.listeners.clear(), state.take_packets(), is_first)
         };
-        drop(released);
+        drop((released, packets));
         self.follow_outgoing();
         if is_first {
             self.0.namespace.end_use();
@@ -452,27 +453,6 @@ impl Socket {
             }
             is_connected
         })
-    }
-
-    /// Handles an event that arrived.
-    pub(crate) fn dispatch(&self, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
-        let called = self.0.state.lock().listeners.call(event);
-        let functions = &self.0.namespace.0.functions;
-        let is_handled = match functions.has_listeners() {
-            false => {
-                called.run(self, event, args, ack);
-                called.has_own()
-            }
-            true => called.run_with(functions.listeners(), self, event, args, ack),
-        };
-        if !is_handled {
-            let namespace = self.0.namespace.name();
-            let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
-            debug!(
-                event = ?event, namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer,
-                "an event without a handler"
-            );
-        }
     }
 
     /// Handles an acknowledgement that arrived. Its waiter may have given up already.

@@ -12,7 +12,7 @@ use lexopt::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sockeye::extract::{Auth, Data, Event};
-use sockeye::{Args, Broadcast, ConnectError, DisconnectReason, Server, Socket};
+use sockeye::{Args, Broadcast, ConnectError, DisconnectReason, PacketError, Server, Socket};
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,6 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     greeting(&io);
     ended(&io);
     dynamic::shared(&io);
+    packets(&io);
     io.of("/any").on_connect(catch_all);
     for name in ["/", "/chat", "/news"] {
         io.of(name).on_connect(connected);
@@ -203,6 +204,42 @@ fn ended(io: &Server) {
         let _ = socket.emit("too late", ());
     });
     io.of("/bar").on_connect(async |socket: Socket| socket.disconnect(true));
+}
+
+/// Packet middleware of the namespace and of its sockets. The calls so far are the acknowledgement of `calls`.
+fn packets(io: &Server) {
+    let namespace = io.of("/packets");
+    namespace.use_packet(async |socket: Socket, Event(event): Event| {
+        tokio::task::yield_now().await;
+        note(&socket, format!("namespace {event}"));
+        Ok(())
+    });
+    namespace.on_connect(async |socket: Socket| {
+        socket.set_data(Log::default());
+        socket.use_packet(async |socket: Socket, args: Args| {
+            note(&socket, format!("first with {} arguments", args.len()));
+            Ok(())
+        });
+        socket.use_packet(async |socket: Socket, Event(event): Event| match &*event {
+            "join" => Err(PacketError::new("Authentication error").data(json!({ "a": "b", "c": 3 }))),
+            _ => {
+                note(&socket, "second");
+                Ok(())
+            }
+        });
+        socket.on_error(async |socket: Socket, Event(event): Event, error: PacketError| {
+            note(&socket, format!("error of {event}: {error}"));
+        });
+    });
+    namespace.on("join", async |socket: Socket| note(&socket, "must not be called"));
+    namespace.on("wrap", async |args: Args| args);
+    namespace.on("calls", async |socket: Socket| socket.data::<Log>().map(|log| log.all()));
+}
+
+fn note(socket: &Socket, call: impl Into<String>) {
+    if let Some(log) = socket.data::<Log>() {
+        log.note(call);
+    }
 }
 
 /// Catch-all handlers in both directions; the handlers' calls are the acknowledgement of `calls`.

@@ -307,6 +307,11 @@ async fn connected(socket: Socket) {
         let wider = a.clone().to("c").except("d").volatile();
         (a.sockets().len(), wider.sockets().len(), a.emit("told", "a").sent)
     });
+    socket.on_upgrade(async |socket: Socket| println!("upgraded {} {}", socket.id(), socket.transport()));
+    socket.on("conn", async |socket: Socket| {
+        let conn = socket.conn();
+        (conn.transport.to_string(), conn.received_bytes, conn.sent_bytes)
+    });
     socket.on("ask nobody", async |io: Server| {
         let answers = io.to("nobody").emit_with_ack::<Value>("question", ()).await;
         (answers.is_complete(), answers.answers.len())

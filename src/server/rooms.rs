@@ -45,12 +45,13 @@ pub enum RoomChange {
 /// A handler of room events.
 pub(super) type RoomHandler = Box<dyn Fn(RoomEvent<'_>) + Send + Sync>;
 
-/// The room events that are still to be told, in the order of the changes. The lock of the members protects them.
+/// The room events that no handler was called for yet, in the order of the changes. The lock of the members protects
+/// them.
 #[derive(Default)]
 pub(crate) struct RoomEvents {
     /// There is a handler, so events are queued.
     pub(super) is_wanted: bool,
-    /// A thread is calling the handlers. It also tells what others queue meanwhile, so that the order is kept.
+    /// A thread is calling the handlers. It also calls them for what others queue meanwhile, so that the order is kept.
     is_telling: bool,
     queue: VecDeque<(Arc<str>, RoomChange)>,
 }
@@ -72,14 +73,14 @@ impl RoomEvents {
         }
     }
 
-    /// Returns whether the calling thread has to tell the events.
+    /// Returns whether this thread has to call the handlers.
     fn begin(&mut self) -> bool {
         let is_due = !self.queue.is_empty() && !self.is_telling;
         self.is_telling |= is_due;
         is_due
     }
 
-    /// Returns the events to tell next, or `None` if the thread that tells them is done.
+    /// Returns the events to call the handlers for, or `None` if there are no more.
     fn next(&mut self) -> Option<VecDeque<(Arc<str>, RoomChange)>> {
         self.is_telling = !self.queue.is_empty();
         self.is_telling.then(|| std::mem::take(&mut self.queue))
@@ -93,13 +94,13 @@ impl Namespace {
     /// As in the reference, the id of each connected socket is a room as well: the first that it joins when it is
     /// connected, before the connect handlers, and the first that it leaves when it is disconnected, after the handlers
     /// of [`on_disconnecting`](Namespace::on_disconnecting) and before those of
-    /// [`on_disconnect`](Namespace::on_disconnect). Unlike in the reference, the rooms that a middleware joins are
-    /// told once the client is connected, and those of a refused client never.
+    /// [`on_disconnect`](Namespace::on_disconnect). Unlike in the reference, a handler is
+    /// called for the rooms that a middleware joins once the client is connected, and not at all if it is refused.
     ///
-    /// The events of a namespace are told one after the other, in the order of the changes. No lock is held, so that a
-    /// handler may use the namespace; the events of rooms that it joins or leaves come later. Usually they are told on the
-    /// thread that made the change, before `join` or `leave` returns; but while another thread is calling the handlers,
-    /// that one tells these events, too, and until then they are kept in memory. A handler must therefore not block.
+    /// Handlers are called for one change of a namespace after the other, in the order of the changes. No lock is held, so
+    /// they may use the namespace; if they change rooms themselves, the calls for that come later. Usually they are called
+    /// on the thread that made the change, before `join` or `leave` returns. If another thread is calling them at that
+    /// moment, it makes these calls, too, and until then the changes are kept in memory: a handler must not block.
     ///
     /// A handler cannot be removed, and must not capture a handle of the namespace or the server, which would then never
     /// end. A panic ends the call, is logged, and has no other effect.
@@ -142,7 +143,7 @@ impl Namespace {
         counted.into_iter().map(|(room, sockets)| (room.to_string(), sockets)).collect()
     }
 
-    /// Calls `change` under the lock of the members, and then tells the room events of it.
+    /// Calls `change` under the lock of the members, and then the handlers of room events for what it changed.
     pub(super) fn change_members<R>(
         &self,
         change: impl FnOnce(&mut RwLockWriteGuard<'_, Members>) -> R,

@@ -133,6 +133,9 @@ async fn connected(socket: Socket) {
 /// Events that come back.
 fn echo(socket: &Socket) {
     socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
+    socket.on("echo uncompressed", async |socket: Socket, args: Args| {
+        socket.compress(false).emit("echo", args)
+    });
     socket.on("nothing", async |socket: Socket, Data(()): Data<()>| socket.emit("nothing", ()));
     socket.on("upload", async |socket: Socket, Data(upload): Data<Upload>| {
         let parts = upload.parts.iter().chain([&upload.head]);

@@ -6,7 +6,7 @@ export { Inbox, ask, exchange, flush, next, test, within } from "../harness.js";
 /** Registers a test for each way to connect, with a server that is started with `args`. */
 export function testEach(name, run, args = {}) {
   for (const transport of Object.keys(TRANSPORTS)) {
-    test(`${name} (${transport})`, async (t) => run(await start(t, args, transport, "reference_server")));
+    test(`${name} (${transport})`, async (t) => run(await start(t, args, transport, "reference_server"), transport));
   }
 }
 

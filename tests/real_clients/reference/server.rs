@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use sockeye::extract::{Auth, Data, Event};
 use sockeye::{Args, Broadcast, ConnectError, DisconnectReason, PacketError, Server, Socket};
 use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 // With one thread, as in the reference, no poll arrives between two emits of a handler.
 #[tokio::main(flavor = "current_thread")]
@@ -30,6 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     in_order(&io, &log);
     refused(&io, &log);
     counted(&io);
+    slow(&io);
     greeting(&io);
     ended(&io);
     dynamic::shared(&io);
@@ -151,6 +154,31 @@ fn counted(io: &Server) {
         let before = socket.data::<Before>().map(|before| (before.0, before.1));
         let after = (socket.is_connected(), socket.namespace().sockets_count());
         let _ = socket.emit("counted", (before, after));
+    });
+}
+
+/// A middleware that waits until the main namespace's event `release`, whose acknowledgement says how many clients have
+/// been let in.
+fn slow(io: &Server) {
+    let (gate, connected) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
+    let waiting = gate.clone();
+    io.of("/slow").middleware(move |_: Socket| {
+        let waiting = waiting.clone();
+        println!("a middleware waits");
+        async move { waiting.acquire().await.map(|permit| permit.forget()).map_err(|_| "closed".into()) }
+    });
+    let count = connected.clone();
+    io.of("/slow").on_connect(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        async {}
+    });
+    io.on("release", move || {
+        gate.add_permits(1);
+        let connected = connected.clone();
+        async move {
+            tokio::task::yield_now().await;
+            connected.load(Ordering::Relaxed)
+        }
     });
 }
 
@@ -278,6 +306,18 @@ async fn connected(socket: Socket) {
         let a = io.to("a").except("b");
         let wider = a.clone().to("c").except("d").volatile();
         (a.sockets().len(), wider.sockets().len(), a.emit("told", "a").sent)
+    });
+    socket.on_upgrade(async |socket: Socket| println!("upgraded {} {}", socket.id(), socket.transport()));
+    socket.on("conn", async |socket: Socket| {
+        let conn = socket.conn();
+        (conn.transport.to_string(), conn.received_bytes, conn.sent_bytes)
+    });
+    socket.on("ask nobody", async |io: Server| {
+        let answers = io.to("nobody").emit_with_ack::<Value>("question", ()).await;
+        (answers.is_complete(), answers.answers.len())
+    });
+    socket.on("emit reserved", async |socket: Socket, Data(name): Data<String>| {
+        (socket.emit(&name, ()).is_err(), socket.namespace().emit(&name, ()).error.is_some())
     });
     socket.on("volatile", async |socket: Socket, Data(way): Data<String>| volatile(&socket, &way));
     socket.on("volatile after regular", async |socket: Socket| {

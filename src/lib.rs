@@ -116,10 +116,13 @@ mod server;
 pub mod smol;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod waiters;
 
 pub use client::{Client, ClientSocket};
-pub use engine::{CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};
-pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
+pub use engine::{
+    CloseReason, Conn, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport,
+};
+pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError, PacketError};
 pub use handler::Handler;
 pub use payload::{Args, Payload};
 pub use pending::Answer;
@@ -131,6 +134,8 @@ pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
+pub use server::rooms::{RoomChange, RoomEvent};
+pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};

@@ -25,17 +25,18 @@ impl Reuse {
     }
 
     /// Empties a buffer after a use. A capacity above `small` bytes is kept for a while, and up to 2 MiB.
+    #[inline]
     pub fn clear(&mut self, buffer: &mut Vec<u8>, small: usize) {
-        let used = buffer.len();
-        buffer.clear();
-        if buffer.capacity() > small {
-            self.keep(buffer, used, small);
+        match buffer.capacity() > small {
+            true => self.clear_large(buffer, small),
+            false => buffer.clear(),
         }
     }
 
     #[cold]
-    fn keep(&mut self, buffer: &mut Vec<u8>, used: usize, small: usize) {
-        self.unneeded = if used > small { 0 } else { self.unneeded + 1 };
+    fn clear_large(&mut self, buffer: &mut Vec<u8>, small: usize) {
+        self.unneeded = if buffer.len() > small { 0 } else { self.unneeded + 1 };
+        buffer.clear();
         if self.unneeded >= USES || buffer.capacity() > MAX_KEPT {
             self.unneeded = 0;
             buffer.shrink_to(small);

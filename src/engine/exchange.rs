@@ -309,7 +309,7 @@ impl<A: Application> Exchange<A> {
     pub(crate) fn handle_body(&mut self, caller: Caller<'_, A>, body: &[u8]) -> Step<A> {
         let Waiting::Session(session) = self.end() else { return Step::Wait };
         let rest = Packets::of(body).and_then(|mut packets| {
-            take_packets(caller, &session, &mut packets)?;
+            take_packets(caller, &session, &mut packets, body.len())?;
             Ok(packets.to_unhandled())
         });
         self.end_post(caller, session, rest)
@@ -415,7 +415,7 @@ impl<A: Application> Exchange<A> {
         if let Waiting::Session(session) = &self.waiting
             && self.decisions.is_reading()
         {
-            session.heard(now);
+            session.heard(now, 0);
         }
     }
 
@@ -511,8 +511,9 @@ fn take_packets<A: Application>(
     caller: Caller<'_, A>,
     session: &Session<A>,
     packets: &mut Packets<'_>,
+    arrived: usize,
 ) -> Result<(), PacketError> {
-    session.heard(caller.now);
+    session.heard(caller.now, arrived);
     while let Some(packet) = packets.next(session.has_capacity() || session.is_closed())? {
         match packet {
             Packet::Message(_) if session.is_closed() => {}
@@ -529,7 +530,7 @@ fn take_unhandled<A: Application>(
     mut unhandled: Box<Unhandled>,
 ) -> Result<Option<Box<Unhandled>>, PacketError> {
     let mut packets = unhandled.packets();
-    take_packets(caller, session, &mut packets)?;
+    take_packets(caller, session, &mut packets, 0)?;
     Ok(packets.left().map(|left| {
         unhandled.keep(left);
         unhandled

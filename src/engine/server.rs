@@ -17,7 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
 use sockeye_core::engineio::server::exchange::Refusal;
-use sockeye_core::engineio::server::{Rejection, RequestError, ResponseHeaders, Site};
+use sockeye_core::engineio::server::{RateLimit, Rejection, RequestError, ResponseHeaders, Site};
 use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
 #[cfg(feature = "deflate")]
@@ -69,6 +69,8 @@ pub(crate) struct ServerInner<A: Application> {
     pub(crate) limits: Arc<connection::Config>,
     pub(super) hooks: Arc<Hooks>,
     quota: Quota,
+    /// Messages are counted.
+    has_rate_limit: bool,
     initial_packet: Option<InitialPacket>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(super) assets: Assets,
@@ -237,6 +239,7 @@ impl<A: Application> ServerInner<A> {
             self.show(Direction::In, session, session.transport(), &packet);
         }
         match packet {
+            Packet::Message(message) if self.has_rate_limit && !session.count_message(now, &message) => {}
             // The common case needs no lock here.
             Packet::Message(message) => {
                 guard("on_message", || self.application.on_message(session, message));
@@ -668,6 +671,20 @@ impl<A: Application> Builder<A> {
         self
     }
 
+    /// Sets the limit of the messages of one session. See
+    /// [`ServerBuilder::max_message_rate`](crate::ServerBuilder::max_message_rate).
+    pub fn max_message_rate(mut self, limit: RateLimit) -> Self {
+        self.config.max_message_rate = Some(limit);
+        self
+    }
+
+    /// Sets the limit of the bytes in the messages of one session. See
+    /// [`ServerBuilder::max_byte_rate`](crate::ServerBuilder::max_byte_rate).
+    pub fn max_byte_rate(mut self, limit: RateLimit) -> Self {
+        self.config.max_byte_rate = Some(limit);
+        self
+    }
+
     /// Sets the observer of the server: see [`observe`](crate::observe). Default: none.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -714,6 +731,7 @@ impl<A: Application> Builder<A> {
         self.assets.mount(&path, self.files);
         Server(Arc::new(ServerInner {
             application: self.application,
+            has_rate_limit: self.config.has_rate_limit(),
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },
             limits: Arc::new(self.limits),
             hooks: Arc::new(self.hooks),

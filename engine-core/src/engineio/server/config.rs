@@ -1,5 +1,6 @@
 //! The settings of an Engine.IO server.
 
+use super::rate::RateLimit;
 use crate::engineio::transport::Transport;
 use crate::http::HttpCompression;
 use crate::websocket::{DeflatePool, PerMessageDeflate};
@@ -43,6 +44,10 @@ pub struct Config {
     pub send_buffer: usize,
     /// Number of waiting bytes above which a connection is no longer read. Default: 256 KiB.
     pub high_water: usize,
+    /// Limit of the messages of a session. Default: none.
+    pub max_message_rate: Option<RateLimit>,
+    /// Limit of the bytes in the messages of a session. Default: none.
+    pub max_byte_rate: Option<RateLimit>,
 }
 
 impl Default for Config {
@@ -64,6 +69,8 @@ impl Default for Config {
             subprotocols: None,
             send_buffer: 4 << 20,
             high_water: 256 << 10,
+            max_message_rate: None,
+            max_byte_rate: None,
         }
     }
 }
@@ -75,6 +82,17 @@ impl Config {
     pub fn has_valid_heartbeat(&self) -> bool {
         let (interval, timeout) = (self.ping_interval.as_millis(), self.ping_timeout.as_millis());
         interval > 0 && timeout > 0 && interval.saturating_add(timeout) < 1 << 31
+    }
+
+    /// Returns whether there is a limit of what a session may send.
+    pub fn has_rate_limit(&self) -> bool {
+        self.max_message_rate.is_some() || self.max_byte_rate.is_some()
+    }
+
+    /// Returns the number of waiting bytes up to which a session can take more: [`high_water`](Config::high_water), or half
+    /// of the [`send_buffer`](Config::send_buffer) if that is less.
+    pub fn low_water(&self) -> usize {
+        self.high_water.min(self.send_buffer / 2)
     }
 
     /// Returns whether sessions may use `transport`.

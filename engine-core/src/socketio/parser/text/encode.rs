@@ -169,7 +169,7 @@ impl Encoder {
         }
         self.sink.clear(KEPT);
         let text = &mut self.sink.text;
-        text.resize(HEADROOM, 0);
+        text.extend_from_slice(&[0; HEADROOM]);
         if namespace != "/" {
             text.extend_from_slice(namespace.as_bytes());
             text.push(b',');

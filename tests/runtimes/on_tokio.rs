@@ -1,8 +1,10 @@
-//! What concerns tokio alone, and one server on two listeners.
+//! What concerns tokio alone, and one server on several listeners.
 
 use crate::client::{PATIENCE, WebSocket};
 use crate::start::{serve_on_tokio, tokio_current_thread};
 use sockeye::{Server, Socket};
+#[cfg(all(unix, feature = "smol"))]
+use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -39,6 +41,40 @@ fn a_server_is_served_on_two_listeners() {
         client.expect_end(Some(1001));
     }
     serving.join().unwrap();
+}
+
+#[cfg(all(unix, feature = "smol"))]
+#[test]
+fn a_server_is_served_on_several_listeners_of_smol() {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    let path = std::env::temp_dir().join(format!("sockeye-several-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let io = Server::new();
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+    let [first, second] = listeners;
+    let on_tcp = |listener| smol::spawn(sockeye::smol::serve(io.clone(), listener));
+    let on_unix = smol::spawn(sockeye::smol::serve_unix(io.clone(), UnixListener::bind(&path).unwrap()));
+    let tasks = [on_tcp(first), on_unix, on_tcp(second)];
+
+    let mut clients = addresses.map(WebSocket::connect);
+    let mut unix = UnixStream::connect(&path).unwrap();
+    unix.write_all(b"GET /else HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    unix.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(std::io::read_to_string(unix).unwrap().starts_with("HTTP/1.1 404 "));
+    assert_eq!(io.emit("all", ()).sent, 2);
+    for client in &mut clients {
+        client.expect(r#"42["all"]"#);
+    }
+    io.begin_close();
+    for mut client in clients {
+        client.expect_end(Some(1001));
+    }
+    std::fs::remove_file(&path).unwrap();
+    for task in tasks {
+        smol::block_on(task).unwrap();
+    }
 }
 
 #[cfg(all(unix, feature = "smol"))]

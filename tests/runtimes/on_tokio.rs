@@ -43,6 +43,38 @@ fn a_server_is_served_on_two_listeners() {
     serving.join().unwrap();
 }
 
+#[cfg(unix)]
+#[test]
+fn listeners_that_share_a_port_serve_one_server() {
+    use tokio::net::TcpSocket;
+
+    let io = Server::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut address = ([127, 0, 0, 1], 0).into();
+    let listen = |_| {
+        let _inside = runtime.enter();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseport(true).unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(16).unwrap();
+        address = listener.local_addr().unwrap();
+        runtime.spawn(sockeye::tokio::serve(io.clone(), listener))
+    };
+    let tasks = [0, 1].map(listen);
+    let mut clients = [(); 8].map(|()| WebSocket::connect(address));
+    assert_eq!(io.emit("all", ()).sent, 8);
+    for client in &mut clients {
+        client.expect(r#"42["all"]"#);
+    }
+    io.begin_close();
+    for mut client in clients {
+        client.expect_end(Some(1001));
+    }
+    for task in tasks {
+        runtime.block_on(task).unwrap().unwrap();
+    }
+}
+
 #[cfg(all(unix, feature = "smol"))]
 #[test]
 fn a_server_is_served_on_several_listeners_of_smol() {

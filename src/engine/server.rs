@@ -553,7 +553,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Decides whether a session may be opened. A refusal is sent to the client with status 403 and the
-    /// returned message.
+    /// returned message. Default: every session is allowed.
     ///
     /// ```
     /// # use sockeye::engine::{Server, Application, Session, Message};
@@ -574,7 +574,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Adds a middleware, which is asked about every request to the server's path before anything else happens: it lets
-    /// the request pass, with headers for the response, or answers it instead. See
+    /// the request pass, with headers for the response, or answers it instead. Default: none. See
     /// [`ServerBuilder::use_request`](crate::ServerBuilder::use_request).
     pub fn use_request<F, Fut, H>(mut self, middleware: F) -> Self
     where
@@ -590,7 +590,8 @@ impl<A: Application> Builder<A> {
     }
 
     /// Adds a function that adds headers to the first response of each session, before those of
-    /// [`headers`](Builder::headers). See [`ServerBuilder::initial_headers`](crate::ServerBuilder::initial_headers).
+    /// [`headers`](Builder::headers). Default: none. See
+    /// [`ServerBuilder::initial_headers`](crate::ServerBuilder::initial_headers).
     pub fn initial_headers<F>(mut self, add: F) -> Self
     where
         F: Fn(&Handshake, &mut ResponseHeaders) + Send + Sync + 'static,
@@ -599,7 +600,7 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Adds a function that adds headers to every response at the server's path. See
+    /// Adds a function that adds headers to every response at the server's path. Default: none. See
     /// [`ServerBuilder::headers`](crate::ServerBuilder::headers).
     pub fn headers<F>(mut self, add: F) -> Self
     where
@@ -609,7 +610,7 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Draws the ids of sessions by a function of the application. See
+    /// Draws the ids of sessions by a function of the application. Default: random ids. See
     /// [`ServerBuilder::generate_id`](crate::ServerBuilder::generate_id).
     pub fn generate_id<F, Fut>(mut self, generate: F) -> Self
     where
@@ -620,7 +621,7 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Adds a function that is told of each request that was refused with a code of the protocol. See
+    /// Adds a function that is told of each request that was refused with a code of the protocol. Default: none. See
     /// [`ServerBuilder::on_connection_error`](crate::ServerBuilder::on_connection_error).
     pub fn on_connection_error<F>(mut self, handler: F) -> Self
     where
@@ -664,21 +665,21 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Sets the maximum number of sessions from one address. See
+    /// Sets the maximum number of sessions from one address. Default: unlimited. See
     /// [`ServerBuilder::max_sessions_per_address`](crate::ServerBuilder::max_sessions_per_address).
     pub fn max_sessions_per_address(mut self, sessions: usize) -> Self {
         self.quota.max_per_address = Some(sessions);
         self
     }
 
-    /// Sets the limit of the messages of one session. See
+    /// Sets the limit of the messages of one session. Default: unlimited. See
     /// [`ServerBuilder::max_message_rate`](crate::ServerBuilder::max_message_rate).
     pub fn max_message_rate(mut self, limit: RateLimit) -> Self {
         self.config.max_message_rate = Some(limit);
         self
     }
 
-    /// Sets the limit of the bytes in the messages of one session. See
+    /// Sets the limit of the bytes in the messages of one session. Default: unlimited. See
     /// [`ServerBuilder::max_byte_rate`](crate::ServerBuilder::max_byte_rate).
     pub fn max_byte_rate(mut self, limit: RateLimit) -> Self {
         self.config.max_byte_rate = Some(limit);
@@ -692,7 +693,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Serves `body` for requests of this name below the server's path, for example the script of a client:
-    /// `client.js` is served at `/engine.io/client.js`.
+    /// `client.js` is served at `/engine.io/client.js`. Default: none.
     pub fn file(
         mut self,
         name: impl Into<String>,
@@ -704,7 +705,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Serves `body` for requests with exactly this path, for example a page, if there is no other HTTP
-    /// server.
+    /// server. Default: none.
     pub fn asset(
         mut self,
         path: impl Into<String>,

@@ -209,7 +209,7 @@ impl ServerBuilder {
     /// those of polling, and those that open or upgrade to a WebSocket. It lets the request pass, with headers for
     /// the response, or answers it with a status and a text of its own. It is called in the order of registration,
     /// and before [`allow_request`](ServerBuilder::allow_request). Preflight requests are answered by
-    /// [`cors`](ServerBuilder::cors) before.
+    /// [`cors`](ServerBuilder::cors) before. Default: none.
     ///
     /// A middleware that panics refuses the request with status 500, and all of them together have
     /// [`allow_timeout`](ServerBuilder::allow_timeout). Each poll and each packet that a client sends by polling is
@@ -241,7 +241,7 @@ impl ServerBuilder {
     }
 
     /// Adds a function that adds headers to the first response of each session, such as a cookie: the response
-    /// that carries the session's id, or the 101 of a WebSocket. It must not block.
+    /// that carries the session's id, or the 101 of a WebSocket. It must not block. Default: none.
     ///
     /// ```
     /// use sockeye::Server;
@@ -263,7 +263,7 @@ impl ServerBuilder {
 
     /// Adds a function that adds headers to every response at the server's path: of polling, of WebSocket
     /// handshakes, and of refusals, but not of preflight requests. It must not block. See
-    /// [`initial_headers`](ServerBuilder::initial_headers), which is called before.
+    /// [`initial_headers`](ServerBuilder::initial_headers), which is called before. Default: none.
     pub fn headers<F>(mut self, add: F) -> Self
     where
         F: Fn(&Handshake, &mut ResponseHeaders) + Send + Sync + 'static,
@@ -302,7 +302,7 @@ impl ServerBuilder {
 
     /// Adds a function that is told of each request that was refused with a code of the protocol: the reference's
     /// event `connection_error`. It must not block. An [observer](ServerBuilder::observer) sees these and all other
-    /// refusals.
+    /// refusals. Default: none.
     ///
     /// ```
     /// use sockeye::Server;
@@ -343,7 +343,7 @@ impl ServerBuilder {
     }
 
     /// Serves `body` for requests with exactly this path, for example a page, if there is no other HTTP
-    /// server.
+    /// server. Default: none.
     ///
     /// ```
     /// # use sockeye::Server;

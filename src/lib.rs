@@ -110,6 +110,7 @@ mod payload;
 mod pending;
 mod pool;
 mod ready;
+mod renewal;
 mod server;
 #[cfg(feature = "smol")]
 pub mod smol;
@@ -123,6 +124,7 @@ pub use handler::Handler;
 pub use payload::{Args, Payload};
 pub use pending::Answer;
 pub use ready::ReadyList;
+pub use renewal::AUTH_RENEW;
 pub use server::ack::AckFuture;
 pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};

@@ -240,6 +240,17 @@ impl Socket {
             // A client that has gone, or is closed because it does not read, needs no answer.
             let _: Result<(), EmitError> = self.acknowledge(id, error);
         }
+        self.tell_refused(error, event);
+        let own = self.0.state.lock().listeners.all(&On::Refused);
+        let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_on(&On::Refused));
+        for listener in shared.map(Entry::handler).chain(own) {
+            let context = Context { args: Some(args), cause: Some(error), ..Context::new(self, event) };
+            run(&*listener, &context);
+        }
+    }
+
+    /// Logs a refusal, and passes it to the observer. The caller must hold no lock.
+    pub(super) fn tell_refused(&self, error: &PacketError, event: &str) {
         self.0.namespace.tell(&ServerEvent::EventRefused {
             session: self.0.session.id(),
             handshake: self.handshake(),
@@ -248,12 +259,6 @@ impl Socket {
             event,
             message: error.message(),
         });
-        let own = self.0.state.lock().listeners.all(&On::Refused);
-        let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_on(&On::Refused));
-        for listener in shared.map(Entry::handler).chain(own) {
-            let context = Context { args: Some(args), cause: Some(error), ..Context::new(self, event) };
-            run(&*listener, &context);
-        }
     }
 }
 

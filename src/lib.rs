@@ -70,7 +70,8 @@
 //! Names are those of the JavaScript implementation ("the reference"), with these differences. Handlers
 //! return the acknowledgement instead of calling a callback; to acknowledge later, use
 //! [`extract::AckSender`]. `io.use` is [`middleware`](Namespace::middleware), because `use` is a keyword of
-//! Rust; `in` is `within`, and [`Socket::within`] includes the socket itself. An event may have several
+//! Rust, and `socket.use` is [`use_packet`](Socket::use_packet); `in` is `within`, and
+//! [`Socket::within`] includes the socket itself. An event may have several
 //! handlers; the first one that can be called acknowledges. [`on_fallback`](Socket::on_fallback) is called only
 //! for an event that has none.
 //!

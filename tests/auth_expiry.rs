@@ -10,7 +10,7 @@ use sockeye::client::{ClientBuilder, ClientDisconnectReason};
 use sockeye::extract::{Auth, Data, Event, State};
 use sockeye::host::Host;
 use sockeye::observe::{Observer, ServerEvent};
-use sockeye::{AUTH_RENEW, Client, DisconnectReason, PacketError, Server, Socket};
+use sockeye::{AUTH_RENEW, Client, ConnectError, DisconnectReason, Server, Socket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn renews(server: &Server, grace: Duration) {
     server.renew_auth(grace, async |Data(seconds): Data<Value>, Event(name): Event| {
         assert_eq!(name, AUTH_RENEW);
         yield_now().await;
-        seconds["seconds"].as_u64().map(Duration::from_secs).ok_or_else(|| PacketError::new("not you"))
+        seconds["seconds"].as_u64().map(Duration::from_secs).ok_or_else(|| ConnectError::new("not you"))
     });
 }
 
@@ -187,7 +187,7 @@ fn a_client_that_does_not_renew_its_credentials_in_time_or_is_refused_is_disconn
     for (answer, after, message) in [
         (None, 5 * SECOND, "operation has timed out"),
         (Some(r#"430["nonsense"]"#), Duration::ZERO, "not you"),
-        (Some("430[]"), Duration::ZERO, "Invalid data"),
+        (Some("430[]"), Duration::ZERO, "Invalid auth"),
     ] {
         let (server, notes) = server();
         renews(&server, 5 * SECOND);

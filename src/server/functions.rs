@@ -29,7 +29,7 @@ pub(crate) struct Functions {
 pub(super) struct Renewal {
     /// The time for the client's answer and the decision together.
     pub(super) grace: Duration,
-    pub(super) decide: Box<dyn AnyMiddleware<Result<Duration, PacketError>>>,
+    pub(super) decide: Box<dyn AnyMiddleware<Result<Duration, ConnectError>>>,
 }
 
 impl Functions {
@@ -103,7 +103,7 @@ impl Functions {
     pub(super) fn add_renewal<P: 'static>(
         &self,
         grace: Duration,
-        decide: impl Middleware<P, Result<Duration, PacketError>>,
+        decide: impl Middleware<P, Result<Duration, ConnectError>>,
     ) {
         self.renewals.push(Renewal { grace, decide: middleware::erase(decide) });
     }
@@ -221,18 +221,20 @@ impl Namespace {
     /// at once.
     ///
     /// The client is sent the event [`auth:renew`](crate::AUTH_RENEW), and acknowledges it with its new `auth`. `decide`
-    /// can extract that as [`Data<T>`](crate::extract::Data), and the socket and everything else that a handler of an
-    /// event can. It returns the time for which the new credentials are valid, or a refusal, which is only logged. If it
-    /// refuses, cannot be called or panics, or if answer and decision together take longer than `grace`, the socket is
-    /// disconnected ([`AuthExpired`](crate::DisconnectReason::AuthExpired)). Until then its events are handled, so let
-    /// credentials expire here by `grace` earlier than they do elsewhere.
+    /// can extract that as [`Data<T>`](crate::extract::Data), and everything else that a handler of an event can;
+    /// [`Auth<T>`](crate::extract::Auth) is still that of the connect. It returns the time for which the new credentials
+    /// are valid, or a refusal, which is only logged. If it refuses, cannot be called or panics, or if answer and decision
+    /// together take longer than `grace`, the socket is disconnected
+    /// ([`AuthExpired`](crate::DisconnectReason::AuthExpired)), unless the application has called
+    /// [`authenticated_for`](Socket::authenticated_for) meanwhile. Until then the events of the client are handled: to
+    /// stop that when a token ends, call `authenticated_for` with a time that is shorter by `grace`.
     ///
     /// A later registration replaces an earlier one, and that of a namespace the one of its parent.
     ///
     /// ```
     /// use serde::Deserialize;
     /// use sockeye::extract::{Auth, Data};
-    /// use sockeye::{PacketError, Server, Socket};
+    /// use sockeye::{ConnectError, Server, Socket};
     /// use std::time::Duration;
     ///
     /// #[derive(Deserialize)]
@@ -240,24 +242,22 @@ impl Namespace {
     ///     token: String,
     /// }
     ///
-    /// /// Returns for how long the token is still valid.
-    /// fn check(login: &Login) -> Result<Duration, &'static str> {
-    ///     if login.token == "secret" { Ok(Duration::from_secs(900)) } else { Err("wrong token") }
+    /// /// Returns the time for which the token is still valid.
+    /// async fn check(login: Login) -> Result<Duration, ConnectError> {
+    ///     if login.token == "secret" { Ok(Duration::from_secs(900)) } else { Err("wrong token".into()) }
     /// }
     ///
     /// let io = Server::new();
     /// io.middleware(async |socket: Socket, Auth(login): Auth<Login>| {
-    ///     socket.authenticated_for(check(&login)?);
+    ///     socket.authenticated_for(check(login).await?);
     ///     Ok(())
     /// });
-    /// io.renew_auth(Duration::from_secs(10), async |Data(login): Data<Login>| {
-    ///     check(&login).map_err(PacketError::from)
-    /// });
+    /// io.renew_auth(Duration::from_secs(10), async |Data(login): Data<Login>| check(login).await);
     /// ```
     pub fn renew_auth<P: 'static>(
         &self,
         grace: Duration,
-        decide: impl Middleware<P, Result<Duration, PacketError>>,
+        decide: impl Middleware<P, Result<Duration, ConnectError>>,
     ) {
         self.0.functions.add_renewal(grace, decide);
     }
@@ -332,7 +332,7 @@ impl Server {
     pub fn renew_auth<P: 'static>(
         &self,
         grace: Duration,
-        decide: impl Middleware<P, Result<Duration, PacketError>>,
+        decide: impl Middleware<P, Result<Duration, ConnectError>>,
     ) {
         self.of("/").renew_auth(grace, decide);
     }

@@ -2,7 +2,7 @@
 
 use super::namespace::Namespace;
 use super::{Engine, Server};
-use crate::error::PacketError;
+use crate::error::{ConnectError, PacketError};
 use crate::guard::BoxFuture;
 use crate::guard::{Guarded, catch};
 use crate::handler::Handler;
@@ -250,7 +250,7 @@ impl ParentNamespace {
     pub fn renew_auth<P: 'static>(
         &self,
         grace: Duration,
-        decide: impl Middleware<P, Result<Duration, PacketError>>,
+        decide: impl Middleware<P, Result<Duration, ConnectError>>,
     ) {
         self.0.namespace.renew_auth(grace, decide);
     }

@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 use smol::future::poll_once;
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{
-    Args, ConnectError, Cookie, Cors, DisconnectReason, PacketError, PerMessageDeflate, Server, Socket, Tls,
-    Transport,
+    Args, ConnectError, Cookie, Cors, DisconnectReason, PerMessageDeflate, Server, Socket, Tls, Transport,
 };
 use std::error::Error;
 use std::net::SocketAddr;
@@ -155,7 +154,7 @@ fn expiring(io: &Server) {
     }
     io.of("/renewed")
         .renew_auth(Duration::from_secs(20), async |socket: Socket, Data(login): Data<Login>| {
-            check(&socket, &login).map_err(PacketError::from)
+            check(&socket, &login).map_err(ConnectError::from)
         });
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Inner, Socket, Stage};
 use crate::engine::timers::{Expire, Key, Notify};
-use crate::error::{DisconnectReason, PacketError};
+use crate::error::{ConnectError, DisconnectReason};
 use crate::extract::Context;
 use crate::guard::{BoxFuture, Guarded};
 use crate::handler::spawn;
@@ -105,13 +105,13 @@ impl Socket {
         let asked = self.timeout(renewal.grace).emit_with_ack(AUTH_RENEW, ());
         let mut patience = Patience::new(&self.0.namespace, renewal.grace);
         let renewed = patience.limit(async {
-            let auth: Args = asked.await.map_err(|error| PacketError::new(error.to_string()))?;
+            let auth: Args = asked.await.map_err(|error| ConnectError::new(error.to_string()))?;
             Guarded(self.ask_about(renewal, &auth)?).await.ok_or_else(|| panicked(self, AUTH_RENEW))?
         });
         match renewed.await {
             Ok(time) => self.authenticated_for(time),
             Err(error) if self.is_connected() => {
-                self.tell_refused(&error, AUTH_RENEW);
+                self.tell_refused(AUTH_RENEW, error.message());
                 self.disconnect_expired();
             }
             // The client has gone meanwhile.
@@ -124,7 +124,7 @@ impl Socket {
         &self,
         renewal: &Renewal,
         auth: &Args,
-    ) -> Result<BoxFuture<Result<Duration, PacketError>>, PacketError> {
+    ) -> Result<BoxFuture<Result<Duration, ConnectError>>, ConnectError> {
         let args = auth.0.as_args();
         ask(&*renewal.decide, &Context { args: Some(&args), ..Context::new(self, AUTH_RENEW) })
     }

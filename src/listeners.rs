@@ -18,6 +18,8 @@ pub(crate) enum On {
     AnyOutgoing,
     /// An event that has no listener of its own.
     Unhandled,
+    /// The upgrade of the session to WebSocket. Not an event, because a client may send one named `upgrade`.
+    Upgrade,
     /// An event that a packet middleware refused.
     Refused,
 }

@@ -375,6 +375,8 @@ fn is_limit(reason: &CloseReason) -> bool {
             TransportError::SlowConsumer { .. }
                 | TransportError::TooLarge { .. }
                 | TransportError::TooSlow
+                | TransportError::TooManyMessages { .. }
+                | TransportError::TooManyBytes { .. }
                 | TransportError::WebSocket(websocket::Error::TooLarge { .. })
         )
     )

@@ -112,6 +112,11 @@ impl engine::Application for App {
         }
     }
 
+    fn on_upgrade(&self, session: &Session<Self>) {
+        let sockets: SmallVec<[Socket; 1]> = session.peek(|_, state| state.sockets().cloned().collect());
+        sockets.iter().for_each(Socket::upgraded);
+    }
+
     fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {
         let reason = match *reason == CLOSED_BY_SERVER {
             true => DisconnectReason::ServerNamespaceDisconnect,

@@ -4,6 +4,8 @@ use super::Server;
 use super::middleware::{self, AnyMiddleware, Middleware};
 use super::namespace::Namespace;
 use super::parent::Parent;
+use super::rooms::RoomHandler;
+use super::server_side::ServerSide;
 use super::socket::{DISCONNECT, DISCONNECTING, Socket};
 use crate::append::AppendList;
 use crate::error::{ConnectError, PacketError};
@@ -23,6 +25,8 @@ pub(crate) struct Functions {
     packet_middlewares: AppendList<Box<dyn AnyMiddleware<Result<(), PacketError>>>>,
     listeners: AppendList<Entry<Socket>>,
     renewals: AppendList<Renewal>,
+    room_handlers: AppendList<RoomHandler>,
+    server_side: AppendList<Entry<ServerSide>>,
 }
 
 /// The decision about the new credentials of clients whose credentials have expired.
@@ -64,6 +68,14 @@ impl Functions {
 
     pub(super) fn add_listener<P: 'static>(&self, on: On, handler: impl Handler<P>) {
         self.listeners.push(Entry::new(on, Kept::new(handler), false));
+    }
+
+    pub(super) fn add_room_handler(&self, handler: RoomHandler) {
+        self.room_handlers.push(handler);
+    }
+
+    pub(super) fn add_server_side(&self, listener: Entry<ServerSide>) {
+        self.server_side.push(listener);
     }
 
     /// Returns the handlers for new sockets.
@@ -111,6 +123,20 @@ impl Functions {
     /// Returns the renewal that was registered last, if possible that of this namespace alone.
     pub(super) fn renewal(&self) -> Option<&Renewal> {
         self.each(|functions| functions.renewals.iter()).last()
+    }
+
+    pub(super) fn has_room_handlers(&self) -> bool {
+        !self.room_handlers.is_empty() || self.inherited().is_some_and(Functions::has_room_handlers)
+    }
+
+    /// Returns the handlers of room events.
+    pub(super) fn room_handlers(&self) -> impl Iterator<Item = &RoomHandler> {
+        self.each(|functions| functions.room_handlers.iter())
+    }
+
+    /// Returns the listeners for the events of other servers.
+    pub(super) fn server_side(&self) -> impl Iterator<Item = &Entry<ServerSide>> + Clone {
+        self.each(|functions| functions.server_side.iter())
     }
 
     /// Returns what `list` finds in the functions that are inherited, and then in these.
@@ -164,6 +190,19 @@ impl Namespace {
     /// that is called is the acknowledgement.
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.functions.add_listener(On::Unhandled, handler);
+    }
+
+    /// Calls `handler` once for each socket whose client moves from polling to WebSocket while it is connected to the
+    /// namespace, before the handlers of [`Socket::on_upgrade`].
+    ///
+    /// ```
+    /// use sockeye::{Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.on_upgrade(async |socket: Socket| println!("{} is on {}", socket.id(), socket.transport()));
+    /// ```
+    pub fn on_upgrade<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.functions.add_listener(On::Upgrade, handler);
     }
 
     /// Asks `middleware` about each event that a client of the namespace sends, before any handler is called for it.
@@ -315,6 +354,12 @@ impl Server {
     /// [`Namespace::on_fallback`].
     pub fn on_fallback<P: 'static>(&self, handler: impl Handler<P>) {
         self.of("/").on_fallback(handler);
+    }
+
+    /// Calls `handler` once for each socket of the main namespace whose client moves from polling to WebSocket: see
+    /// [`Namespace::on_upgrade`].
+    pub fn on_upgrade<P: 'static>(&self, handler: impl Handler<P>) {
+        self.of("/").on_upgrade(handler);
     }
 
     /// Asks `middleware` about each event that a client of the main namespace sends: see [`Namespace::use_packet`].

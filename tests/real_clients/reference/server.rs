@@ -1,7 +1,11 @@
 //! The server for the tests that follow those of the reference: a namespace for each situation.
 //!
 //! It prints `listening on <port>`, then `disconnected <namespace> <id> <reason>` for each socket that has gone. A line
-//! on its standard input closes it gracefully.
+//! on its standard input closes it gracefully. With `--cleanup true`, it removes empty dynamic namespaces; with
+//! `--hooks true`, it has every hook into HTTP requests.
+
+mod dynamic;
+mod hooks;
 
 use bytes::Bytes;
 use lexopt::prelude::*;
@@ -16,21 +20,25 @@ use tokio::net::TcpListener;
 // With one thread, as in the reference, no poll arrives between two emits of a handler.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(("127.0.0.1", port()?)).await?;
+    let options = options()?;
+    let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
     println!("listening on {}", listener.local_addr()?.port());
 
-    let io = Server::new();
+    let builder = if options.hooks { hooks::hooked() } else { Server::builder() };
+    let io = builder.cleanup_empty_child_namespaces(options.cleanup).build();
     let log = Log::default();
     in_order(&io, &log);
     refused(&io, &log);
     counted(&io);
     greeting(&io);
     ended(&io);
+    dynamic::shared(&io);
     packets(&io);
     io.of("/any").on_connect(catch_all);
     for name in ["/", "/chat", "/news"] {
         io.of(name).on_connect(connected);
     }
+    dynamic::dynamic(&io);
 
     let closing = io.clone();
     std::thread::spawn(move || {
@@ -41,16 +49,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn port() -> Result<u16, lexopt::Error> {
+#[derive(Default)]
+struct Options {
+    port: u16,
+    cleanup: bool,
+    hooks: bool,
+}
+
+fn options() -> Result<Options, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
-    let mut port = 0;
+    let mut options = Options::default();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("port") => port = parser.value()?.parse()?,
+            Long("port") => options.port = parser.value()?.parse()?,
+            Long("cleanup") => options.cleanup = parser.value()?.parse()?,
+            Long("hooks") => options.hooks = parser.value()?.parse()?,
             _ => return Err(arg.unexpected()),
         }
     }
-    Ok(port)
+    Ok(options)
 }
 
 /// The names of what was called, in order.
@@ -64,6 +81,10 @@ impl Log {
 
     fn all(&self) -> Vec<String> {
         self.0.lock().expect("no holder panics").clone()
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().expect("no holder panics"))
     }
 }
 
@@ -143,7 +164,7 @@ fn greeting(io: &Server) {
         }
         let _ = socket.emit("bytes", bytes.clone());
         let _ = socket.emit("mixed", (1, "2", [3], json!({ "deep": [null] }), bytes));
-        let _ = socket.emit("message", "a");
+        let _ = socket.send("a");
     });
 }
 
@@ -216,7 +237,7 @@ async fn catch_all(socket: Socket) {
     socket.prepend_any_outgoing(noting("first outgoing"));
     let calls = log.clone();
     socket.on("calls", move || {
-        let calls = std::mem::take(&mut *calls.0.lock().expect("no holder panics"));
+        let calls = calls.take();
         async move { calls }
     });
     socket.on("event", async |_: Args| ());
@@ -231,11 +252,13 @@ async fn catch_all(socket: Socket) {
     });
 }
 
+async fn tell_disconnect(socket: Socket, reason: DisconnectReason) {
+    println!("disconnected {} {} {reason}", socket.namespace().name(), socket.id());
+}
+
 /// Registers the events that a client of `/`, `/chat` and `/news` can send.
 async fn connected(socket: Socket) {
-    socket.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
-        println!("disconnected {} {} {reason}", socket.namespace().name(), socket.id());
-    });
+    socket.on_disconnect(tell_disconnect);
     socket.on("return", async |args: Args| args);
     socket.on("message", async |args: Args| args);
     socket

@@ -35,6 +35,10 @@ pub enum DisconnectReason {
     ClientNamespaceDisconnect,
     /// The server disconnected the socket.
     ServerNamespaceDisconnect,
+    /// The server disconnected the socket because its credentials have expired: see
+    /// [`Socket::authenticated_for`](crate::Socket::authenticated_for). Displayed like
+    /// [`ServerNamespaceDisconnect`](DisconnectReason::ServerNamespaceDisconnect).
+    AuthExpired,
 }
 
 impl fmt::Display for DisconnectReason {
@@ -42,7 +46,9 @@ impl fmt::Display for DisconnectReason {
         match self {
             DisconnectReason::Closed(reason) => reason.fmt(f),
             DisconnectReason::ClientNamespaceDisconnect => f.write_str("client namespace disconnect"),
-            DisconnectReason::ServerNamespaceDisconnect => f.write_str("server namespace disconnect"),
+            DisconnectReason::ServerNamespaceDisconnect | DisconnectReason::AuthExpired => {
+                f.write_str("server namespace disconnect")
+            }
         }
     }
 }

@@ -169,7 +169,7 @@ impl<S> Deref for Kept<S> {
 ///
 /// # Errors
 /// If it is an `Err`, even if no acknowledgement is wanted or the client has gone; or if it cannot be sent.
-fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
+pub(crate) fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
     match ack {
         Some((socket, id)) => match socket.acknowledge(id, answer) {
             // A client that has gone, or is closed because it does not read, is no failure of the handler.

@@ -70,7 +70,8 @@
 //! Names are those of the JavaScript implementation ("the reference"), with these differences. Handlers
 //! return the acknowledgement instead of calling a callback; to acknowledge later, use
 //! [`extract::AckSender`]. `io.use` is [`middleware`](Namespace::middleware), because `use` is a keyword of
-//! Rust; `in` is `within`, and [`Socket::within`] includes the socket itself. An event may have several
+//! Rust, and `socket.use` is [`use_packet`](Socket::use_packet); `in` is `within`, and
+//! [`Socket::within`] includes the socket itself. An event may have several
 //! handlers; the first one that can be called acknowledges. [`on_fallback`](Socket::on_fallback) is called only
 //! for an event that has none.
 //!
@@ -111,6 +112,7 @@ mod payload;
 mod pending;
 mod pool;
 mod ready;
+mod renewal;
 mod server;
 #[cfg(feature = "smol")]
 pub mod smol;
@@ -127,6 +129,7 @@ pub use handler::Handler;
 pub use payload::{Args, Payload};
 pub use pending::Answer;
 pub use ready::ReadyList;
+pub use renewal::AUTH_RENEW;
 pub use server::ack::AckFuture;
 pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};

@@ -169,6 +169,14 @@ impl<S: Clone> Listeners<S> {
 }
 
 impl<S> Called<S> {
+    /// Returns whether the event has a listener of its own.
+    pub(crate) fn is_named(&self) -> bool {
+        match self {
+            Called::One(_) => true,
+            Called::Several { is_named, .. } => *is_named,
+        }
+    }
+
     /// Returns whether the event has a listener of its own, or one for events without.
     pub(crate) fn has_own(&self) -> bool {
         match self {

@@ -198,7 +198,8 @@ pub enum ServerEvent<'a> {
         /// The reason.
         reason: &'a DisconnectReason,
     },
-    /// An event was refused by a packet middleware. It precedes the calls of the error handlers.
+    /// An event was refused by a packet middleware. It precedes the calls of the error handlers. The event
+    /// [`auth:renew`](crate::AUTH_RENEW) stands for credentials that were not renewed, before their socket is disconnected.
     #[non_exhaustive]
     EventRefused {
         /// The session's id.

@@ -474,6 +474,19 @@ fn a_failure_of_a_handler_is_one_line_with_all_that_identifies_it_before_and_aft
 }
 
 #[test]
+fn a_refused_event_is_one_line() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.use_packet(async || Err("no".into()));
+        let client = Sim::new(io).connect();
+        log.faults();
+        client.send_all([r#"421["x"]"#]);
+        assert_eq!(log.faults(), [(Level::DEBUG, "an event is refused".to_owned())]);
+    });
+}
+
+#[test]
 fn a_failure_of_a_middleware_is_one_line_beside_the_refusal() {
     let log = Log::default();
     log.of(|| {

@@ -13,6 +13,7 @@ use crate::handler::{Handler, Kept};
 use crate::listeners::{Entry, On};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The functions of a namespace, or of the parent of dynamic namespaces. They live as long as it does.
 #[derive(Default)]
@@ -23,8 +24,16 @@ pub(crate) struct Functions {
     middlewares: AppendList<Box<dyn AnyMiddleware<Result<(), ConnectError>>>>,
     packet_middlewares: AppendList<Box<dyn AnyMiddleware<Result<(), PacketError>>>>,
     listeners: AppendList<Entry<Socket>>,
+    renewals: AppendList<Renewal>,
     room_handlers: AppendList<RoomHandler>,
     server_side: AppendList<Entry<ServerSide>>,
+}
+
+/// The decision about the new credentials of clients whose credentials have expired.
+pub(super) struct Renewal {
+    /// The time for the client's answer and the decision together.
+    pub(super) grace: Duration,
+    pub(super) decide: Box<dyn AnyMiddleware<Result<Duration, ConnectError>>>,
 }
 
 impl Functions {
@@ -101,6 +110,19 @@ impl Functions {
     /// Returns the listeners for the events of any socket.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &Entry<Socket>> + Clone {
         self.each(|functions| functions.listeners.iter())
+    }
+
+    pub(super) fn add_renewal<P: 'static>(
+        &self,
+        grace: Duration,
+        decide: impl Middleware<P, Result<Duration, ConnectError>>,
+    ) {
+        self.renewals.push(Renewal { grace, decide: middleware::erase(decide) });
+    }
+
+    /// Returns the renewal that was registered last, if possible that of this namespace alone.
+    pub(super) fn renewal(&self) -> Option<&Renewal> {
+        self.each(|functions| functions.renewals.iter()).last()
     }
 
     pub(super) fn has_room_handlers(&self) -> bool {
@@ -234,6 +256,51 @@ impl Namespace {
         self.0.functions.add_listener(On::Refused, handler);
     }
 
+    /// Asks clients whose credentials have [expired](Socket::authenticated_for) for new ones, instead of disconnecting them
+    /// at once.
+    ///
+    /// The client is sent the event [`auth:renew`](crate::AUTH_RENEW), and acknowledges it with its new `auth`. `decide`
+    /// can extract that as [`Data<T>`](crate::extract::Data), and everything else that a handler of an event can;
+    /// [`Auth<T>`](crate::extract::Auth) is still that of the connect. It returns the time for which the new credentials
+    /// are valid, or a refusal, which is only logged. If it refuses, cannot be called or panics, or if answer and decision
+    /// together take longer than `grace`, the socket is disconnected
+    /// ([`AuthExpired`](crate::DisconnectReason::AuthExpired)), unless the application has called
+    /// [`authenticated_for`](Socket::authenticated_for) meanwhile. Until then the events of the client are handled: to
+    /// stop that when a token ends, call `authenticated_for` with a time that is shorter by `grace`.
+    ///
+    /// A later registration replaces an earlier one, and that of a namespace the one of its parent.
+    ///
+    /// ```
+    /// use serde::Deserialize;
+    /// use sockeye::extract::{Auth, Data};
+    /// use sockeye::{ConnectError, Server, Socket};
+    /// use std::time::Duration;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Login {
+    ///     token: String,
+    /// }
+    ///
+    /// /// Returns the time for which the token is still valid.
+    /// async fn check(login: Login) -> Result<Duration, ConnectError> {
+    ///     if login.token == "secret" { Ok(Duration::from_secs(900)) } else { Err("wrong token".into()) }
+    /// }
+    ///
+    /// let io = Server::new();
+    /// io.middleware(async |socket: Socket, Auth(login): Auth<Login>| {
+    ///     socket.authenticated_for(check(login).await?);
+    ///     Ok(())
+    /// });
+    /// io.renew_auth(Duration::from_secs(10), async |Data(login): Data<Login>| check(login).await);
+    /// ```
+    pub fn renew_auth<P: 'static>(
+        &self,
+        grace: Duration,
+        decide: impl Middleware<P, Result<Duration, ConnectError>>,
+    ) {
+        self.0.functions.add_renewal(grace, decide);
+    }
+
     /// Calls `handler` once for each socket that is being disconnected, before the socket leaves its rooms and before the
     /// handlers of [`on_disconnect`](Namespace::on_disconnect). It can extract the
     /// [`DisconnectReason`](crate::DisconnectReason). Nothing can be sent to the socket itself any more.
@@ -304,6 +371,15 @@ impl Server {
     /// [`Namespace::on_error`].
     pub fn on_error<P: 'static>(&self, handler: impl Handler<P>) {
         self.of("/").on_error(handler);
+    }
+
+    /// Asks clients of the main namespace whose credentials have expired for new ones: see [`Namespace::renew_auth`].
+    pub fn renew_auth<P: 'static>(
+        &self,
+        grace: Duration,
+        decide: impl Middleware<P, Result<Duration, ConnectError>>,
+    ) {
+        self.of("/").renew_auth(grace, decide);
     }
 
     /// Calls `handler` once for each socket of the main namespace that is being disconnected: see

@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 /// | decision | about | registered by |
 /// |---|---|---|
 /// | `Result<(), ConnectError>` | a client that wants to connect to a namespace | [`Namespace::middleware`](crate::Namespace::middleware) |
+/// | `Result<Duration, ConnectError>` | the time for which new credentials are valid | [`Namespace::renew_auth`](crate::Namespace::renew_auth) |
 /// | `Result<(), PacketError>` | an event that arrived | [`Namespace::use_packet`](crate::Namespace::use_packet), [`Socket::use_packet`](crate::Socket::use_packet) |
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a middleware that returns `{Decision}`",

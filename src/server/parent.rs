@@ -2,7 +2,7 @@
 
 use super::namespace::Namespace;
 use super::{Engine, Server};
-use crate::error::PacketError;
+use crate::error::{ConnectError, PacketError};
 use crate::guard::BoxFuture;
 use crate::guard::{Guarded, catch};
 use crate::handler::Handler;
@@ -20,6 +20,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// All namespaces whose names match a pattern, or that a function admits: a handle that is cheap to clone, made by
 /// [`Server::of_pattern`] and [`Server::of_fn`].
@@ -252,6 +253,15 @@ impl ParentNamespace {
     /// Calls `handler` for each event in a child that a packet middleware refused: see [`Namespace::on_error`].
     pub fn on_error<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.namespace.on_error(handler);
+    }
+
+    /// Asks clients of a child whose credentials have expired for new ones: see [`Namespace::renew_auth`].
+    pub fn renew_auth<P: 'static>(
+        &self,
+        grace: Duration,
+        decide: impl Middleware<P, Result<Duration, ConnectError>>,
+    ) {
+        self.0.namespace.renew_auth(grace, decide);
     }
 
     /// Calls `handler` once for each socket of a child that is being disconnected: see

@@ -4,6 +4,7 @@ mod conn;
 mod data;
 mod emit;
 mod emitter;
+mod expiry;
 mod listen;
 mod packets;
 mod state;
@@ -279,7 +280,7 @@ impl Socket {
     pub fn disconnect(&self, close: bool) {
         match close {
             true => self.close_session(),
-            false => self.leave_namespace(),
+            false => self.leave_namespace(&DisconnectReason::ServerNamespaceDisconnect),
         }
     }
 
@@ -308,7 +309,7 @@ impl Socket {
         }
     }
 
-    fn leave_namespace(&self) {
+    fn leave_namespace(&self, reason: &DisconnectReason) {
         let (socket, told) = self.0.session.with(|engine, state| {
             if !state.sockets().any(|socket| socket == self) {
                 return (None, Ok(()));
@@ -321,7 +322,7 @@ impl Socket {
             if told.is_ok() {
                 socket.show_disconnect();
             }
-            socket.closed(&DisconnectReason::ServerNamespaceDisconnect);
+            socket.closed(reason);
         }
         if told.is_err() {
             self.close_slow();
@@ -379,11 +380,14 @@ impl Socket {
 
     /// Notes that the connect handlers have been called, and ends the socket if it was disconnected meanwhile.
     pub(super) fn start(&self) {
-        let untold = {
+        let (untold, expires) = {
             let mut state = self.0.state.lock();
             state.stage = Stage::Entered;
-            state.take_untold()
+            (state.take_untold(), state.expiry().is_some())
         };
+        if expires {
+            self.begin_expiry();
+        }
         if let Some(reason) = untold {
             self.end(&reason);
         }
@@ -435,7 +439,7 @@ impl Socket {
     /// If the connect handlers have not been called, no disconnect handler will be, either. The caller must hold no
     /// lock.
     pub(crate) fn release(&self) {
-        let (released, packets, is_first) = {
+        let (released, packets, expiry, is_first) = {
             let mut state = self.0.state.lock();
             if state.stage == Stage::Entering {
                 state.take_untold();
@@ -443,9 +447,10 @@ impl Socket {
             let is_first = state.stage != Stage::Ended;
             state.stage = Stage::Ended;
             state.take_rooms();
-            (state.listeners.clear(), state.take_packets(), is_first)
+            (state.listeners.clear(), state.take_packets(), state.take_expiry(), is_first)
         };
         drop((released, packets));
+        self.end_expiry(expiry);
         self.follow_outgoing();
         if is_first {
             self.0.namespace.end_use();

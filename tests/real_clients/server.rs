@@ -46,6 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     io.of("/chat").on_connect(connected);
     io.of("/members").middleware(only_members);
     io.of("/members").on_connect(welcome);
+    expiring(&io);
 
     let closing = io.clone();
     let (tell, told) = tokio::sync::oneshot::channel();
@@ -128,6 +129,35 @@ async fn connected(socket: Socket) {
     rooms(&socket);
     broadcast(&socket);
     leave(&socket);
+}
+
+/// Namespaces whose clients are authenticated for a short time. New credentials can be had in `/renewed` only, where the
+/// clients are told each token that is accepted.
+fn expiring(io: &Server) {
+    #[derive(Deserialize)]
+    struct Login {
+        token: String,
+    }
+
+    const VALID: Duration = Duration::from_millis(50);
+
+    fn check(socket: &Socket, login: &Login) -> Result<Duration, &'static str> {
+        if login.token == "stale" {
+            return Err("a stale token");
+        }
+        let _ = socket.emit("accepted", &login.token);
+        Ok(VALID)
+    }
+
+    for name in ["/expiring", "/renewed"] {
+        io.of(name).on_connect(async |socket: Socket, Auth(login): Auth<Login>| {
+            check(&socket, &login).map(|valid| socket.authenticated_for(valid))
+        });
+    }
+    io.of("/renewed")
+        .renew_auth(Duration::from_secs(20), async |socket: Socket, Data(login): Data<Login>| {
+            check(&socket, &login).map_err(ConnectError::from)
+        });
 }
 
 /// Events that come back.

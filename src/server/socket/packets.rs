@@ -65,6 +65,7 @@ impl Socket {
     ///
     /// # let io = sockeye::Server::new();
     /// io.on_connect(async |socket: Socket| {
+    ///     // The first hundred events of each client are handled.
     ///     let count = Arc::new(AtomicU32::new(0));
     ///     socket.use_packet(move || {
     ///         let count = count.fetch_add(1, Ordering::Relaxed);
@@ -240,20 +241,25 @@ impl Socket {
             // A client that has gone, or is closed because it does not read, needs no answer.
             let _: Result<(), EmitError> = self.acknowledge(id, error);
         }
-        self.0.namespace.tell(&ServerEvent::EventRefused {
-            session: self.0.session.id(),
-            handshake: self.handshake(),
-            namespace: self.0.namespace.name(),
-            socket: self.0.id,
-            event,
-            message: error.message(),
-        });
+        self.tell_refused(event, error.message());
         let own = self.0.state.lock().listeners.all(&On::Refused);
         let shared = self.0.namespace.0.functions.listeners().filter(|entry| entry.is_on(&On::Refused));
         for listener in shared.map(Entry::handler).chain(own) {
             let context = Context { args: Some(args), cause: Some(error), ..Context::new(self, event) };
             run(&*listener, &context);
         }
+    }
+
+    /// Logs a refusal, and passes it to the observer. The caller must hold no lock.
+    pub(super) fn tell_refused(&self, event: &str, message: &str) {
+        self.0.namespace.tell(&ServerEvent::EventRefused {
+            session: self.0.session.id(),
+            handshake: self.handshake(),
+            namespace: self.0.namespace.name(),
+            socket: self.0.id,
+            event,
+            message,
+        });
     }
 }
 

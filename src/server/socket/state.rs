@@ -5,6 +5,7 @@ use crate::listeners::Listeners;
 use crate::server::ack::Waiter;
 use crate::server::members::JoinedRooms;
 use crate::server::socket::Socket;
+use crate::server::socket::expiry::Expiry;
 use crate::server::socket::packets::Packets;
 use sockeye_core::socketio::Acks;
 use std::any::{Any, TypeId};
@@ -48,6 +49,7 @@ pub(super) struct More {
     /// or had when it left.
     pub(super) rooms: JoinedRooms,
     pub(super) packets: Option<Box<Packets>>,
+    pub(super) expiry: Option<Expiry>,
 }
 
 impl Default for More {
@@ -58,6 +60,7 @@ impl Default for More {
             data: Vec::new(),
             rooms: JoinedRooms::default(),
             packets: None,
+            expiry: None,
         }
     }
 }
@@ -74,6 +77,14 @@ impl State {
     /// Takes the packet middleware and the events that wait for it, to be dropped without the lock.
     pub(super) fn take_packets(&mut self) -> Option<Box<Packets>> {
         self.more.as_mut()?.packets.take()
+    }
+
+    pub(super) fn take_expiry(&mut self) -> Option<Expiry> {
+        self.more.as_mut()?.expiry.take()
+    }
+
+    pub(super) fn expiry(&mut self) -> Option<&mut Expiry> {
+        self.more.as_mut()?.expiry.as_mut()
     }
 
     pub(super) fn forget_ack(&mut self, id: u64) -> Option<(Arc<Waiter>, u32)> {

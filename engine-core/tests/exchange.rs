@@ -5,7 +5,8 @@ mod support;
 
 use bytes::Buf;
 use sockeye_core::engineio::server::exchange::{
-    Content, Decision, Incoming, NewTransport, Packets, Refusal, Response, Upgrade, WebSocketHandshake,
+    Content, Decision, Incoming, NewTransport, Packets, Refusal, Response, Subject, Upgrade,
+    WebSocketHandshake,
 };
 use sockeye_core::engineio::server::{Exchange, Purpose, RequestError, Session, Site};
 use sockeye_core::engineio::{CloseReason, Id, Packet, PacketError, Transport, TransportError};
@@ -36,11 +37,11 @@ fn session(site: &Site) -> Session {
 }
 
 /// Begins an exchange for a request with this body.
-fn begin_with(request: &Request<'_>, upgrade: Upgrade, body: Body) -> (Exchange, Result<Decision, Refusal>) {
+fn begin_with(request: &Request<'_>, upgrade: Upgrade, body: Body) -> (Exchange, Decision) {
     Exchange::begin(&site(), &Incoming { request, upgrade, body })
 }
 
-fn begin(method: &str, target: &str) -> (Exchange, Result<Decision, Refusal>) {
+fn begin(method: &str, target: &str) -> (Exchange, Decision) {
     begin_with(&Request::new(method, target, &[ORIGIN]), Upgrade::None, Body::None)
 }
 
@@ -64,27 +65,28 @@ fn body(answer: Response) -> String {
 #[test]
 fn the_path_method_and_query_of_a_request_say_what_it_wants() {
     let polling = format!("/engine.io/?EIO=4&transport=polling&sid={SID}");
-    assert!(matches!(begin("GET", "/other").1, Ok(Decision::Elsewhere)));
-    assert!(matches!(begin("GET", "/engine.iox").1, Ok(Decision::Elsewhere)));
+    assert!(matches!(begin("GET", "/other").1, Decision::Elsewhere));
+    assert!(matches!(begin("GET", "/engine.iox").1, Decision::Elsewhere));
     for path in ["/engine.io", "/engine.io/"] {
         let target = format!("{path}?EIO=4&transport=polling");
-        assert!(matches!(begin("GET", &target).1, Ok(Decision::Open(NewTransport::Polling))));
+        assert!(matches!(begin("GET", &target).1, Decision::Serve(Subject::Open(NewTransport::Polling))));
     }
-    for (method, purpose) in [
-        ("GET", Ok(Purpose::Poll)),
-        ("POST", Ok(Purpose::Post)),
-        ("PUT", Err(RequestError::MethodNotAllowed)),
-    ] {
-        let Ok(Decision::Session(id, known)) = begin(method, &polling).1 else { panic!("{method}") };
-        assert_eq!((id, known), (Id::parse(SID).unwrap(), purpose));
+    let sid = Id::parse(SID).unwrap();
+    for (method, purpose) in [("GET", Purpose::Poll), ("POST", Purpose::Post)] {
+        let Decision::Serve(Subject::Session(id, known)) = begin(method, &polling).1 else {
+            panic!("{method}")
+        };
+        assert_eq!((id, known), (sid, purpose));
     }
+    let Decision::Serve(Subject::Refused(id, refusal)) = begin("PUT", &polling).1 else { panic!() };
+    assert_eq!((id, refusal), (Some(sid), RequestError::MethodNotAllowed.into()));
 }
 
 #[test]
 fn a_preflight_request_is_answered_with_cors_headers_only() {
     let headers = [ORIGIN, Header { name: "Access-Control-Request-Method", value: b"POST" }];
     let request = Request::new("OPTIONS", "/engine.io/", &headers);
-    let Ok(Decision::Respond(answer)) = begin_with(&request, Upgrade::None, Body::None).1 else { panic!() };
+    let Decision::Respond(answer) = begin_with(&request, Upgrade::None, Body::None).1 else { panic!() };
     assert_eq!(answer.status, Status::NO_CONTENT);
     assert_eq!(header(&answer, "Access-Control-Allow-Origin").as_deref(), Some("*"));
     assert_eq!(body(answer), "");
@@ -94,7 +96,7 @@ fn a_preflight_request_is_answered_with_cors_headers_only() {
 fn a_session_over_polling_is_opened_with_a_cookie_and_its_first_payload() {
     let (site, id) = (site(), Id::parse(SID).unwrap());
     let (mut exchange, decision) = begin("GET", "/engine.io/?EIO=4&transport=polling");
-    assert!(matches!(decision, Ok(Decision::Open(NewTransport::Polling))));
+    assert!(matches!(decision, Decision::Serve(Subject::Open(NewTransport::Polling))));
     exchange.begin_deciding(at(0), &site.config);
     assert_eq!(exchange.next_deadline(), Some(at(30_000)));
     assert!(!exchange.is_overdue(at(29_999)) && exchange.is_overdue(at(30_000)));
@@ -134,7 +136,7 @@ fn a_websocket_client_is_refused_with_a_bare_message_and_a_closed_connection() {
     let request = Request::new("GET", "/engine.io/?EIO=3&transport=websocket", &HANDSHAKE);
     for upgrade in [Upgrade::Http1, Upgrade::Connect] {
         let (mut exchange, decision) = begin_with(&request, upgrade, Body::None);
-        let refusal = decision.unwrap_err();
+        let Decision::Serve(Subject::Refused(None, refusal)) = decision else { panic!() };
         assert_eq!(refusal, Refusal::Request(RequestError::UnsupportedVersion));
         let answer = exchange.refuse(&refusal);
         assert_eq!((answer.status.code(), answer.close), (400, true));
@@ -149,7 +151,8 @@ fn another_version_of_websocket_is_told_the_one_that_is_spoken() {
     let request = Request::new("GET", "/engine.io/?EIO=4&transport=websocket", &headers);
     for (upgrade, is_http1) in [(Upgrade::Http1, true), (Upgrade::Connect, false)] {
         let (mut exchange, decision) = begin_with(&request, upgrade, Body::None);
-        let answer = exchange.refuse(&decision.unwrap_err());
+        let Decision::Serve(Subject::Refused(None, refusal)) = decision else { panic!() };
+        let answer = exchange.refuse(&refusal);
         assert_eq!(answer.status, Status::UPGRADE_REQUIRED);
         assert_eq!(header(&answer, "Sec-WebSocket-Version").as_deref(), Some("13"));
         assert_eq!(header(&answer, "Upgrade").is_some(), is_http1);
@@ -166,7 +169,7 @@ fn a_handshake_agrees_on_a_subprotocol_and_an_extended_connect_has_no_key() {
     for (upgrade, has_key) in [(Upgrade::Http1, true), (Upgrade::Connect, false)] {
         let incoming = Incoming { request: &request, upgrade, body: Body::None };
         let (mut exchange, decision) = Exchange::begin(&site, &incoming);
-        assert!(matches!(decision, Ok(Decision::Session(_, Ok(Purpose::Upgrade)))));
+        assert!(matches!(decision, Decision::Serve(Subject::Session(_, Purpose::Upgrade))));
         let handshake = WebSocketHandshake::of(&site.config, &incoming).unwrap();
         let mut session = session(&site);
         assert!(exchange.begin_upgrade(at(0), &mut session, &handshake, false).is_some());

@@ -7,7 +7,7 @@ use super::session::Session;
 use super::{Application, Handshake, Id, TransportError};
 use crate::guard::Guarded;
 use sockeye_core::engineio::server::exchange::{
-    Decision, NewTransport, Packets, Refusal, Unhandled, WebSocketHandshake,
+    Decision, NewTransport, Packets, Refusal, Subject, Unhandled, WebSocketHandshake,
 };
 use sockeye_core::engineio::{
     Packet, PacketError,
@@ -31,11 +31,11 @@ pub(crate) use sockeye_core::engineio::server::exchange::{Headers, Key};
 /// A request, until it is answered.
 pub(crate) struct Exchange<A: Application> {
     decisions: server::Exchange,
-    subject: Subject<A>,
+    waiting: Waiting<A>,
 }
 
-/// The subject of a request that waits.
-enum Subject<A: Application> {
+/// The object that a request waits for.
+enum Waiting<A: Application> {
     /// None: nothing waits.
     None,
     /// A request that the application decides about.
@@ -49,8 +49,8 @@ struct Deciding {
     request: Handshake,
     upgrade: Upgrade,
     body: Body,
-    /// The decision that holds if the application lets the request pass.
-    decision: Result<Decision, Refusal>,
+    /// The subject of the request, if the application lets it pass.
+    subject: Subject,
 }
 
 /// The caller of an exchange: its time, server and task.
@@ -107,25 +107,36 @@ impl<A: Application> Exchange<A> {
         handshake: impl FnOnce() -> Handshake,
     ) -> (Exchange<A>, Step<A>) {
         let (decisions, decision) = server::Exchange::begin(&caller.server.site, incoming);
-        let mut exchange = Exchange { decisions, subject: Subject::None };
-        let hooks = &caller.server.hooks;
-        let opens = matches!(decision, Ok(Decision::Open(_))) && !caller.server.is_closing();
+        let mut exchange = Exchange { decisions, waiting: Waiting::None };
         let step = match decision {
-            Ok(Decision::Respond(response)) => response.into(),
-            Ok(Decision::Elsewhere) => exchange.give_asset(caller.server, incoming.request).into(),
-            decision if hooks.may_refuse(opens) || hooks.has_headers(opens) => {
-                exchange.ask(caller, decision, incoming, handshake(), opens)
-            }
-            decision => exchange.proceed(caller, decision, incoming, None, handshake),
+            Decision::Serve(subject) => exchange.serve(caller, subject, incoming, handshake),
+            Decision::Respond(response) => response.into(),
+            Decision::Elsewhere => exchange.give_asset(caller.server, incoming.request).into(),
         };
         (exchange, step)
+    }
+
+    /// Handles a request that concerns sessions, after the application's hooks, if there are any.
+    fn serve(
+        &mut self,
+        caller: Caller<'_, A>,
+        subject: Subject,
+        incoming: &Incoming<'_>,
+        request: impl FnOnce() -> Handshake,
+    ) -> Step<A> {
+        let hooks = &caller.server.hooks;
+        let opens = matches!(subject, Subject::Open(_)) && !caller.server.is_closing();
+        match hooks.may_refuse(opens) || hooks.has_headers(opens) {
+            true => self.ask(caller, subject, incoming, request(), opens),
+            false => self.proceed(caller, subject, incoming, None, request),
+        }
     }
 
     /// Asks the application about a request.
     fn ask(
         &mut self,
         caller: Caller<'_, A>,
-        decision: Result<Decision, Refusal>,
+        subject: Subject,
         incoming: &Incoming<'_>,
         request: Handshake,
         opens: bool,
@@ -133,18 +144,18 @@ impl<A: Application> Exchange<A> {
         let hooks = &caller.server.hooks;
         self.decisions.add_headers(hooks.headers(&request, opens));
         if !hooks.may_refuse(opens) {
-            return self.proceed(caller, decision, incoming, None, || request);
+            return self.proceed(caller, subject, incoming, None, || request);
         }
         let verdict = hooks.decide(request.clone(), opens);
         let (upgrade, body) = (incoming.upgrade, incoming.body);
         self.decisions.begin_deciding(caller.now, &caller.server.site.config);
-        self.subject = Subject::Deciding(Box::new(Deciding { verdict, request, upgrade, body, decision }));
+        self.waiting = Waiting::Deciding(Box::new(Deciding { verdict, request, upgrade, body, subject }));
         self.decide(caller)
     }
 
     /// Checks whether the application has decided.
     fn decide(&mut self, caller: Caller<'_, A>) -> Step<A> {
-        let Subject::Deciding(deciding) = &mut self.subject else { return Step::Wait };
+        let Waiting::Deciding(deciding) = &mut self.waiting else { return Step::Wait };
         let mut context = Context::from_waker(caller.waker.unwrap_or(Waker::noop()));
         let verdict = match Pin::new(&mut deciding.verdict).poll(&mut context) {
             // `None` if it panicked.
@@ -152,8 +163,8 @@ impl<A: Application> Exchange<A> {
             Poll::Pending if self.decisions.is_overdue(caller.now) => Err(RequestError::Unavailable),
             Poll::Pending => return Step::Wait,
         };
-        let Subject::Deciding(deciding) = self.end() else { return Step::Wait };
-        let Deciding { request, upgrade, body, decision, verdict: decided } = *deciding;
+        let Waiting::Deciding(deciding) = self.end() else { return Step::Wait };
+        let Deciding { request, upgrade, body, subject, verdict: decided } = *deciding;
         // Ended first, because it may hold what belongs to the request.
         drop(decided);
         let id = verdict.and_then(|verdict| {
@@ -163,7 +174,7 @@ impl<A: Application> Exchange<A> {
         match id {
             Ok(id) => request.clone().with_request(|head| {
                 let incoming = Incoming { request: head, upgrade, body };
-                self.proceed(caller, decision, &incoming, id, || request)
+                self.proceed(caller, subject, &incoming, id, || request)
             }),
             Err(error) => self.refuse_request(caller, &error.into(), || request),
         }
@@ -173,27 +184,31 @@ impl<A: Application> Exchange<A> {
     fn proceed(
         &mut self,
         caller: Caller<'_, A>,
-        decision: Result<Decision, Refusal>,
+        subject: Subject,
         incoming: &Incoming<'_>,
         id: Option<Id>,
         request: impl FnOnce() -> Handshake,
     ) -> Step<A> {
         let server = caller.server;
-        let step = match decision {
-            Ok(Decision::Open(_)) if server.is_closing() => Err(RequestError::Unavailable.into()),
-            Ok(Decision::Open(transport)) => match server.admit(caller.peer, id) {
+        let refusal = match subject {
+            Subject::Session(id, purpose) => match server.session(&id) {
+                Some(session) => return self.serve_session(caller, session, purpose, incoming, request),
+                None => RequestError::UnknownSession.into(),
+            },
+            Subject::Open(_) if server.is_closing() => RequestError::Unavailable.into(),
+            Subject::Open(transport) => match server.admit(caller.peer, id) {
                 Ok(id) => return self.opened(caller, transport, request(), id),
-                Err(error) => Err(error.into()),
+                Err(error) => error.into(),
             },
-            Ok(Decision::Session(id, purpose)) => match server.session(&id) {
-                Some(session) => return self.serve(caller, session, purpose, incoming, request),
-                None => Err(RequestError::UnknownSession.into()),
+            Subject::Refused(Some(id), refusal) => match server.session(&id) {
+                Some(session) => {
+                    return self.refuse_with(caller, &refusal, Some(&session), || Some(request()));
+                }
+                None => RequestError::UnknownSession.into(),
             },
-            // Answered before.
-            Ok(Decision::Respond(_) | Decision::Elsewhere) => Err(RequestError::BadRequest.into()),
-            Err(refusal) => Err(refusal),
+            Subject::Refused(None, refusal) => refusal,
         };
-        step.unwrap_or_else(|refusal| self.refuse_request(caller, &refusal, request))
+        self.refuse_request(caller, &refusal, request)
     }
 
     fn opened(
@@ -224,24 +239,22 @@ impl<A: Application> Exchange<A> {
     }
 
     /// Handles a request for a session.
-    fn serve(
+    fn serve_session(
         &mut self,
         caller: Caller<'_, A>,
         session: Session<A>,
-        purpose: Result<Purpose, RequestError>,
+        purpose: Purpose,
         incoming: &Incoming<'_>,
         request: impl FnOnce() -> Handshake,
     ) -> Step<A> {
         let (now, decisions) = (caller.now, &mut self.decisions);
         let is_behind = !session.has_capacity();
-        let refusal: Refusal = match purpose {
-            Ok(Purpose::Poll) => {
-                match session.with(|engine, _| decisions.begin_poll(now, engine, is_behind)) {
-                    Ok(()) => return self.poll(caller, session),
-                    Err(refusal) => refusal,
-                }
-            }
-            Ok(Purpose::Post) => {
+        let refusal = match purpose {
+            Purpose::Poll => match session.with(|engine, _| decisions.begin_poll(now, engine, is_behind)) {
+                Ok(()) => return self.poll(caller, session),
+                Err(refusal) => refusal,
+            },
+            Purpose::Post => {
                 match session.with(|engine, _| decisions.begin_post(now, engine, incoming, is_behind)) {
                     Ok(()) => {
                         self.wait(session);
@@ -250,18 +263,17 @@ impl<A: Application> Exchange<A> {
                     Err(refusal) => refusal,
                 }
             }
-            Ok(Purpose::Upgrade) => match WebSocketHandshake::of(&caller.server.site.config, incoming) {
+            Purpose::Upgrade => match WebSocketHandshake::of(&caller.server.site.config, incoming) {
                 Ok(websocket) => return self.upgrade(caller, session, websocket, is_behind),
                 Err(refusal) => refusal.into(),
             },
-            Err(error) => error.into(),
         };
         self.refuse_with(caller, &refusal, Some(&session), || Some(request()))
     }
 
     fn poll(&mut self, caller: Caller<'_, A>, session: Session<A>) -> Step<A> {
         match session.take_payload(caller.waker) {
-            Some(payload) => self.give_payload(session, payload),
+            Some(payload) => self.give_payload(caller, session, payload),
             None => {
                 self.wait(session);
                 Step::Wait
@@ -290,14 +302,14 @@ impl<A: Application> Exchange<A> {
     }
 
     fn wait(&mut self, session: Session<A>) {
-        self.subject = Subject::Session(session);
+        self.waiting = Waiting::Session(session);
     }
 
     /// Handles the whole body of the request, after [`Step::Body`].
     pub(crate) fn handle_body(&mut self, caller: Caller<'_, A>, body: &[u8]) -> Step<A> {
-        let Subject::Session(session) = self.end() else { return Step::Wait };
+        let Waiting::Session(session) = self.end() else { return Step::Wait };
         let rest = Packets::of(body).and_then(|mut packets| {
-            take_packets(caller, &session, &mut packets)?;
+            take_packets(caller, &session, &mut packets, body.len())?;
             Ok(packets.to_unhandled())
         });
         self.end_post(caller, session, rest)
@@ -305,7 +317,7 @@ impl<A: Application> Exchange<A> {
 
     /// Refuses the body, and ends the session.
     pub(crate) fn refuse_body(&mut self, caller: Caller<'_, A>, reason: TransportError) -> Step<A> {
-        let Subject::Session(session) = self.end() else {
+        let Waiting::Session(session) = self.end() else {
             return self.refuse(caller, &Refusal::from(&reason), None);
         };
         let refusal = session.with(|engine, _| self.decisions.refuse_body(caller.now, engine, reason));
@@ -314,7 +326,7 @@ impl<A: Application> Exchange<A> {
 
     /// Handles more of a payload if handlers keep up.
     fn follow_post(&mut self, caller: Caller<'_, A>) -> Step<A> {
-        let Subject::Session(session) = self.end() else { return Step::Wait };
+        let Waiting::Session(session) = self.end() else { return Step::Wait };
         let rest = match self.decisions.take_unhandled() {
             Some(unhandled) if may_go_on(&session, caller.waker) => {
                 take_unhandled(caller, &session, unhandled)
@@ -355,14 +367,14 @@ impl<A: Application> Exchange<A> {
 
     /// Checks whether the event that the request waits for has happened.
     pub(crate) fn follow(&mut self, caller: Caller<'_, A>) -> Step<A> {
-        match &self.subject {
-            Subject::Deciding(_) => self.decide(caller),
-            Subject::Session(_) if self.decisions.is_posted() => self.follow_post(caller),
-            Subject::Session(session) if self.decisions.is_polling() => {
+        match &self.waiting {
+            Waiting::Deciding(_) => self.decide(caller),
+            Waiting::Session(_) if self.decisions.is_posted() => self.follow_post(caller),
+            Waiting::Session(session) if self.decisions.is_polling() => {
                 match session.take_payload(caller.waker) {
                     Some(payload) => {
-                        let Subject::Session(session) = self.end() else { return Step::Wait };
-                        self.give_payload(session, payload)
+                        let Waiting::Session(session) = self.end() else { return Step::Wait };
+                        self.give_payload(caller, session, payload)
                     }
                     None if self.decisions.is_overdue(caller.now) => {
                         let session = session.clone();
@@ -372,13 +384,13 @@ impl<A: Application> Exchange<A> {
                     None => Step::Wait,
                 }
             }
-            Subject::Session(_) | Subject::None => Step::Wait,
+            Waiting::Session(_) | Waiting::None => Step::Wait,
         }
     }
 
     /// Returns whether no decision of the application is awaited.
     pub(crate) fn is_decided(&self) -> bool {
-        !matches!(self.subject, Subject::Deciding(_))
+        !matches!(self.waiting, Waiting::Deciding(_))
     }
 
     /// Returns the deadline of the application's decision or of a poll, after which
@@ -389,7 +401,7 @@ impl<A: Application> Exchange<A> {
 
     /// Sets the waker to call from now on.
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let Subject::Session(session) = &self.subject else { return };
+        let Waiting::Session(session) = &self.waiting else { return };
         if self.decisions.is_polling() {
             session.set_poll_waker(waker);
         } else if self.decisions.is_posted() {
@@ -400,34 +412,35 @@ impl<A: Application> Exchange<A> {
 
     /// Notes that more of the body has arrived.
     pub(crate) fn heard(&self, now: Time) {
-        if let Subject::Session(session) = &self.subject
+        if let Waiting::Session(session) = &self.waiting
             && self.decisions.is_reading()
         {
-            session.heard(now);
+            session.heard(now, 0);
         }
     }
 
     /// Returns whether the exchange is over.
     #[cfg(feature = "http")]
     pub(crate) fn is_answered(&self) -> bool {
-        matches!(self.subject, Subject::None)
+        matches!(self.waiting, Waiting::None)
     }
 
     /// Ends an exchange whose response can no longer be sent.
     pub(crate) fn lose(&mut self, now: Time) {
-        if let Subject::Session(session) = self.end() {
+        if let Waiting::Session(session) = self.end() {
             session.with(|engine, _| self.decisions.lose(now, engine));
         }
     }
 
-    fn end(&mut self) -> Subject<A> {
-        std::mem::replace(&mut self.subject, Subject::None)
+    fn end(&mut self) -> Waiting<A> {
+        std::mem::replace(&mut self.waiting, Waiting::None)
     }
 
     // Responses.
 
-    fn give_payload(&mut self, session: Session<A>, payload: Outbound) -> Step<A> {
-        Step::Respond(self.decisions.end_poll(payload), Some(session))
+    fn give_payload(&mut self, caller: Caller<'_, A>, session: Session<A>, payload: Outbound) -> Step<A> {
+        let config = &caller.server.site.config;
+        Step::Respond(self.decisions.end_poll(config, payload), Some(session))
     }
 
     /// Refuses a request that is at hand.
@@ -452,7 +465,7 @@ impl<A: Application> Exchange<A> {
         session: Option<&Session<A>>,
         request: impl FnOnce() -> Option<Handshake>,
     ) -> Step<A> {
-        self.subject = Subject::None;
+        self.waiting = Waiting::None;
         let response = self.decisions.refuse(refusal);
         let ended = session.filter(|session| session.is_closed()).map(Session::id);
         caller.server.tell_refused(ended, caller.peer, response.status.code(), refusal, request);
@@ -465,34 +478,42 @@ impl<A: Application> Exchange<A> {
         let Some(asset) = asset.filter(|_| is_head || request.method() == "GET") else {
             return Response::new(Status::NOT_FOUND, [], Content::Static(b""));
         };
-        let headers =
-            [("ETag", asset.etag.clone().into()), ("Cache-Control", Cow::Borrowed("public, max-age=0"))];
+        let compression = server.site.config.http_compression.as_ref();
+        let compressed =
+            compression.and_then(|compression| asset.compressed(compression, self.decisions.coding()?));
+        let (body, etag) = match compressed {
+            // Weak, because the bytes are others.
+            Some(body) => (body, format!("W/{}", asset.etag)),
+            None => (&asset.body, asset.etag.clone()),
+        };
+        let vary = compression.map(|_| ("Vary", "Accept-Encoding".into()));
+        let headers = [("ETag", etag.into()), ("Cache-Control", Cow::Borrowed("public, max-age=0"))];
+        let headers = headers.into_iter().chain(vary);
         if asset.is_known(request.header_str("if-none-match")) {
-            return self.decisions.respond(
-                Status::NOT_MODIFIED,
-                headers,
-                Content::HeadOnly(asset.body.len()),
-            );
+            return self.decisions.respond(Status::NOT_MODIFIED, headers, Content::HeadOnly(body.len()));
         }
-        let headers = headers.into_iter().chain([("Content-Type", asset.content_type.clone())]);
+        let coding = compressed.map(|_| ("Content-Encoding", "gzip".into()));
+        let headers = headers.chain([("Content-Type", asset.content_type.clone())]).chain(coding);
         let body = match is_head {
-            true => Content::HeadOnly(asset.body.len()),
+            true => Content::HeadOnly(body.len()),
             false => {
-                let mut body = Outbound::new();
-                body.push(asset.body.clone());
-                Content::Queue(body)
+                let mut queue = Outbound::new();
+                queue.push(body.clone());
+                Content::Queue(queue)
             }
         };
         self.decisions.respond(Status::OK, headers, body)
     }
 }
+
 /// Handles the packets of a body as long as handlers keep up.
 fn take_packets<A: Application>(
     caller: Caller<'_, A>,
     session: &Session<A>,
     packets: &mut Packets<'_>,
+    arrived: usize,
 ) -> Result<(), PacketError> {
-    session.heard(caller.now);
+    session.heard(caller.now, arrived);
     while let Some(packet) = packets.next(session.has_capacity() || session.is_closed())? {
         match packet {
             Packet::Message(_) if session.is_closed() => {}
@@ -509,7 +530,7 @@ fn take_unhandled<A: Application>(
     mut unhandled: Box<Unhandled>,
 ) -> Result<Option<Box<Unhandled>>, PacketError> {
     let mut packets = unhandled.packets();
-    take_packets(caller, session, &mut packets)?;
+    take_packets(caller, session, &mut packets, 0)?;
     Ok(packets.left().map(|left| {
         unhandled.keep(left);
         unhandled

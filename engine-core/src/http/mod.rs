@@ -1,5 +1,5 @@
 //! The part of HTTP/1.1 that Engine.IO needs: request heads, chunked bodies, response heads, the
-//! query, CORS and the session cookie; for clients also requests, response parsing, a cookie jar,
+//! query, CORS, the session cookie and compression; for clients also requests, response parsing, a cookie jar,
 //! and tunnels through a proxy.
 //!
 //! Nothing here does I/O or owns a buffer: a request is borrowed from the caller's input, a
@@ -9,6 +9,8 @@
 
 mod chunked;
 mod client;
+#[cfg_attr(not(feature = "deflate"), path = "no_compression.rs")]
+mod compression;
 mod cookie;
 mod cors;
 mod head;
@@ -19,6 +21,7 @@ mod tunnel;
 
 pub use chunked::{Chunked, Progress};
 pub use client::{ResponseBody, ResponseHead, parse_response, write_request};
+pub use compression::{Coding, HttpCompression};
 pub use cookie::{Cookie, SameSite};
 pub use cors::Cors;
 pub use head::{Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Version, header_slots};
@@ -113,14 +116,24 @@ impl Error {
 #[error("the header, target or host is not valid in an http message")]
 pub struct InvalidHeader;
 
-/// Returns whether the byte may occur in a token (RFC 9110, section 5.6.2).
+/// The bytes that may occur in a token (RFC 9110, section 5.6.2), as a table because the names of every response are checked.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = u8::MAX;
+    while byte > 0 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
+        byte -= 1;
+    }
+    table
+};
+
 fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+    TOKEN[usize::from(byte)]
 }
 
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
+    !bytes.is_empty() && bytes.iter().fold(true, |right, &byte| right & is_token_byte(byte))
 }
 
 /// Returns whether the byte may occur in a header's value: no control character except the tab

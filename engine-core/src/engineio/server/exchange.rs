@@ -8,7 +8,7 @@ use crate::engineio::id::Id;
 use crate::engineio::packet::{Packet, PacketError, split_first};
 use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
-use crate::http::{Body, Cookie, Cors, Request, Status};
+use crate::http::{Body, Coding, Cookie, Cors, Request, Status};
 use crate::outbound::Outbound;
 use crate::time::Time;
 use crate::websocket::Deflate;
@@ -68,11 +68,42 @@ pub enum Decision {
     Respond(Response),
     /// A path that is not the one for sessions, such as a file that the application serves.
     Elsewhere,
+    /// A request that concerns sessions, if the application lets it pass.
+    Serve(Subject),
+}
+
+/// The subject of a request that concerns sessions.
+#[derive(Debug)]
+pub enum Subject {
     /// A new session.
     Open(NewTransport),
-    /// An existing session. If none has this id, refuse the request with [`RequestError::UnknownSession`], otherwise
-    /// with the error, if there is one.
-    Session(Id, Result<Purpose, RequestError>),
+    /// An existing session. If none has this id, refuse the request with [`RequestError::UnknownSession`].
+    Session(Id, Purpose),
+    /// None, because the request is refused. If it has an id that no session has, that is the cause instead:
+    /// [`RequestError::UnknownSession`], as in the reference.
+    Refused(Option<Id>, Refusal),
+}
+
+impl Subject {
+    fn of(site: &Site, incoming: &Incoming<'_>) -> Subject {
+        let is_upgrade = incoming.upgrade != Upgrade::None;
+        let route = Query::parse(incoming.request.query()).and_then(|query| {
+            if site.config.check_origin && is_upgrade && !is_origin_allowed(incoming.request, &site.cors) {
+                return Err(RequestError::Forbidden("Origin not allowed".to_owned()));
+            }
+            Route::of(incoming.request, is_upgrade, &query, &site.config)
+        });
+        match route {
+            Ok(Route::Session(id, Ok(purpose))) => Subject::Session(id, purpose),
+            Ok(Route::Session(id, Err(error))) => Subject::Refused(Some(id), error.into()),
+            Ok(Route::Open(Transport::Polling)) => Subject::Open(NewTransport::Polling),
+            Ok(Route::Open(Transport::WebSocket)) => match WebSocketHandshake::of(&site.config, incoming) {
+                Ok(websocket) => Subject::Open(NewTransport::WebSocket(websocket)),
+                Err(error) => Subject::Refused(None, error.into()),
+            },
+            Err(error) => Subject::Refused(None, error.into()),
+        }
+    }
 }
 
 /// The transport of a new session.
@@ -228,6 +259,8 @@ pub struct Exchange {
     headers: Vec<Header>,
     /// The number of the headers for CORS, which are the first.
     cors: usize,
+    /// The coding of a body that is compressed.
+    coding: Option<Coding>,
 }
 
 #[derive(Debug)]
@@ -246,43 +279,26 @@ enum State {
 
 impl Exchange {
     /// Begins to handle a request, and decides which session it concerns.
-    ///
-    /// # Errors
-    /// The cause if the request is invalid: pass it to [`refuse`](Exchange::refuse).
-    pub fn begin(site: &Site, incoming: &Incoming<'_>) -> (Exchange, Result<Decision, Refusal>) {
+    pub fn begin(site: &Site, incoming: &Incoming<'_>) -> (Exchange, Decision) {
         let request = incoming.request;
         let cors = site.cors.headers(request).map(|(name, value)| (name, value.to_owned().into()));
         let headers: Vec<_> = cors.collect();
         let (upgrade, cors) = (incoming.upgrade, headers.len());
-        let mut exchange = Exchange { state: State::Idle, upgrade, headers, cors };
+        let coding = site.config.http_compression.and_then(|compression| compression.agree(request));
+        let mut exchange = Exchange { state: State::Idle, upgrade, headers, cors, coding };
         let decision = exchange.route(site, incoming);
         (exchange, decision)
     }
 
-    fn route(&mut self, site: &Site, incoming: &Incoming<'_>) -> Result<Decision, Refusal> {
+    fn route(&mut self, site: &Site, incoming: &Incoming<'_>) -> Decision {
         let request = incoming.request;
         if site.cors.is_preflight(request) {
-            return Ok(Decision::Respond(self.respond(Status::NO_CONTENT, [], Content::Static(b""))));
+            return Decision::Respond(self.respond(Status::NO_CONTENT, [], Content::Static(b"")));
         }
-        if !site.is_path(request.path()) {
-            return Ok(Decision::Elsewhere);
+        match site.is_path(request.path()) {
+            true => Decision::Serve(Subject::of(site, incoming)),
+            false => Decision::Elsewhere,
         }
-        // Borrowed from the result, because moving it out costs a copy: `benches/count polling`.
-        let query = &Query::parse(request.query());
-        let query = query.as_ref().map_err(Clone::clone)?;
-        if site.config.check_origin
-            && self.upgrade != Upgrade::None
-            && !is_origin_allowed(request, &site.cors)
-        {
-            return Err(RequestError::Forbidden("Origin not allowed".to_owned()).into());
-        }
-        Ok(match Route::of(request, self.upgrade != Upgrade::None, query, &site.config)? {
-            Route::Open(Transport::Polling) => Decision::Open(NewTransport::Polling),
-            Route::Open(Transport::WebSocket) => {
-                Decision::Open(NewTransport::WebSocket(WebSocketHandshake::of(&site.config, incoming)?))
-            }
-            Route::Session(id, purpose) => Decision::Session(id, purpose),
-        })
     }
 
     /// Adds headers to the response, whatever it will be.
@@ -299,7 +315,7 @@ impl Exchange {
 
     /// Returns the response that opens a session over polling, which carries its first payload.
     pub fn open(&mut self, site: &Site, id: &Id, payload: Outbound) -> Response {
-        self.respond(Status::OK, PAYLOAD.into_iter().chain(cookie(site, id)), Content::Queue(payload))
+        self.respond_with_payload(&site.config, cookie(site, id), payload)
     }
 
     /// Returns the response that opens a session over WebSocket.
@@ -322,9 +338,9 @@ impl Exchange {
         Ok(())
     }
 
-    /// Returns the response that carries a payload.
-    pub fn end_poll(&mut self, payload: Outbound) -> Response {
-        self.respond(Status::OK, PAYLOAD, Content::Queue(payload))
+    /// Returns the response that carries a payload, compressed if that was agreed. Call it without the session's lock.
+    pub fn end_poll(&mut self, config: &Config, payload: Outbound) -> Response {
+        self.respond_with_payload(config, None, payload)
     }
 
     /// Begins a POST, whose body is read next.
@@ -469,6 +485,30 @@ impl Exchange {
     ) -> Response {
         self.state = State::Idle;
         Response::new(status, headers.into_iter().chain(core::mem::take(&mut self.headers)), body)
+    }
+
+    fn respond_with_payload(
+        &mut self,
+        config: &Config,
+        cookie: Option<Header>,
+        mut payload: Outbound,
+    ) -> Response {
+        let coding = self.compress(config, &mut payload);
+        self.respond(Status::OK, PAYLOAD.into_iter().chain(coding).chain(cookie), Content::Queue(payload))
+    }
+
+    /// Compresses the body of a response if that was agreed and makes it shorter. Returns the header that says so.
+    fn compress(&self, config: &Config, body: &mut Outbound) -> Option<Header> {
+        let coding = self.coding?;
+        let compressed = config.http_compression?.compress(coding, body, &config.deflate_pool)?;
+        body.clear();
+        body.push(compressed.into());
+        Some(("Content-Encoding", coding.name().into()))
+    }
+
+    /// Returns the agreed coding of a compressed body.
+    pub fn coding(&self) -> Option<Coding> {
+        self.coding
     }
 
     /// Takes the application's headers, without those for CORS, which does not concern WebSocket.

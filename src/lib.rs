@@ -7,13 +7,11 @@
 //! # #[cfg(feature = "tokio")]
 //! # async fn example() -> std::io::Result<()> {
 //! let io = Server::new();
-//! io.on_connect(async |socket: Socket| {
-//!     socket.on("chat message", async |socket: Socket, Data(text): Data<String>| {
-//!         socket.broadcast().emit("chat message", &text);
-//!     });
-//!     // What a handler returns is the acknowledgement.
-//!     socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
+//! io.on("chat message", async |socket: Socket, Data(text): Data<String>| {
+//!     socket.broadcast().emit("chat message", &text);
 //! });
+//! // What a handler returns is the acknowledgement.
+//! io.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
 //! sockeye::tokio::listen(io, "0.0.0.0:3000").await
 //! # }
 //! ```

@@ -220,6 +220,12 @@ pub(crate) fn drive<S: AnySocket>(
     }
 }
 
+/// Passes a future to the runtime. Its failure is that of a handler of `event`.
+pub(crate) fn spawn<S: AnySocket>(socket: &S, event: &str, future: BoxFuture<Result<(), EmitError>>) {
+    let span = socket.span(event);
+    socket.spawn(Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span });
+}
+
 /// The rest of the call of a handler that has to wait.
 struct Rest<S> {
     future: Guarded<Result<(), EmitError>>,

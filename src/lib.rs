@@ -83,7 +83,8 @@
 //! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and their
 //!   certificates: `Tls`. For clients, the certificates to trust: `ClientTls`.
 //! - `deflate`: compresses WebSocket messages for clients that ask for it, if the server enables it by
-//!   `ServerBuilder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`.
+//!   `ServerBuilder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`. Also compresses
+//!   the responses of polling: `ServerBuilder::http_compression`.
 //! - `tracing`: logs the lives of sessions and sockets (`DEBUG`), exceeded limits (`WARN`) and faults of your program
 //!   (`ERROR`) through `tracing`; without it nothing is logged. To see packets, set an [observer](observe).
 //!
@@ -115,10 +116,13 @@ mod server;
 pub mod smol;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod waiters;
 
 pub use client::{Client, ClientSocket};
-pub use engine::{CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};
-pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
+pub use engine::{
+    CloseReason, Conn, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport,
+};
+pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError, PacketError};
 pub use handler::Handler;
 pub use payload::{Args, Payload};
 pub use pending::Answer;
@@ -130,6 +134,8 @@ pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
+pub use server::rooms::{RoomChange, RoomEvent};
+pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
@@ -147,4 +153,4 @@ mod readme {}
 #[cfg(feature = "tls")]
 pub use sockeye_core::tls::{self, ClientTls, Tls};
 #[cfg(feature = "deflate")]
-pub use sockeye_core::websocket::PerMessageDeflate;
+pub use sockeye_core::{http::HttpCompression, websocket::PerMessageDeflate};

@@ -4,10 +4,12 @@
 use bytes::Buf;
 use sockeye::Time;
 use sockeye::drive::Protocol;
-use sockeye::engine::{Application, CloseReason, Connection, Message, Server, Session};
+use sockeye::engine::{Application, CloseReason, Connection, Message, SendError, Server, Session};
 use sockeye::host::{Host, Peer};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Mutex;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 const IDLE: Duration = Duration::from_secs(5);
@@ -119,4 +121,23 @@ fn a_deadline_that_is_set_outside_of_any_call_is_noticed_at_once() {
     let session = server.application().last.lock().unwrap().take().unwrap();
     session.with_state(|state| state.deadline = Some(at(3)));
     assert_eq!(server.next_deadline(), Some(at(3)));
+}
+
+#[test]
+fn a_session_is_writable_while_little_is_queued_and_ends_the_wait_when_it_ends() {
+    let server = Server::new(Counter::default());
+    let (mut connection, sid) = connect(&server);
+    let session = server.application().last.lock().unwrap().take().unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let text = "x".repeat(300_000);
+    session.send(Message::Text(text.as_str())).unwrap();
+    let mut writable = pin!(session.writable());
+    assert!(writable.as_mut().poll(&mut cx).is_pending());
+    assert!(request(&mut connection, "GET", &sid, "").len() > 300_000);
+    assert_eq!(writable.as_mut().poll(&mut cx), Poll::Ready(Ok(())));
+    session.send(Message::Text(text.as_str())).unwrap();
+    let mut writable = pin!(session.writable());
+    assert!(writable.as_mut().poll(&mut cx).is_pending());
+    session.close();
+    assert_eq!(writable.as_mut().poll(&mut cx), Poll::Ready(Err(SendError::Closed)));
 }

@@ -17,9 +17,11 @@ use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
 use sockeye_core::engineio::server::exchange::Refusal;
-use sockeye_core::engineio::server::{Rejection, RequestError, ResponseHeaders, Site};
+use sockeye_core::engineio::server::{RateLimit, Rejection, RequestError, ResponseHeaders, Site};
 use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
+#[cfg(feature = "deflate")]
+use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -67,6 +69,8 @@ pub(crate) struct ServerInner<A: Application> {
     pub(crate) limits: Arc<connection::Config>,
     pub(super) hooks: Arc<Hooks>,
     quota: Quota,
+    /// Messages are counted.
+    has_rate_limit: bool,
     initial_packet: Option<InitialPacket>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(super) assets: Assets,
@@ -235,6 +239,7 @@ impl<A: Application> ServerInner<A> {
             self.show(Direction::In, session, session.transport(), &packet);
         }
         match packet {
+            Packet::Message(message) if self.has_rate_limit && !session.count_message(now, &message) => {}
             // The common case needs no lock here.
             Packet::Message(message) => {
                 guard("on_message", || self.application.on_message(session, message));
@@ -500,6 +505,15 @@ impl<A: Application> Builder<A> {
         self
     }
 
+    /// Compresses the responses that carry messages, and the [files](Builder::file), for clients that accept it. Default:
+    /// off. See [`ServerBuilder::http_compression`](crate::ServerBuilder::http_compression).
+    #[cfg(feature = "deflate")]
+    pub fn http_compression(mut self, compression: HttpCompression) -> Self {
+        self.config.http_compression = Some(compression);
+        self.config.deflate_pool = pool::DEFLATE;
+        self
+    }
+
     /// Sets which WebSocket subprotocols (`Sec-WebSocket-Protocol`) are accepted: the server selects the
     /// first one named here that the client offers. If there is none, the response names none, and browsers
     /// close the connection. Default: any, so the first one that the client offers is selected.
@@ -657,6 +671,20 @@ impl<A: Application> Builder<A> {
         self
     }
 
+    /// Sets the limit of the messages of one session. See
+    /// [`ServerBuilder::max_message_rate`](crate::ServerBuilder::max_message_rate).
+    pub fn max_message_rate(mut self, limit: RateLimit) -> Self {
+        self.config.max_message_rate = Some(limit);
+        self
+    }
+
+    /// Sets the limit of the bytes in the messages of one session. See
+    /// [`ServerBuilder::max_byte_rate`](crate::ServerBuilder::max_byte_rate).
+    pub fn max_byte_rate(mut self, limit: RateLimit) -> Self {
+        self.config.max_byte_rate = Some(limit);
+        self
+    }
+
     /// Sets the observer of the server: see [`observe`](crate::observe). Default: none.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -703,6 +731,7 @@ impl<A: Application> Builder<A> {
         self.assets.mount(&path, self.files);
         Server(Arc::new(ServerInner {
             application: self.application,
+            has_rate_limit: self.config.has_rate_limit(),
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },
             limits: Arc::new(self.limits),
             hooks: Arc::new(self.hooks),

@@ -1,20 +1,23 @@
 //! One session of an Engine.IO server, and the lock around it.
 
+mod writable;
+
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Notify};
-use super::{Application, CloseReason, Message, SendError, TransportError};
+use super::{Application, CloseReason, Conn, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::handshake::Handshake;
 use crate::log::{self, Span};
 use crate::observe::{Direction, ServerEvent, packet_of};
 use crate::pool;
+use crate::waiters::Waiters;
 use parking_lot::Mutex;
 use sockeye_core::engineio::server::{Controls, Ticket};
 use sockeye_core::engineio::{self, Id, Packet, Part, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
@@ -34,9 +37,9 @@ struct Shared<A: Application> {
     /// The number of queued bytes. Written under the lock, read without it.
     queued: AtomicUsize,
     /// The number of the application's handlers that are still running.
-    running: AtomicUsize,
+    running: AtomicU32,
     /// The number of acknowledgements that the application waits for.
-    awaited: AtomicUsize,
+    awaited: AtomicU32,
     span: Span,
     inner: Mutex<Inner<A>>,
 }
@@ -50,6 +53,8 @@ struct Inner<A: Application> {
     probe: Option<(Ticket, Waker)>,
     /// Wakes the request whose response waits until handlers catch up.
     resume: Option<Waker>,
+    /// Tasks that wait until the queue is short.
+    waiters: Waiters,
     /// The connection is in its turn, or was woken: it will look at the queue without another wake.
     attended: bool,
     /// While this is not zero, nothing is transmitted.
@@ -62,7 +67,7 @@ struct Inner<A: Application> {
 }
 
 /// The number of running handlers from which on a connection is not read.
-const MAX_RUNNING: usize = 256;
+const MAX_RUNNING: u32 = 256;
 
 impl<A: Application> Session<A> {
     pub(super) fn new(
@@ -77,6 +82,7 @@ impl<A: Application> Session<A> {
             waker: None,
             probe: None,
             resume: None,
+            waiters: Waiters::default(),
             attended: false,
             corks: 0,
             deaf: false,
@@ -91,8 +97,8 @@ impl<A: Application> Session<A> {
             closed: AtomicBool::new(false),
             is_settled: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
-            awaited: AtomicUsize::new(0),
+            running: AtomicU32::new(0),
+            awaited: AtomicU32::new(0),
             span: log::session(id),
             inner: Mutex::new(inner),
         }))
@@ -116,6 +122,12 @@ impl<A: Application> Session<A> {
     /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         self.0.inner.lock().engine.transport()
+    }
+
+    /// Returns the facts about the session's connections at this moment: the transport, how fast the peer answers, and how
+    /// much was sent and received.
+    pub fn conn(&self) -> Conn {
+        self.0.inner.lock().engine.conn()
     }
 
     /// Returns whether the session has ended.
@@ -208,8 +220,9 @@ impl<A: Application> Session<A> {
         inner.engine.close(now, TransportError::SlowConsumer { queued }.into());
         self.0.closed.store(true, Ordering::Release);
         let woken = [self.arm_at(&mut inner, Some(now), &server), inner.attend()];
+        let drained = inner.take_drained();
         drop(inner);
-        woken.into_iter().flatten().for_each(Waker::wake);
+        woken.into_iter().flatten().chain(drained).for_each(Waker::wake);
     }
 
     /// Runs `f` under the session's lock, then handles the consequences: wakes connections, updates the
@@ -306,6 +319,7 @@ impl<A: Application> Session<A> {
                 waker.wake();
             }
         });
+        follow.drained.into_iter().for_each(Waker::wake);
         if (follow.ended.is_some() || follow.finished)
             && let Some(server) = self.0.server.upgrade()
         {
@@ -327,8 +341,9 @@ impl<A: Application> Session<A> {
         let ended = inner.engine.take_closed();
         self.0.closed.store(true, Ordering::Release);
         let wakers = [inner.waker.take(), inner.resume.take(), inner.probe.take().map(|(_, waker)| waker)];
+        let drained = inner.take_drained();
         drop(inner);
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        wakers.into_iter().flatten().chain(drained).for_each(Waker::wake);
         if let Some(reason) = ended {
             self.tell_closed(server, &reason);
         }
@@ -378,6 +393,7 @@ impl<A: Application> Session<A> {
         let (driver, server) = self.arm(inner);
         Follow {
             wakers: [woken, inner.take_settled_probe(), resume, driver],
+            drained: inner.take_drained(),
             controls: if self.0.is_observed { inner.engine.take_controls() } else { Controls::default() },
             ended,
             finished: inner.told && inner.engine.is_finished(),
@@ -391,6 +407,23 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         inner.told = true;
         inner.engine.is_finished()
+    }
+
+    /// Counts a message that arrived against the limits of what a client may send. Returns `false` if it must not be
+    /// handled, because it exceeds one, which ends the session, or the session has ended.
+    pub(super) fn count_message(&self, now: Time, message: &Message<'_>) -> bool {
+        let len = match message {
+            Message::Text(text) => text.len(),
+            Message::Binary(data) => data.len(),
+        };
+        let mut inner = self.0.inner.lock();
+        if inner.engine.count_message(now, len) {
+            return true;
+        }
+        let follow = self.follow(&mut inner);
+        drop(inner);
+        self.finish(follow);
+        false
     }
 
     /// Returns the time by the server's clock.
@@ -450,17 +483,25 @@ impl<A: Application> Session<A> {
 
     // For connections.
 
-    /// Notes that the peer is alive. The table of deadlines is not touched: a deadline that has moved later
-    /// is found when its entry fires.
-    pub(super) fn heard(&self, now: Time) {
-        self.0.inner.lock().engine.heard(now);
+    /// Notes that the peer is alive, because `arrived` more bytes are here. The table of deadlines is not touched: a
+    /// deadline that has moved later is found when its entry fires.
+    pub(super) fn heard(&self, now: Time, arrived: usize) {
+        let engine = &mut self.0.inner.lock().engine;
+        engine.heard(now);
+        engine.count_received(arrived);
     }
 
-    /// Notes that bytes arrived, and begins the connection's turn, at whose end it transmits what was queued
-    /// meanwhile.
-    pub(super) fn begin_turn(&self, now: Time) {
+    /// Counts bytes that arrived on a connection that is not the session's transport yet.
+    pub(super) fn count_received(&self, arrived: usize) {
+        self.0.inner.lock().engine.count_received(arrived);
+    }
+
+    /// Notes that `arrived` more bytes are here, and begins the connection's turn, at whose end it transmits what was
+    /// queued meanwhile.
+    pub(super) fn begin_turn(&self, now: Time, arrived: usize) {
         let mut inner = self.0.inner.lock();
         inner.engine.heard(now);
+        inner.engine.count_received(arrived);
         inner.attended = true;
         inner.deaf = false;
     }
@@ -483,6 +524,9 @@ impl<A: Application> Session<A> {
         }
         inner.attended = !out.is_empty();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        let drained = inner.take_drained();
+        drop(inner);
+        drained.into_iter().for_each(Waker::wake);
     }
 
     /// Sets how many of the transmitted bytes are not yet written.
@@ -490,6 +534,9 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(bytes);
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        let drained = inner.take_drained();
+        drop(inner);
+        drained.into_iter().for_each(Waker::wake);
     }
 
     /// Returns the response to the pending poll if there is something to send; otherwise keeps the waker for
@@ -571,7 +618,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Subtracts acknowledgements that have arrived or are no longer awaited.
-    pub(crate) fn end_await(&self, count: usize) {
+    pub(crate) fn end_await(&self, count: u32) {
         self.0.awaited.fetch_sub(count, Ordering::Relaxed);
     }
 
@@ -643,6 +690,8 @@ impl<A: Application> Inner<A> {
 struct Follow<A: Application> {
     /// Wakers of the session's connection, the upgrade in progress, a request, and the server's driver.
     wakers: [Option<Waker>; 4],
+    /// Wakers of tasks that waited until the queue is short.
+    drained: Vec<Waker>,
     /// The protocol's own packets, for the observer.
     controls: Controls,
     ended: Option<CloseReason>,

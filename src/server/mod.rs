@@ -15,6 +15,9 @@ pub(crate) mod namespace;
 mod namespaces;
 mod params;
 pub(crate) mod parent;
+mod patience;
+pub(crate) mod rooms;
+pub(crate) mod server_side;
 pub(crate) mod socket;
 
 pub(crate) use app::App;

@@ -13,6 +13,7 @@ use crate::server::functions::Functions;
 use crate::server::members::{JoinError, JoinedRooms};
 use crate::server::middleware::Middleware;
 use crate::server::parent::Parent;
+use crate::server::rooms::RoomEvents;
 use crate::server::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
@@ -65,6 +66,7 @@ struct Child {
 pub(crate) struct Members {
     sockets: IndexSet<ById<Member>, IdHash>,
     rooms: HashMap<Arc<str>, IndexSet<ById<Socket>, IdHash>>,
+    pub(super) events: RoomEvents,
 }
 
 struct Member {
@@ -82,33 +84,58 @@ impl Members {
     /// Adds a socket and the rooms that it joined before.
     pub(crate) fn insert(&mut self, socket: Socket, rooms: JoinedRooms) {
         let id = socket.id();
+        if self.events.is_wanted {
+            self.events.joined(id.as_str().into(), id, self.is_new(id.as_str()));
+        }
         self.sockets.insert(ById(Member { socket, rooms: JoinedRooms::default() }));
         for room in rooms.into_iter() {
             let _ = self.join(&id, &room, usize::MAX);
         }
     }
 
+    /// Removes a socket, but not yet from its rooms, which are returned.
+    fn remove(&mut self, id: &Id) -> JoinedRooms {
+        let Some((_, ById(member))) = self.sockets.swap_remove_full(id) else {
+            return JoinedRooms::default();
+        };
+        if self.events.is_wanted {
+            self.events.left(id.as_str().into(), *id, self.is_new(id.as_str()));
+        }
+        member.rooms
+    }
+
     fn remove_from(&mut self, room: &str, id: &Id) {
-        if let Some(members) = self.rooms.get_mut(room) {
-            members.swap_remove(id);
-            if members.is_empty() {
-                self.rooms.remove(room);
-            }
+        let Some(members) = self.rooms.get_mut(room) else { return };
+        members.swap_remove(id);
+        if members.is_empty() {
+            self.rooms.remove(room);
+        }
+        if self.events.is_wanted {
+            self.events.left(room.into(), *id, self.is_new(room));
         }
     }
 
-    /// Adds a socket to a room, if it is in fewer than `limit`. Fails with `Disconnected` if the socket is
-    /// not a member of the namespace.
+    /// Returns whether no socket is in a room, or has its name as id.
+    fn is_new(&self, room: &str) -> bool {
+        !self.rooms.contains_key(room) && self.owner(room).is_none()
+    }
+
+    /// Adds a socket to a room, if it is in fewer than `limit`. Does nothing if the room is named by the socket's id.
+    /// Fails with `Disconnected` if the socket is not a member of the namespace.
     pub(crate) fn join(&mut self, id: &Id, room: &str, limit: usize) -> Result<(), JoinError> {
         let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else {
             return Err(JoinError::Disconnected);
         };
-        if !member.rooms.admit(room, limit)? {
+        if id.as_str() == room || !member.rooms.admit(room, limit)? {
             return Ok(());
         }
         let name = self.rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
         member.rooms.insert(name.clone());
-        self.rooms.entry(name).or_default().insert(ById(member.socket.clone()));
+        let joined = ById(member.socket.clone());
+        if self.events.is_wanted {
+            self.events.joined(name.clone(), *id, self.is_new(room));
+        }
+        self.rooms.entry(name).or_default().insert(joined);
         Ok(())
     }
 
@@ -167,12 +194,25 @@ impl Members {
         self.sockets.iter().map(|member| &member.0.socket)
     }
 
-    /// Returns the members of a room, and the one whose id is the room's name.
+    /// Returns the members of a room, and its owner.
     fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
-        let own = Id::parse(room).and_then(|id| self.sockets.get(&id)).map(|member| &member.0.socket);
         let members = self.rooms.get(room).into_iter().flatten().map(|member| &member.0);
-        // Another socket may have joined a room that is named after this one's id.
-        own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
+        self.owner(room).into_iter().chain(members)
+    }
+
+    /// Returns the member whose id is the room's name. It is not in the table of rooms, but others may have joined it
+    /// there.
+    fn owner(&self, room: &str) -> Option<&Socket> {
+        let id = Id::parse(room)?;
+        self.sockets.get(&id).map(|member| &member.0.socket)
+    }
+
+    /// Returns each room that sockets have joined, with the number of sockets in it.
+    pub(super) fn count_rooms(&self) -> impl Iterator<Item = (Arc<str>, usize)> {
+        let count = |(room, members): (&Arc<str>, &IndexSet<_, _>)| {
+            (room.clone(), members.len() + usize::from(self.owner(room).is_some()))
+        };
+        self.rooms.iter().map(count)
     }
 }
 
@@ -350,17 +390,16 @@ impl Namespace {
     pub(crate) fn remove(&self, id: &Id) -> JoinedRooms {
         /// The number of rooms that are processed before other threads may take the lock.
         const BATCH: usize = 64;
-        let mut members = self.0.members.write();
-        let Some((_, ById(member))) = members.sockets.swap_remove_full(id) else {
-            return JoinedRooms::default();
-        };
-        for (i, room) in member.rooms.iter().enumerate() {
-            if i % BATCH == BATCH - 1 {
-                RwLockWriteGuard::bump(&mut members);
+        self.change_members(|members| {
+            let rooms = members.remove(id);
+            for (i, room) in rooms.iter().enumerate() {
+                if i % BATCH == BATCH - 1 {
+                    RwLockWriteGuard::bump(members);
+                }
+                members.remove_from(room, id);
             }
-            members.remove_from(room, id);
-        }
-        member.rooms
+            rooms
+        })
     }
 
     // Dynamic namespaces.

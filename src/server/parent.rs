@@ -2,6 +2,7 @@
 
 use super::namespace::Namespace;
 use super::{Engine, Server};
+use crate::error::PacketError;
 use crate::guard::BoxFuture;
 use crate::guard::{Guarded, catch};
 use crate::handler::Handler;
@@ -9,6 +10,8 @@ use crate::handshake::Handshake;
 use crate::payload::Payload;
 use crate::server::broadcast::{Broadcast, Delivery};
 use crate::server::middleware::Middleware;
+use crate::server::rooms::RoomEvent;
+use crate::server::server_side::ServerSide;
 use matchit::{InsertError, Router};
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio::{self, Limits, NamespaceError, Parser, check_namespace, with_slash};
@@ -234,6 +237,22 @@ impl ParentNamespace {
         self.0.namespace.on_fallback(handler);
     }
 
+    /// Calls `handler` once for each socket of a child whose client moves from polling to WebSocket: see
+    /// [`Namespace::on_upgrade`].
+    pub fn on_upgrade<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.namespace.on_upgrade(handler);
+    }
+
+    /// Asks `middleware` about each event that a client of a child sends: see [`Namespace::use_packet`].
+    pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
+        self.0.namespace.use_packet(middleware);
+    }
+
+    /// Calls `handler` for each event in a child that a packet middleware refused: see [`Namespace::on_error`].
+    pub fn on_error<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.namespace.on_error(handler);
+    }
+
     /// Calls `handler` once for each socket of a child that is being disconnected: see
     /// [`Namespace::on_disconnecting`].
     pub fn on_disconnecting<P: 'static>(&self, handler: impl Handler<P>) {
@@ -243,6 +262,25 @@ impl ParentNamespace {
     /// Calls `handler` once for each socket of a child that is disconnected: see [`Namespace::on_disconnect`].
     pub fn on_disconnect<P: 'static>(&self, handler: impl Handler<P>) {
         self.0.namespace.on_disconnect(handler);
+    }
+
+    /// Calls `handler` for each change of a room of a child: see [`Namespace::on_room_event`].
+    pub fn on_room_event(&self, handler: impl Fn(RoomEvent<'_>) + Send + Sync + 'static) {
+        self.0.namespace.on_room_event(handler);
+    }
+
+    /// Calls `handler` for each event of this name that another server sends to a child: see
+    /// [`Namespace::on_server_side_event`].
+    ///
+    /// # Panics
+    /// If the name is reserved: `connect`, `connection` and `new_namespace` are.
+    #[track_caller]
+    pub fn on_server_side_event<P: 'static>(
+        &self,
+        event: impl Into<Cow<'static, str>>,
+        handler: impl Handler<P, ServerSide>,
+    ) {
+        self.0.namespace.on_server_side_event(event, handler);
     }
 
     /// Sends to every socket of every child: see [`ParentBroadcast::emit`].

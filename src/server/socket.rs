@@ -1,8 +1,11 @@
 //! One client in one namespace.
 
+mod conn;
 mod data;
+mod emit;
 mod emitter;
 mod listen;
+mod packets;
 mod state;
 
 pub use data::SharedDataError;
@@ -12,13 +15,12 @@ use crate::by_id::Identified;
 use crate::engine::{self, CloseReason, Handshake, Id, Transport};
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
-use crate::handler::{Acknowledge, AnySocket, Kept};
+use crate::handler::{AnySocket, Kept};
 use crate::listeners::{Entry, On};
 use crate::log::{self, Span, debug, warn};
 use crate::observe::{HandlerFailure, ServerEvent};
-use crate::payload::sealed::{Encode, Head, Kind};
-use crate::payload::{Payload, send_packet, with_encoder};
-use crate::server::ack::{AckFuture, Waiter};
+use crate::payload::send_packet;
+use crate::server::ack::Waiter;
 use crate::server::app::show_packet;
 use crate::server::broadcast::Broadcast;
 use crate::server::members::JoinError;
@@ -27,15 +29,14 @@ use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
-use sockeye_core::engineio::{self, Frames};
-use sockeye_core::socketio::{self, AcksFull, Encoded, Flags};
+use sockeye_core::engineio;
+use sockeye_core::socketio::{self, AcksFull};
 use state::{Stage, State};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
-use std::time::Duration;
 
 /// One client in one namespace: a handle that is cheap to clone and keeps nothing alive.
 ///
@@ -137,103 +138,7 @@ impl Socket {
         engine.application.state::<T>()
     }
 
-    // Sending.
-
-    /// Sends an event. Never waits: `Ok` means that it is queued, not that it arrived.
-    ///
-    /// The arguments are any [`Payload`]: a tuple is several arguments, `()` is none, any other value is one.
-    ///
-    /// ```
-    /// use bytes::Bytes;
-    /// use sockeye::{EmitError, Socket};
-    ///
-    /// # let io = sockeye::Server::new();
-    /// io.on_connect(async |socket: Socket| {
-    ///     socket.emit("ready", ())?;
-    ///     socket.emit("position", (3, 4))?; // socket.on("position", (x, y) => …)
-    ///     socket.emit("list", vec![3, 4])?; // socket.on("list", (list) => …)
-    ///     socket.emit("file", ("name", Bytes::from_static(b"\x00\xff")))?; // binary
-    ///     Ok::<_, EmitError>(())
-    /// });
-    /// ```
-    ///
-    /// # Errors
-    /// If nothing was sent, because the socket is disconnected (or not yet connected), the client reads too
-    /// slowly, or the data cannot be sent.
-    pub fn emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        self.emit_flagged(None, event, &args, Flags::default())
-    }
-
-    /// Sends an event named `message`: the same as [`emit("message", args)`](Socket::emit).
-    ///
-    /// ```
-    /// # let io = sockeye::Server::new();
-    /// # io.on_connect(async |socket: sockeye::Socket| {
-    /// socket.send("hello") // socket.on("message", (text) => …)
-    /// # });
-    /// ```
-    ///
-    /// # Errors
-    /// If nothing was sent: see [`emit`](Socket::emit).
-    pub fn send(&self, args: impl Payload) -> Result<(), EmitError> {
-        self.emit("message", args)
-    }
-
-    /// Sends an event, and waits for the client's acknowledgement, for the time set by
-    /// [`timeout`](Socket::timeout) or [`ServerBuilder::ack_timeout`](crate::ServerBuilder::ack_timeout). Default: 30 s.
-    ///
-    /// The acknowledgement is read as `T`, which has to be named: a tuple takes the client's arguments in
-    /// order, any other type the first. The message is sent by the call, before the future is awaited.
-    ///
-    /// ```
-    /// use sockeye::{AckError, Socket};
-    /// use std::time::Duration;
-    ///
-    /// # let io = sockeye::Server::new();
-    /// io.on_connect(async |socket: Socket| {
-    ///     // socket.on("question", (text, answer) => answer("yes"))
-    ///     let asked = socket.timeout(Duration::from_secs(5)).emit_with_ack::<String>("question", "really?");
-    ///     match asked.await {
-    ///         Ok(answer) => println!("{answer}"),
-    ///         Err(AckError::Timeout) => println!("no answer in 5 s"),
-    ///         Err(error) => println!("{error}"),
-    ///     }
-    /// });
-    /// ```
-    pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
-        self.ask(event, &args, Flags::default())
-    }
-
-    /// Returns an emitter that waits for the acknowledgement for `timeout`.
-    pub fn timeout(&self, timeout: Duration) -> Emitter<'_> {
-        Emitter { socket: self, flags: Flags::default() }.timeout(timeout)
-    }
-
-    /// Returns an emitter that drops its event if the client is not ready for it: messages are already queued
-    /// for the client, or it is between two polls. Use it for data that the next message replaces, such as
-    /// positions.
-    pub fn volatile(&self) -> Emitter<'_> {
-        Emitter { socket: self, flags: Flags::default() }.volatile()
-    }
-
-    /// Returns an emitter whose message is not compressed if `compress` is false. Default: true, which compresses a
-    /// message on WebSocket if
-    /// [`per_message_deflate`](crate::ServerBuilder::per_message_deflate) is set, the client agreed, and the message is
-    /// long enough. Use it for data that is compressed already, such as images.
-    ///
-    /// A message that waits for a poll while the client upgrades to WebSocket may be compressed nevertheless.
-    ///
-    /// ```
-    /// # use bytes::Bytes;
-    /// # let io = sockeye::Server::new();
-    /// # io.on_connect(async |socket: sockeye::Socket| {
-    /// # let jpeg = Bytes::new();
-    /// socket.compress(false).emit("photo", jpeg)
-    /// # });
-    /// ```
-    pub fn compress(&self, compress: bool) -> Emitter<'_> {
-        Emitter { socket: self, flags: Flags::default() }.compress(compress)
-    }
+    // Broadcasting.
 
     /// Targets every socket of the namespace except this one.
     pub fn broadcast(&self) -> Broadcast {
@@ -259,107 +164,6 @@ impl Socket {
     /// Targets every other socket of this server only, if there are several servers.
     pub fn local(&self) -> Broadcast {
         self.broadcast().local()
-    }
-
-    fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> AckFuture<T> {
-        let engine = self.0.namespace.0.engine.clone();
-        let waiter = Waiter::new(self.0.namespace.next_ack(|id| self.awaits(id)), engine.clone());
-        if let Some(at) = waiter.ask(self)
-            && let Err(error) = self.emit_flagged(Some(waiter.id()), event, args, flags)
-        {
-            waiter.fail(self, at, error);
-        }
-        self.take_resume_waker().into_iter().for_each(Waker::wake);
-        if let Some(engine) = engine.upgrade() {
-            waiter.arm(engine.now() + flags.timeout.unwrap_or(engine.application.ack_timeout));
-        }
-        AckFuture::new(waiter)
-    }
-
-    fn emit_flagged(
-        &self,
-        id: Option<u64>,
-        event: &str,
-        args: &impl Payload,
-        flags: Flags,
-    ) -> Result<(), EmitError> {
-        if !self.is_watched() {
-            return self.send_packet(Kind::Event(event, id), args, flags, |_| ());
-        }
-        let sent = self.send_packet(Kind::Event(event, id), args, flags, |encoded| encoded.event_args())?;
-        self.tell_outgoing(event, &sent);
-        Ok(())
-    }
-
-    /// Sends a packet, and returns the result of `keep`.
-    fn send_packet<R>(
-        &self,
-        kind: Kind<'_>,
-        args: &dyn Encode,
-        flags: Flags,
-        keep: impl FnOnce(&Encoded<'_>) -> R,
-    ) -> Result<R, EmitError> {
-        if !self.is_connected() {
-            return Err(EmitError::Disconnected);
-        }
-        let head = Head { namespace: self.0.namespace.name(), kind };
-        with_encoder(self.0.namespace.0.parser, |encoder| {
-            let encoded = args.encode(encoder, head)?;
-            self.send_encoded(&encoded, flags)?;
-            Ok(keep(&encoded))
-        })
-    }
-
-    fn send_encoded(&self, encoded: &Encoded<'_>, flags: Flags) -> Result<(), EmitError> {
-        let (sent, woken) = self.0.session.sending(|engine| {
-            self.check_ready(engine, flags)?;
-            let sent = match flags.compress {
-                true => engine.send(encoded.parts()),
-                false => engine.send_uncompressed(encoded.parts()),
-            };
-            sent.map_err(EmitError::from)
-        });
-        if sent.is_ok() {
-            self.0.session.show_sent(encoded.parts());
-        }
-        woken.into_iter().for_each(Waker::wake);
-        if let Err(EmitError::SlowConsumer { .. }) = sent {
-            self.close_slow();
-        }
-        sent
-    }
-
-    /// Sends a message that is shared with other recipients, and adds the waker to call to `later`.
-    ///
-    /// On `SlowConsumer` the caller must call [`close_slow`](Socket::close_slow) once it holds no lock; the
-    /// same holds for waking `later`.
-    pub(crate) fn send_shared(
-        &self,
-        frames: &mut Frames,
-        flags: Flags,
-        later: &mut Vec<Waker>,
-    ) -> Result<(), EmitError> {
-        let (sent, woken) = self.0.session.sharing(|engine| {
-            self.check_ready(engine, flags)?;
-            engine.send_shared(frames).map_err(EmitError::from)
-        });
-        later.extend(woken);
-        sent
-    }
-
-    /// Checks whether a message may be queued. Called under the session's lock, under which the socket also
-    /// leaves: a message queued after that would reach another socket of the client.
-    fn check_ready(&self, engine: &engineio::server::Session, flags: Flags) -> Result<(), EmitError> {
-        match () {
-            () if self.has_left() => Err(EmitError::Disconnected),
-            () if flags.volatile && !engine.is_writable() => Err(EmitError::NotReady),
-            () => Ok(()),
-        }
-    }
-
-    /// Closes the client because it missed a message, so that it knows, and can connect again.
-    pub(crate) fn close_slow(&self) {
-        self.0.session.close_slow();
     }
 
     // Rooms.
@@ -398,33 +202,35 @@ impl Socket {
         let room = room.as_ref();
         let engine = self.0.namespace.0.engine.upgrade();
         let limit = engine.map_or(usize::MAX, |engine| engine.application.max_rooms);
-        let mut members = self.0.namespace.0.members.write();
-        match members.join(&self.0.id, room, limit) {
-            Err(JoinError::Disconnected) => {}
-            joined => return joined,
-        }
-        let mut state = self.0.state.lock();
-        if matches!(state.stage, Stage::Leaving | Stage::Ended) {
-            return Err(JoinError::Disconnected);
-        }
-        let rooms = &mut state.more().rooms;
-        if rooms.admit(room, limit)? {
-            rooms.insert(room.into());
-        }
-        Ok(())
+        self.0.namespace.change_members(|members| {
+            match members.join(&self.0.id, room, limit) {
+                Err(JoinError::Disconnected) => {}
+                joined => return joined,
+            }
+            let mut state = self.0.state.lock();
+            if matches!(state.stage, Stage::Leaving | Stage::Ended) {
+                return Err(JoinError::Disconnected);
+            }
+            let rooms = &mut state.more().rooms;
+            if rooms.admit(room, limit)? {
+                rooms.insert(room.into());
+            }
+            Ok(())
+        })
     }
 
     /// Leaves a room. A socket that disconnects leaves all of its rooms.
     pub fn leave(&self, room: impl AsRef<str>) {
         let room = room.as_ref();
-        let mut members = self.0.namespace.0.members.write();
-        if !members.leave(&self.0.id, room) {
-            // Under the lock of the members: otherwise the socket could be admitted with that room in
-            // between.
-            if let Some(more) = &mut self.0.state.lock().more {
-                more.rooms.remove(room);
+        self.0.namespace.change_members(|members| {
+            if !members.leave(&self.0.id, room) {
+                // Under the lock of the members: otherwise the socket could be admitted with that room in
+                // between.
+                if let Some(more) = &mut self.0.state.lock().more {
+                    more.rooms.remove(room);
+                }
             }
-        }
+        });
     }
 
     /// Returns the rooms that the socket has joined. The room named by its own id is not included, though it
@@ -537,6 +343,10 @@ impl Socket {
             self.0.session.end_await(1);
             waiter.disconnected(at);
         }
+        // Those of a session that has ended were woken with it.
+        if !self.0.session.is_closed() {
+            self.0.session.wake_waiters();
+        }
         if is_started {
             self.end(reason);
         }
@@ -600,7 +410,7 @@ impl Socket {
     /// If the connect handlers have not been called, no disconnect handler will be, either. The caller must hold no
     /// lock.
     pub(crate) fn release(&self) {
-        let (released, is_first) = {
+        let (released, packets, is_first) = {
             let mut state = self.0.state.lock();
             if state.stage == Stage::Entering {
                 state.take_untold();
@@ -608,9 +418,9 @@ impl Socket {
             let is_first = state.stage != Stage::Ended;
             state.stage = Stage::Ended;
             state.take_rooms();
-            (state.listeners.clear(), is_first)
+            (state.listeners.clear(), state.take_packets(), is_first)
         };
-        drop(released);
+        drop((released, packets));
         self.follow_outgoing();
         if is_first {
             self.0.namespace.end_use();
@@ -634,35 +444,15 @@ impl Socket {
 
     /// Becomes a member of the namespace, unless the socket was disconnected or the namespace deleted meanwhile.
     pub(super) fn enter(&self) -> bool {
-        let mut members = self.0.namespace.0.members.write();
-        // A thread that disconnects the socket after this finds it among the members.
-        let is_connected = self.is_connected() && !self.0.namespace.is_closed();
-        if is_connected {
-            let rooms = self.0.state.lock().take_rooms();
-            members.insert(self.clone(), rooms);
-        }
-        is_connected
-    }
-
-    /// Handles an event that arrived.
-    pub(crate) fn dispatch(&self, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
-        let called = self.0.state.lock().listeners.call(event);
-        let functions = &self.0.namespace.0.functions;
-        let is_handled = match functions.has_listeners() {
-            false => {
-                called.run(self, event, args, ack);
-                called.has_own()
+        self.0.namespace.change_members(|members| {
+            // A thread that disconnects the socket after this finds it among the members.
+            let is_connected = self.is_connected() && !self.0.namespace.is_closed();
+            if is_connected {
+                let rooms = self.0.state.lock().take_rooms();
+                members.insert(self.clone(), rooms);
             }
-            true => called.run_with(functions.listeners(), self, event, args, ack),
-        };
-        if !is_handled {
-            let namespace = self.0.namespace.name();
-            let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
-            debug!(
-                event = ?event, namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer,
-                "an event without a handler"
-            );
-        }
+            is_connected
+        })
     }
 
     /// Handles an acknowledgement that arrived. Its waiter may have given up already.
@@ -732,12 +522,6 @@ impl AnySocket for Socket {
             event,
             failure,
         });
-    }
-}
-
-impl Acknowledge for Socket {
-    fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError> {
-        self.send_packet(Kind::Ack(id), args, Flags::default(), |_| ())
     }
 }
 

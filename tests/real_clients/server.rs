@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use smol::future::poll_once;
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{
-    Args, ConnectError, Cookie, Cors, DisconnectReason, PerMessageDeflate, Server, Socket, Tls, Transport,
+    Args, ConnectError, Cookie, Cors, DisconnectReason, HttpCompression, PerMessageDeflate, Server, Socket,
+    Tls, Transport,
 };
 use std::error::Error;
 use std::net::SocketAddr;
@@ -325,6 +326,8 @@ struct Options {
     max_payload: Option<usize>,
     /// Compresses messages from so many bytes on.
     deflate: Option<u32>,
+    /// Compresses responses from so many bytes on.
+    http_compression: Option<u32>,
     /// Pages of this origin may use the server.
     origin: Option<String>,
     /// The name of a cookie with the session's id.
@@ -357,6 +360,7 @@ impl Options {
                 "connect-timeout" => options.connect_timeout = millis()?,
                 "max-payload" => options.max_payload = Some(value.parse()?),
                 "deflate" => options.deflate = Some(value.parse()?),
+                "http-compression" => options.http_compression = Some(value.parse()?),
                 "origin" => options.origin = Some(value.string()?),
                 "cookie" => options.cookie = Some(value.string()?),
                 "token" => options.token = Some(value.string()?),
@@ -386,6 +390,9 @@ impl Options {
         }
         if let Some(threshold) = self.deflate {
             builder = builder.per_message_deflate(PerMessageDeflate::new().threshold(threshold));
+        }
+        if let Some(threshold) = self.http_compression {
+            builder = builder.http_compression(HttpCompression::new().threshold(threshold));
         }
         if let Some(origin) = self.origin {
             builder = builder.cors(Cors::origins([origin])?.credentials(true));

@@ -6,6 +6,8 @@ pub use upgrade::{Probing, Ticket};
 
 use super::config::Config;
 use super::controls::Controls;
+use super::rate::Rates;
+use crate::engineio::conn::{Conn, Micros};
 use crate::engineio::frames::{Frames, Part};
 use crate::engineio::framing::Framing;
 use crate::engineio::id::Id;
@@ -39,7 +41,16 @@ pub struct Session {
     last_heard: Time,
     /// The end of the session. Boxed, so that a session that has not ended owns no memory for it.
     closed: Option<Box<Closed>>,
+    /// The number of bytes that arrived.
+    received: u64,
+    /// The number of bytes that connections have taken.
+    taken: u64,
+    round_trip: Option<Micros>,
+    /// A ping was not answered, so the next pong may be its own, and tells nothing about the round trip.
+    is_ambiguous: bool,
     controls: Controls,
+    /// The limits of what the client may send. Boxed, so that a session without any pays a pointer.
+    rates: Option<Box<Rates>>,
 }
 
 #[derive(Debug)]
@@ -109,8 +120,21 @@ struct Polling {
 enum Heartbeat {
     /// The next ping is due.
     Idle(Time),
-    /// A ping was sent.
-    Waiting { sent: Time, deadline: Time },
+    /// A ping was queued.
+    Waiting {
+        /// The time at which a connection took it: `None` while it waits for a poll.
+        left: Option<Time>,
+        deadline: Time,
+    },
+}
+
+impl Heartbeat {
+    /// Notes that a connection takes what waits.
+    fn leave(&mut self, now: Time) {
+        if let Heartbeat::Waiting { left, .. } = self {
+            left.get_or_insert(now);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -172,11 +196,16 @@ impl Session {
         let open = Session::open_packet(&config, id, transport);
         let heartbeat = Heartbeat::Idle(now + config.ping_interval);
         let mut session = Session {
+            rates: Rates::of(&config, now),
             config,
             state,
             heartbeat,
             last_heard: now,
             closed: None,
+            received: 0,
+            taken: 0,
+            round_trip: None,
+            is_ambiguous: false,
             controls: Controls::default(),
         };
         session.state.push_control(open.as_bytes());
@@ -243,6 +272,21 @@ impl Session {
         }
     }
 
+    /// Returns the facts about the session's connections at this moment.
+    pub fn conn(&self) -> Conn {
+        let in_flight = match &self.state {
+            State::Polling(_) => 0,
+            State::Streaming(streaming) => streaming.in_flight as u64,
+        };
+        Conn {
+            transport: self.transport(),
+            round_trip: self.round_trip.map(Micros::to_duration),
+            received_bytes: self.received,
+            sent_bytes: self.taken.saturating_sub(in_flight),
+            queued_bytes: self.queued(),
+        }
+    }
+
     /// Returns the session's settings.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
@@ -273,6 +317,7 @@ impl Session {
         if self.is_finished() {
             return Err(Refused::Closed);
         }
+        self.heartbeat.leave(now);
         let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
         if core::mem::replace(&mut polling.parked, true) {
             self.close(now, TransportError::PollOverlap.into());
@@ -286,6 +331,12 @@ impl Session {
 
     /// Takes the response to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
     pub fn take_payload(&mut self) -> Option<Outbound> {
+        let payload = self.next_payload()?;
+        self.taken = self.taken.wrapping_add(payload.len() as u64);
+        Some(payload)
+    }
+
+    fn next_payload(&mut self) -> Option<Outbound> {
         match &mut self.state {
             State::Polling(polling) if polling.parked => {
                 if polling.payload.text().is_empty() && self.closed.is_none() && !polling.is_released() {
@@ -371,6 +422,25 @@ impl Session {
         self.last_heard = self.last_heard.max(now);
     }
 
+    /// Counts bytes that arrived: the bodies of requests, and all bytes of WebSocket connections.
+    pub fn count_received(&mut self, bytes: usize) {
+        self.received = self.received.wrapping_add(bytes as u64);
+    }
+
+    /// Counts a message for the application, of `len` bytes, against the limits of [`Config::max_message_rate`] and
+    /// [`Config::max_byte_rate`]. Returns `false` if it must not be handled: it exceeds a limit, which ends the session, or
+    /// the session has ended before.
+    ///
+    /// Need not be called if [there is no limit](Config::has_rate_limit).
+    pub fn count_message(&mut self, now: Time, len: usize) -> bool {
+        if let Some(rates) = &mut self.rates
+            && let Err(error) = rates.count(now, len)
+        {
+            self.close(now, error.into());
+        }
+        self.closed.is_none()
+    }
+
     /// Returns the time at which bytes last arrived.
     pub fn last_heard(&self) -> Time {
         self.last_heard
@@ -389,7 +459,11 @@ impl Session {
         match packet {
             Packet::Message(message) => return Some(message),
             Packet::Pong(_) => {
-                if matches!(self.heartbeat, Heartbeat::Waiting { .. }) {
+                if let Heartbeat::Waiting { left, .. } = self.heartbeat {
+                    let round_trip = left.map(|left| Micros::between(left, now));
+                    if !core::mem::take(&mut self.is_ambiguous) {
+                        self.round_trip = round_trip.or(self.round_trip);
+                    }
                     self.heartbeat = Heartbeat::Idle(now + self.config.ping_interval);
                 }
             }
@@ -467,6 +541,7 @@ impl Session {
     /// Call [`set_in_flight`](Session::set_in_flight) as they are written.
     pub fn take_frames(&mut self, out: &mut Outbound) {
         if let State::Streaming(streaming) = &mut self.state {
+            self.taken = self.taken.wrapping_add(streaming.queue.len() as u64);
             out.append(&mut streaming.queue);
             streaming.in_flight = out.len();
         }
@@ -544,22 +619,26 @@ impl Session {
     /// If `is_deaf`, not even bytes are read. Then the peer's silence says nothing, but a ping shows whether it is
     /// still there: to one that is gone it cannot be written.
     pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
-        let Heartbeat::Waiting { sent, deadline } = self.heartbeat else { return };
+        let Heartbeat::Waiting { left, deadline } = self.heartbeat else { return };
         if deadline > now {
             return;
         }
         let lives = match &mut self.state {
             // Each poll counts once.
             State::Polling(polling) => core::mem::take(&mut polling.polled),
-            State::Streaming(_) => is_deaf || self.last_heard >= sent,
+            // Something was heard after the ping was due.
+            State::Streaming(_) => is_deaf || self.last_heard + self.config.ping_timeout >= deadline,
         };
         if !lives {
             return;
         }
         self.heartbeat = match self.queued() {
-            0 => Heartbeat::Idle(now),
+            0 => {
+                self.is_ambiguous = true;
+                Heartbeat::Idle(now)
+            }
             // The last ping shows as much: they are not piled up.
-            _ => Heartbeat::Waiting { sent: now, deadline: now + self.config.ping_timeout },
+            _ => Heartbeat::Waiting { left, deadline: now + self.config.ping_timeout },
         };
     }
 
@@ -595,20 +674,23 @@ impl Session {
             // Counted from when the ping was due, so that timers that fire late do not add up; unless they fired
             // so late that the peer would have no time to answer.
             let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
-            self.heartbeat = Heartbeat::Waiting { sent, deadline: sent + timeout };
+            self.heartbeat = Heartbeat::Waiting { left: None, deadline: sent + timeout };
             self.state.push_control(b"2");
             self.controls.ping = true;
             if let State::Polling(polling) = &mut self.state {
                 polling.polled = false;
             }
+            if !matches!(self.state, State::Polling(Polling { parked: false, .. })) {
+                self.heartbeat.leave(now);
+            }
         }
-        if let Heartbeat::Waiting { sent, deadline } = self.heartbeat
+        if let Heartbeat::Waiting { left, deadline } = self.heartbeat
             && deadline <= now
         {
             // A large message may keep the pong waiting: bytes that arrive are life, too.
             let extended = self.last_heard + self.config.ping_timeout;
-            if self.last_heard > sent && extended > now {
-                self.heartbeat = Heartbeat::Waiting { sent, deadline: extended };
+            if extended > now {
+                self.heartbeat = Heartbeat::Waiting { left, deadline: extended };
             } else {
                 self.close(now, CloseReason::PingTimeout);
             }

@@ -1,0 +1,79 @@
+//! Tasks that wait until the queue of a session is short.
+
+use super::{Application, Inner, SendError, Session};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+
+impl<A: Application> Session<A> {
+    /// Waits until at most 256 KiB are queued for the peer, or half of the [send buffer](super::Builder::send_buffer) if
+    /// that is less. For programs that produce faster than a peer reads: [`send`](Session::send) itself never waits.
+    ///
+    /// The wait ends at the latest with the session. Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] if the session has ended.
+    pub async fn writable(&self) -> Result<(), SendError> {
+        match self.drained(|| true).await {
+            true => Ok(()),
+            false => Err(SendError::Closed),
+        }
+    }
+
+    /// Waits until the queue is short, and returns `true`; or `false` if the session has ended, or the wait is no longer
+    /// wanted. `is_wanted` is called under the session's lock, and again after [`wake_waiters`](Session::wake_waiters).
+    pub(crate) async fn drained(&self, is_wanted: impl Fn() -> bool) -> bool {
+        let mut waiting = Waiting { session: self, key: None };
+        poll_fn(|cx| waiting.poll(cx, &is_wanted)).await
+    }
+
+    /// Wakes the tasks that wait until the queue is short, so that they look whether they are still to wait.
+    pub(crate) fn wake_waiters(&self) {
+        let woken = self.0.inner.lock().waiters.take();
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<A: Application> Inner<A> {
+    /// Takes the wakers of the tasks that wait until the queue is short, if it is or the session has ended.
+    pub(super) fn take_drained(&mut self) -> Vec<Waker> {
+        match !self.waiters.is_empty() && (self.is_drained() || self.engine.closed().is_some()) {
+            true => self.waiters.take(),
+            false => Vec::new(),
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.engine.queued() <= self.engine.config().low_water()
+    }
+}
+
+/// A task that waits until a session's queue is short.
+struct Waiting<'a, A: Application> {
+    session: &'a Session<A>,
+    /// The key of its waker, once it waits.
+    key: Option<u64>,
+}
+
+impl<A: Application> Waiting<'_, A> {
+    fn poll(&mut self, cx: &Context<'_>, is_wanted: impl Fn() -> bool) -> Poll<bool> {
+        let mut inner = self.session.0.inner.lock();
+        let is_over = inner.engine.closed().is_some() || !is_wanted();
+        let is_ready = is_over || inner.is_drained();
+        let replaced = match is_ready {
+            true => inner.waiters.leave(&mut self.key),
+            false => inner.waiters.wait(cx, &mut self.key),
+        };
+        drop(inner);
+        drop(replaced);
+        if is_ready { Poll::Ready(!is_over) } else { Poll::Pending }
+    }
+}
+
+impl<A: Application> Drop for Waiting<'_, A> {
+    fn drop(&mut self) {
+        if self.key.is_some() {
+            let left = self.session.0.inner.lock().waiters.leave(&mut self.key);
+            drop(left);
+        }
+    }
+}

@@ -79,43 +79,39 @@ async fn connect(
     Ok(())
 }
 
-/// Runs the lines. Returns the exit code.
-async fn follow(terminal: &Terminal, mut lines: mpsc::Receiver<Line>, mode: Mode) -> u8 {
-    loop {
-        let next = tokio::select! {
-            line = lines.recv() => line,
-            () = terminal.lost() => return NOT_CONNECTED,
-        };
-        let Some(Line { number, text, done }) = next else { break };
-        let text = match text {
-            Ok(text) => text,
+/// Follows the lines, and waits for the end. Returns the exit code.
+async fn follow(terminal: &Terminal, lines: mpsc::Receiver<Line>, mode: Mode) -> u8 {
+    let has_quit = tokio::select! {
+        has_quit = run_lines(terminal, lines) => has_quit,
+        () = terminal.lost() => true,
+    };
+    match mode {
+        Mode::Interactive => return 0,
+        Mode::Watch if !has_quit => std::future::pending().await,
+        Mode::Watch | Mode::Script => {}
+    }
+    match terminal.finish().await {
+        _ if terminal.is_lost() => NOT_CONNECTED,
+        true => 0,
+        false => FAILED,
+    }
+}
+
+/// Runs the lines. Returns whether one of them quits.
+async fn run_lines(terminal: &Terminal, mut lines: mpsc::Receiver<Line>) -> bool {
+    while let Some(Line { number, text, done }) = lines.recv().await {
+        match text {
+            Ok(text) if terminal.run(number, &text).await => {}
+            Ok(_) => return true,
             Err(error) => {
                 terminal.complain(number, error);
-                break;
+                return false;
             }
-        };
-        let goes_on = tokio::select! {
-            goes_on = terminal.run(number, &text) => goes_on,
-            () = terminal.lost() => return NOT_CONNECTED,
-        };
-        if !goes_on {
-            return match mode == Mode::Interactive || terminal.finish().await {
-                true => 0,
-                false => FAILED,
-            };
         }
-        // The thread that reads ends with this function.
+        // The thread that reads is gone only if the program ends.
         let _ = done.send(());
     }
-    match mode {
-        Mode::Interactive => 0,
-        Mode::Watch => std::future::pending().await,
-        Mode::Script => match terminal.finish().await {
-            _ if terminal.is_lost() => NOT_CONNECTED,
-            true => 0,
-            false => FAILED,
-        },
-    }
+    false
 }
 
 /// A line, and the way to say that the next one may be read: until then the editor leaves the terminal alone.

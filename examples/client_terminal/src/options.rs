@@ -47,6 +47,7 @@ The exit code is 0 if all went well, 1 if a line was wrong or not answered, 2 if
 server did not let us in or the connection was lost.
 At a terminal, NO_COLOR turns colours off, and a line that begins with a space is not kept in the history.";
 
+#[derive(Default)]
 pub(crate) struct Options {
     url: String,
     lines: Vec<String>,
@@ -76,23 +77,7 @@ pub(crate) enum Input {
 impl Options {
     /// Reads the command line. Returns `None` after printing the help.
     pub(crate) fn from_args(mut args: Parser) -> Result<Option<Options>, lexopt::Error> {
-        let mut options = Options {
-            url: String::new(),
-            lines: Vec::new(),
-            file: None,
-            transport: None,
-            auth: None,
-            namespaces: Vec::new(),
-            headers: Vec::new(),
-            query: Vec::new(),
-            path: None,
-            proxy: None,
-            ca: None,
-            timeout: None,
-            watch: false,
-            json: false,
-            once: false,
-        };
+        let mut options = Options::default();
         while let Some(arg) = args.next()? {
             match arg {
                 Arg::Short('n') | Arg::Long("namespace") => {

@@ -178,14 +178,11 @@ impl Record {
                 (GREY, format!("· {namespace} {state}{id}{over}, {waiting_bytes} bytes waiting"))
             }
             Record::Pending { questions, answers, .. } => {
-                let mut lines = vec![format!(
-                    "· {} to be answered by the server, {} by us",
-                    questions.len(),
-                    answers.len()
-                )];
-                lines.extend(questions.iter().map(|it| format!("  ?{} for {} ms", it.event, it.ms)));
-                lines.extend(answers.iter().map(|it| format!("  {}: /answer {}", it.event, it.answer)));
-                (GREY, lines.join("\n"))
+                let asked = questions.iter().map(|it| format!(" ?{} ({} ms)", it.event, it.ms));
+                let asking = answers.iter().map(|it| format!(" {} (/answer {})", it.event, it.answer));
+                let (asked, asking) = (asked.collect::<String>(), asking.collect::<String>());
+                let (questions, answers) = (questions.len(), answers.len());
+                (GREY, format!("· {questions} wait for the server:{asked}; {answers} wait for you:{asking}"))
             }
             Record::Help => (GREY, HELP.into()),
             Record::ReconnectAttempt { attempt } => (GREY, format!("· connecting again, attempt {attempt}")),
@@ -217,10 +214,7 @@ fn spaced(args: &[Json]) -> String {
 }
 
 fn printable(c: char) -> char {
-    match c.is_control() && c != '\n' {
-        true => char::REPLACEMENT_CHARACTER,
-        false => c,
-    }
+    if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// The place where records are shown.

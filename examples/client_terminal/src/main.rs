@@ -17,6 +17,7 @@ use sockeye::tokio::Tokio;
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use terminal::{Mode, Terminal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,7 +28,8 @@ const USAGE: u8 = 2;
 /// There is no connection, or it was lost.
 const NOT_CONNECTED: u8 = 3;
 
-#[tokio::main]
+// On one thread tasks run in the order in which they were woken, so that answers are shown as they arrive.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match run().await {
         Ok(code) => code.into(),
@@ -58,7 +60,7 @@ async fn run() -> Result<u8, Box<dyn std::error::Error>> {
     };
     client.attach(Arc::new(Tokio::new()));
     let code = match connect(&terminal, &client, &options.namespaces).await {
-        Ok(()) => follow(&terminal, lines, mode).await,
+        Ok(()) => follow(&terminal, lines, mode, options.wait).await,
         Err(_) => NOT_CONNECTED,
     };
     terminal.close().await;
@@ -79,10 +81,17 @@ async fn connect(
     Ok(())
 }
 
-/// Follows the lines, and waits for the end. Returns the exit code.
-async fn follow(terminal: &Terminal, lines: mpsc::Receiver<Line>, mode: Mode) -> u8 {
+/// Follows the lines, and waits for the end, and for `wait` after the last line. Returns the exit code.
+async fn follow(terminal: &Terminal, lines: mpsc::Receiver<Line>, mode: Mode, wait: Duration) -> u8 {
+    let run = async {
+        let has_quit = run_lines(terminal, lines).await;
+        if !has_quit && mode == Mode::Script {
+            tokio::time::sleep(wait).await;
+        }
+        has_quit
+    };
     let has_quit = tokio::select! {
-        has_quit = run_lines(terminal, lines) => has_quit,
+        has_quit = run => has_quit,
         () = terminal.lost() => true,
     };
     match mode {

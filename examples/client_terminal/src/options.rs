@@ -24,8 +24,10 @@ read from the standard input; at a terminal, they are typed and edited there.
       --path PATH              the server's path (default: /socket.io)
       --proxy URL              use this proxy: http://USER:PASSWORD@HOST:PORT
       --ca FILE                trust only the certificates in this PEM file
-  -t, --timeout SECONDS        how long to wait for a connection (default: 20) and for an answer (default: 30)
+  -t, --timeout SECONDS        how long to wait for an answer (default: 30)
+      --connect-timeout SECONDS    how long to wait for a connection (default: 20)
   -f, --file FILE              read the lines from a file, in which # begins a comment
+      --wait SECONDS           stay for this time after the last line, and show events
   -w, --watch                  stay after the last line, show events, and connect again until interrupted
   -j, --json                   print a line of JSON for everything that happens
       --once                   at a terminal: do not connect again
@@ -61,6 +63,8 @@ pub(crate) struct Options {
     proxy: Option<String>,
     ca: Option<String>,
     timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
+    pub(crate) wait: Duration,
     watch: bool,
     pub(crate) json: bool,
     once: bool,
@@ -100,7 +104,11 @@ impl Options {
                 Arg::Short('t') | Arg::Long("timeout") => {
                     options.timeout = Some(args.value()?.parse_with(seconds)?);
                 }
+                Arg::Long("connect-timeout") => {
+                    options.connect_timeout = Some(args.value()?.parse_with(seconds)?);
+                }
                 Arg::Short('f') | Arg::Long("file") => options.file = Some(args.value()?.string()?),
+                Arg::Long("wait") => options.wait = args.value()?.parse_with(seconds)?,
                 Arg::Short('w') | Arg::Long("watch") => options.watch = true,
                 Arg::Short('j') | Arg::Long("json") => options.json = true,
                 Arg::Long("once") => options.once = true,
@@ -157,7 +165,10 @@ impl Options {
             builder = builder.proxy(proxy);
         }
         if let Some(timeout) = self.timeout {
-            builder = builder.timeout(timeout).ack_timeout(timeout);
+            builder = builder.ack_timeout(timeout);
+        }
+        if let Some(timeout) = self.connect_timeout {
+            builder = builder.timeout(timeout);
         }
         for (name, value) in &self.headers {
             builder = builder.extra_header(name, value);

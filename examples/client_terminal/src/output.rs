@@ -1,4 +1,4 @@
-//! What happens, as lines of text or of JSON.
+//! Everything that is shown, as lines of text or of JSON.
 
 use crate::values::Json;
 use jiff::{Timestamp, ZonedDateTime};
@@ -70,6 +70,10 @@ pub(crate) enum Record {
         questions: Vec<Question>,
         answers: Vec<Unanswered>,
     },
+    Muted {
+        line: u64,
+        events: Vec<String>,
+    },
     Help,
     ReconnectAttempt {
         attempt: u32,
@@ -108,6 +112,7 @@ EVENT [ARGUMENT…]     emit an event
 ?EVENT [ARGUMENT…]    emit an event and wait for the acknowledgement
 /answer N [ARGUMENT…] acknowledge the event with this number
 /pending              list what waits for an answer, on both sides
+/mute [EVENT]         hide an event, or show it again; without a name, list those that are hidden
 /connect [NAMESPACE]  connect to a namespace and use it from now on; without a name, connect again
 /leave                disconnect from the namespace
 /status               show the state of the connection
@@ -184,6 +189,7 @@ impl Record {
                 let (questions, answers) = (questions.len(), answers.len());
                 (GREY, format!("· {questions} wait for the server:{asked}; {answers} wait for you:{asking}"))
             }
+            Record::Muted { events, .. } => (GREY, format!("· hidden: {}", events.join(", "))),
             Record::Help => (GREY, HELP.into()),
             Record::ReconnectAttempt { attempt } => (GREY, format!("· connecting again, attempt {attempt}")),
             Record::Reconnect { attempts } => {

@@ -22,7 +22,7 @@ const NAMES: usize = 1000;
 /// The delay after which a watching program connects again to a server that refused or disconnected it.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// What the program is used for.
+/// The use that is made of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Someone types, and sees what happens meanwhile.
@@ -61,6 +61,7 @@ struct State {
     unanswered: BTreeMap<u32, Received>,
     next: u32,
     names: BTreeSet<String>,
+    muted: BTreeSet<String>,
 }
 
 impl State {
@@ -98,6 +99,7 @@ impl Terminal {
             unanswered: BTreeMap::new(),
             next: 1,
             names: BTreeSet::new(),
+            muted: BTreeSet::new(),
         };
         let terminal = Terminal(Arc::new(Inner {
             client: client.clone(),
@@ -186,6 +188,9 @@ impl Terminal {
         let answer = {
             let mut state = self.state();
             state.know(&name);
+            if state.muted.contains(&name) && !event.wants_ack() {
+                return;
+            }
             event.wants_ack().then(|| state.keep(event))
         };
         self.0.output.show(&Record::Event { namespace, event: name, args, answer });
@@ -313,6 +318,7 @@ impl Terminal {
             }
             "/status" => Next::Show(status(number, &current)),
             "/pending" => Next::Show(self.pending(number)),
+            "/mute" => Next::Show(self.mute(number, rest.trim())?),
             "/answer" => {
                 let (answer, args) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
                 let args = Arguments::parse(args)?;
@@ -382,6 +388,16 @@ impl Terminal {
                 Record::NoAnswer { line, namespace, event, message: error.to_string() }
             }
         });
+    }
+
+    /// Hides an event, or shows it again if it is hidden.
+    fn mute(&self, line: u64, event: &str) -> Result<Record, String> {
+        let (event, _) = values::event(event)?;
+        let muted = &mut self.state().muted;
+        if !event.is_empty() && !muted.remove(&event) {
+            muted.insert(event);
+        }
+        Ok(Record::Muted { line, events: muted.iter().cloned().collect() })
     }
 
     fn pending(&self, line: u64) -> Record {

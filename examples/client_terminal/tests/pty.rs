@@ -1,5 +1,6 @@
 //! The program at a terminal: what is typed, and what arrives meanwhile.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used)]
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sockeye::extract::Data;
@@ -20,7 +21,7 @@ struct Terminal {
     child: Child,
     keyboard: File,
     screen: Receiver<Vec<u8>>,
-    /// What was printed and not looked at yet.
+    /// The output that no call of `until` has passed.
     printed: Vec<u8>,
 }
 

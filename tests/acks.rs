@@ -273,6 +273,33 @@ fn answers_to_a_broadcast_that_are_not_awaited_any_more_are_forgotten() {
 }
 
 #[test]
+fn an_answer_that_comes_after_its_stream_was_dropped_is_ignored() {
+    let (a, _) = connect();
+    let b = a.sim.connect();
+    let server = a.sim.server().clone();
+    let deadline = server.next_deadline();
+    let mut answers = server.timeout(SECOND).emit_with_ack::<u32>("ask", ());
+    let first = a.sim.spawn(async move { answers.next().await.unwrap().value.unwrap() });
+    a.send("430[1]");
+    assert_eq!(first.take(), Some(1));
+    assert_eq!(server.next_deadline(), deadline, "no time is kept for it");
+    let again = a.sim.spawn(server.timeout(SECOND).emit_with_ack::<u32>("again", ()));
+    for client in [&a, &b] {
+        assert_eq!(client.texts(), [r#"420["ask"]"#, r#"421["again"]"#]);
+    }
+    // Late, or again.
+    b.send("430[2]");
+    a.send("430[3]");
+    assert!(again.take().is_none());
+    a.send("431[4]");
+    b.send("431[5]");
+    let mut values = again.take().unwrap().all().unwrap();
+    values.sort();
+    assert_eq!(values, [4, 5]);
+    assert!(!a.is_closed() && !b.is_closed());
+}
+
+#[test]
 fn a_broadcast_that_cannot_be_sent_is_not_complete() {
     let (client, _) = connect();
     let answers = client.sim.spawn(client.sim.server().emit_with_ack::<u32>("connect", ()));

@@ -297,8 +297,11 @@ async fn connected(socket: Socket) {
     });
     socket.on("members", async |io: Server, Data((namespace, room)): Data<(String, Option<String>)>| {
         let namespace = io.of(&namespace);
-        let sockets = room.map_or_else(|| namespace.sockets(), |room| namespace.within(room).sockets());
-        Vec::from_iter(sockets.iter().map(|socket| socket.id().to_string()))
+        let found = match room {
+            Some(room) => namespace.within(room).fetch_sockets().await,
+            None => namespace.fetch_sockets().await,
+        };
+        Vec::from_iter(found.sockets.iter().map(|socket| socket.id().to_string()))
     });
     rooms(&socket);
     socket.on("broadcast", async |io: Server, socket: Socket, Data(how): Data<How>| how.emit(&io, &socket));

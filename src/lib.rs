@@ -118,7 +118,9 @@ pub mod tokio;
 mod waiters;
 
 pub use client::{Client, ClientSocket};
-pub use engine::{CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport};
+pub use engine::{
+    CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport, WhenFull,
+};
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
 pub use handler::Handler;
 pub use payload::{Args, Payload};

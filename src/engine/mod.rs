@@ -43,7 +43,7 @@ pub(crate) use session::Sender;
 pub use session::Session;
 pub use sockeye_core::engineio::{
     CloseReason, Id, Message, PacketError, Transport, TransportError,
-    server::{Rejection, ResponseHeaders, SendError},
+    server::{Rejection, ResponseHeaders, SendError, WhenFull},
 };
 
 use sockeye_core::Time;

@@ -13,7 +13,7 @@ use crate::observe::{Direction, ServerEvent, packet_of};
 use crate::pool;
 use crate::waiters::Waiters;
 use parking_lot::Mutex;
-use sockeye_core::engineio::server::{Controls, Ticket};
+use sockeye_core::engineio::server::{Controls, SendFlags, Ticket};
 use sockeye_core::engineio::{self, Id, Packet, Part, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
@@ -154,7 +154,8 @@ impl<A: Application> Session<A> {
             Message::Text(text) => Part::Text(text.as_bytes()),
             Message::Binary(data) => Part::Binary(data),
         };
-        let (sent, woken) = self.sending(|engine| engine.send(std::iter::once(part)));
+        let flags = SendFlags::default().may_drop(true);
+        let (sent, woken) = self.sending(|engine| engine.send_with(std::iter::once(part), flags));
         if sent.is_ok() {
             self.show_sent(std::iter::once(part));
         }

@@ -534,10 +534,7 @@ impl<A: Application> Protocol for Connection<A> {
                     true => (session.queued(), high_water),
                     // What may be dropped can wait for long, and the peer's pong must not wait for it. The rest must not
                     // fill the send buffer.
-                    false => (
-                        session.peek(|engine, _| engine.committed()),
-                        high_water.min(config.send_buffer / 4 * 3),
-                    ),
+                    false => (session.committed(), high_water.min(config.send_buffer / 4 * 3)),
                 };
                 let queued = queued.saturating_sub(self.in_flight) + self.stream.queued();
                 // While handlers are behind, keep looking for the end of the stream.

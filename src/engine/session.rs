@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
+use writable::wake_drained;
 
 /// A handle to a session: cheap to clone, keeps nothing alive. Once the session has ended, its methods fail.
 pub struct Session<A: Application>(Arc<Shared<A>>);
@@ -314,7 +315,9 @@ impl<A: Application> Session<A> {
                 waker.wake();
             }
         });
-        follow.drained.into_iter().for_each(Waker::wake);
+        if let Some(drained) = follow.drained {
+            drained.into_iter().for_each(Waker::wake);
+        }
         if (follow.ended.is_some() || follow.finished)
             && let Some(server) = self.0.server.upgrade()
         {
@@ -388,7 +391,7 @@ impl<A: Application> Session<A> {
         let (driver, server) = self.arm(inner);
         Follow {
             wakers: [woken, inner.take_settled_probe(), resume, driver],
-            drained: inner.take_drained(),
+            drained: if inner.waiters.is_empty() { None } else { inner.take_drained().into() },
             controls: if self.0.is_observed { inner.engine.take_controls() } else { Controls::default() },
             ended,
             finished: inner.told && inner.engine.is_finished(),
@@ -494,9 +497,9 @@ impl<A: Application> Session<A> {
         }
         inner.attended = !out.is_empty();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
-        let drained = inner.take_drained();
-        drop(inner);
-        drained.into_iter().for_each(Waker::wake);
+        if !inner.waiters.is_empty() {
+            wake_drained(inner);
+        }
     }
 
     /// Sets how many of the transmitted bytes are not yet written.
@@ -504,9 +507,9 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(bytes);
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
-        let drained = inner.take_drained();
-        drop(inner);
-        drained.into_iter().for_each(Waker::wake);
+        if !inner.waiters.is_empty() {
+            wake_drained(inner);
+        }
     }
 
     /// Returns the response to the pending poll if there is something to send; otherwise keeps the waker for
@@ -661,7 +664,7 @@ struct Follow<A: Application> {
     /// Wakers of the session's connection, the upgrade in progress, a request, and the server's driver.
     wakers: [Option<Waker>; 4],
     /// Wakers of tasks that waited until the queue is short.
-    drained: Vec<Waker>,
+    drained: Option<Vec<Waker>>,
     /// The protocol's own packets, for the observer.
     controls: Controls,
     ended: Option<CloseReason>,

@@ -156,12 +156,16 @@ impl Session {
     }
 
     /// Moves messages from the backlog to the queue while that is short.
+    #[inline]
     pub(super) fn refill(&mut self) {
-        self.advance_backlog(self.config.low_water());
+        if self.backlog.is_some() {
+            self.advance_backlog(self.config.low_water());
+        }
     }
 
     /// Moves messages from the backlog to the queue while that has less than `limit` bytes, and those that may not be
     /// dropped in any case.
+    #[cold]
     pub(super) fn advance_backlog(&mut self, limit: usize) {
         let Some(backlog) = &mut self.backlog else { return };
         while let Some(unit) = match self.state.queue().len() < limit {

@@ -16,8 +16,8 @@ async fn main() -> std::io::Result<()> {
     let io = Server::new();
     io.on_connect(async |socket: Socket| {
         println!("{} connected from {:?}", socket.id(), socket.handshake().address());
-        socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
     });
+    io.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
     let service = sockeye::tokio::layer(io).layer(service_fn(hello));
 
     println!("listening on http://127.0.0.1:3000");

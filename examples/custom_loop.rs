@@ -18,21 +18,17 @@ use std::time::{Duration, Instant};
 #[allow(dead_code)] // Other examples include this file for the loop alone.
 fn main() -> io::Result<()> {
     let io = Server::new();
-    io.on_connect(async |socket: Socket| {
-        // A room, a broadcast to it, and as the acknowledgement the number of its recipients.
-        socket.on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
-        socket.on("say", async |socket: Socket, Data((room, text)): Data<(String, String)>| {
-            socket.to(room).emit("said", text).sent
-        });
-        // A handler may wait: here for the client's answer, for at most a second.
-        socket.on("ask me", async |socket: Socket| {
-            let answer = socket.timeout(Duration::from_secs(1)).emit_with_ack::<String>("question", "name?");
-            answer.await.map(|name| format!("hello {name}"))
-        });
+    // A room, a broadcast to it, and as the acknowledgement the number of its recipients.
+    io.on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
+    io.on("say", async |socket: Socket, Data((room, text)): Data<(String, String)>| {
+        socket.to(room).emit("said", text).sent
     });
-    io.of("/echo").on_connect(async |socket: Socket| {
-        socket.on_fallback(async |args: sockeye::Args| args);
+    // A handler may wait: here for the client's answer, for at most a second.
+    io.on("ask me", async |socket: Socket| {
+        let answer = socket.timeout(Duration::from_secs(1)).emit_with_ack::<String>("question", "name?");
+        answer.await.map(|name| format!("hello {name}"))
     });
+    io.of("/echo").on_fallback(async |args: sockeye::Args| args);
     println!("listening on http://127.0.0.1:3000");
     run(io, std::net::TcpListener::bind("127.0.0.1:3000")?)
 }

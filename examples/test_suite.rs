@@ -16,13 +16,10 @@ fn main() -> std::io::Result<()> {
         .max_payload(1_000_000)
         .cors(Cors::any())
         .build();
-    io.on_connect(connected);
-    io.of("/custom").on_connect(connected);
+    for namespace in [io.of("/"), io.of("/custom")] {
+        namespace.on_connect(async |socket: Socket, Auth(auth): Auth<Value>| socket.emit("auth", auth));
+        namespace.on("message", async |socket: Socket, args: Args| socket.emit("message-back", args));
+        namespace.on("message-with-ack", async |args: Args| args);
+    }
     common::serve(io)
-}
-
-async fn connected(socket: Socket, Auth(auth): Auth<Value>) {
-    let _ = socket.emit("auth", auth);
-    socket.on("message", async |socket: Socket, args: Args| socket.emit("message-back", args));
-    socket.on("message-with-ack", async |args: Args| args);
 }

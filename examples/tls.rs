@@ -16,8 +16,8 @@ async fn main() -> io::Result<()> {
     let io = Server::new();
     io.on_connect(async |socket: Socket| {
         println!("{} connected, encrypted: {}", socket.id(), socket.handshake().secure());
-        socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
     });
+    io.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
     println!("listening on https://localhost:3000");
     sockeye::tokio::listen_tls(io, "127.0.0.1:3000", tls).await
 }

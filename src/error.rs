@@ -35,6 +35,10 @@ pub enum DisconnectReason {
     ClientNamespaceDisconnect,
     /// The server disconnected the socket.
     ServerNamespaceDisconnect,
+    /// The server disconnected the socket because its credentials have expired: see
+    /// [`Socket::authenticated_for`](crate::Socket::authenticated_for). Displayed like
+    /// [`ServerNamespaceDisconnect`](DisconnectReason::ServerNamespaceDisconnect).
+    AuthExpired,
 }
 
 impl fmt::Display for DisconnectReason {
@@ -42,61 +46,76 @@ impl fmt::Display for DisconnectReason {
         match self {
             DisconnectReason::Closed(reason) => reason.fmt(f),
             DisconnectReason::ClientNamespaceDisconnect => f.write_str("client namespace disconnect"),
-            DisconnectReason::ServerNamespaceDisconnect => f.write_str("server namespace disconnect"),
+            DisconnectReason::ServerNamespaceDisconnect | DisconnectReason::AuthExpired => {
+                f.write_str("server namespace disconnect")
+            }
         }
     }
 }
 
-/// The response of a middleware to a client that it refuses: the client's `connect_error`.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct ConnectError {
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<serde_json::Value>,
+/// The message of a refusal if the fault is this program's. The cause is logged.
+pub(crate) const INTERNAL: &str = "Internal error";
+
+/// Defines the refusals of middleware: for the client, an object with `message` and, if there are details, `data`.
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $Refusal:ident, $data:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+        pub struct $Refusal {
+            message: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            data: Option<serde_json::Value>,
+        }
+
+        impl $Refusal {
+            /// Returns a refusal with a message.
+            pub fn new(message: impl Into<String>) -> $Refusal {
+                $Refusal { message: message.into(), data: None }
+            }
+
+            /// Returns the message.
+            pub(crate) fn message(&self) -> &str {
+                &self.message
+            }
+
+            #[doc = concat!("Adds details, any JSON: ", $data, ". Data that cannot be serialized is left out.")]
+            pub fn data(mut self, data: impl serde::Serialize) -> $Refusal {
+                self.data = serde_json::to_value(data).ok();
+                self
+            }
+        }
+
+        impl From<String> for $Refusal {
+            fn from(message: String) -> Self {
+                $Refusal::new(message)
+            }
+        }
+
+        impl From<&str> for $Refusal {
+            fn from(message: &str) -> Self {
+                $Refusal::new(message)
+            }
+        }
+
+        impl fmt::Display for $Refusal {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.message)
+            }
+        }
+
+        impl std::error::Error for $Refusal {}
+    )*};
 }
 
-impl ConnectError {
-    /// Returns a refusal with a message.
-    pub fn new(message: impl Into<String>) -> ConnectError {
-        ConnectError { message: message.into(), data: None }
-    }
-
-    /// Returns the message.
-    pub(crate) fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// Returns what a client is told if the fault is this program's. The cause is logged.
-    pub(crate) fn internal() -> ConnectError {
-        ConnectError::new("Internal error")
-    }
-
-    /// Adds details, any JSON: the client's `error.data`. Data that cannot be serialized is left out.
-    pub fn data(mut self, data: impl serde::Serialize) -> ConnectError {
-        self.data = serde_json::to_value(data).ok();
-        self
-    }
+refusals! {
+    /// The response of a middleware to a client that it refuses: the client's `connect_error`.
+    ConnectError, "the client's `error.data`";
+    /// The refusal of an event by a packet middleware: see [`Namespace::use_packet`](crate::Namespace::use_packet).
+    ///
+    /// If the client asked for an acknowledgement, that is an object with `message` and, if there are details, `data`. A
+    /// handler of [`Socket::on_error`](crate::Socket::on_error) can extract the refusal.
+    PacketError, "`data` in the acknowledgement";
 }
-
-impl From<String> for ConnectError {
-    fn from(message: String) -> Self {
-        ConnectError::new(message)
-    }
-}
-
-impl From<&str> for ConnectError {
-    fn from(message: &str) -> Self {
-        ConnectError::new(message)
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ConnectError {}
 
 /// Any error, for handlers that use `?`: it is logged, and nothing is acknowledged. See [`Handler`].
 ///

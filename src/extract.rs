@@ -11,6 +11,7 @@
 //! | [`AckSender`] | a handle to acknowledge the event at any time | events |
 //! | `Extension<T>` | a clone of a value that a layer added to the request, if the server is mounted (feature `http`) | everywhere |
 //! | [`DisconnectReason`](crate::DisconnectReason) | the reason for the disconnect | `on_disconnect`, `on_disconnecting` |
+//! | [`PacketError`](crate::PacketError) | the refusal of the event | `on_error` |
 //!
 //! The handlers of a [client](crate::client) take [`ClientSocket`](crate::ClientSocket), the parameters for events, and
 //! in its `on_disconnect` and `on_connect_error`
@@ -22,7 +23,8 @@
 //! called, the client's acknowledgement times out; to answer such a client, take [`TryData<T>`]. A middleware in the
 //! same case refuses the client with `Invalid auth`, or with `Internal error` if the fault is this program's; the cause
 //! is only logged. To tell the client more, read its `auth` by [`Socket::auth`] and return a
-//! [`ConnectError`](crate::ConnectError).
+//! [`ConnectError`](crate::ConnectError). A [packet middleware](crate::Namespace::use_packet) refuses the event, with
+//! `Invalid data` if that is not of its type.
 //!
 //! ```
 //! use serde::Deserialize;

@@ -169,7 +169,7 @@ impl<S> Deref for Kept<S> {
 ///
 /// # Errors
 /// If it is an `Err`, even if no acknowledgement is wanted or the client has gone; or if it cannot be sent.
-fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
+pub(crate) fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
     match ack {
         Some((socket, id)) => match socket.acknowledge(id, answer) {
             // A client that has gone, or is closed because it does not read, is no failure of the handler.
@@ -218,6 +218,12 @@ pub(crate) fn drive<S: AnySocket>(
     if Pin::new(&mut rest).poll(&mut context).is_pending() {
         socket.spawn(rest);
     }
+}
+
+/// Passes a future to the runtime. Its failure is that of a handler of `event`.
+pub(crate) fn spawn<S: AnySocket>(socket: &S, event: &str, future: BoxFuture<Result<(), EmitError>>) {
+    let span = socket.span(event);
+    socket.spawn(Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span });
 }
 
 /// The rest of the call of a handler that has to wait.

@@ -5,7 +5,7 @@ use sockeye_core::http;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The request that opened a session, and the address that it came from. Hooks such as
 /// [`use_request`](crate::ServerBuilder::use_request) get every other request in this form, too.
@@ -151,6 +151,12 @@ impl Handshake {
         self.time
     }
 
+    /// Returns when the session was opened, in milliseconds since the Unix epoch.
+    pub fn issued(&self) -> u64 {
+        let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Returns whether the request has an `Origin` header, as in the reference. A browser sends it from pages of
     /// another origin, and for POST and WebSocket also from pages of the same origin.
     pub fn xdomain(&self) -> bool {
@@ -184,6 +190,9 @@ mod tests {
         assert_eq!(handshake.headers().count(), 3);
         assert_eq!(handshake.query_param("name").as_deref(), Some("a b"));
         assert_eq!(handshake.method(), "GET");
+        let issued = UNIX_EPOCH + std::time::Duration::from_millis(handshake.issued());
+        let rounded = handshake.time().duration_since(issued).expect("it is rounded down");
+        assert!(rounded.as_millis() == 0);
         handshake.with_request(|again| assert_eq!(*again, request));
         let request = http::Request::new("POST", "*", &headers);
         let handshake = Handshake::new(&request, Peer::default());

@@ -7,13 +7,11 @@
 //! # #[cfg(feature = "tokio")]
 //! # async fn example() -> std::io::Result<()> {
 //! let io = Server::new();
-//! io.on_connect(async |socket: Socket| {
-//!     socket.on("chat message", async |socket: Socket, Data(text): Data<String>| {
-//!         socket.broadcast().emit("chat message", &text);
-//!     });
-//!     // What a handler returns is the acknowledgement.
-//!     socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
+//! io.on("chat message", async |socket: Socket, Data(text): Data<String>| {
+//!     socket.broadcast().emit("chat message", &text);
 //! });
+//! // What a handler returns is the acknowledgement.
+//! io.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
 //! sockeye::tokio::listen(io, "0.0.0.0:3000").await
 //! # }
 //! ```
@@ -70,7 +68,8 @@
 //! Names are those of the JavaScript implementation ("the reference"), with these differences. Handlers
 //! return the acknowledgement instead of calling a callback; to acknowledge later, use
 //! [`extract::AckSender`]. `io.use` is [`middleware`](Namespace::middleware), because `use` is a keyword of
-//! Rust; `in` is `within`, and [`Socket::within`] includes the socket itself. An event may have several
+//! Rust, and `socket.use` is [`use_packet`](Socket::use_packet); `in` is `within`, and
+//! [`Socket::within`] includes the socket itself. An event may have several
 //! handlers; the first one that can be called acknowledges. [`on_fallback`](Socket::on_fallback) is called only
 //! for an event that has none.
 //!
@@ -83,7 +82,8 @@
 //! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and their
 //!   certificates: `Tls`. For clients, the certificates to trust: `ClientTls`.
 //! - `deflate`: compresses WebSocket messages for clients that ask for it, if the server enables it by
-//!   `ServerBuilder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`.
+//!   `ServerBuilder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`. Also compresses
+//!   the responses of polling: `ServerBuilder::http_compression`.
 //! - `tracing`: logs the lives of sessions and sockets (`DEBUG`), exceeded limits (`WARN`) and faults of your program
 //!   (`ERROR`) through `tracing`; without it nothing is logged. To see packets, set an [observer](observe).
 //!
@@ -110,6 +110,7 @@ mod payload;
 mod pending;
 mod pool;
 mod ready;
+mod renewal;
 mod server;
 #[cfg(feature = "smol")]
 pub mod smol;
@@ -119,13 +120,15 @@ mod waiters;
 
 pub use client::{Client, ClientSocket};
 pub use engine::{
-    CloseReason, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport, WhenFull,
+    CloseReason, Conn, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport,
+    WhenFull,
 };
-pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError};
+pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError, PacketError};
 pub use handler::Handler;
 pub use payload::{Args, Payload};
 pub use pending::Answer;
 pub use ready::ReadyList;
+pub use renewal::AUTH_RENEW;
 pub use server::ack::AckFuture;
 pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};
@@ -133,6 +136,10 @@ pub use server::members::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
+pub use server::remote::{FetchedSockets, RemoteSocket};
+pub use server::room_names::RoomNames;
+pub use server::rooms::{RoomChange, RoomEvent};
+pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
@@ -150,4 +157,4 @@ mod readme {}
 #[cfg(feature = "tls")]
 pub use sockeye_core::tls::{self, ClientTls, Tls};
 #[cfg(feature = "deflate")]
-pub use sockeye_core::websocket::PerMessageDeflate;
+pub use sockeye_core::{http::HttpCompression, websocket::PerMessageDeflate};

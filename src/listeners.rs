@@ -18,6 +18,10 @@ pub(crate) enum On {
     AnyOutgoing,
     /// An event that has no listener of its own.
     Unhandled,
+    /// The upgrade of the session to WebSocket. Not an event, because a client may send one named `upgrade`.
+    Upgrade,
+    /// An event that a packet middleware refused.
+    Refused,
 }
 
 /// The listeners of one socket, in the order in which they are called.
@@ -165,6 +169,14 @@ impl<S: Clone> Listeners<S> {
 }
 
 impl<S> Called<S> {
+    /// Returns whether the event has a listener of its own.
+    pub(crate) fn is_named(&self) -> bool {
+        match self {
+            Called::One(_) => true,
+            Called::Several { is_named, .. } => *is_named,
+        }
+    }
+
     /// Returns whether the event has a listener of its own, or one for events without.
     pub(crate) fn has_own(&self) -> bool {
         match self {
@@ -245,7 +257,7 @@ impl<S: Clone> Entry<S> {
         }
     }
 
-    fn is_on(&self, on: &On) -> bool {
+    pub(crate) fn is_on(&self, on: &On) -> bool {
         match (self, on) {
             (_, On::Event(event)) => self.is_event(event),
             (Entry::Plain(..), _) => false,

@@ -7,7 +7,7 @@
 //! | `connection` | `peer` | a connection, or a request of another HTTP server, is handled |
 //! | `session` | `sid` | packets of a session, or its end, are handled |
 //! | `admission` | `namespace`, `socket` | a client waits for a namespace's middleware |
-//! | `handler` | `event`, `namespace`, `socket` | a handler is polled, at any time |
+//! | `handler` | `event`, `namespace`, `socket` | a handler or a packet middleware is polled, at any time |
 //!
 //! The span of a session is inside of that of the connection that opened it, even after an upgrade; those of admissions
 //! and handlers are inside of that of their session, whichever thread calls the handler. A client has only `handler`,

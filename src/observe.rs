@@ -37,6 +37,7 @@
 //! | [`SocketDisconnected`](ServerEvent::SocketDisconnected) | a client is disconnected | `DEBUG` | `sid`, `namespace`, `socket`, `reason` |
 //! | [`SessionClosed`](ServerEvent::SessionClosed) | a session is closed | `DEBUG` | `sid`, `reason`, `cause` |
 //! | the same, by a slow consumer or another limit | a session is closed because it exceeded a limit | `WARN` | `sid`, `reason`, `cause` |
+//! | [`EventRefused`](ServerEvent::EventRefused) | an event is refused | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
 //! | [`HandlerFailed`](ServerEvent::HandlerFailed) by the client's data | a handler was not called | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
 //! | the same, by this program, such as a missing state | a handler was not called | `ERROR` | as above |
 //! | the same, by an `Err`, or by an answer that cannot be sent | a handler failed, or its answer could not be sent | `WARN` | as above |
@@ -49,8 +50,8 @@
 //!
 //! These lines, and those that the application writes in its handlers, before and after their first wait, are inside of
 //! spans at level `INFO`: `connection` with the field `peer`, in it `session` with `sid`, and in that `handler` with
-//! `event`, `namespace` and `socket`. In place of the last, a middleware is inside of `admission` with `namespace` and
-//! `socket`.
+//! `event`, `namespace` and `socket`. In place of the last, a middleware that decides about clients is inside of
+//! `admission` with `namespace` and `socket`.
 
 use crate::connection_error::ConnectionError;
 use crate::error::{DisconnectReason, EmitError};
@@ -197,8 +198,25 @@ pub enum ServerEvent<'a> {
         /// The reason.
         reason: &'a DisconnectReason,
     },
+    /// An event was refused by a packet middleware. It precedes the calls of the error handlers. The event
+    /// [`auth:renew`](crate::AUTH_RENEW) stands for credentials that were not renewed, before their socket is disconnected.
+    #[non_exhaustive]
+    EventRefused {
+        /// The session's id.
+        session: Id,
+        /// The request that opened the session.
+        handshake: &'a Handshake,
+        /// The name of the namespace.
+        namespace: &'a str,
+        /// The socket's id.
+        socket: Id,
+        /// The name of the event.
+        event: &'a str,
+        /// The message for the client.
+        message: &'a str,
+    },
     /// A handler was not called, failed or panicked, before or after its first wait; or a middleware was not called or
-    /// panicked. A middleware has the event `connect`.
+    /// panicked. A middleware that decides about clients has the event `connect`.
     #[non_exhaustive]
     HandlerFailed {
         /// The session's id.
@@ -335,6 +353,13 @@ fn write_log(event: &ServerEvent<'_>) {
                 "a client is disconnected"
             );
         }
+        ServerEvent::EventRefused { session, handshake, namespace, socket, event, message } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            debug!(
+                event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, cause = ?message,
+                "an event is refused"
+            );
+        }
         ServerEvent::HandlerFailed { session, handshake, namespace, socket, event, failure } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             log_failure!(failure, event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer);
@@ -350,6 +375,8 @@ fn is_limit(reason: &CloseReason) -> bool {
             TransportError::SlowConsumer { .. }
                 | TransportError::TooLarge { .. }
                 | TransportError::TooSlow
+                | TransportError::TooManyMessages { .. }
+                | TransportError::TooManyBytes { .. }
                 | TransportError::WebSocket(websocket::Error::TooLarge { .. })
         )
     )

@@ -5,6 +5,7 @@
 //! such as a `Serialize` that emits, finds none and creates its own.
 
 use sockeye_core::protocol::READ_BUFFER;
+use sockeye_core::reuse::MAX_KEPT;
 use sockeye_core::socketio::client::Event;
 use sockeye_core::socketio::{Encoder, Parser};
 use sockeye_core::websocket::{DeflatePool, DeflateState};
@@ -16,7 +17,7 @@ thread_local! {
     // A connection has memory only while data is queued, so a thread needs at most two pieces. The second one is for the
     // response to a request whose session keeps the first for the next poll.
     static MEMORY: Cell<[Option<Box<Pieces>>; 2]> = const { Cell::new([None, None]) };
-    static READ: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    static READ: Reading = const { Reading { buffer: Cell::new(None), partial: Cell::new(Vec::new()), turns: Cell::new(0) } };
     static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
     static DEFLATE_STATE: Cell<DeflateState> = const { Cell::new(DeflateState::new()) };
     static EVENTS: Cell<VecDeque<Event>> = const { Cell::new(VecDeque::new()) };
@@ -54,15 +55,74 @@ pub(crate) fn reclaim(queue: &mut Outbound) {
     }
 }
 
+/// The buffers for what is read.
+struct Reading {
+    /// The one that streams are read into.
+    buffer: Cell<Option<Box<[u8]>>>,
+    /// The one for the message of one connection that does not arrive at once.
+    partial: Cell<Vec<u8>>,
+    /// Number of turns since `partial` was needed.
+    turns: Cell<u32>,
+}
+
+impl Reading {
+    #[cold]
+    #[inline(never)]
+    fn free_partial(&self) {
+        self.turns.set(0);
+        self.partial.take();
+    }
+}
+
+/// Number of turns without a large message after which the buffer for one is freed.
+const TURNS: u32 = 10_000;
+/// Maximum capacity of the buffer that a message gets, as a multiple of the bytes that have arrived, so that a peer that
+/// sends little occupies little.
+const MAX_RATIO: usize = 32;
+
 /// Takes the buffer that the streams of this thread are read into.
 pub(crate) fn take_read_buffer() -> Box<[u8]> {
-    READ.take().unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
+    READ.with(|kept| kept.buffer.take()).unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
 }
 
 /// Puts the buffer back that [`take_read_buffer`] returned.
+// Inlined, because every turn calls it: `benches/count ack`.
+#[inline(always)]
 pub(crate) fn put_read_buffer(buffer: Box<[u8]>) {
-    // Not `READ.set`, which compiles to slower code.
-    READ.with(|kept| kept.set(Some(buffer)));
+    READ.with(|kept| {
+        kept.buffer.set(Some(buffer));
+        let turns = kept.turns.get() + 1;
+        kept.turns.set(turns);
+        if turns >= TURNS {
+            kept.free_partial();
+        }
+    });
+}
+
+/// Takes the buffer for an incomplete message of which `needed` bytes have arrived; an empty one if it does not fit.
+pub(crate) fn take_partial(needed: usize) -> Vec<u8> {
+    READ.with(|kept| {
+        let partial = kept.partial.take();
+        if partial.capacity() < needed || partial.capacity() / MAX_RATIO > needed {
+            kept.partial.set(partial);
+            return Vec::new();
+        }
+        partial
+    })
+}
+
+/// Puts back a buffer that [`take_partial`] returned, or another one. The largest is kept.
+pub(crate) fn put_partial(mut buffer: Vec<u8>) {
+    // The thread may be about to end.
+    _ = READ.try_with(|kept| {
+        if buffer.len() > READ_BUFFER {
+            kept.turns.set(0);
+        }
+        let partial = kept.partial.take();
+        buffer.clear();
+        let fits = buffer.capacity() <= MAX_KEPT && buffer.capacity() > partial.capacity();
+        kept.partial.set(if fits { buffer } else { partial });
+    });
 }
 
 /// Runs `f` with the thread's encoder, set to the parser.

@@ -15,6 +15,27 @@
 //! ```
 //!
 //! Tasks are spawned on smol's global executor; to use your own, see [`Smol::on`].
+//!
+//! # Listeners
+//!
+//! One server may be served on several listeners, by a call of [`serve`] or its siblings for each, with a clone of the
+//! server: `serve_tls`, and for Unix sockets `serve_unix` and `serve_unix_tls`. Each call returns when the server is closed.
+//! The listeners are those of the standard library. One may come from another process, for example from systemd by the
+//! crate `listenfd`; for several on one port (`SO_REUSEPORT`), use the crate `socket2`.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! # let io = sockeye::Server::new();
+//! use listenfd::ListenFd;
+//! use std::net::TcpListener;
+//!
+//! let listener = match ListenFd::from_env().take_tcp_listener(0)? {
+//!     Some(inherited) => inherited,
+//!     None => TcpListener::bind("0.0.0.0:3000")?,
+//! };
+//! sockeye::smol::serve(io, listener).await
+//! # }
+//! ```
 
 use crate::client::{Client, ClientConnectError};
 #[cfg(feature = "hyper")]

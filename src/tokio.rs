@@ -13,6 +13,54 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Listeners
+//!
+//! [`serve`] takes any [`Listener`], and may be called several times for one server, with a clone of it for each
+//! listener: for an address of IPv4 and one of IPv6, or for a port and a Unix socket. Each call returns when the server is
+//! closed.
+//!
+//! A listener may come from another process: from systemd, which starts the program with a socket that is open already, or
+//! from an earlier process of a restart without downtime. The crate `listenfd` reads what systemd passes:
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! # let io = sockeye::Server::new();
+//! use listenfd::ListenFd;
+//! use std::net::TcpListener;
+//!
+//! let listener = match ListenFd::from_env().take_tcp_listener(0)? {
+//!     Some(inherited) => inherited,
+//!     None => TcpListener::bind("0.0.0.0:3000")?,
+//! };
+//! listener.set_nonblocking(true)?;
+//! sockeye::tokio::serve(io, tokio::net::TcpListener::from_std(listener)?).await
+//! # }
+//! ```
+//!
+//! One task accepts all connections of a listener. With `SO_REUSEPORT`, several listeners share a port, and the system
+//! distributes the connections among them. That is how several processes serve one port, and how a new process starts to
+//! listen before the old one stops. It also lets several tasks of one process accept, on a machine with many cores where
+//! one task cannot keep up:
+//!
+//! ```no_run
+//! # #[cfg(unix)]
+//! # async fn example() -> std::io::Result<()> {
+//! # let io = sockeye::Server::new();
+//! use tokio::net::TcpSocket;
+//!
+//! for _ in 0..4 {
+//!     let socket = TcpSocket::new_v4()?;
+//!     socket.set_reuseport(true)?;
+//!     socket.bind(([0, 0, 0, 0], 3000).into())?;
+//!     tokio::spawn(sockeye::tokio::serve(io.clone(), socket.listen(1024)?));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Sessions over polling belong to one process: several processes on one port need WebSocket alone
+//! ([`transports`](crate::ServerBuilder::transports)).
 
 use crate::client::{Client, ClientConnectError};
 #[cfg(feature = "hyper")]

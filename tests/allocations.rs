@@ -122,6 +122,22 @@ fn a_packet_with_an_attachment_allocates_four_times() {
 }
 
 #[test]
+fn a_large_message_allocates_only_the_handlers_own_value_and_future() {
+    let io = Server::new();
+    io.on("text", async |socket: Socket, Data(x): Data<String>| socket.emit("text", x));
+    io.on("bin", async |socket: Socket, Data(x): Data<bytes::Bytes>| socket.emit("bin", x));
+    let mut world = World::new(io);
+    let client = world.websocket();
+    for len in [256 << 10, 900_000] {
+        let input = text(&format!(r#"42["text","{}"]"#, "x".repeat(len)));
+        expect(2, || assert!(world.send(client, &input) > len));
+        // The text and the struct around it, too, until the attachment arrives.
+        let input = binary_event("bin", len);
+        expect(4, || assert!(world.send(client, &input) > len));
+    }
+}
+
+#[test]
 fn an_emit_outside_of_a_turn_allocates_nothing() {
     let (mut world, _) = world(1);
     let sockets = world.server().sockets();

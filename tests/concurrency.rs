@@ -134,7 +134,7 @@ fn concurrent_joins_leaves_broadcasts_and_disconnects_do_not_deadlock_or_leak() 
                     2 => drop(server.to("all").to("room 1").emit("b", n)),
                     3 => drop(server.to("room 2").emit_with_ack::<u32>("b", n)),
                     4 => drop(socket.timeout(Duration::ZERO).emit_with_ack::<u32>("b", n)),
-                    5 => server.to("room 0").join("all"),
+                    5 => server.to("room 0").sockets_join("all"),
                     6 => socket.disconnect(n % 16 == 6),
                     _ => drop(socket.rooms()),
                 }

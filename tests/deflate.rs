@@ -162,6 +162,20 @@ fn a_message_that_must_not_be_compressed_is_sent_as_it_is() {
 }
 
 #[test]
+fn a_broadcast_that_must_not_be_compressed_is_sent_as_it_is() {
+    let sim = Sim::new(server());
+    let clients = [join(&sim, ASKS).0, join(&sim, "").0];
+    let text = "y".repeat(5000);
+    for (compress, expected) in [(true, 0..100), (false, 5000..5100), (true, 0..100)] {
+        let before = clients[0].bytes();
+        assert_eq!(sim.server().compress(compress).emit("e", &text).sent, 2);
+        clients.iter().for_each(|client| assert_eq!(client.next(), format!("42[\"e\",\"{text}\"]")));
+        let bytes = clients[0].bytes() - before;
+        assert!(expected.contains(&bytes), "{compress}: {bytes}");
+    }
+}
+
+#[test]
 fn a_client_that_violates_the_extension_is_closed_with_a_code() {
     let bomb = |deflate| compressed(deflate, Opcode::Binary, &vec![0; 20_001]);
     let in_parts = |deflate| {

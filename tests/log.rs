@@ -7,7 +7,7 @@ mod simulation;
 use simulation::{Client, Sim};
 use smol::future::yield_now;
 use sockeye::extract::{Data, State};
-use sockeye::{ConnectError, HandlerError, Handshake, Server, Socket};
+use sockeye::{ConnectError, HandlerError, Handshake, RateLimit, Server, Socket};
 use std::collections::HashMap;
 use std::fmt::{Debug, Write};
 use std::future::Future;
@@ -474,6 +474,19 @@ fn a_failure_of_a_handler_is_one_line_with_all_that_identifies_it_before_and_aft
 }
 
 #[test]
+fn a_refused_event_is_one_line() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.use_packet(async || Err("no".into()));
+        let client = Sim::new(io).connect();
+        log.faults();
+        client.send_all([r#"421["x"]"#]);
+        assert_eq!(log.faults(), [(Level::DEBUG, "an event is refused".to_owned())]);
+    });
+}
+
+#[test]
 fn a_failure_of_a_middleware_is_one_line_beside_the_refusal() {
     let log = Log::default();
     log.of(|| {
@@ -532,7 +545,8 @@ fn a_panic_of_allow_request_is_one_line_beside_the_refusal() {
 fn expect_one_line(level: Level, message: &str, cause: &str, act: impl FnOnce(&Sim)) {
     let log = Log::default();
     log.of(|| {
-        let sim = Sim::new(Server::builder().max_payload(1000).build());
+        let rate = RateLimit::per_second(9).burst(200);
+        let sim = Sim::new(Server::builder().max_payload(1000).max_message_rate(rate).build());
         act(&sim);
         let lines = log.lines.lock().unwrap().clone();
         let causes: Vec<_> = lines.iter().filter(|(.., fields)| fields.contains(cause)).collect();
@@ -548,6 +562,7 @@ fn a_session_that_a_limit_ends_is_one_line_which_is_a_warning() {
     };
     expect("message of more than 1000 bytes", |sim| sim.connect().send_all([&*"x".repeat(1001)]));
     expect("a body of more than 1000 bytes", |sim| assert_eq!(sim.polling().post(&"x".repeat(1001)), 413));
+    expect("more than 9 messages per second", |sim| sim.connect().send_all(["4312[]"; 200]));
     expect("a message took too long to arrive", |sim| {
         let client = sim.polling();
         let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.session);

@@ -134,13 +134,13 @@ fn many_sockets_join_leave_and_are_disconnected_at_once() {
     let (sim, clients, [a, b, c]) = connect::<3>();
     a.join("x");
     b.join("x");
-    sim.server().to("x").join("y");
+    sim.server().to("x").sockets_join("y");
     c.join("y");
-    sim.server().to("y").except("x").leave("y");
+    sim.server().to("y").except("x").sockets_leave("y");
     assert_eq!(sim.server().to("y").sockets().len(), 2);
-    sim.server().to("y").disconnect(false);
+    sim.server().to("y").disconnect_sockets(false);
     assert_eq!(reached(&clients), [0, 1]);
-    sim.server().local().disconnect(true);
+    sim.server().local().disconnect_sockets(true);
     assert!(clients[2].is_closed() && !clients[0].is_closed());
     assert_eq!(sim.server().sockets().len(), 0);
 }
@@ -260,7 +260,7 @@ fn a_socket_joins_no_more_rooms_than_it_may() {
     client.send(r#"422["join","d"]"#);
     client.expect_nothing();
     socket.join("e");
-    sim.server().to("a").join("f");
+    sim.server().to("a").sockets_join("f");
     assert_eq!(sorted(socket.rooms()), ["a", "b", "c"]);
     assert_eq!(socket.try_join("a"), Ok(()));
     socket.leave("a");
@@ -446,7 +446,7 @@ fn a_socket_that_has_gone_joins_nothing() {
     client.close();
     a.join("x");
     b.join("x");
-    sim.server().to("x").join("y");
+    sim.server().to("x").sockets_join("y");
     assert!(a.rooms().is_empty());
     assert_eq!(sim.server().to("x").sockets().iter().map(Socket::id).collect::<Vec<_>>(), [b.id()]);
     assert_eq!(sim.server().to("y").emit("e", ()).sent, 1);

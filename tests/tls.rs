@@ -64,6 +64,22 @@ tests! {
     the_end_of_a_stream_without_close_notify_is_a_transport_close
 }
 
+/// Returns a new certificate of a server, and the settings of a client that trusts it.
+fn certified() -> (Tls, Arc<ClientConfig>) {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let tls = Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    (tls, Arc::new(config))
+}
+
 /// A running server, which is closed when this is dropped.
 struct Running {
     server: Server,
@@ -79,22 +95,13 @@ impl Running {
     }
 
     fn start_with(server: Server, serve: Serve, listener: TcpListener, adjust: fn(Tls) -> Tls) -> Running {
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
-        let tls = adjust(Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap());
+        let (tls, config) = certified();
+        let tls = adjust(tls);
         let address = listener.local_addr().unwrap();
         let (end, ended) = mpsc::channel();
         let served = server.clone();
         std::thread::spawn(move || end.send(serve(served, listener, tls)));
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Running { server, address, config: Arc::new(config), ended }
+        Running { server, address, config, ended }
     }
 
     fn tcp(&self) -> TcpStream {
@@ -367,4 +374,58 @@ fn the_end_of_a_stream_without_close_notify_is_a_transport_close(serve: Serve) {
     // This closes the stream without close_notify.
     drop(running.websocket());
     assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "transport close");
+}
+
+#[cfg(unix)]
+mod unix_sockets {
+    use super::{PATIENCE, certified, echo};
+    use sockeye::tls::rustls::pki_types::ServerName;
+    use sockeye::tls::rustls::{ClientConnection, StreamOwned};
+    use sockeye::{Server, Tls};
+    use std::io::{self, Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_unix_socket_is_served_by_tls_on_tokio() {
+        serve_by_tls("tokio", |server, listener, tls| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                listener.set_nonblocking(true)?;
+                let listener = tokio::net::UnixListener::from_std(listener)?;
+                sockeye::tokio::serve_tls(server, listener, tls).await
+            })
+        });
+    }
+
+    #[cfg(feature = "smol")]
+    #[test]
+    fn a_unix_socket_is_served_by_tls_on_smol() {
+        serve_by_tls("smol", |server, listener, tls| {
+            smol::block_on(sockeye::smol::serve_unix_tls(server, listener, tls))
+        });
+    }
+
+    fn serve_by_tls(name: &str, serve: fn(Server, UnixListener, Tls) -> io::Result<()>) {
+        let path = std::env::temp_dir().join(format!("sockeye-tls-{name}-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        let (tls, config) = certified();
+        let io = echo();
+        let served = io.clone();
+        let serving = std::thread::spawn(move || serve(served, listener, tls));
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream);
+        let head = "GET /else HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        // rustls returns an error if the stream ends without close_notify.
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        io.begin_close();
+        serving.join().unwrap().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
 }

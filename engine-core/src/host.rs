@@ -13,6 +13,7 @@ use core::task::Waker;
 use core::time::Duration;
 use std::io;
 use std::string::String;
+use std::vec::Vec;
 
 /// The clock and the tasks that a server or a client needs from its driver.
 pub trait Runtime: Send + Sync + 'static {
@@ -220,6 +221,14 @@ impl Protocol for Box<dyn Outgoing> {
 
     fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
         (**self).reclaim_buffer(buffer);
+    }
+
+    fn lend_partial(&mut self, needed: usize) -> Vec<u8> {
+        (**self).lend_partial(needed)
+    }
+
+    fn reclaim_partial(&mut self, buffer: Vec<u8>) {
+        (**self).reclaim_partial(buffer);
     }
 
     fn wants_read(&self) -> bool {

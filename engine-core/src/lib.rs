@@ -45,6 +45,7 @@ pub mod http;
 pub mod outbound;
 pub mod protocol;
 mod random;
+pub mod reuse;
 pub mod socketio;
 mod time;
 #[cfg(feature = "tls")]

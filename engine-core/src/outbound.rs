@@ -1,5 +1,6 @@
 //! The queue of bytes that wait to be written.
 
+use crate::reuse::Reuse;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::{Buf, Bytes};
@@ -29,6 +30,7 @@ pub struct Pieces {
     /// Number of elements of `shared` that were read.
     next: usize,
     len: usize,
+    reuse: Reuse,
 }
 
 /// Longest piece in bytes that is copied if the buffer has capacity for it: keeping a reference costs as much.
@@ -38,8 +40,8 @@ const COPY: usize = 256;
 const TINY: usize = size_of::<(usize, Bytes)>();
 /// Minimum number of read bytes or references before they are dropped. They must also be at least half of the total.
 const COMPACT: usize = 4096;
-/// Capacity that an emptied queue keeps for the next messages. The rest is freed, so that a peer that was slow once
-/// does not occupy the memory of its backlog from then on.
+/// Capacity in bytes that an emptied queue keeps for the next messages. More is kept only while it is needed, so that a
+/// peer that was slow once does not occupy the memory of its backlog from then on.
 const KEEP: usize = 16 << 10;
 const KEEP_SHARED: usize = 32;
 
@@ -260,10 +262,7 @@ impl Pieces {
     }
 
     fn clear(&mut self) {
-        self.buf.clear();
-        if self.buf.capacity() > KEEP {
-            self.buf = Vec::new();
-        }
+        self.reuse.clear(&mut self.buf, KEEP);
         self.shared.clear();
         if self.shared.capacity() > KEEP_SHARED {
             self.shared = Vec::new();
@@ -376,6 +375,7 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reuse::MAX_KEPT;
     use alloc::vec;
     use proptest::prelude::*;
 
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_a_backlog_is_freed_once_it_is_read() {
+    fn the_memory_of_a_backlog_is_freed_once_it_is_no_longer_needed() {
         let mut queue = Outbound::new();
         let mut out = Outbound::new();
         let long = Bytes::from(vec![1; COPY + 1]);
@@ -494,6 +494,11 @@ mod tests {
         }
         out.advance(out.len());
         for mut queue in [queue, out] {
+            assert!(queue.capacity() <= MAX_KEPT);
+            for _ in 0..256 {
+                queue.extend(&[3; 100]);
+                queue.advance(100);
+            }
             let Pieces { buf, shared, .. } = queue.pieces();
             assert!(buf.capacity() <= KEEP && shared.capacity() <= KEEP_SHARED, "{queue:?}");
         }
@@ -519,7 +524,7 @@ mod tests {
             queue.extend(b"short");
             queue.push(Bytes::from(vec![1; 1000]));
             out.append(&mut queue);
-            let Pieces { buf, at, shared, next, len } = queue.pieces();
+            let Pieces { buf, at, shared, next, len, .. } = queue.pieces();
             assert_eq!((buf.len(), *at, shared.len(), *next, *len), (0, 0, 0, 0, 0));
         }
         assert_eq!(out.len(), 5000 + 10 * 1005);

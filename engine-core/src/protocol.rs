@@ -4,6 +4,7 @@ use crate::outbound::Outbound;
 use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::task::Waker;
 
 /// Recommended size in bytes of the buffer that a stream is read into.
@@ -31,6 +32,20 @@ pub trait Protocol {
     }
     /// Takes back the buffer at the end of a turn. Default: drops it.
     fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
+        drop(buffer);
+    }
+    /// Lends a buffer for the bytes of an incomplete message, which it empties. The caller passes it back to
+    /// [`reclaim_partial`](Protocol::reclaim_partial) once the message is complete, so that large messages need not
+    /// allocate.
+    ///
+    /// `needed` is the number of bytes that it is for. If its capacity is less, the caller uses a buffer of its own.
+    /// Default: an empty one.
+    fn lend_partial(&mut self, needed: usize) -> Vec<u8> {
+        let _ = needed;
+        Vec::new()
+    }
+    /// Takes back the buffer of an incomplete message, or another one. Default: drops it.
+    fn reclaim_partial(&mut self, buffer: Vec<u8>) {
         drop(buffer);
     }
     /// Returns whether to read from the stream. Not reading slows the peer down.

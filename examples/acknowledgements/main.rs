@@ -15,21 +15,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> std::io::Result<()> {
     let io = page::builder(include_bytes!("index.html"))?.build();
-    io.on_connect(async |socket: Socket| {
-        // The return value of a handler is the acknowledgement.
-        socket.on("add", async |Data((a, b)): Data<(f64, f64)>| a + b);
-        // A handler may wait, even for an answer from the page; the page's other events are handled meanwhile.
-        socket.on("ask me", async |socket: Socket| {
-            let asked =
-                socket.timeout(PATIENCE).emit_with_ack::<String>("question", "Which fish is the best?");
-            let heard = match asked.await {
-                Ok(answer) => format!("you said “{answer}”"),
-                Err(error) => format!("no answer: {error}"),
-            };
-            // `{:?}` escapes control characters, which a page could send to the terminal.
-            println!("{}: {heard:?}", socket.id());
-            heard
-        });
+    // The return value of a handler is the acknowledgement.
+    io.on("add", async |Data((a, b)): Data<(f64, f64)>| a + b);
+    // A handler may wait, even for an answer from the page; the page's other events are handled meanwhile.
+    io.on("ask me", async |socket: Socket| {
+        let asked = socket.timeout(PATIENCE).emit_with_ack::<String>("question", "Which fish is the best?");
+        let heard = match asked.await {
+            Ok(answer) => format!("you said “{answer}”"),
+            Err(error) => format!("no answer: {error}"),
+        };
+        // `{:?}` escapes control characters, which a page could send to the terminal.
+        println!("{}: {heard:?}", socket.id());
+        heard
     });
     // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
     common::serve(io)

@@ -2,12 +2,9 @@
 //!
 //! Run it with `cargo run --example attach_axum --features axum`, and open the address that it prints. From another
 //! terminal: `curl --data "tea is ready" http://127.0.0.1:3000/announce`.
-#[cfg(feature = "smol")]
-mod on_smol;
-#[path = "../common/options.rs"]
-mod options;
 #[path = "../page/mod.rs"]
 mod page;
+mod serve;
 
 use axum::extract::State;
 use axum::response::Redirect;
@@ -16,27 +13,19 @@ use axum::{Form, Router};
 use serde::Deserialize;
 use sockeye::extract::{Data, Extension};
 use sockeye::mount::Layer;
-use sockeye::{Server, Socket};
-use std::io;
-use std::net::SocketAddr;
+use sockeye::{EmitError, Server, Socket};
 use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
 
 // Lengths in characters. The page limits them as well, but not every client is the page.
 const LONGEST_NAME: usize = 30;
 const LONGEST_TEXT: usize = 500;
 
-fn main() -> io::Result<()> {
+fn main() -> std::io::Result<()> {
     // The Socket.IO server also serves the page; a route could do that as well.
     let io = page::builder(include_bytes!("index.html"))?.build();
-    io.on_connect(connected);
-    match options::option("--runtime")?.as_deref() {
-        None | Some("tokio") => on_tokio(io),
-        #[cfg(feature = "smol")]
-        Some("smol") => on_smol::serve(io.clone(), app(io.clone(), sockeye::smol::layer(io))),
-        Some(other) => {
-            Err(io::Error::other(format!("unknown runtime {other}: use tokio, or smol with its feature")))
-        }
-    }
+    io.on_connect(welcome);
+    io.on("say", say);
+    serve::serve(io.clone(), |layer| app(io, layer))
 }
 
 fn app(io: Server, layer: Layer<Server>) -> Router {
@@ -50,33 +39,14 @@ fn app(io: Server, layer: Layer<Server>) -> Router {
         .layer(SessionManagerLayer::new(MemoryStore::default()).with_secure(false))
 }
 
-#[tokio::main]
-async fn on_tokio(io: Server) -> io::Result<()> {
-    let app = app(io.clone(), sockeye::tokio::layer(io.clone()));
-    let listener = tokio::net::TcpListener::bind(options::address()).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move {
-            // An error means that the platform has no such signal: then the server never shuts down.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            io.close().await;
-        })
-        .await
+/// The session is that of the request that opened the connection.
+async fn welcome(socket: Socket, Extension(session): Extension<Session>) -> Result<(), EmitError> {
+    let from = socket.handshake().address().map(|address| address.ip());
+    socket.emit("welcome", (name(&session).await, from))
 }
 
-/// The session is that of the request that opened the connection.
-async fn connected(socket: Socket, Extension(session): Extension<Session>) {
-    socket.on(
-        "say",
-        async |socket: Socket, Data(text): Data<String>, Extension(session): Extension<Session>| {
-            let name = name(&session).await;
-            socket.namespace().emit("said", (name, cut(&text, LONGEST_TEXT)));
-        },
-    );
-    let from = socket.handshake().address().map(|address| address.ip());
-    let _ = socket.emit("welcome", (name(&session).await, from));
+async fn say(socket: Socket, Data(text): Data<String>, Extension(session): Extension<Session>) {
+    socket.namespace().emit("said", (name(&session).await, cut(&text, LONGEST_TEXT)));
 }
 
 async fn name(session: &Session) -> String {

@@ -1,6 +1,7 @@
 // The page of the chat. The server knows the last lines of each room; this page also keeps the lines that it has seen
 // and those that it could not send yet.
 import { connect } from "/page/status.js";
+import { coloured, element, newId, shown } from "/page/talk.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -76,7 +77,7 @@ socket.on("room", (entered, lines) => {
   lines.forEach(keep);
   typists.clear();
   typing = false;
-  $("log").replaceChildren(...[...linesOf(room).values()].map(shown));
+  $("log").replaceChildren(...[...linesOf(room).values()].map(lineOf));
   showOutbox();
   showTitle();
 });
@@ -119,7 +120,7 @@ async function send(line) {
 
 socket.on("line", (line) => {
   if (!keep(line)) return;
-  $("log").append(shown(line));
+  $("log").append(lineOf(line));
   while ($("log").children.length > KEPT) $("log").firstChild.remove();
   showOutbox();
   if (document.hidden) unread += 1;
@@ -141,18 +142,15 @@ function linesOf(name) {
   return seen.get(name);
 }
 
-function shown({ id, name, text, at }) {
-  const when = element("time", at ? new Date(at).toLocaleTimeString([], { timeStyle: "short" }) : "not sent yet");
-  const by = element("div", coloured(element("b", name), name), when);
-  by.className = "by";
-  const line = element("li", by, text);
-  line.classList.toggle("mine", mine.has(id));
-  return line;
+function lineOf(line) {
+  const item = shown(line);
+  item.classList.toggle("mine", mine.has(line.id));
+  return item;
 }
 
 function showOutbox() {
   const lines = [...outbox.values()].filter((line) => line.room === room);
-  $("outbox").replaceChildren(...lines.map(shown));
+  $("outbox").replaceChildren(...lines.map(lineOf));
 }
 
 // Unread lines are counted while the page is hidden.
@@ -196,22 +194,4 @@ function showTyping() {
   const who = new Intl.ListFormat("en").format(names.slice(0, 3));
   if (names.length > 3) $("typing").textContent = "several people are typing…";
   else $("typing").textContent = names.length ? `${who} ${names.length > 1 ? "are" : "is"} typing…` : "";
-}
-
-/** Creates an element with these children. Strings become text, never HTML: other users wrote them. */
-function element(tag, ...children) {
-  const made = document.createElement(tag);
-  made.append(...children);
-  return made;
-}
-
-/** Gives an element the colour of a name. */
-function coloured(made, name) {
-  const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 0);
-  made.style.setProperty("--hue", (hue * 137) % 360);
-  return made;
-}
-
-function newId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

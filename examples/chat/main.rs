@@ -55,6 +55,10 @@ fn main() -> std::io::Result<()> {
         .build();
     io.middleware(introduce);
     io.on_connect(connected);
+    io.on_disconnect(leave);
+    io.on("enter", enter);
+    io.on("say", say);
+    io.on("typing", typing);
     // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
     common::serve(io)
 }
@@ -74,10 +78,6 @@ async fn connected(
     Auth(hello): Auth<Hello>,
     history: State<History>,
 ) -> Result<(), EmitError> {
-    socket.on("enter", enter);
-    socket.on("say", say);
-    socket.on("typing", typing);
-    socket.on_disconnect(leave);
     socket.emit("rooms", ROOMS.to_vec())?;
     enter(socket, Data(hello.room), history).await
 }

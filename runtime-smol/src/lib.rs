@@ -11,6 +11,8 @@ mod upgraded;
 
 #[cfg(unix)]
 pub use serve::serve_unix;
+#[cfg(all(unix, feature = "tls"))]
+pub use serve::serve_unix_tls;
 pub use serve::{keep_time, listen, serve};
 #[cfg(feature = "tls")]
 pub use serve::{listen_tls, serve_tls};

@@ -8,10 +8,14 @@ use crate::stream::Tcp;
 #[cfg(unix)]
 use crate::stream::Unix;
 #[cfg(feature = "tls")]
-use crate::{stream::Encrypted, within};
+use crate::stream::{Encrypted, HalfClose};
+#[cfg(feature = "tls")]
+use crate::within;
 use async_io::{Async, Timer};
 #[cfg(feature = "tls")]
 use futures_rustls::TlsAcceptor;
+#[cfg(feature = "tls")]
+use smol::io::{AsyncRead, AsyncWrite};
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive};
 use sockeye_core::host::{Host, Peer, Runtime};
@@ -21,7 +25,7 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -39,7 +43,7 @@ impl Smol {
             let stream = sockets.add(stream)?;
             #[cfg(not(target_os = "linux"))]
             let stream = Tcp::new(Async::new(stream)?);
-            let connection = server.accept(runtime.now(), Peer::from(address));
+            let connection = server.accept(runtime.now(), Peer { address, secure: false });
             Ok(Drive::new(stream, connection, runtime))
         })
         .await
@@ -52,10 +56,9 @@ impl Smol {
     #[cfg(unix)]
     pub async fn serve_unix<H: Host>(&self, server: H, listener: UnixListener) -> io::Result<()> {
         let listener = Async::new(listener)?;
-        let accept = |listener: &UnixListener| listener.accept().map(|(stream, _)| (stream, ()));
-        self.serve_each(server, listener, accept, |server, runtime, stream, ()| {
+        self.serve_each(server, listener, accept_unix, |server, runtime, stream, address| {
             let stream = Unix(Async::new(stream)?);
-            let connection = server.accept(runtime.now(), Peer::default());
+            let connection = server.accept(runtime.now(), Peer { address, secure: false });
             Ok(Drive::new(stream, connection, runtime))
         })
         .await
@@ -67,10 +70,47 @@ impl Smol {
     /// If the listener cannot accept any more.
     #[cfg(feature = "tls")]
     pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
+        let accept = |listener: &TcpListener| {
+            let (stream, address) = accept_tcp(listener)?;
+            Ok((Async::new(stream)?, address))
+        };
+        self.serve_encrypted(server, Async::new(listener)?, accept, tls).await
+    }
+
+    /// Serves the connections of a Unix socket by `https` and `wss` until the server is closed. Its peers have no address.
+    ///
+    /// # Errors
+    /// If the listener cannot accept any more.
+    #[cfg(all(unix, feature = "tls"))]
+    pub async fn serve_unix_tls<H: Host>(
+        &self,
+        server: H,
+        listener: UnixListener,
+        tls: Tls,
+    ) -> io::Result<()> {
+        let accept = |listener: &UnixListener| {
+            let (stream, address) = accept_unix(listener)?;
+            Ok((Async::new(stream)?, address))
+        };
+        self.serve_encrypted(server, Async::new(listener)?, accept, tls).await
+    }
+
+    /// Accepts connections, and spawns a task for each that does the handshake of TLS first.
+    #[cfg(feature = "tls")]
+    async fn serve_encrypted<H: Host, L, S>(
+        &self,
+        server: H,
+        listener: Async<L>,
+        accept: impl Fn(&L) -> io::Result<(Async<S>, Option<SocketAddr>)>,
+        tls: Tls,
+    ) -> io::Result<()>
+    where
+        S: HalfClose + Send + Sync + 'static,
+        Async<S>: AsyncRead + AsyncWrite + Unpin,
+    {
         let acceptor = TlsAcceptor::from(tls.config());
-        let listener = Async::new(listener)?;
-        self.serve_each(server, listener, accept_tcp, |server, runtime, stream, address| {
-            let (stream, acceptor) = (Async::new(stream)?, acceptor.clone());
+        self.serve_each(server, listener, accept, |server, runtime, stream, address| {
+            let acceptor = acceptor.clone();
             let handshake = within(tls.timeout(), async move {
                 // Reading at once would overtake streams that were ready earlier.
                 stream.readable().await?;
@@ -83,8 +123,7 @@ impl Smol {
                 if server.is_closed() {
                     return;
                 }
-                let peer = Peer { secure: true, ..Peer::from(address) };
-                let connection = server.accept(runtime.now(), peer);
+                let connection = server.accept(runtime.now(), Peer { address, secure: true });
                 let _ = Drive::new(Encrypted(stream), connection, runtime).await;
             })
         })
@@ -92,19 +131,19 @@ impl Smol {
     }
 
     /// Accepts connections, and spawns the future that `drive` returns for each.
-    async fn serve_each<H: Host, L, S, P, F: Future<Output: Send> + Send + 'static>(
+    async fn serve_each<H: Host, L, S, F: Future<Output: Send> + Send + 'static>(
         &self,
         server: H,
         listener: Async<L>,
-        accept: impl Fn(&L) -> io::Result<(S, P)>,
-        drive: impl Fn(H, Arc<dyn Runtime>, S, P) -> io::Result<F>,
+        accept: impl Fn(&L) -> io::Result<(S, Option<SocketAddr>)>,
+        drive: impl Fn(H, Arc<dyn Runtime>, S, Option<SocketAddr>) -> io::Result<F>,
     ) -> io::Result<()> {
         let runtime = server.attach(Arc::new(self.clone()));
         // Connections are tasks of their own, and may outlive this future.
         let _time = drive::TimeGuard::new(&server, |host| self.start(keep_time(host, runtime.clone())));
         let mut drained = false;
         let accept = |cx: &mut Context<'_>| {
-            let (stream, peer) = loop {
+            let (stream, address) = loop {
                 // An executor also polls its main future when it was not woken: only readiness means a new connection.
                 if drained {
                     ready!(listener.poll_readable(cx))?;
@@ -115,7 +154,7 @@ impl Smol {
                     break accepted?;
                 }
             };
-            self.start(drive(server.clone(), runtime.clone(), stream, peer)?);
+            self.start(drive(server.clone(), runtime.clone(), stream, address)?);
             Poll::Ready(Ok(()))
         };
         let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
@@ -123,12 +162,18 @@ impl Smol {
     }
 }
 
-/// Accepts a connection.
-fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+/// Accepts a connection. Returns its stream, and the address of the peer.
+fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)> {
     let (stream, address) = listener.accept()?;
     // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
     let _ = stream.set_nodelay(true);
-    Ok((stream, address))
+    Ok((stream, Some(address)))
+}
+
+/// Accepts a connection of a Unix socket, whose peers have no address.
+#[cfg(unix)]
+fn accept_unix(listener: &UnixListener) -> io::Result<(UnixStream, Option<SocketAddr>)> {
+    listener.accept().map(|(stream, _)| (stream, None))
 }
 
 /// Serves on `address` until the server is closed.
@@ -175,6 +220,15 @@ pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tl
 #[cfg(feature = "tls")]
 pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
     Smol::new().serve_tls(server, listener, tls).await
+}
+
+/// Serves the connections of a Unix socket by `https` and `wss` until the server is closed. Its peers have no address.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+#[cfg(all(unix, feature = "tls"))]
+pub async fn serve_unix_tls<H: Host>(server: H, listener: UnixListener, tls: Tls) -> io::Result<()> {
+    Smol::new().serve_unix_tls(server, listener, tls).await
 }
 
 /// Keeps the time of a server whose connections come from elsewhere, until `host` returns `None`.

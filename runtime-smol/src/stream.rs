@@ -77,33 +77,47 @@ impl Stream for Unix {
     }
 }
 
-/// An encrypted TCP stream of a server or a client.
+/// An encrypted stream of a server or a client.
 #[cfg(feature = "tls")]
 #[derive(Debug)]
 pub(crate) struct Encrypted<S>(pub(crate) S);
 
-/// An encrypted stream that knows its socket.
+/// A stream whose socket can be closed for writing.
 #[cfg(feature = "tls")]
-pub(crate) trait Below {
-    fn below(&self) -> &TcpStream;
+pub(crate) trait HalfClose {
+    fn half_close(&self) -> io::Result<()>;
 }
 
 #[cfg(feature = "tls")]
-impl Below for server::TlsStream<Async<TcpStream>> {
-    fn below(&self) -> &TcpStream {
-        self.get_ref().0.get_ref()
+impl HalfClose for TcpStream {
+    fn half_close(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+#[cfg(all(unix, feature = "tls"))]
+impl HalfClose for UnixStream {
+    fn half_close(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 }
 
 #[cfg(feature = "tls")]
-impl Below for Box<client::TlsStream<Async<TcpStream>>> {
-    fn below(&self) -> &TcpStream {
-        self.get_ref().0.get_ref()
+impl<S: HalfClose> HalfClose for server::TlsStream<Async<S>> {
+    fn half_close(&self) -> io::Result<()> {
+        self.get_ref().0.get_ref().half_close()
     }
 }
 
 #[cfg(feature = "tls")]
-impl<S: AsyncRead + AsyncWrite + Below + Unpin> Stream for Encrypted<S> {
+impl HalfClose for Box<client::TlsStream<Async<TcpStream>>> {
+    fn half_close(&self) -> io::Result<()> {
+        self.get_ref().0.get_ref().half_close()
+    }
+}
+
+#[cfg(feature = "tls")]
+impl<S: AsyncRead + AsyncWrite + HalfClose + Unpin> Stream for Encrypted<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
@@ -123,6 +137,6 @@ impl<S: AsyncRead + AsyncWrite + Below + Unpin> Stream for Encrypted<S> {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.0).poll_close(cx))?;
         // Closing an `Async` only flushes it.
-        Poll::Ready(self.0.below().shutdown(Shutdown::Write))
+        Poll::Ready(self.0.half_close())
     }
 }

@@ -45,7 +45,10 @@ impl Settings {
     }
 }
 
-type AuthCallback = dyn Fn() -> BoxFuture<Result<String, String>> + Send + Sync;
+/// The auth data as JSON, or the reason why there is none.
+pub(super) type AuthData = Result<String, String>;
+
+type AuthCallback = dyn Fn() -> BoxFuture<AuthData> + Send + Sync;
 
 /// The auth data sent when a namespace is joined.
 pub(super) enum Auth {

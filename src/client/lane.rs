@@ -393,6 +393,14 @@ impl Protocol for LaneStream {
         pool::put_read_buffer(buffer);
     }
 
+    fn lend_partial(&mut self, needed: usize) -> Vec<u8> {
+        pool::take_partial(needed)
+    }
+
+    fn reclaim_partial(&mut self, buffer: Vec<u8>) {
+        pool::put_partial(buffer);
+    }
+
     fn wants_read(&self) -> bool {
         let may_read = || !self.inflated.is_enough(MAX_INFLATED) && self.shared.may_read();
         // Answers to requests that send bring no events, and have to arrive in time.

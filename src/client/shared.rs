@@ -1,6 +1,6 @@
 //! The state shared by the handles and the streams of one client.
 
-use super::builder::{Auth, Settings};
+use super::builder::{Auth, AuthData, Settings};
 use super::core::{Core, Demand, Origin};
 use super::error::ClientEmitError;
 use super::jar::CookieJar;
@@ -24,6 +24,7 @@ use sockeye_core::socketio::client::{Client, Event, NamespaceId, NoAnswer, Text,
 use sockeye_core::websocket::Message;
 use sockeye_core::{Outbound, Random, Time};
 use std::borrow::Cow;
+use std::future::{Future, ready};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
@@ -478,28 +479,19 @@ impl Shared {
 
     /// Joins a namespace with the auth data that was set, or that the application's callback returns now.
     fn join(self: &Arc<Self>, id: NamespaceId, attempt: u32) {
-        let callback = match &self.settings.auth {
+        match &self.settings.auth {
             Auth::None => return self.act(|client, now| client.join(now, id, attempt, "")),
             Auth::Value(auth) => return self.act(|client, now| client.join(now, id, attempt, auth)),
-            Auth::Callback(callback) => callback,
-        };
-        let Some(future) = catch(callback) else {
-            error!("the callback for auth panicked");
-            return self.act(|client, now| client.refuse_join(now, id, attempt, "the callback panicked"));
-        };
+            Auth::Callback(_) => {}
+        }
+        let Some(auth) = self.auth() else { return };
         let Some(connector) = self.connector() else { return };
         // Not an owning reference, because the application may drop the client meanwhile.
         let shared = Arc::downgrade(self);
-        let deadline = connector.now() + self.settings.config.timeout;
-        let late = connector.sleep_until(deadline);
         let mut joining: BoxFuture<()> = Box::pin(async move {
             // On a timeout there is nothing to do: the core has the same deadline, and reports it.
-            let Some(auth) = before(late, Guarded(future)).await else { return };
+            let Some(auth) = auth.await else { return };
             let Some(shared) = shared.upgrade() else { return };
-            let auth = auth.unwrap_or_else(|| {
-                error!("the callback for auth panicked");
-                Err("the callback panicked".into())
-            });
             shared.act_from(Caller::Runtime, |client, now| match auth {
                 Ok(auth) => client.join(now, id, attempt, &auth),
                 Err(error) => client.refuse_join(now, id, attempt, &error),
@@ -508,6 +500,25 @@ impl Shared {
         if joining.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             connector.spawn(joining);
         }
+    }
+
+    /// Returns the future auth data: what was set, or what the application's callback returns now, which is `None` if it
+    /// takes too long. Returns `None` if the application has set neither.
+    pub(super) fn auth(&self) -> Option<impl Future<Output = Option<AuthData>> + Send + use<>> {
+        let panicked = || {
+            error!("the callback for auth panicked");
+            Err("the callback panicked".into())
+        };
+        let auth: BoxFuture<AuthData> = match &self.settings.auth {
+            Auth::None => return None,
+            Auth::Value(auth) => Box::pin(ready(Ok(auth.clone()))),
+            Auth::Callback(callback) => match catch(callback) {
+                Some(auth) => Box::pin(async move { Guarded(auth).await.unwrap_or_else(panicked) }),
+                None => Box::pin(ready(panicked())),
+            },
+        };
+        let connector = self.connector()?;
+        Some(before(connector.sleep_until(connector.now() + self.settings.config.timeout), auth))
     }
 
     // Awaited results.

@@ -8,12 +8,13 @@ use super::{ClientConnectError, ClientDisconnectReason};
 use crate::engine::Transport;
 use crate::error::EmitError;
 use crate::extract::Context;
-use crate::handler::{Acknowledge, AnySocket, run};
+use crate::handler::{Acknowledge, AnySocket, drive, finish, run};
 use crate::listeners::{Listeners, On};
 use crate::log::{self, Span, debug};
 use crate::observe::{HandlerFailure, log_client_failure};
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Args, Payload, with_encoder};
+use crate::renewal::AUTH_RENEW;
 use parking_lot::Mutex;
 use sockeye_core::engineio::client as engine;
 use sockeye_core::engineio::client::SendError;
@@ -400,12 +401,31 @@ impl ClientSocket {
         }
         // If there is no handler to acknowledge the event, the first stream of events may.
         let mut ack = incoming.ack;
+        if event == AUTH_RENEW && !called.is_named() {
+            ack = ack.filter(|ack| !self.renew_auth(*ack));
+        }
         called.run(self, &event, &args, if called.has_own() { ack.take() } else { None });
         let size = size_of::<Received>() + args.json().len() + args.attachments().bytes();
         for inbox in inboxes {
             let (event, args) = (event.clone().into_owned(), Args(incoming.args.clone()));
             inbox.push(Received { socket: self.clone(), event, args, ack: ack.take(), size });
         }
+    }
+
+    /// Acknowledges the server's question for new credentials with those that the application has set. Returns whether it
+    /// has.
+    fn renew_auth(&self, ack: u64) -> bool {
+        let Some(auth) = self.shared().and_then(|shared| shared.auth()) else { return false };
+        let socket = self.clone();
+        let renewed = async move {
+            let auth = auth.await.unwrap_or_else(|| Err("the callback took too long".into()));
+            let auth = auth.and_then(|auth| {
+                serde_json::from_str::<serde_json::Value>(&auth).map_err(|error| error.to_string())
+            });
+            finish(Some((socket, ack)), &auth)
+        };
+        drive(self, AUTH_RENEW, self.span(AUTH_RENEW), Box::pin(renewed));
+        true
     }
 
     pub(super) fn sent(&self, outgoing: &Emitted) {

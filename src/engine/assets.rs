@@ -1,9 +1,13 @@
 //! Files that the server serves besides its sessions: pages and scripts.
 
+use crate::pool;
 use bytes::Bytes;
+use sockeye_core::Outbound;
+use sockeye_core::http::{Coding, HttpCompression};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::OnceLock;
 
 /// Files by the path under which they are requested.
 #[derive(Debug, Default)]
@@ -14,6 +18,8 @@ pub(super) struct Asset {
     pub(super) content_type: Cow<'static, str>,
     pub(super) etag: String,
     pub(super) body: Bytes,
+    /// The body as gzip, once a client has asked for it: `None` if that is not shorter.
+    gzip: OnceLock<Option<Bytes>>,
 }
 
 impl Assets {
@@ -30,7 +36,7 @@ impl Assets {
             Cow::Borrowed(body) => Bytes::from_static(body),
             Cow::Owned(body) => Bytes::from(body),
         };
-        self.0.insert(path, Asset { content_type: content_type.into(), etag, body });
+        self.0.insert(path, Asset { content_type: content_type.into(), etag, body, gzip: OnceLock::new() });
     }
 
     /// Adds files below a path.
@@ -44,6 +50,19 @@ impl Assets {
 }
 
 impl Asset {
+    /// Returns the file as gzip, for clients that prefer this coding. It is compressed once.
+    pub(super) fn compressed(&self, compression: &HttpCompression, coding: Coding) -> Option<&Bytes> {
+        if coding.name() != "gzip" {
+            return None;
+        }
+        let compress = || {
+            let mut body = Outbound::new();
+            body.push(self.body.clone());
+            compression.compress(coding, &body, &pool::DEFLATE).map(Bytes::from)
+        };
+        self.gzip.get_or_init(compress).as_ref()
+    }
+
     /// Returns whether the client has this version of the file, by its `If-None-Match` header.
     pub(super) fn is_known(&self, if_none_match: Option<&str>) -> bool {
         let is_this = |known: &str| known == "*" || known.trim_start_matches("W/") == self.etag;

@@ -5,6 +5,7 @@ use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Notify};
 use super::{Application, CloseReason, Handshake, Transport, TransportError};
+use crate::guard::guard;
 use crate::inflated::Inflated;
 use crate::log::{self, Span, debug};
 use crate::observe::{Cause, Direction, ServerEvent};
@@ -244,8 +245,11 @@ impl<A: Application> Connection<A> {
                 session.wake();
                 session.set_waker(self.waker.as_ref());
                 // It may have been silent for long, and the frames that follow may already be here.
-                session.begin_turn(now);
-                self.link = Link::WebSocket(session);
+                session.begin_turn(now, 0);
+                self.link = Link::WebSocket(session.clone());
+                if !session.is_closed() {
+                    guard("on_upgrade", || self.server.application.on_upgrade(&session));
+                }
             }
             Probing::Close => self.give_up_probe(now),
         }
@@ -446,10 +450,13 @@ impl<A: Application> Protocol for Connection<A> {
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         let _inside = self.span.enter();
+        // Those left over from the last turn are passed again.
+        let arrived = input.len().saturating_sub(self.unread as usize);
         match &self.link {
-            Link::WebSocket(session) if session.has_capacity() => session.begin_turn(now),
-            // Only new bytes are a sign of life: those left over from the last turn are passed again.
-            Link::WebSocket(session) if input.len() > self.unread as usize => session.heard(now),
+            Link::WebSocket(session) if session.has_capacity() => session.begin_turn(now, arrived),
+            // Only new bytes are a sign of life.
+            Link::WebSocket(session) if arrived > 0 => session.heard(now, arrived),
+            Link::Probe(session, _) | Link::Upgrading(session, _) => session.count_received(arrived),
             Link::Exchange(exchange) => exchange.heard(now),
             _ => {}
         }
@@ -521,6 +528,14 @@ impl<A: Application> Protocol for Connection<A> {
 
     fn reclaim_buffer(&mut self, buffer: Box<[u8]>) {
         pool::put_read_buffer(buffer);
+    }
+
+    fn lend_partial(&mut self, needed: usize) -> Vec<u8> {
+        pool::take_partial(needed)
+    }
+
+    fn reclaim_partial(&mut self, buffer: Vec<u8>) {
+        pool::put_partial(buffer);
     }
 
     fn wants_read(&self) -> bool {

@@ -273,7 +273,7 @@ impl<A: Application> Exchange<A> {
 
     fn poll(&mut self, caller: Caller<'_, A>, session: Session<A>) -> Step<A> {
         match session.take_payload(caller.waker) {
-            Some(payload) => self.give_payload(session, payload),
+            Some(payload) => self.give_payload(caller, session, payload),
             None => {
                 self.wait(session);
                 Step::Wait
@@ -309,7 +309,7 @@ impl<A: Application> Exchange<A> {
     pub(crate) fn handle_body(&mut self, caller: Caller<'_, A>, body: &[u8]) -> Step<A> {
         let Waiting::Session(session) = self.end() else { return Step::Wait };
         let rest = Packets::of(body).and_then(|mut packets| {
-            take_packets(caller, &session, &mut packets)?;
+            take_packets(caller, &session, &mut packets, body.len())?;
             Ok(packets.to_unhandled())
         });
         self.end_post(caller, session, rest)
@@ -374,7 +374,7 @@ impl<A: Application> Exchange<A> {
                 match session.take_payload(caller.waker) {
                     Some(payload) => {
                         let Waiting::Session(session) = self.end() else { return Step::Wait };
-                        self.give_payload(session, payload)
+                        self.give_payload(caller, session, payload)
                     }
                     None if self.decisions.is_overdue(caller.now) => {
                         let session = session.clone();
@@ -415,7 +415,7 @@ impl<A: Application> Exchange<A> {
         if let Waiting::Session(session) = &self.waiting
             && self.decisions.is_reading()
         {
-            session.heard(now);
+            session.heard(now, 0);
         }
     }
 
@@ -438,8 +438,9 @@ impl<A: Application> Exchange<A> {
 
     // Responses.
 
-    fn give_payload(&mut self, session: Session<A>, payload: Outbound) -> Step<A> {
-        Step::Respond(self.decisions.end_poll(payload), Some(session))
+    fn give_payload(&mut self, caller: Caller<'_, A>, session: Session<A>, payload: Outbound) -> Step<A> {
+        let config = &caller.server.site.config;
+        Step::Respond(self.decisions.end_poll(config, payload), Some(session))
     }
 
     /// Refuses a request that is at hand.
@@ -477,34 +478,42 @@ impl<A: Application> Exchange<A> {
         let Some(asset) = asset.filter(|_| is_head || request.method() == "GET") else {
             return Response::new(Status::NOT_FOUND, [], Content::Static(b""));
         };
-        let headers =
-            [("ETag", asset.etag.clone().into()), ("Cache-Control", Cow::Borrowed("public, max-age=0"))];
+        let compression = server.site.config.http_compression.as_ref();
+        let compressed =
+            compression.and_then(|compression| asset.compressed(compression, self.decisions.coding()?));
+        let (body, etag) = match compressed {
+            // Weak, because the bytes are others.
+            Some(body) => (body, format!("W/{}", asset.etag)),
+            None => (&asset.body, asset.etag.clone()),
+        };
+        let vary = compression.map(|_| ("Vary", "Accept-Encoding".into()));
+        let headers = [("ETag", etag.into()), ("Cache-Control", Cow::Borrowed("public, max-age=0"))];
+        let headers = headers.into_iter().chain(vary);
         if asset.is_known(request.header_str("if-none-match")) {
-            return self.decisions.respond(
-                Status::NOT_MODIFIED,
-                headers,
-                Content::HeadOnly(asset.body.len()),
-            );
+            return self.decisions.respond(Status::NOT_MODIFIED, headers, Content::HeadOnly(body.len()));
         }
-        let headers = headers.into_iter().chain([("Content-Type", asset.content_type.clone())]);
+        let coding = compressed.map(|_| ("Content-Encoding", "gzip".into()));
+        let headers = headers.chain([("Content-Type", asset.content_type.clone())]).chain(coding);
         let body = match is_head {
-            true => Content::HeadOnly(asset.body.len()),
+            true => Content::HeadOnly(body.len()),
             false => {
-                let mut body = Outbound::new();
-                body.push(asset.body.clone());
-                Content::Queue(body)
+                let mut queue = Outbound::new();
+                queue.push(body.clone());
+                Content::Queue(queue)
             }
         };
         self.decisions.respond(Status::OK, headers, body)
     }
 }
+
 /// Handles the packets of a body as long as handlers keep up.
 fn take_packets<A: Application>(
     caller: Caller<'_, A>,
     session: &Session<A>,
     packets: &mut Packets<'_>,
+    arrived: usize,
 ) -> Result<(), PacketError> {
-    session.heard(caller.now);
+    session.heard(caller.now, arrived);
     while let Some(packet) = packets.next(session.has_capacity() || session.is_closed())? {
         match packet {
             Packet::Message(_) if session.is_closed() => {}
@@ -521,7 +530,7 @@ fn take_unhandled<A: Application>(
     mut unhandled: Box<Unhandled>,
 ) -> Result<Option<Box<Unhandled>>, PacketError> {
     let mut packets = unhandled.packets();
-    take_packets(caller, session, &mut packets)?;
+    take_packets(caller, session, &mut packets, 0)?;
     Ok(packets.left().map(|left| {
         unhandled.keep(left);
         unhandled

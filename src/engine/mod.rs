@@ -38,12 +38,13 @@ pub use crate::handshake::Handshake;
 pub use connection::Connection;
 pub use server::{Builder, Server};
 pub(crate) use server::{ServerInner, random_id};
+pub(crate) use session::Running;
 #[cfg(feature = "http")]
 pub(crate) use session::Sender;
 pub use session::Session;
 pub use sockeye_core::engineio::{
-    CloseReason, Id, Message, PacketError, Transport, TransportError,
-    server::{Rejection, ResponseHeaders, SendError, WhenFull},
+    CloseReason, Conn, Id, Message, PacketError, Transport, TransportError,
+    server::{RateLimit, Rejection, ResponseHeaders, SendError, WhenFull},
 };
 
 use sockeye_core::Time;
@@ -65,6 +66,11 @@ pub trait Application: Send + Sync + Sized + 'static {
 
     /// Called for each message that arrives.
     fn on_message(&self, session: &Session<Self>, message: Message<'_>);
+
+    /// Called when a session has moved from polling to WebSocket, between two of its messages.
+    fn on_upgrade(&self, session: &Session<Self>) {
+        let _ = session;
+    }
 
     /// Called once, when a session has ended.
     fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {

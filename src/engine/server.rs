@@ -17,9 +17,11 @@ use parking_lot::{Mutex, RwLock};
 use sockeye_core::Time;
 use sockeye_core::connection;
 use sockeye_core::engineio::server::exchange::Refusal;
-use sockeye_core::engineio::server::{Rejection, RequestError, ResponseHeaders, Site};
+use sockeye_core::engineio::server::{RateLimit, Rejection, RequestError, ResponseHeaders, Site};
 use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
+#[cfg(feature = "deflate")]
+use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -67,6 +69,8 @@ pub(crate) struct ServerInner<A: Application> {
     pub(crate) limits: Arc<connection::Config>,
     pub(super) hooks: Arc<Hooks>,
     quota: Quota,
+    /// Messages are counted.
+    has_rate_limit: bool,
     initial_packet: Option<InitialPacket>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(super) assets: Assets,
@@ -235,6 +239,7 @@ impl<A: Application> ServerInner<A> {
             self.show(Direction::In, session, session.transport(), &packet);
         }
         match packet {
+            Packet::Message(message) if self.has_rate_limit && !session.count_message(now, &message) => {}
             // The common case needs no lock here.
             Packet::Message(message) => {
                 guard("on_message", || self.application.on_message(session, message));
@@ -507,6 +512,15 @@ impl<A: Application> Builder<A> {
         self
     }
 
+    /// Compresses the responses that carry messages, and the [files](Builder::file), for clients that accept it. Default:
+    /// off. See [`ServerBuilder::http_compression`](crate::ServerBuilder::http_compression).
+    #[cfg(feature = "deflate")]
+    pub fn http_compression(mut self, compression: HttpCompression) -> Self {
+        self.config.http_compression = Some(compression);
+        self.config.deflate_pool = pool::DEFLATE;
+        self
+    }
+
     /// Sets which WebSocket subprotocols (`Sec-WebSocket-Protocol`) are accepted: the server selects the
     /// first one named here that the client offers. If there is none, the response names none, and browsers
     /// close the connection. Default: any, so the first one that the client offers is selected.
@@ -546,7 +560,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Decides whether a session may be opened. A refusal is sent to the client with status 403 and the
-    /// returned message.
+    /// returned message. Default: every session is allowed.
     ///
     /// ```
     /// # use sockeye::engine::{Server, Application, Session, Message};
@@ -567,7 +581,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Adds a middleware, which is asked about every request to the server's path before anything else happens: it lets
-    /// the request pass, with headers for the response, or answers it instead. See
+    /// the request pass, with headers for the response, or answers it instead. Default: none. See
     /// [`ServerBuilder::use_request`](crate::ServerBuilder::use_request).
     pub fn use_request<F, Fut, H>(mut self, middleware: F) -> Self
     where
@@ -583,7 +597,8 @@ impl<A: Application> Builder<A> {
     }
 
     /// Adds a function that adds headers to the first response of each session, before those of
-    /// [`headers`](Builder::headers). See [`ServerBuilder::initial_headers`](crate::ServerBuilder::initial_headers).
+    /// [`headers`](Builder::headers). Default: none. See
+    /// [`ServerBuilder::initial_headers`](crate::ServerBuilder::initial_headers).
     pub fn initial_headers<F>(mut self, add: F) -> Self
     where
         F: Fn(&Handshake, &mut ResponseHeaders) + Send + Sync + 'static,
@@ -592,7 +607,7 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Adds a function that adds headers to every response at the server's path. See
+    /// Adds a function that adds headers to every response at the server's path. Default: none. See
     /// [`ServerBuilder::headers`](crate::ServerBuilder::headers).
     pub fn headers<F>(mut self, add: F) -> Self
     where
@@ -602,7 +617,7 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Draws the ids of sessions by a function of the application. See
+    /// Draws the ids of sessions by a function of the application. Default: random ids. See
     /// [`ServerBuilder::generate_id`](crate::ServerBuilder::generate_id).
     pub fn generate_id<F, Fut>(mut self, generate: F) -> Self
     where
@@ -613,7 +628,7 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Adds a function that is told of each request that was refused with a code of the protocol. See
+    /// Adds a function that is told of each request that was refused with a code of the protocol. Default: none. See
     /// [`ServerBuilder::on_connection_error`](crate::ServerBuilder::on_connection_error).
     pub fn on_connection_error<F>(mut self, handler: F) -> Self
     where
@@ -657,10 +672,24 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Sets the maximum number of sessions from one address. See
+    /// Sets the maximum number of sessions from one address. Default: unlimited. See
     /// [`ServerBuilder::max_sessions_per_address`](crate::ServerBuilder::max_sessions_per_address).
     pub fn max_sessions_per_address(mut self, sessions: usize) -> Self {
         self.quota.max_per_address = Some(sessions);
+        self
+    }
+
+    /// Sets the limit of the messages of one session. Default: unlimited. See
+    /// [`ServerBuilder::max_message_rate`](crate::ServerBuilder::max_message_rate).
+    pub fn max_message_rate(mut self, limit: RateLimit) -> Self {
+        self.config.max_message_rate = Some(limit);
+        self
+    }
+
+    /// Sets the limit of the bytes in the messages of one session. Default: unlimited. See
+    /// [`ServerBuilder::max_byte_rate`](crate::ServerBuilder::max_byte_rate).
+    pub fn max_byte_rate(mut self, limit: RateLimit) -> Self {
+        self.config.max_byte_rate = Some(limit);
         self
     }
 
@@ -671,7 +700,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Serves `body` for requests of this name below the server's path, for example the script of a client:
-    /// `client.js` is served at `/engine.io/client.js`.
+    /// `client.js` is served at `/engine.io/client.js`. Default: none.
     pub fn file(
         mut self,
         name: impl Into<String>,
@@ -683,7 +712,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Serves `body` for requests with exactly this path, for example a page, if there is no other HTTP
-    /// server.
+    /// server. Default: none.
     pub fn asset(
         mut self,
         path: impl Into<String>,
@@ -710,6 +739,7 @@ impl<A: Application> Builder<A> {
         self.assets.mount(&path, self.files);
         Server(Arc::new(ServerInner {
             application: self.application,
+            has_rate_limit: self.config.has_rate_limit(),
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },
             limits: Arc::new(self.limits),
             hooks: Arc::new(self.hooks),

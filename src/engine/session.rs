@@ -4,7 +4,7 @@ mod writable;
 
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Notify};
-use super::{Application, CloseReason, Message, SendError, TransportError};
+use super::{Application, CloseReason, Conn, Message, SendError, TransportError};
 use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::handshake::Handshake;
@@ -17,12 +17,12 @@ use sockeye_core::engineio::server::{Controls, SendFlags, Ticket};
 use sockeye_core::engineio::{self, Id, Packet, Part, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use writable::wake_drained;
 
-/// A handle to a session: cheap to clone, keeps nothing alive. Once the session has ended, its methods fail.
+/// A handle to a session: it is cheap to clone, and keeps nothing alive. Once the session has ended, nothing can be sent.
 pub struct Session<A: Application>(Arc<Shared<A>>);
 
 struct Shared<A: Application> {
@@ -38,9 +38,9 @@ struct Shared<A: Application> {
     /// The number of queued bytes. Written under the lock, read without it.
     queued: AtomicUsize,
     /// The number of the application's handlers that are still running.
-    running: AtomicUsize,
+    running: AtomicU32,
     /// The number of acknowledgements that the application waits for.
-    awaited: AtomicUsize,
+    awaited: AtomicU32,
     span: Span,
     inner: Mutex<Inner<A>>,
 }
@@ -56,7 +56,7 @@ struct Inner<A: Application> {
     resume: Option<Waker>,
     /// Tasks that wait until the queue is short.
     waiters: Waiters,
-    /// The connection is in its turn, or was woken: it will look at the queue without another wake.
+    /// The connection is in its turn, or was woken, so it takes what is queued without another wake.
     attended: bool,
     /// While this is not zero, nothing is transmitted.
     corks: u16,
@@ -67,8 +67,8 @@ struct Inner<A: Application> {
     timer: Option<Key>,
 }
 
-/// The number of running handlers from which on a connection is not read.
-const MAX_RUNNING: usize = 256;
+/// The number of running handlers at which a connection is no longer read.
+const MAX_RUNNING: u32 = 256;
 
 impl<A: Application> Session<A> {
     pub(super) fn new(
@@ -98,8 +98,8 @@ impl<A: Application> Session<A> {
             closed: AtomicBool::new(false),
             is_settled: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
-            awaited: AtomicUsize::new(0),
+            running: AtomicU32::new(0),
+            awaited: AtomicU32::new(0),
             span: log::session(id),
             inner: Mutex::new(inner),
         }))
@@ -123,6 +123,12 @@ impl<A: Application> Session<A> {
     /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         self.0.inner.lock().engine.transport()
+    }
+
+    /// Returns the facts about the session's connections at this moment: the transport, how fast the peer answers, and how
+    /// much was sent and received.
+    pub fn conn(&self) -> Conn {
+        self.0.inner.lock().engine.conn()
     }
 
     /// Returns whether the session has ended.
@@ -176,11 +182,11 @@ impl<A: Application> Session<A> {
         self.with(|engine, _| engine.close(now, reason));
     }
 
-    /// Calls `f` with the application's state of the session, and returns its result. Afterwards the application's
-    /// [deadline](Application::next_deadline) is looked at again.
+    /// Calls `f` with the application's state of the session, and returns its result. Afterwards it asks for the
+    /// application's [deadline](Application::next_deadline) again.
     ///
-    /// `f` runs under the session's lock: it must not block, and must not use a session. Drop large values and
-    /// handles after it, by returning them from it.
+    /// `f` runs under the session's lock: it must not block, and must not use a session. To drop large values and handles
+    /// without the lock, return them from it.
     ///
     /// ```
     /// use sockeye::engine::{Application, Message, Session};
@@ -407,6 +413,23 @@ impl<A: Application> Session<A> {
         inner.engine.is_finished()
     }
 
+    /// Counts a message that arrived against the limits of what a client may send. Returns `false` if it must not be
+    /// handled, because it exceeds one, which ends the session, or the session has ended.
+    pub(super) fn count_message(&self, now: Time, message: &Message<'_>) -> bool {
+        let len = match message {
+            Message::Text(text) => text.len(),
+            Message::Binary(data) => data.len(),
+        };
+        let mut inner = self.0.inner.lock();
+        if inner.engine.count_message(now, len) {
+            return true;
+        }
+        let follow = self.follow(&mut inner);
+        drop(inner);
+        self.finish(follow);
+        false
+    }
+
     /// Returns the time by the server's clock.
     pub(crate) fn now(&self) -> Time {
         self.0.server.upgrade().map_or(Time::ZERO, |server| server.now())
@@ -464,17 +487,25 @@ impl<A: Application> Session<A> {
 
     // For connections.
 
-    /// Notes that the peer is alive. The table of deadlines is not touched: a deadline that has moved later
-    /// is found when its entry fires.
-    pub(super) fn heard(&self, now: Time) {
-        self.0.inner.lock().engine.heard(now);
+    /// Notes that the peer is alive, because `arrived` more bytes are here. The table of deadlines is not touched: a
+    /// deadline that has moved later is found when its entry fires.
+    pub(super) fn heard(&self, now: Time, arrived: usize) {
+        let engine = &mut self.0.inner.lock().engine;
+        engine.heard(now);
+        engine.count_received(arrived);
     }
 
-    /// Notes that bytes arrived, and begins the connection's turn, at whose end it transmits what was queued
-    /// meanwhile.
-    pub(super) fn begin_turn(&self, now: Time) {
+    /// Counts bytes that arrived on a connection that is not the session's transport yet.
+    pub(super) fn count_received(&self, arrived: usize) {
+        self.0.inner.lock().engine.count_received(arrived);
+    }
+
+    /// Notes that `arrived` more bytes are here, and begins the connection's turn, at whose end it transmits what was
+    /// queued meanwhile.
+    pub(super) fn begin_turn(&self, now: Time, arrived: usize) {
         let mut inner = self.0.inner.lock();
         inner.engine.heard(now);
+        inner.engine.count_received(arrived);
         inner.attended = true;
         inner.deaf = false;
     }
@@ -591,7 +622,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Subtracts acknowledgements that have arrived or are no longer awaited.
-    pub(crate) fn end_await(&self, count: usize) {
+    pub(crate) fn end_await(&self, count: u32) {
         self.0.awaited.fetch_sub(count, Ordering::Relaxed);
     }
 
@@ -698,8 +729,8 @@ impl<A: Application> Expire for Shared<A> {
     }
 }
 
-#[cfg(feature = "http")]
 /// A session whose messages are being delivered.
+#[cfg(feature = "http")]
 pub(crate) trait Sender: Send + Sync {
     /// Sets whether there is something to write before the server may end.
     fn set_busy(&self, busy: bool);

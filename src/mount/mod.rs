@@ -57,6 +57,8 @@
 //! - The body of a request is read up to [`max_payload`](crate::ServerBuilder::max_payload), and no further.
 //! - Set up CORS in one place: either here ([`cors`](crate::ServerBuilder::cors)), which applies to the server's
 //!   own path only, or in an outer layer, which then answers preflight requests first.
+//! - Responses are compressed either here (`http_compression` of the server) or in an outer layer. A layer that compresses
+//!   everything, such as that of tower-http, leaves those alone that are compressed already.
 //! - A server that shuts down waits for its requests, and a poll may take long, so
 //!   [close](crate::Server::close) this server first.
 //! - Over HTTP/2, polling works without further setup. WebSocket works if the other server allows it (RFC

@@ -11,27 +11,24 @@
 //!
 //! In a namespace without middleware that exists or has a pattern, the call that handles the client's packet does all of it.
 
+use super::App;
 use super::app::show_packet;
-use super::middleware::AnyMiddleware;
+use super::middleware::{ask, panicked};
 use super::namespace::Namespace;
 use super::namespaces::{INVALID, Wanted};
 use super::parent::Parent;
+use super::patience::Patience;
 use super::socket::Socket;
-use super::{App, Engine};
-use crate::engine::deadline::Deadline;
 use crate::engine::{self, CloseReason, Session};
 use crate::error::ConnectError;
 use crate::extract::Context;
-use crate::guard::{BoxFuture, Guarded, catch};
-use crate::handler::{AnySocket, drive};
+use crate::guard::Guarded;
+use crate::handler::drive;
 use crate::log;
-use crate::observe::{HandlerFailure, ServerEvent};
+use crate::observe::ServerEvent;
 use crate::payload::send_packet;
 use sockeye_core::socketio::{Joining, Packet, Parser};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::task::{self, Poll};
 use std::time::Duration;
 
 /// The event of the middleware's failures.
@@ -136,7 +133,7 @@ async fn admit(socket: Socket, parents: Vec<Arc<Parent>>, timeout: Duration) {
 async fn find_parent(socket: &Socket, parents: &[Arc<Parent>]) -> Result<Arc<Parent>, ConnectError> {
     for parent in parents {
         let decision = parent.decide(socket.namespace().name(), socket.auth_text(), socket.handshake());
-        if decision.await.ok_or_else(|| panicked(socket))? {
+        if decision.await.ok_or_else(|| panicked(socket, CONNECT))? {
             return Ok(parent.clone());
         }
     }
@@ -169,27 +166,10 @@ fn enter(socket: &Socket, parent: Arc<Parent>) -> Result<Option<Socket>, Connect
 
 async fn decide(socket: &Socket) -> Result<(), ConnectError> {
     for middleware in socket.namespace().0.functions.middlewares() {
-        Guarded(ask(middleware, socket)?).await.ok_or_else(|| panicked(socket))??;
+        let decision = Guarded(ask(middleware, &Context::new(socket, CONNECT))?);
+        decision.await.ok_or_else(|| panicked(socket, CONNECT))??;
     }
     Ok(())
-}
-
-/// Calls a middleware. A separate function, because the context must not be part of the future, which has to be `Send`.
-fn ask(
-    middleware: &dyn AnyMiddleware,
-    socket: &Socket,
-) -> Result<BoxFuture<Result<(), ConnectError>>, ConnectError> {
-    let called = catch(|| middleware.call(&Context::new(socket, CONNECT)));
-    called.ok_or_else(|| panicked(socket))?.map_err(|error| {
-        socket.tell_failure(CONNECT, HandlerFailure::NotCalled(&error));
-        error.into()
-    })
-}
-
-/// Tells of a panic of a middleware or of a parent's function, which admits no client, but leaves none waiting.
-fn panicked(socket: &Socket) -> ConnectError {
-    socket.tell_failure(CONNECT, HandlerFailure::Panicked);
-    ConnectError::internal()
 }
 
 /// Tells the client that it is connected, makes its socket a member, and calls the connect handlers.
@@ -274,45 +254,4 @@ fn show_refusal(session: &Session<App>, parser: Parser, namespace: &str, error: 
         namespace,
         message: error.message(),
     });
-}
-
-/// The deadline for the decision about one client, in the server's table once it has to wait.
-struct Patience {
-    engine: Weak<Engine>,
-    timeout: Duration,
-    deadline: Deadline,
-}
-
-impl Patience {
-    fn new(namespace: &Namespace, timeout: Duration) -> Patience {
-        Patience { engine: namespace.0.engine.clone(), timeout, deadline: Deadline::default() }
-    }
-
-    /// Returns the result of a future, or a refusal if the time is over before.
-    async fn limit<T>(
-        &mut self,
-        decision: impl Future<Output = Result<T, ConnectError>>,
-    ) -> Result<T, ConnectError> {
-        let mut decision = pin!(decision);
-        let decision = poll_fn(|cx| match decision.as_mut().poll(cx) {
-            Poll::Pending if self.is_over(cx) => Poll::Ready(Err(ConnectError::new("timeout"))),
-            decision => decision,
-        });
-        decision.await
-    }
-
-    /// Returns whether the time is over, counted from the first call, or the server is gone. Before, the task is woken
-    /// at that time.
-    fn is_over(&mut self, cx: &task::Context<'_>) -> bool {
-        let Some(engine) = self.engine.upgrade() else { return true };
-        self.deadline.poll(cx, &engine, self.timeout).is_ready()
-    }
-}
-
-impl Drop for Patience {
-    fn drop(&mut self) {
-        if let Some(engine) = self.engine.upgrade() {
-            self.deadline.clear(&engine.timers);
-        }
-    }
 }

@@ -22,6 +22,7 @@ pub struct App {
     pub(super) limits: Limits,
     pub(super) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
+    pub(super) packet_timeout: Duration,
     pub(crate) max_rooms: usize,
     pub(super) namespaces: Namespaces,
     pub(super) state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
@@ -34,6 +35,7 @@ impl Default for App {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(45),
             ack_timeout: Duration::from_secs(30),
+            packet_timeout: Duration::from_secs(30),
             max_rooms: 100_000,
             namespaces: Namespaces::default(),
             state: HashMap::new(),
@@ -108,6 +110,11 @@ impl engine::Application for App {
                 session.close_with(CloseReason::ForcedClose(Some(error.to_string())));
             }
         }
+    }
+
+    fn on_upgrade(&self, session: &Session<Self>) {
+        let sockets: SmallVec<[Socket; 1]> = session.peek(|_, state| state.sockets().cloned().collect());
+        sockets.iter().for_each(Socket::upgraded);
     }
 
     fn on_close(&self, session: &Session<Self>, reason: &CloseReason) {

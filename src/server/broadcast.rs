@@ -7,6 +7,7 @@ use crate::payload::{Payload, with_encoder};
 use crate::server::ack::Waiter;
 use crate::server::answers::AckStream;
 use crate::server::namespace::Namespace;
+use crate::server::room_names::RoomNames;
 use crate::server::socket::Socket;
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::{Flags, Target};
@@ -71,20 +72,20 @@ impl Broadcast {
         Broadcast { namespace, target: Target::default(), flags: Flags::default() }
     }
 
-    /// Adds the sockets in this room. Without any room, all sockets of the namespace are recipients.
-    pub fn to(mut self, room: impl AsRef<str>) -> Broadcast {
-        self.target.rooms.insert(room.as_ref());
+    /// Adds the sockets in this room, or in each of several. Without any room, all sockets of the namespace are recipients.
+    pub fn to(mut self, rooms: impl RoomNames) -> Broadcast {
+        rooms.each_name(|room| self.target.rooms.insert(room));
         self
     }
 
     /// Does the same as [`to`](Broadcast::to).
-    pub fn within(self, room: impl AsRef<str>) -> Broadcast {
-        self.to(room)
+    pub fn within(self, rooms: impl RoomNames) -> Broadcast {
+        self.to(rooms)
     }
 
-    /// Excludes the sockets in this room.
-    pub fn except(mut self, room: impl AsRef<str>) -> Broadcast {
-        self.target.except.insert(room.as_ref());
+    /// Excludes the sockets in this room, or in each of several.
+    pub fn except(mut self, rooms: impl RoomNames) -> Broadcast {
+        rooms.each_name(|room| self.target.except.insert(room));
         self
     }
 
@@ -98,6 +99,12 @@ impl Broadcast {
     /// Drops the message for clients that are not ready for it: see [`Socket::volatile`].
     pub fn volatile(mut self) -> Broadcast {
         self.flags.volatile = true;
+        self
+    }
+
+    /// Sets whether the message may be compressed: see [`Socket::compress`].
+    pub fn compress(mut self, compress: bool) -> Broadcast {
+        self.flags.compress = compress;
         self
     }
 
@@ -116,28 +123,38 @@ impl Broadcast {
     /// Sends the message, and returns how many sockets it was queued for. Never waits. If it cannot be sent
     /// at all, this neither panics nor returns an `Err`: see [`Delivery::error`].
     pub fn emit(self, event: &str, args: impl Payload) -> Delivery {
-        self.send(event, &args, None)
+        self.deliver(event, &args, None)
+    }
+
+    /// Sends an event named `message`: see [`emit`](Broadcast::emit).
+    pub fn send(self, args: impl Payload) -> Delivery {
+        self.emit("message", args)
     }
 
     /// Does the same as [`emit`](Broadcast::emit), for arguments that are sent again.
     pub(super) fn emit_ref(&self, event: &str, args: &impl Payload) -> Delivery {
-        self.send(event, args, None)
+        self.deliver(event, args, None)
     }
 
     /// Sends the message, and waits for the acknowledgements: await them together as [`Answers`](crate::Answers), or
     /// take each as it arrives with [`next`](AckStream::next).
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckStream<T> {
+        AckStream::new(self.ask(event, &args))
+    }
+
+    /// Sends the message, and returns what waits for the acknowledgements.
+    pub(super) fn ask(&self, event: &str, args: &impl Payload) -> Arc<Waiter> {
         let id = self.namespace.next_ack(|id| self.is_pending(id));
         let waiter = Waiter::new(id, self.namespace.0.engine.clone());
         let engine = self.namespace.0.engine.upgrade();
         let timeout = self.flags.timeout.or(engine.as_ref().map(|engine| engine.application.ack_timeout));
-        if let Some(error) = self.send(event, &args, Some(&waiter)).error {
+        if let Some(error) = self.deliver(event, args, Some(&waiter)).error {
             waiter.fail_all(error);
         }
         if let (Some(engine), Some(timeout)) = (engine, timeout) {
             waiter.arm(engine.now() + timeout);
         }
-        AckStream::new(waiter)
+        waiter
     }
 
     /// Returns whether any recipient waits for an acknowledgement with this id.
@@ -145,27 +162,37 @@ impl Broadcast {
         self.namespace.0.members.read().select(&self.target).any(|socket| socket.awaits(id))
     }
 
-    /// Returns the sockets that are selected at present.
+    /// Returns the sockets of this server that are selected at present. For those of a cluster, use
+    /// [`fetch_sockets`](Broadcast::fetch_sockets).
     pub fn sockets(&self) -> Vec<Socket> {
         self.namespace.0.members.read().select(&self.target).cloned().collect()
     }
 
-    /// Makes the sockets join a room.
-    pub fn join(&self, room: impl AsRef<str>) {
-        self.sockets().iter().for_each(|socket| socket.join(room.as_ref()));
+    /// Returns the selected sockets of this server, with the rooms of each at that time.
+    pub(super) fn sockets_and_rooms(&self) -> Vec<(Socket, Vec<Arc<str>>)> {
+        let members = self.namespace.0.members.read();
+        let with_rooms =
+            |socket: &Socket| (socket.clone(), members.rooms_of(&socket.id()).unwrap_or_default());
+        members.select(&self.target).map(with_rooms).collect()
     }
 
-    /// Makes the sockets leave a room.
-    pub fn leave(&self, room: impl AsRef<str>) {
-        self.sockets().iter().for_each(|socket| socket.leave(room.as_ref()));
+    /// Makes the sockets join a room, or several. One that would then be in more than
+    /// [`ServerBuilder::max_rooms`](crate::ServerBuilder::max_rooms) joins none of them, and a warning is logged.
+    pub fn sockets_join(&self, rooms: impl RoomNames) {
+        self.sockets().iter().for_each(|socket| socket.join(&rooms));
+    }
+
+    /// Makes the sockets leave a room, or several.
+    pub fn sockets_leave(&self, rooms: impl RoomNames) {
+        self.sockets().iter().for_each(|socket| socket.leave(&rooms));
     }
 
     /// Disconnects the sockets; with `close`, also closes their connections.
-    pub fn disconnect(&self, close: bool) {
+    pub fn disconnect_sockets(&self, close: bool) {
         self.sockets().iter().for_each(|socket| socket.disconnect(close));
     }
 
-    fn send(&self, event: &str, args: &impl Payload, waiter: Option<&Arc<Waiter>>) -> Delivery {
+    fn deliver(&self, event: &str, args: &impl Payload, waiter: Option<&Arc<Waiter>>) -> Delivery {
         let id = waiter.map(|waiter| waiter.id());
         let encoded = with_encoder(self.namespace.0.parser, |encoder| {
             let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, id) };

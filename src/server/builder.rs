@@ -2,8 +2,12 @@
 
 use super::app::App;
 use super::{Server, client_files};
-use crate::engine::{self, ConnectionError, Handshake, Id, Rejection, ResponseHeaders, Transport, WhenFull};
+use crate::engine::{
+    self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport, WhenFull,
+};
 use crate::observe::Observer;
+#[cfg(feature = "deflate")]
+use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors};
 use sockeye_core::socketio::Limits;
 #[cfg(feature = "deflate")]
@@ -126,6 +130,34 @@ impl ServerBuilder {
         /// The address is that of the peer: behind a proxy, all clients have the same one, and many clients may
         /// share one behind a NAT. If the address is not known, the client is not counted.
         max_sessions_per_address(sessions: usize);
+        /// Sets how many messages one client may send, on average and at once. A client that sends more is closed
+        /// (`transport error`, [`TransportError::TooManyMessages`](engine::TransportError::TooManyMessages)), and the
+        /// message that is too much is not handled. Default: unlimited.
+        ///
+        /// An event is one message, and one more for each attachment. Acknowledgements and requests for a namespace count,
+        /// too; heartbeats do not. All namespaces of a client count together, because one that opens more of them could
+        /// send more otherwise; and a message counts before it is decoded, so that one that makes no sense is not free.
+        ///
+        /// Set it well above what an honest client sends, and the burst as well: messages that the network or slow handlers
+        /// have held up arrive at once. A client may open several sessions, whose number
+        /// [`max_sessions_per_address`](ServerBuilder::max_sessions_per_address) limits.
+        ///
+        /// ```
+        /// use sockeye::{RateLimit, Server};
+        ///
+        /// let io = Server::builder()
+        ///     .max_message_rate(RateLimit::per_second(20).burst(500))
+        ///     .max_byte_rate(RateLimit::per_second(100_000).burst(4_000_000))
+        ///     .build();
+        /// ```
+        max_message_rate(limit: RateLimit);
+        /// Sets how many bytes the messages of one client may have, on average and at once: the lengths of texts and
+        /// attachments, after decompression and without heartbeats. A client that sends more is closed
+        /// (`transport error`, [`TransportError::TooManyBytes`](engine::TransportError::TooManyBytes)). Default: unlimited.
+        ///
+        /// A single message that is larger than the burst is too much as well, so the burst should not be less than
+        /// [`max_payload`](ServerBuilder::max_payload). See [`max_message_rate`](ServerBuilder::max_message_rate).
+        max_byte_rate(limit: RateLimit);
         /// Sets a cookie with the session's id, for load balancers with sticky sessions. Default: none.
         cookie(cookie: Cookie);
         /// Sets the observer of the server: see [`observe`](crate::observe). Default: none.
@@ -148,6 +180,28 @@ impl ServerBuilder {
     #[cfg(feature = "deflate")]
     pub fn per_message_deflate(mut self, deflate: PerMessageDeflate) -> Self {
         self.engine = self.engine.per_message_deflate(deflate);
+        self
+    }
+
+    /// Compresses the responses of polling that are 1024 bytes or longer, as gzip or deflate, for clients that accept it
+    /// (`Accept-Encoding`), and the files of [`serve_client`](ServerBuilder::serve_client) and
+    /// [`asset`](ServerBuilder::asset), as gzip. Default: off.
+    ///
+    /// The reference compresses by default. Turn it on if clients cannot use WebSocket and their messages are long: each
+    /// response is compressed by itself, also that of a broadcast, which takes CPU time. Keep it off if messages contain a
+    /// secret beside text that an attacker can choose, because the length of the response then tells about the secret
+    /// (BREACH). A response that would not become shorter is sent as it is, and [`compress`](crate::Socket::compress) does
+    /// not apply. A file is compressed once. There is no Brotli, because its encoder is large, and slow for what is sent
+    /// once.
+    ///
+    /// ```
+    /// use sockeye::{HttpCompression, Server};
+    ///
+    /// let io = Server::builder().http_compression(HttpCompression::new().threshold(4096).level(1)).build();
+    /// ```
+    #[cfg(feature = "deflate")]
+    pub fn http_compression(mut self, compression: HttpCompression) -> Self {
+        self.engine = self.engine.http_compression(compression);
         self
     }
 
@@ -177,7 +231,7 @@ impl ServerBuilder {
     /// those of polling, and those that open or upgrade to a WebSocket. It lets the request pass, with headers for
     /// the response, or answers it with a status and a text of its own. It is called in the order of registration,
     /// and before [`allow_request`](ServerBuilder::allow_request). Preflight requests are answered by
-    /// [`cors`](ServerBuilder::cors) before.
+    /// [`cors`](ServerBuilder::cors) before. Default: none.
     ///
     /// A middleware that panics refuses the request with status 500, and all of them together have
     /// [`allow_timeout`](ServerBuilder::allow_timeout). Each poll and each packet that a client sends by polling is
@@ -209,7 +263,7 @@ impl ServerBuilder {
     }
 
     /// Adds a function that adds headers to the first response of each session, such as a cookie: the response
-    /// that carries the session's id, or the 101 of a WebSocket. It must not block.
+    /// that carries the session's id, or the 101 of a WebSocket. It must not block. Default: none.
     ///
     /// ```
     /// use sockeye::Server;
@@ -231,7 +285,7 @@ impl ServerBuilder {
 
     /// Adds a function that adds headers to every response at the server's path: of polling, of WebSocket
     /// handshakes, and of refusals, but not of preflight requests. It must not block. See
-    /// [`initial_headers`](ServerBuilder::initial_headers), which is called before.
+    /// [`initial_headers`](ServerBuilder::initial_headers), which is called before. Default: none.
     pub fn headers<F>(mut self, add: F) -> Self
     where
         F: Fn(&Handshake, &mut ResponseHeaders) + Send + Sync + 'static,
@@ -270,7 +324,7 @@ impl ServerBuilder {
 
     /// Adds a function that is told of each request that was refused with a code of the protocol: the reference's
     /// event `connection_error`. It must not block. An [observer](ServerBuilder::observer) sees these and all other
-    /// refusals.
+    /// refusals. Default: none.
     ///
     /// ```
     /// use sockeye::Server;
@@ -311,7 +365,7 @@ impl ServerBuilder {
     }
 
     /// Serves `body` for requests with exactly this path, for example a page, if there is no other HTTP
-    /// server.
+    /// server. Default: none.
     ///
     /// ```
     /// # use sockeye::Server;
@@ -338,6 +392,13 @@ impl ServerBuilder {
     /// Sets how long to wait for acknowledgements, if no other timeout is set for the message. Default: 30 s.
     pub fn ack_timeout(mut self, timeout: Duration) -> Self {
         self.engine.application.ack_timeout = timeout;
+        self
+    }
+
+    /// Sets the time for the packet middleware of [`Namespace::use_packet`](crate::Namespace::use_packet) to decide about
+    /// one event, all together, after which the event is refused (`timeout`). Default: 30 s.
+    pub fn packet_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.application.packet_timeout = timeout;
         self
     }
 

@@ -3,7 +3,7 @@
 use super::Server;
 use super::namespaces::INVALID;
 use crate::engine::Id;
-use crate::error::{ConnectError, DisconnectReason};
+use crate::error::{ConnectError, DisconnectReason, INTERNAL, PacketError};
 #[cfg(feature = "http")]
 use crate::extract::Extension;
 use crate::extract::{Auth, Context, Extract, ExtractError, State};
@@ -25,6 +25,12 @@ impl Extract for Server {
 impl Extract for DisconnectReason {
     fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
         context.cause().ok_or(ExtractError::Unavailable("the reason"))
+    }
+}
+
+impl Extract for PacketError {
+    fn extract(context: &Context<'_>) -> Result<Self, ExtractError> {
+        context.cause().ok_or(ExtractError::Unavailable("the refusal"))
     }
 }
 
@@ -61,8 +67,18 @@ impl From<ExtractError> for ConnectError {
     fn from(error: ExtractError) -> Self {
         match error {
             ExtractError::Params(_) => ConnectError::new(INVALID),
-            _ if error.is_ours() => ConnectError::internal(),
+            _ if error.is_ours() => INTERNAL.into(),
             _ => ConnectError::new("Invalid auth"),
+        }
+    }
+}
+
+impl From<ExtractError> for PacketError {
+    /// Converts the reason why a packet middleware was not called. The client is not told the details.
+    fn from(error: ExtractError) -> Self {
+        match error {
+            ExtractError::Data(_) => PacketError::new("Invalid data"),
+            error => ConnectError::from(error).message().into(),
         }
     }
 }

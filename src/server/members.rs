@@ -1,5 +1,7 @@
 //! The rooms of one socket.
 
+use crate::engine::Id;
+use sockeye_core::socketio::Rooms;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -23,8 +25,8 @@ pub enum JoinError {
     /// The socket has been disconnected or was refused.
     #[error("the socket is not connected")]
     Disconnected,
-    /// The socket is in as many rooms as [`ServerBuilder::max_rooms`](crate::ServerBuilder::max_rooms) allows.
-    #[error("the socket is already in {limit} rooms, the maximum")]
+    /// The socket would be in more rooms than [`ServerBuilder::max_rooms`](crate::ServerBuilder::max_rooms) allows.
+    #[error("the socket would be in more than {limit} rooms, the maximum")]
     TooManyRooms {
         /// The maximum number of rooms of a socket.
         limit: usize,
@@ -54,12 +56,15 @@ impl JoinedRooms {
         }
     }
 
-    /// Returns whether a room has to be added, because it is not in the set yet. Fails with `TooManyRooms` if the set
-    /// already contains `limit` others.
-    pub(crate) fn admit(&self, room: &str, limit: usize) -> Result<bool, JoinError> {
-        match self.contains(room) {
-            true => Ok(false),
-            false if self.len() < limit => Ok(true),
+    /// Checks whether rooms can be added to those of a socket. Fails with `TooManyRooms` if they would then be more than
+    /// `limit`.
+    pub(crate) fn check(&self, socket: &Id, rooms: &Rooms, limit: usize) -> Result<(), JoinError> {
+        // They are counted only if it matters.
+        let is_new = |room: &&str| *room != socket.as_str() && !self.contains(room);
+        match self.len() + rooms.len() <= limit
+            || self.len() + rooms.iter().filter(is_new).count() <= limit.max(self.len())
+        {
+            true => Ok(()),
             false => Err(JoinError::TooManyRooms { limit }),
         }
     }

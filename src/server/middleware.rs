@@ -1,35 +1,42 @@
 //! Functions as middlewares.
 
-use crate::error::ConnectError;
+use super::socket::Socket;
+use crate::error::{ConnectError, INTERNAL};
 use crate::extract::{Context, Extract, ExtractError};
-use crate::guard::BoxFuture;
-use crate::handler::for_each_arity;
+use crate::guard::{BoxFuture, catch};
+use crate::handler::{AnySocket, for_each_arity};
+use crate::observe::HandlerFailure;
 use std::future::Future;
 use std::marker::PhantomData;
 
-/// A function that decides whether a client may connect to a namespace: like a [`Handler`](crate::Handler), but it returns
-/// `Result<(), ConnectError>`. See [`Namespace::middleware`](crate::Namespace::middleware).
+/// A function that decides: like a [`Handler`](crate::Handler), but it returns a `Decision`.
+///
+/// | decision | about | registered by |
+/// |---|---|---|
+/// | `Result<(), ConnectError>` | a client that wants to connect to a namespace | [`Namespace::middleware`](crate::Namespace::middleware) |
+/// | `Result<Duration, ConnectError>` | the time for which new credentials are valid | [`Namespace::renew_auth`](crate::Namespace::renew_auth) |
+/// | `Result<(), PacketError>` | an event that arrived | [`Namespace::use_packet`](crate::Namespace::use_packet), [`Socket::use_packet`](crate::Socket::use_packet) |
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a middleware",
-    label = "not a middleware",
-    note = "a middleware is an `async` function or closure that returns `Result<(), sockeye::ConnectError>`",
+    message = "`{Self}` is not a middleware that returns `{Decision}`",
+    label = "not a middleware of this kind",
+    note = "a middleware is an `async` function or closure, whose return value must have the type above",
     note = "all of its parameters, up to eight, are `Extract`, and its future is `Send`"
 )]
-pub trait Middleware<Parameters>: Send + Sync + 'static {
+pub trait Middleware<Parameters, Decision = Result<(), ConnectError>>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
     #[doc(hidden)]
-    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError>;
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Decision>, ExtractError>;
 }
 
 macro_rules! implement_for_functions {
     ($($parameter:ident $variable:ident),*) => {
-        impl<F, Fut, $($parameter),*> Middleware<($($parameter,)*)> for F
+        impl<F, Fut, Decision, $($parameter),*> Middleware<($($parameter,)*), Decision> for F
         where
             F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
-            Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
+            Fut: Future<Output = Decision> + Send + 'static,
             $($parameter: Extract,)*
         {
-            fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError> {
+            fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Decision>, ExtractError> {
                 let _ = context;
                 Ok(Box::pin(self($($parameter::extract(context)?),*)))
             }
@@ -40,20 +47,47 @@ macro_rules! implement_for_functions {
 for_each_arity!(implement_for_functions);
 
 /// A middleware with the types of its parameters erased.
-pub(super) trait AnyMiddleware: Send + Sync {
-    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError>;
+pub(super) trait AnyMiddleware<Decision>: Send + Sync {
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Decision>, ExtractError>;
 }
 
 /// A function together with the types of its parameters.
 struct Erased<F, P>(F, PhantomData<fn(P)>);
 
-impl<F: Middleware<P>, P> AnyMiddleware for Erased<F, P> {
-    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Result<(), ConnectError>>, ExtractError> {
+impl<F: Middleware<P, Decision>, P, Decision> AnyMiddleware<Decision> for Erased<F, P> {
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Decision>, ExtractError> {
         self.0.call(context)
     }
 }
 
 /// Erases the types of the parameters.
-pub(super) fn erase<P: 'static>(middleware: impl Middleware<P>) -> Box<dyn AnyMiddleware> {
+pub(super) fn erase<P: 'static, Decision>(
+    middleware: impl Middleware<P, Decision>,
+) -> Box<dyn AnyMiddleware<Decision>> {
     Box::new(Erased(middleware, PhantomData))
+}
+
+/// Calls a middleware, and tells of a failure, which is a refusal.
+///
+/// A separate function, because the context must not be part of a future, which has to be `Send`.
+pub(super) fn ask<T, E: From<ExtractError> + From<&'static str>>(
+    middleware: &dyn AnyMiddleware<Result<T, E>>,
+    context: &Context<'_>,
+) -> Result<BoxFuture<Result<T, E>>, E> {
+    let Context { socket, event, .. } = *context;
+    match catch(|| middleware.call(context)) {
+        Some(Ok(decision)) => Ok(decision),
+        Some(Err(error)) => {
+            socket.tell_failure(event, HandlerFailure::NotCalled(&error));
+            Err(error.into())
+        }
+        None => Err(panicked(socket, event).into()),
+    }
+}
+
+/// Tells of a panic of a middleware, which lets nothing pass, but leaves no client waiting. Returns the message of the
+/// refusal.
+pub(super) fn panicked(socket: &Socket, event: &str) -> &'static str {
+    socket.tell_failure(event, HandlerFailure::Panicked);
+    INTERNAL
 }

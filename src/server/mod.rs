@@ -15,6 +15,11 @@ pub(crate) mod namespace;
 mod namespaces;
 mod params;
 pub(crate) mod parent;
+mod patience;
+pub(crate) mod remote;
+pub(crate) mod room_names;
+pub(crate) mod rooms;
+pub(crate) mod server_side;
 pub(crate) mod socket;
 
 pub(crate) use app::App;
@@ -27,6 +32,7 @@ use answers::AckStream;
 use broadcast::{Broadcast, Delivery};
 use middleware::Middleware;
 use namespace::Namespace;
+use room_names::RoomNames;
 use socket::Socket;
 use sockeye_core::Time;
 use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
@@ -132,6 +138,11 @@ impl Server {
         self.of("/").emit(event, args)
     }
 
+    /// Sends an event named `message` to every socket of the main namespace: see [`Broadcast::send`].
+    pub fn send(&self, args: impl Payload) -> Delivery {
+        self.of("/").send(args)
+    }
+
     /// Sends to every socket of the main namespace, and waits for their acknowledgements: see
     /// [`Broadcast::emit_with_ack`].
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
@@ -139,18 +150,18 @@ impl Server {
     }
 
     /// Targets the sockets in a room of the main namespace.
-    pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
-        self.of("/").to(room)
+    pub fn to(&self, rooms: impl RoomNames) -> Broadcast {
+        self.of("/").to(rooms)
     }
 
     /// Does the same as [`to`](Server::to).
-    pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
-        self.of("/").within(room)
+    pub fn within(&self, rooms: impl RoomNames) -> Broadcast {
+        self.of("/").within(rooms)
     }
 
     /// Targets every socket of the main namespace except those in a room.
-    pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
-        self.of("/").except(room)
+    pub fn except(&self, rooms: impl RoomNames) -> Broadcast {
+        self.of("/").except(rooms)
     }
 
     /// Targets only the sockets of this server, if there are several servers. No adapter connects several
@@ -162,6 +173,11 @@ impl Server {
     /// Targets the main namespace with messages that are dropped for clients that are not ready for them.
     pub fn volatile(&self) -> Broadcast {
         self.of("/").volatile()
+    }
+
+    /// Sets whether messages to the main namespace may be compressed: see [`Socket::compress`].
+    pub fn compress(&self, compress: bool) -> Broadcast {
+        self.of("/").compress(compress)
     }
 
     /// Sets how long to wait for acknowledgements from the main namespace.

@@ -13,12 +13,14 @@ use crate::server::functions::Functions;
 use crate::server::members::{JoinError, JoinedRooms};
 use crate::server::middleware::Middleware;
 use crate::server::parent::Parent;
+use crate::server::room_names::RoomNames;
+use crate::server::rooms::RoomEvents;
 use crate::server::socket::Socket;
 use indexmap::IndexSet;
 use indexmap::set::MutableValues;
 use parking_lot::{RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
-use sockeye_core::socketio::{MAX_ACK_ID, Parser, Target};
+use sockeye_core::socketio::{MAX_ACK_ID, Parser, Rooms, Target};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -65,6 +67,7 @@ struct Child {
 pub(crate) struct Members {
     sockets: IndexSet<ById<Member>, IdHash>,
     rooms: HashMap<Arc<str>, IndexSet<ById<Socket>, IdHash>>,
+    pub(super) events: RoomEvents,
 }
 
 struct Member {
@@ -82,43 +85,78 @@ impl Members {
     /// Adds a socket and the rooms that it joined before.
     pub(crate) fn insert(&mut self, socket: Socket, rooms: JoinedRooms) {
         let id = socket.id();
+        if self.events.is_wanted {
+            self.events.joined(id.as_str().into(), id, self.is_new(id.as_str()));
+        }
         self.sockets.insert(ById(Member { socket, rooms: JoinedRooms::default() }));
         for room in rooms.into_iter() {
-            let _ = self.join(&id, &room, usize::MAX);
+            self.join(&id, &room);
         }
+    }
+
+    /// Removes a socket, but not yet from its rooms, which are returned.
+    fn remove(&mut self, id: &Id) -> JoinedRooms {
+        let Some((_, ById(member))) = self.sockets.swap_remove_full(id) else {
+            return JoinedRooms::default();
+        };
+        if self.events.is_wanted {
+            self.events.left(id.as_str().into(), *id, self.is_new(id.as_str()));
+        }
+        member.rooms
     }
 
     fn remove_from(&mut self, room: &str, id: &Id) {
-        if let Some(members) = self.rooms.get_mut(room) {
-            members.swap_remove(id);
-            if members.is_empty() {
-                self.rooms.remove(room);
-            }
+        let Some(members) = self.rooms.get_mut(room) else { return };
+        members.swap_remove(id);
+        if members.is_empty() {
+            self.rooms.remove(room);
+        }
+        if self.events.is_wanted {
+            self.events.left(room.into(), *id, self.is_new(room));
         }
     }
 
-    /// Adds a socket to a room, if it is in fewer than `limit`. Fails with `Disconnected` if the socket is
-    /// not a member of the namespace.
-    pub(crate) fn join(&mut self, id: &Id, room: &str, limit: usize) -> Result<(), JoinError> {
-        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else {
-            return Err(JoinError::Disconnected);
-        };
-        if !member.rooms.admit(room, limit)? {
-            return Ok(());
-        }
-        let name = self.rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
-        member.rooms.insert(name.clone());
-        self.rooms.entry(name).or_default().insert(ById(member.socket.clone()));
+    /// Returns whether no socket is in a room, or has its name as id.
+    fn is_new(&self, room: &str) -> bool {
+        !self.rooms.contains_key(room) && self.owner(room).is_none()
+    }
+
+    /// Adds a socket to rooms, if it is then in at most `limit`. Fails with `Disconnected` if the socket is not a member of
+    /// the namespace.
+    pub(crate) fn join_all(&mut self, id: &Id, rooms: &Rooms, limit: usize) -> Result<(), JoinError> {
+        let member = self.sockets.get(id).ok_or(JoinError::Disconnected)?;
+        member.0.rooms.check(id, rooms, limit)?;
+        rooms.iter().for_each(|room| self.join(id, room));
         Ok(())
     }
 
-    /// Removes a socket from a room. Returns whether the socket is a member of the namespace.
-    pub(crate) fn leave(&mut self, id: &Id, room: &str) -> bool {
-        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return false };
+    /// Adds a socket to a room. Does nothing if the room is named by the socket's id.
+    fn join(&mut self, id: &Id, room: &str) {
+        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return };
+        if id.as_str() == room || member.rooms.contains(room) {
+            return;
+        }
+        let name = self.rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
+        member.rooms.insert(name.clone());
+        let joined = ById(member.socket.clone());
+        if self.events.is_wanted {
+            self.events.joined(name.clone(), *id, self.is_new(room));
+        }
+        self.rooms.entry(name).or_default().insert(joined);
+    }
+
+    /// Removes a socket from a room, if it is a member of the namespace.
+    fn leave(&mut self, id: &Id, room: &str) {
+        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return };
         if member.rooms.remove(room) {
             self.remove_from(room, id);
         }
-        true
+    }
+
+    /// Removes a socket from rooms. Returns whether the socket is a member of the namespace.
+    pub(crate) fn leave_all<'r>(&mut self, id: &Id, rooms: impl Iterator<Item = &'r str>) -> bool {
+        rooms.for_each(|room| self.leave(id, room));
+        self.sockets.contains(id)
     }
 
     /// Returns the rooms of a socket, or `None` if it is not a member of the namespace.
@@ -167,12 +205,25 @@ impl Members {
         self.sockets.iter().map(|member| &member.0.socket)
     }
 
-    /// Returns the members of a room, and the one whose id is the room's name.
+    /// Returns the members of a room, and its owner.
     fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
-        let own = Id::parse(room).and_then(|id| self.sockets.get(&id)).map(|member| &member.0.socket);
         let members = self.rooms.get(room).into_iter().flatten().map(|member| &member.0);
-        // Another socket may have joined a room that is named after this one's id.
-        own.into_iter().chain(members.filter(move |socket| own.is_none_or(|own| own.id() != socket.id())))
+        self.owner(room).into_iter().chain(members)
+    }
+
+    /// Returns the member whose id is the room's name. It is not in the table of rooms, but others may have joined it
+    /// there.
+    fn owner(&self, room: &str) -> Option<&Socket> {
+        let id = Id::parse(room)?;
+        self.sockets.get(&id).map(|member| &member.0.socket)
+    }
+
+    /// Returns each room that sockets have joined, with the number of sockets in it.
+    pub(super) fn count_rooms(&self) -> impl Iterator<Item = (Arc<str>, usize)> {
+        let count = |(room, members): (&Arc<str>, &IndexSet<_, _>)| {
+            (room.clone(), members.len() + usize::from(self.owner(room).is_some()))
+        };
+        self.rooms.iter().map(count)
     }
 }
 
@@ -292,6 +343,11 @@ impl Namespace {
         self.everyone().emit(event, args)
     }
 
+    /// Sends an event named `message` to every socket of the namespace: see [`Broadcast::send`].
+    pub fn send(&self, args: impl Payload) -> Delivery {
+        self.everyone().send(args)
+    }
+
     /// Sends to every socket of the namespace, and waits for their acknowledgements: see
     /// [`Broadcast::emit_with_ack`].
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
@@ -299,18 +355,18 @@ impl Namespace {
     }
 
     /// Targets the sockets in a room. More rooms can be added; each socket is reached once.
-    pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
-        self.everyone().to(room)
+    pub fn to(&self, rooms: impl RoomNames) -> Broadcast {
+        self.everyone().to(rooms)
     }
 
     /// Does the same as [`to`](Namespace::to).
-    pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
-        self.everyone().within(room)
+    pub fn within(&self, rooms: impl RoomNames) -> Broadcast {
+        self.everyone().within(rooms)
     }
 
     /// Targets every socket except those in a room.
-    pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
-        self.everyone().except(room)
+    pub fn except(&self, rooms: impl RoomNames) -> Broadcast {
+        self.everyone().except(rooms)
     }
 
     /// Targets only the sockets of this server, if there are several servers. No adapter connects several servers yet.
@@ -323,12 +379,17 @@ impl Namespace {
         self.everyone().volatile()
     }
 
+    /// Sets whether messages to every socket may be compressed: see [`Socket::compress`].
+    pub fn compress(&self, compress: bool) -> Broadcast {
+        self.everyone().compress(compress)
+    }
+
     /// Sets how long to wait for acknowledgements.
     pub fn timeout(&self, timeout: Duration) -> Broadcast {
         self.everyone().timeout(timeout)
     }
 
-    fn everyone(&self) -> Broadcast {
+    pub(super) fn everyone(&self) -> Broadcast {
         Broadcast::new(self.clone())
     }
 
@@ -350,17 +411,16 @@ impl Namespace {
     pub(crate) fn remove(&self, id: &Id) -> JoinedRooms {
         /// The number of rooms that are processed before other threads may take the lock.
         const BATCH: usize = 64;
-        let mut members = self.0.members.write();
-        let Some((_, ById(member))) = members.sockets.swap_remove_full(id) else {
-            return JoinedRooms::default();
-        };
-        for (i, room) in member.rooms.iter().enumerate() {
-            if i % BATCH == BATCH - 1 {
-                RwLockWriteGuard::bump(&mut members);
+        self.change_members(|members| {
+            let rooms = members.remove(id);
+            for (i, room) in rooms.iter().enumerate() {
+                if i % BATCH == BATCH - 1 {
+                    RwLockWriteGuard::bump(members);
+                }
+                members.remove_from(room, id);
             }
-            members.remove_from(room, id);
-        }
-        member.rooms
+            rooms
+        })
     }
 
     // Dynamic namespaces.

@@ -2,6 +2,7 @@
 
 use super::namespace::Namespace;
 use super::{Engine, Server};
+use crate::error::{ConnectError, PacketError};
 use crate::guard::BoxFuture;
 use crate::guard::{Guarded, catch};
 use crate::handler::Handler;
@@ -9,6 +10,9 @@ use crate::handshake::Handshake;
 use crate::payload::Payload;
 use crate::server::broadcast::{Broadcast, Delivery};
 use crate::server::middleware::Middleware;
+use crate::server::room_names::RoomNames;
+use crate::server::rooms::RoomEvent;
+use crate::server::server_side::ServerSide;
 use matchit::{InsertError, Router};
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio::{self, Limits, NamespaceError, Parser, check_namespace, with_slash};
@@ -16,6 +20,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// All namespaces whose names match a pattern, or that a function admits: a handle that is cheap to clone, made by
 /// [`Server::of_pattern`] and [`Server::of_fn`].
@@ -234,6 +239,31 @@ impl ParentNamespace {
         self.0.namespace.on_fallback(handler);
     }
 
+    /// Calls `handler` once for each socket of a child whose client moves from polling to WebSocket: see
+    /// [`Namespace::on_upgrade`].
+    pub fn on_upgrade<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.namespace.on_upgrade(handler);
+    }
+
+    /// Asks `middleware` about each event that a client of a child sends: see [`Namespace::use_packet`].
+    pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
+        self.0.namespace.use_packet(middleware);
+    }
+
+    /// Calls `handler` for each event in a child that a packet middleware refused: see [`Namespace::on_error`].
+    pub fn on_error<P: 'static>(&self, handler: impl Handler<P>) {
+        self.0.namespace.on_error(handler);
+    }
+
+    /// Asks clients of a child whose credentials have expired for new ones: see [`Namespace::renew_auth`].
+    pub fn renew_auth<P: 'static>(
+        &self,
+        grace: Duration,
+        decide: impl Middleware<P, Result<Duration, ConnectError>>,
+    ) {
+        self.0.namespace.renew_auth(grace, decide);
+    }
+
     /// Calls `handler` once for each socket of a child that is being disconnected: see
     /// [`Namespace::on_disconnecting`].
     pub fn on_disconnecting<P: 'static>(&self, handler: impl Handler<P>) {
@@ -245,24 +275,53 @@ impl ParentNamespace {
         self.0.namespace.on_disconnect(handler);
     }
 
+    /// Calls `handler` for each change of a room of a child: see [`Namespace::on_room_event`].
+    pub fn on_room_event(&self, handler: impl Fn(RoomEvent<'_>) + Send + Sync + 'static) {
+        self.0.namespace.on_room_event(handler);
+    }
+
+    /// Calls `handler` for each event of this name that another server sends to a child: see
+    /// [`Namespace::on_server_side_event`].
+    ///
+    /// # Panics
+    /// If the name is reserved: `connect`, `connection` and `new_namespace` are.
+    #[track_caller]
+    pub fn on_server_side_event<P: 'static>(
+        &self,
+        event: impl Into<Cow<'static, str>>,
+        handler: impl Handler<P, ServerSide>,
+    ) {
+        self.0.namespace.on_server_side_event(event, handler);
+    }
+
     /// Sends to every socket of every child: see [`ParentBroadcast::emit`].
     pub fn emit(&self, event: &str, args: impl Payload) -> Delivery {
         self.everyone().emit(event, args)
     }
 
     /// Targets the sockets in a room of any child. More rooms can be added; each socket is reached once.
-    pub fn to(&self, room: impl AsRef<str>) -> ParentBroadcast {
-        self.everyone().to(room)
+    pub fn to(&self, rooms: impl RoomNames) -> ParentBroadcast {
+        self.everyone().to(rooms)
     }
 
     /// Does the same as [`to`](ParentNamespace::to).
-    pub fn within(&self, room: impl AsRef<str>) -> ParentBroadcast {
-        self.everyone().to(room)
+    pub fn within(&self, rooms: impl RoomNames) -> ParentBroadcast {
+        self.everyone().to(rooms)
     }
 
     /// Targets every socket except those in a room.
-    pub fn except(&self, room: impl AsRef<str>) -> ParentBroadcast {
-        self.everyone().except(room)
+    pub fn except(&self, rooms: impl RoomNames) -> ParentBroadcast {
+        self.everyone().except(rooms)
+    }
+
+    /// Sends an event named `message` to every socket of every child: see [`ParentBroadcast::emit`].
+    pub fn send(&self, args: impl Payload) -> Delivery {
+        self.emit("message", args)
+    }
+
+    /// Sets whether messages to every socket may be compressed: see [`Socket::compress`](crate::Socket::compress).
+    pub fn compress(&self, compress: bool) -> ParentBroadcast {
+        self.everyone().compress(compress)
     }
 
     /// Targets every socket with messages that are dropped for clients that are not ready for them.
@@ -293,23 +352,28 @@ pub struct ParentBroadcast {
 
 impl ParentBroadcast {
     /// Adds the sockets in this room of any child. Without any room, all sockets are recipients.
-    pub fn to(self, room: impl AsRef<str>) -> ParentBroadcast {
-        ParentBroadcast { broadcast: self.broadcast.to(room), ..self }
+    pub fn to(self, rooms: impl RoomNames) -> ParentBroadcast {
+        ParentBroadcast { broadcast: self.broadcast.to(rooms), ..self }
     }
 
     /// Does the same as [`to`](ParentBroadcast::to).
-    pub fn within(self, room: impl AsRef<str>) -> ParentBroadcast {
-        self.to(room)
+    pub fn within(self, rooms: impl RoomNames) -> ParentBroadcast {
+        self.to(rooms)
     }
 
     /// Excludes the sockets in this room.
-    pub fn except(self, room: impl AsRef<str>) -> ParentBroadcast {
-        ParentBroadcast { broadcast: self.broadcast.except(room), ..self }
+    pub fn except(self, rooms: impl RoomNames) -> ParentBroadcast {
+        ParentBroadcast { broadcast: self.broadcast.except(rooms), ..self }
     }
 
     /// Drops the message for clients that are not ready for it: see [`Socket::volatile`](crate::Socket::volatile).
     pub fn volatile(self) -> ParentBroadcast {
         ParentBroadcast { broadcast: self.broadcast.volatile(), ..self }
+    }
+
+    /// Sets whether the message may be compressed: see [`Socket::compress`](crate::Socket::compress).
+    pub fn compress(self, compress: bool) -> ParentBroadcast {
+        ParentBroadcast { broadcast: self.broadcast.compress(compress), ..self }
     }
 
     /// Sends the message, and returns how many sockets of all children it was queued for. Never waits. The error is that

@@ -1,12 +1,16 @@
 //! One client in one namespace.
 
+mod conn;
 mod data;
 mod emit;
 mod emitter;
+mod expiry;
 mod listen;
+mod packets;
 mod state;
 
 pub use data::SharedDataError;
+pub(super) use data::read_shared;
 pub use emitter::Emitter;
 
 use crate::by_id::Identified;
@@ -21,8 +25,9 @@ use crate::payload::send_packet;
 use crate::server::ack::Waiter;
 use crate::server::app::show_packet;
 use crate::server::broadcast::Broadcast;
-use crate::server::members::JoinError;
+use crate::server::members::{JoinError, JoinedRooms};
 use crate::server::namespace::Namespace;
+use crate::server::room_names::{self, RoomNames};
 use crate::server::{App, Server};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -143,20 +148,20 @@ impl Socket {
         Broadcast::new(self.0.namespace.clone()).except(self.0.id)
     }
 
-    /// Targets the sockets of a room except this one.
-    pub fn to(&self, room: impl AsRef<str>) -> Broadcast {
-        self.broadcast().to(room)
+    /// Targets the sockets of a room, or of several, except this one.
+    pub fn to(&self, rooms: impl RoomNames) -> Broadcast {
+        self.broadcast().to(rooms)
     }
 
     /// Targets the sockets of a room, including this one if it is a member. The reference's `socket.in`,
     /// which excludes it, is [`to`](Socket::to).
-    pub fn within(&self, room: impl AsRef<str>) -> Broadcast {
-        self.0.namespace.to(room)
+    pub fn within(&self, rooms: impl RoomNames) -> Broadcast {
+        self.0.namespace.to(rooms)
     }
 
     /// Targets every socket except this one and those of a room.
-    pub fn except(&self, room: impl AsRef<str>) -> Broadcast {
-        self.broadcast().except(room)
+    pub fn except(&self, rooms: impl RoomNames) -> Broadcast {
+        self.broadcast().except(rooms)
     }
 
     /// Targets every other socket of this server only, if there are several servers.
@@ -166,11 +171,19 @@ impl Socket {
 
     // Rooms.
 
-    /// Joins a room, which exists as long as it has members. Does nothing if the socket is disconnected. If
-    /// it is in as many rooms as it may be, it does not join, and a warning is logged: see
+    /// Joins a room, which exists as long as it has members, or several. Does nothing if the socket is disconnected. If
+    /// it would be in more rooms than it may be, it joins none, and a warning is logged: see
     /// [`try_join`](Socket::try_join).
-    pub fn join(&self, room: impl AsRef<str>) {
-        if let Err(error @ JoinError::TooManyRooms { .. }) = self.try_join(room) {
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// io.on_connect(async |socket: sockeye::Socket| {
+    ///     socket.join("lobby");
+    ///     socket.join(["red", "captains"]);
+    /// });
+    /// ```
+    pub fn join(&self, rooms: impl RoomNames) {
+        if let Err(error @ JoinError::TooManyRooms { .. }) = self.try_join(rooms) {
             let namespace = self.0.namespace.name();
             let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
             warn!(
@@ -180,7 +193,7 @@ impl Socket {
         }
     }
 
-    /// Joins a room, or returns why it could not. Use this for rooms that clients name.
+    /// Joins a room, or all of several, or returns why it joined none. Use this for rooms that clients name.
     ///
     /// ```
     /// use sockeye::Socket;
@@ -194,39 +207,56 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// If the socket is disconnected (its disconnect handlers can join no room either), or in as many rooms as
+    /// If the socket is disconnected (its disconnect handlers can join no room either), or would be in more rooms than
     /// [`ServerBuilder::max_rooms`](crate::ServerBuilder::max_rooms) allows.
-    pub fn try_join(&self, room: impl AsRef<str>) -> Result<(), JoinError> {
-        let room = room.as_ref();
+    pub fn try_join(&self, rooms: impl RoomNames) -> Result<(), JoinError> {
+        let rooms = room_names::collect(rooms);
         let engine = self.0.namespace.0.engine.upgrade();
         let limit = engine.map_or(usize::MAX, |engine| engine.application.max_rooms);
-        let mut members = self.0.namespace.0.members.write();
-        match members.join(&self.0.id, room, limit) {
-            Err(JoinError::Disconnected) => {}
-            joined => return joined,
-        }
-        let mut state = self.0.state.lock();
-        if matches!(state.stage, Stage::Leaving | Stage::Ended) {
-            return Err(JoinError::Disconnected);
-        }
-        let rooms = &mut state.more().rooms;
-        if rooms.admit(room, limit)? {
-            rooms.insert(room.into());
-        }
-        Ok(())
+        self.0.namespace.change_members(|members| {
+            match members.join_all(&self.0.id, &rooms, limit) {
+                Err(JoinError::Disconnected) => {}
+                joined => return joined,
+            }
+            let mut state = self.0.state.lock();
+            if matches!(state.stage, Stage::Leaving | Stage::Ended) {
+                return Err(JoinError::Disconnected);
+            }
+            let joined = &mut state.more().rooms;
+            joined.check(&self.0.id, &rooms, limit)?;
+            for room in rooms.iter() {
+                if !joined.contains(room) {
+                    joined.insert(room.into());
+                }
+            }
+            Ok(())
+        })
     }
 
-    /// Leaves a room. A socket that disconnects leaves all of its rooms.
-    pub fn leave(&self, room: impl AsRef<str>) {
-        let room = room.as_ref();
-        let mut members = self.0.namespace.0.members.write();
-        if !members.leave(&self.0.id, room) {
-            // Under the lock of the members: otherwise the socket could be admitted with that room in
-            // between.
-            if let Some(more) = &mut self.0.state.lock().more {
-                more.rooms.remove(room);
+    /// Leaves a room, or several. A socket that disconnects leaves all of its rooms.
+    pub fn leave(&self, rooms: impl RoomNames) {
+        let rooms = room_names::collect(rooms);
+        self.0.namespace.change_members(|members| {
+            if !members.leave_all(&self.0.id, rooms.iter()) {
+                // Under the lock of the members: otherwise the socket could be admitted with that room in
+                // between.
+                if let Some(more) = &mut self.0.state.lock().more {
+                    rooms.iter().for_each(|room| _ = more.rooms.remove(room));
+                }
             }
-        }
+        });
+    }
+
+    /// Leaves all rooms, except the one that is named by the socket's own id.
+    pub fn leave_all(&self) {
+        self.0.namespace.change_members(|members| match members.rooms_of(&self.0.id) {
+            Some(rooms) => _ = members.leave_all(&self.0.id, rooms.iter().map(|room| &**room)),
+            None => {
+                if let Some(more) = &mut self.0.state.lock().more {
+                    more.rooms = JoinedRooms::default();
+                }
+            }
+        });
     }
 
     /// Returns the rooms that the socket has joined. The room named by its own id is not included, though it
@@ -250,7 +280,7 @@ impl Socket {
     pub fn disconnect(&self, close: bool) {
         match close {
             true => self.close_session(),
-            false => self.leave_namespace(),
+            false => self.leave_namespace(&DisconnectReason::ServerNamespaceDisconnect),
         }
     }
 
@@ -279,7 +309,7 @@ impl Socket {
         }
     }
 
-    fn leave_namespace(&self) {
+    fn leave_namespace(&self, reason: &DisconnectReason) {
         let (socket, told) = self.0.session.with(|engine, state| {
             if !state.sockets().any(|socket| socket == self) {
                 return (None, Ok(()));
@@ -292,7 +322,7 @@ impl Socket {
             if told.is_ok() {
                 socket.show_disconnect();
             }
-            socket.closed(&DisconnectReason::ServerNamespaceDisconnect);
+            socket.closed(reason);
         }
         if told.is_err() {
             self.close_slow();
@@ -350,11 +380,14 @@ impl Socket {
 
     /// Notes that the connect handlers have been called, and ends the socket if it was disconnected meanwhile.
     pub(super) fn start(&self) {
-        let untold = {
+        let (untold, expires) = {
             let mut state = self.0.state.lock();
             state.stage = Stage::Entered;
-            state.take_untold()
+            (state.take_untold(), state.expiry().is_some())
         };
+        if expires {
+            self.begin_expiry();
+        }
         if let Some(reason) = untold {
             self.end(&reason);
         }
@@ -406,7 +439,7 @@ impl Socket {
     /// If the connect handlers have not been called, no disconnect handler will be, either. The caller must hold no
     /// lock.
     pub(crate) fn release(&self) {
-        let (released, is_first) = {
+        let (released, packets, expiry, is_first) = {
             let mut state = self.0.state.lock();
             if state.stage == Stage::Entering {
                 state.take_untold();
@@ -414,9 +447,10 @@ impl Socket {
             let is_first = state.stage != Stage::Ended;
             state.stage = Stage::Ended;
             state.take_rooms();
-            (state.listeners.clear(), is_first)
+            (state.listeners.clear(), state.take_packets(), state.take_expiry(), is_first)
         };
-        drop(released);
+        drop((released, packets));
+        self.end_expiry(expiry);
         self.follow_outgoing();
         if is_first {
             self.0.namespace.end_use();
@@ -440,35 +474,15 @@ impl Socket {
 
     /// Becomes a member of the namespace, unless the socket was disconnected or the namespace deleted meanwhile.
     pub(super) fn enter(&self) -> bool {
-        let mut members = self.0.namespace.0.members.write();
-        // A thread that disconnects the socket after this finds it among the members.
-        let is_connected = self.is_connected() && !self.0.namespace.is_closed();
-        if is_connected {
-            let rooms = self.0.state.lock().take_rooms();
-            members.insert(self.clone(), rooms);
-        }
-        is_connected
-    }
-
-    /// Handles an event that arrived.
-    pub(crate) fn dispatch(&self, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
-        let called = self.0.state.lock().listeners.call(event);
-        let functions = &self.0.namespace.0.functions;
-        let is_handled = match functions.has_listeners() {
-            false => {
-                called.run(self, event, args, ack);
-                called.has_own()
+        self.0.namespace.change_members(|members| {
+            // A thread that disconnects the socket after this finds it among the members.
+            let is_connected = self.is_connected() && !self.0.namespace.is_closed();
+            if is_connected {
+                let rooms = self.0.state.lock().take_rooms();
+                members.insert(self.clone(), rooms);
             }
-            true => called.run_with(functions.listeners(), self, event, args, ack),
-        };
-        if !is_handled {
-            let namespace = self.0.namespace.name();
-            let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
-            debug!(
-                event = ?event, namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer,
-                "an event without a handler"
-            );
-        }
+            is_connected
+        })
     }
 
     /// Handles an acknowledgement that arrived. Its waiter may have given up already.

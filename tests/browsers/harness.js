@@ -82,7 +82,15 @@ class Site extends Program {
 
   /** Opens a window that shares nothing with the others. `prepare` is called with its page before that loads. */
   async window(prepare = () => {}, options = {}) {
-    const context = await (await browser()).newContext({ locale: "en-GB", ...options });
+    return this.open(await (await browser()).newContext({ locale: "en-GB", ...options }), prepare);
+  }
+
+  /** Opens another tab beside a window, with the same cookies. */
+  tab(window) {
+    return this.open(window.page.context());
+  }
+
+  async open(context, prepare = () => {}) {
     const page = await context.newPage();
     page.setDefaultTimeout(DEADLINE);
     page.on("pageerror", (error) => this.errors.push(error.message));
@@ -93,6 +101,12 @@ class Site extends Program {
     const window = new Window(page);
     this.windows.push(window);
     return window;
+  }
+
+  /** Closes a tab, but keeps its cookies for others. */
+  async closeTab(window) {
+    this.windows.splice(this.windows.indexOf(window), 1);
+    await window.page.close();
   }
 
   /** Opens a window, and waits until it is connected over the transport of this site. */

@@ -9,7 +9,7 @@ const CDNS = "https://cdn.socket.io/**";
 const client = path.resolve(import.meta.dirname, "node_modules/client-of-the-cdn/dist/socket.io.min.js");
 
 function testEach(name, run) {
-  for (const example of ["date_notifier", "acknowledgements", "chat", "attach_axum"]) {
+  for (const example of ["date_notifier", "acknowledgements", "chat", "attach_axum", "private_messaging"]) {
     for (const runtime of RUNTIMES) {
       test(`${name} (${example}, ${runtime})`, async (t) => run(await start(t, example, runtime), example));
     }
@@ -52,7 +52,7 @@ testEach("the page of a server without the script loads it from the CDN", async 
     await page.route(SERVERS, (route) => route.fulfill({ status: 404 }));
     await page.route(CDNS, gives(script));
   });
-  if (example === "chat") {
+  if (example === "chat" || example === "private_messaging") {
     await window.fill("#name", "Ann");
     await window.press("#name", "Enter");
   }

@@ -6,9 +6,9 @@
 use crate::Outcome;
 use crate::simulation::{Dice, Gate, Others, Pipe, Sim};
 use sockeye::host::Host;
-use sockeye::{Server, Socket};
+use sockeye::{RoomChange, RoomEvent, Server, Socket};
 use sockeye_core::websocket::{Opcode, write_frame};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,6 +53,8 @@ struct Inside {
     sockets: BTreeMap<String, (u32, u32)>,
     /// All that handlers and middleware have seen, in that order.
     sockets_seen: Vec<Socket>,
+    /// The members of each room of each namespace, as the events of rooms tell of them.
+    rooms: BTreeMap<(String, String), BTreeSet<String>>,
     faults: Vec<String>,
 }
 
@@ -87,6 +89,21 @@ impl Books {
     fn move_rooms(&self, socket: &Socket) {
         let room = ROOMS[self.below(2)];
         if self.below(2) == 0 { socket.join(room) } else { socket.leave(room) }
+    }
+
+    fn room_changed(&self, RoomEvent { namespace, room, change, .. }: RoomEvent<'_>) {
+        let inside = &mut *self.lock();
+        let key = (namespace.name().to_owned(), room.to_owned());
+        let is_right = match (change, inside.rooms.get_mut(&key)) {
+            (RoomChange::Created, None) => inside.rooms.insert(key, BTreeSet::new()).is_none(),
+            (RoomChange::Joined(id), Some(members)) => members.insert(id.to_string()),
+            (RoomChange::Left(id), Some(members)) => members.remove(id.as_str()),
+            (RoomChange::Deleted, Some(_)) => inside.rooms.remove(&key).is_some_and(|rest| rest.is_empty()),
+            _ => false,
+        };
+        if !is_right {
+            inside.faults.push(format!("{change:?} of {room} does not follow from the events before"));
+        }
     }
 
     fn saw(&self, socket: &Socket) {
@@ -174,6 +191,7 @@ impl World {
             dice: dice.fork(),
             sockets: BTreeMap::new(),
             sockets_seen: Vec::new(),
+            rooms: BTreeMap::new(),
             faults: Vec::new(),
         };
         let books = Books {
@@ -185,7 +203,12 @@ impl World {
         let server = Server::new();
         for name in NAMESPACES {
             let books = books.clone();
+            let rooms = books.clone();
             server.of(name).on_connect(move |socket: Socket| connected(socket, books.clone()));
+            server.of(name).on_room_event(move |event| {
+                rooms.room_changed(event);
+                rooms.overlap();
+            });
         }
         let slow = books.clone();
         server.of("/slow").middleware(move |socket: Socket| {
@@ -354,6 +377,16 @@ impl World {
         }
         for name in NAMESPACES {
             let namespace = self.sim.server().of(name);
+            let inside = self.books.lock();
+            let told = inside.rooms.iter().filter(|((of, room), _)| of == name && ROOMS.contains(&&**room));
+            let told: BTreeMap<_, _> =
+                told.map(|((_, room), members)| (room.clone(), members.len())).collect();
+            drop(inside);
+            assert_eq!(
+                namespace.rooms().into_iter().collect::<BTreeMap<_, _>>(),
+                told,
+                "the rooms of {name}"
+            );
             for room in ROOMS {
                 let members: Vec<_> = namespace.to(room).sockets().iter().map(Socket::id).collect();
                 for socket in namespace.sockets() {
@@ -385,6 +418,7 @@ impl World {
         self.sim.advance(Duration::from_secs(70));
         self.check();
         let server = self.sim.server().clone();
+        assert!(self.books.lock().rooms.is_empty(), "rooms are left");
         let left = NAMESPACES.map(|name| server.of(name).sockets().len());
         assert_eq!((left, server.clients_count()), ([0; 3], 0), "sockets and sessions are left");
         for (id, (begun, ended)) in &self.books.lock().sockets {

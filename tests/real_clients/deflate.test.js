@@ -37,18 +37,29 @@ testEach("a broadcast reaches clients with and without compression", { deflate: 
   }
 });
 
+/** Returns the number of bytes on the wire for the echo of a text of 100,000 bytes. */
+async function echoed(client, event) {
+  await flush(client);
+  const before = socketOf(client)._socket.bytesRead;
+  const [text] = await exchange(client, event, [long(100_000)], "echo");
+  assert.equal(text.length, 100_000);
+  return socketOf(client)._socket.bytesRead - before;
+}
+
 testOnce("compressed messages of the server are short on the wire", { deflate: 1024 }, async (server) => {
-  const read = async (options) => {
-    const client = await server.connect({ transport: "websocket", ...options });
-    await flush(client);
-    const before = socketOf(client)._socket.bytesRead;
-    const [text] = await exchange(client, "echo", [long(100_000)]);
-    assert.equal(text.length, 100_000);
-    return socketOf(client)._socket.bytesRead - before;
-  };
-  assert.ok((await read(COMPRESSED)) < 40_000);
-  assert.ok((await read({ perMessageDeflate: false })) > 100_000);
+  const connect = (options) => server.connect({ transport: "websocket", ...options });
+  assert.ok((await echoed(await connect(COMPRESSED), "echo")) < 40_000);
+  assert.ok((await echoed(await connect({ perMessageDeflate: false }), "echo")) > 100_000);
 });
+
+for (const transport of ["websocket", "upgraded"]) {
+  testOnce(`a single message can be sent without compression (${transport})`, { deflate: 1024 }, async (server) => {
+    const client = await server.connect({ transport, ...COMPRESSED });
+    const sizes = [];
+    for (const event of ["echo", "echo uncompressed", "echo"]) sizes.push(await echoed(client, event));
+    assert.deepEqual(sizes.map((size) => size > 100_000), [false, true, false]);
+  });
+}
 
 testOnce("without the option compression is not negotiated", {}, async (server) => {
   const client = await server.connect({ transport: "websocket", ...COMPRESSED });

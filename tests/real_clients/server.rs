@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use smol::future::poll_once;
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{
-    Args, ConnectError, Cookie, Cors, DisconnectReason, PerMessageDeflate, Server, Socket, Tls, Transport,
+    Args, ConnectError, Cookie, Cors, DisconnectReason, HttpCompression, PerMessageDeflate, RateLimit,
+    Server, Socket, Tls, Transport,
 };
 use std::error::Error;
 use std::net::SocketAddr;
@@ -45,6 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     io.of("/chat").on_connect(connected);
     io.of("/members").middleware(only_members);
     io.of("/members").on_connect(welcome);
+    expiring(&io);
 
     let closing = io.clone();
     let (tell, told) = tokio::sync::oneshot::channel();
@@ -122,15 +124,48 @@ async fn connected(socket: Socket) {
     });
     echo(&socket);
     acknowledge(&socket);
+    connection(&socket);
     ask(&socket);
     rooms(&socket);
     broadcast(&socket);
     leave(&socket);
 }
 
+/// Namespaces whose clients are authenticated for a short time. New credentials can be had in `/renewed` only, where the
+/// clients are told each token that is accepted.
+fn expiring(io: &Server) {
+    #[derive(Deserialize)]
+    struct Login {
+        token: String,
+    }
+
+    const VALID: Duration = Duration::from_millis(50);
+
+    fn check(socket: &Socket, login: &Login) -> Result<Duration, &'static str> {
+        if login.token == "stale" {
+            return Err("a stale token");
+        }
+        let _ = socket.emit("accepted", &login.token);
+        Ok(VALID)
+    }
+
+    for name in ["/expiring", "/renewed"] {
+        io.of(name).on_connect(async |socket: Socket, Auth(login): Auth<Login>| {
+            check(&socket, &login).map(|valid| socket.authenticated_for(valid))
+        });
+    }
+    io.of("/renewed")
+        .renew_auth(Duration::from_secs(20), async |socket: Socket, Data(login): Data<Login>| {
+            check(&socket, &login).map_err(ConnectError::from)
+        });
+}
+
 /// Events that come back.
 fn echo(socket: &Socket) {
     socket.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
+    socket.on("echo uncompressed", async |socket: Socket, args: Args| {
+        socket.compress(false).emit("echo", args)
+    });
     socket.on("nothing", async |socket: Socket, Data(()): Data<()>| socket.emit("nothing", ()));
     socket.on("upload", async |socket: Socket, Data(upload): Data<Upload>| {
         let parts = upload.parts.iter().chain([&upload.head]);
@@ -183,6 +218,17 @@ fn acknowledge(socket: &Socket) {
     socket.on("address", async |socket: Socket| socket.handshake().address().map(|address| address.ip()));
     socket.on("trace", async |Extension(Trace(trace)): Extension<Trace>| trace);
     socket.on("transport", async |socket: Socket| socket.transport().name());
+}
+
+/// What is known of the connection behind the socket.
+fn connection(socket: &Socket) {
+    socket.on("conn", async |socket: Socket| {
+        let conn = socket.conn();
+        let (transport, milliseconds) = (conn.transport.name(), conn.round_trip.map(|time| time.as_millis()));
+        let (received, sent) = (conn.received_bytes, conn.sent_bytes);
+        json!({ "transport": transport, "roundTrip": milliseconds, "received": received, "sent": sent })
+    });
+    socket.on_upgrade(async |socket: Socket| println!("upgraded {} {}", socket.id(), socket.transport()));
 }
 
 /// Questions to the client: it answers with an event, and its answer is the acknowledgement of `ask`.
@@ -264,7 +310,7 @@ fn leave(socket: &Socket) {
         let _ = socket.emit("last words", "goodbye");
         socket.disconnect(true);
     });
-    socket.on("kick", async |io: Server, Data(room): Data<String>| io.within(room).disconnect(true));
+    socket.on("kick", async |io: Server, Data(room): Data<String>| io.within(room).disconnect_sockets(true));
 }
 
 /// Counts while the client moves to another transport, and a while longer.
@@ -323,8 +369,12 @@ struct Options {
     ping_timeout: Option<Duration>,
     connect_timeout: Option<Duration>,
     max_payload: Option<usize>,
+    /// Clients may send so many messages at once, and one per second.
+    burst: Option<u64>,
     /// Compresses messages from so many bytes on.
     deflate: Option<u32>,
+    /// Compresses responses from so many bytes on.
+    http_compression: Option<u32>,
     /// Pages of this origin may use the server.
     origin: Option<String>,
     /// The name of a cookie with the session's id.
@@ -356,7 +406,9 @@ impl Options {
                 "ping-timeout" => options.ping_timeout = millis()?,
                 "connect-timeout" => options.connect_timeout = millis()?,
                 "max-payload" => options.max_payload = Some(value.parse()?),
+                "burst" => options.burst = Some(value.parse()?),
                 "deflate" => options.deflate = Some(value.parse()?),
+                "http-compression" => options.http_compression = Some(value.parse()?),
                 "origin" => options.origin = Some(value.string()?),
                 "cookie" => options.cookie = Some(value.string()?),
                 "token" => options.token = Some(value.string()?),
@@ -384,8 +436,14 @@ impl Options {
         if let Some(bytes) = self.max_payload {
             builder = builder.max_payload(bytes);
         }
+        if let Some(burst) = self.burst {
+            builder = builder.max_message_rate(RateLimit::per_second(1).burst(burst));
+        }
         if let Some(threshold) = self.deflate {
             builder = builder.per_message_deflate(PerMessageDeflate::new().threshold(threshold));
+        }
+        if let Some(threshold) = self.http_compression {
+            builder = builder.http_compression(HttpCompression::new().threshold(threshold));
         }
         if let Some(origin) = self.origin {
             builder = builder.cors(Cors::origins([origin])?.credentials(true));

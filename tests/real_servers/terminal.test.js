@@ -1,27 +1,43 @@
-// The example client_terminal, as a program in a pipe.
+// The program in examples/client_terminal, in a pipe and at a terminal.
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { writeFile, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { Program } from "../real_clients/program.js";
 import { World, test, within } from "./harness.js";
 
-async function start(t, args = [], prepare = () => {}) {
+/** Starts a server. */
+async function serve(t, prepare = () => {}) {
   const world = new World(t, "tokio", "upgrade");
   await world.serve({}, prepare);
-  const terminal = new Program("client_terminal");
-  t.after(() => terminal.kill());
-  terminal.spawn([...args, `http://127.0.0.1:${world.port}`]);
-  terminal.say = (line) => terminal.process.stdin.write(`${line}\n`);
-  terminal.told = async (type) => {
-    const [line] = await terminal.line(new RegExp(`^{.*"type":"${type}".*$`));
-    return JSON.parse(line);
-  };
-  return { world, terminal };
+  return world;
 }
 
+/** Starts the program; arguments in front of the URL are options, those behind it are lines. */
+function run(t, url, options = [], lines = []) {
+  const terminal = new Program("../sockeye");
+  t.after(() => terminal.kill());
+  terminal.spawn([...options, url, ...lines]);
+  terminal.say = (line) => terminal.process.stdin.write(`${line}\n`);
+  terminal.told = async (type) => {
+    const { input } = await terminal.line(new RegExp(`^{"type":"${type}"`));
+    return JSON.parse(input);
+  };
+  terminal.code = async () => (await within(terminal.exited, "the end"))[0];
+  return terminal;
+}
+
+async function start(t, options = [], prepare = () => {}, lines = []) {
+  const world = await serve(t, prepare);
+  return { world, terminal: run(t, `http://127.0.0.1:${world.port}`, options, lines) };
+}
+
+const adding = (io) => io.on("connection", (socket) => socket.on("add", (a, b, answer) => answer(a + b)));
+
 test("events, answers and namespaces are printed as lines of JSON", async (t) => {
-  const { terminal, world } = await start(t, ["--json", "--transport", "websocket", "--auth", '{"token":"x"}'], (io) => {
+  const { terminal, world } = await start(t, ["--json", "--transport", "websocket", "-a", "token=x"], (io) => {
+    adding(io);
     io.on("connection", (socket) => {
-      socket.on("add", (a, b, answer) => answer(a + b));
       socket.on("many words", (...args) => socket.emit("said", socket.handshake.auth, ...args));
     });
     io.of("/chat").on("connection", (socket) => socket.emit("welcome", null, [1]));
@@ -29,48 +45,170 @@ test("events, answers and namespaces are printed as lines of JSON", async (t) =>
   const { id, namespace } = await terminal.told("connect");
   assert.deepEqual([world.io.of("/").sockets.has(id), namespace], [true, "/"]);
   terminal.say("?add 2 3");
-  assert.deepEqual((await terminal.told("answer")).args, [5]);
-  terminal.say('"many words" {"a": [1, "two"]} null');
-  assert.deepEqual((await terminal.told("event")).args, [{ token: "x" }, { a: [1, "two"] }, null]);
+  const { args, line } = await terminal.told("answer");
+  assert.deepEqual([args, line], [[5], 1]);
+  terminal.say('"many words" {"b": [1, "two"], "a": 0} null bare \'in quotes\'');
+  const said = await terminal.line(/"event":"said"/);
+  assert.match(said.input, /"args":\[{"token":"x"},{"b":\[1,"two"\],"a":0},null,"bare","in quotes"\]/);
   const asked = [...world.io.of("/").sockets.values()][0].timeout(5000).emitWithAck("really?");
   const { answer } = await terminal.told("event");
-  terminal.say(`/answer ${answer} "yes"`);
+  terminal.say("/pending");
+  assert.deepEqual((await terminal.told("pending")).answers, [{ answer, event: "really?" }]);
+  terminal.say(`/answer ${answer} yes`);
   assert.equal(await asked, "yes");
-  terminal.say("/connect /chat");
+  terminal.say("/connect chat");
   assert.deepEqual((await terminal.told("event")).args, [null, [1]]);
   terminal.say("/status");
-  assert.equal((await terminal.told("status")).transport, "websocket");
-  terminal.say("add [1");
-  assert.match((await terminal.told("error")).message, /^not JSON/);
+  const status = await terminal.told("status");
+  assert.deepEqual([status.transport, status.namespace, status.line], ["websocket", "/chat", 6]);
   terminal.say("/quit");
-  assert.equal((await within(terminal.exited, "the end"))[0], 0);
+  assert.equal(await terminal.code(), 0);
 });
 
-test("events from a pipe are acknowledged before the program ends", async (t) => {
-  const { terminal } = await start(t, ["--json"], (io) => {
-    io.on("connection", (socket) => socket.on("slow", (answer) => setTimeout(answer, 200, "done")));
+test("bytes are sent from a file", async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), "sockeye-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const file = path.join(folder, "some bytes");
+  await writeFile(file, Buffer.from([0, 255, 7]));
+  const { terminal } = await start(
+    t,
+    ["--json"],
+    (io) => io.on("connection", (socket) => socket.on("save", (bytes, answer) => answer([...bytes]))),
+    [`?save @'${file}'`],
+  );
+  assert.deepEqual((await terminal.told("answer")).args, [[0, 255, 7]]);
+  assert.equal(await terminal.code(), 0);
+});
+
+test("each answer has the line that asked, in whatever order they come", async (t) => {
+  const { terminal } = await start(t, ["--json"], (io) =>
+    io.on("connection", (socket) => {
+      let slow;
+      socket.on("first", (answer) => (slow = answer));
+      socket.on("second", (answer) => (answer("second"), slow("first")));
+    }),
+  );
+  terminal.process.stdin.end("# a comment\n?first\n\n?second\n");
+  const [one, two] = [await terminal.told("answer"), await terminal.told("answer")];
+  assert.deepEqual([one.line, one.args, two.line, two.args], [4, ["second"], 2, ["first"]]);
+  assert.equal(await terminal.code(), 0);
+});
+
+test("lines of the command line are done one after the other, and the program ends", async (t) => {
+  const { terminal } = await start(t, [], adding, ["?add 2 3", "note {\"b\":1}"]);
+  await terminal.line(/^[\d:.]{12} ● \/ connected as /);
+  await terminal.line(/^[\d:.]{12} → \/ \?add 2 3$/);
+  await terminal.line(/^[\d:.]{12} → \/ note {"b":1}$/);
+  await terminal.line(/^[\d:.]{12} ← \/ add answered 5 \(\d+ ms\)$/);
+  assert.equal(await terminal.code(), 0);
+});
+
+test("an event that the server sends before its last answer is shown", async (t) => {
+  const { terminal } = await start(
+    t,
+    ["--json"],
+    (io) => io.on("connection", (socket) => socket.on("go", (answer) => (socket.emit("before"), answer()))),
+    ["?go"],
+  );
+  assert.equal(await terminal.code(), 0);
+  await terminal.told("event");
+});
+
+test("a program that waits shows events after its last line", async (t) => {
+  const { world, terminal } = await start(t, ["--json", "--wait", "100"], (io) =>
+    io.on("connection", (socket) => socket.on("subscribe", () => socket.emit("news"))), ["subscribe"]);
+  assert.equal((await terminal.told("event")).event, "news");
+  await world.stop();
+  assert.equal(await terminal.code(), 3);
+});
+
+test("a muted event is hidden until it is shown again", async (t) => {
+  const { terminal } = await start(t, ["--json"], (io) =>
+    io.on("connection", (socket) => socket.on("go", (answer) => (socket.emit("noise"), socket.emit("news"), answer()))),
+  );
+  terminal.say("/mute noise");
+  assert.deepEqual((await terminal.told("muted")).events, ["noise"]);
+  terminal.say("?go");
+  assert.equal((await terminal.told("event")).event, "news");
+  terminal.say("/mute noise");
+  assert.deepEqual((await terminal.told("muted")).events, []);
+  terminal.process.stdin.end("?go\n");
+  assert.equal((await terminal.told("event")).event, "noise");
+  assert.equal(await terminal.code(), 0);
+});
+
+test("lines from a file say which of them is wrong, and the others are done", async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), "sockeye-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const file = path.join(folder, "lines");
+  await writeFile(file, "?add 1 1\nadd 1 {x}\n/nonsense\n/answer 7\n?add 2 2\n");
+  const { terminal } = await start(t, ["--json", "--file", file], adding);
+  const errors = [await terminal.told("error"), await terminal.told("error"), await terminal.told("error")];
+  assert.deepEqual(errors.map((error) => error.line), [2, 3, 4]);
+  assert.match(errors[0].message, /^argument 2: not JSON: key must be a string/);
+  assert.match(errors[1].message, /^unknown command \/nonsense/);
+  assert.deepEqual([(await terminal.told("answer")).args, (await terminal.told("answer")).args], [[2], [4]]);
+  assert.equal(await terminal.code(), 1);
+});
+
+test("an event that is not answered in time is a failure", async (t) => {
+  const { terminal } = await start(t, ["--json", "--timeout", "0.1"], () => {}, ["?silence"]);
+  const { line, event, message } = await terminal.told("no_answer");
+  assert.deepEqual([line, event, message], [1, "silence", "operation has timed out"]);
+  assert.equal(await terminal.code(), 1);
+});
+
+test("a server that cannot be reached, or refuses, or disconnects ends a script with another code", async (t) => {
+  const { world, terminal } = await start(t, ["--json"], (io) => {
+    io.of("/private").use((socket, next) => next(Object.assign(new Error("no"), { data: { why: "not you" } })));
+    io.of("/leaves").on("connection", (socket) => socket.disconnect());
   });
-  terminal.process.stdin.end("?slow\n");
-  assert.deepEqual((await terminal.told("answer")).args, ["done"]);
-  assert.equal((await within(terminal.exited, "the end"))[0], 0);
+  const { port } = world;
+  await terminal.told("connect");
+  const refused = run(t, `http://127.0.0.1:${port}/private`, ["--json"], ["hello"]);
+  const { message, data } = await refused.told("connect_error");
+  assert.deepEqual([message, data, await refused.code()], ["no", { why: "not you" }, 3]);
+  const second = run(t, `http://127.0.0.1:${port}`, ["--json", "-n", "private"], ["hello"]);
+  assert.deepEqual([(await second.told("connect_error")).namespace, await second.code()], ["/private", 3]);
+  const left = run(t, `http://127.0.0.1:${port}/leaves`, ["--json"]);
+  assert.deepEqual([(await left.told("disconnect")).reason, await left.code()], ["io server disconnect", 3]);
+  await world.stop();
+  assert.deepEqual([(await terminal.told("disconnect")).namespace, await terminal.code()], ["/", 3]);
+  const alone = run(t, `http://127.0.0.1:${port}`);
+  await alone.line(/! \/ not connected: /);
+  assert.equal(await alone.code(), 3);
+});
+
+test("a wrong command line is explained", async (t) => {
+  for (const args of [["--nonsense"], ["--transport", "smoke"], ["--auth", "{"], ["--file", "/no/such/file"]]) {
+    const program = run(t, "http://127.0.0.1:1", args);
+    assert.equal(await program.code(), 2);
+  }
+  const help = run(t, "http://127.0.0.1:1", ["--help"]);
+  await help.line(/^examples:$/);
+  assert.equal(await help.code(), 0);
+});
+
+test("a program that watches connects again, and shows events", async (t) => {
+  const { world, terminal } = await start(t, ["--json", "--watch"], (io) =>
+    io.on("connection", (socket) => socket.emit("news", 1)),
+  );
+  terminal.process.stdin.end("hello\n");
+  assert.deepEqual((await terminal.told("event")).args, [1]);
+  assert.equal((await terminal.told("emit")).line, 1);
+  await world.stop();
+  await terminal.told("disconnect");
+  await world.serve({}, (io) => io.on("connection", (socket) => socket.emit("news", 2)));
+  assert.deepEqual((await terminal.told("event")).args, [2]);
+  assert.equal((await terminal.told("reconnect")).attempts > 0, true);
+  terminal.process.kill("SIGINT");
+  assert.deepEqual(await within(terminal.exited, "the end"), [null, "SIGINT"]);
 });
 
 test("control characters of a server do not reach the terminal", async (t) => {
   const { terminal } = await start(t, [], (io) => {
     io.on("connection", (socket) => socket.emit("x\u001b[2J", "\u009b2J"));
   });
-  const [line] = await terminal.line(/^\/ x/);
-  assert.doesNotMatch(line, /[\u001b\u009b]/);
-});
-
-test("a server that cannot be reached ends the program with an error", async (t) => {
-  const { world, terminal } = await start(t);
-  await terminal.line(/connected as/);
-  const { port } = world;
-  await world.stop();
-  const alone = new Program("client_terminal");
-  t.after(() => alone.kill());
-  alone.spawn(["--once", `http://127.0.0.1:${port}`]);
-  const [code] = await within(once(alone.process, "exit"), "the end");
-  assert.equal(code, 1);
+  const { input } = await terminal.line(/← \/ x/);
+  assert.doesNotMatch(input, /[\u001b\u009b]/);
 });

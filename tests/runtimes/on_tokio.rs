@@ -1,8 +1,10 @@
-//! What concerns tokio alone, and one server on two listeners.
+//! What concerns tokio alone, and one server on several listeners.
 
 use crate::client::{PATIENCE, WebSocket};
 use crate::start::{serve_on_tokio, tokio_current_thread};
 use sockeye::{Server, Socket};
+#[cfg(all(unix, feature = "smol"))]
+use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -39,6 +41,72 @@ fn a_server_is_served_on_two_listeners() {
         client.expect_end(Some(1001));
     }
     serving.join().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn listeners_that_share_a_port_serve_one_server() {
+    use tokio::net::TcpSocket;
+
+    let io = Server::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut address = ([127, 0, 0, 1], 0).into();
+    let listen = |_| {
+        let _inside = runtime.enter();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseport(true).unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(16).unwrap();
+        address = listener.local_addr().unwrap();
+        runtime.spawn(sockeye::tokio::serve(io.clone(), listener))
+    };
+    let tasks = [0, 1].map(listen);
+    let mut clients = [(); 8].map(|()| WebSocket::connect(address));
+    assert_eq!(io.emit("all", ()).sent, 8);
+    for client in &mut clients {
+        client.expect(r#"42["all"]"#);
+    }
+    io.begin_close();
+    for mut client in clients {
+        client.expect_end(Some(1001));
+    }
+    for task in tasks {
+        runtime.block_on(task).unwrap().unwrap();
+    }
+}
+
+#[cfg(all(unix, feature = "smol"))]
+#[test]
+fn a_server_is_served_on_several_listeners_of_smol() {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    let path = std::env::temp_dir().join(format!("sockeye-several-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let io = Server::new();
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+    let [first, second] = listeners;
+    let on_tcp = |listener| smol::spawn(sockeye::smol::serve(io.clone(), listener));
+    let on_unix = smol::spawn(sockeye::smol::serve_unix(io.clone(), UnixListener::bind(&path).unwrap()));
+    let tasks = [on_tcp(first), on_unix, on_tcp(second)];
+
+    let mut clients = addresses.map(WebSocket::connect);
+    let mut unix = UnixStream::connect(&path).unwrap();
+    unix.write_all(b"GET /else HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    unix.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(std::io::read_to_string(unix).unwrap().starts_with("HTTP/1.1 404 "));
+    assert_eq!(io.emit("all", ()).sent, 2);
+    for client in &mut clients {
+        client.expect(r#"42["all"]"#);
+    }
+    io.begin_close();
+    for mut client in clients {
+        client.expect_end(Some(1001));
+    }
+    std::fs::remove_file(&path).unwrap();
+    for task in tasks {
+        smol::block_on(task).unwrap();
+    }
 }
 
 #[cfg(all(unix, feature = "smol"))]

@@ -11,7 +11,6 @@ use crate::time::Time;
 use crate::websocket::{self, Decoder, Deflate, DeflatePool, Message, Opcode, Role};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -378,7 +377,8 @@ impl Connection {
             }
             Ok(Some(Message::Close(frame))) => self.close(now, frame.map(|frame| frame.code), ""),
             Ok(Some(_)) => self.deadline = None,
-            Err(error) => self.close(now, Some(error.close_code()), &error.to_string()),
+            // Without a text, as in the reference, whose client checks that.
+            Err(error) => self.close(now, Some(error.close_code()), ""),
         }
         message
     }

@@ -5,6 +5,7 @@ use crate::protocol::{Protocol, StreamStatus};
 use crate::time::Time;
 use bytes::Buf;
 use std::io::{self, IoSlice, Read, Write};
+use std::mem;
 use std::vec::Vec;
 
 /// The next step after [`pump`].
@@ -32,7 +33,8 @@ const SLICES: usize = 64;
 /// is ready again.
 ///
 /// `partial` keeps the bytes of an incomplete message between turns. Between messages it is empty and has no capacity. The
-/// buffer that is read into is [lent](Protocol::lend_buffer) by the protocol.
+/// buffer that is read into is [lent](Protocol::lend_buffer) by the protocol, and so is a [large](Protocol::lend_partial)
+/// `partial`.
 ///
 /// # Errors
 /// The stream's own; drop the stream then.
@@ -102,9 +104,9 @@ fn read_all<S: Read, P: Protocol>(
                 let (input, _) = buffer.split_at_mut(n.min(buffer.len()));
                 if partial.is_empty() {
                     let used = protocol.handle_data(now, input);
-                    partial.extend_from_slice(input.get(used..).unwrap_or_default());
+                    keep(protocol, partial, input.get(used..).unwrap_or_default());
                 } else {
-                    partial.extend_from_slice(input);
+                    keep(protocol, partial, input);
                     resume(now, protocol, partial);
                 }
             }
@@ -121,10 +123,25 @@ fn read_all<S: Read, P: Protocol>(
     Ok(Reading::Budget)
 }
 
+/// Appends the bytes of an incomplete message to those that arrived before.
+fn keep<P: Protocol>(protocol: &mut P, partial: &mut Vec<u8>, input: &[u8]) {
+    let needed = partial.len() + input.len();
+    if partial.capacity() < needed {
+        let mut lent = protocol.lend_partial(needed);
+        if lent.capacity() >= needed {
+            lent.clear();
+            lent.extend_from_slice(partial);
+            mem::swap(partial, &mut lent);
+        }
+        protocol.reclaim_partial(lent);
+    }
+    partial.extend_from_slice(input);
+}
+
 fn resume<P: Protocol>(now: Time, protocol: &mut P, partial: &mut Vec<u8>) {
     let used = protocol.handle_data(now, partial);
     if used >= partial.len() {
-        *partial = Vec::new();
+        protocol.reclaim_partial(mem::take(partial));
     } else if used > 0 {
         partial.drain(..used);
     }

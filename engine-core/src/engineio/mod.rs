@@ -2,6 +2,7 @@
 //! client's half.
 
 pub mod client;
+mod conn;
 mod frames;
 mod framing;
 mod id;
@@ -12,6 +13,7 @@ pub mod server;
 mod transport;
 mod version;
 
+pub use conn::Conn;
 pub use frames::{Frames, Part};
 pub use id::Id;
 pub use packet::{Message, Packet, PacketError, SEPARATOR, split_first, split_payload};

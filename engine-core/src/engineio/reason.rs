@@ -64,6 +64,18 @@ pub enum TransportError {
         /// The number of bytes that were waiting.
         queued: usize,
     },
+    /// The client sent messages faster than [`max_message_rate`](super::server::Config::max_message_rate) allows.
+    #[error("more than {per_second} messages per second")]
+    TooManyMessages {
+        /// The average that is allowed.
+        per_second: u64,
+    },
+    /// The client sent more than [`max_byte_rate`](super::server::Config::max_byte_rate) allows.
+    #[error("more than {per_second} bytes per second")]
+    TooManyBytes {
+        /// The average that is allowed.
+        per_second: u64,
+    },
     /// The peer broke the WebSocket protocol or a limit.
     #[error("websocket: {0}")]
     WebSocket(crate::websocket::Error),

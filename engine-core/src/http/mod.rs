@@ -1,5 +1,5 @@
 //! The part of HTTP/1.1 that Engine.IO needs: request heads, chunked bodies, response heads, the
-//! query, CORS and the session cookie; for clients also requests, response parsing, a cookie jar,
+//! query, CORS, the session cookie and compression; for clients also requests, response parsing, a cookie jar,
 //! and tunnels through a proxy.
 //!
 //! Nothing here does I/O or owns a buffer: a request is borrowed from the caller's input, a
@@ -9,6 +9,8 @@
 
 mod chunked;
 mod client;
+#[cfg_attr(not(feature = "deflate"), path = "no_compression.rs")]
+mod compression;
 mod cookie;
 mod cors;
 mod head;
@@ -19,6 +21,7 @@ mod tunnel;
 
 pub use chunked::{Chunked, Progress};
 pub use client::{ResponseBody, ResponseHead, parse_response, write_request};
+pub use compression::{Coding, HttpCompression};
 pub use cookie::{Cookie, SameSite};
 pub use cors::Cors;
 pub use head::{Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Version, header_slots};

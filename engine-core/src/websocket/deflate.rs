@@ -141,7 +141,7 @@ impl Deflate {
         }
         pool.with(|state| {
             let compressor = state.compressor(self.level, self.window_bits);
-            let compressed = compressor.compress(payload, len);
+            let compressed = compressor.compress(payload, len, FlushCompress::Sync);
             if let Some(compressed) = compressed {
                 out.extend_from_slice(&Header::new(opcode, compressed.len(), mask).deflated());
                 let start = out.len();
@@ -184,6 +184,15 @@ impl DeflateState {
         self.compressor.insert(known.unwrap_or_else(|| Box::new(Compressor::new(level, window_bits))))
     }
 
+    /// Compresses data to one whole deflate stream, and passes it to `f`. Returns `None` if it does not become shorter.
+    pub(crate) fn compress<R>(&mut self, level: u8, data: &[&[u8]], f: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let compressor = self.compressor(level, WHOLE_WINDOW);
+        let len = data.iter().map(|piece| piece.len()).sum();
+        let result = compressor.compress(data, len, FlushCompress::Finish).map(f);
+        compressor.forget();
+        result
+    }
+
     fn inflater(&mut self) -> &mut Decompress {
         self.inflater.get_or_insert_with(|| Box::new(Decompress::new(false)))
     }
@@ -216,17 +225,21 @@ impl Compressor {
         Self { state, settings: (level, window_bits), buffer: Vec::new() }
     }
 
-    /// Compresses a payload of `len` bytes in total; returns `None` if it does not become shorter.
-    fn compress(&mut self, payload: &[&[u8]], len: usize) -> Option<&[u8]> {
+    /// Compresses a payload of `len` bytes in total; returns `None` if it does not become shorter. With
+    /// [`FlushCompress::Finish`], the result is a whole stream, otherwise one block without [`TAIL`].
+    fn compress(&mut self, payload: &[&[u8]], len: usize, flush: FlushCompress) -> Option<&[u8]> {
         // A result that is shorter than the payload never fills this capacity, even with the tail that is cut off.
         self.buffer.reserve_exact(len + TAIL.len());
         let (last, front) = payload.split_last()?;
         for piece in front {
             self.state.compress_vec(piece, &mut self.buffer, FlushCompress::None).ok()?;
         }
-        self.state.compress_vec(last, &mut self.buffer, FlushCompress::Sync).ok()?;
+        self.state.compress_vec(last, &mut self.buffer, flush).ok()?;
         let is_whole = self.state.total_in() == len as u64 && self.buffer.len() < self.buffer.capacity();
-        let compressed = self.buffer.strip_suffix(TAIL)?;
+        let compressed = match flush {
+            FlushCompress::Finish => &self.buffer,
+            _ => self.buffer.strip_suffix(TAIL)?,
+        };
         (is_whole && compressed.len() < len).then_some(compressed)
     }
 

@@ -23,7 +23,7 @@ impl DeflatePool {
 
     /// Runs `f` with a lent state.
     #[cfg(feature = "deflate")]
-    pub(super) fn with<R>(&self, f: impl FnOnce(&mut DeflateState) -> R) -> R {
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut DeflateState) -> R) -> R {
         let mut state = (self.lend)();
         let result = f(&mut state);
         (self.reclaim)(state);

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
 impl<A: Application> Session<A> {
-    /// Waits until at most 128 KiB are queued for the peer, or half of the [send buffer](super::Builder::send_buffer) if
+    /// Waits until at most 128 KiB are queued for the peer, or half of the [send buffer](crate::engine::Builder::send_buffer) if
     /// that is less. For programs that produce faster than a peer reads: [`send`](Session::send) itself never waits.
     ///
     /// The wait ends at the latest with the session. Dropping the future leaves nothing behind.

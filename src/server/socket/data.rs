@@ -103,15 +103,21 @@ impl Socket {
     /// # Errors
     /// If the value is not of type `T`.
     pub fn shared_data<T: DeserializeOwned>(&self) -> Result<Option<T>, SharedDataError> {
-        let json = self.shared_data_json();
-        let value = json.map(|json| serde_json::from_str(&json)).transpose();
-        value.map_err(|error| SharedDataError::Deserialize(error.to_string().into()))
+        read_shared(self.shared_data_json().as_deref())
     }
 
     /// Returns the JSON that was stored by [`set_shared_data`](Socket::set_shared_data), or `None` if there is none.
     pub fn shared_data_json(&self) -> Option<Arc<str>> {
         self.data::<Json>().map(|json| json.0.clone())
     }
+}
+
+/// Reads shared data, if there is any.
+pub(in crate::server) fn read_shared<T: DeserializeOwned>(
+    json: Option<&str>,
+) -> Result<Option<T>, SharedDataError> {
+    let value = json.map(serde_json::from_str).transpose();
+    value.map_err(|error| SharedDataError::Deserialize(error.to_string().into()))
 }
 
 /// A buffer that rejects more than [`MAX_LEN`] bytes.

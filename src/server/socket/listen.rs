@@ -197,7 +197,7 @@ impl Socket {
     }
 
     /// Adds a listener, unless the socket has ended, because nothing would remove it again.
-    fn listen(&self, add: impl FnOnce(&mut State)) {
+    pub(super) fn listen(&self, add: impl FnOnce(&mut State)) {
         let mut state = self.0.state.lock();
         if state.stage != Stage::Ended {
             return add(&mut state);

@@ -5,6 +5,8 @@ use crate::listeners::Listeners;
 use crate::server::ack::Waiter;
 use crate::server::members::JoinedRooms;
 use crate::server::socket::Socket;
+use crate::server::socket::expiry::Expiry;
+use crate::server::socket::packets::Packets;
 use sockeye_core::socketio::Acks;
 use std::any::{Any, TypeId};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ const MAX_ACKS: u32 = 10_000;
 #[derive(Default)]
 pub(super) struct State {
     pub(super) stage: Stage,
+    /// The packet middleware is deciding about an event, behind which others wait.
+    pub(super) is_deciding: bool,
     /// Includes the disconnect handlers: no event can have their name.
     pub(super) listeners: Listeners<Socket>,
     pub(super) more: Option<Box<More>>,
@@ -44,11 +48,20 @@ pub(super) struct More {
     /// The rooms of a socket that is not a member of its namespace: those it joined before it was admitted,
     /// or had when it left.
     pub(super) rooms: JoinedRooms,
+    pub(super) packets: Option<Box<Packets>>,
+    pub(super) expiry: Option<Expiry>,
 }
 
 impl Default for More {
     fn default() -> Self {
-        More { acks: Acks::new(MAX_ACKS), untold: None, data: Vec::new(), rooms: JoinedRooms::default() }
+        More {
+            acks: Acks::new(MAX_ACKS),
+            untold: None,
+            data: Vec::new(),
+            rooms: JoinedRooms::default(),
+            packets: None,
+            expiry: None,
+        }
     }
 }
 
@@ -59,6 +72,19 @@ impl State {
 
     pub(super) fn take_rooms(&mut self) -> JoinedRooms {
         self.more.as_mut().map(|more| std::mem::take(&mut more.rooms)).unwrap_or_default()
+    }
+
+    /// Takes the packet middleware and the events that wait for it, to be dropped without the lock.
+    pub(super) fn take_packets(&mut self) -> Option<Box<Packets>> {
+        self.more.as_mut()?.packets.take()
+    }
+
+    pub(super) fn take_expiry(&mut self) -> Option<Expiry> {
+        self.more.as_mut()?.expiry.take()
+    }
+
+    pub(super) fn expiry(&mut self) -> Option<&mut Expiry> {
+        self.more.as_mut()?.expiry.as_mut()
     }
 
     pub(super) fn forget_ack(&mut self, id: u64) -> Option<(Arc<Waiter>, u32)> {

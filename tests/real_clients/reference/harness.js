@@ -3,16 +3,16 @@ import { TRANSPORTS, ask, flush, start, test } from "../harness.js";
 
 export { Inbox, ask, exchange, flush, next, test, within } from "../harness.js";
 
-/** Registers a test for each way to connect. */
-export function testEach(name, run) {
+/** Registers a test for each way to connect, with a server that is started with `args`. */
+export function testEach(name, run, args = {}) {
   for (const transport of Object.keys(TRANSPORTS)) {
-    test(`${name} (${transport})`, async (t) => run(await start(t, {}, transport, "reference_server")));
+    test(`${name} (${transport})`, async (t) => run(await start(t, args, transport, "reference_server"), transport));
   }
 }
 
 /** Registers a test that is run once. */
-export function testOnce(name, run) {
-  test(name, async (t) => run(await start(t, {}, "upgrading", "reference_server")));
+export function testOnce(name, run, args = {}) {
+  test(name, async (t) => run(await start(t, args, "upgrading", "reference_server")));
 }
 
 /** Connects clients with names, and records what each of them is told. `rooms` is a list for each. */

@@ -48,3 +48,8 @@ testEach("a copy of a broadcast can be changed without the original", async (ser
   assert.deepEqual(await new Promise((resolve) => a.emit("operator", (...counts) => resolve(counts))), [1, 2, 1]);
   assert.deepEqual(await heard(), ["a: a"]);
 });
+
+testEach("a broadcast that nobody gets is answered at once", async (server) => {
+  const client = await server.connect();
+  assert.deepEqual(await new Promise((resolve) => client.emit("ask nobody", (...args) => resolve(args))), [true, 0]);
+});

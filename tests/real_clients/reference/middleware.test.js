@@ -34,3 +34,21 @@ testEach("a socket is connected and counted only after the middlewares", async (
   const client = server.client({ namespace: "/counted" });
   assert.deepEqual(await next(client, "counted"), [[false, 0], [true, 1]]);
 });
+
+testEach("a client that left during a middleware is not let in", async (server) => {
+  const main = await server.connect();
+  const leaver = await server.connect();
+  const { id } = leaver;
+  leaver.io.socket("/slow").on("connect", () => assert.fail("the middleware has not decided"));
+  await server.line(/^a middleware waits$/);
+  leaver.io.engine.close();
+  await server.disconnectReason(id);
+  assert.equal(await ask(main, "release"), 0);
+  // The next client takes its turn.
+  const other = server.client({ namespace: "/slow" });
+  await server.line(/^a middleware waits$/);
+  const connected = next(other, "connect");
+  await ask(main, "release");
+  await connected;
+  assert.deepEqual(await ask(main, "members", "/slow", null), [other.id]);
+});

@@ -1,35 +1,47 @@
 //! The server for the tests that follow those of the reference: a namespace for each situation.
 //!
 //! It prints `listening on <port>`, then `disconnected <namespace> <id> <reason>` for each socket that has gone. A line
-//! on its standard input closes it gracefully.
+//! on its standard input closes it gracefully. With `--cleanup true`, it removes empty dynamic namespaces; with
+//! `--hooks true`, it has every hook into HTTP requests.
+
+mod dynamic;
+mod hooks;
 
 use bytes::Bytes;
 use lexopt::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sockeye::extract::{Auth, Data, Event};
-use sockeye::{Args, Broadcast, ConnectError, DisconnectReason, Server, Socket};
+use sockeye::{Args, Broadcast, ConnectError, DisconnectReason, PacketError, Server, Socket};
 use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 // With one thread, as in the reference, no poll arrives between two emits of a handler.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(("127.0.0.1", port()?)).await?;
+    let options = options()?;
+    let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
     println!("listening on {}", listener.local_addr()?.port());
 
-    let io = Server::new();
+    let builder = if options.hooks { hooks::hooked() } else { Server::builder() };
+    let io = builder.cleanup_empty_child_namespaces(options.cleanup).build();
     let log = Log::default();
     in_order(&io, &log);
     refused(&io, &log);
     counted(&io);
+    slow(&io);
     greeting(&io);
     ended(&io);
+    dynamic::shared(&io);
+    packets(&io);
     io.of("/any").on_connect(catch_all);
     for name in ["/", "/chat", "/news"] {
         io.of(name).on_connect(connected);
     }
+    dynamic::dynamic(&io);
 
     let closing = io.clone();
     std::thread::spawn(move || {
@@ -40,16 +52,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn port() -> Result<u16, lexopt::Error> {
+#[derive(Default)]
+struct Options {
+    port: u16,
+    cleanup: bool,
+    hooks: bool,
+}
+
+fn options() -> Result<Options, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
-    let mut port = 0;
+    let mut options = Options::default();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("port") => port = parser.value()?.parse()?,
+            Long("port") => options.port = parser.value()?.parse()?,
+            Long("cleanup") => options.cleanup = parser.value()?.parse()?,
+            Long("hooks") => options.hooks = parser.value()?.parse()?,
             _ => return Err(arg.unexpected()),
         }
     }
-    Ok(port)
+    Ok(options)
 }
 
 /// The names of what was called, in order.
@@ -63,6 +84,10 @@ impl Log {
 
     fn all(&self) -> Vec<String> {
         self.0.lock().expect("no holder panics").clone()
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().expect("no holder panics"))
     }
 }
 
@@ -132,6 +157,31 @@ fn counted(io: &Server) {
     });
 }
 
+/// A middleware that waits until the main namespace's event `release`, whose acknowledgement says how many clients have
+/// been let in.
+fn slow(io: &Server) {
+    let (gate, connected) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
+    let waiting = gate.clone();
+    io.of("/slow").middleware(move |_: Socket| {
+        let waiting = waiting.clone();
+        println!("a middleware waits");
+        async move { waiting.acquire().await.map(|permit| permit.forget()).map_err(|_| "closed".into()) }
+    });
+    let count = connected.clone();
+    io.of("/slow").on_connect(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        async {}
+    });
+    io.on("release", move || {
+        gate.add_permits(1);
+        let connected = connected.clone();
+        async move {
+            tokio::task::yield_now().await;
+            connected.load(Ordering::Relaxed)
+        }
+    });
+}
+
 /// Events of all kinds for a client that has just connected.
 fn greeting(io: &Server) {
     io.of("/greeting").on_connect(async |socket: Socket| {
@@ -142,7 +192,7 @@ fn greeting(io: &Server) {
         }
         let _ = socket.emit("bytes", bytes.clone());
         let _ = socket.emit("mixed", (1, "2", [3], json!({ "deep": [null] }), bytes));
-        let _ = socket.emit("message", "a");
+        let _ = socket.send("a");
     });
 }
 
@@ -154,6 +204,42 @@ fn ended(io: &Server) {
         let _ = socket.emit("too late", ());
     });
     io.of("/bar").on_connect(async |socket: Socket| socket.disconnect(true));
+}
+
+/// Packet middleware of the namespace and of its sockets. The calls so far are the acknowledgement of `calls`.
+fn packets(io: &Server) {
+    let namespace = io.of("/packets");
+    namespace.use_packet(async |socket: Socket, Event(event): Event| {
+        tokio::task::yield_now().await;
+        note(&socket, format!("namespace {event}"));
+        Ok(())
+    });
+    namespace.on_connect(async |socket: Socket| {
+        socket.set_data(Log::default());
+        socket.use_packet(async |socket: Socket, args: Args| {
+            note(&socket, format!("first with {} arguments", args.len()));
+            Ok(())
+        });
+        socket.use_packet(async |socket: Socket, Event(event): Event| match &*event {
+            "join" => Err(PacketError::new("Authentication error").data(json!({ "a": "b", "c": 3 }))),
+            _ => {
+                note(&socket, "second");
+                Ok(())
+            }
+        });
+        socket.on_error(async |socket: Socket, Event(event): Event, error: PacketError| {
+            note(&socket, format!("error of {event}: {error}"));
+        });
+    });
+    namespace.on("join", async |socket: Socket| note(&socket, "must not be called"));
+    namespace.on("wrap", async |args: Args| args);
+    namespace.on("calls", async |socket: Socket| socket.data::<Log>().map(|log| log.all()));
+}
+
+fn note(socket: &Socket, call: impl Into<String>) {
+    if let Some(log) = socket.data::<Log>() {
+        log.note(call);
+    }
 }
 
 /// Catch-all handlers in both directions; the handlers' calls are the acknowledgement of `calls`.
@@ -179,7 +265,7 @@ async fn catch_all(socket: Socket) {
     socket.prepend_any_outgoing(noting("first outgoing"));
     let calls = log.clone();
     socket.on("calls", move || {
-        let calls = std::mem::take(&mut *calls.0.lock().expect("no holder panics"));
+        let calls = calls.take();
         async move { calls }
     });
     socket.on("event", async |_: Args| ());
@@ -194,11 +280,13 @@ async fn catch_all(socket: Socket) {
     });
 }
 
+async fn tell_disconnect(socket: Socket, reason: DisconnectReason) {
+    println!("disconnected {} {} {reason}", socket.namespace().name(), socket.id());
+}
+
 /// Registers the events that a client of `/`, `/chat` and `/news` can send.
 async fn connected(socket: Socket) {
-    socket.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
-        println!("disconnected {} {} {reason}", socket.namespace().name(), socket.id());
-    });
+    socket.on_disconnect(tell_disconnect);
     socket.on("return", async |args: Args| args);
     socket.on("message", async |args: Args| args);
     socket
@@ -218,6 +306,18 @@ async fn connected(socket: Socket) {
         let a = io.to("a").except("b");
         let wider = a.clone().to("c").except("d").volatile();
         (a.sockets().len(), wider.sockets().len(), a.emit("told", "a").sent)
+    });
+    socket.on_upgrade(async |socket: Socket| println!("upgraded {} {}", socket.id(), socket.transport()));
+    socket.on("conn", async |socket: Socket| {
+        let conn = socket.conn();
+        (conn.transport.to_string(), conn.received_bytes, conn.sent_bytes)
+    });
+    socket.on("ask nobody", async |io: Server| {
+        let answers = io.to("nobody").emit_with_ack::<Value>("question", ()).await;
+        (answers.is_complete(), answers.answers.len())
+    });
+    socket.on("emit reserved", async |socket: Socket, Data(name): Data<String>| {
+        (socket.emit(&name, ()).is_err(), socket.namespace().emit(&name, ()).error.is_some())
     });
     socket.on("volatile", async |socket: Socket, Data(way): Data<String>| volatile(&socket, &way));
     socket.on("volatile after regular", async |socket: Socket| {
@@ -241,13 +341,13 @@ fn rooms(socket: &Socket) {
     });
     socket.on("rooms", async |socket: Socket| socket.rooms());
     socket.on("all join", async |io: Server, Data((of, room)): Data<(Option<String>, String)>| {
-        all(&io, of).join(room);
+        all(&io, of).sockets_join(room);
     });
     socket.on("all leave", async |io: Server, Data((of, room)): Data<(Option<String>, String)>| {
-        all(&io, of).leave(room);
+        all(&io, of).sockets_leave(room);
     });
     socket.on("all disconnect", async |io: Server, Data((of, close)): Data<(Option<String>, bool)>| {
-        all(&io, of).disconnect(close);
+        all(&io, of).disconnect_sockets(close);
     });
 }
 

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { testOnce } from "../harness.js";
+import { Fetch } from "socket.io-client";
+import { exchange, testOnce } from "../harness.js";
 
 const ORIGIN = "https://good-origin.com";
 const DIST = path.join(import.meta.dirname, "../node_modules/socket.io-client/dist");
@@ -28,6 +29,34 @@ testOnce("the client's script is served with CORS headers", { client: DIST, orig
   const response = await server.fetch("/socket.io/socket.io.js", { headers: { origin: ORIGIN } });
   assert.equal(response.status, 200);
   assert.equal(response.headers.get("access-control-allow-origin"), ORIGIN);
+});
+
+testOnce("the client's script is served as gzip to clients that accept it", { client: DIST, "http-compression": 1024 }, async (server) => {
+  const response = await server.fetch("/socket.io/socket.io.js", { headers: { "accept-encoding": "gzip" } });
+  assert.equal(response.headers.get("content-encoding"), "gzip");
+  assert.equal(await response.text(), await readFile(path.join(DIST, "socket.io.js"), "utf8"));
+});
+
+testOnce("the client's script is served as it is to clients that accept only Brotli", { client: DIST, "http-compression": 1024 }, async (server) => {
+  const response = await server.fetch("/socket.io/socket.io.js", { headers: { "accept-encoding": "br" } });
+  assert.equal(response.headers.get("content-encoding"), null);
+  assert.equal(await response.text(), await readFile(path.join(DIST, "socket.io.js"), "utf8"));
+});
+
+testOnce("a client that polls by fetch gets compressed payloads", { "http-compression": 1024 }, async (server) => {
+  const codings = [];
+  class Noting extends Fetch {
+    async _fetch(data) {
+      const response = await super._fetch(data);
+      if (data === undefined) codings.push(response.headers.get("content-encoding"));
+      return response;
+    }
+  }
+  const client = await server.connect({ transports: [Noting] });
+  for (const arg of ["short", "long ".repeat(10_000), Buffer.alloc(100_000)]) {
+    assert.deepEqual(await exchange(client, "echo", [arg]), [arg]);
+  }
+  assert.ok(codings.includes("gzip") && codings.includes(null), codings);
 });
 
 // For a file below its path that it does not know, the reference answers with 400.

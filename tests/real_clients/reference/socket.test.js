@@ -150,3 +150,26 @@ testEach("catch-all handlers see what leaves, broadcasts and bytes included, unt
   await told;
   assert.deepEqual(await calls(client), []);
 });
+
+testEach("an event with a reserved name is not sent, by neither the socket nor its namespace", async (server) => {
+  const client = await server.connect();
+  const got = [];
+  client.onAny((event) => got.push(event));
+  for (const name of ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]) {
+    const refused = await new Promise((resolve) => client.emit("emit reserved", name, (...args) => resolve(args)));
+    assert.deepEqual(refused, [true, true], name);
+  }
+  await flush(client);
+  assert.deepEqual([got, client.connected], [[], true]);
+});
+
+testEach("the connection of a socket has a transport, which may be upgraded, and counts its bytes", async (server, way) => {
+  const client = await server.connect();
+  if (way === "upgraded") await server.line(new RegExp(`^upgraded ${client.id} websocket$`));
+  const conn = () => new Promise((resolve) => client.emit("conn", (...args) => resolve(args)));
+  const [transport, received, sent] = await conn();
+  if (way !== "upgrading") assert.equal(transport, way === "polling" ? "polling" : "websocket");
+  await ask(client, "return", "x".repeat(1000));
+  const [, receivedLater, sentLater] = await conn();
+  assert.ok(receivedLater - received > 1000 && sentLater - sent > 1000, `${[received, receivedLater, sent, sentLater]}`);
+});

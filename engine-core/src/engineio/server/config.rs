@@ -1,6 +1,8 @@
 //! The settings of an Engine.IO server.
 
+use super::rate::RateLimit;
 use crate::engineio::transport::Transport;
+use crate::http::HttpCompression;
 use crate::websocket::{DeflatePool, PerMessageDeflate};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -32,7 +34,9 @@ pub struct Config {
     pub check_origin: bool,
     /// The compression of WebSocket messages for clients that want it. Default: none.
     pub per_message_deflate: Option<PerMessageDeflate>,
-    /// The source of the state that messages are compressed with. Default: a new state for each message.
+    /// The compression of responses that carry a payload, for clients that accept it. Default: none.
+    pub http_compression: Option<HttpCompression>,
+    /// The source of the state that messages and payloads are compressed with. Default: a new state for each of them.
     pub deflate_pool: DeflatePool,
     /// The subprotocols of WebSocket that are accepted; `None` for any.
     pub subprotocols: Option<Vec<String>>,
@@ -42,6 +46,10 @@ pub struct Config {
     pub when_full: WhenFull,
     /// Number of waiting bytes above which a connection is no longer read. Default: 256 KiB.
     pub high_water: usize,
+    /// Limit of the messages of a session. Default: none.
+    pub max_message_rate: Option<RateLimit>,
+    /// Limit of the bytes in the messages of a session. Default: none.
+    pub max_byte_rate: Option<RateLimit>,
 }
 
 /// The policy for messages to a peer that reads too slowly: those that do not fit into its send buffer.
@@ -71,11 +79,14 @@ impl Default for Config {
             allow_upgrades: true,
             check_origin: false,
             per_message_deflate: None,
+            http_compression: None,
             deflate_pool: DeflatePool::default(),
             subprotocols: None,
             send_buffer: 4 << 20,
             when_full: WhenFull::Close,
             high_water: 256 << 10,
+            max_message_rate: None,
+            max_byte_rate: None,
         }
     }
 }
@@ -87,6 +98,11 @@ impl Config {
     pub fn has_valid_heartbeat(&self) -> bool {
         let (interval, timeout) = (self.ping_interval.as_millis(), self.ping_timeout.as_millis());
         interval > 0 && timeout > 0 && interval.saturating_add(timeout) < 1 << 31
+    }
+
+    /// Returns whether there is a limit of what a session may send.
+    pub fn has_rate_limit(&self) -> bool {
+        self.max_message_rate.is_some() || self.max_byte_rate.is_some()
     }
 
     /// Returns the number of waiting bytes up to which a producer that waits may add more: half of

@@ -8,7 +8,7 @@ use crate::engineio::id::Id;
 use crate::engineio::packet::{Packet, PacketError, split_first};
 use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
-use crate::http::{Body, Cookie, Cors, Request, Status};
+use crate::http::{Body, Coding, Cookie, Cors, Request, Status};
 use crate::outbound::Outbound;
 use crate::time::Time;
 use crate::websocket::Deflate;
@@ -259,6 +259,8 @@ pub struct Exchange {
     headers: Vec<Header>,
     /// The number of the headers for CORS, which are the first.
     cors: usize,
+    /// The coding of a body that is compressed.
+    coding: Option<Coding>,
 }
 
 #[derive(Debug)]
@@ -282,7 +284,8 @@ impl Exchange {
         let cors = site.cors.headers(request).map(|(name, value)| (name, value.to_owned().into()));
         let headers: Vec<_> = cors.collect();
         let (upgrade, cors) = (incoming.upgrade, headers.len());
-        let mut exchange = Exchange { state: State::Idle, upgrade, headers, cors };
+        let coding = site.config.http_compression.and_then(|compression| compression.agree(request));
+        let mut exchange = Exchange { state: State::Idle, upgrade, headers, cors, coding };
         let decision = exchange.route(site, incoming);
         (exchange, decision)
     }
@@ -312,7 +315,7 @@ impl Exchange {
 
     /// Returns the response that opens a session over polling, which carries its first payload.
     pub fn open(&mut self, site: &Site, id: &Id, payload: Outbound) -> Response {
-        self.respond(Status::OK, PAYLOAD.into_iter().chain(cookie(site, id)), Content::Queue(payload))
+        self.respond_with_payload(&site.config, cookie(site, id), payload)
     }
 
     /// Returns the response that opens a session over WebSocket.
@@ -335,9 +338,9 @@ impl Exchange {
         Ok(())
     }
 
-    /// Returns the response that carries a payload.
-    pub fn end_poll(&mut self, payload: Outbound) -> Response {
-        self.respond(Status::OK, PAYLOAD, Content::Queue(payload))
+    /// Returns the response that carries a payload, compressed if that was agreed. Call it without the session's lock.
+    pub fn end_poll(&mut self, config: &Config, payload: Outbound) -> Response {
+        self.respond_with_payload(config, None, payload)
     }
 
     /// Begins a POST, whose body is read next.
@@ -482,6 +485,30 @@ impl Exchange {
     ) -> Response {
         self.state = State::Idle;
         Response::new(status, headers.into_iter().chain(core::mem::take(&mut self.headers)), body)
+    }
+
+    fn respond_with_payload(
+        &mut self,
+        config: &Config,
+        cookie: Option<Header>,
+        mut payload: Outbound,
+    ) -> Response {
+        let coding = self.compress(config, &mut payload);
+        self.respond(Status::OK, PAYLOAD.into_iter().chain(coding).chain(cookie), Content::Queue(payload))
+    }
+
+    /// Compresses the body of a response if that was agreed and makes it shorter. Returns the header that says so.
+    fn compress(&self, config: &Config, body: &mut Outbound) -> Option<Header> {
+        let coding = self.coding?;
+        let compressed = config.http_compression?.compress(coding, body, &config.deflate_pool)?;
+        body.clear();
+        body.push(compressed.into());
+        Some(("Content-Encoding", coding.name().into()))
+    }
+
+    /// Returns the agreed coding of a compressed body.
+    pub fn coding(&self) -> Option<Coding> {
+        self.coding
     }
 
     /// Takes the application's headers, without those for CORS, which does not concern WebSocket.

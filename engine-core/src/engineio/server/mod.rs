@@ -3,6 +3,7 @@
 mod config;
 mod controls;
 pub mod exchange;
+mod rate;
 mod rejection;
 mod request;
 mod session;
@@ -10,6 +11,7 @@ mod session;
 pub use config::{Config, WhenFull};
 pub use controls::Controls;
 pub use exchange::{Exchange, Site};
+pub use rate::RateLimit;
 pub use rejection::{Rejection, ResponseHeaders};
 pub use request::{Purpose, Query, RequestError, Route};
 pub use session::{Probing, Refused, SendError, SendFlags, Session, Ticket};

@@ -8,6 +8,8 @@ pub use upgrade::{Probing, Ticket};
 
 use super::config::Config;
 use super::controls::Controls;
+use super::rate::Rates;
+use crate::engineio::conn::{Conn, Micros};
 use crate::engineio::frames::{Frames, Part};
 use crate::engineio::framing::Framing;
 use crate::engineio::id::Id;
@@ -44,7 +46,17 @@ pub struct Session {
     last_heard: Time,
     /// The end of the session. Boxed, so that a session that has not ended owns no memory for it.
     closed: Option<Box<Closed>>,
+    /// The number of bytes that arrived.
+    received: u64,
+    /// The number of bytes that connections have taken.
+    taken: u64,
+    /// The round trip of the last ping that was answered.
+    round_trip: Option<Micros>,
+    /// Another ping followed one whose pong is yet to be read, so it is not known which of them the next pong answers.
+    is_ambiguous: bool,
     controls: Controls,
+    /// The limits of what the client may send. Boxed, so that a session without any pays a pointer.
+    rates: Option<Box<Rates>>,
 }
 
 #[derive(Debug)]
@@ -59,7 +71,7 @@ struct Streaming {
     framing: Framing,
     /// The frames to send.
     queue: Outbound,
-    /// Number of bytes that were taken from `queue` and are not written yet.
+    /// The number of bytes that were taken from `queue` and are not written yet.
     in_flight: usize,
     /// A poll was waiting when the session moved on.
     parked: bool,
@@ -122,8 +134,21 @@ struct Polling {
 enum Heartbeat {
     /// The next ping is due.
     Idle(Time),
-    /// A ping was sent.
-    Waiting { sent: Time, deadline: Time },
+    /// A ping was queued.
+    Waiting {
+        /// The time at which a connection took it: `None` while it waits for a poll.
+        left: Option<Time>,
+        deadline: Time,
+    },
+}
+
+impl Heartbeat {
+    /// Notes that a connection takes what waits.
+    fn leave(&mut self, now: Time) {
+        if let Heartbeat::Waiting { left, .. } = self {
+            left.get_or_insert(now);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -134,7 +159,7 @@ struct Closed {
     reported: bool,
 }
 
-/// The cause for which a request or an upgrade was not accepted.
+/// The reason why a request or an upgrade was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The session is over.
@@ -143,10 +168,10 @@ pub enum Refused {
     /// The session is on another transport.
     #[error("the session is on another transport")]
     TransportMismatch,
-    /// Only one request of this kind may be under way; the session is closed.
+    /// Another request of this kind is in progress; the session is closed.
     #[error("two requests of a kind at a time")]
     Overlap,
-    /// The session is being or was upgraded already, or upgrades are off.
+    /// An upgrade is in progress or complete, or upgrades are off.
     #[error("no upgrade is possible now")]
     NoUpgrade,
 }
@@ -185,12 +210,17 @@ impl Session {
         let open = Session::open_packet(&config, id, transport);
         let heartbeat = Heartbeat::Idle(now + config.ping_interval);
         let mut session = Session {
+            rates: Rates::of(&config, now),
             config,
             state,
             backlog: None,
             heartbeat,
             last_heard: now,
             closed: None,
+            received: 0,
+            taken: 0,
+            round_trip: None,
+            is_ambiguous: false,
             controls: Controls::default(),
         };
         session.state.push_control(open.as_bytes());
@@ -224,7 +254,7 @@ impl Session {
         self.closed.as_ref().map(|closed| &closed.reason)
     }
 
-    /// Returns whether the session ended and the client need not be told any more, so that the session can be dropped.
+    /// Returns whether the session ended and the client has been told, or cannot be, so that the session can be dropped.
     pub fn is_finished(&self) -> bool {
         self.closed.as_ref().is_some_and(|closed| closed.farewell.is_none())
     }
@@ -261,6 +291,21 @@ impl Session {
         self.state.queued()
     }
 
+    /// Returns the facts about the session's connections at this moment.
+    pub fn conn(&self) -> Conn {
+        let in_flight = match &self.state {
+            State::Polling(_) => 0,
+            State::Streaming(streaming) => streaming.in_flight as u64,
+        };
+        Conn {
+            transport: self.transport(),
+            round_trip: self.round_trip.map(Micros::to_duration),
+            received_bytes: self.received,
+            sent_bytes: self.taken.saturating_sub(in_flight),
+            queued_bytes: self.queued(),
+        }
+    }
+
     /// Returns the session's settings.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
@@ -291,6 +336,7 @@ impl Session {
         if self.is_finished() {
             return Err(Refused::Closed);
         }
+        self.heartbeat.leave(now);
         let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
         if core::mem::replace(&mut polling.parked, true) {
             self.close(now, TransportError::PollOverlap.into());
@@ -304,6 +350,12 @@ impl Session {
 
     /// Takes the response to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
     pub fn take_payload(&mut self) -> Option<Outbound> {
+        let payload = self.next_payload()?;
+        self.taken = self.taken.wrapping_add(payload.len() as u64);
+        Some(payload)
+    }
+
+    fn next_payload(&mut self) -> Option<Outbound> {
         match &mut self.state {
             State::Polling(polling) if polling.parked => {
                 if polling.payload.text().is_empty() && self.closed.is_none() && !polling.is_released() {
@@ -320,7 +372,7 @@ impl Session {
                 }
             }
             State::Polling(_) => return None,
-            // The session moved on: this releases a poll that was still there.
+            // The session is on WebSocket by now: a poll that still waits is answered with nothing.
             State::Streaming(streaming) => {
                 self.controls.noop |= streaming.parked;
                 return core::mem::take(&mut streaming.parked).then(|| control(b"6"));
@@ -359,7 +411,7 @@ impl Session {
     /// If the application `is_behind`, an overdue pong is excused as in [`excuse_pong`](Session::excuse_pong).
     pub fn begin_post(&mut self, now: Time, is_behind: bool) -> Result<(), Refused> {
         self.catch_up(now, is_behind);
-        // A client that is yet to be told may say goodbye by itself.
+        // A client that does not know of the end yet may close the session itself.
         if self.is_finished() {
             return Err(Refused::Closed);
         }
@@ -391,6 +443,25 @@ impl Session {
         self.last_heard = self.last_heard.max(now);
     }
 
+    /// Counts bytes that arrived: the bodies of requests, and all bytes of WebSocket connections.
+    pub fn count_received(&mut self, bytes: usize) {
+        self.received = self.received.wrapping_add(bytes as u64);
+    }
+
+    /// Counts a message for the application, of `len` bytes, against the limits of [`Config::max_message_rate`] and
+    /// [`Config::max_byte_rate`]. Returns `false` if it must not be handled: it exceeds a limit, which ends the session, or
+    /// the session has ended before.
+    ///
+    /// Need not be called if [there is no limit](Config::has_rate_limit).
+    pub fn count_message(&mut self, now: Time, len: usize) -> bool {
+        if let Some(rates) = &mut self.rates
+            && let Err(error) = rates.count(now, len)
+        {
+            self.close(now, error.into());
+        }
+        self.closed.is_none()
+    }
+
     /// Returns the time at which bytes last arrived.
     pub fn last_heard(&self) -> Time {
         self.last_heard
@@ -398,7 +469,7 @@ impl Session {
 
     /// Handles a packet from the session's transport. Returns it if it is a message for the application.
     ///
-    /// After the end of the session packets are ignored; the client's own goodbye is the last of it.
+    /// After the end of the session packets are ignored, except a close: then the client need not be told any more.
     pub fn handle_packet<'a>(&mut self, now: Time, packet: Packet<'a>) -> Option<Message<'a>> {
         if let Some(closed) = &mut self.closed {
             if packet == Packet::Close && closed.farewell.take().is_some() {
@@ -409,13 +480,17 @@ impl Session {
         match packet {
             Packet::Message(message) => return Some(message),
             Packet::Pong(_) => {
-                if matches!(self.heartbeat, Heartbeat::Waiting { .. }) {
+                if let Heartbeat::Waiting { left, .. } = self.heartbeat {
+                    let round_trip = left.map(|left| Micros::between(left, now));
+                    if !core::mem::take(&mut self.is_ambiguous) {
+                        self.round_trip = round_trip.or(self.round_trip);
+                    }
                     self.heartbeat = Heartbeat::Idle(now + self.config.ping_interval);
                 }
             }
             Packet::Ping(_) => self.close(now, TransportError::PingFromClient.into()),
             Packet::Close => self.close(now, CloseReason::TransportClose),
-            // Only a server opens, and the others mean something on a transport that is being tried only.
+            // Only a server opens sessions, and the others have a meaning only on a connection that is being tried.
             Packet::Open(_) | Packet::Upgrade | Packet::Noop => {}
         }
         None
@@ -474,9 +549,10 @@ impl Session {
         self.hold(&mut Frames::new(parts), flags)
     }
 
-    /// Queues a reference to messages that were encoded for many sessions.
-    pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
-        self.send_shared_with(frames, SendFlags::default())
+    /// Queues a reference to messages that were encoded for many sessions. Without `compress`, they are not compressed,
+    /// with the same exception as for [`SendFlags::compress`].
+    pub fn send_shared(&mut self, frames: &mut Frames, compress: bool) -> Result<(), SendError> {
+        self.send_shared_with(frames, SendFlags::default().compress(compress))
     }
 
     /// Does the same as [`send_shared`](Session::send_shared), with flags.
@@ -513,6 +589,7 @@ impl Session {
     pub fn take_frames(&mut self, out: &mut Outbound) {
         self.refill();
         if let State::Streaming(streaming) = &mut self.state {
+            self.taken = self.taken.wrapping_add(streaming.queue.len() as u64);
             out.append(&mut streaming.queue);
             streaming.in_flight = out.len();
         }
@@ -549,14 +626,14 @@ impl Session {
             false => self.clear(),
         }
         if let State::Polling(polling) = &mut self.state {
-            // A client whose probe was answered, and who does not poll, is told on the connection that it tries.
+            // A client whose probe was answered and that does not poll is told on the connection that it tries.
             let waits = polling.probe.as_ref().is_some_and(|probe| probe.waits);
             let may_upgrade =
                 (polling.is_probed() || waits) && !(polling.parked && polling.payload.text().is_empty());
             if !(graceful && may_upgrade) {
                 polling.probe = None;
             }
-            // Also when a poll waits: what is queued may be more than one payload.
+            // Even if a poll waits, because one payload may not hold all that is queued.
             if graceful {
                 farewell = Some(now + self.config.close_timeout);
             }
@@ -584,29 +661,32 @@ impl Session {
         earliest(earliest(Some(heartbeat), probe), release)
     }
 
-    /// A pong may be here that is not looked at, because the application is behind: to be called before
-    /// [`handle_timeout`](Session::handle_timeout) then. Any sign of life since the ping counts in its place, and a new
-    /// ping is due; bytes over WebSocket, a poll while polling.
+    /// Accepts another sign of life in place of an overdue pong: bytes over WebSocket, or a poll. Then a new ping is due.
     ///
-    /// If `is_deaf`, not even bytes are read. Then the peer's silence says nothing, but a ping shows whether it is
-    /// still there: to one that is gone it cannot be written.
+    /// Call this before [`handle_timeout`](Session::handle_timeout) while the application is behind, because the pong may
+    /// have arrived and wait to be handled. If `is_deaf`, the connection is not read at all, so the peer's silence means
+    /// nothing; but a ping cannot be written to a peer that is gone.
     pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
-        let Heartbeat::Waiting { sent, deadline } = self.heartbeat else { return };
+        let Heartbeat::Waiting { left, deadline } = self.heartbeat else { return };
         if deadline > now {
             return;
         }
         let lives = match &mut self.state {
             // Each poll counts once.
             State::Polling(polling) => core::mem::take(&mut polling.polled),
-            State::Streaming(_) => is_deaf || self.last_heard >= sent,
+            // Something was heard after the ping was due.
+            State::Streaming(_) => is_deaf || self.last_heard + self.config.ping_timeout >= deadline,
         };
         if !lives {
             return;
         }
         self.heartbeat = match self.queued() {
-            0 => Heartbeat::Idle(now),
-            // The last ping shows as much: they are not piled up.
-            _ => Heartbeat::Waiting { sent: now, deadline: now + self.config.ping_timeout },
+            0 => {
+                self.is_ambiguous = true;
+                Heartbeat::Idle(now)
+            }
+            // What waits shows as much as a new ping would, and pings must not pile up.
+            _ => Heartbeat::Waiting { left, deadline: now + self.config.ping_timeout },
         };
     }
 
@@ -642,20 +722,23 @@ impl Session {
             // Counted from when the ping was due, so that timers that fire late do not add up; unless they fired
             // so late that the peer would have no time to answer.
             let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
-            self.heartbeat = Heartbeat::Waiting { sent, deadline: sent + timeout };
+            self.heartbeat = Heartbeat::Waiting { left: None, deadline: sent + timeout };
             self.state.push_control(b"2");
             self.controls.ping = true;
             if let State::Polling(polling) = &mut self.state {
                 polling.polled = false;
             }
+            if !matches!(self.state, State::Polling(Polling { parked: false, .. })) {
+                self.heartbeat.leave(now);
+            }
         }
-        if let Heartbeat::Waiting { sent, deadline } = self.heartbeat
+        if let Heartbeat::Waiting { left, deadline } = self.heartbeat
             && deadline <= now
         {
-            // A large message may keep the pong waiting: bytes that arrive are life, too.
+            // A large message may delay the pong, so bytes that arrive are a sign of life, too.
             let extended = self.last_heard + self.config.ping_timeout;
-            if self.last_heard > sent && extended > now {
-                self.heartbeat = Heartbeat::Waiting { sent, deadline: extended };
+            if extended > now {
+                self.heartbeat = Heartbeat::Waiting { left, deadline: extended };
             } else {
                 self.close(now, CloseReason::PingTimeout);
             }

@@ -139,7 +139,7 @@ impl Encoder {
         }
     }
 
-    /// Frees what a huge packet made it allocate, as encoding the next packet does.
+    /// Frees the memory that it keeps for the next packet, which is at most 4 MiB.
     pub fn trim(&mut self) {
         self.text.trim();
     }

@@ -106,6 +106,7 @@ impl Session {
             }
             (Packet::Upgrade, _) => {
                 self.complete_upgrade();
+                self.heartbeat.leave(now);
                 if let Some(closed) = &mut self.closed {
                     closed.farewell = None;
                 }

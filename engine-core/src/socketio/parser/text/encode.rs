@@ -10,7 +10,7 @@ use crate::socketio::namespace_name::is_sendable_namespace;
 use crate::socketio::parser::encoded::Encoded;
 use serde::Serialize;
 
-/// The number of bytes that an [`Encoder`] keeps of each buffer between two packets.
+/// The capacity in bytes that an [`Encoder`] keeps of each buffer between two packets. More is kept only while it is needed.
 const KEPT: usize = 64 * 1024;
 
 /// The space in front of the namespace: the type, the number of attachments (20 digits at most), and `-`.
@@ -150,7 +150,7 @@ impl Encoder {
     }
 
     pub(crate) fn trim(&mut self) {
-        self.sink.clear(KEPT);
+        self.sink = Sink::new();
     }
 
     #[cfg(test)]
@@ -169,7 +169,7 @@ impl Encoder {
         }
         self.sink.clear(KEPT);
         let text = &mut self.sink.text;
-        text.resize(HEADROOM, 0);
+        text.extend_from_slice(&[0; HEADROOM]);
         if namespace != "/" {
             text.extend_from_slice(namespace.as_bytes());
             text.push(b',');

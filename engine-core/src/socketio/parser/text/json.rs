@@ -475,14 +475,10 @@ fn is_special(byte: u8) -> bool {
 
 /// Returns the text from the first special byte on, which is empty if there is none.
 pub(crate) fn skip_plain(mut rest: &[u8]) -> &[u8] {
-    // Blocks are checked without a branch, so that the compiler vectorizes the loop. It does not do so for `bool`.
-    while let Some((block, behind)) = rest.split_first_chunk::<32>() {
-        let is = |byte: &u8| u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < 0x20);
-        if block.iter().fold(0, |any, byte| any | is(byte)) != 0 {
-            break;
-        }
-        rest = behind;
+    if rest.len() >= 1024 {
+        rest = skip_plain_blocks::<256>(rest);
     }
+    rest = skip_plain_blocks::<32>(rest);
     while let Some((word, behind)) = rest.split_first_chunk::<8>() {
         let special = special_bytes(u64::from_le_bytes(*word));
         if special != 0 {
@@ -495,6 +491,19 @@ pub(crate) fn skip_plain(mut rest: &[u8]) -> &[u8] {
         if is_special(byte) {
             break;
         }
+        rest = behind;
+    }
+    rest
+}
+
+/// Skips blocks without a special byte.
+#[inline]
+fn skip_plain_blocks<const N: usize>(mut rest: &[u8]) -> &[u8] {
+    // Blocks are checked without a branch, so that the compiler vectorizes the loop. It does not do so for `bool`.
+    let is = |byte: &u8| u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < 0x20);
+    while let Some((block, behind)) = rest.split_first_chunk::<N>()
+        && block.iter().fold(0, |any, byte| any | is(byte)) == 0
+    {
         rest = behind;
     }
     rest

@@ -4,6 +4,7 @@
 //! text.
 
 use super::json::skip_plain;
+use crate::reuse::Reuse;
 use crate::socketio::error::EncodeError;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
@@ -23,19 +24,26 @@ pub(super) struct Sink {
     pub(super) ends: Vec<usize>,
     /// The next string is JSON already.
     raw: bool,
+    text_reuse: Reuse,
+    binary_reuse: Reuse,
 }
 
 impl Sink {
     pub(super) const fn new() -> Sink {
-        Sink { text: Vec::new(), binary: Vec::new(), ends: Vec::new(), raw: false }
+        Sink {
+            text: Vec::new(),
+            binary: Vec::new(),
+            ends: Vec::new(),
+            raw: false,
+            text_reuse: Reuse::new(),
+            binary_reuse: Reuse::new(),
+        }
     }
 
-    /// Clears the buffers, and frees what they have allocated above `kept` bytes.
+    /// Clears the buffers. A capacity above `kept` bytes is [kept](Reuse) only while it is needed.
     pub(super) fn clear(&mut self, kept: usize) {
-        self.text.clear();
-        self.text.shrink_to(kept);
-        self.binary.clear();
-        self.binary.shrink_to(kept);
+        self.text_reuse.clear(&mut self.text, kept);
+        self.binary_reuse.clear(&mut self.binary, kept);
         self.ends.clear();
         self.ends.shrink_to(kept / size_of::<usize>());
         // Still set if writing the previous packet failed.

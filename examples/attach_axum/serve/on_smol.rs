@@ -1,7 +1,7 @@
 //! The same application on smol: `--features axum,smol` and `--runtime smol`. `axum::serve` works on tokio only; hyper,
 //! which axum is based on, works on any runtime.
 
-use crate::options;
+use super::options;
 use async_signal::{Signal, Signals};
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};

@@ -1,0 +1,146 @@
+//! Talks to any Socket.IO server, from a terminal or from a script.
+//!
+//! Run it with `sockeye http://localhost:3000`, and type `/help`; `sockeye --help` has options and examples.
+
+mod editor;
+mod options;
+mod output;
+mod terminal;
+mod values;
+
+use editor::Editor;
+use options::{Input, Options};
+use output::Output;
+use sockeye::Client;
+use sockeye::client::ClientConnectError;
+use sockeye::tokio::Tokio;
+use std::io::{self, BufRead, IsTerminal};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use terminal::{Mode, Terminal};
+use tokio::sync::{mpsc, oneshot};
+
+/// A line was wrong, or was not answered.
+const FAILED: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
+/// There is no connection, or it was lost.
+const NOT_CONNECTED: u8 = 3;
+
+// On one thread tasks run in the order in which they were woken, so that answers are shown as they arrive.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("sockeye: {error}");
+            USAGE.into()
+        }
+    }
+}
+
+async fn run() -> Result<u8, Box<dyn std::error::Error>> {
+    let Some(options) = Options::from_args(lexopt::Parser::from_env())? else { return Ok(0) };
+    let (input, mode) = options.input()?;
+    let client = options.client(mode)?;
+    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    let mut output = Output::new(options.json, colour);
+    let (terminal, lines) = match input {
+        Input::Editor => {
+            let mut editor = Editor::open(&mut output)?;
+            let terminal = Terminal::new(client.clone(), mode, output);
+            editor.assist(terminal.clone(), colour);
+            (terminal, read_lines(move || editor.read()))
+        }
+        Input::Lines(lines) => {
+            let mut lines = lines.lines();
+            (Terminal::new(client.clone(), mode, output), read_lines(move || lines.next()))
+        }
+    };
+    client.attach(Arc::new(Tokio::new()));
+    let code = match connect(&terminal, &client, &options.namespaces).await {
+        Ok(()) => follow(&terminal, lines, mode, options.wait).await,
+        Err(_) => NOT_CONNECTED,
+    };
+    terminal.close().await;
+    Ok(code)
+}
+
+/// Connects to the namespaces. A script waits for each.
+async fn connect(
+    terminal: &Terminal,
+    client: &Client,
+    namespaces: &[String],
+) -> Result<(), ClientConnectError> {
+    client.connect();
+    terminal.connected(client).await?;
+    for namespace in namespaces {
+        terminal.join(namespace).await?;
+    }
+    Ok(())
+}
+
+/// Follows the lines, and waits for the end, and for `wait` after the last line. Returns the exit code.
+async fn follow(terminal: &Terminal, lines: mpsc::Receiver<Line>, mode: Mode, wait: Duration) -> u8 {
+    let run = async {
+        let has_quit = run_lines(terminal, lines).await;
+        if !has_quit && mode == Mode::Script {
+            tokio::time::sleep(wait).await;
+        }
+        has_quit
+    };
+    let has_quit = tokio::select! {
+        has_quit = run => has_quit,
+        () = terminal.lost() => true,
+    };
+    match mode {
+        Mode::Interactive => return 0,
+        Mode::Watch if !has_quit => std::future::pending().await,
+        Mode::Watch | Mode::Script => {}
+    }
+    match terminal.finish().await {
+        _ if terminal.is_lost() => NOT_CONNECTED,
+        true => 0,
+        false => FAILED,
+    }
+}
+
+/// Runs the lines. Returns whether one of them quits.
+async fn run_lines(terminal: &Terminal, mut lines: mpsc::Receiver<Line>) -> bool {
+    while let Some(Line { number, text, done }) = lines.recv().await {
+        match text {
+            Ok(text) if terminal.run(number, &text).await => {}
+            Ok(_) => return true,
+            Err(error) => {
+                terminal.complain(number, error);
+                return false;
+            }
+        }
+        // The thread that reads is gone only if the program ends.
+        let _ = done.send(());
+    }
+    false
+}
+
+/// A line, and the way to say that the next one may be read: until then the editor leaves the terminal alone.
+struct Line {
+    number: u64,
+    text: io::Result<String>,
+    done: oneshot::Sender<()>,
+}
+
+/// Reads lines on a thread of its own, because reading blocks.
+fn read_lines(mut read: impl FnMut() -> Option<io::Result<String>> + Send + 'static) -> mpsc::Receiver<Line> {
+    let (send, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for number in 1.. {
+            let Some(text) = read() else { return };
+            let (done, next) = oneshot::channel();
+            if send.blocking_send(Line { number, text, done }).is_err() || next.blocking_recv().is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}

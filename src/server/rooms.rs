@@ -1,0 +1,186 @@
+//! The rooms of a namespace as the application sees them: their list, and the events of their members.
+
+use super::Server;
+use super::namespace::{Members, Namespace};
+use crate::engine::Id;
+use crate::guard::guard;
+use parking_lot::RwLockWriteGuard;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// A change of a room. See [`Namespace::on_room_event`].
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RoomEvent<'a> {
+    /// The namespace of the room.
+    pub namespace: &'a Namespace,
+    /// The name of the room.
+    pub room: &'a str,
+    /// The change.
+    pub change: RoomChange,
+}
+
+/// The kind of a [`RoomEvent`], with the id of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RoomChange {
+    /// The room has come into being: its first socket is joining it. The reference's `create-room`.
+    #[doc(alias = "create_room")]
+    #[doc(alias = "create-room")]
+    Created,
+    /// A socket has joined the room. The reference's `join-room`.
+    #[doc(alias = "join_room")]
+    #[doc(alias = "join-room")]
+    Joined(Id),
+    /// A socket has left the room. The reference's `leave-room`.
+    #[doc(alias = "leave_room")]
+    #[doc(alias = "leave-room")]
+    Left(Id),
+    /// The room is gone: its last socket has left it. The reference's `delete-room`.
+    #[doc(alias = "delete_room")]
+    #[doc(alias = "delete-room")]
+    Deleted,
+}
+
+/// A handler of room events.
+pub(super) type RoomHandler = Box<dyn Fn(RoomEvent<'_>) + Send + Sync>;
+
+/// The room events that no handler was called for yet, in the order of the changes. The lock of the members protects
+/// them.
+#[derive(Default)]
+pub(crate) struct RoomEvents {
+    /// There is a handler, so events are queued.
+    pub(super) is_wanted: bool,
+    /// A thread is calling the handlers. It also calls them for what others queue meanwhile, so that the order is kept.
+    is_telling: bool,
+    queue: VecDeque<(Arc<str>, RoomChange)>,
+}
+
+impl RoomEvents {
+    /// Queues the events of a socket that has joined a room.
+    pub(super) fn joined(&mut self, room: Arc<str>, id: Id, is_new: bool) {
+        if is_new {
+            self.queue.push_back((room.clone(), RoomChange::Created));
+        }
+        self.queue.push_back((room, RoomChange::Joined(id)));
+    }
+
+    /// Queues the events of a socket that has left a room.
+    pub(super) fn left(&mut self, room: Arc<str>, id: Id, is_last: bool) {
+        self.queue.push_back((room.clone(), RoomChange::Left(id)));
+        if is_last {
+            self.queue.push_back((room, RoomChange::Deleted));
+        }
+    }
+
+    /// Returns whether this thread has to call the handlers.
+    fn begin(&mut self) -> bool {
+        let is_due = !self.queue.is_empty() && !self.is_telling;
+        self.is_telling |= is_due;
+        is_due
+    }
+
+    /// Returns the events to call the handlers for, or `None` if there are no more.
+    fn next(&mut self) -> Option<VecDeque<(Arc<str>, RoomChange)>> {
+        self.is_telling = !self.queue.is_empty();
+        self.is_telling.then(|| std::mem::take(&mut self.queue))
+    }
+}
+
+impl Namespace {
+    /// Calls `handler` for each change of a room: it was created, a socket has joined or left it, or it was deleted. A
+    /// room is created right before its first socket joins it, and deleted right after its last one has left.
+    ///
+    /// As in the reference, the id of each connected socket is a room as well: the first that it joins when it is
+    /// connected, before the connect handlers, and the first that it leaves when it is disconnected, after the handlers
+    /// of [`on_disconnecting`](Namespace::on_disconnecting) and before those of
+    /// [`on_disconnect`](Namespace::on_disconnect). Unlike in the reference, a handler is
+    /// called for the rooms that a middleware joins once the client is connected, and not at all if it is refused.
+    ///
+    /// Handlers are called for one change of a namespace after the other, in the order of the changes. No lock is held, so
+    /// they may use the namespace; if they change rooms themselves, the calls for that come later. Usually they are called
+    /// on the thread that made the change, before `join` or `leave` returns. If another thread is calling them at that
+    /// moment, it makes these calls, too, and until then the changes are kept in memory: a handler must not block.
+    ///
+    /// A handler cannot be removed, and must not capture a handle of the namespace or the server, which would then never
+    /// end. A panic ends the call, is logged, and has no other effect.
+    ///
+    /// ```
+    /// use sockeye::{RoomChange, Server};
+    ///
+    /// let io = Server::new();
+    /// io.of("/chat").on_room_event(|event| match event.change {
+    ///     RoomChange::Created => println!("{} is new", event.room),
+    ///     RoomChange::Joined(id) => {
+    ///         event.namespace.to(event.room).except(id).emit("joined", (event.room, id));
+    ///     }
+    ///     _ => {}
+    /// });
+    /// ```
+    #[doc(alias = "create-room")]
+    #[doc(alias = "delete-room")]
+    #[doc(alias = "join-room")]
+    #[doc(alias = "leave-room")]
+    pub fn on_room_event(&self, handler: impl Fn(RoomEvent<'_>) + Send + Sync + 'static) {
+        self.0.functions.add_room_handler(Box::new(handler));
+    }
+
+    /// Returns the rooms of this server that sockets have joined, with the number of sockets in each. The rooms that are
+    /// named by the ids of sockets are not included, unless another socket has joined them.
+    ///
+    /// Takes time and memory in proportion to the number of rooms. While they are being counted, no socket can join or
+    /// leave one. For frequent use, or if only a few rooms matter, count the events of
+    /// [`on_room_event`](Namespace::on_room_event) instead.
+    ///
+    /// ```
+    /// # let io = sockeye::Server::new();
+    /// for (room, sockets) in io.rooms() {
+    ///     println!("{sockets} in {room}");
+    /// }
+    /// ```
+    pub fn rooms(&self) -> HashMap<String, usize> {
+        let counted: Vec<_> = self.0.members.read().count_rooms().collect();
+        counted.into_iter().map(|(room, sockets)| (room.to_string(), sockets)).collect()
+    }
+
+    /// Calls `change` under the lock of the members, and then the handlers of room events for what it changed.
+    pub(super) fn change_members<R>(
+        &self,
+        change: impl FnOnce(&mut RwLockWriteGuard<'_, Members>) -> R,
+    ) -> R {
+        let mut members = self.0.members.write();
+        members.events.is_wanted = self.0.functions.has_room_handlers();
+        let result = change(&mut members);
+        let is_due = members.events.begin();
+        drop(members);
+        if is_due {
+            self.tell_room_events();
+        }
+        result
+    }
+
+    /// Calls the handlers for the events that are queued, until there are none.
+    fn tell_room_events(&self) {
+        let next = || self.0.members.write().events.next();
+        while let Some(events) = next() {
+            for (room, change) in events {
+                let event = RoomEvent { namespace: self, room: &room, change };
+                for handler in self.0.functions.room_handlers() {
+                    guard("on_room_event", || handler(event));
+                }
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Calls `handler` for each change of a room of the main namespace: see [`Namespace::on_room_event`].
+    pub fn on_room_event(&self, handler: impl Fn(RoomEvent<'_>) + Send + Sync + 'static) {
+        self.of("/").on_room_event(handler);
+    }
+
+    /// Returns the rooms of the main namespace, with the number of sockets in each: see [`Namespace::rooms`].
+    pub fn rooms(&self) -> HashMap<String, usize> {
+        self.of("/").rooms()
+    }
+}

@@ -250,6 +250,24 @@ fn a_client_that_authenticates_in_another_way_meanwhile_is_not_disconnected() {
 }
 
 #[test]
+fn a_question_that_is_not_answered_does_not_end_a_later_one() {
+    let (server, _) = server();
+    renews(&server, 5 * SECOND);
+    server.on("login", async |socket: Socket| socket.authenticated_for(2 * SECOND));
+    let sim = Sim::new(server);
+    let client = connect(&sim, r#"{"seconds":10}"#);
+    sim.advance(10 * SECOND);
+    client.send(r#"42["login"]"#);
+    sim.advance(2 * SECOND);
+    assert_eq!(client.texts(), [r#"420["auth:renew"]"#, r#"421["auth:renew"]"#]);
+    sim.advance(3 * SECOND);
+    client.expect_nothing();
+    client.send(r#"431[{"seconds":10}]"#);
+    sim.advance(9 * SECOND);
+    client.expect_nothing();
+}
+
+#[test]
 fn the_last_registration_counts_and_that_of_a_namespace_before_that_of_its_parent() {
     let (server, _) = server();
     let parent = server.of_pattern("/{name}");

@@ -67,9 +67,23 @@ fn a_room_is_created_before_its_first_socket_joins_and_deleted_after_its_last_ha
     sockets[0].leave("x");
     sockets[0].leave("x");
     sockets[0].leave("never joined");
-    main.to("x").leave("x");
+    main.to("x").sockets_leave("x");
     let x = ["create x".into(), format!("join x {a}"), format!("join x {b}"), format!("leave x {a}")];
     assert_eq!(log.take(), [&x[..], &[format!("leave x {b}"), "delete x".into()]].concat());
+}
+
+#[test]
+fn rooms_that_are_joined_or_left_together_have_an_event_each() {
+    let (sim, log) = (Sim::new(Server::new()), Log::default());
+    let client = sim.connect();
+    let (socket, id) = (sim.server().sockets().remove(0), &client.id);
+    log.listen(&sim.server().of("/"));
+    socket.join(["x", "y"]);
+    let joined = ["x", "y"].map(|room| [format!("create {room}"), format!("join {room} {id}")]);
+    assert_eq!(log.take(), joined.concat());
+    socket.leave_all();
+    let left = ["x", "y"].map(|room| [format!("leave {room} {id}"), format!("delete {room}")]);
+    assert_eq!(log.take(), left.concat());
 }
 
 #[test]

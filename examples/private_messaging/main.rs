@@ -134,7 +134,7 @@ async fn log_out(session: Session, Shared((io, house)): Shared<(Server, House)>)
         house.names.remove(&name);
         house.messages.retain(|between, _| !between.contains(&name));
         io.emit("logged out", &name);
-        io.within(tabs(&name)).disconnect(true);
+        io.within(tabs(&name)).disconnect_sockets(true);
     }
     Redirect::to("/")
 }

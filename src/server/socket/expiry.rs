@@ -34,18 +34,21 @@ impl Socket {
     /// nothing if the socket is disconnected.
     ///
     /// ```
+    /// use serde::Deserialize;
     /// use sockeye::extract::Auth;
     /// use sockeye::{Server, Socket};
     /// use std::time::{Duration, SystemTime};
     ///
-    /// #[derive(serde::Deserialize)]
-    /// struct Claims {
-    ///     /// Seconds since 1970, as in a JSON Web Token.
-    ///     exp: u64,
+    /// #[derive(Deserialize)]
+    /// struct Login {
+    ///     token: String,
     /// }
     ///
+    /// # struct Claims { exp: u64 }
+    /// # fn verify(token: &str) -> Result<Claims, &'static str> { Ok(Claims { exp: token.len() as u64 }) }
     /// let io = Server::new();
-    /// io.middleware(async |socket: Socket, Auth(claims): Auth<Claims>| {
+    /// io.middleware(async |socket: Socket, Auth(login): Auth<Login>| {
+    ///     let claims = verify(&login.token)?; // by a crate for JSON Web Tokens
     ///     let end = SystemTime::UNIX_EPOCH + Duration::from_secs(claims.exp);
     ///     let rest = end.duration_since(SystemTime::now()).map_err(|_| "the token has expired")?;
     ///     socket.authenticated_for(rest);
@@ -100,8 +103,9 @@ impl Socket {
         self.0.state.lock().expiry().is_some_and(|expiry| expiry.at <= now)
     }
 
-    /// Asks the client for new credentials, and disconnects it if they do not arrive or are refused.
-    async fn renew(&self, renewal: &Renewal) {
+    /// Asks the client, whose credentials have expired, for new ones, and disconnects it if they do not arrive or are
+    /// refused.
+    async fn renew(&self, now: Time, renewal: &Renewal) {
         let asked = self.timeout(renewal.grace).emit_with_ack(AUTH_RENEW, ());
         let mut patience = Patience::new(&self.0.namespace, renewal.grace);
         let renewed = patience.limit(async {
@@ -112,7 +116,7 @@ impl Socket {
             Ok(time) => self.authenticated_for(time),
             Err(error) if self.is_connected() => {
                 self.tell_refused(AUTH_RENEW, error.message());
-                self.disconnect_expired();
+                self.disconnect_expired(now);
             }
             // The client has gone meanwhile.
             Err(_) => {}
@@ -129,9 +133,9 @@ impl Socket {
         ask(&*renewal.decide, &Context { args: Some(&args), ..Context::new(self, AUTH_RENEW) })
     }
 
-    /// Disconnects the socket, unless its credentials were renewed meanwhile.
-    fn disconnect_expired(&self) {
-        if self.is_expired(self.0.session.now()) {
+    /// Disconnects the socket whose credentials had expired at `now`, unless they were renewed meanwhile.
+    fn disconnect_expired(&self, now: Time) {
+        if self.is_expired(now) {
             self.leave_namespace(&DisconnectReason::AuthExpired);
         }
     }
@@ -151,12 +155,12 @@ impl Expire for Inner {
             return;
         }
         if socket.0.namespace.0.functions.renewal().is_none() {
-            return socket.disconnect_expired();
+            return socket.disconnect_expired(now);
         }
         let asking = socket.clone();
         let renewed = async move {
             if let Some(renewal) = asking.0.namespace.0.functions.renewal() {
-                asking.renew(renewal).await;
+                asking.renew(now, renewal).await;
             }
             Ok(())
         };

@@ -121,6 +121,7 @@ mod waiters;
 pub use client::{Client, ClientSocket};
 pub use engine::{
     CloseReason, Conn, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport,
+    WhenFull,
 };
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError, PacketError};
 pub use handler::Handler;

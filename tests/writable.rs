@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The number of queued bytes up to which a client can take more.
-const LOW_WATER: usize = 256 << 10;
+const LOW_WATER: usize = 128 << 10;
 
 /// A client that does not read, with more than `LOW_WATER` bytes queued for it.
 fn full() -> (Sim, Client, Socket) {
@@ -83,6 +83,20 @@ fn a_producer_that_waits_goes_on_with_each_poll() {
     }
     texts.extend(client.poll());
     expect_all(&texts, 300);
+}
+
+#[test]
+fn a_client_that_reads_slowly_answers_its_pings_beside_a_producer() {
+    let sim = Sim::new(Server::new());
+    let client = sim.connect();
+    let socket = sim.server().sockets().remove(0);
+    client.stop_reading();
+    let most = sim.spawn(produce(socket.clone(), usize::MAX));
+    for _ in 0..300 {
+        client.take_some();
+        sim.advance(SECOND);
+    }
+    assert!(socket.is_connected() && most.take().is_none());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::pool;
 use sockeye_core::connection::{self as stream, BorrowedContent, Expired, Phase};
 use sockeye_core::engineio::{
     Message, Packet,
-    server::{Probing, Ticket},
+    server::{Probing, Ticket, WhenFull},
 };
 use sockeye_core::host::Peer;
 use sockeye_core::http::{self, Head, Version};
@@ -539,15 +539,22 @@ impl<A: Application> Protocol for Connection<A> {
     }
 
     fn wants_read(&self) -> bool {
-        let high_water = self.server.site.config.high_water;
+        let config = &self.server.site.config;
+        let high_water = config.high_water;
         match (&self.link, self.stream.phase()) {
             (_, Phase::Closed) => false,
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
-                let queued = session.queued().saturating_sub(self.in_flight) + self.stream.queued();
+                let (queued, limit) = match config.when_full == WhenFull::Close {
+                    true => (session.queued(), high_water),
+                    // What may be dropped can wait for long, and the peer's pong must not wait for it. The rest must not
+                    // fill the send buffer.
+                    false => (session.committed(), high_water.min(config.send_buffer / 4 * 3)),
+                };
+                let queued = queued.saturating_sub(self.in_flight) + self.stream.queued();
                 // While handlers are behind, keep looking for the end of the stream.
                 let may_read = self.unread < MAX_UNREAD || session.has_capacity();
-                may_read && queued < high_water && !self.inflated.is_enough(high_water)
+                may_read && queued < limit && !self.inflated.is_enough(high_water)
             }
             (Link::Upgrading(..), _) => false,
             (_, Phase::Request) => self.unread < MAX_UNREAD,

@@ -6,7 +6,7 @@ use super::hooks::Hooks;
 use super::quota::Quota;
 use super::session::Session;
 use super::timers::Timers;
-use super::{Application, CloseReason, Handshake, Id, Message, Transport};
+use super::{Application, CloseReason, Handshake, Id, Message, Transport, WhenFull};
 use crate::by_id::{ById, IdHash};
 use crate::connection_error::ConnectionError;
 use crate::guard::guard;
@@ -475,6 +475,13 @@ impl<A: Application> Builder<A> {
     /// MiB.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;
+        self
+    }
+
+    /// Sets the policy for messages to a peer whose send buffer is full. Default: [`WhenFull::Close`], with which
+    /// [`Session::send`](super::Session::send) returns an error, and the application decides whether to close the session.
+    pub fn when_full(mut self, policy: WhenFull) -> Self {
+        self.config.when_full = policy;
         self
     }
 

@@ -13,13 +13,14 @@ use crate::observe::{Direction, ServerEvent, packet_of};
 use crate::pool;
 use crate::waiters::Waiters;
 use parking_lot::Mutex;
-use sockeye_core::engineio::server::{Controls, Ticket};
+use sockeye_core::engineio::server::{Controls, SendFlags, Ticket};
 use sockeye_core::engineio::{self, Id, Packet, Part, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
+use writable::wake_drained;
 
 /// A handle to a session: it is cheap to clone, and keeps nothing alive. Once the session has ended, nothing can be sent.
 pub struct Session<A: Application>(Arc<Shared<A>>);
@@ -160,7 +161,8 @@ impl<A: Application> Session<A> {
             Message::Text(text) => Part::Text(text.as_bytes()),
             Message::Binary(data) => Part::Binary(data),
         };
-        let (sent, woken) = self.sending(|engine| engine.send(std::iter::once(part)));
+        let flags = SendFlags::default().may_drop(true);
+        let (sent, woken) = self.sending(|engine| engine.send_with(std::iter::once(part), flags));
         if sent.is_ok() {
             self.show_sent(std::iter::once(part));
         }
@@ -319,7 +321,9 @@ impl<A: Application> Session<A> {
                 waker.wake();
             }
         });
-        follow.drained.into_iter().for_each(Waker::wake);
+        if let Some(drained) = follow.drained {
+            drained.into_iter().for_each(Waker::wake);
+        }
         if (follow.ended.is_some() || follow.finished)
             && let Some(server) = self.0.server.upgrade()
         {
@@ -393,7 +397,7 @@ impl<A: Application> Session<A> {
         let (driver, server) = self.arm(inner);
         Follow {
             wakers: [woken, inner.take_settled_probe(), resume, driver],
-            drained: inner.take_drained(),
+            drained: if inner.waiters.is_empty() { None } else { inner.take_drained().into() },
             controls: if self.0.is_observed { inner.engine.take_controls() } else { Controls::default() },
             ended,
             finished: inner.told && inner.engine.is_finished(),
@@ -524,9 +528,9 @@ impl<A: Application> Session<A> {
         }
         inner.attended = !out.is_empty();
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
-        let drained = inner.take_drained();
-        drop(inner);
-        drained.into_iter().for_each(Waker::wake);
+        if !inner.waiters.is_empty() {
+            wake_drained(inner);
+        }
     }
 
     /// Sets how many of the transmitted bytes are not yet written.
@@ -534,9 +538,9 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(bytes);
         self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
-        let drained = inner.take_drained();
-        drop(inner);
-        drained.into_iter().for_each(Waker::wake);
+        if !inner.waiters.is_empty() {
+            wake_drained(inner);
+        }
     }
 
     /// Returns the response to the pending poll if there is something to send; otherwise keeps the waker for
@@ -691,7 +695,7 @@ struct Follow<A: Application> {
     /// Wakers of the session's connection, the upgrade in progress, a request, and the server's driver.
     wakers: [Option<Waker>; 4],
     /// Wakers of tasks that waited until the queue is short.
-    drained: Vec<Waker>,
+    drained: Option<Vec<Waker>>,
     /// The protocol's own packets, for the observer.
     controls: Controls,
     ended: Option<CloseReason>,

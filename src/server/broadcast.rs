@@ -59,8 +59,8 @@ pub struct Delivery {
     /// The number of sockets that the message was queued for.
     pub sent: usize,
     /// The number of selected sockets that the message was not queued for: they were not ready for a volatile
-    /// message, are closed for reading too slowly, have just disconnected, or have too many pending
-    /// acknowledgements; or the message is larger than the [`send_buffer`](crate::ServerBuilder::send_buffer).
+    /// message, read too slowly (see [`ServerBuilder::when_full`](crate::ServerBuilder::when_full)), have just
+    /// disconnected, or have too many pending acknowledgements; or the message is larger than the [`send_buffer`](crate::ServerBuilder::send_buffer).
     pub dropped: usize,
     /// The reason why the message was queued for no socket, if it cannot be sent at all: it cannot be encoded, or is
     /// larger than the send buffer. The latter is noticed only if a socket is selected.
@@ -207,6 +207,7 @@ impl Broadcast {
                 return Delivery { error: Some(error), ..Delivery::default() };
             }
         };
+        let flags = self.flags.may_drop(waiter.is_none());
         let mut delivery = Delivery::default();
         let (mut slow, mut later, mut watched, mut shown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let is_observed = self.namespace.0.observer.is_some();
@@ -223,7 +224,7 @@ impl Broadcast {
                 },
                 None => None,
             };
-            match socket.send_shared(&mut frames, self.flags, &mut later) {
+            match socket.send_shared(&mut frames, flags, &mut later) {
                 Ok(()) => {
                     delivery.sent += 1;
                     if is_observed {

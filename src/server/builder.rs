@@ -2,7 +2,9 @@
 
 use super::app::App;
 use super::{Server, client_files};
-use crate::engine::{self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport};
+use crate::engine::{
+    self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport, WhenFull,
+};
 use crate::observe::Observer;
 #[cfg(feature = "deflate")]
 use sockeye_core::http::HttpCompression;
@@ -73,9 +75,29 @@ impl ServerBuilder {
         /// is refused with status 408 and the session is closed. Default: 30 s; the reference's
         /// `httpRequestBodyTimeout`.
         request_body_timeout(timeout: Duration);
-        /// Sets how many bytes may be queued for a client that does not read, before it is closed. Default: 4
-        /// MiB.
+        /// Sets how many bytes may be queued for a client that does not read, before it is closed, or
+        /// events are [dropped](ServerBuilder::when_full). Default: 4 MiB.
         send_buffer(bytes: usize);
+        /// Sets the policy for events to a client whose [`send_buffer`](ServerBuilder::send_buffer) is full, of an emit as
+        /// well as of a broadcast. Default: [`WhenFull::Close`], because a client that connects again knows that it missed
+        /// something.
+        ///
+        /// With [`WhenFull::DropNewest`], the event is not sent ([`EmitError::Full`](crate::EmitError::Full)), and the client
+        /// stays. With [`WhenFull::DropOldest`], the oldest events that wait are dropped for it, without a word; choose it
+        /// for data that newer data replaces, such as positions and prices. Neither touches events that are being written,
+        /// up to 128 KiB or half of the send buffer, nor acknowledgements, nor events that ask for one. If dropping is not
+        /// enough for a message, that message is not sent. A client that cannot even be told that it joined or left a
+        /// namespace is closed in any case.
+        ///
+        /// An event counts its length and 64 bytes. To lose nothing, wait with [`Socket::writable`](crate::Socket::writable)
+        /// before each emit.
+        ///
+        /// ```
+        /// use sockeye::{Server, WhenFull};
+        ///
+        /// let io = Server::builder().send_buffer(64 << 10).when_full(WhenFull::DropOldest).build();
+        /// ```
+        when_full(policy: WhenFull);
         /// Sets which transports may be used. Default: both.
         transports(transports: impl IntoIterator<Item = Transport>);
         /// Sets whether a polling session may upgrade to WebSocket. Default: `true`.

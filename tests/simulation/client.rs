@@ -185,8 +185,7 @@ impl Client {
 
     /// Reads once what the network holds, and stops again.
     pub fn take_some(&self) {
-        let taken = self.wire.borrow().pipe.receive();
-        self.wire.borrow_mut().input.extend(taken);
+        self.wire.borrow_mut().take();
         self.sim.run();
     }
 
@@ -262,9 +261,13 @@ impl Drop for Client {
 
 impl Receiver for Wire {
     fn receive(&mut self) -> bool {
-        if !self.reads {
-            return false;
-        }
+        self.reads && self.take()
+    }
+}
+
+impl Wire {
+    /// Takes in and answers what the network holds. Whether there was something.
+    fn take(&mut self) -> bool {
         let taken = self.pipe.receive();
         let mut busy = !taken.is_empty();
         self.input.extend(taken);

@@ -8,7 +8,7 @@ use crate::websocket::DeflatePool;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use core::iter;
 
 /// The packets that wait for a poll or the next POST, as they stand in its payload.
@@ -68,6 +68,21 @@ impl Payload {
                 _ => self.note(queued, len),
             }
         }
+    }
+
+    /// Appends packets that stand in the form of a payload.
+    pub(super) fn push_packets(&mut self, packets: Bytes) {
+        let mut queued = self.text.len();
+        if queued > 0 {
+            self.text.extend(&[SEPARATOR]);
+        }
+        for packet in packets.split(|byte| *byte == SEPARATOR) {
+            match queued {
+                0 => queued = packet.len(),
+                _ => self.note(queued, packet.len()),
+            }
+        }
+        self.text.push(packets);
     }
 
     /// Appends a packet of the protocol itself.

@@ -65,11 +65,22 @@ pub struct Flags {
     pub local: bool,
     /// The time to wait for an acknowledgement. Default: the setting of the server or the client.
     pub timeout: Option<Duration>,
+    /// Lets newer messages take the place of this one while it waits for a slow peer, if that is the server's policy.
+    /// Default: true.
+    pub may_drop: bool,
 }
 
 impl Default for Flags {
     fn default() -> Flags {
-        Flags { volatile: false, compress: true, local: false, timeout: None }
+        Flags { volatile: false, compress: true, local: false, timeout: None, may_drop: true }
+    }
+}
+
+impl Flags {
+    /// Sets whether newer messages may take the place of this one.
+    pub fn may_drop(mut self, may_drop: bool) -> Flags {
+        self.may_drop = may_drop;
+        self
     }
 }
 

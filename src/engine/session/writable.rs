@@ -1,11 +1,12 @@
 //! Tasks that wait until the queue of a session is short.
 
 use super::{Application, Inner, SendError, Session};
+use parking_lot::MutexGuard;
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
 impl<A: Application> Session<A> {
-    /// Waits until at most 256 KiB are queued for the peer, or half of the [send buffer](crate::engine::Builder::send_buffer) if
+    /// Waits until at most 128 KiB are queued for the peer, or half of the [send buffer](crate::engine::Builder::send_buffer) if
     /// that is less. For programs that produce faster than a peer reads: [`send`](Session::send) itself never waits.
     ///
     /// The wait ends at the latest with the session. Dropping the future leaves nothing behind.
@@ -26,6 +27,12 @@ impl<A: Application> Session<A> {
         poll_fn(|cx| waiting.poll(cx, &is_wanted)).await
     }
 
+    /// Returns the number of queued bytes, except those that may be dropped as long as they wait.
+    #[cold]
+    pub(in crate::engine) fn committed(&self) -> usize {
+        self.peek(|engine, _| engine.committed())
+    }
+
     /// Wakes the tasks that wait until the queue is short, so that they look whether they are still to wait.
     pub(crate) fn wake_waiters(&self) {
         let woken = self.0.inner.lock().waiters.take();
@@ -33,8 +40,17 @@ impl<A: Application> Session<A> {
     }
 }
 
+/// Wakes the tasks that wait until the queue is short, if it is, after releasing the lock.
+#[cold]
+pub(super) fn wake_drained<A: Application>(mut inner: MutexGuard<'_, Inner<A>>) {
+    let drained = inner.take_drained();
+    drop(inner);
+    drained.into_iter().for_each(Waker::wake);
+}
+
 impl<A: Application> Inner<A> {
     /// Takes the wakers of the tasks that wait until the queue is short, if it is or the session has ended.
+    #[cold]
     pub(super) fn take_drained(&mut self) -> Vec<Waker> {
         match !self.waiters.is_empty() && (self.is_drained() || self.engine.closed().is_some()) {
             true => self.waiters.take(),

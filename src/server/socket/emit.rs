@@ -6,6 +6,7 @@ use crate::handler::Acknowledge;
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, with_encoder};
 use crate::server::ack::{AckFuture, Waiter};
+use sockeye_core::engineio::server::{SendError, SendFlags, WhenFull};
 use sockeye_core::engineio::{self, Frames};
 use sockeye_core::socketio::{Encoded, Flags};
 use std::task::Waker;
@@ -108,7 +109,7 @@ impl Socket {
         Emitter { socket: self, flags: Flags::default() }.compress(compress)
     }
 
-    /// Waits until the client can take more: until at most 256 KiB are queued for it, or half of
+    /// Waits until the client can take more: until at most 128 KiB are queued for it, or half of
     /// [`send_buffer`](crate::ServerBuilder::send_buffer) if that is less. It is the reference's `drain` event, for programs
     /// that produce faster than a client reads.
     ///
@@ -125,7 +126,7 @@ impl Socket {
     /// io.on_connect(async |socket: Socket| {
     ///     socket.on("download", async |socket: Socket| {
     ///         # let file = File::open("log.txt")?;
-    ///         // At most 256 KiB and a line are in memory, however long the file is and slow the client.
+    ///         // At most 128 KiB and a line are in memory, however long the file is and slow the client.
     ///         for line in BufReader::new(file).lines() {
     ///             socket.writable().await?;
     ///             socket.emit("line", line?)?;
@@ -145,6 +146,8 @@ impl Socket {
     }
 
     pub(super) fn ask<T>(&self, event: &str, args: &impl Payload, flags: Flags) -> AckFuture<T> {
+        // The caller waits for the result.
+        let flags = flags.may_drop(false);
         let engine = self.0.namespace.0.engine.clone();
         let waiter = Waiter::new(self.0.namespace.next_ack(|id| self.awaits(id)), engine.clone());
         if let Some(at) = waiter.ask(self)
@@ -196,11 +199,7 @@ impl Socket {
     fn send_encoded(&self, encoded: &Encoded<'_>, flags: Flags) -> Result<(), EmitError> {
         let (sent, woken) = self.0.session.sending(|engine| {
             self.check_ready(engine, flags)?;
-            let sent = match flags.compress {
-                true => engine.send(encoded.parts()),
-                false => engine.send_uncompressed(encoded.parts()),
-            };
-            sent.map_err(EmitError::from)
+            engine.send_with(encoded.parts(), how(flags)).map_err(|error| refusal(engine, error))
         });
         if sent.is_ok() {
             self.0.session.show_sent(encoded.parts());
@@ -224,7 +223,7 @@ impl Socket {
     ) -> Result<(), EmitError> {
         let (sent, woken) = self.0.session.sharing(|engine| {
             self.check_ready(engine, flags)?;
-            engine.send_shared(frames, flags.compress).map_err(EmitError::from)
+            engine.send_shared_with(frames, how(flags)).map_err(|error| refusal(engine, error))
         });
         later.extend(woken);
         sent
@@ -248,6 +247,22 @@ impl Socket {
 
 impl Acknowledge for Socket {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError> {
-        self.send_packet(Kind::Ack(id), args, Flags::default(), |_| ())
+        // The client may wait for it.
+        self.send_packet(Kind::Ack(id), args, Flags::default().may_drop(false), |_| ())
+    }
+}
+
+fn how(flags: Flags) -> SendFlags {
+    SendFlags::default().compress(flags.compress).may_drop(flags.may_drop)
+}
+
+/// Returns the error of a message that was not queued.
+#[cold]
+fn refusal(engine: &engineio::server::Session, error: SendError) -> EmitError {
+    match error {
+        SendError::Full { queued } if engine.config().when_full != WhenFull::Close => {
+            EmitError::Full { queued }
+        }
+        error => error.into(),
     }
 }

@@ -42,12 +42,27 @@ pub struct Config {
     pub subprotocols: Option<Vec<String>>,
     /// Maximum number of bytes that wait for a peer that does not read. Default: 4 MiB.
     pub send_buffer: usize,
+    /// The policy for messages that do not fit into the send buffer. Default: close.
+    pub when_full: WhenFull,
     /// Number of waiting bytes above which a connection is no longer read. Default: 256 KiB.
     pub high_water: usize,
     /// Limit of the messages of a session. Default: none.
     pub max_message_rate: Option<RateLimit>,
     /// Limit of the bytes in the messages of a session. Default: none.
     pub max_byte_rate: Option<RateLimit>,
+}
+
+/// The policy for messages to a peer that reads too slowly: those that do not fit into its send buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The peer is closed, so that it knows that it missed something, and can connect again.
+    #[default]
+    Close,
+    /// The message is not sent, and the peer stays.
+    DropNewest,
+    /// The oldest waiting messages are dropped, and the peer stays. If that is not enough, the message is not sent.
+    DropOldest,
 }
 
 impl Default for Config {
@@ -68,6 +83,7 @@ impl Default for Config {
             deflate_pool: DeflatePool::default(),
             subprotocols: None,
             send_buffer: 4 << 20,
+            when_full: WhenFull::Close,
             high_water: 256 << 10,
             max_message_rate: None,
             max_byte_rate: None,
@@ -89,10 +105,11 @@ impl Config {
         self.max_message_rate.is_some() || self.max_byte_rate.is_some()
     }
 
-    /// Returns the number of waiting bytes up to which a session can take more: [`high_water`](Config::high_water), or half
-    /// of the [`send_buffer`](Config::send_buffer) if that is less.
+    /// Returns the number of waiting bytes up to which a producer that waits may add more: half of
+    /// [`high_water`](Config::high_water), so that the connection is still read, or half of the
+    /// [`send_buffer`](Config::send_buffer) if that is less.
     pub fn low_water(&self) -> usize {
-        self.high_water.min(self.send_buffer / 2)
+        self.high_water.min(self.send_buffer) / 2
     }
 
     /// Returns whether sessions may use `transport`.

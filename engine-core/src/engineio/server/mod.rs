@@ -8,10 +8,10 @@ mod rejection;
 mod request;
 mod session;
 
-pub use config::Config;
+pub use config::{Config, WhenFull};
 pub use controls::Controls;
 pub use exchange::{Exchange, Site};
 pub use rate::RateLimit;
 pub use rejection::{Rejection, ResponseHeaders};
 pub use request::{Purpose, Query, RequestError, Route};
-pub use session::{Probing, Refused, SendError, Session, Ticket};
+pub use session::{Probing, Refused, SendError, SendFlags, Session, Ticket};

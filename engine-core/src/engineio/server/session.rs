@@ -1,7 +1,9 @@
 //! The server's side of one Engine.IO session.
 
+mod backlog;
 mod upgrade;
 
+pub use backlog::SendFlags;
 pub use upgrade::{Probing, Ticket};
 
 use super::config::Config;
@@ -21,6 +23,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use backlog::Backlog;
 use bytes::Bytes;
 
 /// The server's side of one Engine.IO session, over the connections that carry it.
@@ -37,6 +40,8 @@ use bytes::Bytes;
 pub struct Session {
     config: Arc<Config>,
     state: State,
+    /// Messages that wait behind the queue, while there are any.
+    backlog: Option<Box<Backlog>>,
     heartbeat: Heartbeat,
     last_heard: Time,
     /// The end of the session. Boxed, so that a session that has not ended owns no memory for it.
@@ -84,6 +89,14 @@ impl State {
         match self {
             State::Polling(polling) => polling.payload.text(),
             State::Streaming(streaming) => &streaming.queue,
+        }
+    }
+
+    /// Returns the number of bytes that wait for a connection, or are being written.
+    fn queued(&self) -> usize {
+        match self {
+            State::Polling(polling) => polling.payload.text().len(),
+            State::Streaming(streaming) => streaming.queued(),
         }
     }
 
@@ -200,6 +213,7 @@ impl Session {
             rates: Rates::of(&config, now),
             config,
             state,
+            backlog: None,
             heartbeat,
             last_heard: now,
             closed: None,
@@ -251,7 +265,7 @@ impl Session {
             State::Polling(polling) => polling.parked,
             State::Streaming(streaming) => streaming.in_flight == 0,
         };
-        ready && self.state.queue().is_empty() && self.closed.is_none()
+        ready && self.state.queue().is_empty() && self.backlog.is_none() && self.closed.is_none()
     }
 
     /// Returns whether the transport's connection has something to take.
@@ -261,16 +275,20 @@ impl Session {
                 polling.parked
                     && (!self.state.queue().is_empty() || self.closed.is_some() || polling.is_released())
             }
-            State::Streaming(_) => !self.state.queue().is_empty() || self.closed.is_some(),
+            State::Streaming(_) => {
+                !self.state.queue().is_empty() || self.backlog.is_some() || self.closed.is_some()
+            }
         }
     }
 
     /// Returns the number of bytes that wait for the peer.
     pub fn queued(&self) -> usize {
-        match &self.state {
-            State::Polling(polling) => polling.payload.text().len(),
-            State::Streaming(streaming) => streaming.queued(),
-        }
+        self.state.queued() + self.backlog.as_ref().map_or(0, |backlog| backlog.size())
+    }
+
+    /// Returns the number of bytes that wait for the peer, except those that may be dropped as long as they wait.
+    pub fn committed(&self) -> usize {
+        self.state.queued()
     }
 
     /// Returns the facts about the session's connections at this moment.
@@ -348,7 +366,9 @@ impl Session {
                     probe.released = false;
                 }
                 if !polling.payload.text().is_empty() {
-                    return Some(polling.payload.take(self.config.max_payload, usize::MAX));
+                    let payload = polling.payload.take(self.config.max_payload, usize::MAX);
+                    self.refill();
+                    return Some(payload);
                 }
             }
             State::Polling(_) => return None,
@@ -480,30 +500,31 @@ impl Session {
 
     /// Queues messages as one unit: nothing comes between them, and all are queued or none.
     pub fn send<'a>(&mut self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Result<(), SendError> {
-        self.queue(parts, |framing| framing)
+        self.send_with(parts, SendFlags::default())
     }
 
-    /// Does the same as [`send`](Session::send), but does not compress the messages. Those that a client has not polled
-    /// yet when it upgrades to WebSocket may be compressed nevertheless.
-    pub fn send_uncompressed<'a>(
+    /// Does the same as [`send`](Session::send), with flags.
+    ///
+    /// With the policies [`WhenFull::DropNewest`](super::WhenFull::DropNewest) and
+    /// [`WhenFull::DropOldest`](super::WhenFull::DropOldest), messages that may be dropped wait behind the queue once that is
+    /// long, so that a ping and its pong need not wait for them.
+    pub fn send_with<'a>(
         &mut self,
         parts: impl Iterator<Item = Part<'a>> + Clone,
+        flags: SendFlags,
     ) -> Result<(), SendError> {
-        self.queue(parts, Framing::uncompressed)
-    }
-
-    // Inlined, because most programs use one of its callers: `benches/count ack`.
-    #[inline(always)]
-    fn queue<'a>(
-        &mut self,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-        framing: impl FnOnce(Framing) -> Framing,
-    ) -> Result<(), SendError> {
+        if self.is_behind(flags) {
+            return self.hold_parts(parts, flags);
+        }
         let budget = self.budget();
         match &mut self.state {
             State::Streaming(streaming) => {
                 budget.admit(streaming.queued(), streaming.framing.len(parts.clone()))?;
-                framing(streaming.framing).write(&mut streaming.queue, parts, &self.config.deflate_pool);
+                let framing = match flags.compress {
+                    true => streaming.framing,
+                    false => streaming.framing.uncompressed(),
+                };
+                framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
             }
             State::Polling(polling) => {
                 if parts.clone().any(Part::has_separator) {
@@ -516,13 +537,36 @@ impl Session {
         Ok(())
     }
 
+    #[cold]
+    fn hold_parts<'a>(
+        &mut self,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+        flags: SendFlags,
+    ) -> Result<(), SendError> {
+        if matches!(self.state, State::Polling(_)) && parts.clone().any(Part::has_separator) {
+            return Err(SendError::Separator);
+        }
+        self.hold(&mut Frames::new(parts), flags)
+    }
+
     /// Queues a reference to messages that were encoded for many sessions. Without `compress`, they are not compressed,
-    /// with the same exception as for [`send_uncompressed`](Session::send_uncompressed).
+    /// with the same exception as for [`SendFlags::compress`].
     pub fn send_shared(&mut self, frames: &mut Frames, compress: bool) -> Result<(), SendError> {
+        self.send_shared_with(frames, SendFlags::default().compress(compress))
+    }
+
+    /// Does the same as [`send_shared`](Session::send_shared), with flags.
+    pub fn send_shared_with(&mut self, frames: &mut Frames, flags: SendFlags) -> Result<(), SendError> {
+        if self.is_behind(flags) {
+            return self.hold(frames, flags);
+        }
         let budget = self.budget();
         match &mut self.state {
             State::Streaming(streaming) => {
-                let framing = if compress { streaming.framing } else { streaming.framing.uncompressed() };
+                let framing = match flags.compress {
+                    true => streaming.framing,
+                    false => streaming.framing.uncompressed(),
+                };
                 let frames = frames.frames(framing, &self.config.deflate_pool);
                 budget.admit(streaming.queued(), frames.len())?;
                 streaming.queue.push(frames.clone());
@@ -543,6 +587,7 @@ impl Session {
     ///
     /// Call [`set_in_flight`](Session::set_in_flight) as they are written.
     pub fn take_frames(&mut self, out: &mut Outbound) {
+        self.refill();
         if let State::Streaming(streaming) = &mut self.state {
             self.taken = self.taken.wrapping_add(streaming.queue.len() as u64);
             out.append(&mut streaming.queue);
@@ -576,8 +621,9 @@ impl Session {
         }
         let graceful = matches!(reason, CloseReason::ForcedClose(_) | CloseReason::ServerShutdown);
         let mut farewell = None;
-        if !graceful {
-            self.state.clear();
+        match graceful {
+            true => self.advance_backlog(usize::MAX),
+            false => self.clear(),
         }
         if let State::Polling(polling) = &mut self.state {
             // A client whose probe was answered and that does not poll is told on the connection that it tries.

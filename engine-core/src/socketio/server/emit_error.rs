@@ -18,6 +18,13 @@ pub enum EmitError {
         /// The number of waiting bytes.
         queued: usize,
     },
+    /// The peer reads too slowly, and the message would exceed the send buffer. The client stays, as the server's policy
+    /// says.
+    #[error("the send buffer is full: {queued} bytes waiting")]
+    Full {
+        /// The number of waiting bytes.
+        queued: usize,
+    },
     /// The message is larger than the whole send buffer; or, for a client's acknowledgement, larger than the server
     /// accepts.
     #[error("the message is larger than the limit of {limit} bytes")]

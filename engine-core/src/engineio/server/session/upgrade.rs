@@ -130,6 +130,8 @@ impl Session {
 
     /// Moves the session to the connection that was tried, and the packets that wait with it.
     fn complete_upgrade(&mut self) {
+        // What waits behind the queue has the form of a payload, too.
+        self.advance_backlog(usize::MAX);
         let State::Polling(polling) = &mut self.state else { return };
         let framing = polling.probe.as_ref().map(|probe| probe.framing).unwrap_or_default();
         let payload = core::mem::take(&mut polling.payload);

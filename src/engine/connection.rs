@@ -545,13 +545,13 @@ impl<A: Application> Protocol for Connection<A> {
             (_, Phase::Closed) => false,
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
-                let (queued, limit) = match config.when_full == WhenFull::Close {
-                    true => (session.queued(), high_water),
+                let limit = match config.when_full == WhenFull::Close {
+                    true => high_water,
                     // What may be dropped can wait for long, and the peer's pong must not wait for it. The rest must not
                     // fill the send buffer.
-                    false => (session.committed(), high_water.min(config.send_buffer / 4 * 3)),
+                    false => high_water.min(config.send_buffer / 4 * 3),
                 };
-                let queued = queued.saturating_sub(self.in_flight) + self.stream.queued();
+                let queued = session.committed().saturating_sub(self.in_flight) + self.stream.queued();
                 // While handlers are behind, keep looking for the end of the stream.
                 let may_read = self.unread < MAX_UNREAD || session.has_capacity();
                 may_read && queued < limit && !self.inflated.is_enough(high_water)

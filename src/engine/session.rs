@@ -35,8 +35,9 @@ struct Shared<A: Application> {
     closed: AtomicBool,
     /// The session is in use, so it no longer counts as pending.
     is_settled: AtomicBool,
-    /// The number of queued bytes. Written under the lock, read without it.
-    queued: AtomicUsize,
+    /// The number of queued bytes, except those that may be dropped as long as they wait. Written under the lock, read
+    /// without it.
+    committed: AtomicUsize,
     /// The number of the application's handlers that are still running.
     running: AtomicU32,
     /// The number of acknowledgements that the application waits for.
@@ -97,7 +98,7 @@ impl<A: Application> Session<A> {
             is_observed: server.observer.is_some(),
             closed: AtomicBool::new(false),
             is_settled: AtomicBool::new(false),
-            queued: AtomicUsize::new(0),
+            committed: AtomicUsize::new(0),
             running: AtomicU32::new(0),
             awaited: AtomicU32::new(0),
             span: log::session(id),
@@ -138,7 +139,7 @@ impl<A: Application> Session<A> {
 
     /// Returns the number of bytes that are queued for the peer.
     pub fn queued(&self) -> usize {
-        self.0.queued.load(Ordering::Relaxed)
+        self.peek(|engine, _| engine.queued())
     }
 
     /// Notes that the session is in use, so that it no longer counts as
@@ -321,8 +322,8 @@ impl<A: Application> Session<A> {
                 waker.wake();
             }
         });
-        if let Some(drained) = follow.drained {
-            drained.into_iter().for_each(Waker::wake);
+        if follow.has_waiters {
+            wake_drained(self.0.inner.lock());
         }
         if (follow.ended.is_some() || follow.finished)
             && let Some(server) = self.0.server.upgrade()
@@ -381,14 +382,14 @@ impl<A: Application> Session<A> {
         f: impl FnOnce(&mut engineio::server::Session) -> R,
     ) -> (R, Option<Waker>) {
         let result = f(&mut inner.engine);
-        self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
         let woken = inner.attend();
         (result, woken)
     }
 
     fn follow(&self, inner: &mut Inner<A>) -> Follow<A> {
         let woken = inner.attend();
-        self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
         let ended = inner.engine.take_closed();
         if ended.is_some() {
             self.0.closed.store(true, Ordering::Release);
@@ -397,7 +398,7 @@ impl<A: Application> Session<A> {
         let (driver, server) = self.arm(inner);
         Follow {
             wakers: [woken, inner.take_settled_probe(), resume, driver],
-            drained: if inner.waiters.is_empty() { None } else { inner.take_drained().into() },
+            has_waiters: !inner.waiters.is_empty(),
             controls: if self.0.is_observed { inner.engine.take_controls() } else { Controls::default() },
             ended,
             finished: inner.told && inner.engine.is_finished(),
@@ -527,7 +528,7 @@ impl<A: Application> Session<A> {
             inner.engine.set_in_flight(out.len());
         }
         inner.attended = !out.is_empty();
-        self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
         if !inner.waiters.is_empty() {
             wake_drained(inner);
         }
@@ -537,7 +538,7 @@ impl<A: Application> Session<A> {
     pub(super) fn set_in_flight(&self, bytes: usize) {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(bytes);
-        self.0.queued.store(inner.engine.queued(), Ordering::Relaxed);
+        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
         if !inner.waiters.is_empty() {
             wake_drained(inner);
         }
@@ -694,8 +695,8 @@ impl<A: Application> Inner<A> {
 struct Follow<A: Application> {
     /// Wakers of the session's connection, the upgrade in progress, a request, and the server's driver.
     wakers: [Option<Waker>; 4],
-    /// Wakers of tasks that waited until the queue is short.
-    drained: Option<Vec<Waker>>,
+    /// Tasks wait until the queue is short.
+    has_waiters: bool,
     /// The protocol's own packets, for the observer.
     controls: Controls,
     ended: Option<CloseReason>,

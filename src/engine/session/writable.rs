@@ -3,6 +3,7 @@
 use super::{Application, Inner, SendError, Session};
 use parking_lot::MutexGuard;
 use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 impl<A: Application> Session<A> {
@@ -28,9 +29,8 @@ impl<A: Application> Session<A> {
     }
 
     /// Returns the number of queued bytes, except those that may be dropped as long as they wait.
-    #[cold]
     pub(in crate::engine) fn committed(&self) -> usize {
-        self.peek(|engine, _| engine.committed())
+        self.0.committed.load(Ordering::Relaxed)
     }
 
     /// Wakes the tasks that wait until the queue is short, so that they look whether they are still to wait.
@@ -50,7 +50,6 @@ pub(super) fn wake_drained<A: Application>(mut inner: MutexGuard<'_, Inner<A>>) 
 
 impl<A: Application> Inner<A> {
     /// Takes the wakers of the tasks that wait until the queue is short, if it is or the session has ended.
-    #[cold]
     pub(super) fn take_drained(&mut self) -> Vec<Waker> {
         match !self.waiters.is_empty() && (self.is_drained() || self.engine.closed().is_some()) {
             true => self.waiters.take(),

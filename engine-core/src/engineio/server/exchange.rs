@@ -315,7 +315,9 @@ impl Exchange {
 
     /// Returns the response that opens a session over polling, which carries its first payload.
     pub fn open(&mut self, site: &Site, id: &Id, payload: Outbound) -> Response {
-        self.respond_with_payload(&site.config, cookie(site, id), payload)
+        let mut response = self.respond_with_payload(&site.config, payload);
+        response.headers.extend(cookie(site, id));
+        response
     }
 
     /// Returns the response that opens a session over WebSocket.
@@ -340,7 +342,7 @@ impl Exchange {
 
     /// Returns the response that carries a payload, compressed if that was agreed. Call it without the session's lock.
     pub fn end_poll(&mut self, config: &Config, payload: Outbound) -> Response {
-        self.respond_with_payload(config, None, payload)
+        self.respond_with_payload(config, payload)
     }
 
     /// Begins a POST, whose body is read next.
@@ -487,14 +489,13 @@ impl Exchange {
         Response::new(status, headers.into_iter().chain(core::mem::take(&mut self.headers)), body)
     }
 
-    fn respond_with_payload(
-        &mut self,
-        config: &Config,
-        cookie: Option<Header>,
-        mut payload: Outbound,
-    ) -> Response {
+    fn respond_with_payload(&mut self, config: &Config, mut payload: Outbound) -> Response {
         let coding = self.compress(config, &mut payload);
-        self.respond(Status::OK, PAYLOAD.into_iter().chain(coding).chain(cookie), Content::Queue(payload))
+        let mut response = self.respond(Status::OK, PAYLOAD, Content::Queue(payload));
+        if let Some(coding) = coding {
+            response.headers.push(coding);
+        }
+        response
     }
 
     /// Compresses the body of a response if that was agreed and makes it shorter. Returns the header that says so.

@@ -176,9 +176,9 @@ impl Future for Waiting {
     type Output = Result<OwnedArgs, AckError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_all(cx).map(|(mut asked, error)| match (error, asked.pop().and_then(Asked::into_result)) {
-            (Some(error), _) => Err(error.into()),
-            (None, result) => result.unwrap_or(Err(AckError::Disconnected)),
+        self.poll_all(cx).map(|(mut asked, _)| {
+            let result = asked.pop().and_then(Asked::into_result);
+            result.unwrap_or(Err(AckError::Disconnected))
         })
     }
 }

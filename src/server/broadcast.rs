@@ -139,22 +139,17 @@ impl Broadcast {
     /// Sends the message, and waits for the acknowledgements: await them together as [`Answers`](crate::Answers), or
     /// take each as it arrives with [`next`](AckStream::next).
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckStream<T> {
-        AckStream::new(self.ask(event, &args))
-    }
-
-    /// Sends the message, and returns what waits for the acknowledgements.
-    pub(super) fn ask(&self, event: &str, args: &impl Payload) -> Arc<Waiter> {
         let id = self.namespace.next_ack(|id| self.is_pending(id));
         let waiter = Waiter::new(id, self.namespace.0.engine.clone());
         let engine = self.namespace.0.engine.upgrade();
         let timeout = self.flags.timeout.or(engine.as_ref().map(|engine| engine.application.ack_timeout));
-        if let Some(error) = self.deliver(event, args, Some(&waiter)).error {
+        if let Some(error) = self.deliver(event, &args, Some(&waiter)).error {
             waiter.fail_all(error);
         }
         if let (Some(engine), Some(timeout)) = (engine, timeout) {
             waiter.arm(engine.now() + timeout);
         }
-        waiter
+        AckStream::new(waiter)
     }
 
     /// Returns whether any recipient waits for an acknowledgement with this id.

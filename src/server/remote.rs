@@ -1,16 +1,18 @@
 //! The sockets of all servers: what can be known of one, and done with it, wherever it is.
 
 use crate::engine::{Handshake, Id};
+use crate::error::EmitError;
 use crate::payload::Payload;
 use crate::server::Server;
 use crate::server::ack::AckFuture;
-use crate::server::broadcast::{Broadcast, Delivery};
+use crate::server::broadcast::Broadcast;
 use crate::server::namespace::Namespace;
 use crate::server::room_names::RoomNames;
-use crate::server::socket::{SharedDataError, Socket, read_shared};
+use crate::server::socket::{Emitter, SharedDataError, Socket, read_shared};
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +60,8 @@ impl RemoteSocket {
         self.socket.id()
     }
 
-    /// Returns the request that opened the session: see [`Socket::handshake`].
+    /// Returns the request that opened the session: see [`Socket::handshake`]. Extensions of a mounted server are known
+    /// only on the server that the client is connected to.
     pub fn handshake(&self) -> &Handshake {
         self.socket.handshake()
     }
@@ -89,38 +92,37 @@ impl RemoteSocket {
         self.shared_data.as_deref()
     }
 
-    /// Sends an event to the socket. Never waits.
-    pub fn emit(&self, event: &str, args: impl Payload) -> Delivery {
-        self.target().emit(event, args)
+    /// Sends an event to the socket. Never waits: see [`Socket::emit`].
+    ///
+    /// # Errors
+    /// If nothing was sent.
+    pub fn emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
+        self.socket.emit(event, args)
     }
 
     /// Sends an event to the socket, and waits for its acknowledgement: see [`Socket::emit_with_ack`].
     pub fn emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckFuture<T> {
-        AckFuture::new(self.target().ask(event, &args))
+        self.socket.emit_with_ack(event, args)
     }
 
-    /// Makes the socket join a room, or several.
+    /// Makes the socket join a room, or several: see [`Socket::join`].
     pub fn join(&self, rooms: impl RoomNames) {
-        self.target().sockets_join(rooms);
+        self.socket.join(rooms);
     }
 
     /// Makes the socket leave a room, or several.
     pub fn leave(&self, rooms: impl RoomNames) {
-        self.target().sockets_leave(rooms);
+        self.socket.leave(rooms);
     }
 
     /// Disconnects the socket; with `close`, also closes its connection. See [`Socket::disconnect`].
     pub fn disconnect(&self, close: bool) {
-        self.target().disconnect_sockets(close);
+        self.socket.disconnect(close);
     }
 
-    /// Sets how long to wait for the acknowledgement, as a broadcast to this socket alone.
-    pub fn timeout(&self, timeout: Duration) -> Broadcast {
-        self.target().timeout(timeout)
-    }
-
-    fn target(&self) -> Broadcast {
-        self.socket.namespace().to(self.id())
+    /// Sets how long to wait for an acknowledgement: see [`Socket::timeout`].
+    pub fn timeout(&self, timeout: Duration) -> Emitter<'_> {
+        self.socket.timeout(timeout)
     }
 }
 
@@ -143,19 +145,22 @@ impl Broadcast {
     /// for socket in io.to("lobby").fetch_sockets().await {
     ///     let name: Option<String> = socket.shared_data()?;
     ///     println!("{} is {}", socket.id(), name.as_deref().unwrap_or("nobody"));
-    ///     socket.emit("found", ());
+    ///     let _ = socket.emit("found", ()); // it may have gone
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn fetch_sockets(&self) -> FetchedSockets {
-        let found = |(socket, rooms): (Socket, _)| {
-            let shared_data = socket.shared_data_json();
-            RemoteSocket { socket, rooms, shared_data }
-        };
-        FetchedSockets {
-            sockets: self.sockets_and_rooms().into_iter().map(found).collect(),
-            silent_servers: Vec::new(),
+    pub fn fetch_sockets(&self) -> impl Future<Output = FetchedSockets> + Send + use<> {
+        let selected = self.clone();
+        async move {
+            let found = |(socket, rooms): (Socket, _)| {
+                let shared_data = socket.shared_data_json();
+                RemoteSocket { socket, rooms, shared_data }
+            };
+            FetchedSockets {
+                sockets: selected.sockets_and_rooms().into_iter().map(found).collect(),
+                silent_servers: Vec::new(),
+            }
         }
     }
 }
@@ -163,8 +168,8 @@ impl Broadcast {
 impl Namespace {
     /// Returns the sockets of the namespace, of this server and the others of its cluster: see
     /// [`Broadcast::fetch_sockets`].
-    pub async fn fetch_sockets(&self) -> FetchedSockets {
-        self.everyone().fetch_sockets().await
+    pub fn fetch_sockets(&self) -> impl Future<Output = FetchedSockets> + Send + use<> {
+        self.everyone().fetch_sockets()
     }
 
     /// Makes every socket of the namespace join a room, or several: see [`Broadcast::sockets_join`].
@@ -186,8 +191,8 @@ impl Namespace {
 impl Server {
     /// Returns the sockets of the main namespace, of this server and the others of its cluster: see
     /// [`Broadcast::fetch_sockets`].
-    pub async fn fetch_sockets(&self) -> FetchedSockets {
-        self.of("/").fetch_sockets().await
+    pub fn fetch_sockets(&self) -> impl Future<Output = FetchedSockets> + Send + use<> {
+        self.of("/").fetch_sockets()
     }
 
     /// Makes every socket of the main namespace join a room, or several: see [`Broadcast::sockets_join`].

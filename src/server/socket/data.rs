@@ -28,6 +28,8 @@ pub enum SharedDataError {
     Deserialize(Box<str>),
 }
 
+crate::error::serialize_as_text!(SharedDataError);
+
 impl Socket {
     /// Stores `value` with the socket. It replaces an earlier value of the same type, so use a type of your
     /// own.

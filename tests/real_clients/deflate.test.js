@@ -61,6 +61,13 @@ for (const transport of ["websocket", "upgraded"]) {
   });
 }
 
+testOnce("a broadcast can be sent without compression", { deflate: 1024 }, async (server) => {
+  const client = await server.connect({ transport: "websocket", ...COMPRESSED });
+  const sizes = [];
+  for (const event of ["echo", "echo to all uncompressed", "echo"]) sizes.push(await echoed(client, event));
+  assert.deepEqual(sizes.map((size) => size > 100_000), [false, true, false]);
+});
+
 testOnce("without the option compression is not negotiated", {}, async (server) => {
   const client = await server.connect({ transport: "websocket", ...COMPRESSED });
   assert.equal(socketOf(client).extensions, "");

@@ -166,6 +166,9 @@ fn echo(socket: &Socket) {
     socket.on("echo uncompressed", async |socket: Socket, args: Args| {
         socket.compress(false).emit("echo", args)
     });
+    socket.on("echo to all uncompressed", async |io: Server, args: Args| {
+        io.compress(false).emit("echo", args);
+    });
     socket.on("nothing", async |socket: Socket, Data(()): Data<()>| socket.emit("nothing", ()));
     socket.on("upload", async |socket: Socket, Data(upload): Data<Upload>| {
         let parts = upload.parts.iter().chain([&upload.head]);

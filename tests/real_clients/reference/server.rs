@@ -335,7 +335,7 @@ async fn connected(socket: Socket) {
 /// One's own rooms, and those of all sockets in the namespace or in one of its rooms.
 fn rooms(socket: &Socket) {
     socket.on("join", async |socket: Socket, Data(rooms): Data<Vec<String>>| {
-        rooms.iter().for_each(|room| socket.join(room));
+        socket.join(rooms);
         socket.rooms()
     });
     socket.on("leave", async |socket: Socket, Data(room): Data<String>| {

@@ -316,7 +316,10 @@ impl Exchange {
     /// Returns the response that opens a session over polling, which carries its first payload.
     pub fn open(&mut self, site: &Site, id: &Id, payload: Outbound) -> Response {
         let mut response = self.respond_with_payload(&site.config, payload);
-        response.headers.extend(cookie(site, id));
+        if let Some(cookie) = cookie(site, id) {
+            // Before the application's own.
+            response.headers.insert(PAYLOAD.len(), cookie);
+        }
         response
     }
 

@@ -68,7 +68,7 @@ fn packets_that_wait_for_a_poll_are_sent_in_one_payload_in_order() {
     rig.send("a").unwrap();
     rig.send_binary(&[1, 2, 3, 4]).unwrap();
     rig.session.send([Part::Text(b"51-[]"), Part::Binary(b"x")].into_iter()).unwrap();
-    rig.session.send_shared(&mut Frames::new([Part::Text("é".as_bytes())].into_iter()), true).unwrap();
+    rig.session.send_shared(&mut Frames::new([Part::Text("é".as_bytes())].into_iter())).unwrap();
     rig.poll();
     assert_eq!(rig.take(), [text("a"), binary(&[1, 2, 3, 4]), text("51-[]"), binary(b"x"), text("é")]);
     assert_eq!(rig.session.queued(), 0);
@@ -249,7 +249,7 @@ fn the_bytes_that_wait_for_a_poll_are_limited() {
         let error = loop {
             let parts = [Part::Binary(&[0; 30])].into_iter();
             let result = match shared {
-                true => rig.session.send_shared(&mut Frames::new(parts), true),
+                true => rig.session.send_shared(&mut Frames::new(parts)),
                 false => rig.session.send(parts),
             };
             match result {

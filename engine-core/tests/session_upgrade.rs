@@ -195,14 +195,12 @@ fn messages_before_during_and_after_the_upgrade_arrive_once_and_in_order() {
     rig.probe(ticket, "2probe");
     rig.session.send([Part::Text(b"3"), Part::Binary(&[3; 300])].into_iter()).unwrap();
     rig.poll();
-    rig.session
-        .send_shared(&mut Frames::new([Part::Text(b"4"), Part::Binary(b"44")].into_iter()), true)
-        .unwrap();
+    rig.session.send_shared(&mut Frames::new([Part::Text(b"4"), Part::Binary(b"44")].into_iter())).unwrap();
     rig.send_binary(b"").unwrap();
     rig.send("").unwrap();
     rig.probe(ticket, "5");
     rig.send("5").unwrap();
-    rig.session.send_shared(&mut Frames::new([Part::Binary(&[6; 300])].into_iter()), true).unwrap();
+    rig.session.send_shared(&mut Frames::new([Part::Binary(&[6; 300])].into_iter())).unwrap();
     rig.read();
     assert_eq!(
         rig.take(),
@@ -442,7 +440,7 @@ proptest! {
                 Step::Binary => { rig.send_binary(message.as_bytes()).unwrap(); sent.push(binary(message.as_bytes())); }
                 Step::Shared => {
                     let parts = [Part::Text(message.as_bytes()), Part::Binary(message.as_bytes())];
-                    rig.session.send_shared(&mut Frames::new(parts.into_iter()), true).unwrap();
+                    rig.session.send_shared(&mut Frames::new(parts.into_iter())).unwrap();
                     sent.extend([text(&message), binary(message.as_bytes())]);
                 }
                 Step::Read if upgraded => rig.read(),

@@ -220,7 +220,7 @@ impl World {
             Op::Shared(len) => {
                 let data = data(len);
                 let mut frames = Frames::new([Part::Text(&data), Part::Binary(b"b")].into_iter());
-                let result = self.session.send_shared(&mut frames, true);
+                let result = self.session.send_shared(&mut frames);
                 self.sent(result, [Got::Text(String::from_utf8(data).unwrap()), binary(b"b")]);
             }
             other => panic!("{other:?} sends nothing"),

@@ -551,10 +551,9 @@ impl Session {
         self.hold(&mut Frames::new(parts), flags)
     }
 
-    /// Queues a reference to messages that were encoded for many sessions. Without `compress`, they are not compressed,
-    /// with the same exception as for [`SendFlags::compress`].
-    pub fn send_shared(&mut self, frames: &mut Frames, compress: bool) -> Result<(), SendError> {
-        self.send_shared_with(frames, SendFlags::default().compress(compress))
+    /// Queues a reference to messages that were encoded for many sessions.
+    pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
+        self.send_shared_with(frames, SendFlags::default())
     }
 
     /// Does the same as [`send_shared`](Session::send_shared), with flags.

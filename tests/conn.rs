@@ -3,14 +3,14 @@
 
 mod simulation;
 
-use simulation::{Client, Sim};
+use simulation::{Calls, Client, Sim};
 use sockeye::engine::{self, Application, Message, Session};
 use sockeye::extract::Data;
 use sockeye::host::{Host, Peer};
 use sockeye::{Conn, Server, Socket, Transport};
 use sockeye_core::Time;
 use sockeye_core::drive::Protocol;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -100,20 +100,6 @@ fn the_round_trip_of_a_ping_is_known() {
     sim.advance(Duration::from_millis(30));
     client.send("3");
     assert_eq!(conn(&sim).round_trip, Some(Duration::from_millis(30)));
-}
-
-/// Collects what happens, in order.
-#[derive(Clone, Default)]
-struct Calls(Arc<Mutex<Vec<String>>>);
-
-impl Calls {
-    fn note(&self, call: impl Into<String>) {
-        self.0.lock().unwrap().push(call.into());
-    }
-
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
 }
 
 /// Moves a polling client to WebSocket.

@@ -5,29 +5,15 @@ mod simulation;
 
 use bytes::Bytes;
 use serde_json::json;
-use simulation::{Drops, Gate, Sim};
+use simulation::{Calls, Drops, Gate, Sim};
 use smol::future::yield_now;
 use sockeye::engine::Message;
 use sockeye::extract::{AckSender, Data, Event, State};
 use sockeye::observe::{Direction, Observer, Packet, PacketInfo, ServerEvent};
 use sockeye::{Args, PacketError, Server, ServerBuilder, Socket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// What was called, in order.
-#[derive(Clone, Default)]
-struct Calls(Arc<Mutex<Vec<String>>>);
-
-impl Calls {
-    fn note(&self, call: impl Into<String>) {
-        self.0.lock().unwrap().push(call.into());
-    }
-
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
 
 impl Observer for Calls {
     fn event(&self, event: &ServerEvent<'_>) {

@@ -6,24 +6,12 @@ mod rig;
 mod simulation;
 
 use rig::World;
-use simulation::Sim;
+use simulation::{Calls, Sim};
 use sockeye::{ConnectError, Namespace, RoomChange, RoomEvent, Server, Socket};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, mpsc};
 
-/// The events in words, in order.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn note(&self, what: impl Into<String>) {
-        self.0.lock().unwrap().push(what.into());
-    }
-
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-
+impl Calls {
     /// Notes the events of a namespace.
     fn listen(&self, namespace: &Namespace) {
         let log = self.clone();
@@ -53,7 +41,7 @@ fn rooms<const N: usize>(rooms: [(&str, usize); N]) -> Vec<(String, usize)> {
 
 #[test]
 fn a_room_is_created_before_its_first_socket_joins_and_deleted_after_its_last_has_left() {
-    let (sim, log) = (Sim::new(Server::new()), Log::default());
+    let (sim, log) = (Sim::new(Server::new()), Calls::default());
     let main = sim.server().of("/");
     log.listen(&main);
     let (first, second) = (sim.connect(), sim.connect());
@@ -74,7 +62,7 @@ fn a_room_is_created_before_its_first_socket_joins_and_deleted_after_its_last_ha
 
 #[test]
 fn rooms_that_are_joined_or_left_together_have_an_event_each() {
-    let (sim, log) = (Sim::new(Server::new()), Log::default());
+    let (sim, log) = (Sim::new(Server::new()), Calls::default());
     let client = sim.connect();
     let (socket, id) = (sim.server().sockets().remove(0), &client.id);
     log.listen(&sim.server().of("/"));
@@ -88,7 +76,7 @@ fn rooms_that_are_joined_or_left_together_have_an_event_each() {
 
 #[test]
 fn rooms_of_a_middleware_are_told_of_once_the_client_is_connected_and_never_if_it_is_refused() {
-    let (server, log) = (Server::new(), Log::default());
+    let (server, log) = (Server::new(), Calls::default());
     log.listen(&server.of("/"));
     server.middleware(async |socket: Socket| {
         socket.join("x");
@@ -125,7 +113,7 @@ fn a_disconnected_socket_leaves_its_rooms_between_its_two_last_handlers() {
         |client, _| client.close(),
     ];
     for end in ways {
-        let (server, log) = (Server::new(), Log::default());
+        let (server, log) = (Server::new(), Calls::default());
         log.listen(&server.of("/"));
         for name in ["disconnecting", "disconnect"] {
             let noting = log.clone();
@@ -152,7 +140,7 @@ fn a_disconnected_socket_leaves_its_rooms_between_its_two_last_handlers() {
 
 #[test]
 fn the_room_of_an_id_exists_while_its_owner_or_another_socket_is_in_it() {
-    let (sim, log) = (Sim::new(Server::new()), Log::default());
+    let (sim, log) = (Sim::new(Server::new()), Calls::default());
     let main = sim.server().of("/");
     log.listen(&main);
     let (owner, other) = (sim.connect(), sim.connect());
@@ -173,7 +161,7 @@ fn the_room_of_an_id_exists_while_its_owner_or_another_socket_is_in_it() {
 
 #[test]
 fn a_handler_may_change_rooms_and_the_events_of_that_come_after_it() {
-    let (sim, log) = (Sim::new(Server::new()), Log::default());
+    let (sim, log) = (Sim::new(Server::new()), Calls::default());
     let client = sim.connect();
     let noting = log.clone();
     sim.server().on_room_event(move |event| {
@@ -194,7 +182,7 @@ fn a_handler_may_change_rooms_and_the_events_of_that_come_after_it() {
 
 #[test]
 fn a_handler_that_panics_hides_no_event_from_the_others_or_itself() {
-    let (sim, log) = (Sim::new(Server::new()), Log::default());
+    let (sim, log) = (Sim::new(Server::new()), Calls::default());
     let _client = sim.connect();
     sim.server().on_room_event(|event| panic!("{event:?}"));
     log.listen(&sim.server().of("/"));
@@ -206,7 +194,7 @@ fn a_handler_that_panics_hides_no_event_from_the_others_or_itself() {
 
 #[test]
 fn a_handler_hears_of_changes_after_its_registration_and_in_its_namespace_only() {
-    let (sim, log) = (Sim::new(Server::new()), Log::default());
+    let (sim, log) = (Sim::new(Server::new()), Calls::default());
     let other = sim.server().of("/other");
     let mut client = sim.connect();
     let socket = sim.server().sockets().remove(0);
@@ -220,7 +208,7 @@ fn a_handler_hears_of_changes_after_its_registration_and_in_its_namespace_only()
 
 #[test]
 fn a_parent_hears_of_the_rooms_of_all_its_children_before_they_do() {
-    let (sim, log) = (Sim::new(Server::new()), Log::default());
+    let (sim, log) = (Sim::new(Server::new()), Calls::default());
     let tenants = sim.server().of_pattern("/tenant-{id}");
     let mut client = sim.client();
     client.join("/tenant-1");
@@ -238,7 +226,7 @@ fn a_parent_hears_of_the_rooms_of_all_its_children_before_they_do() {
 
 #[test]
 fn while_a_handler_runs_other_threads_do_not_wait_and_their_events_come_after_it() {
-    let (sim, log) = (Sim::new(Server::new()), Log::default());
+    let (sim, log) = (Sim::new(Server::new()), Calls::default());
     let [first, second] = [sim.connect(), sim.connect()];
     let sockets = [&first.id, &second.id].map(|id| sim.server().of("/").socket(id).unwrap());
     let (begin, begun) = mpsc::channel();

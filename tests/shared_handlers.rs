@@ -3,24 +3,9 @@
 
 mod simulation;
 
-use simulation::{Drops, Gate, Sim};
+use simulation::{Calls, Drops, Gate, Sim};
 use sockeye::extract::{Data, Event, State};
 use sockeye::{DisconnectReason, Server, Socket};
-use std::sync::{Arc, Mutex};
-
-/// The calls of handlers, in order.
-#[derive(Clone, Default)]
-struct Calls(Arc<Mutex<Vec<String>>>);
-
-impl Calls {
-    fn note(&self, call: impl Into<String>) {
-        self.0.lock().unwrap().push(call.into());
-    }
-
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
 
 fn server() -> (Server, Calls) {
     let calls = Calls::default();

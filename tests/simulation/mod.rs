@@ -409,6 +409,20 @@ pub fn ends<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     }
 }
 
+/// What was called, in order.
+#[derive(Clone, Default)]
+pub struct Calls(Arc<Mutex<Vec<String>>>);
+
+impl Calls {
+    pub fn note(&self, call: impl Into<String>) {
+        self.0.lock().expect("not poisoned").push(call.into());
+    }
+
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().expect("not poisoned"))
+    }
+}
+
 /// Counts how often it is dropped.
 #[derive(Clone, Default)]
 pub struct Drops(Arc<std::sync::atomic::AtomicUsize>);

@@ -60,8 +60,10 @@
 //! - A client cannot connect: its `connect_error` says why. `Invalid namespace` means that [`Server::of`] was
 //!   not called for that namespace, and that no pattern or function matches; `xhr poll error` in a page is often caused by another origin, which
 //!   [`ServerBuilder::cors`] has to allow.
-//! - A handler does not compile: it captures something, has a parameter that cannot be extracted, or returns
-//!   a value that cannot be sent. See [`Handler`].
+//! - A handler does not compile: the error names the parameter that cannot be [extracted](extract), or the return value
+//!   that cannot be serialized. `async closure does not implement Fn because it captures state from its environment`
+//!   means that a plain closure has to clone what the future needs: see the example of [`Handler`]. `() is not a future`
+//!   means that `async` is missing.
 //!
 //! # Coming from JavaScript
 //!
@@ -97,6 +99,7 @@ mod connection_error;
 pub mod engine;
 mod error;
 pub mod extract;
+mod function;
 mod guard;
 mod handler;
 mod handshake;

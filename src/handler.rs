@@ -20,10 +20,18 @@ use std::task::{self, Poll, Waker};
 /// A function that handles events: an `async` function or closure of up to eight parameters, each of which
 /// [can be extracted](Extract).
 ///
-/// The return value is the acknowledgement, if the client wants one: any [`Payload`]. For a `Result`, the
-/// value in `Ok` is sent; `Err` is logged, and nothing is acknowledged, so that the client times out. The
-/// error has to be serializable as well: [`HandlerError`](crate::HandlerError) is, and `?` turns any other
-/// error into it.
+/// The return value is the acknowledgement, if the client wants one: any [`Payload`]. A `Result` is acknowledged with
+/// what it holds:
+///
+/// | return value | acknowledgement |
+/// |---|---|
+/// | `Ok(value)` | `value` |
+/// | `Err(error)` of a type of your own, which is serializable | `error`: choose a form that the client can tell from `value` |
+/// | `Err(error)` of [`HandlerError`](crate::HandlerError), into which `?` turns any other error; or of another error of this library, such as [`EmitError`] and [`AckError`](crate::AckError) | none: the error is logged, and the client times out |
+///
+/// If the client wants no acknowledgement, an error of your own is logged as well, at `DEBUG`. The type decides, so a
+/// `Result` inside of another value, even of another `Result`, is an ordinary enum: `Ok(Err(1))` is acknowledged with
+/// `{ Err: 1 }`.
 ///
 /// An `async` closure must not capture anything, because its future may outlive the call. Use a plain closure
 /// that clones what it needs into the future, or store it in the server as [`State`](crate::extract::State).
@@ -33,8 +41,22 @@ use std::task::{self, Poll, Waker};
 /// use sockeye::{HandlerError, Server, Socket};
 /// use std::sync::Arc;
 ///
+/// // A text that is no number is logged, and the client times out.
 /// async fn parse(Data(text): Data<String>) -> Result<i64, HandlerError> {
 ///     Ok(text.parse()?)
+/// }
+///
+/// /// The client's acknowledgement is `{ error: "there is no user 7" }`.
+/// #[derive(serde::Serialize)]
+/// struct Problem {
+///     error: String,
+/// }
+///
+/// async fn name(Data(user): Data<u64>) -> Result<&'static str, Problem> {
+///     match user {
+///         1 => Ok("Ann"),
+///         _ => Err(Problem { error: format!("there is no user {user}") }),
+///     }
 /// }
 ///
 /// let greeting = Arc::new(String::from("hello"));
@@ -44,6 +66,7 @@ use std::task::{self, Poll, Waker};
 ///     async move {
 ///         socket.emit("greeting", &*greeting)?;
 ///         socket.on("parse", parse);
+///         socket.on("name", name);
 ///         Ok::<_, HandlerError>(())
 ///     }
 /// });
@@ -158,7 +181,8 @@ impl<S> Deref for Kept<S> {
 /// Acknowledges with the return value of a handler.
 ///
 /// # Errors
-/// If it is an `Err`, even if no acknowledgement is wanted or the client has gone; or if it cannot be sent.
+/// If it is an `Err` of which the client does not learn: because the error is not for it, or because it wants no
+/// acknowledgement or has gone. Also if the answer cannot be sent.
 pub(crate) fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
     match ack {
         Some((socket, id)) => match socket.acknowledge(id, answer) {
@@ -190,7 +214,7 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
                 |future| Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span };
             future.map(rest).into_iter().for_each(|rest| socket.spawn(rest));
         }
-        Some(Ok(Poll::Ready(Err(error)))) => socket.tell_failure(event, HandlerFailure::Failed(&error)),
+        Some(Ok(Poll::Ready(Err(error)))) => socket.tell_failure(event, HandlerFailure::of(&error)),
         Some(Err(error)) => socket.tell_failure(event, HandlerFailure::NotCalled(&error)),
         None => socket.tell_failure(event, HandlerFailure::Panicked),
     }
@@ -234,7 +258,7 @@ impl<S: AnySocket> Future for Rest<S> {
         let Poll::Ready(done) = Pin::new(&mut self.future).poll(cx) else { return Poll::Pending };
         match done {
             Some(Ok(())) => {}
-            Some(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::Failed(&error)),
+            Some(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::of(&error)),
             None => self.socket.tell_failure(&self.event, HandlerFailure::Panicked),
         }
         Poll::Ready(())

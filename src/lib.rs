@@ -149,7 +149,10 @@ pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
 pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits, NamespaceError};
 pub use sockeye_core::{Time, drive, host};
-#[doc = include_str!("../docs/drive_it_yourself.md")]
+/// A page of the guide: see [`host::Host`], [`host::Runtime`], [`drive::Protocol`], [`drive::pump`], [`drive::Turn`],
+/// [`drive::Edge`], [`ReadyList`] and [`Client::attach`].
+///
+#[doc = include_str!("../docs/guide/custom_event_loops.md")]
 pub mod drive_it_yourself {}
 #[doc = include_str!("../docs/features.md")]
 pub mod features {}

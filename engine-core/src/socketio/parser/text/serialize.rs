@@ -22,6 +22,8 @@ pub(super) struct Sink {
     pub(super) binary: Vec<u8>,
     /// The end of each attachment in `binary`.
     pub(super) ends: Vec<usize>,
+    /// The number of attachments that the text is to stand behind, which placeholders count from.
+    pub(super) attached_before: usize,
     /// The next string is JSON already.
     raw: bool,
     text_reuse: Reuse,
@@ -34,6 +36,7 @@ impl Sink {
             text: Vec::new(),
             binary: Vec::new(),
             ends: Vec::new(),
+            attached_before: 0,
             raw: false,
             text_reuse: Reuse::new(),
             binary_reuse: Reuse::new(),
@@ -100,7 +103,7 @@ impl Sink {
 
     fn attachment(&mut self, bytes: &[u8]) {
         self.text.extend_from_slice(br#"{"_placeholder":true,"num":"#);
-        self.integer(self.ends.len());
+        self.integer(self.attached_before + self.ends.len());
         self.text.push(b'}');
         self.binary.extend_from_slice(bytes);
         self.ends.push(self.binary.len());

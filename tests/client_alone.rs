@@ -3,6 +3,8 @@
 
 #[path = "client_alone/behind.rs"]
 mod behind;
+#[path = "client_alone/observed.rs"]
+mod observed;
 #[path = "client_alone/payloads.rs"]
 mod payloads;
 #[path = "client_alone/rig.rs"]

@@ -18,3 +18,4 @@ pub(crate) use list::{attachment_number, check_list, push, show};
 pub(crate) use packet::{end_of_first, event_name};
 pub use reassembly::{Complete, Reassembly};
 pub(crate) use reassembly::{decode, decode_text};
+pub(crate) use serialize::error_of;

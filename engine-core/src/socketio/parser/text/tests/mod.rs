@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod list;
 mod reassembly;
+mod results;
 mod scan;
 
 use proptest::prelude::*;

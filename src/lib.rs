@@ -146,7 +146,7 @@ pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
-pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits, NamespaceError};
+pub use sockeye_core::socketio::{Arg, ArgIter, ArgsError, EncodeError, Limits, NamespaceError};
 pub use sockeye_core::{Time, drive, host};
 /// A page of the guide: see [`host::Host`], [`host::Runtime`], [`drive::Protocol`], [`drive::pump`], [`drive::Turn`],
 /// [`drive::Edge`], [`ReadyList`] and [`Client::attach`].

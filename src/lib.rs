@@ -64,6 +64,7 @@
 //!   that cannot be serialized. `async closure does not implement Fn because it captures state from its environment`
 //!   means that a plain closure has to clone what the future needs: see the example of [`Handler`]. `() is not a future`
 //!   means that `async` is missing.
+//! - `#[tokio::main]` is ambiguous: `use sockeye::*` also imports [`sockeye::tokio`](tokio#with-a-glob-import).
 //!
 //! # Coming from JavaScript
 //!

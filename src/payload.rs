@@ -35,6 +35,10 @@ impl Args {
 /// are one `null`, and so is a `()` inside of a tuple. Note that arrays are tuples to serde: `[1, 2]` is two
 /// arguments, `vec![1, 2]` is one.
 ///
+/// A `Result` is what it holds: `Ok` its value, and `Err`, which only an acknowledgement may be, its error. Errors of this
+/// library, such as [`HandlerError`](crate::HandlerError), are not for the peer and are not sent: see
+/// [`Handler`](crate::Handler). A `Result` inside of another value is an ordinary enum.
+///
 /// A value that serializes as bytes, such as [`bytes::Bytes`], is sent as a binary attachment, at any depth.
 /// A `Vec<u8>` is a list of numbers to serde: use `Bytes::from(vec)`, or `serde_bytes`.
 ///
@@ -63,7 +67,7 @@ pub(crate) mod sealed {
     pub trait Encode {
         fn encode<'e>(&self, encoder: &'e mut Encoder, head: Head<'_>) -> Result<Encoded<'e>, EncodeError>;
 
-        /// Returns why there is nothing to send, if the payload is an `Err`.
+        /// Returns the error if the payload is an `Err`.
         fn failure(&self) -> Option<EncodeError>;
     }
 
@@ -76,15 +80,7 @@ pub(crate) mod sealed {
         }
 
         fn failure(&self) -> Option<EncodeError> {
-            // `()`, the usual return value of handlers, is not worth encoding if no acknowledgement is
-            // wanted.
-            if std::mem::size_of::<T>() == 0 {
-                return None;
-            }
-            with_encoder(Parser::default(), |encoder| match encoder.ack("/", 0, self) {
-                Err(error @ EncodeError::Failed(_)) => Some(error),
-                _ => None,
-            })
+            socketio::error_of(self)
         }
     }
 

@@ -16,3 +16,4 @@ pub(crate) use json::{Elements, from_json};
 pub(crate) use packet::{end_of_first, event_name};
 pub use reassembly::{Complete, Reassembly};
 pub(crate) use reassembly::{decode, decode_text};
+pub(crate) use serialize::error_of;

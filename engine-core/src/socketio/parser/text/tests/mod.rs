@@ -4,6 +4,7 @@ mod args;
 mod decode;
 mod encode;
 mod reassembly;
+mod results;
 mod scan;
 
 use proptest::prelude::*;

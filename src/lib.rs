@@ -97,6 +97,7 @@ mod connection_error;
 pub mod engine;
 mod error;
 pub mod extract;
+mod failed_event;
 mod guard;
 mod handler;
 mod handshake;

@@ -2,8 +2,9 @@
 
 use super::shared::Shared;
 use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped, without_own};
-use super::{Client, Offline};
+use super::{Client, ClientSocket, Offline};
 use crate::engine::Transport;
+use crate::failed_event::{FailedEvent, OnFailure};
 use crate::guard::BoxFuture;
 use crate::pool;
 use serde::Serialize;
@@ -29,11 +30,13 @@ pub(super) struct Settings {
     pub(super) authority: Box<str>,
     /// Application parameters that are added to the query of every request.
     pub(super) query: Box<str>,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Box<[(String, String)]>,
     /// The `Cookie` headers among them, joined: all cookies go in one header (RFC 6265, section 5.4).
     pub(super) cookies: Option<Box<str>>,
     pub(super) auth: Auth,
     pub(super) proxy: Option<Proxy>,
+    /// Boxed twice, because most clients have none.
+    pub(super) on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
     /// The trusted certificates, if the streams are encrypted.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,
@@ -69,6 +72,7 @@ pub struct ClientBuilder {
     headers: Vec<(String, String)>,
     auth: Auth,
     proxy: Option<Proxy>,
+    on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
     error: Option<BuildError>,
@@ -113,6 +117,7 @@ impl ClientBuilder {
             headers: Vec::new(),
             auth: Auth::None,
             proxy: None,
+            on_handler_error: None,
             #[cfg(feature = "tls")]
             tls: None,
             error: None,
@@ -396,6 +401,25 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets a function that is told of each event that the client's handlers fail to handle: see
+    /// [`ServerBuilder::on_handler_error`](crate::ServerBuilder::on_handler_error). Default: none.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sockeye::client::BuildError> {
+    /// let client = sockeye::Client::builder("http://localhost:3000")
+    ///     .on_handler_error(|failed| eprintln!("{}: {}", failed.event(), failed.failure()))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_handler_error<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&FailedEvent<'_, ClientSocket>) + Send + Sync + 'static,
+    {
+        self.on_handler_error = Some(Box::new(Box::new(handler)));
+        self
+    }
+
     /// Builds the client, which is not connected yet.
     ///
     /// # Errors
@@ -451,10 +475,11 @@ impl ClientBuilder {
             port: url.port,
             authority: url.authority.into(),
             query: query.into(),
-            headers,
+            headers: headers.into(),
             cookies: (!cookies.is_empty()).then(|| cookies.join("; ").into()),
             auth: self.auth,
             proxy: self.proxy,
+            on_handler_error: self.on_handler_error,
             #[cfg(feature = "tls")]
             tls,
         };

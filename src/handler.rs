@@ -2,7 +2,8 @@
 
 use crate::Socket;
 use crate::error::EmitError;
-use crate::extract::{Context, Extract, ExtractError};
+use crate::extract::{Context, ExtractError};
+use crate::function::{NonBorrowingFn, Parameters};
 use crate::guard::{BoxFuture, Guarded, catch};
 use crate::log::Span;
 use crate::observe::HandlerFailure;
@@ -72,15 +73,27 @@ use std::task::{self, Poll, Waker};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event handler",
-    label = "not a handler",
-    note = "a handler is an `async` function or closure of up to eight parameters, all of them `Extract`",
-    note = "its future must be `Send`; its return value, and the error of a `Result`, must be serializable: see `HandlerError`"
+    label = "not a function of up to eight parameters",
+    note = "a handler is an `async` function or closure: `async |socket: Socket, Data(text): Data<String>| {{ .. }}`",
+    note = "it has at most eight parameters: take several arguments of an event as one tuple, `Data((a, b))`"
 )]
 pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
     #[doc(hidden)]
     fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError>;
 }
+
+/// The return value of a handler.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`, because it is not serializable",
+    label = "returns `{Self}`",
+    note = "what a handler returns is the acknowledgement: add `#[derive(serde::Serialize)]` to its type, or return nothing",
+    note = "both types of a `Result` have to be serializable: `HandlerError` is, and `?` turns any error into it"
+)]
+pub trait Return: Payload {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Payload> Return for T {}
 
 /// A socket of either side, as handlers use it.
 pub trait AnySocket: Acknowledge + Clone + 'static {
@@ -116,46 +129,23 @@ pub trait Acknowledge: Send + Sync {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError>;
 }
 
-macro_rules! implement_for_functions {
-    ($($parameter:ident $variable:ident),*) => {
-        impl<S, F, Fut, $($parameter),*> Handler<($($parameter,)*), S> for F
-        where
-            S: AnySocket,
-            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
-            Fut: Future + Send + 'static,
-            Fut::Output: Payload,
-            $($parameter: Extract<S>,)*
-        {
-            fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
-                let ($($variable,)*) = ($($parameter::extract(context)?,)*);
-                let ack = context.take_ack().map(|id| (context.socket.clone(), id));
-                let future = self($($variable),*);
-                Ok(Box::pin(async move {
-                    let answer = future.await;
-                    finish(ack, &answer)
-                }))
-            }
-        }
-    };
+impl<F, P, S> Handler<P, S> for F
+where
+    F: NonBorrowingFn<P>,
+    F::Output: Future<Output: Return> + Send + 'static,
+    P: Parameters<S>,
+    S: AnySocket,
+{
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
+        let parameters = P::extract(context)?;
+        let ack = context.take_ack().map(|id| (context.socket.clone(), id));
+        let future = NonBorrowingFn::call(self, parameters);
+        Ok(Box::pin(async move {
+            let answer = future.await;
+            finish(ack, &answer)
+        }))
+    }
 }
-
-/// Calls a macro for each number of parameters that a function may have, with a type and a variable for each.
-macro_rules! for_each_arity {
-    ($implement:ident) => {
-        $implement!();
-        $implement!(A a);
-        $implement!(A a, B b);
-        $implement!(A a, B b, C c);
-        $implement!(A a, B b, C c, D d);
-        $implement!(A a, B b, C c, D d, E e);
-        $implement!(A a, B b, C c, D d, E e, G g);
-        $implement!(A a, B b, C c, D d, E e, G g, H h);
-        $implement!(A a, B b, C c, D d, E e, G g, H h, I i);
-    };
-}
-pub(crate) use for_each_arity;
-
-for_each_arity!(implement_for_functions);
 
 /// A handler with the types of its parameters erased.
 pub(crate) trait AnyHandler<S>: Send + Sync {

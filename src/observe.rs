@@ -1,7 +1,7 @@
-//! Watches a server: every packet that arrives or is queued, and the lives of its sessions and sockets.
+//! Watches a server or a client: every packet that arrives or is queued, and the lives of sessions and sockets.
 //!
 //! An [`Observer`] is for metrics, traces of packets and tools for administrators. It is set by
-//! [`ServerBuilder::observer`](crate::ServerBuilder::observer).
+//! [`ServerBuilder::observer`](crate::ServerBuilder::observer). A client has a [`ClientObserver`].
 //!
 //! ```
 //! use sockeye::Server;
@@ -54,6 +54,11 @@
 //! `event`, `namespace` and `socket`. In place of the last, a middleware that decides about clients is inside of
 //! `admission` with `namespace` and `socket`.
 
+mod client;
+
+pub use client::{ClientEvent, ClientObserver, ClientPacketInfo};
+pub(crate) use client::{show_client, tell_client};
+
 use crate::connection_error::ConnectionError;
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::ExtractError;
@@ -94,12 +99,12 @@ pub trait Observer: Send + Sync + 'static {
     }
 }
 
-/// The direction of a packet, as the server sees it.
+/// The direction of a packet, as the observed server or client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// From the client.
+    /// It arrived.
     In,
-    /// To the client.
+    /// It was queued to be sent.
     Out,
 }
 
@@ -290,6 +295,8 @@ impl fmt::Display for HandlerFailure<'_> {
 /// Logs an event, and passes it to the observer. The caller must hold no lock.
 pub(crate) fn tell(observer: Option<&dyn Observer>, event: &ServerEvent<'_>) {
     write_log(event);
+    #[cfg(feature = "testing")]
+    crate::staged::note(event);
     if let Some(observer) = observer {
         guard("an observer", || observer.event(event));
     }

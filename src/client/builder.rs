@@ -6,6 +6,7 @@ use super::{Client, ClientSocket, Offline};
 use crate::engine::Transport;
 use crate::failed_event::{FailedEvent, OnFailure};
 use crate::guard::BoxFuture;
+use crate::observe::ClientObserver;
 use crate::pool;
 use serde::Serialize;
 use sockeye_core::engineio::client::Config as EngineConfig;
@@ -37,6 +38,7 @@ pub(super) struct Settings {
     pub(super) proxy: Option<Proxy>,
     /// Boxed twice, because most clients have none.
     pub(super) on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
+    pub(super) observer: Option<Arc<dyn ClientObserver>>,
     /// The trusted certificates, if the streams are encrypted.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,
@@ -73,6 +75,7 @@ pub struct ClientBuilder {
     auth: Auth,
     proxy: Option<Proxy>,
     on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
+    observer: Option<Arc<dyn ClientObserver>>,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
     error: Option<BuildError>,
@@ -118,6 +121,7 @@ impl ClientBuilder {
             auth: Auth::None,
             proxy: None,
             on_handler_error: None,
+            observer: None,
             #[cfg(feature = "tls")]
             tls: None,
             error: None,
@@ -420,6 +424,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the observer of the client, which sees every packet: see [`ClientObserver`]. Default: none.
+    ///
+    /// It is shared with the clients that [`another`](Client::another) creates.
+    pub fn observer(mut self, observer: impl ClientObserver) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
     /// Builds the client, which is not connected yet.
     ///
     /// # Errors
@@ -427,6 +439,13 @@ impl ClientBuilder {
     /// transport; if the URL is `https` or `wss` and the feature `tls` is off or the system's certificates
     /// cannot be loaded; or if the system's random number generator fails.
     pub fn build(self) -> Result<Client, BuildError> {
+        let mut seed = [0; 20];
+        getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
+        self.build_from(Random::from_seed(seed))
+    }
+
+    /// Builds the client with the given randomness.
+    pub(crate) fn build_from(self, random: Random) -> Result<Client, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -456,6 +475,7 @@ impl ClientBuilder {
         if self.add_trailing_slash && !engine.path.ends_with('/') {
             engine.path.push('/');
         }
+        engine.path.shrink_to_fit();
         if !engine.path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(UrlError::Characters.into());
         }
@@ -480,12 +500,11 @@ impl ClientBuilder {
             auth: self.auth,
             proxy: self.proxy,
             on_handler_error: self.on_handler_error,
+            observer: self.observer,
             #[cfg(feature = "tls")]
             tls,
         };
-        let mut seed = [0; 20];
-        getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
-        let shared = Shared::new(Arc::new(settings), Random::from_seed(seed));
+        let shared = Shared::new(Arc::new(settings), random);
         let socket = shared.socket(&url.namespace);
         Ok(Client { shared, socket })
     }

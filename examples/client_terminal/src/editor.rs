@@ -1,7 +1,7 @@
 //! The line that is edited at a terminal, with its history.
 
-use crate::output::{HELP, Output};
-use crate::terminal::Terminal;
+use crate::output::Output;
+use crate::terminal::{HELP, Terminal};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;

@@ -5,6 +5,7 @@
 mod editor;
 mod options;
 mod output;
+mod record;
 mod terminal;
 mod trace;
 mod values;

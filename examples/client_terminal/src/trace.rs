@@ -1,6 +1,7 @@
 //! The trace of every packet that arrives or is sent, and of the connection.
 
-use crate::output::{Output, Record};
+use crate::output::Output;
+use crate::record::Record;
 use serde::Serialize;
 use sockeye::engine::Message;
 use sockeye::observe::{ClientEvent, ClientObserver, ClientPacketInfo, Direction, Packet};

@@ -117,10 +117,17 @@ refusals! {
     PacketError, "`data` in the acknowledgement";
 }
 
-/// Any error, for handlers that use `?`: it is logged, and nothing is acknowledged. See [`Handler`].
-///
-/// [`Handler`]: crate::Handler
+/// Any error, for handlers that use `?`. It is not for the client, so it is not acknowledged, but logged and passed to
+/// [`on_handler_error`](crate::ServerBuilder::on_handler_error). To acknowledge an error, return `Err` of a serializable
+/// type of your own: see [`Handler`](crate::Handler).
 pub struct HandlerError(String);
+
+impl HandlerError {
+    /// Returns an error with a message for the log.
+    pub fn new(message: impl Into<String>) -> HandlerError {
+        HandlerError(message.into())
+    }
+}
 
 impl<E: std::error::Error> From<E> for HandlerError {
     fn from(error: E) -> Self {
@@ -140,12 +147,12 @@ impl fmt::Display for HandlerError {
     }
 }
 
-// Serializable, so that a handler may return the result of sending; an error is then logged.
+// Serializable, so that a handler may return the result of sending; an error is then logged, and not for the client.
 macro_rules! serialize_as_text {
     ($($error:ty),*) => {$(
         impl serde::Serialize for $error {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                sockeye_core::socketio::serialize_failure(self, serializer)
             }
         }
     )*};

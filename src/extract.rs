@@ -57,7 +57,7 @@
 
 use crate::Socket;
 use crate::handler::{Acknowledge, AnySocket};
-use crate::payload::Args;
+pub use crate::payload::Args;
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio;
 use std::any::Any;
@@ -149,6 +149,12 @@ impl<'a, S> Context<'a, S> {
 ///     socket.on("who am i", async |User(name): User| name);
 /// });
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of a handler of `{S}`",
+    label = "has a parameter of type `{Self}`",
+    note = "an argument of the event is taken by `Data`, for example `Data(text): Data<String>`: see `sockeye::extract`",
+    note = "`Socket` is for the handlers of a server, `ClientSocket` for those of a client; both are taken by value"
+)]
 pub trait Extract<S = Socket>: Sized {
     /// Reads the parameter.
     ///

@@ -2,7 +2,8 @@
 
 use crate::Socket;
 use crate::error::EmitError;
-use crate::extract::{Context, Extract, ExtractError};
+use crate::extract::{Context, ExtractError};
+use crate::function::{NonBorrowingFn, Parameters};
 use crate::guard::{BoxFuture, Guarded, catch};
 use crate::log::Span;
 use crate::observe::HandlerFailure;
@@ -19,10 +20,18 @@ use std::task::{self, Poll, Waker};
 /// A function that handles events: an `async` function or closure of up to eight parameters, each of which
 /// [can be extracted](Extract).
 ///
-/// The return value is the acknowledgement, if the client wants one: any [`Payload`]. For a `Result`, the
-/// value in `Ok` is sent; `Err` is logged, and nothing is acknowledged, so that the client times out. The
-/// error has to be serializable as well: [`HandlerError`](crate::HandlerError) is, and `?` turns any other
-/// error into it.
+/// The return value is the acknowledgement, if the client wants one: any [`Payload`]. A `Result` is acknowledged with
+/// what it holds:
+///
+/// | return value | acknowledgement |
+/// |---|---|
+/// | `Ok(value)` | `value` |
+/// | `Err(error)` of a type of your own, which is serializable | `error`: choose a form that the client can tell from `value` |
+/// | `Err(error)` of [`HandlerError`](crate::HandlerError), into which `?` turns any other error; or of another error of this library, such as [`EmitError`] and [`AckError`](crate::AckError) | none: the error is logged, and the client times out |
+///
+/// If the client wants no acknowledgement, an error of your own is logged as well, at `DEBUG`. The type decides, so a
+/// `Result` inside of another value, even of another `Result`, is an ordinary enum: `Ok(Err(1))` is acknowledged with
+/// `{ Err: 1 }`.
 ///
 /// An `async` closure must not capture anything, because its future may outlive the call. Use a plain closure
 /// that clones what it needs into the future, or store it in the server as [`State`](crate::extract::State).
@@ -32,8 +41,22 @@ use std::task::{self, Poll, Waker};
 /// use sockeye::{HandlerError, Server, Socket};
 /// use std::sync::Arc;
 ///
+/// // A text that is no number is logged, and the client times out.
 /// async fn parse(Data(text): Data<String>) -> Result<i64, HandlerError> {
 ///     Ok(text.parse()?)
+/// }
+///
+/// /// The client's acknowledgement is `{ error: "there is no user 7" }`.
+/// #[derive(serde::Serialize)]
+/// struct Problem {
+///     error: String,
+/// }
+///
+/// async fn name(Data(user): Data<u64>) -> Result<&'static str, Problem> {
+///     match user {
+///         1 => Ok("Ann"),
+///         _ => Err(Problem { error: format!("there is no user {user}") }),
+///     }
 /// }
 ///
 /// let greeting = Arc::new(String::from("hello"));
@@ -43,21 +66,34 @@ use std::task::{self, Poll, Waker};
 ///     async move {
 ///         socket.emit("greeting", &*greeting)?;
 ///         socket.on("parse", parse);
+///         socket.on("name", name);
 ///         Ok::<_, HandlerError>(())
 ///     }
 /// });
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event handler",
-    label = "not a handler",
-    note = "a handler is an `async` function or closure of up to eight parameters, all of them `Extract`",
-    note = "its future must be `Send`; its return value, and the error of a `Result`, must be serializable: see `HandlerError`"
+    label = "not a function of up to eight parameters",
+    note = "a handler is an `async` function or closure: `async |socket: Socket, Data(text): Data<String>| {{ .. }}`",
+    note = "it has at most eight parameters: take several arguments of an event as one tuple, `Data((a, b))`"
 )]
 pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
     #[doc(hidden)]
     fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError>;
 }
+
+/// The return value of a handler.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`, because it is not serializable",
+    label = "returns `{Self}`",
+    note = "what a handler returns is the acknowledgement: add `#[derive(serde::Serialize)]` to its type, or return nothing",
+    note = "both types of a `Result` have to be serializable: `HandlerError` is, and `?` turns any error into it"
+)]
+pub trait Return: Payload {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Payload> Return for T {}
 
 /// A socket of either side, as handlers use it.
 pub trait AnySocket: Acknowledge + Clone + 'static {
@@ -80,46 +116,23 @@ pub trait Acknowledge: Send + Sync {
     fn acknowledge(&self, id: u64, args: &dyn Encode) -> Result<(), EmitError>;
 }
 
-macro_rules! implement_for_functions {
-    ($($parameter:ident $variable:ident),*) => {
-        impl<S, F, Fut, $($parameter),*> Handler<($($parameter,)*), S> for F
-        where
-            S: AnySocket,
-            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
-            Fut: Future + Send + 'static,
-            Fut::Output: Payload,
-            $($parameter: Extract<S>,)*
-        {
-            fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
-                let ($($variable,)*) = ($($parameter::extract(context)?,)*);
-                let ack = context.take_ack().map(|id| (context.socket.clone(), id));
-                let future = self($($variable),*);
-                Ok(Box::pin(async move {
-                    let answer = future.await;
-                    finish(ack, &answer)
-                }))
-            }
-        }
-    };
+impl<F, P, S> Handler<P, S> for F
+where
+    F: NonBorrowingFn<P>,
+    F::Output: Future<Output: Return> + Send + 'static,
+    P: Parameters<S>,
+    S: AnySocket,
+{
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
+        let parameters = P::extract(context)?;
+        let ack = context.take_ack().map(|id| (context.socket.clone(), id));
+        let future = NonBorrowingFn::call(self, parameters);
+        Ok(Box::pin(async move {
+            let answer = future.await;
+            finish(ack, &answer)
+        }))
+    }
 }
-
-/// Calls a macro for each number of parameters that a function may have, with a type and a variable for each.
-macro_rules! for_each_arity {
-    ($implement:ident) => {
-        $implement!();
-        $implement!(A a);
-        $implement!(A a, B b);
-        $implement!(A a, B b, C c);
-        $implement!(A a, B b, C c, D d);
-        $implement!(A a, B b, C c, D d, E e);
-        $implement!(A a, B b, C c, D d, E e, G g);
-        $implement!(A a, B b, C c, D d, E e, G g, H h);
-        $implement!(A a, B b, C c, D d, E e, G g, H h, I i);
-    };
-}
-pub(crate) use for_each_arity;
-
-for_each_arity!(implement_for_functions);
 
 /// A handler with the types of its parameters erased.
 pub(crate) trait AnyHandler<S>: Send + Sync {
@@ -168,7 +181,8 @@ impl<S> Deref for Kept<S> {
 /// Acknowledges with the return value of a handler.
 ///
 /// # Errors
-/// If it is an `Err`, even if no acknowledgement is wanted or the client has gone; or if it cannot be sent.
+/// If it is an `Err` of which the client does not learn: because the error is not for it, or because it wants no
+/// acknowledgement or has gone. Also if the answer cannot be sent.
 pub(crate) fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
     match ack {
         Some((socket, id)) => match socket.acknowledge(id, answer) {
@@ -200,7 +214,7 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
                 |future| Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span };
             future.map(rest).into_iter().for_each(|rest| socket.spawn(rest));
         }
-        Some(Ok(Poll::Ready(Err(error)))) => socket.tell_failure(event, HandlerFailure::Failed(&error)),
+        Some(Ok(Poll::Ready(Err(error)))) => socket.tell_failure(event, HandlerFailure::of(&error)),
         Some(Err(error)) => socket.tell_failure(event, HandlerFailure::NotCalled(&error)),
         None => socket.tell_failure(event, HandlerFailure::Panicked),
     }
@@ -244,7 +258,7 @@ impl<S: AnySocket> Future for Rest<S> {
         let Poll::Ready(done) = Pin::new(&mut self.future).poll(cx) else { return Poll::Pending };
         match done {
             Some(Ok(())) => {}
-            Some(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::Failed(&error)),
+            Some(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::of(&error)),
             None => self.socket.tell_failure(&self.event, HandlerFailure::Panicked),
         }
         Poll::Ready(())

@@ -60,8 +60,11 @@
 //! - A client cannot connect: its `connect_error` says why. `Invalid namespace` means that [`Server::of`] was
 //!   not called for that namespace, and that no pattern or function matches; `xhr poll error` in a page is often caused by another origin, which
 //!   [`ServerBuilder::cors`] has to allow.
-//! - A handler does not compile: it captures something, has a parameter that cannot be extracted, or returns
-//!   a value that cannot be sent. See [`Handler`].
+//! - A handler does not compile: the error names the parameter that cannot be [extracted](extract), or the return value
+//!   that cannot be serialized. `async closure does not implement Fn because it captures state from its environment`
+//!   means that a plain closure has to clone what the future needs: see the example of [`Handler`]. `() is not a future`
+//!   means that `async` is missing.
+//! - `#[tokio::main]` is ambiguous: `use sockeye::*` also imports [`sockeye::tokio`](tokio#with-a-glob-import).
 //!
 //! # Coming from JavaScript
 //!
@@ -84,6 +87,7 @@
 //! - `deflate`: compresses WebSocket messages for clients that ask for it, if the server enables it by
 //!   `ServerBuilder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`. Also compresses
 //!   the responses of polling: `ServerBuilder::http_compression`.
+//! - `testing`: [`testing`], to test your own server without sockets and without waiting.
 //! - `tracing`: logs the lives of sessions and sockets (`DEBUG`), exceeded limits (`WARN`) and faults of your program
 //!   (`ERROR`) through `tracing`; without it nothing is logged. To see packets, set an [observer](observe).
 //!
@@ -97,6 +101,7 @@ mod connection_error;
 pub mod engine;
 mod error;
 pub mod extract;
+mod function;
 mod guard;
 mod handler;
 mod handshake;
@@ -114,6 +119,10 @@ mod renewal;
 mod server;
 #[cfg(feature = "smol")]
 pub mod smol;
+#[cfg(feature = "testing")]
+mod staged;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod waiters;
@@ -143,9 +152,12 @@ pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
-pub use sockeye_core::socketio::{ArgsError, EncodeError, Limits, NamespaceError};
+pub use sockeye_core::socketio::{Arg, ArgIter, ArgsError, EncodeError, Limits, NamespaceError};
 pub use sockeye_core::{Time, drive, host};
-#[doc = include_str!("../docs/drive_it_yourself.md")]
+/// A page of the guide: see [`host::Host`], [`host::Runtime`], [`drive::Protocol`], [`drive::pump`], [`drive::Turn`],
+/// [`drive::Edge`], [`ReadyList`] and [`Client::attach`].
+///
+#[doc = include_str!("../docs/guide/custom_event_loops.md")]
 pub mod drive_it_yourself {}
 #[doc = include_str!("../docs/features.md")]
 pub mod features {}

@@ -1,7 +1,7 @@
-//! Watches a server: every packet that arrives or is queued, and the lives of its sessions and sockets.
+//! Watches a server or a client: every packet that arrives or is queued, and the lives of sessions and sockets.
 //!
 //! An [`Observer`] is for metrics, traces of packets and tools for administrators. It is set by
-//! [`ServerBuilder::observer`](crate::ServerBuilder::observer).
+//! [`ServerBuilder::observer`](crate::ServerBuilder::observer). A client has a [`ClientObserver`].
 //!
 //! ```
 //! use sockeye::Server;
@@ -40,7 +40,8 @@
 //! | [`EventRefused`](ServerEvent::EventRefused) | an event is refused | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
 //! | [`HandlerFailed`](ServerEvent::HandlerFailed) by the client's data | a handler was not called | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
 //! | the same, by this program, such as a missing state | a handler was not called | `ERROR` | as above |
-//! | the same, by an `Err`, or by an answer that cannot be sent | a handler failed, or its answer could not be sent | `WARN` | as above |
+//! | the same, by an error that is not for the client, or an answer that cannot be sent | a handler failed, or its answer could not be sent | `WARN` | as above |
+//! | the same, by another error, if no acknowledgement is wanted | a handler returned an error that the client did not ask for | `DEBUG` | as above |
 //! | the same, by a panic | a handler panicked | `ERROR` | as above, without `cause` |
 //!
 //! `sid` is the first six characters of the session's id, because the whole id is a secret. A refused request that ends
@@ -53,6 +54,11 @@
 //! `event`, `namespace` and `socket`. In place of the last, a middleware that decides about clients is inside of
 //! `admission` with `namespace` and `socket`.
 
+mod client;
+
+pub use client::{ClientEvent, ClientObserver, ClientPacketInfo};
+pub(crate) use client::{show_client, tell_client};
+
 use crate::connection_error::ConnectionError;
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::ExtractError;
@@ -61,6 +67,7 @@ use crate::handshake::Handshake;
 use crate::log::{self, debug, error, warn};
 pub use sockeye_core::engineio::Packet;
 use sockeye_core::engineio::{CloseReason, Id, Message, Part, Transport, TransportError};
+use sockeye_core::socketio::EncodeError;
 use sockeye_core::websocket;
 use std::borrow::Cow;
 use std::fmt;
@@ -91,12 +98,12 @@ pub trait Observer: Send + Sync + 'static {
     }
 }
 
-/// The direction of a packet, as the server sees it.
+/// The direction of a packet, as the observed server or client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// From the client.
+    /// It arrived.
     In,
-    /// To the client.
+    /// It was queued to be sent.
     Out,
 }
 
@@ -240,17 +247,35 @@ pub enum ServerEvent<'a> {
 pub enum HandlerFailure<'a> {
     /// A parameter could not be extracted, so the handler was not called.
     NotCalled(&'a ExtractError),
-    /// The handler returned `Err`, which is an [`EmitError::Encode`] with its text, or its answer could not be sent.
-    Failed(&'a EmitError),
+    /// The handler returned an error that is not for the client: [`HandlerError`](crate::HandlerError), or another error of
+    /// this library. Holds its text.
+    Failed(&'a str),
+    /// The handler returned an error of the application's own, and no acknowledgement is wanted, so that the client does
+    /// not learn of it. Holds it as JSON.
+    Unheard(&'a str),
+    /// The return value could not be sent, because it is too large or cannot be serialized.
+    NotSent(&'a EmitError),
     /// The handler panicked.
     Panicked,
+}
+
+impl<'a> HandlerFailure<'a> {
+    /// Returns the failure of a handler that was called, by the error of its [return value](crate::handler::finish).
+    pub(crate) fn of(error: &'a EmitError) -> HandlerFailure<'a> {
+        match error {
+            EmitError::Encode(EncodeError::Failed(text)) => HandlerFailure::Failed(text),
+            EmitError::Encode(EncodeError::ErrValue(json)) => HandlerFailure::Unheard(json),
+            error => HandlerFailure::NotSent(error),
+        }
+    }
 }
 
 impl fmt::Display for HandlerFailure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HandlerFailure::NotCalled(error) => error.fmt(f),
-            HandlerFailure::Failed(error) => error.fmt(f),
+            HandlerFailure::Failed(text) | HandlerFailure::Unheard(text) => f.write_str(text),
+            HandlerFailure::NotSent(error) => error.fmt(f),
             HandlerFailure::Panicked => f.write_str("a panic"),
         }
     }
@@ -259,6 +284,8 @@ impl fmt::Display for HandlerFailure<'_> {
 /// Logs an event, and passes it to the observer. The caller must hold no lock.
 pub(crate) fn tell(observer: Option<&dyn Observer>, event: &ServerEvent<'_>) {
     write_log(event);
+    #[cfg(feature = "testing")]
+    crate::staged::note(event);
     if let Some(observer) = observer {
         guard("an observer", || observer.event(event));
     }
@@ -293,8 +320,14 @@ macro_rules! log_failure {
             HandlerFailure::NotCalled(error) => {
                 debug!($($field)*, cause = %error, "a handler was not called");
             }
-            HandlerFailure::Failed(error) => {
+            HandlerFailure::Failed(text) => {
+                warn!($($field)*, cause = %text, "a handler failed, or its answer could not be sent");
+            }
+            HandlerFailure::NotSent(error) => {
                 warn!($($field)*, cause = %error, "a handler failed, or its answer could not be sent");
+            }
+            HandlerFailure::Unheard(json) => {
+                debug!($($field)*, cause = %json, "a handler returned an error that the client did not ask for");
             }
             HandlerFailure::Panicked => error!($($field)*, "a handler panicked"),
         }

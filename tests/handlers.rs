@@ -227,6 +227,90 @@ fn an_error_is_not_acknowledged() {
 }
 
 #[test]
+fn an_error_of_the_applications_own_is_the_acknowledgement() {
+    #[derive(serde::Serialize)]
+    struct Problem {
+        error: &'static str,
+    }
+    let client = connect(|socket| {
+        socket.on("text", async || Err::<u32, _>("no"));
+        socket.on("object", async || Err::<u32, _>(Problem { error: "no" }));
+        socket.on("list", async || Err::<u32, _>((404, "no")));
+        socket.on("unit", async || Err::<u32, _>(()));
+        socket.on("bytes", async || Err::<u32, _>(Bytes::from_static(b"abc")));
+        socket.on("refusal", async || Err::<u32, _>(sockeye::ConnectError::new("no").data(1)));
+        socket.on("later", async || {
+            smol::future::yield_now().await;
+            Err::<u32, _>("no")
+        });
+        socket.on("sender", async |ack: AckSender| ack.send(Err::<u32, _>("no")));
+        socket.on("sender of another", async |ack: AckSender| {
+            let sent = ack.send(Err::<u32, _>(EmitError::Disconnected));
+            assert_eq!(sent.unwrap_err().to_string(), "failed: the socket is not connected");
+        });
+    });
+    for (event, answer) in [
+        ("text", r#"["no"]"#),
+        ("object", r#"[{"error":"no"}]"#),
+        ("list", r#"[404,"no"]"#),
+        ("unit", "[]"),
+        ("refusal", r#"[{"message":"no","data":1}]"#),
+        ("later", r#"["no"]"#),
+        ("sender", r#"["no"]"#),
+    ] {
+        client.send(&format!(r#"420["{event}"]"#));
+        assert_eq!(client.next(), format!("430{answer}"), "{event}");
+        client.send(&format!(r#"42["{event}"]"#));
+        client.expect_nothing();
+    }
+    client.send(r#"427["bytes"]"#);
+    assert_eq!(client.next(), r#"461-7[{"_placeholder":true,"num":0}]"#);
+    assert_eq!(client.next_binary(), b"abc");
+    client.send(r#"428["sender of another"]"#);
+    client.expect_nothing();
+}
+
+#[test]
+fn the_type_of_the_return_value_decides_that_an_err_is_an_error() {
+    mod own {
+        #[derive(serde::Serialize)]
+        pub(super) enum Result {
+            Err(u8),
+        }
+    }
+    let client = connect(|socket| {
+        socket.on("own", async || own::Result::Err(1));
+        socket.on("inside of ok", async || Ok::<_, HandlerError>(Err::<u32, _>(1)));
+        socket.on("inside of err", async || Err::<u32, _>(Err::<u32, _>(1)));
+        socket.on("tuple", async || (Err::<u32, _>(1), 2));
+        socket.on("error in a tuple", async || (HandlerError::new("a text"),));
+    });
+    for (event, answer) in [
+        ("own", r#"[{"Err":1}]"#),
+        ("inside of ok", r#"[{"Err":1}]"#),
+        ("inside of err", r#"[{"Err":1}]"#),
+        ("tuple", r#"[{"Err":1},2]"#),
+        ("error in a tuple", r#"["a text"]"#),
+    ] {
+        client.send(&format!(r#"420["{event}"]"#));
+        assert_eq!(client.next(), format!("430{answer}"), "{event}");
+    }
+}
+
+#[test]
+fn an_err_is_not_emitted() {
+    let client = connect(|_| {});
+    let socket = client.sim.server().sockets().remove(0);
+    let refused = socket.emit("x", Err::<u32, _>("no")).unwrap_err();
+    assert_eq!(refused.to_string(), r#"an `Err` can be acknowledged, but not emitted: "no""#);
+    assert!(client.sim.server().emit("x", Err::<u32, _>("no")).error.is_some());
+    assert!(client.sim.server().server_side_emit("x", Err::<u32, _>("no")).is_err());
+    client.expect_nothing();
+    socket.emit("x", Ok::<_, EmitError>(1)).unwrap();
+    assert_eq!(client.next(), r#"42["x",1]"#);
+}
+
+#[test]
 fn an_ack_sender_answers_when_it_suits_and_in_place_of_the_return_value() {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let keep = kept.clone();
@@ -589,4 +673,49 @@ fn the_first_handler_that_can_be_called_acknowledges() {
     assert_eq!(client.texts(), [r#"431["text"]"#, "432[7]"]);
     client.send_all([r#"424["later","text"]"#, r#"425["later",7]"#]);
     assert_eq!(client.texts(), [r#"434["text"]"#, "435[7]"]);
+}
+
+/// A relay of one event: an argument in front, the rest as it came.
+async fn relay(socket: Socket, args: Args) -> Result<(), EmitError> {
+    let mut out = Args::new();
+    out.push("from")?;
+    for arg in &args {
+        match arg.bytes() {
+            Some(bytes) => out.push(Bytes::copy_from_slice(bytes))?,
+            None => out.push(arg.deserialize::<serde_json::Value>().unwrap())?,
+        };
+    }
+    socket.emit("relayed", out)
+}
+
+#[test]
+fn arguments_are_read_one_by_one_and_put_together() {
+    let client = connect(|socket| {
+        socket.on("relay", relay);
+        socket.on("list", async |args: Args| {
+            Args::from_values(args.to_values().unwrap().iter().rev()).unwrap()
+        });
+        socket.on("sum", async |args: Args| {
+            args.iter().map(|arg| arg.deserialize::<u32>()).sum::<Result<u32, _>>().unwrap()
+        });
+        socket.on("second", async |args: Args| args.get(1).unwrap().deserialize::<String>().unwrap());
+        socket.on("json", async |args: Args| {
+            let again = Args::from_json(&args.to_json(), args.attachments().iter().cloned()).unwrap();
+            assert_eq!(again, args);
+            (args.to_json(), format!("{args:?}"))
+        });
+    });
+    let answer = |event: &str| {
+        client.send(event);
+        client.next()
+    };
+    assert_eq!(answer(r#"421["list",1,{"b":[2]},"\ud800"]"#), "431[\"\u{fffd}\",{\"b\":[2]},1]");
+    assert_eq!(answer(r#"421["list"]"#), "431[]");
+    assert_eq!(answer(r#"421["sum",1,2,3]"#), "431[6]");
+    assert_eq!(answer(r#"421["second",1,"x"]"#), r#"431["x"]"#);
+    assert_eq!(answer(r#"421["json", 1 ,"x"]"#), r#"431["[1,\"x\"]","[1, \"x\"]"]"#);
+    client.send(r#"451-["relay",{"a":1},{"_placeholder":true,"num":0},null]"#);
+    client.send_binary(b"bytes");
+    assert_eq!(client.next(), r#"451-["relayed","from",{"a":1},{"_placeholder":true,"num":0},null]"#);
+    assert_eq!(client.next_binary(), b"bytes");
 }

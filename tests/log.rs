@@ -194,6 +194,35 @@ fn the_error_of_a_handler_is_logged() {
 }
 
 #[test]
+fn an_error_of_the_applications_own_is_logged_only_if_the_client_does_not_learn_of_it() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.on("refuse", async || Err::<u32, _>("no"));
+        io.on("leave and refuse", async |socket: Socket| {
+            socket.disconnect(false);
+            Err::<u32, _>("no")
+        });
+        let client = Sim::new(io).connect();
+        let unheard = || {
+            let mut lines = std::mem::take(&mut *log.lines.lock().unwrap());
+            lines.retain(|(_, message, _)| message.starts_with("a handler"));
+            lines
+        };
+        client.send_all([r#"421["refuse"]"#]);
+        assert_eq!(unheard(), []);
+        for packet in [r#"42["refuse"]"#, r#"421["leave and refuse"]"#] {
+            client.send_all([packet]);
+            let lines = unheard();
+            let [(level, message, fields)] = lines.as_slice() else { panic!("{lines:?}") };
+            assert_eq!(*level, Level::DEBUG);
+            assert_eq!(message, "a handler returned an error that the client did not ask for");
+            assert!(fields.contains("cause=\"no\"") && fields.contains("namespace=\"/\""), "{fields}");
+        }
+    });
+}
+
+#[test]
 fn nothing_is_logged_without_an_error() {
     let (log, texts) = log_of(&[r#"421["double",21]"#]);
     assert_eq!((log, texts), (Vec::new(), vec!["431[42]".to_owned()]));

@@ -5,6 +5,7 @@ use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped, without_own}
 use super::{Client, Offline};
 use crate::engine::Transport;
 use crate::guard::BoxFuture;
+use crate::observe::ClientObserver;
 use crate::pool;
 use serde::Serialize;
 use sockeye_core::engineio::client::Config as EngineConfig;
@@ -29,11 +30,12 @@ pub(super) struct Settings {
     pub(super) authority: Box<str>,
     /// Application parameters that are added to the query of every request.
     pub(super) query: Box<str>,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Box<[(String, String)]>,
     /// The `Cookie` headers among them, joined: all cookies go in one header (RFC 6265, section 5.4).
     pub(super) cookies: Option<Box<str>>,
     pub(super) auth: Auth,
     pub(super) proxy: Option<Proxy>,
+    pub(super) observer: Option<Arc<dyn ClientObserver>>,
     /// The trusted certificates, if the streams are encrypted.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,
@@ -69,6 +71,7 @@ pub struct ClientBuilder {
     headers: Vec<(String, String)>,
     auth: Auth,
     proxy: Option<Proxy>,
+    observer: Option<Arc<dyn ClientObserver>>,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
     error: Option<BuildError>,
@@ -113,6 +116,7 @@ impl ClientBuilder {
             headers: Vec::new(),
             auth: Auth::None,
             proxy: None,
+            observer: None,
             #[cfg(feature = "tls")]
             tls: None,
             error: None,
@@ -396,6 +400,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the observer of the client, which sees every packet: see [`ClientObserver`]. Default: none.
+    ///
+    /// It is shared with the clients that [`another`](Client::another) creates.
+    pub fn observer(mut self, observer: impl ClientObserver) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
     /// Builds the client, which is not connected yet.
     ///
     /// # Errors
@@ -403,6 +415,13 @@ impl ClientBuilder {
     /// transport; if the URL is `https` or `wss` and the feature `tls` is off or the system's certificates
     /// cannot be loaded; or if the system's random number generator fails.
     pub fn build(self) -> Result<Client, BuildError> {
+        let mut seed = [0; 20];
+        getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
+        self.build_from(Random::from_seed(seed))
+    }
+
+    /// Builds the client with the given randomness.
+    pub(crate) fn build_from(self, random: Random) -> Result<Client, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -432,6 +451,7 @@ impl ClientBuilder {
         if self.add_trailing_slash && !engine.path.ends_with('/') {
             engine.path.push('/');
         }
+        engine.path.shrink_to_fit();
         if !engine.path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(UrlError::Characters.into());
         }
@@ -451,16 +471,15 @@ impl ClientBuilder {
             port: url.port,
             authority: url.authority.into(),
             query: query.into(),
-            headers,
+            headers: headers.into(),
             cookies: (!cookies.is_empty()).then(|| cookies.join("; ").into()),
             auth: self.auth,
             proxy: self.proxy,
+            observer: self.observer,
             #[cfg(feature = "tls")]
             tls,
         };
-        let mut seed = [0; 20];
-        getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
-        let shared = Shared::new(Arc::new(settings), Random::from_seed(seed));
+        let shared = Shared::new(Arc::new(settings), random);
         let socket = shared.socket(&url.namespace);
         Ok(Client { shared, socket })
     }

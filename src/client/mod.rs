@@ -42,6 +42,7 @@ mod slots;
 mod socket;
 mod url;
 mod wait;
+mod watch;
 
 pub use builder::{BuildError, ClientBuilder};
 pub use error::{ClientAckError, ClientEmitError};

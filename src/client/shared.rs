@@ -9,6 +9,7 @@ use super::lane::LaneStream;
 use super::slots::Slots;
 use super::socket::{ClientSocket, Inner};
 use super::wait::before;
+use super::watch::{show_frame, show_text, tell_notes};
 use super::{ClientConnectError, ManagerEvent};
 use crate::guard::Guarded;
 use crate::guard::{BoxFuture, catch};
@@ -97,7 +98,10 @@ struct Next {
 
 impl Shared {
     pub(super) fn new(settings: Arc<Settings>, random: Random) -> Arc<Shared> {
-        let client = Client::new(settings.config.clone(), random);
+        let mut client = Client::new(settings.config.clone(), random);
+        if settings.observer.is_some() {
+            client.begin_notes();
+        }
         Arc::new(Shared {
             settings,
             core: Mutex::new(Core::new(client)),
@@ -221,6 +225,9 @@ impl Shared {
         if let Message::Text(text) = message {
             return self.receive_text(now, origin, text, false);
         }
+        if let Some(observer) = self.settings.observer.as_deref() {
+            show_frame(observer, message);
+        }
         let mut core = self.core.lock();
         lend_events(core.client.events_mut());
         let (client, generation) = (&mut core.client, origin.generation);
@@ -242,6 +249,9 @@ impl Shared {
     ) -> Option<Demand> {
         // Read without the lock, so that threads that send need not wait.
         let text = Text::read(text, self.settings.config.parser, &self.settings.config.limits);
+        if let Some(observer) = self.settings.observer.as_deref() {
+            show_text(observer, origin.lane, &text);
+        }
         let mut core = self.core.lock();
         lend_events(core.client.events_mut());
         let Origin { lane, generation } = origin;
@@ -267,7 +277,7 @@ impl Shared {
         let mut core = self.core.lock();
         let may_have_events = core.client.transmit(now, origin.generation, out);
         core.client.queue_mut().into_iter().for_each(pool::reclaim);
-        match may_have_events {
+        match may_have_events || self.settings.observer.is_some() {
             true => self.settle(core, now, Caller::Stream(origin)).is_some_and(|demand| demand.transmits),
             false => core.client.wants_transmit(origin.generation),
         }
@@ -305,7 +315,10 @@ impl Shared {
         let generation = core.client.generation();
         let todo = core.follow(now, origin.map(|origin| origin.lane), has_runtime);
         let mut next = self.next(&mut core, now, origin, may_tell);
-        drop(core);
+        match self.settings.observer.as_deref() {
+            None => drop(core),
+            Some(observer) => tell_notes(observer, core),
+        }
         let mut dispatching = next.event.is_some().then(|| Dispatching(self));
         todo.wake.into_iter().flatten().for_each(Waker::wake);
         for (lane, stream) in Lane::ALL.into_iter().zip(todo.open) {

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use super::wait::{AckState, ClientAckFuture, Connected, Sent};
 use super::{ClientConnectError, ClientDisconnectReason};
 use crate::engine::Transport;
-use crate::error::EmitError;
+use crate::error::{EmitError, HandlerError};
 use crate::extract::Context;
 use crate::handler::{Acknowledge, AnySocket, drive, finish, run};
 use crate::listeners::{Listeners, On};
@@ -422,7 +422,8 @@ impl ClientSocket {
             let auth = auth.and_then(|auth| {
                 serde_json::from_str::<serde_json::Value>(&auth).map_err(|error| error.to_string())
             });
-            finish(Some((socket, ack)), &auth)
+            // Without new credentials nothing is acknowledged, and the error is logged.
+            finish(Some((socket, ack)), &auth.map_err(HandlerError::new))
         };
         drive(self, AUTH_RENEW, self.span(AUTH_RENEW), Box::pin(renewed));
         true

@@ -2,9 +2,10 @@
 
 use super::socket::Socket;
 use crate::error::{ConnectError, INTERNAL};
-use crate::extract::{Context, Extract, ExtractError};
+use crate::extract::{Context, ExtractError};
+use crate::function::{NonBorrowingFn, Parameters};
 use crate::guard::{BoxFuture, catch};
-use crate::handler::{AnySocket, for_each_arity};
+use crate::handler::AnySocket;
 use crate::observe::HandlerFailure;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -17,10 +18,10 @@ use std::marker::PhantomData;
 /// | `Result<Duration, ConnectError>` | the time for which new credentials are valid | [`Namespace::renew_auth`](crate::Namespace::renew_auth) |
 /// | `Result<(), PacketError>` | an event that arrived | [`Namespace::use_packet`](crate::Namespace::use_packet), [`Socket::use_packet`](crate::Socket::use_packet) |
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a middleware that returns `{Decision}`",
-    label = "not a middleware of this kind",
-    note = "a middleware is an `async` function or closure, whose return value must have the type above",
-    note = "all of its parameters, up to eight, are `Extract`, and its future is `Send`"
+    message = "`{Self}` is not a middleware",
+    label = "not a function of up to eight parameters",
+    note = "a middleware is an `async` function or closure that returns `{Decision}`",
+    note = "its parameters, at most eight, are those of handlers: see `sockeye::extract`"
 )]
 pub trait Middleware<Parameters, Decision = Result<(), ConnectError>>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
@@ -28,23 +29,16 @@ pub trait Middleware<Parameters, Decision = Result<(), ConnectError>>: Send + Sy
     fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Decision>, ExtractError>;
 }
 
-macro_rules! implement_for_functions {
-    ($($parameter:ident $variable:ident),*) => {
-        impl<F, Fut, Decision, $($parameter),*> Middleware<($($parameter,)*), Decision> for F
-        where
-            F: Fn($($parameter),*) -> Fut + Send + Sync + 'static,
-            Fut: Future<Output = Decision> + Send + 'static,
-            $($parameter: Extract,)*
-        {
-            fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Decision>, ExtractError> {
-                let _ = context;
-                Ok(Box::pin(self($($parameter::extract(context)?),*)))
-            }
-        }
-    };
+impl<F, P, Decision> Middleware<P, Decision> for F
+where
+    F: NonBorrowingFn<P>,
+    F::Output: Future<Output = Decision> + Send + 'static,
+    P: Parameters<Socket>,
+{
+    fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Decision>, ExtractError> {
+        Ok(Box::pin(NonBorrowingFn::call(self, P::extract(context)?)))
+    }
 }
-
-for_each_arity!(implement_for_functions);
 
 /// A middleware with the types of its parameters erased.
 pub(super) trait AnyMiddleware<Decision>: Send + Sync {

@@ -112,10 +112,11 @@ impl Namespace {
     }
 
     /// Checks whether an event can be sent to other servers.
-    fn check_server_side(&self, event: &str, args: &impl Encode) -> Result<(), EmitError> {
+    fn check_server_side(&self, event: &str, args: &impl Payload) -> Result<(), EmitError> {
         if RESERVED.contains(&event) {
             return Err(EncodeError::ReservedEvent.into());
         }
+        crate::payload::check(args)?;
         // Without the event's name, because those that clients must not send are allowed.
         let head = Head { namespace: self.name(), kind: Kind::Ack(0) };
         with_encoder(self.0.parser, |encoder| Ok(args.encode(encoder, head).map(drop)?))

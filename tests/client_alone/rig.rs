@@ -157,13 +157,16 @@ impl Stream {
     /// Answers the WebSocket handshake, and opens the session.
     pub(crate) fn open(&mut self) {
         let head = self.written();
+        self.switch(&head);
+        self.send_text(OPEN);
+    }
+
+    /// Answers a WebSocket handshake.
+    pub(crate) fn switch(&mut self, head: &str) {
         let key = head.split("Sec-WebSocket-Key: ").nth(1).unwrap().split("\r\n").next().unwrap();
         let accept = String::from_utf8(accept_key(key).to_vec()).unwrap();
         let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
         self.send(format!("{switching}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes());
-        self.send_text(
-            r#"0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#,
-        );
     }
 
     /// Opens the session, and lets the client join the main namespace.

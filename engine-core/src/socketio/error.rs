@@ -78,9 +78,12 @@ pub enum EncodeError {
     /// Beside binary data there is an object with a key `_placeholder`, which the peer could mistake for an attachment.
     #[error("an object looks like a placeholder")]
     Placeholder,
-    /// The arguments are an `Err`, which is not sent. Holds the error as JSON.
+    /// The arguments are an `Err` whose error is not for the peer: one of this library. Holds its text.
     #[error("failed: {0}")]
     Failed(Box<str>),
+    /// The arguments of an event are an `Err`, which only an acknowledgement may be. Holds the error as JSON.
+    #[error("an `Err` can be acknowledged, but not emitted: {0}")]
+    ErrValue(Box<str>),
     /// A value's `Serialize` failed, or a map's key cannot be a string.
     #[error("cannot serialize: {0}")]
     Serialize(Box<str>),

@@ -9,7 +9,8 @@ mod tests;
 
 pub use error::{CloseReason, HandshakeError, SendError, TransportError};
 pub use lane::{Lane, Received, Request, Want};
-pub use session::Session;
+pub(crate) use session::Notes;
+pub use session::{Note, Session};
 
 use super::transport::Transport;
 use crate::websocket::{DeflatePool, PerMessageDeflate};

@@ -3,6 +3,11 @@
 mod end;
 mod mark;
 mod masks;
+mod notes;
+mod upgrade;
+
+pub use notes::Note;
+pub(crate) use notes::Notes;
 
 use super::Config;
 use super::error::{CloseReason, HandshakeError, SendError, TransportError};
@@ -10,7 +15,7 @@ use super::handshake::{Handshake, is_version_3};
 use super::lane::{Lane, Received, Request, Want};
 use crate::engineio::frames::Part;
 use crate::engineio::packet::{Packet, PacketError, base64_len, write_base64};
-use crate::engineio::payload::{Payload, decode_binary};
+use crate::engineio::payload::Payload;
 use crate::engineio::transport::Transport;
 use crate::engineio::version::Version;
 use crate::outbound::Outbound;
@@ -21,7 +26,6 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bytes::Buf;
 use core::time::Duration;
 
 /// The client's side of one Engine.IO session, over up to three byte streams.
@@ -48,8 +52,6 @@ pub struct Session {
     last_heard: Time,
     /// The number of requests, each of which has a different `t`, and of pings of WebSocket.
     requests: u32,
-    /// The session is closing: until this deadline it sends what is queued, and tells the server.
-    closing: Option<Time>,
     /// The driver does not read, because the application has fallen behind.
     is_behind: bool,
     /// The packet that closes the session is queued; nothing is queued after it.
@@ -57,6 +59,8 @@ pub struct Session {
     closed: Option<Box<CloseReason>>,
     /// The position up to which the session watches what the server has read. Rarely needed.
     mark: Option<Box<mark::Mark>>,
+    /// The notes for a program that watches. Rarely needed.
+    notes: Option<Box<Notes>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +86,8 @@ struct Polling {
     brought: bool,
     /// The next poll waits until this time.
     pause: Option<Time>,
+    /// The session is closing: until this deadline it sends what is queued, and tells the server.
+    closing: Option<Time>,
     probe: Option<Box<Probe>>,
 }
 
@@ -142,11 +148,11 @@ impl Session {
             late_since: None,
             last_heard: now,
             requests: 0,
-            closing: None,
             is_behind: false,
             said_close: false,
             closed: None,
             mark: None,
+            notes: None,
             config,
         };
         if session.config.transports.is_empty() {
@@ -159,7 +165,7 @@ impl Session {
 
     /// Returns whether the session is open: not before the server has opened it, nor once it is closing.
     pub fn is_open(&self) -> bool {
-        self.handshake.is_some() && self.closed.is_none() && self.closing.is_none()
+        self.handshake.is_some() && self.closed.is_none() && self.closing().is_none()
     }
 
     /// Returns the transport in use, or being opened.
@@ -213,7 +219,7 @@ impl Session {
             },
             (State::Polling(polling), Lane::Poll) => {
                 let waits = polling.pause.is_some_and(|until| now < until);
-                match polling.poll || polling.is_pausing() || self.closing.is_some() || waits {
+                match polling.poll || polling.is_pausing() || polling.closing.is_some() || waits {
                     true => Want::Keep,
                     false => Want::Request,
                 }
@@ -410,7 +416,7 @@ impl Session {
         }
         match &mut self.state {
             State::Opening { .. } => self.fail_opening(error.into()),
-            State::Polling(polling) if lane == Lane::WebSocket => polling.probe = None,
+            State::Polling(_) if lane == Lane::WebSocket => self.stay_polling(error),
             _ => self.end(error.into()),
         }
     }
@@ -422,7 +428,7 @@ impl Session {
             && *index + 1 < self.config.transports.len()
         {
             (*index, *asked) = (*index + 1, false);
-            return;
+            return self.note(|session| Note::Opening(session.transport()));
         }
         self.end(reason);
     }
@@ -471,7 +477,7 @@ impl Session {
                         probe.stage = Stage::Pausing;
                         self.complete_upgrade();
                     }
-                    (probe, _) => *probe = None,
+                    _ => self.stay_polling(TransportError::OutOfPlace("an answer to the probe")),
                 }
                 return Received::Nothing;
             }
@@ -539,6 +545,7 @@ impl Session {
             }
         };
         self.handshake = Some(handshake);
+        self.note(|_| Note::Opened);
         self.expect_ping(now);
         Received::Open
     }
@@ -548,25 +555,6 @@ impl Session {
             self.ping_deadline = now + handshake.patience();
             self.late_since = None;
         }
-    }
-
-    /// Moves to WebSocket once no request is in progress.
-    fn complete_upgrade(&mut self) {
-        let State::Polling(polling) = &self.state else { return };
-        if !polling.is_pausing() || polling.poll || polling.post.is_some() {
-            return;
-        }
-        self.state = State::WebSocket;
-        let payload = core::mem::take(&mut self.queue);
-        self.push_control(b"5");
-        for mut packet in payload.into_packets() {
-            let data = if self.config.force_base64 { None } else { decode_binary(&mut packet) };
-            match data {
-                Some(data) => self.push_frame(Opcode::Binary, &[&data]),
-                None => self.push_frame(Opcode::Text, &[&packet.copy_to_bytes(packet.len())]),
-            }
-        }
-        self.move_mark();
     }
 
     // Sending.
@@ -636,6 +624,9 @@ impl Session {
                 false => SendError::Full { queued: self.queue.text().len() },
             });
         }
+        if self.notes.is_some() {
+            parts.clone().for_each(|part| self.note_message(part));
+        }
         if !on_websocket {
             self.queue.write(parts);
             return Ok(());
@@ -681,6 +672,9 @@ impl Session {
             let queued = self.queue.text().len();
             return self.end(TransportError::NotRead { queued }.into());
         }
+        if self.notes.is_some() {
+            self.note_control(packet, self.transport());
+        }
         match self.state {
             State::WebSocket => self.push_frame(Opcode::Text, &[packet]),
             _ => self.queue.push_control(packet),
@@ -712,6 +706,7 @@ impl Session {
                 probe.stage = Stage::Sent;
                 let mask = self.masks.next(&mut self.random);
                 out.write_with(|out| websocket::write_frame(out, Opcode::Text, b"2probe", Some(mask)));
+                self.note_control(b"2probe", Transport::WebSocket);
             }
             _ => {}
         }
@@ -724,7 +719,7 @@ impl Session {
         if self.closed.is_some() {
             return None;
         }
-        let mut next = earliest(self.closing, self.handshake.as_ref().map(|_| self.ping_deadline));
+        let mut next = earliest(self.closing(), self.handshake.as_ref().map(|_| self.ping_deadline));
         if let State::Polling(polling) = &self.state {
             next = earliest(next, polling.post);
             next = earliest(next, polling.pause);
@@ -738,17 +733,18 @@ impl Session {
         if self.closed.is_some() {
             return;
         }
-        if self.closing.is_some_and(|deadline| deadline <= now) {
+        if self.closing().is_some_and(|deadline| deadline <= now) {
             return self.end(CloseReason::Client);
         }
         if let State::Polling(polling) = &mut self.state {
             if polling.pause.is_some_and(|until| until <= now) {
                 polling.pause = None;
             }
+            let is_late = polling.post.is_some_and(|deadline| deadline <= now);
             if polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now) {
-                polling.probe = None;
+                self.stay_polling(TransportError::RequestTimeout);
             }
-            if polling.post.is_some_and(|deadline| deadline <= now) {
+            if is_late {
                 return self.end(TransportError::RequestTimeout.into());
             }
         }

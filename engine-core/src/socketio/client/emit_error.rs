@@ -2,6 +2,7 @@
 
 use crate::engineio::client::SendError;
 use crate::socketio::error::EncodeError;
+use crate::socketio::failure::serialize_failure;
 use crate::socketio::server;
 use serde::{Serialize, Serializer};
 
@@ -76,9 +77,9 @@ impl From<SendError> for server::EmitError {
     }
 }
 
-/// Serializes as the error's text, because a handler's return value is serialized.
+/// Serializes as the error's text, which is not for the peer: a handler may return it.
 impl Serialize for EmitError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serialize_failure(self, serializer)
     }
 }

@@ -7,7 +7,9 @@ mod send;
 use super::namespace::{Left, Namespace, State};
 use super::text::Read;
 use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline, Text};
-use crate::engineio::client::{CloseReason, Lane, Received, Request, Session, TransportError, Want};
+use crate::engineio::client::{
+    CloseReason, Lane, Note, Notes, Received, Request, Session, TransportError, Want,
+};
 use crate::engineio::{Message, Packet as EnginePacket, Transport};
 use crate::outbound::Outbound;
 use crate::random::Random;
@@ -35,7 +37,7 @@ pub struct Client {
     /// The number of the session in `engine`. Streams belong to one session.
     generation: u64,
     /// A session that this side has closed, with its number, until its last frames are transmitted.
-    parting: Option<(u64, Box<Session>)>,
+    parting: Option<Box<(u64, Session)>>,
     /// The number of consecutive reconnection attempts without a namespace that was joined.
     attempts: u32,
     /// The attempt in progress is a reconnection attempt.
@@ -47,6 +49,8 @@ pub struct Client {
     reassembly_deadline: Option<Time>,
     tokens: u64,
     events: VecDeque<Event>,
+    /// The notes of a program that watches, while no session has them.
+    notes: Option<Box<Notes>>,
 }
 
 /// Minimum of each delay and timeout, so that after each deadline the next one is later.
@@ -80,6 +84,7 @@ impl Client {
             reassembly_deadline: None,
             tokens: 0,
             events: VecDeque::new(),
+            notes: None,
         }
     }
 
@@ -98,6 +103,18 @@ impl Client {
     /// Returns the queue of [events](Client::poll_event), so that its memory can come from a pool and return there.
     pub fn events_mut(&mut self) -> &mut VecDeque<Event> {
         &mut self.events
+    }
+
+    /// Writes down notes of what every session does from now on, for a program that watches:
+    /// [take](Client::take_notes) them after each call. Call this before the client connects.
+    pub fn begin_notes(&mut self) {
+        self.notes = Some(Box::default());
+    }
+
+    /// Takes the notes of what sessions did since the last call, in order.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        let current = self.engine.as_mut().and_then(|engine| engine.notes_mut().as_mut());
+        current.or(self.notes.as_mut()).map_or_else(Vec::new, |notes| notes.take())
     }
 
     /// Returns whether a namespace is joined.
@@ -204,8 +221,8 @@ impl Client {
             }
             return waits;
         }
-        if let Some((_, mut engine)) = self.parting.take_if(|(parting, _)| *parting == generation) {
-            engine.transmit(out);
+        if let Some(mut parting) = self.parting.take_if(|parting| parting.0 == generation) {
+            parting.1.transmit(out);
         }
         false
     }
@@ -220,7 +237,7 @@ impl Client {
     pub fn wants_transmit(&self, generation: u64) -> bool {
         match &self.engine {
             Some(engine) if generation == self.generation => engine.wants_transmit(),
-            _ => self.parting.as_ref().is_some_and(|(parting, _)| *parting == generation),
+            _ => self.parting.as_ref().is_some_and(|parting| parting.0 == generation),
         }
     }
 
@@ -368,13 +385,16 @@ impl Client {
 
     /// Forgets a closed session whose last frames cannot be transmitted any more.
     fn forget_parting(&mut self, generation: u64, lane: Lane) {
-        self.parting.take_if(|(parting, _)| lane == Lane::WebSocket && *parting == generation);
+        self.parting.take_if(|parting| lane == Lane::WebSocket && parting.0 == generation);
     }
 
     fn open_engine(&mut self, now: Time) {
         self.generation += 1;
         let worked = self.websocket_worked && self.config.remember_upgrade;
-        let engine = Session::open(now, self.config.engine.clone(), self.random.fork(), worked);
+        let mut engine = Session::open(now, self.config.engine.clone(), self.random.fork(), worked);
+        if let Some(notes) = self.notes.take() {
+            engine.set_notes(notes);
+        }
         self.link = Link::Opening(now + self.patience());
         self.engine = Some(Box::new(engine));
         self.follow_engine(now);
@@ -412,13 +432,14 @@ impl Client {
             }
             return;
         };
-        let Some(engine) = self.engine.take() else { return };
+        let Some(mut engine) = self.engine.take() else { return };
+        self.notes = engine.notes_mut().take();
         if matches!(reason, CloseReason::TransportError(_)) {
             self.websocket_worked = false;
         }
         // When polling, everything was sent before the end.
         if reason == CloseReason::Client && engine.wants_transmit() {
-            self.parting = Some((self.generation, engine));
+            self.parting = Some(Box::new((self.generation, *engine)));
         }
         self.reassembly.clear();
         self.reassembly_deadline = None;

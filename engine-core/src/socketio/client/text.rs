@@ -45,6 +45,11 @@ impl<'a> Text<'a> {
         Text { packet, read }
     }
 
+    /// Returns the Engine.IO packet, if it could be decoded.
+    pub fn packet(&self) -> Option<&EnginePacket<'a>> {
+        self.packet.as_ref().ok()
+    }
+
     /// Returns whether handling this packet certainly sends nothing: it is an event, or an acknowledgement without
     /// `retries`. With them, the next event is sent.
     pub fn sends_nothing(&self, retries: u32) -> bool {

@@ -9,9 +9,10 @@ use serde::Serialize;
 ///
 /// Keep one for each thread, not for each session. Memory that a huge packet needed is freed with the next packet.
 ///
-/// Arguments are one value: a tuple or tuple struct is the list of arguments, `()` and unit structs are none, `Ok` is
-/// what it holds and `Err` is not sent, anything else is one argument. A value that serializes as unit but has a size
-/// (`serde_json::Value::Null`, `&()`) is the argument `null`. Rust's arrays are tuples to serde, so `&[1, 2]` are two
+/// Arguments are one value: a tuple or tuple struct is the list of arguments, `()` and unit structs are none, a `Result`
+/// is what it holds (see [`event`](Encoder::event) and [`ack`](Encoder::ack) for `Err`), anything else is one argument. A
+/// `Result` inside of another value, even of another `Result`, is an ordinary enum. A value that serializes as unit but
+/// has a size (`serde_json::Value::Null`, `&()`) is the argument `null`. Rust's arrays are tuples to serde, so `&[1, 2]` are two
 /// arguments, while a slice or `Vec` is one. Data that serializes as bytes (`bytes::Bytes` with its feature `serde`,
 /// `serde_bytes`) becomes an attachment, at any depth; `Vec<u8>` and `&[u8]` are lists of numbers to serde.
 #[derive(Debug, Default)]
@@ -34,7 +35,8 @@ impl Encoder {
     /// Encodes an event, with an id if an acknowledgement is wanted.
     ///
     /// # Errors
-    /// Returns an error if the name is reserved, if the namespace is illegal, or if `args` cannot be sent.
+    /// Returns an error if the name is reserved, if the namespace is illegal, or if `args` cannot be sent, as an `Err`
+    /// cannot ([`EncodeError::ErrValue`]).
     pub fn event<A: Serialize + ?Sized>(
         &mut self,
         namespace: &str,
@@ -47,10 +49,11 @@ impl Encoder {
         }
     }
 
-    /// Encodes an acknowledgement.
+    /// Encodes an acknowledgement. An `Err` is acknowledged with the error that it holds, unless that
+    /// [is not for the peer](crate::socketio::serialize_failure).
     ///
     /// # Errors
-    /// Returns an error if the namespace is illegal, or if `args` cannot be sent.
+    /// Returns an error if the namespace is illegal, or if `args` cannot be sent ([`EncodeError::Failed`] for an `Err`).
     pub fn ack<A: Serialize + ?Sized>(
         &mut self,
         namespace: &str,
@@ -148,4 +151,10 @@ impl Encoder {
     pub(super) fn capacity(&self) -> usize {
         self.text.capacity()
     }
+}
+
+/// Returns the error of arguments that are an `Err`: [`EncodeError::Failed`] if it is not for the peer, otherwise
+/// [`EncodeError::ErrValue`]. The value of an `Ok` is not encoded.
+pub fn error_of<A: Serialize + ?Sized>(args: &A) -> Option<EncodeError> {
+    text::error_of(args)
 }

@@ -8,7 +8,7 @@ pub(crate) mod text;
 pub use decoded::Decoded;
 pub(super) use decoded::Form;
 pub use encoded::{Attachments, Encoded};
-pub use encoder::Encoder;
+pub use encoder::{Encoder, error_of};
 
 use super::limits::Limits;
 use crate::engineio::Message;

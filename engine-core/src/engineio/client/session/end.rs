@@ -1,24 +1,37 @@
 //! The end of a session.
 
 use super::super::error::CloseReason;
-use super::{Lane, Session, State};
+use super::{Lane, Note, Session, State};
+use crate::engineio::transport::Transport;
 use crate::time::Time;
 use alloc::boxed::Box;
 
 impl Session {
     /// Closes the session after everything that is queued.
     pub fn close(&mut self, now: Time) {
-        if self.closed.is_some() || self.closing.is_some() {
+        if self.closed.is_some() || self.closing().is_some() {
             return;
         }
         match &mut self.state {
             State::Polling(polling) => {
                 polling.probe = None;
-                self.closing = Some(now + self.config.close_timeout);
+                polling.closing = Some(now + self.config.close_timeout);
                 self.complete_close();
             }
-            // The driver sends a close frame.
-            State::WebSocket | State::Opening { .. } => self.closed = Some(Box::new(CloseReason::Client)),
+            State::WebSocket => {
+                // The driver sends a close frame.
+                self.note_control(b"1", Transport::WebSocket);
+                self.set_closed(CloseReason::Client);
+            }
+            State::Opening { .. } => self.set_closed(CloseReason::Client),
+        }
+    }
+
+    /// Returns the deadline of closing, if the session is closing. Only one that polls takes time for it.
+    pub(super) fn closing(&self) -> Option<Time> {
+        match &self.state {
+            State::Polling(polling) => polling.closing,
+            State::Opening { .. } | State::WebSocket => None,
         }
     }
 
@@ -32,7 +45,7 @@ impl Session {
     /// The packet that closes has a request of its own: the reference handles it immediately, but messages only after the
     /// request that brought them, so that messages before it in the same request would be lost.
     pub(super) fn complete_close(&mut self) {
-        if self.closing.is_none() || !self.queue.text().is_empty() || self.is_busy(Lane::Post) {
+        if self.closing().is_none() || !self.queue.text().is_empty() || self.is_busy(Lane::Post) {
             return;
         }
         if self.said_close {
@@ -48,7 +61,12 @@ impl Session {
         }
         self.queue.clear();
         // An error while the session is closing is not the reason of its end.
-        let reason = if self.closing.is_some() { CloseReason::Client } else { reason };
+        let reason = if self.closing().is_some() { CloseReason::Client } else { reason };
+        self.set_closed(reason);
+    }
+
+    fn set_closed(&mut self, reason: CloseReason) {
+        self.note(|_| Note::Closed(reason.clone()));
         self.closed = Some(Box::new(reason));
     }
 }

@@ -1,7 +1,7 @@
 //! The text form of a packet to send, and the attachments behind it.
 
 use super::json;
-use super::serialize::{ArgumentList, Sink};
+use super::serialize::{ArgumentList, ErrIs, Sink};
 use crate::socketio::args::Args;
 use crate::socketio::error::EncodeError;
 use crate::socketio::kind::is_reserved;
@@ -42,7 +42,7 @@ impl Encoder {
         let json = self.start(namespace, id)?;
         self.sink.text.push(b'[');
         self.sink.string(event);
-        ArgumentList::write(&mut self.sink, true, args)?;
+        ArgumentList::write(&mut self.sink, true, ErrIs::Refused, args)?;
         self.sink.text.push(b']');
         self.finish_list([b'2', b'5'], json)
     }
@@ -55,7 +55,7 @@ impl Encoder {
     ) -> Result<Encoded<'_>, EncodeError> {
         let json = self.start(namespace, Some(id))?;
         self.sink.text.push(b'[');
-        ArgumentList::write(&mut self.sink, false, args)?;
+        ArgumentList::write(&mut self.sink, false, ErrIs::Sent, args)?;
         self.sink.text.push(b']');
         self.finish_list([b'3', b'6'], json)
     }
@@ -232,7 +232,7 @@ impl Encoder {
 ///
 /// A quote inside a JSON string has a backslash in front of it, so a part of a string is not taken for the key. A key
 /// written with escapes is not found: only raw JSON can have one.
-fn count_placeholders(text: &[u8]) -> usize {
+pub(super) fn count_placeholders(text: &[u8]) -> usize {
     const KEY: &[u8] = br#""_placeholder""#;
     memchr::memmem::find_iter(text, KEY)
         .filter(|at| {

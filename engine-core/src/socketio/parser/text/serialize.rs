@@ -6,6 +6,8 @@
 use super::json::skip_plain;
 use crate::reuse::Reuse;
 use crate::socketio::error::EncodeError;
+use crate::socketio::failure::{self, FAILURE};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 use serde::ser::{Error as _, Impossible, Serialize, Serializer};
@@ -22,6 +24,8 @@ pub(super) struct Sink {
     pub(super) binary: Vec<u8>,
     /// The end of each attachment in `binary`.
     pub(super) ends: Vec<usize>,
+    /// The number of attachments that the text is to stand behind, which placeholders count from.
+    pub(super) attached_before: usize,
     /// The next string is JSON already.
     raw: bool,
     text_reuse: Reuse,
@@ -34,6 +38,7 @@ impl Sink {
             text: Vec::new(),
             binary: Vec::new(),
             ends: Vec::new(),
+            attached_before: 0,
             raw: false,
             text_reuse: Reuse::new(),
             binary_reuse: Reuse::new(),
@@ -100,7 +105,7 @@ impl Sink {
 
     fn attachment(&mut self, bytes: &[u8]) {
         self.text.extend_from_slice(br#"{"_placeholder":true,"num":"#);
-        self.integer(self.ends.len());
+        self.integer(self.attached_before + self.ends.len());
         self.text.push(b'}');
         self.binary.extend_from_slice(bytes);
         self.ends.push(self.binary.len());
@@ -556,7 +561,8 @@ impl Serializer for Key<'_> {
 
 /// A serializer of the arguments of a packet into an array that is already open.
 ///
-/// A tuple's elements are the arguments, `()` and a unit struct are none, `Ok` is what it holds, anything else is one.
+/// A tuple's elements are the arguments, `()` and a unit struct are none, a `Result` is what it holds, anything else is
+/// one.
 pub(super) struct ArgumentList<'a> {
     sink: &'a mut Sink,
     /// Set if the array holds an event's name already.
@@ -564,6 +570,44 @@ pub(super) struct ArgumentList<'a> {
     /// Set if the value has no size, so that its unit is `()`. A value with a size, such as `serde_json::Value`, means
     /// `null` if it serializes as unit.
     zero_sized: bool,
+    /// Set if the value is a `Result`, which other enums may look like.
+    is_result: bool,
+    /// Set if the value is what an `Err` holds.
+    is_error: bool,
+    err: ErrIs,
+}
+
+/// The use of an `Err` whose error is for the peer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ErrIs {
+    /// The arguments are the error.
+    Sent,
+    Refused,
+    /// The error is wanted, and nothing of an `Ok`.
+    Sought,
+}
+
+/// Returns the error of arguments that are an `Err`.
+pub(crate) fn error_of<A: Serialize + ?Sized>(args: &A) -> Option<EncodeError> {
+    match failure::is_result::<A>() {
+        true => ArgumentList::write(&mut Sink::new(), false, ErrIs::Sought, args).err(),
+        false => None,
+    }
+}
+
+/// Returns the error for the value of an `Err` that is not sent.
+#[cold]
+fn refusal<E: Serialize + ?Sized>(error: &E) -> EncodeError {
+    let mut sink = Sink::new();
+    let list = ArgumentList { is_error: true, ..ArgumentList::new(&mut sink, false, ErrIs::Sent, error) };
+    if let Err(refusal) = error.serialize(list) {
+        return refusal;
+    }
+    sink.clear(0);
+    match error.serialize(&mut sink) {
+        Ok(()) => EncodeError::ErrValue(String::from_utf8_lossy(&sink.text).into()),
+        Err(error) => error,
+    }
 }
 
 impl<'a> ArgumentList<'a> {
@@ -571,9 +615,17 @@ impl<'a> ArgumentList<'a> {
     pub(super) fn write<A: Serialize + ?Sized>(
         sink: &'a mut Sink,
         named: bool,
+        err: ErrIs,
         args: &A,
     ) -> Result<(), EncodeError> {
-        args.serialize(ArgumentList { sink, named, zero_sized: size_of_val(args) == 0 })
+        let list = ArgumentList::new(sink, named, err, args);
+        args.serialize(ArgumentList { is_result: failure::is_result::<A>(), ..list })
+    }
+
+    /// Returns the serializer of a value that is not a `Result`, or is an ordinary enum in spite of it.
+    fn new<A: ?Sized>(sink: &'a mut Sink, named: bool, err: ErrIs, value: &A) -> ArgumentList<'a> {
+        let zero_sized = size_of_val(value) == 0;
+        ArgumentList { sink, named, zero_sized, is_result: false, is_error: false, err }
     }
 
     fn unit(self) -> Result<(), EncodeError> {
@@ -667,9 +719,14 @@ impl<'a> Serializer for ArgumentList<'a> {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<(), EncodeError> {
+        if self.is_error && name == FAILURE {
+            let mut text = Sink { raw: true, ..Sink::new() };
+            value.serialize(&mut text)?;
+            return Err(EncodeError::Failed(String::from_utf8_lossy(&text.text).into()));
+        }
         value.serialize(self)
     }
 
@@ -680,16 +737,18 @@ impl<'a> Serializer for ArgumentList<'a> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), EncodeError> {
-        match (name, variant) {
-            // `Ok` is sent as the value that it holds, and `Err` is not sent at all.
-            ("Result", "Ok") => ArgumentList::write(self.sink, self.named, value),
-            ("Result", "Err") => {
-                let mut error = Sink::new();
-                value.serialize(&mut error)?;
-                let text = alloc::string::String::from_utf8_lossy(&error.text).into_owned();
-                Err(EncodeError::Failed(text.into_boxed_str()))
+        if !self.is_result {
+            return self.one().serialize_newtype_variant(name, index, variant, value);
+        }
+        let ArgumentList { sink, named, err, .. } = self;
+        match (variant, err) {
+            ("Ok", ErrIs::Sought) => Ok(()),
+            ("Ok", _) => value.serialize(ArgumentList::new(sink, named, err, value)),
+            (_, ErrIs::Sent) => {
+                let list = ArgumentList::new(sink, named, err, value);
+                value.serialize(ArgumentList { is_error: true, ..list })
             }
-            _ => self.one().serialize_newtype_variant(name, index, variant, value),
+            _ => Err(refusal(value)),
         }
     }
 }

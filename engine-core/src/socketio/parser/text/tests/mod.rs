@@ -3,7 +3,9 @@
 mod args;
 mod decode;
 mod encode;
+mod list;
 mod reassembly;
+mod results;
 mod scan;
 
 use proptest::prelude::*;

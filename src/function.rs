@@ -1,0 +1,57 @@
+//! Functions of up to eight parameters, as handlers and middlewares are.
+//!
+//! The traits for these have one implementation each, and it has every condition as a bound of its own. That is how
+//! the compiler reports the one that is not met: of several implementations, it would only say that none fits.
+
+use crate::extract::{Context, Extract, ExtractError};
+
+/// A function of the parameters in the tuple `P`, whose result borrows nothing from the function.
+///
+/// The name is what the compiler shows for an `async` closure that captures something: its future borrows the captures.
+pub trait NonBorrowingFn<P>: Send + Sync + 'static {
+    /// The return value: a future, if the function is `async`.
+    type Output;
+
+    /// Calls the function.
+    fn call(&self, parameters: P) -> Self::Output;
+}
+
+/// A tuple of parameters that can be extracted.
+pub trait Parameters<S>: Sized {
+    /// Extracts each parameter, in order.
+    fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError>;
+}
+
+macro_rules! implement {
+    ($($parameter:ident $variable:ident),*) => {
+        impl<F, Output, $($parameter),*> NonBorrowingFn<($($parameter,)*)> for F
+        where
+            F: Fn($($parameter),*) -> Output + Send + Sync + 'static,
+        {
+            type Output = Output;
+
+            #[inline]
+            fn call(&self, ($($variable,)*): ($($parameter,)*)) -> Output {
+                self($($variable),*)
+            }
+        }
+
+        impl<S, $($parameter: Extract<S>),*> Parameters<S> for ($($parameter,)*) {
+            #[inline]
+            fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
+                let _ = context;
+                Ok(($($parameter::extract(context)?,)*))
+            }
+        }
+    };
+}
+
+implement!();
+implement!(A a);
+implement!(A a, B b);
+implement!(A a, B b, C c);
+implement!(A a, B b, C c, D d);
+implement!(A a, B b, C c, D d, E e);
+implement!(A a, B b, C c, D d, E e, G g);
+implement!(A a, B b, C c, D d, E e, G g, H h);
+implement!(A a, B b, C c, D d, E e, G g, H h, I i);

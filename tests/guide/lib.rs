@@ -1,0 +1,14 @@
+//! The code in the pages of the guide, compiled and run as doc tests: `cargo test --doc -p sockeye-guide`.
+
+/// Defines a module for each page, whose documentation is the page.
+macro_rules! pages {
+    ($($page:ident)*) => {$(
+        #[cfg(doctest)]
+        #[doc = include_str!(concat!("../../docs/guide/", stringify!($page), ".md"))]
+        mod $page {}
+    )*};
+}
+
+pages! {
+    start events rooms authentication axum errors deployment observability custom_event_loops from_node from_socketioxide
+}

@@ -57,7 +57,7 @@
 
 use crate::Socket;
 use crate::handler::{Acknowledge, AnySocket};
-use crate::payload::Args;
+pub use crate::payload::Args;
 use serde::de::DeserializeOwned;
 use sockeye_core::socketio;
 use std::any::Any;

@@ -284,6 +284,8 @@ impl fmt::Display for HandlerFailure<'_> {
 /// Logs an event, and passes it to the observer. The caller must hold no lock.
 pub(crate) fn tell(observer: Option<&dyn Observer>, event: &ServerEvent<'_>) {
     write_log(event);
+    #[cfg(feature = "testing")]
+    crate::staged::note(event);
     if let Some(observer) = observer {
         guard("an observer", || observer.event(event));
     }

@@ -473,3 +473,24 @@ fn a_client_outlives_an_executor_of_smol() {
     late.connect();
     assert!(at_once(late.connected()).is_err());
 }
+
+#[test]
+fn a_handler_of_a_client_may_end_with_an_emit() {
+    let world = World::new();
+    let (client, mut poll, mut post) = polling(&world);
+    client.on("greet", async |socket: ClientSocket| socket.emit("hello", 1));
+    client.on("greet twice", async |socket: ClientSocket| {
+        socket.emit("hello", 2)?;
+        socket.emit("hello", 3)
+    });
+    poll.respond(r#"40{"sid":"s"}"#);
+    poll.written();
+    poll.respond("421[\"greet\"]\u{1e}422[\"greet twice\"]");
+    world.run();
+    let written = post.written();
+    let body = written.rsplit("\r\n").next().unwrap();
+    assert_eq!(
+        body.split('\u{1e}').collect::<Vec<_>>(),
+        [r#"42["hello",1]"#, "431[]", r#"42["hello",2]"#, r#"42["hello",3]"#, "432[]"]
+    );
+}

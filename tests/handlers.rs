@@ -674,3 +674,48 @@ fn the_first_handler_that_can_be_called_acknowledges() {
     client.send_all([r#"424["later","text"]"#, r#"425["later",7]"#]);
     assert_eq!(client.texts(), [r#"434["text"]"#, "435[7]"]);
 }
+
+/// A relay of one event: an argument in front, the rest as it came.
+async fn relay(socket: Socket, args: Args) -> Result<(), EmitError> {
+    let mut out = Args::new();
+    out.push("from")?;
+    for arg in &args {
+        match arg.bytes() {
+            Some(bytes) => out.push(Bytes::copy_from_slice(bytes))?,
+            None => out.push(arg.deserialize::<serde_json::Value>().unwrap())?,
+        };
+    }
+    socket.emit("relayed", out)
+}
+
+#[test]
+fn arguments_are_read_one_by_one_and_put_together() {
+    let client = connect(|socket| {
+        socket.on("relay", relay);
+        socket.on("list", async |args: Args| {
+            Args::from_values(args.to_values().unwrap().iter().rev()).unwrap()
+        });
+        socket.on("sum", async |args: Args| {
+            args.iter().map(|arg| arg.deserialize::<u32>()).sum::<Result<u32, _>>().unwrap()
+        });
+        socket.on("second", async |args: Args| args.get(1).unwrap().deserialize::<String>().unwrap());
+        socket.on("json", async |args: Args| {
+            let again = Args::from_json(&args.to_json(), args.attachments().iter().cloned()).unwrap();
+            assert_eq!(again, args);
+            (args.to_json(), format!("{args:?}"))
+        });
+    });
+    let answer = |event: &str| {
+        client.send(event);
+        client.next()
+    };
+    assert_eq!(answer(r#"421["list",1,{"b":[2]},"\ud800"]"#), "431[\"\u{fffd}\",{\"b\":[2]},1]");
+    assert_eq!(answer(r#"421["list"]"#), "431[]");
+    assert_eq!(answer(r#"421["sum",1,2,3]"#), "431[6]");
+    assert_eq!(answer(r#"421["second",1,"x"]"#), r#"431["x"]"#);
+    assert_eq!(answer(r#"421["json", 1 ,"x"]"#), r#"431["[1,\"x\"]","[1, \"x\"]"]"#);
+    client.send(r#"451-["relay",{"a":1},{"_placeholder":true,"num":0},null]"#);
+    client.send_binary(b"bytes");
+    assert_eq!(client.next(), r#"451-["relayed","from",{"a":1},{"_placeholder":true,"num":0},null]"#);
+    assert_eq!(client.next_binary(), b"bytes");
+}

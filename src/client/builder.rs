@@ -415,6 +415,13 @@ impl ClientBuilder {
     /// transport; if the URL is `https` or `wss` and the feature `tls` is off or the system's certificates
     /// cannot be loaded; or if the system's random number generator fails.
     pub fn build(self) -> Result<Client, BuildError> {
+        let mut seed = [0; 20];
+        getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
+        self.build_from(Random::from_seed(seed))
+    }
+
+    /// Builds the client with the given randomness.
+    pub(crate) fn build_from(self, random: Random) -> Result<Client, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -472,9 +479,7 @@ impl ClientBuilder {
             #[cfg(feature = "tls")]
             tls,
         };
-        let mut seed = [0; 20];
-        getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
-        let shared = Shared::new(Arc::new(settings), Random::from_seed(seed));
+        let shared = Shared::new(Arc::new(settings), random);
         let socket = shared.socket(&url.namespace);
         Ok(Client { shared, socket })
     }

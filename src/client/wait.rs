@@ -5,6 +5,7 @@ use super::error::{ClientAckError, ClientEmitError};
 use super::shared::Shared;
 use super::socket::ClientSocket;
 use crate::pending::{Answer, Reading};
+use serde::ser::{Serialize, SerializeTuple, Serializer};
 use sockeye_core::socketio::OwnedArgs;
 use sockeye_core::socketio::client::{NamespaceId, Token};
 use std::fmt;
@@ -60,6 +61,14 @@ impl Drop for Sent {
         {
             shared.forget_fate(token);
         }
+    }
+}
+
+/// Serializes as no arguments, because a handler's return value is serialized: a handler that ends with an emit
+/// acknowledges, as one of a server does.
+impl Serialize for Sent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_tuple(0)?.end()
     }
 }
 

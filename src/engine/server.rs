@@ -425,6 +425,10 @@ impl<A: Application> Drop for ServerInner<A> {
 
 /// Returns an id from the system's source of randomness.
 pub(crate) fn random_id() -> Option<Id> {
+    #[cfg(feature = "testing")]
+    if let Some(random) = crate::staged::random() {
+        return Some(Id::from_random(random));
+    }
     let mut random = [0; 15];
     getrandom::fill(&mut random).ok()?;
     Some(Id::from_random(random))

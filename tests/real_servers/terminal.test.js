@@ -212,3 +212,46 @@ test("control characters of a server do not reach the terminal", async (t) => {
   const { input } = await terminal.line(/← \/ x/);
   assert.doesNotMatch(input, /[\u001b\u009b]/);
 });
+
+test("a trace shows the packets of both protocols in both directions", async (t) => {
+  const { terminal } = await start(t, ["--trace"], (io) => {
+    adding(io);
+    io.on("connection", (socket) => socket.on("bytes", (bytes, answer) => answer(bytes)));
+  }, ["?add 2 3", "?bytes @/dev/null", "x ".padEnd(1000, "long")]);
+  const time = "[\\d:.]{12}";
+  const lines = [
+    "· opening a connection by polling",
+    '« polling open  0{"sid":".*',
+    "· the connection is open",
+    "» polling message connect /  40",
+    '« polling message connect /  40{"sid":".*"}',
+    '» (polling|websocket) message event / add #\\d+  42\\d+\\["add",2,3\\]',
+    "« (polling|websocket) message ack / #\\d+  43\\d+\\[5\\]",
+    '» (polling|websocket) message binary_event / bytes #\\d+  451-.*',
+    "» (polling|websocket) message  \\(0 bytes\\)",
+    '» (polling|websocket) message event / x  42\\["x","longlong.*… \\(\\d+ more bytes\\)',
+    "· the connection ended: io client disconnect",
+  ];
+  for (const line of lines) {
+    await terminal.line(new RegExp(`^${time} ${line}$`));
+  }
+  assert.equal(await terminal.code(), 0);
+});
+
+test("a trace in JSON has the parts of each packet, and is switched on and off by a command", async (t) => {
+  const { terminal } = await start(t, ["--json", "--transport", "websocket"]);
+  await terminal.told("connect");
+  terminal.say("/trace");
+  assert.equal((await terminal.told("trace")).on, true);
+  terminal.say("note 1");
+  const { time, ...packet } = await terminal.told("packet");
+  assert.ok(Date.parse(time));
+  assert.deepEqual(packet, {
+    type: "packet", direction: "out", transport: "websocket", packet: "message",
+    kind: "event", namespace: "/", id: null, event: "note", raw: '42["note",1]',
+  });
+  terminal.say("/trace");
+  assert.equal((await terminal.told("trace")).on, false);
+  terminal.say("/quit");
+  assert.equal(await terminal.code(), 0);
+});

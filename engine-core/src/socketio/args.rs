@@ -1,17 +1,24 @@
 //! The arguments of an event or an acknowledgement.
 
+mod arg;
+mod owned;
+mod show;
+
+pub use arg::{Arg, ArgIter};
+pub use owned::OwnedArgs;
+
 use super::attached::Attached;
 use super::parser::text;
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::vec::Vec;
-use bytes::Bytes;
 use core::fmt;
 use serde::de::{Deserialize, DeserializeOwned};
 
 /// The arguments of an event or an acknowledgement: JSON until [`deserialize`](Args::deserialize) is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// `Debug` writes the arguments as a JSON array, with `<12 bytes>` for an attachment, and at most 1,000 bytes of that.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Args<'a> {
     /// The whole array.
     json: &'a str,
@@ -59,6 +66,11 @@ impl<'a> Args<'a> {
         RawArgs { elements: self.elements_of(self.json) }
     }
 
+    /// Returns the arguments one by one, each with its attachments.
+    pub fn values(&self) -> ArgIter<'a> {
+        ArgIter::new(self.elements_of(self.json), self.attachments)
+    }
+
     /// Returns the arguments in `json`, which is the array or a copy of it.
     pub(super) fn elements_of<'b>(&self, json: &'b str) -> text::Elements<'b> {
         text::Elements::behind(json, self.start)
@@ -81,10 +93,10 @@ impl<'a> Args<'a> {
     /// missing argument is `None` if the type is an `Option`, and an error otherwise; further arguments are ignored.
     ///
     /// If `T` holds bytes (`bytes::Bytes` with its feature `serde`, `serde_bytes`), a placeholder is read as its
-    /// attachment; `&[u8]` and `&serde_bytes::Bytes` borrow it. A `Vec<u8>` is a list of numbers to serde. Bytes inside
-    /// `#[serde(flatten)]` or an untagged or internally tagged enum do not find their attachment, because serde reads
-    /// those into a buffer first. A type that accepts anything, such as `serde_json::Value`, reads the placeholder as
-    /// the object that it is.
+    /// attachment; `&[u8]` and `&serde_bytes::Bytes` borrow it. A `Vec<u8>` is a list of numbers to serde. A type that
+    /// accepts anything, bytes included, reads the attachment too, so that bytes may stand inside `#[serde(flatten)]` and
+    /// in enums that are untagged or internally tagged. `serde_json::Value`, which cannot hold bytes, reads the
+    /// placeholder as the object that it is, `{"_placeholder":true,"num":0}`.
     ///
     /// Half of a surrogate pair (`"\ud83d"`), which a JavaScript string can hold and a Rust string cannot, is read as
     /// U+FFFD.
@@ -98,6 +110,12 @@ impl<'a> Args<'a> {
     /// Copies the JSON. Attachments are shared, except one that is still in the receive buffer.
     pub fn into_owned(self) -> OwnedArgs {
         OwnedArgs { json: self.json.into(), start: self.start, attachments: self.attachments.to_vec() }
+    }
+}
+
+impl fmt::Debug for Args<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show::cut(f, |out| show::write_all(out, *self))
     }
 }
 
@@ -121,21 +139,6 @@ impl<'a> Iterator for RawArgs<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         self.elements.next()
-    }
-}
-
-/// Arguments that own their JSON, to keep after the packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnedArgs {
-    json: Box<str>,
-    start: usize,
-    attachments: Vec<Bytes>,
-}
-
-impl OwnedArgs {
-    /// Returns the same arguments, borrowed.
-    pub fn as_args(&self) -> Args<'_> {
-        Args { json: &self.json, start: self.start, attachments: (&self.attachments).into() }
     }
 }
 

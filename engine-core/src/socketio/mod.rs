@@ -20,7 +20,7 @@ pub mod server;
 mod target;
 
 pub use acks::{Acks, AcksFull, MAX_ACK_ID};
-pub use args::{Args, ArgsError, OwnedArgs, RawArgs, read_auth};
+pub use args::{Arg, ArgIter, Args, ArgsError, OwnedArgs, RawArgs, read_auth};
 pub use attached::Attached;
 pub use error::{DecodeError, EncodeError};
 pub use failure::serialize_failure;

@@ -6,12 +6,12 @@ mod editor;
 mod options;
 mod output;
 mod terminal;
+mod trace;
 mod values;
 
 use editor::Editor;
 use options::{Input, Options};
 use output::Output;
-use sockeye::Client;
 use sockeye::client::ClientConnectError;
 use sockeye::tokio::Tokio;
 use std::io::{self, BufRead, IsTerminal};
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use terminal::{Mode, Terminal};
 use tokio::sync::{mpsc, oneshot};
+use trace::Trace;
 
 /// A line was wrong, or was not answered.
 const FAILED: u8 = 1;
@@ -40,26 +41,24 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<u8, Box<dyn std::error::Error>> {
+async fn run() -> Result<u8, options::Error> {
     let Some(options) = Options::from_args(lexopt::Parser::from_env())? else { return Ok(0) };
     let (input, mode) = options.input()?;
-    let client = options.client(mode)?;
     let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-    let mut output = Output::new(options.json, colour);
+    let mut output = Output::new(options.json, colour, options.trace);
     let (terminal, lines) = match input {
         Input::Editor => {
             let mut editor = Editor::open(&mut output)?;
-            let terminal = Terminal::new(client.clone(), mode, output);
+            let terminal = start(&options, mode, output)?;
             editor.assist(terminal.clone(), colour);
             (terminal, read_lines(move || editor.read()))
         }
         Input::Lines(lines) => {
             let mut lines = lines.lines();
-            (Terminal::new(client.clone(), mode, output), read_lines(move || lines.next()))
+            (start(&options, mode, output)?, read_lines(move || lines.next()))
         }
     };
-    client.attach(Arc::new(Tokio::new()));
-    let code = match connect(&terminal, &client, &options.namespaces).await {
+    let code = match connect(&terminal, &options.namespaces).await {
         Ok(()) => follow(&terminal, lines, mode, options.wait).await,
         Err(_) => NOT_CONNECTED,
     };
@@ -67,14 +66,19 @@ async fn run() -> Result<u8, Box<dyn std::error::Error>> {
     Ok(code)
 }
 
+/// Creates the client, which is not connected yet.
+fn start(options: &Options, mode: Mode, output: Output) -> Result<Terminal, options::Error> {
+    let output = Arc::new(output);
+    let client = options.client(mode, Trace(output.clone()))?;
+    client.attach(Arc::new(Tokio::new()));
+    Ok(Terminal::new(client, mode, output))
+}
+
 /// Connects to the namespaces. A script waits for each.
-async fn connect(
-    terminal: &Terminal,
-    client: &Client,
-    namespaces: &[String],
-) -> Result<(), ClientConnectError> {
-    client.connect();
-    terminal.connected(client).await?;
+async fn connect(terminal: &Terminal, namespaces: &[String]) -> Result<(), ClientConnectError> {
+    let first = terminal.current();
+    first.connect();
+    terminal.connected(&first).await?;
     for namespace in namespaces {
         terminal.join(namespace).await?;
     }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::terminal::Mode;
+use crate::trace::Trace;
 use crate::values::{Json, namespace};
 use lexopt::{Arg, Parser, ValueExt};
 use sockeye::{Client, ClientTls, Transport};
@@ -30,6 +31,7 @@ read from the standard input; at a terminal, they are typed and edited there.
       --wait SECONDS           stay for this time after the last line, and show events
   -w, --watch                  stay after the last line, show events, and connect again until interrupted
   -j, --json                   print a line of JSON for everything that happens
+      --trace                  show every packet of both protocols, with the connection's events
       --once                   at a terminal: do not connect again
   -h, --help
   -V, --version
@@ -68,9 +70,10 @@ pub(crate) struct Options {
     watch: bool,
     pub(crate) json: bool,
     once: bool,
+    pub(crate) trace: bool,
 }
 
-type Error = Box<dyn std::error::Error>;
+pub(crate) type Error = Box<dyn std::error::Error>;
 
 /// The source of the lines.
 pub(crate) enum Input {
@@ -111,6 +114,7 @@ impl Options {
                 Arg::Long("wait") => options.wait = args.value()?.parse_with(seconds)?,
                 Arg::Short('w') | Arg::Long("watch") => options.watch = true,
                 Arg::Short('j') | Arg::Long("json") => options.json = true,
+                Arg::Long("trace") => options.trace = true,
                 Arg::Long("once") => options.once = true,
                 Arg::Value(url) if options.url.is_empty() => options.url = url.string()?,
                 Arg::Value(line) => options.lines.push(line.string()?),
@@ -149,9 +153,9 @@ impl Options {
         Ok((Input::Lines(lines), mode))
     }
 
-    pub(crate) fn client(&self, mode: Mode) -> Result<Client, Error> {
+    pub(crate) fn client(&self, mode: Mode, trace: Trace) -> Result<Client, Error> {
         let again = mode == Mode::Watch || mode == Mode::Interactive && !self.once;
-        let mut builder = Client::builder(&self.url).reconnection(again);
+        let mut builder = Client::builder(&self.url).reconnection(again).observer(trace);
         if let Some(transport) = self.transport {
             builder = builder.transports([transport]);
         }

@@ -1,11 +1,13 @@
 //! Everything that is shown, as lines of text or of JSON.
 
+use crate::trace::Head;
 use crate::values::Json;
 use jiff::{Timestamp, ZonedDateTime};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Something that happened, or the result of a command. `line` is the number of the line that caused it.
@@ -86,6 +88,21 @@ pub(crate) enum Record {
     },
     ReconnectFailed,
     Ping,
+    Trace {
+        line: u64,
+        on: bool,
+    },
+    Packet {
+        direction: &'static str,
+        transport: &'static str,
+        packet: &'static str,
+        #[serde(flatten)]
+        head: Option<Head>,
+        raw: String,
+    },
+    Connection {
+        message: String,
+    },
     Error {
         line: Option<u64>,
         message: String,
@@ -116,6 +133,7 @@ EVENT [ARGUMENT…]     emit an event
 /connect [NAMESPACE]  connect to a namespace and use it from now on; without a name, connect again
 /leave                disconnect from the namespace
 /status               show the state of the connection
+/trace                show every packet of both protocols, or show them no longer
 /help                 show this help
 /quit                 disconnect and exit
 An argument is JSON, a word, 'some words', or @FILE for the bytes of a file. The name of an event with spaces is quoted.";
@@ -198,6 +216,14 @@ impl Record {
             Record::ReconnectError { message } => (GREY, format!("· still no connection: {message}")),
             Record::ReconnectFailed => (RED, "! no more attempts to connect".into()),
             Record::Ping => (GREY, "· ping".into()),
+            Record::Trace { on: true, .. } => (GREY, "· packets are shown".into()),
+            Record::Trace { on: false, .. } => (GREY, "· packets are not shown any longer".into()),
+            Record::Packet { direction, transport, packet, head, raw } => {
+                let arrow = if *direction == "in" { "«" } else { "»" };
+                let head = head.as_ref().map_or(String::new(), |head| format!(" {head}"));
+                (GREY, format!("{arrow} {transport} {packet}{head}  {}", cut(raw)))
+            }
+            Record::Connection { message } => (GREY, format!("· {message}")),
             Record::Error { line: Some(line), message } => (RED, format!("! line {line}: {message}")),
             Record::Error { line: None, message } => (RED, format!("! {message}")),
         }
@@ -215,6 +241,20 @@ impl Record {
     }
 }
 
+/// The number of characters of a packet that are shown.
+const PACKET: usize = 500;
+
+/// Returns the beginning of a packet, and the number of bytes that follow it.
+fn cut(raw: &str) -> Cow<'_, str> {
+    match raw.char_indices().nth(PACKET) {
+        Some((at, _)) => {
+            let (shown, hidden) = raw.split_at(at);
+            format!("{shown}… ({} more bytes)", hidden.len()).into()
+        }
+        None => raw.into(),
+    }
+}
+
 fn spaced(args: &[Json]) -> String {
     args.iter().map(|arg| format!(" {arg}")).collect()
 }
@@ -227,6 +267,8 @@ fn printable(c: char) -> char {
 pub(crate) struct Output {
     json: bool,
     colour: bool,
+    /// Every packet is shown.
+    tracing: AtomicBool,
     /// The lines that the editor prints above the line that is edited.
     editor: Option<SyncSender<String>>,
     /// The number of lines for which the editor had no time.
@@ -238,12 +280,21 @@ pub(crate) struct Output {
 const EDITOR_LINES: usize = 1000;
 
 impl Output {
-    pub(crate) fn new(json: bool, colour: bool) -> Output {
-        Output { json, colour, editor: None, skipped: Arc::default() }
+    pub(crate) fn new(json: bool, colour: bool, trace: bool) -> Output {
+        Output { json, colour, tracing: trace.into(), editor: None, skipped: Arc::default() }
     }
 
     pub(crate) fn is_json(&self) -> bool {
         self.json
+    }
+
+    pub(crate) fn is_tracing(&self) -> bool {
+        self.tracing.load(Ordering::Relaxed)
+    }
+
+    /// Begins to trace, or ends it. Returns whether it traces now.
+    pub(crate) fn toggle_trace(&self) -> bool {
+        !self.tracing.fetch_not(Ordering::Relaxed)
     }
 
     /// Prints what arrives by `print`, on a thread of its own, because the line that is edited is on the screen.
@@ -346,7 +397,7 @@ mod tests {
 
     #[test]
     fn lines_for_which_there_was_no_time_are_counted() {
-        let mut output = Output::new(false, false);
+        let mut output = Output::new(false, false, false);
         let (printed, lines) = std::sync::mpsc::channel();
         let (go, wait) = std::sync::mpsc::channel::<()>();
         output.print_by(move |line| {

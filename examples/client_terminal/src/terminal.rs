@@ -39,7 +39,7 @@ pub(crate) struct Terminal(Arc<Inner>);
 struct Inner {
     client: Client,
     mode: Mode,
-    output: Output,
+    output: Arc<Output>,
     state: Mutex<State>,
     questions: Arc<Semaphore>,
     /// A line was wrong, or was not answered.
@@ -90,7 +90,7 @@ pub(crate) enum Next {
 }
 
 impl Terminal {
-    pub(crate) fn new(client: Client, mode: Mode, output: Output) -> Terminal {
+    pub(crate) fn new(client: Client, mode: Mode, output: Arc<Output>) -> Terminal {
         let state = State {
             current: (*client).clone(),
             watched: Vec::new(),
@@ -317,6 +317,7 @@ impl Terminal {
                 Next::Go
             }
             "/status" => Next::Show(status(number, &current)),
+            "/trace" => Next::Show(Record::Trace { line: number, on: self.0.output.toggle_trace() }),
             "/pending" => Next::Show(self.pending(number)),
             "/mute" => Next::Show(self.mute(number, rest.trim())?),
             "/answer" => {

@@ -4,50 +4,134 @@ use super::json::{Elements, replace_lone_surrogates};
 use super::placeholder;
 use crate::socketio::args::{Args, ArgsError};
 use crate::socketio::attached::Attached;
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
+use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, IntoDeserializer,
+    MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::de::StrRead;
 
 /// Reads arguments as `T`: see [`Args::deserialize`].
 pub(crate) fn deserialize<'a, T: Deserialize<'a>>(args: &Args<'a>) -> Result<T, ArgsError> {
-    let error = match T::deserialize(ArgsDeserializer { args, copy: None }) {
+    read::<_, T>(args.json(), args.attachments(), ReadList(args))
+}
+
+/// Reads one argument as `T`: see [`Arg::deserialize`](crate::socketio::Arg::deserialize).
+pub(crate) fn deserialize_one<'a, T: Deserialize<'a>>(
+    json: &'a str,
+    index: usize,
+    attachments: Attached<'a>,
+) -> Result<T, ArgsError> {
+    read::<_, T>(json, attachments, ReadOne(index))
+}
+
+/// A way to read a text as a value.
+trait Read<'a> {
+    fn read<'b, T: Deserialize<'a>>(&'b self, context: Context<'a, 'b>) -> Result<T, serde_json::Error>
+    where
+        'a: 'b;
+}
+
+/// Reads the list of arguments as one value.
+struct ReadList<'a, 'b>(&'b Args<'a>);
+
+impl<'a> Read<'a> for ReadList<'a, '_> {
+    fn read<'b, T: Deserialize<'a>>(&'b self, context: Context<'a, 'b>) -> Result<T, serde_json::Error>
+    where
+        'a: 'b,
+    {
+        T::deserialize(ArgsDeserializer { args: self.0, context })
+    }
+}
+
+/// Reads the text of one argument, which has this index.
+struct ReadOne(usize);
+
+impl<'a> Read<'a> for ReadOne {
+    fn read<'b, T: Deserialize<'a>>(&'b self, context: Context<'a, 'b>) -> Result<T, serde_json::Error>
+    where
+        'a: 'b,
+    {
+        match context.is_plain() {
+            true => read_value(self.0, context.json, |inner| T::deserialize(inner)),
+            false => read_value(self.0, context.text(), |inner| T::deserialize(Wrapped { inner, context })),
+        }
+    }
+}
+
+/// Reads a text, again if a type asks for it.
+///
+/// A type that accepts anything reads a placeholder as bytes first. If that fails, it has no bytes, as
+/// `serde_json::Value`, and reads the object. serde_json refuses half of a surrogate pair, so only a text that it has
+/// refused is searched for one.
+fn read<'a, R: Read<'a>, T: Deserialize<'a>>(
+    json: &'a str,
+    attachments: Attached<'a>,
+    how: R,
+) -> Result<T, ArgsError> {
+    let error = match read_either(&how, json, attachments, None) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    // serde_json refuses half of a surrogate pair. Only arguments that it has refused are searched for one.
-    let Some(replaced) = replace_lone_surrogates(args.json()) else { return Err(ArgsError::new(&error)) };
-    T::deserialize(ArgsDeserializer { args, copy: Some(&replaced) }).map_err(|error| ArgsError::new(&error))
+    let Some(replaced) = replace_lone_surrogates(json) else { return Err(ArgsError::new(&error)) };
+    read_either(&how, json, attachments, Some(&replaced)).map_err(|error| ArgsError::new(&error))
+}
+
+fn read_either<'a: 'b, 'b, R: Read<'a>, T: Deserialize<'a>>(
+    how: &'b R,
+    json: &'a str,
+    attachments: Attached<'a>,
+    copy: Option<&'b str>,
+) -> Result<T, serde_json::Error> {
+    let plain = Context { attachments, json, copy, guessed: None };
+    if attachments.is_empty() {
+        return how.read(plain);
+    }
+    let guessed = Cell::new(Guess::None);
+    let result = how.read(Context { guessed: Some(&guessed), ..plain });
+    match (result, guessed.get()) {
+        (Ok(value), _) => Ok(value),
+        (Err(error), Guess::None) => Err(error),
+        (Err(error), Guess::Accepted) => how.read(plain).map_err(|_| error),
+        (Err(_), Guess::Refused) => how.read(plain),
+    }
+}
+
+/// The outcome of reading placeholders as bytes for types that accept anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    /// There was no placeholder.
+    None,
+    /// The types took the bytes.
+    Accepted,
+    /// A type did not take bytes, which is why the attempt failed.
+    Refused,
 }
 
 /// A deserializer that reads the list of arguments as one value.
 struct ArgsDeserializer<'a, 'b> {
     args: &'b Args<'a>,
-    /// See [`Context::copy`].
-    copy: Option<&'b str>,
+    context: Context<'a, 'b>,
 }
 
 impl<'a: 'b, 'b> ArgsDeserializer<'a, 'b> {
-    fn context(&self) -> Context<'a, 'b> {
-        Context { attachments: self.args.attachments(), json: self.args.json(), copy: self.copy }
-    }
-
     fn elements(&self) -> Elements<'b> {
-        self.args.elements_of(self.context().text())
+        self.args.elements_of(self.context.text())
     }
 
     fn list<V: Visitor<'a>>(self, len: usize, visitor: V) -> Result<V::Value, serde_json::Error> {
-        visitor.visit_seq(List { elements: self.elements(), index: 0, len, context: self.context() })
+        visitor.visit_seq(List { elements: self.elements(), index: 0, len, context: self.context })
     }
 }
 
-/// Reads the value at the start of `text`, after which a comma or the end of an array follows. `index` is the number of
+/// Reads the value at the start of `text`, after which a comma or the end of an array or of the text follows. `index` is the number of
 /// arguments before it.
 ///
 /// serde_json stops reading a 128-bit integer at its last digit: without a check of what follows, `1e3` would be 1.
@@ -61,8 +145,8 @@ fn read_value<'b, T>(
     let end = inner.into_iter::<IgnoredAny>().byte_offset();
     let behind = text.as_bytes().get(end..).unwrap_or_default();
     match behind.trim_ascii_start().first() {
-        Some(b',' | b']') => Ok(value),
-        _ => Err(in_argument(index, &"trailing characters")),
+        None | Some(b',' | b']') => Ok(value),
+        Some(_) => Err(in_argument(index, &"trailing characters")),
     }
 }
 
@@ -80,7 +164,7 @@ macro_rules! read_first {
             $($name: $type,)*
             visitor: V,
         ) -> Result<V::Value, serde_json::Error> {
-            let context = self.context();
+            let context = self.context;
             if context.is_plain() {
                 return match self.args.elements_of(self.args.json()).seek() {
                     Some(first) => read_value(0, first, |inner| inner.$method($($name,)* visitor)),
@@ -235,6 +319,8 @@ struct Context<'a, 'b> {
     json: &'a str,
     /// A copy of the same length that is read instead, in which halves of surrogate pairs are replaced.
     copy: Option<&'b str>,
+    /// Set if a type that accepts anything is to read a placeholder as bytes.
+    guessed: Option<&'b Cell<Guess>>,
 }
 
 impl<'a: 'b, 'b> Context<'a, 'b> {
@@ -251,8 +337,19 @@ impl<'a: 'b, 'b> Context<'a, 'b> {
     /// Returns the part of the arguments' text that `part`, a part of the text that is read, stands for. A string that
     /// can be borrowed has no escapes, so it is the same in both.
     fn original(&self, part: &str) -> Option<&'a str> {
-        let start = part.as_ptr().addr().checked_sub(self.text().as_ptr().addr())?;
+        let start = self.position(part)?;
         self.json.get(start..start.checked_add(part.len())?)
+    }
+
+    /// Returns the position of `part`, a part of the text that is read.
+    fn position(&self, part: &str) -> Option<usize> {
+        part.as_ptr().addr().checked_sub(self.text().as_ptr().addr())
+    }
+
+    /// Returns the number of the attachment that an object stands for, given its first key.
+    fn placeholder(&self, first_key: &str) -> Option<usize> {
+        let quote = self.position(first_key)?.checked_sub(1)?;
+        placeholder::fields(self.text().get(quote..)?).map(|(num, _)| num)
     }
 }
 
@@ -263,6 +360,12 @@ impl<'a: 'b, 'b> Context<'a, 'b> {
 struct Wrapped<'a, 'b, T> {
     inner: T,
     context: Context<'a, 'b>,
+}
+
+/// A visitor of a type that accepts anything: as [`Wrapped`], but a placeholder is bytes.
+struct AnyVisitor<'a, 'b, V> {
+    visitor: Wrapped<'a, 'b, V>,
+    guessed: &'b Cell<Guess>,
 }
 
 impl<'a, 'b, T> Wrapped<'a, 'b, T> {
@@ -288,7 +391,7 @@ impl<'a: 'b, 'b, D: Deserializer<'b>> Deserializer<'a> for Wrapped<'a, 'b, D> {
     type Error = D::Error;
 
     pass_on! {
-        deserialize_any(); deserialize_bool(); deserialize_char();
+        deserialize_bool(); deserialize_char();
         deserialize_i8(); deserialize_i16(); deserialize_i32(); deserialize_i64();
         deserialize_i128(); deserialize_u8(); deserialize_u16(); deserialize_u32();
         deserialize_u64(); deserialize_u128(); deserialize_f32(); deserialize_f64();
@@ -303,6 +406,14 @@ impl<'a: 'b, 'b, D: Deserializer<'b>> Deserializer<'a> for Wrapped<'a, 'b, D> {
         deserialize_tuple_struct(name: &'static str, len: usize);
         deserialize_struct(name: &'static str, fields: &'static [&'static str]);
         deserialize_enum(name: &'static str, variants: &'static [&'static str]);
+    }
+
+    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        match self.context.guessed {
+            Some(guessed) => self.inner.deserialize_any(AnyVisitor { visitor, guessed }),
+            None => self.inner.deserialize_any(visitor),
+        }
     }
 
     fn deserialize_bytes<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -352,11 +463,106 @@ impl<'a: 'b, 'b, V: Visitor<'a>> Visitor<'b> for BytesVisitor<'a, 'b, V> {
 }
 
 macro_rules! visit_scalar {
-    ($($method:ident($type:ty);)*) => {$(
+    ($inner:ident $($method:ident($type:ty);)*) => {$(
         fn $method<E: serde::de::Error>(self, value: $type) -> Result<V::Value, E> {
-            self.inner.$method(value)
+            self.$inner.$method(value)
         }
     )*};
+}
+
+impl<'a: 'b, 'b, V: Visitor<'a>> Visitor<'b> for AnyVisitor<'a, 'b, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<V::Value, A::Error> {
+        let AnyVisitor { visitor, guessed } = self;
+        let context = visitor.context;
+        let key = map.next_key::<FirstKey<'b>>()?;
+        let num = match &key {
+            Some(FirstKey(Cow::Borrowed(key))) => context.placeholder(key),
+            _ => None,
+        };
+        let Some(attachment) = num.and_then(|num| context.attachments.get(num)) else {
+            return visitor.visit_map(Replayed { key, map });
+        };
+        map.next_value::<IgnoredAny>()?;
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        let value = visitor.inner.visit_borrowed_bytes(attachment);
+        if guessed.get() != Guess::Refused {
+            guessed.set(if value.is_ok() { Guess::Accepted } else { Guess::Refused });
+        }
+        value
+    }
+
+    fn visit_seq<A: SeqAccess<'b>>(self, seq: A) -> Result<V::Value, A::Error> {
+        self.visitor.visit_seq(seq)
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, text: &'b str) -> Result<V::Value, E> {
+        self.visitor.visit_borrowed_str(text)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<V::Value, E> {
+        self.visitor.visit_unit()
+    }
+
+    // The other scalars of JSON.
+    visit_scalar! { visitor
+        visit_bool(bool); visit_i64(i64); visit_u64(u64); visit_f64(f64);
+        visit_i128(i128); visit_u128(u128); visit_str(&str); visit_string(String);
+    }
+}
+
+/// The first key of an object.
+struct FirstKey<'b>(Cow<'b, str>);
+
+impl<'de> Deserialize<'de> for FirstKey<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FirstKey<'de>, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = FirstKey<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<FirstKey<'de>, E> {
+                Ok(FirstKey(Cow::Borrowed(key)))
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<FirstKey<'de>, E> {
+                Ok(FirstKey(Cow::Owned(key.into())))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+/// An object whose first key was read already.
+struct Replayed<'b, A> {
+    key: Option<FirstKey<'b>>,
+    map: A,
+}
+
+impl<'b, A: MapAccess<'b>> MapAccess<'b> for Replayed<'b, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<T: DeserializeSeed<'b>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
+        match self.key.take() {
+            Some(FirstKey(Cow::Borrowed(key))) => {
+                seed.deserialize(BorrowedStrDeserializer::new(key)).map(Some)
+            }
+            Some(FirstKey(Cow::Owned(key))) => seed.deserialize(key.into_deserializer()).map(Some),
+            None => self.map.next_key_seed(seed),
+        }
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'b>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
 }
 
 impl<'a: 'b, 'b, V: Visitor<'a>> Visitor<'b> for Wrapped<'a, 'b, V> {
@@ -366,7 +572,7 @@ impl<'a: 'b, 'b, V: Visitor<'a>> Visitor<'b> for Wrapped<'a, 'b, V> {
         self.inner.expecting(f)
     }
 
-    visit_scalar! {
+    visit_scalar! { inner
         visit_bool(bool); visit_char(char);
         visit_i8(i8); visit_i16(i16); visit_i32(i32); visit_i64(i64); visit_i128(i128);
         visit_u8(u8); visit_u16(u16); visit_u32(u32); visit_u64(u64); visit_u128(u128);

@@ -232,7 +232,7 @@ impl Encoder {
 ///
 /// A quote inside a JSON string has a backslash in front of it, so a part of a string is not taken for the key. A key
 /// written with escapes is not found: only raw JSON can have one.
-fn count_placeholders(text: &[u8]) -> usize {
+pub(super) fn count_placeholders(text: &[u8]) -> usize {
     const KEY: &[u8] = br#""_placeholder""#;
     memchr::memmem::find_iter(text, KEY)
         .filter(|at| {

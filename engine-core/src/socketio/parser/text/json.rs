@@ -496,6 +496,23 @@ pub(crate) fn skip_plain(mut rest: &[u8]) -> &[u8] {
     rest
 }
 
+/// Returns the bytes after a string, given the bytes after its opening quote.
+pub(super) fn behind_string(mut rest: &[u8]) -> &[u8] {
+    loop {
+        rest = match skip_plain(rest) {
+            [b'\\', _, behind @ ..] => behind,
+            [b'"', behind @ ..] => return behind,
+            _ => return &[],
+        };
+    }
+}
+
+/// Splits a text behind the string that it begins with.
+pub(super) fn skip_string(text: &str) -> (&str, &str) {
+    let behind = behind_string(text.as_bytes().get(1..).unwrap_or_default());
+    text.split_at_checked(text.len() - behind.len()).unwrap_or((text, ""))
+}
+
 /// Skips blocks without a special byte.
 #[inline]
 fn skip_plain_blocks<const N: usize>(mut rest: &[u8]) -> &[u8] {

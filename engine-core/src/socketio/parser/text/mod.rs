@@ -3,6 +3,7 @@
 mod deserialize;
 mod encode;
 mod json;
+mod list;
 mod packet;
 mod placeholder;
 mod reassembly;
@@ -10,9 +11,10 @@ mod serialize;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use deserialize::deserialize;
+pub(crate) use deserialize::{deserialize, deserialize_one};
 pub(crate) use encode::Encoder;
 pub(crate) use json::{Elements, from_json};
+pub(crate) use list::{attachment_number, check_list, push, show};
 pub(crate) use packet::{end_of_first, event_name};
 pub use reassembly::{Complete, Reassembly};
 pub(crate) use reassembly::{decode, decode_text};

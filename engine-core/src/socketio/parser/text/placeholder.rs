@@ -1,6 +1,6 @@
 //! Placeholders: `{"_placeholder":true,"num":i}` in a packet's JSON stands for attachment `i`.
 
-use super::json::{skip_plain, unescape};
+use super::json::{behind_string, unescape};
 use crate::socketio::error::DecodeError;
 use core::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -103,17 +103,6 @@ fn note(open: Option<&mut Open>, found: Found) {
     }
 }
 
-/// Returns the bytes after a string, given the bytes after its opening quote.
-fn behind_string(mut rest: &[u8]) -> &[u8] {
-    loop {
-        rest = match skip_plain(rest) {
-            [b'\\', _, behind @ ..] => behind,
-            [b'"', behind @ ..] => return behind,
-            _ => return &[],
-        };
-    }
-}
-
 /// A placeholder's key.
 pub(super) enum Key {
     /// `_placeholder`
@@ -159,6 +148,31 @@ impl Visitor<'_> for KeyVisitor {
             "$serde_json::private::Number" => Key::Number,
             _ => Key::Other,
         })
+    }
+}
+
+/// Reads the fields of an object that is a placeholder and nothing else, given the text behind its opening brace. Returns
+/// the number of the attachment, and the text behind the object.
+pub(super) fn fields(text: &str) -> Option<(usize, &str)> {
+    let mut rest = text;
+    let mut is_placeholder = false;
+    let mut num = None;
+    loop {
+        rest = rest.trim_start();
+        if let Some(behind) = rest.strip_prefix("\"_placeholder\"") {
+            rest = behind.trim_start().strip_prefix(':')?.trim_start().strip_prefix("true")?;
+            is_placeholder = true;
+        } else {
+            rest = rest.strip_prefix("\"num\"")?.trim_start().strip_prefix(':')?.trim_start();
+            let behind = rest.trim_start_matches(|char: char| char.is_ascii_digit());
+            num = Some(rest.strip_suffix(behind)?.parse().ok()?);
+            rest = behind;
+        }
+        rest = rest.trim_start();
+        match rest.strip_prefix(',') {
+            Some(behind) => rest = behind,
+            None => return Some((num.filter(|_| is_placeholder)?, rest.strip_prefix('}')?)),
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Sink {
     pub(super) binary: Vec<u8>,
     /// The end of each attachment in `binary`.
     pub(super) ends: Vec<usize>,
+    /// The number of attachments that the text is to stand behind, which placeholders count from.
+    pub(super) attached_before: usize,
     /// The next string is JSON already.
     raw: bool,
     text_reuse: Reuse,
@@ -36,6 +38,7 @@ impl Sink {
             text: Vec::new(),
             binary: Vec::new(),
             ends: Vec::new(),
+            attached_before: 0,
             raw: false,
             text_reuse: Reuse::new(),
             binary_reuse: Reuse::new(),
@@ -102,7 +105,7 @@ impl Sink {
 
     fn attachment(&mut self, bytes: &[u8]) {
         self.text.extend_from_slice(br#"{"_placeholder":true,"num":"#);
-        self.integer(self.ends.len());
+        self.integer(self.attached_before + self.ends.len());
         self.text.push(b'}');
         self.binary.extend_from_slice(bytes);
         self.ends.push(self.binary.len());

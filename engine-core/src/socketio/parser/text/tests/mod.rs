@@ -3,6 +3,7 @@
 mod args;
 mod decode;
 mod encode;
+mod list;
 mod reassembly;
 mod results;
 mod scan;

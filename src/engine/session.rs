@@ -653,6 +653,11 @@ impl<A: Application> Session<A> {
         self.0.clone()
     }
 
+    /// Returns whether a handler runs in the background.
+    pub(crate) fn has_running_handlers(&self) -> bool {
+        self.0.running.load(Ordering::Relaxed) > 0
+    }
+
     /// Counts a handler that runs in the background until the guard is dropped.
     pub(crate) fn begin_handler(&self) -> Running<A> {
         self.0.running.fetch_add(1, Ordering::Relaxed);

@@ -64,6 +64,7 @@
 //!   that cannot be serialized. `async closure does not implement Fn because it captures state from its environment`
 //!   means that a plain closure has to clone what the future needs: see the example of [`Handler`]. `() is not a future`
 //!   means that `async` is missing.
+//! - `#[tokio::main]` is ambiguous: `use sockeye::*` also imports [`sockeye::tokio`](tokio#with-a-glob-import).
 //!
 //! # Coming from JavaScript
 //!
@@ -86,6 +87,7 @@
 //! - `deflate`: compresses WebSocket messages for clients that ask for it, if the server enables it by
 //!   `ServerBuilder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`. Also compresses
 //!   the responses of polling: `ServerBuilder::http_compression`.
+//! - `testing`: [`testing`], to test your own server without sockets and without waiting.
 //! - `tracing`: logs the lives of sessions and sockets (`DEBUG`), exceeded limits (`WARN`) and faults of your program
 //!   (`ERROR`) through `tracing`; without it nothing is logged. To see packets, set an [observer](observe).
 //!
@@ -99,6 +101,7 @@ mod connection_error;
 pub mod engine;
 mod error;
 pub mod extract;
+mod failed_event;
 mod function;
 mod guard;
 mod handler;
@@ -117,6 +120,10 @@ mod renewal;
 mod server;
 #[cfg(feature = "smol")]
 pub mod smol;
+#[cfg(feature = "testing")]
+mod staged;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod waiters;

@@ -175,6 +175,12 @@ pub trait Answer: sealed::Read {}
 
 impl<T: sealed::Read> Answer for T {}
 
+/// Reads arguments as a `T`.
+#[cfg(feature = "testing")]
+pub(crate) fn read<T: Answer>(args: Args) -> Result<T, ArgsError> {
+    T::read(args.0)
+}
+
 mod sealed {
     use super::*;
 

@@ -14,6 +14,21 @@
 //! # }
 //! ```
 //!
+//! # With a glob import
+//!
+//! `use sockeye::*` also imports this module, and then `tokio` could be the crate or the module: `#[tokio::main]` is an
+//! error. Name what you import, or name the crate as well:
+//!
+//! ```no_run
+//! use ::tokio;
+//! use sockeye::*;
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     sockeye::tokio::listen(Server::new(), "0.0.0.0:3000").await
+//! }
+//! ```
+//!
 //! # Listeners
 //!
 //! [`serve`] takes any [`Listener`], and may be called several times for one server, with a clone of it for each

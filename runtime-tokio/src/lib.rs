@@ -5,6 +5,9 @@ mod connect;
 mod listener;
 mod serve;
 mod stream;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 #[cfg(feature = "hyper")]
 mod upgraded;
 

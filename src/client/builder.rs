@@ -2,8 +2,9 @@
 
 use super::shared::Shared;
 use super::url::{Url, UrlError, advice, host_of, parse_proxy, push_escaped, shown, without_own};
-use super::{Client, Offline};
+use super::{Client, ClientSocket, Offline};
 use crate::engine::Transport;
+use crate::failed_event::{FailedEvent, OnFailure};
 use crate::guard::BoxFuture;
 use crate::observe::ClientObserver;
 use crate::pool;
@@ -35,6 +36,8 @@ pub(super) struct Settings {
     pub(super) cookies: Option<Box<str>>,
     pub(super) auth: Auth,
     pub(super) proxy: Option<Proxy>,
+    /// Boxed twice, because most clients have none.
+    pub(super) on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
     pub(super) observer: Option<Arc<dyn ClientObserver>>,
     /// The trusted certificates, if the streams are encrypted.
     #[cfg(feature = "tls")]
@@ -71,6 +74,7 @@ pub struct ClientBuilder {
     headers: Vec<(String, String)>,
     auth: Auth,
     proxy: Option<Proxy>,
+    on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
     observer: Option<Arc<dyn ClientObserver>>,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
@@ -126,6 +130,7 @@ impl ClientBuilder {
             headers: Vec::new(),
             auth: Auth::None,
             proxy: None,
+            on_handler_error: None,
             observer: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -410,6 +415,25 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets a function that is told of each event that the client's handlers fail to handle: see
+    /// [`ServerBuilder::on_handler_error`](crate::ServerBuilder::on_handler_error). Default: none.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sockeye::client::BuildError> {
+    /// let client = sockeye::Client::builder("http://localhost:3000")
+    ///     .on_handler_error(|failed| eprintln!("{}: {}", failed.event(), failed.failure()))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_handler_error<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&FailedEvent<'_, ClientSocket>) + Send + Sync + 'static,
+    {
+        self.on_handler_error = Some(Box::new(Box::new(handler)));
+        self
+    }
+
     /// Sets the observer of the client, which sees every packet: see [`ClientObserver`]. Default: none.
     ///
     /// It is shared with the clients that [`another`](Client::another) creates.
@@ -425,6 +449,13 @@ impl ClientBuilder {
     /// transport; if the URL is `https` or `wss` and the feature `tls` is off or the system's certificates
     /// cannot be loaded; or if the system's random number generator fails.
     pub fn build(self) -> Result<Client, BuildError> {
+        let mut seed = [0; 20];
+        getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
+        self.build_from(Random::from_seed(seed))
+    }
+
+    /// Builds the client with the given randomness.
+    pub(crate) fn build_from(self, random: Random) -> Result<Client, BuildError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -479,13 +510,12 @@ impl ClientBuilder {
             cookies: (!cookies.is_empty()).then(|| cookies.join("; ").into()),
             auth: self.auth,
             proxy: self.proxy,
+            on_handler_error: self.on_handler_error,
             observer: self.observer,
             #[cfg(feature = "tls")]
             tls,
         };
-        let mut seed = [0; 20];
-        getrandom::fill(&mut seed).map_err(|_| BuildError::Random)?;
-        let shared = Shared::new(Arc::new(settings), Random::from_seed(seed));
+        let shared = Shared::new(Arc::new(settings), random);
         let socket = shared.socket(&url.namespace);
         Ok(Client { shared, socket })
     }

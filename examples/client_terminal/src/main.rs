@@ -5,21 +5,22 @@
 mod editor;
 mod options;
 mod output;
+mod record;
 mod terminal;
+mod trace;
 mod values;
 
 use editor::Editor;
 use options::{Input, Options};
 use output::Output;
-use sockeye::Client;
 use sockeye::client::ClientConnectError;
 use sockeye::tokio::Tokio;
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use terminal::{Mode, Terminal};
 use tokio::sync::{mpsc, oneshot};
+use trace::Trace;
 
 /// A line was wrong, or was not answered.
 const FAILED: u8 = 1;
@@ -40,64 +41,68 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<u8, Box<dyn std::error::Error>> {
+async fn run() -> Result<u8, options::Error> {
     let Some(options) = Options::from_args(lexopt::Parser::from_env())? else { return Ok(0) };
     let (input, mode) = options.input()?;
-    let client = options.client(mode)?;
     let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-    let mut output = Output::new(options.json, colour);
+    let mut output = Output::new(options.json, colour, options.trace);
     let (terminal, lines) = match input {
         Input::Editor => {
             let mut editor = Editor::open(&mut output)?;
-            let terminal = Terminal::new(client.clone(), mode, output);
+            let terminal = start(&options, mode, output)?;
             editor.assist(terminal.clone(), colour);
             (terminal, read_lines(move || editor.read()))
         }
         Input::Lines(lines) => {
             let mut lines = lines.lines();
-            (Terminal::new(client.clone(), mode, output), read_lines(move || lines.next()))
+            (start(&options, mode, output)?, read_lines(move || lines.next()))
         }
     };
-    client.attach(Arc::new(Tokio::new()));
-    let code = match connect(&terminal, &client, &options.namespaces).await {
-        Ok(()) => follow(&terminal, lines, mode, options.wait).await,
+    let code = match connect(&terminal, &options.namespaces).await {
+        Ok(()) => follow(&terminal, lines, mode, &options).await,
         Err(_) => NOT_CONNECTED,
     };
     terminal.close().await;
     Ok(code)
 }
 
+/// Creates the client, which is not connected yet.
+fn start(options: &Options, mode: Mode, output: Output) -> Result<Terminal, options::Error> {
+    let output = Arc::new(output);
+    let client = options.client(mode, Trace(output.clone()))?;
+    client.attach(Arc::new(Tokio::new()));
+    Ok(Terminal::new(client, mode, output, options))
+}
+
 /// Connects to the namespaces. A script waits for each.
-async fn connect(
-    terminal: &Terminal,
-    client: &Client,
-    namespaces: &[String],
-) -> Result<(), ClientConnectError> {
-    client.connect();
-    terminal.connected(client).await?;
+async fn connect(terminal: &Terminal, namespaces: &[String]) -> Result<(), ClientConnectError> {
+    let first = terminal.current();
+    first.connect();
+    terminal.connected(&first).await?;
     for namespace in namespaces {
         terminal.join(namespace).await?;
     }
     Ok(())
 }
 
-/// Follows the lines, and waits for the end, and for `wait` after the last line. Returns the exit code.
-async fn follow(terminal: &Terminal, lines: mpsc::Receiver<Line>, mode: Mode, wait: Duration) -> u8 {
+/// Follows the lines, and waits for what the options say after the last line. Returns the exit code.
+async fn follow(terminal: &Terminal, lines: mpsc::Receiver<Line>, mode: Mode, options: &Options) -> u8 {
     let run = async {
         let has_quit = run_lines(terminal, lines).await;
-        if !has_quit && mode == Mode::Script {
-            tokio::time::sleep(wait).await;
+        match (mode, &options.until) {
+            _ if has_quit => {}
+            (Mode::Interactive, _) => {}
+            (_, Some(_)) => terminal.expected(options.timeout).await,
+            (Mode::Script, None) => tokio::time::sleep(options.wait).await,
+            (Mode::Watch, None) => std::future::pending().await,
         }
-        has_quit
     };
-    let has_quit = tokio::select! {
-        has_quit = run => has_quit,
-        () = terminal.lost() => true,
-    };
-    match mode {
-        Mode::Interactive => return 0,
-        Mode::Watch if !has_quit => std::future::pending().await,
-        Mode::Watch | Mode::Script => {}
+    tokio::select! {
+        () = run => {}
+        () = terminal.lost() => {}
+    }
+    if mode == Mode::Interactive {
+        return 0;
     }
     match terminal.finish().await {
         _ if terminal.is_lost() => NOT_CONNECTED,

@@ -73,6 +73,8 @@ pub struct Context<'a, S = Socket> {
     pub(crate) args: Option<&'a socketio::Args<'a>>,
     /// The id of the acknowledgement that the peer wants, until a handler that is called takes it.
     pub(crate) ack: Cell<Option<u64>>,
+    /// No other handler of the event follows.
+    pub(crate) is_last: bool,
     /// An [`AckSender`] was extracted, which acknowledges in place of the handler's return value.
     pub(crate) is_deferred: Cell<bool>,
     /// The cause of a call that is not for an event: a `DisconnectReason` or a `ConnectError` of the socket's side.
@@ -86,6 +88,7 @@ impl<'a, S> Context<'a, S> {
             event,
             args: None,
             ack: Cell::new(None),
+            is_last: true,
             is_deferred: Cell::new(false),
             cause: None,
         }
@@ -104,6 +107,17 @@ impl<'a, S> Context<'a, S> {
     /// Takes the id to acknowledge with the return value of a handler that is about to be called.
     pub(crate) fn take_ack(&self) -> Option<u64> {
         self.ack.take().filter(|_| !self.is_deferred.get())
+    }
+
+    /// Returns the id of the acknowledgement that nothing else sends after a handler has failed, given the one that was
+    /// wanted before.
+    pub(crate) fn unsent_ack(&self, wanted: Option<u64>) -> Option<u64> {
+        match self.ack.get() {
+            // The handler was not called, so that the next one may acknowledge.
+            Some(id) => self.is_last.then_some(id),
+            // An `AckSender` may still be used.
+            None => wanted.filter(|_| !self.is_deferred.get()),
+        }
     }
 
     /// Returns the socket.
@@ -174,7 +188,7 @@ pub enum ExtractError {
     #[error("the auth is not of the expected type: {0}")]
     Auth(socketio::ArgsError),
     /// No state of this type was given to the server's builder.
-    #[error("there is no state of type {0}: give it to the builder")]
+    #[error("there is no state of type {0}: store one by `ServerBuilder::state`")]
     State(&'static str),
     /// The first request had no extension of this type.
     #[cfg(feature = "http")]
@@ -192,14 +206,19 @@ pub enum ExtractError {
 }
 
 impl ExtractError {
+    /// Returns what is missing, if this program is at fault, whatever clients send.
+    pub(crate) fn missing(&self) -> Option<&'static str> {
+        match self {
+            ExtractError::State(missing) | ExtractError::Unavailable(missing) => Some(missing),
+            #[cfg(feature = "http")]
+            ExtractError::Extension(missing) => Some(missing),
+            _ => None,
+        }
+    }
+
     /// Returns whether this program is at fault, whatever clients send.
     pub(crate) fn is_ours(&self) -> bool {
-        match self {
-            ExtractError::State(_) | ExtractError::Unavailable(_) => true,
-            #[cfg(feature = "http")]
-            ExtractError::Extension(_) => true,
-            _ => false,
-        }
+        self.missing().is_some()
     }
 }
 

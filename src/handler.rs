@@ -103,8 +103,21 @@ pub trait AnySocket: Acknowledge + Clone + 'static {
     /// Returns the span of the log for the call of a handler.
     fn span(&self, event: &str) -> Span;
 
-    /// Tells of a handler that was not called, failed or panicked.
-    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>);
+    /// Logs a failure to handle an event, and passes it to the observer.
+    fn log_failure(&self, event: &str, failure: HandlerFailure<'_>);
+
+    /// Passes a failure to the application's functions, which may acknowledge the event by `ack`. Returns why that was not
+    /// sent.
+    fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError>;
+
+    /// Tells of a failure to handle an event, whose acknowledgement `ack` nothing else sends. The caller must hold no lock.
+    #[cold]
+    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) {
+        self.log_failure(event, failure);
+        if let Some(error) = self.ask_about(event, failure, ack) {
+            self.log_failure(event, HandlerFailure::NotSent(&error));
+        }
+    }
 }
 
 /// The part of a socket that does not depend on its side: it sends acknowledgements.
@@ -201,6 +214,7 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
     let Context { socket, event, .. } = *context;
     let span = socket.span(event);
     let _inside = span.enter();
+    let wanted = context.ack.get();
     // Outside of the closure, so that it is not dropped while a panic unwinds.
     let mut future = None;
     let called = catch(|| {
@@ -210,13 +224,19 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
     match called {
         Some(Ok(Poll::Ready(Ok(())))) => {}
         Some(Ok(Poll::Pending)) => {
-            let rest =
-                |future| Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span };
-            future.map(rest).into_iter().for_each(|rest| socket.spawn(rest));
+            let (socket, event, ack) = (socket.clone(), event.into(), context.unsent_ack(wanted));
+            let spawn = |future| {
+                socket.spawn(Rest { future: Guarded(future), socket: socket.clone(), event, ack, span })
+            };
+            future.map(spawn);
         }
-        Some(Ok(Poll::Ready(Err(error)))) => socket.tell_failure(event, HandlerFailure::of(&error)),
-        Some(Err(error)) => socket.tell_failure(event, HandlerFailure::NotCalled(&error)),
-        None => socket.tell_failure(event, HandlerFailure::Panicked),
+        Some(Ok(Poll::Ready(Err(error)))) => {
+            socket.tell_failure(event, HandlerFailure::of(&error), context.unsent_ack(wanted));
+        }
+        Some(Err(error)) => {
+            socket.tell_failure(event, HandlerFailure::NotCalled(&error), context.unsent_ack(wanted));
+        }
+        None => socket.tell_failure(event, HandlerFailure::Panicked, context.unsent_ack(wanted)),
     }
 }
 
@@ -227,7 +247,8 @@ pub(crate) fn drive<S: AnySocket>(
     span: Span,
     future: BoxFuture<Result<(), EmitError>>,
 ) {
-    let mut rest = Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span };
+    let mut rest =
+        Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), ack: None, span };
     let mut context = task::Context::from_waker(Waker::noop());
     if Pin::new(&mut rest).poll(&mut context).is_pending() {
         socket.spawn(rest);
@@ -237,7 +258,13 @@ pub(crate) fn drive<S: AnySocket>(
 /// Passes a future to the runtime. Its failure is that of a handler of `event`.
 pub(crate) fn spawn<S: AnySocket>(socket: &S, event: &str, future: BoxFuture<Result<(), EmitError>>) {
     let span = socket.span(event);
-    socket.spawn(Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), span });
+    socket.spawn(Rest {
+        future: Guarded(future),
+        socket: socket.clone(),
+        event: event.into(),
+        ack: None,
+        span,
+    });
 }
 
 /// The rest of the call of a handler that has to wait.
@@ -245,6 +272,8 @@ struct Rest<S> {
     future: Guarded<Result<(), EmitError>>,
     socket: S,
     event: SmolStr,
+    /// The acknowledgement that the handler sends, and nothing else if it fails.
+    ack: Option<u64>,
     span: Span,
 }
 
@@ -258,8 +287,8 @@ impl<S: AnySocket> Future for Rest<S> {
         let Poll::Ready(done) = Pin::new(&mut self.future).poll(cx) else { return Poll::Pending };
         match done {
             Some(Ok(())) => {}
-            Some(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::of(&error)),
-            None => self.socket.tell_failure(&self.event, HandlerFailure::Panicked),
+            Some(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::of(&error), self.ack),
+            None => self.socket.tell_failure(&self.event, HandlerFailure::Panicked, self.ack),
         }
         Poll::Ready(())
     }

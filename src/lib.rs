@@ -101,6 +101,7 @@ mod connection_error;
 pub mod engine;
 mod error;
 pub mod extract;
+mod failed_event;
 mod function;
 mod guard;
 mod handler;

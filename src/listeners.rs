@@ -233,9 +233,11 @@ impl<S: AnySocket> Called<S> {
         };
         let mut is_handled = false;
         let shared = shared.filter(is_called).map(|entry| entry.as_handler());
-        for listener in shared.chain(own.iter().map(|own| &**own)) {
+        let mut listeners = shared.chain(own.iter().map(|own| &**own)).peekable();
+        while let Some(listener) = listeners.next() {
             // The first listener that can be called acknowledges the event.
-            let context = Context::for_event(socket, event, args, ack);
+            let is_last = listeners.peek().is_none();
+            let context = Context { is_last, ..Context::for_event(socket, event, args, ack) };
             run(listener, &context);
             ack = context.ack.get();
             is_handled = true;

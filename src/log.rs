@@ -16,6 +16,7 @@
 //! A span in which no subscriber is interested is not created: to create or to enter it is a branch. With the feature, a
 //! connection and a session are 8 bytes larger each.
 
+use parking_lot::Mutex;
 use sockeye_core::engineio::Id;
 use std::fmt;
 use std::net::SocketAddr;
@@ -37,6 +38,25 @@ impl fmt::Display for ShortId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str().get(..6).unwrap_or_default())
     }
+}
+
+/// Prints a fault of this program to standard error, once for each `key`, unless a log shows it: the fault would otherwise
+/// show nowhere.
+pub(crate) fn print_once(key: &'static str, fault: fmt::Arguments<'_>) {
+    /// The keys of what was printed. There are not more than types in the program.
+    static PRINTED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    #[cfg(feature = "tracing")]
+    if tracing::dispatcher::has_been_set() {
+        return;
+    }
+    {
+        let mut printed = PRINTED.lock();
+        if printed.contains(&key) {
+            return;
+        }
+        printed.push(key);
+    }
+    eprintln!("sockeye: {fault}. Further cases are only logged, by the feature `tracing`.");
 }
 
 /// Returns the text of a peer's address.
@@ -140,9 +160,10 @@ mod on {
         Span::new(|| info_span!(parent: session.id(), "handler", event, namespace, %socket))
     }
 
-    /// Returns the span of the call of a client's handler, inside of the span that is entered.
+    /// Returns the span of the call of a handler that belongs to no session of a server, inside of the span that is entered: of
+    /// a client, or for an event of another server.
     #[inline]
-    pub(crate) fn client_handler(event: &str, namespace: &str) -> Span {
+    pub(crate) fn detached_handler(event: &str, namespace: &str) -> Span {
         Span::new(|| info_span!("handler", event, namespace))
     }
 }
@@ -196,7 +217,7 @@ mod off {
         Span
     }
 
-    pub(crate) fn client_handler(_: &str, _: &str) -> Span {
+    pub(crate) fn detached_handler(_: &str, _: &str) -> Span {
         Span
     }
 }

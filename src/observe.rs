@@ -62,6 +62,7 @@ pub(crate) use client::{show_client, tell_client};
 use crate::connection_error::ConnectionError;
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::ExtractError;
+pub use crate::failed_event::FailedEvent;
 use crate::guard::guard;
 use crate::handshake::Handshake;
 use crate::log::{self, debug, error, warn};
@@ -223,7 +224,7 @@ pub enum ServerEvent<'a> {
         message: &'a str,
     },
     /// A handler was not called, failed or panicked, before or after its first wait; or a middleware was not called or
-    /// panicked. A middleware that decides about clients has the event `connect`.
+    /// panicked; or there is no handler. A middleware that decides about clients has the event `connect`.
     #[non_exhaustive]
     HandlerFailed {
         /// The session's id.
@@ -257,6 +258,12 @@ pub enum HandlerFailure<'a> {
     NotSent(&'a EmitError),
     /// The handler panicked.
     Panicked,
+    /// There is no handler for the event.
+    Unhandled,
+    /// A handler was registered for an event that arrived before it. This is noticed for the first events of a socket while
+    /// one of its handlers waits: usually that of [`on_connect`](crate::Namespace::on_connect), which registers the handler
+    /// only after its first wait.
+    RegisteredLate,
 }
 
 impl<'a> HandlerFailure<'a> {
@@ -277,6 +284,10 @@ impl fmt::Display for HandlerFailure<'_> {
             HandlerFailure::Failed(text) | HandlerFailure::Unheard(text) => f.write_str(text),
             HandlerFailure::NotSent(error) => error.fmt(f),
             HandlerFailure::Panicked => f.write_str("a panic"),
+            HandlerFailure::Unhandled => f.write_str("there is no handler for it"),
+            HandlerFailure::RegisteredLate => f.write_str(
+                "the event had arrived before: register the handler before the first wait of on_connect, or at the namespace",
+            ),
         }
     }
 }
@@ -330,13 +341,45 @@ macro_rules! log_failure {
                 debug!($($field)*, cause = %json, "a handler returned an error that the client did not ask for");
             }
             HandlerFailure::Panicked => error!($($field)*, "a handler panicked"),
+            HandlerFailure::Unhandled => debug!($($field)*, "an event without a handler"),
+            HandlerFailure::RegisteredLate => {
+                warn!($($field)*, cause = %$failure, "a handler was registered too late");
+            }
         }
     };
 }
 
 /// Logs the failure of a client's handler.
-pub(crate) fn log_client_failure(namespace: &str, event: &str, failure: HandlerFailure<'_>) {
-    log_failure!(failure, event = ?event, namespace = ?namespace);
+pub(crate) fn log_client_failure(
+    peer: &str,
+    namespace: &str,
+    socket: Option<&str>,
+    event: &str,
+    failure: HandlerFailure<'_>,
+) {
+    print_fault(namespace, event, &failure);
+    let socket = socket.unwrap_or("none");
+    log_failure!(failure, event = ?event, namespace = ?namespace, socket = %socket, peer = %peer);
+}
+
+/// Logs the failure of a handler for an event of another server.
+pub(crate) fn log_server_side_failure(namespace: &str, event: &str, failure: HandlerFailure<'_>) {
+    print_fault(namespace, event, &failure);
+    let peer = "another server";
+    log_failure!(failure, event = ?event, namespace = ?namespace, peer = %peer);
+}
+
+/// Prints a failure that is this program's fault, if there is no log to show it. A panic is printed by the hook of the
+/// standard library.
+fn print_fault(namespace: &str, event: &str, failure: &HandlerFailure<'_>) {
+    if let HandlerFailure::NotCalled(error) = failure
+        && let Some(missing) = error.missing()
+    {
+        log::print_once(
+            missing,
+            format_args!("a handler of {event:?} in {namespace:?} is not called: {error}"),
+        );
+    }
 }
 
 /// Logs an event. Of a session's id it logs the beginning only, because the whole is a secret.
@@ -394,6 +437,7 @@ fn write_log(event: &ServerEvent<'_>) {
             );
         }
         ServerEvent::HandlerFailed { session, handshake, namespace, socket, event, failure } => {
+            print_fault(namespace, event, failure);
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             log_failure!(failure, event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer);
         }

@@ -3,6 +3,8 @@
 
 #[path = "client_alone/behind.rs"]
 mod behind;
+#[path = "client_alone/failures.rs"]
+mod failures;
 #[path = "client_alone/observed.rs"]
 mod observed;
 #[path = "client_alone/payloads.rs"]

@@ -2,8 +2,9 @@
 
 use super::shared::Shared;
 use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped, without_own};
-use super::{Client, Offline};
+use super::{Client, ClientSocket, Offline};
 use crate::engine::Transport;
+use crate::failed_event::{FailedEvent, OnFailure};
 use crate::guard::BoxFuture;
 use crate::observe::ClientObserver;
 use crate::pool;
@@ -35,6 +36,8 @@ pub(super) struct Settings {
     pub(super) cookies: Option<Box<str>>,
     pub(super) auth: Auth,
     pub(super) proxy: Option<Proxy>,
+    /// Boxed twice, because most clients have none.
+    pub(super) on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
     pub(super) observer: Option<Arc<dyn ClientObserver>>,
     /// The trusted certificates, if the streams are encrypted.
     #[cfg(feature = "tls")]
@@ -71,6 +74,7 @@ pub struct ClientBuilder {
     headers: Vec<(String, String)>,
     auth: Auth,
     proxy: Option<Proxy>,
+    on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
     observer: Option<Arc<dyn ClientObserver>>,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
@@ -116,6 +120,7 @@ impl ClientBuilder {
             headers: Vec::new(),
             auth: Auth::None,
             proxy: None,
+            on_handler_error: None,
             observer: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -400,6 +405,25 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets a function that is told of each event that the client's handlers fail to handle: see
+    /// [`ServerBuilder::on_handler_error`](crate::ServerBuilder::on_handler_error). Default: none.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sockeye::client::BuildError> {
+    /// let client = sockeye::Client::builder("http://localhost:3000")
+    ///     .on_handler_error(|failed| eprintln!("{}: {}", failed.event(), failed.failure()))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_handler_error<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&FailedEvent<'_, ClientSocket>) + Send + Sync + 'static,
+    {
+        self.on_handler_error = Some(Box::new(Box::new(handler)));
+        self
+    }
+
     /// Sets the observer of the client, which sees every packet: see [`ClientObserver`]. Default: none.
     ///
     /// It is shared with the clients that [`another`](Client::another) creates.
@@ -475,6 +499,7 @@ impl ClientBuilder {
             cookies: (!cookies.is_empty()).then(|| cookies.join("; ").into()),
             auth: self.auth,
             proxy: self.proxy,
+            on_handler_error: self.on_handler_error,
             observer: self.observer,
             #[cfg(feature = "tls")]
             tls,

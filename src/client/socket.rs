@@ -8,6 +8,7 @@ use super::{ClientConnectError, ClientDisconnectReason};
 use crate::engine::Transport;
 use crate::error::{EmitError, HandlerError};
 use crate::extract::Context;
+use crate::failed_event::FailedEvent;
 use crate::handler::{Acknowledge, AnySocket, drive, finish, run};
 use crate::listeners::{Listeners, On};
 use crate::log::{self, Span, debug};
@@ -396,13 +397,14 @@ impl ClientSocket {
             (state.listeners.call(&event), inboxes)
         };
         let args = incoming.args.as_args();
-        if !called.has_own() && inboxes.is_empty() {
-            debug!(event = ?event, namespace = ?self.namespace(), "an event without a handler");
-        }
         // If there is no handler to acknowledge the event, the first stream of events may.
         let mut ack = incoming.ack;
-        if event == AUTH_RENEW && !called.is_named() {
-            ack = ack.filter(|ack| !self.renew_auth(*ack));
+        let mut is_handled = called.has_own() || !inboxes.is_empty();
+        if event == AUTH_RENEW && !called.is_named() && ack.is_some_and(|ack| self.renew_auth(ack)) {
+            (ack, is_handled) = (None, true);
+        }
+        if !is_handled {
+            self.tell_failure(&event, HandlerFailure::Unhandled, ack);
         }
         called.run(self, &event, &args, if called.has_own() { ack.take() } else { None });
         let size = size_of::<Received>() + args.json().len() + args.attachments().bytes();
@@ -451,11 +453,20 @@ impl AnySocket for ClientSocket {
     }
 
     fn span(&self, event: &str) -> Span {
-        log::client_handler(event, self.namespace())
+        log::detached_handler(event, self.namespace())
     }
 
-    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
-        log_client_failure(self.namespace(), event, failure);
+    fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError> {
+        let shared = self.shared()?;
+        let function = shared.settings.on_handler_error.as_deref()?;
+        let failed = FailedEvent::new((Some(self), self), self.namespace(), event, failure, ack);
+        failed.tell(function)
+    }
+
+    fn log_failure(&self, event: &str, failure: HandlerFailure<'_>) {
+        let shared = self.shared();
+        let server = shared.as_ref().map_or("unknown", |shared| &shared.settings.authority);
+        log_client_failure(server, self.namespace(), self.id().as_deref(), event, failure);
     }
 }
 

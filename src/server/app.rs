@@ -4,6 +4,7 @@ use super::namespaces::Namespaces;
 use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
 use crate::error::DisconnectReason;
+use crate::failed_event::OnFailure;
 use crate::payload::with_encoder;
 use smallvec::SmallVec;
 use sockeye_core::Time;
@@ -26,6 +27,7 @@ pub struct App {
     pub(crate) max_rooms: usize,
     pub(super) namespaces: Namespaces,
     pub(super) state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    pub(super) on_handler_error: Option<OnFailure<Socket>>,
 }
 
 impl Default for App {
@@ -39,6 +41,7 @@ impl Default for App {
             max_rooms: 100_000,
             namespaces: Namespaces::default(),
             state: HashMap::new(),
+            on_handler_error: None,
         }
     }
 }

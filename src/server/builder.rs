@@ -5,7 +5,7 @@ use super::{Server, client_files};
 use crate::engine::{
     self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport, WhenFull,
 };
-use crate::observe::Observer;
+use crate::observe::{FailedEvent, Observer};
 #[cfg(feature = "deflate")]
 use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors};
@@ -341,6 +341,52 @@ impl ServerBuilder {
         F: Fn(&ConnectionError<'_>) + Send + Sync + 'static,
     {
         self.engine = self.engine.on_connection_error(handler);
+        self
+    }
+
+    /// Sets a function that is told of each event that its handlers fail to handle: the data is not of the handler's type, a
+    /// [`State`](crate::extract::State) is missing, the handler panics, returns an error of which the client does not learn,
+    /// or something that cannot be sent, or there is no handler: [`HandlerFailure`](crate::observe::HandlerFailure) has all
+    /// causes. If the client wants an acknowledgement, the function may send it: otherwise the client times out. It also sees
+    /// the failures of handlers in a socket's life, such as `connect`, of middleware, and of the handlers of
+    /// [events of other servers](crate::Namespace::on_server_side_event). Default: none; failures are
+    /// [logged](crate::observe#the-log) in any case.
+    ///
+    /// An event may have several handlers: the function is told of each that fails, and
+    /// [may acknowledge](crate::observe::FailedEvent::wants_ack) if none of them has, or will. The refusals of a
+    /// middleware are no failures.
+    ///
+    /// It is called in place, where the handler ran, and must not block. No lock is held meanwhile. If it panics, that is
+    /// logged, and has no other effect.
+    ///
+    /// ```
+    /// use sockeye::Server;
+    /// use sockeye::extract::ExtractError;
+    /// use sockeye::observe::HandlerFailure;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// static FAILURES: AtomicU64 = AtomicU64::new(0);
+    ///
+    /// let io = Server::builder()
+    ///     .on_handler_error(|failed| {
+    ///         FAILURES.fetch_add(1, Ordering::Relaxed);
+    ///         eprintln!("{:?} in {:?}: {}", failed.event(), failed.namespace(), failed.failure());
+    ///         failed.ack(serde_json::json!({
+    ///             "error": match failed.failure() {
+    ///                 // The client's fault, so it may know the details.
+    ///                 HandlerFailure::NotCalled(ExtractError::Data(error)) => error.to_string(),
+    ///                 HandlerFailure::Unhandled => "there is no such event".into(),
+    ///                 _ => "internal error".into(),
+    ///             },
+    ///         }));
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn on_handler_error<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&FailedEvent<'_>) + Send + Sync + 'static,
+    {
+        self.engine.application.on_handler_error = Some(Box::new(handler));
         self
     }
 

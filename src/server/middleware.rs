@@ -72,7 +72,7 @@ pub(super) fn ask<T, E: From<ExtractError> + From<&'static str>>(
     match catch(|| middleware.call(context)) {
         Some(Ok(decision)) => Ok(decision),
         Some(Err(error)) => {
-            socket.tell_failure(event, HandlerFailure::NotCalled(&error));
+            socket.tell_failure(event, HandlerFailure::NotCalled(&error), None);
             Err(error.into())
         }
         None => Err(panicked(socket, event).into()),
@@ -82,6 +82,6 @@ pub(super) fn ask<T, E: From<ExtractError> + From<&'static str>>(
 /// Tells of a panic of a middleware, which lets nothing pass, but leaves no client waiting. Returns the message of the
 /// refusal.
 pub(super) fn panicked(socket: &Socket, event: &str) -> &'static str {
-    socket.tell_failure(event, HandlerFailure::Panicked);
+    socket.tell_failure(event, HandlerFailure::Panicked, None);
     INTERNAL
 }

@@ -5,10 +5,11 @@ use super::answers::AckStream;
 use super::namespace::Namespace;
 use crate::error::EmitError;
 use crate::extract::{Context, Extract, ExtractError, State};
+use crate::failed_event::FailedEvent;
 use crate::handler::{Acknowledge, AnySocket, Handler, Kept};
 use crate::listeners::{Called, Entry, On};
 use crate::log::{self, Span};
-use crate::observe::{HandlerFailure, log_client_failure};
+use crate::observe::{self, HandlerFailure};
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, with_encoder};
 use crate::server::ack::Waiter;
@@ -134,7 +135,9 @@ impl Namespace {
     ) {
         let from = ServerSide { namespace: self.clone(), reply };
         let own = Called::Several { listeners: SmallVec::new(), any: 0, is_named: false };
-        own.run_with(self.0.functions.server_side(), &from, event, args, ack);
+        if !own.run_with(self.0.functions.server_side(), &from, event, args, ack) {
+            from.tell_failure(event, HandlerFailure::Unhandled, ack);
+        }
     }
 }
 
@@ -177,11 +180,18 @@ impl AnySocket for ServerSide {
     }
 
     fn span(&self, event: &str) -> Span {
-        log::client_handler(event, self.namespace.name())
+        log::detached_handler(event, self.namespace.name())
     }
 
-    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
-        log_client_failure(self.namespace.name(), event, failure);
+    fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError> {
+        let engine = self.namespace.0.engine.upgrade()?;
+        let function = engine.application.on_handler_error.as_ref()?;
+        let failed = FailedEvent::new((None, self), self.namespace.name(), event, failure, ack);
+        failed.tell(function)
+    }
+
+    fn log_failure(&self, event: &str, failure: HandlerFailure<'_>) {
+        observe::log_server_side_failure(self.namespace.name(), event, failure);
     }
 }
 
@@ -285,6 +295,23 @@ mod tests {
         main.on_server_side_event("e", async |Data(fails): Data<bool>| assert!(!fails));
         assert_eq!(receive(&main, "e", true, Some(1)), []);
         assert_eq!(receive(&main, "e", false, Some(2)), [(2, "32[]".into())]);
+    }
+
+    #[test]
+    fn a_failure_is_acknowledged_by_the_function_for_failures() {
+        let server = Server::builder()
+            .on_handler_error(|failed| {
+                assert!(failed.socket().is_none());
+                failed.ack((failed.namespace(), failed.event(), failed.failure().to_string()));
+            })
+            .build();
+        let chat = server.of("/chat");
+        chat.on_server_side_event("panic", async || -> () { panic!("a bug of the application") });
+        chat.on_server_side_event("own", async || Err::<(), _>("no"));
+        assert_eq!(receive(&chat, "panic", (), Some(1)), [(1, r#"31["/chat","panic","a panic"]"#.into())]);
+        assert_eq!(receive(&chat, "own", (), Some(1)), [(1, r#"31["no"]"#.into())]);
+        let unhandled = r#"31["/chat","none","there is no handler for it"]"#;
+        assert_eq!(receive(&chat, "none", (), Some(1)), [(1, unhandled.into())]);
     }
 
     #[test]

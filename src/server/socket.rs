@@ -17,6 +17,7 @@ use crate::by_id::Identified;
 use crate::engine::{self, CloseReason, Handshake, Id, Transport};
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
+use crate::failed_event::FailedEvent;
 use crate::handler::{AnySocket, Kept};
 use crate::listeners::{Entry, On};
 use crate::log::{self, Span, debug, warn};
@@ -447,6 +448,9 @@ impl Socket {
             let is_first = state.stage != Stage::Ended;
             state.stage = Stage::Ended;
             state.take_rooms();
+            if let Some(more) = &mut state.more {
+                more.missed = Vec::new();
+            }
             (state.listeners.clear(), state.take_packets(), state.take_expiry(), is_first)
         };
         drop((released, packets));
@@ -541,7 +545,14 @@ impl AnySocket for Socket {
         log::handler(self.0.session.span(), event, self.0.namespace.name(), &self.0.id)
     }
 
-    fn tell_failure(&self, event: &str, failure: HandlerFailure<'_>) {
+    fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError> {
+        let engine = self.0.namespace.0.engine.upgrade()?;
+        let function = engine.application.on_handler_error.as_ref()?;
+        let failed = FailedEvent::new((Some(self), self), self.0.namespace.name(), event, failure, ack);
+        failed.tell(function)
+    }
+
+    fn log_failure(&self, event: &str, failure: HandlerFailure<'_>) {
         let (namespace, socket) = (self.0.namespace.name(), self.0.id);
         let (session, handshake) = (self.0.session.id(), self.handshake());
         self.0.namespace.tell(&ServerEvent::HandlerFailed {

@@ -5,6 +5,7 @@ use super::{DISCONNECT, DISCONNECTING, Socket};
 use crate::extract::Context;
 use crate::handler::{AnySocket, Handler, Kept, run};
 use crate::listeners::On;
+use crate::observe::HandlerFailure;
 use sockeye_core::socketio::OwnedArgs;
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -34,8 +35,7 @@ impl Socket {
     /// `connect_error`, `disconnect` (see [`on_disconnect`](Socket::on_disconnect)), `disconnecting`, `newListener`,
     /// `removeListener`.
     pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
-        let (on, handler) = (On::event(event), Kept::new(handler));
-        self.listen(|state| state.listeners.add(on, handler));
+        self.listen_to(On::event(event), Kept::new(handler), false);
     }
 
     /// Calls `handler` for the next event of this name only: see [`on`](Socket::on).
@@ -43,8 +43,7 @@ impl Socket {
     /// # Panics
     /// If the name is reserved.
     pub fn once<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
-        let (on, handler) = (On::event(event), Kept::new(handler));
-        self.listen(|state| state.listeners.add_once(on, handler));
+        self.listen_to(On::event(event), Kept::new(handler), true);
     }
 
     /// Removes the handlers of the events of this name.
@@ -193,6 +192,21 @@ impl Socket {
             drop(state);
             // The handler's captures belong to the application: their destructors may use the socket.
             drop(handler);
+        }
+    }
+
+    /// Adds a listener for the events of one name, and tells if one of them has arrived before.
+    fn listen_to(&self, on: On, handler: Kept<Socket>, once: bool) {
+        let mut missed = None;
+        self.listen(|state| {
+            missed = state.take_missed(&on);
+            match once {
+                true => state.listeners.add_once(on, handler),
+                false => state.listeners.add(on, handler),
+            }
+        });
+        if let Some(event) = missed {
+            self.tell_failure(&event, HandlerFailure::RegisteredLate, None);
         }
     }
 

@@ -7,8 +7,7 @@ use crate::extract::Context;
 use crate::guard::{BoxFuture, Guarded};
 use crate::handler::{Acknowledge, AnySocket, Handler, Kept, run, spawn};
 use crate::listeners::{Called, Entry, On};
-use crate::log::{self, debug};
-use crate::observe::ServerEvent;
+use crate::observe::{HandlerFailure, ServerEvent};
 use crate::server::App;
 use crate::server::middleware::{self, AnyMiddleware, Middleware, ask, panicked};
 use crate::server::patience::Patience;
@@ -112,18 +111,17 @@ impl Socket {
             true => called.run_with(functions.listeners(), self, event, args, ack),
         };
         if !is_handled {
-            self.log_unhandled(event);
+            self.unhandled(event, ack);
         }
     }
 
+    /// Tells of an event that has no handler, and notes it while a handler of the client waits, which may register one.
     #[cold]
-    fn log_unhandled(&self, event: &str) {
-        let namespace = self.0.namespace.name();
-        let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
-        debug!(
-            event = ?event, namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer,
-            "an event without a handler"
-        );
+    fn unhandled(&self, event: &str, ack: Option<u64>) {
+        if self.0.session.has_running_handlers() {
+            self.0.state.lock().miss(event);
+        }
+        self.tell_failure(event, HandlerFailure::Unhandled, ack);
     }
 
     /// Decides about an event, or keeps it behind the others that wait.

@@ -1,15 +1,19 @@
 //! The mutable state of a socket.
 
 use crate::error::DisconnectReason;
-use crate::listeners::Listeners;
+use crate::listeners::{Listeners, On};
 use crate::server::ack::Waiter;
 use crate::server::members::JoinedRooms;
 use crate::server::socket::Socket;
 use crate::server::socket::expiry::Expiry;
 use crate::server::socket::packets::Packets;
+use smol_str::SmolStr;
 use sockeye_core::socketio::Acks;
 use std::any::{Any, TypeId};
 use std::sync::Arc;
+
+/// The maximum number of events without a handler that one socket notes.
+const MAX_MISSED: usize = 8;
 
 /// The maximum number of pending acknowledgements of one socket.
 const MAX_ACKS: u32 = 10_000;
@@ -50,6 +54,8 @@ pub(super) struct More {
     pub(super) rooms: JoinedRooms,
     pub(super) packets: Option<Box<Packets>>,
     pub(super) expiry: Option<Expiry>,
+    /// The names of events that arrived before they had a handler, while one was still expected.
+    pub(super) missed: Vec<SmolStr>,
 }
 
 impl Default for More {
@@ -61,6 +67,7 @@ impl Default for More {
             rooms: JoinedRooms::default(),
             packets: None,
             expiry: None,
+            missed: Vec::new(),
         }
     }
 }
@@ -85,6 +92,25 @@ impl State {
 
     pub(super) fn expiry(&mut self) -> Option<&mut Expiry> {
         self.more.as_mut()?.expiry.as_mut()
+    }
+
+    /// Notes an event that arrived, but has no handler.
+    pub(super) fn miss(&mut self, event: &str) {
+        let missed = match self.stage {
+            Stage::Ended => return,
+            _ => &mut self.more().missed,
+        };
+        if missed.len() < MAX_MISSED && missed.iter().all(|known| known != event) {
+            missed.push(event.into());
+        }
+    }
+
+    /// Returns the name of the event, if it has arrived before its first handler was registered.
+    pub(super) fn take_missed(&mut self, on: &On) -> Option<SmolStr> {
+        let missed = &mut self.more.as_mut()?.missed;
+        let On::Event(event) = on else { return None };
+        let at = missed.iter().position(|known| **known == **event)?;
+        Some(missed.swap_remove(at))
     }
 
     pub(super) fn forget_ack(&mut self, id: u64) -> Option<(Arc<Waiter>, u32)> {

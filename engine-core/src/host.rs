@@ -26,7 +26,8 @@ pub trait Runtime: Send + Sync + 'static {
         f();
     }
 
-    /// Spawns a future: an event handler that is still pending after its first poll.
+    /// Spawns a future: an event handler that is still pending after its first poll, or the waking of the recipients of a
+    /// broadcast to more than 128 sockets. Poll it after the tasks that are ready by then, so that it does not delay them.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>);
 }
 

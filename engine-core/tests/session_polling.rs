@@ -331,10 +331,30 @@ fn a_graceful_close_waits_for_the_poll_that_takes_the_close_packet() {
 #[test]
 fn a_closed_session_whose_client_does_not_poll_finishes_after_the_close_timeout() {
     let mut rig = Rig::polling();
-    rig.session.close(at(1), CloseReason::ServerShutdown);
+    rig.session.close(at(1), CloseReason::ForcedClose(None));
     assert_eq!(rig.pass(at(100_000)), [at(30_001)]);
     assert!(rig.session.is_finished());
     assert_eq!(rig.session.queued(), 0);
+}
+
+#[test]
+fn a_session_that_ends_with_its_server_waits_less_for_a_client_that_does_not_poll() {
+    let mut rig = Rig::polling();
+    rig.session.close(at(1), CloseReason::ServerShutdown);
+    assert_eq!(rig.pass(at(100_000)), [at(5_001)]);
+    assert!(rig.session.is_finished());
+}
+
+#[test]
+fn a_session_that_ends_with_its_server_waits_for_a_client_that_polls() {
+    let mut rig = Rig::polling();
+    rig.send("last").unwrap();
+    rig.session.close(at(1), CloseReason::ServerShutdown);
+    rig.poll();
+    assert_eq!(rig.session.next_deadline(), Some(at(30_001)));
+    rig.poll();
+    assert_eq!(rig.take(), [text("last"), control("1")]);
+    assert!(rig.session.is_finished());
 }
 
 #[test]

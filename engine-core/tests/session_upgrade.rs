@@ -386,7 +386,7 @@ fn a_client_that_polls_a_closing_session_cannot_complete_its_upgrade() {
 fn a_session_that_closes_during_an_upgrade_finishes_after_the_close_timeout() {
     let mut rig = Rig::polling();
     let ticket = rig.probed();
-    rig.session.close(at(1), CloseReason::ServerShutdown);
+    rig.session.close(at(1), CloseReason::ForcedClose(None));
     assert_eq!(rig.pass(at(100_000)), [at(30_001)]);
     assert!(rig.session.is_finished() && !rig.session.is_upgrading(ticket));
 }

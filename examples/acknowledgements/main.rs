@@ -14,15 +14,15 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> std::io::Result<()> {
-    let io = page::builder(include_bytes!("index.html"))?.build();
+    let io = page::builder(include_bytes!("index.html")).build();
     // The return value of a handler is the acknowledgement.
     io.on("add", async |Data((a, b)): Data<(f64, f64)>| a + b);
     // A handler may wait, even for an answer from the page; the page's other events are handled meanwhile.
     io.on("ask me", async |socket: Socket| {
         let asked = socket.timeout(PATIENCE).emit_with_ack::<String>("question", "Which fish is the best?");
         let heard = match asked.await {
-            Ok(answer) => format!("you said “{answer}”"),
-            Err(error) => format!("no answer: {error}"),
+            Ok(answer) => format!("You said “{answer}”"),
+            Err(error) => format!("No answer: {error}"),
         };
         // `{:?}` escapes control characters, which a page could send to the terminal.
         println!("{}: {heard:?}", socket.id());

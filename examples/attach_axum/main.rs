@@ -22,7 +22,7 @@ const LONGEST_TEXT: usize = 500;
 
 fn main() -> std::io::Result<()> {
     // The Socket.IO server also serves the page; a route could do that as well.
-    let io = page::builder(include_bytes!("index.html"))?.build();
+    let io = page::builder(include_bytes!("index.html")).build();
     io.on_connect(welcome);
     io.on("say", say);
     serve::serve(io.clone(), |layer| app(io, layer))

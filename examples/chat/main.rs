@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sockeye::extract::{Auth, Data, State};
 use sockeye::{Broadcast, ConnectError, EmitError, Socket};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
@@ -31,7 +32,7 @@ type History = Arc<Mutex<HashMap<&'static str, VecDeque<Line>>>>;
 struct Line {
     /// Chosen by the page, so that a line that it had to send twice is shown once.
     id: String,
-    name: String,
+    by: User,
     text: String,
     /// Milliseconds since 1970.
     at: u64,
@@ -41,15 +42,23 @@ struct Line {
 #[derive(Deserialize)]
 struct Hello {
     name: String,
+    /// Random, and known to this page only.
+    #[serde(default)]
+    key: String,
     room: String,
 }
 
 // The data of each socket.
-struct Name(String);
+#[derive(Clone, Default, Serialize)]
+struct User {
+    name: String,
+    /// A hash of the page's key: the same after a reload, and different from that of others with the same name.
+    id: String,
+}
 struct Room(&'static str);
 
 fn main() -> std::io::Result<()> {
-    let io = page::builder(include_bytes!("index.html"))?
+    let io = page::builder(include_bytes!("index.html"))
         .asset("/chat.js", "text/javascript; charset=utf-8", include_bytes!("chat.js").as_slice())
         .state(History::default())
         .build();
@@ -69,7 +78,9 @@ async fn introduce(socket: Socket, Auth(hello): Auth<Hello>) -> Result<(), Conne
     if name.is_empty() || name.chars().count() > LONGEST_NAME {
         return Err(format!("a name has between 1 and {LONGEST_NAME} characters").into());
     }
-    socket.set_data(Name(name.to_owned()));
+    let mut hasher = DefaultHasher::new();
+    hello.key.hash(&mut hasher);
+    socket.set_data(User { name: name.to_owned(), id: format!("{:016x}", hasher.finish()) });
     Ok(())
 }
 
@@ -112,7 +123,7 @@ async fn say(
     let lines = history.entry(room).or_default();
     let line = Line {
         id: cut(&id, LONGEST_ID),
-        name: name(&socket),
+        by: user(&socket),
         text: cut(&text, LONGEST_TEXT),
         at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
     };
@@ -138,12 +149,12 @@ async fn leave(socket: Socket, State(history): State<History>) {
 
 /// Sends the whole list each time: this is simple, and cheap for rooms of a few hundred members.
 fn tell_who_is_here(room: Broadcast) {
-    let here: Vec<_> = room.sockets().iter().map(|socket| (socket.id(), name(socket))).collect();
+    let here: Vec<_> = room.sockets().iter().map(|socket| (socket.id(), user(socket))).collect();
     room.emit("here", here);
 }
 
-fn name(socket: &Socket) -> String {
-    socket.data::<Name>().map_or_else(String::new, |name| name.0.clone())
+fn user(socket: &Socket) -> User {
+    socket.data::<User>().as_deref().cloned().unwrap_or_default()
 }
 
 fn known(room: &str) -> &'static str {

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn main() -> std::io::Result<()> {
-    let io = page::builder(include_bytes!("index.html"))?.build();
+    let io = page::builder(include_bytes!("index.html")).build();
 
     // Any thread may emit; this one does nothing else.
     let clock = io.clone();

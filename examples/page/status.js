@@ -1,47 +1,40 @@
-// Loads the client's script for a page, and shows how the page is connected.
+// Connects a page to its server, and shows how it is connected.
+import { io } from "/socket.io/socket.io.esm.min.js";
 
-const CDN = {
-  src: "https://cdn.socket.io/4.8.1/socket.io.min.js",
-  integrity: "sha384-mkQ3/7FUtcGyoppY6bz/PORYoGqOl7/aSUMn2ymDOJcapfS6PHqxhRTMh1RR0Q6+",
-  crossOrigin: "anonymous",
-};
+/** Milliseconds for which the page says that it is connected again. */
+const AGAIN = 5000;
 
-/** Loads the client's script and returns `io(options)`; the element `status` shows the state of the connection. */
-export async function connect(options) {
-  const status = document.getElementById("status");
-  const say = (state, text) => {
-    status.dataset.state = state;
+/** Returns `io(options)`. The element `status` shows the state of the connection, and the element `refused`, if the page
+ * has it, why the server refused the connection. Without a connection, the style greys what has the class `live`, because
+ * it may be out of date, and every `fieldset` is disabled. */
+export function connect(options) {
+  const socket = io(options);
+  const [status, refused] = ["status", "refused"].map((id) => document.getElementById(id));
+  const say = (text) => {
+    document.body.dataset.state = socket.connected ? "on" : "off";
+    for (const part of document.querySelectorAll("fieldset")) part.disabled = !socket.connected;
     status.textContent = text;
   };
-  try {
-    // The server has the script if npm's socket.io-client is installed in `examples`.
-    await load({ src: "/socket.io/socket.io.js" }).catch(() => load(CDN));
-  } catch (error) {
-    say("off", "The client’s script could not be loaded: go online, or run npm install in the examples folder.");
-    throw error;
-  }
-
-  const socket = window.io(options);
   let again = "";
-  const connected = () => say("on", `connected ${again}over ${socket.io.engine.transport.name}`);
-  socket.on("connect", connected);
-  socket.io.on("open", () => socket.io.engine.on("upgrade", () => socket.connected && connected()));
+  let calm;
+  const connected = () => socket.connected && say(`Connected ${again}over ${socket.io.engine.transport.name}`);
+
+  socket.on("connect", () => {
+    connected();
+    clearTimeout(calm);
+    if (again) calm = setTimeout(() => connected(again = ""), AGAIN);
+  });
+  socket.io.on("open", () => socket.io.engine.on("upgrade", connected));
   socket.on("disconnect", (reason) => {
+    clearTimeout(calm);
     again = "again ";
-    say("off", `disconnected (${reason})${socket.active ? ", trying again" : ""}`);
+    say(`Disconnected (${reason})${socket.active ? ", trying again" : ""}`);
   });
   socket.on("connect_error", (error) => {
-    say("off", socket.active ? "the server does not answer, trying again" : `refused: ${error.message}`);
+    if (socket.active) return say("The server is away, trying again");
+    say(refused ? "Not connected" : `Refused: ${error.message}`);
+    if (refused) refused.textContent = error.message;
   });
-  say("off", socket.active ? "connecting" : "not connected yet");
+  say(socket.active ? "Connecting" : "Not connected");
   return socket;
-}
-
-function load(attributes) {
-  return new Promise((resolve, reject) => {
-    const script = Object.assign(document.createElement("script"), attributes);
-    script.onload = resolve;
-    script.onerror = () => reject(new Error(`${script.src} could not be loaded`));
-    document.head.append(script);
-  });
 }

@@ -66,7 +66,7 @@ struct Name(String);
 
 fn main() -> std::io::Result<()> {
     let house = House::default();
-    let io = page::builder(include_bytes!("index.html"))?
+    let io = page::builder(include_bytes!("index.html"))
         .asset("/messages.js", "text/javascript; charset=utf-8", include_bytes!("messages.js").as_slice())
         .state(house.clone())
         .build();

@@ -1,7 +1,7 @@
 // The page of the private messages. The server keeps them; this page knows only those from and to the user whose
 // conversation it shows.
 import { connect } from "/page/status.js";
-import { coloured, element, newId, shown } from "/page/talk.js";
+import { add, coloured, element, newId, showLinks, shown } from "/page/talk.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -15,7 +15,7 @@ let seen = new Set(); // ids of the messages that are shown
 const outbox = new Map(); // messages that are not acknowledged yet, by id
 
 // With `retries`, the client sends its events one after the other, and again until each is acknowledged.
-const socket = await connect({ retries: Infinity, ackTimeout: 10_000 });
+const socket = connect({ retries: Infinity, ackTimeout: 10_000 });
 
 // Logging in. The cookie of the session is sent with every connection, by every tab and after a reload.
 
@@ -28,17 +28,19 @@ $("hello").onsubmit = async (event) => {
     if (response.ok) location.reload();
     else $("refused").textContent = await response.text();
   } catch {
-    $("refused").textContent = "the server does not answer";
+    $("refused").textContent = "The server does not answer: try again.";
   }
 };
 
-socket.on("connect_error", showHello); // not logged in
-socket.on("disconnect", showHello); // logged out in another tab
+socket.on("connect_error", away); // not logged in
+socket.on("disconnect", away); // logged out in another tab
 
-function showHello() {
-  if (socket.active) return; // the client reconnects by itself
+function away() {
+  showUsers();
+  if (socket.active || !$("hello").hidden) return; // if it is active, the client reconnects by itself
   $("chat").hidden = true;
   $("hello").hidden = false;
+  $("refused").textContent = "";
   $("name").focus();
 }
 
@@ -73,7 +75,7 @@ function open(anew = false) {
   if (!other) history.replaceState(null, "", location.pathname);
   if (other !== before) showMessages([]);
   if (other && (anew || other !== before)) socket.emit("open", other);
-  $("say").hidden = !other;
+  $("say").hidden = $("silence").hidden = !other;
   if (other !== before) $("text").focus();
   showUsers();
   showOutbox();
@@ -81,9 +83,9 @@ function open(anew = false) {
 
 function showUsers() {
   const names = [...users.keys()].sort((a, b) => a.localeCompare(b));
-  $("users").replaceChildren(...names.map((name) => {
+  showLinks($("users"), names.map((name) => {
     const { online, unread } = users.get(name);
-    const link = element("a", coloured(element("span", name), name));
+    const link = element("a", coloured(element("bdi", name), name));
     link.href = `#${new URLSearchParams({ with: name })}`;
     link.className = online ? "online" : "";
     link.title = online ? "online" : "away";
@@ -91,9 +93,10 @@ function showUsers() {
     if (unread) {
       link.append(Object.assign(element("span", unread), { className: "unread", ariaLabel: `${unread} unread` }));
     }
-    return element("li", link);
+    return link;
   }));
-  if (!users.size) $("note").textContent = "Nobody else has logged in: open this page in a private window.";
+  if (!socket.connected) $("note").textContent = "";
+  else if (!users.size) $("note").textContent = "Nobody else has logged in: open this page in a private window.";
   else if (!other) $("note").textContent = "Choose a user to talk to.";
   else $("note").textContent = users.get(other).online ? "" : `${other} is away, and gets your messages later.`;
   const unread = [...users.values()].reduce((sum, user) => sum + user.unread, 0);
@@ -138,8 +141,7 @@ function showMessages(messages) {
 function showMessage(message) {
   if (seen.has(message.id)) return;
   seen.add(message.id);
-  $("log").append(line(message));
-  while ($("log").children.length > KEPT) $("log").firstChild.remove();
+  add($("log"), line(message), KEPT);
 }
 
 function line({ from, text, at, read }) {
@@ -164,6 +166,6 @@ $("say").onsubmit = async (event) => {
 };
 
 function showOutbox() {
-  const messages = [...outbox.values()].filter((message) => message.to === other);
-  $("outbox").replaceChildren(...messages.map(line));
+  $("outbox").replaceChildren();
+  for (const message of outbox.values()) if (message.to === other) add($("outbox"), line(message), KEPT);
 }

@@ -24,6 +24,7 @@
 //! ```
 
 mod assets;
+mod close;
 mod connection;
 pub(crate) mod deadline;
 pub(crate) mod exchange;

@@ -28,11 +28,11 @@ use sockeye_core::websocket::PerMessageDeflate;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 /// An Engine.IO server: a handle that is cheap to clone.
@@ -75,18 +75,20 @@ pub(crate) struct ServerInner<A: Application> {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
-    sessions: RwLock<HashSet<ById<Session<A>>, IdHash>>,
+    pub(super) sessions: RwLock<HashSet<ById<Session<A>>, IdHash>>,
     /// The ids from the application whose sessions are about to be opened.
     reserved: Mutex<HashSet<Id>>,
     /// The number of connections that still have to write something: a response, or the last packets of a
     /// session.
-    busy: AtomicUsize,
+    pub(super) busy: AtomicUsize,
     runtime: OnceLock<Arc<dyn Runtime>>,
-    closing: AtomicBool,
+    pub(super) closing: AtomicBool,
+    /// The deadline for closing has passed, so that nothing is waited for any more.
+    pub(super) gave_up: AtomicBool,
     /// A task keeps the server's time, so that no listener has to.
     is_kept: AtomicBool,
     /// The tasks that wait for the last session to end.
-    closed: Mutex<Vec<Waker>>,
+    pub(super) closed: Mutex<Vec<Waker>>,
 }
 
 impl<A: Application> Server<A> {
@@ -121,39 +123,6 @@ impl<A: Application> Server<A> {
     /// Returns the number of sessions.
     pub fn sessions_count(&self) -> usize {
         self.0.sessions.read().len()
-    }
-
-    /// Closes the server: no further session is opened, the messages that are queued are sent, and the open
-    /// sessions are closed.
-    ///
-    /// Returns when the last session has ended and its last packets were written. It always does, because
-    /// each session has deadlines.
-    pub async fn close(&self) {
-        self.begin_close();
-        poll_fn(|cx| {
-            let mut closed = self.0.closed.lock();
-            if self.is_closed() {
-                return Poll::Ready(());
-            }
-            let known = closed.extract_if(.., |waker| waker.will_wake(cx.waker())).collect::<Vec<_>>();
-            closed.push(cx.waker().clone());
-            drop(closed);
-            drop(known);
-            Poll::Pending
-        })
-        .await;
-    }
-
-    /// Does the first half of [`close`](Server::close): closes every session, but does not wait until they
-    /// have ended.
-    pub fn begin_close(&self) {
-        self.0.closing.store(true, Ordering::Release);
-        let sessions: Vec<_> = self.0.sessions.read().iter().map(|entry| entry.0.clone()).collect();
-        for session in sessions {
-            session.close_with(CloseReason::ServerShutdown);
-        }
-        self.0.timers.wake();
-        self.0.tell_if_closed();
     }
 }
 
@@ -202,7 +171,7 @@ impl<A: Application> Host for Server<A> {
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closing() && self.0.is_drained()
+        self.0.is_closed()
     }
 }
 
@@ -290,8 +259,9 @@ impl<A: Application> ServerInner<A> {
         self.runtime.get()
     }
 
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
+    /// Returns the sessions at this moment.
+    pub(super) fn sessions(&self) -> Vec<Session<A>> {
+        self.sessions.read().iter().map(|entry| entry.0.clone()).collect()
     }
 
     pub(super) fn session(&self, id: &Id) -> Option<Session<A>> {
@@ -395,21 +365,6 @@ impl<A: Application> ServerInner<A> {
         } else if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.tell_if_closed();
         }
-    }
-
-    fn is_drained(&self) -> bool {
-        // The order matters: a connection becomes busy before it takes the packets that end its session, and
-        // stays so until they are written.
-        self.sessions.read().is_empty() && self.busy.load(Ordering::Acquire) == 0
-    }
-
-    fn tell_if_closed(&self) {
-        if !self.is_closing() || !self.is_drained() {
-            return;
-        }
-        let waiting = std::mem::take(&mut *self.closed.lock());
-        waiting.into_iter().for_each(Waker::wake);
-        self.timers.wake();
     }
 }
 
@@ -757,6 +712,7 @@ impl<A: Application> Builder<A> {
             busy: AtomicUsize::new(0),
             runtime: OnceLock::new(),
             closing: AtomicBool::new(false),
+            gave_up: AtomicBool::new(false),
             is_kept: AtomicBool::new(false),
             closed: Mutex::default(),
         }))

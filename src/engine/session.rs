@@ -211,6 +211,14 @@ impl<A: Application> Session<A> {
         self.with(|_, state| f(state))
     }
 
+    /// Ends the wait for the client of a session that was closed.
+    pub(super) fn give_up(&self) {
+        self.with(|engine, _| match engine.next_deadline() {
+            Some(farewell) if engine.closed().is_some() => engine.handle_timeout(farewell),
+            _ => {}
+        });
+    }
+
     /// Ends the session because the peer missed a message, so that it knows, and can open another.
     ///
     /// The application is told on the driver's next turn, because the caller may hold a lock that the

@@ -200,10 +200,20 @@ impl Server {
     /// again, so that a restart is a short pause; in [`on_disconnect`](Socket::on_disconnect) the reason is
     /// `server shutting down`.
     ///
-    /// Returns when the last client has gone. It always does, because each client has a deadline: one that
-    /// polls has 30 s to fetch the close packet. `listen` and `serve` return then, too, unless their future
-    /// was dropped before, for example by a `select!` with a signal. If `main` waits for them, do the
-    /// remaining work after them: a task that waits here may never be polled again.
+    /// Returns when the last client has gone. It always does, because each client has a deadline:
+    ///
+    /// - One on WebSocket has 5 s to read what is queued for it.
+    /// - One that polls has 30 s to fetch that and the close packet. If it does not poll at present and does not within
+    ///   5 s, it counts as gone.
+    /// - A request that is being answered has the deadlines of its body (30 s) and of decisions
+    ///   ([`allow_timeout`](ServerBuilder::allow_timeout)).
+    ///
+    /// Handlers that still run are not waited for. To wait no longer than a time of your own, use
+    /// [`close_within`](Server::close_within).
+    ///
+    /// `listen` and `serve` return then, too, unless their future was dropped before, for example by a `select!` with a
+    /// signal. If `main` waits for them, do the remaining work after them: a task that waits here may never be polled
+    /// again. In another HTTP server, close this one first, because a client that polls has a request in progress there.
     ///
     /// ```no_run
     /// # #[cfg(feature = "tokio")]
@@ -223,6 +233,18 @@ impl Server {
     /// ```
     pub async fn close(&self) {
         self.engine.close().await;
+    }
+
+    /// Does the same as [`close`](Server::close), but waits no longer than `timeout`. Then the clients that are left are
+    /// dropped, and `listen` and `serve` return; a client that is dropped may miss what is queued for it.
+    ///
+    /// ```
+    /// # async fn example(io: sockeye::Server) {
+    /// io.close_within(std::time::Duration::from_secs(3)).await;
+    /// # }
+    /// ```
+    pub async fn close_within(&self, timeout: Duration) {
+        self.engine.close_within(timeout).await;
     }
 
     /// Does the first half of [`close`](Server::close): closes every client, but does not wait until they

@@ -145,7 +145,7 @@ impl Stream for End {
                 }
             };
             let Some(next) = next else { return Poll::Pending };
-            if !self.timer.as_ref().is_some_and(|(at, _)| *at == next) {
+            if self.timer.as_ref().is_none_or(|(at, _)| *at != next) {
                 self.timer = Some((next, self.ground.sleep_until(next)));
             }
             match self.timer.as_mut().map(|(_, timer)| timer.as_mut().poll(cx)) {

@@ -1,4 +1,5 @@
 // Acknowledgements in both directions.
+import assert from "node:assert/strict";
 import { testEach } from "./harness.js";
 
 testEach("the server acknowledges an event of the page", "acknowledgements", async (site) => {
@@ -6,10 +7,10 @@ testEach("the server acknowledges an event of the page", "acknowledgements", asy
   await a.fill("#a", "2");
   await a.fill("#b", "40.5");
   await a.press("#b", "Enter");
-  await a.sees("#sum", "the server says 42.5");
-  await b.sees("#sum", "what is the sum?");
+  await a.sees("#sum", "The server says 42.5");
+  await b.sees("#sum", "What is the sum?");
   await b.click("#add button");
-  await b.sees("#sum", "the server says 42");
+  await b.sees("#sum", "The server says 42");
 });
 
 testEach("the page acknowledges an event of the server", "acknowledgements", async (site) => {
@@ -17,17 +18,18 @@ testEach("the page acknowledges an event of the server", "acknowledgements", asy
   for (const window of [a, b]) {
     await window.click("#ask");
     await window.sees("#question label", "Which fish is the best?");
+    await window.sees("#heard", "The server waits for your answer.");
   }
   // While the server waits, it still answers other pages and the same one.
   await a.click("#add button");
-  await a.sees("#sum", "the server says 42");
+  await a.sees("#sum", "The server says 42");
   await b.fill("#answer", "<b>cod</b>");
   await b.press("#answer", "Enter");
-  await b.sees("#heard", "you said “<b>cod</b>”");
-  await site.line(/: "you said “<b>cod<\/b>”"$/);
+  await b.sees("#heard", "You said “<b>cod</b>”");
+  await site.line(/: "You said “<b>cod<\/b>”"$/);
   await a.fill("#answer", "sockeye");
   await a.click("#question button");
-  await a.sees("#heard", "you said “sockeye”");
+  await a.sees("#heard", "You said “sockeye”");
   await a.seesAll("#question", []);
 });
 
@@ -36,11 +38,13 @@ testEach("a question can be asked again after the server was lost", "acknowledge
   await window.click("#ask");
   await window.sees("#question label", "Which fish is the best?");
   await site.vanish();
-  await window.sees("#heard", "no answer: socket has been disconnected");
+  await window.sees("#heard", "No answer: socket has been disconnected");
   await window.seesAll("#question", []);
+  // Nothing can be asked while there is nobody to answer.
+  for (const button of ["#add button", "#ask"]) assert.ok(await window.page.isDisabled(button));
   await site.comeBack();
   await window.click("#ask");
   await window.fill("#answer", "herring");
   await window.press("#answer", "Enter");
-  await window.sees("#heard", "you said “herring”");
+  await window.sees("#heard", "You said “herring”");
 });

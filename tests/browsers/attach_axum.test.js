@@ -1,6 +1,6 @@
 // The server inside an axum application: each window has a login session of its own.
 import assert from "node:assert/strict";
-import { testEach, until } from "./harness.js";
+import { hasShown, keepStatuses, testEach } from "./harness.js";
 
 /** Logs in, and waits for the page that the form loads; it has a new connection. */
 async function logIn(window, name) {
@@ -71,10 +71,14 @@ testEach("an announcement is shown in every window", "attach_axum", async (site)
 testEach("the page reconnects when the server is back", "attach_axum", async (site) => {
   const [ann, other] = [await site.connected(), await site.connected()];
   await logIn(ann, "Ann");
-  await ann.sees("#status", `connected over ${site.transport}`);
+  await ann.sees("#status", `Connected over ${site.transport}`);
   await site.vanish();
   await say(ann, "hello?");
+  await ann.sees("#waiting", "Your words are sent when the server is back.");
+  // The form would leave the page, for one that nobody serves.
+  for (const window of [ann, other]) assert.ok(await window.page.isDisabled("form[action] button"));
   await site.comeBack();
+  await ann.seesAll("#waiting", []);
   // The sessions were in the memory of the first server. The other window may have reconnected too late for the line.
   await ann.sees("#name", "anonymous");
   await ann.seesAll("#log li", ["anonymous: hello?"]);
@@ -86,26 +90,23 @@ testEach("the page reconnects when the server is back", "attach_axum", async (si
 });
 
 testEach("an interrupt closes every connection properly and ends the server", "attach_axum", async (site) => {
-  const keep = (page) => page.addInitScript(() => {
-    // Records every status, because the page soon replaces it.
-    window.said = [];
-    const look = () => window.said.push(document.querySelector("#status")?.textContent);
-    new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
-    window.codes = [];
-    window.WebSocket = class extends WebSocket {
-      constructor(...args) {
-        super(...args);
-        this.addEventListener("close", (event) => window.codes.push(event.code));
-      }
-    };
-  });
+  const keep = async (page) => {
+    await keepStatuses(page);
+    await page.addInitScript(() => {
+      window.codes = [];
+      window.WebSocket = class extends WebSocket {
+        constructor(...args) {
+          super(...args);
+          this.addEventListener("close", (event) => window.codes.push(event.code));
+        }
+      };
+    });
+  };
   const windows = [await site.window(keep), await site.window(keep)];
-  for (const window of windows) await window.sees("#status", `connected over ${site.transport}`);
+  for (const window of windows) await window.sees("#status", `Connected over ${site.transport}`);
   site.process.kill("SIGINT");
   for (const window of windows) {
-    const look = () => window.page.evaluate(() => window.said);
-    const goodbye = "disconnected (transport close), trying again";
-    await until(look, (said) => said.includes(goodbye), goodbye);
+    await hasShown(window, "Disconnected (transport close), trying again");
     // 1001 means that the server goes away; a lost connection would be 1006.
     if (site.transport === "websocket") assert.deepEqual(await window.page.evaluate(() => window.codes), [1001]);
   }

@@ -1,13 +1,13 @@
 // The chat: each window is a user.
 import assert from "node:assert/strict";
-import { RUNTIMES, start, test, testEach, until } from "./harness.js";
+import { RUNTIMES, colour, focused, start, test, testEach, until } from "./harness.js";
 
 /** Opens a window whose user has joined the chat. */
 async function come(site, name, room = "Lobby", prepare = undefined) {
   const window = await site.window(prepare);
   await window.fill("#name", name);
   await window.press("#name", "Enter");
-  await window.sees("#status", `connected over ${site.transport}`);
+  await window.sees("#status", `Connected over ${site.transport}`);
   if (room !== "Lobby") await enter(window, room);
   return window;
 }
@@ -109,18 +109,24 @@ testEach("each window lists the users in its room", "chat", async (site) => {
   await bob.seesAll("#here li", ["Bob (you)"]);
   await enter(bob, "Lobby");
   await ann.seesAll("#here li", ["Ann (you)", "Bob"]);
-  // Two users of one name are listed twice.
+  // Two users of one name are told apart.
   const double = await come(site, "Bob");
-  await ann.seesAll("#here li", ["Ann (you)", "Bob", "Bob"]);
+  await ann.seesAll("#here li", ["Ann (you)", /^Bob #[0-9a-f]{3}$/, /^Bob #[0-9a-f]{3}$/]);
+  const [, one, other] = await ann.texts("#here li");
+  assert.notEqual(one, other);
+  await say(double, "I am the other one");
+  await hears(ann, [`${other}: I am the other one`]);
+  await bob.seesAll("#log li.mine", []);
   site.windows.splice(site.windows.indexOf(double), 1);
   await double.close();
-  await ann.seesAll("#here li", ["Ann (you)", "Bob"]);
+  await ann.seesAll("#here li", ["Ann (you)", one]);
+  await hears(ann, [`${other}: I am the other one`]);
 });
 
 testEach("a newcomer sees the last hundred lines", "chat", async (site) => {
   const ann = await come(site, "Ann");
   const lines = Array.from({ length: 103 }, (_, number) => `Ann: line ${number}`);
-  for (const line of lines) await say(ann, line.slice("Ann: ".length));
+  await ann.submit("#say", "#text", lines.map((line) => line.slice("Ann: ".length)));
   await hears(ann, lines);
   const bob = await come(site, "Bob");
   await hears(bob, lines.slice(3));
@@ -151,12 +157,13 @@ testEach("an invalid name is refused with a reason, and another can be tried", "
   const window = await site.window();
   await window.fill("#name", "  ");
   await window.press("#name", "Enter");
-  await window.sees("#refused", "a name has between 1 and 24 characters");
-  await window.sees("#status", "refused: a name has between 1 and 24 characters");
+  await window.sees("#refused", "A name has between 1 and 24 characters");
+  // The form says it, and nothing else repeats it.
+  await window.sees("#status", "Not connected");
   await window.page.evaluate(() => document.querySelector("#name").removeAttribute("maxlength"));
   await window.fill("#name", "n".repeat(25));
   await window.press("#name", "Enter");
-  await window.sees("#refused", "a name has between 1 and 24 characters");
+  await window.sees("#refused", "A name has between 1 and 24 characters");
   await window.fill("#name", "n".repeat(24));
   await window.press("#name", "Enter");
   await window.seesAll("#here li", [`${"n".repeat(24)} (you)`]);
@@ -232,10 +239,124 @@ for (const runtime of RUNTIMES) {
     await ann.seesAll("#outbox li", [/once$/]);
     deaf = false;
     await cut();
-    await ann.sees("#status", "connected again over websocket");
+    await ann.sees("#status", /^Connected (again )?over websocket$/);
     await until(() => sent, (times) => times === 2, "the line to be sent again");
     await ann.seesAll("#outbox li", []);
     await say(bob, "twice?");
     for (const window of [ann, bob]) await hears(window, ["Ann: once", "Bob: twice?"]);
   });
 }
+
+testEach("what the page knows of the others is grey while the server is away", "chat", async (site) => {
+  const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
+  await until(async () => {
+    await bob.press("#text", "x");
+    return ann.texts("#typing");
+  }, ([shown]) => shown === "Bob is typing…", "Bob is typing…");
+  await ann.sees("#people-title", "Here");
+  const look = () => Promise.all([colour(ann, "#here li:last-child"), colour(ann, "#people-title")]);
+  const [name, title] = await look();
+  assert.notEqual(name, title);
+  await site.vanish();
+  await ann.sees("#typing", "");
+  await ann.sees("#people-title", "Last seen here");
+  assert.deepEqual(await look(), [title, title]);
+  // The room changes later, and the page says so.
+  await ann.click('#rooms a >> text="Galley"');
+  await ann.sees("#typing", "The server moves you to that room when it is back.");
+  await site.comeBack();
+  await ann.sees('#rooms [aria-current="page"]', "Galley");
+  await ann.sees("#people-title", "Here");
+  await bob.seesAll("#here li", ["Bob (you)"]);
+  assert.notEqual(await colour(bob, "#here li"), title);
+});
+
+testEach("a reload keeps the name, the room and the own lines, until the user leaves", "chat", async (site) => {
+  const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob", "Harbour")];
+  await enter(ann, "Harbour");
+  await say(ann, "I stay");
+  await hears(bob, ["Ann: I stay"]);
+  await ann.page.reload();
+  await hears(ann, ["Ann: I stay"]);
+  await ann.seesAll("#log li.mine", [/I stay$/]);
+  await ann.sees('#rooms [aria-current="page"]', "Harbour");
+  await bob.seesAll("#here li", ["Bob (you)", "Ann"]);
+  // The old connection and the new one are one user.
+  await say(ann, "as I said");
+  await hears(bob, ["Ann: I stay", "Ann: as I said"]);
+  await ann.click("#leave");
+  await bob.seesAll("#here li", ["Bob (you)"]);
+  await ann.fill("#name", "Anna");
+  await ann.press("#name", "Enter");
+  await bob.seesAll("#here li", ["Bob (you)", "Anna"]);
+});
+
+testEach("lines of one author in a row are a group", "chat", async (site) => {
+  const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
+  for (const text of ["one", "two", "three"]) await say(ann, text);
+  await hears(bob, ["Ann: one", "Ann: two", "Ann: three"]);
+  await say(bob, "four");
+  for (const window of [ann, bob]) {
+    await hears(window, ["Ann: one", "Ann: two", "Ann: three", "Bob: four"]);
+    await window.seesAll("#log li.grouped", [/two$/, /three$/]);
+    // The name and the time are on the page, for screen readers, but are not shown again.
+    const names = window.page.locator("#log li b");
+    const shown = await names.evaluateAll((names) => names.map((name) => name.offsetWidth > 1));
+    assert.deepEqual(shown, [true, false, false, true]);
+  }
+});
+
+testEach("web addresses are links, and nothing else is", "chat", async (site) => {
+  const ann = await come(site, "Ann");
+  await say(ann, "See https://example.org/a?b=c&d#e, (http://example.com). javascript:alert(1) //example.net");
+  const look = () => ann.page.locator("#log a").evaluateAll((links) => {
+    return links.map(({ href, target, rel }) => [href, target, rel]);
+  });
+  const links = await until(look, (found) => found.length > 0, "links");
+  const rest = ["_blank", "noopener noreferrer"];
+  assert.deepEqual(links, [["https://example.org/a?b=c&d#e", ...rest], ["http://example.com/", ...rest]]);
+});
+
+testEach("a change of rooms moves the focus to the message, and nothing else moves it", "chat", async (site) => {
+  const [ann, bob] = [await come(site, "Ann"), await come(site, "Bob")];
+  const isIn = (expected) => until(() => focused(ann), (id) => id === expected, `the focus in ${expected}`);
+  await isIn("text");
+  await ann.press('#rooms a >> text="Galley"', "Enter");
+  await ann.sees('#rooms [aria-current="page"]', "Galley");
+  await ann.sees("#silence", "Nobody has said anything in this room yet.");
+  await isIn("text");
+  await ann.page.focus('#rooms a >> text="Harbour"');
+  const stays = () => ann.page.evaluate(() => document.activeElement.hash);
+  await enter(bob, "Galley");
+  await ann.seesAll("#here li", ["Ann (you)", "Bob"]);
+  assert.equal(await stays(), "#Harbour");
+  await say(bob, "hello");
+  await ann.seesAll("#silence", []);
+  await site.vanish();
+  await site.comeBack();
+  await ann.seesAll("#here li", [/./, /./]);
+  assert.equal(await stays(), "#Harbour");
+});
+
+test("a row of people that is too long for a phone fades out at its end", async (t) => {
+  const site = await start(t, "chat", "tokio");
+  const phone = { viewport: { width: 320, height: 568 } };
+  const ann = await site.window(undefined, phone);
+  const names = ["Ann", "Bartholomew", "Featherstone", "Wilhelmina"];
+  for (const name of names) {
+    const window = name === "Ann" ? ann : await site.window();
+    await window.fill("#name", name);
+    await window.press("#name", "Enter");
+  }
+  await ann.seesAll("#here li", ["Ann (you)", ...names.slice(1)]);
+  const row = await ann.page.locator("#people").evaluate((row) => {
+    row.scrollLeft = row.scrollWidth;
+    const end = row.querySelector("li:last-child").getBoundingClientRect().right;
+    const left = row.getBoundingClientRect().right - end;
+    return { long: row.scrollWidth > row.clientWidth, mask: getComputedStyle(row).maskImage, left };
+  });
+  assert.ok(row.long);
+  assert.match(row.mask, /gradient/);
+  // At the end, the last name is in front of the part that fades.
+  assert.ok(row.left >= 32, `${row.left} px`);
+});

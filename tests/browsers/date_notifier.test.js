@@ -1,6 +1,6 @@
 // The server sends the date to every page.
 import assert from "node:assert/strict";
-import { testEach, until } from "./harness.js";
+import { colour, testEach, until } from "./harness.js";
 
 /** Returns the date that a window shows, in milliseconds. */
 async function date(window) {
@@ -24,7 +24,14 @@ testEach("the date ticks in two windows", "date_notifier", async (site) => {
 testEach("the date ticks again when the server is back", "date_notifier", async (site) => {
   const window = await site.connected();
   await ticks(window);
+  // A stopped clock does not look like one that ticks.
+  const ink = await colour(window, "#time");
+  await window.sees("#who", "The server says that it is");
   await site.vanish();
+  await window.sees("#who", "The server is away. It last said that it was");
+  assert.notEqual(await colour(window, "#time"), ink);
   await site.comeBack();
   await ticks(window);
+  await window.sees("#who", "The server says that it is");
+  assert.equal(await colour(window, "#time"), ink);
 });

@@ -1,7 +1,6 @@
 // Shared by the tests: starts a program of the examples, and opens its page in windows of Chromium.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import path from "node:path";
 import { after, describe } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { chromium } from "playwright-core";
@@ -25,8 +24,6 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-const script = path.resolve(import.meta.dirname, "../../examples/node_modules/socket.io-client/dist");
-assert.ok(existsSync(script), "the client's script is missing: npm --prefix examples install");
 assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: install Chromium, or set CHROMIUM to its path`);
 
 let launched;
@@ -39,8 +36,8 @@ function browser() {
 
 /** Registers a test for every runtime, once with windows that can use WebSocket and once with windows that cannot. */
 export function testEach(name, example, run) {
-  // Two at a time, because the tests mostly wait.
-  describe(name, { concurrency: 2 }, () => {
+  // All at a time, because the tests mostly wait.
+  describe(name, { concurrency: true }, () => {
     for (const runtime of RUNTIMES) {
       for (const transport of ["websocket", "polling"]) {
         test(`${name} (${runtime}, ${transport})`, async (t) => {
@@ -82,7 +79,12 @@ class Site extends Program {
 
   /** Opens a window that shares nothing with the others. `prepare` is called with its page before that loads. */
   async window(prepare = () => {}, options = {}) {
-    return this.open(await (await browser()).newContext({ locale: "en-GB", ...options }), prepare);
+    return this.open(await this.context(options), prepare);
+  }
+
+  /** Creates the cookies and the storage of a window that is not open yet. */
+  async context(options = {}) {
+    return (await browser()).newContext({ locale: "en-GB", ...options });
   }
 
   /** Opens another tab beside a window, with the same cookies. */
@@ -112,7 +114,7 @@ class Site extends Program {
   /** Opens a window, and waits until it is connected over the transport of this site. */
   async connected() {
     const window = await this.window();
-    await window.sees("#status", `connected over ${this.transport}`);
+    await window.sees("#status", `Connected over ${this.transport}`);
     return window;
   }
 
@@ -125,7 +127,8 @@ class Site extends Program {
   /** Starts the server again, and waits until every window has reconnected. */
   async comeBack() {
     await this.start();
-    for (const window of this.windows) await window.sees("#status", `connected again over ${this.transport}`);
+    const connected = new RegExp(`^Connected (again )?over ${this.transport}$`);
+    for (const window of this.windows) await window.sees("#status", connected);
   }
 }
 
@@ -150,6 +153,16 @@ class Window {
     return this.page.click(selector);
   }
 
+  /** Submits a form once for each text, which is faster than typing them. */
+  submit(form, input, texts) {
+    return this.page.evaluate(([form, input, texts]) => {
+      for (const text of texts) {
+        document.querySelector(input).value = text;
+        document.querySelector(form).requestSubmit();
+      }
+    }, [form, input, texts]);
+  }
+
   /** Returns the texts of the visible elements. */
   texts(selector) {
     return this.page.locator(selector).filter({ visible: true }).allInnerTexts();
@@ -166,6 +179,30 @@ class Window {
     const look = () => this.texts(selector);
     return until(look, (texts) => texts.length === expected.length && texts.every(fits), `${selector}: ${expected}`);
   }
+}
+
+/** Returns the colour in which an element is written. */
+export function colour(window, selector) {
+  return window.page.locator(selector).evaluate((element) => getComputedStyle(element).color);
+}
+
+/** Returns the id of the element that has the focus. */
+export function focused(window) {
+  return window.page.evaluate(() => document.activeElement.id);
+}
+
+/** Makes a window keep every status that it shows, because the page soon replaces it. */
+export function keepStatuses(page) {
+  return page.addInitScript(() => {
+    window.said = [];
+    const look = () => window.said.push(document.querySelector("#status")?.textContent);
+    new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true });
+  });
+}
+
+/** Waits until a window that keeps its statuses has shown this one. */
+export function hasShown(window, status) {
+  return until(() => window.page.evaluate(() => window.said), (said) => said.includes(status), status);
 }
 
 /** Calls `look` until its result fits, and returns that. */

@@ -22,7 +22,7 @@ test("the chat on a desktop in light mode and on a phone in dark mode", async (t
   for (const [name, window] of Object.entries(windows)) {
     await window.fill("#name", name);
     await window.press("#name", "Enter");
-    await window.sees("#status", "connected over websocket");
+    await window.sees("#status", "Connected over websocket");
   }
   await windows.Ines.seesAll("#here li", ["Ines (you)", "Tom", "Hanna"]);
   await say("Tom", "Has anybody seen the tide table?");

@@ -1,11 +1,14 @@
-//! Shows what happens in the namespaces of a client, and runs the commands that are typed.
+//! Shows what happens in the namespaces of a client.
 
-use crate::output::{Output, Question, Record, Unanswered};
-use crate::values::{self, Arguments, received};
-use sockeye::client::{
-    ClientAckError, ClientConnectError, ClientDisconnectReason, Events, ManagerEvent, Received,
-};
-use sockeye::{Args, Client, ClientSocket};
+mod commands;
+
+pub(crate) use commands::HELP;
+
+use crate::options::Options;
+use crate::output::Output;
+use crate::record::{Question, Record};
+use sockeye::client::{ClientConnectError, ClientDisconnectReason, Events, ManagerEvent, Received};
+use sockeye::{Client, ClientSocket};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -47,6 +50,8 @@ struct Inner {
     /// The connection has ended and does not come back.
     lost: watch::Sender<bool>,
     stop: watch::Sender<bool>,
+    /// The expected event has arrived.
+    arrived: watch::Sender<bool>,
 }
 
 struct State {
@@ -55,13 +60,18 @@ struct State {
     watched: Vec<ClientSocket>,
     /// The tasks that show events.
     shown: Vec<JoinHandle<()>>,
-    /// Events that the server has not acknowledged yet, by the line.
-    asked: BTreeMap<u64, (String, Instant)>,
+    /// Events that the server has not acknowledged yet, by a number of their own.
+    asked: BTreeMap<u64, Question>,
+    questions: u64,
     /// Events of the server that have not been acknowledged yet, by the number that was shown.
     unanswered: BTreeMap<u32, Received>,
     next: u32,
     names: BTreeSet<String>,
     muted: BTreeSet<String>,
+    /// The only events that are shown, if there are any.
+    shown_only: BTreeSet<String>,
+    /// The event that ends the program.
+    expected: Option<String>,
 }
 
 impl State {
@@ -75,6 +85,16 @@ impl State {
         number
     }
 
+    fn ask(&mut self, line: u64, event: &str) -> u64 {
+        self.questions += 1;
+        self.asked.insert(self.questions, Question { line, event: event.into(), asked: Instant::now() });
+        self.questions
+    }
+
+    fn hides(&self, event: &str) -> bool {
+        self.muted.contains(event) || !self.shown_only.is_empty() && !self.shown_only.contains(event)
+    }
+
     fn know(&mut self, event: &str) {
         if self.names.len() < NAMES && !self.names.contains(event) {
             self.names.insert(event.into());
@@ -82,24 +102,20 @@ impl State {
     }
 }
 
-/// The step that follows a line.
-pub(crate) enum Next {
-    Go,
-    Show(Record),
-    Quit,
-}
-
 impl Terminal {
-    pub(crate) fn new(client: Client, mode: Mode, output: Arc<Output>) -> Terminal {
+    pub(crate) fn new(client: Client, mode: Mode, output: Arc<Output>, options: &Options) -> Terminal {
         let state = State {
             current: (*client).clone(),
             watched: Vec::new(),
             shown: Vec::new(),
             asked: BTreeMap::new(),
+            questions: 0,
             unanswered: BTreeMap::new(),
             next: 1,
             names: BTreeSet::new(),
             muted: BTreeSet::new(),
+            shown_only: options.events.iter().cloned().collect(),
+            expected: options.until.clone(),
         };
         let terminal = Terminal(Arc::new(Inner {
             client: client.clone(),
@@ -110,6 +126,7 @@ impl Terminal {
             failed: AtomicBool::new(false),
             lost: watch::Sender::new(false),
             stop: watch::Sender::new(false),
+            arrived: watch::Sender::new(false),
         }));
         let manager = terminal.clone();
         client.on_manager_event(move |event| manager.manager(event));
@@ -183,17 +200,22 @@ impl Terminal {
     }
 
     fn event(&self, namespace: &str, event: Received) {
-        let (namespace, name, args) =
-            (namespace.to_owned(), event.event().to_owned(), received(event.args()));
+        let (name, args) = (event.event().to_owned(), event.args().clone());
+        let is_expected;
         let answer = {
             let mut state = self.state();
             state.know(&name);
-            if state.muted.contains(&name) && !event.wants_ack() {
+            is_expected = state.expected.as_ref() == Some(&name);
+            if state.hides(&name) && !is_expected && !event.wants_ack() {
                 return;
             }
             event.wants_ack().then(|| state.keep(event))
         };
+        let namespace = namespace.to_owned();
         self.0.output.show(&Record::Event { namespace, event: name, args, answer });
+        if is_expected {
+            self.0.arrived.send_replace(true);
+        }
     }
 
     fn manager(&self, event: ManagerEvent) {
@@ -212,7 +234,10 @@ impl Terminal {
     fn ended(&self, socket: &ClientSocket) {
         match self.0.mode {
             _ if socket.is_active() => {}
-            Mode::Interactive => {}
+            Mode::Interactive => {
+                let message = "/connect connects again".into();
+                self.0.output.show(&Record::Note { message });
+            }
             Mode::Script => _ = self.0.lost.send_replace(true),
             Mode::Watch => {
                 let (socket, stop) = (socket.clone(), self.0.stop.subscribe());
@@ -230,6 +255,15 @@ impl Terminal {
     pub(crate) async fn lost(&self) {
         // The sender lives as long as `self`.
         let _ = self.0.lost.subscribe().wait_for(|lost| *lost).await;
+    }
+
+    /// Waits until the expected event has arrived. Fails after the timeout.
+    pub(crate) async fn expected(&self, timeout: Duration) {
+        let mut arrived = self.0.arrived.subscribe();
+        if tokio::time::timeout(timeout, arrived.wait_for(|arrived| *arrived)).await.is_err() {
+            let event = self.state().expected.clone().unwrap_or_default();
+            self.fail(None, format!("{event} did not arrive within {timeout:?}"));
+        }
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -255,8 +289,6 @@ impl Terminal {
         }
     }
 
-    // Commands.
-
     /// Connects to a namespace, and uses it from now on. A script waits until it is connected.
     pub(crate) async fn join(&self, namespace: &str) -> Result<(), ClientConnectError> {
         let socket = self.0.client.socket(namespace);
@@ -277,145 +309,6 @@ impl Terminal {
         }
         result
     }
-
-    /// Runs a line, and prints its result. Returns whether to go on.
-    pub(crate) async fn run(&self, number: u64, line: &str) -> bool {
-        match self.obey(number, line.trim()).await {
-            Ok(Next::Go) => {}
-            Ok(Next::Show(record)) => self.0.output.print(&record),
-            Ok(Next::Quit) => return false,
-            Err(error) => self.complain(number, error),
-        }
-        true
-    }
-
-    /// Says that a line failed. Someone who types needs no number.
-    pub(crate) fn complain(&self, line: u64, error: impl ToString) {
-        self.0.failed.store(true, Ordering::Relaxed);
-        let line = (self.0.mode != Mode::Interactive).then_some(line);
-        self.0.output.print(&Record::Error { line, message: error.to_string() });
-    }
-
-    async fn obey(&self, number: u64, line: &str) -> Result<Next, Box<dyn std::error::Error>> {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let current = self.current();
-        Ok(match word {
-            "" => Next::Go,
-            "/help" => Next::Show(Record::Help),
-            "/quit" => Next::Quit,
-            "/connect" if rest.is_empty() => {
-                current.connect();
-                self.connected(&current).await?;
-                Next::Go
-            }
-            "/connect" => {
-                self.join(&values::namespace(rest.trim())?).await?;
-                Next::Go
-            }
-            "/leave" => {
-                current.disconnect();
-                Next::Go
-            }
-            "/status" => Next::Show(status(number, &current)),
-            "/trace" => Next::Show(Record::Trace { line: number, on: self.0.output.toggle_trace() }),
-            "/pending" => Next::Show(self.pending(number)),
-            "/mute" => Next::Show(self.mute(number, rest.trim())?),
-            "/answer" => {
-                let (answer, args) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
-                let args = Arguments::parse(args)?;
-                let answer = answer.parse().map_err(|_| "the number of the event is missing: /answer N")?;
-                let event = self.state().unanswered.remove(&answer);
-                event.ok_or("no event with this number expects an answer")?.ack(args)?;
-                Next::Go
-            }
-            command if command.starts_with('/') => {
-                return Err(format!("unknown command {command}: see /help").into());
-            }
-            _ if line.starts_with('#') && self.0.mode != Mode::Interactive => Next::Go,
-            _ => self.emit(number, &current, line).await?,
-        })
-    }
-
-    async fn emit(
-        &self,
-        number: u64,
-        socket: &ClientSocket,
-        line: &str,
-    ) -> Result<Next, Box<dyn std::error::Error>> {
-        let (asks, line) = line.strip_prefix('?').map_or((false, line), |line| (true, line));
-        let (event, args) = values::event(line)?;
-        let args = Arguments::parse(args)?;
-        let namespace = socket.namespace().to_owned();
-        self.state().know(&event);
-        let is_script = self.0.mode != Mode::Interactive;
-        if is_script {
-            let (namespace, event, args) = (namespace.clone(), event.clone(), args.shown());
-            self.0.output.print(&Record::Emit { line: number, namespace, event, args, asks });
-        }
-        if !asks {
-            let sent = socket.emit(&event, args)?;
-            return Ok(match sent.is_waiting() {
-                false => Next::Go,
-                true if is_script => {
-                    sent.await?;
-                    Next::Go
-                }
-                true => Next::Show(Record::Waiting { line: number, namespace, event }),
-            });
-        }
-        // Someone who types is not kept waiting.
-        let permit = match is_script {
-            true => Some(self.0.questions.clone().acquire_owned().await?),
-            false => None,
-        };
-        self.state().asked.insert(number, (event.clone(), Instant::now()));
-        let (answer, terminal) = (socket.emit_with_ack::<Args>(&event, args), self.clone());
-        tokio::spawn(async move {
-            terminal.answer(number, namespace, event, answer.await);
-            drop(permit);
-        });
-        Ok(Next::Go)
-    }
-
-    fn answer(&self, line: u64, namespace: String, event: String, answer: Result<Args, ClientAckError>) {
-        let asked = self.state().asked.remove(&line);
-        self.0.output.show(&match answer {
-            Ok(args) => {
-                let ms = asked.map_or(0, |(_, asked)| millis(asked));
-                Record::Answer { line, namespace, event, args: received(&args), ms }
-            }
-            Err(error) => {
-                self.0.failed.store(true, Ordering::Relaxed);
-                Record::NoAnswer { line, namespace, event, message: error.to_string() }
-            }
-        });
-    }
-
-    /// Hides an event, or shows it again if it is hidden.
-    fn mute(&self, line: u64, event: &str) -> Result<Record, String> {
-        let (event, _) = values::event(event)?;
-        let muted = &mut self.state().muted;
-        if !event.is_empty() && !muted.remove(&event) {
-            muted.insert(event);
-        }
-        Ok(Record::Muted { line, events: muted.iter().cloned().collect() })
-    }
-
-    fn pending(&self, line: u64) -> Record {
-        let state = self.state();
-        let question = |(line, (event, asked)): (&u64, &(String, Instant))| Question {
-            line: *line,
-            event: event.clone(),
-            ms: millis(*asked),
-        };
-        let unanswered =
-            |(answer, event): (&u32, &Received)| Unanswered { answer: *answer, event: event.event().into() };
-        Record::Pending {
-            line,
-            questions: state.asked.iter().map(question).collect(),
-            answers: state.unanswered.iter().map(unanswered).collect(),
-        }
-    }
 }
 
 fn connect_error(socket: &ClientSocket, error: &ClientConnectError) -> Record {
@@ -424,19 +317,4 @@ fn connect_error(socket: &ClientSocket, error: &ClientConnectError) -> Record {
         _ => serde_json::Value::Null,
     };
     Record::ConnectError { namespace: socket.namespace().into(), message: error.to_string(), data }
-}
-
-fn status(line: u64, socket: &ClientSocket) -> Record {
-    Record::Status {
-        line,
-        namespace: socket.namespace().into(),
-        connected: socket.is_connected(),
-        id: socket.id(),
-        transport: socket.transport().map(|transport| transport.name()),
-        waiting_bytes: socket.buffered(),
-    }
-}
-
-fn millis(since: Instant) -> u64 {
-    since.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
 }

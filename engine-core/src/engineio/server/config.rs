@@ -20,8 +20,10 @@ pub struct Config {
     pub upgrade_timeout: Duration,
     /// Timeout of the application's decision about a new session. Default: 30 s.
     pub allow_timeout: Duration,
-    /// Time that a closed polling session waits for the poll that tells the client. Default: 30 s.
+    /// Time that a closed polling session waits for the polls that tell the client. Default: 30 s.
     pub close_timeout: Duration,
+    /// The same for a session that ends with its server, until the first of these polls. Default: 5 s.
+    pub shutdown_poll_timeout: Duration,
     /// Maximum size of a message, request body or payload in bytes. Default: 1,000,000.
     pub max_payload: usize,
     /// Allows HTTP long-polling. Default: on.
@@ -73,6 +75,7 @@ impl Default for Config {
             upgrade_timeout: Duration::from_secs(10),
             allow_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(30),
+            shutdown_poll_timeout: Duration::from_secs(5),
             max_payload: 1_000_000,
             polling: true,
             websocket: true,

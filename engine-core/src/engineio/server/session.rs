@@ -156,6 +156,8 @@ struct Closed {
     reason: CloseReason,
     /// The deadline of the poll by which a polling client is told.
     farewell: Option<Time>,
+    /// The same, once the client has shown that it polls.
+    latest: Time,
     reported: bool,
 }
 
@@ -337,6 +339,9 @@ impl Session {
             return Err(Refused::Closed);
         }
         self.heartbeat.leave(now);
+        if let Some(closed) = self.closed.as_deref_mut() {
+            closed.farewell = Some(closed.latest);
+        }
         let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
         if core::mem::replace(&mut polling.parked, true) {
             self.close(now, TransportError::PollOverlap.into());
@@ -624,7 +629,7 @@ impl Session {
             return;
         }
         let graceful = matches!(reason, CloseReason::ForcedClose(_) | CloseReason::ServerShutdown);
-        let mut farewell = None;
+        let (mut farewell, latest) = (None, now + self.config.close_timeout);
         match graceful {
             true => self.advance_backlog(usize::MAX),
             false => self.clear(),
@@ -639,10 +644,14 @@ impl Session {
             }
             // Even if a poll waits, because one payload may not hold all that is queued.
             if graceful {
-                farewell = Some(now + self.config.close_timeout);
+                farewell = Some(latest);
+            }
+            // A server does not wait long for clients that are gone: those that live poll again at once.
+            if reason == CloseReason::ServerShutdown && !polling.parked {
+                farewell = Some(latest.min(now + self.config.shutdown_poll_timeout));
             }
         }
-        self.closed = Some(Box::new(Closed { reason, farewell, reported: false }));
+        self.closed = Some(Box::new(Closed { reason, farewell, latest, reported: false }));
     }
 
     /// Returns the time at which [`handle_timeout`](Session::handle_timeout) has something to do.

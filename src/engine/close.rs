@@ -1,0 +1,105 @@
+//! The end of an Engine.IO server.
+
+use super::deadline::Deadline;
+use super::server::ServerInner;
+use super::{Application, CloseReason, Server};
+use std::future::poll_fn;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+impl<A: Application> Server<A> {
+    /// Closes the server: no further session is opened, the messages that are queued are sent, and the open
+    /// sessions are closed.
+    ///
+    /// Returns when the last session has ended and its last packets were written. It always does, because
+    /// each session has deadlines: see [`sockeye::Server::close`](crate::Server::close). For a deadline of your own, use
+    /// [`close_within`](Server::close_within).
+    pub async fn close(&self) {
+        self.begin_close();
+        poll_fn(|cx| self.0.poll_closed(cx)).await;
+    }
+
+    /// Does the same as [`close`](Server::close), but waits no longer than `timeout`: then the sessions that are left end
+    /// without their last packets.
+    pub async fn close_within(&self, timeout: Duration) {
+        self.begin_close();
+        let mut waiting = Waiting { server: &self.0, deadline: Deadline::default() };
+        poll_fn(|cx| match self.0.poll_closed(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => waiting.deadline.poll(cx, &self.0, timeout),
+        })
+        .await;
+        self.0.give_up();
+    }
+
+    /// Does the first half of [`close`](Server::close): closes every session, but does not wait until they
+    /// have ended.
+    pub fn begin_close(&self) {
+        self.0.closing.store(true, Ordering::Release);
+        for session in self.0.sessions() {
+            session.close_with(CloseReason::ServerShutdown);
+        }
+        self.0.timers.wake();
+        self.0.tell_if_closed();
+    }
+}
+
+/// A future that waits for the end of a server, but not for longer than a deadline.
+struct Waiting<'a, A: Application> {
+    server: &'a ServerInner<A>,
+    deadline: Deadline,
+}
+
+impl<A: Application> Drop for Waiting<'_, A> {
+    fn drop(&mut self) {
+        self.deadline.clear(&self.server.timers);
+    }
+}
+
+impl<A: Application> ServerInner<A> {
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the server was closed, and waits for nothing any more.
+    pub(super) fn is_closed(&self) -> bool {
+        // The order matters: a connection becomes busy before it takes the packets that end its session, and
+        // stays so until they are written.
+        self.is_closing()
+            && (self.gave_up.load(Ordering::Acquire)
+                || (self.sessions.read().is_empty() && self.busy.load(Ordering::Acquire) == 0))
+    }
+
+    /// Returns `Ready` if the server is closed; otherwise the task is woken when it is.
+    fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut closed = self.closed.lock();
+        if self.is_closed() {
+            return Poll::Ready(());
+        }
+        let known = closed.extract_if(.., |waker| waker.will_wake(cx.waker())).collect::<Vec<_>>();
+        closed.push(cx.waker().clone());
+        drop(closed);
+        drop(known);
+        Poll::Pending
+    }
+
+    /// Waits neither for clients nor for connections any more.
+    fn give_up(&self) {
+        for session in self.sessions() {
+            session.give_up();
+        }
+        self.gave_up.store(true, Ordering::Release);
+        self.tell_if_closed();
+    }
+
+    /// Wakes the tasks that wait for the end, if it has come.
+    pub(super) fn tell_if_closed(&self) {
+        if !self.is_closed() {
+            return;
+        }
+        let waiting = std::mem::take(&mut *self.closed.lock());
+        waiting.into_iter().for_each(Waker::wake);
+        self.timers.wake();
+    }
+}

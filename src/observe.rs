@@ -432,9 +432,10 @@ fn write_log(event: &ServerEvent<'_>) {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             // The reason is that of the protocol, which does not tell this one from others.
             if **reason == DisconnectReason::AuthExpired {
+                let cause = "the credentials have expired";
                 debug!(
                     namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
-                    cause = "the credentials have expired", "a client is disconnected"
+                    cause = ?cause, "a client is disconnected"
                 );
                 return;
             }

@@ -19,8 +19,10 @@
 //! [`ClientConnectError`](crate::client::ClientConnectError).
 //!
 //! If a parameter cannot be extracted, the handler is **not called**: an event of the wrong type is no reason to drop a
-//! client. The cause is logged (at level `DEBUG`, with the feature `tracing`). If no other handler of the event can be
-//! called, the client's acknowledgement times out; to answer such a client, take [`TryData<T>`]. A middleware in the
+//! client. The cause is logged with the feature `tracing`: at level `DEBUG` if the client is at fault, at `ERROR` if this
+//! program is. If no other handler of the event can be called, the client's acknowledgement times out; to answer such a
+//! client, take [`TryData<T>`], or set [`on_handler_error`](crate::ServerBuilder::on_handler_error) for all events. A
+//! middleware in the
 //! same case refuses the client with `Invalid auth`, or with `Internal error` if the fault is this program's; the cause
 //! is only logged. To tell the client more, read its `auth` by [`Socket::auth`] and return a
 //! [`ConnectError`](crate::ConnectError). A [packet middleware](crate::Namespace::use_packet) refuses the event, with
@@ -187,7 +189,7 @@ pub enum ExtractError {
     /// The client's auth is not of the handler's type.
     #[error("the auth is not of the expected type: {0}")]
     Auth(socketio::ArgsError),
-    /// No state of this type was given to the server's builder.
+    /// No state of this type was given to the [server's builder](crate::ServerBuilder::state).
     #[error("there is no state of type {0}: store one by `ServerBuilder::state`")]
     State(&'static str),
     /// The first request had no extension of this type.

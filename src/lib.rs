@@ -51,12 +51,16 @@
 //! # When nothing happens
 //!
 //! A client's mistake is not an error in your program, so it only shows in the log: enable the `tracing`
-//! feature, and show the level `DEBUG` of `sockeye`.
+//! feature, and show the level `DEBUG` of `sockeye`. To see all failures to handle an event in one place, count them, or
+//! acknowledge the event for the client, set [`on_handler_error`](ServerBuilder::on_handler_error).
 //!
-//! - A handler is not called: the event's data is not of the handler's type, no [`State`](extract::State) of
-//!   that type was given to the builder, or the handler was registered after the first wait of
-//!   [`on_connect`](Namespace::on_connect). The client's acknowledgement times out, as it does when a handler
-//!   ends with `Err` or panics. See [`extract`].
+//! - A handler is not called: the event's data is not of the handler's type (`DEBUG`: "a handler was not called"), there
+//!   is no handler of that name (`DEBUG`: "an event without a handler"), or the handler was registered only after the
+//!   first wait of [`on_connect`](Namespace::on_connect), when the event had arrived (`WARN`: "a handler was registered
+//!   too late"). If no [`State`](extract::State) of the wanted type was given to the builder, that is an `ERROR`, and
+//!   without a log it is printed to standard error, once for each type. See [`extract`].
+//! - A client's acknowledgement times out: the handler was not called, panicked, or returned an error that is not for the
+//!   client, such as [`HandlerError`]. An `Err` of a type of your own is the acknowledgement: see [`Handler`].
 //! - A client cannot connect: its `connect_error` says why. `Invalid namespace` means that [`Server::of`] was
 //!   not called for that namespace, and that no pattern or function matches; `xhr poll error` in a page is often caused by another origin, which
 //!   [`ServerBuilder::cors`] has to allow.

@@ -10,8 +10,9 @@
 //! | `handler` | `event`, `namespace`, `socket` | a handler or a packet middleware is polled, at any time |
 //!
 //! The span of a session is inside of that of the connection that opened it, even after an upgrade; those of admissions
-//! and handlers are inside of that of their session, whichever thread calls the handler. A client has only `handler`,
-//! without `socket`. All are at level `INFO`, so that a program that logs at that level sees its own lines in them.
+//! and handlers are inside of that of their session, whichever thread calls the handler. Handlers of a client, and of events
+//! from other servers, have only `handler`, without `socket`. All are at level `INFO`, so that a program that logs at that
+//! level sees its own lines in them.
 //!
 //! A span in which no subscriber is interested is not created: to create or to enter it is a branch. With the feature, a
 //! connection and a session are 8 bytes larger each.

@@ -43,11 +43,17 @@
 //! | the same, by an error that is not for the client, or an answer that cannot be sent | a handler failed, or its answer could not be sent | `WARN` | as above |
 //! | the same, by another error, if no acknowledgement is wanted | a handler returned an error that the client did not ask for | `DEBUG` | as above |
 //! | the same, by a panic | a handler panicked | `ERROR` | as above, without `cause` |
+//! | the same, because there is no handler | an event without a handler | `DEBUG` | as above, without `cause` |
+//! | the same, because the handler was registered after its event had arrived | a handler was registered too late | `WARN` | as above |
 //!
 //! `sid` is the first six characters of the session's id, because the whole id is a secret. A refused request that ends
-//! its session is logged as the end of the session only. Further lines tell of an upgrade that failed (`DEBUG`), an event
-//! without a handler (`DEBUG`), a socket that is in too many rooms (`WARN`), and a panic in other code of the application
-//! (`ERROR`).
+//! its session is logged as the end of the session only. Further lines tell of an upgrade that failed (`DEBUG`), the
+//! head of a request that took too long to arrive (`DEBUG`), a socket that is in too many rooms (`WARN`), and a
+//! panic in other code of the application (`ERROR`). A client that is disconnected because its credentials have expired has
+//! that as the `cause`.
+//!
+//! The failures of a client's handlers are logged in the same way, with the server's name in place of the address; those of
+//! the handlers of events from [other servers](crate::Namespace::on_server_side_event) without `socket` and `sid`.
 //!
 //! These lines, and those that the application writes in its handlers, before and after their first wait, are inside of
 //! spans at level `INFO`: `connection` with the field `peer`, in it `session` with `sid`, and in that `handler` with
@@ -424,6 +430,15 @@ fn write_log(event: &ServerEvent<'_>) {
         }
         ServerEvent::SocketDisconnected { session, handshake, namespace, socket, reason } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            // The reason is that of the protocol, which does not tell this one from others.
+            if **reason == DisconnectReason::AuthExpired {
+                let cause = "the credentials have expired";
+                debug!(
+                    namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
+                    cause = ?cause, "a client is disconnected"
+                );
+                return;
+            }
             debug!(
                 namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
                 "a client is disconnected"

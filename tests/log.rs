@@ -503,6 +503,59 @@ fn a_failure_of_a_handler_is_one_line_with_all_that_identifies_it_before_and_aft
 }
 
 #[test]
+fn a_handler_that_is_registered_too_late_is_one_line_with_all_that_identifies_it() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.on_connect(async |socket: Socket| {
+            yield_now().await;
+            socket.on("early", async || ());
+            socket.on("late", async || ());
+        });
+        let sim = Sim::new(io);
+        let mut client = sim.polling();
+        // In one request, so that the event arrives before the handler has gone on.
+        client.post("40\u{1e}42[\"late\"]");
+        let lines = std::mem::take(&mut *log.lines.lock().unwrap());
+        let found = |line: &&(Level, String, String)| line.1 == "a handler was registered too late";
+        let Some((level, _, fields)) = lines.iter().find(found) else { panic!("{lines:?}") };
+        assert_eq!(*level, Level::WARN);
+        let sid = format!("sid={} ", &client.session[..6]);
+        for part in
+            ["event=\"late\"", "namespace=\"/\"", "socket=", &sid, "peer=unknown", "before the first wait"]
+        {
+            assert!(fields.contains(part), "{part} is not in {fields}");
+        }
+    });
+}
+
+#[test]
+fn the_end_of_credentials_is_the_cause_of_a_disconnection() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::new();
+        io.on_connect(async |socket: Socket| socket.authenticated_for(Duration::from_secs(1)));
+        let client = Sim::new(io).connect();
+        client.sim.advance(Duration::from_secs(2));
+        let lines = log.lines.lock().unwrap();
+        let found = |line: &&(Level, String, String)| line.1 == "a client is disconnected";
+        let Some((level, _, fields)) = lines.iter().find(found) else { panic!("{lines:?}") };
+        assert_eq!(*level, Level::DEBUG);
+        assert!(fields.contains("cause=\"the credentials have expired\""), "{fields}");
+    });
+}
+
+#[test]
+fn a_head_that_does_not_arrive_in_time_is_one_line() {
+    let message = "the head of a request took too long to arrive";
+    expect_one_line(Level::DEBUG, message, "peer=unknown", |sim| {
+        sim.dial().send(b"GET /socket.io/");
+        sim.run();
+        sim.advance(Duration::from_secs(11));
+    });
+}
+
+#[test]
 fn a_refused_event_is_one_line() {
     let log = Log::default();
     log.of(|| {

@@ -208,10 +208,7 @@ fn calls_that_do_not_fit_the_phase_do_nothing() {
 #[test]
 fn a_connection_without_a_request_is_answered_by_408_and_closed() {
     let mut wire = Wire::new();
-    assert_eq!(
-        wire.pass(at(100_000)),
-        [(at(10_000), Expired::Connection), (at(15_000), Expired::Connection)]
-    );
+    assert_eq!(wire.pass(at(100_000)), [(at(10_000), Expired::Head), (at(15_000), Expired::Connection)]);
     assert_eq!(statuses(&wire), ["408"]);
     assert_eq!(wire.connection.phase(), Phase::Closed);
     assert_eq!(wire.connection.next_deadline(), None);
@@ -224,7 +221,7 @@ fn the_deadline_of_a_head_is_not_extended_by_further_bytes() {
     for (i, byte) in GET[..20].iter().enumerate() {
         wire.feed(at(60_000 + 1000 * i as u64), &[*byte]);
     }
-    assert_eq!(wire.pass(at(79_000)), [(at(70_000), Expired::Connection), (at(75_000), Expired::Connection)]);
+    assert_eq!(wire.pass(at(79_000)), [(at(70_000), Expired::Head), (at(75_000), Expired::Connection)]);
     assert_eq!(statuses(&wire), ["200", "408"]);
 }
 

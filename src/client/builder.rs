@@ -31,20 +31,33 @@ pub(super) struct Settings {
     pub(super) authority: Box<str>,
     /// Application parameters that are added to the query of every request.
     pub(super) query: Box<str>,
-    pub(super) headers: Box<[(String, String)]>,
+    pub(super) headers: Vec<(String, String)>,
     /// The `Cookie` headers among them, joined: all cookies go in one header (RFC 6265, section 5.4).
     pub(super) cookies: Option<Box<str>>,
     pub(super) auth: Auth,
     pub(super) proxy: Option<Proxy>,
-    /// Boxed twice, because most clients have none.
-    pub(super) on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
-    pub(super) observer: Option<Arc<dyn ClientObserver>>,
+    watchers: Option<Box<Watchers>>,
     /// The trusted certificates, if the streams are encrypted.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<ClientTls>,
 }
 
+/// The application's functions that watch a client. Boxed, because most clients have none.
+#[derive(Default)]
+struct Watchers {
+    observer: Option<Arc<dyn ClientObserver>>,
+    on_handler_error: Option<OnFailure<ClientSocket>>,
+}
+
 impl Settings {
+    pub(super) fn observer(&self) -> Option<&dyn ClientObserver> {
+        self.watchers.as_ref()?.observer.as_deref()
+    }
+
+    pub(super) fn on_handler_error(&self) -> Option<&OnFailure<ClientSocket>> {
+        self.watchers.as_ref()?.on_handler_error.as_ref()
+    }
+
     pub(super) fn host(&self) -> &str {
         host_of(&self.authority)
     }
@@ -74,8 +87,7 @@ pub struct ClientBuilder {
     headers: Vec<(String, String)>,
     auth: Auth,
     proxy: Option<Proxy>,
-    on_handler_error: Option<Box<OnFailure<ClientSocket>>>,
-    observer: Option<Arc<dyn ClientObserver>>,
+    watchers: Option<Box<Watchers>>,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
     error: Option<BuildError>,
@@ -130,8 +142,7 @@ impl ClientBuilder {
             headers: Vec::new(),
             auth: Auth::None,
             proxy: None,
-            on_handler_error: None,
-            observer: None,
+            watchers: None,
             #[cfg(feature = "tls")]
             tls: None,
             error: None,
@@ -430,7 +441,7 @@ impl ClientBuilder {
     where
         F: Fn(&FailedEvent<'_, ClientSocket>) + Send + Sync + 'static,
     {
-        self.on_handler_error = Some(Box::new(Box::new(handler)));
+        self.watchers.get_or_insert_default().on_handler_error = Some(Box::new(handler));
         self
     }
 
@@ -438,7 +449,7 @@ impl ClientBuilder {
     ///
     /// It is shared with the clients that [`another`](Client::another) creates.
     pub fn observer(mut self, observer: impl ClientObserver) -> Self {
-        self.observer = Some(Arc::new(observer));
+        self.watchers.get_or_insert_default().observer = Some(Arc::new(observer));
         self
     }
 
@@ -506,12 +517,11 @@ impl ClientBuilder {
             port: url.port,
             authority: url.authority.into(),
             query: query.into(),
-            headers: headers.into(),
+            headers,
             cookies: (!cookies.is_empty()).then(|| cookies.join("; ").into()),
             auth: self.auth,
             proxy: self.proxy,
-            on_handler_error: self.on_handler_error,
-            observer: self.observer,
+            watchers: self.watchers,
             #[cfg(feature = "tls")]
             tls,
         };

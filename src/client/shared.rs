@@ -99,7 +99,7 @@ struct Next {
 impl Shared {
     pub(super) fn new(settings: Arc<Settings>, random: Random) -> Arc<Shared> {
         let mut client = Client::new(settings.config.clone(), random);
-        if settings.observer.is_some() {
+        if settings.observer().is_some() {
             client.begin_notes();
         }
         Arc::new(Shared {
@@ -225,7 +225,7 @@ impl Shared {
         if let Message::Text(text) = message {
             return self.receive_text(now, origin, text, false);
         }
-        if let Some(observer) = self.settings.observer.as_deref() {
+        if let Some(observer) = self.settings.observer() {
             show_frame(observer, message);
         }
         let mut core = self.core.lock();
@@ -249,7 +249,7 @@ impl Shared {
     ) -> Option<Demand> {
         // Read without the lock, so that threads that send need not wait.
         let text = Text::read(text, self.settings.config.parser, &self.settings.config.limits);
-        if let Some(observer) = self.settings.observer.as_deref() {
+        if let Some(observer) = self.settings.observer() {
             show_text(observer, origin.lane, &text);
         }
         let mut core = self.core.lock();
@@ -277,7 +277,7 @@ impl Shared {
         let mut core = self.core.lock();
         let may_have_events = core.client.transmit(now, origin.generation, out);
         core.client.queue_mut().into_iter().for_each(pool::reclaim);
-        match may_have_events || self.settings.observer.is_some() {
+        match may_have_events || self.settings.observer().is_some() {
             true => self.settle(core, now, Caller::Stream(origin)).is_some_and(|demand| demand.transmits),
             false => core.client.wants_transmit(origin.generation),
         }
@@ -315,7 +315,7 @@ impl Shared {
         let generation = core.client.generation();
         let todo = core.follow(now, origin.map(|origin| origin.lane), has_runtime);
         let mut next = self.next(&mut core, now, origin, may_tell);
-        match self.settings.observer.as_deref() {
+        match self.settings.observer() {
             None => drop(core),
             Some(observer) => tell_notes(observer, core),
         }
@@ -486,7 +486,7 @@ impl Shared {
         if let Some(handler) = handler
             && catch(|| handler(event)).is_none()
         {
-            error!("the handler of the client's events panicked");
+            error!(peer = %self.settings.authority, "the handler of the client's events panicked");
         }
     }
 
@@ -518,8 +518,9 @@ impl Shared {
     /// Returns the future auth data: what was set, or what the application's callback returns now, which is `None` if it
     /// takes too long. Returns `None` if the application has set neither.
     pub(super) fn auth(&self) -> Option<impl Future<Output = Option<AuthData>> + Send + use<>> {
-        let panicked = || {
-            error!("the callback for auth panicked");
+        let settings = self.settings.clone();
+        let panicked = move || {
+            error!(peer = %settings.authority, "the callback for auth panicked");
             Err("the callback panicked".into())
         };
         let auth: BoxFuture<AuthData> = match &self.settings.auth {

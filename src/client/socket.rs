@@ -368,7 +368,9 @@ impl ClientSocket {
     }
 
     pub(super) fn not_connected(&self, error: ClientConnectError) {
-        debug!(namespace = ?self.namespace(), cause = %error, "a namespace was not joined");
+        let shared = self.shared();
+        let server = shared.as_ref().map_or("unknown", |shared| &shared.settings.authority);
+        debug!(namespace = ?self.namespace(), peer = %server, cause = %error, "a namespace was not joined");
         self.tell("connect_error", Some(&error));
     }
 
@@ -458,7 +460,7 @@ impl AnySocket for ClientSocket {
 
     fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError> {
         let shared = self.shared()?;
-        let function = shared.settings.on_handler_error.as_deref()?;
+        let function = shared.settings.on_handler_error()?;
         let failed = FailedEvent::new((Some(self), self), self.namespace(), event, failure, ack);
         failed.tell(function)
     }

@@ -440,6 +440,14 @@ impl<A: Application> Protocol for Connection<A> {
         match self.stream.handle_timeout(now) {
             None => {}
             Some(Expired::Connection) => self.lose(now, TransportError::Lost.into()),
+            Some(Expired::Head) => {
+                // Of a peer that has sent nothing at all there is nothing to tell.
+                if self.unread > 0 {
+                    let peer = log::peer(self.peer.address);
+                    debug!(peer = %peer, "the head of a request took too long to arrive");
+                }
+                self.lose(now, TransportError::Lost.into());
+            }
             Some(Expired::Message) => match self.link {
                 Link::Exchange(_) => self.refuse_body(now, TransportError::TooSlow),
                 _ => self.lose(now, TransportError::TooSlow.into()),

@@ -43,6 +43,10 @@ impl<M: Mount, B: Body> Begun<M, B> {
         let (mounted, step) = Mounted::begin(&server.engine().0, head, body.size_hint(), peer);
         Begun { mounted, step, peer, is_http1, body, read: Read::default() }
     }
+
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
 }
 
 impl<M: Mount, B: Body> Future for Begun<M, B> {

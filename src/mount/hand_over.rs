@@ -3,9 +3,10 @@
 use super::Mount;
 use super::service::Shared;
 use crate::engine::deadline::Deadline;
-use crate::log::warn;
+use crate::log::{self, warn};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
+use sockeye_core::host::Peer;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,8 +18,14 @@ use std::task::{Context, Poll, Wake, Waker};
 /// There is no task that waits: the work is done in the waker, which hyper calls while it handles the
 /// connection. A task would run only after all connections that are ready at the same time, and until then
 /// each of them holds the buffers that its request was read with.
-pub(super) fn hand_over<M: Mount>(shared: Arc<Shared<M>>, on_upgrade: OnUpgrade, connection: M::Connection) {
-    let waiting = Waiting { shared, on_upgrade, deadline: Deadline::default(), connection: Some(connection) };
+pub(super) fn hand_over<M: Mount>(
+    shared: Arc<Shared<M>>,
+    peer: Peer,
+    on_upgrade: OnUpgrade,
+    connection: M::Connection,
+) {
+    let waiting =
+        Waiting { shared, peer, on_upgrade, deadline: Deadline::default(), connection: Some(connection) };
     Arc::new(HandOver { waiting: Mutex::new(Some(waiting)), wakes: AtomicUsize::new(0) }).wake();
 }
 
@@ -52,6 +59,7 @@ impl<M: Mount> Wake for HandOver<M> {
 
 struct Waiting<M: Mount> {
     shared: Arc<Shared<M>>,
+    peer: Peer,
     on_upgrade: OnUpgrade,
     deadline: Deadline,
     connection: Option<M::Connection>,
@@ -61,7 +69,7 @@ impl<M: Mount> Future for Waiting<M> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Waiting { shared, on_upgrade, deadline, connection } = &mut *self;
+        let Waiting { shared, peer, on_upgrade, deadline, connection } = &mut *self;
         let server = &shared.server.engine().0;
         match Pin::new(on_upgrade).poll(cx) {
             Poll::Ready(Ok(upgraded)) => {
@@ -70,13 +78,15 @@ impl<M: Mount> Future for Waiting<M> {
                 }
             }
             Poll::Ready(Err(error)) => {
-                warn!(%error, "a websocket connection was not handed over: does the server around this one allow upgrades?");
+                let peer = log::peer(peer.address);
+                warn!(peer = %peer, cause = %error, "a websocket connection was not handed over: does the server around this one allow upgrades?");
             }
             Poll::Pending => {
                 if deadline.poll(cx, server, server.site.config.upgrade_timeout).is_pending() {
                     return Poll::Pending;
                 }
-                warn!("a websocket connection was not handed over in time");
+                let peer = log::peer(peer.address);
+                warn!(peer = %peer, "a websocket connection was not handed over in time");
             }
         }
         Poll::Ready(())

@@ -5,7 +5,7 @@ use super::hand_over::hand_over;
 use super::{Body, Mount, Outcome, takes};
 use crate::engine;
 use crate::guard::BoxFuture;
-use crate::log::warn;
+use crate::log::{self, warn};
 use bytes::Bytes;
 use http::{Extensions, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -175,17 +175,19 @@ impl<M: Mount, B: http_body::Body> Future for Own<M, B> {
         let mut begun = this.begun;
         let mut polled = Poll::Pending;
         this.shared.enter(|| polled = begun.as_mut().poll(cx));
+        let peer = begun.peer();
         let (response, connection) = match ready!(polled) {
             Outcome::Response(response) => return Poll::Ready(response),
             Outcome::Upgrade(response, connection) => (response, connection),
         };
         let Some(on_upgrade) = this.on_upgrade.take() else {
-            warn!("the server around this one does not hand over connections, so there is no websocket");
+            let peer = log::peer(peer.address);
+            warn!(peer = %peer, "the server around this one does not hand over connections, so there is no websocket");
             let mut response = Response::new(Body::default());
             *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
             return Poll::Ready(response);
         };
-        hand_over(this.shared.clone(), on_upgrade, connection);
+        hand_over(this.shared.clone(), peer, on_upgrade, connection);
         Poll::Ready(response)
     }
 }

@@ -305,8 +305,12 @@ impl Socket {
         };
         let show = |told: &Result<Vec<Socket>, _>| told.iter().flatten().for_each(Socket::show_disconnect);
         if let Err(error) = self.0.session.with_then(close, show) {
-            let sid = log::sid(self.0.session.id());
-            debug!(socket = %self.0.id, sid = %sid, cause = %error, "a client is not told of all disconnections");
+            let namespace = self.0.namespace.name();
+            let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
+            debug!(
+                namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer, cause = %error,
+                "a client is not told of all disconnections"
+            );
         }
     }
 

@@ -45,6 +45,19 @@ testEach("each of many concurrent acknowledgements reaches its event", {}, async
   assert.deepEqual(await Promise.all(answers), questions);
 });
 
+testEach("the error that a handler returns is the acknowledgement", {}, async (server) => {
+  const client = await server.connect();
+  assert.equal(await ask(client, "half", 8), 4);
+  assert.deepEqual(await ask(client, "half", 7), { error: "7 is odd" });
+});
+
+testEach("the function for failures acknowledges in place of a handler", {}, async (server) => {
+  const client = await server.connect();
+  assert.equal(await ask(client, "number", "7"), 7);
+  assert.deepEqual(await ask(client, "number", "x"), { failed: "invalid digit found in string" });
+  assert.match((await ask(client, "number", 7)).failed, /^the data is not of the expected type/);
+});
+
 testEach("an event that the server does not acknowledge times out at the client", {}, async (server) => {
   const client = await server.connect();
   await assert.rejects(client.timeout(50).emitWithAck("never"), { message: "operation has timed out" });

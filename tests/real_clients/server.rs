@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use smol::future::poll_once;
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{
-    Args, ConnectError, Cookie, Cors, DisconnectReason, HttpCompression, PerMessageDeflate, RateLimit,
-    Server, Socket, Tls, Transport,
+    Args, ConnectError, Cookie, Cors, DisconnectReason, HandlerError, HttpCompression, PerMessageDeflate,
+    RateLimit, Server, Socket, Tls, Transport,
 };
 use std::error::Error;
 use std::net::SocketAddr;
@@ -197,6 +197,11 @@ struct Upload {
 fn acknowledge(socket: &Socket) {
     socket.on("return", async |args: Args| args);
     socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
+    socket.on("half", async |Data(n): Data<i64>| match n % 2 {
+        0 => Ok(n / 2),
+        _ => Err(json!({ "error": format!("{n} is odd") })),
+    });
+    socket.on("number", async |Data(text): Data<String>| Ok::<i64, HandlerError>(text.parse()?));
     socket.on("divide", async |Data((a, b)): Data<(i64, i64)>| (a / b, a % b));
     socket.on("join bytes", async |Data((a, b)): Data<(Bytes, Bytes)>| Bytes::from([a, b].concat()));
     let held = Arc::new(Semaphore::new(0));
@@ -426,7 +431,11 @@ impl Options {
     }
 
     fn server(self) -> Result<Server, Box<dyn Error>> {
-        let mut builder = Server::builder();
+        let mut builder = Server::builder().on_handler_error(|failed| {
+            if failed.event() == "number" {
+                failed.ack(json!({ "failed": failed.failure().to_string() }));
+            }
+        });
         if let Some(interval) = self.ping_interval {
             builder = builder.ping_interval(interval);
         }

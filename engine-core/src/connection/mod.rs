@@ -98,8 +98,11 @@ pub enum Phase {
 /// The consequence of a deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expired {
-    /// A request, a response or the end of the stream took too long: the connection is closing.
+    /// A response or the end of the stream took too long, or the next request did not begin: the connection is closing.
     Connection,
+    /// The head of a request took too long to arrive: the connection is closing, after the response
+    /// [408](Status::REQUEST_TIMEOUT).
+    Head,
     /// A message took too long to arrive: the connection is closing. Or a body did: answer its request with
     /// [408](Status::REQUEST_TIMEOUT), after which the connection closes.
     Message,
@@ -444,7 +447,7 @@ impl Connection {
             }
             State::Head { begun: true } => {
                 self.refuse(now, Status::REQUEST_TIMEOUT);
-                Some(Expired::Connection)
+                Some(Expired::Head)
             }
             State::Body(_) | State::Chunked(_) => {
                 self.give_up_body(now);

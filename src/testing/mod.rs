@@ -95,7 +95,7 @@
 //! client 2 in "/" received no event "line" within 10s
 //!   nothing else has arrived
 //!   the server reported:
-//!     the handler of "say" in "/" failed: invalid arguments: invalid type: integer `5`, expected a string
+//!     the handler of "say" in "/" was not called: invalid arguments: invalid type: integer `5`, expected a string
 //!   time since the test began: 10s
 //! ```
 //!

@@ -79,7 +79,12 @@ class Site extends Program {
 
   /** Opens a window that shares nothing with the others. `prepare` is called with its page before that loads. */
   async window(prepare = () => {}, options = {}) {
-    return this.open(await (await browser()).newContext({ locale: "en-GB", ...options }), prepare);
+    return this.open(await this.context(options), prepare);
+  }
+
+  /** Creates the cookies and the storage of a window that is not open yet. */
+  async context(options = {}) {
+    return (await browser()).newContext({ locale: "en-GB", ...options });
   }
 
   /** Opens another tab beside a window, with the same cookies. */

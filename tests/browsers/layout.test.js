@@ -191,10 +191,10 @@ test("the private messages can be read in each size, scheme and state", async (t
   await each(windows, (window) => submit(window, "#name", "  "));
   for (const window of windows) await window.sees("#refused", /^A name/);
   await check(windows, "refused");
-  for (const [at, window] of windows.entries()) {
+  await each(windows, async (window, at) => {
     await submit(window, "#name", NAMES[at]);
     await window.page.waitForSelector("#chat:not([hidden])");
-  }
+  });
   for (const window of windows) await window.seesAll("#users a", NAMES.slice(1).map(() => /./));
   await check(windows, "logged in");
   for (const [at, window] of windows.entries()) {

@@ -80,6 +80,38 @@ test("bytes are sent from a file", async (t) => {
   assert.equal(await terminal.code(), 0);
 });
 
+test("received bytes are shown as bytes", async (t) => {
+  const prepare = (io) =>
+    io.on("connection", (socket) => socket.emit("bytes", Buffer.from([0, 255, 7]), { in: [Buffer.from("hi")] }));
+  const { world, terminal } = await start(t, ["--until", "bytes"], prepare);
+  await terminal.line(/^[\d:.]{12} ← \/ bytes <3 bytes: 00 ff 07> {"in":\[<2 bytes>\]}$/);
+  assert.equal(await terminal.code(), 0);
+  const json = run(t, `http://127.0.0.1:${world.port}`, ["--json", "--until", "bytes"]);
+  const { args, attachments } = await json.told("event");
+  const placeholder = (num) => ({ _placeholder: true, num });
+  assert.deepEqual(args, [placeholder(0), { in: [placeholder(1)] }]);
+  assert.deepEqual(attachments.map((it) => [...Buffer.from(it, "base64")]), [[0, 255, 7], [104, 105]]);
+  assert.equal(await json.code(), 0);
+});
+
+test("a program that waits for an event ends with it, or fails in time", async (t) => {
+  const { world, terminal } = await start(
+    t,
+    ["--json", "--until", "done", "--event", "step"],
+    (io) =>
+      io.on("connection", (socket) =>
+        socket.on("go", () => ["noise", "step", "noise", "done"].forEach((event) => socket.emit(event))),
+      ),
+    ["go"],
+  );
+  assert.equal(await terminal.code(), 0);
+  const events = terminal.lines.map((line) => JSON.parse(line)).filter(({ type }) => type === "event");
+  assert.deepEqual(events.map(({ event }) => event), ["step", "done"]);
+  const late = run(t, `http://127.0.0.1:${world.port}`, ["--json", "--until", "done", "--timeout", "0.1"]);
+  assert.equal((await late.told("error")).message, "done did not arrive within 100ms");
+  assert.equal(await late.code(), 1);
+});
+
 test("each answer has the line that asked, in whatever order they come", async (t) => {
   const { terminal } = await start(t, ["--json"], (io) =>
     io.on("connection", (socket) => {
@@ -228,7 +260,7 @@ test("a trace shows the packets of both protocols in both directions", async (t)
     '» (polling|websocket) message event / add #\\d+  42\\d+\\["add",2,3\\]',
     "« (polling|websocket) message ack / #\\d+  43\\d+\\[5\\]",
     '» (polling|websocket) message binary_event / bytes #\\d+  451-.*',
-    "» (polling|websocket) message  \\(0 bytes\\)",
+    "» (polling|websocket) message  <0 bytes>",
     '» (polling|websocket) message event / x  42\\["x","longlong.*… \\(\\d+ more bytes\\)',
     "· the connection ended: io client disconnect",
   ];

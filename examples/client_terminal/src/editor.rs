@@ -143,7 +143,7 @@ mod tests {
     fn commands_and_events_are_completed() {
         let names = |_: &str| vec!["chat".into(), "chat message".into()];
         assert_eq!(complete("/con", names), ["/connect "]);
-        assert_eq!(complete("/", names).len(), 9);
+        assert_eq!(complete("/", names).len(), 10);
         assert_eq!(complete("ch", names), ["chat "]);
         assert!(complete("chat he", names).is_empty());
     }

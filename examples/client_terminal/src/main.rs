@@ -18,7 +18,6 @@ use sockeye::tokio::Tokio;
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use terminal::{Mode, Terminal};
 use tokio::sync::{mpsc, oneshot};
 use trace::Trace;
@@ -60,7 +59,7 @@ async fn run() -> Result<u8, options::Error> {
         }
     };
     let code = match connect(&terminal, &options.namespaces).await {
-        Ok(()) => follow(&terminal, lines, mode, options.wait).await,
+        Ok(()) => follow(&terminal, lines, mode, &options).await,
         Err(_) => NOT_CONNECTED,
     };
     terminal.close().await;
@@ -72,7 +71,7 @@ fn start(options: &Options, mode: Mode, output: Output) -> Result<Terminal, opti
     let output = Arc::new(output);
     let client = options.client(mode, Trace(output.clone()))?;
     client.attach(Arc::new(Tokio::new()));
-    Ok(Terminal::new(client, mode, output))
+    Ok(Terminal::new(client, mode, output, options))
 }
 
 /// Connects to the namespaces. A script waits for each.
@@ -86,23 +85,24 @@ async fn connect(terminal: &Terminal, namespaces: &[String]) -> Result<(), Clien
     Ok(())
 }
 
-/// Follows the lines, and waits for the end, and for `wait` after the last line. Returns the exit code.
-async fn follow(terminal: &Terminal, lines: mpsc::Receiver<Line>, mode: Mode, wait: Duration) -> u8 {
+/// Follows the lines, and waits for what the options say after the last line. Returns the exit code.
+async fn follow(terminal: &Terminal, lines: mpsc::Receiver<Line>, mode: Mode, options: &Options) -> u8 {
     let run = async {
         let has_quit = run_lines(terminal, lines).await;
-        if !has_quit && mode == Mode::Script {
-            tokio::time::sleep(wait).await;
+        match (mode, &options.until) {
+            _ if has_quit => {}
+            (Mode::Interactive, _) => {}
+            (_, Some(_)) => terminal.expected(options.timeout).await,
+            (Mode::Script, None) => tokio::time::sleep(options.wait).await,
+            (Mode::Watch, None) => std::future::pending().await,
         }
-        has_quit
     };
-    let has_quit = tokio::select! {
-        has_quit = run => has_quit,
-        () = terminal.lost() => true,
-    };
-    match mode {
-        Mode::Interactive => return 0,
-        Mode::Watch if !has_quit => std::future::pending().await,
-        Mode::Watch | Mode::Script => {}
+    tokio::select! {
+        () = run => {}
+        () = terminal.lost() => {}
+    }
+    if mode == Mode::Interactive {
+        return 0;
     }
     match terminal.finish().await {
         _ if terminal.is_lost() => NOT_CONNECTED,

@@ -2,8 +2,9 @@
 
 use crate::terminal::Mode;
 use crate::trace::Trace;
-use crate::values::{Json, namespace};
+use crate::values::namespace;
 use lexopt::{Arg, Parser, ValueExt};
+use serde_json::{Map, Value};
 use sockeye::{Client, ClientTls, Transport};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, IsTerminal};
@@ -25,9 +26,11 @@ read from the standard input; at a terminal, they are typed and edited there.
       --path PATH              the server's path (default: /socket.io)
       --proxy URL              use this proxy: http://USER:PASSWORD@HOST:PORT
       --ca FILE                trust only the certificates in this PEM file
-  -t, --timeout SECONDS        how long to wait for an answer (default: 30)
+  -t, --timeout SECONDS        how long to wait for an answer, and for --until (default: 30)
       --connect-timeout SECONDS    how long to wait for a connection (default: 20)
   -f, --file FILE              read the lines from a file, in which # begins a comment
+  -e, --event NAME             show only this event, and those that expect an answer; may be repeated
+  -u, --until NAME             end once this event arrives, and fail if it takes longer than --timeout
       --wait SECONDS           stay for this time after the last line, and show events
   -w, --watch                  stay after the last line, show events, and connect again until interrupted
   -j, --json                   print a line of JSON for everything that happens
@@ -44,6 +47,7 @@ examples:
   sockeye http://localhost:3000 'chat message hello' '?add 2 3'
   sockeye -a token=secret http://localhost:3000/admin '?users {\"online\": true}' --json | jq .
   sockeye --watch --json https://example.com/news >> news.jsonl
+  sockeye --until ready --timeout 60 http://localhost:3000 'job start'
   sockeye http://localhost:3000 < requests.txt
 
 With --json, what a line causes has its number as \"line\", counted from 1: an answer belongs to the line that asked.
@@ -57,14 +61,16 @@ pub(crate) struct Options {
     lines: Vec<String>,
     file: Option<String>,
     transport: Option<Transport>,
-    auth: Option<Json>,
+    auth: Option<Map<String, Value>>,
     pub(crate) namespaces: Vec<String>,
     headers: Vec<(String, String)>,
     query: Vec<(String, String)>,
     path: Option<String>,
     proxy: Option<String>,
     ca: Option<String>,
-    timeout: Option<Duration>,
+    pub(crate) timeout: Duration,
+    pub(crate) events: Vec<String>,
+    pub(crate) until: Option<String>,
     connect_timeout: Option<Duration>,
     pub(crate) wait: Duration,
     watch: bool,
@@ -84,15 +90,15 @@ pub(crate) enum Input {
 impl Options {
     /// Reads the command line. Returns `None` after printing the help.
     pub(crate) fn from_args(mut args: Parser) -> Result<Option<Options>, lexopt::Error> {
-        let mut options = Options::default();
+        let mut options = Options { timeout: Duration::from_secs(30), ..Options::default() };
         while let Some(arg) = args.next()? {
             match arg {
                 Arg::Short('n') | Arg::Long("namespace") => {
                     options.namespaces.push(args.value()?.parse_with(namespace)?);
                 }
                 Arg::Short('a') | Arg::Long("auth") => {
-                    let auth = options.auth.take();
-                    options.auth = Some(args.value()?.parse_with(|text| add_auth(auth, text))?);
+                    let auth = options.auth.get_or_insert_default();
+                    args.value()?.parse_with(|text| add_auth(auth, text))?;
                 }
                 Arg::Short('H') | Arg::Long("header") => {
                     options.headers.push(args.value()?.parse_with(|it| pair(it, ':'))?);
@@ -105,11 +111,13 @@ impl Options {
                 Arg::Long("proxy") => options.proxy = Some(args.value()?.string()?),
                 Arg::Long("ca") => options.ca = Some(args.value()?.string()?),
                 Arg::Short('t') | Arg::Long("timeout") => {
-                    options.timeout = Some(args.value()?.parse_with(seconds)?);
+                    options.timeout = args.value()?.parse_with(seconds)?;
                 }
                 Arg::Long("connect-timeout") => {
                     options.connect_timeout = Some(args.value()?.parse_with(seconds)?);
                 }
+                Arg::Short('e') | Arg::Long("event") => options.events.push(args.value()?.string()?),
+                Arg::Short('u') | Arg::Long("until") => options.until = Some(args.value()?.string()?),
                 Arg::Short('f') | Arg::Long("file") => options.file = Some(args.value()?.string()?),
                 Arg::Long("wait") => options.wait = args.value()?.parse_with(seconds)?,
                 Arg::Short('w') | Arg::Long("watch") => options.watch = true,
@@ -144,7 +152,7 @@ impl Options {
             Some(path) if path != "-" => {
                 Box::new(BufReader::new(File::open(path).map_err(|error| format!("{path}: {error}"))?))
             }
-            None if io::stdin().is_terminal() && self.watch => Box::new(io::empty()),
+            None if self.until.is_some() || self.watch && io::stdin().is_terminal() => Box::new(io::empty()),
             None if io::stdin().is_terminal() && io::stdout().is_terminal() && !self.json => {
                 return Ok((Input::Editor, Mode::Interactive));
             }
@@ -155,7 +163,8 @@ impl Options {
 
     pub(crate) fn client(&self, mode: Mode, trace: Trace) -> Result<Client, Error> {
         let again = mode == Mode::Watch || mode == Mode::Interactive && !self.once;
-        let mut builder = Client::builder(&self.url).reconnection(again).observer(trace);
+        let mut builder =
+            Client::builder(&self.url).reconnection(again).ack_timeout(self.timeout).observer(trace);
         if let Some(transport) = self.transport {
             builder = builder.transports([transport]);
         }
@@ -167,9 +176,6 @@ impl Options {
         }
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(proxy);
-        }
-        if let Some(timeout) = self.timeout {
-            builder = builder.ack_timeout(timeout);
         }
         if let Some(timeout) = self.connect_timeout {
             builder = builder.timeout(timeout);
@@ -188,18 +194,20 @@ impl Options {
     }
 }
 
-/// Adds `NAME=VALUE` to the auth data, or returns other data that is an object.
-fn add_auth(auth: Option<Json>, text: &str) -> Result<Json, String> {
-    if text.starts_with('{') {
-        return serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"));
+/// Adds an object or `NAME=VALUE` to the auth data.
+fn add_auth(auth: &mut Map<String, Value>, text: &str) -> Result<(), String> {
+    match text.starts_with('{') {
+        true => {
+            let more =
+                serde_json::from_str::<Map<_, _>>(text).map_err(|error| format!("not JSON: {error}"))?;
+            auth.extend(more);
+        }
+        false => {
+            let (name, value) = pair(text, '=')?;
+            auth.insert(name, value.into());
+        }
     }
-    let (name, value) = pair(text, '=')?;
-    let mut fields = match auth {
-        Some(Json::Object(fields)) => fields,
-        _ => Vec::new(),
-    };
-    fields.push((name, Json::Text(value)));
-    Ok(Json::Object(fields))
+    Ok(())
 }
 
 fn transport(name: &str) -> Result<Transport, &'static str> {
@@ -231,16 +239,18 @@ mod tests {
 
     #[test]
     fn auth_is_an_object_or_is_collected_from_pairs() {
-        let auth = |args: &[&str]| parse(args).unwrap().auth.unwrap().to_string();
-        assert_eq!(auth(&["-a", "token=a=b", "--auth", "id=7", "url"]), r#"{"token":"a=b","id":"7"}"#);
-        assert_eq!(auth(&["url", "-a", r#"{"b": 1, "a": 2}"#]), r#"{"b":1,"a":2}"#);
+        let auth = |args: &[&str]| Value::from(parse(args).unwrap().auth.unwrap());
+        let expected = serde_json::json!({ "token": "a=b", "id": "7" });
+        assert_eq!(auth(&["-a", "token=a=b", "--auth", "id=7", "url"]), expected);
+        let expected = serde_json::json!({ "b": 1, "a": { "c": 2 }, "id": "7" });
+        assert_eq!(auth(&["url", "-a", r#"{"b": 1, "a": {"c": 2}}"#, "-a", "id=7"]), expected);
     }
 
     #[test]
     fn what_follows_the_url_is_lines() {
         let options = parse(&["--json", "http://x", "?add 2 3", "-t", "1.5", "bye"]).unwrap();
         assert_eq!((options.url.as_str(), options.lines.len()), ("http://x", 2));
-        assert_eq!(options.timeout, Some(Duration::from_millis(1500)));
+        assert_eq!(options.timeout, Duration::from_millis(1500));
         let (Input::Lines(lines), Mode::Script) = options.input().unwrap() else { panic!("no script") };
         assert_eq!(lines.lines().map(Result::unwrap).collect::<Vec<_>>(), ["?add 2 3", "bye"]);
     }

@@ -2,10 +2,14 @@
 
 use crate::terminal::HELP;
 use crate::trace::Head;
-use crate::values::Json;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::{Timestamp, ZonedDateTime};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use sockeye::Args;
 use std::borrow::Cow;
+use std::time::Instant;
 
 /// Something that happened, or the result of a command. `line` is the number of the line that caused it.
 #[derive(Clone, Debug, Serialize)]
@@ -28,14 +32,16 @@ pub(crate) enum Record {
     Event {
         namespace: String,
         event: String,
-        args: Vec<Json>,
+        #[serde(flatten, serialize_with = "arguments")]
+        args: Args,
         answer: Option<u32>,
     },
     Emit {
         line: u64,
         namespace: String,
         event: String,
-        args: Vec<Json>,
+        #[serde(flatten, serialize_with = "arguments")]
+        args: Args,
         asks: bool,
     },
     Waiting {
@@ -47,7 +53,8 @@ pub(crate) enum Record {
         line: u64,
         namespace: String,
         event: String,
-        args: Vec<Json>,
+        #[serde(flatten, serialize_with = "arguments")]
+        args: Args,
         ms: u64,
     },
     NoAnswer {
@@ -63,6 +70,8 @@ pub(crate) enum Record {
         id: Option<String>,
         transport: Option<&'static str>,
         waiting_bytes: usize,
+        /// The other namespaces that are connected.
+        others: Vec<String>,
     },
     Pending {
         line: u64,
@@ -97,7 +106,7 @@ pub(crate) enum Record {
         head: Option<Head>,
         raw: String,
     },
-    Connection {
+    Note {
         message: String,
     },
     Error {
@@ -111,7 +120,8 @@ pub(crate) enum Record {
 pub(crate) struct Question {
     pub(crate) line: u64,
     pub(crate) event: String,
-    pub(crate) ms: u64,
+    #[serde(rename = "ms", serialize_with = "serialize_millis")]
+    pub(crate) asked: Instant,
 }
 
 /// An event of the server that we have not answered yet.
@@ -140,8 +150,12 @@ impl Record {
         }
         let line = Timed { record: self, time: format!("{now:.3}") };
         let text = serde_json::to_string(&line).expect("records have no keys but strings");
-        // serde_json escapes some control characters only; outside of strings there are none.
-        let escape = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.into() };
+        // Not all control characters in strings are escaped. Outside of strings, a server may have sent white space.
+        let escape = |c: char| match c {
+            '\t' | '\n' | '\r' => " ".into(),
+            c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+            c => c.into(),
+        };
         text.chars().map(escape).collect()
     }
 
@@ -177,18 +191,23 @@ impl Record {
             Record::NoAnswer { namespace, event, message, .. } => {
                 (RED, format!("! {namespace} {event} not answered: {message}"))
             }
-            Record::Status { namespace, connected, id, transport, waiting_bytes, .. } => {
+            Record::Status { namespace, connected, id, transport, waiting_bytes, others, .. } => {
                 let state = if *connected { "connected" } else { "not connected" };
                 let id = id.as_ref().map_or(String::new(), |id| format!(" as {id}"));
                 let over = transport.map_or(String::new(), |transport| format!(" over {transport}"));
-                (GREY, format!("· {namespace} {state}{id}{over}, {waiting_bytes} bytes waiting"))
+                let others = if others.is_empty() { "" } else { &format!(", and to {}", others.join(", ")) };
+                (GREY, format!("· {namespace} {state}{id}{over}{others}, {waiting_bytes} bytes waiting"))
             }
             Record::Pending { questions, answers, .. } => {
-                let asked = questions.iter().map(|it| format!(" ?{} ({} ms)", it.event, it.ms));
-                let asking = answers.iter().map(|it| format!(" {} (/answer {})", it.event, it.answer));
-                let (asked, asking) = (asked.collect::<String>(), asking.collect::<String>());
-                let (questions, answers) = (questions.len(), answers.len());
-                (GREY, format!("· {questions} wait for the server:{asked}; {answers} wait for you:{asking}"))
+                let asked: Vec<_> =
+                    questions.iter().map(|it| format!("?{} ({} ms)", it.event, millis(it.asked))).collect();
+                let asking = answers.iter().map(|it| format!("{} (/answer {})", it.event, it.answer));
+                let owed = [("the server", asked), ("you", asking.collect())].into_iter();
+                let owed = owed.filter(|(_, events)| !events.is_empty());
+                let owed: Vec<_> =
+                    owed.map(|(who, events)| format!("{who} did not answer {}", events.join(", "))).collect();
+                let owed = if owed.is_empty() { "everything is answered".into() } else { owed.join("; ") };
+                (GREY, format!("· {owed}"))
             }
             Record::Muted { events, .. } => (GREY, format!("· hidden: {}", events.join(", "))),
             Record::Help => (GREY, HELP.into()),
@@ -206,7 +225,7 @@ impl Record {
                 let head = head.as_ref().map_or(String::new(), |head| format!(" {head}"));
                 (GREY, format!("{arrow} {transport} {packet}{head}  {}", cut(raw)))
             }
-            Record::Connection { message } => (GREY, format!("· {message}")),
+            Record::Note { message } => (GREY, format!("· {message}")),
             Record::Error { line: Some(line), message } => (RED, format!("! line {line}: {message}")),
             Record::Error { line: None, message } => (RED, format!("! {message}")),
         }
@@ -238,12 +257,54 @@ fn cut(raw: &str) -> Cow<'_, str> {
     }
 }
 
-fn spaced(args: &[Json]) -> String {
-    args.iter().map(|arg| format!(" {arg}")).collect()
+/// Serializes arguments as the JSON that they are, in which `{"_placeholder":true,"num":0}` stands for the first of the
+/// attachments beside it.
+fn arguments<S: Serializer>(args: &Args, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Arguments<'a> {
+        args: Vec<&'a RawValue>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<String>,
+    }
+    let raw = args.iter().map(|arg| serde_json::from_str(arg.json()));
+    let raw = raw.collect::<Result<_, _>>().map_err(serde::ser::Error::custom)?;
+    let attachments = args.attachments().iter().map(|data| STANDARD.encode(data)).collect();
+    Arguments { args: raw, attachments }.serialize(serializer)
 }
 
+pub(crate) fn millis(since: Instant) -> u64 {
+    since.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+fn serialize_millis<S: Serializer>(since: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(millis(*since))
+}
+
+/// Returns arguments for people, each behind a space.
+fn spaced(args: &Args) -> String {
+    args.iter()
+        .map(|arg| arg.bytes().map_or_else(|| format!(" {arg}"), |data| format!(" {}", bytes(data))))
+        .collect()
+}
+
+/// The number of bytes that are shown.
+const BYTES: usize = 16;
+
+/// Returns the number of bytes, and the first of them in hexadecimal digits.
+pub(crate) fn bytes(data: &[u8]) -> String {
+    let shown: String = data.iter().take(BYTES).map(|byte| format!(" {byte:02x}")).collect();
+    let more = if data.len() > BYTES { " …" } else { "" };
+    let colon = if data.is_empty() { "" } else { ":" };
+    format!("<{} bytes{colon}{shown}{more}>", data.len())
+}
+
+/// Replaces control characters. Those that may stand between the parts of JSON become spaces.
 fn printable(c: char) -> char {
-    if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
+    match c {
+        '\t' | '\n' | '\r' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
 }
 
 #[cfg(test)]
@@ -251,7 +312,7 @@ mod tests {
     use super::*;
 
     fn event(event: &str, text: &str) -> Record {
-        let args = vec![Json::Object(vec![("b".into(), Json::Text(text.into())), ("a".into(), Json::Null)])];
+        let args = Args::from_json(&format!(r#"[{{"b":"{text}","a":null}}]"#), []).unwrap();
         Record::Event { namespace: "/chat".into(), event: event.into(), args, answer: Some(3) }
     }
 
@@ -275,9 +336,37 @@ mod tests {
             event("said", "hi").shown(&now, false),
             r#"12:00:00.500 ← /chat said {"b":"hi","a":null}  (expects /answer 3)"#
         );
-        let emit =
-            Record::Emit { line: 1, namespace: "/".into(), event: "add".into(), args: vec![], asks: true };
+        let emit = Record::Emit {
+            line: 1,
+            namespace: "/".into(),
+            event: "add".into(),
+            args: Args::new(),
+            asks: true,
+        };
         assert_eq!(emit.shown(&now, true), "\x1b[90m12:00:00.500\x1b[0m \x1b[90m→ / ?add\x1b[0m");
+    }
+
+    #[test]
+    fn bytes_are_shown_as_bytes() {
+        let files = [vec![0, 255, 7], vec![1; 20], vec![]].map(Into::into);
+        let json = r#"[{"_placeholder":true,"num":0},{"in":[{"_placeholder":true,"num":1}]},{"_placeholder":true,"num":2}]"#;
+        let args = Args::from_json(json, files).unwrap();
+        assert_eq!(spaced(&args), r#" <3 bytes: 00 ff 07> {"in":[<20 bytes>]} <0 bytes>"#);
+        assert_eq!(bytes(&[1; 20]), format!("<20 bytes:{} …>", " 01".repeat(16)));
+        let record = Record::Event { namespace: "/".into(), event: "x".into(), args, answer: None };
+        let shown = r#""attachments":["AP8H","AQEBAQEBAQEBAQEBAQEBAQEBAQE=",""]"#;
+        assert!(
+            record.json(noon()).contains(&format!(r#""args":{json},{shown}"#)),
+            "{}",
+            record.json(noon())
+        );
+    }
+
+    #[test]
+    fn json_of_several_lines_is_one_line() {
+        let args = Args::from_json("[{\n\t\"a\": 1\r\n}]", []).unwrap();
+        let record = Record::Event { namespace: "/".into(), event: "x".into(), args, answer: None };
+        assert!(record.json(noon()).contains(r#""args":[{  "a": 1  }]"#), "{}", record.json(noon()));
     }
 
     #[test]

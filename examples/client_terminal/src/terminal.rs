@@ -4,9 +4,9 @@ mod commands;
 
 pub(crate) use commands::HELP;
 
+use crate::options::Options;
 use crate::output::Output;
-use crate::record::Record;
-use crate::values::received;
+use crate::record::{Question, Record};
 use sockeye::client::{ClientConnectError, ClientDisconnectReason, Events, ManagerEvent, Received};
 use sockeye::{Client, ClientSocket};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +50,8 @@ struct Inner {
     /// The connection has ended and does not come back.
     lost: watch::Sender<bool>,
     stop: watch::Sender<bool>,
+    /// The expected event has arrived.
+    arrived: watch::Sender<bool>,
 }
 
 struct State {
@@ -58,13 +60,18 @@ struct State {
     watched: Vec<ClientSocket>,
     /// The tasks that show events.
     shown: Vec<JoinHandle<()>>,
-    /// Events that the server has not acknowledged yet, by the line.
-    asked: BTreeMap<u64, (String, Instant)>,
+    /// Events that the server has not acknowledged yet, by a number of their own.
+    asked: BTreeMap<u64, Question>,
+    questions: u64,
     /// Events of the server that have not been acknowledged yet, by the number that was shown.
     unanswered: BTreeMap<u32, Received>,
     next: u32,
     names: BTreeSet<String>,
     muted: BTreeSet<String>,
+    /// The only events that are shown, if there are any.
+    shown_only: BTreeSet<String>,
+    /// The event that ends the program.
+    expected: Option<String>,
 }
 
 impl State {
@@ -78,6 +85,16 @@ impl State {
         number
     }
 
+    fn ask(&mut self, line: u64, event: &str) -> u64 {
+        self.questions += 1;
+        self.asked.insert(self.questions, Question { line, event: event.into(), asked: Instant::now() });
+        self.questions
+    }
+
+    fn hides(&self, event: &str) -> bool {
+        self.muted.contains(event) || !self.shown_only.is_empty() && !self.shown_only.contains(event)
+    }
+
     fn know(&mut self, event: &str) {
         if self.names.len() < NAMES && !self.names.contains(event) {
             self.names.insert(event.into());
@@ -86,16 +103,19 @@ impl State {
 }
 
 impl Terminal {
-    pub(crate) fn new(client: Client, mode: Mode, output: Arc<Output>) -> Terminal {
+    pub(crate) fn new(client: Client, mode: Mode, output: Arc<Output>, options: &Options) -> Terminal {
         let state = State {
             current: (*client).clone(),
             watched: Vec::new(),
             shown: Vec::new(),
             asked: BTreeMap::new(),
+            questions: 0,
             unanswered: BTreeMap::new(),
             next: 1,
             names: BTreeSet::new(),
             muted: BTreeSet::new(),
+            shown_only: options.events.iter().cloned().collect(),
+            expected: options.until.clone(),
         };
         let terminal = Terminal(Arc::new(Inner {
             client: client.clone(),
@@ -106,6 +126,7 @@ impl Terminal {
             failed: AtomicBool::new(false),
             lost: watch::Sender::new(false),
             stop: watch::Sender::new(false),
+            arrived: watch::Sender::new(false),
         }));
         let manager = terminal.clone();
         client.on_manager_event(move |event| manager.manager(event));
@@ -179,17 +200,22 @@ impl Terminal {
     }
 
     fn event(&self, namespace: &str, event: Received) {
-        let (namespace, name, args) =
-            (namespace.to_owned(), event.event().to_owned(), received(event.args()));
+        let (name, args) = (event.event().to_owned(), event.args().clone());
+        let is_expected;
         let answer = {
             let mut state = self.state();
             state.know(&name);
-            if state.muted.contains(&name) && !event.wants_ack() {
+            is_expected = state.expected.as_ref() == Some(&name);
+            if state.hides(&name) && !is_expected && !event.wants_ack() {
                 return;
             }
             event.wants_ack().then(|| state.keep(event))
         };
+        let namespace = namespace.to_owned();
         self.0.output.show(&Record::Event { namespace, event: name, args, answer });
+        if is_expected {
+            self.0.arrived.send_replace(true);
+        }
     }
 
     fn manager(&self, event: ManagerEvent) {
@@ -208,7 +234,10 @@ impl Terminal {
     fn ended(&self, socket: &ClientSocket) {
         match self.0.mode {
             _ if socket.is_active() => {}
-            Mode::Interactive => {}
+            Mode::Interactive => {
+                let message = "/connect connects again".into();
+                self.0.output.show(&Record::Note { message });
+            }
             Mode::Script => _ = self.0.lost.send_replace(true),
             Mode::Watch => {
                 let (socket, stop) = (socket.clone(), self.0.stop.subscribe());
@@ -226,6 +255,15 @@ impl Terminal {
     pub(crate) async fn lost(&self) {
         // The sender lives as long as `self`.
         let _ = self.0.lost.subscribe().wait_for(|lost| *lost).await;
+    }
+
+    /// Waits until the expected event has arrived. Fails after the timeout.
+    pub(crate) async fn expected(&self, timeout: Duration) {
+        let mut arrived = self.0.arrived.subscribe();
+        if tokio::time::timeout(timeout, arrived.wait_for(|arrived| *arrived)).await.is_err() {
+            let event = self.state().expected.clone().unwrap_or_default();
+            self.fail(None, format!("{event} did not arrive within {timeout:?}"));
+        }
     }
 
     pub(crate) fn is_lost(&self) -> bool {

@@ -1,15 +1,12 @@
 //! The trace of every packet that arrives or is sent, and of the connection.
 
 use crate::output::Output;
-use crate::record::Record;
+use crate::record::{Record, bytes};
 use serde::Serialize;
 use sockeye::engine::Message;
 use sockeye::observe::{ClientEvent, ClientObserver, ClientPacketInfo, Direction, Packet};
 use std::fmt;
 use std::sync::Arc;
-
-/// The number of bytes of a binary message that are shown.
-const BYTES: usize = 16;
 
 /// Shows packets while the output traces.
 pub(crate) struct Trace(pub(crate) Arc<Output>);
@@ -34,7 +31,7 @@ impl ClientObserver for Trace {
             Packet::Ping(data) => ("ping", format!("2{data}")),
             Packet::Pong(data) => ("pong", format!("3{data}")),
             Packet::Message(Message::Text(text)) => ("message", format!("4{text}")),
-            Packet::Message(Message::Binary(data)) => ("message", hex(data)),
+            Packet::Message(Message::Binary(data)) => ("message", bytes(data)),
             Packet::Upgrade => ("upgrade", "5".into()),
             Packet::Noop => ("noop", "6".into()),
         };
@@ -58,7 +55,7 @@ impl ClientObserver for Trace {
             ClientEvent::Closed { reason, .. } => format!("the connection ended: {reason}"),
             _ => return,
         };
-        self.0.show(&Record::Connection { message });
+        self.0.show(&Record::Note { message });
     }
 }
 
@@ -101,13 +98,6 @@ impl fmt::Display for Head {
     }
 }
 
-/// Returns the first bytes in hexadecimal digits, and the number of all.
-fn hex(data: &[u8]) -> String {
-    let shown = data.iter().take(BYTES).map(|byte| format!("{byte:02x} "));
-    let more = if data.len() > BYTES { "… " } else { "" };
-    format!("{}{more}({} bytes)", shown.collect::<String>(), data.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,11 +127,5 @@ mod tests {
             assert_eq!(Head::read(text), None, "{text}");
         }
         assert_eq!(Head::read("2[7]"), head("event", "/", None, None));
-    }
-
-    #[test]
-    fn bytes_are_cut_and_counted() {
-        assert_eq!(hex(&[0, 255, 7]), "00 ff 07 (3 bytes)");
-        assert_eq!(hex(&[1; 20]), format!("{}… (20 bytes)", "01 ".repeat(16)));
     }
 }

@@ -1,50 +1,24 @@
-//! Parses the arguments that are typed, and reads those that are received.
+//! Parses the arguments that are typed.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeTuple, Serializer};
-use serde_json::Number;
+use serde::de::{Deserialize, IgnoredAny};
 use sockeye::Args;
-use std::fmt;
+use std::fmt::Write;
 
-/// A JSON value whose objects keep the order of their keys. A value to send may contain bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Json {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Json>),
-    Object(Vec<(String, Json)>),
-    Bytes(Vec<u8>),
-}
-
-/// The arguments of one event or acknowledgement to send.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Arguments(pub(crate) Vec<Json>);
-
-impl Arguments {
-    /// Parses arguments that are separated by spaces. An error says which argument is wrong, counted from 1.
-    pub(crate) fn parse(text: &str) -> Result<Arguments, String> {
-        let mut arguments = Vec::new();
-        let mut rest = text.trim_start();
-        while !rest.is_empty() {
-            let parsed = argument(rest);
-            let (value, behind) =
-                parsed.map_err(|error| format!("argument {}: {error}", arguments.len() + 1))?;
-            arguments.push(value);
-            rest = behind.trim_start();
+/// Parses arguments that are separated by spaces. An error says which argument is wrong, counted from 1.
+pub(crate) fn arguments(text: &str) -> Result<Args, String> {
+    let (mut json, mut files) = (String::from("["), Vec::new());
+    let mut rest = text.trim_start();
+    for number in 1.. {
+        if rest.is_empty() {
+            break;
         }
-        Ok(Arguments(arguments))
+        if number > 1 {
+            json.push(',');
+        }
+        let parsed = argument(rest, &mut json, &mut files);
+        rest = parsed.map_err(|error| format!("argument {number}: {error}"))?.trim_start();
     }
-
-    /// Returns the arguments to show: bytes are replaced by their number.
-    pub(crate) fn shown(&self) -> Vec<Json> {
-        let show = |argument: &Json| match argument {
-            Json::Bytes(bytes) => Json::Text(format!("<{} bytes>", bytes.len())),
-            other => other.clone(),
-        };
-        self.0.iter().map(show).collect()
-    }
+    Args::from_json(&(json + "]"), files.into_iter().map(Into::into)).map_err(|error| error.to_string())
 }
 
 /// Splits a line into the name of an event and the text of its arguments.
@@ -61,27 +35,39 @@ pub(crate) fn namespace(name: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Splits off the first argument.
-fn argument(text: &str) -> Result<(Json, &str), String> {
-    match text.chars().next() {
+/// Appends the first argument to `json`, or to `files` if it names one. Returns the text behind it.
+fn argument<'a>(text: &'a str, json: &mut String, files: &mut Vec<Vec<u8>>) -> Result<&'a str, String> {
+    let (value, behind) = match text.chars().next() {
         Some('@') => {
             let (path, behind) = word(text.get(1..).unwrap_or_default())?;
             let bytes = std::fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
-            Ok((Json::Bytes(bytes), behind))
+            let _ = write!(json, r#"{{"_placeholder":true,"num":{}}}"#, files.len());
+            files.push(bytes);
+            return Ok(behind);
         }
-        Some('{' | '[') => json(text),
-        Some('"' | '\'') => word(text).map(|(text, behind)| (Json::Text(text), behind)),
+        Some('{' | '[') => {
+            let (IgnoredAny, behind) = first(text)?;
+            json.push_str(text.strip_suffix(behind).unwrap_or_default());
+            return Ok(behind);
+        }
+        Some('"' | '\'') => word(text)?,
         _ => {
             let (word, behind) = word(text)?;
-            Ok((serde_json::from_str(&word).unwrap_or(Json::Text(word)), behind))
+            if serde_json::from_str::<IgnoredAny>(&word).is_ok() {
+                json.push_str(&word);
+                return Ok(behind);
+            }
+            (word, behind)
         }
-    }
+    };
+    json.push_str(&serde_json::Value::from(value).to_string());
+    Ok(behind)
 }
 
 /// Splits off the first word: a JSON string, a text between single quotes, or the text up to a space.
 fn word(text: &str) -> Result<(String, &str), String> {
     if text.starts_with('"') {
-        return json(text);
+        return first(text);
     }
     if let Some(quoted) = text.strip_prefix('\'') {
         let (word, behind) = quoted.split_once('\'').ok_or("the second ' is missing")?;
@@ -91,7 +77,8 @@ fn word(text: &str) -> Result<(String, &str), String> {
     Ok((word.into(), behind))
 }
 
-fn json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<(T, &'a str), String> {
+/// Splits off the first JSON value.
+fn first<'a, T: Deserialize<'a>>(text: &'a str) -> Result<(T, &'a str), String> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter();
     let value = values.next().ok_or("it is missing")?.map_err(|error| format!("not JSON: {error}"))?;
     Ok((value, separate(text.get(values.byte_offset()..).unwrap_or_default())?))
@@ -105,151 +92,22 @@ fn separate(behind: &str) -> Result<&str, String> {
     }
 }
 
-/// Returns the arguments that were received. Bytes are shown as the placeholders that stand for them on the wire.
-pub(crate) fn received(args: &Args) -> Vec<Json> {
-    match args.deserialize::<Received>() {
-        Ok(Received(mut values)) => {
-            values.truncate(args.len());
-            values
-        }
-        Err(error) => vec![Json::Text(format!("arguments that cannot be shown: {error}"))],
-    }
-}
-
-/// The first arguments, padded with null.
-struct Received(Vec<Json>);
-
-/// The maximum number of arguments that are shown.
-const SHOWN: usize = 100;
-
-impl<'de> Deserialize<'de> for Received {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Received, D::Error> {
-        struct List;
-        impl<'de> Visitor<'de> for List {
-            type Value = Received;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("arguments")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Received, A::Error> {
-                let mut values = Vec::new();
-                while let Some(value) = list.next_element::<Option<Json>>()? {
-                    values.push(value.unwrap_or(Json::Null));
-                }
-                Ok(Received(values))
-            }
-        }
-        deserializer.deserialize_tuple(SHOWN, List)
-    }
-}
-
-impl Serialize for Arguments {
-    /// Serializes a tuple, whose elements become the arguments; a sequence would become a single one.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tuple = serializer.serialize_tuple(self.0.len())?;
-        self.0.iter().try_for_each(|argument| tuple.serialize_element(argument))?;
-        tuple.end()
-    }
-}
-
-impl Serialize for Json {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Json::Null => serializer.serialize_unit(),
-            Json::Bool(value) => serializer.serialize_bool(*value),
-            Json::Number(value) => value.serialize(serializer),
-            Json::Text(value) => serializer.serialize_str(value),
-            Json::List(values) => serializer.collect_seq(values),
-            Json::Object(fields) => serializer.collect_map(fields.iter().map(|(key, value)| (key, value))),
-            Json::Bytes(bytes) => serializer.serialize_bytes(bytes),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
-        deserializer.deserialize_any(JsonVisitor)
-    }
-}
-
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-        Ok(Json::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-        Ok(Json::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-        Ok(Json::Number(value.into()))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json, E> {
-        Number::from_f64(value).map(Json::Number).ok_or_else(|| E::custom("a number that is not finite"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::Text(value.into()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Json, E> {
-        Ok(Json::Text(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = list.next_element()? {
-            values.push(value);
-        }
-        Ok(Json::List(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(field) = map.next_entry()? {
-            fields.push(field);
-        }
-        Ok(Json::Object(fields))
-    }
-}
-
-impl fmt::Display for Json {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shown(text: &str) -> String {
-        let Arguments(arguments) = Arguments::parse(text).unwrap();
-        serde_json::to_string(&arguments).unwrap()
+    fn json(text: &str) -> String {
+        arguments(text).unwrap().to_json()
     }
 
     fn refused(text: &str) -> String {
-        Arguments::parse(text).unwrap_err()
+        arguments(text).unwrap_err()
     }
 
     #[test]
     fn bare_words_are_strings_and_json_is_json() {
         assert_eq!(
-            shown("  hello 2 -1.5 true null tru 2026-11-29 a\"b"),
+            json("  hello 2 -1.5 true null tru 2026-11-29 a\"b"),
             r#"["hello",2,-1.5,true,null,"tru","2026-11-29","a\"b"]"#
         );
     }
@@ -257,7 +115,7 @@ mod tests {
     #[test]
     fn quotes_make_strings_of_anything() {
         assert_eq!(
-            shown(r#""2" 'true' 'two words' "\u00e9\n" '@x' ''"#),
+            json(r#""2" 'true' 'two words' "\u00e9\n" '@x' ''"#),
             r#"["2","true","two words","é\n","@x",""]"#
         );
     }
@@ -265,8 +123,8 @@ mod tests {
     #[test]
     fn objects_keep_the_order_of_their_keys() {
         assert_eq!(
-            shown(r#"{"b":1,"a":{"z":[],"y":null}} [1, {"k":2, "j":3}]"#),
-            r#"[{"b":1,"a":{"z":[],"y":null}},[1,{"k":2,"j":3}]]"#
+            json(r#"{"b":1,"a":{"z":[],"y":null}} [1, {"k":2, "j":3}]"#),
+            r#"[{"b":1,"a":{"z":[],"y":null}},[1, {"k":2, "j":3}]]"#
         );
     }
 
@@ -277,7 +135,9 @@ mod tests {
         assert_eq!(refused("[1][2]"), "argument 1: a space is missing before '['");
         assert_eq!(refused("a b 'c"), "argument 3: the second ' is missing");
         assert!(refused("1 @/no/such/file").starts_with("argument 2: /no/such/file: "));
-        assert!(refused(&"[".repeat(100_000)).contains("recursion limit"));
+        assert!(refused(&"[".repeat(100_000)).starts_with("argument 1: not JSON: EOF"));
+        let deep = format!("1 {}{}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(refused(&deep), "invalid arguments: json too deep");
     }
 
     #[test]
@@ -289,10 +149,10 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_shown_by_their_number() {
-        let Arguments(arguments) = Arguments::parse("@Cargo.toml").unwrap();
-        let [Json::Bytes(bytes)] = &arguments[..] else { panic!("{arguments:?}") };
-        let text = format!("<{} bytes>", bytes.len());
-        assert_eq!(Arguments(arguments.clone()).shown(), [Json::Text(text)]);
+    fn a_file_is_bytes() {
+        let args = arguments("1 @Cargo.toml @README.md").unwrap();
+        let files = [std::fs::read("Cargo.toml").unwrap(), std::fs::read("README.md").unwrap()];
+        assert_eq!(args.attachments(), files);
+        assert_eq!(args.get(2).unwrap().bytes(), Some(&files[1][..]));
     }
 }

@@ -86,6 +86,44 @@ impl Drop for Terminal {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_says_what_waits_and_how_to_go_on() {
+    let io = Server::new();
+    io.on_connect(async |socket: Socket| {
+        socket.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
+        socket.on("kick", async |socket: Socket| socket.disconnect(false));
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(sockeye::tokio::serve(io.clone(), listener));
+    let requests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("requests.txt");
+    std::fs::write(&requests, "# a comment\n?add 2 3\n/run again\n").unwrap();
+
+    let mut terminal = Terminal::start("says", &url);
+    terminal.until("● / > ");
+    terminal.press(&format!("/run {}\r", requests.display()));
+    terminal.until("· ?add 2 3\r\n");
+    terminal.until("a file that is run cannot run another\r\n");
+    terminal.until("← / add answered 5 (");
+    terminal.press("/pending\r");
+    terminal.until("· everything is answered\r\n");
+    terminal.press("kick\r");
+    terminal.until("○ / disconnected: io server disconnect\r\n");
+    terminal.until("· /connect connects again\r\n");
+    terminal.press("?add 1 1\r");
+    terminal.until("· add is sent as soon as there is a connection\r\n");
+    terminal.press("/pending\r");
+    terminal.until("· the server did not answer ?add (");
+    terminal.press("/connect\r");
+    terminal.until("← / add answered 2 (");
+    terminal.press("/trace\r");
+    terminal.until("· packets are shown\r\n");
+    terminal.press("hello\r");
+    terminal.until("message event / hello  42[\"hello\"]\r\n");
+    terminal.press("\x04");
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_arriving_event_does_not_tear_the_line_that_is_edited() {
     let io = Server::new();
     let (told, events) = channel();

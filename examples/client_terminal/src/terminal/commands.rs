@@ -1,12 +1,11 @@
 //! The commands that are typed.
 
 use super::{Mode, Terminal};
-use crate::record::{Question, Record, Unanswered};
-use crate::values::{self, Arguments, received};
+use crate::record::{Question, Record, Unanswered, millis};
+use crate::values;
 use sockeye::client::{ClientAckError, Received};
 use sockeye::{Args, ClientSocket};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 pub(crate) const HELP: &str = "\
 EVENT [ARGUMENT…]     emit an event
@@ -17,6 +16,7 @@ EVENT [ARGUMENT…]     emit an event
 /connect [NAMESPACE]  connect to a namespace and use it from now on; without a name, connect again
 /leave                disconnect from the namespace
 /status               show the state of the connection
+/run FILE             run the lines of a file, in which # begins a comment
 /trace                show every packet of both protocols, or show them no longer
 /help                 show this help
 /quit                 disconnect and exit
@@ -43,8 +43,11 @@ impl Terminal {
 
     /// Says that a line failed. Someone who types needs no number.
     pub(crate) fn complain(&self, line: u64, error: impl ToString) {
+        self.fail((self.0.mode != Mode::Interactive).then_some(line), error);
+    }
+
+    pub(super) fn fail(&self, line: Option<u64>, error: impl ToString) {
         self.0.failed.store(true, Ordering::Relaxed);
-        let line = (self.0.mode != Mode::Interactive).then_some(line);
         self.0.output.print(&Record::Error { line, message: error.to_string() });
     }
 
@@ -55,6 +58,7 @@ impl Terminal {
             "" => Next::Go,
             "/help" => Next::Show(Record::Help),
             "/quit" => Next::Quit,
+            "/connect" if current.is_connected() && rest.is_empty() => Next::Show(self.status(number)),
             "/connect" if rest.is_empty() => {
                 current.connect();
                 self.connected(&current).await?;
@@ -68,13 +72,17 @@ impl Terminal {
                 current.disconnect();
                 Next::Go
             }
-            "/status" => Next::Show(status(number, &current)),
+            "/status" => Next::Show(self.status(number)),
             "/trace" => Next::Show(Record::Trace { line: number, on: self.0.output.toggle_trace() }),
             "/pending" => Next::Show(self.pending(number)),
             "/mute" => Next::Show(self.mute(number, rest.trim())?),
+            "/run" if self.0.mode != Mode::Interactive => {
+                return Err("a script reads a file by the option --file".into());
+            }
+            "/run" => self.run_file(number, rest.trim()).await?,
             "/answer" => {
                 let (answer, args) = rest.trim().split_once(' ').unwrap_or((rest.trim(), ""));
-                let args = Arguments::parse(args)?;
+                let args = values::arguments(args)?;
                 let answer = answer.parse().map_err(|_| "the number of the event is missing: /answer N")?;
                 let event = self.state().unanswered.remove(&answer);
                 event.ok_or("no event with this number expects an answer")?.ack(args)?;
@@ -96,12 +104,13 @@ impl Terminal {
     ) -> Result<Next, Box<dyn std::error::Error>> {
         let (asks, line) = line.strip_prefix('?').map_or((false, line), |line| (true, line));
         let (event, args) = values::event(line)?;
-        let args = Arguments::parse(args)?;
+        let args = values::arguments(args)?;
         let namespace = socket.namespace().to_owned();
         self.state().know(&event);
+        let waiting = Record::Waiting { line: number, namespace: namespace.clone(), event: event.clone() };
         let is_script = self.0.mode != Mode::Interactive;
         if is_script {
-            let (namespace, event, args) = (namespace.clone(), event.clone(), args.shown());
+            let (namespace, event, args) = (namespace.clone(), event.clone(), args.clone());
             self.0.output.print(&Record::Emit { line: number, namespace, event, args, asks });
         }
         if !asks {
@@ -112,7 +121,7 @@ impl Terminal {
                     sent.await?;
                     Next::Go
                 }
-                true => Next::Show(Record::Waiting { line: number, namespace, event }),
+                true => Next::Show(waiting),
             });
         }
         // Someone who types is not kept waiting.
@@ -120,22 +129,20 @@ impl Terminal {
             true => Some(self.0.questions.clone().acquire_owned().await?),
             false => None,
         };
-        self.state().asked.insert(number, (event.clone(), Instant::now()));
+        let question = self.state().ask(number, &event);
+        let waits = !is_script && !socket.is_connected();
         let (answer, terminal) = (socket.emit_with_ack::<Args>(&event, args), self.clone());
         tokio::spawn(async move {
-            terminal.answer(number, namespace, event, answer.await);
+            terminal.answer(question, namespace, answer.await);
             drop(permit);
         });
-        Ok(Next::Go)
+        Ok(if waits { Next::Show(waiting) } else { Next::Go })
     }
 
-    fn answer(&self, line: u64, namespace: String, event: String, answer: Result<Args, ClientAckError>) {
-        let asked = self.state().asked.remove(&line);
+    fn answer(&self, question: u64, namespace: String, answer: Result<Args, ClientAckError>) {
+        let Some(Question { line, event, asked }) = self.state().asked.remove(&question) else { return };
         self.0.output.show(&match answer {
-            Ok(args) => {
-                let ms = asked.map_or(0, |(_, asked)| millis(asked));
-                Record::Answer { line, namespace, event, args: received(&args), ms }
-            }
+            Ok(args) => Record::Answer { line, namespace, event, args, ms: millis(asked) },
             Err(error) => {
                 self.0.failed.store(true, Ordering::Relaxed);
                 Record::NoAnswer { line, namespace, event, message: error.to_string() }
@@ -153,34 +160,45 @@ impl Terminal {
         Ok(Record::Muted { line, events: muted.iter().cloned().collect() })
     }
 
+    /// Runs the lines of a file.
+    async fn run_file(&self, number: u64, path: &str) -> Result<Next, Box<dyn std::error::Error>> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+            if line.starts_with("/run") {
+                return Err(format!("{path}: a file that is run cannot run another").into());
+            }
+            self.0.output.print(&Record::Note { message: line.into() });
+            // Boxed, because a line may be any command.
+            if !Box::pin(self.run(number, line)).await {
+                return Ok(Next::Quit);
+            }
+        }
+        Ok(Next::Go)
+    }
+
+    fn status(&self, line: u64) -> Record {
+        let state = self.state();
+        let current = &state.current;
+        let others = state.watched.iter().filter(|it| *it != current && it.is_connected());
+        Record::Status {
+            line,
+            namespace: current.namespace().into(),
+            connected: current.is_connected(),
+            id: current.id(),
+            transport: current.transport().map(|transport| transport.name()),
+            waiting_bytes: current.buffered(),
+            others: others.map(|it| it.namespace().to_owned()).collect(),
+        }
+    }
+
     fn pending(&self, line: u64) -> Record {
         let state = self.state();
-        let question = |(line, (event, asked)): (&u64, &(String, Instant))| Question {
-            line: *line,
-            event: event.clone(),
-            ms: millis(*asked),
-        };
         let unanswered =
             |(answer, event): (&u32, &Received)| Unanswered { answer: *answer, event: event.event().into() };
         Record::Pending {
             line,
-            questions: state.asked.iter().map(question).collect(),
+            questions: state.asked.values().cloned().collect(),
             answers: state.unanswered.iter().map(unanswered).collect(),
         }
     }
-}
-
-fn status(line: u64, socket: &ClientSocket) -> Record {
-    Record::Status {
-        line,
-        namespace: socket.namespace().into(),
-        connected: socket.is_connected(),
-        id: socket.id(),
-        transport: socket.transport().map(|transport| transport.name()),
-        waiting_bytes: socket.buffered(),
-    }
-}
-
-fn millis(since: Instant) -> u64 {
-    since.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
 //! The servers of the examples, tested in memory as a program of your own can be: see `sockeye::testing`.
 #![cfg(feature = "testing")]
-#![allow(dead_code)]
+#![allow(dead_code, clippy::duplicate_mod)]
 
 #[path = "../examples/acknowledgements/main.rs"]
 mod acknowledgements;

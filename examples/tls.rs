@@ -3,6 +3,8 @@
 //! Without files it creates a self-signed certificate for localhost, which no client trusts by default.
 use sockeye::{Args, Server, Socket, Tls};
 use std::io;
+use std::time::Duration;
+use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
@@ -18,8 +20,18 @@ async fn main() -> io::Result<()> {
         println!("{} connected, encrypted: {}", socket.id(), socket.handshake().secure());
     });
     io.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
-    println!("listening on https://localhost:3000");
-    sockeye::tokio::listen_tls(io, "127.0.0.1:3000", tls).await
+
+    let closing = io.clone();
+    tokio::spawn(async move {
+        // An error means that the platform has no such signal.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            closing.close_within(Duration::from_secs(1)).await;
+        }
+    });
+    let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(3000);
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    println!("listening on https://localhost:{}", listener.local_addr()?.port());
+    sockeye::tokio::serve_tls(io, listener, tls).await
 }
 
 fn self_signed() -> io::Result<(Vec<u8>, Vec<u8>)> {

@@ -171,3 +171,33 @@ fn the_longest_of_several_times_counts_no_more_once_the_shortest_is_over() {
     sim.advance(SECOND);
     assert!(short.take().is_some() && long.take().is_some() && unlimited.take().is_some());
 }
+
+#[test]
+fn handlers_that_wait_for_ever_do_not_keep_a_server_from_closing() {
+    let server = Server::new();
+    server.on("wait", async || std::future::pending::<()>().await);
+    // Nobody decides about this namespace.
+    server.of("/undecided").middleware(async |_: Socket| std::future::pending().await);
+    server.use_packet(async |event: sockeye::extract::Event| {
+        if event.0 == "undecided" {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    });
+    let sim = Sim::new(server);
+    let events = vec![r#"42["wait"]"#; 300];
+    let client = sim.connect();
+    client.send("40/undecided,");
+    client.send_all(events.iter().copied());
+    let mut posting = sim.polling();
+    posting.join();
+    posting.begin_post(&events.join("\x1e"));
+    let mut deciding = sim.polling();
+    deciding.join();
+    deciding.begin_post(r#"42["undecided"]"#);
+    let closed = close(&sim);
+    assert_eq!(client.poll(), Some(Incoming::Close(Some(1001))));
+    sim.advance(5 * SECOND);
+    assert!(closed.take().is_some());
+    drop((posting, deciding));
+}

@@ -113,7 +113,7 @@ function showHere() {
   $("people-title").textContent = socket.connected ? "Here" : "Last seen here";
   $("here").replaceChildren(...[...here].map(([id, user]) => {
     const name = id === socket.id ? `${called(user)} (you)` : called(user);
-    return coloured(element("li", element("bdi", name)), user.id);
+    return coloured(element("li", element("bdi", name)), called(user));
   }));
 }
 

@@ -2,10 +2,14 @@
 
 #[path = "../custom_loop.rs"]
 mod custom_loop;
+#[cfg(any(feature = "tokio", feature = "smol"))]
+mod interrupt;
 #[cfg(all(feature = "axum", any(feature = "tokio", feature = "smol")))]
 mod mounted;
 mod options;
 
+#[cfg(any(feature = "tokio", feature = "smol"))]
+use interrupt::Close;
 use options::{address, option};
 #[cfg(not(feature = "http"))]
 use sockeye::host::Host as Serve;
@@ -16,27 +20,30 @@ use std::net::SocketAddr;
 
 /// Serves on 127.0.0.1:PORT (default: 3000; 0 for any free port) and prints the address. `--runtime` names the runtime:
 /// tokio (the default) or smol with WORKERS threads (default: 1), or mio with one. With `--mounted axum` or
-/// `--mounted hyper` the server is mounted in that framework, on tokio or smol.
-pub(crate) fn serve<S: Serve>(server: S) -> io::Result<()> {
+/// `--mounted hyper` the server is mounted in that framework, on tokio or smol. On these runtimes Ctrl-C closes the server.
+pub(crate) fn serve<S: Serve + Close>(server: S) -> io::Result<()> {
     let runtime = option("--runtime")?;
+    let closing = server.clone();
     match (runtime.as_deref().unwrap_or("tokio"), option("--mounted")?.as_deref()) {
         #[cfg(feature = "tokio")]
-        ("tokio", None) => on_tokio(async |listener| sockeye::tokio::serve(server, listener).await),
+        ("tokio", None) => on_tokio(closing, async |listener| sockeye::tokio::serve(server, listener).await),
         #[cfg(all(feature = "axum", feature = "tokio"))]
-        ("tokio", Some("axum")) => on_tokio(async |listener| mounted::axum_on_tokio(server, listener).await),
+        ("tokio", Some("axum")) => {
+            on_tokio(closing, async |listener| mounted::axum_on_tokio(server, listener).await)
+        }
         #[cfg(all(feature = "axum", feature = "tokio"))]
         ("tokio", Some("hyper")) => {
-            on_tokio(async |listener| mounted::hyper_on_tokio(server, listener).await)
+            on_tokio(closing, async |listener| mounted::hyper_on_tokio(server, listener).await)
         }
         #[cfg(feature = "smol")]
-        ("smol", None) => on_smol(async |smol, listener| smol.serve(server, listener).await),
+        ("smol", None) => on_smol(closing, async |smol, listener| smol.serve(server, listener).await),
         #[cfg(all(feature = "axum", feature = "smol"))]
         ("smol", Some("axum")) => {
-            on_smol(async |smol, listener| mounted::axum_on_smol(server, listener, smol).await)
+            on_smol(closing, async |smol, listener| mounted::axum_on_smol(server, listener, smol).await)
         }
         #[cfg(all(feature = "axum", feature = "smol"))]
         ("smol", Some("hyper")) => {
-            on_smol(async |smol, listener| mounted::hyper_on_smol(server, listener, smol).await)
+            on_smol(closing, async |smol, listener| mounted::hyper_on_smol(server, listener, smol).await)
         }
         ("mio", None) => custom_loop::run(server, bind()?),
         (runtime, mounted) => {
@@ -49,7 +56,10 @@ pub(crate) fn serve<S: Serve>(server: S) -> io::Result<()> {
 }
 
 #[cfg(feature = "tokio")]
-fn on_tokio(serve: impl AsyncFnOnce(tokio::net::TcpListener) -> io::Result<()>) -> io::Result<()> {
+fn on_tokio(
+    server: impl Close,
+    serve: impl AsyncFnOnce(tokio::net::TcpListener) -> io::Result<()>,
+) -> io::Result<()> {
     let runtime = match workers() {
         1 => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
         workers => {
@@ -59,12 +69,16 @@ fn on_tokio(serve: impl AsyncFnOnce(tokio::net::TcpListener) -> io::Result<()>) 
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address()).await?;
         announce(listener.local_addr()?);
-        serve(listener).await
+        tokio::select! {
+            served = serve(listener) => served,
+            () = interrupt::close_on_tokio(server) => Ok(()),
+        }
     })
 }
 
 #[cfg(feature = "smol")]
 fn on_smol(
+    server: impl Close,
     serve: impl AsyncFnOnce(sockeye::smol::Smol, std::net::TcpListener) -> io::Result<()>,
 ) -> io::Result<()> {
     let listener = bind()?;
@@ -73,7 +87,8 @@ fn on_smol(
         let executor = executor.clone();
         std::thread::spawn(move || smol::block_on(executor.run(std::future::pending::<()>())));
     }
-    smol::block_on(executor.run(serve(sockeye::smol::Smol::on(&executor), listener)))
+    let serving = serve(sockeye::smol::Smol::on(&executor), listener);
+    smol::block_on(executor.run(smol::future::or(serving, interrupt::close_on_smol(server))))
 }
 
 fn bind() -> io::Result<std::net::TcpListener> {

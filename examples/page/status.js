@@ -4,9 +4,9 @@ import { io } from "/socket.io/socket.io.esm.min.js";
 /** Milliseconds for which the page says that it is connected again. */
 const AGAIN = 5000;
 
-/** Returns `io(options)`. The element `status` shows the state of the connection, and the element `refused`, if there is
- * one, why the server has refused the page. Without a connection, `body[data-state="off"]` lets the style grey what may
- * be out of date, and every `fieldset` is disabled. */
+/** Returns `io(options)`. The element `status` shows the state of the connection, and the element `refused`, if the page
+ * has it, why the server refused the connection. Without a connection, the style greys what has the class `live`, because
+ * it may be out of date, and every `fieldset` is disabled. */
 export function connect(options) {
   const socket = io(options);
   const [status, refused] = ["status", "refused"].map((id) => document.getElementById(id));

@@ -13,9 +13,9 @@ export function element(tag, ...children) {
   return made;
 }
 
-/** Gives an element the colour of a user, by the user's name or id. */
-export function coloured(made, user) {
-  const hue = [...user].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 0);
+/** Gives an element the colour of a user's name. */
+export function coloured(made, name) {
+  const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 0);
   made.classList.add("user");
   made.style.setProperty("--hue", (hue * 137) % 360);
   return made;
@@ -29,11 +29,11 @@ export function linked(text) {
   });
 }
 
-/** Creates the element of a line: its author, its time in milliseconds since 1970 unless it is not sent yet, and its text.
- * `user` identifies the author if the name does not. */
+/** Creates the element of a line: its author, its time in milliseconds since 1970 unless it is not sent yet, and its
+ * text. `user` identifies the author if the name does not. */
 export function shown({ name, user = name, text, at }) {
   const when = element("time", at ? new Date(at).toLocaleTimeString([], { timeStyle: "short" }) : "not sent yet");
-  const by = element("div", coloured(element("b", name), user), when);
+  const by = element("div", coloured(element("b", name), name), when);
   by.className = "by";
   // Each text is written in its own direction.
   const item = element("li", by, Object.assign(element("div", ...linked(text)), { dir: "auto" }));

@@ -10,6 +10,7 @@ use sockeye::Server;
 use sockeye::mount::Layer;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Serves what `app` makes of the layer, until the program is interrupted.
 pub(crate) fn serve(io: Server, app: impl FnOnce(Layer<Server>) -> Router) -> io::Result<()> {
@@ -33,7 +34,7 @@ async fn on_tokio(io: Server, app: Router) -> io::Result<()> {
             if tokio::signal::ctrl_c().await.is_err() {
                 std::future::pending::<()>().await;
             }
-            io.close().await;
+            io.close_within(Duration::from_secs(1)).await;
         })
         .await
 }

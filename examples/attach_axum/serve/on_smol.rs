@@ -12,6 +12,7 @@ use smol::stream::StreamExt;
 use smol_hyper::rt::FuturesIo;
 use sockeye::Server;
 use std::io;
+use std::time::Duration;
 
 pub(crate) fn serve(io: Server, app: Router) -> io::Result<()> {
     let mut interrupts = Signals::new([Signal::Int])?;
@@ -33,7 +34,7 @@ pub(crate) fn serve(io: Server, app: Router) -> io::Result<()> {
         };
         let closing = async {
             interrupts.next().await.transpose()?;
-            io.close().await;
+            io.close_within(Duration::from_secs(1)).await;
             io::Result::Ok(())
         };
         smol::future::or(accepting, closing).await?;

@@ -23,9 +23,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// A client of a [`TestServer`](super::TestServer) in one namespace: the real [`Client`], with methods that expect what
 /// arrives.
 ///
-/// Events wait here until they are expected. If several methods of the test wait in turn, the order of their calls need
-/// not be that in which the events arrive. Once all values with this client's connection are dropped, the client closes it,
-/// as a browser does that leaves the page.
+/// Events wait here until they are expected, in any order. Once the last value of a client is dropped, the client
+/// closes its connection, as a browser does that leaves the page.
 pub struct TestClient<M: Mode = Blocking> {
     stage: Arc<Stage>,
     tab: Arc<Tab>,

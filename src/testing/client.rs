@@ -33,7 +33,7 @@ pub struct TestClient<M: Mode = Blocking> {
     mode: PhantomData<fn() -> M>,
 }
 
-/// What the namespaces of one client share.
+/// The parts of a client that its namespaces share.
 pub(super) struct Tab {
     pub(super) number: usize,
     pub(super) client: Client,
@@ -53,7 +53,7 @@ impl<M: Mode> TestClient<M> {
 
     /// Returns the real socket, for everything that this type does not have: handlers, volatile events, further settings.
     ///
-    /// What it sends leaves when the test next waits.
+    /// Its messages leave when the test next waits.
     pub fn socket(&self) -> &ClientSocket {
         &self.socket
     }
@@ -170,7 +170,7 @@ impl<M: Mode> TestClient<M> {
         self.tab.network.change(|weather| weather.stalled = true);
     }
 
-    /// Ends [`stall`](TestClient::stall): what was held up arrives.
+    /// Ends [`stall`](TestClient::stall): the bytes that were held up arrive.
     #[track_caller]
     pub fn resume(&self) -> M::Output<'_, ()> {
         self.tab.network.change(|weather| weather.stalled = false);

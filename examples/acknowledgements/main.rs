@@ -18,7 +18,7 @@ fn main() -> std::io::Result<()> {
     common::serve(app())
 }
 
-/// Returns the server, which `tests/examples.rs` tests in memory.
+/// Returns the server, which `tests/in_memory.rs` tests.
 pub(crate) fn app() -> Server {
     let io = page::builder(include_bytes!("index.html")).build();
     // The return value of a handler is the acknowledgement.

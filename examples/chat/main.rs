@@ -62,7 +62,7 @@ fn main() -> std::io::Result<()> {
     common::serve(app())
 }
 
-/// Returns the server, which `tests/examples.rs` tests in memory.
+/// Returns the server, which `tests/in_memory.rs` tests.
 pub(crate) fn app() -> Server {
     let io = page::builder(include_bytes!("index.html"))
         .asset("/chat.js", "text/javascript; charset=utf-8", include_bytes!("chat.js").as_slice())

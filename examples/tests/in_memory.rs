@@ -2,9 +2,9 @@
 #![cfg(feature = "testing")]
 #![allow(dead_code, clippy::duplicate_mod)]
 
-#[path = "../examples/acknowledgements/main.rs"]
+#[path = "../acknowledgements/main.rs"]
 mod acknowledgements;
-#[path = "../examples/chat/main.rs"]
+#[path = "../chat/main.rs"]
 mod chat;
 
 use serde_json::{Value, json};

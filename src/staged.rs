@@ -2,7 +2,7 @@
 //!
 //! It lasts while the test's thread runs the server, and concerns that thread only.
 
-use crate::observe::{Cause, ServerEvent};
+use crate::observe::{Cause, HandlerFailure, ServerEvent};
 use sockeye_core::Random;
 use sockeye_core::engineio::CloseReason;
 use std::cell::RefCell;
@@ -60,9 +60,14 @@ fn with<R>(f: impl FnOnce(&mut Staged) -> R) -> Option<R> {
 
 fn describe(event: &ServerEvent<'_>) -> Option<String> {
     Some(match event {
-        ServerEvent::HandlerFailed { namespace, event, failure, .. } => {
-            format!("the handler of {event:?} in {namespace:?} failed: {failure}")
-        }
+        ServerEvent::HandlerFailed { namespace, event, failure, .. } => match failure {
+            HandlerFailure::NotCalled(error) => {
+                format!("the handler of {event:?} in {namespace:?} was not called: {error}")
+            }
+            HandlerFailure::Panicked => format!("the handler of {event:?} in {namespace:?} panicked"),
+            HandlerFailure::Unhandled => format!("there is no handler of {event:?} in {namespace:?}"),
+            failure => format!("the handler of {event:?} in {namespace:?} failed: {failure}"),
+        },
         ServerEvent::EventRefused { namespace, event, message, .. } => {
             format!("the event {event:?} in {namespace:?} was refused: {message}")
         }

@@ -244,7 +244,7 @@ fn a_failure_tells_what_arrived_instead_and_what_the_server_reported() {
     let text = failure(|| _ = ann.expect_event::<String>("line"));
     assert!(text.starts_with("client 1 in \"/\" received no event \"line\" within 10s\n"), "{text}");
     assert!(text.contains("\n    \"news\" "), "{text}");
-    assert!(text.contains("the handler of \"say\" in \"/\" failed: "), "{text}");
+    assert!(text.contains("\n    the handler of \"say\" in \"/\" was not called: "), "{text}");
     assert!(text.ends_with("time since the test began: 10s"), "{text}");
     let text = failure(|| ann.expect_nothing());
     assert!(text.contains("expected nothing") && text.contains("\n    \"news\" "), "{text}");
@@ -259,6 +259,7 @@ fn a_question_without_an_answer_fails_in_time() {
     let ann = named(&test, "Ann");
     let text = failure(|| _ = ann.ask::<i64>("nobody listens", ()));
     assert!(text.contains("received no acknowledgement of \"nobody listens\" within 3s"), "{text}");
+    assert!(text.contains("\n    there is no handler of \"nobody listens\" in \"/\"\n"), "{text}");
     let text = failure(|| _ = ann.ask::<String>("add", (2, 3)));
     assert!(text.contains("an acknowledgement of \"add\" that is not a `alloc::string::String`"), "{text}");
     assert_eq!(ann.try_ask::<i64>("nobody listens", ()).unwrap_err().to_string(), "operation has timed out");
@@ -369,6 +370,29 @@ fn the_same_test_has_the_same_course_and_the_same_ids() {
     let first = run();
     assert!(first.len() > 6, "{first:?}");
     assert_eq!(first, run());
+}
+
+#[test]
+fn nothing_of_a_test_is_left_once_it_has_ended() {
+    let left = Arc::new(());
+    let held = left.clone();
+    let io = chat();
+    io.on("wait", move || {
+        let held = held.clone();
+        async move {
+            let _held = held;
+            std::future::pending::<()>().await
+        }
+    });
+    let test = TestServer::new(io);
+    let (ann, bob) = (named(&test, "Ann"), named(&test, "Bob"));
+    ann.emit("wait", ());
+    ann.stall();
+    bob.offline();
+    assert!(Arc::strong_count(&left) > 1);
+    drop(test);
+    drop((ann, bob));
+    assert_eq!(Arc::strong_count(&left), 1);
 }
 
 #[test]

@@ -6,14 +6,20 @@ mod common;
 #[path = "../page/mod.rs"]
 mod page;
 
-use sockeye::Socket;
 use sockeye::extract::Data;
+use sockeye::{Server, Socket};
 use std::time::Duration;
 
 /// The time in which the user of the page has to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> std::io::Result<()> {
+    // In a program of your own: `sockeye::tokio::listen(app(), "127.0.0.1:3000").await`, or the same of smol.
+    common::serve(app())
+}
+
+/// Returns the server, which `tests/in_memory.rs` tests.
+pub(crate) fn app() -> Server {
     let io = page::builder(include_bytes!("index.html")).build();
     // The return value of a handler is the acknowledgement.
     io.on("add", async |Data((a, b)): Data<(f64, f64)>| a + b);
@@ -28,6 +34,5 @@ fn main() -> std::io::Result<()> {
         println!("{}: {heard:?}", socket.id());
         heard
     });
-    // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
-    common::serve(io)
+    io
 }

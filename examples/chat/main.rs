@@ -8,7 +8,7 @@ mod page;
 
 use serde::{Deserialize, Serialize};
 use sockeye::extract::{Auth, Data, State};
-use sockeye::{Broadcast, ConnectError, EmitError, Socket};
+use sockeye::{Broadcast, ConnectError, EmitError, Server, Socket};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -58,6 +58,12 @@ struct User {
 struct Room(&'static str);
 
 fn main() -> std::io::Result<()> {
+    // In a program of your own: `sockeye::tokio::listen(app(), "127.0.0.1:3000").await`, or the same of smol.
+    common::serve(app())
+}
+
+/// Returns the server, which `tests/in_memory.rs` tests.
+pub(crate) fn app() -> Server {
     let io = page::builder(include_bytes!("index.html"))
         .asset("/chat.js", "text/javascript; charset=utf-8", include_bytes!("chat.js").as_slice())
         .state(History::default())
@@ -68,8 +74,7 @@ fn main() -> std::io::Result<()> {
     io.on("enter", enter);
     io.on("say", say);
     io.on("typing", typing);
-    // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
-    common::serve(io)
+    io
 }
 
 /// Refuses a client without a valid name.

@@ -23,9 +23,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// A client of a [`TestServer`](super::TestServer) in one namespace: the real [`Client`], with methods that expect what
 /// arrives.
 ///
-/// Events wait here until they are expected. If several methods of the test wait in turn, the order of their calls need
-/// not be that in which the events arrive. Once all values with this client's connection are dropped, the client closes it,
-/// as a browser does that leaves the page.
+/// Events wait here until they are expected, in any order. Once the last value of a client is dropped, the client
+/// closes its connection, as a browser does that leaves the page.
 pub struct TestClient<M: Mode = Blocking> {
     stage: Arc<Stage>,
     tab: Arc<Tab>,
@@ -34,7 +33,7 @@ pub struct TestClient<M: Mode = Blocking> {
     mode: PhantomData<fn() -> M>,
 }
 
-/// What the namespaces of one client share.
+/// The parts of a client that its namespaces share.
 pub(super) struct Tab {
     pub(super) number: usize,
     pub(super) client: Client,
@@ -54,7 +53,7 @@ impl<M: Mode> TestClient<M> {
 
     /// Returns the real socket, for everything that this type does not have: handlers, volatile events, further settings.
     ///
-    /// What it sends leaves when the test next waits.
+    /// Its messages leave when the test next waits.
     pub fn socket(&self) -> &ClientSocket {
         &self.socket
     }
@@ -171,7 +170,7 @@ impl<M: Mode> TestClient<M> {
         self.tab.network.change(|weather| weather.stalled = true);
     }
 
-    /// Ends [`stall`](TestClient::stall): what was held up arrives.
+    /// Ends [`stall`](TestClient::stall): the bytes that were held up arrive.
     #[track_caller]
     pub fn resume(&self) -> M::Output<'_, ()> {
         self.tab.network.change(|weather| weather.stalled = false);

@@ -1,4 +1,4 @@
-//! What has arrived at a client, and what has become of its connection, until the test expects it.
+//! The events that have arrived at a client, and the changes of its connection, until the test expects them.
 
 use crate::client::{ClientConnectError, ClientDisconnectReason, ClientSocket, Events, Received};
 use parking_lot::Mutex;

@@ -90,7 +90,7 @@ impl Machine {
     /// Runs the tasks until `main` has completed.
     ///
     /// # Panics
-    /// If that takes for ever.
+    /// If nothing can wake it any more, or the tasks never come to rest.
     pub(super) fn block_on(&self, mut main: Pin<&mut (dyn Future<Output = ()> + '_)>) {
         *self.thread.lock() = Some(thread::current());
         let waker = self.ready.waker(MAIN);

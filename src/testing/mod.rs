@@ -83,10 +83,10 @@
 //!
 //! # Expectations
 //!
-//! What arrives at a client waits in it until the test [expects](TestClient::expect_event) it, by the name of the event.
-//! Expecting waits if need be, by the clock of the test: at most 10 s, or the [limit](TestServer::limit). What was not
-//! expected stays, so that [`expect_nothing`](TestClient::expect_nothing) also finds what came earlier. To look at
-//! everything in its order, call [`received`](TestClient::received).
+//! An event that arrives waits in the client until the test [expects](TestClient::expect_event) it, by its name.
+//! Expecting waits if need be, by the clock of the test: at most 10 s, or the [limit](TestServer::limit). Events
+//! that were not expected stay, so that [`expect_nothing`](TestClient::expect_nothing) also finds those that came earlier. To
+//! look at all of them in their order, call [`received`](TestClient::received).
 //!
 //! An expectation that is not met panics in the line of the test that has it. The message tells what has arrived instead,
 //! and which failures the server has reported:
@@ -95,7 +95,7 @@
 //! client 2 in "/" received no event "line" within 10s
 //!   nothing else has arrived
 //!   the server reported:
-//!     the handler of "say" in "/" failed: invalid arguments: invalid type: integer `5`, expected a string
+//!     the handler of "say" in "/" was not called: invalid arguments: invalid type: integer `5`, expected a string
 //!   time since the test began: 10s
 //! ```
 //!
@@ -118,7 +118,7 @@
 //! In the last two, the methods that wait return futures: `ann.expect_event::<String>("line").await`.
 //!
 //! The first two have the same course in each run: handlers run on the thread of the test, in a fixed order, and the ids of
-//! sockets and sessions come from a seed. What a test cannot know remains: the system's clock, such as
+//! sockets and sessions come from a seed. Only what comes from outside still differs: the system's clock, such as
 //! [`Handshake::time`](crate::Handshake::time) or `SystemTime::now`, randomness of your own, and other threads.
 //!
 //! # Over real sockets
@@ -153,7 +153,8 @@
 //! Its limits: the paused clock jumps whenever every task waits, also if bytes are still under way in the system. On
 //! loopback they usually arrive at once, but timers may pass early on a busy machine, so that such a test can fail for no
 //! reason of its own if it expects something before a deadline. A connection cannot be cut, stalled or slowed. Prefer it for
-//! what memory does not have: TLS, proxies, the HTTP server that yours is mounted in.
+//! what memory does not have: TLS, proxies, and the HTTP server that yours is mounted in, with the extensions that it adds to
+//! requests.
 
 mod client;
 mod ground;

@@ -24,7 +24,7 @@ use std::time::Duration;
 /// Maximum time for all clients to leave a server that is closed: one that polls has 30 s.
 const CLOSING: Duration = Duration::from_secs(60);
 
-/// A server under test, driven in memory by a clock that jumps: see the [module](self).
+/// A server under test, driven in memory by a clock that jumps: see the [module](crate::testing).
 ///
 /// The server ends when this and all of its clients are dropped.
 pub struct TestServer<M: Mode = Blocking> {

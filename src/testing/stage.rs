@@ -18,7 +18,7 @@ use std::time::Duration;
 /// The time by which every expectation is met or has failed.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs a future that is not its own to its end.
+/// Runs the test's future, and all tasks, until the future has completed.
 pub(super) type BlockOn = Box<dyn Fn(Pin<&mut (dyn Future<Output = ()> + '_)>) + Send + Sync>;
 
 /// The server under test, its clock, and what its clients need of both.

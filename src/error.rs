@@ -6,7 +6,7 @@ pub use sockeye_core::socketio::server::EmitError;
 use std::fmt;
 
 /// The reason why a server's message was not acknowledged.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum AckError {
     /// The message was not sent.
@@ -22,6 +22,8 @@ pub enum AckError {
     #[error("the acknowledgement is not of the expected type: {0}")]
     Decode(#[from] ArgsError),
 }
+
+sockeye_core::debug_as_text!(AckError);
 
 /// The reason why a socket was disconnected from its namespace.
 ///

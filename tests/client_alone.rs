@@ -496,3 +496,52 @@ fn a_handler_of_a_client_may_end_with_an_emit() {
         [r#"42["hello",1]"#, "431[]", r#"42["hello",2]"#, r#"42["hello",3]"#, "432[]"]
     );
 }
+
+/// What a program prints whose `main` returns the error.
+fn printed<T>(result: Result<T, impl std::fmt::Debug>) -> String {
+    format!("{:?}", result.err().unwrap())
+}
+
+#[test]
+fn an_error_that_main_returns_reads_as_a_sentence() {
+    let world = World::new();
+    let client = world.client(|builder| by_polling(builder).reconnection(false));
+    assert_eq!(
+        printed(client.volatile().emit("m", 1)),
+        "the connection was not ready for a volatile message"
+    );
+    assert_eq!(printed(client.emit("connect", ())), "reserved event name");
+    client.connect();
+    let mut poll = world.stream();
+    let failed = woken_by(client.connected(), || {
+        poll.protocol.handle_failed(world.now(), &io::Error::other("127.0.0.1:80: refused"));
+    });
+    assert_eq!(printed(failed), "cannot connect: 127.0.0.1:80: refused");
+    for (error, text) in [
+        (r#"{"message":"no","data":{"code":1}}"#, r#"the server refused the client: no ({"code":1})"#),
+        (
+            r#"{"message":"Invalid namespace"}"#,
+            "the server refused the client: Invalid namespace (the path of a client's url is the namespace, not the \
+             path of the requests)",
+        ),
+    ] {
+        let world = World::new();
+        let (client, mut poll, _post) = polling(&world);
+        let refused = woken_by(client.connected(), || poll.respond(&format!("44{error}")));
+        assert_eq!(printed(refused), text);
+    }
+    let path = Client::builder("http://server").path("/a b").build();
+    assert_eq!(
+        printed(path),
+        "the path of the requests, \"/a b/\", has characters that are not valid in a url"
+    );
+    assert_eq!(printed(sockeye::Server::new().try_of_pattern("/a")), "the pattern has no parameter");
+}
+
+#[test]
+#[should_panic(
+    expected = "\"/a?b\" is no namespace: a namespace's name cannot contain a question mark: a query"
+)]
+fn a_namespace_with_a_query_is_refused() {
+    Client::new("http://server").unwrap().socket("/a?b");
+}

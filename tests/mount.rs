@@ -484,6 +484,25 @@ fn assets_are_given_out_and_their_length_is_told_without_them() {
 }
 
 #[test]
+fn a_file_is_read_for_each_request_and_may_come_later() {
+    let file = std::env::temp_dir().join(format!("sockeye-mount-{}.html", std::process::id()));
+    let server = Server::builder().asset_file("/page", "text/html", &file).build();
+    assert!(takes(&server, "/page"));
+    let get = || {
+        let request = Request::builder().uri("/page").body(String::new()).unwrap();
+        let mut answering = pin!(answer(server.clone(), request, Peer::default()));
+        let Outcome::Response(answered) = now(&mut answering) else { panic!("not a response") };
+        (answered.status(), text(answered))
+    };
+    assert_eq!(get().0, StatusCode::NOT_FOUND);
+    for body in ["<p>", "<b>"] {
+        std::fs::write(&file, body).unwrap();
+        assert_eq!(get(), (StatusCode::OK, body.to_owned()));
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
 fn other_paths_are_left_to_others() {
     let server = Server::builder().asset("/page", "text/html", b"<p>".as_slice()).build();
     for path in ["/socket.io/", "/socket.io", "/page"] {

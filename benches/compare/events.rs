@@ -118,12 +118,7 @@ impl Crowd {
             latencies: Vec::new(),
             round: Round::default(),
         };
-        let request = format!(
-            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Version: 13\r\n\r\n",
-            server.address
-        );
+        let request = upgrade(server);
         let end = Instant::now() + Duration::from_secs(120);
         let mut ready = 0;
         while ready < clients {
@@ -299,6 +294,16 @@ impl Crowd {
         }
         Ok(())
     }
+}
+
+/// Returns the request that opens a session over WebSocket.
+pub(crate) fn upgrade(server: &Running) -> String {
+    format!(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Version: 13\r\n\r\n",
+        server.address
+    )
 }
 
 /// Moves the message that `payload` acknowledges to the front, whatever its place. Returns `Some(true)` if there is one

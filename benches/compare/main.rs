@@ -5,6 +5,7 @@
 //! are interleaved, so that other work on the machine affects all servers alike, and ratios are taken within a round.
 #![allow(clippy::expect_used)]
 
+mod beside;
 mod client;
 mod events;
 mod http;
@@ -28,7 +29,8 @@ usage: benches/compare/run [options] [-- arguments of load_server]
 
   --with LIST      servers to measure beside ours: floor, socketioxide, socketioxide-axum, node, bun,
                    ours-axum, ours-mio, ours-smol (default: floor,socketioxide)
-  --only LIST      scenarios: idle, handshake, ack1, ack16, echo1k, bin4k, broadcast, polling (default: all)
+  --only LIST      scenarios: idle, handshake, ack1, ack16, echo1k, bin4k, broadcast, beside, polling
+                   (default: all)
   --rounds N       rounds of measurements (default: 3)
   --secs S         seconds per measurement (default: 3)
   --idle N         idle connections (default: 9000)
@@ -92,6 +94,7 @@ fn measure(candidate: &Candidate, scenario: &Scenario, options: &Options) -> Res
     match scenario.load {
         scenario::Load::Polling { clients } => polling::run(&server, clients, options.time),
         scenario::Load::Open { clients } => events::open(&server, clients.unwrap_or(options.idle)),
+        scenario::Load::Beside => beside::run(&server, options.time),
         scenario::Load::Events(load) => events::run(&server, load, options.time),
     }
 }

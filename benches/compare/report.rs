@@ -42,6 +42,7 @@ impl Sample {
         match metric {
             Metric::Memory => self.memory,
             Metric::Cpu => self.cpu,
+            Metric::Latency => f64::from(self.p99) / 1e3,
         }
     }
 

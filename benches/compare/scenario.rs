@@ -15,6 +15,8 @@ pub(crate) enum Load {
     Open { clients: Option<usize> },
     /// Events over WebSocket.
     Events(Events),
+    /// Echoes at a fixed rate, beside broadcasts to many other clients.
+    Beside,
     /// Acknowledgements over polling: for each a POST, and a GET for the answer.
     Polling { clients: usize },
 }
@@ -44,13 +46,15 @@ pub(crate) enum Metric {
     Memory,
     /// CPU time of the server per message or per opened connection, in microseconds.
     Cpu,
+    /// The latency that one message of a hundred exceeds, in milliseconds.
+    Latency,
 }
 
 const fn events(kind: Kind, clients: usize, in_flight: usize, size: usize) -> Load {
     Load::Events(Events { kind, clients, in_flight, size })
 }
 
-pub(crate) const SCENARIOS: [Scenario; 8] = [
+pub(crate) const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "idle",
         figure: "memory per idle WebSocket connection, KB",
@@ -92,6 +96,12 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
         figure: "broadcast to 1,000, per delivery, µs",
         load: events(Kind::Broadcast, 1_000, 1, 32),
         metric: Metric::Cpu,
+    },
+    Scenario {
+        name: "beside",
+        figure: "99th percentile of 20,000 echoes/s, beside one broadcast/s to 6,000, ms",
+        load: Load::Beside,
+        metric: Metric::Latency,
     },
     Scenario {
         name: "polling",

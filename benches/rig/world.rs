@@ -7,8 +7,9 @@ use sockeye::{ReadyList, Server, Time};
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 /// Names a connection.
@@ -29,16 +30,21 @@ struct Entry {
     stalled: bool,
 }
 
-/// The time in milliseconds, which only `advance` changes.
-struct Clock(AtomicU64);
+/// The time in milliseconds, which only `advance` changes, and the tasks that wake the recipients of broadcasts.
+struct Clock {
+    millis: AtomicU64,
+    tasks: Mutex<Vec<Task>>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Runtime for Clock {
     fn now(&self) -> Time {
-        Time::from_origin(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+        Time::from_origin(Duration::from_millis(self.millis.load(Ordering::Relaxed)))
     }
 
-    fn spawn(&self, _: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        unreachable!("no handler of the benches waits");
+    fn spawn(&self, task: Task) {
+        self.tasks.lock().expect("no thread panicked").push(task);
     }
 }
 
@@ -57,7 +63,7 @@ pub(super) enum Output<'a> {
 impl World {
     /// Creates a loop that drives `server`.
     pub fn new(server: Server) -> World {
-        let clock = Arc::new(Clock(AtomicU64::new(1)));
+        let clock = Arc::new(Clock { millis: AtomicU64::new(1), tasks: Mutex::default() });
         server.attach(clock.clone());
         World { server, clock, ready: ReadyList::new(|| ()), connections: Vec::new() }
     }
@@ -139,10 +145,20 @@ impl World {
     /// Runs a turn of every connection that was woken, and returns the number of bytes that were written.
     pub fn run_ready(&mut self) -> usize {
         let mut written = 0;
-        while let Some(token) = self.ready.pop() {
-            written += self.send(token, &[]);
+        loop {
+            while let Some(token) = self.ready.pop() {
+                written += self.send(token, &[]);
+            }
+            let tasks = std::mem::take(&mut *self.clock.tasks.lock().expect("no thread panicked"));
+            if tasks.is_empty() {
+                return written;
+            }
+            for mut task in tasks {
+                if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                    self.clock.spawn(task);
+                }
+            }
         }
-        written
     }
 
     /// Makes the peer stop reading, or read again.
@@ -152,7 +168,7 @@ impl World {
 
     /// Advances the clock, and handles everything that is due.
     pub fn advance(&mut self, milliseconds: u64) {
-        self.clock.0.fetch_add(milliseconds, Ordering::Relaxed);
+        self.clock.millis.fetch_add(milliseconds, Ordering::Relaxed);
         let now = self.clock.now();
         while self.server.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.server.handle_timeout(now);

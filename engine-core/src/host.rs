@@ -12,7 +12,7 @@ use core::pin::Pin;
 use core::task::Waker;
 use core::time::Duration;
 use std::io;
-use std::string::String;
+use std::string::{String, ToString};
 use std::vec::Vec;
 
 /// The clock and the tasks that a server or a client needs from its driver.
@@ -26,7 +26,8 @@ pub trait Runtime: Send + Sync + 'static {
         f();
     }
 
-    /// Spawns a future: an event handler that is still pending after its first poll.
+    /// Spawns a future: an event handler that is still pending after its first poll, or the waking of the recipients of a
+    /// broadcast to more than 128 sockets. Poll it after the tasks that are ready by then, so that it does not delay them.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>);
 }
 
@@ -92,6 +93,26 @@ impl From<SocketAddr> for Peer {
     }
 }
 
+/// Returns the error of a runtime that cannot listen, with the addresses in front and advice behind. Its kind stays.
+pub fn explain_listen(addresses: &[SocketAddr], error: io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => ": is another server running, or this one twice?",
+        io::ErrorKind::AddrNotAvailable => {
+            ": it is no address of this machine; 0.0.0.0 stands for all of them"
+        }
+        io::ErrorKind::PermissionDenied => ": ports below 1024 are often reserved for administrators",
+        io::ErrorKind::InvalidInput => ": an address is a host and a port, such as 0.0.0.0:3000",
+        _ => "",
+    };
+    let mut text = String::new();
+    for address in addresses {
+        text.push_str(if text.is_empty() { "" } else { ", " });
+        text.push_str(&address.to_string());
+    }
+    text.push_str(if text.is_empty() { "cannot listen: " } else { ": " });
+    io::Error::new(error.kind(), format!("{text}{error}{advice}"))
+}
+
 /// The streams and timers that a client needs from its driver.
 pub trait Connector: Runtime {
     /// Opens a stream, and [drives](crate::drive) `protocol` over it. If that fails, calls
@@ -146,12 +167,21 @@ impl Destination {
         self.proxy.as_ref().map_or((&self.host, self.port), |proxy| (&proxy.0.host, proxy.0.port))
     }
 
-    /// Adds to an error of the first hop that it concerns the proxy, if there is one.
+    /// Adds to an error of the first hop that it concerns the proxy, if there is one; otherwise the server's name, unless the
+    /// error begins with the address that was tried.
     pub fn explain(&self, error: io::Error) -> io::Error {
-        match self.proxy {
-            Some(_) => io::Error::new(error.kind(), format!("the proxy cannot be used: {error}")),
-            None => error,
+        let text = error.to_string();
+        if self.proxy.is_some() {
+            return io::Error::new(error.kind(), format!("the proxy cannot be used: {text}"));
         }
+        let names_address =
+            text.split_once(": ").is_some_and(|(address, _)| address.parse::<SocketAddr>().is_ok());
+        let name = if names_address { String::new() } else { format!("{}: ", self.authority()) };
+        let advice = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ": is the server running?",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("{name}{text}{advice}"))
     }
 
     /// Returns the server's host and port for a proxy: an IPv6 address is in brackets.
@@ -245,5 +275,32 @@ impl Protocol for Box<dyn Outgoing> {
 
     fn handle_half_closed(&mut self, now: Time) {
         (**self).handle_half_closed(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_asks_if_the_server_is_running() {
+        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "127.0.0.1:3000: refused");
+        let error = Destination::new("localhost", 3000, Duration::ZERO).explain(refused());
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(error.to_string(), "127.0.0.1:3000: refused: is the server running?");
+        let unknown =
+            Destination::new("nowhere", 80, Duration::ZERO).explain(io::Error::other("no such name"));
+        assert_eq!(unknown.to_string(), "nowhere:80: no such name");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_listened_on_is_named() {
+        let addresses = ["127.0.0.1:3000".parse().unwrap(), "[::1]:3000".parse().unwrap()];
+        let used = explain_listen(&addresses, io::Error::new(io::ErrorKind::AddrInUse, "in use"));
+        assert_eq!(used.kind(), io::ErrorKind::AddrInUse);
+        let expected = "127.0.0.1:3000, [::1]:3000: in use: is another server running, or this one twice?";
+        assert_eq!(used.to_string(), expected);
+        let bad = explain_listen(&[], io::Error::new(io::ErrorKind::InvalidInput, "invalid socket address"));
+        assert!(bad.to_string().ends_with("an address is a host and a port, such as 0.0.0.0:3000"), "{bad}");
     }
 }

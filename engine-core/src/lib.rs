@@ -35,6 +35,19 @@ extern crate alloc;
 #[macro_use]
 extern crate std;
 
+/// Implements `Debug` for errors by their text, because that is what a program prints if its `main` returns the error.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! debug_as_text {
+    ($($error:ty),+) => {$(
+        impl ::core::fmt::Debug for $error {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::Display::fmt(self, f)
+            }
+        }
+    )+};
+}
+
 pub mod connection;
 #[cfg(feature = "std")]
 pub mod drive;

@@ -27,7 +27,7 @@ let self = {}; // the user of this page, as the server names it
 let doubles = new Set(); // names that several users have
 let unread = 0;
 
-const socket = connect({ autoConnect: false, auth: (send) => send(me) });
+const socket = await connect({ autoConnect: false, auth: (send) => send(me) });
 
 // Joining.
 

@@ -15,7 +15,7 @@ let seen = new Set(); // ids of the messages that are shown
 const outbox = new Map(); // messages that are not acknowledged yet, by id
 
 // With `retries`, the client sends its events one after the other, and again until each is acknowledged.
-const socket = connect({ retries: Infinity, ackTimeout: 10_000 });
+const socket = await connect({ retries: Infinity, ackTimeout: 10_000 });
 
 // Logging in. The cookie of the session is sent with every connection, by every tab and after a reload.
 

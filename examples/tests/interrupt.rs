@@ -1,5 +1,5 @@
 //! Ctrl-C ends every example that is a server, whatever its clients do.
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::env;
@@ -73,9 +73,20 @@ impl Program {
         stream
     }
 
-    /// Presses Ctrl-C. Returns the time until the program has ended.
+    /// Returns whether the program handles Ctrl-C by now, which it does a moment after it listens.
+    fn is_ready(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        // The signal of number 2 is the second bit.
+        u64::from_str_radix(caught.trim(), 16).unwrap() & 0b10 != 0
+    }
+
+    /// Presses Ctrl-C, after which the program has to end well and in time.
     #[track_caller]
     fn interrupt(mut self) {
+        while !self.is_ready() {
+            std::thread::yield_now();
+        }
         let begun = Instant::now();
         let kill = format!("kill -INT {}", self.child.id());
         assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());

@@ -18,7 +18,7 @@ use futures_rustls::TlsAcceptor;
 use smol::io::{AsyncRead, AsyncWrite};
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive};
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Host, Peer, Runtime, explain_listen};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
 use std::future::Future;
@@ -179,9 +179,15 @@ fn accept_unix(listener: &UnixListener) -> io::Result<(UnixStream, Option<Socket
 /// Serves on `address` until the server is closed.
 ///
 /// # Errors
-/// If the system does not allow listening on the address, or the listener cannot accept any more.
+/// If the system does not allow listening on the address, which the error names, or the listener cannot accept any more.
 pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Result<()> {
-    serve(server, TcpListener::bind(address)?).await
+    serve(server, bind(address)?).await
+}
+
+fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let addresses = address.to_socket_addrs().map_err(|error| explain_listen(&[], error))?;
+    let addresses: Vec<_> = addresses.collect();
+    TcpListener::bind(&addresses[..]).map_err(|error| explain_listen(&addresses, error))
 }
 
 /// Serves the connections of `listener` until the server is closed.
@@ -207,10 +213,10 @@ pub async fn serve_unix<H: Host>(server: H, listener: UnixListener) -> io::Resul
 /// Serves `https` and `wss` on `address` until the server is closed.
 ///
 /// # Errors
-/// If the system does not allow listening on the address, or the listener cannot accept any more.
+/// If the system does not allow listening on the address, which the error names, or the listener cannot accept any more.
 #[cfg(feature = "tls")]
 pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tls) -> io::Result<()> {
-    serve_tls(server, TcpListener::bind(address)?, tls).await
+    serve_tls(server, bind(address)?, tls).await
 }
 
 /// Serves the connections of `listener` by `https` and `wss` until the server is closed.
@@ -237,4 +243,22 @@ pub async fn serve_unix_tls<H: Host>(server: H, listener: UnixListener, tls: Tls
 pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
     let sleep = |until: Time| Timer::after(until.saturating_since(runtime.now()));
     drive::keep_time(host, &*runtime, sleep).await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let used = other.local_addr().unwrap();
+        let error = bind(used).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().starts_with(&format!("{used}: ")), "{error}");
+        let error = bind("localhost").unwrap_err();
+        assert!(error.to_string().ends_with("such as 0.0.0.0:3000"), "{error}");
+    }
 }

@@ -3,7 +3,7 @@
 use crate::{Io, Listener, Tokio};
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive};
-use sockeye_core::host::{Host, Peer, Runtime};
+use sockeye_core::host::{Host, Peer, Runtime, explain_listen};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
 use std::future::Future;
@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tokio::time::sleep;
 #[cfg(feature = "tls")]
 use tokio::time::timeout;
@@ -21,9 +21,15 @@ use tokio_rustls::TlsAcceptor;
 /// Serves on `address` until the server is closed.
 ///
 /// # Errors
-/// If the system does not allow listening on the address, or the listener cannot accept any more.
+/// If the system does not allow listening on the address, which the error names, or the listener cannot accept any more.
 pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Result<()> {
-    serve(server, TcpListener::bind(address).await?).await
+    serve(server, bind(address).await?).await
+}
+
+async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let addresses = lookup_host(address).await.map_err(|error| explain_listen(&[], error))?;
+    let addresses: Vec<_> = addresses.collect();
+    TcpListener::bind(&addresses[..]).await.map_err(|error| explain_listen(&addresses, error))
 }
 
 /// Serves the connections of `listener` until the server is closed.
@@ -46,10 +52,10 @@ pub async fn serve<H: Host, L: Listener>(server: H, listener: L) -> io::Result<(
 /// Serves `https` and `wss` on `address` until the server is closed.
 ///
 /// # Errors
-/// If the system does not allow listening on the address, or the listener cannot accept any more.
+/// If the system does not allow listening on the address, which the error names, or the listener cannot accept any more.
 #[cfg(feature = "tls")]
 pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tls) -> io::Result<()> {
-    serve_tls(server, TcpListener::bind(address).await?, tls).await
+    serve_tls(server, bind(address).await?, tls).await
 }
 
 /// Serves the connections of `listener` by `https` and `wss` until the server is closed.
@@ -101,4 +107,22 @@ async fn serve_each<H: Host, L: Listener, F: Future<Output: Send> + Send + 'stat
 pub async fn keep_time<H: Host>(host: impl Fn() -> Option<H>, runtime: Arc<dyn Runtime>) {
     let sleep = |until: Time| sleep(until.saturating_since(runtime.now()));
     drive::keep_time(host, &*runtime, sleep).await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let used = other.local_addr().unwrap();
+        let error = bind(used).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().starts_with(&format!("{used}: ")), "{error}");
+        let error = bind("localhost").await.unwrap_err();
+        assert!(error.to_string().ends_with("such as 0.0.0.0:3000"), "{error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The builder of a client.
 
 use super::shared::Shared;
-use super::url::{Url, UrlError, host_of, parse_proxy, push_escaped, without_own};
+use super::url::{Url, UrlError, advice, host_of, parse_proxy, push_escaped, shown, without_own};
 use super::{Client, ClientSocket, Offline};
 use crate::engine::Transport;
 use crate::failed_event::{FailedEvent, OnFailure};
@@ -82,12 +82,20 @@ pub struct ClientBuilder {
 }
 
 /// The reason why a client cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The server's URL, or the query or path added to its requests, cannot be used.
-    #[error(transparent)]
-    Url(#[from] UrlError),
+    /// The server's URL cannot be used.
+    #[error("the url {url:?} cannot be used: {reason}{}", advice(url, *reason))]
+    Url {
+        /// The URL, without a user, a password and the query, which may be secret.
+        url: String,
+        /// The reason.
+        reason: UrlError,
+    },
+    /// The [path](ClientBuilder::path) of the requests contains characters that are not valid there.
+    #[error("the path of the requests, {0:?}, has characters that are not valid in a url")]
+    Path(String),
     /// The proxy's URL cannot be used, for this reason.
     #[error("a proxy is given as http://user:password@host:port: {0}")]
     Proxy(&'static str),
@@ -95,7 +103,7 @@ pub enum BuildError {
     #[error("https and wss are not possible: {0}")]
     Tls(String),
     /// The list of transports is empty.
-    #[error("there is no transport to use")]
+    #[error("there is no transport to use: the list given to `transports` is empty")]
     NoTransport,
     /// A header has a name or value that is not valid in a request.
     #[error("header {0:?} cannot be sent")]
@@ -107,6 +115,8 @@ pub enum BuildError {
     #[error("the system's random number generator failed")]
     Random,
 }
+
+sockeye_core::debug_as_text!(BuildError);
 
 impl ClientBuilder {
     pub(super) fn new(url: String) -> ClientBuilder {
@@ -452,10 +462,11 @@ impl ClientBuilder {
         if self.engine.transports.is_empty() {
             return Err(BuildError::NoTransport);
         }
-        let url = Url::parse(&self.url)?;
+        let url =
+            Url::parse(&self.url).map_err(|reason| BuildError::Url { url: shown(&self.url), reason })?;
         #[cfg(not(feature = "tls"))]
         if url.secure {
-            return Err(BuildError::Tls("it needs the feature `tls`".into()));
+            return Err(BuildError::Tls("they need the feature `tls` of sockeye".into()));
         }
         #[cfg(feature = "tls")]
         let tls = match (url.secure, self.tls) {
@@ -477,7 +488,7 @@ impl ClientBuilder {
         }
         engine.path.shrink_to_fit();
         if !engine.path.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(UrlError::Characters.into());
+            return Err(BuildError::Path(engine.path));
         }
         let query = match (url.query.is_empty(), self.query.is_empty()) {
             (false, false) => format!("{}&{}", url.query, self.query),

@@ -5,7 +5,7 @@ pub use sockeye_core::socketio::client::EmitError as ClientEmitError;
 use sockeye_core::socketio::client::NoAnswer;
 
 /// The reason why a client's message was not acknowledged.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientAckError {
     /// The message was not sent.
@@ -21,6 +21,8 @@ pub enum ClientAckError {
     #[error("the acknowledgement is not of the expected type: {0}")]
     Decode(#[from] ArgsError),
 }
+
+sockeye_core::debug_as_text!(ClientAckError);
 
 impl From<NoAnswer> for ClientAckError {
     fn from(reason: NoAnswer) -> Self {

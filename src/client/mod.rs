@@ -59,7 +59,7 @@ pub use wait::{ClientAckFuture, Connected, Sent};
 
 use shared::Shared;
 use sockeye_core::host::Connector;
-use sockeye_core::socketio::{is_sendable_namespace, with_slash};
+use sockeye_core::socketio::{check_namespace, with_slash};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -122,10 +122,13 @@ impl Client {
     /// [`connect`](ClientSocket::connect) to join it. The leading slash of the name is optional.
     ///
     /// # Panics
-    /// Panics if the name contains a comma or U+001E, because these end the name or its packet.
+    /// Panics if the name contains a comma, a question mark or U+001E, because no server has such a namespace. Data for
+    /// the server is [`auth`](ClientBuilder::auth), or a [`query`](ClientBuilder::query) of the requests.
     pub fn socket(&self, name: &str) -> ClientSocket {
         let name = with_slash(name);
-        assert!(is_sendable_namespace(&name), "{name:?} is no namespace");
+        if let Err(error) = check_namespace(&name, usize::MAX) {
+            panic!("{name:?} is no namespace: {error}");
+        }
         self.shared.socket(&name)
     }
 

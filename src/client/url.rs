@@ -18,25 +18,53 @@ pub(super) struct Url {
     pub(super) query: String,
 }
 
-/// The reason why the URL of the server cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// The reason why the URL of the server cannot be used. [`BuildError`](super::BuildError) says it with the URL.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
     /// It begins with none of `http://`, `https://`, `ws://` and `wss://`.
-    #[error("the url begins with none of http://, https://, ws:// and wss://")]
+    #[error("it begins with none of http://, https://, ws:// and wss://")]
     Scheme,
     /// There is no host, or it contains characters that are not valid in a host.
-    #[error("the url has no valid host")]
+    #[error("it has no valid host: a url is http://host:port/namespace")]
     Host,
     /// The port is not a number from 1 to 65535.
-    #[error("the url has no valid port")]
+    #[error("its port is not a number from 1 to 65535")]
     Port,
-    /// The URL contains a user or a password: pass them by `extra_header` or `auth`.
-    #[error("the url has a user in it")]
+    /// The URL contains a user or a password.
+    #[error(
+        "it has a user in it: pass who you are by `ClientBuilder::auth`, or by a header with `extra_header`"
+    )]
     User,
-    /// The URL or the path of the requests contains characters that are not valid there.
-    #[error("the url or the path has characters that cannot be sent")]
+    /// The URL contains characters that are not valid there, or a comma in its path, which is the namespace.
+    #[error("it has a comma in its path, which is the namespace, or characters that are not valid in a url")]
     Characters,
+}
+
+sockeye_core::debug_as_text!(UrlError);
+
+/// Returns the URL to show in an error, without what may be secret: a user, a password and the query.
+pub(super) fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.rsplit('@').next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Returns what to write instead of a URL without scheme, or nothing if there is nothing to guess.
+pub(super) fn advice(url: &str, error: UrlError) -> String {
+    let is_address = url.starts_with(|first: char| first.is_alphanumeric() || first == '[');
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    let has_scheme = ["http", "https", "ws", "wss"].contains(&&*scheme.to_ascii_lowercase());
+    match error == UrlError::Scheme && is_address && !has_scheme && !url.contains("://") {
+        true => format!(": write http://{url}"),
+        false => String::new(),
+    }
 }
 
 impl Url {
@@ -209,6 +237,36 @@ mod tests {
         ] {
             assert_eq!(Url::parse(text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn the_error_of_a_url_names_it_and_says_what_to_do() {
+        let told = |url: &str| format!("{:?}", crate::Client::new(url).unwrap_err());
+        assert_eq!(
+            told("localhost:3000/chat?token=secret"),
+            "the url \"localhost:3000/chat\" cannot be used: it begins with none of http://, https://, ws:// and wss://: \
+             write http://localhost:3000/chat"
+        );
+        for (url, end) in [
+            ("ftp://a", "wss://"),
+            ("http:a", "wss://"),
+            ("/chat", "wss://"),
+            ("", "wss://"),
+            ("[::1]:3000", "wss://: write http://[::1]:3000"),
+            ("http://", "it has no valid host: a url is http://host:port/namespace"),
+            ("http://a:70000", "its port is not a number from 1 to 65535"),
+        ] {
+            let told = told(url);
+            assert!(
+                told.starts_with(&format!("the url {url:?} cannot be used: it")) && told.ends_with(end),
+                "{told}"
+            );
+        }
+        let told = told("http://me:secret@a/b?token=secret");
+        assert!(
+            told.starts_with("the url \"http://a/b\" cannot be used: it has a user in it: pass"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -30,6 +30,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
@@ -198,7 +199,7 @@ impl<A: Application> ServerInner<A> {
     /// in.
     #[cfg(feature = "http")]
     pub(crate) fn takes(&self, path: &str) -> bool {
-        self.site.is_path(path) || self.assets.get(path).is_some()
+        self.site.is_path(path) || self.assets.contains(path)
     }
 
     /// Handles a packet that arrived on a session's transport.
@@ -679,6 +680,18 @@ impl<A: Application> Builder<A> {
         body: impl Into<Cow<'static, [u8]>>,
     ) -> Self {
         self.assets.insert(path.into(), content_type, body.into());
+        self
+    }
+
+    /// Serves a file for requests with exactly this path: see
+    /// [`ServerBuilder::asset_file`](crate::ServerBuilder::asset_file).
+    pub fn asset_file(
+        mut self,
+        path: impl Into<String>,
+        content_type: impl Into<Cow<'static, str>>,
+        file: impl Into<PathBuf>,
+    ) -> Self {
+        self.assets.insert_file(path.into(), content_type.into(), file.into());
         self
     }
 

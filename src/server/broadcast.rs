@@ -9,11 +9,11 @@ use crate::server::answers::AckStream;
 use crate::server::namespace::Namespace;
 use crate::server::room_names::RoomNames;
 use crate::server::socket::Socket;
+use crate::server::wakes;
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::{Flags, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 use std::time::Duration;
 
 /// The recipients of a message and the flags for sending it, made by [`Namespace::to`], [`Socket::broadcast`]
@@ -246,7 +246,8 @@ impl Broadcast {
         delivery.error = too_large.filter(|_| delivery.sent == 0);
         // Wakers and closing access the members, so they are called without the lock.
         shown.iter().for_each(|socket| socket.session().show_sent(frames.parts()));
-        later.into_iter().for_each(Waker::wake);
+        let engine = self.namespace.0.engine.upgrade();
+        wakes::wake(later, engine.as_ref().and_then(|engine| engine.runtime()));
         slow.iter().for_each(Socket::close_slow);
         if let Some(args) = outgoing {
             watched.iter().for_each(|socket| socket.tell_outgoing(event, &args));

@@ -427,6 +427,26 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves a file for requests with exactly this path. It is read for each of them, so that a page can be changed, or
+    /// added, while the server runs; if it cannot be read, the response is 404.
+    ///
+    /// Use it for development: reading the file delays the other clients of the thread. [`asset`](Self::asset) with
+    /// `std::fs::read` or `include_bytes!` reads it once.
+    ///
+    /// ```
+    /// # use sockeye::Server;
+    /// let io = Server::builder().asset_file("/", "text/html; charset=utf-8", "pages/index.html").build();
+    /// ```
+    pub fn asset_file(
+        mut self,
+        path: impl Into<String>,
+        content_type: impl Into<Cow<'static, str>>,
+        file: impl Into<std::path::PathBuf>,
+    ) -> Self {
+        self.engine = self.engine.asset_file(path, content_type, file);
+        self
+    }
+
     /// Sets the time for a client to connect to its first namespace, after which it is closed. It is also the time for
     /// the [`middleware`](crate::Namespace::middleware) of any namespace and the functions of [`of_fn`](Server::of_fn) to
     /// decide about a client, together, after which the client is refused (`connect_error`, "timeout"). Default: 45 s.

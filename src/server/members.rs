@@ -19,7 +19,7 @@ pub(crate) enum JoinedRooms {
 const FEW: usize = 16;
 
 /// The reason why a socket did not join a room: see [`Socket::try_join`](crate::Socket::try_join).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
     /// The socket has been disconnected or was refused.
@@ -32,6 +32,8 @@ pub enum JoinError {
         limit: usize,
     },
 }
+
+sockeye_core::debug_as_text!(JoinError);
 
 crate::error::serialize_as_text!(JoinError);
 

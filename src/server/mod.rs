@@ -21,6 +21,7 @@ pub(crate) mod room_names;
 pub(crate) mod rooms;
 pub(crate) mod server_side;
 pub(crate) mod socket;
+mod wakes;
 
 pub(crate) use app::App;
 pub use builder::ServerBuilder;

@@ -50,7 +50,7 @@ pub(crate) enum Matcher {
 pub(crate) type Decide = dyn Fn(&str, &str, &Handshake) -> Option<BoxFuture<bool>> + Send + Sync;
 
 /// The reason why a pattern is of no use. See [`Server::try_of_pattern`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
     /// A brace has no partner, a parameter has no name, a segment has two parameters, or one for several segments is not
@@ -70,6 +70,8 @@ pub enum PatternError {
         by: String,
     },
 }
+
+sockeye_core::debug_as_text!(PatternError);
 
 impl Server {
     /// Creates namespaces when clients ask for them, if their names match a pattern. The leading slash of the pattern

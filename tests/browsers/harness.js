@@ -1,6 +1,7 @@
 // Shared by the tests: starts a program of the examples, and opens its page in windows of Chromium.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import path from "node:path";
 import { after, describe } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { chromium } from "playwright-core";
@@ -24,6 +25,8 @@ const FLAGS = [
   "--disable-sync",
 ];
 
+const script = path.resolve(import.meta.dirname, "../../examples/node_modules/socket.io-client/dist");
+assert.ok(existsSync(script), "the JavaScript client is missing: npm --prefix examples install");
 assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: install Chromium, or set CHROMIUM to its path`);
 
 let launched;

@@ -145,9 +145,11 @@ impl<'a> Iterator for RawArgs<'a> {
 /// The error of received data (arguments, or a client's auth) that is not of the type that was asked for.
 ///
 /// Displays the description, which names the argument and the position in it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ArgsError(Box<str>);
+
+crate::debug_as_text!(ArgsError);
 
 impl ArgsError {
     #[cold]

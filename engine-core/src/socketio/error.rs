@@ -60,7 +60,7 @@ pub enum DecodeError {
 }
 
 /// The reason why a packet cannot be sent, which is the caller's fault. Nothing was sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// The event has one of the [reserved](super::is_reserved) names.
@@ -88,6 +88,8 @@ pub enum EncodeError {
     #[error("cannot serialize: {0}")]
     Serialize(Box<str>),
 }
+
+crate::debug_as_text!(EncodeError);
 
 impl serde::ser::Error for EncodeError {
     fn custom<T: fmt::Display>(message: T) -> EncodeError {

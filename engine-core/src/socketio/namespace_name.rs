@@ -9,14 +9,14 @@ use alloc::format;
 const ENDS: [char; 2] = [',', SEPARATOR as char];
 
 /// The reason why no client could connect to a namespace of this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamespaceError {
     /// The name contains a comma, which ends it in a packet.
     #[error("a namespace's name cannot contain a comma")]
     Comma,
     /// The name contains a question mark, after which clients and servers of older versions expect a query.
-    #[error("a namespace's name cannot contain a question mark")]
+    #[error("a namespace's name cannot contain a question mark: a query belongs into the url of the client")]
     QuestionMark,
     /// The name contains U+001E, which separates packets in the body of a request.
     #[error("a namespace's name cannot contain U+001E")]
@@ -28,6 +28,8 @@ pub enum NamespaceError {
         limit: usize,
     },
 }
+
+crate::debug_as_text!(NamespaceError);
 
 /// Returns the name of a namespace with its leading slash, which may be missing in `name`.
 pub fn with_slash(name: &str) -> Cow<'_, str> {

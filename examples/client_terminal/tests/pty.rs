@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, Command};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// The deadline of a wait for something that should come at once.
@@ -61,6 +61,23 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Waits for the prompt, and types a line: what is typed before the editor reads may be lost.
+    fn type_line(&mut self, line: &str) {
+        self.until("/ > ");
+        self.press(&format!("{line}\r"));
+    }
+
+    /// Waits until the program has ended.
+    fn ends(&mut self) -> ExitStatus {
+        loop {
+            match self.screen.recv_timeout(DEADLINE) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
+                Err(RecvTimeoutError::Timeout) => panic!("the program does not end"),
+            }
+        }
+    }
+
     /// Waits until `text` is printed, and returns what was printed before it.
     fn until(&mut self, text: &str) -> String {
         let text = text.as_bytes();
@@ -99,28 +116,28 @@ async fn a_terminal_says_what_waits_and_how_to_go_on() {
     std::fs::write(&requests, "# a comment\n?add 2 3\n/run again\n").unwrap();
 
     let mut terminal = Terminal::start("says", &url);
-    terminal.until("● / > ");
-    terminal.press(&format!("/run {}\r", requests.display()));
+    terminal.until("● / connected as ");
+    terminal.type_line(&format!("/run {}", requests.display()));
     terminal.until("· ?add 2 3\r\n");
     terminal.until("a file that is run cannot run another\r\n");
     terminal.until("← / add answered 5 (");
-    terminal.press("/pending\r");
+    terminal.type_line("/pending");
     terminal.until("· everything is answered\r\n");
-    terminal.press("kick\r");
+    terminal.type_line("kick");
     terminal.until("○ / disconnected: io server disconnect\r\n");
     terminal.until("· /connect connects again\r\n");
-    terminal.press("?add 1 1\r");
+    terminal.type_line("?add 1 1");
     terminal.until("· add is sent as soon as there is a connection\r\n");
-    terminal.press("/pending\r");
+    terminal.type_line("/pending");
     terminal.until("· the server did not answer ?add (");
-    terminal.press("/connect\r");
+    terminal.type_line("/connect");
     terminal.until("← / add answered 2 (");
-    terminal.press("/trace\r");
+    terminal.type_line("/trace");
     terminal.until("· packets are shown\r\n");
-    terminal.press("hello\r");
+    terminal.type_line("hello");
     terminal.until("message event / hello  42[\"hello\"]\r\n");
-    terminal.press("\x04");
-    assert!(terminal.child.wait().unwrap().success());
+    terminal.type_line("/quit");
+    assert!(terminal.ends().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,5 +176,5 @@ async fn an_arriving_event_does_not_tear_the_line_that_is_edited() {
     terminal.press("/leave\r");
     terminal.until("○ / disconnected: io client disconnect\r\n");
     terminal.press("/qu\t\r");
-    assert!(terminal.child.wait().unwrap().success());
+    assert!(terminal.ends().success());
 }

@@ -40,10 +40,10 @@ impl core::fmt::Display for CloseReason {
 }
 
 /// The error of a transport.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// The connection to the server could not be opened; the text is the system's.
+    /// The connection to the server could not be opened; the text is the system's, with the addresses that were tried.
     #[error("cannot connect: {0}")]
     Connect(Box<str>),
     /// The server answered with a status other than 200, or other than 101 to a WebSocket handshake.
@@ -92,6 +92,8 @@ pub enum TransportError {
     #[error("there is no transport to use")]
     NoTransport,
 }
+
+crate::debug_as_text!(TransportError);
 
 /// Displays the code of a close frame, if there is one.
 struct Code(Option<u16>);

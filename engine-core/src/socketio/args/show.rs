@@ -43,7 +43,11 @@ struct Cut<'a, 'f> {
 
 impl Write for Cut<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let (fits, rest) = text.split_at(text.floor_char_boundary(self.left));
+        let mut end = text.len().min(self.left);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (fits, rest) = text.split_at(end);
         self.f.write_str(fits)?;
         self.left -= fits.len();
         self.is_full = !rest.is_empty();

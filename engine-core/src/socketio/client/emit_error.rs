@@ -7,7 +7,7 @@ use crate::socketio::server;
 use serde::{Serialize, Serializer};
 
 /// The reason why a client's message was not sent. No part of it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmitError {
     /// The socket is not connected, and does not buffer messages for the next connection; or the client has ended.
@@ -55,6 +55,8 @@ pub enum EmitError {
         tries: u32,
     },
 }
+
+crate::debug_as_text!(EmitError);
 
 impl From<SendError> for EmitError {
     fn from(error: SendError) -> Self {

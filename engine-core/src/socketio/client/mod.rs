@@ -152,7 +152,10 @@ pub enum NoAnswer {
 }
 
 /// The reason why a namespace was not joined.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+///
+/// `Display` writes a refusal's message alone, as the server sent it; `Debug`, which a program prints if its `main` returns
+/// the error, a sentence about it.
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The server refused this client. It is not asked again until the application connects again.
@@ -165,7 +168,7 @@ pub enum ConnectError {
     },
     /// The namespace's name does not begin with a slash, or contains a comma, a question mark or U+001E, which end names
     /// and packets.
-    #[error("illegal namespace")]
+    #[error("the namespace begins with no slash, or contains a comma, a question mark or U+001E")]
     Namespace,
     /// The connection could not be opened, or was lost.
     #[error("{}", Cause(.0))]
@@ -185,6 +188,21 @@ pub enum ConnectError {
     /// again after a delay, as after [`Auth`](ConnectError::Auth).
     #[error("not sent: {0}")]
     NotSent(EmitError),
+}
+
+impl core::fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let ConnectError::Refused { message, data } = self else { return core::fmt::Display::fmt(self, f) };
+        write!(f, "the server refused the client: {message}")?;
+        if let Some(data) = data {
+            write!(f, " ({data})")?;
+        }
+        // The message of every server if it has no such namespace.
+        if message == "Invalid namespace" {
+            f.write_str(" (the path of a client's url is the namespace, not the path of the requests)")?;
+        }
+        Ok(())
+    }
 }
 
 /// Displays the cause of a close, or its reason if it has no cause.

@@ -6,7 +6,7 @@ use crate::socketio::failure::serialize_failure;
 use serde::{Serialize, Serializer};
 
 /// The reason why a server's message, or an acknowledgement of either side, was not sent. No part of it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmitError {
     /// The socket is not connected.
@@ -43,6 +43,8 @@ pub enum EmitError {
     #[error("too many pending acknowledgements")]
     TooManyAcks,
 }
+
+crate::debug_as_text!(EmitError);
 
 impl From<SendError> for EmitError {
     fn from(error: SendError) -> Self {

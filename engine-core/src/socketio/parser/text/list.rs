@@ -43,7 +43,7 @@ pub(crate) fn push<T: Serialize + ?Sized>(
     if is_binary && earlier + count_placeholders(&sink.text) != sink.ends.len() {
         return Err(EncodeError::Placeholder);
     }
-    let text = core::str::from_utf8(&sink.text).map_err(|error| serde::ser::Error::custom(error))?;
+    let text = core::str::from_utf8(&sink.text).map_err(serde::ser::Error::custom)?;
     list.truncate(list.trim_end().len() - 1);
     if !is_first {
         list.push(',');

@@ -92,7 +92,9 @@ function faults() {
   for (const control of [...document.querySelectorAll("input, button, nav a")].filter(seen)) {
     const { height } = control.getBoundingClientRect();
     const least = control.classList.contains("plain") ? 24 : 40;
-    if (height < least) found.push(`${name(control)} is ${height} px high`);
+    // Twice as high, and its text would be broken.
+    const most = control.tagName === "BUTTON" ? 2 * least : Infinity;
+    if (height < least || height >= most) found.push(`${name(control)} is ${height} px high`);
     const label = control.ariaLabel ?? control.labels?.[0]?.textContent ?? control.textContent;
     if (!label.trim()) found.push(`${name(control)} has no name`);
   }

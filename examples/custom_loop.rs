@@ -29,6 +29,9 @@ fn main() -> io::Result<()> {
         answer.await.map(|name| format!("hello {name}"))
     });
     io.of("/echo").on_fallback(async |args: sockeye::Args| args);
+    // The loop ends once the clients have left, after a few seconds at most.
+    let closing = io.clone();
+    ctrlc::set_handler(move || closing.begin_close()).map_err(io::Error::other)?;
     println!("listening on http://127.0.0.1:3000");
     run(io, std::net::TcpListener::bind("127.0.0.1:3000")?)
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 
 /// A function that handles events: an `async` function or closure of up to eight parameters, each of which
-/// [can be extracted](Extract).
+/// [can be extracted](crate::extract::Extract).
 ///
 /// The return value is the acknowledgement, if the client wants one: any [`Payload`]. A `Result` is acknowledged with
 /// what it holds:

@@ -1,7 +1,6 @@
 //! How long a server that closes waits for its clients.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[allow(dead_code)]
 mod simulation;
 
 use simulation::{Incoming, Sim};

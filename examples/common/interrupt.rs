@@ -24,8 +24,14 @@ impl<A: engine::Application> Close for engine::Server<A> {
     }
 }
 
+/// Waits for Ctrl-C on a thread of its own, and closes the server: for loops that have no place for signals.
+pub(crate) fn close_by_thread(server: impl Close + Send + 'static) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || runtime.block_on(close_on_tokio(server)));
+    Ok(())
+}
+
 /// Waits for Ctrl-C, and closes the server.
-#[cfg(feature = "tokio")]
 pub(crate) async fn close_on_tokio(server: impl Close) {
     // An error means that the platform has no such signal: then the server never ends.
     if tokio::signal::ctrl_c().await.is_err() {

@@ -2,13 +2,11 @@
 
 #[path = "../custom_loop.rs"]
 mod custom_loop;
-#[cfg(any(feature = "tokio", feature = "smol"))]
 mod interrupt;
 #[cfg(all(feature = "axum", any(feature = "tokio", feature = "smol")))]
 mod mounted;
 mod options;
 
-#[cfg(any(feature = "tokio", feature = "smol"))]
 use interrupt::Close;
 use options::{address, option};
 #[cfg(not(feature = "http"))]
@@ -20,7 +18,7 @@ use std::net::SocketAddr;
 
 /// Serves on 127.0.0.1:PORT (default: 3000; 0 for any free port) and prints the address. `--runtime` names the runtime:
 /// tokio (the default) or smol with WORKERS threads (default: 1), or mio with one. With `--mounted axum` or
-/// `--mounted hyper` the server is mounted in that framework, on tokio or smol. On these runtimes Ctrl-C closes the server.
+/// `--mounted hyper` the server is mounted in that framework, on tokio or smol. Ctrl-C closes the server.
 pub(crate) fn serve<S: Serve + Close>(server: S) -> io::Result<()> {
     let runtime = option("--runtime")?;
     let closing = server.clone();
@@ -45,7 +43,10 @@ pub(crate) fn serve<S: Serve + Close>(server: S) -> io::Result<()> {
         ("smol", Some("hyper")) => {
             on_smol(closing, async |smol, listener| mounted::hyper_on_smol(server, listener, smol).await)
         }
-        ("mio", None) => custom_loop::run(server, bind()?),
+        ("mio", None) => {
+            interrupt::close_by_thread(closing)?;
+            custom_loop::run(server, bind()?)
+        }
         (runtime, mounted) => {
             let mounted = mounted.map_or(String::new(), |mounted| format!(" mounted in {mounted}"));
             let hint = "tokio, smol and axum need their features, and mio mounts nothing";

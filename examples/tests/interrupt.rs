@@ -8,8 +8,9 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The time for an example to end: a second for its clients, and some more for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The time for an example to end: a second for its clients, and more for a busy machine. A server that waited for its
+/// clients would take longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program that is killed at the end of its test.
 struct Program {
@@ -140,6 +141,11 @@ fn a_server_for_tests_ends() {
 #[test]
 fn a_server_on_smol_ends() {
     ends("chat", &["--runtime", "smol"]);
+}
+
+#[test]
+fn a_server_on_mio_ends() {
+    ends("chat", &["--runtime", "mio"]);
 }
 
 #[cfg(feature = "axum")]

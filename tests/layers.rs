@@ -8,10 +8,11 @@ use std::path::Path;
 /// The names of a module and of the modules around it, from the crate down.
 type Module = Vec<String>;
 
-/// The imports that may close a circle: a module, and the name that it imports.
-const EXCEPTIONS: [(&str, &str); 5] = [
+/// The imports that may close a circle: a module, and the name that it imports. They apply to the parts of the module, too.
+const EXCEPTIONS: [(&str, &str); 6] = [
     // The default of a type parameter has to be named where the trait is.
     ("extract", "Socket"),
+    ("failed_event", "Socket"),
     ("handler", "Socket"),
     // The results of a parser are read by the parser that made them, because `Parser` is a closed enum.
     ("socketio::args", "text"),
@@ -148,7 +149,11 @@ fn circles(source: &str) -> BTreeSet<String> {
     let mut needs = BTreeMap::<Module, BTreeSet<Module>>::new();
     for (module, paths) in &imports {
         for (path, name) in paths {
-            if EXCEPTIONS.contains(&(&module.join("::"), name)) {
+            let module_path = module.join("::") + "::";
+            let is_exception = |(module, known): &(&str, &str)| {
+                module_path.strip_prefix(module).is_some_and(|rest| rest.starts_with("::")) && known == name
+            };
+            if EXCEPTIONS.iter().any(is_exception) {
                 continue;
             }
             let Some(target) = resolve(path, &imports, 8) else { continue };

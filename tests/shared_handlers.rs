@@ -176,7 +176,7 @@ fn a_socket_is_still_in_its_rooms_while_the_disconnecting_handlers_of_its_namesp
         vec![
             format!("{reason} from [\"room\"]"),
             "2 members".into(),
-            "Err(Disconnected)".into(),
+            "Err(the socket is not connected)".into(),
             "then 1 members".into(),
         ]
     };

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -38,13 +38,19 @@ struct Clock {
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+impl Clock {
+    fn tasks(&self) -> MutexGuard<'_, Vec<Task>> {
+        self.tasks.lock().expect("no thread panicked")
+    }
+}
+
 impl Runtime for Clock {
     fn now(&self) -> Time {
         Time::from_origin(Duration::from_millis(self.millis.load(Ordering::Relaxed)))
     }
 
     fn spawn(&self, task: Task) {
-        self.tasks.lock().expect("no thread panicked").push(task);
+        self.tasks().push(task);
     }
 }
 
@@ -63,7 +69,7 @@ pub(super) enum Output<'a> {
 impl World {
     /// Creates a loop that drives `server`.
     pub fn new(server: Server) -> World {
-        let clock = Arc::new(Clock { millis: AtomicU64::new(1), tasks: Mutex::default() });
+        let clock = Arc::new(Clock { millis: AtomicU64::new(1), tasks: Mutex::new(Vec::with_capacity(1)) });
         server.attach(clock.clone());
         World { server, clock, ready: ReadyList::new(|| ()), connections: Vec::new() }
     }
@@ -149,14 +155,9 @@ impl World {
             while let Some(token) = self.ready.pop() {
                 written += self.send(token, &[]);
             }
-            let tasks = std::mem::take(&mut *self.clock.tasks.lock().expect("no thread panicked"));
-            if tasks.is_empty() {
-                return written;
-            }
-            for mut task in tasks {
-                if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-                    self.clock.spawn(task);
-                }
+            let Some(mut task) = self.clock.tasks().pop() else { return written };
+            if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                self.clock.tasks().push(task);
             }
         }
     }

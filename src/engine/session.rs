@@ -1,5 +1,6 @@
 //! One session of an Engine.IO server, and the lock around it.
 
+mod observed;
 mod writable;
 
 use super::server::ServerInner;
@@ -9,12 +10,12 @@ use crate::by_id::Identified;
 use crate::guard::guard;
 use crate::handshake::Handshake;
 use crate::log::{self, Span};
-use crate::observe::{Direction, ServerEvent, packet_of};
+use crate::observe::ServerEvent;
 use crate::pool;
 use crate::waiters::Waiters;
 use parking_lot::Mutex;
 use sockeye_core::engineio::server::{Controls, SendFlags, Ticket};
-use sockeye_core::engineio::{self, Id, Packet, Part, Transport};
+use sockeye_core::engineio::{self, Id, Part, Transport};
 use sockeye_core::{Outbound, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -256,51 +257,6 @@ impl<A: Application> Session<A> {
         then(&result);
         self.finish(follow);
         result
-    }
-
-    /// Logs an event, and passes it to the observer. The caller must hold no lock.
-    pub(crate) fn tell(&self, event: &ServerEvent<'_>) {
-        if let Some(server) = self.0.server.upgrade() {
-            server.tell(event);
-        }
-    }
-
-    /// Returns whether the server has an observer.
-    pub(crate) fn is_observed(&self) -> bool {
-        self.0.is_observed
-    }
-
-    /// Passes queued messages to the observer, if there is one. The caller must hold no lock.
-    #[inline]
-    pub(crate) fn show_sent<'a>(&self, parts: impl Iterator<Item = Part<'a>>) {
-        if self.0.is_observed {
-            self.show_parts(parts);
-        }
-    }
-
-    #[cold]
-    fn show_parts<'a>(&self, parts: impl Iterator<Item = Part<'a>>) {
-        let Some(server) = self.0.server.upgrade() else { return };
-        let transport = self.transport();
-        parts.for_each(|part| server.show(Direction::Out, self, transport, &packet_of(part)));
-    }
-
-    #[cold]
-    fn show_controls(&self, controls: Controls) {
-        let Some(server) = self.0.server.upgrade() else { return };
-        let packets = [
-            (controls.ping, Packet::Ping("")),
-            (controls.noop, Packet::Noop),
-            (controls.close, Packet::Close),
-        ];
-        // Only a poll is answered with a noop or a close.
-        for (_, packet) in packets.iter().filter(|(is_queued, _)| *is_queued) {
-            let transport = match packet {
-                Packet::Ping(_) => self.transport(),
-                _ => Transport::Polling,
-            };
-            server.show(Direction::Out, self, transport, packet);
-        }
     }
 
     /// Tells the application and the observer of the end.

@@ -61,7 +61,7 @@ testEach("an event on which the server closes the connection is given up, and th
   const { client } = await world.connect(["--retries", "2"]);
   client.tell("emit", "/", "deadly");
   client.tell("emit", "/", "next");
-  await client.line(/^fate deadly Err\(NotAcknowledged \{ tries: 3 \}\)$/);
+  await client.line(/^fate deadly Err\(not acknowledged after 3 tries\)$/);
   await client.line(/^fate next Ok\(\(\)\)$/);
   assert.deepEqual(received, ["deadly", "deadly", "deadly", "next"]);
 });

@@ -119,33 +119,75 @@ refusals! {
     PacketError, "`data` in the acknowledgement";
 }
 
-/// Any error, for handlers that use `?`. It is not for the client, so it is not acknowledged, but logged and passed to
-/// [`on_handler_error`](crate::ServerBuilder::on_handler_error). To acknowledge an error, return `Err` of a serializable
-/// type of your own: see [`Handler`](crate::Handler).
-pub struct HandlerError(String);
+/// The error of a handler that uses `?`: an error of the program for the log, or an answer for the client.
+///
+/// `?` turns any error into the former. It is not for the client, so it is not acknowledged, but logged and passed to
+/// [`on_handler_error`](crate::ServerBuilder::on_handler_error). [`HandlerError::ack`] makes the latter: the
+/// acknowledgement, like an `Err` of a serializable type of your own (see [`Handler`](crate::Handler)).
+///
+/// ```
+/// use serde_json::json;
+/// use sockeye::extract::Data;
+/// use sockeye::{HandlerError, Server};
+///
+/// let io = Server::new();
+/// // await socket.emitWithAck("read", ""), which is { error: "the name is empty" }
+/// io.on("read", async |Data(name): Data<String>| {
+///     if name.is_empty() {
+///         return Err(HandlerError::ack(json!({ "error": "the name is empty" })));
+///     }
+///     // A file that cannot be read is logged, and the client times out.
+///     Ok(std::fs::read_to_string(format!("notes/{}", name.replace(['/', '.'], "")))?)
+/// });
+/// ```
+pub struct HandlerError(Kind);
+
+enum Kind {
+    /// The text for the log.
+    Log(String),
+    /// The acknowledgement.
+    Ack(serde_json::Value),
+}
 
 impl HandlerError {
-    /// Returns an error with a message for the log.
+    /// Returns an error of the program, with a message for the log.
     pub fn new(message: impl Into<String>) -> HandlerError {
-        HandlerError(message.into())
+        HandlerError(Kind::Log(message.into()))
+    }
+
+    /// Returns an error for the client: `value` is the acknowledgement, as one argument, and nothing is logged. If the
+    /// client wants no acknowledgement, it is logged at `DEBUG`, as an error of your own is.
+    ///
+    /// The value is stored as JSON, in which bytes are a list of numbers: to send attachments, return `Err` of a type of
+    /// your own. A value that JSON cannot represent becomes an error of the program, with the cause as its message.
+    #[doc(alias = "answer")]
+    pub fn ack(value: impl serde::Serialize) -> HandlerError {
+        HandlerError(match serde_json::to_value(value) {
+            Ok(value) => Kind::Ack(value),
+            Err(error) => Kind::Log(error.to_string()),
+        })
     }
 }
 
 impl<E: std::error::Error> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        HandlerError(error.to_string())
+        HandlerError::new(error.to_string())
     }
 }
 
 impl fmt::Debug for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        fmt::Display::fmt(self, f)
     }
 }
 
+/// Writes the message, or the acknowledgement as JSON.
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match &self.0 {
+            Kind::Log(message) => f.write_str(message),
+            Kind::Ack(value) => value.fmt(f),
+        }
     }
 }
 
@@ -162,4 +204,13 @@ macro_rules! serialize_as_text {
 
 pub(crate) use serialize_as_text;
 
-serialize_as_text!(AckError, HandlerError);
+serialize_as_text!(AckError);
+
+impl serde::Serialize for HandlerError {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Kind::Log(message) => sockeye_core::socketio::serialize_failure(message, serializer),
+            Kind::Ack(value) => value.serialize(serializer),
+        }
+    }
+}

@@ -27,7 +27,8 @@ use std::task::{self, Poll, Waker};
 /// |---|---|
 /// | `Ok(value)` | `value` |
 /// | `Err(error)` of a type of your own, which is serializable | `error`: choose a form that the client can tell from `value` |
-/// | `Err(error)` of [`HandlerError`](crate::HandlerError), into which `?` turns any other error; or of another error of this library, such as [`EmitError`] and [`AckError`](crate::AckError) | none: the error is logged, and the client times out |
+/// | `Err(HandlerError::ack(value))` | `value`: [`HandlerError::ack`](crate::HandlerError::ack) is for a handler that also uses `?` |
+/// | `Err(error)` of [`HandlerError`](crate::HandlerError) otherwise, into which `?` turns any other error; or of another error of this library, such as [`EmitError`] and [`AckError`](crate::AckError) | none: the error is logged, and the client times out |
 ///
 /// If the client wants no acknowledgement, an error of your own is logged as well, at `DEBUG`. The type decides, so a
 /// `Result` inside of another value, even of another `Result`, is an ordinary enum: `Ok(Err(1))` is acknowledged with

@@ -208,6 +208,42 @@ fn a_client_that_does_not_renew_its_credentials_in_time_or_is_refused_is_disconn
 }
 
 #[test]
+fn credentials_that_are_renewed_for_less_than_a_second_are_refused() {
+    for (renewed, is_refused) in
+        [(Duration::ZERO, true), (SECOND - Duration::from_nanos(1), true), (SECOND, false)]
+    {
+        let (server, notes) = server();
+        server.renew_auth(5 * SECOND, move || async move { Ok(renewed) });
+        let sim = Sim::new(server);
+        let client = connect(&sim, r#"{"seconds":10}"#);
+        sim.advance(10 * SECOND);
+        assert_eq!(client.texts(), [r#"420["auth:renew"]"#]);
+        client.send("430[{}]");
+        if !is_refused {
+            client.expect_nothing();
+            continue;
+        }
+        assert_eq!(client.texts(), ["41"], "{renewed:?}");
+        let refused = "auth:renew: renew_auth returned a time of less than a second";
+        assert_eq!(notes.take(), [refused, EXPIRED[0], EXPIRED[1]]);
+    }
+}
+
+#[test]
+fn credentials_for_no_time_expire_at_once() {
+    let (server, _) = server();
+    renews(&server, 5 * SECOND);
+    server.of("/other").on_connect(async |socket: Socket| socket.authenticated_for(Duration::ZERO));
+    let sim = Sim::new(server);
+    let mut client = connect(&sim, r#"{"seconds":0}"#);
+    sim.run();
+    assert_eq!(client.texts(), [r#"420["auth:renew"]"#]);
+    client.join("/other");
+    sim.run();
+    assert_eq!(client.texts(), ["41/other,"]);
+}
+
+#[test]
 fn a_decision_that_panics_or_never_ends_disconnects_at_its_deadline() {
     let (server, notes) = server();
     let [panics, never] = ["/panics", "/never"].map(|name| server.of(name));

@@ -108,6 +108,41 @@ fn every_failure_is_seen_with_its_cause_and_can_be_acknowledged() {
 }
 
 #[test]
+fn a_handler_error_answers_the_client_or_tells_of_the_program() {
+    let (io, calls) = server();
+    io.on("parse", async |Data(text): Data<String>| {
+        if text.is_empty() {
+            return Err(HandlerError::ack(json!({ "error": "empty" })));
+        }
+        if text == "late" {
+            yield_now().await;
+            return Err(HandlerError::ack(("a", 1)));
+        }
+        Ok(text.parse::<u8>()?)
+    });
+    io.on("key", async || Err::<(), _>(HandlerError::ack(std::collections::BTreeMap::from([((1, 2), 3)]))));
+    io.on("inner", async || Err::<(), _>(HandlerError::ack(HandlerError::ack(Some(1)))));
+    let client = Sim::new(io).connect();
+    client.send_all([
+        r#"421["parse",""]"#,
+        r#"422["parse","late"]"#,
+        r#"423["parse","7"]"#,
+        r#"424["inner"]"#,
+    ]);
+    assert_eq!(client.texts(), [r#"431[{"error":"empty"}]"#, "433[7]", "434[1]", r#"432[["a",1]]"#]);
+    assert_eq!(calls.take(), [""; 0], "the client has learned of it");
+    client.send_all([r#"425["parse","x"]"#, r#"426["key"]"#]);
+    assert_eq!(client.texts(), [r#"435[{"error":"sorry"}]"#, r#"436[{"error":"sorry"}]"#]);
+    assert_eq!(
+        calls.take(),
+        ["parse in /: invalid digit found in string, wanted", "key in /: key must be a string, wanted"]
+    );
+    client.send(r#"42["parse",""]"#);
+    assert_eq!(calls.take(), [r#"parse in /: {"error":"empty"}"#]);
+    assert_eq!(HandlerError::ack("no").to_string(), r#""no""#);
+}
+
+#[test]
 fn a_failure_after_the_first_wait_can_be_acknowledged() {
     let (io, calls) = server();
     io.on("error", async || {

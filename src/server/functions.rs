@@ -262,8 +262,8 @@ impl Namespace {
     /// The client is sent the event [`auth:renew`](crate::AUTH_RENEW), and acknowledges it with its new `auth`. `decide`
     /// can extract that as [`Data<T>`](crate::extract::Data), and everything else that a handler of an event can;
     /// [`Auth<T>`](crate::extract::Auth) is still that of the connect. It returns the time for which the new credentials
-    /// are valid, or a refusal, which is only logged. If it refuses, cannot be called or panics, or if answer and decision
-    /// together take longer than `grace`, the socket is disconnected
+    /// are valid, or a refusal, which is only logged; less than a second is a refusal, too. If it refuses, cannot be called
+    /// or panics, or if answer and decision together take longer than `grace`, the socket is disconnected
     /// ([`AuthExpired`](crate::DisconnectReason::AuthExpired)), unless the application has called
     /// [`authenticated_for`](Socket::authenticated_for) meanwhile. Until then the events of the client are handled: to
     /// stop that when a token ends, call `authenticated_for` with a time that is shorter by `grace`.

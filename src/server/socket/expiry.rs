@@ -17,6 +17,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+/// The shortest time for which credentials can be renewed. Without it, a client whose credentials have already expired
+/// could be asked again and again without a pause.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// The end of the credentials of a socket.
 #[derive(Clone, Copy)]
 pub(super) struct Expiry {
@@ -30,8 +34,8 @@ impl Socket {
     /// its namespace ([`AuthExpired`](DisconnectReason::AuthExpired); the client sees `io server disconnect`), or first
     /// [asked for new credentials](crate::Namespace::renew_auth) if the namespace wants that. Default: no limit.
     ///
-    /// It may be called in a middleware, and at any time later: the last call counts. [`Duration::MAX`] is no limit. Does
-    /// nothing if the socket is disconnected.
+    /// It may be called in a middleware, and at any time later: the last call counts. [`Duration::MAX`] is no limit,
+    /// [`Duration::ZERO`] means that the credentials have expired already. Does nothing if the socket is disconnected.
     ///
     /// ```
     /// use serde::Deserialize;
@@ -112,7 +116,11 @@ impl Socket {
             let auth: Args = asked.await.map_err(|error| ConnectError::new(error.to_string()))?;
             Guarded(self.ask_about(renewal, &auth)?).await.ok_or_else(|| panicked(self, AUTH_RENEW))?
         });
-        match renewed.await {
+        let renewed = renewed.await.and_then(|time| match time >= SHORTEST {
+            true => Ok(time),
+            false => Err(ConnectError::new("renew_auth returned a time of less than a second")),
+        });
+        match renewed {
             Ok(time) => self.authenticated_for(time),
             Err(error) if self.is_connected() => {
                 self.tell_refused(AUTH_RENEW, error.message());

@@ -50,35 +50,27 @@
 //!
 //! # When nothing happens
 //!
-//! A client's mistake is not an error in your program, so it only shows in the log: enable the `tracing`
-//! feature, and show the level `DEBUG` of `sockeye`. To see all failures to handle an event in one place, count them, or
-//! acknowledge the event for the client, set [`on_handler_error`](ServerBuilder::on_handler_error).
-//!
-//! - A handler is not called: the event's data is not of the handler's type (`DEBUG`: "a handler was not called"), there
-//!   is no handler of that name (`DEBUG`: "an event without a handler"), or the handler was registered only after the
-//!   first wait of [`on_connect`](Namespace::on_connect), when the event had arrived (`WARN`: "a handler was registered
-//!   too late"). If no [`State`](extract::State) of the wanted type was given to the builder, that is an `ERROR`, and
-//!   without a log it is printed to standard error, once for each type. See [`extract`].
-//! - A client's acknowledgement times out: the handler was not called, panicked, or returned an error that is not for the
-//!   client, such as [`HandlerError`]. An `Err` of a type of your own is the acknowledgement: see [`Handler`].
-//! - A client cannot connect: its `connect_error` says why. `Invalid namespace` means that [`Server::of`] was
-//!   not called for that namespace, and that no pattern or function matches; `xhr poll error` in a page is often caused by another origin, which
-//!   [`ServerBuilder::cors`] has to allow.
-//! - A handler does not compile: the error names the parameter that cannot be [extracted](extract), or the return value
-//!   that cannot be serialized. `async closure does not implement Fn because it captures state from its environment`
-//!   means that a plain closure has to clone what the future needs: see the example of [`Handler`]. `() is not a future`
-//!   means that `async` is missing.
-//! - `#[tokio::main]` is ambiguous: `use sockeye::*` also imports [`sockeye::tokio`](tokio#with-a-glob-import).
+//! A client's mistake is not an error in your program, so it only shows in the log: enable the feature `tracing`, and show
+//! the level `DEBUG` of `sockeye`. To see all failures to handle an event in one place, count them, or acknowledge the
+//! event for the client, set [`on_handler_error`](ServerBuilder::on_handler_error). A client that waits for an
+//! acknowledgement times out if the event has no handler, its data is not of the handler's type, or the handler panicked
+//! or failed by [`HandlerError`]; an `Err` of a type of your own is the acknowledgement: see [`Handler`]. The guide's page
+//! [Errors and limits][errors] lists what happens for each mistake, why a client cannot connect, and what messages of the
+//! compiler mean, such as `async closure does not implement Fn because it captures state from its environment`
+//! (`NonBorrowingFn`: use a plain closure that clones, or [`State`](extract::State)), `() is not a future` (`async` is
+//! missing), and `tokio` is ambiguous (see [`sockeye::tokio`](tokio#with-a-glob-import)).
 //!
 //! # Coming from JavaScript
 //!
-//! Names are those of the JavaScript implementation ("the reference"), with these differences. Handlers
-//! return the acknowledgement instead of calling a callback; to acknowledge later, use
-//! [`extract::AckSender`]. `io.use` is [`middleware`](Namespace::middleware), because `use` is a keyword of
-//! Rust, and `socket.use` is [`use_packet`](Socket::use_packet); `in` is `within`, and
-//! [`Socket::within`] includes the socket itself. An event may have several
-//! handlers; the first one that can be called acknowledges. [`on_fallback`](Socket::on_fallback) is called only
-//! for an event that has none.
+//! Names are those of the JavaScript implementation ("the reference") in Rust's spelling. Handlers return the
+//! acknowledgement instead of calling a callback; to acknowledge later, use [`extract::AckSender`]. `io.use` is
+//! [`middleware`](Namespace::middleware), `socket.use` is [`use_packet`](Socket::use_packet), and `in` is `within`, where
+//! [`Socket::within`] includes the socket itself. Of several handlers of an event, the first one that can be called
+//! acknowledges; [`on_fallback`](Socket::on_fallback) is called only for an event that has none. The guide's page
+//! [From Node.js][node] has the whole list.
+//!
+//! [errors]: https://github.com/sockeye-rs/sockeye/blob/main/docs/guide/errors.md
+//! [node]: https://github.com/sockeye-rs/sockeye/blob/main/docs/guide/from_node.md
 //!
 //! # Features
 //!

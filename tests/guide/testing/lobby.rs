@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sockeye::extract::{Auth, Data};
 use sockeye::{ConnectError, Server, Socket};
 use std::time::Duration;
@@ -10,6 +11,9 @@ struct Login {
 
 struct Name(String);
 
+/// The time after which a client has to say its name again.
+const LOGIN: Duration = Duration::from_secs(900);
+
 #[derive(Serialize)]
 struct Problem {
     error: &'static str,
@@ -19,11 +23,17 @@ fn lobby() -> Server {
     let io = Server::new();
     io.middleware(async |socket: Socket, Auth(login): Auth<Login>| {
         if login.name.is_empty() {
-            return Err(ConnectError::from("a name is needed"));
+            return Err(ConnectError::new("a name is needed").data(json!({ "code": "nameless" })));
         }
         socket.set_data(Name(login.name));
-        socket.authenticated_for(Duration::from_secs(900));
+        socket.authenticated_for(LOGIN);
         Ok(())
+    });
+    io.renew_auth(Duration::from_secs(10), async |socket: Socket, Data(login): Data<Login>| {
+        match socket.data::<Name>().is_some_and(|name| name.0 == login.name) {
+            true => Ok(LOGIN),
+            false => Err(ConnectError::new("this is another name")),
+        }
     });
     io.on("join", async |socket: Socket, Data(room): Data<String>| match room.as_str() {
         "red" | "blue" => {
@@ -38,8 +48,10 @@ fn lobby() -> Server {
 
 #[cfg(test)]
 mod tests {
-    use super::lobby;
+    use super::{LOGIN, lobby};
     use serde_json::{Value, json};
+    use sockeye::client::ClientConnectError;
+    use sockeye::extract::AckSender;
     use sockeye::testing::{TestClient, TestServer};
     use std::time::Duration;
 
@@ -68,14 +80,29 @@ mod tests {
     fn nobody_enters_without_a_name() {
         let test = TestServer::new(lobby());
         let refused = test.client().auth(json!({ "name": "" })).connect_error("/");
-        assert_eq!(refused.to_string(), "a name is needed");
+        let ClientConnectError::Refused { data: Some(data), .. } = refused else { panic!("{refused}") };
+        assert_eq!(data["code"], "nameless");
     }
 
     #[test]
-    fn a_login_ends_after_a_quarter_of_an_hour() {
+    fn a_login_is_renewed_by_the_same_name_only() {
+        let test = TestServer::new(lobby());
+        let (ann, bob) = (guest(&test, "Ann"), guest(&test, "Bob"));
+        bob.socket().on("auth:renew", async || json!({ "name": "Eve" }));
+        test.advance(LOGIN);
+        bob.expect_disconnect("io server disconnect");
+        ann.expect("auth:renew"); // the client has answered it with its `auth`
+        ann.expect_nothing();
+    }
+
+    #[test]
+    fn a_login_that_is_not_renewed_ends_after_ten_seconds() {
         let test = TestServer::new(lobby());
         let ann = guest(&test, "Ann");
-        test.advance(Duration::from_secs(900));
+        ann.socket().on("auth:renew", async |_: AckSender| {}); // no answer
+        test.advance(LOGIN + Duration::from_secs(9));
+        assert!(ann.is_connected());
+        test.advance(Duration::from_secs(1));
         ann.expect_disconnect("io server disconnect");
     }
 

@@ -23,7 +23,9 @@ const QUIET: Duration = Duration::from_secs(1);
 /// A client of a [`TestServer`](super::TestServer) in one namespace: the real [`Client`], with methods that expect what
 /// arrives.
 ///
-/// Events wait here until they are expected, in any order. Once the last value of a client is dropped, the client
+/// Events wait here until they are expected, in any order. The event [`auth:renew`](crate::AUTH_RENEW) waits here as well,
+/// but the client has answered it with its `auth` already. To answer otherwise, give its [`socket`](TestClient::socket) a
+/// handler; one that takes an [`AckSender`](crate::extract::AckSender) and drops it does not answer. Once the last value of a client is dropped, the client
 /// closes its connection, as a browser does that leaves the page.
 pub struct TestClient<M: Mode = Blocking> {
     stage: Arc<Stage>,

@@ -275,7 +275,8 @@ pub struct ClientSetup<'a, M: Mode = Blocking> {
 }
 
 impl<'a, M: Mode> ClientSetup<'a, M> {
-    /// Sets the auth data, which must serialize to an object.
+    /// Sets the auth data, which must serialize to an object. The client also answers
+    /// [`auth:renew`](crate::AUTH_RENEW) with it.
     pub fn auth(self, auth: impl Serialize) -> Self {
         self.settings(|builder| builder.auth(auth))
     }

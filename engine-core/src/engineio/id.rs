@@ -8,6 +8,8 @@ use core::fmt;
 ///
 /// The id of an Engine.IO session is a bearer secret: anybody who knows it can use the session. The ids of Socket.IO
 /// sockets are public, and therefore drawn separately.
+#[doc(alias = "SocketId")]
+#[doc(alias = "Sid")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id([u8; 20]);
 

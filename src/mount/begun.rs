@@ -44,6 +44,7 @@ impl<M: Mount, B: Body> Begun<M, B> {
         Begun { mounted, step, peer, is_http1, body, read: Read::default() }
     }
 
+    #[cfg(feature = "hyper")]
     pub(super) fn peer(&self) -> Peer {
         self.peer
     }

@@ -54,7 +54,8 @@
 //! the level `DEBUG` of `sockeye`. To see all failures to handle an event in one place, count them, or acknowledge the
 //! event for the client, set [`on_handler_error`](ServerBuilder::on_handler_error). A client that waits for an
 //! acknowledgement times out if the event has no handler, its data is not of the handler's type, or the handler panicked
-//! or failed by [`HandlerError`]; an `Err` of a type of your own is the acknowledgement: see [`Handler`]. The guide's page
+//! or failed by [`HandlerError`]; an `Err` of a type of your own, or [`HandlerError::ack`], is the acknowledgement: see
+//! [`Handler`]. The guide's page
 //! [Errors and limits][errors] lists what happens for each mistake, why a client cannot connect, and what messages of the
 //! compiler mean, such as `async closure does not implement Fn because it captures state from its environment`
 //! (`NonBorrowingFn`: use a plain closure that clones, or [`State`](extract::State)), `() is not a future` (`async` is

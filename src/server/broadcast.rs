@@ -246,8 +246,7 @@ impl Broadcast {
         delivery.error = too_large.filter(|_| delivery.sent == 0);
         // Wakers and closing access the members, so they are called without the lock.
         shown.iter().for_each(|socket| socket.session().show_sent(frames.parts()));
-        let engine = self.namespace.0.engine.upgrade();
-        wakes::wake(later, engine.as_ref().and_then(|engine| engine.runtime()));
+        wakes::wake(later, || self.namespace.0.engine.upgrade()?.runtime().cloned());
         slow.iter().for_each(Socket::close_slow);
         if let Some(args) = outgoing {
             watched.iter().for_each(|socket| socket.tell_outgoing(event, &args));

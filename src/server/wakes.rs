@@ -14,11 +14,13 @@ const BATCH: usize = 128;
 ///
 /// The recipients of a large broadcast are woken in batches by a task, so that the other work of the runtime gets its turn
 /// in between: it would otherwise wait until the last recipient was written to.
-pub(super) fn wake(recipients: Vec<Waker>, runtime: Option<&Arc<dyn Runtime>>) {
+///
+/// `runtime` is called only for a large broadcast.
+pub(super) fn wake(recipients: Vec<Waker>, runtime: impl FnOnce() -> Option<Arc<dyn Runtime>>) {
     let mut wakes = Wakes(recipients.into_iter());
     wakes.wake_batch();
-    if let Some(runtime) = runtime
-        && wakes.0.len() > 0
+    if wakes.0.len() > 0
+        && let Some(runtime) = runtime()
     {
         runtime.spawn(Box::pin(wakes));
     }
@@ -93,7 +95,7 @@ mod tests {
     fn recipients_are_woken_in_order_the_first_batch_at_once_and_one_in_each_turn() {
         let (recipients, woken) = recipients(3 * BATCH);
         let tasks = Arc::new(Tasks::default());
-        wake(recipients, Some(&(tasks.clone() as Arc<dyn Runtime>)));
+        wake(recipients, || Some(tasks.clone()));
         let mut context = Context::from_waker(Waker::noop());
         let mut task = tasks.0.lock().pop().expect("the rest is a task");
         assert_eq!(woken.lock().len(), BATCH);
@@ -107,7 +109,7 @@ mod tests {
     fn a_batch_needs_no_task() {
         let (recipients, woken) = recipients(BATCH);
         let tasks = Arc::new(Tasks::default());
-        wake(recipients, Some(&(tasks.clone() as Arc<dyn Runtime>)));
+        wake(recipients, || Some(tasks.clone()));
         assert!(woken.lock().len() == BATCH && tasks.0.lock().is_empty());
     }
 
@@ -115,7 +117,7 @@ mod tests {
     fn recipients_of_a_task_that_is_dropped_are_woken_nevertheless() {
         let (recipients, woken) = recipients(3 * BATCH);
         let tasks = Arc::new(Tasks::default());
-        wake(recipients, Some(&(tasks.clone() as Arc<dyn Runtime>)));
+        wake(recipients, || Some(tasks.clone()));
         tasks.0.lock().clear();
         assert_eq!(woken.lock().len(), 3 * BATCH);
     }

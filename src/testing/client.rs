@@ -25,8 +25,9 @@ const QUIET: Duration = Duration::from_secs(1);
 ///
 /// Events wait here until they are expected, in any order. The event [`auth:renew`](crate::AUTH_RENEW) waits here as well,
 /// but the client has answered it with its `auth` already. To answer otherwise, give its [`socket`](TestClient::socket) a
-/// handler; one that takes an [`AckSender`](crate::extract::AckSender) and drops it does not answer. Once the last value of a client is dropped, the client
-/// closes its connection, as a browser does that leaves the page.
+/// handler; one that takes an [`AckSender`](crate::extract::AckSender) and drops it does not answer.
+///
+/// Once the last value of a client is dropped, the client closes its connection, as a browser does that leaves the page.
 pub struct TestClient<M: Mode = Blocking> {
     stage: Arc<Stage>,
     tab: Arc<Tab>,

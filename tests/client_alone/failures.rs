@@ -1,6 +1,6 @@
 //! Failures of a client's handlers: those that the server learns of, and those that the application does.
 
-use super::rig::{OPEN, World, by_polling};
+use super::rig::{World, by_polling, connect_by_polling};
 use sockeye::extract::Data;
 use sockeye::observe::HandlerFailure;
 use sockeye::{EmitError, HandlerError};
@@ -32,14 +32,7 @@ fn a_handlers_error_is_acknowledged_or_seen_by_the_function_which_may_acknowledg
     client.on("data", async |Data(n): Data<u32>| n);
     client.on("panic", async || -> () { panic!("a bug of the application") });
     client.on("large", async || "x".repeat(1_000_001));
-    client.connect();
-    let mut poll = world.stream();
-    poll.written();
-    poll.respond(OPEN);
-    poll.written();
-    let mut post = world.stream();
-    assert!(post.written().ends_with("40"));
-    post.respond("ok");
+    let (mut poll, mut post) = connect_by_polling(&world, &client);
     poll.respond(r#"40{"sid":"s"}"#);
     poll.written();
     assert_eq!(std::mem::take(&mut *seen.lock().unwrap()), ["connect in /: \"no\""]);

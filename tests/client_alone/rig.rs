@@ -223,6 +223,12 @@ pub(crate) fn by_websocket(builder: ClientBuilder) -> ClientBuilder {
 /// A client that polls: the stream of its poll, which is under way, and the one that sent its `40`.
 pub(crate) fn polling(world: &Arc<World>) -> (Client, Stream, Stream) {
     let client = world.client(|builder| by_polling(builder).reconnection(false));
+    let (poll, post) = connect_by_polling(world, &client);
+    (client, poll, post)
+}
+
+/// Connects a client that polls, and returns its streams: see [`polling`].
+pub(crate) fn connect_by_polling(world: &Arc<World>, client: &Client) -> (Stream, Stream) {
     client.connect();
     let mut poll = world.stream();
     poll.written();
@@ -231,5 +237,5 @@ pub(crate) fn polling(world: &Arc<World>) -> (Client, Stream, Stream) {
     let mut post = world.stream();
     assert!(post.written().ends_with("40"));
     post.respond("ok");
-    (client, poll, post)
+    (poll, post)
 }

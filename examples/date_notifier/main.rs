@@ -22,6 +22,6 @@ fn main() -> std::io::Result<()> {
         }
     });
 
-    // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
+    // In a program of your own: `sockeye::runtime::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
     common::serve(io)
 }

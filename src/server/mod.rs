@@ -45,7 +45,7 @@ use std::time::Duration;
 
 /// A Socket.IO server: a handle that is cheap to clone.
 ///
-/// It does nothing by itself: a runtime drives it (`sockeye::tokio::listen`, `sockeye::smol::listen`), or
+/// It does nothing by itself: a runtime drives it (`sockeye::runtime::tokio::listen`, `sockeye::runtime::smol::listen`), or
 /// your own event loop, through [`Host`]. The methods that name no namespace apply to the main one, `/`.
 ///
 /// When its last handle is dropped, the server ends: the remaining clients are dropped, and their sockets
@@ -227,7 +227,7 @@ impl Server {
     ///         closing.close().await;
     ///     }
     /// });
-    /// sockeye::tokio::listen(io, "0.0.0.0:3000").await?;
+    /// sockeye::runtime::tokio::listen(io, "0.0.0.0:3000").await?;
     /// println!("every client has gone");
     /// # Ok(())
     /// # }

@@ -146,7 +146,7 @@ impl TestServer<Async> {
         TestServer::within(server, Arc::new(sockeye_tokio::Tokio::new()))
     }
 
-    /// Puts a server under test on a runtime of your own, for example `Arc::new(sockeye::smol::Smol::new())`. Of its methods,
+    /// Puts a server under test on a runtime of your own, for example `Arc::new(sockeye::runtime::smol::Smol::new())`. Of its methods,
     /// [`connect`](Connector::connect) is not called, because streams are in memory.
     #[track_caller]
     pub fn within(server: Server, runtime: Arc<dyn Connector>) -> TestServer<Async> {

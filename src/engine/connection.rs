@@ -127,7 +127,12 @@ impl<A: Application> Connection<A> {
             false => Upgrade::None,
         };
         let incoming = Incoming { request, upgrade, body: head.body };
-        let handshake = || Handshake::new(request, self.peer);
+        let handshake = || {
+            let handshake = Handshake::new(request, self.peer);
+            #[cfg(all(feature = "http", feature = "testing"))]
+            let handshake = handshake.with_extensions(crate::staged::extensions());
+            handshake
+        };
         let caller =
             Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
         let (exchange, step) = Exchange::begin(caller, &incoming, handshake);

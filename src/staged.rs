@@ -85,7 +85,9 @@ fn describe(event: &ServerEvent<'_>) -> Option<String> {
             HandlerFailure::NotCalled(error) => {
                 format!("the handler of {event:?} in {namespace:?} was not called: {error}")
             }
-            HandlerFailure::Panicked => format!("the handler of {event:?} in {namespace:?} panicked"),
+            HandlerFailure::Panicked(message) => {
+                format!("the handler of {event:?} in {namespace:?} panicked: {message}")
+            }
             HandlerFailure::Unhandled => format!("there is no handler of {event:?} in {namespace:?}"),
             failure => format!("the handler of {event:?} in {namespace:?} failed: {failure}"),
         },

@@ -498,6 +498,8 @@ fn a_failure_of_a_handler_is_one_line_with_all_that_identifies_it_before_and_aft
                 assert!(fields.contains(&part), "{part} is not in {fields}");
             }
             assert!(fields.contains("namespace=\"/\"") && fields.contains("peer=unknown"), "{fields}");
+            let cause = "cause=a bug of the application";
+            assert_eq!(fields.contains(cause), message == "a handler panicked", "{fields}");
         }
     });
 }

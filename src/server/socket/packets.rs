@@ -308,9 +308,9 @@ impl Decision {
                 let decided = ready!(Pin::new(current).poll(cx));
                 self.current = None;
                 match decided {
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => return Poll::Ready(Err(error)),
-                    None => return Poll::Ready(Err(panicked(socket, event).into())),
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Poll::Ready(Err(error)),
+                    Err(panic) => return Poll::Ready(Err(panicked(socket, event, &panic).into())),
                 }
             }
             let context = Context { args: Some(args), ..Context::new(socket, event) };

@@ -48,7 +48,7 @@
 //!
 //! `sid` is the first six characters of the session's id, because the whole id is a secret. A refused request that ends
 //! its session is logged as the end of the session only. Further lines tell of an upgrade that failed (`DEBUG`), the
-//! head of a request that took too long to arrive (`DEBUG`), a socket that is in too many rooms (`WARN`), and a
+//! head of a request that took too long to arrive or cannot be read (`DEBUG`), a socket that is in too many rooms (`WARN`), and a
 //! panic in other code of the application (`ERROR`). A client that is disconnected because its credentials have expired has
 //! that as the `cause`.
 //!

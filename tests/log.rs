@@ -558,6 +558,14 @@ fn a_head_that_does_not_arrive_in_time_is_one_line() {
 }
 
 #[test]
+fn a_head_that_cannot_be_read_is_one_line() {
+    expect_one_line(Level::DEBUG, "the head of a request cannot be read", "cause=malformed head", |sim| {
+        sim.dial().send(b"\x16\x03\x01\r\n\r\n");
+        sim.run();
+    });
+}
+
+#[test]
 fn a_refused_event_is_one_line() {
     let log = Log::default();
     log.of(|| {

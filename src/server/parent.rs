@@ -218,6 +218,7 @@ impl ParentNamespace {
     }
 
     /// Calls `middleware` for each client that wants to connect to a child: see [`Namespace::middleware`].
+    #[doc(alias = "use")]
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         self.0.namespace.middleware(middleware);
     }
@@ -248,6 +249,7 @@ impl ParentNamespace {
     }
 
     /// Asks `middleware` about each event that a client of a child sends: see [`Namespace::use_packet`].
+    #[doc(alias = "use")]
     pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
         self.0.namespace.use_packet(middleware);
     }

@@ -72,6 +72,7 @@ impl Socket {
     ///     });
     /// });
     /// ```
+    #[doc(alias = "use")]
     pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
         let middleware = Own::from(middleware::erase(middleware));
         self.listen(|state| state.more().packets.get_or_insert_default().own.push(middleware));

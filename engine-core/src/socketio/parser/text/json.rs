@@ -475,7 +475,7 @@ fn is_special(byte: u8) -> bool {
 
 /// Returns the text from the first special byte on, which is empty if there is none.
 pub(crate) fn skip_plain(mut rest: &[u8]) -> &[u8] {
-    if rest.len() >= 1024 {
+    if rest.len() >= 512 {
         rest = skip_plain_blocks::<256>(rest);
     }
     rest = skip_plain_blocks::<32>(rest);

@@ -49,7 +49,7 @@ use std::time::Duration;
 
 /// A Socket.IO server: a handle that is cheap to clone.
 ///
-/// It does nothing by itself: a runtime drives it (`sockeye::tokio::listen`, `sockeye::smol::listen`), or
+/// It does nothing by itself: a runtime drives it (`sockeye::runtime::tokio::listen`, `sockeye::runtime::smol::listen`), or
 /// your own event loop, through [`Host`]. The methods that name no namespace apply to the main one, `/`.
 ///
 /// When its last handle is dropped, the server ends: the remaining clients are dropped, and their sockets
@@ -134,6 +134,7 @@ impl Server {
 
     /// Calls `middleware` for each client that wants to connect to the main namespace: see
     /// [`Namespace::middleware`].
+    #[doc(alias = "use")]
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         self.of("/").middleware(middleware);
     }
@@ -231,7 +232,7 @@ impl Server {
     ///         closing.close().await;
     ///     }
     /// });
-    /// sockeye::tokio::listen(io, "0.0.0.0:3000").await?;
+    /// sockeye::runtime::tokio::listen(io, "0.0.0.0:3000").await?;
     /// println!("every client has gone");
     /// # Ok(())
     /// # }

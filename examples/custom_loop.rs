@@ -3,13 +3,14 @@
 //! Run it with `cargo run --example custom_loop`, and connect to http://127.0.0.1:3000 with any Socket.IO client.
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
 use sockeye::drive::{Edge, Protocol, Turn, pump};
-use sockeye::host::{Host, Peer, Runtime};
+use sockeye::host::{BACKLOG, Host, Peer, Runtime};
 use sockeye::{ReadyList, Server, Socket, Time, extract::Data};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
@@ -33,7 +34,15 @@ fn main() -> io::Result<()> {
     let closing = io.clone();
     ctrlc::set_handler(move || closing.begin_close()).map_err(io::Error::other)?;
     println!("listening on http://127.0.0.1:3000");
-    run(io, std::net::TcpListener::bind("127.0.0.1:3000")?)
+    run(io, listen(([127, 0, 0, 1], 3000).into())?)
+}
+
+/// Listens as the standard library does, but lets more than 128 connections wait to be accepted: after a restart of the
+/// server all its clients come back at once.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    SockRef::from(&listener).listen(BACKLOG.into())?;
+    Ok(listener)
 }
 
 /// An entry of the loop; its token is its index.

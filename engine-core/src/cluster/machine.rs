@@ -214,6 +214,7 @@ impl Cluster {
             self.events.extend(self.requests.finish(&id));
         }
         self.arm();
+        self.arm_sweep();
     }
 
     /// Leaves the cluster with all namespaces.
@@ -284,6 +285,12 @@ impl Cluster {
             self.forget_node(&namespace, &node);
             self.events.push_back(Event::NodeLost { namespace, node });
         }
+        self.arm_sweep();
+    }
+
+    /// Sets the time at which the first node will have been silent for too long.
+    fn arm_sweep(&mut self) {
+        let timeout = self.config.heartbeat_timeout;
         self.next_sweep =
             self.namespaces.values().filter_map(|space| space.nodes.next_deadline(timeout)).min();
     }

@@ -177,8 +177,7 @@ impl Cluster {
         let requests = &mut self.requests;
         let (request, accepted, event) = match body {
             Body::Fetched { request, sockets } => {
-                let accepted =
-                    requests.report((&request, Kind::Sockets), namespace, from, 0, limits.max_nodes);
+                let accepted = requests.report((&request, Kind::Sockets), namespace, from, 0, &limits);
                 let read = |value| BusSocket::read(bytes, value);
                 let event = (accepted == Accepted::Yes).then(|| Event::Sockets {
                     request: RequestId(request.clone()),
@@ -187,20 +186,18 @@ impl Cluster {
                 (request, accepted, event)
             }
             Body::ServerSideAnswer { request, value } => {
-                let accepted =
-                    requests.report((&request, Kind::ServerSide), namespace, from, 0, limits.max_nodes);
+                let accepted = requests.report((&request, Kind::ServerSide), namespace, from, 0, &limits);
                 let value = BusValue::new(bytes, value);
                 let event = Event::Answer { request: RequestId(request.clone()), node, value };
                 (request, accepted, Some(event))
             }
             Body::ClientCount { request, count } => {
-                let accepted =
-                    requests.report((&request, Kind::Clients), namespace, from, count, limits.max_nodes);
+                let accepted = requests.report((&request, Kind::Clients), namespace, from, count, &limits);
                 let event = Event::Asked { request: RequestId(request.clone()), clients: count };
                 (request, accepted, Some(event))
             }
             Body::ClientAnswer { request, value } => {
-                let accepted = requests.acknowledge(&request, namespace, from, limits.max_answers);
+                let accepted = requests.acknowledge(&request, namespace, from, &limits);
                 let value = BusValue::new(bytes, value);
                 let event = Event::Answer { request: RequestId(request.clone()), node, value };
                 (request, accepted, Some(event))

@@ -1,6 +1,7 @@
 //! The own requests that wait for other nodes.
 
 use super::event::{Event, RequestId};
+use super::limits::ClusterLimits;
 use crate::Time;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -86,6 +87,12 @@ impl Request {
 
     fn has_reported(&self, node: &SmolStr) -> bool {
         self.nodes.get(node).is_some_and(|progress| progress.reports > 0)
+    }
+
+    /// Returns whether a node is one too many of those that have answered.
+    fn has_too_many(&self, node: Option<&SmolStr>, limits: &ClusterLimits) -> bool {
+        let is_known = node.is_some_and(|node| self.nodes.contains_key(node));
+        !is_known && self.nodes.len() + self.nameless.reports >= limits.max_nodes
     }
 
     /// Returns the number of nodes whose names are unknown and that have not answered.
@@ -201,16 +208,13 @@ impl Requests {
         namespace: &str,
         node: Option<&SmolStr>,
         clients: usize,
-        limit: usize,
+        limits: &ClusterLimits,
     ) -> Accepted {
         let Some(request) = self.get(id, kind, namespace) else { return Accepted::Ignored };
-        let is_repeated = node.is_some_and(|node| request.has_reported(node));
-        if is_repeated {
+        if node.is_some_and(|node| request.has_reported(node)) {
             return Accepted::Ignored;
         }
-        if request.nodes.len() + request.nameless.reports >= limit
-            && node.is_none_or(|node| !request.nodes.contains_key(node))
-        {
+        if request.has_too_many(node, limits) {
             return Accepted::TooMany;
         }
         let progress = request.progress(node);
@@ -219,26 +223,20 @@ impl Requests {
         Accepted::Yes
     }
 
-    /// Notes the acknowledgement of a client.
+    /// Notes the acknowledgement of a client. It is accepted even if the number of clients of its node was lost.
     pub(super) fn acknowledge(
         &mut self,
         id: &str,
         namespace: &str,
         node: Option<&SmolStr>,
-        limit: usize,
+        limits: &ClusterLimits,
     ) -> Accepted {
         let Some(request) = self.get(id, Kind::Clients, namespace) else { return Accepted::Ignored };
-        if request.answers >= limit {
+        if request.answers >= limits.max_answers || request.has_too_many(node, limits) {
             return Accepted::TooMany;
         }
-        // The number of clients comes first, because a node sends both over one connection.
         let progress = request.progress(node);
-        if progress.is_complete() {
-            if progress.reports == 0
-                && let Some(node) = node
-            {
-                request.nodes.remove(node);
-            }
+        if progress.reports > 0 && progress.is_complete() {
             return Accepted::TooMany;
         }
         progress.acknowledged += 1;

@@ -121,19 +121,54 @@ fn a_packet_with_an_attachment_allocates_three_times() {
     expect(3, || assert!(world.send(clients[0], &input) > 4096));
 }
 
-#[test]
-fn a_large_message_allocates_only_the_handlers_own_value() {
+/// Returns a server that sends large messages back, with a client.
+fn large() -> (World, Token) {
     let io = Server::new();
     io.on("text", async |socket: Socket, Data(x): Data<String>| socket.emit("text", x));
     io.on("bin", async |socket: Socket, Data(x): Data<bytes::Bytes>| socket.emit("bin", x));
     let mut world = World::new(io);
     let client = world.websocket();
+    (world, client)
+}
+
+/// Returns a large text message and a large binary one for the server of [`large`].
+fn large_inputs(len: usize) -> [Vec<u8>; 2] {
+    [text(&format!(r#"42["text","{}"]"#, "x".repeat(len))), binary_event("bin", len)]
+}
+
+#[test]
+fn a_large_message_allocates_only_the_handlers_own_value() {
+    let (mut world, client) = large();
     for len in [256 << 10, 900_000] {
-        let input = text(&format!(r#"42["text","{}"]"#, "x".repeat(len)));
-        expect(1, || assert!(world.send(client, &input) > len));
-        // The text and the struct around it, too, until the attachment arrives.
-        let input = binary_event("bin", len);
-        expect(3, || assert!(world.send(client, &input) > len));
+        // Of the binary one, the text and the struct around it, too, until the attachment arrives.
+        for (input, allocations) in large_inputs(len).into_iter().zip([1, 3]) {
+            expect(allocations, || assert!(world.send(client, &input) > len));
+            let (_, usage) = measure(|| world.send(client, &input));
+            assert!(usage.bytes < len as u64 + 500, "{} bytes were allocated for {len}", usage.bytes);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_large_message_causes_no_page_fault_in_the_steady_state() {
+    const MESSAGES: u64 = 20;
+    // The number of pages that this thread had to get from the system.
+    let faults = || {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux shows it");
+        let behind_name = stat.rsplit(") ").next().expect("a name is in parentheses");
+        behind_name.split(' ').nth(7).and_then(|faults| faults.parse::<u64>().ok()).expect("a number")
+    };
+    let (mut world, client) = large();
+    for len in [256 << 10, 900_000] {
+        for input in large_inputs(len) {
+            (0..10).for_each(|_| _ = world.send(client, &input));
+            let before = faults();
+            (0..MESSAGES).for_each(|_| _ = world.send(client, &input));
+            // A buffer of this size that comes from the system again has 64 pages and more.
+            let caused = faults() - before;
+            assert!(caused < MESSAGES, "{caused} page faults for {MESSAGES} messages of {len} bytes");
+        }
     }
 }
 

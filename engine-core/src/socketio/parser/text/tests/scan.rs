@@ -171,6 +171,19 @@ fn mutations() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn a_special_byte_is_found_anywhere_in_a_long_text() {
+    let mut text = std::vec![b'x'; 12_000];
+    for at in (0..600).chain((600..text.len()).step_by(37)) {
+        for special in [b'"', b'\\', 0, 0x1f] {
+            text[at] = special;
+            assert_eq!(skip_plain(&text).len(), text.len() - at);
+            text[at] = b'x';
+        }
+    }
+    assert!(skip_plain(&text).is_empty());
+}
+
 proptest! {
     #[test]
     fn validation_agrees_with_serde_json_for_damaged_json(text in mutations()) {

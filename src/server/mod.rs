@@ -130,6 +130,7 @@ impl Server {
 
     /// Calls `middleware` for each client that wants to connect to the main namespace: see
     /// [`Namespace::middleware`].
+    #[doc(alias = "use")]
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         self.of("/").middleware(middleware);
     }

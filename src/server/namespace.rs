@@ -317,6 +317,7 @@ impl Namespace {
     ///     socket.emit("welcome", &login.name)
     /// });
     /// ```
+    #[doc(alias = "use")]
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         self.0.functions.add_middleware(middleware);
     }

@@ -507,6 +507,14 @@ pub(super) fn behind_string(mut rest: &[u8]) -> &[u8] {
     }
 }
 
+/// Returns the characters of the string that a scanned text begins with, if it begins with one, which has no escapes.
+pub(super) fn plain_string(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('"')?;
+    let end = memchr::memchr2(b'"', b'\\', inner.as_bytes())?;
+    let (string, behind) = inner.split_at_checked(end)?;
+    behind.starts_with('"').then_some(string)
+}
+
 /// Splits a text behind the string that it begins with.
 pub(super) fn skip_string(text: &str) -> (&str, &str) {
     let behind = behind_string(text.as_bytes().get(1..).unwrap_or_default());

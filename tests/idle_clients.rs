@@ -64,7 +64,7 @@ fn serve() -> std::net::SocketAddr {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            sockeye::tokio::serve(io, listener).await.unwrap();
+            sockeye::runtime::tokio::serve(io, listener).await.unwrap();
         });
     });
     address
@@ -76,7 +76,7 @@ async fn connect(first: &Client, clients: &mut Vec<Client>) {
     for _ in 0..COUNT {
         let client = first.another();
         client.on("message", async |Data(_): Data<String>| ());
-        sockeye::tokio::connect(&client).await.unwrap();
+        sockeye::runtime::tokio::connect(&client).await.unwrap();
         clients.push(client);
     }
     let begin = Instant::now();

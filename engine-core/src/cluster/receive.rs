@@ -2,7 +2,7 @@
 
 use super::args::{BusEvent, BusValue};
 use super::error::BusError;
-use super::event::{BusSocket, Event, Reply, RequestId, Wants};
+use super::event::{BusSockets, Event, Reply, RequestId, Wants};
 use super::machine::Cluster;
 use super::message::{Body, EMITTER, Message};
 use super::nodes::Heard;
@@ -178,12 +178,9 @@ impl Cluster {
         let (request, accepted, event) = match body {
             Body::Fetched { request, sockets } => {
                 let accepted = requests.report((&request, Kind::Sockets), namespace, from, 0, &limits);
-                let read = |value| BusSocket::read(bytes, value);
-                let event = (accepted == Accepted::Yes).then(|| Event::Sockets {
-                    request: RequestId(request.clone()),
-                    sockets: sockets.elements().filter_map(read).collect(),
-                });
-                (request, accepted, event)
+                let sockets = BusSockets::new(bytes, sockets);
+                let event = Event::Sockets { request: RequestId(request.clone()), sockets };
+                (request, accepted, Some(event))
             }
             Body::ServerSideAnswer { request, value } => {
                 let accepted = requests.report((&request, Kind::ServerSide), namespace, from, 0, &limits);

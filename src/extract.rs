@@ -106,13 +106,8 @@ impl<'a, S> Context<'a, S> {
         Context { args: Some(args), ack: Cell::new(ack), ..Context::new(socket, event) }
     }
 
-    /// Takes the id to acknowledge with the return value of a handler that is about to be called.
-    pub(crate) fn take_ack(&self) -> Option<u64> {
-        self.ack.take().filter(|_| !self.is_deferred.get())
-    }
-
-    /// Returns the id of the acknowledgement that nothing else sends after a handler has failed, given the one that was
-    /// wanted before.
+    /// Returns the id of the acknowledgement that a handler's return value is, and that nothing else sends if the handler
+    /// fails, given the one that was wanted before.
     pub(crate) fn unsent_ack(&self, wanted: Option<u64>) -> Option<u64> {
         match self.ack.get() {
             // The handler was not called, so that the next one may acknowledge.

@@ -4,18 +4,19 @@ use crate::Socket;
 use crate::error::EmitError;
 use crate::extract::{Context, ExtractError};
 use crate::function::{NonBorrowingFn, Parameters};
-use crate::guard::{BoxFuture, Guarded, catch};
+use crate::guard::{BoxFuture, Panic, catch};
 use crate::log::Span;
 use crate::observe::HandlerFailure;
 use crate::payload::Payload;
 use crate::payload::sealed::Encode;
+use crate::pool;
 use smol_str::SmolStr;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{self, Poll, Waker};
+use std::task::{self, Poll, Waker, ready};
 
 /// A function that handles events: an `async` function or closure of up to eight parameters, each of which
 /// [can be extracted](crate::extract::Extract).
@@ -81,7 +82,43 @@ use std::task::{self, Poll, Waker};
 pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
     /// Extracts the parameters and makes the future.
     #[doc(hidden)]
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError>;
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxCall<S>, ExtractError>;
+}
+
+/// A call of a handler, which was not polled or has to wait.
+pub(crate) type BoxCall<S> = Pin<Box<dyn Call<S>>>;
+
+/// The future of a handler, and what is done with its return value.
+pub trait Call<S>: Send {
+    /// Polls the future. When it is ready, acknowledges `ack` with the return value.
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        socket: &S,
+        ack: Option<u64>,
+    ) -> Poll<Result<(), EmitError>>;
+
+    /// Drops the future, and keeps its memory for the next call.
+    fn recycle(self: Pin<Box<Self>>);
+}
+
+// An `Option`, so that the future of the next call can be put into the same memory.
+impl<S: AnySocket, F: Future<Output: Return> + Send + 'static> Call<S> for Option<F> {
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        socket: &S,
+        ack: Option<u64>,
+    ) -> Poll<Result<(), EmitError>> {
+        let future = self.as_pin_mut().expect("a call has its future until it is recycled");
+        let answer = ready!(future.poll(cx));
+        Poll::Ready(finish(ack.map(|id| (socket, id)), &answer))
+    }
+
+    fn recycle(mut self: Pin<Box<Self>>) {
+        self.set(None);
+        pool::put_call(self);
+    }
 }
 
 /// The return value of a handler.
@@ -137,26 +174,30 @@ where
     P: Parameters<S>,
     S: AnySocket,
 {
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxCall<S>, ExtractError> {
         let parameters = P::extract(context)?;
-        let ack = context.take_ack().map(|id| (context.socket.clone(), id));
-        let future = NonBorrowingFn::call(self, parameters);
-        Ok(Box::pin(async move {
-            let answer = future.await;
-            finish(ack, &answer)
-        }))
+        // The return value acknowledges the event, so no other handler does.
+        context.ack.set(None);
+        let future = Some(NonBorrowingFn::call(self, parameters));
+        Ok(match pool::take_call() {
+            Some(mut memory) => {
+                memory.set(future);
+                memory
+            }
+            None => Box::pin(future),
+        })
     }
 }
 
 /// A handler with the types of its parameters erased.
 pub(crate) trait AnyHandler<S>: Send + Sync {
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError>;
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxCall<S>, ExtractError>;
 }
 
 struct Erased<F, P, S>(F, PhantomData<fn(P, S)>);
 
 impl<F: Handler<P, S>, P, S> AnyHandler<S> for Erased<F, P, S> {
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
+    fn call(&self, context: &Context<'_, S>) -> Result<BoxCall<S>, ExtractError> {
         self.0.call(context)
     }
 }
@@ -197,7 +238,7 @@ impl<S> Deref for Kept<S> {
 /// # Errors
 /// If it is an `Err` of which the client does not learn: because the error is not for it, or because it wants no
 /// acknowledgement or has gone. Also if the answer cannot be sent.
-pub(crate) fn finish(ack: Option<(impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
+pub(crate) fn finish(ack: Option<(&impl AnySocket, u64)>, answer: &impl Payload) -> Result<(), EmitError> {
     match ack {
         Some((socket, id)) => match socket.acknowledge(id, answer) {
             // A client that has gone, or is closed because it does not read, is no failure of the handler.
@@ -217,22 +258,26 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
     let _inside = span.enter();
     let wanted = context.ack.get();
     // Outside of the closure, so that it is not dropped while a panic unwinds.
-    let mut future = None;
+    let mut call = None;
     let called = catch(|| {
-        let future = future.insert(handler.call(context)?);
-        Ok::<_, ExtractError>(future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())))
+        let call = call.insert(handler.call(context)?);
+        let mut cx = task::Context::from_waker(Waker::noop());
+        Ok::<_, ExtractError>(call.as_mut().poll(&mut cx, socket, context.unsent_ack(wanted)))
     });
     match called {
-        Ok(Ok(Poll::Ready(Ok(())))) => {}
-        Ok(Ok(Poll::Pending)) => {
-            let (socket, event, ack) = (socket.clone(), event.into(), context.unsent_ack(wanted));
-            let spawn = |future| {
-                socket.spawn(Rest { future: Guarded(future), socket: socket.clone(), event, ack, span })
-            };
-            future.map(spawn);
+        Ok(Ok(Poll::Ready(result))) => {
+            if let Some(call) = call {
+                call.recycle();
+            }
+            if let Err(error) = result {
+                socket.tell_failure(event, HandlerFailure::of(&error), context.unsent_ack(wanted));
+            }
         }
-        Ok(Ok(Poll::Ready(Err(error)))) => {
-            socket.tell_failure(event, HandlerFailure::of(&error), context.unsent_ack(wanted));
+        Ok(Ok(Poll::Pending)) => {
+            if let Some(call) = call {
+                let (event, ack) = (event.into(), context.unsent_ack(wanted));
+                socket.spawn(Rest { work: Work::Call(call), socket: socket.clone(), event, ack, span });
+            }
         }
         Ok(Err(error)) => {
             socket.tell_failure(event, HandlerFailure::NotCalled(&error), context.unsent_ack(wanted));
@@ -251,7 +296,7 @@ pub(crate) fn drive<S: AnySocket>(
     future: BoxFuture<Result<(), EmitError>>,
 ) {
     let mut rest =
-        Rest { future: Guarded(future), socket: socket.clone(), event: event.into(), ack: None, span };
+        Rest { work: Work::Other(future), socket: socket.clone(), event: event.into(), ack: None, span };
     let mut context = task::Context::from_waker(Waker::noop());
     if Pin::new(&mut rest).poll(&mut context).is_pending() {
         socket.spawn(rest);
@@ -262,7 +307,7 @@ pub(crate) fn drive<S: AnySocket>(
 pub(crate) fn spawn<S: AnySocket>(socket: &S, event: &str, future: BoxFuture<Result<(), EmitError>>) {
     let span = socket.span(event);
     socket.spawn(Rest {
-        future: Guarded(future),
+        work: Work::Other(future),
         socket: socket.clone(),
         event: event.into(),
         ack: None,
@@ -270,9 +315,34 @@ pub(crate) fn spawn<S: AnySocket>(socket: &S, event: &str, future: BoxFuture<Res
     });
 }
 
+/// A future that has to wait.
+enum Work<S> {
+    Call(BoxCall<S>),
+    Other(BoxFuture<Result<(), EmitError>>),
+}
+
+impl<S> Work<S> {
+    /// Polls the future. It also completes if it panics.
+    fn poll(
+        &mut self,
+        cx: &mut task::Context<'_>,
+        socket: &S,
+        ack: Option<u64>,
+    ) -> Poll<Result<Result<(), EmitError>, Panic>> {
+        let polled = catch(|| match self {
+            Work::Call(call) => call.as_mut().poll(cx, socket, ack),
+            Work::Other(future) => future.as_mut().poll(cx),
+        });
+        match polled {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    }
+}
+
 /// The rest of the call of a handler that has to wait.
 struct Rest<S> {
-    future: Guarded<Result<(), EmitError>>,
+    work: Work<S>,
     socket: S,
     event: SmolStr,
     /// The acknowledgement that the handler sends, and nothing else if it fails.
@@ -286,14 +356,12 @@ impl<S: AnySocket> Future for Rest<S> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
-        let _inside = self.span.enter();
-        let Poll::Ready(done) = Pin::new(&mut self.future).poll(cx) else { return Poll::Pending };
-        match done {
+        let Rest { work, socket, event, ack, span } = &mut *self;
+        let _inside = span.enter();
+        match ready!(work.poll(cx, socket, *ack)) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::of(&error), self.ack),
-            Err(panic) => {
-                self.socket.tell_failure(&self.event, HandlerFailure::Panicked(panic.message()), self.ack);
-            }
+            Ok(Err(error)) => socket.tell_failure(event, HandlerFailure::of(&error), *ack),
+            Err(panic) => socket.tell_failure(event, HandlerFailure::Panicked(panic.message()), *ack),
         }
         Poll::Ready(())
     }

@@ -315,8 +315,10 @@ mod tests {
     use super::*;
     use crate::error::EmitError;
     use crate::extract::ExtractError;
-    use crate::guard::BoxFuture;
+    use crate::handler::{BoxCall, Call};
+    use std::pin::Pin;
     use std::sync::{Arc, Mutex};
+    use std::task::{self, Poll};
 
     type Calls = Arc<Mutex<Vec<&'static str>>>;
 
@@ -324,17 +326,32 @@ mod tests {
     struct Note(&'static str, Calls);
 
     impl AnyHandler<()> for Note {
-        fn call(&self, _: &Context<'_, ()>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
+        fn call(&self, _: &Context<'_, ()>) -> Result<BoxCall<()>, ExtractError> {
             self.1.lock().expect("no test panics with it").push(self.0);
-            Ok(Box::pin(async { Ok(()) }))
+            Ok(Box::pin(Done))
         }
+    }
+
+    struct Done;
+
+    impl Call<()> for Done {
+        fn poll(
+            self: Pin<&mut Self>,
+            _: &mut task::Context<'_>,
+            (): &(),
+            _: Option<u64>,
+        ) -> Poll<Result<(), EmitError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn recycle(self: Pin<Box<Self>>) {}
     }
 
     struct Silent;
 
     impl AnyHandler<()> for Silent {
-        fn call(&self, _: &Context<'_, ()>) -> Result<BoxFuture<Result<(), EmitError>>, ExtractError> {
-            Ok(Box::pin(async { Ok(()) }))
+        fn call(&self, _: &Context<'_, ()>) -> Result<BoxCall<()>, ExtractError> {
+            Ok(Box::pin(Done))
         }
     }
 

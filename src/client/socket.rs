@@ -427,7 +427,7 @@ impl ClientSocket {
                 serde_json::from_str::<serde_json::Value>(&auth).map_err(|error| error.to_string())
             });
             // Without new credentials nothing is acknowledged, and the error is logged.
-            finish(Some((socket, ack)), &auth.map_err(HandlerError::new))
+            finish(Some((&socket, ack)), &auth.map_err(HandlerError::new))
         };
         drive(self, AUTH_RENEW, self.span(AUTH_RENEW), Box::pin(renewed));
         true

@@ -306,9 +306,12 @@ mod tests {
             })
             .build();
         let chat = server.of("/chat");
-        chat.on_server_side_event("panic", async || -> () { panic!("a bug") });
+        chat.on_server_side_event("panic", async || -> () { panic!("a bug of the application") });
         chat.on_server_side_event("own", async || Err::<(), _>("no"));
-        assert_eq!(receive(&chat, "panic", (), Some(1)), [(1, r#"31["/chat","panic","a panic: a bug"]"#.into())]);
+        assert_eq!(
+            receive(&chat, "panic", (), Some(1)),
+            [(1, r#"31["/chat","panic","a panic: a bug of the application"]"#.into())]
+        );
         assert_eq!(receive(&chat, "own", (), Some(1)), [(1, r#"31["no"]"#.into())]);
         let unhandled = r#"31["/chat","none","there is no handler for it"]"#;
         assert_eq!(receive(&chat, "none", (), Some(1)), [(1, unhandled.into())]);

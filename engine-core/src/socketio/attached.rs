@@ -48,6 +48,10 @@ impl<'a> Attached<'a> {
 
     /// Returns the attachments as owned values. Copies the last one if it is still in the receive buffer.
     pub fn to_vec(&self) -> Vec<Bytes> {
+        // By far the most frequent: `benches/count client_ack`.
+        if self.is_empty() {
+            return Vec::new();
+        }
         self.kept.iter().cloned().chain(self.last.map(Bytes::copy_from_slice)).collect()
     }
 }

@@ -10,7 +10,7 @@ use sockeye_core::socketio::client::Event;
 use sockeye_core::socketio::{Encoder, Parser};
 use sockeye_core::websocket::{DeflatePool, DeflateState};
 use sockeye_core::{Outbound, outbound::Pieces};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 thread_local! {
@@ -20,6 +20,7 @@ thread_local! {
     static READ: Reading = const { Reading { buffer: Cell::new(None), partial: Cell::new(Vec::new()), turns: Cell::new(0) } };
     static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
     static DEFLATE_STATE: Cell<DeflateState> = const { Cell::new(DeflateState::new()) };
+    static RANDOM: RefCell<Batch> = const { RefCell::new(Batch { ids: [[0; 15]; 16], left: 0 }) };
     static EVENTS: Cell<VecDeque<Event>> = const { Cell::new(VecDeque::new()) };
 }
 
@@ -137,6 +138,28 @@ pub(crate) fn with_encoder<R>(parser: Parser, f: impl FnOnce(&mut Encoder) -> R)
     })
 }
 
+/// Bytes from the system's source of randomness: asking it for each id would be a system call for each.
+struct Batch {
+    ids: [[u8; 15]; 16],
+    /// Number of elements, from the first, that were not taken yet.
+    left: usize,
+}
+
+/// Takes the random bytes of an id. Returns `None` if the system has none.
+///
+/// A process that is forked while its threads run, without a new program, would take the same bytes as its parent.
+pub(crate) fn take_random() -> Option<[u8; 15]> {
+    RANDOM.with_borrow_mut(|batch| {
+        if batch.left == 0 {
+            getrandom::fill(batch.ids.as_flattened_mut()).ok()?;
+            batch.left = batch.ids.len();
+        }
+        batch.left -= 1;
+        // An id may be a secret, so nothing of it stays here.
+        batch.ids.get_mut(batch.left).map(std::mem::take)
+    })
+}
+
 /// Lends memory of the thread to a client's queue of events, if it has none.
 pub(crate) fn lend_events(queue: &mut VecDeque<Event>) {
     if queue.capacity() == 0 {
@@ -151,5 +174,17 @@ pub(crate) fn reclaim_events(queue: &mut VecDeque<Event>) {
         if queue.capacity() <= MAX_EVENTS {
             _ = EVENTS.try_with(|events| events.set(queue));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_bytes_are_never_taken_twice_and_not_kept() {
+        let taken: Vec<_> = (0..100).filter_map(|_| take_random()).collect();
+        assert!(taken.iter().enumerate().all(|(at, one)| !taken[..at].contains(one)) && taken.len() == 100);
+        RANDOM.with_borrow(|batch| assert!(batch.ids[batch.left..].iter().all(|id| *id == [0; 15])));
     }
 }

@@ -136,7 +136,7 @@ pub use renewal::AUTH_RENEW;
 pub use server::ack::AckFuture;
 pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};
-pub use server::members::JoinError;
+pub use server::joined_rooms::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};

@@ -72,13 +72,12 @@ impl Sockets {
         Ok(Sockets(inner))
     }
 
-    /// Adds a socket, and makes it non-blocking. It is not read before the instance reports that it is readable: otherwise
+    /// Adds a socket, which must be non-blocking. It is not read before the instance reports that it is readable: otherwise
     /// it would overtake sockets that became ready earlier, and whose events are not collected yet.
     ///
     /// # Errors
     /// If the system refuses to add it.
     pub(crate) fn add(&self, stream: TcpStream) -> io::Result<Socket> {
-        stream.set_nonblocking(true)?;
         let readiness = Readiness { readable: false, writable: true, ended: false, events: 0, waker: None };
         let readiness = Arc::new(Mutex::new(readiness));
         let key = lock(&self.0.sockets).insert(readiness.clone());
@@ -283,7 +282,9 @@ mod tests {
 
     fn connect(sockets: &Sockets, listener: &TcpListener) -> (Socket, TcpStream) {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (sockets.add(listener.accept().unwrap().0).unwrap(), peer)
+        let stream = listener.accept().unwrap().0;
+        stream.set_nonblocking(true).unwrap();
+        (sockets.add(stream).unwrap(), peer)
     }
 
     async fn read(socket: &mut Socket) -> Vec<u8> {

@@ -34,6 +34,22 @@ pub fn get(target: &str, headers: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").into_bytes()
 }
 
+/// Returns the request that opens a WebSocket, with additional headers, each of which ends with a line break.
+pub fn upgrade(headers: &str) -> Vec<u8> {
+    let upgrade = format!(
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}"
+    );
+    get("/socket.io/?EIO=4&transport=websocket", &upgrade)
+}
+
+/// Returns the id in the answer to a handshake over polling.
+pub fn session_of(answer: &[u8]) -> &str {
+    let answer = std::str::from_utf8(answer).expect("a handshake is text");
+    let session = answer.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    session.unwrap_or_else(|| panic!("no session: {answer}"))
+}
+
 /// Returns the request of a poll.
 pub fn poll_head(session: &str) -> Vec<u8> {
     get(&format!("/socket.io/?EIO=4&transport=polling&sid={session}"), "")

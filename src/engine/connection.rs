@@ -191,6 +191,8 @@ impl<A: Application> Connection<A> {
                     self.stream.set_deflate(deflate);
                 }
                 self.carry(now, carries);
+                // The packet that opens a session leaves in one write with the response.
+                self.transmit();
             }
         }
     }
@@ -207,6 +209,15 @@ impl<A: Application> Connection<A> {
     }
 
     // WebSocket.
+
+    /// Moves the frames of the session to the stream's queue.
+    #[inline]
+    fn transmit(&mut self) {
+        if let Link::WebSocket(session) = &self.link {
+            session.transmit(self.stream.outbound());
+            self.in_flight = self.stream.queued();
+        }
+    }
 
     fn handle_message(&mut self, now: Time, message: websocket::Message<'_>) {
         let packet = match &message {
@@ -588,10 +599,7 @@ impl<A: Application> Protocol for Connection<A> {
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
         let queued = self.stream.queued();
         match &self.link {
-            Link::WebSocket(session) if queued == 0 => {
-                session.transmit(self.stream.outbound());
-                self.in_flight = self.stream.queued();
-            }
+            Link::WebSocket(_) if queued == 0 => self.transmit(),
             Link::WebSocket(session) if self.in_flight > queued + TELL => {
                 session.set_in_flight(queued);
                 self.in_flight = queued;

@@ -19,7 +19,7 @@ async fn main() -> std::io::Result<()> {
         println!("{} connected from {:?}", socket.id(), socket.handshake().address());
     });
     io.on("echo", async |socket: Socket, args: Args| socket.emit("echo", args));
-    let service = sockeye::tokio::layer(io.clone()).layer(service_fn(hello));
+    let service = sockeye::runtime::tokio::layer(io.clone()).layer(service_fn(hello));
 
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(3000);
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;

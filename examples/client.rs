@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     client.on("chat message", async |Data(text): Data<String>| println!("{text}"));
     client.on_any(async |Event(name): Event| println!("event {name:?}"));
     client.on_disconnect(async |reason: ClientDisconnectReason| println!("disconnected: {reason}"));
-    sockeye::tokio::connect(&client).await?;
+    sockeye::runtime::tokio::connect(&client).await?;
     println!("connected as {}", client.id().unwrap_or_default());
 
     client.emit("chat message", "hello from Rust")?;

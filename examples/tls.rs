@@ -31,7 +31,7 @@ async fn main() -> io::Result<()> {
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(3000);
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on https://localhost:{}", listener.local_addr()?.port());
-    sockeye::tokio::serve_tls(io, listener, tls).await
+    sockeye::runtime::tokio::serve_tls(io, listener, tls).await
 }
 
 fn self_signed() -> io::Result<(Vec<u8>, Vec<u8>)> {

@@ -66,7 +66,7 @@ fn take_in(connection: &mut Connection, deflate: &mut Option<Deflate>, input: &m
     let mut used = 0;
     if connection.phase() == Phase::Head {
         let mut slots = header_slots();
-        let Some(head) = connection.next_head(now, input, &mut slots) else { return 0 };
+        let Ok(Some(head)) = connection.next_head(now, input, &mut slots) else { return 0 };
         used = head.len;
         match websocket_key(&head.request) {
             Ok(key) => {

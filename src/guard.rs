@@ -1,6 +1,7 @@
 //! Calls of the application's code, whose panics end that call and nothing else.
 
 use crate::log::error;
+use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -11,28 +12,56 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Calls the application's code, named `what` in the log. Returns `None` if it panics.
 pub(crate) fn guard<R>(what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
-    let result = catch(f);
-    if result.is_none() {
-        error!(what, "the application's code panicked");
+    catch(f)
+        .inspect_err(|panic| error!(what, cause = %panic.message(), "the application's code panicked"))
+        .ok()
+}
+
+/// A panic of the application's code.
+pub(crate) struct Panic(Box<dyn Any + Send>);
+
+impl Panic {
+    /// Returns the message, as the hook of the standard library prints it.
+    pub(crate) fn message(&self) -> &str {
+        let Panic(payload) = self;
+        match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
+            (Some(text), _) => text,
+            (None, Some(text)) => text,
+            (None, None) => "a panic without a message",
+        }
     }
-    result
 }
 
-/// Calls the application's code. Returns `None` if it panics, which the caller logs.
-pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(f)).ok()
+/// Calls the application's code. The caller logs a panic.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(Panic)
 }
 
-/// A future that completes with `None` if it panics. The caller logs that.
+/// A future that also completes if it panics. The caller logs that.
 pub(crate) struct Guarded<T>(pub(crate) BoxFuture<T>);
 
 impl<T> Future for Guarded<T> {
-    type Output = Option<T>;
+    type Output = Result<T, Panic>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Panic>> {
         match catch(|| self.0.as_mut().poll(cx)) {
-            Some(poll) => poll.map(Some),
-            None => Poll::Ready(None),
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::panic_any;
+
+    #[test]
+    fn the_message_of_a_panic_is_known_if_it_has_one() {
+        let message = |f: fn()| catch(f).err().map(|panic| panic.message().to_owned());
+        assert_eq!(message(|| panic!("fixed")).as_deref(), Some("fixed"));
+        assert_eq!(message(|| panic!("{} and {}", 1, 2)).as_deref(), Some("1 and 2"));
+        assert_eq!(message(|| panic_any(3)).as_deref(), Some("a panic without a message"));
+        assert_eq!(message(|| ()), None);
     }
 }

@@ -223,21 +223,23 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
         Ok::<_, ExtractError>(future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())))
     });
     match called {
-        Some(Ok(Poll::Ready(Ok(())))) => {}
-        Some(Ok(Poll::Pending)) => {
+        Ok(Ok(Poll::Ready(Ok(())))) => {}
+        Ok(Ok(Poll::Pending)) => {
             let (socket, event, ack) = (socket.clone(), event.into(), context.unsent_ack(wanted));
             let spawn = |future| {
                 socket.spawn(Rest { future: Guarded(future), socket: socket.clone(), event, ack, span })
             };
             future.map(spawn);
         }
-        Some(Ok(Poll::Ready(Err(error)))) => {
+        Ok(Ok(Poll::Ready(Err(error)))) => {
             socket.tell_failure(event, HandlerFailure::of(&error), context.unsent_ack(wanted));
         }
-        Some(Err(error)) => {
+        Ok(Err(error)) => {
             socket.tell_failure(event, HandlerFailure::NotCalled(&error), context.unsent_ack(wanted));
         }
-        None => socket.tell_failure(event, HandlerFailure::Panicked, context.unsent_ack(wanted)),
+        Err(panic) => {
+            socket.tell_failure(event, HandlerFailure::Panicked(panic.message()), context.unsent_ack(wanted));
+        }
     }
 }
 
@@ -287,9 +289,11 @@ impl<S: AnySocket> Future for Rest<S> {
         let _inside = self.span.enter();
         let Poll::Ready(done) = Pin::new(&mut self.future).poll(cx) else { return Poll::Pending };
         match done {
-            Some(Ok(())) => {}
-            Some(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::of(&error), self.ack),
-            None => self.socket.tell_failure(&self.event, HandlerFailure::Panicked, self.ack),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.socket.tell_failure(&self.event, HandlerFailure::of(&error), self.ack),
+            Err(panic) => {
+                self.socket.tell_failure(&self.event, HandlerFailure::Panicked(panic.message()), self.ack);
+            }
         }
         Poll::Ready(())
     }

@@ -12,7 +12,7 @@
 //! });
 //! // What a handler returns is the acknowledgement.
 //! io.on("add", async |Data((a, b)): Data<(i64, i64)>| a + b);
-//! sockeye::tokio::listen(io, "0.0.0.0:3000").await
+//! sockeye::runtime::tokio::listen(io, "0.0.0.0:3000").await
 //! # }
 //! ```
 //!
@@ -58,8 +58,8 @@
 //! [`Handler`]. The guide's page
 //! [Errors and limits][errors] lists what happens for each mistake, why a client cannot connect, and what messages of the
 //! compiler mean, such as `async closure does not implement Fn because it captures state from its environment`
-//! (`NonBorrowingFn`: use a plain closure that clones, or [`State`](extract::State)), `() is not a future` (`async` is
-//! missing), and `tokio` is ambiguous (see [`sockeye::tokio`](tokio#with-a-glob-import)).
+//! (`NonBorrowingFn`: use a plain closure that clones, or [`State`](extract::State)) and `() is not a future` (`async` is
+//! missing).
 //!
 //! # Coming from JavaScript
 //!
@@ -75,9 +75,9 @@
 //!
 //! # Features
 //!
-//! - `tokio` (default): [`sockeye::tokio`](tokio), to serve over tokio's sockets.
-//! - `smol`: [`sockeye::smol`](smol), to serve over smol's sockets. Both may be enabled at once.
-//! - `axum`: [mounts](mount) the server in axum 0.8, by [`layer`](tokio::layer); `hyper`: in anything else
+//! - `tokio` (default): [`sockeye::runtime::tokio`](runtime::tokio), to serve over tokio's sockets.
+//! - `smol`: [`sockeye::runtime::smol`](runtime::smol), to serve over smol's sockets. Both may be enabled at once.
+//! - `axum`: [mounts](mount) the server in axum 0.8, by [`layer`](runtime::tokio::layer); `hyper`: in anything else
 //!   built on hyper or tower; `http`: in any HTTP server, by messages.
 //! - `tls`: `https` and `wss` by rustls: `listen_tls` and `serve_tls` of the runtimes, and their
 //!   certificates: `Tls`. For clients, the certificates to trust: `ClientTls`.
@@ -114,15 +114,12 @@ mod pending;
 mod pool;
 mod ready;
 mod renewal;
+pub mod runtime;
 mod server;
-#[cfg(feature = "smol")]
-pub mod smol;
 #[cfg(feature = "testing")]
 mod staged;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(feature = "tokio")]
-pub mod tokio;
 mod waiters;
 
 pub use client::{Client, ClientSocket};
@@ -139,7 +136,7 @@ pub use renewal::AUTH_RENEW;
 pub use server::ack::AckFuture;
 pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};
-pub use server::members::JoinError;
+pub use server::joined_rooms::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};

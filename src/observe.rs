@@ -42,13 +42,13 @@
 //! | the same, by this program, such as a missing state | a handler was not called | `ERROR` | as above |
 //! | the same, by an error that is not for the client, or an answer that cannot be sent | a handler failed, or its answer could not be sent | `WARN` | as above |
 //! | the same, by another error, if no acknowledgement is wanted | a handler returned an error that the client did not ask for | `DEBUG` | as above |
-//! | the same, by a panic | a handler panicked | `ERROR` | as above, without `cause` |
+//! | the same, by a panic | a handler panicked | `ERROR` | as above; `cause` is the message of the panic |
 //! | the same, because there is no handler | an event without a handler | `DEBUG` | as above, without `cause` |
 //! | the same, because the handler was registered after its event had arrived | a handler was registered too late | `WARN` | as above |
 //!
 //! `sid` is the first six characters of the session's id, because the whole id is a secret. A refused request that ends
 //! its session is logged as the end of the session only. Further lines tell of an upgrade that failed (`DEBUG`), the
-//! head of a request that took too long to arrive (`DEBUG`), a socket that is in too many rooms (`WARN`), and a
+//! head of a request that took too long to arrive or cannot be read (`DEBUG`), a socket that is in too many rooms (`WARN`), and a
 //! panic in other code of the application (`ERROR`). A client that is disconnected because its credentials have expired has
 //! that as the `cause`.
 //!
@@ -262,8 +262,8 @@ pub enum HandlerFailure<'a> {
     Unheard(&'a str),
     /// The return value could not be sent, because it is too large or cannot be serialized.
     NotSent(&'a EmitError),
-    /// The handler panicked.
-    Panicked,
+    /// The handler panicked, with this message.
+    Panicked(&'a str),
     /// There is no handler for the event.
     Unhandled,
     /// A handler was registered for an event that arrived before it. This is noticed for the first events of a socket while
@@ -289,7 +289,7 @@ impl fmt::Display for HandlerFailure<'_> {
             HandlerFailure::NotCalled(error) => error.fmt(f),
             HandlerFailure::Failed(text) | HandlerFailure::Unheard(text) => f.write_str(text),
             HandlerFailure::NotSent(error) => error.fmt(f),
-            HandlerFailure::Panicked => f.write_str("a panic"),
+            HandlerFailure::Panicked(message) => write!(f, "a panic: {message}"),
             HandlerFailure::Unhandled => f.write_str("there is no handler for it"),
             HandlerFailure::RegisteredLate => f.write_str(
                 "the event had arrived before: register the handler before the first wait of on_connect, or at the namespace",
@@ -346,7 +346,7 @@ macro_rules! log_failure {
             HandlerFailure::Unheard(json) => {
                 debug!($($field)*, cause = %json, "a handler returned an error that the client did not ask for");
             }
-            HandlerFailure::Panicked => error!($($field)*, "a handler panicked"),
+            HandlerFailure::Panicked(message) => error!($($field)*, cause = %message, "a handler panicked"),
             HandlerFailure::Unhandled => debug!($($field)*, "an event without a handler"),
             HandlerFailure::RegisteredLate => {
                 warn!($($field)*, cause = %$failure, "a handler was registered too late");

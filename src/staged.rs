@@ -1,6 +1,7 @@
-//! The influence of a test on the server that it drives: its ids come from a seed, and its failures are noted.
+//! The influence of a test on the server that it drives: its ids come from a seed, its failures are noted, and requests
+//! have extensions.
 //!
-//! It lasts while the test's thread runs the server, and concerns that thread only.
+//! It lasts while the test's thread runs the server, or one connection, and concerns that thread only.
 
 use crate::observe::{Cause, HandlerFailure, ServerEvent};
 use sockeye_core::Random;
@@ -54,6 +55,26 @@ pub(crate) fn note(event: &ServerEvent<'_>) {
     });
 }
 
+#[cfg(feature = "http")]
+thread_local! {
+    static EXTENSIONS: RefCell<http::Extensions> = RefCell::default();
+}
+
+/// Calls `f`. Requests that it handles have these extensions, as if the server were mounted behind a layer that adds them.
+#[cfg(feature = "http")]
+pub(crate) fn with_extensions<R>(extensions: &http::Extensions, f: impl FnOnce() -> R) -> R {
+    let outer = EXTENSIONS.replace(extensions.clone());
+    let result = f();
+    EXTENSIONS.set(outer);
+    result
+}
+
+/// Returns the extensions of the request that is being handled.
+#[cfg(feature = "http")]
+pub(crate) fn extensions() -> http::Extensions {
+    EXTENSIONS.with_borrow(Clone::clone)
+}
+
 fn with<R>(f: impl FnOnce(&mut Staged) -> R) -> Option<R> {
     STAGED.try_with(|staged| staged.try_borrow_mut().ok()?.as_mut().map(f)).ok().flatten()
 }
@@ -64,7 +85,9 @@ fn describe(event: &ServerEvent<'_>) -> Option<String> {
             HandlerFailure::NotCalled(error) => {
                 format!("the handler of {event:?} in {namespace:?} was not called: {error}")
             }
-            HandlerFailure::Panicked => format!("the handler of {event:?} in {namespace:?} panicked"),
+            HandlerFailure::Panicked(message) => {
+                format!("the handler of {event:?} in {namespace:?} panicked: {message}")
+            }
             HandlerFailure::Unhandled => format!("there is no handler of {event:?} in {namespace:?}"),
             failure => format!("the handler of {event:?} in {namespace:?} failed: {failure}"),
         },

@@ -34,7 +34,7 @@ fn run(io: &Server, test: impl AsyncFnOnce(TcpStream)) {
             response.headers_mut().insert("x-layer", "passed".parse().unwrap());
             response
         }));
-    serve(sockeye::tokio::layer(io.clone()).in_front_of(app), test);
+    serve(sockeye::runtime::tokio::layer(io.clone()).in_front_of(app), test);
 }
 
 fn serve(app: Front<Server>, test: impl AsyncFnOnce(TcpStream)) {
@@ -108,7 +108,7 @@ fn the_applications_layers_are_applied_once_for_all_requests() {
         service
     });
     let app = Router::new().route("/", get(async || "hello")).layer(layer);
-    serve(sockeye::tokio::layer(Server::new()).in_front_of(app), async |mut stream| {
+    serve(sockeye::runtime::tokio::layer(Server::new()).in_front_of(app), async |mut stream| {
         ask(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "hello").await;
         let first = made.load(Ordering::SeqCst);
         ask(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "hello").await;
@@ -121,7 +121,7 @@ fn a_connection_that_is_not_handed_over_ends_its_session() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let server = engine::Server::new(Nothing);
-        let service = sockeye::tokio::service(server.clone());
+        let service = sockeye::runtime::tokio::service(server.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let stream = TokioIo::new(listener.accept().await.unwrap().0);
@@ -145,14 +145,14 @@ fn a_connection_that_is_not_handed_over_ends_its_session() {
 fn a_connection_runs_on_the_chosen_runtime() {
     let mut other = tokio::runtime::Builder::new_multi_thread();
     let other = other.worker_threads(1).thread_name("other").enable_all().build().unwrap();
-    let chosen = other.block_on(async { sockeye::tokio::Tokio::new() });
+    let chosen = other.block_on(async { sockeye::runtime::tokio::Tokio::new() });
     let (tell, told) = std::sync::mpsc::channel();
     let io = Server::new();
     io.on_connect(move |_: Socket| {
         let _ = tell.send(std::thread::current().name().map(str::to_owned));
         async {}
     });
-    let app = sockeye::tokio::layer(io).on(chosen).in_front_of(Router::new());
+    let app = sockeye::runtime::tokio::layer(io).on(chosen).in_front_of(Router::new());
     serve(app, async |mut stream| {
         ask(&mut stream, HANDSHAKE, "maxPayload").await;
         ask(&mut stream, CONNECT, "sid").await;
@@ -164,8 +164,8 @@ fn a_connection_runs_on_the_chosen_runtime() {
 fn a_polling_client_s_handlers_begin_on_the_runtime_that_was_asked_for() {
     let mut other = tokio::runtime::Builder::new_multi_thread();
     let other = other.worker_threads(1).enable_all().build().unwrap();
-    let asked_for =
-        other.block_on(async { (sockeye::tokio::Tokio::new(), tokio::runtime::Handle::current().id()) });
+    let asked_for = other
+        .block_on(async { (sockeye::runtime::tokio::Tokio::new(), tokio::runtime::Handle::current().id()) });
     let (tell, told) = std::sync::mpsc::channel();
     let runtime = move || _ = tell.send(tokio::runtime::Handle::current().id());
     let (allowing, connecting) = (runtime.clone(), runtime.clone());
@@ -184,7 +184,7 @@ fn a_polling_client_s_handlers_begin_on_the_runtime_that_was_asked_for() {
         });
         async {}
     });
-    let app = sockeye::tokio::layer(io).on(asked_for.0).in_front_of(Router::new());
+    let app = sockeye::runtime::tokio::layer(io).on(asked_for.0).in_front_of(Router::new());
     serve(app, async |mut stream| {
         let target = "/socket.io/?EIO=4&transport=polling";
         let open = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -443,7 +443,7 @@ fn a_client_outlives_a_runtime_of_tokio() {
     let mut events = client.events();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        client.attach(Arc::new(sockeye::tokio::Tokio::new()));
+        client.attach(Arc::new(sockeye::runtime::tokio::Tokio::new()));
         client.connect();
     });
     let mut connected = pin!(client.connected());
@@ -465,7 +465,7 @@ fn a_client_outlives_a_runtime_of_tokio() {
 fn a_client_outlives_an_executor_of_smol() {
     let client = Client::new("http://127.0.0.1:9").unwrap();
     let executor = Arc::new(smol::Executor::new());
-    let runtime = Arc::new(sockeye::smol::Smol::on(&executor));
+    let runtime = Arc::new(sockeye::runtime::smol::Smol::on(&executor));
     client.attach(runtime.clone());
     client.connect();
     drop(executor);

@@ -20,7 +20,7 @@ fn line(failed: &FailedEvent<'_>) -> String {
         HandlerFailure::Unheard(json) => json,
         HandlerFailure::NotSent(EmitError::TooLarge { .. }) => "too large",
         HandlerFailure::NotSent(_) => "not sent",
-        HandlerFailure::Panicked => "panicked",
+        HandlerFailure::Panicked(_) => "panicked",
         HandlerFailure::Unhandled => "unhandled",
         HandlerFailure::RegisteredLate => "registered late",
         _ => "another",

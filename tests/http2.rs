@@ -27,7 +27,7 @@ fn run(test: impl AsyncFnOnce(Client, Server)) {
     });
     let app = axum::Router::new()
         .route("/hello", get(async |version: Version| format!("hello over {version:?}")))
-        .layer(sockeye::tokio::layer(io.clone()));
+        .layer(sockeye::runtime::tokio::layer(io.clone()));
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -498,6 +498,8 @@ fn a_failure_of_a_handler_is_one_line_with_all_that_identifies_it_before_and_aft
                 assert!(fields.contains(&part), "{part} is not in {fields}");
             }
             assert!(fields.contains("namespace=\"/\"") && fields.contains("peer=unknown"), "{fields}");
+            let cause = "cause=a bug of the application";
+            assert_eq!(fields.contains(cause), message == "a handler panicked", "{fields}");
         }
     });
 }
@@ -552,6 +554,14 @@ fn a_head_that_does_not_arrive_in_time_is_one_line() {
         sim.dial().send(b"GET /socket.io/");
         sim.run();
         sim.advance(Duration::from_secs(11));
+    });
+}
+
+#[test]
+fn a_head_that_cannot_be_read_is_one_line() {
+    expect_one_line(Level::DEBUG, "the head of a request cannot be read", "cause=malformed head", |sim| {
+        sim.dial().send(b"\x16\x03\x01\r\n\r\n");
+        sim.run();
     });
 }
 

@@ -83,7 +83,7 @@ impl Served {
         socket.bind(address).unwrap();
         let listener = socket.listen(4096).unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = runtime.spawn(sockeye::tokio::serve(server.clone(), listener));
+        let serving = runtime.spawn(sockeye::runtime::tokio::serve(server.clone(), listener));
         Served { server, address, serving }
     }
 }

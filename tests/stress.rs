@@ -193,7 +193,9 @@ fn on_tokio<F: Future<Output = std::io::Result<()>>>(
 #[test]
 #[ignore = "takes long: see CONTRIBUTING.md"]
 fn two_connections_of_a_session_leave_nothing_on_tokio() {
-    stress(|server, listener| on_tokio(listener, |listener| sockeye::tokio::serve(server, listener)));
+    stress(|server, listener| {
+        on_tokio(listener, |listener| sockeye::runtime::tokio::serve(server, listener))
+    });
 }
 
 #[test]
@@ -203,7 +205,7 @@ fn two_connections_of_a_session_leave_nothing_on_smol() {
         let executor = Arc::new(smol::Executor::new());
         let helper = executor.clone();
         std::thread::spawn(move || smol::block_on(helper.run(std::future::pending::<()>())));
-        let runtime = sockeye::smol::Smol::on(&executor);
+        let runtime = sockeye::runtime::smol::Smol::on(&executor);
         smol::block_on(executor.run(runtime.serve(server, listener))).unwrap();
     });
 }

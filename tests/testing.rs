@@ -511,7 +511,7 @@ mod on_tokio {
 fn any_other_runtime_can_be_used() {
     let executor = Arc::new(smol::Executor::new());
     smol::block_on(executor.run(async {
-        let test = TestServer::within(chat(), Arc::new(sockeye::smol::Smol::on(&executor)));
+        let test = TestServer::within(chat(), Arc::new(sockeye::runtime::smol::Smol::on(&executor)));
         let ann = test.client().auth(json!({ "name": "Ann" })).connect("/").await;
         assert_eq!(ann.ask::<i64>("add", (2, 3)).await, 5);
     }));

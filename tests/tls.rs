@@ -22,14 +22,14 @@ fn on_tokio(server: Server, listener: TcpListener, tls: Tls) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         listener.set_nonblocking(true)?;
-        sockeye::tokio::serve_tls(server, tokio::net::TcpListener::from_std(listener)?, tls).await
+        sockeye::runtime::tokio::serve_tls(server, tokio::net::TcpListener::from_std(listener)?, tls).await
     })
 }
 
 #[cfg(feature = "smol")]
 fn on_smol(server: Server, listener: TcpListener, tls: Tls) -> io::Result<()> {
     let executor = Arc::new(smol::Executor::new());
-    let runtime = sockeye::smol::Smol::on(&executor);
+    let runtime = sockeye::runtime::smol::Smol::on(&executor);
     smol::block_on(executor.run(runtime.serve_tls(server, listener, tls)))
 }
 
@@ -393,7 +393,7 @@ mod unix_sockets {
             runtime.block_on(async {
                 listener.set_nonblocking(true)?;
                 let listener = tokio::net::UnixListener::from_std(listener)?;
-                sockeye::tokio::serve_tls(server, listener, tls).await
+                sockeye::runtime::tokio::serve_tls(server, listener, tls).await
             })
         });
     }
@@ -402,7 +402,7 @@ mod unix_sockets {
     #[test]
     fn a_unix_socket_is_served_by_tls_on_smol() {
         serve_by_tls("smol", |server, listener, tls| {
-            smol::block_on(sockeye::smol::serve_unix_tls(server, listener, tls))
+            smol::block_on(sockeye::runtime::smol::serve_unix_tls(server, listener, tls))
         });
     }
 

@@ -1,72 +1,77 @@
-//! The load over WebSocket.
+//! Messages over WebSocket, with a fixed number of them in flight.
 
 use crate::Failure;
 use crate::client::{Client, Opcode, write_frame};
-use crate::machine::{Cpu, resident};
+use crate::group::Group;
+use crate::machine::Cpu;
 use crate::report::Sample;
 use crate::scenario::{Events, Kind};
-use crate::server::Running;
-use mio::Poll;
+use crate::server::{Candidate, Running, Settings};
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// The number of clients that connect at the same time.
-const CONNECTING: usize = 200;
 /// The time under load before a measurement begins.
-const WARM_UP: Duration = Duration::from_millis(500);
+const WARM_UP: Duration = Duration::from_millis(400);
 /// The time in which messages that are in flight at the end have to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Measures opening connections, and the memory that idle ones keep.
-pub(crate) fn open(server: &Running, clients: usize) -> Result<Sample, Failure> {
-    let (cpu, memory) = (Cpu::of(server.process()), resident(server.process()));
-    let mut crowd = Crowd::connect(server, clients)?;
-    let (total, user) = Cpu::of(server.process()).since(cpu);
-    // By then the server has freed what it needed only for connecting. Pings are answered meanwhile.
-    crowd.serve_for(Duration::from_secs(1))?;
-    let kept = (resident(server.process()) - memory) / clients as f64;
-    let mut sample = Sample::of_cpu(total, user, clients as u64);
-    sample.memory = kept;
-    Ok(sample)
-}
-
-/// Measures messages, with a fixed number of them in flight.
+/// Measures messages.
 pub(crate) fn run(server: &Running, load: Events, time: Duration) -> Result<Sample, Failure> {
-    let mut crowd = Crowd::connect(server, load.clients)?;
-    crowd.serve_for(Duration::from_millis(200))?;
-    crowd.begin(load)?;
-    crowd.serve_for(WARM_UP)?;
+    let mut group = Group::connect(server, load.clients)?;
+    group.rest(Duration::from_millis(100))?;
+    let mut messages = Messages::new(load);
+    messages.begin(&mut group)?;
+    messages.serve_for(&mut group, WARM_UP)?;
 
-    let (before, cpu, start) = (crowd.received, Cpu::of(server.process()), Instant::now());
-    crowd.latencies.clear();
-    crowd.serve_for(time)?;
-    let (total, user) = Cpu::of(server.process()).since(cpu);
-    let (received, elapsed) = (crowd.received - before, start.elapsed());
+    let (before, cpu, start) = (messages.received, Cpu::of(server.process()), Instant::now());
+    messages.latencies.clear();
+    messages.serve_for(&mut group, time)?;
+    let mut sample = Sample::default();
+    sample.take_cpu(cpu, server, messages.received - before);
+    sample.take_latencies("", start.elapsed(), &mut messages.latencies);
 
-    crowd.stopping = true;
+    messages.stopping = true;
     let end = Instant::now() + PATIENCE;
-    while crowd.missing() > 0 && Instant::now() < end {
-        crowd.serve_for(Duration::from_millis(20))?;
+    while messages.missing() > 0 && Instant::now() < end {
+        messages.serve_for(&mut group, Duration::from_millis(20))?;
     }
-    if crowd.missing() > 0 {
-        return Err(format!("{} messages did not come back", crowd.missing()).into());
+    if messages.missing() > 0 {
+        return Err(format!("{} messages did not come back", messages.missing()).into());
     }
-    if received == 0 {
+    if messages.received == before {
         return Err("nothing came back".into());
     }
-    let mut sample = Sample::of_cpu(total, user, received);
-    sample.take_time(elapsed, received, &mut crowd.latencies);
     Ok(sample)
 }
 
-/// All clients.
-struct Crowd {
-    poll: Poll,
-    events: mio::Events,
-    scratch: Vec<u8>,
-    members: Vec<Member>,
-    load: Option<Events>,
+/// Measures the same messages with one worker thread of the server and with two. Returns nothing if the server has only
+/// one thread.
+pub(crate) fn with_two_workers(
+    candidate: &Candidate,
+    load: Events,
+    time: Duration,
+) -> Result<Sample, Failure> {
+    let mut sample = Sample::default();
+    if !candidate.has_workers {
+        return Ok(sample);
+    }
+    let mut cpu = [0.0; 2];
+    for (workers, cpu) in [1, 2].into_iter().zip(&mut cpu) {
+        let server = Running::start(candidate, Settings { workers: Some(workers), ..Settings::default() })?;
+        *cpu = run(&server, load, time)?.get("cpu_us").ok_or("no CPU time")?;
+    }
+    sample.set("one_worker_us", cpu[0]);
+    sample.set("two_workers_us", cpu[1]);
+    sample.set("two_workers_to_one", cpu[1] / cpu[0]);
+    Ok(sample)
+}
+
+/// The messages of all clients.
+struct Messages {
+    load: Events,
+    senders: Vec<Sender>,
     stopping: bool,
     received: u64,
     /// In microseconds.
@@ -83,227 +88,129 @@ struct Round {
     sent: Option<Instant>,
 }
 
-struct Member {
-    client: Client,
-    state: State,
+struct Sender {
     /// The messages that it sends, by slot: each message in flight has a slot.
     requests: Vec<Vec<u8>>,
     /// The payload that has to come back.
     expected: Vec<u8>,
     under_way: VecDeque<(usize, Instant)>,
-    /// Whether an attachment comes next.
+    /// True if an attachment comes next.
     announced: bool,
     /// The number of broadcasts that it has received.
     broadcasts: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Upgrading,
-    Opening,
-    Connecting,
-    Ready,
-}
-
-impl Crowd {
-    fn connect(server: &Running, clients: usize) -> Result<Crowd, Failure> {
-        let mut crowd = Crowd {
-            poll: Poll::new()?,
-            events: mio::Events::with_capacity(1024),
-            scratch: vec![0; 256 << 10],
-            members: Vec::with_capacity(clients),
-            load: None,
+impl Messages {
+    fn new(load: Events) -> Messages {
+        Messages {
+            load,
+            senders: (0..load.clients).map(|number| Sender::new(load, number)).collect(),
             stopping: false,
             received: 0,
             latencies: Vec::new(),
             round: Round::default(),
-        };
-        let request = upgrade(server);
-        let end = Instant::now() + Duration::from_secs(120);
-        let mut ready = 0;
-        while ready < clients {
-            while crowd.members.len() < clients && crowd.members.len() - ready < CONNECTING {
-                let token = crowd.members.len();
-                let mut client = Client::connect(server.address, crowd.poll.registry(), token)?;
-                client.output().extend_from_slice(request.as_bytes());
-                client.flush()?;
-                crowd.members.push(Member::new(client));
-            }
-            ready += crowd.turn(Duration::from_millis(100))?;
-            if Instant::now() > end {
-                return Err(format!("only {ready} of {clients} clients connected").into());
-            }
         }
-        Ok(crowd)
     }
 
-    /// Starts the load.
-    fn begin(&mut self, load: Events) -> io::Result<()> {
-        self.load = Some(load);
+    fn begin(&mut self, group: &mut Group) -> io::Result<()> {
         let now = Instant::now();
-        if load.kind == Kind::Broadcast {
-            return self.begin_round(now, load);
+        if self.load.kind == Kind::Broadcast {
+            return self.begin_round(group, now);
         }
-        for (number, member) in self.members.iter_mut().enumerate() {
-            member.prepare(load, number);
-            (0..load.in_flight).for_each(|slot| member.send(slot, now));
-            member.client.flush()?;
+        for (number, sender) in self.senders.iter_mut().enumerate() {
+            for slot in 0..self.load.in_flight {
+                sender.under_way.push_back((slot, now));
+            }
+            group.send(number, &sender.requests.concat())?;
         }
         Ok(())
     }
 
     /// Lets the next client broadcast.
-    fn begin_round(&mut self, now: Instant, load: Events) -> io::Result<()> {
+    fn begin_round(&mut self, group: &mut Group, now: Instant) -> io::Result<()> {
         let number = self.round.number + 1;
-        let text = format!("42[\"broadcast\",\"{number:0>width$}\"]", width = load.size);
-        let sender = number as usize % self.members.len();
-        let sender = &mut self.members[sender];
-        write_frame(sender.client.output(), Opcode::Text, text.as_bytes());
+        let text = format!("42[\"broadcast\",\"{number:0>width$}\"]", width = self.load.size);
+        let mut frame = Vec::new();
+        write_frame(&mut frame, Opcode::Text, text.as_bytes());
         self.round = Round { number, expected: text.into_bytes(), received: 0, sent: Some(now) };
-        sender.client.flush()
+        group.send(number as usize % self.senders.len(), &frame)
     }
 
     /// Returns the number of messages that have not come back yet.
     fn missing(&self) -> usize {
-        let round = self.round.sent.map_or(0, |_| self.members.len() - self.round.received);
-        round + self.members.iter().map(|member| member.under_way.len()).sum::<usize>()
+        let round = self.round.sent.map_or(0, |_| self.senders.len() - self.round.received);
+        round + self.senders.iter().map(|sender| sender.under_way.len()).sum::<usize>()
     }
 
-    fn serve_for(&mut self, time: Duration) -> Result<(), Failure> {
+    fn serve_for(&mut self, group: &mut Group, time: Duration) -> Result<(), Failure> {
         let end = Instant::now() + time;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
             }
-            self.turn(left)?;
-        }
-    }
-
-    /// Waits for events and handles them. Returns the number of clients that became ready.
-    fn turn(&mut self, wait: Duration) -> Result<usize, Failure> {
-        let mut events = std::mem::replace(&mut self.events, mio::Events::with_capacity(0));
-        match self.poll.poll(&mut events, Some(wait)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
-            _ => {}
-        }
-        let (now, mut ready) = (Instant::now(), 0);
-        for event in &events {
-            let token = event.token().0;
-            if event.is_readable() {
-                self.members[token].client.fill(&mut self.scratch)?;
-                ready += usize::from(self.read(token, now)?);
-            }
-            self.members[token].client.flush()?;
-        }
-        self.events = events;
-        Ok(ready)
-    }
-
-    /// Handles all frames that have arrived. Returns true if the client became ready.
-    fn read(&mut self, token: usize, now: Instant) -> Result<bool, Failure> {
-        let member = &mut self.members[token];
-        if member.state == State::Upgrading {
-            let input = member.client.input();
-            let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n") else {
-                return Ok(false);
-            };
-            if !input.starts_with(b"HTTP/1.1 101") {
-                return Err(format!("refused: {}", String::from_utf8_lossy(input)).into());
-            }
-            member.client.take(end + 4);
-            member.state = State::Opening;
-        }
-        let mut ready = false;
-        while let Some((opcode, range)) = self.members[token].client.frame() {
-            let member = &mut self.members[token];
-            let payload = member.client.bytes(range);
-            match (opcode, member.state, payload) {
-                (Opcode::Text, _, b"2") => write_frame(member.client.output(), Opcode::Text, b"3"),
-                (Opcode::Text, State::Opening, [b'0', ..]) => {
-                    write_frame(member.client.output(), Opcode::Text, b"40");
-                    member.state = State::Connecting;
-                }
-                (Opcode::Text, State::Connecting, [b'4', b'0', ..]) => {
-                    member.state = State::Ready;
-                    ready = true;
-                }
-                (Opcode::Text | Opcode::Binary, State::Ready, payload) => {
-                    let Some(load) = self.load else {
-                        return Err("unexpected message before the load began".into());
-                    };
-                    let is_whole = match load.kind {
-                        Kind::Broadcast => {
-                            let is_right =
-                                payload == self.round.expected && member.broadcasts + 1 == self.round.number;
-                            member.broadcasts += 1;
-                            is_right.then_some(true)
-                        }
-                        Kind::Ack => answered(&mut member.under_way, &member.expected, payload),
-                        Kind::Echo => (payload == member.expected).then_some(true),
-                        Kind::Binary if opcode == Opcode::Text => {
-                            let is_right = !member.announced && payload.starts_with(b"451-[\"bin\",");
-                            member.announced = true;
-                            is_right.then_some(false)
-                        }
-                        Kind::Binary => {
-                            let announced = std::mem::take(&mut member.announced);
-                            (announced && payload == member.expected).then_some(true)
-                        }
-                    };
-                    match is_whole {
-                        Some(true) => self.count(token, now, load)?,
-                        Some(false) => {}
-                        None => return Err("a message came back changed or out of order".into()),
-                    }
-                }
-                (_, _, payload) => {
-                    return Err(format!("unexpected: {}", String::from_utf8_lossy(payload)).into());
-                }
-            }
-        }
-        Ok(ready)
-    }
-
-    /// Counts a message that came back, and sends the next one.
-    fn count(&mut self, token: usize, now: Instant, load: Events) -> io::Result<()> {
-        self.received += 1;
-        let member = &mut self.members[token];
-        let sent = match load.kind {
-            Kind::Broadcast => {
-                self.round.received += 1;
-                if self.round.received < self.members.len() {
-                    return Ok(());
-                }
-                let sent = self.round.sent.take();
+            // Taken once for all clients of a turn.
+            let mut now = None;
+            group.turn(left, |number, client, opcode, range| {
+                let now = *now.get_or_insert_with(Instant::now);
+                self.handle(number, client, opcode, range, now)
+            })?;
+            if self.round.received == self.senders.len()
+                && let Some(sent) = self.round.sent.take()
+            {
+                let now = now.unwrap_or_else(Instant::now);
+                self.latencies.push(now.duration_since(sent).as_micros() as u32);
                 if !self.stopping {
-                    self.begin_round(now, load)?;
+                    self.begin_round(group, now)?;
                 }
-                sent
             }
-            _ => {
-                let (slot, sent) = member.under_way.pop_front().unzip();
-                if let (Some(slot), false) = (slot, self.stopping) {
-                    member.send(slot, now);
-                }
-                sent
+        }
+    }
+
+    /// Checks a frame. If it completes a message, counts it and sends the next one.
+    fn handle(
+        &mut self,
+        number: usize,
+        client: &mut Client,
+        opcode: Opcode,
+        range: Range<usize>,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        let (sender, payload) = (&mut self.senders[number], client.bytes(range));
+        let is_whole = match self.load.kind {
+            Kind::Broadcast => {
+                sender.broadcasts += 1;
+                let is_right = payload == self.round.expected && sender.broadcasts == self.round.number;
+                is_right.then_some(true)
+            }
+            Kind::Ack => answered(&mut sender.under_way, &sender.expected, payload),
+            Kind::Echo => (payload == sender.expected).then_some(true),
+            Kind::Binary if opcode == Opcode::Text => {
+                let is_right = !sender.announced && payload.starts_with(b"451-[\"bin\",");
+                sender.announced = true;
+                is_right.then_some(false)
+            }
+            Kind::Binary => {
+                let announced = std::mem::take(&mut sender.announced);
+                (announced && payload == sender.expected).then_some(true)
             }
         };
-        if let Some(sent) = sent {
-            self.latencies.push(now.duration_since(sent).as_micros() as u32);
+        if !is_whole.ok_or("a message came back changed or out of order")? {
+            return Ok(());
+        }
+        self.received += 1;
+        if self.load.kind == Kind::Broadcast {
+            self.round.received += 1;
+            return Ok(());
+        }
+        let (slot, sent) = sender.under_way.pop_front().ok_or("a message that was not sent")?;
+        self.latencies.push(now.duration_since(sent).as_micros() as u32);
+        if !self.stopping {
+            client.output().extend_from_slice(&sender.requests[slot]);
+            sender.under_way.push_back((slot, now));
         }
         Ok(())
     }
-}
-
-/// Returns the request that opens a session over WebSocket.
-pub(crate) fn upgrade(server: &Running) -> String {
-    format!(
-        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Version: 13\r\n\r\n",
-        server.address
-    )
 }
 
 /// Moves the message that `payload` acknowledges to the front, whatever its place. Returns `Some(true)` if there is one
@@ -318,47 +225,36 @@ fn answered(under_way: &mut VecDeque<(usize, Instant)>, expected: &[u8], payload
     (data == expected).then_some(true)
 }
 
-impl Member {
-    fn new(client: Client) -> Member {
-        Member {
-            client,
-            state: State::Upgrading,
-            requests: Vec::new(),
-            expected: Vec::new(),
-            under_way: VecDeque::new(),
-            announced: false,
-            broadcasts: 0,
-        }
-    }
-
+impl Sender {
     /// Prepares the messages, which differ for each client.
-    fn prepare(&mut self, load: Events, number: usize) {
-        let body = format!("{number:x<width$}", width = load.size);
+    fn new(load: Events, number: usize) -> Sender {
+        // Not by a width, which formatting limits to 64 KiB.
+        let mut body = number.to_string();
+        body.extend(std::iter::repeat_n('x', load.size - body.len()));
         let message = |slot: usize| match load.kind {
             Kind::Ack => format!("42{slot}[\"ack\",\"{body}\"]"),
             Kind::Echo => format!("42[\"echo\",\"{body}\"]"),
             Kind::Binary => r#"451-["bin",{"_placeholder":true,"num":0}]"#.into(),
             Kind::Broadcast => String::new(),
         };
-        self.requests = (0..load.in_flight)
-            .map(|slot| {
-                let mut request = Vec::new();
-                write_frame(&mut request, Opcode::Text, message(slot).as_bytes());
-                if load.kind == Kind::Binary {
-                    write_frame(&mut request, Opcode::Binary, body.as_bytes());
-                }
-                request
-            })
-            .collect();
-        self.expected = match load.kind {
-            Kind::Ack => format!("[\"{body}\"]").into_bytes(),
-            Kind::Echo => message(0).into_bytes(),
-            _ => body.into_bytes(),
-        };
-    }
-
-    fn send(&mut self, slot: usize, now: Instant) {
-        self.client.output().extend_from_slice(&self.requests[slot]);
-        self.under_way.push_back((slot, now));
+        let requests = (0..load.in_flight).map(|slot| {
+            let mut request = Vec::new();
+            write_frame(&mut request, Opcode::Text, message(slot).as_bytes());
+            if load.kind == Kind::Binary {
+                write_frame(&mut request, Opcode::Binary, body.as_bytes());
+            }
+            request
+        });
+        Sender {
+            requests: requests.collect(),
+            expected: match load.kind {
+                Kind::Ack => format!("[\"{body}\"]").into_bytes(),
+                Kind::Echo => message(0).into_bytes(),
+                _ => body.clone().into_bytes(),
+            },
+            under_way: VecDeque::new(),
+            announced: false,
+            broadcasts: 0,
+        }
     }
 }

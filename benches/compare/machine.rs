@@ -3,11 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-/// The CPU time that a process has used.
+/// The CPU time that a process has used, and its page faults.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
     /// The time of all threads, counted by the scheduler in nanoseconds.
-    pub(crate) total: u64,
+    total: u64,
+    /// The number of pages that were mapped without reading from a disk.
+    faults: u64,
     /// The times in user mode and in the kernel, counted in clock ticks: precise enough only for their ratio.
     user: u64,
     system: u64,
@@ -24,21 +26,31 @@ impl Cpu {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
         // Skips the name in parentheses, which may contain spaces.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
-        let ticks: Vec<u64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
-        let (user, system) = match ticks[..] {
-            [user, system] => (user, system),
-            _ => (0, 0),
-        };
-        Cpu { total, user, system }
+        let fields: Vec<u64> = fields.skip(7).take(6).map(|field| field.parse().unwrap_or(0)).collect();
+        match fields[..] {
+            [faults, _, _, _, user, system] => Cpu { total, faults, user, system },
+            _ => Cpu { total, ..Cpu::default() },
+        }
     }
 
-    /// Returns the time since `before`, and the part of it in user mode, in microseconds.
-    pub(crate) fn since(self, before: Cpu) -> (f64, f64) {
-        let total = self.total.saturating_sub(before.total) as f64 / 1e3;
-        let (user, system) = ((self.user - before.user) as f64, (self.system - before.system) as f64);
+    /// Returns the time that `process` has used since, the part of it in user mode, both in microseconds, and the
+    /// number of page faults.
+    pub(crate) fn until_now(self, process: u32) -> (f64, f64, f64) {
+        let now = Cpu::of(process);
+        let total = now.total.saturating_sub(self.total) as f64 / 1e3;
+        let (user, system) = ((now.user - self.user) as f64, (now.system - self.system) as f64);
         let share = if user + system > 0.0 { user / (user + system) } else { 0.0 };
-        (total, total * share)
+        (total, total * share, (now.faults - self.faults) as f64)
     }
+}
+
+/// Returns the number of connections that the machine has dropped because a backlog was full.
+pub(crate) fn dropped_connections() -> u64 {
+    let text = fs::read_to_string("/proc/net/netstat").unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return 0 };
+    let mut pairs = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
+    pairs.find(|(name, _)| *name == "ListenDrops").and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
 }
 
 /// Returns the resident memory of a process, in KB.

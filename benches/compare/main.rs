@@ -5,20 +5,27 @@
 //! are interleaved, so that other work on the machine affects all servers alike, and ratios are taken within a round.
 #![allow(clippy::expect_used)]
 
+mod avalanche;
 mod beside;
 mod client;
+mod deaf;
 mod events;
+mod group;
 mod http;
+mod idle;
 mod machine;
 mod polling;
 mod report;
+mod rooms;
 mod scenario;
 mod server;
+mod upgrading;
 
 use lexopt::prelude::*;
 use report::{Report, Sample};
-use scenario::{SCENARIOS, Scenario};
-use server::{Candidate, Running};
+use scenario::{Load, SCENARIOS, Scenario};
+use server::{Candidate, Running, Settings};
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,15 +36,19 @@ usage: benches/compare/run [options] [-- arguments of load_server]
 
   --with LIST      servers to measure beside ours: floor, socketioxide, socketioxide-axum, node, bun,
                    ours-axum, ours-mio, ours-smol (default: floor,socketioxide)
-  --only LIST      scenarios: idle, handshake, ack1, ack16, echo1k, bin4k, broadcast, beside, polling
-                   (default: all)
+  --only LIST      scenarios or families of scenarios (default: all)
+  --except LIST    scenarios or families that are left out
   --rounds N       rounds of measurements (default: 3)
-  --secs S         seconds per measurement (default: 3)
-  --idle N         idle connections (default: 9000)
-  --save NAME      write benches/results/NAME.json and NAME.md
+  --secs S         seconds per measurement, half of it for sizes (default: 3)
+  --idle N         clients of idle, browser, heartbeats and of the avalanches (default: 9000)
+  --save NAME      write benches/results/NAME.json and NAME.md; benches/compare/table.mjs makes the table
+                   of the README from the newest of them
 
 A LIST is separated by commas. The environment variable WORKERS sets the number of threads of each server
-(default: 1). Arguments after `--` go to our server, as in `-- --runtime smol` or `-- --mounted axum`.";
+(default: 1). Arguments after `--` go to our server, as in `-- --runtime smol` or `-- --mounted axum`.
+
+Each client needs a file descriptor here and one in the server, two in avalanche_polling: `ulimit -n` limits --idle.
+";
 
 /// The command line.
 struct Options {
@@ -48,11 +59,13 @@ struct Options {
     idle: usize,
     save: Option<String>,
     arguments: Vec<String>,
+    /// The command that repeats this run.
+    command: String,
 }
 
 fn main() -> Result<(), Failure> {
     let Some(options) = parse()? else {
-        println!("{USAGE}");
+        println!("{}", usage());
         return Ok(());
     };
     let root = PathBuf::from(std::env::var("COMPARE_ROOT").unwrap_or_else(|_| ".".into()));
@@ -63,22 +76,15 @@ fn main() -> Result<(), Failure> {
             // Each round starts with another server.
             for at in 0..candidates.len() {
                 let at = (at + round) % candidates.len();
-                let candidate = &candidates[at];
-                match measure(candidate, scenario, &options) {
-                    Ok(sample) => {
-                        eprintln!("round {} {:10} {:14} {sample}", round + 1, scenario.name, candidate.name);
-                        report.add(scenario, at, sample);
-                    }
+                let sample = measure(&candidates[at], scenario, &options);
+                let (scenario_name, server) = (scenario.name, &candidates[at].name);
+                match &sample {
+                    Ok(sample) => eprintln!("round {} {scenario_name:17} {server:14}{sample}", round + 1),
                     Err(error) => {
-                        eprintln!(
-                            "round {} {:10} {:14} failed: {error}",
-                            round + 1,
-                            scenario.name,
-                            candidate.name
-                        );
-                        report.fail(scenario, at, error.to_string());
+                        eprintln!("round {} {scenario_name:17} {server:14} failed: {error}", round + 1)
                     }
                 }
+                report.add(scenario, at, sample);
             }
         }
     }
@@ -90,12 +96,48 @@ fn main() -> Result<(), Failure> {
 }
 
 fn measure(candidate: &Candidate, scenario: &Scenario, options: &Options) -> Result<Sample, Failure> {
-    let server = Running::start(candidate)?;
+    let mut settings = Settings::default();
     match scenario.load {
-        scenario::Load::Polling { clients } => polling::run(&server, clients, options.time),
-        scenario::Load::Open { clients } => events::open(&server, clients.unwrap_or(options.idle)),
-        scenario::Load::Beside => beside::run(&server, options.time),
-        scenario::Load::Events(load) => events::run(&server, load, options.time),
+        Load::Workers(load) => return events::with_two_workers(candidate, load, options.time),
+        Load::Heartbeats => settings.ping_interval = Some(Duration::from_secs(1)),
+        _ => {}
+    }
+    let mut server = Running::start(candidate, settings)?;
+    match scenario.load {
+        Load::Open { clients, as_browser } => {
+            idle::open(&server, clients.unwrap_or(options.idle), as_browser)
+        }
+        Load::Heartbeats => idle::heartbeats(&server, options.idle, options.time),
+        Load::Events(load) | Load::Workers(load) => events::run(&server, load, options.time),
+        Load::Sizes(load) => events::run(&server, load, options.time / 2),
+        Load::Beside => beside::run(&server, options.time),
+        Load::Avalanche(clients) => avalanche::run(&mut server, clients, options.idle),
+        Load::Rooms => rooms::run(&server, options.time),
+        Load::Deaf => deaf::run(&server),
+        Load::Polling { clients } => polling::run(&server, clients, options.time),
+    }
+}
+
+/// Returns the help, with all scenarios by family.
+fn usage() -> String {
+    let (mut text, mut family) = (USAGE.to_owned(), "");
+    for scenario in &SCENARIOS {
+        if scenario.family != family {
+            family = scenario.family;
+            let _ = write!(text, "\nfamily {family}\n");
+        }
+        let _ = writeln!(text, "  {:17} {}", scenario.name, scenario.about);
+    }
+    text
+}
+
+/// Returns the scenario with a name, or those of a family.
+fn find(name: &str) -> Result<Vec<&'static Scenario>, Failure> {
+    let named = SCENARIOS.iter().filter(|scenario| [scenario.name, scenario.family].contains(&name));
+    let named: Vec<_> = named.collect();
+    match named.is_empty() {
+        false => Ok(named),
+        true => Err(format!("there is no scenario or family {name}: see --help").into()),
     }
 }
 
@@ -108,16 +150,25 @@ fn parse() -> Result<Option<Options>, Failure> {
         idle: 9_000,
         save: None,
         arguments: Vec::new(),
+        command: command(),
     };
+    let mut without = Vec::new();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("with") => options.with = list(&parser.value()?.string()?),
             Long("only") => {
-                let find = |name: &String| SCENARIOS.iter().find(|scenario| scenario.name == name);
-                let names = list(&parser.value()?.string()?);
-                options.only =
-                    names.iter().map(find).collect::<Option<_>>().ok_or("unknown scenario: see --help")?;
+                let named = list(&parser.value()?.string()?).iter().map(|name| find(name)).collect::<Result<
+                    Vec<_>,
+                    _,
+                >>(
+                )?;
+                options.only = named.concat();
+            }
+            Long("except") => {
+                for name in list(&parser.value()?.string()?) {
+                    without.extend(find(&name)?.iter().map(|scenario| scenario.name));
+                }
             }
             Long("rounds") => options.rounds = parser.value()?.parse::<usize>()?.max(1),
             Long("secs") => options.time = Duration::from_secs_f64(parser.value()?.parse()?),
@@ -133,7 +184,22 @@ fn parse() -> Result<Option<Options>, Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
+    options.only.retain(|scenario| !without.contains(&scenario.name));
     Ok(Some(options))
+}
+
+/// Returns the command that repeats this run.
+fn command() -> String {
+    let mut words = vec!["benches/compare/run".to_owned()];
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--save" => _ = arguments.next(),
+            argument if argument.starts_with("--save=") => {}
+            _ => words.push(argument),
+        }
+    }
+    words.join(" ")
 }
 
 fn list(text: &str) -> Vec<String> {

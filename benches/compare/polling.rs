@@ -66,8 +66,10 @@ pub(crate) fn run(server: &Running, clients: usize, time: Duration) -> Result<Sa
     latencies.clear();
     let (cpu, start) = (Cpu::of(server.process()), Instant::now());
     turn(start + time, stopping, &mut latencies)?;
-    let (total, user) = Cpu::of(server.process()).since(cpu);
-    let (elapsed, count) = (start.elapsed(), latencies.len() as u64);
+    let count = latencies.len() as u64;
+    let mut sample = Sample::default();
+    sample.take_cpu(cpu, server, count);
+    sample.take_latencies("", start.elapsed(), &mut latencies);
     stopping = true;
     if turn(Instant::now() + Duration::from_secs(10), stopping, &mut Vec::new())? {
         return Err("an acknowledgement did not come back".into());
@@ -75,8 +77,6 @@ pub(crate) fn run(server: &Running, clients: usize, time: Duration) -> Result<Sa
     if count == 0 || received < count {
         return Err("nothing came back".into());
     }
-    let mut sample = Sample::of_cpu(total, user, count);
-    sample.take_time(elapsed, count, &mut latencies);
     Ok(sample)
 }
 
@@ -85,7 +85,7 @@ struct Member {
     session: String,
     body: String,
     waits_for: Step,
-    /// Whether a ping has arrived that the next POST has to answer.
+    /// True if a ping has arrived that the next POST has to answer.
     owes_pong: bool,
     sent: Instant,
 }

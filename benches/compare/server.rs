@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Candidate {
     pub(crate) name: String,
     pub(crate) version: String,
+    /// True if the number of its worker threads can be set.
+    pub(crate) has_workers: bool,
     command: PathBuf,
     arguments: Vec<String>,
 }
@@ -19,7 +21,17 @@ pub(crate) struct Candidate {
 /// A running server, which is killed when this is dropped.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    command: Command,
     child: Child,
+}
+
+/// The settings of a server.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Settings {
+    /// The number of worker threads. Default: the environment variable WORKERS, or 1.
+    pub(crate) workers: Option<u16>,
+    /// The time between two pings. Default: 25 s.
+    pub(crate) ping_interval: Option<Duration>,
 }
 
 /// Returns our server, and the servers with these names.
@@ -34,6 +46,7 @@ pub(crate) fn candidates(
     let us = |name: &str, more: &[&str]| Candidate {
         name: name.to_owned(),
         version: output("git", &["describe", "--always", "--dirty", "--exclude=*"]),
+        has_workers: !more.contains(&"mio") && !arguments.iter().any(|argument| argument == "mio"),
         command: folder.join("examples/load_server"),
         arguments: arguments.iter().cloned().chain(more.iter().map(|text| (*text).to_owned())).collect(),
     };
@@ -42,12 +55,14 @@ pub(crate) fn candidates(
             "floor" => Candidate {
                 name: "floor".into(),
                 version: "no server".into(),
+                has_workers: false,
                 command: folder.join("floor"),
                 arguments: Vec::new(),
             },
             "socketioxide" | "socketioxide-axum" => Candidate {
                 name: name.into(),
                 version: locked(root, "socketioxide"),
+                has_workers: true,
                 command: folder.join("peer_socketioxide"),
                 arguments: match name {
                     "socketioxide" => Vec::new(),
@@ -61,6 +76,7 @@ pub(crate) fn candidates(
                     installed(&node, "socket.io"),
                     output("node", &["--version"])
                 ),
+                has_workers: false,
                 command: "node".into(),
                 arguments: vec![node.join("node.mjs").display().to_string()],
             },
@@ -72,6 +88,7 @@ pub(crate) fn candidates(
                     installed(&node, "@socket.io/bun-engine"),
                     installed(&node, "bun"),
                 ),
+                has_workers: false,
                 command: node.join("node_modules/.bin/bun"),
                 arguments: vec![node.join("bun.mjs").display().to_string()],
             },
@@ -102,32 +119,49 @@ fn installed(folder: &Path, name: &str) -> String {
 
 impl Running {
     /// Starts a server on a port of its own, and waits until it listens.
-    pub(crate) fn start(candidate: &Candidate) -> Result<Running, Failure> {
+    pub(crate) fn start(candidate: &Candidate, settings: Settings) -> Result<Running, Failure> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let workers = std::env::var("WORKERS").unwrap_or("1".into());
-        let child = Command::new(&candidate.command)
+        let workers = settings.workers.map(|workers| workers.to_string());
+        let workers = workers.or(std::env::var("WORKERS").ok()).unwrap_or("1".into());
+        let mut command = Command::new(&candidate.command);
+        command
             .args(&candidate.arguments)
             .env("PORT", address.port().to_string())
             .env("WORKERS", workers)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", candidate.command.display()))?;
-        let mut running = Running { address, child };
+            .stderr(Stdio::null());
+        if let Some(interval) = settings.ping_interval {
+            command.env("PING_INTERVAL", interval.as_millis().to_string());
+        }
+        let child = command.spawn().map_err(|error| format!("the server cannot be started: {error}"))?;
+        let mut running = Running { address, command, child };
+        running.wait_until_it_listens()?;
+        // By then the server has closed the connection that was only a try.
+        std::thread::sleep(Duration::from_millis(200));
+        Ok(running)
+    }
+
+    /// Kills the server and starts it again on the same port. Returns as soon as it listens.
+    pub(crate) fn restart(&mut self) -> Result<(), Failure> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = self.command.spawn()?;
+        self.wait_until_it_listens()
+    }
+
+    fn wait_until_it_listens(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            if let Some(status) = running.child.try_wait()? {
+        while TcpStream::connect(self.address).is_err() {
+            if let Some(status) = self.child.try_wait()? {
                 return Err(format!("the server ended at once: {status}").into());
             }
             if start.elapsed() > Duration::from_secs(10) {
                 return Err("the server does not listen after 10 s".into());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(2));
         }
-        // By then the server has closed the connection that was only a try.
-        std::thread::sleep(Duration::from_millis(300));
-        Ok(running)
+        Ok(())
     }
 
     pub(crate) fn process(&self) -> u32 {

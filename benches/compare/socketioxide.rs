@@ -9,11 +9,11 @@ use serde_json::Value;
 use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, Data, SocketRef};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 
 fn main() -> std::io::Result<()> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u16>().ok());
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, number("PORT").unwrap_or(3000)));
     let runtime = match number("WORKERS").unwrap_or(1) {
         0 | 1 => Builder::new_current_thread().enable_all().build()?,
@@ -22,15 +22,24 @@ fn main() -> std::io::Result<()> {
     runtime.block_on(serve(address))
 }
 
+fn number(name: &str) -> Option<u16> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 async fn serve(address: SocketAddr) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
+    // The others accept as much by default.
+    let mut builder = SocketIo::builder().max_payload(1_000_000);
+    if let Some(interval) = number("PING_INTERVAL") {
+        builder = builder.ping_interval(Duration::from_millis(interval.into()));
+    }
     if std::env::args().skip(1).eq(["--mounted", "axum"]) {
-        let (layer, io) = SocketIo::new_layer();
+        let (layer, io) = builder.build_layer();
         handle(&io);
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         return axum::serve(listener, Router::new().layer(layer)).await;
     }
-    let (service, io) = SocketIo::new_svc();
+    let (service, io) = builder.build_svc();
     handle(&io);
     loop {
         let (stream, _) = listener.accept().await?;
@@ -48,6 +57,17 @@ fn handle(io: &SocketIo) {
         socket.on("ack", async |Data::<Value>(data), ack: AckSender| _ = ack.send(&data));
         socket.on("broadcast", async |io: SocketIo, Data::<Value>(data)| {
             _ = io.emit("broadcast", &data).await;
+        });
+        socket.on("join", async |socket: SocketRef, Data::<Vec<String>>(rooms), ack: AckSender| {
+            socket.join(rooms);
+            _ = ack.send(&());
+        });
+        socket.on("leave", async |socket: SocketRef, Data::<Vec<String>>(rooms), ack: AckSender| {
+            socket.leave(rooms);
+            _ = ack.send(&());
+        });
+        socket.on("room", async |io: SocketIo, Data::<(String, Value)>((room, data))| {
+            _ = io.to(room).emit("room", &data).await;
         });
     });
 }

@@ -13,8 +13,8 @@ mod counting;
 mod server;
 mod world;
 
-pub use client::{binary_event, frame, get, poll_head, post, text};
+pub use client::{binary_event, browser_headers, frame, get, poll_head, post, text};
 pub use clients::Clients;
 pub use counting::{Counting, Usage, measure, trace};
-pub use server::{handle, server};
+pub use server::{handle, json_server, server};
 pub use world::{Token, World};

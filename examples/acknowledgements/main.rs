@@ -14,7 +14,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> std::io::Result<()> {
-    // In a program of your own: `sockeye::tokio::listen(app(), "127.0.0.1:3000").await`, or the same of smol.
+    // In a program of your own: `sockeye::runtime::tokio::listen(app(), "127.0.0.1:3000").await`, or the same of smol.
     common::serve(app())
 }
 

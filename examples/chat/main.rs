@@ -58,7 +58,7 @@ struct User {
 struct Room(&'static str);
 
 fn main() -> std::io::Result<()> {
-    // In a program of your own: `sockeye::tokio::listen(app(), "127.0.0.1:3000").await`, or the same of smol.
+    // In a program of your own: `sockeye::runtime::tokio::listen(app(), "127.0.0.1:3000").await`, or the same of smol.
     common::serve(app())
 }
 

@@ -24,7 +24,9 @@ pub(crate) fn serve<S: Serve + Close>(server: S) -> io::Result<()> {
     let closing = server.clone();
     match (runtime.as_deref().unwrap_or("tokio"), option("--mounted")?.as_deref()) {
         #[cfg(feature = "tokio")]
-        ("tokio", None) => on_tokio(closing, async |listener| sockeye::tokio::serve(server, listener).await),
+        ("tokio", None) => {
+            on_tokio(closing, async |listener| sockeye::runtime::tokio::serve(server, listener).await)
+        }
         #[cfg(all(feature = "axum", feature = "tokio"))]
         ("tokio", Some("axum")) => {
             on_tokio(closing, async |listener| mounted::axum_on_tokio(server, listener).await)
@@ -68,8 +70,9 @@ fn on_tokio(
         }
     };
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(address()).await?;
-        announce(listener.local_addr()?);
+        let listener = bind()?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::select! {
             served = serve(listener) => served,
             () = interrupt::close_on_tokio(server) => Ok(()),
@@ -80,7 +83,7 @@ fn on_tokio(
 #[cfg(feature = "smol")]
 fn on_smol(
     server: impl Close,
-    serve: impl AsyncFnOnce(sockeye::smol::Smol, std::net::TcpListener) -> io::Result<()>,
+    serve: impl AsyncFnOnce(sockeye::runtime::smol::Smol, std::net::TcpListener) -> io::Result<()>,
 ) -> io::Result<()> {
     let listener = bind()?;
     let executor = std::sync::Arc::new(smol::Executor::new());
@@ -88,12 +91,12 @@ fn on_smol(
         let executor = executor.clone();
         std::thread::spawn(move || smol::block_on(executor.run(std::future::pending::<()>())));
     }
-    let serving = serve(sockeye::smol::Smol::on(&executor), listener);
+    let serving = serve(sockeye::runtime::smol::Smol::on(&executor), listener);
     smol::block_on(executor.run(smol::future::or(serving, interrupt::close_on_smol(server))))
 }
 
 fn bind() -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address())?;
+    let listener = custom_loop::listen(address())?;
     announce(listener.local_addr()?);
     Ok(listener)
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 #[cfg(feature = "tokio")]
 pub(crate) async fn axum_on_tokio<M: Mount>(server: M, listener: TcpListener) -> io::Result<()> {
-    let app = sockeye::tokio::layer(server).in_front_of(Router::new());
+    let app = sockeye::runtime::tokio::layer(server).in_front_of(Router::new());
     // Answers are written whole, so Nagle's algorithm would only delay them; `listen` does the same.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, app).await
@@ -22,7 +22,7 @@ pub(crate) async fn axum_on_tokio<M: Mount>(server: M, listener: TcpListener) ->
 
 #[cfg(feature = "tokio")]
 pub(crate) async fn hyper_on_tokio<M: Mount>(server: M, listener: TcpListener) -> io::Result<()> {
-    let service = sockeye::tokio::service(server);
+    let service = sockeye::runtime::tokio::service(server);
     loop {
         let (stream, peer) = listener.accept().await?;
         let _ = stream.set_nodelay(true);
@@ -36,9 +36,9 @@ pub(crate) async fn hyper_on_tokio<M: Mount>(server: M, listener: TcpListener) -
 pub(crate) async fn axum_on_smol<M: Mount>(
     server: M,
     listener: StdListener,
-    smol: sockeye::smol::Smol,
+    smol: sockeye::runtime::smol::Smol,
 ) -> io::Result<()> {
-    let app = Router::new().layer(sockeye::smol::layer(server).on(smol.clone()));
+    let app = Router::new().layer(sockeye::runtime::smol::layer(server).on(smol.clone()));
     serve_on_smol(listener, smol, |peer| {
         let with_peer = axum::Extension(sockeye::host::Peer::from(peer));
         hyper_util::service::TowerToHyperService::new(app.clone().layer(with_peer))
@@ -50,16 +50,16 @@ pub(crate) async fn axum_on_smol<M: Mount>(
 pub(crate) async fn hyper_on_smol<M: Mount>(
     server: M,
     listener: StdListener,
-    smol: sockeye::smol::Smol,
+    smol: sockeye::runtime::smol::Smol,
 ) -> io::Result<()> {
-    let service = sockeye::smol::layer(server).on(smol.clone()).layer(sockeye::mount::NotFound);
+    let service = sockeye::runtime::smol::layer(server).on(smol.clone()).layer(sockeye::mount::NotFound);
     serve_on_smol(listener, smol, |peer| service.clone().peer(peer)).await
 }
 
 #[cfg(feature = "smol")]
 async fn serve_on_smol<S, B>(
     listener: StdListener,
-    smol: sockeye::smol::Smol,
+    smol: sockeye::runtime::smol::Smol,
     service: impl Fn(SocketAddr) -> S,
 ) -> io::Result<()>
 where

@@ -6,22 +6,33 @@ mod common;
 #[path = "../page/mod.rs"]
 mod page;
 
+use sockeye::Server;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn main() -> std::io::Result<()> {
-    let io = page::builder(include_bytes!("index.html")).build();
+    let io = app();
 
     // Any thread may emit; this one does nothing else.
     let clock = io.clone();
     thread::spawn(move || {
         loop {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            clock.emit("date", now.as_millis() as u64);
+            tick(&clock, SystemTime::now());
             thread::sleep(Duration::from_secs(1));
         }
     });
 
-    // In a program of your own: `sockeye::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
+    // In a program of your own: `sockeye::runtime::tokio::listen(io, "127.0.0.1:3000").await`, or the same of smol.
     common::serve(io)
+}
+
+/// Returns the server, which `tests/in_memory.rs` tests.
+pub(crate) fn app() -> Server {
+    page::builder(include_bytes!("index.html")).build()
+}
+
+/// Sends a date, in milliseconds since 1970.
+pub(crate) fn tick(io: &Server, now: SystemTime) {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    io.emit("date", now.as_millis() as u64);
 }

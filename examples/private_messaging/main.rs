@@ -31,10 +31,10 @@ const LONGEST_TEXT: usize = 500;
 
 /// The users and their messages. Every change is sent to the pages while the lock is held, so that all pages see the
 /// same changes in the same order.
-type House = Arc<Mutex<Users>>;
+pub(crate) type House = Arc<Mutex<Users>>;
 
 #[derive(Default)]
-struct Users {
+pub(crate) struct Users {
     /// Everyone who has logged in, present or not. A name is one user's until that user logs out.
     names: BTreeSet<String>,
     /// The last messages between two users, by their names in alphabetical order.
@@ -66,9 +66,15 @@ struct Name(String);
 
 fn main() -> std::io::Result<()> {
     let house = House::default();
+    let io = messages(house.clone());
+    serve::serve(io.clone(), |layer| app(io, house, layer))
+}
+
+/// Returns the server, which `tests/in_memory.rs` tests.
+pub(crate) fn messages(house: House) -> Server {
     let io = page::builder(include_bytes!("index.html"))
         .asset("/messages.js", "text/javascript; charset=utf-8", include_bytes!("messages.js").as_slice())
-        .state(house.clone())
+        .state(house)
         .build();
     io.middleware(recognize);
     io.on_connect(connected);
@@ -76,7 +82,7 @@ fn main() -> std::io::Result<()> {
     io.on("open", open);
     io.on("read", read);
     io.on("private message", private_message);
-    serve::serve(io.clone(), |layer| app(io, house, layer))
+    io
 }
 
 fn app(io: Server, house: House, layer: Layer<Server>) -> Router {
@@ -91,12 +97,12 @@ fn app(io: Server, house: House, layer: Layer<Server>) -> Router {
 }
 
 #[derive(Deserialize)]
-struct Login {
-    name: String,
+pub(crate) struct Login {
+    pub(crate) name: String,
 }
 
 /// Takes a free name. A program of your own would ask for a password as well.
-async fn log_in(
+pub(crate) async fn log_in(
     session: Session,
     Shared((io, house)): Shared<(Server, House)>,
     Form(login): Form<Login>,

@@ -6,10 +6,15 @@
 mod acknowledgements;
 #[path = "../chat/main.rs"]
 mod chat;
+#[path = "../date_notifier/main.rs"]
+mod date_notifier;
+#[cfg(all(feature = "axum", feature = "tokio"))]
+#[path = "in_memory/private_messages.rs"]
+mod private_messages;
 
 use serde_json::{Value, json};
 use sockeye::testing::{ClientSetup, TestClient, TestServer};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 fn guest<'a>(test: &'a TestServer, name: &str) -> ClientSetup<'a> {
     test.client().auth(json!({ "name": name, "room": "Harbour", "key": name }))
@@ -105,4 +110,15 @@ fn the_server_waits_a_minute_for_the_page() {
     let page = test.connect("/");
     assert_eq!(page.ask::<String>("ask me", ()), "No answer: operation has timed out");
     assert_eq!(test.elapsed(), Duration::from_secs(60));
+}
+
+#[test]
+fn every_page_gets_the_date() {
+    let test = TestServer::new(date_notifier::app());
+    let pages = [test.connect("/"), test.connect("/")];
+    date_notifier::tick(test.server(), UNIX_EPOCH + Duration::from_millis(1_700_000_000_123));
+    for page in &pages {
+        assert_eq!(page.expect_event::<u64>("date"), 1_700_000_000_123);
+        page.expect_nothing();
+    }
 }

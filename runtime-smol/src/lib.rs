@@ -1,4 +1,4 @@
-//! Drives Sockeye over the sockets, tasks and timers of smol: `sockeye::smol` is this crate.
+//! Drives Sockeye over the sockets, tasks and timers of smol: `sockeye::runtime::smol` is this crate.
 #![forbid(unsafe_code)]
 
 mod connect;

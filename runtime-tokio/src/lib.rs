@@ -1,4 +1,4 @@
-//! Drives Sockeye over the sockets, tasks and timers of tokio: `sockeye::tokio` is this crate.
+//! Drives Sockeye over the sockets, tasks and timers of tokio: `sockeye::runtime::tokio` is this crate.
 #![forbid(unsafe_code)]
 
 mod connect;

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{poll_fn, ready};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -41,8 +42,21 @@ pub struct Received {
     pub(super) socket: ClientSocket,
     pub(super) event: String,
     pub(super) args: Args,
-    pub(super) ack: Option<u64>,
+    pub(super) ack: Option<Ack>,
     pub(super) size: usize,
+}
+
+/// An acknowledgement that the server waits for.
+#[derive(Debug)]
+pub(super) struct Ack {
+    id: u64,
+    is_sent: AtomicBool,
+}
+
+impl Ack {
+    pub(super) fn new(id: u64) -> Self {
+        Ack { id, is_sent: AtomicBool::new(false) }
+    }
 }
 
 impl Received {
@@ -56,21 +70,23 @@ impl Received {
         &self.args
     }
 
-    /// Returns whether [`ack`](Received::ack) sends an acknowledgement: the server wants one, no handler of the event
-    /// sends it, and this is the first of the socket's streams of events.
+    /// Returns whether [`ack`](Received::ack) may send an acknowledgement: the server wants one, no handler of the event
+    /// sends it, this is the first of the socket's streams of events, and it has not been sent yet.
     pub fn wants_ack(&self) -> bool {
-        self.ack.is_some()
+        self.ack.as_ref().is_some_and(|ack| !ack.is_sent.load(Ordering::Relaxed))
     }
 
-    /// Sends an acknowledgement; does nothing if none is expected.
+    /// Sends the acknowledgement. If that fails, another one may be tried.
     ///
     /// # Errors
-    /// Returns an error if the socket is not connected, or if the acknowledgement cannot be sent.
+    /// [`NoAckWanted`](ClientEmitError::NoAckWanted) unless one [is wanted](Received::wants_ack). Returns an error as well
+    /// if the socket is not connected, or if the acknowledgement cannot be encoded or is too large.
     pub fn ack(&self, args: impl Payload) -> Result<(), ClientEmitError> {
-        match self.ack {
-            Some(id) => Ok(self.socket.answer(id, &args)??),
-            None => Ok(()),
-        }
+        let wanted = |ack: &&Ack| !ack.is_sent.swap(true, Ordering::Relaxed);
+        let ack = self.ack.as_ref().filter(wanted).ok_or(ClientEmitError::NoAckWanted)?;
+        let sent = self.socket.answer(ack.id, &args).map_err(Into::into).and_then(|sent| Ok(sent?));
+        ack.is_sent.store(sent.is_ok(), Ordering::Relaxed);
+        sent
     }
 }
 

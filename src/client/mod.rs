@@ -7,7 +7,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::new("http://localhost:3000")?;
 //! client.on("chat message", async |Data(text): Data<String>| println!("{text}"));
-//! sockeye::tokio::connect(&client).await?;
+//! sockeye::runtime::tokio::connect(&client).await?;
 //!
 //! client.emit("chat message", "hello")?;
 //! let sum: i64 = client.emit_with_ack("add", (2, 3)).await?;
@@ -94,7 +94,7 @@ pub enum ManagerEvent {
 
 impl Client {
     /// Creates a client of the server at `url`, such as `http://localhost:3000/namespace`, with the default
-    /// settings. It does not connect yet: see [`tokio::connect`](crate::tokio) and its counterparts.
+    /// settings. It does not connect yet: see [`tokio::connect`](crate::runtime::tokio) and its counterparts.
     ///
     /// # Errors
     /// Returns an error if the URL cannot be used.

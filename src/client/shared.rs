@@ -11,8 +11,8 @@ use super::socket::{ClientSocket, Inner};
 use super::wait::before;
 use super::watch::{show_frame, show_text, tell_notes};
 use super::{ClientConnectError, ManagerEvent};
-use crate::guard::Guarded;
 use crate::guard::{BoxFuture, catch};
+use crate::guard::{Guarded, Panic};
 use crate::log::error;
 use crate::pool::{self, lend_events, reclaim_events};
 use parking_lot::{Mutex, MutexGuard};
@@ -484,9 +484,9 @@ impl Shared {
     fn tell(&self, event: ManagerEvent) {
         let handler = self.more.lock().as_ref().and_then(|more| more.on_manager_event.clone());
         if let Some(handler) = handler
-            && catch(|| handler(event)).is_none()
+            && let Err(panic) = catch(|| handler(event))
         {
-            error!(peer = %self.settings.authority, "the handler of the client's events panicked");
+            error!(peer = %self.settings.authority, cause = %panic.message(), "the handler of the client's events panicked");
         }
     }
 
@@ -519,16 +519,16 @@ impl Shared {
     /// takes too long. Returns `None` if the application has set neither.
     pub(super) fn auth(&self) -> Option<impl Future<Output = Option<AuthData>> + Send + use<>> {
         let settings = self.settings.clone();
-        let panicked = move || {
-            error!(peer = %settings.authority, "the callback for auth panicked");
+        let panicked = move |panic: Panic| {
+            error!(peer = %settings.authority, cause = %panic.message(), "the callback for auth panicked");
             Err("the callback panicked".into())
         };
         let auth: BoxFuture<AuthData> = match &self.settings.auth {
             Auth::None => return None,
             Auth::Value(auth) => Box::pin(ready(Ok(auth.clone()))),
             Auth::Callback(callback) => match catch(callback) {
-                Some(auth) => Box::pin(async move { Guarded(auth).await.unwrap_or_else(panicked) }),
-                None => Box::pin(ready(panicked())),
+                Ok(auth) => Box::pin(async move { Guarded(auth).await.unwrap_or_else(panicked) }),
+                Err(panic) => Box::pin(ready(panicked(panic))),
             },
         };
         let connector = self.connector()?;

@@ -1,7 +1,7 @@
 //! A client's socket: one namespace of its server.
 
 use super::error::ClientEmitError;
-use super::events::{Events, Inbox, Received};
+use super::events::{Ack, Events, Inbox, Received};
 use super::shared::Shared;
 use super::wait::{AckState, ClientAckFuture, Connected, Sent};
 use super::{ClientConnectError, ClientDisconnectReason};
@@ -412,7 +412,7 @@ impl ClientSocket {
         let size = size_of::<Received>() + args.json().len() + args.attachments().bytes();
         for inbox in inboxes {
             let (event, args) = (event.clone().into_owned(), Args(incoming.args.clone()));
-            inbox.push(Received { socket: self.clone(), event, args, ack: ack.take(), size });
+            inbox.push(Received { socket: self.clone(), event, args, ack: ack.take().map(Ack::new), size });
         }
     }
 

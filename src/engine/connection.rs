@@ -127,7 +127,12 @@ impl<A: Application> Connection<A> {
             false => Upgrade::None,
         };
         let incoming = Incoming { request, upgrade, body: head.body };
-        let handshake = |common: Option<&Arc<_>>| Handshake::new(request, self.peer, common);
+        let handshake = |common: Option<&Arc<_>>| {
+            let handshake = Handshake::new(request, self.peer, common);
+            #[cfg(all(feature = "http", feature = "testing"))]
+            let handshake = handshake.with_extensions(crate::staged::extensions());
+            handshake
+        };
         let caller =
             Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
         let (exchange, step) = Exchange::begin(caller, &incoming, handshake);
@@ -481,9 +486,18 @@ impl<A: Application> Protocol for Connection<A> {
                 Phase::Head if matches!(self.link, Link::Delivering(_)) && self.stream.queued() > 0 => break,
                 Phase::Head => {
                     let mut slots = http::header_slots();
-                    let Some(head) = self.stream.next_head(now, rest, &mut slots) else { break };
-                    self.handle_request(now, &head);
-                    used += head.len;
+                    match self.stream.next_head(now, rest, &mut slots) {
+                        Ok(Some(head)) => {
+                            self.handle_request(now, &head);
+                            used += head.len;
+                        }
+                        Ok(None) => break,
+                        Err(error) => {
+                            let peer = log::peer(self.peer.address);
+                            debug!(peer = %peer, cause = %error, "the head of a request cannot be read");
+                            break;
+                        }
+                    }
                 }
                 Phase::Body => {
                     let mut rest = &*rest;

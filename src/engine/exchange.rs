@@ -160,8 +160,8 @@ impl<A: Application> Exchange<A> {
         let Waiting::Deciding(deciding) = &mut self.waiting else { return Step::Wait };
         let mut context = Context::from_waker(caller.waker.unwrap_or(Waker::noop()));
         let verdict = match Pin::new(&mut deciding.verdict).poll(&mut context) {
-            // `None` if it panicked.
-            Poll::Ready(verdict) => verdict.ok_or(RequestError::Failed),
+            // A panic of a hook is caught and logged where it is called.
+            Poll::Ready(verdict) => verdict.map_err(|_| RequestError::Failed),
             Poll::Pending if self.decisions.is_overdue(caller.now) => Err(RequestError::Unavailable),
             Poll::Pending => return Step::Wait,
         };

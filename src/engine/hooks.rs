@@ -2,7 +2,7 @@
 
 use super::{Handshake, Id};
 use crate::connection_error::ConnectionError;
-use crate::guard::{BoxFuture, Guarded, catch, guard};
+use crate::guard::{BoxFuture, Guarded, Panic, catch, guard};
 use crate::log::{self, error};
 use sockeye_core::engineio::server::{Rejection, RequestError, ResponseHeaders};
 use std::sync::Arc;
@@ -101,12 +101,12 @@ impl Hooks {
 /// Awaits the answer of one hook, named `what` in the log. Returns `None` if it panics, whether at once or later.
 async fn ask<T>(what: &str, hook: &Ask<T>, request: &Handshake) -> Option<T> {
     let answer = match catch(|| hook(request.clone())) {
-        Some(answer) => Guarded(answer).await,
-        None => None,
+        Ok(answer) => Guarded(answer).await,
+        Err(panic) => Err(panic),
     };
-    if answer.is_none() {
+    let log = |panic: &Panic| {
         let peer = log::peer(request.address());
-        error!(peer = %peer, "{what} panicked");
-    }
-    answer
+        error!(peer = %peer, cause = %panic.message(), "{what} panicked");
+    };
+    answer.inspect_err(log).ok()
 }

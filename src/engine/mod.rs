@@ -19,7 +19,7 @@
 //!
 //! # #[cfg(feature = "tokio")]
 //! # async fn serve() -> std::io::Result<()> {
-//! sockeye::tokio::listen(Server::new(Echo), "127.0.0.1:3000").await
+//! sockeye::runtime::tokio::listen(Server::new(Echo), "127.0.0.1:3000").await
 //! # }
 //! ```
 

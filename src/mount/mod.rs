@@ -9,12 +9,12 @@
 //! let app = axum::Router::new().route("/", axum::routing::get(async || "hello"));
 //!
 //! let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?;
-//! axum::serve(listener, sockeye::tokio::layer(io).in_front_of(app)).await
+//! axum::serve(listener, sockeye::runtime::tokio::layer(io).in_front_of(app)).await
 //! # }
 //! ```
 //!
 //! Mounting it inside of the application, behind the layers that are added later, takes one line as well:
-//! `app.layer(sockeye::tokio::layer(io))`.
+//! `app.layer(sockeye::runtime::tokio::layer(io))`.
 //!
 //! It answers the requests to its path (`/socket.io/`) and to its assets, and passes all others on. A
 //! WebSocket connection is taken over from the other server when it is opened. From then on, one over a TCP
@@ -22,7 +22,7 @@
 //! separately; with TLS or HTTP/2, the other server's layers remain below it.
 //!
 //! For anything else that is built on tower or hyper (feature `hyper`), use the same [`Layer`], or a
-//! [`Service`]: `sockeye::tokio::service(io)` and `sockeye::smol::service(io)`. For everything else there is
+//! [`Service`]: `sockeye::runtime::tokio::service(io)` and `sockeye::runtime::smol::service(io)`. For everything else there is
 //! [`answer`], which uses only the types of the crates `http` and `http-body` (feature `http`): it takes a
 //! request, and returns a response, possibly after a while, or a WebSocket connection.
 //!
@@ -41,7 +41,7 @@
 //! struct User(String);
 //!
 //! io.on_connect(async |Extension(User(name)): Extension<User>| println!("{name} is here"));
-//! let layer = sockeye::tokio::layer(io).keep::<User>();
+//! let layer = sockeye::runtime::tokio::layer(io).keep::<User>();
 //! # }
 //! ```
 //!

@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-/// A layer that puts a server in front of a service: `sockeye::tokio::layer(io)` or
-/// `sockeye::smol::layer(io)`.
+/// A layer that puts a server in front of a service: `sockeye::runtime::tokio::layer(io)` or
+/// `sockeye::runtime::smol::layer(io)`.
 ///
 /// It answers requests to the server's path and to its assets, and passes all others on. See
 /// [`mount`](super).
@@ -34,7 +34,7 @@ pub struct Layer<M: Mount> {
 }
 
 /// A server in front of a service, or alone, in which case it answers all other requests with 404:
-/// `sockeye::tokio::service(io)` or `sockeye::smol::service(io)`.
+/// `sockeye::runtime::tokio::service(io)` or `sockeye::runtime::smol::service(io)`.
 ///
 /// It implements the service traits of tower and hyper that the service behind it implements.
 pub struct Service<M: Mount, S = NotFound> {
@@ -126,7 +126,7 @@ impl<M: Mount, S> Service<M, S> {
     /// ```
     /// # #[cfg(feature = "tokio")]
     /// # fn example(io: &sockeye::Server, address: std::net::SocketAddr) {
-    /// let service = sockeye::tokio::service(io.clone());
+    /// let service = sockeye::runtime::tokio::service(io.clone());
     /// let of_this_connection = service.clone().peer(address);
     /// # }
     /// ```

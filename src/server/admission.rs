@@ -133,7 +133,7 @@ async fn admit(socket: Socket, parents: Vec<Arc<Parent>>, timeout: Duration) {
 async fn find_parent(socket: &Socket, parents: &[Arc<Parent>]) -> Result<Arc<Parent>, ConnectError> {
     for parent in parents {
         let decision = parent.decide(socket.namespace().name(), socket.auth_text(), socket.handshake());
-        if decision.await.ok_or_else(|| panicked(socket, CONNECT))? {
+        if decision.await.map_err(|panic| panicked(socket, CONNECT, &panic))? {
             return Ok(parent.clone());
         }
     }
@@ -167,7 +167,7 @@ fn enter(socket: &Socket, parent: Arc<Parent>) -> Result<Option<Socket>, Connect
 async fn decide(socket: &Socket) -> Result<(), ConnectError> {
     for middleware in socket.namespace().0.functions.middlewares() {
         let decision = Guarded(ask(middleware, &Context::new(socket, CONNECT))?);
-        decision.await.ok_or_else(|| panicked(socket, CONNECT))??;
+        decision.await.map_err(|panic| panicked(socket, CONNECT, &panic))??;
     }
     Ok(())
 }

@@ -6,10 +6,12 @@ use crate::payload::sealed::{Head, Kind};
 use crate::payload::{Payload, with_encoder};
 use crate::server::ack::Waiter;
 use crate::server::answers::AckStream;
+use crate::server::cast::Cast;
 use crate::server::namespace::Namespace;
 use crate::server::room_names::RoomNames;
 use crate::server::socket::Socket;
 use crate::server::wakes;
+use smol_str::SmolStr;
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::{Flags, Target};
 use std::sync::Arc;
@@ -20,6 +22,11 @@ use std::time::Duration;
 /// and similar methods.
 ///
 /// The message is encoded once, and every recipient's queue holds a reference to it.
+///
+/// When `emit` returns, the message is queued for every recipient, so what the same thread sends afterwards arrives after
+/// it. All sockets get the broadcasts of a namespace in the same order, whichever threads send them. Many recipients are
+/// queued for in batches: other threads can send to single sockets, join and leave meanwhile. A socket that is selected
+/// all the time is then reached exactly once; one that joins or leaves meanwhile, once or not at all.
 ///
 /// ```
 /// use sockeye::{Server, Socket};
@@ -154,21 +161,26 @@ impl Broadcast {
 
     /// Returns whether any recipient waits for an acknowledgement with this id.
     fn is_pending(&self, id: u64) -> bool {
-        self.namespace.0.members.read().select(&self.target).any(|socket| socket.awaits(id))
+        let mut is_pending = false;
+        self.namespace.visit(&self.target, |_, member| is_pending |= member.socket.awaits(id));
+        is_pending
     }
 
     /// Returns the sockets of this server that are selected at present. For those of a cluster, use
     /// [`fetch_sockets`](Broadcast::fetch_sockets).
     pub fn sockets(&self) -> Vec<Socket> {
-        self.namespace.0.members.read().select(&self.target).cloned().collect()
+        let mut sockets = Vec::new();
+        self.namespace.visit(&self.target, |_, member| sockets.push(member.socket.clone()));
+        sockets
     }
 
     /// Returns the selected sockets of this server, with the rooms of each at that time.
-    pub(super) fn sockets_and_rooms(&self) -> Vec<(Socket, Vec<Arc<str>>)> {
-        let members = self.namespace.0.members.read();
-        let with_rooms =
-            |socket: &Socket| (socket.clone(), members.rooms_of(&socket.id()).unwrap_or_default());
-        members.select(&self.target).map(with_rooms).collect()
+    pub(super) fn sockets_and_rooms(&self) -> Vec<(Socket, Vec<SmolStr>)> {
+        let mut sockets = Vec::new();
+        self.namespace.visit(&self.target, |members, member| {
+            sockets.push((member.socket.clone(), members.names(member)));
+        });
+        sockets
     }
 
     /// Makes the sockets join a room, or several. One that would then be in more than
@@ -195,7 +207,7 @@ impl Broadcast {
             let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;
             Ok::<_, EmitError>((Frames::new(encoded.parts()), is_watched.then(|| encoded.event_args())))
         });
-        let (mut frames, outgoing) = match encoded {
+        let (frames, outgoing) = match encoded {
             Ok(encoded) => encoded,
             Err(error) => {
                 debug!(event = ?event, namespace = ?self.namespace.name(), cause = %error, "a broadcast cannot be sent");
@@ -203,54 +215,16 @@ impl Broadcast {
             }
         };
         let flags = self.flags.may_drop(waiter.is_none());
-        let mut delivery = Delivery::default();
-        let (mut slow, mut later, mut watched, mut shown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let is_observed = self.namespace.0.observer.is_some();
-        let mut too_large = None;
-        let members = self.namespace.0.members.read();
-        members.select(&self.target).for_each(|socket| {
-            let asked = match waiter {
-                Some(waiter) => match waiter.ask(socket) {
-                    Some(at) => {
-                        later.extend(socket.take_resume_waker());
-                        Some((waiter, at))
-                    }
-                    None => return delivery.dropped += 1,
-                },
-                None => None,
-            };
-            match socket.send_shared(&mut frames, flags, &mut later) {
-                Ok(()) => {
-                    delivery.sent += 1;
-                    if is_observed {
-                        shown.push(socket.clone());
-                    }
-                    if outgoing.is_some() && socket.is_watched() {
-                        watched.push(socket.clone());
-                    }
-                }
-                Err(error) => {
-                    match error {
-                        EmitError::SlowConsumer { .. } => slow.push(socket.clone()),
-                        EmitError::TooLarge { .. } => too_large = Some(error.clone()),
-                        _ => {}
-                    }
-                    if let Some((waiter, at)) = asked {
-                        waiter.fail(socket, at, error);
-                    }
-                    delivery.dropped += 1;
-                }
-            }
-        });
-        drop(members);
-        delivery.error = too_large.filter(|_| delivery.sent == 0);
-        // Wakers and closing access the members, so they are called without the lock.
-        shown.iter().for_each(|socket| socket.session().show_sent(frames.parts()));
-        wakes::wake(later, || self.namespace.0.engine.upgrade()?.runtime().cloned());
-        slow.iter().for_each(Socket::close_slow);
+        let cast = Cast::new(frames, flags, waiter.cloned(), is_observed, outgoing.is_some());
+        let cast = self.namespace.cast(&self.target, cast);
+        // Closing and the application's functions access the members, so they are called without the lock.
+        cast.shown.iter().for_each(|socket| socket.session().show_sent(cast.frames.parts()));
+        wakes::wake(cast.woken, || self.namespace.0.engine.upgrade()?.runtime().cloned());
+        cast.slow.iter().for_each(Socket::close_slow);
         if let Some(args) = outgoing {
-            watched.iter().for_each(|socket| socket.tell_outgoing(event, &args));
+            cast.watched.iter().for_each(|socket| socket.tell_outgoing(event, &args));
         }
-        delivery
+        cast.delivery
     }
 }

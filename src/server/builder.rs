@@ -252,6 +252,7 @@ impl ServerBuilder {
     ///     })
     ///     .build();
     /// ```
+    #[doc(alias = "use")]
     pub fn use_request<F, Fut, H>(mut self, middleware: F) -> Self
     where
         F: Fn(Handshake) -> Fut + Send + Sync + 'static,

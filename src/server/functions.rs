@@ -236,6 +236,7 @@ impl Namespace {
     /// });
     /// io.on("delete", async |Data(number): Data<u32>| format!("{number} is deleted"));
     /// ```
+    #[doc(alias = "use")]
     pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
         self.0.functions.add_packet_middleware(middleware);
     }
@@ -363,6 +364,7 @@ impl Server {
     }
 
     /// Asks `middleware` about each event that a client of the main namespace sends: see [`Namespace::use_packet`].
+    #[doc(alias = "use")]
     pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
         self.of("/").use_packet(middleware);
     }

@@ -4,7 +4,7 @@ use super::socket::Socket;
 use crate::error::{ConnectError, INTERNAL};
 use crate::extract::{Context, ExtractError};
 use crate::function::{NonBorrowingFn, Parameters};
-use crate::guard::{BoxFuture, catch};
+use crate::guard::{BoxFuture, Panic, catch};
 use crate::handler::AnySocket;
 use crate::observe::HandlerFailure;
 use std::future::Future;
@@ -70,18 +70,18 @@ pub(super) fn ask<T, E: From<ExtractError> + From<&'static str>>(
 ) -> Result<BoxFuture<Result<T, E>>, E> {
     let Context { socket, event, .. } = *context;
     match catch(|| middleware.call(context)) {
-        Some(Ok(decision)) => Ok(decision),
-        Some(Err(error)) => {
+        Ok(Ok(decision)) => Ok(decision),
+        Ok(Err(error)) => {
             socket.tell_failure(event, HandlerFailure::NotCalled(&error), None);
             Err(error.into())
         }
-        None => Err(panicked(socket, event).into()),
+        Err(panic) => Err(panicked(socket, event, &panic).into()),
     }
 }
 
 /// Tells of a panic of a middleware, which lets nothing pass, but leaves no client waiting. Returns the message of the
 /// refusal.
-pub(super) fn panicked(socket: &Socket, event: &str) -> &'static str {
-    socket.tell_failure(event, HandlerFailure::Panicked, None);
+pub(super) fn panicked(socket: &Socket, event: &str, panic: &Panic) -> &'static str {
+    socket.tell_failure(event, HandlerFailure::Panicked(panic.message()), None);
     INTERNAL
 }

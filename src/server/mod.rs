@@ -6,13 +6,16 @@ pub(crate) mod answers;
 mod app;
 pub(crate) mod broadcast;
 mod builder;
+mod cast;
 mod client_files;
 mod extract;
 pub(crate) mod functions;
+pub(crate) mod joined_rooms;
 pub(crate) mod members;
 pub(crate) mod middleware;
 pub(crate) mod namespace;
 mod namespaces;
+pub(crate) mod order;
 mod params;
 pub(crate) mod parent;
 mod patience;
@@ -21,6 +24,7 @@ pub(crate) mod room_names;
 pub(crate) mod rooms;
 pub(crate) mod server_side;
 pub(crate) mod socket;
+mod table;
 mod wakes;
 
 pub(crate) use app::App;
@@ -45,7 +49,7 @@ use std::time::Duration;
 
 /// A Socket.IO server: a handle that is cheap to clone.
 ///
-/// It does nothing by itself: a runtime drives it (`sockeye::tokio::listen`, `sockeye::smol::listen`), or
+/// It does nothing by itself: a runtime drives it (`sockeye::runtime::tokio::listen`, `sockeye::runtime::smol::listen`), or
 /// your own event loop, through [`Host`]. The methods that name no namespace apply to the main one, `/`.
 ///
 /// When its last handle is dropped, the server ends: the remaining clients are dropped, and their sockets
@@ -130,6 +134,7 @@ impl Server {
 
     /// Calls `middleware` for each client that wants to connect to the main namespace: see
     /// [`Namespace::middleware`].
+    #[doc(alias = "use")]
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         self.of("/").middleware(middleware);
     }
@@ -227,7 +232,7 @@ impl Server {
     ///         closing.close().await;
     ///     }
     /// });
-    /// sockeye::tokio::listen(io, "0.0.0.0:3000").await?;
+    /// sockeye::runtime::tokio::listen(io, "0.0.0.0:3000").await?;
     /// println!("every client has gone");
     /// # Ok(())
     /// # }

@@ -1,6 +1,5 @@
 //! Namespaces: their sockets, their rooms, and the decision about which clients may connect.
 
-use crate::by_id::{ById, IdHash, Identified};
 use crate::engine::Id;
 use crate::extract::Context;
 use crate::handler::{Handler, run};
@@ -10,18 +9,14 @@ use crate::server::Engine;
 use crate::server::answers::AckStream;
 use crate::server::broadcast::{Broadcast, Delivery};
 use crate::server::functions::Functions;
-use crate::server::members::{JoinError, JoinedRooms};
+use crate::server::members::Members;
 use crate::server::middleware::Middleware;
+use crate::server::order::Order;
 use crate::server::parent::Parent;
 use crate::server::room_names::RoomNames;
-use crate::server::rooms::RoomEvents;
 use crate::server::socket::Socket;
-use indexmap::IndexSet;
-use indexmap::set::MutableValues;
-use parking_lot::{RwLock, RwLockWriteGuard};
-use smallvec::SmallVec;
-use sockeye_core::socketio::{MAX_ACK_ID, Parser, Rooms, Target};
-use std::collections::{HashMap, HashSet};
+use parking_lot::{Mutex, RwLock};
+use sockeye_core::socketio::{MAX_ACK_ID, Parser};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -42,6 +37,8 @@ pub(crate) struct Inner {
     /// The observer of the server, which is told of the last disconnections after the server is gone.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) members: RwLock<Members>,
+    /// Taken before the lock of the members by those that visit them in batches.
+    pub(super) order: Mutex<Order>,
     pub(super) functions: Functions,
     /// Set for a dynamic namespace.
     child: Option<Child>,
@@ -60,177 +57,6 @@ struct Child {
     uses: AtomicUsize,
     /// A socket was let in once, or the application has asked for the namespace.
     is_kept: AtomicBool,
-}
-
-/// The sockets of a namespace, and their rooms.
-#[derive(Default)]
-pub(crate) struct Members {
-    sockets: IndexSet<ById<Member>, IdHash>,
-    rooms: HashMap<Arc<str>, IndexSet<ById<Socket>, IdHash>>,
-    pub(super) events: RoomEvents,
-}
-
-struct Member {
-    socket: Socket,
-    rooms: JoinedRooms,
-}
-
-impl Identified for Member {
-    fn id(&self) -> &Id {
-        Identified::id(&self.socket)
-    }
-}
-
-impl Members {
-    /// Adds a socket and the rooms that it joined before.
-    pub(crate) fn insert(&mut self, socket: Socket, rooms: JoinedRooms) {
-        let id = socket.id();
-        if self.events.is_wanted {
-            self.events.joined(id.as_str().into(), id, self.is_new(id.as_str()));
-        }
-        self.sockets.insert(ById(Member { socket, rooms: JoinedRooms::default() }));
-        for room in rooms.into_iter() {
-            self.join(&id, &room);
-        }
-    }
-
-    /// Removes a socket, but not yet from its rooms, which are returned.
-    fn remove(&mut self, id: &Id) -> JoinedRooms {
-        let Some((_, ById(member))) = self.sockets.swap_remove_full(id) else {
-            return JoinedRooms::default();
-        };
-        if self.events.is_wanted {
-            self.events.left(id.as_str().into(), *id, self.is_new(id.as_str()));
-        }
-        member.rooms
-    }
-
-    fn remove_from(&mut self, room: &str, id: &Id) {
-        let Some(members) = self.rooms.get_mut(room) else { return };
-        members.swap_remove(id);
-        if members.is_empty() {
-            self.rooms.remove(room);
-        }
-        if self.events.is_wanted {
-            self.events.left(room.into(), *id, self.is_new(room));
-        }
-    }
-
-    /// Returns whether no socket is in a room, or has its name as id.
-    fn is_new(&self, room: &str) -> bool {
-        !self.rooms.contains_key(room) && self.owner(room).is_none()
-    }
-
-    /// Adds a socket to rooms, if it is then in at most `limit`. Fails with `Disconnected` if the socket is not a member of
-    /// the namespace.
-    pub(crate) fn join_all(&mut self, id: &Id, rooms: &Rooms, limit: usize) -> Result<(), JoinError> {
-        let member = self.sockets.get(id).ok_or(JoinError::Disconnected)?;
-        member.0.rooms.check(id, rooms, limit)?;
-        rooms.iter().for_each(|room| self.join(id, room));
-        Ok(())
-    }
-
-    /// Adds a socket to a room. Does nothing if the room is named by the socket's id.
-    fn join(&mut self, id: &Id, room: &str) {
-        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return };
-        if id.as_str() == room || member.rooms.contains(room) {
-            return;
-        }
-        let name = self.rooms.get_key_value(room).map_or_else(|| Arc::from(room), |(name, _)| name.clone());
-        member.rooms.insert(name.clone());
-        let joined = ById(member.socket.clone());
-        if self.events.is_wanted {
-            self.events.joined(name.clone(), *id, self.is_new(room));
-        }
-        self.rooms.entry(name).or_default().insert(joined);
-    }
-
-    /// Removes a socket from a room, if it is a member of the namespace.
-    fn leave(&mut self, id: &Id, room: &str) {
-        let Some((_, ById(member))) = self.sockets.get_full_mut2(id) else { return };
-        if member.rooms.remove(room) {
-            self.remove_from(room, id);
-        }
-    }
-
-    /// Removes a socket from rooms. Returns whether the socket is a member of the namespace.
-    pub(crate) fn leave_all<'r>(&mut self, id: &Id, rooms: impl Iterator<Item = &'r str>) -> bool {
-        rooms.for_each(|room| self.leave(id, room));
-        self.sockets.contains(id)
-    }
-
-    /// Returns the rooms of a socket, or `None` if it is not a member of the namespace.
-    pub(crate) fn rooms_of(&self, id: &Id) -> Option<Vec<Arc<str>>> {
-        self.sockets.get(id).map(|member| member.0.rooms.iter().cloned().collect())
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.sockets.len()
-    }
-
-    /// Returns the connected sockets that a target selects, each once.
-    pub(crate) fn select<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a Socket> {
-        // Looked up once for all sockets, not once per socket.
-        let except: SmallVec<[_; 1]> =
-            target.except.iter().map(|room| (Id::parse(room), self.rooms.get(room))).collect();
-        let is_left_out = move |id: &Id| {
-            except.iter().any(|(own, room)| {
-                own.is_some_and(|own| own == *id) || room.is_some_and(|room| room.contains(id))
-            })
-        };
-        let everybody = target.rooms.is_empty().then(|| self.all());
-        let rooms = target.rooms.iter().flat_map(|room| self.room(room));
-        let mut seen = (target.rooms.len() > 1).then(HashSet::new);
-        everybody
-            .into_iter()
-            .flatten()
-            .chain(rooms)
-            .filter(is_connected)
-            .filter(move |socket| seen.as_mut().is_none_or(|seen| seen.insert(socket.id())))
-            .filter(move |socket| !is_left_out(&socket.id()))
-    }
-
-    /// Returns the connected sockets.
-    pub(crate) fn connected(&self) -> impl Iterator<Item = &Socket> {
-        self.all().filter(is_connected)
-    }
-
-    /// Returns the connected socket with an id.
-    fn get(&self, id: &Id) -> Option<&Socket> {
-        self.sockets.get(id).map(|member| &member.0.socket).filter(is_connected)
-    }
-
-    /// Returns every member.
-    fn all(&self) -> impl Iterator<Item = &Socket> {
-        self.sockets.iter().map(|member| &member.0.socket)
-    }
-
-    /// Returns the members of a room, and its owner.
-    fn room(&self, room: &str) -> impl Iterator<Item = &Socket> {
-        let members = self.rooms.get(room).into_iter().flatten().map(|member| &member.0);
-        self.owner(room).into_iter().chain(members)
-    }
-
-    /// Returns the member whose id is the room's name. It is not in the table of rooms, but others may have joined it
-    /// there.
-    fn owner(&self, room: &str) -> Option<&Socket> {
-        let id = Id::parse(room)?;
-        self.sockets.get(&id).map(|member| &member.0.socket)
-    }
-
-    /// Returns each room that sockets have joined, with the number of sockets in it.
-    pub(super) fn count_rooms(&self) -> impl Iterator<Item = (Arc<str>, usize)> {
-        let count = |(room, members): (&Arc<str>, &IndexSet<_, _>)| {
-            (room.clone(), members.len() + usize::from(self.owner(room).is_some()))
-        };
-        self.rooms.iter().map(count)
-    }
-}
-
-/// Returns whether a member has not left: it stays a member until its connect handlers were polled once, and its
-/// client may have a new socket already.
-fn is_connected(member: &&Socket) -> bool {
-    !member.has_left()
 }
 
 impl Namespace {
@@ -258,6 +84,7 @@ impl Namespace {
             observer: engine.upgrade().and_then(|engine| engine.observer.clone()),
             engine,
             members: RwLock::default(),
+            order: Mutex::default(),
             functions,
             child,
             is_closed: AtomicBool::new(false),
@@ -317,6 +144,7 @@ impl Namespace {
     ///     socket.emit("welcome", &login.name)
     /// });
     /// ```
+    #[doc(alias = "use")]
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         self.0.functions.add_middleware(middleware);
     }
@@ -329,7 +157,7 @@ impl Namespace {
 
     /// Returns the sockets that are connected at present.
     pub fn sockets(&self) -> Vec<Socket> {
-        self.0.members.read().connected().cloned().collect()
+        self.everyone().sockets()
     }
 
     /// Returns the connected socket with this id, or `None` if there is none.
@@ -407,22 +235,6 @@ impl Namespace {
         }
     }
 
-    /// Removes a socket from the namespace and from its rooms, and returns the rooms.
-    pub(crate) fn remove(&self, id: &Id) -> JoinedRooms {
-        /// The number of rooms that are processed before other threads may take the lock.
-        const BATCH: usize = 64;
-        self.change_members(|members| {
-            let rooms = members.remove(id);
-            for (i, room) in rooms.iter().enumerate() {
-                if i % BATCH == BATCH - 1 {
-                    RwLockWriteGuard::bump(members);
-                }
-                members.remove_from(room, id);
-            }
-            rooms
-        })
-    }
-
     // Dynamic namespaces.
 
     /// Returns the parent of a dynamic namespace.
@@ -473,12 +285,10 @@ impl Namespace {
 
     /// Disconnects all sockets of a namespace that was deleted, and lets no further one in.
     pub(super) fn close(&self) {
-        let sockets: Vec<_> = {
-            let members = self.0.members.write();
-            self.0.is_closed.store(true, Ordering::Release);
-            members.all().cloned().collect()
-        };
-        sockets.iter().for_each(|socket| socket.disconnect(false));
+        let members = self.0.members.write();
+        self.0.is_closed.store(true, Ordering::Release);
+        drop(members);
+        self.everyone().disconnect_sockets(false);
     }
 
     /// Returns whether the namespace was deleted.

@@ -4,7 +4,7 @@ use super::namespace::Namespace;
 use super::{Engine, Server};
 use crate::error::{ConnectError, PacketError};
 use crate::guard::BoxFuture;
-use crate::guard::{Guarded, catch};
+use crate::guard::{Guarded, Panic, catch};
 use crate::handler::Handler;
 use crate::handshake::Handshake;
 use crate::payload::Payload;
@@ -218,6 +218,7 @@ impl ParentNamespace {
     }
 
     /// Calls `middleware` for each client that wants to connect to a child: see [`Namespace::middleware`].
+    #[doc(alias = "use")]
     pub fn middleware<P: 'static>(&self, middleware: impl Middleware<P>) {
         self.0.namespace.middleware(middleware);
     }
@@ -248,6 +249,7 @@ impl ParentNamespace {
     }
 
     /// Asks `middleware` about each event that a client of a child sends: see [`Namespace::use_packet`].
+    #[doc(alias = "use")]
     pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
         self.0.namespace.use_packet(middleware);
     }
@@ -432,13 +434,12 @@ impl Parent {
         }
     }
 
-    /// Decides whether the name of a child may be this. Returns `None` if the application's function panics, which the
-    /// caller logs.
-    pub(super) async fn decide(&self, name: &str, auth: &str, handshake: &Handshake) -> Option<bool> {
-        let Matcher::Function(decide) = &self.matcher else { return Some(self.may_match(name)) };
+    /// Decides whether the name of a child may be this. The caller logs a panic of the application's function.
+    pub(super) async fn decide(&self, name: &str, auth: &str, handshake: &Handshake) -> Result<bool, Panic> {
+        let Matcher::Function(decide) = &self.matcher else { return Ok(self.may_match(name)) };
         match catch(|| decide(name, auth, handshake))? {
             Some(decision) => Guarded(decision).await,
-            None => Some(false),
+            None => Ok(false),
         }
     }
 

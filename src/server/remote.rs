@@ -10,6 +10,7 @@ use crate::server::namespace::Namespace;
 use crate::server::room_names::RoomNames;
 use crate::server::socket::{Emitter, SharedDataError, Socket, read_shared};
 use serde::de::DeserializeOwned;
+use smol_str::SmolStr;
 use sockeye_core::socketio;
 use std::fmt;
 use std::future::Future;
@@ -50,7 +51,7 @@ impl IntoIterator for FetchedSockets {
 pub struct RemoteSocket {
     /// The socket. Those of other servers come with an adapter.
     socket: Socket,
-    rooms: Vec<Arc<str>>,
+    rooms: Vec<SmolStr>,
     shared_data: Option<Arc<str>>,
 }
 
@@ -76,7 +77,7 @@ impl RemoteSocket {
 
     /// Returns the rooms that the socket had joined, without the one that is named by its id, in no particular order.
     pub fn rooms(&self) -> impl Iterator<Item = &str> {
-        self.rooms.iter().map(|room| &**room)
+        self.rooms.iter().map(|room| room.as_str())
     }
 
     /// Returns the data that was stored by [`Socket::set_shared_data`], or `None` if there was none.

@@ -1,12 +1,14 @@
 //! The rooms of a namespace as the application sees them: their list, and the events of their members.
 
 use super::Server;
-use super::namespace::{Members, Namespace};
+use super::joined_rooms::JoinedRooms;
+use super::members::{BATCH, Members};
+use super::namespace::Namespace;
 use crate::engine::Id;
 use crate::guard::guard;
-use parking_lot::RwLockWriteGuard;
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+use smol_str::SmolStr;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 /// A change of a room. See [`Namespace::on_room_event`].
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +55,12 @@ pub(crate) struct RoomEvents {
     pub(super) is_wanted: bool,
     /// A thread is calling the handlers. It also calls them for what others queue meanwhile, so that the order is kept.
     is_telling: bool,
-    queue: VecDeque<(Arc<str>, RoomChange)>,
+    queue: VecDeque<(SmolStr, RoomChange)>,
 }
 
 impl RoomEvents {
     /// Queues the events of a socket that has joined a room.
-    pub(super) fn joined(&mut self, room: Arc<str>, id: Id, is_new: bool) {
+    pub(super) fn joined(&mut self, room: SmolStr, id: Id, is_new: bool) {
         if is_new {
             self.queue.push_back((room.clone(), RoomChange::Created));
         }
@@ -66,7 +68,7 @@ impl RoomEvents {
     }
 
     /// Queues the events of a socket that has left a room.
-    pub(super) fn left(&mut self, room: Arc<str>, id: Id, is_last: bool) {
+    pub(super) fn left(&mut self, room: SmolStr, id: Id, is_last: bool) {
         self.queue.push_back((room.clone(), RoomChange::Left(id)));
         if is_last {
             self.queue.push_back((room, RoomChange::Deleted));
@@ -81,7 +83,7 @@ impl RoomEvents {
     }
 
     /// Returns the events to call the handlers for, or `None` if there are no more.
-    fn next(&mut self) -> Option<VecDeque<(Arc<str>, RoomChange)>> {
+    fn next(&mut self) -> Option<VecDeque<(SmolStr, RoomChange)>> {
         self.is_telling = !self.queue.is_empty();
         self.is_telling.then(|| std::mem::take(&mut self.queue))
     }
@@ -128,9 +130,9 @@ impl Namespace {
     /// Returns the rooms of this server that sockets have joined, with the number of sockets in each. The rooms that are
     /// named by the ids of sockets are not included, unless another socket has joined them.
     ///
-    /// Takes time and memory in proportion to the number of rooms. While they are being counted, no socket can join or
-    /// leave one. For frequent use, or if only a few rooms matter, count the events of
-    /// [`on_room_event`](Namespace::on_room_event) instead.
+    /// Takes time and memory in proportion to the number of rooms. Sockets can join and leave rooms while they are being
+    /// counted, so the numbers of two rooms may be of different times. For frequent use, or if only a few rooms matter, count
+    /// the events of [`on_room_event`](Namespace::on_room_event) instead.
     ///
     /// ```
     /// # let io = sockeye::Server::new();
@@ -139,8 +141,27 @@ impl Namespace {
     /// }
     /// ```
     pub fn rooms(&self) -> HashMap<String, usize> {
-        let counted: Vec<_> = self.0.members.read().count_rooms().collect();
+        let (mut counted, mut next) = (Vec::new(), 0);
+        let mut members = self.0.members.read();
+        while next < members.rooms_end() {
+            counted.extend(members.count_rooms(next..next + BATCH));
+            next += BATCH;
+            RwLockReadGuard::bump(&mut members);
+        }
+        drop(members);
         counted.into_iter().map(|(room, sockets)| (room.to_string(), sockets)).collect()
+    }
+
+    /// Removes a socket from the namespace and from its rooms, and returns their names.
+    pub(super) fn remove(&self, id: &Id) -> JoinedRooms {
+        let mut left = JoinedRooms::default();
+        self.change_members(|members| {
+            let Some(at) = members.remove(id) else { return };
+            while !members.remove_from_rooms(at, &mut left) {
+                RwLockWriteGuard::bump(members);
+            }
+        });
+        left
     }
 
     /// Calls `change` under the lock of the members, and then the handlers of room events for what it changed.

@@ -26,7 +26,7 @@ use crate::payload::send_packet;
 use crate::server::ack::Waiter;
 use crate::server::app::show_packet;
 use crate::server::broadcast::Broadcast;
-use crate::server::members::{JoinError, JoinedRooms};
+use crate::server::joined_rooms::{JoinError, JoinedRooms};
 use crate::server::namespace::Namespace;
 use crate::server::room_names::{self, RoomNames};
 use crate::server::{App, Server};
@@ -255,7 +255,7 @@ impl Socket {
     /// Leaves all rooms, except the one that is named by the socket's own id.
     pub fn leave_all(&self) {
         self.0.namespace.change_members(|members| match members.rooms_of(&self.0.id) {
-            Some(rooms) => _ = members.leave_all(&self.0.id, rooms.iter().map(|room| &**room)),
+            Some(rooms) => _ = members.leave_all(&self.0.id, rooms.iter().map(|room| room.as_str())),
             None => {
                 if let Some(more) = &mut self.0.state.lock().more {
                     more.rooms = JoinedRooms::default();

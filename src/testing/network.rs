@@ -5,11 +5,17 @@ use super::ground::Task;
 use super::link::{self, Line, Weather};
 use super::stage::Stage;
 use crate::server::Server;
+#[cfg(feature = "http")]
+use crate::staged;
 use parking_lot::Mutex;
 use sockeye_core::Time;
 use sockeye_core::drive::{Drive, Unattended};
 use sockeye_core::host::{Connector, Destination, Host, Outgoing, Peer, Runtime};
+#[cfg(feature = "http")]
+use std::future::{Future, poll_fn};
 use std::io;
+#[cfg(feature = "http")]
+use std::pin::Pin;
 use std::sync::Arc;
 
 pub(super) struct Network {
@@ -18,6 +24,8 @@ pub(super) struct Network {
     /// The runtime that drives the server.
     runtime: Arc<dyn Runtime>,
     peer: Peer,
+    #[cfg(feature = "http")]
+    extensions: http::Extensions,
     state: Mutex<State>,
 }
 
@@ -28,14 +36,23 @@ struct State {
 }
 
 impl Network {
-    pub(super) fn new(stage: &Stage, peer: Peer, weather: Weather) -> Arc<Network> {
-        Arc::new(Network {
+    pub(super) fn new(stage: &Stage, peer: Peer, weather: Weather) -> Network {
+        Network {
             server: stage.server.clone(),
             ground: stage.ground.clone(),
             runtime: stage.runtime.clone(),
             peer,
+            #[cfg(feature = "http")]
+            extensions: http::Extensions::new(),
             state: Mutex::new(State { weather, offline: false, lines: Vec::new() }),
-        })
+        }
+    }
+
+    /// Sets the extensions of the client's requests.
+    #[cfg(feature = "http")]
+    pub(super) fn with_extensions(mut self, extensions: http::Extensions) -> Network {
+        self.extensions = extensions;
+        self
     }
 
     /// Changes the weather of the open streams, and of those that are opened later.
@@ -85,8 +102,13 @@ impl Connector for Network {
         state.lines.retain(Line::is_open);
         state.lines.push(line);
         let connection = self.server.accept(self.runtime.now(), self.peer);
-        let accepted = Drive::new(far, connection, self.runtime.clone());
-        self.ground.spawn(Box::pin(Unattended(accepted)));
+        let accepted = Unattended(Drive::new(far, connection, self.runtime.clone()));
+        #[cfg(feature = "http")]
+        let accepted = {
+            let (mut accepted, extensions) = (accepted, self.extensions.clone());
+            poll_fn(move |cx| staged::with_extensions(&extensions, || Pin::new(&mut accepted).poll(cx)))
+        };
+        self.ground.spawn(Box::pin(accepted));
         let opened = Drive::new(near, protocol, self.clone());
         self.ground.spawn(Box::pin(Unattended(opened)));
     }

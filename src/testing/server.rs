@@ -146,7 +146,7 @@ impl TestServer<Async> {
         TestServer::within(server, Arc::new(sockeye_tokio::Tokio::new()))
     }
 
-    /// Puts a server under test on a runtime of your own, for example `Arc::new(sockeye::smol::Smol::new())`. Of its methods,
+    /// Puts a server under test on a runtime of your own, for example `Arc::new(sockeye::runtime::smol::Smol::new())`. Of its methods,
     /// [`connect`](Connector::connect) is not called, because streams are in memory.
     #[track_caller]
     pub fn within(server: Server, runtime: Arc<dyn Connector>) -> TestServer<Async> {
@@ -192,6 +192,8 @@ impl<M: Mode> TestServer<M> {
             builder,
             peer: None,
             secure: false,
+            #[cfg(feature = "http")]
+            extensions: http::Extensions::new(),
             weather: Weather::default(),
             mode: PhantomData,
         }
@@ -270,6 +272,8 @@ pub struct ClientSetup<'a, M: Mode = Blocking> {
     builder: ClientBuilder,
     peer: Option<SocketAddr>,
     secure: bool,
+    #[cfg(feature = "http")]
+    extensions: http::Extensions,
     weather: Weather,
     mode: PhantomData<fn() -> M>,
 }
@@ -310,6 +314,15 @@ impl<'a, M: Mode> ClientSetup<'a, M> {
     /// Sets whether the server takes the client's streams to be encrypted. Default: `false`.
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
+        self
+    }
+
+    /// Adds an extension to every request of the client, as if the server were [mounted](crate::mount) behind a layer that
+    /// adds it: a login, a session. Handlers get it by [`Handshake::extension`](crate::Handshake::extension) or
+    /// [`Extension`](crate::extract::Extension).
+    #[cfg(feature = "http")]
+    pub fn extension<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.extensions.insert(value);
         self
     }
 
@@ -357,6 +370,9 @@ impl<'a, M: Mode> ClientSetup<'a, M> {
         let address = self.peer.unwrap_or_else(|| ([127, 0, 0, 1], 50_000 + (number % 10_000) as u16).into());
         let network =
             Network::new(self.stage, Peer { address: Some(address), secure: self.secure }, self.weather);
+        #[cfg(feature = "http")]
+        let network = network.with_extensions(self.extensions);
+        let network = Arc::new(network);
         let client = match self.builder.build_from(random) {
             Ok(client) => client,
             Err(error) => panic!("the settings of the client are not valid: {error}"),

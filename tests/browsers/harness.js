@@ -14,6 +14,11 @@ export { test };
 const DEADLINE = 60_000;
 
 export const RUNTIMES = ["tokio", "smol"];
+/** What each test runs on. tests/real_clients has every runtime with every transport. */
+const RUNS = [
+  ["tokio", "websocket"],
+  ["smol", "polling"],
+];
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 // Chromium must not look for updates, and must work in containers, which have no sandbox and no GPU.
 const FLAGS = [
@@ -38,18 +43,16 @@ function browser() {
   return launched;
 }
 
-/** Registers a test for every runtime, once with windows that can use WebSocket and once with windows that cannot. */
+/** Registers a test for each of the `RUNS`: once with windows that can use WebSocket, and once with windows that cannot. */
 export function testEach(name, example, run) {
   // All at a time, because the tests mostly wait.
   describe(name, { concurrency: true }, () => {
-    for (const runtime of RUNTIMES) {
-      for (const transport of ["websocket", "polling"]) {
-        test(`${name} (${runtime}, ${transport})`, async (t) => {
-          const site = await start(t, example, runtime, transport);
-          await run(site);
-          for (const window of site.windows) await window.sees("#status", new RegExp(`over ${transport}$`));
-        });
-      }
+    for (const [runtime, transport] of RUNS) {
+      test(`${name} (${runtime}, ${transport})`, async (t) => {
+        const site = await start(t, example, runtime, transport);
+        await run(site);
+        for (const window of site.windows) await window.sees("#status", new RegExp(`over ${transport}$`));
+      });
     }
   });
 }

@@ -17,7 +17,7 @@ fn a_handlers_error_is_acknowledged_or_seen_by_the_function_which_may_acknowledg
                 HandlerFailure::NotCalled(_) => "not called",
                 HandlerFailure::Failed(text) | HandlerFailure::Unheard(text) => text,
                 HandlerFailure::NotSent(EmitError::TooLarge { .. }) => "too large",
-                HandlerFailure::Panicked => "panicked",
+                HandlerFailure::Panicked(_) => "panicked",
                 HandlerFailure::Unhandled => "unhandled",
                 _ => "another",
             };

@@ -88,8 +88,14 @@ pub(crate) fn events_are_taken_one_by_one(way: Way) -> impl AsyncFnOnce(Connect)
         assert_eq!(received.event(), "question");
         assert_eq!(received.args().deserialize::<(i32, String)>().unwrap(), (1, "two".into()));
         assert!(received.wants_ack());
+        assert!(matches!(received.ack("x".repeat(2_000_000)), Err(ClientEmitError::TooLarge { .. })));
         received.ack(3).unwrap();
         assert_eq!(asked.await.unwrap(), 3);
+        assert!(!received.wants_ack());
+        assert_eq!(received.ack(4), Err(ClientEmitError::NoAckWanted));
+        running.server.emit("statement", ());
+        let received = events.recv_timeout(PATIENCE).await.unwrap();
+        assert_eq!((received.event(), received.ack(5)), ("statement", Err(ClientEmitError::NoAckWanted)));
     }
 }
 

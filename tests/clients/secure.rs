@@ -15,7 +15,7 @@ fn start_server(name: &str) -> (Server, u16, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = io.clone();
-    std::thread::spawn(move || smol::block_on(sockeye::smol::serve_tls(server, listener, tls)));
+    std::thread::spawn(move || smol::block_on(sockeye::runtime::smol::serve_tls(server, listener, tls)));
     (io, port, cert.pem())
 }
 

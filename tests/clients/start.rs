@@ -89,10 +89,10 @@ pub(crate) fn serve(server: Server, address: Option<SocketAddr>) -> Running {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             listener.set_nonblocking(true).unwrap();
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            sockeye::tokio::serve(serving, listener).await.unwrap();
+            sockeye::runtime::tokio::serve(serving, listener).await.unwrap();
         });
         #[cfg(all(feature = "smol", not(feature = "tokio")))]
-        smol::block_on(sockeye::smol::serve(serving, listener)).unwrap();
+        smol::block_on(sockeye::runtime::smol::serve(serving, listener)).unwrap();
     });
     Running { address, server, thread: Some(thread) }
 }
@@ -140,7 +140,7 @@ pub(crate) type Connecting<'a> = Pin<Box<dyn Future<Output = Result<(), ClientCo
 pub(crate) fn tokio(scenario: impl AsyncFnOnce(Connect)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let scenario = scenario(&|client| Box::pin(sockeye::tokio::connect(client)));
+        let scenario = scenario(&|client| Box::pin(sockeye::runtime::tokio::connect(client)));
         tokio::time::timeout(3 * PATIENCE, scenario).await.expect("it ends in time");
     });
 }
@@ -156,10 +156,10 @@ pub(crate) fn smol(scenario: impl AsyncFnOnce(Connect)) {
     }
 
     let executor = Arc::new(smol::Executor::new());
-    let runtime = Arc::new(sockeye::smol::Smol::on(&executor));
+    let runtime = Arc::new(sockeye::runtime::smol::Smol::on(&executor));
     let connect = keep(move |client| {
         client.attach(runtime.clone());
-        Box::pin(sockeye::smol::connect(client))
+        Box::pin(sockeye::runtime::smol::connect(client))
     });
     let (scenario_runs, ended) = smol::channel::bounded::<()>(1);
     let running = executor.clone();

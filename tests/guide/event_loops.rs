@@ -150,7 +150,7 @@ async fn exchange(address: SocketAddr) -> Result<(), Box<dyn std::error::Error>>
     // A busy machine may take its time.
     let client =
         Client::builder(format!("http://{address}")).ack_timeout(Duration::from_secs(300)).build()?;
-    sockeye::tokio::connect(&client).await?;
+    sockeye::runtime::tokio::connect(&client).await?;
     let text = "x".repeat(100_000);
     let asked: Vec<_> = (0..16).map(|_| client.emit_with_ack::<String>("echo", &text)).collect();
     for answer in asked {

@@ -56,8 +56,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = tell.send(());
     });
     match (tls, mounted) {
-        (None, None) => sockeye::tokio::serve(io, listener).await?,
-        (Some(tls), _) => sockeye::tokio::serve_tls(io, listener, tls).await?,
+        (None, None) => sockeye::runtime::tokio::serve(io, listener).await?,
+        (Some(tls), _) => sockeye::runtime::tokio::serve_tls(io, listener, tls).await?,
         (None, Some(mounted)) => {
             let app = mounted.app(io.clone())?.into_make_service_with_connect_info::<SocketAddr>();
             let closed = async move {
@@ -90,7 +90,7 @@ impl Mounted {
             .route("/socket.io.html", get(async || "not socket.io"))
             // From elsewhere to all clients: a service next to the application's others.
             .route("/tell", post(async move |text: String| told.emit("told", text).sent.to_string()))
-            .layer(sockeye::tokio::layer(io).keep::<Trace>())
+            .layer(sockeye::runtime::tokio::layer(io).keep::<Trace>())
             .layer(middleware::from_fn(async |mut request: Request, next: Next| {
                 let trace = format!("trace of {}", request.uri().path());
                 request.extensions_mut().insert(Trace(trace));

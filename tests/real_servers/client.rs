@@ -46,12 +46,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     watch(&client);
     match option("--runtime")?.as_deref() {
         Some("smol") => {
-            let _ = smol::block_on(sockeye::smol::connect(&client));
+            let _ = smol::block_on(sockeye::runtime::smol::connect(&client));
             obey(&client)?;
         }
         _ => {
             let runtime = tokio::runtime::Runtime::new()?;
-            let _ = runtime.block_on(sockeye::tokio::connect(&client));
+            let _ = runtime.block_on(sockeye::runtime::tokio::connect(&client));
             obey(&client)?;
         }
     }

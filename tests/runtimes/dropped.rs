@@ -50,7 +50,7 @@ fn on_tokio(task: Box<dyn FnOnce(Serve, Spawn) -> Task + Send>) {
 
 fn on_smol(task: Box<dyn FnOnce(Serve, Spawn) -> Task + Send>) {
     smol::block_on(task(
-        |server, listener| Box::pin(async { sockeye::smol::serve(server, listener).await.unwrap() }),
+        |server, listener| Box::pin(async { sockeye::runtime::smol::serve(server, listener).await.unwrap() }),
         |task| Box::pin(smol::spawn(task)),
     ));
 }

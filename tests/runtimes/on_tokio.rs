@@ -58,7 +58,7 @@ fn listeners_that_share_a_port_serve_one_server() {
         socket.bind(address).unwrap();
         let listener = socket.listen(16).unwrap();
         address = listener.local_addr().unwrap();
-        runtime.spawn(sockeye::tokio::serve(io.clone(), listener))
+        runtime.spawn(sockeye::runtime::tokio::serve(io.clone(), listener))
     };
     let tasks = [0, 1].map(listen);
     let mut clients = [(); 8].map(|()| WebSocket::connect(address));
@@ -86,8 +86,9 @@ fn a_server_is_served_on_several_listeners_of_smol() {
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
     let [first, second] = listeners;
-    let on_tcp = |listener| smol::spawn(sockeye::smol::serve(io.clone(), listener));
-    let on_unix = smol::spawn(sockeye::smol::serve_unix(io.clone(), UnixListener::bind(&path).unwrap()));
+    let on_tcp = |listener| smol::spawn(sockeye::runtime::smol::serve(io.clone(), listener));
+    let on_unix =
+        smol::spawn(sockeye::runtime::smol::serve_unix(io.clone(), UnixListener::bind(&path).unwrap()));
     let tasks = [on_tcp(first), on_unix, on_tcp(second)];
 
     let mut clients = addresses.map(WebSocket::connect);
@@ -122,7 +123,7 @@ fn a_unix_socket_is_served_on_smol() {
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let talk = async {
         let io = Server::new();
-        let serving = smol::spawn(sockeye::smol::serve_unix(io.clone(), listener));
+        let serving = smol::spawn(sockeye::runtime::smol::serve_unix(io.clone(), listener));
         let mut stream = UnixStream::connect(&path).await.unwrap();
         let head = "GET /else HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -155,7 +156,7 @@ fn a_unix_socket_that_was_opened_before_is_served() {
     let talk = async {
         let io = Server::builder().max_sessions_per_address(1).build();
         let listener = UnixListener::from_std(listener).unwrap();
-        let serving = tokio::spawn(sockeye::tokio::serve(io.clone(), listener));
+        let serving = tokio::spawn(sockeye::runtime::tokio::serve(io.clone(), listener));
         for count in 1..=2 {
             let mut stream = UnixStream::connect(&path).await.unwrap();
             let head =

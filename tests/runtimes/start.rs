@@ -70,7 +70,7 @@ pub(crate) fn tokio_multi_thread(server: Server) -> Running {
 
 #[cfg(feature = "tokio")]
 pub(crate) async fn serve_on_tokio(server: Server, listener: TcpListener) -> io::Result<()> {
-    sockeye::tokio::serve(server, from_std(listener)?).await
+    sockeye::runtime::tokio::serve(server, from_std(listener)?).await
 }
 
 #[cfg(feature = "tokio")]
@@ -83,7 +83,7 @@ fn from_std(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
 pub(crate) fn smol(server: Server) -> Running {
     serve_with(server, |server, listener| {
         let executor = std::sync::Arc::new(smol::Executor::new());
-        let runtime = sockeye::smol::Smol::on(&executor);
+        let runtime = sockeye::runtime::smol::Smol::on(&executor);
         smol::block_on(executor.run(runtime.serve(server, listener)))
     })
 }
@@ -132,11 +132,11 @@ pub(crate) fn hyper_on_tokio(server: Server) -> Running {
 #[cfg(all(feature = "axum", feature = "smol"))]
 fn mounted_on_smol<F: Future<Output = io::Result<()>>>(
     server: Server,
-    serve: impl FnOnce(Server, TcpListener, sockeye::smol::Smol) -> F + Send + 'static,
+    serve: impl FnOnce(Server, TcpListener, sockeye::runtime::smol::Smol) -> F + Send + 'static,
 ) -> Running {
     serve_with(server, |server, listener| {
         let executor = std::sync::Arc::new(smol::Executor::new());
-        let runtime = sockeye::smol::Smol::on(&executor);
+        let runtime = sockeye::runtime::smol::Smol::on(&executor);
         smol::block_on(executor.run(until_closed(server.clone(), serve(server, listener, runtime))))
     })
 }

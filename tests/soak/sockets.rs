@@ -86,7 +86,7 @@ fn minutes_of_clients_on_sockets_that_give_up_half_way_leave_nothing_behind() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             listener.set_nonblocking(true)?;
-            sockeye::tokio::serve(served, tokio::net::TcpListener::from_std(listener)?).await
+            sockeye::runtime::tokio::serve(served, tokio::net::TcpListener::from_std(listener)?).await
         })
     });
     let mut turn = 0;

@@ -1,9 +1,9 @@
 // The reference with its engine for Bun.
 import { Server } from "socket.io";
 import { Server as Engine } from "@socket.io/bun-engine";
-import { handle } from "./events.mjs";
+import { handle, pingInterval } from "./events.mjs";
 
-const engine = new Engine({ path: "/socket.io/" });
+const engine = new Engine({ path: "/socket.io/", pingInterval });
 const io = new Server();
 io.bind(engine);
 handle(io);

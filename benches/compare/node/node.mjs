@@ -1,8 +1,8 @@
 // The reference on Node.
 import { Server } from "socket.io";
-import { handle } from "./events.mjs";
+import { handle, pingInterval } from "./events.mjs";
 
-const io = new Server(Number(process.env.PORT));
+const io = new Server(Number(process.env.PORT), { pingInterval });
 // Saves memory, as its documentation advises.
 io.engine.on("connection", (raw) => {
   raw.request = null;

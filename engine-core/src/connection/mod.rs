@@ -149,15 +149,18 @@ impl Connection {
     /// Returns the next request's head, or `None` if more bytes are needed or the connection is closing.
     ///
     /// The caller must consume the [`len`](Head::len) bytes of the head once it is done with the request.
+    ///
+    /// # Errors
+    /// If the head is malformed or too large. The request has been refused, and the connection closes.
     pub fn next_head<'h, 'b: 'h>(
         &mut self,
         now: Time,
         input: &'b [u8],
         slots: &'h mut HeaderSlots<'b>,
-    ) -> Option<Head<'h>> {
-        let State::Head { begun } = &mut self.state else { return None };
+    ) -> Result<Option<Head<'h>>, http::Error> {
+        let State::Head { begun } = &mut self.state else { return Ok(None) };
         if input.is_empty() {
-            return None;
+            return Ok(None);
         }
         match http::parse_head(input, slots, self.config.max_head) {
             Ok(Some(head)) => {
@@ -166,17 +169,17 @@ impl Connection {
                 self.is_head = head.request.method() == "HEAD";
                 self.state = State::Request { body: head.body, expect_continue: head.expect_continue };
                 self.deadline = None;
-                Some(head)
+                Ok(Some(head))
             }
             Ok(None) => {
                 if !core::mem::replace(begun, true) {
                     self.deadline = Some(now + self.config.head_timeout);
                 }
-                None
+                Ok(None)
             }
             Err(error) => {
                 self.refuse(now, error.status());
-                None
+                Err(error)
             }
         }
     }

@@ -129,7 +129,7 @@ impl Wire {
     /// handled; the next methods return the same.
     fn head(&mut self, now: Time, input: &[u8]) -> (usize, bool) {
         let mut slots = http::header_slots();
-        let Some(head) = self.connection.next_head(now, input, &mut slots) else {
+        let Ok(Some(head)) = self.connection.next_head(now, input, &mut slots) else {
             return (0, self.connection.phase() != Phase::Head);
         };
         let line = format!("{} {}", head.request.method(), head.request.target());

@@ -15,9 +15,9 @@ use std::time::Duration;
 /// Serves what `app` makes of the layer, until the program is interrupted.
 pub(crate) fn serve(io: Server, app: impl FnOnce(Layer<Server>) -> Router) -> io::Result<()> {
     match options::option("--runtime")?.as_deref() {
-        None | Some("tokio") => on_tokio(io.clone(), app(sockeye::tokio::layer(io))),
+        None | Some("tokio") => on_tokio(io.clone(), app(sockeye::runtime::tokio::layer(io))),
         #[cfg(feature = "smol")]
-        Some("smol") => on_smol::serve(io.clone(), app(sockeye::smol::layer(io))),
+        Some("smol") => on_smol::serve(io.clone(), app(sockeye::runtime::smol::layer(io))),
         Some(other) => {
             Err(io::Error::other(format!("unknown runtime {other}: use tokio, or smol with its feature")))
         }

@@ -14,7 +14,7 @@ use editor::Editor;
 use options::{Input, Options};
 use output::Output;
 use sockeye::client::ClientConnectError;
-use sockeye::tokio::Tokio;
+use sockeye::runtime::tokio::Tokio;
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;

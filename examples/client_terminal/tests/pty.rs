@@ -111,7 +111,7 @@ async fn a_terminal_says_what_waits_and_how_to_go_on() {
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(sockeye::tokio::serve(io.clone(), listener));
+    tokio::spawn(sockeye::runtime::tokio::serve(io.clone(), listener));
     let requests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("requests.txt");
     std::fs::write(&requests, "# a comment\n?add 2 3\n/run again\n").unwrap();
 
@@ -154,7 +154,7 @@ async fn an_arriving_event_does_not_tear_the_line_that_is_edited() {
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(sockeye::tokio::serve(io.clone(), listener));
+    tokio::spawn(sockeye::runtime::tokio::serve(io.clone(), listener));
 
     let mut terminal = Terminal::start("tear", &url);
     terminal.until("● / connected as ");

@@ -114,7 +114,9 @@ impl Socket {
         let mut patience = Patience::new(&self.0.namespace, renewal.grace);
         let renewed = patience.limit(async {
             let auth: Args = asked.await.map_err(|error| ConnectError::new(error.to_string()))?;
-            Guarded(self.ask_about(renewal, &auth)?).await.ok_or_else(|| panicked(self, AUTH_RENEW))?
+            Guarded(self.ask_about(renewal, &auth)?)
+                .await
+                .map_err(|panic| panicked(self, AUTH_RENEW, &panic))?
         });
         let renewed = renewed.await.and_then(|time| match time >= SHORTEST {
             true => Ok(time),

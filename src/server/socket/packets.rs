@@ -72,6 +72,7 @@ impl Socket {
     ///     });
     /// });
     /// ```
+    #[doc(alias = "use")]
     pub fn use_packet<P: 'static>(&self, middleware: impl Middleware<P, Result<(), PacketError>>) {
         let middleware = Own::from(middleware::erase(middleware));
         self.listen(|state| state.more().packets.get_or_insert_default().own.push(middleware));
@@ -308,9 +309,9 @@ impl Decision {
                 let decided = ready!(Pin::new(current).poll(cx));
                 self.current = None;
                 match decided {
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => return Poll::Ready(Err(error)),
-                    None => return Poll::Ready(Err(panicked(socket, event).into())),
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Poll::Ready(Err(error)),
+                    Err(panic) => return Poll::Ready(Err(panicked(socket, event, &panic).into())),
                 }
             }
             let context = Context { args: Some(args), ..Context::new(socket, event) };

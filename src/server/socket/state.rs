@@ -3,7 +3,7 @@
 use crate::error::DisconnectReason;
 use crate::listeners::{Listeners, On};
 use crate::server::ack::Waiter;
-use crate::server::members::JoinedRooms;
+use crate::server::joined_rooms::JoinedRooms;
 use crate::server::socket::Socket;
 use crate::server::socket::expiry::Expiry;
 use crate::server::socket::packets::Packets;

@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let _ = std::io::stdin().read_line(&mut String::new());
         closing.begin_close();
     });
-    sockeye::tokio::serve(io, listener).await?;
+    sockeye::runtime::tokio::serve(io, listener).await?;
     Ok(())
 }
 

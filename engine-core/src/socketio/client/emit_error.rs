@@ -35,6 +35,10 @@ pub enum EmitError {
     /// The limit on pending acknowledgements of the server is reached.
     #[error("too many pending acknowledgements")]
     TooManyAcks,
+    /// The message was an acknowledgement that the server does not wait for: it did not ask for one, or it has been
+    /// sent.
+    #[error("no acknowledgement is wanted: the server did not ask for one, or it has been sent")]
+    NoAckWanted,
     /// There is no connection, and the buffer for messages that wait for one is full: see [`Offline`](super::Offline).
     #[error("more than {limit} bytes would wait for a connection")]
     OfflineFull {

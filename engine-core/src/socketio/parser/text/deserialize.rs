@@ -1,6 +1,6 @@
 //! Arguments read as the types that a handler asks for.
 
-use super::json::{Elements, replace_lone_surrogates};
+use super::json::{Elements, plain_string, replace_lone_surrogates};
 use super::placeholder;
 use crate::socketio::args::{Args, ArgsError};
 use crate::socketio::attached::Attached;
@@ -61,7 +61,7 @@ impl<'a> Read<'a> for ReadOne {
         'a: 'b,
     {
         match context.is_plain() {
-            true => read_value(self.0, context.json, |inner| T::deserialize(inner)),
+            true => T::deserialize(Plain { index: self.0, text: context.json }),
             false => read_value(self.0, context.text(), |inner| T::deserialize(Wrapped { inner, context })),
         }
     }
@@ -172,7 +172,72 @@ fn in_argument(index: usize, error: &dyn fmt::Display) -> serde_json::Error {
     serde_json::Error::custom(format_args!("argument {}: {error}", index + 1))
 }
 
-/// Defines methods that read the first argument, directly by serde_json if [`Wrapped`] is not needed.
+/// A deserializer of one argument, if no placeholder has to be read: by serde_json, except for strings.
+struct Plain<'a> {
+    index: usize,
+    /// Begins with the argument. It was scanned when it arrived.
+    text: &'a str,
+}
+
+macro_rules! read_plain {
+    ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'a>>(
+            self,
+            $($name: $type,)*
+            visitor: V,
+        ) -> Result<V::Value, serde_json::Error> {
+            read_value(self.index, self.text, |inner| inner.$method($($name,)* visitor))
+        }
+    )*};
+}
+
+impl<'a> Deserializer<'a> for Plain<'a> {
+    type Error = serde_json::Error;
+
+    read_plain! {
+        deserialize_bool(); deserialize_char();
+        deserialize_i8(); deserialize_i16(); deserialize_i32(); deserialize_i64();
+        deserialize_i128(); deserialize_u8(); deserialize_u16(); deserialize_u32();
+        deserialize_u64(); deserialize_u128(); deserialize_f32(); deserialize_f64();
+        deserialize_bytes(); deserialize_byte_buf(); deserialize_option(); deserialize_unit();
+        deserialize_seq(); deserialize_map(); deserialize_identifier(); deserialize_ignored_any();
+        deserialize_tuple(len: usize);
+        deserialize_unit_struct(name: &'static str);
+        deserialize_newtype_struct(name: &'static str);
+        deserialize_tuple_struct(name: &'static str, len: usize);
+        deserialize_struct(name: &'static str, fields: &'static [&'static str]);
+        deserialize_enum(name: &'static str, variants: &'static [&'static str]);
+    }
+
+    /// Reads a string without escapes where it is: serde_json would search for its end byte by byte
+    /// (`benches/count echo`).
+    #[inline]
+    fn deserialize_str<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, serde_json::Error> {
+        match plain_string(self.text) {
+            Some(string) => {
+                let read: Result<_, serde_json::Error> = visitor.visit_borrowed_str(string);
+                read.map_err(|error| in_argument(self.index, &error))
+            }
+            None => read_value(self.index, self.text, |inner| inner.deserialize_str(visitor)),
+        }
+    }
+
+    #[inline]
+    fn deserialize_string<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, serde_json::Error> {
+        self.deserialize_str(visitor)
+    }
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, serde_json::Error> {
+        match self.text.starts_with('"') {
+            true => self.deserialize_str(visitor),
+            false => read_value(self.index, self.text, |inner| inner.deserialize_any(visitor)),
+        }
+    }
+}
+
+/// Defines methods that read the first argument, without [`Wrapped`] if it is not needed.
 macro_rules! read_first {
     ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
         fn $method<V: Visitor<'a>>(
@@ -183,7 +248,7 @@ macro_rules! read_first {
             let context = self.context;
             if context.is_plain() {
                 return match self.args.elements_of(self.args.json()).seek() {
-                    Some(first) => read_value(0, first, |inner| inner.$method($($name,)* visitor)),
+                    Some(first) => Plain { index: 0, text: first }.$method($($name,)* visitor),
                     None => Missing::new(0).$method($($name,)* visitor),
                 };
             }
@@ -283,7 +348,7 @@ impl<'a> SeqAccess<'a> for List<'a, '_> {
         let context = self.context;
         let plain = if context.is_plain() { context.original(text) } else { None };
         let value = match plain {
-            Some(text) => read_value(index, text, |inner| seed.deserialize(inner)),
+            Some(text) => seed.deserialize(Plain { index, text }),
             None => read_value(index, text, |inner| seed.deserialize(Wrapped { inner, context })),
         };
         value.map(Some)

@@ -5,11 +5,11 @@
 //! use sockeye::{Client, Server};
 //!
 //! # async fn server() -> std::io::Result<()> {
-//! sockeye::smol::listen(Server::new(), "0.0.0.0:3000").await
+//! sockeye::runtime::smol::listen(Server::new(), "0.0.0.0:3000").await
 //! # }
 //! # async fn client() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::new("http://localhost:3000")?;
-//! sockeye::smol::connect(&client).await?;
+//! sockeye::runtime::smol::connect(&client).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -33,7 +33,7 @@
 //!     Some(inherited) => inherited,
 //!     None => TcpListener::bind("0.0.0.0:3000")?,
 //! };
-//! sockeye::smol::serve(io, listener).await
+//! sockeye::runtime::smol::serve(io, listener).await
 //! # }
 //! ```
 

@@ -5,28 +5,13 @@
 //! use sockeye::{Client, Server};
 //!
 //! # async fn server() -> std::io::Result<()> {
-//! sockeye::tokio::listen(Server::new(), "0.0.0.0:3000").await
+//! sockeye::runtime::tokio::listen(Server::new(), "0.0.0.0:3000").await
 //! # }
 //! # async fn client() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::new("http://localhost:3000")?;
-//! sockeye::tokio::connect(&client).await?;
+//! sockeye::runtime::tokio::connect(&client).await?;
 //! # Ok(())
 //! # }
-//! ```
-//!
-//! # With a glob import
-//!
-//! `use sockeye::*` also imports this module, and then `tokio` could be the crate or the module: `#[tokio::main]` is an
-//! error. Name what you import, or name the crate as well:
-//!
-//! ```no_run
-//! use ::tokio;
-//! use sockeye::*;
-//!
-//! #[tokio::main]
-//! async fn main() -> std::io::Result<()> {
-//!     sockeye::tokio::listen(Server::new(), "0.0.0.0:3000").await
-//! }
 //! ```
 //!
 //! # Listeners
@@ -49,7 +34,7 @@
 //!     None => TcpListener::bind("0.0.0.0:3000")?,
 //! };
 //! listener.set_nonblocking(true)?;
-//! sockeye::tokio::serve(io, tokio::net::TcpListener::from_std(listener)?).await
+//! sockeye::runtime::tokio::serve(io, tokio::net::TcpListener::from_std(listener)?).await
 //! # }
 //! ```
 //!
@@ -68,7 +53,7 @@
 //!     let socket = TcpSocket::new_v4()?;
 //!     socket.set_reuseport(true)?;
 //!     socket.bind(([0, 0, 0, 0], 3000).into())?;
-//!     tokio::spawn(sockeye::tokio::serve(io.clone(), socket.listen(1024)?));
+//!     tokio::spawn(sockeye::runtime::tokio::serve(io.clone(), socket.listen(1024)?));
 //! }
 //! # Ok(())
 //! # }

@@ -1,0 +1,82 @@
+//! Visiting many members of a namespace without keeping others from joining and leaving, and the order of broadcasts.
+
+use super::cast::Cast;
+use super::members::{Member, Members, Pass};
+use super::namespace::Namespace;
+use parking_lot::{MutexGuard, RwLockReadGuard};
+use sockeye_core::socketio::Target;
+use std::task::Waker;
+
+/// The order of broadcasts, and of everything else that visits members in batches: one begins after the other has ended,
+/// so all sockets get the broadcasts of a namespace in the same order.
+///
+/// A broadcast wakes its first recipients before it has reached the others. Wakers must not be called under a lock, so it
+/// stays here meanwhile: another one that begins completes it first, even on the same thread.
+#[derive(Default)]
+pub(crate) struct Order {
+    /// The number of the last pass.
+    number: u64,
+    paused: Option<Paused>,
+    /// Broadcasts that other threads have completed.
+    completed: Vec<(u64, Box<Cast>)>,
+}
+
+struct Paused {
+    number: u64,
+    pass: Pass,
+    target: Target,
+    cast: Box<Cast>,
+}
+
+impl Order {
+    fn begin(&mut self) -> (u64, Pass) {
+        self.number += 1;
+        (self.number, Pass::new(self.number))
+    }
+
+    fn take_completed(&mut self, number: u64) -> Option<Box<Cast>> {
+        let at = self.completed.iter().position(|(completed, _)| *completed == number)?;
+        Some(self.completed.swap_remove(at).1)
+    }
+}
+
+impl Namespace {
+    /// Calls `f` with each connected socket that a target selects, in batches.
+    pub(super) fn visit(&self, target: &Target, mut f: impl FnMut(&Members, &Member)) {
+        let mut order = self.order();
+        let (_, mut pass) = order.begin();
+        self.visit_rest(target, &mut pass, &mut f);
+    }
+
+    /// Sends a message to all sockets that a target selects, and wakes the first of them if there are many.
+    pub(super) fn cast(&self, target: &Target, mut cast: Cast) -> Cast {
+        let mut order = self.order();
+        let (number, mut pass) = order.begin();
+        if self.0.members.read().visit(target, &mut pass, |member| cast.send(&member.socket)) {
+            return cast;
+        }
+        let first = std::mem::replace(&mut cast.woken, Vec::with_capacity(pass.rest()));
+        order.paused = Some(Paused { number, pass, target: target.clone(), cast: Box::new(cast) });
+        drop(order);
+        first.into_iter().for_each(Waker::wake);
+        *self.order().take_completed(number).expect("it was paused, and whoever takes the lock completes it")
+    }
+
+    /// Takes the lock, and completes the broadcast that is paused.
+    fn order(&self) -> MutexGuard<'_, Order> {
+        let mut order = self.0.order.lock();
+        if let Some(Paused { number, mut pass, target, mut cast }) = order.paused.take() {
+            self.visit_rest(&target, &mut pass, &mut |_, member| cast.send(&member.socket));
+            order.completed.push((number, cast));
+        }
+        order
+    }
+
+    /// Visits the rest of the members, letting others take their lock after each batch.
+    fn visit_rest(&self, target: &Target, pass: &mut Pass, f: &mut impl FnMut(&Members, &Member)) {
+        let mut members = self.0.members.read();
+        while !members.visit(target, pass, |member| f(&members, member)) {
+            RwLockReadGuard::bump(&mut members);
+        }
+    }
+}

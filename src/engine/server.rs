@@ -78,7 +78,7 @@ pub(crate) struct ServerInner<A: Application> {
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
     /// The parts of requests that sessions share.
-    common: Arc<Common>,
+    pub(super) common: Arc<Common>,
     pub(super) sessions: RwLock<HashSet<ById<Session<A>>, IdHash>>,
     /// The ids from the application whose sessions are about to be opened.
     reserved: Mutex<HashSet<Id>>,

@@ -406,6 +406,26 @@ fn a_room_is_watched_while_it_has_sockets_if_it_has_a_channel() {
 }
 
 #[test]
+fn the_room_of_a_channel_is_known_without_its_message() {
+    let mut node = node(classic());
+    let answers = format!("socket.io#/#{}#", node.uid());
+    for (channel, expected) in [
+        ("socket.io#/#room#", Some(("/", "room"))),
+        ("socket.io#/#a#b#", Some(("/", "a#b"))),
+        ("socket.io#/#", None),
+        ("socket.io#/other#room#", None),
+        ("socket.io-request#/#", None),
+        ("socket.io-response#/#x#", None),
+        (&answers, None),
+    ] {
+        assert_eq!(node.room_of(channel), expected, "{channel}");
+    }
+    // Where it is not certain, the message says it.
+    node.add_namespace(NOW, "/#a");
+    assert_eq!(node.room_of("socket.io#/#a#b#"), None);
+}
+
+#[test]
 fn an_emitter_is_heard_by_the_servers_and_is_none_of_them() {
     for dialect in [classic(), sharded(), Dialect::Streams(Streams::default())] {
         let mut emitter = Cluster::new_emitter(ClusterConfig::new(dialect.clone()));

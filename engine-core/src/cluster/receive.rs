@@ -17,6 +17,21 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 impl Cluster {
+    /// Returns the namespace and the room, if a channel belongs to one room. If the room has no local socket, the message
+    /// needs no [`handle_message`](Cluster::handle_message), which would have to read it first.
+    pub fn room_of<'c>(&self, channel: &'c str) -> Option<(&str, &'c str)> {
+        let rest = channel.strip_prefix(self.config.dialect.prefix())?.strip_prefix('#')?;
+        let ends = memchr::memchr_iter(b'#', rest.as_bytes());
+        let mut splits = ends.filter_map(|end| {
+            let (namespace, _) = self.namespaces.get_key_value(rest.get(..end)?)?;
+            let room = rest.get(end + 1..)?.strip_suffix('#')?;
+            Some((namespace.as_str(), room))
+        });
+        let (namespace, room) = splits.next()?;
+        // Another namespace's name may begin with this one and `#`, and the channel of answers looks like one of a room.
+        (splits.next().is_none() && room != self.uid).then_some((namespace, room))
+    }
+
     /// Handles a message that was published on a channel that this node watches.
     ///
     /// What it means are [events](Cluster::poll_event), which share the memory of the message.

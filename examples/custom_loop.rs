@@ -3,13 +3,14 @@
 //! Run it with `cargo run --example custom_loop`, and connect to http://127.0.0.1:3000 with any Socket.IO client.
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
 use sockeye::drive::{Edge, Protocol, Turn, pump};
-use sockeye::host::{Host, Peer, Runtime};
+use sockeye::host::{BACKLOG, Host, Peer, Runtime};
 use sockeye::{ReadyList, Server, Socket, Time, extract::Data};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
@@ -33,7 +34,15 @@ fn main() -> io::Result<()> {
     let closing = io.clone();
     ctrlc::set_handler(move || closing.begin_close()).map_err(io::Error::other)?;
     println!("listening on http://127.0.0.1:3000");
-    run(io, std::net::TcpListener::bind("127.0.0.1:3000")?)
+    run(io, listen(([127, 0, 0, 1], 3000).into())?)
+}
+
+/// Listens as the standard library does, but lets more than 128 connections wait to be accepted: after a restart of the
+/// server all its clients come back at once.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    SockRef::from(&listener).listen(BACKLOG.into())?;
+    Ok(listener)
 }
 
 /// An entry of the loop; its token is its index.
@@ -45,6 +54,12 @@ enum Entry<C> {
 
 const LISTENER: Token = Token(0);
 const INTERRUPT: Token = Token(1);
+
+/// Maximum number of connections accepted per turn, so that a burst of them does not delay the others.
+const ACCEPTS: usize = 64;
+
+/// Time after which accepting is tried again if it has failed, for example because too many files are open.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs any server of this crate: Socket.IO or plain Engine.IO.
 pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Result<()> {
@@ -64,13 +79,17 @@ pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Re
     let mut entries: Vec<Option<Entry<H::Connection>>> = Vec::from([None, None]);
     let mut free = Vec::new();
     let mut events = Events::with_capacity(1024);
+    // Set after an error, because the event of the connections that still wait has been reported.
+    let mut pause = None;
     while !server.is_closed() {
         let wait = server.next_deadline().map(|deadline| deadline.saturating_since(clock.now()));
+        let wait = wait.into_iter().chain(pause).min();
         match poll.poll(&mut events, wait) {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
             _ => server.handle_timeout(clock.now()),
         }
         let mut turn = VecDeque::new();
+        turn.extend(pause.take().map(|_| LISTENER.0));
         for event in &events {
             if let Some(Some(Entry::Connection(stream, ..))) = entries.get_mut(event.token().0) {
                 stream.handle_readiness(event.is_readable(), event.is_read_closed());
@@ -81,7 +100,8 @@ pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Re
         turn.extend(std::iter::from_fn(|| ready.pop()));
         while let Some(token) = turn.pop_front() {
             if Token(token) == LISTENER {
-                while let Ok((mut stream, peer)) = listener.accept() {
+                let accept = |_| {
+                    let (mut stream, peer) = listener.accept()?;
                     let _ = stream.set_nodelay(true);
                     let token = insert(&mut entries, &mut free);
                     let interest = Interest::READABLE | Interest::WRITABLE;
@@ -89,6 +109,12 @@ pub(crate) fn run<H: Host>(server: H, listener: std::net::TcpListener) -> io::Re
                     let mut connection = server.accept(clock.now(), Peer::from(peer));
                     connection.set_waker(&ready.waker(token));
                     entries[token] = Some(Entry::Connection(Edge::new(stream), connection, Vec::new()));
+                    Ok::<_, io::Error>(())
+                };
+                match (0..ACCEPTS).try_for_each(accept) {
+                    Ok(()) => ready.waker(LISTENER.0).wake(),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => pause = Some(PAUSE),
                 }
             } else if let Some(entry) = entries.get_mut(token)
                 && look_after(entry, &ready, token, clock.now())

@@ -1,25 +1,38 @@
 //! A request to the server: the one that opened a session, or one that the application decides about.
 
+mod common;
+
+pub(crate) use common::Common;
+
+use common::Lines;
 use sockeye_core::host::Peer;
 use sockeye_core::http;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::{SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The request that opened a session, and the address that it came from. Hooks such as
 /// [`use_request`](crate::ServerBuilder::use_request) get every other request in this form, too.
 #[derive(Clone)]
 pub struct Handshake {
-    /// The method and a space unless it is GET, the target, then `name: value` for each header, one per line, in a
-    /// single allocation.
-    head: Box<[u8]>,
-    peer: Peer,
-    time: SystemTime,
+    /// The lines of the request, in which [`HOLE`] stands for those parts that are only in `own`. `None` if all are there.
+    shared: Option<Arc<Lines>>,
+    /// The address of the peer as [`write_peer`] writes it, then the lines of the request; or, if there are shared lines,
+    /// what fills each hole, one per line.
+    ///
+    /// The lines are the method and a space unless it is GET, the target, then `name: value` for each header.
+    own: Box<[u8]>,
+    /// The nanoseconds since the Unix epoch.
+    time: u64,
     /// `None` if there are none, as in a server that is not mounted in another one.
     #[cfg(feature = "http")]
-    extensions: Option<std::sync::Arc<::http::Extensions>>,
+    extensions: Option<Arc<::http::Extensions>>,
 }
+
+/// Stands for a part of the request that is not shared. No request contains this byte.
+const HOLE: &[u8] = b"\0";
 
 impl Handshake {
     pub(crate) fn new(request: &http::Request<'_>, peer: Peer) -> Handshake {
@@ -27,25 +40,70 @@ impl Handshake {
         let len =
             request.target().len() + headers.clone().map(|h| h.name.len() + h.value.len() + 3).sum::<usize>();
         let method = Some(request.method()).filter(|method| *method != "GET");
-        let mut head = Vec::with_capacity(len + method.map_or(0, |method| method.len() + 1));
+        let mut own = Vec::with_capacity(MAX_PEER + len + method.map_or(0, |method| method.len() + 1));
+        write_peer(&mut own, peer);
         if let Some(method) = method {
-            head.extend_from_slice(method.as_bytes());
-            head.push(b' ');
+            own.extend_from_slice(method.as_bytes());
+            own.push(b' ');
         }
-        head.extend_from_slice(request.target().as_bytes());
+        own.extend_from_slice(request.target().as_bytes());
         for header in headers {
-            head.push(b'\n');
-            head.extend_from_slice(header.name.as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(header.value);
+            write_header(&mut own, header.name, header.value);
         }
         Handshake {
-            head: head.into_boxed_slice(),
-            peer,
-            time: SystemTime::now(),
+            shared: None,
+            own: own.into_boxed_slice(),
+            time: nanos_since_epoch(SystemTime::now()),
             #[cfg(feature = "http")]
             extensions: None,
         }
+    }
+
+    /// Returns the request in the form in which a session keeps it: without the headers that sessions do not keep, and with
+    /// those parts that many clients have in common shared with them.
+    pub(crate) fn kept(self, common: &Arc<Common>) -> Handshake {
+        let mut shared = Vec::with_capacity(self.own.len());
+        let mut own = Vec::with_capacity(self.own.len());
+        own.extend_from_slice(self.peer_and_own().0);
+        let mut has_hole = false;
+        let mut fill = |own: &mut Vec<u8>, part: &[u8]| {
+            if std::mem::replace(&mut has_hole, true) {
+                own.push(b'\n');
+            }
+            own.extend_from_slice(part);
+        };
+        match self.first_line() {
+            line if common::is_common_target(line) => shared.extend_from_slice(line),
+            line => {
+                shared.extend_from_slice(HOLE);
+                fill(&mut own, line);
+            }
+        }
+        for (name, value) in self.headers().filter(|(name, _)| common.keeps(name)) {
+            match common::is_common(name) {
+                true => write_header(&mut shared, name, value),
+                false => {
+                    write_header(&mut shared, name, HOLE);
+                    fill(&mut own, value);
+                }
+            }
+        }
+        let lines = common.share(&shared);
+        let own = match &lines {
+            Some(_) => own.into(),
+            None if self.headers().all(|(name, _)| common.keeps(name)) => self.own,
+            None => self.without(common),
+        };
+        Handshake { shared: lines, own, ..self }
+    }
+
+    /// Returns the whole request without the headers that sessions do not keep.
+    fn without(&self, common: &Common) -> Box<[u8]> {
+        let mut own = self.peer_and_own().0.to_vec();
+        own.extend_from_slice(self.first_line());
+        let kept = self.headers().filter(|(name, _)| common.keeps(name));
+        kept.for_each(|(name, value)| write_header(&mut own, name, value));
+        own.into()
     }
 
     #[cfg(feature = "http")]
@@ -56,16 +114,43 @@ impl Handshake {
 
     /// Returns the method: `GET` of the request that opened a session.
     pub fn method(&self) -> &str {
-        self.first_line().0
+        self.method_and_target().0
     }
 
     /// Returns the path and query of the request.
     pub fn url(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.first_line().1)
+        String::from_utf8_lossy(self.method_and_target().1)
     }
 
-    fn first_line(&self) -> (&str, &[u8]) {
-        let line = self.head.split(|&b| b == b'\n').next().unwrap_or_default();
+    fn peer_and_own(&self) -> (&[u8], &[u8]) {
+        let len = self.own.first().map_or(0, |first| usize::from(first & PEER_LEN));
+        self.own.split_at_checked(len).unwrap_or_default()
+    }
+
+    /// Returns the lines of the request, each with a header's name, if it has one, and its value.
+    fn lines(&self) -> impl Iterator<Item = (Option<&[u8]>, &[u8])> {
+        let (_, own) = self.peer_and_own();
+        let (lines, own) = match &self.shared {
+            Some(shared) => (shared.text(), own),
+            None => (own, &[][..]),
+        };
+        let mut holes = own.split(|&b| b == b'\n');
+        lines.split(|&b| b == b'\n').enumerate().map(move |(at, line)| {
+            let colon = line.iter().position(|&b| b == b':').filter(|_| at > 0);
+            let (name, value) = match colon {
+                Some(colon) => (line.get(..colon), line.get(colon + 2..).unwrap_or_default()),
+                None => (None, line),
+            };
+            (name, if value == HOLE { holes.next().unwrap_or_default() } else { value })
+        })
+    }
+
+    fn first_line(&self) -> &[u8] {
+        self.lines().next().map_or(&[], |(_, line)| line)
+    }
+
+    fn method_and_target(&self) -> (&str, &[u8]) {
+        let line = self.first_line();
         match line.iter().position(|&b| b == b' ') {
             None => ("GET", line),
             Some(space) => {
@@ -77,19 +162,16 @@ impl Handshake {
 
     /// Calls `f` with the request in the form that the protocol reads.
     pub(crate) fn with_request<R>(&self, f: impl FnOnce(&http::Request<'_>) -> R) -> R {
-        let (method, target) = self.first_line();
+        let (method, target) = self.method_and_target();
         let headers: smallvec::SmallVec<[http::Header<'_>; 24]> =
             self.headers().map(|(name, value)| http::Header { name, value }).collect();
         f(&http::Request::new(method, std::str::from_utf8(target).unwrap_or_default(), &headers))
     }
 
-    /// Returns the headers in the order in which they were sent, with their names as they were written.
+    /// Returns the headers in the order in which they were sent, with their names as they were written. Those of a session
+    /// are the ones that it [keeps](crate::ServerBuilder::keep_headers).
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.head.split(|&b| b == b'\n').skip(1).filter_map(|line| {
-            let colon = line.iter().position(|&b| b == b':')?;
-            let (name, value) = line.split_at(colon);
-            Some((std::str::from_utf8(name).ok()?, value.get(2..)?))
-        })
+        self.lines().filter_map(|(name, value)| Some((std::str::from_utf8(name?).ok()?, value)))
     }
 
     /// Returns the first header of this name, ignoring case, if its value is UTF-8.
@@ -137,24 +219,27 @@ impl Handshake {
     /// Returns the address of the peer, which is a proxy's if there is one before the server. `None` if the
     /// server is mounted in another one that does not provide it.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.peer.address
+        self.peer().address
     }
 
     /// Returns whether the connection was encrypted. `false` if the server is mounted in another one that
     /// does not provide it.
     pub fn secure(&self) -> bool {
-        self.peer.secure
+        self.peer().secure
     }
 
     /// Returns when the session was opened.
     pub fn time(&self) -> SystemTime {
-        self.time
+        UNIX_EPOCH + Duration::from_nanos(self.time)
     }
 
     /// Returns when the session was opened, in milliseconds since the Unix epoch.
     pub fn issued(&self) -> u64 {
-        let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        self.time / 1_000_000
+    }
+
+    fn peer(&self) -> Peer {
+        read_peer(self.peer_and_own().0)
     }
 
     /// Returns whether the request has an `Origin` header, as in the reference. A browser sends it from pages of
@@ -169,6 +254,67 @@ impl fmt::Debug for Handshake {
         // Headers may hold secrets.
         f.debug_struct("Handshake").field("address", &self.address()).finish_non_exhaustive()
     }
+}
+
+fn write_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.push(b'\n');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+}
+
+/// Returns the time as nanoseconds since the Unix epoch, which are enough until the year 2554.
+fn nanos_since_epoch(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The bits of the first byte of a written [`Peer`] that are its length, and the one that says whether it is secure.
+const PEER_LEN: u8 = 0x7f;
+const PEER_SECURE: u8 = 0x80;
+/// The maximum length of a written peer.
+const MAX_PEER: usize = 27;
+
+/// Writes a peer: 1, 7 or 27 bytes instead of 36 in every session.
+fn write_peer(out: &mut Vec<u8>, peer: Peer) {
+    let start = out.len();
+    out.push(0);
+    match peer.address {
+        None => {}
+        Some(SocketAddr::V4(v4)) => {
+            out.extend_from_slice(&v4.ip().octets());
+            out.extend_from_slice(&v4.port().to_be_bytes());
+        }
+        Some(SocketAddr::V6(v6)) => {
+            out.extend_from_slice(&v6.ip().octets());
+            out.extend_from_slice(&v6.port().to_be_bytes());
+            out.extend_from_slice(&v6.flowinfo().to_be_bytes());
+            out.extend_from_slice(&v6.scope_id().to_be_bytes());
+        }
+    }
+    let len = out.len() - start;
+    if let Some(first) = out.get_mut(start) {
+        *first = len as u8 | if peer.secure { PEER_SECURE } else { 0 };
+    }
+}
+
+/// Reads what [`write_peer`] wrote.
+fn read_peer(bytes: &[u8]) -> Peer {
+    let secure = bytes.first().is_some_and(|first| first & PEER_SECURE != 0);
+    let bytes = bytes.get(1..).unwrap_or_default();
+    let v4 = || {
+        let (ip, rest) = bytes.split_first_chunk::<4>()?;
+        Some(SocketAddr::from((*ip, u16::from_be_bytes(rest.try_into().ok()?))))
+    };
+    let v6 = || {
+        let (ip, rest) = bytes.split_first_chunk::<16>()?;
+        let (port, rest) = rest.split_first_chunk()?;
+        let (flow, scope) = rest.split_first_chunk()?;
+        let scope = u32::from_be_bytes(scope.try_into().ok()?);
+        let (port, flow) = (u16::from_be_bytes(*port), u32::from_be_bytes(*flow));
+        Some(SocketAddrV6::new((*ip).into(), port, flow, scope).into())
+    };
+    Peer { address: v4().or_else(v6), secure }
 }
 
 #[cfg(test)]
@@ -198,5 +344,75 @@ mod tests {
         let handshake = Handshake::new(&request, Peer::default());
         assert_eq!((handshake.method(), &*handshake.url()), ("POST", "*"));
         handshake.with_request(|again| assert_eq!(*again, request));
+    }
+
+    /// Asserts that two requests read the same in every respect.
+    fn assert_same(a: &Handshake, b: &Handshake) {
+        assert!(a.headers().eq(b.headers()));
+        assert_eq!((a.method(), a.url(), a.address()), (b.method(), b.url(), b.address()));
+        assert_eq!((a.secure(), a.time(), a.query()), (b.secure(), b.time(), b.query()));
+        a.with_request(|a| b.with_request(|b| assert_eq!(a, b)));
+    }
+
+    #[test]
+    fn a_kept_request_reads_as_the_whole_one_and_shares_what_is_common() {
+        let headers = [
+            http::Header { name: "HOST", value: b"chat.example.com:3000" },
+            http::Header { name: "Cookie", value: b"a: b" },
+            http::Header { name: "user-agent", value: b"Mozilla/5.0" },
+            http::Header { name: "X-Empty", value: b"" },
+            http::Header { name: "User-Agent", value: b"again: \xff" },
+        ];
+        let common = Arc::new(Common::default());
+        for target in ["/socket.io/?EIO=4&transport=websocket", "/socket.io/?EIO=4&transport=polling&t=1"] {
+            for method in ["GET", "POST"] {
+                let request = http::Request::new(method, target, &headers);
+                let whole = Handshake::new(&request, Peer::default());
+                let (one, two) = (whole.clone().kept(&common), whole.clone().kept(&common));
+                assert_same(&whole, &one);
+                assert_same(&whole, &one.clone().kept(&common));
+                let (Some(a), Some(b)) = (&one.shared, &two.shared) else { panic!("they are shared") };
+                assert!(Arc::ptr_eq(a, b));
+                assert!(one.own.len() < 60, "{:?}", one.own);
+                assert_eq!(one.header("cookie"), Some("a: b"));
+                assert_eq!(one.header("x-empty"), Some(""));
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_keeps_only_the_headers_that_it_has_to() {
+        let long = vec![b'x'; 4000];
+        for agent in [&b"short"[..], &long] {
+            let headers = [
+                http::Header { name: "Host", value: b"x" },
+                http::Header { name: "Cookie", value: b"secret" },
+                http::Header { name: "User-Agent", value: agent },
+            ];
+            let request = http::Request::new("GET", "/socket.io/?EIO=4", &headers);
+            let whole = Handshake::new(&request, Peer::default());
+            let kept = |names: &[&str]| {
+                let names = names.iter().map(|name| (*name).into()).collect();
+                whole.clone().kept(&Arc::new(Common::new(Some(names))))
+            };
+            assert_eq!(kept(&[]).headers().count(), 0);
+            assert_eq!(kept(&[]).url(), "/socket.io/?EIO=4");
+            let some = kept(&["user-AGENT", "host", "other"]);
+            assert!(some.headers().eq([("Host", &b"x"[..]), ("User-Agent", agent)]));
+        }
+    }
+
+    #[test]
+    fn a_peer_of_each_kind_reads_back() {
+        let addresses = ["1.2.3.4:5", "[2001:db8::1]:65535", "[fe80::1%7]:80"];
+        let addresses = addresses.iter().map(|text| text.parse().ok());
+        for (address, secure) in addresses.chain([None]).zip([true, false, true, false]) {
+            let request = http::Request::new("GET", "/", &[]);
+            let handshake = Handshake::new(&request, Peer { address, secure });
+            assert_eq!((handshake.address(), handshake.secure()), (address, secure));
+            let handshake = handshake.kept(&Arc::default());
+            assert_eq!((handshake.address(), handshake.secure()), (address, secure));
+        }
+        assert_eq!(size_of::<Handshake>(), 32 + 8 * usize::from(cfg!(feature = "http")));
     }
 }

@@ -211,6 +211,31 @@ impl<S: AnySocket> Called<S> {
         socket: &S,
         event: &str,
         args: &socketio::Args<'_>,
+        ack: Option<u64>,
+    ) -> bool {
+        // In one pass, because a namespace may have many listeners: `benches/count json16`.
+        let (mut named, mut found, mut has_any) = (None, 0, false);
+        shared.clone().for_each(|entry| match entry.is_event(event) {
+            true => (named, found) = (Some(entry), found + 1),
+            false => has_any |= entry.is_on(&On::Any),
+        });
+        match (self, named) {
+            (Called::Several { listeners, .. }, Some(only))
+                if found == 1 && !has_any && listeners.is_empty() =>
+            {
+                run(only.as_handler(), &Context::for_event(socket, event, args, ack));
+                true
+            }
+            _ => self.run_several(shared, socket, event, args, ack),
+        }
+    }
+
+    fn run_several<'a>(
+        &self,
+        shared: impl Iterator<Item = &'a Entry<S>> + Clone,
+        socket: &S,
+        event: &str,
+        args: &socketio::Args<'_>,
         mut ack: Option<u64>,
     ) -> bool {
         let (any, own, is_own_named) = match self {

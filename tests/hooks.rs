@@ -619,3 +619,29 @@ fn both_limits_of_sessions_hold_at_once() {
     sim.advance(Duration::from_secs(200));
     assert_eq!([from(1), from(2), from(3), from(4)], [200, 200, 200, 503]);
 }
+
+#[test]
+fn a_session_keeps_the_chosen_headers_and_hooks_see_all() {
+    let notes = Notes::default();
+    let seen = notes.clone();
+    let io = Server::builder()
+        .keep_headers(["cookie", "x-tenant"])
+        .allow_request(move |request: Handshake| {
+            let names = request.headers().map(|(name, _)| name).collect::<Vec<_>>().join(" ");
+            seen.lock().unwrap().push(names);
+            async { Ok(()) }
+        })
+        .build();
+    let seen = notes.clone();
+    io.on_connect(move |socket: Socket| {
+        let kept = socket.handshake().headers().map(|(name, value)| (name, String::from_utf8_lossy(value)));
+        seen.lock().unwrap().push(format!("{:?}", kept.collect::<Vec<_>>()));
+        async {}
+    });
+    let sim = Sim::new(io);
+    let sid = ask(&sim, request("GET", "polling", "Cookie: a=1\r\nUser-Agent: b\r\nX-Tenant: c\r\n", ""));
+    let sid = sid.body.split('"').nth(3).unwrap().to_owned();
+    ask(&sim, post(&sid, "40"));
+    let expected = ["Host Cookie User-Agent X-Tenant", r#"[("Cookie", "a=1"), ("X-Tenant", "c")]"#];
+    assert_eq!(*notes.lock().unwrap(), expected);
+}

@@ -14,7 +14,7 @@
 //! copy of the input and a sum of lengths.
 #![allow(clippy::expect_used)]
 
-use rig::{Clients, Token, World, binary_event, poll_head, post, server, text};
+use rig::{Clients, Token, World, binary_event, json_server, poll_head, post, server, text};
 
 use sockeye::extract::Data;
 use sockeye::{Client, Socket};
@@ -24,8 +24,8 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-const USAGE: &str = "usage: hot_path ack|ack16|echo|binary|broadcast|emit|server_ack|polling|client_emit|client_ack|\
-                     client_event [messages] [clients]";
+const USAGE: &str = "usage: hot_path ack|ack16|json16|echo|json_echo|binary|broadcast|emit|server_ack|polling|client_emit|\
+                     client_ack|client_event [messages] [clients]";
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -34,7 +34,7 @@ fn main() {
     let messages = number(10_000);
     let clients = number(100).max(1);
 
-    let mut world = World::new(server());
+    let mut world = World::new(if path.starts_with("json") { json_server() } else { server() });
     if path == "polling" {
         return polling(&mut world, messages, clients);
     }
@@ -50,8 +50,8 @@ fn main() {
     // The input of one turn, and the number of messages in it.
     let (input, count) = match path.as_str() {
         "ack" => (ack, 1),
-        "ack16" => (ack.repeat(16), 16),
-        "echo" => (echo, 1),
+        "ack16" | "json16" => (ack.repeat(16), 16),
+        "echo" | "json_echo" => (echo, 1),
         "binary" => (binary_event("bin", 4096), 1),
         // Each delivery counts as a message.
         "broadcast" => (text(r#"42["broadcast","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#), clients),

@@ -16,5 +16,5 @@ mod world;
 pub use client::{binary_event, frame, get, poll_head, post, text};
 pub use clients::Clients;
 pub use counting::{Counting, Usage, measure, trace};
-pub use server::{handle, server};
+pub use server::{handle, json_server, server};
 pub use world::{Token, World};

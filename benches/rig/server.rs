@@ -1,6 +1,7 @@
 //! The measured server: the events of `examples/load_server.rs`, with concrete types instead of any JSON.
 
 use bytes::Bytes;
+use serde_json::Value;
 use sockeye::extract::Data;
 use sockeye::{Server, Socket};
 
@@ -9,6 +10,18 @@ pub fn server() -> Server {
     // A bench that stalls a peer needs it to stay connected.
     let io = Server::builder().send_buffer(usize::MAX / 4).build();
     io.on_connect(async |socket: Socket| handle(&socket));
+    io
+}
+
+/// Returns a server that acknowledges `ack` by a handler of the namespace, for any JSON, as `examples/load_server.rs` does.
+pub fn json_server() -> Server {
+    let io = Server::new();
+    io.on("echo", async |socket: Socket, Data(x): Data<Value>| socket.emit("echo", x));
+    io.on("bin", async |socket: Socket, Data(x): Data<Bytes>| socket.emit("bin", x));
+    io.on("ack", async |Data(x): Data<Value>| x);
+    io.on("broadcast", async |io: Server, Data(x): Data<Value>| {
+        io.emit("broadcast", x);
+    });
     io
 }
 

@@ -100,6 +100,10 @@ impl From<SocketAddr> for Peer {
     }
 }
 
+/// Number of connections that may wait to be accepted by a listener that a runtime opens: when a server restarts, all its
+/// clients come back at once. The system may allow fewer, on Linux `net.core.somaxconn`.
+pub const BACKLOG: u16 = 4096;
+
 /// Returns the error of a runtime that cannot listen, with the addresses in front and advice behind. Its kind stays.
 pub fn explain_listen(addresses: &[SocketAddr], error: io::Error) -> io::Error {
     let advice = match error.kind() {

@@ -9,6 +9,7 @@
 //! - [`websocket`]: frames for both roles; with the feature `deflate`, compression of messages;
 //! - [`http`]: requests, bodies, responses, CORS, cookies, tunnels through a proxy;
 //! - [`connection`]: one byte stream, which carries HTTP, then polling or WebSocket;
+//! - `cluster` (with the feature `cluster`): the messages and requests between the servers of a cluster;
 //! - `drive` and `host` (with `std`): the loop that moves bytes, and its interfaces to a server and a runtime;
 //! - `tls` (with the feature `tls`): the TLS settings of servers and clients.
 //!
@@ -48,6 +49,8 @@ macro_rules! debug_as_text {
     )+};
 }
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod connection;
 #[cfg(feature = "std")]
 pub mod drive;

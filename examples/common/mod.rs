@@ -70,8 +70,9 @@ fn on_tokio(
         }
     };
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind(address()).await?;
-        announce(listener.local_addr()?);
+        let listener = bind()?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::select! {
             served = serve(listener) => served,
             () = interrupt::close_on_tokio(server) => Ok(()),
@@ -95,7 +96,7 @@ fn on_smol(
 }
 
 fn bind() -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address())?;
+    let listener = custom_loop::listen(address())?;
     announce(listener.local_addr()?);
     Ok(listener)
 }

@@ -18,6 +18,8 @@ use futures_rustls::TlsAcceptor;
 use smol::io::{AsyncRead, AsyncWrite};
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive};
+#[cfg(unix)]
+use sockeye_core::host::BACKLOG;
 use sockeye_core::host::{Host, Peer, Runtime, explain_listen};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
@@ -176,7 +178,7 @@ fn accept_unix(listener: &UnixListener) -> io::Result<(UnixStream, Option<Socket
     listener.accept().map(|(stream, _)| (stream, None))
 }
 
-/// Serves on `address` until the server is closed.
+/// Serves on `address` until the server is closed. Up to 4096 connections may wait to be accepted, if the system allows it.
 ///
 /// # Errors
 /// If the system does not allow listening on the address, which the error names, or the listener cannot accept any more.
@@ -187,13 +189,23 @@ pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Resu
 fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let addresses = address.to_socket_addrs().map_err(|error| explain_listen(&[], error))?;
     let addresses: Vec<_> = addresses.collect();
-    TcpListener::bind(&addresses[..]).map_err(|error| explain_listen(&addresses, error))
+    let listener = TcpListener::bind(&addresses[..]).map_err(|error| explain_listen(&addresses, error))?;
+    // The standard library lets 128 connections wait. A second call changes the number.
+    #[cfg(unix)]
+    rustix::net::listen(&listener, BACKLOG.into())
+        .map_err(|error| explain_listen(&addresses, error.into()))?;
+    Ok(listener)
 }
 
 /// Serves the connections of `listener` until the server is closed.
 ///
 /// A server may be served on several listeners at once, by a call for each with a clone of the server. The listener may be one
 /// that another process has opened, such as systemd: for example from the crate `listenfd`.
+///
+/// The listener's queue of connections that wait to be accepted must hold all clients that come back after a
+/// restart: those that find it full try again only a second later. [`TcpListener::bind`] lets 128 of them wait, and
+/// [`listen`] 4096. To have more on a listener of your own, call `listen` of the crates `socket2` or `rustix` on it. The
+/// system may allow fewer.
 ///
 /// # Errors
 /// If the listener cannot accept any more.
@@ -260,5 +272,18 @@ mod tests {
         assert!(error.to_string().starts_with(&format!("{used}: ")), "{error}");
         let error = bind("localhost").unwrap_err();
         assert!(error.to_string().ends_with("such as 0.0.0.0:3000"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn more_clients_than_usual_wait_to_be_accepted() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let count = allowed.trim().parse().unwrap_or(usize::MAX).min(300);
+        let listener = bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // A connection that finds the queue full is refused silently, and never established as long as nobody accepts.
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(10));
+        let waiting: io::Result<Vec<_>> = (0..count).map(connect).collect();
+        assert_eq!(waiting.unwrap().len(), count);
     }
 }

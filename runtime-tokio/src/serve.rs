@@ -3,7 +3,7 @@
 use crate::{Io, Listener, Tokio};
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive};
-use sockeye_core::host::{Host, Peer, Runtime, explain_listen};
+use sockeye_core::host::{BACKLOG, Host, Peer, Runtime, explain_listen};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
 use std::future::Future;
@@ -11,14 +11,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 use tokio::time::sleep;
 #[cfg(feature = "tls")]
 use tokio::time::timeout;
 #[cfg(feature = "tls")]
 use tokio_rustls::TlsAcceptor;
 
-/// Serves on `address` until the server is closed.
+/// Serves on `address` until the server is closed. Up to 4096 connections may wait to be accepted, if the system allows it.
 ///
 /// # Errors
 /// If the system does not allow listening on the address, which the error names, or the listener cannot accept any more.
@@ -29,7 +29,24 @@ pub async fn listen<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Resu
 async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let addresses = lookup_host(address).await.map_err(|error| explain_listen(&[], error))?;
     let addresses: Vec<_> = addresses.collect();
-    TcpListener::bind(&addresses[..]).await.map_err(|error| explain_listen(&addresses, error))
+    let mut listener = Err(io::Error::new(io::ErrorKind::InvalidInput, "the name has no address"));
+    for address in &addresses {
+        listener = open(*address);
+        if listener.is_ok() {
+            break;
+        }
+    }
+    listener.map_err(|error| explain_listen(&addresses, error))
+}
+
+/// Opens a listener as [`TcpListener::bind`] does, but with a longer queue.
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // On Windows, this would let another program take the port.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG.into())
 }
 
 /// Serves the connections of `listener` until the server is closed.
@@ -38,6 +55,10 @@ async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
 /// when the server is closed. A listener that another process has opened, such as systemd or an earlier process of a restart
 /// without downtime, is a listener of the standard library first, for example from the crate `listenfd`: make it
 /// nonblocking, and pass it to [`TcpListener::from_std`].
+///
+/// The listener's queue of connections that wait to be accepted must hold all clients that come back after a
+/// restart: those that find it full try again only a second later. [`TcpListener::bind`] lets 128 of them wait,
+/// [`TcpSocket::listen`] as many as it is told, and [`listen`] 4096. The system may allow fewer.
 ///
 /// # Errors
 /// If the listener cannot accept any more.
@@ -124,5 +145,18 @@ mod tests {
         assert!(error.to_string().starts_with(&format!("{used}: ")), "{error}");
         let error = bind("localhost").await.unwrap_err();
         assert!(error.to_string().ends_with("such as 0.0.0.0:3000"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn more_clients_than_usual_wait_to_be_accepted() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let count = allowed.trim().parse().unwrap_or(usize::MAX).min(300);
+        let listener = bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // A connection that finds the queue full is refused silently, and never established as long as nobody accepts.
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(10));
+        let waiting: io::Result<Vec<_>> = (0..count).map(connect).collect();
+        assert_eq!(waiting.unwrap().len(), count);
     }
 }

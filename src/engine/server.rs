@@ -10,6 +10,7 @@ use super::{Application, CloseReason, Handshake, Id, Message, Transport, WhenFul
 use crate::by_id::{ById, IdHash};
 use crate::connection_error::ConnectionError;
 use crate::guard::guard;
+use crate::handshake::Common;
 use crate::observe::{self, Direction, Observer, ServerEvent};
 #[cfg(feature = "deflate")]
 use crate::pool;
@@ -56,6 +57,7 @@ pub struct Builder<A: Application> {
     assets: Assets,
     /// The files below the path, by their names.
     files: Assets,
+    keep_headers: Option<Vec<Box<str>>>,
 }
 
 /// A message that each session begins with.
@@ -76,6 +78,8 @@ pub(crate) struct ServerInner<A: Application> {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
+    /// The parts of requests that sessions share.
+    common: Arc<Common>,
     pub(super) sessions: RwLock<HashSet<ById<Session<A>>, IdHash>>,
     /// The ids from the application whose sessions are about to be opened.
     reserved: Mutex<HashSet<Id>>,
@@ -113,6 +117,7 @@ impl<A: Application> Server<A> {
             observer: None,
             assets: Assets::default(),
             files: Assets::default(),
+            keep_headers: None,
         }
     }
 
@@ -297,7 +302,7 @@ impl<A: Application> ServerInner<A> {
         id: Id,
     ) -> Session<A> {
         let engine = engineio::server::Session::open(now, self.site.config.clone(), &id, transport);
-        let session = Session::new(self, id, handshake, engine);
+        let session = Session::new(self, id, handshake.kept(&self.common), engine);
         let _inside = session.span().enter();
         // Before another thread can find it, and end it.
         self.tell_opened(&session, transport);
@@ -588,6 +593,13 @@ impl<A: Application> Builder<A> {
         self
     }
 
+    /// Sets the headers that a session keeps of the request that opened it. Default: all. See
+    /// [`ServerBuilder::keep_headers`](crate::ServerBuilder::keep_headers).
+    pub fn keep_headers<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.keep_headers = Some(names.into_iter().map(|name| name.into().into_boxed_str()).collect());
+        self
+    }
+
     /// Adds a function that is told of each request that was refused with a code of the protocol. Default: none. See
     /// [`ServerBuilder::on_connection_error`](crate::ServerBuilder::on_connection_error).
     pub fn on_connection_error<F>(mut self, handler: F) -> Self
@@ -720,6 +732,7 @@ impl<A: Application> Builder<A> {
             observer: self.observer,
             assets: self.assets,
             timers: Timers::default(),
+            common: Arc::new(Common::new(self.keep_headers)),
             sessions: RwLock::default(),
             reserved: Mutex::default(),
             busy: AtomicUsize::new(0),

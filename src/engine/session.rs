@@ -1,6 +1,8 @@
 //! One session of an Engine.IO server, and the lock around it.
 
+mod carried;
 mod observed;
+mod waits;
 mod writable;
 
 use super::server::ServerInner;
@@ -12,15 +14,15 @@ use crate::handshake::Handshake;
 use crate::log::{self, Span};
 use crate::observe::ServerEvent;
 use crate::pool;
-use crate::waiters::Waiters;
 use parking_lot::Mutex;
-use sockeye_core::engineio::server::{Controls, SendFlags, Ticket};
+use sockeye_core::Time;
+use sockeye_core::engineio::server::{Controls, SendFlags};
 use sockeye_core::engineio::{self, Id, Part, Transport};
-use sockeye_core::{Outbound, Time};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
+use waits::Waits;
 use writable::wake_drained;
 
 /// A handle to a session: it is cheap to clone, and keeps nothing alive. Once the session has ended, nothing can be sent.
@@ -52,12 +54,8 @@ struct Inner<A: Application> {
     state: A::State,
     /// Wakes the connection that carries the session, or the pending poll.
     waker: Option<Waker>,
-    /// Wakes the connection of the upgrade in progress.
-    probe: Option<(Ticket, Waker)>,
-    /// Wakes the request whose response waits until handlers catch up.
-    resume: Option<Waker>,
-    /// Tasks that wait until the queue is short.
-    waiters: Waiters,
+    /// Wakes everything else that waits for the session.
+    waits: Waits,
     /// The connection is in its turn, or was woken, so it takes what is queued without another wake.
     attended: bool,
     /// While this is not zero, nothing is transmitted.
@@ -83,9 +81,7 @@ impl<A: Application> Session<A> {
             engine,
             state: A::State::default(),
             waker: None,
-            probe: None,
-            resume: None,
-            waiters: Waiters::default(),
+            waits: Waits::default(),
             attended: false,
             corks: 0,
             deaf: false,
@@ -309,7 +305,7 @@ impl<A: Application> Session<A> {
         inner.engine.close(now, CloseReason::ServerShutdown);
         let ended = inner.engine.take_closed();
         self.0.closed.store(true, Ordering::Release);
-        let wakers = [inner.waker.take(), inner.resume.take(), inner.probe.take().map(|(_, waker)| waker)];
+        let wakers = [inner.waker.take(), inner.waits.take_resume(), inner.waits.take_probe_if(|_| true)];
         let drained = inner.take_drained();
         drop(inner);
         wakers.into_iter().flatten().chain(drained).for_each(Waker::wake);
@@ -358,11 +354,11 @@ impl<A: Application> Session<A> {
         if ended.is_some() {
             self.0.closed.store(true, Ordering::Release);
         }
-        let resume = if ended.is_some() { inner.resume.take() } else { None };
+        let resume = if ended.is_some() { inner.waits.take_resume() } else { None };
         let (driver, server) = self.arm(inner);
         Follow {
             wakers: [woken, inner.take_settled_probe(), resume, driver],
-            has_waiters: !inner.waiters.is_empty(),
+            has_waiters: inner.waits.has_tasks(),
             controls: if self.0.is_observed { inner.engine.take_controls() } else { Controls::default() },
             ended,
             finished: inner.told && inner.engine.is_finished(),
@@ -450,159 +446,6 @@ impl<A: Application> Session<A> {
         }
     }
 
-    // For connections.
-
-    /// Notes that the peer is alive, because `arrived` more bytes are here. The table of deadlines is not touched: a
-    /// deadline that has moved later is found when its entry fires.
-    pub(super) fn heard(&self, now: Time, arrived: usize) {
-        let engine = &mut self.0.inner.lock().engine;
-        engine.heard(now);
-        engine.count_received(arrived);
-    }
-
-    /// Counts bytes that arrived on a connection that is not the session's transport yet.
-    pub(super) fn count_received(&self, arrived: usize) {
-        self.0.inner.lock().engine.count_received(arrived);
-    }
-
-    /// Notes that `arrived` more bytes are here, and begins the connection's turn, at whose end it transmits what was
-    /// queued meanwhile.
-    pub(super) fn begin_turn(&self, now: Time, arrived: usize) {
-        let mut inner = self.0.inner.lock();
-        inner.engine.heard(now);
-        inner.engine.count_received(arrived);
-        inner.attended = true;
-        inner.deaf = false;
-    }
-
-    /// Notes that the connection is not read until handlers catch up.
-    pub(super) fn set_deaf(&self) {
-        self.0.inner.lock().deaf = true;
-    }
-
-    /// Moves the queued frames to the connection's own queue. If there are none, the connection has to be
-    /// woken for later ones.
-    pub(super) fn transmit(&self, out: &mut Outbound) {
-        let mut inner = self.0.inner.lock();
-        // The end is not held back: nothing can be added any more.
-        if inner.corks == 0 || inner.engine.closed().is_some() {
-            inner.engine.take_frames(out);
-            pool::reclaim(inner.engine.queue_mut());
-        } else {
-            inner.engine.set_in_flight(out.len());
-        }
-        inner.attended = !out.is_empty();
-        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
-        if !inner.waiters.is_empty() {
-            wake_drained(inner);
-        }
-    }
-
-    /// Sets how many of the transmitted bytes are not yet written.
-    pub(super) fn set_in_flight(&self, bytes: usize) {
-        let mut inner = self.0.inner.lock();
-        inner.engine.set_in_flight(bytes);
-        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
-        if !inner.waiters.is_empty() {
-            wake_drained(inner);
-        }
-    }
-
-    /// Returns the response to the pending poll if there is something to send; otherwise keeps the waker for
-    /// it.
-    pub(super) fn take_payload(&self, waker: Option<&Waker>) -> Option<Outbound> {
-        let mut inner = self.0.inner.lock();
-        inner.attended = false;
-        let replaced = waker.and_then(|waker| inner.set_poll_waker(waker));
-        // In one critical section: otherwise messages that are sent behind a cork could slip out between the
-        // check and the taking.
-        let payload = if inner.may_answer() { inner.engine.take_payload() } else { None };
-        let follow = self.follow(&mut inner);
-        drop(inner);
-        // Dropping the last waker may drop its task, which may be another connection of this session.
-        drop(replaced);
-        self.finish(follow);
-        payload
-    }
-
-    /// Sets the waker of the pending poll, unless the session has moved on to WebSocket.
-    pub(super) fn set_poll_waker(&self, waker: &Waker) {
-        let mut inner = self.0.inner.lock();
-        inner.attended = false;
-        let replaced = inner.set_poll_waker(waker);
-        drop(inner);
-        drop(replaced);
-    }
-
-    /// Sets the waker of the connection that carries the session from now on.
-    pub(super) fn set_waker(&self, waker: Option<&Waker>) {
-        let mut inner = self.0.inner.lock();
-        let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
-        inner.attended = false;
-        drop(inner);
-        // Dropping the last waker may drop its task, which may be another connection of this session.
-        drop(replaced);
-    }
-
-    /// Sets the waker of the connection of an upgrade, which is called when the upgrade is due or over.
-    pub(super) fn set_probe_waker(&self, ticket: Ticket, waker: Option<&Waker>) {
-        let Some(waker) = waker else { return };
-        let mut inner = self.0.inner.lock();
-        let replaced = inner.probe.replace((ticket, waker.clone()));
-        let lost = inner.take_settled_probe();
-        drop(inner);
-        drop(replaced);
-        if let Some(waker) = lost {
-            waker.wake();
-        }
-    }
-
-    /// Wakes the connection for another reason than queued messages.
-    pub(super) fn wake(&self) {
-        let waker = self.0.inner.lock().waker.clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Returns whether handlers keep up, so that more may be read. Handlers that wait for the client's
-    /// acknowledgement would wait in vain if the client was not read, so each pending acknowledgement raises
-    /// the limit by one.
-    pub(super) fn has_capacity(&self) -> bool {
-        let awaited = self.0.awaited.load(Ordering::Relaxed);
-        self.0.running.load(Ordering::Relaxed) < MAX_RUNNING.saturating_add(awaited)
-    }
-
-    /// Counts a pending acknowledgement, which raises the handler limit; then wake the waker that
-    /// [`take_resume_waker`](Session::take_resume_waker) returns.
-    pub(crate) fn begin_await(&self) {
-        self.0.awaited.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Returns the waker of a request that may continue because the handler limit was raised. Call it without
-    /// a lock.
-    pub(crate) fn take_resume_waker(&self) -> Option<Waker> {
-        let may_wait = self.0.running.load(Ordering::Relaxed) >= MAX_RUNNING && self.has_capacity();
-        if may_wait { self.0.inner.lock().resume.take() } else { None }
-    }
-
-    /// Subtracts acknowledgements that have arrived or are no longer awaited.
-    pub(crate) fn end_await(&self, count: u32) {
-        self.0.awaited.fetch_sub(count, Ordering::Relaxed);
-    }
-
-    /// Returns whether handlers keep up. If not, `waker` is called once they do, or the session has ended.
-    pub(super) fn has_capacity_or_wake(&self, waker: Option<&Waker>) -> bool {
-        if self.has_capacity() {
-            return true;
-        }
-        let mut inner = self.0.inner.lock();
-        let replaced = std::mem::replace(&mut inner.resume, waker.cloned());
-        drop(inner);
-        drop(replaced);
-        self.has_capacity()
-    }
-
     /// Returns the object to notify if messages that were taken do not arrive.
     #[cfg(feature = "http")]
     pub(crate) fn sender(&self) -> Arc<dyn Sender> {
@@ -655,8 +498,7 @@ impl<A: Application> Inner<A> {
     fn take_settled_probe(&mut self) -> Option<Waker> {
         let engine = &self.engine;
         let is_settled = |ticket| !engine.is_upgrading(ticket) || engine.is_upgrade_due(ticket);
-        let (_, waker) = self.probe.take_if(|(ticket, _)| is_settled(*ticket))?;
-        Some(waker)
+        self.waits.take_probe_if(is_settled)
     }
 }
 
@@ -728,7 +570,7 @@ impl<A: Application> Drop for Running<A> {
     fn drop(&mut self) {
         // The connection may be waiting until handlers catch up.
         if self.0.0.running.fetch_sub(1, Ordering::Relaxed) >= MAX_RUNNING && self.0.has_capacity() {
-            let resume = self.0.0.inner.lock().resume.take();
+            let resume = self.0.0.inner.lock().waits.take_resume();
             if let Some(waker) = resume {
                 waker.wake();
             }

@@ -295,6 +295,23 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the headers that [`Socket::handshake`](crate::Socket::handshake) keeps of the request that opened the session,
+    /// by their names in any case. Default: all.
+    ///
+    /// A browser sends about one kilobyte of headers. Those that its kind of browser sends with the same values are kept
+    /// once for all clients, but cookies are not. With an empty list, none are kept. Hooks that are asked about the request,
+    /// such as [`allow_request`](ServerBuilder::allow_request), see all headers in any case.
+    ///
+    /// ```
+    /// use sockeye::Server;
+    ///
+    /// let io = Server::builder().keep_headers(["cookie", "user-agent"]).build();
+    /// ```
+    pub fn keep_headers<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.engine = self.engine.keep_headers(names);
+        self
+    }
+
     /// Draws the ids of sessions by a function of the application, for example to tell a load balancer which server
     /// has the session. Default: 120 random bits from the operating system.
     ///

@@ -1,6 +1,7 @@
 //! Tasks that wait until the queue of a session is short.
 
 use super::{Application, Inner, SendError, Session};
+use crate::waiters::Waiters;
 use parking_lot::MutexGuard;
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -35,7 +36,7 @@ impl<A: Application> Session<A> {
 
     /// Wakes the tasks that wait until the queue is short, so that they look whether they are still to wait.
     pub(crate) fn wake_waiters(&self) {
-        let woken = self.0.inner.lock().waiters.take();
+        let woken = self.0.inner.lock().take_tasks();
         woken.into_iter().for_each(Waker::wake);
     }
 }
@@ -51,9 +52,24 @@ pub(super) fn wake_drained<A: Application>(mut inner: MutexGuard<'_, Inner<A>>) 
 impl<A: Application> Inner<A> {
     /// Takes the wakers of the tasks that wait until the queue is short, if it is or the session has ended.
     pub(super) fn take_drained(&mut self) -> Vec<Waker> {
-        match !self.waiters.is_empty() && (self.is_drained() || self.engine.closed().is_some()) {
-            true => self.waiters.take(),
+        match self.waits.has_tasks() && (self.is_drained() || self.engine.closed().is_some()) {
+            true => self.take_tasks(),
             false => Vec::new(),
+        }
+    }
+
+    fn take_tasks(&mut self) -> Vec<Waker> {
+        match self.waits.has_tasks() {
+            true => self.waits.with_tasks(Waiters::take),
+            false => Vec::new(),
+        }
+    }
+
+    /// Forgets a task, and returns its waker.
+    fn leave(&mut self, key: &mut Option<u64>) -> Option<Waker> {
+        match key {
+            Some(_) => self.waits.with_tasks(|tasks| tasks.leave(key)),
+            None => None,
         }
     }
 
@@ -75,8 +91,8 @@ impl<A: Application> Waiting<'_, A> {
         let is_over = inner.engine.closed().is_some() || !is_wanted();
         let is_ready = is_over || inner.is_drained();
         let replaced = match is_ready {
-            true => inner.waiters.leave(&mut self.key),
-            false => inner.waiters.wait(cx, &mut self.key),
+            true => inner.leave(&mut self.key),
+            false => inner.waits.with_tasks(|tasks| tasks.wait(cx, &mut self.key)),
         };
         drop(inner);
         drop(replaced);
@@ -87,7 +103,7 @@ impl<A: Application> Waiting<'_, A> {
 impl<A: Application> Drop for Waiting<'_, A> {
     fn drop(&mut self) {
         if self.key.is_some() {
-            let left = self.session.0.inner.lock().waiters.leave(&mut self.key);
+            let left = self.session.0.inner.lock().leave(&mut self.key);
             drop(left);
         }
     }

@@ -71,15 +71,19 @@ struct Streaming {
     framing: Framing,
     /// The frames to send.
     queue: Outbound,
-    /// The number of bytes that were taken from `queue` and are not written yet.
-    in_flight: usize,
+    /// The number of bytes that were taken from `queue` and are not written yet, at most `u32::MAX`.
+    in_flight: u32,
     /// A poll was waiting when the session moved on.
     parked: bool,
 }
 
 impl Streaming {
     fn queued(&self) -> usize {
-        self.queue.len() + self.in_flight
+        self.queue.len() + self.in_flight as usize
+    }
+
+    fn set_in_flight(&mut self, bytes: usize) {
+        self.in_flight = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 }
 
@@ -297,7 +301,7 @@ impl Session {
     pub fn conn(&self) -> Conn {
         let in_flight = match &self.state {
             State::Polling(_) => 0,
-            State::Streaming(streaming) => streaming.in_flight as u64,
+            State::Streaming(streaming) => streaming.in_flight.into(),
         };
         Conn {
             transport: self.transport(),
@@ -600,14 +604,14 @@ impl Session {
                 self.taken = self.taken.wrapping_add(waiting as u64);
                 out.append(&mut streaming.queue);
             }
-            streaming.in_flight = out.len();
+            streaming.set_in_flight(out.len());
         }
     }
 
     /// Sets the number of taken bytes that are not written yet.
     pub fn set_in_flight(&mut self, bytes: usize) {
         if let State::Streaming(streaming) = &mut self.state {
-            streaming.in_flight = bytes;
+            streaming.set_in_flight(bytes);
         }
     }
 

@@ -196,7 +196,7 @@ impl<'a> Deserializer<'a> for Plain<'a> {
     type Error = serde_json::Error;
 
     read_plain! {
-        deserialize_any(); deserialize_bool(); deserialize_char();
+        deserialize_bool(); deserialize_char();
         deserialize_i8(); deserialize_i16(); deserialize_i32(); deserialize_i64();
         deserialize_i128(); deserialize_u8(); deserialize_u16(); deserialize_u32();
         deserialize_u64(); deserialize_u128(); deserialize_f32(); deserialize_f64();
@@ -226,6 +226,14 @@ impl<'a> Deserializer<'a> for Plain<'a> {
     #[inline]
     fn deserialize_string<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, serde_json::Error> {
         self.deserialize_str(visitor)
+    }
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, serde_json::Error> {
+        match self.text.starts_with('"') {
+            true => self.deserialize_str(visitor),
+            false => read_value(self.index, self.text, |inner| inner.deserialize_any(visitor)),
+        }
     }
 }
 

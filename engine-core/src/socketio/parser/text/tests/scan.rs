@@ -181,7 +181,7 @@ proptest! {
     fn plain_runs_end_where_a_naive_search_ends(
         bytes in prop::collection::vec(
             prop_oneof![12 => any::<u8>(), 200 => 0x20..0x80u8, 1 => Just(b'"'), 1 => Just(b'\\'), 1 => Just(0x1f), 8 => 0x80..0xffu8],
-            0..200,
+            0..700,
         ),
     ) {
         let naive = bytes.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20);

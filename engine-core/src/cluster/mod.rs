@@ -1,0 +1,35 @@
+//! The protocol between the servers of a cluster, compatible with the adapters of the reference.
+//!
+//! A [`Cluster`] is one node: a state machine between a server and a bus, which knows nothing of Socket.IO. It speaks
+//! three [dialects](Dialect), byte-compatible with `@socket.io/redis-adapter` (classic and sharded) and with
+//! `@socket.io/redis-streams-adapter`, so that servers in Rust and in Node are one cluster.
+//!
+//! - [`Command`]s are for the bus: channels to watch, messages to publish, subscribers to count;
+//! - [`Event`]s are for the server: what another node asks of it, and the answers to its own requests.
+//!
+//! Arguments stay in the form in which they arrive. A [`BusEvent`] shares the memory of the message from the bus, and is
+//! written directly as the packet that all recipients share.
+
+mod args;
+mod classic;
+mod clustered;
+mod dialect;
+mod error;
+mod event;
+mod limits;
+mod machine;
+mod message;
+mod nodes;
+mod raw;
+mod receive;
+mod requests;
+mod send;
+mod transcode;
+mod writer;
+
+pub use args::{BusEvent, BusValue, PublishedArgs};
+pub use dialect::{Channel, ChannelKind, Classic, Dialect, Sharded, Streams, SubscriptionMode};
+pub use error::{BusError, RequestError};
+pub use event::{BusSocket, BusSockets, Command, Event, Reply, RequestId, SocketList};
+pub use limits::ClusterLimits;
+pub use machine::{Cluster, ClusterConfig};

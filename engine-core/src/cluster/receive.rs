@@ -1,0 +1,273 @@
+//! The messages of the other nodes.
+
+use super::args::{BusEvent, BusValue};
+use super::error::BusError;
+use super::event::{BusSockets, Event, Reply, RequestId, Wants};
+use super::machine::Cluster;
+use super::message::{Body, EMITTER, Message};
+use super::nodes::Heard;
+use super::raw::Raw;
+use super::requests::{Accepted, Kind};
+use super::{classic, clustered};
+use crate::Time;
+use crate::time::earliest;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use smol_str::SmolStr;
+
+impl Cluster {
+    /// Handles a message that was published on a channel that this node watches.
+    ///
+    /// What it means are [events](Cluster::poll_event), which share the memory of the message.
+    ///
+    /// # Errors
+    /// Returns an error if the message is not one of this dialect. Log it: nothing has changed.
+    pub fn handle_message(&mut self, now: Time, channel: &str, message: &Bytes) -> Result<(), BusError> {
+        let limits = self.config.limits;
+        let raw = Raw::check(message, &limits)?;
+        if !self.config.dialect.is_classic() {
+            let parsed = clustered::read(raw, &limits)?;
+            return self.handle(now, message, parsed, None);
+        }
+        let Some(rest) = channel.strip_prefix(self.config.dialect.prefix()) else { return Ok(()) };
+        if let Some(namespace) = rest.strip_prefix("-request#") {
+            let mut parsed = classic::read_request(raw, &limits)?;
+            parsed.namespace = namespace.strip_suffix('#').map(SmolStr::from);
+            self.handle(now, message, parsed, None)
+        } else if let Some(namespace) = rest.strip_prefix("-response#") {
+            let Some(mut parsed) = classic::read_response(raw)? else { return Ok(()) };
+            let own = namespace.strip_suffix('#').and_then(|it| it.strip_suffix(&*self.uid));
+            let namespace = own.unwrap_or(namespace).strip_suffix('#');
+            parsed.namespace = namespace.map(SmolStr::from);
+            self.handle(now, message, parsed, None)
+        } else if rest.starts_with('#') {
+            let parsed = classic::read_broadcast(raw, &limits)?;
+            self.handle(now, message, parsed, None)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Handles an entry of a stream that this node watches. `offset` is its position, and `fields` are its keys and
+    /// values. An entry that is not behind the last one of its stream is ignored, so a bus may read some again.
+    ///
+    /// # Errors
+    /// Returns an error if the entry is not one of this dialect. Log it: nothing has changed.
+    pub fn handle_entry<'a>(
+        &mut self,
+        now: Time,
+        stream: &str,
+        offset: &str,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<(), BusError> {
+        let position = position(offset).ok_or(BusError::Field("offset"))?;
+        match self.offsets.get_mut(stream) {
+            Some(last) if *last < position => *last = position,
+            _ => return Ok(()),
+        }
+        let [mut uid, mut namespace, mut kind, mut data] = [None; 4];
+        for (key, value) in fields {
+            match key {
+                "uid" => uid = Some(value),
+                "nsp" => namespace = Some(value),
+                "type" => kind = Some(value),
+                "data" => data = Some(value),
+                _ => {}
+            }
+        }
+        let text = |field: &'static str, value: Option<&'a [u8]>| {
+            let text = value.and_then(|value| simdutf8::basic::from_utf8(value).ok());
+            text.filter(|text| text.len() <= super::message::MAX_NAME).ok_or(BusError::Field(field))
+        };
+        let namespace = SmolStr::from(text("nsp", namespace)?);
+        let uid = SmolStr::from(text("uid", uid)?);
+        let kind = text("type", kind)?.parse().map_err(|_| BusError::Field("type"))?;
+        if uid == self.uid || !self.namespaces.contains_key(&namespace) {
+            return Ok(());
+        }
+        let limits = self.config.limits;
+        let bytes = match data {
+            None => None,
+            Some(data) if data.len() / 4 > limits.max_message / 3 => {
+                return Err(BusError::TooLong { len: data.len(), limit: limits.max_message });
+            }
+            Some(data) if data.starts_with(b"{") => Some(Bytes::copy_from_slice(data)),
+            Some(data) => Some(BASE64_STANDARD.decode(data).map_err(|_| BusError::Field("data"))?.into()),
+        };
+        let bytes: Option<Bytes> = bytes;
+        let raw = bytes.as_deref().map(|data| Raw::check(data, &limits)).transpose()?;
+        let body = clustered::read_body(kind, raw, &limits)?;
+        let parsed = Message { uid: Some(uid), namespace: Some(namespace), body };
+        self.handle(now, &bytes.clone().unwrap_or_default(), parsed, Some(offset))
+    }
+
+    /// Acts on a message, whose memory is `bytes`.
+    fn handle(
+        &mut self,
+        now: Time,
+        bytes: &Bytes,
+        message: Message<'_>,
+        offset: Option<&str>,
+    ) -> Result<(), BusError> {
+        let Message { uid, namespace: Some(namespace), body } = message else { return Ok(()) };
+        if uid.as_ref() == Some(&self.uid) {
+            return Ok(());
+        }
+        let Some(space) = self.namespaces.get_mut(&namespace) else { return Ok(()) };
+        if let Some(uid) = &uid {
+            space.nodes.touch(now, uid);
+        }
+        match body {
+            Body::Heartbeat { is_initial } => return self.handle_heartbeat(now, namespace, uid, is_initial),
+            Body::Goodbye => self.handle_goodbye(namespace, uid),
+            Body::Fetched { .. }
+            | Body::ServerSideAnswer { .. }
+            | Body::ClientCount { .. }
+            | Body::ClientAnswer { .. } => return self.handle_answer(bytes, namespace, uid, body),
+            body => self.events.extend(event_of(bytes, namespace, uid, body, offset)),
+        }
+        Ok(())
+    }
+
+    fn handle_heartbeat(
+        &mut self,
+        now: Time,
+        namespace: SmolStr,
+        uid: Option<SmolStr>,
+        is_initial: bool,
+    ) -> Result<(), BusError> {
+        let limit = self.config.limits.max_nodes;
+        let Some(node) = uid.filter(|uid| uid != EMITTER) else { return Ok(()) };
+        let Some(space) = self.namespaces.get_mut(&namespace) else { return Ok(()) };
+        let heard = space.nodes.beat(now, &node, limit);
+        if is_initial {
+            self.send(now, &namespace, clustered::HEARTBEAT, clustered::Data::None);
+        }
+        match heard {
+            Heard::Known => Ok(()),
+            Heard::Full => Err(BusError::TooManyNodes { limit }),
+            Heard::New => {
+                self.next_sweep = earliest(self.next_sweep, Some(now + self.config.heartbeat_timeout));
+                self.events.push_back(Event::NodeJoined { namespace, node });
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_goodbye(&mut self, namespace: SmolStr, uid: Option<SmolStr>) {
+        let Some(node) = uid else { return };
+        let was_known = self.namespaces.get_mut(&namespace).is_some_and(|space| space.nodes.remove(&node));
+        self.forget_node(&namespace, &node);
+        if was_known {
+            self.events.push_back(Event::NodeLeft { namespace, node });
+        }
+    }
+
+    /// Handles an answer to an own request, which an answer to somebody else's is not.
+    fn handle_answer(
+        &mut self,
+        bytes: &Bytes,
+        namespace: SmolStr,
+        node: Option<SmolStr>,
+        body: Body<'_>,
+    ) -> Result<(), BusError> {
+        let limits = self.config.limits;
+        let (namespace, from) = (&*namespace, node.as_ref());
+        let requests = &mut self.requests;
+        let (request, accepted, event) = match body {
+            Body::Fetched { request, sockets } => {
+                let accepted = requests.report((&request, Kind::Sockets), namespace, from, 0, &limits);
+                let sockets = BusSockets::new(bytes, sockets);
+                let event = Event::Sockets { request: RequestId(request.clone()), sockets };
+                (request, accepted, Some(event))
+            }
+            Body::ServerSideAnswer { request, value } => {
+                let accepted = requests.report((&request, Kind::ServerSide), namespace, from, 0, &limits);
+                let value = BusValue::new(bytes, value);
+                let event = Event::Answer { request: RequestId(request.clone()), node, value };
+                (request, accepted, Some(event))
+            }
+            Body::ClientCount { request, count } => {
+                let accepted = requests.report((&request, Kind::Clients), namespace, from, count, &limits);
+                let event = Event::Asked { request: RequestId(request.clone()), clients: count };
+                (request, accepted, Some(event))
+            }
+            Body::ClientAnswer { request, value } => {
+                let accepted = requests.acknowledge(&request, namespace, from, &limits);
+                let value = BusValue::new(bytes, value);
+                let event = Event::Answer { request: RequestId(request.clone()), node, value };
+                (request, accepted, Some(event))
+            }
+            _ => return Ok(()),
+        };
+        match accepted {
+            Accepted::Ignored => Ok(()),
+            Accepted::TooMany => Err(BusError::TooManyAnswers),
+            Accepted::Yes => {
+                self.events.extend(event);
+                self.events.extend(self.requests.finish_if_over(&request));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Returns what a message asks the server to do.
+fn event_of(
+    bytes: &Bytes,
+    namespace: SmolStr,
+    to: Option<SmolStr>,
+    body: Body<'_>,
+    offset: Option<&str>,
+) -> Option<Event> {
+    let name = namespace.clone();
+    let reply = |request, wants| Reply { namespace: name, to, request, wants };
+    Some(match body {
+        Body::Broadcast { event, target, flags, request } => Event::Broadcast {
+            namespace,
+            target,
+            flags,
+            event: BusEvent::new(bytes, event),
+            offset: offset.map(SmolStr::from),
+            reply: request.map(|request| reply(request, Wants::Clients)),
+        },
+        Body::Join { target, rooms, request } => Event::Join {
+            namespace,
+            target,
+            rooms,
+            reply: request.map(|request| reply(request, Wants::Done)),
+        },
+        Body::Leave { target, rooms, request } => Event::Leave {
+            namespace,
+            target,
+            rooms,
+            reply: request.map(|request| reply(request, Wants::Done)),
+        },
+        Body::Disconnect { target, close, request } => Event::Disconnect {
+            namespace,
+            target,
+            close,
+            reply: request.map(|request| reply(request, Wants::Done)),
+        },
+        Body::Fetch { target, request } => {
+            Event::Fetch { namespace, target, reply: reply(request, Wants::Sockets) }
+        }
+        Body::Ids { target, request } => {
+            Event::Fetch { namespace, target, reply: reply(request, Wants::Ids) }
+        }
+        Body::Rooms { request } => Event::Rooms { namespace, reply: reply(request, Wants::Rooms) },
+        Body::ServerSide { event, request } => Event::ServerSide {
+            namespace,
+            event: BusEvent::new(bytes, event),
+            reply: request.map(|request| reply(request, Wants::ServerSide)),
+        },
+        _ => return None,
+    })
+}
+
+/// Reads the position of an entry: milliseconds, and a number among the entries of one.
+fn position(offset: &str) -> Option<(u64, u64)> {
+    let (ms, number) = offset.split_once('-')?;
+    Some((ms.parse().ok()?, number.parse().ok()?))
+}

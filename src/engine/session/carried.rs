@@ -1,0 +1,162 @@
+//! The session as its connections and requests see it.
+
+use super::writable::wake_drained;
+use super::{Application, MAX_RUNNING, Session};
+use crate::pool;
+use sockeye_core::engineio::server::Ticket;
+use sockeye_core::{Outbound, Time};
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+impl<A: Application> Session<A> {
+    /// Notes that the peer is alive, because `arrived` more bytes are here. The table of deadlines is not touched: a
+    /// deadline that has moved later is found when its entry fires.
+    pub(in crate::engine) fn heard(&self, now: Time, arrived: usize) {
+        let engine = &mut self.0.inner.lock().engine;
+        engine.heard(now);
+        engine.count_received(arrived);
+    }
+
+    /// Counts bytes that arrived on a connection that is not the session's transport yet.
+    pub(in crate::engine) fn count_received(&self, arrived: usize) {
+        self.0.inner.lock().engine.count_received(arrived);
+    }
+
+    /// Notes that `arrived` more bytes are here, and begins the connection's turn, at whose end it transmits what was
+    /// queued meanwhile.
+    pub(in crate::engine) fn begin_turn(&self, now: Time, arrived: usize) {
+        let mut inner = self.0.inner.lock();
+        inner.engine.heard(now);
+        inner.engine.count_received(arrived);
+        inner.attended = true;
+        inner.deaf = false;
+    }
+
+    /// Notes that the connection is not read until handlers catch up.
+    pub(in crate::engine) fn set_deaf(&self) {
+        self.0.inner.lock().deaf = true;
+    }
+
+    /// Moves the queued frames to the connection's own queue. If there are none, the connection has to be
+    /// woken for later ones.
+    pub(in crate::engine) fn transmit(&self, out: &mut Outbound) {
+        let mut inner = self.0.inner.lock();
+        // The end is not held back: nothing can be added any more.
+        if inner.corks == 0 || inner.engine.closed().is_some() {
+            inner.engine.take_frames(out);
+            pool::reclaim(inner.engine.queue_mut());
+        } else {
+            inner.engine.set_in_flight(out.len());
+        }
+        inner.attended = !out.is_empty();
+        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
+        if inner.waits.has_tasks() {
+            wake_drained(inner);
+        }
+    }
+
+    /// Sets how many of the transmitted bytes are not yet written.
+    pub(in crate::engine) fn set_in_flight(&self, bytes: usize) {
+        let mut inner = self.0.inner.lock();
+        inner.engine.set_in_flight(bytes);
+        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
+        if inner.waits.has_tasks() {
+            wake_drained(inner);
+        }
+    }
+
+    /// Returns the response to the pending poll if there is something to send; otherwise keeps the waker for
+    /// it.
+    pub(in crate::engine) fn take_payload(&self, waker: Option<&Waker>) -> Option<Outbound> {
+        let mut inner = self.0.inner.lock();
+        inner.attended = false;
+        let replaced = waker.and_then(|waker| inner.set_poll_waker(waker));
+        // In one critical section: otherwise messages that are sent behind a cork could slip out between the
+        // check and the taking.
+        let payload = if inner.may_answer() { inner.engine.take_payload() } else { None };
+        let follow = self.follow(&mut inner);
+        drop(inner);
+        // Dropping the last waker may drop its task, which may be another connection of this session.
+        drop(replaced);
+        self.finish(follow);
+        payload
+    }
+
+    /// Sets the waker of the pending poll, unless the session has moved on to WebSocket.
+    pub(in crate::engine) fn set_poll_waker(&self, waker: &Waker) {
+        let mut inner = self.0.inner.lock();
+        inner.attended = false;
+        let replaced = inner.set_poll_waker(waker);
+        drop(inner);
+        drop(replaced);
+    }
+
+    /// Sets the waker of the connection that carries the session from now on.
+    pub(in crate::engine) fn set_waker(&self, waker: Option<&Waker>) {
+        let mut inner = self.0.inner.lock();
+        let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
+        inner.attended = false;
+        drop(inner);
+        // Dropping the last waker may drop its task, which may be another connection of this session.
+        drop(replaced);
+    }
+
+    /// Sets the waker of the connection of an upgrade, which is called when the upgrade is due or over.
+    pub(in crate::engine) fn set_probe_waker(&self, ticket: Ticket, waker: Option<&Waker>) {
+        let Some(waker) = waker else { return };
+        let mut inner = self.0.inner.lock();
+        let replaced = inner.waits.set_probe(ticket, waker.clone());
+        let lost = inner.take_settled_probe();
+        drop(inner);
+        drop(replaced);
+        if let Some(waker) = lost {
+            waker.wake();
+        }
+    }
+
+    /// Wakes the connection for another reason than queued messages.
+    pub(in crate::engine) fn wake(&self) {
+        let waker = self.0.inner.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Returns whether handlers keep up, so that more may be read. Handlers that wait for the client's
+    /// acknowledgement would wait in vain if the client was not read, so each pending acknowledgement raises
+    /// the limit by one.
+    pub(in crate::engine) fn has_capacity(&self) -> bool {
+        let awaited = self.0.awaited.load(Ordering::Relaxed);
+        self.0.running.load(Ordering::Relaxed) < MAX_RUNNING.saturating_add(awaited)
+    }
+
+    /// Counts a pending acknowledgement, which raises the handler limit; then wake the waker that
+    /// [`take_resume_waker`](Session::take_resume_waker) returns.
+    pub(crate) fn begin_await(&self) {
+        self.0.awaited.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the waker of a request that may continue because the handler limit was raised. Call it without
+    /// a lock.
+    pub(crate) fn take_resume_waker(&self) -> Option<Waker> {
+        let may_wait = self.0.running.load(Ordering::Relaxed) >= MAX_RUNNING && self.has_capacity();
+        if may_wait { self.0.inner.lock().waits.take_resume() } else { None }
+    }
+
+    /// Subtracts acknowledgements that have arrived or are no longer awaited.
+    pub(crate) fn end_await(&self, count: u32) {
+        self.0.awaited.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Returns whether handlers keep up. If not, `waker` is called once they do, or the session has ended.
+    pub(in crate::engine) fn has_capacity_or_wake(&self, waker: Option<&Waker>) -> bool {
+        if self.has_capacity() {
+            return true;
+        }
+        let mut inner = self.0.inner.lock();
+        let replaced = inner.waits.set_resume(waker.cloned());
+        drop(inner);
+        drop(replaced);
+        self.has_capacity()
+    }
+}

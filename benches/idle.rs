@@ -5,10 +5,14 @@
 //! or list.
 #![allow(missing_docs, clippy::expect_used)]
 
-use rig::{Clients, Counting, Token, Usage, World, binary_event, measure, poll_head, post, server, text};
+use rig::{
+    Clients, Counting, Token, Usage, World, binary_event, browser_headers, measure, poll_head, post, server,
+    text,
+};
 use sockeye::drive::{Drive, Stream};
 use sockeye::host::Host;
 use sockeye::{Client, Server, Socket, Transport};
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
@@ -30,6 +34,11 @@ fn main() {
     };
     row("a stream", &|world| _ = world.accept());
     row("WebSocket, connected, 4 handlers", &|world| _ = world.websocket());
+    let browser = Cell::new(0);
+    row("WebSocket, a browser's headers", &|world| {
+        let number = browser.replace(browser.get() + 1);
+        world.websocket_with(&browser_headers(number));
+    });
     row("polling, a poll waits", &|world| drop(poll(world)));
     row("polling, between polls", &|world| _ = world.polling());
     row("WebSocket, after an ack", &|world| after(world, &text(r#"420["ack","short"]"#)));

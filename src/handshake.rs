@@ -5,6 +5,7 @@ mod common;
 pub(crate) use common::Common;
 
 use common::Lines;
+use smallvec::SmallVec;
 use sockeye_core::host::Peer;
 use sockeye_core::http;
 use std::borrow::Cow;
@@ -35,24 +36,32 @@ pub struct Handshake {
 const HOLE: &[u8] = b"\0";
 
 impl Handshake {
-    pub(crate) fn new(request: &http::Request<'_>, peer: Peer) -> Handshake {
-        let headers = request.headers().iter();
-        let len =
-            request.target().len() + headers.clone().map(|h| h.name.len() + h.value.len() + 3).sum::<usize>();
-        let method = Some(request.method()).filter(|method| *method != "GET");
-        let mut own = Vec::with_capacity(MAX_PEER + len + method.map_or(0, |method| method.len() + 1));
-        write_peer(&mut own, peer);
-        if let Some(method) = method {
-            own.extend_from_slice(method.as_bytes());
-            own.push(b' ');
-        }
-        own.extend_from_slice(request.target().as_bytes());
-        for header in headers {
-            write_header(&mut own, header.name, header.value);
-        }
+    /// Creates it with the whole request; or, with the parts that sessions share, as a session [keeps](Handshake::kept) it,
+    /// which then needs no memory for the whole request.
+    pub(crate) fn new(request: &http::Request<'_>, peer: Peer, common: Option<&Arc<Common>>) -> Handshake {
+        let mut bytes = Scratch::new();
+        write_peer(&mut bytes, peer);
+        let headers = request.headers().iter().map(|header| (header.name, header.value));
+        let is_get = request.method() == "GET";
+        // Only GET opens a session, and it is not written down.
+        let kept = common.filter(|_| is_get);
+        let kept =
+            kept.and_then(|common| compact(&bytes, request.target().as_bytes(), headers.clone(), common));
+        let (shared, own) = match kept {
+            Some((shared, own)) => (Some(shared), own),
+            None => {
+                if !is_get {
+                    bytes.extend_from_slice(request.method().as_bytes());
+                    bytes.push(b' ');
+                }
+                bytes.extend_from_slice(request.target().as_bytes());
+                headers.for_each(|(name, value)| write_header(&mut bytes, name, value));
+                (None, bytes.into_boxed_slice())
+            }
+        };
         Handshake {
-            shared: None,
-            own: own.into_boxed_slice(),
+            shared,
+            own,
             time: nanos_since_epoch(SystemTime::now()),
             #[cfg(feature = "http")]
             extensions: None,
@@ -62,48 +71,23 @@ impl Handshake {
     /// Returns the request in the form in which a session keeps it: without the headers that sessions do not keep, and with
     /// those parts that many clients have in common shared with them.
     pub(crate) fn kept(self, common: &Arc<Common>) -> Handshake {
-        let mut shared = Vec::with_capacity(self.own.len());
-        let mut own = Vec::with_capacity(self.own.len());
-        own.extend_from_slice(self.peer_and_own().0);
-        let mut has_hole = false;
-        let mut fill = |own: &mut Vec<u8>, part: &[u8]| {
-            if std::mem::replace(&mut has_hole, true) {
-                own.push(b'\n');
-            }
-            own.extend_from_slice(part);
-        };
-        match self.first_line() {
-            line if common::is_common_target(line) => shared.extend_from_slice(line),
-            line => {
-                shared.extend_from_slice(HOLE);
-                fill(&mut own, line);
-            }
+        if self.shared.is_some() {
+            return self;
         }
-        for (name, value) in self.headers().filter(|(name, _)| common.keeps(name)) {
-            match common::is_common(name) {
-                true => write_header(&mut shared, name, value),
-                false => {
-                    write_header(&mut shared, name, HOLE);
-                    fill(&mut own, value);
-                }
-            }
+        match compact(self.peer_and_own().0, self.first_line(), self.headers(), common) {
+            Some((shared, own)) => Handshake { shared: Some(shared), own, ..self },
+            None if self.headers().all(|(name, _)| common.keeps(name)) => self,
+            None => Handshake { own: self.without(common), ..self },
         }
-        let lines = common.share(&shared);
-        let own = match &lines {
-            Some(_) => own.into(),
-            None if self.headers().all(|(name, _)| common.keeps(name)) => self.own,
-            None => self.without(common),
-        };
-        Handshake { shared: lines, own, ..self }
     }
 
     /// Returns the whole request without the headers that sessions do not keep.
     fn without(&self, common: &Common) -> Box<[u8]> {
-        let mut own = self.peer_and_own().0.to_vec();
+        let mut own = SmallVec::from_slice(self.peer_and_own().0);
         own.extend_from_slice(self.first_line());
         let kept = self.headers().filter(|(name, _)| common.keeps(name));
         kept.for_each(|(name, value)| write_header(&mut own, name, value));
-        own.into()
+        own.into_boxed_slice()
     }
 
     #[cfg(feature = "http")]
@@ -256,7 +240,43 @@ impl fmt::Debug for Handshake {
     }
 }
 
-fn write_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+/// The bytes of a request that is being put together. Most requests need no memory besides the stack for that.
+type Scratch = SmallVec<[u8; 2048]>;
+
+/// Divides a request into the lines that it shares with others and the parts of its own, which begin with the `peer`.
+/// Returns `None` if its lines cannot be shared.
+fn compact<'a>(
+    peer: &[u8],
+    first_line: &[u8],
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    common: &Arc<Common>,
+) -> Option<(Arc<Lines>, Box<[u8]>)> {
+    let (mut shared, mut own) = (Scratch::new(), Scratch::from_slice(peer));
+    let mut has_hole = false;
+    let mut fill = |part: &[u8]| {
+        if std::mem::replace(&mut has_hole, true) {
+            own.push(b'\n');
+        }
+        own.extend_from_slice(part);
+    };
+    if common::is_common_target(first_line) {
+        shared.extend_from_slice(first_line);
+    } else {
+        shared.extend_from_slice(HOLE);
+        fill(first_line);
+    }
+    for (name, value) in headers.filter(|(name, _)| common.keeps(name)) {
+        if common::is_common(name) {
+            write_header(&mut shared, name, value);
+        } else {
+            write_header(&mut shared, name, HOLE);
+            fill(value);
+        }
+    }
+    Some((common.share(&shared)?, own.as_slice().into()))
+}
+
+fn write_header(out: &mut Scratch, name: &str, value: &[u8]) {
     out.push(b'\n');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
@@ -272,11 +292,9 @@ fn nanos_since_epoch(time: SystemTime) -> u64 {
 /// The bits of the first byte of a written [`Peer`] that are its length, and the one that says whether it is secure.
 const PEER_LEN: u8 = 0x7f;
 const PEER_SECURE: u8 = 0x80;
-/// The maximum length of a written peer.
-const MAX_PEER: usize = 27;
 
 /// Writes a peer: 1, 7 or 27 bytes instead of 36 in every session.
-fn write_peer(out: &mut Vec<u8>, peer: Peer) {
+fn write_peer(out: &mut Scratch, peer: Peer) {
     let start = out.len();
     out.push(0);
     match peer.address {
@@ -329,7 +347,7 @@ mod tests {
             http::Header { name: "Cookie", value: b"a: b" },
         ];
         let request = http::Request::new("GET", "/socket.io/?EIO=4&name=a%20b&name=c", &headers);
-        let handshake = Handshake::new(&request, Peer::default());
+        let handshake = Handshake::new(&request, Peer::default(), None);
         assert_eq!(handshake.url(), "/socket.io/?EIO=4&name=a%20b&name=c");
         assert_eq!(handshake.header("cookie"), Some("a: b"));
         assert_eq!(handshake.header("x-empty"), Some(""));
@@ -341,7 +359,7 @@ mod tests {
         assert!(rounded.as_millis() == 0);
         handshake.with_request(|again| assert_eq!(*again, request));
         let request = http::Request::new("POST", "*", &headers);
-        let handshake = Handshake::new(&request, Peer::default());
+        let handshake = Handshake::new(&request, Peer::default(), None);
         assert_eq!((handshake.method(), &*handshake.url()), ("POST", "*"));
         handshake.with_request(|again| assert_eq!(*again, request));
     }
@@ -367,8 +385,12 @@ mod tests {
         for target in ["/socket.io/?EIO=4&transport=websocket", "/socket.io/?EIO=4&transport=polling&t=1"] {
             for method in ["GET", "POST"] {
                 let request = http::Request::new(method, target, &headers);
-                let whole = Handshake::new(&request, Peer::default());
-                let (one, two) = (whole.clone().kept(&common), whole.clone().kept(&common));
+                let whole = Handshake::new(&request, Peer::default(), None);
+                let one = Handshake {
+                    time: whole.time,
+                    ..Handshake::new(&request, Peer::default(), Some(&common))
+                };
+                let (one, two) = (one.kept(&common), whole.clone().kept(&common));
                 assert_same(&whole, &one);
                 assert_same(&whole, &one.clone().kept(&common));
                 let (Some(a), Some(b)) = (&one.shared, &two.shared) else { panic!("they are shared") };
@@ -390,7 +412,7 @@ mod tests {
                 http::Header { name: "User-Agent", value: agent },
             ];
             let request = http::Request::new("GET", "/socket.io/?EIO=4", &headers);
-            let whole = Handshake::new(&request, Peer::default());
+            let whole = Handshake::new(&request, Peer::default(), None);
             let kept = |names: &[&str]| {
                 let names = names.iter().map(|name| (*name).into()).collect();
                 whole.clone().kept(&Arc::new(Common::new(Some(names))))
@@ -408,7 +430,7 @@ mod tests {
         let addresses = addresses.iter().map(|text| text.parse().ok());
         for (address, secure) in addresses.chain([None]).zip([true, false, true, false]) {
             let request = http::Request::new("GET", "/", &[]);
-            let handshake = Handshake::new(&request, Peer { address, secure });
+            let handshake = Handshake::new(&request, Peer { address, secure }, None);
             assert_eq!((handshake.address(), handshake.secure()), (address, secure));
             let handshake = handshake.kept(&Arc::default());
             assert_eq!((handshake.address(), handshake.secure()), (address, secure));

@@ -26,12 +26,14 @@ pub(crate) enum On {
 
 /// The listeners of one socket, in the order in which they are called.
 ///
-/// A list, because a socket has few listeners. Every socket has one, so it is small.
-pub(crate) struct Listeners<S: 'static>(Vec<Entry<S>>);
+/// A list, because a socket has few listeners. Every socket has one, so it is small, and no larger than its entries.
+pub(crate) struct Listeners<S: 'static>(Box<[Entry<S>]>);
 
 /// Listeners that were removed. Drop them without a lock, because their captures belong to the application.
 #[must_use = "to be dropped without a lock"]
-pub(crate) struct Removed<S: 'static>(#[allow(dead_code, reason = "kept for its destructor")] Vec<Entry<S>>);
+pub(crate) struct Removed<S: 'static>(
+    #[allow(dead_code, reason = "kept for its destructor")] Box<[Entry<S>]>,
+);
 
 /// A listener.
 pub(crate) enum Entry<S: 'static> {
@@ -77,7 +79,7 @@ impl On {
 
 impl<S> Default for Listeners<S> {
     fn default() -> Self {
-        Listeners(Vec::new())
+        Listeners(Box::default())
     }
 }
 
@@ -99,17 +101,23 @@ impl<S: Clone> Listeners<S> {
         self.insert(0, Entry::new(on, handler, false));
     }
 
-    /// Grows from one entry by doubling, because many sockets have one listener.
     fn insert(&mut self, at: usize, entry: Entry<S>) {
-        if self.0.len() == self.0.capacity() {
-            self.0.reserve_exact(self.0.len().max(1));
-        }
-        self.0.insert(at, entry);
+        self.change(|entries| {
+            entries.reserve_exact(1);
+            entries.insert(at, entry);
+        });
+    }
+
+    fn change<R>(&mut self, f: impl FnOnce(&mut Vec<Entry<S>>) -> R) -> R {
+        let mut entries = std::mem::take(&mut self.0).into_vec();
+        let result = f(&mut entries);
+        self.0 = entries.into_boxed_slice();
+        result
     }
 
     /// Removes all listeners of a kind.
     pub(crate) fn remove(&mut self, on: &On) -> Removed<S> {
-        Removed(self.0.extract_if(.., |entry| entry.is_on(on)).collect())
+        Removed(self.change(|entries| entries.extract_if(.., |entry| entry.is_on(on)).collect()))
     }
 
     /// Removes every listener.
@@ -132,7 +140,7 @@ impl<S: Clone> Listeners<S> {
     #[inline(always)]
     pub(crate) fn call(&mut self, event: &str) -> Called<S> {
         let (mut found, mut is_one) = (None, true);
-        for entry in &self.0 {
+        for entry in &*self.0 {
             let is_called = match entry {
                 Entry::Plain(name, _) => *name == event,
                 Entry::Other(other) => {
@@ -161,7 +169,11 @@ impl<S: Clone> Listeners<S> {
         let any = listeners.len();
         listeners.extend(self.0.iter().filter(|entry| entry.is_event(event)).map(Entry::handler));
         // Their handlers live on in `listeners`.
-        self.0.retain(|entry| !matches!(entry, Entry::Other(other) if other.once && entry.is_event(event)));
+        let is_over =
+            |entry: &Entry<S>| matches!(entry, Entry::Other(other) if other.once && entry.is_event(event));
+        if self.0.iter().any(is_over) {
+            self.change(|entries| entries.retain(|entry| !is_over(entry)));
+        }
         let is_named = listeners.len() > any;
         if !is_named {
             listeners.extend(self.all(&On::Unhandled));
@@ -410,7 +422,7 @@ mod tests {
     fn one_listener_takes_one_entry_and_capturing_nothing_no_box() {
         let mut listeners = Listeners::default();
         listeners.add(on("a"), Kept::Plain(&Silent));
-        assert_eq!(listeners.0.capacity(), 1);
+        assert_eq!(listeners.0.len(), 1);
         assert!(matches!(listeners.0.first(), Some(Entry::Plain("a", _))));
         assert!(size_of::<Entry<()>>() <= 32);
     }

@@ -11,7 +11,7 @@ use sockeye_core::socketio::{Encoder, Parser};
 use sockeye_core::websocket::{DeflatePool, DeflateState};
 use sockeye_core::{Outbound, outbound::Pieces};
 use std::any::{Any, TypeId};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::pin::Pin;
@@ -24,6 +24,7 @@ thread_local! {
     static ENCODER: Cell<Option<Box<Encoder>>> = const { Cell::new(None) };
     static DEFLATE_STATE: Cell<DeflateState> = const { Cell::new(DeflateState::new()) };
     static CALLS: Cell<Option<Box<Calls>>> = const { Cell::new(None) };
+    static RANDOM: RefCell<Batch> = const { RefCell::new(Batch { ids: [[0; 15]; 16], left: 0 }) };
     static EVENTS: Cell<VecDeque<Event>> = const { Cell::new(VecDeque::new()) };
 }
 
@@ -138,6 +139,28 @@ pub(crate) fn with_encoder<R>(parser: Parser, f: impl FnOnce(&mut Encoder) -> R)
         let result = f(&mut encoder);
         kept.set(Some(encoder));
         result
+    })
+}
+
+/// Bytes from the system's source of randomness: asking it for each id would be a system call for each.
+struct Batch {
+    ids: [[u8; 15]; 16],
+    /// Number of elements, from the first, that were not taken yet.
+    left: usize,
+}
+
+/// Takes the random bytes of an id. Returns `None` if the system has none.
+///
+/// A process that is forked while its threads run, without a new program, would take the same bytes as its parent.
+pub(crate) fn take_random() -> Option<[u8; 15]> {
+    RANDOM.with_borrow_mut(|batch| {
+        if batch.left == 0 {
+            getrandom::fill(batch.ids.as_flattened_mut()).ok()?;
+            batch.left = batch.ids.len();
+        }
+        batch.left -= 1;
+        // An id may be a secret, so nothing of it stays here.
+        batch.ids.get_mut(batch.left).map(std::mem::take)
     })
 }
 
@@ -286,5 +309,12 @@ mod tests {
         put_into(&mut place, Box::pin(None::<i64>));
         assert!(take_from::<u64>(&mut place).is_none());
         assert!(take_from::<i64>(&mut place).is_some(), "the other one is not used any more");
+    }
+
+    #[test]
+    fn random_bytes_are_never_taken_twice_and_not_kept() {
+        let taken: Vec<_> = (0..100).filter_map(|_| take_random()).collect();
+        assert!(taken.iter().enumerate().all(|(at, one)| !taken[..at].contains(one)) && taken.len() == 100);
+        RANDOM.with_borrow(|batch| assert!(batch.ids[batch.left..].iter().all(|id| *id == [0; 15])));
     }
 }

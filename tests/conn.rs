@@ -3,6 +3,7 @@
 
 mod simulation;
 
+use bytes::Buf;
 use simulation::{Calls, Client, Sim};
 use sockeye::engine::{self, Application, Message, Session};
 use sockeye::extract::Data;
@@ -203,6 +204,24 @@ impl Application for Notes {
         };
         assert!(count > 1, "a panic ends the call only");
     }
+}
+
+#[test]
+fn the_response_to_a_websocket_handshake_and_the_first_packet_leave_in_one_write() {
+    let server = Server::new();
+    let mut connection = server.accept(Time::ZERO, Peer::default());
+    connection.set_waker(Waker::noop());
+    let mut request = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        .to_vec();
+    connection.handle_data(Time::ZERO, &mut request);
+    let out = connection.poll_transmit().unwrap();
+    let bytes = out.chunks().collect::<Vec<_>>().concat();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.starts_with("HTTP/1.1 101 ") && text.contains("\r\n\r\n"), "{text}");
+    assert!(text.ends_with(r#""maxPayload":1000000}"#), "{text}");
+    out.advance(bytes.len());
+    assert!(connection.poll_transmit().is_none());
 }
 
 #[test]

@@ -1,12 +1,14 @@
-//! The memory of an idle client, by itself and with the tasks and the socket of its runtime.
+//! The memory of an idle client, by itself and with the tasks and the socket of its runtime; and of an idle connection on
+//! the server.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../benches/rig/mod.rs"]
 mod rig;
 
-use rig::{Clients, Counting, World};
+use rig::{Clients, Counting, World, browser_headers, measure};
 use sockeye::client::ClientBuilder;
 use sockeye::extract::Data;
+use sockeye::host::Host;
 use sockeye::{Client, Server, Transport};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -50,6 +52,40 @@ fn an_idle_client_takes_less_than_two_kilobytes_and_less_with_shared_settings() 
     let first = builder().build().unwrap();
     let another = bytes_per_client(|| first.another());
     assert!(another < 1400 && another < own - 300, "{another} bytes");
+}
+
+/// Returns the bytes that the server keeps for each of several idle WebSocket connections, including the value that its
+/// driver holds and what the allocator adds.
+fn bytes_per_connection(count: usize, headers: impl Fn(usize) -> String) -> f64 {
+    let io = Server::new();
+    io.on("message", async |Data(_): Data<String>| ());
+    let mut world = World::new(io);
+    // The first connections also allocate what all of them share.
+    (0..10).for_each(|number| _ = world.websocket_with(&headers(number)));
+    world.reserve(count);
+    let ((), usage) =
+        measure(|| (10..count + 10).for_each(|number| _ = world.websocket_with(&headers(number))));
+    // The allocator adds about 12 bytes to each allocation.
+    let heap = (usage.live_bytes + 12 * usage.live) as f64 / count as f64;
+    heap + size_of::<<Server as Host>::Connection>() as f64
+}
+
+#[test]
+fn an_idle_connection_takes_little_memory_even_with_the_headers_of_a_browser() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let few = bytes_per_connection(1000, |_| String::new());
+    assert!(few < 1000.0, "{few} bytes");
+    let many = bytes_per_connection(1000, browser_headers);
+    assert!(many < few + 500.0, "{many} bytes");
+}
+
+#[test]
+fn an_idle_connection_takes_the_same_memory_among_few_or_many() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Tables double in size, so the numbers are the same distance from powers of two.
+    let (few, many) =
+        (bytes_per_connection(1000, browser_headers), bytes_per_connection(8000, browser_headers));
+    assert!((many / few - 1.0).abs() < 0.02, "{few} and {many} bytes");
 }
 
 /// Starts a server in another thread, whose memory is not counted here, and returns its address.

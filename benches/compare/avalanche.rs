@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::group::{Group, Pace, upgrade};
-use crate::machine::{Cpu, dropped_connections};
+use crate::machine::{Cpu, dropped_connections, max_connections};
 use crate::report::Sample;
 use crate::server::Running;
 use crate::upgrading::Upgrading;
@@ -19,11 +19,18 @@ pub(crate) enum Clients {
     Upgrading,
 }
 
-/// Measures the return of `count` clients, twice: all at once, and spread over five seconds.
+/// Measures the return of `count` clients, or of as many as this process may connect: spread over five seconds, and then
+/// all at once.
 pub(crate) fn run(server: &mut Running, clients: Clients, count: usize) -> Result<Sample, Failure> {
+    let count = count.min(match clients {
+        Clients::WebSocket => max_connections(),
+        // Each has two connections until it has upgraded.
+        Clients::Upgrading => max_connections() / 2,
+    });
     let mut sample = Sample::default();
+    sample.set("clients", count as f64);
     let mut connected = connect(server, clients, count, Pace::Steady)?;
-    for (prefix, pace) in [("", Pace::Over(Duration::ZERO)), ("spread_", Pace::Over(SPREAD))] {
+    for (prefix, pace) in [("spread_", Pace::Over(SPREAD)), ("", Pace::Over(Duration::ZERO))] {
         server.restart()?;
         drop(connected);
         let (cpu, dropped, start) = (Cpu::of(server.process()), dropped_connections(), Instant::now());
@@ -33,10 +40,11 @@ pub(crate) fn run(server: &mut Running, clients: Clients, count: usize) -> Resul
         sample.set(&format!("{prefix}back_s"), elapsed.as_secs_f64());
         sample.set(&format!("{prefix}cpu_us"), total / count as f64);
         sample.set(&format!("{prefix}lost_syns"), (dropped_connections() - dropped) as f64);
-        let took = match &mut connected {
-            Connected::WebSocket(group) => &mut group.took,
-            Connected::Upgraded(clients) => &mut clients.took,
+        let (took, retried) = match &mut connected {
+            Connected::WebSocket(group) => (&mut group.took, group.retried),
+            Connected::Upgraded(clients) => (&mut clients.took, clients.retried),
         };
+        sample.set(&format!("{prefix}retried"), retried as f64);
         sample.take_latencies(prefix, elapsed, took);
     }
     Ok(sample)

@@ -2,9 +2,15 @@
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
+
+/// The number of clients that connect from the same address of this machine.
+const CLIENTS_PER_ADDRESS: usize = 1_000;
+/// The error of `connect` on Linux for a connection that is not open yet, and will be.
+const IN_PROGRESS: i32 = 115;
 
 pub(crate) struct Client {
     stream: TcpStream,
@@ -25,7 +31,16 @@ pub(crate) enum Opcode {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr, registry: &Registry, token: usize) -> io::Result<Client> {
-        let mut stream = TcpStream::connect(address)?;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        // From one address, the search for a free port gets slow after ten thousand connections.
+        let source = Ipv4Addr::new(127, 0, 1, (token / CLIENTS_PER_ADDRESS) as u8);
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => return Err(error),
+            _ => {}
+        }
+        let mut stream = TcpStream::from_std(socket.into());
         registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         stream.set_nodelay(true)?;
         Ok(Client { stream, input: Vec::new(), used: 0, output: Vec::new(), written: 0 })

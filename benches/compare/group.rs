@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 pub(crate) const PATH: &str = "/socket.io/?EIO=4&transport=websocket";
 /// The number of clients that connect at the same time, unless they are told to come all at once.
 const CONNECTING: usize = 200;
-/// The time in which all clients have to be connected.
-const PATIENCE: Duration = Duration::from_secs(120);
+const EARLY: &str = "a message before there was one";
 
 pub(crate) struct Group {
     poll: Poll,
     events: Events,
     scratch: Vec<u8>,
     pub(crate) members: Vec<Member>,
-    ready: usize,
     /// The time that each client took to connect, in microseconds.
     pub(crate) took: Vec<u32>,
+    /// The number of connections that failed and were opened again.
+    pub(crate) retried: usize,
     /// The clients from this index on are not read.
     pub(crate) listening: usize,
     /// The number of pings that were answered.
@@ -54,6 +54,14 @@ pub(crate) enum Pace {
 }
 
 impl Pace {
+    /// Returns the time in which all clients have to be connected.
+    pub(crate) fn patience(self) -> Duration {
+        match self {
+            Pace::Steady => Duration::from_secs(120),
+            Pace::Over(time) => time + Duration::from_secs(20),
+        }
+    }
+
     /// Returns how many of `clients` may have begun to connect, if `ready` are connected.
     pub(crate) fn begun(self, clients: usize, ready: usize, elapsed: Duration) -> usize {
         let begun = match self {
@@ -83,29 +91,46 @@ impl Group {
             events: Events::with_capacity(1024),
             scratch: vec![0; 256 << 10],
             members: Vec::with_capacity(clients),
-            ready: 0,
             took: Vec::with_capacity(clients),
+            retried: 0,
             listening: clients,
             pings: 0,
         };
+        // A server that is overrun by all clients at once may drop some, which then come again, as users' clients do.
+        let may_retry = matches!(pace, Pace::Over(_));
         let start = Instant::now();
-        while group.ready < clients {
-            while group.members.len() < pace.begun(clients, group.ready, start.elapsed()) {
-                let token = group.members.len();
-                let began = Instant::now();
-                let client = Client::connect(server.address, group.poll.registry(), token)?;
-                let mut member = Member { client, state: State::Upgrading, began };
-                member.client.output().extend_from_slice(request(server, token).as_bytes());
-                member.client.flush()?;
-                group.members.push(member);
+        while group.took.len() < clients {
+            while group.members.len() < pace.begun(clients, group.took.len(), start.elapsed()) {
+                let (number, began) = (group.members.len(), Instant::now());
+                let client = group.open(server, number, &request)?;
+                group.members.push(Member { client, state: State::Upgrading, began });
             }
-            group
-                .turn(Duration::from_millis(1), |_, _, _, _| Err("a message before there was one".into()))?;
-            if start.elapsed() > PATIENCE {
-                return Err(format!("only {} of {clients} clients connected", group.ready).into());
+            for (number, error) in group.serve(Duration::from_millis(1), |_, _, _, _| Err(EARLY.into()))? {
+                if !may_retry || group.members[number].state == State::Ready {
+                    return Err(error);
+                }
+                group.members[number].client = group.open(server, number, &request)?;
+                group.members[number].state = State::Upgrading;
+                group.retried += 1;
+            }
+            if start.elapsed() > pace.patience() {
+                return Err(format!("only {} of {clients} clients connected", group.took.len()).into());
             }
         }
         Ok(group)
+    }
+
+    /// Opens a connection, which sends its request for WebSocket.
+    fn open(
+        &self,
+        server: &Running,
+        number: usize,
+        request: impl Fn(&Running, usize) -> String,
+    ) -> Result<Client, Failure> {
+        let mut client = Client::connect(server.address, self.poll.registry(), number)?;
+        client.output().extend_from_slice(request(server, number).as_bytes());
+        client.flush()?;
+        Ok(client)
     }
 
     /// Sets the maximum number of clients that one [`turn`](Group::turn) reads.
@@ -125,49 +150,38 @@ impl Group {
     pub(crate) fn turn(
         &mut self,
         wait: Duration,
-        mut handle: impl FnMut(usize, &mut Client, Opcode, Range<usize>) -> Result<(), Failure>,
+        handle: impl FnMut(usize, &mut Client, Opcode, Range<usize>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        self.serve(wait, handle)?.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Does the same, and returns the clients that failed.
+    fn serve(
+        &mut self,
+        wait: Duration,
+        mut handle: impl FnMut(usize, &mut Client, Opcode, Range<usize>) -> Result<(), Failure>,
+    ) -> Result<Vec<(usize, Failure)>, Failure> {
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
             _ => {}
         }
+        let mut failed = Vec::new();
         for event in self.events.iter().filter(|event| event.token().0 < self.listening) {
             let number = event.token().0;
-            let Member { client, state, began } = &mut self.members[number];
-            if event.is_readable() {
-                client.fill(&mut self.scratch)?;
-                if *state == State::Upgrading && is_upgraded(client)? {
-                    *state = State::Opening;
-                }
-                while *state != State::Upgrading
-                    && let Some((opcode, range)) = client.frame()
-                {
-                    match (opcode, *state, client.bytes(range.clone())) {
-                        (Opcode::Text, _, b"2") => {
-                            write_frame(client.output(), Opcode::Text, b"3");
-                            self.pings += 1;
-                        }
-                        (Opcode::Text, State::Opening, [b'0', ..]) => {
-                            write_frame(client.output(), Opcode::Text, b"40");
-                            *state = State::Connecting;
-                        }
-                        (Opcode::Text, State::Connecting, [b'4', b'0', ..]) => {
-                            *state = State::Ready;
-                            self.ready += 1;
-                            self.took.push(began.elapsed().as_micros() as u32);
-                        }
-                        (Opcode::Text | Opcode::Binary, State::Ready, _) => {
-                            handle(number, client, opcode, range)?;
-                        }
-                        (_, _, payload) => {
-                            return Err(format!("unexpected: {}", String::from_utf8_lossy(payload)).into());
-                        }
-                    }
-                }
+            let member = &mut self.members[number];
+            let was_ready = member.state == State::Ready;
+            let served = member.serve(
+                event.is_readable(),
+                &mut self.scratch,
+                &mut self.pings,
+                |client, opcode, range| handle(number, client, opcode, range),
+            );
+            if !was_ready && member.state == State::Ready {
+                self.took.push(member.began.elapsed().as_micros() as u32);
             }
-            client.flush()?;
+            failed.extend(served.err().map(|error| (number, error)));
         }
-        Ok(())
+        Ok(failed)
     }
 
     /// Answers pings for `time`, in which no message may arrive.
@@ -179,6 +193,45 @@ impl Group {
             self.turn(left, |_, _, _, _| Err("a message to a silent client".into()))?;
         }
         Ok(())
+    }
+}
+
+impl Member {
+    /// Reads and handles the messages that have arrived, and writes the answers.
+    fn serve(
+        &mut self,
+        is_readable: bool,
+        scratch: &mut [u8],
+        pings: &mut u64,
+        mut handle: impl FnMut(&mut Client, Opcode, Range<usize>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Member { client, state, .. } = self;
+        if is_readable {
+            client.fill(scratch)?;
+            if *state == State::Upgrading && is_upgraded(client)? {
+                *state = State::Opening;
+            }
+        }
+        while *state != State::Upgrading
+            && let Some((opcode, range)) = client.frame()
+        {
+            match (opcode, *state, client.bytes(range.clone())) {
+                (Opcode::Text, _, b"2") => {
+                    write_frame(client.output(), Opcode::Text, b"3");
+                    *pings += 1;
+                }
+                (Opcode::Text, State::Opening, [b'0', ..]) => {
+                    write_frame(client.output(), Opcode::Text, b"40");
+                    *state = State::Connecting;
+                }
+                (Opcode::Text, State::Connecting, [b'4', b'0', ..]) => *state = State::Ready,
+                (Opcode::Text | Opcode::Binary, State::Ready, _) => handle(client, opcode, range)?,
+                (_, _, payload) => {
+                    return Err(format!("unexpected: {}", String::from_utf8_lossy(payload)).into());
+                }
+            }
+        }
+        Ok(client.flush()?)
     }
 }
 

@@ -60,6 +60,14 @@ pub(crate) fn resident(process: u32) -> f64 {
     line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0.0)
 }
 
+/// Returns the number of connections that this process may have open, with a reserve for other files.
+pub(crate) fn max_connections() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let limit = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<usize>().ok());
+    limit.map_or(usize::MAX, |limit| limit.saturating_sub(100))
+}
+
 /// Describes the processor, the kernel and the compiler.
 pub(crate) fn describe() -> serde_json::Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -47,7 +47,8 @@ usage: benches/compare/run [options] [-- arguments of load_server]
 A LIST is separated by commas. The environment variable WORKERS sets the number of threads of each server
 (default: 1). Arguments after `--` go to our server, as in `-- --runtime smol` or `-- --mounted axum`.
 
-Each client needs a file descriptor here and one in the server, two in avalanche_polling: `ulimit -n` limits --idle.
+Each client needs a file descriptor here and one in the server, in avalanche_polling two: `ulimit -n` limits --idle,
+and the avalanches have as many clients as it allows.
 ";
 
 /// The command line.

@@ -247,7 +247,7 @@ pub(crate) const SCENARIOS: [Scenario; 27] = [
     Scenario {
         name: "avalanche_polling",
         family: "avalanches",
-        about: "the same over polling, with the upgrade to WebSocket (at most 9,000 clients)",
+        about: "the same over polling, with the upgrade to WebSocket",
         load: Load::Avalanche(Clients::Upgrading),
         figures: &[
             measure("back_s", "all clients back over polling and upgraded, at once, s").headline(),

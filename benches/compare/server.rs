@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// A server that can be started.
@@ -117,10 +118,23 @@ fn installed(folder: &Path, name: &str) -> String {
     package.and_then(|package| Some(package["version"].as_str()?.to_owned())).unwrap_or("unknown".into())
 }
 
+/// Returns a port that is free on all addresses, and that the kernel assigns to no client.
+fn free_port() -> Result<u16, Failure> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 20_000 + (std::process::id() % 10_000) as u16;
+    for _ in 0..1_000 {
+        let port = start + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no port from 20000 on is free".into())
+}
+
 impl Running {
     /// Starts a server on a port of its own, and waits until it listens.
     pub(crate) fn start(candidate: &Candidate, settings: Settings) -> Result<Running, Failure> {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let workers = settings.workers.map(|workers| workers.to_string());
         let workers = workers.or(std::env::var("WORKERS").ok()).unwrap_or("1".into());
         let mut command = Command::new(&candidate.command);

@@ -6,10 +6,8 @@ use crate::group::{PATH, Pace, is_upgraded, upgrade};
 use crate::http::answer;
 use crate::server::Running;
 use mio::{Events, Poll, Registry};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
-
-/// The time in which all clients have to be connected.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Upgrading {
     poll: Poll,
@@ -17,6 +15,8 @@ pub(crate) struct Upgrading {
     members: Vec<Member>,
     /// The time that each client took until it had upgraded, in microseconds.
     pub(crate) took: Vec<u32>,
+    /// The number of clients that failed and started again.
+    pub(crate) retried: usize,
 }
 
 /// A client. Its connection for polling has the token `2 * number`, the one for WebSocket the token after it.
@@ -54,38 +54,43 @@ impl Upgrading {
             scratch: vec![0; 64 << 10],
             members: Vec::with_capacity(clients),
             took: Vec::with_capacity(clients),
+            retried: 0,
         };
         let mut events = Events::with_capacity(1024);
-        let (mut upgraded, start) = (0, Instant::now());
-        while upgraded < clients {
-            while all.members.len() < pace.begun(clients, upgraded, start.elapsed()) {
-                let mut polling =
-                    Client::connect(server.address, all.poll.registry(), 2 * all.members.len())?;
-                poll(&mut polling, "");
-                polling.flush()?;
-                all.members.push(Member {
-                    polling: Some(polling),
-                    websocket: None,
-                    session: String::new(),
-                    state: State::Handshake,
-                    owes_pong: false,
-                    began: Instant::now(),
-                });
+        // See `Group::connect_with`.
+        let may_retry = matches!(pace, Pace::Over(_));
+        let start = Instant::now();
+        while all.took.len() < clients {
+            while all.members.len() < pace.begun(clients, all.took.len(), start.elapsed()) {
+                let began = Instant::now();
+                let member = Member::open(server, all.poll.registry(), all.members.len(), began)?;
+                all.members.push(member);
             }
-            all.poll.poll(&mut events, Some(Duration::from_millis(1)))?;
+            match all.poll.poll(&mut events, Some(Duration::from_millis(1))) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
             for event in &events {
-                let token = event.token().0;
-                match token % 2 {
-                    0 => all.read_polling(token / 2, server, event.is_readable())?,
-                    _ => all.read_websocket(token / 2, event.is_readable())?,
-                }
-                if let Some(took) = all.members[token / 2].finish()? {
-                    all.took.push(took.as_micros() as u32);
-                    upgraded += 1;
+                let number = event.token().0 / 2;
+                let read = match event.token().0 % 2 {
+                    0 => all.read_polling(number, server, event.is_readable()),
+                    _ => all.read_websocket(number, event.is_readable()),
+                };
+                match read.and_then(|()| all.members[number].finish()) {
+                    Ok(Some(took)) => all.took.push(took.as_micros() as u32),
+                    Ok(None) => {}
+                    Err(error) if !may_retry || all.members[number].state == State::Upgraded => {
+                        return Err(error);
+                    }
+                    Err(_) => {
+                        let began = all.members[number].began;
+                        all.members[number] = Member::open(server, all.poll.registry(), number, began)?;
+                        all.retried += 1;
+                    }
                 }
             }
-            if start.elapsed() > PATIENCE {
-                return Err(format!("only {upgraded} of {clients} clients upgraded").into());
+            if start.elapsed() > pace.patience() {
+                return Err(format!("only {} of {clients} clients upgraded", all.took.len()).into());
             }
         }
         Ok(all)
@@ -172,6 +177,21 @@ impl Upgrading {
 }
 
 impl Member {
+    /// Opens the connection for polling, which asks for a session.
+    fn open(server: &Running, registry: &Registry, number: usize, began: Instant) -> Result<Member, Failure> {
+        let mut polling = Client::connect(server.address, registry, 2 * number)?;
+        poll(&mut polling, "");
+        polling.flush()?;
+        Ok(Member {
+            polling: Some(polling),
+            websocket: None,
+            session: String::new(),
+            state: State::Handshake,
+            owes_pong: false,
+            began,
+        })
+    }
+
     /// Upgrades once the probe is answered and the poll has ended. Returns the time that it took if it did so now.
     fn finish(&mut self) -> Result<Option<Duration>, Failure> {
         let (State::Probe { answered: true, polled: true, .. }, Some(websocket)) =

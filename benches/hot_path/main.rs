@@ -14,7 +14,9 @@
 //! copy of the input and a sum of lengths.
 #![allow(clippy::expect_used)]
 
-use rig::{Clients, Token, World, binary_event, json_server, poll_head, post, server, text};
+use rig::{
+    Clients, Token, World, binary_event, get, json_server, poll_head, post, server, session_of, text, upgrade,
+};
 
 use sockeye::extract::Data;
 use sockeye::{Client, Socket};
@@ -24,8 +26,8 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-const USAGE: &str = "usage: hot_path ack|ack16|json16|echo|json_echo|binary|broadcast|emit|server_ack|polling|client_emit|\
-                     client_ack|client_event [messages] [clients]";
+const USAGE: &str = "usage: hot_path ack|ack16|json16|echo|json_echo|binary|broadcast|emit|server_ack|polling|\
+                     handshake|polling_handshake|client_emit|client_ack|client_event [messages] [clients]";
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -37,6 +39,12 @@ fn main() {
     let mut world = World::new(if path.starts_with("json") { json_server() } else { server() });
     if path == "polling" {
         return polling(&mut world, messages, clients);
+    }
+    if path == "handshake" {
+        return handshake(&mut world, messages);
+    }
+    if path == "polling_handshake" {
+        return polling_handshake(&mut world, messages);
     }
     if path.starts_with("client_") {
         return client(&mut world, &path, messages, clients);
@@ -118,6 +126,39 @@ fn polling(world: &mut World, messages: usize, clients: usize) {
     let written = measured(messages, turn);
     assert_eq!(written, expected * messages, "a message was not answered");
     eprintln!("polling: {messages} messages, {written} bytes written");
+}
+
+/// Clients that connect over WebSocket: the upgrade, and the packet that connects to the main namespace.
+fn handshake(world: &mut World, messages: usize) {
+    let request = upgrade("");
+    let connect = text("40");
+    world.reserve(messages + 1);
+    let mut turn = |_| {
+        let token = world.accept();
+        world.send(token, &request) + world.send(token, &connect)
+    };
+    let expected = turn(0);
+    let written = measured(messages, turn);
+    assert_eq!(written, expected * messages, "a client was refused");
+    eprintln!("handshake: {messages} messages, {written} bytes written");
+}
+
+/// Clients that connect over polling: the first GET, the packet that connects to the main namespace, and a poll for its
+/// answer, over one connection each.
+fn polling_handshake(world: &mut World, messages: usize) {
+    let request = get("/socket.io/?EIO=4&transport=polling", "");
+    world.reserve(messages + 1);
+    let mut turn = |_| {
+        let token = world.accept();
+        let answer = world.ask(token, &request);
+        let session = session_of(&answer);
+        let (connect, poll) = (post(session, "40"), poll_head(session));
+        world.send(token, &connect) + world.send(token, &poll)
+    };
+    let expected = turn(0);
+    let written = measured(messages, turn);
+    assert_eq!(written, expected * messages, "a client was refused");
+    eprintln!("polling_handshake: {messages} messages, {written} bytes written");
 }
 
 /// The client's half: an event that leaves, one that is acknowledged, and one that arrives.

@@ -34,6 +34,41 @@ pub fn get(target: &str, headers: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").into_bytes()
 }
 
+/// Returns the request that opens a WebSocket, with additional headers, each of which ends with a line break.
+pub fn upgrade(headers: &str) -> Vec<u8> {
+    let upgrade = format!(
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}"
+    );
+    get("/socket.io/?EIO=4&transport=websocket", &upgrade)
+}
+
+/// Returns the id in the answer to a handshake over polling.
+pub fn session_of(answer: &[u8]) -> &str {
+    let answer = std::str::from_utf8(answer).expect("a handshake is text");
+    let session = answer.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    session.unwrap_or_else(|| panic!("no session: {answer}"))
+}
+
+/// Returns the headers of a browser besides those that the protocol needs, from a page with a login and through a proxy:
+/// 13 headers, 1 KB, of which about 500 bytes belong to this `client`.
+pub fn browser_headers(client: usize) -> String {
+    format!(
+        "Pragma: no-cache\r\nCache-Control: no-cache\r\n\
+         User-Agent: Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
+         Chrome/142.0.0.0 Safari/537.36\r\nOrigin: https://chat.example.com\r\n\
+         Accept-Encoding: gzip, deflate, br, zstd\r\n\
+         Accept-Language: en-GB,en;q=0.9,de-DE;q=0.8,de;q=0.7,en-US;q=0.6\r\n\
+         Cookie: session={client:0>64x}; csrftoken={client:0>64x}; preferences={client:z<120}; \
+         consent=analytics:0,ads:0,functional:1; _visits=GS2.1.s{client:0>10}$o12$g1$t1764000000$j60$l0$h0\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\nDNT: 1\r\n\
+         X-Forwarded-For: 203.0.{}.{}\r\nX-Forwarded-Proto: https\r\n\
+         X-Forwarded-Host: chat.example.com\r\nX-Request-Id: {client:0>8x}-6f0c-4ab1-9d0e-{client:0>12x}\r\n",
+        client / 250 % 250,
+        client % 250,
+    )
+}
+
 /// Returns the request of a poll.
 pub fn poll_head(session: &str) -> Vec<u8> {
     get(&format!("/socket.io/?EIO=4&transport=polling&sid={session}"), "")

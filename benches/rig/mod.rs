@@ -13,7 +13,9 @@ mod counting;
 mod server;
 mod world;
 
-pub use client::{binary_event, frame, get, poll_head, post, text};
+pub use client::{
+    binary_event, browser_headers, frame, get, poll_head, post, session_of, text, upgrade,
+};
 pub use clients::Clients;
 pub use counting::{Counting, Usage, measure, trace};
 pub use server::{handle, json_server, server};

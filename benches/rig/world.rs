@@ -1,6 +1,6 @@
 //! An event loop whose streams are slices of memory.
 
-use super::client::{connect_packet, get, poll_head, post, text};
+use super::client::{connect_packet, get, poll_head, post, session_of, text, upgrade};
 use sockeye::drive::{Protocol, Turn, pump};
 use sockeye::host::{Host, Peer, Runtime};
 use sockeye::{ReadyList, Server, Time};
@@ -101,11 +101,7 @@ impl World {
     /// Opens a WebSocket client with additional headers, each of which ends with a line break.
     pub fn websocket_with(&mut self, headers: &str) -> Token {
         let token = self.accept();
-        let upgrade = format!(
-            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}"
-        );
-        let answer = self.ask(token, &get("/socket.io/?EIO=4&transport=websocket", &upgrade));
+        let answer = self.ask(token, &upgrade(headers));
         assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
         self.connect(token, "/");
         token
@@ -122,9 +118,7 @@ impl World {
     pub fn polling(&mut self) -> (Token, String) {
         let token = self.accept();
         let answer = self.ask(token, &get("/socket.io/?EIO=4&transport=polling", ""));
-        let answer = String::from_utf8(answer).expect("a handshake is text");
-        let session = answer.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());
-        let session = session.unwrap_or_else(|| panic!("no session: {answer}")).to_owned();
+        let session = session_of(&answer).to_owned();
         self.ask(token, &post(&session, "40"));
         let answer = self.ask(token, &poll_head(&session));
         assert!(answer.ends_with(b"}"), "{}", String::from_utf8_lossy(&answer));

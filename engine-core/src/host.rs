@@ -27,8 +27,15 @@ pub trait Runtime: Send + Sync + 'static {
     }
 
     /// Spawns a future: an event handler that is still pending after its first poll, or the waking of the recipients of a
-    /// broadcast to more than 128 sockets. Poll it after the tasks that are ready by then, so that it does not delay them.
+    /// broadcast to more than 64 sockets. Poll it after the tasks that are ready by then, so that it does not delay them.
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>);
+
+    /// Wakes a spawned task, from within its poll, after the other tasks that are ready and after the next look at the
+    /// sockets. A task with much to do, such as waking the recipients of a broadcast, calls this after each piece. Default:
+    /// wakes it at once, for runtimes that poll all tasks in the order in which they were woken.
+    fn wake_later(&self, waker: &Waker) {
+        waker.wake_by_ref();
+    }
 }
 
 /// A server as a runtime sees it: it accepts connections, and is called at its deadlines.

@@ -539,6 +539,7 @@ fn the_answers_of_node_are_understood() {
         node.handle_count(&fetch, Some(2));
         answer(&mut node, &fetch.to_string(), "answer fetch", 0);
         let Some(Event::Sockets { request, sockets }) = node.poll_event() else { panic!("{}", place.name) };
+        let sockets: Vec<_> = sockets.iter().collect();
         assert_eq!((request, sockets.len()), (fetch.clone(), 1));
         assert_eq!(sockets[0].id, SOCKET);
         assert_eq!(sockets[0].rooms, [SOCKET, "room1"]);
@@ -550,6 +551,7 @@ fn the_answers_of_node_are_understood() {
             let fetch = node.fetch_sockets(now, place.namespace, &Target::default(), None).unwrap();
             answer(&mut node, &fetch.to_string(), "answer fetch binary", 0);
             let Some(Event::Sockets { sockets, .. }) = node.poll_event() else { panic!() };
+            let sockets: Vec<_> = sockets.iter().collect();
             assert_eq!(sockets[0].rooms, [SOCKET, "5"]);
             assert_eq!(format!("{:?}", sockets[0].data.to_args().unwrap()), r#"[{"bin":<1 byte>}]"#);
         }

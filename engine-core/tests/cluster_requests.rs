@@ -269,7 +269,9 @@ fn the_answers_of_servers_without_a_name_are_counted() {
     node.handle_count(&request, Some(3));
     let sockets = format!(r#"{{"requestId":"{request}","sockets":[{{"id":"x","rooms":["x"]}}]}}"#);
     node.handle_message(NOW, channel, &sockets.into()).unwrap();
-    assert!(matches!(&events(&mut node)[..], [Event::Sockets { sockets, .. }] if sockets[0].id == "x"));
+    assert!(
+        matches!(&events(&mut node)[..], [Event::Sockets { sockets, .. }] if sockets.iter().all(|socket| socket.id == "x"))
+    );
     node.handle_timeout(at(5));
     assert_eq!(end(&mut node), Some((vec![], 1)));
 }
@@ -401,6 +403,26 @@ fn a_room_is_watched_while_it_has_sockets_if_it_has_a_channel() {
     };
     let modes = [SubscriptionMode::Static, SubscriptionMode::Dynamic, SubscriptionMode::DynamicPrivate];
     assert_eq!(modes.map(watched), [0, 2, 4]);
+}
+
+#[test]
+fn the_room_of_a_channel_is_known_without_its_message() {
+    let mut node = node(classic());
+    let answers = format!("socket.io#/#{}#", node.uid());
+    for (channel, expected) in [
+        ("socket.io#/#room#", Some(("/", "room"))),
+        ("socket.io#/#a#b#", Some(("/", "a#b"))),
+        ("socket.io#/#", None),
+        ("socket.io#/other#room#", None),
+        ("socket.io-request#/#", None),
+        ("socket.io-response#/#x#", None),
+        (&answers, None),
+    ] {
+        assert_eq!(node.room_of(channel), expected, "{channel}");
+    }
+    // Where it is not certain, the message says it.
+    node.add_namespace(NOW, "/#a");
+    assert_eq!(node.room_of("socket.io#/#a#b#"), None);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod chunks;
 mod client;
+mod cluster;
 mod machine;
 mod packets;
 mod server;
@@ -15,6 +16,7 @@ mod tunnel;
 
 pub use chunks::{http_chunks, websocket_chunks};
 pub use client::client;
+pub use cluster::{cluster_args, cluster_classic, cluster_sharded, cluster_streams};
 pub use packets::{engine_packet, engine_payload, reassembly, socket_packet};
 pub use server::server;
 pub use session::session;
@@ -24,8 +26,12 @@ pub use tunnel::tunnel;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("client", client),
+    ("cluster_args", cluster_args),
+    ("cluster_classic", cluster_classic),
+    ("cluster_sharded", cluster_sharded),
+    ("cluster_streams", cluster_streams),
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
     ("http_chunks", http_chunks),

@@ -164,12 +164,20 @@ impl Smol {
     }
 }
 
-/// Accepts a connection. Returns its stream, and the address of the peer.
+/// Accepts a connection. Returns its stream, which on Linux is non-blocking, and the address of the peer.
 fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)> {
-    let (stream, address) = listener.accept()?;
+    #[cfg(target_os = "linux")]
+    let (stream, address) = {
+        use rustix::net::{SocketFlags, acceptfrom_with};
+        // The standard library would need a second system call to make it non-blocking.
+        let (stream, address) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        (TcpStream::from(stream), address.and_then(|address| SocketAddr::try_from(address).ok()))
+    };
+    #[cfg(not(target_os = "linux"))]
+    let (stream, address) = listener.accept().map(|(stream, address)| (stream, Some(address)))?;
     // Messages are written whole, so waiting for more to come only delays them. A failure costs no more than that delay.
     let _ = stream.set_nodelay(true);
-    Ok((stream, Some(address)))
+    Ok((stream, address))
 }
 
 /// Accepts a connection of a Unix socket, whose peers have no address.

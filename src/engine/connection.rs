@@ -37,8 +37,8 @@ pub struct Connection<A: Application> {
     timer: Option<Key>,
     /// The number of bytes that `handle_data` left unused the last time, capped at `u32::MAX`.
     unread: u32,
-    /// The number of bytes in this stream's queue that the session knows of.
-    in_flight: usize,
+    /// The number of bytes in this stream's queue that the session knows of, at most `u32::MAX`.
+    in_flight: u32,
     /// There is something to write before the server may end. The server counts such connections.
     busy: bool,
     /// The queue contains the response to a request that had to wait.
@@ -127,8 +127,8 @@ impl<A: Application> Connection<A> {
             false => Upgrade::None,
         };
         let incoming = Incoming { request, upgrade, body: head.body };
-        let handshake = || {
-            let handshake = Handshake::new(request, self.peer);
+        let handshake = |common: Option<&Arc<_>>| {
+            let handshake = Handshake::new(request, self.peer, common);
             #[cfg(all(feature = "http", feature = "testing"))]
             let handshake = handshake.with_extensions(crate::staged::extensions());
             handshake
@@ -191,6 +191,8 @@ impl<A: Application> Connection<A> {
                     self.stream.set_deflate(deflate);
                 }
                 self.carry(now, carries);
+                // The packet that opens a session leaves in one write with the response.
+                self.transmit();
             }
         }
     }
@@ -207,6 +209,15 @@ impl<A: Application> Connection<A> {
     }
 
     // WebSocket.
+
+    /// Moves the frames of the session to the stream's queue.
+    #[inline]
+    fn transmit(&mut self) {
+        if let Link::WebSocket(session) = &self.link {
+            session.transmit(self.stream.outbound());
+            self.in_flight = narrow(self.stream.queued());
+        }
+    }
 
     fn handle_message(&mut self, now: Time, message: websocket::Message<'_>) {
         let packet = match &message {
@@ -400,6 +411,11 @@ impl<A: Application> Connection<A> {
     }
 }
 
+/// Returns a number of bytes in four bytes, because each connection keeps several.
+fn narrow(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 /// Logs the end of the connection of an upgrade, which is no end of its session.
 fn log_failed_upgrade<A: Application>(session: &Session<A>, peer: Peer, reason: &CloseReason) {
     let _inside = session.span().enter();
@@ -524,7 +540,7 @@ impl<A: Application> Protocol for Connection<A> {
             }
         }
         self.handle_empty_body(now);
-        self.unread = u32::try_from(input.len() - used).unwrap_or(u32::MAX);
+        self.unread = narrow(input.len() - used);
         if let Link::WebSocket(session) = &self.link
             && self.unread >= MAX_UNREAD
             && self.is_behind()
@@ -573,7 +589,8 @@ impl<A: Application> Protocol for Connection<A> {
                     // fill the send buffer.
                     false => high_water.min(config.send_buffer / 4 * 3),
                 };
-                let queued = session.committed().saturating_sub(self.in_flight) + self.stream.queued();
+                let queued =
+                    session.committed().saturating_sub(self.in_flight as usize) + self.stream.queued();
                 // While handlers are behind, keep looking for the end of the stream.
                 let may_read = self.unread < MAX_UNREAD || session.has_capacity();
                 may_read && queued < limit && !self.inflated.is_enough(high_water)
@@ -588,13 +605,10 @@ impl<A: Application> Protocol for Connection<A> {
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
         let queued = self.stream.queued();
         match &self.link {
-            Link::WebSocket(session) if queued == 0 => {
-                session.transmit(self.stream.outbound());
-                self.in_flight = self.stream.queued();
-            }
-            Link::WebSocket(session) if self.in_flight > queued + TELL => {
+            Link::WebSocket(_) if queued == 0 => self.transmit(),
+            Link::WebSocket(session) if self.in_flight as usize > queued + TELL => {
                 session.set_in_flight(queued);
-                self.in_flight = queued;
+                self.in_flight = narrow(queued);
             }
             Link::Delivering(_) if queued == 0 => self.link = Link::None,
             _ => {}

@@ -6,6 +6,7 @@ use super::server::ServerInner;
 use super::session::Session;
 use super::{Application, Handshake, Id, TransportError};
 use crate::guard::Guarded;
+use crate::handshake::Common;
 use sockeye_core::engineio::server::exchange::{
     Decision, NewTransport, Packets, Refusal, Subject, Unhandled, WebSocketHandshake,
 };
@@ -100,11 +101,12 @@ impl<A: Application> From<Response> for Step<A> {
 }
 
 impl<A: Application> Exchange<A> {
-    /// Begins to handle a request.
+    /// Begins to handle a request. `handshake` returns it as a session keeps it, if it is called with what sessions share;
+    /// otherwise the whole request.
     pub(crate) fn begin(
         caller: Caller<'_, A>,
         incoming: &Incoming<'_>,
-        handshake: impl FnOnce() -> Handshake,
+        handshake: impl FnOnce(Option<&Arc<Common>>) -> Handshake,
     ) -> (Exchange<A>, Step<A>) {
         let (decisions, decision) = server::Exchange::begin(&caller.server.site, incoming);
         let mut exchange = Exchange { decisions, waiting: Waiting::None };
@@ -122,12 +124,12 @@ impl<A: Application> Exchange<A> {
         caller: Caller<'_, A>,
         subject: Subject,
         incoming: &Incoming<'_>,
-        request: impl FnOnce() -> Handshake,
+        request: impl FnOnce(Option<&Arc<Common>>) -> Handshake,
     ) -> Step<A> {
         let hooks = &caller.server.hooks;
         let opens = matches!(subject, Subject::Open(_)) && !caller.server.is_closing();
         match hooks.may_refuse(opens) || hooks.has_headers(opens) {
-            true => self.ask(caller, subject, incoming, request(), opens),
+            true => self.ask(caller, subject, incoming, request(None), opens),
             false => self.proceed(caller, subject, incoming, None, request),
         }
     }
@@ -144,7 +146,7 @@ impl<A: Application> Exchange<A> {
         let hooks = &caller.server.hooks;
         self.decisions.add_headers(hooks.headers(&request, opens));
         if !hooks.may_refuse(opens) {
-            return self.proceed(caller, subject, incoming, None, || request);
+            return self.proceed(caller, subject, incoming, None, |_| request);
         }
         let verdict = hooks.decide(request.clone(), opens);
         let (upgrade, body) = (incoming.upgrade, incoming.body);
@@ -174,7 +176,7 @@ impl<A: Application> Exchange<A> {
         match id {
             Ok(id) => request.clone().with_request(|head| {
                 let incoming = Incoming { request: head, upgrade, body };
-                self.proceed(caller, subject, &incoming, id, || request)
+                self.proceed(caller, subject, &incoming, id, |_| request)
             }),
             Err(error) => self.refuse_request(caller, &error.into(), || request),
         }
@@ -187,28 +189,30 @@ impl<A: Application> Exchange<A> {
         subject: Subject,
         incoming: &Incoming<'_>,
         id: Option<Id>,
-        request: impl FnOnce() -> Handshake,
+        request: impl FnOnce(Option<&Arc<Common>>) -> Handshake,
     ) -> Step<A> {
         let server = caller.server;
         let refusal = match subject {
             Subject::Session(id, purpose) => match server.session(&id) {
-                Some(session) => return self.serve_session(caller, session, purpose, incoming, request),
+                Some(session) => {
+                    return self.serve_session(caller, session, purpose, incoming, || request(None));
+                }
                 None => RequestError::UnknownSession.into(),
             },
             Subject::Open(_) if server.is_closing() => RequestError::Unavailable.into(),
             Subject::Open(transport) => match server.admit(caller.peer, id) {
-                Ok(id) => return self.opened(caller, transport, request(), id),
+                Ok(id) => return self.opened(caller, transport, request(Some(&server.common)), id),
                 Err(error) => error.into(),
             },
             Subject::Refused(Some(id), refusal) => match server.session(&id) {
                 Some(session) => {
-                    return self.refuse_with(caller, &refusal, Some(&session), || Some(request()));
+                    return self.refuse_with(caller, &refusal, Some(&session), || Some(request(None)));
                 }
                 None => RequestError::UnknownSession.into(),
             },
             Subject::Refused(None, refusal) => refusal,
         };
-        self.refuse_request(caller, &refusal, request)
+        self.refuse_request(caller, &refusal, || request(None))
     }
 
     fn opened(

@@ -12,10 +12,8 @@ use crate::connection_error::ConnectionError;
 use crate::guard::guard;
 use crate::handshake::Common;
 use crate::observe::{self, Direction, Observer, ServerEvent};
-#[cfg(feature = "deflate")]
 use crate::pool;
 use parking_lot::{Mutex, RwLock};
-use sockeye_core::Time;
 use sockeye_core::connection;
 use sockeye_core::engineio::server::exchange::Refusal;
 use sockeye_core::engineio::server::{RateLimit, Rejection, RequestError, ResponseHeaders, Site};
@@ -26,6 +24,7 @@ use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
+use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
@@ -79,7 +78,7 @@ pub(crate) struct ServerInner<A: Application> {
     pub(super) assets: Assets,
     pub(crate) timers: Timers,
     /// The parts of requests that sessions share.
-    common: Arc<Common>,
+    pub(super) common: Arc<Common>,
     pub(super) sessions: RwLock<HashSet<ById<Session<A>>, IdHash>>,
     /// The ids from the application whose sessions are about to be opened.
     reserved: Mutex<HashSet<Id>>,
@@ -301,7 +300,12 @@ impl<A: Application> ServerInner<A> {
         handshake: Handshake,
         id: Id,
     ) -> Session<A> {
-        let engine = engineio::server::Session::open(now, self.site.config.clone(), &id, transport);
+        let mut queue = Outbound::new();
+        if transport == Transport::WebSocket {
+            pool::lend(&mut queue);
+        }
+        let config = self.site.config.clone();
+        let engine = engineio::server::Session::open_with_queue(now, config, &id, transport, queue);
         let session = Session::new(self, id, handshake.kept(&self.common), engine);
         let _inside = session.span().enter();
         // Before another thread can find it, and end it.
@@ -390,9 +394,7 @@ pub(crate) fn random_id() -> Option<Id> {
     if let Some(random) = crate::staged::random() {
         return Some(Id::from_random(random));
     }
-    let mut random = [0; 15];
-    getrandom::fill(&mut random).ok()?;
-    Some(Id::from_random(random))
+    pool::take_random().map(Id::from_random)
 }
 
 impl<A: Application> Builder<A> {

@@ -118,7 +118,8 @@ impl<A: Application> Mounted<A> {
             None => core_http::Body::Chunked,
         };
         let incoming = Incoming { request: &request, upgrade, body };
-        let handshake = || Handshake::new(&request, peer).with_extensions(head.extensions);
+        let handshake =
+            |common: Option<&Arc<_>>| Handshake::new(&request, peer, common).with_extensions(head.extensions);
         // Set before the session can be forgotten, because this request may get its last response.
         server.count_busy(true);
         // The waker is only known when the future is polled.

@@ -16,6 +16,7 @@ use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::{Flags, Target};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 
 /// The recipients of a message and the flags for sending it, made by [`Namespace::to`], [`Socket::broadcast`]
@@ -218,9 +219,12 @@ impl Broadcast {
         let is_observed = self.namespace.0.observer.is_some();
         let cast = Cast::new(frames, flags, waiter.cloned(), is_observed, outgoing.is_some());
         let cast = self.namespace.cast(&self.target, cast);
-        // Closing and the application's functions access the members, so they are called without the lock.
+        // Wakers, closing and the application's functions access the members, so they are called without the lock.
         cast.shown.iter().for_each(|socket| socket.session().show_sent(cast.frames.parts()));
-        wakes::wake(cast.woken, || self.namespace.0.engine.upgrade()?.runtime().cloned());
+        match cast.is_large {
+            false => cast.woken.into_iter().for_each(Waker::wake),
+            true => wakes::wake(cast.woken, self.namespace.runtime()),
+        }
         cast.slow.iter().for_each(Socket::close_slow);
         if let Some(args) = outgoing {
             cast.watched.iter().for_each(|socket| socket.tell_outgoing(event, &args));

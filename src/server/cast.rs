@@ -18,6 +18,8 @@ pub(super) struct Cast {
     is_observed: bool,
     /// Sockets may have listeners for outgoing events.
     is_watched: bool,
+    /// There were more sockets than a batch, and the first were woken already.
+    pub(super) is_large: bool,
     pub(super) delivery: Delivery,
     /// The connections that have something to do now.
     pub(super) woken: Vec<Waker>,
@@ -39,7 +41,19 @@ impl Cast {
     ) -> Cast {
         let (woken, slow, watched, shown) = Default::default();
         let delivery = Delivery::default();
-        Cast { frames, flags, waiter, is_observed, is_watched, delivery, woken, slow, watched, shown }
+        Cast {
+            frames,
+            flags,
+            waiter,
+            is_observed,
+            is_watched,
+            is_large: false,
+            delivery,
+            woken,
+            slow,
+            watched,
+            shown,
+        }
     }
 
     /// Queues the message for a socket. Called under the lock of the members: wakers and closing access them, and are left to

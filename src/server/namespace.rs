@@ -16,6 +16,7 @@ use crate::server::parent::Parent;
 use crate::server::room_names::RoomNames;
 use crate::server::socket::Socket;
 use parking_lot::{Mutex, RwLock};
+use sockeye_core::host::Runtime;
 use sockeye_core::socketio::{MAX_ACK_ID, Parser};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -91,6 +92,11 @@ impl Namespace {
             next_ack: AtomicU64::new(0),
             watched: AtomicUsize::new(0),
         }))
+    }
+
+    /// Returns the runtime, unless the server is gone or not driven yet.
+    pub(super) fn runtime(&self) -> Option<Arc<dyn Runtime>> {
+        self.0.engine.upgrade()?.runtime().cloned()
     }
 
     /// Logs an event, and passes it to the observer. The caller must hold no lock.

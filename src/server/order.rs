@@ -55,6 +55,7 @@ impl Namespace {
         if self.0.members.read().visit(target, &mut pass, |member| cast.send(&member.socket)) {
             return cast;
         }
+        cast.is_large = true;
         let first = std::mem::replace(&mut cast.woken, Vec::with_capacity(pass.rest()));
         order.paused = Some(Paused { number, pass, target: target.clone(), cast: Box::new(cast) });
         drop(order);

@@ -53,12 +53,16 @@ struct Inner {
     id: Id,
     namespace: Namespace,
     session: engine::Session<App>,
-    auth: Box<str>,
+    /// `None` stands for the empty text of a client that sent none.
+    auth: Option<Box<Auth>>,
     connected: AtomicBool,
     /// Set while there are listeners for outgoing events. Written under the lock of `state`.
     outgoing: AtomicBool,
     state: Mutex<State>,
 }
+
+/// The text of a client's `auth` value. In a box of its own, because most clients send none.
+struct Auth(Box<str>);
 
 /// The reason with which [`Socket::disconnect`] closes a session. A client that broke the protocol is closed with a
 /// cause.
@@ -76,7 +80,7 @@ impl Socket {
             id,
             namespace,
             session,
-            auth: auth.into(),
+            auth: (!auth.is_empty()).then(|| Box::new(Auth(auth.into()))),
             connected: AtomicBool::new(false),
             outgoing: AtomicBool::new(false),
             state: Mutex::default(),
@@ -85,7 +89,7 @@ impl Socket {
 
     /// Returns a socket for the same client in another namespace of this name.
     pub(super) fn in_namespace(&self, namespace: Namespace) -> Socket {
-        Socket::new(namespace, self.0.session.clone(), self.0.id, &self.0.auth)
+        Socket::new(namespace, self.0.session.clone(), self.0.id, self.auth_text())
     }
 
     // Properties.
@@ -123,7 +127,7 @@ impl Socket {
     /// # Errors
     /// If the value is not of type `T`.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, socketio::ArgsError> {
-        socketio::read_auth(&self.0.auth)
+        socketio::read_auth(self.auth_text())
     }
 
     /// Returns the transport in use.
@@ -468,7 +472,7 @@ impl Socket {
     // For the server.
 
     pub(super) fn auth_text(&self) -> &str {
-        &self.0.auth
+        self.0.auth.as_ref().map_or("", |auth| &auth.0)
     }
 
     pub(super) fn session(&self) -> &engine::Session<App> {

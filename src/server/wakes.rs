@@ -1,4 +1,4 @@
-//! Waking the recipients of a broadcast.
+//! Waking the recipients of a large broadcast.
 
 use sockeye_core::host::Runtime;
 use std::future::Future;
@@ -7,22 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::vec;
 
-/// The number of recipients that are woken together. Writing to so many takes about half a millisecond.
-const BATCH: usize = 128;
+/// The number of recipients that a task wakes before others have their turn. Writing to so many takes about 0.1 ms. On tokio it
+/// has to be well below 61, the number of tasks that a worker polls before it looks at its sockets: otherwise tasks would
+/// pile up.
+const BATCH: usize = 16;
 
-/// Wakes the recipients of a broadcast in their order, the first of them at once.
-///
-/// The recipients of a large broadcast are woken in batches by a task, so that the other work of the runtime gets its turn
-/// in between: it would otherwise wait until the last recipient was written to.
-///
-/// `runtime` is called only for a large broadcast.
-pub(super) fn wake(recipients: Vec<Waker>, runtime: impl FnOnce() -> Option<Arc<dyn Runtime>>) {
-    let mut wakes = Wakes(recipients.into_iter());
-    wakes.wake_batch();
-    if wakes.0.len() > 0
-        && let Some(runtime) = runtime()
-    {
-        runtime.spawn(Box::pin(wakes));
+/// Wakes the recipients of a large broadcast in their order, in batches and by a task, so that the other work of the runtime
+/// gets its turn in between: it would otherwise wait until the last recipient was written to.
+pub(super) fn wake(recipients: Vec<Waker>, runtime: Option<Arc<dyn Runtime>>) {
+    let wakes = Wakes(recipients.into_iter());
+    if let Some(runtime) = runtime {
+        runtime.clone().spawn(Box::pin(Waking { wakes, runtime }));
     }
 }
 
@@ -30,28 +25,33 @@ pub(super) fn wake(recipients: Vec<Waker>, runtime: impl FnOnce() -> Option<Arc<
 struct Wakes(vec::IntoIter<Waker>);
 
 impl Wakes {
-    fn wake_batch(&mut self) {
-        self.0.by_ref().take(BATCH).for_each(Waker::wake);
-    }
-}
-
-impl Future for Wakes {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.wake_batch();
-        if self.0.len() == 0 {
-            return Poll::Ready(());
-        }
-        // Runtimes queue this task behind those that were woken.
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    fn wake(&mut self, count: usize) {
+        self.0.by_ref().take(count).for_each(Waker::wake);
     }
 }
 
 impl Drop for Wakes {
     fn drop(&mut self) {
         self.0.by_ref().for_each(Waker::wake);
+    }
+}
+
+/// The task that wakes recipients.
+struct Waking {
+    wakes: Wakes,
+    runtime: Arc<dyn Runtime>,
+}
+
+impl Future for Waking {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.wakes.wake(BATCH);
+        if self.wakes.0.len() == 0 {
+            return Poll::Ready(());
+        }
+        self.runtime.wake_later(cx.waker());
+        Poll::Pending
     }
 }
 
@@ -92,32 +92,27 @@ mod tests {
     }
 
     #[test]
-    fn recipients_are_woken_in_order_the_first_batch_at_once_and_one_in_each_turn() {
+    fn recipients_are_woken_in_order_a_batch_in_each_turn() {
         let (recipients, woken) = recipients(3 * BATCH);
         let tasks = Arc::new(Tasks::default());
-        wake(recipients, || Some(tasks.clone()));
+        wake(recipients, Some(tasks.clone()));
         let mut context = Context::from_waker(Waker::noop());
-        let mut task = tasks.0.lock().pop().expect("the rest is a task");
-        assert_eq!(woken.lock().len(), BATCH);
-        assert!(task.as_mut().poll(&mut context).is_pending());
-        assert_eq!(woken.lock().len(), 2 * BATCH);
-        assert!(task.as_mut().poll(&mut context).is_ready());
+        let mut task = tasks.0.lock().pop().expect("there is a task");
+        for batch in 0..3 {
+            assert_eq!(woken.lock().len(), batch * BATCH);
+            assert_eq!(task.as_mut().poll(&mut context).is_ready(), batch == 2);
+        }
         assert!(woken.lock().iter().copied().eq(0..3 * BATCH));
     }
 
     #[test]
-    fn a_batch_needs_no_task() {
-        let (recipients, woken) = recipients(BATCH);
+    fn recipients_are_woken_even_if_there_is_no_task_or_it_is_dropped() {
+        let (all, woken) = recipients(3 * BATCH);
+        wake(all, None);
+        assert_eq!(woken.lock().len(), 3 * BATCH);
+        let (all, woken) = recipients(3 * BATCH);
         let tasks = Arc::new(Tasks::default());
-        wake(recipients, || Some(tasks.clone()));
-        assert!(woken.lock().len() == BATCH && tasks.0.lock().is_empty());
-    }
-
-    #[test]
-    fn recipients_of_a_task_that_is_dropped_are_woken_nevertheless() {
-        let (recipients, woken) = recipients(3 * BATCH);
-        let tasks = Arc::new(Tasks::default());
-        wake(recipients, || Some(tasks.clone()));
+        wake(all, Some(tasks.clone()));
         tasks.0.lock().clear();
         assert_eq!(woken.lock().len(), 3 * BATCH);
     }

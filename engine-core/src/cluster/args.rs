@@ -171,6 +171,10 @@ impl BusValue {
         BusValue(value.map(|value| Shared::new(message, value)))
     }
 
+    pub(super) fn raw(&self) -> Option<Raw<'_>> {
+        self.0.as_ref().map(Shared::raw)
+    }
+
     /// Returns a list of arguments with this value, or an empty one if the other node has sent none.
     ///
     /// # Errors

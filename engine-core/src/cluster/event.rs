@@ -116,7 +116,7 @@ pub enum Event {
         /// The request that [`Cluster::fetch_sockets`](super::Cluster::fetch_sockets) has returned.
         request: RequestId,
         /// The sockets.
-        sockets: Vec<BusSocket>,
+        sockets: BusSockets,
     },
     /// An own request is over. No event about it follows.
     Finished {
@@ -215,7 +215,27 @@ pub(super) enum Wants {
     Done,
 }
 
-/// A socket of another node, as it was when it was asked for.
+/// The sockets of another node, as they were when they were asked for. They share the memory of the message, and each is
+/// read when the iterator comes to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusSockets {
+    message: Bytes,
+    list: BusValue,
+}
+
+impl BusSockets {
+    pub(super) fn new(message: &Bytes, list: Raw<'_>) -> BusSockets {
+        BusSockets { message: message.clone(), list: BusValue::new(message, Some(list)) }
+    }
+
+    /// Returns the sockets. Those without an id are left out.
+    pub fn iter(&self) -> impl Iterator<Item = BusSocket> {
+        let sockets = self.list.raw().into_iter().flat_map(Raw::elements);
+        sockets.filter_map(|socket| BusSocket::read(&self.message, socket))
+    }
+}
+
+/// A socket of another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusSocket {
     /// The id of the socket.
@@ -231,7 +251,7 @@ pub struct BusSocket {
 
 impl BusSocket {
     /// Reads a socket of a list. Versions of Node before 7 list ids only.
-    pub(super) fn read(message: &Bytes, value: Raw<'_>) -> Option<BusSocket> {
+    fn read(message: &Bytes, value: Raw<'_>) -> Option<BusSocket> {
         let socket = Fields::read(value);
         Some(BusSocket {
             id: socket.id.unwrap_or(value).name()?,

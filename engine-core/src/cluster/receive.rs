@@ -2,7 +2,7 @@
 
 use super::args::{BusEvent, BusValue};
 use super::error::BusError;
-use super::event::{BusSocket, Event, Reply, RequestId, Wants};
+use super::event::{BusSockets, Event, Reply, RequestId, Wants};
 use super::machine::Cluster;
 use super::message::{Body, EMITTER, Message};
 use super::nodes::Heard;
@@ -17,6 +17,21 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 impl Cluster {
+    /// Returns the namespace and the room, if a channel belongs to one room. If the room has no local socket, the message
+    /// needs no [`handle_message`](Cluster::handle_message), which would have to read it first.
+    pub fn room_of<'c>(&self, channel: &'c str) -> Option<(&str, &'c str)> {
+        let rest = channel.strip_prefix(self.config.dialect.prefix())?.strip_prefix('#')?;
+        let ends = memchr::memchr_iter(b'#', rest.as_bytes());
+        let mut splits = ends.filter_map(|end| {
+            let (namespace, _) = self.namespaces.get_key_value(rest.get(..end)?)?;
+            let room = rest.get(end + 1..)?.strip_suffix('#')?;
+            Some((namespace.as_str(), room))
+        });
+        let (namespace, room) = splits.next()?;
+        // Another namespace's name may begin with this one and `#`, and the channel of answers looks like one of a room.
+        (splits.next().is_none() && room != self.uid).then_some((namespace, room))
+    }
+
     /// Handles a message that was published on a channel that this node watches.
     ///
     /// What it means are [events](Cluster::poll_event), which share the memory of the message.
@@ -178,12 +193,9 @@ impl Cluster {
         let (request, accepted, event) = match body {
             Body::Fetched { request, sockets } => {
                 let accepted = requests.report((&request, Kind::Sockets), namespace, from, 0, &limits);
-                let read = |value| BusSocket::read(bytes, value);
-                let event = (accepted == Accepted::Yes).then(|| Event::Sockets {
-                    request: RequestId(request.clone()),
-                    sockets: sockets.elements().filter_map(read).collect(),
-                });
-                (request, accepted, event)
+                let sockets = BusSockets::new(bytes, sockets);
+                let event = Event::Sockets { request: RequestId(request.clone()), sockets };
+                (request, accepted, Some(event))
             }
             Body::ServerSideAnswer { request, value } => {
                 let accepted = requests.report((&request, Kind::ServerSide), namespace, from, 0, &limits);

@@ -33,7 +33,8 @@ pub enum Message<'a> {
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
-    max_message: usize,
+    /// A small integer, because every connection has one. No message is longer than this can be.
+    max_message: u32,
     role: Role,
     /// Messages may be compressed.
     inflates: bool,
@@ -53,8 +54,9 @@ enum State {
 
 impl Decoder {
     /// Creates a decoder for a new connection. `role` is our side; `max_message` is the maximum
-    /// size of a message in bytes, all its fragments together.
+    /// size of a message in bytes, all its fragments together, and itself at most `u32::MAX`.
     pub const fn new(role: Role, max_message: usize) -> Self {
+        let max_message = if max_message < u32::MAX as usize { max_message as u32 } else { u32::MAX };
         Self { state: State::Idle, max_message, role, inflates: false }
     }
 
@@ -63,6 +65,10 @@ impl Decoder {
     pub const fn set_deflate(&mut self, deflate: Deflate) {
         _ = deflate;
         self.inflates = true;
+    }
+
+    const fn max_message(&self) -> usize {
+        self.max_message as usize
     }
 
     /// Returns whether no message is in progress.
@@ -212,11 +218,11 @@ impl Decoder {
             State::Fragmented(fragments) => fragments.len(),
             _ => 0,
         };
-        let left = self.max_message.saturating_sub(before);
+        let left = self.max_message().saturating_sub(before);
         if usize::try_from(len).is_ok_and(|len| len <= left) {
             Ok(())
         } else {
-            Err(Error::TooLarge { limit: self.max_message })
+            Err(Error::TooLarge { limit: self.max_message() })
         }
     }
 
@@ -227,7 +233,7 @@ impl Decoder {
         if frame.is_deflated {
             let is_text = frame.opcode == Opcode::Text;
             return match frame.is_final {
-                true => deflate::inflate(payload, is_text, self.max_message, pool).map(Some),
+                true => deflate::inflate(payload, is_text, self.max_message(), pool).map(Some),
                 false => self.start(Fragments::deflated(is_text), payload),
             };
         }
@@ -273,7 +279,7 @@ impl Decoder {
             return Ok(None);
         }
         match mem::replace(&mut self.state, State::Idle) {
-            State::Fragmented(fragments) => fragments.finish(self.max_message, pool).map(Some),
+            State::Fragmented(fragments) => fragments.finish(self.max_message(), pool).map(Some),
             _ => Ok(None),
         }
     }

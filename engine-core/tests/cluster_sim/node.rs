@@ -146,7 +146,7 @@ impl Node {
                 Event::Asked { request, clients } => self.open(&request).clients += clients,
                 Event::Answer { request, .. } => self.open(&request).answers += 1,
                 Event::Sockets { request, sockets } => {
-                    for socket in sockets {
+                    for socket in sockets.iter() {
                         assert!(
                             self.open(&request).sockets.insert(socket.id.to_string()),
                             "{} twice",

@@ -1,6 +1,6 @@
 //! JSON that was checked, read without building values.
 
-use crate::socketio::text::unescape;
+use crate::socketio::text::{skip_plain, unescape};
 use alloc::borrow::Cow;
 
 /// An iterator over the keys and values of a JSON object. It is empty if the text is not an object.
@@ -19,12 +19,18 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Cow<'a, str>, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let is_between = |it: char| it == ',' || it.is_ascii_whitespace();
-        let (key, behind) = split_value(self.rest.trim_start_matches(is_between))?;
-        let behind = behind.trim_ascii_start().strip_prefix(':')?;
-        let (value, behind) = split_value(behind.trim_ascii_start())?;
-        self.rest = behind;
+        let (key, behind) = split_value(trim_start(self.rest))?;
+        let behind = trim_start(behind).strip_prefix(':')?;
+        let (value, behind) = split_value(trim_start(behind))?;
+        self.rest = trim_start(behind).strip_prefix(',').unwrap_or_default();
         Some((string(key)?, value))
+    }
+}
+
+fn trim_start(text: &str) -> &str {
+    match text.as_bytes().first() {
+        Some(b' ' | b'\t' | b'\n' | b'\r') => text.trim_ascii_start(),
+        _ => text,
     }
 }
 
@@ -41,14 +47,12 @@ pub(in crate::cluster) fn split_value(text: &str) -> Option<(&str, &str)> {
         let (&byte, behind) = rest.split_first()?;
         rest = behind;
         match byte {
+            b'"' => rest = behind_string(behind)?,
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.checked_sub(1)?,
-            b'"' => rest = behind_string(behind)?,
-            b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => {}
-            _ => {
-                let ends = |byte: &u8| b",:]} \t\n\r".contains(byte);
-                rest = behind.get(behind.iter().position(ends).unwrap_or(behind.len())..)?;
-            }
+            // Only the end of the outermost array or object matters.
+            _ if depth > 0 => continue,
+            _ => rest = behind_scalar(behind),
         }
         if depth == 0 {
             return text.split_at_checked(text.len() - rest.len());
@@ -56,15 +60,22 @@ pub(in crate::cluster) fn split_value(text: &str) -> Option<(&str, &str)> {
     }
 }
 
+/// Returns what follows a number or a word, whose first byte is in front of `bytes`.
+fn behind_scalar(mut bytes: &[u8]) -> &[u8] {
+    while let Some((b'a'..=b'z' | b'0'..=b'9' | b'.' | b'+' | b'-' | b'E', behind)) = bytes.split_first() {
+        bytes = behind;
+    }
+    bytes
+}
+
 /// Returns what follows a string, whose opening quote is in front of `bytes`.
 fn behind_string(mut bytes: &[u8]) -> Option<&[u8]> {
     loop {
-        let at = memchr::memchr2(b'"', b'\\', bytes)?;
-        let (found, behind) = bytes.get(at..)?.split_first()?;
-        if *found == b'"' {
-            return Some(behind);
-        }
-        bytes = behind.get(1..)?;
+        bytes = match skip_plain(bytes) {
+            [b'"', behind @ ..] => return Some(behind),
+            [_, _, behind @ ..] => behind,
+            _ => return None,
+        };
     }
 }
 

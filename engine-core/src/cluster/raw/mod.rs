@@ -87,7 +87,7 @@ impl<'a> Raw<'a> {
         match self {
             Raw::Json(text) => json::string(text),
             Raw::MsgPack(_) => match self.token()? {
-                Token::Str(bytes) => Some(String::from_utf8_lossy(bytes)),
+                Token::Str(bytes) => Some(decode(bytes)),
                 _ => None,
             },
         }
@@ -161,6 +161,14 @@ impl<'a> Raw<'a> {
     }
 }
 
+/// Decodes a string. The usual case is faster than by `from_utf8_lossy`.
+fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    match simdutf8::basic::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 /// An iterator over the elements of an array.
 #[derive(Debug, Clone)]
 pub(super) enum Elements<'a> {
@@ -228,7 +236,7 @@ impl Serialize for Raw<'_> {
                 Some(Token::Int(number)) => serializer.serialize_i64(number),
                 Some(Token::Uint(number)) => serializer.serialize_u64(number),
                 Some(Token::Float(number)) => serializer.serialize_f64(number),
-                Some(Token::Str(bytes)) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
+                Some(Token::Str(bytes)) => serializer.serialize_str(&decode(bytes)),
                 Some(Token::Bin(bytes)) => serializer.serialize_bytes(bytes),
                 Some(Token::Array(_)) => serializer.collect_seq(self.elements()),
                 Some(Token::Map(len)) => {

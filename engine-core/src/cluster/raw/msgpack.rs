@@ -31,6 +31,7 @@ pub(super) enum Token<'a> {
 }
 
 /// Reads the first token, and returns it with the bytes behind it. Returns `None` if it is not complete.
+#[inline]
 pub(super) fn token(bytes: &[u8]) -> Option<(Token<'_>, &[u8])> {
     let (&marker, rest) = bytes.split_first()?;
     let plain = |token| Some((token, rest));

@@ -1,6 +1,7 @@
 //! The server's side of one Engine.IO session.
 
 mod backlog;
+mod opening;
 mod upgrade;
 
 pub use backlog::SendFlags;
@@ -20,8 +21,6 @@ use crate::engineio::transport::Transport;
 use crate::outbound::Outbound;
 use crate::time::{Time, earliest};
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use backlog::Backlog;
 use bytes::Bytes;
@@ -209,9 +208,21 @@ pub enum SendError {
 impl Session {
     /// Opens a session: its first packet is the handshake.
     pub fn open(now: Time, config: Arc<Config>, id: &Id, transport: Transport) -> Session {
+        Session::open_with_queue(now, config, id, transport, Outbound::new())
+    }
+
+    /// Does the same as [`open`](Session::open). Over WebSocket, the handshake is written to `queue`, which is empty, but may
+    /// have [memory](Outbound::lend).
+    pub fn open_with_queue(
+        now: Time,
+        config: Arc<Config>,
+        id: &Id,
+        transport: Transport,
+        queue: Outbound,
+    ) -> Session {
         let state = match transport {
             Transport::Polling => State::Polling(Polling::default()),
-            Transport::WebSocket => State::Streaming(Streaming::default()),
+            Transport::WebSocket => State::Streaming(Streaming { queue, ..Streaming::default() }),
         };
         let open = Session::open_packet(&config, id, transport);
         let heartbeat = Heartbeat::Idle(now + config.ping_interval);
@@ -231,18 +242,6 @@ impl Session {
         };
         session.state.push_control(open.as_bytes());
         session
-    }
-
-    /// Returns the handshake, which is the first packet of a session.
-    pub fn open_packet(config: &Config, id: &Id, transport: Transport) -> String {
-        let upgrade = transport == Transport::Polling && config.websocket && config.allow_upgrades;
-        format!(
-            "0{{\"sid\":\"{id}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
-            if upgrade { "\"websocket\"" } else { "" },
-            config.ping_interval.as_millis(),
-            config.ping_timeout.as_millis(),
-            config.max_payload,
-        )
     }
 
     // Getters.

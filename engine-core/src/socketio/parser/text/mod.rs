@@ -15,7 +15,7 @@ pub(crate) use deserialize::{deserialize, deserialize_one};
 pub(crate) use encode::Encoder;
 pub(crate) use json::{Elements, from_json};
 #[cfg(feature = "cluster")]
-pub(crate) use json::{Fault, scan, unescape};
+pub(crate) use json::{Fault, scan, skip_plain, unescape};
 pub(crate) use list::{attachment_number, check_list, push, show};
 pub(crate) use packet::{end_of_first, event_name};
 pub use reassembly::{Complete, Reassembly};

@@ -13,9 +13,7 @@ mod counting;
 mod server;
 mod world;
 
-pub use client::{
-    binary_event, browser_headers, frame, get, poll_head, post, session_of, text, upgrade,
-};
+pub use client::{binary_event, browser_headers, frame, get, poll_head, post, session_of, text, upgrade};
 pub use clients::Clients;
 pub use counting::{Counting, Usage, measure, trace};
 pub use server::{handle, json_server, server};

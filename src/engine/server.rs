@@ -423,7 +423,7 @@ impl<A: Application> Builder<A> {
     }
 
     /// Sets the maximum size of a message or a request body, in bytes. Default: 1,000,000; the reference's
-    /// `maxHttpBufferSize`.
+    /// `maxHttpBufferSize`. A WebSocket message has at most 4 GiB, whatever this says.
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.config.max_payload = bytes;
         self.limits.max_payload = bytes;

@@ -133,8 +133,11 @@ fn a_length_with_its_top_bit_set_is_refused() {
             assert_eq!(outcome.error, Some(Error::InvalidLength));
         }
     }
-    // The greatest valid length is accepted if there is no limit.
+    // The greatest valid length is larger than any limit, and the greatest limit is accepted.
     let wire = b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00data";
+    let outcome = receive_with_limit(Role::Server, usize::MAX, wire);
+    assert_eq!(outcome.error, Some(Error::TooLarge { limit: u32::MAX as usize }));
+    let wire = b"\x82\xff\x00\x00\x00\x00\xff\xff\xff\xff\x00\x00\x00\x00data";
     let outcome = receive_with_limit(Role::Server, usize::MAX, wire);
     assert_eq!((outcome.error, outcome.left), (None, wire.to_vec()));
 }

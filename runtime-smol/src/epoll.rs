@@ -1,10 +1,9 @@
 //! A server's sockets on Linux: they wait in an `epoll` instance of their own, and async-io waits for that instance only.
 //!
 //! async-io (2.6) makes a system call to register a source again after each time that it was ready, and several more to
-//! wait. With it alone, a server makes 4.4 system calls for an acknowledgement instead of 2.6, and 18 for a new client
-//! instead of 8, and needs a third more CPU time: `benches/compare/run --with ours-smol --only ack1,handshake`. Here each
-//! socket is registered once (edge-triggered), and one task of the executor collects the events. While they keep coming, it
-//! does so without async-io.
+//! wait. With it alone, an acknowledgement takes two more system calls, a new client about seven more, and both about 1.3
+//! times the CPU time: `benches/compare/run --with ours-smol --only ack1,handshake`. Here each socket is registered once
+//! (edge-triggered), and one task of the executor collects the events. While they keep coming, it does so without async-io.
 //!
 //! There is no thread and no `unsafe` code. The instance belongs to its sockets and to that task, and is closed with the
 //! last of them.

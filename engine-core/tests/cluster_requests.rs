@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use sockeye_core::cluster::{
-    BusError, Classic, Cluster, ClusterConfig, ClusterLimits, Command, Dialect, Event, RequestError,
+    BusError, Classic, Cluster, ClusterConfig, ClusterError, ClusterLimits, Command, Dialect, Event,
     RequestId, Sharded, SocketList, Streams, SubscriptionMode,
 };
 use sockeye_core::socketio::{EncodeError, Encoder, Flags, OwnedArgs, Target};
@@ -286,7 +286,7 @@ fn requests_and_nodes_are_limited() {
     let request = fetch(&mut node);
     let second = ask_clients(&mut node, None);
     let full = node.fetch_sockets(NOW, "/", &Target::default(), None);
-    assert_eq!(full, Err(RequestError::Full { limit: 2 }));
+    assert_eq!(full, Err(ClusterError::Full { limit: 2 }));
     for uid in ["x", "y"] {
         answer(&mut node, NOW, uid, &request);
     }
@@ -297,7 +297,7 @@ fn requests_and_nodes_are_limited() {
     assert_eq!(say(&mut node, NOW, "a", 12, &ack), Err(BusError::TooManyAnswers));
     node.cancel(&second);
     let unknown = node.fetch_sockets(NOW, "/other", &Target::default(), None);
-    assert_eq!(unknown, Err(RequestError::UnknownNamespace));
+    assert_eq!(unknown, Err(ClusterError::UnknownNamespace));
     fetch(&mut node);
     let rooms = r#"{"opts":{"rooms":["a","b","c"],"except":[]},"rooms":[]}"#;
     assert_eq!(say(&mut node, NOW, "a", 4, rooms), Err(BusError::TooManyRooms { limit: 2 }));

@@ -63,7 +63,7 @@ pub enum BusError {
 /// The reason why a request was not sent to the other nodes.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RequestError {
+pub enum ClusterError {
     /// [`ClusterLimits::max_requests`](super::ClusterLimits::max_requests) requests are waiting for other nodes.
     #[error("{limit} requests to other servers are waiting already: wait for some of them")]
     Full {
@@ -75,4 +75,4 @@ pub enum RequestError {
     UnknownNamespace,
 }
 
-crate::debug_as_text!(BusError, RequestError);
+crate::debug_as_text!(BusError, ClusterError);

@@ -2,7 +2,7 @@
 
 use super::clustered::{self, Data};
 use super::dialect::{Channel, Dialect};
-use super::error::RequestError;
+use super::error::ClusterError;
 use super::event::{Command, Event, RequestId};
 use super::limits::ClusterLimits;
 use super::message::EMITTER;
@@ -346,12 +346,12 @@ impl Cluster {
     }
 
     /// Checks that a request can be sent.
-    pub(super) fn check_request(&self, namespace: &str) -> Result<(), RequestError> {
+    pub(super) fn check_request(&self, namespace: &str) -> Result<(), ClusterError> {
         let limit = self.config.limits.max_requests;
         if !self.namespaces.contains_key(namespace) {
-            return Err(RequestError::UnknownNamespace);
+            return Err(ClusterError::UnknownNamespace);
         }
-        if self.requests.len() >= limit { Err(RequestError::Full { limit }) } else { Ok(()) }
+        if self.requests.len() >= limit { Err(ClusterError::Full { limit }) } else { Ok(()) }
     }
 
     pub(super) fn publish(&mut self, channel: Channel, message: Bytes) {

@@ -29,7 +29,7 @@ mod writer;
 
 pub use args::{BusEvent, BusValue, PublishedArgs};
 pub use dialect::{Channel, ChannelKind, Classic, Dialect, Sharded, Streams, SubscriptionMode};
-pub use error::{BusError, RequestError};
+pub use error::{BusError, ClusterError};
 pub use event::{BusSocket, BusSockets, Command, Event, Reply, RequestId, SocketList};
 pub use limits::ClusterLimits;
 pub use machine::{Cluster, ClusterConfig};

@@ -4,7 +4,7 @@ use super::args::PublishedArgs;
 use super::classic;
 use super::clustered::{self, Data};
 use super::dialect::{Channel, Classic, Dialect};
-use super::error::RequestError;
+use super::error::ClusterError;
 use super::event::{Command, Reply, RequestId, SocketList, Wants, list, push_name};
 use super::machine::Cluster;
 use super::requests::Kind;
@@ -55,7 +55,7 @@ impl Cluster {
         target: &Target,
         flags: &Flags,
         event: PublishedArgs<'_>,
-    ) -> Result<RequestId, RequestError> {
+    ) -> Result<RequestId, ClusterError> {
         self.check_request(namespace)?;
         // Servers in Node keep the request for as long as the flags say, and for ever if they say nothing.
         let timeout = flags.timeout.unwrap_or(self.config.request_timeout);
@@ -109,7 +109,7 @@ impl Cluster {
         namespace: &str,
         target: &Target,
         timeout: Option<Duration>,
-    ) -> Result<RequestId, RequestError> {
+    ) -> Result<RequestId, ClusterError> {
         self.check_request(namespace)?;
         let timeout = timeout.unwrap_or(self.config.request_timeout);
         let id = self.request(now, namespace, Kind::Sockets, timeout);
@@ -139,7 +139,7 @@ impl Cluster {
         event: &str,
         args: PublishedArgs<'_>,
         timeout: Option<Duration>,
-    ) -> Result<RequestId, RequestError> {
+    ) -> Result<RequestId, ClusterError> {
         self.check_request(namespace)?;
         let timeout = timeout.unwrap_or(self.config.request_timeout);
         let id = self.request(now, namespace, Kind::ServerSide, timeout);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::vec;
 
-/// The number of recipients that a task wakes before others have their turn. Writing to so many takes about 0.1 ms. On tokio it
-/// has to be well below 61, the number of tasks that a worker polls before it looks at its sockets: otherwise tasks would
-/// pile up.
+/// The number of recipients that a task wakes before others have their turn. Writing to so many takes about 0.1 ms. On
+/// tokio it has to be well below 61, the number of tasks that a worker polls before it looks at its sockets: otherwise
+/// tasks would pile up.
 const BATCH: usize = 16;
 
 /// Wakes the recipients of a large broadcast in their order, in batches and by a task, so that the other work of the runtime

@@ -164,7 +164,7 @@ impl Encoder {
     ///
     /// The number is known only at the end, and is then written into the space in front, aligned to the right.
     fn start(&mut self, namespace: &str, id: Option<u64>) -> Result<usize, EncodeError> {
-        if namespace != "/" && !is_sendable_namespace(namespace) {
+        if !is_sendable_namespace(namespace) {
             return Err(EncodeError::Namespace);
         }
         self.sink.clear(KEPT);

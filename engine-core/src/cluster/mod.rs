@@ -7,10 +7,15 @@
 //! - [`Command`]s are for the bus: channels to watch, messages to publish, subscribers to count;
 //! - [`Event`]s are for the server: what another node asks of it, and the answers to its own requests.
 //!
+//! `Bus` and `Node` (with the feature `std`) are the traits by which a server and a program that carries the messages know
+//! each other.
+//!
 //! Arguments stay in the form in which they arrive. A [`BusEvent`] shares the memory of the message from the bus, and is
 //! written directly as the packet that all recipients share.
 
 mod args;
+#[cfg(feature = "std")]
+mod bus;
 mod classic;
 mod clustered;
 mod dialect;
@@ -28,6 +33,8 @@ mod transcode;
 mod writer;
 
 pub use args::{BusEvent, BusValue, PublishedArgs};
+#[cfg(feature = "std")]
+pub use bus::{Bus, BusStatus, Node};
 pub use dialect::{Channel, ChannelKind, Classic, Dialect, Sharded, Streams, SubscriptionMode};
 pub use error::{BusError, ClusterError};
 pub use event::{BusSocket, BusSockets, Command, Event, Reply, RequestId, SocketList};

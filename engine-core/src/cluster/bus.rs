@@ -1,0 +1,92 @@
+//! The traits by which a server and a bus know each other.
+
+use super::dialect::Channel;
+use super::event::RequestId;
+use crate::host::Runtime;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::future::{self, Future};
+use core::pin::Pin;
+
+/// What carries messages between the nodes of a cluster: Redis, another broker, or memory. It knows nothing of Socket.IO.
+///
+/// A value belongs to one server, which calls [`attach`](Bus::attach) once and then everything else, from any thread. No
+/// method waits or calls the node in place: what has to be sent is put into a queue of bounded size, and the bus passes to
+/// the node what arrives from tasks of its own, which it spawns on the [node's runtime](Node::runtime).
+///
+/// # What a bus has to guarantee
+/// - The messages that one node publishes on one channel arrive in that order. Other orders are free.
+/// - No message of [`publish`](Bus::publish) arrives twice. It may be lost if the connection is. Entries of
+///   [`append`](Bus::append) may arrive again, and must not be lost as long as the broker keeps them.
+/// - What a node publishes may come back to it or not: the node ignores it.
+/// - A broker that cannot be reached never makes a call fail, wait or panic. The bus reconnects by itself, watches all
+///   channels again, and reports it to [`handle_status`](Node::handle_status).
+/// - When it is dropped, or the node is gone, its tasks and connections end.
+pub trait Bus: Send + Sync + 'static {
+    /// Attaches the node, and begins to connect. Called once, when the server gets its runtime. Before that, and as long as
+    /// there is no connection, the other methods only put into the queue.
+    fn attach(&self, node: Weak<dyn Node>);
+
+    /// Begins or ceases to watch a channel. Messages that are published on it before the bus has subscribed are missed, as
+    /// are those while it is disconnected. Watching a channel twice is the same as once. A
+    /// [stream](super::ChannelKind::Stream) is read from its end, and after a reconnection from where it was.
+    fn watch(&self, channel: &Channel, on: bool);
+
+    /// Publishes a message on a channel for the nodes that watch it.
+    fn publish(&self, channel: &Channel, message: Bytes);
+
+    /// Appends an entry to a stream. Called for channels of the kind [`Stream`](super::ChannelKind::Stream) only.
+    fn append(&self, stream: &Channel, fields: Vec<(&'static str, Bytes)>);
+
+    /// Counts the nodes that watch a channel, and passes the number with `request` to
+    /// [`handle_count`](Node::handle_count). They must include those that receive what this node has published before the
+    /// call.
+    fn count(&self, channel: &Channel, request: RequestId);
+
+    /// Returns a future that completes when everything has left that was to be sent before the call. The caller stops
+    /// waiting by a deadline of its own. Default: completes at once.
+    fn flush(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(future::ready(()))
+    }
+}
+
+/// A server as a [`Bus`] sees it: it takes what arrives. No method waits.
+pub trait Node: Send + Sync {
+    /// Returns the runtime on which the bus spawns its tasks.
+    fn runtime(&self) -> Arc<dyn Runtime>;
+
+    /// Handles a message that was published on a channel that is being watched. `channel` is its own name, also if it is
+    /// watched by a pattern.
+    fn handle_message(&self, channel: &str, message: Bytes);
+
+    /// Handles an entry of a stream that is being watched. `offset` is its position, such as `1526919030474-55`.
+    fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]);
+
+    /// Handles the number of nodes that [`Bus::count`] was asked for: `None` if it cannot be known.
+    fn handle_count(&self, request: &RequestId, subscribers: Option<usize>);
+
+    /// Handles a change of the connection to the broker.
+    fn handle_status(&self, status: BusStatus);
+}
+
+/// The state of a bus, as it reports it when it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BusStatus {
+    /// It is connected, and watches all channels, for the first time or again.
+    Connected,
+    /// The connection is lost, or cannot be opened. The bus tries again by itself.
+    Disconnected {
+        /// The reason.
+        cause: String,
+    },
+    /// So much waited for the broker that messages were dropped. Reported once for each time without a connection, or
+    /// each time that the queue is full.
+    Overflowed {
+        /// The limit of what may wait, in bytes.
+        limit: usize,
+    },
+}

@@ -1,4 +1,5 @@
 //! Several servers as one, over a bus in memory.
+#![cfg(feature = "testing")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "cluster/support.rs"]
@@ -6,6 +7,9 @@ mod support;
 
 #[path = "cluster/broadcasts.rs"]
 mod broadcasts;
+#[cfg(feature = "tokio")]
+#[path = "cluster/contract.rs"]
+mod contract;
 #[path = "cluster/requests.rs"]
 mod requests;
 #[path = "cluster/servers.rs"]

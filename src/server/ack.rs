@@ -176,6 +176,9 @@ impl Waiter {
     fn give_up(&self) {
         let (sockets, waker, timer, request) = {
             let mut state = self.state.lock();
+            if state.pending.is_over() && state.timer.is_none() && state.cluster.is_none() {
+                return;
+            }
             let sockets = state.pending.fail_open(|| AckError::Timeout);
             (sockets, state.pending.take_waker(), state.timer.take(), state.take_request())
         };

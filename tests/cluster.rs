@@ -5,6 +5,9 @@
 #[path = "cluster/support.rs"]
 mod support;
 
+#[path = "cluster/net.rs"]
+mod net;
+
 #[path = "cluster/broadcasts.rs"]
 mod broadcasts;
 #[cfg(feature = "tokio")]
@@ -14,3 +17,5 @@ mod contract;
 mod requests;
 #[path = "cluster/servers.rs"]
 mod servers;
+#[path = "cluster/simulation.rs"]
+mod simulation;

@@ -44,7 +44,7 @@ enum Part {
 
 /// A request to other servers.
 struct Request {
-    link: Arc<Link>,
+    link: Weak<Link>,
     /// Known once it was sent.
     id: Option<RequestId>,
     /// The index of its entry, which is open until the request is over.
@@ -110,9 +110,10 @@ impl Waiter {
     }
 
     /// Notes that other servers are about to be asked, too: [`begin`](Waiter::begin) has to follow.
-    pub(super) fn ask_cluster(&self, link: Arc<Link>) {
+    pub(super) fn ask_cluster(&self, link: &Arc<Link>) {
         let state = &mut *self.state.lock();
         let at = state.pending.ask(None);
+        let link = Arc::downgrade(link);
         state.cluster = Some(Box::new(Part::Asked(Request { link, id: None, at, silent: Vec::new() })));
     }
 
@@ -203,7 +204,7 @@ impl State {
     /// Takes the request to other servers, to cancel it.
     fn take_request(&mut self) -> Option<(Arc<Link>, RequestId)> {
         match *self.cluster.take()? {
-            Part::Asked(Request { link, id, .. }) => Some((link, id?)),
+            Part::Asked(Request { link, id, .. }) => Some((link.upgrade()?, id?)),
             Part::Relayed { .. } => None,
         }
     }

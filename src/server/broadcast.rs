@@ -298,7 +298,7 @@ impl Broadcast {
                 state.cluster.broadcast(now, namespace, target, flags, encoded.into());
             }),
             Some(waiter) => {
-                waiter.ask_cluster(link.clone());
+                waiter.ask_cluster(link);
                 waiter.begin(link, |cluster, now| {
                     cluster.broadcast_with_ack(now, namespace, target, flags, encoded.into())
                 });

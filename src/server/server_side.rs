@@ -87,7 +87,7 @@ impl Namespace {
         let link = self.link();
         let sent = self.encode_server_side(event, &args, |encoded| {
             if let Some(link) = &link {
-                waiter.ask_cluster(link.clone());
+                waiter.ask_cluster(link);
                 waiter.begin(link, |cluster, now| {
                     cluster.server_side_emit_with_ack(now, self.name(), event, encoded.into(), None)
                 });

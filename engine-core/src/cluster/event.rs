@@ -132,7 +132,7 @@ pub enum Event {
         /// The nodes that have not answered in time, or have gone before that.
         silent: Vec<SmolStr>,
         /// The number of further nodes that have not answered and whose names are unknown, because servers in Node do not
-        /// tell them. Of those that have answered in part, it counts one.
+        /// tell them. Of those that have answered in part, it counts one, as it does if the bus could not count the nodes.
         unknown: usize,
     },
     /// A node has joined the cluster with a namespace. Every server has the namespace `/`.

@@ -1,11 +1,12 @@
 //! The settings of a server.
 
 use super::app::App;
+use super::cluster::{Adapter, Link};
 use super::{Server, client_files};
 use crate::engine::{
     self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport, WhenFull,
 };
-use crate::observe::{FailedEvent, Observer};
+use crate::observe::{ClusterEvent, FailedEvent, Observer};
 #[cfg(feature = "deflate")]
 use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors};
@@ -408,6 +409,46 @@ impl ServerBuilder {
         self
     }
 
+    /// Makes the server part of a cluster: see [`cluster`](crate::cluster). Default: none, so that there are only the
+    /// sockets of this server.
+    ///
+    /// ```
+    /// use sockeye::Server;
+    /// use sockeye::cluster::{Adapter, MemoryBus};
+    ///
+    /// let io = Server::builder().adapter(Adapter::sharded(MemoryBus::new())).build();
+    /// ```
+    ///
+    /// # Panics
+    /// If the system provides no randomness, from which the name of the server in the cluster comes.
+    pub fn adapter(mut self, adapter: Adapter) -> Self {
+        self.engine.application.namespaces.link = Some(Link::new(adapter));
+        self
+    }
+
+    /// Sets a function that is told of changes in the [cluster](crate::cluster): servers that join and leave, and the state
+    /// of the bus. It must not block. An [observer](ServerBuilder::observer) and the log see the same. Default: none.
+    ///
+    /// ```
+    /// use sockeye::Server;
+    /// use sockeye::cluster::{Adapter, ClusterEvent, MemoryBus};
+    ///
+    /// let io = Server::builder()
+    ///     .adapter(Adapter::sharded(MemoryBus::new()))
+    ///     .on_cluster_event(|event| match event {
+    ///         ClusterEvent::NodeLost { node, .. } => println!("{node} has crashed"),
+    ///         event => println!("{event}"),
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn on_cluster_event<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&ClusterEvent) + Send + Sync + 'static,
+    {
+        self.engine.application.on_cluster_event = Some(Box::new(handler));
+        self
+    }
+
     /// Serves the client's script and the files that belong to it from a folder, below the server's path. The
     /// files are read once, in this call. Default: no files, because this crate does not contain the client.
     ///
@@ -548,6 +589,9 @@ impl ServerBuilder {
     /// fire at once.
     pub fn build(self) -> Server {
         let server = Server { engine: self.engine.build() };
+        if let Some(link) = &server.engine.application().namespaces.link {
+            link.set_engine(&server.engine.0);
+        }
         // The main namespace always exists.
         server.of("/");
         server

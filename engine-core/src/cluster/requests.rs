@@ -23,6 +23,8 @@ pub(super) enum Kind {
     ServerSide,
     /// The sockets of each server.
     Sockets,
+    /// The number of servers.
+    Servers,
 }
 
 /// A request that is not over.
@@ -109,6 +111,9 @@ impl Request {
     /// Returns whether every node has answered completely.
     fn is_over(&self) -> bool {
         let Some(expected) = self.expected else { return false };
+        if self.kind == Kind::Servers {
+            return true;
+        }
         if !self.nameless.is_complete() || !self.nodes.values().all(Progress::is_complete) {
             return false;
         }
@@ -123,7 +128,15 @@ impl Request {
     }
 
     fn finish(self, id: SmolStr) -> Event {
-        let unknown = self.unknown();
+        if self.kind == Kind::Servers {
+            let servers = match self.expected {
+                Some(Expected::Count(others)) => others + 1,
+                _ => self.asked.len() + 1,
+            };
+            return Event::Counted { request: RequestId(id), servers };
+        }
+        // Of those that do not tell their names, one at least has left something out.
+        let unknown = self.unknown() + usize::from(!self.nameless.is_complete());
         let is_silent =
             |node: &SmolStr| !self.nodes.get(node).is_some_and(|it| it.reports > 0 && it.is_complete());
         let mut silent: Vec<_> = self.asked.iter().filter(|node| is_silent(node)).cloned().collect();

@@ -168,6 +168,17 @@ impl Cluster {
         self.config.dialect.requests(namespace)
     }
 
+    /// Counts the servers with the namespace, those in Node included. The number is an [event](super::Event::Counted): that of
+    /// the bus or, if the bus does not know it within the timeout of the settings, the number of those that send heartbeats.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace is not part of the cluster, or if too many requests wait.
+    pub fn count_servers(&mut self, now: Time, namespace: &str) -> Result<RequestId, ClusterError> {
+        self.check_request(namespace)?;
+        let timeout = self.config.request_timeout;
+        Ok(self.request(now, namespace, Kind::Servers, timeout))
+    }
+
     /// Stops waiting for a request, of which no event follows.
     pub fn cancel(&mut self, request: &RequestId) {
         self.requests.remove(&request.0);

@@ -280,9 +280,10 @@ pub enum HandlerFailure<'a> {
     Panicked(&'a str),
     /// There is no handler for the event.
     Unhandled,
-    /// A handler was registered for an event that arrived before it. This is noticed for the first events of a socket while
-    /// one of its handlers waits: usually that of [`on_connect`](crate::Namespace::on_connect), which registers the handler
-    /// only after its first wait.
+    /// The first handler for an event was registered after the event had arrived. At a socket this is noticed while one of
+    /// its handlers waits, usually that of [`on_connect`](crate::Namespace::on_connect), which registers the handler only
+    /// after its first wait; at a namespace, always. The names of the last 8 events without a handler are noted, if they
+    /// have at most 256 bytes.
     RegisteredLate,
 }
 
@@ -306,7 +307,7 @@ impl fmt::Display for HandlerFailure<'_> {
             HandlerFailure::Panicked(message) => write!(f, "a panic: {message}"),
             HandlerFailure::Unhandled => f.write_str("there is no handler for it"),
             HandlerFailure::RegisteredLate => f.write_str(
-                "the event had arrived before: register the handler before the first wait of on_connect, or at the namespace",
+                "the event had arrived before: register handlers at the namespace before the server listens, or at the socket before the first wait of on_connect",
             ),
         }
     }
@@ -387,6 +388,11 @@ pub(crate) fn log_server_side_failure(namespace: &str, event: &str, failure: Han
     print_fault(namespace, event, &failure);
     let peer = "another server";
     log_failure!(failure, event = ?event, namespace = ?namespace, peer = %peer);
+}
+
+/// Logs the failure of a namespace's handler that concerns no socket.
+pub(crate) fn log_namespace_failure(namespace: &str, event: &str, failure: HandlerFailure<'_>) {
+    log_failure!(failure, event = ?event, namespace = ?namespace);
 }
 
 /// Prints a failure that is this program's fault, if there is no log to show it. A panic is printed by the hook of the

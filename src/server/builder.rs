@@ -365,7 +365,7 @@ impl ServerBuilder {
 
     /// Sets a function that is told of each event that its handlers fail to handle: the data is not of the handler's type, a
     /// [`State`](crate::extract::State) is missing, the handler panics, returns an error of which the client does not learn,
-    /// or something that cannot be sent, or there is no handler: [`HandlerFailure`](crate::observe::HandlerFailure) has all
+    /// or something that cannot be sent, or there is no handler, or it was registered too late: [`HandlerFailure`](crate::observe::HandlerFailure) has all
     /// causes. If the client wants an acknowledgement, the function may send it: otherwise the client times out. It also sees
     /// the failures of handlers in a socket's life, such as `connect`, of middleware, and of the handlers of
     /// [events of other servers](crate::Namespace::on_server_side_event). Default: none; failures are

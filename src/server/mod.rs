@@ -14,6 +14,7 @@ pub(crate) mod functions;
 pub(crate) mod joined_rooms;
 pub(crate) mod members;
 pub(crate) mod middleware;
+mod missed;
 pub(crate) mod namespace;
 mod namespaces;
 pub(crate) mod order;

@@ -233,7 +233,8 @@ impl AnySocket for ServerSide {
     fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError> {
         let engine = self.namespace.0.engine.upgrade()?;
         let function = engine.application.on_handler_error.as_ref()?;
-        let failed = FailedEvent::new((None, self), self.namespace.name(), event, failure, ack);
+        let reply = ack.map(|id| (id, self as &dyn Acknowledge));
+        let failed = FailedEvent::new(None, self.namespace.name(), event, failure, reply);
         failed.tell(function)
     }
 

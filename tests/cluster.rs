@@ -13,6 +13,9 @@ mod broadcasts;
 #[cfg(feature = "tokio")]
 #[path = "cluster/contract.rs"]
 mod contract;
+#[cfg(feature = "tokio")]
+#[path = "cluster/emitter.rs"]
+mod emitter;
 #[path = "cluster/requests.rs"]
 mod requests;
 #[path = "cluster/servers.rs"]

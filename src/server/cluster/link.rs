@@ -139,7 +139,7 @@ impl Link {
                 && let Some(command) = state.cluster.poll_command()
             {
                 state.is_sending = true;
-                MutexGuard::unlocked(&mut state, || guard("a bus", || self.pass(command)));
+                MutexGuard::unlocked(&mut state, || guard("a bus", || pass(&*self.bus, command)));
                 state.is_sending = false;
             } else if !state.is_handling
                 && let Some(event) = state.cluster.poll_event()
@@ -154,17 +154,6 @@ impl Link {
         let driver = self.arm(&mut state);
         drop(state);
         driver.into_iter().for_each(Waker::wake);
-    }
-
-    fn pass(&self, command: Command) {
-        match command {
-            Command::Watch(channel) => self.bus.watch(&channel, true),
-            Command::Unwatch(channel) => self.bus.watch(&channel, false),
-            Command::Publish { channel, message } => self.bus.publish(&channel, message),
-            Command::Append { channel, fields } => self.bus.append(&channel, fields),
-            Command::Count { channel, request } => self.bus.count(&channel, request),
-            _ => {}
-        }
     }
 
     /// Adds the deadline of the cluster to the table of the server, if it has moved closer. Returns the waker to call.
@@ -250,6 +239,18 @@ impl Link {
     }
 }
 
+/// Passes a command to the bus.
+pub(super) fn pass(bus: &dyn Bus, command: Command) {
+    match command {
+        Command::Watch(channel) => bus.watch(&channel, true),
+        Command::Unwatch(channel) => bus.watch(&channel, false),
+        Command::Publish { channel, message } => bus.publish(&channel, message),
+        Command::Append { channel, fields } => bus.append(&channel, fields),
+        Command::Count { channel, request } => bus.count(&channel, request),
+        _ => {}
+    }
+}
+
 /// Keeps the server from being closed until it is dropped.
 struct Busy(Weak<Engine>);
 
@@ -309,12 +310,7 @@ impl Node for Link {
     }
 
     fn handle_status(&self, status: BusStatus) {
-        let event = match status {
-            BusStatus::Connected => ClusterEvent::BusConnected,
-            BusStatus::Disconnected { cause } => ClusterEvent::BusDisconnected { cause },
-            BusStatus::Overflowed { limit } => ClusterEvent::BusOverflowed { limit },
-            _ => return,
-        };
+        let Some(event) = ClusterEvent::of_status(status) else { return };
         if event == ClusterEvent::BusConnected {
             self.queue(|state, now| {
                 if std::mem::replace(&mut state.was_connected, true) {

@@ -160,17 +160,3 @@ fn a_server_that_comes_back_is_known_again() {
     a.advance(Duration::from_secs(11));
     assert_eq!(take(&told), ["lost"]);
 }
-
-#[test]
-fn a_server_without_recipients_encodes_nothing() {
-    // Nothing can be encoded with a placeholder beside binary data, and the observer sees every packet.
-    for mode in [SubscriptionMode::Static, SubscriptionMode::Dynamic] {
-        let [a, b] = cluster(&sharded(mode));
-        let there = client(&b, &["x"]);
-        for room in ["y", "z"] {
-            a.server().to(room).emit("hello", ());
-        }
-        a.settle();
-        there.expect_nothing();
-    }
-}

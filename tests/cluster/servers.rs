@@ -1,11 +1,9 @@
 //! The life of servers in a cluster, and of their bus.
 
-use super::support::{Notes, client, cluster, dialects, sharded, start, take};
+use super::support::{Notes, client, cluster, dialects, start, take};
 use bytes::Bytes;
 use sockeye::Server;
-use sockeye::cluster::{
-    Adapter, Bus, BusStatus, Channel, Classic, ClusterEvent, MemoryBus, Node, RequestId, SubscriptionMode,
-};
+use sockeye::cluster::{Adapter, Bus, BusStatus, Channel, Classic, ClusterEvent, MemoryBus, Node, RequestId};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 

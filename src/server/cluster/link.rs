@@ -334,8 +334,10 @@ impl Drop for Link {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(feature = "testing")]
+
     use crate::cluster::{Adapter, MemoryBus};
     use crate::testing::TestServer;
     use crate::{AckStream, Server};

@@ -334,10 +334,9 @@ impl Drop for Link {
     }
 }
 
+#[cfg(feature = "testing")]
 #[cfg(test)]
 mod tests {
-    #![cfg(feature = "testing")]
-
     use crate::cluster::{Adapter, MemoryBus};
     use crate::testing::TestServer;
     use crate::{AckStream, Server};

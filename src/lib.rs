@@ -96,6 +96,7 @@
 mod append;
 mod by_id;
 pub mod client;
+pub mod cluster;
 mod connection_error;
 pub mod engine;
 mod error;

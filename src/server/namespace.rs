@@ -303,12 +303,12 @@ impl Namespace {
         })
     }
 
-    /// Disconnects all sockets of a namespace that was deleted, and lets no further one in.
+    /// Disconnects all sockets that a deleted namespace has on this server, and lets no further one in.
     pub(super) fn close(&self) {
         let members = self.0.members.write();
         self.0.is_closed.store(true, Ordering::Release);
         drop(members);
-        self.everyone().disconnect_sockets(false);
+        self.local().disconnect_sockets(false);
     }
 
     /// Returns whether the namespace was deleted.

@@ -59,6 +59,8 @@ struct Inner {
     connected: AtomicBool,
     /// Set while there are listeners for outgoing events. Written under the lock of `state`.
     outgoing: AtomicBool,
+    /// Set once there was a listener or a packet middleware of this socket's own. Written under the lock of `state`.
+    listens: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -84,6 +86,7 @@ impl Socket {
             auth: (!auth.is_empty()).then(|| Box::new(Auth(auth.into()))),
             connected: AtomicBool::new(false),
             outgoing: AtomicBool::new(false),
+            listens: AtomicBool::new(false),
             state: Mutex::default(),
         }))
     }

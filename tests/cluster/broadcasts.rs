@@ -228,3 +228,15 @@ fn room_events_are_told_for_what_another_server_changes() {
     a.settle();
     assert_eq!(take(&notes), ["Created x", "Deleted x"]);
 }
+
+#[test]
+fn deleting_a_namespace_disconnects_the_sockets_of_that_server_only() {
+    for dialect in dialects() {
+        let [a, b] = cluster(&dialect);
+        let (here, there) = (a.connect("/chat"), b.connect("/chat"));
+        a.server().delete_namespace("/chat");
+        here.expect_disconnect("io server disconnect");
+        there.expect_nothing();
+        assert_eq!(b.server().of("/chat").sockets_count(), 1, "{dialect:?}");
+    }
+}

@@ -333,3 +333,42 @@ impl Drop for Link {
         }
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use crate::cluster::{Adapter, MemoryBus};
+    use crate::testing::TestServer;
+    use crate::{AckStream, Server};
+    use std::time::Duration;
+
+    #[test]
+    fn requests_that_are_over_or_given_up_leave_nothing_in_the_table() {
+        let bus = MemoryBus::new();
+        let server = || Server::builder().adapter(Adapter::sharded(bus.clone())).build();
+        let first = TestServer::new(server());
+        let second = first.beside(server());
+        let _silent = second.connect("/");
+        first.settle();
+        let io = first.server();
+        let asked: AckStream<()> = io.timeout(Duration::from_secs(1)).emit_with_ack("ask", ());
+        let given_up: AckStream<()> = io.emit_with_ack("ask", ());
+        let not_polled: AckStream<()> = io.timeout(Duration::from_secs(1)).emit_with_ack("ask", ());
+        let told: AckStream<()> = io.server_side_emit_with_ack("tell", ());
+        let fetched = io.fetch_sockets();
+        let waiting = || {
+            let link = io.engine.application().namespaces.link.as_ref();
+            link.map(|link| link.state.lock().askers.len())
+        };
+        assert_eq!(waiting(), Some(4), "a future that is not polled has asked for nothing");
+        drop(given_up);
+        assert_eq!(waiting(), Some(3));
+        first.block_on(async {
+            assert!(!asked.await.is_complete());
+            assert_eq!(fetched.await.sockets.len(), 1);
+            assert!(!told.await.is_complete());
+            assert_eq!(io.server_count().await, 2);
+        });
+        assert_eq!(waiting(), Some(0));
+        drop(not_polled);
+    }
+}

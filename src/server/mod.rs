@@ -293,6 +293,10 @@ impl Host for Server {
         self.engine.accept(now, peer)
     }
 
+    fn handle_refused(&self, peer: Peer, error: &std::io::Error) {
+        self.engine.handle_refused(peer, error);
+    }
+
     fn next_deadline(&self) -> Option<Time> {
         self.engine.next_deadline()
     }

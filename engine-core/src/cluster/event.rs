@@ -194,6 +194,13 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(super) SmolStr);
 
+impl From<&str> for RequestId {
+    /// Creates an id, for tests of a [`Bus`](super::Bus).
+    fn from(id: &str) -> Self {
+        RequestId(id.into())
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

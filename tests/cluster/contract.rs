@@ -4,6 +4,7 @@ use bytes::Bytes;
 use sockeye::cluster::{Bus, Channel, MemoryBus, Node, RequestId};
 use sockeye::testing::bus::BusCheck;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Checks a bus by a clock that jumps.
 fn check<B: Bus>(make: impl Fn() -> B + Send + Sync + 'static) {
@@ -27,7 +28,7 @@ fn the_bus_in_memory_passes_on_several_threads() {
     let bus = MemoryBus::new();
     let check = runtime.spawn(async move {
         let clock = Arc::new(sockeye::runtime::tokio::Tokio::new());
-        BusCheck::new(clock, move || bus.clone()).run().await;
+        BusCheck::new(clock, move || bus.clone()).timeout(Duration::from_secs(60)).run().await;
     });
     runtime.block_on(check).unwrap();
 }

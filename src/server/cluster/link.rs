@@ -44,7 +44,7 @@ pub(crate) struct Link {
 
 pub(in crate::server) struct State {
     pub(in crate::server) cluster: Cluster,
-    /// Those who wait for the results of own requests.
+    /// What waits for the results of own requests.
     askers: HashMap<RequestId, Weak<dyn Asker>>,
     /// The deadline of the cluster in the table of the server, which may have moved later.
     timer: Option<(Time, Key)>,
@@ -171,12 +171,12 @@ impl Link {
         driver
     }
 
-    /// Takes the one who waits for a request.
+    /// Takes what waits for a request.
     pub(super) fn take_asker(&self, request: &RequestId) -> Option<Arc<dyn Asker>> {
         self.state.lock().askers.remove(request)?.upgrade()
     }
 
-    /// Returns the one who waits for a request.
+    /// Returns what waits for a request.
     pub(super) fn asker(&self, request: &RequestId) -> Option<Arc<dyn Asker>> {
         self.state.lock().askers.get(request)?.upgrade()
     }

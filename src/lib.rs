@@ -28,6 +28,7 @@
 //! - [`Handler`]: an `async` function whose parameters are [extracted](extract) from the event, and whose
 //!   return value is the acknowledgement.
 //! - [`Broadcast`]: addresses many sockets at once: rooms, exceptions, acknowledgements.
+//! - [`cluster`]: several servers as one, over Redis or another bus.
 //! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
 //! - [`Client`] and [`ClientSocket`]: the client side, for this server or any other: see [`client`].
 //!

@@ -192,7 +192,7 @@ impl Server {
         self.of("/").timeout(timeout)
     }
 
-    /// Returns the sockets that are connected to the main namespace at present.
+    /// Returns the sockets of this server that are connected to the main namespace at present.
     pub fn sockets(&self) -> Vec<Socket> {
         self.of("/").sockets()
     }

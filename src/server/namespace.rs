@@ -169,13 +169,13 @@ impl Namespace {
         self.0.functions.add_middleware(middleware);
     }
 
-    /// Returns the number of connected sockets, without looking at each: a socket that is just disconnecting may be
+    /// Returns the number of connected sockets of this server, without looking at each: a socket that is just disconnecting may be
     /// counted although [`sockets`](Namespace::sockets) leaves it out.
     pub fn sockets_count(&self) -> usize {
         self.0.members.read().len()
     }
 
-    /// Returns the sockets that are connected at present.
+    /// Returns the sockets of this server that are connected at present.
     pub fn sockets(&self) -> Vec<Socket> {
         self.everyone().sockets()
     }

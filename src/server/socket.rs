@@ -173,7 +173,7 @@ impl Socket {
         self.broadcast().except(rooms)
     }
 
-    /// Targets every other socket of this server only, if there are several servers.
+    /// Targets every other socket of this server only, if it is part of a [cluster](crate::cluster).
     pub fn local(&self) -> Broadcast {
         self.broadcast().local()
     }

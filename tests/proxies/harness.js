@@ -34,7 +34,7 @@ const proxies = {
 ServerName localhost
 Listen ${port}
 PidFile ${folder}/pid
-ErrorLog /dev/stderr
+ErrorLog ${folder}/errors
 User www-data
 Group www-data
 Mutex file:${folder}
@@ -75,15 +75,17 @@ export async function startProxy(t, proxy, text, server) {
   const ported = text.replaceAll("127.0.0.1:3000", `127.0.0.1:${server}`).replace(/(listen |bind :|\*:)80\b/g, `$1${port}`);
   const [program, args] = proxies[proxy](folder, ported, port);
   const child = spawn(program, args, { env: environment(), stdio: ["ignore", "ignore", "pipe"] });
-  let said = "";
-  child.stderr.on("data", (data) => (said += data));
+  let output = "";
+  child.stderr.on("data", (data) => (output += data));
+  const errors = path.join(folder, "errors");
+  const said = () => output + (fs.existsSync(errors) ? fs.readFileSync(errors, "utf8") : "");
   const exited = once(child, "exit");
   t.after(async () => {
     child.kill("SIGTERM");
     await within(exited, `the end of ${proxy}`);
     fs.rmSync(folder, { recursive: true, force: true });
   });
-  await listening(port, child, () => said);
+  await listening(port, child, said);
   return `http://127.0.0.1:${port}`;
 }
 

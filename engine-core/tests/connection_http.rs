@@ -207,7 +207,8 @@ fn calls_that_do_not_fit_the_phase_do_nothing() {
 
 /// Load balancers open connections ahead of the requests, and keep them for up to 60 s.
 #[test]
-fn a_connection_without_a_request_stays_longer_than_that_of_a_load_balancer_and_is_closed_without_an_answer() {
+fn a_connection_without_a_request_stays_longer_than_that_of_a_load_balancer_and_is_closed_without_an_answer()
+{
     let mut wire = Wire::new();
     assert_eq!(wire.pass(at(64_999)), []);
     assert_eq!(

@@ -16,9 +16,8 @@ pub struct FailedEvent<'a, S = Socket> {
     namespace: &'a str,
     event: &'a str,
     failure: HandlerFailure<'a>,
-    reply: &'a dyn Acknowledge,
-    /// The id of the acknowledgement that the peer waits for, and nothing else will send.
-    ack: Cell<Option<u64>>,
+    /// The acknowledgement that the peer waits for and nothing else will send: its id, and what sends it.
+    ack: Cell<Option<(u64, &'a dyn Acknowledge)>>,
     not_sent: Cell<Option<EmitError>>,
 }
 
@@ -27,21 +26,13 @@ pub(crate) type OnFailure<S> = Box<dyn Fn(&FailedEvent<'_, S>) + Send + Sync>;
 
 impl<'a, S> FailedEvent<'a, S> {
     pub(crate) fn new(
-        (socket, reply): (Option<&'a S>, &'a dyn Acknowledge),
+        socket: Option<&'a S>,
         namespace: &'a str,
         event: &'a str,
         failure: HandlerFailure<'a>,
-        ack: Option<u64>,
+        ack: Option<(u64, &'a dyn Acknowledge)>,
     ) -> FailedEvent<'a, S> {
-        FailedEvent {
-            socket,
-            namespace,
-            event,
-            failure,
-            reply,
-            ack: Cell::new(ack),
-            not_sent: Cell::new(None),
-        }
+        FailedEvent { socket, namespace, event, failure, ack: Cell::new(ack), not_sent: Cell::new(None) }
     }
 
     /// Calls the application's function. Returns why its acknowledgement was not sent.
@@ -53,7 +44,8 @@ impl<'a, S> FailedEvent<'a, S> {
             .filter(|error| !matches!(error, EmitError::Disconnected | EmitError::SlowConsumer { .. }))
     }
 
-    /// Returns the socket of the event, or `None` for an event that another server sent.
+    /// Returns the socket of the event. `None` for an event that another server sent, and for a handler of a namespace that
+    /// was [registered late](HandlerFailure::RegisteredLate).
     pub fn socket(&self) -> Option<&'a S> {
         self.socket
     }
@@ -83,8 +75,8 @@ impl<'a, S> FailedEvent<'a, S> {
     /// Sends the acknowledgement in place of the handler. Does nothing if none is [wanted](FailedEvent::wants_ack). If it
     /// cannot be sent, that is logged.
     pub fn ack(&self, args: impl Payload) {
-        if let Some(id) = self.ack.take() {
-            self.not_sent.set(self.reply.acknowledge(id, &args).err());
+        if let Some((id, reply)) = self.ack.take() {
+            self.not_sent.set(reply.acknowledge(id, &args).err());
         }
     }
 }
@@ -96,7 +88,7 @@ impl<S: fmt::Debug> fmt::Debug for FailedEvent<'_, S> {
             .field("namespace", &self.namespace)
             .field("socket", &self.socket)
             .field("failure", &self.failure)
-            .field("ack", &self.ack.get())
+            .field("ack", &self.ack.get().map(|(id, _)| id))
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! A request to the server: the one that opened a session, or one that the application decides about.
 
 mod common;
+mod reference;
 
 pub(crate) use common::Common;
 

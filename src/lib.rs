@@ -94,6 +94,7 @@
 mod append;
 mod by_id;
 pub mod client;
+pub mod cluster;
 mod connection_error;
 pub mod engine;
 mod error;

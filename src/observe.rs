@@ -45,6 +45,12 @@
 //! | the same, by a panic | a handler panicked | `ERROR` | as above; `cause` is the message of the panic |
 //! | the same, because there is no handler | an event without a handler | `DEBUG` | as above, without `cause` |
 //! | the same, because the handler was registered after its event had arrived | a handler was registered too late | `WARN` | as above |
+//! | [`ClusterChanged`](ServerEvent::ClusterChanged) by a server | a server has joined the cluster, or left it | `DEBUG` | `node` |
+//! | the same, by a silent server | a server of the cluster is not heard any more | `WARN` | `node` |
+//! | the same, by the bus | the bus is connected | `DEBUG` | – |
+//! | the same | the bus is not connected | `WARN` | `cause` |
+//! | the same | messages to other servers are dropped, because too much waits for the bus | `WARN` | `limit` |
+//! | the same, by messages that cannot be read | messages of other servers are ignored | `WARN` | `count`, `cause` |
 //!
 //! `sid` is the first six characters of the session's id, because the whole id is a secret. A refused request that ends
 //! its session is logged as the end of the session only. Further lines tell of an upgrade that failed (`DEBUG`), the
@@ -61,9 +67,11 @@
 //! `admission` with `namespace` and `socket`.
 
 mod client;
+mod cluster;
 
 pub use client::{ClientEvent, ClientObserver, ClientPacketInfo};
 pub(crate) use client::{show_client, tell_client};
+pub use cluster::ClusterEvent;
 
 use crate::connection_error::ConnectionError;
 use crate::error::{DisconnectReason, EmitError};
@@ -246,6 +254,12 @@ pub enum ServerEvent<'a> {
         /// The cause.
         failure: HandlerFailure<'a>,
     },
+    /// Something has changed in the [cluster](crate::cluster) of the server.
+    #[non_exhaustive]
+    ClusterChanged {
+        /// The change.
+        event: &'a ClusterEvent,
+    },
 }
 
 /// The cause of a [`HandlerFailed`](ServerEvent::HandlerFailed).
@@ -266,9 +280,10 @@ pub enum HandlerFailure<'a> {
     Panicked(&'a str),
     /// There is no handler for the event.
     Unhandled,
-    /// A handler was registered for an event that arrived before it. This is noticed for the first events of a socket while
-    /// one of its handlers waits: usually that of [`on_connect`](crate::Namespace::on_connect), which registers the handler
-    /// only after its first wait.
+    /// The first handler for an event was registered after the event had arrived. At a socket this is noticed while one of
+    /// its handlers waits, usually that of [`on_connect`](crate::Namespace::on_connect), which registers the handler only
+    /// after its first wait; at a namespace, always. The names of the last 8 events without a handler are noted, if they
+    /// have at most 256 bytes.
     RegisteredLate,
 }
 
@@ -292,7 +307,7 @@ impl fmt::Display for HandlerFailure<'_> {
             HandlerFailure::Panicked(message) => write!(f, "a panic: {message}"),
             HandlerFailure::Unhandled => f.write_str("there is no handler for it"),
             HandlerFailure::RegisteredLate => f.write_str(
-                "the event had arrived before: register the handler before the first wait of on_connect, or at the namespace",
+                "the event had arrived before: register handlers at the namespace before the server listens, or at the socket before the first wait of on_connect",
             ),
         }
     }
@@ -375,6 +390,11 @@ pub(crate) fn log_server_side_failure(namespace: &str, event: &str, failure: Han
     log_failure!(failure, event = ?event, namespace = ?namespace, peer = %peer);
 }
 
+/// Logs the failure of a namespace's handler that concerns no socket.
+pub(crate) fn log_namespace_failure(namespace: &str, event: &str, failure: HandlerFailure<'_>) {
+    log_failure!(failure, event = ?event, namespace = ?namespace);
+}
+
 /// Prints a failure that is this program's fault, if there is no log to show it. A panic is printed by the hook of the
 /// standard library.
 fn print_fault(namespace: &str, event: &str, failure: &HandlerFailure<'_>) {
@@ -451,10 +471,30 @@ fn write_log(event: &ServerEvent<'_>) {
                 "an event is refused"
             );
         }
+        ServerEvent::ClusterChanged { event } => write_cluster_log(event),
         ServerEvent::HandlerFailed { session, handshake, namespace, socket, event, failure } => {
             print_fault(namespace, event, failure);
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             log_failure!(failure, event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer);
+        }
+    }
+}
+
+/// Logs a change in the cluster.
+fn write_cluster_log(event: &ClusterEvent) {
+    match event {
+        ClusterEvent::NodeJoined { node } => debug!(node = %node, "a server has joined the cluster"),
+        ClusterEvent::NodeLeft { node } => debug!(node = %node, "a server has left the cluster"),
+        ClusterEvent::NodeLost { node } => {
+            warn!(node = %node, "a server of the cluster is not heard any more")
+        }
+        ClusterEvent::BusConnected => debug!("the bus is connected"),
+        ClusterEvent::BusDisconnected { cause } => warn!(cause = %cause, "the bus is not connected"),
+        ClusterEvent::BusOverflowed { limit } => {
+            warn!(limit = %limit, "messages to other servers are dropped, because too much waits for the bus");
+        }
+        ClusterEvent::MessageIgnored { cause, count } => {
+            warn!(count = %count, cause = %cause, "messages of other servers are ignored");
         }
     }
 }

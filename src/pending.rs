@@ -137,19 +137,32 @@ impl<P, T, E> Pending<P, T, E> {
         self.waker.take()
     }
 
+    /// Returns the number of peers that have not failed.
+    pub(crate) fn hopeful(&self) -> usize {
+        self.asked.iter().filter(|asked| !matches!(asked.outcome, Outcome::Failed(_))).count()
+    }
+
     /// Fails the peers that have no result with an error, and returns them.
     pub(crate) fn fail_open(&mut self, error: impl Fn() -> E) -> Vec<P>
     where
         P: Clone,
     {
-        self.open = 0;
+        self.fail_open_except(None, error)
+    }
+
+    /// Does the same, but does not touch the entry at an index.
+    pub(crate) fn fail_open_except(&mut self, except: Option<u32>, error: impl Fn() -> E) -> Vec<P>
+    where
+        P: Clone,
+    {
         let mut failed = Vec::new();
-        for asked in &mut self.asked {
-            if matches!(asked.outcome, Outcome::Open) {
+        for (at, asked) in self.asked.iter_mut().enumerate() {
+            if matches!(asked.outcome, Outcome::Open) && Some(at as u32) != except {
                 asked.outcome = Outcome::Failed(error());
                 failed.push(asked.peer.clone());
             }
         }
+        self.open -= failed.len();
         failed
     }
 }

@@ -270,6 +270,26 @@ fn a_handler_that_is_registered_after_its_event_has_arrived_is_told_of_once() {
 }
 
 #[test]
+fn a_handler_of_a_namespace_that_is_registered_after_its_event_has_arrived_is_told_of_once() {
+    let (io, calls) = server();
+    let chats = io.of_pattern("/chat-{n}");
+    let mut client = Sim::new(io.clone()).client();
+    client.join("/chat-1");
+    client.send(r#"42/chat-1,["a"]"#);
+    client.send(r#"42/chat-1,["b"]"#);
+    assert_eq!(calls.take(), ["a in /chat-1: unhandled", "b in /chat-1: unhandled"]);
+    let chat = io.of("/chat-1");
+    chat.on("in time", async || ());
+    chat.on("a", async || ());
+    chat.on("a", async || ());
+    assert_eq!(calls.take(), ["a in /chat-1: registered late"]);
+    chats.on("b", async || ());
+    assert_eq!(calls.take(), ["b in /chat-{n}: registered late"]);
+    io.of("/chat-2").on("b", async || ());
+    assert_eq!(calls.take(), [""; 0]);
+}
+
+#[test]
 fn a_function_that_panics_or_acknowledges_what_cannot_be_sent_harms_nobody() {
     let calls = Calls::default();
     let io = Server::builder()

@@ -461,7 +461,8 @@ impl AnySocket for ClientSocket {
     fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError> {
         let shared = self.shared()?;
         let function = shared.settings.on_handler_error()?;
-        let failed = FailedEvent::new((Some(self), self), self.namespace(), event, failure, ack);
+        let reply = ack.map(|id| (id, self as &dyn Acknowledge));
+        let failed = FailedEvent::new(Some(self), self.namespace(), event, failure, reply);
         failed.tell(function)
     }
 

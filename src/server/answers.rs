@@ -4,6 +4,7 @@ use crate::engine::Id;
 use crate::error::{AckError, EmitError};
 use crate::pending::Answer;
 use crate::server::ack::{Settled, Waiter, Waiting};
+use crate::server::socket::Socket;
 use futures_core::Stream;
 use sockeye_core::socketio::{ArgsError, OwnedArgs};
 use std::fmt;
@@ -46,7 +47,8 @@ pub struct Answers<T> {
     pub answers: Vec<Answered<T>>,
     /// The sockets that did not acknowledge, with the reason.
     pub missing: Vec<Unanswered>,
-    /// The names of the servers that did not report the answers of their sockets. Empty while there is one server.
+    /// The names of the servers that did not report the answers of all of their sockets in time. Those that do not tell
+    /// their names, such as servers in Node, are `unnamed`.
     pub silent_servers: Vec<String>,
     /// The reason why the message was sent to no socket, if it cannot be sent at all.
     pub error: Option<EmitError>,
@@ -111,23 +113,23 @@ impl<T: Answer> Future for AckStream<T> {
 }
 
 impl<T: Answer> Answered<T> {
-    fn read(id: Id, args: OwnedArgs) -> Self {
-        Answered { socket: Some(id), value: T::read(args) }
+    fn read(id: Option<Id>, args: OwnedArgs) -> Self {
+        Answered { socket: id, value: T::read(args) }
     }
 }
 
 impl<T: Answer> Answers<T> {
-    fn read((asked, error): Settled) -> Self {
+    fn read(settled: Settled) -> Self {
         let (mut answers, mut missing) = (Vec::new(), Vec::new());
-        for asked in asked {
-            let id = asked.peer().id();
+        for asked in settled.asked {
+            let id = asked.peer().as_ref().map(Socket::id);
             match asked.into_result() {
                 Some(Ok(args)) => answers.push(Answered::read(id, args)),
-                Some(Err(reason)) => missing.push(Unanswered { socket: Some(id), reason }),
-                None => {}
+                Some(Err(reason)) if id.is_some() => missing.push(Unanswered { socket: id, reason }),
+                _ => {}
             }
         }
-        Answers { answers, missing, silent_servers: Vec::new(), error }
+        Answers { answers, missing, silent_servers: settled.silent, error: settled.error }
     }
 }
 

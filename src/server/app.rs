@@ -1,5 +1,6 @@
 //! The Socket.IO layer on top of the Engine.IO sessions: the handling of its clients' messages.
 
+use super::cluster::OnClusterEvent;
 use super::namespaces::Namespaces;
 use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
@@ -28,6 +29,7 @@ pub struct App {
     pub(super) namespaces: Namespaces,
     pub(super) state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     pub(super) on_handler_error: Option<OnFailure<Socket>>,
+    pub(super) on_cluster_event: Option<OnClusterEvent>,
 }
 
 impl Default for App {
@@ -42,6 +44,7 @@ impl Default for App {
             namespaces: Namespaces::default(),
             state: HashMap::new(),
             on_handler_error: None,
+            on_cluster_event: None,
         }
     }
 }

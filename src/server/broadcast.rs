@@ -7,15 +7,17 @@ use crate::payload::{Payload, with_encoder};
 use crate::server::ack::Waiter;
 use crate::server::answers::AckStream;
 use crate::server::cast::Cast;
+use crate::server::cluster::{Gathering, Link};
 use crate::server::namespace::Namespace;
-use crate::server::room_names::RoomNames;
+use crate::server::room_names::{self, RoomNames};
 use crate::server::socket::Socket;
 use crate::server::wakes;
 use smol_str::SmolStr;
+use sockeye_core::cluster::{BusEvent, Reply};
 use sockeye_core::engineio::Frames;
-use sockeye_core::socketio::{Flags, Target};
-use std::sync::Arc;
+use sockeye_core::socketio::{Encoded, Flags, OwnedArgs, Rooms, Target};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -73,6 +75,9 @@ pub struct Delivery {
     /// The reason why the message was queued for no socket, if it cannot be sent at all: it cannot be encoded, or is
     /// larger than the send buffer. The latter is noticed only if a socket is selected.
     pub error: Option<EmitError>,
+    /// The message was also passed to the bus, for the sockets of other servers, which are not counted. `false` if the
+    /// server has no [adapter](crate::ServerBuilder::adapter), or the message is [local](Broadcast::local).
+    pub published: bool,
 }
 
 impl Broadcast {
@@ -97,8 +102,7 @@ impl Broadcast {
         self
     }
 
-    /// Restricts the recipients to this server, if there are several servers. No adapter connects several
-    /// servers yet.
+    /// Restricts the recipients to the sockets of this server, if it is part of a [cluster](crate::cluster).
     pub fn local(mut self) -> Broadcast {
         self.flags.local = true;
         self
@@ -121,6 +125,33 @@ impl Broadcast {
     pub fn timeout(mut self, timeout: Duration) -> Broadcast {
         self.flags.timeout = Some(timeout);
         self
+    }
+
+    /// Returns the sockets of this server that another server has named.
+    pub(super) fn of_cluster(namespace: Namespace, target: Target, mut flags: Flags) -> Broadcast {
+        flags.local = true;
+        Broadcast { namespace, target, flags }
+    }
+
+    /// Returns the same with other flags.
+    pub(super) fn with_flags(self, flags: Flags) -> Broadcast {
+        Broadcast { flags, ..self }
+    }
+
+    /// Returns the link to other servers, unless only this one is meant.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        if self.flags.local { None } else { self.namespace.link() }
+    }
+
+    /// Asks the other servers for their sockets, unless only this one is meant.
+    pub(super) fn fetch_elsewhere(&self) -> Option<Gathering> {
+        let (namespace, target, timeout) = (self.namespace.name(), &self.target, self.flags.timeout);
+        let link = self.link()?;
+        Some(Gathering::begin(link, |cluster, now| cluster.fetch_sockets(now, namespace, target, timeout)))
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// Returns the same in another namespace.
@@ -147,17 +178,23 @@ impl Broadcast {
     /// Sends the message, and waits for the acknowledgements: await them together as [`Answers`](crate::Answers), or
     /// take each as it arrives with [`next`](AckStream::next).
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckStream<T> {
+        AckStream::new(self.ask(event, &args))
+    }
+
+    /// Sends the message, and returns what waits for the acknowledgements.
+    pub(super) fn ask(mut self, event: &str, args: &impl Payload) -> Arc<Waiter> {
         let id = self.namespace.next_ack(|id| self.is_pending(id));
         let waiter = Waiter::new(id, self.namespace.0.engine.clone());
         let engine = self.namespace.0.engine.upgrade();
         let timeout = self.flags.timeout.or(engine.as_ref().map(|engine| engine.application.ack_timeout));
-        if let Some(error) = self.deliver(event, &args, Some(&waiter)).error {
+        self.flags.timeout = timeout;
+        if let Some(error) = self.deliver(event, args, Some(&waiter)).error {
             waiter.fail_all(error);
         }
         if let (Some(engine), Some(timeout)) = (engine, timeout) {
             waiter.arm(engine.now() + timeout);
         }
-        AckStream::new(waiter)
+        waiter
     }
 
     /// Returns whether any recipient waits for an acknowledgement with this id.
@@ -187,34 +224,127 @@ impl Broadcast {
     /// Makes the sockets join a room, or several. One that would then be in more than
     /// [`ServerBuilder::max_rooms`](crate::ServerBuilder::max_rooms) joins none of them, and a warning is logged.
     pub fn sockets_join(&self, rooms: impl RoomNames) {
-        self.sockets().iter().for_each(|socket| socket.join(&rooms));
+        let rooms = room_names::collect(rooms);
+        self.join_here(&rooms);
+        if let Some(link) = self.link() {
+            link.act(|cluster, now| cluster.join(now, self.namespace.name(), &self.target, &rooms));
+        }
     }
 
     /// Makes the sockets leave a room, or several.
     pub fn sockets_leave(&self, rooms: impl RoomNames) {
-        self.sockets().iter().for_each(|socket| socket.leave(&rooms));
+        let rooms = room_names::collect(rooms);
+        self.leave_here(&rooms);
+        if let Some(link) = self.link() {
+            link.act(|cluster, now| cluster.leave(now, self.namespace.name(), &self.target, &rooms));
+        }
     }
 
     /// Disconnects the sockets; with `close`, also closes their connections.
     pub fn disconnect_sockets(&self, close: bool) {
-        self.sockets().iter().for_each(|socket| socket.disconnect(close));
+        self.disconnect_here(close);
+        if let Some(link) = self.link() {
+            link.act(|cluster, now| cluster.disconnect(now, self.namespace.name(), &self.target, close));
+        }
+    }
+
+    /// Makes the sockets of this server join rooms. Returns their number.
+    pub(super) fn join_here(&self, rooms: &Rooms) -> usize {
+        self.sockets().iter().map(|socket| socket.join(rooms)).count()
+    }
+
+    /// Makes the sockets of this server leave rooms. Returns their number.
+    pub(super) fn leave_here(&self, rooms: &Rooms) -> usize {
+        self.sockets().iter().map(|socket| socket.leave(rooms)).count()
+    }
+
+    /// Disconnects the sockets of this server. Returns their number.
+    pub(super) fn disconnect_here(&self, close: bool) -> usize {
+        self.sockets().iter().map(|socket| socket.disconnect(close)).count()
     }
 
     fn deliver(&self, event: &str, args: &impl Payload, waiter: Option<&Arc<Waiter>>) -> Delivery {
         let id = waiter.map(|waiter| waiter.id());
+        let link = self.link();
         let encoded = with_encoder(self.namespace.0.parser, |encoder| {
             let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, id) };
             let encoded = args.encode(encoder, head)?;
-            let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;
-            Ok::<_, EmitError>((Frames::new(encoded.parts()), is_watched.then(|| encoded.event_args())))
+            if let Some(link) = &link {
+                self.publish(link, encoded, waiter);
+            }
+            Ok::<_, EmitError>(self.take(&encoded))
         });
-        let (frames, outgoing) = match encoded {
-            Ok(encoded) => encoded,
+        let delivery = match encoded {
+            Ok((frames, outgoing)) => self.spread(frames, event, outgoing, waiter),
             Err(error) => {
                 debug!(event = ?event, namespace = ?self.namespace.name(), cause = %error, "a broadcast cannot be sent");
                 return Delivery { error: Some(error), ..Delivery::default() };
             }
         };
+        match link {
+            Some(link) => {
+                link.send();
+                Delivery { published: true, ..delivery }
+            }
+            None => delivery,
+        }
+    }
+
+    /// Queues the message for other servers.
+    fn publish(&self, link: &Arc<Link>, encoded: Encoded<'_>, waiter: Option<&Arc<Waiter>>) {
+        let (namespace, target, flags) = (self.namespace.name(), &self.target, &self.flags);
+        match waiter {
+            None => link.queue(|state, now| {
+                state.cluster.broadcast(now, namespace, target, flags, encoded.into());
+            }),
+            Some(waiter) => {
+                waiter.ask_cluster(link);
+                waiter.begin(link, |cluster, now| {
+                    cluster.broadcast_with_ack(now, namespace, target, flags, encoded.into())
+                });
+            }
+        }
+    }
+
+    /// Sends a message of another server. If that waits for acknowledgements, they are passed on to it.
+    pub(super) fn relay(&self, event: &BusEvent, relay: Option<(Weak<Link>, Reply)>) {
+        let waiter = relay.is_some().then(|| {
+            let id = self.namespace.next_ack(|id| self.is_pending(id));
+            Waiter::new(id, self.namespace.0.engine.clone())
+        });
+        let encoded = with_encoder(self.namespace.0.parser, |encoder| {
+            let id = waiter.as_ref().map(|waiter| waiter.id());
+            event.encode(encoder, self.namespace.name(), id, None).map(|encoded| self.take(&encoded))
+        });
+        match encoded {
+            Ok((frames, outgoing)) => _ = self.spread(frames, &event.name(), outgoing, waiter.as_ref()),
+            Err(error) => {
+                let (event, namespace) = (event.name(), self.namespace.name());
+                debug!(event = ?event, namespace = ?namespace, cause = %error, "a broadcast of another server cannot be sent");
+            }
+        }
+        if let (Some(waiter), Some((link, reply))) = (waiter, relay) {
+            waiter.begin_relay(&link, reply);
+            if let Some(engine) = self.namespace.0.engine.upgrade() {
+                waiter.arm(engine.now() + self.flags.timeout.unwrap_or(engine.application.ack_timeout));
+            }
+        }
+    }
+
+    /// Returns a message in the form for many recipients, and its arguments if listeners for outgoing events need them.
+    fn take(&self, encoded: &Encoded<'_>) -> (Frames, Option<OwnedArgs>) {
+        let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;
+        (Frames::new(encoded.parts()), is_watched.then(|| encoded.event_args()))
+    }
+
+    /// Sends a message to the sockets of this server.
+    fn spread(
+        &self,
+        frames: Frames,
+        event: &str,
+        outgoing: Option<OwnedArgs>,
+        waiter: Option<&Arc<Waiter>>,
+    ) -> Delivery {
         let flags = self.flags.may_drop(waiter.is_none());
         let is_observed = self.namespace.0.observer.is_some();
         let cast = Cast::new(frames, flags, waiter.cloned(), is_observed, outgoing.is_some());

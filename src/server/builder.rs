@@ -1,11 +1,12 @@
 //! The settings of a server.
 
 use super::app::App;
+use super::cluster::{Adapter, Link};
 use super::{Server, client_files};
 use crate::engine::{
     self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport, WhenFull,
 };
-use crate::observe::{FailedEvent, Observer};
+use crate::observe::{ClusterEvent, FailedEvent, Observer};
 #[cfg(feature = "deflate")]
 use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors};
@@ -364,7 +365,7 @@ impl ServerBuilder {
 
     /// Sets a function that is told of each event that its handlers fail to handle: the data is not of the handler's type, a
     /// [`State`](crate::extract::State) is missing, the handler panics, returns an error of which the client does not learn,
-    /// or something that cannot be sent, or there is no handler: [`HandlerFailure`](crate::observe::HandlerFailure) has all
+    /// or something that cannot be sent, or there is no handler, or it was registered too late: [`HandlerFailure`](crate::observe::HandlerFailure) has all
     /// causes. If the client wants an acknowledgement, the function may send it: otherwise the client times out. It also sees
     /// the failures of handlers in a socket's life, such as `connect`, of middleware, and of the handlers of
     /// [events of other servers](crate::Namespace::on_server_side_event). Default: none; failures are
@@ -405,6 +406,46 @@ impl ServerBuilder {
         F: Fn(&FailedEvent<'_>) + Send + Sync + 'static,
     {
         self.engine.application.on_handler_error = Some(Box::new(handler));
+        self
+    }
+
+    /// Makes the server part of a cluster: see [`cluster`](crate::cluster). Default: none, so that there are only the
+    /// sockets of this server.
+    ///
+    /// ```
+    /// use sockeye::Server;
+    /// use sockeye::cluster::{Adapter, MemoryBus};
+    ///
+    /// let io = Server::builder().adapter(Adapter::sharded(MemoryBus::new())).build();
+    /// ```
+    ///
+    /// # Panics
+    /// If the system provides no randomness, from which the name of the server in the cluster comes.
+    pub fn adapter(mut self, adapter: Adapter) -> Self {
+        self.engine.application.namespaces.link = Some(Link::new(adapter));
+        self
+    }
+
+    /// Sets a function that is told of changes in the [cluster](crate::cluster): servers that join and leave, and the state
+    /// of the bus. It must not block. An [observer](ServerBuilder::observer) and the log see the same. Default: none.
+    ///
+    /// ```
+    /// use sockeye::Server;
+    /// use sockeye::cluster::{Adapter, ClusterEvent, MemoryBus};
+    ///
+    /// let io = Server::builder()
+    ///     .adapter(Adapter::sharded(MemoryBus::new()))
+    ///     .on_cluster_event(|event| match event {
+    ///         ClusterEvent::NodeLost { node, .. } => println!("{node} has crashed"),
+    ///         event => println!("{event}"),
+    ///     })
+    ///     .build();
+    /// ```
+    pub fn on_cluster_event<F>(mut self, handler: F) -> Self
+    where
+        F: Fn(&ClusterEvent) + Send + Sync + 'static,
+    {
+        self.engine.application.on_cluster_event = Some(Box::new(handler));
         self
     }
 
@@ -548,6 +589,9 @@ impl ServerBuilder {
     /// fire at once.
     pub fn build(self) -> Server {
         let server = Server { engine: self.engine.build() };
+        if let Some(link) = &server.engine.application().namespaces.link {
+            link.set_engine(&server.engine.0);
+        }
         // The main namespace always exists.
         server.of("/");
         server

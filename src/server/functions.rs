@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::middleware::{self, AnyMiddleware, Middleware};
+use super::missed::Missed;
 use super::namespace::Namespace;
 use super::parent::Parent;
 use super::rooms::RoomHandler;
@@ -9,8 +10,12 @@ use super::server_side::ServerSide;
 use super::socket::{DISCONNECT, DISCONNECTING, Socket};
 use crate::append::AppendList;
 use crate::error::{ConnectError, PacketError};
+use crate::failed_event::FailedEvent;
 use crate::handler::{Handler, Kept};
 use crate::listeners::{Entry, On};
+use crate::observe::{self, HandlerFailure};
+use parking_lot::Mutex;
+use smol_str::SmolStr;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +32,8 @@ pub(crate) struct Functions {
     renewals: AppendList<Renewal>,
     room_handlers: AppendList<RoomHandler>,
     server_side: AppendList<Entry<ServerSide>>,
+    /// The events of clients that had no handler.
+    missed: Mutex<Missed>,
 }
 
 /// The decision about the new credentials of clients whose credentials have expired.
@@ -68,6 +75,19 @@ impl Functions {
 
     pub(super) fn add_listener<P: 'static>(&self, on: On, handler: impl Handler<P>) {
         self.listeners.push(Entry::new(on, Kept::new(handler), false));
+    }
+
+    /// Notes an event that has no handler, for this namespace and its parent.
+    pub(super) fn miss(&self, event: &str) {
+        self.missed.lock().note(event);
+        if let Some(inherited) = self.inherited() {
+            inherited.miss(event);
+        }
+    }
+
+    /// Returns the name of the event, if it has arrived before its first handler was registered.
+    fn take_missed(&self, on: &On) -> Option<SmolStr> {
+        self.missed.lock().take(on)
     }
 
     pub(super) fn add_room_handler(&self, handler: RoomHandler) {
@@ -176,7 +196,23 @@ impl Namespace {
     /// If the name is reserved: see [`Socket::on`].
     #[track_caller]
     pub fn on<P: 'static>(&self, event: impl Into<Cow<'static, str>>, handler: impl Handler<P>) {
-        self.0.functions.add_listener(On::event(event), handler);
+        let on = On::event(event);
+        let missed = self.0.functions.take_missed(&on);
+        self.0.functions.add_listener(on, handler);
+        if let Some(event) = missed {
+            self.tell_late(&event);
+        }
+    }
+
+    /// Tells that an event has arrived before its first handler was registered.
+    #[cold]
+    fn tell_late(&self, event: &str) {
+        let failure = HandlerFailure::RegisteredLate;
+        observe::log_namespace_failure(self.name(), event, failure);
+        let Some(engine) = self.0.engine.upgrade() else { return };
+        if let Some(function) = &engine.application.on_handler_error {
+            FailedEvent::new(None, self.name(), event, failure, None).tell(function);
+        }
     }
 
     /// Calls `handler` for every event that a client of the namespace sends, before the handlers of its name and before

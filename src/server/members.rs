@@ -283,6 +283,19 @@ impl Members {
         (!socket.has_left()).then_some(socket)
     }
 
+    /// Returns whether a socket is in a room, or has its name as id.
+    pub(super) fn has_room(&self, room: &str) -> bool {
+        !self.is_new(room)
+    }
+
+    /// Returns whether a target may select a socket, without looking at each.
+    pub(super) fn may_select(&self, target: &Target) -> bool {
+        match target.rooms.is_empty() {
+            true => !self.all.is_empty(),
+            false => target.rooms.iter().any(|room| self.has_room(room)),
+        }
+    }
+
     fn find(&self, id: &Id) -> Option<u32> {
         self.members.find(hash_id(id), |member| member.socket.id() == *id)
     }

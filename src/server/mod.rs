@@ -8,11 +8,13 @@ pub(crate) mod broadcast;
 mod builder;
 mod cast;
 mod client_files;
+pub(crate) mod cluster;
 mod extract;
 pub(crate) mod functions;
 pub(crate) mod joined_rooms;
 pub(crate) mod members;
 pub(crate) mod middleware;
+mod missed;
 pub(crate) mod namespace;
 mod namespaces;
 pub(crate) mod order;
@@ -170,8 +172,7 @@ impl Server {
         self.of("/").except(rooms)
     }
 
-    /// Targets only the sockets of this server, if there are several servers. No adapter connects several
-    /// servers yet.
+    /// Targets only the sockets of this server, if it is part of a [cluster](crate::cluster).
     pub fn local(&self) -> Broadcast {
         self.of("/").local()
     }
@@ -238,6 +239,7 @@ impl Server {
     /// # }
     /// ```
     pub async fn close(&self) {
+        self.begin_close();
         self.engine.close().await;
     }
 
@@ -250,13 +252,17 @@ impl Server {
     /// # }
     /// ```
     pub async fn close_within(&self, timeout: Duration) {
+        self.begin_close();
         self.engine.close_within(timeout).await;
     }
 
     /// Does the first half of [`close`](Server::close): closes every client, but does not wait until they
     /// have gone.
     pub fn begin_close(&self) {
-        self.engine.begin_close();
+        match &self.engine.application().namespaces.link {
+            Some(link) => link.leave(|| self.engine.begin_close()),
+            None => self.engine.begin_close(),
+        }
     }
 }
 
@@ -276,7 +282,11 @@ impl Host for Server {
     type Connection = Connection<App>;
 
     fn attach(&self, runtime: Arc<dyn Runtime>) -> Arc<dyn Runtime> {
-        self.engine.attach(runtime)
+        let attached = self.engine.attach(runtime);
+        if let Some(link) = &self.engine.application().namespaces.link {
+            link.attach(&attached);
+        }
+        attached
     }
 
     fn accept(&self, now: Time, peer: Peer) -> Self::Connection {

@@ -8,6 +8,7 @@ use crate::payload::Payload;
 use crate::server::Engine;
 use crate::server::answers::AckStream;
 use crate::server::broadcast::{Broadcast, Delivery};
+use crate::server::cluster::Link;
 use crate::server::functions::Functions;
 use crate::server::members::Members;
 use crate::server::middleware::Middleware;
@@ -35,6 +36,10 @@ pub(crate) struct Inner {
     pub(crate) name: Arc<str>,
     pub(crate) parser: Parser,
     pub(crate) engine: Weak<Engine>,
+    /// The link to other servers, if there is an adapter.
+    link: Option<Weak<Link>>,
+    /// Rooms have channels of their own on the bus.
+    pub(super) watches_rooms: bool,
     /// The observer of the server, which is told of the last disconnections after the server is gone.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) members: RwLock<Members>,
@@ -79,10 +84,14 @@ impl Namespace {
         functions: Functions,
         child: Option<Child>,
     ) -> Namespace {
+        let server = engine.upgrade();
+        let link = server.as_ref().and_then(|engine| engine.application.namespaces.link.as_ref());
         Namespace(Arc::new(Inner {
             name: name.into(),
             parser,
-            observer: engine.upgrade().and_then(|engine| engine.observer.clone()),
+            link: link.map(Arc::downgrade),
+            watches_rooms: link.is_some_and(|link| link.watches_rooms),
+            observer: server.as_ref().and_then(|engine| engine.observer.clone()),
             engine,
             members: RwLock::default(),
             order: Mutex::default(),
@@ -97,6 +106,11 @@ impl Namespace {
     /// Returns the runtime, unless the server is gone or not driven yet.
     pub(super) fn runtime(&self) -> Option<Arc<dyn Runtime>> {
         self.0.engine.upgrade()?.runtime().cloned()
+    }
+
+    /// Returns the link to other servers, if there is an adapter and the server is not gone.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        self.0.link.as_ref()?.upgrade()
     }
 
     /// Logs an event, and passes it to the observer. The caller must hold no lock.
@@ -203,7 +217,7 @@ impl Namespace {
         self.everyone().except(rooms)
     }
 
-    /// Targets only the sockets of this server, if there are several servers. No adapter connects several servers yet.
+    /// Targets only the sockets of this server, if it is part of a [cluster](crate::cluster).
     pub fn local(&self) -> Broadcast {
         self.everyone().local()
     }

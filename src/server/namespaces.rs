@@ -1,6 +1,7 @@
 //! The namespaces of a server, by name.
 
 use super::Engine;
+use super::cluster::Link;
 use super::namespace::Namespace;
 use super::parent::{Matcher, Parent, PatternError};
 use crate::append::AppendList;
@@ -16,6 +17,8 @@ pub(super) struct Namespaces {
     /// In the order in which they are asked.
     parents: AppendList<Arc<Parent>>,
     created: AppendList<Box<dyn Fn(Namespace) + Send + Sync>>,
+    /// The link to other servers, if there is an adapter. It is told of each namespace under the lock of the table.
+    pub(super) link: Option<Arc<Link>>,
     /// Removes a child of a parent when its last socket leaves.
     pub(super) cleans_up: bool,
     /// The number of children above which clients create no further ones.
@@ -51,6 +54,7 @@ impl Default for Namespaces {
             table: RwLock::default(),
             parents: AppendList::default(),
             created: AppendList::default(),
+            link: None,
             cleans_up: false,
             max_children: 10_000,
         }
@@ -99,10 +103,12 @@ impl Namespaces {
             namespace.keep();
             if is_new {
                 table.insert(&namespace);
+                self.join_cluster(&namespace);
             }
             (namespace, is_new)
         };
         if is_new {
+            self.send_to_cluster();
             self.tell_created(&namespace);
         }
         Ok(namespace)
@@ -141,8 +147,10 @@ impl Namespaces {
             }
             let child = Namespace::child_of(parent, name).begin_use();
             table.insert(&child);
+            self.join_cluster(&child);
             child
         };
+        self.send_to_cluster();
         self.tell_created(&child);
         Ok(child)
     }
@@ -154,14 +162,41 @@ impl Namespaces {
             let mut table = self.table.write();
             let is_listed = table.by_name.get(child.name()).is_some_and(|known| known.is(child));
             let is_removed = is_listed && child.is_unused(self.cleans_up);
-            is_removed.then(|| table.remove(child.name()))
+            is_removed.then(|| self.take(&mut table, child.name()))
         };
+        self.send_to_cluster();
     }
 
     /// Removes a namespace, but not the main one.
     pub(super) fn remove(&self, name: &str) -> Option<Namespace> {
         let name = with_slash(name);
-        if name == "/" { None } else { self.table.write().remove(&name) }
+        if name == "/" { None } else { self.take(&mut self.table.write(), &name) }
+    }
+
+    fn take(&self, table: &mut Table, name: &str) -> Option<Namespace> {
+        let removed = table.remove(name)?;
+        if let Some(link) = &self.link {
+            link.queue(|state, now| state.cluster.remove_namespace(now, name));
+        }
+        Some(removed)
+    }
+
+    /// Returns the namespace of this name, if it exists.
+    pub(super) fn get(&self, name: &str) -> Option<Namespace> {
+        self.table.read().by_name.get(name).cloned()
+    }
+
+    fn join_cluster(&self, namespace: &Namespace) {
+        if let Some(link) = &self.link {
+            link.queue(|state, now| state.cluster.add_namespace(now, namespace.name()));
+        }
+    }
+
+    /// Sends what the cluster has queued. The caller must hold no lock.
+    pub(super) fn send_to_cluster(&self) {
+        if let Some(link) = &self.link {
+            link.send();
+        }
     }
 
     /// Returns the children of a parent.

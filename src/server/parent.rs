@@ -191,7 +191,9 @@ impl Server {
     /// handlers of the namespace itself.
     pub fn delete_namespace(&self, name: &str) -> bool {
         let deleted = self.engine.application().namespaces.remove(name);
-        deleted.as_ref().map(Namespace::close).is_some()
+        let is_deleted = deleted.as_ref().map(Namespace::close).is_some();
+        self.engine.application().namespaces.send_to_cluster();
+        is_deleted
     }
 }
 
@@ -389,6 +391,7 @@ impl ParentBroadcast {
             total.sent += delivery.sent;
             total.dropped += delivery.dropped;
             total.error = total.error.or(delivery.error);
+            total.published |= delivery.published;
         }
         total
     }

@@ -42,6 +42,12 @@ impl<T: RoomNames + ?Sized> RoomNames for &T {
     }
 }
 
+impl RoomNames for Rooms {
+    fn each_name(&self, f: impl FnMut(&str)) {
+        self.iter().for_each(f);
+    }
+}
+
 macro_rules! one_name {
     ($($type:ty)*) => {$(
         impl RoomNames for $type {

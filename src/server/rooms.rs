@@ -170,7 +170,7 @@ impl Namespace {
         change: impl FnOnce(&mut RwLockWriteGuard<'_, Members>) -> R,
     ) -> R {
         let mut members = self.0.members.write();
-        members.events.is_wanted = self.0.functions.has_room_handlers();
+        members.events.is_wanted = self.0.functions.has_room_handlers() || self.0.watches_rooms;
         let result = change(&mut members);
         let is_due = members.events.begin();
         drop(members);
@@ -185,12 +185,36 @@ impl Namespace {
         let next = || self.0.members.write().events.next();
         while let Some(events) = next() {
             for (room, change) in events {
+                if self.0.watches_rooms {
+                    self.tell_cluster(&room, change);
+                }
                 let event = RoomEvent { namespace: self, room: &room, change };
                 for handler in self.0.functions.room_handlers() {
                     guard("on_room_event", || handler(event));
                 }
             }
         }
+    }
+}
+
+impl Namespace {
+    /// Watches the channel of a room as long as there is a socket in it.
+    fn tell_cluster(&self, room: &str, change: RoomChange) {
+        let Some(link) = self.link() else { return };
+        match change {
+            RoomChange::Created => link.act(|cluster, _| cluster.create_room(self.name(), room)),
+            // The last sockets of a deleted namespace may leave when there is a new one of its name.
+            RoomChange::Deleted if self.is_closed() && self.is_elsewhere(room) => {}
+            RoomChange::Deleted => link.act(|cluster, _| cluster.delete_room(self.name(), room)),
+            _ => {}
+        }
+    }
+
+    /// Returns whether a later namespace of the same name has this room.
+    fn is_elsewhere(&self, room: &str) -> bool {
+        let engine = self.0.engine.upgrade();
+        let other = engine.and_then(|engine| engine.application.namespaces.get(self.name()));
+        other.is_some_and(|other| !other.is(self) && other.0.members.read().has_room(room))
     }
 }
 

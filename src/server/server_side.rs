@@ -13,8 +13,9 @@ use crate::observe::{self, HandlerFailure};
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, with_encoder};
 use crate::server::ack::Waiter;
+use crate::server::cluster::Gathering;
 use smallvec::SmallVec;
-use sockeye_core::socketio::{self, EncodeError};
+use sockeye_core::socketio::{self, EncodeError, Encoded};
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
@@ -42,7 +43,7 @@ impl ServerSide {
 impl Namespace {
     /// Sends an event to the other servers of the cluster, whose
     /// [`on_server_side_event`](Namespace::on_server_side_event) handlers receive it; no client and not this server does.
-    /// Never waits. No adapter connects several servers yet, so there is no other server.
+    /// Never waits. Without an [adapter](crate::ServerBuilder::adapter) there is no other server.
     ///
     /// ```
     /// # let io = sockeye::Server::new();
@@ -53,17 +54,26 @@ impl Namespace {
     /// If nothing was sent, because the arguments cannot be encoded, or the name is reserved: `connect`, `connection` and
     /// `new_namespace` are.
     pub fn server_side_emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        self.check_server_side(event, &args)
+        let link = self.link();
+        self.encode_server_side(event, &args, |encoded| {
+            if let Some(link) = &link {
+                link.queue(|state, now| {
+                    state.cluster.server_side_emit(now, self.name(), event, encoded.into())
+                });
+            }
+        })?;
+        link.iter().for_each(|link| link.send());
+        Ok(())
     }
 
     /// Sends an event to the other servers of the cluster, and waits for their answers: see
-    /// [`server_side_emit`](Namespace::server_side_emit). While there is no other server, there is no answer to wait for,
-    /// and the result is complete.
+    /// [`server_side_emit`](Namespace::server_side_emit). If there is no other server, there is no answer to wait for, and the
+    /// result is complete.
     ///
     /// The result is that of a broadcast to sockets. The [`socket`](crate::Answered::socket) of an answer is `None`, because a
     /// server has answered; [`silent_servers`](crate::Answers::silent_servers) names those that did not do so within
-    /// [`ServerBuilder::ack_timeout`](crate::ServerBuilder::ack_timeout) (default: 30 s); and if nothing could be sent,
-    /// [`error`](crate::Answers::error) says why.
+    /// [`Adapter::request_timeout`](crate::cluster::Adapter::request_timeout) (default: 5 s); and if nothing could be sent,
+    /// [`error`](crate::Answers::error) says why. Of an answer with several arguments, only the first arrives.
     ///
     /// ```
     /// # async fn count(io: sockeye::Server) {
@@ -74,15 +84,25 @@ impl Namespace {
     /// ```
     pub fn server_side_emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
         let waiter = Waiter::new(self.next_ack(|_| false), self.0.engine.clone());
-        if let Err(error) = self.check_server_side(event, &args) {
-            waiter.fail_all(error);
+        let link = self.link();
+        let sent = self.encode_server_side(event, &args, |encoded| {
+            if let Some(link) = &link {
+                waiter.ask_cluster(link);
+                waiter.begin(link, |cluster, now| {
+                    cluster.server_side_emit_with_ack(now, self.name(), event, encoded.into(), None)
+                });
+            }
+        });
+        match sent {
+            Ok(()) => link.iter().for_each(|link| link.send()),
+            Err(error) => waiter.fail_all(error),
         }
         AckStream::new(waiter)
     }
 
     /// Calls `handler` for each event of this name that another server sends by
     /// [`server_side_emit`](Namespace::server_side_emit), after the handlers of the event that were registered before. No
-    /// client can send it. No adapter connects several servers yet, so it is not called yet.
+    /// client can send it.
     ///
     /// A handler can extract [`Data`](crate::extract::Data), [`TryData`](crate::extract::TryData),
     /// [`Args`](crate::Args), [`Event`](crate::extract::Event), [`AckSender`](crate::extract::AckSender),
@@ -112,20 +132,40 @@ impl Namespace {
         self.0.functions.add_server_side(Entry::new(On::Event(event), Kept::new(handler), false));
     }
 
-    /// Checks whether an event can be sent to other servers.
-    fn check_server_side(&self, event: &str, args: &impl Payload) -> Result<(), EmitError> {
-        if RESERVED.contains(&event) {
-            return Err(EncodeError::ReservedEvent.into());
-        }
+    /// Calls `send` with the arguments of an event, if it can be sent to other servers.
+    fn encode_server_side(
+        &self,
+        event: &str,
+        args: &impl Payload,
+        send: impl FnOnce(Encoded<'_>),
+    ) -> Result<(), EmitError> {
+        check_name(event)?;
         crate::payload::check(args)?;
         // Without the event's name, because those that clients must not send are allowed.
         let head = Head { namespace: self.name(), kind: Kind::Ack(0) };
-        with_encoder(self.0.parser, |encoder| Ok(args.encode(encoder, head).map(drop)?))
+        with_encoder(self.0.parser, |encoder| Ok(args.encode(encoder, head).map(send)?))
+    }
+
+    /// Returns the number of servers with this namespace, this one included: 1 without an
+    /// [adapter](crate::ServerBuilder::adapter). If the bus does not know it within
+    /// [`Adapter::request_timeout`](crate::cluster::Adapter::request_timeout), those are counted that send heartbeats.
+    ///
+    /// ```
+    /// # async fn example(io: sockeye::Server) {
+    /// println!("{} servers", io.server_count().await);
+    /// # }
+    /// ```
+    pub fn server_count(&self) -> impl Future<Output = usize> + Send + use<> {
+        let namespace = self.clone();
+        async move {
+            let Some(link) = namespace.link() else { return 1 };
+            let asked = Gathering::begin(link, |cluster, now| cluster.count_servers(now, namespace.name()));
+            asked.await.servers.unwrap_or(1)
+        }
     }
 
     /// Calls the handlers for an event that another server sent. With `ack`, that waits for an answer, which `reply`
     /// sends. The caller must hold no lock.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no adapter connects several servers yet"))]
     pub(crate) fn handle_server_side_event(
         &self,
         event: &str,
@@ -138,6 +178,14 @@ impl Namespace {
         if !own.run_with(self.0.functions.server_side(), &from, event, args, ack) {
             from.tell_failure(event, HandlerFailure::Unhandled, ack);
         }
+    }
+}
+
+/// Checks whether an event between servers may have this name.
+pub(super) fn check_name(event: &str) -> Result<(), EmitError> {
+    match RESERVED.contains(&event) {
+        true => Err(EncodeError::ReservedEvent.into()),
+        false => Ok(()),
     }
 }
 
@@ -154,6 +202,11 @@ impl Server {
     /// [`Namespace::server_side_emit_with_ack`].
     pub fn server_side_emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
         self.of("/").server_side_emit_with_ack(event, args)
+    }
+
+    /// Returns the number of servers, this one included: see [`Namespace::server_count`].
+    pub fn server_count(&self) -> impl Future<Output = usize> + Send + use<> {
+        self.of("/").server_count()
     }
 
     /// Calls `handler` for each event of this name that another server sends: see [`Namespace::on_server_side_event`].
@@ -186,7 +239,8 @@ impl AnySocket for ServerSide {
     fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError> {
         let engine = self.namespace.0.engine.upgrade()?;
         let function = engine.application.on_handler_error.as_ref()?;
-        let failed = FailedEvent::new((None, self), self.namespace.name(), event, failure, ack);
+        let reply = ack.map(|id| (id, self as &dyn Acknowledge));
+        let failed = FailedEvent::new(None, self.namespace.name(), event, failure, reply);
         failed.tell(function)
     }
 

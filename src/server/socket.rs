@@ -18,7 +18,7 @@ use crate::engine::{self, CloseReason, Handshake, Id, Transport};
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
 use crate::failed_event::FailedEvent;
-use crate::handler::{AnySocket, Kept};
+use crate::handler::{Acknowledge, AnySocket, Kept};
 use crate::listeners::{Entry, On};
 use crate::log::{self, Span, debug, warn};
 use crate::observe::{HandlerFailure, ServerEvent};
@@ -27,6 +27,7 @@ use crate::server::ack::Waiter;
 use crate::server::app::show_packet;
 use crate::server::broadcast::Broadcast;
 use crate::server::joined_rooms::{JoinError, JoinedRooms};
+use crate::server::missed::Missed;
 use crate::server::namespace::Namespace;
 use crate::server::room_names::{self, RoomNames};
 use crate::server::{App, Server};
@@ -457,7 +458,7 @@ impl Socket {
             state.stage = Stage::Ended;
             state.take_rooms();
             if let Some(more) = &mut state.more {
-                more.missed = Vec::new();
+                more.missed = Missed::default();
             }
             (state.listeners.clear(), state.take_packets(), state.take_expiry(), is_first)
         };
@@ -556,7 +557,8 @@ impl AnySocket for Socket {
     fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError> {
         let engine = self.0.namespace.0.engine.upgrade()?;
         let function = engine.application.on_handler_error.as_ref()?;
-        let failed = FailedEvent::new((Some(self), self), self.0.namespace.name(), event, failure, ack);
+        let reply = ack.map(|id| (id, self as &dyn Acknowledge));
+        let failed = FailedEvent::new(Some(self), self.0.namespace.name(), event, failure, reply);
         failed.tell(function)
     }
 

@@ -44,7 +44,7 @@ impl TestServer {
     #[track_caller]
     pub fn new(server: Server) -> TestServer {
         let machine = Machine::new();
-        let block_on: BlockOn = Box::new({
+        let block_on: BlockOn = Arc::new({
             let machine = machine.clone();
             move |future| machine.block_on(future)
         });
@@ -86,7 +86,7 @@ impl TestServer {
             Ok(started) => started,
             Err(error) => panic!("a runtime of tokio cannot be started: {error}"),
         };
-        let block_on: BlockOn = Box::new(move |future| runtime.block_on(future));
+        let block_on: BlockOn = Arc::new(move |future| runtime.block_on(future));
         TestServer::build(Stage::new(server, Ground::Other(Arc::new(tokio)), Some(block_on)))
     }
 
@@ -157,6 +157,27 @@ impl TestServer<Async> {
 impl<M: Mode> TestServer<M> {
     fn build(stage: Arc<Stage>) -> TestServer<M> {
         TestServer { stage, mode: PhantomData }
+    }
+
+    /// Puts another server under test, by the same clock: one more server of a [cluster](crate::cluster), for example. Either
+    /// may be dropped first.
+    ///
+    /// ```
+    /// use sockeye::Server;
+    /// use sockeye::cluster::{Adapter, MemoryBus};
+    /// use sockeye::testing::TestServer;
+    ///
+    /// let bus = MemoryBus::new();
+    /// let server = || Server::builder().adapter(Adapter::sharded(bus.clone())).build();
+    /// let first = TestServer::new(server());
+    /// let second = first.beside(server());
+    /// let ann = first.connect("/");
+    /// second.server().emit("news", "from the other server");
+    /// assert_eq!(ann.expect_event::<String>("news"), "from the other server");
+    /// ```
+    #[track_caller]
+    pub fn beside(&self, server: Server) -> TestServer<M> {
+        TestServer::build(self.stage.beside(server))
     }
 
     /// Sets the time of the clock within which each expectation is met, or else fails. Default: 10 s.

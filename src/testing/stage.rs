@@ -19,23 +19,36 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the test's future, and all tasks, until the future has completed.
-pub(super) type BlockOn = Box<dyn Fn(Pin<&mut (dyn Future<Output = ()> + '_)>) + Send + Sync>;
+pub(super) type BlockOn = Arc<dyn Fn(Pin<&mut (dyn Future<Output = ()> + '_)>) + Send + Sync>;
 
 /// The server under test, its clock, and what its clients need of both.
 pub struct Stage {
+    /// The first to be dropped.
+    ending: Arc<Ending>,
     pub(super) server: Server,
     pub(super) ground: Ground,
     /// The runtime that drives the server.
     pub(super) runtime: Arc<dyn Runtime>,
     /// `None` if the test itself is asynchronous.
     block_on: Option<BlockOn>,
-    running: AtomicBool,
+    running: Arc<AtomicBool>,
     staged: Mutex<Option<Staged>>,
     random: Mutex<Random>,
     handlers: Arc<AtomicUsize>,
     clients: AtomicUsize,
     limit: Mutex<Duration>,
     began: Time,
+}
+
+/// Ends the tasks once it is dropped, with the last server of the test.
+struct Ending(Ground);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Ground::Own(machine) = &self.0 {
+            machine.end();
+        }
+    }
 }
 
 /// The reason why an expectation is not met.
@@ -91,6 +104,29 @@ impl Drop for Waiting {
 impl Stage {
     #[track_caller]
     pub(super) fn new(server: Server, ground: Ground, block_on: Option<BlockOn>) -> Arc<Stage> {
+        let ending = Arc::new(Ending(ground.clone()));
+        Stage::with(server, ground, block_on, Random::from_seed([0; 20]), Arc::default(), ending)
+    }
+
+    /// Puts another server on the same stage.
+    #[track_caller]
+    pub(super) fn beside(&self, server: Server) -> Arc<Stage> {
+        let (ground, block_on) = (self.ground.clone(), self.block_on.clone());
+        let random = self.random.lock().fork();
+        let stage = Stage::with(server, ground, block_on, random, self.running.clone(), self.ending.clone());
+        stage.set_limit(self.limit());
+        stage
+    }
+
+    #[track_caller]
+    fn with(
+        server: Server,
+        ground: Ground,
+        block_on: Option<BlockOn>,
+        mut random: Random,
+        running: Arc<AtomicBool>,
+        ending: Arc<Ending>,
+    ) -> Arc<Stage> {
         let handlers = Arc::new(AtomicUsize::new(0));
         let own: Arc<dyn Runtime> =
             Arc::new(Backstage { ground: ground.clone(), handlers: handlers.clone() });
@@ -106,15 +142,15 @@ impl Stage {
                 keep_time(host, &*runtime, sleep).await;
             }));
         }
-        let mut random = Random::from_seed([0; 20]);
         let staged = block_on.is_some().then(|| Staged::new(random.fork()));
         Arc::new(Stage {
             server,
             began: ground.now(),
+            ending,
             ground,
             runtime,
             block_on,
-            running: AtomicBool::new(false),
+            running,
             staged: Mutex::new(staged),
             random: Mutex::new(random),
             handlers,
@@ -187,14 +223,6 @@ impl Stage {
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stage").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Ground::Own(machine) = &self.ground {
-            machine.end();
-        }
     }
 }
 

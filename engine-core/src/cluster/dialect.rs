@@ -86,6 +86,24 @@ impl Default for Streams {
     }
 }
 
+impl From<Classic> for Dialect {
+    fn from(classic: Classic) -> Dialect {
+        Dialect::Classic(classic)
+    }
+}
+
+impl From<Sharded> for Dialect {
+    fn from(sharded: Sharded) -> Dialect {
+        Dialect::Sharded(sharded)
+    }
+}
+
+impl From<Streams> for Dialect {
+    fn from(streams: Streams) -> Dialect {
+        Dialect::Streams(streams)
+    }
+}
+
 /// A channel of the bus.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Channel {
@@ -106,6 +124,35 @@ pub enum ChannelKind {
     Sharded,
     /// A stream: `XREAD`, `XADD`. All namespaces share it; it has to be read once.
     Stream,
+}
+
+impl Channel {
+    /// Returns whether this channel is the one of this name or, if it is a pattern, includes it: for buses that have no
+    /// patterns of their own.
+    ///
+    /// ```
+    /// use sockeye_core::cluster::{Channel, ChannelKind};
+    ///
+    /// let all = Channel { kind: ChannelKind::Pattern, name: "socket.io#/chat#*".into() };
+    /// assert!(all.includes("socket.io#/chat#lobby#"));
+    /// assert!(!all.includes("socket.io#/#lobby#"));
+    /// ```
+    pub fn includes(&self, name: &str) -> bool {
+        if self.kind != ChannelKind::Pattern {
+            return self.name == name;
+        }
+        // The only wildcard that has no backslash before it is the last character.
+        let Some(pattern) = self.name.strip_suffix('*') else { return false };
+        let mut rest = name.chars();
+        let mut pattern = pattern.chars();
+        while let Some(char) = pattern.next() {
+            let expected = if char == '\\' { pattern.next() } else { Some(char) };
+            if rest.next() != expected {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 impl Dialect {
@@ -241,6 +288,9 @@ mod tests {
         let dialect = Dialect::Classic(Classic::default());
         let names: Vec<_> = dialect.watched("/a*[b]", "uid").map(|channel| channel.name).collect();
         assert_eq!(names.first().map(SmolStr::as_str), Some(r"socket.io#/a\*\[b\]#*"));
+        let pattern = dialect.watched("/a*[b]", "uid").next().unwrap();
+        assert!(pattern.includes("socket.io#/a*[b]#room#") && pattern.includes("socket.io#/a*[b]#"));
+        assert!(!pattern.includes("socket.io#/aa[b]#room#") && !pattern.includes("socket.io#/a*"));
     }
 
     #[test]

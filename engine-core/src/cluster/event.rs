@@ -118,6 +118,13 @@ pub enum Event {
         /// The sockets.
         sockets: BusSockets,
     },
+    /// The servers with a namespace were counted.
+    Counted {
+        /// The request that [`Cluster::count_servers`](super::Cluster::count_servers) has returned. No event about it follows.
+        request: RequestId,
+        /// The number of servers, this one included.
+        servers: usize,
+    },
     /// An own request is over. No event about it follows.
     Finished {
         /// The request.
@@ -125,7 +132,7 @@ pub enum Event {
         /// The nodes that have not answered in time, or have gone before that.
         silent: Vec<SmolStr>,
         /// The number of further nodes that have not answered and whose names are unknown, because servers in Node do not
-        /// tell them.
+        /// tell them. Of those that have answered in part, it counts one, as it does if the bus could not count the nodes.
         unknown: usize,
     },
     /// A node has joined the cluster with a namespace. Every server has the namespace `/`.

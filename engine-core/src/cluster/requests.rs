@@ -23,6 +23,8 @@ pub(super) enum Kind {
     ServerSide,
     /// The sockets of each server.
     Sockets,
+    /// The number of servers.
+    Servers,
 }
 
 /// A request that is not over.
@@ -33,6 +35,8 @@ pub(super) struct Request {
     deadline: Time,
     /// The number of nodes that receive the request, if the bus has said it.
     expected: Option<Expected>,
+    /// Nodes send heartbeats, so that their names are enough if the bus cannot count them.
+    is_named: bool,
     /// The nodes that were known when the request was sent, and have not gone.
     asked: BTreeSet<SmolStr>,
     /// Those of them that have gone without a complete answer.
@@ -102,13 +106,18 @@ impl Request {
                 let known = self.asked.len() + self.gone.len();
                 count.saturating_sub(known).saturating_sub(self.strangers())
             }
-            _ => 0,
+            // One at least, because it is not known that there is none.
+            Some(Expected::Unknown) => usize::from(!self.is_named),
+            None => 1,
         }
     }
 
     /// Returns whether every node has answered completely.
     fn is_over(&self) -> bool {
         let Some(expected) = self.expected else { return false };
+        if self.kind == Kind::Servers {
+            return true;
+        }
         if !self.nameless.is_complete() || !self.nodes.values().all(Progress::is_complete) {
             return false;
         }
@@ -123,7 +132,15 @@ impl Request {
     }
 
     fn finish(self, id: SmolStr) -> Event {
-        let unknown = self.unknown();
+        if self.kind == Kind::Servers {
+            let servers = match self.expected {
+                Some(Expected::Count(others)) => others + 1,
+                _ => self.asked.len() + 1,
+            };
+            return Event::Counted { request: RequestId(id), servers };
+        }
+        // Of those that do not tell their names, one at least has left something out.
+        let unknown = self.unknown() + usize::from(!self.nameless.is_complete());
         let is_silent =
             |node: &SmolStr| !self.nodes.get(node).is_some_and(|it| it.reports > 0 && it.is_complete());
         let mut silent: Vec<_> = self.asked.iter().filter(|node| is_silent(node)).cloned().collect();
@@ -161,7 +178,7 @@ impl Requests {
         kind: Kind,
         namespace: SmolStr,
         deadline: Time,
-        asked: BTreeSet<SmolStr>,
+        (asked, is_named): (BTreeSet<SmolStr>, bool),
     ) {
         self.by_deadline.insert((deadline, id.clone()));
         let request = Request {
@@ -169,6 +186,7 @@ impl Requests {
             namespace,
             deadline,
             expected: None,
+            is_named,
             asked,
             gone: Vec::new(),
             nodes: BTreeMap::new(),

@@ -168,6 +168,17 @@ impl Cluster {
         self.config.dialect.requests(namespace)
     }
 
+    /// Counts the servers with the namespace, those in Node included. The number is an [event](super::Event::Counted): that of
+    /// the bus or, if the bus does not know it within the timeout of the settings, the number of those that send heartbeats.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace is not part of the cluster, or if too many requests wait.
+    pub fn count_servers(&mut self, now: Time, namespace: &str) -> Result<RequestId, ClusterError> {
+        self.check_request(namespace)?;
+        let timeout = self.config.request_timeout;
+        Ok(self.request(now, namespace, Kind::Servers, timeout))
+    }
+
     /// Stops waiting for a request, of which no event follows.
     pub fn cancel(&mut self, request: &RequestId) {
         self.requests.remove(&request.0);
@@ -177,6 +188,7 @@ impl Cluster {
     fn request(&mut self, now: Time, namespace: &str, kind: Kind, timeout: Duration) -> RequestId {
         let id = RequestId(self.new_id());
         let nodes = self.namespaces.get(namespace).map_or_else(BTreeSet::new, |space| space.nodes.names());
+        let nodes = (nodes, !self.config.dialect.is_classic());
         self.requests.insert(id.0.clone(), kind, namespace.into(), now + timeout, nodes);
         let channel = self.config.dialect.requests(namespace);
         self.commands.push_back(Command::Count { channel, request: id.clone() });

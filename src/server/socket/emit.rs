@@ -80,14 +80,14 @@ impl Socket {
 
     /// Returns an emitter that waits for the acknowledgement for `timeout`.
     pub fn timeout(&self, timeout: Duration) -> Emitter<'_> {
-        Emitter { socket: self, flags: Flags::default() }.timeout(timeout)
+        Emitter::new(self).timeout(timeout)
     }
 
     /// Returns an emitter that drops its event if the client is not ready for it: messages are already queued
     /// for the client, or it is between two polls. Use it for data that the next message replaces, such as
     /// positions.
     pub fn volatile(&self) -> Emitter<'_> {
-        Emitter { socket: self, flags: Flags::default() }.volatile()
+        Emitter::new(self).volatile()
     }
 
     /// Returns an emitter whose message is not compressed if `compress` is false. Default: true, which compresses a
@@ -106,7 +106,7 @@ impl Socket {
     /// # });
     /// ```
     pub fn compress(&self, compress: bool) -> Emitter<'_> {
-        Emitter { socket: self, flags: Flags::default() }.compress(compress)
+        Emitter::new(self).compress(compress)
     }
 
     /// Waits until the client can take more: until at most 128 KiB are queued for it, or half of

@@ -4,6 +4,7 @@ use super::Socket;
 use crate::error::EmitError;
 use crate::payload::Payload;
 use crate::server::ack::AckFuture;
+use crate::server::broadcast::Broadcast;
 use sockeye_core::socketio::Flags;
 use std::time::Duration;
 
@@ -12,8 +13,26 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing is sent until `emit`"]
 pub struct Emitter<'a> {
-    pub(super) socket: &'a Socket,
-    pub(super) flags: Flags,
+    to: Recipient<'a>,
+    flags: Flags,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Recipient<'a> {
+    Here(&'a Socket),
+    /// The room of a socket of another server.
+    Elsewhere(&'a Broadcast),
+}
+
+impl<'a> Emitter<'a> {
+    pub(in crate::server) fn new(socket: &'a Socket) -> Self {
+        Emitter { to: Recipient::Here(socket), flags: Flags::default() }
+    }
+
+    /// Returns an emitter for the socket of another server whose room a broadcast addresses.
+    pub(in crate::server) fn elsewhere(room: &'a Broadcast) -> Self {
+        Emitter { to: Recipient::Elsewhere(room), flags: Flags::default() }
+    }
 }
 
 impl Emitter<'_> {
@@ -40,7 +59,13 @@ impl Emitter<'_> {
     /// # Errors
     /// If nothing was sent.
     pub fn emit(self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        self.socket.emit_flagged(None, event, &args, self.flags)
+        match self.to {
+            Recipient::Here(socket) => socket.emit_flagged(None, event, &args, self.flags),
+            Recipient::Elsewhere(room) => {
+                let sent = room.clone().with_flags(self.flags).emit(event, args);
+                sent.error.map_or(Ok(()), Err)
+            }
+        }
     }
 
     /// Sends an event named `message`: see [`Socket::send`].
@@ -53,6 +78,11 @@ impl Emitter<'_> {
 
     /// Sends an event, and waits for the client's acknowledgement: see [`Socket::emit_with_ack`].
     pub fn emit_with_ack<T>(self, event: &str, args: impl Payload) -> AckFuture<T> {
-        self.socket.ask(event, &args, self.flags)
+        match self.to {
+            Recipient::Here(socket) => socket.ask(event, &args, self.flags),
+            Recipient::Elsewhere(room) => {
+                AckFuture::new(room.clone().with_flags(self.flags).ask(event, &args))
+            }
+        }
     }
 }

@@ -116,12 +116,14 @@ impl Socket {
         }
     }
 
-    /// Tells of an event that has no handler, and notes it while a handler of the client waits, which may register one.
+    /// Tells of an event that has no handler. Notes it at the namespace, and at the socket while a handler of the client
+    /// waits, which may register one.
     #[cold]
     fn unhandled(&self, event: &str, ack: Option<u64>) {
         if self.0.session.has_running_handlers() {
             self.0.state.lock().miss(event);
         }
+        self.0.namespace.0.functions.miss(event);
         self.tell_failure(event, HandlerFailure::Unhandled, ack);
     }
 

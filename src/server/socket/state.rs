@@ -4,6 +4,7 @@ use crate::error::DisconnectReason;
 use crate::listeners::{Listeners, On};
 use crate::server::ack::Waiter;
 use crate::server::joined_rooms::JoinedRooms;
+use crate::server::missed::Missed;
 use crate::server::socket::Socket;
 use crate::server::socket::expiry::Expiry;
 use crate::server::socket::packets::Packets;
@@ -11,9 +12,6 @@ use smol_str::SmolStr;
 use sockeye_core::socketio::Acks;
 use std::any::{Any, TypeId};
 use std::sync::Arc;
-
-/// The maximum number of events without a handler that one socket notes.
-const MAX_MISSED: usize = 8;
 
 /// The maximum number of pending acknowledgements of one socket.
 const MAX_ACKS: u32 = 10_000;
@@ -54,8 +52,8 @@ pub(super) struct More {
     pub(super) rooms: JoinedRooms,
     pub(super) packets: Option<Box<Packets>>,
     pub(super) expiry: Option<Expiry>,
-    /// The names of events that arrived before they had a handler, while one was still expected.
-    pub(super) missed: Vec<SmolStr>,
+    /// The events that arrived before they had a handler, while one was still expected.
+    pub(super) missed: Missed,
 }
 
 impl Default for More {
@@ -67,7 +65,7 @@ impl Default for More {
             rooms: JoinedRooms::default(),
             packets: None,
             expiry: None,
-            missed: Vec::new(),
+            missed: Missed::default(),
         }
     }
 }
@@ -96,21 +94,14 @@ impl State {
 
     /// Notes an event that arrived, but has no handler.
     pub(super) fn miss(&mut self, event: &str) {
-        let missed = match self.stage {
-            Stage::Ended => return,
-            _ => &mut self.more().missed,
-        };
-        if missed.len() < MAX_MISSED && missed.iter().all(|known| known != event) {
-            missed.push(event.into());
+        if self.stage != Stage::Ended {
+            self.more().missed.note(event);
         }
     }
 
     /// Returns the name of the event, if it has arrived before its first handler was registered.
     pub(super) fn take_missed(&mut self, on: &On) -> Option<SmolStr> {
-        let missed = &mut self.more.as_mut()?.missed;
-        let On::Event(event) = on else { return None };
-        let at = missed.iter().position(|known| **known == **event)?;
-        Some(missed.swap_remove(at))
+        self.more.as_mut()?.missed.take(on)
     }
 
     pub(super) fn forget_ack(&mut self, id: u64) -> Option<(Arc<Waiter>, u32)> {

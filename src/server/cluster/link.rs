@@ -1,0 +1,335 @@
+//! The link of a server to its cluster.
+
+use super::Adapter;
+use super::asking::{Asker, names};
+use crate::engine::deadline::Deadline;
+use crate::engine::timers::{Expire, Key, Notify};
+use crate::guard::guard;
+use crate::observe::{self, ClusterEvent, ServerEvent};
+use crate::server::Engine;
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use smol_str::SmolStr;
+use sockeye_core::cluster::{
+    Bus, BusError, BusStatus, Cluster, Command, Dialect, Node, RequestId, Sharded, SubscriptionMode,
+};
+use sockeye_core::host::Runtime;
+use sockeye_core::{Random, Time};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// The time for the bus to send what waits, when the server is closed.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// The time between two reports about messages that cannot be read.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// The link of a server to its cluster. It passes commands of the state machine to the bus, and events to the server.
+///
+/// Both happen without its lock, by one thread at a time each, so that their order is kept: one that finds another at work
+/// leaves its own to it.
+pub(crate) struct Link {
+    bus: Box<dyn Bus>,
+    pub(super) this: Weak<Link>,
+    engine: OnceLock<Weak<Engine>>,
+    /// Set once the bus is attached.
+    runtime: OnceLock<Arc<dyn Runtime>>,
+    /// Rooms have channels of their own, which are watched while the room has a socket.
+    pub(in crate::server) watches_rooms: bool,
+    state: Mutex<State>,
+}
+
+pub(in crate::server) struct State {
+    pub(in crate::server) cluster: Cluster,
+    /// Those who wait for the results of own requests.
+    askers: HashMap<RequestId, Weak<dyn Asker>>,
+    /// The deadline of the cluster in the table of the server, which may have moved later.
+    timer: Option<(Time, Key)>,
+    /// A thread passes a command to the bus.
+    is_sending: bool,
+    /// A thread handles an event.
+    is_handling: bool,
+    was_connected: bool,
+    /// When messages were reported that cannot be read, and the number of further ones.
+    reported: Option<Time>,
+    ignored: u64,
+}
+
+impl State {
+    /// Notes that `asker` waits for the results of a request.
+    pub(in crate::server) fn expect(&mut self, request: &RequestId, asker: Weak<dyn Asker>) {
+        self.askers.insert(request.clone(), asker);
+    }
+}
+
+impl Link {
+    /// Creates the link of a server that is about to be built.
+    ///
+    /// # Panics
+    /// If the system provides no randomness.
+    pub(in crate::server) fn new(adapter: Adapter) -> Arc<Link> {
+        let mut seed = [0; 20];
+        getrandom::fill(&mut seed)
+            .expect("the system provides randomness, for the name of a server in its cluster");
+        let mode = match adapter.config.dialect {
+            Dialect::Sharded(Sharded { subscription_mode, .. }) => subscription_mode,
+            _ => SubscriptionMode::Static,
+        };
+        Arc::new_cyclic(|this| Link {
+            bus: adapter.bus,
+            this: this.clone(),
+            engine: OnceLock::new(),
+            runtime: OnceLock::new(),
+            watches_rooms: mode != SubscriptionMode::Static,
+            state: Mutex::new(State {
+                cluster: Cluster::new(adapter.config, Random::from_seed(seed)),
+                askers: HashMap::new(),
+                timer: None,
+                is_sending: false,
+                is_handling: false,
+                was_connected: false,
+                reported: None,
+                ignored: 0,
+            }),
+        })
+    }
+
+    /// Tells the link its server.
+    pub(in crate::server) fn set_engine(&self, engine: &Arc<Engine>) {
+        let _ = self.engine.set(Arc::downgrade(engine));
+    }
+
+    pub(super) fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.get()?.upgrade()
+    }
+
+    fn now(&self) -> Time {
+        self.engine().map_or(Time::ZERO, |engine| engine.now())
+    }
+
+    /// Connects the bus, once the server has a runtime.
+    pub(in crate::server) fn attach(&self, runtime: &Arc<dyn Runtime>) {
+        if self.runtime.set(runtime.clone()).is_ok() {
+            guard("a bus", || self.bus.attach(self.this.clone()));
+            self.send();
+        }
+    }
+
+    /// Changes the state of the cluster. What has to leave because of that waits for [`send`](Link::send).
+    pub(in crate::server) fn queue<R>(&self, f: impl FnOnce(&mut State, Time) -> R) -> R {
+        let now = self.now();
+        f(&mut self.state.lock(), now)
+    }
+
+    /// Does the same as [`queue`](Link::queue) and [`send`](Link::send). The caller must hold no lock.
+    pub(in crate::server) fn act<R>(&self, f: impl FnOnce(&mut Cluster, Time) -> R) -> R {
+        let result = self.queue(|state, now| f(&mut state.cluster, now));
+        self.send();
+        result
+    }
+
+    /// Passes commands to the bus, and handles events. The caller must hold no lock.
+    pub(in crate::server) fn send(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if !state.is_sending
+                && let Some(command) = state.cluster.poll_command()
+            {
+                state.is_sending = true;
+                MutexGuard::unlocked(&mut state, || guard("a bus", || pass(&*self.bus, command)));
+                state.is_sending = false;
+            } else if !state.is_handling
+                && let Some(event) = state.cluster.poll_event()
+            {
+                state.is_handling = true;
+                MutexGuard::unlocked(&mut state, || guard("a cluster event", || self.handle_event(event)));
+                state.is_handling = false;
+            } else {
+                break;
+            }
+        }
+        let driver = self.arm(&mut state);
+        drop(state);
+        driver.into_iter().for_each(Waker::wake);
+    }
+
+    /// Adds the deadline of the cluster to the table of the server, if it has moved closer. Returns the waker to call.
+    fn arm(&self, state: &mut State) -> Option<Waker> {
+        let deadline = state.cluster.next_deadline()?;
+        if state.timer.is_some_and(|(at, _)| at <= deadline) {
+            return None;
+        }
+        let engine = self.engine()?;
+        let (key, driver) = engine.timers.insert(deadline, Notify::Object(self.this.clone()));
+        if let Some((_, replaced)) = state.timer.replace((deadline, key)) {
+            engine.timers.remove(replaced);
+        }
+        driver
+    }
+
+    /// Takes the one who waits for a request.
+    pub(super) fn take_asker(&self, request: &RequestId) -> Option<Arc<dyn Asker>> {
+        self.state.lock().askers.remove(request)?.upgrade()
+    }
+
+    /// Returns the one who waits for a request.
+    pub(super) fn asker(&self, request: &RequestId) -> Option<Arc<dyn Asker>> {
+        self.state.lock().askers.get(request)?.upgrade()
+    }
+
+    /// Stops waiting for a request.
+    pub(in crate::server) fn cancel(&self, request: &RequestId) {
+        let state = &mut *self.state.lock();
+        state.cluster.cancel(request);
+        state.askers.remove(request);
+    }
+
+    /// Tells the application, the observer and the log of a change.
+    pub(super) fn tell(&self, event: &ClusterEvent) {
+        let Some(engine) = self.engine() else { return };
+        observe::tell(engine.observer.as_deref(), &ServerEvent::ClusterChanged { event });
+        if let Some(handler) = &engine.application.on_cluster_event {
+            guard("on_cluster_event", || handler(event));
+        }
+    }
+
+    /// Handles the result of a message, and what it has caused.
+    fn finish(&self, mut state: MutexGuard<'_, State>, now: Time, result: Result<(), BusError>) {
+        let mut report = None;
+        if let Err(cause) = result {
+            state.ignored += 1;
+            if state.reported.is_none_or(|at| at + REPORT <= now) {
+                state.reported = Some(now);
+                report =
+                    Some(ClusterEvent::MessageIgnored { cause, count: std::mem::take(&mut state.ignored) });
+            }
+        }
+        drop(state);
+        self.send();
+        if let Some(report) = report {
+            self.tell(&report);
+        }
+    }
+
+    /// Closes the server by `close`, and says goodbye to the others. The server counts as closed once the bus has sent
+    /// everything, or a second has passed.
+    pub(in crate::server) fn leave(&self, close: impl FnOnce()) {
+        let Some(engine) = self.engine() else { return close() };
+        engine.count_busy(true);
+        let busy = Busy(Arc::downgrade(&engine));
+        close();
+        self.act(|cluster, now| cluster.close(now));
+        let Some(runtime) = engine.runtime() else { return };
+        let mut flush = self.bus.flush();
+        let mut deadline = Deadline::default();
+        runtime.spawn(Box::pin(async move {
+            poll_fn(|cx| {
+                let Some(engine) = busy.0.upgrade() else { return Poll::Ready(()) };
+                if flush.as_mut().poll(cx).is_ready() || deadline.poll(cx, &engine, FLUSH).is_ready() {
+                    deadline.clear(&engine.timers);
+                    return Poll::Ready(());
+                }
+                Poll::Pending
+            })
+            .await;
+        }));
+    }
+}
+
+/// Passes a command to the bus.
+pub(super) fn pass(bus: &dyn Bus, command: Command) {
+    match command {
+        Command::Watch(channel) => bus.watch(&channel, true),
+        Command::Unwatch(channel) => bus.watch(&channel, false),
+        Command::Publish { channel, message } => bus.publish(&channel, message),
+        Command::Append { channel, fields } => bus.append(&channel, fields),
+        Command::Count { channel, request } => bus.count(&channel, request),
+        _ => {}
+    }
+}
+
+/// Keeps the server from being closed until it is dropped.
+struct Busy(Weak<Engine>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.count_busy(false);
+        }
+    }
+}
+
+impl Expire for Link {
+    fn expire(self: Arc<Self>, now: Time) {
+        {
+            let mut state = self.state.lock();
+            state.timer = None;
+            state.cluster.handle_timeout(now);
+        }
+        self.send();
+    }
+}
+
+impl Node for Link {
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        self.runtime.get().expect("the bus is attached once there is a runtime").clone()
+    }
+
+    fn handle_message(&self, channel: &str, message: Bytes) {
+        let Some(engine) = self.engine() else { return };
+        let room = self.state.lock().cluster.room_of(channel).map(|(namespace, room)| {
+            // The lock is not held while the room is looked up.
+            (SmolStr::from(namespace), room)
+        });
+        if let Some((namespace, room)) = room {
+            let namespace = engine.application.namespaces.get(&namespace);
+            // Most messages of other servers end here, if the bus cannot keep them away.
+            if !namespace.is_some_and(|namespace| namespace.0.members.read().has_room(room)) {
+                return;
+            }
+        }
+        let now = engine.now();
+        let mut state = self.state.lock();
+        let result = state.cluster.handle_message(now, channel, &message);
+        self.finish(state, now, result);
+    }
+
+    fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let fields = fields.iter().map(|(key, value)| (*key, &**value));
+        let result = state.cluster.handle_entry(now, stream, offset, fields);
+        self.finish(state, now, result);
+    }
+
+    fn handle_count(&self, request: &RequestId, subscribers: Option<usize>) {
+        self.act(|cluster, _| cluster.handle_count(request, subscribers));
+    }
+
+    fn handle_status(&self, status: BusStatus) {
+        let Some(event) = ClusterEvent::of_status(status) else { return };
+        if event == ClusterEvent::BusConnected {
+            self.queue(|state, now| {
+                if std::mem::replace(&mut state.was_connected, true) {
+                    state.cluster.handle_reconnect(now);
+                }
+            });
+            self.send();
+        }
+        self.tell(&event);
+    }
+}
+
+impl Drop for Link {
+    /// Ends the requests that are still waited for.
+    fn drop(&mut self) {
+        for asker in
+            std::mem::take(&mut self.state.get_mut().askers).into_values().filter_map(|it| it.upgrade())
+        {
+            asker.finished(names::<&str>(&[], 1));
+        }
+    }
+}

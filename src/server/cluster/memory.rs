@@ -1,0 +1,321 @@
+//! A bus between servers of one process.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use smol_str::{SmolStr, format_smolstr};
+use sockeye_core::cluster::{Bus, BusStatus, Channel, ChannelKind, Node, RequestId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+/// The bytes that may wait for one server.
+const MAX_WAITING: usize = 64 << 20;
+
+/// The bytes that an item of a queue counts beside its content.
+const ITEM: usize = 64;
+
+/// The number of items that a server takes in one turn, so that its other tasks get theirs.
+const MAX_TURN: usize = 64;
+
+/// A bus in memory, for several servers in one process and for tests: every clone is the bus of one server.
+///
+/// It supports all dialects. Up to 64 MiB wait for a server whose runtime is busy; what is published beyond that is dropped
+/// for this server, which is told of it ([`BusStatus::Overflowed`]).
+///
+/// ```
+/// use sockeye::Server;
+/// use sockeye::cluster::{Adapter, MemoryBus};
+/// use sockeye::testing::TestServer;
+///
+/// let bus = MemoryBus::new();
+/// let server = || Server::builder().adapter(Adapter::sharded(bus.clone())).build();
+/// let first = TestServer::new(server());
+/// let second = first.beside(server());
+/// let (ann, bob) = (first.connect("/"), second.connect("/"));
+/// first.server().emit("hello", 1);
+/// assert_eq!(bob.expect_event::<u8>("hello"), 1);
+/// ```
+pub struct MemoryBus {
+    hub: Arc<Hub>,
+    /// The place of this server among the others.
+    seat: u64,
+}
+
+#[derive(Default)]
+struct Hub(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    seats: BTreeMap<u64, Seat>,
+    last_seat: u64,
+    /// The number of the last entry of each stream.
+    streams: BTreeMap<SmolStr, u64>,
+}
+
+/// One server, and what waits for it.
+#[derive(Default)]
+struct Seat {
+    watched: BTreeSet<Channel>,
+    patterns: Vec<Channel>,
+    /// Items with their sizes.
+    inbox: VecDeque<(Item, usize)>,
+    /// The size of the inbox, in bytes.
+    waiting: usize,
+    /// Something was dropped since the inbox was empty last.
+    is_full: bool,
+    waker: Option<Waker>,
+    /// The server has a runtime. Before that, it watches nothing, and what it sends is kept.
+    is_attached: bool,
+    early: Vec<Sent>,
+    early_size: usize,
+}
+
+#[derive(Clone)]
+enum Item {
+    Message { channel: SmolStr, message: Bytes },
+    Entry { stream: SmolStr, offset: SmolStr, fields: Arc<[(&'static str, Bytes)]> },
+    Count { request: RequestId, subscribers: usize },
+    Status(BusStatus),
+}
+
+impl Item {
+    fn size(&self) -> usize {
+        ITEM + match self {
+            Item::Message { message, .. } => message.len(),
+            Item::Entry { fields, .. } => fields.iter().map(|(_, value)| value.len()).sum(),
+            Item::Count { .. } | Item::Status(_) => 0,
+        }
+    }
+
+    fn pass_to(self, node: &dyn Node) {
+        match self {
+            Item::Message { channel, message } => node.handle_message(&channel, message),
+            Item::Entry { stream, offset, fields } => node.handle_entry(&stream, &offset, &fields),
+            Item::Count { request, subscribers } => node.handle_count(&request, Some(subscribers)),
+            Item::Status(status) => node.handle_status(status),
+        }
+    }
+}
+
+impl MemoryBus {
+    /// Creates a bus that no other server uses.
+    pub fn new() -> MemoryBus {
+        MemoryBus::beside(Arc::default())
+    }
+
+    fn beside(hub: Arc<Hub>) -> MemoryBus {
+        let mut state = hub.0.lock();
+        state.last_seat += 1;
+        let seat = state.last_seat;
+        state.seats.insert(seat, Seat::default());
+        drop(state);
+        MemoryBus { hub, seat }
+    }
+
+    /// Sends something, once the server is attached.
+    fn put(&self, sent: Sent) {
+        let mut woken = Woken::new();
+        {
+            let state = &mut *self.hub.0.lock();
+            match state.seats.get_mut(&self.seat) {
+                Some(seat) if !seat.is_attached => seat.keep(sent),
+                _ => state.pass(self.seat, sent, &mut woken),
+            }
+        }
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Something that a server sends.
+enum Sent {
+    Message(Channel, Bytes),
+    Entry(Channel, Arc<[(&'static str, Bytes)]>),
+    Count(Channel, RequestId),
+    Status(BusStatus),
+}
+
+/// The wakers to call without the lock.
+type Woken = SmallVec<[Waker; 4]>;
+
+impl State {
+    /// Queues what a server sends for those that receive it.
+    fn pass(&mut self, from: u64, sent: Sent, woken: &mut Woken) {
+        match sent {
+            Sent::Message(channel, message) => {
+                let item = Item::Message { channel: channel.name.clone(), message };
+                self.queue(item, woken, |at, seat| at != from && seat.watches(&channel));
+            }
+            Sent::Entry(stream, fields) => {
+                let number = self.streams.entry(stream.name.clone()).or_default();
+                *number += 1;
+                let offset = format_smolstr!("1-{number}");
+                let item = Item::Entry { stream: stream.name.clone(), offset, fields };
+                self.queue(item, woken, |_, seat| seat.watches(&stream));
+            }
+            Sent::Count(channel, request) => {
+                let subscribers = self.seats.values().filter(|seat| seat.watches(&channel)).count();
+                self.queue(Item::Count { request, subscribers }, woken, |at, _| at == from);
+            }
+            Sent::Status(status) => self.queue(Item::Status(status), woken, |at, _| at == from),
+        }
+    }
+
+    fn queue(&mut self, item: Item, woken: &mut Woken, f: impl Fn(u64, &Seat) -> bool) {
+        for (at, seat) in &mut self.seats {
+            if f(*at, seat) {
+                woken.extend(seat.push(item.clone()));
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Keeps something until the server is attached, unless too much waits.
+    fn keep(&mut self, sent: Sent) {
+        let size = match &sent {
+            Sent::Message(_, message) => message.len(),
+            Sent::Entry(_, fields) => fields.iter().map(|(_, value)| value.len()).sum(),
+            Sent::Count(..) | Sent::Status(_) => 0,
+        };
+        if self.early_size + size + ITEM <= MAX_WAITING {
+            self.early_size += size + ITEM;
+            self.early.push(sent);
+        }
+    }
+
+    fn watches(&self, channel: &Channel) -> bool {
+        let is_plain = channel.kind == ChannelKind::Plain;
+        let has_pattern = || is_plain && self.patterns.iter().any(|it| it.includes(&channel.name));
+        self.is_attached && (self.watched.contains(channel) || has_pattern())
+    }
+
+    /// Queues an item, unless too much waits. Returns the waker to call.
+    fn push(&mut self, item: Item) -> Option<Waker> {
+        let size = item.size();
+        if self.waiting + size > MAX_WAITING {
+            if !std::mem::replace(&mut self.is_full, true) {
+                self.inbox.push_back((Item::Status(BusStatus::Overflowed { limit: MAX_WAITING }), 0));
+            }
+        } else {
+            self.waiting += size;
+            self.inbox.push_back((item, size));
+        }
+        self.waker.take()
+    }
+
+    /// Takes the next item. If there is none, the task is woken once there is.
+    fn pop(&mut self, cx: &Context<'_>) -> Option<Item> {
+        let Some((item, size)) = self.inbox.pop_front() else {
+            self.is_full = false;
+            self.waker = Some(cx.waker().clone());
+            return None;
+        };
+        self.waiting -= size;
+        Some(item)
+    }
+}
+
+impl Bus for MemoryBus {
+    fn attach(&self, node: Weak<dyn Node>) {
+        let Some(attached) = node.upgrade() else { return };
+        let mut woken = Woken::new();
+        {
+            let state = &mut *self.hub.0.lock();
+            let Some(seat) = state.seats.get_mut(&self.seat) else { return };
+            seat.is_attached = true;
+            let early = std::mem::take(&mut seat.early);
+            for sent in std::iter::once(Sent::Status(BusStatus::Connected)).chain(early) {
+                state.pass(self.seat, sent, &mut woken);
+            }
+        }
+        woken.into_iter().for_each(Waker::wake);
+        attached.runtime().spawn(Box::pin(Deliver { hub: Arc::downgrade(&self.hub), seat: self.seat, node }));
+    }
+
+    fn watch(&self, channel: &Channel, on: bool) {
+        let state = &mut *self.hub.0.lock();
+        let Some(seat) = state.seats.get_mut(&self.seat) else { return };
+        match (channel.kind, on) {
+            (ChannelKind::Pattern, _) => {
+                seat.patterns.retain(|known| known != channel);
+                seat.patterns.extend(on.then(|| channel.clone()));
+            }
+            (_, true) => _ = seat.watched.insert(channel.clone()),
+            (_, false) => _ = seat.watched.remove(channel),
+        }
+    }
+
+    fn publish(&self, channel: &Channel, message: Bytes) {
+        self.put(Sent::Message(channel.clone(), message));
+    }
+
+    fn append(&self, stream: &Channel, fields: Vec<(&'static str, Bytes)>) {
+        self.put(Sent::Entry(stream.clone(), fields.into()));
+    }
+
+    fn count(&self, channel: &Channel, request: RequestId) {
+        self.put(Sent::Count(channel.clone(), request));
+    }
+}
+
+/// The task that passes to a server what waits for it. It ends with the bus of the server, or the server.
+struct Deliver {
+    hub: Weak<Hub>,
+    seat: u64,
+    node: Weak<dyn Node>,
+}
+
+impl Future for Deliver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..MAX_TURN {
+            let (Some(hub), Some(node)) = (self.hub.upgrade(), self.node.upgrade()) else {
+                return Poll::Ready(());
+            };
+            let item = match hub.0.lock().seats.get_mut(&self.seat) {
+                Some(seat) => seat.pop(cx),
+                None => return Poll::Ready(()),
+            };
+            match item {
+                Some(item) => item.pass_to(&*node),
+                None => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Default for MemoryBus {
+    fn default() -> MemoryBus {
+        MemoryBus::new()
+    }
+}
+
+impl Clone for MemoryBus {
+    /// Creates the bus of one more server.
+    fn clone(&self) -> MemoryBus {
+        MemoryBus::beside(self.hub.clone())
+    }
+}
+
+impl Drop for MemoryBus {
+    fn drop(&mut self) {
+        let seat = self.hub.0.lock().seats.remove(&self.seat);
+        // Its task ends.
+        if let Some(waker) = seat.and_then(|seat| seat.waker) {
+            waker.wake();
+        }
+    }
+}
+
+impl fmt::Debug for MemoryBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBus").field("seat", &self.seat).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,176 @@
+//! The life of servers in a cluster, and of their bus.
+
+use super::support::{Notes, client, cluster, dialects, sharded, start, take};
+use bytes::Bytes;
+use sockeye::Server;
+use sockeye::cluster::{
+    Adapter, Bus, BusStatus, Channel, Classic, ClusterEvent, MemoryBus, Node, RequestId, SubscriptionMode,
+};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+#[test]
+fn a_server_that_is_closed_says_goodbye_after_its_last_words() {
+    for dialect in dialects() {
+        let [a, b] = cluster(&dialect);
+        let (here, _there) = (a.connect("/"), b.connect("/"));
+        b.server().on_disconnect(async |io: Server| _ = io.emit("left", ()));
+        b.close();
+        here.expect("left");
+        assert_eq!(b.elapsed(), Duration::ZERO, "{dialect:?}");
+        let found = a.block_on(a.server().fetch_sockets());
+        assert!(found.is_complete() && found.sockets.len() == 1);
+        assert_eq!(a.elapsed(), Duration::ZERO, "nobody waits for it");
+    }
+}
+
+/// A bus that passes everything on, and notes some of it.
+struct Noted {
+    bus: MemoryBus,
+    notes: Notes,
+    node: Arc<Mutex<Option<Weak<dyn Node>>>>,
+    /// It never has sent everything.
+    is_stuck: bool,
+}
+
+impl Bus for Noted {
+    fn attach(&self, node: Weak<dyn Node>) {
+        *self.node.lock().unwrap() = Some(node.clone());
+        self.bus.attach(node);
+    }
+
+    fn watch(&self, channel: &Channel, on: bool) {
+        self.notes.lock().unwrap().push(format!("{} {}", if on { "watch" } else { "unwatch" }, channel.name));
+        self.bus.watch(channel, on);
+    }
+
+    fn publish(&self, channel: &Channel, message: Bytes) {
+        self.notes.lock().unwrap().push(format!("publish {}", channel.name));
+        self.bus.publish(channel, message);
+    }
+
+    fn append(&self, stream: &Channel, fields: Vec<(&'static str, Bytes)>) {
+        self.bus.append(stream, fields);
+    }
+
+    fn count(&self, channel: &Channel, request: RequestId) {
+        self.bus.count(channel, request);
+    }
+
+    fn flush(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        match self.is_stuck {
+            true => Box::pin(std::future::pending()),
+            false => Box::pin(std::future::ready(())),
+        }
+    }
+}
+
+fn noted(is_stuck: bool) -> Noted {
+    Noted { bus: MemoryBus::new(), notes: Notes::default(), node: Arc::default(), is_stuck }
+}
+
+#[test]
+fn a_bus_that_is_stuck_delays_the_end_of_a_server_by_a_second() {
+    let server = Server::builder().adapter(Adapter::classic(noted(true))).build();
+    let test = start(None, server);
+    let client = test.connect("/");
+    test.server().emit("hello", ());
+    client.expect("hello");
+    test.close();
+    assert_eq!(test.elapsed(), Duration::from_secs(1));
+}
+
+#[test]
+fn only_the_channels_of_rooms_with_sockets_are_watched() {
+    let bus = noted(false);
+    let notes = bus.notes.clone();
+    let adapter = Adapter::new(sockeye::cluster::Sharded::default(), bus);
+    let test = start(None, Server::builder().adapter(adapter).build());
+    test.settle();
+    take(&notes);
+    let members = [client(&test, &["room"]), client(&test, &["room"])];
+    assert_eq!(take(&notes), ["watch socket.io#/#room#"]);
+    test.server().to("room").emit("hello", ());
+    assert_eq!(take(&notes), ["publish socket.io#/#room#"]);
+    drop(members);
+    test.advance(Duration::from_secs(1));
+    test.server().disconnect_sockets(true);
+    test.settle();
+    assert!(take(&notes).contains(&"unwatch socket.io#/#room#".to_owned()));
+}
+
+#[test]
+fn the_application_is_told_of_the_bus_and_of_messages_that_make_no_sense() {
+    let (bus, told) = (noted(false), Notes::default());
+    let (node, notes) = (bus.node.clone(), told.clone());
+    let server = Server::builder()
+        .adapter(Adapter::new(Classic::default(), bus))
+        .on_cluster_event(move |event| notes.lock().unwrap().push(event.to_string()))
+        .build();
+    let test = start(None, server);
+    test.settle();
+    assert_eq!(take(&told), ["the bus of the cluster is connected"]);
+    let node = node.lock().unwrap().clone().unwrap().upgrade().unwrap();
+    node.handle_status(BusStatus::Disconnected { cause: "gone".into() });
+    node.handle_status(BusStatus::Overflowed { limit: 5 });
+    assert_eq!(
+        take(&told),
+        [
+            "the bus of the cluster is not connected, so only the own clients are reached: gone",
+            "more than 5 bytes wait for the bus of the cluster, so messages to other servers are dropped"
+        ]
+    );
+    for _ in 0..3 {
+        node.handle_message("socket.io-request#/#", Bytes::from_static(b"\xff"));
+    }
+    test.advance(Duration::from_secs(1));
+    node.handle_message("socket.io-request#/#", Bytes::from_static(b"{}"));
+    let told = take(&told);
+    assert!(told[0].starts_with("1 messages") && told[1].starts_with("3 messages"), "{told:?}");
+    assert_eq!(told.len(), 2, "at most one report per second");
+}
+
+#[test]
+fn a_server_that_comes_back_is_known_again() {
+    let told = Notes::default();
+    let notes = told.clone();
+    let bus = MemoryBus::new();
+    let adapter = || Adapter::new(sockeye::cluster::Sharded::default(), bus.clone());
+    let a = Server::builder().adapter(adapter()).on_cluster_event(move |event| {
+        let name = match event {
+            ClusterEvent::NodeJoined { .. } => "joined",
+            ClusterEvent::NodeLeft { .. } => "left",
+            ClusterEvent::NodeLost { .. } => "lost",
+            _ => return,
+        };
+        notes.lock().unwrap().push(name.into());
+    });
+    let a = start(None, a.build());
+    for _ in 0..3 {
+        let b = start(Some(&a), Server::builder().adapter(adapter()).build());
+        a.settle();
+        b.close();
+        a.settle();
+        assert_eq!(take(&told), ["joined", "left"]);
+    }
+    let b = start(Some(&a), Server::builder().adapter(adapter()).build());
+    a.advance(Duration::from_secs(60));
+    assert_eq!(take(&told), ["joined"], "heartbeats keep it");
+    drop(b);
+    a.advance(Duration::from_secs(11));
+    assert_eq!(take(&told), ["lost"]);
+}
+
+#[test]
+fn a_server_without_recipients_encodes_nothing() {
+    // Nothing can be encoded with a placeholder beside binary data, and the observer sees every packet.
+    for mode in [SubscriptionMode::Static, SubscriptionMode::Dynamic] {
+        let [a, b] = cluster(&sharded(mode));
+        let there = client(&b, &["x"]);
+        for room in ["y", "z"] {
+            a.server().to(room).emit("hello", ());
+        }
+        a.settle();
+        there.expect_nothing();
+    }
+}

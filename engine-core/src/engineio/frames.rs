@@ -201,8 +201,8 @@ impl Draft {
         place.expect("the bytes are within the text").copy_from_slice(with);
     }
 
-    /// Completes the unit.
-    pub(crate) fn finish(self) -> Frames {
+    /// Completes the unit with the bytes that it has.
+    pub fn finish(self) -> Frames {
         Frames::from_shared(self.bytes.into())
     }
 }

@@ -1,26 +1,26 @@
 //! Recovery of connections: what a namespace remembers, so that a client that lost its connection gets what it missed.
 //!
-//! A [`Recovery`] has a log of events and the sockets whose clients are away. An event that is [recorded](Recovery::record)
+//! A [`Retained`] has a log of events and the sockets whose clients are away. An event that is [recorded](Retained::record)
 //! ends with an offset, which is its position in the log. A client that comes back says its [private id](Pid) and the last
-//! offset that it has received; [`claim`](Recovery::claim) checks them, [`missed`](Recovery::missed) returns the events
-//! behind that offset, and [`recover`](Recovery::recover) hands the socket over.
+//! offset that it has received; [`claim`](Retained::claim) checks them, [`missed`](Retained::missed) returns the events
+//! behind that offset, and [`recover`](Retained::recover) hands the socket over.
 //!
 //! Either a client gets everything that it missed, or it is not recovered. Its owner has to make one step of these, so that
 //! no event is recorded in between:
 //!
 //! - recording an event, and queueing it for its recipients;
-//! - [beginning](Recovery::begin) a connection, and making the socket a recipient;
-//! - [keeping](Recovery::keep) a socket, and making it a recipient no more;
+//! - [beginning](Retained::begin) a connection, and making the socket a recipient;
+//! - [keeping](Retained::keep) a socket, and making it a recipient no more;
 //! - queueing what a client missed, recovering it, and making its socket a recipient.
 //!
 //! ```
 //! use sockeye_core::Time;
 //! use sockeye_core::engineio::Id;
-//! use sockeye_core::socketio::recovery::{Config, Epoch, Pid, Recovery};
+//! use sockeye_core::socketio::recovery::{Config, Epoch, Pid, Retained};
 //! use sockeye_core::socketio::{Encoder, Target};
 //! use std::time::Duration;
 //!
-//! let mut recovery = Recovery::new(Config::default(), Epoch::from_random(1));
+//! let mut recovery = Retained::new(Config::default(), Epoch::from_random(1));
 //! // A client connects, and loses its connection.
 //! let pid = Pid { id: Id::from_random([1; 15]), secret: Id::from_random([2; 15]) };
 //! let life = recovery.begin(pid.secret);
@@ -61,7 +61,7 @@ use log::{Bounds, Log};
 use sessions::Sessions;
 use smol_str::SmolStr;
 
-/// The settings of a [`Recovery`].
+/// The settings of a [`Retained`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
@@ -134,7 +134,7 @@ pub enum NotRecoverable<D> {
     Missed(Kept<D>),
 }
 
-/// The sizes of a [`Recovery`].
+/// The sizes of a [`Retained`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -150,7 +150,7 @@ pub struct Usage {
 ///
 /// See the [module](self) for the order of calls.
 #[derive(Debug)]
-pub struct Recovery<D> {
+pub struct Retained<D> {
     config: Config,
     bounds: Bounds,
     epoch: Epoch,
@@ -158,12 +158,12 @@ pub struct Recovery<D> {
     sessions: Sessions<D>,
 }
 
-impl<D> Recovery<D> {
+impl<D> Retained<D> {
     /// Creates the state for an empty namespace. Nothing is allocated yet.
-    pub fn new(config: Config, epoch: Epoch) -> Recovery<D> {
+    pub fn new(config: Config, epoch: Epoch) -> Retained<D> {
         let age = config.max_disconnection_duration.saturating_add(config.confirmation);
         let bounds = Bounds { age, bytes: config.max_bytes, packets: config.max_packets };
-        Recovery { config, bounds, epoch, log: Log::default(), sessions: Sessions::default() }
+        Retained { config, bounds, epoch, log: Log::default(), sessions: Sessions::default() }
     }
 
     /// Returns the epoch of the offsets.
@@ -214,8 +214,8 @@ impl<D> Recovery<D> {
         self.sessions.get(id).is_some()
     }
 
-    /// Finds the socket of a client that has come back. It is kept until it is [recovered](Recovery::recover), without a
-    /// deadline until it is [released](Recovery::release).
+    /// Finds the socket of a client that has come back. It is kept until it is [recovered](Retained::recover), without a
+    /// deadline until it is [released](Retained::release).
     ///
     /// A client that has received no event has no offset: it missed all events of its connection.
     ///
@@ -257,7 +257,7 @@ impl<D> Recovery<D> {
         has_all.then(|| events.map(|(_, frames)| Frames::from_shared(frames.clone())))
     }
 
-    /// Hands the socket of a claim over, whose client was sent what it [missed](Recovery::missed). Returns `None` if it has
+    /// Hands the socket of a claim over, whose client was sent what it [missed](Retained::missed). Returns `None` if it has
     /// come back once more.
     pub fn recover(&mut self, now: Time, claim: &Claim) -> Option<(Life, Kept<D>)> {
         self.claimed(claim)?;
@@ -273,7 +273,7 @@ impl<D> Recovery<D> {
 
     // Time.
 
-    /// Returns the time at which [`handle_timeout`](Recovery::handle_timeout) and [`take_expired`](Recovery::take_expired)
+    /// Returns the time at which [`handle_timeout`](Retained::handle_timeout) and [`take_expired`](Retained::take_expired)
     /// have something to do.
     pub fn next_deadline(&self) -> Option<Time> {
         earliest(self.sessions.deadline(), self.log.deadline(&self.bounds))

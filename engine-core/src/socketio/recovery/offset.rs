@@ -34,7 +34,7 @@ impl Epoch {
     }
 
     /// Encodes an event with an offset behind its arguments, whose position is written by
-    /// [`Recovery::number`](super::Recovery::number).
+    /// [`Retained::number`](super::Retained::number).
     pub fn draft(&self, event: &Encoded<'_>) -> Draft {
         let mut tail = [b'0'; LEN + 1];
         tail[..2].copy_from_slice(b",\"");

@@ -23,10 +23,10 @@ fn pid(n: u8) -> Pid {
     Pid { id: id(n), secret: id(n + 100) }
 }
 
-fn new(change: impl FnOnce(&mut Config)) -> Recovery<()> {
+fn new(change: impl FnOnce(&mut Config)) -> Retained<()> {
     let mut config = Config::default();
     change(&mut config);
-    Recovery::new(config, Epoch::from_random(7))
+    Retained::new(config, Epoch::from_random(7))
 }
 
 fn to(rooms: &[&str], except: &[&str]) -> Target {
@@ -37,7 +37,7 @@ fn to(rooms: &[&str], except: &[&str]) -> Target {
 }
 
 /// Sends an event. Returns its offset.
-fn send<D>(recovery: &mut Recovery<D>, now: Time, target: &Target, name: &str) -> String {
+fn send<D>(recovery: &mut Retained<D>, now: Time, target: &Target, name: &str) -> String {
     let draft = recovery.epoch().draft(&Encoder::new().event("/", None, name, &()).expect("an event"));
     let frames = recovery.number(draft);
     recovery.record(now, target, &frames);
@@ -54,17 +54,17 @@ fn read(frames: &Frames) -> (String, String) {
     serde_json::from_str(text.trim_start_matches('2')).expect("a name and an offset")
 }
 
-fn names<D>(recovery: &Recovery<D>, claim: &Claim) -> Option<Vec<String>> {
+fn names<D>(recovery: &Retained<D>, claim: &Claim) -> Option<Vec<String>> {
     Some(recovery.missed(claim)?.map(|frames| read(&frames).0).collect())
 }
 
 /// Connects and disconnects.
-fn leave(recovery: &mut Recovery<()>, now: Time, n: u8, rooms: &[&str]) {
+fn leave(recovery: &mut Retained<()>, now: Time, n: u8, rooms: &[&str]) {
     let life = recovery.begin(pid(n).secret);
     keep(recovery, now, n, life, rooms);
 }
 
-fn keep(recovery: &mut Recovery<()>, now: Time, n: u8, life: Life, rooms: &[&str]) {
+fn keep(recovery: &mut Retained<()>, now: Time, n: u8, life: Life, rooms: &[&str]) {
     let rooms = rooms.iter().map(|room| SmolStr::new(*room)).collect();
     assert!(recovery.keep(now, id(n), life, rooms, ()).is_none());
 }
@@ -129,7 +129,7 @@ fn an_offset_from_the_connection_before_stands_for_the_beginning_of_this_one() {
 #[test]
 fn an_offset_that_is_wrong_begins_a_new_connection_and_the_socket_is_given_up() {
     let (mut recovery, mut other) =
-        (new(|_| {}), Recovery::<()>::new(Config::default(), Epoch::from_random(8)));
+        (new(|_| {}), Retained::<()>::new(Config::default(), Epoch::from_random(8)));
     let foreign = send(&mut other, at(0), &to(&[], &[]), "elsewhere");
     let mut last = send(&mut recovery, at(0), &to(&[], &[]), "here");
     let digit = last.pop().expect("a digit");

@@ -144,6 +144,7 @@ pub use server::joined_rooms::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
+pub use server::recovery::{ExpiredSocket, Recovery, RecoveryUsage};
 pub use server::remote::{FetchedSockets, RemoteSocket};
 pub use server::room_names::RoomNames;
 pub use server::rooms::{RoomChange, RoomEvent};

@@ -70,7 +70,7 @@ fn other_channels_and_streams_work_in_a_cluster() {
         let (one, two) = (Rig::connected(on, bus()), Rig::connected(on, bus()));
         for channel in spread(plain) {
             one.bus.watch(&channel, true);
-            two.watch(&channel);
+            two.bus.watch(&channel, true);
             one.await_count(&channel, 2);
         }
         one.publish(&plain("socket.io#/#room7#"), "both");

@@ -34,6 +34,10 @@ impl Endpoint {
             .split_once("://")
             .ok_or_else(|| invalid("it has to begin with a scheme, such as redis://127.0.0.1:6379".into()))?;
         let secure = matches!(scheme, "rediss" | "valkeys");
+        let known = ["redis", "valkey", "unix", "redis+unix", "valkey+unix"];
+        if !secure && !known.contains(&scheme) {
+            return Err(invalid(format!("{scheme} is not a scheme of Redis: write redis:// or rediss://")));
+        }
         if secure && !cfg!(feature = "tls") {
             return Err(invalid(format!("{scheme} needs the feature `tls`")));
         }

@@ -1,7 +1,7 @@
 //! The reasons why a connection ends, in words for the person who runs the server.
 
 use crate::endpoint::Endpoint;
-use redis::RedisError;
+use redis::{ErrorKind, RedisError};
 use std::fmt;
 use std::io;
 
@@ -76,6 +76,9 @@ impl Failure {
     /// The error of the crate `redis`.
     pub(crate) fn of(to: &Endpoint, error: &RedisError) -> Failure {
         match error.code() {
+            _ if error.kind() == ErrorKind::AuthenticationFailed => {
+                Failure::refused(to, "WRONGPASS it does not let this user in")
+            }
             Some(code) => {
                 let detail = error.detail().unwrap_or_default();
                 Failure::refused(to, format!("{code} {detail}").trim_end())

@@ -179,7 +179,8 @@ impl Session {
                 node.handle_status(status);
             }
         }
-        self.publisher.poll(cx, shared, &self.to, &*node)
+        // Answers to a request come to channels of this node, so that it must not leave before these are subscribed to.
+        self.publisher.poll(cx, shared, self.is_up, &self.to, &*node)
     }
 
     fn poll_reader(&mut self, cx: &mut Context<'_>, worker: &Worker, node: &dyn Node) -> Result<(), Failure> {

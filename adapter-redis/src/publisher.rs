@@ -92,16 +92,17 @@ impl Publisher {
         Publisher { connection, sent: VecDeque::new(), is_over: false }
     }
 
-    /// Sends what waits and handles the answers.
+    /// Sends what waits, if it may, and handles the answers.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         (shared, id): (&Shared, LinkId),
+        may_send: bool,
         to: &Endpoint,
         node: &dyn Node,
     ) -> Result<(), Failure> {
         loop {
-            while self.sent.len() < PIPELINES {
+            while may_send && self.sent.len() < PIPELINES {
                 let items = shared.take(id, ITEMS, BYTES);
                 if items.is_empty() {
                     break;
@@ -161,15 +162,16 @@ impl Publisher {
             Ok(values) => values,
             Err(error) => {
                 let failure = Failure::of(to, &error);
-                give_up(items, true, (shared, id), node);
+                give_up(items, (shared, id), node);
                 return Err(failure);
             }
         };
         let mut values = values.into_iter();
         let mut failure = None;
-        let (mut released, mut again) = (0, Vec::new());
+        let (mut released, mut again, mut flushes) = (0, Vec::new(), Vec::new());
         for item in items {
             if matches!(item.command, Command::Flush(_)) {
+                flushes.push(item);
                 continue;
             }
             match (&item.command, values.next()) {
@@ -192,14 +194,14 @@ impl Publisher {
             }
             released += item.size();
         }
+        // Flushes complete after that, when the budget is free again.
         shared.release(released);
-        match failure {
-            None => Ok(()),
-            Some(failure) => {
-                shared.put_back(id, again);
-                Err(failure)
-            }
+        if !again.is_empty() {
+            again.append(&mut flushes);
+            shared.put_back(id, again);
         }
+        drop(flushes);
+        failure.map_or(Ok(()), Err)
     }
 
     /// Checks that Redis answers. To be called at intervals.
@@ -223,20 +225,19 @@ impl Publisher {
 
     /// Handles the end of the connection.
     pub(crate) fn end(self, (shared, id): (&Shared, LinkId), node: &dyn Node) {
-        // The last first, because each is put at the head of the queue.
-        for batch in self.sent.into_iter().rev() {
-            give_up(batch.items, true, (shared, id), node);
+        for batch in self.sent {
+            give_up(batch.items, (shared, id), node);
         }
     }
 }
 
 /// Handles items that may have been sent or not. Messages must not come twice, so that they are given up. Entries must not
 /// be lost, so that they are sent again.
-fn give_up(items: Vec<Item>, keep_entries: bool, (shared, id): (&Shared, LinkId), node: &dyn Node) {
+fn give_up(items: Vec<Item>, (shared, id): (&Shared, LinkId), node: &dyn Node) {
     let (mut released, mut again) = (0, Vec::new());
     for item in items {
         match &item.command {
-            Command::Append(..) if keep_entries => {
+            Command::Append(..) | Command::Flush(_) => {
                 again.push(item);
                 continue;
             }

@@ -228,14 +228,16 @@ impl Shared {
         self.state.lock().release(bytes, &self.config);
     }
 
-    /// Puts items that were not sent back to the head of the queue.
+    /// Puts items that were not sent back into the queue, in their order.
     pub(crate) fn put_back(&self, id: LinkId, items: Vec<Item>) {
+        if items.is_empty() {
+            return;
+        }
         let mut state = self.state.lock();
         let id = if state.links.contains_key(&id) { id } else { FIRST };
         if let Some(link) = state.link(id) {
-            for item in items.into_iter().rev() {
-                link.queue.push_front(item);
-            }
+            link.queue.extend(items);
+            link.queue.make_contiguous().sort_by_key(|item| item.order);
         }
     }
 

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `join`, `leave` | room | the sender's own socket |
 //! | `rooms` | | its rooms, without the one of its id |
-//! | `emit` | `{rooms?, except?, event, args}` | a broadcast |
+//! | `emit` | `{rooms?, except?, event, args, times?}` | a broadcast, or as many as `times` |
 //! | `ask` | `{rooms?, event, args, timeout}` (ms) | a broadcast with acknowledgements: the answers that came |
 //! | `fetch` | `{rooms?}` | a list of `{id, rooms, data}` |
 //! | `move` | `{rooms?, join?, leave?}` | sockets of the cluster join and leave rooms |
@@ -108,7 +108,9 @@ fn serve_rooms(io: &Server) {
 /// The events that concern the whole cluster.
 fn serve_cluster(io: &Server) {
     io.on("emit", async |io: Server, Data(it): Data<Request>| {
-        it.target(&io).emit(&it.event, it.args);
+        for _ in 0..it.times {
+            it.target(&io).emit(&it.event, &it.args);
+        }
         true
     });
     io.on("ask", async |io: Server, Data(it): Data<Request>| {
@@ -153,6 +155,7 @@ struct Request {
     except: Vec<String>,
     event: String,
     args: Arguments,
+    times: u32,
     timeout: u64,
     join: Vec<String>,
     leave: Vec<String>,
@@ -166,6 +169,7 @@ impl Default for Request {
             except: Vec::new(),
             event: String::new(),
             args: Arguments::default(),
+            times: 1,
             timeout: 5000,
             join: Vec::new(),
             leave: Vec::new(),

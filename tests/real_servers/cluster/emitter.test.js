@@ -1,10 +1,10 @@
-// Node's emitter, which sends from a process without a server, into a cluster of servers in Rust and in Node.
+// Emitters, Node's and ours, which send from a process without a server into a cluster of servers in Rust and in Node.
 import assert from "node:assert/strict";
 import { after, before, describe } from "node:test";
 import { Emitter } from "@socket.io/redis-emitter";
 import { createClient } from "redis";
-import { test, within } from "../../real_clients/program.js";
-import { Cluster, eventually, skip } from "./harness.js";
+import { Program, test, within } from "../../real_clients/program.js";
+import { Cluster, DIALECTS, eventually, skip } from "./harness.js";
 
 describe("the emitter of Node", { skip, concurrency: 1 }, () => {
   let cluster, clients, client, emitter;
@@ -49,4 +49,33 @@ describe("the emitter of Node", { skip, concurrency: 1 }, () => {
     emitter.in("victims").disconnectSockets(true);
     for (const victim of victims) await within(victim.left, `${victim.node.kind} to disconnect`);
   });
+});
+
+describe("our emitter", { skip, concurrency: 1 }, () => {
+  for (const dialect of ["classic", "sharded", "streams"]) {
+    test(`what it sends arrives at the clients of all servers (${dialect})`, async () => {
+      const cluster = await Cluster.start(dialect);
+      try {
+        const even = cluster.clients;
+        const odd = await Promise.all(cluster.nodes.map((node, i) => cluster.connect(node, `odd ${i}`)));
+        await cluster.join("even");
+        await cluster.join("odd", odd);
+        const emitter = new Program("cluster_emitter");
+        emitter.spawn(DIALECTS[dialect], { ...process.env, REDIS: cluster.redis.url });
+        assert.equal((await within(emitter.exited, "the emitter"))[0], 0);
+        await Promise.all(odd.map(({ left, node }) => within(left, `${node.kind} to disconnect`)));
+        for (const client of [...even, ...odd]) {
+          const isEven = even.includes(client);
+          assert.deepEqual(client.events("to all"), [[1, "two", Buffer.from([0, 255])]]);
+          assert.deepEqual(client.events("to even"), isEven ? [["x"]] : []);
+          assert.deepEqual(client.events("but even"), isEven ? [] : [[]]);
+        }
+        for (const client of even) {
+          await eventually("the new room", async () => (await client.ask("rooms")).includes("new") || undefined);
+        }
+      } finally {
+        await cluster.end();
+      }
+    });
+  }
 });

@@ -27,6 +27,10 @@
 //!
 //! All servers of a cluster have to use the same dialect, with the same settings. They may be written in Node.
 //!
+//! # Without a server
+//!
+//! A program that has no server, such as a worker, sends into the cluster by a [`ClusterEmitter`].
+//!
 //! # When the bus is away
 //!
 //! The own clients are served as before. Nothing waits for the bus: what is published is queued up to a limit of the bus,
@@ -34,7 +38,7 @@
 //! [`ServerBuilder::on_cluster_event`](crate::ServerBuilder::on_cluster_event) tells of it.
 
 pub use crate::observe::ClusterEvent;
-pub use crate::server::cluster::{Adapter, MemoryBus};
+pub use crate::server::cluster::{Adapter, ClusterBroadcast, ClusterEmitter, MemoryBus};
 pub use sockeye_core::cluster::{
     Bus, BusError, BusStatus, Channel, ChannelKind, Classic, ClusterLimits, Dialect, Node, RequestId,
     Sharded, Streams, SubscriptionMode,

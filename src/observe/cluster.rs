@@ -1,6 +1,6 @@
 //! The events of a server's cluster.
 
-use sockeye_core::cluster::BusError;
+use sockeye_core::cluster::{BusError, BusStatus};
 use std::fmt;
 
 /// A change in the cluster of a server: see
@@ -54,6 +54,18 @@ pub enum ClusterEvent {
         /// The number of messages since the last report.
         count: u64,
     },
+}
+
+impl ClusterEvent {
+    /// Returns the change that a bus reports.
+    pub(crate) fn of_status(status: BusStatus) -> Option<ClusterEvent> {
+        Some(match status {
+            BusStatus::Connected => ClusterEvent::BusConnected,
+            BusStatus::Disconnected { cause } => ClusterEvent::BusDisconnected { cause },
+            BusStatus::Overflowed { limit } => ClusterEvent::BusOverflowed { limit },
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for ClusterEvent {

@@ -44,7 +44,7 @@ enum Part {
 
 /// A request to other servers.
 struct Request {
-    link: Arc<Link>,
+    link: Weak<Link>,
     /// Known once it was sent.
     id: Option<RequestId>,
     /// The index of its entry, which is open until the request is over.
@@ -110,9 +110,10 @@ impl Waiter {
     }
 
     /// Notes that other servers are about to be asked, too: [`begin`](Waiter::begin) has to follow.
-    pub(super) fn ask_cluster(&self, link: Arc<Link>) {
+    pub(super) fn ask_cluster(&self, link: &Arc<Link>) {
         let state = &mut *self.state.lock();
         let at = state.pending.ask(None);
+        let link = Arc::downgrade(link);
         state.cluster = Some(Box::new(Part::Asked(Request { link, id: None, at, silent: Vec::new() })));
     }
 
@@ -176,6 +177,9 @@ impl Waiter {
     fn give_up(&self) {
         let (sockets, waker, timer, request) = {
             let mut state = self.state.lock();
+            if state.pending.is_over() && state.timer.is_none() && state.cluster.is_none() {
+                return;
+            }
             let sockets = state.pending.fail_open(|| AckError::Timeout);
             (sockets, state.pending.take_waker(), state.timer.take(), state.take_request())
         };
@@ -200,7 +204,7 @@ impl State {
     /// Takes the request to other servers, to cancel it.
     fn take_request(&mut self) -> Option<(Arc<Link>, RequestId)> {
         match *self.cluster.take()? {
-            Part::Asked(Request { link, id, .. }) => Some((link, id?)),
+            Part::Asked(Request { link, id, .. }) => Some((link.upgrade()?, id?)),
             Part::Relayed { .. } => None,
         }
     }
@@ -213,17 +217,15 @@ impl State {
         }
     }
 
-    /// Queues the acknowledgements that have arrived for the server that waits for them. Returns the link that then has
+    /// Queues the acknowledgements that have arrived for the server that waits for them. Returns the link that may then have
     /// something to send.
     fn relay(&mut self) -> Option<Arc<Link>> {
         let Some(Part::Relayed { link, reply }) = self.cluster.as_deref() else { return None };
         let link = link.upgrade()?;
-        let mut has_sent = false;
         while let Some((_, args)) = self.pending.take_first() {
             link.queue(|state, _| state.cluster.reply_answer(reply, args.as_args().into()));
-            has_sent = true;
         }
-        has_sent.then_some(link)
+        Some(link)
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod adapter;
 mod asking;
+mod emitter;
 mod incoming;
 mod link;
 mod memory;
 
 pub use adapter::Adapter;
 pub(super) use asking::{Asker, Gathered, Gathering, refused};
+pub use emitter::{ClusterBroadcast, ClusterEmitter};
 pub(crate) use link::Link;
 pub use memory::MemoryBus;
 

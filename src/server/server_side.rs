@@ -87,7 +87,7 @@ impl Namespace {
         let link = self.link();
         let sent = self.encode_server_side(event, &args, |encoded| {
             if let Some(link) = &link {
-                waiter.ask_cluster(link.clone());
+                waiter.ask_cluster(link);
                 waiter.begin(link, |cluster, now| {
                     cluster.server_side_emit_with_ack(now, self.name(), event, encoded.into(), None)
                 });
@@ -139,9 +139,7 @@ impl Namespace {
         args: &impl Payload,
         send: impl FnOnce(Encoded<'_>),
     ) -> Result<(), EmitError> {
-        if RESERVED.contains(&event) {
-            return Err(EncodeError::ReservedEvent.into());
-        }
+        check_name(event)?;
         crate::payload::check(args)?;
         // Without the event's name, because those that clients must not send are allowed.
         let head = Head { namespace: self.name(), kind: Kind::Ack(0) };
@@ -180,6 +178,14 @@ impl Namespace {
         if !own.run_with(self.0.functions.server_side(), &from, event, args, ack) {
             from.tell_failure(event, HandlerFailure::Unhandled, ack);
         }
+    }
+}
+
+/// Checks whether an event between servers may have this name.
+pub(super) fn check_name(event: &str) -> Result<(), EmitError> {
+    match RESERVED.contains(&event) {
+        true => Err(EncodeError::ReservedEvent.into()),
+        false => Ok(()),
     }
 }
 

@@ -156,6 +156,7 @@
 //! what memory does not have: TLS, proxies, and the HTTP server that yours is mounted in, with the extensions that it adds to
 //! requests.
 
+pub mod bus;
 mod client;
 mod ground;
 mod inbox;

@@ -65,7 +65,8 @@ pub trait Node: Send + Sync {
     /// Handles an entry of a stream that is being watched. `offset` is its position, such as `1526919030474-55`.
     fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]);
 
-    /// Handles the number of nodes that [`Bus::count`] was asked for: `None` if it cannot be known.
+    /// Handles the number of nodes that [`Bus::count`] was asked for: `None` if it cannot be known. Requests then end once
+    /// all nodes that send heartbeats have answered; with the classic dialect, which has none, after their timeout.
     fn handle_count(&self, request: &RequestId, subscribers: Option<usize>);
 
     /// Handles a change of the connection to the broker.

@@ -35,6 +35,8 @@ pub(super) struct Request {
     deadline: Time,
     /// The number of nodes that receive the request, if the bus has said it.
     expected: Option<Expected>,
+    /// Nodes send heartbeats, so that their names are enough if the bus cannot count them.
+    is_named: bool,
     /// The nodes that were known when the request was sent, and have not gone.
     asked: BTreeSet<SmolStr>,
     /// Those of them that have gone without a complete answer.
@@ -104,7 +106,9 @@ impl Request {
                 let known = self.asked.len() + self.gone.len();
                 count.saturating_sub(known).saturating_sub(self.strangers())
             }
-            _ => 0,
+            // One at least, because it is not known that there is none.
+            Some(Expected::Unknown) => usize::from(!self.is_named),
+            None => 1,
         }
     }
 
@@ -174,7 +178,7 @@ impl Requests {
         kind: Kind,
         namespace: SmolStr,
         deadline: Time,
-        asked: BTreeSet<SmolStr>,
+        (asked, is_named): (BTreeSet<SmolStr>, bool),
     ) {
         self.by_deadline.insert((deadline, id.clone()));
         let request = Request {
@@ -182,6 +186,7 @@ impl Requests {
             namespace,
             deadline,
             expected: None,
+            is_named,
             asked,
             gone: Vec::new(),
             nodes: BTreeMap::new(),

@@ -188,6 +188,7 @@ impl Cluster {
     fn request(&mut self, now: Time, namespace: &str, kind: Kind, timeout: Duration) -> RequestId {
         let id = RequestId(self.new_id());
         let nodes = self.namespaces.get(namespace).map_or_else(BTreeSet::new, |space| space.nodes.names());
+        let nodes = (nodes, !self.config.dialect.is_classic());
         self.requests.insert(id.0.clone(), kind, namespace.into(), now + timeout, nodes);
         let channel = self.config.dialect.requests(namespace);
         self.commands.push_back(Command::Count { channel, request: id.clone() });

@@ -7,7 +7,7 @@ use sockeye_core::Time;
 use sockeye_core::cluster::{BusSockets, BusValue, Cluster, ClusterError, RequestId};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 /// Stands for the name of a server that does not tell it.
@@ -35,7 +35,7 @@ pub(in crate::server) trait Asker: Send + Sync {
 }
 
 /// Returns the names of silent servers, of which some are known by their number only.
-pub(super) fn names(silent: &[impl ToString], unknown: usize) -> Vec<String> {
+pub(super) fn names<T: ToString>(silent: &[T], unknown: usize) -> Vec<String> {
     let unnamed = std::iter::repeat_n(UNNAMED, unknown).map(str::to_owned);
     silent.iter().map(ToString::to_string).chain(unnamed).collect()
 }
@@ -54,7 +54,7 @@ pub(in crate::server) fn refused(error: ClusterError) -> Vec<String> {
 
 /// A future of all results of a request. Dropping it cancels the request.
 pub(in crate::server) struct Gathering {
-    link: Arc<Link>,
+    link: Weak<Link>,
     request: Option<RequestId>,
     results: Arc<Mutex<Results>>,
 }
@@ -90,7 +90,7 @@ impl Gathering {
             Ok(_) => link.send(),
             Err(error) => results.finished(refused(*error)),
         }
-        Gathering { link, request: request.ok(), results }
+        Gathering { link: Arc::downgrade(&link), request: request.ok(), results }
     }
 }
 
@@ -112,9 +112,10 @@ impl Future for Gathering {
 impl Drop for Gathering {
     fn drop(&mut self) {
         if let Some(request) = &self.request
+            && let Some(link) = self.link.upgrade()
             && !self.results.lock().is_over
         {
-            self.link.cancel(request);
+            link.cancel(request);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The link of a server to its cluster.
 
 use super::Adapter;
-use super::asking::Asker;
+use super::asking::{Asker, names};
 use crate::engine::deadline::Deadline;
 use crate::engine::timers::{Expire, Key, Notify};
 use crate::guard::guard;
@@ -133,13 +133,15 @@ impl Link {
 
     /// Passes commands to the bus, and handles events. The caller must hold no lock.
     pub(in crate::server) fn send(&self) {
+        // Dropped without the lock: with its last handle, the server ends, and its last handlers may send.
+        let engine = self.engine();
         let mut state = self.state.lock();
         loop {
             if !state.is_sending
                 && let Some(command) = state.cluster.poll_command()
             {
                 state.is_sending = true;
-                MutexGuard::unlocked(&mut state, || guard("a bus", || self.pass(command)));
+                MutexGuard::unlocked(&mut state, || guard("a bus", || pass(&*self.bus, command)));
                 state.is_sending = false;
             } else if !state.is_handling
                 && let Some(event) = state.cluster.poll_event()
@@ -151,29 +153,17 @@ impl Link {
                 break;
             }
         }
-        let driver = self.arm(&mut state);
+        let driver = engine.as_ref().and_then(|engine| self.arm(engine, &mut state));
         drop(state);
         driver.into_iter().for_each(Waker::wake);
     }
 
-    fn pass(&self, command: Command) {
-        match command {
-            Command::Watch(channel) => self.bus.watch(&channel, true),
-            Command::Unwatch(channel) => self.bus.watch(&channel, false),
-            Command::Publish { channel, message } => self.bus.publish(&channel, message),
-            Command::Append { channel, fields } => self.bus.append(&channel, fields),
-            Command::Count { channel, request } => self.bus.count(&channel, request),
-            _ => {}
-        }
-    }
-
     /// Adds the deadline of the cluster to the table of the server, if it has moved closer. Returns the waker to call.
-    fn arm(&self, state: &mut State) -> Option<Waker> {
+    fn arm(&self, engine: &Engine, state: &mut State) -> Option<Waker> {
         let deadline = state.cluster.next_deadline()?;
         if state.timer.is_some_and(|(at, _)| at <= deadline) {
             return None;
         }
-        let engine = self.engine()?;
         let (key, driver) = engine.timers.insert(deadline, Notify::Object(self.this.clone()));
         if let Some((_, replaced)) = state.timer.replace((deadline, key)) {
             engine.timers.remove(replaced);
@@ -250,6 +240,18 @@ impl Link {
     }
 }
 
+/// Passes a command to the bus.
+pub(super) fn pass(bus: &dyn Bus, command: Command) {
+    match command {
+        Command::Watch(channel) => bus.watch(&channel, true),
+        Command::Unwatch(channel) => bus.watch(&channel, false),
+        Command::Publish { channel, message } => bus.publish(&channel, message),
+        Command::Append { channel, fields } => bus.append(&channel, fields),
+        Command::Count { channel, request } => bus.count(&channel, request),
+        _ => {}
+    }
+}
+
 /// Keeps the server from being closed until it is dropped.
 struct Busy(Weak<Engine>);
 
@@ -309,12 +311,7 @@ impl Node for Link {
     }
 
     fn handle_status(&self, status: BusStatus) {
-        let event = match status {
-            BusStatus::Connected => ClusterEvent::BusConnected,
-            BusStatus::Disconnected { cause } => ClusterEvent::BusDisconnected { cause },
-            BusStatus::Overflowed { limit } => ClusterEvent::BusOverflowed { limit },
-            _ => return,
-        };
+        let Some(event) = ClusterEvent::of_status(status) else { return };
         if event == ClusterEvent::BusConnected {
             self.queue(|state, now| {
                 if std::mem::replace(&mut state.was_connected, true) {
@@ -333,7 +330,47 @@ impl Drop for Link {
         for asker in
             std::mem::take(&mut self.state.get_mut().askers).into_values().filter_map(|it| it.upgrade())
         {
-            asker.finished(Vec::new());
+            asker.finished(names::<&str>(&[], 1));
         }
+    }
+}
+
+#[cfg(feature = "testing")]
+#[cfg(test)]
+mod tests {
+    use crate::cluster::{Adapter, MemoryBus};
+    use crate::testing::TestServer;
+    use crate::{AckStream, Server};
+    use std::time::Duration;
+
+    #[test]
+    fn requests_that_are_over_or_given_up_leave_nothing_in_the_table() {
+        let bus = MemoryBus::new();
+        let server = || Server::builder().adapter(Adapter::sharded(bus.clone())).build();
+        let first = TestServer::new(server());
+        let second = first.beside(server());
+        let _silent = second.connect("/");
+        first.settle();
+        let io = first.server();
+        let asked: AckStream<()> = io.timeout(Duration::from_secs(1)).emit_with_ack("ask", ());
+        let given_up: AckStream<()> = io.emit_with_ack("ask", ());
+        let not_polled: AckStream<()> = io.timeout(Duration::from_secs(1)).emit_with_ack("ask", ());
+        let told: AckStream<()> = io.server_side_emit_with_ack("tell", ());
+        let fetched = io.fetch_sockets();
+        let waiting = || {
+            let link = io.engine.application().namespaces.link.as_ref();
+            link.map(|link| link.state.lock().askers.len())
+        };
+        assert_eq!(waiting(), Some(4), "a future that is not polled has asked for nothing");
+        drop(given_up);
+        assert_eq!(waiting(), Some(3));
+        first.block_on(async {
+            assert!(!asked.await.is_complete());
+            assert_eq!(fetched.await.sockets.len(), 1);
+            assert!(!told.await.is_complete());
+            assert_eq!(io.server_count().await, 2);
+        });
+        assert_eq!(waiting(), Some(0));
+        drop(not_polled);
     }
 }

@@ -68,6 +68,10 @@ struct Seat {
     /// Something was dropped since the inbox was empty last.
     is_full: bool,
     waker: Option<Waker>,
+    /// The server has a runtime. Before that, it watches nothing, and what it sends is kept.
+    is_attached: bool,
+    early: Vec<Sent>,
+    early_size: usize,
 }
 
 #[derive(Clone)]
@@ -112,27 +116,81 @@ impl MemoryBus {
         MemoryBus { hub, seat }
     }
 
-    /// Queues an item for the servers that `f` selects, and wakes them.
-    fn send(&self, make: impl FnOnce(&mut State) -> Item, f: impl Fn(u64, &Seat) -> bool) {
-        let mut woken = SmallVec::<[Waker; 4]>::new();
+    /// Sends something, once the server is attached.
+    fn put(&self, sent: Sent) {
+        let mut woken = Woken::new();
         {
             let state = &mut *self.hub.0.lock();
-            let item = make(state);
-            for (at, seat) in &mut state.seats {
-                if f(*at, seat) {
-                    woken.extend(seat.push(item.clone()));
-                }
+            match state.seats.get_mut(&self.seat) {
+                Some(seat) if !seat.is_attached => seat.keep(sent),
+                _ => state.pass(self.seat, sent, &mut woken),
             }
         }
         woken.into_iter().for_each(Waker::wake);
     }
 }
 
+/// Something that a server sends.
+enum Sent {
+    Message(Channel, Bytes),
+    Entry(Channel, Arc<[(&'static str, Bytes)]>),
+    Count(Channel, RequestId),
+    Status(BusStatus),
+}
+
+/// The wakers to call without the lock.
+type Woken = SmallVec<[Waker; 4]>;
+
+impl State {
+    /// Queues what a server sends for those that receive it.
+    fn pass(&mut self, from: u64, sent: Sent, woken: &mut Woken) {
+        match sent {
+            Sent::Message(channel, message) => {
+                let item = Item::Message { channel: channel.name.clone(), message };
+                self.queue(item, woken, |at, seat| at != from && seat.watches(&channel));
+            }
+            Sent::Entry(stream, fields) => {
+                let number = self.streams.entry(stream.name.clone()).or_default();
+                *number += 1;
+                let offset = format_smolstr!("1-{number}");
+                let item = Item::Entry { stream: stream.name.clone(), offset, fields };
+                self.queue(item, woken, |_, seat| seat.watches(&stream));
+            }
+            Sent::Count(channel, request) => {
+                let subscribers = self.seats.values().filter(|seat| seat.watches(&channel)).count();
+                self.queue(Item::Count { request, subscribers }, woken, |at, _| at == from);
+            }
+            Sent::Status(status) => self.queue(Item::Status(status), woken, |at, _| at == from),
+        }
+    }
+
+    fn queue(&mut self, item: Item, woken: &mut Woken, f: impl Fn(u64, &Seat) -> bool) {
+        for (at, seat) in &mut self.seats {
+            if f(*at, seat) {
+                woken.extend(seat.push(item.clone()));
+            }
+        }
+    }
+}
+
 impl Seat {
+    /// Keeps something until the server is attached, unless too much waits.
+    fn keep(&mut self, sent: Sent) {
+        let size = match &sent {
+            Sent::Message(_, message) => message.len(),
+            Sent::Entry(_, fields) => fields.iter().map(|(_, value)| value.len()).sum(),
+            Sent::Count(..) | Sent::Status(_) => 0,
+        };
+        if self.early_size + size + ITEM <= MAX_WAITING {
+            self.early_size += size + ITEM;
+            self.early.push(sent);
+        }
+    }
+
     fn watches(&self, channel: &Channel) -> bool {
         let is_plain = channel.kind == ChannelKind::Plain;
-        self.watched.contains(channel)
-            || is_plain && self.patterns.iter().any(|it| it.includes(&channel.name))
+        let has_pattern = || is_plain && self.patterns.iter().any(|it| it.includes(&channel.name));
+        self.is_attached && (self.watched.contains(channel) || has_pattern())
     }
 
     /// Queues an item, unless too much waits. Returns the waker to call.
@@ -142,10 +200,10 @@ impl Seat {
             if !std::mem::replace(&mut self.is_full, true) {
                 self.inbox.push_back((Item::Status(BusStatus::Overflowed { limit: MAX_WAITING }), 0));
             }
-            return None;
+        } else {
+            self.waiting += size;
+            self.inbox.push_back((item, size));
         }
-        self.waiting += size;
-        self.inbox.push_back((item, size));
         self.waker.take()
     }
 
@@ -164,7 +222,17 @@ impl Seat {
 impl Bus for MemoryBus {
     fn attach(&self, node: Weak<dyn Node>) {
         let Some(attached) = node.upgrade() else { return };
-        self.send(|_| Item::Status(BusStatus::Connected), |at, _| at == self.seat);
+        let mut woken = Woken::new();
+        {
+            let state = &mut *self.hub.0.lock();
+            let Some(seat) = state.seats.get_mut(&self.seat) else { return };
+            seat.is_attached = true;
+            let early = std::mem::take(&mut seat.early);
+            for sent in std::iter::once(Sent::Status(BusStatus::Connected)).chain(early) {
+                state.pass(self.seat, sent, &mut woken);
+            }
+        }
+        woken.into_iter().for_each(Waker::wake);
         attached.runtime().spawn(Box::pin(Deliver { hub: Arc::downgrade(&self.hub), seat: self.seat, node }));
     }
 
@@ -182,29 +250,15 @@ impl Bus for MemoryBus {
     }
 
     fn publish(&self, channel: &Channel, message: Bytes) {
-        let item = |_: &mut State| Item::Message { channel: channel.name.clone(), message };
-        self.send(item, |at, seat| at != self.seat && seat.watches(channel));
+        self.put(Sent::Message(channel.clone(), message));
     }
 
     fn append(&self, stream: &Channel, fields: Vec<(&'static str, Bytes)>) {
-        let item = |state: &mut State| {
-            let number = state.streams.entry(stream.name.clone()).or_default();
-            *number += 1;
-            Item::Entry {
-                stream: stream.name.clone(),
-                offset: format_smolstr!("1-{number}"),
-                fields: fields.into(),
-            }
-        };
-        self.send(item, |_, seat| seat.watches(stream));
+        self.put(Sent::Entry(stream.clone(), fields.into()));
     }
 
     fn count(&self, channel: &Channel, request: RequestId) {
-        let item = |state: &mut State| {
-            let subscribers = state.seats.values().filter(|seat| seat.watches(channel)).count();
-            Item::Count { request, subscribers }
-        };
-        self.send(item, |at, _| at == self.seat);
+        self.put(Sent::Count(channel.clone(), request));
     }
 }
 

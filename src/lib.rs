@@ -28,7 +28,7 @@
 //! - [`Handler`]: an `async` function whose parameters are [extracted](extract) from the event, and whose
 //!   return value is the acknowledgement.
 //! - [`Broadcast`]: addresses many sockets at once: rooms, exceptions, acknowledgements.
-//! - [`cluster`]: several servers that share their rooms.
+//! - [`cluster`]: several servers as one, over Redis or another bus.
 //! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
 //! - [`Client`] and [`ClientSocket`]: the client side, for this server or any other: see [`client`].
 //!
@@ -144,6 +144,7 @@ pub use server::joined_rooms::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
+pub use server::recovery::{ExpiredSocket, Recovery, RecoveryUsage};
 pub use server::remote::{FetchedSockets, RemoteSocket};
 pub use server::room_names::RoomNames;
 pub use server::rooms::{RoomChange, RoomEvent};

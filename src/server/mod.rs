@@ -21,6 +21,7 @@ pub(crate) mod order;
 mod params;
 pub(crate) mod parent;
 mod patience;
+pub(crate) mod recovery;
 pub(crate) mod remote;
 pub(crate) mod room_names;
 pub(crate) mod rooms;

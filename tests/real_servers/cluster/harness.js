@@ -96,8 +96,9 @@ export class Redis {
 
 /** A server of either kind. */
 class Node extends Program {
-  constructor(kind, url, args) {
+  constructor(kind, url, args, profile) {
     super("cluster_node");
+    this.path = this.path.replace("/debug/", `/${profile}/`);
     Object.assign(this, { kind, url });
     this.args = [...args, "--runtime", kind];
     if (kind === "node") {
@@ -144,11 +145,11 @@ export class Client {
 
 /** A Redis and the servers of a cluster, with one client each. */
 export class Cluster {
-  static async start(dialect, { kinds = SERVERS, redis = undefined, args = [] } = {}) {
+  static async start(dialect, { kinds = SERVERS, redis = undefined, args = [], profile = "debug" } = {}) {
     const cluster = new Cluster();
     cluster.redis = redis ?? await Redis.start();
     cluster.args = [...DIALECTS[dialect], ...args];
-    cluster.nodes = kinds.map((kind) => new Node(kind, cluster.redis.url, cluster.args));
+    cluster.nodes = kinds.map((kind) => new Node(kind, cluster.redis.url, cluster.args, profile));
     cluster.clients = [];
     cluster.others = [];
     try {

@@ -39,8 +39,8 @@ io.on("connection", (socket) => {
   socket.on("join", async (room, done) => done(await socket.join(room) ?? true));
   socket.on("leave", async (room, done) => done(await socket.leave(room) ?? true));
   socket.on("rooms", (done) => done([...socket.rooms].filter((room) => room !== socket.id)));
-  socket.on("emit", ({ event, args, ...target }, done) => {
-    at(target).emit(event, ...args);
+  socket.on("emit", ({ event, args, times = 1, ...target }, done) => {
+    for (let i = 0; i < times; i++) at(target).emit(event, ...args);
     done(true);
   });
   socket.on("ask", ({ event, args, timeout, ...target }, done) => {

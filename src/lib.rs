@@ -28,6 +28,7 @@
 //! - [`Handler`]: an `async` function whose parameters are [extracted](extract) from the event, and whose
 //!   return value is the acknowledgement.
 //! - [`Broadcast`]: addresses many sockets at once: rooms, exceptions, acknowledgements.
+//! - [`cluster`]: several servers as one, over Redis or another bus.
 //! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
 //! - [`Client`] and [`ClientSocket`]: the client side, for this server or any other: see [`client`].
 //!
@@ -143,13 +144,14 @@ pub use server::joined_rooms::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;
 pub use server::parent::{ParentBroadcast, ParentNamespace, PatternError};
+pub use server::recovery::{ExpiredSocket, Recovery, RecoveryUsage};
 pub use server::remote::{FetchedSockets, RemoteSocket};
 pub use server::room_names::RoomNames;
 pub use server::rooms::{RoomChange, RoomEvent};
 pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
-pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
+pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, InvalidNetwork, SameSite, TrustProxy};
 pub use sockeye_core::socketio::{Arg, ArgIter, ArgsError, EncodeError, Limits, NamespaceError};
 pub use sockeye_core::{Time, drive, host};
 #[cfg(feature = "redis")]

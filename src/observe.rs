@@ -35,6 +35,7 @@
 //! | [`SocketConnected`](ServerEvent::SocketConnected) | a client is connected | `DEBUG` | `sid`, `namespace`, `socket` |
 //! | [`ConnectRefused`](ServerEvent::ConnectRefused) | a client is refused | `DEBUG` | `sid`, `namespace`, `cause` |
 //! | [`SocketDisconnected`](ServerEvent::SocketDisconnected) | a client is disconnected | `DEBUG` | `sid`, `namespace`, `socket`, `reason` |
+//! | [`RecoveryExpired`](ServerEvent::RecoveryExpired) | a client has not come back | `DEBUG` | `namespace`, `socket`, without `peer` |
 //! | [`SessionClosed`](ServerEvent::SessionClosed) | a session is closed | `DEBUG` | `sid`, `reason`, `cause` |
 //! | the same, by a slow consumer or another limit | a session is closed because it exceeded a limit | `WARN` | `sid`, `reason`, `cause` |
 //! | [`EventRefused`](ServerEvent::EventRefused) | an event is refused | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
@@ -219,6 +220,15 @@ pub enum ServerEvent<'a> {
         socket: Id,
         /// The reason.
         reason: &'a DisconnectReason,
+    },
+    /// A socket is no longer kept for recovery: its client has not come back in time, or cannot be recovered any more. See
+    /// [`Recovery::on_expired`](crate::Recovery::on_expired).
+    #[non_exhaustive]
+    RecoveryExpired {
+        /// The name of the namespace.
+        namespace: &'a str,
+        /// The socket's id.
+        socket: Id,
     },
     /// An event was refused by a packet middleware. It precedes the calls of the error handlers. The event
     /// [`auth:renew`](crate::AUTH_RENEW) stands for credentials that were not renewed, before their socket is disconnected.
@@ -463,6 +473,9 @@ fn write_log(event: &ServerEvent<'_>) {
                 namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, reason = %reason,
                 "a client is disconnected"
             );
+        }
+        ServerEvent::RecoveryExpired { namespace, socket } => {
+            debug!(namespace = ?namespace, socket = %socket, "a client has not come back");
         }
         ServerEvent::EventRefused { session, handshake, namespace, socket, event, message } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));

@@ -36,6 +36,12 @@ pub trait Runtime: Send + Sync + 'static {
     fn wake_later(&self, waker: &Waker) {
         waker.wake_by_ref();
     }
+
+    /// Returns the number of threads that poll tasks. The recipients of a large broadcast are woken in turns, of a size that grows with it.
+    /// Default: 1.
+    fn workers(&self) -> usize {
+        1
+    }
 }
 
 /// A server as a runtime sees it: it accepts connections, and is called at its deadlines.
@@ -50,6 +56,12 @@ pub trait Host: Clone + Send + Sync + 'static {
 
     /// Accepts a byte stream. Returns its protocol, for the caller to drive.
     fn accept(&self, now: Time, peer: Peer) -> Self::Connection;
+
+    /// Notes that a byte stream cannot be accepted, because it does not begin with the header of the
+    /// [PROXY protocol](crate::proxy_protocol). Default: does nothing.
+    fn handle_refused(&self, peer: Peer, error: &io::Error) {
+        let _ = (peer, error);
+    }
 
     /// Returns the deadline at which to call [`handle_timeout`](Host::handle_timeout).
     fn next_deadline(&self) -> Option<Time>;

@@ -12,9 +12,9 @@ pub mod testing;
 mod upgraded;
 
 pub use listener::Listener;
-pub use serve::{keep_time, listen, serve};
+pub use serve::{keep_time, listen, listen_proxied, serve, serve_proxied};
 #[cfg(feature = "tls")]
-pub use serve::{listen_tls, serve_tls};
+pub use serve::{listen_tls, serve_proxied_tls, serve_tls};
 pub use stream::Io;
 #[cfg(feature = "hyper")]
 pub use upgraded::start_upgraded;
@@ -71,6 +71,10 @@ impl Runtime for Tokio {
         // that this queue had no capacity for wait in another one, from which the worker takes a single task now and then.
         _ = pin!(yield_now()).poll(&mut Context::from_waker(waker));
     }
+
+    fn workers(&self) -> usize {
+        self.handle.metrics().num_workers()
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +117,11 @@ mod tests {
                 waker.into_iter().for_each(Waker::wake);
             }
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_workers_are_those_of_tokio() {
+        assert_eq!(Tokio::new().workers(), 2);
     }
 
     #[test]

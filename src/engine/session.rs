@@ -245,14 +245,23 @@ impl<A: Application> Session<A> {
         f: impl FnOnce(&mut engineio::server::Session, &mut A::State) -> R,
         then: impl FnOnce(&R),
     ) -> R {
+        let (result, follow) = self.with_later(f);
+        then(&result);
+        self.finish(follow);
+        result
+    }
+
+    /// Does the same as [`with`](Session::with) for a caller that holds another lock: it has to
+    /// [`finish`](Session::finish) without it.
+    pub(crate) fn with_later<R>(
+        &self,
+        f: impl FnOnce(&mut engineio::server::Session, &mut A::State) -> R,
+    ) -> (R, Follow<A>) {
         let mut inner = self.0.inner.lock();
         let Inner { engine, state, .. } = &mut *inner;
         let result = f(engine, state);
         let follow = self.follow(&mut inner);
-        drop(inner);
-        then(&result);
-        self.finish(follow);
-        result
+        (result, follow)
     }
 
     /// Tells the application and the observer of the end.
@@ -272,7 +281,7 @@ impl<A: Application> Session<A> {
     }
 
     /// Handles the consequences of a change. Called without the lock.
-    fn finish(&self, follow: Follow<A>) {
+    pub(crate) fn finish(&self, follow: Follow<A>) {
         if follow.controls != Controls::default() {
             self.show_controls(follow.controls);
         }
@@ -503,7 +512,7 @@ impl<A: Application> Inner<A> {
 }
 
 /// The consequences of a change of a session, to be handled without the lock.
-struct Follow<A: Application> {
+pub(crate) struct Follow<A: Application> {
     /// Wakers of the session's connection, the upgrade in progress, a request, and the server's driver.
     wakers: [Option<Waker>; 4],
     /// Tasks wait until the queue is short.

@@ -4,7 +4,8 @@
 //!
 //! 1. Find the namespace, draw the id of the socket, and note in the session that the client waits. If the namespace does
 //!    not exist, create it by the first parent whose pattern or function matches its name.
-//! 2. Restore the socket that the client had before: not implemented yet.
+//! 2. Restore the socket that the client had before, if connections can be recovered. Usually the middleware is not asked
+//!    then: see [`Recovery::skip_middlewares`](crate::Recovery::skip_middlewares).
 //! 3. Ask the middleware, one after the other. The functions of parents and the middleware together have
 //!    [`ServerBuilder::connect_timeout`](crate::ServerBuilder::connect_timeout).
 //! 4. Accept: tell the client, make the socket a member of the namespace, and call the connect handlers.
@@ -34,6 +35,23 @@ use std::time::Duration;
 /// The event of the middleware's failures.
 const CONNECT: &str = "connect";
 
+/// The cause of the end of a connection whose client could not be recovered after all.
+const LOST: &str = "what the client missed has left the memory while it was being admitted";
+
+/// The result of telling a client that it is connected.
+pub(super) enum Told {
+    /// Its socket is a member of the namespace.
+    Entered,
+    /// It was told, but its socket was disconnected meanwhile, or the namespace deleted.
+    NotEntered,
+    /// It reads too slowly to be told.
+    Slow,
+    /// It cannot be recovered any more.
+    Lost,
+    /// It does not wait any more.
+    Gone,
+}
+
 impl App {
     /// Handles a client's request to connect to a namespace.
     pub(super) fn connect(&self, session: &Session<App>, packet: Packet<'_>) {
@@ -45,7 +63,8 @@ impl App {
             }
         };
         let Some(socket) = self.begin(session, namespace, packet) else { return };
-        match parents.is_empty() && !socket.namespace().0.functions.has_middleware() {
+        let skips = socket.recovered() && self.recovery.as_ref().is_some_and(|it| it.skip_middlewares);
+        match skips || (parents.is_empty() && !socket.namespace().0.functions.has_middleware()) {
             true => accept(&socket),
             false => {
                 let span = log::admission(session.span(), socket.namespace().name(), &socket.id());
@@ -66,13 +85,22 @@ impl App {
     /// Creates the socket, and notes in the session that its client waits. Returns `None` if the client was refused, or
     /// will get the answer to an earlier request.
     fn begin(&self, session: &Session<App>, namespace: Namespace, packet: Packet<'_>) -> Option<Socket> {
-        let Some(id) = engine::random_id() else {
-            namespace.end_use();
-            session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
-            return None;
-        };
         let name = namespace.0.name.clone();
-        let socket = Socket::new(namespace, session.clone(), id, packet.data);
+        let returned = match namespace.0.epoch {
+            None => None,
+            Some(_) => namespace.welcome_back(session, packet.data),
+        };
+        let socket = match returned {
+            Some(returned) => Socket::returned(namespace, session.clone(), packet.data, returned),
+            None => {
+                let Some(id) = engine::random_id() else {
+                    namespace.end_use();
+                    session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
+                    return None;
+                };
+                Socket::new(namespace, session.clone(), id, packet.data)
+            }
+        };
         let begun = session.peek(|engine, state| match engine.closed() {
             None => state.begin_connect(name, &socket, engine.queued() == 0, &self.limits),
             // After the end of the session nothing would remove the socket again.
@@ -180,29 +208,17 @@ fn accept(socket: &Socket) {
     }
     // Everything that the handlers do before they wait happens before the client can know that it is connected.
     session.cork();
-    let told = session.with(|engine, state| {
-        // After the end of the session nothing would remove the socket again.
-        if engine.closed().is_some() || !state.accept(namespace.name(), socket) {
-            return None;
-        }
-        socket.set_connected();
-        Some(send_packet(engine, namespace.0.parser, |encoder| {
-            encoder.connected(namespace.name(), &socket.id())
-        }))
-    });
-    let has_entered = match told {
-        Some(Ok(())) => {
-            show_packet(session, namespace.0.parser, |encoder| {
-                encoder.connected(namespace.name(), &socket.id())
-            });
-            socket.enter()
-        }
-        Some(Err(_)) => {
-            socket.close_slow();
-            false
-        }
-        None => false,
+    let told = match namespace.0.epoch {
+        None => enter_namespace(socket),
+        Some(_) => socket.enter_recoverable(),
     };
+    let has_entered = matches!(told, Told::Entered);
+    match told {
+        Told::Slow => socket.close_slow(),
+        // The client connects again, and begins anew.
+        Told::Lost => session.close_with(CloseReason::ForcedClose(Some(LOST.into()))),
+        Told::Entered | Told::NotEntered | Told::Gone => {}
+    }
     if has_entered {
         namespace.keep();
         session.settle();
@@ -222,6 +238,31 @@ fn accept(socket: &Socket) {
             socket.disconnect(false);
             socket.release();
         }
+    }
+}
+
+/// Tells the client that it is connected, and makes its socket a member of the namespace.
+fn enter_namespace(socket: &Socket) -> Told {
+    let (session, namespace) = (socket.session(), socket.namespace());
+    let told = session.with(|engine, state| {
+        // After the end of the session nothing would remove the socket again.
+        if engine.closed().is_some() || !state.accept(namespace.name(), socket) {
+            return None;
+        }
+        socket.set_connected();
+        Some(send_packet(engine, namespace.0.parser, |encoder| {
+            encoder.connected(namespace.name(), &socket.id())
+        }))
+    });
+    match told {
+        Some(Ok(())) => {
+            show_packet(session, namespace.0.parser, |encoder| {
+                encoder.connected(namespace.name(), &socket.id())
+            });
+            if socket.enter() { Told::Entered } else { Told::NotEntered }
+        }
+        Some(Err(_)) => Told::Slow,
+        None => Told::Gone,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::cluster::OnClusterEvent;
 use super::namespaces::Namespaces;
+use super::recovery::Recovery;
 use super::socket::{CLOSED_BY_SERVER, Socket};
 use crate::engine::{self, CloseReason, Message, Session};
 use crate::error::DisconnectReason;
@@ -29,6 +30,7 @@ pub struct App {
     pub(super) namespaces: Namespaces,
     pub(super) state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     pub(super) on_handler_error: Option<OnFailure<Socket>>,
+    pub(super) recovery: Option<Recovery>,
     pub(super) on_cluster_event: Option<OnClusterEvent>,
 }
 
@@ -44,6 +46,7 @@ impl Default for App {
             namespaces: Namespaces::default(),
             state: HashMap::new(),
             on_handler_error: None,
+            recovery: None,
             on_cluster_event: None,
         }
     }

@@ -14,7 +14,7 @@ use crate::server::socket::Socket;
 use crate::server::wakes;
 use smol_str::SmolStr;
 use sockeye_core::cluster::{BusEvent, Reply};
-use sockeye_core::engineio::Frames;
+use sockeye_core::engineio::{Draft, Frames};
 use sockeye_core::socketio::{Encoded, Flags, OwnedArgs, Rooms, Target};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -30,6 +30,8 @@ use std::time::Duration;
 /// it. All sockets get the broadcasts of a namespace in the same order, whichever threads send them. Many recipients are
 /// queued for in batches: other threads can send to single sockets, join and leave meanwhile. A socket that is selected
 /// all the time is then reached exactly once; one that joins or leaves meanwhile, once or not at all.
+///
+/// In a [cluster](crate::cluster), the sockets of all servers are recipients, unless it is [local](Broadcast::local).
 ///
 /// ```
 /// use sockeye::{Server, Socket};
@@ -272,10 +274,10 @@ impl Broadcast {
             if let Some(link) = &link {
                 self.publish(link, encoded, waiter);
             }
-            Ok::<_, EmitError>(self.take(&encoded))
+            Ok::<_, EmitError>(self.take(&encoded, waiter.is_none()))
         });
         let delivery = match encoded {
-            Ok((frames, outgoing)) => self.spread(frames, event, outgoing, waiter),
+            Ok((message, outgoing)) => self.spread(message, event, outgoing, waiter),
             Err(error) => {
                 debug!(event = ?event, namespace = ?self.namespace.name(), cause = %error, "a broadcast cannot be sent");
                 return Delivery { error: Some(error), ..Delivery::default() };
@@ -314,10 +316,10 @@ impl Broadcast {
         });
         let encoded = with_encoder(self.namespace.0.parser, |encoder| {
             let id = waiter.as_ref().map(|waiter| waiter.id());
-            event.encode(encoder, self.namespace.name(), id, None).map(|encoded| self.take(&encoded))
+            event.encode(encoder, self.namespace.name(), id, None).map(|encoded| self.take(&encoded, false))
         });
         match encoded {
-            Ok((frames, outgoing)) => _ = self.spread(frames, &event.name(), outgoing, waiter.as_ref()),
+            Ok((message, outgoing)) => _ = self.spread(message, &event.name(), outgoing, waiter.as_ref()),
             Err(error) => {
                 let (event, namespace) = (event.name(), self.namespace.name());
                 debug!(event = ?event, namespace = ?namespace, cause = %error, "a broadcast of another server cannot be sent");
@@ -332,23 +334,30 @@ impl Broadcast {
     }
 
     /// Returns a message in the form for many recipients, and its arguments if listeners for outgoing events need them.
-    fn take(&self, encoded: &Encoded<'_>) -> (Frames, Option<OwnedArgs>) {
+    fn take(&self, encoded: &Encoded<'_>, is_event: bool) -> (Message, Option<OwnedArgs>) {
         let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;
-        (Frames::new(encoded.parts()), is_watched.then(|| encoded.event_args()))
+        let message = match self.namespace.0.epoch {
+            Some(epoch) if is_event && !self.flags.volatile => Message::Recorded(epoch.draft(encoded)),
+            _ => Message::Plain(Frames::new(encoded.parts())),
+        };
+        (message, is_watched.then(|| encoded.event_args()))
     }
 
     /// Sends a message to the sockets of this server.
     fn spread(
         &self,
-        frames: Frames,
+        message: Message,
         event: &str,
         outgoing: Option<OwnedArgs>,
         waiter: Option<&Arc<Waiter>>,
     ) -> Delivery {
         let flags = self.flags.may_drop(waiter.is_none());
         let is_observed = self.namespace.0.observer.is_some();
-        let cast = Cast::new(frames, flags, waiter.cloned(), is_observed, outgoing.is_some());
-        let cast = self.namespace.cast(&self.target, cast);
+        let make = |frames| Cast::new(frames, flags, waiter.cloned(), is_observed, outgoing.is_some());
+        let cast = match message {
+            Message::Plain(frames) => self.namespace.cast(&self.target, make(frames)),
+            Message::Recorded(draft) => self.namespace.cast_recorded(&self.target, draft, make),
+        };
         // Wakers, closing and the application's functions access the members, so they are called without the lock.
         cast.shown.iter().for_each(|socket| socket.session().show_sent(cast.frames.parts()));
         match cast.is_large {
@@ -361,4 +370,11 @@ impl Broadcast {
         }
         cast.delivery
     }
+}
+
+/// A message in the form for many recipients.
+enum Message {
+    Plain(Frames),
+    /// An event that is remembered for clients that come back, and gets its offset then.
+    Recorded(Draft),
 }

@@ -2,6 +2,7 @@
 
 use super::app::App;
 use super::cluster::{Adapter, Link};
+use super::recovery::Recovery;
 use super::{Server, client_files};
 use crate::engine::{
     self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport, WhenFull,
@@ -9,7 +10,7 @@ use crate::engine::{
 use crate::observe::{ClusterEvent, FailedEvent, Observer};
 #[cfg(feature = "deflate")]
 use sockeye_core::http::HttpCompression;
-use sockeye_core::http::{Cookie, Cors};
+use sockeye_core::http::{Cookie, Cors, TrustProxy};
 use sockeye_core::socketio::Limits;
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -128,9 +129,30 @@ impl ServerBuilder {
         /// Sets the maximum number of clients of one address, at once; an IPv6 network of 64 bits counts as one
         /// address. One more is refused with status 429. Default: unlimited.
         ///
-        /// The address is that of the peer: behind a proxy, all clients have the same one, and many clients may
-        /// share one behind a NAT. If the address is not known, the client is not counted.
+        /// The address is that of the peer: behind a proxy, all clients have the same one unless the server
+        /// [trusts](ServerBuilder::trust_proxy) it, and many clients may share one behind a NAT. If the address is not
+        /// known, the client is not counted.
         max_sessions_per_address(sessions: usize);
+        /// Trusts proxies in front of the server to tell the address and the scheme of the client, by `X-Forwarded-For` and
+        /// `X-Forwarded-Proto` or by [`Forwarded`](TrustProxy::forwarded). Default: none, so that nobody can choose the
+        /// address that is shown.
+        ///
+        /// [`Handshake::address`] and [`Handshake::secure`] are then those of the client, in hooks, logs and events of an
+        /// [observer](crate::observe) as well, and [`max_sessions_per_address`](ServerBuilder::max_sessions_per_address)
+        /// counts it. This also holds for a server that is [mounted](crate::mount) in another one which knows the address
+        /// of the proxy. Only requests to the server's own path are concerned. The port is 0 if the proxy does not tell it.
+        ///
+        /// A proxy that passes on bytes instead of requests can tell the address by the PROXY protocol: see
+        /// `serve_proxied` of the [runtimes](crate::runtime).
+        ///
+        /// ```
+        /// use sockeye::{Server, TrustProxy};
+        ///
+        /// // nginx on the same machine.
+        /// let io = Server::builder().trust_proxy(TrustProxy::networks(["127.0.0.1", "::1"])?).build();
+        /// # Ok::<(), sockeye::InvalidNetwork>(())
+        /// ```
+        trust_proxy(proxies: TrustProxy);
         /// Sets how many messages one client may send, on average and at once. A client that sends more is closed
         /// (`transport error`, [`TransportError::TooManyMessages`](engine::TransportError::TooManyMessages)), and the
         /// message that is too much is not handled. Default: unlimited.
@@ -409,6 +431,39 @@ impl ServerBuilder {
         self
     }
 
+    /// Remembers clients that lose their connection, so that they continue where they were if they are back in time: with the
+    /// same socket id, rooms and [data](crate::Socket::set_data), and with the events that they missed. Default: none, as in
+    /// the reference.
+    ///
+    /// Clients need no setting: `socket.io-client` 4.6 and later, and [`Client`](crate::Client). [`Socket::recovered`] is
+    /// true then, also at the client. What is remembered is limited in time and in size, and either everything that a client
+    /// missed is there, or the client begins anew. Events that ask for an acknowledgement, volatile ones, and those that the
+    /// client sends are not recovered: the page [Delivery][delivery] of the guide has the details.
+    ///
+    /// A client is recovered after a lost connection, not if it was [disconnected](crate::Socket::disconnect) or has left.
+    /// The disconnect handlers are called when the connection is lost, and the connect handlers when the client is back, with
+    /// another handle. An emit by the old handle reaches the client while it is away or after it has come back.
+    ///
+    /// An event then ends with one more argument for the client: a string, by which it says what it has received. JavaScript
+    /// functions ignore it, unless they take any number of arguments.
+    ///
+    /// ```
+    /// use sockeye::{Recovery, Server, Socket};
+    ///
+    /// let io = Server::builder().connection_state_recovery(Recovery::new()).build();
+    /// io.on_connect(async |socket: Socket| {
+    ///     if !socket.recovered() {
+    ///         socket.join("news");
+    ///     }
+    /// });
+    /// ```
+    ///
+    /// [delivery]: https://github.com/sockeye-rs/sockeye/blob/main/docs/guide/delivery.md
+    pub fn connection_state_recovery(mut self, recovery: Recovery) -> Self {
+        self.engine.application.recovery = Some(recovery);
+        self
+    }
+
     /// Makes the server part of a cluster: see [`cluster`](crate::cluster). Default: none, so that there are only the
     /// sockets of this server.
     ///
@@ -586,8 +641,15 @@ impl ServerBuilder {
     /// # Panics
     /// If [`ping_interval`](ServerBuilder::ping_interval) or [`ping_timeout`](ServerBuilder::ping_timeout) is less than 1
     /// ms, or their sum is 2^31 ms (24.8 days) or more, because the timers of JavaScript clients would then
-    /// fire at once.
+    /// fire at once. If there is an [`adapter`](ServerBuilder::adapter) as well as
+    /// [`connection_state_recovery`](ServerBuilder::connection_state_recovery), because the messages of other servers would be
+    /// missing.
     pub fn build(self) -> Server {
+        let application = &self.engine.application;
+        assert!(
+            application.recovery.is_none() || application.namespaces.link.is_none(),
+            "connection_state_recovery works on one server: remove it, or the adapter"
+        );
         let server = Server { engine: self.engine.build() };
         if let Some(link) = &server.engine.application().namespaces.link {
             link.set_engine(&server.engine.0);

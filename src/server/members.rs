@@ -296,6 +296,11 @@ impl Members {
         }
     }
 
+    /// Returns the socket with an id, even if it was disconnected and has not left yet.
+    pub(super) fn find_any(&self, id: &Id) -> Option<&Socket> {
+        Some(&self.members[self.find(id)?].socket)
+    }
+
     fn find(&self, id: &Id) -> Option<u32> {
         self.members.find(hash_id(id), |member| member.socket.id() == *id)
     }

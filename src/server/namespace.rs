@@ -14,10 +14,12 @@ use crate::server::members::Members;
 use crate::server::middleware::Middleware;
 use crate::server::order::Order;
 use crate::server::parent::Parent;
+use crate::server::recovery::Memory;
 use crate::server::room_names::RoomNames;
 use crate::server::socket::Socket;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::host::Runtime;
+use sockeye_core::socketio::recovery::Epoch;
 use sockeye_core::socketio::{MAX_ACK_ID, Parser};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -45,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) members: RwLock<Members>,
     /// Taken before the lock of the members by those that visit them in batches.
     pub(super) order: Mutex<Order>,
+    /// The epoch of the offsets of events, if connections can be recovered.
+    pub(super) epoch: Option<Epoch>,
     pub(super) functions: Functions,
     /// Set for a dynamic namespace.
     child: Option<Child>,
@@ -86,15 +90,20 @@ impl Namespace {
     ) -> Namespace {
         let server = engine.upgrade();
         let link = server.as_ref().and_then(|engine| engine.application.namespaces.link.as_ref());
+        let memory = server.as_ref().and_then(|engine| {
+            let recovery = engine.application.recovery.as_ref()?;
+            Memory::new(recovery, &engine.site.config).map(Box::new)
+        });
         Namespace(Arc::new(Inner {
             name: name.into(),
+            epoch: memory.as_ref().map(|memory| memory.retained.epoch()),
             parser,
             link: link.map(Arc::downgrade),
             watches_rooms: link.is_some_and(|link| link.watches_rooms),
             observer: server.as_ref().and_then(|engine| engine.observer.clone()),
             engine,
             members: RwLock::default(),
-            order: Mutex::default(),
+            order: Mutex::new(Order::new(memory)),
             functions,
             child,
             is_closed: AtomicBool::new(false),
@@ -169,13 +178,13 @@ impl Namespace {
         self.0.functions.add_middleware(middleware);
     }
 
-    /// Returns the number of connected sockets, without looking at each: a socket that is just disconnecting may be
+    /// Returns the number of connected sockets of this server, without looking at each: a socket that is just disconnecting may be
     /// counted although [`sockets`](Namespace::sockets) leaves it out.
     pub fn sockets_count(&self) -> usize {
         self.0.members.read().len()
     }
 
-    /// Returns the sockets that are connected at present.
+    /// Returns the sockets of this server that are connected at present.
     pub fn sockets(&self) -> Vec<Socket> {
         self.everyone().sockets()
     }

@@ -3,7 +3,9 @@
 use super::cast::Cast;
 use super::members::{Member, Members, Pass};
 use super::namespace::Namespace;
+use super::recovery::Memory;
 use parking_lot::{MutexGuard, RwLockReadGuard};
+use sockeye_core::engineio::{Draft, Frames};
 use sockeye_core::socketio::Target;
 use std::task::Waker;
 
@@ -19,6 +21,8 @@ pub(crate) struct Order {
     paused: Option<Paused>,
     /// Broadcasts that other threads have completed.
     completed: Vec<(u64, Box<Cast>)>,
+    /// What clients get that come back. It is here because an event is remembered and sent in one step.
+    pub(super) memory: Option<Box<Memory>>,
 }
 
 struct Paused {
@@ -29,6 +33,10 @@ struct Paused {
 }
 
 impl Order {
+    pub(super) fn new(memory: Option<Box<Memory>>) -> Order {
+        Order { memory, ..Order::default() }
+    }
+
     fn begin(&mut self) -> (u64, Pass) {
         self.number += 1;
         (self.number, Pass::new(self.number))
@@ -49,8 +57,27 @@ impl Namespace {
     }
 
     /// Sends a message to all sockets that a target selects, and wakes the first of them if there are many.
-    pub(super) fn cast(&self, target: &Target, mut cast: Cast) -> Cast {
+    pub(super) fn cast(&self, target: &Target, cast: Cast) -> Cast {
+        self.cast_in_order(self.order(), target, cast)
+    }
+
+    /// Does the same for an event that is remembered. `make` makes the message of its frames.
+    pub(super) fn cast_recorded(
+        &self,
+        target: &Target,
+        draft: Draft,
+        make: impl FnOnce(Frames) -> Cast,
+    ) -> Cast {
+        let now = self.now();
         let mut order = self.order();
+        let frames = order.number(draft);
+        order.record(now, target, &frames);
+        let mut cast = make(frames);
+        cast.woken.extend(self.arm_memory(&mut order));
+        self.cast_in_order(order, target, cast)
+    }
+
+    fn cast_in_order(&self, mut order: MutexGuard<'_, Order>, target: &Target, mut cast: Cast) -> Cast {
         let (number, mut pass) = order.begin();
         if self.0.members.read().visit(target, &mut pass, |member| cast.send(&member.socket)) {
             return cast;
@@ -64,7 +91,7 @@ impl Namespace {
     }
 
     /// Takes the lock, and completes the broadcast that is paused.
-    fn order(&self) -> MutexGuard<'_, Order> {
+    pub(super) fn order(&self) -> MutexGuard<'_, Order> {
         let mut order = self.0.order.lock();
         if let Some(Paused { number, mut pass, target, mut cast }) = order.paused.take() {
             self.visit_rest(&target, &mut pass, &mut |_, member| cast.send(&member.socket));

@@ -4,6 +4,7 @@ use super::Server;
 use super::joined_rooms::JoinedRooms;
 use super::members::{BATCH, Members};
 use super::namespace::Namespace;
+use super::socket::Socket;
 use crate::engine::Id;
 use crate::guard::guard;
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
@@ -169,15 +170,44 @@ impl Namespace {
         &self,
         change: impl FnOnce(&mut RwLockWriteGuard<'_, Members>) -> R,
     ) -> R {
-        let mut members = self.0.members.write();
-        members.events.is_wanted = self.0.functions.has_room_handlers() || self.0.watches_rooms;
-        let result = change(&mut members);
-        let is_due = members.events.begin();
-        drop(members);
+        let (result, is_due) =
+            self.change_members_quietly(|members| (change(members), members.events.begin()));
         if is_due {
             self.tell_room_events();
         }
         result
+    }
+
+    /// Does the same as [`remove`](Namespace::remove), unless there is another socket with the id by now. The caller has to
+    /// call [`tell_changes`](Namespace::tell_changes) without a lock.
+    pub(super) fn remove_quietly(&self, socket: &Socket) -> JoinedRooms {
+        let mut left = JoinedRooms::default();
+        self.change_members_quietly(|members| {
+            if !members.find_any(&socket.id()).is_some_and(|it| it.is(socket)) {
+                return;
+            }
+            let Some(at) = members.remove(&socket.id()) else { return };
+            while !members.remove_from_rooms(at, &mut left) {
+                RwLockWriteGuard::bump(members);
+            }
+        });
+        left
+    }
+
+    /// Calls `change` under the lock of the members. The caller has to call [`tell_changes`](Namespace::tell_changes)
+    /// without a lock.
+    pub(super) fn change_members_quietly<R>(
+        &self,
+        change: impl FnOnce(&mut RwLockWriteGuard<'_, Members>) -> R,
+    ) -> R {
+        let mut members = self.0.members.write();
+        members.events.is_wanted = self.0.functions.has_room_handlers() || self.0.watches_rooms;
+        change(&mut members)
+    }
+
+    /// Calls the handlers of room events for what was changed quietly.
+    pub(super) fn tell_changes(&self) {
+        self.change_members_quietly(|members| members.events.begin()).then(|| self.tell_room_events());
     }
 
     /// Calls the handlers for the events that are queued, until there are none.

@@ -7,6 +7,7 @@ mod emitter;
 mod expiry;
 mod listen;
 mod packets;
+mod recovery;
 mod state;
 
 pub use data::SharedDataError;
@@ -57,6 +58,7 @@ struct Inner {
     /// `None` stands for the empty text of a client that sent none.
     auth: Option<Box<Auth>>,
     connected: AtomicBool,
+    recovered: bool,
     /// Set while there are listeners for outgoing events. Written under the lock of `state`.
     outgoing: AtomicBool,
     /// Set once there was a listener or a packet middleware of this socket's own. Written under the lock of `state`.
@@ -79,12 +81,23 @@ pub(super) const DISCONNECTING: &str = "disconnecting";
 
 impl Socket {
     pub(crate) fn new(namespace: Namespace, session: engine::Session<App>, id: Id, auth: &str) -> Socket {
+        Socket::with(namespace, session, id, auth, false)
+    }
+
+    fn with(
+        namespace: Namespace,
+        session: engine::Session<App>,
+        id: Id,
+        auth: &str,
+        recovered: bool,
+    ) -> Socket {
         Socket(Arc::new(Inner {
             id,
             namespace,
             session,
             auth: (!auth.is_empty()).then(|| Box::new(Auth(auth.into()))),
             connected: AtomicBool::new(false),
+            recovered,
             outgoing: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             state: Mutex::default(),
@@ -173,7 +186,7 @@ impl Socket {
         self.broadcast().except(rooms)
     }
 
-    /// Targets every other socket of this server only, if there are several servers.
+    /// Targets every other socket of this server only, if it is part of a [cluster](crate::cluster).
     pub fn local(&self) -> Broadcast {
         self.broadcast().local()
     }
@@ -424,7 +437,10 @@ impl Socket {
         self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they
         // were.
-        let rooms = self.0.namespace.remove(&self.0.id);
+        let rooms = match self.0.namespace.0.epoch {
+            None => self.0.namespace.remove(&self.0.id),
+            Some(_) => self.leave_recoverable(reason),
+        };
         let listeners = {
             let mut state = self.0.state.lock();
             if rooms.len() > 0 {
@@ -452,7 +468,7 @@ impl Socket {
     /// If the connect handlers have not been called, no disconnect handler will be, either. The caller must hold no
     /// lock.
     pub(crate) fn release(&self) {
-        let (released, packets, expiry, is_first) = {
+        let (released, packets, expiry, standing, is_first) = {
             let mut state = self.0.state.lock();
             if state.stage == Stage::Entering {
                 state.take_untold();
@@ -463,10 +479,12 @@ impl Socket {
             if let Some(more) = &mut state.more {
                 more.missed = Missed::default();
             }
-            (state.listeners.clear(), state.take_packets(), state.take_expiry(), is_first)
+            let standing = state.take_standing();
+            (state.listeners.clear(), state.take_packets(), state.take_expiry(), standing, is_first)
         };
         drop((released, packets));
         self.end_expiry(expiry);
+        self.end_standing(standing);
         self.follow_outgoing();
         if is_first {
             self.0.namespace.end_use();
@@ -477,6 +495,11 @@ impl Socket {
 
     pub(super) fn auth_text(&self) -> &str {
         self.0.auth.as_ref().map_or("", |auth| &auth.0)
+    }
+
+    /// Returns whether both are handles of the same socket, and not only of the same id.
+    pub(super) fn is(&self, other: &Socket) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(super) fn session(&self) -> &engine::Session<App> {

@@ -240,3 +240,20 @@ fn deleting_a_namespace_disconnects_the_sockets_of_that_server_only() {
         assert_eq!(b.server().of("/chat").sockets_count(), 1, "{dialect:?}");
     }
 }
+
+#[test]
+fn a_parent_reaches_its_children_on_all_servers() {
+    for dialect in dialects() {
+        let [a, b] = cluster(&dialect);
+        let parents = [&a, &b].map(|server| server.server().of_pattern("/room-{n}"));
+        let (here, there, other) = (a.connect("/room-1"), b.connect("/room-1"), b.connect("/room-2"));
+        let delivery = parents[0].emit("hello", ());
+        assert!(delivery.sent == 1 && delivery.published, "{dialect:?}");
+        here.expect("hello");
+        there.expect("hello");
+        other.expect_nothing();
+        assert!(!parents[0].local().emit("here", ()).published);
+        here.expect("here");
+        there.expect_nothing();
+    }
+}

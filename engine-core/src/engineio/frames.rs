@@ -93,12 +93,27 @@ impl Frames {
     pub fn new<'a>(parts: impl Iterator<Item = Part<'a>> + Clone) -> Frames {
         let mut out = Vec::with_capacity(parts.clone().map(Part::frame_len).sum());
         parts.for_each(|part| part.write_frame(&mut out, None, &DeflatePool::default()));
+        Frames::from_shared(out.into())
+    }
+
+    /// Creates the unit from the memory that [`shared`](Frames::shared) returned.
+    pub(crate) fn from_shared(frames: Bytes) -> Frames {
         Frames {
-            frames: out.into(),
+            frames,
             payload: None,
             #[cfg(feature = "deflate")]
             deflated: Vec::new(),
         }
+    }
+
+    /// Returns the memory of the unit, which is shared with all recipients that do not compress.
+    pub(crate) fn shared(&self) -> &Bytes {
+        &self.frames
+    }
+
+    /// Returns the length of the unit as frames without compression, in bytes.
+    pub fn frames_len(&self) -> usize {
+        self.frames.len()
     }
 
     /// Returns the messages of the unit.
@@ -154,6 +169,41 @@ impl Frames {
             rest = tail.get(len..).unwrap_or_default();
             Some(if is_text { len } else { base64_len(len) })
         })
+    }
+}
+
+/// A unit that is encoded, except for some bytes of its text that are not known yet.
+#[derive(Debug)]
+pub struct Draft {
+    bytes: Vec<u8>,
+    /// The index of the end of the text.
+    end: usize,
+}
+
+impl Draft {
+    /// Encodes a unit as [`Frames::new`] does. Its text consists of two pieces.
+    pub(crate) fn new<'a>(text: [&[u8]; 2], binary: impl Iterator<Item = &'a [u8]> + Clone) -> Draft {
+        let len = 1 + text.iter().map(|piece| piece.len()).sum::<usize>();
+        let header = Header::new(Opcode::Text, len, None);
+        let end = header.len() + len;
+        let binary = binary.map(Part::Binary);
+        let mut bytes = Vec::with_capacity(end + binary.clone().map(Part::frame_len).sum::<usize>());
+        bytes.extend_from_slice(&header);
+        bytes.push(b'4');
+        text.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        binary.for_each(|part| part.write_frame(&mut bytes, None, &DeflatePool::default()));
+        Draft { bytes, end }
+    }
+
+    /// Overwrites bytes of the text, from `before_end` bytes before its end.
+    pub(crate) fn overwrite(&mut self, before_end: usize, with: &[u8]) {
+        let place = self.end.checked_sub(before_end).and_then(|at| self.bytes.get_mut(at..at + with.len()));
+        place.expect("the bytes are within the text").copy_from_slice(with);
+    }
+
+    /// Completes the unit with the bytes that it has.
+    pub fn finish(self) -> Frames {
+        Frames::from_shared(self.bytes.into())
     }
 }
 

@@ -14,7 +14,7 @@ mod transport;
 mod version;
 
 pub use conn::Conn;
-pub use frames::{Frames, Part};
+pub use frames::{Draft, Frames, Part};
 pub use id::Id;
 pub use packet::{Message, Packet, PacketError, SEPARATOR, split_first, split_payload};
 pub use reason::{CloseReason, TransportError};

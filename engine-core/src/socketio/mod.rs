@@ -16,6 +16,8 @@ mod limits;
 mod namespace_name;
 mod packet;
 mod parser;
+mod pid;
+pub mod recovery;
 pub mod server;
 mod target;
 

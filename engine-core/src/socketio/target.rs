@@ -47,6 +47,14 @@ impl Rooms {
         self.0.is_empty()
     }
 
+    /// Returns the room, if there is exactly one.
+    pub(crate) fn only(&self) -> Option<&SmolStr> {
+        match &self.0[..] {
+            [room] => Some(room),
+            _ => None,
+        }
+    }
+
     /// Returns the names of the rooms.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(SmolStr::as_str)

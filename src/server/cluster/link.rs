@@ -133,6 +133,8 @@ impl Link {
 
     /// Passes commands to the bus, and handles events. The caller must hold no lock.
     pub(in crate::server) fn send(&self) {
+        // Dropped without the lock: with its last handle, the server ends, and its last handlers may send.
+        let engine = self.engine();
         let mut state = self.state.lock();
         loop {
             if !state.is_sending
@@ -151,18 +153,17 @@ impl Link {
                 break;
             }
         }
-        let driver = self.arm(&mut state);
+        let driver = engine.as_ref().and_then(|engine| self.arm(engine, &mut state));
         drop(state);
         driver.into_iter().for_each(Waker::wake);
     }
 
     /// Adds the deadline of the cluster to the table of the server, if it has moved closer. Returns the waker to call.
-    fn arm(&self, state: &mut State) -> Option<Waker> {
+    fn arm(&self, engine: &Engine, state: &mut State) -> Option<Waker> {
         let deadline = state.cluster.next_deadline()?;
         if state.timer.is_some_and(|(at, _)| at <= deadline) {
             return None;
         }
-        let engine = self.engine()?;
         let (key, driver) = engine.timers.insert(deadline, Notify::Object(self.this.clone()));
         if let Some((_, replaced)) = state.timer.replace((deadline, key)) {
             engine.timers.remove(replaced);
@@ -334,7 +335,8 @@ impl Drop for Link {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(feature = "testing")]
+#[cfg(test)]
 mod tests {
     use crate::cluster::{Adapter, MemoryBus};
     use crate::testing::TestServer;

@@ -169,6 +169,12 @@ impl Socket {
         args: &impl Payload,
         flags: Flags,
     ) -> Result<(), EmitError> {
+        if let Some(epoch) = self.0.namespace.0.epoch
+            && id.is_none()
+            && !flags.volatile
+        {
+            return self.emit_recorded(epoch, event, args, flags);
+        }
         if !self.is_watched() {
             return self.send_packet(Kind::Event(event, id), args, flags, |_| ());
         }

@@ -24,7 +24,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// The end of the credentials of a socket.
 #[derive(Clone, Copy)]
 pub(super) struct Expiry {
-    at: Time,
+    pub(super) at: Time,
     /// The entry in the table of deadlines, of a socket that has been let in.
     timer: Option<Key>,
 }
@@ -61,7 +61,11 @@ impl Socket {
     /// ```
     pub fn authenticated_for(&self, time: Duration) {
         let Some(engine) = self.0.namespace.0.engine.upgrade() else { return };
-        let at = engine.now() + time;
+        self.authenticated_until(engine.now() + time);
+    }
+
+    pub(super) fn authenticated_until(&self, at: Time) {
+        let Some(engine) = self.0.namespace.0.engine.upgrade() else { return };
         let mut state = self.0.state.lock();
         if state.stage == Stage::Ended {
             return;

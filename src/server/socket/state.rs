@@ -8,6 +8,7 @@ use crate::server::missed::Missed;
 use crate::server::socket::Socket;
 use crate::server::socket::expiry::Expiry;
 use crate::server::socket::packets::Packets;
+use crate::server::socket::recovery::Standing;
 use smol_str::SmolStr;
 use sockeye_core::socketio::Acks;
 use std::any::{Any, TypeId};
@@ -52,6 +53,8 @@ pub(super) struct More {
     pub(super) rooms: JoinedRooms,
     pub(super) packets: Option<Box<Packets>>,
     pub(super) expiry: Option<Expiry>,
+    /// Set if the client can be recovered.
+    pub(super) standing: Option<Box<Standing>>,
     /// The events that arrived before they had a handler, while one was still expected.
     pub(super) missed: Missed,
 }
@@ -65,6 +68,7 @@ impl Default for More {
             rooms: JoinedRooms::default(),
             packets: None,
             expiry: None,
+            standing: None,
             missed: Missed::default(),
         }
     }
@@ -86,6 +90,10 @@ impl State {
 
     pub(super) fn take_expiry(&mut self) -> Option<Expiry> {
         self.more.as_mut()?.expiry.take()
+    }
+
+    pub(super) fn take_standing(&mut self) -> Option<Box<Standing>> {
+        self.more.as_mut()?.standing.take()
     }
 
     pub(super) fn expiry(&mut self) -> Option<&mut Expiry> {

@@ -6,6 +6,7 @@
 
 mod dynamic;
 mod hooks;
+mod recovery;
 
 use bytes::Bytes;
 use lexopt::prelude::*;
@@ -27,6 +28,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("listening on {}", listener.local_addr()?.port());
 
     let builder = if options.hooks { hooks::hooked() } else { Server::builder() };
+    let builder = match &*options.recovery {
+        "" => builder,
+        how => recovery::recovering(builder, how == "ask"),
+    };
     let io = builder.cleanup_empty_child_namespaces(options.cleanup).build();
     let log = Log::default();
     in_order(&io, &log);
@@ -42,6 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         io.of(name).on_connect(connected);
     }
     dynamic::dynamic(&io);
+    recovery::recovered(&io);
 
     let closing = io.clone();
     std::thread::spawn(move || {
@@ -57,6 +63,8 @@ struct Options {
     port: u16,
     cleanup: bool,
     hooks: bool,
+    /// Connections are recovered: `skip` or `ask` the middleware.
+    recovery: String,
 }
 
 fn options() -> Result<Options, lexopt::Error> {
@@ -66,6 +74,7 @@ fn options() -> Result<Options, lexopt::Error> {
         match arg {
             Long("port") => options.port = parser.value()?.parse()?,
             Long("cleanup") => options.cleanup = parser.value()?.parse()?,
+            Long("recovery") => options.recovery = parser.value()?.parse()?,
             Long("hooks") => options.hooks = parser.value()?.parse()?,
             _ => return Err(arg.unexpected()),
         }

@@ -3,6 +3,7 @@
 use super::{Encoded, Parser, text};
 use crate::socketio::args::Args;
 use crate::socketio::error::EncodeError;
+use crate::socketio::pid::Pid;
 use serde::Serialize;
 
 /// Encodes one packet at a time into buffers of its own, and allocates nothing once they are large enough.
@@ -113,6 +114,17 @@ impl Encoder {
     pub fn connected(&mut self, namespace: &str, sid: &str) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.connected(namespace, sid),
+        }
+    }
+
+    /// Does the same as [`connected`](Encoder::connected) for a client that can be recovered later: it is told its private
+    /// id, too.
+    ///
+    /// # Errors
+    /// Returns an error if the namespace is illegal.
+    pub fn connected_as(&mut self, namespace: &str, pid: &Pid) -> Result<Encoded<'_>, EncodeError> {
+        match self.parser {
+            Parser::Text => self.text.connected_as(namespace, pid),
         }
     }
 

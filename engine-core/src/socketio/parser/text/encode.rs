@@ -8,6 +8,7 @@ use crate::socketio::kind::is_reserved;
 use crate::socketio::limits::MAX_DEPTH;
 use crate::socketio::namespace_name::is_sendable_namespace;
 use crate::socketio::parser::encoded::Encoded;
+use crate::socketio::pid::Pid;
 use serde::Serialize;
 
 /// The capacity in bytes that an [`Encoder`] keeps of each buffer between two packets. More is kept only while it is needed.
@@ -125,6 +126,21 @@ impl Encoder {
         self.sink.text.extend_from_slice(br#"{"sid":"#);
         self.sink.string(sid);
         self.sink.text.push(b'}');
+        self.finish_plain(b'0')
+    }
+
+    pub(crate) fn connected_as(&mut self, namespace: &str, pid: &Pid) -> Result<Encoded<'_>, EncodeError> {
+        self.start(namespace, None)?;
+        // The characters of an id need no escapes.
+        let ids = [
+            &br#"{"sid":""#[..],
+            pid.id.as_bytes(),
+            br#"","pid":""#,
+            pid.id.as_bytes(),
+            pid.secret.as_bytes(),
+            br#""}"#,
+        ];
+        ids.iter().for_each(|piece| self.sink.text.extend_from_slice(piece));
         self.finish_plain(b'0')
     }
 

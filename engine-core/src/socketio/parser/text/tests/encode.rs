@@ -1,4 +1,6 @@
 use super::{any_text, any_value, listed};
+use crate::engineio::Id;
+use crate::socketio::recovery::Pid;
 use crate::socketio::{
     Attached, Complete, EncodeError, Encoded, Encoder, Limits, Packet, Reassembly, is_reserved,
 };
@@ -44,6 +46,9 @@ fn official_examples_encode_byte_for_byte() {
     assert_eq!(listed(ack.attachments()), [[1, 2, 3]]);
     assert_eq!(text(encoder.connected("/", "x")), r#"0{"sid":"x"}"#);
     assert_eq!(text(encoder.connected("/admin", "\"")), r#"0/admin,{"sid":"\""}"#);
+    let pid = Pid { id: Id::from_random([0; 15]), secret: Id::from_random([0xff; 15]) };
+    let (id, both) = ("A".repeat(20), "A".repeat(20) + &"_".repeat(20));
+    assert_eq!(text(encoder.connected_as("/", &pid)), format!(r#"0{{"sid":"{id}","pid":"{both}"}}"#));
     assert_eq!(text(encoder.connect("/admin", None)), "0/admin,");
     assert_eq!(text(encoder.connect("/", None)), "0");
     assert_eq!(text(encoder.connect("/admin", Some(r#"{"token": 1e3}"#))), r#"0/admin,{"token": 1e3}"#);

@@ -1,0 +1,99 @@
+// Four servers in one cluster, two of ours and two of Node's. Of each kind, one sends in turn, and both receivers get every
+// broadcast, so that all are measured under the same load.
+import { once } from "node:events";
+import { readFile, readdir } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { Cluster, eventually } from "../../tests/real_servers/cluster/harness.js";
+
+const require = createRequire(new URL("../../tests/real_servers/cluster/harness.js", import.meta.url));
+const { WebSocket } = require("ws");
+
+const ROUNDS = Number(process.env.ROUNDS ?? 5);
+const DIALECTS = (process.env.DIALECTS ?? "classic;sharded, static;streams").split(";");
+const KINDS = ["tokio", "node", "tokio", "node"];
+/** The broadcasts of a round, by the number of sockets in the room of each receiver. */
+const BROADCASTS = new Map([[0, 5000], [10, 3000], [1000, 100]]);
+const ARGS = ["x".repeat(64)];
+
+/** Returns the CPU time of a process so far, in microseconds. */
+async function cpu({ process: { pid } }) {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const times = await Promise.all(threads.map((thread) => readFile(`/proc/${pid}/task/${thread}/schedstat`, "utf8")));
+  return times.reduce((sum, text) => sum + Number(text.split(" ")[0]) / 1000, 0);
+}
+
+/** A client that costs as little as possible, and counts what it receives. */
+async function member(node, room) {
+  const socket = new WebSocket(`ws://127.0.0.1:${node.port}/socket.io/?EIO=4&transport=websocket`);
+  const client = { socket, received: 0 };
+  const joined = new Promise((resolve) => {
+    socket.on("message", (data) => {
+      const text = data.toString();
+      if (text === "2") socket.send("3");
+      else if (text.startsWith("0")) socket.send("40");
+      else if (text.startsWith("40")) socket.send(`420["join","${room}"]`);
+      else if (text.startsWith("430")) resolve();
+      else client.received++;
+    });
+  });
+  await once(socket, "open");
+  await joined;
+  return client;
+}
+
+const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+async function measure(dialect) {
+  const cluster = await Cluster.start(dialect, { kinds: KINDS, profile: "release" });
+  const [senders, receivers] = [cluster.nodes.slice(0, 2), cluster.nodes.slice(2)];
+  const rows = [];
+  try {
+    const [, , ...clients] = cluster.clients;
+    await cluster.join("end", clients);
+    for (const [sockets, times] of BROADCASTS) {
+      const room = `room of ${sockets}`;
+      const members = [];
+      for (const node of receivers) {
+        for (let i = 0; i < sockets; i++) members.push(await member(node, room));
+      }
+      const spent = { sent: { tokio: [], node: [] }, received: { tokio: [], node: [] } };
+      let expected = 0;
+      // The first round warms everything.
+      for (let round = 0; round <= ROUNDS; round++) {
+        for (const sender of senders) {
+          const before = await Promise.all(cluster.nodes.map(cpu));
+          const client = cluster.clients[cluster.nodes.indexOf(sender)];
+          const event = `end ${round} ${sender.kind}`;
+          await client.ask("emit", { rooms: [room], event: "news", args: ARGS, times });
+          await client.ask("emit", { rooms: ["end"], event, args: [] });
+          expected += times;
+          await eventually("the broadcasts", () => {
+            const isOver = clients.every((it) => it.events(event).length > 0);
+            return isOver && members.every(({ received }) => received >= expected) || undefined;
+          }, 120_000);
+          const after = await Promise.all(cluster.nodes.map(cpu));
+          const each = after.map((time, i) => (time - before[i]) / times);
+          if (round === 0) continue;
+          spent.sent[sender.kind].push(each[cluster.nodes.indexOf(sender)]);
+          receivers.forEach((node, i) => spent.received[node.kind].push(each[2 + i]));
+        }
+      }
+      for (const { socket } of members) socket.close();
+      for (const what of sockets === 0 ? ["sent", "received"] : ["received"]) {
+        const [ours, nodes] = [median(spent[what].tokio), median(spent[what].node)];
+        rows.push({ dialect, what: what === "sent" ? "sent" : `received, ${sockets} sockets`, ours, nodes });
+      }
+    }
+  } finally {
+    await cluster.end();
+  }
+  return rows;
+}
+
+console.log(`CPU time of a server for each broadcast of 64 bytes, in microseconds, medians of ${ROUNDS} rounds\n`);
+console.log("| dialect | broadcast | sockeye | node | ratio |\n|---|---|---|---|---|");
+for (const dialect of DIALECTS) {
+  for (const { what, ours, nodes } of await measure(dialect)) {
+    console.log(`| ${dialect} | ${what} | ${ours.toFixed(1)} | ${nodes.toFixed(1)} | ${(nodes / ours).toFixed(1)} |`);
+  }
+}

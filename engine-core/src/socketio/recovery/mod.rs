@@ -1,0 +1,299 @@
+//! Recovery of connections: what a namespace remembers, so that a client that lost its connection gets what it missed.
+//!
+//! A [`Retained`] has a log of events and the sockets whose clients are away. An event that is [recorded](Retained::record)
+//! ends with an offset, which is its position in the log. A client that comes back says its [private id](Pid) and the last
+//! offset that it has received; [`claim`](Retained::claim) checks them, [`missed`](Retained::missed) returns the events
+//! behind that offset, and [`recover`](Retained::recover) hands the socket over.
+//!
+//! Either a client gets everything that it missed, or it is not recovered. Its owner has to make one step of these, so that
+//! no event is recorded in between:
+//!
+//! - recording an event, and queueing it for its recipients;
+//! - [beginning](Retained::begin) a connection, and making the socket a recipient;
+//! - [keeping](Retained::keep) a socket, and making it a recipient no more;
+//! - queueing what a client missed, recovering it, and making its socket a recipient.
+//!
+//! ```
+//! use sockeye_core::Time;
+//! use sockeye_core::engineio::Id;
+//! use sockeye_core::socketio::recovery::{Config, Epoch, Pid, Retained};
+//! use sockeye_core::socketio::{Encoder, Target};
+//! use std::time::Duration;
+//!
+//! let mut recovery = Retained::new(Config::default(), Epoch::from_random(1));
+//! // A client connects, and loses its connection.
+//! let pid = Pid { id: Id::from_random([1; 15]), secret: Id::from_random([2; 15]) };
+//! let life = recovery.begin(pid.secret);
+//! let now = Time::ZERO + Duration::from_secs(60);
+//! recovery.keep(now, pid.id, life, [].into(), "its data");
+//!
+//! // An event is sent meanwhile.
+//! let mut encoder = Encoder::new();
+//! let draft = recovery.epoch().draft(&encoder.event("/", None, "news", &("much", 1))?);
+//! let frames = recovery.number(draft);
+//! recovery.record(now, &Target::default(), &frames);
+//!
+//! // It comes back. It has received no event before, so it has no offset.
+//! let claim = recovery.claim(now, &pid, None).unwrap();
+//! assert_eq!(recovery.missed(&claim).unwrap().count(), 1);
+//! let (life, kept) = recovery.recover(now, &claim).unwrap();
+//! assert_eq!((life.secret(), kept.data), (pid.secret, "its data"));
+//! # Ok::<(), sockeye_core::socketio::EncodeError>(())
+//! ```
+
+mod log;
+mod offset;
+
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+pub use super::pid::Pid;
+pub use offset::Epoch;
+pub use sessions::Kept;
+
+use crate::engineio::{Draft, Frames, Id};
+use crate::socketio::Target;
+use crate::time::{Time, earliest};
+use alloc::boxed::Box;
+use core::time::Duration;
+use log::{Bounds, Log};
+use sessions::Sessions;
+use smol_str::SmolStr;
+
+/// The settings of a [`Retained`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The time after its disconnection within which a client can be recovered. Default: 2 minutes.
+    pub max_disconnection_duration: Duration,
+    /// The time after which an event has certainly been received, or the client is known to be gone. Default: 65 s, which
+    /// is a ping interval of 25 s and two timeouts of 20 s, the second for a pong that is excused.
+    ///
+    /// An event that is older than both times together is not needed any more.
+    pub confirmation: Duration,
+    /// The maximum size of the log, in bytes: each event counts 64 bytes and its frames. Default: 64 MiB.
+    pub max_bytes: usize,
+    /// The maximum number of events in the log. Default: 1,000,000.
+    pub max_packets: usize,
+    /// The maximum number of sockets that are kept. Default: 100,000.
+    pub max_sessions: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            max_disconnection_duration: Duration::from_secs(120),
+            confirmation: Duration::from_secs(65),
+            max_bytes: 64 << 20,
+            max_packets: 1_000_000,
+            max_sessions: 100_000,
+        }
+    }
+}
+
+/// What a connected socket needs to be kept later.
+#[derive(Debug)]
+pub struct Life {
+    secret: Id,
+    /// The position of the first event that the client may have missed, if it has received none.
+    since: u64,
+    /// The time at which the client was sent what it had missed before.
+    recovered: Option<Time>,
+}
+
+impl Life {
+    /// Returns the secret half of the [private id](Pid).
+    pub fn secret(&self) -> Id {
+        self.secret
+    }
+}
+
+/// A client that has come back, and is about to be recovered.
+#[derive(Debug)]
+pub struct Claim {
+    id: Id,
+    number: u64,
+    /// The position of the first event that the client missed; that of the next event if there is none.
+    from: u64,
+}
+
+impl Claim {
+    /// Returns the id of the socket.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+}
+
+/// The reason why a client cannot be recovered.
+#[derive(Debug)]
+pub enum NotRecoverable<D> {
+    /// No socket is kept for this private id: it is wrong, or too much time has passed.
+    Unknown,
+    /// The offset is not one of this log, or events behind it have left the log. The socket is kept no longer.
+    Missed(Kept<D>),
+}
+
+/// The sizes of a [`Retained`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// The number of events in the log.
+    pub packets: usize,
+    /// The bytes of these events, which count 64 bytes more than their frames.
+    pub bytes: usize,
+    /// The number of sockets that are kept.
+    pub sessions: usize,
+}
+
+/// The events and the sockets that one namespace remembers. `D` is the owner's data of a socket.
+///
+/// See the [module](self) for the order of calls.
+#[derive(Debug)]
+pub struct Retained<D> {
+    config: Config,
+    bounds: Bounds,
+    epoch: Epoch,
+    log: Log,
+    sessions: Sessions<D>,
+}
+
+impl<D> Retained<D> {
+    /// Creates the state for an empty namespace. Nothing is allocated yet.
+    pub fn new(config: Config, epoch: Epoch) -> Retained<D> {
+        let age = config.max_disconnection_duration.saturating_add(config.confirmation);
+        let bounds = Bounds { age, bytes: config.max_bytes, packets: config.max_packets };
+        Retained { config, bounds, epoch, log: Log::default(), sessions: Sessions::default() }
+    }
+
+    /// Returns the epoch of the offsets.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    // Events.
+
+    /// Completes an event with the position that it gets if it is recorded next.
+    pub fn number(&self, mut draft: Draft) -> Frames {
+        offset::write_position(&mut draft, self.log.next());
+        draft.finish()
+    }
+
+    /// Adds an event to the log.
+    pub fn record(&mut self, now: Time, target: &Target, frames: &Frames) {
+        self.log.push(now, target, frames.shared(), &self.bounds);
+    }
+
+    // Sockets.
+
+    /// Begins a connection with a new secret.
+    pub fn begin(&self, secret: Id) -> Life {
+        Life { secret, since: self.log.next(), recovered: None }
+    }
+
+    /// Keeps a socket whose client has gone. Returns the one that there is no capacity for.
+    pub fn keep(
+        &mut self,
+        now: Time,
+        id: Id,
+        life: Life,
+        rooms: Box<[SmolStr]>,
+        data: D,
+    ) -> Option<(Id, Kept<D>)> {
+        let deadline = now + self.config.max_disconnection_duration;
+        let is_unconfirmed = life.recovered.is_some_and(|at| now < at + self.config.confirmation);
+        self.sessions.insert(id, Kept::new(rooms, data, life, is_unconfirmed, deadline));
+        match self.sessions.len() > self.config.max_sessions {
+            true => self.sessions.pop(),
+            false => None,
+        }
+    }
+
+    /// Returns whether a socket is kept.
+    pub fn is_kept(&self, id: &Id) -> bool {
+        self.sessions.get(id).is_some()
+    }
+
+    /// Finds the socket of a client that has come back. It is kept until it is [recovered](Retained::recover), without a
+    /// deadline until it is [released](Retained::release).
+    ///
+    /// A client that has received no event has no offset: it missed all events of its connection.
+    ///
+    /// # Errors
+    /// Returns the reason why the client has to begin anew.
+    pub fn claim(&mut self, now: Time, pid: &Pid, offset: Option<&str>) -> Result<Claim, NotRecoverable<D>> {
+        let kept = self.sessions.find(now, pid).ok_or(NotRecoverable::Unknown)?;
+        let from = match offset {
+            None => Some(kept.life.since),
+            // Clients keep the offset of their connection before, until they receive an event.
+            Some(offset) => self.epoch.position(offset).map(|position| kept.life.since.max(position + 1)),
+        };
+        let from = from.filter(|from| match kept.is_unconfirmed {
+            true => self.log.has_all_from(*from),
+            false => self.log.is_complete_from(now, *from, &self.bounds),
+        });
+        let Some(from) = from else {
+            let kept = self.sessions.remove(&pid.id);
+            return Err(kept.map_or(NotRecoverable::Unknown, NotRecoverable::Missed));
+        };
+        let first = self.log.from(from, |room| kept.is_in(&pid.id, room)).next();
+        let from = first.map_or(self.log.next(), |(position, _)| position);
+        Ok(Claim { id: pid.id, number: self.sessions.claim(&pid.id), from })
+    }
+
+    /// Returns the socket of a claim, unless the client has come back once more since.
+    pub fn claimed(&self, claim: &Claim) -> Option<&Kept<D>> {
+        self.sessions.claimed(&claim.id, claim.number)
+    }
+
+    /// Returns the events that a client missed, in their order. They end with their offsets.
+    ///
+    /// Returns `None` if the client cannot be recovered any more: it has come back once more since, or events have left the
+    /// log.
+    pub fn missed<'a>(&'a self, claim: &'a Claim) -> Option<impl Iterator<Item = Frames> + use<'a, D>> {
+        let kept = self.claimed(claim)?;
+        let events = self.log.from(claim.from, |room| kept.is_in(&claim.id, room));
+        let has_all = self.log.has_all_from(claim.from);
+        has_all.then(|| events.map(|(_, frames)| Frames::from_shared(frames.clone())))
+    }
+
+    /// Hands the socket of a claim over, whose client was sent what it [missed](Retained::missed). Returns `None` if it has
+    /// come back once more.
+    pub fn recover(&mut self, now: Time, claim: &Claim) -> Option<(Life, Kept<D>)> {
+        self.claimed(claim)?;
+        let kept = self.sessions.remove(&claim.id)?;
+        let life = Life { secret: kept.life.secret, since: claim.from, recovered: Some(now) };
+        Some((life, kept))
+    }
+
+    /// Ends a claim whose client has gone again, or was refused. Its socket is kept until its deadline.
+    pub fn release(&mut self, claim: &Claim) {
+        self.sessions.release(&claim.id, claim.number);
+    }
+
+    // Time.
+
+    /// Returns the time at which [`handle_timeout`](Retained::handle_timeout) and [`take_expired`](Retained::take_expired)
+    /// have something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        earliest(self.sessions.deadline(), self.log.deadline(&self.bounds))
+    }
+
+    /// Handles the passing of time: removes events that are not needed any more.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.log.trim(now, &self.bounds);
+    }
+
+    /// Removes a socket whose client did not come back in time. Call it until it returns `None`.
+    pub fn take_expired(&mut self, now: Time) -> Option<(Id, Kept<D>)> {
+        match self.sessions.deadline() {
+            Some(deadline) if deadline <= now => self.sessions.pop(),
+            _ => None,
+        }
+    }
+
+    /// Returns the sizes at present.
+    pub fn usage(&self) -> Usage {
+        Usage { packets: self.log.len(), bytes: self.log.bytes(), sessions: self.sessions.len() }
+    }
+}

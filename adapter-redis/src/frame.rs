@@ -100,8 +100,11 @@ fn element(input: &[u8], at: usize) -> Result<Option<(Part, usize)>, Malformed> 
     }
 }
 
-/// Returns the line at `at`: its first byte, the rest, and where the next one begins.
-fn line(input: &[u8], at: usize) -> Result<Option<(u8, &[u8], usize)>, Malformed> {
+/// The first byte of a line, the rest, and where the next one begins.
+type Line<'a> = (u8, &'a [u8], usize);
+
+/// Returns the line at `at`.
+fn line(input: &[u8], at: usize) -> Result<Option<Line<'_>>, Malformed> {
     let rest = input.get(at..).unwrap_or_default();
     let searched = rest.get(..MAX_LINE).unwrap_or(rest);
     let Some(end) = searched.iter().position(|&byte| byte == b'\r') else {

@@ -96,7 +96,7 @@ impl Shared {
         state.closed = true;
         let wakers: Vec<_> = state.links.values_mut().filter_map(|link| link.waker.take()).collect();
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake(wakers);
     }
 
     /// Watches a channel, or no longer.
@@ -115,7 +115,7 @@ impl Shared {
             link.waker.take()
         });
         drop(state);
-        waker.map(Waker::wake);
+        wake(waker);
     }
 
     pub(crate) fn publish(&self, channel: &Channel, message: Bytes) {
@@ -150,7 +150,7 @@ impl Shared {
             link.waker.take()
         });
         drop(state);
-        waker.map(Waker::wake);
+        wake(waker);
     }
 
     pub(crate) fn count(&self, channel: &Channel, request: RequestId) {
@@ -168,7 +168,7 @@ impl Shared {
             }
         }
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake(wakers);
     }
 
     pub(crate) fn flush(&self) -> Flush {
@@ -185,7 +185,7 @@ impl Shared {
             }
         }
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake(wakers);
         flush
     }
 
@@ -327,7 +327,7 @@ impl Shared {
         state.asked = true;
         let waker = state.link(FIRST).and_then(|link| link.waker.take());
         drop(state);
-        waker.map(Waker::wake);
+        wake(waker);
     }
 
     /// Returns whether the servers have to be asked for, once.
@@ -418,7 +418,7 @@ impl Shared {
         );
         let status = state.connected();
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake(wakers);
         for count in unanswered {
             count.add(None, node);
         }
@@ -522,4 +522,9 @@ impl State {
         }
         self.release(dropped, config);
     }
+}
+
+/// Wakes tasks. To be called without the lock, because a task may run in place.
+fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
 }

@@ -12,8 +12,8 @@ use support::{Rig, on_each_runtime, pattern, plain, sharded, stream};
 
 #[test]
 fn messages_arrive_by_name_by_pattern_and_by_shard() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
         rig.watch(&plain("a#/#"));
         rig.bus.watch(&pattern("b#/#*"), true);
@@ -29,8 +29,8 @@ fn messages_arrive_by_name_by_pattern_and_by_shard() {
 
 #[test]
 fn messages_on_a_channel_keep_their_order() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         let publisher = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
         let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
         rig.watch(&plain("channel"));
@@ -45,8 +45,8 @@ fn messages_on_a_channel_keep_their_order() {
 
 #[test]
 fn large_and_binary_messages_arrive_whole() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
         rig.watch(&plain("channel"));
         for size in [0, 1, 16 << 10, 5_000_000] {
@@ -59,8 +59,8 @@ fn large_and_binary_messages_arrive_whole() {
 
 #[test]
 fn a_channel_that_is_no_longer_watched_is_silent() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
         for channel in [plain("old"), sharded("old")] {
             rig.watch(&channel);
@@ -78,8 +78,8 @@ fn a_channel_that_is_no_longer_watched_is_silent() {
 
 #[test]
 fn subscribers_of_several_nodes_are_counted() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         let one = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
         let two = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
         for channel in [plain("channel"), sharded("channel")] {
@@ -93,8 +93,8 @@ fn subscribers_of_several_nodes_are_counted() {
 
 #[test]
 fn entries_of_streams_arrive_with_their_positions() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         redis.command(&["DEL", "stream"]);
         redis.command(&["XADD", "stream", "*", "data", "too early"]);
         let bus = RedisBus::new(redis.url()).unwrap();
@@ -116,8 +116,8 @@ fn entries_of_streams_arrive_with_their_positions() {
 
 #[test]
 fn streams_are_trimmed() {
-    let Some(redis) = RedisServer::start(&["--stream-node-max-entries", "10"]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&["--stream-node-max-entries", "10"]) else { return };
         redis.command(&["DEL", "stream"]);
         let bus = RedisBus::builder(redis.url()).stream_max_len(20).build().unwrap();
         bus.watch(&stream("stream"), true);
@@ -134,8 +134,8 @@ fn streams_are_trimmed() {
 
 #[test]
 fn what_is_published_before_the_connection_leaves_after_it() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         let listener = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
         listener.watch(&plain("channel"));
         let bus = RedisBus::new(redis.url()).unwrap();
@@ -147,8 +147,8 @@ fn what_is_published_before_the_connection_leaves_after_it() {
 
 #[test]
 fn a_flush_completes_when_everything_has_left() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         let rig = Rig::new(on, RedisBus::new(redis.url()).unwrap());
         for _ in 0..5000 {
             rig.bus.append(&stream("flushed"), vec![("data", Bytes::from_static(b"x"))]);
@@ -162,8 +162,8 @@ fn a_flush_completes_when_everything_has_left() {
 
 #[test]
 fn connections_end_with_the_bus() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         let bus = RedisBus::new(redis.url()).unwrap();
         bus.watch(&stream("stream"), true);
         let rig = Rig::connected(on, bus);
@@ -179,8 +179,8 @@ fn connections_end_with_the_bus() {
 
 #[test]
 fn a_bus_reports_that_it_is_connected_once() {
-    let Some(redis) = RedisServer::start(&[]) else { return };
     on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
         let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
         rig.watch(&plain("channel"));
         let again = rig.drain();

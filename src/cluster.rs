@@ -7,7 +7,7 @@
 //! use sockeye::Server;
 //! use sockeye::cluster::{Adapter, MemoryBus};
 //!
-//! // Two servers of one process. Over a network, the bus is Redis.
+//! // Two servers of one process. Over a network, the bus is `sockeye::redis::RedisBus` (feature `redis`).
 //! let bus = MemoryBus::new();
 //! let [first, second] = [(); 2].map(|()| Server::builder().adapter(Adapter::sharded(bus.clone())).build());
 //! first.on_connect(async |socket: sockeye::Socket| {

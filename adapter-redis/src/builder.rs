@@ -3,6 +3,7 @@
 use crate::bus::RedisBus;
 use crate::endpoint::Endpoint;
 use crate::error::UrlError;
+use redis::RedisConnectionInfo;
 #[cfg(feature = "tls")]
 use sockeye_core::tls::ClientTls;
 use std::time::Duration;
@@ -33,20 +34,50 @@ pub(crate) struct Config {
 #[derive(Debug, Clone)]
 pub(crate) enum Servers {
     Single(Endpoint),
+    /// The sentinels, the name of the service, and how to log in at its server.
+    Sentinel {
+        sentinels: Vec<Endpoint>,
+        service: String,
+        server: Endpoint,
+    },
+    /// Some servers of a Redis Cluster, which know the others.
+    Cluster(Vec<Endpoint>),
 }
 
 impl Servers {
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only the encryption changes them"))]
-    fn endpoints(&mut self) -> impl Iterator<Item = &mut Endpoint> {
+    fn each(&mut self, mut change: impl FnMut(&mut Endpoint)) {
         match self {
-            Servers::Single(server) => std::slice::from_mut(server).iter_mut(),
+            Servers::Single(server) => change(server),
+            Servers::Sentinel { sentinels, server, .. } => {
+                sentinels.iter_mut().for_each(&mut change);
+                change(server);
+            }
+            Servers::Cluster(servers) => servers.iter_mut().for_each(change),
         }
+    }
+
+    pub(crate) fn are_cluster(&self) -> bool {
+        matches!(self, Servers::Cluster(_))
     }
 }
 
 impl RedisBusBuilder {
     pub(crate) fn single(url: &str) -> RedisBusBuilder {
         RedisBusBuilder::new(Endpoint::parse(url).map(Servers::Single))
+    }
+
+    pub(crate) fn sentinel(urls: Vec<Result<Endpoint, UrlError>>, service: &str) -> RedisBusBuilder {
+        let servers = some(urls).map(|sentinels| Servers::Sentinel {
+            // Its address is what the sentinels say.
+            server: sentinels.0.clone(),
+            sentinels: sentinels.1,
+            service: service.to_owned(),
+        });
+        RedisBusBuilder::new(servers)
+    }
+
+    pub(crate) fn cluster(urls: Vec<Result<Endpoint, UrlError>>) -> RedisBusBuilder {
+        RedisBusBuilder::new(some(urls).map(|(_, servers)| Servers::Cluster(servers)))
     }
 
     fn new(servers: Result<Servers, UrlError>) -> RedisBusBuilder {
@@ -71,6 +102,26 @@ impl RedisBusBuilder {
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: ClientTls) -> RedisBusBuilder {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Sets the user's name at the server, also if sentinels name it. Default: as in the first URL.
+    pub fn username(self, username: impl AsRef<str>) -> RedisBusBuilder {
+        self.login(|login| login.set_username(username.as_ref()))
+    }
+
+    /// Sets the password at the server. Sentinels often have another one, which is in their URLs. Default: as in the first
+    /// URL.
+    pub fn password(self, password: impl AsRef<str>) -> RedisBusBuilder {
+        self.login(|login| login.set_password(password.as_ref()))
+    }
+
+    fn login(mut self, set: impl Fn(RedisConnectionInfo) -> RedisConnectionInfo) -> RedisBusBuilder {
+        match &mut self.servers {
+            Ok(Servers::Sentinel { server, .. }) => server.login = set(server.login.clone()),
+            Ok(servers) => servers.each(|server| server.login = set(server.login.clone())),
+            Err(_) => {}
+        }
         self
     }
 
@@ -126,21 +177,29 @@ impl RedisBusBuilder {
     /// # Errors
     /// If a URL cannot be used.
     pub fn build(self) -> Result<RedisBus, UrlError> {
-        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "only the encryption changes them"))]
-        let mut servers = self.servers?;
+        let servers = self.servers?;
         #[cfg(feature = "tls")]
-        encrypt(&mut servers, self.tls)?;
+        let servers = encrypt(servers, self.tls)?;
         Ok(RedisBus::start(servers, self.config))
+    }
+}
+
+/// Returns the servers of URLs, and the first of them.
+fn some(urls: Vec<Result<Endpoint, UrlError>>) -> Result<(Endpoint, Vec<Endpoint>), UrlError> {
+    let servers: Vec<_> = urls.into_iter().collect::<Result<_, _>>()?;
+    match servers.first() {
+        Some(first) => Ok((first.clone(), servers)),
+        None => Err(UrlError { reason: "there is none".into() }),
     }
 }
 
 /// Adds the settings of the encryption to those servers that want it.
 #[cfg(feature = "tls")]
-fn encrypt(servers: &mut Servers, tls: Option<ClientTls>) -> Result<(), UrlError> {
-    use std::sync::Arc;
-
-    if !servers.endpoints().any(|server| server.secure) {
-        return Ok(());
+fn encrypt(mut servers: Servers, tls: Option<ClientTls>) -> Result<Servers, UrlError> {
+    let mut secure = false;
+    servers.each(|server| secure |= server.secure);
+    if !secure {
+        return Ok(servers);
     }
     let tls = match tls {
         Some(tls) => tls,
@@ -149,9 +208,11 @@ fn encrypt(servers: &mut Servers, tls: Option<ClientTls>) -> Result<(), UrlError
     let mut config = sockeye_core::tls::rustls::ClientConfig::clone(&tls.config());
     // Those of HTTP, which Redis does not speak.
     config.alpn_protocols.clear();
-    let config = Arc::new(config);
-    for server in servers.endpoints().filter(|server| server.secure) {
-        server.tls = Some(config.clone());
-    }
-    Ok(())
+    let config = std::sync::Arc::new(config);
+    servers.each(|server| {
+        if server.secure {
+            server.tls = Some(config.clone());
+        }
+    });
+    Ok(servers)
 }

@@ -1,6 +1,7 @@
 //! The handle of the bus.
 
 use crate::builder::{Config, RedisBusBuilder, Servers};
+use crate::endpoint::Endpoint;
 use crate::error::UrlError;
 use crate::link::Worker;
 use crate::state::{FIRST, Shared};
@@ -53,6 +54,26 @@ impl RedisBus {
         RedisBusBuilder::single(url.as_ref())
     }
 
+    /// Begins the settings of a bus over the server that sentinels name for a service, such as `mymaster`. `urls` are those
+    /// of the sentinels, with their passwords; those of the server may be set by
+    /// [`password`](RedisBusBuilder::password). After a failover, the bus connects to the new primary.
+    pub fn sentinel<U: AsRef<str>>(
+        urls: impl IntoIterator<Item = U>,
+        service: impl AsRef<str>,
+    ) -> RedisBusBuilder {
+        let urls = urls.into_iter().map(|url| Endpoint::parse(url.as_ref())).collect();
+        RedisBusBuilder::sentinel(urls, service.as_ref())
+    }
+
+    /// Begins the settings of a bus over a Redis Cluster. `urls` are those of some of its servers; the first one that
+    /// answers names the others, which have the same password.
+    ///
+    /// A sharded channel and a stream belong to the server that has their slot. Other channels are forwarded by Redis to
+    /// every server of the cluster; each of them uses one server, too, so that its messages keep their order.
+    pub fn cluster<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> RedisBusBuilder {
+        RedisBusBuilder::cluster(urls.into_iter().map(|url| Endpoint::parse(url.as_ref())).collect())
+    }
+
     pub(crate) fn start(servers: Servers, config: Config) -> RedisBus {
         RedisBus { shared: Arc::new(Shared::new(servers, config)) }
     }
@@ -61,8 +82,11 @@ impl RedisBus {
 impl Bus for RedisBus {
     fn attach(&self, node: Weak<dyn Node>) {
         let Some(runtime) = node.upgrade().map(|node| node.runtime()) else { return };
-        let worker = Worker { shared: self.shared.clone(), node, id: FIRST };
-        runtime.spawn(Box::pin(async move { worker.keep().await }));
+        let worker = Worker { shared: self.shared.clone(), node, id: FIRST, place: None };
+        runtime.spawn(match self.shared.servers.are_cluster() {
+            true => Box::pin(async move { worker.lead().await }),
+            false => Box::pin(async move { worker.keep().await }),
+        });
     }
 
     fn watch(&self, channel: &Channel, on: bool) {

@@ -15,6 +15,8 @@ pub(crate) struct Endpoint {
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<sockeye_core::tls::rustls::ClientConfig>>,
     pub(crate) secure: bool,
+    /// It is a server of a Redis Cluster, as one of them said.
+    pub(crate) in_cluster: bool,
     pub(crate) login: RedisConnectionInfo,
 }
 
@@ -60,6 +62,7 @@ impl Endpoint {
             #[cfg(feature = "tls")]
             tls: None,
             secure,
+            in_cluster: false,
             login,
         })
     }

@@ -59,7 +59,7 @@ impl Failure {
             "NOAUTH" => ": the URL needs a password, as in redis://:password@host",
             "WRONGPASS" => ": check the user and the password in the URL",
             "NOPERM" => ": the user needs the commands and channels of the bus (ACL SETUSER)",
-            "MOVED" => ": it is part of a Redis Cluster: use RedisBus::cluster",
+            "MOVED" if !to.in_cluster => ": it is part of a Redis Cluster: use RedisBus::cluster",
             "READONLY" => ": it is a replica: connect to the primary, or use RedisBus::sentinel",
             _ if sharded => ": sharded publish and subscribe needs Redis 7.0 or later",
             _ if lower.contains("cluster support disabled") => {
@@ -87,6 +87,11 @@ impl Failure {
             None if error.is_timeout() => Failure::silent(to),
             None => Failure::new(to, error),
         }
+    }
+
+    /// The servers are not as they should be.
+    pub(crate) fn unusable(to: &Endpoint, what: impl fmt::Display) -> Failure {
+        Failure::new(to, what)
     }
 
     /// Returns the reason, for a status.

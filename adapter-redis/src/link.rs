@@ -1,6 +1,6 @@
 //! The connections to one server, and the task that keeps them.
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Place};
 use crate::failure::Failure;
 use crate::publisher::{Connection, Publisher};
 use crate::queue::Command;
@@ -22,6 +22,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: Weak<dyn Node>,
     pub(crate) id: LinkId,
+    /// The server, in a Redis Cluster.
+    pub(crate) place: Option<Place>,
 }
 
 impl Worker {
@@ -72,12 +74,15 @@ impl Worker {
         if let Some(status) = status {
             node.handle_status(status);
         }
+        if self.place.is_some() {
+            self.shared.ask_servers();
+        }
     }
 
     /// Connects and works until the connection ends. Returns its end, and whether there was one.
     async fn connect_once(&self, runtime: Runtime) -> (Failure, bool) {
         let timeout = self.shared.config.connection_timeout;
-        let to = match topology::find(&self.shared.servers, runtime, timeout).await {
+        let to = match topology::find(&self.shared.servers, self.place.as_ref(), runtime, timeout).await {
             Ok(to) => to,
             Err(failure) => return (failure, false),
         };
@@ -90,7 +95,7 @@ impl Worker {
             Err(failure) => Poll::Ready(failure),
         })
         .await;
-        let was_up = session.is_up;
+        let was_up = session.was_up;
         session.end(self);
         (failure, was_up)
     }
@@ -105,6 +110,7 @@ struct Session {
     reader: Reading,
     tick: Sleep,
     is_up: bool,
+    was_up: bool,
 }
 
 /// The connection for streams, if one is watched.
@@ -132,6 +138,7 @@ impl Session {
             reader: Reading::Nothing,
             tick: runtime.sleep(interval(worker)),
             is_up: false,
+            was_up: false,
         };
         session.read_streams(worker);
         Ok(session)
@@ -164,7 +171,9 @@ impl Session {
             }
             self.tick = self.runtime.sleep(interval(worker));
         }
-        let changes = worker.shared.take_changes(worker.id);
+        let (changes, has_more) = worker.shared.take_changes(worker.id);
+        // In a Redis Cluster, channels came from another server.
+        self.is_up &= !has_more;
         if !changes.is_empty() {
             if changes.iter().any(|(channel, _)| channel.kind == ChannelKind::Stream) {
                 self.read_streams(worker);
@@ -174,7 +183,7 @@ impl Session {
         self.subscriber.poll(cx, shared, &self.to, &*node)?;
         self.poll_reader(cx, worker, &*node)?;
         if !self.is_up && self.subscriber.is_ready() && !matches!(self.reader, Reading::Opening(_)) {
-            self.is_up = true;
+            (self.is_up, self.was_up) = (true, true);
             if let Some(status) = worker.shared.set_up(worker.id) {
                 node.handle_status(status);
             }

@@ -4,7 +4,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::queue::{Command, Item};
 use crate::runtime::{Runtime, Stream};
-use crate::state::{LinkId, Shared};
+use crate::state::{FIRST, LinkId, Shared};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisResult, Value};
 use sockeye_core::cluster::Node;
@@ -168,7 +168,7 @@ impl Publisher {
         };
         let mut values = values.into_iter();
         let mut failure = None;
-        let (mut released, mut again, mut flushes) = (0, Vec::new(), Vec::new());
+        let (mut released, mut again, mut moved, mut flushes) = (0, Vec::new(), Vec::new(), Vec::new());
         for item in items {
             if matches!(item.command, Command::Flush(_)) {
                 flushes.push(item);
@@ -179,7 +179,11 @@ impl Publisher {
                     let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
                     let refused = Failure::refused(to, text.trim_end());
                     // It was not carried out, so that it can be sent again without coming twice.
-                    let is_passing = refused.moved || is_passing(error.code());
+                    if refused.moved && to.in_cluster && item.channel().is_some() {
+                        moved.push(item);
+                        continue;
+                    }
+                    let is_passing = is_passing(error.code());
                     failure = Some(refused);
                     if is_passing && !matches!(item.command, Command::Count(..)) {
                         again.push(item);
@@ -196,6 +200,11 @@ impl Publisher {
         }
         // Flushes complete after that, when the budget is free again.
         shared.release(released);
+        if !moved.is_empty() {
+            // They wait until it is known where the slot is.
+            shared.put_back(FIRST, moved);
+            shared.ask_servers();
+        }
         if !again.is_empty() {
             again.append(&mut flushes);
             shared.put_back(id, again);

@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Append(Channel, Vec<(&'static str, Bytes)>),
     Count(Channel, Arc<Count>),
     /// Nothing to send: it is dropped once what was before it has been answered.
-    Flush(#[expect(dead_code, reason = "it acts when it is dropped")] Flushing),
+    Flush(Flushing),
 }
 
 impl Item {
@@ -102,6 +102,11 @@ impl Count {
         Arc::new(Count { request, state: Mutex::new(Counted { left: servers, sum: None }) })
     }
 
+    /// Expects answers of more servers.
+    pub(crate) fn expect(&self, servers: usize) {
+        self.state.lock().left += servers;
+    }
+
     /// Adds what a server has answered: `None` if it cannot be reached. A server that cannot be reached has no
     /// subscribers, as long as another one can.
     pub(crate) fn add(&self, subscribers: Option<usize>, node: &dyn Node) {
@@ -138,6 +143,13 @@ impl Flush {
     pub(crate) fn part(&self) -> Flushing {
         self.0.lock().left += 1;
         Flushing(self.0.clone())
+    }
+}
+
+impl Flushing {
+    /// Returns a part for another queue.
+    pub(crate) fn part(&self) -> Flushing {
+        Flush(self.0.clone()).part()
     }
 }
 

@@ -11,6 +11,16 @@ pub(crate) const SLOTS: u16 = 16384;
 pub(crate) struct Slots(Vec<LinkId>);
 
 impl Slots {
+    /// Gives ranges of slots to links, in place of all before.
+    pub(crate) fn set(&mut self, ranges: impl IntoIterator<Item = ((u16, u16), LinkId)>) {
+        self.0 = vec![FIRST; SLOTS.into()];
+        for ((first, last), id) in ranges {
+            if let Some(slots) = self.0.get_mut(first.into()..=last.into()) {
+                slots.fill(id);
+            }
+        }
+    }
+
     /// Returns the link that a channel belongs to. Channels that are not sharded could be at any server, but have to be at
     /// the same one always, so that messages keep their order.
     pub(crate) fn link(&self, channel: &Channel) -> LinkId {

@@ -1,12 +1,15 @@
 //! What the handle and the tasks of a bus share.
 
 use crate::builder::{Config, Servers};
+use crate::endpoint::Place;
 use crate::queue::{Command, Count, Flush, Item, Queue};
 use crate::slots::Slots;
+use crate::topology::Server;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sockeye_core::cluster::{BusStatus, Channel, ChannelKind, RequestId};
+use sockeye_core::cluster::{BusStatus, Channel, ChannelKind, Node, RequestId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -36,6 +39,11 @@ struct State {
     overflow: Overflow,
     /// The number of the next item.
     next: u64,
+    /// The servers of the Redis Cluster have to be asked for again.
+    asked: bool,
+    /// Channels that a server has taken away, because their slot has moved.
+    lost: Vec<Channel>,
+    next_link: LinkId,
     /// What was reported last: `None` for a connection, or the cause of its end.
     reported: Option<Option<String>>,
 }
@@ -50,6 +58,10 @@ struct Link {
     up: bool,
     /// Its server is gone.
     gone: bool,
+    /// Channels have come from another link.
+    has_more: bool,
+    /// The server, in a Redis Cluster.
+    place: Option<Place>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +82,9 @@ impl Shared {
             waiting: 0,
             overflow: Overflow::No,
             next: 0,
+            asked: false,
+            lost: Vec::new(),
+            next_link: FIRST + 1,
             reported: None,
         };
         Shared { servers, config, state: Mutex::new(state) }
@@ -162,10 +177,12 @@ impl Shared {
         let mut state = self.state.lock();
         let (order, now) = (state.next, Instant::now());
         state.next += 1;
-        for link in state.links.values_mut() {
-            let command = Command::Flush(flush.part());
-            link.queue.push_back(Item { order, since: now, command });
-            wakers.extend(link.waker.take());
+        for id in state.servers() {
+            if let Some(link) = state.link(id) {
+                let command = Command::Flush(flush.part());
+                link.queue.push_back(Item { order, since: now, command });
+                wakers.extend(link.waker.take());
+            }
         }
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
@@ -257,6 +274,7 @@ impl Shared {
         let mut state = self.state.lock();
         if let Some(link) = state.link(id) {
             link.changed.clear();
+            link.has_more = false;
         }
         let State { watched, slots, .. } = &*state;
         let is_ours = |channel: &&Channel| channel.kind != ChannelKind::Stream && slots.link(channel) == id;
@@ -286,18 +304,46 @@ impl Shared {
     }
 
     /// Takes the channels that have changed, each with whether it is to be subscribed to.
-    pub(crate) fn take_changes(&self, id: LinkId) -> Vec<(Channel, bool)> {
+    ///
+    /// Also returns whether some of them were another link's before.
+    pub(crate) fn take_changes(&self, id: LinkId) -> (Vec<(Channel, bool)>, bool) {
         let mut state = self.state.lock();
         let Some(link) = state.links.get_mut(&id).filter(|link| !link.changed.is_empty()) else {
-            return Vec::new();
+            return (Vec::new(), false);
         };
         let changed = std::mem::take(&mut link.changed);
+        let has_more = std::mem::take(&mut link.has_more);
         let State { watched, slots, .. } = &*state;
         let wanted = |channel: Channel| {
             let on = watched.contains(&channel) && slots.link(&channel) == id;
             (channel, on)
         };
-        changed.into_iter().map(wanted).collect()
+        (changed.into_iter().map(wanted).collect(), has_more)
+    }
+
+    /// Asks for the servers of the Redis Cluster again.
+    pub(crate) fn ask_servers(&self) {
+        let mut state = self.state.lock();
+        state.asked = true;
+        let waker = state.link(FIRST).and_then(|link| link.waker.take());
+        drop(state);
+        waker.map(Waker::wake);
+    }
+
+    /// Returns whether the servers have to be asked for, once.
+    pub(crate) fn take_asked(&self) -> bool {
+        std::mem::take(&mut self.state.lock().asked)
+    }
+
+    /// Handles a channel that its server has taken away: its slot has moved.
+    pub(crate) fn handle_moved(&self, channel: Channel) {
+        self.state.lock().lost.push(channel);
+        self.ask_servers();
+    }
+
+    /// Returns the known servers of the Redis Cluster.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        self.state.lock().links.values().filter_map(|link| link.place.clone()).collect()
     }
 
     /// Returns whether a channel is watched by a link.
@@ -326,7 +372,115 @@ impl Shared {
     }
 }
 
+/// A link to be started, with its server.
+type Started = (LinkId, Place);
+
+impl Shared {
+    /// Takes over the servers of the Redis Cluster: everything that waits goes to the queue of the right one, and so do
+    /// channels. Returns the links to be started, and the status to report.
+    pub(crate) fn set_servers(
+        &self,
+        servers: &[Server],
+        node: &dyn Node,
+    ) -> (Vec<Started>, Option<BusStatus>) {
+        let mut state = self.state.lock();
+        let routed: Vec<_> =
+            state.watched.iter().map(|channel| (channel.clone(), state.slots.link(channel))).collect();
+        let mut started = Vec::new();
+        let mut ids = Vec::with_capacity(servers.len());
+        for server in servers {
+            let known = state.links.iter().find(|(_, link)| link.place.as_ref() == Some(&server.place));
+            let id = known.map(|(&id, _)| id).unwrap_or_else(|| {
+                let id = state.next_link;
+                state.next_link += 1;
+                state.links.insert(id, Link { place: Some(server.place.clone()), ..Link::default() });
+                started.push((id, server.place.clone()));
+                id
+            });
+            ids.push(id);
+        }
+        let slots = servers
+            .iter()
+            .zip(&ids)
+            .flat_map(|(server, &id)| server.slots.iter().map(move |&range| (range, id)));
+        state.slots.set(slots);
+        let unanswered = state.route_items(&ids);
+        let gone: Vec<_> =
+            state.links.keys().copied().filter(|id| *id != FIRST && !ids.contains(id)).collect();
+        let mut wakers: Vec<_> =
+            gone.iter().filter_map(|id| state.links.remove(id)).filter_map(|link| link.waker).collect();
+        state.route_channels(routed);
+        if let Some(first) = state.link(FIRST) {
+            first.up = true;
+        }
+        wakers.extend(
+            state.links.iter_mut().filter(|(id, _)| **id != FIRST).filter_map(|(_, link)| link.waker.take()),
+        );
+        let status = state.connected();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        for count in unanswered {
+            count.add(None, node);
+        }
+        (started, status)
+    }
+}
+
 impl State {
+    /// Distributes everything that waits among the servers. Returns the counts whose server is gone.
+    fn route_items(&mut self, ids: &[LinkId]) -> Vec<Arc<Count>> {
+        let mut items = Vec::new();
+        for (&id, link) in &mut self.links {
+            items.extend(std::mem::take(&mut link.queue).into_iter().map(|item| (id, item)));
+        }
+        items.sort_by_key(|(_, item)| item.order);
+        let mut unanswered = Vec::new();
+        for (from, item) in items {
+            if let Some(channel) = item.channel() {
+                let to = self.slots.link(channel);
+                self.links.entry(to).or_default().queue.push_back(item);
+                continue;
+            }
+            let Item { order, since, command } = item;
+            // What is for all servers has waited for the first one to be known.
+            let all = if from == FIRST { ids } else { std::slice::from_ref(&from) };
+            for &id in all.iter().filter(|id| ids.contains(id)) {
+                let command = match &command {
+                    Command::Count(channel, count) => {
+                        count.expect(1);
+                        Command::Count(channel.clone(), count.clone())
+                    }
+                    Command::Flush(flush) => Command::Flush(flush.part()),
+                    _ => continue,
+                };
+                self.links.entry(id).or_default().queue.push_back(Item { order, since, command });
+            }
+            if let Command::Count(_, count) = command {
+                unanswered.push(count);
+            }
+        }
+        unanswered
+    }
+
+    /// Tells the links which channels they have now, or no longer. `routed` are all, each with its link before.
+    fn route_channels(&mut self, routed: Vec<(Channel, LinkId)>) {
+        let lost = std::mem::take(&mut self.lost);
+        for (channel, before) in routed {
+            let now = self.slots.link(&channel);
+            if now == before && !lost.contains(&channel) {
+                continue;
+            }
+            if let Some(link) = self.links.get_mut(&before).filter(|_| now != before) {
+                link.changed.push(channel.clone());
+            }
+            if let Some(link) = self.links.get_mut(&now) {
+                link.changed.push(channel);
+                link.has_more = true;
+                link.up = false;
+            }
+        }
+    }
+
     fn link(&mut self, id: LinkId) -> Option<&mut Link> {
         self.links.get_mut(&id)
     }

@@ -136,10 +136,9 @@ impl Subscriber {
                     }
                     Frame::Subscribed => self.confirmed(),
                     Frame::Unsubscribed { channel } => {
-                        if self.has_moved(&channel, (shared, id)) {
-                            return Err(Failure::refused(to, "MOVED"));
+                        if !self.has_moved(&channel, (shared, id)) {
+                            self.confirmed();
                         }
-                        self.confirmed();
                     }
                     Frame::Done => {
                         self.unanswered = self.unanswered.saturating_sub(1);
@@ -169,10 +168,14 @@ impl Subscriber {
     }
 
     /// Returns whether a channel was taken away, because its slot is at another server now.
-    fn has_moved(&self, name: &Bytes, (shared, id): (&Shared, LinkId)) -> bool {
+    fn has_moved(&mut self, name: &Bytes, (shared, id): (&Shared, LinkId)) -> bool {
         let Ok(name) = std::str::from_utf8(name) else { return false };
         let channel = Channel { kind: ChannelKind::Sharded, name: name.into() };
-        self.channels.contains(&channel) && shared.is_wanted(id, &channel)
+        let has_moved = shared.is_wanted(id, &channel) && self.channels.remove(&channel);
+        if has_moved {
+            shared.handle_moved(channel);
+        }
+        has_moved
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, to: &Endpoint) -> Result<(), Failure> {

@@ -36,6 +36,12 @@ pub trait Runtime: Send + Sync + 'static {
     fn wake_later(&self, waker: &Waker) {
         waker.wake_by_ref();
     }
+
+    /// Returns the number of threads that poll tasks. The recipients of a large broadcast are woken in turns, of a size that grows with it.
+    /// Default: 1.
+    fn workers(&self) -> usize {
+        1
+    }
 }
 
 /// A server as a runtime sees it: it accepts connections, and is called at its deadlines.

@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod machine;
 mod packets;
+mod proxies;
 mod server;
 mod session;
 #[path = "../../engine-core/tests/support/mod.rs"]
@@ -18,6 +19,7 @@ pub use chunks::{http_chunks, websocket_chunks};
 pub use client::client;
 pub use cluster::{cluster_args, cluster_classic, cluster_sharded, cluster_streams};
 pub use packets::{engine_packet, engine_payload, reassembly, socket_packet};
+pub use proxies::{proxy_protocol, trust_proxy};
 pub use server::server;
 pub use session::session;
 pub use tunnel::tunnel;
@@ -26,7 +28,7 @@ pub use tunnel::tunnel;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("client", client),
     ("cluster_args", cluster_args),
     ("cluster_classic", cluster_classic),
@@ -35,10 +37,12 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
     ("http_chunks", http_chunks),
+    ("proxy_protocol", proxy_protocol),
     ("reassembly", reassembly),
     ("server", server),
     ("session", session),
     ("socket_packet", socket_packet),
+    ("trust_proxy", trust_proxy),
     ("tunnel", tunnel),
     ("websocket_chunks", websocket_chunks),
 ];

@@ -71,6 +71,10 @@ impl Runtime for Tokio {
         // that this queue had no capacity for wait in another one, from which the worker takes a single task now and then.
         _ = pin!(yield_now()).poll(&mut Context::from_waker(waker));
     }
+
+    fn workers(&self) -> usize {
+        self.handle.metrics().num_workers()
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +117,11 @@ mod tests {
                 waker.into_iter().for_each(Waker::wake);
             }
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_workers_are_those_of_tokio() {
+        assert_eq!(Tokio::new().workers(), 2);
     }
 
     #[test]

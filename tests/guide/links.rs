@@ -112,3 +112,17 @@ fn every_page_begins_with_its_use() {
         assert!(first.starts_with("After reading this page"), "{page} says {first:?}");
     }
 }
+
+/// The configurations of proxies are tested from these files, by `tests/proxies`.
+#[test]
+fn the_proxy_configurations_on_the_page_are_the_files_that_are_tested() {
+    let page = read(&guide().join("deployment.md"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proxies");
+    let files =
+        fs::read_dir(&folder).expect("the folder can be read").map(|entry| entry.expect("an entry").path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "conf")).collect();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        assert!(page.contains(&format!("\n{}```", read(&file))), "{} is not on the page", file.display());
+    }
+}

@@ -74,14 +74,15 @@ export async function startProxy(t, proxy, text, server) {
   fs.chmodSync(folder, 0o755);
   const ported = text.replaceAll("127.0.0.1:3000", `127.0.0.1:${server}`).replace(/(listen |bind :|\*:)80\b/g, `$1${port}`);
   const [program, args] = proxies[proxy](folder, ported, port);
-  const child = spawn(program, args, { env: environment(), stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(program, args, { env: environment(), stdio: ["ignore", "ignore", "pipe"], detached: true });
   let output = "";
   child.stderr.on("data", (data) => (output += data));
   const errors = path.join(folder, "errors");
   const said = () => output + (fs.existsSync(errors) ? fs.readFileSync(errors, "utf8") : "");
   const exited = once(child, "exit");
   t.after(async () => {
-    child.kill("SIGTERM");
+    // With its workers, for which Apache would wait up to 10 s. It may have ended already, because it could not start.
+    if (child.exitCode === null) process.kill(-child.pid, "SIGKILL");
     await within(exited, `the end of ${proxy}`);
     fs.rmSync(folder, { recursive: true, force: true });
   });

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -84,9 +84,6 @@ impl RedisServer {
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]).args(&self.args);
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         self.process = Some(process);
-        if self.args.iter().any(|arg| arg == "--tls-port" || arg == "--sentinel") {
-            return self.await_port();
-        }
         let started = Instant::now();
         // A server with a password answers as well, if only that it wants one.
         while self.try_command(&["PING"]).is_none_or(|answer| answer.is_empty() || answer.contains("LOADING"))
@@ -94,6 +91,15 @@ impl RedisServer {
             assert!(started.elapsed() < PATIENCE, "redis-server does not answer");
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Starts it as a sentinel, with a file of its folder.
+    pub fn run_sentinel(&mut self, config: &str) {
+        let mut command = Command::new(program().unwrap());
+        command.current_dir(&self.folder).args([config, "--sentinel", "--port", &self.port.to_string()]);
+        command.args(["--bind", "127.0.0.1"]);
+        self.process = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+        self.await_port();
     }
 
     /// Waits until it can be connected to.
@@ -150,6 +156,8 @@ impl RedisServer {
         }
         request.push_str("*1\r\n$4\r\nQUIT\r\n");
         stream.write_all(request.as_bytes()).ok()?;
+        // A sentinel knows no `QUIT`.
+        stream.shutdown(Shutdown::Write).ok()?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;
         let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -4,19 +4,28 @@ use super::Session;
 use crate::engineio::id::Id;
 use crate::engineio::server::Config;
 use crate::engineio::transport::Transport;
-use alloc::format;
 use alloc::string::String;
 
 impl Session {
     /// Returns the handshake, which is the first packet of a session.
     pub fn open_packet(config: &Config, id: &Id, transport: Transport) -> String {
         let upgrade = transport == Transport::Polling && config.websocket && config.allow_upgrades;
-        format!(
-            "0{{\"sid\":\"{id}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
-            if upgrade { "\"websocket\"" } else { "" },
-            config.ping_interval.as_millis(),
-            config.ping_timeout.as_millis(),
-            config.max_payload,
-        )
+        let upgrades = if upgrade { "\"websocket\"" } else { "" };
+        let [interval, timeout, limit] = &mut [itoa::Buffer::new(); 3];
+        // Not by `format!`, which takes three times as many instructions: `benches/count handshake`.
+        [
+            "0{\"sid\":\"",
+            id.as_str(),
+            "\",\"upgrades\":[",
+            upgrades,
+            "],\"pingInterval\":",
+            interval.format(config.ping_interval.as_millis()),
+            ",\"pingTimeout\":",
+            timeout.format(config.ping_timeout.as_millis()),
+            ",\"maxPayload\":",
+            limit.format(config.max_payload),
+            "}",
+        ]
+        .concat()
     }
 }

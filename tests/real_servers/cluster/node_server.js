@@ -32,7 +32,8 @@ const io = new Server(http, { adapter: adapters[options.adapter]() });
 
 const at = ({ rooms = [], except = [] }) => io.to(rooms).except(except);
 const local = () => http.address().port;
-io.on("where", (answer) => answer(local()));
+// An emitter waits for no answer.
+io.on("where", (answer) => answer?.(local()));
 
 io.on("connection", (socket) => {
   socket.data = socket.handshake.auth;

@@ -8,7 +8,7 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 use simulation::{Pipe, Sim};
 use sockeye::extract::Data;
 use sockeye::{Cors, HttpCompression, Server, ServerBuilder, Socket};
-use std::io::Read;
+use std::io::{Read, Write};
 
 const OPEN: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -54,10 +54,18 @@ impl Response {
     }
 }
 
-fn send(sim: &Sim, pipe: &Pipe, method: &str, target: &str, headers: &str, body: &str) -> Response {
+fn send(
+    sim: &Sim,
+    pipe: &Pipe,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: impl AsRef<[u8]>,
+) -> Response {
+    let body = body.as_ref();
     let length = body.len();
     let head = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{headers}Content-Length: {length}\r\n\r\n");
-    pipe.send(format!("{head}{body}").as_bytes());
+    pipe.send(&[head.as_bytes(), body].concat());
     sim.run();
     let response = pipe.receive();
     let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("there is a response") + 4;
@@ -152,6 +160,76 @@ fn a_file_of_a_server_without_compression_does_not_vary() {
     let sim = Sim::new(server(Server::builder()));
     let response = send(&sim, &sim.dial(), "GET", "/page", &accepts("gzip"), "");
     assert_eq!((response.coding(), response.header("Vary")), (None, None));
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zlib(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Opens a session, posts a body with this coding, and returns the status. The session ends if it is not 200.
+fn post(sim: &Sim, coding: &str, body: impl AsRef<[u8]>) -> String {
+    let pipe = sim.dial();
+    let opened = send(sim, &pipe, "GET", OPEN, "", "").text();
+    let target = format!("{OPEN}&sid={}", opened.split('"').nth(3).unwrap());
+    let response = send(sim, &pipe, "POST", &target, &format!("Content-Encoding: {coding}\r\n"), body);
+    let status = response.head.split(' ').nth(1).unwrap().to_owned();
+    if status == "200" {
+        assert!(send(sim, &pipe, "GET", &target, "", "").text().starts_with("40{\"sid\":"));
+    } else {
+        assert_eq!(sim.server().clients_count(), 0, "the session has ended");
+    }
+    sim.advance(std::time::Duration::from_secs(200));
+    status
+}
+
+#[test]
+fn a_body_that_the_client_has_compressed_is_read() {
+    let sim = Sim::new(server(compressing()));
+    for (coding, body) in
+        [("gzip", gzip("40")), ("X-GZIP", gzip("40")), ("deflate", zlib("40")), ("identity", b"40".to_vec())]
+    {
+        assert_eq!(post(&sim, coding, body), "200", "{coding}");
+    }
+}
+
+#[test]
+fn a_compressed_body_respects_the_limit_after_inflation() {
+    let sim = Sim::new(server(compressing().max_payload(1000)));
+    let of = |length: usize| format!("40\x1e42[\"{}\"]", "x".repeat(length - 9));
+    assert_eq!(post(&sim, "gzip", gzip(&of(1000))), "200");
+    assert_eq!(post(&sim, "gzip", gzip(&of(1001))), "413");
+    assert_eq!(post(&sim, "deflate", zlib(&of(1001))), "413");
+    assert_eq!(post(&sim, "gzip", gzip(&"x".repeat(900_000))), "413", "1000 times as large");
+}
+
+#[test]
+fn a_body_that_is_not_in_its_coding_is_refused() {
+    let sim = Sim::new(server(compressing()));
+    let whole = gzip("40");
+    let cut = &whole[..whole.len() - 1];
+    for (coding, body) in [
+        ("br", b"40".to_vec()),
+        ("gzip, gzip", gzip("40")),
+        ("", b"40".to_vec()),
+        ("gzip", b"40".to_vec()),
+        ("gzip", zlib("40")),
+        ("gzip", cut.to_vec()),
+        ("gzip", [&whole[..], b"40"].concat()),
+        ("deflate", gzip("40")),
+        ("gzip", gzip("no packet")),
+    ] {
+        assert_eq!(post(&sim, coding, body), "400", "{coding}");
+    }
+    let sim = Sim::new(server(Server::builder()));
+    assert_eq!(post(&sim, "gzip", gzip("40")), "400", "compression is off");
 }
 
 #[cfg(feature = "http")]

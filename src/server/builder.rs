@@ -208,9 +208,10 @@ impl ServerBuilder {
 
     /// Compresses the responses of polling that are 1024 bytes or longer, as gzip or deflate, for clients that accept it
     /// (`Accept-Encoding`), and the files of [`serve_client`](ServerBuilder::serve_client) and
-    /// [`asset`](ServerBuilder::asset), as gzip. Default: off.
+    /// [`asset`](ServerBuilder::asset), as gzip. Bodies that a client has compressed (`Content-Encoding: gzip` or `deflate`)
+    /// are read, up to [`max_payload`](ServerBuilder::max_payload) bytes after inflation. Default: off.
     ///
-    /// The reference compresses by default. Turn it on if clients cannot use WebSocket and their messages are long: each
+    /// The reference compresses by default, and reads no compressed bodies. Turn it on if clients cannot use WebSocket and their messages are long: each
     /// response is compressed by itself, also that of a broadcast, which takes CPU time. Keep it off if messages contain a
     /// secret beside text that an attacker can choose, because the length of the response then tells about the secret
     /// (BREACH). A response that would not become shorter is sent as it is, and [`compress`](crate::Socket::compress) does

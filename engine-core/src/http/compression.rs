@@ -1,10 +1,12 @@
 //! Compression of the bodies of responses (RFC 9110, section 8.4).
 
-use super::{Request, list};
+use super::{Error, Request, list};
 use crate::outbound::Outbound;
 use crate::websocket::DeflatePool;
 use alloc::vec::Vec;
 use flate2::Crc;
+use flate2::bufread::{GzDecoder, ZlibDecoder};
+use std::io::Read;
 
 /// The settings by which a server compresses the bodies of its responses, for clients that accept gzip or deflate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,27 @@ impl Default for HttpCompression {
     }
 }
 
+/// Returns the coding of the body of a request, or `None` if it has none.
+///
+/// # Errors
+/// [`Error::ContentCoding`] if it is neither gzip nor deflate, or there are several.
+pub(crate) fn coding_of(request: &Request<'_>) -> Result<Option<Coding>, Error> {
+    let is_named = |header: &&super::Header<'_>| header.name.eq_ignore_ascii_case("content-encoding");
+    let mut fields = request.headers().iter().filter(is_named);
+    let value = match (fields.next(), fields.next()) {
+        (None, _) => return Ok(None),
+        (Some(field), None) => field.value,
+        (Some(_), Some(_)) => return Err(Error::ContentCoding),
+    };
+    let is = |name: &str| value.eq_ignore_ascii_case(name.as_bytes());
+    match () {
+        () if is("gzip") || is("x-gzip") => Ok(Some(Coding::Gzip)),
+        () if is("deflate") => Ok(Some(Coding::Deflate)),
+        () if is("identity") => Ok(None),
+        () => Err(Error::ContentCoding),
+    }
+}
+
 /// The weight of a coding that is named without one.
 const WHOLE: Weight = 1000;
 
@@ -113,6 +136,31 @@ const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 const ZLIB_HEAD: [u8; 2] = [0x78, 0x9c];
 
 impl Coding {
+    /// Returns the inflated body.
+    ///
+    /// # Errors
+    /// [`Error::BodyTooLarge`] if it is longer than `limit`, of which no more than one byte is inflated;
+    /// [`Error::ContentCoding`] if it is malformed, incomplete, or has bytes behind its end.
+    pub fn inflate(self, body: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
+        let mut inflated = Vec::new();
+        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        let rest = match self {
+            Coding::Gzip => {
+                let mut decoder = GzDecoder::new(body);
+                decoder.by_ref().take(most).read_to_end(&mut inflated).map(|_| decoder.into_inner())
+            }
+            Coding::Deflate => {
+                let mut decoder = ZlibDecoder::new(body);
+                decoder.by_ref().take(most).read_to_end(&mut inflated).map(|_| decoder.into_inner())
+            }
+        };
+        match rest {
+            Ok(_) if inflated.len() > limit => Err(Error::BodyTooLarge),
+            Ok([]) => Ok(inflated),
+            _ => Err(Error::ContentCoding),
+        }
+    }
+
     /// Returns the name of the coding in `Content-Encoding`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -22,6 +22,7 @@ mod tunnel;
 
 pub use chunked::{Chunked, Progress};
 pub use client::{ResponseBody, ResponseHead, parse_response, write_request};
+pub(crate) use compression::coding_of;
 pub use compression::{Coding, HttpCompression};
 pub use cookie::{Cookie, SameSite};
 pub use cors::Cors;
@@ -81,6 +82,9 @@ pub enum Error {
     /// The body is longer than the limit in bytes.
     #[error("the body is too large")]
     BodyTooLarge,
+    /// `Content-Encoding` is not one that is read, or the body is not in that coding (RFC 9110, section 8.4).
+    #[error("content-encoding is neither gzip nor deflate, or the body is not in that coding")]
+    ContentCoding,
     /// The query has a malformed escape, or its escapes decode to NUL or invalid UTF-8.
     #[error("malformed query")]
     Query,
@@ -103,6 +107,7 @@ impl Error {
             | Error::UpgradeWithBody
             | Error::Chunk
             | Error::ChunkOverhead
+            | Error::ContentCoding
             | Error::Query => Status::BAD_REQUEST,
         }
     }

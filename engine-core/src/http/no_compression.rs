@@ -1,7 +1,7 @@
 //! Replaces `compression.rs` if the feature `deflate` is off. The types have no values, so that the compiler removes
 //! the code that handles them.
 
-use super::Request;
+use super::{Error, Request};
 use crate::outbound::Outbound;
 use crate::websocket::DeflatePool;
 use alloc::vec::Vec;
@@ -27,7 +27,16 @@ impl HttpCompression {
     }
 }
 
+pub(crate) fn coding_of(_: &Request<'_>) -> Result<Option<Coding>, Error> {
+    Ok(None)
+}
+
 impl Coding {
+    /// Returns the inflated body.
+    pub fn inflate(self, _: &[u8], _: usize) -> Result<Vec<u8>, Error> {
+        match self {}
+    }
+
     /// Returns the name of the coding in `Content-Encoding`.
     pub const fn name(self) -> &'static str {
         match self {}

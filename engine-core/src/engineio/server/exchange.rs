@@ -8,7 +8,7 @@ use crate::engineio::id::Id;
 use crate::engineio::packet::{Packet, PacketError, split_first};
 use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
-use crate::http::{Body, Coding, Cookie, Cors, Request, Status};
+use crate::http::{self, Body, Coding, Cookie, Cors, Request, Status};
 use crate::outbound::Outbound;
 use crate::time::Time;
 use crate::websocket::Deflate;
@@ -269,8 +269,8 @@ enum State {
     Deciding(Time),
     /// A poll waits for something to send, at most until this time: the session sends a ping long before.
     Poll(Time),
-    /// The body is being read.
-    Post,
+    /// The body is being read, which has this coding.
+    Post(Option<Coding>),
     /// The body was read. The rest of its packets, and the response, wait until handlers keep up.
     Posted(Option<Box<Unhandled>>),
     /// The response is known, or nothing was decided yet.
@@ -360,7 +360,7 @@ impl Exchange {
         is_behind: bool,
     ) -> Result<(), Refusal> {
         session.begin_post(now, is_behind)?;
-        self.state = State::Post;
+        self.state = State::Post(None);
         let limit = session.config().max_payload;
         let content_type = incoming.request.header_str("content-type").unwrap_or_default();
         let reason = match incoming.body {
@@ -368,15 +368,35 @@ impl Exchange {
                 TransportError::TooLarge { limit }
             }
             _ if content_type.starts_with("application/octet-stream") => TransportError::ContentType,
-            _ => return Ok(()),
+            _ if session.config().http_compression.is_none() => return Ok(()),
+            _ => match http::coding_of(incoming.request) {
+                Ok(coding) => {
+                    self.state = State::Post(coding);
+                    return Ok(());
+                }
+                Err(error) => TransportError::Body(error),
+            },
         };
         Err(self.refuse_body(now, session, reason))
+    }
+
+    /// Returns the body as it was before the client compressed it, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// If it is larger, or malformed: call [`refuse_body`](Exchange::refuse_body).
+    pub fn inflate<'b>(&self, body: &'b [u8], limit: usize) -> Result<Cow<'b, [u8]>, TransportError> {
+        let State::Post(Some(coding)) = self.state else { return Ok(Cow::Borrowed(body)) };
+        match coding.inflate(body, limit) {
+            Ok(inflated) => Ok(Cow::Owned(inflated)),
+            Err(http::Error::BodyTooLarge) => Err(TransportError::TooLarge { limit }),
+            Err(error) => Err(TransportError::Body(error)),
+        }
     }
 
     /// Ends the session because of a body that is too large, too slow or malformed, and returns the cause.
     pub fn refuse_body(&mut self, now: Time, session: &mut Session, reason: TransportError) -> Refusal {
         let refusal = Refusal::from(&reason);
-        if matches!(self.end(), State::Post) {
+        if matches!(self.end(), State::Post(_)) {
             session.end_post();
             session.close(now, reason.into());
         }
@@ -451,7 +471,7 @@ impl Exchange {
 
     /// Returns whether the body of the request is being read.
     pub fn is_reading(&self) -> bool {
-        matches!(self.state, State::Post)
+        matches!(self.state, State::Post(_))
     }
 
     /// Returns whether a poll waits for something to send.
@@ -471,7 +491,7 @@ impl Exchange {
             State::Poll(_) => session.abort_poll(now),
             State::Posted(None) => session.end_post(),
             // There is no way to tell the client that not all of the body was handled.
-            State::Post | State::Posted(Some(_)) => session.abort_post(now),
+            State::Post(_) | State::Posted(Some(_)) => session.abort_post(now),
         }
     }
 

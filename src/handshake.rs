@@ -201,14 +201,16 @@ impl Handshake {
         self.query().into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// Returns the address of the peer, which is a proxy's if there is one before the server. `None` if the
-    /// server is mounted in another one that does not provide it.
+    /// Returns the address of the client; that of the proxy if there is one before the server that it does not
+    /// [trust](crate::ServerBuilder::trust_proxy). `None` if the address is not known: the server is mounted in another one
+    /// that does not provide it, or is served on a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.peer().address
     }
 
-    /// Returns whether the connection was encrypted. `false` if the server is mounted in another one that
-    /// does not provide it.
+    /// Returns whether the connection was encrypted; that of the client to its proxy, if the server
+    /// [trusts](crate::ServerBuilder::trust_proxy) it to tell. `false` if the server is mounted in another one that does not
+    /// provide it.
     pub fn secure(&self) -> bool {
         self.peer().secure
     }

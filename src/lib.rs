@@ -28,6 +28,7 @@
 //! - [`Handler`]: an `async` function whose parameters are [extracted](extract) from the event, and whose
 //!   return value is the acknowledgement.
 //! - [`Broadcast`]: addresses many sockets at once: rooms, exceptions, acknowledgements.
+//! - [`cluster`]: several servers as one, over Redis or another bus.
 //! - [`engine`]: Engine.IO, the layer below, for protocols of your own.
 //! - [`Client`] and [`ClientSocket`]: the client side, for this server or any other: see [`client`].
 //!
@@ -84,6 +85,8 @@
 //! - `deflate`: compresses WebSocket messages for clients that ask for it, if the server enables it by
 //!   `ServerBuilder::per_message_deflate`. Clients offer it by `ClientBuilder::per_message_deflate`. Also compresses
 //!   the responses of polling: `ServerBuilder::http_compression`.
+//! - `redis`: `sockeye::redis::RedisBus`, to connect the servers of a cluster over Redis, on `tokio` and `smol`. With `smol`
+//!   it brings types of tokio along, but not its runtime.
 //! - `testing`: [`testing`], to test your own server without sockets and without waiting.
 //! - `tracing`: logs the lives of sessions and sockets (`DEBUG`), exceeded limits (`WARN`) and faults of your program
 //!   (`ERROR`) through `tracing`; without it nothing is logged. To see packets, set an [observer](observe).
@@ -148,9 +151,11 @@ pub use server::rooms::{RoomChange, RoomEvent};
 pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
-pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, SameSite};
+pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, InvalidNetwork, SameSite, TrustProxy};
 pub use sockeye_core::socketio::{Arg, ArgIter, ArgsError, EncodeError, Limits, NamespaceError};
 pub use sockeye_core::{Time, drive, host};
+#[cfg(feature = "redis")]
+pub use sockeye_redis as redis;
 /// A page of the guide: see [`host::Host`], [`host::Runtime`], [`drive::Protocol`], [`drive::pump`], [`drive::Turn`],
 /// [`drive::Edge`], [`ReadyList`] and [`Client::attach`].
 ///

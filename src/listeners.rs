@@ -157,9 +157,7 @@ impl<S: Clone> Listeners<S> {
         }
         match found {
             Some(entry) if is_one => Called::One(entry.handler()),
-            None if self.0.is_empty() => {
-                Called::Several { listeners: SmallVec::new(), any: 0, is_named: false }
-            }
+            None if self.0.is_empty() => Called::none(),
             _ => self.call_several(event),
         }
     }
@@ -183,6 +181,11 @@ impl<S: Clone> Listeners<S> {
 }
 
 impl<S> Called<S> {
+    /// Returns no listeners.
+    pub(crate) fn none() -> Self {
+        Called::Several { listeners: SmallVec::new(), any: 0, is_named: false }
+    }
+
     /// Returns whether the event has a listener of its own.
     pub(crate) fn is_named(&self) -> bool {
         match self {

@@ -6,12 +6,18 @@
 mod rig;
 
 use rig::{Clients, Counting, Token, World, binary_event, measure, poll_head, post, text, trace};
+use sockeye::cluster::{Adapter, Bus, Channel, Classic, Dialect, Node, RequestId, Sharded, SubscriptionMode};
 use sockeye::extract::Data;
 use sockeye::{Client, ClientSocket, Server, Socket, Transport};
+use sockeye_core::cluster::{Cluster, ClusterConfig, Command};
+use sockeye_core::socketio::{Encoder, Flags, Target};
 use sockeye_core::websocket::{Opcode, write_frame};
+use sockeye_core::{Random, Time};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 #[global_allocator]
@@ -391,4 +397,67 @@ fn a_joined_room_takes_at_most_a_hundred_bytes() {
             });
         });
     }
+}
+
+/// A bus that drops what is sent, and keeps the node.
+#[derive(Clone, Default)]
+struct Dropped(Arc<OnceLock<Weak<dyn Node>>>);
+
+impl Bus for Dropped {
+    fn attach(&self, node: Weak<dyn Node>) {
+        let _ = self.0.set(node);
+    }
+
+    fn watch(&self, _: &Channel, _: bool) {}
+
+    fn publish(&self, _: &Channel, _: bytes::Bytes) {}
+
+    fn append(&self, _: &Channel, _: Vec<(&'static str, bytes::Bytes)>) {}
+
+    fn count(&self, _: &Channel, _: RequestId) {}
+}
+
+#[test]
+fn a_message_of_another_server_for_a_room_that_is_elsewhere_is_not_read() {
+    let [classic, sharded] = [Classic::default().into(), Sharded::default().into()];
+    for dialect in [classic, sharded] as [Dialect; 2] {
+        let (bus, ignored) = (Dropped::default(), Arc::new(AtomicUsize::new(0)));
+        let told = ignored.clone();
+        let server = Server::builder()
+            .adapter(Adapter::new(dialect, bus.clone()))
+            .on_cluster_event(move |_| _ = told.fetch_add(1, Ordering::Relaxed));
+        let mut world = World::new(server.build());
+        world.websocket();
+        (0..1000).for_each(|room| world.server().sockets_join(format!("room {room}")));
+        let node = bus.0.get().and_then(Weak::upgrade).expect("it is attached");
+        let message = bytes::Bytes::from_static(b"\xff");
+        expect(0, || {
+            node.handle_message("socket.io#/#elsewhere#", message.clone());
+            assert_eq!(world.run_ready(), 0);
+        });
+        assert_eq!(ignored.load(Ordering::Relaxed), 0);
+        node.handle_message("socket.io#/#room 7#", message);
+        assert_eq!(ignored.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[test]
+fn a_message_of_another_server_without_recipients_here_is_not_encoded() {
+    let dialect: Dialect =
+        Sharded { subscription_mode: SubscriptionMode::Static, ..Sharded::default() }.into();
+    let mut other = Cluster::new(ClusterConfig::new(dialect.clone()), Random::from_seed([1; 20]));
+    let mut target = Target::default();
+    target.rooms.insert("elsewhere");
+    let mut encoder = Encoder::new();
+    let event = encoder.event("/", None, "hello", &"x".repeat(100_000)).expect("it can be encoded");
+    other.broadcast(Time::ZERO, "/", &target, &Flags::default(), event.into());
+    let Some(Command::Publish { channel, message }) = other.poll_command() else { panic!("it is published") };
+    let bus = Dropped::default();
+    let mut world = World::new(Server::builder().adapter(Adapter::new(dialect, bus.clone())).build());
+    world.websocket();
+    let node = bus.0.get().and_then(Weak::upgrade).expect("it is attached");
+    expect(0, || {
+        node.handle_message(&channel.name, message.clone());
+        assert_eq!(world.run_ready(), 0);
+    });
 }

@@ -14,6 +14,8 @@
 //! copy of the input and a sum of lengths.
 #![allow(clippy::expect_used)]
 
+mod cluster;
+
 use rig::{
     Clients, Token, World, binary_event, get, json_server, poll_head, post, server, session_of, text, upgrade,
 };
@@ -27,7 +29,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 const USAGE: &str = "usage: hot_path ack|ack16|json16|echo|json_echo|binary|broadcast|emit|server_ack|polling|\
-                     handshake|polling_handshake|client_emit|client_ack|client_event [messages] [clients]";
+                     handshake|polling_handshake|client_emit|client_ack|client_event|bus_classic|\
+                     bus_sharded[_binary]|bus_streams[_binary] [messages] [clients]";
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -36,6 +39,9 @@ fn main() {
     let messages = number(10_000);
     let clients = number(100).max(1);
 
+    if path.starts_with("bus_") {
+        return cluster::run(&path, messages);
+    }
     let mut world = World::new(if path.starts_with("json") { json_server() } else { server() });
     if path == "polling" {
         return polling(&mut world, messages, clients);

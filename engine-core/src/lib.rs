@@ -9,6 +9,7 @@
 //! - [`websocket`]: frames for both roles; with the feature `deflate`, compression of messages;
 //! - [`http`]: requests, bodies, responses, CORS, cookies, tunnels through a proxy;
 //! - [`connection`]: one byte stream, which carries HTTP, then polling or WebSocket;
+//! - [`proxy_protocol`]: the header by which a proxy tells the client's address;
 //! - `cluster` (with the feature `cluster`): the messages and requests between the servers of a cluster;
 //! - `drive` and `host` (with `std`): the loop that moves bytes, and its interfaces to a server and a runtime;
 //! - `tls` (with the feature `tls`): the TLS settings of servers and clients.
@@ -60,6 +61,7 @@ pub mod host;
 pub mod http;
 pub mod outbound;
 pub mod protocol;
+pub mod proxy_protocol;
 mod random;
 pub mod reuse;
 pub mod socketio;

@@ -205,13 +205,28 @@ fn calls_that_do_not_fit_the_phase_do_nothing() {
     assert_eq!((wire.connection.phase(), wire.connection.queued()), (Phase::Closed, 0));
 }
 
+/// Load balancers open connections ahead of the requests, and keep them for up to 60 s.
 #[test]
-fn a_connection_without_a_request_is_answered_by_408_and_closed() {
+fn a_connection_without_a_request_stays_longer_than_that_of_a_load_balancer_and_is_closed_without_an_answer()
+{
     let mut wire = Wire::new();
-    assert_eq!(wire.pass(at(100_000)), [(at(10_000), Expired::Head), (at(15_000), Expired::Connection)]);
-    assert_eq!(statuses(&wire), ["408"]);
+    assert_eq!(wire.pass(at(64_999)), []);
+    assert_eq!(
+        wire.pass(at(100_000)),
+        [(at(65_000), Expired::Connection), (at(70_000), Expired::Connection)]
+    );
+    assert_eq!(statuses(&wire), [""; 0]);
     assert_eq!(wire.connection.phase(), Phase::Closed);
     assert_eq!(wire.connection.next_deadline(), None);
+}
+
+#[test]
+fn the_first_head_has_to_arrive_within_its_timeout_once_it_has_begun() {
+    let mut wire = Wire::new();
+    wire.pass(at(60_000));
+    wire.feed(at(60_000), &GET[..5]);
+    assert_eq!(wire.pass(at(79_000)), [(at(70_000), Expired::Head), (at(75_000), Expired::Connection)]);
+    assert_eq!(statuses(&wire), ["408"]);
 }
 
 #[test]

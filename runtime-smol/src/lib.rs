@@ -13,9 +13,9 @@ mod upgraded;
 pub use serve::serve_unix;
 #[cfg(all(unix, feature = "tls"))]
 pub use serve::serve_unix_tls;
-pub use serve::{keep_time, listen, serve};
+pub use serve::{keep_time, listen, listen_proxied, serve, serve_proxied};
 #[cfg(feature = "tls")]
-pub use serve::{listen_tls, serve_tls};
+pub use serve::{listen_tls, serve_proxied_tls, serve_tls};
 #[cfg(feature = "hyper")]
 pub use upgraded::start_upgraded;
 

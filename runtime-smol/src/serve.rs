@@ -3,24 +3,24 @@
 use crate::Smol;
 #[cfg(target_os = "linux")]
 use crate::epoll;
-#[cfg(not(target_os = "linux"))]
 use crate::stream::Tcp;
 #[cfg(unix)]
 use crate::stream::Unix;
 #[cfg(feature = "tls")]
 use crate::stream::{Encrypted, HalfClose};
-#[cfg(feature = "tls")]
 use crate::within;
 use async_io::{Async, Timer};
 #[cfg(feature = "tls")]
 use futures_rustls::TlsAcceptor;
+use smol::io::AsyncRead;
 #[cfg(feature = "tls")]
-use smol::io::{AsyncRead, AsyncWrite};
+use smol::io::AsyncWrite;
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive};
 #[cfg(unix)]
 use sockeye_core::host::BACKLOG;
 use sockeye_core::host::{Host, Peer, Runtime, explain_listen};
+use sockeye_core::proxy_protocol;
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
 use std::future::Future;
@@ -28,6 +28,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -47,6 +48,21 @@ impl Smol {
             let stream = Tcp::new(Async::new(stream)?);
             let connection = server.accept(runtime.now(), Peer { address, secure: false });
             Ok(Drive::new(stream, connection, runtime))
+        })
+        .await
+    }
+
+    /// Serves the connections of a proxy that begins each of them with a header of the PROXY protocol: see [`serve_proxied`].
+    ///
+    /// # Errors
+    /// If the listener cannot accept any more.
+    pub async fn serve_proxied<H: Host>(&self, server: H, listener: TcpListener) -> io::Result<()> {
+        self.serve_each(server, Async::new(listener)?, accept_async, |server, runtime, stream, address| {
+            Ok(async move {
+                let Some(peer) = proxied(&server, &stream, address).await else { return };
+                let connection = server.accept(runtime.now(), peer);
+                let _ = Drive::new(Tcp::new(stream), connection, runtime).await;
+            })
         })
         .await
     }
@@ -72,11 +88,37 @@ impl Smol {
     /// If the listener cannot accept any more.
     #[cfg(feature = "tls")]
     pub async fn serve_tls<H: Host>(&self, server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
-        let accept = |listener: &TcpListener| {
-            let (stream, address) = accept_tcp(listener)?;
-            Ok((Async::new(stream)?, address))
-        };
-        self.serve_encrypted(server, Async::new(listener)?, accept, tls).await
+        self.serve_encrypted(server, Async::new(listener)?, accept_async, tls).await
+    }
+
+    /// Serves `https` and `wss` over the connections of a proxy that passes on TLS, and begins each of them with a header of
+    /// the PROXY protocol: see [`serve_proxied`].
+    ///
+    /// # Errors
+    /// If the listener cannot accept any more.
+    #[cfg(feature = "tls")]
+    pub async fn serve_proxied_tls<H: Host>(
+        &self,
+        server: H,
+        listener: TcpListener,
+        tls: Tls,
+    ) -> io::Result<()> {
+        let acceptor = TlsAcceptor::from(tls.config());
+        self.serve_each(server, Async::new(listener)?, accept_async, |server, runtime, stream, address| {
+            let (acceptor, limit) = (acceptor.clone(), tls.timeout());
+            Ok(async move {
+                let Some(peer) = proxied(&server, &stream, address).await else { return };
+                // The handshake is larger than what follows, and the task would keep its size.
+                let handshake = Box::pin(within(limit, acceptor.accept(stream)));
+                let Some(Ok(stream)) = handshake.await else { return };
+                if server.is_closed() {
+                    return;
+                }
+                let connection = server.accept(runtime.now(), Peer { secure: true, ..peer });
+                let _ = Drive::new(Encrypted(stream), connection, runtime).await;
+            })
+        })
+        .await
     }
 
     /// Serves the connections of a Unix socket by `https` and `wss` until the server is closed. Its peers have no address.
@@ -180,6 +222,31 @@ fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, Option<SocketAdd
     Ok((stream, address))
 }
 
+/// Accepts a connection whose stream waits for the socket by async-io.
+fn accept_async(listener: &TcpListener) -> io::Result<(Async<TcpStream>, Option<SocketAddr>)> {
+    let (stream, address) = accept_tcp(listener)?;
+    Ok((Async::new(stream)?, address))
+}
+
+/// Reads the header of the PROXY protocol. Returns `None` if the connection is to be closed.
+async fn proxied<H: Host>(
+    server: &H,
+    stream: &Async<TcpStream>,
+    address: Option<SocketAddr>,
+) -> Option<Peer> {
+    let peer = Peer { address, secure: false };
+    let poll_read = |cx: &mut Context<'_>, buf: &mut [u8]| Pin::new(&mut &*stream).poll_read(cx, buf);
+    let header = within(proxy_protocol::TIMEOUT, drive::read_proxy_header(peer, poll_read)).await;
+    match header.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
+        // No task keeps the time of a server that was closed meanwhile.
+        Ok(peer) => (!server.is_closed()).then_some(peer),
+        Err(error) => {
+            server.handle_refused(peer, &error);
+            None
+        }
+    }
+}
+
 /// Accepts a connection of a Unix socket, whose peers have no address.
 #[cfg(unix)]
 fn accept_unix(listener: &UnixListener) -> io::Result<(UnixStream, Option<SocketAddr>)> {
@@ -221,6 +288,27 @@ pub async fn serve<H: Host>(server: H, listener: TcpListener) -> io::Result<()> 
     Smol::new().serve(server, listener).await
 }
 
+/// Serves on `address` behind a proxy that speaks the PROXY protocol, until the server is closed: see [`serve_proxied`].
+///
+/// # Errors
+/// If the system does not allow listening on the address, which the error names, or the listener cannot accept any more.
+pub async fn listen_proxied<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Result<()> {
+    serve_proxied(server, bind(address)?).await
+}
+
+/// Serves the connections of a proxy that begins each of them with a header of the PROXY protocol, version 1 or 2, which
+/// tells the address of the client: HAProxy with `send-proxy-v2`, nginx's `stream` module with `proxy_protocol on`, and load
+/// balancers of cloud providers that pass on TCP. Returns when the server is closed.
+///
+/// Every connection must begin with a header, and is closed if none arrives within 10 s. Only the proxy may be able to reach
+/// the listener, because everyone else could tell any address. The streams wait for their sockets by async-io.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+pub async fn serve_proxied<H: Host>(server: H, listener: TcpListener) -> io::Result<()> {
+    Smol::new().serve_proxied(server, listener).await
+}
+
 /// Serves the connections of a Unix socket until the server is closed. Its peers have no address.
 ///
 /// # Errors
@@ -246,6 +334,16 @@ pub async fn listen_tls<H: Host>(server: H, address: impl ToSocketAddrs, tls: Tl
 #[cfg(feature = "tls")]
 pub async fn serve_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
     Smol::new().serve_tls(server, listener, tls).await
+}
+
+/// Serves `https` and `wss` over the connections of a proxy that passes on TLS, and begins each of them with a header of the
+/// PROXY protocol: see [`serve_proxied`]. Returns when the server is closed.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+#[cfg(feature = "tls")]
+pub async fn serve_proxied_tls<H: Host>(server: H, listener: TcpListener, tls: Tls) -> io::Result<()> {
+    Smol::new().serve_proxied_tls(server, listener, tls).await
 }
 
 /// Serves the connections of a Unix socket by `https` and `wss` until the server is closed. Its peers have no address.

@@ -12,9 +12,9 @@ pub mod testing;
 mod upgraded;
 
 pub use listener::Listener;
-pub use serve::{keep_time, listen, serve};
+pub use serve::{keep_time, listen, listen_proxied, serve, serve_proxied};
 #[cfg(feature = "tls")]
-pub use serve::{listen_tls, serve_tls};
+pub use serve::{listen_tls, serve_proxied_tls, serve_tls};
 pub use stream::Io;
 #[cfg(feature = "hyper")]
 pub use upgraded::start_upgraded;

@@ -4,17 +4,18 @@ use crate::{Io, Listener, Tokio};
 use sockeye_core::Time;
 use sockeye_core::drive::{self, Drive};
 use sockeye_core::host::{BACKLOG, Host, Peer, Runtime, explain_listen};
+use sockeye_core::proxy_protocol;
 #[cfg(feature = "tls")]
 use sockeye_core::tls::Tls;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
-use tokio::time::sleep;
-#[cfg(feature = "tls")]
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 #[cfg(feature = "tls")]
 use tokio_rustls::TlsAcceptor;
 
@@ -70,6 +71,54 @@ pub async fn serve<H: Host, L: Listener>(server: H, listener: L) -> io::Result<(
     .await
 }
 
+/// Serves on `address` behind a proxy that speaks the PROXY protocol, until the server is closed: see [`serve_proxied`].
+///
+/// # Errors
+/// If the system does not allow listening on the address, which the error names, or the listener cannot accept any more.
+pub async fn listen_proxied<H: Host>(server: H, address: impl ToSocketAddrs) -> io::Result<()> {
+    serve_proxied(server, bind(address).await?).await
+}
+
+/// Serves the connections of a proxy that begins each of them with a header of the PROXY protocol, version 1 or 2, which
+/// tells the address of the client: HAProxy with `send-proxy-v2`, nginx's `stream` module with `proxy_protocol on`, and load
+/// balancers of cloud providers that pass on TCP. Returns when the server is closed.
+///
+/// Every connection must begin with a header, and is closed if none arrives within 10 s. Only the proxy may be able to reach
+/// the listener, because everyone else could tell any address.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+pub async fn serve_proxied<H: Host, L: Listener>(server: H, listener: L) -> io::Result<()> {
+    serve_each(server, listener, |server, runtime, mut stream, address| async move {
+        let Some(peer) = proxied(&server, &mut stream, address).await else { return };
+        let connection = server.accept(runtime.now(), peer);
+        let _ = Drive::new(Io(stream), connection, runtime).await;
+    })
+    .await
+}
+
+/// Reads the header of the PROXY protocol. Returns `None` if the connection is to be closed.
+async fn proxied<H: Host>(
+    server: &H,
+    stream: &mut (impl AsyncRead + Unpin),
+    address: Option<SocketAddr>,
+) -> Option<Peer> {
+    let peer = Peer { address, secure: false };
+    let poll_read = |cx: &mut Context<'_>, buf: &mut [u8]| {
+        let mut buf = ReadBuf::new(buf);
+        Pin::new(&mut *stream).poll_read(cx, &mut buf).map_ok(|()| buf.filled().len())
+    };
+    let header = timeout(proxy_protocol::TIMEOUT, drive::read_proxy_header(peer, poll_read)).await;
+    match header.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        // No task keeps the time of a server that was closed meanwhile.
+        Ok(peer) => (!server.is_closed()).then_some(peer),
+        Err(error) => {
+            server.handle_refused(peer, &error);
+            None
+        }
+    }
+}
+
 /// Serves `https` and `wss` on `address` until the server is closed.
 ///
 /// # Errors
@@ -97,6 +146,30 @@ pub async fn serve_tls<H: Host, L: Listener>(server: H, listener: L, tls: Tls) -
             }
             let peer = Peer { address, secure: true };
             let connection = server.accept(runtime.now(), peer);
+            let _ = Drive::new(Io(stream), connection, runtime).await;
+        }
+    })
+    .await
+}
+
+/// Serves `https` and `wss` over the connections of a proxy that passes on TLS, and begins each of them with a header of the
+/// PROXY protocol: see [`serve_proxied`]. Returns when the server is closed.
+///
+/// # Errors
+/// If the listener cannot accept any more.
+#[cfg(feature = "tls")]
+pub async fn serve_proxied_tls<H: Host, L: Listener>(server: H, listener: L, tls: Tls) -> io::Result<()> {
+    let acceptor = TlsAcceptor::from(tls.config());
+    serve_each(server, listener, |server, runtime, mut stream, address| {
+        let (acceptor, limit) = (acceptor.clone(), tls.timeout());
+        async move {
+            let Some(peer) = proxied(&server, &mut stream, address).await else { return };
+            // The handshake is larger than what follows, and the task would keep its size.
+            let Ok(Ok(stream)) = Box::pin(timeout(limit, acceptor.accept(stream))).await else { return };
+            if server.is_closed() {
+                return;
+            }
+            let connection = server.accept(runtime.now(), Peer { secure: true, ..peer });
             let _ = Drive::new(Io(stream), connection, runtime).await;
         }
     })

@@ -24,6 +24,7 @@ use sockeye_core::websocket::Deflate;
 use sockeye_core::{Outbound, Time};
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -127,14 +128,14 @@ impl<A: Application> Connection<A> {
             false => Upgrade::None,
         };
         let incoming = Incoming { request, upgrade, body: head.body };
+        let client = self.server.client(self.peer, request);
         let handshake = |common: Option<&Arc<_>>| {
-            let handshake = Handshake::new(request, self.peer, common);
+            let handshake = Handshake::new(request, client, common);
             #[cfg(all(feature = "http", feature = "testing"))]
             let handshake = handshake.with_extensions(crate::staged::extensions());
             handshake
         };
-        let caller =
-            Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+        let caller = Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: client.address };
         let (exchange, step) = Exchange::begin(caller, &incoming, handshake);
         if matches!(step, Step::Wait) {
             self.stream.defer(exchange.next_deadline());
@@ -361,7 +362,8 @@ impl<A: Application> Connection<A> {
             Link::Delivering(_) => {}
             Link::WebSocket(session) => session.with(|engine, _| engine.close(now, reason)),
             Link::Probe(session, ticket) | Link::Upgrading(session, ticket) => {
-                log_failed_upgrade(&session, self.peer, &reason);
+                let address = self.server.address_of(&session, self.peer.address);
+                log_failed_upgrade(&session, address, &reason);
                 session.with(|engine, _| engine.abort_upgrade(ticket));
             }
         }
@@ -417,9 +419,13 @@ fn narrow(bytes: usize) -> u32 {
 }
 
 /// Logs the end of the connection of an upgrade, which is no end of its session.
-fn log_failed_upgrade<A: Application>(session: &Session<A>, peer: Peer, reason: &CloseReason) {
+fn log_failed_upgrade<A: Application>(
+    session: &Session<A>,
+    address: Option<SocketAddr>,
+    reason: &CloseReason,
+) {
     let _inside = session.span().enter();
-    let (sid, peer) = (log::sid(session.id()), log::peer(peer.address));
+    let (sid, peer) = (log::sid(session.id()), log::peer(address));
     debug!(sid = %sid, peer = %peer, cause = %Cause(reason), "an upgrade failed");
 }
 

@@ -60,7 +60,7 @@ pub(crate) struct Caller<'a, A: Application> {
     pub(crate) server: &'a Arc<ServerInner<A>>,
     /// Called when something happens that the request waits for.
     pub(crate) waker: Option<&'a Waker>,
-    /// The address of the peer, if it is known.
+    /// The address of the peer, if it is known; while the head of a request is at hand, that of its client.
     pub(crate) peer: Option<SocketAddr>,
 }
 
@@ -169,6 +169,7 @@ impl<A: Application> Exchange<A> {
         let Deciding { request, upgrade, body, subject, verdict: decided } = *deciding;
         // Ended first, because it may hold what belongs to the request.
         drop(decided);
+        let caller = Caller { peer: request.address(), ..caller };
         let id = verdict.and_then(|verdict| {
             self.decisions.add_headers(verdict.headers);
             verdict.result
@@ -459,6 +460,8 @@ impl<A: Application> Exchange<A> {
 
     /// Refuses a request whose head is gone, which was for a session if one is given.
     fn refuse(&mut self, caller: Caller<'_, A>, refusal: &Refusal, session: Option<&Session<A>>) -> Step<A> {
+        let address = |session| caller.server.address_of(session, caller.peer);
+        let caller = Caller { peer: session.map_or(caller.peer, address), ..caller };
         self.refuse_with(caller, refusal, session, || None)
     }
 

@@ -11,6 +11,7 @@ use crate::by_id::{ById, IdHash};
 use crate::connection_error::ConnectionError;
 use crate::guard::guard;
 use crate::handshake::Common;
+use crate::log::{self, debug};
 use crate::observe::{self, Direction, Observer, ServerEvent};
 use crate::pool;
 use parking_lot::{Mutex, RwLock};
@@ -21,7 +22,7 @@ use sockeye_core::engineio::{self, Packet};
 use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
 #[cfg(feature = "deflate")]
 use sockeye_core::http::HttpCompression;
-use sockeye_core::http::{Cookie, Cors};
+use sockeye_core::http::{Cookie, Cors, Request, TrustProxy};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
 use sockeye_core::{Outbound, Time};
@@ -29,6 +30,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -51,6 +53,7 @@ pub struct Builder<A: Application> {
     cookie: Option<Cookie>,
     hooks: Hooks,
     quota: Quota,
+    trust_proxy: Option<TrustProxy>,
     initial_packet: Option<InitialPacket>,
     observer: Option<Arc<dyn Observer>>,
     assets: Assets,
@@ -71,6 +74,7 @@ pub(crate) struct ServerInner<A: Application> {
     pub(crate) limits: Arc<connection::Config>,
     pub(super) hooks: Arc<Hooks>,
     quota: Quota,
+    trust_proxy: Option<TrustProxy>,
     /// Messages are counted.
     has_rate_limit: bool,
     initial_packet: Option<InitialPacket>,
@@ -112,6 +116,7 @@ impl<A: Application> Server<A> {
             cookie: None,
             hooks: Hooks::default(),
             quota: Quota::default(),
+            trust_proxy: None,
             initial_packet: None,
             observer: None,
             assets: Assets::default(),
@@ -152,6 +157,11 @@ impl<A: Application> Host for Server<A> {
 
     fn accept(&self, now: Time, peer: Peer) -> Connection<A> {
         Connection::new(now, self.0.clone(), peer)
+    }
+
+    fn handle_refused(&self, peer: Peer, error: &io::Error) {
+        let peer = log::peer(peer.address);
+        debug!(peer = %peer, cause = %error, "a connection of a proxy is refused");
     }
 
     fn next_deadline(&self) -> Option<Time> {
@@ -252,6 +262,23 @@ impl<A: Application> ServerInner<A> {
             if let Ok(packet) = Packet::decode(&text) {
                 self.show(Direction::Out, session, transport, &packet);
             }
+        }
+    }
+
+    /// Returns the client of a request that arrived from `peer`, which may be a trusted proxy.
+    #[inline]
+    pub(crate) fn client(&self, peer: Peer, request: &Request<'_>) -> Peer {
+        let Some(trust) = &self.trust_proxy else { return peer };
+        let (address, secure) = trust.client(peer.address, peer.secure, request);
+        Peer { address, secure }
+    }
+
+    /// Returns the address to name for something that happened to a session on a connection from `peer`: if proxies are
+    /// trusted, that of the session's client.
+    pub(super) fn address_of(&self, session: &Session<A>, peer: Option<SocketAddr>) -> Option<SocketAddr> {
+        match self.trust_proxy {
+            Some(_) => session.handshake().address(),
+            None => peer,
         }
     }
 
@@ -357,6 +384,7 @@ impl<A: Application> ServerInner<A> {
     ) {
         let is_of_interest = self.observer.is_some() || !self.hooks.connection_error.is_empty();
         let request = if is_of_interest { request() } else { None };
+        let peer = request.as_ref().map_or(peer, Handshake::address);
         let error = match (&request, refusal) {
             (Some(request), Refusal::Request(error)) => ConnectionError::new(request, error),
             _ => None,
@@ -653,6 +681,13 @@ impl<A: Application> Builder<A> {
         self
     }
 
+    /// Trusts proxies in front of the server to tell the address and the scheme of the client. Default: none. See
+    /// [`ServerBuilder::trust_proxy`](crate::ServerBuilder::trust_proxy).
+    pub fn trust_proxy(mut self, proxies: TrustProxy) -> Self {
+        self.trust_proxy = Some(proxies);
+        self
+    }
+
     /// Sets the limit of the messages of one session. Default: unlimited. See
     /// [`ServerBuilder::max_message_rate`](crate::ServerBuilder::max_message_rate).
     pub fn max_message_rate(mut self, limit: RateLimit) -> Self {
@@ -730,6 +765,7 @@ impl<A: Application> Builder<A> {
             limits: Arc::new(self.limits),
             hooks: Arc::new(self.hooks),
             quota: self.quota,
+            trust_proxy: self.trust_proxy,
             initial_packet: self.initial_packet,
             observer: self.observer,
             assets: self.assets,

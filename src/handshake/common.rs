@@ -1,8 +1,8 @@
 //! The lines of requests that many clients have in common, kept once.
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Weak};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 #[derive(Default)]
 pub(crate) struct Common {
     /// By the hash of the lines. Its key is random, and an entry with other lines is not used.
-    table: Mutex<HashMap<u64, Weak<Lines>>>,
+    table: Mutex<HashMap<u64, Weak<Lines>, RandomState>>,
     hasher: RandomState,
     /// The names of the headers that sessions keep. `None` stands for all.
     keep: Option<Box<[Box<str>]>>,

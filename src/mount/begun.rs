@@ -14,7 +14,6 @@ use sockeye_core::connection::is_upgrade;
 use sockeye_core::host::Peer;
 use sockeye_core::http as core_http;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -28,7 +27,6 @@ pin_project! {
     pub(super) struct Begun<M: Mount, B> {
         mounted: Mounted<M::Application>,
         step: Step<M::Application>,
-        peer: Peer,
         is_http1: bool,
         #[pin]
         body: B,
@@ -41,12 +39,12 @@ impl<M: Mount, B: Body> Begun<M, B> {
         let (head, body) = request.into_parts();
         let is_http1 = head.version < Version::HTTP_2;
         let (mounted, step) = Mounted::begin(&server.engine().0, head, body.size_hint(), peer);
-        Begun { mounted, step, peer, is_http1, body, read: Read::default() }
+        Begun { mounted, step, is_http1, body, read: Read::default() }
     }
 
     #[cfg(feature = "hyper")]
     pub(super) fn peer(&self) -> Peer {
-        self.peer
+        self.mounted.peer
     }
 }
 
@@ -72,7 +70,7 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
                 Step::Upgrade(accept, carries) => {
                     let server = this.mounted.server.clone();
                     let response = accept_websocket(accept.key, accept.headers);
-                    let (now, peer) = (server.now(), *this.peer);
+                    let (now, peer) = (server.now(), this.mounted.peer);
                     let connection = Connection::upgraded(now, server, peer, accept.deflate, carries);
                     return Poll::Ready(Outcome::Upgrade(response, connection));
                 }
@@ -85,8 +83,8 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
 struct Mounted<A: Application> {
     server: Arc<ServerInner<A>>,
     exchange: Exchange<A>,
-    /// The address of the peer, if it is known.
-    peer: Option<SocketAddr>,
+    /// The peer, or the client for which a trusted proxy speaks.
+    peer: Peer,
     /// The deadline for the body, or for the application's decision.
     deadline: Deadline,
     span: Span,
@@ -118,6 +116,7 @@ impl<A: Application> Mounted<A> {
             None => core_http::Body::Chunked,
         };
         let incoming = Incoming { request: &request, upgrade, body };
+        let peer = server.client(peer, &request);
         let handshake =
             |common: Option<&Arc<_>>| Handshake::new(&request, peer, common).with_extensions(head.extensions);
         // Set before the session can be forgotten, because this request may get its last response.
@@ -127,15 +126,15 @@ impl<A: Application> Mounted<A> {
         let span = log::connection(peer.address);
         let _inside = span.enter();
         let (exchange, step) = Exchange::begin(caller, &incoming, handshake);
-        let (server, peer, deadline) = (server.clone(), peer.address, Deadline::default());
+        let (server, deadline) = (server.clone(), Deadline::default());
         (Mounted { server, exchange, peer, deadline, span }, step)
     }
 
     fn handle_body(&mut self, body: Result<Bytes, TransportError>, cx: &Context<'_>) -> Step<A> {
         let _inside = self.span.enter();
         self.deadline.clear(&self.server.timers);
-        let caller =
-            Caller { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
+        let (server, peer) = (&self.server, self.peer.address);
+        let caller = Caller { now: server.now(), server, waker: Some(cx.waker()), peer };
         match body {
             Ok(body) => self.exchange.handle_body(caller, &body),
             Err(reason) => self.exchange.refuse_body(caller, reason),
@@ -144,8 +143,8 @@ impl<A: Application> Mounted<A> {
 
     fn follow(&mut self, cx: &Context<'_>) -> Poll<Step<A>> {
         let _inside = self.span.enter();
-        let caller =
-            Caller { now: self.server.now(), server: &self.server, waker: Some(cx.waker()), peer: self.peer };
+        let (server, peer) = (&self.server, self.peer.address);
+        let caller = Caller { now: server.now(), server, waker: Some(cx.waker()), peer };
         match self.exchange.follow(caller) {
             Step::Wait => {
                 if let Some(at) = self.exchange.next_deadline() {

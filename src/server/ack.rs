@@ -217,17 +217,15 @@ impl State {
         }
     }
 
-    /// Queues the acknowledgements that have arrived for the server that waits for them. Returns the link that then has
+    /// Queues the acknowledgements that have arrived for the server that waits for them. Returns the link that may then have
     /// something to send.
     fn relay(&mut self) -> Option<Arc<Link>> {
         let Some(Part::Relayed { link, reply }) = self.cluster.as_deref() else { return None };
         let link = link.upgrade()?;
-        let mut has_sent = false;
         while let Some((_, args)) = self.pending.take_first() {
             link.queue(|state, _| state.cluster.reply_answer(reply, args.as_args().into()));
-            has_sent = true;
         }
-        has_sent.then_some(link)
+        Some(link)
     }
 }
 

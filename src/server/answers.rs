@@ -58,7 +58,8 @@ pub struct Answers<T> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Answered<T> {
-    /// The id of the socket, if it is known: other servers do not report the ids of theirs.
+    /// The id of the socket, if it is known: other servers do not report the ids of theirs, and send only the first argument of
+    /// the acknowledgement.
     pub socket: Option<Id>,
     /// The acknowledgement, or the reason why it cannot be read as a `T`.
     pub value: Result<T, ArgsError>,

@@ -31,6 +31,8 @@ use std::time::Duration;
 /// queued for in batches: other threads can send to single sockets, join and leave meanwhile. A socket that is selected
 /// all the time is then reached exactly once; one that joins or leaves meanwhile, once or not at all.
 ///
+/// In a [cluster](crate::cluster), the sockets of all servers are recipients, unless it is [local](Broadcast::local).
+///
 /// ```
 /// use sockeye::{Server, Socket};
 /// use std::time::Duration;

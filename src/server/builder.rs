@@ -10,7 +10,7 @@ use crate::engine::{
 use crate::observe::{ClusterEvent, FailedEvent, Observer};
 #[cfg(feature = "deflate")]
 use sockeye_core::http::HttpCompression;
-use sockeye_core::http::{Cookie, Cors};
+use sockeye_core::http::{Cookie, Cors, TrustProxy};
 use sockeye_core::socketio::Limits;
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
@@ -129,9 +129,30 @@ impl ServerBuilder {
         /// Sets the maximum number of clients of one address, at once; an IPv6 network of 64 bits counts as one
         /// address. One more is refused with status 429. Default: unlimited.
         ///
-        /// The address is that of the peer: behind a proxy, all clients have the same one, and many clients may
-        /// share one behind a NAT. If the address is not known, the client is not counted.
+        /// The address is that of the peer: behind a proxy, all clients have the same one unless the server
+        /// [trusts](ServerBuilder::trust_proxy) it, and many clients may share one behind a NAT. If the address is not
+        /// known, the client is not counted.
         max_sessions_per_address(sessions: usize);
+        /// Trusts proxies in front of the server to tell the address and the scheme of the client, by `X-Forwarded-For` and
+        /// `X-Forwarded-Proto` or by [`Forwarded`](TrustProxy::forwarded). Default: none, so that nobody can choose the
+        /// address that is shown.
+        ///
+        /// [`Handshake::address`] and [`Handshake::secure`] are then those of the client, in hooks, logs and events of an
+        /// [observer](crate::observe) as well, and [`max_sessions_per_address`](ServerBuilder::max_sessions_per_address)
+        /// counts it. This also holds for a server that is [mounted](crate::mount) in another one which knows the address
+        /// of the proxy. Only requests to the server's own path are concerned. The port is 0 if the proxy does not tell it.
+        ///
+        /// A proxy that passes on bytes instead of requests can tell the address by the PROXY protocol: see
+        /// `serve_proxied` of the [runtimes](crate::runtime).
+        ///
+        /// ```
+        /// use sockeye::{Server, TrustProxy};
+        ///
+        /// // nginx on the same machine.
+        /// let io = Server::builder().trust_proxy(TrustProxy::networks(["127.0.0.1", "::1"])?).build();
+        /// # Ok::<(), sockeye::InvalidNetwork>(())
+        /// ```
+        trust_proxy(proxies: TrustProxy);
         /// Sets how many messages one client may send, on average and at once. A client that sends more is closed
         /// (`transport error`, [`TransportError::TooManyMessages`](engine::TransportError::TooManyMessages)), and the
         /// message that is too much is not handled. Default: unlimited.

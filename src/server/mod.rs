@@ -193,7 +193,7 @@ impl Server {
         self.of("/").timeout(timeout)
     }
 
-    /// Returns the sockets that are connected to the main namespace at present.
+    /// Returns the sockets of this server that are connected to the main namespace at present.
     pub fn sockets(&self) -> Vec<Socket> {
         self.of("/").sockets()
     }
@@ -292,6 +292,10 @@ impl Host for Server {
 
     fn accept(&self, now: Time, peer: Peer) -> Self::Connection {
         self.engine.accept(now, peer)
+    }
+
+    fn handle_refused(&self, peer: Peer, error: &std::io::Error) {
+        self.engine.handle_refused(peer, error);
     }
 
     fn next_deadline(&self) -> Option<Time> {

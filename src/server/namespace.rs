@@ -178,13 +178,13 @@ impl Namespace {
         self.0.functions.add_middleware(middleware);
     }
 
-    /// Returns the number of connected sockets, without looking at each: a socket that is just disconnecting may be
+    /// Returns the number of connected sockets of this server, without looking at each: a socket that is just disconnecting may be
     /// counted although [`sockets`](Namespace::sockets) leaves it out.
     pub fn sockets_count(&self) -> usize {
         self.0.members.read().len()
     }
 
-    /// Returns the sockets that are connected at present.
+    /// Returns the sockets of this server that are connected at present.
     pub fn sockets(&self) -> Vec<Socket> {
         self.everyone().sockets()
     }
@@ -312,12 +312,12 @@ impl Namespace {
         })
     }
 
-    /// Disconnects all sockets of a namespace that was deleted, and lets no further one in.
+    /// Disconnects all sockets that a deleted namespace has on this server, and lets no further one in.
     pub(super) fn close(&self) {
         let members = self.0.members.write();
         self.0.is_closed.store(true, Ordering::Release);
         drop(members);
-        self.everyone().disconnect_sockets(false);
+        self.local().disconnect_sockets(false);
     }
 
     /// Returns whether the namespace was deleted.

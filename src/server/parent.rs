@@ -335,6 +335,11 @@ impl ParentNamespace {
         self.everyone().volatile()
     }
 
+    /// Targets only the sockets of this server, if it is part of a [cluster](crate::cluster).
+    pub fn local(&self) -> ParentBroadcast {
+        self.everyone().local()
+    }
+
     fn everyone(&self) -> ParentBroadcast {
         ParentBroadcast { parent: self.clone(), broadcast: Broadcast::new(self.0.namespace.clone()) }
     }
@@ -348,7 +353,8 @@ impl fmt::Debug for ParentNamespace {
 
 /// The recipients of a message in all children of a [`ParentNamespace`], and the flags for sending it.
 ///
-/// The message is encoded once for each child, because it names the child.
+/// The message is encoded once for each child, because it names the child. In a [cluster](crate::cluster), the children are
+/// those that exist on this server; their sockets on other servers are recipients, too.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is sent until `emit`"]
 pub struct ParentBroadcast {
@@ -375,6 +381,11 @@ impl ParentBroadcast {
     /// Drops the message for clients that are not ready for it: see [`Socket::volatile`](crate::Socket::volatile).
     pub fn volatile(self) -> ParentBroadcast {
         ParentBroadcast { broadcast: self.broadcast.volatile(), ..self }
+    }
+
+    /// Restricts the recipients to the sockets of this server, if it is part of a [cluster](crate::cluster).
+    pub fn local(self) -> ParentBroadcast {
+        ParentBroadcast { broadcast: self.broadcast.local(), ..self }
     }
 
     /// Sets whether the message may be compressed: see [`Socket::compress`](crate::Socket::compress).

@@ -61,6 +61,8 @@ struct Inner {
     recovered: bool,
     /// Set while there are listeners for outgoing events. Written under the lock of `state`.
     outgoing: AtomicBool,
+    /// Set once there was a listener or a packet middleware of this socket's own. Written under the lock of `state`.
+    listens: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -97,6 +99,7 @@ impl Socket {
             connected: AtomicBool::new(false),
             recovered,
             outgoing: AtomicBool::new(false),
+            listens: AtomicBool::new(false),
             state: Mutex::default(),
         }))
     }
@@ -183,7 +186,7 @@ impl Socket {
         self.broadcast().except(rooms)
     }
 
-    /// Targets every other socket of this server only, if there are several servers.
+    /// Targets every other socket of this server only, if it is part of a [cluster](crate::cluster).
     pub fn local(&self) -> Broadcast {
         self.broadcast().local()
     }

@@ -228,3 +228,32 @@ fn room_events_are_told_for_what_another_server_changes() {
     a.settle();
     assert_eq!(take(&notes), ["Created x", "Deleted x"]);
 }
+
+#[test]
+fn deleting_a_namespace_disconnects_the_sockets_of_that_server_only() {
+    for dialect in dialects() {
+        let [a, b] = cluster(&dialect);
+        let (here, there) = (a.connect("/chat"), b.connect("/chat"));
+        a.server().delete_namespace("/chat");
+        here.expect_disconnect("io server disconnect");
+        there.expect_nothing();
+        assert_eq!(b.server().of("/chat").sockets_count(), 1, "{dialect:?}");
+    }
+}
+
+#[test]
+fn a_parent_reaches_its_children_on_all_servers() {
+    for dialect in dialects() {
+        let [a, b] = cluster(&dialect);
+        let parents = [&a, &b].map(|server| server.server().of_pattern("/room-{n}"));
+        let (here, there, other) = (a.connect("/room-1"), b.connect("/room-1"), b.connect("/room-2"));
+        let delivery = parents[0].emit("hello", ());
+        assert!(delivery.sent == 1 && delivery.published, "{dialect:?}");
+        here.expect("hello");
+        there.expect("hello");
+        other.expect_nothing();
+        assert!(!parents[0].local().emit("here", ()).published);
+        here.expect("here");
+        there.expect_nothing();
+    }
+}

@@ -1,11 +1,10 @@
 //! The life of servers in a cluster, and of their bus.
 
-use super::support::{Notes, client, cluster, dialects, sharded, start, take};
+use super::support::{Notes, client, cluster, dialects, start, take};
 use bytes::Bytes;
 use sockeye::Server;
-use sockeye::cluster::{
-    Adapter, Bus, BusStatus, Channel, Classic, ClusterEvent, MemoryBus, Node, RequestId, SubscriptionMode,
-};
+use sockeye::cluster::{Adapter, Bus, BusStatus, Channel, Classic, ClusterEvent, MemoryBus, Node, RequestId};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -161,16 +160,52 @@ fn a_server_that_comes_back_is_known_again() {
     assert_eq!(take(&told), ["lost"]);
 }
 
+/// A bus that keeps what is published, and checks that it is not called by several threads at once.
+#[derive(Clone, Default)]
+struct Recorded(Arc<(Mutex<Vec<Bytes>>, AtomicBool)>);
+
+impl Bus for Recorded {
+    fn attach(&self, _: Weak<dyn Node>) {}
+
+    fn watch(&self, _: &Channel, _: bool) {}
+
+    fn publish(&self, _: &Channel, message: Bytes) {
+        assert!(!self.0.1.swap(true, Ordering::AcqRel), "a second thread calls the bus");
+        std::thread::yield_now();
+        self.0.0.lock().unwrap().push(message);
+        self.0.1.store(false, Ordering::Release);
+    }
+
+    fn append(&self, _: &Channel, _: Vec<(&'static str, Bytes)>) {}
+
+    fn count(&self, _: &Channel, _: RequestId) {}
+}
+
 #[test]
-fn a_server_without_recipients_encodes_nothing() {
-    // Nothing can be encoded with a placeholder beside binary data, and the observer sees every packet.
-    for mode in [SubscriptionMode::Static, SubscriptionMode::Dynamic] {
-        let [a, b] = cluster(&sharded(mode));
-        let there = client(&b, &["x"]);
-        for room in ["y", "z"] {
-            a.server().to(room).emit("hello", ());
+fn messages_of_several_threads_reach_the_bus_one_at_a_time_and_in_the_order_of_each() {
+    const THREADS: usize = 4;
+    const MESSAGES: usize = 300;
+    let bus = Recorded::default();
+    let io = Server::builder().adapter(Adapter::sharded(bus.clone())).build();
+    bus.0.0.lock().unwrap().clear();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let io = io.clone();
+            scope.spawn(move || {
+                (0..MESSAGES)
+                    .for_each(|number| assert!(io.emit("n", format!("<{thread} {number}>")).published));
+            });
         }
-        a.settle();
-        there.expect_nothing();
+    });
+    let published = bus.0.0.lock().unwrap();
+    assert_eq!(published.len(), THREADS * MESSAGES, "nothing is left behind");
+    let mut next = [0; THREADS];
+    for message in &*published {
+        let text = std::str::from_utf8(message).unwrap();
+        let (_, text) = text.split_once('<').unwrap();
+        let (thread, number) = text.split_once('>').unwrap().0.split_once(' ').unwrap();
+        let next = &mut next[thread.parse::<usize>().unwrap()];
+        assert_eq!(number.parse::<usize>().unwrap(), *next);
+        *next += 1;
     }
 }

@@ -5,9 +5,8 @@
 
 use super::args::PublishedArgs;
 use super::error::BusError;
-use super::limits::ClusterLimits;
-use super::message::{Body, EMITTER, Fields, Message, event};
-use super::raw::Raw;
+use super::message::{Body, EMITTER, Fields, Message, Opts, Packet, event, text};
+use super::raw::{Raw, Reader};
 use super::writer::Writer;
 use crate::socketio::{Flags, Rooms, Target};
 use bytes::Bytes;
@@ -24,20 +23,32 @@ const BROADCAST_CLIENT_COUNT: u64 = 8;
 const BROADCAST_ACK: u64 = 9;
 
 /// Reads a message from a channel of broadcasts: `[uid, packet, opts]`.
-pub(super) fn read_broadcast<'a>(list: Raw<'a>, limits: &ClusterLimits) -> Result<Message<'a>, BusError> {
-    let mut elements = list.elements();
-    let uid = elements.next().and_then(Raw::text).map(|uid| uid.as_ref().into());
-    let fields = Fields { packet: elements.next(), opts: elements.next(), ..Fields::default() };
+pub(super) fn read_broadcast<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, BusError> {
+    let mut fields = Fields::default();
+    let mut at = 0;
+    reader.list(|reader| {
+        match at {
+            0 => fields.uid = text(reader.value()?),
+            1 => fields.packet = Some(Packet::read(reader)?),
+            2 => fields.opts = Opts::read(reader)?,
+            _ => drop(reader.value()?),
+        }
+        at += 1;
+        Ok(())
+    })?;
+    reader.finish()?;
     let (event, namespace) = fields.event()?;
-    let (target, flags) = fields.target(limits)?;
+    let (target, flags) = fields.target()?;
     let namespace = Some(namespace.unwrap_or_else(|| "/".into()));
-    Ok(Message { uid, namespace, body: Body::Broadcast { event, target, flags, request: None } })
+    Ok(Message { uid: fields.uid, namespace, body: Body::Broadcast { event, target, flags, request: None } })
 }
 
 /// Reads a message from the channel of requests.
-pub(super) fn read_request<'a>(map: Raw<'a>, limits: &ClusterLimits) -> Result<Message<'a>, BusError> {
-    let fields = Fields::read(map);
-    let kind = fields.kind.and_then(Raw::uint).ok_or(BusError::Field("type"))?;
+pub(super) fn read_request<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, BusError> {
+    let mut fields = Fields::read(reader)?;
+    reader.finish()?;
+    let limits = reader.limits();
+    let kind = fields.kind.ok_or(BusError::Field("type"))?;
     let body = match kind {
         SOCKETS => {
             let target = Target { rooms: fields.rooms(limits)?, except: Rooms::default() };
@@ -51,9 +62,9 @@ pub(super) fn read_request<'a>(map: Raw<'a>, limits: &ClusterLimits) -> Result<M
                     rooms.insert(&fields.room.and_then(Raw::name).ok_or(BusError::Field("room"))?);
                     (target, rooms)
                 }
-                None => (fields.target(limits)?.0, fields.rooms(limits)?),
+                None => (fields.target()?.0, fields.rooms(limits)?),
             };
-            let request = fields.request();
+            let request = fields.request;
             match kind {
                 REMOTE_JOIN => Body::Join { target, rooms, request },
                 _ => Body::Leave { target, rooms, request },
@@ -62,22 +73,20 @@ pub(super) fn read_request<'a>(map: Raw<'a>, limits: &ClusterLimits) -> Result<M
         REMOTE_DISCONNECT => {
             let target = match single(&fields) {
                 Some(target) => target,
-                None => fields.target(limits)?.0,
+                None => fields.target()?.0,
             };
-            Body::Disconnect { target, close: fields.close(), request: fields.request() }
+            Body::Disconnect { target, close: fields.close, request: fields.request }
         }
-        REMOTE_FETCH => Body::Fetch { target: fields.target(limits)?.0, request: fields.needed_request()? },
-        SERVER_SIDE_EMIT => {
-            Body::ServerSide { event: event(fields.data, "data")?, request: fields.request() }
-        }
+        REMOTE_FETCH => Body::Fetch { target: fields.target()?.0, request: fields.needed_request()? },
+        SERVER_SIDE_EMIT => Body::ServerSide { event: event(fields.data, "data")?, request: fields.request },
         BROADCAST => {
-            let (target, flags) = fields.target(limits)?;
+            let (target, flags) = fields.target()?;
             let request = Some(fields.needed_request()?);
             Body::Broadcast { event: fields.event()?.0, target, flags, request }
         }
         kind => return Err(BusError::Type(kind)),
     };
-    Ok(Message { uid: fields.uid(), namespace: None, body })
+    Ok(Message { uid: fields.uid, namespace: None, body })
 }
 
 /// Returns the target of a request about one socket, as versions before 7 sent it.
@@ -89,16 +98,16 @@ fn single(fields: &Fields<'_>) -> Option<Target> {
 }
 
 /// Reads a message from a channel of answers. Returns `None` if nobody can wait for it here.
-pub(super) fn read_response(map: Raw<'_>) -> Result<Option<Message<'_>>, BusError> {
-    let fields = Fields::read(map);
+pub(super) fn read_response<'a>(reader: &mut Reader<'a>) -> Result<Option<Message<'a>>, BusError> {
+    let mut fields = Fields::read(reader)?;
+    reader.finish()?;
     let request = fields.needed_request()?;
-    let body = match fields.kind.and_then(Raw::uint) {
+    let body = match fields.kind {
         Some(SERVER_SIDE_EMIT) => Body::ServerSideAnswer { request, value: fields.data },
-        Some(BROADCAST_CLIENT_COUNT) => {
-            let count = fields.count.and_then(Raw::uint).ok_or(BusError::Field("clientCount"))?;
-            Body::ClientCount { request, count: usize::try_from(count).unwrap_or(usize::MAX) }
+        Some(BROADCAST_CLIENT_COUNT) => Body::ClientCount { request, count: fields.needed_count()? },
+        Some(BROADCAST_ACK) => {
+            Body::ClientAnswer { request, value: fields.packet.map(|packet| packet.value) }
         }
-        Some(BROADCAST_ACK) => Body::ClientAnswer { request, value: fields.packet },
         Some(kind) => return Err(BusError::Type(kind)),
         None => match fields.sockets {
             Some(sockets) => Body::Fetched { request, sockets },

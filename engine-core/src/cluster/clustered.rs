@@ -4,8 +4,8 @@
 use super::args::PublishedArgs;
 use super::error::BusError;
 use super::limits::ClusterLimits;
-use super::message::{Body, Fields, Message, event};
-use super::raw::Raw;
+use super::message::{Body, Fields, Message, event, text};
+use super::raw::Reader;
 use super::writer::Writer;
 use crate::socketio::{Flags, Rooms, Target};
 
@@ -24,18 +24,28 @@ pub(super) const BROADCAST_ACK: u64 = 12;
 pub(super) const ADAPTER_CLOSE: u64 = 13;
 
 /// Reads a whole message.
-pub(super) fn read<'a>(map: Raw<'a>, limits: &ClusterLimits) -> Result<Message<'a>, BusError> {
-    let fields = Fields::read(map);
-    let kind = fields.kind.and_then(Raw::uint).ok_or(BusError::Field("type"))?;
-    let body = read_body(kind, fields.data, limits)?;
-    let uid = Some(fields.uid().ok_or(BusError::Field("uid"))?);
-    Ok(Message { uid, namespace: Some(fields.namespace().ok_or(BusError::Field("nsp"))?), body })
+pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, BusError> {
+    let (mut kind, mut data, mut uid, mut namespace) = (None, None, None, None);
+    reader.map(|reader, key| {
+        match key {
+            b"type" => kind = reader.value()?.uint(),
+            b"data" => data = Some(Fields::read(reader)?),
+            b"uid" => uid = text(reader.value()?),
+            b"nsp" => namespace = text(reader.value()?),
+            _ => drop(reader.value()?),
+        }
+        Ok(())
+    })?;
+    reader.finish()?;
+    let body = body(kind.ok_or(BusError::Field("type"))?, data, reader.limits())?;
+    let uid = Some(uid.ok_or(BusError::Field("uid"))?);
+    Ok(Message { uid, namespace: Some(namespace.ok_or(BusError::Field("nsp"))?), body })
 }
 
-/// Reads the data of a message of this type.
-pub(super) fn read_body<'a>(
+/// Returns the content of a message of this type.
+pub(super) fn body<'a>(
     kind: u64,
-    data: Option<Raw<'a>>,
+    data: Option<Fields<'a>>,
     limits: &ClusterLimits,
 ) -> Result<Body<'a>, BusError> {
     match kind {
@@ -45,40 +55,41 @@ pub(super) fn read_body<'a>(
         ADAPTER_CLOSE => return Ok(Body::Goodbye),
         _ => {}
     }
-    let fields = Fields::read(data.ok_or(BusError::Field("data"))?);
+    let mut fields = data.ok_or(BusError::Field("data"))?;
     Ok(match kind {
         BROADCAST => {
-            let (target, flags) = fields.target(limits)?;
-            Body::Broadcast { event: fields.event()?.0, target, flags, request: fields.request() }
+            let (target, flags) = fields.target()?;
+            Body::Broadcast { event: fields.event()?.0, target, flags, request: fields.request }
         }
         SOCKETS_JOIN => {
-            Body::Join { target: fields.target(limits)?.0, rooms: fields.rooms(limits)?, request: None }
+            Body::Join { target: fields.target()?.0, rooms: fields.rooms(limits)?, request: None }
         }
         SOCKETS_LEAVE => {
-            Body::Leave { target: fields.target(limits)?.0, rooms: fields.rooms(limits)?, request: None }
+            Body::Leave { target: fields.target()?.0, rooms: fields.rooms(limits)?, request: None }
         }
         DISCONNECT_SOCKETS => {
-            Body::Disconnect { target: fields.target(limits)?.0, close: fields.close(), request: None }
+            Body::Disconnect { target: fields.target()?.0, close: fields.close, request: None }
         }
-        FETCH_SOCKETS => Body::Fetch { target: fields.target(limits)?.0, request: fields.needed_request()? },
+        FETCH_SOCKETS => Body::Fetch { target: fields.target()?.0, request: fields.needed_request()? },
         FETCH_SOCKETS_RESPONSE => Body::Fetched {
             request: fields.needed_request()?,
             sockets: fields.sockets.ok_or(BusError::Field("sockets"))?,
         },
         SERVER_SIDE_EMIT => {
-            Body::ServerSide { event: event(fields.packet, "packet")?, request: fields.request() }
+            let list = fields.packet.map(|packet| packet.value);
+            Body::ServerSide { event: event(list, "packet")?, request: fields.request }
         }
         SERVER_SIDE_EMIT_RESPONSE => {
-            Body::ServerSideAnswer { request: fields.needed_request()?, value: fields.packet }
+            let request = fields.needed_request()?;
+            Body::ServerSideAnswer { request, value: fields.packet.map(|packet| packet.value) }
         }
         BROADCAST_CLIENT_COUNT => {
-            let count = fields.count.and_then(Raw::uint).ok_or(BusError::Field("clientCount"))?;
-            Body::ClientCount {
-                request: fields.needed_request()?,
-                count: usize::try_from(count).unwrap_or(usize::MAX),
-            }
+            Body::ClientCount { request: fields.needed_request()?, count: fields.needed_count()? }
         }
-        BROADCAST_ACK => Body::ClientAnswer { request: fields.needed_request()?, value: fields.packet },
+        BROADCAST_ACK => {
+            let request = fields.needed_request()?;
+            Body::ClientAnswer { request, value: fields.packet.map(|packet| packet.value) }
+        }
         kind => return Err(BusError::Type(kind)),
     })
 }

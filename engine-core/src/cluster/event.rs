@@ -2,7 +2,6 @@
 
 use super::args::{BusEvent, BusValue};
 use super::dialect::Channel;
-use super::message::Fields;
 use super::raw::Raw;
 use super::writer::push_json_string;
 use crate::socketio::{Flags, OwnedArgs, Rooms, Target};
@@ -195,6 +194,13 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(super) SmolStr);
 
+impl From<&str> for RequestId {
+    /// Creates an id, for tests of a [`Bus`](super::Bus).
+    fn from(id: &str) -> Self {
+        RequestId(id.into())
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -259,12 +265,21 @@ pub struct BusSocket {
 impl BusSocket {
     /// Reads a socket of a list. Versions of Node before 7 list ids only.
     fn read(message: &Bytes, value: Raw<'_>) -> Option<BusSocket> {
-        let socket = Fields::read(value);
+        let (mut id, mut rooms, mut handshake, mut data) = (value, None, None, None);
+        for (key, value) in value.members() {
+            match &*key {
+                "id" => id = value,
+                "rooms" => rooms = Some(value),
+                "handshake" => handshake = Some(value),
+                "data" => data = Some(value),
+                _ => {}
+            }
+        }
         Some(BusSocket {
-            id: socket.id.unwrap_or(value).name()?,
-            rooms: socket.rooms.into_iter().flat_map(Raw::elements).filter_map(Raw::name).collect(),
-            handshake: BusValue::new(message, socket.handshake),
-            data: BusValue::new(message, socket.data),
+            id: id.name()?,
+            rooms: rooms.into_iter().flat_map(Raw::elements).filter_map(Raw::name).collect(),
+            handshake: BusValue::new(message, handshake),
+            data: BusValue::new(message, data),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::BusError;
 use super::limits::ClusterLimits;
-use super::raw::Raw;
+use super::raw::{Raw, Reader};
 use crate::socketio::{Flags, Rooms, Target};
 use core::time::Duration;
 use smol_str::SmolStr;
@@ -42,143 +42,190 @@ pub(super) enum Body<'a> {
     ClientAnswer { request: SmolStr, value: Option<Raw<'a>> },
 }
 
-/// The fields of all maps in messages.
+/// The fields of a message, or of its data, in all dialects.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
-    pub(super) uid: Option<Raw<'a>>,
-    pub(super) nsp: Option<Raw<'a>>,
-    pub(super) kind: Option<Raw<'a>>,
+    pub(super) uid: Option<SmolStr>,
+    pub(super) kind: Option<u64>,
     pub(super) data: Option<Raw<'a>>,
-    pub(super) packet: Option<Raw<'a>>,
-    pub(super) opts: Option<Raw<'a>>,
-    pub(super) request: Option<Raw<'a>>,
+    pub(super) packet: Option<Packet<'a>>,
+    pub(super) opts: Option<Opts>,
+    pub(super) request: Option<SmolStr>,
     pub(super) rooms: Option<Raw<'a>>,
-    pub(super) except: Option<Raw<'a>>,
-    pub(super) flags: Option<Raw<'a>>,
-    pub(super) close: Option<Raw<'a>>,
+    /// Closes the connections, too.
+    pub(super) close: bool,
     pub(super) sockets: Option<Raw<'a>>,
-    pub(super) count: Option<Raw<'a>>,
+    pub(super) count: Option<u64>,
     pub(super) sid: Option<Raw<'a>>,
     pub(super) room: Option<Raw<'a>>,
-    pub(super) id: Option<Raw<'a>>,
-    pub(super) handshake: Option<Raw<'a>>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn read(map: Raw<'a>) -> Fields<'a> {
+    /// Reads a map. Another value has no fields.
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Fields<'a>, BusError> {
         let mut fields = Fields::default();
-        for (key, value) in map.members() {
-            let field = match &*key {
-                "uid" => &mut fields.uid,
-                "nsp" => &mut fields.nsp,
-                "type" => &mut fields.kind,
-                "data" => &mut fields.data,
-                "packet" => &mut fields.packet,
-                "opts" => &mut fields.opts,
-                "requestId" => &mut fields.request,
-                "rooms" => &mut fields.rooms,
-                "except" => &mut fields.except,
-                "flags" => &mut fields.flags,
-                "close" => &mut fields.close,
-                "sockets" => &mut fields.sockets,
-                "clientCount" => &mut fields.count,
-                "sid" => &mut fields.sid,
-                "room" => &mut fields.room,
-                "id" => &mut fields.id,
-                "handshake" => &mut fields.handshake,
-                _ => continue,
-            };
-            *field = Some(value);
-        }
-        fields
+        reader.map(|reader, key| {
+            match key {
+                b"packet" => fields.packet = Some(Packet::read(reader)?),
+                b"opts" => fields.opts = Opts::read(reader)?,
+                b"uid" => fields.uid = text(reader.value()?),
+                b"type" => fields.kind = reader.value()?.uint(),
+                b"data" => fields.data = Some(reader.value()?),
+                b"requestId" => fields.request = text(reader.value()?),
+                b"rooms" => fields.rooms = Some(reader.value()?),
+                b"close" => fields.close = reader.value()?.bool().unwrap_or(false),
+                b"sockets" => fields.sockets = Some(reader.value()?),
+                b"clientCount" => fields.count = reader.value()?.uint(),
+                b"sid" => fields.sid = Some(reader.value()?),
+                b"room" => fields.room = Some(reader.value()?),
+                _ => drop(reader.value()?),
+            }
+            Ok(())
+        })?;
+        Ok(fields)
     }
 
-    pub(super) fn uid(&self) -> Option<SmolStr> {
-        text(self.uid)
+    pub(super) fn needed_request(&mut self) -> Result<SmolStr, BusError> {
+        self.request.take().ok_or(BusError::Field("requestId"))
     }
 
-    pub(super) fn namespace(&self) -> Option<SmolStr> {
-        text(self.nsp)
-    }
-
-    pub(super) fn request(&self) -> Option<SmolStr> {
-        text(self.request)
-    }
-
-    pub(super) fn needed_request(&self) -> Result<SmolStr, BusError> {
-        self.request().ok_or(BusError::Field("requestId"))
-    }
-
-    /// Returns whether the connections are closed, too.
-    pub(super) fn close(&self) -> bool {
-        self.close.and_then(Raw::bool).unwrap_or(false)
+    pub(super) fn needed_count(&self) -> Result<usize, BusError> {
+        let count = self.count.ok_or(BusError::Field("clientCount"))?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     /// Returns the rooms to join or to leave.
     pub(super) fn rooms(&self, limits: &ClusterLimits) -> Result<Rooms, BusError> {
-        self.rooms.ok_or(BusError::Field("rooms"))?;
-        rooms(self.rooms, "rooms", limits)
+        let list = self.rooms.ok_or(BusError::Field("rooms"))?;
+        let mut rooms = Rooms::default();
+        if !list.is_list() && !list.is_null() {
+            return Err(BusError::Field("rooms"));
+        }
+        for (at, room) in list.elements().enumerate() {
+            insert(&mut rooms, at, room, "rooms", limits)?;
+        }
+        Ok(rooms)
     }
 
     /// Returns the addressed sockets. There has to be a target, as none would mean everybody.
-    pub(super) fn target(&self, limits: &ClusterLimits) -> Result<(Target, Flags), BusError> {
-        let opts = Fields::read(self.opts.ok_or(BusError::Field("opts"))?);
-        let target = Target {
-            rooms: rooms(opts.rooms, "rooms", limits)?,
-            except: rooms(opts.except, "except", limits)?,
-        };
-        Ok((target, opts.flags.map(flags).unwrap_or_default()))
+    pub(super) fn target(&mut self) -> Result<(Target, Flags), BusError> {
+        let Opts { target, flags } = self.opts.take().ok_or(BusError::Field("opts"))?;
+        Ok((target, flags))
     }
 
-    /// Returns the event of a packet, with its namespace.
-    pub(super) fn event(&self) -> Result<(Raw<'a>, Option<SmolStr>), BusError> {
-        let packet = Fields::read(self.packet.ok_or(BusError::Field("packet"))?);
-        match packet.kind.and_then(Raw::uint) {
+    /// Returns the event of the packet, with its namespace.
+    pub(super) fn event(&mut self) -> Result<(Raw<'a>, Option<SmolStr>), BusError> {
+        match self.packet.take() {
             // An event, and an event with attachments.
-            Some(2 | 5) => Ok((event(packet.data, "packet")?, packet.namespace())),
+            Some(Packet { kind: Some(2 | 5), data, namespace, .. }) => {
+                Ok((event(data, "packet")?, namespace))
+            }
             _ => Err(BusError::Field("packet")),
         }
     }
 }
 
+/// A packet of Socket.IO, or another value in its place.
+#[derive(Debug)]
+pub(super) struct Packet<'a> {
+    pub(super) value: Raw<'a>,
+    kind: Option<u64>,
+    data: Option<Raw<'a>>,
+    namespace: Option<SmolStr>,
+}
+
+impl<'a> Packet<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Packet<'a>, BusError> {
+        let (mut kind, mut data, mut namespace) = (None, None, None);
+        let (value, _) = reader.map(|reader, key| {
+            match key {
+                b"type" => kind = reader.value()?.uint(),
+                b"data" => data = Some(reader.value()?),
+                b"nsp" => namespace = text(reader.value()?),
+                _ => drop(reader.value()?),
+            }
+            Ok(())
+        })?;
+        Ok(Packet { value, kind, data, namespace })
+    }
+}
+
+/// The addressed sockets, and the flags for sending.
+#[derive(Debug, Default)]
+pub(super) struct Opts {
+    target: Target,
+    flags: Flags,
+}
+
+impl Opts {
+    /// Reads a map. Returns `None` for another value.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Option<Opts>, BusError> {
+        let mut opts = Opts::default();
+        let (_, is_map) = reader.map(|reader, key| {
+            match key {
+                b"rooms" => opts.target.rooms = rooms(reader, "rooms")?,
+                b"except" => opts.target.except = rooms(reader, "except")?,
+                b"flags" => opts.flags = flags(reader)?,
+                _ => drop(reader.value()?),
+            }
+            Ok(())
+        })?;
+        Ok(is_map.then_some(opts))
+    }
+}
+
 /// Checks that a value is a list that begins with the name of an event.
 pub(super) fn event<'a>(value: Option<Raw<'a>>, field: &'static str) -> Result<Raw<'a>, BusError> {
-    let list = value.filter(|list| list.is_list()).ok_or(BusError::Field(field))?;
-    match list.elements().next().and_then(Raw::name) {
-        Some(_) => Ok(list),
-        None => Err(BusError::Field(field)),
-    }
+    let list = value.filter(|list| list.first().is_name());
+    list.ok_or(BusError::Field(field))
 }
 
 /// Returns the name of a node, a namespace or a request. Longer ones are not accepted, because they are kept.
-fn text(value: Option<Raw<'_>>) -> Option<SmolStr> {
-    value.and_then(Raw::text).filter(|text| text.len() <= MAX_NAME).map(|text| text.as_ref().into())
+pub(super) fn text(value: Raw<'_>) -> Option<SmolStr> {
+    value.text().filter(|text| text.len() <= MAX_NAME).map(|text| text.as_ref().into())
 }
 
-fn rooms(list: Option<Raw<'_>>, field: &'static str, limits: &ClusterLimits) -> Result<Rooms, BusError> {
+fn rooms(reader: &mut Reader<'_>, field: &'static str) -> Result<Rooms, BusError> {
     let mut rooms = Rooms::default();
-    let Some(list) = list.filter(|list| !list.is_null()) else { return Ok(rooms) };
-    if !list.is_list() {
-        return Err(BusError::Field(field));
-    }
-    for (at, room) in list.elements().enumerate() {
-        if at >= limits.max_rooms {
-            return Err(BusError::TooManyRooms { limit: limits.max_rooms });
-        }
-        rooms.insert(&room.name().ok_or(BusError::Field(field))?);
-    }
-    Ok(rooms)
+    let mut count = 0;
+    let other = reader.list(|reader| {
+        let room = reader.value()?;
+        insert(&mut rooms, count, room, field, reader.limits())?;
+        count += 1;
+        Ok(())
+    })?;
+    if other.is_none_or(Raw::is_null) { Ok(rooms) } else { Err(BusError::Field(field)) }
 }
 
-fn flags(map: Raw<'_>) -> Flags {
+/// Adds the room at this place of a list.
+fn insert(
+    rooms: &mut Rooms,
+    at: usize,
+    room: Raw<'_>,
+    field: &'static str,
+    limits: &ClusterLimits,
+) -> Result<(), BusError> {
+    if at >= limits.max_rooms {
+        return Err(BusError::TooManyRooms { limit: limits.max_rooms });
+    }
+    match room.text() {
+        Some(name) => rooms.insert(&name),
+        None => rooms.insert(&room.name().ok_or(BusError::Field(field))?),
+    }
+    Ok(())
+}
+
+fn flags(reader: &mut Reader<'_>) -> Result<Flags, BusError> {
     let mut flags = Flags::default();
-    for (key, value) in map.members() {
-        match &*key {
-            "volatile" => flags.volatile = value.bool().unwrap_or(false),
-            "compress" => flags.compress = value.bool().unwrap_or(true),
-            "timeout" => flags.timeout = value.uint().map(Duration::from_millis),
+    reader.map(|reader, key| {
+        let value = reader.value()?;
+        match key {
+            b"volatile" => flags.volatile = value.bool().unwrap_or(false),
+            b"compress" => flags.compress = value.bool().unwrap_or(true),
+            b"timeout" => flags.timeout = value.uint().map(Duration::from_millis),
             _ => {}
         }
-    }
-    flags
+        Ok(())
+    })?;
+    Ok(flags)
 }

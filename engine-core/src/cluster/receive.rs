@@ -4,9 +4,9 @@ use super::args::{BusEvent, BusValue};
 use super::error::BusError;
 use super::event::{BusSockets, Event, Reply, RequestId, Wants};
 use super::machine::Cluster;
-use super::message::{Body, EMITTER, Message};
+use super::message::{Body, EMITTER, Fields, Message};
 use super::nodes::Heard;
-use super::raw::Raw;
+use super::raw::Reader;
 use super::requests::{Accepted, Kind};
 use super::{classic, clustered};
 use crate::Time;
@@ -40,24 +40,24 @@ impl Cluster {
     /// Returns an error if the message is not one of this dialect. Log it: nothing has changed.
     pub fn handle_message(&mut self, now: Time, channel: &str, message: &Bytes) -> Result<(), BusError> {
         let limits = self.config.limits;
-        let raw = Raw::check(message, &limits)?;
+        let mut reader = Reader::new(message, &limits)?;
         if !self.config.dialect.is_classic() {
-            let parsed = clustered::read(raw, &limits)?;
+            let parsed = clustered::read(&mut reader)?;
             return self.handle(now, message, parsed, None);
         }
         let Some(rest) = channel.strip_prefix(self.config.dialect.prefix()) else { return Ok(()) };
         if let Some(namespace) = rest.strip_prefix("-request#") {
-            let mut parsed = classic::read_request(raw, &limits)?;
+            let mut parsed = classic::read_request(&mut reader)?;
             parsed.namespace = namespace.strip_suffix('#').map(SmolStr::from);
             self.handle(now, message, parsed, None)
         } else if let Some(namespace) = rest.strip_prefix("-response#") {
-            let Some(mut parsed) = classic::read_response(raw)? else { return Ok(()) };
+            let Some(mut parsed) = classic::read_response(&mut reader)? else { return Ok(()) };
             let own = namespace.strip_suffix('#').and_then(|it| it.strip_suffix(&*self.uid));
             let namespace = own.unwrap_or(namespace).strip_suffix('#');
             parsed.namespace = namespace.map(SmolStr::from);
             self.handle(now, message, parsed, None)
         } else if rest.starts_with('#') {
-            let parsed = classic::read_broadcast(raw, &limits)?;
+            let parsed = classic::read_broadcast(&mut reader)?;
             self.handle(now, message, parsed, None)
         } else {
             Ok(())
@@ -111,8 +111,16 @@ impl Cluster {
             Some(data) => Some(BASE64_STANDARD.decode(data).map_err(|_| BusError::Field("data"))?.into()),
         };
         let bytes: Option<Bytes> = bytes;
-        let raw = bytes.as_deref().map(|data| Raw::check(data, &limits)).transpose()?;
-        let body = clustered::read_body(kind, raw, &limits)?;
+        let fields = match &bytes {
+            None => None,
+            Some(data) => {
+                let mut reader = Reader::new(data, &limits)?;
+                let fields = Fields::read(&mut reader)?;
+                reader.finish()?;
+                Some(fields)
+            }
+        };
+        let body = clustered::body(kind, fields, &limits)?;
         let parsed = Message { uid: Some(uid), namespace: Some(namespace), body };
         self.handle(now, &bytes.clone().unwrap_or_default(), parsed, Some(offset))
     }

@@ -23,9 +23,10 @@ pub struct Config {
     pub max_head: usize,
     /// Maximum size of a body or message, in bytes. Default: 1,000,000.
     pub max_payload: usize,
-    /// Timeout for the first request to begin, and for any head to arrive. Default: 10 s.
+    /// Timeout for the head of a request to arrive, from its first byte. Default: 10 s.
     pub head_timeout: Duration,
-    /// Maximum idle time between requests. Default: 65 s.
+    /// Maximum idle time before the first request and between requests. Default: 65 s, which is longer than the 60 s of
+    /// most load balancers: the side that sends requests should be the one that closes an idle connection.
     pub keep_alive_timeout: Duration,
     /// Timeout for the body of a request, from its head. Default: 30 s.
     pub request_body_timeout: Duration,
@@ -111,8 +112,8 @@ pub enum Expired {
 impl Connection {
     /// Creates the connection of a stream that was accepted at `now`.
     pub fn new(now: Time, config: Arc<Config>) -> Connection {
-        let deadline = Some(now + config.head_timeout);
-        Connection::in_state(State::Head { begun: true }, deadline, config)
+        let deadline = Some(now + config.keep_alive_timeout);
+        Connection::in_state(State::Head { begun: false }, deadline, config)
     }
 
     /// Creates the connection of a stream on which another HTTP server has already answered the WebSocket handshake.

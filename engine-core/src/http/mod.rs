@@ -1,5 +1,5 @@
 //! The part of HTTP/1.1 that Engine.IO needs: request heads, chunked bodies, response heads, the
-//! query, CORS, the session cookie and compression; for clients also requests, response parsing, a cookie jar,
+//! query, CORS, the session cookie, compression, and the client behind proxies; for clients also requests, response parsing, a cookie jar,
 //! and tunnels through a proxy.
 //!
 //! Nothing here does I/O or owns a buffer: a request is borrowed from the caller's input, a
@@ -17,6 +17,7 @@ mod head;
 mod query;
 mod request;
 mod response;
+mod trust_proxy;
 mod tunnel;
 
 pub use chunked::{Chunked, Progress};
@@ -28,6 +29,7 @@ pub use head::{Header, HeaderSlots, MAX_HEAD, MAX_HEADERS, Version, header_slots
 pub use query::{Query, decode};
 pub use request::{Body, Head, Request, parse_head};
 pub use response::{CONTINUE, Status, write_head};
+pub use trust_proxy::{InvalidNetwork, TrustProxy};
 pub use tunnel::{Tunnel, TunnelError, basic_authorization};
 
 /// A violation of HTTP or of a limit by the peer. Answer it with [`Error::status`], then close the

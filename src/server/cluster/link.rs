@@ -133,6 +133,8 @@ impl Link {
 
     /// Passes commands to the bus, and handles events. The caller must hold no lock.
     pub(in crate::server) fn send(&self) {
+        // Dropped without the lock: with its last handle, the server ends, and its last handlers may send.
+        let engine = self.engine();
         let mut state = self.state.lock();
         loop {
             if !state.is_sending
@@ -151,18 +153,17 @@ impl Link {
                 break;
             }
         }
-        let driver = self.arm(&mut state);
+        let driver = engine.as_ref().and_then(|engine| self.arm(engine, &mut state));
         drop(state);
         driver.into_iter().for_each(Waker::wake);
     }
 
     /// Adds the deadline of the cluster to the table of the server, if it has moved closer. Returns the waker to call.
-    fn arm(&self, state: &mut State) -> Option<Waker> {
+    fn arm(&self, engine: &Engine, state: &mut State) -> Option<Waker> {
         let deadline = state.cluster.next_deadline()?;
         if state.timer.is_some_and(|(at, _)| at <= deadline) {
             return None;
         }
-        let engine = self.engine()?;
         let (key, driver) = engine.timers.insert(deadline, Notify::Object(self.this.clone()));
         if let Some((_, replaced)) = state.timer.replace((deadline, key)) {
             engine.timers.remove(replaced);
@@ -331,5 +332,45 @@ impl Drop for Link {
         {
             asker.finished(names::<&str>(&[], 1));
         }
+    }
+}
+
+#[cfg(feature = "testing")]
+#[cfg(test)]
+mod tests {
+    use crate::cluster::{Adapter, MemoryBus};
+    use crate::testing::TestServer;
+    use crate::{AckStream, Server};
+    use std::time::Duration;
+
+    #[test]
+    fn requests_that_are_over_or_given_up_leave_nothing_in_the_table() {
+        let bus = MemoryBus::new();
+        let server = || Server::builder().adapter(Adapter::sharded(bus.clone())).build();
+        let first = TestServer::new(server());
+        let second = first.beside(server());
+        let _silent = second.connect("/");
+        first.settle();
+        let io = first.server();
+        let asked: AckStream<()> = io.timeout(Duration::from_secs(1)).emit_with_ack("ask", ());
+        let given_up: AckStream<()> = io.emit_with_ack("ask", ());
+        let not_polled: AckStream<()> = io.timeout(Duration::from_secs(1)).emit_with_ack("ask", ());
+        let told: AckStream<()> = io.server_side_emit_with_ack("tell", ());
+        let fetched = io.fetch_sockets();
+        let waiting = || {
+            let link = io.engine.application().namespaces.link.as_ref();
+            link.map(|link| link.state.lock().askers.len())
+        };
+        assert_eq!(waiting(), Some(4), "a future that is not polled has asked for nothing");
+        drop(given_up);
+        assert_eq!(waiting(), Some(3));
+        first.block_on(async {
+            assert!(!asked.await.is_complete());
+            assert_eq!(fetched.await.sockets.len(), 1);
+            assert!(!told.await.is_complete());
+            assert_eq!(io.server_count().await, 2);
+        });
+        assert_eq!(waiting(), Some(0));
+        drop(not_polled);
     }
 }

@@ -214,6 +214,7 @@ impl Socket {
     pub(super) fn listen(&self, add: impl FnOnce(&mut State)) {
         let mut state = self.0.state.lock();
         if state.stage != Stage::Ended {
+            self.0.listens.store(true, Ordering::Release);
             return add(&mut state);
         }
         // The listener's captures belong to the application: their destructors may use the socket.

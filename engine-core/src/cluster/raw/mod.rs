@@ -2,15 +2,15 @@
 
 mod json;
 mod msgpack;
+mod reader;
 
-use super::error::BusError;
-use super::limits::{ClusterLimits, MAX_DEPTH};
 use crate::socketio::text;
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use core::str;
 pub(super) use json::split_value as split_json;
 use msgpack::Token;
+pub(super) use reader::Reader;
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 use smol_str::SmolStr;
 
@@ -25,23 +25,7 @@ pub(super) enum Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    /// Checks a whole message. Both sides know JSON by its first byte, because every message in it is an object.
-    pub(super) fn check(message: &'a [u8], limits: &ClusterLimits) -> Result<Raw<'a>, BusError> {
-        if message.len() > limits.max_message {
-            return Err(BusError::TooLong { len: message.len(), limit: limits.max_message });
-        }
-        if message.first() != Some(&b'{') {
-            return msgpack::check(message, limits).map(|()| Raw::MsgPack(message));
-        }
-        let text = simdutf8::basic::from_utf8(message).map_err(|_| BusError::Syntax)?;
-        match text::scan(text, MAX_DEPTH) {
-            Ok(scanned) => Ok(Raw::Json(scanned.value)),
-            Err(text::Fault::Depth) => Err(BusError::Depth),
-            Err(text::Fault::Syntax) => Err(BusError::Syntax),
-        }
-    }
-
-    /// Returns a value that was [checked](Raw::check) before.
+    /// Returns a value that a [`Reader`] has checked before.
     pub(super) fn checked(value: &'a [u8], is_json: bool) -> Raw<'a> {
         match is_json {
             true => Raw::Json(str::from_utf8(value).unwrap_or("null")),
@@ -111,6 +95,16 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// Returns whether this can be the [name](Raw::name) of an event.
+    pub(super) fn is_name(self) -> bool {
+        match self {
+            Raw::Json(text) => matches!(text.as_bytes(), [b'"' | b'-' | b'0'..=b'9', ..]),
+            Raw::MsgPack(_) => {
+                matches!(self.token(), Some(Token::Str(_) | Token::Int(_) | Token::Uint(_) | Token::Float(_)))
+            }
+        }
+    }
+
     /// Returns a number that is not negative, without its fraction.
     pub(super) fn uint(self) -> Option<u64> {
         let float = |number: f64| (number >= 0.0).then_some(number as u64);
@@ -134,6 +128,18 @@ impl<'a> Raw<'a> {
             Raw::MsgPack(_) => match self.token()? {
                 Token::Bool(is) => Some(is),
                 _ => None,
+            },
+        }
+    }
+
+    /// Returns the rest of an array that begins with its first element, or an empty value if this is not an array or has
+    /// no element.
+    pub(super) fn first(self) -> Raw<'a> {
+        match self {
+            Raw::Json(text) => Raw::Json(text.strip_prefix('[').unwrap_or_default().trim_ascii_start()),
+            Raw::MsgPack(bytes) => match msgpack::token(bytes) {
+                Some((Token::Array(1..), rest)) => Raw::MsgPack(rest),
+                _ => Raw::MsgPack(&[]),
             },
         }
     }

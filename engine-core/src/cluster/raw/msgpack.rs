@@ -4,7 +4,6 @@ use crate::cluster::error::BusError;
 use crate::cluster::limits::{ClusterLimits, MAX_DEPTH};
 use alloc::format;
 use alloc::string::String;
-use rmp::Marker;
 use smallvec::SmallVec;
 
 /// The type of the extension that holds a timestamp.
@@ -35,44 +34,44 @@ pub(super) enum Token<'a> {
 pub(super) fn token(bytes: &[u8]) -> Option<(Token<'_>, &[u8])> {
     let (&marker, rest) = bytes.split_first()?;
     let plain = |token| Some((token, rest));
-    let (kind, len, rest) = match Marker::from_u8(marker) {
-        Marker::Null => return plain(Token::Nil),
-        Marker::True => return plain(Token::Bool(true)),
-        Marker::False => return plain(Token::Bool(false)),
-        Marker::FixPos(value) => return plain(Token::Uint(value.into())),
-        Marker::FixNeg(value) => return plain(Token::Int(value.into())),
-        Marker::FixArray(len) => return plain(Token::Array(len.into())),
-        Marker::FixMap(len) => return plain(Token::Map(len.into())),
-        Marker::Reserved => return None,
-        Marker::U8 => return number(rest, |bytes| Token::Uint(u8::from_be_bytes(bytes).into())),
-        Marker::U16 => return number(rest, |bytes| Token::Uint(u16::from_be_bytes(bytes).into())),
-        Marker::U32 => return number(rest, |bytes| Token::Uint(u32::from_be_bytes(bytes).into())),
-        Marker::U64 => return number(rest, |bytes| Token::Uint(u64::from_be_bytes(bytes))),
-        Marker::I8 => return number(rest, |bytes| Token::Int(i8::from_be_bytes(bytes).into())),
-        Marker::I16 => return number(rest, |bytes| Token::Int(i16::from_be_bytes(bytes).into())),
-        Marker::I32 => return number(rest, |bytes| Token::Int(i32::from_be_bytes(bytes).into())),
-        Marker::I64 => return number(rest, |bytes| Token::Int(i64::from_be_bytes(bytes))),
-        Marker::F32 => return number(rest, |bytes| Token::Float(f32::from_be_bytes(bytes).into())),
-        Marker::F64 => return number(rest, |bytes| Token::Float(f64::from_be_bytes(bytes))),
-        Marker::Array16 => return number(rest, |bytes| Token::Array(u16::from_be_bytes(bytes).into())),
-        Marker::Array32 => return number(rest, |bytes| Token::Array(u32::from_be_bytes(bytes))),
-        Marker::Map16 => return number(rest, |bytes| Token::Map(u16::from_be_bytes(bytes).into())),
-        Marker::Map32 => return number(rest, |bytes| Token::Map(u32::from_be_bytes(bytes))),
-        Marker::FixStr(len) => (Data::Str, len.into(), rest),
-        Marker::Str8 => length(Data::Str, rest, u8::from_be_bytes)?,
-        Marker::Str16 => length(Data::Str, rest, u16::from_be_bytes)?,
-        Marker::Str32 => length(Data::Str, rest, u32::from_be_bytes)?,
-        Marker::Bin8 => length(Data::Bin, rest, u8::from_be_bytes)?,
-        Marker::Bin16 => length(Data::Bin, rest, u16::from_be_bytes)?,
-        Marker::Bin32 => length(Data::Bin, rest, u32::from_be_bytes)?,
-        Marker::Ext8 => length(Data::Ext, rest, u8::from_be_bytes)?,
-        Marker::Ext16 => length(Data::Ext, rest, u16::from_be_bytes)?,
-        Marker::Ext32 => length(Data::Ext, rest, u32::from_be_bytes)?,
-        Marker::FixExt1 => (Data::Ext, 1, rest),
-        Marker::FixExt2 => (Data::Ext, 2, rest),
-        Marker::FixExt4 => (Data::Ext, 4, rest),
-        Marker::FixExt8 => (Data::Ext, 8, rest),
-        Marker::FixExt16 => (Data::Ext, 16, rest),
+    let (kind, len, rest) = match marker {
+        0x00..=0x7f => return plain(Token::Uint(marker.into())),
+        0x80..=0x8f => return plain(Token::Map((marker & 0xf).into())),
+        0x90..=0x9f => return plain(Token::Array((marker & 0xf).into())),
+        0xa0..=0xbf => (Data::Str, (marker & 0x1f).into(), rest),
+        0xc0 => return plain(Token::Nil),
+        0xc1 => return None,
+        0xc2 => return plain(Token::Bool(false)),
+        0xc3 => return plain(Token::Bool(true)),
+        0xc4 => length(Data::Bin, rest, u8::from_be_bytes)?,
+        0xc5 => length(Data::Bin, rest, u16::from_be_bytes)?,
+        0xc6 => length(Data::Bin, rest, u32::from_be_bytes)?,
+        0xc7 => length(Data::Ext, rest, u8::from_be_bytes)?,
+        0xc8 => length(Data::Ext, rest, u16::from_be_bytes)?,
+        0xc9 => length(Data::Ext, rest, u32::from_be_bytes)?,
+        0xca => return number(rest, |bytes| Token::Float(f32::from_be_bytes(bytes).into())),
+        0xcb => return number(rest, |bytes| Token::Float(f64::from_be_bytes(bytes))),
+        0xcc => return number(rest, |bytes| Token::Uint(u8::from_be_bytes(bytes).into())),
+        0xcd => return number(rest, |bytes| Token::Uint(u16::from_be_bytes(bytes).into())),
+        0xce => return number(rest, |bytes| Token::Uint(u32::from_be_bytes(bytes).into())),
+        0xcf => return number(rest, |bytes| Token::Uint(u64::from_be_bytes(bytes))),
+        0xd0 => return number(rest, |bytes| Token::Int(i8::from_be_bytes(bytes).into())),
+        0xd1 => return number(rest, |bytes| Token::Int(i16::from_be_bytes(bytes).into())),
+        0xd2 => return number(rest, |bytes| Token::Int(i32::from_be_bytes(bytes).into())),
+        0xd3 => return number(rest, |bytes| Token::Int(i64::from_be_bytes(bytes))),
+        0xd4 => (Data::Ext, 1, rest),
+        0xd5 => (Data::Ext, 2, rest),
+        0xd6 => (Data::Ext, 4, rest),
+        0xd7 => (Data::Ext, 8, rest),
+        0xd8 => (Data::Ext, 16, rest),
+        0xd9 => length(Data::Str, rest, u8::from_be_bytes)?,
+        0xda => length(Data::Str, rest, u16::from_be_bytes)?,
+        0xdb => length(Data::Str, rest, u32::from_be_bytes)?,
+        0xdc => return number(rest, |bytes| Token::Array(u16::from_be_bytes(bytes).into())),
+        0xdd => return number(rest, |bytes| Token::Array(u32::from_be_bytes(bytes))),
+        0xde => return number(rest, |bytes| Token::Map(u16::from_be_bytes(bytes).into())),
+        0xdf => return number(rest, |bytes| Token::Map(u32::from_be_bytes(bytes))),
+        0xe0..=0xff => return plain(Token::Int(i8::from_be_bytes([marker]).into())),
     };
     data(kind, len, rest)
 }
@@ -122,11 +121,16 @@ struct Open {
     is_map: bool,
 }
 
-/// Checks that a message is one value within the limits, whose maps JSON can express. Neither recurses nor allocates for
-/// what a length announces.
-pub(super) fn check(message: &[u8], limits: &ClusterLimits) -> Result<(), BusError> {
+/// Checks the value that begins a message, and splits it from what follows. It has to be within the limits, and JSON has
+/// to be able to express its maps. `depth` is the number of arrays and maps around it; its pieces of binary data are added
+/// to `attachments`. Neither recurses nor allocates for what a length announces.
+pub(super) fn check<'a>(
+    message: &'a [u8],
+    depth: usize,
+    attachments: &mut usize,
+    limits: &ClusterLimits,
+) -> Result<(&'a [u8], &'a [u8]), BusError> {
     let mut open = SmallVec::<[Open; 16]>::new();
-    let mut attachments = 0;
     let mut rest = message;
     loop {
         let (token, behind) = token(rest).ok_or(BusError::Syntax)?;
@@ -139,15 +143,17 @@ pub(super) fn check(message: &[u8], limits: &ClusterLimits) -> Result<(), BusErr
             open.left -= 1;
         }
         match token {
-            Token::Array(_) | Token::Map(_) if open.len() >= MAX_DEPTH => return Err(BusError::Depth),
+            Token::Array(_) | Token::Map(_) if depth + open.len() >= MAX_DEPTH => {
+                return Err(BusError::Depth);
+            }
             Token::Array(len) => open.push(Open { left: len.into(), is_map: false }),
             Token::Map(len) => open.push(Open { left: 2 * u64::from(len), is_map: true }),
             Token::Ext(TIMESTAMP, data) if seconds(data).is_some() => {}
             Token::Ext(UNDEFINED, [_]) => {}
             Token::Ext(kind, _) => return Err(BusError::Extension(kind)),
             Token::Bin(_) => {
-                attachments += 1;
-                if attachments > limits.max_attachments {
+                *attachments += 1;
+                if *attachments > limits.max_attachments {
                     return Err(BusError::TooManyAttachments { limit: limits.max_attachments });
                 }
             }
@@ -157,8 +163,26 @@ pub(super) fn check(message: &[u8], limits: &ClusterLimits) -> Result<(), BusErr
             open.pop();
         }
         if open.is_empty() {
-            return if rest.is_empty() { Ok(()) } else { Err(BusError::Syntax) };
+            return message.split_at_checked(message.len() - rest.len()).ok_or(BusError::Syntax);
         }
+    }
+}
+
+/// Splits the marker and the length of an array or a map from its content. Returns `None` if another value comes.
+pub(super) fn open(bytes: &[u8], is_map: bool) -> Option<(u32, &[u8])> {
+    match token(bytes)? {
+        (Token::Map(len), rest) if is_map => Some((len, rest)),
+        (Token::Array(len), rest) if !is_map => Some((len, rest)),
+        _ => None,
+    }
+}
+
+/// Splits the key of a map from what follows. Of an integer, the name is empty.
+pub(super) fn key(bytes: &[u8]) -> Result<(&[u8], &[u8]), BusError> {
+    match token(bytes).ok_or(BusError::Syntax)? {
+        (Token::Str(name), rest) => Ok((name, rest)),
+        (Token::Int(_) | Token::Uint(_), rest) => Ok((&[], rest)),
+        _ => Err(BusError::Key),
     }
 }
 
@@ -225,6 +249,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::raw::Reader;
 
     #[test]
     fn a_timestamp_reads_as_javascript_writes_a_date() {
@@ -252,8 +277,13 @@ mod tests {
     #[test]
     fn lengths_that_announce_more_than_there_is_are_errors() {
         let limits = ClusterLimits { max_attachments: 2, ..ClusterLimits::default() };
+        let check = |bytes| {
+            let mut reader = Reader::new(bytes, &limits)?;
+            reader.value()?;
+            reader.finish()
+        };
         let nested = [vec![0x91; MAX_DEPTH], vec![0xc0]].concat();
-        assert_eq!(check(&nested, &limits), Ok(()));
+        assert_eq!(check(&nested), Ok(()));
         for (bytes, expected) in [
             (&b""[..], BusError::Syntax),
             (b"\xc1", BusError::Syntax),
@@ -270,7 +300,7 @@ mod tests {
             (b"\x93\xc4\x00\xc4\x00\xc4\x00", BusError::TooManyAttachments { limit: 2 }),
             (&[vec![0x91; MAX_DEPTH + 1], vec![0xc0]].concat(), BusError::Depth),
         ] {
-            assert_eq!(check(bytes, &limits), Err(expected), "{bytes:x?}");
+            assert_eq!(check(bytes), Err(expected), "{bytes:x?}");
         }
     }
 }

@@ -126,7 +126,10 @@ pub enum RequestError {
     UnknownTransport,
     /// No session has this id: it ended, or lives on another server. Several servers behind one address need sticky
     /// sessions, or WebSocket only.
-    #[error("Session ID unknown")]
+    #[error(
+        "Session ID unknown: it has ended, or another server has it because the load balancer sends the requests of a \
+         client to several servers"
+    )]
     UnknownSession,
     /// A session is opened with GET.
     #[error("Bad handshake method")]

@@ -1,17 +1,21 @@
 //! The server's side of one Engine.IO session.
 
 mod backlog;
+mod heartbeat;
 mod opening;
+mod polling;
+mod sending;
 mod upgrade;
 
 pub use backlog::SendFlags;
+pub use polling::Refused;
+pub use sending::SendError;
 pub use upgrade::{Probing, Ticket};
 
 use super::config::Config;
 use super::controls::Controls;
 use super::rate::Rates;
 use crate::engineio::conn::{Conn, Micros};
-use crate::engineio::frames::{Frames, Part};
 use crate::engineio::framing::Framing;
 use crate::engineio::id::Id;
 use crate::engineio::packet::{Message, Packet};
@@ -19,11 +23,11 @@ use crate::engineio::payload::Payload;
 use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
 use crate::outbound::Outbound;
-use crate::time::{Time, earliest};
+use crate::time::Time;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use backlog::Backlog;
-use bytes::Bytes;
+use heartbeat::Heartbeat;
 
 /// The server's side of one Engine.IO session, over the connections that carry it.
 ///
@@ -134,27 +138,6 @@ struct Polling {
 }
 
 #[derive(Debug)]
-enum Heartbeat {
-    /// The next ping is due.
-    Idle(Time),
-    /// A ping was queued.
-    Waiting {
-        /// The time at which a connection took it: `None` while it waits for a poll.
-        left: Option<Time>,
-        deadline: Time,
-    },
-}
-
-impl Heartbeat {
-    /// Notes that a connection takes what waits.
-    fn leave(&mut self, now: Time) {
-        if let Heartbeat::Waiting { left, .. } = self {
-            left.get_or_insert(now);
-        }
-    }
-}
-
-#[derive(Debug)]
 struct Closed {
     reason: CloseReason,
     /// The deadline of the poll by which a polling client is told.
@@ -162,47 +145,6 @@ struct Closed {
     /// The same, once the client has shown that it polls.
     latest: Time,
     reported: bool,
-}
-
-/// The reason why a request or an upgrade was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The session is over.
-    #[error("the session is closed")]
-    Closed,
-    /// The session is on another transport.
-    #[error("the session is on another transport")]
-    TransportMismatch,
-    /// Another request of this kind is in progress; the session is closed.
-    #[error("two requests of a kind at a time")]
-    Overlap,
-    /// An upgrade is in progress or complete, or upgrades are off.
-    #[error("no upgrade is possible now")]
-    NoUpgrade,
-}
-
-/// The error of a message that was not queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The session is over.
-    #[error("the session is closed")]
-    Closed,
-    /// The peer reads too slowly: the message would exceed the send buffer.
-    #[error("the send buffer is full: {queued} bytes waiting")]
-    Full {
-        /// The number of bytes that wait.
-        queued: usize,
-    },
-    /// The message is larger than the whole send buffer.
-    #[error("a message larger than the send buffer of {limit} bytes")]
-    TooLarge {
-        /// The size of the send buffer.
-        limit: usize,
-    },
-    /// A text with U+001E, which stands between the packets of a payload: it cannot be sent over polling.
-    #[error("a text with U+001E, which cannot be sent over polling")]
-    Separator,
 }
 
 impl Session {
@@ -327,123 +269,6 @@ impl Session {
         core::mem::take(&mut self.controls)
     }
 
-    // Polling.
-
-    /// Notes that a poll arrived, which waits until [`take_payload`](Session::take_payload) has something for it.
-    ///
-    /// The poll is a sign of life: if the application `is_behind`, it counts in place of an overdue pong, as in
-    /// [`excuse_pong`](Session::excuse_pong).
-    pub fn begin_poll(&mut self, now: Time, is_behind: bool) -> Result<(), Refused> {
-        if let State::Polling(polling) = &mut self.state {
-            polling.polled = true;
-        }
-        self.catch_up(now, is_behind);
-        if self.is_finished() {
-            return Err(Refused::Closed);
-        }
-        self.heartbeat.leave(now);
-        if let Some(closed) = self.closed.as_deref_mut() {
-            closed.farewell = Some(closed.latest);
-        }
-        let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
-        if core::mem::replace(&mut polling.parked, true) {
-            self.close(now, TransportError::PollOverlap.into());
-            return Err(Refused::Overlap);
-        }
-        if polling.payload.text().is_empty() {
-            polling.release_poll(now);
-        }
-        Ok(())
-    }
-
-    /// Takes the response to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
-    pub fn take_payload(&mut self) -> Option<Outbound> {
-        let payload = self.next_payload()?;
-        self.taken = self.taken.wrapping_add(payload.len() as u64);
-        Some(payload)
-    }
-
-    fn next_payload(&mut self) -> Option<Outbound> {
-        match &mut self.state {
-            State::Polling(polling) if polling.parked => {
-                if polling.payload.text().is_empty() && self.closed.is_none() && !polling.is_released() {
-                    return None;
-                }
-                polling.parked = false;
-                if let Some(probe) = &mut polling.probe {
-                    probe.released = false;
-                }
-                if !polling.payload.text().is_empty() {
-                    let payload = polling.payload.take(self.config.max_payload, usize::MAX);
-                    self.refill();
-                    return Some(payload);
-                }
-            }
-            State::Polling(_) => return None,
-            // The session is on WebSocket by now: a poll that still waits is answered with nothing.
-            State::Streaming(streaming) => {
-                self.controls.noop |= streaming.parked;
-                return core::mem::take(&mut streaming.parked).then(|| control(b"6"));
-            }
-        }
-        match &mut self.closed {
-            None => {
-                self.controls.noop = true;
-                Some(control(b"6"))
-            }
-            // In a payload of its own: clients of the reference drop what stands before it in the same one.
-            Some(closed) => {
-                closed.farewell = None;
-                let told = matches!(closed.reason, CloseReason::TransportClose);
-                self.controls = Controls { noop: told, close: !told, ..self.controls };
-                Some(control(if told { b"6" } else { b"1" }))
-            }
-        }
-    }
-
-    /// Handles the end of the waiting poll's connection before the response.
-    pub fn abort_poll(&mut self, now: Time) {
-        match &mut self.state {
-            State::Polling(polling) => {
-                if core::mem::take(&mut polling.parked) {
-                    self.close(now, TransportError::PollAborted.into());
-                }
-            }
-            // Nothing was on its way there.
-            State::Streaming(streaming) => streaming.parked = false,
-        }
-    }
-
-    /// Notes that a request with data arrived, whose packets follow once its body is complete.
-    ///
-    /// If the application `is_behind`, an overdue pong is excused as in [`excuse_pong`](Session::excuse_pong).
-    pub fn begin_post(&mut self, now: Time, is_behind: bool) -> Result<(), Refused> {
-        self.catch_up(now, is_behind);
-        // A client that does not know of the end yet may close the session itself.
-        if self.is_finished() {
-            return Err(Refused::Closed);
-        }
-        let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
-        if core::mem::replace(&mut polling.posting, true) {
-            self.close(now, TransportError::PostOverlap.into());
-            return Err(Refused::Overlap);
-        }
-        Ok(())
-    }
-
-    /// Notes that all packets of the request were handled, or that it was refused.
-    pub fn end_post(&mut self) {
-        if let State::Polling(polling) = &mut self.state {
-            polling.posting = false;
-        }
-    }
-
-    /// Handles the end of a request's connection before its body was complete.
-    pub fn abort_post(&mut self, now: Time) {
-        self.end_post();
-        self.close(now, TransportError::PostAborted.into());
-    }
-
     // Packets.
 
     /// Notes that bytes arrived on the session's transport: the peer is alive.
@@ -504,125 +329,7 @@ impl Session {
         None
     }
 
-    // Sending.
-
-    /// Queues messages as one unit: nothing comes between them, and all are queued or none.
-    pub fn send<'a>(&mut self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Result<(), SendError> {
-        self.send_with(parts, SendFlags::default())
-    }
-
-    /// Does the same as [`send`](Session::send), with flags.
-    ///
-    /// With the policies [`WhenFull::DropNewest`](super::WhenFull::DropNewest) and
-    /// [`WhenFull::DropOldest`](super::WhenFull::DropOldest), messages that may be dropped wait behind the queue once that is
-    /// long, so that a ping and its pong need not wait for them.
-    // Inlined, because most programs use one of its callers: `benches/count ack`.
-    #[inline(always)]
-    pub fn send_with<'a>(
-        &mut self,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-        flags: SendFlags,
-    ) -> Result<(), SendError> {
-        if self.is_behind(flags) {
-            return self.hold_parts(parts, flags);
-        }
-        let budget = self.budget();
-        match &mut self.state {
-            State::Streaming(streaming) => {
-                budget.admit(streaming.queued(), streaming.framing.len(parts.clone()))?;
-                let framing = match flags.compress {
-                    true => streaming.framing,
-                    false => streaming.framing.uncompressed(),
-                };
-                framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
-            }
-            State::Polling(polling) => {
-                if parts.clone().any(Part::has_separator) {
-                    return Err(SendError::Separator);
-                }
-                budget.admit(polling.payload.text().len(), Payload::len_of(parts.clone()))?;
-                polling.payload.write(parts);
-            }
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn hold_parts<'a>(
-        &mut self,
-        parts: impl Iterator<Item = Part<'a>> + Clone,
-        flags: SendFlags,
-    ) -> Result<(), SendError> {
-        if matches!(self.state, State::Polling(_)) && parts.clone().any(Part::has_separator) {
-            return Err(SendError::Separator);
-        }
-        self.hold(&mut Frames::new(parts), flags)
-    }
-
-    /// Queues a reference to messages that were encoded for many sessions.
-    pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
-        self.send_shared_with(frames, SendFlags::default())
-    }
-
-    /// Does the same as [`send_shared`](Session::send_shared), with flags.
-    pub fn send_shared_with(&mut self, frames: &mut Frames, flags: SendFlags) -> Result<(), SendError> {
-        if self.is_behind(flags) {
-            return self.hold(frames, flags);
-        }
-        let budget = self.budget();
-        match &mut self.state {
-            State::Streaming(streaming) => {
-                let framing = match flags.compress {
-                    true => streaming.framing,
-                    false => streaming.framing.uncompressed(),
-                };
-                let frames = frames.frames(framing, &self.config.deflate_pool);
-                budget.admit(streaming.queued(), frames.len())?;
-                streaming.queue.push(frames.clone());
-            }
-            State::Polling(polling) => {
-                budget.admit(polling.payload.text().len(), frames.payload().len() + 1)?;
-                polling.payload.push_shared(frames);
-            }
-        }
-        Ok(())
-    }
-
-    fn budget(&self) -> Budget {
-        Budget { is_closed: self.closed.is_some(), limit: self.config.send_buffer }
-    }
-
-    /// Moves the frames that wait to the connection's own queue, while on WebSocket.
-    ///
-    /// Call [`set_in_flight`](Session::set_in_flight) as they are written.
-    pub fn take_frames(&mut self, out: &mut Outbound) {
-        self.refill();
-        if let State::Streaming(streaming) = &mut self.state {
-            let waiting = streaming.queue.len();
-            if waiting > 0 {
-                self.taken = self.taken.wrapping_add(waiting as u64);
-                out.append(&mut streaming.queue);
-            }
-            streaming.set_in_flight(out.len());
-        }
-    }
-
-    /// Sets the number of taken bytes that are not written yet.
-    pub fn set_in_flight(&mut self, bytes: usize) {
-        if let State::Streaming(streaming) = &mut self.state {
-            streaming.set_in_flight(bytes);
-        }
-    }
-
-    /// Returns the queue, so that its memory can come from a pool and return there.
-    pub fn queue_mut(&mut self) -> &mut Outbound {
-        match &mut self.state {
-            State::Polling(polling) => polling.payload.text_mut(),
-            State::Streaming(streaming) => &mut streaming.queue,
-        }
-    }
-
-    // The end, and time.
+    // The end.
 
     /// Ends the session. Messages that were queued before are still sent if the peer can be expected to read them.
     ///
@@ -656,139 +363,4 @@ impl Session {
         }
         self.closed = Some(Box::new(Closed { reason, farewell, latest, reported: false }));
     }
-
-    /// Returns the time at which [`handle_timeout`](Session::handle_timeout) has something to do.
-    pub fn next_deadline(&self) -> Option<Time> {
-        if let Some(closed) = &self.closed {
-            return closed.farewell;
-        }
-        let heartbeat = match self.heartbeat {
-            Heartbeat::Idle(due) => due,
-            Heartbeat::Waiting { deadline, .. } => deadline,
-        };
-        let (probe, release) = match &self.state {
-            State::Polling(polling) => (
-                polling.probe.as_ref().map(|probe| probe.deadline),
-                // Packets that wait answer it anyway.
-                polling.next_release().filter(|_| self.state.queue().is_empty()),
-            ),
-            State::Streaming(_) => (None, None),
-        };
-        earliest(earliest(Some(heartbeat), probe), release)
-    }
-
-    /// Accepts another sign of life in place of an overdue pong: bytes over WebSocket, or a poll. Then a new ping is due.
-    ///
-    /// Call this before [`handle_timeout`](Session::handle_timeout) while the application is behind, because the pong may
-    /// have arrived and wait to be handled. If `is_deaf`, the connection is not read at all, so the peer's silence means
-    /// nothing; but a ping cannot be written to a peer that is gone.
-    pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
-        let Heartbeat::Waiting { left, deadline } = self.heartbeat else { return };
-        if deadline > now {
-            return;
-        }
-        let lives = match &mut self.state {
-            // Each poll counts once.
-            State::Polling(polling) => core::mem::take(&mut polling.polled),
-            // Something was heard after the ping was due.
-            State::Streaming(_) => is_deaf || self.last_heard + self.config.ping_timeout >= deadline,
-        };
-        if !lives {
-            return;
-        }
-        self.heartbeat = match self.queued() {
-            0 => {
-                self.is_ambiguous = true;
-                Heartbeat::Idle(now)
-            }
-            // What waits shows as much as a new ping would, and pings must not pile up.
-            _ => Heartbeat::Waiting { left, deadline: now + self.config.ping_timeout },
-        };
-    }
-
-    /// Handles a deadline that passed before its timer fired, because a request was faster.
-    fn catch_up(&mut self, now: Time, is_behind: bool) {
-        if is_behind {
-            self.excuse_pong(now, false);
-        }
-        self.handle_timeout(now);
-    }
-
-    /// Handles that time has passed. Does nothing before the deadline.
-    pub fn handle_timeout(&mut self, now: Time) {
-        if let Some(closed) = &mut self.closed {
-            if closed.farewell.is_some_and(|deadline| deadline <= now) {
-                closed.farewell = None;
-                self.state.clear();
-            }
-            return;
-        }
-        if let State::Polling(polling) = &mut self.state {
-            if polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now) {
-                polling.probe = None;
-            }
-            if polling.payload.text().is_empty() {
-                polling.release_poll(now);
-            }
-        }
-        if let Heartbeat::Idle(due) = self.heartbeat
-            && due <= now
-        {
-            let timeout = self.config.ping_timeout;
-            // Counted from when the ping was due, so that timers that fire late do not add up; unless they fired
-            // so late that the peer would have no time to answer.
-            let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
-            self.heartbeat = Heartbeat::Waiting { left: None, deadline: sent + timeout };
-            self.state.push_control(b"2");
-            self.controls.ping = true;
-            if let State::Polling(polling) = &mut self.state {
-                polling.polled = false;
-            }
-            if !matches!(self.state, State::Polling(Polling { parked: false, .. })) {
-                self.heartbeat.leave(now);
-            }
-        }
-        if let Heartbeat::Waiting { left, deadline } = self.heartbeat
-            && deadline <= now
-        {
-            // A large message may delay the pong, so bytes that arrive are a sign of life, too.
-            let extended = self.last_heard + self.config.ping_timeout;
-            if extended > now {
-                self.heartbeat = Heartbeat::Waiting { left, deadline: extended };
-            } else {
-                self.close(now, CloseReason::PingTimeout);
-            }
-        }
-    }
-}
-
-/// The capacity of the send buffer.
-#[derive(Clone, Copy)]
-struct Budget {
-    is_closed: bool,
-    limit: usize,
-}
-
-impl Budget {
-    /// Checks that `len` bytes, in the form in which they are queued, may be added to the `queued` ones.
-    fn admit(self, queued: usize, len: usize) -> Result<(), SendError> {
-        let Budget { is_closed, limit } = self;
-        if is_closed {
-            return Err(SendError::Closed);
-        }
-        if len > limit {
-            return Err(SendError::TooLarge { limit });
-        }
-        if queued.saturating_add(len) > limit {
-            return Err(SendError::Full { queued });
-        }
-        Ok(())
-    }
-}
-
-/// A payload of one packet of the protocol itself.
-fn control(packet: &'static [u8]) -> Outbound {
-    let mut out = Outbound::new();
-    out.push(Bytes::from_static(packet));
-    out
 }

@@ -256,7 +256,7 @@ fn hex4(text: &str) -> Option<(u32, &str)> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Container {
+pub(crate) enum Container {
     Array,
     Object,
 }
@@ -269,8 +269,9 @@ enum Next {
     Behind,
 }
 
+/// A position in a text, and the arrays and objects that are open there.
 #[derive(Debug, Clone)]
-struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     len: usize,
     rest: &'a [u8],
     max_depth: usize,
@@ -280,20 +281,20 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn new(text: &'a str, max_depth: usize) -> Scanner<'a> {
+    pub(crate) fn new(text: &'a str, max_depth: usize) -> Scanner<'a> {
         let max_depth = max_depth.min(MAX_DEPTH);
         Scanner { len: text.len(), rest: text.as_bytes(), max_depth, depth: 0, open: 0 }
     }
 
-    fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.len - self.rest.len()
     }
 
-    fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
-    fn eat(&mut self, byte: u8) -> bool {
+    pub(crate) fn eat(&mut self, byte: u8) -> bool {
         match self.rest.split_first() {
             Some((&first, rest)) if first == byte => {
                 self.rest = rest;
@@ -303,17 +304,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
+    pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Fault> {
         if self.eat(byte) { Ok(()) } else { Err(Fault::Syntax) }
     }
 
-    fn whitespace(&mut self) {
+    pub(crate) fn whitespace(&mut self) {
         while let Some((b' ' | b'\t' | b'\n' | b'\r', rest)) = self.rest.split_first() {
             self.rest = rest;
         }
     }
 
-    fn open(&mut self, container: Container) -> Result<(), Fault> {
+    pub(crate) fn open(&mut self, container: Container) -> Result<(), Fault> {
         if self.depth >= self.max_depth {
             return Err(Fault::Depth);
         }
@@ -322,7 +323,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.depth -= 1;
         self.open >>= 1;
     }
@@ -333,6 +334,17 @@ impl<'a> Scanner<'a> {
             (_, 0) => Some(Container::Array),
             _ => Some(Container::Object),
         }
+    }
+
+    /// Scans one value, also inside of open containers.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn pass_value(&mut self) -> Result<(), Fault> {
+        let depth = core::mem::take(&mut self.depth);
+        self.max_depth -= depth;
+        let passed = self.rest_of_value(Next::Value);
+        self.max_depth += depth;
+        self.depth = depth;
+        passed
     }
 
     /// Scans up to the end of all open containers; with [`Next::Value`], a value comes first.
@@ -406,9 +418,21 @@ impl<'a> Scanner<'a> {
     fn key(&mut self) -> Result<(), Fault> {
         self.whitespace();
         self.expect(b'"')?;
-        self.string()?;
+        self.name()?;
         self.whitespace();
         self.expect(b':')
+    }
+
+    /// Scans a string behind its opening quote, which probably ends soon.
+    pub(crate) fn name(&mut self) -> Result<(), Fault> {
+        if let Some(word) = self.rest.first_chunk::<8>() {
+            let plain = special_bytes(u64::from_le_bytes(*word)).trailing_zeros() as usize / 8;
+            self.rest = self.rest.get(plain..).unwrap_or_default();
+            if self.eat(b'"') {
+                return Ok(());
+            }
+        }
+        self.string()
     }
 
     fn scalar(&mut self) -> Result<(), Fault> {

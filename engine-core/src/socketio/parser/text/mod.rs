@@ -13,9 +13,9 @@ mod tests;
 
 pub(crate) use deserialize::{deserialize, deserialize_one};
 pub(crate) use encode::Encoder;
-pub(crate) use json::{Elements, from_json};
 #[cfg(feature = "cluster")]
-pub(crate) use json::{Fault, scan, skip_plain, unescape};
+pub(crate) use json::{Container, Fault, Scanner, skip_plain, unescape};
+pub(crate) use json::{Elements, from_json};
 pub(crate) use list::{attachment_number, check_list, push, show};
 pub(crate) use packet::{end_of_first, event_name};
 pub use reassembly::{Complete, Reassembly};

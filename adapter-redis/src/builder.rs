@@ -1,0 +1,157 @@
+//! The settings of a bus.
+
+use crate::bus::RedisBus;
+use crate::endpoint::Endpoint;
+use crate::error::UrlError;
+#[cfg(feature = "tls")]
+use sockeye_core::tls::ClientTls;
+use std::time::Duration;
+
+/// The settings of a [`RedisBus`].
+#[derive(Debug, Clone)]
+#[must_use = "call `build`"]
+pub struct RedisBusBuilder {
+    servers: Result<Servers, UrlError>,
+    config: Config,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
+}
+
+/// The settings that the tasks use.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) max_waiting: usize,
+    pub(crate) max_age: Duration,
+    pub(crate) stream_max_len: usize,
+    pub(crate) connection_timeout: Duration,
+    pub(crate) response_timeout: Duration,
+    pub(crate) reconnection_delay: Duration,
+    pub(crate) reconnection_delay_max: Duration,
+}
+
+/// The servers.
+#[derive(Debug, Clone)]
+pub(crate) enum Servers {
+    Single(Endpoint),
+}
+
+impl Servers {
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only the encryption changes them"))]
+    fn endpoints(&mut self) -> impl Iterator<Item = &mut Endpoint> {
+        match self {
+            Servers::Single(server) => std::slice::from_mut(server).iter_mut(),
+        }
+    }
+}
+
+impl RedisBusBuilder {
+    pub(crate) fn single(url: &str) -> RedisBusBuilder {
+        RedisBusBuilder::new(Endpoint::parse(url).map(Servers::Single))
+    }
+
+    fn new(servers: Result<Servers, UrlError>) -> RedisBusBuilder {
+        let config = Config {
+            max_waiting: 64 << 20,
+            max_age: Duration::from_secs(30),
+            stream_max_len: 10_000,
+            connection_timeout: Duration::from_secs(10),
+            response_timeout: Duration::from_secs(10),
+            reconnection_delay: Duration::from_millis(100),
+            reconnection_delay_max: Duration::from_secs(5),
+        };
+        RedisBusBuilder {
+            servers,
+            config,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Sets the certificates to trust for `rediss` URLs. Default: the root certificates of the system.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: ClientTls) -> RedisBusBuilder {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets how many bytes of messages and entries may wait for Redis, including those that it has not confirmed. Beyond
+    /// that, the newest are dropped, and `BusStatus::Overflowed` is reported. Default: 64 MiB.
+    pub fn max_waiting(mut self, bytes: usize) -> RedisBusBuilder {
+        self.config.max_waiting = bytes;
+        self
+    }
+
+    /// Sets how long a message may wait for Redis. An older one is dropped instead of being sent, because after a long time
+    /// without a connection it would only confuse. Entries of streams are always sent. Default: 30 s.
+    pub fn max_age(mut self, age: Duration) -> RedisBusBuilder {
+        self.config.max_age = age;
+        self
+    }
+
+    /// Sets the number of entries that a stream keeps, about (`XADD … MAXLEN ~`), from which clients can recover what they
+    /// missed. Node calls it `maxLen`. Default: 10,000.
+    pub fn stream_max_len(mut self, entries: usize) -> RedisBusBuilder {
+        self.config.stream_max_len = entries;
+        self
+    }
+
+    /// Sets how long it may take to connect to a server, and then to log in. Default: 10 s.
+    pub fn connection_timeout(mut self, timeout: Duration) -> RedisBusBuilder {
+        self.config.connection_timeout = timeout;
+        self
+    }
+
+    /// Sets how long Redis may take to answer. After that the connection is closed and opened again. A connection on which
+    /// nothing happens is checked twice in that time. At least 2 ms. Default: 10 s.
+    pub fn response_timeout(mut self, timeout: Duration) -> RedisBusBuilder {
+        self.config.response_timeout = timeout.max(Duration::from_millis(2));
+        self
+    }
+
+    /// Sets the delay before the first attempt to connect again. It doubles with each attempt, and up to half of it is
+    /// taken off at random. Default: 100 ms.
+    pub fn reconnection_delay(mut self, delay: Duration) -> RedisBusBuilder {
+        self.config.reconnection_delay = delay.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Sets the longest delay between two attempts to connect. Default: 5 s.
+    pub fn reconnection_delay_max(mut self, delay: Duration) -> RedisBusBuilder {
+        self.config.reconnection_delay_max = delay.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Creates the bus. It connects once it is attached to a server, so that Redis need not be there yet.
+    ///
+    /// # Errors
+    /// If a URL cannot be used.
+    pub fn build(self) -> Result<RedisBus, UrlError> {
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "only the encryption changes them"))]
+        let mut servers = self.servers?;
+        #[cfg(feature = "tls")]
+        encrypt(&mut servers, self.tls)?;
+        Ok(RedisBus::start(servers, self.config))
+    }
+}
+
+/// Adds the settings of the encryption to those servers that want it.
+#[cfg(feature = "tls")]
+fn encrypt(servers: &mut Servers, tls: Option<ClientTls>) -> Result<(), UrlError> {
+    use std::sync::Arc;
+
+    if !servers.endpoints().any(|server| server.secure) {
+        return Ok(());
+    }
+    let tls = match tls {
+        Some(tls) => tls,
+        None => ClientTls::system().map_err(|error| UrlError { reason: error.to_string() })?,
+    };
+    let mut config = sockeye_core::tls::rustls::ClientConfig::clone(&tls.config());
+    // Those of HTTP, which Redis does not speak.
+    config.alpn_protocols.clear();
+    let config = Arc::new(config);
+    for server in servers.endpoints().filter(|server| server.secure) {
+        server.tls = Some(config.clone());
+    }
+    Ok(())
+}

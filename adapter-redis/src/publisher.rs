@@ -1,0 +1,272 @@
+//! The connection that publishes, appends to streams and counts.
+
+use crate::endpoint::Endpoint;
+use crate::failure::Failure;
+use crate::queue::{Command, Item};
+use crate::runtime::{Runtime, Stream};
+use crate::state::{LinkId, Shared};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Pipeline, RedisResult, Value};
+use sockeye_core::cluster::Node;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// The pipelines that are on their way at once. Each has everything that waited when it was written.
+const PIPELINES: usize = 8;
+
+/// The limits of one pipeline.
+const ITEMS: usize = 1024;
+const BYTES: usize = 1 << 20;
+
+/// A connection of the crate `redis`, with the future that moves its bytes.
+pub(crate) struct Connection {
+    pub(crate) redis: MultiplexedConnection,
+    driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Connection {
+    pub(crate) async fn open(
+        runtime: Runtime,
+        to: &Endpoint,
+        timeout: Duration,
+    ) -> Result<Connection, Failure> {
+        let stream: Stream = runtime.connect(to, timeout).await?;
+        // Deadlines are kept by the caller, once for all commands.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let open = MultiplexedConnection::new_with_config(&to.login, stream, config);
+        let Some(opened) = runtime.within(timeout, open).await else { return Err(Failure::silent(to)) };
+        let (redis, driver) = opened.map_err(|error| Failure::of(to, &error))?;
+        Ok(Connection { redis, driver: Box::pin(driver) })
+    }
+
+    /// Moves bytes. Ready when the connection has ended.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.driver.as_mut().poll(cx)
+    }
+
+    /// Runs a future that uses the connection.
+    pub(crate) async fn during<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            // If it has ended, the future sees that.
+            let _ = self.poll(cx);
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+/// The publishing half of a link.
+pub(crate) struct Publisher {
+    connection: Connection,
+    sent: VecDeque<Batch>,
+    is_over: bool,
+}
+
+struct Batch {
+    since: Instant,
+    items: Vec<Item>,
+    replies: Replies,
+}
+
+enum Replies {
+    Awaited(Pin<Box<dyn Future<Output = RedisResult<Vec<Value>>> + Send>>),
+    Here(RedisResult<Vec<Value>>),
+}
+
+impl Replies {
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Replies::Awaited(future) = self {
+            let Poll::Ready(values) = future.as_mut().poll(cx) else { return false };
+            *self = Replies::Here(values);
+        }
+        true
+    }
+}
+
+impl Publisher {
+    pub(crate) fn new(connection: Connection) -> Publisher {
+        Publisher { connection, sent: VecDeque::new(), is_over: false }
+    }
+
+    /// Sends what waits, if it may, and handles the answers.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        (shared, id): (&Shared, LinkId),
+        may_send: bool,
+        to: &Endpoint,
+        node: &dyn Node,
+    ) -> Result<(), Failure> {
+        loop {
+            while may_send && self.sent.len() < PIPELINES {
+                let items = shared.take(id, ITEMS, BYTES);
+                if items.is_empty() {
+                    break;
+                }
+                self.send(items, shared.config.stream_max_len, cx);
+            }
+            if self.connection.poll(cx).is_ready() {
+                self.is_over = true;
+            }
+            let mut progress = false;
+            while self.sent.front_mut().is_some_and(|batch| batch.replies.poll(cx)) {
+                let Some(Batch { items, replies: Replies::Here(values), .. }) = self.sent.pop_front() else {
+                    break;
+                };
+                progress = true;
+                self.settle(items, values, (shared, id), to, node)?;
+            }
+            if self.is_over {
+                return Err(Failure::closed(to));
+            }
+            if !progress {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes a batch as one pipeline.
+    fn send(&mut self, items: Vec<Item>, max_len: usize, cx: &mut Context<'_>) {
+        let mut pipeline = Pipeline::with_capacity(items.len());
+        let count = items.iter().filter(|item| item.write(&mut pipeline, max_len)).count();
+        self.push(items, pipeline, count, cx);
+    }
+
+    fn push(&mut self, items: Vec<Item>, pipeline: Pipeline, count: usize, cx: &mut Context<'_>) {
+        let mut redis = self.connection.redis.clone();
+        let mut replies = match count {
+            0 => Replies::Here(Ok(Vec::new())),
+            _ => Replies::Awaited(Box::pin(
+                async move { redis.send_packed_commands(&pipeline, 0, count).await },
+            )),
+        };
+        // The first poll puts it into the connection's queue, so that pipelines leave in their order.
+        replies.poll(cx);
+        self.sent.push_back(Batch { since: Instant::now(), items, replies });
+    }
+
+    /// Handles the answers to a batch.
+    fn settle(
+        &mut self,
+        items: Vec<Item>,
+        values: RedisResult<Vec<Value>>,
+        (shared, id): (&Shared, LinkId),
+        to: &Endpoint,
+        node: &dyn Node,
+    ) -> Result<(), Failure> {
+        let values = match values {
+            Ok(values) => values,
+            Err(error) => {
+                let failure = Failure::of(to, &error);
+                give_up(items, (shared, id), node);
+                return Err(failure);
+            }
+        };
+        let mut values = values.into_iter();
+        let mut failure = None;
+        let (mut released, mut again, mut flushes) = (0, Vec::new(), Vec::new());
+        for item in items {
+            if matches!(item.command, Command::Flush(_)) {
+                flushes.push(item);
+                continue;
+            }
+            match (&item.command, values.next()) {
+                (_, Some(Value::ServerError(error))) => {
+                    let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
+                    let refused = Failure::refused(to, text.trim_end());
+                    // It was not carried out, so that it can be sent again without coming twice.
+                    let is_passing = refused.moved || is_passing(error.code());
+                    failure = Some(refused);
+                    if is_passing && !matches!(item.command, Command::Count(..)) {
+                        again.push(item);
+                        continue;
+                    }
+                    if let Command::Count(_, count) = &item.command {
+                        count.add(None, node);
+                    }
+                }
+                (Command::Count(_, count), value) => count.add(value.and_then(subscribers), node),
+                _ => {}
+            }
+            released += item.size();
+        }
+        // Flushes complete after that, when the budget is free again.
+        shared.release(released);
+        if !again.is_empty() {
+            again.append(&mut flushes);
+            shared.put_back(id, again);
+        }
+        drop(flushes);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Checks that Redis answers. To be called at intervals.
+    pub(crate) fn check(
+        &mut self,
+        cx: &mut Context<'_>,
+        timeout: Duration,
+        to: &Endpoint,
+    ) -> Result<(), Failure> {
+        match self.sent.front() {
+            Some(batch) if batch.since.elapsed() >= timeout => return Err(Failure::silent(to)),
+            Some(_) => {}
+            None => {
+                let mut pipeline = Pipeline::new();
+                pipeline.cmd("PING");
+                self.push(Vec::new(), pipeline, 1, cx);
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles the end of the connection.
+    pub(crate) fn end(self, (shared, id): (&Shared, LinkId), node: &dyn Node) {
+        for batch in self.sent {
+            give_up(batch.items, (shared, id), node);
+        }
+    }
+}
+
+/// Handles items that may have been sent or not. Messages must not come twice, so that they are given up. Entries must not
+/// be lost, so that they are sent again.
+fn give_up(items: Vec<Item>, (shared, id): (&Shared, LinkId), node: &dyn Node) {
+    let (mut released, mut again) = (0, Vec::new());
+    for item in items {
+        match &item.command {
+            Command::Append(..) | Command::Flush(_) => {
+                again.push(item);
+                continue;
+            }
+            Command::Count(_, count) => count.add(None, node),
+            _ => {}
+        }
+        released += item.size();
+    }
+    shared.release(released);
+    shared.put_back(id, again);
+}
+
+/// Returns whether a refusal is of the server's state, not of the command.
+fn is_passing(code: &str) -> bool {
+    matches!(
+        code,
+        "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "MISCONF" | "OOM" | "BUSY"
+    )
+}
+
+/// Reads the answer to `PUBSUB NUMSUB`: the channel, and the number of its subscribers.
+fn subscribers(value: Value) -> Option<usize> {
+    let count = match value {
+        Value::Array(values) => values.into_iter().nth(1),
+        Value::Map(pairs) => pairs.into_iter().next().map(|(_, count)| count),
+        _ => None,
+    };
+    match count {
+        Some(Value::Int(count)) => usize::try_from(count).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,189 @@
+//! Each command of the bus, over a server of its own, on each runtime.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use bytes::Bytes;
+use sockeye_core::cluster::{Bus, BusStatus};
+use sockeye_redis::RedisBus;
+use support::redis::{PATIENCE, RedisServer};
+use support::{Rig, on_each_runtime, pattern, plain, sharded, stream};
+
+#[test]
+fn messages_arrive_by_name_by_pattern_and_by_shard() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        rig.watch(&plain("a#/#"));
+        rig.bus.watch(&pattern("b#/#*"), true);
+        rig.watch(&sharded("c#/#room#"));
+        for (channel, message) in
+            [(plain("a#/#"), "one"), (plain("b#/#room#"), "two"), (sharded("c#/#room#"), "three")]
+        {
+            rig.publish(&channel, message);
+            assert_eq!(rig.message(), (channel.name.to_string(), message.to_owned()));
+        }
+    });
+}
+
+#[test]
+fn messages_on_a_channel_keep_their_order() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        let publisher = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        rig.watch(&plain("channel"));
+        for index in 0..10_000 {
+            publisher.publish(&plain("channel"), &index.to_string());
+        }
+        for index in 0..10_000 {
+            assert_eq!(rig.message().1, index.to_string());
+        }
+    });
+}
+
+#[test]
+fn large_and_binary_messages_arrive_whole() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        rig.watch(&plain("channel"));
+        for size in [0, 1, 16 << 10, 5_000_000] {
+            let message = "\r\n$*\0".repeat(size / 5);
+            rig.publish(&plain("channel"), &message);
+            assert!(rig.message().1 == message, "a message of {size} bytes");
+        }
+    });
+}
+
+#[test]
+fn a_channel_that_is_no_longer_watched_is_silent() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        for channel in [plain("old"), sharded("old")] {
+            rig.watch(&channel);
+            // Twice is the same as once.
+            rig.bus.watch(&channel, true);
+            rig.bus.watch(&channel, false);
+            rig.await_count(&channel, 0);
+            rig.publish(&channel, "lost");
+        }
+        rig.watch(&plain("new"));
+        rig.publish(&plain("new"), "found");
+        assert_eq!(rig.message().1, "found");
+    });
+}
+
+#[test]
+fn subscribers_of_several_nodes_are_counted() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        let one = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let two = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        for channel in [plain("channel"), sharded("channel")] {
+            assert_eq!(one.count(&channel), Some(0));
+            one.watch(&channel);
+            two.bus.watch(&channel, true);
+            one.await_count(&channel, 2);
+        }
+    });
+}
+
+#[test]
+fn entries_of_streams_arrive_with_their_positions() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        redis.command(&["DEL", "stream"]);
+        redis.command(&["XADD", "stream", "*", "data", "too early"]);
+        let bus = RedisBus::new(redis.url()).unwrap();
+        bus.watch(&stream("stream"), true);
+        let rig = Rig::connected(on, bus);
+        let fields = vec![("uid", Bytes::from_static(b"me")), ("data", Bytes::from_static(b"{}"))];
+        rig.bus.append(&stream("stream"), fields);
+        let (offset, fields) = rig.entry();
+        assert!(offset.contains('-'), "{offset}");
+        assert_eq!(fields, [("uid".into(), "me".into()), ("data".into(), "{}".into())]);
+
+        // Another stream begins while the first one is waited for.
+        rig.bus.watch(&stream("other"), true);
+        redis.wait_for(&["CLIENT", "LIST"], "cmd=xread");
+        rig.bus.append(&stream("stream"), vec![("data", Bytes::from_static(b"still"))]);
+        assert_eq!(rig.entry().1, [("data".into(), "still".into())]);
+    });
+}
+
+#[test]
+fn streams_are_trimmed() {
+    let Some(redis) = RedisServer::start(&["--stream-node-max-entries", "10"]) else { return };
+    on_each_runtime(|on| {
+        redis.command(&["DEL", "stream"]);
+        let bus = RedisBus::builder(redis.url()).stream_max_len(20).build().unwrap();
+        bus.watch(&stream("stream"), true);
+        let rig = Rig::connected(on, bus);
+        for _ in 0..100 {
+            rig.bus.append(&stream("stream"), vec![("data", Bytes::from_static(b"x"))]);
+        }
+        smol::block_on(rig.bus.flush());
+        let length = redis.command(&["XLEN", "stream"]);
+        let length: usize = length.trim_matches([':', '\r', '\n']).parse().unwrap();
+        assert!((20..40).contains(&length), "{length} entries");
+    });
+}
+
+#[test]
+fn what_is_published_before_the_connection_leaves_after_it() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        let listener = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        listener.watch(&plain("channel"));
+        let bus = RedisBus::new(redis.url()).unwrap();
+        bus.publish(&plain("channel"), Bytes::from_static(b"early"));
+        let _rig = Rig::new(on, bus);
+        assert_eq!(listener.message().1, "early");
+    });
+}
+
+#[test]
+fn a_flush_completes_when_everything_has_left() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        let rig = Rig::new(on, RedisBus::new(redis.url()).unwrap());
+        for _ in 0..5000 {
+            rig.bus.append(&stream("flushed"), vec![("data", Bytes::from_static(b"x"))]);
+        }
+        smol::block_on(rig.bus.flush());
+        let length = redis.command(&["XLEN", "flushed"]);
+        assert_eq!(length, ":5000\r\n");
+        redis.command(&["DEL", "flushed"]);
+    });
+}
+
+#[test]
+fn connections_end_with_the_bus() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        let bus = RedisBus::new(redis.url()).unwrap();
+        bus.watch(&stream("stream"), true);
+        let rig = Rig::connected(on, bus);
+        redis.wait_for(&["CLIENT", "LIST"], "cmd=xread");
+        let Rig { bus, node: _node, runtime: _runtime } = rig;
+        drop(bus);
+        let started = std::time::Instant::now();
+        while redis.command(&["CLIENT", "LIST"]).matches(" laddr=").count() > 1 {
+            assert!(started.elapsed() < PATIENCE, "connections are left");
+        }
+    });
+}
+
+#[test]
+fn a_bus_reports_that_it_is_connected_once() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    on_each_runtime(|on| {
+        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        rig.watch(&plain("channel"));
+        let again = rig.drain();
+        assert!(!again.contains(&support::Seen::Status(BusStatus::Connected)), "{again:?}");
+    });
+}

@@ -1,0 +1,132 @@
+//! The heartbeat of a session, and its other deadlines.
+
+use super::{Polling, Session, State};
+use crate::engineio::reason::CloseReason;
+use crate::time::{Time, earliest};
+
+#[derive(Debug)]
+pub(super) enum Heartbeat {
+    /// The next ping is due.
+    Idle(Time),
+    /// A ping was queued.
+    Waiting {
+        /// The time at which a connection took it: `None` while it waits for a poll.
+        left: Option<Time>,
+        deadline: Time,
+    },
+}
+
+impl Heartbeat {
+    /// Notes that a connection takes what waits.
+    pub(super) fn leave(&mut self, now: Time) {
+        if let Heartbeat::Waiting { left, .. } = self {
+            left.get_or_insert(now);
+        }
+    }
+}
+
+impl Session {
+    /// Returns the time at which [`handle_timeout`](Session::handle_timeout) has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if let Some(closed) = &self.closed {
+            return closed.farewell;
+        }
+        let heartbeat = match self.heartbeat {
+            Heartbeat::Idle(due) => due,
+            Heartbeat::Waiting { deadline, .. } => deadline,
+        };
+        let (probe, release) = match &self.state {
+            State::Polling(polling) => (
+                polling.probe.as_ref().map(|probe| probe.deadline),
+                // Packets that wait answer it anyway.
+                polling.next_release().filter(|_| self.state.queue().is_empty()),
+            ),
+            State::Streaming(_) => (None, None),
+        };
+        earliest(earliest(Some(heartbeat), probe), release)
+    }
+
+    /// Accepts another sign of life in place of an overdue pong: bytes over WebSocket, or a poll. Then a new ping is due.
+    ///
+    /// Call this before [`handle_timeout`](Session::handle_timeout) while the application is behind, because the pong may
+    /// have arrived and wait to be handled. If `is_deaf`, the connection is not read at all, so the peer's silence means
+    /// nothing; but a ping cannot be written to a peer that is gone.
+    pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
+        let Heartbeat::Waiting { left, deadline } = self.heartbeat else { return };
+        if deadline > now {
+            return;
+        }
+        let lives = match &mut self.state {
+            // Each poll counts once.
+            State::Polling(polling) => core::mem::take(&mut polling.polled),
+            // Something was heard after the ping was due.
+            State::Streaming(_) => is_deaf || self.last_heard + self.config.ping_timeout >= deadline,
+        };
+        if !lives {
+            return;
+        }
+        self.heartbeat = match self.queued() {
+            0 => {
+                self.is_ambiguous = true;
+                Heartbeat::Idle(now)
+            }
+            // What waits shows as much as a new ping would, and pings must not pile up.
+            _ => Heartbeat::Waiting { left, deadline: now + self.config.ping_timeout },
+        };
+    }
+
+    /// Handles a deadline that passed before its timer fired, because a request was faster.
+    pub(super) fn catch_up(&mut self, now: Time, is_behind: bool) {
+        if is_behind {
+            self.excuse_pong(now, false);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Handles that time has passed. Does nothing before the deadline.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if let Some(closed) = &mut self.closed {
+            if closed.farewell.is_some_and(|deadline| deadline <= now) {
+                closed.farewell = None;
+                self.state.clear();
+            }
+            return;
+        }
+        if let State::Polling(polling) = &mut self.state {
+            if polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now) {
+                polling.probe = None;
+            }
+            if polling.payload.text().is_empty() {
+                polling.release_poll(now);
+            }
+        }
+        if let Heartbeat::Idle(due) = self.heartbeat
+            && due <= now
+        {
+            let timeout = self.config.ping_timeout;
+            // Counted from when the ping was due, so that timers that fire late do not add up; unless they fired
+            // so late that the peer would have no time to answer.
+            let sent = if now.saturating_since(due) < timeout / 4 { due } else { now };
+            self.heartbeat = Heartbeat::Waiting { left: None, deadline: sent + timeout };
+            self.state.push_control(b"2");
+            self.controls.ping = true;
+            if let State::Polling(polling) = &mut self.state {
+                polling.polled = false;
+            }
+            if !matches!(self.state, State::Polling(Polling { parked: false, .. })) {
+                self.heartbeat.leave(now);
+            }
+        }
+        if let Heartbeat::Waiting { left, deadline } = self.heartbeat
+            && deadline <= now
+        {
+            // A large message may delay the pong, so bytes that arrive are a sign of life, too.
+            let extended = self.last_heard + self.config.ping_timeout;
+            if extended > now {
+                self.heartbeat = Heartbeat::Waiting { left, deadline: extended };
+            } else {
+                self.close(now, CloseReason::PingTimeout);
+            }
+        }
+    }
+}

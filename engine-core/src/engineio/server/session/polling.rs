@@ -1,0 +1,148 @@
+//! The requests of a session over polling.
+
+use super::{Controls, Session, State};
+use crate::engineio::reason::{CloseReason, TransportError};
+use crate::outbound::Outbound;
+use crate::time::Time;
+use bytes::Bytes;
+
+/// The reason why a request or an upgrade was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The session is over.
+    #[error("the session is closed")]
+    Closed,
+    /// The session is on another transport.
+    #[error("the session is on another transport")]
+    TransportMismatch,
+    /// Another request of this kind is in progress; the session is closed.
+    #[error("two requests of a kind at a time")]
+    Overlap,
+    /// An upgrade is in progress or complete, or upgrades are off.
+    #[error("no upgrade is possible now")]
+    NoUpgrade,
+}
+
+impl Session {
+    /// Notes that a poll arrived, which waits until [`take_payload`](Session::take_payload) has something for it.
+    ///
+    /// The poll is a sign of life: if the application `is_behind`, it counts in place of an overdue pong, as in
+    /// [`excuse_pong`](Session::excuse_pong).
+    pub fn begin_poll(&mut self, now: Time, is_behind: bool) -> Result<(), Refused> {
+        if let State::Polling(polling) = &mut self.state {
+            polling.polled = true;
+        }
+        self.catch_up(now, is_behind);
+        if self.is_finished() {
+            return Err(Refused::Closed);
+        }
+        self.heartbeat.leave(now);
+        if let Some(closed) = self.closed.as_deref_mut() {
+            closed.farewell = Some(closed.latest);
+        }
+        let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
+        if core::mem::replace(&mut polling.parked, true) {
+            self.close(now, TransportError::PollOverlap.into());
+            return Err(Refused::Overlap);
+        }
+        if polling.payload.text().is_empty() {
+            polling.release_poll(now);
+        }
+        Ok(())
+    }
+
+    /// Takes the response to the waiting poll, once there is one: at most `max_payload` bytes unless one packet has more.
+    pub fn take_payload(&mut self) -> Option<Outbound> {
+        let payload = self.next_payload()?;
+        self.taken = self.taken.wrapping_add(payload.len() as u64);
+        Some(payload)
+    }
+
+    fn next_payload(&mut self) -> Option<Outbound> {
+        match &mut self.state {
+            State::Polling(polling) if polling.parked => {
+                if polling.payload.text().is_empty() && self.closed.is_none() && !polling.is_released() {
+                    return None;
+                }
+                polling.parked = false;
+                if let Some(probe) = &mut polling.probe {
+                    probe.released = false;
+                }
+                if !polling.payload.text().is_empty() {
+                    let payload = polling.payload.take(self.config.max_payload, usize::MAX);
+                    self.refill();
+                    return Some(payload);
+                }
+            }
+            State::Polling(_) => return None,
+            // The session is on WebSocket by now: a poll that still waits is answered with nothing.
+            State::Streaming(streaming) => {
+                self.controls.noop |= streaming.parked;
+                return core::mem::take(&mut streaming.parked).then(|| control(b"6"));
+            }
+        }
+        match &mut self.closed {
+            None => {
+                self.controls.noop = true;
+                Some(control(b"6"))
+            }
+            // In a payload of its own: clients of the reference drop what stands before it in the same one.
+            Some(closed) => {
+                closed.farewell = None;
+                let told = matches!(closed.reason, CloseReason::TransportClose);
+                self.controls = Controls { noop: told, close: !told, ..self.controls };
+                Some(control(if told { b"6" } else { b"1" }))
+            }
+        }
+    }
+
+    /// Handles the end of the waiting poll's connection before the response.
+    pub fn abort_poll(&mut self, now: Time) {
+        match &mut self.state {
+            State::Polling(polling) => {
+                if core::mem::take(&mut polling.parked) {
+                    self.close(now, TransportError::PollAborted.into());
+                }
+            }
+            // Nothing was on its way there.
+            State::Streaming(streaming) => streaming.parked = false,
+        }
+    }
+
+    /// Notes that a request with data arrived, whose packets follow once its body is complete.
+    ///
+    /// If the application `is_behind`, an overdue pong is excused as in [`excuse_pong`](Session::excuse_pong).
+    pub fn begin_post(&mut self, now: Time, is_behind: bool) -> Result<(), Refused> {
+        self.catch_up(now, is_behind);
+        // A client that does not know of the end yet may close the session itself.
+        if self.is_finished() {
+            return Err(Refused::Closed);
+        }
+        let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
+        if core::mem::replace(&mut polling.posting, true) {
+            self.close(now, TransportError::PostOverlap.into());
+            return Err(Refused::Overlap);
+        }
+        Ok(())
+    }
+
+    /// Notes that all packets of the request were handled, or that it was refused.
+    pub fn end_post(&mut self) {
+        if let State::Polling(polling) = &mut self.state {
+            polling.posting = false;
+        }
+    }
+
+    /// Handles the end of a request's connection before its body was complete.
+    pub fn abort_post(&mut self, now: Time) {
+        self.end_post();
+        self.close(now, TransportError::PostAborted.into());
+    }
+}
+
+/// A payload of one packet of the protocol itself.
+fn control(packet: &'static [u8]) -> Outbound {
+    let mut out = Outbound::new();
+    out.push(Bytes::from_static(packet));
+    out
+}

@@ -1,0 +1,172 @@
+//! What a session sends.
+
+use super::{SendFlags, Session, State};
+use crate::engineio::frames::{Frames, Part};
+use crate::engineio::payload::Payload;
+use crate::outbound::Outbound;
+
+/// The error of a message that was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The session is over.
+    #[error("the session is closed")]
+    Closed,
+    /// The peer reads too slowly: the message would exceed the send buffer.
+    #[error("the send buffer is full: {queued} bytes waiting")]
+    Full {
+        /// The number of bytes that wait.
+        queued: usize,
+    },
+    /// The message is larger than the whole send buffer.
+    #[error("a message larger than the send buffer of {limit} bytes")]
+    TooLarge {
+        /// The size of the send buffer.
+        limit: usize,
+    },
+    /// A text with U+001E, which stands between the packets of a payload: it cannot be sent over polling.
+    #[error("a text with U+001E, which cannot be sent over polling")]
+    Separator,
+}
+
+impl Session {
+    /// Queues messages as one unit: nothing comes between them, and all are queued or none.
+    pub fn send<'a>(&mut self, parts: impl Iterator<Item = Part<'a>> + Clone) -> Result<(), SendError> {
+        self.send_with(parts, SendFlags::default())
+    }
+
+    /// Does the same as [`send`](Session::send), with flags.
+    ///
+    /// With the policies [`WhenFull::DropNewest`](super::WhenFull::DropNewest) and
+    /// [`WhenFull::DropOldest`](super::WhenFull::DropOldest), messages that may be dropped wait behind the queue once that is
+    /// long, so that a ping and its pong need not wait for them.
+    // Inlined, because most programs use one of its callers: `benches/count ack`.
+    #[inline(always)]
+    pub fn send_with<'a>(
+        &mut self,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+        flags: SendFlags,
+    ) -> Result<(), SendError> {
+        if self.is_behind(flags) {
+            return self.hold_parts(parts, flags);
+        }
+        let budget = self.budget();
+        match &mut self.state {
+            State::Streaming(streaming) => {
+                budget.admit(streaming.queued(), streaming.framing.len(parts.clone()))?;
+                let framing = match flags.compress {
+                    true => streaming.framing,
+                    false => streaming.framing.uncompressed(),
+                };
+                framing.write(&mut streaming.queue, parts, &self.config.deflate_pool);
+            }
+            State::Polling(polling) => {
+                if parts.clone().any(Part::has_separator) {
+                    return Err(SendError::Separator);
+                }
+                budget.admit(polling.payload.text().len(), Payload::len_of(parts.clone()))?;
+                polling.payload.write(parts);
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn hold_parts<'a>(
+        &mut self,
+        parts: impl Iterator<Item = Part<'a>> + Clone,
+        flags: SendFlags,
+    ) -> Result<(), SendError> {
+        if matches!(self.state, State::Polling(_)) && parts.clone().any(Part::has_separator) {
+            return Err(SendError::Separator);
+        }
+        self.hold(&mut Frames::new(parts), flags)
+    }
+
+    /// Queues a reference to messages that were encoded for many sessions.
+    pub fn send_shared(&mut self, frames: &mut Frames) -> Result<(), SendError> {
+        self.send_shared_with(frames, SendFlags::default())
+    }
+
+    /// Does the same as [`send_shared`](Session::send_shared), with flags.
+    pub fn send_shared_with(&mut self, frames: &mut Frames, flags: SendFlags) -> Result<(), SendError> {
+        if self.is_behind(flags) {
+            return self.hold(frames, flags);
+        }
+        let budget = self.budget();
+        match &mut self.state {
+            State::Streaming(streaming) => {
+                let framing = match flags.compress {
+                    true => streaming.framing,
+                    false => streaming.framing.uncompressed(),
+                };
+                let frames = frames.frames(framing, &self.config.deflate_pool);
+                budget.admit(streaming.queued(), frames.len())?;
+                streaming.queue.push(frames.clone());
+            }
+            State::Polling(polling) => {
+                budget.admit(polling.payload.text().len(), frames.payload().len() + 1)?;
+                polling.payload.push_shared(frames);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn budget(&self) -> Budget {
+        Budget { is_closed: self.closed.is_some(), limit: self.config.send_buffer }
+    }
+
+    /// Moves the frames that wait to the connection's own queue, while on WebSocket.
+    ///
+    /// Call [`set_in_flight`](Session::set_in_flight) as they are written.
+    pub fn take_frames(&mut self, out: &mut Outbound) {
+        self.refill();
+        if let State::Streaming(streaming) = &mut self.state {
+            let waiting = streaming.queue.len();
+            if waiting > 0 {
+                self.taken = self.taken.wrapping_add(waiting as u64);
+                out.append(&mut streaming.queue);
+            }
+            streaming.set_in_flight(out.len());
+        }
+    }
+
+    /// Sets the number of taken bytes that are not written yet.
+    pub fn set_in_flight(&mut self, bytes: usize) {
+        if let State::Streaming(streaming) = &mut self.state {
+            streaming.set_in_flight(bytes);
+        }
+    }
+
+    /// Returns the queue, so that its memory can come from a pool and return there.
+    pub fn queue_mut(&mut self) -> &mut Outbound {
+        match &mut self.state {
+            State::Polling(polling) => polling.payload.text_mut(),
+            State::Streaming(streaming) => &mut streaming.queue,
+        }
+    }
+}
+
+/// The capacity of the send buffer.
+#[derive(Clone, Copy)]
+pub(super) struct Budget {
+    is_closed: bool,
+    limit: usize,
+}
+
+impl Budget {
+    /// Checks that `len` bytes, in the form in which they are queued, may be added to the `queued` ones.
+    pub(super) fn admit(self, queued: usize, len: usize) -> Result<(), SendError> {
+        let Budget { is_closed, limit } = self;
+        if is_closed {
+            return Err(SendError::Closed);
+        }
+        if len > limit {
+            return Err(SendError::TooLarge { limit });
+        }
+        if queued.saturating_add(len) > limit {
+            return Err(SendError::Full { queued });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+// Shared by the tests: a Redis, the servers of a cluster, and their clients.
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { io } from "socket.io-client";
+import { Program, within } from "../../real_clients/program.js";
+
+export { within };
+
+/** The program, or undefined if it is missing. */
+export const redisServer = [process.env.REDIS_SERVER, "redis-server"].find((program) => {
+  return program && spawnSync(program, ["--version"]).status === 0;
+});
+export const skip = redisServer ? false : "redis-server is missing: install it, or set REDIS_SERVER=/path/of/redis-server";
+
+/** The servers of a cluster: `tokio` and `smol` are ours. */
+export const SERVERS = (process.env.SERVERS ?? "tokio,smol,node,node").split(",");
+
+/** How the servers use Redis: the arguments of a server. */
+export const DIALECTS = {
+  classic: ["--adapter", "classic"],
+  sharded: ["--adapter", "sharded"],
+  "sharded, static": ["--adapter", "sharded", "--mode", "static"],
+  "sharded, dynamic-private": ["--adapter", "sharded", "--mode", "dynamic-private"],
+  streams: ["--adapter", "streams"],
+};
+
+/** Returns a port that is free. */
+export async function freePort() {
+  const server = createServer();
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** Waits until a condition holds: `check` returns its value, or throws or returns undefined as long as it does not. */
+export async function eventually(what, check, time = 30_000) {
+  const end = Date.now() + time;
+  for (;;) {
+    let reason = "";
+    try {
+      const value = await check();
+      if (value !== undefined) return value;
+    } catch (error) {
+      reason = `: ${error.message}`;
+    }
+    if (Date.now() > end) throw new Error(`timed out waiting for ${what}${reason}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+export class Redis {
+  /** Starts a server without persistence, in a folder of its own. */
+  static async start(args = []) {
+    const redis = new Redis();
+    redis.args = args;
+    redis.folder = await mkdtemp(path.join(tmpdir(), "sockeye-redis-"));
+    redis.port = await freePort();
+    redis.url = `redis://127.0.0.1:${redis.port}`;
+    await redis.spawn();
+    return redis;
+  }
+
+  async spawn() {
+    const fixed = ["--port", this.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", this.folder];
+    this.process = spawn(redisServer, [...fixed, ...this.args].map(String), { stdio: ["ignore", "pipe", "inherit"] });
+    this.exited = once(this.process, "exit");
+    let log = "";
+    const ready = new Promise((resolve) => {
+      this.process.stdout.on("data", (data) => {
+        log += data;
+        if (log.includes("Ready to accept connections")) resolve();
+      });
+    });
+    const failed = this.exited.then(() => Promise.reject(new Error(`redis-server ended: ${log}`)));
+    failed.catch(() => {});
+    await within(Promise.race([ready, failed]), "redis-server");
+  }
+
+  async kill() {
+    this.process.kill("SIGKILL");
+    await within(this.exited, "the end of redis-server");
+  }
+
+  async end() {
+    await this.kill();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** A server of either kind. */
+class Node extends Program {
+  constructor(kind, url, args) {
+    super("cluster_node");
+    Object.assign(this, { kind, url });
+    this.args = [...args, "--runtime", kind];
+    if (kind === "node") {
+      this.args = [path.join(import.meta.dirname, "node_server.js"), ...args];
+      this.path = process.execPath;
+    }
+  }
+
+  async start() {
+    const env = { ...process.env, REDIS: this.url };
+    await this.listen((port) => this.spawn(this.args, { ...env, PORT: String(port) }), /^listening on port (?<port>\d+)$/);
+  }
+}
+
+/** A client of a server. */
+export class Client {
+  constructor(node, name) {
+    this.node = node;
+    this.name = name;
+    this.received = [];
+    this.socket = io(`http://127.0.0.1:${node.port}`, { transports: ["websocket"], auth: { name }, forceNew: true });
+    this.socket.onAny((event, ...args) => this.received.push([event, ...args.filter((arg) => typeof arg !== "function")]));
+    this.socket.on("question", (value, answer) => answer({ name, value }));
+    // Only the clients that are told to stay silent do.
+    this.socket.on("secret", (silent, answer) => silent.includes(name) || answer(name));
+    this.left = new Promise((resolve) => this.socket.on("disconnect", resolve));
+  }
+
+  async connected() {
+    await eventually(`a connection to ${this.node.kind}`, () => this.socket.connected || undefined);
+    return this;
+  }
+
+  /** Asks the server for something: see the table in examples/cluster_node.rs. */
+  ask(event, ...args) {
+    return this.socket.timeout(30_000).emitWithAck(event, ...args);
+  }
+
+  /** Takes what was received under a name. */
+  events(name) {
+    return this.received.filter(([event]) => event === name).map(([, ...args]) => args);
+  }
+}
+
+/** A Redis and the servers of a cluster, with one client each. */
+export class Cluster {
+  static async start(dialect, { kinds = SERVERS, redis = undefined, args = [] } = {}) {
+    const cluster = new Cluster();
+    cluster.redis = redis ?? await Redis.start();
+    cluster.args = [...DIALECTS[dialect], ...args];
+    cluster.nodes = kinds.map((kind) => new Node(kind, cluster.redis.url, cluster.args));
+    cluster.clients = [];
+    cluster.others = [];
+    try {
+      await Promise.all(cluster.nodes.map((node) => node.start()));
+      cluster.clients = cluster.nodes.map((node, i) => new Client(node, `client ${i}`));
+      await Promise.all(cluster.clients.map((client) => client.connected()));
+      await cluster.whole();
+    } catch (error) {
+      await cluster.end();
+      throw error;
+    }
+    return cluster;
+  }
+
+  /** Waits until each server knows all others. */
+  async whole(clients = this.clients) {
+    const ports = (but) => clients.map(({ node }) => node).filter((node) => node !== but).map(({ port }) => port).sort();
+    await Promise.all(clients.map((client) => eventually(`${client.node.kind} to know the others`, async () => {
+      const answers = await client.ask("tell", { event: "where", args: [] });
+      assert.deepEqual(answers.sort(), ports(client.node));
+      return true;
+    }, 60_000)));
+  }
+
+  /** Connects another client. */
+  async connect(node, name) {
+    const client = await new Client(node, name).connected();
+    this.others.push(client);
+    return client;
+  }
+
+  /** Lets clients join a room, and waits until each server reaches all of them by it, as the servers subscribe to the
+   * channels of rooms after the join. */
+  async join(room, clients = this.clients) {
+    await Promise.all(clients.map((client) => client.ask("join", room)));
+    await this.reached(room, clients);
+  }
+
+  async reached(room, clients, senders = this.clients) {
+    for (const sender of senders) {
+      const event = `probe ${room} ${sender.name}`;
+      await eventually(`all sockets in ${room} to be reached by ${sender.node.kind}`, async () => {
+        await sender.ask("emit", { rooms: [room], event, args: [] });
+        await eventually("the probe", () => clients.every((it) => it.events(event).length > 0) || undefined, 500);
+        return true;
+      });
+    }
+  }
+
+  /** Waits until nothing sent before can still arrive: everything that each sender has sent has reached everybody. */
+  async quiet(clients = this.clients, senders = this.clients) {
+    const mark = `mark ${Math.random()}`;
+    for (const sender of senders) await sender.ask("emit", { event: mark, args: [sender.name] });
+    await eventually("the marks", () => {
+      return clients.every((it) => it.events(mark).length >= senders.length) || undefined;
+    });
+  }
+
+  async end() {
+    for (const client of [...this.clients, ...this.others]) client.socket.disconnect();
+    await Promise.all(this.nodes.map((node) => node.kill()));
+    await this.redis?.end();
+  }
+}

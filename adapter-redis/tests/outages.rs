@@ -156,9 +156,7 @@ fn subscribers_cannot_be_counted_during_an_outage() {
         let rig = Rig::new(on, quick(&format!("redis://127.0.0.1:{}", free_port())).build().unwrap());
         assert_eq!(rig.count(&plain("channel")), None);
         rig.bus.count(&plain("channel"), RequestId::from("mine"));
-        rig.take(|seen| {
-            (*seen == Seen::Count { request: "mine".into(), subscribers: None }).then_some(())
-        });
+        rig.take(|seen| (*seen == Seen::Count { request: "mine".into(), subscribers: None }).then_some(()));
     });
 }
 

@@ -14,7 +14,8 @@ use crate::server::socket::Socket;
 use crate::server::wakes;
 use smol_str::SmolStr;
 use sockeye_core::cluster::{BusEvent, Reply};
-use sockeye_core::engineio::{Draft, Frames};
+use sockeye_core::engineio::Frames;
+use sockeye_core::socketio::recovery::Epoch;
 use sockeye_core::socketio::{Encoded, Flags, OwnedArgs, Rooms, Target};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -266,6 +267,12 @@ impl Broadcast {
     }
 
     fn deliver(&self, event: &str, args: &impl Payload, waiter: Option<&Arc<Waiter>>) -> Delivery {
+        if let Some(epoch) = self.namespace.0.epoch
+            && waiter.is_none()
+            && !self.flags.volatile
+        {
+            return self.deliver_recorded(epoch, event, args);
+        }
         let id = waiter.map(|waiter| waiter.id());
         let link = self.link();
         let encoded = with_encoder(self.namespace.0.parser, |encoder| {
@@ -274,14 +281,11 @@ impl Broadcast {
             if let Some(link) = &link {
                 self.publish(link, encoded, waiter);
             }
-            Ok::<_, EmitError>(self.take(&encoded, waiter.is_none()))
+            Ok::<_, EmitError>(self.take(&encoded))
         });
         let delivery = match encoded {
-            Ok((message, outgoing)) => self.spread(message, event, outgoing, waiter),
-            Err(error) => {
-                debug!(event = ?event, namespace = ?self.namespace.name(), cause = %error, "a broadcast cannot be sent");
-                return Delivery { error: Some(error), ..Delivery::default() };
-            }
+            Ok((frames, outgoing)) => self.spread(frames, event, outgoing, waiter),
+            Err(error) => return unsendable(&self.namespace, event, error),
         };
         match link {
             Some(link) => {
@@ -316,10 +320,10 @@ impl Broadcast {
         });
         let encoded = with_encoder(self.namespace.0.parser, |encoder| {
             let id = waiter.as_ref().map(|waiter| waiter.id());
-            event.encode(encoder, self.namespace.name(), id, None).map(|encoded| self.take(&encoded, false))
+            event.encode(encoder, self.namespace.name(), id, None).map(|encoded| self.take(&encoded))
         });
         match encoded {
-            Ok((message, outgoing)) => _ = self.spread(message, &event.name(), outgoing, waiter.as_ref()),
+            Ok((frames, outgoing)) => _ = self.spread(frames, &event.name(), outgoing, waiter.as_ref()),
             Err(error) => {
                 let (event, namespace) = (event.name(), self.namespace.name());
                 debug!(event = ?event, namespace = ?namespace, cause = %error, "a broadcast of another server cannot be sent");
@@ -334,47 +338,62 @@ impl Broadcast {
     }
 
     /// Returns a message in the form for many recipients, and its arguments if listeners for outgoing events need them.
-    fn take(&self, encoded: &Encoded<'_>, is_event: bool) -> (Message, Option<OwnedArgs>) {
+    fn take(&self, encoded: &Encoded<'_>) -> (Frames, Option<OwnedArgs>) {
         let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;
-        let message = match self.namespace.0.epoch {
-            Some(epoch) if is_event && !self.flags.volatile => Message::Recorded(epoch.draft(encoded)),
-            _ => Message::Plain(Frames::new(encoded.parts())),
-        };
-        (message, is_watched.then(|| encoded.event_args()))
+        (Frames::new(encoded.parts()), is_watched.then(|| encoded.event_args()))
     }
 
     /// Sends a message to the sockets of this server.
     fn spread(
         &self,
-        message: Message,
+        frames: Frames,
         event: &str,
         outgoing: Option<OwnedArgs>,
         waiter: Option<&Arc<Waiter>>,
     ) -> Delivery {
         let flags = self.flags.may_drop(waiter.is_none());
         let is_observed = self.namespace.0.observer.is_some();
-        let make = |frames| Cast::new(frames, flags, waiter.cloned(), is_observed, outgoing.is_some());
-        let cast = match message {
-            Message::Plain(frames) => self.namespace.cast(&self.target, make(frames)),
-            Message::Recorded(draft) => self.namespace.cast_recorded(&self.target, draft, make),
+        let cast = Cast::new(frames, flags, waiter.cloned(), is_observed, outgoing.is_some());
+        let cast = self.namespace.cast(&self.target, cast);
+        finish(cast, &self.namespace, event, outgoing)
+    }
+
+    /// Sends an event that is remembered for clients that come back. There are no other servers then.
+    fn deliver_recorded(&self, epoch: Epoch, event: &str, args: &impl Payload) -> Delivery {
+        let encoded = with_encoder(self.namespace.0.parser, |encoder| {
+            let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, None) };
+            let encoded = args.encode(encoder, head)?;
+            let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;
+            Ok::<_, EmitError>((epoch.draft(&encoded), is_watched.then(|| encoded.event_args())))
+        });
+        let (draft, outgoing) = match encoded {
+            Ok(encoded) => encoded,
+            Err(error) => return unsendable(&self.namespace, event, error),
         };
-        // Wakers, closing and the application's functions access the members, so they are called without the lock.
-        cast.shown.iter().for_each(|socket| socket.session().show_sent(cast.frames.parts()));
-        match cast.is_large {
-            false => cast.woken.into_iter().for_each(Waker::wake),
-            true => wakes::wake(cast.woken, self.namespace.runtime()),
-        }
-        cast.slow.iter().for_each(Socket::close_slow);
-        if let Some(args) = outgoing {
-            cast.watched.iter().for_each(|socket| socket.tell_outgoing(event, &args));
-        }
-        cast.delivery
+        let is_observed = self.namespace.0.observer.is_some();
+        let make = |frames| Cast::new(frames, self.flags, None, is_observed, outgoing.is_some());
+        let cast = self.namespace.cast_recorded(&self.target, draft, make);
+        finish(cast, &self.namespace, event, outgoing)
     }
 }
 
-/// A message in the form for many recipients.
-enum Message {
-    Plain(Frames),
-    /// An event that is remembered for clients that come back, and gets its offset then.
-    Recorded(Draft),
+/// Returns the result of a message that cannot be encoded.
+fn unsendable(namespace: &Namespace, event: &str, error: EmitError) -> Delivery {
+    debug!(event = ?event, namespace = ?namespace.name(), cause = %error, "a broadcast cannot be sent");
+    Delivery { error: Some(error), ..Delivery::default() }
+}
+
+/// Does what follows from a message that was queued, without a lock: wakers, closing and the application's functions access
+/// the members.
+fn finish(cast: Cast, namespace: &Namespace, event: &str, outgoing: Option<OwnedArgs>) -> Delivery {
+    cast.shown.iter().for_each(|socket| socket.session().show_sent(cast.frames.parts()));
+    match cast.is_large {
+        false => cast.woken.into_iter().for_each(Waker::wake),
+        true => wakes::wake(cast.woken, namespace.runtime()),
+    }
+    cast.slow.iter().for_each(Socket::close_slow);
+    if let Some(args) = outgoing {
+        cast.watched.iter().for_each(|socket| socket.tell_outgoing(event, &args));
+    }
+    cast.delivery
 }

@@ -102,7 +102,8 @@ fn a_flush_and_a_count_before_the_cluster_is_known_are_completed() {
         assert_eq!(rig.count(&plain("nobody")), Some(0));
         smol::block_on(rig.bus.flush());
         let keys = servers.iter().map(|server| server.command(&["DBSIZE"]));
-        let keys: usize = keys.map(|answer| answer.trim_matches([':', '\r', '\n']).parse::<usize>().unwrap()).sum();
+        let keys: usize =
+            keys.map(|answer| answer.trim_matches([':', '\r', '\n']).parse::<usize>().unwrap()).sum();
         assert!(keys >= 50, "{keys} streams");
     });
 }
@@ -166,7 +167,8 @@ fn a_server_that_is_no_cluster_is_explained_and_so_is_one_that_is() {
 #[test]
 fn sentinels_name_the_server_and_the_one_after_it() {
     on_each_runtime(|on| {
-        let Some(mut primary) = RedisServer::start(&["--requirepass", "secret", "--masterauth", "secret"]) else {
+        let Some(mut primary) = RedisServer::start(&["--requirepass", "secret", "--masterauth", "secret"])
+        else {
             return;
         };
         let of = format!("127.0.0.1 {}", primary.port);

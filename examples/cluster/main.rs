@@ -16,6 +16,7 @@ const PORTS: [u16; 2] = [3000, 3001];
 const LONGEST_TEXT: usize = 500;
 
 /// The port of the server.
+#[derive(Clone, Copy)]
 struct Port(u16);
 
 #[tokio::main]

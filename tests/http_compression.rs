@@ -89,7 +89,7 @@ fn polled(builder: ServerBuilder, accept: &str, length: usize) -> Response {
     let target = format!("{OPEN}&sid={}", open.split('"').nth(3).unwrap());
     assert_eq!(send(&sim, &pipe, "POST", &target, accept, "40").text(), "ok");
     assert!(send(&sim, &pipe, "GET", &target, accept, "").text().starts_with("40"));
-    send(&sim, &pipe, "POST", &target, accept, &format!(r#"42["repeat",{length}]"#));
+    send(&sim, &pipe, "POST", &target, accept, format!(r#"42["repeat",{length}]"#));
     let response = send(&sim, &pipe, "GET", &target, accept, "");
     assert_eq!(response.text(), format!(r#"42["text","{}"]"#, "x".repeat(length)));
     response

@@ -237,7 +237,8 @@ fn a_client_is_recovered_after_the_six_reasons_only() {
     let io = recovering();
     let other = io.of("/other");
     let sim = Sim::new(io.clone());
-    let ways: [(&str, &dyn Fn(&Client, &Socket), bool); 8] = [
+    type End<'a> = &'a dyn Fn(&Client, &Socket);
+    let ways: [(&str, End<'_>, bool); 8] = [
         ("transport close", &|client, _| client.close(), true),
         ("transport error", &|client, _| client.send("2"), true),
         ("forced close", &|client, _| client.send("42{"), true),

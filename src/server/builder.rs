@@ -436,8 +436,8 @@ impl ServerBuilder {
     /// same socket id, rooms and [data](crate::Socket::set_data), and with the events that they missed. Default: none, as in
     /// the reference.
     ///
-    /// Clients need no setting: `socket.io-client` 4.6 and later, and [`Client`](crate::Client). [`Socket::recovered`] is
-    /// true then, also at the client. What is remembered is limited in time and in size, and either everything that a client
+    /// Clients need no setting: `socket.io-client` 4.6 and later, and [`Client`](crate::Client).
+    /// [`Socket::recovered`](crate::Socket::recovered) is true then, also at the client. What is remembered is limited in time and in size, and either everything that a client
     /// missed is there, or the client begins anew. Events that ask for an acknowledgement, volatile ones, and those that the
     /// client sends are not recovered: the page [Delivery][delivery] of the guide has the details.
     ///

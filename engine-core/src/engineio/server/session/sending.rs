@@ -37,8 +37,8 @@ impl Session {
 
     /// Does the same as [`send`](Session::send), with flags.
     ///
-    /// With the policies [`WhenFull::DropNewest`](super::WhenFull::DropNewest) and
-    /// [`WhenFull::DropOldest`](super::WhenFull::DropOldest), messages that may be dropped wait behind the queue once that is
+    /// With the policies [`WhenFull::DropNewest`](crate::engineio::server::WhenFull::DropNewest) and
+    /// [`WhenFull::DropOldest`](crate::engineio::server::WhenFull::DropOldest), messages that may be dropped wait behind the queue once that is
     /// long, so that a ping and its pong need not wait for them.
     // Inlined, because most programs use one of its callers: `benches/count ack`.
     #[inline(always)]

@@ -46,8 +46,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for name in ["/", "/chat", "/news"] {
         io.of(name).on_connect(connected);
     }
-    dynamic::dynamic(&io);
     recovery::recovered(&io);
+    dynamic::dynamic(&io);
 
     let closing = io.clone();
     std::thread::spawn(move || {

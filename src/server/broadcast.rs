@@ -17,7 +17,6 @@ use sockeye_core::cluster::{BusEvent, Reply};
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::recovery::Epoch;
 use sockeye_core::socketio::{Encoded, Flags, OwnedArgs, Rooms, Target};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -339,8 +338,7 @@ impl Broadcast {
 
     /// Returns a message in the form for many recipients, and its arguments if listeners for outgoing events need them.
     fn take(&self, encoded: &Encoded<'_>) -> (Frames, Option<OwnedArgs>) {
-        let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;
-        (Frames::new(encoded.parts()), is_watched.then(|| encoded.event_args()))
+        (Frames::new(encoded.parts()), self.namespace.outgoing_args(encoded))
     }
 
     /// Sends a message to the sockets of this server.
@@ -363,8 +361,7 @@ impl Broadcast {
         let encoded = with_encoder(self.namespace.0.parser, |encoder| {
             let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, None) };
             let encoded = args.encode(encoder, head)?;
-            let is_watched = self.namespace.0.watched.load(Ordering::Relaxed) > 0;
-            Ok::<_, EmitError>((epoch.draft(&encoded), is_watched.then(|| encoded.event_args())))
+            Ok::<_, EmitError>((epoch.draft(&encoded), self.namespace.outgoing_args(&encoded)))
         });
         let (draft, outgoing) = match encoded {
             Ok(encoded) => encoded,

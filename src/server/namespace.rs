@@ -20,7 +20,7 @@ use crate::server::socket::Socket;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::host::Runtime;
 use sockeye_core::socketio::recovery::Epoch;
-use sockeye_core::socketio::{MAX_ACK_ID, Parser};
+use sockeye_core::socketio::{Encoded, MAX_ACK_ID, OwnedArgs, Parser};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -244,6 +244,11 @@ impl Namespace {
     /// Sets how long to wait for acknowledgements.
     pub fn timeout(&self, timeout: Duration) -> Broadcast {
         self.everyone().timeout(timeout)
+    }
+
+    /// Returns the arguments of an event, if sockets may have listeners for outgoing events, which need them.
+    pub(super) fn outgoing_args(&self, encoded: &Encoded<'_>) -> Option<OwnedArgs> {
+        (self.0.watched.load(Ordering::Relaxed) > 0).then(|| encoded.event_args())
     }
 
     pub(super) fn everyone(&self) -> Broadcast {

@@ -221,8 +221,7 @@ impl Socket {
         let head = Head { namespace: namespace.name(), kind: Kind::Event(event, None) };
         let (draft, outgoing) = with_encoder(namespace.0.parser, |encoder| {
             let encoded = args.encode(encoder, head)?;
-            let is_watched = namespace.0.watched.load(std::sync::atomic::Ordering::Relaxed) > 0;
-            Ok::<_, EmitError>((epoch.draft(&encoded), is_watched.then(|| encoded.event_args())))
+            Ok::<_, EmitError>((epoch.draft(&encoded), namespace.outgoing_args(&encoded)))
         })?;
         let now = namespace.now();
         let mut woken = Vec::new();

@@ -322,6 +322,26 @@ struct Model {
     next: usize,
 }
 
+impl Model {
+    fn is_addressed(&self, target: &Target) -> bool {
+        let is_in = |room: &str| room == id(1).as_str() || self.rooms.contains(&room);
+        (target.rooms.is_empty() || target.rooms.iter().any(is_in)) && !target.except.iter().any(is_in)
+    }
+
+    /// Returns whether an event that the client has to get, or may have to get, has left the log.
+    fn has_lost(&self, now: Time, is_unconfirmed: bool) -> bool {
+        let overflow = self.sent.len().saturating_sub(12);
+        let is_old = |sent: Time| sent + Duration::from_secs(185) <= now;
+        overflow > self.next || is_unconfirmed && self.sent[self.next..].iter().any(|it| is_old(it.0))
+    }
+
+    /// Returns the time of the first event that is queued.
+    fn oldest_pending(&self) -> Option<Time> {
+        let (name, _) = self.pending.first()?.split_once(' ')?;
+        self.sent.get(name.parse::<usize>().ok()?).map(|(sent, _)| *sent)
+    }
+}
+
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
 
 proptest! {
@@ -341,9 +361,7 @@ proptest! {
                     let name = names_sent.to_string();
                     names_sent += 1;
                     let target = &targets[which];
-                    let is_in = |room: &str| room == id(1).as_str() || model.rooms.contains(&room);
-                    let is_addressed = (target.rooms.is_empty() || target.rooms.iter().any(is_in))
-                        && !target.except.iter().any(is_in);
+                    let is_addressed = model.is_addressed(target);
                     let offset = send(&mut recovery, now.get(), target, &name);
                     model.sent.push((now.get(), is_addressed));
                     if is_addressed {
@@ -385,13 +403,9 @@ proptest! {
                             back = Some(now.get());
                         }
                         Err(_) => {
-                            // An event that it had to get, or may have had to get, has left the log.
-                            let overflow = model.sent.len().saturating_sub(12);
-                            let is_old = |sent: Time| sent + Duration::from_secs(185) <= now.get();
                             // Of the events after a recovery, too, only the age is known, and not for whom they were.
                             let is_unconfirmed = back.is_some_and(|back| left < back + Duration::from_secs(65));
-                            let is_gone = is_unconfirmed && model.sent[model.next..].iter().any(|it| is_old(it.0));
-                            prop_assert!(is_late || overflow > model.next || is_gone, "refused without a reason");
+                            prop_assert!(is_late || model.has_lost(now.get(), is_unconfirmed), "refused without a reason");
                             recovery.sessions.remove(&id(1));
                             model = Model { sent: core::mem::take(&mut model.sent), ..Model::default() };
                             model.next = model.sent.len();
@@ -402,10 +416,8 @@ proptest! {
                 // The server notices after the confirmation at the latest.
                 Step::Pass(seconds) => {
                     let waits = life.is_some() && !model.pending.is_empty();
-                    let oldest = model.pending.first().and_then(|it| it.split_once(' '))
-                        .and_then(|(name, _)| name.parse::<usize>().ok()).and_then(|n| model.sent.get(n));
                     let passed = now.get() + Duration::from_secs(seconds);
-                    if !waits || oldest.is_some_and(|(sent, _)| *sent + Duration::from_secs(65) > passed) {
+                    if !waits || model.oldest_pending().is_some_and(|sent| sent + Duration::from_secs(65) > passed) {
                         now.set(passed);
                     }
                     recovery.handle_timeout(now.get());

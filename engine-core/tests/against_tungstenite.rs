@@ -168,9 +168,12 @@ const ROLES: [(websocket::Role, Role, Option<[u8; 4]>); 2] = [
 
 /// Returns whether tungstenite accepts input that we refuse with this error, because RFC 6455 forbids it or because it
 /// exceeds a limit of ours.
+///
+/// [`ControlTooLong`](websocket::Error::ControlTooLong) is among them because we judge the first two bytes:
+/// tungstenite reads a short length that is written in the longer form.
 fn is_stricter(error: websocket::Error) -> bool {
     use websocket::Error::*;
-    matches!(error, InvalidLength | InvalidCloseCode(_) | TooManyEmptyFragments)
+    matches!(error, InvalidLength | ControlTooLong | InvalidCloseCode(_) | TooManyEmptyFragments)
 }
 
 proptest! {

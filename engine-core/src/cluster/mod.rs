@@ -29,7 +29,6 @@ mod raw;
 mod receive;
 mod requests;
 mod send;
-mod transcode;
 mod writer;
 
 pub use args::{BusEvent, BusValue, PublishedArgs};

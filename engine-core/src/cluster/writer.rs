@@ -1,7 +1,7 @@
 //! Messages to the bus, written in JSON or in MessagePack by the same calls.
 
 use super::args::PublishedArgs;
-use super::transcode::{to_msgpack, write_str};
+use crate::socketio::msgpack::{to_msgpack, write_str};
 use crate::socketio::text::Elements;
 use crate::socketio::{Flags, Rooms, Target};
 use alloc::vec::Vec;
@@ -95,7 +95,7 @@ impl Writer {
         self.next();
         match self.is_json {
             true => self.out.extend_from_slice(json.as_bytes()),
-            false => to_msgpack(&mut self.out, json, args),
+            false => to_msgpack(&mut self.out, json, |number| args.attachment(number)),
         }
     }
 

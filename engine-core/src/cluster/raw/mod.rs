@@ -8,7 +8,6 @@ use crate::socketio::text;
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use core::str;
-pub(super) use json::split_value as split_json;
 use msgpack::Token;
 pub(super) use reader::Reader;
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
@@ -55,7 +54,7 @@ impl<'a> Raw<'a> {
     pub(super) fn is_null(self) -> bool {
         match self {
             Raw::Json(text) => text == "null",
-            Raw::MsgPack(_) => matches!(self.token(), Some(Token::Nil | Token::Ext(0, _))),
+            Raw::MsgPack(_) => matches!(self.token(), Some(Token::Nil | Token::Ext(msgpack::NOTEPACK, _))),
         }
     }
 

@@ -3,6 +3,7 @@
 mod decoded;
 mod encoded;
 mod encoder;
+pub(crate) mod msgpack;
 pub(crate) mod text;
 
 pub use decoded::Decoded;

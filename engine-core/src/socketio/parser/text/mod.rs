@@ -8,16 +8,18 @@ mod packet;
 mod placeholder;
 mod reassembly;
 mod serialize;
+mod split;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use deserialize::{deserialize, deserialize_one};
 pub(crate) use encode::Encoder;
 #[cfg(feature = "cluster")]
-pub(crate) use json::{Container, Fault, Scanner, skip_plain, unescape};
-pub(crate) use json::{Elements, from_json};
+pub(crate) use json::{Container, Fault, Scanner};
+pub(crate) use json::{Elements, from_json, unescape};
 pub(crate) use list::{attachment_number, check_list, push, show};
 pub(crate) use packet::{end_of_first, event_name};
 pub use reassembly::{Complete, Reassembly};
 pub(crate) use reassembly::{decode, decode_text};
 pub(crate) use serialize::error_of;
+pub(crate) use split::split_value;

@@ -1,8 +1,6 @@
 //! JSON with placeholders for attachments, written as MessagePack with the binary data in place.
 
-use super::args::PublishedArgs;
-use super::raw::split_json;
-use crate::socketio::text::{attachment_number, unescape};
+use crate::socketio::parser::text::{attachment_number, split_value, unescape};
 use alloc::vec::Vec;
 use rmp::encode;
 use smallvec::SmallVec;
@@ -16,18 +14,18 @@ struct Open {
     is_map: bool,
 }
 
-/// Appends a JSON value as MessagePack. `json` is valid JSON; a placeholder becomes the attachment of `args` that it stands
-/// for.
-pub(super) fn to_msgpack(out: &mut Vec<u8>, json: &str, args: PublishedArgs<'_>) {
+/// Appends a JSON value as MessagePack. `json` is valid JSON; a placeholder becomes the attachment with its number, if there
+/// is one.
+pub(crate) fn to_msgpack<'a>(out: &mut Vec<u8>, json: &str, attachment: impl Fn(usize) -> Option<&'a [u8]>) {
     let mut open = SmallVec::<[Open; 16]>::new();
     let mut rest = json;
     while let Some(&byte) = rest.as_bytes().first() {
         let mut behind = rest.get(1..).unwrap_or_default();
         match byte {
-            b'[' | b'{' => match attachment(rest, args) {
+            b'[' | b'{' => match attachment_number(rest).and_then(&attachment) {
                 Some(bytes) => {
                     write_bin(out, bytes);
-                    behind = split_json(rest).map_or("", |(_, behind)| behind);
+                    behind = split_value(rest).map_or("", |(_, behind)| behind);
                     count(&mut open);
                 }
                 None => {
@@ -44,7 +42,7 @@ pub(super) fn to_msgpack(out: &mut Vec<u8>, json: &str, args: PublishedArgs<'_>)
             }
             b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => {}
             _ => {
-                let Some((value, after)) = split_json(rest) else { break };
+                let Some((value, after)) = split_value(rest) else { break };
                 write_scalar(out, value);
                 behind = after;
                 count(&mut open);
@@ -58,14 +56,6 @@ fn count(open: &mut [Open]) {
     if let Some(open) = open.last_mut() {
         open.count += 1;
     }
-}
-
-/// Returns the attachment that an object stands for.
-fn attachment<'a>(json: &str, args: PublishedArgs<'a>) -> Option<&'a [u8]> {
-    if !args.is_binary() {
-        return None;
-    }
-    args.attachment(attachment_number(json)?)
 }
 
 /// Writes the length of a complete array or map into its place. Most have at most 15 elements, and nothing is moved.
@@ -108,10 +98,10 @@ fn write_scalar(out: &mut Vec<u8>, json: &str) {
     }
 }
 
-pub(super) fn write_str(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_str(out: &mut Vec<u8>, text: &str) {
     let _ = encode::write_str(out, text);
 }
 
-pub(super) fn write_bin(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn write_bin(out: &mut Vec<u8>, bytes: &[u8]) {
     let _ = encode::write_bin(out, bytes);
 }

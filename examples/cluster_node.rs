@@ -2,7 +2,8 @@
 //!
 //! Run it with `PORT=3000 REDIS=redis://127.0.0.1:6379 cargo run --example cluster_node --features redis`, and as often as
 //! you like with other ports. Options: `--adapter classic|sharded|streams` (default: `sharded`), `--mode
-//! static|dynamic|dynamic-private` (of `sharded`; default: `dynamic`), `--runtime tokio|smol`.
+//! static|dynamic|dynamic-private` (of `sharded`; default: `dynamic`), `--runtime tokio|smol`, and `--redis-cluster` if the
+//! URLs, separated by commas, are servers of a Redis Cluster.
 //!
 //! Each event is acknowledged with `true` once it was carried out, unless another answer is given:
 //!
@@ -41,7 +42,11 @@ use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::var("REDIS").unwrap_or_else(|_| "redis://127.0.0.1:6379".into());
-    let adapter = Adapter::new(dialect()?, RedisBus::new(url)?);
+    let bus = match std::env::args().any(|arg| arg == "--redis-cluster") {
+        true => RedisBus::cluster(url.split(',')).build()?,
+        false => RedisBus::new(url)?,
+    };
+    let adapter = Adapter::new(dialect()?, bus);
     let io = Server::builder().adapter(adapter).on_cluster_event(|event| eprintln!("{event}")).build();
     let listener = TcpListener::bind(address())?;
     let port = listener.local_addr()?.port();

@@ -6,6 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { createClient } from "redis";
 import { io } from "socket.io-client";
 import { Program, within } from "../../real_clients/program.js";
 
@@ -26,6 +27,7 @@ export const DIALECTS = {
   sharded: ["--adapter", "sharded"],
   "sharded, static": ["--adapter", "sharded", "--mode", "static"],
   "sharded, dynamic-private": ["--adapter", "sharded", "--mode", "dynamic-private"],
+  "sharded, over a Redis Cluster": ["--adapter", "sharded", "--redis-cluster"],
   streams: ["--adapter", "streams"],
 };
 
@@ -94,6 +96,52 @@ export class Redis {
   }
 }
 
+/** A Redis Cluster of three servers, each with a third of the slots. */
+class RedisCluster {
+  static async start() {
+    const cluster = new RedisCluster();
+    cluster.servers = [];
+    try {
+      for (let i = 0; i < 3; i++) {
+        const args = ["--cluster-enabled", "yes", "--cluster-port", await freePort(), "--cluster-node-timeout", "5000"];
+        cluster.servers.push(await Redis.start(args));
+      }
+      cluster.url = cluster.servers.map(({ url }) => url).join(",");
+      await cluster.meet();
+    } catch (error) {
+      await cluster.end();
+      throw error;
+    }
+    return cluster;
+  }
+
+  async meet() {
+    const clients = await Promise.all(this.servers.map(({ url }) => createClient({ url }).connect()));
+    try {
+      const slots = [[0, 5460], [5461, 10922], [10923, 16383]];
+      for (const [i, client] of clients.entries()) {
+        await client.sendCommand(["CLUSTER", "ADDSLOTSRANGE", ...slots[i].map(String)]);
+        for (const { port, args } of this.servers) {
+          const busPort = args[args.indexOf("--cluster-port") + 1];
+          await client.sendCommand(["CLUSTER", "MEET", "127.0.0.1", String(port), String(busPort)]);
+        }
+      }
+      for (const client of clients) {
+        await eventually("the servers of the Redis Cluster to know each other", async () => {
+          const info = await client.sendCommand(["CLUSTER", "INFO"]);
+          return (info.includes("cluster_state:ok") && info.includes("cluster_known_nodes:3")) || undefined;
+        });
+      }
+    } finally {
+      for (const client of clients) client.destroy();
+    }
+  }
+
+  async end() {
+    await Promise.all(this.servers.map((server) => server.end()));
+  }
+}
+
 /** A server of either kind. */
 class Node extends Program {
   constructor(kind, url, args, profile) {
@@ -147,8 +195,8 @@ export class Client {
 export class Cluster {
   static async start(dialect, { kinds = SERVERS, redis = undefined, args = [], profile = "debug" } = {}) {
     const cluster = new Cluster();
-    cluster.redis = redis ?? await Redis.start();
     cluster.args = [...DIALECTS[dialect], ...args];
+    cluster.redis = redis ?? await (cluster.args.includes("--redis-cluster") ? RedisCluster : Redis).start();
     cluster.nodes = kinds.map((kind) => new Node(kind, cluster.redis.url, cluster.args, profile));
     cluster.clients = [];
     cluster.others = [];

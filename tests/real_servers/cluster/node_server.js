@@ -1,5 +1,6 @@
-// A server in Node for a cluster: PORT, REDIS as a URL, --adapter classic|sharded|streams, and --mode, the subscription
-// mode of `sharded`. Its events are those of examples/cluster_node.rs.
+// A server in Node for a cluster: PORT, REDIS as a URL, --adapter classic|sharded|streams, --mode, the subscription mode of
+// `sharded`, and --redis-cluster if the URLs, separated by commas, are servers of a Redis Cluster. Its events are those of
+// examples/cluster_node.rs.
 import { createServer } from "node:http";
 import { parseArgs } from "node:util";
 import { createAdapter as createClassicAdapter, createShardedAdapter } from "@socket.io/redis-adapter";

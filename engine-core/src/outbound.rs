@@ -139,6 +139,7 @@ impl Outbound {
     }
 
     /// Takes the memory out of an empty queue, so that an idle connection owns none. Returns `None` if bytes wait.
+    #[inline]
     pub fn reclaim(&mut self) -> Option<Box<Pieces>> {
         if !matches!(&self.0, Queue::Many(pieces) if pieces.len == 0) {
             return None;

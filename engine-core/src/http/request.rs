@@ -231,7 +231,7 @@ impl Meta {
 /// Returns the path and query of a target, or `*` (RFC 9112, section 3.2).
 fn origin_form<'a>(method: &str, target: &'a str) -> Result<&'a str, Error> {
     // A valid target has no fragment.
-    if target.contains('#') {
+    if memchr::memchr(b'#', target.as_bytes()).is_some() {
         return Err(Error::Target);
     }
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {

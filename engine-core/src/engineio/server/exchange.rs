@@ -362,12 +362,12 @@ impl Exchange {
         session.begin_post(now, is_behind)?;
         self.state = State::Post(None);
         let limit = session.config().max_payload;
-        let content_type = incoming.request.header_str("content-type").unwrap_or_default();
+        let content_type = incoming.request.header("content-type").unwrap_or_default();
         let reason = match incoming.body {
             Body::Length(length) if usize::try_from(length).is_ok_and(|length| length > limit) => {
                 TransportError::TooLarge { limit }
             }
-            _ if content_type.starts_with("application/octet-stream") => TransportError::ContentType,
+            _ if content_type.starts_with(b"application/octet-stream") => TransportError::ContentType,
             _ if session.config().http_compression.is_none() => return Ok(()),
             _ => match http::coding_of(incoming.request) {
                 Ok(coding) => {

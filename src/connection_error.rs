@@ -52,7 +52,7 @@ impl<'a> ConnectionError<'a> {
 
     /// Returns what is known of the cause, as names and values. The names are those of the reference. If the code is 3,
     /// the first is `name`, whose value is one of `INVALID_ORIGIN`, `TRANSPORT_MISMATCH`, `TRANSPORT_HANDSHAKE_ERROR`,
-    /// `PROTOCOL_MISMATCH`, `ID_GENERATION_ERROR`, `MIDDLEWARE_FAILURE` and, for any other request that cannot be read,
+    /// `PROTOCOL_MISMATCH`, `ID_GENERATION_ERROR`, `MIDDLEWARE_FAILURE`, `JSONP_IS_OFF` and, for any other request that cannot be read,
     /// `INVALID_REQUEST`.
     ///
     /// Values come from the client, and one of them may be the id of a session, so be careful with logs.
@@ -88,6 +88,7 @@ impl<'a> ConnectionError<'a> {
             }
             RequestError::IdGeneration(error) => vec![named("ID_GENERATION_ERROR"), ("error", error.clone())],
             RequestError::Rejected(_) => vec![named("MIDDLEWARE_FAILURE")],
+            RequestError::JsonpIsOff => vec![named("JSONP_IS_OFF")],
             _ => vec![named("INVALID_REQUEST")],
         }
     }

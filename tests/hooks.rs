@@ -482,7 +482,7 @@ fn a_connection_error_has_the_code_message_and_context_of_the_reference() {
         (get("polling&stop=1"), "GET 3 Bad request: name=MIDDLEWARE_FAILURE"),
         (get("polling&idless=1"), "GET 3 Bad request: name=ID_GENERATION_ERROR error=no ids left"),
         (get("polling"), "GET 3 Bad request: name=ID_GENERATION_ERROR error=the id is in use"),
-        (get("polling&j=0"), "GET 3 Bad request: name=INVALID_REQUEST"),
+        (get("polling&j=0"), "GET 3 Bad request: name=JSONP_IS_OFF"),
         (get("polling&deny=1"), "GET 4 Forbidden: message=not today"),
         (get("polling").replace("EIO=4", "EIO=2"), "GET 5 Unsupported protocol version: protocol=2"),
     ];

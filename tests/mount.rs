@@ -36,6 +36,23 @@ fn a_poll_waits_and_a_post_is_echoed_into_it() {
 }
 
 #[test]
+fn scripts_and_forms_are_answered_if_that_is_on() {
+    let world = World::with(engine::Server::builder(Echo::default()).jsonp(true).max_payload(30));
+    let sid = world.open();
+    let query = format!("{sid}&j=5");
+    assert_eq!(text(response(now(&mut world.post(&query, Feed::whole(&[b"d=4a%", b"3C%1e4b"]))))), "ok");
+    let polled = response(now(&mut world.get(&format!("polling&sid={query}"))));
+    assert_eq!(polled.headers()["content-type"], "text/javascript; charset=UTF-8");
+    assert_eq!(polled.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(text(polled), r#"___eio[5]("4a\u003c\u001e4b");"#);
+    let most: &[u8] = b"d=4%61%61%61%61%61%61%61%61%61";
+    assert_eq!(text(response(now(&mut world.post(&query, Feed::whole(&[most]))))), "ok");
+    let refused = response(now(&mut world.post(&query, Feed::whole(&[most, b"a"]))));
+    assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(world.ends(), [TransportError::TooLarge { limit: 30 }.into()]);
+}
+
+#[test]
 fn a_payload_of_many_packets_is_taken_in_several_turns() {
     let world = World::new();
     let sid = world.open();

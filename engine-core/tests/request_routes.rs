@@ -83,9 +83,16 @@ fn a_malformed_query_is_a_bad_request() {
 }
 
 #[test]
-fn jsonp_is_a_bad_request_over_polling_and_ignored_over_websocket() {
-    assert_eq!(route("GET", "EIO=4&transport=polling&j=0", false), Err(RequestError::BadRequest));
-    assert!(route("GET", "EIO=4&transport=websocket&j=0", true).is_ok());
+fn jsonp_is_refused_unless_it_is_on_and_ignored_over_websocket() {
+    let mut config = Config::default();
+    let polling = |j: &str| format!("EIO=4&transport=polling&j={j}");
+    assert_eq!(route_with("GET", &polling("0"), false, &config), Err(RequestError::JsonpIsOff));
+    assert!(route("GET", "EIO=4&transport=websocket&j=x", true).is_ok());
+    config.jsonp = true;
+    assert_eq!(route_with("GET", &polling("0"), false, &config), Ok(Route::Open(Transport::Polling)));
+    for j in ["", "a", "0)", "4294967296"] {
+        assert_eq!(route_with("GET", &polling(j), false, &config), Err(RequestError::BadRequest), "{j}");
+    }
 }
 
 #[test]
@@ -114,6 +121,7 @@ fn error_bodies_equal_those_of_the_reference_implementation() {
         (UnknownSession, 400, r#"{"code":1,"message":"Session ID unknown"}"#),
         (BadHandshakeMethod, 400, r#"{"code":2,"message":"Bad handshake method"}"#),
         (BadRequest, 400, r#"{"code":3,"message":"Bad request"}"#),
+        (JsonpIsOff, 400, r#"{"code":3,"message":"Bad request"}"#),
         (InvalidOrigin, 400, r#"{"code":3,"message":"Bad request"}"#),
         (TransportMismatch, 400, r#"{"code":3,"message":"Bad request"}"#),
         (TransportHandshake, 400, r#"{"code":3,"message":"Bad request"}"#),

@@ -6,6 +6,7 @@
 mod chunks;
 mod client;
 mod cluster;
+mod jsonp;
 mod machine;
 mod packets;
 mod proxies;
@@ -18,6 +19,7 @@ mod tunnel;
 pub use chunks::{http_chunks, websocket_chunks};
 pub use client::client;
 pub use cluster::{cluster_args, cluster_classic, cluster_sharded, cluster_streams};
+pub use jsonp::jsonp;
 pub use packets::{engine_packet, engine_payload, reassembly, socket_packet};
 pub use proxies::{proxy_protocol, trust_proxy};
 pub use server::server;
@@ -28,7 +30,7 @@ pub use tunnel::tunnel;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("client", client),
     ("cluster_args", cluster_args),
     ("cluster_classic", cluster_classic),
@@ -37,6 +39,7 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
     ("http_chunks", http_chunks),
+    ("jsonp", jsonp),
     ("proxy_protocol", proxy_protocol),
     ("reassembly", reassembly),
     ("server", server),

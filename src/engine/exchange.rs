@@ -313,12 +313,12 @@ impl<A: Application> Exchange<A> {
     /// Handles the whole body of the request, after [`Step::Body`].
     pub(crate) fn handle_body(&mut self, caller: Caller<'_, A>, body: &[u8]) -> Step<A> {
         let limit = caller.server.site.config.max_payload;
-        let inflated = match self.decisions.inflate(body, limit) {
-            Ok(inflated) => inflated,
+        let payload = match self.decisions.decode_body(body, limit) {
+            Ok(payload) => payload,
             Err(reason) => return self.refuse_body(caller, reason),
         };
         let Waiting::Session(session) = self.end() else { return Step::Wait };
-        let rest = Packets::of(&inflated).and_then(|mut packets| {
+        let rest = Packets::of(&payload).and_then(|mut packets| {
             take_packets(caller, &session, &mut packets, body.len())?;
             Ok(packets.to_unhandled())
         });

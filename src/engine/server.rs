@@ -538,6 +538,13 @@ impl<A: Application> Builder<A> {
         self
     }
 
+    /// Sets whether pages may poll by scripts and forms (JSONP), which the same-origin policy of browsers does not restrict.
+    /// Default: `false`. See [`ServerBuilder::jsonp`](crate::ServerBuilder::jsonp).
+    pub fn jsonp(mut self, allow: bool) -> Self {
+        self.config.jsonp = allow;
+        self
+    }
+
     /// Sets whether requests for WebSocket are refused if their `Origin` is neither that of the server, which is the
     /// `Host` of the request, nor allowed by [`cors`](Builder::cors). Default: `false`. See
     /// [`ServerBuilder::check_origin`](crate::ServerBuilder::check_origin).

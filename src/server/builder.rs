@@ -114,6 +114,18 @@ impl ServerBuilder {
         /// Browsers do not apply this to WebSocket; to restrict that, turn on
         /// [`check_origin`](ServerBuilder::check_origin).
         cors(cors: Cors);
+        /// Sets whether pages may poll by scripts and forms (JSONP): the option `forceJSONP` of `socket.io-client` up to 4.2,
+        /// for browsers without `XMLHttpRequest` across origins. Default: `false`.
+        ///
+        /// The reference allows it wherever it allows polling. It is off here because a browser lets every page load scripts of
+        /// every origin, whatever [`cors`](ServerBuilder::cors) says: with it, any page can open sessions and read them, with the
+        /// cookies that the browser sends along. If cookies authenticate users, turn on
+        /// [`check_origin`](ServerBuilder::check_origin), too.
+        ///
+        /// A response is a script that calls a function of the page, whose number is `j` in the query. A request is a form, which
+        /// has at most [`max_payload`](ServerBuilder::max_payload) bytes as it was sent; its escapes take up to two thirds of
+        /// that.
+        jsonp(allow: bool);
         /// Sets whether requests for WebSocket are refused if a page of another origin sends them that
         /// [`cors`](ServerBuilder::cors) does not allow. Turn it on if cookies authenticate users: otherwise any
         /// page can open a WebSocket in the name of its visitor. Default: `false`, as in the reference.
@@ -121,6 +133,10 @@ impl ServerBuilder {
         /// Requests without an `Origin` header pass, because they do not come from a page. The server's own origin
         /// is the `Host` of the request, so a proxy in front has to keep that header; otherwise allow the origin by
         /// `cors`. A refusal has the code 4 and the message `Origin not allowed`.
+        ///
+        /// Requests for [`jsonp`](ServerBuilder::jsonp) are checked in the same way. A browser sends no `Origin` when it loads a
+        /// script, so those are refused that come from another origin by `Sec-Fetch-Site`, which browsers since 2023 send over
+        /// HTTPS.
         check_origin(check: bool);
         /// Sets the maximum number of clients that are connected, but have not joined a namespace yet. One more is
         /// refused with status 503. A client leaves this state within

@@ -88,6 +88,9 @@ pub enum Error {
     /// The query has a malformed escape, or its escapes decode to NUL or invalid UTF-8.
     #[error("malformed query")]
     Query,
+    /// A form has no field for its payload, or that field has a malformed escape.
+    #[error("a form without its field, or with a malformed escape")]
+    Form,
 }
 
 impl Error {
@@ -108,7 +111,8 @@ impl Error {
             | Error::Chunk
             | Error::ChunkOverhead
             | Error::ContentCoding
-            | Error::Query => Status::BAD_REQUEST,
+            | Error::Query
+            | Error::Form => Status::BAD_REQUEST,
         }
     }
 }
@@ -177,6 +181,7 @@ mod tests {
             (Error::ChunkOverhead, 400),
             (Error::BodyTooLarge, 413),
             (Error::Query, 400),
+            (Error::Form, 400),
         ];
         for (error, code) in all {
             assert_eq!(error.status().code(), code, "{error}");

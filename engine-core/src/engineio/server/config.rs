@@ -32,7 +32,10 @@ pub struct Config {
     pub websocket: bool,
     /// Allows a polling session to move to WebSocket. Default: on.
     pub allow_upgrades: bool,
-    /// Refuses requests for WebSocket from pages of other origins that CORS does not allow. Default: off.
+    /// Allows polling by scripts and forms, for pages of any origin. Default: off.
+    pub jsonp: bool,
+    /// Refuses requests for WebSocket, and polling by scripts and forms, from pages of other origins that CORS does not allow.
+    /// Default: off.
     pub check_origin: bool,
     /// The compression of WebSocket messages for clients that want it. Default: none.
     pub per_message_deflate: Option<PerMessageDeflate>,
@@ -80,6 +83,7 @@ impl Default for Config {
             polling: true,
             websocket: true,
             allow_upgrades: true,
+            jsonp: false,
             check_origin: false,
             per_message_deflate: None,
             http_compression: None,

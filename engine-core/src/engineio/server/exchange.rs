@@ -1,6 +1,7 @@
 //! One HTTP request and its response: all decisions about them, without the locks and wakers around a session.
 
 use super::config::Config;
+use super::jsonp::{self, Callback};
 use super::request::{Purpose, Query, RequestError, Route, is_origin_allowed};
 use super::session::{Refused, Session, Ticket};
 use crate::connection::{self, UpgradeError};
@@ -85,10 +86,12 @@ pub enum Subject {
 }
 
 impl Subject {
-    fn of(site: &Site, incoming: &Incoming<'_>) -> Subject {
+    fn of(site: &Site, incoming: &Incoming<'_>, query: Result<Query, RequestError>) -> Subject {
         let is_upgrade = incoming.upgrade != Upgrade::None;
-        let route = Query::parse(incoming.request.query()).and_then(|query| {
-            if site.config.check_origin && is_upgrade && !is_origin_allowed(incoming.request, &site.cors) {
+        let route = query.and_then(|query| {
+            // CORS is for neither.
+            let is_checked = site.config.check_origin && (is_upgrade || query.jsonp.is_some());
+            if is_checked && !is_origin_allowed(incoming.request, &site.cors) {
                 return Err(RequestError::Forbidden("Origin not allowed".to_owned()));
             }
             Route::of(incoming.request, is_upgrade, &query, &site.config)
@@ -246,6 +249,13 @@ const PAYLOAD: [Header; 2] = [
     ("Cache-Control", Cow::Borrowed("no-store")),
 ];
 /// The header of the response to a POST request.
+/// The headers of a response with a payload in a script. Without the type, browsers that were told not to guess refuse it.
+const SCRIPT: [Header; 3] = [
+    ("Content-Type", Cow::Borrowed("text/javascript; charset=UTF-8")),
+    ("Cache-Control", Cow::Borrowed("no-store")),
+    ("X-Content-Type-Options", Cow::Borrowed("nosniff")),
+];
+/// The header of the response to a POST request.
 const POSTED: Header = ("Content-Type", Cow::Borrowed("text/html"));
 
 /// A request, until it is answered.
@@ -261,6 +271,8 @@ pub struct Exchange {
     cors: usize,
     /// The coding of a body that is compressed.
     coding: Option<Coding>,
+    /// The function for the payload, of a request by a script or a form.
+    jsonp: Option<Callback>,
 }
 
 #[derive(Debug)]
@@ -285,7 +297,7 @@ impl Exchange {
         let headers: Vec<_> = cors.collect();
         let (upgrade, cors) = (incoming.upgrade, headers.len());
         let coding = site.config.http_compression.and_then(|compression| compression.agree(request));
-        let mut exchange = Exchange { state: State::Idle, upgrade, headers, cors, coding };
+        let mut exchange = Exchange { state: State::Idle, upgrade, headers, cors, coding, jsonp: None };
         let decision = exchange.route(site, incoming);
         (exchange, decision)
     }
@@ -296,7 +308,11 @@ impl Exchange {
             return Decision::Respond(self.respond(Status::NO_CONTENT, [], Content::Static(b"")));
         }
         match site.is_path(request.path()) {
-            true => Decision::Serve(Subject::of(site, incoming)),
+            true => {
+                let query = Query::parse(request.query());
+                self.jsonp = query.as_ref().ok().and_then(|query| query.jsonp);
+                Decision::Serve(Subject::of(site, incoming, query))
+            }
             false => Decision::Elsewhere,
         }
     }
@@ -380,11 +396,20 @@ impl Exchange {
         Err(self.refuse_body(now, session, reason))
     }
 
-    /// Returns the body as it was before the client compressed it, of at most `limit` bytes.
+    /// Returns the payload in a body: as it was before the client compressed it and wrote it into a form. It has at most
+    /// `limit` bytes, and so has the form.
     ///
     /// # Errors
     /// If it is larger, or malformed: call [`refuse_body`](Exchange::refuse_body).
-    pub fn inflate<'b>(&self, body: &'b [u8], limit: usize) -> Result<Cow<'b, [u8]>, TransportError> {
+    pub fn decode_body<'b>(&self, body: &'b [u8], limit: usize) -> Result<Cow<'b, [u8]>, TransportError> {
+        let body = self.inflate(body, limit)?;
+        match self.jsonp {
+            Some(_) => jsonp::decode_form(&body).map(Cow::Owned).map_err(TransportError::Body),
+            None => Ok(body),
+        }
+    }
+
+    fn inflate<'b>(&self, body: &'b [u8], limit: usize) -> Result<Cow<'b, [u8]>, TransportError> {
         let State::Post(Some(coding)) = self.state else { return Ok(Cow::Borrowed(body)) };
         match coding.inflate(body, limit) {
             Ok(inflated) => Ok(Cow::Owned(inflated)),
@@ -513,8 +538,13 @@ impl Exchange {
     }
 
     fn respond_with_payload(&mut self, config: &Config, mut payload: Outbound) -> Response {
+        let mut headers = &PAYLOAD[..];
+        if let Some(callback) = self.jsonp {
+            callback.wrap(&mut payload);
+            headers = &SCRIPT[..];
+        }
         let coding = self.compress(config, &mut payload);
-        let mut response = self.respond(Status::OK, PAYLOAD, Content::Queue(payload));
+        let mut response = self.respond(Status::OK, headers.iter().cloned(), Content::Queue(payload));
         if let Some(coding) = coding {
             response.headers.push(coding);
         }

@@ -3,6 +3,7 @@
 mod config;
 mod controls;
 pub mod exchange;
+pub mod jsonp;
 mod rate;
 mod rejection;
 mod request;

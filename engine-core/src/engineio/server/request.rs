@@ -1,5 +1,6 @@
 //! The subject of an HTTP request to an Engine.IO server.
 
+use super::jsonp::Callback;
 use super::{Config, Rejection};
 use crate::engineio::id::Id;
 use crate::engineio::transport::Transport;
@@ -19,14 +20,16 @@ pub struct Query {
     pub sid: Option<Option<Id>>,
     /// `EIO`, if that version is spoken.
     pub version: Option<Version>,
+    /// `j`, of a request for polling by a script or a form (JSONP). Over WebSocket it has no meaning.
+    pub jsonp: Option<Callback>,
 }
 
 impl Query {
     /// Reads a query string. Of a repeated parameter the first counts.
     ///
     /// # Errors
-    /// [`RequestError::BadRequest`] for malformed percent escapes, for what is not UTF-8, and for JSONP, which is not
-    /// spoken.
+    /// [`RequestError::BadRequest`] for malformed percent escapes, for what is not UTF-8, and for a `j` that is no
+    /// [`Callback`].
     pub fn parse(query: &str) -> Result<Query, RequestError> {
         let query = http::Query::parse(query).map_err(|_| RequestError::BadRequest)?;
         let [transport, sid, version, jsonp] = query.get_all(["transport", "sid", "EIO", "j"]);
@@ -36,12 +39,10 @@ impl Query {
             _ => None,
         });
         let sid = sid.filter(|sid| !sid.is_empty()).map(|sid| Id::parse(&sid));
-        // A page that polls by scripts could do nothing with an answer.
-        if transport == Some(Transport::Polling) && jsonp.is_some() {
-            return Err(RequestError::BadRequest);
-        }
+        let jsonp = jsonp.filter(|_| transport == Some(Transport::Polling));
+        let jsonp = jsonp.map(|j| Callback::parse(&j).ok_or(RequestError::BadRequest)).transpose()?;
         let version = version.and_then(|version| Version::parse(&version));
-        Ok(Query { transport, sid, version })
+        Ok(Query { transport, sid, version, jsonp })
     }
 }
 
@@ -79,6 +80,9 @@ impl Route {
     ) -> Result<Route, RequestError> {
         let transport = query.transport.filter(|transport| config.allows(*transport));
         let transport = transport.ok_or(RequestError::UnknownTransport)?;
+        if query.jsonp.is_some() && !config.jsonp {
+            return Err(RequestError::JsonpIsOff);
+        }
         let origin = request.header("origin").unwrap_or_default();
         if !origin.iter().all(|&byte| http::is_value_byte(byte)) {
             return Err(RequestError::InvalidOrigin);
@@ -107,10 +111,10 @@ impl Route {
 }
 
 /// Returns whether the page that sent a request may do so: it is the server's own, or `cors` allows it. A request without an
-/// `Origin` does not come from a page.
+/// `Origin` does not come from a page, or is for a script: then it has `Sec-Fetch-Site`, unless the browser is an old one.
 pub(super) fn is_origin_allowed(request: &http::Request<'_>, cors: &http::Cors) -> bool {
     if request.header("origin").is_none() {
-        return true;
+        return !matches!(request.header("sec-fetch-site"), Some(b"cross-site" | b"same-site"));
     }
     let Some(origin) = request.header_str("origin") else { return false };
     let own = origin.split_once("://").zip(request.header_str("host"));
@@ -137,6 +141,9 @@ pub enum RequestError {
     /// The request does not fit the session or the protocol.
     #[error("Bad request")]
     BadRequest,
+    /// The request is for JSONP polling, which is off.
+    #[error("Bad request: JSONP polling is off")]
+    JsonpIsOff,
     /// The `Origin` header has a control character.
     #[error("Bad request")]
     InvalidOrigin,
@@ -217,6 +224,7 @@ impl RequestError {
             RequestError::UnknownSession => 1,
             RequestError::BadHandshakeMethod => 2,
             RequestError::BadRequest
+            | RequestError::JsonpIsOff
             | RequestError::InvalidOrigin
             | RequestError::TransportMismatch
             | RequestError::TransportHandshake
@@ -236,6 +244,7 @@ impl RequestError {
             RequestError::UnknownSession => r#"{"code":1,"message":"Session ID unknown"}"#,
             RequestError::BadHandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
             RequestError::BadRequest
+            | RequestError::JsonpIsOff
             | RequestError::InvalidOrigin
             | RequestError::TransportMismatch
             | RequestError::TransportHandshake

@@ -43,6 +43,15 @@ function browser() {
   return launched;
 }
 
+/** Opens an empty page, which is closed when the test ends. */
+export async function newPage(t) {
+  const context = await (await browser()).newContext();
+  t.after(() => context.close());
+  const page = await context.newPage();
+  page.setDefaultTimeout(DEADLINE);
+  return page;
+}
+
 /** Registers a test for each of the `RUNS`: once with windows that can use WebSocket, and once with windows that cannot. */
 export function testEach(name, example, run) {
   // All at a time, because the tests mostly wait.

@@ -386,6 +386,8 @@ struct Options {
     deflate: Option<u32>,
     /// Compresses responses from so many bytes on.
     http_compression: Option<u32>,
+    /// Pages may poll by scripts and forms.
+    jsonp: bool,
     /// Pages of this origin may use the server.
     origin: Option<String>,
     /// The name of a cookie with the session's id.
@@ -420,6 +422,7 @@ impl Options {
                 "burst" => options.burst = Some(value.parse()?),
                 "deflate" => options.deflate = Some(value.parse()?),
                 "http-compression" => options.http_compression = Some(value.parse()?),
+                "jsonp" => options.jsonp = value.string()? == "on",
                 "origin" => options.origin = Some(value.string()?),
                 "cookie" => options.cookie = Some(value.string()?),
                 "token" => options.token = Some(value.string()?),
@@ -434,7 +437,7 @@ impl Options {
     }
 
     fn server(self) -> Result<Server, Box<dyn Error>> {
-        let mut builder = Server::builder().on_handler_error(|failed| {
+        let mut builder = Server::builder().jsonp(self.jsonp).on_handler_error(|failed| {
             if failed.event() == "number" {
                 failed.ack(json!({ "failed": failed.failure().to_string() }));
             }

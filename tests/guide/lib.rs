@@ -10,5 +10,5 @@ macro_rules! pages {
 }
 
 pages! {
-    start events rooms delivery authentication axum errors testing deployment cluster observability custom_event_loops from_node from_socketioxide
+    start events rooms delivery authentication axum errors clients testing deployment cluster observability custom_event_loops from_node from_socketioxide
 }

@@ -59,16 +59,19 @@ const SHORT = {
 };
 
 for (const [proxy, text] of Object.entries(SHORT)) {
-  testProxy(proxy, `${proxy} without settings for WebSocket leaves a client at polling`, async (t) => {
-    const { server, ports } = await startServer(t);
-    const url = await startProxy(t, proxy, text, ports.listening);
-    const client = server.client({ url, transport: "upgrading", ...options() });
-    const failed = next(client.io.engine, "upgradeError");
-    await next(client, "connect");
-    await failed;
-    await use(client);
-    assert.equal(client.io.engine.transport.name, "polling");
-  });
+  // Nginx speaks HTTP/1.0 to the server then, and collects each response before it passes it on.
+  for (const listener of ["listening", "mounted"]) {
+    testProxy(proxy, `${proxy} without settings leaves a client at polling, of a server that is ${listener}`, async (t) => {
+      const { server, ports } = await startServer(t);
+      const url = await startProxy(t, proxy, text, ports[listener]);
+      const client = server.client({ url, transport: "upgrading", ...options() });
+      const failed = next(client.io.engine, "upgradeError");
+      await next(client, "connect");
+      await failed;
+      await use(client);
+      assert.equal(client.io.engine.transport.name, "polling");
+    });
+  }
 
   testProxy(proxy, `${proxy} without settings for WebSocket fails a client that wants nothing else`, async (t) => {
     const { server, ports } = await startServer(t);
@@ -103,13 +106,27 @@ testProxy("haproxy", "a proxy that sends no header of the PROXY protocol gets no
   assert.equal(error.message, "xhr poll error");
 });
 
-testProxy("nginx", "a client whose silent connection the proxy cuts comes back", async (t) => {
-  const { server, ports } = await startServer(t);
-  const text = config("nginx.conf").replace("proxy_read_timeout 60s", "proxy_read_timeout 1s");
-  const url = await startProxy(t, "nginx", text, ports.listening);
-  const client = await server.connect({ url, transport: "websocket", reconnection: true, ...options() });
-  const [reason] = await next(client, "disconnect");
-  assert.equal(reason, "transport close");
-  await next(client, "connect");
-  assert.deepEqual(await use(client), `http ${CLIENT}`);
-});
+/** What a client sees whose connection a proxy cuts: a poll is answered with 504 or 502 by the proxy itself. */
+const CUT = { websocket: "transport close", polling: "transport error" };
+
+/** The configurations of the guide, which cut what is silent for a second. Apache leaves WebSocket alone. */
+const IMPATIENT = [
+  ["nginx", config("nginx.conf").replace("proxy_read_timeout 60s", "proxy_read_timeout 1s")],
+  ["haproxy", config("haproxy.conf").replace("timeout server 60s", "timeout server 1s").replace("timeout tunnel 1h", "timeout tunnel 1s")],
+  ["apache2", config("apache.conf").replace("ProxyTimeout 60", "ProxyTimeout 1")],
+];
+
+for (const [proxy, text] of IMPATIENT) {
+  for (const [transport, expected] of Object.entries(CUT)) {
+    if (proxy === "apache2" && transport === "websocket") continue;
+    testProxy(proxy, `a client whose silent connection ${proxy} cuts comes back (${transport})`, async (t) => {
+      const { server, ports } = await startServer(t);
+      const url = await startProxy(t, proxy, text, ports.listening);
+      const client = await server.connect({ url, transport, reconnection: true, ...options() });
+      const [reason] = await next(client, "disconnect");
+      assert.equal(reason, expected);
+      await next(client, "connect");
+      assert.deepEqual(await use(client), `http ${CLIENT}`);
+    });
+  }
+}

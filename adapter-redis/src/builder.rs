@@ -22,6 +22,7 @@ pub struct RedisBusBuilder {
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) max_waiting: usize,
+    pub(crate) max_message: usize,
     pub(crate) max_age: Duration,
     pub(crate) stream_max_len: usize,
     pub(crate) connection_timeout: Duration,
@@ -83,6 +84,7 @@ impl RedisBusBuilder {
     fn new(servers: Result<Servers, UrlError>) -> RedisBusBuilder {
         let config = Config {
             max_waiting: 64 << 20,
+            max_message: 64 << 20,
             max_age: Duration::from_secs(30),
             stream_max_len: 10_000,
             connection_timeout: Duration::from_secs(10),
@@ -129,6 +131,17 @@ impl RedisBusBuilder {
     /// that, the newest are dropped, and `BusStatus::Overflowed` is reported. Default: 64 MiB.
     pub fn max_waiting(mut self, bytes: usize) -> RedisBusBuilder {
         self.config.max_waiting = bytes;
+        self
+    }
+
+    /// Sets the maximum length of a message or an entry that comes from Redis, in bytes. A longer one is never in memory as a
+    /// whole: it is passed as it arrives, and [`BusStatus::MessageTooLong`] is reported. Default: 64 MiB, as that of
+    /// [`ClusterLimits::max_message`].
+    ///
+    /// [`BusStatus::MessageTooLong`]: sockeye_core::cluster::BusStatus::MessageTooLong
+    /// [`ClusterLimits::max_message`]: sockeye_core::cluster::ClusterLimits::max_message
+    pub fn max_message(mut self, bytes: usize) -> RedisBusBuilder {
+        self.config.max_message = bytes;
         self
     }
 

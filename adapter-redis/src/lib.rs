@@ -33,6 +33,11 @@
 //! the connection is lost and when it is back, with the reason. Meanwhile nothing fails and nothing waits: messages are
 //! kept for 30 s and up to 64 MiB, and sent after that. All of these are settings of [`RedisBusBuilder`].
 //!
+//! # Load
+//!
+//! Messages are passed to the server as they come. While more than about a thousand entries a second come from a stream, the
+//! bus asks for the next ones a millisecond later, so that one answer has several of them.
+//!
 //! # Features
 //!
 //! - `tokio` (default) and `smol`: the runtimes. If both are enabled, the bus uses the one that its server runs on. With
@@ -47,6 +52,7 @@ mod bus;
 #[cfg(feature = "smol")]
 mod compat;
 mod endpoint;
+mod entries;
 mod error;
 mod failure;
 mod frame;
@@ -59,6 +65,7 @@ mod slots;
 mod state;
 mod subscriber;
 mod topology;
+mod wire;
 
 pub use builder::RedisBusBuilder;
 pub use bus::RedisBus;

@@ -120,6 +120,16 @@ enum Reading {
     Open(Box<Reader>),
 }
 
+impl Reading {
+    fn is_ready(&self) -> bool {
+        match self {
+            Reading::Nothing => true,
+            Reading::Opening(_) => false,
+            Reading::Open(reader) => reader.is_ready(),
+        }
+    }
+}
+
 impl Session {
     async fn open(
         worker: &Worker,
@@ -129,7 +139,7 @@ impl Session {
     ) -> Result<Session, Failure> {
         let connection = Connection::open(runtime, &to, timeout).await?;
         let channels = worker.shared.begin(worker.id);
-        let subscriber = Subscriber::open(runtime, &to, timeout, channels).await?;
+        let subscriber = Subscriber::open(runtime, &to, &worker.shared.config, channels).await?;
         let mut session = Session {
             runtime,
             to,
@@ -152,7 +162,7 @@ impl Session {
             false => Reading::Opening(Box::pin(Reader::open(
                 self.runtime,
                 self.to.clone(),
-                worker.shared.config.connection_timeout,
+                worker.shared.config.clone(),
                 streams,
             ))),
         };
@@ -182,7 +192,7 @@ impl Session {
         }
         self.subscriber.poll(cx, shared, &self.to, &*node)?;
         self.poll_reader(cx, worker, &*node)?;
-        if !self.is_up && self.subscriber.is_ready() && !matches!(self.reader, Reading::Opening(_)) {
+        if !self.is_up && self.subscriber.is_ready() && self.reader.is_ready() {
             (self.is_up, self.was_up) = (true, true);
             if let Some(status) = worker.shared.set_up(worker.id) {
                 node.handle_status(status);
@@ -195,11 +205,7 @@ impl Session {
     fn poll_reader(&mut self, cx: &mut Context<'_>, worker: &Worker, node: &dyn Node) -> Result<(), Failure> {
         if let Reading::Opening(open) = &mut self.reader {
             let Poll::Ready(reader) = open.as_mut().poll(cx) else { return Ok(()) };
-            let reader = reader?;
-            for (stream, position) in reader.positions() {
-                worker.shared.set_position(stream, position);
-            }
-            self.reader = Reading::Open(Box::new(reader));
+            self.reader = Reading::Open(Box::new(reader?));
         }
         match &mut self.reader {
             Reading::Open(reader) => reader.poll(cx, &worker.shared, &self.to, node),

@@ -1,16 +1,16 @@
 //! The connection that reads streams.
 
+use crate::builder::Config;
 use crate::endpoint::Endpoint;
+use crate::entries::{Entries, Piece};
 use crate::failure::Failure;
-use crate::publisher::Connection;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Sleep};
 use crate::state::Shared;
-use bytes::Bytes;
-use redis::{RedisResult, Value, cmd};
-use sockeye_core::cluster::Node;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use crate::wire::Wire;
+use redis::cmd;
+use sockeye_core::cluster::{BusStatus, Node};
+use std::collections::VecDeque;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 /// The time that Redis waits for entries before it answers that there are none, in milliseconds. As in Node.
@@ -19,13 +19,36 @@ const BLOCK: u64 = 5000;
 /// The most entries in one answer, of each stream. As in Node.
 const COUNT: usize = 100;
 
+/// While entries come one after the other, each would be an answer of its own, and most of its cost that of asking for the
+/// next one. So if this number of answers have come within `PAUSE` each, the next is asked for after `PAUSE`.
+const QUICK: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// The reading part of a link: one command that waits at Redis, for all streams.
 pub(crate) struct Reader {
-    connection: Connection,
-    /// The streams, each with the entry that was read last.
-    positions: Vec<(String, String)>,
-    reply: Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>,
+    runtime: Runtime,
+    wire: Wire,
+    parser: Entries,
+    streams: Vec<Position>,
+    /// The streams whose end was asked for.
+    unknown: VecDeque<usize>,
+    /// The stream whose entries are being read.
+    current: Option<usize>,
+    is_asked: bool,
+    /// When it was asked for entries, or connected.
     since: Instant,
+    /// The entries of the answer so far.
+    count: usize,
+    /// The answers that came one shortly after the other.
+    quick: u32,
+    pause: Option<Sleep>,
+}
+
+/// A stream, with the entry that was read last.
+struct Position {
+    stream: String,
+    id: String,
+    is_changed: bool,
 }
 
 impl Reader {
@@ -33,36 +56,41 @@ impl Reader {
     pub(crate) async fn open(
         runtime: Runtime,
         to: Endpoint,
-        timeout: Duration,
+        config: Config,
         streams: Vec<(String, Option<String>)>,
     ) -> Result<Reader, Failure> {
-        let mut connection = Connection::open(runtime, &to, timeout).await?;
-        let mut positions = Vec::with_capacity(streams.len());
-        for (stream, position) in streams {
-            let position = match position {
-                Some(position) => position,
-                None => {
-                    let mut redis = connection.redis.clone();
-                    let last = async {
-                        let mut last = cmd("XREVRANGE");
-                        last.arg(&stream).arg("+").arg("-").arg("COUNT").arg(1);
-                        last.query_async::<Value>(&mut redis).await
-                    };
-                    let last = runtime.within(timeout, connection.during(last)).await;
-                    let last = last.ok_or_else(|| Failure::silent(&to))?;
-                    let last = last.map_err(|error| Failure::of(&to, &error))?;
-                    entries(last).into_iter().next().map_or_else(|| "0-0".to_owned(), |(id, _)| id)
-                }
-            };
-            positions.push((stream, position));
+        let mut wire = Wire::new(runtime.connect(&to, config.connection_timeout).await?);
+        wire.log_in(&to);
+        if to.login.db() != 0 && !to.in_cluster {
+            wire.send(cmd("SELECT").arg(to.login.db()));
         }
-        let reply = read(&connection, &positions);
-        Ok(Reader { connection, positions, reply, since: Instant::now() })
+        let mut unknown = VecDeque::new();
+        let mut known = Vec::with_capacity(streams.len());
+        for (stream, id) in streams {
+            if id.is_none() {
+                unknown.push_back(known.len());
+                wire.send(cmd("XREVRANGE").arg(&stream).arg("+").arg("-").arg("COUNT").arg(1));
+            }
+            known.push(Position { stream, id: id.unwrap_or_default(), is_changed: false });
+        }
+        Ok(Reader {
+            runtime,
+            wire,
+            parser: Entries::new(config.max_message),
+            streams: known,
+            unknown,
+            current: None,
+            is_asked: false,
+            since: Instant::now(),
+            count: 0,
+            quick: 0,
+            pause: None,
+        })
     }
 
-    /// Returns the positions, so that the next connection reads on from here.
-    pub(crate) fn positions(&self) -> &[(String, String)] {
-        &self.positions
+    /// Returns whether all positions are known.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.unknown.is_empty()
     }
 
     /// Passes entries to the node.
@@ -74,91 +102,129 @@ impl Reader {
         node: &dyn Node,
     ) -> Result<(), Failure> {
         loop {
-            let is_over = self.connection.poll(cx).is_ready();
-            let Poll::Ready(reply) = self.reply.as_mut().poll(cx) else {
-                return if is_over { Err(Failure::closed(to)) } else { Ok(()) };
-            };
-            for (stream, entries) in streams(reply.map_err(|error| Failure::of(to, &error))?) {
-                self.handle(&stream, entries, shared, node);
+            if let Some(pause) = &mut self.pause {
+                if pause.as_mut().poll(cx).is_pending() {
+                    return Ok(());
+                }
+                self.pause = None;
             }
-            self.since = Instant::now();
-            self.reply = read(&self.connection, &self.positions);
+            if self.is_ready() && !self.is_asked {
+                self.ask();
+            }
+            self.wire.poll_write(cx, to)?;
+            while let Some(piece) = self
+                .parser
+                .take(&mut self.wire.input, self.unknown.is_empty())
+                .map_err(|_| Failure::malformed(to))?
+            {
+                self.handle(piece, shared, to, node)?;
+            }
+            self.keep_positions(shared);
+            if self.is_ready() && !self.is_asked {
+                continue;
+            }
+            if self.wire.poll_read(cx, self.parser.missing(), to)?.is_pending() {
+                return Ok(());
+            }
         }
     }
 
-    fn handle(&mut self, stream: &str, entries: Vec<Entry>, shared: &Shared, node: &dyn Node) {
-        let Some((_, position)) = self.positions.iter_mut().find(|(name, _)| name == stream) else { return };
-        for (id, fields) in entries {
-            let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-            node.handle_entry(stream, &id, &fields);
-            *position = id;
+    fn handle(
+        &mut self,
+        piece: Piece,
+        shared: &Shared,
+        to: &Endpoint,
+        node: &dyn Node,
+    ) -> Result<(), Failure> {
+        match piece {
+            Piece::Refused(text) => return Err(Failure::refused(to, &text)),
+            // The answer of a login.
+            Piece::Done => return Ok(()),
+            Piece::Nothing => {
+                if let Some(index) = self.unknown.pop_front() {
+                    self.set_position(index, b"0-0", to)?;
+                    return Ok(());
+                }
+            }
+            Piece::Stream(name) => {
+                self.current = self.streams.iter().position(|it| it.stream.as_bytes() == name);
+            }
+            Piece::Entry(entry) => {
+                if let Some(index) = self.unknown.pop_front() {
+                    return self.set_position(index, entry.id(), to);
+                }
+                self.count += 1;
+                if let Some(index) = self.current {
+                    let id = std::str::from_utf8(entry.id()).map_err(|_| Failure::malformed(to))?;
+                    if let Some(position) = self.streams.get(index) {
+                        node.handle_entry(&position.stream, id, &entry.fields());
+                    }
+                    self.set_position(index, entry.id(), to)?;
+                }
+            }
+            Piece::TooLong { id, len } => {
+                if let Some(index) = self.unknown.pop_front() {
+                    return self.set_position(index, &id, to);
+                }
+                let limit = shared.config.max_message;
+                node.handle_status(BusStatus::MessageTooLong { len, limit });
+                if let Some(index) = self.current {
+                    self.set_position(index, &id, to)?;
+                }
+            }
         }
-        shared.set_position(stream, position);
+        if self.parser.is_complete() {
+            self.finish();
+        }
+        Ok(())
+    }
+
+    /// Handles the end of an answer.
+    fn finish(&mut self) {
+        self.is_asked = false;
+        self.quick = if self.since.elapsed() < PAUSE { self.quick.saturating_add(1) } else { 0 };
+        let is_full = std::mem::take(&mut self.count) >= COUNT;
+        self.since = Instant::now();
+        if self.quick >= QUICK && !is_full {
+            self.pause = Some(self.runtime.sleep(PAUSE));
+        }
+    }
+
+    /// Asks for what comes after the positions.
+    fn ask(&mut self) {
+        let mut command = cmd("XREAD");
+        command.arg("BLOCK").arg(BLOCK).arg("COUNT").arg(COUNT).arg("STREAMS");
+        for position in &self.streams {
+            command.arg(&position.stream);
+        }
+        for position in &self.streams {
+            command.arg(&position.id);
+        }
+        self.wire.send(&command);
+        self.is_asked = true;
+        self.since = Instant::now();
+    }
+
+    fn set_position(&mut self, index: usize, id: &[u8], to: &Endpoint) -> Result<(), Failure> {
+        let id = std::str::from_utf8(id).map_err(|_| Failure::malformed(to))?;
+        if let Some(position) = self.streams.get_mut(index) {
+            id.clone_into(&mut position.id);
+            position.is_changed = true;
+        }
+        Ok(())
+    }
+
+    /// Keeps the positions, so that the next connection reads on from here.
+    fn keep_positions(&mut self, shared: &Shared) {
+        for position in self.streams.iter_mut().filter(|position| position.is_changed) {
+            position.is_changed = false;
+            shared.set_position(&position.stream, &position.id);
+        }
     }
 
     /// Checks that Redis answers. To be called at intervals.
     pub(crate) fn check(&self, timeout: Duration, to: &Endpoint) -> Result<(), Failure> {
-        let late = Duration::from_millis(BLOCK) + timeout;
+        let late = if self.is_ready() { Duration::from_millis(BLOCK) + timeout } else { timeout };
         if self.since.elapsed() < late { Ok(()) } else { Err(Failure::silent(to)) }
-    }
-}
-
-/// Asks for what comes after the positions.
-fn read(
-    connection: &Connection,
-    positions: &[(String, String)],
-) -> Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>> {
-    let mut command = cmd("XREAD");
-    command.arg("BLOCK").arg(BLOCK).arg("COUNT").arg(COUNT).arg("STREAMS");
-    for (stream, _) in positions {
-        command.arg(stream);
-    }
-    for (_, position) in positions {
-        command.arg(position);
-    }
-    let mut redis = connection.redis.clone();
-    Box::pin(async move { command.query_async(&mut redis).await })
-}
-
-/// An entry: its id, and its fields.
-type Entry = (String, Vec<(String, Bytes)>);
-
-/// Reads the answer to `XREAD`: streams with entries. It is a map in version 3 of the protocol, and pairs in version 2.
-fn streams(reply: Value) -> Vec<(String, Vec<Entry>)> {
-    let pairs = match reply {
-        Value::Map(pairs) => pairs,
-        Value::Array(streams) => streams.into_iter().filter_map(pair).collect(),
-        _ => Vec::new(),
-    };
-    pairs.into_iter().filter_map(|(stream, list)| Some((text(stream)?, entries(list)))).collect()
-}
-
-/// Reads entries, which are pairs of an id and a list of names and values.
-fn entries(reply: Value) -> Vec<Entry> {
-    let Value::Array(list) = reply else { return Vec::new() };
-    let entry = |value| {
-        let (id, fields) = pair(value)?;
-        let Value::Array(fields) = fields else { return None };
-        let mut fields = fields.into_iter();
-        let mut named = Vec::with_capacity(fields.len() / 2);
-        while let (Some(name), Some(Value::BulkString(value))) = (fields.next(), fields.next()) {
-            named.push((text(name)?, Bytes::from(value)));
-        }
-        Some((text(id)?, named))
-    };
-    list.into_iter().filter_map(entry).collect()
-}
-
-fn pair(value: Value) -> Option<(Value, Value)> {
-    let Value::Array(values) = value else { return None };
-    let mut values = values.into_iter();
-    Some((values.next()?, values.next()?))
-}
-
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
     }
 }

@@ -1,22 +1,18 @@
 //! The connection that subscribes.
 
+use crate::builder::Config;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::frame::{self, Frame};
-use crate::runtime::{Runtime, Stream};
+use crate::frame::{Frame, Frames};
+use crate::runtime::Runtime;
 use crate::state::{LinkId, Shared};
-use bytes::{Bytes, BytesMut};
+use crate::wire::Wire;
+use bytes::Bytes;
 use redis::cmd;
-use sockeye_core::cluster::{Channel, ChannelKind, Node};
+use sockeye_core::cluster::{BusStatus, Channel, ChannelKind, Node};
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWrite};
-
-/// The bytes that are read at once, unless more are known to come.
-const READ: usize = 16 << 10;
 
 /// The messages that are handled before other tasks have a turn.
 const MESSAGES: usize = 256;
@@ -26,11 +22,8 @@ const CHANNELS: usize = 1000;
 
 /// The subscribing half of a link.
 pub(crate) struct Subscriber {
-    stream: Stream,
-    input: BytesMut,
-    output: Vec<u8>,
-    /// The bytes of the output that are written.
-    written: usize,
+    wire: Wire,
+    frames: Frames,
     /// The channels that are subscribed to, or will be by the output.
     channels: BTreeSet<Channel>,
     /// The confirmations that are awaited.
@@ -46,28 +39,18 @@ impl Subscriber {
     pub(crate) async fn open(
         runtime: Runtime,
         to: &Endpoint,
-        timeout: Duration,
+        config: &Config,
         channels: Vec<Channel>,
     ) -> Result<Subscriber, Failure> {
-        let stream = runtime.connect(to, timeout).await?;
         let mut subscriber = Subscriber {
-            stream,
-            input: BytesMut::new(),
-            output: Vec::new(),
-            written: 0,
+            wire: Wire::new(runtime.connect(to, config.connection_timeout).await?),
+            frames: Frames::new(config.max_message),
             channels: BTreeSet::new(),
             unconfirmed: 0,
             asked: None,
             unanswered: 0,
         };
-        if let Some(password) = to.login.password() {
-            let mut auth = cmd("AUTH");
-            if let Some(user) = to.login.username() {
-                auth.arg(user);
-            }
-            auth.arg(password).write_packed_command(&mut subscriber.output);
-            subscriber.unanswered += 1;
-        }
+        subscriber.unanswered = usize::from(subscriber.wire.log_in(to));
         // Without a password, and without channels, nothing else would tell that one is needed.
         subscriber.ping();
         subscriber.change(channels.into_iter().map(|channel| (channel, true)).collect());
@@ -104,7 +87,7 @@ impl Subscriber {
                 for (_, channel) in part {
                     command.arg(channel.name.as_str());
                 }
-                command.write_packed_command(&mut self.output);
+                self.wire.send(&command);
             }
         }
         if !names.is_empty() {
@@ -125,10 +108,12 @@ impl Subscriber {
         to: &Endpoint,
         node: &dyn Node,
     ) -> Result<(), Failure> {
-        self.poll_write(cx, to)?;
+        self.wire.poll_write(cx, to)?;
         let mut messages = 0;
         loop {
-            while let Some(frame) = frame::take(&mut self.input).map_err(|_| Failure::malformed(to))? {
+            while let Some(frame) =
+                self.frames.take(&mut self.wire.input).map_err(|_| Failure::malformed(to))?
+            {
                 match frame {
                     Frame::Message { channel, payload } => {
                         messages += 1;
@@ -145,13 +130,17 @@ impl Subscriber {
                         self.answered();
                     }
                     Frame::Refused(text) => return Err(Failure::refused(to, &text)),
+                    Frame::TooLong { len } => {
+                        let limit = shared.config.max_message;
+                        node.handle_status(BusStatus::MessageTooLong { len, limit });
+                    }
                 }
             }
             if messages >= MESSAGES {
                 cx.waker().wake_by_ref();
                 return Ok(());
             }
-            if self.poll_read(cx, to)?.is_pending() {
+            if self.wire.poll_read(cx, self.frames.missing(), to)?.is_pending() {
                 return Ok(());
             }
         }
@@ -178,44 +167,6 @@ impl Subscriber {
         has_moved
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, to: &Endpoint) -> Result<(), Failure> {
-        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match Pin::new(&mut self.stream).poll_write(cx, rest) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(0)) => return Err(Failure::closed(to)),
-                Poll::Ready(Ok(written)) => self.written += written,
-                Poll::Ready(Err(error)) => return Err(Failure::lost(to, &error)),
-            }
-        }
-        if self.written > 0 {
-            self.written = 0;
-            self.output = Vec::new();
-        }
-        // TLS keeps what does not fit into the socket.
-        match Pin::new(&mut self.stream).poll_flush(cx) {
-            Poll::Ready(Err(error)) => Err(Failure::lost(to, &error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads into the input. Pending if there is nothing.
-    fn poll_read(&mut self, cx: &mut Context<'_>, to: &Endpoint) -> Result<Poll<()>, Failure> {
-        self.input.reserve(frame::missing(&self.input).max(READ));
-        // The future keeps nothing between polls.
-        match pin!(self.stream.read_buf(&mut self.input)).poll(cx) {
-            Poll::Ready(Ok(0)) => Err(Failure::closed(to)),
-            Poll::Ready(Ok(_)) => Ok(Poll::Ready(())),
-            Poll::Ready(Err(error)) => Err(Failure::lost(to, &error)),
-            Poll::Pending => {
-                if self.input.is_empty() {
-                    // An idle connection needs no buffer.
-                    self.input = BytesMut::new();
-                }
-                Ok(Poll::Pending)
-            }
-        }
-    }
-
     /// Checks that Redis answers. To be called at intervals.
     pub(crate) fn check(&mut self, timeout: Duration, to: &Endpoint) -> Result<(), Failure> {
         match self.asked {
@@ -227,7 +178,7 @@ impl Subscriber {
     }
 
     fn ping(&mut self) {
-        cmd("PING").write_packed_command(&mut self.output);
+        self.wire.send(&cmd("PING"));
         self.unanswered += 1;
         self.asked = Some(Instant::now());
     }

@@ -58,6 +58,74 @@ fn large_and_binary_messages_arrive_whole() {
 }
 
 #[test]
+fn what_is_longer_than_the_limit_is_reported_and_everything_else_goes_on() {
+    on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
+        let bus = RedisBus::builder(redis.url()).max_message(1000).build().unwrap();
+        for channel in [plain("channel"), stream("stream")] {
+            bus.watch(&channel, true);
+        }
+        let rig = Rig::connected(on, bus);
+        for length in [200, 5_000_000, 300] {
+            let message = "x".repeat(length);
+            rig.publish(&plain("channel"), &message);
+            rig.bus.append(&stream("stream"), vec![("data", message.into())]);
+        }
+        for length in [200, 300] {
+            assert_eq!(rig.message().1.len(), length);
+            assert_eq!(rig.entry().1[0].1.len(), length);
+        }
+        let seen = rig.drain();
+        let reported = |expected| {
+            let is_it = |seen: &&support::Seen| matches!(seen, support::Seen::Status(BusStatus::MessageTooLong { len, limit: 1000 }) if *len == expected);
+            seen.iter().filter(is_it).count()
+        };
+        let names = ["message", "channel"].concat().len();
+        assert_eq!((reported(5_000_000 + names), reported(5_000_000 + "data".len())), (1, 1), "{seen:?}");
+        assert!(!seen.iter().any(|it| matches!(it, support::Seen::Status(BusStatus::Disconnected { .. }))));
+    });
+}
+
+#[test]
+fn entries_that_come_fast_arrive_all_and_in_order() {
+    on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
+        let bus = RedisBus::new(redis.url()).unwrap();
+        bus.watch(&stream("stream"), true);
+        let rig = Rig::connected(on, bus);
+        let one = RedisBus::new(redis.url()).unwrap();
+        let one = Rig::connected(on, one);
+        for index in 0..2000 {
+            one.bus.append(&stream("stream"), vec![("data", index.to_string().into())]);
+            if index % 100 == 0 {
+                smol::block_on(one.bus.flush());
+            }
+        }
+        for index in 0..2000 {
+            assert_eq!(rig.entry().1, [("data".into(), index.to_string())]);
+        }
+    });
+}
+
+#[test]
+fn streams_are_those_of_the_database_of_the_url() {
+    on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&["--requirepass", "secret"]) else { return };
+        let url = |path: &str| format!("redis://:secret@127.0.0.1:{}{path}", redis.port);
+        let bus = RedisBus::new(url("/3")).unwrap();
+        bus.watch(&stream("stream"), true);
+        let rig = Rig::connected(on, bus);
+        let (same, other) = (RedisBus::new(url("/3")).unwrap(), RedisBus::new(url("")).unwrap());
+        for (bus, text) in [(other, "other"), (same, "same")] {
+            let from = Rig::connected(on, bus);
+            from.bus.append(&stream("stream"), vec![("data", text.into())]);
+            smol::block_on(from.bus.flush());
+        }
+        assert_eq!(rig.entry().1, [("data".into(), "same".into())]);
+    });
+}
+
+#[test]
 fn a_channel_that_is_no_longer_watched_is_silent() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };

@@ -10,6 +10,7 @@ mod jsonp;
 mod machine;
 mod packets;
 mod proxies;
+mod redis;
 mod server;
 mod session;
 #[path = "../../engine-core/tests/support/mod.rs"]
@@ -22,6 +23,7 @@ pub use cluster::{cluster_args, cluster_classic, cluster_sharded, cluster_stream
 pub use jsonp::jsonp;
 pub use packets::{engine_packet, engine_payload, reassembly, socket_packet};
 pub use proxies::{proxy_protocol, trust_proxy};
+pub use redis::redis_frames;
 pub use server::server;
 pub use session::session;
 pub use tunnel::tunnel;
@@ -42,6 +44,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("jsonp", jsonp),
     ("proxy_protocol", proxy_protocol),
     ("reassembly", reassembly),
+    ("redis_frames", redis_frames),
     ("server", server),
     ("session", session),
     ("socket_packet", socket_packet),

@@ -124,9 +124,12 @@ fn the_application_is_told_of_the_bus_and_of_messages_that_make_no_sense() {
     }
     test.advance(Duration::from_secs(1));
     node.handle_message("socket.io-request#/#", Bytes::from_static(b"{}"));
+    test.advance(Duration::from_secs(1));
+    node.handle_status(BusStatus::MessageTooLong { len: 9, limit: 5 });
     let told = take(&told);
     assert!(told[0].starts_with("1 messages") && told[1].starts_with("3 messages"), "{told:?}");
-    assert_eq!(told.len(), 2, "at most one report per second");
+    assert!(told[2].contains("a message of 9 bytes came over the bus, more than the limit of 5"), "{told:?}");
+    assert_eq!(told.len(), 3, "at most one report per second");
 }
 
 #[test]

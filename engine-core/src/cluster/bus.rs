@@ -90,4 +90,11 @@ pub enum BusStatus {
         /// The limit of what may wait, in bytes.
         limit: usize,
     },
+    /// A message or an entry was longer than the bus accepts. It was not kept, and everything else goes on.
+    MessageTooLong {
+        /// Its length, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
 }

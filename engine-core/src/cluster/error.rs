@@ -7,7 +7,7 @@
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BusError {
-    /// The message is longer than [`ClusterLimits::max_message`](super::ClusterLimits::max_message).
+    /// The message is longer than [`ClusterLimits::max_message`](super::ClusterLimits::max_message), or than the bus accepts.
     #[error("a message of {len} bytes came over the bus, more than the limit of {limit}")]
     TooLong {
         /// The length of the message, in bytes.

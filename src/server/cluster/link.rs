@@ -311,6 +311,10 @@ impl Node for Link {
     }
 
     fn handle_status(&self, status: BusStatus) {
+        if let BusStatus::MessageTooLong { len, limit } = status {
+            let now = self.now();
+            return self.finish(self.state.lock(), now, Err(BusError::TooLong { len, limit }));
+        }
         let Some(event) = ClusterEvent::of_status(status) else { return };
         if event == ClusterEvent::BusConnected {
             self.queue(|state, now| {

@@ -1,0 +1,89 @@
+//! A connection whose answers are read by the parsers of this crate.
+
+use crate::endpoint::Endpoint;
+use crate::failure::Failure;
+use crate::runtime::Stream;
+use bytes::BytesMut;
+use redis::{Cmd, cmd};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+/// The bytes that are read at once, unless more are known to come.
+const READ: usize = 16 << 10;
+
+pub(crate) struct Wire {
+    stream: Stream,
+    /// What was read, and not taken yet.
+    pub(crate) input: BytesMut,
+    output: Vec<u8>,
+    /// The bytes of the output that are written.
+    written: usize,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: Stream) -> Wire {
+        Wire { stream, input: BytesMut::new(), output: Vec::new(), written: 0 }
+    }
+
+    /// Adds a command to the output.
+    pub(crate) fn send(&mut self, command: &Cmd) {
+        command.write_packed_command(&mut self.output);
+    }
+
+    /// Adds the command by which a user logs in, if there is a password. Returns whether there is.
+    pub(crate) fn log_in(&mut self, to: &Endpoint) -> bool {
+        let Some(password) = to.login.password() else { return false };
+        let mut auth = cmd("AUTH");
+        if let Some(user) = to.login.username() {
+            auth.arg(user);
+        }
+        self.send(auth.arg(password));
+        true
+    }
+
+    /// Writes what can be written of the output.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, to: &Endpoint) -> Result<(), Failure> {
+        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err(Failure::closed(to)),
+                Poll::Ready(Ok(written)) => self.written += written,
+                Poll::Ready(Err(error)) => return Err(Failure::lost(to, &error)),
+            }
+        }
+        if self.written > 0 {
+            self.written = 0;
+            self.output = Vec::new();
+        }
+        // TLS keeps what does not fit into the socket.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Err(Failure::lost(to, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads into the input, of which `missing` bytes are known to come. Pending if there is nothing.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        missing: usize,
+        to: &Endpoint,
+    ) -> Result<Poll<()>, Failure> {
+        self.input.reserve(missing.max(READ));
+        // The future keeps nothing between polls.
+        match pin!(self.stream.read_buf(&mut self.input)).poll(cx) {
+            Poll::Ready(Ok(0)) => Err(Failure::closed(to)),
+            Poll::Ready(Ok(_)) => Ok(Poll::Ready(())),
+            Poll::Ready(Err(error)) => Err(Failure::lost(to, &error)),
+            Poll::Pending => {
+                if self.input.is_empty() {
+                    // An idle connection needs no buffer.
+                    self.input = BytesMut::new();
+                }
+                Ok(Poll::Pending)
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The addressees of a broadcast and the flags for sending it, as plain data.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
@@ -58,6 +59,13 @@ impl Rooms {
     /// Returns the names of the rooms.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(SmolStr::as_str)
+    }
+}
+
+/// Creates a set of names that are known to differ.
+impl From<Vec<SmolStr>> for Rooms {
+    fn from(names: Vec<SmolStr>) -> Rooms {
+        Rooms(names.into_iter().collect())
     }
 }
 

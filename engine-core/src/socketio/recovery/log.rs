@@ -57,6 +57,17 @@ impl Entry {
         Entry { frames, addressees, is_inverted, at: Tick::new(now) }
     }
 
+    fn target(&self) -> Target {
+        let mut target = Target::default();
+        match (&self.addressees, self.is_inverted) {
+            (Addressees::Everyone, _) => {}
+            (Addressees::Room(room), false) => target.rooms.insert(room),
+            (Addressees::Room(room), true) => target.except.insert(room),
+            (Addressees::Others(others), _) => return (**others).clone(),
+        }
+        target
+    }
+
     /// Returns whether a socket was addressed. `is_in` tells which rooms it is in.
     fn includes(&self, is_in: impl Fn(&str) -> bool) -> bool {
         match &self.addressees {
@@ -90,6 +101,26 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// Creates an empty log that continues another one at a position.
+    pub(super) fn continued(first: u64, lost: Option<(u64, Time)>) -> Log {
+        Log { first, lost, ..Log::default() }
+    }
+
+    /// Returns the position of the first event.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Returns the newest event that was removed before its time: its position, and when it was sent.
+    pub(super) fn lost(&self) -> Option<(u64, Time)> {
+        self.lost
+    }
+
+    /// Returns the events in their order: when they were sent, to which sockets, and their frames.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Time, Target, &Bytes)> {
+        self.entries.iter().map(|entry| (entry.at.time(), entry.target(), &entry.frames))
+    }
+
     /// Returns the position of the next event.
     pub(super) fn next(&self) -> u64 {
         self.first + self.entries.len() as u64

@@ -5,6 +5,8 @@
 //! offset that it has received; [`claim`](Retained::claim) checks them, [`missed`](Retained::missed) returns the events
 //! behind that offset, and [`recover`](Retained::recover) hands the socket over.
 //!
+//! A [`Snapshot`] carries all of it to the process that takes over.
+//!
 //! Either a client gets everything that it missed, or it is not recovered. Its owner has to make one step of these, so that
 //! no event is recorded in between:
 //!
@@ -43,19 +45,22 @@
 
 mod log;
 mod offset;
-
+mod saved;
 mod sessions;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub use super::pid::Pid;
 pub use offset::Epoch;
 pub use sessions::Kept;
+pub use snapshot::{Snapshot, SnapshotError, SnapshotWriter};
 
 use crate::engineio::{Draft, Frames, Id};
 use crate::socketio::Target;
 use crate::time::{Time, earliest};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 use log::{Bounds, Log};
 use sessions::Sessions;
@@ -154,6 +159,8 @@ pub struct Retained<D> {
     config: Config,
     bounds: Bounds,
     epoch: Epoch,
+    /// The epochs of earlier processes, whose log this one continues, each with the position at which it ended.
+    inherited: Vec<(Epoch, u64)>,
     log: Log,
     sessions: Sessions<D>,
 }
@@ -163,7 +170,8 @@ impl<D> Retained<D> {
     pub fn new(config: Config, epoch: Epoch) -> Retained<D> {
         let age = config.max_disconnection_duration.saturating_add(config.confirmation);
         let bounds = Bounds { age, bytes: config.max_bytes, packets: config.max_packets };
-        Retained { config, bounds, epoch, log: Log::default(), sessions: Sessions::default() }
+        let (log, sessions) = (Log::default(), Sessions::default());
+        Retained { config, bounds, epoch, inherited: Vec::new(), log, sessions }
     }
 
     /// Returns the epoch of the offsets.
@@ -226,7 +234,7 @@ impl<D> Retained<D> {
         let from = match offset {
             None => Some(kept.life.since),
             // Clients keep the offset of their connection before, until they receive an event.
-            Some(offset) => self.epoch.position(offset).map(|position| kept.life.since.max(position + 1)),
+            Some(offset) => self.position(offset).map(|position| kept.life.since.max(position + 1)),
         };
         let from = from.filter(|from| match kept.is_unconfirmed {
             true => self.log.has_all_from(*from),
@@ -239,6 +247,10 @@ impl<D> Retained<D> {
         let first = self.log.from(from, |room| kept.is_in(&pid.id, room)).next();
         let from = first.map_or(self.log.next(), |(position, _)| position);
         Ok(Claim { id: pid.id, number: self.sessions.claim(&pid.id), from })
+    }
+
+    fn position(&self, offset: &str) -> Option<u64> {
+        self.epoch.position(offset).or_else(|| saved::inherited_position(&self.inherited, offset))
     }
 
     /// Returns the socket of a claim, unless the client has come back once more since.

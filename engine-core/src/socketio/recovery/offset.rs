@@ -33,6 +33,14 @@ impl Epoch {
         Epoch(epoch)
     }
 
+    pub(super) fn from_bytes(bytes: [u8; EPOCH]) -> Epoch {
+        Epoch(bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; EPOCH] {
+        &self.0
+    }
+
     /// Encodes an event with an offset behind its arguments, whose position is written by
     /// [`Retained::number`](super::Retained::number).
     pub fn draft(&self, event: &Encoded<'_>) -> Draft {

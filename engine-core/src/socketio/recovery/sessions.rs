@@ -34,6 +34,10 @@ impl<D> Kept<D> {
         Kept { rooms, data, life, is_unconfirmed, deadline, claim: None }
     }
 
+    pub(super) fn deadline(&self) -> Time {
+        self.deadline
+    }
+
     /// Returns whether the socket with this id is in a room.
     pub(super) fn is_in(&self, id: &Id, room: &str) -> bool {
         room == id.as_str() || self.rooms.binary_search_by(|known| known.as_str().cmp(room)).is_ok()
@@ -58,6 +62,10 @@ impl<D> Default for Sessions<D> {
 impl<D> Sessions<D> {
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Id, &Kept<D>)> {
+        self.by_id.iter()
     }
 
     pub(super) fn get(&self, id: &Id) -> Option<&Kept<D>> {

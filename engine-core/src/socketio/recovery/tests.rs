@@ -11,15 +11,15 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use proptest::prelude::*;
 
-fn at(seconds: u64) -> Time {
+pub(super) fn at(seconds: u64) -> Time {
     Time::ZERO + Duration::from_secs(seconds)
 }
 
-fn id(n: u8) -> Id {
+pub(super) fn id(n: u8) -> Id {
     Id::from_random([n; 15])
 }
 
-fn pid(n: u8) -> Pid {
+pub(super) fn pid(n: u8) -> Pid {
     Pid { id: id(n), secret: id(n + 100) }
 }
 
@@ -29,7 +29,7 @@ fn new(change: impl FnOnce(&mut Config)) -> Retained<()> {
     Retained::new(config, Epoch::from_random(7))
 }
 
-fn to(rooms: &[&str], except: &[&str]) -> Target {
+pub(super) fn to(rooms: &[&str], except: &[&str]) -> Target {
     let mut target = Target::default();
     rooms.iter().for_each(|room| target.rooms.insert(room));
     except.iter().for_each(|room| target.except.insert(room));
@@ -37,7 +37,7 @@ fn to(rooms: &[&str], except: &[&str]) -> Target {
 }
 
 /// Sends an event. Returns its offset.
-fn send<D>(recovery: &mut Retained<D>, now: Time, target: &Target, name: &str) -> String {
+pub(super) fn send<D>(recovery: &mut Retained<D>, now: Time, target: &Target, name: &str) -> String {
     let draft = recovery.epoch().draft(&Encoder::new().event("/", None, name, &()).expect("an event"));
     let frames = recovery.number(draft);
     recovery.record(now, target, &frames);
@@ -45,7 +45,7 @@ fn send<D>(recovery: &mut Retained<D>, now: Time, target: &Target, name: &str) -
 }
 
 /// The name and the offset of an event.
-fn read(frames: &Frames) -> (String, String) {
+pub(super) fn read(frames: &Frames) -> (String, String) {
     let text = frames.parts().find_map(|part| match part {
         Part::Text(text) => core::str::from_utf8(text).ok().map(ToString::to_string),
         Part::Binary(_) => None,

@@ -140,6 +140,7 @@ pub use renewal::AUTH_RENEW;
 pub use server::ack::AckFuture;
 pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};
+pub use server::hand_over::{HandOver, HandOverError};
 pub use server::joined_rooms::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;

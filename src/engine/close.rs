@@ -33,6 +33,29 @@ impl<A: Application> Server<A> {
         self.0.give_up();
     }
 
+    /// Does the same as [`close`](Server::close), but closes the sessions one after the other, evenly spread over a time.
+    pub async fn drain(&self, over: Duration) {
+        self.0.closing.store(true, Ordering::Release);
+        let sessions = self.0.sessions();
+        let start = self.0.now();
+        let pause = over / u32::try_from(sessions.len()).unwrap_or(u32::MAX).max(1);
+        let mut waiting = Waiting { server: &self.0, deadline: Deadline::default() };
+        for (number, session) in (0..).zip(sessions) {
+            let at = start + pause.saturating_mul(number);
+            poll_fn(|cx| match self.0.now() < at {
+                true => {
+                    waiting.deadline.wake_at(cx, &self.0, at);
+                    Poll::Pending
+                }
+                false => Poll::Ready(()),
+            })
+            .await;
+            session.close_with(CloseReason::ServerShutdown);
+        }
+        drop(waiting);
+        self.close().await;
+    }
+
     /// Does the first half of [`close`](Server::close): closes every session, but does not wait until they
     /// have ended.
     pub fn begin_close(&self) {

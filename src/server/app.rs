@@ -1,6 +1,7 @@
 //! The Socket.IO layer on top of the Engine.IO sessions: the handling of its clients' messages.
 
 use super::cluster::OnClusterEvent;
+use super::hand_over::Handed;
 use super::namespaces::Namespaces;
 use super::recovery::Recovery;
 use super::socket::{CLOSED_BY_SERVER, Socket};
@@ -15,6 +16,7 @@ use sockeye_core::socketio::{
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The Socket.IO layer on top of the Engine.IO sessions.
@@ -31,6 +33,8 @@ pub struct App {
     pub(super) state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     pub(super) on_handler_error: Option<OnFailure<Socket>>,
     pub(super) recovery: Option<Recovery>,
+    /// What an earlier process has handed over.
+    pub(super) handed: Option<Arc<Handed>>,
     pub(super) on_cluster_event: Option<OnClusterEvent>,
 }
 
@@ -47,6 +51,7 @@ impl Default for App {
             state: HashMap::new(),
             on_handler_error: None,
             recovery: None,
+            handed: None,
             on_cluster_event: None,
         }
     }

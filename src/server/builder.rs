@@ -2,6 +2,7 @@
 
 use super::app::App;
 use super::cluster::{Adapter, Link};
+use super::hand_over::{HandOver, Handed};
 use super::recovery::Recovery;
 use super::{Server, client_files};
 use crate::engine::{
@@ -19,6 +20,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The settings of a [`Server`]. Names and defaults are those of the reference, if it has the setting.
@@ -481,6 +483,31 @@ impl ServerBuilder {
         self
     }
 
+    /// Continues what an earlier process has [handed over](Server::hand_over): its clients are recovered here, if
+    /// [`connection_state_recovery`](ServerBuilder::connection_state_recovery) is set and they come back within its time, which
+    /// began in the earlier process. Default: nothing is known of any client.
+    ///
+    /// A namespace continues when it is created. What belongs to one that is not created in this time is forgotten.
+    /// Everything is limited by the settings of this server, and the clocks of both processes must not differ much.
+    ///
+    /// ```
+    /// use sockeye::{HandOver, Recovery, Server};
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let mut builder = Server::builder().connection_state_recovery(Recovery::new());
+    /// match HandOver::from_bytes(std::fs::read("state")?) {
+    ///     Ok(state) => builder = builder.take_over(state),
+    ///     Err(error) => eprintln!("every client begins anew: {error}"),
+    /// }
+    /// let io = builder.build();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_over(mut self, state: HandOver) -> Self {
+        self.engine.application.handed = Some(Arc::new(Handed::new(state)));
+        self
+    }
+
     /// Makes the server part of a cluster: see [`cluster`](crate::cluster). Default: none, so that there are only the
     /// sockets of this server.
     ///
@@ -670,6 +697,9 @@ impl ServerBuilder {
         let server = Server { engine: self.engine.build() };
         if let Some(link) = &server.engine.application().namespaces.link {
             link.set_engine(&server.engine.0);
+        }
+        if let Some(handed) = &server.engine.application().handed {
+            handed.begin(&server);
         }
         // The main namespace always exists.
         server.of("/");

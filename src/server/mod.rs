@@ -11,6 +11,7 @@ mod client_files;
 pub(crate) mod cluster;
 mod extract;
 pub(crate) mod functions;
+pub(crate) mod hand_over;
 pub(crate) mod joined_rooms;
 pub(crate) mod members;
 pub(crate) mod middleware;
@@ -255,6 +256,21 @@ impl Server {
     pub async fn close_within(&self, timeout: Duration) {
         self.begin_close();
         self.engine.close_within(timeout).await;
+    }
+
+    /// Does the same as [`close`](Server::close), but closes the clients one after the other, evenly spread over a time, so
+    /// that they do not all come back at once. No further client is accepted meanwhile, so use it where a load balancer or
+    /// another process on the same address receives those that come back. To close the rest at once, drop the
+    /// future and call [`close`](Server::close).
+    ///
+    /// ```
+    /// # async fn example(io: sockeye::Server) {
+    /// io.drain(std::time::Duration::from_secs(30)).await;
+    /// # }
+    /// ```
+    pub async fn drain(&self, over: Duration) {
+        self.engine.drain(over).await;
+        self.close().await;
     }
 
     /// Does the first half of [`close`](Server::close): closes every client, but does not wait until they

@@ -96,8 +96,8 @@ impl Namespaces {
             let is_new = known.is_none();
             let namespace = known.unwrap_or_else(|| {
                 match self.parents.iter().find(|parent| parent.has_pattern_for(&name)) {
-                    Some(parent) => Namespace::child_of(parent, &name),
-                    None => Namespace::new(&name, parser, Arc::downgrade(engine)),
+                    Some(parent) => Namespace::child_of(parent, &name).continued(),
+                    None => Namespace::new(&name, parser, Arc::downgrade(engine)).continued(),
                 }
             });
             namespace.keep();
@@ -108,6 +108,7 @@ impl Namespaces {
             (namespace, is_new)
         };
         if is_new {
+            namespace.begin_memory();
             self.send_to_cluster();
             self.tell_created(&namespace);
         }
@@ -145,11 +146,12 @@ impl Namespaces {
             if table.children >= self.max_children {
                 return Err(TOO_MANY);
             }
-            let child = Namespace::child_of(parent, name).begin_use();
+            let child = Namespace::child_of(parent, name).continued().begin_use();
             table.insert(&child);
             self.join_cluster(&child);
             child
         };
+        child.begin_memory();
         self.send_to_cluster();
         self.tell_created(&child);
         Ok(child)
@@ -197,6 +199,11 @@ impl Namespaces {
         if let Some(link) = &self.link {
             link.send();
         }
+    }
+
+    /// Returns all namespaces at this moment.
+    pub(super) fn all(&self) -> Vec<Namespace> {
+        self.table.read().by_name.values().cloned().collect()
     }
 
     /// Returns the children of a parent.

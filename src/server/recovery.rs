@@ -81,6 +81,11 @@ impl Recovery {
         self
     }
 
+    /// Returns the time after its disconnection within which a client can come back.
+    pub(super) fn max_disconnection(&self) -> Duration {
+        self.config.max_disconnection_duration
+    }
+
     /// Sets a function that is told of each socket that is forgotten, because its client has not come back in time, or
     /// cannot be recovered any more. It must not block. Default: none.
     ///

@@ -11,7 +11,7 @@ mod recovery;
 mod state;
 
 pub use data::SharedDataError;
-pub(super) use data::read_shared;
+pub(super) use data::{read_shared, read_stored_json, stored_json};
 pub use emitter::Emitter;
 
 use crate::by_id::Identified;

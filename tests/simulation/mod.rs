@@ -183,11 +183,13 @@ impl Sim {
         let timer = Token { id: 0, machine: Arc::downgrade(&machine), woken: AtomicBool::new(false) };
         let timer = Arc::new(timer);
         server.set_timer_waker(&timer.clone().into());
+        // A driver that begins looks at the deadlines that there are.
+        let armed = RefCell::new(server.next_deadline());
         Sim(Rc::new(World {
             server,
             machine,
             timer,
-            armed: RefCell::default(),
+            armed,
             clients: RefCell::default(),
             links: Links::default(),
             threads: Cell::new(false),

@@ -1,8 +1,9 @@
 //! The data that the application stores with a socket: values that stay in the process, and JSON that can leave it.
 
 use super::Socket;
+use crate::server::recovery::Values;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::any::{Any, TypeId};
 use std::io;
 use std::sync::Arc;
@@ -112,6 +113,19 @@ impl Socket {
     pub fn shared_data_json(&self) -> Option<Arc<str>> {
         self.data::<Json>().map(|json| json.0.clone())
     }
+}
+
+/// Returns the shared data among the values of a socket.
+pub(in crate::server) fn stored_json(values: &Values) -> Option<&str> {
+    let (_, value) = values.iter().find(|(key, _)| *key == TypeId::of::<Json>())?;
+    value.downcast_ref::<Json>().map(|json| &*json.0)
+}
+
+/// Returns shared data that another process has stored, as a value of a socket. Returns `None` if it is no JSON, or too long.
+pub(in crate::server) fn read_stored_json(json: &[u8]) -> Option<(TypeId, Arc<dyn Any + Send + Sync>)> {
+    let is_right = json.len() <= MAX_LEN && serde_json::from_slice::<IgnoredAny>(json).is_ok();
+    let json = std::str::from_utf8(json).ok().filter(|_| is_right)?;
+    Some((TypeId::of::<Json>(), Arc::new(Json(json.into()))))
 }
 
 /// Reads shared data, if there is any.

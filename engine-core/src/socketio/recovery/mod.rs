@@ -174,6 +174,11 @@ impl<D> Retained<D> {
         Retained { config, bounds, epoch, inherited: Vec::new(), log, sessions }
     }
 
+    /// Returns the settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Returns the epoch of the offsets.
     pub fn epoch(&self) -> Epoch {
         self.epoch

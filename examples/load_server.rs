@@ -7,13 +7,17 @@ mod common;
 use bytes::Bytes;
 use serde_json::Value;
 use sockeye::extract::Data;
-use sockeye::{Server, Socket};
+use sockeye::{Recovery, Server, Socket};
 use std::time::Duration;
 
 fn main() -> std::io::Result<()> {
     let mut builder = Server::builder();
     if let Some(interval) = std::env::var("PING_INTERVAL").ok().and_then(|text| text.parse().ok()) {
         builder = builder.ping_interval(Duration::from_millis(interval));
+    }
+    // For benches/jitter.
+    if std::env::args().any(|argument| argument == "--recovery") {
+        builder = builder.connection_state_recovery(Recovery::new());
     }
     let io = builder.build();
     // Registered once, and not for each client.

@@ -70,8 +70,8 @@ pub(crate) fn candidates(
                     _ => vec!["--mounted".into(), "axum".into()],
                 },
             },
-            "node" => Candidate {
-                name: "node".into(),
+            "node" | "node-recovery" => Candidate {
+                name: name.into(),
                 version: format!(
                     "socket.io {}, node {}",
                     installed(&node, "socket.io"),
@@ -79,7 +79,10 @@ pub(crate) fn candidates(
                 ),
                 has_workers: false,
                 command: "node".into(),
-                arguments: vec![node.join("node.mjs").display().to_string()],
+                arguments: match name {
+                    "node" => vec![node.join("node.mjs").display().to_string()],
+                    _ => vec![node.join("node.mjs").display().to_string(), "--recovery".into()],
+                },
             },
             "bun" => Candidate {
                 name: "bun".into(),
@@ -93,6 +96,7 @@ pub(crate) fn candidates(
                 command: node.join("node_modules/.bin/bun"),
                 arguments: vec![node.join("bun.mjs").display().to_string()],
             },
+            "ours-recovery" => us(name, &["--recovery"]),
             "ours-smol" => us(name, &["--runtime", "smol"]),
             "ours-axum" => us(name, &["--mounted", "axum"]),
             "ours-mio" => us(name, &["--runtime", "mio"]),

@@ -2,7 +2,9 @@
 import { Server } from "socket.io";
 import { handle, pingInterval } from "./events.mjs";
 
-const io = new Server(Number(process.env.PORT), { pingInterval });
+// For benches/jitter.
+const recovery = process.argv.includes("--recovery") ? { connectionStateRecovery: {} } : {};
+const io = new Server(Number(process.env.PORT), { pingInterval, ...recovery });
 // Saves memory, as its documentation advises.
 io.engine.on("connection", (raw) => {
   raw.request = null;

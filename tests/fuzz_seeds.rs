@@ -9,7 +9,7 @@ use std::path::Path;
 
 #[test]
 fn every_seed_passes_its_target() {
-    for (name, target) in fuzz::TARGETS {
+    for &(name, target) in fuzz::TARGETS {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
         let seeds: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(!seeds.is_empty(), "{name} has no seeds");

@@ -141,6 +141,7 @@ pub use server::ack::AckFuture;
 pub use server::answers::{AckStream, Answered, Answers, Unanswered};
 pub use server::broadcast::{Broadcast, Delivery};
 pub use server::hand_over::{HandOver, HandOverError};
+pub use server::idempotency::IdempotencyKey;
 pub use server::joined_rooms::JoinError;
 pub use server::middleware::Middleware;
 pub use server::namespace::Namespace;

@@ -17,6 +17,9 @@ const RETRY: Duration = Duration::from_millis(200);
 /// The deadline for clients to connect, and for those that are away to be back after the last broadcast.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The time without an event after which nothing is on its way any more.
+const QUIET: Duration = Duration::from_secs(3);
+
 const REQUEST: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n";
 
@@ -122,14 +125,22 @@ impl Flock {
             self.retry();
             self.turn(Instant::now() + Duration::from_millis(10))?;
         }
-        // What is on its way.
-        let rest = Instant::now() + Duration::from_secs(1);
+        // What is on its way, until nothing comes for a while.
+        let mut rest = Instant::now() + QUIET;
         while Instant::now() < rest {
+            let before = self.received();
             self.turn(rest)?;
+            if self.received() > before {
+                rest = Instant::now() + QUIET;
+            }
         }
         self.counts.expected = number * self.members.len() as u64;
-        self.counts.delivered = self.members.iter().map(|member| member.received).sum();
+        self.counts.delivered = self.received();
         Ok(self.counts)
+    }
+
+    fn received(&self) -> u64 {
+        self.members.iter().map(|member| member.received).sum()
     }
 
     fn all_joined(&self) -> bool {

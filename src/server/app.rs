@@ -2,6 +2,7 @@
 
 use super::cluster::OnClusterEvent;
 use super::hand_over::Handed;
+use super::idempotency::Idempotency;
 use super::namespaces::Namespaces;
 use super::recovery::Recovery;
 use super::socket::{CLOSED_BY_SERVER, Socket};
@@ -35,6 +36,7 @@ pub struct App {
     pub(super) recovery: Option<Recovery>,
     /// What an earlier process has handed over.
     pub(super) handed: Option<Arc<Handed>>,
+    pub(super) idempotency: Arc<Idempotency>,
     pub(super) on_cluster_event: Option<OnClusterEvent>,
 }
 
@@ -52,6 +54,7 @@ impl Default for App {
             on_handler_error: None,
             recovery: None,
             handed: None,
+            idempotency: Arc::default(),
             on_cluster_event: None,
         }
     }

@@ -508,6 +508,25 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets how long the answer to an event with an [idempotency key](crate::IdempotencyKey) is remembered. It should be longer
+    /// than a client tries, which is the product of its options `retries` and `ackTimeout`, and the time for which it may be
+    /// away. Default: 5 minutes.
+    pub fn idempotency_window(mut self, window: Duration) -> Self {
+        if let Some(idempotency) = Arc::get_mut(&mut self.engine.application.idempotency) {
+            idempotency.window = window;
+        }
+        self
+    }
+
+    /// Sets the maximum size of the answers that are remembered for [idempotency keys](crate::IdempotencyKey), in bytes: each
+    /// counts its length, that of its key and event, and 256. If it is exceeded, the oldest are forgotten. Default: 16 MiB.
+    pub fn idempotency_max_bytes(mut self, bytes: usize) -> Self {
+        if let Some(idempotency) = Arc::get_mut(&mut self.engine.application.idempotency) {
+            idempotency.max_bytes = bytes;
+        }
+        self
+    }
+
     /// Makes the server part of a cluster: see [`cluster`](crate::cluster). Default: none, so that there are only the
     /// sockets of this server.
     ///

@@ -12,6 +12,7 @@ pub(crate) mod cluster;
 mod extract;
 pub(crate) mod functions;
 pub(crate) mod hand_over;
+pub(crate) mod idempotency;
 pub(crate) mod joined_rooms;
 pub(crate) mod members;
 pub(crate) mod middleware;

@@ -18,14 +18,15 @@ use serde_json::{Value, json};
 use smol::future::poll_once;
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{
-    Args, ConnectError, Cookie, Cors, DisconnectReason, HandlerError, HttpCompression, PerMessageDeflate,
-    RateLimit, Server, Socket, Tls, Transport,
+    Args, ConnectError, Cookie, Cors, DisconnectReason, HandlerError, HttpCompression, IdempotencyKey,
+    PerMessageDeflate, RateLimit, Server, Socket, Tls, Transport,
 };
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -47,6 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     io.of("/members").middleware(only_members);
     io.of("/members").on_connect(welcome);
     expiring(&io);
+    orders(&io);
 
     let closing = io.clone();
     let (tell, told) = tokio::sync::oneshot::channel();
@@ -161,6 +163,37 @@ fn expiring(io: &Server) {
             check(&socket, &login).map(|_| Duration::from_secs(1)).map_err(ConnectError::from)
         },
     );
+}
+
+/// Orders that are handled once, however often they are sent, and not before somebody releases them.
+fn orders(io: &Server) {
+    #[derive(Default)]
+    struct Shop {
+        calls: AtomicU64,
+        orders: AtomicU64,
+    }
+
+    let shop = Arc::new(Shop::default());
+    let released = Arc::new(Semaphore::new(0));
+    let orders = io.of("/orders");
+    let (handling, waiting) = (shop.clone(), released.clone());
+    orders.on("order", move |key: IdempotencyKey| {
+        let (shop, released) = (handling.clone(), waiting.clone());
+        shop.calls.fetch_add(1, Ordering::Relaxed);
+        key.run(async move {
+            let number = shop.orders.fetch_add(1, Ordering::Relaxed) + 1;
+            released.acquire().await?.forget();
+            Ok(number)
+        })
+    });
+    orders.on("release", move || {
+        released.add_permits(1);
+        async {}
+    });
+    orders.on("counts", move || {
+        let counts = (shop.calls.load(Ordering::Relaxed), shop.orders.load(Ordering::Relaxed));
+        async move { vec![counts.0, counts.1] }
+    });
 }
 
 /// Events that come back.

@@ -56,7 +56,11 @@ while (Date.now() - start < seconds * 1000) {
 }
 ended = true;
 await allConnected();
-await sleep(1000);
-const delivered = members.reduce((sum, { received }) => sum + received, 0);
+const count = () => members.reduce((sum, { received }) => sum + received, 0);
+let delivered;
+do {
+  delivered = count();
+  await sleep(3000);
+} while (count() > delivered);
 console.log(JSON.stringify([number * clients, delivered, unexpected, cuts, anew]));
 process.exit();

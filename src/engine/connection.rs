@@ -388,9 +388,8 @@ impl<A: Application> Connection<A> {
 
     fn arm_deadline(&mut self) {
         let deadline = self.stream.next_deadline();
-        let armed = self.timer.map(|(at, _)| at);
         match (deadline, &self.waker) {
-            (Some(deadline), Some(waker)) if armed.is_none_or(|armed| deadline < armed) => {
+            (Some(deadline), Some(waker)) if self.timer.is_none_or(|armed| !armed.covers(deadline)) => {
                 let waker = waker.clone();
                 self.disarm();
                 let (key, driver) = self.server.timers.insert(deadline, Notify::Waker(waker));
@@ -470,7 +469,7 @@ impl<A: Application> Protocol for Connection<A> {
     fn handle_wake(&mut self, now: Time) {
         let _inside = self.span.enter();
         self.inflated.begin_turn();
-        if self.timer.is_some_and(|(at, _)| at <= now) {
+        if self.timer.is_some_and(|armed| armed.is_due(now)) {
             self.disarm();
             if matches!(self.link, Link::Exchange(_)) {
                 // Answers a request that has waited too long.

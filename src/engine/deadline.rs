@@ -1,6 +1,6 @@
 //! Deadlines of futures, in the server's table.
 
-use super::timers::{Key, Notify, Timers};
+use super::timers::{Expire, Key, Notify, Timers};
 use super::{Application, ServerInner};
 use sockeye_core::Time;
 use std::task::{Context, Poll};
@@ -46,7 +46,7 @@ impl Deadline {
         }
     }
 
-    pub(crate) fn clear(&mut self, timers: &Timers) {
+    pub(crate) fn clear(&mut self, timers: &Timers<impl Expire>) {
         if let Some(key) = self.key.take() {
             timers.remove(key);
         }

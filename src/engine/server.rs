@@ -4,7 +4,7 @@ use super::assets::Assets;
 use super::connection::Connection;
 use super::hooks::Hooks;
 use super::quota::Quota;
-use super::session::Session;
+use super::session::{Session, Shared};
 use super::timers::Timers;
 use super::{Application, CloseReason, Handshake, Id, Message, Transport, WhenFull};
 use crate::by_id::{ById, IdHash};
@@ -80,7 +80,7 @@ pub(crate) struct ServerInner<A: Application> {
     initial_packet: Option<InitialPacket>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(super) assets: Assets,
-    pub(crate) timers: Timers,
+    pub(crate) timers: Timers<Shared<A>>,
     /// The parts of requests that sessions share.
     pub(super) common: Arc<Common>,
     pub(super) sessions: RwLock<HashSet<ById<Session<A>>, IdHash>>,

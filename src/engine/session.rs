@@ -28,7 +28,7 @@ use writable::wake_drained;
 /// A handle to a session: it is cheap to clone, and keeps nothing alive. Once the session has ended, nothing can be sent.
 pub struct Session<A: Application>(Arc<Shared<A>>);
 
-struct Shared<A: Application> {
+pub(crate) struct Shared<A: Application> {
     id: Id,
     handshake: Handshake,
     server: Weak<ServerInner<A>>,
@@ -419,7 +419,7 @@ impl<A: Application> Session<A> {
         let application = guard("next_deadline", || A::next_deadline(state)).flatten();
         let deadlines = [inner.engine.next_deadline(), application];
         let deadline = deadlines.into_iter().flatten().min();
-        let is_armed = inner.timer.is_some_and(|(armed, _)| deadline.is_some_and(|at| armed <= at));
+        let is_armed = inner.timer.is_some_and(|armed| deadline.is_some_and(|at| armed.covers(at)));
         if is_armed || (inner.timer.is_none() && deadline.is_none()) {
             return (None, None);
         }
@@ -428,14 +428,13 @@ impl<A: Application> Session<A> {
     }
 
     fn arm_at(&self, inner: &mut Inner<A>, deadline: Option<Time>, server: &ServerInner<A>) -> Option<Waker> {
-        if inner.timer.is_some_and(|(armed, _)| deadline.is_some_and(|at| armed <= at)) {
+        if inner.timer.is_some_and(|armed| deadline.is_some_and(|at| armed.covers(at))) {
             return None;
         }
         if let Some(key) = inner.timer.take() {
             server.timers.remove(key);
         }
-        let this: Arc<dyn Expire> = self.0.clone();
-        let (key, driver) = server.timers.insert(deadline?, Notify::Object(Arc::downgrade(&this)));
+        let (key, driver) = server.timers.insert(deadline?, Notify::Session(Arc::downgrade(&self.0)));
         inner.timer = Some(key);
         driver
     }

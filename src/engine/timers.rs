@@ -5,10 +5,12 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use sockeye_core::Time;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 /// An object with a deadline.
 pub(crate) trait Expire: Send + Sync {
@@ -16,76 +18,161 @@ pub(crate) trait Expire: Send + Sync {
     fn expire(self: Arc<Self>, now: Time);
 }
 
-/// The object or task that is notified when a deadline is reached.
-pub(crate) enum Notify {
-    /// An object, if it still lives.
+/// The session, object or task that is notified when a deadline is reached.
+pub(crate) enum Notify<S> {
+    /// A session, if it still lives.
+    Session(Weak<S>),
+    /// Another object, if it still lives.
     Object(Weak<dyn Expire>),
     /// A task or an event loop.
     Waker(Waker),
 }
 
-/// The key of an entry: its number is odd if that is an object.
-pub(crate) type Key = (Time, NonZeroU64);
+/// The key of an entry, in the order of deadlines: in 43 bits the number of the slot of time, in 19 bits a number that tells
+/// entries of the same slot apart, in the last two bits the kind of the entry. Every session has one, so it is small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(NonZeroU64);
+
+/// The duration of a slot, in nanoseconds: deadlines are reached up to a quarter of a millisecond late, those of whole
+/// milliseconds exactly.
+const SLOT: u64 = 250_000;
+/// The number of bits behind the number of the slot.
+const SLOT_AT: u32 = 21;
+const KIND_BITS: u32 = 2;
+/// The last slot that a deadline may ask for, 34 years after the origin.
+const MAX_SLOT: u64 = 1 << 42;
+
+/// The kinds of entries, none of which is 0.
+const SESSION: u64 = 1;
+const OBJECT: u64 = 2;
+const WAKER: u64 = 3;
+
+impl Key {
+    /// Returns the first key that is tried for an entry. `number` may be any.
+    fn new(at: Time, number: u64, kind: u64) -> Key {
+        let slot = nanos(at).div_ceil(SLOT).min(MAX_SLOT);
+        let number = number % (1 << (SLOT_AT - KIND_BITS));
+        let key = NonZeroU64::new(slot << SLOT_AT | number << KIND_BITS | kind);
+        Key(key.expect("no kind is 0"))
+    }
+
+    /// Returns the next key of the kind: in the next slot if the numbers of this one end here.
+    fn following(self) -> Key {
+        Key(self.0.saturating_add(1 << KIND_BITS))
+    }
+
+    /// Returns the last key of the slot.
+    fn end_of_slot(self) -> Key {
+        Key(self.0 | ((1 << SLOT_AT) - 1))
+    }
+
+    fn kind(self) -> u64 {
+        self.0.get() % (1 << KIND_BITS)
+    }
+
+    /// Returns the time at which the deadline counts as reached.
+    fn at(self) -> Time {
+        Time::from_origin(Duration::from_nanos((self.0.get() >> SLOT_AT).saturating_mul(SLOT)))
+    }
+
+    /// Returns whether the entry's deadline is reached.
+    pub(crate) fn is_due(self, now: Time) -> bool {
+        self.0.get() >> SLOT_AT <= nanos(now) / SLOT
+    }
+
+    /// Returns whether the entry is as early as one for a deadline `at` would be, so that it need not be replaced.
+    pub(crate) fn covers(self, at: Time) -> bool {
+        self.0.get() >> SLOT_AT <= nanos(at).div_ceil(SLOT).min(MAX_SLOT)
+    }
+}
+
+fn nanos(at: Time) -> u64 {
+    u64::try_from(at.since_origin().as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// The number of deadlines that are handled in one turn, so that other tasks get theirs: the deadlines of
 /// clients that came at once are due at once.
 const MAX_TURN: usize = 256;
 
-/// Deadlines in order.
-#[derive(Default)]
-pub(crate) struct Timers {
-    table: Mutex<Table>,
+/// Deadlines in order. `S` is a session.
+pub(crate) struct Timers<S> {
+    table: Mutex<Table<S>>,
     drivers: Arc<Drivers>,
 }
 
-/// The entries. One map for each kind, because the entries of a map of both would be larger by a quarter, and every session
-/// has one.
-#[derive(Default)]
-struct Table {
+impl<S> Default for Timers<S> {
+    fn default() -> Self {
+        Timers { table: Mutex::default(), drivers: Arc::default() }
+    }
+}
+
+/// The entries. One map for each kind, because the entries of a map of all would be larger by half, and every session has
+/// one.
+struct Table<S> {
+    sessions: BTreeMap<Key, Weak<S>>,
     objects: BTreeMap<Key, Weak<dyn Expire>>,
     wakers: BTreeMap<Key, Waker>,
     /// The number of deadlines added so far.
     added: u64,
 }
 
-impl Table {
-    fn insert(&mut self, at: Time, notify: Notify) -> Key {
-        self.added += 2;
-        let number = NonZeroU64::MIN.saturating_add(self.added);
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        Table { sessions: BTreeMap::new(), objects: BTreeMap::new(), wakers: BTreeMap::new(), added: 0 }
+    }
+}
+
+impl<S> Table<S> {
+    fn insert(&mut self, at: Time, notify: Notify<S>) -> Key {
+        self.added = self.added.wrapping_add(1);
+        let key = |kind| Key::new(at, self.added, kind);
         match notify {
-            Notify::Object(object) => {
-                self.objects.insert((at, number), object);
-                (at, number)
-            }
-            Notify::Waker(waker) => {
-                let number = number.saturating_add(1);
-                self.wakers.insert((at, number), waker);
-                (at, number)
-            }
+            Notify::Session(session) => insert(&mut self.sessions, key(SESSION), session),
+            Notify::Object(object) => insert(&mut self.objects, key(OBJECT), object),
+            Notify::Waker(waker) => insert(&mut self.wakers, key(WAKER), waker),
         }
     }
 
-    fn remove(&mut self, key: Key) -> Option<Notify> {
-        match key.1.get() % 2 {
-            0 => self.wakers.remove(&key).map(Notify::Waker),
-            _ => self.objects.remove(&key).map(Notify::Object),
+    fn remove(&mut self, key: Key) -> Option<Notify<S>> {
+        match key.kind() {
+            SESSION => self.sessions.remove(&key).map(Notify::Session),
+            OBJECT => self.objects.remove(&key).map(Notify::Object),
+            _ => self.wakers.remove(&key).map(Notify::Waker),
         }
     }
 
     fn first(&self) -> Option<Key> {
+        let session = self.sessions.first_key_value().map(|(key, _)| *key);
         let object = self.objects.first_key_value().map(|(key, _)| *key);
         let waker = self.wakers.first_key_value().map(|(key, _)| *key);
-        object.into_iter().chain(waker).min()
+        session.into_iter().chain(object).chain(waker).min()
     }
 }
 
-impl Timers {
+/// Inserts an entry. If its key is taken, because very many deadlines are in the same slot, it gets one behind theirs.
+fn insert<T>(map: &mut BTreeMap<Key, T>, mut key: Key, item: T) -> Key {
+    loop {
+        match map.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(item);
+                return key;
+            }
+            Entry::Occupied(_) => {
+                let last = map.range(key..=key.end_of_slot()).next_back();
+                key = last.map_or(key, |(last, _)| *last).following();
+            }
+        }
+    }
+}
+
+impl<S: Expire> Timers<S> {
     /// Adds a deadline. Returns the drivers' waker if it is now the first one; call it without a lock.
     #[must_use]
-    pub(crate) fn insert(&self, at: Time, notify: Notify) -> (Key, Option<Waker>) {
+    pub(crate) fn insert(&self, at: Time, notify: Notify<S>) -> (Key, Option<Waker>) {
         let mut table = self.table.lock();
-        let earlier = table.first().is_none_or(|first| at < first.0);
+        let first = table.first();
         let key = table.insert(at, notify);
+        let earlier = first.is_none_or(|first| key.at() < first.at());
         (key, earlier.then(|| Waker::from(self.drivers.clone())))
     }
 
@@ -97,7 +184,7 @@ impl Timers {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
-        self.table.lock().first().map(|key| key.0)
+        self.table.lock().first().map(Key::at)
     }
 
     /// Handles deadlines in order, at most one turn's number. If more are due, the next deadline is in the
@@ -107,16 +194,20 @@ impl Timers {
             let entry = {
                 let mut table = self.table.lock();
                 match table.first() {
-                    Some(key) if key.0 <= now => table.remove(key),
+                    Some(key) if key.is_due(now) => table.remove(key),
                     _ => return,
                 }
             };
             let Some(entry) = entry else { return };
+            // An object may panic, because it may call the application's code; the other deadlines are still due.
             match entry {
+                Notify::Session(session) => {
+                    if let Some(session) = session.upgrade() {
+                        guard("a handler of deadlines", || session.expire(now));
+                    }
+                }
                 Notify::Object(object) => {
                     if let Some(object) = object.upgrade() {
-                        // It may panic, because it may call the application's code; the other deadlines are
-                        // still due.
                         guard("a handler of deadlines", || object.expire(now));
                     }
                 }
@@ -169,10 +260,10 @@ impl Drivers {
     }
 }
 
-impl Drop for Timers {
+impl<S> Drop for Timers<S> {
     /// Wakes the drivers, which can end now.
     fn drop(&mut self) {
-        self.wake();
+        self.drivers.wake_by_ref();
     }
 }
 
@@ -187,10 +278,10 @@ impl Wake for Drivers {
     }
 }
 
-impl fmt::Debug for Timers {
+impl<S> fmt::Debug for Timers<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = self.table.lock();
-        write!(f, "Timers({})", table.objects.len() + table.wakers.len())
+        write!(f, "Timers({})", table.sessions.len() + table.objects.len() + table.wakers.len())
     }
 }
 
@@ -199,7 +290,15 @@ impl fmt::Debug for Timers {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
+
+    /// The session of a table that has none.
+    struct NoSession;
+
+    impl Expire for NoSession {
+        fn expire(self: Arc<Self>, _: Time) {}
+    }
+
+    type Timers = super::Timers<NoSession>;
 
     /// Counts its wakes.
     #[derive(Default)]
@@ -266,6 +365,48 @@ mod tests {
         assert_eq!(timers.next_deadline(), Some(at(9)));
         timers.remove(keys[4]);
         assert_eq!(timers.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_deadline_is_reached_at_its_time_or_up_to_a_quarter_of_a_millisecond_later() {
+        let nanos = |nanos| Time::ZERO + Duration::from_nanos(nanos);
+        for (deadline, reached) in [
+            (0, 0),
+            (1, 250_000),
+            (250_000, 250_000),
+            (250_001, 500_000),
+            (25_000_000_000, 25_000_000_000),
+            (25_000_000_001, 25_000_250_000),
+        ] {
+            let (timers, count) = (Timers::default(), Arc::new(Count::default()));
+            let (key, _) = timers.insert(nanos(deadline), Notify::Waker(count.clone().into()));
+            assert_eq!(timers.next_deadline(), Some(nanos(reached)));
+            assert!(key.covers(nanos(deadline)) && key.covers(nanos(reached)));
+            assert!(deadline == 0 || !key.covers(nanos(reached - 250_000)));
+            if reached > 0 {
+                assert!(!key.is_due(nanos(reached - 1)));
+                timers.handle_timeout(nanos(reached - 1));
+                assert_eq!(count.get(), 0);
+            }
+            assert!(key.is_due(nanos(reached)));
+            timers.handle_timeout(nanos(reached));
+            assert_eq!((count.get(), timers.next_deadline()), (1, None));
+        }
+    }
+
+    #[test]
+    fn a_deadline_whose_key_is_taken_gets_one_behind_those_of_its_slot_or_in_the_next_slot() {
+        for time in [at(1), Time::from_origin(Duration::MAX)] {
+            let mut map = BTreeMap::new();
+            let first = Key::new(time, 7, OBJECT);
+            let keys = [(); 3].map(|()| super::insert(&mut map, first, ()));
+            assert_eq!(keys, [first, first.following(), first.following().following()]);
+            // The last number of the slot, and then the first one, which comes again after it.
+            super::insert(&mut map, Key::new(time, u64::MAX, OBJECT), ());
+            let next = super::insert(&mut map, first, ());
+            assert_eq!(next.at().saturating_since(first.at()), Duration::from_nanos(SLOT));
+            assert_eq!((next.kind(), map.len()), (OBJECT, 5));
+        }
     }
 
     #[test]

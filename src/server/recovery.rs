@@ -242,7 +242,7 @@ impl Namespace {
         let memory = order.memory.as_mut()?;
         let at = memory.retained.next_deadline()?;
         // An earlier deadline is corrected when it is reached.
-        if memory.timer.is_some_and(|(armed, _)| armed <= at) {
+        if memory.timer.is_some_and(|armed| armed.covers(at)) {
             return None;
         }
         let engine = self.0.engine.upgrade()?;

@@ -67,8 +67,12 @@ export function testEach(name, example, run) {
 }
 
 /** Starts a program. It and its windows are closed when the test ends. */
-export async function start(t, example, runtime, transport = "websocket") {
-  const site = new Site(example, runtime, transport);
+export function start(t, example, runtime, transport = "websocket") {
+  return startSite(t, new Site(example, runtime, transport));
+}
+
+/** The same for a site of another kind. */
+export async function startSite(t, site) {
   t.after(async () => {
     await Promise.all(site.windows.map((window) => window.close()));
     await site.kill();
@@ -78,7 +82,8 @@ export async function start(t, example, runtime, transport = "websocket") {
   return site;
 }
 
-class Site extends Program {
+/** A program that runs, with the windows of its page. */
+export class Site extends Program {
   constructor(example, runtime, transport) {
     super(example);
     this.runtime = runtime;

@@ -1,22 +1,12 @@
 // Shared by the tests: a Redis, the servers of a cluster, and their clients.
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { createClient } from "redis";
 import { io } from "socket.io-client";
 import { Program, within } from "../../real_clients/program.js";
+import { Redis, freePort, redisServer, skip } from "./redis.js";
 
-export { within };
-
-/** The program, or undefined if it is missing. */
-export const redisServer = [process.env.REDIS_SERVER, "redis-server"].find((program) => {
-  return program && spawnSync(program, ["--version"]).status === 0;
-});
-export const skip = redisServer ? false : "redis-server is missing: install it, or set REDIS_SERVER=/path/of/redis-server";
+export { Redis, redisServer, skip, within };
 
 /** The servers of a cluster: `tokio` and `smol` are ours. */
 export const SERVERS = (process.env.SERVERS ?? "tokio,smol,node,node").split(",");
@@ -31,16 +21,6 @@ export const DIALECTS = {
   streams: ["--adapter", "streams"],
 };
 
-/** Returns a port that is free. */
-export async function freePort() {
-  const server = createServer();
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 /** Waits until a condition holds: `check` returns its value, or throws or returns undefined as long as it does not. */
 export async function eventually(what, check, time = 30_000) {
   const end = Date.now() + time;
@@ -54,45 +34,6 @@ export async function eventually(what, check, time = 30_000) {
     }
     if (Date.now() > end) throw new Error(`timed out waiting for ${what}${reason}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-export class Redis {
-  /** Starts a server without persistence, in a folder of its own. */
-  static async start(args = []) {
-    const redis = new Redis();
-    redis.args = args;
-    redis.folder = await mkdtemp(path.join(tmpdir(), "sockeye-redis-"));
-    redis.port = await freePort();
-    redis.url = `redis://127.0.0.1:${redis.port}`;
-    await redis.spawn();
-    return redis;
-  }
-
-  async spawn() {
-    const fixed = ["--port", this.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", this.folder];
-    this.process = spawn(redisServer, [...fixed, ...this.args].map(String), { stdio: ["ignore", "pipe", "inherit"] });
-    this.exited = once(this.process, "exit");
-    let log = "";
-    const ready = new Promise((resolve) => {
-      this.process.stdout.on("data", (data) => {
-        log += data;
-        if (log.includes("Ready to accept connections")) resolve();
-      });
-    });
-    const failed = this.exited.then(() => Promise.reject(new Error(`redis-server ended: ${log}`)));
-    failed.catch(() => {});
-    await within(Promise.race([ready, failed]), "redis-server");
-  }
-
-  async kill() {
-    this.process.kill("SIGKILL");
-    await within(this.exited, "the end of redis-server");
-  }
-
-  async end() {
-    await this.kill();
-    await rm(this.folder, { recursive: true, force: true });
   }
 }
 

@@ -32,23 +32,36 @@ pub(crate) fn run(path: &str, messages: usize) {
         while node.poll_command().is_some() {}
         node
     });
+    let decoder = to.decoder();
     let carried = publish(&mut from, path.ends_with("_binary"));
     let mut number = 0;
     let mut turn = |_| {
         let now = Time::ZERO;
         number += 1;
+        let mut rooms = 0;
         match &carried {
-            Carried::Published(channel, message) => to.handle_message(now, &channel.name, message),
+            Carried::Published(channel, message) => {
+                let has_sockets = |_: &str, room: Option<&str>| {
+                    rooms += room.map_or(0, str::len);
+                    false
+                };
+                let decoded = decoder.decode(&channel.name, message, has_sockets);
+                let decoded = decoded.expect("the message is right").expect("it is of another node");
+                to.handle_decoded(now, decoded).expect("the message is right");
+                assert_eq!(to.poll_event(), None, "no socket is addressed");
+            }
             Carried::Appended(fields) => {
                 let offset = format!("{number}-0");
                 let fields = fields.iter().map(|(key, value)| (*key, &**value));
-                to.handle_entry(now, "socket.io", &offset, fields)
+                to.handle_entry(now, "socket.io", &offset, fields).expect("the entry is right");
+                let Some(Event::Broadcast { target, event, .. }) = to.poll_event() else {
+                    panic!("it is ignored")
+                };
+                drop(event);
+                rooms += target.rooms.iter().map(str::len).sum::<usize>();
             }
         }
-        .expect("the message is right");
-        let Some(Event::Broadcast { target, event, .. }) = to.poll_event() else { panic!("it is ignored") };
-        drop(event);
-        black_box(target).rooms.len()
+        black_box(rooms)
     };
     turn(0);
     let rooms = measured(messages, turn);

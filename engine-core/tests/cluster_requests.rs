@@ -369,6 +369,66 @@ fn binary_data_is_a_placeholder_to_clients_and_cannot_be_faked_beside_one() {
 }
 
 #[test]
+fn a_broadcast_without_sockets_here_is_no_event_but_shows_that_its_sender_is_alive() {
+    for (dialect, channel) in [
+        (Dialect::Classic(Classic::default()), "socket.io#/#"),
+        (Dialect::Sharded(Sharded::default()), "socket.io#/#"),
+    ] {
+        let config = ClusterConfig::new(dialect);
+        let [mut ours, mut theirs] =
+            [1, 2].map(|seed| Cluster::new(config.clone(), Random::from_seed([seed; 20])));
+        theirs.add_namespace(NOW, "/");
+        ours.add_namespace(NOW, "/");
+        let sent = |theirs: &mut Cluster| loop {
+            match theirs.poll_command() {
+                Some(Command::Publish { message, .. }) => return message,
+                Some(_) => {}
+                None => panic!("nothing is published"),
+            }
+        };
+        let is_classic = matches!(config.dialect, Dialect::Classic(_));
+        if !is_classic {
+            let hello = sent(&mut theirs);
+            ours.handle_message(NOW, channel, &hello).unwrap();
+        }
+        while ours.poll_event().is_some() {}
+        let mut target = Target::default();
+        target.rooms.insert("one");
+        target.rooms.insert("two");
+        let args = OwnedArgs::from_json(r#"["hello"]"#, Vec::new()).unwrap();
+        theirs.broadcast(NOW, "/", &target, &Flags::default(), args.as_args().into());
+        let message = sent(&mut theirs);
+        let decoder = ours.decoder();
+        // As late as the sender could be silent.
+        let late = NOW + (config.heartbeat_timeout - Duration::from_millis(1));
+        for (local, rooms) in [("nowhere", ["one", "two"].as_slice()), ("one", &["one"])] {
+            let mut asked = Vec::new();
+            let decoded = decoder.decode(channel, &message, |namespace, room| {
+                assert_eq!(namespace, "/");
+                asked.push(room.unwrap().to_owned());
+                room == Some(local)
+            });
+            ours.handle_decoded(late, decoded.unwrap().unwrap()).unwrap();
+            assert_eq!(asked, rooms);
+            let is_event = matches!(ours.poll_event(), Some(Event::Broadcast { .. }));
+            assert_eq!(is_event, local == "one");
+            ours.handle_timeout(late + Duration::from_millis(1));
+            assert_eq!(ours.nodes("/").count(), usize::from(!is_classic), "it was heard {late:?}");
+        }
+        // An own one, and one to all.
+        assert!(theirs.decoder().decode(channel, &message, |_, _| true).unwrap().is_none());
+        theirs.broadcast(NOW, "/", &Target::default(), &Flags::default(), args.as_args().into());
+        let mut asked = 0;
+        let decoded = decoder.decode(channel, &sent(&mut theirs), |_, room| {
+            asked += 1;
+            room.is_some()
+        });
+        ours.handle_decoded(late, decoded.unwrap().unwrap()).unwrap();
+        assert_eq!((asked, ours.poll_event()), (1, None));
+    }
+}
+
+#[test]
 fn an_entry_that_is_read_again_is_ignored() {
     let mut node = node(Dialect::Streams(Streams::default()));
     let mut read = |offset: &str| {

@@ -5,7 +5,7 @@
 
 use super::args::PublishedArgs;
 use super::error::BusError;
-use super::message::{Body, EMITTER, Fields, Message, Opts, Packet, event, text};
+use super::message::{Body, EMITTER, Fields, HasSockets, Message, Opts, Packet, event, text};
 use super::raw::{Raw, Reader};
 use super::writer::Writer;
 use crate::socketio::{Flags, Rooms, Target};
@@ -23,7 +23,10 @@ const BROADCAST_CLIENT_COUNT: u64 = 8;
 const BROADCAST_ACK: u64 = 9;
 
 /// Reads a message from a channel of broadcasts: `[uid, packet, opts]`.
-pub(super) fn read_broadcast<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, BusError> {
+pub(super) fn read_broadcast<'a>(
+    reader: &mut Reader<'a>,
+    has_sockets: HasSockets<'_>,
+) -> Result<Message<'a>, BusError> {
     let mut fields = Fields::default();
     let mut at = 0;
     reader.list(|reader| {
@@ -38,9 +41,16 @@ pub(super) fn read_broadcast<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>,
     })?;
     reader.finish()?;
     let (event, namespace) = fields.event()?;
-    let (target, flags) = fields.target()?;
-    let namespace = Some(namespace.unwrap_or_else(|| "/".into()));
-    Ok(Message { uid: fields.uid, namespace, body: Body::Broadcast { event, target, flags, request: None } })
+    let namespace = namespace.unwrap_or_else(|| "/".into());
+    let opts = fields.needed_opts()?;
+    let body = match fields.is_elsewhere(&namespace, has_sockets)? {
+        true => Body::Elsewhere,
+        false => {
+            let (target, flags) = (opts.target()?, opts.flags());
+            Body::Broadcast { event, target, flags, request: None }
+        }
+    };
+    Ok(Message { uid: fields.uid, namespace: Some(namespace), body })
 }
 
 /// Reads a message from the channel of requests.
@@ -62,7 +72,7 @@ pub(super) fn read_request<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, B
                     rooms.insert(&fields.room.and_then(Raw::name).ok_or(BusError::Field("room"))?);
                     (target, rooms)
                 }
-                None => (fields.target()?.0, fields.rooms(limits)?),
+                None => (fields.target()?, fields.rooms(limits)?),
             };
             let request = fields.request;
             match kind {
@@ -73,14 +83,15 @@ pub(super) fn read_request<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, B
         REMOTE_DISCONNECT => {
             let target = match single(&fields) {
                 Some(target) => target,
-                None => fields.target()?.0,
+                None => fields.target()?,
             };
             Body::Disconnect { target, close: fields.close, request: fields.request }
         }
-        REMOTE_FETCH => Body::Fetch { target: fields.target()?.0, request: fields.needed_request()? },
+        REMOTE_FETCH => Body::Fetch { target: fields.target()?, request: fields.needed_request()? },
         SERVER_SIDE_EMIT => Body::ServerSide { event: event(fields.data, "data")?, request: fields.request },
         BROADCAST => {
-            let (target, flags) = fields.target()?;
+            let opts = fields.needed_opts()?;
+            let (target, flags) = (opts.target()?, opts.flags());
             let request = Some(fields.needed_request()?);
             Body::Broadcast { event: fields.event()?.0, target, flags, request }
         }

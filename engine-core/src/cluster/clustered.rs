@@ -4,7 +4,7 @@
 use super::args::PublishedArgs;
 use super::error::BusError;
 use super::limits::ClusterLimits;
-use super::message::{Body, Fields, Message, event, text};
+use super::message::{Body, Fields, HasSockets, Message, event, text};
 use super::raw::Reader;
 use super::writer::Writer;
 use crate::socketio::{Flags, Rooms, Target};
@@ -24,7 +24,10 @@ pub(super) const BROADCAST_ACK: u64 = 12;
 pub(super) const ADAPTER_CLOSE: u64 = 13;
 
 /// Reads a whole message.
-pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, BusError> {
+pub(super) fn read<'a>(
+    reader: &mut Reader<'a>,
+    has_sockets: HasSockets<'_>,
+) -> Result<Message<'a>, BusError> {
     let (mut kind, mut data, mut uid, mut namespace) = (None, None, None, None);
     reader.map(|reader, key| {
         match key {
@@ -37,9 +40,14 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, BusError>
         Ok(())
     })?;
     reader.finish()?;
-    let body = body(kind.ok_or(BusError::Field("type"))?, data, reader.limits())?;
+    let (kind, limits) = (kind.ok_or(BusError::Field("type"))?, reader.limits());
     let uid = Some(uid.ok_or(BusError::Field("uid"))?);
-    Ok(Message { uid, namespace: Some(namespace.ok_or(BusError::Field("nsp"))?), body })
+    let namespace = namespace.ok_or(BusError::Field("nsp"))?;
+    let body = match &data {
+        Some(data) if kind == BROADCAST && data.is_elsewhere(&namespace, has_sockets)? => Body::Elsewhere,
+        _ => body(kind, data, limits)?,
+    };
+    Ok(Message { uid, namespace: Some(namespace), body })
 }
 
 /// Returns the content of a message of this type.
@@ -58,19 +66,18 @@ pub(super) fn body<'a>(
     let mut fields = data.ok_or(BusError::Field("data"))?;
     Ok(match kind {
         BROADCAST => {
-            let (target, flags) = fields.target()?;
+            let opts = fields.needed_opts()?;
+            let (target, flags) = (opts.target()?, opts.flags());
             Body::Broadcast { event: fields.event()?.0, target, flags, request: fields.request }
         }
-        SOCKETS_JOIN => {
-            Body::Join { target: fields.target()?.0, rooms: fields.rooms(limits)?, request: None }
-        }
+        SOCKETS_JOIN => Body::Join { target: fields.target()?, rooms: fields.rooms(limits)?, request: None },
         SOCKETS_LEAVE => {
-            Body::Leave { target: fields.target()?.0, rooms: fields.rooms(limits)?, request: None }
+            Body::Leave { target: fields.target()?, rooms: fields.rooms(limits)?, request: None }
         }
         DISCONNECT_SOCKETS => {
-            Body::Disconnect { target: fields.target()?.0, close: fields.close, request: None }
+            Body::Disconnect { target: fields.target()?, close: fields.close, request: None }
         }
-        FETCH_SOCKETS => Body::Fetch { target: fields.target()?.0, request: fields.needed_request()? },
+        FETCH_SOCKETS => Body::Fetch { target: fields.target()?, request: fields.needed_request()? },
         FETCH_SOCKETS_RESPONSE => Body::Fetched {
             request: fields.needed_request()?,
             sockets: fields.sockets.ok_or(BusError::Field("sockets"))?,

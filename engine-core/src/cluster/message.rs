@@ -4,7 +4,10 @@ use super::error::BusError;
 use super::limits::ClusterLimits;
 use super::raw::{Raw, Reader};
 use crate::socketio::{Flags, Rooms, Target};
+use alloc::borrow::Cow;
+use alloc::string::ToString;
 use core::time::Duration;
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 /// The name by which programs without a server send. It is not a node.
@@ -12,6 +15,9 @@ pub(super) const EMITTER: &str = "emitter";
 
 /// The maximum length of the name of a node, a namespace or a request, in bytes.
 pub(super) const MAX_NAME: usize = 1024;
+
+/// Returns whether a namespace has local sockets in a room, or local sockets at all.
+pub(super) type HasSockets<'a> = &'a mut dyn FnMut(&str, Option<&str>) -> bool;
 
 /// A message of another node.
 #[derive(Debug)]
@@ -26,20 +32,64 @@ pub(super) struct Message<'a> {
 /// The content of a message. `request` is the id of a request, which the answer repeats.
 #[derive(Debug)]
 pub(super) enum Body<'a> {
-    Heartbeat { is_initial: bool },
+    Heartbeat {
+        is_initial: bool,
+    },
     Goodbye,
-    Broadcast { event: Raw<'a>, target: Target, flags: Flags, request: Option<SmolStr> },
-    Join { target: Target, rooms: Rooms, request: Option<SmolStr> },
-    Leave { target: Target, rooms: Rooms, request: Option<SmolStr> },
-    Disconnect { target: Target, close: bool, request: Option<SmolStr> },
-    Fetch { target: Target, request: SmolStr },
-    Ids { target: Target, request: SmolStr },
-    Rooms { request: SmolStr },
-    ServerSide { event: Raw<'a>, request: Option<SmolStr> },
-    Fetched { request: SmolStr, sockets: Raw<'a> },
-    ServerSideAnswer { request: SmolStr, value: Option<Raw<'a>> },
-    ClientCount { request: SmolStr, count: usize },
-    ClientAnswer { request: SmolStr, value: Option<Raw<'a>> },
+    Broadcast {
+        event: Raw<'a>,
+        target: Target,
+        flags: Flags,
+        request: Option<SmolStr>,
+    },
+    /// A broadcast that concerns no socket here.
+    Elsewhere,
+    Join {
+        target: Target,
+        rooms: Rooms,
+        request: Option<SmolStr>,
+    },
+    Leave {
+        target: Target,
+        rooms: Rooms,
+        request: Option<SmolStr>,
+    },
+    Disconnect {
+        target: Target,
+        close: bool,
+        request: Option<SmolStr>,
+    },
+    Fetch {
+        target: Target,
+        request: SmolStr,
+    },
+    Ids {
+        target: Target,
+        request: SmolStr,
+    },
+    Rooms {
+        request: SmolStr,
+    },
+    ServerSide {
+        event: Raw<'a>,
+        request: Option<SmolStr>,
+    },
+    Fetched {
+        request: SmolStr,
+        sockets: Raw<'a>,
+    },
+    ServerSideAnswer {
+        request: SmolStr,
+        value: Option<Raw<'a>>,
+    },
+    ClientCount {
+        request: SmolStr,
+        count: usize,
+    },
+    ClientAnswer {
+        request: SmolStr,
+        value: Option<Raw<'a>>,
+    },
 }
 
 /// The fields of a message, or of its data, in all dialects.
@@ -49,7 +99,7 @@ pub(super) struct Fields<'a> {
     pub(super) kind: Option<u64>,
     pub(super) data: Option<Raw<'a>>,
     pub(super) packet: Option<Packet<'a>>,
-    pub(super) opts: Option<Opts>,
+    pub(super) opts: Option<Opts<'a>>,
     pub(super) request: Option<SmolStr>,
     pub(super) rooms: Option<Raw<'a>>,
     /// Closes the connections, too.
@@ -97,20 +147,37 @@ impl<'a> Fields<'a> {
     /// Returns the rooms to join or to leave.
     pub(super) fn rooms(&self, limits: &ClusterLimits) -> Result<Rooms, BusError> {
         let list = self.rooms.ok_or(BusError::Field("rooms"))?;
-        let mut rooms = Rooms::default();
         if !list.is_list() && !list.is_null() {
             return Err(BusError::Field("rooms"));
         }
+        let mut rooms = Rooms::default();
         for (at, room) in list.elements().enumerate() {
-            insert(&mut rooms, at, room, "rooms", limits)?;
+            check_rooms(at, limits)?;
+            rooms.insert(&name(room, "rooms")?);
         }
         Ok(rooms)
     }
 
     /// Returns the addressed sockets. There has to be a target, as none would mean everybody.
-    pub(super) fn target(&mut self) -> Result<(Target, Flags), BusError> {
-        let Opts { target, flags } = self.opts.take().ok_or(BusError::Field("opts"))?;
-        Ok((target, flags))
+    pub(super) fn target(&self) -> Result<Target, BusError> {
+        self.needed_opts()?.target()
+    }
+
+    pub(super) fn needed_opts(&self) -> Result<&Opts<'a>, BusError> {
+        self.opts.as_ref().ok_or(BusError::Field("opts"))
+    }
+
+    /// Returns whether this is a broadcast that concerns no socket of a namespace here. If the other node waits for the number
+    /// of clients, it does not count as one.
+    pub(super) fn is_elsewhere(
+        &self,
+        namespace: &str,
+        has_sockets: HasSockets<'_>,
+    ) -> Result<bool, BusError> {
+        match (&self.opts, &self.request) {
+            (Some(opts), None) => Ok(!opts.any(|room| has_sockets(namespace, room))?),
+            _ => Ok(false),
+        }
     }
 
     /// Returns the event of the packet, with its namespace.
@@ -150,27 +217,65 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// The addressed sockets, and the flags for sending.
+/// The rooms of a list, as they are written.
+type RawRooms<'a> = SmallVec<[Raw<'a>; 4]>;
+
+/// The addressed sockets, and the flags for sending, as they are written.
 #[derive(Debug, Default)]
-pub(super) struct Opts {
-    target: Target,
-    flags: Flags,
+pub(super) struct Opts<'a> {
+    rooms: RawRooms<'a>,
+    except: RawRooms<'a>,
+    flags: Option<Raw<'a>>,
 }
 
-impl Opts {
+impl<'a> Opts<'a> {
     /// Reads a map. Returns `None` for another value.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Option<Opts>, BusError> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Option<Opts<'a>>, BusError> {
         let mut opts = Opts::default();
         let (_, is_map) = reader.map(|reader, key| {
             match key {
-                b"rooms" => opts.target.rooms = rooms(reader, "rooms")?,
-                b"except" => opts.target.except = rooms(reader, "except")?,
-                b"flags" => opts.flags = flags(reader)?,
+                b"rooms" => opts.rooms = rooms(reader, "rooms")?,
+                b"except" => opts.except = rooms(reader, "except")?,
+                b"flags" => opts.flags = Some(reader.value()?),
                 _ => drop(reader.value()?),
             }
             Ok(())
         })?;
         Ok(is_map.then_some(opts))
+    }
+
+    /// Returns whether one of the rooms fulfils a condition, or whether all sockets do if there are no rooms.
+    fn any(&self, mut condition: impl FnMut(Option<&str>) -> bool) -> Result<bool, BusError> {
+        for room in &self.rooms {
+            if condition(Some(&name(*room, "rooms")?)) {
+                return Ok(true);
+            }
+        }
+        Ok(self.rooms.is_empty() && condition(None))
+    }
+
+    pub(super) fn target(&self) -> Result<Target, BusError> {
+        let mut target = Target::default();
+        for room in &self.rooms {
+            target.rooms.insert(&name(*room, "rooms")?);
+        }
+        for room in &self.except {
+            target.except.insert(&name(*room, "except")?);
+        }
+        Ok(target)
+    }
+
+    pub(super) fn flags(&self) -> Flags {
+        let mut flags = Flags::default();
+        for (key, value) in self.flags.into_iter().flat_map(Raw::members) {
+            match &*key {
+                "volatile" => flags.volatile = value.bool().unwrap_or(false),
+                "compress" => flags.compress = value.bool().unwrap_or(true),
+                "timeout" => flags.timeout = value.uint().map(Duration::from_millis),
+                _ => {}
+            }
+        }
+        flags
     }
 }
 
@@ -185,47 +290,26 @@ pub(super) fn text(value: Raw<'_>) -> Option<SmolStr> {
     value.text().filter(|text| text.len() <= MAX_NAME).map(|text| text.as_ref().into())
 }
 
-fn rooms(reader: &mut Reader<'_>, field: &'static str) -> Result<Rooms, BusError> {
-    let mut rooms = Rooms::default();
-    let mut count = 0;
+fn rooms<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<RawRooms<'a>, BusError> {
+    let mut rooms = RawRooms::new();
     let other = reader.list(|reader| {
-        let room = reader.value()?;
-        insert(&mut rooms, count, room, field, reader.limits())?;
-        count += 1;
+        check_rooms(rooms.len(), reader.limits())?;
+        rooms.push(reader.value()?);
         Ok(())
     })?;
     if other.is_none_or(Raw::is_null) { Ok(rooms) } else { Err(BusError::Field(field)) }
 }
 
-/// Adds the room at this place of a list.
-fn insert(
-    rooms: &mut Rooms,
-    at: usize,
-    room: Raw<'_>,
-    field: &'static str,
-    limits: &ClusterLimits,
-) -> Result<(), BusError> {
-    if at >= limits.max_rooms {
-        return Err(BusError::TooManyRooms { limit: limits.max_rooms });
-    }
-    match room.text() {
-        Some(name) => rooms.insert(&name),
-        None => rooms.insert(&room.name().ok_or(BusError::Field(field))?),
-    }
-    Ok(())
+/// Checks that there may be a further room.
+fn check_rooms(count: usize, limits: &ClusterLimits) -> Result<(), BusError> {
+    let limit = limits.max_rooms;
+    if count < limit { Ok(()) } else { Err(BusError::TooManyRooms { limit }) }
 }
 
-fn flags(reader: &mut Reader<'_>) -> Result<Flags, BusError> {
-    let mut flags = Flags::default();
-    reader.map(|reader, key| {
-        let value = reader.value()?;
-        match key {
-            b"volatile" => flags.volatile = value.bool().unwrap_or(false),
-            b"compress" => flags.compress = value.bool().unwrap_or(true),
-            b"timeout" => flags.timeout = value.uint().map(Duration::from_millis),
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(flags)
+/// Returns the name of a room.
+fn name<'a>(room: Raw<'a>, field: &'static str) -> Result<Cow<'a, str>, BusError> {
+    match room.text() {
+        Some(name) => Ok(name),
+        None => room.name().map(|name| name.to_string().into()).ok_or(BusError::Field(field)),
+    }
 }

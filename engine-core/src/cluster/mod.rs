@@ -18,6 +18,7 @@ mod args;
 mod bus;
 mod classic;
 mod clustered;
+mod decode;
 mod dialect;
 mod error;
 mod event;
@@ -34,6 +35,7 @@ mod writer;
 pub use args::{BusEvent, BusValue, PublishedArgs};
 #[cfg(feature = "std")]
 pub use bus::{Bus, BusStatus, Node};
+pub use decode::{BusDecoder, BusMessage};
 pub use dialect::{Channel, ChannelKind, Classic, Dialect, Sharded, Streams, SubscriptionMode};
 pub use error::{BusError, ClusterError};
 pub use event::{BusSocket, BusSockets, Command, Event, Reply, RequestId, SocketList};

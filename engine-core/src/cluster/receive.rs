@@ -1,14 +1,15 @@
 //! The messages of the other nodes.
 
-use super::args::{BusEvent, BusValue};
+use super::args::BusEvent;
+use super::clustered;
+use super::decode::{BusDecoder, BusMessage, Content};
 use super::error::BusError;
-use super::event::{BusSockets, Event, Reply, RequestId, Wants};
+use super::event::{Event, Reply, RequestId, Wants};
 use super::machine::Cluster;
 use super::message::{Body, EMITTER, Fields, Message};
 use super::nodes::Heard;
 use super::raw::Reader;
 use super::requests::{Accepted, Kind};
-use super::{classic, clustered};
 use crate::Time;
 use crate::time::earliest;
 use base64::Engine;
@@ -32,36 +33,45 @@ impl Cluster {
         (splits.next().is_none() && room != self.uid).then_some((namespace, room))
     }
 
-    /// Handles a message that was published on a channel that this node watches.
+    /// Returns what reads messages for this node.
+    pub fn decoder(&self) -> BusDecoder {
+        let (dialect, limits) = (self.config.dialect.clone(), self.config.limits);
+        BusDecoder { dialect, limits, uid: self.uid.clone() }
+    }
+
+    /// Handles a message that was published on a channel that this node watches: reads it, and
+    /// [handles](Cluster::handle_decoded) it.
     ///
     /// What it means are [events](Cluster::poll_event), which share the memory of the message.
     ///
     /// # Errors
     /// Returns an error if the message is not one of this dialect. Log it: nothing has changed.
     pub fn handle_message(&mut self, now: Time, channel: &str, message: &Bytes) -> Result<(), BusError> {
-        let limits = self.config.limits;
-        let mut reader = Reader::new(message, &limits)?;
-        if !self.config.dialect.is_classic() {
-            let parsed = clustered::read(&mut reader)?;
-            return self.handle(now, message, parsed, None);
+        let decoded = self.decoder().decode(channel, message, |_, _| true)?;
+        decoded.map_or(Ok(()), |message| self.handle_decoded(now, message))
+    }
+
+    /// Handles a message that a [decoder](Cluster::decoder) has read. The messages of a sender on a channel have to come in
+    /// their order.
+    ///
+    /// # Errors
+    /// Returns an error if the message exceeds a limit. Log it: nothing else has changed.
+    pub fn handle_decoded(&mut self, now: Time, message: BusMessage) -> Result<(), BusError> {
+        let BusMessage { uid, namespace, content } = message;
+        let Some(space) = self.namespaces.get_mut(&namespace) else { return Ok(()) };
+        if let Some(uid) = &uid {
+            space.nodes.touch(now, uid);
         }
-        let Some(rest) = channel.strip_prefix(self.config.dialect.prefix()) else { return Ok(()) };
-        if let Some(namespace) = rest.strip_prefix("-request#") {
-            let mut parsed = classic::read_request(&mut reader)?;
-            parsed.namespace = namespace.strip_suffix('#').map(SmolStr::from);
-            self.handle(now, message, parsed, None)
-        } else if let Some(namespace) = rest.strip_prefix("-response#") {
-            let Some(mut parsed) = classic::read_response(&mut reader)? else { return Ok(()) };
-            let own = namespace.strip_suffix('#').and_then(|it| it.strip_suffix(&*self.uid));
-            let namespace = own.unwrap_or(namespace).strip_suffix('#');
-            parsed.namespace = namespace.map(SmolStr::from);
-            self.handle(now, message, parsed, None)
-        } else if rest.starts_with('#') {
-            let parsed = classic::read_broadcast(&mut reader)?;
-            self.handle(now, message, parsed, None)
-        } else {
-            Ok(())
+        match content {
+            Content::Heartbeat { is_initial } => {
+                return self.handle_heartbeat(now, namespace, uid, is_initial);
+            }
+            Content::Goodbye => self.handle_goodbye(namespace, uid),
+            Content::Elsewhere => {}
+            Content::Asked(event) => self.events.push_back(event),
+            content => return self.handle_answer(namespace, uid, content),
         }
+        Ok(())
     }
 
     /// Handles an entry of a stream that this node watches. `offset` is its position, and `fields` are its keys and
@@ -133,24 +143,10 @@ impl Cluster {
         message: Message<'_>,
         offset: Option<&str>,
     ) -> Result<(), BusError> {
-        let Message { uid, namespace: Some(namespace), body } = message else { return Ok(()) };
-        if uid.as_ref() == Some(&self.uid) {
-            return Ok(());
+        match BusMessage::new(bytes, message, offset) {
+            Some(message) if message.uid.as_ref() != Some(&self.uid) => self.handle_decoded(now, message),
+            _ => Ok(()),
         }
-        let Some(space) = self.namespaces.get_mut(&namespace) else { return Ok(()) };
-        if let Some(uid) = &uid {
-            space.nodes.touch(now, uid);
-        }
-        match body {
-            Body::Heartbeat { is_initial } => return self.handle_heartbeat(now, namespace, uid, is_initial),
-            Body::Goodbye => self.handle_goodbye(namespace, uid),
-            Body::Fetched { .. }
-            | Body::ServerSideAnswer { .. }
-            | Body::ClientCount { .. }
-            | Body::ClientAnswer { .. } => return self.handle_answer(bytes, namespace, uid, body),
-            body => self.events.extend(event_of(bytes, namespace, uid, body, offset)),
-        }
-        Ok(())
     }
 
     fn handle_heartbeat(
@@ -190,35 +186,31 @@ impl Cluster {
     /// Handles an answer to an own request, which an answer to somebody else's is not.
     fn handle_answer(
         &mut self,
-        bytes: &Bytes,
         namespace: SmolStr,
         node: Option<SmolStr>,
-        body: Body<'_>,
+        content: Content,
     ) -> Result<(), BusError> {
         let limits = self.config.limits;
         let (namespace, from) = (&*namespace, node.as_ref());
         let requests = &mut self.requests;
-        let (request, accepted, event) = match body {
-            Body::Fetched { request, sockets } => {
+        let (request, accepted, event) = match content {
+            Content::Fetched { request, sockets } => {
                 let accepted = requests.report((&request, Kind::Sockets), namespace, from, 0, &limits);
-                let sockets = BusSockets::new(bytes, sockets);
                 let event = Event::Sockets { request: RequestId(request.clone()), sockets };
                 (request, accepted, Some(event))
             }
-            Body::ServerSideAnswer { request, value } => {
+            Content::ServerSideAnswer { request, value } => {
                 let accepted = requests.report((&request, Kind::ServerSide), namespace, from, 0, &limits);
-                let value = BusValue::new(bytes, value);
                 let event = Event::Answer { request: RequestId(request.clone()), node, value };
                 (request, accepted, Some(event))
             }
-            Body::ClientCount { request, count } => {
+            Content::ClientCount { request, count } => {
                 let accepted = requests.report((&request, Kind::Clients), namespace, from, count, &limits);
                 let event = Event::Asked { request: RequestId(request.clone()), clients: count };
                 (request, accepted, Some(event))
             }
-            Body::ClientAnswer { request, value } => {
+            Content::ClientAnswer { request, value } => {
                 let accepted = requests.acknowledge(&request, namespace, from, &limits);
-                let value = BusValue::new(bytes, value);
                 let event = Event::Answer { request: RequestId(request.clone()), node, value };
                 (request, accepted, Some(event))
             }
@@ -237,7 +229,7 @@ impl Cluster {
 }
 
 /// Returns what a message asks the server to do.
-fn event_of(
+pub(super) fn event_of(
     bytes: &Bytes,
     namespace: SmolStr,
     to: Option<SmolStr>,

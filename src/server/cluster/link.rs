@@ -11,9 +11,11 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
 use sockeye_core::cluster::{
-    Bus, BusError, BusStatus, Cluster, Command, Dialect, Node, RequestId, Sharded, SubscriptionMode,
+    Bus, BusDecoder, BusError, BusMessage, BusStatus, Cluster, Command, Dialect, Node, RequestId, Sharded,
+    SubscriptionMode,
 };
 use sockeye_core::host::Runtime;
+use sockeye_core::socketio::Target;
 use sockeye_core::{Random, Time};
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -37,6 +39,8 @@ pub(crate) struct Link {
     engine: OnceLock<Weak<Engine>>,
     /// Set once the bus is attached.
     runtime: OnceLock<Arc<dyn Runtime>>,
+    /// Reads messages without the lock of the state.
+    decoder: BusDecoder,
     /// Rooms have channels of their own, which are watched while the room has a socket.
     pub(in crate::server) watches_rooms: bool,
     state: Mutex<State>,
@@ -78,14 +82,16 @@ impl Link {
             Dialect::Sharded(Sharded { subscription_mode, .. }) => subscription_mode,
             _ => SubscriptionMode::Static,
         };
+        let cluster = Cluster::new(adapter.config, Random::from_seed(seed));
         Arc::new_cyclic(|this| Link {
             bus: adapter.bus,
+            decoder: cluster.decoder(),
             this: this.clone(),
             engine: OnceLock::new(),
             runtime: OnceLock::new(),
             watches_rooms: mode != SubscriptionMode::Static,
             state: Mutex::new(State {
-                cluster: Cluster::new(adapter.config, Random::from_seed(seed)),
+                cluster,
                 askers: HashMap::new(),
                 timer: None,
                 is_sending: false,
@@ -197,6 +203,15 @@ impl Link {
         }
     }
 
+    /// Handles a message that was read, which is `None` if it concerns other servers only.
+    fn handle_decoded(&self, engine: &Engine, decoded: Result<Option<BusMessage>, BusError>) {
+        let Some(decoded) = decoded.transpose() else { return };
+        let now = engine.now();
+        let mut state = self.state.lock();
+        let result = decoded.and_then(|message| state.cluster.handle_decoded(now, message));
+        self.finish(state, now, result);
+    }
+
     /// Handles the result of a message, and what it has caused.
     fn finish(&self, mut state: MutexGuard<'_, State>, now: Time, result: Result<(), BusError>) {
         let mut report = None;
@@ -237,6 +252,19 @@ impl Link {
             })
             .await;
         }));
+    }
+}
+
+/// Returns whether a namespace has sockets in a room, or any: the condition for reading the messages of one decoding.
+fn has_sockets(engine: &Engine) -> impl FnMut(&str, Option<&str>) -> bool {
+    // A message is for one namespace.
+    let mut known = None;
+    move |name, room| {
+        let namespace = known.get_or_insert_with(|| engine.application.namespaces.get(name));
+        namespace.as_ref().is_some_and(|namespace| {
+            let members = namespace.0.members.read();
+            room.map_or_else(|| members.may_select(&Target::default()), |room| members.has_room(room))
+        })
     }
 }
 
@@ -292,10 +320,8 @@ impl Node for Link {
                 return;
             }
         }
-        let now = engine.now();
-        let mut state = self.state.lock();
-        let result = state.cluster.handle_message(now, channel, &message);
-        self.finish(state, now, result);
+        let decoded = self.decoder.decode(channel, &message, has_sockets(&engine));
+        self.handle_decoded(&engine, decoded);
     }
 
     fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]) {

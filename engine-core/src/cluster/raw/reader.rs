@@ -191,6 +191,9 @@ impl<'a> Reader<'a> {
         match &mut self.source {
             Source::Json(text, scanner) => {
                 scanner.whitespace();
+                if let Some(key) = scanner.short_key() {
+                    return Ok(Cow::Borrowed(key));
+                }
                 scanner.expect(b'"')?;
                 let start = scanner.position();
                 scanner.name()?;

@@ -435,6 +435,18 @@ impl<'a> Scanner<'a> {
         self.string()
     }
 
+    /// Scans a key of up to seven characters without escapes, and the colon behind it. Returns `None`, and stays where it is,
+    /// if the next key is another one.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn short_key(&mut self) -> Option<&'a [u8]> {
+        let inner = self.rest.strip_prefix(b"\"")?;
+        let word = inner.first_chunk::<8>()?;
+        let len = special_bytes(u64::from_le_bytes(*word)).trailing_zeros() as usize / 8;
+        let (key, behind) = inner.split_at_checked(len)?;
+        self.rest = behind.strip_prefix(b"\":")?;
+        Some(key)
+    }
+
     fn scalar(&mut self) -> Result<(), Fault> {
         let (&first, rest) = self.rest.split_first().ok_or(Fault::Syntax)?;
         match first {

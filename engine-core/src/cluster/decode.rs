@@ -1,0 +1,122 @@
+//! Reading the messages of the other nodes.
+
+use super::args::BusValue;
+use super::dialect::Dialect;
+use super::error::BusError;
+use super::event::{BusSockets, Event};
+use super::limits::ClusterLimits;
+use super::message::{Body, Message};
+use super::raw::Reader;
+use super::receive::event_of;
+use super::{classic, clustered};
+use bytes::Bytes;
+use smol_str::SmolStr;
+
+/// Reads the messages of other nodes for a [`Cluster`](super::Cluster). It has no state, so that a lock around that of the
+/// cluster need not be held meanwhile.
+#[derive(Debug, Clone)]
+pub struct BusDecoder {
+    pub(super) dialect: Dialect,
+    pub(super) limits: ClusterLimits,
+    pub(super) uid: SmolStr,
+}
+
+/// A message that was read, for [`Cluster::handle_decoded`](super::Cluster::handle_decoded). It shares the memory of its
+/// bytes.
+#[derive(Debug)]
+pub struct BusMessage {
+    pub(super) uid: Option<SmolStr>,
+    pub(super) namespace: SmolStr,
+    pub(super) content: Content,
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    Heartbeat {
+        is_initial: bool,
+    },
+    Goodbye,
+    /// A broadcast that concerns no socket here.
+    Elsewhere,
+    /// What the server has to do.
+    Asked(Event),
+    Fetched {
+        request: SmolStr,
+        sockets: BusSockets,
+    },
+    ServerSideAnswer {
+        request: SmolStr,
+        value: BusValue,
+    },
+    ClientCount {
+        request: SmolStr,
+        count: usize,
+    },
+    ClientAnswer {
+        request: SmolStr,
+        value: BusValue,
+    },
+}
+
+impl BusDecoder {
+    /// Reads a message that was published on a channel that the node watches. Returns `None` if it concerns others only.
+    ///
+    /// `has_sockets` is asked whether a namespace has local sockets in a room, or local sockets at all, until it says yes. If
+    /// it never does, the rest of a broadcast is not read.
+    ///
+    /// # Errors
+    /// Returns an error if the message is not one of this dialect. Log it: nothing has changed.
+    pub fn decode(
+        &self,
+        channel: &str,
+        message: &Bytes,
+        mut has_sockets: impl FnMut(&str, Option<&str>) -> bool,
+    ) -> Result<Option<BusMessage>, BusError> {
+        let mut reader = Reader::new(message, &self.limits)?;
+        let parsed = if !self.dialect.is_classic() {
+            clustered::read(&mut reader, &mut has_sockets)?
+        } else {
+            let Some(rest) = channel.strip_prefix(self.dialect.prefix()) else { return Ok(None) };
+            if let Some(namespace) = rest.strip_prefix("-request#") {
+                let namespace = namespace.strip_suffix('#').map(SmolStr::from);
+                Message { namespace, ..classic::read_request(&mut reader)? }
+            } else if let Some(namespace) = rest.strip_prefix("-response#") {
+                let Some(parsed) = classic::read_response(&mut reader)? else { return Ok(None) };
+                let own = namespace.strip_suffix('#').and_then(|it| it.strip_suffix(&*self.uid));
+                let namespace = own.unwrap_or(namespace).strip_suffix('#').map(SmolStr::from);
+                Message { namespace, ..parsed }
+            } else if rest.starts_with('#') {
+                classic::read_broadcast(&mut reader, &mut has_sockets)?
+            } else {
+                return Ok(None);
+            }
+        };
+        let is_own = parsed.uid.as_ref() == Some(&self.uid);
+        Ok(if is_own { None } else { BusMessage::new(message, parsed, None) })
+    }
+}
+
+impl BusMessage {
+    /// Takes a message that borrows from `bytes`. Returns `None` if its channel belongs to no namespace.
+    pub(super) fn new(bytes: &Bytes, message: Message<'_>, offset: Option<&str>) -> Option<BusMessage> {
+        let Message { uid, namespace, body } = message;
+        let namespace = namespace?;
+        let content = match body {
+            Body::Heartbeat { is_initial } => Content::Heartbeat { is_initial },
+            Body::Goodbye => Content::Goodbye,
+            Body::Elsewhere => Content::Elsewhere,
+            Body::Fetched { request, sockets } => {
+                Content::Fetched { request, sockets: BusSockets::new(bytes, sockets) }
+            }
+            Body::ServerSideAnswer { request, value } => {
+                Content::ServerSideAnswer { request, value: BusValue::new(bytes, value) }
+            }
+            Body::ClientCount { request, count } => Content::ClientCount { request, count },
+            Body::ClientAnswer { request, value } => {
+                Content::ClientAnswer { request, value: BusValue::new(bytes, value) }
+            }
+            body => Content::Asked(event_of(bytes, namespace.clone(), uid.clone(), body, offset)?),
+        };
+        Some(BusMessage { uid, namespace, content })
+    }
+}

@@ -35,6 +35,16 @@ impl<A: Application> Server<A> {
 
     /// Does the same as [`close`](Server::close), but closes the sessions one after the other, evenly spread over a time.
     pub async fn drain(&self, over: Duration) {
+        let unfinished = self.close_in_turn(over).await;
+        self.begin_close();
+        drop(unfinished);
+        self.close().await;
+    }
+
+    /// Closes the sessions one after the other. The server does not count as closed before the returned guard is dropped.
+    pub(crate) async fn close_in_turn(&self, over: Duration) -> impl Sized + use<'_, A> {
+        self.0.count_busy(true);
+        let unfinished = Unfinished(&self.0);
         self.0.closing.store(true, Ordering::Release);
         let sessions = self.0.sessions();
         let start = self.0.now();
@@ -53,7 +63,7 @@ impl<A: Application> Server<A> {
             session.close_with(CloseReason::ServerShutdown);
         }
         drop(waiting);
-        self.close().await;
+        unfinished
     }
 
     /// Does the first half of [`close`](Server::close): closes every session, but does not wait until they
@@ -77,6 +87,15 @@ struct Waiting<'a, A: Application> {
 impl<A: Application> Drop for Waiting<'_, A> {
     fn drop(&mut self) {
         self.deadline.clear(&self.server.timers);
+    }
+}
+
+/// The part of closing a server that is still to be done.
+struct Unfinished<'a, A: Application>(&'a ServerInner<A>);
+
+impl<A: Application> Drop for Unfinished<'_, A> {
+    fn drop(&mut self) {
+        self.0.count_busy(false);
     }
 }
 

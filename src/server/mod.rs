@@ -270,8 +270,11 @@ impl Server {
     /// # }
     /// ```
     pub async fn drain(&self, over: Duration) {
-        self.engine.drain(over).await;
-        self.close().await;
+        let unfinished = self.engine.close_in_turn(over).await;
+        // Says goodbye to the other servers of a cluster.
+        self.begin_close();
+        drop(unfinished);
+        self.engine.close().await;
     }
 
     /// Does the first half of [`close`](Server::close): closes every client, but does not wait until they

@@ -366,3 +366,31 @@ fn a_namespaces_name_is_shared_and_excludes_the_query() {
     client.session.accept("/admin", &1);
     assert_eq!(client.text(r#"2/admin?token=1,["a"]"#), event(1, r#"["a"]"#));
 }
+
+#[test]
+fn a_client_that_has_joined_no_namespace_cannot_begin_a_packet_instead() {
+    let mut client = Client::new();
+    assert_eq!(client.text("0/admin,"), Ok(Connect("/admin".into())));
+    assert_eq!(client.begin("/admin", 1), Ok(Joining::Begun));
+    // The server closes the namespace before it has decided.
+    assert_eq!(client.session.leave("/admin", true), Some(1));
+    let packet = r#"51-/admin,["event",{"_placeholder":true,"num":0}]"#;
+    assert_eq!(client.text(packet), Err(ProtocolError::NotConnected));
+    assert_eq!(client.session.next_deadline(), Some(at(0) + TIMEOUT));
+    assert_eq!(client.session.handle_timeout(at(0) + TIMEOUT), Err(ProtocolError::ConnectTimeout));
+}
+
+#[test]
+fn the_attachments_of_a_packet_have_to_come_in_time_even_if_a_namespace_is_joined_meanwhile() {
+    let mut client = Client::new();
+    client.join("/", 1);
+    assert_eq!(client.text("0/admin,"), Ok(Connect("/admin".into())));
+    assert_eq!(client.begin("/admin", 2), Ok(Joining::Begun));
+    assert_eq!(client.session.next_deadline(), None);
+    assert_eq!(client.text(r#"51-["event",{"_placeholder":true,"num":0}]"#), Ok(Nothing));
+    let deadline = client.session.next_deadline();
+    assert!(deadline.is_some() && client.session.accept("/admin", &2));
+    assert_eq!(client.session.next_deadline(), deadline);
+    assert_eq!(client.session.handle_timeout(deadline.unwrap()), Err(ProtocolError::AttachmentsTooLate));
+    assert_eq!(client.session.next_deadline(), None);
+}

@@ -34,19 +34,28 @@ pub struct Smol {
     // Not an owner, because the executor's tasks own this.
     executor: Option<Weak<Executor<'static>>>,
     origin: Instant,
+    workers: usize,
 }
 
 impl Smol {
     /// Creates a runtime whose clock starts now and whose tasks are spawned on smol's global executor. The environment
     /// variable `SMOL_THREADS` sets the number of its threads.
     pub fn new() -> Smol {
-        Smol { executor: None, origin: Instant::now() }
+        let threads = std::env::var("SMOL_THREADS").ok().and_then(|threads| threads.parse().ok());
+        Smol { executor: None, origin: Instant::now(), workers: threads.unwrap_or(1).max(1) }
     }
 
     /// Creates a runtime whose clock starts now and whose tasks are spawned on `executor`. Once nothing else owns the
     /// executor, tasks are no longer spawned.
     pub fn on(executor: &Arc<Executor<'static>>) -> Smol {
-        Smol { executor: Some(Arc::downgrade(executor)), origin: Instant::now() }
+        Smol { executor: Some(Arc::downgrade(executor)), origin: Instant::now(), workers: 1 }
+    }
+
+    /// Sets the number of threads that run the executor, which [`Runtime::workers`] returns. Default: 1 for an executor of
+    /// your own, as it cannot be asked; the value of `SMOL_THREADS` for the global one.
+    pub fn with_workers(mut self, threads: usize) -> Smol {
+        self.workers = threads.max(1);
+        self
     }
 
     fn start<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) {
@@ -78,6 +87,10 @@ impl Runtime for Smol {
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
         self.start(future);
     }
+
+    fn workers(&self) -> usize {
+        self.workers
+    }
 }
 
 /// Runs `future` for at most `time`. Returns `None` if it has not completed by then.
@@ -87,4 +100,17 @@ async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T>
         None
     };
     smol::future::or(async { Some(future.await) }, too_late).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workers_are_those_that_the_application_runs() {
+        let executor = Arc::new(Executor::new());
+        assert_eq!(Smol::on(&executor).workers(), 1);
+        assert_eq!(Smol::on(&executor).with_workers(4).workers(), 4);
+        assert_eq!(Smol::on(&executor).with_workers(0).workers(), 1);
+    }
 }

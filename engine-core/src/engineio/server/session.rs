@@ -64,7 +64,8 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Polling(Polling),
+    // Boxed, so that a session over WebSocket, as most are for most of their time, is smaller.
+    Polling(Box<Polling>),
     Streaming(Streaming),
 }
 
@@ -163,7 +164,7 @@ impl Session {
         queue: Outbound,
     ) -> Session {
         let state = match transport {
-            Transport::Polling => State::Polling(Polling::default()),
+            Transport::Polling => State::Polling(Box::default()),
             Transport::WebSocket => State::Streaming(Streaming { queue, ..Streaming::default() }),
         };
         let open = Session::open_packet(&config, id, transport);

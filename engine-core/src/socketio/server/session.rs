@@ -6,7 +6,7 @@ use crate::socketio::limits::Limits;
 use crate::socketio::packet::Packet;
 use crate::socketio::parser::text::{Complete, Reassembly};
 use crate::socketio::parser::{Decoded, Form};
-use crate::time::{Time, earliest};
+use crate::time::Time;
 use alloc::sync::Arc;
 use core::time::Duration;
 use smallvec::SmallVec;
@@ -20,10 +20,9 @@ use smallvec::SmallVec;
 pub struct Session<S> {
     namespaces: SmallVec<[Member<S>; 1]>,
     reassembly: Reassembly,
-    /// The time by which the pending packet has to be complete.
-    reassembly_deadline: Option<Time>,
-    /// The time by which a namespace has to be joined.
-    connect_deadline: Option<Time>,
+    /// The time by which the pending packet has to be complete; or, if there is none, by which a namespace has to be joined.
+    /// One field for both, because a packet can be pending only once a namespace was joined.
+    deadline: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -104,19 +103,14 @@ pub enum ProtocolError {
 
 impl<S> Default for Session<S> {
     fn default() -> Self {
-        Session {
-            namespaces: SmallVec::new(),
-            reassembly: Reassembly::new(),
-            reassembly_deadline: None,
-            connect_deadline: None,
-        }
+        Session { namespaces: SmallVec::new(), reassembly: Reassembly::new(), deadline: None }
     }
 }
 
 impl<S: Clone + PartialEq> Session<S> {
     /// Begins when the Engine.IO session was opened. The client has to join a namespace within `timeout`.
     pub fn open(&mut self, now: Time, timeout: Duration) {
-        self.connect_deadline = Some(now + timeout);
+        self.deadline = Some(now + timeout);
     }
 
     /// Handles a message from the client.
@@ -138,8 +132,12 @@ impl<S: Clone + PartialEq> Session<S> {
                 self.expect_packet()?;
                 // Nothing is kept for a namespace that is not joined.
                 self.member(namespace)?;
+                // The server has closed it before it was joined, and no other was.
+                if self.deadline.is_some() {
+                    return Err(ProtocolError::NotConnected);
+                }
                 self.reassembly = reassembly?;
-                self.reassembly_deadline = Some(now + limits.reassembly_timeout);
+                self.deadline = Some(now + limits.reassembly_timeout);
                 Ok(Received::Nothing)
             }
             Form::Attachment(data) => self.handle_attachment(data, limits),
@@ -153,7 +151,7 @@ impl<S: Clone + PartialEq> Session<S> {
     /// Checks that no attachment has to come before a packet.
     #[inline]
     fn expect_packet(&mut self) -> Result<(), ProtocolError> {
-        Ok(self.reassembly.handle_text().inspect_err(|_| self.reassembly_deadline = None)?)
+        Ok(self.reassembly.handle_text().inspect_err(|_| self.deadline = None)?)
     }
 
     #[inline]
@@ -182,7 +180,7 @@ impl<S: Clone + PartialEq> Session<S> {
     ) -> Result<Received<'a, S>, ProtocolError> {
         let added = self.reassembly.add(data, limits);
         if !self.reassembly.is_pending() {
-            self.reassembly_deadline = None;
+            self.deadline = None;
         }
         let Some(complete) = added? else { return Ok(Received::Nothing) };
         Ok(match self.member(complete.packet().namespace)? {
@@ -234,7 +232,10 @@ impl<S: Clone + PartialEq> Session<S> {
         match self.joining(name, socket) {
             Some(member) => {
                 member.state = State::Connected(socket.clone());
-                self.connect_deadline = None;
+                // A packet of another namespace may be pending, whose attachments still have to come in time.
+                if !self.reassembly.is_pending() {
+                    self.deadline = None;
+                }
                 true
             }
             None => false,
@@ -263,7 +264,7 @@ impl<S: Clone + PartialEq> Session<S> {
     /// Removes all namespaces at the end of the session. Returns their sockets, admitted or not.
     pub fn take_all(&mut self) -> impl Iterator<Item = S> + use<S> {
         self.reassembly.clear();
-        (self.reassembly_deadline, self.connect_deadline) = (None, None);
+        self.deadline = None;
         core::mem::take(&mut self.namespaces).into_iter().filter_map(|member| member.state.into_socket())
     }
 
@@ -277,7 +278,7 @@ impl<S: Clone + PartialEq> Session<S> {
 
     /// Returns the time at which [`handle_timeout`](Session::handle_timeout) has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
-        earliest(self.reassembly_deadline, self.connect_deadline)
+        self.deadline
     }
 
     /// Handles the passing of time. Does nothing before the deadline.
@@ -285,16 +286,17 @@ impl<S: Clone + PartialEq> Session<S> {
     /// # Errors
     /// Returns an error if the client was too slow.
     pub fn handle_timeout(&mut self, now: Time) -> Result<(), ProtocolError> {
-        if self.reassembly_deadline.is_some_and(|deadline| deadline <= now) {
-            self.reassembly.clear();
-            self.reassembly_deadline = None;
-            return Err(ProtocolError::AttachmentsTooLate);
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return Ok(());
         }
-        if self.connect_deadline.is_some_and(|deadline| deadline <= now) {
-            self.connect_deadline = None;
-            return Err(ProtocolError::ConnectTimeout);
-        }
-        Ok(())
+        self.deadline = None;
+        Err(match self.reassembly.is_pending() {
+            true => {
+                self.reassembly.clear();
+                ProtocolError::AttachmentsTooLate
+            }
+            false => ProtocolError::ConnectTimeout,
+        })
     }
 
     /// Returns the number of namespaces that are joined or being joined.

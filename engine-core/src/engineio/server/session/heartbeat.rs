@@ -1,6 +1,6 @@
 //! The heartbeat of a session, and its other deadlines.
 
-use super::{Polling, Session, State};
+use super::{Session, State};
 use crate::engineio::reason::CloseReason;
 use crate::time::{Time, earliest};
 
@@ -113,7 +113,7 @@ impl Session {
             if let State::Polling(polling) = &mut self.state {
                 polling.polled = false;
             }
-            if !matches!(self.state, State::Polling(Polling { parked: false, .. })) {
+            if !matches!(&self.state, State::Polling(polling) if !polling.parked) {
                 self.heartbeat.leave(now);
             }
         }

@@ -61,23 +61,25 @@ impl Session {
         let framing = Framing::WebSocket(Some(agreed));
         match &mut self.state {
             State::Streaming(streaming) => streaming.framing = framing,
-            State::Polling(Polling { probe: Some(probe), .. }) => probe.framing = framing,
-            State::Polling(_) => {}
+            State::Polling(polling) => {
+                if let Some(probe) = &mut polling.probe {
+                    probe.framing = framing;
+                }
+            }
         }
     }
 
     /// Returns whether the attempt to upgrade is still under way; if not, its connection has to be closed.
     pub fn is_upgrading(&self, ticket: Ticket) -> bool {
-        let State::Polling(Polling { probe: Some(probe), .. }) = &self.state else { return false };
-        probe.ticket == ticket && !self.is_finished()
+        let State::Polling(polling) = &self.state else { return false };
+        polling.probe.as_ref().is_some_and(|probe| probe.ticket == ticket) && !self.is_finished()
     }
 
     /// Returns whether an upgrade that was told to [wait](Probing::Wait) can continue.
     pub fn is_upgrade_due(&self, ticket: Ticket) -> bool {
-        let State::Polling(Polling { probe: Some(probe), posting: false, .. }) = &self.state else {
-            return false;
-        };
-        probe.waits && probe.ticket == ticket && !self.is_finished()
+        let State::Polling(polling) = &self.state else { return false };
+        let waits = |probe: &Box<Probe>| probe.waits && probe.ticket == ticket;
+        !polling.posting && polling.probe.as_ref().is_some_and(waits) && !self.is_finished()
     }
 
     /// Handles a packet from the connection that is being tried.

@@ -78,8 +78,8 @@ impl Session {
     /// Returns whether an upgrade that was told to [wait](Probing::Wait) can continue.
     pub fn is_upgrade_due(&self, ticket: Ticket) -> bool {
         let State::Polling(polling) = &self.state else { return false };
-        let waits = |probe: &Box<Probe>| probe.waits && probe.ticket == ticket;
-        !polling.posting && polling.probe.as_ref().is_some_and(waits) && !self.is_finished()
+        let waits = |probe: &Probe| probe.waits && probe.ticket == ticket;
+        !polling.posting && polling.probe.as_deref().is_some_and(waits) && !self.is_finished()
     }
 
     /// Handles a packet from the connection that is being tried.

@@ -29,7 +29,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 const USAGE: &str = "usage: hot_path ack|ack16|json16|echo|json_echo|binary|broadcast|emit|server_ack|polling|\
-                     handshake|polling_handshake|client_emit|client_ack|client_event|bus_classic|\
+                     handshake|polling_handshake|join|client_emit|client_ack|client_event|bus_classic|\
                      bus_sharded[_binary]|bus_streams[_binary] [messages] [clients]";
 
 fn main() {
@@ -51,6 +51,9 @@ fn main() {
     }
     if path == "polling_handshake" {
         return polling_handshake(&mut world, messages);
+    }
+    if path == "join" {
+        return join(&mut world, messages, clients);
     }
     if path.starts_with("client_") {
         return client(&mut world, &path, messages, clients);
@@ -165,6 +168,25 @@ fn polling_handshake(world: &mut World, messages: usize) {
     let written = measured(messages, turn);
     assert_eq!(written, expected * messages, "a client was refused");
     eprintln!("polling_handshake: {messages} messages, {written} bytes written");
+}
+
+/// Sockets that join one of 10,000 rooms, in each of which is another socket, and leave it again.
+fn join(world: &mut World, messages: usize, clients: usize) {
+    let rooms: Vec<_> = (0..10_000).map(|number| format!("room-{number}")).collect();
+    (0..=clients).for_each(|_| _ = world.websocket());
+    let mut sockets = world.server().sockets();
+    let resident = sockets.pop().expect("there is a client");
+    resident.join(&rooms);
+    let turn = |i: usize| {
+        let (socket, room) = (&sockets[i % clients], &rooms[i * 7919 % rooms.len()]);
+        socket.join(room);
+        socket.leave(room);
+        1
+    };
+    (0..clients.min(messages)).for_each(|i| _ = turn(i));
+    let joined = measured(messages, turn);
+    assert!(joined == messages && resident.rooms().len() == rooms.len());
+    eprintln!("join: {messages} messages, joined and left");
 }
 
 /// The client's half: an event that leaves, one that is acknowledged, and one that arrives.

@@ -141,9 +141,8 @@ impl Members {
     pub(crate) fn join_all(&mut self, id: &Id, rooms: &Rooms, limit: usize) -> Result<(), JoinError> {
         let at = self.find(id).ok_or(JoinError::Disconnected)?;
         let before = self.members[at].joined().len();
-        let is_new = |room: &&str| {
-            *room != id.as_str() && self.room(room).is_none_or(|room| self.link(at, room).is_none())
-        };
+        let is_new =
+            |room: &&str| *id != **room && self.room(room).is_none_or(|room| self.link(at, room).is_none());
         // They are counted only if it matters.
         if before + rooms.len() > limit && before + rooms.iter().filter(is_new).count() > limit.max(before) {
             return Err(JoinError::TooManyRooms { limit });
@@ -155,7 +154,7 @@ impl Members {
     /// Adds a member to a room. Does nothing if the room is named by the socket's id.
     fn join(&mut self, at: u32, name: &str) {
         let id = self.members[at].socket.id();
-        if id.as_str() == name {
+        if id == *name {
             return;
         }
         let make = || Room { name: name.into(), members: SmallVec::new() };

@@ -50,7 +50,7 @@ const WAKER: u64 = 3;
 impl Key {
     /// Returns the first key that is tried for an entry. `number` may be any.
     fn new(at: Time, number: u64, kind: u64) -> Key {
-        let slot = nanos(at).div_ceil(SLOT).min(MAX_SLOT);
+        let slot = slot_of(at);
         let number = number % (1 << (SLOT_AT - KIND_BITS));
         let key = NonZeroU64::new(slot << SLOT_AT | number << KIND_BITS | kind);
         Key(key.expect("no kind is 0"))
@@ -77,17 +77,23 @@ impl Key {
 
     /// Returns whether the entry's deadline is reached.
     pub(crate) fn is_due(self, now: Time) -> bool {
-        self.0.get() >> SLOT_AT <= nanos(now) / SLOT
+        self.at() <= now
     }
 
     /// Returns whether the entry is as early as one for a deadline `at` would be, so that it need not be replaced.
     pub(crate) fn covers(self, at: Time) -> bool {
-        self.0.get() >> SLOT_AT <= nanos(at).div_ceil(SLOT).min(MAX_SLOT)
+        // The first comparison is the cheaper one, and most deadlines only move later.
+        self.at() <= at || self.0.get() >> SLOT_AT <= slot_of(at)
     }
 }
 
-fn nanos(at: Time) -> u64 {
-    u64::try_from(at.since_origin().as_nanos()).unwrap_or(u64::MAX)
+/// Returns the number of the slot at whose time a deadline is reached.
+#[inline]
+fn slot_of(at: Time) -> u64 {
+    let since = at.since_origin();
+    // By seconds, so that no division needs more than 64 bits: `benches/count polling`.
+    let slot = since.as_secs() * (1_000_000_000 / SLOT) + u64::from(since.subsec_nanos()).div_ceil(SLOT);
+    slot.min(MAX_SLOT)
 }
 
 /// The number of deadlines that are handled in one turn, so that other tasks get theirs: the deadlines of

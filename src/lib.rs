@@ -154,7 +154,7 @@ pub use server::server_side::ServerSide;
 pub use server::socket::{Emitter, SharedDataError, Socket};
 pub use server::{Server, ServerBuilder};
 pub use sockeye_core::http::{Cookie, Cors, InvalidHeader, InvalidNetwork, SameSite, TrustProxy};
-pub use sockeye_core::socketio::{Arg, ArgIter, ArgsError, EncodeError, Limits, NamespaceError};
+pub use sockeye_core::socketio::{Arg, ArgIter, ArgsError, EncodeError, Limits, NamespaceError, Parser};
 pub use sockeye_core::{Time, drive, host};
 #[cfg(feature = "redis")]
 pub use sockeye_redis as redis;

@@ -32,6 +32,7 @@ fn meant(received: Received<'_, u32>) -> Meant {
     match received {
         Received::Connect(packet) => Connect(packet.namespace.into()),
         Received::Packet(socket, packet) => Packet(socket, packet.kind, packet.data.into()),
+        Received::ConnectWhole(_) => panic!("a text does not own itself"),
         Received::Complete(socket, complete) => Complete(
             socket,
             complete.packet().data.into(),

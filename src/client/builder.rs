@@ -12,8 +12,8 @@ use serde::Serialize;
 use sockeye_core::engineio::client::Config as EngineConfig;
 use sockeye_core::host::Proxy;
 use sockeye_core::http::InvalidHeader;
-use sockeye_core::socketio::Limits;
 use sockeye_core::socketio::client::Config;
+use sockeye_core::socketio::{Limits, Parser};
 #[cfg(feature = "tls")]
 use sockeye_core::tls::ClientTls;
 #[cfg(feature = "deflate")]
@@ -416,6 +416,12 @@ impl ClientBuilder {
     /// `on_connect`, while the socket has no [id](super::ClientSocket::id).
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.config.receive_buffer = bytes;
+        self
+    }
+
+    /// Sets the form of the packets, which the server has to use as well. Default: [`Parser::Text`], as in the reference.
+    pub fn parser(mut self, parser: Parser) -> Self {
+        self.config.parser = parser;
         self
     }
 

@@ -9,7 +9,7 @@ use super::lane::LaneStream;
 use super::slots::Slots;
 use super::socket::{ClientSocket, Inner};
 use super::wait::before;
-use super::watch::{show_frame, show_text, tell_notes};
+use super::watch::{show_close, show_text, tell_notes};
 use super::{ClientConnectError, ManagerEvent};
 use crate::guard::{BoxFuture, catch};
 use crate::guard::{Guarded, Panic};
@@ -222,11 +222,18 @@ impl Shared {
         origin: Origin,
         message: &Message<'_>,
     ) -> Option<Demand> {
-        if let Message::Text(text) = message {
-            return self.receive_text(now, origin, text, false);
+        let config = &self.settings.config;
+        match message {
+            Message::Text(text) => return self.receive_text(now, origin, text, false),
+            // Read without the lock, as a text is.
+            Message::Binary(data) => {
+                let binary = Text::read_binary(data, config.parser, &config.limits);
+                return self.receive_read(now, origin, binary, false);
+            }
+            _ => {}
         }
         if let Some(observer) = self.settings.observer() {
-            show_frame(observer, message);
+            show_close(observer, message);
         }
         let mut core = self.core.lock();
         lend_events(core.client.events_mut());
@@ -249,6 +256,16 @@ impl Shared {
     ) -> Option<Demand> {
         // Read without the lock, so that threads that send need not wait.
         let text = Text::read(text, self.settings.config.parser, &self.settings.config.limits);
+        self.receive_read(now, origin, text, is_last)
+    }
+
+    fn receive_read(
+        self: &Arc<Self>,
+        now: Time,
+        origin: Origin,
+        text: Text<'_>,
+        is_last: bool,
+    ) -> Option<Demand> {
         if let Some(observer) = self.settings.observer() {
             show_text(observer, origin.lane, &text);
         }

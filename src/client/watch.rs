@@ -3,11 +3,10 @@
 use super::core::Core;
 use crate::observe::{ClientObserver, Direction, Packet, show_client, tell_client};
 use parking_lot::MutexGuard;
+use sockeye_core::engineio::Transport;
 use sockeye_core::engineio::client::Lane;
-use sockeye_core::engineio::{self, Transport};
 use sockeye_core::socketio::client::Text;
 use sockeye_core::websocket::Message;
-use std::borrow::Cow;
 
 /// Passes a packet that arrived to the observer, unless it cannot be decoded.
 #[cold]
@@ -21,15 +20,12 @@ pub(super) fn show_text(observer: &dyn ClientObserver, lane: Lane, text: &Text<'
     }
 }
 
-/// Passes a WebSocket message that is no text to the observer.
+/// Passes the close frame of WebSocket to the observer, if the message is one.
 #[cold]
-pub(super) fn show_frame(observer: &dyn ClientObserver, message: &Message<'_>) {
-    let packet = match message {
-        Message::Binary(data) => Packet::Message(engineio::Message::Binary(Cow::Borrowed(data))),
-        Message::Close(_) => Packet::Close,
-        Message::Text(_) | Message::Ping(_) | Message::Pong(_) => return,
-    };
-    show_client(observer, Direction::In, Transport::WebSocket, &packet);
+pub(super) fn show_close(observer: &dyn ClientObserver, message: &Message<'_>) {
+    if let Message::Close(_) = message {
+        show_client(observer, Direction::In, Transport::WebSocket, &Packet::Close);
+    }
 }
 
 /// Unlocks the core, and passes what its sessions did to the observer.

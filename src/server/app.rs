@@ -24,7 +24,7 @@ use std::time::Duration;
 #[doc(hidden)]
 #[allow(missing_debug_implementations)]
 pub struct App {
-    pub(super) parser: Parser,
+    pub(crate) parser: Parser,
     pub(super) limits: Limits,
     pub(super) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
@@ -117,6 +117,7 @@ impl engine::Application for App {
                 handle_packet(&socket, &complete.packet(), complete.attachments());
             }
             Ok(Received::Connect(packet)) => self.connect(session, packet),
+            Ok(Received::ConnectWhole(complete)) => self.connect(session, complete.packet()),
             Ok(Received::Disconnect(socket)) if was_connected => {
                 socket.closed(&DisconnectReason::ClientNamespaceDisconnect);
             }

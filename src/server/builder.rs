@@ -12,7 +12,7 @@ use crate::observe::{ClusterEvent, FailedEvent, Observer};
 #[cfg(feature = "deflate")]
 use sockeye_core::http::HttpCompression;
 use sockeye_core::http::{Cookie, Cors, TrustProxy};
-use sockeye_core::socketio::Limits;
+use sockeye_core::socketio::{Limits, Parser};
 #[cfg(feature = "deflate")]
 use sockeye_core::websocket::PerMessageDeflate;
 use std::any::TypeId;
@@ -665,6 +665,19 @@ impl ServerBuilder {
     /// that the program itself creates by [`Server::of`] are not refused, but counted if a pattern matches. Default: 10,000.
     pub fn max_child_namespaces(mut self, namespaces: usize) -> Self {
         self.engine.application.namespaces.max_children = namespaces;
+        self
+    }
+
+    /// Sets the form of the packets of all clients, which have to use the same. Default: [`Parser::Text`], as in the
+    /// reference.
+    ///
+    /// ```
+    /// use sockeye::{Parser, Server};
+    ///
+    /// let io = Server::builder().parser(Parser::MessagePack).build();
+    /// ```
+    pub fn parser(mut self, parser: Parser) -> Self {
+        self.engine.application.parser = parser;
         self
     }
 

@@ -202,12 +202,14 @@ impl<M: Mode> TestServer<M> {
 
     /// Returns the settings of a client that is about to connect.
     pub fn client(&self) -> ClientSetup<'_, M> {
-        let site = &self.stage.server.engine.0.site;
+        let engine = &self.stage.server.engine.0;
+        let site = &engine.site;
         let transports =
             [(Transport::Polling, site.config.polling), (Transport::WebSocket, site.config.websocket)];
         let transports =
             transports.into_iter().filter_map(|(transport, allowed)| allowed.then_some(transport));
         let builder = Client::builder("http://localhost").path(site.path.clone()).transports(transports);
+        let builder = builder.parser(engine.application.parser);
         ClientSetup {
             stage: &self.stage,
             builder,
@@ -286,7 +288,7 @@ pub(super) async fn within<T>(stage: &Stage, limit: Duration, future: impl Futur
 /// The settings of a client that is about to connect, made by [`TestServer::client`].
 ///
 /// Its defaults are those of a [`Client`]: it begins with polling and moves to WebSocket if the server allows both, and it
-/// connects again after its connection was lost. The server's path is known.
+/// connects again after its connection was lost. The server's path and [parser](crate::Parser) are known.
 #[must_use = "nothing is connected until `connect`"]
 pub struct ClientSetup<'a, M: Mode = Blocking> {
     stage: &'a Arc<Stage>,

@@ -172,17 +172,22 @@ impl Frames {
     }
 }
 
-/// A unit that is encoded, except for some bytes of its text that are not known yet.
+/// A unit that is encoded, except for some bytes of its first message that are not known yet.
 #[derive(Debug)]
 pub struct Draft {
     bytes: Vec<u8>,
-    /// The index of the end of the text.
-    end: usize,
+    /// The index of the bytes that are not known.
+    unknown: usize,
 }
 
 impl Draft {
-    /// Encodes a unit as [`Frames::new`] does. Its text consists of two pieces.
-    pub(crate) fn new<'a>(text: [&[u8]; 2], binary: impl Iterator<Item = &'a [u8]> + Clone) -> Draft {
+    /// Encodes a unit as [`Frames::new`] does. Its text consists of two pieces. The bytes that are not known begin
+    /// `before_end` bytes before the end of the text.
+    pub(crate) fn new<'a>(
+        text: [&[u8]; 2],
+        before_end: usize,
+        binary: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Draft {
         let len = 1 + text.iter().map(|piece| piece.len()).sum::<usize>();
         let header = Header::new(Opcode::Text, len, None);
         let end = header.len() + len;
@@ -192,13 +197,21 @@ impl Draft {
         bytes.push(b'4');
         text.iter().for_each(|piece| bytes.extend_from_slice(piece));
         binary.for_each(|part| part.write_frame(&mut bytes, None, &DeflatePool::default()));
-        Draft { bytes, end }
+        Draft { bytes, unknown: end.saturating_sub(before_end) }
     }
 
-    /// Overwrites bytes of the text, from `before_end` bytes before its end.
-    pub(crate) fn overwrite(&mut self, before_end: usize, with: &[u8]) {
-        let place = self.end.checked_sub(before_end).and_then(|at| self.bytes.get_mut(at..at + with.len()));
-        place.expect("the bytes are within the text").copy_from_slice(with);
+    /// Encodes a unit of one binary message. The bytes that are not known begin `before_end` bytes before its end.
+    pub(crate) fn new_binary(data: &[u8], before_end: usize) -> Draft {
+        let part = Part::Binary(data);
+        let mut bytes = Vec::with_capacity(part.frame_len());
+        part.write_frame(&mut bytes, None, &DeflatePool::default());
+        Draft { unknown: bytes.len().saturating_sub(before_end), bytes }
+    }
+
+    /// Writes the bytes that were not known.
+    pub(crate) fn overwrite(&mut self, with: &[u8]) {
+        let place = self.bytes.get_mut(self.unknown..self.unknown + with.len());
+        place.expect("the bytes are within the message").copy_from_slice(with);
     }
 
     /// Completes the unit with the bytes that it has.

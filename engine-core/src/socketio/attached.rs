@@ -14,8 +14,8 @@ pub struct Attached<'a> {
 }
 
 impl<'a> Attached<'a> {
-    pub(super) fn new(kept: &'a [Bytes], last: &'a [u8]) -> Attached<'a> {
-        Attached { kept, last: Some(last) }
+    pub(super) fn new(kept: &'a [Bytes], last: Option<&'a [u8]>) -> Attached<'a> {
+        Attached { kept, last }
     }
 
     /// Returns the number of attachments.

@@ -33,6 +33,12 @@ pub enum DecodeError {
     /// The data is not valid JSON.
     #[error("invalid json")]
     Json,
+    /// The message is not a map in MessagePack with the fields of a packet, each once.
+    #[error("invalid msgpack")]
+    MessagePack,
+    /// A text message arrived, but packets of [`Parser::MessagePack`](super::Parser::MessagePack) are binary messages.
+    #[error("got plaintext data, but the parser is MessagePack")]
+    NotBinary,
     /// [`Limits::max_depth`](super::Limits::max_depth) is exceeded.
     #[error("json too deep")]
     Depth,

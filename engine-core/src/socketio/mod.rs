@@ -30,8 +30,8 @@ pub use kind::{Kind, MAX_ID, is_reserved};
 pub use limits::Limits;
 pub use namespace_name::{NamespaceError, check_namespace, is_sendable_namespace, with_slash};
 pub use packet::Packet;
-pub use parser::text::{Complete, Reassembly};
-pub use parser::{Attachments, Decoded, Encoded, Encoder, Parser, error_of};
+pub use parser::text::Reassembly;
+pub use parser::{Attachments, Complete, Decoded, Encoded, Encoder, Parser, error_of};
 #[cfg(feature = "cluster")]
 pub(crate) use parser::{msgpack, text};
 pub use server::{Joining, ProtocolError, Received};

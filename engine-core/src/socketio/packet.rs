@@ -19,7 +19,7 @@ pub struct Packet<'a> {
     pub query: &'a str,
     /// The acknowledgement id. An acknowledgement always has one, an event may have one.
     pub id: Option<u64>,
-    /// The number of attachments that follow: at least 1 for a binary packet, otherwise 0.
+    /// The number of attachments that follow as messages: at least 1 for a binary packet, otherwise 0.
     pub attachments: usize,
     /// The data, as JSON: an array in events and acknowledgements; an object or empty in
     /// [`Kind::Connect`]; an object, a string or empty in [`Kind::ConnectError`]; empty in

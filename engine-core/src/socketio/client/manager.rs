@@ -10,13 +10,12 @@ use super::{Config, ConnectError, DisconnectReason, Event, NamespaceId, Offline,
 use crate::engineio::client::{
     CloseReason, Lane, Note, Notes, Received, Request, Session, TransportError, Want,
 };
-use crate::engineio::{Message, Packet as EnginePacket, Transport};
+use crate::engineio::{Message, Transport};
 use crate::outbound::Outbound;
 use crate::random::Random;
 use crate::socketio::Reassembly;
 use crate::time::{Time, earliest};
 use crate::websocket::{self, Deflate};
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -317,13 +316,13 @@ impl Client {
         self.follow_engine(now);
     }
 
-    /// Handles a packet of a poll's payload, or a text message that arrived over WebSocket.
+    /// Handles a packet of a poll's payload, or a message that arrived over WebSocket.
     pub fn handle_text(&mut self, now: Time, generation: u64, lane: Lane, text: Text<'_>) {
         self.receive_packet(now, generation, lane, text);
         self.follow_engine(now);
     }
 
-    /// Handles a message that arrived over WebSocket. For a text message, prefer
+    /// Handles a message that arrived over WebSocket. For a text or a binary message, prefer
     /// [`handle_text`](Client::handle_text).
     pub fn handle_message(&mut self, now: Time, generation: u64, message: &websocket::Message<'_>) {
         match message {
@@ -332,8 +331,7 @@ impl Client {
                 self.receive_packet(now, generation, Lane::WebSocket, text);
             }
             websocket::Message::Binary(data) => {
-                let packet = Ok(EnginePacket::Message(Message::Binary(Cow::Borrowed(data))));
-                let binary = Text { packet, read: Read::Nothing };
+                let binary = Text::read_binary(data, self.config.parser, &self.config.limits);
                 self.receive_packet(now, generation, Lane::WebSocket, binary);
             }
             websocket::Message::Close(frame) => {
@@ -356,8 +354,10 @@ impl Client {
         };
         match engine.handle_packet(now, lane, packet) {
             Received::Open => self.opened(now),
-            Received::Message(Message::Text(_)) => self.receive_read(now, text.read),
-            Received::Message(message) => self.receive_binary(now, &message),
+            Received::Message(Message::Binary(data)) if matches!(text.read, Read::Nothing) => {
+                self.receive_binary(now, &data);
+            }
+            Received::Message(_) => self.receive_read(now, text.read),
             // Pings that wait to be reported are reported as one, because a server may send any number of them.
             Received::Ping if self.events.back() == Some(&Event::Ping) => {}
             Received::Ping => self.events.push_back(Event::Ping),

@@ -87,7 +87,8 @@ pub enum Offline {
     /// They wait, and are sent in order once there is one.
     Buffer {
         /// Maximum number of bytes that wait in one namespace; an event beyond them is refused. An event counts with its
-        /// text, its attachments, and about 100 bytes for its entry.
+        /// text, its attachments, about 100 bytes for its entry, and with its other form if the parser is
+        /// [`Parser::MessagePack`].
         bytes: usize,
         /// Maximum age of an event that was not sent yet; `None` is unlimited.
         age: Option<Duration>,

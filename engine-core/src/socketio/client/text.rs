@@ -1,4 +1,4 @@
-//! A packet from the server in the form of text, read before the client is locked.
+//! A packet from the server, read before the client is locked.
 
 use super::super::args::OwnedArgs;
 use super::super::attached::Attached;
@@ -7,10 +7,11 @@ use super::super::kind::Kind;
 use super::super::limits::Limits;
 use super::super::packet::Packet;
 use super::super::parser::text::Reassembly;
-use super::super::parser::{Form, Parser};
+use super::super::parser::{Complete, Form, Parser};
 use crate::engineio::{Message, Packet as EnginePacket, PacketError};
+use alloc::borrow::Cow;
 
-/// A packet of a payload or a text message of WebSocket that was read, for
+/// A packet of a payload or a message of WebSocket that was read, for
 /// [`Client::handle_text`](super::Client::handle_text).
 ///
 /// Reading takes time proportional to the length of the text and needs no client: do it before the client is locked.
@@ -29,8 +30,10 @@ pub(super) enum Read<'a> {
     Begun(Reassembly),
     /// An attachment of a packet that has begun.
     Attachment(&'a [u8]),
+    /// A packet that owns its text, and the same copy.
+    Whole(Complete<'a>, Option<OwnedArgs>),
     Wrong(DecodeError),
-    /// The Engine.IO packet is no text message.
+    /// The Engine.IO packet is no message, or is read later.
     Nothing,
 }
 
@@ -45,6 +48,12 @@ impl<'a> Text<'a> {
         Text { packet, read }
     }
 
+    /// Reads a binary message that arrived over WebSocket.
+    pub fn read_binary(data: &'a [u8], parser: Parser, limits: &Limits) -> Text<'a> {
+        let packet = Ok(EnginePacket::Message(Message::Binary(Cow::Borrowed(data))));
+        Text { packet, read: Read::new(parser.decode_binary(data, limits).0) }
+    }
+
     /// Returns the Engine.IO packet, if it could be decoded.
     pub fn packet(&self) -> Option<&EnginePacket<'a>> {
         self.packet.as_ref().ok()
@@ -53,8 +62,12 @@ impl<'a> Text<'a> {
     /// Returns whether handling this packet certainly sends nothing: it is an event, or an acknowledgement without
     /// `retries`. With them, the next event is sent.
     pub fn sends_nothing(&self, retries: u32) -> bool {
-        let Read::Packet(packet, _) = &self.read else { return false };
-        packet.kind == Kind::Event || packet.kind == Kind::Ack && retries == 0
+        let kind = match &self.read {
+            Read::Packet(packet, _) => packet.kind,
+            Read::Whole(complete, _) => complete.packet().kind,
+            _ => return false,
+        };
+        kind == Kind::Event || kind == Kind::Ack && retries == 0
     }
 }
 
@@ -70,6 +83,10 @@ impl<'a> Read<'a> {
             }
             Form::Begun(_, Ok(reassembly)) => Read::Begun(reassembly),
             Form::Attachment(data) => Read::Attachment(data),
+            Form::Whole(complete) => {
+                let args = complete.packet().args(complete.attachments()).map(|args| args.into_owned());
+                Read::Whole(complete, args)
+            }
             Form::Begun(_, Err(error)) | Form::Wrong(error) => Read::Wrong(error),
         }
     }

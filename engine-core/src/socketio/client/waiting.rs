@@ -16,26 +16,41 @@ use core::time::Duration;
 pub(super) struct Unit {
     text: Box<str>,
     /// The index in `text` at which the arguments begin.
-    args: usize,
+    args: u32,
+    /// The last attachment is the whole packet as MessagePack, which is sent instead of the text.
+    is_packed: bool,
     attachments: Vec<Bytes>,
 }
 
 impl Unit {
     pub(super) fn new(packet: &Encoded<'_>) -> Unit {
         let text = core::str::from_utf8(packet.text).expect("the encoder writes text");
-        let attachments = packet.attachments().map(Bytes::copy_from_slice).collect();
-        Unit { text: text.into(), args: packet.args_start(), attachments }
+        let packed = packet.packed().map(|packed| packed.bytes);
+        let attachments = packet.attachments().chain(packed).map(Bytes::copy_from_slice).collect();
+        let args = u32::try_from(packet.args_start()).expect("what stands before the arguments is short");
+        Unit { text: text.into(), args, is_packed: packed.is_some(), attachments }
+    }
+
+    /// Returns the attachments, and the packet as MessagePack if that is sent.
+    fn split(&self) -> (&[Bytes], Option<&Bytes>) {
+        match self.attachments.split_last() {
+            Some((packed, attachments)) if self.is_packed => (attachments, Some(packed)),
+            _ => (&self.attachments, None),
+        }
     }
 
     pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> + Clone {
-        let attachments = self.attachments.iter().map(|data| Part::Binary(data));
-        core::iter::once(Part::Text(self.text.as_bytes())).chain(attachments)
+        let (first, attachments) = match self.split() {
+            (attachments, None) => (Part::Text(self.text.as_bytes()), attachments),
+            (_, Some(packed)) => (Part::Binary(packed), &[][..]),
+        };
+        core::iter::once(first).chain(attachments.iter().map(|data| Part::Binary(data)))
     }
 
     /// Returns the event, for handlers that watch what leaves.
     pub(super) fn outgoing(&self) -> Emitted {
-        let args = self.text.get(self.args..).unwrap_or_default();
-        Emitted::new(Args::new_event(args, &self.attachments).into_owned())
+        let args = self.text.get(self.args as usize..).unwrap_or_default();
+        Emitted::new(Args::new_event(args, self.split().0).into_owned())
     }
 }
 

@@ -1,5 +1,6 @@
 //! A message that was read.
 
+use super::complete::Complete;
 use super::text::Reassembly;
 use crate::socketio::error::DecodeError;
 use crate::socketio::packet::Packet;
@@ -17,6 +18,8 @@ pub(in crate::socketio) enum Form<'a> {
     Begun(&'a str, Result<Reassembly, DecodeError>),
     /// An attachment of a packet that has begun.
     Attachment(&'a [u8]),
+    /// A packet that owns its text, with its attachments.
+    Whole(Complete<'a>),
     /// A message that is not valid.
     Wrong(DecodeError),
 }

@@ -2,6 +2,7 @@
 
 use crate::engineio::Part;
 use crate::socketio::args::{Args, OwnedArgs};
+use crate::socketio::error::EncodeError;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::iter::FusedIterator;
@@ -9,7 +10,8 @@ use core::iter::FusedIterator;
 /// A packet ready to be sent, borrowed from its [`Encoder`](super::Encoder).
 #[derive(Debug, Clone, Copy)]
 pub struct Encoded<'a> {
-    /// The packet in UTF-8, without Engine.IO's digit in front.
+    /// The packet in UTF-8, without Engine.IO's digit in front. To send it, use [`parts`](Encoded::parts): with
+    /// [`Parser::MessagePack`](super::Parser::MessagePack) they are another form of it.
     pub text: &'a [u8],
     /// The position of the JSON in `text`.
     pub(super) json: usize,
@@ -17,13 +19,22 @@ pub struct Encoded<'a> {
     pub(super) binary: &'a [u8],
     /// The end of each attachment in `binary`.
     pub(super) ends: &'a [usize],
+    /// The same packet as MessagePack, if that is to be sent.
+    pub(super) packed: Option<Packed<'a>>,
+}
+
+/// A packet as MessagePack.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::socketio) struct Packed<'a> {
+    pub(in crate::socketio) bytes: &'a [u8],
+    /// The position of the data in `bytes`, of which it is the end.
+    pub(in crate::socketio) data: usize,
 }
 
 impl<'a> Encoded<'a> {
     /// Returns a copy of the arguments of an event, for listeners that watch what leaves.
     pub fn event_args(&self) -> OwnedArgs {
-        let json = core::str::from_utf8(self.text.get(self.json..).unwrap_or_default());
-        let json = json.expect("the encoder writes text");
+        let json = self.json().expect("the encoder writes text");
         let attachments: Vec<_> = self.attachments().map(Bytes::copy_from_slice).collect();
         Args::new_event(json, &attachments).into_owned()
     }
@@ -33,9 +44,29 @@ impl<'a> Encoded<'a> {
         self.json
     }
 
-    /// Returns the messages to send, as one unit: the text, and the attachments behind it.
+    /// Returns the data of the packet, which is empty if it has none.
+    pub(super) fn json(&self) -> Result<&'a str, EncodeError> {
+        let json = self.text.get(self.json..).unwrap_or_default();
+        core::str::from_utf8(json).map_err(serde::ser::Error::custom)
+    }
+
+    /// Returns the packet as MessagePack, if that is to be sent.
+    pub(in crate::socketio) fn packed(&self) -> Option<Packed<'a>> {
+        self.packed
+    }
+
+    /// Returns the messages to send, as one unit: the text and the attachments behind it, or one binary message.
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + Clone + use<'a> {
-        core::iter::once(Part::Text(self.text)).chain(self.attachments().map(Part::Binary))
+        let (first, attachments) = match self.packed {
+            None => (Part::Text(self.text), self.attachments()),
+            Some(packed) => (Part::Binary(packed.bytes), Attachments { binary: &[], start: 0, ends: &[] }),
+        };
+        core::iter::once(first).chain(attachments.map(Part::Binary))
+    }
+
+    /// Returns the first of the messages to send, which is the only one of a packet without attachments.
+    pub(in crate::socketio) fn first(&self) -> Part<'a> {
+        self.packed.map_or(Part::Text(self.text), |packed| Part::Binary(packed.bytes))
     }
 
     /// Returns the attachments: each has to be sent as a binary message behind the text, with nothing in between.
@@ -50,6 +81,18 @@ pub struct Attachments<'a> {
     binary: &'a [u8],
     start: usize,
     ends: &'a [usize],
+}
+
+impl<'a> Attachments<'a> {
+    /// Returns the attachment with this number of those that are left.
+    pub(super) fn get(&self, number: usize) -> Option<&'a [u8]> {
+        let end = *self.ends.get(number)?;
+        let start = match number.checked_sub(1) {
+            None => self.start,
+            Some(before) => *self.ends.get(before)?,
+        };
+        self.binary.get(start..end)
+    }
 }
 
 impl<'a> Iterator for Attachments<'a> {

@@ -1,8 +1,9 @@
 //! The encoder of every packet that leaves a server or a client.
 
-use super::{Encoded, Parser, text};
+use super::{Encoded, Parser, msgpack, text};
 use crate::socketio::args::Args;
 use crate::socketio::error::EncodeError;
+use crate::socketio::kind::Kind;
 use crate::socketio::pid::Pid;
 use serde::Serialize;
 
@@ -20,12 +21,18 @@ use serde::Serialize;
 pub struct Encoder {
     parser: Parser,
     text: text::Encoder,
+    msgpack: msgpack::Encoder,
 }
 
 impl Encoder {
     /// Creates an encoder for the default [`Parser`]. Nothing is allocated yet.
     pub const fn new() -> Encoder {
-        Encoder { parser: Parser::Text, text: text::Encoder::new() }
+        Encoder::with_parser(Parser::Text)
+    }
+
+    /// Creates an encoder for this parser. Nothing is allocated yet.
+    pub const fn with_parser(parser: Parser) -> Encoder {
+        Encoder { parser, text: text::Encoder::new(), msgpack: msgpack::Encoder::new() }
     }
 
     /// Sets the parser whose form the next packets have.
@@ -47,6 +54,9 @@ impl Encoder {
     ) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.event(namespace, id, event, args),
+            Parser::MessagePack => {
+                self.msgpack.pack(Kind::Event, namespace, id, self.text.event(namespace, id, event, args))
+            }
         }
     }
 
@@ -63,6 +73,9 @@ impl Encoder {
     ) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.ack(namespace, id, args),
+            Parser::MessagePack => {
+                self.msgpack.pack(Kind::Ack, namespace, Some(id), self.text.ack(namespace, id, args))
+            }
         }
     }
 
@@ -79,6 +92,12 @@ impl Encoder {
     ) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.forward_event(namespace, id, event, args),
+            Parser::MessagePack => self.msgpack.pack(
+                Kind::Event,
+                namespace,
+                id,
+                self.text.forward_event(namespace, id, event, args),
+            ),
         }
     }
 
@@ -94,6 +113,9 @@ impl Encoder {
     ) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.forward_ack(namespace, id, args),
+            Parser::MessagePack => {
+                self.msgpack.pack(Kind::Ack, namespace, Some(id), self.text.forward_ack(namespace, id, args))
+            }
         }
     }
 
@@ -104,6 +126,9 @@ impl Encoder {
     pub fn connect(&mut self, namespace: &str, auth: Option<&str>) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.connect(namespace, auth),
+            Parser::MessagePack => {
+                self.msgpack.pack(Kind::Connect, namespace, None, self.text.connect(namespace, auth))
+            }
         }
     }
 
@@ -114,6 +139,9 @@ impl Encoder {
     pub fn connected(&mut self, namespace: &str, sid: &str) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.connected(namespace, sid),
+            Parser::MessagePack => {
+                self.msgpack.pack(Kind::Connect, namespace, None, self.text.connected(namespace, sid))
+            }
         }
     }
 
@@ -125,6 +153,9 @@ impl Encoder {
     pub fn connected_as(&mut self, namespace: &str, pid: &Pid) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.connected_as(namespace, pid),
+            Parser::MessagePack => {
+                self.msgpack.pack(Kind::Connect, namespace, None, self.text.connected_as(namespace, pid))
+            }
         }
     }
 
@@ -141,6 +172,12 @@ impl Encoder {
     ) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.connect_error(namespace, data),
+            Parser::MessagePack => self.msgpack.pack(
+                Kind::ConnectError,
+                namespace,
+                None,
+                self.text.connect_error(namespace, data),
+            ),
         }
     }
 
@@ -151,17 +188,21 @@ impl Encoder {
     pub fn disconnect(&mut self, namespace: &str) -> Result<Encoded<'_>, EncodeError> {
         match self.parser {
             Parser::Text => self.text.disconnect(namespace),
+            Parser::MessagePack => {
+                self.msgpack.pack(Kind::Disconnect, namespace, None, self.text.disconnect(namespace))
+            }
         }
     }
 
     /// Frees the memory that it keeps for the next packet, which is at most 4 MiB.
     pub fn trim(&mut self) {
         self.text.trim();
+        self.msgpack.trim();
     }
 
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.text.capacity()
+        self.text.capacity() + self.msgpack.capacity()
     }
 }
 

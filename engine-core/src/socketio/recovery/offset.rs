@@ -2,6 +2,7 @@
 
 use crate::engineio::Draft;
 use crate::socketio::parser::Encoded;
+use crate::socketio::parser::msgpack::append_str;
 
 /// The digits of base 64 that the reference uses for its offsets.
 const DIGITS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
@@ -49,8 +50,14 @@ impl Epoch {
         tail[2..2 + EPOCH].copy_from_slice(&self.0);
         tail[2 + EPOCH] = b'.';
         tail[LEN - 1..].copy_from_slice(b"\"]");
-        let arguments = event.text.strip_suffix(b"]").unwrap_or_default();
-        Draft::new([arguments, &tail], event.attachments())
+        let Some(packed) = event.packed() else {
+            let arguments = event.text.strip_suffix(b"]").unwrap_or_default();
+            return Draft::new([arguments, &tail], POSITION + 2, event.attachments());
+        };
+        let offset = tail.get(2..LEN - 1).and_then(|offset| core::str::from_utf8(offset).ok());
+        let mut bytes = packed.bytes.to_vec();
+        append_str(&mut bytes, packed.data, offset.unwrap_or_default());
+        Draft::new_binary(&bytes, POSITION)
     }
 
     /// Returns the position of an offset, or `None` if it is not one of this log.
@@ -70,7 +77,7 @@ impl Epoch {
 /// Writes the position into an event.
 pub(super) fn write_position(draft: &mut Draft, position: u64) {
     let position: [u8; POSITION] = digits(position);
-    draft.overwrite(POSITION + 2, &position);
+    draft.overwrite(&position);
 }
 
 /// Returns the last digits of a number.
@@ -147,5 +154,29 @@ mod tests {
         let [Part::Text(text), Part::Binary([1, 2])] = parts[..] else { panic!("{parts:?}") };
         let expected = plain.trim_end_matches(']').to_string() + r#","B000010.0000000_"]"#;
         assert_eq!(String::from_utf8_lossy(text), expected);
+    }
+
+    #[test]
+    fn the_offset_is_the_last_argument_of_a_packet_in_messagepack() {
+        use crate::socketio::Parser;
+        use rmpv::Value;
+        let epoch = Epoch::from_random(26 * 64 + 1);
+        let mut encoder = Encoder::with_parser(Parser::MessagePack);
+        for count in [0, 13, 14, 200] {
+            let list = alloc::vec![1; count];
+            let json = serde_json::to_string(&list).expect("a list");
+            let args = crate::socketio::Args::new_ack(&json, &[]);
+            let mut draft = epoch.draft(&encoder.forward_event("/chat", None, "e", args).expect("an event"));
+            write_position(&mut draft, 63);
+            let frames = draft.finish();
+            let parts: Vec<_> = frames.parts().collect();
+            let [Part::Binary(mut packet)] = parts[..] else { panic!("{parts:?}") };
+            let value = rmpv::decode::read_value(&mut packet).expect("a packet");
+            let mut expected = alloc::vec![Value::from("e")];
+            expected.extend(list.into_iter().map(Value::from));
+            expected.push("B000010.0000000_".into());
+            assert_eq!((&value["data"], packet), (&Value::Array(expected), &[][..]));
+            assert_eq!(value["nsp"].as_str(), Some("/chat"));
+        }
     }
 }

@@ -4,8 +4,8 @@ use crate::socketio::error::DecodeError;
 use crate::socketio::kind::Kind;
 use crate::socketio::limits::Limits;
 use crate::socketio::packet::Packet;
-use crate::socketio::parser::text::{Complete, Reassembly};
-use crate::socketio::parser::{Decoded, Form};
+use crate::socketio::parser::text::Reassembly;
+use crate::socketio::parser::{Complete, Decoded, Form};
 use crate::time::Time;
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -55,9 +55,11 @@ pub enum Received<'a, S> {
     /// The client asks to join a namespace: call [`begin_connect`](Session::begin_connect) if it exists, which checks
     /// whether the client may join.
     Connect(Packet<'a>),
+    /// The same as [`Connect`](Received::Connect), as a packet that owns its text.
+    ConnectWhole(Complete<'a>),
     /// An event or an acknowledgement for a joined namespace.
     Packet(S, Packet<'a>),
-    /// An event or an acknowledgement with attachments for a joined namespace.
+    /// The same as [`Packet`](Received::Packet), with attachments or as a packet that owns its text.
     Complete(S, Complete<'a>),
     /// The client left a namespace that it had joined, or that it was joining.
     Disconnect(S),
@@ -141,6 +143,7 @@ impl<S: Clone + PartialEq> Session<S> {
                 Ok(Received::Nothing)
             }
             Form::Attachment(data) => self.handle_attachment(data, limits),
+            Form::Whole(complete) => self.handle_whole(complete),
             Form::Wrong(error) => {
                 self.expect_packet()?;
                 Err(error.into())
@@ -171,6 +174,16 @@ impl<S: Clone + PartialEq> Session<S> {
                 Some(socket) => Received::Packet(socket, packet),
             }),
         }
+    }
+
+    fn handle_whole<'a>(&mut self, complete: Complete<'a>) -> Result<Received<'a, S>, ProtocolError> {
+        self.expect_packet()?;
+        Ok(match self.handle_packet(complete.packet())? {
+            Received::Connect(_) => Received::ConnectWhole(complete),
+            Received::Packet(socket, _) => Received::Complete(socket, complete),
+            Received::Disconnect(socket) => Received::Disconnect(socket),
+            Received::ConnectWhole(_) | Received::Complete(..) | Received::Nothing => Received::Nothing,
+        })
     }
 
     fn handle_attachment<'a>(

@@ -3,8 +3,8 @@
 use super::super::namespace::{Left, State, shown};
 use super::super::{ConnectError, DisconnectReason, Event, NamespaceId};
 use super::{Client, Link};
+use crate::engineio::Transport;
 use crate::engineio::client::SendError;
-use crate::engineio::{Part, Transport};
 use crate::socketio::namespace_name::check_namespace;
 use crate::socketio::parser::Encoder;
 use crate::time::Time;
@@ -104,13 +104,13 @@ impl Client {
         if let Some(recovery) = &mut namespace.recovery {
             recovery.show();
         }
-        let mut encoder = Encoder::new();
+        let mut encoder = Encoder::with_parser(self.config.parser);
         let shown = shown(namespace.recovery.as_deref(), auth);
         let encoded = match shown.and_then(|auth| encoder.connect(&namespace.name, auth.as_deref())) {
             Ok(encoded) => encoded,
             Err(error) => return self.fail_join(now, id, ConnectError::Auth(error.to_string().into())),
         };
-        match engine.send_control(now, Part::Text(encoded.text)) {
+        match engine.send_control(now, encoded.first()) {
             Ok(()) => namespace.state = State::Joining(deadline),
             // The next session joins it.
             Err(SendError::NotOpen) => {}
@@ -213,9 +213,9 @@ impl Client {
         let (Some(namespace), Some(engine)) = (self.namespaces.get_mut(id.index()), &mut self.engine) else {
             return;
         };
-        if let Ok(encoded) = Encoder::new().disconnect(&namespace.name) {
+        if let Ok(encoded) = Encoder::with_parser(self.config.parser).disconnect(&namespace.name) {
             // It fails only if the session has ended, which ends the namespace on the server as well.
-            _ = engine.send_control(now, Part::Text(encoded.text));
+            _ = engine.send_control(now, encoded.first());
         }
         namespace.left = Left::Unread;
     }

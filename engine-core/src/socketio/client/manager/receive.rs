@@ -5,7 +5,6 @@ use super::super::recovery::Recovery;
 use super::super::text::Read;
 use super::super::{ConnectError, DisconnectReason, Event, Incoming, NamespaceId};
 use super::Client;
-use crate::engineio::Message;
 use crate::engineio::client::CloseReason;
 use crate::socketio::args::OwnedArgs;
 use crate::socketio::error::DecodeError;
@@ -25,10 +24,10 @@ impl Client {
         }
     }
 
-    /// Handles a binary message.
-    pub(super) fn receive_binary(&mut self, now: Time, message: &Message<'_>) {
+    /// Handles a binary message of a payload, which was decoded from base64 and is not read yet.
+    pub(super) fn receive_binary(&mut self, now: Time, data: &[u8]) {
         let limits = self.config.limits;
-        self.receive_read(now, Read::new(self.config.parser.decode(message, &limits).0));
+        self.receive_read(now, Read::new(self.config.parser.decode_binary(data, &limits).0));
     }
 
     pub(super) fn receive_read(&mut self, now: Time, read: Read<'_>) {
@@ -44,6 +43,7 @@ impl Client {
         self.reassembly.handle_text()?;
         match read {
             Read::Packet(packet, args) => self.receive(now, &packet, args),
+            Read::Whole(complete, args) => self.receive(now, &complete.packet(), args),
             Read::Begun(reassembly) => {
                 self.reassembly = reassembly;
                 self.reassembly_deadline = Some(now + self.config.limits.reassembly_timeout);

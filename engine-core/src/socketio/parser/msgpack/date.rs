@@ -6,6 +6,9 @@ use alloc::string::String;
 /// The type of the extension that holds a timestamp.
 const TIMESTAMP: i8 = -1;
 
+/// The number of days before and after 1970 that JavaScript's dates reach.
+const MAX_DAYS: u64 = 100_000_000;
+
 /// Returns whether an extension is a timestamp.
 pub(crate) fn is_timestamp(kind: i8, data: &[u8]) -> bool {
     kind == TIMESTAMP && seconds(data).is_some()
@@ -27,18 +30,32 @@ fn seconds(data: &[u8]) -> Option<(i64, u32)> {
     }
 }
 
-/// Returns an extension as JavaScript's `JSON.stringify` writes it: the text of a date, or `None` for `null`.
+/// Returns an extension as `JSON.stringify` writes it: the text of a date, or `None` for `null`.
 pub(crate) fn date(kind: i8, data: &[u8]) -> Option<String> {
     let (seconds, nanos) = seconds(data).filter(|_| kind == TIMESTAMP)?;
+    text(seconds, nanos / 1_000_000)
+}
+
+/// Returns the text of a date that notepack.io, before its version 3, has written: milliseconds since 1970.
+pub(super) fn notepack_date(millis: [u8; 8]) -> Option<String> {
+    let millis = i64::from_be_bytes(millis);
+    text(millis.div_euclid(1000), millis.rem_euclid(1000) as u32)
+}
+
+/// Returns the text of a time since 1970, or `None` if no date of JavaScript can be it.
+fn text(seconds: i64, millis: u32) -> Option<String> {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // The years that JavaScript writes with four digits.
-    if !(-719_528..=2_932_896).contains(&days) {
+    if days.unsigned_abs() > MAX_DAYS || millis >= 1000 {
         return None;
     }
     let (year, month, day) = civil(days);
+    let year = match year {
+        0..=9999 => format!("{year:04}"),
+        // With its sign, in 7 characters.
+        _ => format!("{year:+07}"),
+    };
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let millis = (nanos / 1_000_000) % 1000;
-    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"))
+    Some(format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"))
 }
 
 /// Returns the year, the month and the day of a number of days since 1970, in the Gregorian calendar. Counts in eras of
@@ -72,10 +89,17 @@ mod tests {
             (4_107_542_399_000, "2100-02-28T23:59:59.000Z"),
             (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
             (-62_167_219_200_000, "0000-01-01T00:00:00.000Z"),
+            (253_402_300_800_000, "+010000-01-01T00:00:00.000Z"),
+            (-62_167_219_200_001, "-000001-12-31T23:59:59.999Z"),
+            (8_640_000_000_000_000, "+275760-09-13T00:00:00.000Z"),
+            (-8_640_000_000_000_000, "-271821-04-20T00:00:00.000Z"),
         ] {
             assert_eq!(ms(at).as_deref(), Some(expected));
+            assert_eq!(notepack_date(at.to_be_bytes()).as_deref(), Some(expected));
         }
-        assert_eq!(ms(253_402_300_800_000), None);
+        for none in [8_640_086_400_000_000, i64::MIN, i64::MAX] {
+            assert_eq!((ms(none), notepack_date(none.to_be_bytes())), (None, None));
+        }
         assert_eq!(date(TIMESTAMP, &[0, 0, 0, 1]).as_deref(), Some("1970-01-01T00:00:01.000Z"));
         let both = (500_000_000_u64 << 34 | 2).to_be_bytes();
         assert_eq!(date(TIMESTAMP, &both).as_deref(), Some("1970-01-01T00:00:02.500Z"));

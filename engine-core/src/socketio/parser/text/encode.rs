@@ -240,6 +240,7 @@ impl Encoder {
             json: self.json - start,
             binary: &self.sink.binary,
             ends: &self.sink.ends,
+            packed: None,
         })
     }
 }

@@ -2,12 +2,11 @@
 
 use super::placeholder;
 use crate::engineio::Message;
-use crate::socketio::attached::Attached;
 use crate::socketio::error::DecodeError;
-use crate::socketio::kind::Kind;
 use crate::socketio::limits::Limits;
 use crate::socketio::packet::Packet;
-use crate::socketio::parser::{Decoded, Form};
+use crate::socketio::parser::complete::Whole;
+use crate::socketio::parser::{Complete, Decoded, Form};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -43,20 +42,7 @@ pub(crate) fn decode_text<'a>(text: &'a str, limits: &Limits) -> Decoded<'a> {
 /// After an error nothing is pending, and the collected attachments are freed.
 #[derive(Debug, Default)]
 pub struct Reassembly {
-    pending: Option<Box<Pending>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Pending {
-    kind: Kind,
-    id: Option<u64>,
-    /// The namespace, and the JSON behind it.
-    text: Box<str>,
-    namespace_len: usize,
-    attachments: Vec<Bytes>,
-    expected: usize,
-    name_end: usize,
-    bytes: usize,
+    pending: Option<Box<Whole>>,
 }
 
 impl Reassembly {
@@ -99,16 +85,19 @@ impl Reassembly {
             return Ok(());
         }
         placeholder::check(packet.data, packet.attachments)?;
-        self.pending = Some(Box::new(Pending {
+        let whole = Whole {
             kind: packet.kind,
             id: packet.id,
-            text: [packet.namespace, packet.data].concat().into(),
-            namespace_len: packet.namespace.len(),
-            attachments: Vec::new(),
-            expected: packet.attachments,
+            text: [packet.namespace, packet.data].concat(),
+            namespace: 0..packet.namespace.len(),
+            query: 0..0,
+            data: packet.namespace.len()..packet.namespace.len() + packet.data.len(),
             name_end: packet.name_end,
+            expected: packet.attachments,
             bytes: 0,
-        }));
+            attachments: Vec::new(),
+        };
+        self.pending = Some(Box::new(whole));
         Ok(())
     }
 
@@ -124,33 +113,11 @@ impl Reassembly {
             return Err(DecodeError::AttachmentBytes);
         }
         if pending.attachments.len() + 1 >= pending.expected {
-            return Ok(Some(Complete { pending, last: data }));
+            return Ok(Some(Complete::new(pending, Some(data))));
         }
         // The list grows as attachments arrive. The announced number reserves no memory.
         pending.attachments.push(Bytes::copy_from_slice(data));
         self.pending = Some(pending);
         Ok(None)
-    }
-}
-
-/// A binary packet with all its attachments. The last one is borrowed from the receive buffer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complete<'d> {
-    pending: Box<Pending>,
-    last: &'d [u8],
-}
-
-impl Complete<'_> {
-    /// Returns the packet, without its query.
-    pub fn packet(&self) -> Packet<'_> {
-        let Pending { kind, id, text, namespace_len, expected, name_end, .. } = &*self.pending;
-        let (namespace, data) = text.split_at_checked(*namespace_len).unwrap_or_default();
-        let (kind, id, attachments, name_end) = (*kind, *id, *expected, *name_end);
-        Packet { kind, namespace, query: "", id, attachments, data, name_end }
-    }
-
-    /// Returns the attachments, in the order of their numbers.
-    pub fn attachments(&self) -> Attached<'_> {
-        Attached::new(&self.pending.attachments, self.last)
     }
 }

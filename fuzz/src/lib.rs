@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 mod jsonp;
 mod machine;
+mod msgpack;
 mod packets;
 mod proxies;
 mod redis;
@@ -21,6 +22,7 @@ pub use chunks::{http_chunks, websocket_chunks};
 pub use client::client;
 pub use cluster::{cluster_args, cluster_classic, cluster_sharded, cluster_streams};
 pub use jsonp::jsonp;
+pub use msgpack::msgpack_packet;
 pub use packets::{engine_packet, engine_payload, reassembly, socket_packet};
 pub use proxies::{proxy_protocol, trust_proxy};
 pub use redis::redis_frames;
@@ -42,6 +44,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("engine_payload", engine_payload),
     ("http_chunks", http_chunks),
     ("jsonp", jsonp),
+    ("msgpack_packet", msgpack_packet),
     ("proxy_protocol", proxy_protocol),
     ("reassembly", reassembly),
     ("redis_frames", redis_frames),

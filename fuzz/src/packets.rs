@@ -170,7 +170,7 @@ impl Peer {
                 assert_eq!(packet.attachments, 0);
                 false
             }
-            Ok(Received::Complete(..)) => panic!("text completes nothing"),
+            Ok(Received::Complete(..) | Received::ConnectWhole(_)) => panic!("text completes nothing"),
             Ok(Received::Disconnect(_)) => false,
             Ok(Received::Nothing) => {
                 (self.missing, self.bytes) = (announced, 0);

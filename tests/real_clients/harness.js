@@ -11,6 +11,12 @@ export { test, within };
 /** With `MOUNTED=axum`, all servers except those with TLS are layers of an axum application. */
 export const MOUNTED = process.env.MOUNTED;
 
+/** With `PARSER=msgpack`, the packets are MessagePack. */
+export const PARSER = process.env.PARSER;
+
+/** The parser, or none for the default. */
+export const parser = PARSER ? await import(`socket.io-${PARSER}-parser`) : undefined;
+
 /** The ways in which a client can connect; `upgrading` does not wait for the upgrade, `upgraded` does. */
 export const TRANSPORTS = {
   polling: ["polling"],
@@ -58,7 +64,8 @@ class Server extends Program {
   async start(args = {}) {
     const mounted = MOUNTED && !args.certificate ? { mounted: MOUNTED } : {};
     await this.listen((port) => {
-      const options = Object.entries({ port, ...mounted, ...args });
+      const form = PARSER ? { parser: PARSER } : {};
+      const options = Object.entries({ port, ...mounted, ...form, ...args });
       this.spawn(options.flatMap(([name, value]) => [`--${name}`, `${value}`]));
     }, /^listening on (?<port>\d+)$/);
     this.url = `http://127.0.0.1:${this.port}`;
@@ -92,6 +99,7 @@ class Server extends Program {
       reconnection: false,
       // A client that is closed while it upgrades keeps its ping timer, which would keep the process alive.
       autoUnref: true,
+      ...(parser ? { parser } : {}),
       ...options,
     });
     this.clients.push(client);

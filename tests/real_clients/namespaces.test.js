@@ -1,7 +1,7 @@
 // Namespaces, and the middleware that guards them.
 import assert from "node:assert/strict";
 import { Manager } from "socket.io-client";
-import { TRANSPORTS, ask, exchange, next, testEach } from "./harness.js";
+import { TRANSPORTS, ask, exchange, next, parser, testEach } from "./harness.js";
 
 testEach("namespaces share a connection and nothing else", {}, async (server, transport) => {
   const main = await server.connect();
@@ -77,7 +77,7 @@ testEach("events that are emitted before the middleware has decided are handled 
 });
 
 testEach("the namespaces of one connection are joined at once", {}, async (server, transport) => {
-  const manager = new Manager(server.url, { transports: TRANSPORTS[transport], forceNew: true });
+  const manager = new Manager(server.url, { transports: TRANSPORTS[transport], forceNew: true, ...(parser ? { parser } : {}) });
   const sockets = ["/", "/chat", "/members"].map((name) => manager.socket(name, { auth: { password: "open sesame" } }));
   server.clients.push(...sockets);
   const answers = await Promise.all(sockets.map((socket) => ask(socket, "return", socket.nsp)));

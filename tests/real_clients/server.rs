@@ -19,7 +19,7 @@ use smol::future::poll_once;
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{
     Args, ConnectError, Cookie, Cors, DisconnectReason, HandlerError, HttpCompression, IdempotencyKey,
-    PerMessageDeflate, RateLimit, Server, Socket, Tls, Transport,
+    Parser, PerMessageDeflate, RateLimit, Server, Socket, Tls, Transport,
 };
 use std::error::Error;
 use std::net::SocketAddr;
@@ -429,6 +429,8 @@ struct Options {
     token: Option<String>,
     /// The folder of the client's script.
     client: Option<String>,
+    /// `msgpack`: the packets are MessagePack.
+    msgpack: bool,
     /// `axum`: the server is mounted there.
     mounted: bool,
     /// Pages of this origin may use the application that the server is mounted in.
@@ -463,6 +465,7 @@ impl Options {
                 "mounted" => options.mounted = value.string()? == "axum",
                 "app-origin" => options.app_origin = Some(value.string()?),
                 "client" => options.client = Some(value.string()?),
+                "parser" => options.msgpack = value.string()? == "msgpack",
                 _ => return Err(Long(&name).unexpected()),
             }
         }
@@ -511,6 +514,9 @@ impl Options {
                     if known { Ok(()) } else { Err("a token, please".to_owned()) }
                 }
             });
+        }
+        if self.msgpack {
+            builder = builder.parser(Parser::MessagePack);
         }
         if let Some(folder) = self.client {
             builder = builder.serve_client(folder)?;

@@ -8,7 +8,7 @@
 //! - `--token TOKEN`…: each attempt to join shows the next of them, the last one again and again;
 //! - `--ca FILE`: trusts the certificates in there; `--proxy URL`: goes through it;
 //! - `--transports NAME,NAME`, `--upgrade false`, `--try-all-transports true`, `--remember-upgrade true`,
-//!   `--force-base64 true`, `--path PATH`, `--add-trailing-slash false`, `--query NAME=VALUE`…,
+//!   `--force-base64 true`, `--parser msgpack`, `--path PATH`, `--add-trailing-slash false`, `--query NAME=VALUE`…,
 //!   `--extra-header NAME=VALUE`…: as those of the builder.
 //!
 //! A line of its input is one of
@@ -31,7 +31,7 @@ use options::option;
 use serde_json::{Value, json};
 use sockeye::client::{ClientBuilder, ClientConnectError, ClientDisconnectReason};
 use sockeye::extract::Event;
-use sockeye::{Args, Client, ClientSocket, ClientTls, Transport};
+use sockeye::{Args, Client, ClientSocket, ClientTls, Parser, Transport};
 use std::io::{self, BufRead};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -116,6 +116,9 @@ fn configure_requests(mut builder: ClientBuilder) -> io::Result<ClientBuilder> {
     }
     if let Some(on) = on("--force-base64")? {
         builder = builder.force_base64(on);
+    }
+    if option("--parser")?.as_deref() == Some("msgpack") {
+        builder = builder.parser(Parser::MessagePack);
     }
     if let Some(on) = on("--add-trailing-slash")? {
         builder = builder.add_trailing_slash(on);

@@ -11,6 +11,10 @@ import { Program, test, within } from "../real_clients/program.js";
 
 export { test, within };
 
+/** With `PARSER=msgpack`, the packets are MessagePack. */
+const { PARSER } = process.env;
+const parser = PARSER ? await import(`socket.io-${PARSER}-parser`) : undefined;
+
 const RUNTIMES = ["tokio", "smol"];
 const WAYS = ["polling", "websocket", "upgrade"];
 
@@ -38,7 +42,7 @@ export class World {
   async serve(options = {}, prepare = () => {}, certificate = undefined) {
     this.http = certificate ? https.createServer(certificate) : http.createServer();
     this.scheme = certificate ? "https" : "http";
-    this.io = new Server(this.http, options);
+    this.io = new Server(this.http, parser ? { parser, ...options } : options);
     prepare(this.io);
     await once(this.http.listen(this.port ?? 0, "127.0.0.1"), "listening");
     this.port = this.http.address().port;
@@ -78,7 +82,8 @@ export class World {
     this.clients.push(client);
     const url = `${this.scheme}://127.0.0.1:${port}${namespace}`;
     const way = this.way ? ["--way", this.way] : [];
-    client.spawn([url, "--runtime", this.runtime, ...way, ...args]);
+    const form = PARSER ? ["--parser", PARSER] : [];
+    client.spawn([url, "--runtime", this.runtime, ...way, ...form, ...args]);
     return client;
   }
 

@@ -17,7 +17,8 @@
 mod cluster;
 
 use rig::{
-    Clients, Token, World, binary_event, get, json_server, poll_head, post, server, session_of, text, upgrade,
+    Clients, Token, World, binary_event, get, json_server, msgpack_server, packed, poll_head, post, server,
+    session_of, text, upgrade,
 };
 
 use sockeye::extract::Data;
@@ -29,7 +30,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 const USAGE: &str = "usage: hot_path ack|ack16|json16|echo|json_echo|binary|broadcast|emit|server_ack|polling|\
-                     handshake|polling_handshake|join|client_emit|client_ack|client_event|bus_classic|\
+                     handshake|polling_handshake|join|client_emit|client_ack|client_event|msgpack_ack|\
+                     msgpack_echo|msgpack_broadcast|bus_classic|\
                      bus_sharded[_binary]|bus_streams[_binary] [messages] [clients]";
 
 fn main() {
@@ -42,7 +44,12 @@ fn main() {
     if path.starts_with("bus_") {
         return cluster::run(&path, messages);
     }
-    let mut world = World::new(if path.starts_with("json") { json_server() } else { server() });
+    let is_packed = path.starts_with("msgpack_");
+    let mut world = World::new(match path.as_str() {
+        "json16" | "json_echo" => json_server(),
+        _ if is_packed => msgpack_server(),
+        _ => server(),
+    });
     if path == "polling" {
         return polling(&mut world, messages, clients);
     }
@@ -61,11 +68,16 @@ fn main() {
     if path == "server_ack" {
         return server_ack(&mut world, messages, clients);
     }
-    let tokens: Vec<Token> = (0..clients).map(|_| world.websocket()).collect();
+    let tokens: Vec<Token> =
+        (0..clients).map(|_| if is_packed { world.packed() } else { world.websocket() }).collect();
     let ack = text(r#"420["ack","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#);
     let echo = text(&format!(r#"42["echo","{}"]"#, "x".repeat(1024)));
+    let small = "x".repeat(32).into();
     // The input of one turn, and the number of messages in it.
     let (input, count) = match path.as_str() {
+        "msgpack_ack" => (packed(Some(("ack", Some(0), &small))), 1),
+        "msgpack_echo" => (packed(Some(("echo", None, &"x".repeat(1024).into()))), 1),
+        "msgpack_broadcast" => (packed(Some(("broadcast", None, &small))), clients),
         "ack" => (ack, 1),
         "ack16" | "json16" => (ack.repeat(16), 16),
         "echo" | "json_echo" => (echo, 1),
@@ -81,7 +93,7 @@ fn main() {
             return world.run_ready();
         }
         let written = world.send(tokens[i % clients], &input);
-        written + if path == "broadcast" { world.run_ready() } else { 0 }
+        written + if path.ends_with("broadcast") { world.run_ready() } else { 0 }
     };
     // One turn of each client warms its buffers.
     let expected = (0..clients.min(messages)).map(&mut turn).max().expect("there is a message");

@@ -1,5 +1,7 @@
 //! The bytes that clients send.
 
+use sockeye_core::engineio::Part;
+use sockeye_core::socketio::{Encoder, Parser};
 use sockeye_core::websocket::{Opcode, write_frame};
 
 /// Any mask will do, as long as the server has to unmask.
@@ -15,6 +17,19 @@ pub fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 /// Returns a text message, as clients send it.
 pub fn text(packet: &str) -> Vec<u8> {
     frame(Opcode::Text, packet.as_bytes())
+}
+
+/// Returns a packet in MessagePack, as clients send it; without an event, the one that connects to the main namespace.
+pub fn packed(event: Option<(&str, Option<u64>, &serde_json::Value)>) -> Vec<u8> {
+    let mut encoder = Encoder::with_parser(Parser::MessagePack);
+    let encoded = match event {
+        Some((name, id, data)) => encoder.event("/", id, name, data),
+        None => encoder.connect("/", None),
+    };
+    match encoded.expect("a packet").parts().next() {
+        Some(Part::Binary(data)) => frame(Opcode::Binary, data),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Returns an event with one attachment of `size` bytes. The benches have a handler for the event `bin`.

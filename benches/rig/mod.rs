@@ -13,8 +13,10 @@ mod counting;
 mod server;
 mod world;
 
-pub use client::{binary_event, browser_headers, frame, get, poll_head, post, session_of, text, upgrade};
+pub use client::{
+    binary_event, browser_headers, frame, get, packed, poll_head, post, session_of, text, upgrade,
+};
 pub use clients::Clients;
 pub use counting::{Counting, Usage, measure, trace};
-pub use server::{handle, json_server, server};
+pub use server::{handle, json_server, msgpack_server, server};
 pub use world::{Token, World};

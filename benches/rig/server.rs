@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 use sockeye::extract::Data;
-use sockeye::{Server, Socket};
+use sockeye::{Parser, Server, Socket};
 
 /// Returns a server that acknowledges `ack`, sends `echo` and `bin` back, and broadcasts `broadcast`.
 pub fn server() -> Server {
@@ -22,6 +22,13 @@ pub fn json_server() -> Server {
     io.on("broadcast", async |io: Server, Data(x): Data<Value>| {
         io.emit("broadcast", x);
     });
+    io
+}
+
+/// Returns the [`server`] with packets in MessagePack.
+pub fn msgpack_server() -> Server {
+    let io = Server::builder().parser(Parser::MessagePack).build();
+    io.on_connect(async |socket: Socket| handle(&socket));
     io
 }
 

@@ -1,6 +1,6 @@
 //! An event loop whose streams are slices of memory.
 
-use super::client::{connect_packet, get, poll_head, post, session_of, text, upgrade};
+use super::client::{connect_packet, get, packed, poll_head, post, session_of, text, upgrade};
 use sockeye::drive::{Protocol, Turn, pump};
 use sockeye::host::{Host, Peer, Runtime};
 use sockeye::{ReadyList, Server, Time};
@@ -104,6 +104,16 @@ impl World {
         let answer = self.ask(token, &upgrade(headers));
         assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
         self.connect(token, "/");
+        token
+    }
+
+    /// Opens a WebSocket client whose packets are MessagePack.
+    pub fn packed(&mut self) -> Token {
+        let token = self.accept();
+        let answer = self.ask(token, &upgrade(""));
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+        let answer = self.ask(token, &packed(None));
+        assert!(answer.windows(4).any(|part| part == b"\xa3sid"), "not connected");
         token
     }
 

@@ -52,11 +52,10 @@ impl Encoder {
         event: &str,
         args: &A,
     ) -> Result<Encoded<'_>, EncodeError> {
+        let text = self.text.event(namespace, id, event, args);
         match self.parser {
-            Parser::Text => self.text.event(namespace, id, event, args),
-            Parser::MessagePack => {
-                self.msgpack.pack(Kind::Event, namespace, id, self.text.event(namespace, id, event, args))
-            }
+            Parser::Text => text,
+            Parser::MessagePack => self.msgpack.pack(Kind::Event, namespace, id, text),
         }
     }
 
@@ -71,11 +70,10 @@ impl Encoder {
         id: u64,
         args: &A,
     ) -> Result<Encoded<'_>, EncodeError> {
+        let text = self.text.ack(namespace, id, args);
         match self.parser {
-            Parser::Text => self.text.ack(namespace, id, args),
-            Parser::MessagePack => {
-                self.msgpack.pack(Kind::Ack, namespace, Some(id), self.text.ack(namespace, id, args))
-            }
+            Parser::Text => text,
+            Parser::MessagePack => self.msgpack.pack(Kind::Ack, namespace, Some(id), text),
         }
     }
 
@@ -90,14 +88,10 @@ impl Encoder {
         event: &str,
         args: Args<'_>,
     ) -> Result<Encoded<'_>, EncodeError> {
+        let text = self.text.forward_event(namespace, id, event, args);
         match self.parser {
-            Parser::Text => self.text.forward_event(namespace, id, event, args),
-            Parser::MessagePack => self.msgpack.pack(
-                Kind::Event,
-                namespace,
-                id,
-                self.text.forward_event(namespace, id, event, args),
-            ),
+            Parser::Text => text,
+            Parser::MessagePack => self.msgpack.pack(Kind::Event, namespace, id, text),
         }
     }
 
@@ -111,11 +105,10 @@ impl Encoder {
         id: u64,
         args: Args<'_>,
     ) -> Result<Encoded<'_>, EncodeError> {
+        let text = self.text.forward_ack(namespace, id, args);
         match self.parser {
-            Parser::Text => self.text.forward_ack(namespace, id, args),
-            Parser::MessagePack => {
-                self.msgpack.pack(Kind::Ack, namespace, Some(id), self.text.forward_ack(namespace, id, args))
-            }
+            Parser::Text => text,
+            Parser::MessagePack => self.msgpack.pack(Kind::Ack, namespace, Some(id), text),
         }
     }
 
@@ -124,11 +117,10 @@ impl Encoder {
     /// # Errors
     /// Returns [`EncodeError::Auth`] if `auth` is not a JSON object, or an error if the namespace is illegal.
     pub fn connect(&mut self, namespace: &str, auth: Option<&str>) -> Result<Encoded<'_>, EncodeError> {
+        let text = self.text.connect(namespace, auth);
         match self.parser {
-            Parser::Text => self.text.connect(namespace, auth),
-            Parser::MessagePack => {
-                self.msgpack.pack(Kind::Connect, namespace, None, self.text.connect(namespace, auth))
-            }
+            Parser::Text => text,
+            Parser::MessagePack => self.msgpack.pack(Kind::Connect, namespace, None, text),
         }
     }
 
@@ -137,11 +129,10 @@ impl Encoder {
     /// # Errors
     /// Returns an error if the namespace is illegal.
     pub fn connected(&mut self, namespace: &str, sid: &str) -> Result<Encoded<'_>, EncodeError> {
+        let text = self.text.connected(namespace, sid);
         match self.parser {
-            Parser::Text => self.text.connected(namespace, sid),
-            Parser::MessagePack => {
-                self.msgpack.pack(Kind::Connect, namespace, None, self.text.connected(namespace, sid))
-            }
+            Parser::Text => text,
+            Parser::MessagePack => self.msgpack.pack(Kind::Connect, namespace, None, text),
         }
     }
 
@@ -151,11 +142,10 @@ impl Encoder {
     /// # Errors
     /// Returns an error if the namespace is illegal.
     pub fn connected_as(&mut self, namespace: &str, pid: &Pid) -> Result<Encoded<'_>, EncodeError> {
+        let text = self.text.connected_as(namespace, pid);
         match self.parser {
-            Parser::Text => self.text.connected_as(namespace, pid),
-            Parser::MessagePack => {
-                self.msgpack.pack(Kind::Connect, namespace, None, self.text.connected_as(namespace, pid))
-            }
+            Parser::Text => text,
+            Parser::MessagePack => self.msgpack.pack(Kind::Connect, namespace, None, text),
         }
     }
 
@@ -170,14 +160,10 @@ impl Encoder {
         namespace: &str,
         data: &D,
     ) -> Result<Encoded<'_>, EncodeError> {
+        let text = self.text.connect_error(namespace, data);
         match self.parser {
-            Parser::Text => self.text.connect_error(namespace, data),
-            Parser::MessagePack => self.msgpack.pack(
-                Kind::ConnectError,
-                namespace,
-                None,
-                self.text.connect_error(namespace, data),
-            ),
+            Parser::Text => text,
+            Parser::MessagePack => self.msgpack.pack(Kind::ConnectError, namespace, None, text),
         }
     }
 
@@ -186,11 +172,10 @@ impl Encoder {
     /// # Errors
     /// Returns an error if the namespace is illegal.
     pub fn disconnect(&mut self, namespace: &str) -> Result<Encoded<'_>, EncodeError> {
+        let text = self.text.disconnect(namespace);
         match self.parser {
-            Parser::Text => self.text.disconnect(namespace),
-            Parser::MessagePack => {
-                self.msgpack.pack(Kind::Disconnect, namespace, None, self.text.disconnect(namespace))
-            }
+            Parser::Text => text,
+            Parser::MessagePack => self.msgpack.pack(Kind::Disconnect, namespace, None, text),
         }
     }
 

@@ -1,10 +1,11 @@
 //! An Engine.IO server that sends every message back, as the official Engine.IO test suite expects.
 //!
-//! Run it with `PORT=3000 cargo run --example engine_echo`.
+//! Run it with `PORT=3000 cargo run --example engine_echo`. With `--eio3` it serves clients of Engine.IO 3, too.
 mod common;
 
 use sockeye::Cors;
 use sockeye::engine::{Application, Message, Server, Session};
+use std::env;
 use std::time::Duration;
 
 struct Echo;
@@ -23,6 +24,7 @@ fn main() -> std::io::Result<()> {
         .ping_interval(Duration::from_millis(300))
         .ping_timeout(Duration::from_millis(200))
         .max_payload(1_000_000)
+        .allow_eio3(env::args().any(|arg| arg == "--eio3"))
         .cors(Cors::any())
         .build();
     common::serve(server)

@@ -81,10 +81,15 @@ impl<'a> ConnectionError<'a> {
                 ]
             }
             RequestError::TransportHandshake => vec![named("TRANSPORT_HANDSHAKE_ERROR")],
-            // Version 4 is the only one.
+            // There are two.
             RequestError::ProtocolMismatch => {
-                let previous = ("previousProtocol", "4".to_owned());
-                vec![named("PROTOCOL_MISMATCH"), ("protocol", query("EIO")), previous]
+                let protocol = query("EIO");
+                let previous = if protocol == "4" { "3" } else { "4" };
+                vec![
+                    named("PROTOCOL_MISMATCH"),
+                    ("protocol", protocol),
+                    ("previousProtocol", previous.to_owned()),
+                ]
             }
             RequestError::IdGeneration(error) => vec![named("ID_GENERATION_ERROR"), ("error", error.clone())],
             RequestError::Rejected(_) => vec![named("MIDDLEWARE_FAILURE")],

@@ -119,6 +119,13 @@ refusals! {
     PacketError, "`data` in the acknowledgement";
 }
 
+impl ConnectError {
+    /// Returns the details, if there are any.
+    pub(crate) fn details(&self) -> Option<&serde_json::Value> {
+        self.data.as_ref()
+    }
+}
+
 /// The error of a handler that uses `?`: an error of the program for the log, or an answer for the client.
 ///
 /// `?` turns any error into the former. It is not for the client, so it is not acknowledged, but logged and passed to

@@ -23,7 +23,7 @@ pub use client::client;
 pub use cluster::{cluster_args, cluster_classic, cluster_sharded, cluster_streams};
 pub use jsonp::jsonp;
 pub use msgpack::msgpack_packet;
-pub use packets::{engine_packet, engine_payload, reassembly, socket_packet};
+pub use packets::{engine_packet, engine_payload, engine_payload_v3, reassembly, socket_packet};
 pub use proxies::{proxy_protocol, trust_proxy};
 pub use redis::redis_frames;
 pub use server::server;
@@ -42,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cluster_streams", cluster_streams),
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
+    ("engine_payload_v3", engine_payload_v3),
     ("http_chunks", http_chunks),
     ("jsonp", jsonp),
     ("msgpack_packet", msgpack_packet),

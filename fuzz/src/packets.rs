@@ -1,12 +1,15 @@
 //! The codecs of Engine.IO and Socket.IO, and the session above them.
 
 use super::Choices;
-use super::support::{Got, Rig, at, config_with};
+use super::support::{Got, Rig, at, config_with, flat};
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use sockeye_core::Time;
-use sockeye_core::engineio::{Message, Packet, Transport, split_payload};
+use sockeye_core::engineio::server::Session;
+use sockeye_core::engineio::{
+    Id, Message, Opening, Packet, PacketError, Part, Transport, Version, split_payload, v3,
+};
 use sockeye_core::socketio::{self, Encoder, Joining, Kind, Limits, Parser, Received};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +38,64 @@ pub fn engine_payload(data: &[u8]) {
     });
     let messages: Vec<_> = messages.collect();
     assert_eq!(send_on(Transport::Polling, &messages), messages);
+}
+
+/// A body of version 3 is read to its end or its first error, and its messages can be sent on in one payload. The first byte
+/// says whether the body is text or bytes, and in which of them it is sent on.
+pub fn engine_payload_v3(data: &[u8]) {
+    let Some((kind, body)) = data.split_first() else { return };
+    let mut payload = match (kind & 1, std::str::from_utf8(body)) {
+        (0, Ok(text)) => v3::Payload::Text(text),
+        (0, Err(_)) => return,
+        _ => v3::Payload::Binary(body),
+    };
+    let (messages, _) = read_v3(&mut payload);
+    if messages.is_empty()
+        || messages.iter().any(|it| matches!(it, Got::Text(text) if text.contains('\u{1e}')))
+    {
+        return;
+    }
+    let opening = Opening { transport: Transport::Polling, version: Version::V3, base64: kind & 2 != 0 };
+    let config = config_with(|config| (config.max_payload, config.send_buffer) = (usize::MAX, usize::MAX));
+    let mut session = Session::open(at(0), config, &Id::from_random([7; 15]), opening);
+    session.begin_poll(at(0), false).expect("the first poll");
+    session.take_payload().expect("the handshake");
+    for message in &messages {
+        let part = match message {
+            Got::Text(text) => Part::Text(text.as_bytes()),
+            Got::Binary(data) => Part::Binary(data),
+            Got::Control(_) => unreachable!("not a message"),
+        };
+        session.send(std::iter::once(part)).expect("the send buffer has capacity");
+    }
+    session.begin_poll(at(0), false).expect("the next poll");
+    let sent = flat(session.take_payload().expect("messages"));
+    let mut payload = match std::str::from_utf8(&sent) {
+        Ok(text) if text.starts_with(|first: char| first.is_ascii_digit()) => v3::Payload::Text(text),
+        _ => v3::Payload::Binary(&sent),
+    };
+    assert_eq!(read_v3(&mut payload), (messages, None));
+}
+
+/// Reads the messages of a body up to its first error.
+fn read_v3(payload: &mut v3::Payload<'_>) -> (Vec<Got>, Option<PacketError>) {
+    let mut messages = Vec::new();
+    loop {
+        let before = payload.len();
+        match payload.split_first() {
+            Ok((packet, rest)) => {
+                if let Some(Packet::Message(message)) = packet {
+                    messages.push(own(&message));
+                }
+                *payload = rest;
+            }
+            Err(error) => return (messages, Some(error)),
+        }
+        assert!(payload.len() < before, "no progress");
+        if payload.is_empty() {
+            return (messages, None);
+        }
+    }
 }
 
 fn own(message: &Message<'_>) -> Got {

@@ -12,11 +12,11 @@ use crate::observe::{Cause, Direction, ServerEvent};
 use crate::pool;
 use sockeye_core::connection::{self as stream, BorrowedContent, Expired, Phase};
 use sockeye_core::engineio::{
-    Message, Packet,
+    Packet, Version,
     server::{Probing, Ticket, WhenFull},
 };
 use sockeye_core::host::Peer;
-use sockeye_core::http::{self, Head, Version};
+use sockeye_core::http::{self, Head};
 use sockeye_core::protocol::{Protocol, StreamStatus};
 use sockeye_core::websocket;
 #[cfg(feature = "http")]
@@ -123,7 +123,7 @@ impl<A: Application> Connection<A> {
         // Set before the session can be forgotten, because this request may get its last response.
         self.set_busy(true);
         // HTTP/1.0 has no `Upgrade` (RFC 9110, section 7.8).
-        let upgrade = match head.version == Version::Http11 && stream::is_upgrade(request) {
+        let upgrade = match head.version == http::Version::Http11 && stream::is_upgrade(request) {
             true => Upgrade::Http1,
             false => Upgrade::None,
         };
@@ -221,9 +221,13 @@ impl<A: Application> Connection<A> {
     }
 
     fn handle_message(&mut self, now: Time, message: websocket::Message<'_>) {
+        let version = match &self.link {
+            Link::WebSocket(session) | Link::Probe(session, _) => session.version(),
+            _ => Version::V4,
+        };
         let packet = match &message {
-            websocket::Message::Text(text) => Packet::decode(text),
-            websocket::Message::Binary(data) => Ok(Packet::Message(Message::Binary(Cow::Borrowed(data)))),
+            websocket::Message::Text(text) => version.decode_text(text),
+            websocket::Message::Binary(data) => version.decode_binary(data),
             websocket::Message::Close(_) => Ok(Packet::Close),
             websocket::Message::Ping(_) | websocket::Message::Pong(_) => return,
         };

@@ -8,11 +8,11 @@ use super::{Application, Handshake, Id, TransportError};
 use crate::guard::Guarded;
 use crate::handshake::Common;
 use sockeye_core::engineio::server::exchange::{
-    Decision, NewTransport, Packets, Refusal, Subject, Unhandled, WebSocketHandshake,
+    Decision, NewTransport, Refusal, Subject, WebSocketHandshake,
 };
 use sockeye_core::engineio::{
     Packet, PacketError,
-    server::{self, Purpose, RequestError, Ticket},
+    server::{self, Packets, Purpose, RequestError, Ticket, Unhandled},
 };
 use sockeye_core::http::{Body, Request, Status};
 use sockeye_core::{Outbound, Time};
@@ -224,7 +224,7 @@ impl<A: Application> Exchange<A> {
         id: Id,
     ) -> Step<A> {
         let Caller { now, server, waker, .. } = caller;
-        let session = server.open(now, transport.kind(), handshake, id);
+        let session = server.open(now, self.decisions.opening(transport.kind()), handshake, id);
         match transport {
             NewTransport::WebSocket(websocket) => {
                 if let Some(deflate) = websocket.deflate() {
@@ -269,7 +269,10 @@ impl<A: Application> Exchange<A> {
                 }
             }
             Purpose::Upgrade => match WebSocketHandshake::of(&caller.server.site.config, incoming) {
-                Ok(websocket) => return self.upgrade(caller, session, websocket, is_behind),
+                Ok(websocket) => match self.upgrade(caller, &session, websocket, is_behind) {
+                    Ok(step) => return step,
+                    Err(refusal) => refusal,
+                },
                 Err(refusal) => refusal.into(),
             },
         };
@@ -289,21 +292,21 @@ impl<A: Application> Exchange<A> {
     fn upgrade(
         &mut self,
         caller: Caller<'_, A>,
-        session: Session<A>,
+        session: &Session<A>,
         websocket: WebSocketHandshake,
         is_behind: bool,
-    ) -> Step<A> {
+    ) -> Result<Step<A>, Refusal> {
         let decisions = &mut self.decisions;
         let ticket =
-            session.with(|engine, _| decisions.begin_upgrade(caller.now, engine, &websocket, is_behind));
+            session.with(|engine, _| decisions.begin_upgrade(caller.now, engine, &websocket, is_behind))?;
         let carries = match ticket {
             Some(ticket) => {
                 session.set_probe_waker(ticket, caller.waker);
-                Carries::Probe(session, ticket)
+                Carries::Probe(session.clone(), ticket)
             }
             None => Carries::Nothing,
         };
-        Step::Upgrade(decisions.accept(websocket), carries)
+        Ok(Step::Upgrade(decisions.accept(websocket), carries))
     }
 
     fn wait(&mut self, session: Session<A>) {
@@ -318,7 +321,7 @@ impl<A: Application> Exchange<A> {
             Err(reason) => return self.refuse_body(caller, reason),
         };
         let Waiting::Session(session) = self.end() else { return Step::Wait };
-        let rest = Packets::of(&payload).and_then(|mut packets| {
+        let rest = self.decisions.packets(&payload).and_then(|mut packets| {
             take_packets(caller, &session, &mut packets, body.len())?;
             Ok(packets.to_unhandled())
         });

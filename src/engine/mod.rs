@@ -44,7 +44,7 @@ pub(crate) use session::Running;
 pub(crate) use session::Sender;
 pub use session::Session;
 pub use sockeye_core::engineio::{
-    CloseReason, Conn, Id, Message, PacketError, Transport, TransportError,
+    CloseReason, Conn, Id, Message, PacketError, Transport, TransportError, Version,
     server::{RateLimit, Rejection, ResponseHeaders, SendError, WhenFull},
 };
 

@@ -1,5 +1,7 @@
 //! An Engine.IO server: its settings and its sessions.
 
+mod claim;
+
 use super::assets::Assets;
 use super::connection::Connection;
 use super::hooks::Hooks;
@@ -14,11 +16,12 @@ use crate::handshake::Common;
 use crate::log::{self, debug};
 use crate::observe::{self, Direction, Observer, ServerEvent};
 use crate::pool;
+use claim::Claim;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::connection;
 use sockeye_core::engineio::server::exchange::Refusal;
 use sockeye_core::engineio::server::{RateLimit, Rejection, RequestError, ResponseHeaders, Site};
-use sockeye_core::engineio::{self, Packet};
+use sockeye_core::engineio::{self, Opening, Packet};
 use sockeye_core::host::{Host, Peer, Runtime, WeakHost};
 #[cfg(feature = "deflate")]
 use sockeye_core::http::HttpCompression;
@@ -34,7 +37,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -190,24 +193,6 @@ impl<A: Application> Host for Server<A> {
     }
 }
 
-/// The exclusive right to keep the time of a server that no listener drives.
-struct Claim<A: Application>(Weak<ServerInner<A>>);
-
-impl<A: Application> Claim<A> {
-    /// Claims the right, or returns `None` if it is taken.
-    fn new(server: &Arc<ServerInner<A>>) -> Option<Self> {
-        (!server.is_kept.swap(true, Ordering::AcqRel)).then(|| Claim(Arc::downgrade(server)))
-    }
-}
-
-impl<A: Application> Drop for Claim<A> {
-    fn drop(&mut self) {
-        if let Some(server) = self.0.upgrade() {
-            server.is_kept.store(false, Ordering::Release);
-        }
-    }
-}
-
 impl<A: Application> ServerInner<A> {
     /// Returns whether this server answers requests to this path, instead of the server that it is mounted
     /// in.
@@ -323,16 +308,17 @@ impl<A: Application> ServerInner<A> {
     pub(super) fn open(
         self: &Arc<Self>,
         now: Time,
-        transport: Transport,
+        opening: Opening,
         handshake: Handshake,
         id: Id,
     ) -> Session<A> {
+        let transport = opening.transport;
         let mut queue = Outbound::new();
         if transport == Transport::WebSocket {
             pool::lend(&mut queue);
         }
         let config = self.site.config.clone();
-        let engine = engineio::server::Session::open_with_queue(now, config, &id, transport, queue);
+        let engine = engineio::server::Session::open_with_queue(now, config, &id, opening, queue);
         let session = Session::new(self, id, handshake.kept(&self.common), engine);
         let _inside = session.span().enter();
         // Before another thread can find it, and end it.
@@ -495,6 +481,13 @@ impl<A: Application> Builder<A> {
     /// Sets whether a polling session may upgrade to WebSocket. Default: `true`.
     pub fn allow_upgrades(mut self, allow: bool) -> Self {
         self.config.allow_upgrades = allow;
+        self
+    }
+
+    /// Sets whether clients of Engine.IO 3 are served, too. Default: `false`. See
+    /// [`sockeye::Builder`](crate::ServerBuilder::allow_eio3).
+    pub fn allow_eio3(mut self, allow: bool) -> Self {
+        self.config.allow_eio3 = allow;
         self
     }
 

@@ -17,7 +17,7 @@ use crate::pool;
 use parking_lot::Mutex;
 use sockeye_core::Time;
 use sockeye_core::engineio::server::{Controls, SendFlags};
-use sockeye_core::engineio::{self, Id, Part, Transport};
+use sockeye_core::engineio::{self, Id, Part, Transport, Version};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -34,6 +34,7 @@ pub(crate) struct Shared<A: Application> {
     server: Weak<ServerInner<A>>,
     /// The server has an observer.
     is_observed: bool,
+    version: Version,
     /// Set before the application is told of the end of the session.
     closed: AtomicBool,
     /// The session is in use, so it no longer counts as pending.
@@ -77,6 +78,7 @@ impl<A: Application> Session<A> {
         handshake: Handshake,
         engine: engineio::server::Session,
     ) -> Session<A> {
+        let version = engine.version();
         let inner = Inner {
             engine,
             state: A::State::default(),
@@ -93,6 +95,7 @@ impl<A: Application> Session<A> {
             handshake,
             server: Arc::downgrade(server),
             is_observed: server.observer.is_some(),
+            version,
             closed: AtomicBool::new(false),
             is_settled: AtomicBool::new(false),
             committed: AtomicUsize::new(0),
@@ -121,6 +124,11 @@ impl<A: Application> Session<A> {
     /// Returns the transport in use.
     pub fn transport(&self) -> Transport {
         self.0.inner.lock().engine.transport()
+    }
+
+    /// Returns the version of the protocol that the session speaks.
+    pub fn version(&self) -> Version {
+        self.0.version
     }
 
     /// Returns the facts about the session's connections at this moment: the transport, how fast the peer answers, and how

@@ -20,6 +20,7 @@ use super::namespaces::{INVALID, Wanted};
 use super::parent::Parent;
 use super::patience::Patience;
 use super::socket::Socket;
+use super::v2::{self, is_v2};
 use crate::engine::{self, CloseReason, Session};
 use crate::error::ConnectError;
 use crate::extract::Context;
@@ -28,7 +29,8 @@ use crate::handler::drive;
 use crate::log;
 use crate::observe::ServerEvent;
 use crate::payload::send_packet;
-use sockeye_core::socketio::{Joining, Packet, Parser};
+use sockeye_core::socketio::{EncodeError, Encoded, Encoder, Joining, Packet, Parser};
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -90,15 +92,19 @@ impl App {
             None => None,
             Some(_) => namespace.welcome_back(session, packet.data),
         };
+        let auth = match is_v2(session) {
+            false => Cow::Borrowed(packet.data),
+            true => v2::auth_of(packet.query),
+        };
         let socket = match returned {
-            Some(returned) => Socket::returned(namespace, session.clone(), packet.data, returned),
+            Some(returned) => Socket::returned(namespace, session.clone(), &auth, returned),
             None => {
-                let Some(id) = engine::random_id() else {
+                let Some(id) = v2::id_for(session, &namespace).or_else(engine::random_id) else {
                     namespace.end_use();
                     session.close_with(CloseReason::ForcedClose(Some("no randomness for an id".into())));
                     return None;
                 };
-                Socket::new(namespace, session.clone(), id, packet.data)
+                Socket::new(namespace, session.clone(), id, &auth)
             }
         };
         let begun = session.peek(|engine, state| match engine.closed() {
@@ -209,8 +215,8 @@ fn accept(socket: &Socket) {
     // Everything that the handlers do before they wait happens before the client can know that it is connected.
     session.cork();
     let told = match namespace.0.epoch {
-        None => enter_namespace(socket),
-        Some(_) => socket.enter_recoverable(),
+        Some(_) if !is_v2(session) => socket.enter_recoverable(),
+        _ => enter_namespace(socket),
     };
     let has_entered = matches!(told, Told::Entered);
     match told {
@@ -250,15 +256,11 @@ fn enter_namespace(socket: &Socket) -> Told {
             return None;
         }
         socket.set_connected();
-        Some(send_packet(engine, namespace.0.parser, |encoder| {
-            encoder.connected(namespace.name(), &socket.id())
-        }))
+        Some(send_packet(engine, namespace.0.parser, |encoder| welcome(encoder, socket)))
     });
     match told {
         Some(Ok(())) => {
-            show_packet(session, namespace.0.parser, |encoder| {
-                encoder.connected(namespace.name(), &socket.id())
-            });
+            show_packet(session, namespace.0.parser, |encoder| welcome(encoder, socket));
             if socket.enter() { Told::Entered } else { Told::NotEntered }
         }
         Some(Err(_)) => Told::Slow,
@@ -266,14 +268,27 @@ fn enter_namespace(socket: &Socket) -> Told {
     }
 }
 
+/// Encodes the packet that tells the client that it is connected.
+fn welcome<'e>(encoder: &'e mut Encoder, socket: &Socket) -> Result<Encoded<'e>, EncodeError> {
+    let name = socket.namespace().name();
+    match is_v2(socket.session()) {
+        false => encoder.connected(name, &socket.id()),
+        // The client takes its id from the session.
+        true => encoder.connect(name, None),
+    }
+}
+
 /// Tells the client that the application refused it.
 fn refuse(socket: &Socket, error: &ConnectError) {
     let namespace = socket.namespace();
-    let told = socket.session().with(|engine, state| match state.refuse(namespace.name(), socket) {
-        true => {
-            send_packet(engine, namespace.0.parser, |encoder| encoder.connect_error(namespace.name(), error))
-                .map_err(Some)
-        }
+    let name = namespace.name();
+    let is_v2 = is_v2(socket.session());
+    let told = socket.session().with(|engine, state| match state.refuse(name, socket) {
+        true => send_packet(engine, namespace.0.parser, |encoder| match is_v2 {
+            false => encoder.connect_error(name, error),
+            true => encoder.connect_error(name, &v2::Refusal(error)),
+        })
+        .map_err(Some),
         false => Err(None),
     });
     match told {

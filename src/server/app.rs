@@ -6,6 +6,7 @@ use super::idempotency::Idempotency;
 use super::namespaces::Namespaces;
 use super::recovery::Recovery;
 use super::socket::{CLOSED_BY_SERVER, Socket};
+use super::v2::is_v2;
 use crate::engine::{self, CloseReason, Message, Session};
 use crate::error::DisconnectReason;
 use crate::failed_event::OnFailure;
@@ -98,6 +99,9 @@ impl engine::Application for App {
     fn on_open(&self, session: &Session<Self>) {
         let now = session.now();
         session.peek(|_, state| state.open(now, self.connect_timeout));
+        if is_v2(session) {
+            self.connect(session, Packet::connect());
+        }
     }
 
     fn on_message(&self, session: &Session<Self>, message: Message<'_>) {

@@ -106,6 +106,25 @@ impl ServerBuilder {
         transports(transports: impl IntoIterator<Item = Transport>);
         /// Sets whether a polling session may upgrade to WebSocket. Default: `true`.
         allow_upgrades(allow: bool);
+        /// Sets whether clients of Socket.IO 2 (Engine.IO 3) are served, too, as the reference's `allowEIO3`. Default:
+        /// `false`, and such a client is refused with the code 5.
+        ///
+        /// Handlers do not notice the difference, with these exceptions:
+        ///
+        /// - The client is connected to `/` without asking for it.
+        /// - It has no `auth` value. In a namespace other than `/`, [`Socket::auth`](crate::Socket::auth) is the query that
+        ///   it connects with, as an object of strings: `io("/admin?token=secret")`.
+        /// - A refusal is the `data` of the [`ConnectError`](crate::ConnectError), or the message alone if there is none.
+        /// - It is not recovered after it has lost its connection.
+        /// - **The id of its sockets is that of its session**, because the client takes it from there (and writes
+        ///   `/admin#` in front of it in a namespace, which is accepted wherever a room is named). While a client polls,
+        ///   whoever knows the id of its session can use the session. So do not tell the ids of sockets to other clients;
+        ///   or restrict the [`transports`](Self::transports) to WebSocket, over which the id is useless to others.
+        ///
+        /// ```
+        /// let io = sockeye::Server::builder().allow_eio3(true).build();
+        /// ```
+        allow_eio3(allow: bool);
         /// Sets which WebSocket subprotocols (`Sec-WebSocket-Protocol`) are accepted: the server selects the
         /// first one named here that the client offers. If there is none, the response names none, and
         /// browsers close the connection. Default: any, so the first one that the client offers is selected.

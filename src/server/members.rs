@@ -4,6 +4,7 @@ use super::joined_rooms::{JoinError, JoinedRooms};
 use super::rooms::RoomEvents;
 use super::socket::Socket;
 use super::table::Table;
+use super::v2::is_v2;
 use crate::by_id::IdHasher;
 use crate::engine::Id;
 use foldhash::fast::RandomState;
@@ -310,7 +311,20 @@ impl Members {
 
     /// Returns the member whose id is the room's name. It is not in that room's list, but others may have joined it there.
     fn owner(&self, room: &str) -> Option<u32> {
-        self.find(&Id::parse(room)?)
+        match Id::parse(room) {
+            Some(id) => self.find(&id),
+            None if room.starts_with('/') => self.owner_with_namespace(room),
+            None => None,
+        }
+    }
+
+    /// Returns the member that calls itself `/namespace#` and its id, as clients of Socket.IO 2 do.
+    #[cold]
+    fn owner_with_namespace(&self, room: &str) -> Option<u32> {
+        let (namespace, id) = room.rsplit_once('#')?;
+        let at = self.find(&Id::parse(id)?)?;
+        let socket = &self.members[at].socket;
+        (is_v2(socket.session()) && socket.namespace().name() == namespace).then_some(at)
     }
 
     /// Returns the index of a room in the list of a member, if the member is in the room.

@@ -30,6 +30,7 @@ pub(crate) mod rooms;
 pub(crate) mod server_side;
 pub(crate) mod socket;
 mod table;
+mod v2;
 mod wakes;
 
 pub(crate) use app::App;

@@ -608,9 +608,10 @@ impl Identified for Socket {
     }
 }
 
+/// Two handles are equal if they are of the same socket. The next socket of a client may have the same id.
 impl PartialEq for Socket {
     fn eq(&self, other: &Socket) -> bool {
-        self.0.id == other.0.id
+        self.is(other)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The facts about the connections of a session.
 
 use super::transport::Transport;
+use super::version::Version;
 use crate::time::Time;
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -16,8 +17,10 @@ use core::time::Duration;
 pub struct Conn {
     /// The transport in use.
     pub transport: Transport,
+    /// The version of the protocol, as the reference's `socket.conn.protocol`.
+    pub version: Version,
     /// The time from a ping to its pong, of the last ping that was answered. `None` before that: the first ping is sent
-    /// after the ping interval, which is 25 s by default.
+    /// after the ping interval, which is 25 s by default. Always `None` in version 3, in which the client sends the pings.
     ///
     /// Messages take as long: the time includes what the ping waited behind queued messages, and the pong for handlers to
     /// catch up. Its resolution is 1 µs, and it is 71 minutes at most.

@@ -2,7 +2,9 @@
 
 use super::framing::Framing;
 use super::packet::{SEPARATOR, base64_len, write_base64};
-use crate::websocket::{Deflate, DeflatePool, Header, Opcode};
+use super::v3;
+use super::version::BinaryForm;
+use crate::websocket::{DeflatePool, Header, Opcode};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -17,10 +19,14 @@ pub enum Part<'a> {
 
 impl Part<'_> {
     /// Returns the maximum number of bytes that [`write_frame`](Part::write_frame) appends.
-    pub(super) fn frame_len(self) -> usize {
+    pub(super) fn frame_len(self, form: BinaryForm) -> usize {
         let (opcode, len) = match self {
             Part::Text(text) => (Opcode::Text, text.len() + 1),
-            Part::Binary(data) => (Opcode::Binary, data.len()),
+            Part::Binary(data) => match form {
+                BinaryForm::Plain => (Opcode::Binary, data.len()),
+                BinaryForm::Typed => (Opcode::Binary, data.len() + 1),
+                BinaryForm::Base64 => (Opcode::Text, v3::base64_len(data.len())),
+            },
         };
         Header::new(opcode, len, None).len() + len
     }
@@ -39,7 +45,13 @@ impl Part<'_> {
     }
 
     /// Appends this message as one WebSocket frame, compressed if that was negotiated and makes it shorter.
-    pub(super) fn write_frame(self, out: &mut Vec<u8>, deflate: Option<Deflate>, pool: &DeflatePool) {
+    pub(super) fn write_frame(self, out: &mut Vec<u8>, framing: Framing, pool: &DeflatePool) {
+        let Framing::WebSocket(deflate, form) = framing;
+        if form != BinaryForm::Plain
+            && let Part::Binary(data) = self
+        {
+            return v3::write_frame(out, data, deflate, form, pool);
+        }
         if let Some(deflate) = deflate
             && match self {
                 Part::Text(text) => deflate.write_frame(pool, out, Opcode::Text, &[b"4", text], None),
@@ -74,16 +86,15 @@ impl Part<'_> {
 }
 
 /// A unit of messages for many sessions. It is encoded once for WebSocket, once for polling if a recipient polls, and
-/// once for each compression setting of the recipients.
+/// once for each compression setting of the recipients; and, if it has binary messages, again for recipients of version 3.
 ///
 /// Every recipient's queue holds a reference to the same bytes.
 #[derive(Clone, Debug)]
 pub struct Frames {
     frames: Bytes,
     payload: Option<Bytes>,
-    /// The compressed forms. There are few, because clients choose only the size of the window.
-    #[cfg(feature = "deflate")]
-    deflated: Vec<(Deflate, Bytes)>,
+    /// The other forms: compressed, and for version 3. There are few, because clients choose only the size of the window.
+    others: Vec<(Framing, Bytes)>,
 }
 
 impl Frames {
@@ -91,19 +102,15 @@ impl Frames {
     ///
     /// Texts must not contain U+001E, which ends a packet in a payload of polling. JSON never contains it.
     pub fn new<'a>(parts: impl Iterator<Item = Part<'a>> + Clone) -> Frames {
-        let mut out = Vec::with_capacity(parts.clone().map(Part::frame_len).sum());
-        parts.for_each(|part| part.write_frame(&mut out, None, &DeflatePool::default()));
+        let framing = Framing::default();
+        let mut out = Vec::with_capacity(framing.len(parts.clone()));
+        parts.for_each(|part| part.write_frame(&mut out, framing, &DeflatePool::default()));
         Frames::from_shared(out.into())
     }
 
     /// Creates the unit from the memory that [`shared`](Frames::shared) returned.
     pub(crate) fn from_shared(frames: Bytes) -> Frames {
-        Frames {
-            frames,
-            payload: None,
-            #[cfg(feature = "deflate")]
-            deflated: Vec::new(),
-        }
+        Frames { frames, payload: None, others: Vec::new() }
     }
 
     /// Returns the memory of the unit, which is shared with all recipients that do not compress.
@@ -118,41 +125,39 @@ impl Frames {
 
     /// Returns the messages of the unit.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        let mut rest: &[u8] = &self.frames;
-        core::iter::from_fn(move || {
-            let ((is_text, len), tail) = read_header(rest)?;
-            let (data, tail) = tail.split_at_checked(len)?;
-            rest = tail;
-            // The text follows the digit of its packet.
-            Some(if is_text { Part::Text(data.split_first()?.1) } else { Part::Binary(data) })
-        })
+        parts_of(&self.frames)
     }
 
     /// Returns the unit as frames, headers included. If compression was negotiated, a unit that is long enough is
-    /// compressed on first use.
+    /// compressed on first use; one with binary messages gets its form of version 3 on first use.
     pub(super) fn frames(&mut self, framing: Framing, pool: &DeflatePool) -> &Bytes {
-        let Framing::WebSocket(deflate) = framing;
-        match deflate {
-            Some(deflate) if self.frames.len() > deflate.threshold() => self.deflated(deflate, pool),
-            _ => &self.frames,
+        match framing {
+            framing if framing.is_default() => &self.frames,
+            Framing::WebSocket(Some(deflate), BinaryForm::Plain)
+                if self.frames.len() <= deflate.threshold() =>
+            {
+                &self.frames
+            }
+            // Text is the same in all versions, so that most units need no form of their own.
+            framing if self.is_text() => self.other(framing.with(BinaryForm::Plain), pool),
+            framing => self.other(framing, pool),
         }
     }
 
-    #[cfg(feature = "deflate")]
-    fn deflated(&mut self, deflate: Deflate, pool: &DeflatePool) -> &Bytes {
-        let at = match self.deflated.iter().position(|(known, _)| *known == deflate) {
+    fn other(&mut self, framing: Framing, pool: &DeflatePool) -> &Bytes {
+        let at = match self.others.iter().position(|(known, _)| *known == framing) {
             Some(at) => at,
             None => {
-                self.deflated.push((deflate, deflated(&self.frames, deflate, pool)));
-                self.deflated.len() - 1
+                self.others.push((framing, encoded(&self.frames, framing, pool)));
+                self.others.len() - 1
             }
         };
-        self.deflated.get(at).map_or(&self.frames, |(_, frames)| frames)
+        self.others.get(at).map_or(&self.frames, |(_, frames)| frames)
     }
 
-    #[cfg(not(feature = "deflate"))]
-    fn deflated(&mut self, deflate: Deflate, _: &DeflatePool) -> &Bytes {
-        match deflate {}
+    /// Returns whether there is one message, which is text, and nothing else.
+    fn is_text(&self) -> bool {
+        matches!(read_header(&self.frames), Some(((true, len), rest)) if rest.len() == len)
     }
 
     /// Returns the unit as a payload, which is made on first use.
@@ -192,19 +197,21 @@ impl Draft {
         let header = Header::new(Opcode::Text, len, None);
         let end = header.len() + len;
         let binary = binary.map(Part::Binary);
-        let mut bytes = Vec::with_capacity(end + binary.clone().map(Part::frame_len).sum::<usize>());
+        let framing = Framing::default();
+        let mut bytes = Vec::with_capacity(end + framing.len(binary.clone()));
         bytes.extend_from_slice(&header);
         bytes.push(b'4');
         text.iter().for_each(|piece| bytes.extend_from_slice(piece));
-        binary.for_each(|part| part.write_frame(&mut bytes, None, &DeflatePool::default()));
+        binary.for_each(|part| part.write_frame(&mut bytes, framing, &DeflatePool::default()));
         Draft { bytes, unknown: end.saturating_sub(before_end) }
     }
 
     /// Encodes a unit of one binary message. The bytes that are not known begin `before_end` bytes before its end.
     pub(crate) fn new_binary(data: &[u8], before_end: usize) -> Draft {
         let part = Part::Binary(data);
-        let mut bytes = Vec::with_capacity(part.frame_len());
-        part.write_frame(&mut bytes, None, &DeflatePool::default());
+        let framing = Framing::default();
+        let mut bytes = Vec::with_capacity(part.frame_len(BinaryForm::Plain));
+        part.write_frame(&mut bytes, framing, &DeflatePool::default());
         Draft { unknown: bytes.len().saturating_sub(before_end), bytes }
     }
 
@@ -218,6 +225,18 @@ impl Draft {
     pub fn finish(self) -> Frames {
         Frames::from_shared(self.bytes.into())
     }
+}
+
+/// Returns the messages of frames that [`Part::write_frame`] wrote.
+fn parts_of(frames: &[u8]) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = frames;
+    core::iter::from_fn(move || {
+        let ((is_text, len), tail) = read_header(rest)?;
+        let (data, tail) = tail.split_at_checked(len)?;
+        rest = tail;
+        // The text follows the digit of its packet.
+        Some(if is_text { Part::Text(data.split_first()?.1) } else { Part::Binary(data) })
+    })
 }
 
 /// Converts frames that [`Part::write_frame`] wrote to a payload.
@@ -246,22 +265,11 @@ fn payload_of(frames: &Bytes) -> Bytes {
     out.into()
 }
 
-/// Compresses frames that [`Part::write_frame`] wrote, except those that would not become shorter.
-#[cfg(feature = "deflate")]
-fn deflated(frames: &Bytes, deflate: Deflate, pool: &DeflatePool) -> Bytes {
+/// Encodes frames that [`Part::write_frame`] wrote in another way. Returns the same ones if none would become shorter.
+fn encoded(frames: &Bytes, framing: Framing, pool: &DeflatePool) -> Bytes {
     let mut out = Vec::new();
-    let mut rest: &[u8] = frames;
-    while let Some(((is_text, len), tail)) = read_header(rest) {
-        let header = rest.len() - tail.len();
-        let (frame, tail) = rest.split_at(header + len);
-        let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
-        let (_, data) = frame.split_at(header);
-        if !deflate.write_frame(pool, &mut out, opcode, &[data], None) {
-            out.extend_from_slice(frame);
-        }
-        rest = tail;
-    }
-    if out.len() == frames.len() { frames.clone() } else { out.into() }
+    parts_of(frames).for_each(|part| part.write_frame(&mut out, framing, pool));
+    if out == *frames { frames.clone() } else { out.into() }
 }
 
 /// Parses a frame's header. Returns whether it is text and the length of its data, then the bytes after the header.
@@ -294,7 +302,7 @@ mod tests {
         assert_eq!(payload.len(), 301);
         assert_eq!(
             payload.as_ptr(),
-            frames.frames(Framing::WebSocket(None), &DeflatePool::default()).slice(4..).as_ptr()
+            frames.frames(Framing::default(), &DeflatePool::default()).slice(4..).as_ptr()
         );
     }
 
@@ -306,7 +314,7 @@ mod tests {
         let read: Vec<_> = frames.parts().collect();
         assert!(matches!(read.as_slice(), [Part::Text(b"51-[]"), Part::Binary([1, 2, 3, 4])]), "{read:?}");
         assert_eq!(
-            frames.frames(Framing::WebSocket(None), &DeflatePool::default()).as_ref(),
+            frames.frames(Framing::default(), &DeflatePool::default()).as_ref(),
             b"\x81\x06451-[]\x82\x04\x01\x02\x03\x04"
         );
     }
@@ -314,11 +322,12 @@ mod tests {
     #[cfg(feature = "deflate")]
     #[test]
     fn a_unit_is_compressed_once_for_each_window() {
-        use crate::websocket::PerMessageDeflate;
+        use crate::websocket::{Deflate, PerMessageDeflate};
         let agree = |offer: &'static str| {
             let config = PerMessageDeflate::new();
             Deflate::agree(&config, core::iter::once(offer.as_bytes())).map(|(deflate, _)| deflate)
         };
+        let framing = |deflate| Framing::WebSocket(deflate, BinaryForm::Plain);
         let whole = agree("permessage-deflate");
         let small = agree("permessage-deflate; server_max_window_bits=9");
         assert!(whole.is_some() && small.is_some() && whole != small);
@@ -326,14 +335,12 @@ mod tests {
         let mut frames = Frames::new([Part::Text(&text), Part::Binary(&[1, 2, 3])].into_iter());
         let mut places = alloc::collections::BTreeSet::new();
         for deflate in [None, whole, small].into_iter().cycle().take(3000) {
-            places.insert(frames.frames(Framing::WebSocket(deflate), &DeflatePool::default()).as_ptr());
+            places.insert(frames.frames(framing(deflate), &DeflatePool::default()).as_ptr());
         }
         assert_eq!(places.len(), 3);
-        assert!(frames.frames(Framing::WebSocket(whole), &DeflatePool::default()).len() < 100);
+        assert!(frames.frames(framing(whole), &DeflatePool::default()).len() < 100);
         assert!(
-            frames
-                .frames(Framing::WebSocket(whole), &DeflatePool::default())
-                .ends_with(b"\x82\x03\x01\x02\x03"),
+            frames.frames(framing(whole), &DeflatePool::default()).ends_with(b"\x82\x03\x01\x02\x03"),
             "short parts stay as they are"
         );
         // Data that is short, or does not become shorter, is not copied.
@@ -346,8 +353,8 @@ mod tests {
         for data in [&text[..900], &noise] {
             let mut frames = Frames::new([Part::Binary(data)].into_iter());
             assert_eq!(
-                frames.frames(Framing::WebSocket(whole), &DeflatePool::default()).as_ptr(),
-                frames.frames(Framing::WebSocket(None), &DeflatePool::default()).as_ptr()
+                frames.frames(framing(whole), &DeflatePool::default()).as_ptr(),
+                frames.frames(Framing::default(), &DeflatePool::default()).as_ptr()
             );
         }
     }

@@ -1,33 +1,57 @@
 //! Ways to put messages on a byte stream.
 
 use super::frames::Part;
+use super::version::BinaryForm;
 use crate::outbound::Outbound;
 use crate::websocket::{Deflate, DeflatePool, Header, Opcode};
 
 /// The way to put messages on a byte stream that stays open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// WebSocket frames, whose messages are compressed if that was negotiated.
-    WebSocket(Option<Deflate>),
+    WebSocket(Option<Deflate>, BinaryForm),
 }
 
 impl Default for Framing {
     fn default() -> Framing {
-        Framing::WebSocket(None)
+        Framing::of(BinaryForm::Plain)
     }
 }
 
 impl Framing {
+    /// Returns WebSocket frames without compression.
+    pub(super) fn of(form: BinaryForm) -> Framing {
+        Framing::WebSocket(None, form)
+    }
+
+    /// Returns whether messages of the current version are sent as they are.
+    #[inline]
+    pub(super) fn is_default(self) -> bool {
+        matches!(self, Framing::WebSocket(None, BinaryForm::Plain))
+    }
+
+    /// Returns the same framing with this compression.
+    pub(super) fn compressed(self, deflate: Deflate) -> Framing {
+        let Framing::WebSocket(_, form) = self;
+        Framing::WebSocket(Some(deflate), form)
+    }
+
     /// Returns the same framing without compression.
     pub(super) fn uncompressed(self) -> Framing {
-        let Framing::WebSocket(_) = self;
-        Framing::WebSocket(None)
+        let Framing::WebSocket(_, form) = self;
+        Framing::WebSocket(None, form)
+    }
+
+    /// Returns the same framing with this form of binary messages.
+    pub(super) fn with(self, form: BinaryForm) -> Framing {
+        let Framing::WebSocket(deflate, _) = self;
+        Framing::WebSocket(deflate, form)
     }
 
     /// Returns the maximum number of bytes that [`write`](Framing::write) appends for these parts.
     pub(super) fn len<'a>(self, parts: impl Iterator<Item = Part<'a>>) -> usize {
-        let Framing::WebSocket(_) = self;
-        parts.map(Part::frame_len).sum()
+        let Framing::WebSocket(_, form) = self;
+        parts.map(|part| part.frame_len(form)).sum()
     }
 
     /// Appends the parts as messages, each compressed if that was negotiated and makes it shorter.
@@ -37,8 +61,7 @@ impl Framing {
         parts: impl Iterator<Item = Part<'a>>,
         pool: &DeflatePool,
     ) {
-        let Framing::WebSocket(deflate) = self;
-        queue.write_with(|out| parts.for_each(|part| part.write_frame(out, deflate, pool)));
+        queue.write_with(|out| parts.for_each(|part| part.write_frame(out, self, pool)));
     }
 
     /// Appends a packet of the protocol itself, which is not compressed.
@@ -54,7 +77,7 @@ impl Framing {
     }
 
     fn begin_text(self, queue: &mut Outbound, len: usize) {
-        let Framing::WebSocket(_) = self;
+        let Framing::WebSocket(..) = self;
         queue.extend(&Header::new(Opcode::Text, len, None));
     }
 }

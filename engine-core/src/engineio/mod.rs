@@ -1,5 +1,5 @@
-//! Engine.IO, version 4: packets, payloads, and the server's sessions over polling and WebSocket. [`client`] has the
-//! client's half.
+//! Engine.IO: packets, payloads, and the server's sessions over polling and WebSocket, of version 4 and, if that is
+//! allowed, of version 3. [`client`] has the client's half, which speaks version 4.
 
 pub mod client;
 mod conn;
@@ -11,6 +11,7 @@ mod payload;
 mod reason;
 pub mod server;
 mod transport;
+pub mod v3;
 mod version;
 
 pub use conn::Conn;
@@ -19,4 +20,4 @@ pub use id::Id;
 pub use packet::{Message, Packet, PacketError, SEPARATOR, split_first, split_payload};
 pub use reason::{CloseReason, TransportError};
 pub use transport::Transport;
-pub use version::Version;
+pub use version::{Opening, Version};

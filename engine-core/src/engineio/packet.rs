@@ -23,7 +23,7 @@ pub enum Message<'a> {
     Binary(Cow<'a, [u8]>),
 }
 
-/// One packet of the Engine.IO protocol, version 4.
+/// One packet of the Engine.IO protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// `0`: the server's handshake.
@@ -55,13 +55,17 @@ pub enum PacketError {
     /// The text after `b` is not base64 of the standard alphabet.
     #[error("a binary packet that is not base64")]
     Base64,
-    /// The body of a request is not UTF-8.
+    /// The body of a request, or text in it, is not UTF-8.
     #[error("a payload that is not UTF-8")]
     Utf8,
+    /// In a payload of version 3, the length of a packet is malformed or exceeds the payload.
+    #[error("a length that is malformed or exceeds the payload")]
+    Length,
 }
 
 impl<'a> Packet<'a> {
-    /// Decodes a packet that came as text: in a payload, or in a text frame.
+    /// Decodes a packet of version 4 that came as text: in a payload, or in a text frame. See also
+    /// [`Version::decode_text`](super::Version::decode_text).
     ///
     /// A binary message in base64 (`b…`) is accepted on every transport, as the reference does, with or without padding
     /// and with white space anywhere. Anything else that is not of the standard alphabet is refused; the reference skips
@@ -104,7 +108,7 @@ pub fn split_first(payload: &str) -> (&str, Option<&str>) {
 }
 
 /// Decodes base64. White space is skipped: the Java client ends a line after every 76 characters.
-fn read_base64(text: &str) -> Result<Vec<u8>, PacketError> {
+pub(super) fn read_base64(text: &str) -> Result<Vec<u8>, PacketError> {
     if let Ok(data) = BASE64.decode(text) {
         return Ok(data);
     }

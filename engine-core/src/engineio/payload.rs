@@ -3,6 +3,8 @@
 use super::frames::{Frames, Part};
 use super::framing::Framing;
 use super::packet::{SEPARATOR, decode_written};
+use super::v3;
+use super::version::BinaryForm;
 use crate::outbound::Outbound;
 use crate::websocket::DeflatePool;
 use alloc::boxed::Box;
@@ -131,6 +133,21 @@ impl Payload {
         let front = self.text.split_to(end);
         self.text.advance(1);
         front
+    }
+
+    /// Does the same as [`take`](Payload::take), in the form of version 3. The limit is that of the packets.
+    pub(super) fn take_v3(&mut self, limit: usize, form: BinaryForm) -> Outbound {
+        let mut packets = Vec::new();
+        let mut size = 0usize;
+        while !self.text.is_empty() {
+            let first = self.lengths.as_ref().and_then(|lengths| lengths.front().copied());
+            size = size.saturating_add(first.unwrap_or(self.text.len()));
+            if size > limit && !packets.is_empty() {
+                break;
+            }
+            packets.push(self.take(0, 1));
+        }
+        v3::write_payload(packets, form)
     }
 
     /// Drops all packets. Keeps the memory of the text unless it is large.

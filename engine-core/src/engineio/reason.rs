@@ -55,9 +55,12 @@ pub enum TransportError {
     /// The connection broke, or ended without a closing handshake.
     #[error("the connection was lost")]
     Lost,
-    /// The client sent a ping; in this protocol version only servers do.
+    /// The client sent a ping; in version 4 only servers do.
     #[error("a ping from the client")]
     PingFromClient,
+    /// The client sent a pong; in version 3 only servers do.
+    #[error("a pong from the client")]
+    PongFromClient,
     /// The peer read too slowly, and the send buffer was full.
     #[error("the peer reads too slowly: {queued} bytes waiting")]
     SlowConsumer {
@@ -79,7 +82,7 @@ pub enum TransportError {
     /// The peer broke the WebSocket protocol or a limit.
     #[error("websocket: {0}")]
     WebSocket(crate::websocket::Error),
-    /// A request body had a binary content type, which this protocol version does not use.
+    /// A request body had a binary content type, which version 4 does not use.
     #[error("a body that is not text")]
     ContentType,
     /// A request body exceeded the limit.

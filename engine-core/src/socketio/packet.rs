@@ -30,6 +30,13 @@ pub struct Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
+    /// Returns the packet by which a client connects to the main namespace. A client of Socket.IO 2 does not send it: it is
+    /// connected as soon as its session is open.
+    pub const fn connect() -> Packet<'static> {
+        let kind = Kind::Connect;
+        Packet { kind, namespace: "/", query: "", id: None, attachments: 0, data: "", name_end: 0 }
+    }
+
     /// Returns the event's name, if this is an event. If the name is an integer, returns its digits.
     ///
     /// Allocates only if the name was written with escapes.

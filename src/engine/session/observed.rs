@@ -3,7 +3,7 @@
 use super::{Application, Session};
 use crate::observe::{Direction, ServerEvent, packet_of};
 use sockeye_core::engineio::server::Controls;
-use sockeye_core::engineio::{Packet, Part, Transport};
+use sockeye_core::engineio::{Packet, Part, Transport, Version};
 
 impl<A: Application> Session<A> {
     /// Logs an event, and passes it to the observer. The caller must hold no lock.
@@ -36,15 +36,16 @@ impl<A: Application> Session<A> {
     #[cold]
     pub(super) fn show_controls(&self, controls: Controls) {
         let Some(server) = self.0.server.upgrade() else { return };
-        let packets = [
-            (controls.ping, Packet::Ping("")),
-            (controls.noop, Packet::Noop),
-            (controls.close, Packet::Close),
-        ];
+        let heartbeat = match self.version() {
+            Version::V3 => Packet::Pong(""),
+            _ => Packet::Ping(""),
+        };
+        let packets =
+            [(controls.ping, heartbeat), (controls.noop, Packet::Noop), (controls.close, Packet::Close)];
         // Only a poll is answered with a noop or a close.
         for (_, packet) in packets.iter().filter(|(is_queued, _)| *is_queued) {
             let transport = match packet {
-                Packet::Ping(_) => self.transport(),
+                Packet::Ping(_) | Packet::Pong(_) => self.transport(),
                 _ => Transport::Polling,
             };
             server.show(Direction::Out, self, transport, packet);

@@ -2,6 +2,7 @@
 
 use super::rate::RateLimit;
 use crate::engineio::transport::Transport;
+use crate::engineio::version::Version;
 use crate::http::HttpCompression;
 use crate::websocket::{DeflatePool, PerMessageDeflate};
 use alloc::string::String;
@@ -12,9 +13,9 @@ use core::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Time from the handshake or a pong to the next ping. Default: 25 s.
+    /// Time from the handshake or a pong to the next ping. In version 3, the client sends the pings. Default: 25 s.
     pub ping_interval: Duration,
-    /// Timeout of a pong. Default: 20 s.
+    /// Timeout of a pong. In version 3, of a ping, from the time at which it is due. Default: 20 s.
     pub ping_timeout: Duration,
     /// Timeout of an upgrade: up to the probe, and again from the probe to its completion. Default: 10 s.
     pub upgrade_timeout: Duration,
@@ -34,6 +35,8 @@ pub struct Config {
     pub allow_upgrades: bool,
     /// Allows polling by scripts and forms, for pages of any origin. Default: off.
     pub jsonp: bool,
+    /// Speaks version 3, too. Default: off.
+    pub allow_eio3: bool,
     /// Refuses requests for WebSocket, and polling by scripts and forms, from pages of other origins that CORS does not allow.
     /// Default: off.
     pub check_origin: bool,
@@ -84,6 +87,7 @@ impl Default for Config {
             websocket: true,
             allow_upgrades: true,
             jsonp: false,
+            allow_eio3: false,
             check_origin: false,
             per_message_deflate: None,
             http_compression: None,
@@ -117,6 +121,14 @@ impl Config {
     /// [`send_buffer`](Config::send_buffer) if that is less.
     pub fn low_water(&self) -> usize {
         self.high_water.min(self.send_buffer) / 2
+    }
+
+    /// Returns whether sessions may be of `version`.
+    pub fn speaks(&self, version: Version) -> bool {
+        match version {
+            Version::V4 => true,
+            Version::V3 => self.allow_eio3,
+        }
     }
 
     /// Returns whether sessions may use `transport`.

@@ -2,13 +2,16 @@
 
 use super::config::Config;
 use super::jsonp::{self, Callback};
+use super::packets::{Packets, Unhandled};
 use super::request::{Purpose, Query, RequestError, Route, is_origin_allowed};
 use super::session::{Refused, Session, Ticket};
 use crate::connection::{self, UpgradeError};
 use crate::engineio::id::Id;
-use crate::engineio::packet::{Packet, PacketError, split_first};
+use crate::engineio::packet::PacketError;
 use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
+use crate::engineio::v3;
+use crate::engineio::version::{Opening, Version};
 use crate::http::{self, Body, Coding, Cookie, Cors, Request, Status};
 use crate::outbound::Outbound;
 use crate::time::Time;
@@ -248,7 +251,11 @@ const PAYLOAD: [Header; 2] = [
     ("Content-Type", Cow::Borrowed("text/plain; charset=UTF-8")),
     ("Cache-Control", Cow::Borrowed("no-store")),
 ];
-/// The header of the response to a POST request.
+/// The same of a binary payload of version 3.
+const BINARY_PAYLOAD: [Header; 2] = [
+    ("Content-Type", Cow::Borrowed("application/octet-stream")),
+    ("Cache-Control", Cow::Borrowed("no-store")),
+];
 /// The headers of a response with a payload in a script. Without the type, browsers that were told not to guess refuse it.
 const SCRIPT: [Header; 3] = [
     ("Content-Type", Cow::Borrowed("text/javascript; charset=UTF-8")),
@@ -273,6 +280,9 @@ pub struct Exchange {
     coding: Option<Coding>,
     /// The function for the payload, of a request by a script or a form.
     jsonp: Option<Callback>,
+    /// The version of the request, and whether its client reads binary messages as base64 only.
+    version: Version,
+    base64: bool,
 }
 
 #[derive(Debug)]
@@ -281,12 +291,21 @@ enum State {
     Deciding(Time),
     /// A poll waits for something to send, at most until this time: the session sends a ping long before.
     Poll(Time),
-    /// The body is being read, which has this coding.
-    Post(Option<Coding>),
+    /// The body is being read.
+    Post(Form),
     /// The body was read. The rest of its packets, and the response, wait until handlers keep up.
     Posted(Option<Box<Unhandled>>),
     /// The response is known, or nothing was decided yet.
     Idle,
+}
+
+/// The form of the body of a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Form {
+    /// The way in which the client has compressed it.
+    coding: Option<Coding>,
+    /// It is a binary payload of version 3.
+    is_binary: bool,
 }
 
 impl Exchange {
@@ -297,7 +316,16 @@ impl Exchange {
         let headers: Vec<_> = cors.collect();
         let (upgrade, cors) = (incoming.upgrade, headers.len());
         let coding = site.config.http_compression.and_then(|compression| compression.agree(request));
-        let mut exchange = Exchange { state: State::Idle, upgrade, headers, cors, coding, jsonp: None };
+        let mut exchange = Exchange {
+            state: State::Idle,
+            upgrade,
+            headers,
+            cors,
+            coding,
+            jsonp: None,
+            version: Version::V4,
+            base64: false,
+        };
         let decision = exchange.route(site, incoming);
         (exchange, decision)
     }
@@ -310,10 +338,28 @@ impl Exchange {
         match site.is_path(request.path()) {
             true => {
                 let query = Query::parse(request.query());
-                self.jsonp = query.as_ref().ok().and_then(|query| query.jsonp);
+                if let Ok(query) = &query {
+                    self.jsonp = query.jsonp;
+                    if let Some(version) = query.version {
+                        (self.version, self.base64) = (version, query.base64);
+                    }
+                }
                 Decision::Serve(Subject::of(site, incoming, query))
             }
             false => Decision::Elsewhere,
+        }
+    }
+
+    /// Returns the terms of a session that the request opens on this transport.
+    pub fn opening(&self, transport: Transport) -> Opening {
+        Opening { transport, version: self.version, base64: self.base64 }
+    }
+
+    /// Checks that the request is of the version of its session.
+    fn check_version(&self, session: &Session) -> Result<(), Refusal> {
+        match self.version == session.version() {
+            true => Ok(()),
+            false => Err(RequestError::ProtocolMismatch.into()),
         }
     }
 
@@ -353,6 +399,7 @@ impl Exchange {
     /// # Errors
     /// The cause if the session does not accept it.
     pub fn begin_poll(&mut self, now: Time, session: &mut Session, is_behind: bool) -> Result<(), Refusal> {
+        self.check_version(session)?;
         session.begin_poll(now, is_behind)?;
         let config = session.config();
         self.state = State::Poll(now + config.ping_interval + config.ping_timeout + config.close_timeout);
@@ -375,19 +422,21 @@ impl Exchange {
         incoming: &Incoming<'_>,
         is_behind: bool,
     ) -> Result<(), Refusal> {
+        self.check_version(session)?;
         session.begin_post(now, is_behind)?;
-        self.state = State::Post(None);
-        let limit = session.config().max_payload;
         let content_type = incoming.request.header("content-type").unwrap_or_default();
+        let is_binary = content_type.starts_with(b"application/octet-stream");
+        self.state = State::Post(Form { coding: None, is_binary });
+        let limit = session.config().max_payload;
         let reason = match incoming.body {
             Body::Length(length) if usize::try_from(length).is_ok_and(|length| length > limit) => {
                 TransportError::TooLarge { limit }
             }
-            _ if content_type.starts_with(b"application/octet-stream") => TransportError::ContentType,
+            _ if is_binary && self.version == Version::V4 => TransportError::ContentType,
             _ if session.config().http_compression.is_none() => return Ok(()),
             _ => match http::coding_of(incoming.request) {
                 Ok(coding) => {
-                    self.state = State::Post(coding);
+                    self.state = State::Post(Form { coding, is_binary });
                     return Ok(());
                 }
                 Err(error) => TransportError::Body(error),
@@ -410,11 +459,30 @@ impl Exchange {
     }
 
     fn inflate<'b>(&self, body: &'b [u8], limit: usize) -> Result<Cow<'b, [u8]>, TransportError> {
-        let State::Post(Some(coding)) = self.state else { return Ok(Cow::Borrowed(body)) };
+        let State::Post(Form { coding: Some(coding), .. }) = self.state else {
+            return Ok(Cow::Borrowed(body));
+        };
         match coding.inflate(body, limit) {
             Ok(inflated) => Ok(Cow::Owned(inflated)),
             Err(http::Error::BodyTooLarge) => Err(TransportError::TooLarge { limit }),
             Err(error) => Err(TransportError::Body(error)),
+        }
+    }
+
+    /// Returns the packets of the body, after [`decode_body`](Exchange::decode_body).
+    ///
+    /// # Errors
+    /// [`PacketError::Utf8`] if it is text, but not UTF-8.
+    pub fn packets<'b>(&self, body: &'b [u8]) -> Result<Packets<'b>, PacketError> {
+        match (self.version, &self.state) {
+            (Version::V4, _) => Packets::of(body),
+            (Version::V3, State::Post(Form { is_binary: true, .. })) => {
+                Ok(Packets::of_v3(v3::Payload::Binary(body)))
+            }
+            (Version::V3, _) => {
+                let text = core::str::from_utf8(body).map_err(|_| PacketError::Utf8)?;
+                Ok(Packets::of_v3(v3::Payload::Text(text)))
+            }
         }
     }
 
@@ -458,18 +526,25 @@ impl Exchange {
 
     /// Begins an upgrade with the parameters of its handshake. Returns its ticket, or `None` if the connection has to be
     /// closed after the handshake.
+    ///
+    /// # Errors
+    /// [`RequestError::ProtocolMismatch`] if the session is of another version.
     pub fn begin_upgrade(
         &mut self,
         now: Time,
         session: &mut Session,
         handshake: &WebSocketHandshake,
         is_behind: bool,
-    ) -> Option<Ticket> {
-        let ticket = session.begin_upgrade(now, is_behind).ok()?;
+    ) -> Result<Option<Ticket>, Refusal> {
+        self.check_version(session)?;
+        let Ok(ticket) = session.begin_upgrade(now, is_behind) else { return Ok(None) };
         if let Some((deflate, _)) = handshake.deflate {
             session.set_deflate(deflate);
         }
-        Some(ticket)
+        if self.base64 {
+            session.set_base64();
+        }
+        Ok(Some(ticket))
     }
 
     /// Returns the response to the handshake of an upgrade.
@@ -542,6 +617,8 @@ impl Exchange {
         if let Some(callback) = self.jsonp {
             callback.wrap(&mut payload);
             headers = &SCRIPT[..];
+        } else if self.version == Version::V3 && v3::is_binary(&payload) {
+            headers = &BINARY_PAYLOAD[..];
         }
         let coding = self.compress(config, &mut payload);
         let mut response = self.respond(Status::OK, headers.iter().cloned(), Content::Queue(payload));
@@ -649,79 +726,5 @@ impl WebSocketHandshake {
         });
         headers.extend(self.subprotocol.map(|name| ("Sec-WebSocket-Protocol", name.into())));
         Accept { key: self.key, headers, deflate }
-    }
-}
-
-/// The packets of a body, of which a limited number is handled in one turn.
-#[derive(Clone, Debug)]
-pub struct Packets<'a> {
-    rest: Option<&'a str>,
-    taken: usize,
-}
-
-/// The number of packets of a body that are handled in one turn, so that other connections get theirs.
-const MAX_TURN: usize = 1024;
-
-impl<'a> Packets<'a> {
-    /// Reads a body.
-    ///
-    /// # Errors
-    /// [`PacketError::Utf8`] if it is not UTF-8.
-    pub fn of(body: &'a [u8]) -> Result<Packets<'a>, PacketError> {
-        let text = core::str::from_utf8(body).map_err(|_| PacketError::Utf8)?;
-        Ok(Packets::of_text(text))
-    }
-
-    fn of_text(text: &'a str) -> Packets<'a> {
-        Packets { rest: Some(text).filter(|text| !text.is_empty()), taken: 0 }
-    }
-
-    /// Returns the next packet, or `None` at the end of the body or of the turn. Without `may_go_on`, the turn ends now.
-    ///
-    /// # Errors
-    /// The error of a packet that cannot be read. The packets before it still count.
-    pub fn next(&mut self, may_go_on: bool) -> Result<Option<Packet<'a>>, PacketError> {
-        let Some(rest) = self.rest else { return Ok(None) };
-        let (packet, tail) = split_first(rest);
-        // An empty packet cannot be read, so the rest must not begin with one.
-        let is_over = !may_go_on || self.taken >= MAX_TURN;
-        if is_over && !packet.is_empty() {
-            return Ok(None);
-        }
-        self.rest = tail;
-        self.taken += 1;
-        Packet::decode(packet).map(Some)
-    }
-
-    /// Returns a copy of the packets that are left, if any are.
-    pub fn to_unhandled(&self) -> Option<Box<Unhandled>> {
-        self.rest.map(|text| Box::new(Unhandled { text: text.to_owned(), at: 0 }))
-    }
-}
-
-/// The packets of a body that wait for another turn.
-#[derive(Debug)]
-pub struct Unhandled {
-    text: String,
-    /// The start of the packets that are left, in bytes.
-    at: usize,
-}
-
-impl Unhandled {
-    /// Returns the packets.
-    pub fn packets(&self) -> Packets<'_> {
-        Packets::of_text(self.text.get(self.at..).unwrap_or_default())
-    }
-
-    /// Keeps the packets that were not taken, whose length is `left` bytes.
-    pub fn keep(&mut self, left: usize) {
-        self.at = self.text.len().saturating_sub(left);
-    }
-}
-
-impl Packets<'_> {
-    /// Returns the length of the packets that are left, in bytes, if any are.
-    pub fn left(&self) -> Option<usize> {
-        self.rest.map(str::len)
     }
 }

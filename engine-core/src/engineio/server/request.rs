@@ -18,10 +18,12 @@ pub struct Query {
     pub transport: Option<Transport>,
     /// `sid`: `None` if absent or empty; `Some(None)` if it cannot be an id.
     pub sid: Option<Option<Id>>,
-    /// `EIO`, if that version is spoken.
+    /// `EIO`, if that version is known; version 3 if there is no such parameter.
     pub version: Option<Version>,
     /// `j`, of a request for polling by a script or a form (JSONP). Over WebSocket it has no meaning.
     pub jsonp: Option<Callback>,
+    /// `b64`, in a request of version 3; set for one by a script or a form, too.
+    pub base64: bool,
 }
 
 impl Query {
@@ -41,8 +43,12 @@ impl Query {
         let sid = sid.filter(|sid| !sid.is_empty()).map(|sid| Id::parse(&sid));
         let jsonp = jsonp.filter(|_| transport == Some(Transport::Polling));
         let jsonp = jsonp.map(|j| Callback::parse(&j).ok_or(RequestError::BadRequest)).transpose()?;
-        let version = version.and_then(|version| Version::parse(&version));
-        Ok(Query { transport, sid, version, jsonp })
+        let version = version.map_or(Some(Version::V3), |version| Version::parse(&version));
+        // A script holds no bytes.
+        let base64 = version == Some(Version::V3)
+            && (jsonp.is_some()
+                || query.get("b64").is_some_and(|value| matches!(value.as_ref(), "1" | "true")));
+        Ok(Query { transport, sid, version, jsonp, base64 })
     }
 }
 
@@ -68,7 +74,8 @@ pub enum Purpose {
 }
 
 impl Route {
-    /// Checks a request in the reference's order. The caller checks that the session exists and uses that transport.
+    /// Checks a request in the reference's order. The caller checks that the session exists and uses that transport and
+    /// version.
     ///
     /// # Errors
     /// The error to tell the client.
@@ -89,10 +96,11 @@ impl Route {
         }
         let over_websocket = transport == Transport::WebSocket;
         let fits = over_websocket == is_upgrade;
+        let speaks = query.version.is_some_and(|version| config.speaks(version));
         let Some(sid) = query.sid else {
             return match request.method() {
                 "GET" if !fits => Err(RequestError::TransportHandshake),
-                "GET" if query.version.is_none() => Err(RequestError::UnsupportedVersion),
+                "GET" if !speaks => Err(RequestError::UnsupportedVersion),
                 "GET" => Ok(Route::Open(transport)),
                 _ => Err(RequestError::BadHandshakeMethod),
             };
@@ -100,7 +108,7 @@ impl Route {
         let sid = sid.ok_or(RequestError::UnknownSession)?;
         let purpose = match request.method() {
             _ if !fits => Err(RequestError::TransportMismatch),
-            _ if query.version.is_none() => Err(RequestError::ProtocolMismatch),
+            _ if !speaks => Err(RequestError::ProtocolMismatch),
             "GET" if over_websocket => Ok(Purpose::Upgrade),
             "GET" => Ok(Purpose::Poll),
             "POST" if !over_websocket => Ok(Purpose::Post),

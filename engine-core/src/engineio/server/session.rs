@@ -22,8 +22,10 @@ use crate::engineio::packet::{Message, Packet};
 use crate::engineio::payload::Payload;
 use crate::engineio::reason::{CloseReason, TransportError};
 use crate::engineio::transport::Transport;
+use crate::engineio::version::{BinaryForm, Opening, Version};
 use crate::outbound::Outbound;
 use crate::time::Time;
+use crate::websocket::Deflate;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use backlog::Backlog;
@@ -70,9 +72,11 @@ enum State {
 }
 
 /// A session over a connection that stays open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Streaming {
-    framing: Framing,
+    /// Two parts of the [`framing`](Streaming::framing), which together would take more memory.
+    deflate: Option<Deflate>,
+    form: BinaryForm,
     /// The frames to send.
     queue: Outbound,
     /// The number of bytes that were taken from `queue` and are not written yet, at most `u32::MAX`.
@@ -82,6 +86,16 @@ struct Streaming {
 }
 
 impl Streaming {
+    fn new(framing: Framing, queue: Outbound, parked: bool) -> Streaming {
+        let Framing::WebSocket(deflate, form) = framing;
+        Streaming { deflate, form, queue, in_flight: 0, parked }
+    }
+
+    #[inline]
+    fn framing(&self) -> Framing {
+        Framing::WebSocket(self.deflate, self.form)
+    }
+
     fn queued(&self) -> usize {
         self.queue.len() + self.in_flight as usize
     }
@@ -119,7 +133,7 @@ impl State {
     fn push_control(&mut self, packet: &[u8]) {
         match self {
             State::Polling(polling) => polling.payload.push_control(packet),
-            State::Streaming(streaming) => streaming.framing.push_control(&mut streaming.queue, packet),
+            State::Streaming(streaming) => streaming.framing().push_control(&mut streaming.queue, packet),
         }
     }
 }
@@ -133,6 +147,8 @@ struct Polling {
     posting: bool,
     /// A poll has come since the last ping.
     polled: bool,
+    /// The version of the session, with the form of binary messages in payloads.
+    form: BinaryForm,
     probe: Option<Box<upgrade::Probe>>,
     /// The number of upgrades that were begun, so that a late one is not taken for the current one.
     tickets: u32,
@@ -150,8 +166,8 @@ struct Closed {
 
 impl Session {
     /// Opens a session: its first packet is the handshake.
-    pub fn open(now: Time, config: Arc<Config>, id: &Id, transport: Transport) -> Session {
-        Session::open_with_queue(now, config, id, transport, Outbound::new())
+    pub fn open(now: Time, config: Arc<Config>, id: &Id, opening: impl Into<Opening>) -> Session {
+        Session::open_with_queue(now, config, id, opening.into(), Outbound::new())
     }
 
     /// Does the same as [`open`](Session::open). Over WebSocket, the handshake is written to `queue`, which is empty, but may
@@ -160,15 +176,17 @@ impl Session {
         now: Time,
         config: Arc<Config>,
         id: &Id,
-        transport: Transport,
+        opening: Opening,
         queue: Outbound,
     ) -> Session {
+        let Opening { transport, version, base64 } = opening;
+        let form = BinaryForm::of(version, base64);
         let state = match transport {
-            Transport::Polling => State::Polling(Box::default()),
-            Transport::WebSocket => State::Streaming(Streaming { queue, ..Streaming::default() }),
+            Transport::Polling => State::Polling(Box::new(Polling { form, ..Polling::default() })),
+            Transport::WebSocket => State::Streaming(Streaming::new(Framing::of(form), queue, false)),
         };
         let open = Session::open_packet(&config, id, transport);
-        let heartbeat = Heartbeat::Idle(now + config.ping_interval);
+        let heartbeat = Heartbeat::begin(now, &config, version);
         let mut session = Session {
             rates: Rates::of(&config, now),
             config,
@@ -193,7 +211,15 @@ impl Session {
     pub fn transport(&self) -> Transport {
         match self.state {
             State::Polling(_) => Transport::Polling,
-            State::Streaming(Streaming { framing: Framing::WebSocket(_), .. }) => Transport::WebSocket,
+            State::Streaming(_) => Transport::WebSocket,
+        }
+    }
+
+    /// Returns the version of the protocol that the session speaks.
+    pub fn version(&self) -> Version {
+        match &self.state {
+            State::Polling(polling) => polling.form.version(),
+            State::Streaming(streaming) => streaming.form.version(),
         }
     }
 
@@ -247,6 +273,7 @@ impl Session {
         };
         Conn {
             transport: self.transport(),
+            version: self.version(),
             round_trip: self.round_trip.map(Micros::to_duration),
             received_bytes: self.received,
             sent_bytes: self.taken.saturating_sub(in_flight),
@@ -314,6 +341,9 @@ impl Session {
         match packet {
             Packet::Message(message) => return Some(message),
             Packet::Pong(_) => {
+                if self.version() == Version::V3 {
+                    self.close(now, TransportError::PongFromClient.into());
+                }
                 if let Heartbeat::Waiting { left, .. } = self.heartbeat {
                     let round_trip = left.map(|left| Micros::between(left, now));
                     if !core::mem::take(&mut self.is_ambiguous) {
@@ -322,7 +352,10 @@ impl Session {
                     self.heartbeat = Heartbeat::Idle(now + self.config.ping_interval);
                 }
             }
-            Packet::Ping(_) => self.close(now, TransportError::PingFromClient.into()),
+            Packet::Ping(_) => match self.version() {
+                Version::V4 => self.close(now, TransportError::PingFromClient.into()),
+                Version::V3 => self.handle_ping(now),
+            },
             Packet::Close => self.close(now, CloseReason::TransportClose),
             // Only a server opens sessions, and the others have a meaning only on a connection that is being tried.
             Packet::Open(_) | Packet::Upgrade | Packet::Noop => {}

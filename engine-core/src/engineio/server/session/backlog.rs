@@ -102,8 +102,8 @@ impl State {
         match self {
             State::Polling(_) => frames.payload().clone(),
             State::Streaming(streaming) => match compress {
-                true => frames.frames(streaming.framing, pool).clone(),
-                false => frames.frames(streaming.framing.uncompressed(), pool).clone(),
+                true => frames.frames(streaming.framing(), pool).clone(),
+                false => frames.frames(streaming.framing().uncompressed(), pool).clone(),
             },
         }
     }

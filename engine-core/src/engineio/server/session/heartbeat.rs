@@ -1,7 +1,9 @@
 //! The heartbeat of a session, and its other deadlines.
 
 use super::{Session, State};
-use crate::engineio::reason::CloseReason;
+use crate::engineio::reason::{CloseReason, TransportError};
+use crate::engineio::server::Config;
+use crate::engineio::version::Version;
 use crate::time::{Time, earliest};
 
 #[derive(Debug)]
@@ -14,9 +16,18 @@ pub(super) enum Heartbeat {
         left: Option<Time>,
         deadline: Time,
     },
+    /// Version 3: the client sends pings, the next one by this time.
+    Listening(Time),
 }
 
 impl Heartbeat {
+    pub(super) fn begin(now: Time, config: &Config, version: Version) -> Heartbeat {
+        match version {
+            Version::V4 => Heartbeat::Idle(now + config.ping_interval),
+            Version::V3 => Heartbeat::Listening(now + config.ping_interval + config.ping_timeout),
+        }
+    }
+
     /// Notes that a connection takes what waits.
     pub(super) fn leave(&mut self, now: Time) {
         if let Heartbeat::Waiting { left, .. } = self {
@@ -33,7 +44,7 @@ impl Session {
         }
         let heartbeat = match self.heartbeat {
             Heartbeat::Idle(due) => due,
-            Heartbeat::Waiting { deadline, .. } => deadline,
+            Heartbeat::Waiting { deadline, .. } | Heartbeat::Listening(deadline) => deadline,
         };
         let (probe, release) = match &self.state {
             State::Polling(polling) => (
@@ -46,13 +57,33 @@ impl Session {
         earliest(earliest(Some(heartbeat), probe), release)
     }
 
-    /// Accepts another sign of life in place of an overdue pong: bytes over WebSocket, or a poll. Then a new ping is due.
+    /// Handles a ping of a client of version 3.
+    pub(super) fn handle_ping(&mut self, now: Time) {
+        self.heartbeat = Heartbeat::begin(now, &self.config, Version::V3);
+        // A client that sends pings and reads nothing must not fill the memory.
+        let queued = match &self.state {
+            State::Polling(polling) => polling.payload.size(),
+            State::Streaming(_) => self.queued(),
+        };
+        if queued >= self.config.send_buffer {
+            return self.close(now, TransportError::SlowConsumer { queued }.into());
+        }
+        self.state.push_control(b"3");
+        self.controls.ping = true;
+    }
+
+    /// Accepts another sign of life in place of an overdue pong: bytes over WebSocket, or a poll. Then a new ping is due. In
+    /// version 3, the same goes for an overdue ping of the client.
     ///
     /// Call this before [`handle_timeout`](Session::handle_timeout) while the application is behind, because the pong may
     /// have arrived and wait to be handled. If `is_deaf`, the connection is not read at all, so the peer's silence means
     /// nothing; but a ping cannot be written to a peer that is gone.
     pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
-        let Heartbeat::Waiting { left, deadline } = self.heartbeat else { return };
+        let (left, deadline) = match self.heartbeat {
+            Heartbeat::Idle(_) => return,
+            Heartbeat::Waiting { left, deadline } => (Some(left), deadline),
+            Heartbeat::Listening(deadline) => (None, deadline),
+        };
         if deadline > now {
             return;
         }
@@ -65,6 +96,10 @@ impl Session {
         if !lives {
             return;
         }
+        let Some(left) = left else {
+            self.heartbeat = Heartbeat::Listening(now + self.config.ping_timeout);
+            return;
+        };
         self.heartbeat = match self.queued() {
             0 => {
                 self.is_ambiguous = true;
@@ -117,13 +152,13 @@ impl Session {
                 self.heartbeat.leave(now);
             }
         }
-        if let Heartbeat::Waiting { left, deadline } = self.heartbeat
-            && deadline <= now
+        if let Heartbeat::Waiting { deadline, .. } | Heartbeat::Listening(deadline) = &mut self.heartbeat
+            && *deadline <= now
         {
             // A large message may delay the pong, so bytes that arrive are a sign of life, too.
             let extended = self.last_heard + self.config.ping_timeout;
             if extended > now {
-                self.heartbeat = Heartbeat::Waiting { left, deadline: extended };
+                *deadline = extended;
             } else {
                 self.close(now, CloseReason::PingTimeout);
             }

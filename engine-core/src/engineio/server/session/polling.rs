@@ -2,6 +2,7 @@
 
 use super::{Controls, Session, State};
 use crate::engineio::reason::{CloseReason, TransportError};
+use crate::engineio::version::{BinaryForm, Version};
 use crate::outbound::Outbound;
 use crate::time::Time;
 use bytes::Bytes;
@@ -69,7 +70,11 @@ impl Session {
                     probe.released = false;
                 }
                 if !polling.payload.text().is_empty() {
-                    let payload = polling.payload.take(self.config.max_payload, usize::MAX);
+                    let limit = self.config.max_payload;
+                    let payload = match polling.form {
+                        BinaryForm::Plain => polling.payload.take(limit, usize::MAX),
+                        form => polling.payload.take_v3(limit, form),
+                    };
                     self.refill();
                     return Some(payload);
                 }
@@ -78,21 +83,33 @@ impl Session {
             // The session is on WebSocket by now: a poll that still waits is answered with nothing.
             State::Streaming(streaming) => {
                 self.controls.noop |= streaming.parked;
-                return core::mem::take(&mut streaming.parked).then(|| control(b"6"));
+                return core::mem::take(&mut streaming.parked).then(|| self.noop());
             }
         }
         match &mut self.closed {
             None => {
                 self.controls.noop = true;
-                Some(control(b"6"))
+                Some(self.noop())
             }
             // In a payload of its own: clients of the reference drop what stands before it in the same one.
             Some(closed) => {
                 closed.farewell = None;
                 let told = matches!(closed.reason, CloseReason::TransportClose);
                 self.controls = Controls { noop: told, close: !told, ..self.controls };
-                Some(control(if told { b"6" } else { b"1" }))
+                Some(match (told, self.version()) {
+                    (true, _) => self.noop(),
+                    (false, Version::V4) => body(b"1"),
+                    (false, Version::V3) => body(b"1:1"),
+                })
             }
+        }
+    }
+
+    /// Returns the payload that only releases a poll.
+    fn noop(&self) -> Outbound {
+        match self.version() {
+            Version::V4 => body(b"6"),
+            Version::V3 => body(b"1:6"),
         }
     }
 
@@ -141,8 +158,8 @@ impl Session {
 }
 
 /// A payload of one packet of the protocol itself.
-fn control(packet: &'static [u8]) -> Outbound {
+fn body(payload: &'static [u8]) -> Outbound {
     let mut out = Outbound::new();
-    out.push(Bytes::from_static(packet));
+    out.push(Bytes::from_static(payload));
     out
 }

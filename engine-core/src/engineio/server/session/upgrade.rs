@@ -3,6 +3,7 @@
 use super::{Polling, Refused, Session, State, Streaming};
 use crate::engineio::framing::Framing;
 use crate::engineio::packet::Packet;
+use crate::engineio::version::BinaryForm;
 use crate::time::Time;
 use crate::websocket::Deflate;
 use alloc::boxed::Box;
@@ -36,6 +37,7 @@ impl Session {
             return Err(Refused::Closed);
         }
         let deadline = now + self.config.upgrade_timeout;
+        let framing = Framing::of(BinaryForm::of(self.version(), false));
         let allowed = self.config.allow_upgrades && self.config.websocket;
         match &mut self.state {
             State::Polling(polling) if allowed && polling.probe.is_none() => {
@@ -47,7 +49,7 @@ impl Session {
                     released: false,
                     waits: false,
                     deadline,
-                    framing: Framing::default(),
+                    framing,
                 }));
                 Ok(ticket)
             }
@@ -58,12 +60,25 @@ impl Session {
     /// Compresses messages from now on, as was negotiated for the WebSocket connection: the session's or the one that is
     /// being tried. Call this when that connection begins.
     pub fn set_deflate(&mut self, agreed: Deflate) {
-        let framing = Framing::WebSocket(Some(agreed));
         match &mut self.state {
-            State::Streaming(streaming) => streaming.framing = framing,
+            State::Streaming(streaming) => streaming.deflate = Some(agreed),
             State::Polling(polling) => {
                 if let Some(probe) = &mut polling.probe {
-                    probe.framing = framing;
+                    probe.framing = probe.framing.compressed(agreed);
+                }
+            }
+        }
+    }
+
+    /// Sends binary messages as base64 from now on, as a client of version 3 has asked for in the request for the WebSocket
+    /// connection. Call this when that connection begins. Does nothing in version 4.
+    pub fn set_base64(&mut self) {
+        let form = BinaryForm::of(self.version(), true);
+        match &mut self.state {
+            State::Streaming(streaming) => streaming.form = form,
+            State::Polling(polling) => {
+                if let Some(probe) = &mut polling.probe {
+                    probe.framing = probe.framing.with(form);
                 }
             }
         }
@@ -138,7 +153,7 @@ impl Session {
         let framing = polling.probe.as_ref().map(|probe| probe.framing).unwrap_or_default();
         let payload = core::mem::take(&mut polling.payload);
         let queue = payload.into_frames(framing, &self.config.deflate_pool);
-        self.state = State::Streaming(Streaming { framing, queue, in_flight: 0, parked: polling.parked });
+        self.state = State::Streaming(Streaming::new(framing, queue, polling.parked));
     }
 }
 

@@ -1,0 +1,437 @@
+//! Clients of Socket.IO 2, which speak version 3 of Engine.IO, at a whole server.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod simulation;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use simulation::{Client, Gate, Pipe, Polling, Sim};
+use sockeye::extract::{AckSender, Auth, Data};
+use sockeye::{Args, ConnectError, DisconnectReason, Id, Recovery, Server, ServerBuilder, Socket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const QUERY: &str = "EIO=3&transport=websocket";
+
+fn builder() -> ServerBuilder {
+    Server::builder().allow_eio3(true)
+}
+
+/// Opens a session over WebSocket, and is connected to the main namespace.
+fn connect(sim: &Sim) -> Client {
+    let client = Client::open(sim, QUERY);
+    assert_eq!(client.next(), "40");
+    client
+}
+
+/// A connection for requests of HTTP.
+struct Http {
+    sim: Sim,
+    pipe: Pipe,
+}
+
+struct Response {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Response {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+impl Http {
+    fn new(sim: &Sim) -> Http {
+        Http { sim: sim.clone(), pipe: sim.dial() }
+    }
+
+    fn send(&self, method: &str, query: &str, headers: &str, body: &[u8]) -> Response {
+        let head = format!(
+            "{method} /socket.io/?transport=polling{query} HTTP/1.1\r\nHost: here\r\n{headers}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.pipe.send(&[head.as_bytes(), body].concat());
+        self.sim.run();
+        let response = self.pipe.receive();
+        let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a response") + 4;
+        let (head, body) = response.split_at(end);
+        let head = String::from_utf8(head.to_vec()).unwrap();
+        Response { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head, body: body.to_vec() }
+    }
+
+    fn get(&self, query: &str) -> Response {
+        self.send("GET", query, "", b"")
+    }
+
+    fn post(&self, query: &str, body: &str) -> Response {
+        self.send("POST", query, "", body.as_bytes())
+    }
+
+    /// Opens a session. Returns its id.
+    fn open(&self, query: &str) -> String {
+        let response = self.get(query);
+        assert_eq!(response.status, 200, "{}", response.text());
+        assert!(response.text().ends_with("}2:40"), "{}", response.text());
+        response.text().split('"').nth(3).unwrap().to_owned()
+    }
+}
+
+#[test]
+fn a_client_is_refused_unless_it_is_allowed() {
+    let sim = Sim::new(Server::new());
+    for query in ["&EIO=3", ""] {
+        let response = Http::new(&sim).get(query);
+        let body = r#"{"code":5,"message":"Unsupported protocol version"}"#;
+        assert_eq!((response.status, response.text()), (400, body));
+    }
+    assert!(Client::dial(&sim, QUERY).status().contains("400"));
+    // Other versions are refused in any case.
+    let sim = Sim::new(builder().build());
+    for query in ["&EIO=2", "&EIO=5", "&EIO=abc", "&EIO="] {
+        assert_eq!(Http::new(&sim).get(query).status, 400, "{query}");
+    }
+    assert!(!Http::new(&sim).open("").is_empty(), "without a version it is 3");
+}
+
+#[test]
+fn a_client_is_connected_to_the_main_namespace_by_itself_and_knows_its_id() {
+    let server = builder().build();
+    server.on_connect(async |socket: Socket, Auth(auth): Auth<Value>| socket.emit("hello", auth));
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    assert_eq!(client.next(), r#"42["hello",{}]"#);
+    let socket = sim.server().of("/").socket(&client.session).expect("its id is that of the session");
+    assert_eq!(socket.conn().version.as_str(), "3");
+    sim.server().to(&client.session).emit("direct", 1);
+    assert_eq!(client.next(), r#"42["direct",1]"#);
+}
+
+#[test]
+fn events_and_acknowledgements_with_attachments_go_both_ways() {
+    let server = builder().build();
+    server.on("echo", async |args: Args| args);
+    server.on("ask", async |socket: Socket, ack: AckSender| {
+        let answer: Bytes = socket.emit_with_ack("question", Bytes::from_static(&[4, 5])).await.unwrap();
+        ack.send(answer)
+    });
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    client.send(r#"451-1["echo",{"_placeholder":true,"num":0}]"#);
+    client.send_binary(&[4, 4, 2, 3]);
+    assert_eq!(client.next(), r#"461-1[{"_placeholder":true,"num":0}]"#);
+    assert_eq!(client.next_binary(), [4, 4, 2, 3]);
+
+    client.send(r#"422["ask"]"#);
+    let question = client.next();
+    let id: String = question.chars().skip("451-".len()).take_while(char::is_ascii_digit).collect();
+    assert_eq!(client.next_binary(), [4, 4, 5]);
+    client.send(&format!(r#"461-{id}[{{"_placeholder":true,"num":0}}]"#));
+    // As base64, which is accepted over every transport.
+    client.send("b4Bwg=");
+    assert_eq!(client.next(), r#"461-2[{"_placeholder":true,"num":0}]"#);
+    assert_eq!(client.next_binary(), [4, 7, 8]);
+}
+
+#[test]
+fn a_broken_binary_frame_ends_the_session() {
+    for data in [&[][..], &[3, 1]] {
+        let sim = Sim::new(builder().build());
+        let client = connect(&sim);
+        client.send_binary(data);
+        client.expect_close();
+    }
+}
+
+#[test]
+fn a_namespace_takes_the_query_as_auth_and_the_client_s_name_for_its_id_is_a_room() {
+    let server = builder().build();
+    server.of("/adm").on_connect(async |socket: Socket, Auth(auth): Auth<Value>| {
+        socket.on("who", async |socket: Socket| socket.id());
+        socket.emit("hello", auth)
+    });
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    client.send("40/adm?token=ok&a=1&a=%F0%9F%8E%89,");
+    assert_eq!(client.next(), "40/adm,");
+    assert_eq!(client.next(), r#"42/adm,["hello",{"a":["1","🎉"],"token":"ok"}]"#);
+    client.send(r#"42/adm,1["who"]"#);
+    assert_eq!(client.next(), format!(r#"43/adm,1["{}"]"#, client.session));
+
+    // As the client itself calls it, and as the server does.
+    let adm = sim.server().of("/adm");
+    let other = sim.connect();
+    other.send("40/adm,");
+    other.texts();
+    let own = format!("/adm#{}", client.session);
+    adm.to(&own).emit("by name", ());
+    adm.to(&client.session).emit("by id", ());
+    adm.to([&own, &client.session]).emit("once", ());
+    adm.except(&own).emit("others", ());
+    adm.to(format!("/other#{}", client.session)).emit("nobody", ());
+    sim.server().to(&own).emit("not in this namespace", ());
+    assert_eq!(client.texts(), [r#"42/adm,["by name"]"#, r#"42/adm,["by id"]"#, r#"42/adm,["once"]"#]);
+    assert_eq!(other.texts(), [r#"42/adm,["others"]"#]);
+}
+
+#[test]
+fn a_client_may_leave_a_namespace_and_come_back_with_the_same_id() {
+    let server = builder().build();
+    let _ = server.of("/adm");
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    let id = Id::parse(&client.session).unwrap();
+    for leaves in [true, false, true] {
+        client.send("40/adm,");
+        assert_eq!(client.next(), "40/adm,");
+        let socket = sim.server().of("/adm").socket(&client.session).expect("it is there");
+        assert_eq!(socket.id(), id);
+        match leaves {
+            true => client.send("41/adm,"),
+            false => {
+                socket.disconnect(false);
+                assert_eq!(client.next(), "41/adm,");
+            }
+        }
+        assert!(!socket.is_connected() && sim.server().of("/adm").socket(&client.session).is_none());
+    }
+    assert!(sim.server().of("/").socket(&client.session).is_some(), "the others stay");
+}
+
+#[test]
+fn the_decision_about_a_socket_is_not_that_about_the_next_one_with_its_id() {
+    let server = builder().build();
+    let gates: Arc<Mutex<Vec<Gate>>> = Arc::default();
+    server.of("/adm").middleware({
+        let gates = gates.clone();
+        move |Auth(auth): Auth<Value>| {
+            let gate = Gate::default();
+            gates.lock().unwrap().push(gate.clone());
+            async move {
+                gate.wait().await;
+                if auth["token"] == "ok" { Ok(()) } else { Err(ConnectError::new("no")) }
+            }
+        }
+    });
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    client.send("40/adm?token=ok,");
+    client.send("41/adm,");
+    client.send("40/adm?token=wrong,");
+    gates.lock().unwrap()[0].open();
+    client.expect_nothing();
+    assert!(sim.server().of("/adm").socket(&client.session).is_none());
+    gates.lock().unwrap()[1].open();
+    assert_eq!(client.next(), r#"44/adm,"no""#);
+    client.expect_nothing();
+}
+
+#[test]
+fn a_refusal_is_the_message_or_the_details_alone() {
+    let server = builder().build();
+    server.of("/adm").middleware(async |Auth(auth): Auth<Value>| match auth["why"].as_str() {
+        Some(_) => Err(ConnectError::new("not you").data(json!({ "code": 7 }))),
+        None => Err::<(), _>(ConnectError::new("not you")),
+    });
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    client.send("40/adm,");
+    assert_eq!(client.next(), r#"44/adm,"not you""#);
+    client.send("40/adm?why=1,");
+    assert_eq!(client.next(), r#"44/adm,{"code":7}"#);
+    // As the reference sends it.
+    client.send("40/none,");
+    assert_eq!(client.next(), r#"44/none,{"message":"Invalid namespace"}"#);
+}
+
+#[test]
+fn a_client_that_the_main_namespace_refuses_is_told() {
+    let server = builder().build();
+    server.middleware(async || Err::<(), _>(ConnectError::new("closed today")));
+    let sim = Sim::new(server);
+    assert_eq!(Client::open(&sim, QUERY).next(), r#"44"closed today""#);
+}
+
+#[test]
+fn clients_of_both_versions_share_a_room() {
+    let server = builder().build();
+    server.on_connect(async |socket: Socket| socket.join("room"));
+    let sim = Sim::new(server);
+    let (old, new) = (connect(&sim), sim.connect());
+    let http = Http::new(&sim);
+    let polling = http.open("&EIO=3&b64=1");
+    let mut new_polling = Polling::open(&sim);
+    new_polling.join();
+    let delivered = sim.server().to("room").emit("news", ("€", Bytes::from_static(&[1, 2])));
+    assert_eq!(delivered.sent, 4);
+    let text = r#"451-["news","€",{"_placeholder":true,"num":0}]"#;
+    assert_eq!((old.next(), old.next_binary()), (text.into(), vec![4, 1, 2]));
+    assert_eq!((new.next(), new.next_binary()), (text.into(), vec![1, 2]));
+    let response = http.get(&format!("&EIO=3&sid={polling}"));
+    assert_eq!(response.text(), format!("{}:{text}6:b4AQI=", text.chars().count()));
+    assert_eq!(new_polling.poll(), [text, "bAQI="]);
+}
+
+#[test]
+fn a_client_that_reads_bytes_gets_a_binary_payload() {
+    let server = builder().build();
+    server.on("echo", async |args: Args| args);
+    let sim = Sim::new(server);
+    let http = Http::new(&sim);
+    let query = format!("&EIO=3&sid={}", http.open("&EIO=3"));
+    let text = r#"451-1["echo",{"_placeholder":true,"num":0}]"#;
+    let mut body = vec![0, 4, 3, 255];
+    body.extend(text.as_bytes());
+    body.extend([1, 3, 255, 4, 8, 9]);
+    let response = http.send("POST", &query, "Content-Type: application/octet-stream\r\n", &body);
+    assert_eq!((response.status, response.text()), (200, "ok"));
+    let response = http.get(&query);
+    assert!(response.head.contains("Content-Type: application/octet-stream\r\n"), "{}", response.head);
+    let text = r#"461-1[{"_placeholder":true,"num":0}]"#;
+    let mut expected = vec![0, 3, 6, 255];
+    expected.extend(text.as_bytes());
+    expected.extend([1, 3, 255, 4, 8, 9]);
+    assert_eq!(response.body, expected);
+    // Text alone stays text.
+    sim.server().emit("text", ());
+    let response = http.get(&query);
+    assert!(response.head.contains("Content-Type: text/plain; charset=UTF-8\r\n"), "{}", response.head);
+    assert_eq!(response.text(), r#"10:42["text"]"#);
+}
+
+#[test]
+fn a_page_that_polls_by_scripts_gets_base64() {
+    let sim = Sim::new(builder().jsonp(true).build());
+    let http = Http::new(&sim);
+    let response = http.get("&EIO=3&j=0");
+    assert!(response.text().starts_with(r#"___eio[0]("118:0{\"sid\":"#), "{}", response.text());
+    let query = format!("&EIO=3&j=0&sid={}", response.text().split("\\\"").nth(3).unwrap());
+    sim.server().emit("bytes", Bytes::from_static(&[1, 2]));
+    let text = r#"451-[\"bytes\",{\"_placeholder\":true,\"num\":0}]"#;
+    let length = text.len() - text.matches('\\').count();
+    assert_eq!(http.get(&query).text(), format!(r#"___eio[0]("{length}:{text}6:b4AQI=");"#));
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    assert_eq!(http.send("POST", &query, form, b"d=1%3A2").text(), "ok");
+    assert_eq!(http.get(&query).text(), r#"___eio[0]("1:3");"#);
+}
+
+#[test]
+fn a_malformed_payload_ends_the_session() {
+    for body in ["", "abc", "99:40", "2:4", "1:9"] {
+        let sim = Sim::new(builder().build());
+        let http = Http::new(&sim);
+        let query = format!("&EIO=3&sid={}", http.open("&EIO=3"));
+        assert_eq!(http.post(&query, body).status, 400, "{body:?}");
+        let response = http.get(&query);
+        assert_eq!((response.status, response.text()), (400, r#"{"code":1,"message":"Session ID unknown"}"#));
+    }
+}
+
+#[test]
+fn packets_of_a_large_payload_are_all_handled_in_order() {
+    let server = builder().build();
+    let seen: Arc<Mutex<Vec<u32>>> = Arc::default();
+    server.on("number", {
+        let seen = seen.clone();
+        move |Data(number): Data<u32>| {
+            seen.lock().unwrap().push(number);
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let http = Http::new(&sim);
+    let query = format!("&EIO=3&sid={}", http.open("&EIO=3"));
+    let packet = |number| format!(r#"42["number",{number}]"#);
+    let text: String =
+        (0..3000).map(|number| format!("{}:{}", packet(number).len(), packet(number))).collect();
+    assert_eq!(http.post(&query, &text).status, 200);
+    let mut binary = Vec::new();
+    for number in 3000..6000 {
+        binary.push(0);
+        binary.extend(packet(number).len().to_string().bytes().map(|digit| digit - b'0'));
+        binary.push(255);
+        binary.extend(packet(number).as_bytes());
+    }
+    let binary_type = "Content-Type: application/octet-stream\r\n";
+    assert_eq!(http.send("POST", &query, binary_type, &binary).status, 200);
+    assert!(seen.lock().unwrap().iter().copied().eq(0..6000));
+}
+
+#[test]
+fn a_request_of_another_version_than_its_session_is_refused_and_the_session_stays() {
+    let sim = Sim::new(builder().build());
+    let http = Http::new(&sim);
+    let old = http.open("&EIO=3");
+    let new = Polling::open(&sim).session.clone();
+    for (version, sid) in [("&EIO=4", &old), ("&EIO=3", &new), ("", &new)] {
+        for method in ["GET", "POST"] {
+            let response = http.send(method, &format!("{version}&sid={sid}"), "", b"");
+            let bad = (400, r#"{"code":3,"message":"Bad request"}"#);
+            assert_eq!((response.status, response.text()), bad, "{method} {version}");
+        }
+        let upgrade = format!("transport=websocket{version}&sid={sid}");
+        assert!(Client::dial(&sim, &upgrade).status().contains("400"), "{version}");
+    }
+    assert_eq!(http.post(&format!("&EIO=3&sid={old}"), "1:2").status, 200);
+    assert_eq!(http.get(&format!("&EIO=3&sid={old}")).text(), "1:3");
+}
+
+#[test]
+fn a_session_moves_to_websocket() {
+    let server = builder().build();
+    server.on("echo", async |args: Args| args);
+    let sim = Sim::new(server);
+    let http = Http::new(&sim);
+    let sid = http.open("&EIO=3&b64=1");
+    let client = Client::dial(&sim, &format!("{QUERY}&sid={sid}"));
+    client.send("2probe");
+    assert_eq!(client.next(), "3probe");
+    assert_eq!(http.get(&format!("&EIO=3&sid={sid}")).text(), "1:6");
+    sim.server().emit("waits", Bytes::from_static(&[1]));
+    client.send("5");
+    assert_eq!(client.next(), r#"451-["waits",{"_placeholder":true,"num":0}]"#);
+    assert_eq!(client.next_binary(), [4, 1]);
+    client.send(r#"421["echo",1]"#);
+    assert_eq!(client.next(), "431[1]");
+}
+
+#[test]
+fn a_client_that_stops_sending_pings_is_gone() {
+    let server = builder().build();
+    let reasons: Arc<Mutex<Vec<String>>> = Arc::default();
+    server.on_connect({
+        let reasons = reasons.clone();
+        move |socket: Socket| {
+            let reasons = reasons.clone();
+            socket.on_disconnect(move |reason: DisconnectReason| {
+                reasons.lock().unwrap().push(reason.to_string());
+                async {}
+            });
+            async {}
+        }
+    });
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    for _ in 0..4 {
+        sim.advance(Duration::from_secs(40));
+        client.send("2");
+        assert_eq!(client.next(), "3");
+    }
+    sim.advance(Duration::from_secs(44));
+    assert!(reasons.lock().unwrap().is_empty());
+    sim.advance(Duration::from_secs(2));
+    assert_eq!(*reasons.lock().unwrap(), ["ping timeout"]);
+}
+
+#[test]
+fn a_client_is_not_recovered_and_is_told_no_private_id() {
+    let server = builder().connection_state_recovery(Recovery::new()).build();
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    client.send("40/,");
+    client.cut();
+    let again = connect(&sim);
+    again.expect_nothing();
+    assert_ne!(again.session, client.session);
+}

@@ -8,7 +8,7 @@ import { Program, within } from "../real_clients/program.js";
 import { newPage, test } from "./harness.js";
 
 /** The clients that have the option, with the options that their version needs of the server. */
-const CLIENTS = [["client-3", {}]];
+const CLIENTS = [["client-2", { eio3: "on" }], ["client-3", {}]];
 
 /** Starts a server, standalone or mounted, and opens a page of another origin that has this client. */
 async function visit(t, client, args) {

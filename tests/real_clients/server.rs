@@ -421,6 +421,8 @@ struct Options {
     http_compression: Option<u32>,
     /// Pages may poll by scripts and forms.
     jsonp: bool,
+    /// Clients of Socket.IO 2 are served, too.
+    eio3: bool,
     /// Pages of this origin may use the server.
     origin: Option<String>,
     /// The name of a cookie with the session's id.
@@ -458,6 +460,7 @@ impl Options {
                 "deflate" => options.deflate = Some(value.parse()?),
                 "http-compression" => options.http_compression = Some(value.parse()?),
                 "jsonp" => options.jsonp = value.string()? == "on",
+                "eio3" => options.eio3 = value.string()? == "on",
                 "origin" => options.origin = Some(value.string()?),
                 "cookie" => options.cookie = Some(value.string()?),
                 "token" => options.token = Some(value.string()?),
@@ -473,11 +476,12 @@ impl Options {
     }
 
     fn server(self) -> Result<Server, Box<dyn Error>> {
-        let mut builder = Server::builder().jsonp(self.jsonp).on_handler_error(|failed| {
-            if failed.event() == "number" {
-                failed.ack(json!({ "failed": failed.failure().to_string() }));
-            }
-        });
+        let mut builder =
+            Server::builder().jsonp(self.jsonp).allow_eio3(self.eio3).on_handler_error(|failed| {
+                if failed.event() == "number" {
+                    failed.ack(json!({ "failed": failed.failure().to_string() }));
+                }
+            });
         if let Some(interval) = self.ping_interval {
             builder = builder.ping_interval(interval);
         }

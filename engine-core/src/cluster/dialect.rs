@@ -50,6 +50,9 @@ pub enum SubscriptionMode {
 }
 
 /// The settings of [`Dialect::Streams`].
+///
+/// Node's `onlyPlaintext`, by which it does not search messages for binary data, has no counterpart: here it is known
+/// without a search whether there is some. Servers with either setting understand each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Streams {
     /// The name of the stream, which Node calls `streamName`. Default: `socket.io`.

@@ -5,13 +5,16 @@ import { once } from "node:events";
 import path from "node:path";
 import { start, test, within } from "../harness.js";
 
-const python = process.env.PYTHON ?? "python3";
 const script = path.join(import.meta.dirname, "client.py");
 
-for (const kind of ["Client", "AsyncClient"]) {
+/** The interpreters with the versions of the package, and what these need of the server. */
+const VERSIONS = [[process.env.PYTHON ?? "python3", "5", {}]];
+if (process.env.PYTHON_OLD) VERSIONS.push([process.env.PYTHON_OLD, "4.6", { eio3: "on" }]);
+
+for (const [python, version, args] of VERSIONS) for (const kind of ["Client", "AsyncClient"]) {
   for (const transport of ["polling", "websocket", "upgrading"]) {
-    test(`python-socketio's ${kind} exchanges everything that it can (${transport})`, async (t) => {
-      const server = await start(t);
+    test(`${kind} of python-socketio ${version} exchanges everything that it can (${transport})`, async (t) => {
+      const server = await start(t, args);
       const client = spawn(python, [script, server.url, transport, kind], { stdio: ["ignore", "pipe", "pipe"] });
       t.after(() => client.kill("SIGKILL"));
       let output = "";

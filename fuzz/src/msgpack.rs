@@ -39,8 +39,8 @@ pub fn msgpack_packet(data: &[u8]) {
     let read = rmpv::decode::read_value_with_max_depth(&mut rest, 4096);
     let read = read.expect("the other implementation reads it");
     let fields = read.as_map().expect("a packet is a map");
-    let list = fields.iter().filter(|(key, value)| key.as_str() == Some("data") && value.is_array());
-    let (_, list) = list.last().expect("a list of arguments");
+    let mut list = fields.iter().filter(|(key, value)| key.as_str() == Some("data") && value.is_array());
+    let (_, list) = list.next_back().expect("a list of arguments");
 
     let args = packet.args(complete.attachments()).expect("it has arguments");
     let _ = args.deserialize::<(Option<serde_json::Value>, Option<String>, Option<Bytes>)>();

@@ -98,7 +98,7 @@ fn a_broadcast_reaches_all_and_is_answered_by_all() {
         client.socket().on("vote", async |Data(bytes): Data<Bytes>| bytes);
     }
     let votes = test.server().to("room").emit_with_ack::<Bytes>("vote", BYTES);
-    let votes = test.block_on(async { votes.await });
+    let votes = test.block_on(votes);
     assert_eq!(
         (votes.values().filter(|bytes| **bytes == BYTES).count(), votes.missing.len()),
         (clients.len(), 0)
@@ -157,7 +157,7 @@ fn servers_of_a_cluster_may_use_different_parsers() {
                 assert_eq!(client.expect_event::<(String, Bytes)>("bytes"), ("text".into(), BYTES));
             }
             let answers = test.server().emit_with_ack::<Bytes>("ask", BYTES);
-            let answers = test.block_on(async { answers.await });
+            let answers = test.block_on(answers);
             assert_eq!(answers.values().filter(|bytes| **bytes == BYTES).count(), 3, "{dialect:?}");
         }
     }
@@ -201,14 +201,20 @@ fn events_wait_for_a_connection_and_are_sent_again() {
 
 /// Collects the binary messages of a client, and counts the texts.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<(Vec<(Direction, Vec<u8>)>, usize)>>);
+struct Seen(Arc<Mutex<Messages>>);
+
+#[derive(Default)]
+struct Messages {
+    binary: Vec<(Direction, Vec<u8>)>,
+    texts: usize,
+}
 
 impl ClientObserver for Seen {
     fn packet(&self, direction: Direction, info: &ClientPacketInfo<'_>) {
         let mut seen = self.0.lock().unwrap();
         match info.packet {
-            Packet::Message(Message::Binary(data)) => seen.0.push((direction, data.to_vec())),
-            Packet::Message(Message::Text(_)) => seen.1 += 1,
+            Packet::Message(Message::Binary(data)) => seen.binary.push((direction, data.to_vec())),
+            Packet::Message(Message::Text(_)) => seen.texts += 1,
             _ => {}
         }
     }
@@ -224,9 +230,9 @@ fn each_packet_is_one_binary_message() {
             test.client().transport(transport).settings(|builder| builder.observer(observer)).connect("/");
         let _: (Bytes, String) = client.ask("bytes", ("text", BYTES));
         client.disconnect();
-        let (messages, texts) = std::mem::take(&mut *seen.0.lock().unwrap());
-        assert_eq!(texts, 0);
-        let kinds = messages.iter().map(|(direction, data)| {
+        let messages = std::mem::take(&mut *seen.0.lock().unwrap());
+        assert_eq!(messages.texts, 0);
+        let kinds = messages.binary.iter().map(|(direction, data)| {
             let at = data.windows(5).position(|window| window == b"\xa4type").unwrap();
             (*direction, data[at + 5])
         });

@@ -2,8 +2,8 @@
 //!
 //! Run it with `PORT=3000 REDIS=redis://127.0.0.1:6379 cargo run --example cluster_node --features redis`, and as often as
 //! you like with other ports. Options: `--adapter classic|sharded|streams` (default: `sharded`), `--mode
-//! static|dynamic|dynamic-private` (of `sharded`; default: `dynamic`), `--runtime tokio|smol`, and `--redis-cluster` if the
-//! URLs, separated by commas, are servers of a Redis Cluster.
+//! static|dynamic|dynamic-private` (of `sharded`; default: `dynamic`), `--recovery on` (of `streams`), `--runtime
+//! tokio|smol`, and `--redis-cluster` if the URLs, separated by commas, are servers of a Redis Cluster.
 //!
 //! Each event is acknowledged with `true` once it was carried out, unless another answer is given:
 //!
@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use sockeye::cluster::{Adapter, Classic, Dialect, Sharded, Streams, SubscriptionMode};
 use sockeye::extract::Data;
 use sockeye::redis::RedisBus;
-use sockeye::{Broadcast, Server, Socket};
+use sockeye::{Broadcast, Recovery, Server, Socket};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -47,11 +47,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         false => RedisBus::new(url)?,
     };
     let adapter = Adapter::new(dialect()?, bus);
-    let io = Server::builder().adapter(adapter).on_cluster_event(|event| eprintln!("{event}")).build();
+    let mut builder = Server::builder().adapter(adapter).on_cluster_event(|event| eprintln!("{event}"));
+    if option("--recovery")?.as_deref() == Some("on") {
+        builder = builder.connection_state_recovery(Recovery::new());
+    }
+    let io = builder.build();
     let listener = TcpListener::bind(address())?;
     let port = listener.local_addr()?.port();
     io.on_server_side_event("where", move || async move { port });
     io.on_connect(async |socket: Socket| {
+        if socket.recovered() {
+            return Ok(());
+        }
         let auth = socket.auth::<Value>().unwrap_or_default();
         socket.set_shared_data(auth)
     });

@@ -16,6 +16,8 @@ mod contract;
 #[cfg(feature = "tokio")]
 #[path = "cluster/emitter.rs"]
 mod emitter;
+#[path = "cluster/recovery.rs"]
+mod recovery;
 #[path = "cluster/requests.rs"]
 mod requests;
 #[path = "cluster/servers.rs"]

@@ -578,11 +578,3 @@ fn without_the_setting_nothing_is_different() {
     assert_eq!(io.recovery_usage(), RecoveryUsage::default());
     assert!(!io.sockets().remove(0).recovered());
 }
-
-#[test]
-#[should_panic(expected = "connection_state_recovery works on one server")]
-fn a_server_with_an_adapter_cannot_recover() {
-    use sockeye::cluster::{Adapter, MemoryBus};
-    let builder = Server::builder().connection_state_recovery(Recovery::new());
-    builder.adapter(Adapter::sharded(MemoryBus::new())).build();
-}

@@ -11,6 +11,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Carries messages between the servers of a cluster over Redis.
 ///
@@ -21,6 +22,9 @@ use std::sync::{Arc, Weak};
 /// - all channels are subscribed to again; what was published on them meanwhile is missed, as is usual for publish and
 ///   subscribe;
 /// - streams are read on from where they were, and nothing is missed that they still keep.
+///
+/// To recover clients on any server (`connection_state_recovery` with `Adapter::streams`), it stores sockets whose clients are
+/// away as Node does. That takes Redis 6.2 (`GETDEL`).
 ///
 /// A message that was being sent when the connection was lost is not sent again: it may be lost, and never comes twice.
 ///
@@ -103,6 +107,22 @@ impl Bus for RedisBus {
 
     fn count(&self, channel: &Channel, request: RequestId) {
         self.shared.count(channel, request);
+    }
+
+    fn stores_sessions(&self) -> bool {
+        true
+    }
+
+    fn save(&self, key: &str, value: Bytes, lifetime: Duration) {
+        self.shared.save(key, value, lifetime);
+    }
+
+    fn load(&self, key: &str, remove: bool, request: RequestId) {
+        self.shared.load(key, remove, request);
+    }
+
+    fn read(&self, stream: &Channel, from: &str, request: RequestId) {
+        self.shared.read(stream, from, request);
     }
 
     fn flush(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -55,6 +55,7 @@ mod endpoint;
 mod entries;
 mod error;
 mod failure;
+mod found;
 mod frame;
 mod link;
 mod publisher;

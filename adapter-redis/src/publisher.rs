@@ -2,6 +2,7 @@
 
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
+use crate::found;
 use crate::queue::{Command, Item};
 use crate::runtime::{Runtime, Stream};
 use crate::state::{FIRST, LinkId, Shared};
@@ -194,6 +195,12 @@ impl Publisher {
                     }
                 }
                 (Command::Count(_, count), value) => count.add(value.and_then(subscribers), node),
+                (Command::Load { request, .. }, Some(value)) => {
+                    node.handle_found(request, found::value(value))
+                }
+                (Command::Read { request, .. }, Some(value)) => {
+                    node.handle_found(request, found::entries(value))
+                }
                 _ => {}
             }
             released += item.size();

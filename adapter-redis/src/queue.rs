@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// The memory that an item takes beside its content, about.
 const OVERHEAD: usize = 128;
 
+/// The most entries of a stream in one answer.
+const READ: usize = 100;
+
 /// Something that waits.
 pub(crate) struct Item {
     /// Its place among all items of the bus.
@@ -27,6 +30,19 @@ pub(crate) enum Command {
     Publish(Channel, Bytes),
     Append(Channel, Vec<(&'static str, Bytes)>),
     Count(Channel, Arc<Count>),
+    /// A key, which is named like a channel; its value, and for how long it stays.
+    Save(Channel, Bytes, Duration),
+    Load {
+        key: Channel,
+        remove: bool,
+        request: RequestId,
+    },
+    /// Some entries of a stream from a position on.
+    Read {
+        stream: Channel,
+        from: String,
+        request: RequestId,
+    },
     /// Nothing to send: it is dropped once what was before it has been answered.
     Flush(Flushing),
 }
@@ -40,19 +56,27 @@ impl Item {
                 let fields: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
                 OVERHEAD + channel.name.len() + fields
             }
+            Command::Save(key, value, _) => OVERHEAD + key.name.len() + value.len(),
+            Command::Load { key, .. } => OVERHEAD + key.name.len(),
+            Command::Read { stream, from, .. } => OVERHEAD + stream.name.len() + from.len(),
             Command::Count(..) | Command::Flush(_) => 0,
         }
     }
 
     /// Returns whether it is too old to be sent. Entries of streams are kept.
     pub(crate) fn is_stale(&self, now: Instant, max_age: Duration) -> bool {
-        matches!(self.command, Command::Publish(..)) && now.saturating_duration_since(self.since) > max_age
+        let lasts = matches!(self.command, Command::Append(..) | Command::Count(..) | Command::Flush(_));
+        !lasts && now.saturating_duration_since(self.since) > max_age
     }
 
     /// Returns the channel that decides which server of a Redis Cluster it is for.
     pub(crate) fn channel(&self) -> Option<&Channel> {
         match &self.command {
-            Command::Publish(channel, _) | Command::Append(channel, _) => Some(channel),
+            Command::Publish(channel, _)
+            | Command::Append(channel, _)
+            | Command::Save(channel, ..)
+            | Command::Load { key: channel, .. }
+            | Command::Read { stream: channel, .. } => Some(channel),
             Command::Count(..) | Command::Flush(_) => None,
         }
     }
@@ -74,6 +98,16 @@ impl Item {
             Command::Count(channel, _) => {
                 let name = if channel.kind == ChannelKind::Sharded { "SHARDNUMSUB" } else { "NUMSUB" };
                 pipeline.cmd("PUBSUB").arg(name).arg(channel.name.as_str());
+            }
+            Command::Save(key, value, lifetime) => {
+                let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+                pipeline.cmd("SET").arg(key.name.as_str()).arg(&value[..]).arg("PX").arg(lifetime.max(1));
+            }
+            Command::Load { key, remove, .. } => {
+                pipeline.cmd(if *remove { "GETDEL" } else { "GET" }).arg(key.name.as_str());
+            }
+            Command::Read { stream, from, .. } => {
+                pipeline.cmd("XRANGE").arg(stream.name.as_str()).arg(from).arg("+").arg("COUNT").arg(READ);
             }
             Command::Flush(_) => return false,
         }

@@ -30,7 +30,7 @@ pub(crate) struct Reader {
     wire: Wire,
     parser: Entries,
     streams: Vec<Position>,
-    /// The streams whose end was asked for.
+    /// The streams whose end was asked for, or whose position.
     unknown: VecDeque<usize>,
     /// The stream whose entries are being read.
     current: Option<usize>,
@@ -67,10 +67,10 @@ impl Reader {
         let mut unknown = VecDeque::new();
         let mut known = Vec::with_capacity(streams.len());
         for (stream, id) in streams {
-            if id.is_none() {
-                unknown.push_back(known.len());
-                wire.send(cmd("XREVRANGE").arg(&stream).arg("+").arg("-").arg("COUNT").arg(1));
-            }
+            unknown.push_back(known.len());
+            // Its last entry; or that of the position, which tells whether entries behind it were removed.
+            let (from, to) = id.as_deref().map_or(("+", "-"), |id| (id, id));
+            wire.send(cmd("XREVRANGE").arg(&stream).arg(from).arg(to).arg("COUNT").arg(1));
             known.push(Position { stream, id: id.unwrap_or_default(), is_changed: false });
         }
         Ok(Reader {
@@ -142,8 +142,7 @@ impl Reader {
             Piece::Done => return Ok(()),
             Piece::Nothing => {
                 if let Some(index) = self.unknown.pop_front() {
-                    self.set_position(index, b"0-0", to)?;
-                    return Ok(());
+                    return self.begin(index, None, to, node);
                 }
             }
             Piece::Stream(name) => {
@@ -151,7 +150,7 @@ impl Reader {
             }
             Piece::Entry(entry) => {
                 if let Some(index) = self.unknown.pop_front() {
-                    return self.set_position(index, entry.id(), to);
+                    return self.begin(index, Some(entry.id()), to, node);
                 }
                 self.count += 1;
                 if let Some(index) = self.current {
@@ -164,12 +163,13 @@ impl Reader {
             }
             Piece::TooLong { id, len } => {
                 if let Some(index) = self.unknown.pop_front() {
-                    return self.set_position(index, &id, to);
+                    return self.begin(index, Some(&id), to, node);
                 }
                 let limit = shared.config.max_message;
                 node.handle_status(BusStatus::MessageTooLong { len, limit });
                 if let Some(index) = self.current {
                     self.set_position(index, &id, to)?;
+                    self.tell_begun(index, node);
                 }
             }
         }
@@ -203,6 +203,32 @@ impl Reader {
         self.wire.send(&command);
         self.is_asked = true;
         self.since = Instant::now();
+    }
+
+    /// Begins to read a stream behind its last entry, or from its position on, if it has one: `found` is the entry there, which
+    /// is not there any more if entries behind it may have been removed, too.
+    fn begin(
+        &mut self,
+        index: usize,
+        found: Option<&[u8]>,
+        to: &Endpoint,
+        node: &dyn Node,
+    ) -> Result<(), Failure> {
+        let is_known = self.streams.get(index).is_some_and(|position| !position.id.is_empty());
+        if !is_known {
+            self.set_position(index, found.unwrap_or(b"0-0"), to)?;
+        }
+        if !is_known || found.is_none() {
+            self.tell_begun(index, node);
+        }
+        Ok(())
+    }
+
+    /// Tells the node that the entries of a stream behind its position follow.
+    fn tell_begun(&self, index: usize, node: &dyn Node) {
+        if let Some(position) = self.streams.get(index) {
+            node.handle_stream(&position.stream, &position.id);
+        }
     }
 
     fn set_position(&mut self, index: usize, id: &[u8], to: &Endpoint) -> Result<(), Failure> {

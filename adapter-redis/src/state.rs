@@ -11,7 +11,7 @@ use sockeye_core::cluster::{BusStatus, Channel, ChannelKind, Node, RequestId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The number of a link, which is what connects to one server. The first one is there from the beginning: the only one, or
 /// in a Redis Cluster the place for what has no server yet, whose task finds the servers.
@@ -124,6 +124,18 @@ impl Shared {
 
     pub(crate) fn append(&self, stream: &Channel, fields: Vec<(&'static str, Bytes)>) {
         self.push(Command::Append(stream.clone(), fields));
+    }
+
+    pub(crate) fn save(&self, key: &str, value: Bytes, lifetime: Duration) {
+        self.push(Command::Save(named(key), value, lifetime));
+    }
+
+    pub(crate) fn load(&self, key: &str, remove: bool, request: RequestId) {
+        self.push(Command::Load { key: named(key), remove, request });
+    }
+
+    pub(crate) fn read(&self, stream: &Channel, from: &str, request: RequestId) {
+        self.push(Command::Read { stream: stream.clone(), from: from.to_owned(), request });
     }
 
     /// Puts an item into the queue of its server. If the budget is exhausted, the item is dropped.
@@ -522,6 +534,11 @@ impl State {
         }
         self.release(dropped, config);
     }
+}
+
+/// Returns what decides where a key is, as the name of a stream does.
+fn named(key: &str) -> Channel {
+    Channel { kind: ChannelKind::Stream, name: key.into() }
 }
 
 /// Wakes tasks. To be called without the lock, because a task may run in place.

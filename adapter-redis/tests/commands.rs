@@ -5,8 +5,9 @@
 mod support;
 
 use bytes::Bytes;
-use sockeye_core::cluster::{Bus, BusStatus};
+use sockeye_core::cluster::{Bus, BusStatus, Found};
 use sockeye_redis::RedisBus;
+use std::time::{Duration, Instant};
 use support::redis::{PATIENCE, RedisServer};
 use support::{Rig, on_each_runtime, pattern, plain, sharded, stream};
 
@@ -253,5 +254,64 @@ fn a_bus_reports_that_it_is_connected_once() {
         rig.watch(&plain("channel"));
         let again = rig.drain();
         assert!(!again.contains(&support::Seen::Status(BusStatus::Connected)), "{again:?}");
+    });
+}
+
+#[test]
+fn values_are_stored_for_their_lifetime_and_taken_once() {
+    on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
+        let [rig, other] = [(); 2].map(|()| Rig::connected(on, RedisBus::new(redis.url()).unwrap()));
+        assert!(rig.bus.stores_sessions());
+        let value = Bytes::from_static(b"\x00 a value \r\n");
+        rig.bus.save("key", value.clone(), Duration::from_secs(60));
+        for remove in [false, true] {
+            rig.bus.load("key", remove, "first".into());
+            assert_eq!(rig.found("first"), Found::Value(Some(value.clone())), "{remove}");
+        }
+        other.bus.load("key", true, "second".into());
+        assert_eq!(other.found("second"), Found::Value(None));
+        rig.bus.save("short", value, Duration::from_millis(1));
+        let started = Instant::now();
+        loop {
+            rig.bus.load("short", false, "short".into());
+            match rig.found("short") {
+                Found::Value(None) => break,
+                found => assert!(started.elapsed() < PATIENCE, "{found:?}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_stream_can_be_read_from_a_position_on_and_is_begun_at_its_end() {
+    on_each_runtime(|on| {
+        let Some(redis) = RedisServer::start(&[]) else { return };
+        let rig = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        let of_bus = stream("stream");
+        rig.bus.watch(&of_bus, true);
+        assert_eq!(rig.begun(&of_bus), "0-0");
+        let offsets: Vec<_> = (0..250)
+            .map(|number: u32| {
+                rig.bus.append(&of_bus, vec![("number", number.to_string().into())]);
+                rig.entry().0
+            })
+            .collect();
+        let mut read = Vec::new();
+        while read.len() < 200 {
+            rig.bus.read(&of_bus, &offsets[50 + read.len()], "read".into());
+            let Found::Entries(entries) = rig.found("read") else { panic!("entries") };
+            assert_eq!(entries.len(), 100);
+            read.extend(entries);
+        }
+        for (at, (offset, fields)) in read.iter().enumerate() {
+            assert_eq!(*offset, offsets[50 + at]);
+            assert_eq!(*fields, [("number".to_owned(), Bytes::from((50 + at).to_string()))]);
+        }
+        rig.bus.read(&stream("another"), "0-0", "nothing".into());
+        assert_eq!(rig.found("nothing"), Found::Entries(Vec::new()));
+        let later = Rig::connected(on, RedisBus::new(redis.url()).unwrap());
+        later.bus.watch(&of_bus, true);
+        assert_eq!(later.begun(&of_bus), offsets[249]);
     });
 }

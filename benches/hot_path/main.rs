@@ -15,10 +15,11 @@
 #![allow(clippy::expect_used)]
 
 mod cluster;
+mod recovery;
 
 use rig::{
-    Clients, Token, World, binary_event, get, json_server, msgpack_server, packed, poll_head, post, server,
-    session_of, text, upgrade,
+    Clients, Token, World, binary_event, get, json_server, msgpack_server, packed, poll_head, post,
+    recovering_server, server, session_of, text, upgrade,
 };
 
 use sockeye::extract::Data;
@@ -29,7 +30,8 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-const USAGE: &str = "usage: hot_path ack|ack16|json16|echo|json_echo|binary|broadcast|emit|server_ack|polling|\
+const USAGE: &str = "usage: hot_path ack|ack16|json16|echo|json_echo|binary|broadcast[_recovery]|emit[_recovery]|\
+                     recover|server_ack|polling|\
                      handshake|polling_handshake|join|client_emit|client_ack|client_event|msgpack_ack|\
                      msgpack_echo|msgpack_broadcast|bus_classic|\
                      bus_sharded[_binary]|bus_streams[_binary] [messages] [clients]";
@@ -44,12 +46,18 @@ fn main() {
     if path.starts_with("bus_") {
         return cluster::run(&path, messages);
     }
+    if path == "recover" {
+        return recovery::run(messages);
+    }
     let is_packed = path.starts_with("msgpack_");
     let mut world = World::new(match path.as_str() {
         "json16" | "json_echo" => json_server(),
+        path if path.ends_with("_recovery") => recovering_server(),
         _ if is_packed => msgpack_server(),
         _ => server(),
     });
+    // With it, the rest is the same.
+    let name = path.strip_suffix("_recovery").unwrap_or(&path);
     if path == "polling" {
         return polling(&mut world, messages, clients);
     }
@@ -74,7 +82,7 @@ fn main() {
     let echo = text(&format!(r#"42["echo","{}"]"#, "x".repeat(1024)));
     let small = "x".repeat(32).into();
     // The input of one turn, and the number of messages in it.
-    let (input, count) = match path.as_str() {
+    let (input, count) = match name {
         "msgpack_ack" => (packed(Some(("ack", Some(0), &small))), 1),
         "msgpack_echo" => (packed(Some(("echo", None, &"x".repeat(1024).into()))), 1),
         "msgpack_broadcast" => (packed(Some(("broadcast", None, &small))), clients),
@@ -88,12 +96,12 @@ fn main() {
         _ => panic!("{USAGE}"),
     };
     let mut turn = |i: usize| {
-        if path == "emit" {
+        if name == "emit" {
             world.server().emit("broadcast", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
             return world.run_ready();
         }
         let written = world.send(tokens[i % clients], &input);
-        written + if path.ends_with("broadcast") { world.run_ready() } else { 0 }
+        written + if name.ends_with("broadcast") { world.run_ready() } else { 0 }
     };
     // One turn of each client warms its buffers.
     let expected = (0..clients.min(messages)).map(&mut turn).max().expect("there is a message");

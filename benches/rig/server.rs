@@ -3,12 +3,20 @@
 use bytes::Bytes;
 use serde_json::Value;
 use sockeye::extract::Data;
-use sockeye::{Parser, Server, Socket};
+use sockeye::{Parser, Recovery, Server, Socket};
 
 /// Returns a server that acknowledges `ack`, sends `echo` and `bin` back, and broadcasts `broadcast`.
 pub fn server() -> Server {
     // A bench that stalls a peer needs it to stay connected.
     let io = Server::builder().send_buffer(usize::MAX / 4).build();
+    io.on_connect(async |socket: Socket| handle(&socket));
+    io
+}
+
+/// Returns the same server with the recovery of connections.
+pub fn recovering_server() -> Server {
+    let builder = Server::builder().send_buffer(usize::MAX / 4);
+    let io = builder.connection_state_recovery(Recovery::new()).build();
     io.on_connect(async |socket: Socket| handle(&socket));
     io
 }

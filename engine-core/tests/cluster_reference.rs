@@ -185,6 +185,7 @@ fn the_broadcasts_of_node_are_understood() {
                 assert_eq!(flags.volatile, wanted.volatile);
                 assert_eq!(flags.compress, !wanted.volatile);
                 assert_eq!(&show(&event), expected, "{captured:?}");
+                let offset = offset.map(|offset| offset.to_string());
                 assert_eq!(offset.as_deref(), (place.name == "streams").then_some("5-0"));
                 assert_eq!(reply, None);
                 seen += 1;

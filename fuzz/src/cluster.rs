@@ -115,6 +115,7 @@ fn drain(node: &mut Cluster, requests: &mut Vec<RequestId>) {
         match event {
             Event::Broadcast { event, reply, offset, .. } => {
                 let mut encoder = Encoder::new();
+                let offset = offset.map(|offset| offset.to_string());
                 if let Ok(encoded) = event.encode(&mut encoder, NAMESPACE, None, offset.as_deref()) {
                     let text = std::str::from_utf8(encoded.text).unwrap();
                     // A client may accept fewer attachments and shorter names than a server sends.

@@ -19,6 +19,8 @@ use super::namespace::Namespace;
 use super::namespaces::{INVALID, Wanted};
 use super::parent::Parent;
 use super::patience::Patience;
+use super::recovery::Numbering;
+use super::restore::Restoring;
 use super::socket::Socket;
 use super::v2::{self, is_v2};
 use crate::engine::{self, CloseReason, Session};
@@ -65,8 +67,8 @@ impl App {
             }
         };
         let Some(socket) = self.begin(session, namespace, packet) else { return };
-        let skips = socket.recovered() && self.recovery.as_ref().is_some_and(|it| it.skip_middlewares);
-        match skips || (parents.is_empty() && !socket.namespace().0.functions.has_middleware()) {
+        let is_plain = parents.is_empty() && !socket.namespace().0.functions.has_middleware();
+        match (is_plain || self.skips_middleware(&socket)) && Restoring::begin(&socket).is_none() {
             true => accept(&socket),
             false => {
                 let span = log::admission(session.span(), socket.namespace().name(), &socket.id());
@@ -84,13 +86,19 @@ impl App {
         }
     }
 
+    /// Returns whether the middleware is not asked about a socket, because its client is recovered.
+    fn skips_middleware(&self, socket: &Socket) -> bool {
+        socket.recovered() && self.recovery.as_ref().is_some_and(|it| it.skip_middlewares)
+    }
+
     /// Creates the socket, and notes in the session that its client waits. Returns `None` if the client was refused, or
     /// will get the answer to an earlier request.
     fn begin(&self, session: &Session<App>, namespace: Namespace, packet: Packet<'_>) -> Option<Socket> {
         let name = namespace.0.name.clone();
-        let returned = match namespace.0.epoch {
-            None => None,
-            Some(_) => namespace.welcome_back(session, packet.data),
+        let returned = match namespace.0.numbering {
+            Some(Numbering::Here(_)) => namespace.welcome_back(session, packet.data),
+            // The bus has to be asked first.
+            Some(Numbering::Stream) | None => None,
         };
         let auth = match is_v2(session) {
             false => Cow::Borrowed(packet.data),
@@ -157,10 +165,45 @@ async fn admit(socket: Socket, parents: Vec<Arc<Parent>>, timeout: Duration) {
             Err(error) => return refuse(&socket, &error),
         },
     };
+    let Some(socket) = restore(socket).await else { return };
+    let engine = socket.namespace().0.engine.upgrade();
+    if engine.is_some_and(|engine| engine.application.skips_middleware(&socket)) {
+        return accept(&socket);
+    }
     match patience.limit(decide(&socket)).await {
         Ok(()) => accept(&socket),
         Err(error) => refuse(&socket, &error),
     }
+}
+
+/// Puts the socket that the client had before in the place of its new one, if the cluster keeps it. Returns `None` if the
+/// client no longer waits.
+async fn restore(socket: Socket) -> Option<Socket> {
+    let Some(restoring) = Restoring::begin(&socket) else { return Some(socket) };
+    let Some(returned) = restoring.find().await else { return Some(socket) };
+    let (namespace, session) = (socket.namespace().clone(), socket.session().clone());
+    let restored = Socket::returned(namespace, session, socket.auth_text(), returned);
+    match put_in_place(&socket, &restored) {
+        true => Some(restored),
+        false => {
+            // Of the two sockets of the client, only the first is counted.
+            restored.give_back();
+            None
+        }
+    }
+}
+
+/// Makes a client wait with another socket, in one step, so that it is always in at most one of them. Returns whether it was
+/// waiting.
+fn put_in_place(socket: &Socket, other: &Socket) -> bool {
+    let name = &other.namespace().0.name;
+    let Some(engine) = socket.namespace().0.engine.upgrade() else { return false };
+    let limits = &engine.application.limits;
+    socket.session().peek(|engine, state| {
+        engine.closed().is_none()
+            && state.refuse(name, socket)
+            && state.begin_connect(name.clone(), other, true, limits) == Ok(Joining::Begun)
+    })
 }
 
 /// Asks the parents, one after the other, which of them the namespace belongs to.
@@ -185,13 +228,7 @@ fn enter(socket: &Socket, parent: Arc<Parent>) -> Result<Option<Socket>, Connect
     }
     let child = engine.application.namespaces.child(name, &parent)?;
     let entered = socket.in_namespace(child);
-    let limits = &engine.application.limits;
-    // In one step, so that the client is always in at most one of them, and is waiting.
-    let has_entered = socket.session().peek(|engine, state| {
-        engine.closed().is_none()
-            && state.refuse(name, socket)
-            && state.begin_connect(name.clone(), &entered, true, limits) == Ok(Joining::Begun)
-    });
+    let has_entered = put_in_place(socket, &entered);
     if !has_entered {
         entered.release();
     }
@@ -214,7 +251,7 @@ fn accept(socket: &Socket) {
     }
     // Everything that the handlers do before they wait happens before the client can know that it is connected.
     session.cork();
-    let told = match namespace.0.epoch {
+    let told = match namespace.0.numbering {
         Some(_) if !is_v2(session) => socket.enter_recoverable(),
         _ => enter_namespace(socket),
     };

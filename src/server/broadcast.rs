@@ -9,14 +9,15 @@ use crate::server::answers::AckStream;
 use crate::server::cast::Cast;
 use crate::server::cluster::{Gathering, Link};
 use crate::server::namespace::Namespace;
+use crate::server::recovery::{Numbering, Recorded};
 use crate::server::room_names::{self, RoomNames};
 use crate::server::socket::Socket;
 use crate::server::wakes;
 use smol_str::SmolStr;
 use sockeye_core::cluster::{BusEvent, Reply};
 use sockeye_core::engineio::Frames;
-use sockeye_core::socketio::recovery::Epoch;
-use sockeye_core::socketio::{Encoded, Flags, OwnedArgs, Rooms, Target};
+use sockeye_core::socketio::recovery::{Epoch, StreamPosition};
+use sockeye_core::socketio::{EncodeError, Encoded, Flags, OwnedArgs, Rooms, Target};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -68,7 +69,10 @@ pub struct Broadcast {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// The number of sockets that the message was queued for.
+    /// The number of sockets that the message was queued for. It is 0 for a message that this server sends when it comes back
+    /// from the bus: see [Delivery][delivery] in the guide, section Several servers.
+    ///
+    /// [delivery]: https://github.com/sockeye-rs/sockeye/blob/main/docs/guide/delivery.md
     pub sent: usize,
     /// The number of selected sockets that the message was not queued for: they were not ready for a volatile
     /// message, read too slowly (see [`ServerBuilder::when_full`](crate::ServerBuilder::when_full)), have just
@@ -266,24 +270,19 @@ impl Broadcast {
     }
 
     fn deliver(&self, event: &str, args: &impl Payload, waiter: Option<&Arc<Waiter>>) -> Delivery {
-        if let Some(epoch) = self.namespace.0.epoch
-            && waiter.is_none()
-            && !self.flags.volatile
-        {
-            return self.deliver_recorded(epoch, event, args);
-        }
         let id = waiter.map(|waiter| waiter.id());
         let link = self.link();
+        let form = self.form(waiter.is_some());
         let encoded = with_encoder(self.namespace.0.parser, |encoder| {
             let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, id) };
             let encoded = args.encode(encoder, head)?;
             if let Some(link) = &link {
                 self.publish(link, encoded, waiter);
             }
-            Ok::<_, EmitError>(self.take(&encoded))
+            Ok::<_, EmitError>(self.take(&encoded, form))
         });
         let delivery = match encoded {
-            Ok((frames, outgoing)) => self.spread(frames, event, outgoing, waiter),
+            Ok((message, outgoing)) => self.spread(message, event, outgoing, waiter),
             Err(error) => return unsendable(&self.namespace, event, error),
         };
         match link {
@@ -292,6 +291,17 @@ impl Broadcast {
                 Delivery { published: true, ..delivery }
             }
             None => delivery,
+        }
+    }
+
+    /// Returns how this server sends the message to its own sockets.
+    fn form(&self, is_acknowledged: bool) -> Form {
+        match self.namespace.0.numbering {
+            Some(Numbering::Here(epoch)) if !is_acknowledged && !self.flags.volatile => Form::Recorded(epoch),
+            Some(Numbering::Stream) if !is_acknowledged && !self.flags.volatile && !self.flags.local => {
+                Form::Returning
+            }
+            _ => Form::Plain,
         }
     }
 
@@ -319,14 +329,12 @@ impl Broadcast {
         });
         let encoded = with_encoder(self.namespace.0.parser, |encoder| {
             let id = waiter.as_ref().map(|waiter| waiter.id());
-            event.encode(encoder, self.namespace.name(), id, None).map(|encoded| self.take(&encoded))
+            let encoded = event.encode(encoder, self.namespace.name(), id, None)?;
+            Ok::<_, EncodeError>(self.take(&encoded, Form::Plain))
         });
         match encoded {
-            Ok((frames, outgoing)) => _ = self.spread(frames, &event.name(), outgoing, waiter.as_ref()),
-            Err(error) => {
-                let (event, namespace) = (event.name(), self.namespace.name());
-                debug!(event = ?event, namespace = ?namespace, cause = %error, "a broadcast of another server cannot be sent");
-            }
+            Ok((message, outgoing)) => _ = self.spread(message, &event.name(), outgoing, waiter.as_ref()),
+            Err(error) => self.note_unsendable(event, &error),
         }
         if let (Some(waiter), Some((link, reply))) = (waiter, relay) {
             waiter.begin_relay(&link, reply);
@@ -336,42 +344,74 @@ impl Broadcast {
         }
     }
 
+    /// Sends a message that has come from the stream, and remembers it with its position there.
+    pub(super) fn relay_recorded(&self, event: &BusEvent, position: StreamPosition) {
+        let offset = position.to_string();
+        let encoded = with_encoder(self.namespace.0.parser, |encoder| {
+            let encoded = event.encode(encoder, self.namespace.name(), None, Some(&offset))?;
+            Ok::<_, EncodeError>(Frames::new(encoded.parts()))
+        });
+        // The listeners for outgoing events do not see the offset.
+        let outgoing = self.namespace.is_watched().then(|| event.to_args().ok()).flatten();
+        match encoded {
+            Ok(frames) => {
+                let message = Message::Recorded(Recorded::At(frames, position));
+                self.spread(message, &event.name(), outgoing, None);
+            }
+            Err(error) => self.note_unsendable(event, &error),
+        }
+    }
+
+    fn note_unsendable(&self, event: &BusEvent, error: &EncodeError) {
+        let (event, namespace) = (event.name(), self.namespace.name());
+        debug!(event = ?event, namespace = ?namespace, cause = %error, "a broadcast of another server cannot be sent");
+    }
+
     /// Returns a message in the form for many recipients, and its arguments if listeners for outgoing events need them.
-    fn take(&self, encoded: &Encoded<'_>) -> (Frames, Option<OwnedArgs>) {
-        (Frames::new(encoded.parts()), self.namespace.outgoing_args(encoded))
+    fn take(&self, encoded: &Encoded<'_>, form: Form) -> (Message, Option<OwnedArgs>) {
+        let message = match form {
+            Form::Plain => Message::Plain(Frames::new(encoded.parts())),
+            Form::Recorded(epoch) => Message::Recorded(Recorded::Draft(epoch.draft(encoded))),
+            Form::Returning => return (Message::Returning, None),
+        };
+        (message, self.namespace.outgoing_args(encoded))
     }
 
     /// Sends a message to the sockets of this server.
     fn spread(
         &self,
-        frames: Frames,
+        message: Message,
         event: &str,
         outgoing: Option<OwnedArgs>,
         waiter: Option<&Arc<Waiter>>,
     ) -> Delivery {
         let flags = self.flags.may_drop(waiter.is_none());
         let is_observed = self.namespace.0.observer.is_some();
-        let cast = Cast::new(frames, flags, waiter.cloned(), is_observed, outgoing.is_some());
-        let cast = self.namespace.cast(&self.target, cast);
-        finish(cast, &self.namespace, event, outgoing)
-    }
-
-    /// Sends an event that is remembered for clients that come back. There are no other servers then.
-    fn deliver_recorded(&self, epoch: Epoch, event: &str, args: &impl Payload) -> Delivery {
-        let encoded = with_encoder(self.namespace.0.parser, |encoder| {
-            let head = Head { namespace: self.namespace.name(), kind: Kind::Event(event, None) };
-            let encoded = args.encode(encoder, head)?;
-            Ok::<_, EmitError>((epoch.draft(&encoded), self.namespace.outgoing_args(&encoded)))
-        });
-        let (draft, outgoing) = match encoded {
-            Ok(encoded) => encoded,
-            Err(error) => return unsendable(&self.namespace, event, error),
+        let make = |frames| Cast::new(frames, flags, waiter.cloned(), is_observed, outgoing.is_some());
+        let cast = match message {
+            Message::Plain(frames) => self.namespace.cast(&self.target, make(frames)),
+            Message::Recorded(recorded) => self.namespace.cast_recorded(&self.target, recorded, make),
+            Message::Returning => return Delivery::default(),
         };
-        let is_observed = self.namespace.0.observer.is_some();
-        let make = |frames| Cast::new(frames, self.flags, None, is_observed, outgoing.is_some());
-        let cast = self.namespace.cast_recorded(&self.target, draft, make);
         finish(cast, &self.namespace, event, outgoing)
     }
+}
+
+/// The form in which a message is sent to the sockets of this server.
+#[derive(Clone, Copy)]
+enum Form {
+    Plain,
+    /// It is remembered, and gets an offset of this epoch.
+    Recorded(Epoch),
+    /// It is sent when it comes back from the stream.
+    Returning,
+}
+
+/// A message in one of these forms.
+enum Message {
+    Plain(Frames),
+    Recorded(Recorded),
+    Returning,
 }
 
 /// Returns the result of a message that cannot be encoded.

@@ -736,15 +736,18 @@ impl ServerBuilder {
     /// # Panics
     /// If [`ping_interval`](ServerBuilder::ping_interval) or [`ping_timeout`](ServerBuilder::ping_timeout) is less than 1
     /// ms, or their sum is 2^31 ms (24.8 days) or more, because the timers of JavaScript clients would then
-    /// fire at once. If there is an [`adapter`](ServerBuilder::adapter) as well as
-    /// [`connection_state_recovery`](ServerBuilder::connection_state_recovery), because the messages of other servers would be
-    /// missing.
+    /// fire at once. If there is [`connection_state_recovery`](ServerBuilder::connection_state_recovery), and an
+    /// [`adapter`](ServerBuilder::adapter) other than [`Adapter::streams`](crate::cluster::Adapter::streams) over a bus that
+    /// stores sessions: with publish and subscribe, nobody keeps what a client misses.
     pub fn build(self) -> Server {
         let application = &self.engine.application;
-        assert!(
-            application.recovery.is_none() || application.namespaces.link.is_none(),
-            "connection_state_recovery works on one server: remove it, or the adapter"
-        );
+        if let (Some(_), Some(link)) = (&application.recovery, &application.namespaces.link) {
+            assert!(
+                link.enable_recovery(),
+                "connection_state_recovery in a cluster needs Adapter::streams, over a bus that stores sessions (RedisBus \
+                 or MemoryBus): with publish and subscribe, nobody keeps what a client misses"
+            );
+        }
         let server = Server { engine: self.engine.build() };
         if let Some(link) = &server.engine.application().namespaces.link {
             link.set_engine(&server.engine.0);

@@ -5,12 +5,14 @@ mod asking;
 mod emitter;
 mod incoming;
 mod link;
+mod lookup;
 mod memory;
 
 pub use adapter::Adapter;
 pub(super) use asking::{Asker, Gathered, Gathering, refused};
 pub use emitter::{ClusterBroadcast, ClusterEmitter};
 pub(crate) use link::Link;
+pub(super) use lookup::Result as LookupResult;
 pub use memory::MemoryBus;
 
 use crate::observe::ClusterEvent;

@@ -90,7 +90,10 @@ impl Namespace {
             let away = wall_clock().saturating_sub(snapshot.taken_at());
             let (config, epoch) = (memory.retained.config().clone(), memory.retained.epoch());
             let read = |data| read_stored(data, now, away);
-            if let Some(retained) = snapshot.take(self.name(), config, epoch, now, away, read) {
+            // In a cluster, the bus keeps everything.
+            if let Some(epoch) = epoch
+                && let Some(retained) = snapshot.take(self.name(), config, epoch, now, away, read)
+            {
                 memory.retained = retained;
             }
         }
@@ -133,7 +136,8 @@ impl Server {
         for namespace in application.namespaces.all() {
             // Nothing can be remembered after this, so nothing is sent to anybody who would miss it later.
             let memory = namespace.order().memory.take();
-            if let Some(memory) = memory {
+            // In a cluster, the bus keeps everything.
+            if let Some(memory) = memory.filter(|memory| memory.retained.epoch().is_some()) {
                 writer.add(namespace.name(), &memory.retained, now, |stored, out| {
                     write_stored(stored, now, out);
                 });
@@ -175,5 +179,5 @@ fn read_stored(mut data: Bytes, now: Time, away: Duration) -> Option<Stored> {
         true => Vec::new(),
         false => vec![read_stored_json(&data)?],
     };
-    Some(Stored { values, expires })
+    Some(Stored { values, expires, mark: 0 })
 }

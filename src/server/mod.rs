@@ -25,6 +25,7 @@ pub(crate) mod parent;
 mod patience;
 pub(crate) mod recovery;
 pub(crate) mod remote;
+mod restore;
 pub(crate) mod room_names;
 pub(crate) mod rooms;
 pub(crate) mod server_side;

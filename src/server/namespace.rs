@@ -14,12 +14,11 @@ use crate::server::members::Members;
 use crate::server::middleware::Middleware;
 use crate::server::order::Order;
 use crate::server::parent::Parent;
-use crate::server::recovery::Memory;
+use crate::server::recovery::{Memory, Numbering};
 use crate::server::room_names::RoomNames;
 use crate::server::socket::Socket;
 use parking_lot::{Mutex, RwLock};
 use sockeye_core::host::Runtime;
-use sockeye_core::socketio::recovery::Epoch;
 use sockeye_core::socketio::{Encoded, MAX_ACK_ID, OwnedArgs, Parser};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -47,8 +46,8 @@ pub(crate) struct Inner {
     pub(crate) members: RwLock<Members>,
     /// Taken before the lock of the members by those that visit them in batches.
     pub(super) order: Mutex<Order>,
-    /// The epoch of the offsets of events, if connections can be recovered.
-    pub(super) epoch: Option<Epoch>,
+    /// Where the offsets of events come from, if connections can be recovered.
+    pub(super) numbering: Option<Numbering>,
     pub(super) functions: Functions,
     /// Set for a dynamic namespace.
     child: Option<Child>,
@@ -92,11 +91,11 @@ impl Namespace {
         let link = server.as_ref().and_then(|engine| engine.application.namespaces.link.as_ref());
         let memory = server.as_ref().and_then(|engine| {
             let recovery = engine.application.recovery.as_ref()?;
-            Memory::new(recovery, &engine.site.config).map(Box::new)
+            Memory::new(recovery, &engine.site.config, link.is_some()).map(Box::new)
         });
         Namespace(Arc::new(Inner {
             name: name.into(),
-            epoch: memory.as_ref().map(|memory| memory.retained.epoch()),
+            numbering: memory.as_ref().map(|memory| memory.numbering()),
             parser,
             link: link.map(Arc::downgrade),
             watches_rooms: link.is_some_and(|link| link.watches_rooms),
@@ -248,7 +247,12 @@ impl Namespace {
 
     /// Returns the arguments of an event, if sockets may have listeners for outgoing events, which need them.
     pub(super) fn outgoing_args(&self, encoded: &Encoded<'_>) -> Option<OwnedArgs> {
-        (self.0.watched.load(Ordering::Relaxed) > 0).then(|| encoded.event_args())
+        self.is_watched().then(|| encoded.event_args())
+    }
+
+    /// Returns whether sockets may have listeners for outgoing events.
+    pub(super) fn is_watched(&self) -> bool {
+        self.0.watched.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn everyone(&self) -> Broadcast {

@@ -3,9 +3,9 @@
 use super::cast::Cast;
 use super::members::{Member, Members, Pass};
 use super::namespace::Namespace;
-use super::recovery::Memory;
+use super::recovery::{Memory, Recorded};
 use parking_lot::{MutexGuard, RwLockReadGuard};
-use sockeye_core::engineio::{Draft, Frames};
+use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::Target;
 use std::task::Waker;
 
@@ -65,13 +65,13 @@ impl Namespace {
     pub(super) fn cast_recorded(
         &self,
         target: &Target,
-        draft: Draft,
+        event: Recorded,
         make: impl FnOnce(Frames) -> Cast,
     ) -> Cast {
         let now = self.now();
         let mut order = self.order();
-        let frames = order.number(draft);
-        order.record(now, target, &frames);
+        let (frames, position) = order.number(event);
+        order.record(now, target, (&frames, position));
         let mut cast = make(frames);
         cast.woken.extend(self.arm_memory(&mut order));
         self.cast_in_order(order, target, cast)

@@ -15,7 +15,9 @@ use sockeye_core::Time;
 use sockeye_core::engineio::{Draft, Frames};
 use sockeye_core::socketio::Target;
 pub use sockeye_core::socketio::recovery::Usage as RecoveryUsage;
-use sockeye_core::socketio::recovery::{Claim, Config, Epoch, Kept, Life, NotRecoverable, Pid, Retained};
+use sockeye_core::socketio::recovery::{
+    Claim, Config, Epoch, Kept, Life, NotRecoverable, Pid, Retained, StreamPosition,
+};
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::fmt;
@@ -166,6 +168,8 @@ pub(super) struct Stored {
     pub(super) values: Values,
     /// The end of the client's credentials.
     pub(super) expires: Option<Time>,
+    /// A number by which this server knows what it has kept at the bus.
+    pub(super) mark: u64,
 }
 
 /// A client that has come back, and what its socket has to have again.
@@ -173,6 +177,17 @@ pub(super) struct Returned {
     pub(super) claim: Claim,
     pub(super) rooms: Vec<SmolStr>,
     pub(super) stored: Stored,
+    /// What the client missed before the events in the memory.
+    pub(super) earlier: Vec<Frames>,
+}
+
+/// Where the offsets of events come from.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Numbering {
+    /// The namespace numbers its events itself, because there is no other server.
+    Here(Epoch),
+    /// They are the positions in the stream that the servers share, from which the events come back to each of them.
+    Stream,
 }
 
 /// What a namespace remembers. The lock of the order protects it.
@@ -186,40 +201,73 @@ impl Memory {
     pub(super) fn new(
         settings: &Recovery,
         config: &sockeye_core::engineio::server::Config,
+        is_in_cluster: bool,
     ) -> Option<Memory> {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(engine::random_id()?.as_bytes());
         // A pong that is overdue may be excused once.
         let confirmation = config.ping_interval + 2 * config.ping_timeout;
         let mut config = settings.config.clone();
         config.confirmation = confirmation;
-        Some(Memory { retained: Retained::new(config, Epoch::from_random(hasher.finish())), timer: None })
+        let retained = if is_in_cluster {
+            Retained::of_stream(config)
+        } else {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(engine::random_id()?.as_bytes());
+            Retained::new(config, Epoch::from_random(hasher.finish()))
+        };
+        Some(Memory { retained, timer: None })
+    }
+
+    pub(super) fn numbering(&self) -> Numbering {
+        self.retained.epoch().map_or(Numbering::Stream, Numbering::Here)
     }
 }
 
 /// What a client that comes back sends beside its `auth`.
 #[derive(Deserialize)]
-struct Introduction<'a> {
+pub(super) struct Introduction<'a> {
     #[serde(borrow)]
-    pid: Cow<'a, str>,
+    pub(super) pid: Cow<'a, str>,
     #[serde(borrow)]
-    offset: Option<Cow<'a, str>>,
+    pub(super) offset: Option<Cow<'a, str>>,
+}
+
+impl<'a> Introduction<'a> {
+    /// Reads the introduction of a client, or returns `None` if it does not say that it was here before.
+    pub(super) fn read(auth: &'a str) -> Option<Introduction<'a>> {
+        if auth.is_empty() { None } else { serde_json::from_str(auth).ok() }
+    }
+}
+
+/// An event to be remembered.
+pub(super) enum Recorded {
+    /// It gets its offset when its turn comes.
+    Draft(Draft),
+    /// It has come from the stream, with its offset.
+    At(Frames, StreamPosition),
 }
 
 impl Order {
-    /// Completes an event with its offset.
-    pub(super) fn number(&self, draft: Draft) -> Frames {
-        match &self.memory {
-            Some(memory) => memory.retained.number(draft),
-            // The namespace has an epoch because it has a memory.
-            None => draft.finish(),
+    /// Completes an event with its offset, unless it has one.
+    pub(super) fn number(&self, event: Recorded) -> (Frames, Option<StreamPosition>) {
+        match (event, &self.memory) {
+            (Recorded::At(frames, position), _) => (frames, Some(position)),
+            (Recorded::Draft(draft), Some(memory)) => (memory.retained.number(draft), None),
+            // The event has an offset because the namespace has a memory.
+            (Recorded::Draft(draft), None) => (draft.finish(), None),
         }
     }
 
     /// Remembers an event.
-    pub(super) fn record(&mut self, now: Time, target: &Target, frames: &Frames) {
-        if let Some(memory) = &mut self.memory {
-            memory.retained.record(now, target, frames);
+    pub(super) fn record(
+        &mut self,
+        now: Time,
+        target: &Target,
+        (frames, position): (&Frames, Option<StreamPosition>),
+    ) {
+        let Some(memory) = &mut self.memory else { return };
+        match position {
+            None => memory.retained.record(now, target, frames),
+            Some(position) => memory.retained.record_at(now, position, target, frames),
         }
     }
 }
@@ -255,51 +303,77 @@ impl Namespace {
         driver
     }
 
-    /// Finds the socket of a client that says that it was here before. A connection that the server still believes in is
-    /// closed. The caller must hold no lock.
-    pub(super) fn welcome_back(&self, session: &engine::Session<super::App>, auth: &str) -> Option<Returned> {
-        if auth.is_empty() {
-            return None;
-        }
-        let introduction: Introduction<'_> = serde_json::from_str(auth).ok()?;
-        let pid = Pid::parse(&introduction.pid)?;
-        let now = self.now();
-        let mut order = self.order();
-        let mut given_up = Vec::new();
-        let replaced = self.replace(&mut order, now, &pid, session, &mut given_up);
-        let returned = order.memory.as_mut().and_then(|memory| {
-            let offset = introduction.offset.as_deref();
-            claim(&mut memory.retained, now, &pid, offset, session, &mut given_up)
-        });
+    /// Ends a step that has changed the memory: lets the lock go, and does what follows without it. The sockets that are
+    /// given up are told to the application.
+    pub(super) fn end_step(
+        &self,
+        mut order: MutexGuard<'_, Order>,
+        given_up: impl IntoIterator<Item = (Id, Kept<Stored>)>,
+    ) {
         let driver = self.arm_memory(&mut order);
         drop(order);
         driver.into_iter().for_each(Waker::wake);
+        if self.0.numbering == Some(Numbering::Stream)
+            && let Some(link) = self.link()
+        {
+            link.send();
+        }
+        given_up.into_iter().for_each(|(id, kept)| self.tell_expired(id, &kept));
+    }
+
+    /// Finds the socket of a client that says that it was here before. A connection that the server still believes in is
+    /// closed. The caller must hold no lock.
+    pub(super) fn welcome_back(&self, session: &engine::Session<super::App>, auth: &str) -> Option<Returned> {
+        let introduction = Introduction::read(auth)?;
+        let pid = Pid::parse(&introduction.pid)?;
+        self.evict(&pid, session);
+        let now = self.now();
+        let mut order = self.order();
+        let mut given_up = Vec::new();
+        let returned = order.memory.as_mut().and_then(|memory| {
+            let offset = introduction.offset.as_deref();
+            match memory.retained.claim(now, &pid, offset) {
+                Ok(claim) => welcome(&mut memory.retained, now, claim, Vec::new(), session, &mut given_up),
+                Err(NotRecoverable::Unknown) => None,
+                Err(NotRecoverable::Missed(kept)) => {
+                    given_up.push((pid.id, kept));
+                    None
+                }
+            }
+        });
+        self.end_step(order, given_up);
+        returned
+    }
+
+    /// Closes the connection of a client that has come back, if the server still believes in it. Its socket is kept. The
+    /// caller must hold no lock.
+    pub(super) fn evict(&self, pid: &Pid, session: &engine::Session<super::App>) {
+        let mut order = self.order();
+        let mut given_up = None;
+        let replaced = self.replace(&mut order, pid, session, &mut given_up);
+        self.end_step(order, given_up);
         if let Some(old) = replaced {
             old.session().close_with(CloseReason::TransportClose);
             self.tell_changes();
         }
-        given_up.iter().for_each(|(id, kept)| self.tell_expired(*id, kept));
-        returned
     }
 
     /// Keeps the socket of a connection that has not ended for the server, and removes it from the members. Returns it.
     fn replace(
         &self,
         order: &mut MutexGuard<'_, Order>,
-        now: Time,
         pid: &Pid,
         session: &engine::Session<super::App>,
-        given_up: &mut Vec<(Id, Kept<Stored>)>,
+        given_up: &mut Option<(Id, Kept<Stored>)>,
     ) -> Option<Socket> {
         let old = self.0.members.read().find_any(&pid.id).cloned();
         let old = old.filter(|old| old.session().id() != session.id())?;
         let life = old.take_life(&pid.secret)?;
         let rooms = self.remove_quietly(&old);
-        let names = rooms.iter().cloned().collect();
+        let names: Vec<_> = rooms.iter().cloned().collect();
         // Its last handlers still see which they were.
         old.set_rooms(rooms);
-        let memory = order.memory.as_mut()?;
-        given_up.extend(memory.retained.keep(now, pid.id, life, names, old.stored()));
+        *given_up = self.keep_socket(order, &old, life, names.into_iter());
         Some(old)
     }
 
@@ -313,18 +387,30 @@ impl Namespace {
     ) -> Option<(Id, Kept<Stored>)> {
         let now = self.now();
         let memory = order.memory.as_mut()?;
-        memory.retained.keep(now, socket.id(), life, rooms.collect(), socket.stored())
+        let given_up = memory.retained.keep(now, socket.id(), life, rooms.collect(), socket.stored());
+        match self.0.numbering {
+            Some(Numbering::Stream) => {
+                self.keep_at_bus(&mut memory.retained, socket.id(), now);
+                // It is still at the bus.
+                None
+            }
+            _ => given_up,
+        }
     }
 
     /// Ends the claim of a client that was not let in.
     pub(super) fn release_claim(&self, claim: &Claim) {
+        let now = self.now();
         let mut order = self.order();
-        if let Some(memory) = &mut order.memory {
+        if let Some(memory) = &mut order.memory
+            && memory.retained.claimed(claim).is_some()
+        {
             memory.retained.release(claim);
+            if self.0.numbering == Some(Numbering::Stream) {
+                self.keep_at_bus(&mut memory.retained, claim.id(), now);
+            }
         }
-        let driver = self.arm_memory(&mut order);
-        drop(order);
-        driver.into_iter().for_each(Waker::wake);
+        self.end_step(order, None);
     }
 
     /// Tells the application that a socket is not kept any longer. The caller must hold no lock.
@@ -339,41 +425,42 @@ impl Namespace {
     }
 }
 
-/// Claims the socket of a client that has come back. If that is not possible, the socket is added to those that are given
-/// up.
-fn claim(
+/// Takes what the socket of a claim has to have again. If the client missed too much, or its credentials have expired, its
+/// socket is added to those that are given up.
+pub(super) fn welcome(
     retained: &mut Retained<Stored>,
     now: Time,
-    pid: &Pid,
-    offset: Option<&str>,
+    claim: Claim,
+    earlier: Vec<Frames>,
     session: &engine::Session<super::App>,
     given_up: &mut Vec<(Id, Kept<Stored>)>,
 ) -> Option<Returned> {
-    let claim = match retained.claim(now, pid, offset) {
-        Ok(claim) => claim,
-        Err(NotRecoverable::Unknown) => return None,
-        Err(NotRecoverable::Missed(kept)) => {
-            given_up.push((pid.id, kept));
-            return None;
-        }
-    };
-    // What the client missed is queued at once, and the other half is for what is sent while it reads that.
-    let capacity = session.peek(|engine, _| engine.config().send_buffer) / 2;
-    // In base 64, attachments are a third longer.
-    let missed =
-        retained.missed(&claim).map(|it| it.map(|frames| frames.frames_len() / 3 * 4 + 4).sum::<usize>());
+    let capacity = capacity(session);
+    let missed = retained.missed(&claim).map(|it| it.map(|frames| polled_len(&frames)).sum::<usize>());
+    let missed = missed.map(|missed| missed + earlier.iter().map(polled_len).sum::<usize>());
     let kept = retained.claimed(&claim);
     let is_valid = kept.is_some_and(|kept| kept.data.expires.is_none_or(|expires| now < expires));
     match kept.filter(|_| is_valid && missed.is_some_and(|missed| missed <= capacity)) {
         Some(kept) => {
             let (rooms, stored) = (kept.rooms.to_vec(), kept.data.clone());
-            Some(Returned { claim, rooms, stored })
+            Some(Returned { claim, rooms, stored, earlier })
         }
         None => {
-            given_up.extend(retained.recover(now, &claim).map(|(_, kept)| (pid.id, kept)));
+            given_up.extend(retained.recover(now, &claim).map(|(_, kept)| (claim.id(), kept)));
             None
         }
     }
+}
+
+/// Returns the bytes that a client may have missed: it is queued at once, and the other half is for what is sent while it
+/// reads that.
+pub(super) fn capacity(session: &engine::Session<super::App>) -> usize {
+    session.peek(|engine, _| engine.config().send_buffer) / 2
+}
+
+/// Returns the length of an event for a client that polls. In base 64, attachments are a third longer.
+pub(super) fn polled_len(frames: &Frames) -> usize {
+    frames.frames_len() / 3 * 4 + 4
 }
 
 impl Expire for Inner {
@@ -386,10 +473,11 @@ impl Expire for Inner {
             memory.retained.handle_timeout(now);
             expired.extend(std::iter::from_fn(|| memory.retained.take_expired(now)));
         }
-        let driver = namespace.arm_memory(&mut order);
-        drop(order);
-        driver.into_iter().for_each(Waker::wake);
-        expired.iter().for_each(|(id, kept)| namespace.tell_expired(*id, kept));
+        if namespace.0.numbering == Some(Numbering::Stream) && !expired.is_empty() {
+            namespace.end_step(order, None);
+            return namespace.ask_whether_expired(expired);
+        }
+        namespace.end_step(order, expired);
     }
 }
 

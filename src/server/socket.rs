@@ -437,7 +437,7 @@ impl Socket {
         self.0.state.lock().stage = Stage::Leaving;
         // The socket can no longer be found through its rooms, but its last handlers still see which they
         // were.
-        let rooms = match self.0.namespace.0.epoch {
+        let rooms = match self.0.namespace.0.numbering {
             None => self.0.namespace.remove(&self.0.id),
             Some(_) => self.leave_recoverable(reason),
         };

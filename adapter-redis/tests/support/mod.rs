@@ -6,7 +6,7 @@ pub mod redis;
 
 use bytes::Bytes;
 use redis::PATIENCE;
-use sockeye_core::cluster::{Bus, BusStatus, Channel, ChannelKind, Node, RequestId};
+use sockeye_core::cluster::{Bus, BusStatus, Channel, ChannelKind, Found, Node, RequestId};
 use sockeye_core::host::Runtime;
 use sockeye_redis::RedisBus;
 use std::collections::VecDeque;
@@ -20,6 +20,8 @@ pub enum Seen {
     Entry { stream: String, offset: String, fields: Vec<(String, String)> },
     Count { request: String, subscribers: Option<usize> },
     Status(BusStatus),
+    Begun { stream: String, offset: String },
+    Found { request: String, found: Found },
 }
 
 /// The runtimes that a test runs on.
@@ -133,6 +135,22 @@ impl Rig {
         })
     }
 
+    /// Waits for what was found. Returns it.
+    pub fn found(&self, request: &str) -> Found {
+        self.take(|seen| match seen {
+            Seen::Found { request: found_for, found } if found_for == request => Some(found.clone()),
+            _ => None,
+        })
+    }
+
+    /// Waits until a stream is read. Returns the position behind which that begins.
+    pub fn begun(&self, stream: &Channel) -> String {
+        self.take(|seen| match seen {
+            Seen::Begun { stream: begun, offset } if *begun == stream.name => Some(offset.clone()),
+            _ => None,
+        })
+    }
+
     /// Waits for the first thing that fits, and removes it.
     pub fn take<T>(&self, mut pick: impl FnMut(&Seen) -> Option<T>) -> T {
         let mut seen = self.node.seen.lock().unwrap();
@@ -148,9 +166,10 @@ impl Rig {
         }
     }
 
-    /// Returns everything that has come, and removes it.
+    /// Returns everything that has come, and removes it. That a stream is read is left out.
     pub fn drain(&self) -> Vec<Seen> {
-        self.node.seen.lock().unwrap().drain(..).collect()
+        let all = std::mem::take(&mut *self.node.seen.lock().unwrap());
+        all.into_iter().filter(|seen| !matches!(seen, Seen::Begun { .. })).collect()
     }
 }
 
@@ -181,6 +200,14 @@ impl Node for Recorder {
     fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]) {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
         self.add(Seen::Entry { stream: stream.into(), offset: offset.into(), fields });
+    }
+
+    fn handle_stream(&self, stream: &str, offset: &str) {
+        self.add(Seen::Begun { stream: stream.into(), offset: offset.into() });
+    }
+
+    fn handle_found(&self, request: &RequestId, found: Found) {
+        self.add(Seen::Found { request: request.to_string(), found });
     }
 
     fn handle_count(&self, request: &RequestId, subscribers: Option<usize>) {

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::future::{self, Future};
 use core::pin::Pin;
+use core::time::Duration;
 
 /// What carries messages between the nodes of a cluster: Redis, another broker, or memory. It knows nothing of Socket.IO.
 ///
@@ -46,6 +47,32 @@ pub trait Bus: Send + Sync + 'static {
     /// call.
     fn count(&self, channel: &Channel, request: RequestId);
 
+    /// Returns whether the bus stores sessions, so that a client of one server can be recovered by another: whether
+    /// [`save`](Bus::save), [`load`](Bus::load) and [`read`](Bus::read) do what they say. Default: no.
+    fn stores_sessions(&self) -> bool {
+        false
+    }
+
+    /// Stores a value under a key for `lifetime`. It replaces an earlier one. A value that cannot be stored is lost. Default:
+    /// does nothing.
+    fn save(&self, key: &str, value: Bytes, lifetime: Duration) {
+        let _ = (key, value, lifetime);
+    }
+
+    /// Looks a value up, after what was [saved](Bus::save) before, and with `remove` removes it in the same step. The result
+    /// is passed with `request` to [`handle_found`](Node::handle_found): [`Found::Value`], or nothing if the bus cannot know.
+    /// The caller stops waiting by a deadline of its own. Default: does nothing.
+    fn load(&self, key: &str, remove: bool, request: RequestId) {
+        let _ = (key, remove, request);
+    }
+
+    /// Reads entries of a stream, of which `from` is the first position that is wanted: some of the oldest. The result is
+    /// passed with `request` to [`handle_found`](Node::handle_found): [`Found::Entries`], or nothing if the bus cannot know.
+    /// Default: does nothing.
+    fn read(&self, stream: &Channel, from: &str, request: RequestId) {
+        let _ = (stream, from, request);
+    }
+
     /// Returns a future that completes when everything has left that was to be sent before the call. The caller stops
     /// waiting by a deadline of its own. Default: completes at once.
     fn flush(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -65,6 +92,17 @@ pub trait Node: Send + Sync {
     /// Handles an entry of a stream that is being watched. `offset` is its position, such as `1526919030474-55`.
     fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]);
 
+    /// Notes that a stream is read from behind `offset` on: for the first time; or again, because entries between the last one
+    /// and this one may be lost. Default: does nothing.
+    fn handle_stream(&self, stream: &str, offset: &str) {
+        let _ = (stream, offset);
+    }
+
+    /// Handles what [`Bus::load`] or [`Bus::read`] have found. Default: does nothing.
+    fn handle_found(&self, request: &RequestId, found: Found) {
+        let _ = (request, found);
+    }
+
     /// Handles the number of nodes that [`Bus::count`] was asked for: `None` if it cannot be known. Requests then end once
     /// all nodes that send heartbeats have answered; with the classic dialect, which has none, after their timeout.
     fn handle_count(&self, request: &RequestId, subscribers: Option<usize>);
@@ -72,6 +110,18 @@ pub trait Node: Send + Sync {
     /// Handles a change of the connection to the broker.
     fn handle_status(&self, status: BusStatus);
 }
+
+/// What a bus has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The value of a key, or `None` if there is none.
+    Value(Option<Bytes>),
+    /// Entries of a stream, oldest first: the position and the fields of each. None if there are none from this position on.
+    Entries(Vec<Entry>),
+}
+
+/// An entry of a stream: its position, and its fields.
+pub type Entry = (String, Vec<(String, Bytes)>);
 
 /// The state of a bus, as it reports it when it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use super::message::{Body, Message};
 use super::raw::Reader;
 use super::receive::event_of;
 use super::{classic, clustered};
+use crate::socketio::recovery::StreamPosition;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
@@ -98,7 +99,11 @@ impl BusDecoder {
 
 impl BusMessage {
     /// Takes a message that borrows from `bytes`. Returns `None` if its channel belongs to no namespace.
-    pub(super) fn new(bytes: &Bytes, message: Message<'_>, offset: Option<&str>) -> Option<BusMessage> {
+    pub(super) fn new(
+        bytes: &Bytes,
+        message: Message<'_>,
+        offset: Option<StreamPosition>,
+    ) -> Option<BusMessage> {
         let Message { uid, namespace, body } = message;
         let namespace = namespace?;
         let content = match body {

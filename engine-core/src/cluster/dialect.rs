@@ -67,6 +67,9 @@ pub struct Streams {
     pub prefix: SmolStr,
     /// Uses sharded publish and subscribe for requests and answers, which Node calls `useShardedPubSub`. Default: false.
     pub sharded_pub_sub: bool,
+    /// The beginning of the keys of sockets whose clients may come back, which Node calls `sessionKeyPrefix`. Default:
+    /// `sio:session:`.
+    pub session_prefix: SmolStr,
 }
 
 const PREFIX: SmolStr = SmolStr::new_static("socket.io");
@@ -85,7 +88,13 @@ impl Default for Sharded {
 
 impl Default for Streams {
     fn default() -> Streams {
-        Streams { stream: PREFIX, stream_count: 1, prefix: PREFIX, sharded_pub_sub: false }
+        Streams {
+            stream: PREFIX,
+            stream_count: 1,
+            prefix: PREFIX,
+            sharded_pub_sub: false,
+            session_prefix: SmolStr::new_static("sio:session:"),
+        }
     }
 }
 

@@ -4,11 +4,13 @@ use super::args::{BusEvent, BusValue};
 use super::dialect::Channel;
 use super::raw::Raw;
 use super::writer::push_json_string;
+use crate::socketio::recovery::StreamPosition;
 use crate::socketio::{Flags, OwnedArgs, Rooms, Target};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
+use core::time::Duration;
 use smol_str::SmolStr;
 
 /// An event of the cluster: something that the server has to do for another node, or the progress of a request of its
@@ -30,7 +32,7 @@ pub enum Event {
         /// The event.
         event: BusEvent,
         /// The position in the stream, if it came from one.
-        offset: Option<SmolStr>,
+        offset: Option<StreamPosition>,
         /// If the other node waits for acknowledgements: [report](super::Cluster::reply_clients) the number of clients
         /// that were asked, then [each acknowledgement](super::Cluster::reply_answer).
         reply: Option<Reply>,
@@ -134,6 +136,31 @@ pub enum Event {
         /// tell them. Of those that have answered in part, it counts one, as it does if the bus could not count the nodes.
         unknown: usize,
     },
+    /// The stream of a namespace is read from behind a position on. What was before is not known, and entries between the last
+    /// one and this one may be lost.
+    StreamBegun {
+        /// The namespace.
+        namespace: SmolStr,
+        /// The position.
+        position: StreamPosition,
+    },
+    /// The stream of a namespace was read up to a position, at which there is nothing for clients.
+    StreamRead {
+        /// The namespace.
+        namespace: SmolStr,
+        /// The position.
+        position: StreamPosition,
+    },
+    /// The stream of a namespace was read up to the position that [`Cluster::reach`](super::Cluster::reach) waits for, or
+    /// further.
+    Reached {
+        /// The request.
+        request: RequestId,
+        /// The namespace.
+        namespace: SmolStr,
+        /// The position that was read last.
+        position: StreamPosition,
+    },
     /// A node has joined the cluster with a namespace. Every server has the namespace `/`.
     NodeJoined {
         /// The namespace.
@@ -179,6 +206,33 @@ pub enum Command {
         channel: Channel,
         /// The fields of the entry, in this order.
         fields: Vec<(&'static str, Bytes)>,
+    },
+    /// Store a value under a key.
+    Save {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Bytes,
+        /// The time after which it can be removed.
+        lifetime: Duration,
+    },
+    /// Look a value up.
+    Load {
+        /// The key.
+        key: String,
+        /// Removes it in the same step.
+        remove: bool,
+        /// The request that waits for it.
+        request: RequestId,
+    },
+    /// Read entries of a stream.
+    Read {
+        /// The stream.
+        channel: Channel,
+        /// The first position that is wanted.
+        from: String,
+        /// The request that waits for them.
+        request: RequestId,
     },
     /// Count the subscribers of a channel, this node among them, and pass the number to
     /// [`Cluster::handle_count`](super::Cluster::handle_count).

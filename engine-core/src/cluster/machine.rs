@@ -8,7 +8,9 @@ use super::limits::ClusterLimits;
 use super::message::EMITTER;
 use super::nodes::Nodes;
 use super::requests::Requests;
+use super::sessions::Recovering;
 use super::writer::Writer;
+use crate::socketio::recovery::StreamPosition;
 use crate::time::earliest;
 use crate::{Random, Time};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -103,7 +105,8 @@ pub struct Cluster {
     pub(super) namespaces: BTreeMap<SmolStr, Space>,
     pub(super) requests: Requests,
     /// The position of the last entry that was read of each stream.
-    pub(super) offsets: BTreeMap<SmolStr, (u64, u64)>,
+    pub(super) offsets: BTreeMap<SmolStr, StreamPosition>,
+    pub(super) recovering: Recovering,
     pub(super) events: VecDeque<Event>,
     pub(super) commands: VecDeque<Command>,
     /// When the first namespace needs a heartbeat, or earlier.
@@ -131,6 +134,7 @@ impl Cluster {
             namespaces: BTreeMap::new(),
             requests: Requests::default(),
             offsets: BTreeMap::new(),
+            recovering: Recovering::default(),
             events: VecDeque::new(),
             commands: VecDeque::new(),
             next_beat: None,
@@ -185,7 +189,7 @@ impl Cluster {
         let channels = self.config.dialect.watched(namespace, &self.uid);
         self.commands.extend(channels.map(Command::Watch));
         if let Some(stream) = self.config.dialect.stream(namespace) {
-            self.offsets.entry(stream.name.clone()).or_default();
+            self.begin_stream(&name, &stream.name);
             self.commands.push_back(Command::Watch(stream));
         }
         self.say_hello(now, &name);

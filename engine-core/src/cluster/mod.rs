@@ -30,14 +30,16 @@ mod raw;
 mod receive;
 mod requests;
 mod send;
+mod sessions;
 mod writer;
 
 pub use args::{BusEvent, BusValue, PublishedArgs};
 #[cfg(feature = "std")]
-pub use bus::{Bus, BusStatus, Node};
+pub use bus::{Bus, BusStatus, Entry, Found, Node};
 pub use decode::{BusDecoder, BusMessage};
 pub use dialect::{Channel, ChannelKind, Classic, Dialect, Sharded, Streams, SubscriptionMode};
 pub use error::{BusError, ClusterError};
 pub use event::{BusSocket, BusSockets, Command, Event, Reply, RequestId, SocketList};
 pub use limits::ClusterLimits;
 pub use machine::{Cluster, ClusterConfig};
+pub use sessions::{MissedEvent, SavedSession};

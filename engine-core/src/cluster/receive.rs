@@ -6,14 +6,13 @@ use super::decode::{BusDecoder, BusMessage, Content};
 use super::error::BusError;
 use super::event::{Event, Reply, RequestId, Wants};
 use super::machine::Cluster;
-use super::message::{Body, EMITTER, Fields, Message};
+use super::message::{Body, EMITTER, Message};
 use super::nodes::Heard;
-use super::raw::Reader;
 use super::requests::{Accepted, Kind};
+use super::sessions::EntryFields;
 use crate::Time;
+use crate::socketio::recovery::StreamPosition;
 use crate::time::earliest;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
@@ -86,53 +85,40 @@ impl Cluster {
         offset: &str,
         fields: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<(), BusError> {
-        let position = position(offset).ok_or(BusError::Field("offset"))?;
+        let position = StreamPosition::parse(offset).ok_or(BusError::Field("offset"))?;
         match self.offsets.get_mut(stream) {
             Some(last) if *last < position => *last = position,
             _ => return Ok(()),
         }
-        let [mut uid, mut namespace, mut kind, mut data] = [None; 4];
-        for (key, value) in fields {
-            match key {
-                "uid" => uid = Some(value),
-                "nsp" => namespace = Some(value),
-                "type" => kind = Some(value),
-                "data" => data = Some(value),
-                _ => {}
-            }
-        }
-        let text = |field: &'static str, value: Option<&'a [u8]>| {
-            let text = value.and_then(|value| simdutf8::basic::from_utf8(value).ok());
-            text.filter(|text| text.len() <= super::message::MAX_NAME).ok_or(BusError::Field(field))
-        };
-        let namespace = SmolStr::from(text("nsp", namespace)?);
-        let uid = SmolStr::from(text("uid", uid)?);
-        let kind = text("type", kind)?.parse().map_err(|_| BusError::Field("type"))?;
-        if uid == self.uid || !self.namespaces.contains_key(&namespace) {
+        let handled = self.handle_fields(now, position, fields);
+        self.tell_reached(stream, position);
+        handled
+    }
+
+    /// Handles the fields of an entry.
+    fn handle_fields<'a>(
+        &mut self,
+        now: Time,
+        position: StreamPosition,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<(), BusError> {
+        let limits = self.config.limits;
+        let entry = EntryFields::read(fields)?;
+        self.tell_read(&entry, position);
+        let is_own = entry.uid == self.uid;
+        let is_wanted = !is_own || self.recovering.is_on && entry.kind == clustered::BROADCAST;
+        if !is_wanted || !self.namespaces.contains_key(&entry.namespace) {
             return Ok(());
         }
-        let limits = self.config.limits;
-        let bytes = match data {
-            None => None,
-            Some(data) if data.len() / 4 > limits.max_message / 3 => {
-                return Err(BusError::TooLong { len: data.len(), limit: limits.max_message });
-            }
-            Some(data) if data.starts_with(b"{") => Some(Bytes::copy_from_slice(data)),
-            Some(data) => Some(BASE64_STANDARD.decode(data).map_err(|_| BusError::Field("data"))?.into()),
-        };
-        let bytes: Option<Bytes> = bytes;
-        let fields = match &bytes {
-            None => None,
-            Some(data) => {
-                let mut reader = Reader::new(data, &limits)?;
-                let fields = Fields::read(&mut reader)?;
-                reader.finish()?;
-                Some(fields)
-            }
-        };
-        let body = clustered::body(kind, fields, &limits)?;
+        let bytes = entry.data(&limits)?;
+        let body = entry.body(&bytes, &limits)?;
+        let EntryFields { uid, namespace, .. } = entry;
+        if is_own {
+            self.handle_own(&bytes, namespace, body, position);
+            return Ok(());
+        }
         let parsed = Message { uid: Some(uid), namespace: Some(namespace), body };
-        self.handle(now, &bytes.clone().unwrap_or_default(), parsed, Some(offset))
+        self.handle(now, &bytes, parsed, Some(position))
     }
 
     /// Acts on a message, whose memory is `bytes`.
@@ -141,7 +127,7 @@ impl Cluster {
         now: Time,
         bytes: &Bytes,
         message: Message<'_>,
-        offset: Option<&str>,
+        offset: Option<StreamPosition>,
     ) -> Result<(), BusError> {
         match BusMessage::new(bytes, message, offset) {
             Some(message) if message.uid.as_ref() != Some(&self.uid) => self.handle_decoded(now, message),
@@ -234,7 +220,7 @@ pub(super) fn event_of(
     namespace: SmolStr,
     to: Option<SmolStr>,
     body: Body<'_>,
-    offset: Option<&str>,
+    offset: Option<StreamPosition>,
 ) -> Option<Event> {
     let name = namespace.clone();
     let reply = |request, wants| Reply { namespace: name, to, request, wants };
@@ -244,7 +230,7 @@ pub(super) fn event_of(
             target,
             flags,
             event: BusEvent::new(bytes, event),
-            offset: offset.map(SmolStr::from),
+            offset,
             reply: request.map(|request| reply(request, Wants::Clients)),
         },
         Body::Join { target, rooms, request } => Event::Join {
@@ -279,10 +265,4 @@ pub(super) fn event_of(
         },
         _ => return None,
     })
-}
-
-/// Reads the position of an entry: milliseconds, and a number among the entries of one.
-fn position(offset: &str) -> Option<(u64, u64)> {
-    let (ms, number) = offset.split_once('-')?;
-    Some((ms.parse().ok()?, number.parse().ok()?))
 }

@@ -182,6 +182,7 @@ impl Cluster {
     /// Stops waiting for a request, of which no event follows.
     pub fn cancel(&mut self, request: &RequestId) {
         self.requests.remove(&request.0);
+        self.stop_reaching(request);
     }
 
     /// Adds a request, and asks the bus for the number of nodes that receive it.

@@ -1,7 +1,7 @@
 //! What other servers ask of this one, and answer to it.
 
-use super::Link;
 use super::asking::names;
+use super::{Link, LookupResult};
 use crate::error::EmitError;
 use crate::handler::Acknowledge;
 use crate::observe::ClusterEvent;
@@ -9,6 +9,7 @@ use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::with_encoder;
 use crate::server::broadcast::Broadcast;
 use crate::server::namespace::Namespace;
+use crate::server::recovery::Numbering;
 use smol_str::SmolStr;
 use sockeye_core::cluster::{BusEvent, Event, Reply, SocketList};
 use sockeye_core::socketio::{Flags, Target};
@@ -23,8 +24,13 @@ impl Link {
     /// Does what an event asks for. The caller must hold no lock.
     pub(super) fn handle_event(&self, event: Event) {
         match event {
-            Event::Broadcast { namespace, target, flags, event, reply, .. } => {
-                self.deliver(&namespace, &target, flags, &event, reply);
+            Event::Broadcast { namespace, target, flags, event, reply, offset } => {
+                match offset.filter(|_| reply.is_none() && !flags.volatile).zip(self.namespace(&namespace)) {
+                    Some((position, namespace)) if namespace.0.numbering == Some(Numbering::Stream) => {
+                        Broadcast::of_cluster(namespace, target, flags).relay_recorded(&event, position);
+                    }
+                    _ => self.deliver(&namespace, &target, flags, &event, reply),
+                }
             }
             Event::Join { namespace, target, rooms, reply } => {
                 self.change(&namespace, target, reply, |selected| selected.join_here(&rooms));
@@ -67,6 +73,22 @@ impl Link {
                 if let Some(asker) = self.take_asker(&request) {
                     asker.finished(names(&silent, unknown));
                 }
+            }
+            Event::StreamBegun { namespace, position } => {
+                if let Some(namespace) = self.namespace(&namespace) {
+                    namespace.begin_stream(position);
+                }
+            }
+            Event::StreamRead { namespace, position } => {
+                if let Some(namespace) = self.namespace(&namespace) {
+                    namespace.advance_stream(position);
+                }
+            }
+            Event::Reached { request, namespace, position } => {
+                if let Some(namespace) = self.namespace(&namespace) {
+                    namespace.advance_stream(position);
+                }
+                self.complete(&request, LookupResult::Reached);
             }
             // Every server has the main namespace.
             Event::NodeJoined { namespace, node } if namespace == "/" => {

@@ -2,6 +2,7 @@
 
 use super::Adapter;
 use super::asking::{Asker, names};
+use super::lookup::Slot;
 use crate::engine::deadline::Deadline;
 use crate::engine::timers::{Expire, Key, Notify};
 use crate::guard::guard;
@@ -11,14 +12,15 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
 use sockeye_core::cluster::{
-    Bus, BusDecoder, BusError, BusMessage, BusStatus, Cluster, Command, Dialect, Node, RequestId, Sharded,
-    SubscriptionMode,
+    Bus, BusDecoder, BusError, BusMessage, BusStatus, Cluster, Command, Dialect, Found, Node, RequestId,
+    Sharded, SubscriptionMode,
 };
 use sockeye_core::host::Runtime;
 use sockeye_core::socketio::Target;
 use sockeye_core::{Random, Time};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -43,13 +45,17 @@ pub(crate) struct Link {
     decoder: BusDecoder,
     /// Rooms have channels of their own, which are watched while the room has a socket.
     pub(in crate::server) watches_rooms: bool,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
+    /// The number of the socket that was kept at the bus last.
+    last_mark: AtomicU64,
 }
 
 pub(in crate::server) struct State {
     pub(in crate::server) cluster: Cluster,
     /// What waits for the results of own requests.
     askers: HashMap<RequestId, Weak<dyn Asker>>,
+    /// What waits for the bus to look something up.
+    pub(super) lookups: HashMap<RequestId, Arc<Slot>>,
     /// The deadline of the cluster in the table of the server, which may have moved later.
     timer: Option<(Time, Key)>,
     /// A thread passes a command to the bus.
@@ -93,6 +99,7 @@ impl Link {
             state: Mutex::new(State {
                 cluster,
                 askers: HashMap::new(),
+                lookups: HashMap::new(),
                 timer: None,
                 is_sending: false,
                 is_handling: false,
@@ -100,6 +107,7 @@ impl Link {
                 reported: None,
                 ignored: 0,
             }),
+            last_mark: AtomicU64::new(0),
         })
     }
 
@@ -108,7 +116,24 @@ impl Link {
         let _ = self.engine.set(Arc::downgrade(engine));
     }
 
-    pub(super) fn engine(&self) -> Option<Arc<Engine>> {
+    /// Makes broadcasts come back to this server, for the recovery of clients by any server. Returns whether the adapter can
+    /// do that.
+    pub(in crate::server) fn enable_recovery(&self) -> bool {
+        let state = &mut *self.state.lock();
+        let is_possible =
+            matches!(state.cluster.config().dialect, Dialect::Streams(_)) && self.bus.stores_sessions();
+        if is_possible {
+            state.cluster.enable_recovery();
+        }
+        is_possible
+    }
+
+    /// Returns a number for a socket that is kept at the bus.
+    pub(in crate::server) fn next_mark(&self) -> u64 {
+        self.last_mark.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(in crate::server) fn engine(&self) -> Option<Arc<Engine>> {
         self.engine.get()?.upgrade()
     }
 
@@ -276,6 +301,9 @@ pub(super) fn pass(bus: &dyn Bus, command: Command) {
         Command::Publish { channel, message } => bus.publish(&channel, message),
         Command::Append { channel, fields } => bus.append(&channel, fields),
         Command::Count { channel, request } => bus.count(&channel, request),
+        Command::Save { key, value, lifetime } => bus.save(&key, value, lifetime),
+        Command::Load { key, remove, request } => bus.load(&key, remove, request),
+        Command::Read { channel, from, request } => bus.read(&channel, &from, request),
         _ => {}
     }
 }
@@ -330,6 +358,17 @@ impl Node for Link {
         let fields = fields.iter().map(|(key, value)| (*key, &**value));
         let result = state.cluster.handle_entry(now, stream, offset, fields);
         self.finish(state, now, result);
+    }
+
+    fn handle_stream(&self, stream: &str, offset: &str) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let result = state.cluster.handle_stream(stream, offset);
+        self.finish(state, now, result);
+    }
+
+    fn handle_found(&self, request: &RequestId, found: Found) {
+        self.complete(request, found.into());
     }
 
     fn handle_count(&self, request: &RequestId, subscribers: Option<usize>) {

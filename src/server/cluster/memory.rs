@@ -4,19 +4,30 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
-use sockeye_core::cluster::{Bus, BusStatus, Channel, ChannelKind, Node, RequestId};
+use sockeye_core::cluster::{Bus, BusStatus, Channel, ChannelKind, Entry, Found, Node, RequestId};
+use sockeye_core::socketio::recovery::StreamPosition;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// The bytes that may wait for one server.
 const MAX_WAITING: usize = 64 << 20;
 
 /// The bytes that an item of a queue counts beside its content.
 const ITEM: usize = 64;
+
+/// The bytes and the number of entries that a stream keeps, for clients that come back. The number is that of Node.
+const MAX_STREAM: (usize, usize) = (64 << 20, 10_000);
+
+/// The bytes of the sessions that are kept. Then a new one replaces the oldest.
+const MAX_SAVED: usize = 64 << 20;
+
+/// The number of entries that are read at once.
+const MAX_READ: usize = 100;
 
 /// The number of items that a server takes in one turn, so that its other tasks get theirs.
 const MAX_TURN: usize = 64;
@@ -52,8 +63,59 @@ struct Hub(Mutex<State>);
 struct State {
     seats: BTreeMap<u64, Seat>,
     last_seat: u64,
-    /// The number of the last entry of each stream.
-    streams: BTreeMap<SmolStr, u64>,
+    streams: BTreeMap<SmolStr, Stream>,
+    /// Values by their keys, each with its number.
+    saved: BTreeMap<String, (u64, Bytes)>,
+    /// The keys in the order in which they were saved.
+    order: BTreeMap<u64, String>,
+    saved_size: usize,
+    last_saved: u64,
+}
+
+/// A stream, and the entries that it keeps.
+#[derive(Default)]
+struct Stream {
+    last: u64,
+    entries: VecDeque<Fields>,
+    size: usize,
+}
+
+type Fields = Arc<[(&'static str, Bytes)]>;
+
+fn size(fields: &[(&'static str, Bytes)]) -> usize {
+    ITEM + fields.iter().map(|(_, value)| value.len()).sum::<usize>()
+}
+
+impl Stream {
+    /// Adds an entry. Returns its offset.
+    fn push(&mut self, fields: Fields) -> SmolStr {
+        self.last += 1;
+        self.size += size(&fields);
+        self.entries.push_back(fields);
+        let (max_size, max_len) = MAX_STREAM;
+        while (self.size > max_size || self.entries.len() > max_len)
+            && let Some(removed) = self.entries.pop_front()
+        {
+            self.size -= size(&removed);
+        }
+        offset(self.last)
+    }
+
+    /// Returns some of the entries from an offset on.
+    fn read(&self, from: &str) -> Vec<Entry> {
+        let from = StreamPosition::parse(from).unwrap_or_default();
+        let first = self.last - self.entries.len() as u64 + 1;
+        let numbered = (first..).zip(&self.entries).map(|(number, fields)| (offset(number), fields));
+        let is_wanted = |offset: &str| StreamPosition::parse(offset).is_some_and(|position| position >= from);
+        let wanted = numbered.skip_while(|(offset, _)| !is_wanted(offset)).take(MAX_READ);
+        let owned =
+            |fields: &Fields| fields.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
+        wanted.map(|(offset, fields)| (offset.to_string(), owned(fields))).collect()
+    }
+}
+
+fn offset(number: u64) -> SmolStr {
+    format_smolstr!("1-{number}")
 }
 
 /// One server, and what waits for it.
@@ -79,6 +141,8 @@ enum Item {
     Message { channel: SmolStr, message: Bytes },
     Entry { stream: SmolStr, offset: SmolStr, fields: Arc<[(&'static str, Bytes)]> },
     Count { request: RequestId, subscribers: usize },
+    Begun { stream: SmolStr, offset: SmolStr },
+    Found { request: RequestId, found: Found },
     Status(BusStatus),
 }
 
@@ -87,7 +151,8 @@ impl Item {
         ITEM + match self {
             Item::Message { message, .. } => message.len(),
             Item::Entry { fields, .. } => fields.iter().map(|(_, value)| value.len()).sum(),
-            Item::Count { .. } | Item::Status(_) => 0,
+            // The bytes of what was found are those of what is kept.
+            Item::Count { .. } | Item::Begun { .. } | Item::Found { .. } | Item::Status(_) => 0,
         }
     }
 
@@ -96,6 +161,8 @@ impl Item {
             Item::Message { channel, message } => node.handle_message(&channel, message),
             Item::Entry { stream, offset, fields } => node.handle_entry(&stream, &offset, &fields),
             Item::Count { request, subscribers } => node.handle_count(&request, Some(subscribers)),
+            Item::Begun { stream, offset } => node.handle_stream(&stream, &offset),
+            Item::Found { request, found } => node.handle_found(&request, found),
             Item::Status(status) => node.handle_status(status),
         }
     }
@@ -133,8 +200,11 @@ impl MemoryBus {
 /// Something that a server sends.
 enum Sent {
     Message(Channel, Bytes),
-    Entry(Channel, Arc<[(&'static str, Bytes)]>),
+    Entry(Channel, Fields),
     Count(Channel, RequestId),
+    Save(String, Bytes),
+    Load { key: String, remove: bool, request: RequestId },
+    Read { stream: Channel, from: String, request: RequestId },
     Status(BusStatus),
 }
 
@@ -150,9 +220,7 @@ impl State {
                 self.queue(item, woken, |at, seat| at != from && seat.watches(&channel));
             }
             Sent::Entry(stream, fields) => {
-                let number = self.streams.entry(stream.name.clone()).or_default();
-                *number += 1;
-                let offset = format_smolstr!("1-{number}");
+                let offset = self.streams.entry(stream.name.clone()).or_default().push(fields.clone());
                 let item = Item::Entry { stream: stream.name.clone(), offset, fields };
                 self.queue(item, woken, |_, seat| seat.watches(&stream));
             }
@@ -160,7 +228,41 @@ impl State {
                 let subscribers = self.seats.values().filter(|seat| seat.watches(&channel)).count();
                 self.queue(Item::Count { request, subscribers }, woken, |at, _| at == from);
             }
+            Sent::Save(key, value) => self.save(key, value),
+            Sent::Load { key, remove, request } => {
+                let value = self.saved.get(&key).map(|(_, value)| value.clone());
+                if remove {
+                    self.forget(&key);
+                }
+                self.queue(Item::Found { request, found: Found::Value(value) }, woken, |at, _| at == from);
+            }
+            Sent::Read { stream, from: position, request } => {
+                let stream = self.streams.get(&stream.name);
+                let found = Found::Entries(stream.map(|stream| stream.read(&position)).unwrap_or_default());
+                self.queue(Item::Found { request, found }, woken, |at, _| at == from);
+            }
             Sent::Status(status) => self.queue(Item::Status(status), woken, |at, _| at == from),
+        }
+    }
+
+    /// Keeps a value. Its server removes it at the end of its lifetime, by looking whether it is still there.
+    fn save(&mut self, key: String, value: Bytes) {
+        self.forget(&key);
+        self.last_saved += 1;
+        self.saved_size += ITEM + key.len() + value.len();
+        self.order.insert(self.last_saved, key.clone());
+        self.saved.insert(key, (self.last_saved, value));
+        while self.saved_size > MAX_SAVED
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.forget(&oldest);
+        }
+    }
+
+    fn forget(&mut self, key: &str) {
+        if let Some((number, value)) = self.saved.remove(key) {
+            self.order.remove(&number);
+            self.saved_size -= ITEM + key.len() + value.len();
         }
     }
 
@@ -179,7 +281,8 @@ impl Seat {
         let size = match &sent {
             Sent::Message(_, message) => message.len(),
             Sent::Entry(_, fields) => fields.iter().map(|(_, value)| value.len()).sum(),
-            Sent::Count(..) | Sent::Status(_) => 0,
+            Sent::Save(_, value) => value.len(),
+            Sent::Count(..) | Sent::Load { .. } | Sent::Read { .. } | Sent::Status(_) => 0,
         };
         if self.early_size + size + ITEM <= MAX_WAITING {
             self.early_size += size + ITEM;
@@ -193,12 +296,29 @@ impl Seat {
         self.is_attached && (self.watched.contains(channel) || has_pattern())
     }
 
+    /// Tells the server from where on it receives the entries of a channel, if that is a stream. Returns the waker to call.
+    fn begin(&mut self, channel: &Channel, streams: &BTreeMap<SmolStr, Stream>) -> Option<Waker> {
+        if channel.kind != ChannelKind::Stream {
+            return None;
+        }
+        let last = streams.get(&channel.name).map_or(0, |stream| stream.last);
+        self.push(Item::Begun { stream: channel.name.clone(), offset: offset(last) })
+    }
+
     /// Queues an item, unless too much waits. Returns the waker to call.
     fn push(&mut self, item: Item) -> Option<Waker> {
         let size = item.size();
         if self.waiting + size > MAX_WAITING {
             if !std::mem::replace(&mut self.is_full, true) {
                 self.inbox.push_back((Item::Status(BusStatus::Overflowed { limit: MAX_WAITING }), 0));
+            }
+            if let Item::Entry { stream, offset, .. } = item {
+                // Of several that are dropped, the last one tells.
+                if matches!(self.inbox.back(), Some((Item::Begun { stream: known, .. }, _)) if *known == stream)
+                {
+                    self.inbox.pop_back();
+                }
+                self.inbox.push_back((Item::Begun { stream, offset }, 0));
             }
         } else {
             self.waiting += size;
@@ -227,6 +347,9 @@ impl Bus for MemoryBus {
             let state = &mut *self.hub.0.lock();
             let Some(seat) = state.seats.get_mut(&self.seat) else { return };
             seat.is_attached = true;
+            for channel in seat.watched.clone() {
+                woken.extend(seat.begin(&channel, &state.streams));
+            }
             let early = std::mem::take(&mut seat.early);
             for sent in std::iter::once(Sent::Status(BusStatus::Connected)).chain(early) {
                 state.pass(self.seat, sent, &mut woken);
@@ -237,8 +360,13 @@ impl Bus for MemoryBus {
     }
 
     fn watch(&self, channel: &Channel, on: bool) {
-        let state = &mut *self.hub.0.lock();
-        let Some(seat) = state.seats.get_mut(&self.seat) else { return };
+        let mut woken = None;
+        let mut state = self.hub.0.lock();
+        let State { seats, streams, .. } = &mut *state;
+        let Some(seat) = seats.get_mut(&self.seat) else { return };
+        if on && seat.is_attached && !seat.watched.contains(channel) {
+            woken = seat.begin(channel, streams);
+        }
         match (channel.kind, on) {
             (ChannelKind::Pattern, _) => {
                 seat.patterns.retain(|known| known != channel);
@@ -247,6 +375,8 @@ impl Bus for MemoryBus {
             (_, true) => _ = seat.watched.insert(channel.clone()),
             (_, false) => _ = seat.watched.remove(channel),
         }
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     fn publish(&self, channel: &Channel, message: Bytes) {
@@ -259,6 +389,22 @@ impl Bus for MemoryBus {
 
     fn count(&self, channel: &Channel, request: RequestId) {
         self.put(Sent::Count(channel.clone(), request));
+    }
+
+    fn stores_sessions(&self) -> bool {
+        true
+    }
+
+    fn save(&self, key: &str, value: Bytes, _lifetime: Duration) {
+        self.put(Sent::Save(key.to_owned(), value));
+    }
+
+    fn load(&self, key: &str, remove: bool, request: RequestId) {
+        self.put(Sent::Load { key: key.to_owned(), remove, request });
+    }
+
+    fn read(&self, stream: &Channel, from: &str, request: RequestId) {
+        self.put(Sent::Read { stream: stream.clone(), from: from.to_owned(), request });
     }
 }
 

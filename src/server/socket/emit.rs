@@ -6,6 +6,7 @@ use crate::handler::Acknowledge;
 use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, with_encoder};
 use crate::server::ack::{AckFuture, Waiter};
+use crate::server::recovery::Numbering;
 use sockeye_core::engineio::server::{SendError, SendFlags, WhenFull};
 use sockeye_core::engineio::{self, Frames};
 use sockeye_core::socketio::{Encoded, Flags};
@@ -169,11 +170,14 @@ impl Socket {
         args: &impl Payload,
         flags: Flags,
     ) -> Result<(), EmitError> {
-        if let Some(epoch) = self.0.namespace.0.epoch
+        if let Some(numbering) = self.0.namespace.0.numbering
             && id.is_none()
             && !flags.volatile
         {
-            return self.emit_recorded(epoch, event, args, flags);
+            return match numbering {
+                Numbering::Here(epoch) => self.emit_recorded(epoch, event, args, flags),
+                Numbering::Stream => self.emit_over_stream(event, args, flags),
+            };
         }
         if !self.is_watched() {
             return self.send_packet(Kind::Event(event, id), args, flags, |_| ());

@@ -4,24 +4,29 @@ use super::Socket;
 use crate::engine::{self, Id};
 use crate::error::{DisconnectReason, EmitError};
 use crate::payload::sealed::{Encode, Head, Kind};
-use crate::payload::{send_packet, with_encoder};
+use crate::payload::{Payload, send_packet, with_encoder};
 use crate::server::App;
 use crate::server::admission::Told;
 use crate::server::app::show_packet;
+use crate::server::broadcast::Broadcast;
 use crate::server::joined_rooms::JoinedRooms;
 use crate::server::namespace::Namespace;
-use crate::server::recovery::{Returned, Stored};
+use crate::server::recovery::{Recorded, Returned, Stored};
 use smol_str::SmolStr;
 use sockeye_core::engineio::server::SendFlags;
 use sockeye_core::engineio::{CloseReason, Frames};
-use sockeye_core::socketio::recovery::{Claim, Epoch, Life, Pid};
+use sockeye_core::socketio::recovery::{Claim, Epoch, Life};
 use sockeye_core::socketio::{Flags, Target};
 use std::task::Waker;
 
 /// What is needed to recover the client of a socket.
 pub(super) enum Standing {
     /// The client has come back, and the application has yet to let it in.
-    Returned(Claim),
+    Returned {
+        claim: Claim,
+        /// What the client missed before the events in the memory of the namespace.
+        earlier: Vec<Frames>,
+    },
     /// The client is connected.
     Here(Life),
 }
@@ -53,14 +58,14 @@ impl Socket {
         auth: &str,
         returned: Returned,
     ) -> Socket {
-        let Returned { claim, rooms, stored } = returned;
+        let Returned { claim, rooms, stored, earlier } = returned;
         let socket = Socket::with(namespace, session, claim.id(), auth, true);
         {
             let mut state = socket.0.state.lock();
             let more = state.more();
             more.data = stored.values;
             rooms.into_iter().for_each(|room| more.rooms.insert(room));
-            more.standing = Some(Box::new(Standing::Returned(claim)));
+            more.standing = Some(Box::new(Standing::Returned { claim, earlier }));
         }
         if let Some(expires) = stored.expires {
             socket.authenticated_until(expires);
@@ -73,7 +78,7 @@ impl Socket {
         let mut state = self.0.state.lock();
         let expires = state.expiry().map(|expiry| expiry.at);
         let values = state.more.as_ref().map(|more| more.data.clone()).unwrap_or_default();
-        Stored { values, expires }
+        Stored { values, expires, mark: 0 }
     }
 
     fn take_standing(&self) -> Option<Standing> {
@@ -101,9 +106,18 @@ impl Socket {
         self.0.state.lock().more().standing = Some(Box::new(Standing::Here(life)));
     }
 
+    /// Gives a socket up that nobody has seen, so that its client can be recovered once more.
+    pub(in crate::server) fn give_back(&self) {
+        let mut state = self.0.state.lock();
+        let (standing, expiry) = (state.take_standing(), state.take_expiry());
+        drop(state);
+        self.end_expiry(expiry);
+        self.end_standing(standing);
+    }
+
     /// Ends the claim of a client that was not let in.
     pub(super) fn end_standing(&self, standing: Option<Box<Standing>>) {
-        if let Some(Standing::Returned(claim)) = standing.as_deref() {
+        if let Some(Standing::Returned { claim, .. }) = standing.as_deref() {
             self.0.namespace.release_claim(claim);
         }
     }
@@ -116,11 +130,14 @@ impl Socket {
         let standing = self.take_standing();
         let mut order = namespace.order();
         let Some(memory) = &mut order.memory else { return Told::Gone };
-        let (life, missed) = match &standing {
-            Some(Standing::Returned(claim)) => {
-                let missed: Option<Vec<_>> = memory.retained.missed(claim).map(Iterator::collect);
-                match missed.zip(memory.retained.recover(now, claim)) {
-                    Some((missed, (life, _))) => (life, missed),
+        let (life, missed) = match standing {
+            Some(Standing::Returned { claim, mut earlier }) => {
+                let missed: Option<Vec<_>> = memory.retained.missed(&claim).map(Iterator::collect);
+                match missed.zip(memory.retained.recover(now, &claim)) {
+                    Some((missed, (life, _))) => {
+                        earlier.extend(missed);
+                        (life, earlier)
+                    }
                     None => return Told::Lost,
                 }
             }
@@ -131,7 +148,7 @@ impl Socket {
                 None => return Told::Lost,
             },
         };
-        let pid = Pid { id: self.0.id, secret: life.secret() };
+        let pid = life.pid(self.0.id);
         let mut missed: Vec<Frames> = missed;
         let (told, follow) = self.0.session.with_later(|engine, state| {
             if engine.closed().is_some() || !state.accept(namespace.name(), self) {
@@ -165,14 +182,9 @@ impl Socket {
                 }
             }
         };
-        let driver = namespace.arm_memory(&mut order);
-        drop(order);
-        driver.into_iter().for_each(Waker::wake);
+        namespace.end_step(order, given_up);
         self.0.session.finish(follow);
         namespace.tell_changes();
-        if let Some((id, kept)) = given_up {
-            namespace.tell_expired(id, &kept);
-        }
         if matches!(told, Told::Entered | Told::NotEntered) {
             missed.iter().for_each(|frames| self.0.session.show_sent(frames.parts()));
             show_packet(&self.0.session, namespace.0.parser, |encoder| {
@@ -199,13 +211,8 @@ impl Socket {
             }
             _ => None,
         };
-        let driver = namespace.arm_memory(&mut order);
-        drop(order);
-        driver.into_iter().for_each(Waker::wake);
+        namespace.end_step(order, given_up);
         namespace.tell_changes();
-        if let Some((id, kept)) = given_up {
-            namespace.tell_expired(id, &kept);
-        }
         rooms
     }
 
@@ -227,7 +234,7 @@ impl Socket {
         let mut woken = Vec::new();
         let mut order = namespace.order();
         let recipient = namespace.0.members.read().find_any(&self.0.id).cloned();
-        let mut frames = order.number(draft);
+        let (mut frames, _) = order.number(Recorded::Draft(draft));
         let sent = match &recipient {
             Some(socket) if !socket.has_left() => socket.send_shared(&mut frames, flags, &mut woken),
             // It is about to be kept.
@@ -238,7 +245,7 @@ impl Socket {
         if sent.is_ok() {
             let mut target = Target::default();
             target.rooms.insert(&self.0.id);
-            order.record(now, &target, &frames);
+            order.record(now, &target, (&frames, None));
             woken.extend(namespace.arm_memory(&mut order));
         }
         drop(order);
@@ -256,6 +263,25 @@ impl Socket {
             _ => {}
         }
         sent
+    }
+
+    /// Sends an event by the stream that the servers share: to the client that has this socket's id when it comes back from
+    /// there, on whichever server, or when the client does.
+    pub(super) fn emit_over_stream(
+        &self,
+        event: &str,
+        args: &impl Payload,
+        flags: Flags,
+    ) -> Result<(), EmitError> {
+        let namespace = &self.0.namespace;
+        let is_member = || namespace.0.members.read().find_any(&self.0.id).is_some();
+        let is_kept = || namespace.order().memory.as_ref().is_some_and(|it| it.retained.is_kept(&self.0.id));
+        if !is_member() && !is_kept() {
+            return Err(EmitError::Disconnected);
+        }
+        let delivery =
+            Broadcast::new(namespace.clone()).to(self.0.id.as_str()).with_flags(flags).emit_ref(event, args);
+        delivery.error.map_or(Ok(()), Err)
     }
 
     /// Becomes a member of the namespace as [`enter`](Socket::enter) does. The caller has to call

@@ -1,5 +1,5 @@
 // A server in Node for a cluster: PORT, REDIS as a URL, --adapter classic|sharded|streams, --mode, the subscription mode of
-// `sharded`, and --redis-cluster if the URLs, separated by commas, are servers of a Redis Cluster. Its events are those of
+// `sharded`, --recovery on (of streams), and --redis-cluster if the URLs, separated by commas, are servers of a Redis Cluster. Its events are those of
 // examples/cluster_node.rs.
 import { createServer } from "node:http";
 import { parseArgs } from "node:util";
@@ -12,6 +12,7 @@ const { values: options } = parseArgs({
   options: {
     adapter: { type: "string", default: "classic" },
     mode: { type: "string", default: "dynamic" },
+    recovery: { type: "string", default: "off" },
     "redis-cluster": { type: "boolean", default: false },
   },
 });
@@ -29,7 +30,10 @@ const adapters = {
   streams: () => createStreamsAdapter(pub),
 };
 const http = createServer();
-const io = new Server(http, { adapter: adapters[options.adapter]() });
+const io = new Server(http, {
+  adapter: adapters[options.adapter](),
+  ...(options.recovery === "on" && { connectionStateRecovery: {} }),
+});
 
 const at = ({ rooms = [], except = [] }) => io.to(rooms).except(except);
 const local = () => http.address().port;
@@ -37,7 +41,7 @@ const local = () => http.address().port;
 io.on("where", (answer) => answer?.(local()));
 
 io.on("connection", (socket) => {
-  socket.data = socket.handshake.auth;
+  if (!socket.recovered) socket.data = socket.handshake.auth;
   socket.on("join", async (room, done) => done(await socket.join(room) ?? true));
   socket.on("leave", async (room, done) => done(await socket.leave(room) ?? true));
   socket.on("rooms", (done) => done([...socket.rooms].filter((room) => room !== socket.id)));

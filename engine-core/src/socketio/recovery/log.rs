@@ -89,30 +89,37 @@ pub(super) struct Bounds {
     pub(super) packets: usize,
 }
 
-/// Events by their positions, which are numbered from 0 without gaps.
+/// Events by their positions.
+///
+/// The positions of a log of its own are numbered from 0 without gaps. Those of a log of a stream are those of the stream,
+/// whose other entries are not here, and are kept beside the events.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     entries: VecDeque<Entry>,
-    /// The position of the first entry.
-    first: u64,
+    /// The positions of the events, if they are those of a stream.
+    positions: Option<VecDeque<u128>>,
+    /// The first position from which all events are there.
+    first: u128,
+    /// The position behind the last one that was read.
+    next: u128,
     bytes: usize,
-    /// The newest event that was removed before its time, because the log was full.
-    lost: Option<(u64, Time)>,
+    /// The newest position whose event was removed before its time, because the log was full, or is not known.
+    lost: Option<(u128, Time)>,
 }
 
 impl Log {
     /// Creates an empty log that continues another one at a position.
-    pub(super) fn continued(first: u64, lost: Option<(u64, Time)>) -> Log {
-        Log { first, lost, ..Log::default() }
+    pub(super) fn continued(first: u128, lost: Option<(u128, Time)>) -> Log {
+        Log { first, next: first, lost, ..Log::default() }
     }
 
     /// Returns the position of the first event.
-    pub(super) fn first(&self) -> u64 {
+    pub(super) fn first(&self) -> u128 {
         self.first
     }
 
     /// Returns the newest event that was removed before its time: its position, and when it was sent.
-    pub(super) fn lost(&self) -> Option<(u64, Time)> {
+    pub(super) fn lost(&self) -> Option<(u128, Time)> {
         self.lost
     }
 
@@ -121,9 +128,24 @@ impl Log {
         self.entries.iter().map(|entry| (entry.at.time(), entry.target(), &entry.frames))
     }
 
-    /// Returns the position of the next event.
-    pub(super) fn next(&self) -> u64 {
-        self.first + self.entries.len() as u64
+    /// Creates the log of a stream, which was not read yet.
+    pub(super) fn of_stream() -> Log {
+        Log { positions: Some(VecDeque::new()), ..Log::default() }
+    }
+
+    /// Returns the position of the next event. It is the lowest one that is possible.
+    pub(super) fn next(&self) -> u128 {
+        self.next
+    }
+
+    /// Returns the position of the newest event that is at least this old, if none that is newer was removed.
+    pub(super) fn last_before(&self, now: Time, age: Duration) -> Option<u128> {
+        let count = self.entries.partition_point(|entry| entry.at.time() + age <= now);
+        match count.checked_sub(1) {
+            Some(at) => Some(self.position(at)),
+            None if self.lost.is_some_and(|(_, at)| at + age > now) => None,
+            None => self.first.checked_sub(1),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -135,7 +157,19 @@ impl Log {
         self.bytes
     }
 
-    /// Adds an event, and removes what exceeds the bounds.
+    /// Forgets everything: what is behind `last` follows.
+    pub(super) fn start_behind(&mut self, now: Time, last: u128) {
+        let positions = self.positions.as_ref().map(|_| VecDeque::new());
+        let next = last.saturating_add(1);
+        *self = Log { positions, first: next, next, lost: Some((last, now)), ..Log::default() };
+    }
+
+    /// Notes that the stream was read up to here.
+    pub(super) fn advance(&mut self, last: u128) {
+        self.next = self.next.max(last.saturating_add(1));
+    }
+
+    /// Adds the event of the next position, and removes what exceeds the bounds.
     pub(super) fn push(&mut self, now: Time, target: &Target, frames: &Bytes, bounds: &Bounds) {
         if self.entries.len() == self.entries.capacity() {
             // By an eighth, because doubling would waste more than the entries themselves need.
@@ -143,12 +177,35 @@ impl Log {
         }
         self.bytes += frames.len() + ENTRY;
         self.entries.push_back(Entry::new(now, target, frames.clone()));
+        self.next += 1;
         self.trim(now, bounds);
         while self.bytes > bounds.bytes || self.entries.len() > bounds.packets {
-            let position = self.first;
-            let Some(entry) = self.pop() else { break };
+            let Some((position, entry)) = self.pop() else { break };
             self.lost = Some((position, entry.at.time()));
         }
+    }
+
+    /// Adds the event of a position in the stream. One that was read before is ignored.
+    pub(super) fn push_at(
+        &mut self,
+        now: Time,
+        position: u128,
+        target: &Target,
+        frames: &Bytes,
+        bounds: &Bounds,
+    ) {
+        if position < self.next {
+            return;
+        }
+        if self.next == 0 {
+            // Whatever was before it is not known.
+            self.start_behind(now, position.saturating_sub(1));
+        }
+        self.next = position;
+        if let Some(positions) = &mut self.positions {
+            positions.push_back(position);
+        }
+        self.push(now, target, frames, bounds);
     }
 
     /// Removes the events that are too old to be missed by anybody.
@@ -162,38 +219,58 @@ impl Log {
         } else if len < capacity / 4 {
             self.entries.shrink_to(len + len / 8);
         }
+        if let Some(positions) = self.positions.as_mut().filter(|positions| len < positions.capacity() / 4) {
+            positions.shrink_to(len + len / 8);
+        }
     }
 
-    fn pop(&mut self) -> Option<Entry> {
+    fn pop(&mut self) -> Option<(u128, Entry)> {
         let entry = self.entries.pop_front()?;
-        self.first += 1;
+        let position = self.positions.as_mut().map_or(Some(self.first), VecDeque::pop_front)?;
+        self.first = position + 1;
         self.bytes -= entry.frames.len() + ENTRY;
-        Some(entry)
+        Some((position, entry))
     }
 
     /// Returns whether all events from a position on are there, except those that are too old to be missed.
-    pub(super) fn is_complete_from(&self, now: Time, from: u64, bounds: &Bounds) -> bool {
-        let is_lost = |(position, at): (u64, Time)| position >= from && at + bounds.age > now;
-        from <= self.next() && self.next() <= END && !self.lost.is_some_and(is_lost)
+    pub(super) fn is_complete_from(&self, now: Time, from: u128, bounds: &Bounds) -> bool {
+        let is_lost = |(position, at): (u128, Time)| position >= from && at + bounds.age > now;
+        from <= self.next && self.is_countable() && !self.lost.is_some_and(is_lost)
     }
 
     /// Returns whether all events from a position on are there.
-    pub(super) fn has_all_from(&self, from: u64) -> bool {
-        self.first <= from && from <= self.next() && self.next() <= END
+    pub(super) fn has_all_from(&self, from: u128) -> bool {
+        self.first <= from && from <= self.next && self.is_countable()
+    }
+
+    /// Returns whether offsets have enough digits for the positions.
+    fn is_countable(&self) -> bool {
+        self.positions.is_some() || self.next <= u128::from(END)
     }
 
     /// Returns the events from a position on that addressed a socket: their positions and frames.
     pub(super) fn from(
         &self,
-        from: u64,
+        from: u128,
         is_in: impl Fn(&str) -> bool,
-    ) -> impl Iterator<Item = (u64, &Bytes)> {
-        let start = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let entries = self.entries.range(start.min(self.entries.len())..);
-        (from.max(self.first)..)
-            .zip(entries)
+    ) -> impl Iterator<Item = (u128, &Bytes)> {
+        let start = match &self.positions {
+            Some(positions) => positions.partition_point(|position| *position < from),
+            None => usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX),
+        };
+        let start = start.min(self.entries.len());
+        (start..)
+            .zip(self.entries.range(start..))
             .filter(move |(_, entry)| entry.includes(&is_in))
-            .map(|(position, entry)| (position, &entry.frames))
+            .map(|(at, entry)| (self.position(at), &entry.frames))
+    }
+
+    /// Returns the position of an entry.
+    fn position(&self, at: usize) -> u128 {
+        match &self.positions {
+            Some(positions) => positions.get(at).copied().unwrap_or(self.next),
+            None => self.first + at as u128,
+        }
     }
 
     /// Returns the time at which all events can be removed.

@@ -24,14 +24,14 @@
 //!
 //! let mut recovery = Retained::new(Config::default(), Epoch::from_random(1));
 //! // A client connects, and loses its connection.
-//! let pid = Pid { id: Id::from_random([1; 15]), secret: Id::from_random([2; 15]) };
+//! let pid = Pid { id: Id::from_random([1; 15]), secret: Id::from_random([2; 15]), is_foreign: false };
 //! let life = recovery.begin(pid.secret);
 //! let now = Time::ZERO + Duration::from_secs(60);
 //! recovery.keep(now, pid.id, life, [].into(), "its data");
 //!
 //! // An event is sent meanwhile.
 //! let mut encoder = Encoder::new();
-//! let draft = recovery.epoch().draft(&encoder.event("/", None, "news", &("much", 1))?);
+//! let draft = recovery.epoch().expect("it numbers events itself").draft(&encoder.event("/", None, "news", &("much", 1))?);
 //! let frames = recovery.number(draft);
 //! recovery.record(now, &Target::default(), &frames);
 //!
@@ -52,7 +52,7 @@ mod snapshot;
 mod tests;
 
 pub use super::pid::Pid;
-pub use offset::Epoch;
+pub use offset::{Epoch, StreamPosition};
 pub use sessions::Kept;
 pub use snapshot::{Snapshot, SnapshotError, SnapshotWriter};
 
@@ -101,16 +101,34 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Life {
     secret: Id,
+    /// The [`Pid`] is the secret alone.
+    is_foreign: bool,
     /// The position of the first event that the client may have missed, if it has received none.
-    since: u64,
+    since: u128,
     /// The time at which the client was sent what it had missed before.
     recovered: Option<Time>,
 }
 
 impl Life {
+    /// Creates the life of a socket that another server has kept. All that is behind `received` may have been missed.
+    pub fn returned(pid: &Pid, received: StreamPosition) -> Life {
+        Life { secret: pid.secret, is_foreign: pid.is_foreign, since: received.next().0, recovered: None }
+    }
+
     /// Returns the secret half of the [private id](Pid).
     pub fn secret(&self) -> Id {
         self.secret
+    }
+
+    /// Returns the private id of the socket with this id.
+    pub fn pid(&self, id: Id) -> Pid {
+        Pid { id, secret: self.secret, is_foreign: self.is_foreign }
+    }
+
+    /// Returns the last position in the stream that the client has certainly received, or does not need; `None` if it is
+    /// not known.
+    pub fn received(&self) -> Option<StreamPosition> {
+        self.since.checked_sub(1).map(StreamPosition)
     }
 }
 
@@ -119,8 +137,10 @@ impl Life {
 pub struct Claim {
     id: Id,
     number: u64,
-    /// The position of the first event that the client missed; that of the next event if there is none.
-    from: u64,
+    /// The position of the first event in the log that the client missed; that of the next event if there is none.
+    from: u128,
+    /// The position of the first event that the client missed, in the log or before it.
+    since: u128,
 }
 
 impl Claim {
@@ -158,7 +178,8 @@ pub struct Usage {
 pub struct Retained<D> {
     config: Config,
     bounds: Bounds,
-    epoch: Epoch,
+    /// The epoch of the offsets, unless they are positions in a stream.
+    epoch: Option<Epoch>,
     /// The epochs of earlier processes, whose log this one continues, each with the position at which it ended.
     inherited: Vec<(Epoch, u64)>,
     log: Log,
@@ -168,10 +189,23 @@ pub struct Retained<D> {
 impl<D> Retained<D> {
     /// Creates the state for an empty namespace. Nothing is allocated yet.
     pub fn new(config: Config, epoch: Epoch) -> Retained<D> {
+        Retained::with(config, Some(epoch), Log::default())
+    }
+
+    /// Creates the state for an empty namespace of several servers, whose events come from a stream.
+    pub fn of_stream(config: Config) -> Retained<D> {
+        Retained::with(config, None, Log::of_stream())
+    }
+
+    fn with(config: Config, epoch: Option<Epoch>, log: Log) -> Retained<D> {
         let age = config.max_disconnection_duration.saturating_add(config.confirmation);
         let bounds = Bounds { age, bytes: config.max_bytes, packets: config.max_packets };
-        let (log, sessions) = (Log::default(), Sessions::default());
-        Retained { config, bounds, epoch, inherited: Vec::new(), log, sessions }
+        Retained { config, bounds, epoch, inherited: Vec::new(), log, sessions: Sessions::default() }
+    }
+
+    /// Returns the epoch of the offsets, or `None` if they are positions in a stream.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
     }
 
     /// Returns the settings.
@@ -179,16 +213,11 @@ impl<D> Retained<D> {
         &self.config
     }
 
-    /// Returns the epoch of the offsets.
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
     // Events.
 
     /// Completes an event with the position that it gets if it is recorded next.
     pub fn number(&self, mut draft: Draft) -> Frames {
-        offset::write_position(&mut draft, self.log.next());
+        offset::write_position(&mut draft, self.log.next() as u64);
         draft.finish()
     }
 
@@ -197,11 +226,65 @@ impl<D> Retained<D> {
         self.log.push(now, target, frames.shared(), &self.bounds);
     }
 
+    // Events of a stream.
+
+    /// Begins to read the stream, or begins again because entries were missed: the events behind `last` follow.
+    pub fn begin_behind(&mut self, now: Time, last: StreamPosition) {
+        self.log.start_behind(now, last.0);
+    }
+
+    /// Adds an event that has come from the stream, and ends with its position.
+    pub fn record_at(&mut self, now: Time, position: StreamPosition, target: &Target, frames: &Frames) {
+        self.log.push_at(now, position.0, target, frames.shared(), &self.bounds);
+    }
+
+    /// Notes that everything up to a position was read.
+    pub fn advance(&mut self, position: StreamPosition) {
+        self.log.advance(position.0);
+    }
+
+    /// Returns the first position that was not read, or `None` before the first one was.
+    pub fn unread(&self) -> Option<StreamPosition> {
+        (self.log.next() > 0).then(|| StreamPosition(self.log.next()))
+    }
+
+    /// Returns whether a client that has received everything up to a position can be sent what is behind it from the log.
+    pub fn covers(&self, received: StreamPosition) -> bool {
+        self.log.has_all_from(received.next().0)
+    }
+
+    /// Keeps a socket whose client has come back, and claims it. From the position `from` on, the client is sent what is in
+    /// the log; what it has missed before that is sent by the caller.
+    pub fn adopt(
+        &mut self,
+        now: Time,
+        id: Id,
+        life: Life,
+        rooms: Box<[SmolStr]>,
+        data: D,
+        from: StreamPosition,
+    ) -> Claim {
+        let deadline = now + self.config.max_disconnection_duration;
+        let since = life.since;
+        self.sessions.insert(id, Kept::new(rooms, data, life, false, deadline));
+        Claim { since, ..self.claim_from(id, from.0) }
+    }
+
+    /// Removes a socket that is kept.
+    pub fn forget(&mut self, id: &Id) -> Option<Kept<D>> {
+        self.sessions.remove(id)
+    }
+
+    /// Returns a socket that is kept.
+    pub fn kept_mut(&mut self, id: &Id) -> Option<&mut Kept<D>> {
+        self.sessions.get_mut(id)
+    }
+
     // Sockets.
 
     /// Begins a connection with a new secret.
     pub fn begin(&self, secret: Id) -> Life {
-        Life { secret, since: self.log.next(), recovered: None }
+        Life { secret, is_foreign: false, since: self.log.next(), recovered: None }
     }
 
     /// Keeps a socket whose client has gone. Returns the one that there is no capacity for.
@@ -209,12 +292,19 @@ impl<D> Retained<D> {
         &mut self,
         now: Time,
         id: Id,
-        life: Life,
+        mut life: Life,
         rooms: Box<[SmolStr]>,
         data: D,
     ) -> Option<(Id, Kept<D>)> {
         let deadline = now + self.config.max_disconnection_duration;
         let is_unconfirmed = life.recovered.is_some_and(|at| now < at + self.config.confirmation);
+        if self.epoch.is_none()
+            && !is_unconfirmed
+            && let Some(last) = self.log.last_before(now, self.config.confirmation)
+        {
+            // Another server may recover the client, and does not know the age of events.
+            life.since = life.since.max(last.saturating_add(1));
+        }
         self.sessions.insert(id, Kept::new(rooms, data, life, is_unconfirmed, deadline));
         match self.sessions.len() > self.config.max_sessions {
             true => self.sessions.pop(),
@@ -249,13 +339,25 @@ impl<D> Retained<D> {
             let kept = self.sessions.remove(&pid.id);
             return Err(kept.map_or(NotRecoverable::Unknown, NotRecoverable::Missed));
         };
-        let first = self.log.from(from, |room| kept.is_in(&pid.id, room)).next();
-        let from = first.map_or(self.log.next(), |(position, _)| position);
-        Ok(Claim { id: pid.id, number: self.sessions.claim(&pid.id), from })
+        Ok(self.claim_from(pid.id, from))
     }
 
-    fn position(&self, offset: &str) -> Option<u64> {
-        self.epoch.position(offset).or_else(|| saved::inherited_position(&self.inherited, offset))
+    fn claim_from(&mut self, id: Id, from: u128) -> Claim {
+        let kept = self.sessions.get(&id);
+        let first = kept.and_then(|kept| self.log.from(from, |room| kept.is_in(&id, room)).next());
+        let from = first.map_or(self.log.next().max(from), |(position, _)| position);
+        Claim { id, number: self.sessions.claim(&id), from, since: from }
+    }
+
+    /// Returns the position of an offset, or `None` if it is not one of this log.
+    fn position(&self, offset: &str) -> Option<u128> {
+        match self.epoch {
+            Some(epoch) => {
+                let position = epoch.position(offset);
+                position.or_else(|| saved::inherited_position(&self.inherited, offset)).map(u128::from)
+            }
+            None => StreamPosition::parse(offset).map(|position| position.0),
+        }
     }
 
     /// Returns the socket of a claim, unless the client has come back once more since.
@@ -279,7 +381,8 @@ impl<D> Retained<D> {
     pub fn recover(&mut self, now: Time, claim: &Claim) -> Option<(Life, Kept<D>)> {
         self.claimed(claim)?;
         let kept = self.sessions.remove(&claim.id)?;
-        let life = Life { secret: kept.life.secret, since: claim.from, recovered: Some(now) };
+        let Life { secret, is_foreign, .. } = kept.life;
+        let life = Life { secret, is_foreign, since: claim.since, recovered: Some(now) };
         Some((life, kept))
     }
 

@@ -3,6 +3,7 @@
 use crate::engineio::Draft;
 use crate::socketio::parser::Encoded;
 use crate::socketio::parser::msgpack::append_str;
+use core::fmt;
 
 /// The digits of base 64 that the reference uses for its offsets.
 const DIGITS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
@@ -71,6 +72,40 @@ impl Epoch {
             let digit = DIGITS.iter().position(|it| it == digit)?;
             Some(value * 64 + digit as u64)
         })
+    }
+}
+
+/// The position of an entry in a stream that several servers share: milliseconds, and a number among the entries of one.
+///
+/// Displays as Redis writes it, such as `1526919030474-55`. It is the offset of an event then, as in the reference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamPosition(pub(super) u128);
+
+impl StreamPosition {
+    /// Parses an offset. Returns `None` if it is no position.
+    pub fn parse(offset: &str) -> Option<StreamPosition> {
+        let (ms, number) = offset.split_once('-')?;
+        let part = |digits: &str| {
+            let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
+            is_number.then(|| digits.parse::<u64>().ok()).flatten()
+        };
+        Some(StreamPosition(u128::from(part(ms)?) << 64 | u128::from(part(number)?)))
+    }
+
+    /// Returns the next position.
+    pub fn next(self) -> StreamPosition {
+        StreamPosition(self.0.saturating_add(1))
+    }
+
+    /// Returns the position before this one.
+    pub fn previous(self) -> StreamPosition {
+        StreamPosition(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for StreamPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0 >> 64, self.0 as u64)
     }
 }
 

@@ -53,9 +53,9 @@ struct SavedSocket {
 }
 
 impl<D> Retained<D> {
-    /// Appends everything that is remembered. `write` appends the owner's data of a socket.
+    /// Appends everything that is remembered, of a log that is not a stream's. `write` appends the owner's data of a socket.
     pub(super) fn save(&self, now: Time, out: &mut Vec<u8>, mut write: impl FnMut(&D, &mut Vec<u8>)) {
-        let ended = [(self.epoch, self.log.next())];
+        let ended = self.epoch.map(|epoch| (epoch, narrow(self.log.next())));
         let skipped = (self.inherited.len() + 1).saturating_sub(MAX_EPOCHS);
         let epochs = self.inherited.iter().chain(&ended).skip(skipped);
         out.put_u32(len_of(epochs.clone().count()));
@@ -63,11 +63,11 @@ impl<D> Retained<D> {
             out.put_slice(epoch.as_bytes());
             out.put_u64(*end);
         });
-        out.put_u64(self.log.first());
+        out.put_u64(narrow(self.log.first()));
         match self.log.lost() {
             Some((position, at)) => {
                 out.put_u8(1);
-                out.put_u64(position);
+                out.put_u64(narrow(position));
                 put_duration(out, now.saturating_since(at));
             }
             None => out.put_u8(0),
@@ -83,7 +83,7 @@ impl<D> Retained<D> {
         self.sessions.iter().for_each(|(id, kept)| {
             out.put_slice(id.as_bytes());
             out.put_slice(kept.life.secret.as_bytes());
-            out.put_u64(kept.life.since);
+            out.put_u64(narrow(kept.life.since));
             out.put_u8(kept.is_unconfirmed.into());
             put_duration(out, kept.deadline().saturating_since(now));
             put_names(out, kept.rooms.len(), kept.rooms.iter().map(SmolStr::as_str));
@@ -149,7 +149,10 @@ impl Saved {
         // An instant before the origin of the clock cannot be told: what is older is remembered a little longer.
         let before =
             |age: Duration| Time::from_origin(now.since_origin().saturating_sub(age.saturating_add(away)));
-        retained.log = Log::continued(self.first, self.lost.map(|(position, age)| (position, before(age))));
+        retained.log = Log::continued(
+            self.first.into(),
+            self.lost.map(|(position, age)| (position.into(), before(age))),
+        );
         for Event { age, target, frames } in self.events {
             retained.log.push(before(age), &target, frames.shared(), &retained.bounds);
         }
@@ -157,7 +160,12 @@ impl Saved {
         let mut sessions = Sessions::default();
         for socket in self.sockets {
             let Some(data) = read(socket.data) else { continue };
-            let life = Life { secret: socket.secret, since: socket.since, recovered: None };
+            let life = Life {
+                secret: socket.secret,
+                is_foreign: false,
+                since: socket.since.into(),
+                recovered: None,
+            };
             let rest = socket.rest.min(retained.config.max_disconnection_duration);
             let deadline = now + rest.saturating_sub(away);
             sessions.insert(socket.id, Kept::new(socket.rooms, data, life, socket.is_unconfirmed, deadline));
@@ -174,6 +182,11 @@ impl Saved {
 /// from the same bytes are none of them.
 pub(super) fn inherited_position(epochs: &[(Epoch, u64)], offset: &str) -> Option<u64> {
     epochs.iter().find_map(|(epoch, end)| epoch.position(offset).filter(|position| position < end))
+}
+
+/// Returns a position as it is written. Those of a log that is not a stream's have 48 bits.
+fn narrow(position: u128) -> u64 {
+    u64::try_from(position).unwrap_or(u64::MAX)
 }
 
 /// Returns a number of bytes or elements as it is written. There are never more than 2^32 of them.

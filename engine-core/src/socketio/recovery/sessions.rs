@@ -38,6 +38,11 @@ impl<D> Kept<D> {
         self.deadline
     }
 
+    /// Returns what is needed to recover the client.
+    pub fn life(&self) -> &Life {
+        &self.life
+    }
+
     /// Returns whether the socket with this id is in a room.
     pub(super) fn is_in(&self, id: &Id, room: &str) -> bool {
         room == id.as_str() || self.rooms.binary_search_by(|known| known.as_str().cmp(room)).is_ok()
@@ -70,6 +75,10 @@ impl<D> Sessions<D> {
 
     pub(super) fn get(&self, id: &Id) -> Option<&Kept<D>> {
         self.by_id.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &Id) -> Option<&mut Kept<D>> {
+        self.by_id.get_mut(id)
     }
 
     /// Adds a socket. An earlier one with this id is replaced.

@@ -27,7 +27,7 @@ const VERSION: u8 = 1;
 /// use std::time::Duration;
 ///
 /// let mut recovery = Retained::new(Config::default(), Epoch::from_random(1));
-/// let pid = Pid { id: Id::from_random([1; 15]), secret: Id::from_random([2; 15]) };
+/// let pid = Pid { id: Id::from_random([1; 15]), secret: Id::from_random([2; 15]), is_foreign: false };
 /// let life = recovery.begin(pid.secret);
 /// recovery.keep(Time::ZERO, pid.id, life, [].into(), b'!');
 ///
@@ -397,7 +397,8 @@ mod tests {
         leave(&mut old, at(0), 1, &[]);
         let mut encoder = crate::socketio::Encoder::new();
         let file = Bytes::from(vec![1, 2, 3]);
-        let draft = old.epoch().draft(&encoder.event("/", None, "file", &file).expect("an event"));
+        let draft =
+            old.epoch().expect("an epoch").draft(&encoder.event("/", None, "file", &file).expect("an event"));
         let frames = old.number(draft);
         old.record(at(0), &to(&[], &[]), &frames);
         let bytes = saved(&old, at(0));

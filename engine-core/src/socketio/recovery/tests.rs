@@ -20,7 +20,7 @@ pub(super) fn id(n: u8) -> Id {
 }
 
 pub(super) fn pid(n: u8) -> Pid {
-    Pid { id: id(n), secret: id(n + 100) }
+    Pid { id: id(n), secret: id(n + 100), is_foreign: false }
 }
 
 fn new(change: impl FnOnce(&mut Config)) -> Retained<()> {
@@ -38,7 +38,10 @@ pub(super) fn to(rooms: &[&str], except: &[&str]) -> Target {
 
 /// Sends an event. Returns its offset.
 pub(super) fn send<D>(recovery: &mut Retained<D>, now: Time, target: &Target, name: &str) -> String {
-    let draft = recovery.epoch().draft(&Encoder::new().event("/", None, name, &()).expect("an event"));
+    let draft = recovery
+        .epoch()
+        .expect("an epoch")
+        .draft(&Encoder::new().event("/", None, name, &()).expect("an event"));
     let frames = recovery.number(draft);
     recovery.record(now, target, &frames);
     read(&frames).1
@@ -172,7 +175,7 @@ fn a_full_log_refuses_those_that_missed_what_has_left_it_and_no_others() {
         for (n, offset) in offsets.iter().enumerate() {
             leave(&mut recovery, at(1), 10, &[]);
             recovery.sessions.remove(&id(10));
-            let life = Life { secret: pid(10).secret, since: 0, recovered: None };
+            let life = Life { secret: pid(10).secret, is_foreign: false, since: 0, recovered: None };
             keep(&mut recovery, at(1), 10, life, &[]);
             let claim = recovery.claim(at(2), &pid(10), Some(offset));
             assert_eq!(claim.is_ok(), n >= 1, "{bound} {n}");
@@ -273,9 +276,9 @@ fn there_is_no_capacity_for_more_sockets_than_the_limit() {
 }
 
 #[test]
-fn an_event_takes_64_bytes_beside_its_frames_and_a_socket_less_than_150() {
+fn an_event_takes_64_bytes_beside_its_frames_and_a_socket_less_than_170() {
     assert_eq!(ENTRY, 64);
-    assert!(size_of::<(Id, Kept<[u64; 4]>)>() <= 150, "{}", size_of::<(Id, Kept<[u64; 4]>)>());
+    assert!(size_of::<(Id, Kept<[u64; 4]>)>() <= 170, "{}", size_of::<(Id, Kept<[u64; 4]>)>());
     let mut recovery = new(|_| {});
     for n in 0..10_000 {
         send(&mut recovery, at(n / 1000), &to(&[], &[]), "x");
@@ -426,4 +429,84 @@ proptest! {
             }
         }
     }
+}
+
+fn position(text: &str) -> StreamPosition {
+    StreamPosition::parse(text).expect("a position")
+}
+
+/// Records an event that has come from a stream.
+fn come(recovery: &mut Retained<()>, now: Time, at: &str, target: &Target, name: &str) {
+    let event = Frames::new(Encoder::new().event("/", None, name, at).expect("an event").parts());
+    recovery.record_at(now, position(at), target, &event);
+}
+
+#[test]
+fn positions_of_a_stream_are_ordered_by_both_of_their_numbers() {
+    for (text, next, previous) in
+        [("0-0", "0-1", "0-0"), ("7-18446744073709551615", "8-0", "7-18446744073709551614")]
+    {
+        let it = position(text);
+        assert_eq!(it.to_string(), text);
+        assert_eq!((it.next(), it.previous()), (position(next), position(previous)));
+    }
+    assert!(position("9-10") > position("9-9") && position("10-0") > position("9-10"));
+    for bad in [
+        "",
+        "-",
+        "1",
+        "1-",
+        "-1",
+        "1-2-3",
+        "+1-2",
+        " 1-2",
+        "1-x",
+        "99999999999999999999-0",
+        "B000010.0000000_",
+    ] {
+        assert_eq!(StreamPosition::parse(bad), None, "{bad:?}");
+    }
+}
+
+#[test]
+fn the_log_of_a_stream_covers_what_was_read_since_it_began_and_not_lost() {
+    let mut recovery: Retained<()> = Retained::of_stream(Config { max_packets: 3, ..Config::default() });
+    assert_eq!(recovery.unread(), None);
+    assert!(!recovery.covers(position("1-0")), "where it begins is not known");
+    recovery.begin_behind(at(0), position("5-3"));
+    assert_eq!(recovery.unread(), Some(position("5-4")));
+    assert!(recovery.covers(position("5-3")) && !recovery.covers(position("5-2")));
+    assert!(!recovery.covers(position("5-4")), "it was not read yet");
+    recovery.advance(position("6-0"));
+    assert!(recovery.covers(position("6-0")) && recovery.covers(position("5-3")));
+    for (number, at_position) in ["7-0", "7-5", "9-0", "9-0", "7-1"].iter().enumerate() {
+        come(&mut recovery, at(number as u64), at_position, &to(&[], &[]), "event");
+    }
+    assert_eq!(recovery.usage().packets, 3, "one that comes again is ignored");
+    assert!(recovery.covers(position("6-0")));
+    come(&mut recovery, at(6), "9-1", &to(&[], &[]), "event");
+    assert!(recovery.covers(position("7-0")) && !recovery.covers(position("6-0")), "the first was removed");
+    recovery.begin_behind(at(7), position("12-0"));
+    assert_eq!((recovery.usage().packets, recovery.usage().bytes), (0, 0));
+    assert!(!recovery.covers(position("9-1")), "entries before it may be missing");
+}
+
+#[test]
+fn a_socket_of_another_server_gets_what_the_log_has_for_it() {
+    let mut recovery: Retained<()> = Retained::of_stream(Config::default());
+    recovery.begin_behind(at(0), position("1-0"));
+    for (place, room) in [("2-0", "red"), ("3-0", "blue"), ("4-0", "red"), ("5-0", "red")] {
+        come(&mut recovery, at(1), place, &to(&[room], &[]), place);
+    }
+    let foreign = Pid { is_foreign: true, ..pid(1) };
+    let life = Life::returned(&foreign, position("2-0"));
+    let claim = recovery.adopt(at(2), id(1), life, ["red".into()].into(), (), position("2-1"));
+    assert_eq!(names(&recovery, &claim).expect("all"), ["4-0", "5-0"]);
+    let (life, _) = recovery.recover(at(2), &claim).expect("it is kept");
+    assert_eq!(life.pid(id(1)), foreign);
+    assert_eq!(life.received(), Some(position("2-0")), "it may be cut before it gets them");
+    // After the confirmation it has got them.
+    assert!(recovery.keep(at(2 + 66), id(1), life, ["red".into()].into(), ()).is_none());
+    let kept = recovery.forget(&id(1)).expect("it is kept");
+    assert_eq!(kept.life().received(), Some(position("5-0")));
 }

@@ -132,14 +132,8 @@ impl Encoder {
     pub(crate) fn connected_as(&mut self, namespace: &str, pid: &Pid) -> Result<Encoded<'_>, EncodeError> {
         self.start(namespace, None)?;
         // The characters of an id need no escapes.
-        let ids = [
-            &br#"{"sid":""#[..],
-            pid.id.as_bytes(),
-            br#"","pid":""#,
-            pid.id.as_bytes(),
-            pid.secret.as_bytes(),
-            br#""}"#,
-        ];
+        let [first, second] = pid.halves().map(str::as_bytes);
+        let ids = [&br#"{"sid":""#[..], pid.id.as_bytes(), br#"","pid":""#, first, second, br#""}"#];
         ids.iter().for_each(|piece| self.sink.text.extend_from_slice(piece));
         self.finish_plain(b'0')
     }

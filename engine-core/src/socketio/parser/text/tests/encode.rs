@@ -46,7 +46,7 @@ fn official_examples_encode_byte_for_byte() {
     assert_eq!(listed(ack.attachments()), [[1, 2, 3]]);
     assert_eq!(text(encoder.connected("/", "x")), r#"0{"sid":"x"}"#);
     assert_eq!(text(encoder.connected("/admin", "\"")), r#"0/admin,{"sid":"\""}"#);
-    let pid = Pid { id: Id::from_random([0; 15]), secret: Id::from_random([0xff; 15]) };
+    let pid = Pid { id: Id::from_random([0; 15]), secret: Id::from_random([0xff; 15]), is_foreign: false };
     let (id, both) = ("A".repeat(20), "A".repeat(20) + &"_".repeat(20));
     assert_eq!(text(encoder.connected_as("/", &pid)), format!(r#"0{{"sid":"{id}","pid":"{both}"}}"#));
     assert_eq!(text(encoder.connect("/admin", None)), "0/admin,");

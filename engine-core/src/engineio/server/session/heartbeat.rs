@@ -10,21 +10,21 @@ use crate::time::{Time, earliest};
 pub(super) enum Heartbeat {
     /// The next ping is due.
     Idle(Time),
-    /// A ping was queued.
+    /// A ping was queued. In version 3: the client sends pings, the next one by the deadline.
     Waiting {
-        /// The time at which a connection took it: `None` while it waits for a poll.
+        /// The time at which a connection took the ping: `None` while it waits for a poll.
         left: Option<Time>,
         deadline: Time,
     },
-    /// Version 3: the client sends pings, the next one by this time.
-    Listening(Time),
 }
 
 impl Heartbeat {
     pub(super) fn begin(now: Time, config: &Config, version: Version) -> Heartbeat {
         match version {
             Version::V4 => Heartbeat::Idle(now + config.ping_interval),
-            Version::V3 => Heartbeat::Listening(now + config.ping_interval + config.ping_timeout),
+            Version::V3 => {
+                Heartbeat::Waiting { left: None, deadline: now + config.ping_interval + config.ping_timeout }
+            }
         }
     }
 
@@ -44,7 +44,7 @@ impl Session {
         }
         let heartbeat = match self.heartbeat {
             Heartbeat::Idle(due) => due,
-            Heartbeat::Waiting { deadline, .. } | Heartbeat::Listening(deadline) => deadline,
+            Heartbeat::Waiting { deadline, .. } => deadline,
         };
         let (probe, release) = match &self.state {
             State::Polling(polling) => (
@@ -79,11 +79,7 @@ impl Session {
     /// have arrived and wait to be handled. If `is_deaf`, the connection is not read at all, so the peer's silence means
     /// nothing; but a ping cannot be written to a peer that is gone.
     pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
-        let (left, deadline) = match self.heartbeat {
-            Heartbeat::Idle(_) => return,
-            Heartbeat::Waiting { left, deadline } => (Some(left), deadline),
-            Heartbeat::Listening(deadline) => (None, deadline),
-        };
+        let Heartbeat::Waiting { left, deadline } = self.heartbeat else { return };
         if deadline > now {
             return;
         }
@@ -96,16 +92,12 @@ impl Session {
         if !lives {
             return;
         }
-        let Some(left) = left else {
-            self.heartbeat = Heartbeat::Listening(now + self.config.ping_timeout);
-            return;
-        };
-        self.heartbeat = match self.queued() {
-            0 => {
+        self.heartbeat = match (self.version(), self.queued()) {
+            (Version::V4, 0) => {
                 self.is_ambiguous = true;
                 Heartbeat::Idle(now)
             }
-            // What waits shows as much as a new ping would, and pings must not pile up.
+            // What waits shows as much as a new ping would, and pings must not pile up. In version 3 the client sends them.
             _ => Heartbeat::Waiting { left, deadline: now + self.config.ping_timeout },
         };
     }
@@ -152,7 +144,7 @@ impl Session {
                 self.heartbeat.leave(now);
             }
         }
-        if let Heartbeat::Waiting { deadline, .. } | Heartbeat::Listening(deadline) = &mut self.heartbeat
+        if let Heartbeat::Waiting { deadline, .. } = &mut self.heartbeat
             && *deadline <= now
         {
             // A large message may delay the pong, so bytes that arrive are a sign of life, too.

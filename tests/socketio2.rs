@@ -435,3 +435,28 @@ fn a_client_is_not_recovered_and_is_told_no_private_id() {
     again.expect_nothing();
     assert_ne!(again.session, client.session);
 }
+
+#[test]
+fn a_client_that_tells_a_private_id_takes_nobody_s_place() {
+    let server = builder().connection_state_recovery(Recovery::new()).build();
+    let namespace = server.of("/adm");
+    let sim = Sim::new(server);
+    let current = Client::open(&sim, "EIO=4&transport=websocket");
+    current.send("40/adm,");
+    let answer = current.next();
+    let known: Value = serde_json::from_str(answer.strip_prefix("40/adm,").unwrap()).unwrap();
+    namespace.emit("hello", ());
+    let event = current.next();
+    let offset: Value = serde_json::from_str(event.strip_prefix("42/adm,").unwrap()).unwrap();
+    current.cut();
+    let client = connect(&sim);
+    let introduction = format!("40/adm,{}", json!({ "pid": known["pid"], "offset": offset[1] }));
+    client.send(&introduction);
+    assert_eq!(client.next(), "40/adm,");
+    let socket = namespace.socket(&client.session).expect("its id is that of the session");
+    assert!(!socket.recovered());
+    let current = Client::open(&sim, "EIO=4&transport=websocket");
+    current.send(&introduction);
+    let again: Value = serde_json::from_str(current.next().strip_prefix("40/adm,").unwrap()).unwrap();
+    assert_eq!(again, known);
+}

@@ -96,9 +96,10 @@ impl App {
     fn begin(&self, session: &Session<App>, namespace: Namespace, packet: Packet<'_>) -> Option<Socket> {
         let name = namespace.0.name.clone();
         let returned = match namespace.0.numbering {
-            Some(Numbering::Here(_)) => namespace.welcome_back(session, packet.data),
-            // The bus has to be asked first.
-            Some(Numbering::Stream) | None => None,
+            // Clients of Socket.IO 2 know no private ids.
+            Some(Numbering::Here(_)) if !is_v2(session) => namespace.welcome_back(session, packet.data),
+            // In a cluster, the bus has to be asked first.
+            _ => None,
         };
         let auth = match is_v2(session) {
             false => Cow::Borrowed(packet.data),

@@ -3,7 +3,7 @@
 
 mod support;
 
-use sockeye_core::engineio::server::{Config, Probing, Session, WhenFull};
+use sockeye_core::engineio::server::{Config, Probing, SendFlags, Session, WhenFull};
 use sockeye_core::engineio::{
     CloseReason, Frames, Id, Opening, Packet, Part, Transport, TransportError, Version, v3,
 };
@@ -267,7 +267,7 @@ fn messages_that_may_be_dropped_wait_as_in_version_4() {
         (config.send_buffer, config.high_water) = (1000, 200);
     };
     let mut session = open_with(policy, Transport::Polling, true);
-    let flags = sockeye_core::engineio::server::SendFlags::default().may_drop(true);
+    let flags = SendFlags::default().may_drop(true);
     for number in 0..40u8 {
         let text = [b'a' + number % 26; 50];
         session.send_with(std::iter::once(Part::Text(&text)), flags).unwrap();
@@ -289,4 +289,35 @@ fn silence_ends_the_session() {
         assert!(deadline < at(0) + 2 * MINUTE);
     }
     assert!(session.is_finished());
+}
+
+#[test]
+fn the_ping_of_a_client_that_reads_slowly_does_not_end_its_session_if_messages_may_be_dropped() {
+    let policy = |config: &mut Config| {
+        config.when_full = WhenFull::DropOldest;
+        (config.send_buffer, config.high_water) = (1000, 200);
+    };
+    let mut session = open_with(policy, Transport::WebSocket, false);
+    let flags = SendFlags::default().may_drop(true);
+    let send = |session: &mut Session, len| {
+        session.send_with(std::iter::once(Part::Text(&vec![b'a'; len])), flags).unwrap();
+    };
+    while session.queued() < 800 {
+        send(&mut session, 10);
+    }
+    // Fills it to the last byte: what waits to be dropped counts 64 bytes more than its frame.
+    let left = 1000 - session.queued();
+    send(&mut session, left - 64 - 3);
+    assert_eq!(session.queued(), 1000);
+    handle(&mut session, at(0), "2");
+    assert_eq!(session.closed(), None);
+}
+
+#[test]
+fn a_payload_has_a_limited_number_of_packets() {
+    let mut session = open(Transport::Polling, false);
+    (0..5000).for_each(|_| handle(&mut session, at(0), "2"));
+    let [first, second] = [poll(&mut session), poll(&mut session)];
+    assert_eq!(first, "1:3".repeat(4096).into_bytes());
+    assert_eq!(second, "1:3".repeat(5000 - 4096).into_bytes());
 }

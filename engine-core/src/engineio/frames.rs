@@ -139,7 +139,9 @@ impl Frames {
                 &self.frames
             }
             // Text is the same in all versions, so that most units need no form of their own.
-            framing if self.is_text() => self.other(framing.with(BinaryForm::Plain), pool),
+            framing @ Framing::WebSocket(_, BinaryForm::Typed | BinaryForm::Base64) if self.is_text() => {
+                self.frames(framing.with(BinaryForm::Plain), pool)
+            }
             framing => self.other(framing, pool),
         }
     }

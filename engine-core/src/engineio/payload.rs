@@ -28,6 +28,10 @@ pub(super) struct Payload {
 /// Number of packets that the list of lengths is made for. More are rare.
 const LENGTHS: usize = 16;
 
+/// Maximum number of packets in a payload of version 3. Each is a queue of its own while the payload is written, and a packet
+/// of one byte is no longer than its length.
+const MOST_V3: usize = 4096;
+
 impl Payload {
     /// Returns the packets' text with its separators.
     pub(super) fn text(&self) -> &Outbound {
@@ -135,11 +139,12 @@ impl Payload {
         front
     }
 
-    /// Does the same as [`take`](Payload::take), in the form of version 3. The limit is that of the packets.
+    /// Does the same as [`take`](Payload::take), in the form of version 3. The limit is that of the packets, of which it takes
+    /// at most [`MOST_V3`].
     pub(super) fn take_v3(&mut self, limit: usize, form: BinaryForm) -> Outbound {
         let mut packets = Vec::new();
         let mut size = 0usize;
-        while !self.text.is_empty() {
+        while !self.text.is_empty() && packets.len() < MOST_V3 {
             let first = self.lengths.as_ref().and_then(|lengths| lengths.front().copied());
             size = size.saturating_add(first.unwrap_or(self.text.len()));
             if size > limit && !packets.is_empty() {

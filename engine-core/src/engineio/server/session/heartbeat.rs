@@ -63,7 +63,8 @@ impl Session {
         // A client that sends pings and reads nothing must not fill the memory.
         let queued = match &self.state {
             State::Polling(polling) => polling.payload.size(),
-            State::Streaming(_) => self.queued(),
+            // Not what waits behind the queue: it makes way if it has to.
+            State::Streaming(streaming) => streaming.queued(),
         };
         if queued >= self.config.send_buffer {
             return self.close(now, TransportError::SlowConsumer { queued }.into());

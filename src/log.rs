@@ -41,6 +41,26 @@ impl fmt::Display for ShortId {
     }
 }
 
+/// Returns the text that identifies a socket in the log: its id, of which only the first characters are shown if it is that
+/// of its session, as it is for clients of Socket.IO 2.
+pub(crate) fn socket(id: Id, session: Id) -> impl fmt::Display {
+    SocketId { id, session }
+}
+
+struct SocketId {
+    id: Id,
+    session: Id,
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id == self.session {
+            true => sid(self.session).fmt(f),
+            false => self.id.fmt(f),
+        }
+    }
+}
+
 /// Prints a fault of this program to standard error, once for each `key`, unless a log shows it: the fault would otherwise
 /// show nowhere.
 pub(crate) fn print_once(key: &'static str, fault: fmt::Arguments<'_>) {
@@ -79,6 +99,7 @@ impl fmt::Display for PeerText {
 #[cfg(feature = "tracing")]
 mod on {
     use sockeye_core::engineio::Id;
+    use std::fmt;
     use std::marker::PhantomData;
     use std::net::SocketAddr;
     use std::sync::Arc;
@@ -151,13 +172,13 @@ mod on {
     }
 
     /// Returns the span of the admission of a client.
-    pub(crate) fn admission(session: &Span, namespace: &str, socket: &Id) -> Span {
+    pub(crate) fn admission(session: &Span, namespace: &str, socket: impl fmt::Display) -> Span {
         Span::new(|| info_span!(parent: session.id(), "admission", namespace, %socket))
     }
 
     /// Returns the span of the call of a handler.
     #[inline]
-    pub(crate) fn handler(session: &Span, event: &str, namespace: &str, socket: &Id) -> Span {
+    pub(crate) fn handler(session: &Span, event: &str, namespace: &str, socket: impl fmt::Display) -> Span {
         Span::new(|| info_span!(parent: session.id(), "handler", event, namespace, %socket))
     }
 
@@ -172,6 +193,7 @@ mod on {
 #[cfg(not(feature = "tracing"))]
 mod off {
     use sockeye_core::engineio::Id;
+    use std::fmt;
     use std::net::SocketAddr;
 
     macro_rules! nothing {
@@ -210,11 +232,11 @@ mod off {
         Span
     }
 
-    pub(crate) fn admission(_: &Span, _: &str, _: &Id) -> Span {
+    pub(crate) fn admission(_: &Span, _: &str, _: impl fmt::Display) -> Span {
         Span
     }
 
-    pub(crate) fn handler(_: &Span, _: &str, _: &str, _: &Id) -> Span {
+    pub(crate) fn handler(_: &Span, _: &str, _: &str, _: impl fmt::Display) -> Span {
         Span
     }
 

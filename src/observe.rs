@@ -452,6 +452,7 @@ fn write_log(event: &ServerEvent<'_>) {
         }
         ServerEvent::SocketConnected { session, handshake, namespace, socket } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            let socket = log::socket(*socket, *session);
             debug!(namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, "a client is connected");
         }
         ServerEvent::ConnectRefused { session, handshake, namespace, message } => {
@@ -460,6 +461,7 @@ fn write_log(event: &ServerEvent<'_>) {
         }
         ServerEvent::SocketDisconnected { session, handshake, namespace, socket, reason } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            let socket = log::socket(*socket, *session);
             // The reason is that of the protocol, which does not tell this one from others.
             if **reason == DisconnectReason::AuthExpired {
                 let cause = "the credentials have expired";
@@ -479,6 +481,7 @@ fn write_log(event: &ServerEvent<'_>) {
         }
         ServerEvent::EventRefused { session, handshake, namespace, socket, event, message } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            let socket = log::socket(*socket, *session);
             debug!(
                 event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, cause = ?message,
                 "an event is refused"
@@ -488,6 +491,7 @@ fn write_log(event: &ServerEvent<'_>) {
         ServerEvent::HandlerFailed { session, handshake, namespace, socket, event, failure } => {
             print_fault(namespace, event, failure);
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            let socket = log::socket(*socket, *session);
             log_failure!(failure, event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer);
         }
     }

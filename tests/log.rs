@@ -348,6 +348,34 @@ fn a_middleware_is_inside_of_the_admission_before_and_after_its_first_wait() {
 }
 
 #[test]
+fn the_id_of_a_client_of_socketio_2_is_shown_like_that_of_its_session() {
+    let log = Log::default();
+    log.of(|| {
+        let io = Server::builder().allow_eio3(true).max_rooms(2).build();
+        io.middleware(async || {
+            tracing::info!("from the middleware");
+            Ok::<_, ConnectError>(())
+        });
+        io.on_connect(async |socket: Socket| {
+            socket.on("bug", async || bug());
+            socket.join(["a", "b", "c"]);
+        });
+        let sim = Sim::new(io);
+        let client = Client::open(&sim, "EIO=3&transport=websocket");
+        assert_eq!(client.next(), "40");
+        client.send(r#"42["bug"]"#);
+        client.cut();
+        let events = log.inside("");
+        let short = format!("socket={}}}", &client.session[..6]);
+        assert!(events.iter().any(|event| event.contains(&short)), "{events:?}");
+        let lines = log.lines.lock().unwrap();
+        let told = lines.iter().map(|(_, _, fields)| fields).chain(&events);
+        assert!(lines.iter().filter(|(_, _, fields)| fields.contains("socket=")).count() > 3, "{lines:?}");
+        told.for_each(|line| assert!(!line.contains(&client.session), "{line}"));
+    });
+}
+
+#[test]
 fn allow_request_is_inside_of_the_connection() {
     let log = Log::default();
     log.of(|| {

@@ -6,7 +6,9 @@ mod simulation;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use simulation::{Client, Gate, Pipe, Polling, Sim};
+use sockeye::engine::Message;
 use sockeye::extract::{AckSender, Auth, Data};
+use sockeye::observe::{Direction, Observer, Packet, PacketInfo};
 use sockeye::{Args, ConnectError, DisconnectReason, Id, Recovery, Server, ServerBuilder, Socket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -459,4 +461,30 @@ fn a_client_that_tells_a_private_id_takes_nobody_s_place() {
     current.send(&introduction);
     let again: Value = serde_json::from_str(current.next().strip_prefix("40/adm,").unwrap()).unwrap();
     assert_eq!(again, known);
+}
+
+/// Keeps the texts that are sent.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<Vec<String>>>);
+
+impl Observer for Sent {
+    fn packet(&self, direction: Direction, info: &PacketInfo<'_>) {
+        if let (Direction::Out, Packet::Message(Message::Text(text))) = (direction, info.packet) {
+            self.0.lock().unwrap().push((*text).to_owned());
+        }
+    }
+}
+
+#[test]
+fn an_observer_sees_the_refusal_that_the_client_gets() {
+    let sent = Sent::default();
+    let server = builder().observer(sent.clone()).build();
+    server.of("/adm").middleware(async || Err::<(), _>(ConnectError::new("no")));
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    for namespace in ["/adm", "/none"] {
+        client.send(&format!("40{namespace},"));
+        let got = client.next();
+        assert_eq!(sent.0.lock().unwrap().last().map(String::as_str), got.strip_prefix('4'), "{got}");
+    }
 }

@@ -71,7 +71,8 @@ impl App {
         match (is_plain || self.skips_middleware(&socket)) && Restoring::begin(&socket).is_none() {
             true => accept(&socket),
             false => {
-                let span = log::admission(session.span(), socket.namespace().name(), &socket.id());
+                let id = log::socket(socket.id(), session.id());
+                let span = log::admission(session.span(), socket.namespace().name(), id);
                 let admission = admit(socket.clone(), parents, self.connect_timeout);
                 drive(
                     &socket,
@@ -140,7 +141,9 @@ impl App {
             send_packet(engine, self.parser, |encoder| encoder.connect_error(namespace, &error))
         });
         match told {
-            Ok(()) => show_refusal(session, self.parser, namespace, &error),
+            Ok(()) => show_refusal(session, self.parser, namespace, &error, |encoder| {
+                encoder.connect_error(namespace, &error)
+            }),
             Err(_) => session.close_slow(),
         }
     }
@@ -319,18 +322,15 @@ fn welcome<'e>(encoder: &'e mut Encoder, socket: &Socket) -> Result<Encoded<'e>,
 /// Tells the client that the application refused it.
 fn refuse(socket: &Socket, error: &ConnectError) {
     let namespace = socket.namespace();
-    let name = namespace.name();
-    let is_v2 = is_v2(socket.session());
+    let (name, parser) = (namespace.name(), namespace.0.parser);
     let told = socket.session().with(|engine, state| match state.refuse(name, socket) {
-        true => send_packet(engine, namespace.0.parser, |encoder| match is_v2 {
-            false => encoder.connect_error(name, error),
-            true => encoder.connect_error(name, &v2::Refusal(error)),
-        })
-        .map_err(Some),
+        true => send_packet(engine, parser, |encoder| refusal(encoder, socket, error)).map_err(Some),
         false => Err(None),
     });
     match told {
-        Ok(()) => show_refusal(socket.session(), namespace.0.parser, namespace.name(), error),
+        Ok(()) => {
+            show_refusal(socket.session(), parser, name, error, |encoder| refusal(encoder, socket, error))
+        }
         Err(Some(_)) => socket.close_slow(),
         // The client has gone.
         Err(None) => {}
@@ -338,9 +338,28 @@ fn refuse(socket: &Socket, error: &ConnectError) {
     socket.release();
 }
 
-/// Logs a refusal that the client was told of, and passes it to the observer. The caller must hold no lock.
-fn show_refusal(session: &Session<App>, parser: Parser, namespace: &str, error: &ConnectError) {
-    show_packet(session, parser, |encoder| encoder.connect_error(namespace, error));
+/// Encodes the packet that tells the client that the application refused it.
+fn refusal<'e>(
+    encoder: &'e mut Encoder,
+    socket: &Socket,
+    error: &ConnectError,
+) -> Result<Encoded<'e>, EncodeError> {
+    let name = socket.namespace().name();
+    match is_v2(socket.session()) {
+        false => encoder.connect_error(name, error),
+        true => encoder.connect_error(name, &v2::Refusal(error)),
+    }
+}
+
+/// Logs a refusal that the client was told of by this packet, and passes it to the observer. The caller must hold no lock.
+fn show_refusal(
+    session: &Session<App>,
+    parser: Parser,
+    namespace: &str,
+    error: &ConnectError,
+    packet: impl for<'e> FnOnce(&'e mut Encoder) -> Result<Encoded<'e>, EncodeError>,
+) {
+    show_packet(session, parser, packet);
     let (id, handshake) = (session.id(), session.handshake());
     session.tell(&ServerEvent::ConnectRefused {
         session: id,

@@ -208,8 +208,9 @@ impl Socket {
         if let Err(error @ JoinError::TooManyRooms { .. }) = self.try_join(rooms) {
             let namespace = self.0.namespace.name();
             let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
+            let socket = self.log_id();
             warn!(
-                namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer, cause = %error,
+                namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, cause = %error,
                 "a socket did not join a room"
             );
         }
@@ -328,11 +329,17 @@ impl Socket {
         if let Err(error) = self.0.session.with_then(close, show) {
             let namespace = self.0.namespace.name();
             let (sid, peer) = (log::sid(self.0.session.id()), log::peer(self.handshake().address()));
+            let socket = self.log_id();
             debug!(
-                namespace = ?namespace, socket = %self.0.id, sid = %sid, peer = %peer, cause = %error,
+                namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer, cause = %error,
                 "a client is not told of all disconnections"
             );
         }
+    }
+
+    /// Returns the text that identifies the socket in the log.
+    fn log_id(&self) -> impl fmt::Display + use<> {
+        log::socket(self.0.id, self.0.session.id())
     }
 
     fn leave_namespace(&self, reason: &DisconnectReason) {
@@ -577,7 +584,7 @@ impl AnySocket for Socket {
     }
 
     fn span(&self, event: &str) -> Span {
-        log::handler(self.0.session.span(), event, self.0.namespace.name(), &self.0.id)
+        log::handler(self.0.session.span(), event, self.0.namespace.name(), self.log_id())
     }
 
     fn ask_about(&self, event: &str, failure: HandlerFailure<'_>, ack: Option<u64>) -> Option<EmitError> {

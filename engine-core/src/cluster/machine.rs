@@ -178,6 +178,11 @@ impl Cluster {
         self.events.pop_front()
     }
 
+    /// Returns whether an event waits.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Joins the cluster with a namespace: watches its channels, and tells the other nodes. Does nothing if it was added
     /// before.
     pub fn add_namespace(&mut self, now: Time, namespace: &str) {

@@ -337,18 +337,23 @@ impl Node for Link {
 
     fn handle_message(&self, channel: &str, message: Bytes) {
         let Some(engine) = self.engine() else { return };
-        let room = self.state.lock().cluster.room_of(channel).map(|(namespace, room)| {
-            // The lock is not held while the room is looked up.
-            (SmolStr::from(namespace), room)
-        });
-        if let Some((namespace, room)) = room {
-            let namespace = engine.application.namespaces.get(&namespace);
+        let (room, is_behind) = {
+            let state = self.state.lock();
+            let room = state.cluster.room_of(channel);
+            let room = room.map(|(namespace, room)| (SmolStr::from(namespace), room));
+            // Sockets may be about to join a room, because another thread has not handled the messages before yet.
+            (room, state.is_handling || state.cluster.has_events())
+        };
+        // The lock is not held while rooms are looked up.
+        let mut has_sockets = has_sockets(&engine);
+        let mut is_for = |namespace: &str, room: Option<&str>| is_behind || has_sockets(namespace, room);
+        if let Some((namespace, room)) = room
+            && !is_for(&namespace, Some(room))
+        {
             // Most messages of other servers end here, if the bus cannot keep them away.
-            if !namespace.is_some_and(|namespace| namespace.0.members.read().has_room(room)) {
-                return;
-            }
+            return;
         }
-        let decoded = self.decoder.decode(channel, &message, has_sockets(&engine));
+        let decoded = self.decoder.decode(channel, &message, is_for);
         self.handle_decoded(&engine, decoded);
     }
 
@@ -410,7 +415,44 @@ mod tests {
     use crate::cluster::{Adapter, MemoryBus};
     use crate::testing::TestServer;
     use crate::{AckStream, Server};
+    use sockeye_core::cluster::Node;
     use std::time::Duration;
+
+    #[test]
+    fn a_broadcast_to_a_room_that_sockets_are_about_to_join_reaches_them() {
+        let test = TestServer::new(Server::builder().adapter(Adapter::sharded(MemoryBus::new())).build());
+        let io = test.server();
+        let client = test.connect("/");
+        let join = format!(
+            r#"{{"uid":"a","nsp":"/","type":4,"data":{{"opts":{{"rooms":["{}"],"except":[]}},"rooms":["late"]}}}}"#,
+            client.id()
+        );
+        let packet = r#""packet":{"type":2,"data":["news",1]}"#;
+        let to = |rooms| {
+            format!(
+                r#"{{"uid":"a","nsp":"/","type":3,"data":{{{packet},"opts":{{"rooms":{rooms},"except":[]}}}}}}"#
+            )
+        };
+        let messages = [
+            ("socket.io#/#", join),
+            ("socket.io#/#", to(r#"["late","other"]"#)),
+            ("socket.io#/#late#", to(r#"["late"]"#)),
+        ];
+        let receive = |io: &Server, channel: &str, message: String| {
+            let link = io.engine.application().namespaces.link.clone().expect("a cluster");
+            link.handle_message(channel, message.into());
+        };
+        // Here, the next messages arrive while an event is handled.
+        let server = io.clone();
+        io.on_server_side_event("go", move || {
+            messages.clone().into_iter().for_each(|(channel, message)| receive(&server, channel, message));
+            async {}
+        });
+        receive(io, "socket.io#/#", r#"{"uid":"a","nsp":"/","type":9,"data":{"packet":["go"]}}"#.into());
+        for _ in 0..2 {
+            assert_eq!(client.expect_event::<u8>("news"), 1);
+        }
+    }
 
     #[test]
     fn requests_that_are_over_or_given_up_leave_nothing_in_the_table() {

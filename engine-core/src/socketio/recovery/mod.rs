@@ -254,7 +254,8 @@ impl<D> Retained<D> {
     }
 
     /// Keeps a socket whose client has come back, and claims it. From the position `from` on, the client is sent what is in
-    /// the log; what it has missed before that is sent by the caller.
+    /// the log; what it has missed before that is sent by the caller. If the log does not have everything from there on any
+    /// more, [`missed`](Retained::missed) tells.
     pub fn adopt(
         &mut self,
         now: Time,
@@ -267,7 +268,9 @@ impl<D> Retained<D> {
         let deadline = now + self.config.max_disconnection_duration;
         let since = life.since;
         self.sessions.insert(id, Kept::new(rooms, data, life, false, deadline));
-        Claim { since, ..self.claim_from(id, from.0) }
+        let has_all = self.log.has_all_from(from.0);
+        let claim = self.claim_from(id, from.0);
+        Claim { since, from: if has_all { claim.from } else { from.0 }, ..claim }
     }
 
     /// Removes a socket that is kept.

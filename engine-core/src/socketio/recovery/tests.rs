@@ -510,3 +510,22 @@ fn a_socket_of_another_server_gets_what_the_log_has_for_it() {
     let kept = recovery.forget(&id(1)).expect("it is kept");
     assert_eq!(kept.life().received(), Some(position("5-0")));
 }
+
+#[test]
+fn a_client_that_has_come_back_is_not_recovered_if_the_memory_has_lost_an_event_meanwhile() {
+    let mut recovery: Retained<()> = Retained::of_stream(Config { max_packets: 2, ..Config::default() });
+    recovery.begin_behind(at(0), position("1-0"));
+    let from = recovery.unread().expect("a position");
+    // While the stream is read for it up to there, more comes than the memory holds.
+    for place in ["2-0", "3-0", "4-0"] {
+        come(&mut recovery, at(1), place, &to(&[], &[]), place);
+    }
+    let life = Life::returned(&pid(1), position("0-1"));
+    let claim = recovery.adopt(at(2), id(1), life, [].into(), (), from);
+    assert_eq!(names(&recovery, &claim), None, "the first event is not there any more");
+    // Or it was read anew from a later position.
+    let life = Life::returned(&pid(2), position("0-1"));
+    recovery.begin_behind(at(2), position("9-0"));
+    let claim = recovery.adopt(at(2), id(2), life, [].into(), (), from);
+    assert_eq!(names(&recovery, &claim), None);
+}

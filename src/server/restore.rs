@@ -20,6 +20,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The time for which a socket stays at the bus after its deadline, so that its server can see that nobody took it.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// The number of sockets that the bus is asked for at once.
+const ASKED: usize = 256;
+
 /// The most pages of a stream that are read for one client.
 const MAX_PAGES: usize = 1000;
 
@@ -68,28 +71,35 @@ impl Namespace {
         let (namespace, link) = (self.clone(), Arc::downgrade(&link));
         runtime.spawn(Box::pin(async move {
             let mut is_reachable = true;
-            for (id, kept) in expired {
+            // Many may expire together, and all have to be asked for before the bus forgets them.
+            for some in expired.chunks(ASKED) {
                 let Some(link) = link.upgrade() else { return };
-                let pid = format_smolstr!("{}", kept.life().pid(id));
-                let found = match is_reachable {
-                    true => link.look_up(|cluster| cluster.load_session(&pid, false)).await,
-                    false => None,
+                let look_up = |kept: &Kept<Stored>, id: Id, remove| {
+                    let pid = format_smolstr!("{}", kept.life().pid(id));
+                    link.look_up(|cluster| cluster.load_session(&pid, remove))
                 };
-                let is_gone = match found {
-                    Some(LookupResult::Found(Found::Value(value))) => {
-                        value.is_none_or(|value| !is_ours(&link, &value, kept.data.mark))
+                let asked: Vec<_> =
+                    some.iter().map(|(id, kept)| is_reachable.then(|| look_up(kept, *id, false))).collect();
+                let mut removed = Vec::new();
+                for ((id, kept), asked) in some.iter().zip(asked) {
+                    let found = match asked {
+                        Some(asked) if is_reachable => asked.await,
+                        _ => None,
+                    };
+                    match found {
+                        Some(LookupResult::Found(Found::Value(value))) => {
+                            if value.is_none_or(|value| !is_ours(&link, &value, kept.data.mark)) {
+                                continue;
+                            }
+                            removed.push(look_up(kept, *id, true));
+                        }
+                        // It cannot be known.
+                        _ => is_reachable = false,
                     }
-                    // It cannot be known.
-                    _ => {
-                        is_reachable = false;
-                        false
-                    }
-                };
-                if !is_gone {
-                    if is_reachable {
-                        drop(link.look_up(|cluster| cluster.load_session(&pid, true)).await);
-                    }
-                    namespace.tell_expired(id, &kept);
+                    namespace.tell_expired(*id, kept);
+                }
+                for removed in removed {
+                    drop(removed.await);
                 }
             }
         }));
@@ -169,8 +179,8 @@ impl<'a> Restoring<'a> {
             _ => return None,
         };
         let received = session.received.max(self.offset).filter(|_| is_right)?;
-        let (earlier, from) = self.missed(&session, received).await?;
-        self.adopt(session, pid, received, earlier, from)
+        let missed = self.missed(&session, received).await;
+        self.adopt(session, pid, received, missed)
     }
 
     /// Returns what the client missed and is not in the memory, and the position from which on the memory has the rest.
@@ -262,14 +272,13 @@ impl<'a> Restoring<'a> {
         is_addressed.then(encode).flatten()
     }
 
-    /// Takes the socket over.
+    /// Takes the socket over. If what its client missed is not known, it is given up: it is not at the bus any more.
     fn adopt(
         &self,
         session: SavedSession,
         pid: Pid,
         received: StreamPosition,
-        earlier: Vec<Frames>,
-        from: StreamPosition,
+        missed: Option<(Vec<Frames>, StreamPosition)>,
     ) -> Option<Returned> {
         let namespace = self.socket.namespace();
         let now = namespace.now();
@@ -291,9 +300,18 @@ impl<'a> Restoring<'a> {
             },
         };
         let life = Life::returned(&pid, received);
+        let from = missed.as_ref().map_or(received.next(), |(_, from)| *from);
         let claim = retained.adopt(now, pid.id, life, rooms, stored, from);
         let mut given_up = Vec::new();
-        let returned = welcome(retained, now, claim, earlier, self.socket.session(), &mut given_up);
+        let returned = match missed {
+            Some((earlier, _)) => {
+                welcome(retained, now, claim, earlier, self.socket.session(), &mut given_up)
+            }
+            None => {
+                given_up.extend(retained.recover(now, &claim).map(|(_, kept)| (claim.id(), kept)));
+                None
+            }
+        };
         namespace.end_step(order, given_up);
         returned
     }

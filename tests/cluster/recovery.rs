@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sockeye::cluster::{Adapter, Bus, Channel, MemoryBus, Node, RequestId, Streams, SubscriptionMode};
 use sockeye::observe::{Direction, Observer, PacketInfo};
 use sockeye::testing::{TestClient, TestServer};
-use sockeye::{ConnectError, Recovery, Server, ServerBuilder, Socket};
+use sockeye::{ConnectError, HandOver, Recovery, Server, ServerBuilder, Socket};
 use sockeye_core::engineio::{Message, Packet};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -238,6 +238,9 @@ fn what_has_left_the_stream_and_the_memory_begins_a_new_connection() {
     let back = world.come_back(&id, 1);
     assert!(!is_recovered(&back) && back.id() != id);
     assert!(names(&back).is_empty(), "no part of it");
+    assert_eq!(take(&world.expired), [format!("1 {id}")], "the server that could not recover it tells");
+    world.servers[0].advance(130 * SECOND);
+    assert!(take(&world.expired).is_empty(), "once");
 }
 
 #[test]
@@ -277,6 +280,91 @@ fn a_socket_that_nobody_takes_expires_where_it_was() {
     world.servers[0].advance(10 * SECOND);
     assert_eq!(take(&world.expired), [format!("0 {id}")]);
     assert!(!is_recovered(&world.come_back(&id, 1)));
+}
+
+/// A bus that looks up in [`pass`](Late::pass).
+#[derive(Clone)]
+struct Late {
+    bus: Arc<MemoryBus>,
+    asked: Arc<Mutex<Vec<(String, bool, RequestId)>>>,
+}
+
+impl Late {
+    fn pass(&self) {
+        let asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        asked.into_iter().for_each(|(key, remove, request)| self.bus.load(&key, remove, request));
+    }
+}
+
+impl Bus for Late {
+    fn attach(&self, node: Weak<dyn Node>) {
+        self.bus.attach(node);
+    }
+
+    fn watch(&self, channel: &Channel, on: bool) {
+        self.bus.watch(channel, on);
+    }
+
+    fn publish(&self, channel: &Channel, message: bytes::Bytes) {
+        self.bus.publish(channel, message);
+    }
+
+    fn append(&self, stream: &Channel, fields: Vec<(&'static str, bytes::Bytes)>) {
+        self.bus.append(stream, fields);
+    }
+
+    fn count(&self, channel: &Channel, request: RequestId) {
+        self.bus.count(channel, request);
+    }
+
+    fn stores_sessions(&self) -> bool {
+        true
+    }
+
+    fn save(&self, key: &str, value: bytes::Bytes, lifetime: Duration) {
+        self.bus.save(key, value, lifetime);
+    }
+
+    fn load(&self, key: &str, remove: bool, request: RequestId) {
+        self.asked.lock().unwrap().push((key.to_owned(), remove, request));
+    }
+}
+
+#[test]
+fn many_sockets_that_expire_together_are_asked_for_together() {
+    let mut world = World::new(0);
+    let bus = Late { bus: Arc::new(world.bus.clone()), asked: Arc::default() };
+    world.add_over(bus.clone(), |builder| builder);
+    let clients: Vec<_> = (0..300).map(|_| world.servers[0].connect("/")).collect();
+    let mut ids: Vec<_> = clients.iter().map(|client| format!("0 {}", client.id())).collect();
+    clients.into_iter().for_each(cut);
+    world.servers[0].advance(121 * SECOND);
+    // Otherwise the last ones would have left the bus until it is their turn.
+    for _ in 0..4 {
+        bus.pass();
+        world.servers[0].settle();
+    }
+    let mut expired = take(&world.expired);
+    ids.sort();
+    expired.sort();
+    assert_eq!(expired, ids);
+}
+
+#[test]
+fn a_server_that_hands_over_leaves_its_clients_to_the_others() {
+    let mut world = World::new(2);
+    let (client, id) = world.connect(0);
+    let io = world.servers[0].server().clone();
+    let bytes = world.servers[0].block_on(async move { io.hand_over(10 * SECOND).await });
+    drop(client);
+    world.servers[1].server().emit("missed", ());
+    // Neither its bytes are needed by a server of the cluster, nor do they do any harm.
+    let state = HandOver::from_bytes(bytes).unwrap();
+    assert_eq!((state.sockets_count(), state.events_count()), (0, 0));
+    world.add(|builder| builder.take_over(state));
+    let back = world.come_back(&id, 2);
+    assert!(is_recovered(&back));
+    assert_eq!((back.id(), names(&back)), (id, vec!["missed".to_owned()]));
 }
 
 #[test]

@@ -133,12 +133,15 @@ impl Socket {
         let (life, missed) = match standing {
             Some(Standing::Returned { claim, mut earlier }) => {
                 let missed: Option<Vec<_>> = memory.retained.missed(&claim).map(Iterator::collect);
-                match missed.zip(memory.retained.recover(now, &claim)) {
-                    Some((missed, (life, _))) => {
+                match (missed, memory.retained.recover(now, &claim)) {
+                    (Some(missed), Some((life, _))) => {
                         earlier.extend(missed);
                         (life, earlier)
                     }
-                    None => return Told::Lost,
+                    (_, recovered) => {
+                        namespace.end_step(order, recovered.map(|(_, kept)| (claim.id(), kept)));
+                        return Told::Lost;
+                    }
                 }
             }
             // The client has gone again.

@@ -188,10 +188,11 @@ export class Cluster {
     }
   }
 
-  /** Waits until nothing sent before can still arrive: everything that each sender has sent has reached everybody. */
-  async quiet(clients = this.clients, senders = this.clients) {
+  /** Waits until nothing sent before can still arrive: everything that each sender has sent has reached everybody.
+   * `rooms` are rooms that all of these clients are in. */
+  async quiet(clients = this.clients, senders = this.clients, rooms = undefined) {
     const mark = `mark ${Math.random()}`;
-    for (const sender of senders) await sender.ask("emit", { event: mark, args: [sender.name] });
+    for (const sender of senders) await sender.ask("emit", { rooms, event: mark, args: [sender.name] });
     await eventually("the marks", () => {
       return clients.every((it) => it.events(mark).length >= senders.length) || undefined;
     });

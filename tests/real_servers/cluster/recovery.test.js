@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { after, before, describe } from "node:test";
+import { createClient } from "redis";
 import { test, within } from "../../real_clients/program.js";
 import { Client, Cluster, eventually, skip } from "./harness.js";
 
@@ -9,15 +10,27 @@ const BINARY = Buffer.from([0, 1, 254, 255]);
 /** The events of a test without their offsets. */
 const news = (client) => client.received.filter(([event]) => event.startsWith("news")).map((event) => event.slice(0, -1));
 
+/** Waits until the server that a client has lost keeps its socket at Redis. */
+async function kept(cluster, client) {
+  const redis = await createClient({ url: cluster.redis.url }).connect();
+  try {
+    const key = `sio:session:${client.socket._pid}`;
+    await eventually(`${client.name} to be kept`, async () => (await redis.exists(key)) || undefined);
+  } finally {
+    redis.destroy();
+  }
+}
+
 /** Cuts the connection of a client. It comes back to `node`, and not before `meanwhile` is over. */
-async function move(client, node, meanwhile) {
+async function move(cluster, client, node, meanwhile) {
   const { io } = client.socket;
   io.reconnection(false);
   io.engine.close();
   await within(client.left, "the end of the connection");
   await meanwhile();
-  // As a client waits by itself: the old server has to notice, and to keep the socket, before the new one is asked.
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  // A client that is faster than the end of its connection, or than what was sent, begins anew.
+  await kept(cluster, client);
+  await cluster.quiet(cluster.clients, cluster.clients, ["all"]);
   io.uri = `http://127.0.0.1:${node.port}`;
   client.node = node;
   client.left = new Promise((resolve) => client.socket.once("disconnect", resolve));
@@ -45,7 +58,7 @@ describe("recovery over streams", { skip, concurrency: 1 }, () => {
         await eventually("the first event", () => news(client).length > 0 || undefined);
         const { id } = client.socket;
         const expected = [["news", "before"]];
-        await move(client, to, async () => {
+        await move(cluster, client, to, async () => {
           for (const sender of clients) {
             const send = (args, rooms, except) => sender.ask("emit", { rooms, except, event: "news", args });
             await send([sender.name, "room", BINARY], ["room"]);
@@ -59,9 +72,9 @@ describe("recovery over streams", { skip, concurrency: 1 }, () => {
         assert.equal(client.socket.id, id, client.name);
         assert.deepEqual(await client.ask("rooms"), ["room"], client.name);
         // Recovered once more, without and with traffic, at the server that it came from.
-        await move(client, from, async () => {});
+        await move(cluster, client, from, async () => {});
         assert.equal(client.socket.recovered, true, `${client.name} and back`);
-        await move(client, to, () => clients[0].ask("emit", { rooms: ["room"], event: "news", args: ["last"] }));
+        await move(cluster, client, to, () => clients[0].ask("emit", { rooms: ["room"], event: "news", args: ["last"] }));
         assert.equal(client.socket.recovered, true, `${client.name} and back again`);
         expected.push(["news", "last"]);
         // Those of one sender are in order, and the stream decides about those of several.
@@ -81,7 +94,7 @@ describe("recovery over streams", { skip, concurrency: 1 }, () => {
       await clients[0].ask("emit", { rooms: [id], event: "news", args: [1] });
       await eventually("the event", () => news(client).length > 0 || undefined);
       client.socket._lastOffset = "1-1";
-      await move(client, node, async () => {});
+      await move(cluster, client, node, async () => {});
       // Ours knows from the session what the client has certainly received.
       assert.equal(client.socket.recovered, node.kind !== "node", node.kind);
       client.socket.disconnect();

@@ -118,6 +118,9 @@ impl Server {
     /// with a private id, anybody could continue as the client. Other [data](crate::Socket::set_data) are values in the
     /// memory of this process, and stay behind.
     ///
+    /// In a [cluster](crate::cluster), no client is in it either: the sockets are kept at the bus, from which the other servers
+    /// or the next process take them.
+    ///
     /// Events that are sent while this closes the server are part of it. What is sent after it has returned reaches nobody,
     /// so end the tasks that send before you call it, or let the next process send.
     ///

@@ -242,7 +242,12 @@ impl Shared {
                 continue;
             }
             bytes += item.size();
+            let is_read = matches!(item.command, Command::Read { .. });
             items.push(item);
+            if is_read {
+                // Its answer is larger than it, and several must not add up.
+                break;
+            }
         }
         if link.queue.is_empty() {
             // After an outage it would keep what it has grown to.

@@ -68,7 +68,10 @@ impl<'a> Reader<'a> {
             rest = behind;
             match self.separate(open.last_mut(), rest) {
                 Place::Key => self.key(first)?,
-                Place::Omitted(behind) => rest = behind,
+                Place::Omitted(behind) => match first {
+                    Token::Str(_) | Token::Int(_) | Token::Uint(_) => rest = behind,
+                    _ => return Err(DecodeError::MessagePack),
+                },
                 Place::Value => match first {
                     Token::Array(_) | Token::Map(_) if open.len() >= max_depth => {
                         return Err(DecodeError::Depth);

@@ -80,12 +80,17 @@ impl Fields {
         bytes: &'a [u8],
         limits: &Limits,
     ) -> Result<&'a [u8], DecodeError> {
+        let key = match key {
+            Token::Str(key) => key,
+            // Its elements would be taken for the value.
+            Token::Array(_) | Token::Map(_) => return Err(DecodeError::MessagePack),
+            _ => b"",
+        };
         let (value, behind) = token(bytes).ok_or(DecodeError::MessagePack)?;
         // JavaScript sends a field that is not there as `undefined`, Python as nil.
         if value == Token::Nil || behind_undefined(bytes).is_some() {
             return Ok(behind);
         }
-        let key = if let Token::Str(key) = key { key } else { b"" };
         let is_new = match key {
             b"type" => self.kind.replace(kind(value)?).is_none(),
             b"id" => self.id.replace(id(value)?).is_none(),

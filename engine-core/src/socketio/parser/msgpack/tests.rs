@@ -283,6 +283,18 @@ fn lengths_that_announce_more_than_there_is_are_errors() {
 }
 
 #[test]
+fn an_array_or_a_map_is_no_key() {
+    for key in [0x80, 0x81, 0x90, 0x91] {
+        for value in [&b"\xc0"[..], b"\x01", b"\xd4\0\0"] {
+            let field = [&b"\x84\xa4type\x02\xa3nsp\xa1/\xa4data\x91\xa1e"[..], &[key], value].concat();
+            assert_eq!(read(&field), Err(DecodeError::MessagePack), "{key:x} {value:x?}");
+            let member = [&b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1e\x81"[..], &[key], value].concat();
+            assert_eq!(read(&member), Err(DecodeError::MessagePack), "{key:x} {value:x?}");
+        }
+    }
+}
+
+#[test]
 fn depth_and_attachments_are_limited() {
     let nested = |depth: usize| {
         let begin = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1e";

@@ -25,7 +25,7 @@ pub(super) struct Unit {
 impl Unit {
     pub(super) fn new(packet: &Encoded<'_>) -> Unit {
         let text = core::str::from_utf8(packet.text).expect("the encoder writes text");
-        let packed = packet.packed().map(|packed| packed.bytes);
+        let packed = packet.packed().map(|packed| packed.bytes.as_slice());
         let attachments = packet.attachments().chain(packed).map(Bytes::copy_from_slice).collect();
         let args = u32::try_from(packet.args_start()).expect("what stands before the arguments is short");
         Unit { text: text.into(), args, is_packed: packed.is_some(), attachments }

@@ -20,13 +20,13 @@ pub struct Encoded<'a> {
     /// The end of each attachment in `binary`.
     pub(super) ends: &'a [usize],
     /// The same packet as MessagePack, if that is to be sent.
-    pub(super) packed: Option<Packed<'a>>,
+    pub(super) packed: Option<&'a Packed>,
 }
 
 /// A packet as MessagePack.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::socketio) struct Packed<'a> {
-    pub(in crate::socketio) bytes: &'a [u8],
+#[derive(Debug, Default)]
+pub(in crate::socketio) struct Packed {
+    pub(in crate::socketio) bytes: Vec<u8>,
     /// The position of the data in `bytes`, of which it is the end.
     pub(in crate::socketio) data: usize,
 }
@@ -51,7 +51,7 @@ impl<'a> Encoded<'a> {
     }
 
     /// Returns the packet as MessagePack, if that is to be sent.
-    pub(in crate::socketio) fn packed(&self) -> Option<Packed<'a>> {
+    pub(in crate::socketio) fn packed(&self) -> Option<&'a Packed> {
         self.packed
     }
 
@@ -59,14 +59,14 @@ impl<'a> Encoded<'a> {
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + Clone + use<'a> {
         let (first, attachments) = match self.packed {
             None => (Part::Text(self.text), self.attachments()),
-            Some(packed) => (Part::Binary(packed.bytes), Attachments { binary: &[], start: 0, ends: &[] }),
+            Some(packed) => (Part::Binary(&packed.bytes), Attachments { binary: &[], start: 0, ends: &[] }),
         };
         core::iter::once(first).chain(attachments.map(Part::Binary))
     }
 
     /// Returns the first of the messages to send, which is the only one of a packet without attachments.
     pub(in crate::socketio) fn first(&self) -> Part<'a> {
-        self.packed.map_or(Part::Text(self.text), |packed| Part::Binary(packed.bytes))
+        self.packed.map_or(Part::Text(self.text), |packed| Part::Binary(&packed.bytes))
     }
 
     /// Returns the attachments: each has to be sent as a binary message behind the text, with nothing in between.

@@ -56,7 +56,7 @@ impl Epoch {
             return Draft::new([arguments, &tail], POSITION + 2, event.attachments());
         };
         let offset = tail.get(2..LEN - 1).and_then(|offset| core::str::from_utf8(offset).ok());
-        let mut bytes = packed.bytes.to_vec();
+        let mut bytes = packed.bytes.clone();
         append_str(&mut bytes, packed.data, offset.unwrap_or_default());
         Draft::new_binary(&bytes, POSITION)
     }

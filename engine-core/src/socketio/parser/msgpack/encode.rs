@@ -15,13 +15,13 @@ const KEPT: usize = 64 * 1024;
 /// Writes packets that were encoded as text once more, as MessagePack.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
-    out: Vec<u8>,
+    packed: Packed,
     reuse: Reuse,
 }
 
 impl Encoder {
     pub(crate) const fn new() -> Encoder {
-        Encoder { out: Vec::new(), reuse: Reuse::new() }
+        Encoder { packed: Packed { bytes: Vec::new(), data: 0 }, reuse: Reuse::new() }
     }
 
     /// Writes a packet that was encoded as text. The data comes last, so that it can be [appended](append_str) to.
@@ -35,8 +35,8 @@ impl Encoder {
     ) -> Result<Encoded<'a>, EncodeError> {
         let encoded = encoded?;
         let json = encoded.json()?;
-        self.reuse.clear(&mut self.out, KEPT);
-        let out = &mut self.out;
+        let out = &mut self.packed.bytes;
+        self.reuse.clear(out, KEPT);
         // The reference refuses an error that is not an object.
         let is_error = kind == Kind::ConnectError;
         let has_data = !json.is_empty() || is_error;
@@ -53,7 +53,7 @@ impl Encoder {
         if has_data {
             write_str(out, "data");
         }
-        let data = out.len();
+        self.packed.data = out.len();
         if is_error && !json.starts_with('{') {
             let _ = encode::write_map_len(out, 1);
             write_str(out, "message");
@@ -62,7 +62,7 @@ impl Encoder {
             let attachments = encoded.attachments();
             to_msgpack(out, json, |number| attachments.get(number));
         }
-        Ok(Encoded { packed: Some(Packed { bytes: &self.out, data }), ..encoded })
+        Ok(Encoded { packed: Some(&self.packed), ..encoded })
     }
 
     pub(crate) fn trim(&mut self) {
@@ -71,7 +71,7 @@ impl Encoder {
 
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.out.capacity()
+        self.packed.bytes.capacity()
     }
 }
 

@@ -139,6 +139,7 @@ fn check_data<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Result<(&'a str
 }
 
 /// Checks the name of an event, given the first element of its data.
+#[inline(always)]
 pub(crate) fn check_name(first: Option<&str>, limits: &Limits) -> Result<(), DecodeError> {
     let written = first.ok_or(DecodeError::Payload)?;
     let inner = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));

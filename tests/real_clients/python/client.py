@@ -1,6 +1,7 @@
 """A client of python-socketio against the server of these tests: it fails with an assertion, or ends with `done`.
 
-`client.py URL TRANSPORT KIND`: the transport is polling, websocket or upgrading; the kind is Client or AsyncClient.
+`client.py URL TRANSPORT KIND SERIALIZER`: the transport is polling, websocket or upgrading; the kind is Client or
+AsyncClient; the serializer is default or msgpack.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import traceback
 import engineio.payload
 import socketio
 
-url, way, kind = sys.argv[1:4]
+url, way, kind, serializer = sys.argv[1:5]
 transports = {"polling": ["polling"], "websocket": ["websocket"], "upgrading": None}[way]
 
 # Its default of 16 is the number of packets of one poll, and a server may have more at once: the guide says so.
@@ -30,7 +31,9 @@ async def now(value):
 
 
 def new_client():
-    return getattr(socketio, kind)(reconnection=False)
+    # Version 4 has no serializers.
+    options = {} if OLD else {"serializer": serializer}
+    return getattr(socketio, kind)(reconnection=False, **options)
 
 
 async def connect(client, **options):

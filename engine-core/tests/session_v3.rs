@@ -260,13 +260,15 @@ fn a_client_that_pings_and_never_reads_is_closed() {
     }
 }
 
+/// Little may wait, and what is too much is dropped.
+fn dropping(config: &mut Config) {
+    config.when_full = WhenFull::DropOldest;
+    (config.send_buffer, config.high_water) = (1000, 200);
+}
+
 #[test]
 fn messages_that_may_be_dropped_wait_as_in_version_4() {
-    let policy = |config: &mut Config| {
-        config.when_full = WhenFull::DropOldest;
-        (config.send_buffer, config.high_water) = (1000, 200);
-    };
-    let mut session = open_with(policy, Transport::Polling, true);
+    let mut session = open_with(dropping, Transport::Polling, true);
     let flags = SendFlags::default().may_drop(true);
     for number in 0..40u8 {
         let text = [b'a' + number % 26; 50];
@@ -293,11 +295,7 @@ fn silence_ends_the_session() {
 
 #[test]
 fn the_ping_of_a_client_that_reads_slowly_does_not_end_its_session_if_messages_may_be_dropped() {
-    let policy = |config: &mut Config| {
-        config.when_full = WhenFull::DropOldest;
-        (config.send_buffer, config.high_water) = (1000, 200);
-    };
-    let mut session = open_with(policy, Transport::WebSocket, false);
+    let mut session = open_with(dropping, Transport::WebSocket, false);
     let flags = SendFlags::default().may_drop(true);
     let send = |session: &mut Session, len| {
         session.send_with(std::iter::once(Part::Text(&vec![b'a'; len])), flags).unwrap();

@@ -1,10 +1,7 @@
 // A page of another origin that polls by scripts and forms, as the option `forceJSONP` has it.
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { readFile } from "node:fs/promises";
-import http from "node:http";
-import path from "node:path";
 import { Program, within } from "../real_clients/program.js";
+import { serveClient } from "./client_page.js";
 import { newPage, test } from "./harness.js";
 
 /** The clients that have the option, with the options that their version needs of the server. */
@@ -16,25 +13,16 @@ async function visit(t, client, args) {
   const options = Object.entries({ jsonp: "on", ...args }).flatMap(([name, value]) => [`--${name}`, value]);
   await server.listen((port) => server.spawn(["--port", `${port}`, ...options]), /^listening on (?<port>\d+)$/);
   t.after(() => server.kill());
-  const script = await readFile(path.resolve(import.meta.dirname, "node_modules", client, "dist/socket.io.js"));
-  const site = http.createServer((request, response) => {
-    const [type, body] = request.url === "/client.js" ? ["text/javascript", script] : ["text/html", PAGE];
-    response.writeHead(200, { "content-type": `${type}; charset=utf-8` }).end(body);
-  });
-  await once(site.listen(0, "127.0.0.1"), "listening");
-  t.after(() => site.close());
+  const origin = await serveClient(t, client);
   const page = await newPage(t);
   const requests = [];
   page.on("request", (request) => {
     const { port, searchParams } = new URL(request.url());
     if (Number(port) === server.port) requests.push([request.resourceType(), request.method(), searchParams.get("j")]);
   });
-  await page.goto(`http://127.0.0.1:${site.address().port}/`);
+  await page.goto(`${origin}/`);
   return { server, page, requests, url: `http://127.0.0.1:${server.port}` };
 }
-
-// The client puts its scripts in front of the first one, and its form at the end of the body.
-const PAGE = '<!doctype html><meta charset="utf-8"><script src="client.js"></script><body></body>';
 
 /** Runs in the page: connects, and returns what was acknowledged and received. */
 async function talk(url) {

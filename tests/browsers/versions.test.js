@@ -1,24 +1,12 @@
 // Pages with clients of Socket.IO 2 and 3. A browser reads bytes over polling, unlike Node.js.
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { readFile } from "node:fs/promises";
-import http from "node:http";
-import path from "node:path";
 import { Program } from "../real_clients/program.js";
+import { serveClient } from "./client_page.js";
 import { newPage, test } from "./harness.js";
-
-const PAGE = '<!doctype html><meta charset="utf-8"><script src="client.js"></script><body></body>';
 
 /** Starts a server, and opens a page of another origin that has this client. */
 async function visit(t, client, args) {
-  const script = await readFile(path.resolve(import.meta.dirname, "node_modules", client, "dist/socket.io.js"));
-  const site = http.createServer((request, response) => {
-    const [type, body] = request.url === "/client.js" ? ["text/javascript", script] : ["text/html", PAGE];
-    response.writeHead(200, { "content-type": `${type}; charset=utf-8` }).end(body);
-  });
-  await once(site.listen(0, "127.0.0.1"), "listening");
-  t.after(() => site.close());
-  const origin = `http://127.0.0.1:${site.address().port}`;
+  const origin = await serveClient(t, client);
   const server = new Program("real_client_server");
   const options = Object.entries({ eio3: "on", origin, ...args }).flatMap(([name, value]) => [`--${name}`, value]);
   await server.listen((port) => server.spawn(["--port", `${port}`, ...options]), /^listening on (?<port>\d+)$/);

@@ -6,11 +6,13 @@ mod simulation;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use simulation::{Client, Gate, Pipe, Polling, Sim};
+use sockeye::cluster::{Adapter, Bus, Channel, Node, RequestId};
 use sockeye::engine::Message;
 use sockeye::extract::{AckSender, Auth, Data};
 use sockeye::observe::{Direction, Observer, Packet, PacketInfo};
 use sockeye::{Args, ConnectError, DisconnectReason, Id, Recovery, Server, ServerBuilder, Socket};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 const QUERY: &str = "EIO=3&transport=websocket";
@@ -487,4 +489,72 @@ fn an_observer_sees_the_refusal_that_the_client_gets() {
         let got = client.next();
         assert_eq!(sent.0.lock().unwrap().last().map(String::as_str), got.strip_prefix('4'), "{got}");
     }
+}
+
+/// A bus that shows what a server watches.
+#[derive(Clone, Default)]
+struct Watched(Arc<Mutex<(BTreeSet<String>, Option<Weak<dyn Node>>)>>);
+
+impl Watched {
+    fn has(&self, channel: &str) -> bool {
+        self.0.lock().unwrap().0.contains(channel)
+    }
+
+    /// Passes a broadcast of another server to this one.
+    fn receive(&self, room: &str) {
+        let message = json!({
+            "uid": "other", "nsp": "/adm", "type": 3,
+            "data": { "packet": { "type": 2, "data": ["news"] }, "opts": { "rooms": [room], "except": [] } },
+        });
+        let node = self.0.lock().unwrap().1.clone().and_then(|node| node.upgrade()).unwrap();
+        node.handle_message(&format!("socket.io#/adm#{room}#"), message.to_string().into());
+    }
+}
+
+impl Bus for Watched {
+    fn attach(&self, node: Weak<dyn Node>) {
+        self.0.lock().unwrap().1 = Some(node);
+    }
+
+    fn watch(&self, channel: &Channel, on: bool) {
+        let watched = &mut self.0.lock().unwrap().0;
+        let has_changed =
+            if on { watched.insert(channel.name.to_string()) } else { watched.remove(&*channel.name) };
+        assert!(has_changed, "{channel:?} {on}");
+    }
+
+    fn publish(&self, _: &Channel, _: Bytes) {}
+
+    fn append(&self, _: &Channel, _: Vec<(&'static str, Bytes)>) {}
+
+    fn count(&self, _: &Channel, _: RequestId) {}
+}
+
+#[test]
+fn other_servers_reach_a_client_by_its_own_name_for_its_id() {
+    let bus = Watched::default();
+    let server = builder().adapter(Adapter::sharded(bus.clone())).build();
+    server.of("/adm").on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
+    let sim = Sim::new(server);
+    let client = connect(&sim);
+    client.send("40/adm,");
+    assert_eq!(client.next(), "40/adm,");
+    let own = format!("/adm#{}", client.session);
+    let channel = format!("socket.io#/adm#{own}#");
+    assert!(bus.has(&channel), "from the beginning");
+    bus.receive(&own);
+    sim.run();
+    assert_eq!(client.next(), r#"42/adm,["news"]"#);
+
+    let other = sim.connect();
+    other.send("40/adm,");
+    other.texts();
+    other.send(&format!(r#"42/adm,["join","{own}"]"#));
+    client.send("41/adm,");
+    assert!(bus.has(&channel), "another socket is in the room");
+    bus.receive(&own);
+    sim.run();
+    assert_eq!(other.texts(), [r#"42/adm,["news"]"#]);
+    other.send("41/adm,");
+    assert!(!bus.has(&channel), "nobody is left");
 }

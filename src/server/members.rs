@@ -4,7 +4,7 @@ use super::joined_rooms::{JoinError, JoinedRooms};
 use super::rooms::RoomEvents;
 use super::socket::Socket;
 use super::table::Table;
-use super::v2::is_v2;
+use super::v2;
 use crate::by_id::IdHasher;
 use crate::engine::Id;
 use foldhash::fast::RandomState;
@@ -93,6 +93,9 @@ impl Members {
         let id = socket.id();
         if self.events.is_wanted {
             self.events.joined(id.as_str().into(), id, self.is_new(id.as_str()));
+            if let Some(name) = v2::own_name(&socket).filter(|name| self.is_new(name)) {
+                self.events.named(name, true);
+            }
         }
         let index = index_of(self.all.len());
         let member = || Member { socket, joined: None, index, visited: AtomicU64::new(0) };
@@ -115,6 +118,9 @@ impl Members {
         }
         if self.events.is_wanted {
             self.events.left(id.as_str().into(), *id, self.is_new(id.as_str()));
+            if let Some(name) = v2::own_name(&self.members[at].socket).filter(|name| self.is_new(name)) {
+                self.events.named(name, false);
+            }
         }
         Some(at)
     }
@@ -321,10 +327,9 @@ impl Members {
     /// Returns the member that calls itself `/namespace#` and its id, as clients of Socket.IO 2 do.
     #[cold]
     fn owner_with_namespace(&self, room: &str) -> Option<u32> {
-        let (namespace, id) = room.rsplit_once('#')?;
+        let (_, id) = room.rsplit_once('#')?;
         let at = self.find(&Id::parse(id)?)?;
-        let socket = &self.members[at].socket;
-        (is_v2(socket.session()) && socket.namespace().name() == namespace).then_some(at)
+        v2::own_name(&self.members[at].socket).is_some_and(|name| name == room).then_some(at)
     }
 
     /// Returns the index of a room in the list of a member, if the member is in the room.

@@ -56,24 +56,40 @@ pub(crate) struct RoomEvents {
     pub(super) is_wanted: bool,
     /// A thread is calling the handlers. It also calls them for what others queue meanwhile, so that the order is kept.
     is_telling: bool,
-    queue: VecDeque<(SmolStr, RoomChange)>,
+    queue: VecDeque<(SmolStr, Change)>,
+}
+
+/// What has changed about a name by which sockets are addressed.
+enum Change {
+    Room(RoomChange),
+    /// A client of Socket.IO 2 calls its socket so, or no longer. Only other servers have to know.
+    OwnName(bool),
 }
 
 impl RoomEvents {
     /// Queues the events of a socket that has joined a room.
     pub(super) fn joined(&mut self, room: SmolStr, id: Id, is_new: bool) {
         if is_new {
-            self.queue.push_back((room.clone(), RoomChange::Created));
+            self.push(room.clone(), RoomChange::Created);
         }
-        self.queue.push_back((room, RoomChange::Joined(id)));
+        self.push(room, RoomChange::Joined(id));
     }
 
     /// Queues the events of a socket that has left a room.
     pub(super) fn left(&mut self, room: SmolStr, id: Id, is_last: bool) {
-        self.queue.push_back((room.clone(), RoomChange::Left(id)));
+        self.push(room.clone(), RoomChange::Left(id));
         if is_last {
-            self.queue.push_back((room, RoomChange::Deleted));
+            self.push(room, RoomChange::Deleted);
         }
+    }
+
+    /// Queues that a socket is called by a name besides its id, or no longer.
+    pub(super) fn named(&mut self, name: SmolStr, on: bool) {
+        self.queue.push_back((name, Change::OwnName(on)));
+    }
+
+    fn push(&mut self, room: SmolStr, change: RoomChange) {
+        self.queue.push_back((room, Change::Room(change)));
     }
 
     /// Returns whether this thread has to call the handlers.
@@ -84,7 +100,7 @@ impl RoomEvents {
     }
 
     /// Returns the events to call the handlers for, or `None` if there are no more.
-    fn next(&mut self) -> Option<VecDeque<(SmolStr, RoomChange)>> {
+    fn next(&mut self) -> Option<VecDeque<(SmolStr, Change)>> {
         self.is_telling = !self.queue.is_empty();
         self.is_telling.then(|| std::mem::take(&mut self.queue))
     }
@@ -216,8 +232,9 @@ impl Namespace {
         while let Some(events) = next() {
             for (room, change) in events {
                 if self.0.watches_rooms {
-                    self.tell_cluster(&room, change);
+                    self.tell_cluster(&room, &change);
                 }
+                let Change::Room(change) = change else { continue };
                 let event = RoomEvent { namespace: self, room: &room, change };
                 for handler in self.0.functions.room_handlers() {
                     guard("on_room_event", || handler(event));
@@ -229,14 +246,19 @@ impl Namespace {
 
 impl Namespace {
     /// Watches the channel of a room as long as there is a socket in it.
-    fn tell_cluster(&self, room: &str, change: RoomChange) {
+    fn tell_cluster(&self, room: &str, change: &Change) {
         let Some(link) = self.link() else { return };
         match change {
-            RoomChange::Created => link.act(|cluster, _| cluster.create_room(self.name(), room)),
+            Change::Room(RoomChange::Created) | Change::OwnName(true) => {
+                link.act(|cluster, _| cluster.create_room(self.name(), room))
+            }
             // The last sockets of a deleted namespace may leave when there is a new one of its name.
-            RoomChange::Deleted if self.is_closed() && self.is_elsewhere(room) => {}
-            RoomChange::Deleted => link.act(|cluster, _| cluster.delete_room(self.name(), room)),
-            _ => {}
+            Change::Room(RoomChange::Deleted) | Change::OwnName(false)
+                if self.is_closed() && self.is_elsewhere(room) => {}
+            Change::Room(RoomChange::Deleted) | Change::OwnName(false) => {
+                link.act(|cluster, _| cluster.delete_room(self.name(), room));
+            }
+            Change::Room(RoomChange::Joined(_) | RoomChange::Left(_)) => {}
         }
     }
 

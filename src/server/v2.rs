@@ -2,10 +2,12 @@
 
 use super::App;
 use super::namespace::Namespace;
+use super::socket::Socket;
 use crate::engine::{Id, Session, Version};
 use crate::error::ConnectError;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use smol_str::{SmolStr, format_smolstr};
 use sockeye_core::http;
 use std::borrow::Cow;
 
@@ -21,6 +23,14 @@ pub(super) fn is_v2(session: &Session<App>) -> bool {
 pub(super) fn id_for(session: &Session<App>, namespace: &Namespace) -> Option<Id> {
     let id = session.id();
     (is_v2(session) && namespace.0.members.read().find_any(&id).is_none()).then_some(id)
+}
+
+/// Returns the name by which a client calls its socket in a namespace other than `/`, and which is a room as its id is:
+/// `/namespace#` and the id. `None` for a client of the current version.
+pub(super) fn own_name(socket: &Socket) -> Option<SmolStr> {
+    let namespace = socket.namespace();
+    let is_named = is_v2(socket.session()) && namespace.name() != "/";
+    is_named.then(|| format_smolstr!("{}#{}", namespace.name(), socket.id()))
 }
 
 /// Returns the query with which a client connects to a namespace as the text of its `auth` value: an object of strings, and

@@ -17,7 +17,7 @@ impl<A: Application> Server<A> {
     /// [`close_within`](Server::close_within).
     pub async fn close(&self) {
         self.begin_close();
-        poll_fn(|cx| self.0.poll_closed(cx)).await;
+        poll_fn(|cx| self.0.poll_closed(cx, 0)).await;
     }
 
     /// Does the same as [`close`](Server::close), but waits no longer than `timeout`: then the sessions that are left end
@@ -25,7 +25,7 @@ impl<A: Application> Server<A> {
     pub async fn close_within(&self, timeout: Duration) {
         self.begin_close();
         let mut waiting = Waiting { server: &self.0, deadline: Deadline::default() };
-        poll_fn(|cx| match self.0.poll_closed(cx) {
+        poll_fn(|cx| match self.0.poll_closed(cx, 0) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => waiting.deadline.poll(cx, &self.0, timeout),
         })
@@ -106,17 +106,23 @@ impl<A: Application> ServerInner<A> {
 
     /// Returns whether the server was closed, and waits for nothing any more.
     pub(super) fn is_closed(&self) -> bool {
+        self.is_closed_except(0)
+    }
+
+    /// Returns whether the server was closed, and at most `busy` wait for something.
+    fn is_closed_except(&self, busy: usize) -> bool {
         // The order matters: a connection becomes busy before it takes the packets that end its session, and
         // stays so until they are written.
         self.is_closing()
             && (self.gave_up.load(Ordering::Acquire)
-                || (self.sessions.read().is_empty() && self.busy.load(Ordering::Acquire) == 0))
+                || (self.sessions.read().is_empty() && self.busy.load(Ordering::Acquire) <= busy))
     }
 
-    /// Returns `Ready` if the server is closed; otherwise the task is woken when it is.
-    fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+    /// Returns `Ready` if the server is closed, except that at most `busy` (0 or 1) wait for something; otherwise the task is
+    /// woken when it is.
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>, busy: usize) -> Poll<()> {
         let mut closed = self.closed.lock();
-        if self.is_closed() {
+        if self.is_closed_except(busy) {
             return Poll::Ready(());
         }
         let known = closed.extract_if(.., |waker| waker.will_wake(cx.waker())).collect::<Vec<_>>();
@@ -135,9 +141,9 @@ impl<A: Application> ServerInner<A> {
         self.tell_if_closed();
     }
 
-    /// Wakes the tasks that wait for the end, if it has come.
+    /// Wakes the tasks that wait for the end, if it has come, or only one is left that waits for the others.
     pub(super) fn tell_if_closed(&self) {
-        if !self.is_closed() {
+        if !self.is_closed_except(1) {
             return;
         }
         let waiting = std::mem::take(&mut *self.closed.lock());

@@ -386,7 +386,8 @@ impl<A: Application> ServerInner<A> {
     pub(crate) fn count_busy(&self, busy: bool) {
         if busy {
             self.busy.fetch_add(1, Ordering::AcqRel);
-        } else if self.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+        } else if self.busy.fetch_sub(1, Ordering::AcqRel) <= 2 {
+            // The last one may wait for the others.
             self.tell_if_closed();
         }
     }

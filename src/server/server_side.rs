@@ -15,7 +15,7 @@ use crate::payload::{Payload, with_encoder};
 use crate::server::ack::Waiter;
 use crate::server::cluster::Gathering;
 use smallvec::SmallVec;
-use sockeye_core::socketio::{self, EncodeError, Encoded};
+use sockeye_core::socketio::{self, EncodeError, Encoded, Parser};
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
@@ -55,7 +55,7 @@ impl Namespace {
     /// `new_namespace` are.
     pub fn server_side_emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
         let link = self.link();
-        self.encode_server_side(event, &args, |encoded| {
+        encode(self.name(), event, &args, |encoded| {
             if let Some(link) = &link {
                 link.queue(|state, now| {
                     state.cluster.server_side_emit(now, self.name(), event, encoded.into())
@@ -85,7 +85,7 @@ impl Namespace {
     pub fn server_side_emit_with_ack<T>(&self, event: &str, args: impl Payload) -> AckStream<T> {
         let waiter = Waiter::new(self.next_ack(|_| false), self.0.engine.clone());
         let link = self.link();
-        let sent = self.encode_server_side(event, &args, |encoded| {
+        let sent = encode(self.name(), event, &args, |encoded| {
             if let Some(link) = &link {
                 waiter.ask_cluster(link);
                 waiter.begin(link, |cluster, now| {
@@ -132,20 +132,6 @@ impl Namespace {
         self.0.functions.add_server_side(Entry::new(On::Event(event), Kept::new(handler), false));
     }
 
-    /// Calls `send` with the arguments of an event, if it can be sent to other servers.
-    fn encode_server_side(
-        &self,
-        event: &str,
-        args: &impl Payload,
-        send: impl FnOnce(Encoded<'_>),
-    ) -> Result<(), EmitError> {
-        check_name(event)?;
-        crate::payload::check(args)?;
-        // Without the event's name, because those that clients must not send are allowed.
-        let head = Head { namespace: self.name(), kind: Kind::Ack(0) };
-        with_encoder(self.0.parser, |encoder| Ok(args.encode(encoder, head).map(send)?))
-    }
-
     /// Returns the number of servers with this namespace, this one included: 1 without an
     /// [adapter](crate::ServerBuilder::adapter). If the bus does not know it within
     /// [`Adapter::request_timeout`](crate::cluster::Adapter::request_timeout), those are counted that send heartbeats.
@@ -181,12 +167,20 @@ impl Namespace {
     }
 }
 
-/// Checks whether an event between servers may have this name.
-pub(super) fn check_name(event: &str) -> Result<(), EmitError> {
-    match RESERVED.contains(&event) {
-        true => Err(EncodeError::ReservedEvent.into()),
-        false => Ok(()),
+/// Calls `send` with the arguments of an event, if it can be sent to other servers.
+pub(super) fn encode(
+    namespace: &str,
+    event: &str,
+    args: &impl Payload,
+    send: impl FnOnce(Encoded<'_>),
+) -> Result<(), EmitError> {
+    if RESERVED.contains(&event) {
+        return Err(EncodeError::ReservedEvent.into());
     }
+    crate::payload::check(args)?;
+    // Without the event's name, because those that clients must not send are allowed.
+    let head = Head { namespace, kind: Kind::Ack(0) };
+    with_encoder(Parser::default(), |encoder| Ok(args.encode(encoder, head).map(send)?))
 }
 
 impl Server {

@@ -57,6 +57,7 @@ impl Bus for Noted {
     }
 
     fn flush(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.notes.lock().unwrap().push("flush".into());
         match self.is_stuck {
             true => Box::pin(std::future::pending()),
             false => Box::pin(std::future::ready(())),
@@ -77,6 +78,26 @@ fn a_bus_that_is_stuck_delays_the_end_of_a_server_by_a_second() {
     client.expect("hello");
     test.close();
     assert_eq!(test.elapsed(), Duration::from_secs(1));
+}
+
+#[test]
+fn what_a_server_sends_until_its_last_session_has_ended_leaves_before_it_counts_as_closed() {
+    let bus = noted(false);
+    let notes = bus.notes.clone();
+    let test = start(None, Server::builder().adapter(Adapter::classic(bus)).build());
+    let client = test.connect("/");
+    client.stall();
+    test.server().local().emit("large", "x".repeat(1 << 20));
+    take(&notes);
+    test.server().begin_close();
+    test.settle();
+    test.server().begin_close();
+    assert!(!take(&notes).contains(&"flush".to_owned()), "the client has not received everything");
+    test.server().emit("late", ());
+    client.resume();
+    test.close();
+    assert_eq!(test.elapsed(), Duration::ZERO);
+    assert_eq!(take(&notes), ["publish socket.io#/#", "flush"]);
 }
 
 #[test]

@@ -1,21 +1,21 @@
 //! Sending into a cluster from a program without a server.
 
 use super::Adapter;
-use super::link::pass;
+use super::link::{Sending, pass_next};
 use crate::error::EmitError;
 use crate::guard::guard;
 use crate::observe::{self, ClusterEvent, ServerEvent};
 use crate::payload::sealed::{Head, Kind};
-use crate::payload::{Payload, check, with_encoder};
+use crate::payload::{Payload, with_encoder};
 use crate::server::room_names::{self, RoomNames};
-use crate::server::server_side::check_name;
+use crate::server::server_side;
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use smol_str::SmolStr;
 use sockeye_core::Time;
 use sockeye_core::cluster::{Bus, BusStatus, Cluster, Node, RequestId};
 use sockeye_core::host::{Connector, Runtime};
-use sockeye_core::socketio::{Encoded, Flags, Parser, Target, with_slash};
+use sockeye_core::socketio::{Flags, Parser, Target, with_slash};
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -164,26 +164,7 @@ impl ClusterEmitter {
         let now = self.0.node.runtime.now();
         let mut state = self.0.state.lock();
         f(&mut state.cluster, now);
-        while !state.is_sending
-            && let Some(command) = state.cluster.poll_command()
-        {
-            state.is_sending = true;
-            MutexGuard::unlocked(&mut state, || guard("a bus", || pass(&*self.0.bus, command)));
-            state.is_sending = false;
-        }
-    }
-
-    /// Encodes a packet, and sends what `f` makes of it.
-    fn encode(
-        &self,
-        (args, head): (&impl Payload, Head<'_>),
-        f: impl FnOnce(&mut Cluster, Time, Encoded<'_>),
-    ) -> Result<(), EmitError> {
-        with_encoder(Parser::default(), |encoder| {
-            let encoded = args.encode(encoder, head)?;
-            self.act(|cluster, now| f(cluster, now, encoded));
-            Ok(())
-        })
+        while pass_next(&mut state, &*self.0.bus) {}
     }
 }
 
@@ -223,8 +204,12 @@ impl ClusterBroadcast {
     /// If nothing was sent, because the name or the arguments cannot be encoded.
     pub fn emit(self, event: &str, args: impl Payload) -> Result<(), EmitError> {
         let head = Head { namespace: &self.namespace, kind: Kind::Event(event, None) };
-        self.emitter.encode((&args, head), |cluster, now, encoded| {
-            cluster.broadcast(now, &self.namespace, &self.target, &self.flags, encoded.into());
+        with_encoder(Parser::default(), |encoder| {
+            let encoded = args.encode(encoder, head)?;
+            self.emitter.act(|cluster, now| {
+                cluster.broadcast(now, &self.namespace, &self.target, &self.flags, encoded.into());
+            });
+            Ok(())
         })
     }
 
@@ -261,13 +246,21 @@ impl ClusterBroadcast {
     /// If nothing was sent, because the name is reserved (`connect`, `connection` and `new_namespace` are), or the arguments
     /// cannot be encoded.
     pub fn server_side_emit(&self, event: &str, args: impl Payload) -> Result<(), EmitError> {
-        check_name(event)?;
-        check(&args)?;
-        // Without the event's name, because those that clients must not send are allowed.
-        let head = Head { namespace: &self.namespace, kind: Kind::Ack(0) };
-        self.emitter.encode((&args, head), |cluster, now, encoded| {
-            cluster.server_side_emit(now, &self.namespace, event, encoded.into());
+        server_side::encode(&self.namespace, event, &args, |encoded| {
+            self.emitter.act(|cluster, now| {
+                cluster.server_side_emit(now, &self.namespace, event, encoded.into());
+            });
         })
+    }
+}
+
+impl Sending for State {
+    fn cluster(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
+    fn is_sending(&mut self) -> &mut bool {
+        &mut self.is_sending
     }
 }
 

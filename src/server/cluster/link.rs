@@ -19,10 +19,11 @@ use sockeye_core::host::Runtime;
 use sockeye_core::socketio::Target;
 use sockeye_core::{Random, Time};
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// The time for the bus to send what waits, when the server is closed.
@@ -62,6 +63,10 @@ pub(in crate::server) struct State {
     is_sending: bool,
     /// A thread handles an event.
     is_handling: bool,
+    /// The server is being closed.
+    is_leaving: bool,
+    /// The task that waits until no thread passes a command to the bus.
+    leaving: Option<Waker>,
     was_connected: bool,
     /// When messages were reported that cannot be read, and the number of further ones.
     reported: Option<Time>,
@@ -103,6 +108,8 @@ impl Link {
                 timer: None,
                 is_sending: false,
                 is_handling: false,
+                is_leaving: false,
+                leaving: None,
                 was_connected: false,
                 reported: None,
                 ignored: 0,
@@ -168,13 +175,10 @@ impl Link {
         let engine = self.engine();
         let mut state = self.state.lock();
         loop {
-            if !state.is_sending
-                && let Some(command) = state.cluster.poll_command()
-            {
-                state.is_sending = true;
-                MutexGuard::unlocked(&mut state, || guard("a bus", || pass(&*self.bus, command)));
-                state.is_sending = false;
-            } else if !state.is_handling
+            if pass_next(&mut state, &*self.bus) {
+                continue;
+            }
+            if !state.is_handling
                 && let Some(event) = state.cluster.poll_event()
             {
                 state.is_handling = true;
@@ -185,8 +189,9 @@ impl Link {
             }
         }
         let driver = engine.as_ref().and_then(|engine| self.arm(engine, &mut state));
+        let leaving = if state.is_sending { None } else { state.leaving.take() };
         drop(state);
-        driver.into_iter().for_each(Waker::wake);
+        driver.into_iter().chain(leaving).for_each(Waker::wake);
     }
 
     /// Adds the deadline of the cluster to the table of the server, if it has moved closer. Returns the waker to call.
@@ -255,21 +260,27 @@ impl Link {
         }
     }
 
-    /// Closes the server by `close`, and says goodbye to the others. The server counts as closed once the bus has sent
-    /// everything, or a second has passed.
+    /// Closes the server by `close`, and says goodbye to the others. The server counts as closed once everything else is
+    /// over, and then the bus has sent what was passed to it by then, or a second has passed.
     pub(in crate::server) fn leave(&self, close: impl FnOnce()) {
         let Some(engine) = self.engine() else { return close() };
-        engine.count_busy(true);
-        let busy = Busy(Arc::downgrade(&engine));
+        if std::mem::replace(&mut self.state.lock().is_leaving, true) {
+            return close();
+        }
+        let busy = Busy::new(&engine);
         close();
         self.act(|cluster, now| cluster.close(now));
         let Some(runtime) = engine.runtime() else { return };
-        let mut flush = self.bus.flush();
-        let mut deadline = Deadline::default();
+        let this = self.this.clone();
         runtime.spawn(Box::pin(async move {
+            poll_fn(|cx| busy.poll_last(cx)).await;
+            let (mut flush, mut deadline) = (None, Deadline::default());
             poll_fn(|cx| {
-                let Some(engine) = busy.0.upgrade() else { return Poll::Ready(()) };
-                if flush.as_mut().poll(cx).is_ready() || deadline.poll(cx, &engine, FLUSH).is_ready() {
+                let (Some(engine), Some(link)) = (busy.0.upgrade(), this.upgrade()) else {
+                    return Poll::Ready(());
+                };
+                if link.poll_flush(cx, &mut flush).is_ready() || deadline.poll(cx, &engine, FLUSH).is_ready()
+                {
                     deadline.clear(&engine.timers);
                     return Poll::Ready(());
                 }
@@ -278,7 +289,26 @@ impl Link {
             .await;
         }));
     }
+
+    /// Returns `Ready` once the bus has sent what was passed to it before the first call.
+    fn poll_flush(&self, cx: &mut Context<'_>, flush: &mut Option<Flush>) -> Poll<()> {
+        if flush.is_none() {
+            self.send();
+            let mut state = self.state.lock();
+            if state.is_sending {
+                // Another thread passes what is left, and wakes this task then.
+                let replaced = state.leaving.replace(cx.waker().clone());
+                drop(state);
+                drop(replaced);
+                return Poll::Pending;
+            }
+        }
+        flush.get_or_insert_with(|| self.bus.flush()).as_mut().poll(cx)
+    }
 }
+
+/// The future of [`Bus::flush`].
+type Flush = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Returns whether a namespace has sockets in a room, or any: the condition for reading the messages of one decoding.
 fn has_sockets(engine: &Engine) -> impl FnMut(&str, Option<&str>) -> bool {
@@ -293,8 +323,38 @@ fn has_sockets(engine: &Engine) -> impl FnMut(&str, Option<&str>) -> bool {
     }
 }
 
+/// The state machine of a node, whose commands one thread at a time passes to the bus, so that their order is kept.
+pub(super) trait Sending {
+    fn cluster(&mut self) -> &mut Cluster;
+
+    /// Whether a thread passes a command to the bus.
+    fn is_sending(&mut self) -> &mut bool;
+}
+
+impl Sending for State {
+    fn cluster(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
+    fn is_sending(&mut self) -> &mut bool {
+        &mut self.is_sending
+    }
+}
+
+/// Passes the next command to the bus, without the lock. Returns `false` if there is none, or another thread is doing it.
+pub(super) fn pass_next(state: &mut MutexGuard<'_, impl Sending>, bus: &dyn Bus) -> bool {
+    if *state.is_sending() {
+        return false;
+    }
+    let Some(command) = state.cluster().poll_command() else { return false };
+    *state.is_sending() = true;
+    MutexGuard::unlocked(state, || guard("a bus", || pass(bus, command)));
+    *state.is_sending() = false;
+    true
+}
+
 /// Passes a command to the bus.
-pub(super) fn pass(bus: &dyn Bus, command: Command) {
+fn pass(bus: &dyn Bus, command: Command) {
     match command {
         Command::Watch(channel) => bus.watch(&channel, true),
         Command::Unwatch(channel) => bus.watch(&channel, false),
@@ -310,6 +370,18 @@ pub(super) fn pass(bus: &dyn Bus, command: Command) {
 
 /// Keeps the server from being closed until it is dropped.
 struct Busy(Weak<Engine>);
+
+impl Busy {
+    fn new(engine: &Arc<Engine>) -> Busy {
+        engine.count_busy(true);
+        Busy(Arc::downgrade(engine))
+    }
+
+    /// Returns `Ready` once nothing else keeps the server from being closed.
+    fn poll_last(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.upgrade().map_or(Poll::Ready(()), |engine| engine.poll_closed(cx, 1))
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {

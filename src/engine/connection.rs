@@ -4,7 +4,7 @@ use super::exchange::{self, Caller, Carries, Content, Exchange, Incoming, Step, 
 use super::server::ServerInner;
 use super::session::Session;
 use super::timers::{Key, Notify};
-use super::{Application, CloseReason, Handshake, Transport, TransportError};
+use super::{Application, Batch, CloseReason, Handshake, Transport, TransportError};
 use crate::guard::guard;
 use crate::inflated::Inflated;
 use crate::log::{self, Span, debug};
@@ -220,7 +220,7 @@ impl<A: Application> Connection<A> {
         }
     }
 
-    fn handle_message(&mut self, now: Time, message: websocket::Message<'_>) {
+    fn handle_message(&mut self, now: Time, message: websocket::Message<'_>, batch: &mut Batch) {
         let version = match &self.link {
             Link::WebSocket(session) | Link::Probe(session, _) => session.version(),
             _ => Version::V4,
@@ -232,7 +232,7 @@ impl<A: Application> Connection<A> {
             websocket::Message::Ping(_) | websocket::Message::Pong(_) => return,
         };
         match (&self.link, packet) {
-            (Link::WebSocket(session), Ok(packet)) => self.server.handle_packet(now, session, packet),
+            (Link::WebSocket(session), Ok(packet)) => self.server.handle_packet(now, session, packet, batch),
             (Link::WebSocket(session), Err(error)) => {
                 session.with(|engine, _| engine.close(now, CloseReason::ParseError(error)));
             }
@@ -669,11 +669,12 @@ impl<A: Application> Connection<A> {
 
     /// Reads messages until none is complete. Returns `true` if nothing more can be done now.
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> bool {
+        let mut batch = Batch::default();
         loop {
             match self.stream.next_message(now, input, &pool::DEFLATE) {
                 Ok(Some(message)) => {
                     self.inflated.count(&message);
-                    self.handle_message(now, message);
+                    self.handle_message(now, message, &mut batch);
                     if self.inflated.is_enough(self.server.site.config.high_water)
                         && let Some(waker) = &self.waker
                     {

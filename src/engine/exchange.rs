@@ -4,7 +4,7 @@
 use super::hooks::Verdict;
 use super::server::ServerInner;
 use super::session::Session;
-use super::{Application, Handshake, Id, TransportError};
+use super::{Application, Batch, Handshake, Id, TransportError};
 use crate::guard::Guarded;
 use crate::handshake::Common;
 use sockeye_core::engineio::server::exchange::{
@@ -529,10 +529,11 @@ fn take_packets<A: Application>(
     arrived: usize,
 ) -> Result<(), PacketError> {
     session.heard(caller.now, arrived);
+    let mut batch = Batch::default();
     while let Some(packet) = packets.next(session.has_capacity() || session.is_closed())? {
         match packet {
             Packet::Message(_) if session.is_closed() => {}
-            packet => caller.server.handle_packet(caller.now, session, packet),
+            packet => caller.server.handle_packet(caller.now, session, packet, &mut batch),
         }
     }
     Ok(())

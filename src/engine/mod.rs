@@ -24,6 +24,7 @@
 //! ```
 
 mod assets;
+mod batch;
 mod close;
 mod connection;
 pub(crate) mod deadline;
@@ -36,6 +37,7 @@ pub(crate) mod timers;
 
 pub use crate::connection_error::ConnectionError;
 pub use crate::handshake::Handshake;
+pub use batch::Batch;
 pub use connection::Connection;
 pub use server::{Builder, Server};
 pub(crate) use server::{ServerInner, random_id};
@@ -67,6 +69,14 @@ pub trait Application: Send + Sync + Sized + 'static {
 
     /// Called for each message that arrives.
     fn on_message(&self, session: &Session<Self>, message: Message<'_>);
+
+    /// Does the same as [`on_message`](Application::on_message), which it calls, for one of several messages that arrived
+    /// together.
+    #[doc(hidden)]
+    fn on_batched_message(&self, session: &Session<Self>, message: Message<'_>, batch: &mut Batch) {
+        let _ = batch;
+        self.on_message(session, message);
+    }
 
     /// Called when a session has moved from polling to WebSocket, between two of its messages.
     fn on_upgrade(&self, session: &Session<Self>) {

@@ -8,7 +8,7 @@ use super::hooks::Hooks;
 use super::quota::Quota;
 use super::session::{Session, Shared};
 use super::timers::Timers;
-use super::{Application, CloseReason, Handshake, Id, Message, Transport, WhenFull};
+use super::{Application, Batch, CloseReason, Handshake, Id, Message, Transport, WhenFull};
 use crate::by_id::{ById, IdHash};
 use crate::connection_error::ConnectionError;
 use crate::guard::guard;
@@ -201,8 +201,14 @@ impl<A: Application> ServerInner<A> {
         self.site.is_path(path) || self.assets.contains(path)
     }
 
-    /// Handles a packet that arrived on a session's transport.
-    pub(super) fn handle_packet(&self, now: Time, session: &Session<A>, packet: Packet<'_>) {
+    /// Handles a packet that arrived on a session's transport. `batch` is for those that arrived together.
+    pub(super) fn handle_packet(
+        &self,
+        now: Time,
+        session: &Session<A>,
+        packet: Packet<'_>,
+        batch: &mut Batch,
+    ) {
         let _inside = session.span().enter();
         if self.observer.is_some() {
             self.show(Direction::In, session, session.transport(), &packet);
@@ -211,7 +217,7 @@ impl<A: Application> ServerInner<A> {
             Packet::Message(message) if self.has_rate_limit && !session.count_message(now, &message) => {}
             // The common case needs no lock here.
             Packet::Message(message) => {
-                guard("on_message", || self.application.on_message(session, message));
+                guard("on_message", || self.application.on_batched_message(session, message, batch));
             }
             packet => {
                 session.with(|engine, _| engine.handle_packet(now, packet));

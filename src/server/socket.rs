@@ -15,7 +15,7 @@ pub(super) use data::{read_shared, read_stored_json, stored_json};
 pub use emitter::Emitter;
 
 use crate::by_id::Identified;
-use crate::engine::{self, CloseReason, Handshake, Id, Transport};
+use crate::engine::{self, Batch, CloseReason, Handshake, Id, Transport};
 use crate::error::{DisconnectReason, EmitError};
 use crate::extract::Context;
 use crate::failed_event::FailedEvent;
@@ -511,6 +511,24 @@ impl Socket {
 
     pub(super) fn session(&self) -> &engine::Session<App> {
         &self.0.session
+    }
+
+    /// Returns whether this is the client's socket in the namespace of this name, at this moment.
+    #[inline]
+    pub(super) fn is_in(&self, namespace: &str) -> bool {
+        self.is_connected() && self.0.namespace.name() == namespace
+    }
+
+    /// Keeps the socket for the next message of those that arrived together.
+    #[inline]
+    pub(super) fn keep_in(self, batch: &mut Batch) {
+        batch.keep(self.0);
+    }
+
+    /// Takes out the socket of the previous message of those that arrived together.
+    #[inline]
+    pub(super) fn take_from(batch: &mut Batch) -> Option<Socket> {
+        batch.take().map(Socket)
     }
 
     /// Marks the socket as connected. Called under the session's lock.

@@ -64,6 +64,12 @@ impl<'a> Encoded<'a> {
         core::iter::once(first).chain(attachments.map(Part::Binary))
     }
 
+    /// Returns the message to send, if the packet is only one.
+    #[inline]
+    pub fn only(&self) -> Option<Part<'a>> {
+        (self.ends.is_empty() || self.packed.is_some()).then(|| self.first())
+    }
+
     /// Returns the first of the messages to send, which is the only one of a packet without attachments.
     pub(in crate::socketio) fn first(&self) -> Part<'a> {
         self.packed.map_or(Part::Text(self.text), |packed| Part::Binary(&packed.bytes))

@@ -151,6 +151,20 @@ impl<S: Clone + PartialEq> Session<S> {
         }
     }
 
+    /// Returns the socket that a [plain](Decoded::plain) packet is for, which was not passed to
+    /// [`handle_message`](Session::handle_message); `None` if the server has closed the namespace.
+    ///
+    /// As long as only plain packets arrive, and the socket stays in its namespace, the next packet for that namespace is
+    /// for the same socket.
+    ///
+    /// # Errors
+    /// Returns an error if the client broke the protocol.
+    #[inline]
+    pub fn socket_for(&mut self, packet: &Packet<'_>) -> Result<Option<S>, ProtocolError> {
+        self.expect_packet()?;
+        self.member(packet.namespace)
+    }
+
     /// Checks that no attachment has to come before a packet.
     #[inline]
     fn expect_packet(&mut self) -> Result<(), ProtocolError> {

@@ -1,4 +1,4 @@
-//! A client that comes back, and missed one of many events: what the others cost, which were for rooms that it is not in.
+//! A client that comes back, and missed a few of many events: most were for rooms that it is not in.
 
 use super::measured;
 use sockeye_core::Time;
@@ -6,7 +6,7 @@ use sockeye_core::engineio::Id;
 use sockeye_core::socketio::recovery::{Config, Epoch, Pid, Retained};
 use sockeye_core::socketio::{Encoder, Target};
 
-/// Each event behind the client's offset counts as a message.
+/// The messages are the events that are behind the client's offset. One of a thousand was for it; only these count.
 pub(crate) fn run(messages: usize) {
     let now = Time::ZERO;
     let mut retained = Retained::new(Config::default(), Epoch::from_random(1));
@@ -18,7 +18,7 @@ pub(crate) fn run(messages: usize) {
         let mut target = Target::default();
         target
             .rooms
-            .insert(if i == messages / 2 { "news".to_owned() } else { format!("room {}", i % 100) }.as_str());
+            .insert(if i % 1000 == 500 { "news".to_owned() } else { format!("room {}", i % 100) }.as_str());
         let encoded =
             encoder.event("/", None, "event", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx").expect("an event");
         let draft = retained.epoch().expect("it numbers events itself").draft(&encoded);
@@ -31,6 +31,6 @@ pub(crate) fn run(messages: usize) {
         retained.recover(now, &claim).expect("the socket is kept");
         missed
     });
-    assert_eq!(missed, 1);
-    eprintln!("recover: {messages} messages, {missed} missed");
+    assert_eq!(missed, messages.div_ceil(1000));
+    eprintln!("recover: {missed} messages, missed of {messages}");
 }

@@ -1,85 +1,18 @@
 //! The events that were sent in a namespace, as long as a client may have missed them.
 
+use super::entry::{ENTRY, Entry, Recipient};
+use super::index::Index;
 use super::offset::END;
+use super::places::Places;
 use crate::socketio::Target;
 use crate::time::Time;
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
-use smol_str::SmolStr;
 
-/// The bytes that an event takes beside its frames.
-pub(super) const ENTRY: usize = size_of::<Entry>();
-
-/// An event, in 64 bytes.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// The frames that the recipients share.
-    frames: Bytes,
-    addressees: Addressees,
-    /// The addressees are all sockets but those of the room.
-    is_inverted: bool,
-    at: Tick,
-}
-
-/// A [`Target`] in less memory, as most are of these forms.
-#[derive(Debug)]
-enum Addressees {
-    Everyone,
-    Room(SmolStr),
-    Others(Box<Target>),
-}
-
-/// A time in tenths of a second, rounded up. Later than 13 years after the origin it does not advance.
-#[derive(Clone, Copy, Debug)]
-struct Tick(u32);
-
-impl Tick {
-    fn new(time: Time) -> Tick {
-        let tenths = time.since_origin().as_millis().div_ceil(100);
-        Tick(u32::try_from(tenths).unwrap_or(u32::MAX))
-    }
-
-    fn time(self) -> Time {
-        Time::from_origin(Duration::from_millis(u64::from(self.0) * 100))
-    }
-}
-
-impl Entry {
-    fn new(now: Time, target: &Target, frames: Bytes) -> Entry {
-        let (addressees, is_inverted) = match (target.rooms.only(), target.except.only()) {
-            _ if target.rooms.is_empty() && target.except.is_empty() => (Addressees::Everyone, false),
-            (Some(room), _) if target.except.is_empty() => (Addressees::Room(room.clone()), false),
-            (_, Some(room)) if target.rooms.is_empty() => (Addressees::Room(room.clone()), true),
-            _ => (Addressees::Others(Box::new(target.clone())), false),
-        };
-        Entry { frames, addressees, is_inverted, at: Tick::new(now) }
-    }
-
-    fn target(&self) -> Target {
-        let mut target = Target::default();
-        match (&self.addressees, self.is_inverted) {
-            (Addressees::Everyone, _) => {}
-            (Addressees::Room(room), false) => target.rooms.insert(room),
-            (Addressees::Room(room), true) => target.except.insert(room),
-            (Addressees::Others(others), _) => return (**others).clone(),
-        }
-        target
-    }
-
-    /// Returns whether a socket was addressed. `is_in` tells which rooms it is in.
-    fn includes(&self, is_in: impl Fn(&str) -> bool) -> bool {
-        match &self.addressees {
-            Addressees::Everyone => true,
-            Addressees::Room(room) => is_in(room) != self.is_inverted,
-            Addressees::Others(target) => {
-                (target.rooms.is_empty() || target.rooms.iter().any(&is_in))
-                    && !target.except.iter().any(&is_in)
-            }
-        }
-    }
-}
+/// The maximum number of events in any log: the distances between them have 31 bits.
+const MAX_PACKETS: usize = (1 << 31) - 2;
 
 /// The bounds of a log.
 #[derive(Clone, Copy, Debug)]
@@ -92,12 +25,14 @@ pub(super) struct Bounds {
 /// Events by their positions.
 ///
 /// The positions of a log of its own are numbered from 0 without gaps. Those of a log of a stream are those of the stream,
-/// whose other entries are not here, and are kept beside the events.
+/// whose other entries are not here.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     entries: VecDeque<Entry>,
-    /// The positions of the events, if they are those of a stream.
-    positions: Option<VecDeque<u128>>,
+    /// The number of the first entry. They are numbered in the order in which they came, from 0.
+    removed: u64,
+    places: Places,
+    index: Index,
     /// The first position from which all events are there.
     first: u128,
     /// The position behind the last one that was read.
@@ -125,12 +60,12 @@ impl Log {
 
     /// Returns the events in their order: when they were sent, to which sockets, and their frames.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Time, Target, &Bytes)> {
-        self.entries.iter().map(|entry| (entry.at.time(), entry.target(), &entry.frames))
+        self.entries.iter().enumerate().map(|(at, entry)| (self.time(at), entry.target(), &entry.frames))
     }
 
     /// Creates the log of a stream, which was not read yet.
     pub(super) fn of_stream() -> Log {
-        Log { positions: Some(VecDeque::new()), ..Log::default() }
+        Log { places: Places::Stream(VecDeque::new()), ..Log::default() }
     }
 
     /// Returns the position of the next event. It is the lowest one that is possible.
@@ -140,7 +75,7 @@ impl Log {
 
     /// Returns the position of the newest event that is at least this old, if none that is newer was removed.
     pub(super) fn last_before(&self, now: Time, age: Duration) -> Option<u128> {
-        let count = self.entries.partition_point(|entry| entry.at.time() + age <= now);
+        let count = self.partition_point(|at| self.time(at) + age <= now);
         match count.checked_sub(1) {
             Some(at) => Some(self.position(at)),
             None if self.lost.is_some_and(|(_, at)| at + age > now) => None,
@@ -159,9 +94,10 @@ impl Log {
 
     /// Forgets everything: what is behind `last` follows.
     pub(super) fn start_behind(&mut self, now: Time, last: u128) {
-        let positions = self.positions.as_ref().map(|_| VecDeque::new());
+        let mut places = core::mem::take(&mut self.places);
+        places.clear();
         let next = last.saturating_add(1);
-        *self = Log { positions, first: next, next, lost: Some((last, now)), ..Log::default() };
+        *self = Log { places, first: next, next, lost: Some((last, now)), ..Log::default() };
     }
 
     /// Notes that the stream was read up to here.
@@ -176,12 +112,15 @@ impl Log {
             self.entries.reserve_exact((self.entries.len() / 8).max(16));
         }
         self.bytes += frames.len() + ENTRY;
-        self.entries.push_back(Entry::new(now, target, frames.clone()));
+        let (number, len) = (self.number(self.entries.len()), self.entries.len());
+        let stamp = self.places.insert(number, self.next, now);
+        let links = self.index.insert(number as u32, len, target);
+        self.entries.push_back(Entry::new(stamp, target, links, frames.clone()));
         self.next += 1;
         self.trim(now, bounds);
-        while self.bytes > bounds.bytes || self.entries.len() > bounds.packets {
-            let Some((position, entry)) = self.pop() else { break };
-            self.lost = Some((position, entry.at.time()));
+        while self.bytes > bounds.bytes || self.entries.len() > bounds.packets.min(MAX_PACKETS) {
+            let Some((position, at)) = self.pop() else { break };
+            self.lost = Some((position, at));
         }
     }
 
@@ -202,34 +141,33 @@ impl Log {
             self.start_behind(now, position.saturating_sub(1));
         }
         self.next = position;
-        if let Some(positions) = &mut self.positions {
-            positions.push_back(position);
-        }
         self.push(now, target, frames, bounds);
     }
 
     /// Removes the events that are too old to be missed by anybody.
     pub(super) fn trim(&mut self, now: Time, bounds: &Bounds) {
-        while self.entries.front().is_some_and(|entry| entry.at.time() + bounds.age <= now) {
+        while !self.entries.is_empty() && self.time(0) + bounds.age <= now {
             self.pop();
         }
         let (len, capacity) = (self.entries.len(), self.entries.capacity());
         if len == 0 && capacity > 0 {
-            self.entries = VecDeque::new();
+            (self.entries, self.index) = Default::default();
+            self.places.clear();
+            self.removed = 0;
         } else if len < capacity / 4 {
             self.entries.shrink_to(len + len / 8);
         }
-        if let Some(positions) = self.positions.as_mut().filter(|positions| len < positions.capacity() / 4) {
-            positions.shrink_to(len + len / 8);
-        }
     }
 
-    fn pop(&mut self) -> Option<(u128, Entry)> {
+    /// Removes the first event. Returns its position, and when it was sent.
+    fn pop(&mut self) -> Option<(u128, Time)> {
+        let (position, at) = (self.position(0), self.time(0));
         let entry = self.entries.pop_front()?;
-        let position = self.positions.as_mut().map_or(Some(self.first), VecDeque::pop_front)?;
+        self.removed += 1;
+        self.places.forget(self.removed);
         self.first = position + 1;
         self.bytes -= entry.frames.len() + ENTRY;
-        Some((position, entry))
+        Some((position, at))
     }
 
     /// Returns whether all events from a position on are there, except those that are too old to be missed.
@@ -245,41 +183,185 @@ impl Log {
 
     /// Returns whether offsets have enough digits for the positions.
     fn is_countable(&self) -> bool {
-        self.positions.is_some() || self.next <= u128::from(END)
+        matches!(self.places, Places::Stream(_)) || self.next <= u128::from(END)
     }
 
-    /// Returns the events from a position on that addressed a socket: their positions and frames.
-    pub(super) fn from(
+    /// Returns the events from a position on that addressed a client: their positions and frames.
+    pub(super) fn missed(
         &self,
         from: u128,
-        is_in: impl Fn(&str) -> bool,
-    ) -> impl Iterator<Item = (u128, &Bytes)> {
-        let start = match &self.positions {
-            Some(positions) => positions.partition_point(|position| *position < from),
-            None => usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX),
+        recipient: Recipient<'_>,
+    ) -> impl Iterator<Item = (u128, &Bytes)> + use<'_> {
+        let start = match &self.places {
+            Places::Stream(_) => self.partition_point(|at| self.position(at) < from),
+            Places::Own => usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX),
         };
         let start = start.min(self.entries.len());
-        (start..)
-            .zip(self.entries.range(start..))
-            .filter(move |(_, entry)| entry.includes(&is_in))
-            .map(|(at, entry)| (self.position(at), &entry.frames))
+        let is_for = |at: &u32| self.entry(*at as usize).is_some_and(|entry| entry.includes(recipient));
+        let found: Vec<u32> = match self.entries.len() - start <= recipient.rooms.len() {
+            true => (start as u32..self.entries.len() as u32).filter(is_for).collect(),
+            false => self.find(start, recipient, is_for),
+        };
+        let event = |at: u32| Some((self.position(at as usize), &self.entry(at as usize)?.frames));
+        found.into_iter().filter_map(event)
+    }
+
+    /// Finds entries from `start` on by the index. There are less than [`MAX_PACKETS`].
+    fn find(&self, start: usize, recipient: Recipient<'_>, is_for: impl Fn(&u32) -> bool) -> Vec<u32> {
+        let end = self.number(self.entries.len()) as u32;
+        let mut found = Vec::new();
+        for (head, bucket) in self.index.chains(recipient) {
+            let mut at = self.entries.len();
+            let mut distance = end.wrapping_sub(head);
+            while distance > 0
+                && let Some(earlier) = at.checked_sub(distance as usize).filter(|at| *at >= start)
+            {
+                at = earlier;
+                if is_for(&(at as u32)) {
+                    found.push(at as u32);
+                }
+                distance = self.entry(at).map_or(0, |entry| entry.link(bucket));
+            }
+        }
+        // One that is for several of the client's rooms is in several chains.
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    fn entry(&self, at: usize) -> Option<&Entry> {
+        self.entries.get(at)
+    }
+
+    fn number(&self, at: usize) -> u64 {
+        self.removed + at as u64
     }
 
     /// Returns the position of an entry.
     fn position(&self, at: usize) -> u128 {
-        match &self.positions {
-            Some(positions) => positions.get(at).copied().unwrap_or(self.next),
-            None => self.first + at as u128,
+        let stamp = self.entry(at).map_or(0, |entry| entry.stamp);
+        self.places.position(self.number(at), stamp).unwrap_or(self.first + at as u128)
+    }
+
+    /// Returns the time at which an event was sent, or a little later.
+    fn time(&self, at: usize) -> Time {
+        let stamp = self.entry(at).map_or(0, |entry| entry.stamp);
+        self.places.time(self.number(at), stamp)
+    }
+
+    /// Returns the number of entries from the first one on for which this is true.
+    fn partition_point(&self, is_before: impl Fn(usize) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.entries.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            (low, high) = if is_before(middle) { (middle + 1, high) } else { (low, middle) };
         }
+        low
     }
 
     /// Returns the time at which all events can be removed.
     pub(super) fn deadline(&self, bounds: &Bounds) -> Option<Time> {
-        self.entries.back().map(|entry| entry.at.time() + bounds.age)
+        self.entries.len().checked_sub(1).map(|last| self.time(last) + bounds.age)
     }
 
+    /// Returns the number of entries for which memory is reserved, and of the heads of chains.
     #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
-        self.entries.capacity()
+    pub(super) fn capacity(&self) -> (usize, usize) {
+        (self.entries.capacity(), self.index.heads())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{at, id, to};
+    use super::*;
+    use alloc::format;
+    use alloc::string::String;
+    use core::cell::Cell;
+    use proptest::prelude::*;
+    use smol_str::SmolStr;
+
+    const NO_BOUNDS: Bounds =
+        Bounds { age: Duration::from_secs(100), bytes: usize::MAX, packets: usize::MAX };
+
+    fn push(log: &mut Log, now: Time, rooms: &[&str], except: &[&str]) {
+        log.push(now, &to(rooms, except), &Bytes::from_static(b"frame"), &NO_BOUNDS);
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_is_found_to_have_missed_the_same_as_by_reading_the_whole_log(
+            sent in prop::collection::vec((0..8usize, prop::collection::vec(0..40u8, 0..12), any::<bool>(), 0..3u64), 0..300),
+            rooms in prop::collection::btree_set(0..40u8, 0..12),
+            packets in 1..250usize,
+            is_stream: bool,
+            from: prop::sample::Index,
+        ) {
+            let mut log = if is_stream { Log::of_stream() } else { Log::default() };
+            let bounds = Bounds { packets, ..NO_BOUNDS };
+            let name = |room: &u8| if *room == 39 { id(1).as_str().into() } else { format!("room {room}") };
+            let names: Vec<SmolStr> = rooms.iter().map(|room| name(room).into()).collect();
+            let mut now = 0;
+            for (number, (count, named, is_excluded, later)) in sent.into_iter().enumerate() {
+                // Those to one room are the most frequent.
+                let count = if count < 6 { 1 } else { 12 };
+                let named: Vec<String> = named.iter().take(count).map(name).collect();
+                let named: Vec<_> = named.iter().map(String::as_str).collect();
+                let (to_rooms, except) = named.split_at(if is_excluded { named.len() / 2 } else { named.len() });
+                let position = number as u128 + (1_700_000_000_000 << 64);
+                match is_stream {
+                    true => log.push_at(at(now), position, &to(to_rooms, except), &Bytes::from(format!("{number}")), &bounds),
+                    false => log.push(at(now), &to(to_rooms, except), &Bytes::from(format!("{number}")), &bounds),
+                }
+                now += later;
+            }
+            let mut sorted = names;
+            sorted.sort_unstable();
+            let own = id(1);
+            let recipient = Recipient { id: &own, rooms: &sorted };
+            let start = if log.len() == 0 { 0 } else { from.index(log.len()) };
+            let is_for = |at: &u32| log.entry(*at as usize).is_some_and(|entry| entry.includes(recipient));
+            let expected: Vec<u32> = (start as u32..log.len() as u32).filter(is_for).collect();
+            prop_assert_eq!(&log.find(start, recipient, is_for), &expected);
+            let missed = log.missed(log.position(start), recipient).map(|(position, frames)| (position, frames.clone()));
+            let event = |at: &u32| Some((log.position(*at as usize), log.entry(*at as usize)?.frames.clone()));
+            prop_assert_eq!(missed.collect::<Vec<_>>(), expected.iter().filter_map(event).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_was_sent_to_others_is_not_looked_at() {
+        let mut log = Log::default();
+        for number in 0..10_000 {
+            match number % 1000 {
+                0 => push(&mut log, at(1), &["news"], &["somebody"]),
+                // The rooms of two sockets, as in a message from one to the other.
+                n => {
+                    push(&mut log, at(1), &[&format!("socket {n}"), &format!("socket {}", number % 317)], &[])
+                }
+            }
+        }
+        let (own, rooms) = (id(1), ["lobby".into(), "news".into()]);
+        let looked = Cell::new(0);
+        let recipient = Recipient { id: &own, rooms: &rooms };
+        let found = log.find(0, recipient, |at| {
+            looked.set(looked.get() + 1);
+            log.entry(*at as usize).is_some_and(|entry| entry.includes(recipient))
+        });
+        assert_eq!(found, (0..10).map(|n| n * 1000).collect::<Vec<_>>());
+        assert!(looked.get() < 150, "{}", looked.get());
+    }
+
+    #[test]
+    fn the_index_takes_half_a_byte_of_an_event_and_is_gone_with_the_last() {
+        let mut log = Log::default();
+        (0..100_000).for_each(|n| push(&mut log, at(1), &[&format!("{n}")], &[]));
+        let (_, heads) = log.capacity();
+        assert!(heads <= 1 << 14, "{heads}");
+        log.trim(at(101), &NO_BOUNDS);
+        assert_eq!(log.capacity(), (0, 0));
+        push(&mut log, at(102), &["red"], &[]);
+        let (own, rooms) = (id(1), ["red".into()]);
+        assert_eq!(log.missed(0, Recipient { id: &own, rooms: &rooms }).count(), 1);
     }
 }

@@ -43,8 +43,11 @@
 //! # Ok::<(), sockeye_core::socketio::EncodeError>(())
 //! ```
 
+mod entry;
+mod index;
 mod log;
 mod offset;
+mod places;
 mod saved;
 mod sessions;
 mod snapshot;
@@ -347,7 +350,7 @@ impl<D> Retained<D> {
 
     fn claim_from(&mut self, id: Id, from: u128) -> Claim {
         let kept = self.sessions.get(&id);
-        let first = kept.and_then(|kept| self.log.from(from, |room| kept.is_in(&id, room)).next());
+        let first = kept.and_then(|kept| self.log.missed(from, kept.recipient(&id)).next());
         let from = first.map_or(self.log.next().max(from), |(position, _)| position);
         Claim { id, number: self.sessions.claim(&id), from, since: from }
     }
@@ -374,7 +377,7 @@ impl<D> Retained<D> {
     /// log.
     pub fn missed<'a>(&'a self, claim: &'a Claim) -> Option<impl Iterator<Item = Frames> + use<'a, D>> {
         let kept = self.claimed(claim)?;
-        let events = self.log.from(claim.from, |room| kept.is_in(&claim.id, room));
+        let events = self.log.missed(claim.from, kept.recipient(&claim.id));
         let has_all = self.log.has_all_from(claim.from);
         has_all.then(|| events.map(|(_, frames)| Frames::from_shared(frames.clone())))
     }

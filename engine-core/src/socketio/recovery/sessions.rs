@@ -1,5 +1,6 @@
 //! The sockets whose clients are away.
 
+use super::entry::Recipient;
 use super::{Life, Pid};
 use crate::engineio::Id;
 use crate::time::Time;
@@ -43,9 +44,9 @@ impl<D> Kept<D> {
         &self.life
     }
 
-    /// Returns whether the socket with this id is in a room.
-    pub(super) fn is_in(&self, id: &Id, room: &str) -> bool {
-        room == id.as_str() || self.rooms.binary_search_by(|known| known.as_str().cmp(room)).is_ok()
+    /// Returns the client of the socket with this id.
+    pub(super) fn recipient<'a>(&'a self, id: &'a Id) -> Recipient<'a> {
+        Recipient { id, rooms: &self.rooms }
     }
 }
 

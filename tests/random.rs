@@ -12,6 +12,8 @@ mod client;
 mod engine;
 #[path = "random/ledger.rs"]
 mod ledger;
+#[path = "random/lives.rs"]
+mod lives;
 #[path = "random/overlap.rs"]
 mod overlap;
 #[path = "random/peer.rs"]
@@ -25,8 +27,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use world::Outcome;
 
-/// How many seeds are played by default: with hand-written clients, with real ones, and with connections that overlap.
-const SEEDS: (u64, u64, u64) = (2000, 1000, 2000);
+/// How many seeds are played by default: with hand-written clients, with real ones, with connections that overlap, and
+/// with clients that are recovered.
+const SEEDS: (u64, u64, u64, u64) = (2000, 1000, 2000, 2000);
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
@@ -51,6 +54,12 @@ fn real_clients_lose_double_reorder_and_leave_nothing_whatever_happens_on_the_wa
 #[test]
 fn nothing_is_left_of_sessions_whose_connections_overlap() {
     play_all(overlap::play, SEEDS.2);
+}
+
+/// Clients that lose their connections and come back, servers that are restarted, and logs that overflow.
+#[test]
+fn each_event_arrives_once_and_in_order_over_many_connections_or_its_loss_is_told() {
+    play_all(lives::play, SEEDS.3);
 }
 
 fn play_all(play: Play, seeds: u64) {

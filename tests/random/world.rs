@@ -475,7 +475,7 @@ fn handle(socket: &Socket, ledger: &Ledger) {
 }
 
 /// Waits once.
-async fn yield_once() {
+pub async fn yield_once() {
     let mut waited = false;
     std::future::poll_fn(|cx| match std::mem::replace(&mut waited, true) {
         true => Poll::Ready(()),

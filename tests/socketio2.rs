@@ -12,7 +12,7 @@ use sockeye::extract::{AckSender, Auth, Data};
 use sockeye::observe::{Direction, Observer, Packet, PacketInfo};
 use sockeye::{Args, ConnectError, DisconnectReason, Id, Recovery, Server, ServerBuilder, Socket};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 const QUERY: &str = "EIO=3&transport=websocket";
@@ -493,11 +493,14 @@ fn an_observer_sees_the_refusal_that_the_client_gets() {
 
 /// A bus that shows what a server watches.
 #[derive(Clone, Default)]
-struct Watched(Arc<Mutex<(BTreeSet<String>, Option<Weak<dyn Node>>)>>);
+struct Watched {
+    channels: Arc<Mutex<BTreeSet<String>>>,
+    node: Arc<OnceLock<Weak<dyn Node>>>,
+}
 
 impl Watched {
     fn has(&self, channel: &str) -> bool {
-        self.0.lock().unwrap().0.contains(channel)
+        self.channels.lock().unwrap().contains(channel)
     }
 
     /// Passes a broadcast of another server to this one.
@@ -506,18 +509,18 @@ impl Watched {
             "uid": "other", "nsp": "/adm", "type": 3,
             "data": { "packet": { "type": 2, "data": ["news"] }, "opts": { "rooms": [room], "except": [] } },
         });
-        let node = self.0.lock().unwrap().1.clone().and_then(|node| node.upgrade()).unwrap();
+        let node = self.node.get().and_then(Weak::upgrade).unwrap();
         node.handle_message(&format!("socket.io#/adm#{room}#"), message.to_string().into());
     }
 }
 
 impl Bus for Watched {
     fn attach(&self, node: Weak<dyn Node>) {
-        self.0.lock().unwrap().1 = Some(node);
+        assert!(self.node.set(node).is_ok(), "attached once");
     }
 
     fn watch(&self, channel: &Channel, on: bool) {
-        let watched = &mut self.0.lock().unwrap().0;
+        let mut watched = self.channels.lock().unwrap();
         let has_changed =
             if on { watched.insert(channel.name.to_string()) } else { watched.remove(&*channel.name) };
         assert!(has_changed, "{channel:?} {on}");

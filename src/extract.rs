@@ -227,6 +227,7 @@ impl ExtractError {
 pub struct Data<T>(pub T);
 
 impl<S, T: DeserializeOwned> Extract<S> for Data<T> {
+    #[inline]
     fn extract(context: &Context<'_, S>) -> Result<Self, ExtractError> {
         let args = context.args()?;
         Ok(Data(args.deserialize()?))

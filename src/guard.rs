@@ -18,7 +18,8 @@ pub(crate) fn guard<R>(what: &'static str, f: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// A panic of the application's code.
-pub(crate) struct Panic(Box<dyn Any + Send>);
+#[derive(Debug)]
+pub struct Panic(Box<dyn Any + Send>);
 
 impl Panic {
     /// Returns the message, as the hook of the standard library prints it.

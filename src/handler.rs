@@ -80,12 +80,25 @@ use std::task::{self, Poll, Waker, ready};
     note = "it has at most eight parameters: take several arguments of an event as one tuple, `Data((a, b))`"
 )]
 pub trait Handler<Parameters, S = Socket>: Send + Sync + 'static {
-    /// Extracts the parameters and makes the future.
+    /// Extracts the parameters, makes the future, and polls it once.
     #[doc(hidden)]
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxCall<S>, ExtractError>;
+    fn start(&self, context: &Context<'_, S>) -> Started<S>;
 }
 
-/// A call of a handler, which was not polled or has to wait.
+/// The outcome of a handler's first poll.
+#[allow(missing_debug_implementations)]
+pub enum Started<S> {
+    /// It is over.
+    Done(Result<(), EmitError>),
+    /// It has to wait.
+    Waiting(BoxCall<S>),
+    /// A parameter cannot be extracted.
+    NotCalled(ExtractError),
+    /// It panicked.
+    Panicked(Panic),
+}
+
+/// A call of a handler that has to wait.
 pub(crate) type BoxCall<S> = Pin<Box<dyn Call<S>>>;
 
 /// The future of a handler, and what is done with its return value.
@@ -97,9 +110,6 @@ pub trait Call<S>: Send {
         socket: &S,
         ack: Option<u64>,
     ) -> Poll<Result<(), EmitError>>;
-
-    /// Drops the future, and keeps its memory for the next call.
-    fn recycle(self: Pin<Box<Self>>);
 }
 
 // An `Option`, so that the future of the next call can be put into the same memory.
@@ -113,11 +123,6 @@ impl<S: AnySocket, F: Future<Output: Return> + Send + 'static> Call<S> for Optio
         let future = self.as_pin_mut().expect("a call has its future until it is recycled");
         let answer = ready!(future.poll(cx));
         Poll::Ready(finish(ack.map(|id| (socket, id)), &answer))
-    }
-
-    fn recycle(mut self: Pin<Box<Self>>) {
-        self.set(None);
-        pool::put_call(self);
     }
 }
 
@@ -174,31 +179,39 @@ where
     P: Parameters<S>,
     S: AnySocket,
 {
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxCall<S>, ExtractError> {
-        let parameters = P::extract(context)?;
-        // The return value acknowledges the event, so no other handler does.
-        context.ack.set(None);
-        let future = Some(NonBorrowingFn::call(self, parameters));
-        Ok(match pool::take_call() {
-            Some(mut memory) => {
-                memory.set(future);
-                memory
-            }
-            None => Box::pin(future),
-        })
+    fn start(&self, context: &Context<'_, S>) -> Started<S> {
+        let wanted = context.ack.get();
+        // Outside of the closure, so that the future is not dropped while a panic unwinds.
+        let mut memory: Pin<Box<Option<F::Output>>> = pool::take_call().unwrap_or_else(|| Box::pin(None));
+        let polled = catch(|| {
+            memory.set(Some(P::apply(self, context)?));
+            let mut cx = task::Context::from_waker(Waker::noop());
+            Ok(memory.as_mut().poll(&mut cx, context.socket, context.unsent_ack(wanted)))
+        });
+        if let Ok(Ok(Poll::Pending)) = polled {
+            return Started::Waiting(memory);
+        }
+        memory.set(None);
+        pool::put_call(memory);
+        match polled {
+            Ok(Ok(Poll::Ready(Ok(())) | Poll::Pending)) => Started::Done(Ok(())),
+            Ok(Ok(Poll::Ready(failed))) => Started::Done(failed),
+            Ok(Err(error)) => Started::NotCalled(error),
+            Err(panic) => Started::Panicked(panic),
+        }
     }
 }
 
 /// A handler with the types of its parameters erased.
 pub(crate) trait AnyHandler<S>: Send + Sync {
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxCall<S>, ExtractError>;
+    fn start(&self, context: &Context<'_, S>) -> Started<S>;
 }
 
 struct Erased<F, P, S>(F, PhantomData<fn(P, S)>);
 
 impl<F: Handler<P, S>, P, S> AnyHandler<S> for Erased<F, P, S> {
-    fn call(&self, context: &Context<'_, S>) -> Result<BoxCall<S>, ExtractError> {
-        self.0.call(context)
+    fn start(&self, context: &Context<'_, S>) -> Started<S> {
+        self.0.start(context)
     }
 }
 
@@ -257,32 +270,19 @@ pub(crate) fn run<S: AnySocket>(handler: &dyn AnyHandler<S>, context: &Context<'
     let span = socket.span(event);
     let _inside = span.enter();
     let wanted = context.ack.get();
-    // Outside of the closure, so that it is not dropped while a panic unwinds.
-    let mut call = None;
-    let called = catch(|| {
-        let call = call.insert(handler.call(context)?);
-        let mut cx = task::Context::from_waker(Waker::noop());
-        Ok::<_, ExtractError>(call.as_mut().poll(&mut cx, socket, context.unsent_ack(wanted)))
-    });
-    match called {
-        Ok(Ok(Poll::Ready(result))) => {
-            if let Some(call) = call {
-                call.recycle();
-            }
-            if let Err(error) = result {
-                socket.tell_failure(event, HandlerFailure::of(&error), context.unsent_ack(wanted));
-            }
+    match handler.start(context) {
+        Started::Done(Ok(())) => {}
+        Started::Done(Err(error)) => {
+            socket.tell_failure(event, HandlerFailure::of(&error), context.unsent_ack(wanted));
         }
-        Ok(Ok(Poll::Pending)) => {
-            if let Some(call) = call {
-                let (event, ack) = (event.into(), context.unsent_ack(wanted));
-                socket.spawn(Rest { work: Work::Call(call), socket: socket.clone(), event, ack, span });
-            }
+        Started::Waiting(call) => {
+            let (event, ack) = (event.into(), context.unsent_ack(wanted));
+            socket.spawn(Rest { work: Work::Call(call), socket: socket.clone(), event, ack, span });
         }
-        Ok(Err(error)) => {
+        Started::NotCalled(error) => {
             socket.tell_failure(event, HandlerFailure::NotCalled(&error), context.unsent_ack(wanted));
         }
-        Err(panic) => {
+        Started::Panicked(panic) => {
             socket.tell_failure(event, HandlerFailure::Panicked(panic.message()), context.unsent_ack(wanted));
         }
     }

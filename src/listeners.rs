@@ -328,12 +328,8 @@ impl<S: Clone> Entry<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::EmitError;
-    use crate::extract::ExtractError;
-    use crate::handler::{BoxCall, Call};
-    use std::pin::Pin;
+    use crate::handler::Started;
     use std::sync::{Arc, Mutex};
-    use std::task::{self, Poll};
 
     type Calls = Arc<Mutex<Vec<&'static str>>>;
 
@@ -341,32 +337,17 @@ mod tests {
     struct Note(&'static str, Calls);
 
     impl AnyHandler<()> for Note {
-        fn call(&self, _: &Context<'_, ()>) -> Result<BoxCall<()>, ExtractError> {
+        fn start(&self, _: &Context<'_, ()>) -> Started<()> {
             self.1.lock().expect("no test panics with it").push(self.0);
-            Ok(Box::pin(Done))
+            Started::Done(Ok(()))
         }
-    }
-
-    struct Done;
-
-    impl Call<()> for Done {
-        fn poll(
-            self: Pin<&mut Self>,
-            _: &mut task::Context<'_>,
-            (): &(),
-            _: Option<u64>,
-        ) -> Poll<Result<(), EmitError>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn recycle(self: Pin<Box<Self>>) {}
     }
 
     struct Silent;
 
     impl AnyHandler<()> for Silent {
-        fn call(&self, _: &Context<'_, ()>) -> Result<BoxCall<()>, ExtractError> {
-            Ok(Box::pin(Done))
+        fn start(&self, _: &Context<'_, ()>) -> Started<()> {
+            Started::Done(Ok(()))
         }
     }
 
@@ -381,7 +362,7 @@ mod tests {
             Called::Several { listeners, .. } => listeners,
         };
         for handler in &called {
-            assert!(handler.call(&Context::new(&(), name)).is_ok());
+            assert!(matches!(handler.start(&Context::new(&(), name)), Started::Done(Ok(()))));
         }
         std::mem::take(&mut calls.lock().expect("no test panics with it"))
     }

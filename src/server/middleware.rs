@@ -36,7 +36,7 @@ where
     P: Parameters<Socket>,
 {
     fn call(&self, context: &Context<'_>) -> Result<BoxFuture<Decision>, ExtractError> {
-        Ok(Box::pin(NonBorrowingFn::call(self, P::extract(context)?)))
+        Ok(Box::pin(P::apply(self, context)?))
     }
 }
 

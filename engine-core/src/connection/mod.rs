@@ -372,6 +372,12 @@ impl Connection {
             out.write_with(|out| websocket::write_frame(out, Opcode::Pong, data, None));
         });
         match &message {
+            // The common case. It is put together again from its parts, because to copy the whole enum the processor has
+            // to wait until they are in memory.
+            &Ok(Some(Message::Text(Cow::Borrowed(text)))) => {
+                self.deadline = None;
+                return Ok(Some(Message::Text(Cow::Borrowed(text))));
+            }
             Ok(None) => {
                 let is_idle = decoder.is_idle();
                 // A message that begins from now on gets a deadline of its own.
@@ -496,6 +502,9 @@ fn next_message<'b>(
         match decoder.decode_with(input, pool) {
             Ok(Some(Message::Ping(data))) => pong(data),
             Ok(Some(Message::Pong(_))) => {}
+            Ok(Some(Message::Text(Cow::Borrowed(text)))) => {
+                return Ok(Some(Message::Text(Cow::Borrowed(text))));
+            }
             other => return other,
         }
     }

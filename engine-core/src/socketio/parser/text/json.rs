@@ -53,7 +53,10 @@ pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
             Some(b']') => scanner.rest_of_value(Next::Behind)?,
             Some(b'[' | b'{') => scanner.rest_of_value(Next::Value)?,
             _ => {
-                scanner.scalar()?;
+                match scanner.eat(b'"') {
+                    true => scanner.name()?,
+                    false => scanner.scalar()?,
+                }
                 first_end = scanner.position();
                 first = text.get(start..first_end);
                 scanner.strings()?;
@@ -562,8 +565,9 @@ pub(super) fn behind_string(mut rest: &[u8]) -> &[u8] {
 /// Returns the characters of the string that a scanned text begins with, if it begins with one, which has no escapes.
 pub(super) fn plain_string(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('"')?;
-    let end = memchr::memchr2(b'"', b'\\', inner.as_bytes())?;
-    let (string, behind) = inner.split_at_checked(end)?;
+    // A scanned string has no control characters.
+    let behind = skip_plain(inner.as_bytes());
+    let (string, behind) = inner.split_at_checked(inner.len() - behind.len())?;
     behind.starts_with('"').then_some(string)
 }
 

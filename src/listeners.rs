@@ -52,6 +52,8 @@ pub(crate) struct Other<S: 'static> {
 
 /// The listeners to call for one event.
 pub(crate) enum Called<S: 'static> {
+    /// No listener.
+    None,
     /// The common case: one listener of the event, and no other.
     One(Kept<S>),
     Several {
@@ -157,7 +159,7 @@ impl<S: Clone> Listeners<S> {
         }
         match found {
             Some(entry) if is_one => Called::One(entry.handler()),
-            None if self.0.is_empty() => Called::none(),
+            None if self.0.is_empty() => Called::None,
             _ => self.call_several(event),
         }
     }
@@ -181,14 +183,10 @@ impl<S: Clone> Listeners<S> {
 }
 
 impl<S> Called<S> {
-    /// Returns no listeners.
-    pub(crate) fn none() -> Self {
-        Called::Several { listeners: SmallVec::new(), any: 0, is_named: false }
-    }
-
     /// Returns whether the event has a listener of its own.
     pub(crate) fn is_named(&self) -> bool {
         match self {
+            Called::None => false,
             Called::One(_) => true,
             Called::Several { is_named, .. } => *is_named,
         }
@@ -197,6 +195,7 @@ impl<S> Called<S> {
     /// Returns whether the event has a listener of its own, or one for events without.
     pub(crate) fn has_own(&self) -> bool {
         match self {
+            Called::None => false,
             Called::One(_) => true,
             Called::Several { listeners, any, .. } => listeners.len() > *any,
         }
@@ -207,6 +206,7 @@ impl<S: AnySocket> Called<S> {
     /// Calls the listeners for an event that arrived. Nothing is locked meanwhile.
     pub(crate) fn run(&self, socket: &S, event: &str, args: &socketio::Args<'_>, ack: Option<u64>) {
         match self {
+            Called::None => {}
             Called::One(listener) => {
                 run(&**listener, &Context::for_event(socket, event, args, ack));
             }
@@ -234,10 +234,13 @@ impl<S: AnySocket> Called<S> {
             true => (named, found) = (Some(entry), found + 1),
             false => has_any |= entry.is_on(&On::Any),
         });
-        match (self, named) {
-            (Called::Several { listeners, .. }, Some(only))
-                if found == 1 && !has_any && listeners.is_empty() =>
-            {
+        let is_empty = match self {
+            Called::None => true,
+            Called::One(_) => false,
+            Called::Several { listeners, .. } => listeners.is_empty(),
+        };
+        match named {
+            Some(only) if found == 1 && !has_any && is_empty => {
                 run(only.as_handler(), &Context::for_event(socket, event, args, ack));
                 true
             }
@@ -254,6 +257,7 @@ impl<S: AnySocket> Called<S> {
         mut ack: Option<u64>,
     ) -> bool {
         let (any, own, is_own_named) = match self {
+            Called::None => (&[][..], &[][..], false),
             Called::One(listener) => (&[][..], std::slice::from_ref(listener), true),
             Called::Several { listeners, any, is_named } => {
                 let (any, own) = listeners.split_at(*any);
@@ -358,6 +362,7 @@ mod tests {
     /// Calls what an event calls, and returns the names in order.
     fn event(listeners: &mut Listeners<()>, name: &str, calls: &Calls) -> Vec<&'static str> {
         let called = match listeners.call(name) {
+            Called::None => SmallVec::new(),
             Called::One(handler) => SmallVec::from([handler]),
             Called::Several { listeners, .. } => listeners,
         };

@@ -128,6 +128,12 @@ impl Outbound {
         }
     }
 
+    /// Returns whether the queue has memory, so that none need be [lent](Outbound::lend) to it.
+    #[inline]
+    pub fn has_memory(&self) -> bool {
+        matches!(self.0, Queue::Many(_))
+    }
+
     /// Lends memory to a queue, so that it need not allocate.
     ///
     /// Returns `memory` unused if the queue already has some.

@@ -602,23 +602,14 @@ impl<A: Application> Protocol for Connection<A> {
     }
 
     fn wants_read(&self) -> bool {
-        let config = &self.server.site.config;
-        let high_water = config.high_water;
+        let high_water = self.server.site.config.high_water;
         match (&self.link, self.stream.phase()) {
             (_, Phase::Closed) => false,
             (_, Phase::Closing) => true,
             (Link::WebSocket(session), _) => {
-                let limit = match config.when_full == WhenFull::Close {
-                    true => high_water,
-                    // What may be dropped can wait for long, and the peer's pong must not wait for it. The rest must not
-                    // fill the send buffer.
-                    false => high_water.min(config.send_buffer / 4 * 3),
-                };
-                let queued =
-                    session.committed().saturating_sub(self.in_flight as usize) + self.stream.queued();
                 // While handlers are behind, keep looking for the end of the stream.
                 let may_read = self.unread < MAX_UNREAD || session.has_capacity();
-                may_read && queued < limit && !self.inflated.is_enough(high_water)
+                may_read && self.may_answer(session)
             }
             (Link::Upgrading(..), _) => false,
             (_, Phase::Request) => self.unread < MAX_UNREAD,
@@ -667,6 +658,21 @@ impl<A: Application> Connection<A> {
         matches!(&self.link, Link::WebSocket(session) if !session.has_capacity())
     }
 
+    /// Returns whether the peer reads what it is sent, so that more of its messages may be answered.
+    #[inline]
+    fn may_answer(&self, session: &Session<A>) -> bool {
+        let config = &self.server.site.config;
+        let high_water = config.high_water;
+        let limit = match config.when_full == WhenFull::Close {
+            true => high_water,
+            // What may be dropped can wait for long, and the peer's pong must not wait for it. The rest must not fill the
+            // send buffer.
+            false => high_water.min(config.send_buffer / 4 * 3),
+        };
+        let queued = session.committed().saturating_sub(self.in_flight as usize) + self.stream.queued();
+        queued < limit && !self.inflated.is_enough(high_water)
+    }
+
     /// Reads messages until none is complete. Returns `true` if nothing more can be done now.
     fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> bool {
         let mut batch = Batch::default();
@@ -692,7 +698,9 @@ impl<A: Application> Connection<A> {
                     self.follow_session(now);
                     return false;
                 }
-                Link::WebSocket(_) if self.is_behind() || !self.wants_read() => return true,
+                Link::WebSocket(session) if !session.has_capacity() || !self.may_answer(session) => {
+                    return true;
+                }
                 Link::Upgrading(..) => return true,
                 _ => {}
             }

@@ -14,7 +14,6 @@ use crate::payload::sealed::{Encode, Head, Kind};
 use crate::payload::{Payload, with_encoder};
 use crate::server::ack::Waiter;
 use crate::server::cluster::Gathering;
-use smallvec::SmallVec;
 use sockeye_core::socketio::{self, EncodeError, Encoded, Parser};
 use std::borrow::Cow;
 use std::fmt;
@@ -160,7 +159,7 @@ impl Namespace {
         reply: Arc<dyn Acknowledge>,
     ) {
         let from = ServerSide { namespace: self.clone(), reply };
-        let own = Called::Several { listeners: SmallVec::new(), any: 0, is_named: false };
+        let own = Called::None;
         if !own.run_with(self.0.functions.server_side(), &from, event, args, ack) {
             from.tell_failure(event, HandlerFailure::Unhandled, ack);
         }

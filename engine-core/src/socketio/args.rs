@@ -76,6 +76,19 @@ impl<'a> Args<'a> {
         text::Elements::behind(json, self.start)
     }
 
+    /// Returns the text from the first argument to the end of the array, if there is one.
+    #[inline]
+    pub(super) fn first(&self) -> Option<&'a str> {
+        // Most argument lists have no space behind the event's name: `benches/count ack`.
+        let behind = if self.start > 0 { self.json.get(self.start..)?.strip_prefix(',') } else { None };
+        match behind {
+            Some(first) if first.as_bytes().first().is_some_and(|byte| *byte > b' ' && *byte != b']') => {
+                Some(first)
+            }
+            _ => self.elements_of(self.json).seek(),
+        }
+    }
+
     /// Returns the number of arguments, which are counted in the JSON.
     pub fn len(&self) -> usize {
         self.iter().count()

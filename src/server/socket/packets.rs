@@ -95,7 +95,7 @@ impl Socket {
         }
         // If everything is registered at the namespace, nothing is locked: `benches/count json16`.
         if !self.0.listens.load(Ordering::Acquire) {
-            return self.call(&Called::none(), event, args, ack);
+            return self.call(&Called::None, event, args, ack);
         }
         let mut state = self.0.state.lock();
         if state.has_packet_middleware() {

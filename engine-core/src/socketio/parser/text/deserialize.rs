@@ -247,7 +247,7 @@ macro_rules! read_first {
         ) -> Result<V::Value, serde_json::Error> {
             let context = self.context;
             if context.is_plain() {
-                return match self.args.elements_of(self.args.json()).seek() {
+                return match self.args.first() {
                     Some(first) => Plain { index: 0, text: first }.$method($($name,)* visitor),
                     None => Missing::new(0).$method($($name,)* visitor),
                 };
@@ -296,7 +296,7 @@ impl<'a: 'b, 'b> Deserializer<'a> for ArgsDeserializer<'a, 'b> {
     ) -> Result<V::Value, serde_json::Error> {
         // serde_json recognizes its RawValue by this name, and reads the text unchanged.
         if name == super::serialize::RAW_VALUE
-            && let Some(first) = self.args.elements_of(self.args.json()).seek()
+            && let Some(first) = self.args.first()
         {
             return serde_json::Deserializer::from_str(first).deserialize_newtype_struct(name, visitor);
         }

@@ -192,7 +192,10 @@ impl Encoder {
     }
 
     fn finish_plain(&mut self, kind: u8) -> Result<Encoded<'_>, EncodeError> {
-        self.finish(&[kind])
+        if let Some(place) = self.sink.text.get_mut(HEADROOM - 1) {
+            *place = kind;
+        }
+        self.finished(HEADROOM - 1)
     }
 
     /// Completes a list of arguments. `kinds` are the types of a packet without and with attachments.
@@ -208,7 +211,7 @@ impl Encoder {
         let [plain, binary] = kinds;
         let count = self.sink.ends.len();
         if count == 0 {
-            return self.finish(&[plain]);
+            return self.finish_plain(plain);
         }
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(count).as_bytes();
@@ -229,6 +232,11 @@ impl Encoder {
         if let Some(place) = self.sink.text.get_mut(start..HEADROOM) {
             place.copy_from_slice(head);
         }
+        self.finished(start)
+    }
+
+    /// Completes a packet that begins at `start`.
+    fn finished(&self, start: usize) -> Result<Encoded<'_>, EncodeError> {
         Ok(Encoded {
             text: self.sink.text.get(start..).unwrap_or_default(),
             json: self.json - start,

@@ -60,6 +60,10 @@ pub(crate) fn scan(text: &str, max_depth: usize) -> Result<Scanned<'_>, Fault> {
                 first_end = scanner.position();
                 first = text.get(start..first_end);
                 scanner.strings()?;
+                // Most lists of arguments end here: `benches/count ack`.
+                if scanner.rest == b"]" {
+                    return Ok(Scanned { value: text, first, first_end });
+                }
                 scanner.rest_of_value(Next::Behind)?;
             }
         }

@@ -79,10 +79,18 @@ fn attachment_count<'a>(text: &'a str, limits: &Limits) -> Result<(usize, &'a st
 }
 
 /// Splits off `<namespace>,`, and returns the namespace, its query and the rest. The comma may be missing at the end.
+#[inline]
 fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str, &'a str), DecodeError> {
-    if !text.starts_with('/') {
-        return Ok(("/", "", text));
+    match text.starts_with('/') {
+        true => split_written_namespace(text, limits),
+        false => Ok(("/", "", text)),
     }
+}
+
+fn split_written_namespace<'a>(
+    text: &'a str,
+    limits: &Limits,
+) -> Result<(&'a str, &'a str, &'a str), DecodeError> {
     // The search stops at the maximum length of a namespace, because the rest may be megabytes.
     let bytes = text.as_bytes();
     let window = bytes.get(..=limits.max_namespace_len).unwrap_or(bytes);
@@ -142,16 +150,19 @@ fn check_data<'a>(kind: Kind, text: &'a str, limits: &Limits) -> Result<(&'a str
 #[inline(always)]
 pub(crate) fn check_name(first: Option<&str>, limits: &Limits) -> Result<(), DecodeError> {
     let written = first.ok_or(DecodeError::Payload)?;
-    let inner = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let digits = written.strip_prefix('-').unwrap_or(written);
-    if inner.is_none() && !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(DecodeError::Payload);
-    }
-    if inner.unwrap_or(written).len() > limits.max_event_len {
+    let Some(inner) = written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        let digits = written.strip_prefix('-').unwrap_or(written);
+        return match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            true if written.len() > limits.max_event_len => Err(DecodeError::EventTooLong),
+            true => Ok(()),
+            false => Err(DecodeError::Payload),
+        };
+    };
+    if inner.len() > limits.max_event_len {
         return Err(DecodeError::EventTooLong);
     }
-    match inner {
-        Some(inner) if is_reserved(&json::unescape(inner)) => Err(DecodeError::ReservedEvent),
-        _ => Ok(()),
+    match is_reserved(&json::unescape(inner)) {
+        true => Err(DecodeError::ReservedEvent),
+        false => Ok(()),
     }
 }

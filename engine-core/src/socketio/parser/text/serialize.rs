@@ -50,7 +50,9 @@ impl Sink {
         self.text_reuse.clear(&mut self.text, kept);
         self.binary_reuse.clear(&mut self.binary, kept);
         self.ends.clear();
-        self.ends.shrink_to(kept / size_of::<usize>());
+        if self.ends.capacity() > kept / size_of::<usize>() {
+            self.ends.shrink_to(kept / size_of::<usize>());
+        }
         // Still set if writing the previous packet failed.
         self.raw = false;
     }

@@ -51,19 +51,21 @@ use std::task::Waker;
 #[derive(Clone)]
 pub struct Socket(Arc<Inner>);
 
+// In this order, so that what each delivery of a broadcast uses lies together.
+#[repr(C)]
 struct Inner {
-    id: Id,
-    namespace: Namespace,
     session: engine::Session<App>,
-    /// `None` stands for the empty text of a client that sent none.
-    auth: Option<Box<Auth>>,
     connected: AtomicBool,
     recovered: bool,
     /// Set while there are listeners for outgoing events. Written under the lock of `state`.
     outgoing: AtomicBool,
     /// Set once there was a listener or a packet middleware of this socket's own. Written under the lock of `state`.
     listens: AtomicBool,
+    id: Id,
+    namespace: Namespace,
     state: Mutex<State>,
+    /// `None` stands for the empty text of a client that sent none.
+    auth: Option<Box<Auth>>,
 }
 
 /// The text of a client's `auth` value. In a box of its own, because most clients send none.

@@ -41,27 +41,29 @@ use heartbeat::Heartbeat;
 /// - `take_*`, [`next_deadline`](Session::next_deadline): what has to go out, and when to call
 ///   [`handle_timeout`](Session::handle_timeout);
 /// - the rest are getters.
+// In this order, so that what each delivery of a broadcast uses lies together.
+#[repr(C)]
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
-    state: State,
     /// Messages that wait behind the queue, while there are any.
     backlog: Option<Box<Backlog>>,
-    heartbeat: Heartbeat,
-    last_heard: Time,
     /// The end of the session. Boxed, so that a session that has not ended owns no memory for it.
     closed: Option<Box<Closed>>,
-    /// The number of bytes that arrived.
-    received: u64,
+    state: State,
     /// The number of bytes that connections have taken.
     taken: u64,
+    /// The number of bytes that arrived.
+    received: u64,
+    last_heard: Time,
+    heartbeat: Heartbeat,
+    /// The limits of what the client may send. Boxed, so that a session without any pays a pointer.
+    rates: Option<Box<Rates>>,
     /// The round trip of the last ping that was answered.
     round_trip: Option<Micros>,
     /// Another ping followed one whose pong is yet to be read, so it is not known which of them the next pong answers.
     is_ambiguous: bool,
     controls: Controls,
-    /// The limits of what the client may send. Boxed, so that a session without any pays a pointer.
-    rates: Option<Box<Rates>>,
 }
 
 #[derive(Debug)]

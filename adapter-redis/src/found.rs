@@ -12,9 +12,15 @@ pub(crate) fn value(reply: Value) -> Found {
 }
 
 /// Reads the answer to `XRANGE`: entries, which are pairs of an id and a list of names and values.
-pub(crate) fn entries(reply: Value) -> Found {
-    let Value::Array(list) = reply else { return Found::Entries(Vec::new()) };
-    Found::Entries(list.into_iter().filter_map(entry).collect())
+pub(crate) fn entries(reply: Value) -> Vec<Entry> {
+    let Value::Array(list) = reply else { return Vec::new() };
+    list.into_iter().filter_map(entry).collect()
+}
+
+/// Returns the bytes of entries.
+pub(crate) fn len_of(entries: &[Entry]) -> usize {
+    let fields = entries.iter().flat_map(|(_, fields)| fields);
+    fields.map(|(name, value)| name.len() + value.len()).sum()
 }
 
 fn entry(value: Value) -> Option<Entry> {

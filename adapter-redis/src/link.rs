@@ -38,6 +38,7 @@ impl Worker {
             if let Some(status) = self.shared.take_overflow() {
                 node.handle_status(status);
             }
+            self.shared.take_unsaved().iter().for_each(|key| node.handle_unsaved(&key.name));
             drop(node);
             work.as_mut().poll(cx)
         })

@@ -8,7 +8,7 @@ use crate::runtime::{Runtime, Stream};
 use crate::state::{FIRST, LinkId, Shared};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisResult, Value};
-use sockeye_core::cluster::Node;
+use sockeye_core::cluster::{Found, Node};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -108,7 +108,7 @@ impl Publisher {
                 if items.is_empty() {
                     break;
                 }
-                self.send(items, shared.config.stream_max_len, cx);
+                self.send(items, shared, cx);
             }
             if self.connection.poll(cx).is_ready() {
                 self.is_over = true;
@@ -131,9 +131,10 @@ impl Publisher {
     }
 
     /// Writes a batch as one pipeline.
-    fn send(&mut self, items: Vec<Item>, max_len: usize, cx: &mut Context<'_>) {
+    fn send(&mut self, items: Vec<Item>, shared: &Shared, cx: &mut Context<'_>) {
+        let (max_len, read) = (shared.config.stream_max_len, shared.entries_to_read());
         let mut pipeline = Pipeline::with_capacity(items.len());
-        let count = items.iter().filter(|item| item.write(&mut pipeline, max_len)).count();
+        let count = items.iter().filter(|item| item.write(&mut pipeline, max_len, read)).count();
         self.push(items, pipeline, count, cx);
     }
 
@@ -190,8 +191,10 @@ impl Publisher {
                         again.push(item);
                         continue;
                     }
-                    if let Command::Count(_, count) = &item.command {
-                        count.add(None, node);
+                    match &item.command {
+                        Command::Count(_, count) => count.add(None, node),
+                        Command::Save(key, ..) => node.handle_unsaved(&key.name),
+                        _ => {}
                     }
                 }
                 (Command::Count(_, count), value) => count.add(value.and_then(subscribers), node),
@@ -199,7 +202,9 @@ impl Publisher {
                     node.handle_found(request, found::value(value))
                 }
                 (Command::Read { request, .. }, Some(value)) => {
-                    node.handle_found(request, found::entries(value))
+                    let entries = found::entries(value);
+                    shared.note_read(entries.len(), found::len_of(&entries));
+                    node.handle_found(request, Found::Entries(entries));
                 }
                 _ => {}
             }
@@ -258,6 +263,8 @@ fn give_up(items: Vec<Item>, (shared, id): (&Shared, LinkId), node: &dyn Node) {
                 continue;
             }
             Command::Count(_, count) => count.add(None, node),
+            // It may have been stored, and even taken by another server, so that it must not be stored again.
+            Command::Save(key, ..) => node.handle_unsaved(&key.name),
             _ => {}
         }
         released += item.size();

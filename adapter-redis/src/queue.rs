@@ -15,9 +15,6 @@ use std::time::{Duration, Instant};
 /// The memory that an item takes beside its content, about.
 const OVERHEAD: usize = 128;
 
-/// The most entries of a stream in one answer.
-const READ: usize = 100;
-
 /// Something that waits.
 pub(crate) struct Item {
     /// Its place among all items of the bus.
@@ -81,8 +78,9 @@ impl Item {
         }
     }
 
-    /// Writes the command. Returns whether there is one.
-    pub(crate) fn write(&self, pipeline: &mut Pipeline, max_len: usize) -> bool {
+    /// Writes the command. Returns whether there is one. Streams have at most `max_len` entries, of which at most `read` are
+    /// read at once.
+    pub(crate) fn write(&self, pipeline: &mut Pipeline, max_len: usize, read: usize) -> bool {
         match &self.command {
             Command::Publish(channel, message) => {
                 let name = if channel.kind == ChannelKind::Sharded { "SPUBLISH" } else { "PUBLISH" };
@@ -107,7 +105,7 @@ impl Item {
                 pipeline.cmd(if *remove { "GETDEL" } else { "GET" }).arg(key.name.as_str());
             }
             Command::Read { stream, from, .. } => {
-                pipeline.cmd("XRANGE").arg(stream.name.as_str()).arg(from).arg("+").arg("COUNT").arg(READ);
+                pipeline.cmd("XRANGE").arg(stream.name.as_str()).arg(from).arg("+").arg("COUNT").arg(read);
             }
             Command::Flush(_) => return false,
         }

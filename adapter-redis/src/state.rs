@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use sockeye_core::cluster::{BusStatus, Channel, ChannelKind, Node, RequestId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,22 @@ pub(crate) type LinkId = usize;
 
 pub(crate) const FIRST: LinkId = 0;
 
+/// The bytes of entries that one answer should have.
+const READ_BYTES: usize = 1 << 20;
+
+/// The most entries in one answer: at first, and if they are small.
+const MIN_READ: usize = 16;
+const MAX_READ: usize = 100;
+
+/// The most keys of lost values that wait for being reported. The others are forgotten.
+const MAX_UNSAVED: usize = 100_000;
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) servers: Servers,
     pub(crate) config: Config,
+    /// The most entries that the next reading of a stream asks for.
+    read: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -37,6 +50,8 @@ struct State {
     /// The bytes of everything that waits, or is on its way without an answer.
     waiting: usize,
     overflow: Overflow,
+    /// The keys of values that were dropped before they were stored, which have yet to be reported.
+    unsaved: Vec<Channel>,
     /// The number of the next item.
     next: u64,
     /// The servers of the Redis Cluster have to be asked for again.
@@ -81,13 +96,29 @@ impl Shared {
             slots: Slots::default(),
             waiting: 0,
             overflow: Overflow::No,
+            unsaved: Vec::new(),
             next: 0,
             asked: false,
             lost: Vec::new(),
             next_link: FIRST + 1,
             reported: None,
         };
-        Shared { servers, config, state: Mutex::new(state) }
+        Shared { servers, config, read: AtomicUsize::new(MIN_READ), state: Mutex::new(state) }
+    }
+
+    /// Returns the number of entries to ask for, so that an answer of [`READ_BYTES`] is expected.
+    pub(crate) fn entries_to_read(&self) -> usize {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Learns from an answer how large entries are.
+    pub(crate) fn note_read(&self, entries: usize, bytes: usize) {
+        let fitting = READ_BYTES.saturating_mul(entries) / bytes.max(1);
+        // What follows may be larger, so the number does not grow at once.
+        let most = self.entries_to_read().saturating_mul(2).min(MAX_READ);
+        if entries > 0 {
+            self.read.store(fitting.clamp(2, most.max(2)), Ordering::Relaxed);
+        }
     }
 
     /// Ends all tasks.
@@ -154,6 +185,9 @@ impl Shared {
             state.waiting += size;
         } else if state.overflow == Overflow::No {
             state.overflow = Overflow::Unreported;
+        }
+        if !fits {
+            state.note_unsaved(&item);
         }
         let waker = state.link(to).and_then(|link| {
             if fits {
@@ -226,6 +260,11 @@ impl Shared {
         Some(BusStatus::Overflowed { limit: self.config.max_waiting })
     }
 
+    /// Takes the keys of values that were dropped.
+    pub(crate) fn take_unsaved(&self) -> Vec<Channel> {
+        std::mem::take(&mut self.state.lock().unsaved)
+    }
+
     /// Takes what is to be sent next, of limited number and size.
     pub(crate) fn take(&self, id: LinkId, max_items: usize, max_bytes: usize) -> Vec<Item> {
         let mut state = self.state.lock();
@@ -234,11 +273,12 @@ impl Shared {
         };
         let now = Instant::now();
         let mut items = Vec::with_capacity(link.queue.len().min(max_items));
-        let (mut bytes, mut dropped) = (0, 0);
+        let (mut bytes, mut dropped, mut stale) = (0, 0, Vec::new());
         while items.len() < max_items && bytes < max_bytes {
             let Some(item) = link.queue.pop_front() else { break };
             if item.is_stale(now, self.config.max_age) {
                 dropped += item.size();
+                stale.push(item);
                 continue;
             }
             bytes += item.size();
@@ -253,6 +293,7 @@ impl Shared {
             // After an outage it would keep what it has grown to.
             link.queue.shrink_to(max_items);
         }
+        stale.iter().for_each(|item| state.note_unsaved(item));
         state.release(dropped, &self.config);
         items
     }
@@ -530,14 +571,23 @@ impl State {
     }
 
     fn drop_stale(&mut self, now: Instant, config: &Config) {
-        let mut dropped = 0;
+        let mut stale = Vec::new();
         for link in self.links.values_mut() {
-            while let Some(item) = link.queue.front().filter(|item| item.is_stale(now, config.max_age)) {
-                dropped += item.size();
-                link.queue.pop_front();
+            while link.queue.front().is_some_and(|item| item.is_stale(now, config.max_age)) {
+                stale.extend(link.queue.pop_front());
             }
         }
-        self.release(dropped, config);
+        stale.iter().for_each(|item| self.note_unsaved(item));
+        self.release(stale.iter().map(Item::size).sum(), config);
+    }
+
+    /// Notes that an item is dropped. It may be a value that is lost by that.
+    fn note_unsaved(&mut self, item: &Item) {
+        if let Command::Save(key, ..) = &item.command
+            && self.unsaved.len() < MAX_UNSAVED
+        {
+            self.unsaved.push(key.clone());
+        }
     }
 }
 

@@ -113,6 +113,26 @@ fn what_waits_is_bounded_and_an_overflow_is_reported_once() {
 }
 
 #[test]
+fn values_that_are_lost_during_an_outage_are_reported() {
+    on_each_runtime(|on| {
+        let Some(mut redis) = RedisServer::start(&[]) else { return };
+        let bus = quick(&redis.url()).max_waiting(1000).build().unwrap();
+        let rig = Rig::connected(on, bus);
+        let save = |key: &str, len| rig.bus.save(key, "x".repeat(len).into(), Duration::from_secs(60));
+        redis.kill();
+        rig.await_cause("is Redis running?");
+        save("waits", 500);
+        save("too large", 500);
+        assert_eq!(rig.unsaved(), "too large");
+        redis.restart();
+        rig.await_status(&BusStatus::Connected);
+        smol::block_on(rig.bus.flush());
+        assert_eq!(redis.command(&["STRLEN", "waits"]), ":500\r\n");
+        assert!(!rig.drain().iter().any(|seen| matches!(seen, Seen::Unsaved { .. })));
+    });
+}
+
+#[test]
 fn a_stream_is_read_on_from_where_it_was() {
     on_each_runtime(|on| {
         let Some(redis) = RedisServer::start(&[]) else { return };

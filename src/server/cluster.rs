@@ -12,7 +12,7 @@ pub use adapter::Adapter;
 pub(super) use asking::{Asker, Gathered, Gathering, refused};
 pub use emitter::{ClusterBroadcast, ClusterEmitter};
 pub(crate) use link::Link;
-pub(super) use lookup::Result as LookupResult;
+pub(super) use lookup::{Lookup, Result as LookupResult};
 pub use memory::MemoryBus;
 
 use crate::observe::ClusterEvent;

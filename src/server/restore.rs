@@ -1,7 +1,7 @@
 //! Recovery in a cluster: sockets are kept at the bus, and clients that come back to any server are sent what they missed
 //! from its memory, or from the stream that the servers share.
 
-use super::cluster::{Link, LookupResult};
+use super::cluster::{Link, Lookup, LookupResult};
 use super::namespace::Namespace;
 use super::recovery::{Introduction, Numbering, Returned, Stored, capacity, polled_len, welcome};
 use super::socket::{Socket, read_stored_json, stored_json};
@@ -11,7 +11,7 @@ use crate::log::{debug, warn};
 use crate::payload::with_encoder;
 use smol_str::{SmolStr, format_smolstr};
 use sockeye_core::Time;
-use sockeye_core::cluster::{ClusterLimits, Entry, Found, MissedEvent, SavedSession};
+use sockeye_core::cluster::{Cluster, ClusterLimits, Entry, Found, MissedEvent, RequestId, SavedSession};
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::recovery::{Kept, Life, Pid, Retained, StreamPosition};
 use std::sync::Arc;
@@ -60,6 +60,7 @@ impl Namespace {
         saved.expires = kept.data.expires.map(|at| wall_clock(at.saturating_since(now)));
         let mark = kept.data.mark;
         link.queue(|state, _| {
+            state.take_unsaved(&saved.pid);
             saved.mark = Some(mark_of(state.cluster.uid(), mark));
             state.cluster.save_session(&saved, lifetime + MARGIN);
         });
@@ -80,30 +81,65 @@ impl Namespace {
                 };
                 let asked: Vec<_> =
                     some.iter().map(|(id, kept)| is_reachable.then(|| look_up(kept, *id, false))).collect();
-                let mut removed = Vec::new();
+                let mut there = Vec::new();
                 for ((id, kept), asked) in some.iter().zip(asked) {
                     let found = match asked {
                         Some(asked) if is_reachable => asked.await,
                         _ => None,
                     };
+                    let is_unsaved = link
+                        .queue(|state, _| state.take_unsaved(&format_smolstr!("{}", kept.life().pid(*id))));
                     match found {
-                        Some(LookupResult::Found(Found::Value(value))) => {
-                            if value.is_none_or(|value| !is_ours(&link, &value, kept.data.mark)) {
-                                continue;
-                            }
-                            removed.push(look_up(kept, *id, true));
+                        // Another server has taken it, unless the bus has lost it.
+                        Some(LookupResult::Found(Found::Value(None))) if !is_unsaved => {}
+                        Some(LookupResult::Found(Found::Value(Some(value))))
+                            if !is_ours(&link, &value, kept.data.mark) => {}
+                        Some(LookupResult::Found(Found::Value(Some(_)))) => {
+                            there.push((id, kept, look_up(kept, *id, true)));
                         }
+                        Some(LookupResult::Found(Found::Value(None))) => namespace.tell_expired(*id, kept),
                         // It cannot be known.
-                        _ => is_reachable = false,
+                        _ => {
+                            is_reachable = false;
+                            namespace.tell_expired(*id, kept);
+                        }
                     }
-                    namespace.tell_expired(*id, kept);
                 }
-                for removed in removed {
-                    drop(removed.await);
+                for (id, kept, removed) in there {
+                    // Whoever removes it from the bus has it: this server, or one to which the client has come meanwhile.
+                    match removed.await {
+                        Some(LookupResult::Found(Found::Value(None))) => {}
+                        Some(LookupResult::Found(Found::Value(Some(value))))
+                            if !is_ours(&link, &value, kept.data.mark) =>
+                        {
+                            // That one has lost the client again since.
+                            namespace.put_back(&link, &value);
+                        }
+                        _ => namespace.tell_expired(*id, kept),
+                    }
                 }
             }
         }));
     }
+}
+
+impl Namespace {
+    /// Keeps a socket at the bus again that was removed in error.
+    fn put_back(&self, link: &Link, value: &[u8]) {
+        let Ok(session) = SavedSession::decode(value, &ClusterLimits::default()) else { return };
+        let engine = self.0.engine.upgrade();
+        let recovery = engine.as_ref().and_then(|engine| engine.application.recovery.as_ref());
+        if let Some(recovery) = recovery {
+            let lifetime = recovery.max_disconnection() + MARGIN;
+            link.queue(|state, _| state.cluster.save_session(&session, lifetime));
+            link.send();
+        }
+    }
+}
+
+/// Returns the bytes of an entry.
+fn len_of((position, fields): &Entry) -> usize {
+    position.len() + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
 }
 
 /// Returns whether a session is the one that this server has kept under a mark.
@@ -130,6 +166,8 @@ pub(super) struct Restoring<'a> {
     limits: ClusterLimits,
     pid: SmolStr,
     offset: Option<StreamPosition>,
+    /// The time by which the bus has to have answered everything.
+    deadline: Time,
 }
 
 impl<'a> Restoring<'a> {
@@ -149,8 +187,18 @@ impl<'a> Restoring<'a> {
             Some(offset) => Some(StreamPosition::parse(&offset)?),
         };
         let link = namespace.link()?;
-        let limits = link.queue(|state, _| state.cluster.config().limits);
-        Some(Restoring { socket, link, limits, pid: pid.into(), offset })
+        let (limits, timeout) = link.queue(|state, _| {
+            let config = state.cluster.config();
+            (config.limits, config.request_timeout)
+        });
+        let deadline = namespace.now() + timeout;
+        Some(Restoring { socket, link, limits, pid: pid.into(), offset, deadline })
+    }
+
+    /// Asks the bus for something, until the deadline.
+    fn look_up(&self, begin: impl FnOnce(&mut Cluster) -> Option<RequestId>) -> Lookup {
+        let rest = self.deadline.saturating_since(self.socket.namespace().now());
+        self.link.look_up(begin).within(rest)
     }
 
     /// Finds the socket that the client had. Returns `None` if it has to begin anew.
@@ -159,7 +207,7 @@ impl<'a> Restoring<'a> {
         if let Some(pid) = Pid::parse(&self.pid) {
             namespace.evict(&pid, self.socket.session());
         }
-        let found = self.link.look_up(|cluster| cluster.load_session(&self.pid, true)).await;
+        let found = self.look_up(|cluster| cluster.load_session(&self.pid, true)).await;
         let Some(LookupResult::Found(Found::Value(value))) = found else {
             self.warn("the bus does not say in time whether it keeps the socket");
             return None;
@@ -197,7 +245,7 @@ impl<'a> Restoring<'a> {
         };
         if state().is_none_or(|(unread, _)| unread <= received) {
             // The client got it from a server that has read further than this one.
-            let reached = self.link.look_up(|cluster| cluster.reach(namespace.name(), received)).await;
+            let reached = self.look_up(|cluster| cluster.reach(namespace.name(), received)).await;
             if !matches!(reached, Some(LookupResult::Reached)) {
                 self.warn("the stream was not read in time up to what the client has received");
                 return None;
@@ -209,8 +257,14 @@ impl<'a> Restoring<'a> {
         }
         let capacity = capacity(self.socket.session());
         let (mut earlier, mut size, mut last) = (Vec::new(), 0, received);
+        let mut rest = self.max_read()?;
         for _ in 0..MAX_PAGES {
-            let mut entries = self.page(last).await?.into_iter();
+            let entries = self.page(last).await?;
+            rest = match rest.checked_sub(entries.iter().map(len_of).sum()) {
+                Some(rest) => rest,
+                None => break,
+            };
+            let mut entries = entries.into_iter();
             // Entries that are not there any more may have been missed.
             if entries.next().and_then(|(offset, _)| StreamPosition::parse(&offset)) != Some(last) {
                 return None;
@@ -237,10 +291,16 @@ impl<'a> Restoring<'a> {
         None
     }
 
+    /// Returns the most bytes of the stream that are read: as many as the memory of the namespace may have.
+    fn max_read(&self) -> Option<usize> {
+        let order = self.socket.namespace().order();
+        Some(order.memory.as_ref()?.retained.config().max_bytes)
+    }
+
     /// Reads some entries of the stream.
     async fn page(&self, from: StreamPosition) -> Option<Vec<Entry>> {
         let name = self.socket.namespace().name();
-        match self.link.look_up(|cluster| cluster.read_stream(name, from)).await {
+        match self.look_up(|cluster| cluster.read_stream(name, from)).await {
             Some(LookupResult::Found(Found::Entries(entries))) => Some(entries),
             _ => {
                 self.warn("the bus does not return in time what the client missed");

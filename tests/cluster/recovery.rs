@@ -8,6 +8,7 @@ use sockeye::testing::{TestClient, TestServer};
 use sockeye::{ConnectError, HandOver, Recovery, Server, ServerBuilder, Socket};
 use sockeye_core::engineio::{Message, Packet};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -287,9 +288,21 @@ fn a_socket_that_nobody_takes_expires_where_it_was() {
 struct Late {
     bus: Arc<MemoryBus>,
     asked: Arc<Mutex<Vec<(String, bool, RequestId)>>>,
+    node: Arc<Mutex<Option<Weak<dyn Node>>>>,
+    /// It can store nothing.
+    is_full: Arc<AtomicBool>,
 }
 
 impl Late {
+    fn over(bus: &MemoryBus) -> Late {
+        Late {
+            bus: Arc::new(bus.clone()),
+            asked: Arc::default(),
+            node: Arc::default(),
+            is_full: Arc::default(),
+        }
+    }
+
     fn pass(&self) {
         let asked = std::mem::take(&mut *self.asked.lock().unwrap());
         asked.into_iter().for_each(|(key, remove, request)| self.bus.load(&key, remove, request));
@@ -298,6 +311,7 @@ impl Late {
 
 impl Bus for Late {
     fn attach(&self, node: Weak<dyn Node>) {
+        *self.node.lock().unwrap() = Some(node.clone());
         self.bus.attach(node);
     }
 
@@ -322,7 +336,11 @@ impl Bus for Late {
     }
 
     fn save(&self, key: &str, value: bytes::Bytes, lifetime: Duration) {
-        self.bus.save(key, value, lifetime);
+        if !self.is_full.load(Ordering::SeqCst) {
+            return self.bus.save(key, value, lifetime);
+        }
+        let node = self.node.lock().unwrap().as_ref().and_then(Weak::upgrade);
+        node.unwrap().handle_unsaved(key);
     }
 
     fn load(&self, key: &str, remove: bool, request: RequestId) {
@@ -333,7 +351,7 @@ impl Bus for Late {
 #[test]
 fn many_sockets_that_expire_together_are_asked_for_together() {
     let mut world = World::new(0);
-    let bus = Late { bus: Arc::new(world.bus.clone()), asked: Arc::default() };
+    let bus = Late::over(&world.bus);
     world.add_over(bus.clone(), |builder| builder);
     let clients: Vec<_> = (0..300).map(|_| world.servers[0].connect("/")).collect();
     let mut ids: Vec<_> = clients.iter().map(|client| format!("0 {}", client.id())).collect();
@@ -422,6 +440,46 @@ fn a_client_that_is_refused_may_come_back_once_more() {
     world.servers[2].client().auth(auth).connect_error("/");
     *refuses.lock().unwrap() = false;
     assert!(is_recovered(&world.come_back(&id, 2)));
+}
+
+#[test]
+fn a_socket_that_the_bus_could_not_store_expires_where_it_was() {
+    let mut world = World::new(0);
+    let bus = Late::over(&world.bus);
+    world.add_over(bus.clone(), |builder| builder);
+    let ((client, id), (other, other_id)) = (world.connect(0), world.connect(0));
+    bus.is_full.store(true, Ordering::SeqCst);
+    cut(client);
+    bus.is_full.store(false, Ordering::SeqCst);
+    cut(other);
+    world.servers[0].advance(60 * SECOND);
+    world.servers[0].settle();
+    // The second one has gone to another server.
+    world.add(|builder| builder);
+    assert!(is_recovered(&world.come_back(&other_id, 1)));
+    world.servers[0].advance(61 * SECOND);
+    bus.pass();
+    world.servers[0].settle();
+    assert_eq!(take(&world.expired), [format!("0 {id}")]);
+}
+
+#[test]
+fn a_socket_is_recovered_or_expires_and_not_both() {
+    let mut world = World::new(0);
+    let bus = Late::over(&world.bus);
+    world.add_over(bus.clone(), |builder| builder);
+    world.add(|builder| builder);
+    let (client, id) = world.connect(0);
+    cut(client);
+    world.servers[0].advance(121 * SECOND);
+    // It is still there, so its server is about to remove it.
+    bus.pass();
+    world.servers[0].settle();
+    assert_eq!(bus.asked.lock().unwrap().iter().map(|(_, remove, _)| *remove).collect::<Vec<_>>(), [true]);
+    assert!(is_recovered(&world.come_back(&id, 1)));
+    bus.pass();
+    world.servers[0].settle();
+    assert!(take(&world.expired).is_empty());
 }
 
 /// A bus that looks nothing up.

@@ -22,6 +22,7 @@ pub enum Seen {
     Status(BusStatus),
     Begun { stream: String, offset: String },
     Found { request: String, found: Found },
+    Unsaved { key: String },
 }
 
 /// The runtimes that a test runs on.
@@ -143,6 +144,14 @@ impl Rig {
         })
     }
 
+    /// Waits until a value is known to be lost. Returns its key.
+    pub fn unsaved(&self) -> String {
+        self.take(|seen| match seen {
+            Seen::Unsaved { key } => Some(key.clone()),
+            _ => None,
+        })
+    }
+
     /// Waits until a stream is read. Returns the position behind which that begins.
     pub fn begun(&self, stream: &Channel) -> String {
         self.take(|seen| match seen {
@@ -208,6 +217,10 @@ impl Node for Recorder {
 
     fn handle_found(&self, request: &RequestId, found: Found) {
         self.add(Seen::Found { request: request.to_string(), found });
+    }
+
+    fn handle_unsaved(&self, key: &str) {
+        self.add(Seen::Unsaved { key: key.into() });
     }
 
     fn handle_count(&self, request: &RequestId, subscribers: Option<usize>) {

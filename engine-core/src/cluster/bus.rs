@@ -53,8 +53,8 @@ pub trait Bus: Send + Sync + 'static {
         false
     }
 
-    /// Stores a value under a key for `lifetime`. It replaces an earlier one. A value that cannot be stored is lost. Default:
-    /// does nothing.
+    /// Stores a value under a key for `lifetime`. It replaces an earlier one. A value that cannot be stored is lost, and passed
+    /// to [`handle_unsaved`](Node::handle_unsaved). Default: does nothing.
     fn save(&self, key: &str, value: Bytes, lifetime: Duration) {
         let _ = (key, value, lifetime);
     }
@@ -101,6 +101,11 @@ pub trait Node: Send + Sync {
     /// Handles what [`Bus::load`] or [`Bus::read`] have found. Default: does nothing.
     fn handle_found(&self, request: &RequestId, found: Found) {
         let _ = (request, found);
+    }
+
+    /// Notes that the value of a key that was passed to [`Bus::save`] is lost, or may be. Default: does nothing.
+    fn handle_unsaved(&self, key: &str) {
+        let _ = key;
     }
 
     /// Handles the number of nodes that [`Bus::count`] was asked for: `None` if it cannot be known. Requests then end once

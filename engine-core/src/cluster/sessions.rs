@@ -174,7 +174,8 @@ impl Cluster {
         Some(request)
     }
 
-    fn session_key(&self, pid: &str) -> Option<String> {
+    /// Returns the key under which the bus keeps the socket with a private id, or `None` if the dialect keeps no sockets.
+    pub fn session_key(&self, pid: &str) -> Option<String> {
         let dialect::Dialect::Streams(streams) = &self.config.dialect else { return None };
         Some(format!("{}{pid}", streams.session_prefix))
     }

@@ -18,7 +18,7 @@ use sockeye_core::cluster::{
 use sockeye_core::host::Runtime;
 use sockeye_core::socketio::Target;
 use sockeye_core::{Random, Time};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +28,9 @@ use std::time::Duration;
 
 /// The time for the bus to send what waits, when the server is closed.
 const FLUSH: Duration = Duration::from_secs(1);
+
+/// The maximum number of sockets that are known to be lost by the bus. Of more, nobody is told when they expire.
+const MAX_UNSAVED: usize = 100_000;
 
 /// The time between two reports about messages that cannot be read.
 const REPORT: Duration = Duration::from_secs(1);
@@ -57,6 +60,8 @@ pub(in crate::server) struct State {
     askers: HashMap<RequestId, Weak<dyn Asker>>,
     /// What waits for the bus to look something up.
     pub(super) lookups: HashMap<RequestId, Arc<Slot>>,
+    /// The keys of sockets that the bus could not store. Usually there are none.
+    unsaved: HashSet<SmolStr>,
     /// The deadline of the cluster in the table of the server, which may have moved later.
     timer: Option<(Time, Key)>,
     /// A thread passes a command to the bus.
@@ -77,6 +82,12 @@ impl State {
     /// Notes that `asker` waits for the results of a request.
     pub(in crate::server) fn expect(&mut self, request: &RequestId, asker: Weak<dyn Asker>) {
         self.askers.insert(request.clone(), asker);
+    }
+
+    /// Returns whether the bus could not store the socket with a private id, and forgets that.
+    pub(in crate::server) fn take_unsaved(&mut self, pid: &str) -> bool {
+        let key = if self.unsaved.is_empty() { None } else { self.cluster.session_key(pid) };
+        key.is_some_and(|key| self.unsaved.remove(&*key))
     }
 }
 
@@ -105,6 +116,7 @@ impl Link {
                 cluster,
                 askers: HashMap::new(),
                 lookups: HashMap::new(),
+                unsaved: HashSet::new(),
                 timer: None,
                 is_sending: false,
                 is_handling: false,
@@ -446,6 +458,13 @@ impl Node for Link {
 
     fn handle_found(&self, request: &RequestId, found: Found) {
         self.complete(request, found.into());
+    }
+
+    fn handle_unsaved(&self, key: &str) {
+        let unsaved = &mut self.state.lock().unsaved;
+        if unsaved.len() < MAX_UNSAVED {
+            unsaved.insert(key.into());
+        }
     }
 
     fn handle_count(&self, request: &RequestId, subscribers: Option<usize>) {

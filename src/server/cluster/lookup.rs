@@ -67,6 +67,14 @@ impl Link {
     }
 }
 
+impl Lookup {
+    /// Waits no longer than this, if the time for requests is longer.
+    pub(in crate::server) fn within(mut self, time: Duration) -> Lookup {
+        self.timeout = self.timeout.min(time);
+        self
+    }
+}
+
 impl Future for Lookup {
     type Output = Option<Result>;
 

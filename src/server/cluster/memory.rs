@@ -143,6 +143,7 @@ enum Item {
     Count { request: RequestId, subscribers: usize },
     Begun { stream: SmolStr, offset: SmolStr },
     Found { request: RequestId, found: Found },
+    Unsaved { key: SmolStr },
     Status(BusStatus),
 }
 
@@ -152,7 +153,11 @@ impl Item {
             Item::Message { message, .. } => message.len(),
             Item::Entry { fields, .. } => fields.iter().map(|(_, value)| value.len()).sum(),
             // The bytes of what was found are those of what is kept.
-            Item::Count { .. } | Item::Begun { .. } | Item::Found { .. } | Item::Status(_) => 0,
+            Item::Count { .. }
+            | Item::Begun { .. }
+            | Item::Found { .. }
+            | Item::Unsaved { .. }
+            | Item::Status(_) => 0,
         }
     }
 
@@ -163,6 +168,7 @@ impl Item {
             Item::Count { request, subscribers } => node.handle_count(&request, Some(subscribers)),
             Item::Begun { stream, offset } => node.handle_stream(&stream, &offset),
             Item::Found { request, found } => node.handle_found(&request, found),
+            Item::Unsaved { key } => node.handle_unsaved(&key),
             Item::Status(status) => node.handle_status(status),
         }
     }
@@ -228,7 +234,7 @@ impl State {
                 let subscribers = self.seats.values().filter(|seat| seat.watches(&channel)).count();
                 self.queue(Item::Count { request, subscribers }, woken, |at, _| at == from);
             }
-            Sent::Save(key, value) => self.save(key, value),
+            Sent::Save(key, value) => self.save(key, value, woken),
             Sent::Load { key, remove, request } => {
                 let value = self.saved.get(&key).map(|(_, value)| value.clone());
                 if remove {
@@ -246,7 +252,7 @@ impl State {
     }
 
     /// Keeps a value. Its server removes it at the end of its lifetime, by looking whether it is still there.
-    fn save(&mut self, key: String, value: Bytes) {
+    fn save(&mut self, key: String, value: Bytes, woken: &mut Woken) {
         self.forget(&key);
         self.last_saved += 1;
         self.saved_size += ITEM + key.len() + value.len();
@@ -256,6 +262,8 @@ impl State {
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.forget(&oldest);
+            // Its server is the one that knows the key.
+            self.queue(Item::Unsaved { key: oldest.into() }, woken, |_, _| true);
         }
     }
 

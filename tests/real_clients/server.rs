@@ -47,6 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     io.of("/chat").on_connect(connected);
     io.of("/members").middleware(only_members);
     io.of("/members").on_connect(welcome);
+    io.of("/closed").middleware(async || Err::<(), _>(ConnectError::new("closed today")));
     expiring(&io);
     orders(&io);
 

@@ -129,6 +129,8 @@ testVersion("2", "a namespace takes its query as auth", {}, async (server, conne
   const stranger = open(server, "2", { namespace: "/members", query: { password: "1234" } });
   const [error] = await next(stranger, "error");
   assert.deepEqual(error, { code: 401, got: { password: "1234" } });
+  const closed = open(server, "2", { namespace: "/closed" });
+  assert.deepEqual(await next(closed, "error"), ["closed today"]);
   const unknown = open(server, "2", { namespace: "/nowhere" });
   assert.deepEqual(await next(unknown, "error"), [{ message: "Invalid namespace" }]);
 });

@@ -136,7 +136,7 @@ fn a_polling_client_and_its_upgrade_are_observed() {
             "> polling Pong(\"\")",
             "> websocket Ping(\"probe\")",
             "< websocket Pong(\"probe\")",
-            "< polling Noop",
+            "< polling Noop(\"\")",
             "> websocket Upgrade",
             "upgraded",
         ]

@@ -118,7 +118,7 @@ fn an_upgrade_is_observed_with_the_transport_of_each_packet() {
     websocket.send_text("3probe");
     assert_eq!(notes.take(), ["> websocket Ping(\"probe\")", "< websocket Pong(\"probe\")"]);
     poll.respond("6");
-    assert_eq!(notes.take(), ["< polling Noop", "> websocket Upgrade", "Upgraded"]);
+    assert_eq!(notes.take(), ["< polling Noop(\"\")", "> websocket Upgrade", "Upgraded"]);
 }
 
 #[test]

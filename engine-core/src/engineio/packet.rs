@@ -38,8 +38,8 @@ pub enum Packet<'a> {
     Message(Message<'a>),
     /// `5`: the transport that was tried is taken.
     Upgrade,
-    /// `6`: releases a pending poll.
-    Noop,
+    /// `6`: releases a pending poll. With data: the number of messages that a peer with stateful reconnect has handled.
+    Noop(&'a str),
 }
 
 /// The error of a packet that cannot be decoded: the peer broke the protocol.
@@ -81,7 +81,7 @@ impl<'a> Packet<'a> {
             'b' => Packet::Message(Message::Binary(Cow::Owned(read_base64(data)?))),
             '1' => Packet::Close,
             '5' => Packet::Upgrade,
-            '6' => Packet::Noop,
+            '6' => Packet::Noop(data),
             '0' => Packet::Open(data),
             _ => return Err(PacketError::UnknownType),
         })

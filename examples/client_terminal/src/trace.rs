@@ -33,7 +33,7 @@ impl ClientObserver for Trace {
             Packet::Message(Message::Text(text)) => ("message", format!("4{text}")),
             Packet::Message(Message::Binary(data)) => ("message", bytes(data)),
             Packet::Upgrade => ("upgrade", "5".into()),
-            Packet::Noop => ("noop", "6".into()),
+            Packet::Noop(data) => ("noop", format!("6{data}")),
         };
         let head = match info.packet {
             Packet::Message(Message::Text(text)) => Head::read(text),

@@ -41,7 +41,7 @@ impl<A: Application> Session<A> {
             _ => Packet::Ping(""),
         };
         let packets =
-            [(controls.ping, heartbeat), (controls.noop, Packet::Noop), (controls.close, Packet::Close)];
+            [(controls.ping, heartbeat), (controls.noop, Packet::Noop("")), (controls.close, Packet::Close)];
         // Only a poll is answered with a noop or a close.
         for (_, packet) in packets.iter().filter(|(is_queued, _)| *is_queued) {
             let transport = match packet {

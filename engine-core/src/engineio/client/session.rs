@@ -482,7 +482,7 @@ impl Session {
                 return Received::Nothing;
             }
             State::WebSocket if lane != Lane::WebSocket => return Received::Nothing,
-            State::Polling(polling) => polling.brought |= packet != Packet::Noop,
+            State::Polling(polling) => polling.brought |= !matches!(packet, Packet::Noop(_)),
             State::WebSocket => {}
         }
         match packet {
@@ -502,7 +502,7 @@ impl Session {
                 self.end(CloseReason::TransportClose(None));
                 Received::Nothing
             }
-            Packet::Noop => Received::Nothing,
+            Packet::Noop(_) => Received::Nothing,
             Packet::Ping(_) => self.refuse("a long ping"),
             Packet::Open(_) => self.refuse("a second handshake"),
             Packet::Pong(_) => self.refuse("a pong without a ping"),

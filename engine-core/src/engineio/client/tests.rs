@@ -256,7 +256,7 @@ fn a_server_that_answers_polls_with_nothing_is_not_asked_at_full_speed() {
     let mut polls = 0;
     while session.begin(at(0), Lane::Poll, "").is_some() {
         session.handle_response(at(0), Lane::Poll, 200, b"6");
-        session.handle_packet(at(0), Lane::Poll, Packet::Noop);
+        session.handle_packet(at(0), Lane::Poll, Packet::Noop(""));
         session.end_poll(at(0));
         polls += 1;
         assert!(polls < 100);
@@ -363,7 +363,7 @@ fn late_packets_of_a_failed_transport_do_not_concern_the_next_one() {
     });
     session.begin(at(0), Lane::WebSocket, "");
     session.handle_response(at(0), Lane::WebSocket, 101, b"");
-    session.handle_packet(at(0), Lane::WebSocket, Packet::Noop);
+    session.handle_packet(at(0), Lane::WebSocket, Packet::Noop(""));
     session.begin(at(0), Lane::Poll, "").unwrap();
     session.handle_packet(at(0), Lane::WebSocket, Packet::Open(OPEN));
     session.handle_unreadable(at(0), Lane::WebSocket, engineio::PacketError::Empty);

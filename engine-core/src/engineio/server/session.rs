@@ -360,7 +360,7 @@ impl Session {
             },
             Packet::Close => self.close(now, CloseReason::TransportClose),
             // Only a server opens sessions, and the others have a meaning only on a connection that is being tried.
-            Packet::Open(_) | Packet::Upgrade | Packet::Noop => {}
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop(_) => {}
         }
         None
     }

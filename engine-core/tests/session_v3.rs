@@ -18,7 +18,7 @@ fn open_with(config: impl FnOnce(&mut Config), transport: Transport, base64: boo
         it.allow_eio3 = true;
         config(it);
     });
-    let opening = Opening { transport, version: Version::V3, base64 };
+    let opening = Opening { transport, version: Version::V3, base64, resumable: false };
     let mut session = Session::open(at(0), config, &Id::from_random([7; 15]), opening);
     match transport {
         Transport::Polling => {
@@ -105,7 +105,7 @@ fn a_shared_text_is_the_same_bytes_for_both_versions() {
     let mut shared = Frames::new([Part::Text(&text)].into_iter());
     let mut places = Vec::new();
     for version in [Version::V3, Version::V4, Version::V3] {
-        let opening = Opening { transport: Transport::WebSocket, version, base64: false };
+        let opening = Opening { transport: Transport::WebSocket, version, base64: false, resumable: false };
         let mut session = Session::open(at(0), config(), &Id::from_random([7; 15]), opening);
         frames(&mut session);
         session.send_shared(&mut shared).unwrap();
@@ -124,7 +124,7 @@ fn a_shared_unit_with_attachments_is_encoded_once_for_each_version() {
     let mut places = std::collections::BTreeSet::new();
     for (version, base64) in [(Version::V4, false), (Version::V3, false), (Version::V3, true)] {
         for _ in 0..3 {
-            let opening = Opening { transport: Transport::WebSocket, version, base64 };
+            let opening = Opening { transport: Transport::WebSocket, version, base64, resumable: false };
             let mut session = Session::open(at(0), config(), &Id::from_random([7; 15]), opening);
             frames(&mut session);
             session.send_shared(&mut shared).unwrap();

@@ -55,7 +55,12 @@ pub fn engine_payload_v3(data: &[u8]) {
     {
         return;
     }
-    let opening = Opening { transport: Transport::Polling, version: Version::V3, base64: kind & 2 != 0 };
+    let opening = Opening {
+        transport: Transport::Polling,
+        version: Version::V3,
+        base64: kind & 2 != 0,
+        resumable: false,
+    };
     let config = config_with(|config| (config.max_payload, config.send_buffer) = (usize::MAX, usize::MAX));
     let mut session = Session::open(at(0), config, &Id::from_random([7; 15]), opening);
     session.begin_poll(at(0), false).expect("the first poll");

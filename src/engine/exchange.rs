@@ -211,6 +211,7 @@ impl<A: Application> Exchange<A> {
                 }
                 None => RequestError::UnknownSession.into(),
             },
+            Subject::Resume(_) => RequestError::UnknownSession.into(),
             Subject::Refused(None, refusal) => refusal,
         };
         self.refuse_request(caller, &refusal, || request(None))

@@ -249,7 +249,7 @@ impl<A: Application> ServerInner<A> {
         let id = session.id();
         self.tell(&ServerEvent::SessionOpened { session: id, transport, handshake: session.handshake() });
         if self.observer.is_some() {
-            let text = engineio::server::Session::open_packet(&self.site.config, &id, transport);
+            let text = engineio::server::Session::open_packet(&self.site.config, &id, transport, None);
             if let Ok(packet) = Packet::decode(&text) {
                 self.show(Direction::Out, session, transport, &packet);
             }

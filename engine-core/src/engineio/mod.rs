@@ -11,7 +11,6 @@ mod payload;
 mod reason;
 pub mod server;
 mod transport;
-#[allow(dead_code, reason = "used by sessions that can be resumed")]
 mod unacknowledged;
 pub mod v3;
 mod version;

@@ -97,6 +97,26 @@ pub enum TransportError {
     /// A message or a request did not arrive in time.
     #[error("a message took too long to arrive")]
     TooSlow,
+    /// With stateful reconnect, the client acknowledged messages that were not sent, or took back an acknowledgement.
+    #[error("an acknowledgement of messages that were not sent, or fewer than before")]
+    Acknowledgement,
+}
+
+impl CloseReason {
+    /// Returns whether only the connection was lost, so that a session with stateful reconnect can be resumed.
+    pub(super) fn is_loss(&self) -> bool {
+        match self {
+            CloseReason::TransportClose | CloseReason::PingTimeout => true,
+            CloseReason::TransportError(error) => matches!(
+                error,
+                TransportError::Lost
+                    | TransportError::PollAborted
+                    | TransportError::PostAborted
+                    | TransportError::TooSlow
+            ),
+            _ => false,
+        }
+    }
 }
 
 impl From<TransportError> for CloseReason {

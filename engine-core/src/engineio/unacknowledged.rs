@@ -40,11 +40,6 @@ impl Unacknowledged {
         self.before + self.packets.len() as u64
     }
 
-    /// Returns the number of messages that the peer has acknowledged.
-    pub(super) fn acknowledged(&self) -> u64 {
-        self.acknowledged
-    }
-
     /// Returns the number of messages that the peer has not acknowledged, those that are no longer kept included.
     pub(super) fn len(&self) -> u64 {
         self.sent() - self.acknowledged
@@ -198,7 +193,7 @@ mod tests {
     #[test]
     fn messages_are_kept_until_they_are_acknowledged() {
         let mut log = sent(1000, &["4a", "4b", "4c"]);
-        assert_eq!((log.sent(), log.acknowledged(), log.len()), (3, 0, 3));
+        assert_eq!((log.sent(), log.acknowledged, log.len()), (3, 0, 3));
         assert_eq!(after(&log, 1), [b"4b", b"4c"]);
         assert_eq!(log.acknowledge(2), Ok(()));
         assert_eq!((log.len(), log.size()), (1, 66));
@@ -281,7 +276,7 @@ mod tests {
                     }
                     Err(count) => {
                         let count = u64::from(count) % 70;
-                        let is_possible = (log.acknowledged()..=all.len() as u64).contains(&count);
+                        let is_possible = (log.acknowledged..=all.len() as u64).contains(&count);
                         prop_assert_eq!(log.acknowledge(count).is_ok(), is_possible);
                     }
                 }

@@ -74,12 +74,14 @@ pub struct Opening {
     /// The client reads binary messages as base64 only (`b64=1`). Has a meaning in version 3; in version 4, the transport
     /// says it.
     pub base64: bool,
+    /// The client asks for [stateful reconnect](super::server::StatefulReconnect). Has a meaning in version 4.
+    pub resumable: bool,
 }
 
 /// A session of the current version.
 impl From<Transport> for Opening {
     fn from(transport: Transport) -> Opening {
-        Opening { transport, version: Version::V4, base64: false }
+        Opening { transport, version: Version::V4, base64: false, resumable: false }
     }
 }
 

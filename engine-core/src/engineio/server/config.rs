@@ -58,6 +58,45 @@ pub struct Config {
     pub max_message_rate: Option<RateLimit>,
     /// Limit of the bytes in the messages of a session. Default: none.
     pub max_byte_rate: Option<RateLimit>,
+    /// Lets sessions outlive their connections, for clients that ask for it. Default: off.
+    pub stateful_reconnect: Option<StatefulReconnect>,
+}
+
+/// The settings of stateful reconnect: a session whose connection is lost waits for the client to come back, and neither
+/// side loses a message. Only for clients that ask for it, as the client of this crate can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct StatefulReconnect {
+    pub(super) window: Duration,
+    pub(super) max_bytes: usize,
+}
+
+impl StatefulReconnect {
+    /// Returns the default settings.
+    pub fn new() -> StatefulReconnect {
+        StatefulReconnect { window: Duration::from_secs(30), max_bytes: 1 << 20 }
+    }
+
+    /// Sets how long a session waits for its client after its connection was lost. Then it ends, with the reason of the
+    /// loss. Default: 30 s.
+    pub fn window(mut self, window: Duration) -> StatefulReconnect {
+        self.window = window;
+        self
+    }
+
+    /// Sets how many bytes of messages are kept for each session until its client has acknowledged them. While a client
+    /// is connected, the oldest are dropped if there are more, and a client that misses one of those begins a new session.
+    /// While it is away, further messages meet a full [`send_buffer`](Config::send_buffer). Default: 1 MiB.
+    pub fn max_bytes(mut self, bytes: usize) -> StatefulReconnect {
+        self.max_bytes = bytes;
+        self
+    }
+}
+
+impl Default for StatefulReconnect {
+    fn default() -> StatefulReconnect {
+        StatefulReconnect::new()
+    }
 }
 
 /// The policy for messages to a peer that reads too slowly: those that do not fit into its send buffer.
@@ -98,6 +137,7 @@ impl Default for Config {
             high_water: 256 << 10,
             max_message_rate: None,
             max_byte_rate: None,
+            stateful_reconnect: None,
         }
     }
 }
@@ -114,6 +154,11 @@ impl Config {
     /// Returns whether there is a limit of what a session may send.
     pub fn has_rate_limit(&self) -> bool {
         self.max_message_rate.is_some() || self.max_byte_rate.is_some()
+    }
+
+    /// Returns whether [`count_message`](super::Session::count_message) has to be called for each message.
+    pub fn counts_messages(&self) -> bool {
+        self.has_rate_limit() || self.stateful_reconnect.is_some()
     }
 
     /// Returns the number of waiting bytes up to which a producer that waits may add more: half of

@@ -1,10 +1,12 @@
 //! One HTTP request and its response: all decisions about them, without the locks and wakers around a session.
 
+mod resume;
+
 use super::config::Config;
 use super::jsonp::{self, Callback};
 use super::packets::{Packets, Unhandled};
 use super::request::{Purpose, Query, RequestError, Route, is_origin_allowed};
-use super::session::{Refused, Session, Ticket};
+use super::session::{Attempt, Refused, Session, Ticket};
 use crate::connection::{self, UpgradeError};
 use crate::engineio::id::Id;
 use crate::engineio::packet::PacketError;
@@ -22,6 +24,8 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use smallvec::SmallVec;
+
+pub use resume::Resume;
 
 /// The settings of a server that concern HTTP requests.
 #[derive(Debug)]
@@ -83,13 +87,21 @@ pub enum Subject {
     Open(NewTransport),
     /// An existing session. If none has this id, refuse the request with [`RequestError::UnknownSession`].
     Session(Id, Purpose),
+    /// A session that the client wants to continue on a new connection, because it has lost the last one. If there is no
+    /// session that [can be resumed](Session::can_resume), this is the opening of a new one.
+    Resume(Resume),
     /// None, because the request is refused. If it has an id that no session has, that is the cause instead:
     /// [`RequestError::UnknownSession`], as in the reference.
     Refused(Option<Id>, Refusal),
 }
 
 impl Subject {
-    fn of(site: &Site, incoming: &Incoming<'_>, query: Result<Query, RequestError>) -> Subject {
+    fn of(
+        site: &Site,
+        incoming: &Incoming<'_>,
+        query: Result<Query, RequestError>,
+        resume: Option<&str>,
+    ) -> Subject {
         let is_upgrade = incoming.upgrade != Upgrade::None;
         let route = query.and_then(|query| {
             // CORS is for neither.
@@ -100,7 +112,12 @@ impl Subject {
             Route::of(incoming.request, is_upgrade, &query, &site.config)
         });
         match route {
-            Ok(Route::Session(id, Ok(purpose))) => Subject::Session(id, purpose),
+            Ok(Route::Session(id, Ok(purpose))) => match (resume, purpose) {
+                (Some(handled), Purpose::Poll | Purpose::Upgrade) => {
+                    Subject::resume(site, incoming, id, handled, purpose)
+                }
+                _ => Subject::Session(id, purpose),
+            },
             Ok(Route::Session(id, Err(error))) => Subject::Refused(Some(id), error.into()),
             Ok(Route::Open(Transport::Polling)) => Subject::Open(NewTransport::Polling),
             Ok(Route::Open(Transport::WebSocket)) => match WebSocketHandshake::of(&site.config, incoming) {
@@ -161,6 +178,8 @@ impl From<Refused> for Refusal {
             Refused::Overlap => Refusal::Overlap,
             Refused::TransportMismatch => RequestError::TransportMismatch.into(),
             Refused::NoUpgrade => RequestError::BadRequest.into(),
+            Refused::Detached => RequestError::Detached.into(),
+            Refused::NoResumption => RequestError::UnknownSession.into(),
         }
     }
 }
@@ -283,12 +302,18 @@ pub struct Exchange {
     /// The version of the request, and whether its client reads binary messages as base64 only.
     version: Version,
     base64: bool,
+    /// The client asks for stateful reconnect, and the server has it.
+    resumable: bool,
+    /// The last attempt to resume the session when the request began.
+    attempt: Attempt,
 }
 
 #[derive(Debug)]
 enum State {
     /// The application decides about the request, at most until this time.
     Deciding(Time),
+    /// The request resumes a session once its lost connection handles no more messages, at most until this time.
+    Resuming(Time),
     /// A poll waits for something to send, at most until this time: the session sends a ping long before.
     Poll(Time),
     /// The body is being read.
@@ -325,6 +350,8 @@ impl Exchange {
             jsonp: None,
             version: Version::V4,
             base64: false,
+            resumable: false,
+            attempt: Attempt::default(),
         };
         let decision = exchange.route(site, incoming);
         (exchange, decision)
@@ -344,7 +371,9 @@ impl Exchange {
                         (self.version, self.base64) = (version, query.base64);
                     }
                 }
-                Decision::Serve(Subject::of(site, incoming, query))
+                let resume = self.resume_of(site, request);
+                self.resumable = resume.is_some();
+                Decision::Serve(Subject::of(site, incoming, query, resume.as_deref()))
             }
             false => Decision::Elsewhere,
         }
@@ -352,7 +381,7 @@ impl Exchange {
 
     /// Returns the terms of a session that the request opens on this transport.
     pub fn opening(&self, transport: Transport) -> Opening {
-        Opening { transport, version: self.version, base64: self.base64 }
+        Opening { transport, version: self.version, base64: self.base64, resumable: self.resumable }
     }
 
     /// Checks that the request is of the version of its session.
@@ -401,9 +430,14 @@ impl Exchange {
     pub fn begin_poll(&mut self, now: Time, session: &mut Session, is_behind: bool) -> Result<(), Refusal> {
         self.check_version(session)?;
         session.begin_poll(now, is_behind)?;
-        let config = session.config();
-        self.state = State::Poll(now + config.ping_interval + config.ping_timeout + config.close_timeout);
+        self.note_poll(now, session);
         Ok(())
+    }
+
+    fn note_poll(&mut self, now: Time, session: &Session) {
+        let config = session.config();
+        self.attempt = session.attempt();
+        self.state = State::Poll(now + config.ping_interval + config.ping_timeout + config.close_timeout);
     }
 
     /// Returns the response that carries a payload, compressed if that was agreed. Call it without the session's lock.
@@ -424,6 +458,7 @@ impl Exchange {
     ) -> Result<(), Refusal> {
         self.check_version(session)?;
         session.begin_post(now, is_behind)?;
+        self.attempt = session.attempt();
         let content_type = incoming.request.header("content-type").unwrap_or_default();
         let is_binary = content_type.starts_with(b"application/octet-stream");
         self.state = State::Post(Form { coding: None, is_binary });
@@ -489,9 +524,9 @@ impl Exchange {
     /// Ends the session because of a body that is too large, too slow or malformed, and returns the cause.
     pub fn refuse_body(&mut self, now: Time, session: &mut Session, reason: TransportError) -> Refusal {
         let refusal = Refusal::from(&reason);
-        if matches!(self.end(), State::Post(_)) {
+        if matches!(self.end(), State::Post(_)) && !self.is_late(session) {
             session.end_post();
-            session.close(now, reason.into());
+            session.give_up_connection(now, reason.into());
         }
         refusal
     }
@@ -499,8 +534,10 @@ impl Exchange {
     /// Ends the session because of a payload that cannot be read, and returns the cause.
     pub fn refuse_payload(&mut self, now: Time, session: &mut Session, error: PacketError) -> Refusal {
         self.state = State::Idle;
-        session.end_post();
-        session.close(now, CloseReason::ParseError(error));
+        if !self.is_late(session) {
+            session.end_post();
+            session.close(now, CloseReason::ParseError(error));
+        }
         RequestError::BadRequest.into()
     }
 
@@ -518,8 +555,11 @@ impl Exchange {
         }
     }
 
-    /// Ends a POST whose packets were all handled.
+    /// Ends a POST whose packets were all handled, or that is [late](Exchange::is_late).
     pub fn end_post(&mut self, session: &mut Session) -> Response {
+        if self.is_late(session) {
+            return self.refuse(&RequestError::Detached.into());
+        }
         session.end_post();
         self.respond(Status::OK, [POSTED], Content::Static(b"ok"))
     }
@@ -555,11 +595,11 @@ impl Exchange {
 
     // The end, and time.
 
-    /// Returns the deadline of the application's decision or of a poll, after which the request is
+    /// Returns the deadline of the application's decision, of resuming a session or of a poll, after which the request is
     /// [refused](Exchange::refuse) with [`RequestError::Unavailable`]. Other exchanges end with their session.
     pub fn next_deadline(&self) -> Option<Time> {
         match self.state {
-            State::Deciding(deadline) | State::Poll(deadline) => Some(deadline),
+            State::Deciding(deadline) | State::Resuming(deadline) | State::Poll(deadline) => Some(deadline),
             _ => None,
         }
     }
@@ -587,7 +627,8 @@ impl Exchange {
     /// Tells the session that the response can no longer be sent.
     pub fn lose(&mut self, now: Time, session: &mut Session) {
         match self.end() {
-            State::Deciding(_) | State::Idle => {}
+            State::Deciding(_) | State::Resuming(_) | State::Idle => {}
+            _ if self.is_late(session) => {}
             State::Poll(_) => session.abort_poll(now),
             State::Posted(None) => session.end_post(),
             // There is no way to tell the client that not all of the body was handled.

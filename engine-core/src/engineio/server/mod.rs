@@ -10,11 +10,11 @@ mod rejection;
 mod request;
 mod session;
 
-pub use config::{Config, WhenFull};
+pub use config::{Config, StatefulReconnect, WhenFull};
 pub use controls::Controls;
 pub use exchange::{Exchange, Site};
 pub use packets::{Packets, Unhandled};
 pub use rate::RateLimit;
 pub use rejection::{Rejection, ResponseHeaders};
 pub use request::{Purpose, Query, RequestError, Route};
-pub use session::{Probing, Refused, SendError, SendFlags, Session, Ticket};
+pub use session::{Attempt, Probing, Refused, SendError, SendFlags, Session, Ticket};

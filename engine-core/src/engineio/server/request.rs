@@ -162,6 +162,9 @@ pub enum RequestError {
     /// invalid one.
     #[error("Bad request")]
     TransportHandshake,
+    /// The session has lost its connection, and can only be resumed; or the request began before it was.
+    #[error("Bad request: the session is detached from its connection")]
+    Detached,
     /// The session was opened with another version of the protocol.
     #[error("Bad request")]
     ProtocolMismatch,
@@ -236,6 +239,7 @@ impl RequestError {
             | RequestError::InvalidOrigin
             | RequestError::TransportMismatch
             | RequestError::TransportHandshake
+            | RequestError::Detached
             | RequestError::ProtocolMismatch
             | RequestError::IdGeneration(_)
             | RequestError::Rejected(_) => 3,
@@ -256,6 +260,7 @@ impl RequestError {
             | RequestError::InvalidOrigin
             | RequestError::TransportMismatch
             | RequestError::TransportHandshake
+            | RequestError::Detached
             | RequestError::ProtocolMismatch
             | RequestError::IdGeneration(_) => r#"{"code":3,"message":"Bad request"}"#,
             RequestError::UnsupportedVersion => r#"{"code":5,"message":"Unsupported protocol version"}"#,

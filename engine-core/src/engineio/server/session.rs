@@ -4,11 +4,13 @@ mod backlog;
 mod heartbeat;
 mod opening;
 mod polling;
+mod resume;
 mod sending;
 mod upgrade;
 
 pub use backlog::SendFlags;
 pub use polling::Refused;
+pub use resume::Attempt;
 pub use sending::SendError;
 pub use upgrade::{Probing, Ticket};
 
@@ -30,6 +32,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use backlog::Backlog;
 use heartbeat::Heartbeat;
+use resume::Resumption;
 
 /// The server's side of one Engine.IO session, over the connections that carry it.
 ///
@@ -38,6 +41,8 @@ use heartbeat::Heartbeat;
 ///
 /// - `begin_*`, `handle_*`, `end_*`, `abort_*`: something arrived, or a connection ended;
 /// - [`send`](Session::send), [`send_shared`](Session::send_shared), [`close`](Session::close): commands;
+/// - [`begin_resume`](Session::begin_resume), [`resume`](Session::resume), [`lose`](Session::lose): stateful reconnect, if it
+///   is on;
 /// - `take_*`, [`next_deadline`](Session::next_deadline): what has to go out, and when to call
 ///   [`handle_timeout`](Session::handle_timeout);
 /// - the rest are getters.
@@ -46,8 +51,8 @@ use heartbeat::Heartbeat;
 #[derive(Debug)]
 pub struct Session {
     config: Arc<Config>,
-    /// Messages that wait behind the queue, while there are any.
-    backlog: Option<Box<Backlog>>,
+    /// What most sessions have no use for. One pointer for all of it, because it is looked at for each message.
+    aside: Option<Box<Aside>>,
     /// The end of the session. Boxed, so that a session that has not ended owns no memory for it.
     closed: Option<Box<Closed>>,
     state: State,
@@ -64,6 +69,14 @@ pub struct Session {
     /// Another ping followed one whose pong is yet to be read, so it is not known which of them the next pong answers.
     is_ambiguous: bool,
     controls: Controls,
+}
+
+#[derive(Debug, Default)]
+struct Aside {
+    /// Messages that wait behind the queue.
+    backlog: Backlog,
+    /// The other side of a session with stateful reconnect.
+    resumption: Option<Resumption>,
 }
 
 #[derive(Debug)]
@@ -104,6 +117,18 @@ impl Streaming {
 
     fn set_in_flight(&mut self, bytes: usize) {
         self.in_flight = u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+}
+
+impl Aside {
+    /// Returns whether there is something to send besides the queue.
+    fn wants_transmit(&self) -> bool {
+        !self.backlog.is_empty() || self.is_due()
+    }
+
+    /// Returns the number of bytes that wait for the peer besides the queue.
+    fn size(&self) -> usize {
+        self.backlog.size() + self.resumption.as_ref().map_or(0, Resumption::waiting)
     }
 }
 
@@ -181,19 +206,20 @@ impl Session {
         opening: Opening,
         queue: Outbound,
     ) -> Session {
-        let Opening { transport, version, base64 } = opening;
+        let Opening { transport, version, base64, resumable } = opening;
         let form = BinaryForm::of(version, base64);
         let state = match transport {
             Transport::Polling => State::Polling(Box::new(Polling { form, ..Polling::default() })),
             Transport::WebSocket => State::Streaming(Streaming::new(Framing::of(form), queue, false)),
         };
-        let open = Session::open_packet(&config, id, transport);
+        let resumption = Resumption::of(&config, resumable && version == Version::V4, transport);
+        let open = Session::open_packet(&config, id, transport, resumption.as_ref().map(|_| 0));
         let heartbeat = Heartbeat::begin(now, &config, version);
         let mut session = Session {
             rates: Rates::of(&config, now),
             config,
             state,
-            backlog: None,
+            aside: resumption.map(|it| Box::new(Aside { resumption: Some(it), ..Aside::default() })),
             heartbeat,
             last_heard: now,
             closed: None,
@@ -209,10 +235,10 @@ impl Session {
 
     // Getters.
 
-    /// Returns the transport in use.
+    /// Returns the transport in use, or the last one while there is no connection.
     pub fn transport(&self) -> Transport {
-        match self.state {
-            State::Polling(_) => Transport::Polling,
+        match &self.state {
+            State::Polling(_) => self.lost_transport().unwrap_or(Transport::Polling),
             State::Streaming(_) => Transport::WebSocket,
         }
     }
@@ -241,7 +267,7 @@ impl Session {
             State::Polling(polling) => polling.parked,
             State::Streaming(streaming) => streaming.in_flight == 0,
         };
-        ready && self.state.queue().is_empty() && self.backlog.is_none() && self.closed.is_none()
+        ready && self.state.queue().is_empty() && !self.has_backlog() && self.closed.is_none()
     }
 
     /// Returns whether the transport's connection has something to take.
@@ -249,17 +275,22 @@ impl Session {
         match &self.state {
             State::Polling(polling) => {
                 polling.parked
-                    && (!self.state.queue().is_empty() || self.closed.is_some() || polling.is_released())
+                    && (!self.state.queue().is_empty()
+                        || self.closed.is_some()
+                        || polling.is_released()
+                        || self.aside.as_ref().is_some_and(|aside| aside.is_due()))
             }
             State::Streaming(_) => {
-                !self.state.queue().is_empty() || self.backlog.is_some() || self.closed.is_some()
+                !self.state.queue().is_empty()
+                    || self.aside.as_ref().is_some_and(|aside| aside.wants_transmit())
+                    || self.closed.is_some()
             }
         }
     }
 
     /// Returns the number of bytes that wait for the peer.
     pub fn queued(&self) -> usize {
-        self.state.queued() + self.backlog.as_ref().map_or(0, |backlog| backlog.size())
+        self.state.queued() + self.aside.as_ref().map_or(0, |aside| aside.size())
     }
 
     /// Returns the number of bytes that wait for the peer, except those that may be dropped as long as they wait.
@@ -311,18 +342,19 @@ impl Session {
         self.received = self.received.wrapping_add(bytes as u64);
     }
 
-    /// Counts a message for the application, of `len` bytes, against the limits of [`Config::max_message_rate`] and
-    /// [`Config::max_byte_rate`]. Returns `false` if it must not be handled: it exceeds a limit, which ends the session, or
-    /// the session has ended before.
+    /// Counts a message for the application, of `len` bytes, before it is handled: against the limits of
+    /// [`Config::max_message_rate`] and [`Config::max_byte_rate`], and for stateful reconnect. Returns `false` if it must not
+    /// be handled: it exceeds a limit, which ends the session, or the session has ended before, or its connection counts as
+    /// lost, so that the client sends it again.
     ///
-    /// Need not be called if [there is no limit](Config::has_rate_limit).
+    /// Need not be called if [nothing is counted](Config::counts_messages).
     pub fn count_message(&mut self, now: Time, len: usize) -> bool {
         if let Some(rates) = &mut self.rates
             && let Err(error) = rates.count(now, len)
         {
             self.close(now, error.into());
         }
-        self.closed.is_none()
+        self.closed.is_none() && self.count_handled(len)
     }
 
     /// Returns the time at which bytes last arrived.
@@ -338,6 +370,9 @@ impl Session {
             if packet == Packet::Close && closed.farewell.take().is_some() {
                 self.state.clear();
             }
+            return None;
+        }
+        if self.is_detached() {
             return None;
         }
         match packet {
@@ -359,8 +394,9 @@ impl Session {
                 Version::V3 => self.handle_ping(now),
             },
             Packet::Close => self.close(now, CloseReason::TransportClose),
-            // Only a server opens sessions, and the others have a meaning only on a connection that is being tried.
-            Packet::Open(_) | Packet::Upgrade | Packet::Noop(_) => {}
+            Packet::Noop(data) => self.handle_noop(now, data),
+            // Only a server opens sessions, and an upgrade has a meaning only on a connection that is being tried.
+            Packet::Open(_) | Packet::Upgrade => {}
         }
         None
     }
@@ -375,6 +411,7 @@ impl Session {
             return;
         }
         let graceful = matches!(reason, CloseReason::ForcedClose(_) | CloseReason::ServerShutdown);
+        let is_detached = self.end_resumption();
         let (mut farewell, latest) = (None, now + self.config.close_timeout);
         match graceful {
             true => self.advance_backlog(usize::MAX),
@@ -389,11 +426,11 @@ impl Session {
                 polling.probe = None;
             }
             // Even if a poll waits, because one payload may not hold all that is queued.
-            if graceful {
+            if graceful && !is_detached {
                 farewell = Some(latest);
             }
             // A server does not wait long for clients that are gone: those that live poll again at once.
-            if reason == CloseReason::ServerShutdown && !polling.parked {
+            if reason == CloseReason::ServerShutdown && !polling.parked && !is_detached {
                 farewell = Some(latest.min(now + self.config.shutdown_poll_timeout));
             }
         }

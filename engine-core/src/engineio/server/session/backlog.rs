@@ -1,9 +1,11 @@
 //! Messages that wait behind the queue of a session, because they may be dropped as long as they do.
 
+use super::sending::Budget;
 use super::{SendError, Session, State};
 use crate::engineio::frames::Frames;
 use crate::engineio::server::config::WhenFull;
 use crate::websocket::DeflatePool;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use bytes::Bytes;
 
@@ -42,6 +44,8 @@ impl SendFlags {
 /// Messages that wait behind the queue of a session, in units: a message and its attachments.
 ///
 /// The first unit may always be dropped. One that may not, and has none to be dropped before it, belongs into the queue.
+///
+/// With stateful reconnect a message gets its number when it leaves for the queue, so that what is dropped has none.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     units: VecDeque<Unit>,
@@ -53,9 +57,16 @@ pub(super) struct Backlog {
 
 #[derive(Debug)]
 struct Unit {
-    /// The messages as they stand in the queue.
-    bytes: Bytes,
+    messages: Messages,
     may_drop: bool,
+}
+
+#[derive(Debug)]
+enum Messages {
+    /// As they stand in the queue.
+    Formed(Bytes),
+    /// With stateful reconnect: in all forms, because the transport may be another one by then.
+    Unformed { frames: Box<Frames>, compress: bool },
 }
 
 /// Number of bytes that a unit takes besides its messages.
@@ -63,7 +74,11 @@ const OVERHEAD: usize = 64;
 
 impl Unit {
     fn size(&self) -> usize {
-        self.bytes.len() + OVERHEAD
+        OVERHEAD
+            + match &self.messages {
+                Messages::Formed(bytes) => bytes.len(),
+                Messages::Unformed { frames, .. } => frames.frames_len(),
+            }
     }
 }
 
@@ -71,6 +86,10 @@ impl Backlog {
     /// Returns the number of bytes that the units take.
     pub(super) fn size(&self) -> usize {
         self.size
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.units.is_empty()
     }
 
     fn push(&mut self, unit: Unit) {
@@ -98,7 +117,7 @@ impl Backlog {
 
 impl State {
     /// Returns the messages as they stand in the queue.
-    fn form(&self, frames: &mut Frames, compress: bool, pool: &DeflatePool) -> Bytes {
+    pub(super) fn form(&self, frames: &mut Frames, compress: bool, pool: &DeflatePool) -> Bytes {
         match self {
             State::Polling(_) => frames.payload().clone(),
             State::Streaming(streaming) => match compress {
@@ -108,58 +127,84 @@ impl State {
         }
     }
 
-    fn push(&mut self, unit: Unit) {
+    fn push_formed(&mut self, bytes: Bytes) {
         match self {
-            State::Polling(polling) => polling.payload.push_packets(unit.bytes),
-            State::Streaming(streaming) => streaming.queue.push(unit.bytes),
+            State::Polling(polling) => polling.payload.push_packets(bytes),
+            State::Streaming(streaming) => streaming.queue.push(bytes),
         }
     }
 }
 
 impl Session {
-    /// Returns whether a message has to wait behind the queue: others do, or it may be dropped and the queue is long.
+    /// Returns whether a message cannot be queued at once: others wait, or it may be dropped and the queue is long. With
+    /// stateful reconnect, it is [held](Session::hold) in any case, which looks again.
     #[inline(always)]
     pub(super) fn is_behind(&self, flags: SendFlags) -> bool {
-        self.backlog.is_some()
+        self.aside.is_some()
             || flags.may_drop
                 && self.config.when_full != WhenFull::Close
                 && self.state.queued() >= self.config.low_water()
+    }
+
+    /// Returns whether messages wait behind the queue.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| !aside.backlog.is_empty())
     }
 
     /// Adds messages to the backlog. The oldest ones are dropped for them if the policy says so, and if that is enough.
     #[cold]
     pub(super) fn hold(&mut self, frames: &mut Frames, flags: SendFlags) -> Result<(), SendError> {
         let SendFlags { compress, may_drop } = flags;
-        let bytes = self.state.form(frames, compress, &self.config.deflate_pool);
-        let unit = Unit { bytes, may_drop };
+        if !self.has_backlog() && self.is_resumable() && !self.is_long(may_drop) {
+            return self.send_numbered(frames, compress);
+        }
+        let messages = match self.is_resumable() {
+            true => Messages::Unformed { frames: Box::new(frames.clone()), compress },
+            false => Messages::Formed(self.state.form(frames, compress, &self.config.deflate_pool)),
+        };
+        let unit = Unit { messages, may_drop };
         let queued = self.queued();
         let droppable = match self.config.when_full {
-            WhenFull::DropOldest => self.backlog.as_ref().map_or(0, |backlog| backlog.droppable),
+            WhenFull::DropOldest => self.aside.as_ref().map_or(0, |aside| aside.backlog.droppable),
             WhenFull::Close | WhenFull::DropNewest => 0,
         };
-        self.budget().admit(0, unit.bytes.len())?;
-        let limit = self.config.send_buffer;
+        let limit = self.send_limit();
+        Budget { limit, ..self.budget() }.admit(0, unit.size() - OVERHEAD)?;
         if queued - droppable + unit.size() > limit {
             return Err(SendError::Full { queued });
         }
         while self.queued() + unit.size() > limit
-            && let Some(backlog) = &mut self.backlog
+            && self.has_backlog()
+            && let Some(aside) = &mut self.aside
         {
-            drop(backlog.pop());
+            drop(aside.backlog.pop());
             self.advance_backlog(0);
         }
-        match &mut self.backlog {
-            None if !may_drop => self.state.push(unit),
-            backlog => backlog.get_or_insert_default().push(unit),
+        match may_drop || self.has_backlog() {
+            true => self.aside.get_or_insert_default().backlog.push(unit),
+            false => self.push_unit(unit),
         }
         Ok(())
     }
 
-    /// Moves messages from the backlog to the queue while that is short.
+    /// Returns whether the queue is so long that a message that may be dropped has to wait behind it.
+    fn is_long(&self, may_drop: bool) -> bool {
+        may_drop && self.config.when_full != WhenFull::Close && self.queued() >= self.config.low_water()
+    }
+
+    fn push_unit(&mut self, unit: Unit) {
+        match unit.messages {
+            Messages::Formed(bytes) => self.state.push_formed(bytes),
+            Messages::Unformed { mut frames, compress } => self.push_numbered(&mut frames, compress),
+        }
+    }
+
+    /// Moves what waits beside the queue to the queue, messages as long as that is short.
     #[inline]
     pub(super) fn refill(&mut self) {
-        if self.backlog.is_some() {
+        if self.aside.is_some() {
             self.advance_backlog(self.config.low_water());
+            self.push_due();
         }
     }
 
@@ -167,21 +212,23 @@ impl Session {
     /// dropped in any case.
     #[cold]
     pub(super) fn advance_backlog(&mut self, limit: usize) {
-        let Some(backlog) = &mut self.backlog else { return };
-        while let Some(unit) = match self.state.queue().len() < limit {
-            true => backlog.pop(),
-            false => backlog.pop_kept(),
-        } {
-            self.state.push(unit);
+        while let Some(aside) = &mut self.aside
+            && let Some(unit) = match self.state.queue().len() < limit {
+                true => aside.backlog.pop(),
+                false => aside.backlog.pop_kept(),
+            }
+        {
+            self.push_unit(unit);
         }
-        if backlog.units.is_empty() {
-            self.backlog = None;
-        }
+        self.aside.take_if(|aside| aside.backlog.is_empty() && aside.resumption.is_none());
     }
 
     /// Drops everything that waits.
     pub(super) fn clear(&mut self) {
         self.state.clear();
-        self.backlog = None;
+        match &mut self.aside {
+            Some(aside) if aside.resumption.is_some() => aside.backlog = Backlog::default(),
+            aside => *aside = None,
+        }
     }
 }

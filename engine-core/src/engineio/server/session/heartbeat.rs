@@ -42,6 +42,9 @@ impl Session {
         if let Some(closed) = &self.closed {
             return closed.farewell;
         }
+        if let Some(deadline) = self.window_end() {
+            return Some(deadline);
+        }
         let heartbeat = match self.heartbeat {
             Heartbeat::Idle(due) => due,
             Heartbeat::Waiting { deadline, .. } => deadline,
@@ -81,7 +84,7 @@ impl Session {
     /// nothing; but a ping cannot be written to a peer that is gone.
     pub fn excuse_pong(&mut self, now: Time, is_deaf: bool) {
         let Heartbeat::Waiting { left, deadline } = self.heartbeat else { return };
-        if deadline > now {
+        if deadline > now || self.is_detached() {
             return;
         }
         let lives = match &mut self.state {
@@ -120,6 +123,9 @@ impl Session {
             }
             return;
         }
+        if self.is_detached() {
+            return self.handle_window(now);
+        }
         if let State::Polling(polling) = &mut self.state {
             if polling.probe.as_ref().is_some_and(|probe| probe.deadline <= now) {
                 polling.probe = None;
@@ -138,6 +144,7 @@ impl Session {
             self.heartbeat = Heartbeat::Waiting { left: None, deadline: sent + timeout };
             self.state.push_control(b"2");
             self.controls.ping = true;
+            self.beat();
             if let State::Polling(polling) = &mut self.state {
                 polling.polled = false;
             }
@@ -153,7 +160,7 @@ impl Session {
             if extended > now {
                 *deadline = extended;
             } else {
-                self.close(now, CloseReason::PingTimeout);
+                self.give_up_connection(now, CloseReason::PingTimeout);
             }
         }
     }

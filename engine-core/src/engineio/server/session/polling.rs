@@ -22,6 +22,14 @@ pub enum Refused {
     /// An upgrade is in progress or complete, or upgrades are off.
     #[error("no upgrade is possible now")]
     NoUpgrade,
+    /// The session has lost its connection, and can only be [resumed](Session::begin_resume); or the request is older than
+    /// the last time that it was.
+    #[error("the session is detached from its connection")]
+    Detached,
+    /// The session cannot be resumed: it is no session with stateful reconnect, or a message that the client misses is no
+    /// longer kept.
+    #[error("the session cannot be resumed")]
+    NoResumption,
 }
 
 impl Session {
@@ -37,6 +45,7 @@ impl Session {
         if self.is_finished() {
             return Err(Refused::Closed);
         }
+        self.check_attached()?;
         self.heartbeat.leave(now);
         if let Some(closed) = self.closed.as_deref_mut() {
             closed.farewell = Some(closed.latest);
@@ -62,6 +71,9 @@ impl Session {
     fn next_payload(&mut self) -> Option<Outbound> {
         match &mut self.state {
             State::Polling(polling) if polling.parked => {
+                if let Some(aside) = &mut self.aside {
+                    aside.push_due(&mut polling.payload);
+                }
                 if polling.payload.text().is_empty() && self.closed.is_none() && !polling.is_released() {
                     return None;
                 }
@@ -118,7 +130,7 @@ impl Session {
         match &mut self.state {
             State::Polling(polling) => {
                 if core::mem::take(&mut polling.parked) {
-                    self.close(now, TransportError::PollAborted.into());
+                    self.give_up_connection(now, TransportError::PollAborted.into());
                 }
             }
             // Nothing was on its way there.
@@ -135,6 +147,7 @@ impl Session {
         if self.is_finished() {
             return Err(Refused::Closed);
         }
+        self.check_attached()?;
         let State::Polling(polling) = &mut self.state else { return Err(Refused::TransportMismatch) };
         if core::mem::replace(&mut polling.posting, true) {
             self.close(now, TransportError::PostOverlap.into());
@@ -153,7 +166,7 @@ impl Session {
     /// Handles the end of a request's connection before its body was complete.
     pub fn abort_post(&mut self, now: Time) {
         self.end_post();
-        self.close(now, TransportError::PostAborted.into());
+        self.give_up_connection(now, TransportError::PostAborted.into());
     }
 }
 

@@ -24,8 +24,9 @@ pub enum SendError {
         /// The size of the send buffer.
         limit: usize,
     },
-    /// A text with U+001E, which stands between the packets of a payload: it cannot be sent over polling.
-    #[error("a text with U+001E, which cannot be sent over polling")]
+    /// A text with U+001E, which stands between the packets of a payload: it cannot be sent over polling, nor with stateful
+    /// reconnect.
+    #[error("a text with U+001E, which cannot be sent over polling or with stateful reconnect")]
     Separator,
 }
 
@@ -77,7 +78,8 @@ impl Session {
         parts: impl Iterator<Item = Part<'a>> + Clone,
         flags: SendFlags,
     ) -> Result<(), SendError> {
-        if matches!(self.state, State::Polling(_)) && parts.clone().any(Part::has_separator) {
+        let is_payload = matches!(self.state, State::Polling(_)) || self.is_resumable();
+        if is_payload && parts.clone().any(Part::has_separator) {
             return Err(SendError::Separator);
         }
         self.hold(&mut Frames::new(parts), flags)
@@ -152,8 +154,8 @@ impl Session {
 /// The capacity of the send buffer.
 #[derive(Clone, Copy)]
 pub(super) struct Budget {
-    is_closed: bool,
-    limit: usize,
+    pub(super) is_closed: bool,
+    pub(super) limit: usize,
 }
 
 impl Budget {

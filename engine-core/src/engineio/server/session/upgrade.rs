@@ -36,6 +36,7 @@ impl Session {
         if self.closed.is_some() {
             return Err(Refused::Closed);
         }
+        self.check_attached()?;
         let deadline = now + self.config.upgrade_timeout;
         let framing = Framing::of(BinaryForm::of(self.version(), false));
         let allowed = self.config.allow_upgrades && self.config.websocket;
@@ -154,6 +155,7 @@ impl Session {
         let payload = core::mem::take(&mut polling.payload);
         let queue = payload.into_frames(framing, &self.config.deflate_pool);
         self.state = State::Streaming(Streaming::new(framing, queue, polling.parked));
+        self.hold_connection();
     }
 }
 

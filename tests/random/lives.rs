@@ -266,7 +266,7 @@ impl World {
             let (first, second) = (ROOMS[self.dice.below(3)], ROOMS[self.dice.below(3)]);
             let io = self.sim.server();
             let args = (number, text);
-            let (is_for, what): (Box<dyn Fn(&str, &Life) -> bool>, _) = match self.dice.below(7) {
+            let (is_for, what): (IsFor, _) = match self.dice.below(7) {
                 0 => (drop_delivery(io.emit("m", args), |_, _| true), "everyone".to_owned()),
                 1 => (
                     drop_delivery(io.to(first).emit("m", args), move |_, life| life.rooms.contains(first)),
@@ -699,11 +699,11 @@ impl Receiver for Client {
     }
 }
 
+/// The condition on a socket's id and what is expected of it, by which an event is for it.
+type IsFor = Box<dyn Fn(&str, &Life) -> bool>;
+
 /// Returns the condition alone: what became of a broadcast is not known before clients come back.
-fn drop_delivery(
-    delivery: sockeye::Delivery,
-    is_for: impl Fn(&str, &Life) -> bool + 'static,
-) -> Box<dyn Fn(&str, &Life) -> bool> {
+fn drop_delivery(delivery: sockeye::Delivery, is_for: impl Fn(&str, &Life) -> bool + 'static) -> IsFor {
     drop(delivery);
     Box::new(is_for)
 }

@@ -29,8 +29,42 @@ impl<T> AppendList<T> {
     }
 
     /// Returns the items in the order in which they were added.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + Clone {
-        std::iter::successors(self.0.get(), |node| node.next.get()).map(|node| &node.item)
+    pub(crate) fn iter(&self) -> Items<'_, T> {
+        Items { link: &self.0, behind: None }
+    }
+
+    /// Returns the items, and then those of another list.
+    pub(crate) fn chain<'a>(&'a self, behind: &'a AppendList<T>) -> Items<'a, T> {
+        Items { link: &self.0, behind: Some(behind) }
+    }
+}
+
+/// The items of a list, or of two.
+pub(crate) struct Items<'a, T> {
+    link: &'a Link<T>,
+    behind: Option<&'a AppendList<T>>,
+}
+
+impl<'a, T> Iterator for Items<'a, T> {
+    type Item = &'a T;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a T> {
+        let node = match self.link.get() {
+            Some(node) => node,
+            None => {
+                self.link = &self.behind.take()?.0;
+                self.link.get()?
+            }
+        };
+        self.link = &node.next;
+        Some(&node.item)
+    }
+}
+
+impl<T> Clone for Items<'_, T> {
+    fn clone(&self) -> Self {
+        Items { link: self.link, behind: self.behind }
     }
 }
 
@@ -60,6 +94,17 @@ mod tests {
         assert!(list.is_empty());
         (0..10).for_each(|n| list.push(n));
         assert!(!list.is_empty() && list.iter().copied().eq(0..10));
+    }
+
+    #[test]
+    fn the_items_of_two_lists_follow_each_other() {
+        let lists = [AppendList::default(), AppendList::default()];
+        let [first, second] = &lists;
+        assert!(first.chain(second).next().is_none());
+        [3, 4].into_iter().for_each(|n| second.push(n));
+        assert!(first.chain(second).copied().eq([3, 4]) && second.chain(first).copied().eq([3, 4]));
+        [1, 2].into_iter().for_each(|n| first.push(n));
+        assert!(first.chain(second).clone().copied().eq([1, 2, 3, 4]) && first.iter().copied().eq([1, 2]));
     }
 
     #[test]

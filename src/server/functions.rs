@@ -8,7 +8,7 @@ use super::parent::Parent;
 use super::rooms::RoomHandler;
 use super::server_side::ServerSide;
 use super::socket::{DISCONNECT, DISCONNECTING, Socket};
-use crate::append::AppendList;
+use crate::append::{AppendList, Items};
 use crate::error::{ConnectError, PacketError};
 use crate::failed_event::FailedEvent;
 use crate::handler::{Handler, Kept};
@@ -100,12 +100,12 @@ impl Functions {
 
     /// Returns the handlers for new sockets.
     pub(super) fn connect(&self) -> impl Iterator<Item = &Kept<Socket>> {
-        self.each(|functions| functions.connect.iter())
+        self.each(|functions| &functions.connect)
     }
 
     /// Returns the middleware, in the order in which it is asked.
     pub(super) fn middlewares(&self) -> impl Iterator<Item = &dyn AnyMiddleware<Result<(), ConnectError>>> {
-        self.each(|functions| functions.middlewares.iter()).map(|middleware| &**middleware)
+        self.each(|functions| &functions.middlewares).map(|middleware| &**middleware)
     }
 
     pub(super) fn has_middleware(&self) -> bool {
@@ -116,7 +116,7 @@ impl Functions {
     pub(super) fn packet_middlewares(
         &self,
     ) -> impl Iterator<Item = &dyn AnyMiddleware<Result<(), PacketError>>> {
-        self.each(|functions| functions.packet_middlewares.iter()).map(|middleware| &**middleware)
+        self.each(|functions| &functions.packet_middlewares).map(|middleware| &**middleware)
     }
 
     pub(super) fn has_packet_middleware(&self) -> bool {
@@ -129,7 +129,7 @@ impl Functions {
 
     /// Returns the listeners for the events of any socket.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &Entry<Socket>> + Clone {
-        self.each(|functions| functions.listeners.iter())
+        self.each(|functions| &functions.listeners)
     }
 
     pub(super) fn add_renewal<P: 'static>(
@@ -142,7 +142,7 @@ impl Functions {
 
     /// Returns the renewal that was registered last, if possible that of this namespace alone.
     pub(super) fn renewal(&self) -> Option<&Renewal> {
-        self.each(|functions| functions.renewals.iter()).last()
+        self.each(|functions| &functions.renewals).last()
     }
 
     pub(super) fn has_room_handlers(&self) -> bool {
@@ -151,20 +151,21 @@ impl Functions {
 
     /// Returns the handlers of room events.
     pub(super) fn room_handlers(&self) -> impl Iterator<Item = &RoomHandler> {
-        self.each(|functions| functions.room_handlers.iter())
+        self.each(|functions| &functions.room_handlers)
     }
 
     /// Returns the listeners for the events of other servers.
     pub(super) fn server_side(&self) -> impl Iterator<Item = &Entry<ServerSide>> + Clone {
-        self.each(|functions| functions.server_side.iter())
+        self.each(|functions| &functions.server_side)
     }
 
     /// Returns what `list` finds in the functions that are inherited, and then in these.
-    fn each<'a, T: 'a, I: Iterator<Item = T> + Clone>(
-        &'a self,
-        list: impl Fn(&'a Functions) -> I,
-    ) -> impl Iterator<Item = T> + Clone {
-        self.inherited().map(&list).into_iter().flatten().chain(list(self))
+    #[inline]
+    fn each<'a, T>(&'a self, list: impl Fn(&'a Functions) -> &'a AppendList<T>) -> Items<'a, T> {
+        match self.inherited() {
+            None => list(self).iter(),
+            Some(inherited) => list(inherited).chain(list(self)),
+        }
     }
 }
 

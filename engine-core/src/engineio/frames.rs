@@ -20,15 +20,15 @@ pub enum Part<'a> {
 impl Part<'_> {
     /// Returns the maximum number of bytes that [`write_frame`](Part::write_frame) appends.
     pub(super) fn frame_len(self, form: BinaryForm) -> usize {
-        let (opcode, len) = match self {
-            Part::Text(text) => (Opcode::Text, text.len() + 1),
+        let len = match self {
+            Part::Text(text) => text.len() + 1,
             Part::Binary(data) => match form {
-                BinaryForm::Plain => (Opcode::Binary, data.len()),
-                BinaryForm::Typed => (Opcode::Binary, data.len() + 1),
-                BinaryForm::Base64 => (Opcode::Text, v3::base64_len(data.len())),
+                BinaryForm::Plain => data.len(),
+                BinaryForm::Typed => data.len() + 1,
+                BinaryForm::Base64 => v3::base64_len(data.len()),
             },
         };
-        Header::new(opcode, len, None).len() + len
+        Header::len_for(len) + len
     }
 
     /// Returns whether this contains a separator, so that a payload would split it into several packets.
@@ -62,8 +62,14 @@ impl Part<'_> {
         }
         match self {
             Part::Text(text) => {
-                out.extend_from_slice(&Header::new(Opcode::Text, text.len() + 1, None));
-                out.push(b'4');
+                match Header::short_text(text.len() + 1) {
+                    // A constant number of bytes is not copied by a call: `benches/count ack16`.
+                    Some([first, second]) => out.extend_from_slice(&[first, second, b'4']),
+                    None => {
+                        out.extend_from_slice(&Header::new(Opcode::Text, text.len() + 1, None));
+                        out.push(b'4');
+                    }
+                }
                 out.extend_from_slice(text);
             }
             Part::Binary(data) => {

@@ -71,18 +71,17 @@ impl<'a> Packet<'a> {
     /// and with white space anywhere. Anything else that is not of the standard alphabet is refused; the reference skips
     /// it.
     pub fn decode(text: &'a str) -> Result<Packet<'a>, PacketError> {
-        let mut chars = text.chars();
-        let kind = chars.next().ok_or(PacketError::Empty)?;
-        let data = chars.as_str();
+        let kind = *text.as_bytes().first().ok_or(PacketError::Empty)?;
+        let data = text.get(1..).ok_or(PacketError::UnknownType)?;
         Ok(match kind {
-            '4' => Packet::Message(Message::Text(data)),
-            '3' => Packet::Pong(data),
-            '2' => Packet::Ping(data),
-            'b' => Packet::Message(Message::Binary(Cow::Owned(read_base64(data)?))),
-            '1' => Packet::Close,
-            '5' => Packet::Upgrade,
-            '6' => Packet::Noop(data),
-            '0' => Packet::Open(data),
+            b'4' => Packet::Message(Message::Text(data)),
+            b'3' => Packet::Pong(data),
+            b'2' => Packet::Ping(data),
+            b'b' => Packet::Message(Message::Binary(Cow::Owned(read_base64(data)?))),
+            b'1' => Packet::Close,
+            b'5' => Packet::Upgrade,
+            b'6' => Packet::Noop(data),
+            b'0' => Packet::Open(data),
             _ => return Err(PacketError::UnknownType),
         })
     }

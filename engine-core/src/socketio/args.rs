@@ -116,6 +116,7 @@ impl<'a> Args<'a> {
     ///
     /// # Errors
     /// Returns an error if an argument is missing, is not of its type, or is nested more than 127 levels deep.
+    #[inline(always)]
     pub fn deserialize<T: Deserialize<'a>>(&self) -> Result<T, ArgsError> {
         text::deserialize(self)
     }

@@ -54,6 +54,22 @@ impl Header {
         Self { bytes, len: len as u8 }
     }
 
+    /// Returns the length of the header of a server's frame with so many bytes of payload.
+    #[inline]
+    pub(crate) const fn len_for(payload_len: usize) -> usize {
+        match payload_len {
+            0..=125 => 2,
+            126..=0xffff => 4,
+            _ => 10,
+        }
+    }
+
+    /// Returns the header of a server's whole text message, if it is one of the shortest.
+    #[inline]
+    pub(crate) fn short_text(payload_len: usize) -> Option<[u8; 2]> {
+        (payload_len <= 125).then(|| [bits::FIN | Opcode::Text as u8, payload_len as u8])
+    }
+
     /// Clears FIN, for a fragment that is not the last of its message.
     ///
     /// # Panics
@@ -130,4 +146,19 @@ pub fn write_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str, mask: Opt
     body[..2].copy_from_slice(&code.to_be_bytes());
     body[2..2 + end].copy_from_slice(&reason.as_bytes()[..end]);
     write_frame(out, Opcode::Close, &body[..2 + end], mask);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_forms_of_a_header_agree_with_it() {
+        for len in [0, 1, 125, 126, 127, 0xffff, 0x1_0000] {
+            let header = Header::new(Opcode::Text, len, None);
+            assert_eq!(Header::len_for(len), header.len(), "{len}");
+            let short = Header::short_text(len);
+            assert!(short.map_or(len > 125, |short| *header == short), "{len}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ use serde::forward_to_deserialize_any;
 use serde_json::de::StrRead;
 
 /// Reads arguments as `T`: see [`Args::deserialize`].
+#[inline(always)]
 pub(crate) fn deserialize<'a, T: Deserialize<'a>>(args: &Args<'a>) -> Result<T, ArgsError> {
     read::<_, T>(args.json(), args.attachments(), ReadList(args))
 }
@@ -72,7 +73,7 @@ impl<'a> Read<'a> for ReadOne {
 /// A type that accepts anything reads a placeholder as bytes first. If that fails, it has no bytes, as
 /// `serde_json::Value`, and reads the object. serde_json refuses half of a surrogate pair, so only a text that it has
 /// refused is searched for one.
-#[inline]
+#[inline(always)]
 fn read<'a, R: Read<'a>, T: Deserialize<'a>>(
     json: &'a str,
     attachments: Attached<'a>,

@@ -44,6 +44,28 @@ pub trait Runtime: Send + Sync + 'static {
     }
 }
 
+impl<R: Runtime + ?Sized> Runtime for Arc<R> {
+    fn now(&self) -> Time {
+        (**self).now()
+    }
+
+    fn enter(&self, f: &mut dyn FnMut()) {
+        (**self).enter(f);
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        (**self).spawn(future);
+    }
+
+    fn wake_later(&self, waker: &Waker) {
+        (**self).wake_later(waker);
+    }
+
+    fn workers(&self) -> usize {
+        (**self).workers()
+    }
+}
+
 /// A server as a runtime sees it: it accepts connections, and is called at its deadlines.
 ///
 /// Handles are cheap to clone, and clones stand for the same server.

@@ -37,6 +37,12 @@ pub struct Config {
     pub close_timeout: Duration,
 }
 
+impl AsRef<Config> for Config {
+    fn as_ref(&self) -> &Config {
+        self
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -56,27 +62,58 @@ impl Default for Config {
 /// Call the `next_*` method that the [`phase`](Connection::phase) names with the bytes that arrived. A request has to be
 /// answered, [deferred](Connection::defer) or upgraded before the next one is read. The bytes to write are in
 /// [`outbound`](Connection::outbound).
+///
+/// `C` is the owner's handle of the limits, from which it may get more than those.
 #[derive(Debug)]
-pub struct Connection {
-    config: Arc<Config>,
+pub struct Connection<C = Arc<Config>> {
+    config: C,
     out: Outbound,
     state: State,
     deadline: Option<Time>,
-    keep_alive: bool,
-    /// The request in progress is a HEAD, whose response has no body.
-    is_head: bool,
 }
 
+/// The state of a connection: no larger than what WebSocket needs, because most connections become that.
 #[derive(Debug)]
 enum State {
     Head { begun: bool },
-    Request { body: Body, expect_continue: bool },
-    Body(Body),
-    Chunked(Box<(Chunked, Vec<u8>)>),
+    Request(Pending),
+    Body(Pending),
+    Chunked(Box<(Pending, Chunked, Vec<u8>)>),
     WebSocket(Decoder),
     Closing,
     Lingering,
     Closed,
+}
+
+/// A request that is being answered.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    /// The body that has not been read yet.
+    unread: Unread,
+    expect_continue: bool,
+    keep_alive: bool,
+    /// It is a HEAD, whose response has no body.
+    is_head: bool,
+}
+
+/// A [`Body`] in eight bytes: one that is longer than these can tell is too long anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    None,
+    Length(u32),
+    /// It is too long, or is not to be read to its end.
+    Endless,
+    Chunked,
+}
+
+impl From<Body> for Unread {
+    fn from(body: Body) -> Unread {
+        match body {
+            Body::None => Unread::None,
+            Body::Length(length) => u32::try_from(length).map_or(Unread::Endless, Unread::Length),
+            Body::Chunked => Unread::Chunked,
+        }
+    }
 }
 
 /// The state of a connection, which says what to call next.
@@ -109,27 +146,33 @@ pub enum Expired {
     Message,
 }
 
-impl Connection {
+impl<C: AsRef<Config>> Connection<C> {
     /// Creates the connection of a stream that was accepted at `now`.
-    pub fn new(now: Time, config: Arc<Config>) -> Connection {
-        let deadline = Some(now + config.keep_alive_timeout);
-        Connection::in_state(State::Head { begun: false }, deadline, config)
+    pub fn new(now: Time, config: C) -> Connection<C> {
+        let deadline = Some(now + config.as_ref().keep_alive_timeout);
+        Connection { config, out: Outbound::new(), state: State::Head { begun: false }, deadline }
     }
 
     /// Creates the connection of a stream on which another HTTP server has already answered the WebSocket handshake.
-    pub fn websocket(config: Arc<Config>) -> Connection {
-        Connection::in_state(State::WebSocket(Decoder::new(Role::Server, config.max_payload)), None, config)
+    pub fn websocket(config: C) -> Connection<C> {
+        let decoder = Decoder::new(Role::Server, config.as_ref().max_payload);
+        Connection { config, out: Outbound::new(), state: State::WebSocket(decoder), deadline: None }
     }
 
-    fn in_state(state: State, deadline: Option<Time>, config: Arc<Config>) -> Connection {
-        Connection { config, out: Outbound::new(), state, deadline, keep_alive: true, is_head: false }
+    /// Returns the handle of the limits that it was created with.
+    pub fn config(&self) -> &C {
+        &self.config
+    }
+
+    fn limits(&self) -> &Config {
+        self.config.as_ref()
     }
 
     /// Returns what the connection waits for.
     pub fn phase(&self) -> Phase {
         match self.state {
             State::Head { .. } => Phase::Head,
-            State::Request { .. } => Phase::Request,
+            State::Request(_) => Phase::Request,
             State::Body(_) | State::Chunked(_) => Phase::Body,
             State::WebSocket(_) => Phase::WebSocket,
             State::Closing | State::Lingering => Phase::Closing,
@@ -163,18 +206,22 @@ impl Connection {
         if input.is_empty() {
             return Ok(None);
         }
-        match http::parse_head(input, slots, self.config.max_head) {
+        let limits = self.config.as_ref();
+        match http::parse_head(input, slots, limits.max_head) {
             Ok(Some(head)) => {
-                // Connections of HTTP/1.0 are not kept open: they would need a header of their own in the response.
-                self.keep_alive = head.keep_alive && head.version == http::Version::Http11;
-                self.is_head = head.request.method() == "HEAD";
-                self.state = State::Request { body: head.body, expect_continue: head.expect_continue };
+                self.state = State::Request(Pending {
+                    unread: head.body.into(),
+                    expect_continue: head.expect_continue,
+                    // Connections of HTTP/1.0 are not kept open: they would need a header of their own in the response.
+                    keep_alive: head.keep_alive && head.version == http::Version::Http11,
+                    is_head: head.request.method() == "HEAD",
+                });
                 self.deadline = None;
                 Ok(Some(head))
             }
             Ok(None) => {
                 if !core::mem::replace(begun, true) {
-                    self.deadline = Some(now + self.config.head_timeout);
+                    self.deadline = Some(now + limits.head_timeout);
                 }
                 Ok(None)
             }
@@ -187,14 +234,16 @@ impl Connection {
 
     /// Starts to receive the body of the request.
     pub fn receive_body(&mut self, now: Time) {
-        let State::Request { body, expect_continue } = self.state else { return };
-        if expect_continue {
+        let State::Request(request) = self.state else { return };
+        if request.expect_continue {
             self.out.extend(http::CONTINUE);
         }
-        self.deadline = Some(now + self.config.request_body_timeout);
-        self.state = match body {
-            Body::Chunked => State::Chunked(Box::new((Chunked::new(self.config.max_payload), Vec::new()))),
-            body => State::Body(body),
+        self.deadline = Some(now + self.limits().request_body_timeout);
+        self.state = match request.unread {
+            Unread::Chunked => {
+                State::Chunked(Box::new((request, Chunked::new(self.limits().max_payload), Vec::new())))
+            }
+            _ => State::Body(request),
         };
     }
 
@@ -208,21 +257,24 @@ impl Connection {
         now: Time,
         input: &mut &'b [u8],
     ) -> Result<Option<Cow<'b, [u8]>>, http::Error> {
-        let body = match &mut self.state {
-            State::Body(Body::Length(length)) => {
-                let length =
-                    usize::try_from(*length).ok().filter(|length| *length <= self.config.max_payload);
-                let Some(length) = length else {
+        let max_payload = self.limits().max_payload;
+        let (request, body) = match &mut self.state {
+            State::Body(request) => {
+                let length = match request.unread {
+                    Unread::Length(length) => usize::try_from(length).ok(),
+                    Unread::None | Unread::Chunked => Some(0),
+                    Unread::Endless => None,
+                };
+                let Some(length) = length.filter(|length| *length <= max_payload) else {
                     *input = &[];
                     self.give_up_body(now);
                     return Err(http::Error::BodyTooLarge);
                 };
                 let Some(body) = input.split_off(..length) else { return Ok(None) };
-                Cow::Borrowed(body)
+                (*request, Cow::Borrowed(body))
             }
-            State::Body(_) => Cow::Borrowed(&[][..]),
             State::Chunked(chunked) => {
-                let (decoder, buffer) = &mut **chunked;
+                let (request, decoder, buffer) = &mut **chunked;
                 buffer.extend_from_slice(input);
                 let progress = match decoder.decode(buffer) {
                     Ok(progress) => progress,
@@ -243,21 +295,26 @@ impl Connection {
                         buffer.truncate(body);
                         let used = input.len().saturating_sub(rest);
                         *input = input.get(used..).unwrap_or_default();
-                        Cow::Owned(core::mem::take(buffer))
+                        (*request, Cow::Owned(core::mem::take(buffer)))
                     }
                 }
             }
             _ => return Ok(None),
         };
         self.deadline = None;
-        self.state = State::Request { body: Body::None, expect_continue: false };
+        self.state = State::Request(Pending { unread: Unread::None, expect_continue: false, ..request });
         Ok(Some(body))
     }
 
     /// Reads no more of the body: the request has to be answered, and the connection then closes.
     fn give_up_body(&mut self, now: Time) {
-        self.state = State::Request { body: Body::Chunked, expect_continue: false };
-        self.deadline = Some(now + self.config.close_timeout);
+        let request = match &self.state {
+            State::Body(request) => *request,
+            State::Chunked(chunked) => chunked.0,
+            _ => return,
+        };
+        self.state = State::Request(Pending { unread: Unread::Endless, expect_continue: false, ..request });
+        self.deadline = Some(now + self.limits().close_timeout);
     }
 
     /// Defers the response, because the application is not ready: until then only the end of the stream is noticed. At the
@@ -268,7 +325,9 @@ impl Connection {
 
     /// Closes the connection after the response, even if the peer wants to keep it.
     pub fn end_keep_alive(&mut self) {
-        self.keep_alive = false;
+        if let State::Request(request) = &mut self.state {
+            request.keep_alive = false;
+        }
     }
 
     /// Answers the request. The response to HEAD is sent without its body (RFC 9110, section 9.3.2).
@@ -281,9 +340,9 @@ impl Connection {
         headers: impl IntoIterator<Item = (&'n str, &'v str)>,
         body: BorrowedContent<'_>,
     ) {
-        let State::Request { body: unread, .. } = self.state else { return };
+        let State::Request(request) = self.state else { return };
         // An unread body cannot be distinguished from the next request, so the connection is not kept.
-        let keep_alive = self.keep_alive && unread == Body::None;
+        let keep_alive = request.keep_alive && request.unread == Unread::None;
         let length = match &body {
             BorrowedContent::Bytes(bytes) => bytes.len(),
             BorrowedContent::Queue(queue) => queue.len(),
@@ -295,18 +354,18 @@ impl Connection {
             return self.refuse(now, Status::INTERNAL_SERVER_ERROR);
         }
         match body {
-            _ if self.is_head => {}
+            _ if request.is_head => {}
             BorrowedContent::Bytes(bytes) => self.out.extend(bytes),
             BorrowedContent::Queue(queue) => self.out.append(queue),
             BorrowedContent::HeadOnly(_) => {}
         }
         if keep_alive {
             self.state = State::Head { begun: false };
-            self.deadline = Some(now + self.config.keep_alive_timeout);
+            self.deadline = Some(now + self.limits().keep_alive_timeout);
         } else {
             self.finish(now);
             // The response may be long and the peer's line slow.
-            self.deadline = Some(now + self.config.message_timeout);
+            self.deadline = Some(now + self.limits().message_timeout);
         }
     }
 
@@ -327,7 +386,7 @@ impl Connection {
         key: &[u8],
         headers: impl IntoIterator<Item = (&'n str, &'v str)>,
     ) {
-        let State::Request { .. } = self.state else { return };
+        let State::Request(_) = self.state else { return };
         let accept = websocket::accept_key(key);
         let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
         let own = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept)];
@@ -341,7 +400,7 @@ impl Connection {
             return self.refuse(now, Status::INTERNAL_SERVER_ERROR);
         }
         self.deadline = None;
-        self.state = State::WebSocket(Decoder::new(Role::Server, self.config.max_payload));
+        self.state = State::WebSocket(Decoder::new(Role::Server, self.limits().max_payload));
     }
 
     /// Accepts compressed messages from now on, because the handshake has negotiated permessage-deflate.
@@ -385,7 +444,7 @@ impl Connection {
                     self.deadline = None;
                 }
                 if !(is_idle && input.is_empty()) {
-                    self.deadline.get_or_insert(now + self.config.message_timeout);
+                    self.deadline.get_or_insert(now + self.config.as_ref().message_timeout);
                 }
             }
             Ok(Some(Message::Close(frame))) => self.close(now, frame.map(|frame| frame.code), ""),
@@ -421,14 +480,14 @@ impl Connection {
 
     /// Closes after the bytes that are queued.
     fn finish(&mut self, now: Time) {
-        self.deadline = Some(now + self.config.close_timeout);
+        self.deadline = Some(now + self.limits().close_timeout);
         self.state = State::Closing;
     }
 
     /// Restarts the timeout of a message that is arriving, because this side does not read at the moment.
     pub fn postpone(&mut self, now: Time) {
         if self.deadline.is_some() && matches!(self.state, State::WebSocket(_)) {
-            self.deadline = Some(now + self.config.message_timeout);
+            self.deadline = Some(now + self.limits().message_timeout);
         }
     }
 
@@ -467,7 +526,7 @@ impl Connection {
                 self.close(now, Some(1008), "a message took too long to arrive");
                 Some(Expired::Message)
             }
-            State::Request { .. } | State::Closing | State::Lingering | State::Closed => {
+            State::Request(_) | State::Closing | State::Lingering | State::Closed => {
                 self.abort();
                 Some(Expired::Connection)
             }
@@ -485,7 +544,7 @@ impl Connection {
     /// open until the bytes that it buffers are written.
     pub fn handle_half_closed(&mut self, now: Time) {
         if self.wants_half_close() {
-            self.deadline = Some(now + self.config.close_timeout);
+            self.deadline = Some(now + self.limits().close_timeout);
             self.state = State::Lingering;
         }
     }

@@ -13,50 +13,65 @@ use std::task::{Context, Poll};
 use std::vec::Vec;
 
 /// [`pump`] as a future, for any executor. It completes when the stream should be closed.
-pub struct Drive<S, P> {
+///
+/// It keeps a thin pointer if `R` is sized: an `Arc<dyn Runtime>` in an [`Arc`] of its own, shared by all streams of a
+/// server, makes every task smaller.
+pub struct Drive<S, P, R: ?Sized = dyn Runtime> {
     stream: S,
     protocol: P,
-    runtime: Arc<dyn Runtime>,
-    partial: Partial,
-    shutting_down: bool,
+    runtime: Arc<R>,
+    /// Boxed, because most of the time there is none, and every task pays for its size.
+    rest: Option<Box<Rest>>,
 }
 
-/// The bytes of an incomplete message. Boxed, because most of the time there are none.
+/// The state that most streams do not have most of the time.
 #[derive(Default)]
-#[expect(clippy::box_collection, reason = "a third of the size, in every task")]
-struct Partial(Option<Box<Vec<u8>>>);
-
-impl Partial {
-    fn take(&mut self) -> Vec<u8> {
-        self.0.take().map_or_else(Vec::new, |bytes| *bytes)
-    }
-
-    fn put(&mut self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.0 = Some(Box::new(bytes));
-        }
-    }
+struct Rest {
+    /// The bytes of an incomplete message.
+    partial: Vec<u8>,
+    is_shutting_down: bool,
 }
 
-impl<S: Stream, P: Protocol> Drive<S, P> {
+impl<S: Stream, P: Protocol, R: Runtime + ?Sized> Drive<S, P, R> {
     /// Creates a future that drives `protocol` over `stream`, by the runtime's clock.
-    pub fn new(stream: S, protocol: P, runtime: Arc<dyn Runtime>) -> Self {
-        Drive { stream, protocol, runtime, partial: Partial::default(), shutting_down: false }
+    pub fn new(stream: S, protocol: P, runtime: Arc<R>) -> Self {
+        Drive { stream, protocol, runtime, rest: None }
     }
 
     /// Sets the first bytes, if other code has already read them from the stream.
     pub fn with_input(mut self, input: &[u8]) -> Self {
-        self.partial.put(input.to_vec());
+        self.keep(input.to_vec(), false);
         self
+    }
+
+    fn keep(&mut self, partial: Vec<u8>, is_shutting_down: bool) {
+        if is_shutting_down || !partial.is_empty() {
+            self.rest = Some(Box::new(Rest { partial, is_shutting_down }));
+        }
+    }
+
+    /// Continues to shut the writing side down. Returns `None` if it is done.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
+        // A failed shutdown is ignored: the peer is gone, and the rest of closing works without it.
+        if self.stream.poll_shutdown(cx).is_ready() {
+            return None;
+        }
+        // The shutdown may wait for a peer that does not read; the protocol's deadline ends that.
+        self.protocol.handle_wake(self.runtime.now());
+        let is_quiet = self.protocol.poll_transmit().is_none();
+        Some(match self.protocol.status() {
+            StreamStatus::Closed if is_quiet => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        })
     }
 }
 
 /// A [`Drive`] that discards its result, for executors that box tasks without one. An `async` block around a `Drive`
 /// would be larger.
 #[derive(Debug)]
-pub struct Unattended<S, P>(pub Drive<S, P>);
+pub struct Unattended<S, P, R: ?Sized = dyn Runtime>(pub Drive<S, P, R>);
 
-impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Unattended<S, P> {
+impl<S: Stream + Unpin, P: Protocol + Unpin, R: Runtime + ?Sized> Future for Unattended<S, P, R> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -64,47 +79,39 @@ impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Unattended<S, P> {
     }
 }
 
-impl<S: Stream + Unpin, P: Protocol + Unpin> Future for Drive<S, P> {
+impl<S: Stream + Unpin, P: Protocol + Unpin, R: Runtime + ?Sized> Future for Drive<S, P, R> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.protocol.set_waker(cx.waker());
         loop {
-            if this.shutting_down {
-                // A failed shutdown is ignored: the peer is gone, and the rest of closing works without it.
-                if this.stream.poll_shutdown(cx).is_pending() {
-                    // The shutdown may wait for a peer that does not read; the protocol's deadline ends that.
-                    this.protocol.handle_wake(this.runtime.now());
-                    let is_quiet = this.protocol.poll_transmit().is_none();
-                    return match this.protocol.status() {
-                        StreamStatus::Closed if is_quiet => Poll::Ready(Ok(())),
-                        _ => Poll::Pending,
-                    };
-                }
-                this.shutting_down = false;
+            if this.rest.as_ref().is_some_and(|rest| rest.is_shutting_down)
+                && let Some(result) = this.poll_shutdown(cx)
+            {
+                return result;
             }
+            let mut partial = this.rest.take().map_or_else(Vec::new, |rest| rest.partial);
             let mut stream = NonBlocking { stream: &mut this.stream, cx };
-            let mut partial = this.partial.take();
             let turn = pump(this.runtime.now(), &mut stream, &mut this.protocol, &mut partial)?;
-            this.partial.put(partial);
+            this.keep(partial, turn == Turn::HalfClose);
             match turn {
                 Turn::Wait => return Poll::Pending,
                 Turn::Again => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Turn::HalfClose => this.shutting_down = true,
+                Turn::HalfClose => {}
                 Turn::Done => return Poll::Ready(Ok(())),
             }
         }
     }
 }
 
-impl<S, P> std::fmt::Debug for Drive<S, P> {
+impl<S, P, R: ?Sized> std::fmt::Debug for Drive<S, P, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Drive")
-            .field("partial", &self.partial.0.as_ref().map_or(0, |bytes| bytes.len()))
+            .field("partial", &self.rest.as_ref().map_or(0, |rest| rest.partial.len()))
             .finish_non_exhaustive()
     }
 }

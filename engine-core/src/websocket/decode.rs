@@ -1,7 +1,6 @@
 //! Decoding of received frames.
 
 use alloc::{borrow::Cow, boxed::Box};
-use core::mem;
 
 #[cfg(feature = "deflate")]
 use super::deflate;
@@ -28,11 +27,12 @@ pub enum Message<'a> {
     Close(Option<CloseFrame<'a>>),
 }
 
-/// Decodes the messages of one peer. Each connection has its own, of 32 bytes; heap memory is used
-/// only while a fragmented message is in progress.
+/// Decodes the messages of one peer. Each connection has its own, of 16 bytes; heap memory is used
+/// only while a fragmented message is in progress, and after a violation of the protocol.
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    /// `None` between messages that are not fragmented. Boxed, because that is nearly always.
+    state: Option<Box<State>>,
     /// A small integer, because every connection has one. No message is longer than this can be.
     max_message: u32,
     role: Role,
@@ -42,10 +42,8 @@ pub struct Decoder {
 
 #[derive(Debug)]
 enum State {
-    /// Between messages.
-    Idle,
     /// Inside a message that comes in fragments.
-    Fragmented(Box<Fragments>),
+    Fragmented(Fragments),
     /// After a close frame: all further input is ignored.
     Closed,
     /// After a protocol violation: it is unknown where the next frame starts.
@@ -57,7 +55,7 @@ impl Decoder {
     /// size of a message in bytes, all its fragments together, and itself at most `u32::MAX`.
     pub const fn new(role: Role, max_message: usize) -> Self {
         let max_message = if max_message < u32::MAX as usize { max_message as u32 } else { u32::MAX };
-        Self { state: State::Idle, max_message, role, inflates: false }
+        Self { state: None, max_message, role, inflates: false }
     }
 
     /// Accepts compressed messages from now on, because permessage-deflate was negotiated. The limit `max_message`
@@ -72,8 +70,16 @@ impl Decoder {
     }
 
     /// Returns whether no message is in progress.
-    pub const fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle | State::Closed)
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state.as_deref(), None | Some(State::Closed))
+    }
+
+    /// Returns the message in progress, if it comes in fragments.
+    fn fragments(&self) -> Option<&Fragments> {
+        match self.state.as_deref() {
+            Some(State::Fragmented(fragments)) => Some(fragments),
+            _ => None,
+        }
     }
 
     /// Takes the next message off the front of `input`, and shortens `input` to the bytes after it.
@@ -104,17 +110,17 @@ impl Decoder {
         input: &mut &'a mut [u8],
         pool: &DeflatePool,
     ) -> Result<Option<Message<'a>>, Error> {
-        match self.state {
-            State::Idle | State::Fragmented(_) => {}
-            State::Closed => {
+        match self.state.as_deref() {
+            None | Some(State::Fragmented(_)) => {}
+            Some(State::Closed) => {
                 *input = &mut [];
                 return Ok(None);
             }
-            State::Failed(error) => return Err(error),
+            Some(State::Failed(error)) => return Err(*error),
         }
         let result = self.next_message(input, pool);
         if let Err(error) = result {
-            self.state = State::Failed(error);
+            self.state = Some(Box::new(State::Failed(error)));
         }
         result
     }
@@ -186,7 +192,7 @@ impl Decoder {
                 return Err(Error::ControlTooLong);
             }
         } else {
-            let is_fragmented = matches!(self.state, State::Fragmented(_));
+            let is_fragmented = self.fragments().is_some();
             match opcode {
                 Opcode::Continuation if !is_fragmented => {
                     return Err(Error::UnexpectedContinuation);
@@ -214,10 +220,7 @@ impl Decoder {
 
     /// Checks the declared length of a data frame, before its payload has arrived.
     fn check_limit(&self, len: u64) -> Result<(), Error> {
-        let before = match &self.state {
-            State::Fragmented(fragments) => fragments.len(),
-            _ => 0,
-        };
+        let before = self.fragments().map_or(0, Fragments::len);
         let left = self.max_message().saturating_sub(before);
         if usize::try_from(len).is_ok_and(|len| len <= left) {
             Ok(())
@@ -247,7 +250,7 @@ impl Decoder {
             (Opcode::Pong, _) => Message::Pong(payload),
             (Opcode::Close, _) => {
                 let close = CloseFrame::parse(payload)?;
-                self.state = State::Closed;
+                self.state = Some(Box::new(State::Closed));
                 Message::Close(close)
             }
             (Opcode::Text, false) => return self.start(Fragments::text(), payload),
@@ -260,7 +263,7 @@ impl Decoder {
     #[cold]
     fn start(&mut self, mut fragments: Fragments, payload: &[u8]) -> Result<Option<Message<'static>>, Error> {
         fragments.push(payload)?;
-        self.state = State::Fragmented(Box::new(fragments));
+        self.state = Some(Box::new(State::Fragmented(fragments)));
         Ok(None)
     }
 
@@ -271,15 +274,15 @@ impl Decoder {
         is_final: bool,
         pool: &DeflatePool,
     ) -> Result<Option<Message<'static>>, Error> {
-        let State::Fragmented(fragments) = &mut self.state else {
+        let Some(State::Fragmented(fragments)) = self.state.as_deref_mut() else {
             return Err(Error::UnexpectedContinuation);
         };
         fragments.push(payload)?;
         if !is_final {
             return Ok(None);
         }
-        match mem::replace(&mut self.state, State::Idle) {
-            State::Fragmented(fragments) => fragments.finish(self.max_message(), pool).map(Some),
+        match self.state.take().map(|state| *state) {
+            Some(State::Fragmented(fragments)) => fragments.finish(self.max_message(), pool).map(Some),
             _ => Ok(None),
         }
     }

@@ -25,13 +25,16 @@ pub struct Handshake {
     /// what fills each hole, one per line.
     ///
     /// The lines are the method and a space unless it is GET, the target, then `name: value` for each header.
-    own: Box<[u8]>,
+    own: Own,
     /// The nanoseconds since the Unix epoch.
     time: u64,
     /// `None` if there are none, as in a server that is not mounted in another one.
     #[cfg(feature = "http")]
     extensions: Option<Arc<::http::Extensions>>,
 }
+
+/// The bytes of a request that it shares with no other. The address alone, if it is one of IPv4, needs no memory of its own.
+type Own = SmallVec<[u8; 16]>;
 
 /// Stands for a part of the request that is not shared. No request contains this byte.
 const HOLE: &[u8] = b"\0";
@@ -57,7 +60,7 @@ impl Handshake {
                 }
                 bytes.extend_from_slice(request.target().as_bytes());
                 headers.for_each(|(name, value)| write_header(&mut bytes, name, value));
-                (None, bytes.into_boxed_slice())
+                (None, Own::from_slice(&bytes))
             }
         };
         Handshake {
@@ -83,12 +86,12 @@ impl Handshake {
     }
 
     /// Returns the whole request without the headers that sessions do not keep.
-    fn without(&self, common: &Common) -> Box<[u8]> {
-        let mut own = SmallVec::from_slice(self.peer_and_own().0);
+    fn without(&self, common: &Common) -> Own {
+        let mut own = Scratch::from_slice(self.peer_and_own().0);
         own.extend_from_slice(self.first_line());
         let kept = self.headers().filter(|(name, _)| common.keeps(name));
         kept.for_each(|(name, value)| write_header(&mut own, name, value));
-        own.into_boxed_slice()
+        Own::from_slice(&own)
     }
 
     #[cfg(feature = "http")]
@@ -253,7 +256,7 @@ fn compact<'a>(
     first_line: &[u8],
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     common: &Arc<Common>,
-) -> Option<(Arc<Lines>, Box<[u8]>)> {
+) -> Option<(Arc<Lines>, Own)> {
     let (mut shared, mut own) = (Scratch::new(), Scratch::from_slice(peer));
     let mut has_hole = false;
     let mut fill = |part: &[u8]| {
@@ -276,7 +279,7 @@ fn compact<'a>(
             fill(value);
         }
     }
-    Some((common.share(&shared)?, own.as_slice().into()))
+    Some((common.share(&shared)?, Own::from_slice(&own)))
 }
 
 fn write_header(out: &mut Scratch, name: &str, value: &[u8]) {
@@ -428,6 +431,23 @@ mod tests {
     }
 
     #[test]
+    fn the_random_number_of_a_websocket_handshake_is_kept_only_if_it_is_chosen() {
+        let headers = [
+            http::Header { name: "Host", value: b"x" },
+            http::Header { name: "Sec-WebSocket-Key", value: b"dGhlIHNhbXBsZSBub25jZQ==" },
+        ];
+        let request = http::Request::new("GET", "/socket.io/?EIO=4&transport=websocket", &headers);
+        let peer = Peer { address: "1.2.3.4:5".parse().ok(), secure: false };
+        let whole = Handshake::new(&request, peer, None);
+        assert_eq!(whole.headers().count(), 2);
+        let kept = whole.clone().kept(&Arc::default());
+        assert!(kept.headers().eq([("Host", &b"x"[..])]));
+        assert!(!kept.own.spilled(), "the address needs no memory of its own");
+        let chosen = Common::new(Some(vec!["sec-websocket-key".into()]));
+        assert_eq!(whole.kept(&Arc::new(chosen)).headers().count(), 1);
+    }
+
+    #[test]
     fn a_peer_of_each_kind_reads_back() {
         let addresses = ["1.2.3.4:5", "[2001:db8::1]:65535", "[fe80::1%7]:80"];
         let addresses = addresses.iter().map(|text| text.parse().ok());
@@ -438,6 +458,6 @@ mod tests {
             let handshake = handshake.kept(&Arc::default());
             assert_eq!((handshake.address(), handshake.secure()), (address, secure));
         }
-        assert_eq!(size_of::<Handshake>(), 32 + 8 * usize::from(cfg!(feature = "http")));
+        assert_eq!(size_of::<Handshake>(), 40 + 8 * usize::from(cfg!(feature = "http")));
     }
 }

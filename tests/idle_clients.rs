@@ -88,6 +88,44 @@ fn an_idle_connection_takes_the_same_memory_among_few_or_many() {
     assert!((many / few - 1.0).abs() < 0.02, "{few} and {many} bytes");
 }
 
+/// Returns the bytes that each of 1,000 sockets takes for joining one more room, by its number.
+fn bytes_per_join(rooms: impl Fn(usize) -> String, before: &[&str]) -> f64 {
+    let mut world = World::new(Server::new());
+    (0..1000).for_each(|_| _ = world.websocket());
+    let sockets = world.server().sockets();
+    sockets.iter().for_each(|socket| socket.join(before));
+    let join = || sockets.iter().enumerate().for_each(|(number, socket)| socket.join(rooms(number)));
+    let ((), usage) = measure(join);
+    (usage.live_bytes + 12 * usage.live) as f64 / 1000.0
+}
+
+#[test]
+fn a_joined_room_takes_less_than_a_hundred_bytes() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (first, next) = (bytes_per_join(|_| "lobby".into(), &[]), bytes_per_join(|_| "lobby".into(), &["a"]));
+    assert!(first < 100.0 && next < 20.0, "{first} and {next} bytes");
+    let small = bytes_per_join(|number| (number / 2).to_string(), &["a"]);
+    assert!(small < 100.0, "{small} bytes");
+}
+
+/// A task of tokio takes 104 bytes besides its future, and is rounded up to a multiple of 128: with a socket of 32 bytes, it
+/// takes 256 in all.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_task_for_an_idle_connection_on_tokio_takes_256_bytes() {
+    use sockeye::drive::Drive;
+    use sockeye::host::Runtime;
+    use sockeye::runtime::tokio::Io;
+    use std::sync::Arc;
+    use tokio::net::TcpStream;
+    type Task = Drive<Io<TcpStream>, <Server as Host>::Connection, Arc<dyn Runtime>>;
+
+    let span = if cfg!(feature = "tracing") { 8 } else { 0 };
+    // The socket is larger than 32 bytes if there are debug assertions.
+    let task = size_of::<Task>() - size_of::<TcpStream>();
+    assert!(104 + 32 + task - span <= 256, "{task} bytes");
+}
+
 /// Starts a server in another thread, whose memory is not counted here, and returns its address.
 #[cfg(feature = "tokio")]
 fn serve() -> std::net::SocketAddr {

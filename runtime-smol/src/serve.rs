@@ -174,17 +174,18 @@ impl Smol {
         .await
     }
 
-    /// Accepts connections, and spawns the future that `drive` returns for each.
+    /// Accepts connections, and spawns the future that `drive` returns for each. The runtime is behind a thin pointer, which
+    /// makes a task smaller.
     async fn serve_each<H: Host, L, S, F: Future<Output: Send> + Send + 'static>(
         &self,
         server: H,
         listener: Async<L>,
         accept: impl Fn(&L) -> io::Result<(S, Option<SocketAddr>)>,
-        drive: impl Fn(H, Arc<dyn Runtime>, S, Option<SocketAddr>) -> io::Result<F>,
+        drive: impl Fn(H, Arc<Arc<dyn Runtime>>, S, Option<SocketAddr>) -> io::Result<F>,
     ) -> io::Result<()> {
-        let runtime = server.attach(Arc::new(self.clone()));
+        let runtime = Arc::new(server.attach(Arc::new(self.clone())));
         // Connections are tasks of their own, and may outlive this future.
-        let _time = drive::TimeGuard::new(&server, |host| self.start(keep_time(host, runtime.clone())));
+        let _time = drive::TimeGuard::new(&server, |host| self.start(keep_time(host, (*runtime).clone())));
         let mut drained = false;
         let accept = |cx: &mut Context<'_>| {
             let (stream, address) = loop {

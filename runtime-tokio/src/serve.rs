@@ -176,16 +176,20 @@ pub async fn serve_proxied_tls<H: Host, L: Listener>(server: H, listener: L, tls
     .await
 }
 
+/// The runtime of a server, behind a thin pointer: a task with it is smaller.
+type Shared = Arc<Arc<dyn Runtime>>;
+
 /// Accepts connections, and spawns the future that `drive` returns for each.
 async fn serve_each<H: Host, L: Listener, F: Future<Output: Send> + Send + 'static>(
     server: H,
     listener: L,
-    drive: impl Fn(H, Arc<dyn Runtime>, L::Stream, Option<SocketAddr>) -> F,
+    drive: impl Fn(H, Shared, L::Stream, Option<SocketAddr>) -> F,
 ) -> io::Result<()> {
     let own = Arc::new(Tokio::new());
-    let runtime = server.attach(own.clone());
+    let runtime = Arc::new(server.attach(own.clone()));
     // Connections are tasks of their own, and may outlive this future.
-    let _time = drive::TimeGuard::new(&server, |host| own.spawn(Box::pin(keep_time(host, runtime.clone()))));
+    let _time =
+        drive::TimeGuard::new(&server, |host| own.spawn(Box::pin(keep_time(host, (*runtime).clone()))));
     let accept = |cx: &mut Context<'_>| {
         let (stream, address) = ready!(listener.poll_accept(cx))?;
         tokio::spawn(drive(server.clone(), runtime.clone(), stream, address));

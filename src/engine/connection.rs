@@ -1,5 +1,7 @@
 //! One byte stream of an Engine.IO server: assigns its requests and frames to sessions.
 
+mod link;
+
 use super::exchange::{self, Caller, Carries, Content, Exchange, Incoming, Step, Upgrade};
 use super::server::ServerInner;
 use super::session::Session;
@@ -10,9 +12,10 @@ use crate::inflated::Inflated;
 use crate::log::{self, Span, debug};
 use crate::observe::{Cause, Direction, ServerEvent};
 use crate::pool;
+use link::{Link, Stage};
 use sockeye_core::connection::{self as stream, BorrowedContent, Expired, Phase};
 use sockeye_core::engineio::{
-    Packet, Version,
+    Packet,
     server::{Probing, Ticket, WhenFull},
 };
 use sockeye_core::host::Peer;
@@ -30,40 +33,20 @@ use std::task::Waker;
 
 /// One byte stream that a [`Server`](super::Server) accepted.
 pub struct Connection<A: Application> {
-    server: Arc<ServerInner<A>>,
-    peer: Peer,
-    stream: stream::Connection,
+    stream: stream::Connection<Limits<A>>,
     link: Link<A>,
     waker: Option<Waker>,
     timer: Option<Key>,
-    /// The number of bytes that `handle_data` left unused the last time, capped at `u32::MAX`.
-    unread: u32,
-    /// The number of bytes in this stream's queue that the session knows of, at most `u32::MAX`.
-    in_flight: u32,
-    /// There is something to write before the server may end. The server counts such connections.
-    busy: bool,
-    /// The queue contains the response to a request that had to wait.
-    owes: bool,
-    inflated: Inflated,
     span: Span,
 }
 
-/// The current use of the stream.
-enum Link<A: Application> {
-    /// None.
-    None,
-    /// A request waits for its response or its body.
-    Exchange(Box<Exchange<A>>),
-    /// The response to a poll is being written.
-    Delivering(Session<A>),
-    /// The session's transport.
-    WebSocket(Session<A>),
-    /// The connection of an upgrade in progress.
-    Probe(Session<A>, Ticket),
-    /// An upgrade whose client has already switched: nothing more is read until the session has, too.
-    Upgrading(Session<A>, Ticket),
-    /// A WebSocket connection that is refused.
-    Refused,
+/// The server of a connection, as the owner of its limits: one pointer instead of two.
+struct Limits<A: Application>(Arc<ServerInner<A>>);
+
+impl<A: Application> AsRef<stream::Config> for Limits<A> {
+    fn as_ref(&self) -> &stream::Config {
+        &self.0.limits
+    }
 }
 
 /// The maximum number of bytes that are read ahead behind a request that is being answered, or while handlers
@@ -74,8 +57,7 @@ const TELL: usize = 64 << 10;
 
 impl<A: Application> Connection<A> {
     pub(super) fn new(now: Time, server: Arc<ServerInner<A>>, peer: Peer) -> Self {
-        let stream = stream::Connection::new(now, server.limits.clone());
-        Connection::over(stream, server, peer)
+        Connection::over(stream::Connection::new(now, Limits(server)), peer)
     }
 
     /// Creates the connection for a stream on which another HTTP server has already answered the WebSocket
@@ -88,32 +70,24 @@ impl<A: Application> Connection<A> {
         deflate: Option<Deflate>,
         carries: Carries<A>,
     ) -> Self {
-        let mut stream = stream::Connection::websocket(server.limits.clone());
+        let mut stream = stream::Connection::websocket(Limits(server));
         if let Some(deflate) = deflate {
             stream.set_deflate(deflate);
         }
-        let mut connection = Connection::over(stream, server, peer);
+        let mut connection = Connection::over(stream, peer);
         // Busy before its first turn already, because the session may have something to write by then.
         connection.set_busy(true);
         connection.carry(now, carries);
         connection
     }
 
-    fn over(stream: stream::Connection, server: Arc<ServerInner<A>>, peer: Peer) -> Self {
-        Connection {
-            server,
-            peer,
-            stream,
-            link: Link::None,
-            waker: None,
-            timer: None,
-            unread: 0,
-            in_flight: 0,
-            busy: false,
-            owes: false,
-            inflated: Inflated::default(),
-            span: log::connection(peer.address),
-        }
+    fn over(stream: stream::Connection<Limits<A>>, peer: Peer) -> Self {
+        let link = Link::other(Stage::None, peer, false);
+        Connection { stream, link, waker: None, timer: None, span: log::connection(peer.address) }
+    }
+
+    fn server(&self) -> &Arc<ServerInner<A>> {
+        &self.stream.config().0
     }
 
     // Requests.
@@ -128,28 +102,29 @@ impl<A: Application> Connection<A> {
             false => Upgrade::None,
         };
         let incoming = Incoming { request, upgrade, body: head.body };
-        let client = self.server.client(self.peer, request);
+        let server = &self.stream.config().0;
+        let Some(other) = self.link.get_other() else { return };
+        let client = server.client(other.peer, request);
         let handshake = |common: Option<&Arc<_>>| {
             let handshake = Handshake::new(request, client, common);
             #[cfg(all(feature = "http", feature = "testing"))]
             let handshake = handshake.with_extensions(crate::staged::extensions());
             handshake
         };
-        let caller = Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: client.address };
+        let caller = Caller { now, server, waker: self.waker.as_ref(), peer: client.address };
         let (exchange, step) = Exchange::begin(caller, &incoming, handshake);
         if matches!(step, Step::Wait) {
             self.stream.defer(exchange.next_deadline());
         }
         if matches!(step, Step::Wait | Step::Body) {
-            self.link = Link::Exchange(Box::new(exchange));
+            self.link.set_stage(Stage::Exchange(Box::new(exchange)));
         }
         self.take_step(now, step);
     }
 
     fn handle_body(&mut self, now: Time, body: &[u8]) {
-        let Link::Exchange(exchange) = &mut self.link else { return };
-        let caller =
-            Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+        let Some((exchange, peer)) = self.link.exchange() else { return };
+        let caller = Caller { now, server: &self.stream.config().0, waker: self.waker.as_ref(), peer };
         let step = exchange.handle_body(caller, body);
         self.take_step(now, step);
     }
@@ -170,8 +145,10 @@ impl<A: Application> Connection<A> {
             Step::Body => self.stream.receive_body(now),
             Step::Respond(mut response, session) => {
                 pool::lend(self.stream.outbound());
-                self.owes = matches!(self.link, Link::Exchange(_));
-                self.link = session.map_or(Link::None, Link::Delivering);
+                if let Link::Other(other) = &mut self.link {
+                    other.owes = matches!(other.stage, Stage::Exchange(_));
+                    other.stage = session.map_or(Stage::None, Stage::Delivering);
+                }
                 if response.close {
                     self.stream.end_keep_alive();
                 }
@@ -200,13 +177,20 @@ impl<A: Application> Connection<A> {
 
     fn carry(&mut self, now: Time, carries: Carries<A>) {
         match carries {
-            Carries::Session(session) => self.link = Link::WebSocket(session),
-            Carries::Probe(session, ticket) => self.link = Link::Probe(session, ticket),
+            Carries::Session(session) => self.become_transport(session),
+            Carries::Probe(session, ticket) => self.link.set_stage(Stage::Probe(session, ticket)),
             Carries::Nothing => {
-                self.link = Link::Refused;
+                self.link.set_stage(Stage::Refused);
                 self.stream.close(now, None, "");
             }
         }
+    }
+
+    fn become_transport(&mut self, session: Session<A>) {
+        // A transport is always busy.
+        self.set_busy(true);
+        let (unread, inflated) = (self.link.unread(), std::mem::take(self.link.inflated()));
+        self.link = Link::WebSocket { session, unread, inflated };
     }
 
     // WebSocket.
@@ -214,16 +198,18 @@ impl<A: Application> Connection<A> {
     /// Moves the frames of the session to the stream's queue.
     #[inline]
     fn transmit(&mut self) {
-        if let Link::WebSocket(session) = &self.link {
+        if let Link::WebSocket { session, .. } = &self.link {
             session.transmit(self.stream.outbound());
-            self.in_flight = narrow(self.stream.queued());
         }
     }
 
     fn handle_message(&mut self, now: Time, message: websocket::Message<'_>, batch: &mut Batch) {
         let version = match &self.link {
-            Link::WebSocket(session) | Link::Probe(session, _) => session.version(),
-            _ => Version::V4,
+            Link::WebSocket { session, .. } => session.version(),
+            Link::Other(other) => match &other.stage {
+                Stage::Probe(session, _) => session.version(),
+                _ => return,
+            },
         };
         let packet = match &message {
             websocket::Message::Text(text) => version.decode_text(text),
@@ -232,17 +218,19 @@ impl<A: Application> Connection<A> {
             websocket::Message::Ping(_) | websocket::Message::Pong(_) => return,
         };
         match (&self.link, packet) {
-            (Link::WebSocket(session), Ok(packet)) => self.server.handle_packet(now, session, packet, batch),
-            (Link::WebSocket(session), Err(error)) => {
+            (Link::WebSocket { session, .. }, Ok(packet)) => {
+                self.server().handle_packet(now, session, packet, batch);
+            }
+            (Link::WebSocket { session, .. }, Err(error)) => {
                 session.with(|engine, _| engine.close(now, CloseReason::ParseError(error)));
             }
-            (Link::Probe(session, ticket), Ok(packet)) => {
+            (Link::Other(other), Ok(packet)) => {
+                let Stage::Probe(session, ticket) = &other.stage else { return };
                 let (session, ticket) = (session.clone(), *ticket);
-                self.server.show(Direction::In, &session, Transport::WebSocket, &packet);
+                self.server().show(Direction::In, &session, Transport::WebSocket, &packet);
                 self.handle_probe(now, session, ticket, &packet);
             }
-            (Link::Probe(..), Err(_)) => self.give_up_probe(now),
-            _ => {}
+            (Link::Other(_), Err(_)) => self.give_up_probe(now),
         }
     }
 
@@ -251,10 +239,10 @@ impl<A: Application> Connection<A> {
             // A pending poll was released, and woken, so that the client can stop polling.
             Probing::Answer => {
                 self.stream.send_text(b"3probe");
-                self.server.show(Direction::Out, &session, Transport::WebSocket, &Packet::Pong("probe"));
+                self.server().show(Direction::Out, &session, Transport::WebSocket, &Packet::Pong("probe"));
             }
             Probing::Wait => {
-                self.link = Link::Upgrading(session.clone(), ticket);
+                self.link.set_stage(Stage::Upgrading(session.clone(), ticket));
                 // Set again, because the waker may have been taken already. If the upgrade is due by now,
                 // this wakes.
                 session.set_probe_waker(ticket, self.waker.as_ref());
@@ -262,14 +250,14 @@ impl<A: Application> Connection<A> {
             Probing::Complete => {
                 let _inside = session.span().enter();
                 let handshake = session.handshake();
-                self.server.tell(&ServerEvent::SessionUpgraded { session: session.id(), handshake });
+                self.server().tell(&ServerEvent::SessionUpgraded { session: session.id(), handshake });
                 session.wake();
                 session.set_waker(self.waker.as_ref());
                 // It may have been silent for long, and the frames that follow may already be here.
                 session.begin_turn(now, 0);
-                self.link = Link::WebSocket(session.clone());
+                self.become_transport(session.clone());
                 if !session.is_closed() {
-                    guard("on_upgrade", || self.server.application.on_upgrade(&session));
+                    guard("on_upgrade", || self.server().application.on_upgrade(&session));
                 }
             }
             Probing::Close => self.give_up_probe(now),
@@ -277,8 +265,10 @@ impl<A: Application> Connection<A> {
     }
 
     fn give_up_probe(&mut self, now: Time) {
-        let link = std::mem::replace(&mut self.link, Link::Refused);
-        if let Link::Probe(session, ticket) | Link::Upgrading(session, ticket) = link {
+        if let Link::Other(other) = &mut self.link
+            && let Stage::Probe(session, ticket) | Stage::Upgrading(session, ticket) =
+                std::mem::replace(&mut other.stage, Stage::Refused)
+        {
             session.with(|engine, _| engine.abort_upgrade(ticket));
         }
         self.stream.close(now, None, "");
@@ -294,8 +284,17 @@ impl<A: Application> Connection<A> {
             // As in the reference: without a code.
             _ => (None, Cow::Borrowed("")),
         };
-        self.link = Link::Refused;
+        self.leave_session(Stage::Refused);
         self.stream.close(now, code, &text);
+    }
+
+    /// Takes the session, which has ended or lost its transport, from the connection.
+    fn leave_session(&mut self, stage: Stage<A>) -> Link<A> {
+        let mut link = Link::other(stage, Peer::default(), true);
+        if let Link::Other(other) = &mut link {
+            other.unread = self.link.unread();
+        }
+        std::mem::replace(&mut self.link, link)
     }
 
     // The end, and time.
@@ -304,16 +303,28 @@ impl<A: Application> Connection<A> {
     #[inline]
     fn follow_session(&mut self, now: Time) {
         // Nothing has changed in most turns: `benches/count broadcast`.
-        if !matches!(&self.link, Link::WebSocket(session) if !session.is_closed()) {
+        if !matches!(&self.link, Link::WebSocket { session, .. } if !session.is_closed()) {
             self.follow_change(now);
         }
     }
 
     fn follow_change(&mut self, now: Time) {
-        match &mut self.link {
-            Link::Exchange(exchange) => {
-                let caller =
-                    Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+        let other = match &mut self.link {
+            Link::WebSocket { session, .. } => {
+                if session.is_closed() {
+                    let session = session.clone();
+                    session.transmit(self.stream.outbound());
+                    let reason = session.peek(|engine, _| engine.closed().cloned());
+                    self.close_stream(now, reason);
+                }
+                return;
+            }
+            Link::Other(other) => other,
+        };
+        match &mut other.stage {
+            Stage::Exchange(exchange) => {
+                let (server, peer) = (&self.stream.config().0, other.peer.address);
+                let caller = Caller { now, server, waker: self.waker.as_ref(), peer };
                 let was_decided = exchange.is_decided();
                 let step = exchange.follow(caller);
                 // After the application has decided, a poll may wait longer.
@@ -326,13 +337,7 @@ impl<A: Application> Connection<A> {
                     self.handle_empty_body(now);
                 }
             }
-            Link::WebSocket(session) if session.is_closed() => {
-                let session = session.clone();
-                session.transmit(self.stream.outbound());
-                let reason = session.peek(|engine, _| engine.closed().cloned());
-                self.close_stream(now, reason);
-            }
-            Link::Probe(session, ticket) | Link::Upgrading(session, ticket) => {
+            Stage::Probe(session, ticket) | Stage::Upgrading(session, ticket) => {
                 let (session, ticket) = (session.clone(), *ticket);
                 let (is_upgrading, is_due) =
                     session.peek(|engine, _| (engine.is_upgrading(ticket), engine.is_upgrade_due(ticket)));
@@ -340,7 +345,7 @@ impl<A: Application> Connection<A> {
                     true if is_due => {
                         self.handle_probe(now, session, ticket, &Packet::Upgrade);
                         // It may have been closed while it waited.
-                        if matches!(&self.link, Link::WebSocket(session) if session.is_closed()) {
+                        if matches!(&self.link, Link::WebSocket { session, .. } if session.is_closed()) {
                             self.follow_session(now);
                         }
                     }
@@ -348,15 +353,14 @@ impl<A: Application> Connection<A> {
                     false => self.give_up_probe(now),
                 }
             }
-            _ => {}
+            Stage::None | Stage::Delivering(_) | Stage::Refused => {}
         }
     }
 
     /// Refuses a request whose body is too large, too slow or malformed.
     fn refuse_body(&mut self, now: Time, reason: TransportError) {
-        if let Link::Exchange(exchange) = &mut self.link {
-            let caller =
-                Caller { now, server: &self.server, waker: self.waker.as_ref(), peer: self.peer.address };
+        if let Some((exchange, peer)) = self.link.exchange() {
+            let caller = Caller { now, server: &self.stream.config().0, waker: self.waker.as_ref(), peer };
             let step = exchange.refuse_body(caller, reason);
             self.take_step(now, step);
         }
@@ -364,17 +368,25 @@ impl<A: Application> Connection<A> {
 
     /// Tells the session that the stream can carry nothing any more.
     fn lose(&mut self, now: Time, reason: CloseReason) {
-        match std::mem::replace(&mut self.link, Link::None) {
-            Link::None | Link::Refused => {}
-            Link::Exchange(mut exchange) => exchange.lose(now),
+        let other = match &mut self.link {
+            Link::Other(other) => other,
+            Link::WebSocket { .. } => {
+                if let Link::WebSocket { session, .. } = self.leave_session(Stage::None) {
+                    session.with(|engine, _| engine.close(now, reason));
+                }
+                return;
+            }
+        };
+        match std::mem::replace(&mut other.stage, Stage::None) {
+            Stage::None | Stage::Refused => {}
+            Stage::Exchange(mut exchange) => exchange.lose(now),
             // The messages in flight are lost; without this the client would continue as if nothing was.
-            Link::Delivering(session) if self.stream.queued() > 0 => {
+            Stage::Delivering(session) if self.stream.queued() > 0 => {
                 session.with(|engine, _| engine.close(now, TransportError::PollAborted.into()));
             }
-            Link::Delivering(_) => {}
-            Link::WebSocket(session) => session.with(|engine, _| engine.close(now, reason)),
-            Link::Probe(session, ticket) | Link::Upgrading(session, ticket) => {
-                let address = self.server.address_of(&session, self.peer.address);
+            Stage::Delivering(_) => {}
+            Stage::Probe(session, ticket) | Stage::Upgrading(session, ticket) => {
+                let address = self.stream.config().0.address_of(&session, other.peer.address);
                 log_failed_upgrade(&session, address, &reason);
                 session.with(|engine, _| engine.abort_upgrade(ticket));
             }
@@ -396,44 +408,48 @@ impl<A: Application> Connection<A> {
             (Some(deadline), Some(waker)) if self.timer.is_none_or(|armed| !armed.covers(deadline)) => {
                 let waker = waker.clone();
                 self.disarm();
-                let (key, driver) = self.server.timers.insert(deadline, Notify::Waker(waker));
+                let (key, driver) = self.server().timers.insert(deadline, Notify::Waker(waker));
                 self.timer = Some(key);
                 if let Some(driver) = driver {
                     driver.wake();
                 }
             }
             // A WebSocket connection has no deadline for long: do not leave the entry to fire.
-            (None, _) if matches!(self.link, Link::WebSocket(_)) => self.disarm(),
+            (None, _) if matches!(self.link, Link::WebSocket { .. }) => self.disarm(),
             _ => {}
         }
     }
 
     /// Tells the server whether there is something left to write.
     fn account(&mut self) {
-        let busy = match self.link {
+        let Link::Other(other) = &self.link else { return };
+        let queued = self.stream.queued();
+        let busy = match other.stage {
             // The server does not wait for a response that concerns no session: refused clients keep coming.
-            Link::None => self.owes && self.stream.queued() > 0,
-            Link::Refused | Link::Delivering(_) => self.stream.queued() > 0,
-            _ => true,
+            Stage::None => other.owes && queued > 0,
+            Stage::Refused | Stage::Delivering(_) => queued > 0,
+            Stage::Exchange(_) | Stage::Probe(..) | Stage::Upgrading(..) => true,
         };
         self.set_busy(busy);
     }
 
     fn set_busy(&mut self, busy: bool) {
-        if std::mem::replace(&mut self.busy, busy) != busy {
-            self.server.count_busy(busy);
+        if let Link::Other(other) = &mut self.link
+            && std::mem::replace(&mut other.busy, busy) != busy
+        {
+            self.stream.config().0.count_busy(busy);
         }
     }
 
     fn disarm(&mut self) {
         if let Some(key) = self.timer.take() {
-            self.server.timers.remove(key);
+            self.server().timers.remove(key);
         }
     }
 }
 
-/// Returns a number of bytes in four bytes, because each connection keeps several.
-fn narrow(bytes: usize) -> u32 {
+/// Returns a number of bytes in four bytes, because each connection keeps some.
+pub(super) fn narrow(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
@@ -459,12 +475,14 @@ impl<A: Application> Protocol for Connection<A> {
         }
         self.waker = Some(waker.clone());
         match &self.link {
-            Link::Exchange(exchange) => exchange.set_waker(waker),
-            Link::WebSocket(session) => session.set_waker(Some(waker)),
-            Link::Probe(session, ticket) | Link::Upgrading(session, ticket) => {
-                session.set_probe_waker(*ticket, Some(waker));
-            }
-            Link::None | Link::Delivering(_) | Link::Refused => {}
+            Link::WebSocket { session, .. } => session.set_waker(Some(waker)),
+            Link::Other(other) => match &other.stage {
+                Stage::Exchange(exchange) => exchange.set_waker(waker),
+                Stage::Probe(session, ticket) | Stage::Upgrading(session, ticket) => {
+                    session.set_probe_waker(*ticket, Some(waker));
+                }
+                Stage::None | Stage::Delivering(_) | Stage::Refused => {}
+            },
         }
         self.disarm();
         self.arm();
@@ -472,10 +490,10 @@ impl<A: Application> Protocol for Connection<A> {
 
     fn handle_wake(&mut self, now: Time) {
         let _inside = self.span.enter();
-        self.inflated.begin_turn();
+        self.link.inflated().begin_turn();
         if self.timer.is_some_and(|armed| armed.is_due(now)) {
             self.disarm();
-            if matches!(self.link, Link::Exchange(_)) {
+            if self.link.exchange().is_some() {
                 // Answers a request that has waited too long.
                 self.follow_session(now);
             }
@@ -488,15 +506,15 @@ impl<A: Application> Protocol for Connection<A> {
             Some(Expired::Connection) => self.lose(now, TransportError::Lost.into()),
             Some(Expired::Head) => {
                 // Of a peer that has sent nothing at all there is nothing to tell.
-                if self.unread > 0 {
-                    let peer = log::peer(self.peer.address);
+                if let Some(other) = self.link.get_other().filter(|other| other.unread > 0) {
+                    let peer = log::peer(other.peer.address);
                     debug!(peer = %peer, "the head of a request took too long to arrive");
                 }
                 self.lose(now, TransportError::Lost.into());
             }
-            Some(Expired::Message) => match self.link {
-                Link::Exchange(_) => self.refuse_body(now, TransportError::TooSlow),
-                _ => self.lose(now, TransportError::TooSlow.into()),
+            Some(Expired::Message) => match self.link.exchange() {
+                Some(_) => self.refuse_body(now, TransportError::TooSlow),
+                None => self.lose(now, TransportError::TooSlow.into()),
             },
         }
         self.follow_session(now);
@@ -505,21 +523,24 @@ impl<A: Application> Protocol for Connection<A> {
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         let _inside = self.span.enter();
         // Those left over from the last turn are passed again.
-        let arrived = input.len().saturating_sub(self.unread as usize);
+        let arrived = input.len().saturating_sub(self.link.unread() as usize);
         match &self.link {
-            Link::WebSocket(session) if session.has_capacity() => session.begin_turn(now, arrived),
+            Link::WebSocket { session, .. } if session.has_capacity() => session.begin_turn(now, arrived),
             // Only new bytes are a sign of life.
-            Link::WebSocket(session) if arrived > 0 => session.heard(now, arrived),
-            Link::Probe(session, _) | Link::Upgrading(session, _) => session.count_received(arrived),
-            Link::Exchange(exchange) => exchange.heard(now),
-            _ => {}
+            Link::WebSocket { session, .. } if arrived > 0 => session.heard(now, arrived),
+            Link::WebSocket { .. } => {}
+            Link::Other(other) => match &other.stage {
+                Stage::Probe(session, _) | Stage::Upgrading(session, _) => session.count_received(arrived),
+                Stage::Exchange(exchange) => exchange.heard(now),
+                Stage::None | Stage::Delivering(_) | Stage::Refused => {}
+            },
         }
         let mut used = 0;
         while let Some(rest) = input.get_mut(used..).filter(|rest| !rest.is_empty()) {
             match self.stream.phase() {
                 // Do not pile up responses that the client does not read.
-                Phase::Head if self.stream.queued() >= self.server.site.config.high_water => break,
-                Phase::Head if matches!(self.link, Link::Delivering(_)) && self.stream.queued() > 0 => break,
+                Phase::Head if self.stream.queued() >= self.server().site.config.high_water => break,
+                Phase::Head if self.is_delivering() && self.stream.queued() > 0 => break,
                 Phase::Head => {
                     let mut slots = http::header_slots();
                     match self.stream.next_head(now, rest, &mut slots) {
@@ -529,7 +550,8 @@ impl<A: Application> Protocol for Connection<A> {
                         }
                         Ok(None) => break,
                         Err(error) => {
-                            let peer = log::peer(self.peer.address);
+                            let peer = self.link.get_other().and_then(|other| other.peer.address);
+                            let peer = log::peer(peer);
                             debug!(peer = %peer, cause = %error, "the head of a request cannot be read");
                             break;
                         }
@@ -544,13 +566,13 @@ impl<A: Application> Protocol for Connection<A> {
                         Ok(Some(body)) => self.handle_body(now, &body),
                         Ok(None) => break,
                         Err(http::Error::BodyTooLarge) => {
-                            let limit = self.server.site.config.max_payload;
+                            let limit = self.server().site.config.max_payload;
                             self.refuse_body(now, TransportError::TooLarge { limit });
                         }
                         Err(error) => self.refuse_body(now, TransportError::Body(error)),
                     }
                 }
-                Phase::WebSocket if self.is_behind() || matches!(self.link, Link::Upgrading(..)) => break,
+                Phase::WebSocket if self.is_behind() || self.is_upgrading() => break,
                 Phase::WebSocket => {
                     let len = rest.len();
                     let mut rest = rest;
@@ -565,19 +587,22 @@ impl<A: Application> Protocol for Connection<A> {
             }
         }
         self.handle_empty_body(now);
-        self.unread = narrow(input.len() - used);
-        if let Link::WebSocket(session) = &self.link
-            && self.unread >= MAX_UNREAD
-            && self.is_behind()
-        {
-            session.set_deaf();
+        let left = narrow(input.len() - used);
+        match &mut self.link {
+            Link::WebSocket { session, unread, .. } => {
+                *unread = left;
+                if left >= MAX_UNREAD && !session.has_capacity() {
+                    session.set_deaf();
+                }
+            }
+            Link::Other(other) => other.unread = left,
         }
         used
     }
 
     fn handle_eof(&mut self, now: Time) {
         // The bytes before it are handled first, unless that takes longer than the session may be silent.
-        if self.unread > 0 && self.is_behind() {
+        if self.link.unread() > 0 && self.is_behind() {
             return;
         }
         let _inside = self.span.enter();
@@ -602,32 +627,39 @@ impl<A: Application> Protocol for Connection<A> {
     }
 
     fn wants_read(&self) -> bool {
-        let high_water = self.server.site.config.high_water;
-        match (&self.link, self.stream.phase()) {
+        let high_water = self.server().site.config.high_water;
+        let phase = self.stream.phase();
+        match (&self.link, phase) {
             (_, Phase::Closed) => false,
             (_, Phase::Closing) => true,
-            (Link::WebSocket(session), _) => {
+            (Link::WebSocket { session, unread, inflated }, _) => {
                 // While handlers are behind, keep looking for the end of the stream.
-                let may_read = self.unread < MAX_UNREAD || session.has_capacity();
-                may_read && self.may_answer(session)
+                let may_read = *unread < MAX_UNREAD || session.has_capacity();
+                may_read && self.may_answer(session, inflated)
             }
-            (Link::Upgrading(..), _) => false,
-            (_, Phase::Request) => self.unread < MAX_UNREAD,
-            (Link::Delivering(_), _) if self.unread > 0 => self.stream.queued() == 0,
-            _ => self.stream.queued() < high_water,
+            (Link::Other(other), _) => match other.stage {
+                Stage::Upgrading(..) => false,
+                _ if phase == Phase::Request => other.unread < MAX_UNREAD,
+                Stage::Delivering(_) if other.unread > 0 => self.stream.queued() == 0,
+                _ => self.stream.queued() < high_water,
+            },
         }
     }
 
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
         let queued = self.stream.queued();
-        match &self.link {
-            Link::WebSocket(_) if queued == 0 => self.transmit(),
-            Link::WebSocket(session) if self.in_flight as usize > queued + TELL => {
-                session.set_in_flight(queued);
-                self.in_flight = narrow(queued);
+        match &mut self.link {
+            Link::WebSocket { .. } if queued == 0 => self.transmit(),
+            Link::WebSocket { session, .. } => {
+                if session.in_flight() > queued + TELL {
+                    session.set_in_flight(queued);
+                }
             }
-            Link::Delivering(_) if queued == 0 => self.link = Link::None,
-            _ => {}
+            Link::Other(other) => {
+                if queued == 0 && matches!(other.stage, Stage::Delivering(_)) {
+                    other.stage = Stage::None;
+                }
+            }
         }
         self.arm();
         self.account();
@@ -655,13 +687,22 @@ impl<A: Application> Protocol for Connection<A> {
 impl<A: Application> Connection<A> {
     /// Returns whether messages have to wait for handlers.
     fn is_behind(&self) -> bool {
-        matches!(&self.link, Link::WebSocket(session) if !session.has_capacity())
+        matches!(&self.link, Link::WebSocket { session, .. } if !session.has_capacity())
+    }
+
+    /// Returns whether the response to a poll is being written.
+    fn is_delivering(&self) -> bool {
+        matches!(&self.link, Link::Other(other) if matches!(other.stage, Stage::Delivering(_)))
+    }
+
+    fn is_upgrading(&self) -> bool {
+        matches!(&self.link, Link::Other(other) if matches!(other.stage, Stage::Upgrading(..)))
     }
 
     /// Returns whether the peer reads what it is sent, so that more of its messages may be answered.
     #[inline]
-    fn may_answer(&self, session: &Session<A>) -> bool {
-        let config = &self.server.site.config;
+    fn may_answer(&self, session: &Session<A>, inflated: &Inflated) -> bool {
+        let config = &self.server().site.config;
         let high_water = config.high_water;
         let limit = match config.when_full == WhenFull::Close {
             true => high_water,
@@ -669,8 +710,7 @@ impl<A: Application> Connection<A> {
             // send buffer.
             false => high_water.min(config.send_buffer / 4 * 3),
         };
-        let queued = session.committed().saturating_sub(self.in_flight as usize) + self.stream.queued();
-        queued < limit && !self.inflated.is_enough(high_water)
+        session.waiting() + self.stream.queued() < limit && !inflated.is_enough(high_water)
     }
 
     /// Reads messages until none is complete. Returns `true` if nothing more can be done now.
@@ -679,9 +719,10 @@ impl<A: Application> Connection<A> {
         loop {
             match self.stream.next_message(now, input, &pool::DEFLATE) {
                 Ok(Some(message)) => {
-                    self.inflated.count(&message);
+                    self.link.inflated().count(&message);
                     self.handle_message(now, message, &mut batch);
-                    if self.inflated.is_enough(self.server.site.config.high_water)
+                    let high_water = self.server().site.config.high_water;
+                    if self.link.inflated().is_enough(high_water)
                         && let Some(waker) = &self.waker
                     {
                         waker.wake_by_ref();
@@ -694,15 +735,17 @@ impl<A: Application> Connection<A> {
                 }
             }
             match &self.link {
-                Link::WebSocket(session) if session.is_closed() => {
+                Link::WebSocket { session, .. } if session.is_closed() => {
                     self.follow_session(now);
                     return false;
                 }
-                Link::WebSocket(session) if !session.has_capacity() || !self.may_answer(session) => {
-                    return true;
+                Link::WebSocket { session, inflated, .. } => {
+                    if !session.has_capacity() || !self.may_answer(session, inflated) {
+                        return true;
+                    }
                 }
-                Link::Upgrading(..) => return true,
-                _ => {}
+                Link::Other(_) if self.is_upgrading() => return true,
+                Link::Other(_) => {}
             }
         }
     }
@@ -712,7 +755,7 @@ impl<A: Application> Drop for Connection<A> {
     fn drop(&mut self) {
         let _inside = self.span.enter();
         self.disarm();
-        let now = self.server.now();
+        let now = self.server().now();
         self.lose(now, TransportError::Lost.into());
         self.set_busy(false);
     }
@@ -720,6 +763,7 @@ impl<A: Application> Drop for Connection<A> {
 
 impl<A: Application> fmt::Debug for Connection<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+        let peer = self.link.get_other().map(|other| other.peer);
+        f.debug_struct("Connection").field("peer", &peer).finish_non_exhaustive()
     }
 }

@@ -74,7 +74,7 @@ enum InitialPacket {
 pub(crate) struct ServerInner<A: Application> {
     pub(crate) application: A,
     pub(crate) site: Site,
-    pub(crate) limits: Arc<connection::Config>,
+    pub(crate) limits: connection::Config,
     pub(super) hooks: Arc<Hooks>,
     quota: Quota,
     trust_proxy: Option<TrustProxy>,
@@ -630,7 +630,7 @@ impl<A: Application> Builder<A> {
         self
     }
 
-    /// Sets the headers that a session keeps of the request that opened it. Default: all. See
+    /// Sets the headers that a session keeps of the request that opened it. Default: all except `Sec-WebSocket-Key`. See
     /// [`ServerBuilder::keep_headers`](crate::ServerBuilder::keep_headers).
     pub fn keep_headers<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.keep_headers = Some(names.into_iter().map(|name| name.into().into_boxed_str()).collect());
@@ -769,7 +769,7 @@ impl<A: Application> Builder<A> {
             application: self.application,
             has_rate_limit: self.config.has_rate_limit(),
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },
-            limits: Arc::new(self.limits),
+            limits: self.limits,
             hooks: Arc::new(self.hooks),
             quota: self.quota,
             trust_proxy: self.trust_proxy,

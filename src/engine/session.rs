@@ -5,6 +5,7 @@ mod observed;
 mod waits;
 mod writable;
 
+use super::connection::narrow;
 use super::server::ServerInner;
 use super::timers::{Expire, Key, Notify};
 use super::{Application, CloseReason, Conn, Message, SendError, TransportError};
@@ -19,7 +20,7 @@ use sockeye_core::Time;
 use sockeye_core::engineio::server::{Controls, SendFlags};
 use sockeye_core::engineio::{self, Id, Part, Transport, Version};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use waits::Waits;
@@ -41,14 +42,18 @@ pub(crate) struct Shared<A: Application> {
     version: Version,
     /// The number of the application's handlers that are still running.
     running: AtomicU32,
-    /// The number of queued bytes, except those that may be dropped as long as they wait. Written under the lock, read
-    /// without it.
-    committed: AtomicUsize,
+    /// The number of queued bytes, except those that may be dropped as long as they wait; at most `u32::MAX`, as the next.
+    /// Written under the lock, read without it.
+    committed: AtomicU32,
+    /// The number of bytes in the queue of the connection that the session knows of. Written under the lock, read without it.
+    in_flight: AtomicU32,
     inner: Mutex<Inner<A>>,
     /// The number of acknowledgements that the application waits for.
     awaited: AtomicU32,
     id: Id,
-    handshake: Handshake,
+    /// In a box of its own, because it is rarely read, and two smaller allocations fit better between those of a runtime's
+    /// tasks: `tests/idle_clients.rs`.
+    handshake: Box<Handshake>,
     server: Weak<ServerInner<A>>,
     span: Span,
 }
@@ -97,13 +102,14 @@ impl<A: Application> Session<A> {
         };
         Session(Arc::new(Shared {
             id,
-            handshake,
+            handshake: Box::new(handshake),
             server: Arc::downgrade(server),
             is_observed: server.observer.is_some(),
             version,
             closed: AtomicBool::new(false),
             is_settled: AtomicBool::new(false),
-            committed: AtomicUsize::new(0),
+            committed: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
             running: AtomicU32::new(0),
             awaited: AtomicU32::new(0),
             span: log::session(id),
@@ -364,14 +370,14 @@ impl<A: Application> Session<A> {
         f: impl FnOnce(&mut engineio::server::Session) -> R,
     ) -> (R, Option<Waker>) {
         let result = f(&mut inner.engine);
-        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
+        self.0.set_committed(&inner.engine);
         let woken = inner.attend();
         (result, woken)
     }
 
     fn follow(&self, inner: &mut Inner<A>) -> Follow<A> {
         let woken = inner.attend();
-        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
+        self.0.set_committed(&inner.engine);
         let ended = inner.engine.take_closed();
         if ended.is_some() {
             self.0.closed.store(true, Ordering::Release);
@@ -482,6 +488,12 @@ impl<A: Application> Session<A> {
     pub(crate) fn begin_handler(&self) -> Running<A> {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         Running(self.clone())
+    }
+}
+
+impl<A: Application> Shared<A> {
+    fn set_committed(&self, engine: &engineio::server::Session) {
+        self.committed.store(narrow(engine.committed()), Ordering::Relaxed);
     }
 }
 

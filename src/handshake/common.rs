@@ -16,9 +16,12 @@ pub(crate) struct Common {
     /// By the hash of the lines. Its key is random, and an entry with other lines is not used.
     table: Mutex<HashMap<u64, Weak<Lines>, RandomState>>,
     hasher: RandomState,
-    /// The names of the headers that sessions keep. `None` stands for all.
+    /// The names of the headers that sessions keep. `None` stands for all but [`NONCE`].
     keep: Option<Box<[Box<str>]>>,
 }
+
+/// The header that only the WebSocket handshake needs: a random number, which would take memory in every session.
+const NONCE: &str = "sec-websocket-key";
 
 /// The maximum number of entries. A session that finds no place keeps its whole request for itself.
 const MAX_ENTRIES: usize = 4096;
@@ -39,14 +42,17 @@ impl Lines {
 }
 
 impl Common {
-    /// Creates the table of a server whose sessions keep the headers with these names; `None` stands for all.
+    /// Creates the table of a server whose sessions keep the headers with these names; `None` stands for all but `Sec-WebSocket-Key`.
     pub(crate) fn new(keep: Option<Vec<Box<str>>>) -> Common {
         Common { keep: keep.map(Vec::into_boxed_slice), ..Common::default() }
     }
 
     /// Returns whether sessions keep the header.
     pub(super) fn keeps(&self, name: &str) -> bool {
-        self.keep.as_ref().is_none_or(|names| names.iter().any(|known| known.eq_ignore_ascii_case(name)))
+        match &self.keep {
+            Some(names) => names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+            None => !name.eq_ignore_ascii_case(NONCE),
+        }
     }
 
     /// Returns the entry with these lines, which it adds if there is none. `None` if they are too long or the table is

@@ -1,6 +1,6 @@
 //! A handshake as the object that the reference's servers tell each other.
 
-use super::{HOLE, Handshake, Scratch, write_peer};
+use super::{HOLE, Handshake, Own, Scratch, write_peer};
 use serde_json::{Map, Value};
 use sockeye_core::host::Peer;
 use std::fmt::Write;
@@ -74,7 +74,7 @@ impl Handshake {
         let issued = object.get("issued").and_then(Value::as_u64).unwrap_or_default();
         Handshake {
             shared: None,
-            own: own.into_boxed_slice(),
+            own: Own::from_slice(&own),
             time: super::nanos_since_epoch(UNIX_EPOCH + Duration::from_millis(issued.min(MAX_MILLIS))),
             #[cfg(feature = "http")]
             extensions: None,

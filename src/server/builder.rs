@@ -357,7 +357,8 @@ impl ServerBuilder {
     }
 
     /// Sets the headers that [`Socket::handshake`](crate::Socket::handshake) keeps of the request that opened the session,
-    /// by their names in any case. Default: all.
+    /// by their names in any case. Default: all except `Sec-WebSocket-Key`, a random number that only the WebSocket handshake
+    /// needs. The reference keeps that, too.
     ///
     /// A browser sends about one kilobyte of headers. Those that its kind of browser sends with the same values are kept
     /// once for all clients, but cookies are not. With an empty list, none are kept. Hooks that are asked about the request,

@@ -2,6 +2,7 @@
 
 use super::writable::wake_drained;
 use super::{Application, MAX_RUNNING, Session};
+use crate::engine::connection::narrow;
 use crate::pool;
 use sockeye_core::engineio::server::Ticket;
 use sockeye_core::{Outbound, Time};
@@ -49,7 +50,8 @@ impl<A: Application> Session<A> {
             inner.engine.set_in_flight(out.len());
         }
         inner.attended = !out.is_empty();
-        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
+        self.0.in_flight.store(narrow(out.len()), Ordering::Relaxed);
+        self.0.set_committed(&inner.engine);
         if inner.waits.has_tasks() {
             wake_drained(inner);
         }
@@ -59,10 +61,22 @@ impl<A: Application> Session<A> {
     pub(in crate::engine) fn set_in_flight(&self, bytes: usize) {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(bytes);
-        self.0.committed.store(inner.engine.committed(), Ordering::Relaxed);
+        self.0.in_flight.store(narrow(bytes), Ordering::Relaxed);
+        self.0.set_committed(&inner.engine);
         if inner.waits.has_tasks() {
             wake_drained(inner);
         }
+    }
+
+    /// Returns the number of bytes in the queue of the connection that the session knows of.
+    pub(in crate::engine) fn in_flight(&self) -> usize {
+        self.0.in_flight.load(Ordering::Relaxed) as usize
+    }
+
+    /// Returns the number of bytes that wait for the connection, except those that may be dropped as long as they wait.
+    pub(in crate::engine) fn waiting(&self) -> usize {
+        let committed = self.0.committed.load(Ordering::Relaxed);
+        committed.saturating_sub(self.0.in_flight.load(Ordering::Relaxed)) as usize
     }
 
     /// Returns the response to the pending poll if there is something to send; otherwise keeps the waker for

@@ -4,7 +4,6 @@ use super::{Application, Inner, SendError, Session};
 use crate::waiters::Waiters;
 use parking_lot::MutexGuard;
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 impl<A: Application> Session<A> {
@@ -27,11 +26,6 @@ impl<A: Application> Session<A> {
     pub(crate) async fn drained(&self, is_wanted: impl Fn() -> bool) -> bool {
         let mut waiting = Waiting { session: self, key: None };
         poll_fn(|cx| waiting.poll(cx, &is_wanted)).await
-    }
-
-    /// Returns the number of queued bytes, except those that may be dropped as long as they wait.
-    pub(in crate::engine) fn committed(&self) -> usize {
-        self.0.committed.load(Ordering::Relaxed)
     }
 
     /// Wakes the tasks that wait until the queue is short, so that they look whether they are still to wait.

@@ -1,0 +1,96 @@
+//! The use of a byte stream: the transport of a session, or something else.
+
+use crate::engine::Application;
+use crate::engine::exchange::Exchange;
+use crate::engine::session::Session;
+use crate::inflated::Inflated;
+use sockeye_core::engineio::server::Ticket;
+use sockeye_core::host::Peer;
+use std::net::SocketAddr;
+
+/// The current use of the stream. Its size is part of every idle connection: `tests/idle_clients.rs`.
+pub(super) enum Link<A: Application> {
+    /// The session's transport.
+    WebSocket {
+        session: Session<A>,
+        /// The number of bytes that `handle_data` left unused the last time, capped at `u32::MAX`.
+        unread: u32,
+        inflated: Inflated,
+    },
+    /// Everything else. Boxed, because most connections soon become the transport of a session for the rest of their time.
+    Other(Box<Other<A>>),
+}
+
+/// The state of a connection that is not the transport of a session.
+pub(super) struct Other<A: Application> {
+    pub(super) stage: Stage<A>,
+    pub(super) peer: Peer,
+    /// The number of bytes that `handle_data` left unused the last time, capped at `u32::MAX`.
+    pub(super) unread: u32,
+    pub(super) inflated: Inflated,
+    /// There is something to write before the server may end. The server counts such connections, and all transports.
+    pub(super) busy: bool,
+    /// The queue contains the response to a request that had to wait.
+    pub(super) owes: bool,
+}
+
+pub(super) enum Stage<A: Application> {
+    /// The stream is not in use.
+    None,
+    /// A request waits for its response or its body.
+    Exchange(Box<Exchange<A>>),
+    /// The response to a poll is being written.
+    Delivering(Session<A>),
+    /// The connection of an upgrade in progress.
+    Probe(Session<A>, Ticket),
+    /// An upgrade whose client has already switched: nothing more is read until the session has, too.
+    Upgrading(Session<A>, Ticket),
+    /// A WebSocket connection that is refused.
+    Refused,
+}
+
+impl<A: Application> Link<A> {
+    pub(super) fn other(stage: Stage<A>, peer: Peer, busy: bool) -> Link<A> {
+        let (unread, inflated) = (0, Inflated::default());
+        Link::Other(Box::new(Other { stage, peer, unread, inflated, busy, owes: false }))
+    }
+
+    pub(super) fn unread(&self) -> u32 {
+        match self {
+            Link::WebSocket { unread, .. } => *unread,
+            Link::Other(other) => other.unread,
+        }
+    }
+
+    pub(super) fn inflated(&mut self) -> &mut Inflated {
+        match self {
+            Link::WebSocket { inflated, .. } => inflated,
+            Link::Other(other) => &mut other.inflated,
+        }
+    }
+
+    /// Returns the state of a connection that is not the transport of a session.
+    pub(super) fn get_other(&self) -> Option<&Other<A>> {
+        match self {
+            Link::WebSocket { .. } => None,
+            Link::Other(other) => Some(other),
+        }
+    }
+
+    /// Returns the connection's present request.
+    pub(super) fn exchange(&mut self) -> Option<(&mut Exchange<A>, Option<SocketAddr>)> {
+        match self {
+            Link::Other(other) => match &mut other.stage {
+                Stage::Exchange(exchange) => Some((exchange, other.peer.address)),
+                _ => None,
+            },
+            Link::WebSocket { .. } => None,
+        }
+    }
+
+    pub(super) fn set_stage(&mut self, stage: Stage<A>) {
+        if let Link::Other(other) = self {
+            other.stage = stage;
+        }
+    }
+}

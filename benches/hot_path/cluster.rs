@@ -3,7 +3,7 @@
 use super::measured;
 use bytes::Bytes;
 use sockeye_core::cluster::{
-    Channel, Classic, Cluster, ClusterConfig, Command, Dialect, Event, Sharded, Streams, SubscriptionMode,
+    Channel, Classic, Cluster, ClusterConfig, Command, Dialect, Sharded, Streams, SubscriptionMode,
 };
 use sockeye_core::socketio::{Encoder, Flags, Target};
 use sockeye_core::{Random, Time};
@@ -52,13 +52,15 @@ pub(crate) fn run(path: &str, messages: usize) {
             }
             Carried::Appended(fields) => {
                 let offset = format!("{number}-0");
-                let fields = fields.iter().map(|(key, value)| (*key, &**value));
-                to.handle_entry(now, "socket.io", &offset, fields).expect("the entry is right");
-                let Some(Event::Broadcast { target, event, .. }) = to.poll_event() else {
-                    panic!("it is ignored")
+                let has_sockets = |_: &str, room: Option<&str>| {
+                    rooms += room.map_or(0, str::len);
+                    false
                 };
-                drop(event);
-                rooms += target.rooms.iter().map(str::len).sum::<usize>();
+                let fields = fields.iter().map(|(key, value)| (*key, value));
+                let decoded = decoder.decode_entry(&offset, fields, has_sockets);
+                let decoded = decoded.expect("the entry is right");
+                to.handle_decoded_entry(now, "socket.io", decoded).expect("the entry is right");
+                assert_eq!(to.poll_event(), None, "no socket is addressed");
             }
         }
         black_box(rooms)

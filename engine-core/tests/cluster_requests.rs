@@ -429,6 +429,42 @@ fn a_broadcast_without_sockets_here_is_no_event_but_shows_that_its_sender_is_ali
 }
 
 #[test]
+fn an_entry_without_sockets_here_is_no_event_and_is_not_read_again() {
+    let mut node = node(Dialect::Streams(Streams::default()));
+    let decoder = node.decoder();
+    let mut read = |offset: &str, kind: &str, local: &str| {
+        let data = r#"{"packet":{"type":2,"data":["hello"]},"opts":{"rooms":["one","two"],"except":[]},"rooms":["x"]}"#;
+        let fields = [("uid", "a"), ("nsp", "/"), ("type", kind), ("data", data)];
+        let fields = fields.map(|(key, value)| (key, Bytes::copy_from_slice(value.as_bytes())));
+        let mut asked = Vec::new();
+        let decoded =
+            decoder.decode_entry(offset, fields.iter().map(|(key, value)| (*key, value)), |_, room| {
+                asked.push(room.unwrap().to_owned());
+                room == Some(local)
+            });
+        node.handle_decoded_entry(NOW, "socket.io", decoded.unwrap()).unwrap();
+        (asked.join(" "), node.poll_event().is_some())
+    };
+    assert_eq!(read("5-1", "3", "three"), ("one two".into(), false));
+    assert_eq!(read("5-1", "3", "two"), ("one two".into(), false), "it was read");
+    assert_eq!(read("5-2", "3", "two"), ("one two".into(), true));
+    assert_eq!(
+        read("5-3", "4", "three"),
+        (String::new(), true),
+        "a change may concern a socket that is about to join"
+    );
+    assert_eq!(
+        decoder.decode_entry("x", [].into_iter(), |_, _| true).unwrap_err(),
+        BusError::Field("offset")
+    );
+    // A broken entry is passed.
+    let broken = decoder.decode_entry("6-1", [].into_iter(), |_, _| true).unwrap();
+    assert_eq!(node.handle_decoded_entry(NOW, "socket.io", broken), Err(BusError::Field("nsp")));
+    let earlier = decoder.decode_entry("6-0", [].into_iter(), |_, _| true).unwrap();
+    assert_eq!(node.handle_decoded_entry(NOW, "socket.io", earlier), Ok(()));
+}
+
+#[test]
 fn an_entry_that_is_read_again_is_ignored() {
     let mut node = node(Dialect::Streams(Streams::default()));
     let mut read = |offset: &str| {

@@ -43,10 +43,7 @@ pub(super) fn read<'a>(
     let (kind, limits) = (kind.ok_or(BusError::Field("type"))?, reader.limits());
     let uid = Some(uid.ok_or(BusError::Field("uid"))?);
     let namespace = namespace.ok_or(BusError::Field("nsp"))?;
-    let body = match &data {
-        Some(data) if kind == BROADCAST && data.is_elsewhere(&namespace, has_sockets)? => Body::Elsewhere,
-        _ => body(kind, data, limits)?,
-    };
+    let body = body(kind, data, &namespace, limits, has_sockets)?;
     Ok(Message { uid, namespace: Some(namespace), body })
 }
 
@@ -54,7 +51,9 @@ pub(super) fn read<'a>(
 pub(super) fn body<'a>(
     kind: u64,
     data: Option<Fields<'a>>,
+    namespace: &str,
     limits: &ClusterLimits,
+    has_sockets: HasSockets<'_>,
 ) -> Result<Body<'a>, BusError> {
     match kind {
         INITIAL_HEARTBEAT | HEARTBEAT => {
@@ -65,6 +64,7 @@ pub(super) fn body<'a>(
     }
     let mut fields = data.ok_or(BusError::Field("data"))?;
     Ok(match kind {
+        BROADCAST if fields.is_elsewhere(namespace, has_sockets)? => Body::Elsewhere,
         BROADCAST => {
             let opts = fields.needed_opts()?;
             let (target, flags) = (opts.target()?, opts.flags());

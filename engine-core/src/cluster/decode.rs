@@ -5,9 +5,10 @@ use super::dialect::Dialect;
 use super::error::BusError;
 use super::event::{BusSockets, Event};
 use super::limits::ClusterLimits;
-use super::message::{Body, Message};
+use super::message::{Body, HasSockets, Message};
 use super::raw::Reader;
 use super::receive::event_of;
+use super::sessions::EntryFields;
 use super::{classic, clustered};
 use crate::socketio::recovery::StreamPosition;
 use bytes::Bytes;
@@ -20,6 +21,19 @@ pub struct BusDecoder {
     pub(super) dialect: Dialect,
     pub(super) limits: ClusterLimits,
     pub(super) uid: SmolStr,
+    /// Broadcasts of this node come back to it by the stream.
+    pub(super) reads_own: bool,
+}
+
+/// An entry of a stream that was read, for [`Cluster::handle_decoded_entry`](super::Cluster::handle_decoded_entry). It shares
+/// the memory of its fields.
+#[derive(Debug)]
+pub struct BusEntry {
+    pub(super) position: StreamPosition,
+    /// The namespace, if the entry is no broadcast.
+    pub(super) read: Option<SmolStr>,
+    /// `None` if it concerns others only. The position counts even if the rest cannot be read.
+    pub(super) message: Result<Option<BusMessage>, BusError>,
 }
 
 /// A message that was read, for [`Cluster::handle_decoded`](super::Cluster::handle_decoded). It shares the memory of its
@@ -94,6 +108,68 @@ impl BusDecoder {
         };
         let is_own = parsed.uid.as_ref() == Some(&self.uid);
         Ok(if is_own { None } else { BusMessage::new(message, parsed, None) })
+    }
+
+    /// Reads an entry of a stream that the node watches. `offset` is its position, and `fields` are its keys and values.
+    /// `has_sockets` is that of [`decode`](BusDecoder::decode); a node that keeps what clients may miss has to say yes to all.
+    ///
+    /// # Errors
+    /// Returns an error if the offset is no position. Log it: nothing has changed. Everything else that is wrong with the
+    /// entry is told by [`Cluster::handle_decoded_entry`](super::Cluster::handle_decoded_entry).
+    pub fn decode_entry<'a>(
+        &self,
+        offset: &str,
+        fields: impl Iterator<Item = (&'a str, &'a Bytes)>,
+        mut has_sockets: impl FnMut(&str, Option<&str>) -> bool,
+    ) -> Result<BusEntry, BusError> {
+        let mut data = None;
+        let fields = fields.map(|(key, value)| {
+            if key == "data" {
+                data = Some(value);
+            }
+            (key, &**value)
+        });
+        let entry = EntryFields::read(fields);
+        self.entry(offset, entry, data, &mut has_sockets)
+    }
+
+    pub(super) fn entry(
+        &self,
+        offset: &str,
+        entry: Result<EntryFields<'_>, BusError>,
+        data: Option<&Bytes>,
+        has_sockets: HasSockets<'_>,
+    ) -> Result<BusEntry, BusError> {
+        let position = StreamPosition::parse(offset).ok_or(BusError::Field("offset"))?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => return Ok(BusEntry { position, read: None, message: Err(error) }),
+        };
+        let read = (entry.kind != clustered::BROADCAST).then(|| entry.namespace.clone());
+        let message = self.entry_message(entry, data, position, has_sockets);
+        Ok(BusEntry { position, read, message })
+    }
+
+    fn entry_message(
+        &self,
+        entry: EntryFields<'_>,
+        data: Option<&Bytes>,
+        position: StreamPosition,
+        has_sockets: HasSockets<'_>,
+    ) -> Result<Option<BusMessage>, BusError> {
+        let is_own = entry.uid == self.uid;
+        if is_own && !(self.reads_own && entry.kind == clustered::BROADCAST) {
+            return Ok(None);
+        }
+        let bytes = entry.data(data, &self.limits)?;
+        let body = entry.body(&bytes, &self.limits, has_sockets)?;
+        // The own sockets got a volatile one before.
+        if is_own && !matches!(&body, Body::Broadcast { flags, .. } if !flags.volatile) {
+            return Ok(None);
+        }
+        let EntryFields { uid, namespace, .. } = entry;
+        let message = Message { uid: (!is_own).then_some(uid), namespace: Some(namespace), body };
+        Ok(BusMessage::new(&bytes, message, Some(position)))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::args::BusEvent;
 use super::clustered;
-use super::decode::{BusDecoder, BusMessage, Content};
+use super::decode::{BusDecoder, BusEntry, BusMessage, Content};
 use super::error::BusError;
 use super::event::{Event, Reply, RequestId, Wants};
 use super::machine::Cluster;
-use super::message::{Body, EMITTER, Message};
+use super::message::{Body, EMITTER};
 use super::nodes::Heard;
 use super::requests::{Accepted, Kind};
 use super::sessions::EntryFields;
@@ -32,10 +32,10 @@ impl Cluster {
         (splits.next().is_none() && room != self.uid).then_some((namespace, room))
     }
 
-    /// Returns what reads messages for this node.
+    /// Returns what reads messages for this node. Ask for it after [`enable_recovery`](Cluster::enable_recovery).
     pub fn decoder(&self) -> BusDecoder {
         let (dialect, limits) = (self.config.dialect.clone(), self.config.limits);
-        BusDecoder { dialect, limits, uid: self.uid.clone() }
+        BusDecoder { dialect, limits, uid: self.uid.clone(), reads_own: self.recovering.is_on }
     }
 
     /// Handles a message that was published on a channel that this node watches: reads it, and
@@ -85,54 +85,30 @@ impl Cluster {
         offset: &str,
         fields: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<(), BusError> {
-        let position = StreamPosition::parse(offset).ok_or(BusError::Field("offset"))?;
+        let entry = EntryFields::read(fields);
+        let entry = self.decoder().entry(offset, entry, None, &mut |_, _| true)?;
+        self.handle_decoded_entry(now, stream, entry)
+    }
+
+    /// Handles an entry of a stream that a [decoder](Cluster::decoder) has read: see [`handle_entry`](Cluster::handle_entry).
+    ///
+    /// # Errors
+    /// Returns an error if the entry is not one of this dialect. Log it: nothing else has changed.
+    pub fn handle_decoded_entry(&mut self, now: Time, stream: &str, entry: BusEntry) -> Result<(), BusError> {
+        let BusEntry { position, read, message } = entry;
         match self.offsets.get_mut(stream) {
             Some(last) if *last < position => *last = position,
             _ => return Ok(()),
         }
-        let handled = self.handle_fields(now, position, fields);
+        if let Some(namespace) = read {
+            self.tell_read(namespace, position);
+        }
+        let handled = match message {
+            Ok(Some(message)) => self.handle_decoded(now, message),
+            other => other.map(|_| ()),
+        };
         self.tell_reached(stream, position);
         handled
-    }
-
-    /// Handles the fields of an entry.
-    fn handle_fields<'a>(
-        &mut self,
-        now: Time,
-        position: StreamPosition,
-        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
-    ) -> Result<(), BusError> {
-        let limits = self.config.limits;
-        let entry = EntryFields::read(fields)?;
-        self.tell_read(&entry, position);
-        let is_own = entry.uid == self.uid;
-        let is_wanted = !is_own || self.recovering.is_on && entry.kind == clustered::BROADCAST;
-        if !is_wanted || !self.namespaces.contains_key(&entry.namespace) {
-            return Ok(());
-        }
-        let bytes = entry.data(&limits)?;
-        let body = entry.body(&bytes, &limits)?;
-        let EntryFields { uid, namespace, .. } = entry;
-        if is_own {
-            self.handle_own(&bytes, namespace, body, position);
-            return Ok(());
-        }
-        let parsed = Message { uid: Some(uid), namespace: Some(namespace), body };
-        self.handle(now, &bytes, parsed, Some(position))
-    }
-
-    /// Acts on a message, whose memory is `bytes`.
-    fn handle(
-        &mut self,
-        now: Time,
-        bytes: &Bytes,
-        message: Message<'_>,
-        offset: Option<StreamPosition>,
-    ) -> Result<(), BusError> {
-        match BusMessage::new(bytes, message, offset) {
-            Some(message) if message.uid.as_ref() != Some(&self.uid) => self.handle_decoded(now, message),
-            _ => Ok(()),
-        }
     }
 
     fn handle_heartbeat(

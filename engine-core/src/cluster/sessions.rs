@@ -5,9 +5,8 @@ use super::error::BusError;
 use super::event::{Command, Event, RequestId};
 use super::limits::ClusterLimits;
 use super::machine::Cluster;
-use super::message::{Body, Fields};
+use super::message::{Body, Fields, HasSockets};
 use super::raw::Reader;
-use super::receive::event_of;
 use super::writer::Writer;
 use super::{clustered, dialect};
 use crate::socketio::recovery::StreamPosition;
@@ -216,10 +215,8 @@ impl Cluster {
 
     /// Tells that an entry was read that is no broadcast, such as a heartbeat: clients of a quiet namespace are known to have
     /// missed nothing before it.
-    pub(super) fn tell_read(&mut self, entry: &EntryFields<'_>, position: StreamPosition) {
-        let is_broadcast = entry.kind == clustered::BROADCAST;
-        if self.recovering.is_on && !is_broadcast && self.namespaces.contains_key(&entry.namespace) {
-            let namespace = entry.namespace.clone();
+    pub(super) fn tell_read(&mut self, namespace: SmolStr, position: StreamPosition) {
+        if self.recovering.is_on && self.namespaces.contains_key(&namespace) {
             self.events.push_back(Event::StreamRead { namespace, position });
         }
     }
@@ -267,20 +264,6 @@ impl Cluster {
         }
     }
 
-    /// Handles a broadcast of this node that has come back.
-    pub(super) fn handle_own(
-        &mut self,
-        bytes: &Bytes,
-        namespace: SmolStr,
-        body: Body<'_>,
-        position: StreamPosition,
-    ) {
-        // Its own sockets got a volatile one before.
-        if matches!(&body, Body::Broadcast { flags, .. } if !flags.volatile) {
-            self.events.extend(event_of(bytes, namespace, None, body, Some(position)));
-        }
-    }
-
     /// Returns the event of an entry that was [read](Cluster::read_stream), if it is one of a namespace that clients get
     /// when they come back.
     ///
@@ -298,8 +281,8 @@ impl Cluster {
         if entry.kind != clustered::BROADCAST || entry.namespace != namespace {
             return Ok(None);
         }
-        let bytes = entry.data(limits)?;
-        Ok(match entry.body(&bytes, limits)? {
+        let bytes = entry.data(None, limits)?;
+        Ok(match entry.body(&bytes, limits, &mut |_, _| true)? {
             Body::Broadcast { event, target, flags, request: None } if !flags.volatile => {
                 Some(MissedEvent { position, target, event: BusEvent::new(&bytes, event) })
             }
@@ -342,20 +325,28 @@ impl<'a> EntryFields<'a> {
         })
     }
 
-    /// Returns the data, which is in base 64 if it is MessagePack. Empty if there is none.
-    pub(super) fn data(&self, limits: &ClusterLimits) -> Result<Bytes, BusError> {
+    /// Returns the data, which is in base 64 if it is MessagePack. Empty if there is none. JSON shares the memory of the
+    /// field, if that is given.
+    pub(super) fn data(&self, field: Option<&Bytes>, limits: &ClusterLimits) -> Result<Bytes, BusError> {
         match self.data {
             None => Ok(Bytes::new()),
             Some(data) if data.len() / 4 > limits.max_message / 3 => {
                 Err(BusError::TooLong { len: data.len(), limit: limits.max_message })
             }
-            Some(data) if data.starts_with(b"{") => Ok(Bytes::copy_from_slice(data)),
+            Some(data) if data.starts_with(b"{") => {
+                Ok(field.map_or_else(|| Bytes::copy_from_slice(data), Bytes::clone))
+            }
             Some(data) => Ok(BASE64_STANDARD.decode(data).map_err(|_| BusError::Field("data"))?.into()),
         }
     }
 
     /// Reads the data.
-    pub(super) fn body<'b>(&self, data: &'b Bytes, limits: &ClusterLimits) -> Result<Body<'b>, BusError> {
+    pub(super) fn body<'b>(
+        &self,
+        data: &'b Bytes,
+        limits: &ClusterLimits,
+        has_sockets: HasSockets<'_>,
+    ) -> Result<Body<'b>, BusError> {
         let fields = match self.data {
             None => None,
             Some(_) => {
@@ -365,7 +356,7 @@ impl<'a> EntryFields<'a> {
                 Some(fields)
             }
         };
-        clustered::body(self.kind, fields, limits)
+        clustered::body(self.kind, fields, &self.namespace, limits, has_sockets)
     }
 }
 

@@ -45,8 +45,8 @@ pub(crate) struct Link {
     engine: OnceLock<Weak<Engine>>,
     /// Set once the bus is attached.
     runtime: OnceLock<Arc<dyn Runtime>>,
-    /// Reads messages without the lock of the state.
-    decoder: BusDecoder,
+    /// Reads messages without the lock of the state. Made for the first one, once it is known whether clients are recovered.
+    decoder: OnceLock<BusDecoder>,
     /// Rooms have channels of their own, which are watched while the room has a socket.
     pub(in crate::server) watches_rooms: bool,
     pub(super) state: Mutex<State>,
@@ -107,7 +107,7 @@ impl Link {
         let cluster = Cluster::new(adapter.config, Random::from_seed(seed));
         Arc::new_cyclic(|this| Link {
             bus: adapter.bus,
-            decoder: cluster.decoder(),
+            decoder: OnceLock::new(),
             this: this.clone(),
             engine: OnceLock::new(),
             runtime: OnceLock::new(),
@@ -243,6 +243,10 @@ impl Link {
         if let Some(handler) = &engine.application.on_cluster_event {
             guard("on_cluster_event", || handler(event));
         }
+    }
+
+    fn decoder(&self) -> &BusDecoder {
+        self.decoder.get_or_init(|| self.state.lock().cluster.decoder())
     }
 
     /// Handles a message that was read, which is `None` if it concerns other servers only.
@@ -437,15 +441,26 @@ impl Node for Link {
             // Most messages of other servers end here, if the bus cannot keep them away.
             return;
         }
-        let decoded = self.decoder.decode(channel, &message, is_for);
+        let decoded = self.decoder().decode(channel, &message, is_for);
         self.handle_decoded(&engine, decoded);
     }
 
     fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]) {
-        let now = self.now();
+        let Some(engine) = self.engine() else { return };
+        let now = engine.now();
+        let is_recorded = engine.application.recovery.is_some();
+        let is_behind = {
+            let state = self.state.lock();
+            state.is_handling || state.cluster.has_events()
+        };
+        let mut has_sockets = has_sockets(&engine);
+        // Clients that are away may have been in any room.
+        let is_for =
+            |namespace: &str, room: Option<&str>| is_behind || is_recorded || has_sockets(namespace, room);
+        let fields = fields.iter().map(|(key, value)| (*key, value));
+        let decoded = self.decoder().decode_entry(offset, fields, is_for);
         let mut state = self.state.lock();
-        let fields = fields.iter().map(|(key, value)| (*key, &**value));
-        let result = state.cluster.handle_entry(now, stream, offset, fields);
+        let result = decoded.and_then(|entry| state.cluster.handle_decoded_entry(now, stream, entry));
         self.finish(state, now, result);
     }
 

@@ -32,8 +32,8 @@ pub(super) fn read_broadcast<'a>(
     reader.list(|reader| {
         match at {
             0 => fields.uid = text(reader.value()?),
-            1 => fields.packet = Some(Packet::read(reader)?),
-            2 => fields.opts = Opts::read(reader)?,
+            1 => fields.packet.insert(Packet::default()).read(reader)?,
+            2 => Opts::read(&mut fields.opts, reader)?,
             _ => drop(reader.value()?),
         }
         at += 1;
@@ -55,7 +55,8 @@ pub(super) fn read_broadcast<'a>(
 
 /// Reads a message from the channel of requests.
 pub(super) fn read_request<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, BusError> {
-    let mut fields = Fields::read(reader)?;
+    let mut fields = Fields::default();
+    fields.read(reader)?;
     reader.finish()?;
     let limits = reader.limits();
     let kind = fields.kind.ok_or(BusError::Field("type"))?;
@@ -110,14 +111,15 @@ fn single(fields: &Fields<'_>) -> Option<Target> {
 
 /// Reads a message from a channel of answers. Returns `None` if nobody can wait for it here.
 pub(super) fn read_response<'a>(reader: &mut Reader<'a>) -> Result<Option<Message<'a>>, BusError> {
-    let mut fields = Fields::read(reader)?;
+    let mut fields = Fields::default();
+    fields.read(reader)?;
     reader.finish()?;
     let request = fields.needed_request()?;
     let body = match fields.kind {
         Some(SERVER_SIDE_EMIT) => Body::ServerSideAnswer { request, value: fields.data },
         Some(BROADCAST_CLIENT_COUNT) => Body::ClientCount { request, count: fields.needed_count()? },
         Some(BROADCAST_ACK) => {
-            Body::ClientAnswer { request, value: fields.packet.map(|packet| packet.value) }
+            Body::ClientAnswer { request, value: fields.packet.and_then(|packet| packet.value) }
         }
         Some(kind) => return Err(BusError::Type(kind)),
         None => match fields.sockets {

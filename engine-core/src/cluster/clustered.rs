@@ -28,11 +28,12 @@ pub(super) fn read<'a>(
     reader: &mut Reader<'a>,
     has_sockets: HasSockets<'_>,
 ) -> Result<Message<'a>, BusError> {
-    let (mut kind, mut data, mut uid, mut namespace) = (None, None, None, None);
+    let (mut kind, mut uid, mut namespace) = (None, None, None);
+    let mut data = None::<Fields<'a>>;
     reader.map(|reader, key| {
         match key {
             b"type" => kind = reader.value()?.uint(),
-            b"data" => data = Some(Fields::read(reader)?),
+            b"data" => data.insert(Fields::default()).read(reader)?,
             b"uid" => uid = text(reader.value()?),
             b"nsp" => namespace = text(reader.value()?),
             _ => drop(reader.value()?),
@@ -43,14 +44,14 @@ pub(super) fn read<'a>(
     let (kind, limits) = (kind.ok_or(BusError::Field("type"))?, reader.limits());
     let uid = Some(uid.ok_or(BusError::Field("uid"))?);
     let namespace = namespace.ok_or(BusError::Field("nsp"))?;
-    let body = body(kind, data, &namespace, limits, has_sockets)?;
+    let body = body(kind, data.as_mut(), &namespace, limits, has_sockets)?;
     Ok(Message { uid, namespace: Some(namespace), body })
 }
 
 /// Returns the content of a message of this type.
 pub(super) fn body<'a>(
     kind: u64,
-    data: Option<Fields<'a>>,
+    data: Option<&mut Fields<'a>>,
     namespace: &str,
     limits: &ClusterLimits,
     has_sockets: HasSockets<'_>,
@@ -62,13 +63,13 @@ pub(super) fn body<'a>(
         ADAPTER_CLOSE => return Ok(Body::Goodbye),
         _ => {}
     }
-    let mut fields = data.ok_or(BusError::Field("data"))?;
+    let fields = data.ok_or(BusError::Field("data"))?;
     Ok(match kind {
         BROADCAST if fields.is_elsewhere(namespace, has_sockets)? => Body::Elsewhere,
         BROADCAST => {
             let opts = fields.needed_opts()?;
             let (target, flags) = (opts.target()?, opts.flags());
-            Body::Broadcast { event: fields.event()?.0, target, flags, request: fields.request }
+            Body::Broadcast { event: fields.event()?.0, target, flags, request: fields.request.take() }
         }
         SOCKETS_JOIN => Body::Join { target: fields.target()?, rooms: fields.rooms(limits)?, request: None },
         SOCKETS_LEAVE => {
@@ -83,19 +84,19 @@ pub(super) fn body<'a>(
             sockets: fields.sockets.ok_or(BusError::Field("sockets"))?,
         },
         SERVER_SIDE_EMIT => {
-            let list = fields.packet.map(|packet| packet.value);
-            Body::ServerSide { event: event(list, "packet")?, request: fields.request }
+            let list = fields.packet.take().and_then(|packet| packet.value);
+            Body::ServerSide { event: event(list, "packet")?, request: fields.request.take() }
         }
         SERVER_SIDE_EMIT_RESPONSE => {
             let request = fields.needed_request()?;
-            Body::ServerSideAnswer { request, value: fields.packet.map(|packet| packet.value) }
+            Body::ServerSideAnswer { request, value: fields.packet.take().and_then(|packet| packet.value) }
         }
         BROADCAST_CLIENT_COUNT => {
             Body::ClientCount { request: fields.needed_request()?, count: fields.needed_count()? }
         }
         BROADCAST_ACK => {
             let request = fields.needed_request()?;
-            Body::ClientAnswer { request, value: fields.packet.map(|packet| packet.value) }
+            Body::ClientAnswer { request, value: fields.packet.take().and_then(|packet| packet.value) }
         }
         kind => return Err(BusError::Type(kind)),
     })

@@ -183,6 +183,11 @@ impl Cluster {
         !self.events.is_empty()
     }
 
+    /// Returns whether a command waits.
+    pub fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
     /// Joins the cluster with a namespace: watches its channels, and tells the other nodes. Does nothing if it was added
     /// before.
     pub fn add_namespace(&mut self, now: Time, namespace: &str) {

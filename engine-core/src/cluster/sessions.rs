@@ -347,16 +347,13 @@ impl<'a> EntryFields<'a> {
         limits: &ClusterLimits,
         has_sockets: HasSockets<'_>,
     ) -> Result<Body<'b>, BusError> {
-        let fields = match self.data {
-            None => None,
-            Some(_) => {
-                let mut reader = Reader::new(data, limits)?;
-                let fields = Fields::read(&mut reader)?;
-                reader.finish()?;
-                Some(fields)
-            }
-        };
-        clustered::body(self.kind, fields, &self.namespace, limits, has_sockets)
+        let mut fields = None::<Fields<'b>>;
+        if self.data.is_some() {
+            let mut reader = Reader::new(data, limits)?;
+            fields.insert(Fields::default()).read(&mut reader)?;
+            reader.finish()?;
+        }
+        clustered::body(self.kind, fields.as_mut(), &self.namespace, limits, has_sockets)
     }
 }
 

@@ -269,8 +269,12 @@ impl Link {
                     Some(ClusterEvent::MessageIgnored { cause, count: std::mem::take(&mut state.ignored) });
             }
         }
+        // Most messages have no effect here. A deadline moves closer only with an event or a command.
+        let has_effect = state.cluster.has_commands() || state.cluster.has_events();
         drop(state);
-        self.send();
+        if has_effect {
+            self.send();
+        }
         if let Some(report) = report {
             self.tell(&report);
         }

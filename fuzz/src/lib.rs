@@ -14,6 +14,7 @@ mod proxies;
 mod redis;
 mod server;
 mod session;
+mod snapshot;
 #[path = "../../engine-core/tests/support/mod.rs"]
 mod support;
 mod tunnel;
@@ -28,6 +29,7 @@ pub use proxies::{proxy_protocol, trust_proxy};
 pub use redis::redis_frames;
 pub use server::server;
 pub use session::session;
+pub use snapshot::snapshot;
 pub use tunnel::tunnel;
 
 /// A target, which panics if something is wrong.
@@ -51,6 +53,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("redis_frames", redis_frames),
     ("server", server),
     ("session", session),
+    ("snapshot", snapshot),
     ("socket_packet", socket_packet),
     ("trust_proxy", trust_proxy),
     ("tunnel", tunnel),

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 const ROOMS: [&str; 3] = ["red", "green", "blue"];
 const SECOND: Duration = Duration::from_secs(1);
+/// The time after which an event has certainly been received: a ping interval and two timeouts.
+const CONFIRMATION: Duration = Duration::from_secs(66);
 
 /// Plays the scenario of a seed to its end; panics if an invariant does not hold.
 pub fn play(seed: u64, trace: bool) -> Outcome {
@@ -561,6 +563,9 @@ struct Client {
     early: Vec<Value>,
     /// When the client lost its connection.
     left_at: Option<Duration>,
+    /// When it lost the first one of several that have ended before their events were certainly received.
+    first_left_at: Duration,
+    recovered_at: Option<Duration>,
     /// When it connects again.
     back_at: Option<Duration>,
     sim: Option<Sim>,
@@ -587,6 +592,8 @@ impl Client {
             is_offset_foreign: false,
             early: Vec::new(),
             left_at: None,
+            first_left_at: Duration::ZERO,
+            recovered_at: None,
             back_at: Some(Duration::ZERO),
             sim: None,
             begun: Duration::ZERO,
@@ -600,12 +607,20 @@ impl Client {
     }
 
     fn leave(&mut self, now: Duration, away: Duration) {
-        if std::mem::take(&mut self.is_connected) || self.left_at.is_none() {
-            self.left_at = Some(now);
+        if self.is_connected || self.left_at.is_none() {
+            self.lose(now);
         }
         self.has_joined = false;
         self.early.clear();
         self.back_at = Some(now + away);
+    }
+
+    fn lose(&mut self, now: Duration) {
+        (self.is_connected, self.left_at) = (false, Some(now));
+        // What it was sent by a recovery may have been lost once more, and the server does not know for whom it was.
+        if self.recovered_at.is_none_or(|at| at + CONFIRMATION < now) {
+            self.first_left_at = now;
+        }
     }
 
     fn connect(&mut self, sim: &Sim, dice: Dice, over_websocket: bool) {
@@ -644,12 +659,14 @@ impl Client {
         assert_eq!(self.id.as_ref() == Some(&id), is_same);
         if is_same {
             self.recovered += 1;
+            self.recovered_at = Some(self.now());
         } else {
             assert_eq!(self.early, [Value::Null; 0], "a part of what was missed");
             let life = self.id.as_ref().map(|id| self.ledger.lock().lives[id].is_lost);
             if life == Some(false) && !self.is_offset_foreign {
-                self.anew = self.left_at.map(|left| self.now().saturating_sub(left));
+                self.anew = self.left_at.map(|_| self.now().saturating_sub(self.first_left_at));
             }
+            self.recovered_at = None;
         }
         (self.id, self.pid, self.is_connected, self.left_at) = (Some(id), Some(pid), true, None);
         std::mem::take(&mut self.early)
@@ -693,7 +710,7 @@ impl Receiver for Client {
             }
         }
         if self.is_connected && self.engine.as_ref().is_some_and(|engine| engine.end.is_some()) {
-            (self.is_connected, self.left_at) = (false, Some(self.now()));
+            self.lose(self.now());
         }
         busy
     }

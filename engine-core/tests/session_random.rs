@@ -4,7 +4,7 @@
 mod support;
 
 use proptest::prelude::*;
-use sockeye_core::engineio::{CloseReason, Transport};
+use sockeye_core::engineio::{CloseReason, Opening, Transport, Version};
 use support::any_calls::{Op, any_calls};
 
 fn op() -> impl Strategy<Value = Op> {
@@ -15,7 +15,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::BeginPost),
         3 => Just(Op::EndPost),
         1 => Just(Op::AbortPost),
-        4 => proptest::sample::select(vec!["3", "3", "4in", "6", "5", "0", "b", "1", "2"]).prop_map(Op::Packet),
+        4 => proptest::sample::select(vec!["3", "3", "4in", "6", "5", "0", "b", "b4", "1", "2", "2"]).prop_map(Op::Packet),
         4 => Just(Op::BeginUpgrade),
         6 => proptest::sample::select(vec!["2probe", "2probe", "5", "5", "4", "3"]).prop_map(Op::Probe),
         1 => Just(Op::AbortUpgrade),
@@ -40,10 +40,12 @@ proptest! {
     #[test]
     fn a_session_delivers_in_order_and_ends_for_any_sequence_of_calls(
         over_websocket: bool,
+        version in proptest::sample::select(vec![Version::V4, Version::V3]),
+        base64: bool,
         max_payload in prop_oneof![Just(1usize), Just(200), Just(1_000_000)],
         ops in proptest::collection::vec(op(), 0..80),
     ) {
         let transport = if over_websocket { Transport::WebSocket } else { Transport::Polling };
-        any_calls(transport, max_payload, ops);
+        any_calls(Opening { transport, version, base64 }, max_payload, ops);
     }
 }

@@ -2,15 +2,18 @@
 
 use super::Choices;
 use super::support::any_calls::{Op, any_calls};
-use sockeye_core::engineio::{CloseReason, Transport};
+use sockeye_core::engineio::{CloseReason, Opening, Transport, Version};
 
 /// Makes any calls in any order: nothing is lost, doubled or reordered, and silence ends the session.
 pub fn session(data: &[u8]) {
     let mut choices = Choices(data);
-    let transport = if choices.byte() & 1 == 0 { Transport::Polling } else { Transport::WebSocket };
+    let form = choices.byte();
+    let transport = if form & 1 == 0 { Transport::Polling } else { Transport::WebSocket };
+    let version = if form & 0x80 == 0 { Version::V4 } else { Version::V3 };
+    let opening = Opening { transport, version, base64: form & 0x40 != 0 };
     let max_payload = [1, 200, 1_000_000][usize::from(choices.byte() % 3)];
     let ops = std::iter::from_fn(|| (!choices.is_empty()).then(|| op(&mut choices))).collect::<Vec<_>>();
-    any_calls(transport, max_payload, ops);
+    any_calls(opening, max_payload, ops);
 }
 
 fn op(choices: &mut Choices<'_>) -> Op {

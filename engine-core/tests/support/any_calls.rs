@@ -2,8 +2,9 @@
 
 use super::*;
 use sockeye_core::engineio::{
-    CloseReason, Frames,
+    CloseReason, Frames, Opening, Version,
     server::{Probing, Refused},
+    v3,
 };
 
 /// A call to the session, or an action of the peer or the clock.
@@ -36,6 +37,7 @@ pub enum Op {
 /// A session, its connections, and what was sent and received.
 struct World {
     session: Session,
+    version: Version,
     now: Time,
     polling: bool,
     ticket: Option<Ticket>,
@@ -53,13 +55,15 @@ struct World {
 const BUFFER: usize = 2000;
 
 impl World {
-    fn new(transport: Transport, max_payload: usize) -> World {
+    fn new(opening: Opening, max_payload: usize) -> World {
         let config = config_with(|c| {
             c.send_buffer = BUFFER;
             c.max_payload = max_payload;
+            c.allow_eio3 = true;
         });
         World {
-            session: Session::open(at(200_000), config, &Id::from_random([1; 15]), transport),
+            session: Session::open(at(200_000), config, &Id::from_random([1; 15]), opening),
+            version: opening.version,
             now: at(200_000),
             polling: false,
             ticket: None,
@@ -78,7 +82,7 @@ impl World {
             Some(payload) => {
                 assert!(self.polling, "an answer without a poll");
                 self.polling = false;
-                self.got.extend(from_payload(payload));
+                self.got.extend(if self.is_v3() { from_payload_v3(payload) } else { from_payload(payload) });
             }
             None => assert!(!self.polling || !self.session.wants_transmit()),
         }
@@ -92,14 +96,17 @@ impl World {
         let bytes = self.out.copy_to_bytes(n);
         self.session.set_in_flight(self.out.len());
         self.partial.extend_from_slice(&bytes);
+        let is_v3 = self.is_v3();
         let mut rest = self.partial.as_mut_slice();
         while let Some(message) = self.decoder.decode(&mut rest).unwrap() {
             use sockeye_core::websocket::Message;
             self.got.push(match message {
                 Message::Text(text) => match text.split_at(1) {
                     ("4", message) => Got::Text(message.into()),
+                    ("b", _) if is_v3 => got_v3(v3::decode_text(&text).unwrap()),
                     _ => Got::Control(text.into()),
                 },
+                Message::Binary(data) if is_v3 => got_v3(v3::decode_binary(&data).unwrap()),
                 Message::Binary(data) => Got::Binary(data.into()),
                 other => panic!("unexpected {other:?}"),
             });
@@ -136,10 +143,11 @@ impl World {
             Op::EndPost => self.session.end_post(),
             Op::AbortPost => self.session.abort_post(self.now),
             Op::Packet(packet) => {
-                // A pong allows another ping.
-                self.extra += 3;
+                let Ok(packet) = self.version.decode_text(packet) else { return };
+                // A pong allows another ping, and in version 3 a ping has an answer.
+                self.extra += 4;
                 let was_closed = self.session.closed().is_some();
-                let message = self.session.handle_packet(self.now, Packet::decode(packet).unwrap());
+                let message = self.session.handle_packet(self.now, packet);
                 assert!(!was_closed || message.is_none());
             }
             Op::BeginUpgrade => {
@@ -180,6 +188,10 @@ impl World {
                 let _ = (self.session.is_writable(), self.session.transport(), self.session.config());
             }
         }
+    }
+
+    fn is_v3(&self) -> bool {
+        self.version == Version::V3
     }
 
     fn probe(&mut self, packet: &str) {
@@ -258,8 +270,8 @@ impl World {
 }
 
 /// Applies `ops`, lets the client read, and then lets only time pass. Checks the invariants after every step.
-pub fn any_calls(transport: Transport, max_payload: usize, ops: impl IntoIterator<Item = Op>) {
-    let mut world = World::new(transport, max_payload);
+pub fn any_calls(opening: Opening, max_payload: usize, ops: impl IntoIterator<Item = Op>) {
+    let mut world = World::new(opening, max_payload);
     for op in ops {
         world.apply(op);
         world.check();
@@ -291,4 +303,28 @@ pub fn any_calls(transport: Transport, max_payload: usize, ops: impl IntoIterato
     assert_eq!(world.ends, 1);
     assert!(world.session.is_finished() || world.polling);
     assert!(world.session.take_closed().is_none());
+}
+
+/// Returns the packets of a payload of version 3.
+fn from_payload_v3(payload: Outbound) -> Vec<Got> {
+    let body = flat(payload);
+    let mut rest = match body.first() {
+        Some(0 | 1) => v3::Payload::Binary(&body),
+        _ => v3::Payload::Text(std::str::from_utf8(&body).unwrap()),
+    };
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let (packet, left) = rest.split_first().unwrap();
+        all.push(got_v3(packet.expect("no packet is empty")));
+        rest = left;
+    }
+    all
+}
+
+fn got_v3(packet: Packet<'_>) -> Got {
+    match packet {
+        Packet::Message(Message::Text(text)) => Got::Text(text.into()),
+        Packet::Message(Message::Binary(data)) => Got::Binary(data.into()),
+        other => Got::Control(format!("{other:?}")),
+    }
 }

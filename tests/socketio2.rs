@@ -5,12 +5,12 @@ mod simulation;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use simulation::{Client, Gate, Pipe, Polling, Sim};
+use simulation::{Client, Gate, Pipe, Polling, Sim, disconnect_reasons};
 use sockeye::cluster::{Adapter, Bus, Channel, Node, RequestId};
 use sockeye::engine::Message;
 use sockeye::extract::{AckSender, Auth, Data};
 use sockeye::observe::{Direction, Observer, Packet, PacketInfo};
-use sockeye::{Args, ConnectError, DisconnectReason, Id, Recovery, Server, ServerBuilder, Socket};
+use sockeye::{Args, ConnectError, Id, Recovery, Server, ServerBuilder, Socket};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -257,6 +257,31 @@ fn a_client_that_the_main_namespace_refuses_is_told() {
     assert_eq!(Client::open(&sim, QUERY).next(), r#"44"closed today""#);
 }
 
+/// As in the reference, whose clients are closed too if they are in no namespace after the connect timeout.
+#[test]
+fn a_client_that_the_main_namespace_refuses_can_use_another_one() {
+    let server = builder().connect_timeout(Duration::from_secs(10)).build();
+    server.middleware(async || Err::<(), _>(ConnectError::new("closed today")));
+    server.of("/adm").on("echo", async |args: Args| args);
+    let sim = Sim::new(server);
+    let (member, stranger) = (Client::open(&sim, QUERY), Client::open(&sim, QUERY));
+    for client in [&member, &stranger] {
+        assert_eq!(client.next(), r#"44"closed today""#);
+    }
+    member.send("40/adm?token=ok,");
+    assert_eq!(member.next(), "40/adm,");
+    // It is kept for the namespace that it is in. The other one is in none, and is closed like any client.
+    stranger.send("40/none,");
+    assert_eq!(stranger.next(), r#"44/none,{"message":"Invalid namespace"}"#);
+    sim.advance(Duration::from_secs(9));
+    stranger.expect_nothing();
+    assert!(!stranger.is_closed());
+    sim.advance(Duration::from_secs(2));
+    assert!(stranger.is_closed());
+    member.send(r#"42/adm,1["echo",1]"#);
+    assert_eq!(member.next(), "43/adm,1[1]");
+}
+
 #[test]
 fn clients_of_both_versions_share_a_room() {
     let server = builder().build();
@@ -403,18 +428,7 @@ fn a_session_moves_to_websocket() {
 #[test]
 fn a_client_that_stops_sending_pings_is_gone() {
     let server = builder().build();
-    let reasons: Arc<Mutex<Vec<String>>> = Arc::default();
-    server.on_connect({
-        let reasons = reasons.clone();
-        move |socket: Socket| {
-            let reasons = reasons.clone();
-            socket.on_disconnect(move |reason: DisconnectReason| {
-                reasons.lock().unwrap().push(reason.to_string());
-                async {}
-            });
-            async {}
-        }
-    });
+    let reasons = disconnect_reasons(&server);
     let sim = Sim::new(server);
     let client = connect(&sim);
     for _ in 0..4 {

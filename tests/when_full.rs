@@ -3,10 +3,9 @@
 
 mod simulation;
 
-use simulation::{Client, Sim};
+use simulation::{Client, Sim, disconnect_reasons};
 use sockeye::extract::Data;
-use sockeye::{AckError, DisconnectReason, EmitError, Server, ServerBuilder, Socket, WhenFull};
-use std::sync::{Arc, Mutex};
+use sockeye::{AckError, EmitError, Server, ServerBuilder, Socket, WhenFull};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -166,28 +165,12 @@ fn with_drop_oldest_acknowledgements_of_a_handler_take_the_place_of_events() {
     assert_eq!(numbers(&texts).last(), Some(&1999));
 }
 
-fn reasons(server: &Server) -> Arc<Mutex<Vec<String>>> {
-    let reasons = Arc::new(Mutex::new(Vec::new()));
-    server.on_connect({
-        let reasons = reasons.clone();
-        move |socket: Socket| {
-            let reasons = reasons.clone();
-            socket.on_disconnect(move |reason: DisconnectReason| {
-                reasons.lock().unwrap().push(reason.to_string());
-                async {}
-            });
-            async {}
-        }
-    });
-    reasons
-}
-
 #[test]
 fn a_client_that_reads_slowly_lives_for_as_long_as_it_reads() {
     for policy in DROPPING {
         // With the default size of the buffer, whose messages take the client minutes to read.
         let server = Server::builder().when_full(policy).build();
-        let reasons = reasons(&server);
+        let reasons = disconnect_reasons(&server);
         let sim = Sim::new(server);
         let client = sim.connect();
         let socket = sim.server().sockets().remove(0);
@@ -215,7 +198,7 @@ fn a_client_that_reads_slowly_lives_for_as_long_as_it_reads() {
 #[test]
 fn a_client_that_cannot_be_told_that_it_left_a_namespace_is_closed() {
     let server = builder(WhenFull::DropNewest).build();
-    let reasons = reasons(&server);
+    let reasons = disconnect_reasons(&server);
     let sim = Sim::new(server);
     let client = sim.connect();
     let socket = sim.server().sockets().remove(0);

@@ -17,7 +17,7 @@ use link::{ServerEnd, WeakPipe};
 pub use net::{Down, Net};
 pub use polling::Polling;
 
-use sockeye::Server;
+use sockeye::{DisconnectReason, Server, Socket};
 use sockeye_core::Time;
 use sockeye_core::drive::Drive;
 use sockeye_core::host::{Host, Peer, Runtime};
@@ -472,4 +472,19 @@ impl Gate {
         })
         .await;
     }
+}
+
+/// Notes the reason for which each socket of the main namespace is disconnected.
+pub fn disconnect_reasons(server: &Server) -> Arc<Mutex<Vec<String>>> {
+    let reasons = Arc::<Mutex<Vec<_>>>::default();
+    let noted = reasons.clone();
+    server.on_connect(move |socket: Socket| {
+        let noted = noted.clone();
+        socket.on_disconnect(move |reason: DisconnectReason| {
+            noted.lock().expect("nothing panics here").push(reason.to_string());
+            async {}
+        });
+        async {}
+    });
+    reasons
 }

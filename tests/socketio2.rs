@@ -10,7 +10,8 @@ use sockeye::cluster::{Adapter, Bus, Channel, Node, RequestId};
 use sockeye::engine::Message;
 use sockeye::extract::{AckSender, Auth, Data};
 use sockeye::observe::{Direction, Observer, Packet, PacketInfo};
-use sockeye::{Args, ConnectError, Id, Recovery, Server, ServerBuilder, Socket};
+use sockeye::{Args, ConnectError, Id, Parser, Recovery, Server, ServerBuilder, Socket};
+use sockeye_core::websocket::{Opcode, write_frame};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -329,6 +330,79 @@ fn a_client_that_reads_bytes_gets_a_binary_payload() {
     assert_eq!(response.text(), r#"10:42["text"]"#);
 }
 
+/// The client for Java 1.0: text and bytes that are sent at once are bodies of their own, with the length in UTF-16 units,
+/// and the bytes of one event are one body.
+#[test]
+fn an_event_and_its_attachments_may_come_in_bodies_of_different_types() {
+    let server = builder().build();
+    server.on("return", async |args: Args| args);
+    let sim = Sim::new(server);
+    let http = Http::new(&sim);
+    let query = format!("&EIO=3&sid={}", http.open("&EIO=3"));
+    let text = r#"452-0["return","€🎉",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+    let header = "Content-Type: text/plain;charset=UTF-8\r\n";
+    let body = format!("{}:{text}", text.encode_utf16().count());
+    assert_eq!(http.send("POST", &query, header, body.as_bytes()).status, 200);
+    let attachments = [1, 4, 255, 4, 1, 2, 3, 1, 2, 255, 4, 9];
+    let header = "Content-Type: application/octet-stream\r\n";
+    assert_eq!(http.send("POST", &query, header, &attachments).status, 200);
+    let answer = text.replace("452-", "462-").replace(r#""return","#, "");
+    let body = http.get(&query).body;
+    let length = answer.len().to_string().bytes().map(|digit| digit - b'0').collect::<Vec<_>>();
+    assert_eq!(body, [&[0], &length[..], &[255], answer.as_bytes(), &attachments].concat());
+}
+
+/// The client for C++ 2: no comma behind a namespace, and it leaves before it closes with a reason of its own.
+#[test]
+fn a_namespace_is_joined_and_left_without_a_comma() {
+    let server = builder().build();
+    server.of("/chat").on("echo", async |args: Args| args);
+    let reasons = disconnect_reasons(&server);
+    let sim = Sim::new(server);
+    let client = Client::open(&sim, "EIO=3&transport=websocket&t=1795998747&token=a%20b");
+    assert_eq!(client.next(), "40");
+    client.send("40/chat");
+    assert_eq!(client.next(), "40/chat,");
+    client.send(r#"42/chat,0["echo",1]"#);
+    assert_eq!(client.next(), "43/chat,0[1]");
+    client.send("41/chat");
+    client.send("41");
+    let mut close = Vec::new();
+    write_frame(&mut close, Opcode::Close, b"\x03\xe8End by user", Some([1; 4]));
+    client.send_bytes(&close);
+    client.expect_close();
+    assert_eq!(*reasons.lock().unwrap(), ["client namespace disconnect"]);
+}
+
+/// `socket.io-msgpack-parser` 2: what is not an event or an acknowledgement is JSON, and an event with bytes has the type
+/// of one with attachments. The reference, with its parser for version 4, reads neither.
+#[test]
+fn a_client_with_the_messagepack_of_version_2_can_use_the_main_namespace() {
+    let open = || {
+        let server = builder().parser(Parser::MessagePack).build();
+        server.on("return", async |args: Args| args);
+        let sim = Sim::new(server);
+        let client = Client::open(&sim, QUERY);
+        assert_eq!(client.next_binary(), b"\x04\x82\xa4type\x00\xa3nsp\xa1/");
+        (sim, client)
+    };
+    let (sim, client) = open();
+    let event = |kind: u8| {
+        let mut event = b"\x04\x85\xa4type".to_vec();
+        event.push(kind);
+        event.extend(b"\xa4data\x92\xa6return\x01\xa7options\x81\xa8compress\xc3\xa2id\x00\xa3nsp\xa1/");
+        event
+    };
+    client.send_binary(&event(2));
+    assert_eq!(client.next_binary(), b"\x04\x84\xa4type\x03\xa3nsp\xa1/\xa2id\x00\xa4data\x91\x01");
+    client.send_binary(&event(5));
+    client.expect_close();
+    drop(sim);
+    let (_sim, client) = open();
+    client.send(r#"4{"type":0,"nsp":"/chat"}"#);
+    client.expect_close();
+}
+
 #[test]
 fn a_page_that_polls_by_scripts_gets_base64() {
     let sim = Sim::new(builder().jsonp(true).build());
@@ -452,6 +526,14 @@ fn a_client_is_not_recovered_and_is_told_no_private_id() {
     let again = connect(&sim);
     again.expect_nothing();
     assert_ne!(again.session, client.session);
+    // As in the reference, it gets the offset behind the arguments: a broadcast is one packet for all.
+    sim.server().emit("all", 1);
+    sim.server().to(&again.session).emit("one", 1);
+    for (event, name) in again.texts().iter().zip(["all", "one"]) {
+        let args: Vec<Value> = serde_json::from_str(event.strip_prefix("42").unwrap()).unwrap();
+        assert!(matches!(&args[..], [event, _, Value::String(_)] if event == name), "{event}");
+    }
+    again.expect_nothing();
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Header {
     /// Returns the header of a server's whole text message, if it is one of the shortest.
     #[inline]
     pub(crate) fn short_text(payload_len: usize) -> Option<[u8; 2]> {
-        (payload_len <= 125).then(|| [bits::FIN | Opcode::Text as u8, payload_len as u8])
+        (payload_len <= 125).then_some([bits::FIN | Opcode::Text as u8, payload_len as u8])
     }
 
     /// Clears FIN, for a fragment that is not the last of its message.

@@ -527,3 +527,72 @@ fn a_middleware_that_does_not_decide_in_time_refuses() {
     client.send("40/x,");
     assert!(client.next().starts_with(r#"40/x,{"sid""#));
 }
+
+/// A server that answers `who` with the number of sockets that a namespace has had, and leaves the client at `leave`; and
+/// the number of answers.
+fn counting() -> (Server, Arc<AtomicUsize>) {
+    let server = Server::new();
+    let answers = Arc::new(AtomicUsize::new(0));
+    for name in ["/", "/chat"] {
+        let (namespace, count) = (server.of(name), Arc::new(AtomicUsize::new(0)));
+        let calls = answers.clone();
+        namespace.on_connect(move |socket: Socket| {
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            let calls = calls.clone();
+            socket.on("who", move || {
+                calls.fetch_add(1, Ordering::SeqCst);
+                async move { number }
+            });
+            async {}
+        });
+        namespace.on("leave", async |socket: Socket| socket.disconnect(false));
+    }
+    (server, answers)
+}
+
+#[test]
+fn events_that_arrive_together_reach_the_namespaces_that_they_name() {
+    let sim = Sim::new(counting().0);
+    let mut client = sim.connect();
+    client.join("/chat");
+    sim.connect();
+    client.send_all([
+        r#"421["who"]"#,
+        r#"42/chat,2["who"]"#,
+        r#"423["who"]"#,
+        r#"424["who"]"#,
+        r#"42/chat,5["who"]"#,
+    ]);
+    assert_eq!(client.texts(), ["431[1]", "43/chat,2[1]", "433[1]", "434[1]", "43/chat,5[1]"]);
+}
+
+#[test]
+fn an_event_right_behind_the_one_by_which_the_server_left_is_ignored() {
+    let (server, answers) = counting();
+    let client = Sim::new(server).connect();
+    client.send_all([r#"421["who"]"#, r#"42["leave"]"#, r#"422["who"]"#]);
+    assert_eq!(client.texts(), ["431[1]", "41"]);
+    assert!(!client.is_closed() && answers.load(Ordering::SeqCst) == 1);
+    client.send_all(["40", r#"423["who"]"#]);
+    let [connected, answer] = client.texts().try_into().unwrap();
+    assert!(
+        connected.starts_with("40{") && answer == "433[2]",
+        "the next socket answers: {connected} {answer}"
+    );
+}
+
+#[test]
+fn an_event_right_behind_the_client_s_goodbye_breaks_the_protocol() {
+    let client = Sim::new(counting().0).connect();
+    client.send_all([r#"421["who"]"#, "41", r#"422["who"]"#]);
+    assert_eq!(client.texts(), ["431[1]"]);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn an_event_right_behind_one_with_attachments_has_to_wait_for_them() {
+    let client = Sim::new(counting().0).connect();
+    client.send_all([r#"421["who"]"#, r#"451-["file",{"_placeholder":true,"num":0}]"#, r#"422["who"]"#]);
+    assert_eq!(client.texts(), ["431[1]"]);
+    assert!(client.is_closed());
+}

@@ -79,6 +79,10 @@ impl Client {
 
     fn message(&mut self, message: &Message<'_>) -> Result<Meant, ProtocolError> {
         let decoded = Parser::Text.decode(message, &self.limits);
+        if let Some(packet) = decoded.plain() {
+            let socket = self.session.socket_for(packet)?;
+            return Ok(meant(socket.map_or(Received::Nothing, |socket| Received::Packet(socket, *packet))));
+        }
         self.session.handle_message(at(0), decoded, &self.limits).map(meant)
     }
 
@@ -98,6 +102,18 @@ fn packets_go_to_the_namespace_that_they_name() {
     assert_eq!(client.text(r#"2/admin,["a"]"#), event(2, r#"["a"]"#));
     assert_eq!(client.text(r#"3/admin,7["ok"]"#), Ok(Packet(2, Kind::Ack, r#"["ok"]"#.into())));
     assert_eq!(client.sockets(), [1, 2]);
+}
+
+#[test]
+fn a_plain_packet_may_also_be_handled_like_any_other_message() {
+    let mut client = Client::joined();
+    let message = Message::Text(r#"2/admin,["a"]"#);
+    let decoded = Parser::Text.decode(&message, &client.limits);
+    assert!(decoded.plain().is_some());
+    assert_eq!(
+        client.session.handle_message(at(0), decoded, &client.limits).map(meant),
+        event(2, r#"["a"]"#)
+    );
 }
 
 #[test]

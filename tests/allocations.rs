@@ -263,10 +263,11 @@ fn a_broadcast_allocates_nothing_per_member() {
         let (mut world, clients) = world(members as usize);
         let input = text(r#"42["broadcast",7]"#);
         // The frame, its reference count, and the list of wakers, which grows by doubling. Beyond the
-        // first 64: the state of the broadcast, while they are woken; another list; and the task that wakes the others.
+        // first 64: the state of the broadcast, while they are woken; another list, and what its tasks share; and the task
+        // that wakes the others.
         let first = (members - 1).min(64);
         let doublings = u64::from(first.next_power_of_two().ilog2()) - 1;
-        expect(2 + doublings + if members > first + 1 { 3 } else { 0 }, || {
+        expect(2 + doublings + if members > first + 1 { 4 } else { 0 }, || {
             world.send(clients[0], &input);
             assert!(world.run_ready() > 0);
         });

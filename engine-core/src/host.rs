@@ -37,8 +37,8 @@ pub trait Runtime: Send + Sync + 'static {
         waker.wake_by_ref();
     }
 
-    /// Returns the number of threads that poll tasks. The recipients of a large broadcast are woken in turns, of a size that grows with it.
-    /// Default: 1.
+    /// Returns the number of threads that poll tasks. The recipients of a large broadcast are woken by as many tasks, if
+    /// other threads take them. Default: 1.
     fn workers(&self) -> usize {
         1
     }

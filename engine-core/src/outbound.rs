@@ -94,6 +94,12 @@ impl Outbound {
 
     /// Moves the contents of `other` to the end of this queue.
     pub fn append(&mut self, other: &mut Outbound) {
+        // A delivery of a broadcast, if the connection has written everything before.
+        if let (Queue::One(own), Queue::One(bytes)) = (&mut self.0, &mut other.0)
+            && own.is_empty()
+        {
+            return core::mem::swap(own, bytes);
+        }
         if self.is_empty() && self.capacity() <= other.capacity() {
             return core::mem::swap(self, other);
         }

@@ -3,11 +3,15 @@
 use super::ack::Waiter;
 use super::broadcast::Delivery;
 use super::socket::Socket;
+use super::wakes;
 use crate::error::EmitError;
 use sockeye_core::engineio::Frames;
 use sockeye_core::socketio::Flags;
 use std::sync::Arc;
 use std::task::Waker;
+
+/// The number of recipients with a reference count of their own: those that one thread is likely to write to.
+const GROUP: usize = wakes::BATCH;
 
 /// A message that is being queued for sockets, and what has become of it so far.
 pub(super) struct Cast {
@@ -20,6 +24,8 @@ pub(super) struct Cast {
     is_watched: bool,
     /// There were more sockets than a batch, and the first were woken already.
     pub(super) is_large: bool,
+    /// Several threads write it to connections, and should not share a reference count.
+    pub(super) is_grouped: bool,
     pub(super) delivery: Delivery,
     /// The connections that have something to do now.
     pub(super) woken: Vec<Waker>,
@@ -48,6 +54,7 @@ impl Cast {
             is_observed,
             is_watched,
             is_large: false,
+            is_grouped: false,
             delivery,
             woken,
             slow,
@@ -72,6 +79,9 @@ impl Cast {
         match socket.send_shared(&mut self.frames, self.flags, &mut self.woken) {
             Ok(()) => {
                 self.delivery.sent += 1;
+                if self.is_grouped && self.delivery.sent.is_multiple_of(GROUP) {
+                    self.frames.regroup();
+                }
                 // It can be sent, if not to everyone.
                 self.delivery.error = None;
                 if self.is_observed {

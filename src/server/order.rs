@@ -83,6 +83,7 @@ impl Namespace {
             return cast;
         }
         cast.is_large = true;
+        cast.is_grouped = self.runtime().is_some_and(|runtime| runtime.workers() > 1);
         let first = std::mem::replace(&mut cast.woken, Vec::with_capacity(pass.rest()));
         order.paused = Some(Paused { number, pass, target: target.clone(), cast: Box::new(cast) });
         drop(order);

@@ -11,10 +11,10 @@ use std::thread::{self, ThreadId};
 use std::vec;
 
 /// The number of recipients that a task wakes before others have their turn. Writing to so many takes about 0.1 ms.
-const BATCH: usize = 16;
+pub(super) const BATCH: usize = 24;
 /// The number of tasks that may be at work on the same thread. On tokio, what they wake in a turn has to be well below 61,
 /// the number of tasks that a worker polls before it looks at its sockets: otherwise tasks would pile up.
-const TOGETHER: usize = 3;
+const TOGETHER: usize = 2;
 
 /// Wakes the recipients of a large broadcast in their order, in batches and by tasks, so that the other work of the runtime
 /// gets its turn in between: it would otherwise wait until the last recipient was written to.
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn recipients_are_woken_in_order_a_batch_in_each_turn_of_a_task() {
         // One task for each worker, but only a few as long as no other thread takes one of them.
-        for (workers, count) in [(1, 1), (2, 2), (64, TOGETHER)] {
+        for (workers, count) in [(1, 1), (2, 2), (64, 2)] {
             let (recipients, woken) = recipients(9 * BATCH);
             let tasks = Tasks::of(workers);
             wake(recipients, Some(tasks.clone()));

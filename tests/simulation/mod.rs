@@ -154,6 +154,10 @@ impl Runtime for Handle {
         inside.tasks.insert(id, (future, Arc::new(waker).into()));
         inside.ready.push_back(id);
     }
+
+    fn workers(&self) -> usize {
+        2
+    }
 }
 
 /// What handlers can have of a simulation: its clock, and the other tasks.

@@ -101,6 +101,8 @@ pub struct Frames {
     payload: Option<Bytes>,
     /// The other forms: compressed, and for version 3. There are few, because clients choose only the size of the window.
     others: Vec<(Framing, Bytes)>,
+    /// What `frames` was before the first [`regroup`](Frames::regroup).
+    origin: Option<Bytes>,
 }
 
 impl Frames {
@@ -116,12 +118,21 @@ impl Frames {
 
     /// Creates the unit from the memory that [`shared`](Frames::shared) returned.
     pub(crate) fn from_shared(frames: Bytes) -> Frames {
-        Frames { frames, payload: None, others: Vec::new() }
+        Frames { frames, payload: None, others: Vec::new(), origin: None }
     }
 
     /// Returns the memory of the unit, which is shared with all recipients that do not compress.
     pub(crate) fn shared(&self) -> &Bytes {
         &self.frames
+    }
+
+    /// Gives the recipients that follow a reference count of their own.
+    ///
+    /// All recipients of a unit share one count, which every thread that has written the unit to a connection changes. If
+    /// there are several, call this after each small group of recipients that the same thread is likely to write to.
+    pub fn regroup(&mut self) {
+        let origin = self.origin.get_or_insert_with(|| self.frames.clone());
+        self.frames = Bytes::from_owner(origin.clone());
     }
 
     /// Returns the length of the unit as frames without compression, in bytes.
@@ -312,6 +323,24 @@ mod tests {
             payload.as_ptr(),
             frames.frames(Framing::default(), &DeflatePool::default()).slice(4..).as_ptr()
         );
+    }
+
+    #[test]
+    fn groups_of_recipients_share_the_memory_and_keep_it_alive() {
+        let mut frames = Frames::new([Part::Text(b"[\"a\"]")].into_iter());
+        let first = frames.shared().clone();
+        let groups = [(); 3].map(|()| {
+            frames.regroup();
+            frames.shared().clone()
+        });
+        assert!(groups.iter().all(|group| group.as_ptr() == first.as_ptr() && *group == first));
+        let [one, two, last] = groups;
+        // A group has one reference to the memory, however many recipients it has.
+        let recipients = [last.clone(), last];
+        drop((frames, one, two));
+        assert!(!first.is_unique());
+        drop(recipients);
+        assert!(first.is_unique());
     }
 
     #[test]

@@ -1,9 +1,13 @@
+// `--save` keeps the table in benches/results/cluster.md.
+//
 // Four servers in one cluster, two of ours and two of Node's. Of each kind, one sends in turn, and both receivers get every
 // broadcast, so that all are measured under the same load.
 import { once } from "node:events";
-import { readFile, readdir } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { readFile, readdir, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { Cluster, eventually } from "../../tests/real_servers/cluster/harness.js";
+import os from "node:os";
+import { Cluster, eventually, redisServer } from "../../tests/real_servers/cluster/harness.js";
 
 const require = createRequire(new URL("../../tests/real_servers/cluster/harness.js", import.meta.url));
 const { WebSocket } = require("ws");
@@ -91,10 +95,28 @@ async function measure(dialect, report) {
   }
 }
 
-console.log(`CPU time of a server for each broadcast of 64 bytes, in microseconds, medians of ${ROUNDS} rounds\n`);
-console.log("| dialect | broadcast | sockeye | node | ratio |\n|---|---|---|---|---|");
+let text = "";
+const print = (line) => {
+  console.log(line);
+  text += `${line}\n`;
+};
+print(`CPU time of a server for each broadcast of 64 bytes, in microseconds, medians of ${ROUNDS} rounds:\n`);
+print("| dialect | broadcast | sockeye | node | ratio |\n|---|---|---|---|---|");
 for (const dialect of DIALECTS) {
   await measure(dialect, (what, ours, nodes) => {
-    console.log(`| ${dialect} | ${what} | ${ours.toFixed(1)} | ${nodes.toFixed(1)} | ${(nodes / ours).toFixed(1)} |`);
+    print(`| ${dialect} | ${what} | ${ours.toFixed(1)} | ${nodes.toFixed(1)} | ${(nodes / ours).toFixed(1)} |`);
   });
+}
+
+if (process.argv.includes("--save")) {
+  const root = new URL("../../", import.meta.url);
+  const ask = (program, ...args) => execFileSync(program, args, { cwd: root, encoding: "utf8" }).trim();
+  const commit = ask("git", "describe", "--always", "--dirty");
+  const redis = ask(redisServer, "--version").match(/v=(\S+)/)?.[1];
+  const { version } = JSON.parse(await readFile(new URL("tests/real_servers/cluster/node_modules/socket.io/package.json", root)));
+  const day = new Date().toISOString().slice(0, 10);
+  const machine = `${os.cpus().length} cores (${os.cpus()[0].model}), which other programs may use as well`;
+  const programs = `Linux ${os.release()}, Redis ${redis}, socket.io ${version} on Node ${process.version}`;
+  const head = `# A broadcast in a cluster\n\n${day}, commit ${commit}; ${machine}; ${programs}.\n\n`;
+  await writeFile(new URL("benches/results/cluster.md", root), `${head}\`\`\`sh\nbenches/cluster/run --save\n\`\`\`\n\n${text}`);
 }

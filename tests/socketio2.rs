@@ -404,6 +404,22 @@ fn a_client_with_the_messagepack_of_version_2_can_use_the_main_namespace() {
 }
 
 #[test]
+fn a_client_gets_base64_only_if_it_says_so() {
+    for (b64, base64) in
+        [("&b64=1", true), ("&b64=true", true), ("", false), ("&b64=0", false), ("&b64=", false)]
+    {
+        let sim = Sim::new(builder().build());
+        let http = Http::new(&sim);
+        let query = format!("&EIO=3&sid={}", http.open(&format!("&EIO=3{b64}")));
+        sim.server().emit("bytes", Bytes::from_static(&[1, 2]));
+        let response = http.get(&query);
+        assert_eq!(response.body.ends_with(b"6:b4AQI="), base64, "{b64}");
+        assert_eq!(response.body.ends_with(&[1, 3, 255, 4, 1, 2]), !base64, "{b64}");
+        assert_eq!(response.head.contains("application/octet-stream"), !base64, "{b64}");
+    }
+}
+
+#[test]
 fn a_page_that_polls_by_scripts_gets_base64() {
     let sim = Sim::new(builder().jsonp(true).build());
     let http = Http::new(&sim);

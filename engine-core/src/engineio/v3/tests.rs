@@ -91,12 +91,16 @@ fn a_binary_payload_has_its_lengths_in_bytes() {
     let mut body = vec![0, 1, 0, 255];
     body.extend("4🎉é€".as_bytes());
     assert_eq!(read(Payload::Binary(&body)), (vec![text("🎉é€")], None));
+    // A byte order mark is a character like any other.
+    let body = [&[0, 5, 255][..], "4\u{feff}a".as_bytes()].concat();
+    assert_eq!(read(Payload::Binary(&body)), (vec![text("\u{feff}a")], None));
+    assert_eq!(read(Payload::Text("3:4\u{feff}a")), (vec![text("\u{feff}a")], None));
 }
 
 #[test]
 fn malformed_binary_payloads_are_refused() {
     let long = [&[0][..], &[9; 400], &[255, 52]].concat();
-    let cases: [(&[u8], PacketError); 13] = [
+    let cases: [(&[u8], PacketError); 14] = [
         // The reference reads what is there.
         (&[0, 9, 9, 255, 52], PacketError::Length),
         (&long, PacketError::Length),
@@ -111,6 +115,8 @@ fn malformed_binary_payloads_are_refused() {
         (&[1, 2, 255, 2, 1], PacketError::UnknownType),
         // Half of a surrogate pair, as no encoder of UTF-8 writes it.
         (&[0, 4, 255, 52, 0xed, 0xa0, 0xbd], PacketError::Utf8),
+        // The two halves, as old versions of the JavaScript parser wrote a character.
+        (&[0, 7, 255, 52, 0xed, 0xa0, 0xbc, 0xed, 0xbe, 0x89], PacketError::Utf8),
         (&[0, 2, 255, 52, 0xff], PacketError::Utf8),
     ];
     for (body, expected) in cases {

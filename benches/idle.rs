@@ -10,10 +10,11 @@ use rig::{
     text,
 };
 use sockeye::drive::{Drive, Stream};
-use sockeye::host::Host;
+use sockeye::host::{Host, Runtime};
 use sockeye::{Client, Server, Socket, Transport};
 use std::cell::Cell;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 #[global_allocator]
@@ -66,7 +67,7 @@ fn main() {
     print(
         "Drive, the future of a stream",
         &Usage::default(),
-        size_of::<Drive<Nothing, <Server as Host>::Connection>>(),
+        size_of::<Drive<Nothing, <Server as Host>::Connection, Arc<dyn Runtime>>>(),
     );
 }
 

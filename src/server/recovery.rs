@@ -326,10 +326,10 @@ impl Namespace {
     pub(super) fn welcome_back(&self, session: &engine::Session<super::App>, auth: &str) -> Option<Returned> {
         let introduction = Introduction::read(auth)?;
         let pid = Pid::parse(&introduction.pid)?;
-        self.evict(&pid, session);
         let now = self.now();
         let mut order = self.order();
         let mut given_up = Vec::new();
+        let replaced = self.replace(&mut order, &pid, session, &mut given_up);
         let returned = order.memory.as_mut().and_then(|memory| {
             let offset = introduction.offset.as_deref();
             match memory.retained.claim(now, &pid, offset) {
@@ -342,6 +342,7 @@ impl Namespace {
             }
         });
         self.end_step(order, given_up);
+        self.end_replaced(replaced);
         returned
     }
 
@@ -349,9 +350,14 @@ impl Namespace {
     /// caller must hold no lock.
     pub(super) fn evict(&self, pid: &Pid, session: &engine::Session<super::App>) {
         let mut order = self.order();
-        let mut given_up = None;
+        let mut given_up = Vec::new();
         let replaced = self.replace(&mut order, pid, session, &mut given_up);
         self.end_step(order, given_up);
+        self.end_replaced(replaced);
+    }
+
+    /// Closes the connection of a socket that was replaced. The caller must hold no lock.
+    fn end_replaced(&self, replaced: Option<Socket>) {
         if let Some(old) = replaced {
             old.session().close_with(CloseReason::TransportClose);
             self.tell_changes();
@@ -364,7 +370,7 @@ impl Namespace {
         order: &mut MutexGuard<'_, Order>,
         pid: &Pid,
         session: &engine::Session<super::App>,
-        given_up: &mut Option<(Id, Kept<Stored>)>,
+        given_up: &mut Vec<(Id, Kept<Stored>)>,
     ) -> Option<Socket> {
         let old = self.0.members.read().find_any(&pid.id).cloned();
         let old = old.filter(|old| old.session().id() != session.id())?;
@@ -373,7 +379,7 @@ impl Namespace {
         let names: Vec<_> = rooms.iter().cloned().collect();
         // Its last handlers still see which they were.
         old.set_rooms(rooms);
-        *given_up = self.keep_socket(order, &old, life, names.into_iter());
+        given_up.extend(self.keep_socket(order, &old, life, names.into_iter()));
         Some(old)
     }
 

@@ -11,6 +11,7 @@ mod flock;
 #[allow(dead_code)]
 #[path = "../compare/machine.rs"]
 mod machine;
+mod own;
 #[allow(dead_code)]
 #[path = "../compare/server.rs"]
 mod server;
@@ -35,6 +36,7 @@ usage: benches/jitter/run [options]
   --rate N         broadcasts per second (default: 10)
   --seed N         another choice of the times at which connections are cut (default: 1)
   --reference      use the JavaScript client, all in one process, instead of one that only speaks the protocol
+  --own            use our own client, all in one process, behind a proxy that cuts its connections
 ";
 
 /// The command line.
@@ -45,6 +47,7 @@ struct Options {
     rate: u32,
     seed: u64,
     reference: bool,
+    own: bool,
 }
 
 fn main() -> Result<(), Failure> {
@@ -70,9 +73,10 @@ fn main() -> Result<(), Failure> {
 
 fn measure(root: &Path, candidate: &Candidate, options: &Options) -> Result<Counts, Failure> {
     let server = Running::start(candidate, Settings::default())?;
-    match options.reference {
-        true => reference(root, server.address, options),
-        false => Flock::open(server.address, options)?.run(),
+    match (options.reference, options.own) {
+        (true, _) => reference(root, server.address, options),
+        (_, true) => own::run(server.address, options),
+        _ => Flock::open(server.address, options)?.run(),
     }
 }
 
@@ -105,7 +109,7 @@ fn row(candidate: &Candidate, counts: &Counts) -> String {
 fn parse() -> Result<Option<Options>, Failure> {
     let with = ["ours-recovery", "node", "node-recovery", "socketioxide"].map(String::from).into();
     let time = Duration::from_secs(30);
-    let mut options = Options { with, clients: 1000, time, rate: 10, seed: 1, reference: false };
+    let mut options = Options { with, clients: 1000, time, rate: 10, seed: 1, reference: false, own: false };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -116,6 +120,7 @@ fn parse() -> Result<Option<Options>, Failure> {
             Long("rate") => options.rate = parser.value()?.parse::<u32>()?.max(1),
             Long("seed") => options.seed = parser.value()?.parse()?,
             Long("reference") => options.reference = true,
+            Long("own") => options.own = true,
             _ => return Err(argument.unexpected().into()),
         }
     }

@@ -46,6 +46,6 @@ proptest! {
         ops in proptest::collection::vec(op(), 0..80),
     ) {
         let transport = if over_websocket { Transport::WebSocket } else { Transport::Polling };
-        any_calls(Opening { transport, version, base64 }, max_payload, ops);
+        any_calls(Opening { version, base64, ..transport.into() }, max_payload, ops);
     }
 }

@@ -10,7 +10,7 @@ pub fn session(data: &[u8]) {
     let form = choices.byte();
     let transport = if form & 1 == 0 { Transport::Polling } else { Transport::WebSocket };
     let version = if form & 0x80 == 0 { Version::V4 } else { Version::V3 };
-    let opening = Opening { transport, version, base64: form & 0x40 != 0 };
+    let opening = Opening { version, base64: form & 0x40 != 0, ..transport.into() };
     let max_payload = [1, 200, 1_000_000][usize::from(choices.byte() % 3)];
     let ops = std::iter::from_fn(|| (!choices.is_empty()).then(|| op(&mut choices))).collect::<Vec<_>>();
     any_calls(opening, max_payload, ops);

@@ -128,8 +128,8 @@ mod waiters;
 
 pub use client::{Client, ClientSocket};
 pub use engine::{
-    CloseReason, Conn, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport,
-    WhenFull,
+    CloseReason, Conn, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders,
+    StatefulReconnect, Transport, WhenFull,
 };
 pub use error::{AckError, ConnectError, DisconnectReason, EmitError, HandlerError, PacketError};
 pub use handler::Handler;

@@ -32,11 +32,13 @@
 //! | [`RequestRefused`](ServerEvent::RequestRefused) | a request is refused | `DEBUG` | `status`, `cause` |
 //! | [`SessionOpened`](ServerEvent::SessionOpened) | a session is opened | `DEBUG` | `sid`, `transport` |
 //! | [`SessionUpgraded`](ServerEvent::SessionUpgraded) | a session is upgraded | `DEBUG` | `sid` |
+//! | [`SessionDetached`](ServerEvent::SessionDetached) | a session has lost its connection | `DEBUG` | `sid`, `reason`, `cause` |
+//! | [`SessionResumed`](ServerEvent::SessionResumed) | a session is resumed | `DEBUG` | `sid`, `transport` |
 //! | [`SocketConnected`](ServerEvent::SocketConnected) | a client is connected | `DEBUG` | `sid`, `namespace`, `socket` |
 //! | [`ConnectRefused`](ServerEvent::ConnectRefused) | a client is refused | `DEBUG` | `sid`, `namespace`, `cause` |
 //! | [`SocketDisconnected`](ServerEvent::SocketDisconnected) | a client is disconnected | `DEBUG` | `sid`, `namespace`, `socket`, `reason` |
 //! | [`RecoveryExpired`](ServerEvent::RecoveryExpired) | a client has not come back | `DEBUG` | `namespace`, `socket`, without `peer` |
-//! | [`SessionClosed`](ServerEvent::SessionClosed) | a session is closed | `DEBUG` | `sid`, `reason`, `cause` |
+//! | [`SessionClosed`](ServerEvent::SessionClosed) | a session is closed | `DEBUG` | `sid`, `reason`, `cause`; with stateful reconnect `unacknowledged` |
 //! | the same, by a slow consumer or another limit | a session is closed because it exceeded a limit | `WARN` | `sid`, `reason`, `cause` |
 //! | [`EventRefused`](ServerEvent::EventRefused) | an event is refused | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
 //! | [`HandlerFailed`](ServerEvent::HandlerFailed) by the client's data | a handler was not called | `DEBUG` | `sid`, `namespace`, `socket`, `event`, `cause` |
@@ -173,6 +175,28 @@ pub enum ServerEvent<'a> {
         /// The request that opened the session.
         handshake: &'a Handshake,
     },
+    /// With [stateful reconnect](crate::ServerBuilder::stateful_reconnect), a session lost its connection, and waits for the
+    /// client to come back. [`SessionResumed`](ServerEvent::SessionResumed) or [`SessionClosed`](ServerEvent::SessionClosed)
+    /// follows.
+    #[non_exhaustive]
+    SessionDetached {
+        /// The session's id.
+        session: Id,
+        /// The request that opened the session.
+        handshake: &'a Handshake,
+        /// The reason of the loss, which is that of the session's end if the client does not come back.
+        reason: &'a CloseReason,
+    },
+    /// A session that had lost its connection continues on another one.
+    #[non_exhaustive]
+    SessionResumed {
+        /// The session's id.
+        session: Id,
+        /// The transport of the new connection.
+        transport: Transport,
+        /// The request that opened the session.
+        handshake: &'a Handshake,
+    },
     /// A session ended. It follows the end of its sockets.
     #[non_exhaustive]
     SessionClosed {
@@ -182,6 +206,9 @@ pub enum ServerEvent<'a> {
         handshake: &'a Handshake,
         /// The reason, which names a limit that was exceeded.
         reason: &'a CloseReason,
+        /// With [stateful reconnect](crate::ServerBuilder::stateful_reconnect): the number of messages of the server that the
+        /// client has not acknowledged. They have not arrived, or nobody knows. An event with attachments is several messages.
+        unacknowledged: Option<u64>,
     },
     /// A client connected to a namespace. It precedes the calls of the connect handlers.
     #[non_exhaustive]
@@ -435,7 +462,28 @@ fn write_log(event: &ServerEvent<'_>) {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             debug!(sid = %sid, peer = %peer, "a session is upgraded");
         }
-        ServerEvent::SessionClosed { session, handshake, reason } => {
+        ServerEvent::SessionDetached { session, handshake, reason } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            let cause = Cause(reason);
+            debug!(
+                sid = %sid, peer = %peer, reason = %reason, cause = %cause, "a session has lost its connection"
+            );
+        }
+        ServerEvent::SessionResumed { session, handshake, transport } => {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            debug!(sid = %sid, peer = %peer, transport = %transport, "a session is resumed");
+        }
+        ServerEvent::SessionClosed { session, handshake, reason, unacknowledged: Some(unacknowledged) }
+            if !is_limit(reason) =>
+        {
+            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
+            let cause = Cause(reason);
+            debug!(
+                sid = %sid, peer = %peer, reason = %reason, cause = %cause, unacknowledged = %unacknowledged,
+                "a session is closed"
+            );
+        }
+        ServerEvent::SessionClosed { session, handshake, reason, .. } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             let cause = Cause(reason);
             match is_limit(reason) {

@@ -143,11 +143,11 @@ impl<A: Application> Connection<A> {
         match step {
             Step::Wait => {}
             Step::Body => self.stream.receive_body(now),
-            Step::Respond(mut response, session) => {
+            Step::Respond(mut response, delivery) => {
                 pool::lend(self.stream.outbound());
                 if let Link::Other(other) = &mut self.link {
                     other.owes = matches!(other.stage, Stage::Exchange(_));
-                    other.stage = session.map_or(Stage::None, Stage::Delivering);
+                    other.stage = delivery.map_or(Stage::None, Stage::Delivering);
                 }
                 if response.close {
                     self.stream.end_keep_alive();
@@ -303,7 +303,7 @@ impl<A: Application> Connection<A> {
     #[inline]
     fn follow_session(&mut self, now: Time) {
         // Nothing has changed in most turns: `benches/count broadcast`.
-        if !matches!(&self.link, Link::WebSocket { session, .. } if !session.is_closed()) {
+        if !matches!(&self.link, Link::WebSocket { session, .. } if session.is_steady()) {
             self.follow_change(now);
         }
     }
@@ -316,6 +316,10 @@ impl<A: Application> Connection<A> {
                     session.transmit(self.stream.outbound());
                     let reason = session.peek(|engine, _| engine.closed().cloned());
                     self.close_stream(now, reason);
+                } else if session.is_evicted() {
+                    // Another connection may have the session from now on.
+                    session.let_go(now, TransportError::Lost.into());
+                    self.close_stream(now, None);
                 }
                 return;
             }
@@ -345,7 +349,7 @@ impl<A: Application> Connection<A> {
                     true if is_due => {
                         self.handle_probe(now, session, ticket, &Packet::Upgrade);
                         // It may have been closed while it waited.
-                        if matches!(&self.link, Link::WebSocket { session, .. } if session.is_closed()) {
+                        if matches!(&self.link, Link::WebSocket { session, .. } if !session.is_steady()) {
                             self.follow_session(now);
                         }
                     }
@@ -372,7 +376,7 @@ impl<A: Application> Connection<A> {
             Link::Other(other) => other,
             Link::WebSocket { .. } => {
                 if let Link::WebSocket { session, .. } = self.leave_session(Stage::None) {
-                    session.with(|engine, _| engine.close(now, reason));
+                    session.let_go(now, reason);
                 }
                 return;
             }
@@ -381,9 +385,7 @@ impl<A: Application> Connection<A> {
             Stage::None | Stage::Refused => {}
             Stage::Exchange(mut exchange) => exchange.lose(now),
             // The messages in flight are lost; without this the client would continue as if nothing was.
-            Stage::Delivering(session) if self.stream.queued() > 0 => {
-                session.with(|engine, _| engine.close(now, TransportError::PollAborted.into()));
-            }
+            Stage::Delivering(delivery) if self.stream.queued() > 0 => delivery.lose(),
             Stage::Delivering(_) => {}
             Stage::Probe(session, ticket) | Stage::Upgrading(session, ticket) => {
                 let address = self.stream.config().0.address_of(&session, other.peer.address);
@@ -735,7 +737,7 @@ impl<A: Application> Connection<A> {
                 }
             }
             match &self.link {
-                Link::WebSocket { session, .. } if session.is_closed() => {
+                Link::WebSocket { session, .. } if !session.is_steady() => {
                     self.follow_session(now);
                     return false;
                 }

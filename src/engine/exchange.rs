@@ -1,18 +1,21 @@
 //! One request and its response, independent of the HTTP server that received it: the locks, wakers and futures around
 //! the decisions of [`server::Exchange`].
 
+mod resume;
+
 use super::hooks::Verdict;
 use super::server::ServerInner;
-use super::session::Session;
-use super::{Application, Batch, Handshake, Id, TransportError};
+use super::session::{Delivery, Session};
+use super::{Application, Batch, Handshake, Id, Transport, TransportError};
 use crate::guard::Guarded;
 use crate::handshake::Common;
+use resume::Resuming;
 use sockeye_core::engineio::server::exchange::{
     Decision, NewTransport, Refusal, Subject, WebSocketHandshake,
 };
 use sockeye_core::engineio::{
     Packet, PacketError,
-    server::{self, Packets, Purpose, RequestError, Ticket, Unhandled},
+    server::{self, Attempt, Packets, Purpose, RequestError, Ticket, Unhandled},
 };
 use sockeye_core::http::{Body, Request, Status};
 use sockeye_core::{Outbound, Time};
@@ -43,6 +46,8 @@ enum Waiting<A: Application> {
     Deciding(Box<Deciding>),
     /// A session.
     Session(Session<A>),
+    /// A session that is resumed.
+    Resuming(Box<Resuming<A>>),
 }
 
 struct Deciding {
@@ -79,7 +84,7 @@ pub(crate) enum Step<A: Application> {
     /// Read the body of the request.
     Body,
     /// Send this response. Its body carries the messages of the session.
-    Respond(Response, Option<Session<A>>),
+    Respond(Response, Option<Delivery<A>>),
     /// Become a WebSocket connection.
     Upgrade(Accept, Carries<A>),
 }
@@ -126,6 +131,7 @@ impl<A: Application> Exchange<A> {
         incoming: &Incoming<'_>,
         request: impl FnOnce(Option<&Arc<Common>>) -> Handshake,
     ) -> Step<A> {
+        let subject = resume::settle(caller, subject);
         let hooks = &caller.server.hooks;
         let opens = matches!(subject, Subject::Open(_)) && !caller.server.is_closing();
         match hooks.may_refuse(opens) || hooks.has_headers(opens) {
@@ -211,7 +217,10 @@ impl<A: Application> Exchange<A> {
                 }
                 None => RequestError::UnknownSession.into(),
             },
-            Subject::Resume(_) => RequestError::UnknownSession.into(),
+            Subject::Resume(resume) => match server.session(&resume.id) {
+                Some(session) => return self.resume(caller, session, resume),
+                None => RequestError::UnknownSession.into(),
+            },
             Subject::Refused(None, refusal) => refusal,
         };
         self.refuse_request(caller, &refusal, || request(None))
@@ -238,7 +247,8 @@ impl<A: Application> Exchange<A> {
             NewTransport::Polling => {
                 // No other connection knows the session yet: this cannot be refused, and the handshake is queued.
                 let _ = session.with(|engine, _| engine.begin_poll(now, false));
-                let payload = session.take_payload(None).unwrap_or_default();
+                let payload = session.take_payload(None, self.decisions.attempt());
+                let payload = payload.ok().flatten().unwrap_or_default();
                 self.decisions.open(&server.site, &id, payload).into()
             }
         }
@@ -256,12 +266,12 @@ impl<A: Application> Exchange<A> {
         let (now, decisions) = (caller.now, &mut self.decisions);
         let is_behind = !session.has_capacity();
         let refusal = match purpose {
-            Purpose::Poll => match session.with(|engine, _| decisions.begin_poll(now, engine, is_behind)) {
+            Purpose::Poll => match session.losing(|engine, _| decisions.begin_poll(now, engine, is_behind)) {
                 Ok(()) => return self.poll(caller, session),
                 Err(refusal) => refusal,
             },
             Purpose::Post => {
-                match session.with(|engine, _| decisions.begin_post(now, engine, incoming, is_behind)) {
+                match session.losing(|engine, _| decisions.begin_post(now, engine, incoming, is_behind)) {
                     Ok(()) => {
                         self.wait(session);
                         return Step::Body;
@@ -281,12 +291,13 @@ impl<A: Application> Exchange<A> {
     }
 
     fn poll(&mut self, caller: Caller<'_, A>, session: Session<A>) -> Step<A> {
-        match session.take_payload(caller.waker) {
-            Some(payload) => self.give_payload(caller, session, payload),
-            None => {
+        match session.take_payload(caller.waker, self.decisions.attempt()) {
+            Ok(Some(payload)) => self.give_payload(caller, session, payload),
+            Ok(None) => {
                 self.wait(session);
                 Step::Wait
             }
+            Err(_) => self.refuse(caller, &RequestError::Detached.into(), Some(&session)),
         }
     }
 
@@ -299,7 +310,7 @@ impl<A: Application> Exchange<A> {
     ) -> Result<Step<A>, Refusal> {
         let decisions = &mut self.decisions;
         let ticket =
-            session.with(|engine, _| decisions.begin_upgrade(caller.now, engine, &websocket, is_behind))?;
+            session.losing(|engine, _| decisions.begin_upgrade(caller.now, engine, &websocket, is_behind))?;
         let carries = match ticket {
             Some(ticket) => {
                 session.set_probe_waker(ticket, caller.waker);
@@ -323,7 +334,7 @@ impl<A: Application> Exchange<A> {
         };
         let Waiting::Session(session) = self.end() else { return Step::Wait };
         let rest = self.decisions.packets(&payload).and_then(|mut packets| {
-            take_packets(caller, &session, &mut packets, body.len())?;
+            take_packets(caller, &session, &mut packets, body.len(), self.decisions.attempt())?;
             Ok(packets.to_unhandled())
         });
         self.end_post(caller, session, rest)
@@ -334,7 +345,7 @@ impl<A: Application> Exchange<A> {
         let Waiting::Session(session) = self.end() else {
             return self.refuse(caller, &Refusal::from(&reason), None);
         };
-        let refusal = session.with(|engine, _| self.decisions.refuse_body(caller.now, engine, reason));
+        let refusal = session.losing(|engine, _| self.decisions.refuse_body(caller.now, engine, reason));
         self.refuse(caller, &refusal, Some(&session))
     }
 
@@ -343,7 +354,7 @@ impl<A: Application> Exchange<A> {
         let Waiting::Session(session) = self.end() else { return Step::Wait };
         let rest = match self.decisions.take_unhandled() {
             Some(unhandled) if may_go_on(&session, caller.waker) => {
-                take_unhandled(caller, &session, unhandled)
+                take_unhandled(caller, &session, unhandled, self.decisions.attempt())
             }
             rest => Ok(rest),
         };
@@ -358,6 +369,9 @@ impl<A: Application> Exchange<A> {
         session: Session<A>,
         rest: Result<Option<Box<Unhandled>>, PacketError>,
     ) -> Step<A> {
+        if let Err(refusal) = self.check_late(&session) {
+            return self.refuse(caller, &refusal, Some(&session));
+        }
         let decisions = &mut self.decisions;
         let rest = match rest {
             Ok(rest) => rest,
@@ -384,18 +398,23 @@ impl<A: Application> Exchange<A> {
         match &self.waiting {
             Waiting::Deciding(_) => self.decide(caller),
             Waiting::Session(_) if self.decisions.is_posted() => self.follow_post(caller),
+            Waiting::Resuming(_) => self.follow_resume(caller),
             Waiting::Session(session) if self.decisions.is_polling() => {
-                match session.take_payload(caller.waker) {
-                    Some(payload) => {
+                match session.take_payload(caller.waker, self.decisions.attempt()) {
+                    Err(_) => {
+                        let session = session.clone();
+                        self.refuse(caller, &RequestError::Detached.into(), Some(&session))
+                    }
+                    Ok(Some(payload)) => {
                         let Waiting::Session(session) = self.end() else { return Step::Wait };
                         self.give_payload(caller, session, payload)
                     }
-                    None if self.decisions.is_overdue(caller.now) => {
+                    Ok(None) if self.decisions.is_overdue(caller.now) => {
                         let session = session.clone();
                         self.lose(caller.now);
                         self.refuse(caller, &RequestError::Unavailable.into(), Some(&session))
                     }
-                    None => Step::Wait,
+                    Ok(None) => Step::Wait,
                 }
             }
             Waiting::Session(_) | Waiting::None => Step::Wait,
@@ -415,9 +434,13 @@ impl<A: Application> Exchange<A> {
 
     /// Sets the waker to call from now on.
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let Waiting::Session(session) = &self.waiting else { return };
+        let session = match &self.waiting {
+            Waiting::Session(session) => session,
+            Waiting::Resuming(resuming) => return resuming.session.set_resuming_waker(Some(waker)),
+            Waiting::None | Waiting::Deciding(_) => return,
+        };
         if self.decisions.is_polling() {
-            session.set_poll_waker(waker);
+            session.set_poll_waker(waker, self.decisions.attempt());
         } else if self.decisions.is_posted() {
             // If handlers keep up by now, the turn that follows sees it.
             session.has_capacity_or_wake(Some(waker));
@@ -442,7 +465,7 @@ impl<A: Application> Exchange<A> {
     /// Ends an exchange whose response can no longer be sent.
     pub(crate) fn lose(&mut self, now: Time) {
         if let Waiting::Session(session) = self.end() {
-            session.with(|engine, _| self.decisions.lose(now, engine));
+            session.losing(|engine, _| self.decisions.lose(now, engine));
         }
     }
 
@@ -454,7 +477,8 @@ impl<A: Application> Exchange<A> {
 
     fn give_payload(&mut self, caller: Caller<'_, A>, session: Session<A>, payload: Outbound) -> Step<A> {
         let config = &caller.server.site.config;
-        Step::Respond(self.decisions.end_poll(config, payload), Some(session))
+        let delivery = Delivery::new(session, self.decisions.attempt());
+        Step::Respond(self.decisions.end_poll(config, payload), Some(delivery))
     }
 
     /// Refuses a request that is at hand.
@@ -528,8 +552,21 @@ fn take_packets<A: Application>(
     session: &Session<A>,
     packets: &mut Packets<'_>,
     arrived: usize,
+    attempt: Attempt,
 ) -> Result<(), PacketError> {
-    session.heard(caller.now, arrived);
+    if !session.begin_packets(caller.now, arrived, attempt) {
+        return Ok(());
+    }
+    let taken = take_each(caller, session, packets);
+    session.end_packets();
+    taken
+}
+
+fn take_each<A: Application>(
+    caller: Caller<'_, A>,
+    session: &Session<A>,
+    packets: &mut Packets<'_>,
+) -> Result<(), PacketError> {
     let mut batch = Batch::default();
     while let Some(packet) = packets.next(session.has_capacity() || session.is_closed())? {
         match packet {
@@ -545,9 +582,10 @@ fn take_unhandled<A: Application>(
     caller: Caller<'_, A>,
     session: &Session<A>,
     mut unhandled: Box<Unhandled>,
+    attempt: Attempt,
 ) -> Result<Option<Box<Unhandled>>, PacketError> {
     let mut packets = unhandled.packets();
-    take_packets(caller, session, &mut packets, 0)?;
+    take_packets(caller, session, &mut packets, 0, attempt)?;
     Ok(packets.left().map(|left| {
         unhandled.keep(left);
         unhandled

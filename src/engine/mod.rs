@@ -42,12 +42,12 @@ pub use connection::Connection;
 pub use server::{Builder, Server};
 pub(crate) use server::{ServerInner, random_id};
 pub(crate) use session::Running;
-#[cfg(feature = "http")]
-pub(crate) use session::Sender;
 pub use session::Session;
+#[cfg(feature = "http")]
+pub(crate) use session::{Delivery, Sender};
 pub use sockeye_core::engineio::{
     CloseReason, Conn, Id, Message, PacketError, Transport, TransportError, Version,
-    server::{RateLimit, Rejection, ResponseHeaders, SendError, WhenFull},
+    server::{RateLimit, Rejection, ResponseHeaders, SendError, StatefulReconnect, WhenFull},
 };
 
 use sockeye_core::Time;

@@ -1,6 +1,7 @@
 //! An Engine.IO server: its settings and its sessions.
 
 mod claim;
+mod resuming;
 
 use super::assets::Assets;
 use super::connection::Connection;
@@ -78,8 +79,8 @@ pub(crate) struct ServerInner<A: Application> {
     pub(super) hooks: Arc<Hooks>,
     quota: Quota,
     trust_proxy: Option<TrustProxy>,
-    /// Messages are counted.
-    has_rate_limit: bool,
+    /// Messages are counted, by a limit of rates or because sessions can be resumed.
+    counts_messages: bool,
     initial_packet: Option<InitialPacket>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(super) assets: Assets,
@@ -214,7 +215,8 @@ impl<A: Application> ServerInner<A> {
             self.show(Direction::In, session, session.transport(), &packet);
         }
         match packet {
-            Packet::Message(message) if self.has_rate_limit && !session.count_message(now, &message) => {}
+            Packet::Message(message) if self.is_counted(session) && !session.count_message(now, &message) => {
+            }
             // The common case needs no lock here.
             Packet::Message(message) => {
                 guard("on_message", || self.application.on_batched_message(session, message, batch));
@@ -249,7 +251,12 @@ impl<A: Application> ServerInner<A> {
         let id = session.id();
         self.tell(&ServerEvent::SessionOpened { session: id, transport, handshake: session.handshake() });
         if self.observer.is_some() {
-            let text = engineio::server::Session::open_packet(&self.site.config, &id, transport, None);
+            let text = engineio::server::Session::open_packet(
+                &self.site.config,
+                &id,
+                transport,
+                session.is_resumable().then_some(0),
+            );
             if let Ok(packet) = Packet::decode(&text) {
                 self.show(Direction::Out, session, transport, &packet);
             }
@@ -767,7 +774,7 @@ impl<A: Application> Builder<A> {
         self.assets.mount(&path, self.files);
         Server(Arc::new(ServerInner {
             application: self.application,
-            has_rate_limit: self.config.has_rate_limit(),
+            counts_messages: self.config.counts_messages(),
             site: Site { path, cors: self.cors, cookie: self.cookie, config: Arc::new(self.config) },
             limits: self.limits,
             hooks: Arc::new(self.hooks),

@@ -2,6 +2,7 @@
 
 mod carried;
 mod observed;
+mod resuming;
 mod waits;
 mod writable;
 
@@ -16,11 +17,14 @@ use crate::log::{self, Span};
 use crate::observe::ServerEvent;
 use crate::pool;
 use parking_lot::Mutex;
+pub(crate) use resuming::Delivery;
 use sockeye_core::Time;
+#[cfg(feature = "http")]
+use sockeye_core::engineio::server::Attempt;
 use sockeye_core::engineio::server::{Controls, SendFlags};
 use sockeye_core::engineio::{self, Id, Part, Transport, Version};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use waits::Waits;
@@ -33,8 +37,8 @@ pub struct Session<A: Application>(Arc<Shared<A>>);
 // costs as much as the cache lines that it touches.
 #[repr(C)]
 pub(crate) struct Shared<A: Application> {
-    /// Set before the application is told of the end of the session.
-    closed: AtomicBool,
+    /// What concerns the connection that carries the session: [`CLOSED`] and [`EVICTED`], or 0.
+    fate: AtomicU8,
     /// The session is in use, so it no longer counts as pending.
     is_settled: AtomicBool,
     /// The server has an observer.
@@ -51,6 +55,8 @@ pub(crate) struct Shared<A: Application> {
     /// The number of acknowledgements that the application waits for.
     awaited: AtomicU32,
     id: Id,
+    /// The session outlives its connections. It is not asked for unless the server has that option.
+    is_resumable: bool,
     /// In a box of its own, because it is rarely read, and two smaller allocations fit better between those of a runtime's
     /// tasks: `tests/idle_clients.rs`.
     handshake: Box<Handshake>,
@@ -78,6 +84,11 @@ struct Inner<A: Application> {
     state: A::State,
 }
 
+/// The session has ended. Set before the application is told.
+const CLOSED: u8 = 1;
+/// The session has given up the WebSocket connection that carries it.
+const EVICTED: u8 = 2;
+
 /// The number of running handlers at which a connection is no longer read.
 const MAX_RUNNING: u32 = 256;
 
@@ -88,7 +99,7 @@ impl<A: Application> Session<A> {
         handshake: Handshake,
         engine: engineio::server::Session,
     ) -> Session<A> {
-        let version = engine.version();
+        let (version, is_resumable) = (engine.version(), engine.is_resumable());
         let inner = Inner {
             engine,
             state: A::State::default(),
@@ -106,7 +117,8 @@ impl<A: Application> Session<A> {
             server: Arc::downgrade(server),
             is_observed: server.observer.is_some(),
             version,
-            closed: AtomicBool::new(false),
+            is_resumable,
+            fate: AtomicU8::new(0),
             is_settled: AtomicBool::new(false),
             committed: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
@@ -150,7 +162,7 @@ impl<A: Application> Session<A> {
 
     /// Returns whether the session has ended.
     pub fn is_closed(&self) -> bool {
-        self.0.closed.load(Ordering::Acquire)
+        self.0.fate.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Returns the number of bytes that are queued for the peer.
@@ -245,7 +257,7 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         let queued = inner.engine.queued();
         inner.engine.close(now, TransportError::SlowConsumer { queued }.into());
-        self.0.closed.store(true, Ordering::Release);
+        self.0.fate.fetch_or(CLOSED, Ordering::Release);
         let woken = [self.arm_at(&mut inner, Some(now), &server), inner.attend()];
         let drained = inner.take_drained();
         drop(inner);
@@ -287,7 +299,9 @@ impl<A: Application> Session<A> {
     fn tell_closed(&self, server: &ServerInner<A>, reason: &CloseReason) {
         let _inside = self.0.span.enter();
         guard("on_close", || server.application.on_close(self, reason));
-        server.tell(&ServerEvent::SessionClosed { session: self.id(), handshake: self.handshake(), reason });
+        let unacknowledged = self.unacknowledged();
+        let (session, handshake) = (self.id(), self.handshake());
+        server.tell(&ServerEvent::SessionClosed { session, handshake, reason, unacknowledged });
     }
 
     /// Puts the next deadline into the server's table, after a change that was made with
@@ -332,7 +346,7 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         inner.engine.close(now, CloseReason::ServerShutdown);
         let ended = inner.engine.take_closed();
-        self.0.closed.store(true, Ordering::Release);
+        self.0.fate.fetch_or(CLOSED, Ordering::Release);
         let wakers = [inner.waker.take(), inner.waits.take_resume(), inner.waits.take_probe_if(|_| true)];
         let drained = inner.take_drained();
         drop(inner);
@@ -380,7 +394,7 @@ impl<A: Application> Session<A> {
         self.0.set_committed(&inner.engine);
         let ended = inner.engine.take_closed();
         if ended.is_some() {
-            self.0.closed.store(true, Ordering::Release);
+            self.0.fate.fetch_or(CLOSED, Ordering::Release);
         }
         let resume = if ended.is_some() { inner.waits.take_resume() } else { None };
         let (driver, server) = self.arm(inner);
@@ -402,8 +416,8 @@ impl<A: Application> Session<A> {
         inner.engine.is_finished()
     }
 
-    /// Counts a message that arrived against the limits of what a client may send. Returns `false` if it must not be
-    /// handled, because it exceeds one, which ends the session, or the session has ended.
+    /// Counts a message that is about to be handled. Returns `false` if it must not be: it exceeds a limit of what a client
+    /// may send, which ends the session, or the session has ended, or has lost the connection.
     pub(super) fn count_message(&self, now: Time, message: &Message<'_>) -> bool {
         let len = match message {
             Message::Text(text) => text.len(),
@@ -411,6 +425,10 @@ impl<A: Application> Session<A> {
         };
         let mut inner = self.0.inner.lock();
         if inner.engine.count_message(now, len) {
+            // A poll may have to tell the client.
+            let woken = inner.attend();
+            drop(inner);
+            woken.into_iter().for_each(Waker::wake);
             return true;
         }
         let follow = self.follow(&mut inner);
@@ -559,7 +577,7 @@ impl<A: Application> Expire for Shared<A> {
         let session = Session(self);
         // If the connection is not being read, the silence may not be the peer's fault.
         let is_deaf = (!session.has_capacity()).then(|| session.0.inner.lock().deaf);
-        session.with(|engine, state| {
+        session.losing(|engine, state| {
             if let Some(is_deaf) = is_deaf {
                 engine.excuse_pong(now, is_deaf);
             }
@@ -579,8 +597,8 @@ impl<A: Application> Expire for Shared<A> {
 pub(crate) trait Sender: Send + Sync {
     /// Sets whether there is something to write before the server may end.
     fn set_busy(&self, busy: bool);
-    /// Notes that some of the messages will not arrive.
-    fn lose(self: Arc<Self>);
+    /// Notes that some of the messages will not arrive, which were taken when `attempt` was the last one.
+    fn lose(self: Arc<Self>, attempt: Attempt);
 }
 
 #[cfg(feature = "http")]
@@ -591,8 +609,8 @@ impl<A: Application> Sender for Shared<A> {
         }
     }
 
-    fn lose(self: Arc<Self>) {
-        Session(self).close_with(TransportError::PollAborted.into());
+    fn lose(self: Arc<Self>, attempt: Attempt) {
+        Session(self).lose_payload(attempt);
     }
 }
 

@@ -63,8 +63,8 @@ impl<M: Mount, B: Body> Future for Begun<M, B> {
                     this.mounted.handle_body(body, cx)
                 }
                 Step::Wait => ready!(this.mounted.follow(cx)),
-                Step::Respond(response, session) => {
-                    let response = respond(response, session.as_ref(), *this.is_http1);
+                Step::Respond(response, delivery) => {
+                    let response = respond(response, delivery.as_ref(), *this.is_http1);
                     return Poll::Ready(Outcome::Response(response));
                 }
                 Step::Upgrade(accept, carries) => {

@@ -1,9 +1,10 @@
 //! The body of a response.
 
-use crate::engine::{Application, Sender, Session};
+use crate::engine::{Application, Delivery, Sender};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use sockeye_core::Outbound;
+use sockeye_core::engineio::server::Attempt;
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
@@ -15,13 +16,13 @@ use std::task::{Context, Poll};
 pub struct Body {
     queue: Outbound,
     /// The session whose messages these are.
-    sender: Option<Arc<dyn Sender>>,
+    sender: Option<(Arc<dyn Sender>, Attempt)>,
 }
 
 impl Body {
-    pub(super) fn new<A: Application>(queue: Outbound, session: Option<&Session<A>>) -> Body {
-        let sender = session.map(Session::sender);
-        if let Some(sender) = &sender {
+    pub(super) fn new<A: Application>(queue: Outbound, delivery: Option<&Delivery<A>>) -> Body {
+        let sender = delivery.map(Delivery::sender);
+        if let Some((sender, _)) = &sender {
             sender.set_busy(true);
         }
         Body { queue, sender }
@@ -58,11 +59,11 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let Some(sender) = self.sender.take() else { return };
+        let Some((sender, attempt)) = self.sender.take() else { return };
         sender.set_busy(false);
         if !self.queue.is_empty() {
             // Without this the client would continue as if it had missed nothing.
-            sender.lose();
+            sender.lose(attempt);
         }
     }
 }

@@ -178,13 +178,13 @@ where
 
 fn respond<A: engine::Application>(
     response: exchange::Response,
-    session: Option<&engine::Session<A>>,
+    delivery: Option<&engine::Delivery<A>>,
     is_http1: bool,
 ) -> Response<Body> {
     let mut headers = HeaderMap::with_capacity(response.headers.len() + 1);
     let body = match response.body {
         Content::Static(bytes) => Body::from(Bytes::from_static(bytes)),
-        Content::Queue(queue) => Body::new(queue, session),
+        Content::Queue(queue) => Body::new(queue, delivery),
         Content::HeadOnly(length) => {
             if response.status != Status::NOT_MODIFIED {
                 headers.insert(header::CONTENT_LENGTH, length.into());

@@ -6,7 +6,8 @@ use super::hand_over::{HandOver, Handed};
 use super::recovery::Recovery;
 use super::{Server, client_files};
 use crate::engine::{
-    self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, Transport, WhenFull,
+    self, ConnectionError, Handshake, Id, RateLimit, Rejection, ResponseHeaders, StatefulReconnect,
+    Transport, WhenFull,
 };
 use crate::observe::{ClusterEvent, FailedEvent, Observer};
 #[cfg(feature = "deflate")]
@@ -218,6 +219,22 @@ impl ServerBuilder {
         /// A single message that is larger than the burst is too much as well, so the burst should not be less than
         /// [`max_payload`](ServerBuilder::max_payload). See [`max_message_rate`](ServerBuilder::max_message_rate).
         max_byte_rate(limit: RateLimit);
+        /// Lets a client continue after its connection was lost, for clients that ask for it: nothing that was sent in either
+        /// direction is lost, and neither handlers nor acknowledgements notice. Default: off.
+        ///
+        /// The connections of all other clients end as ever, and
+        /// [`connection_state_recovery`](ServerBuilder::connection_state_recovery) is for those. While a client is away, its
+        /// sockets stay connected and what is sent to them is kept; if it does not come back in time, or too much is
+        /// sent, it is disconnected. A text with U+001E, which JSON never contains, cannot be sent to such a client.
+        ///
+        /// ```
+        /// use sockeye::{Server, StatefulReconnect};
+        /// use std::time::Duration;
+        ///
+        /// let settings = StatefulReconnect::new().window(Duration::from_secs(20)).max_bytes(256 << 10);
+        /// let io = Server::builder().stateful_reconnect(settings).build();
+        /// ```
+        stateful_reconnect(settings: StatefulReconnect);
         /// Sets a cookie with the session's id, for load balancers with sticky sessions. Default: none.
         cookie(cookie: Cookie);
         /// Sets the observer of the server: see [`observe`](crate::observe). Default: none.

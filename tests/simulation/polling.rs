@@ -20,17 +20,23 @@ struct Http {
 impl Polling {
     /// Opens a session.
     pub fn open(sim: &Sim) -> Polling {
+        Polling::open_with(sim, "").0
+    }
+
+    /// Opens or resumes a session by a query with this end. Returns the packets of the first response, too.
+    pub fn open_with(sim: &Sim, query: &str) -> (Polling, Vec<String>) {
         let mut client = Polling {
             sim: sim.clone(),
             session: String::new(),
             polls: Http::dial(sim),
             posts: Http::dial(sim),
         };
-        client.polls.send("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: here\r\n\r\n");
+        let target = format!("/socket.io/?EIO=4&transport=polling{query}");
+        client.polls.send(&format!("GET {target} HTTP/1.1\r\nHost: here\r\n\r\n"));
         let (status, body) = client.answer().expect("a handshake is answered at once");
         assert_eq!(status, 200);
         client.session = body.split('"').nth(3).expect("an open packet has an id").to_owned();
-        client
+        (client, body.split('\x1e').map(str::to_owned).collect())
     }
 
     /// Asks for packets, without waiting for them.
@@ -93,6 +99,20 @@ impl Polling {
     /// A WebSocket connection that may take the session over.
     pub fn begin_upgrade(&self) -> Client {
         Client::dial(&self.sim, &format!("EIO=4&transport=websocket&sid={}", self.session))
+    }
+
+    /// Cuts the stream of the polls.
+    pub fn cut_polls(&self) {
+        self.polls.pipe.finish();
+        self.sim.run();
+    }
+
+    /// Sends the head of a request with data, and only a part of the body.
+    pub fn begin_part_of_post(&mut self, body: &str, length: usize) {
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", self.session);
+        let head = format!("POST {target} HTTP/1.1\r\nHost: here\r\nContent-Length: {length}\r\n\r\n");
+        self.posts.send(&(head + body));
+        self.sim.run();
     }
 
     /// Cuts the streams.

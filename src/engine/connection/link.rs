@@ -2,7 +2,7 @@
 
 use crate::engine::Application;
 use crate::engine::exchange::Exchange;
-use crate::engine::session::Session;
+use crate::engine::session::{Delivery, Session};
 use crate::inflated::Inflated;
 use sockeye_core::engineio::server::Ticket;
 use sockeye_core::host::Peer;
@@ -40,7 +40,7 @@ pub(super) enum Stage<A: Application> {
     /// A request waits for its response or its body.
     Exchange(Box<Exchange<A>>),
     /// The response to a poll is being written.
-    Delivering(Session<A>),
+    Delivering(Delivery<A>),
     /// The connection of an upgrade in progress.
     Probe(Session<A>, Ticket),
     /// An upgrade whose client has already switched: nothing more is read until the session has, too.

@@ -1,10 +1,11 @@
 //! The session as its connections and requests see it.
 
+use super::resuming::Late;
 use super::writable::wake_drained;
 use super::{Application, MAX_RUNNING, Session};
 use crate::engine::connection::narrow;
 use crate::pool;
-use sockeye_core::engineio::server::Ticket;
+use sockeye_core::engineio::server::{Attempt, Ticket};
 use sockeye_core::{Outbound, Time};
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -81,8 +82,18 @@ impl<A: Application> Session<A> {
 
     /// Returns the response to the pending poll if there is something to send; otherwise keeps the waker for
     /// it.
-    pub(in crate::engine) fn take_payload(&self, waker: Option<&Waker>) -> Option<Outbound> {
+    ///
+    /// # Errors
+    /// [`Late`] if the poll is older than the last attempt to resume the session.
+    pub(in crate::engine) fn take_payload(
+        &self,
+        waker: Option<&Waker>,
+        attempt: Attempt,
+    ) -> Result<Option<Outbound>, Late> {
         let mut inner = self.0.inner.lock();
+        if self.0.is_resumable && inner.engine.attempt() != attempt {
+            return Err(Late);
+        }
         inner.attended = false;
         let replaced = waker.and_then(|waker| inner.set_poll_waker(waker));
         // In one critical section: otherwise messages that are sent behind a cork could slip out between the
@@ -93,12 +104,16 @@ impl<A: Application> Session<A> {
         // Dropping the last waker may drop its task, which may be another connection of this session.
         drop(replaced);
         self.finish(follow);
-        payload
+        Ok(payload)
     }
 
     /// Sets the waker of the pending poll, unless the session has moved on to WebSocket.
-    pub(in crate::engine) fn set_poll_waker(&self, waker: &Waker) {
+    pub(in crate::engine) fn set_poll_waker(&self, waker: &Waker, attempt: Attempt) {
         let mut inner = self.0.inner.lock();
+        if self.0.is_resumable && inner.engine.attempt() != attempt {
+            drop(inner);
+            return waker.wake_by_ref();
+        }
         inner.attended = false;
         let replaced = inner.set_poll_waker(waker);
         drop(inner);
@@ -113,6 +128,12 @@ impl<A: Application> Session<A> {
         drop(inner);
         // Dropping the last waker may drop its task, which may be another connection of this session.
         drop(replaced);
+        // Whoever has evicted this connection has called another waker.
+        if self.is_evicted()
+            && let Some(waker) = waker
+        {
+            waker.wake_by_ref();
+        }
     }
 
     /// Sets the waker of the connection of an upgrade, which is called when the upgrade is due or over.

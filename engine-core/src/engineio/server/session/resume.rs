@@ -244,8 +244,8 @@ impl Session {
         }
     }
 
-    /// Handles the loss of the WebSocket connection that carried the session, or of one on which the response to a poll was
-    /// being written. Call it once the connection has handled its last message.
+    /// Handles the loss of the WebSocket connection that carried the session. Call it once the connection has handled its
+    /// last message.
     ///
     /// The session ends, unless it is one with stateful reconnect and only the connection was lost.
     pub fn lose(&mut self, now: Time, reason: CloseReason) {
@@ -253,6 +253,14 @@ impl Session {
             resumption.is_held = false;
         }
         self.give_up_connection(now, reason);
+    }
+
+    /// Handles the loss of the connection on which the response to a poll was being written, unless that poll is older than
+    /// the last attempt to resume the session.
+    pub fn lose_payload(&mut self, now: Time, attempt: Attempt) {
+        if attempt == self.attempt() {
+            self.give_up_connection(now, TransportError::PollAborted.into());
+        }
     }
 
     /// Detaches the session from its connection, or ends it.

@@ -1,0 +1,89 @@
+//! Requests to resume a session, with stateful reconnect.
+
+use super::{Application, Caller, Carries, Exchange, Refusal, ServerInner, Session, Step, Waiting};
+use crate::observe::ServerEvent;
+use sockeye_core::engineio::server::RequestError;
+use sockeye_core::engineio::server::exchange::{NewTransport, Resume, Subject};
+
+/// A request that waits until the lost connection of its session has handled its last message.
+pub(super) struct Resuming<A: Application> {
+    pub(super) session: Session<A>,
+    resume: Resume,
+}
+
+/// Returns the subject of a request, which is a new session if it is one to resume a session that cannot be.
+pub(super) fn settle<A: Application>(caller: Caller<'_, A>, subject: Subject) -> Subject {
+    match subject {
+        Subject::Resume(resume) if !can_resume(caller, &resume) => Subject::Open(resume.transport),
+        subject => subject,
+    }
+}
+
+fn can_resume<A: Application>(caller: Caller<'_, A>, resume: &Resume) -> bool {
+    let session = caller.server.session(&resume.id).filter(Session::is_resumable);
+    let Some(session) = session else { return false };
+    let can_resume = session.peek(|engine, _| engine.can_resume(resume.handled));
+    if !can_resume {
+        // Its client will not ask for it again.
+        let _ = session.losing(|engine, _| engine.begin_resume(caller.now, resume.handled));
+    }
+    can_resume
+}
+
+impl<A: Application> Exchange<A> {
+    pub(super) fn resume(&mut self, caller: Caller<'_, A>, session: Session<A>, resume: Resume) -> Step<A> {
+        let decisions = &mut self.decisions;
+        let begun = session.losing(|engine, _| decisions.begin_resume(caller.now, engine, resume.handled));
+        if let Err(refusal) = begun {
+            return self.refuse(caller, &refusal, Some(&session));
+        }
+        self.waiting = Waiting::Resuming(Box::new(Resuming { session, resume }));
+        self.follow_resume(caller)
+    }
+
+    pub(super) fn follow_resume(&mut self, caller: Caller<'_, A>) -> Step<A> {
+        let Waiting::Resuming(resuming) = &self.waiting else { return Step::Wait };
+        let Resuming { session, resume } = &**resuming;
+        // Before the look, so that nothing is missed in between.
+        session.set_resuming_waker(caller.waker);
+        let decisions = &mut self.decisions;
+        let refusal = match session.with(|engine, _| decisions.follow_resume(caller.now, engine, resume)) {
+            Ok(true) => return self.resumed(caller),
+            Ok(false) if decisions.is_overdue(caller.now) => RequestError::Unavailable.into(),
+            Ok(false) => return Step::Wait,
+            Err(refusal) => refusal,
+        };
+        let session = session.clone();
+        self.refuse(caller, &refusal, Some(&session))
+    }
+
+    fn resumed(&mut self, caller: Caller<'_, A>) -> Step<A> {
+        let Waiting::Resuming(resuming) = self.end() else { return Step::Wait };
+        let Resuming { session, resume } = *resuming;
+        caller.server.tell_resumed(&session, resume.transport.kind());
+        match resume.transport {
+            NewTransport::Polling => self.poll(caller, session),
+            NewTransport::WebSocket(websocket) => {
+                session.set_waker(caller.waker);
+                Step::Upgrade(self.decisions.accept(websocket), Carries::Session(session))
+            }
+        }
+    }
+
+    /// Returns the refusal of a request that is older than the last attempt to resume its session.
+    pub(super) fn check_late(&self, session: &Session<A>) -> Result<(), Refusal> {
+        match session.is_resumable() && session.peek(|engine, _| self.decisions.is_late(engine)) {
+            true => Err(RequestError::Detached.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<A: Application> ServerInner<A> {
+    /// Tells of a session that continues on another connection.
+    fn tell_resumed(&self, session: &Session<A>, transport: super::Transport) {
+        let _inside = session.span().enter();
+        let (id, handshake) = (session.id(), session.handshake());
+        self.tell(&ServerEvent::SessionResumed { session: id, transport, handshake });
+    }
+}

@@ -6,7 +6,7 @@ mod resume;
 use super::hooks::Verdict;
 use super::server::ServerInner;
 use super::session::{Delivery, Session};
-use super::{Application, Batch, Handshake, Id, Transport, TransportError};
+use super::{Application, Batch, Handshake, Id, TransportError};
 use crate::guard::Guarded;
 use crate::handshake::Common;
 use resume::Resuming;

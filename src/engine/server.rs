@@ -2,6 +2,7 @@
 
 mod claim;
 mod resuming;
+mod telling;
 
 use super::assets::Assets;
 use super::connection::Connection;
@@ -243,23 +244,6 @@ impl<A: Application> ServerInner<A> {
     ) {
         if let Some(observer) = &self.observer {
             observe::show(&**observer, direction, session.id(), transport, packet);
-        }
-    }
-
-    /// Tells of a session that is opened.
-    fn tell_opened(&self, session: &Session<A>, transport: Transport) {
-        let id = session.id();
-        self.tell(&ServerEvent::SessionOpened { session: id, transport, handshake: session.handshake() });
-        if self.observer.is_some() {
-            let text = engineio::server::Session::open_packet(
-                &self.site.config,
-                &id,
-                transport,
-                session.is_resumable().then_some(0),
-            );
-            if let Ok(packet) = Packet::decode(&text) {
-                self.show(Direction::Out, session, transport, &packet);
-            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! Requests to resume a session, with stateful reconnect.
 
-use super::{Application, Caller, Carries, Exchange, Refusal, ServerInner, Session, Step, Waiting};
-use crate::observe::ServerEvent;
+use super::{Application, Caller, Carries, Exchange, Refusal, Session, Step, Waiting};
 use sockeye_core::engineio::server::RequestError;
 use sockeye_core::engineio::server::exchange::{NewTransport, Resume, Subject};
 
@@ -60,7 +59,8 @@ impl<A: Application> Exchange<A> {
     fn resumed(&mut self, caller: Caller<'_, A>) -> Step<A> {
         let Waiting::Resuming(resuming) = self.end() else { return Step::Wait };
         let Resuming { session, resume } = *resuming;
-        caller.server.tell_resumed(&session, resume.transport.kind());
+        let handled = session.peek(|engine, _| engine.handled()).unwrap_or_default();
+        caller.server.tell_resumed(&session, resume.transport.kind(), handled);
         match resume.transport {
             NewTransport::Polling => self.poll(caller, session),
             NewTransport::WebSocket(websocket) => {
@@ -76,14 +76,5 @@ impl<A: Application> Exchange<A> {
             true => Err(RequestError::Detached.into()),
             false => Ok(()),
         }
-    }
-}
-
-impl<A: Application> ServerInner<A> {
-    /// Tells of a session that continues on another connection.
-    fn tell_resumed(&self, session: &Session<A>, transport: super::Transport) {
-        let _inside = session.span().enter();
-        let (id, handshake) = (session.id(), session.handshake());
-        self.tell(&ServerEvent::SessionResumed { session: id, transport, handshake });
     }
 }

@@ -123,6 +123,11 @@ impl Session {
         self.resumption().map(|resumption| resumption.sent.len())
     }
 
+    /// Returns the number of messages of the client that were handled, if it is a session with stateful reconnect.
+    pub fn handled(&self) -> Option<u64> {
+        self.resumption().map(|resumption| resumption.handled.count())
+    }
+
     /// Returns the number of the last attempt to resume the session. A request that began before it must do nothing more.
     pub fn attempt(&self) -> Attempt {
         self.resumption().map_or(Attempt::default(), |resumption| resumption.attempt)

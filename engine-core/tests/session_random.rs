@@ -32,6 +32,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Heard),
         1 => any::<bool>().prop_map(Op::Excuse),
         1 => Just(Op::Getters),
+        1 => Just(Op::Lose),
+        3 => prop_oneof![Just(Transport::WebSocket), Just(Transport::Polling)].prop_map(Op::Resume),
+        2 => Just(Op::Acknowledge),
     ]
 }
 
@@ -42,10 +45,11 @@ proptest! {
         over_websocket: bool,
         version in proptest::sample::select(vec![Version::V4, Version::V3]),
         base64: bool,
+        resumable: bool,
         max_payload in prop_oneof![Just(1usize), Just(200), Just(1_000_000)],
         ops in proptest::collection::vec(op(), 0..80),
     ) {
         let transport = if over_websocket { Transport::WebSocket } else { Transport::Polling };
-        any_calls(Opening { version, base64, ..transport.into() }, max_payload, ops);
+        any_calls(Opening { transport, version, base64, resumable }, max_payload, ops);
     }
 }

@@ -4,7 +4,7 @@ use super::Choices;
 use super::machine::{self, Machine};
 use bytes::Bytes;
 use sockeye::host::{Host, Peer, Runtime};
-use sockeye::{AckError, Args, Server, Socket, Time};
+use sockeye::{AckError, Args, Server, Socket, StatefulReconnect, Time};
 use sockeye_core::engineio::{Message, Packet, split_payload};
 use sockeye_core::socketio::{self, Limits, Reassembly};
 use sockeye_core::websocket::{self, Decoder, Role};
@@ -29,7 +29,8 @@ const SID: &[u8] = b"@@@@@@@@@@@@@@@@@@@@";
 /// Runs a server on an input that feeds, cuts and renews streams, lets the server emit, and lets time pass.
 pub fn server(data: &[u8]) {
     let mut choices = Choices(data);
-    let (mut world, ends) = World::new(data.windows(5).any(|word| word == b"HEAD "));
+    let contains = |text: &[u8]| data.windows(text.len()).any(|word| word == text);
+    let (mut world, ends) = World::new(contains(b"HEAD "), contains(b"resume="));
     while !choices.is_empty() {
         let choice = choices.byte();
         let stream = usize::from(choice & 3);
@@ -66,9 +67,13 @@ pub fn server(data: &[u8]) {
 
 impl World {
     /// Returns a server, and counters of the sockets that have connected and disconnected.
-    fn new(lenient: bool) -> (World, Arc<(AtomicUsize, AtomicUsize)>) {
+    fn new(lenient: bool, resumable: bool) -> (World, Arc<(AtomicUsize, AtomicUsize)>) {
         let ends = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
-        let server = Server::builder().max_payload(3000).send_buffer(100_000).build();
+        let mut builder = Server::builder().max_payload(3000).send_buffer(100_000);
+        if resumable {
+            builder = builder.stateful_reconnect(StatefulReconnect::new().max_bytes(10_000));
+        }
+        let server = builder.build();
         let counters = ends.clone();
         server.on_connect(move |socket: Socket| {
             counters.0.fetch_add(1, Ordering::Relaxed);
@@ -181,7 +186,7 @@ enum Reader {
         payload: bool,
         last: bool,
     },
-    WebSocket(Decoder, Reassembly),
+    WebSocket(Decoder, Messages),
 }
 
 impl Reader {
@@ -210,12 +215,12 @@ impl Reader {
                     }
                     *self = Reader::Head { last: *last };
                 }
-                Reader::WebSocket(decoder, reassembly) => {
+                Reader::WebSocket(decoder, messages) => {
                     let mut rest = output.as_mut_slice();
                     while let Some(message) =
                         decoder.decode(&mut rest).expect("the server's frames are valid")
                     {
-                        sid = read_message(reassembly, &message).or(sid);
+                        sid = read_message(messages, &message).or(sid);
                     }
                     assert!(rest.is_empty(), "half a frame");
                     output.clear();
@@ -243,7 +248,7 @@ fn read_head(head: &str) -> Option<Reader> {
     };
     match status.split_once(' ').expect("a reason").0 {
         "100" => None,
-        "101" => Some(Reader::WebSocket(Decoder::new(Role::Client, usize::MAX), Reassembly::new())),
+        "101" => Some(Reader::WebSocket(Decoder::new(Role::Client, usize::MAX), Messages::default())),
         _ => Some(Reader::Body {
             length: header("content-length").and_then(|length| length.parse().ok()).expect("a length"),
             payload: header("content-type").is_some_and(|kind| kind.starts_with("text/plain")),
@@ -252,17 +257,32 @@ fn read_head(head: &str) -> Option<Reader> {
     }
 }
 
-fn read_payload(body: &str) -> Option<String> {
-    let mut reassembly = Reassembly::new();
-    let packets = split_payload(body);
-    packets.filter_map(|packet| read_packet(&mut reassembly, packet)).next()
+/// The messages of a connection.
+#[derive(Default)]
+struct Messages {
+    reassembly: Reassembly,
+    /// A session was resumed, perhaps between a text and its attachments.
+    may_begin_inside: bool,
 }
 
-fn read_message(reassembly: &mut Reassembly, message: &websocket::Message<'_>) -> Option<String> {
+impl Messages {
+    fn add(&mut self, data: &[u8], limits: &Limits) {
+        let added = self.reassembly.add(data, limits);
+        assert!(added.is_ok() || self.may_begin_inside, "an attachment that was not announced");
+    }
+}
+
+fn read_payload(body: &str) -> Option<String> {
+    let mut messages = Messages::default();
+    let packets = split_payload(body);
+    packets.filter_map(|packet| read_packet(&mut messages, packet)).next()
+}
+
+fn read_message(messages: &mut Messages, message: &websocket::Message<'_>) -> Option<String> {
     match message {
-        websocket::Message::Text(text) => read_packet(reassembly, text),
+        websocket::Message::Text(text) => read_packet(messages, text),
         websocket::Message::Binary(data) => {
-            reassembly.add(data, &Limits::default()).expect("an attachment that was announced");
+            messages.add(data, &Limits::default());
             None
         }
         _ => None,
@@ -270,15 +290,20 @@ fn read_message(reassembly: &mut Reassembly, message: &websocket::Message<'_>) -
 }
 
 /// Checks a packet, and returns the session's id if it is the handshake.
-fn read_packet(reassembly: &mut Reassembly, packet: &str) -> Option<String> {
+fn read_packet(messages: &mut Messages, packet: &str) -> Option<String> {
     let limits = Limits { max_namespace_len: 10_000, max_attachments: 9999, ..Limits::default() };
     match Packet::decode(packet).expect("the server's packets are valid") {
-        Packet::Open(json) => json.split('"').nth(3).map(str::to_owned),
+        Packet::Open(json) => {
+            messages.may_begin_inside = json.contains("\"resume\"");
+            json.split('"').nth(3).map(str::to_owned)
+        }
         Packet::Message(Message::Binary(data)) => {
-            reassembly.add(&data, &limits).expect("an attachment that was announced");
+            messages.add(&data, &limits);
             None
         }
         Packet::Message(Message::Text(text)) => {
+            messages.may_begin_inside = false;
+            let reassembly = &mut messages.reassembly;
             reassembly.handle_text().expect("no text between attachments");
             let packet = socketio::Packet::decode(text, &limits).expect("the server's packets are valid");
             reassembly.begin(&packet).expect("no text between attachments");

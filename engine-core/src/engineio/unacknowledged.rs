@@ -122,9 +122,9 @@ pub(super) struct Handled {
 const EVERY: u64 = 32;
 
 impl Handled {
-    /// Creates the count of a new session, whose peer keeps at most `limit` bytes of messages.
+    /// Creates the count of a new session, whose peer keeps at most `limit` bytes of messages, or less.
     pub(super) fn new(limit: usize) -> Handled {
-        Handled { count: 0, told: 0, bytes: 0, most: limit / 8, due: false }
+        Handled { count: 0, told: 0, bytes: 0, most: limit.min(1 << 20) / 8, due: false }
     }
 
     /// Returns the number of messages that were handled.

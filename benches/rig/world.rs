@@ -1,6 +1,8 @@
 //! An event loop whose streams are slices of memory.
 
-use super::client::{connect_packet, get, packed, poll_head, post, session_of, text, upgrade};
+use super::client::{
+    connect_packet, get, packed, poll_head, post, resumable_upgrade, session_of, text, upgrade,
+};
 use sockeye::drive::{Protocol, Turn, pump};
 use sockeye::host::{Host, Peer, Runtime};
 use sockeye::{ReadyList, Server, Time};
@@ -103,6 +105,15 @@ impl World {
         let token = self.accept();
         let answer = self.ask(token, &upgrade(headers));
         assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+        self.connect(token, "/");
+        token
+    }
+
+    /// Opens a WebSocket client that asks for stateful reconnect.
+    pub fn resumable(&mut self) -> Token {
+        let token = self.accept();
+        let answer = self.ask(token, &resumable_upgrade());
+        assert!(answer.windows(8).any(|part| part == b"\"resume\""), "not resumable");
         self.connect(token, "/");
         token
     }

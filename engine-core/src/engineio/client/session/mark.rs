@@ -1,7 +1,8 @@
 //! Watching for the server to read what was sent.
 
-use super::{Opcode, Session, State};
+use super::{Session, State};
 use crate::time::Time;
+use crate::websocket::Opcode;
 use alloc::boxed::Box;
 use core::time::Duration;
 

@@ -1,8 +1,9 @@
 //! The move from polling to WebSocket.
 
-use super::{Note, Opcode, Session, State};
+use super::{Note, Session, State};
 use crate::engineio::client::error::TransportError;
 use crate::engineio::payload::decode_binary;
+use crate::websocket::Opcode;
 use bytes::Buf;
 
 impl Session {

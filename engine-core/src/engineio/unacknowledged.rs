@@ -40,6 +40,11 @@ impl Unacknowledged {
         self.before + self.packets.len() as u64
     }
 
+    /// Returns the number of messages that the peer has acknowledged.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
     /// Returns the number of messages that the peer has not acknowledged, those that are no longer kept included.
     pub(super) fn len(&self) -> u64 {
         self.sent() - self.acknowledged

@@ -134,6 +134,9 @@ pub enum HandshakeError {
     /// The time between pings is not a positive number.
     #[error("not a valid ping interval or timeout")]
     Ping,
+    /// The server resumes the session, but not on terms that fit what was sent.
+    #[error("not the terms of the session that is resumed")]
+    Resume,
 }
 
 /// The reason why a message was not queued.

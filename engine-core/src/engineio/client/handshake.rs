@@ -31,6 +31,17 @@ pub(super) struct Handshake {
     pub(super) max_payload: Option<usize>,
 }
 
+/// The terms on which a server keeps a session that has lost its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// The number of messages that the server has handled.
+    pub(super) received: u64,
+    /// The time for which it keeps the session.
+    pub(super) window: Duration,
+    /// Maximum number of bytes that it keeps of messages that were not acknowledged.
+    pub(super) max_bytes: usize,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Open<'a> {
@@ -42,10 +53,21 @@ struct Open<'a> {
     ping_timeout: f64,
     #[serde(default)]
     max_payload: Option<f64>,
+    #[serde(default)]
+    resume: Option<OpenTerms>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OpenTerms {
+    received: u64,
+    window: f64,
+    max_bytes: f64,
 }
 
 impl Handshake {
-    pub(super) fn parse(data: &str) -> Result<Handshake, HandshakeError> {
+    /// Parses the data of the packet. The terms are those of stateful reconnect, if the server offers it.
+    pub(super) fn parse(data: &str) -> Result<(Handshake, Option<Terms>), HandshakeError> {
         if data.len() > MAX_LEN {
             return Err(HandshakeError::TooLong);
         }
@@ -58,14 +80,21 @@ impl Handshake {
         }
         let millis = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).unwrap_or(LONGEST).min(LONGEST);
         let (interval, timeout) = (millis(open.ping_interval), millis(open.ping_timeout));
-        Ok(Handshake {
+        let terms = open.resume.as_ref().map(|terms| Terms {
+            received: terms.received,
+            window: millis(terms.window.max(0.0)),
+            // The cast saturates.
+            max_bytes: terms.max_bytes as usize,
+        });
+        let handshake = Handshake {
             can_upgrade: open.upgrades.iter().any(|name| name == "websocket"),
             patience: as_millis((interval + timeout).clamp(SHORTEST, LONGEST)),
             ping_timeout: as_millis(timeout),
             // The cast saturates.
             max_payload: open.max_payload.filter(|max| *max >= 1.0).map(|max| max as usize),
             sid: Cow::from(utf8_percent_encode(&open.sid, ESCAPED)).into(),
-        })
+        };
+        Ok((handshake, terms))
     }
 
     /// Returns the time after a ping within which the next one has to arrive.
@@ -107,13 +136,14 @@ mod tests {
             ping_timeout: 20_000,
             max_payload: Some(1_000_000),
         };
-        assert_eq!(Handshake::parse(text), Ok(expected));
+        assert_eq!(Handshake::parse(text), Ok((expected, None)));
     }
 
     fn with(sid: &str, interval: &str, timeout: &str, max: &str) -> Result<Handshake, HandshakeError> {
-        Handshake::parse(&alloc::format!(
+        let parsed = Handshake::parse(&alloc::format!(
             r#"{{"sid":{sid},"upgrades":[],"pingInterval":{interval},"pingTimeout":{timeout},"maxPayload":{max}}}"#
-        ))
+        ));
+        parsed.map(|(handshake, _)| handshake)
     }
 
     #[test]
@@ -137,6 +167,28 @@ mod tests {
         assert!(is_version_3(b"\x00\x09\x06\xff0{\"sid\":\"a\"}"));
         for other in [&b""[..], b"0{}", b"96:", b":0{", b"96:4x", b"\x00\xff0{", b"\x0096:0{", b"hello"] {
             assert!(!is_version_3(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_terms_of_stateful_reconnect_are_read_within_bounds() {
+        let terms = |resume: &str| {
+            let text = alloc::format!(
+                r#"{{"sid":"a","upgrades":[],"pingInterval":1,"pingTimeout":1,"resume":{resume}}}"#
+            );
+            Handshake::parse(&text).map(|(_, terms)| terms)
+        };
+        let window = Duration::from_secs(30);
+        let expected = Terms { received: 7, window, max_bytes: 1 << 20 };
+        assert_eq!(terms(r#"{"received":7,"window":30000,"maxBytes":1048576}"#), Ok(Some(expected)));
+        let absurd = Terms { received: u64::MAX, window: LONGEST, max_bytes: usize::MAX };
+        let text = r#"{"received":18446744073709551615,"window":1e300,"maxBytes":1e300,"more":1}"#;
+        assert_eq!(terms(text), Ok(Some(absurd)));
+        let negative = Terms { received: 0, window: Duration::ZERO, max_bytes: 0 };
+        assert_eq!(terms(r#"{"received":0,"window":-1,"maxBytes":-1}"#), Ok(Some(negative)));
+        assert_eq!(terms("null"), Ok(None));
+        for bad in ["{}", "true", r#"{"received":-1,"window":1,"maxBytes":1}"#] {
+            assert_eq!(terms(bad), Err(HandshakeError::Json), "{bad}");
         }
     }
 

@@ -1,7 +1,9 @@
 //! The interface between a session and the driver of its byte streams.
 
+use super::session::Unconfirmed;
 use crate::engineio::packet::Message;
 use crate::outbound::Outbound;
+use alloc::boxed::Box;
 use alloc::string::String;
 
 /// A byte stream that a session may use.
@@ -25,6 +27,9 @@ impl Lane {
 pub enum Want {
     /// No stream is needed: if there is one, close it after what is queued.
     Nothing,
+    /// No stream is needed: if there is one, abort it. The session goes on without it, so the server must not take the close
+    /// frame of a connection that was given up for the end of the session.
+    Abort,
     /// An open stream is kept; none is opened.
     Keep,
     /// A request is to be written, for which a stream is opened if there is none: see
@@ -54,6 +59,11 @@ pub enum Received<'a> {
     Message(Message<'a>),
     /// The server sent a ping, which was answered.
     Ping,
+    /// The connection was lost, and the session goes on with this one.
+    Resumed,
+    /// The server no longer has the session, and has opened another one. This is what it has not acknowledged of the old
+    /// one.
+    Replaced(Box<Unconfirmed>),
     /// Nothing for the application.
     Nothing,
 }

@@ -10,7 +10,7 @@ mod tests;
 pub use error::{CloseReason, HandshakeError, SendError, TransportError};
 pub use lane::{Lane, Received, Request, Want};
 pub(crate) use session::Notes;
-pub use session::{Note, Session};
+pub use session::{Note, Session, Unconfirmed};
 
 use super::transport::Transport;
 use crate::websocket::{DeflatePool, PerMessageDeflate};
@@ -38,6 +38,9 @@ pub struct Config {
     pub per_message_deflate: Option<PerMessageDeflate>,
     /// The source of the state that messages are compressed with. Default: a new state for each message.
     pub deflate_pool: DeflatePool,
+    /// Asks the server to let a session outlive its connections (stateful reconnect). Only servers of this library know that;
+    /// to others the session is an ordinary one. Default: off.
+    pub stateful_reconnect: bool,
     /// Adds a different `t` to the query of each polling request, so that no cache answers it. Default: on.
     pub timestamp_requests: bool,
     /// Timeout of the answer to a request that sends packets. Default: 30 s.
@@ -68,6 +71,7 @@ impl Default for Config {
             #[cfg(not(feature = "deflate"))]
             per_message_deflate: None,
             deflate_pool: DeflatePool::default(),
+            stateful_reconnect: false,
             timestamp_requests: true,
             request_timeout: Duration::from_secs(30),
             message_timeout: Duration::from_secs(60),

@@ -4,17 +4,20 @@ mod end;
 mod mark;
 mod masks;
 mod notes;
+mod resume;
 mod sending;
 mod upgrade;
 
 pub use notes::Note;
 pub(crate) use notes::Notes;
+pub use resume::Unconfirmed;
 
+use self::resume::Opened;
 use super::Config;
 use super::error::{CloseReason, HandshakeError, TransportError};
 use super::handshake::{Handshake, is_version_3};
 use super::lane::{Lane, Received, Request, Want};
-use crate::engineio::packet::{Packet, PacketError};
+use crate::engineio::packet::{Message, Packet, PacketError};
 use crate::engineio::payload::Payload;
 use crate::engineio::transport::Transport;
 use crate::engineio::version::Version;
@@ -57,6 +60,8 @@ pub struct Session {
     closed: Option<Box<CloseReason>>,
     /// The position up to which the session watches what the server has read. Rarely needed.
     mark: Option<Box<mark::Mark>>,
+    /// What lets the session outlive its connections, if the server has agreed.
+    resume: Option<Box<resume::Resume>>,
     /// The notes for a program that watches. Rarely needed.
     notes: Option<Box<Notes>>,
 }
@@ -70,6 +75,8 @@ enum State {
     },
     Polling(Box<Polling>),
     WebSocket,
+    /// The connection is lost, and there is no attempt to open another one.
+    Detached,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +157,7 @@ impl Session {
             said_close: false,
             closed: None,
             mark: None,
+            resume: None,
             notes: None,
             config,
         };
@@ -163,7 +171,8 @@ impl Session {
 
     /// Returns whether the session is open: not before the server has opened it, nor once it is closing.
     pub fn is_open(&self) -> bool {
-        self.handshake.is_some() && self.closed.is_none() && self.closing().is_none()
+        let is_attached = matches!(self.state, State::Polling(_) | State::WebSocket);
+        is_attached && self.closed.is_none() && self.closing().is_none()
     }
 
     /// Returns the transport in use, or being opened.
@@ -174,6 +183,7 @@ impl Session {
             }
             State::Polling(_) => Transport::Polling,
             State::WebSocket => Transport::WebSocket,
+            State::Detached => Transport::Polling,
         }
     }
 
@@ -195,7 +205,7 @@ impl Session {
     /// Returns whether a message sent now would be written immediately.
     pub fn is_writable(&self) -> bool {
         let ready = match &self.state {
-            State::Opening { .. } => false,
+            State::Opening { .. } | State::Detached => false,
             State::Polling(polling) => polling.post.is_none() && !polling.is_pausing(),
             State::WebSocket => true,
         };
@@ -234,7 +244,7 @@ impl Session {
                 Some(_) => Want::Keep,
             },
             (State::WebSocket, Lane::WebSocket) => Want::Keep,
-            (State::WebSocket, _) => Want::Nothing,
+            (State::WebSocket | State::Detached, _) => Want::Nothing,
         }
     }
 
@@ -259,6 +269,7 @@ impl Session {
             (State::Polling(polling), Lane::Post) => polling.post.is_some(),
             (State::Polling(polling), Lane::WebSocket) => polling.probe.is_some(),
             (State::WebSocket, lane) => lane == Lane::WebSocket,
+            (State::Detached, _) => false,
         }
     }
 
@@ -289,7 +300,7 @@ impl Session {
                     }
                 }
             },
-            State::WebSocket => return None,
+            State::WebSocket | State::Detached => return None,
         }
         Some(Request {
             method: if lane == Lane::Post { "POST" } else { "GET" },
@@ -324,6 +335,13 @@ impl Session {
             target.push_str("&sid=");
             target.push_str(&handshake.sid);
         }
+        if let State::Opening { .. } = self.state
+            && let Some(handled) = self.resume_from()
+        {
+            target.push_str("&resume=");
+            target.push_str(itoa::Buffer::new().format(handled));
+        }
+        let config = &self.config;
         if config.force_base64 && (lane == Lane::WebSocket || self.handshake.is_none()) {
             target.push_str("&b64=1");
         }
@@ -415,6 +433,7 @@ impl Session {
         match &mut self.state {
             State::Opening { .. } => self.fail_opening(error.into()),
             State::Polling(_) if lane == Lane::WebSocket => self.stay_polling(error),
+            _ if Session::is_loss(&error) => self.lose(now, error.into()),
             _ => self.end(error.into()),
         }
     }
@@ -422,13 +441,14 @@ impl Session {
     /// Tries the next transport, if there is one to try.
     fn fail_opening(&mut self, reason: CloseReason) {
         if let State::Opening { index, asked } = &mut self.state
+            && self.resume.is_none()
             && self.config.try_all_transports
             && *index + 1 < self.config.transports.len()
         {
             (*index, *asked) = (*index + 1, false);
             return self.note(|session| Note::Opening(session.transport()));
         }
-        self.end(reason);
+        self.fail_attempt(reason);
     }
 
     /// Handles a WebSocket close frame.
@@ -442,7 +462,9 @@ impl Session {
     /// Handles the end of a lane's stream.
     pub fn handle_eof(&mut self, now: Time, lane: Lane) {
         match self.state {
-            State::WebSocket if lane == Lane::WebSocket => self.end(CloseReason::TransportClose(None)),
+            State::WebSocket if lane == Lane::WebSocket => {
+                self.lose(now, CloseReason::TransportClose(None));
+            }
             _ => self.handle_failed(now, lane, TransportError::Lost),
         }
     }
@@ -453,7 +475,7 @@ impl Session {
     pub fn handle_unreadable(&mut self, now: Time, lane: Lane, error: PacketError) {
         match self.state {
             State::Opening { .. } if self.is_busy(lane) => self.fail_opening(CloseReason::ParseError(error)),
-            State::Opening { .. } => {}
+            State::Opening { .. } | State::Detached => {}
             State::Polling(_) if lane == Lane::WebSocket => {
                 self.handle_failed(now, lane, TransportError::OutOfPlace("an answer to the probe"));
             }
@@ -480,11 +502,21 @@ impl Session {
                 return Received::Nothing;
             }
             State::WebSocket if lane != Lane::WebSocket => return Received::Nothing,
-            State::Polling(polling) => polling.brought |= !matches!(packet, Packet::Noop(_)),
+            State::Detached => return Received::Nothing,
+            State::Polling(polling) => polling.brought |= packet != Packet::Noop(""),
             State::WebSocket => {}
         }
         match packet {
-            Packet::Message(message) => Received::Message(message),
+            Packet::Message(message) => {
+                let len = match &message {
+                    Message::Text(text) => text.len(),
+                    Message::Binary(data) => data.len(),
+                };
+                if self.resume.as_mut().is_some_and(|resume| resume.count(len)) {
+                    self.tell_handled();
+                }
+                Received::Message(message)
+            }
             Packet::Ping(data) if data.len() <= MAX_PING => {
                 self.expect_ping(now);
                 let mut pong = [b'3'; MAX_PING + 1];
@@ -494,13 +526,19 @@ impl Session {
                     buffer.copy_from_slice(data.as_bytes());
                 }
                 self.push_control(pong.get(..=data.len()).unwrap_or(b"3"));
+                self.tell_with_pong();
                 Received::Ping
             }
             Packet::Close => {
                 self.end(CloseReason::TransportClose(None));
                 Received::Nothing
             }
-            Packet::Noop(_) => Received::Nothing,
+            Packet::Noop(data) => {
+                if !data.is_empty() {
+                    self.handle_count(data);
+                }
+                Received::Nothing
+            }
             Packet::Ping(_) => self.refuse("a long ping"),
             Packet::Open(_) => self.refuse("a second handshake"),
             Packet::Pong(_) => self.refuse("a pong without a ping"),
@@ -522,8 +560,9 @@ impl Session {
             Packet::Open(data) => Handshake::parse(data),
             _ => Err(HandshakeError::NotOpen),
         };
-        let handshake = match parsed {
-            Ok(handshake) => handshake,
+        let agreed = parsed.and_then(|(handshake, terms)| Ok((self.agree(&handshake, terms)?, handshake)));
+        let (opened, handshake) = match agreed {
+            Ok(agreed) => agreed,
             Err(error) => {
                 self.fail_opening(TransportError::from(error).into());
                 return Received::Nothing;
@@ -543,9 +582,23 @@ impl Session {
             }
         };
         self.handshake = Some(handshake);
-        self.note(|_| Note::Opened);
         self.expect_ping(now);
-        Received::Open
+        match opened {
+            Opened::New => {
+                self.note(|_| Note::Opened);
+                Received::Open
+            }
+            Opened::Resumed => {
+                self.note(|_| Note::Resumed);
+                self.replay();
+                Received::Resumed
+            }
+            Opened::Replaced(unconfirmed) => {
+                self.mark = None;
+                self.note(|_| Note::Opened);
+                Received::Replaced(unconfirmed)
+            }
+        }
     }
 
     fn expect_ping(&mut self, now: Time) {
@@ -562,7 +615,11 @@ impl Session {
         if self.closed.is_some() {
             return None;
         }
-        let mut next = earliest(self.closing(), self.handshake.as_ref().map(|_| self.ping_deadline));
+        let mut next = match &self.state {
+            State::Opening { .. } | State::Detached => self.lost_until(),
+            State::Polling(polling) => earliest(polling.closing, Some(self.ping_deadline)),
+            State::WebSocket => Some(self.ping_deadline),
+        };
         if let State::Polling(polling) = &self.state {
             next = earliest(next, polling.post);
             next = earliest(next, polling.pause);
@@ -588,8 +645,14 @@ impl Session {
                 self.stay_polling(TransportError::RequestTimeout);
             }
             if is_late {
-                return self.end(TransportError::RequestTimeout.into());
+                return self.lose(now, TransportError::RequestTimeout.into());
             }
+        }
+        if let State::Opening { .. } | State::Detached = self.state {
+            if self.lost_until().is_some_and(|until| until <= now) {
+                self.give_up_resuming();
+            }
+            return;
         }
         if let Some(handshake) = &self.handshake
             && self.ping_deadline <= now
@@ -600,8 +663,8 @@ impl Session {
             let extended = latest.min(self.last_heard + handshake.ping_timeout());
             match extended > now {
                 true => self.ping_deadline = extended,
-                false if self.is_behind => self.end(CloseReason::Behind),
-                false => self.end(CloseReason::PingTimeout),
+                false if self.is_behind => self.lose(now, CloseReason::Behind),
+                false => self.lose(now, CloseReason::PingTimeout),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod join;
 mod receive;
+mod resume;
 mod send;
 
 use super::namespace::{Left, Namespace, State};
@@ -35,6 +36,8 @@ pub struct Client {
     engine: Option<Box<Session>>,
     /// The number of the session in `engine`. Streams belong to one session.
     generation: u64,
+    /// The number that the session in `engine` began with: it grows when the session goes on with other streams.
+    first_generation: u64,
     /// A session that this side has closed, with its number, until its last frames are transmitted.
     parting: Option<Box<(u64, Session)>>,
     /// The number of consecutive reconnection attempts without a namespace that was joined.
@@ -74,6 +77,7 @@ impl Client {
             link: Link::Idle,
             engine: None,
             generation: 0,
+            first_generation: 0,
             parting: None,
             attempts: 0,
             reconnecting: false,
@@ -200,6 +204,7 @@ impl Client {
     pub fn wants(&self, now: Time, generation: u64, lane: Lane) -> Want {
         match &self.engine {
             Some(engine) if generation == self.generation => engine.wants(now, lane),
+            _ if self.is_given_up(generation) => Want::Abort,
             _ => Want::Nothing,
         }
     }
@@ -354,6 +359,8 @@ impl Client {
         };
         match engine.handle_packet(now, lane, packet) {
             Received::Open => self.opened(now),
+            Received::Resumed => self.resumed(now),
+            Received::Replaced(unconfirmed) => self.replaced(now, *unconfirmed),
             Received::Message(Message::Binary(data)) if matches!(text.read, Read::Nothing) => {
                 self.receive_binary(now, &data);
             }
@@ -390,6 +397,7 @@ impl Client {
 
     fn open_engine(&mut self, now: Time) {
         self.generation += 1;
+        self.first_generation = self.generation;
         let worked = self.websocket_worked && self.config.remember_upgrade;
         let mut engine = Session::open(now, self.config.engine.clone(), self.random.fork(), worked);
         if let Some(notes) = self.notes.take() {
@@ -405,16 +413,15 @@ impl Client {
         if core::mem::take(&mut self.reconnecting) {
             self.events.push_back(Event::Reconnect(self.attempts));
         }
-        for at in 0..self.namespaces.len() {
-            if self.namespaces.get(at).is_some_and(|it| it.state == State::Wanted) {
-                self.ask_to_join(now, NamespaceId::at(at));
-            }
-        }
+        self.join_wanted(now);
     }
 
     /// Follows a session that has ended, or that has capacity again.
     fn follow_engine(&mut self, now: Time) {
         let Some(engine) = &mut self.engine else { return };
+        if engine.is_detached() && engine.closed().is_none() {
+            return self.follow_detached(now);
+        }
         if engine.is_open() && engine.transport() == Transport::WebSocket {
             self.websocket_worked = true;
         }
@@ -437,13 +444,34 @@ impl Client {
         if matches!(reason, CloseReason::TransportError(_)) {
             self.websocket_worked = false;
         }
+        // A session that was being resumed was open.
+        let was_open = self.link == Link::Open || engine.lost().is_some();
+        // What was sent before an ordinary close arrives before it.
+        let is_lost = reason != CloseReason::Client || engine.lost().is_some();
+        let unconfirmed = engine.take_unconfirmed();
         // When polling, everything was sent before the end.
         if reason == CloseReason::Client && engine.wants_transmit() {
             self.parting = Some(Box::new((self.generation, *engine)));
         }
+        self.leave_all(&reason);
+        if is_lost {
+            self.report_lost(unconfirmed);
+        }
+        self.link = Link::Idle;
+        if !self.namespaces.iter().any(Namespace::is_active) {
+            return;
+        }
+        match reason {
+            // It was closed, and connected again before it had ended.
+            CloseReason::Client => self.open_engine(now),
+            reason => self.reconnect(now, was_open, reason),
+        }
+    }
+
+    /// Handles that the session has ended for all namespaces. Those that are active are to be joined with the next one.
+    fn leave_all(&mut self, reason: &CloseReason) {
         self.reassembly.clear();
         self.reassembly_deadline = None;
-        let was_open = self.link == Link::Open;
         for namespace in &mut self.namespaces {
             (namespace.unanswered, namespace.left) = (None, Left::No);
             if !namespace.is_active() {
@@ -456,18 +484,9 @@ impl Client {
             if was_joined {
                 let reason = DisconnectReason::Closed(reason.clone());
                 self.events.push_back(Event::Disconnected(namespace.id, reason));
-            } else if reason != CloseReason::Client {
+            } else if *reason != CloseReason::Client {
                 namespace.report_failure(ConnectError::Closed(reason.clone()), &mut self.events);
             }
-        }
-        self.link = Link::Idle;
-        if !self.namespaces.iter().any(Namespace::is_active) {
-            return;
-        }
-        match reason {
-            // It was closed, and connected again before it had ended.
-            CloseReason::Client => self.open_engine(now),
-            reason => self.reconnect(now, was_open, reason),
         }
     }
 
@@ -560,12 +579,20 @@ impl Client {
         match self.link {
             Link::Opening(deadline) if deadline <= now => {
                 if let Some(engine) = &mut self.engine {
-                    engine.fail(TransportError::Connect("timeout".into()).into());
+                    engine.fail_attempt(TransportError::Connect("timeout".into()).into());
                 }
             }
-            Link::Waiting(until) if until <= now => {
+            Link::Waiting(until)
+                if until <= now && self.engine.as_ref().is_none_or(|it| it.closed().is_none()) =>
+            {
                 self.events.push_back(Event::ReconnectAttempt(self.attempts));
-                self.open_engine(now);
+                match &mut self.engine {
+                    Some(engine) => {
+                        engine.resume();
+                        self.link = Link::Opening(now + self.patience());
+                    }
+                    None => self.open_engine(now),
+                }
             }
             _ => {}
         }

@@ -305,4 +305,11 @@ pub enum Event {
     ReconnectFailed,
     /// The server sent at least one ping, which was answered.
     Ping,
+    /// The connection was lost, for this reason, and the session is going to be resumed: namespaces stay joined.
+    Interrupted(CloseReason),
+    /// The session goes on with another connection. Nothing was lost.
+    Resumed,
+    /// An event was sent without an acknowledgement, and the session ended before the server confirmed that it has handled
+    /// it.
+    Lost(NamespaceId, Emitted),
 }

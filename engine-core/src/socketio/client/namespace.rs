@@ -176,6 +176,10 @@ impl Namespace {
         self.sid = None;
         self.early = None;
         self.fail_try(retries, NoAnswer::Disconnected, events);
+        let replies = self.outbox.iter().filter(|(_, waiting)| waiting.is_reply);
+        for token in replies.map(|(token, _)| token).collect::<Vec<_>>() {
+            self.outbox.remove(token);
+        }
         for id in self.take_sent_acks() {
             events.push_back(Event::Answer(self.id, id, Err(NoAnswer::Disconnected)));
         }
@@ -198,7 +202,7 @@ impl Namespace {
         }
         next = earliest(next, self.acks.next_deadline());
         next = earliest(next, self.retries.front().and_then(|(_, retry)| retry.deadline));
-        let waiting = self.outbox.front().map(|(_, waiting)| waiting.since);
+        let waiting = self.oldest_event().map(|(_, since)| since);
         let oldest = earliest(waiting, self.unsent_retry().map(|(_, since)| since));
         earliest(next, oldest.zip(age).map(|(since, age)| since + age))
     }
@@ -209,11 +213,18 @@ impl Namespace {
         Some((token, retry.since))
     }
 
+    /// Returns the first event that waits, and the time since which it does. Acknowledgements do not become too old.
+    fn oldest_event(&self) -> Option<(Token, Time)> {
+        let (token, waiting) = self.outbox.iter().find(|(_, waiting)| !waiting.is_reply)?;
+        Some((token, waiting.since))
+    }
+
     /// Drops events that have waited too long, and gives up acknowledgements that are overdue.
     pub(super) fn handle_timeout(&mut self, now: Time, age: Option<Duration>, events: &mut VecDeque<Event>) {
         let is_old = |since: Time| age.is_some_and(|age| since + age <= now);
-        while self.outbox.front().is_some_and(|(_, waiting)| is_old(waiting.since))
-            && let Some((token, waiting)) = self.outbox.pop()
+        while let Some((token, since)) = self.oldest_event()
+            && is_old(since)
+            && let Some(waiting) = self.outbox.remove(token)
         {
             self.drop_waiting(token, waiting.ack, EmitError::Expired, events);
         }
@@ -298,7 +309,9 @@ impl Namespace {
 
     /// Drops all events that wait.
     pub(super) fn clear(&mut self, events: &mut VecDeque<Event>) {
-        while let Some((token, waiting)) = self.outbox.pop() {
+        while let Some((token, _)) = self.oldest_event()
+            && let Some(waiting) = self.outbox.remove(token)
+        {
             self.drop_waiting(token, waiting.ack, EmitError::Cleared, events);
         }
         while let Some((token, _)) = self.retries.front() {

@@ -75,6 +75,8 @@ pub(super) struct Waiting {
     pub(super) unit: Unit,
     pub(super) ack: Option<u64>,
     pub(super) since: Time,
+    /// It is an acknowledgement, which belongs to this session.
+    pub(super) is_reply: bool,
 }
 
 impl Entry for Waiting {

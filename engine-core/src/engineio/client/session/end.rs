@@ -23,7 +23,7 @@ impl Session {
                 self.note_control(b"1", Transport::WebSocket);
                 self.set_closed(CloseReason::Client);
             }
-            State::Opening { .. } => self.set_closed(CloseReason::Client),
+            State::Opening { .. } | State::Detached => self.set_closed(CloseReason::Client),
         }
     }
 
@@ -31,7 +31,7 @@ impl Session {
     pub(super) fn closing(&self) -> Option<Time> {
         match &self.state {
             State::Polling(polling) => polling.closing,
-            State::Opening { .. } | State::WebSocket => None,
+            State::Opening { .. } | State::WebSocket | State::Detached => None,
         }
     }
 

@@ -46,7 +46,7 @@ impl Session {
                 self.ping();
                 Some(now + PONG_TIMEOUT)
             }
-            State::Opening { .. } => None,
+            State::Opening { .. } | State::Detached => None,
         }
     }
 
@@ -77,6 +77,18 @@ impl Session {
             && self.mark.as_deref() == Some(&Mark::Ahead(0))
         {
             self.mark = None;
+        }
+    }
+
+    /// Watches for the server to read everything again, if it was watched when the connection was lost.
+    pub(super) fn watch_again(&mut self) {
+        match self.state {
+            _ if self.mark.is_none() => {}
+            State::Polling(_) => {
+                self.mark = Some(Box::new(Mark::Ahead(self.queue.text().len())));
+                self.pass_mark();
+            }
+            _ => self.ping(),
         }
     }
 

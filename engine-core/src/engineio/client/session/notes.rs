@@ -24,6 +24,10 @@ pub enum Note {
     Upgraded,
     /// It stays with polling, for this reason.
     NotUpgraded(TransportError),
+    /// It has lost its connection, and can be resumed.
+    Lost(CloseReason),
+    /// It was resumed with another connection.
+    Resumed,
     /// It ended.
     Closed(CloseReason),
 }

@@ -30,6 +30,10 @@ impl Session {
     /// # Errors
     /// Returns an error if the session is not open, or if the message is larger than that or than the server accepts.
     pub fn send_control(&mut self, now: Time, message: Part<'_>) -> Result<(), SendError> {
+        self.handle_timeout(now);
+        if self.keep_for_later(message) {
+            return Ok(());
+        }
         let sent = self.send_within(now, self.control_limit(), core::iter::once(message));
         if let Err(SendError::Full { queued }) = sent {
             self.end(TransportError::NotRead { queued }.into());
@@ -40,7 +44,7 @@ impl Session {
 
     /// Returns the maximum number of queued bytes behind which the packets of the protocols may wait. A message may fill
     /// the send buffer, and the pong after it must not end the session.
-    fn control_limit(&self) -> usize {
+    pub(super) fn control_limit(&self) -> usize {
         self.config.send_buffer.saturating_mul(2)
     }
 
@@ -75,6 +79,13 @@ impl Session {
                 true => SendError::TooLarge { size: total, limit },
                 false => SendError::Full { queued: self.queue.text().len() },
             });
+        }
+        if let Some(resume) = &mut self.resume {
+            // What the protocol above needs goes beyond the limit.
+            if limit <= self.config.send_buffer && resume.is_full(total) {
+                return Err(SendError::Full { queued: resume.size() });
+            }
+            resume.keep(parts.clone());
         }
         if self.notes.is_some() {
             parts.clone().for_each(|part| self.note_message(part));
@@ -138,7 +149,7 @@ impl Session {
         match &self.state {
             State::WebSocket => !self.queue.text().is_empty(),
             State::Polling(polling) => polling.probe.as_ref().is_some_and(|probe| probe.stage == Stage::Open),
-            State::Opening { .. } => false,
+            State::Opening { .. } | State::Detached => false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Note, Session, State};
 use crate::engineio::client::error::TransportError;
-use crate::engineio::payload::decode_binary;
+use crate::engineio::payload::{Payload, decode_binary};
 use crate::websocket::Opcode;
 use bytes::Buf;
 
@@ -17,6 +17,12 @@ impl Session {
         let payload = core::mem::take(&mut self.queue);
         self.push_control(b"5");
         self.note(|_| Note::Upgraded);
+        self.push_packets(payload);
+        self.move_mark();
+    }
+
+    /// Queues packets as frames.
+    pub(super) fn push_packets(&mut self, payload: Payload) {
         for mut packet in payload.into_packets() {
             let data = if self.config.force_base64 { None } else { decode_binary(&mut packet) };
             match data {
@@ -24,7 +30,6 @@ impl Session {
                 None => self.push_frame(Opcode::Text, &[&packet.copy_to_bytes(packet.len())]),
             }
         }
-        self.move_mark();
     }
 
     /// Gives up the upgrade, if one is being tried.

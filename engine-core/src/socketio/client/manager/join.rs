@@ -36,7 +36,12 @@ impl Client {
     /// namespace was left, because it accepts no other attempt before.
     pub(super) fn ask_to_join(&mut self, now: Time, id: NamespaceId) {
         let deadline = now + self.patience();
+        let is_open = self.engine.as_ref().is_some_and(|engine| engine.is_open());
         let Some(namespace) = self.namespaces.get_mut(id.index()) else { return };
+        if !is_open {
+            namespace.state = State::Wanted;
+            return;
+        }
         if let Left::Unread = namespace.left {
             let watched = self.engine.as_mut().and_then(|engine| engine.watch_read(now));
             namespace.left = watched.map_or(Left::Read, Left::Watched);

@@ -81,6 +81,8 @@ impl Client {
                 }
                 Err(SendError::NotOpen) if how.volatile => return Err(EmitError::NotReady),
                 Err(SendError::NotOpen) => {}
+                // It waits until the server has acknowledged others.
+                Err(SendError::Full { .. }) if engine.is_resumable() && !how.volatile => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -102,7 +104,7 @@ impl Client {
         packet: &Encoded<'_>,
         ack: Option<u64>,
     ) -> Result<Token, EmitError> {
-        let waiting = Waiting { unit: Unit::new(packet), ack, since: now };
+        let waiting = Waiting { unit: Unit::new(packet), ack, since: now, is_reply: false };
         let (namespace, token) = self.admit(now, id, waiting.size())?;
         namespace.outbox.push(token, waiting);
         Ok(token)
@@ -165,9 +167,42 @@ impl Client {
         let Some(engine) = self.engine.as_mut().filter(|_| is_joined) else {
             return Err(SendError::NotOpen);
         };
+        if engine.is_resumable() && engine.closed().is_none() {
+            return self.acknowledge_in_order(now, id, packet);
+        }
         let sent = engine.send(now, packet.parts());
         self.follow_engine(now);
         sent
+    }
+
+    /// Sends an acknowledgement behind the events that wait, in a session that can be resumed: it waits with them.
+    fn acknowledge_in_order(
+        &mut self,
+        now: Time,
+        id: NamespaceId,
+        packet: &Encoded<'_>,
+    ) -> Result<(), SendError> {
+        let (Some(namespace), Some(engine)) = (self.namespaces.get_mut(id.index()), &mut self.engine) else {
+            return Err(SendError::NotOpen);
+        };
+        let sent = match namespace.outbox.is_empty() {
+            true => engine.send(now, packet.parts()),
+            false => Err(SendError::NotOpen),
+        };
+        let waits = matches!(sent, Err(SendError::NotOpen | SendError::Full { .. }));
+        if !waits || engine.closed().is_some() {
+            self.follow_engine(now);
+            return sent;
+        }
+        let waiting = Waiting { unit: Unit::new(packet), ack: None, since: now, is_reply: true };
+        let queued = namespace.buffered();
+        if queued.saturating_add(waiting.size()) > self.config.engine.send_buffer {
+            return Err(SendError::Full { queued });
+        }
+        self.tokens += 1;
+        namespace.outbox.push(Token(self.tokens), waiting);
+        self.follow_engine(now);
+        Ok(())
     }
 
     /// Stops waiting for an acknowledgement. If the event still waits, it is sent all the same.
@@ -214,10 +249,13 @@ impl Client {
                 Err(SendError::NotOpen | SendError::Full { .. }) => return,
                 sent => sent,
             };
-            let Some(Waiting { unit, ack, .. }) = namespace.outbox.remove(token) else { return };
+            let Some(Waiting { unit, ack, is_reply, .. }) = namespace.outbox.remove(token) else { return };
             match sent {
                 Ok(()) => {
                     namespace.sent = Some(now);
+                    if is_reply {
+                        continue;
+                    }
                     if namespace.tells_outgoing {
                         self.events.push_back(Event::Outgoing(id, unit.outgoing()));
                     }

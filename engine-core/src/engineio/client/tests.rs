@@ -1,3 +1,5 @@
+mod resume;
+
 use super::*;
 use crate::engineio::{Message, Packet, Part, Transport as Way};
 use crate::random::Random;

@@ -1,6 +1,7 @@
 mod joining;
 mod leaving;
 mod recovery;
+mod resume;
 mod waiting;
 
 use super::*;

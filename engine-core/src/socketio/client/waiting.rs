@@ -151,11 +151,6 @@ impl<T: Entry> Queue<T> {
         Some((*token, entry))
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Token, T)> {
-        let (token, _) = self.front()?;
-        Some((token, self.remove(token)?))
-    }
-
     pub(super) fn remove(&mut self, token: Token) -> Option<T> {
         let entries = self.0.as_mut()?;
         let entry = entries.by_token.remove(&token)?;

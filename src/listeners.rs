@@ -16,6 +16,8 @@ pub(crate) enum On {
     Any,
     /// Every event that leaves.
     AnyOutgoing,
+    /// Every event of a client that may be lost with its session.
+    Lost,
     /// An event that has no listener of its own.
     Unhandled,
     /// The upgrade of the session to WebSocket. Not an event, because a client may send one named `upgrade`.

@@ -314,6 +314,26 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether a session outlives its connections, if the server agrees. Default: off.
+    ///
+    /// When a connection is lost, the client opens another one, and the session goes on where it was: what was on its way in
+    /// either direction is sent again, arrives once and in order, and the namespaces stay joined. Events that are emitted
+    /// meanwhile wait as [`offline`](ClientBuilder::offline) says, and an event that the server has not yet confirmed takes
+    /// memory: once that reaches the limit that the server names, 1 MiB by default, further events wait, too.
+    /// [`ManagerEvent::Interrupted`](super::ManagerEvent::Interrupted) and
+    /// [`Resumed`](super::ManagerEvent::Resumed) report it.
+    ///
+    /// The server keeps the session for a limited time, by default 30 s. If it does not have it any more, the namespaces are
+    /// left and joined again as without this setting, and [`on_lost`](super::ClientSocket::on_lost) is called for each event
+    /// that it has not confirmed.
+    ///
+    /// Only servers of this library have it, by their own setting of the same name; with others, this changes nothing. It
+    /// needs [`reconnection`](ClientBuilder::reconnection).
+    pub fn stateful_reconnect(mut self, on: bool) -> Self {
+        self.engine.stateful_reconnect = on;
+        self
+    }
+
     /// Sets how long opening a connection, or joining a namespace, may take. Default: 20 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.config.timeout = timeout;
@@ -496,6 +516,7 @@ impl ClientBuilder {
         }
         let mut engine = self.engine;
         engine.deflate_pool = pool::DEFLATE;
+        engine.stateful_reconnect &= self.config.reconnection;
         engine.path = self.path;
         if !engine.path.starts_with('/') {
             engine.path.insert(0, '/');
@@ -512,7 +533,7 @@ impl ClientBuilder {
             (false, true) => url.query,
             (true, _) => self.query,
         };
-        let query = without_own(&query);
+        let query = without_own(&query, engine.stateful_reconnect);
         let mut config = self.config;
         config.engine = Arc::new(engine);
         let (cookies, headers): (Vec<_>, Vec<_>) =

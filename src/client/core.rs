@@ -147,7 +147,7 @@ impl Core {
             let transmits = lane == Lane::WebSocket && self.client.wants_transmit(generation);
             let opened = self.drawn + 1;
             let stream = self.stream(lane);
-            if stream.id != 0 && (is_another || want == Want::Nothing) {
+            if stream.id != 0 && (is_another || matches!(want, Want::Nothing | Want::Abort)) {
                 // Once woken, the stream finds out that it is no longer wanted.
                 *wake = std::mem::take(stream).waker;
             }
@@ -210,7 +210,7 @@ fn goes_ahead(event: &Event) -> bool {
 fn size_of_event(event: &Event) -> usize {
     let args = match event {
         Event::Incoming(_, incoming) => incoming.args.as_args(),
-        Event::Outgoing(_, outgoing) => outgoing.args.as_args(),
+        Event::Outgoing(_, emitted) | Event::Lost(_, emitted) => emitted.args.as_args(),
         _ => return size_of::<Event>(),
     };
     size_of::<Event>() + args.json().len() + args.attachments().bytes()

@@ -110,6 +110,10 @@ impl LaneStream {
                 self.told = true;
                 self.shared.release(self.lane, self.id);
             }
+            Want::Abort => {
+                self.rest = None;
+                self.give_up();
+            }
             // The request in progress has not ended yet.
             _ if self.rest.is_some() => {}
             _ if self.stream.is_idle() && self.unseen.is_some() => self.ask(),
@@ -193,9 +197,12 @@ impl LaneStream {
     /// it. That happens only once, because the other stream is new.
     ///
     /// A poll must be unseen for certain, because messages in its response would be lost: it is only repeated
-    /// if part of it was never written.
+    /// if part of it was never written. The same holds for every request of a session that can be resumed, which shows what
+    /// the server has handled.
     fn ask_again(&mut self) -> bool {
-        let may_be_seen = self.lane == Lane::Poll && self.stream.outbound().is_empty();
+        let is_written = self.stream.outbound().is_empty();
+        let may_be_seen =
+            is_written && (self.lane == Lane::Poll || self.shared.look(|client| client.is_resumable()));
         let is_reused = self.answered.is_some();
         let Some(request) = self.unseen.take().filter(|_| is_reused && !may_be_seen) else { return false };
         self.stream.abort();

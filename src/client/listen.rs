@@ -124,6 +124,26 @@ impl ClientSocket {
         self.listen(|state| state.listeners.add(On::Event("disconnect".into()), handler));
     }
 
+    /// Calls `handler` for each event that may be lost: it was sent in a session with
+    /// [stateful reconnect](crate::client::ClientBuilder::stateful_reconnect) that has ended before the server confirmed
+    /// that it has handled it. It may have been handled nevertheless.
+    ///
+    /// The handlers are called after those for the end of the connection, in the order in which the events were sent. Events
+    /// that wait for an acknowledgement are not among them, because their futures fail. What was not sent yet waits for the
+    /// next connection.
+    ///
+    /// ```no_run
+    /// # fn example(client: sockeye::Client) {
+    /// use sockeye::{Args, extract::Event};
+    ///
+    /// client.on_lost(async |Event(name): Event, args: Args| println!("{name} with {} arguments", args.len()));
+    /// # }
+    /// ```
+    pub fn on_lost<P: 'static>(&self, handler: impl Handler<P, ClientSocket>) {
+        let handler = Kept::new(handler);
+        self.listen(|state| state.listeners.add(On::Lost, handler));
+    }
+
     /// Adds a listener, unless the client is gone, because nothing would remove it again.
     fn listen(&self, add: impl FnOnce(&mut State)) {
         // Held meanwhile: the end of the client removes the listeners.

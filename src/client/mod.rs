@@ -26,6 +26,8 @@
 //! - Handlers start on the runtime, in the order of the events, and never inside a call such as `emit` or
 //!   `disconnect`: the caller may hold a lock that a handler takes.
 //! - Every emit can be awaited to learn what became of it; `emit_with_ack` waits for the server's answer.
+//! - With [`stateful_reconnect`](ClientBuilder::stateful_reconnect) and a server that has it on as well, a lost connection
+//!   loses nothing.
 //! - A message that is larger than the server accepts is refused with an error before it is sent.
 
 mod builder;
@@ -87,6 +89,12 @@ pub enum ManagerEvent {
     ReconnectError(ClientConnectError),
     /// There will be no more attempts.
     ReconnectFailed,
+    /// The connection was lost for this reason, and its session is going to be
+    /// [resumed](ClientBuilder::stateful_reconnect): the namespaces stay joined. Attempts are reported as others are.
+    Interrupted(ClientCloseReason),
+    /// The session was resumed with another connection: nothing was lost. If it cannot be resumed, the namespaces are
+    /// left, and [`Reconnect`](ManagerEvent::Reconnect) reports the next connection.
+    Resumed,
     /// The server sent a ping, which was answered. While the application has fallen behind, several pings are reported
     /// as one.
     Ping,

@@ -13,7 +13,7 @@ use super::watch::{show_close, show_text, tell_notes};
 use super::{ClientConnectError, ManagerEvent};
 use crate::guard::{BoxFuture, catch};
 use crate::guard::{Guarded, Panic};
-use crate::log::error;
+use crate::log::{debug, error};
 use crate::pool::{self, lend_events, reclaim_events};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -494,6 +494,12 @@ impl Shared {
             }
             Event::ReconnectFailed => self.tell(ManagerEvent::ReconnectFailed),
             Event::Ping => self.tell(ManagerEvent::Ping),
+            Event::Interrupted(reason) => {
+                debug!(peer = %self.settings.authority, cause = %reason, "the connection was lost, and its session is resumed");
+                self.tell(ManagerEvent::Interrupted(reason));
+            }
+            Event::Resumed => self.tell(ManagerEvent::Resumed),
+            Event::Lost(id, event) => _ = socket(id).map(|socket| socket.lost(&event)),
             _ => {}
         }
     }

@@ -433,6 +433,20 @@ impl ClientSocket {
         true
     }
 
+    /// Calls the handlers for an event that may be lost.
+    pub(super) fn lost(&self, lost: &Emitted) {
+        let listeners = self.0.state.lock().listeners.all(&On::Lost);
+        if listeners.is_empty() {
+            let shared = self.shared();
+            let server = shared.as_ref().map_or("unknown", |shared| &shared.settings.authority);
+            debug!(namespace = ?self.namespace(), peer = %server, event = ?lost.event, "an event may be lost");
+        }
+        for listener in &listeners {
+            let args = lost.args.as_args();
+            run(&**listener, &Context { args: Some(&args), ..Context::new(self, &lost.event) });
+        }
+    }
+
     pub(super) fn sent(&self, outgoing: &Emitted) {
         let listeners = self.0.state.lock().listeners.all(&On::AnyOutgoing);
         for listener in &listeners {

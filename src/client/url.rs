@@ -158,9 +158,12 @@ pub(super) fn host_of(authority: &str) -> &str {
 /// The query parameters that the protocol uses itself.
 const OWN: [&str; 5] = ["EIO", "transport", "sid", "t", "b64"];
 
-/// Returns the application's parameters of a query.
-pub(super) fn without_own(query: &str) -> String {
-    let is_own = |field: &str| form_urlencoded::parse(field.as_bytes()).any(|(key, _)| OWN.contains(&&*key));
+/// Returns the application's parameters of a query. `resumes` is whether stateful reconnect adds its own.
+pub(super) fn without_own(query: &str, resumes: bool) -> String {
+    let is_own = |field: &str| {
+        let mut fields = form_urlencoded::parse(field.as_bytes());
+        fields.any(|(key, _)| OWN.contains(&&*key) || resumes && key == "resume")
+    };
     let fields: Vec<_> = query.split('&').filter(|field| !field.is_empty() && !is_own(field)).collect();
     fields.join("&")
 }
@@ -214,7 +217,7 @@ mod tests {
     #[test]
     fn the_protocol_s_own_parameters_are_left_out_however_they_are_written() {
         let query = "EIO=3&a=b%26c&transport=x&&sid&t=1&b64=1&%65IO=4&E%49O=4&eio=5&T=2";
-        assert_eq!(without_own(query), "a=b%26c&%65IO=4&eio=5&T=2");
+        assert_eq!(without_own(query, false), "a=b%26c&%65IO=4&eio=5&T=2");
     }
 
     #[test]

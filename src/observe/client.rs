@@ -85,6 +85,15 @@ pub enum ClientEvent<'a> {
         /// The reason.
         cause: &'a TransportError,
     },
+    /// The connection was lost, and the session is going to be
+    /// [resumed](crate::client::ClientBuilder::stateful_reconnect) with another one.
+    #[non_exhaustive]
+    Interrupted {
+        /// The reason, with its cause.
+        reason: &'a CloseReason,
+    },
+    /// The session was resumed with another connection: nothing was lost.
+    Resumed,
     /// The connection ended, or could not be opened.
     #[non_exhaustive]
     Closed {
@@ -122,6 +131,8 @@ pub(crate) fn tell_client(observer: &dyn ClientObserver, notes: &[Note]) {
             Note::Opened => ClientEvent::Opened,
             Note::Upgraded => ClientEvent::Upgraded,
             Note::NotUpgraded(cause) => ClientEvent::NotUpgraded { cause },
+            Note::Interrupted(reason) => ClientEvent::Interrupted { reason },
+            Note::Resumed => ClientEvent::Resumed,
             Note::Closed(reason) => ClientEvent::Closed { reason },
             _ => continue,
         };

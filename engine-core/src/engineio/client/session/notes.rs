@@ -25,7 +25,7 @@ pub enum Note {
     /// It stays with polling, for this reason.
     NotUpgraded(TransportError),
     /// It has lost its connection, and can be resumed.
-    Lost(CloseReason),
+    Interrupted(CloseReason),
     /// It was resumed with another connection.
     Resumed,
     /// It ended.

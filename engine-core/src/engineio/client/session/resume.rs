@@ -195,7 +195,7 @@ impl Session {
         self.queue.clear();
         self.deflate = None;
         self.state = State::Detached;
-        self.note(|_| Note::Lost(reason));
+        self.note(|_| Note::Interrupted(reason));
     }
 
     /// Returns whether an error is a loss of the connection: the server may still have the session.

@@ -7,6 +7,7 @@ use simulation::{Calls, Client, Incoming, Polling, Sim};
 use sockeye::extract::Data;
 use sockeye::observe::{Observer, ServerEvent};
 use sockeye::{AckError, Server, ServerBuilder, Socket, StatefulReconnect};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,9 +65,18 @@ fn connect(sim: &Sim) -> Client {
     client
 }
 
+/// Returns a number that is higher than those before, for an attempt to resume any session.
+fn next_attempt() -> u32 {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 /// Asks for a session, and returns the connection and its open packet.
 fn resume(sim: &Sim, sid: &str, count: u64) -> (Client, String) {
-    let client = Client::dial(sim, &format!("EIO=4&transport=websocket&sid={sid}&resume={count}"));
+    let client = Client::dial(
+        sim,
+        &format!("EIO=4&transport=websocket&sid={sid}&resume={count}&attempt={}", next_attempt()),
+    );
     assert!(client.status().contains("101"), "{}", client.status());
     let open = client.next();
     (client, open)
@@ -257,7 +267,7 @@ fn a_poll_whose_response_is_lost_is_answered_again() {
     old.begin_poll();
     old.cut_polls();
     assert_eq!(old.post(r#"42["note","no"]"#), 400, "the session has to be resumed");
-    let (mut client, packets) = Polling::open_with(&sim, &format!("&sid={}&resume=1", old.session));
+    let (mut client, packets) = Polling::open_with(&sim, &format!("&sid={}&resume=1&attempt=1", old.session));
     assert_resumed(&packets[0], &old.session, 1);
     assert_eq!(packets[1..], [r#"42["a",1]"#]);
     assert_eq!(client.post(r#"42["note","yes"]"#), 200);
@@ -292,7 +302,7 @@ fn a_post_that_is_lost_is_not_handled() {
     old.join();
     old.begin_part_of_post("4", 100);
     old.cut();
-    let (mut client, packets) = Polling::open_with(&sim, &format!("&sid={}&resume=1", old.session));
+    let (mut client, packets) = Polling::open_with(&sim, &format!("&sid={}&resume=1&attempt=1", old.session));
     assert_resumed(&packets[0], &old.session, 1);
     assert_eq!(client.post(r#"42["note","again"]"#), 200);
     assert_eq!(calls.take(), ["again"]);
@@ -304,7 +314,7 @@ fn a_resumed_session_over_polling_is_upgraded() {
     let (sim, calls, _) = sim();
     let old = connect(&sim);
     old.cut();
-    let (mut client, packets) = Polling::open_with(&sim, &format!("&sid={}&resume=1", old.session));
+    let (mut client, packets) = Polling::open_with(&sim, &format!("&sid={}&resume=1&attempt=1", old.session));
     assert!(packets[0].contains(r#""upgrades":["websocket"]"#), "{packets:?}");
     client.begin_poll();
     let websocket = client.begin_upgrade();
@@ -407,4 +417,30 @@ fn an_application_that_refuses_is_asked_only_for_new_sessions() {
     assert_resumed(&open, &client.session, 1);
     let refused = Client::dial(&sim, "EIO=4&transport=websocket&sid=AAAAAAAAAAAAAAAAAAAA&resume=1");
     assert!(refused.status().contains("400"), "a rejection is a new session");
+}
+
+#[test]
+fn requests_of_an_earlier_connection_that_arrive_late_change_nothing() {
+    let (sim, calls, lives) = sim();
+    let (mut old, _) = Polling::open_with(&sim, "&resume=0");
+    old.join();
+    old.cut();
+    let (mut client, packets) = Polling::open_with(&sim, &format!("&sid={}&resume=1&attempt=2", old.session));
+    assert_resumed(&packets[0], &old.session, 1);
+    client.begin_poll();
+    // All of the first connection: a POST, a poll, and the first attempt, which is overtaken.
+    old.redial();
+    assert_eq!(old.post(r#"42["note","late"]"#), 400);
+    old.begin_poll();
+    assert_eq!(old.answer().unwrap().0, 400);
+    let late = format!("EIO=4&transport=websocket&sid={}&resume=1", old.session);
+    for attempt in ["", "&attempt=0", "&attempt=1", "&attempt=2"] {
+        let late = Client::dial(&sim, &format!("{late}{attempt}"));
+        assert!(late.status().contains("400"), "{attempt}: {}", late.status());
+    }
+    assert_eq!(client.post(r#"42["note","new"]"#), 200);
+    assert!(sim.server().emit("a", 1).error.is_none());
+    assert_eq!(client.packets(), [r#"42["a",1]"#]);
+    assert_eq!(calls.take(), ["new"]);
+    assert_eq!(lives.take(), ["opened", "detached: transport error", "resumed: polling"]);
 }

@@ -25,6 +25,7 @@ struct Resumable {
     now: u64,
     id: Id,
     decoder: Decoder,
+    attempts: u32,
 }
 
 fn resumable_config(set: impl FnOnce(&mut Config)) -> Arc<Config> {
@@ -43,7 +44,8 @@ impl Resumable {
         let id = Id::from_random([7; 15]);
         let opening = Opening { resumable: true, ..transport.into() };
         let session = Session::open(at(0), config, &id, opening);
-        let mut it = Resumable { session, now: 0, id, decoder: Decoder::new(Role::Client, usize::MAX) };
+        let mut it =
+            Resumable { session, now: 0, id, decoder: Decoder::new(Role::Client, usize::MAX), attempts: 0 };
         if transport == POLL {
             it.session.begin_poll(at(0), false).unwrap();
         }
@@ -98,7 +100,8 @@ impl Resumable {
     }
 
     fn begin_resume(&mut self, count: u64) -> Result<Attempt, Refused> {
-        self.session.begin_resume(at(self.now), count)
+        self.attempts += 1;
+        self.session.begin_resume(at(self.now), count, self.attempts)
     }
 
     fn attach(&mut self, attempt: Attempt, count: u64, transport: Transport) -> Result<bool, Refused> {
@@ -141,7 +144,7 @@ fn a_session_is_resumable_only_if_both_sides_ask_for_it_in_version_4() {
         assert_eq!(String::from_utf8_lossy(&flat(out)).contains("\"resume\""), is_resumable);
         session.lose(at(1), CloseReason::TransportClose);
         assert_eq!(session.closed().is_none(), is_resumable);
-        assert_eq!(session.begin_resume(at(1), 0).is_ok(), is_resumable);
+        assert_eq!(session.begin_resume(at(1), 0, 1).is_ok(), is_resumable);
     }
 }
 
@@ -162,7 +165,7 @@ fn an_ordinary_session_ignores_the_data_of_a_noop_and_sends_none() {
 #[test]
 fn a_session_that_cannot_be_resumed_refuses_and_stays() {
     let mut rig = Rig::open(WS, resumable_config(|_| {}));
-    assert_eq!(rig.session.begin_resume(at(0), 0), Err(Refused::NoResumption));
+    assert_eq!(rig.session.begin_resume(at(0), 0, 1), Err(Refused::NoResumption));
     assert_eq!(rig.session.closed(), None);
 }
 
@@ -416,6 +419,12 @@ fn the_last_attempt_wins() {
     assert_eq!(it.attach(first, 0, WS), Err(Refused::Detached));
     assert_eq!(it.attach(second, 0, WS), Ok(true));
     assert_eq!(it.attach(second, 0, WS), Err(Refused::Detached), "once");
+    // A request that was on its way for long changes nothing.
+    for attempt in [0, 1, 2] {
+        assert!(it.session.is_late_attempt(attempt));
+        assert_eq!(it.session.begin_resume(at(0), 0, attempt), Err(Refused::Detached));
+    }
+    assert!(!it.session.is_late_attempt(3) && !it.session.is_detached());
 }
 
 #[test]

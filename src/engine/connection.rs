@@ -270,6 +270,10 @@ impl<A: Application> Connection<A> {
                 std::mem::replace(&mut other.stage, Stage::Refused)
         {
             session.with(|engine, _| engine.abort_upgrade(ticket));
+            // The client may have moved here already, and would take a close frame for the end of the session.
+            if session.is_resumable() {
+                return self.stream.abort();
+            }
         }
         self.stream.close(now, None, "");
     }
@@ -319,7 +323,9 @@ impl<A: Application> Connection<A> {
                 } else if session.is_evicted() {
                     // Another connection may have the session from now on.
                     session.let_go(now, TransportError::Lost.into());
-                    self.close_stream(now, None);
+                    // A close frame would tell a client that still hears it that the session has ended.
+                    self.leave_session(Stage::Refused);
+                    self.stream.abort();
                 }
                 return;
             }

@@ -7,6 +7,8 @@ pub struct Polling {
     pub sim: Sim,
     /// The secret id of the session.
     pub session: String,
+    /// The end of the query of each request, if the session was resumed.
+    attempt: String,
     polls: Http,
     posts: Http,
 }
@@ -28,6 +30,7 @@ impl Polling {
         let mut client = Polling {
             sim: sim.clone(),
             session: String::new(),
+            attempt: query.find("&attempt=").map_or("", |at| &query[at..]).to_owned(),
             polls: Http::dial(sim),
             posts: Http::dial(sim),
         };
@@ -39,9 +42,14 @@ impl Polling {
         (client, body.split('\x1e').map(str::to_owned).collect())
     }
 
+    /// Goes on with other streams.
+    pub fn redial(&mut self) {
+        (self.polls, self.posts) = (Http::dial(&self.sim), Http::dial(&self.sim));
+    }
+
     /// Asks for packets, without waiting for them.
     pub fn begin_poll(&mut self) {
-        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", self.session);
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}{}", self.session, self.attempt);
         self.polls.send(&format!("GET {target} HTTP/1.1\r\nHost: here\r\n\r\n"));
         self.sim.run();
     }
@@ -69,7 +77,7 @@ impl Polling {
 
     /// Sends packets, without waiting for the answer.
     pub fn begin_post(&mut self, body: &str) {
-        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", self.session);
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}{}", self.session, self.attempt);
         let length = body.len();
         let head = format!("POST {target} HTTP/1.1\r\nHost: here\r\nContent-Length: {length}\r\n\r\n");
         self.posts.send(&(head + body));
@@ -98,7 +106,7 @@ impl Polling {
 
     /// A WebSocket connection that may take the session over.
     pub fn begin_upgrade(&self) -> Client {
-        Client::dial(&self.sim, &format!("EIO=4&transport=websocket&sid={}", self.session))
+        Client::dial(&self.sim, &format!("EIO=4&transport=websocket&sid={}{}", self.session, self.attempt))
     }
 
     /// Cuts the stream of the polls.
@@ -109,7 +117,7 @@ impl Polling {
 
     /// Sends the head of a request with data, and only a part of the body.
     pub fn begin_part_of_post(&mut self, body: &str, length: usize) {
-        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", self.session);
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={}{}", self.session, self.attempt);
         let head = format!("POST {target} HTTP/1.1\r\nHost: here\r\nContent-Length: {length}\r\n\r\n");
         self.posts.send(&(head + body));
         self.sim.run();

@@ -56,6 +56,7 @@ struct World {
     /// Upper bound of the bytes of control packets and headers that may be queued beyond the send buffer.
     extra: usize,
     ends: usize,
+    attempts: u32,
 }
 
 const BUFFER: usize = 2000;
@@ -87,6 +88,7 @@ impl World {
             got: Vec::new(),
             extra: 300,
             ends: 0,
+            attempts: 0,
         }
     }
 
@@ -216,7 +218,8 @@ impl World {
 
     fn resume(&mut self, transport: Transport) {
         let count = self.messages().len() as u64;
-        let Ok(attempt) = self.session.begin_resume(self.now, count) else {
+        self.attempts += 1;
+        let Ok(attempt) = self.session.begin_resume(self.now, count, self.attempts) else {
             assert!(self.session.closed().is_some() || !self.session.is_resumable());
             return;
         };

@@ -21,10 +21,13 @@ pub(super) fn settle<A: Application>(caller: Caller<'_, A>, subject: Subject) ->
 fn can_resume<A: Application>(caller: Caller<'_, A>, resume: &Resume) -> bool {
     let session = caller.server.session(&resume.id).filter(Session::is_resumable);
     let Some(session) = session else { return false };
-    let can_resume = session.peek(|engine, _| engine.can_resume(resume.handled));
+    let can_resume = session.peek(|engine, _| {
+        // A late request is refused, and changes nothing.
+        engine.can_resume(resume.handled) || engine.is_late_attempt(resume.attempt)
+    });
     if !can_resume {
         // Its client will not ask for it again.
-        let _ = session.losing(|engine, _| engine.begin_resume(caller.now, resume.handled));
+        let _ = session.losing(|engine, _| engine.begin_resume(caller.now, resume.handled, resume.attempt));
     }
     can_resume
 }

@@ -341,6 +341,10 @@ impl Session {
             target.push_str("&resume=");
             target.push_str(itoa::Buffer::new().format(handled));
         }
+        if let Some(attempt) = self.attempt() {
+            target.push_str("&attempt=");
+            target.push_str(itoa::Buffer::new().format(attempt));
+        }
         let config = &self.config;
         if config.force_base64 && (lane == Lane::WebSocket || self.handshake.is_none()) {
             target.push_str("&b64=1");
@@ -433,7 +437,7 @@ impl Session {
         match &mut self.state {
             State::Opening { .. } => self.fail_opening(error.into()),
             State::Polling(_) if lane == Lane::WebSocket => self.stay_polling(error),
-            _ if Session::is_loss(&error) => self.lose(now, error.into()),
+            _ if Session::may_resume_after(&error) => self.lose(now, error.into()),
             _ => self.end(error.into()),
         }
     }

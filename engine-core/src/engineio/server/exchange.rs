@@ -100,7 +100,7 @@ impl Subject {
         site: &Site,
         incoming: &Incoming<'_>,
         query: Result<Query, RequestError>,
-        resume: Option<&str>,
+        resume: Option<(&str, u32)>,
     ) -> Subject {
         let is_upgrade = incoming.upgrade != Upgrade::None;
         let route = query.and_then(|query| {
@@ -306,6 +306,8 @@ pub struct Exchange {
     resumable: bool,
     /// The last attempt to resume the session when the request began.
     attempt: Attempt,
+    /// The client's number of that attempt, which the request names.
+    named: u32,
 }
 
 #[derive(Debug)]
@@ -352,6 +354,7 @@ impl Exchange {
             base64: false,
             resumable: false,
             attempt: Attempt::default(),
+            named: 0,
         };
         let decision = exchange.route(site, incoming);
         (exchange, decision)
@@ -373,7 +376,12 @@ impl Exchange {
                 }
                 let resume = self.resume_of(site, request);
                 self.resumable = resume.is_some();
-                Decision::Serve(Subject::of(site, incoming, query, resume.as_deref()))
+                Decision::Serve(Subject::of(
+                    site,
+                    incoming,
+                    query,
+                    resume.as_deref().map(|handled| (handled, self.named)),
+                ))
             }
             false => Decision::Elsewhere,
         }
@@ -429,6 +437,7 @@ impl Exchange {
     /// The cause if the session does not accept it.
     pub fn begin_poll(&mut self, now: Time, session: &mut Session, is_behind: bool) -> Result<(), Refusal> {
         self.check_version(session)?;
+        self.check_attempt(session)?;
         session.begin_poll(now, is_behind)?;
         self.note_poll(now, session);
         Ok(())
@@ -457,6 +466,7 @@ impl Exchange {
         is_behind: bool,
     ) -> Result<(), Refusal> {
         self.check_version(session)?;
+        self.check_attempt(session)?;
         session.begin_post(now, is_behind)?;
         self.attempt = session.attempt();
         let content_type = incoming.request.header("content-type").unwrap_or_default();
@@ -577,6 +587,7 @@ impl Exchange {
         is_behind: bool,
     ) -> Result<Option<Ticket>, Refusal> {
         self.check_version(session)?;
+        self.check_attempt(session)?;
         let Ok(ticket) = session.begin_upgrade(now, is_behind) else { return Ok(None) };
         if let Some((deflate, _)) = handshake.deflate {
             session.set_deflate(deflate);

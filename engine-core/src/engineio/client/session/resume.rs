@@ -29,6 +29,11 @@ pub(super) struct Resume {
     limit: usize,
     /// The time for which the server keeps the session.
     window: Duration,
+    /// The number of attempts to resume the session. Requests carry it, so that the server knows those of earlier connections,
+    /// which may arrive late.
+    attempts: u32,
+    /// A message has got through since the session was last resumed.
+    has_progress: bool,
     lost: Option<Lost>,
 }
 
@@ -70,6 +75,8 @@ impl Resume {
             begun: Vec::new(),
             limit: terms.max_bytes.min(config.send_buffer),
             window: terms.window,
+            attempts: 0,
+            has_progress: true,
             lost: None,
         }
     }
@@ -95,6 +102,7 @@ impl Resume {
 
     /// Counts a message that arrived. Returns whether the server is to be told.
     pub(super) fn count(&mut self, len: usize) -> bool {
+        self.has_progress = true;
         self.handled.add(len)
     }
 
@@ -106,6 +114,7 @@ impl Resume {
 
     fn acknowledge(&mut self, count: u64) -> Result<(), Impossible> {
         let before = self.log.acknowledged();
+        self.has_progress |= count > before;
         let is_attachment = |packet: &&Bytes| packet.first() == Some(&b'b');
         match self.log.after(count).next().filter(is_attachment) {
             // The event is kept whole, so that it can be shown if the server does not get the rest.
@@ -153,6 +162,12 @@ impl Session {
         self.resume.as_ref()?.lost.as_ref().map(|lost| &lost.reason)
     }
 
+    /// Returns whether a message got through on the connection that is lost, in either direction: another one is worth an
+    /// early attempt.
+    pub fn had_progress(&self) -> bool {
+        self.resume.as_ref().is_some_and(|resume| resume.has_progress)
+    }
+
     /// Returns the reason why the last attempt to resume the session has failed, if one has.
     pub fn resume_failure(&self) -> Option<&CloseReason> {
         self.resume.as_ref()?.lost.as_ref()?.failure.as_ref()
@@ -198,6 +213,12 @@ impl Session {
         self.note(|_| Note::Interrupted(reason));
     }
 
+    /// Returns whether the server may still have the session after an error in a request of it. With status 400 it refuses
+    /// those of a connection that it has given up; whether it has the session is shown by the answer to a request to resume.
+    pub(super) fn may_resume_after(error: &TransportError) -> bool {
+        Session::is_loss(error) || matches!(error, TransportError::Status { status: 400, .. })
+    }
+
     /// Returns whether an error is a loss of the connection: the server may still have the session.
     pub(super) fn is_loss(error: &TransportError) -> bool {
         match error {
@@ -217,8 +238,10 @@ impl Session {
     pub fn resume(&mut self) {
         if self.closed.is_none()
             && let State::Detached = self.state
-            && let Some(lost) = self.resume.as_ref().and_then(|resume| resume.lost.as_ref())
+            && let Some(resume) = &mut self.resume
+            && let Some(lost) = &resume.lost
         {
+            resume.attempts = resume.attempts.saturating_add(1);
             self.state = State::Opening { index: lost.index, asked: false };
             self.note(|session| Note::Opening(session.transport()));
         }
@@ -254,6 +277,11 @@ impl Session {
         }
     }
 
+    /// Returns the number of the attempt by which the session got its connection, if it is not the first connection.
+    pub(super) fn attempt(&self) -> Option<u32> {
+        self.resume.as_ref().map(|resume| resume.attempts).filter(|attempts| *attempts > 0)
+    }
+
     /// Returns what the request that opens the connection says of the messages that were handled: `0` for a new session.
     pub(super) fn resume_from(&mut self) -> Option<u64> {
         match &mut self.resume {
@@ -270,6 +298,7 @@ impl Session {
         let is_same = self.handshake.as_ref().is_some_and(|old| old.sid == new.sid);
         if let Some(resume) = self.resume.as_deref_mut().filter(|resume| is_same && resume.lost.is_some()) {
             let received = terms.ok_or(HandshakeError::Resume)?.received;
+            resume.has_progress = false;
             resume.acknowledge(received).map_err(|_| HandshakeError::Resume)?;
             resume.lost = None;
             return Ok(Opened::Resumed);

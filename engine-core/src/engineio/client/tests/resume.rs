@@ -118,14 +118,14 @@ fn a_session_goes_on_over_another_websocket_connection() {
     assert_eq!(session.send(at(0), text("e")), Err(SendError::NotOpen));
     assert_eq!(session.wants(at(0), Lane::WebSocket), Want::Nothing);
     assert_eq!(session.lost(), Some(&CloseReason::TransportClose(None)));
-    assert_eq!(resume(&mut session, 2), "/socket.io/?EIO=4&transport=websocket&sid=abc&resume=1");
+    assert_eq!(resume(&mut session, 2), "/socket.io/?EIO=4&transport=websocket&sid=abc&resume=1&attempt=1");
     assert!(session.is_open() && session.lost().is_none());
     send(&mut session, "e");
     assert_eq!(frames(&mut session), ["4c", "4d", "4e"]);
     hear(&mut session, "65");
     // Again, with nothing in between.
     lose(&mut session);
-    assert_eq!(resume(&mut session, 5), "/socket.io/?EIO=4&transport=websocket&sid=abc&resume=1");
+    assert_eq!(resume(&mut session, 5), "/socket.io/?EIO=4&transport=websocket&sid=abc&resume=1&attempt=2");
     assert_eq!(frames(&mut session), [""; 0]);
 }
 
@@ -165,7 +165,10 @@ fn what_a_lost_poll_or_post_carried_is_told_from_what_was_handled() {
         // The answer to the request that sends is lost, and so is the poll.
         session.handle_eof(at(0), Lane::Post);
         assert!(session.is_detached());
-        assert_eq!(resume(&mut session, handled), "/socket.io/?EIO=4&transport=polling&sid=abc&resume=0");
+        assert_eq!(
+            resume(&mut session, handled),
+            "/socket.io/?EIO=4&transport=polling&sid=abc&resume=0&attempt=1"
+        );
         assert_eq!(hear(&mut session, "4x"), Received::Message(Message::Text("x")));
         session.end_poll(at(0));
         assert_eq!(body(&mut session, at(0)), again);
@@ -196,7 +199,11 @@ fn the_other_transport_is_tried_if_one_fails_and_an_upgrade_is_possible_again() 
         session.resume_failure(),
         Some(CloseReason::TransportError(TransportError::Status { .. }))
     ));
-    assert_eq!(resume(&mut session, 0), "/socket.io/?EIO=4&transport=polling&sid=abc&resume=0");
+    assert_eq!(resume(&mut session, 0), "/socket.io/?EIO=4&transport=polling&sid=abc&resume=0&attempt=2");
+    session.end_poll(at(0));
+    let poll = session.begin(at(0), Lane::Poll, "").unwrap();
+    assert_eq!(poll.target, "/socket.io/?EIO=4&transport=polling&sid=abc&attempt=2");
+    session.handle_response(at(0), Lane::Poll, 200, b"6");
     session.end_poll(at(0));
     send(&mut session, "b");
     upgrade(&mut session);
@@ -214,7 +221,7 @@ fn a_server_without_the_session_opens_another_one_and_what_it_did_not_confirm_is
     hear(&mut session, "63");
     lose(&mut session);
     session.resume();
-    assert!(begin(&mut session).ends_with("&sid=abc&resume=1"));
+    assert!(begin(&mut session).ends_with("&sid=abc&resume=1&attempt=1"));
     let answer = format!("0{}", open("def", 0, 1000));
     let Received::Replaced(lost) = hear(&mut session, &answer) else { panic!("not replaced") };
     assert_eq!(lost.reason, Some(CloseReason::TransportClose(None)));
@@ -224,7 +231,7 @@ fn a_server_without_the_session_opens_another_one_and_what_it_did_not_confirm_is
     send(&mut session, "d");
     lose(&mut session);
     session.resume();
-    assert!(begin(&mut session).ends_with("&sid=def&resume=0"));
+    assert!(begin(&mut session).ends_with("&sid=def&resume=0&attempt=1"));
     // This server does not know stateful reconnect.
     let answer = format!("0{}", OPEN.replace("abc", "ghi"));
     let Received::Replaced(lost) = hear(&mut session, &answer) else { panic!("not replaced") };
@@ -338,11 +345,13 @@ fn every_way_to_lose_a_connection_detaches_the_session_until_the_window_is_over(
         assert_eq!(session.closed(), Some(&reason));
         assert!(!session.is_detached() || session.wants(until, Lane::Poll) == Want::Nothing);
     }
-    // A connection that answers nothing is no end of the session, which a request with an error is.
-    let mut session = resumable(&[Way::Polling], 1 << 20);
-    session.begin(at(0), Lane::Poll, "");
-    session.handle_response(at(0), Lane::Poll, 400, b"unknown");
-    assert!(session.closed().is_some());
+    // The server refuses requests of a connection that it has given up. What would be refused again ends the session.
+    for (status, may_resume) in [(400, true), (413, false), (403, false)] {
+        let mut session = resumable(&[Way::Polling], 1 << 20);
+        session.begin(at(0), Lane::Poll, "");
+        session.handle_response(at(0), Lane::Poll, status, b"no");
+        assert_eq!((session.is_detached(), session.closed().is_some()), (may_resume, !may_resume));
+    }
 }
 
 #[test]

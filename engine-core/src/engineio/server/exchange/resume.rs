@@ -17,6 +17,8 @@ pub struct Resume {
     pub id: Id,
     /// The number of messages that the client has handled.
     pub handled: u64,
+    /// The client's number of the attempt.
+    pub attempt: u32,
     /// The transport of the new connection.
     pub transport: NewTransport,
 }
@@ -26,7 +28,7 @@ impl Subject {
         site: &Site,
         incoming: &Incoming<'_>,
         id: Id,
-        handled: &str,
+        (handled, attempt): (&str, u32),
         purpose: Purpose,
     ) -> Subject {
         let Some(handled) = parse_count(handled) else {
@@ -39,17 +41,33 @@ impl Subject {
             },
             _ => NewTransport::Polling,
         };
-        Subject::Resume(Resume { id, handled, transport })
+        Subject::Resume(Resume { id, handled, attempt, transport })
     }
 }
 
 impl Exchange {
-    /// Returns the parameter `resume`, if it has a meaning. Otherwise, it is the application's.
-    pub(super) fn resume_of<'a>(&self, site: &Site, request: &Request<'a>) -> Option<Cow<'a, str>> {
+    /// Returns the parameter `resume`, if it has a meaning, and notes the number of the attempt. Otherwise, both are the
+    /// application's.
+    pub(super) fn resume_of<'a>(&mut self, site: &Site, request: &Request<'a>) -> Option<Cow<'a, str>> {
+        self.named = 0;
         if site.config.stateful_reconnect.is_none() || self.version != Version::V4 {
             return None;
         }
-        http::Query::parse(request.query()).ok()?.get("resume")
+        let [resume, attempt] = http::Query::parse(request.query()).ok()?.get_all(["resume", "attempt"]);
+        if let Some(attempt) = attempt {
+            // A session does not have so many.
+            let number = parse_count(&attempt).and_then(|number| number.try_into().ok());
+            self.named = number.unwrap_or(u32::MAX);
+        }
+        resume
+    }
+
+    /// Checks that the request does not belong to an earlier connection of the session.
+    pub(super) fn check_attempt(&self, session: &Session) -> Result<(), Refusal> {
+        match session.is_current(self.named) {
+            true => Ok(()),
+            false => Err(RequestError::Detached.into()),
+        }
     }
 
     /// Returns whether the request has to be [refused](Exchange::refuse) with [`RequestError::Detached`], because its
@@ -70,7 +88,7 @@ impl Exchange {
     /// The cause if it cannot be resumed.
     pub fn begin_resume(&mut self, now: Time, session: &mut Session, count: u64) -> Result<(), Refusal> {
         self.check_version(session)?;
-        self.attempt = session.begin_resume(now, count)?;
+        self.attempt = session.begin_resume(now, count, self.named)?;
         self.state = State::Resuming(now + session.config().upgrade_timeout);
         Ok(())
     }
@@ -91,7 +109,7 @@ impl Exchange {
             NewTransport::Polling => None,
             NewTransport::WebSocket(websocket) => websocket.deflate(),
         };
-        let Resume { id, handled, transport } = resume;
+        let Resume { id, handled, transport, .. } = resume;
         let is_resumed = session.resume(now, self.attempt, *handled, id, transport.kind(), deflate)?;
         if is_resumed {
             self.note_poll(now, session);

@@ -34,6 +34,9 @@ pub(super) struct Resumption {
     detached: Option<Box<Detached>>,
     /// The last attempt. Requests that began before it are too late.
     attempt: Attempt,
+    /// The number that the client gave the last attempt. Its requests name it, because those of an earlier connection may
+    /// arrive late.
+    named: u32,
     /// A WebSocket connection carries the session, or does not know yet that it does no more.
     is_held: bool,
     /// The packets of a request are being handled.
@@ -57,6 +60,7 @@ impl Resumption {
             handled: Handled::new(settings.max_bytes),
             detached: None,
             attempt: Attempt::default(),
+            named: 0,
             is_held: transport == Transport::WebSocket,
             is_handling: false,
         })
@@ -131,6 +135,17 @@ impl Session {
     /// Returns the number of the last attempt to resume the session. A request that began before it must do nothing more.
     pub fn attempt(&self) -> Attempt {
         self.resumption().map_or(Attempt::default(), |resumption| resumption.attempt)
+    }
+
+    /// Returns whether a request belongs to the connection that the session has. `named` is the number of the attempt that
+    /// it names.
+    pub(in crate::engineio::server) fn is_current(&self, named: u32) -> bool {
+        self.resumption().is_none_or(|resumption| resumption.named == named)
+    }
+
+    /// Returns whether a request to resume the session is older than another one. `named` is its number.
+    pub fn is_late_attempt(&self, named: u32) -> bool {
+        self.resumption().is_some_and(|resumption| named <= resumption.named)
     }
 
     #[inline]
@@ -331,14 +346,17 @@ impl Session {
     }
 
     /// Begins to resume the session on a new connection, for a client that has handled `count` messages. If the session
-    /// still has a connection, that counts as lost; an earlier attempt is over.
+    /// still has a connection, that counts as lost; an earlier attempt is over. `named` is the client's number of the attempt.
     ///
     /// # Errors
-    /// [`Refused::Closed`], or [`Refused::NoResumption`], which ends a session that could be resumed otherwise.
-    pub fn begin_resume(&mut self, now: Time, count: u64) -> Result<Attempt, Refused> {
+    /// [`Refused::Closed`], [`Refused::Detached`] if there was a later attempt, or [`Refused::NoResumption`], which ends a session that could be resumed otherwise.
+    pub fn begin_resume(&mut self, now: Time, count: u64, named: u32) -> Result<Attempt, Refused> {
         self.catch_up(now, false);
         if self.closed.is_some() {
             return Err(Refused::Closed);
+        }
+        if self.is_late_attempt(named) {
+            return Err(Refused::Detached);
         }
         self.give_up_resumable(now)?;
         if !self.can_resume(count) {
@@ -348,6 +366,7 @@ impl Session {
         }
         let resumption = self.resumption_mut().ok_or(Refused::NoResumption)?;
         resumption.attempt.0 = resumption.attempt.0.wrapping_add(1);
+        resumption.named = named;
         Ok(resumption.attempt)
     }
 

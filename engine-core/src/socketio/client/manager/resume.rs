@@ -1,7 +1,7 @@
 //! Stateful reconnect: the namespaces stay joined while the session has no connection.
 
 use super::super::namespace::{Namespace, State};
-use super::super::{Emitted, Event, Limits, NamespaceId};
+use super::super::{Config, Emitted, Event, Limits, NamespaceId};
 use super::{Client, Link, SHORTEST};
 use crate::engineio::client::{CloseReason, Unconfirmed};
 use crate::engineio::{Message, Packet as EnginePacket};
@@ -38,6 +38,9 @@ impl Client {
         match self.link {
             Link::Open => {
                 let Some(reason) = engine.lost().cloned() else { return };
+                if engine.had_progress() {
+                    self.attempts = 0;
+                }
                 self.events.push_back(Event::Interrupted(reason));
                 // The packet continues with the session.
                 self.reassembly_deadline = None;
@@ -55,7 +58,7 @@ impl Client {
             }
             Link::Idle | Link::Waiting(_) => return,
         }
-        let is_first = self.link == Link::Open;
+        let is_first = self.link == Link::Open && self.attempts == 0;
         // Packets of the earlier streams that were not handled yet will be sent again.
         self.generation += 1;
         self.link = Link::Idle;
@@ -67,7 +70,10 @@ impl Client {
         }
         let delay = match is_first {
             // Soon, but not all clients of a proxy that was restarted at once.
-            true => self.random.jitter(self.config.reconnection_delay / 2, 1.0).max(SHORTEST),
+            true => {
+                let Config { reconnection_delay, randomization_factor, .. } = &*self.config;
+                self.random.jitter(*reconnection_delay / 2, randomization_factor * 2.0).max(SHORTEST)
+            }
             false => self.back_off(self.attempts),
         };
         self.attempts += 1;
@@ -78,7 +84,6 @@ impl Client {
     /// Handles that the session goes on with another connection.
     pub(super) fn resumed(&mut self, now: Time) {
         self.link = Link::Open;
-        self.attempts = 0;
         self.reconnecting = false;
         self.events.push_back(Event::Resumed);
         if self.reassembly.is_pending() {

@@ -41,7 +41,38 @@ pub struct Duplex {
     pub server_gone: bool,
     /// The stream is broken: both ends get an error.
     broken: bool,
+    /// The number of bytes after which the stream ends, shared with others.
+    fuse: Option<Fuse>,
+    /// It has ended, and what is written is dropped.
+    is_cut: bool,
     weather: Option<Weather>,
+}
+
+/// The number of bytes that streams may still carry before one of them ends.
+#[derive(Clone, Debug)]
+pub struct Fuse(Arc<Mutex<usize>>);
+
+impl Fuse {
+    pub fn new(bytes: usize) -> Fuse {
+        Fuse(Arc::new(Mutex::new(bytes)))
+    }
+
+    /// Whether it has ended a stream.
+    pub fn is_burnt(&self) -> bool {
+        *self.0.lock().expect("no panic under this lock") == usize::MAX
+    }
+
+    /// Cuts off what goes beyond the limit; whether that ends the stream. It does so once.
+    fn burn(&self, bytes: &mut Vec<u8>) -> bool {
+        let mut left = self.0.lock().expect("no panic under this lock");
+        if *left == usize::MAX || bytes.len() < *left {
+            *left -= if *left == usize::MAX { 0 } else { bytes.len() };
+            return false;
+        }
+        bytes.truncate(*left);
+        *left = usize::MAX;
+        true
+    }
 }
 
 /// One direction.
@@ -251,9 +282,12 @@ impl Pipe {
 
     /// Both ends say that nothing more comes.
     pub fn hang_up(&self) {
-        let pipe = &mut *self.lock();
-        pipe.to_server.finish(pipe.weather.as_mut());
-        pipe.to_client.finish(pipe.weather.as_mut());
+        self.lock().end();
+    }
+
+    /// Lets the stream end after some number of bytes.
+    pub fn set_fuse(&self, fuse: Option<Fuse>) {
+        self.lock().fuse = fuse;
     }
 
     /// Lets nothing through until then, in one direction or both.
@@ -288,6 +322,17 @@ impl Pipe {
 }
 
 impl Duplex {
+    /// Ends the stream, whatever is written to it later.
+    fn cut(&mut self) {
+        self.end();
+        self.is_cut = true;
+    }
+
+    fn end(&mut self) {
+        self.to_server.finish(self.weather.as_mut());
+        self.to_client.finish(self.weather.as_mut());
+    }
+
     fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -339,12 +384,20 @@ impl Stream for ServerEnd {
         if pipe.broken || pipe.client_gone {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let Some(bytes) = pipe.to_client.take_what_fits(bufs, pipe.weather.as_mut()) else {
+        if pipe.is_cut {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let Some(mut bytes) = pipe.to_client.take_what_fits(bufs, pipe.weather.as_mut()) else {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
         };
+        let written = bytes.len();
+        let is_cut = pipe.fuse.as_ref().is_some_and(|fuse| fuse.burn(&mut bytes));
         pipe.to_client.send(&bytes, pipe.weather.as_mut());
-        Poll::Ready(Ok(bytes.len()))
+        if is_cut {
+            pipe.cut();
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -396,11 +449,11 @@ impl Stream for ClientEnd {
         if pipe.broken {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if pipe.server_gone {
+        if pipe.server_gone || pipe.is_cut {
             // What it said before it went may still be on its way.
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let Some(bytes) = pipe.to_server.take_what_fits(bufs, pipe.weather.as_mut()) else {
+        let Some(mut bytes) = pipe.to_server.take_what_fits(bufs, pipe.weather.as_mut()) else {
             pipe.client_writer = Some(cx.waker().clone());
             return Poll::Pending;
         };
@@ -411,8 +464,13 @@ impl Stream for ClientEnd {
                 self.head = None;
             }
         }
+        let written = bytes.len();
+        let is_cut = pipe.fuse.as_ref().is_some_and(|fuse| fuse.burn(&mut bytes));
         pipe.to_server.send(&bytes, pipe.weather.as_mut());
-        Poll::Ready(Ok(bytes.len()))
+        if is_cut {
+            pipe.cut();
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

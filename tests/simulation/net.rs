@@ -1,6 +1,6 @@
 //! What a real client needs: streams to the server, in weather, and somebody who waits.
 
-use super::link::{ClientEnd, Pipe, ServerEnd, WeakPipe};
+use super::link::{ClientEnd, Fuse, Pipe, ServerEnd, WeakPipe};
 use super::{Dice, Handle, Links, Machine, Task};
 use sockeye::Server;
 use sockeye_core::Time;
@@ -34,13 +34,16 @@ struct Inside {
     dice: Dice,
     pipes: Vec<WeakPipe>,
     down: Option<Down>,
+    /// What ends one of the streams.
+    fuse: Option<Fuse>,
     /// Streams that are opened before may fail.
     disturbed_until: Duration,
 }
 
 impl Net {
     pub(super) fn new(server: Server, machine: Weak<Machine>, links: Links, dice: Dice) -> Arc<Net> {
-        let inside = Inside { dice, pipes: Vec::new(), down: None, disturbed_until: Duration::ZERO };
+        let inside =
+            Inside { dice, pipes: Vec::new(), down: None, fuse: None, disturbed_until: Duration::ZERO };
         Arc::new(Net { server, handle: Handle(machine), links, inside: Mutex::new(inside) })
     }
 
@@ -49,6 +52,14 @@ impl Net {
         let mut inside = self.inside.lock().expect("no panic under this lock");
         inside.pipes.retain(|pipe| pipe.strong_count() > 0);
         inside.pipes.iter().filter_map(Pipe::upgrade).collect()
+    }
+
+    /// Lets one stream end after this number of bytes on all of them together, or none any more. Whether one has ended.
+    pub fn set_fuse(&self, bytes: Option<usize>) -> bool {
+        let fuse = bytes.map(Fuse::new);
+        self.pipes().iter().for_each(|pipe| pipe.set_fuse(fuse.clone()));
+        let mut inside = self.inside.lock().expect("no panic under this lock");
+        std::mem::replace(&mut inside.fuse, fuse).is_some_and(|fuse| fuse.is_burnt())
     }
 
     /// From now on no stream can be opened, or they can again.
@@ -106,6 +117,7 @@ impl Connector for Net {
         }
         let pipe = Pipe::in_weather(inside.dice.fork(), self.handle.0.clone());
         self.links.lock().expect("no panic under this lock").push(pipe.downgrade());
+        pipe.set_fuse(inside.fuse.clone());
         inside.pipes.push(pipe.downgrade());
         let runtime = Arc::new(Handle(self.handle.0.clone()));
         let connection = self.server.accept(self.now(), Peer::default());

@@ -108,6 +108,7 @@ impl World {
             .transports(transports)
             .try_all_transports(choice & 4 != 0)
             .retries(u32::from(choice >> 3) % 3)
+            .stateful_reconnect(choice & 0x80 != 0)
             .max_message(MESSAGE)
             .send_buffer(WAITING)
             .offline(Offline::Buffer { bytes: WAITING, age: Some(Duration::from_secs(100)) })
@@ -221,6 +222,10 @@ impl World {
     /// Sends a valid response, with packets that the client may expect or with any others.
     fn answer(&mut self, which: usize, choices: &mut Choices<'_>) {
         let length = choices.byte();
+        let received = usize::from(length.saturating_sub(110));
+        let resumable = format!(
+            r#"0{{"sid":"a","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"resume":{{"received":{received},"window":30000,"maxBytes":1000}}}}"#
+        );
         let body = match length {
             0..=39 => {
                 r#"0{"sid":"a","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000}"#.as_bytes()
@@ -228,6 +233,8 @@ impl World {
             40..=79 => "40{\"sid\":\"s\"}\u{1e}40/b,{\"sid\":\"t\"}".as_bytes(),
             80..=99 => b"2",
             100..=109 => b"ok",
+            110..=119 => resumable.as_bytes(),
+            120..=124 => b"61",
             _ => choices.bytes(length.into()),
         };
         let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();

@@ -41,8 +41,8 @@ pub(crate) struct Shared<A: Application> {
     fate: AtomicU8,
     /// The session is in use, so it no longer counts as pending.
     is_settled: AtomicBool,
-    /// The server has an observer.
-    is_observed: bool,
+    /// [`OBSERVED`] and [`RESUMABLE`].
+    flags: u8,
     version: Version,
     /// The number of the application's handlers that are still running.
     running: AtomicU32,
@@ -55,13 +55,20 @@ pub(crate) struct Shared<A: Application> {
     /// The number of acknowledgements that the application waits for.
     awaited: AtomicU32,
     id: Id,
-    /// The session outlives its connections. It is not asked for unless the server has that option.
-    is_resumable: bool,
-    /// In a box of its own, because it is rarely read, and two smaller allocations fit better between those of a runtime's
-    /// tasks: `tests/idle_clients.rs`.
-    handshake: Box<Handshake>,
-    server: Weak<ServerInner<A>>,
+    kept: Box<Kept<A>>,
     span: Span,
+}
+
+/// The flag of a session whose server has an observer.
+const OBSERVED: u8 = 1;
+/// The flag of a session that outlives its connections.
+const RESUMABLE: u8 = 2;
+
+/// What is rarely read. In a box, as the state of the application: three small allocations fit between those of a runtime's
+/// tasks, one large does not. An allocator that aligns tasks to 128 bytes leaves gaps of 112 and 240.
+struct Kept<A: Application> {
+    handshake: Handshake,
+    server: Weak<ServerInner<A>>,
 }
 
 // In this order for the same reason.
@@ -80,6 +87,10 @@ struct Inner<A: Application> {
     /// Wakes everything else that waits for the session.
     waits: Waits,
     engine: engineio::server::Session,
+    rest: Box<Rest<A>>,
+}
+
+struct Rest<A: Application> {
     timer: Option<Key>,
     state: A::State,
 }
@@ -99,25 +110,24 @@ impl<A: Application> Session<A> {
         handshake: Handshake,
         engine: engineio::server::Session,
     ) -> Session<A> {
-        let (version, is_resumable) = (engine.version(), engine.is_resumable());
+        let version = engine.version();
+        let observed = if server.observer.is_some() { OBSERVED } else { 0 };
+        let flags = observed | if engine.is_resumable() { RESUMABLE } else { 0 };
         let inner = Inner {
             engine,
-            state: A::State::default(),
+            rest: Box::new(Rest { timer: None, state: A::State::default() }),
             waker: None,
             waits: Waits::default(),
             attended: false,
             corks: 0,
             deaf: false,
             told: false,
-            timer: None,
         };
         Session(Arc::new(Shared {
             id,
-            handshake: Box::new(handshake),
-            server: Arc::downgrade(server),
-            is_observed: server.observer.is_some(),
+            kept: Box::new(Kept { handshake, server: Arc::downgrade(server) }),
+            flags,
             version,
-            is_resumable,
             fate: AtomicU8::new(0),
             is_settled: AtomicBool::new(false),
             committed: AtomicU32::new(0),
@@ -136,7 +146,7 @@ impl<A: Application> Session<A> {
 
     /// Returns the request that opened the session.
     pub fn handshake(&self) -> &Handshake {
-        &self.0.handshake
+        &self.0.kept.handshake
     }
 
     /// Returns the session's span of the log.
@@ -174,7 +184,7 @@ impl<A: Application> Session<A> {
     /// [pending](super::Builder::max_pending_sessions). Further calls do nothing.
     pub fn settle(&self) {
         if !self.0.is_settled.swap(true, Ordering::Relaxed)
-            && let Some(server) = self.0.server.upgrade()
+            && let Some(server) = self.0.kept.server.upgrade()
         {
             server.settle();
         }
@@ -206,7 +216,7 @@ impl<A: Application> Session<A> {
 
     /// Ends the session for a given reason.
     pub fn close_with(&self, reason: CloseReason) {
-        let Some(server) = self.0.server.upgrade() else { return };
+        let Some(server) = self.0.kept.server.upgrade() else { return };
         let now = server.now();
         self.with(|engine, _| engine.close(now, reason));
     }
@@ -252,7 +262,7 @@ impl<A: Application> Session<A> {
     /// The application is told on the driver's next turn, because the caller may hold a lock that the
     /// application's handler takes.
     pub(crate) fn close_slow(&self) {
-        let Some(server) = self.0.server.upgrade() else { return };
+        let Some(server) = self.0.kept.server.upgrade() else { return };
         let now = server.now();
         let mut inner = self.0.inner.lock();
         let queued = inner.engine.queued();
@@ -289,8 +299,8 @@ impl<A: Application> Session<A> {
         f: impl FnOnce(&mut engineio::server::Session, &mut A::State) -> R,
     ) -> (R, Follow<A>) {
         let mut inner = self.0.inner.lock();
-        let Inner { engine, state, .. } = &mut *inner;
-        let result = f(engine, state);
+        let Inner { engine, rest, .. } = &mut *inner;
+        let result = f(engine, &mut rest.state);
         let follow = self.follow(&mut inner);
         (result, follow)
     }
@@ -328,7 +338,7 @@ impl<A: Application> Session<A> {
             wake_drained(self.0.inner.lock());
         }
         if (follow.ended.is_some() || follow.finished)
-            && let Some(server) = self.0.server.upgrade()
+            && let Some(server) = self.0.kept.server.upgrade()
         {
             let mut finished = follow.finished;
             if let Some(reason) = follow.ended {
@@ -355,7 +365,7 @@ impl<A: Application> Session<A> {
             self.tell_closed(server, &reason);
         }
         // The state may hold the session, which is a reference cycle.
-        let state = std::mem::take(&mut self.0.inner.lock().state);
+        let state = std::mem::take(&mut self.0.inner.lock().rest.state);
         drop(state);
     }
 
@@ -401,7 +411,7 @@ impl<A: Application> Session<A> {
         Follow {
             wakers: [woken, inner.take_settled_probe(), resume, driver],
             has_waiters: inner.waits.has_tasks(),
-            controls: if self.0.is_observed { inner.engine.take_controls() } else { Controls::default() },
+            controls: if self.0.is_observed() { inner.engine.take_controls() } else { Controls::default() },
             ended,
             finished: inner.told && inner.engine.is_finished(),
             _server: server,
@@ -439,40 +449,40 @@ impl<A: Application> Session<A> {
 
     /// Returns the time by the server's clock.
     pub(crate) fn now(&self) -> Time {
-        self.0.server.upgrade().map_or(Time::ZERO, |server| server.now())
+        self.0.kept.server.upgrade().map_or(Time::ZERO, |server| server.now())
     }
 
     /// Runs `f`, which has no consequences to handle, under the session's lock.
     pub(crate) fn peek<R>(&self, f: impl FnOnce(&engineio::server::Session, &mut A::State) -> R) -> R {
         let inner = &mut *self.0.inner.lock();
-        f(&inner.engine, &mut inner.state)
+        f(&inner.engine, &mut inner.rest.state)
     }
 
     /// Puts the next deadline into the server's table. A deadline that has only moved later is left to be
     /// found when the earlier entry fires. Returns the waker to call for it, and the server if it was needed:
     /// dropping its last handle drops its sessions, which must not happen under the lock.
     fn arm(&self, inner: &mut Inner<A>) -> (Option<Waker>, Option<Arc<ServerInner<A>>>) {
-        let state = &inner.state;
+        let state = &inner.rest.state;
         let application = guard("next_deadline", || A::next_deadline(state)).flatten();
         let deadlines = [inner.engine.next_deadline(), application];
         let deadline = deadlines.into_iter().flatten().min();
-        let is_armed = inner.timer.is_some_and(|armed| deadline.is_some_and(|at| armed.covers(at)));
-        if is_armed || (inner.timer.is_none() && deadline.is_none()) {
+        let is_armed = inner.rest.timer.is_some_and(|armed| deadline.is_some_and(|at| armed.covers(at)));
+        if is_armed || (inner.rest.timer.is_none() && deadline.is_none()) {
             return (None, None);
         }
-        let Some(server) = self.0.server.upgrade() else { return (None, None) };
+        let Some(server) = self.0.kept.server.upgrade() else { return (None, None) };
         (self.arm_at(inner, deadline, &server), Some(server))
     }
 
     fn arm_at(&self, inner: &mut Inner<A>, deadline: Option<Time>, server: &ServerInner<A>) -> Option<Waker> {
-        if inner.timer.is_some_and(|armed| deadline.is_some_and(|at| armed.covers(at))) {
+        if inner.rest.timer.is_some_and(|armed| deadline.is_some_and(|at| armed.covers(at))) {
             return None;
         }
-        if let Some(key) = inner.timer.take() {
+        if let Some(key) = inner.rest.timer.take() {
             server.timers.remove(key);
         }
         let (key, driver) = server.timers.insert(deadline?, Notify::Session(Arc::downgrade(&self.0)));
-        inner.timer = Some(key);
+        inner.rest.timer = Some(key);
         driver
     }
 
@@ -510,6 +520,16 @@ impl<A: Application> Session<A> {
 }
 
 impl<A: Application> Shared<A> {
+    #[inline]
+    fn is_observed(&self) -> bool {
+        self.flags & OBSERVED != 0
+    }
+
+    #[inline]
+    fn is_resumable(&self) -> bool {
+        self.flags & RESUMABLE != 0
+    }
+
     fn set_committed(&self, engine: &engineio::server::Session) {
         self.committed.store(narrow(engine.committed()), Ordering::Relaxed);
     }
@@ -570,8 +590,8 @@ pub(crate) struct Follow<A: Application> {
 impl<A: Application> Expire for Shared<A> {
     fn expire(self: Arc<Self>, now: Time) {
         // If another thread was faster, this is a newer entry, which has to be removed.
-        let timer = self.inner.lock().timer.take();
-        if let (Some(timer), Some(server)) = (timer, self.server.upgrade()) {
+        let timer = self.inner.lock().rest.timer.take();
+        if let (Some(timer), Some(server)) = (timer, self.kept.server.upgrade()) {
             server.timers.remove(timer);
         }
         let session = Session(self);
@@ -604,7 +624,7 @@ pub(crate) trait Sender: Send + Sync {
 #[cfg(feature = "http")]
 impl<A: Application> Sender for Shared<A> {
     fn set_busy(&self, busy: bool) {
-        if let Some(server) = self.server.upgrade() {
+        if let Some(server) = self.kept.server.upgrade() {
             server.count_busy(busy);
         }
     }
@@ -646,5 +666,18 @@ impl<A: Application> fmt::Debug for Session<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The id is a secret.
         f.debug_struct("Session").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::App;
+
+    #[test]
+    fn a_session_fits_into_the_gap_that_is_left_between_two_tasks() {
+        let span = size_of::<Span>();
+        // Two reference counts, and the allocator's eight bytes.
+        assert!(size_of::<Shared<App>>() + 16 + 8 - span <= 240, "{} bytes", size_of::<Shared<App>>());
     }
 }

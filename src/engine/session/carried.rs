@@ -91,7 +91,7 @@ impl<A: Application> Session<A> {
         attempt: Attempt,
     ) -> Result<Option<Outbound>, Late> {
         let mut inner = self.0.inner.lock();
-        if self.0.is_resumable && inner.engine.attempt() != attempt {
+        if self.0.is_resumable() && inner.engine.attempt() != attempt {
             return Err(Late);
         }
         inner.attended = false;
@@ -110,7 +110,7 @@ impl<A: Application> Session<A> {
     /// Sets the waker of the pending poll, unless the session has moved on to WebSocket.
     pub(in crate::engine) fn set_poll_waker(&self, waker: &Waker, attempt: Attempt) {
         let mut inner = self.0.inner.lock();
-        if self.0.is_resumable && inner.engine.attempt() != attempt {
+        if self.0.is_resumable() && inner.engine.attempt() != attempt {
             drop(inner);
             return waker.wake_by_ref();
         }

@@ -8,34 +8,34 @@ use sockeye_core::engineio::{Packet, Part, Transport, Version};
 impl<A: Application> Session<A> {
     /// Logs an event, and passes it to the observer. The caller must hold no lock.
     pub(crate) fn tell(&self, event: &ServerEvent<'_>) {
-        if let Some(server) = self.0.server.upgrade() {
+        if let Some(server) = self.0.kept.server.upgrade() {
             server.tell(event);
         }
     }
 
     /// Returns whether the server has an observer.
     pub(crate) fn is_observed(&self) -> bool {
-        self.0.is_observed
+        self.0.is_observed()
     }
 
     /// Passes queued messages to the observer, if there is one. The caller must hold no lock.
     #[inline]
     pub(crate) fn show_sent<'a>(&self, parts: impl Iterator<Item = Part<'a>>) {
-        if self.0.is_observed {
+        if self.0.is_observed() {
             self.show_parts(parts);
         }
     }
 
     #[cold]
     fn show_parts<'a>(&self, parts: impl Iterator<Item = Part<'a>>) {
-        let Some(server) = self.0.server.upgrade() else { return };
+        let Some(server) = self.0.kept.server.upgrade() else { return };
         let transport = self.transport();
         parts.for_each(|part| server.show(Direction::Out, self, transport, &packet_of(part)));
     }
 
     #[cold]
     pub(super) fn show_controls(&self, controls: Controls) {
-        let Some(server) = self.0.server.upgrade() else { return };
+        let Some(server) = self.0.kept.server.upgrade() else { return };
         let heartbeat = match self.version() {
             Version::V3 => Packet::Pong(""),
             _ => Packet::Ping(""),

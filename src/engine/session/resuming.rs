@@ -43,7 +43,7 @@ impl<A: Application> Session<A> {
     /// Returns whether the session outlives its connections.
     #[inline]
     pub(crate) fn is_resumable(&self) -> bool {
-        self.0.is_resumable
+        self.0.is_resumable()
     }
 
     /// Returns whether the WebSocket connection that carries the session may go on: the session has neither ended nor given
@@ -59,13 +59,13 @@ impl<A: Application> Session<A> {
 
     /// Returns the number of messages that the client has not acknowledged, if it is a session with stateful reconnect.
     pub(super) fn unacknowledged(&self) -> Option<u64> {
-        if self.0.is_resumable { self.0.inner.lock().engine.unacknowledged() } else { None }
+        if self.0.is_resumable() { self.0.inner.lock().engine.unacknowledged() } else { None }
     }
 
     /// Does the same as [`with`](Session::with) for a change by which the session may lose its connection: lets that
     /// connection and its requests end, and tells of it.
     pub(in crate::engine) fn losing<R>(&self, f: impl FnOnce(&mut server::Session, &mut A::State) -> R) -> R {
-        match self.0.is_resumable {
+        match self.0.is_resumable() {
             true => self.with_loss(f),
             false => self.with(f),
         }
@@ -74,8 +74,8 @@ impl<A: Application> Session<A> {
     fn with_loss<R>(&self, f: impl FnOnce(&mut server::Session, &mut A::State) -> R) -> R {
         let mut inner = self.0.inner.lock();
         let was_detached = inner.engine.is_detached();
-        let Inner { engine, state, .. } = &mut *inner;
-        let result = f(engine, state);
+        let Inner { engine, rest, .. } = &mut *inner;
+        let result = f(engine, &mut rest.state);
         let is_lost = !was_detached && inner.engine.is_detached();
         let loss = inner.engine.loss().filter(|_| is_lost).cloned();
         let woken = if is_lost { self.evict(&mut inner) } else { [None, None] };
@@ -113,7 +113,7 @@ impl<A: Application> Session<A> {
             self.0.fate.fetch_and(!EVICTED, Ordering::Release);
             self.0.in_flight.store(0, Ordering::Relaxed);
         });
-        if self.0.is_resumable {
+        if self.0.is_resumable() {
             self.end_hold();
         }
     }
@@ -132,7 +132,7 @@ impl<A: Application> Session<A> {
 
     /// Notes that messages of a payload which was taken when `attempt` was the last one will not arrive.
     pub(super) fn lose_payload(&self, attempt: Attempt) {
-        match self.0.is_resumable {
+        match self.0.is_resumable() {
             true => {
                 let now = self.now();
                 self.losing(|engine, _| engine.lose_payload(now, attempt));
@@ -145,7 +145,7 @@ impl<A: Application> Session<A> {
     /// they must not be handled. Afterwards call [`end_packets`](Session::end_packets).
     pub(in crate::engine) fn begin_packets(&self, now: Time, arrived: usize, attempt: Attempt) -> bool {
         let engine = &mut self.0.inner.lock().engine;
-        if self.0.is_resumable && !engine.begin_handling(attempt) {
+        if self.0.is_resumable() && !engine.begin_handling(attempt) {
             return false;
         }
         engine.heard(now);
@@ -154,7 +154,7 @@ impl<A: Application> Session<A> {
     }
 
     pub(in crate::engine) fn end_packets(&self) {
-        if self.0.is_resumable {
+        if self.0.is_resumable() {
             self.0.inner.lock().engine.end_handling();
             self.end_hold();
         }

@@ -125,8 +125,8 @@ impl<A: Application> ServerInner<A> {
         if self.is_closed_except(busy) {
             return Poll::Ready(());
         }
-        let known = closed.extract_if(.., |waker| waker.will_wake(cx.waker())).collect::<Vec<_>>();
-        closed.push(cx.waker().clone());
+        let known = closed.extract_if(.., |(_, waker)| waker.will_wake(cx.waker())).collect::<Vec<_>>();
+        closed.push((busy, cx.waker().clone()));
         drop(closed);
         drop(known);
         Poll::Pending
@@ -141,13 +141,15 @@ impl<A: Application> ServerInner<A> {
         self.tell_if_closed();
     }
 
-    /// Wakes the tasks that wait for the end, if it has come, or only one is left that waits for the others.
+    /// Wakes the tasks that wait for the end, if it has come for them.
     pub(super) fn tell_if_closed(&self) {
         if !self.is_closed_except(1) {
             return;
         }
-        let waiting = std::mem::take(&mut *self.closed.lock());
-        waiting.into_iter().for_each(Waker::wake);
+        let mut closed = self.closed.lock();
+        let ended = closed.extract_if(.., |(busy, _)| self.is_closed_except(*busy)).collect::<Vec<_>>();
+        drop(closed);
+        ended.into_iter().for_each(|(_, waker)| waker.wake());
         self.timers.wake();
     }
 }

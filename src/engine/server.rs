@@ -100,8 +100,8 @@ pub(crate) struct ServerInner<A: Application> {
     pub(super) gave_up: AtomicBool,
     /// A task keeps the server's time, so that no listener has to.
     is_kept: AtomicBool,
-    /// The tasks that wait for the last session to end.
-    pub(super) closed: Mutex<Vec<Waker>>,
+    /// The tasks that wait for the last session to end, each with the number of those that may still be busy then.
+    pub(super) closed: Mutex<Vec<(usize, Waker)>>,
 }
 
 impl<A: Application> Server<A> {

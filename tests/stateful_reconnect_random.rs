@@ -158,6 +158,6 @@ fn a_connection_can_be_cut_after_any_byte() {
             (fuse, cuts) = (fuse + every, cuts + 1);
         }
         println!("{transports:?}: {cuts} cuts, up to {fuse} bytes");
-        assert!(cuts > 10);
+        assert!(cuts > 5, "{cuts}");
     }
 }

@@ -50,7 +50,7 @@ impl Resumable {
             it.session.begin_poll(at(0), false).unwrap();
         }
         let [Got::Control(open)] = &it.read()[..] else { panic!("no handshake") };
-        assert!(open.ends_with(r#","resume":{"received":0,"window":30000,"maxBytes":1048576}}"#), "{open}");
+        assert!(open.ends_with(r#","resume":{"received":0,"window":60000,"maxBytes":1048576}}"#), "{open}");
         it
     }
 
@@ -120,7 +120,7 @@ impl Resumable {
         assert!(open.starts_with("0{\"sid\":\"BwcHBwcHBwcHBwcHBwcH\""), "{open}");
         let (_, received) = open.split_once(r#""resume":{"received":"#).unwrap();
         let (received, rest) = received.split_once(',').unwrap();
-        assert_eq!(rest, r#""window":30000,"maxBytes":1048576}}"#);
+        assert_eq!(rest, r#""window":60000,"maxBytes":1048576}}"#);
         (received.parse().unwrap(), got)
     }
 }
@@ -320,12 +320,12 @@ fn after_the_window_the_session_ends_with_the_reason_of_the_loss() {
     it.now = 1000;
     it.lose();
     it.send("2").unwrap();
-    assert_eq!(it.session.next_deadline(), Some(at(31_000)), "no heartbeat meanwhile");
-    it.session.handle_timeout(at(30_999));
+    assert_eq!(it.session.next_deadline(), Some(at(61_000)), "no heartbeat meanwhile");
+    it.session.handle_timeout(at(60_999));
     assert_eq!(it.session.closed(), None);
     // A second loss changes nothing.
-    it.session.lose(at(30_000), CloseReason::PingTimeout);
-    it.now = 31_000;
+    it.session.lose(at(60_000), CloseReason::PingTimeout);
+    it.now = 61_000;
     assert_eq!(it.begin_resume(1), Err(Refused::Closed), "also if the timer is late");
     assert_eq!(it.session.take_closed(), Some(TransportError::Lost.into()));
     assert!(it.session.is_finished() && it.session.next_deadline().is_none());

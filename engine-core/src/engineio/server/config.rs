@@ -74,11 +74,11 @@ pub struct StatefulReconnect {
 impl StatefulReconnect {
     /// Returns the default settings.
     pub fn new() -> StatefulReconnect {
-        StatefulReconnect { window: Duration::from_secs(30), max_bytes: 1 << 20 }
+        StatefulReconnect { window: Duration::from_secs(60), max_bytes: 1 << 20 }
     }
 
     /// Sets how long a session waits for its client after its connection was lost. Then it ends, with the reason of the
-    /// loss. Default: 30 s.
+    /// loss. Default: 60 s: a client whose connection is silent notices it after `ping_interval` and `ping_timeout`, 45 s.
     pub fn window(mut self, window: Duration) -> StatefulReconnect {
         self.window = window;
         self

@@ -62,7 +62,7 @@ impl Recovery {
     }
 
     /// Sets the maximum size of the events that each namespace remembers, in bytes. Each counts 64 bytes and its length as
-    /// it is sent. If it is exceeded, the oldest are forgotten, and clients that missed one of them begin anew. Default:
+    /// it is sent, and the names of its rooms if there are several or they are long. If it is exceeded, the oldest are forgotten, and clients that missed one of them begin anew. Default:
     /// 64 MiB.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.config.max_bytes = bytes;

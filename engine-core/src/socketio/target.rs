@@ -56,6 +56,11 @@ impl Rooms {
         }
     }
 
+    /// Returns the names of the rooms, as they are stored.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &SmolStr> {
+        self.0.iter()
+    }
+
     /// Returns the names of the rooms.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(SmolStr::as_str)

@@ -44,6 +44,21 @@ impl Entry {
         Entry { frames, addressees, link: link | if is_inverted { INVERTED } else { 0 }, stamp }
     }
 
+    /// Returns the bytes that the event takes, its frames and the names of many rooms among them.
+    pub(super) fn size(&self) -> usize {
+        let addressees = match &self.addressees {
+            Addressees::Everyone => 0,
+            Addressees::Room(room) => heap_len(room),
+            Addressees::Others(others) => {
+                let Target { rooms, except } = &others.0;
+                let names = rooms.names().chain(except.names());
+                let names = names.map(|name| size_of::<SmolStr>() + size_of::<u32>() + heap_len(name));
+                size_of_val(&**others) + names.sum::<usize>()
+            }
+        };
+        ENTRY + self.frames.len() + addressees
+    }
+
     fn is_inverted(&self) -> bool {
         self.link & INVERTED != 0
     }
@@ -80,6 +95,11 @@ impl Entry {
             }
         }
     }
+}
+
+/// Returns the bytes that a name takes elsewhere.
+fn heap_len(name: &SmolStr) -> usize {
+    if name.is_heap_allocated() { name.len() } else { 0 }
 }
 
 /// A client that may have missed events.

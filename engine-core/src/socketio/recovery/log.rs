@@ -1,6 +1,6 @@
 //! The events that were sent in a namespace, as long as a client may have missed them.
 
-use super::entry::{ENTRY, Entry, Recipient};
+use super::entry::{Entry, Recipient};
 use super::index::Index;
 use super::offset::END;
 use super::places::Places;
@@ -87,7 +87,7 @@ impl Log {
         self.entries.len()
     }
 
-    /// Returns the bytes of the events, which count [`ENTRY`] bytes more than their frames.
+    /// Returns the bytes of the events: see [`Entry::size`].
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -111,11 +111,12 @@ impl Log {
             // By an eighth, because doubling would waste more than the entries themselves need.
             self.entries.reserve_exact((self.entries.len() / 8).max(16));
         }
-        self.bytes += frames.len() + ENTRY;
         let (number, len) = (self.number(self.entries.len()), self.entries.len());
         let stamp = self.places.insert(number, self.next, now);
         let links = self.index.insert(number as u32, len, target);
-        self.entries.push_back(Entry::new(stamp, target, links, frames.clone()));
+        let entry = Entry::new(stamp, target, links, frames.clone());
+        self.bytes += entry.size();
+        self.entries.push_back(entry);
         self.next += 1;
         self.trim(now, bounds);
         while self.bytes > bounds.bytes || self.entries.len() > bounds.packets.min(MAX_PACKETS) {
@@ -166,7 +167,7 @@ impl Log {
         self.removed += 1;
         self.places.forget(self.removed);
         self.first = position + 1;
-        self.bytes -= entry.frames.len() + ENTRY;
+        self.bytes -= entry.size();
         Some((position, at))
     }
 
@@ -350,6 +351,25 @@ mod tests {
         });
         assert_eq!(found, (0..10).map(|n| n * 1000).collect::<Vec<_>>());
         assert!(looked.get() < 150, "{}", looked.get());
+    }
+
+    #[test]
+    fn the_names_of_many_rooms_count_for_the_bound_in_bytes() {
+        let bounds = Bounds { bytes: 100_000, ..NO_BOUNDS };
+        let names: Vec<String> =
+            (0..100).map(|n| format!("a room with a name that is long enough {n}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        for (rooms, except, most) in
+            [(&names[..], &names[..0], 16), (&names[..1], &names[1..], 16), (&names[..1], &names[..0], 1000)]
+        {
+            let mut log = Log::default();
+            (0..2000)
+                .for_each(|_| log.push(at(1), &to(rooms, except), &Bytes::from_static(b"frame"), &bounds));
+            assert!((most / 2..=most).contains(&log.len()), "{}", log.len());
+            assert!(log.bytes() <= bounds.bytes);
+            log.trim(at(200), &bounds);
+            assert_eq!(log.bytes(), 0);
+        }
     }
 
     #[test]

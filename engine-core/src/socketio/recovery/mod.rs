@@ -80,7 +80,8 @@ pub struct Config {
     ///
     /// An event that is older than both times together is not needed any more.
     pub confirmation: Duration,
-    /// The maximum size of the log, in bytes: each event counts 64 bytes and its frames. Default: 64 MiB.
+    /// The maximum size of the log, in bytes: each event counts 64 bytes and its frames, and the names of its rooms if
+    /// there are several or they are long. Default: 64 MiB.
     pub max_bytes: usize,
     /// The maximum number of events in the log. Default: 1,000,000.
     pub max_packets: usize,
@@ -168,7 +169,7 @@ pub enum NotRecoverable<D> {
 pub struct Usage {
     /// The number of events in the log.
     pub packets: usize,
-    /// The bytes of these events, which count 64 bytes more than their frames.
+    /// The bytes of these events: see [`Config::max_bytes`].
     pub bytes: usize,
     /// The number of sockets that are kept.
     pub sessions: usize,

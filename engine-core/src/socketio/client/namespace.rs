@@ -320,8 +320,8 @@ impl Namespace {
     }
 }
 
-/// Returns the data of a request to join: `auth`, which is an object or empty, and the position from which events are
-/// to be recovered; `None` if there is neither.
+/// Returns the data of a request to join: `auth`, which is an object or empty, and what is to be recovered; `None` if there is
+/// neither. A client that has received no event has no offset, and is recovered by servers that know when it connected.
 ///
 /// # Errors
 /// Returns an error if `auth` is neither an object nor empty.
@@ -329,8 +329,7 @@ pub(super) fn shown<'a>(
     recovery: Option<&Recovery>,
     auth: &'a str,
 ) -> Result<Option<Cow<'a, str>>, EncodeError> {
-    let known = recovery.and_then(|it| Some((&*it.pid, it.offset()?)));
-    let Some((pid, offset)) = known else {
+    let Some(recovery) = recovery else {
         return Ok(Some(auth).filter(|auth| !auth.is_empty()).map(Cow::Borrowed));
     };
     let fields = match auth.trim() {
@@ -339,5 +338,7 @@ pub(super) fn shown<'a>(
     };
     let comma = if fields.is_empty() { "" } else { "," };
     let quoted = |it: &str| serde_json::Value::from(it).to_string();
-    Ok(Some(format!("{{\"pid\":{},\"offset\":{}{comma}{fields}}}", quoted(pid), quoted(offset)).into()))
+    let offset =
+        recovery.offset().map(|offset| format!(",\"offset\":{}", quoted(offset))).unwrap_or_default();
+    Ok(Some(format!("{{\"pid\":{}{offset}{comma}{fields}}}", quoted(&recovery.pid)).into()))
 }

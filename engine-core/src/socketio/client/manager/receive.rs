@@ -181,8 +181,7 @@ impl Client {
             State::Joining(_)
                 if namespace.early.is_none()
                     && incoming.ack.is_none()
-                    && let Some(recovery) = &mut namespace.recovery
-                    && recovery.offset().is_some() =>
+                    && let Some(recovery) = &mut namespace.recovery =>
             {
                 recovery.keep(&incoming);
                 self.events.push_back(Event::Incoming(id, incoming));

@@ -110,6 +110,17 @@ fn a_recovery_may_replay_more_than_waits_for_an_answer() {
 }
 
 #[test]
+fn a_client_that_has_received_no_event_is_recovered_as_well() {
+    let mut rig = recoverable(|_| {});
+    assert_eq!(come_back(&mut rig), r#"40{"pid":"p"}"#);
+    rig.hear(r#"42["missed",1,"QN3aB_1"]"#);
+    assert_eq!(incoming(&rig.events()), [r#"["missed",1,"QN3aB_1"]"#]);
+    rig.hear(r#"40{"sid":"s","pid":"p"}"#);
+    assert!(rig.client.recovered(rig.main));
+    assert_eq!(come_back(&mut rig), shown("QN3aB_1"));
+}
+
+#[test]
 fn a_recovery_that_is_cut_off_goes_on_where_it_was() {
     let mut rig = recoverable(|_| {});
     rig.hear(r#"42["x","QN3aB_0"]"#);
@@ -135,7 +146,7 @@ fn events_that_could_be_acknowledged_wait_for_the_answer_and_those_behind_them_t
     assert!(!rig.client.recovered(rig.main));
     assert_eq!(come_back(&mut rig), r#"40{"pid":"q","offset":"QN3aB_2"}"#);
     rig.hear(r#"40{"sid":"u","pid":"r"}"#);
-    assert_eq!(come_back(&mut rig), "40", "the offset was not the new life's");
+    assert_eq!(come_back(&mut rig), r#"40{"pid":"r"}"#, "the offset was not the new life's");
     rig.hear(r#"40{"sid":"v"}"#);
     rig.hear(r#"42["x","QN3aB_3"]"#);
     assert_eq!(come_back(&mut rig), "40", "the server cannot recover any more");

@@ -600,3 +600,25 @@ fn an_event_right_behind_one_with_attachments_has_to_wait_for_them() {
     assert_eq!(client.texts(), ["431[1]"]);
     assert!(client.is_closed());
 }
+
+#[test]
+fn a_value_that_panics_when_it_is_dropped_leaves_the_connection_open() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "on purpose");
+        }
+    }
+    let server = Server::new();
+    server.on("leave", async |socket: Socket| {
+        socket.set_data(Panics);
+        socket.disconnect(false);
+    });
+    let sim = Sim::new(server);
+    // The server keeps the socket from one event to the next, and no longer than those that arrive together.
+    let client = sim.connect();
+    client.send(r#"42["leave"]"#);
+    assert_eq!(client.next(), "41");
+    client.send("40");
+    assert!(client.next().starts_with("40{"));
+}

@@ -1,5 +1,6 @@
 //! Messages that arrive together.
 
+use crate::guard::guard;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -19,5 +20,15 @@ impl Batch {
     #[inline]
     pub(crate) fn keep(&mut self, kept: Arc<dyn Any + Send + Sync>) {
         self.0 = Some(kept);
+    }
+}
+
+impl Drop for Batch {
+    /// Drops what was kept, which may be the last reference to values of the application.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(kept) = self.0.take() {
+            guard("the drop of a value", || drop(kept));
+        }
     }
 }

@@ -125,7 +125,9 @@ impl<A: Application> ServerInner<A> {
         if self.is_closed_except(busy) {
             return Poll::Ready(());
         }
-        let known = closed.extract_if(.., |(_, waker)| waker.will_wake(cx.waker())).collect::<Vec<_>>();
+        // An executor may poll several of its tasks with one waker, each of which may wait for another number.
+        let is_known = |(other, waker): &mut (usize, Waker)| *other == busy && waker.will_wake(cx.waker());
+        let known = closed.extract_if(.., is_known).collect::<Vec<_>>();
         closed.push((busy, cx.waker().clone()));
         drop(closed);
         drop(known);
@@ -151,5 +153,47 @@ impl<A: Application> ServerInner<A> {
         drop(closed);
         ended.into_iter().for_each(|(_, waker)| waker.wake());
         self.timers.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::App;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn tasks_with_one_waker_are_each_woken_when_the_end_has_come_for_them() {
+        let server = Server::new(App::default());
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let cx = Context::from_waker(&waker);
+        let woken = || count.0.swap(0, Ordering::SeqCst);
+        (0..3).for_each(|_| server.0.count_busy(true));
+        server.begin_close();
+        for _ in 0..2 {
+            // The one that may be last is polled first, as that which closes the server waits for it.
+            assert!([1, 0].map(|busy| server.0.poll_closed(&cx, busy)).iter().all(Poll::is_pending));
+        }
+        server.0.count_busy(false);
+        assert_eq!(woken(), 0, "two are busy");
+        server.0.count_busy(false);
+        assert_eq!(woken(), 1, "only the last is busy");
+        assert!(server.0.poll_closed(&cx, 1).is_ready() && server.0.poll_closed(&cx, 0).is_pending());
+        server.0.count_busy(false);
+        assert_eq!(woken(), 1, "none is busy, and the waker was kept once");
+        assert!(server.0.poll_closed(&cx, 0).is_ready());
     }
 }

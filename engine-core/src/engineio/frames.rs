@@ -326,6 +326,19 @@ mod tests {
     }
 
     #[test]
+    fn a_group_of_recipients_has_a_count_of_its_own() {
+        let last = |is_grouped: bool| {
+            let mut frames = Frames::new([Part::Text(b"[\"a\"]")].into_iter());
+            if is_grouped {
+                frames.regroup();
+            }
+            frames.shared().clone()
+        };
+        // The memory has an owner, which the group counts, instead of the count of the memory.
+        assert!(last(false).is_unique() && !last(true).is_unique());
+    }
+
+    #[test]
     fn groups_of_recipients_share_the_memory_and_keep_it_alive() {
         let mut frames = Frames::new([Part::Text(b"[\"a\"]")].into_iter());
         let first = frames.shared().clone();

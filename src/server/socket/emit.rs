@@ -230,14 +230,15 @@ impl Socket {
                 Err(error) => Some(error),
             };
         });
+        if refused.is_none() {
+            // Before another thread can write it, so that an observer sees it before its answer.
+            self.0.session.show_sent(parts);
+        }
         if let Some(waker) = woken {
             waker.wake();
         }
         match refused {
-            None => {
-                self.0.session.show_sent(parts);
-                Ok(())
-            }
+            None => Ok(()),
             Some(error) => Err(self.refused(error)),
         }
     }

@@ -304,7 +304,7 @@ impl<A: Application> Connection<A> {
     // The end, and time.
 
     /// Handles changes of the session since the last turn.
-    #[inline]
+    #[inline(always)]
     fn follow_session(&mut self, now: Time) {
         // Nothing has changed in most turns: `benches/count broadcast`.
         if !matches!(&self.link, Link::WebSocket { session, .. } if session.is_steady()) {

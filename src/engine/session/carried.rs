@@ -44,14 +44,16 @@ impl<A: Application> Session<A> {
     pub(in crate::engine) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
         // The end is not held back: nothing can be added any more.
-        if inner.corks == 0 || inner.engine.closed().is_some() {
-            inner.engine.take_frames(out);
+        let queued = if inner.corks == 0 || inner.engine.closed().is_some() {
+            let queued = inner.engine.take_frames(out);
             pool::reclaim(inner.engine.queue_mut());
+            queued
         } else {
             inner.engine.set_in_flight(out.len());
-        }
-        inner.attended = !out.is_empty();
-        self.0.in_flight.store(narrow(out.len()), Ordering::Relaxed);
+            out.len()
+        };
+        inner.attended = queued > 0;
+        self.0.in_flight.store(narrow(queued), Ordering::Relaxed);
         self.0.set_committed(&inner.engine);
         if inner.waits.has_tasks() {
             wake_drained(inner);

@@ -1,7 +1,7 @@
 //! The client's side: heads of requests as they leave, heads of responses as they arrive (RFC 9112, sections 3 and 4).
 
 use super::head::{self, Header, HeaderSlots, Version};
-use super::{Error, InvalidHeader, is_token, is_value_byte};
+use super::{Error, InvalidHeader, is_token, is_value};
 use alloc::vec::Vec;
 
 /// Appends a request's head to `out`. `target` is a path with or without a query; for `CONNECT`, a host and port.
@@ -28,7 +28,7 @@ pub fn write_request<'n, 'v>(
         out.extend_from_slice(piece.as_bytes());
     }
     for (name, value) in headers {
-        if !may_set(name) || !value.bytes().all(is_value_byte) {
+        if !may_set(name) || !is_value(value.as_bytes()) {
             out.truncate(start);
             return Err(InvalidHeader);
         }

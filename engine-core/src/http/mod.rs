@@ -153,6 +153,23 @@ pub(crate) fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
+/// Returns whether a header may have this value.
+pub(crate) fn is_value(mut rest: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    // Eight bytes at once, because every response has some headers: `benches/count polling`.
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        let bytes = u64::from_le_bytes(*word);
+        let deleted = bytes ^ (ONES * 0x7f);
+        // The high bit is set for each byte that is a control character, and perhaps for bytes above one.
+        let controls = (bytes.wrapping_sub(ONES * 0x20) & !bytes) | (deleted.wrapping_sub(ONES) & !deleted);
+        if controls & (ONES << 7) != 0 && !word.iter().all(|&byte| is_value_byte(byte)) {
+            return false;
+        }
+        rest = behind;
+    }
+    rest.iter().all(|&byte| is_value_byte(byte))
+}
+
 /// Returns the elements of a comma-separated list (RFC 9110, section 5.6.1).
 pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
@@ -162,6 +179,22 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+
+    #[test]
+    fn a_value_has_no_control_character_except_the_tab() {
+        for byte in 0..=u8::MAX {
+            for at in 0..17 {
+                let mut value = *b"text \t \x80\xff\x20~ plain";
+                value[at] = byte;
+                assert_eq!(
+                    is_value(&value),
+                    byte == b'\t' || (byte >= 0x20 && byte != 0x7f),
+                    "{byte} at {at}"
+                );
+            }
+        }
+        assert!(is_value(b""));
+    }
 
     #[test]
     fn every_error_has_its_status() {

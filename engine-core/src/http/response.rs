@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{InvalidHeader, is_token, is_value_byte};
+use super::{InvalidHeader, is_token, is_value};
 
 /// The interim response to `Expect: 100-continue`, complete.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -129,7 +129,7 @@ pub fn write_head<'n, 'v>(
 
 fn is_header(name: &str, value: &str) -> bool {
     is_token(name.as_bytes())
-        && value.bytes().fold(true, |right, byte| right & is_value_byte(byte))
+        && is_value(value.as_bytes())
         && !name.eq_ignore_ascii_case("content-length")
         && !name.eq_ignore_ascii_case("transfer-encoding")
 }

@@ -91,7 +91,7 @@ impl Route {
             return Err(RequestError::JsonpIsOff);
         }
         let origin = request.header("origin").unwrap_or_default();
-        if !origin.iter().all(|&byte| http::is_value_byte(byte)) {
+        if !http::is_value(origin) {
             return Err(RequestError::InvalidOrigin);
         }
         let over_websocket = transport == Transport::WebSocket;

@@ -127,11 +127,11 @@ impl<A: Application> Exchange<A> {
     fn serve(
         &mut self,
         caller: Caller<'_, A>,
-        subject: Subject,
+        mut subject: Subject,
         incoming: &Incoming<'_>,
         request: impl FnOnce(Option<&Arc<Common>>) -> Handshake,
     ) -> Step<A> {
-        let subject = resume::settle(caller, subject);
+        resume::settle(caller, &mut subject);
         let hooks = &caller.server.hooks;
         let opens = matches!(subject, Subject::Open(_)) && !caller.server.is_closing();
         match hooks.may_refuse(opens) || hooks.has_headers(opens) {
@@ -218,7 +218,7 @@ impl<A: Application> Exchange<A> {
                 None => RequestError::UnknownSession.into(),
             },
             Subject::Resume(resume) => match server.session(&resume.id) {
-                Some(session) => return self.resume(caller, session, resume),
+                Some(session) => return self.resume(caller, session, *resume),
                 None => RequestError::UnknownSession.into(),
             },
             Subject::Refused(None, refusal) => refusal,
@@ -245,9 +245,9 @@ impl<A: Application> Exchange<A> {
                 Step::Upgrade(accept, Carries::Session(session))
             }
             NewTransport::Polling => {
-                // No other connection knows the session yet: this cannot be refused, and the handshake is queued.
-                let _ = session.with(|engine, _| engine.begin_poll(now, false));
-                let payload = session.take_payload(None, self.decisions.attempt());
+                // No other connection knows the session yet: this cannot be refused, nor lose a connection, and the handshake
+                // is queued.
+                let payload = session.begin_poll(None, |engine| engine.begin_poll(now, false));
                 let payload = payload.ok().flatten().unwrap_or_default();
                 self.decisions.open(&server.site, &id, payload).into()
             }
@@ -266,10 +266,19 @@ impl<A: Application> Exchange<A> {
         let (now, decisions) = (caller.now, &mut self.decisions);
         let is_behind = !session.has_capacity();
         let refusal = match purpose {
-            Purpose::Poll => match session.losing(|engine, _| decisions.begin_poll(now, engine, is_behind)) {
-                Ok(()) => return self.poll(caller, session),
-                Err(refusal) => refusal,
-            },
+            Purpose::Poll if session.is_resumable() => {
+                match session.losing(|engine, _| decisions.begin_poll(now, engine, is_behind)) {
+                    Ok(()) => return self.poll(caller, session),
+                    Err(refusal) => refusal,
+                }
+            }
+            Purpose::Poll => {
+                let begin = |engine: &mut _| decisions.begin_poll(now, engine, is_behind);
+                match session.begin_poll(caller.waker, begin) {
+                    Ok(payload) => return self.polled(caller, session, payload),
+                    Err(refusal) => refusal,
+                }
+            }
             Purpose::Post => {
                 match session.losing(|engine, _| decisions.begin_post(now, engine, incoming, is_behind)) {
                     Ok(()) => {
@@ -292,12 +301,19 @@ impl<A: Application> Exchange<A> {
 
     fn poll(&mut self, caller: Caller<'_, A>, session: Session<A>) -> Step<A> {
         match session.take_payload(caller.waker, self.decisions.attempt()) {
-            Ok(Some(payload)) => self.give_payload(caller, session, payload),
-            Ok(None) => {
+            Ok(payload) => self.polled(caller, session, payload),
+            Err(_) => self.refuse(caller, &RequestError::Detached.into(), Some(&session)),
+        }
+    }
+
+    #[inline]
+    fn polled(&mut self, caller: Caller<'_, A>, session: Session<A>, payload: Option<Outbound>) -> Step<A> {
+        match payload {
+            Some(payload) => self.give_payload(caller, session, payload),
+            None => {
                 self.wait(session);
                 Step::Wait
             }
-            Err(_) => self.refuse(caller, &RequestError::Detached.into(), Some(&session)),
         }
     }
 

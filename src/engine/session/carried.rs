@@ -2,10 +2,11 @@
 
 use super::resuming::Late;
 use super::writable::wake_drained;
-use super::{Application, MAX_RUNNING, Session};
+use super::{Application, Inner, MAX_RUNNING, Session};
 use crate::engine::connection::narrow;
 use crate::pool;
-use sockeye_core::engineio::server::{Attempt, Ticket};
+use parking_lot::MutexGuard;
+use sockeye_core::engineio::server::{self, Attempt, Ticket};
 use sockeye_core::{Outbound, Time};
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -92,10 +93,32 @@ impl<A: Application> Session<A> {
         waker: Option<&Waker>,
         attempt: Attempt,
     ) -> Result<Option<Outbound>, Late> {
-        let mut inner = self.0.inner.lock();
+        let inner = self.0.inner.lock();
         if self.0.is_resumable() && inner.engine.attempt() != attempt {
             return Err(Late);
         }
+        Ok(self.take_from(inner, waker))
+    }
+
+    /// Begins a poll, and does the same as [`take_payload`](Session::take_payload) if that succeeds. The session must not be
+    /// one with stateful reconnect, which may lose its connection by it.
+    // Under one lock, with the consequences handled once: `benches/count polling`.
+    pub(in crate::engine) fn begin_poll<E>(
+        &self,
+        waker: Option<&Waker>,
+        begin: impl FnOnce(&mut server::Session) -> Result<(), E>,
+    ) -> Result<Option<Outbound>, E> {
+        let mut inner = self.0.inner.lock();
+        if let Err(error) = begin(&mut inner.engine) {
+            let follow = self.follow(&mut inner);
+            drop(inner);
+            self.finish(follow);
+            return Err(error);
+        }
+        Ok(self.take_from(inner, waker))
+    }
+
+    fn take_from(&self, mut inner: MutexGuard<'_, Inner<A>>, waker: Option<&Waker>) -> Option<Outbound> {
         inner.attended = false;
         let replaced = waker.and_then(|waker| inner.set_poll_waker(waker));
         // In one critical section: otherwise messages that are sent behind a cork could slip out between the
@@ -106,7 +129,7 @@ impl<A: Application> Session<A> {
         // Dropping the last waker may drop its task, which may be another connection of this session.
         drop(replaced);
         self.finish(follow);
-        Ok(payload)
+        payload
     }
 
     /// Sets the waker of the pending poll, unless the session has moved on to WebSocket.

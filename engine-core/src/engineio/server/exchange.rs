@@ -89,19 +89,14 @@ pub enum Subject {
     Session(Id, Purpose),
     /// A session that the client wants to continue on a new connection, because it has lost the last one. If there is no
     /// session that [can be resumed](Session::can_resume), this is the opening of a new one.
-    Resume(Resume),
+    Resume(Box<Resume>),
     /// None, because the request is refused. If it has an id that no session has, that is the cause instead:
     /// [`RequestError::UnknownSession`], as in the reference.
     Refused(Option<Id>, Refusal),
 }
 
 impl Subject {
-    fn of(
-        site: &Site,
-        incoming: &Incoming<'_>,
-        query: Result<Query, RequestError>,
-        resume: Option<(&str, u32)>,
-    ) -> Subject {
+    fn of(site: &Site, incoming: &Incoming<'_>, query: Result<Query, RequestError>) -> Subject {
         let is_upgrade = incoming.upgrade != Upgrade::None;
         let route = query.and_then(|query| {
             // CORS is for neither.
@@ -112,12 +107,7 @@ impl Subject {
             Route::of(incoming.request, is_upgrade, &query, &site.config)
         });
         match route {
-            Ok(Route::Session(id, Ok(purpose))) => match (resume, purpose) {
-                (Some(handled), Purpose::Poll | Purpose::Upgrade) => {
-                    Subject::resume(site, incoming, id, handled, purpose)
-                }
-                _ => Subject::Session(id, purpose),
-            },
+            Ok(Route::Session(id, Ok(purpose))) => Subject::Session(id, purpose),
             Ok(Route::Session(id, Err(error))) => Subject::Refused(Some(id), error.into()),
             Ok(Route::Open(Transport::Polling)) => Subject::Open(NewTransport::Polling),
             Ok(Route::Open(Transport::WebSocket)) => match WebSocketHandshake::of(&site.config, incoming) {
@@ -374,14 +364,11 @@ impl Exchange {
                         (self.version, self.base64) = (version, query.base64);
                     }
                 }
-                let resume = self.resume_of(site, request);
-                self.resumable = resume.is_some();
-                Decision::Serve(Subject::of(
-                    site,
-                    incoming,
-                    query,
-                    resume.as_deref().map(|handled| (handled, self.named)),
-                ))
+                let mut subject = Subject::of(site, incoming, query);
+                if site.config.stateful_reconnect.is_some() && self.version == Version::V4 {
+                    self.read_resume(site, incoming, &mut subject);
+                }
+                Decision::Serve(subject)
             }
             false => Decision::Elsewhere,
         }

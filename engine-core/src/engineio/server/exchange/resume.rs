@@ -5,10 +5,9 @@ use crate::engineio::id::Id;
 use crate::engineio::server::request::{Purpose, RequestError};
 use crate::engineio::server::session::{Attempt, Session};
 use crate::engineio::unacknowledged::parse_count;
-use crate::engineio::version::Version;
-use crate::http::{self, Request};
+use crate::http;
 use crate::time::Time;
-use alloc::borrow::Cow;
+use alloc::boxed::Box;
 
 /// A request to continue a session, with stateful reconnect.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ pub struct Resume {
 }
 
 impl Subject {
-    pub(super) fn resume(
+    fn resume(
         site: &Site,
         incoming: &Incoming<'_>,
         id: Id,
@@ -41,25 +40,28 @@ impl Subject {
             },
             _ => NewTransport::Polling,
         };
-        Subject::Resume(Resume { id, handled, attempt, transport })
+        Subject::Resume(Box::new(Resume { id, handled, attempt, transport }))
     }
 }
 
 impl Exchange {
-    /// Returns the parameter `resume`, if it has a meaning, and notes the number of the attempt. Otherwise, both are the
-    /// application's.
-    pub(super) fn resume_of<'a>(&mut self, site: &Site, request: &Request<'a>) -> Option<Cow<'a, str>> {
-        self.named = 0;
-        if site.config.stateful_reconnect.is_none() || self.version != Version::V4 {
-            return None;
-        }
-        let [resume, attempt] = http::Query::parse(request.query()).ok()?.get_all(["resume", "attempt"]);
+    /// Reads the parameters `resume` and `attempt`, which have a meaning if the server has stateful reconnect and the request
+    /// is of version 4. Otherwise, both are the application's.
+    // Not inlined, because most servers do not have it: `benches/count polling`.
+    #[inline(never)]
+    pub(super) fn read_resume(&mut self, site: &Site, incoming: &Incoming<'_>, subject: &mut Subject) {
+        let Ok(query) = http::Query::parse(incoming.request.query()) else { return };
+        let [resume, attempt] = query.get_all(["resume", "attempt"]);
         if let Some(attempt) = attempt {
             // A session does not have so many.
             let number = parse_count(&attempt).and_then(|number| number.try_into().ok());
             self.named = number.unwrap_or(u32::MAX);
         }
-        resume
+        let Some(handled) = resume else { return };
+        self.resumable = true;
+        if let Subject::Session(id, purpose @ (Purpose::Poll | Purpose::Upgrade)) = *subject {
+            *subject = Subject::resume(site, incoming, id, (&handled, self.named), purpose);
+        }
     }
 
     /// Checks that the request does not belong to an earlier connection of the session.

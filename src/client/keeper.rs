@@ -16,7 +16,9 @@ pub(super) struct Keeper {
     /// The task owns the client, which had something to do when the task last ran.
     pub(super) holds: bool,
     pub(super) waker: Option<Waker>,
-    closing: Vec<Closing>,
+    /// Streams to wake at their deadlines. Most of the time there are none.
+    #[expect(clippy::box_collection, reason = "a pointer is smaller, and an idle client has none")]
+    closing: Option<Box<Vec<Closing>>>,
 }
 
 /// A stream to wake at a deadline.
@@ -41,7 +43,8 @@ impl Shared {
         let mut core = self.core.lock();
         let own = core.client.next_deadline();
         let keeper = self.keeper.lock();
-        let next = keeper.closing.iter().map(|closing| closing.deadline).chain(own).min();
+        let next =
+            keeper.closing.iter().flat_map(|all| all.iter()).map(|closing| closing.deadline).chain(own).min();
         core.armed = until.filter(|until| next.is_some_and(|next| *until <= next)).or(next);
         core.armed
     }
@@ -49,7 +52,7 @@ impl Shared {
     /// Wakes a stream at a deadline, which replaces the stream's earlier one.
     pub(super) fn wake_at(&self, deadline: Time, stream: u64, waker: Waker) {
         self.forget_deadline(stream);
-        self.keeper.lock().closing.push(Closing { stream, deadline, waker });
+        self.keeper.lock().closing.get_or_insert_default().push(Closing { stream, deadline, waker });
         let is_earlier = self.core.lock().armed.is_none_or(|armed| deadline < armed);
         if is_earlier {
             self.wake_keeper();
@@ -63,11 +66,12 @@ impl Shared {
     fn take_closing(&self, is_taken: impl Fn(&Closing) -> bool) -> SmallVec<[Waker; 1]> {
         let mut taken = SmallVec::new();
         let mut keeper = self.keeper.lock();
-        while let Some(at) = keeper.closing.iter().position(&is_taken) {
-            taken.push(keeper.closing.swap_remove(at).waker);
+        let Some(closing) = &mut keeper.closing else { return taken };
+        while let Some(at) = closing.iter().position(&is_taken) {
+            taken.push(closing.swap_remove(at).waker);
         }
-        if keeper.closing.is_empty() {
-            keeper.closing = Vec::new();
+        if closing.is_empty() {
+            keeper.closing = None;
         }
         taken
     }

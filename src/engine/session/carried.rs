@@ -56,7 +56,7 @@ impl<A: Application> Session<A> {
         inner.attended = queued > 0;
         self.0.in_flight.store(narrow(queued), Ordering::Relaxed);
         self.0.set_committed(&inner.engine);
-        if inner.waits.has_tasks() {
+        if inner.has_tasks {
             wake_drained(inner);
         }
     }
@@ -67,7 +67,7 @@ impl<A: Application> Session<A> {
         inner.engine.set_in_flight(bytes);
         self.0.in_flight.store(narrow(bytes), Ordering::Relaxed);
         self.0.set_committed(&inner.engine);
-        if inner.waits.has_tasks() {
+        if inner.has_tasks {
             wake_drained(inner);
         }
     }
@@ -165,7 +165,7 @@ impl<A: Application> Session<A> {
     pub(in crate::engine) fn set_probe_waker(&self, ticket: Ticket, waker: Option<&Waker>) {
         let Some(waker) = waker else { return };
         let mut inner = self.0.inner.lock();
-        let replaced = inner.waits.set_probe(ticket, waker.clone());
+        let replaced = inner.rest.waits.set_probe(ticket, waker.clone());
         let lost = inner.take_settled_probe();
         drop(inner);
         drop(replaced);
@@ -200,7 +200,7 @@ impl<A: Application> Session<A> {
     /// a lock.
     pub(crate) fn take_resume_waker(&self) -> Option<Waker> {
         let may_wait = self.0.running.load(Ordering::Relaxed) >= MAX_RUNNING && self.has_capacity();
-        if may_wait { self.0.inner.lock().waits.take_resume() } else { None }
+        if may_wait { self.0.inner.lock().rest.waits.take_resume() } else { None }
     }
 
     /// Subtracts acknowledgements that have arrived or are no longer awaited.
@@ -214,7 +214,7 @@ impl<A: Application> Session<A> {
             return true;
         }
         let mut inner = self.0.inner.lock();
-        let replaced = inner.waits.set_resume(waker.cloned());
+        let replaced = inner.rest.waits.set_resume(waker.cloned());
         drop(inner);
         drop(replaced);
         self.has_capacity()

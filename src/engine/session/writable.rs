@@ -46,15 +46,15 @@ pub(super) fn wake_drained<A: Application>(mut inner: MutexGuard<'_, Inner<A>>) 
 impl<A: Application> Inner<A> {
     /// Takes the wakers of the tasks that wait until the queue is short, if it is or the session has ended.
     pub(super) fn take_drained(&mut self) -> Vec<Waker> {
-        match self.waits.has_tasks() && (self.is_drained() || self.engine.closed().is_some()) {
+        match self.has_tasks && (self.is_drained() || self.engine.closed().is_some()) {
             true => self.take_tasks(),
             false => Vec::new(),
         }
     }
 
     fn take_tasks(&mut self) -> Vec<Waker> {
-        match self.waits.has_tasks() {
-            true => self.waits.with_tasks(Waiters::take),
+        match self.has_tasks {
+            true => self.with_tasks(Waiters::take),
             false => Vec::new(),
         }
     }
@@ -62,9 +62,16 @@ impl<A: Application> Inner<A> {
     /// Forgets a task, and returns its waker.
     fn leave(&mut self, key: &mut Option<u64>) -> Option<Waker> {
         match key {
-            Some(_) => self.waits.with_tasks(|tasks| tasks.leave(key)),
+            Some(_) => self.with_tasks(|tasks| tasks.leave(key)),
             None => None,
         }
+    }
+
+    /// Changes the tasks that wait until the queue is short.
+    fn with_tasks<R>(&mut self, f: impl FnOnce(&mut Waiters) -> R) -> R {
+        let result = self.rest.waits.with_tasks(f);
+        self.has_tasks = self.rest.waits.has_tasks();
+        result
     }
 
     fn is_drained(&self) -> bool {
@@ -86,7 +93,7 @@ impl<A: Application> Waiting<'_, A> {
         let is_ready = is_over || inner.is_drained();
         let replaced = match is_ready {
             true => inner.leave(&mut self.key),
-            false => inner.waits.with_tasks(|tasks| tasks.wait(cx, &mut self.key)),
+            false => inner.with_tasks(|tasks| tasks.wait(cx, &mut self.key)),
         };
         drop(inner);
         drop(replaced);

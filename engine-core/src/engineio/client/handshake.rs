@@ -4,6 +4,7 @@ use super::error::HandshakeError;
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroUsize;
 use core::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -28,7 +29,7 @@ pub(super) struct Handshake {
     patience: u32,
     ping_timeout: u32,
     /// The largest message that the server accepts; `None` if it names no valid limit.
-    pub(super) max_payload: Option<usize>,
+    pub(super) max_payload: Option<NonZeroUsize>,
 }
 
 /// The terms on which a server keeps a session that has lost its connection.
@@ -91,7 +92,7 @@ impl Handshake {
             patience: as_millis((interval + timeout).clamp(SHORTEST, LONGEST)),
             ping_timeout: as_millis(timeout),
             // The cast saturates.
-            max_payload: open.max_payload.filter(|max| *max >= 1.0).map(|max| max as usize),
+            max_payload: open.max_payload.and_then(|max| NonZeroUsize::new(max as usize)),
             sid: Cow::from(utf8_percent_encode(&open.sid, ESCAPED)).into(),
         };
         Ok((handshake, terms))
@@ -134,7 +135,7 @@ mod tests {
             can_upgrade: true,
             patience: 45_000,
             ping_timeout: 20_000,
-            max_payload: Some(1_000_000),
+            max_payload: NonZeroUsize::new(1_000_000),
         };
         assert_eq!(Handshake::parse(text), Ok((expected, None)));
     }
@@ -206,7 +207,10 @@ mod tests {
         let days = Duration::from_millis(200_000_000 + 20_000);
         assert_eq!(with(r#""a""#, "200000000", "20000", "1").map(|it| it.patience()), Ok(days));
         for (max, expected) in [("0", None), ("-1", None), ("null", None), ("1e300", Some(usize::MAX))] {
-            assert_eq!(with(r#""a""#, "1", "1", max).map(|it| it.max_payload), Ok(expected));
+            assert_eq!(
+                with(r#""a""#, "1", "1", max).map(|it| it.max_payload),
+                Ok(expected.and_then(NonZeroUsize::new))
+            );
         }
         assert_eq!(Handshake::parse(&"[".repeat(MAX_LEN + 1)), Err(HandshakeError::TooLong));
         assert_eq!(Handshake::parse(&"[".repeat(MAX_LEN)), Err(HandshakeError::Json));

@@ -27,6 +27,7 @@ use crate::websocket::Deflate;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::num::NonZeroUsize;
 use core::time::Duration;
 
 /// The client's side of one Engine.IO session, over up to three byte streams.
@@ -194,7 +195,7 @@ impl Session {
 
     /// Returns the largest message that the server accepts, if it named a limit.
     pub fn max_payload(&self) -> Option<usize> {
-        self.handshake.as_ref()?.max_payload
+        self.handshake.as_ref()?.max_payload.map(NonZeroUsize::get)
     }
 
     /// Returns the number of bytes that wait to be written.
@@ -286,7 +287,7 @@ impl Session {
                 Lane::Poll => (polling.poll, polling.brought) = (true, false),
                 Lane::Post => {
                     polling.post = Some(now + self.config.request_timeout);
-                    let limit = self.handshake.as_ref().and_then(|it| it.max_payload);
+                    let limit = self.max_payload();
                     let limit = limit.unwrap_or(DEFAULT_PAYLOAD);
                     let queued = self.queue.text().len();
                     body = Some(self.queue.take(limit, MAX_PACKETS));

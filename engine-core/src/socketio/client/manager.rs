@@ -36,12 +36,13 @@ pub struct Client {
     engine: Option<Box<Session>>,
     /// The number of the session in `engine`. Streams belong to one session.
     generation: u64,
-    /// The number that the session in `engine` began with: it grows when the session goes on with other streams.
-    first_generation: u64,
     /// A session that this side has closed, with its number, until its last frames are transmitted.
     parting: Option<Box<(u64, Session)>>,
     /// The number of consecutive reconnection attempts without a namespace that was joined.
     attempts: u32,
+    /// How far `generation` has grown since the session in `engine` began, because it went on with other streams. Saturates:
+    /// the streams of so long ago have ended.
+    resumed: u16,
     /// The attempt in progress is a reconnection attempt.
     reconnecting: bool,
     /// The last connection used WebSocket successfully.
@@ -77,9 +78,9 @@ impl Client {
             link: Link::Idle,
             engine: None,
             generation: 0,
-            first_generation: 0,
             parting: None,
             attempts: 0,
+            resumed: 0,
             reconnecting: false,
             websocket_worked: false,
             namespaces: Vec::new(),
@@ -397,7 +398,7 @@ impl Client {
 
     fn open_engine(&mut self, now: Time) {
         self.generation += 1;
-        self.first_generation = self.generation;
+        self.resumed = 0;
         let worked = self.websocket_worked && self.config.remember_upgrade;
         let mut engine = Session::open(now, self.config.engine.clone(), self.random.fork(), worked);
         if let Some(notes) = self.notes.take() {

@@ -29,7 +29,8 @@ impl Client {
 
     /// Returns whether streams of this generation belong to the current session, which goes on without them.
     pub(super) fn is_given_up(&self, generation: u64) -> bool {
-        (self.first_generation..self.generation).contains(&generation) && self.is_resumable()
+        (self.generation - u64::from(self.resumed)..self.generation).contains(&generation)
+            && self.is_resumable()
     }
 
     /// Follows a session that has lost its connection, or could not be resumed by the last attempt.
@@ -61,6 +62,7 @@ impl Client {
         let is_first = self.link == Link::Open && self.attempts == 0;
         // Packets of the earlier streams that were not handled yet will be sent again.
         self.generation += 1;
+        self.resumed = self.resumed.saturating_add(1);
         self.link = Link::Idle;
         if !self.tries_again(self.attempts) {
             if let Some(engine) = &mut self.engine {
@@ -98,7 +100,7 @@ impl Client {
         self.leave_all(&reason);
         self.report_lost(unconfirmed);
         // Streams of the earlier session are no longer of use.
-        self.first_generation = self.generation;
+        self.resumed = 0;
         self.opened(now);
     }
 

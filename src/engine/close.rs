@@ -5,7 +5,7 @@ use super::server::ServerInner;
 use super::{Application, CloseReason, Server};
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 impl<A: Application> Server<A> {

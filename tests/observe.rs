@@ -9,7 +9,11 @@ use sockeye::engine::Message;
 use sockeye::extract::{Data, State};
 use sockeye::observe::{Direction, Observer, Packet, PacketInfo, ServerEvent};
 use sockeye::{ConnectError, HandlerError, Server, ServerBuilder, Socket};
+use sockeye_core::Time;
+use sockeye_core::drive::Protocol;
+use sockeye_core::host::{Host, Peer};
 use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 /// Writes down everything, one line each. Ids are left out, because they are random.
@@ -281,4 +285,29 @@ impl std::error::Error for Failed {}
 
 fn bug() {
     panic!("a bug of the application");
+}
+
+impl Wake for Notes {
+    fn wake(self: Arc<Self>) {
+        self.add("woken".to_owned());
+    }
+}
+
+#[test]
+fn a_message_is_observed_before_another_thread_is_woken_that_writes_it() {
+    let notes = Notes::default();
+    let server = Server::builder().observer(notes.clone()).build();
+    let mut connection = server.accept(Time::ZERO, Peer::default());
+    let mut request = *b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    assert_eq!(connection.handle_data(Time::ZERO, &mut request), request.len());
+    let mut connect = *b"\x81\x82\0\0\0\x0040";
+    assert_eq!(connection.handle_data(Time::ZERO, &mut connect), connect.len());
+    while let Some(out) = connection.poll_transmit() {
+        out.clear();
+    }
+    connection.set_waker(&Waker::from(Arc::new(notes.clone())));
+    notes.take();
+    server.sockets().first().unwrap().emit("news", 1).unwrap();
+    assert_eq!(notes.take(), [r#"< websocket 2["news",1]"#, "woken"]);
 }

@@ -19,8 +19,8 @@ const TOGETHER: usize = 2;
 /// Wakes the recipients of a large broadcast in their order, in batches and by tasks, so that the other work of the runtime
 /// gets its turn in between: it would otherwise wait until the last recipient was written to.
 ///
-/// There is a task for each worker of the runtime. A worker that has taken one writes to the recipients that it wakes itself,
-/// and does not go to sleep between two batches, from which another worker would have to wake it.
+/// There is at most one task for each worker of the runtime. A worker that has taken one writes to the recipients that it
+/// wakes itself, and does not go to sleep between two batches, from which another worker would have to wake it.
 pub(super) fn wake(recipients: Vec<Waker>, runtime: Option<Arc<dyn Runtime>>) {
     let wakes = Wakes { recipients: recipients.into_iter(), tasks: 1 };
     if let Some(runtime) = runtime

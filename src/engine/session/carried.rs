@@ -153,7 +153,7 @@ impl<A: Application> Session<A> {
         drop(inner);
         // Dropping the last waker may drop its task, which may be another connection of this session.
         drop(replaced);
-        // Whoever has evicted this connection has called another waker.
+        // The thread that evicted this connection may have called its former waker.
         if self.is_evicted()
             && let Some(waker) = waker
         {

@@ -58,11 +58,12 @@ impl Namespace {
         saved.namespace = Some(self.name().into());
         saved.received = kept.life().received();
         saved.expires = kept.data.expires.map(|at| wall_clock(at.saturating_since(now)));
-        let mark = kept.data.mark;
+        saved.mark = Some(mark_of(link.uid(), kept.data.mark));
+        // Without the lock of the cluster, which every message needs.
+        let value = saved.encode();
         link.queue(|state, _| {
             state.take_unsaved(&saved.pid);
-            saved.mark = Some(mark_of(state.cluster.uid(), mark));
-            state.cluster.save_session(&saved, lifetime + MARGIN);
+            state.cluster.save_session(&saved.pid, value, lifetime + MARGIN);
         });
     }
 
@@ -131,7 +132,8 @@ impl Namespace {
         let recovery = engine.as_ref().and_then(|engine| engine.application.recovery.as_ref());
         if let Some(recovery) = recovery {
             let lifetime = recovery.max_disconnection() + MARGIN;
-            link.queue(|state, _| state.cluster.save_session(&session, lifetime));
+            let value = bytes::Bytes::copy_from_slice(value);
+            link.queue(|state, _| state.cluster.save_session(&session.pid, value, lifetime));
             link.send();
         }
     }
@@ -145,8 +147,7 @@ fn len_of((position, fields): &Entry) -> usize {
 /// Returns whether a session is the one that this server has kept under a mark.
 fn is_ours(link: &Link, value: &[u8], mark: u64) -> bool {
     let session = SavedSession::decode(value, &ClusterLimits::default());
-    let expected = link.queue(|state, _| mark_of(state.cluster.uid(), mark));
-    session.is_ok_and(|session| session.mark == Some(expected))
+    session.is_ok_and(|session| session.mark == Some(mark_of(link.uid(), mark)))
 }
 
 fn mark_of(uid: &str, mark: u64) -> SmolStr {
@@ -318,7 +319,7 @@ impl<'a> Restoring<'a> {
     ) -> Option<Frames> {
         let namespace = self.socket.namespace();
         let fields = fields.iter().map(|(name, value)| (name.as_str(), &**value));
-        let entry = self.link.queue(|state, _| state.cluster.read_entry(namespace.name(), offset, fields));
+        let entry = self.link.decoder().read_entry(namespace.name(), offset, fields);
         let MissedEvent { target, event, .. } = entry.ok()??;
         let is_in = |room: &str| session.rooms.iter().any(|known| known == room);
         let is_addressed =
@@ -342,13 +343,14 @@ impl<'a> Restoring<'a> {
     ) -> Option<Returned> {
         let namespace = self.socket.namespace();
         let now = namespace.now();
-        let uid = self.link.queue(|state, _| SmolStr::from(state.cluster.uid()));
+        // It was at the bus after all.
+        self.link.queue(|state, _| state.take_unsaved(&self.pid));
         let rooms = session.rooms.iter().filter(|room| **room != session.sid).cloned().collect();
         let mut order = namespace.order();
         let retained = &mut order.memory.as_mut()?.retained;
         let local = retained.forget(&pid.id);
         // Otherwise another server has kept it since.
-        let local = local.filter(|kept| session.mark == Some(mark_of(&uid, kept.data.mark)));
+        let local = local.filter(|kept| session.mark == Some(mark_of(self.link.uid(), kept.data.mark)));
         let stored = match local {
             Some(kept) => kept.data,
             None => Stored {

@@ -1,6 +1,7 @@
 //! Sockets whose clients may come back to another server: how they are kept at the bus, and what they have missed.
 
 use super::args::{BusEvent, BusValue};
+use super::decode::BusDecoder;
 use super::error::BusError;
 use super::event::{Command, Event, RequestId};
 use super::limits::ClusterLimits;
@@ -158,10 +159,10 @@ impl Cluster {
         self.recovering.is_on = true;
     }
 
-    /// Keeps a socket at the bus for some time.
-    pub fn save_session(&mut self, session: &SavedSession, lifetime: Duration) {
-        let Some(key) = self.session_key(&session.pid) else { return };
-        self.commands.push_back(Command::Save { key, value: session.encode(), lifetime });
+    /// Keeps the socket with a private id at the bus for some time. `value` is what [`SavedSession::encode`] returns.
+    pub fn save_session(&mut self, pid: &str, value: Bytes, lifetime: Duration) {
+        let Some(key) = self.session_key(pid) else { return };
+        self.commands.push_back(Command::Save { key, value, lifetime });
     }
 
     /// Looks up the socket that is kept with a private id, and with `remove` removes it from the bus. The bus answers with
@@ -263,7 +264,9 @@ impl Cluster {
             self.events.push_back(Event::StreamBegun { namespace: namespace.clone(), position });
         }
     }
+}
 
+impl BusDecoder {
     /// Returns the event of an entry that was [read](Cluster::read_stream), if it is one of a namespace that clients get
     /// when they come back.
     ///
@@ -276,7 +279,7 @@ impl Cluster {
         fields: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Option<MissedEvent>, BusError> {
         let position = StreamPosition::parse(offset).ok_or(BusError::Field("offset"))?;
-        let limits = &self.config.limits;
+        let limits = &self.limits;
         let entry = EntryFields::read(fields)?;
         if entry.kind != clustered::BROADCAST || entry.namespace != namespace {
             return Ok(None);

@@ -50,6 +50,8 @@ pub(crate) struct Link {
     /// Rooms have channels of their own, which are watched while the room has a socket.
     pub(in crate::server) watches_rooms: bool,
     pub(super) state: Mutex<State>,
+    /// The name of this server in its cluster.
+    uid: SmolStr,
     /// The number of the socket that was kept at the bus last.
     last_mark: AtomicU64,
 }
@@ -111,6 +113,7 @@ impl Link {
             this: this.clone(),
             engine: OnceLock::new(),
             runtime: OnceLock::new(),
+            uid: cluster.uid().into(),
             watches_rooms: mode != SubscriptionMode::Static,
             state: Mutex::new(State {
                 cluster,
@@ -145,6 +148,11 @@ impl Link {
             state.cluster.enable_recovery();
         }
         is_possible
+    }
+
+    /// Returns the name of this server in its cluster.
+    pub(in crate::server) fn uid(&self) -> &str {
+        &self.uid
     }
 
     /// Returns a number for a socket that is kept at the bus.
@@ -245,7 +253,7 @@ impl Link {
         }
     }
 
-    fn decoder(&self) -> &BusDecoder {
+    pub(in crate::server) fn decoder(&self) -> &BusDecoder {
         self.decoder.get_or_init(|| self.state.lock().cluster.decoder())
     }
 

@@ -66,8 +66,8 @@ struct State {
     streams: BTreeMap<SmolStr, Stream>,
     /// Values by their keys, each with its number.
     saved: BTreeMap<String, (u64, Bytes)>,
-    /// The keys in the order in which they were saved.
-    order: BTreeMap<u64, String>,
+    /// The keys in the order in which they were saved, and the server of each.
+    order: BTreeMap<u64, (u64, String)>,
     saved_size: usize,
     last_saved: u64,
 }
@@ -234,7 +234,7 @@ impl State {
                 let subscribers = self.seats.values().filter(|seat| seat.watches(&channel)).count();
                 self.queue(Item::Count { request, subscribers }, woken, |at, _| at == from);
             }
-            Sent::Save(key, value) => self.save(key, value, woken),
+            Sent::Save(key, value) => self.save(from, key, value, woken),
             Sent::Load { key, remove, request } => {
                 let value = self.saved.get(&key).map(|(_, value)| value.clone());
                 if remove {
@@ -252,18 +252,17 @@ impl State {
     }
 
     /// Keeps a value. Its server removes it at the end of its lifetime, by looking whether it is still there.
-    fn save(&mut self, key: String, value: Bytes, woken: &mut Woken) {
+    fn save(&mut self, from: u64, key: String, value: Bytes, woken: &mut Woken) {
         self.forget(&key);
         self.last_saved += 1;
         self.saved_size += ITEM + key.len() + value.len();
-        self.order.insert(self.last_saved, key.clone());
+        self.order.insert(self.last_saved, (from, key.clone()));
         self.saved.insert(key, (self.last_saved, value));
         while self.saved_size > MAX_SAVED
-            && let Some((_, oldest)) = self.order.pop_first()
+            && let Some((_, (owner, oldest))) = self.order.pop_first()
         {
             self.forget(&oldest);
-            // Its server is the one that knows the key.
-            self.queue(Item::Unsaved { key: oldest.into() }, woken, |_, _| true);
+            self.queue(Item::Unsaved { key: oldest.into() }, woken, |at, _| at == owner);
         }
     }
 
@@ -471,5 +470,29 @@ impl Drop for MemoryBus {
 impl fmt::Debug for MemoryBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryBus").field("seat", &self.seat).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_told_which_of_its_own_values_there_was_no_capacity_for() {
+        let mut state = State::default();
+        state.seats.extend([(1, Seat::default()), (2, Seat::default())]);
+        let (value, mut woken) = (Bytes::from(vec![0; MAX_SAVED / 4]), Woken::new());
+        for (from, key) in [(1, "a"), (2, "b"), (1, "c"), (2, "d"), (2, "b"), (1, "e"), (1, "f")] {
+            state.pass(from, Sent::Save(key.into(), value.clone()), &mut woken);
+        }
+        let told = |seat: u64| -> Vec<&str> {
+            let items = state.seats[&seat].inbox.iter().map(|(item, _)| match item {
+                Item::Unsaved { key } => key.as_str(),
+                _ => panic!("nothing else was sent"),
+            });
+            items.collect()
+        };
+        assert_eq!((told(1), told(2)), (vec!["a", "c"], vec!["d"]));
+        assert_eq!(state.saved.keys().collect::<Vec<_>>(), ["b", "e", "f"]);
     }
 }

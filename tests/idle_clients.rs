@@ -9,7 +9,7 @@ use rig::{Clients, Counting, World, browser_headers, measure};
 use sockeye::client::ClientBuilder;
 use sockeye::extract::Data;
 use sockeye::host::Host;
-use sockeye::{Client, Server, Transport};
+use sockeye::{Client, Server, StatefulReconnect, Transport};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -48,35 +48,47 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn an_idle_client_takes_less_than_two_kilobytes_and_less_with_shared_settings() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let own = bytes_per_client(|| builder().build().unwrap());
-    assert!(own < 1900, "{own} bytes");
+    assert!(own < 1880, "{own} bytes");
     let first = builder().build().unwrap();
     let another = bytes_per_client(|| first.another());
-    assert!(another < 1400 && another < own - 300, "{another} bytes");
+    assert!(another < 1320 && another < own - 300, "{another} bytes");
 }
 
 /// Returns the bytes that the server keeps for each of several idle WebSocket connections, including the value that its
-/// driver holds and what the allocator adds.
-fn bytes_per_connection(count: usize, headers: impl Fn(usize) -> String) -> f64 {
-    let io = Server::new();
+/// driver holds and what the allocator adds. `open` opens the connection with a number.
+fn bytes_per(io: Server, count: usize, open: impl Fn(&mut World, usize)) -> f64 {
     io.on("message", async |Data(_): Data<String>| ());
     let mut world = World::new(io);
     // The first connections also allocate what all of them share.
-    (0..10).for_each(|number| _ = world.websocket_with(&headers(number)));
+    (0..10).for_each(|number| open(&mut world, number));
     world.reserve(count);
-    let ((), usage) =
-        measure(|| (10..count + 10).for_each(|number| _ = world.websocket_with(&headers(number))));
+    let ((), usage) = measure(|| (10..count + 10).for_each(|number| open(&mut world, number)));
     // The allocator adds about 12 bytes to each allocation.
     let heap = (usage.live_bytes + 12 * usage.live) as f64 / count as f64;
     heap + size_of::<<Server as Host>::Connection>() as f64
+}
+
+/// Does it for connections with these headers.
+fn bytes_per_connection(count: usize, headers: impl Fn(usize) -> String) -> f64 {
+    bytes_per(Server::new(), count, |world, number| _ = world.websocket_with(&headers(number)))
+}
+
+#[test]
+fn an_idle_session_with_stateful_reconnect_takes_little_memory_for_it() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let io = || Server::builder().stateful_reconnect(StatefulReconnect::new()).build();
+    let without = bytes_per(io(), 1000, |world, _| _ = world.websocket());
+    let with = bytes_per(io(), 1000, |world, _| _ = world.resumable());
+    assert!(with < without + 425.0, "{with} and {without} bytes");
 }
 
 #[test]
 fn an_idle_connection_takes_little_memory_even_with_the_headers_of_a_browser() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let few = bytes_per_connection(1000, |_| String::new());
-    assert!(few < 880.0, "{few} bytes");
+    assert!(few < 800.0, "{few} bytes");
     let many = bytes_per_connection(1000, browser_headers);
-    assert!(many < few + 450.0, "{many} bytes");
+    assert!(many < few + 445.0, "{many} bytes");
 }
 
 #[test]

@@ -141,7 +141,8 @@ pub(super) fn is_common_target(target: &[u8]) -> bool {
     let at = target.iter().position(|&byte| byte == b'?').unwrap_or(target.len());
     let query = target.get(at + 1..).unwrap_or_default();
     let mut parameters = query.split(|&byte| byte == b'&');
-    query.is_empty() || parameters.all(|it| it.starts_with(b"EIO=") || it.starts_with(b"transport="))
+    query.is_empty()
+        || parameters.all(|it| it.starts_with(b"EIO=") || it.starts_with(b"transport=") || it == b"resume=0")
 }
 
 #[cfg(test)]
@@ -194,6 +195,8 @@ mod tests {
         for (target, expected) in [
             ("/socket.io/?EIO=4&transport=websocket", true),
             ("/socket.io/", true),
+            ("/socket.io/?EIO=4&transport=websocket&resume=0", true),
+            ("/socket.io/?EIO=4&transport=websocket&resume=12345", false),
             ("/socket.io/?EIO=4&transport=polling&t=abc", false),
             ("/socket.io/?token=secret&EIO=4&transport=polling", false),
         ] {

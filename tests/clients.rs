@@ -9,6 +9,8 @@ mod hostile;
 mod messages;
 #[path = "clients/proxy.rs"]
 mod proxy;
+#[path = "clients/resumed.rs"]
+mod resumed;
 #[cfg(all(feature = "tls", feature = "smol"))]
 #[path = "clients/secure.rs"]
 mod secure;
@@ -77,6 +79,9 @@ macro_rules! run_on {
                 }
                 proxy {
                     a_proxy_carries_all_that_goes_both_ways
+                }
+                resumed {
+                    connections_that_are_cut_lose_nothing
                 }
             }
             #[cfg(all(feature = "tls", feature = "smol"))]

@@ -25,6 +25,8 @@ pub struct Books {
     pub interruptions: u32,
     pub resumptions: u32,
     pub disconnects: u32,
+    /// The server has disconnected the client, which does not connect again by itself.
+    pub is_dismissed: bool,
     /// The events of the client that were under way when the server disconnected it.
     pub excused: BTreeSet<u32>,
 }

@@ -214,6 +214,11 @@ impl World {
     pub fn settle(&mut self, is_safe: bool) {
         self.sim.advance(Duration::from_secs(200));
         self.ledger.lock().check(is_safe);
+        if self.ledger.lock().is_dismissed && !self.client.is_connected() {
+            // The server has disconnected it, but it heard so only after it was to connect again.
+            self.client.connect();
+            self.sim.advance(Duration::from_secs(200));
+        }
         assert!(self.client.is_connected(), "it is not connected again");
         self.talk();
         self.sim.advance(Duration::from_secs(30));
@@ -274,6 +279,7 @@ fn listen(client: &Client, ledger: &Ledger, trace: Option<Arc<Net>>) {
         say(format!("disconnected: {reason:?}"));
         let mut books = own.lock();
         books.disconnects += 1;
+        books.is_dismissed = reason == ClientDisconnectReason::Server;
         if reason == ClientDisconnectReason::Server {
             // The server drops them, as it wants to hear no more.
             books.excused = books.sent.iter().copied().collect();

@@ -226,8 +226,8 @@ impl Session {
             | TransportError::Closed(_)
             | TransportError::Lost
             | TransportError::RequestTimeout => true,
-            // A proxy has no server behind it at the moment.
-            TransportError::Status { status, .. } => *status >= 500,
+            // A request that arrived too slowly, too many of them, or a proxy that has no server behind it at the moment.
+            TransportError::Status { status, .. } => matches!(*status, 408 | 429 | 500..),
             _ => false,
         }
     }

@@ -60,6 +60,11 @@ impl Unacknowledged {
         len + OVERHEAD
     }
 
+    /// Returns whether packets of `len` bytes can be kept, if others make way.
+    pub(super) fn has_room_for(&self, len: usize) -> bool {
+        Unacknowledged::size_of(len) <= self.limit
+    }
+
     /// Adds the next message that is sent, as the packet of a payload. The oldest ones are dropped for it if the limit would
     /// be exceeded: then the session can only be resumed by a peer that has handled them.
     pub(super) fn push(&mut self, packet: Bytes) {
@@ -116,7 +121,7 @@ pub(super) struct Handled {
     count: u64,
     /// The count that the peer was sent last.
     told: u64,
-    /// The size of the messages since then.
+    /// The size of the messages since then, as [`Unacknowledged::size`] counts.
     bytes: usize,
     /// The size after which the peer is told.
     most: usize,
@@ -140,7 +145,8 @@ impl Handled {
     /// Counts a message of `len` bytes. Returns whether the peer is to be told.
     pub(super) fn add(&mut self, len: usize) -> bool {
         self.count += 1;
-        self.bytes = self.bytes.saturating_add(len);
+        // As the sender counts them, so that a small limit is not reached long before.
+        self.bytes = self.bytes.saturating_add(Unacknowledged::size_of(len));
         self.due |= self.count - self.told >= EVERY || self.bytes >= self.most;
         self.due
     }
@@ -234,12 +240,12 @@ mod tests {
 
     #[test]
     fn the_peer_is_told_after_32_messages_an_eighth_of_the_limit_and_with_a_heartbeat() {
-        let mut handled = Handled::new(800);
+        let mut handled = Handled::new(32 << 10);
         assert!((0..31).all(|_| !handled.add(1)));
         assert_eq!(handled.take_due(), None);
         assert!(handled.add(1));
         assert_eq!(handled.take_due().as_deref(), Some("632"));
-        assert!(!handled.add(99) && handled.add(1));
+        assert!(!handled.add(4096 - 64 - 65) && handled.add(1));
         assert_eq!(handled.take_due().as_deref(), Some("634"));
         handled.beat();
         assert_eq!(handled.take_due(), None, "nothing is new");

@@ -73,7 +73,9 @@ impl Resume {
             log: Unacknowledged::new(usize::MAX),
             handled: Handled::new(terms.max_bytes.min(MOST_UNTOLD)),
             begun: Vec::new(),
-            limit: terms.max_bytes.min(config.send_buffer),
+            // At least twice what arrives before the server acknowledges, so that a small send buffer does not wait for a
+            // heartbeat.
+            limit: terms.max_bytes.min(config.send_buffer).max(terms.max_bytes.min(MOST_UNTOLD) / 4),
             window: terms.window,
             attempts: 0,
             has_progress: true,

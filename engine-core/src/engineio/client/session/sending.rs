@@ -81,8 +81,12 @@ impl Session {
             });
         }
         if let Some(resume) = &mut self.resume {
-            // What the protocol above needs goes beyond the limit.
-            if limit <= self.config.send_buffer && resume.is_full(total) {
+            // What the protocol above needs goes beyond the limit, but not for ever.
+            let is_full = match limit <= self.config.send_buffer {
+                true => resume.is_full(total),
+                false => resume.size().saturating_add(total) > limit,
+            };
+            if is_full {
                 return Err(SendError::Full { queued: resume.size() });
             }
             resume.keep(parts.clone());

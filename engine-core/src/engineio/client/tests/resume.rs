@@ -131,12 +131,13 @@ fn a_session_goes_on_over_another_websocket_connection() {
 
 #[test]
 fn messages_are_acknowledged_after_some_of_them_or_some_bytes_and_with_a_pong() {
-    let mut session = resumable(&[Way::WebSocket], 8000);
+    let mut session = resumable(&[Way::WebSocket], 32 << 10);
     (0..31).for_each(|_| _ = hear(&mut session, "4a"));
     assert_eq!(frames(&mut session), [""; 0]);
     hear(&mut session, "4a");
     assert_eq!(frames(&mut session), ["632"]);
-    let long = format!("4{}", "x".repeat(999));
+    // Each counts its length and 64.
+    let long = format!("4{}", "x".repeat(4096 - 64 - 65));
     hear(&mut session, &long);
     assert_eq!(frames(&mut session), [""; 0]);
     hear(&mut session, "4y");
@@ -346,7 +347,7 @@ fn every_way_to_lose_a_connection_detaches_the_session_until_the_window_is_over(
         assert!(!session.is_detached() || session.wants(until, Lane::Poll) == Want::Nothing);
     }
     // The server refuses requests of a connection that it has given up. What would be refused again ends the session.
-    for (status, may_resume) in [(400, true), (413, false), (403, false)] {
+    for (status, may_resume) in [(400, true), (408, true), (429, true), (413, false), (403, false)] {
         let mut session = resumable(&[Way::Polling], 1 << 20);
         session.begin(at(0), Lane::Poll, "");
         session.handle_response(at(0), Lane::Poll, status, b"no");
@@ -373,6 +374,40 @@ fn events_wait_at_the_limit_but_what_the_protocol_needs_does_not() {
     assert!(session.closed().is_none());
     session.send_control(at(0), Part::Text(huge.as_bytes())).unwrap();
     assert_eq!(session.closed(), Some(&CloseReason::TransportClose(None)));
+}
+
+#[test]
+fn a_server_that_acknowledges_nothing_does_not_fill_the_memory() {
+    let mut session = resumable(&[Way::WebSocket], 1 << 20);
+    let packet = "x".repeat(1 << 20);
+    // Twice the send buffer.
+    for sent in 0.. {
+        assert!(sent < 16, "{sent} MiB");
+        if session.send_control(at(0), Part::Text(packet.as_bytes())).is_err() {
+            break;
+        }
+        session.transmit(&mut Outbound::new());
+    }
+    let reason = session.closed().unwrap();
+    assert!(matches!(reason, CloseReason::TransportError(TransportError::NotRead { .. })), "{reason:?}");
+}
+
+#[test]
+fn a_small_send_buffer_does_not_wait_for_a_heartbeat() {
+    let mut session = session(|config| {
+        (config.stateful_reconnect, config.send_buffer) = (true, 10_000);
+        config.transports = vec![Way::WebSocket];
+    });
+    begin(&mut session);
+    hear(&mut session, &format!("0{}", open("abc", 0, 1 << 20)));
+    // The server acknowledges after 128 KiB.
+    let (mut sent, long) = (0, "x".repeat(8000));
+    while sent < 128 << 10 {
+        send(&mut session, &long);
+        session.transmit(&mut Outbound::new());
+        sent += long.len() + 64;
+    }
+    send(&mut session, "one more");
 }
 
 #[test]

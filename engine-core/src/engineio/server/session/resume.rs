@@ -20,6 +20,7 @@ use crate::engineio::version::Version;
 use crate::time::Time;
 use crate::websocket::Deflate;
 use alloc::boxed::Box;
+use bytes::Bytes;
 
 /// The number of one attempt to resume a session. It also tells the requests of a connection from those of an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,7 @@ struct Detached {
     /// The transport that was lost.
     transport: Transport,
     reason: CloseReason,
+    since: Time,
     deadline: Time,
 }
 
@@ -74,9 +76,15 @@ impl Resumption {
     /// Numbers the messages of a unit, and keeps them.
     fn number(&mut self, frames: &mut Frames) {
         let payload = frames.payload().clone();
+        // A part of a unit that is not kept as a whole would keep the memory of all of it.
+        let is_shared = self.sent.has_room_for(payload.len());
         let mut at = 0;
         for len in frames.packet_lens() {
-            self.sent.push(payload.slice(at..at + len));
+            let packet = payload.slice(at..at + len);
+            self.sent.push(match is_shared || !self.sent.has_room_for(len) {
+                true => packet,
+                false => Bytes::copy_from_slice(&packet),
+            });
             at += len + 1;
         }
     }
@@ -113,6 +121,11 @@ impl Session {
     /// Returns the reason why the session lost its connection, while it waits for its client to come back.
     pub fn loss(&self) -> Option<&CloseReason> {
         self.detached().map(|detached| &detached.reason)
+    }
+
+    /// Returns the time at which the session lost its connection, while it waits for its client to come back.
+    pub fn lost_at(&self) -> Option<Time> {
+        self.detached().map(|detached| detached.since)
     }
 
     /// Returns whether the WebSocket connection that carried the session has to be given up: call
@@ -289,18 +302,18 @@ impl Session {
             return;
         }
         match self.config.stateful_reconnect.filter(|_| self.is_resumable() && reason.is_loss()) {
-            Some(settings) if !settings.window.is_zero() => self.detach(now + settings.window, reason),
+            Some(settings) if !settings.window.is_zero() => self.detach(now, now + settings.window, reason),
             _ => self.close(now, reason),
         }
     }
 
-    fn detach(&mut self, deadline: Time, reason: CloseReason) {
+    fn detach(&mut self, since: Time, deadline: Time, reason: CloseReason) {
         let transport = self.transport();
         // All that waits there is kept, and sent again from there.
         let polling = Polling { tickets: self.tickets(), ..Polling::default() };
         self.state = State::Polling(Box::new(polling));
         if let Some(resumption) = self.resumption_mut() {
-            resumption.detached = Some(Box::new(Detached { transport, reason, deadline }));
+            resumption.detached = Some(Box::new(Detached { transport, reason, since, deadline }));
             resumption.attempt.0 = resumption.attempt.0.wrapping_add(1);
         }
     }
@@ -446,5 +459,30 @@ impl Session {
         if let Some(resumption) = self.resumption_mut() {
             resumption.is_handling = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engineio::frames::Part;
+    use crate::engineio::server::StatefulReconnect;
+
+    #[test]
+    fn a_small_part_of_a_message_too_large_to_be_kept_does_not_hold_its_memory() {
+        let settings = StatefulReconnect::new().max_bytes(1000);
+        let config = Config { stateful_reconnect: Some(settings), ..Config::default() };
+        let mut resumption = Resumption::of(&config, true, Transport::WebSocket).unwrap();
+        let unit = |len| {
+            let data = alloc::vec![1; len];
+            Frames::new([Part::Text(b"451-[]"), Part::Binary(&data), Part::Binary(b"end")].into_iter())
+        };
+        resumption.number(&mut unit(5000));
+        assert!(!resumption.sent.can_resume(1) && resumption.sent.can_resume(2));
+        let kept = resumption.sent.after(2).next().unwrap();
+        assert!(&kept[..] == b"bZW5k" && kept.is_unique());
+        resumption.number(&mut unit(500));
+        let kept = resumption.sent.after(5).next().unwrap();
+        assert!(&kept[..] == b"bZW5k" && !kept.is_unique(), "others share the memory");
     }
 }

@@ -3,8 +3,11 @@
 use super::*;
 use crate::engineio::Part;
 
+/// The client may keep at least a quarter of it.
+const MAX_BYTES: usize = 8000;
+
 fn open(sid: &str, received: u64) -> String {
-    let terms = alloc::format!(r#""resume":{{"received":{received},"window":30000,"maxBytes":1048576}}"#);
+    let terms = alloc::format!(r#""resume":{{"received":{received},"window":30000,"maxBytes":{MAX_BYTES}}}"#);
     alloc::format!(r#"0{{"sid":"{sid}","upgrades":[],"pingInterval":25000,"pingTimeout":20000,{terms}}}"#)
 }
 

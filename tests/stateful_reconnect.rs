@@ -203,10 +203,30 @@ fn a_client_that_misses_what_is_gone_is_rejected_and_its_old_session_ends() {
 fn a_session_of_a_client_that_did_not_ask_cannot_be_taken_over() {
     let (sim, calls, _) = sim();
     let client = sim.connect();
-    let (_, open) = resume(&sim, &client.session, 0);
-    assert_rejected(&open, &client.session);
+    // The parameter is the application's own: the request is an upgrade, which is not possible.
+    let query = format!("EIO=4&transport=websocket&sid={}&resume=0&attempt=1", client.session);
+    assert_eq!(Client::dial(&sim, &query).poll(), Some(Incoming::Close(None)));
     client.send(r#"42["note","still here"]"#);
     assert_eq!(calls.take(), ["still here"]);
+}
+
+#[test]
+fn a_parameter_of_the_application_with_the_same_name_changes_nothing() {
+    let (sim, calls, _) = sim();
+    for own in ["&resume=later", "&resume=", "&resume=7", "&resume=00"] {
+        let (mut polling, open) = Polling::open_with(&sim, own);
+        assert!(!open[0].contains("\"resume\""), "{own}: {open:?}");
+        polling.set_query(own);
+        assert_eq!(polling.post("40"), 200, "{own}");
+        assert!(polling.poll()[0].starts_with("40{"), "{own}");
+        let websocket = polling.begin_upgrade();
+        websocket.send("2probe");
+        assert_eq!(websocket.next(), "3probe", "{own}");
+        polling.begin_poll();
+        websocket.send("5");
+        websocket.cut();
+        assert_eq!(calls.take(), ["disconnected"], "{own}");
+    }
 }
 
 #[test]
@@ -343,6 +363,35 @@ fn attachments_that_were_cut_off_follow() {
     let (client, _) = resume(&sim, &old.session, 2);
     assert_eq!(client.next_binary(), [1, 2, 3]);
     client.expect_nothing();
+}
+
+#[test]
+fn attachments_of_a_client_that_is_away_are_not_late() {
+    let (sim, calls, _) = sim();
+    let notes = calls.clone();
+    sim.server().on_connect(move |socket: Socket| {
+        let calls = notes.clone();
+        socket.on("file", move |Data(file): Data<bytes::Bytes>| {
+            calls.note(format!("{file:?}"));
+            async {}
+        });
+        async {}
+    });
+    let old = connect(&sim);
+    // Of the 60 s for attachments, those do not count in which the client is away.
+    old.send(r#"451-["file",{"_placeholder":true,"num":0}]"#);
+    sim.advance(20 * SECOND);
+    old.cut();
+    sim.advance(55 * SECOND);
+    let (client, open) = resume(&sim, &old.session, 1);
+    assert_resumed(&open, &old.session, 2);
+    sim.advance(20 * SECOND);
+    client.send_binary(b"late");
+    assert_eq!(calls.take(), [r#"b"late""#]);
+    client.send(r#"451-["file",{"_placeholder":true,"num":0}]"#);
+    sim.advance(61 * SECOND);
+    assert!(client.is_closed(), "a connected client has 60 s");
+    assert_eq!(calls.take(), ["disconnected"]);
 }
 
 #[test]

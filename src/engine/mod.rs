@@ -51,6 +51,7 @@ pub use sockeye_core::engineio::{
 };
 
 use sockeye_core::Time;
+use std::time::Duration;
 
 /// The application on top of the sessions of a [`Server`].
 ///
@@ -94,6 +95,13 @@ pub trait Application: Send + Sync + Sized + 'static {
     fn next_deadline(state: &Self::State) -> Option<Time> {
         let _ = state;
         None
+    }
+
+    /// Called when a session with stateful reconnect goes on with another connection, after a time `away` without one, under
+    /// the session's lock. Meanwhile nobody looked at the deadlines of the application, because the client could not meet
+    /// them: they are to be that much later.
+    fn postpone(state: &mut Self::State, away: Duration) {
+        let _ = (state, away);
     }
 
     /// Called when a deadline of the session is reached, which need not be the one of

@@ -466,7 +466,12 @@ impl<A: Application> Session<A> {
     /// dropping its last handle drops its sessions, which must not happen under the lock.
     fn arm(&self, inner: &mut Inner<A>) -> (Option<Waker>, Option<Arc<ServerInner<A>>>) {
         let state = &inner.rest.state;
-        let application = guard("next_deadline", || A::next_deadline(state)).flatten();
+        // A client that is away cannot be in time.
+        let is_away = self.0.is_resumable() && inner.engine.is_detached();
+        let application = match is_away {
+            false => guard("next_deadline", || A::next_deadline(state)).flatten(),
+            true => None,
+        };
         let deadlines = [inner.engine.next_deadline(), application];
         let deadline = deadlines.into_iter().flatten().min();
         let is_armed = inner.rest.timer.is_some_and(|armed| deadline.is_some_and(|at| armed.covers(at)));
@@ -605,6 +610,9 @@ impl<A: Application> Expire for Shared<A> {
                 engine.excuse_pong(now, is_deaf);
             }
             engine.handle_timeout(now);
+            if engine.is_detached() {
+                return;
+            }
             let reason = guard("handle_timeout", || A::handle_timeout(state, now));
             if let Some(reason) = reason.unwrap_or_else(|| {
                 Some(CloseReason::ForcedClose(Some("a deadline's handler panicked".into())))

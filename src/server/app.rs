@@ -187,6 +187,10 @@ impl engine::Application for App {
         state.next_deadline()
     }
 
+    fn postpone(state: &mut Self::State, away: Duration) {
+        state.postpone(away);
+    }
+
     fn handle_timeout(state: &mut Self::State, now: Time) -> Option<CloseReason> {
         let error = state.handle_timeout(now).err()?;
         Some(CloseReason::ForcedClose(Some(error.to_string())))

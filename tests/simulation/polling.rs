@@ -42,6 +42,11 @@ impl Polling {
         (client, body.split('\x1e').map(str::to_owned).collect())
     }
 
+    /// Ends the query of each request that follows with this.
+    pub fn set_query(&mut self, end: &str) {
+        end.clone_into(&mut self.attempt);
+    }
+
     /// Goes on with other streams.
     pub fn redial(&mut self) {
         (self.polls, self.posts) = (Http::dial(&self.sim), Http::dial(&self.sim));

@@ -1,8 +1,9 @@
 //! Requests to resume a session, with stateful reconnect.
 
 use super::{Application, Caller, Carries, Exchange, Refusal, Session, Step, Waiting};
-use sockeye_core::engineio::server::RequestError;
+use crate::guard::guard;
 use sockeye_core::engineio::server::exchange::{NewTransport, Resume, Subject};
+use sockeye_core::engineio::server::{Purpose, RequestError};
 
 /// A request that waits until the lost connection of its session has handled its last message.
 pub(super) struct Resuming<A: Application> {
@@ -15,16 +16,30 @@ pub(super) struct Resuming<A: Application> {
 #[inline]
 pub(super) fn settle<A: Application>(caller: Caller<'_, A>, subject: &mut Subject) {
     if let Subject::Resume(resume) = subject
-        && !can_resume(caller, resume)
+        && let Some(other) = instead(caller, resume)
     {
-        *subject = Subject::Open(std::mem::replace(&mut resume.transport, NewTransport::Polling));
+        *subject = other;
     }
 }
 
+/// Returns the subject of a request that resumes no session.
 #[cold]
-fn can_resume<A: Application>(caller: Caller<'_, A>, resume: &Resume) -> bool {
-    let session = caller.server.session(&resume.id).filter(Session::is_resumable);
-    let Some(session) = session else { return false };
+fn instead<A: Application>(caller: Caller<'_, A>, resume: &mut Resume) -> Option<Subject> {
+    match caller.server.session(&resume.id) {
+        // Its client did not ask for stateful reconnect: the parameter is the application's own.
+        Some(session) if !session.is_resumable() => {
+            let purpose = match resume.transport {
+                NewTransport::Polling => Purpose::Poll,
+                NewTransport::WebSocket(_) => Purpose::Upgrade,
+            };
+            Some(Subject::Session(resume.id, purpose))
+        }
+        Some(session) if can_resume(caller, &session, resume) => None,
+        _ => Some(Subject::Open(std::mem::replace(&mut resume.transport, NewTransport::Polling))),
+    }
+}
+
+fn can_resume<A: Application>(caller: Caller<'_, A>, session: &Session<A>, resume: &Resume) -> bool {
     let can_resume = session.peek(|engine, _| {
         // A late request is refused, and changes nothing.
         engine.can_resume(resume.handled) || engine.is_late_attempt(resume.attempt)
@@ -53,7 +68,16 @@ impl<A: Application> Exchange<A> {
         // Before the look, so that nothing is missed in between.
         session.set_resuming_waker(caller.waker);
         let decisions = &mut self.decisions;
-        let refusal = match session.with(|engine, _| decisions.follow_resume(caller.now, engine, resume)) {
+        let followed = session.with(|engine, state| {
+            let lost_at = engine.lost_at();
+            let followed = decisions.follow_resume(caller.now, engine, resume);
+            if let (Ok(true), Some(lost_at)) = (&followed, lost_at) {
+                let away = caller.now.saturating_since(lost_at);
+                guard("postpone", || A::postpone(state, away));
+            }
+            followed
+        });
+        let refusal = match followed {
             Ok(true) => return self.resumed(caller),
             Ok(false) if decisions.is_overdue(caller.now) => RequestError::Unavailable.into(),
             Ok(false) => return Step::Wait,

@@ -215,8 +215,13 @@ impl<A: Application> Session<A> {
         }
         let mut inner = self.0.inner.lock();
         let replaced = inner.rest.waits.set_resume(waker.cloned());
+        let is_detached = inner.engine.is_detached();
         drop(inner);
-        drop(replaced);
+        match replaced {
+            // Of a request that resumes the session, which would wait for its deadline.
+            Some(replaced) if is_detached => replaced.wake(),
+            replaced => drop(replaced),
+        }
         self.has_capacity()
     }
 }

@@ -349,7 +349,9 @@ impl Session {
     ///
     /// Need not be called if [nothing is counted](Config::counts_messages).
     pub fn count_message(&mut self, now: Time, len: usize) -> bool {
-        if let Some(rates) = &mut self.rates
+        // What the client sends again is counted then.
+        let is_detached = self.is_detached();
+        if let Some(rates) = self.rates.as_mut().filter(|_| !is_detached)
             && let Err(error) = rates.count(now, len)
         {
             self.close(now, error.into());

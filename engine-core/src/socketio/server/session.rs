@@ -308,6 +308,11 @@ impl<S: Clone + PartialEq> Session<S> {
         self.deadline
     }
 
+    /// Lets the client have as much more time as it could not be reached.
+    pub fn postpone(&mut self, away: Duration) {
+        self.deadline = self.deadline.map(|deadline| deadline + away);
+    }
+
     /// Handles the passing of time. Does nothing before the deadline.
     ///
     /// # Errors

@@ -30,9 +30,8 @@ impl Subject {
         (handled, attempt): (&str, u32),
         purpose: Purpose,
     ) -> Subject {
-        let Some(handled) = parse_count(handled) else {
-            return Subject::Refused(Some(id), RequestError::BadRequest.into());
-        };
+        // The parameter is the application's own.
+        let Some(handled) = parse_count(handled) else { return Subject::Session(id, purpose) };
         let transport = match purpose {
             Purpose::Upgrade => match WebSocketHandshake::of(&site.config, incoming) {
                 Ok(websocket) => NewTransport::WebSocket(websocket),
@@ -58,10 +57,11 @@ impl Exchange {
             self.named = number.unwrap_or(u32::MAX);
         }
         let Some(handled) = resume else { return };
-        self.resumable = true;
         if let Subject::Session(id, purpose @ (Purpose::Poll | Purpose::Upgrade)) = *subject {
             *subject = Subject::resume(site, incoming, id, (&handled, self.named), purpose);
         }
+        // With another value it is the application's own parameter, unless it names a session, which may be gone.
+        self.resumable = handled == "0" || matches!(subject, Subject::Resume(_));
     }
 
     /// Checks that the request does not belong to an earlier connection of the session.

@@ -2,12 +2,17 @@
 
 use super::support::{Notes, client, dialects, start, take};
 use bytes::Bytes;
-use sockeye::cluster::{Adapter, ClusterEmitter, ClusterEvent, MemoryBus};
+use sockeye::cluster::{Adapter, Bus, Channel, ClusterEmitter, ClusterEvent, MemoryBus, Node, RequestId};
 use sockeye::extract::Data;
 use sockeye::runtime::tokio::Tokio;
 use sockeye::testing::TestServer;
 use sockeye::{EmitError, Server};
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 #[test]
@@ -66,4 +71,48 @@ fn an_emitter_reaches_the_sockets_and_the_servers_of_a_cluster() {
         blue.expect_nothing();
         assert!(runtime.block_on(io.flush(Duration::from_secs(1))));
     }
+}
+
+/// A bus that says when it gets a message, and keeps its caller until it may go on.
+struct Held {
+    begun: Sender<()>,
+    go: Mutex<Receiver<()>>,
+    published: Arc<AtomicUsize>,
+}
+
+impl Bus for Held {
+    fn attach(&self, _: Weak<dyn Node>) {}
+
+    fn watch(&self, _: &Channel, _: bool) {}
+
+    fn publish(&self, _: &Channel, _: Bytes) {
+        self.begun.send(()).unwrap();
+        self.go.lock().unwrap().recv().unwrap();
+        self.published.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn append(&self, _: &Channel, _: Vec<(&'static str, Bytes)>) {}
+
+    fn count(&self, _: &Channel, _: RequestId) {}
+}
+
+#[test]
+fn what_another_thread_passes_to_the_bus_has_left_as_well_when_the_emitter_is_flushed() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
+    let ((begun, has_begun), (go, wait), published) = (channel(), channel(), Arc::new(AtomicUsize::new(0)));
+    let bus = Held { begun, go: Mutex::new(wait), published: published.clone() };
+    let io = ClusterEmitter::new(Adapter::classic(bus), Arc::new(Tokio::new()));
+    let other = std::thread::spawn({
+        let io = io.clone();
+        move || io.emit("first", ()).unwrap()
+    });
+    has_begun.recv().unwrap();
+    io.emit("second", ()).unwrap();
+    let mut flush = pin!(io.flush(Duration::from_secs(10)));
+    assert!(flush.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    (0..2).for_each(|_| go.send(()).unwrap());
+    assert!(runtime.block_on(flush));
+    assert_eq!(published.load(Ordering::SeqCst), 2);
+    other.join().unwrap();
 }

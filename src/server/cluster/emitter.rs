@@ -19,7 +19,7 @@ use sockeye_core::socketio::{Flags, Parser, Target, with_slash};
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Sends into a [cluster](crate::cluster) from a program that has no server: a worker, a cron job, another web server. A
@@ -64,6 +64,8 @@ struct State {
     cluster: Cluster,
     /// A thread passes a command to the bus.
     is_sending: bool,
+    /// The tasks that wait until no thread does.
+    flushing: Vec<Waker>,
 }
 
 /// A node that receives nothing.
@@ -87,7 +89,8 @@ impl ClusterEmitter {
         let node = Arc::new(Sender { runtime });
         let weak: Arc<dyn Node> = node.clone();
         guard("a bus", || adapter.bus.attach(Arc::downgrade(&weak)));
-        let state = State { cluster: Cluster::new_emitter(adapter.config), is_sending: false };
+        let state =
+            State { cluster: Cluster::new_emitter(adapter.config), is_sending: false, flushing: Vec::new() };
         ClusterEmitter(Arc::new(Inner { bus: adapter.bus, state: Mutex::new(state), node }))
     }
 
@@ -151,12 +154,29 @@ impl ClusterEmitter {
     pub async fn flush(&self, timeout: Duration) -> bool {
         let runtime = &self.0.node.runtime;
         let mut late = runtime.sleep_until(runtime.now() + timeout);
-        let mut flush = self.0.bus.flush();
-        poll_fn(|cx| match flush.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(true),
-            Poll::Pending => late.as_mut().poll(cx).map(|()| false),
+        let mut flush = None;
+        poll_fn(|cx| {
+            if flush.is_none() && self.poll_passed(cx).is_ready() {
+                flush = Some(self.0.bus.flush());
+            }
+            match flush.as_mut().is_some_and(|flush| flush.as_mut().poll(cx).is_ready()) {
+                true => Poll::Ready(true),
+                false => late.as_mut().poll(cx).map(|()| false),
+            }
         })
         .await
+    }
+
+    /// Returns `Ready` once the bus has everything: another thread may be passing what this one has sent.
+    fn poll_passed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.lock();
+        if !state.is_sending {
+            return Poll::Ready(());
+        }
+        if !state.flushing.iter().any(|known| known.will_wake(cx.waker())) {
+            state.flushing.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Sends what `f` asks for. Messages are passed to the bus in their order, without the lock.
@@ -165,6 +185,9 @@ impl ClusterEmitter {
         let mut state = self.0.state.lock();
         f(&mut state.cluster, now);
         while pass_next(&mut state, &*self.0.bus) {}
+        let flushing = if state.is_sending { Vec::new() } else { std::mem::take(&mut state.flushing) };
+        drop(state);
+        flushing.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -19,8 +19,17 @@ struct World {
     connections: [Connection; 4],
     /// The id of the latest session, which replaces `@@@@@@@@@@@@@@@@@@@@` in an input.
     sid: Option<String>,
-    /// Set if the output is not checked, because there may be responses to HEAD, which announce a body without one.
+    form: Form,
+}
+
+/// What an input needs of the server, and of the reader of its output.
+#[derive(Clone, Copy)]
+struct Form {
+    /// There may be responses to HEAD, which announce a body without one: the output is not checked.
     lenient: bool,
+    resumable: bool,
+    /// Version 3 and polling by scripts are served. Their packets are not checked, only the HTTP and the frames.
+    old: bool,
 }
 
 /// The placeholder for the id of the latest session.
@@ -30,7 +39,11 @@ const SID: &[u8] = b"@@@@@@@@@@@@@@@@@@@@";
 pub fn server(data: &[u8]) {
     let mut choices = Choices(data);
     let contains = |text: &[u8]| data.windows(text.len()).any(|word| word == text);
-    let (mut world, ends) = World::new(contains(b"HEAD "), contains(b"resume="));
+    let (mut world, ends) = World::new(Form {
+        lenient: contains(b"HEAD "),
+        resumable: contains(b"resume="),
+        old: contains(b"EIO=3") || contains(b"&j="),
+    });
     while !choices.is_empty() {
         let choice = choices.byte();
         let stream = usize::from(choice & 3);
@@ -67,10 +80,11 @@ pub fn server(data: &[u8]) {
 
 impl World {
     /// Returns a server, and counters of the sockets that have connected and disconnected.
-    fn new(lenient: bool, resumable: bool) -> (World, Arc<(AtomicUsize, AtomicUsize)>) {
+    fn new(form: Form) -> (World, Arc<(AtomicUsize, AtomicUsize)>) {
         let ends = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
         let mut builder = Server::builder().max_payload(3000).send_buffer(100_000);
-        if resumable {
+        builder = builder.allow_eio3(form.old).jsonp(form.old);
+        if form.resumable {
             builder = builder.stateful_reconnect(StatefulReconnect::new().max_bytes(10_000));
         }
         let server = builder.build();
@@ -100,7 +114,7 @@ impl World {
         let machine = Arc::new(Machine::default());
         server.attach(machine.clone());
         let connections = [(); 4].map(|()| connect(&server));
-        (World { machine, server, connections, sid: None, lenient }, ends)
+        (World { machine, server, connections, sid: None, form }, ends)
     }
 
     fn now(&self) -> Time {
@@ -145,7 +159,7 @@ impl World {
             let mut changed = self.machine.poll_tasks();
             for connection in &mut self.connections {
                 changed |= connection.turn(now);
-                if let Some(sid) = connection.reader.read(&mut connection.stream.output, self.lenient) {
+                if let Some(sid) = connection.reader.read(&mut connection.stream.output, self.form) {
                     self.sid = Some(sid);
                 }
             }
@@ -191,9 +205,9 @@ enum Reader {
 
 impl Reader {
     /// Checks the output of the server, and returns the id of the session that was opened with it.
-    fn read(&mut self, output: &mut Vec<u8>, lenient: bool) -> Option<String> {
-        let mut sid = None;
-        if lenient {
+    fn read(&mut self, output: &mut Vec<u8>, form: Form) -> Option<String> {
+        let mut sid = form.old.then(|| find_sid(output)).flatten();
+        if form.lenient {
             output.clear();
         }
         loop {
@@ -209,7 +223,7 @@ impl Reader {
                 Reader::Body { length, payload, last } => {
                     assert!(output.len() >= *length, "a truncated body");
                     let body = output.drain(..*length).collect();
-                    if *payload {
+                    if *payload && !form.old {
                         let body = String::from_utf8(body).expect("payloads are text");
                         sid = read_payload(&body).or(sid);
                     }
@@ -220,7 +234,9 @@ impl Reader {
                     while let Some(message) =
                         decoder.decode(&mut rest).expect("the server's frames are valid")
                     {
-                        sid = read_message(messages, &message).or(sid);
+                        if !form.old {
+                            sid = read_message(messages, &message).or(sid);
+                        }
                     }
                     assert!(rest.is_empty(), "half a frame");
                     output.clear();
@@ -270,6 +286,16 @@ impl Messages {
         let added = self.reassembly.add(data, limits);
         assert!(added.is_ok() || self.may_begin_inside, "an attachment that was not announced");
     }
+}
+
+/// Finds the id in a handshake of any version, also within a script.
+fn find_sid(output: &[u8]) -> Option<String> {
+    let find = |text: &[u8]| output.windows(text.len()).position(|window| window == text);
+    find(b"upgrades")?;
+    let rest = output.get(find(b"sid")? + 3..)?;
+    let start = rest.iter().position(|byte| !b"\\\":".contains(byte))?;
+    let id = rest.get(start..start + SID.len())?;
+    String::from_utf8(id.to_vec()).ok()
 }
 
 fn read_payload(body: &str) -> Option<String> {

@@ -384,6 +384,25 @@ fn bytes_extend_the_deadline_of_a_ping_as_long_as_the_builder_says() {
     }
 }
 
+#[test]
+fn bytes_of_a_message_that_stands_still_extend_the_deadline_of_a_ping_once() {
+    let world = World::new();
+    let client = world.client(by_websocket);
+    client.connect();
+    let mut stream = world.stream();
+    stream.join();
+    world.run();
+    for seconds in [44, 10] {
+        world.advance(Duration::from_secs(seconds));
+        stream.now = world.now();
+        // Passed again in each turn, because its rest does not come.
+        stream.protocol.handle_data(stream.now, &mut [0x81, 100]);
+    }
+    assert!(client.is_connected());
+    world.advance(Duration::from_secs(11));
+    assert!(!client.is_connected(), "20 seconds after the last byte");
+}
+
 /// A waker that does nothing, whose references can be counted.
 struct Counted;
 

@@ -44,6 +44,8 @@ pub(super) struct LaneStream {
     /// first, then the one in progress on a reused connection until the first byte of a response arrives,
     /// because the server may be closing the connection at that moment.
     unseen: Option<Box<Request>>,
+    /// The number of bytes that `handle_data` left unused the last time, at most `u32::MAX`.
+    unread: u32,
     /// The session has been told that this stream has ended.
     told: bool,
     /// Something may be queued for this stream.
@@ -78,6 +80,7 @@ impl LaneStream {
             inflated: Inflated::default(),
             rest: None,
             unseen: None,
+            unread: 0,
             told: false,
             may_transmit: false,
         }
@@ -351,6 +354,8 @@ impl Protocol for LaneStream {
 
     fn handle_data(&mut self, now: Time, input: &mut [u8]) -> usize {
         self.unseen = None;
+        // Those left over from the last turn are passed again, and are no sign of life any more.
+        let has_arrived = input.len() > self.unread as usize;
         let (mut used, mut demand) = (0, None);
         if self.stream.awaits_response() {
             used = self.read_responses(now, input);
@@ -367,13 +372,19 @@ impl Protocol for LaneStream {
             Some(demand) => self.meet(now, demand),
             None => {
                 // A part of a response or message is a sign of life, too.
-                self.shared.look(|client| client.heard(now, self.generation));
+                if has_arrived {
+                    self.shared.look(|client| client.heard(now, self.generation));
+                }
                 self.follow(now);
             }
         }
         // Discard bytes that answer no request.
         let is_unasked = !self.stream.awaits_response() && !self.stream.is_websocket();
-        if is_unasked && used < input.len() { input.len() } else { used }
+        if is_unasked {
+            used = input.len();
+        }
+        self.unread = u32::try_from(input.len().saturating_sub(used)).unwrap_or(u32::MAX);
+        used
     }
 
     fn handle_eof(&mut self, now: Time) {

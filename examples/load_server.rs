@@ -7,7 +7,7 @@ mod common;
 use bytes::Bytes;
 use serde_json::Value;
 use sockeye::extract::Data;
-use sockeye::{Recovery, Server, Socket};
+use sockeye::{Recovery, Server, Socket, StatefulReconnect};
 use std::time::Duration;
 
 fn main() -> std::io::Result<()> {
@@ -18,6 +18,9 @@ fn main() -> std::io::Result<()> {
     // For benches/jitter.
     if std::env::args().any(|argument| argument == "--recovery") {
         builder = builder.connection_state_recovery(Recovery::new());
+    }
+    if std::env::args().any(|argument| argument == "--stateful-reconnect") {
+        builder = builder.stateful_reconnect(StatefulReconnect::new());
     }
     let io = builder.build();
     // Registered once, and not for each client.

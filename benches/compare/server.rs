@@ -97,6 +97,7 @@ pub(crate) fn candidates(
                 arguments: vec![node.join("bun.mjs").display().to_string()],
             },
             "ours-recovery" => us(name, &["--recovery"]),
+            "ours-stateful" => us(name, &["--stateful-reconnect"]),
             "ours-smol" => us(name, &["--runtime", "smol"]),
             "ours-axum" => us(name, &["--mounted", "axum"]),
             "ours-mio" => us(name, &["--runtime", "mio"]),

@@ -36,7 +36,8 @@ usage: benches/jitter/run [options]
   --rate N         broadcasts per second (default: 10)
   --seed N         another choice of the times at which connections are cut (default: 1)
   --reference      use the JavaScript client, all in one process, instead of one that only speaks the protocol
-  --own            use our own client, all in one process, behind a proxy that cuts its connections
+  --own            use our own client, all in one process, behind a proxy that cuts its connections; then the server
+                   ours-stateful has stateful reconnect on
 ";
 
 /// The command line.

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-/// As for the other clients: how long one stays away, the most time until its next cut, the deadline for all to be there,
+/// As for the other clients: how long one stays away (with stateful reconnect, any time up to that), the most time until its next cut, the deadline for all to be there,
 /// and the time without an event after which nothing is on its way.
 const AWAY: Duration = Duration::from_secs(2);
 const CALM: Duration = Duration::from_secs(10);
@@ -102,6 +102,7 @@ async fn play(server: SocketAddr, options: &Options) -> Result<Counts, Failure> 
 
 fn open(to: SocketAddr) -> Result<Client, Failure> {
     let settings = Client::builder(format!("http://{to}")).transports([Transport::WebSocket]);
+    let settings = settings.stateful_reconnect(true);
     Ok(settings.reconnection_delay(AWAY).reconnection_delay_max(AWAY).randomization_factor(0.0).build()?)
 }
 

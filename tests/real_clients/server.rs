@@ -19,7 +19,7 @@ use smol::future::poll_once;
 use sockeye::extract::{AckSender, Auth, Data, Event, Extension};
 use sockeye::{
     Args, ConnectError, Cookie, Cors, DisconnectReason, HandlerError, HttpCompression, IdempotencyKey,
-    Parser, PerMessageDeflate, RateLimit, Server, Socket, Tls, Transport,
+    Parser, PerMessageDeflate, RateLimit, Recovery, Server, Socket, Tls, Transport,
 };
 use std::error::Error;
 use std::net::SocketAddr;
@@ -424,6 +424,8 @@ struct Options {
     jsonp: bool,
     /// Clients of Socket.IO 2 are served, too.
     eio3: bool,
+    /// Clients whose connection was lost are recovered.
+    recovery: bool,
     /// Pages of this origin may use the server.
     origin: Option<String>,
     /// The name of a cookie with the session's id.
@@ -462,6 +464,7 @@ impl Options {
                 "http-compression" => options.http_compression = Some(value.parse()?),
                 "jsonp" => options.jsonp = value.string()? == "on",
                 "eio3" => options.eio3 = value.string()? == "on",
+                "recovery" => options.recovery = value.string()? == "on",
                 "origin" => options.origin = Some(value.string()?),
                 "cookie" => options.cookie = Some(value.string()?),
                 "token" => options.token = Some(value.string()?),
@@ -503,6 +506,9 @@ impl Options {
         }
         if let Some(threshold) = self.http_compression {
             builder = builder.http_compression(HttpCompression::new().threshold(threshold));
+        }
+        if self.recovery {
+            builder = builder.connection_state_recovery(Recovery::new());
         }
         if let Some(origin) = self.origin {
             builder = builder.cors(Cors::origins([origin])?.credentials(true));

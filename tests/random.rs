@@ -18,22 +18,17 @@ mod lives;
 mod overlap;
 #[path = "random/peer.rs"]
 mod peer;
+mod seeds;
 mod simulation;
 #[path = "random/world.rs"]
 mod world;
 
-use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use world::Outcome;
 
 /// How many seeds are played by default: with hand-written clients, with real ones, with connections that overlap, and
 /// with clients that are recovered.
 const SEEDS: (u64, u64, u64, u64) = (2000, 1000, 2000, 2000);
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
 
 /// Plays a scenario: from its seed, and perhaps telling what happens.
 type Play = fn(u64, bool) -> Outcome;
@@ -63,42 +58,9 @@ fn each_event_arrives_once_and_in_order_over_many_connections_or_its_loss_is_tol
 }
 
 fn play_all(play: Play, seeds: u64) {
-    if let Some(seed) = variable("SEED") {
-        println!("{:?}", play(seed, true));
-        return;
-    }
-    let seeds = variable("SEEDS").unwrap_or(seeds);
-    let (next, begin) = (AtomicU64::new(0), Instant::now());
-    let work = || {
-        let mut total = Outcome::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds {
-                return total;
-            }
-            let Ok(outcome) = catch_unwind(|| play(seed, false)) else {
-                next.store(seeds, Ordering::Relaxed);
-                panic!("replay it with: SEED={seed} cargo test --test random -- --nocapture");
-            };
-            total.add(outcome);
-            if seed % 10_000 == 9999 {
-                println!("{} of {seeds} seeds after {:?}", seed + 1, begin.elapsed());
-            }
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut total = Outcome::default();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            match worker.join() {
-                Ok(outcome) => total.add(outcome),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
-    println!("{total:?} in {:?}", begin.elapsed());
-    assert!(total.upgrades > 0 && total.messages > 0 && total.virtual_time > Duration::from_secs(3600));
+    let total = seeds::play_all("random", play, seeds);
+    let is_some = total.upgrades > 0 && total.messages > 0 && total.virtual_time > Duration::from_secs(3600);
+    assert!(is_some || seeds::is_replay());
 }
 
 #[test]

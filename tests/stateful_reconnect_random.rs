@@ -8,25 +8,22 @@
 
 #[path = "stateful_reconnect_random/ledger.rs"]
 mod ledger;
+mod seeds;
 mod simulation;
 #[path = "stateful_reconnect_random/world.rs"]
 mod world;
 
+use seeds::{is_replay, play_all, variable};
 use simulation::Dice;
 use sockeye::Parser;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use world::{Outcome, Setup, TRANSPORTS, World};
 
 /// The number of seeds that are played by default, of each scenario.
 const SEEDS: u64 = 1000;
 /// The distance of the bytes after which a connection is cut by default.
 const EVERY: u64 = 53;
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
 
 type Play = fn(u64, bool) -> Outcome;
 
@@ -61,58 +58,16 @@ fn play(seed: u64, trace: bool, is_harsh: bool) -> Outcome {
     world.end()
 }
 
-fn play_all(play: Play) -> Outcome {
-    if let Some(seed) = variable("SEED") {
-        let outcome = play(seed, true);
-        println!("{outcome:?}");
-        return outcome;
-    }
-    let seeds = variable("SEEDS").unwrap_or(SEEDS);
-    let (next, begin) = (AtomicU64::new(0), Instant::now());
-    let work = || {
-        let mut total = Outcome::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds {
-                return total;
-            }
-            let Ok(outcome) = catch_unwind(|| play(seed, false)) else {
-                next.store(seeds, Ordering::Relaxed);
-                panic!(
-                    "replay it with: SEED={seed} cargo test --test stateful_reconnect_random -- --nocapture"
-                );
-            };
-            total.add(outcome);
-            if seed % 10_000 == 9999 {
-                println!("{} of {seeds} seeds after {:?}", seed + 1, begin.elapsed());
-            }
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut total = Outcome::default();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            match worker.join() {
-                Ok(outcome) => total.add(outcome),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
-    println!("{total:?} in {:?}", begin.elapsed());
-    total
-}
-
 #[test]
 fn nothing_is_lost_doubled_or_reordered_if_the_connection_comes_back_in_time() {
-    let total = play_all(mild);
+    let total = play_all("stateful_reconnect_random", mild, SEEDS);
     assert!(total.resumptions > 0 && total.resumptions == total.interruptions);
 }
 
 #[test]
 fn what_may_be_lost_with_a_session_is_known() {
-    let total = play_all(harsh);
-    assert!(total.resumptions > 0 || variable("SEED").is_some());
+    let total = play_all("stateful_reconnect_random", harsh, SEEDS);
+    assert!(total.resumptions > 0 || is_replay());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use sockeye::host::Host;
 use sockeye::{AckError, DisconnectReason, EmitError, Server, Socket, Transport};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -43,8 +44,8 @@ pub struct Outcome {
     pub virtual_time: Duration,
 }
 
-impl Outcome {
-    pub fn add(&mut self, other: Outcome) {
+impl AddAssign for Outcome {
+    fn add_assign(&mut self, other: Outcome) {
         self.steps += other.steps;
         self.messages += other.messages;
         self.upgrades += other.upgrades;

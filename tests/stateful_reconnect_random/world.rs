@@ -7,6 +7,7 @@ use sockeye::client::{ClientDisconnectReason, ManagerEvent};
 use sockeye::extract::Data;
 use sockeye::host::{Host, Runtime};
 use sockeye::{Client, ClientSocket, Parser, Server, Socket, StatefulReconnect, Transport};
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,8 +49,8 @@ pub struct Outcome {
     pub lost: usize,
 }
 
-impl Outcome {
-    pub fn add(&mut self, other: Outcome) {
+impl AddAssign for Outcome {
+    fn add_assign(&mut self, other: Outcome) {
         self.messages += other.messages;
         self.interruptions += other.interruptions;
         self.resumptions += other.resumptions;

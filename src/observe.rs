@@ -473,30 +473,9 @@ fn write_log(event: &ServerEvent<'_>) {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
             debug!(sid = %sid, peer = %peer, transport = %transport, "a session is resumed");
         }
-        ServerEvent::SessionClosed { session, handshake, reason, unacknowledged: Some(unacknowledged) }
-            if !is_limit(reason) =>
-        {
+        ServerEvent::SessionClosed { session, handshake, reason, unacknowledged } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
-            let cause = Cause(reason);
-            debug!(
-                sid = %sid, peer = %peer, reason = %reason, cause = %cause, unacknowledged = %unacknowledged,
-                "a session is closed"
-            );
-        }
-        ServerEvent::SessionClosed { session, handshake, reason, .. } => {
-            let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
-            let cause = Cause(reason);
-            match is_limit(reason) {
-                true => {
-                    warn!(
-                        sid = %sid, peer = %peer, reason = %reason, cause = %cause,
-                        "a session is closed because it exceeded a limit"
-                    );
-                }
-                false => {
-                    debug!(sid = %sid, peer = %peer, reason = %reason, cause = %cause, "a session is closed");
-                }
-            }
+            write_end(sid, peer, reason, *unacknowledged);
         }
         ServerEvent::SocketConnected { session, handshake, namespace, socket } => {
             let (sid, peer) = (log::sid(*session), log::peer(handshake.address()));
@@ -542,6 +521,27 @@ fn write_log(event: &ServerEvent<'_>) {
             let socket = log::socket(*socket, *session);
             log_failure!(failure, event = ?event, namespace = ?namespace, socket = %socket, sid = %sid, peer = %peer);
         }
+    }
+}
+
+/// Logs the end of a session.
+fn write_end(
+    sid: impl fmt::Display,
+    peer: impl fmt::Display,
+    reason: &CloseReason,
+    unacknowledged: Option<u64>,
+) {
+    let cause = Cause(reason);
+    match unacknowledged {
+        _ if is_limit(reason) => warn!(
+            sid = %sid, peer = %peer, reason = %reason, cause = %cause,
+            "a session is closed because it exceeded a limit"
+        ),
+        Some(unacknowledged) => debug!(
+            sid = %sid, peer = %peer, reason = %reason, cause = %cause, unacknowledged = %unacknowledged,
+            "a session is closed"
+        ),
+        None => debug!(sid = %sid, peer = %peer, reason = %reason, cause = %cause, "a session is closed"),
     }
 }
 

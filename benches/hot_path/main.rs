@@ -85,23 +85,7 @@ fn main() {
         false => world.websocket(),
     };
     let tokens: Vec<Token> = (0..clients).map(open).collect();
-    let ack = text(r#"420["ack","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#);
-    let echo = text(&format!(r#"42["echo","{}"]"#, "x".repeat(1024)));
-    let small = "x".repeat(32).into();
-    // The input of one turn, and the number of messages in it.
-    let (input, count) = match name {
-        "msgpack_ack" => (packed(Some(("ack", Some(0), &small))), 1),
-        "msgpack_echo" => (packed(Some(("echo", None, &"x".repeat(1024).into()))), 1),
-        "msgpack_broadcast" => (packed(Some(("broadcast", None, &small))), clients),
-        "ack" => (ack, 1),
-        "ack16" | "json16" => (ack.repeat(16), 16),
-        "echo" | "json_echo" => (echo, 1),
-        "binary" => (binary_event("bin", 4096), 1),
-        // Each delivery counts as a message.
-        "broadcast" => (text(r#"42["broadcast","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#), clients),
-        "emit" => (Vec::new(), clients),
-        _ => panic!("{USAGE}"),
-    };
+    let (input, count) = input(name, clients);
     let mut turn = |i: usize| {
         if name == "emit" {
             world.server().emit("broadcast", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
@@ -119,6 +103,26 @@ fn main() {
     assert_eq!(written, expected * turns + extra, "a message was not answered");
     assert!(extra < turns, "much more than the answers");
     eprintln!("{path}: {} messages, {written} bytes written", turns * count);
+}
+
+/// Returns the input of one turn, and the number of messages in it.
+fn input(name: &str, clients: usize) -> (Vec<u8>, usize) {
+    let ack = text(r#"420["ack","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#);
+    let echo = text(&format!(r#"42["echo","{}"]"#, "x".repeat(1024)));
+    let small = "x".repeat(32).into();
+    match name {
+        "msgpack_ack" => (packed(Some(("ack", Some(0), &small))), 1),
+        "msgpack_echo" => (packed(Some(("echo", None, &"x".repeat(1024).into()))), 1),
+        "msgpack_broadcast" => (packed(Some(("broadcast", None, &small))), clients),
+        "ack" => (ack, 1),
+        "ack16" | "json16" => (ack.repeat(16), 16),
+        "echo" | "json_echo" => (echo, 1),
+        "binary" => (binary_event("bin", 4096), 1),
+        // Each delivery counts as a message.
+        "broadcast" => (text(r#"42["broadcast","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#), clients),
+        "emit" => (Vec::new(), clients),
+        _ => panic!("{USAGE}"),
+    }
 }
 
 /// Events of the server that clients acknowledge.

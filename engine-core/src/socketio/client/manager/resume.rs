@@ -128,9 +128,10 @@ impl Client {
             ..self.config.limits
         };
         let (mut events, mut reassembly) = (Vec::new(), Reassembly::new());
-        let mut add = |packet: &Packet<'_>, args: Option<OwnedArgs>| {
+        let mut add = |packet: &Packet<'_>, attached: Attached<'_>| {
             let is_event = matches!(packet.kind, Kind::Event | Kind::BinaryEvent) && packet.id.is_none();
-            events.extend(args.filter(|_| is_event).map(|args| (String::from(packet.namespace), args)));
+            let args = packet.args(attached).filter(|_| is_event);
+            events.extend(args.map(|args| (String::from(packet.namespace), args.into_owned())));
         };
         for packet in packets {
             let text = core::str::from_utf8(packet).unwrap_or_default();
@@ -140,20 +141,12 @@ impl Client {
                 Message::Binary(data) => parser.decode_binary(data, &limits).0,
             };
             match form {
-                Form::Packet(packet) => {
-                    let args = packet.args(Attached::default()).map(|args| args.into_owned());
-                    add(&packet, args);
-                }
-                Form::Whole(complete) => {
-                    let args = complete.packet().args(complete.attachments()).map(|args| args.into_owned());
-                    add(&complete.packet(), args);
-                }
+                Form::Packet(packet) => add(&packet, Attached::default()),
+                Form::Whole(complete) => add(&complete.packet(), complete.attachments()),
                 Form::Begun(_, begun) => reassembly = begun.unwrap_or_default(),
                 Form::Attachment(data) => {
                     if let Ok(Some(complete)) = reassembly.add(data, &limits) {
-                        let args =
-                            complete.packet().args(complete.attachments()).map(|args| args.into_owned());
-                        add(&complete.packet(), args);
+                        add(&complete.packet(), complete.attachments());
                     }
                 }
                 Form::Wrong(_) => {}

@@ -255,7 +255,7 @@ impl<A: Application> Connection<A> {
                 session.wake();
                 session.set_waker(self.waker.as_ref());
                 // It may have been silent for long, and the frames that follow may already be here.
-                session.begin_turn(now, 0);
+                drop(session.begin_turn(now, 0));
                 self.become_transport(session.clone());
                 if !session.is_closed() {
                     guard("on_upgrade", || self.server().application.on_upgrade(&session));
@@ -484,7 +484,13 @@ impl<A: Application> Protocol for Connection<A> {
         }
         self.waker = Some(waker.clone());
         match &self.link {
-            Link::WebSocket { session, .. } => session.set_waker(Some(waker)),
+            Link::WebSocket { session, .. } => {
+                session.set_waker(Some(waker));
+                // This need not be a turn.
+                if session.is_attended() {
+                    waker.wake_by_ref();
+                }
+            }
             Link::Other(other) => match &other.stage {
                 Stage::Exchange(exchange) => exchange.set_waker(waker),
                 Stage::Probe(session, ticket) | Stage::Upgrading(session, ticket) => {
@@ -533,8 +539,11 @@ impl<A: Application> Protocol for Connection<A> {
         let _inside = self.span.enter();
         // Those left over from the last turn are passed again.
         let arrived = input.len().saturating_sub(self.link.unread() as usize);
+        let mut batch = Batch::default();
         match &self.link {
-            Link::WebSocket { session, .. } if session.has_capacity() => session.begin_turn(now, arrived),
+            Link::WebSocket { session, .. } if session.has_capacity() => {
+                batch = session.begin_turn(now, arrived);
+            }
             // Only new bytes are a sign of life.
             Link::WebSocket { session, .. } if arrived > 0 => session.heard(now, arrived),
             Link::WebSocket { .. } => {}
@@ -585,7 +594,7 @@ impl<A: Application> Protocol for Connection<A> {
                 Phase::WebSocket => {
                     let len = rest.len();
                     let mut rest = rest;
-                    let done = self.read_messages(now, &mut rest);
+                    let done = self.read_messages(now, &mut rest, &mut batch);
                     used += len - rest.len();
                     if done {
                         break;
@@ -655,12 +664,20 @@ impl<A: Application> Protocol for Connection<A> {
         }
     }
 
+    // `tell_blocked` of the driver calls it as well: `benches/count broadcast`.
+    #[inline(always)]
     fn poll_transmit(&mut self) -> Option<&mut Outbound> {
         let queued = self.stream.queued();
         match &mut self.link {
-            Link::WebSocket { .. } if queued == 0 => self.transmit(),
+            Link::WebSocket { session, .. } if queued == 0 => {
+                if session.is_attended() {
+                    self.transmit();
+                }
+            }
             Link::WebSocket { session, .. } => {
-                if session.in_flight() > queued + TELL {
+                // Less than it knows of is told in steps; more, once writing was blocked.
+                let known = session.in_flight();
+                if known > queued + TELL || known < queued {
                     session.set_in_flight(queued);
                 }
             }
@@ -723,13 +740,12 @@ impl<A: Application> Connection<A> {
     }
 
     /// Reads messages until none is complete. Returns `true` if nothing more can be done now.
-    fn read_messages(&mut self, now: Time, input: &mut &mut [u8]) -> bool {
-        let mut batch = Batch::default();
+    fn read_messages(&mut self, now: Time, input: &mut &mut [u8], batch: &mut Batch) -> bool {
         loop {
             match self.stream.next_message(now, input, &pool::DEFLATE) {
                 Ok(Some(message)) => {
                     self.link.inflated().count(&message);
-                    self.handle_message(now, message, &mut batch);
+                    self.handle_message(now, message, batch);
                     let high_water = self.server().site.config.high_water;
                     if self.link.inflated().is_enough(high_water)
                         && let Some(waker) = &self.waker

@@ -71,6 +71,13 @@ pub trait Application: Send + Sync + Sized + 'static {
     /// Called for each message that arrives.
     fn on_message(&self, session: &Session<Self>, message: Message<'_>);
 
+    /// Returns what the application keeps for the first of messages that arrive together. Called under the session's lock.
+    #[doc(hidden)]
+    fn begin_batch(state: &Self::State) -> Batch {
+        let _ = state;
+        Batch::default()
+    }
+
     /// Does the same as [`on_message`](Application::on_message), which it calls, for one of several messages that arrived
     /// together.
     #[doc(hidden)]

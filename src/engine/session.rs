@@ -39,10 +39,11 @@ pub struct Session<A: Application>(Arc<Shared<A>>);
 pub(crate) struct Shared<A: Application> {
     /// What concerns the connection that carries the session: [`CLOSED`] and [`EVICTED`], or 0.
     fate: AtomicU8,
-    /// The session is in use, so it no longer counts as pending.
-    is_settled: AtomicBool,
-    /// [`OBSERVED`] and [`RESUMABLE`].
-    flags: u8,
+    /// The connection is in its turn, or was woken, so it takes what is queued without another wake. Written under the lock,
+    /// read without it.
+    attended: AtomicBool,
+    /// [`OBSERVED`], [`RESUMABLE`] and [`SETTLED`].
+    flags: AtomicU8,
     version: Version,
     /// The number of the application's handlers that are still running.
     running: AtomicU32,
@@ -63,6 +64,8 @@ pub(crate) struct Shared<A: Application> {
 const OBSERVED: u8 = 1;
 /// The flag of a session that outlives its connections.
 const RESUMABLE: u8 = 2;
+/// The flag of a session that is in use, so that it no longer counts as pending.
+const SETTLED: u8 = 4;
 
 /// What is rarely read. In a box, as the state of the application: small allocations fit into the gaps that an allocator leaves
 /// between tasks, which tokio aligns to 128 bytes; one large does not.
@@ -76,8 +79,6 @@ struct Kept<A: Application> {
 struct Inner<A: Application> {
     /// While this is not zero, nothing is transmitted.
     corks: u16,
-    /// The connection is in its turn, or was woken, so it takes what is queued without another wake.
-    attended: bool,
     /// The connection is not being read, so silence says nothing about the peer.
     deaf: bool,
     /// The application was told of the end.
@@ -119,7 +120,6 @@ impl<A: Application> Session<A> {
             engine,
             rest: Box::new(Rest { waits: Waits::default(), timer: None, state: A::State::default() }),
             waker: None,
-            attended: false,
             corks: 0,
             deaf: false,
             told: false,
@@ -128,10 +128,10 @@ impl<A: Application> Session<A> {
         Session(Arc::new(Shared {
             id,
             kept: Box::new(Kept { handshake, server: Arc::downgrade(server) }),
-            flags,
+            flags: AtomicU8::new(flags),
             version,
             fate: AtomicU8::new(0),
-            is_settled: AtomicBool::new(false),
+            attended: AtomicBool::new(false),
             committed: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
             running: AtomicU32::new(0),
@@ -185,7 +185,7 @@ impl<A: Application> Session<A> {
     /// Notes that the session is in use, so that it no longer counts as
     /// [pending](super::Builder::max_pending_sessions). Further calls do nothing.
     pub fn settle(&self) {
-        if !self.0.is_settled.swap(true, Ordering::Relaxed)
+        if self.0.flags.fetch_or(SETTLED, Ordering::Relaxed) & SETTLED == 0
             && let Some(server) = self.0.kept.server.upgrade()
         {
             server.settle();
@@ -270,7 +270,7 @@ impl<A: Application> Session<A> {
         let queued = inner.engine.queued();
         inner.engine.close(now, TransportError::SlowConsumer { queued }.into());
         self.0.fate.fetch_or(CLOSED, Ordering::Release);
-        let woken = [self.arm_at(&mut inner, Some(now), &server), inner.attend()];
+        let woken = [self.arm_at(&mut inner, Some(now), &server), self.0.attend(&inner)];
         let drained = inner.take_drained();
         drop(inner);
         woken.into_iter().flatten().chain(drained).for_each(Waker::wake);
@@ -398,12 +398,12 @@ impl<A: Application> Session<A> {
     ) -> (R, Option<Waker>) {
         let result = f(&mut inner.engine);
         self.0.set_committed(&inner.engine);
-        let woken = inner.attend();
+        let woken = self.0.attend(inner);
         (result, woken)
     }
 
     fn follow(&self, inner: &mut Inner<A>) -> Follow<A> {
-        let woken = inner.attend();
+        let woken = self.0.attend(inner);
         self.0.set_committed(&inner.engine);
         let ended = inner.engine.take_closed();
         if ended.is_some() {
@@ -439,7 +439,7 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         if inner.engine.count_message(now, len) {
             // A poll may have to tell the client.
-            let woken = inner.attend();
+            let woken = self.0.attend(&inner);
             drop(inner);
             woken.into_iter().for_each(Waker::wake);
             return true;
@@ -502,7 +502,7 @@ impl<A: Application> Session<A> {
     pub(crate) fn uncork(&self) {
         let mut inner = self.0.inner.lock();
         inner.corks = inner.corks.saturating_sub(1);
-        let woken = inner.attend();
+        let woken = self.0.attend(&inner);
         drop(inner);
         if let Some(waker) = woken {
             waker.wake();
@@ -530,16 +530,30 @@ impl<A: Application> Session<A> {
 impl<A: Application> Shared<A> {
     #[inline]
     fn is_observed(&self) -> bool {
-        self.flags & OBSERVED != 0
+        self.flags.load(Ordering::Relaxed) & OBSERVED != 0
     }
 
     #[inline]
     fn is_resumable(&self) -> bool {
-        self.flags & RESUMABLE != 0
+        self.flags.load(Ordering::Relaxed) & RESUMABLE != 0
     }
 
     fn set_committed(&self, engine: &engineio::server::Session) {
         self.committed.store(narrow(engine.committed()), Ordering::Relaxed);
+    }
+
+    /// Returns the waker if output is queued and no turn is in progress.
+    fn attend(&self, inner: &Inner<A>) -> Option<Waker> {
+        // The end is signalled even during a turn: the connection may be past its look at the queue, and the
+        // session is forgotten after this.
+        let closed = inner.engine.closed().is_some();
+        if !inner.engine.wants_transmit()
+            || (!closed && (self.attended.load(Ordering::Relaxed) || inner.corks > 0))
+        {
+            return None;
+        }
+        self.attended.store(true, Ordering::Relaxed);
+        inner.waker.clone()
     }
 }
 
@@ -551,18 +565,6 @@ impl<A: Application> Inner<A> {
             engineio::Transport::Polling => self.waker.replace(waker.clone()),
             engineio::Transport::WebSocket => None,
         }
-    }
-
-    /// Returns the waker if output is queued and no turn is in progress.
-    fn attend(&mut self) -> Option<Waker> {
-        // The end is signalled even during a turn: the connection may be past its look at the queue, and the
-        // session is forgotten after this.
-        let closed = self.engine.closed().is_some();
-        if !self.engine.wants_transmit() || (!closed && (self.attended || self.corks > 0)) {
-            return None;
-        }
-        self.attended = true;
-        self.waker.clone()
     }
 
     /// Returns whether the pending poll may be answered: not behind a cork, unless the session has ended, or

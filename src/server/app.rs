@@ -143,14 +143,23 @@ impl engine::Application for App {
         self.on_batched_message(session, message, &mut Batch::default());
     }
 
+    #[inline]
+    fn begin_batch(state: &Self::State) -> Batch {
+        let mut batch = Batch::default();
+        if let Some(socket) = state.first_socket() {
+            socket.keep_in(&mut batch);
+        }
+        batch
+    }
+
     fn on_batched_message(&self, session: &Session<Self>, message: Message<'_>, batch: &mut Batch) {
         // Decoded without the lock, so that threads that send to this client need not wait.
         let decoded = self.parser.decode(&message, &self.limits);
-        // The socket of the message before this one.
+        // The socket of the message before this one, or of the first namespace.
         let known = Socket::take_from(batch);
         let Some(packet) = decoded.plain() else { return self.handle_other(session, decoded) };
         let socket = match known {
-            // Not looked up again, which takes the session's lock: `benches/count ack16`.
+            // Not looked up, which takes the session's lock: `benches/count ack16`.
             Some(socket) if socket.is_in(packet.namespace) => socket,
             _ => match session.peek(|_, state| state.socket_for(packet)) {
                 Ok(Some(socket)) => socket,

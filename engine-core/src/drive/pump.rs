@@ -159,7 +159,10 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
             // Retrying would spin: no progress is possible.
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => queue.advance(n),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                tell_blocked(protocol);
+                return Ok(false);
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
@@ -175,6 +178,13 @@ fn flush<S: Write, P: Protocol>(stream: &mut S, protocol: &mut P) -> io::Result<
             Err(e) => return Err(e),
         }
     }
+}
+
+/// Lets the protocol see what is left to write.
+#[cold]
+#[inline(never)]
+fn tell_blocked(protocol: &mut impl Protocol) {
+    let _ = protocol.poll_transmit();
 }
 
 /// Writes several slices at once. Not inlined, so that the common case of a single slice does not set up the array.

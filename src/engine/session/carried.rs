@@ -3,6 +3,7 @@
 use super::resuming::Late;
 use super::writable::wake_drained;
 use super::{Application, Inner, MAX_RUNNING, Session};
+use crate::engine::Batch;
 use crate::engine::connection::narrow;
 use crate::pool;
 use parking_lot::MutexGuard;
@@ -10,6 +11,9 @@ use sockeye_core::engineio::server::{self, Attempt, Ticket};
 use sockeye_core::{Outbound, Time};
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+
+/// The number of transmitted bytes that count as written.
+const FEW: usize = 16 << 10;
 
 impl<A: Application> Session<A> {
     /// Notes that the peer is alive, because `arrived` more bytes are here. The table of deadlines is not touched: a
@@ -26,13 +30,14 @@ impl<A: Application> Session<A> {
     }
 
     /// Notes that `arrived` more bytes are here, and begins the connection's turn, at whose end it transmits what was
-    /// queued meanwhile.
-    pub(in crate::engine) fn begin_turn(&self, now: Time, arrived: usize) {
+    /// queued meanwhile. Returns what the application keeps for the messages.
+    pub(in crate::engine) fn begin_turn(&self, now: Time, arrived: usize) -> Batch {
         let mut inner = self.0.inner.lock();
         inner.engine.heard(now);
         inner.engine.count_received(arrived);
-        inner.attended = true;
+        self.0.attended.store(true, Ordering::Relaxed);
         inner.deaf = false;
+        A::begin_batch(&inner.rest.state)
     }
 
     /// Notes that the connection is not read until handlers catch up.
@@ -40,8 +45,10 @@ impl<A: Application> Session<A> {
         self.0.inner.lock().deaf = true;
     }
 
-    /// Moves the queued frames to the connection's own queue. If there are none, the connection has to be
-    /// woken for later ones.
+    /// Moves the queued frames to the connection's own queue. The connection is woken for later ones.
+    ///
+    /// A few bytes count as written, because nearly always they soon are, and telling the session takes its lock again. If not,
+    /// [`set_in_flight`](Session::set_in_flight) tells it.
     pub(in crate::engine) fn transmit(&self, out: &mut Outbound) {
         let mut inner = self.0.inner.lock();
         // The end is not held back: nothing can be added any more.
@@ -53,18 +60,30 @@ impl<A: Application> Session<A> {
             inner.engine.set_in_flight(out.len());
             out.len()
         };
-        inner.attended = queued > 0;
-        self.0.in_flight.store(narrow(queued), Ordering::Relaxed);
+        let is_settled = queued <= FEW && !inner.has_tasks && !inner.engine.wants_transmit();
+        let in_flight = if is_settled { 0 } else { queued };
+        if is_settled {
+            inner.engine.set_in_flight(0);
+        }
+        self.0.attended.store(in_flight > 0, Ordering::Relaxed);
+        self.0.in_flight.store(narrow(in_flight), Ordering::Relaxed);
         self.0.set_committed(&inner.engine);
         if inner.has_tasks {
             wake_drained(inner);
         }
     }
 
-    /// Sets how many of the transmitted bytes are not yet written.
+    /// Returns whether the session has to be asked for frames: some were queued, or it has to be told that others are written.
+    #[inline]
+    pub(in crate::engine) fn is_attended(&self) -> bool {
+        self.0.attended.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many of the transmitted bytes are not yet written. The connection transmits again once they are.
     pub(in crate::engine) fn set_in_flight(&self, bytes: usize) {
         let mut inner = self.0.inner.lock();
         inner.engine.set_in_flight(bytes);
+        self.0.attended.store(true, Ordering::Relaxed);
         self.0.in_flight.store(narrow(bytes), Ordering::Relaxed);
         self.0.set_committed(&inner.engine);
         if inner.has_tasks {
@@ -119,7 +138,7 @@ impl<A: Application> Session<A> {
     }
 
     fn take_from(&self, mut inner: MutexGuard<'_, Inner<A>>, waker: Option<&Waker>) -> Option<Outbound> {
-        inner.attended = false;
+        self.0.attended.store(false, Ordering::Relaxed);
         let replaced = waker.and_then(|waker| inner.set_poll_waker(waker));
         // In one critical section: otherwise messages that are sent behind a cork could slip out between the
         // check and the taking.
@@ -139,17 +158,18 @@ impl<A: Application> Session<A> {
             drop(inner);
             return waker.wake_by_ref();
         }
-        inner.attended = false;
+        self.0.attended.store(false, Ordering::Relaxed);
         let replaced = inner.set_poll_waker(waker);
         drop(inner);
         drop(replaced);
     }
 
-    /// Sets the waker of the connection that carries the session from now on.
+    /// Sets the waker of the connection that carries the session from now on, and is in its turn.
     pub(in crate::engine) fn set_waker(&self, waker: Option<&Waker>) {
         let mut inner = self.0.inner.lock();
         let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
-        inner.attended = false;
+        // What was queued before is transmitted in this turn.
+        self.0.attended.store(inner.engine.wants_transmit(), Ordering::Relaxed);
         drop(inner);
         // Dropping the last waker may drop its task, which may be another connection of this session.
         drop(replaced);

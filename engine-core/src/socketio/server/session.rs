@@ -165,6 +165,16 @@ impl<S: Clone + PartialEq> Session<S> {
         self.member(packet.namespace)
     }
 
+    /// Returns a socket for which the next packet may be, if it is [plain](Decoded::plain): that of the namespace that was
+    /// joined first.
+    #[inline]
+    pub fn first_socket(&self) -> Option<S> {
+        match &self.namespaces.first()?.state {
+            State::Connected(socket) if !self.reassembly.is_pending() => Some(socket.clone()),
+            _ => None,
+        }
+    }
+
     /// Checks that no attachment has to come before a packet.
     #[inline]
     fn expect_packet(&mut self) -> Result<(), ProtocolError> {

@@ -116,6 +116,27 @@ fn a_broadcast_closes_slow_clients_and_reaches_the_others() {
 }
 
 #[test]
+fn what_a_blocked_write_leaves_counts_at_once_and_no_volatile_event_is_queued_behind_it() {
+    let sim = Sim::new(Server::new());
+    let client = sim.connect();
+    let socket = sim.server().sockets().remove(0);
+    client.stop_reading();
+    // Its frame is 1,024 bytes long, so that the network is full behind a whole one.
+    let text = "x".repeat(1010);
+    while socket.conn().queued_bytes == 0 {
+        socket.emit("x", &text).unwrap();
+        sim.run();
+    }
+    // Those of one message, and not of the next one as well.
+    assert_eq!(socket.conn().queued_bytes, 1024);
+    socket.volatile().emit("x", &text).unwrap_err();
+    client.resume_reading();
+    sim.run();
+    assert_eq!(socket.conn().queued_bytes, 0);
+    socket.volatile().emit("x", &text).unwrap();
+}
+
+#[test]
 fn a_message_larger_than_the_send_buffer_is_an_error_and_closes_no_client() {
     let sim = Sim::new(Server::builder().send_buffer(10_000).build());
     let client = sim.connect();

@@ -50,7 +50,8 @@ pub trait Protocol {
     }
     /// Returns whether to read from the stream. Not reading slows the peer down.
     fn wants_read(&self) -> bool;
-    /// Returns the next bytes to write. Call it until it returns `None`.
+    /// Returns the next bytes to write. Call it until it returns `None`; if writing blocks before, call it once more, so that
+    /// the protocol learns what is left.
     fn poll_transmit(&mut self) -> Option<&mut Outbound>;
     /// Returns what to do with the stream once everything is written.
     fn status(&self) -> StreamStatus;

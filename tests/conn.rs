@@ -225,6 +225,31 @@ fn the_response_to_a_websocket_handshake_and_the_first_packet_leave_in_one_write
 }
 
 #[test]
+fn a_client_of_version_3_can_read_the_response_to_a_handshake_before_the_first_packet() {
+    let sim = Sim::new(Server::builder().allow_eio3(true).build());
+    let opening = "EIO=3&transport=websocket";
+    let client = Client::dial(&sim, opening);
+    assert!(client.status().contains("101"), "{}", client.status());
+    sim.advance(Duration::from_millis(9));
+    client.expect_nothing();
+    sim.advance(Duration::from_millis(1));
+    assert!(client.next().starts_with("0{"));
+    assert_eq!(client.next(), "40");
+
+    // The end of a session is told at once, and a client that leaves meanwhile leaves nothing behind.
+    let told = Client::dial(&sim, opening);
+    drop(Client::dial(&sim, opening));
+    sim.run();
+    assert_eq!(sim.server().clients_count(), 2);
+    sim.server().disconnect_sockets(true);
+    assert!(told.next().starts_with("0{"));
+    assert_eq!(told.next(), "40");
+    assert!(told.is_closed());
+    sim.advance(Duration::from_millis(10));
+    assert!(told.is_closed());
+}
+
+#[test]
 fn an_application_on_engine_io_is_told_of_an_upgrade_and_its_panic_is_caught() {
     let server = engine::Server::new(Notes::default());
     for count in 1..3 {

@@ -170,7 +170,7 @@ impl<A: Application> Connection<A> {
                     self.stream.set_deflate(deflate);
                 }
                 self.carry(now, carries);
-                // The packet that opens a session leaves in one write with the response.
+                // The packet that opens a session leaves in one write with the response, except in version 3.
                 self.transmit();
             }
         }

@@ -1,6 +1,7 @@
 //! One request and its response, independent of the HTTP server that received it: the locks, wakers and futures around
 //! the decisions of [`server::Exchange`].
 
+mod opening;
 mod resume;
 
 use super::hooks::Verdict;
@@ -14,7 +15,7 @@ use sockeye_core::engineio::server::exchange::{
     Decision, NewTransport, Refusal, Subject, WebSocketHandshake,
 };
 use sockeye_core::engineio::{
-    Packet, PacketError,
+    Packet, PacketError, Version,
     server::{self, Attempt, Packets, Purpose, RequestError, Ticket, Unhandled},
 };
 use sockeye_core::http::{Body, Request, Status};
@@ -241,6 +242,9 @@ impl<A: Application> Exchange<A> {
                     session.with(|engine, _| engine.set_deflate(deflate));
                 }
                 session.set_waker(waker);
+                if session.version() == Version::V3 {
+                    opening::hold_back(now, server, &session);
+                }
                 let accept = self.decisions.open_websocket(&server.site, &id, websocket);
                 Step::Upgrade(accept, Carries::Session(session))
             }

@@ -512,7 +512,7 @@ fn a_server_of_version_2_is_recognized() {
 }
 
 #[test]
-fn packets_out_of_place_end_the_connection_and_nothing_else() {
+fn packets_out_of_place_end_the_connection_and_the_client_comes_back() {
     for packets in [
         &[r#"40{"sid":"again"}"#][..],
         &[r#"44{"message":"late"}"#],
@@ -530,6 +530,10 @@ fn packets_out_of_place_end_the_connection_and_nothing_else() {
         let reasons = rig.closed();
         let [DisconnectReason::Closed(reason)] = &reasons[..] else { panic!("{packets:?} {reasons:?}") };
         assert_eq!(reason.to_string(), "parse error", "{packets:?}");
+        rig.pass(2000);
+        assert!(rig.events().contains(&Event::ReconnectAttempt(1)), "{packets:?}");
+        rig.open();
+        rig.join();
     }
     let mut rig = Rig::joined(|_| {});
     rig.hear_binary(&[1, 2]);

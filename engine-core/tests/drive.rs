@@ -296,6 +296,20 @@ fn a_turn_ends_after_eight_reads() {
 }
 
 #[test]
+fn a_pong_leaves_while_the_peer_goes_on_sending_and_writing_has_blocked() {
+    let messages = std::iter::repeat_n(masked(Opcode::Binary, &[0; 60_000]), 20);
+    let reads = std::iter::once(masked(Opcode::Ping, b"a")).chain(messages);
+    let mut pipe = Pipe { capacities: [Err(ErrorKind::WouldBlock.into())].into(), ..Pipe::wide(reads) };
+    let (mut app, mut partial) = (websocket(usize::MAX), Vec::new());
+    app.0.connection.outbound().clear();
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Again);
+    assert!(pipe.written.is_empty());
+    assert_eq!(pump(at(0), &mut pipe, &mut app, &mut partial).unwrap(), Turn::Again);
+    assert!(pipe.written.starts_with(&[0x8a, 1, b'a']));
+    assert!(!pipe.reads.is_empty(), "the peer has more");
+}
+
+#[test]
 fn reading_pauses_while_the_peer_does_not_read() {
     let (mut app, mut partial) = (websocket(100), Vec::new());
     let message = masked(Opcode::Binary, &[1; 58]);

@@ -1,10 +1,11 @@
 //! Broadcasts, and changes of many sockets.
 
-use super::support::{client, cluster, cluster_with, dialects, names, sharded, take};
+use super::support::{client, cluster, cluster_with, dialects, names, sharded, start, take};
 use bytes::Bytes;
-use sockeye::cluster::SubscriptionMode;
+use sockeye::cluster::{Adapter, Bus, Channel, MemoryBus, Node, RequestId, SubscriptionMode};
 use sockeye::extract::Data;
-use sockeye::{RoomChange, Socket};
+use sockeye::{RoomChange, Server, Socket};
+use std::sync::Weak;
 use std::time::Duration;
 
 #[test]
@@ -255,5 +256,78 @@ fn a_parent_reaches_its_children_on_all_servers() {
         assert!(!parents[0].local().emit("here", ()).published);
         here.expect("here");
         there.expect_nothing();
+    }
+}
+
+#[test]
+fn rooms_of_any_name_are_reached_on_all_servers() {
+    let long = "r".repeat(300);
+    let rooms =
+        ["7", "-0", "", " ", "a#b", "#", "/chat#x", "*", "a[b]?", "\u{1e}", "räume 😀", "__proto__", &long];
+    for dialect in dialects() {
+        let [a, b] = cluster(&dialect);
+        let clients: Vec<_> =
+            rooms.iter().enumerate().map(|(at, room)| client([&a, &b][at % 2], &[*room])).collect();
+        for room in rooms {
+            a.server().to(room).emit("to", room);
+            b.server().except(room).emit("except", room);
+        }
+        a.settle();
+        for (client, room) in clients.iter().zip(rooms) {
+            let got: Vec<(String, String)> = client
+                .received()
+                .iter()
+                .map(|event| (event.event().to_owned(), event.args().deserialize().unwrap()))
+                .collect();
+            let to: Vec<_> = got.iter().filter(|(event, _)| event == "to").map(|(_, room)| &**room).collect();
+            assert_eq!(to, [room], "{dialect:?}");
+            let mut others: Vec<_> = rooms.into_iter().filter(|other| *other != room).collect();
+            let mut except: Vec<_> =
+                got.iter().filter(|(event, _)| event == "except").map(|(_, room)| &**room).collect();
+            others.sort_unstable();
+            except.sort_unstable();
+            assert_eq!(except, others, "{room:?} {dialect:?}");
+        }
+    }
+}
+
+/// A bus that loses what is sent to other servers.
+struct Lossy(MemoryBus);
+
+impl Bus for Lossy {
+    fn attach(&self, node: Weak<dyn Node>) {
+        self.0.attach(node);
+    }
+
+    fn watch(&self, channel: &Channel, on: bool) {
+        self.0.watch(channel, on);
+    }
+
+    fn publish(&self, _: &Channel, _: Bytes) {}
+
+    fn append(&self, _: &Channel, _: Vec<(&'static str, Bytes)>) {}
+
+    fn count(&self, channel: &Channel, request: RequestId) {
+        self.0.count(channel, request);
+    }
+}
+
+#[test]
+fn the_own_clients_do_not_notice_that_the_bus_loses_everything() {
+    for dialect in dialects() {
+        let adapter = Adapter::new(dialect.clone(), Lossy(MemoryBus::new()));
+        let test = start(None, Server::builder().adapter(adapter).build());
+        let [one, two] = [client(&test, &["x"]), client(&test, &["x", "y"])];
+        test.server().to("x").except("y").emit("one", ());
+        test.server().emit("both", ());
+        test.server().within("y").sockets_join("z");
+        test.server().to("z").emit("two", ());
+        test.server().within("x").disconnect_sockets(false);
+        test.settle();
+        assert_eq!(
+            (names(&one), names(&two)),
+            (vec!["one".into(), "both".into()], vec!["both".into(), "two".into()])
+        );
+        assert!(!one.is_connected() && !two.is_connected(), "{dialect:?}");
     }
 }

@@ -7,7 +7,7 @@ mod simulation;
 
 use rig::World;
 use serde::Deserialize;
-use simulation::{Client, Drops, Gate, Sim};
+use simulation::{Calls, Client, Drops, Gate, Sim};
 use sockeye::extract::{Data, Params};
 use sockeye::{
     ConnectError, Handshake, Limits, NamespaceError, ParentNamespace, PatternError, Server, Socket,
@@ -490,6 +490,36 @@ fn a_namespace_may_be_created_and_deleted_by_its_own_handlers() {
     client.send(r#"42/new,2["close"]"#);
     client.expect_nothing();
     assert_eq!((new.sockets_count(), old.sockets_count()), (1, 0));
+}
+
+#[test]
+fn a_namespace_may_be_deleted_when_one_of_its_clients_leaves() {
+    for leaves in [true, false] {
+        let server = Server::new();
+        let deletions = Calls::default();
+        let notes = deletions.clone();
+        server.of("/new").on_connect(move |socket: Socket| {
+            let notes = notes.clone();
+            socket.on_disconnect(move |io: Server| {
+                notes.note(io.delete_namespace("/new").to_string());
+                async {}
+            });
+            async {}
+        });
+        let sim = Sim::new(server.clone());
+        let [mut first, mut second] = [sim.connect(), sim.connect()];
+        first.join("/new");
+        second.join("/new");
+        if leaves {
+            first.send("41/new,");
+        } else {
+            first.cut();
+        }
+        assert_eq!(second.next(), "41/new,");
+        // The handler of the other client is called inside of the deletion.
+        assert_eq!(deletions.take(), ["false", "true"]);
+        assert_eq!(ask(&second, "/new", ""), INVALID);
+    }
 }
 
 #[test]

@@ -84,11 +84,15 @@ fn the_path_method_and_query_of_a_request_say_what_it_wants() {
 #[test]
 fn a_preflight_request_is_answered_with_cors_headers_only() {
     let headers = [ORIGIN, Header { name: "Access-Control-Request-Method", value: b"POST" }];
-    let request = Request::new("OPTIONS", "/engine.io/", &headers);
-    let Decision::Respond(answer) = begin_with(&request, Upgrade::None, Body::None).1 else { panic!() };
-    assert_eq!(answer.status, Status::NO_CONTENT);
-    assert_eq!(header(&answer, "Access-Control-Allow-Origin").as_deref(), Some("*"));
-    assert_eq!(body(answer), "");
+    // It is no request for the session, and carries no cookie, so it says nothing about either.
+    for query in ["", "?EIO=4&transport=polling", "?EIO=4&transport=polling&sid=unknown", "?%zz"] {
+        let target = ["/engine.io/", query].concat();
+        let request = Request::new("OPTIONS", &target, &headers);
+        let Decision::Respond(answer) = begin_with(&request, Upgrade::None, Body::None).1 else { panic!() };
+        assert_eq!(answer.status, Status::NO_CONTENT, "{query}");
+        assert_eq!(header(&answer, "Access-Control-Allow-Origin").as_deref(), Some("*"));
+        assert_eq!(body(answer), "");
+    }
 }
 
 #[test]

@@ -75,6 +75,20 @@ fn packets_that_wait_for_a_poll_are_sent_in_one_payload_in_order() {
 }
 
 #[test]
+fn packets_that_are_sent_while_a_poll_waits_are_sent_in_one_payload_in_order() {
+    let mut rig = Rig::polling();
+    for _ in 0..2 {
+        rig.poll();
+        assert!(rig.polling);
+        rig.send("a").unwrap();
+        rig.send_binary(&[1, 2]).unwrap();
+        rig.send("b").unwrap();
+        rig.look();
+        assert_eq!(rig.take(), [text("a"), binary(&[1, 2]), text("b")]);
+    }
+}
+
+#[test]
 fn no_payload_is_returned_while_no_poll_waits() {
     let mut rig = Rig::polling();
     rig.send("a").unwrap();

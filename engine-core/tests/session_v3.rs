@@ -78,6 +78,23 @@ fn a_payload_with_a_binary_message_is_binary_unless_the_client_cannot_read_it() 
 }
 
 #[test]
+fn packets_that_are_sent_while_a_poll_waits_have_lengths_of_their_own() {
+    for (base64, expected) in
+        [(true, &b"2:4a6:b4AQI=2:4b"[..]), (false, b"\x00\x02\xff4a\x01\x03\xff\x04\x01\x02\x00\x02\xff4b")]
+    {
+        let mut session = open(Transport::Polling, base64);
+        for _ in 0..2 {
+            session.begin_poll(at(0), false).unwrap();
+            assert!(session.take_payload().is_none());
+            send(&mut session, Part::Text(b"a"));
+            send(&mut session, Part::Binary(&[1, 2]));
+            send(&mut session, Part::Text(b"b"));
+            assert_eq!(flat(session.take_payload().unwrap()), expected);
+        }
+    }
+}
+
+#[test]
 fn a_payload_takes_whole_packets_up_to_the_limit() {
     let mut session = open_with(|config| config.max_payload = 7, Transport::Polling, true);
     ["aa", "bb", "cccccccccc", "dd"]

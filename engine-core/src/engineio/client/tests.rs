@@ -115,6 +115,26 @@ fn an_upgrade_waits_for_both_requests_and_loses_nothing() {
 }
 
 #[test]
+fn a_poll_that_is_released_before_the_probe_is_answered_is_followed_by_another() {
+    let mut session = polling(|_| {});
+    session.begin(at(0), Lane::Poll, "").unwrap();
+    session.begin(at(0), Lane::WebSocket, "").unwrap();
+    session.handle_response(at(0), Lane::WebSocket, 101, b"");
+    assert_eq!(frames(&mut session), ["2probe"]);
+    for _ in 0..2 {
+        assert_eq!(session.handle_response(at(0), Lane::Poll, 200, b"6"), Some("6"));
+        session.end_poll(at(0));
+        assert_eq!(session.transport(), Way::Polling);
+        session.begin(at(0), Lane::Poll, "").expect("it goes on polling");
+    }
+    session.handle_packet(at(0), Lane::WebSocket, Packet::Pong("probe"));
+    assert_eq!((session.transport(), frames(&mut session)), (Way::Polling, vec![]));
+    assert_eq!(session.handle_response(at(0), Lane::Poll, 200, b"6"), Some("6"));
+    session.end_poll(at(0));
+    assert_eq!((session.transport(), frames(&mut session)), (Way::WebSocket, vec!["5".into()]));
+}
+
+#[test]
 fn an_upgrade_that_fails_in_any_way_leaves_polling_as_it_was() {
     for fail in [
         |session: &mut Session| session.handle_failed(at(0), Lane::WebSocket, TransportError::Lost),

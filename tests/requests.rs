@@ -336,6 +336,37 @@ fn a_session_that_ends_while_a_body_comes_answers_it() {
 }
 
 #[test]
+fn two_posts_at_once_end_the_session_and_both_are_answered_and_neither_is_handled() {
+    let (sim, notes) = noting();
+    let sid = session(&sim);
+    let request = post(&sid, "", "42[\"a\"]");
+    let (begin, end) = request.split_at(request.len() - 3);
+    let first = sim.dial();
+    first.send(begin);
+    sim.run();
+    let (status, body) = answer(&sim, &sim.dial(), &request);
+    assert_eq!((status, body.as_str()), (400, ""));
+    assert_eq!(answer(&sim, &first, end).0, 200);
+    assert_eq!(taken(&notes), ["transport error"]);
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
+fn two_polls_at_once_end_the_session_and_both_are_answered() {
+    let (sim, notes) = noting();
+    let sid = session(&sim);
+    let first = sim.dial();
+    first.send(get(&format!("&sid={sid}")).as_bytes());
+    sim.run();
+    assert!(first.receive().is_empty());
+    let (status, body) = answer(&sim, &sim.dial(), get(&format!("&sid={sid}")));
+    assert_eq!((status, body.as_str()), (400, ""));
+    assert_eq!(answer(&sim, &first, ""), (200, "1".into()));
+    assert_eq!(taken(&notes), ["transport error"]);
+    assert_eq!(sim.server().clients_count(), 0);
+}
+
+#[test]
 fn what_follows_a_connect_at_once_is_delivered_if_the_application_lets_in_at_once() {
     let (sim, notes) = noting();
     let client = sim.client();

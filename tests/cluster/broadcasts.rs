@@ -138,6 +138,24 @@ fn sockets_of_all_servers_join_leave_and_are_disconnected() {
 }
 
 #[test]
+fn what_was_sent_before_a_disconnect_arrives_before_it() {
+    for dialect in dialects() {
+        let [a, b] = cluster(&dialect);
+        let clients = [&a, &b].map(|server| client(server, &["x", "a long private room"]));
+        for (number, room) in ["x", "a long private room"].into_iter().enumerate() {
+            a.server().to(room).emit("last", number);
+        }
+        let [_, id] = clients.each_ref().map(|client| client.id());
+        a.server().to(id).emit("last", 2);
+        a.server().to("x").disconnect_sockets(true);
+        for (client, count) in clients.iter().zip([2, 3]) {
+            client.expect_disconnect("io server disconnect");
+            assert_eq!(names(client), vec!["last"; count], "{dialect:?}");
+        }
+    }
+}
+
+#[test]
 fn a_room_is_watched_from_its_first_socket_to_its_last() {
     let dialect = sharded(SubscriptionMode::Dynamic);
     let [a, b] = cluster(&dialect);

@@ -348,6 +348,24 @@ fn an_upgrade_is_accepted_and_speaks_websocket_from_its_first_byte() {
 }
 
 #[test]
+fn a_client_of_version_3_can_read_the_response_before_the_first_packet() {
+    let world = World::with(engine::Server::builder(Echo::default()).allow_eio3(true));
+    let request = handshake().uri(uri("websocket").replace("EIO=4", "EIO=3"));
+    let outcome = now(&mut world.request(request.body(Feed::default()).unwrap()));
+    let Outcome::Upgrade(_, mut connection) = outcome else { panic!("not an upgrade") };
+    let woken = Arc::new(Woken::default());
+    connection.set_waker(&woken.clone().into());
+    // What it says at once is not answered before the packet that opens the session.
+    connection.handle_data(Time::ZERO, &mut masked(b"4hi"));
+    world.advance(Duration::from_millis(9));
+    assert_eq!((written(&mut connection), woken.count()), (vec![], 0));
+    world.advance(Duration::from_millis(1));
+    assert_eq!(woken.count(), 1);
+    let out = written(&mut connection);
+    assert!(out.starts_with(b"\x81") && out.ends_with(b"}\x81\x034hi"), "{out:?}");
+}
+
+#[test]
 fn an_extended_connect_is_accepted_and_speaks_websocket_from_its_first_byte() {
     let world = World::new();
     let request = || Request::builder().method(Method::CONNECT).uri(uri("websocket"));

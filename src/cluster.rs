@@ -40,6 +40,6 @@
 pub use crate::observe::ClusterEvent;
 pub use crate::server::cluster::{Adapter, ClusterBroadcast, ClusterEmitter, MemoryBus};
 pub use sockeye_core::cluster::{
-    Bus, BusError, BusStatus, Channel, ChannelKind, Classic, ClusterLimits, Dialect, Node, RequestId,
-    Sharded, Streams, SubscriptionMode,
+    Bus, BusError, BusReceiver, BusStatus, Channel, ChannelKind, Classic, ClusterLimits, Dialect, Node,
+    RequestId, Sharded, Streams, SubscriptionMode,
 };

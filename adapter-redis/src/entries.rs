@@ -1,17 +1,20 @@
 //! What Redis sends to a connection that reads streams.
 //!
-//! An entry is passed on once it is complete, so that no more than one is kept however many a reply has, and its parts share
-//! the memory of the input.
+//! An entry is passed on once it is complete, so that no more than one is kept however many a reply has, and its parts are
+//! parts of the input.
 
 use super::frame::{Element, Frame, Malformed, Part, Skip, line, number, simple};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 /// The memory that an element takes beside its content, about.
 const OVERHEAD: usize = 16;
 
+/// The most parts of an entry whose memory is used again.
+const MAX_REUSED: usize = 64;
+
 /// A piece of a reply.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub(crate) enum Piece<'a> {
     /// A command without another answer has succeeded.
     Done,
     /// A command was refused.
@@ -19,8 +22,8 @@ pub(crate) enum Piece {
     /// There are no entries.
     Nothing,
     /// Entries of this stream follow.
-    Stream(Bytes),
-    Entry(Entry),
+    Stream(&'a [u8]),
+    Entry(Entry<'a>),
     /// An entry of this number of bytes was above the limit, and is passed.
     TooLong {
         id: Bytes,
@@ -30,30 +33,27 @@ pub(crate) enum Piece {
 
 /// An entry of a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    bytes: Bytes,
+pub(crate) struct Entry<'a> {
+    bytes: &'a [u8],
     id: Part,
     /// Names and values in turn.
     parts: Vec<Part>,
 }
 
-impl Entry {
-    pub(crate) fn id(&self) -> &[u8] {
+impl<'a> Entry<'a> {
+    pub(crate) fn id(&self) -> &'a [u8] {
         self.get(self.id)
     }
 
     /// Returns the fields. Those whose names are not text are left out.
-    pub(crate) fn fields(&self) -> Vec<(&str, Bytes)> {
-        let fields = self.parts.chunks_exact(2).filter_map(|field| {
-            let &[name, (start, end)] = field else { return None };
-            Some((std::str::from_utf8(self.get(name)).ok()?, self.bytes.slice(start..end)))
-        });
-        let mut list = Vec::with_capacity(self.parts.len() / 2);
-        list.extend(fields);
-        list
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.parts.chunks_exact(2).filter_map(|field| {
+            let &[name, value] = field else { return None };
+            Some((std::str::from_utf8(self.get(name)).ok()?, self.get(value)))
+        })
     }
 
-    fn get(&self, (start, end): Part) -> &[u8] {
+    fn get(&self, (start, end): Part) -> &'a [u8] {
         self.bytes.get(start..end).unwrap_or_default()
     }
 }
@@ -67,6 +67,8 @@ pub(crate) struct Entries {
     /// The entries of the current stream that are to come.
     entries: usize,
     open: Option<Open>,
+    /// The memory for the parts of the next entry.
+    parts: Vec<Part>,
     /// The entry that is being passed, by its id.
     skip: Option<(Bytes, Skip)>,
     missing: usize,
@@ -87,7 +89,14 @@ struct Open {
 impl Entries {
     /// Creates a parser that passes entries with more than `limit` bytes of content.
     pub(crate) fn new(limit: usize) -> Entries {
-        Entries { limit, streams: 0, entries: 0, open: None, skip: None, missing: 0 }
+        Entries { limit, streams: 0, entries: 0, open: None, parts: Vec::new(), skip: None, missing: 0 }
+    }
+
+    /// Takes the memory of an entry that was handled, so that the next one needs none.
+    pub(crate) fn reuse(&mut self, entry: Entry<'_>) {
+        if entry.parts.capacity() <= MAX_REUSED {
+            self.parts = entry.parts;
+        }
     }
 
     /// Returns whether the last reply is complete.
@@ -102,11 +111,11 @@ impl Entries {
 
     /// Takes the next piece out of `input`. Returns `None` if it is not complete. `of_streams` says whether a reply that
     /// begins is that of `XREAD`, which lists streams, or that of `XRANGE`, which lists entries.
-    pub(crate) fn take(
+    pub(crate) fn take<'a>(
         &mut self,
-        input: &mut BytesMut,
+        input: &mut &'a [u8],
         of_streams: bool,
-    ) -> Result<Option<Piece>, Malformed> {
+    ) -> Result<Option<Piece<'a>>, Malformed> {
         self.missing = 0;
         if self.is_complete() {
             let Some((kind, line, next)) = line(input, 0)? else { return Ok(None) };
@@ -130,7 +139,7 @@ impl Entries {
     }
 
     /// Takes the name of a stream, and the number of its entries.
-    fn take_stream(&mut self, input: &mut BytesMut) -> Result<Option<Piece>, Malformed> {
+    fn take_stream<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, Malformed> {
         let Some(at) = pair(input)? else { return Ok(None) };
         let Some(name) = Element::read(input, at)? else { return Ok(None) };
         if name.len() > self.limit {
@@ -139,13 +148,14 @@ impl Entries {
         let Some((kind, entries, next)) = line(input, name.next)? else { return Ok(None) };
         let (b'*', Some(entries)) = (kind, number(entries)) else { return Err(Malformed) };
         let (start, end) = name.content(input)?;
-        let name = input.split_to(next).freeze().slice(start..end);
+        let name = input.get(start..end).unwrap_or_default();
+        input.advance(next);
         self.streams = self.streams.saturating_sub(1);
         self.entries = entries;
         Ok(Some(Piece::Stream(name)))
     }
 
-    fn take_entry(&mut self, input: &mut BytesMut) -> Result<Option<Piece>, Malformed> {
+    fn take_entry<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, Malformed> {
         if self.skip.is_none() {
             if self.open.is_none() {
                 self.open = self.begin(input)?;
@@ -169,7 +179,9 @@ impl Entries {
             if open.left == 0 {
                 self.entries -= 1;
                 let Open { id, parts, at, .. } = open;
-                return Ok(Some(Piece::Entry(Entry { bytes: input.split_to(at).freeze(), id, parts })));
+                let bytes = *input;
+                input.advance(at);
+                return Ok(Some(Piece::Entry(Entry { bytes, id, parts })));
             }
             let id = Bytes::copy_from_slice(input.get(open.id.0..open.id.1).unwrap_or_default());
             let len = open.len - open.parts.len() * OVERHEAD;
@@ -186,7 +198,7 @@ impl Entries {
     }
 
     /// Begins an entry: its id, and the number of its names and values.
-    fn begin(&self, input: &[u8]) -> Result<Option<Open>, Malformed> {
+    fn begin(&mut self, input: &[u8]) -> Result<Option<Open>, Malformed> {
         let Some(at) = pair(input)? else { return Ok(None) };
         let Some(id) = Element::read(input, at)? else { return Ok(None) };
         if id.len() > self.limit {
@@ -198,7 +210,9 @@ impl Entries {
         }
         // An entry that was deleted meanwhile has no fields.
         let left = if count == b"-1" { 0 } else { number(count).ok_or(Malformed)? };
-        let parts = Vec::with_capacity(left.min(32));
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.clear();
+        parts.reserve(left.min(MAX_REUSED));
         Ok(Some(Open { id: id.content(input)?, parts, left, at, len: 0 }))
     }
 }
@@ -220,18 +234,27 @@ mod tests {
 
     /// Reads pieces that come in parts of this size, and shows them.
     fn pieces(bytes: &[u8], size: usize, limit: usize, of_streams: bool) -> Vec<String> {
-        let (mut input, mut parser) = (BytesMut::new(), Entries::new(limit));
+        let (mut input, mut parser) = (Vec::new(), Entries::new(limit));
         let mut pieces = Vec::new();
         for part in bytes.chunks(size) {
             input.extend_from_slice(part);
-            while let Some(piece) = parser.take(&mut input, of_streams).unwrap() {
+            let mut rest = &input[..];
+            while let Some(piece) = parser.take(&mut rest, of_streams).unwrap() {
                 pieces.push(match piece {
                     Piece::Entry(entry) => {
-                        format!("{} {:?}", String::from_utf8_lossy(entry.id()), entry.fields())
+                        let fields: Vec<_> = entry
+                            .fields()
+                            .map(|(name, value)| (name, value.escape_ascii().to_string()))
+                            .collect();
+                        let shown = format!("{} {fields:?}", String::from_utf8_lossy(entry.id()));
+                        parser.reuse(entry);
+                        shown
                     }
+                    Piece::Stream(name) => format!("Stream {}", name.escape_ascii()),
                     other => format!("{other:?}"),
                 });
             }
+            input = rest.to_vec();
             assert!(input.len() < limit + size + 100, "{} bytes are kept", input.len());
         }
         assert!(input.is_empty() && parser.is_complete());
@@ -246,10 +269,10 @@ mod tests {
             *-1\r\n-ERR no\r\n";
         let expected = [
             "Done",
-            "Stream(b\"a\")",
-            "1-0 [(\"k\", b\"\\r\\n*\"), (\"l\", b\"\")]",
+            "Stream a",
+            "1-0 [(\"k\", \"\\\\r\\\\n*\"), (\"l\", \"\")]",
             "1-1 []",
-            "Stream(b\"b\")",
+            "Stream b",
             "5-5 []",
             "Nothing",
             "Refused(\"ERR no\")",
@@ -258,7 +281,7 @@ mod tests {
             assert_eq!(pieces(bytes, size, 100, true), expected, "in parts of {size}");
         }
         let range = b"*0\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\nk\r\n$1\r\nv\r\n*0\r\n";
-        assert_eq!(pieces(range, 1, 100, false), ["Nothing", "1-0 [(\"k\", b\"v\")]", "Nothing"]);
+        assert_eq!(pieces(range, 1, 100, false), ["Nothing", "1-0 [(\"k\", \"v\")]", "Nothing"]);
     }
 
     #[test]
@@ -270,9 +293,9 @@ mod tests {
             "$1\r\nk\r\n".repeat(8)
         );
         let expected = [
-            "Stream(b\"a\")",
+            "Stream a",
             "TooLong { id: b\"1-0\", len: 1004 }",
-            "1-1 [(\"k\", b\"v\")]",
+            "1-1 [(\"k\", \"v\")]",
             "TooLong { id: b\"1-2\", len: 8 }",
             "Nothing",
         ];
@@ -292,8 +315,7 @@ mod tests {
             b"*1\r\n*2\r\n$1\r\naXX*1\r\n",
             b"*1\r\n*2\r\n$1000\r\n",
         ] {
-            let mut input = BytesMut::from(input);
-            assert_eq!(Entries::new(100).take(&mut input, true), Err(Malformed), "{input:?}");
+            assert_eq!(Entries::new(100).take(&mut &*input, true), Err(Malformed), "{input:?}");
         }
     }
 }

@@ -51,6 +51,13 @@ struct Position {
     is_changed: bool,
 }
 
+impl Position {
+    fn set(&mut self, id: &str) {
+        id.clone_into(&mut self.id);
+        self.is_changed = true;
+    }
+}
+
 impl Reader {
     /// Connects. A stream whose position is unknown is read from its end, which is where it ends now.
     pub(crate) async fn open(
@@ -112,13 +119,7 @@ impl Reader {
                 self.ask();
             }
             self.wire.poll_write(cx, to)?;
-            while let Some(piece) = self
-                .parser
-                .take(&mut self.wire.input, self.unknown.is_empty())
-                .map_err(|_| Failure::malformed(to))?
-            {
-                self.handle(piece, shared, to, node)?;
-            }
+            self.handle_input(shared, to, node)?;
             self.keep_positions(shared);
             if self.is_ready() && !self.is_asked {
                 continue;
@@ -129,9 +130,45 @@ impl Reader {
         }
     }
 
+    /// Handles what was read.
+    fn handle_input(&mut self, shared: &Shared, to: &Endpoint, node: &dyn Node) -> Result<(), Failure> {
+        let input = self.wire.take();
+        let mut rest = &*input;
+        let (mut receiver, mut fields) = (None, Vec::new());
+        while let Some(piece) =
+            self.parser.take(&mut rest, self.unknown.is_empty()).map_err(|_| Failure::malformed(to))?
+        {
+            let entry = match piece {
+                Piece::Entry(entry) if self.is_ready() => entry,
+                other => {
+                    self.handle(other, shared, to, node)?;
+                    continue;
+                }
+            };
+            self.count += 1;
+            if let Some(index) = self.current {
+                let id = std::str::from_utf8(entry.id()).map_err(|_| Failure::malformed(to))?;
+                if let Some(position) = self.streams.get_mut(index) {
+                    fields.clear();
+                    fields.extend(entry.fields());
+                    let receiver = receiver.get_or_insert_with(|| node.receiver());
+                    receiver.handle_entry(&position.stream, id, &fields, &input);
+                    position.set(id);
+                }
+            }
+            self.parser.reuse(entry);
+            self.finish_if_complete();
+        }
+        drop(receiver);
+        let rest = rest.len();
+        self.wire.put_back(input, rest);
+        Ok(())
+    }
+
+    /// Handles what is no entry to pass on.
     fn handle(
         &mut self,
-        piece: Piece,
+        piece: Piece<'_>,
         shared: &Shared,
         to: &Endpoint,
         node: &dyn Node,
@@ -152,14 +189,6 @@ impl Reader {
                 if let Some(index) = self.unknown.pop_front() {
                     return self.begin(index, Some(entry.id()), to, node);
                 }
-                self.count += 1;
-                if let Some(index) = self.current {
-                    let id = std::str::from_utf8(entry.id()).map_err(|_| Failure::malformed(to))?;
-                    if let Some(position) = self.streams.get(index) {
-                        node.handle_entry(&position.stream, id, &entry.fields());
-                    }
-                    self.set_position(index, entry.id(), to)?;
-                }
             }
             Piece::TooLong { id, len } => {
                 if let Some(index) = self.unknown.pop_front() {
@@ -173,14 +202,15 @@ impl Reader {
                 }
             }
         }
-        if self.parser.is_complete() {
-            self.finish();
-        }
+        self.finish_if_complete();
         Ok(())
     }
 
-    /// Handles the end of an answer.
-    fn finish(&mut self) {
+    /// Handles the end of an answer, if it is over.
+    fn finish_if_complete(&mut self) {
+        if !self.parser.is_complete() {
+            return;
+        }
         self.is_asked = false;
         self.quick = if self.since.elapsed() < PAUSE { self.quick.saturating_add(1) } else { 0 };
         let is_full = std::mem::take(&mut self.count) >= COUNT;
@@ -234,8 +264,7 @@ impl Reader {
     fn set_position(&mut self, index: usize, id: &[u8], to: &Endpoint) -> Result<(), Failure> {
         let id = std::str::from_utf8(id).map_err(|_| Failure::malformed(to))?;
         if let Some(position) = self.streams.get_mut(index) {
-            id.clone_into(&mut position.id);
-            position.is_changed = true;
+            position.set(id);
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ use crate::frame::{Frame, Frames};
 use crate::runtime::Runtime;
 use crate::state::{LinkId, Shared};
 use crate::wire::Wire;
-use bytes::Bytes;
 use redis::cmd;
 use sockeye_core::cluster::{BusStatus, Channel, ChannelKind, Node};
 use std::collections::BTreeSet;
@@ -111,31 +110,7 @@ impl Subscriber {
         self.wire.poll_write(cx, to)?;
         let mut messages = 0;
         loop {
-            while let Some(frame) =
-                self.frames.take(&mut self.wire.input).map_err(|_| Failure::malformed(to))?
-            {
-                match frame {
-                    Frame::Message { channel, payload } => {
-                        messages += 1;
-                        pass(&channel, payload, node);
-                    }
-                    Frame::Subscribed => self.confirmed(),
-                    Frame::Unsubscribed { channel } => {
-                        if !self.has_moved(&channel, (shared, id)) {
-                            self.confirmed();
-                        }
-                    }
-                    Frame::Done => {
-                        self.unanswered = self.unanswered.saturating_sub(1);
-                        self.answered();
-                    }
-                    Frame::Refused(text) => return Err(Failure::refused(to, &text)),
-                    Frame::TooLong { len } => {
-                        let limit = shared.config.max_message;
-                        node.handle_status(BusStatus::MessageTooLong { len, limit });
-                    }
-                }
-            }
+            messages += self.handle_input((shared, id), to, node)?;
             if messages >= MESSAGES {
                 cx.waker().wake_by_ref();
                 return Ok(());
@@ -144,6 +119,50 @@ impl Subscriber {
                 return Ok(());
             }
         }
+    }
+
+    /// Handles what was read. Returns the number of messages.
+    fn handle_input(
+        &mut self,
+        (shared, id): (&Shared, LinkId),
+        to: &Endpoint,
+        node: &dyn Node,
+    ) -> Result<usize, Failure> {
+        let input = self.wire.take();
+        let mut rest = &*input;
+        let mut messages = 0;
+        let mut receiver = None;
+        while let Some(frame) = self.frames.take(&mut rest).map_err(|_| Failure::malformed(to))? {
+            match frame {
+                Frame::Message { channel, payload } => {
+                    messages += 1;
+                    // The node watches names that are text, so that no other can come, except by a pattern.
+                    if let Ok(channel) = std::str::from_utf8(channel) {
+                        let receiver = receiver.get_or_insert_with(|| node.receiver());
+                        receiver.handle_message(channel, payload, &input);
+                    }
+                }
+                Frame::Subscribed => self.confirmed(),
+                Frame::Unsubscribed { channel } => {
+                    if !self.has_moved(channel, (shared, id)) {
+                        self.confirmed();
+                    }
+                }
+                Frame::Done => {
+                    self.unanswered = self.unanswered.saturating_sub(1);
+                    self.answered();
+                }
+                Frame::Refused(text) => return Err(Failure::refused(to, &text)),
+                Frame::TooLong { len } => {
+                    let limit = shared.config.max_message;
+                    node.handle_status(BusStatus::MessageTooLong { len, limit });
+                }
+            }
+        }
+        drop(receiver);
+        let rest = rest.len();
+        self.wire.put_back(input, rest);
+        Ok(messages)
     }
 
     fn confirmed(&mut self) {
@@ -157,7 +176,7 @@ impl Subscriber {
     }
 
     /// Returns whether a channel was taken away, because its slot is at another server now.
-    fn has_moved(&mut self, name: &Bytes, (shared, id): (&Shared, LinkId)) -> bool {
+    fn has_moved(&mut self, name: &[u8], (shared, id): (&Shared, LinkId)) -> bool {
         let Ok(name) = std::str::from_utf8(name) else { return false };
         let channel = Channel { kind: ChannelKind::Sharded, name: name.into() };
         let has_moved = shared.is_wanted(id, &channel) && self.channels.remove(&channel);
@@ -181,12 +200,5 @@ impl Subscriber {
         self.wire.send(&cmd("PING"));
         self.unanswered += 1;
         self.asked = Some(Instant::now());
-    }
-}
-
-fn pass(channel: &Bytes, payload: Bytes, node: &dyn Node) {
-    // The node watches names that are text, so that no other can come, except by a pattern.
-    if let Ok(channel) = std::str::from_utf8(channel) {
-        node.handle_message(channel, payload);
     }
 }

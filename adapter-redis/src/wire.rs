@@ -3,7 +3,7 @@
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::runtime::Stream;
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use redis::{Cmd, cmd};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -16,7 +16,7 @@ const READ: usize = 16 << 10;
 pub(crate) struct Wire {
     stream: Stream,
     /// What was read, and not taken yet.
-    pub(crate) input: BytesMut,
+    input: BytesMut,
     output: Vec<u8>,
     /// The bytes of the output that are written.
     written: usize,
@@ -41,6 +41,17 @@ impl Wire {
         }
         self.send(auth.arg(password));
         true
+    }
+
+    /// Takes everything that was read. What is not complete has to be [put back](Wire::put_back).
+    pub(crate) fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.input).freeze()
+    }
+
+    /// Puts back the last `rest` bytes of what was taken. Its memory is used again, unless somebody has kept a part of it.
+    pub(crate) fn put_back(&mut self, mut input: Bytes, rest: usize) {
+        input.advance(input.len().saturating_sub(rest));
+        self.input = input.try_into_mut().unwrap_or_else(|input| BytesMut::from(&*input));
     }
 
     /// Writes what can be written of the output.

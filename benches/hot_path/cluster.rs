@@ -45,7 +45,7 @@ pub(crate) fn run(path: &str, messages: usize) {
                     rooms += room.map_or(0, str::len);
                     false
                 };
-                let decoded = decoder.decode(&channel.name, message, has_sockets);
+                let decoded = decoder.decode(&channel.name, message, message, has_sockets);
                 let decoded = decoded.expect("the message is right").expect("it is of another node");
                 to.handle_decoded(now, decoded).expect("the message is right");
                 assert_eq!(to.poll_event(), None, "no socket is addressed");
@@ -56,8 +56,13 @@ pub(crate) fn run(path: &str, messages: usize) {
                     rooms += room.map_or(0, str::len);
                     false
                 };
-                let fields = fields.iter().map(|(key, value)| (*key, value));
-                let decoded = decoder.decode_entry(&offset, fields, has_sockets);
+                let buffer = fields
+                    .iter()
+                    .find(|(key, _)| *key == "data")
+                    .map(|(_, value)| value)
+                    .expect("there are data");
+                let fields = fields.iter().map(|(key, value)| (*key, &**value));
+                let decoded = decoder.decode_entry(&offset, fields, buffer, has_sockets);
                 let decoded = decoded.expect("the entry is right");
                 to.handle_decoded_entry(now, "socket.io", decoded).expect("the entry is right");
                 assert_eq!(to.poll_event(), None, "no socket is addressed");

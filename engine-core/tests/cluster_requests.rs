@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 use sockeye_core::cluster::{
     BusError, Classic, Cluster, ClusterConfig, ClusterError, ClusterLimits, Command, Dialect, Event,
     RequestId, Sharded, SocketList, Streams, SubscriptionMode,
@@ -12,6 +13,8 @@ use sockeye_core::{Random, Time};
 use std::time::Duration;
 
 const NOW: Time = Time::ZERO;
+
+static SLASH: SmolStr = SmolStr::new_static("/");
 
 fn at(seconds: u64) -> Time {
     Time::from_origin(Duration::from_secs(seconds))
@@ -403,12 +406,16 @@ fn a_broadcast_without_sockets_here_is_no_event_but_shows_that_its_sender_is_ali
         let late = NOW + (config.heartbeat_timeout - Duration::from_millis(1));
         for (local, rooms) in [("nowhere", ["one", "two"].as_slice()), ("one", &["one"])] {
             let mut asked = Vec::new();
-            let decoded = decoder.decode(channel, &message, |namespace, room| {
+            let decoded = decoder.decode(channel, &message, &message, |namespace, room| {
                 assert_eq!(namespace, "/");
                 asked.push(room.unwrap().to_owned());
                 room == Some(local)
             });
-            ours.handle_decoded(late, decoded.unwrap().unwrap()).unwrap();
+            let decoded = decoded.unwrap().unwrap();
+            let sender = SmolStr::from(theirs.uid());
+            let sign = (local == "nowhere").then_some((&SLASH, &sender));
+            assert_eq!(decoded.sign_of_life(), sign);
+            ours.handle_decoded(late, decoded).unwrap();
             assert_eq!(asked, rooms);
             let is_event = matches!(ours.poll_event(), Some(Event::Broadcast { .. }));
             assert_eq!(is_event, local == "one");
@@ -416,10 +423,11 @@ fn a_broadcast_without_sockets_here_is_no_event_but_shows_that_its_sender_is_ali
             assert_eq!(ours.nodes("/").count(), usize::from(!is_classic), "it was heard {late:?}");
         }
         // An own one, and one to all.
-        assert!(theirs.decoder().decode(channel, &message, |_, _| true).unwrap().is_none());
+        assert!(theirs.decoder().decode(channel, &message, &message, |_, _| true).unwrap().is_none());
         theirs.broadcast(NOW, "/", &Target::default(), &Flags::default(), args.as_args().into());
         let mut asked = 0;
-        let decoded = decoder.decode(channel, &sent(&mut theirs), |_, room| {
+        let message = sent(&mut theirs);
+        let decoded = decoder.decode(channel, &message, &message, |_, room| {
             asked += 1;
             room.is_some()
         });
@@ -437,11 +445,11 @@ fn an_entry_without_sockets_here_is_no_event_and_is_not_read_again() {
         let fields = [("uid", "a"), ("nsp", "/"), ("type", kind), ("data", data)];
         let fields = fields.map(|(key, value)| (key, Bytes::copy_from_slice(value.as_bytes())));
         let mut asked = Vec::new();
-        let decoded =
-            decoder.decode_entry(offset, fields.iter().map(|(key, value)| (*key, value)), |_, room| {
-                asked.push(room.unwrap().to_owned());
-                room == Some(local)
-            });
+        let fields = fields.iter().map(|(key, value)| (*key, &**value));
+        let decoded = decoder.decode_entry(offset, fields, &Bytes::new(), |_, room| {
+            asked.push(room.unwrap().to_owned());
+            room == Some(local)
+        });
         node.handle_decoded_entry(NOW, "socket.io", decoded.unwrap()).unwrap();
         (asked.join(" "), node.poll_event().is_some())
     };
@@ -453,14 +461,16 @@ fn an_entry_without_sockets_here_is_no_event_and_is_not_read_again() {
         (String::new(), true),
         "a change may concern a socket that is about to join"
     );
+
+    let none = Bytes::new();
     assert_eq!(
-        decoder.decode_entry("x", [].into_iter(), |_, _| true).unwrap_err(),
+        decoder.decode_entry("x", [].into_iter(), &none, |_, _| true).unwrap_err(),
         BusError::Field("offset")
     );
     // A broken entry is passed.
-    let broken = decoder.decode_entry("6-1", [].into_iter(), |_, _| true).unwrap();
+    let broken = decoder.decode_entry("6-1", [].into_iter(), &none, |_, _| true).unwrap();
     assert_eq!(node.handle_decoded_entry(NOW, "socket.io", broken), Err(BusError::Field("nsp")));
-    let earlier = decoder.decode_entry("6-0", [].into_iter(), |_, _| true).unwrap();
+    let earlier = decoder.decode_entry("6-0", [].into_iter(), &none, |_, _| true).unwrap();
     assert_eq!(node.handle_decoded_entry(NOW, "socket.io", earlier), Ok(()));
 }
 
@@ -516,23 +526,36 @@ fn a_room_is_watched_while_it_has_sockets_if_it_has_a_channel() {
 }
 
 #[test]
-fn the_room_of_a_channel_is_known_without_its_message() {
-    let mut node = node(classic());
+fn the_channel_of_a_room_without_sockets_is_known_without_its_message() {
+    let node = node(classic());
+    let decoder = node.decoder();
     let answers = format!("socket.io#/#{}#", node.uid());
     for (channel, expected) in [
-        ("socket.io#/#room#", Some(("/", "room"))),
-        ("socket.io#/#a#b#", Some(("/", "a#b"))),
-        ("socket.io#/#", None),
-        ("socket.io#/other#room#", None),
-        ("socket.io-request#/#", None),
-        ("socket.io-response#/#x#", None),
-        (&answers, None),
+        ("socket.io#/#room#", &[("/", Some("room")), ("/#room", None)][..]),
+        ("socket.io#/a##", &[("/a", Some("")), ("/a#", None)]),
+        // The message says where the room begins.
+        ("socket.io#/#a#b#", &[]),
+        ("socket.io#/#", &[]),
+        ("socket.io#/#room", &[]),
+        ("socket.io#", &[]),
+        ("socket.io-request#/#", &[]),
+        ("socket.io-response#/#x#", &[]),
+        ("other#/#room#", &[]),
+        (&answers, &[]),
     ] {
-        assert_eq!(node.room_of(channel), expected, "{channel}");
+        let mut asked = Vec::new();
+        let is_elsewhere = decoder.is_elsewhere(channel, |namespace, room| {
+            asked.push((namespace.to_owned(), room.map(ToOwned::to_owned)));
+            false
+        });
+        let asked: Vec<_> = asked.iter().map(|(name, room)| (name.as_str(), room.as_deref())).collect();
+        assert_eq!(asked, expected, "{channel}");
+        assert_eq!(is_elsewhere, !asked.is_empty(), "{channel}");
+        for (namespace, room) in expected {
+            let has_sockets = |name: &str, of: Option<&str>| name == *namespace && of == *room;
+            assert!(!decoder.is_elsewhere(channel, has_sockets), "{channel}");
+        }
     }
-    // Where it is not certain, the message says it.
-    node.add_namespace(NOW, "/#a");
-    assert_eq!(node.room_of("socket.io#/#a#b#"), None);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! What Redis sends to the connections that subscribe and that read streams.
 
 use super::Choices;
-use bytes::BytesMut;
 
 #[allow(dead_code)]
 #[path = "../../adapter-redis/src/entries.rs"]
@@ -24,12 +23,13 @@ pub fn redis_frames(data: &[u8]) {
 
 /// Returns everything that was read, and whether it ended with an error.
 fn frames(bytes: &[u8], size: usize, limit: usize) -> (Vec<String>, bool) {
-    let (mut input, mut parser) = (BytesMut::new(), frame::Frames::new(limit));
+    let (mut input, mut parser) = (Vec::new(), frame::Frames::new(limit));
     let mut read = Vec::new();
     for piece in bytes.chunks(size) {
         input.extend_from_slice(piece);
+        let mut rest = &input[..];
         loop {
-            match parser.take(&mut input) {
+            match parser.take(&mut rest) {
                 Ok(Some(frame)) => {
                     if let frame::Frame::Message { channel, payload } = &frame {
                         assert!(channel.len() + payload.len() <= limit);
@@ -40,30 +40,34 @@ fn frames(bytes: &[u8], size: usize, limit: usize) -> (Vec<String>, bool) {
                 Err(_) => return (read, true),
             }
         }
+        input = rest.to_vec();
         assert!(parser.missing() <= limit + 2);
     }
     (read, false)
 }
 
 fn entries(bytes: &[u8], size: usize, limit: usize, of_streams: bool) -> (Vec<String>, bool) {
-    let (mut input, mut parser) = (BytesMut::new(), entries::Entries::new(limit));
+    let (mut input, mut parser) = (Vec::new(), entries::Entries::new(limit));
     let mut read = Vec::new();
     for piece in bytes.chunks(size) {
         input.extend_from_slice(piece);
+        let mut rest = &input[..];
         loop {
-            match parser.take(&mut input, of_streams) {
+            match parser.take(&mut rest, of_streams) {
                 Ok(Some(entries::Piece::Entry(entry))) => {
-                    let fields = entry.fields();
+                    let fields: Vec<_> = entry.fields().collect();
                     assert!(
                         fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= limit
                     );
                     read.push(format!("{:?} {fields:?}", entry.id()));
+                    parser.reuse(entry);
                 }
                 Ok(Some(piece)) => read.push(format!("{piece:?} {}", parser.is_complete())),
                 Ok(None) => break,
                 Err(_) => return (read, true),
             }
         }
+        input = rest.to_vec();
         assert!(parser.missing() <= limit + 2);
     }
     (read, false)

@@ -7,6 +7,7 @@ mod incoming;
 mod link;
 mod lookup;
 mod memory;
+mod receiving;
 
 pub use adapter::Adapter;
 pub(super) use asking::{Asker, Gathered, Gathering, refused};

@@ -6,9 +6,11 @@ use super::namespace::Namespace;
 use super::parent::{Matcher, Parent, PatternError};
 use crate::append::AppendList;
 use crate::guard::guard;
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use sockeye_core::socketio::{Limits, NamespaceError, Parser, check_namespace, with_slash};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The namespaces of a server, and the parents that create further ones.
@@ -23,11 +25,14 @@ pub(super) struct Namespaces {
     pub(super) cleans_up: bool,
     /// The number of children above which clients create no further ones.
     pub(super) max_children: usize,
+    /// There was a namespace with `#` in its name.
+    have_hashes: AtomicBool,
 }
 
 #[derive(Default)]
 struct Table {
-    by_name: HashMap<Arc<str>, Namespace>,
+    /// Clients may choose names, so the hash is seeded at random.
+    by_name: HashMap<Arc<str>, Namespace, RandomState>,
     /// The number of those that have a parent.
     children: usize,
 }
@@ -57,6 +62,7 @@ impl Default for Namespaces {
             link: None,
             cleans_up: false,
             max_children: 10_000,
+            have_hashes: AtomicBool::new(false),
         }
     }
 }
@@ -102,8 +108,7 @@ impl Namespaces {
             });
             namespace.keep();
             if is_new {
-                table.insert(&namespace);
-                self.join_cluster(&namespace);
+                self.insert(&mut table, &namespace);
             }
             (namespace, is_new)
         };
@@ -147,8 +152,7 @@ impl Namespaces {
                 return Err(TOO_MANY);
             }
             let child = Namespace::child_of(parent, name).continued().begin_use();
-            table.insert(&child);
-            self.join_cluster(&child);
+            self.insert(&mut table, &child);
             child
         };
         child.begin_memory();
@@ -188,7 +192,16 @@ impl Namespaces {
         self.table.read().by_name.get(name).cloned()
     }
 
-    fn join_cluster(&self, namespace: &Namespace) {
+    /// Returns whether the name of a namespace may have `#` in it.
+    pub(super) fn have_hashes(&self) -> bool {
+        self.have_hashes.load(Ordering::Acquire)
+    }
+
+    fn insert(&self, table: &mut Table, namespace: &Namespace) {
+        if namespace.name().contains('#') {
+            self.have_hashes.store(true, Ordering::Release);
+        }
+        table.insert(namespace);
         if let Some(link) = &self.link {
             link.queue(|state, now| state.cluster.add_namespace(now, namespace.name()));
         }

@@ -75,6 +75,16 @@ impl<'a> From<Args<'a>> for PublishedArgs<'a> {
     }
 }
 
+/// Returns a part of a buffer, which shares its memory. Another slice is copied.
+pub(super) fn share(buffer: &Bytes, part: &[u8]) -> Bytes {
+    let start = part.as_ptr().addr().checked_sub(buffer.as_ptr().addr());
+    let range = start.and_then(|start| Some(start..start.checked_add(part.len())?));
+    match range.filter(|range| range.end <= buffer.len()) {
+        Some(range) => buffer.slice(range),
+        None => Bytes::copy_from_slice(part),
+    }
+}
+
 /// A checked value that shares the memory of its message.
 #[derive(Clone, PartialEq, Eq)]
 struct Shared {
@@ -83,8 +93,8 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(message: &Bytes, value: Raw<'_>) -> Shared {
-        Shared { bytes: message.slice_ref(value.bytes()), is_json: value.is_json() }
+    fn new(buffer: &Bytes, value: Raw<'_>) -> Shared {
+        Shared { bytes: share(buffer, value.bytes()), is_json: value.is_json() }
     }
 
     fn raw(&self) -> Raw<'_> {
@@ -100,8 +110,8 @@ impl Shared {
 pub struct BusEvent(Shared);
 
 impl BusEvent {
-    pub(super) fn new(message: &Bytes, list: Raw<'_>) -> BusEvent {
-        BusEvent(Shared::new(message, list))
+    pub(super) fn new(buffer: &Bytes, list: Raw<'_>) -> BusEvent {
+        BusEvent(Shared::new(buffer, list))
     }
 
     /// Returns the name of the event. A number becomes its digits.
@@ -167,12 +177,16 @@ impl Serialize for Rest<'_> {
 pub struct BusValue(Option<Shared>);
 
 impl BusValue {
-    pub(super) fn new(message: &Bytes, value: Option<Raw<'_>>) -> BusValue {
-        BusValue(value.map(|value| Shared::new(message, value)))
+    pub(super) fn new(buffer: &Bytes, value: Option<Raw<'_>>) -> BusValue {
+        BusValue(value.map(|value| Shared::new(buffer, value)))
     }
 
     pub(super) fn raw(&self) -> Option<Raw<'_>> {
         self.0.as_ref().map(Shared::raw)
+    }
+
+    pub(super) fn bytes(&self) -> Option<&Bytes> {
+        self.0.as_ref().map(|shared| &shared.bytes)
     }
 
     /// Returns a list of arguments with this value, or an empty one if the other node has sent none.
@@ -200,5 +214,28 @@ impl BusValue {
 impl fmt::Debug for BusValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BusValue({} bytes)", self.0.as_ref().map_or(0, |shared| shared.bytes.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_buffer_shares_its_memory_and_another_slice_is_copied() {
+        let buffer = Bytes::from(b"0123456789".to_vec());
+        let (part, rest) = (buffer.slice(2..5), buffer.slice(5..));
+        for (of, slice) in [(&buffer, &buffer[2..5]), (&part, &part[..]), (&part, &part[3..]), (&buffer, b"")]
+        {
+            let shared = share(of, slice);
+            assert_eq!(shared, slice);
+            assert!(slice.is_empty() || shared.as_ptr() == slice.as_ptr());
+        }
+        // What ends behind the buffer, or begins before it.
+        for (of, slice) in [(&part, &buffer[2..6]), (&rest, &buffer[4..6]), (&Bytes::new(), &buffer[..])] {
+            let copied = share(of, slice);
+            assert_eq!(copied, slice);
+            assert_ne!(copied.as_ptr(), slice.as_ptr());
+        }
     }
 }

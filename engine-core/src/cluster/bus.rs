@@ -1,5 +1,6 @@
 //! The traits by which a server and a bus know each other.
 
+use super::args::share;
 use super::dialect::Channel;
 use super::event::RequestId;
 use crate::host::Runtime;
@@ -92,6 +93,13 @@ pub trait Node: Send + Sync {
     /// Handles an entry of a stream that is being watched. `offset` is its position, such as `1526919030474-55`.
     fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]);
 
+    /// Returns what takes everything that has arrived at once, such as what one system call has read: a server looks up once
+    /// what messages have in common, and keeps nothing of most of them. Drop it before you wait for more. Default: passes
+    /// each of them on to this node.
+    fn receiver(&self) -> Box<dyn BusReceiver + '_> {
+        Box::new(Each(self))
+    }
+
     /// Notes that a stream is read from behind `offset` on: for the first time; or again, because entries between the last one
     /// and this one may be lost. Default: does nothing.
     fn handle_stream(&self, stream: &str, offset: &str) {
@@ -114,6 +122,31 @@ pub trait Node: Send + Sync {
 
     /// Handles a change of the connection to the broker.
     fn handle_status(&self, status: BusStatus);
+}
+
+/// Takes what has arrived at a bus at once: see [`Node::receiver`].
+pub trait BusReceiver {
+    /// Does the same as [`Node::handle_message`]. `message` is usually a part of `buffer`, whose memory is then shared by what
+    /// is kept of it; otherwise that is copied.
+    fn handle_message(&mut self, channel: &str, message: &[u8], buffer: &Bytes);
+
+    /// Does the same as [`Node::handle_entry`]. The fields are usually parts of `buffer`, as in
+    /// [`handle_message`](BusReceiver::handle_message).
+    fn handle_entry(&mut self, stream: &str, offset: &str, fields: &[(&str, &[u8])], buffer: &Bytes);
+}
+
+/// Passes on each of the messages that have arrived.
+struct Each<'a, N: ?Sized>(&'a N);
+
+impl<N: Node + ?Sized> BusReceiver for Each<'_, N> {
+    fn handle_message(&mut self, channel: &str, message: &[u8], buffer: &Bytes) {
+        self.0.handle_message(channel, share(buffer, message));
+    }
+
+    fn handle_entry(&mut self, stream: &str, offset: &str, fields: &[(&str, &[u8])], buffer: &Bytes) {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, share(buffer, value))).collect();
+        self.0.handle_entry(stream, offset, &fields);
+    }
 }
 
 /// What a bus has found.

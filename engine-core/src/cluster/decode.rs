@@ -45,6 +45,7 @@ pub struct BusMessage {
     pub(super) content: Content,
 }
 
+#[expect(clippy::large_enum_variant, reason = "an event is what most of those that are kept contain")]
 #[derive(Debug)]
 pub(super) enum Content {
     Heartbeat {
@@ -74,7 +75,28 @@ pub(super) enum Content {
 }
 
 impl BusDecoder {
+    /// Returns whether a channel is that of a room without local sockets, so that its messages need not be read.
+    /// `has_sockets` is that of [`decode`](BusDecoder::decode).
+    pub fn is_elsewhere(
+        &self,
+        channel: &str,
+        mut has_sockets: impl FnMut(&str, Option<&str>) -> bool,
+    ) -> bool {
+        let names = || {
+            let names = channel.strip_prefix(self.dialect.prefix())?.strip_prefix('#')?.strip_suffix('#')?;
+            let mut ends = memchr::memchr_iter(b'#', names.as_bytes());
+            // With more of them in a name, it is not certain where the room begins.
+            let end = ends.next().filter(|_| ends.next().is_none())?;
+            Some((names, names.get(..end)?, names.get(end + 1..)?))
+        };
+        let Some((whole, namespace, room)) = names() else { return false };
+        // The channel of answers looks like one of a room, as does that of a namespace with `#` in its name.
+        room != self.uid && !has_sockets(namespace, Some(room)) && !has_sockets(whole, None)
+    }
+
     /// Reads a message that was published on a channel that the node watches. Returns `None` if it concerns others only.
+    ///
+    /// `message` is usually a part of `buffer`, whose memory is then shared by what is kept of it; otherwise that is copied.
     ///
     /// `has_sockets` is asked whether a namespace has local sockets in a room, or local sockets at all, until it says yes. If
     /// it never does, the rest of a broadcast is not read.
@@ -84,7 +106,8 @@ impl BusDecoder {
     pub fn decode(
         &self,
         channel: &str,
-        message: &Bytes,
+        message: &[u8],
+        buffer: &Bytes,
         mut has_sockets: impl FnMut(&str, Option<&str>) -> bool,
     ) -> Result<Option<BusMessage>, BusError> {
         let mut reader = Reader::new(message, &self.limits)?;
@@ -107,11 +130,11 @@ impl BusDecoder {
             }
         };
         let is_own = parsed.uid.as_ref() == Some(&self.uid);
-        Ok(if is_own { None } else { BusMessage::new(message, parsed, None) })
+        Ok(if is_own { None } else { BusMessage::new(buffer, parsed, None) })
     }
 
-    /// Reads an entry of a stream that the node watches. `offset` is its position, and `fields` are its keys and values.
-    /// `has_sockets` is that of [`decode`](BusDecoder::decode); a node that keeps what clients may miss has to say yes to all.
+    /// Reads an entry of a stream that the node watches. `offset` is its position, and `fields` are its keys and values, which
+    /// are usually parts of `buffer`, as in [`decode`](BusDecoder::decode). `has_sockets` is that of [`decode`](BusDecoder::decode); a node that keeps what clients may miss has to say yes to all.
     ///
     /// # Errors
     /// Returns an error if the offset is no position. Log it: nothing has changed. Everything else that is wrong with the
@@ -119,41 +142,24 @@ impl BusDecoder {
     pub fn decode_entry<'a>(
         &self,
         offset: &str,
-        fields: impl Iterator<Item = (&'a str, &'a Bytes)>,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+        buffer: &Bytes,
         mut has_sockets: impl FnMut(&str, Option<&str>) -> bool,
     ) -> Result<BusEntry, BusError> {
-        let mut data = None;
-        let fields = fields.map(|(key, value)| {
-            if key == "data" {
-                data = Some(value);
-            }
-            (key, &**value)
-        });
-        let entry = EntryFields::read(fields);
-        self.entry(offset, entry, data, &mut has_sockets)
-    }
-
-    pub(super) fn entry(
-        &self,
-        offset: &str,
-        entry: Result<EntryFields<'_>, BusError>,
-        data: Option<&Bytes>,
-        has_sockets: HasSockets<'_>,
-    ) -> Result<BusEntry, BusError> {
         let position = StreamPosition::parse(offset).ok_or(BusError::Field("offset"))?;
-        let entry = match entry {
+        let entry = match EntryFields::read(fields) {
             Ok(entry) => entry,
             Err(error) => return Ok(BusEntry { position, read: None, message: Err(error) }),
         };
         let read = (entry.kind != clustered::BROADCAST).then(|| entry.namespace.clone());
-        let message = self.entry_message(entry, data, position, has_sockets);
+        let message = self.entry_message(entry, buffer, position, &mut has_sockets);
         Ok(BusEntry { position, read, message })
     }
 
     fn entry_message(
         &self,
         entry: EntryFields<'_>,
-        data: Option<&Bytes>,
+        buffer: &Bytes,
         position: StreamPosition,
         has_sockets: HasSockets<'_>,
     ) -> Result<Option<BusMessage>, BusError> {
@@ -161,22 +167,30 @@ impl BusDecoder {
         if is_own && !(self.reads_own && entry.kind == clustered::BROADCAST) {
             return Ok(None);
         }
-        let bytes = entry.data(data, &self.limits)?;
-        let body = entry.body(&bytes, &self.limits, has_sockets)?;
+        let decoded = entry.decoded(&self.limits)?;
+        let (data, buffer) = decoded.as_ref().map_or((entry.data, buffer), |data| (Some(&**data), data));
+        let body = entry.body(data, &self.limits, has_sockets)?;
         // The own sockets got a volatile one before.
         if is_own && !matches!(&body, Body::Broadcast { flags, .. } if !flags.volatile) {
             return Ok(None);
         }
         let EntryFields { uid, namespace, .. } = entry;
         let message = Message { uid: (!is_own).then_some(uid), namespace: Some(namespace), body };
-        Ok(BusMessage::new(&bytes, message, Some(position)))
+        Ok(BusMessage::new(buffer, message, Some(position)))
     }
 }
 
 impl BusMessage {
-    /// Takes a message that borrows from `bytes`. Returns `None` if its channel belongs to no namespace.
+    /// Returns the namespace and the sender, if the message says only that the sender is alive, as does a broadcast that
+    /// concerns no socket here: the same once more would change nothing at the same time.
+    pub fn sign_of_life(&self) -> Option<(&SmolStr, &SmolStr)> {
+        let sender = self.uid.as_ref().filter(|_| matches!(self.content, Content::Elsewhere))?;
+        Some((&self.namespace, sender))
+    }
+
+    /// Takes a message whose parts are parts of `buffer`. Returns `None` if its channel belongs to no namespace.
     pub(super) fn new(
-        bytes: &Bytes,
+        buffer: &Bytes,
         message: Message<'_>,
         offset: Option<StreamPosition>,
     ) -> Option<BusMessage> {
@@ -187,16 +201,16 @@ impl BusMessage {
             Body::Goodbye => Content::Goodbye,
             Body::Elsewhere => Content::Elsewhere,
             Body::Fetched { request, sockets } => {
-                Content::Fetched { request, sockets: BusSockets::new(bytes, sockets) }
+                Content::Fetched { request, sockets: BusSockets::new(buffer, sockets) }
             }
             Body::ServerSideAnswer { request, value } => {
-                Content::ServerSideAnswer { request, value: BusValue::new(bytes, value) }
+                Content::ServerSideAnswer { request, value: BusValue::new(buffer, value) }
             }
             Body::ClientCount { request, count } => Content::ClientCount { request, count },
             Body::ClientAnswer { request, value } => {
-                Content::ClientAnswer { request, value: BusValue::new(bytes, value) }
+                Content::ClientAnswer { request, value: BusValue::new(buffer, value) }
             }
-            body => Content::Asked(event_of(bytes, namespace.clone(), uid.clone(), body, offset)?),
+            body => Content::Asked(event_of(buffer, namespace.clone(), uid.clone(), body, offset)?),
         };
         Some(BusMessage { uid, namespace, content })
     }

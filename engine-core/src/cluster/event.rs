@@ -285,20 +285,18 @@ pub(super) enum Wants {
 /// The sockets of another node, as they were when they were asked for. They share the memory of the message, and each is
 /// read when the iterator comes to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BusSockets {
-    message: Bytes,
-    list: BusValue,
-}
+pub struct BusSockets(BusValue);
 
 impl BusSockets {
-    pub(super) fn new(message: &Bytes, list: Raw<'_>) -> BusSockets {
-        BusSockets { message: message.clone(), list: BusValue::new(message, Some(list)) }
+    pub(super) fn new(buffer: &Bytes, list: Raw<'_>) -> BusSockets {
+        BusSockets(BusValue::new(buffer, Some(list)))
     }
 
     /// Returns the sockets. Those without an id are left out.
     pub fn iter(&self) -> impl Iterator<Item = BusSocket> {
-        let sockets = self.list.raw().into_iter().flat_map(Raw::elements);
-        sockets.filter_map(|socket| BusSocket::read(&self.message, socket))
+        let list = self.0.raw().zip(self.0.bytes());
+        list.into_iter()
+            .flat_map(|(list, bytes)| list.elements().filter_map(|socket| BusSocket::read(bytes, socket)))
     }
 }
 
@@ -318,7 +316,7 @@ pub struct BusSocket {
 
 impl BusSocket {
     /// Reads a socket of a list. Versions of Node before 7 list ids only.
-    fn read(message: &Bytes, value: Raw<'_>) -> Option<BusSocket> {
+    fn read(list: &Bytes, value: Raw<'_>) -> Option<BusSocket> {
         let (mut id, mut rooms, mut handshake, mut data) = (value, None, None, None);
         for (key, value) in value.members() {
             match &*key {
@@ -332,8 +330,8 @@ impl BusSocket {
         Some(BusSocket {
             id: id.name()?,
             rooms: rooms.into_iter().flat_map(Raw::elements).filter_map(Raw::name).collect(),
-            handshake: BusValue::new(message, handshake),
-            data: BusValue::new(message, data),
+            handshake: BusValue::new(list, handshake),
+            data: BusValue::new(list, data),
         })
     }
 }

@@ -35,7 +35,7 @@ mod writer;
 
 pub use args::{BusEvent, BusValue, PublishedArgs};
 #[cfg(feature = "std")]
-pub use bus::{Bus, BusStatus, Entry, Found, Node};
+pub use bus::{Bus, BusReceiver, BusStatus, Entry, Found, Node};
 pub use decode::{BusDecoder, BusEntry, BusMessage};
 pub use dialect::{Channel, ChannelKind, Classic, Dialect, Sharded, Streams, SubscriptionMode};
 pub use error::{BusError, ClusterError};

@@ -9,7 +9,6 @@ use super::machine::Cluster;
 use super::message::{Body, EMITTER};
 use super::nodes::Heard;
 use super::requests::{Accepted, Kind};
-use super::sessions::EntryFields;
 use crate::Time;
 use crate::socketio::recovery::StreamPosition;
 use crate::time::earliest;
@@ -17,21 +16,6 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 impl Cluster {
-    /// Returns the namespace and the room, if a channel belongs to one room. If the room has no local socket, the message
-    /// needs no [`handle_message`](Cluster::handle_message), which would have to read it first.
-    pub fn room_of<'c>(&self, channel: &'c str) -> Option<(&str, &'c str)> {
-        let rest = channel.strip_prefix(self.config.dialect.prefix())?.strip_prefix('#')?;
-        let ends = memchr::memchr_iter(b'#', rest.as_bytes());
-        let mut splits = ends.filter_map(|end| {
-            let (namespace, _) = self.namespaces.get_key_value(rest.get(..end)?)?;
-            let room = rest.get(end + 1..)?.strip_suffix('#')?;
-            Some((namespace.as_str(), room))
-        });
-        let (namespace, room) = splits.next()?;
-        // Another namespace's name may begin with this one and `#`, and the channel of answers looks like one of a room.
-        (splits.next().is_none() && room != self.uid).then_some((namespace, room))
-    }
-
     /// Returns what reads messages for this node. Ask for it after [`enable_recovery`](Cluster::enable_recovery).
     pub fn decoder(&self) -> BusDecoder {
         let (dialect, limits) = (self.config.dialect.clone(), self.config.limits);
@@ -46,7 +30,7 @@ impl Cluster {
     /// # Errors
     /// Returns an error if the message is not one of this dialect. Log it: nothing has changed.
     pub fn handle_message(&mut self, now: Time, channel: &str, message: &Bytes) -> Result<(), BusError> {
-        let decoded = self.decoder().decode(channel, message, |_, _| true)?;
+        let decoded = self.decoder().decode(channel, message, message, |_, _| true)?;
         decoded.map_or(Ok(()), |message| self.handle_decoded(now, message))
     }
 
@@ -85,8 +69,7 @@ impl Cluster {
         offset: &str,
         fields: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<(), BusError> {
-        let entry = EntryFields::read(fields);
-        let entry = self.decoder().entry(offset, entry, None, &mut |_, _| true)?;
+        let entry = self.decoder().decode_entry(offset, fields, &Bytes::new(), |_, _| true)?;
         self.handle_decoded_entry(now, stream, entry)
     }
 
@@ -192,7 +175,7 @@ impl Cluster {
 
 /// Returns what a message asks the server to do.
 pub(super) fn event_of(
-    bytes: &Bytes,
+    buffer: &Bytes,
     namespace: SmolStr,
     to: Option<SmolStr>,
     body: Body<'_>,
@@ -205,7 +188,7 @@ pub(super) fn event_of(
             namespace,
             target,
             flags,
-            event: BusEvent::new(bytes, event),
+            event: BusEvent::new(buffer, event),
             offset,
             reply: request.map(|request| reply(request, Wants::Clients)),
         },
@@ -236,7 +219,7 @@ pub(super) fn event_of(
         Body::Rooms { request } => Event::Rooms { namespace, reply: reply(request, Wants::Rooms) },
         Body::ServerSide { event, request } => Event::ServerSide {
             namespace,
-            event: BusEvent::new(bytes, event),
+            event: BusEvent::new(buffer, event),
             reply: request.map(|request| reply(request, Wants::ServerSide)),
         },
         _ => return None,

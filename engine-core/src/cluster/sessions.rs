@@ -284,10 +284,12 @@ impl BusDecoder {
         if entry.kind != clustered::BROADCAST || entry.namespace != namespace {
             return Ok(None);
         }
-        let bytes = entry.data(None, limits)?;
-        Ok(match entry.body(&bytes, limits, &mut |_, _| true)? {
+        let decoded = entry.decoded(limits)?;
+        let copied = Bytes::new();
+        let (data, buffer) = decoded.as_ref().map_or((entry.data, &copied), |data| (Some(&**data), data));
+        Ok(match entry.body(data, limits, &mut |_, _| true)? {
             Body::Broadcast { event, target, flags, request: None } if !flags.volatile => {
-                Some(MissedEvent { position, target, event: BusEvent::new(&bytes, event) })
+                Some(MissedEvent { position, target, event: BusEvent::new(buffer, event) })
             }
             _ => None,
         })
@@ -299,7 +301,7 @@ pub(super) struct EntryFields<'a> {
     pub(super) uid: SmolStr,
     pub(super) namespace: SmolStr,
     pub(super) kind: u64,
-    data: Option<&'a [u8]>,
+    pub(super) data: Option<&'a [u8]>,
 }
 
 impl<'a> EntryFields<'a> {
@@ -328,30 +330,28 @@ impl<'a> EntryFields<'a> {
         })
     }
 
-    /// Returns the data, which is in base 64 if it is MessagePack. Empty if there is none. JSON shares the memory of the
-    /// field, if that is given.
-    pub(super) fn data(&self, field: Option<&Bytes>, limits: &ClusterLimits) -> Result<Bytes, BusError> {
+    /// Returns the data decoded from base 64, in which it is if it is MessagePack.
+    pub(super) fn decoded(&self, limits: &ClusterLimits) -> Result<Option<Bytes>, BusError> {
         match self.data {
-            None => Ok(Bytes::new()),
             Some(data) if data.len() / 4 > limits.max_message / 3 => {
                 Err(BusError::TooLong { len: data.len(), limit: limits.max_message })
             }
-            Some(data) if data.starts_with(b"{") => {
-                Ok(field.map_or_else(|| Bytes::copy_from_slice(data), Bytes::clone))
+            Some(data) if !data.starts_with(b"{") => {
+                Ok(Some(BASE64_STANDARD.decode(data).map_err(|_| BusError::Field("data"))?.into()))
             }
-            Some(data) => Ok(BASE64_STANDARD.decode(data).map_err(|_| BusError::Field("data"))?.into()),
+            _ => Ok(None),
         }
     }
 
-    /// Reads the data.
+    /// Reads the data, as it is written or decoded.
     pub(super) fn body<'b>(
         &self,
-        data: &'b Bytes,
+        data: Option<&'b [u8]>,
         limits: &ClusterLimits,
         has_sockets: HasSockets<'_>,
     ) -> Result<Body<'b>, BusError> {
         let mut fields = None::<Fields<'b>>;
-        if self.data.is_some() {
+        if let Some(data) = data {
             let mut reader = Reader::new(data, limits)?;
             fields.insert(Fields::default()).read(&mut reader)?;
             reader.finish()?;

@@ -3,6 +3,7 @@
 use super::Adapter;
 use super::asking::{Asker, names};
 use super::lookup::Slot;
+use super::receiving::Receiving;
 use crate::engine::deadline::Deadline;
 use crate::engine::timers::{Expire, Key, Notify};
 use crate::guard::guard;
@@ -12,16 +13,15 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
 use sockeye_core::cluster::{
-    Bus, BusDecoder, BusError, BusMessage, BusStatus, Cluster, Command, Dialect, Found, Node, RequestId,
+    Bus, BusDecoder, BusError, BusReceiver, BusStatus, Cluster, Command, Dialect, Found, Node, RequestId,
     Sharded, SubscriptionMode,
 };
 use sockeye_core::host::Runtime;
-use sockeye_core::socketio::Target;
 use sockeye_core::{Random, Time};
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -50,6 +50,8 @@ pub(crate) struct Link {
     /// Rooms have channels of their own, which are watched while the room has a socket.
     pub(in crate::server) watches_rooms: bool,
     pub(super) state: Mutex<State>,
+    /// Events of messages have not been handled. Written under the lock of the state.
+    is_behind: AtomicBool,
     /// The name of this server in its cluster.
     uid: SmolStr,
     /// The number of the socket that was kept at the bus last.
@@ -129,6 +131,7 @@ impl Link {
                 reported: None,
                 ignored: 0,
             }),
+            is_behind: AtomicBool::new(false),
             last_mark: AtomicU64::new(0),
         })
     }
@@ -208,6 +211,9 @@ impl Link {
                 break;
             }
         }
+        if !state.is_handling {
+            self.is_behind.store(false, Ordering::Release);
+        }
         let driver = engine.as_ref().and_then(|engine| self.arm(engine, &mut state));
         let leaving = if state.is_sending { None } else { state.leaving.take() };
         drop(state);
@@ -253,21 +259,23 @@ impl Link {
         }
     }
 
+    /// Returns what reads the messages of other servers.
     pub(in crate::server) fn decoder(&self) -> &BusDecoder {
         self.decoder.get_or_init(|| self.state.lock().cluster.decoder())
     }
 
-    /// Handles a message that was read, which is `None` if it concerns other servers only.
-    fn handle_decoded(&self, engine: &Engine, decoded: Result<Option<BusMessage>, BusError>) {
-        let Some(decoded) = decoded.transpose() else { return };
-        let now = engine.now();
-        let mut state = self.state.lock();
-        let result = decoded.and_then(|message| state.cluster.handle_decoded(now, message));
-        self.finish(state, now, result);
+    /// Returns whether a thread has yet to handle the events of messages that came before.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Acquire)
     }
 
-    /// Handles the result of a message, and what it has caused.
-    fn finish(&self, mut state: MutexGuard<'_, State>, now: Time, result: Result<(), BusError>) {
+    /// Handles the result of a message, and what it has caused. Returns whether that was anything.
+    pub(super) fn finish(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        now: Time,
+        result: Result<(), BusError>,
+    ) -> bool {
         let mut report = None;
         if let Err(cause) = result {
             state.ignored += 1;
@@ -278,14 +286,20 @@ impl Link {
             }
         }
         // Most messages have no effect here. A deadline moves closer only with an event or a command.
-        let has_effect = state.cluster.has_commands() || state.cluster.has_events();
+        let has_events = state.cluster.has_events();
+        let has_effect = has_events || state.cluster.has_commands();
+        if has_events {
+            self.is_behind.store(true, Ordering::Release);
+        }
         drop(state);
         if has_effect {
             self.send();
         }
+        let has_report = report.is_some();
         if let Some(report) = report {
             self.tell(&report);
         }
+        has_effect || has_report
     }
 
     /// Closes the server by `close`, and says goodbye to the others. The server counts as closed once everything else is
@@ -337,19 +351,6 @@ impl Link {
 
 /// The future of [`Bus::flush`].
 type Flush = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Returns whether a namespace has sockets in a room, or any: the condition for reading the messages of one decoding.
-fn has_sockets(engine: &Engine) -> impl FnMut(&str, Option<&str>) -> bool {
-    // A message is for one namespace.
-    let mut known = None;
-    move |name, room| {
-        let namespace = known.get_or_insert_with(|| engine.application.namespaces.get(name));
-        namespace.as_ref().is_some_and(|namespace| {
-            let members = namespace.0.members.read();
-            room.map_or_else(|| members.may_select(&Target::default()), |room| members.has_room(room))
-        })
-    }
-}
 
 /// The state machine of a node, whose commands one thread at a time passes to the bus, so that their order is kept.
 pub(super) trait Sending {
@@ -436,44 +437,19 @@ impl Node for Link {
     }
 
     fn handle_message(&self, channel: &str, message: Bytes) {
-        let Some(engine) = self.engine() else { return };
-        let (room, is_behind) = {
-            let state = self.state.lock();
-            let room = state.cluster.room_of(channel);
-            let room = room.map(|(namespace, room)| (SmolStr::from(namespace), room));
-            // Sockets may be about to join a room, because another thread has not handled the messages before yet.
-            (room, state.is_handling || state.cluster.has_events())
-        };
-        // The lock is not held while rooms are looked up.
-        let mut has_sockets = has_sockets(&engine);
-        let mut is_for = |namespace: &str, room: Option<&str>| is_behind || has_sockets(namespace, room);
-        if let Some((namespace, room)) = room
-            && !is_for(&namespace, Some(room))
-        {
-            // Most messages of other servers end here, if the bus cannot keep them away.
-            return;
-        }
-        let decoded = self.decoder().decode(channel, &message, is_for);
-        self.handle_decoded(&engine, decoded);
+        Receiving::new(self).handle_message(channel, &message, &message);
     }
 
     fn handle_entry(&self, stream: &str, offset: &str, fields: &[(&str, Bytes)]) {
-        let Some(engine) = self.engine() else { return };
-        let now = engine.now();
-        let is_recorded = engine.application.recovery.is_some();
-        let is_behind = {
-            let state = self.state.lock();
-            state.is_handling || state.cluster.has_events()
-        };
-        let mut has_sockets = has_sockets(&engine);
-        // Clients that are away may have been in any room.
-        let is_for =
-            |namespace: &str, room: Option<&str>| is_behind || is_recorded || has_sockets(namespace, room);
-        let fields = fields.iter().map(|(key, value)| (*key, value));
-        let decoded = self.decoder().decode_entry(offset, fields, is_for);
-        let mut state = self.state.lock();
-        let result = decoded.and_then(|entry| state.cluster.handle_decoded_entry(now, stream, entry));
-        self.finish(state, now, result);
+        // Of the others, nothing is kept that would share their memory.
+        let longest = fields.iter().map(|(_, value)| value).max_by_key(|value| value.len());
+        let buffer = longest.cloned().unwrap_or_default();
+        let fields = fields.iter().map(|(name, value)| (*name, &**value));
+        Receiving::new(self).entry(stream, offset, fields, &buffer);
+    }
+
+    fn receiver(&self) -> Box<dyn BusReceiver + '_> {
+        Box::new(Receiving::new(self))
     }
 
     fn handle_stream(&self, stream: &str, offset: &str) {
@@ -501,7 +477,8 @@ impl Node for Link {
     fn handle_status(&self, status: BusStatus) {
         if let BusStatus::MessageTooLong { len, limit } = status {
             let now = self.now();
-            return self.finish(self.state.lock(), now, Err(BusError::TooLong { len, limit }));
+            self.finish(self.state.lock(), now, Err(BusError::TooLong { len, limit }));
+            return;
         }
         let Some(event) = ClusterEvent::of_status(status) else { return };
         if event == ClusterEvent::BusConnected {

@@ -1,0 +1,181 @@
+//! What has arrived at the bus at once.
+
+use super::link::Link;
+use crate::server::Engine;
+use crate::server::namespace::Namespace;
+use bytes::Bytes;
+use smol_str::SmolStr;
+use sockeye_core::Time;
+use sockeye_core::cluster::{BusDecoder, BusMessage, BusReceiver};
+use std::sync::Arc;
+
+/// Takes messages that have arrived at once. Most of those of other servers end here, because their sockets are elsewhere, so
+/// what they have in common is looked up once.
+pub(super) struct Receiving<'a> {
+    link: &'a Link,
+    decoder: &'a BusDecoder,
+    /// `None` if the server is gone.
+    engine: Option<Arc<Engine>>,
+    known: Known,
+}
+
+/// What messages have in common. It is forgotten when one of them has an effect.
+#[derive(Default)]
+struct Known {
+    now: Option<Time>,
+    namespace: Option<Namespace>,
+    /// The namespace and the sender of the last broadcast for nobody here.
+    heard: Option<(SmolStr, SmolStr)>,
+}
+
+impl Known {
+    /// Returns whether a namespace has sockets in a room, or any.
+    fn has_sockets(&mut self, engine: &Engine, name: &str, room: Option<&str>) -> bool {
+        let namespaces = &engine.application.namespaces;
+        if room.is_none() && name.contains('#') && !namespaces.have_hashes() {
+            return false;
+        }
+        if self.namespace.as_ref().is_none_or(|known| known.name() != name) {
+            let Some(found) = namespaces.get(name) else { return false };
+            self.namespace = Some(found);
+        }
+        self.namespace.as_ref().is_some_and(|namespace| {
+            let members = namespace.0.members.read();
+            room.map_or_else(|| members.len() > 0, |room| members.has_room(room))
+        })
+    }
+
+    fn now(&mut self, engine: &Engine) -> Time {
+        *self.now.get_or_insert_with(|| engine.now())
+    }
+}
+
+impl<'a> Receiving<'a> {
+    pub(super) fn new(link: &'a Link) -> Receiving<'a> {
+        Receiving { link, decoder: link.decoder(), engine: link.engine(), known: Known::default() }
+    }
+
+    /// Handles an entry of a stream.
+    pub(super) fn entry<'f>(
+        &mut self,
+        stream: &str,
+        offset: &str,
+        fields: impl Iterator<Item = (&'f str, &'f [u8])>,
+        buffer: &Bytes,
+    ) {
+        let Receiving { link, decoder, engine: Some(engine), known } = self else { return };
+        let now = known.now(engine);
+        // Clients that are away may have been in any room.
+        let is_for_all = link.is_behind() || engine.application.recovery.is_some();
+        let is_for = |name: &str, room: Option<&str>| is_for_all || known.has_sockets(engine, name, room);
+        let decoded = decoder.decode_entry(offset, fields, buffer, is_for);
+        let mut state = link.state.lock();
+        let result = decoded.and_then(|entry| state.cluster.handle_decoded_entry(now, stream, entry));
+        if link.finish(state, now, result) {
+            *known = Known::default();
+        }
+    }
+}
+
+impl BusReceiver for Receiving<'_> {
+    fn handle_message(&mut self, channel: &str, message: &[u8], buffer: &Bytes) {
+        let Receiving { link, decoder, engine: Some(engine), known } = self else { return };
+        // Sockets may be about to join a room, because another thread has not handled the messages before yet.
+        let is_behind = link.is_behind();
+        let mut is_for = |name: &str, room: Option<&str>| is_behind || known.has_sockets(engine, name, room);
+        if decoder.is_elsewhere(channel, &mut is_for) {
+            // Most messages of other servers end here, if the bus cannot keep them away.
+            return;
+        }
+        let Some(decoded) = decoder.decode(channel, message, buffer, is_for).transpose() else { return };
+        let heard = decoded.as_ref().ok().and_then(BusMessage::sign_of_life);
+        if let (Some((name, sender)), Some(last)) = (heard, &known.heard)
+            && *name == last.0
+            && *sender == last.1
+        {
+            return;
+        }
+        let heard = heard.map(|(name, sender)| (name.clone(), sender.clone()));
+        let now = known.now(engine);
+        let mut state = link.state.lock();
+        let result = decoded.and_then(|message| state.cluster.handle_decoded(now, message));
+        match link.finish(state, now, result) {
+            true => *known = Known::default(),
+            false => known.heard = heard,
+        }
+    }
+
+    fn handle_entry(&mut self, stream: &str, offset: &str, fields: &[(&str, &[u8])], buffer: &Bytes) {
+        self.entry(stream, offset, fields.iter().copied(), buffer);
+    }
+}
+
+#[cfg(feature = "testing")]
+#[cfg(test)]
+mod tests {
+    use crate::Server;
+    use crate::cluster::{Adapter, MemoryBus, Node, Sharded, SubscriptionMode};
+    use crate::server::cluster::Link;
+    use crate::testing::TestServer;
+    use bytes::Bytes;
+    use std::sync::Arc;
+
+    fn start(adapter: Adapter) -> (TestServer, Arc<Link>) {
+        let test = TestServer::new(Server::builder().adapter(adapter).build());
+        let link = test.server().engine.application().namespaces.link.clone().expect("a cluster");
+        (test, link)
+    }
+
+    /// An adapter whose rooms have no channels.
+    fn sharded() -> Adapter {
+        let settings = Sharded { subscription_mode: SubscriptionMode::Static, ..Sharded::default() };
+        Adapter::new(settings, MemoryBus::new())
+    }
+
+    fn broadcast(room: &str, number: u8) -> String {
+        let packet = format!(r#""packet":{{"type":2,"data":["news",{number}]}}"#);
+        format!(
+            r#"{{"uid":"a","nsp":"/","type":3,"data":{{{packet},"opts":{{"rooms":["{room}"],"except":[]}}}}}}"#
+        )
+    }
+
+    /// Passes messages that have arrived at once in one buffer.
+    fn receive(link: &Link, messages: &[String]) {
+        let buffer = Bytes::from(messages.concat());
+        let mut receiver = link.receiver();
+        let mut start = 0;
+        for message in messages {
+            let end = start + message.len();
+            receiver.handle_message("socket.io#/#", &buffer[start..end], &buffer);
+            start = end;
+        }
+    }
+
+    #[test]
+    fn a_message_finds_the_rooms_that_sockets_have_joined_because_of_one_that_came_with_it() {
+        let (test, link) = start(sharded());
+        let client = test.connect("/");
+        let join = format!(
+            r#"{{"uid":"a","nsp":"/","type":4,"data":{{"opts":{{"rooms":["{}"],"except":[]}},"rooms":["late"]}}}}"#,
+            client.id()
+        );
+        let late = |number| broadcast("late", number);
+        receive(&link, &[late(1), late(2), join, late(3), late(4)]);
+        assert_eq!(client.expect_event::<u8>("news"), 3);
+        assert_eq!(client.expect_event::<u8>("news"), 4);
+    }
+
+    #[test]
+    fn a_namespace_is_not_taken_for_a_room_of_another_one() {
+        let (test, link) = start(Adapter::classic(MemoryBus::new()));
+        for name in ["/chat", "/chat#lobby"] {
+            let _ = test.server().of(name);
+        }
+        let client = test.connect("/chat#lobby");
+        // A broadcast of Node, in MessagePack: `["a", {type: 2, data: ["news", 1], nsp: "/chat#lobby"}, {rooms: []}]`.
+        let message =
+            b"\x93\xa1a\x83\xa4type\x02\xa4data\x92\xa4news\x01\xa3nsp\xab/chat#lobby\x81\xa5rooms\x90";
+        link.handle_message("socket.io#/chat#lobby#", Bytes::from_static(message));
+        assert_eq!(client.expect_event::<u8>("news"), 1);
+    }
+}

@@ -53,6 +53,11 @@ impl<'a> Entry<'a> {
         })
     }
 
+    /// Returns the number of bytes as which it came.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn get(&self, (start, end): Part) -> &'a [u8] {
         self.bytes.get(start..end).unwrap_or_default()
     }
@@ -179,7 +184,7 @@ impl Entries {
             if open.left == 0 {
                 self.entries -= 1;
                 let Open { id, parts, at, .. } = open;
-                let bytes = *input;
+                let bytes = input.get(..at).unwrap_or_default();
                 input.advance(at);
                 return Ok(Some(Piece::Entry(Entry { bytes, id, parts })));
             }

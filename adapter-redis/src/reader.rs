@@ -16,8 +16,11 @@ use std::time::{Duration, Instant};
 /// The time that Redis waits for entries before it answers that there are none, in milliseconds. As in Node.
 const BLOCK: u64 = 5000;
 
-/// The most entries in one answer, of each stream. As in Node.
+/// The most entries in one answer, of each stream: at first as in Node, and up to `MAX_COUNT` if they are so small that an
+/// answer has no more than `ANSWER` bytes.
 const COUNT: usize = 100;
+const MAX_COUNT: usize = 1000;
+const ANSWER: usize = 256 << 10;
 
 /// While entries come one after the other, each would be an answer of its own, and most of its cost that of asking for the
 /// next one. So if this number of answers have come within `PAUSE` each, the next is asked for after `PAUSE`.
@@ -37,8 +40,11 @@ pub(crate) struct Reader {
     is_asked: bool,
     /// When it was asked for entries, or connected.
     since: Instant,
-    /// The entries of the answer so far.
+    /// The entries of the answer so far, and its bytes.
     count: usize,
+    bytes: usize,
+    /// The most entries in the next answer.
+    max_count: usize,
     /// The answers that came one shortly after the other.
     quick: u32,
     pause: Option<Sleep>,
@@ -90,6 +96,8 @@ impl Reader {
             is_asked: false,
             since: Instant::now(),
             count: 0,
+            bytes: 0,
+            max_count: COUNT,
             quick: 0,
             pause: None,
         })
@@ -146,6 +154,7 @@ impl Reader {
                 }
             };
             self.count += 1;
+            self.bytes = self.bytes.saturating_add(entry.len());
             if let Some(index) = self.current {
                 let id = std::str::from_utf8(entry.id()).map_err(|_| Failure::malformed(to))?;
                 if let Some(position) = self.streams.get_mut(index) {
@@ -194,6 +203,8 @@ impl Reader {
                 if let Some(index) = self.unknown.pop_front() {
                     return self.begin(index, Some(&id), to, node);
                 }
+                self.count += 1;
+                self.bytes = self.bytes.saturating_add(len);
                 let limit = shared.config.max_message;
                 node.handle_status(BusStatus::MessageTooLong { len, limit });
                 if let Some(index) = self.current {
@@ -213,7 +224,9 @@ impl Reader {
         }
         self.is_asked = false;
         self.quick = if self.since.elapsed() < PAUSE { self.quick.saturating_add(1) } else { 0 };
-        let is_full = std::mem::take(&mut self.count) >= COUNT;
+        let (count, bytes) = (std::mem::take(&mut self.count), std::mem::take(&mut self.bytes));
+        let is_full = count >= self.max_count;
+        self.max_count = next_count(self.max_count, count, bytes);
         self.since = Instant::now();
         if self.quick >= QUICK && !is_full {
             self.pause = Some(self.runtime.sleep(PAUSE));
@@ -223,7 +236,7 @@ impl Reader {
     /// Asks for what comes after the positions.
     fn ask(&mut self) {
         let mut command = cmd("XREAD");
-        command.arg("BLOCK").arg(BLOCK).arg("COUNT").arg(COUNT).arg("STREAMS");
+        command.arg("BLOCK").arg(BLOCK).arg("COUNT").arg(self.max_count).arg("STREAMS");
         for position in &self.streams {
             command.arg(&position.stream);
         }
@@ -281,5 +294,31 @@ impl Reader {
     pub(crate) fn check(&self, timeout: Duration, to: &Endpoint) -> Result<(), Failure> {
         let late = if self.is_ready() { Duration::from_millis(BLOCK) + timeout } else { timeout };
         if self.since.elapsed() < late { Ok(()) } else { Err(Failure::silent(to)) }
+    }
+}
+
+/// Returns the most entries in the next answer, after one with `count` entries and of `bytes`. What follows may be larger, so
+/// the number does not grow at once.
+fn next_count(max_count: usize, count: usize, bytes: usize) -> usize {
+    if count == 0 {
+        return max_count;
+    }
+    let fitting = ANSWER.saturating_mul(count) / bytes.max(1);
+    fitting.clamp(COUNT, MAX_COUNT).min(max_count.saturating_mul(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_entries_are_asked_for_if_they_are_small() {
+        assert_eq!(next_count(COUNT, 0, 0), COUNT);
+        let grown: Vec<_> =
+            std::iter::successors(Some(COUNT), |&count| Some(next_count(count, 10, 3000))).take(5).collect();
+        assert_eq!(grown, [100, 200, 400, 800, 873]);
+        assert_eq!(next_count(800, 800, 800), MAX_COUNT);
+        assert_eq!(next_count(800, 5, 100_000), COUNT);
+        assert_eq!(next_count(COUNT, 1, usize::MAX), COUNT);
     }
 }

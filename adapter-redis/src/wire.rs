@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 /// The bytes that are read at once, unless more are known to come.
-const READ: usize = 16 << 10;
+const READ: usize = 64 << 10;
 
 pub(crate) struct Wire {
     stream: Stream,

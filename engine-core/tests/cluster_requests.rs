@@ -450,7 +450,9 @@ fn an_entry_without_sockets_here_is_no_event_and_is_not_read_again() {
             asked.push(room.unwrap().to_owned());
             room == Some(local)
         });
-        node.handle_decoded_entry(NOW, "socket.io", decoded.unwrap()).unwrap();
+        let decoded = decoded.unwrap();
+        assert_eq!(decoded.sign_of_life().is_some(), (kind, local) == ("3", "three"));
+        node.handle_decoded_entry(NOW, "socket.io", decoded).unwrap();
         (asked.join(" "), node.poll_event().is_some())
     };
     assert_eq!(read("5-1", "3", "three"), ("one two".into(), false));

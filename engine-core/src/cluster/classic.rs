@@ -5,7 +5,7 @@
 
 use super::args::PublishedArgs;
 use super::error::BusError;
-use super::message::{Body, EMITTER, Fields, HasSockets, Message, Opts, Packet, event, text};
+use super::message::{Body, EMITTER, Fields, HasSockets, Message, Packet, event, text};
 use super::raw::{Raw, Reader};
 use super::writer::Writer;
 use crate::socketio::{Flags, Rooms, Target};
@@ -33,7 +33,7 @@ pub(super) fn read_broadcast<'a>(
         match at {
             0 => fields.uid = text(reader.value()?),
             1 => fields.packet.insert(Packet::default()).read(reader)?,
-            2 => Opts::read(&mut fields.opts, reader)?,
+            2 => fields.opts.read(reader)?,
             _ => drop(reader.value()?),
         }
         at += 1;
@@ -103,7 +103,7 @@ pub(super) fn read_request<'a>(reader: &mut Reader<'a>) -> Result<Message<'a>, B
 
 /// Returns the target of a request about one socket, as versions before 7 sent it.
 fn single(fields: &Fields<'_>) -> Option<Target> {
-    let sid = fields.sid.filter(|_| fields.opts.is_none())?.name()?;
+    let sid = fields.sid.filter(|_| !fields.opts.is_there)?.name()?;
     let mut target = Target::default();
     target.rooms.insert(&sid);
     Some(target)

@@ -29,11 +29,17 @@ pub(super) fn read<'a>(
     has_sockets: HasSockets<'_>,
 ) -> Result<Message<'a>, BusError> {
     let (mut kind, mut uid, mut namespace) = (None, None, None);
-    let mut data = None::<Fields<'a>>;
+    let (mut data, mut has_data) = (Fields::default(), false);
     reader.map(|reader, key| {
         match key {
             b"type" => kind = reader.value()?.uint(),
-            b"data" => data.insert(Fields::default()).read(reader)?,
+            b"data" => {
+                // Of two of them, the second counts.
+                if core::mem::replace(&mut has_data, true) {
+                    data = Fields::default();
+                }
+                data.read(reader)?;
+            }
             b"uid" => uid = text(reader.value()?),
             b"nsp" => namespace = text(reader.value()?),
             _ => drop(reader.value()?),
@@ -44,7 +50,7 @@ pub(super) fn read<'a>(
     let (kind, limits) = (kind.ok_or(BusError::Field("type"))?, reader.limits());
     let uid = Some(uid.ok_or(BusError::Field("uid"))?);
     let namespace = namespace.ok_or(BusError::Field("nsp"))?;
-    let body = body(kind, data.as_mut(), &namespace, limits, has_sockets)?;
+    let body = body(kind, has_data.then_some(&mut data), &namespace, limits, has_sockets)?;
     Ok(Message { uid, namespace: Some(namespace), body })
 }
 

@@ -180,6 +180,15 @@ impl BusDecoder {
     }
 }
 
+impl BusEntry {
+    /// Returns the position of the entry, and [`BusMessage::sign_of_life`]. Once the sender was noted by one such entry,
+    /// [`Cluster::pass_entries`](super::Cluster::pass_entries) handles more of them.
+    pub fn sign_of_life(&self) -> Option<(StreamPosition, (&SmolStr, &SmolStr))> {
+        let Ok(Some(message)) = &self.message else { return None };
+        Some((self.position, message.sign_of_life()?))
+    }
+}
+
 impl BusMessage {
     /// Returns the namespace and the sender, if the message says only that the sender is alive, as does a broadcast that
     /// concerns no socket here: the same once more would change nothing at the same time.

@@ -99,7 +99,7 @@ pub(super) struct Fields<'a> {
     pub(super) kind: Option<u64>,
     pub(super) data: Option<Raw<'a>>,
     pub(super) packet: Option<Packet<'a>>,
-    pub(super) opts: Option<Opts<'a>>,
+    pub(super) opts: Opts<'a>,
     pub(super) request: Option<SmolStr>,
     pub(super) rooms: Option<Raw<'a>>,
     /// Closes the connections, too.
@@ -116,7 +116,7 @@ impl<'a> Fields<'a> {
         reader.map(|reader, key| {
             match key {
                 b"packet" => self.packet.insert(Packet::default()).read(reader)?,
-                b"opts" => Opts::read(&mut self.opts, reader)?,
+                b"opts" => self.opts.read(reader)?,
                 b"uid" => self.uid = text(reader.value()?),
                 b"type" => self.kind = reader.value()?.uint(),
                 b"data" => self.data = Some(reader.value()?),
@@ -163,7 +163,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn needed_opts(&self) -> Result<&Opts<'a>, BusError> {
-        self.opts.as_ref().ok_or(BusError::Field("opts"))
+        if self.opts.is_there { Ok(&self.opts) } else { Err(BusError::Field("opts")) }
     }
 
     /// Returns whether this is a broadcast that concerns no socket of a namespace here. If the other node waits for the number
@@ -173,9 +173,9 @@ impl<'a> Fields<'a> {
         namespace: &str,
         has_sockets: HasSockets<'_>,
     ) -> Result<bool, BusError> {
-        match (&self.opts, &self.request) {
-            (Some(opts), None) => Ok(!opts.any(|room| has_sockets(namespace, room))?),
-            _ => Ok(false),
+        match self.opts.is_there && self.request.is_none() {
+            true => Ok(!self.opts.any(|room| has_sockets(namespace, room))?),
+            false => Ok(false),
         }
     }
 
@@ -223,6 +223,8 @@ type RawRooms<'a> = SmallVec<[Raw<'a>; 4]>;
 /// The addressed sockets, and the flags for sending, as they are written.
 #[derive(Debug, Default)]
 pub(super) struct Opts<'a> {
+    /// They were read, and not another value in their place.
+    pub(super) is_there: bool,
     rooms: RawRooms<'a>,
     except: RawRooms<'a>,
     flags: Option<Raw<'a>>,
@@ -230,20 +232,21 @@ pub(super) struct Opts<'a> {
 
 impl<'a> Opts<'a> {
     /// Reads a map in place. For another value, there are none.
-    pub(super) fn read(place: &mut Option<Opts<'a>>, reader: &mut Reader<'a>) -> Result<(), BusError> {
-        let opts = place.insert(Opts::default());
+    pub(super) fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), BusError> {
+        // Of two of them, the second counts.
+        self.rooms.clear();
+        self.except.clear();
+        self.flags = None;
         let (_, is_map) = reader.map(|reader, key| {
             match key {
-                b"rooms" => read_rooms(&mut opts.rooms, reader, "rooms")?,
-                b"except" => read_rooms(&mut opts.except, reader, "except")?,
-                b"flags" => opts.flags = Some(reader.value()?),
+                b"rooms" => read_rooms(&mut self.rooms, reader, "rooms")?,
+                b"except" => read_rooms(&mut self.except, reader, "except")?,
+                b"flags" => self.flags = Some(reader.value()?),
                 _ => drop(reader.value()?),
             }
             Ok(())
         })?;
-        if !is_map {
-            *place = None;
-        }
+        self.is_there = is_map;
         Ok(())
     }
 

@@ -94,6 +94,15 @@ impl Cluster {
         handled
     }
 
+    /// Notes that the entries of a stream up to a position were read, those without an effect at this time among them.
+    pub fn pass_entries(&mut self, stream: &str, position: StreamPosition) {
+        match self.offsets.get_mut(stream) {
+            Some(last) if *last < position => *last = position,
+            _ => return,
+        }
+        self.tell_reached(stream, position);
+    }
+
     fn handle_heartbeat(
         &mut self,
         now: Time,

@@ -350,13 +350,14 @@ impl<'a> EntryFields<'a> {
         limits: &ClusterLimits,
         has_sockets: HasSockets<'_>,
     ) -> Result<Body<'b>, BusError> {
-        let mut fields = None::<Fields<'b>>;
+        let mut fields = Fields::default();
         if let Some(data) = data {
             let mut reader = Reader::new(data, limits)?;
-            fields.insert(Fields::default()).read(&mut reader)?;
+            fields.read(&mut reader)?;
             reader.finish()?;
         }
-        clustered::body(self.kind, fields.as_mut(), &self.namespace, limits, has_sockets)
+        let fields = data.is_some().then_some(&mut fields);
+        clustered::body(self.kind, fields, &self.namespace, limits, has_sockets)
     }
 }
 

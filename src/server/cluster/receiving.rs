@@ -6,7 +6,8 @@ use crate::server::namespace::Namespace;
 use bytes::Bytes;
 use smol_str::SmolStr;
 use sockeye_core::Time;
-use sockeye_core::cluster::{BusDecoder, BusMessage, BusReceiver};
+use sockeye_core::cluster::{BusDecoder, BusEntry, BusMessage, BusReceiver};
+use sockeye_core::socketio::recovery::StreamPosition;
 use std::sync::Arc;
 
 /// Takes messages that have arrived at once. Most of those of other servers end here, because their sockets are elsewhere, so
@@ -26,6 +27,8 @@ struct Known {
     namespace: Option<Namespace>,
     /// The namespace and the sender of the last broadcast for nobody here.
     heard: Option<(SmolStr, SmolStr)>,
+    /// The last entry of a stream, if it was for nobody here, and the state does not know it yet.
+    passed: Option<(SmolStr, StreamPosition)>,
 }
 
 impl Known {
@@ -45,8 +48,25 @@ impl Known {
         })
     }
 
+    /// Forgets what may have changed.
+    fn forget(&mut self) {
+        *self = Known { passed: self.passed.take(), ..Known::default() };
+    }
+
     fn now(&mut self, engine: &Engine) -> Time {
         *self.now.get_or_insert_with(|| engine.now())
+    }
+
+    /// Returns whether a sender was noted at this time.
+    fn has_heard(&self, (name, sender): (&SmolStr, &SmolStr)) -> bool {
+        self.heard.as_ref().is_some_and(|last| *name == last.0 && *sender == last.1)
+    }
+
+    fn pass(&mut self, stream: &str, position: StreamPosition) {
+        match &mut self.passed {
+            Some((last, passed)) if last == stream => *passed = position.max(*passed),
+            other => *other = Some((stream.into(), position)),
+        }
     }
 }
 
@@ -69,11 +89,33 @@ impl<'a> Receiving<'a> {
         let is_for_all = link.is_behind() || engine.application.recovery.is_some();
         let is_for = |name: &str, room: Option<&str>| is_for_all || known.has_sockets(engine, name, room);
         let decoded = decoder.decode_entry(offset, fields, buffer, is_for);
-        let mut state = link.state.lock();
-        let result = decoded.and_then(|entry| state.cluster.handle_decoded_entry(now, stream, entry));
-        if link.finish(state, now, result) {
-            *known = Known::default();
+        let sign = decoded.as_ref().ok().and_then(BusEntry::sign_of_life);
+        if let Some((position, heard)) = sign
+            && known.passed.as_ref().is_none_or(|(last, _)| last == stream)
+            && known.has_heard(heard)
+        {
+            return known.pass(stream, position);
         }
+        let heard = sign.map(|(_, (name, sender))| (name.clone(), sender.clone()));
+        let mut state = link.state.lock();
+        if let Some((stream, position)) = known.passed.take() {
+            state.cluster.pass_entries(&stream, position);
+        }
+        let result = decoded.and_then(|entry| state.cluster.handle_decoded_entry(now, stream, entry));
+        match link.finish(state, now, result) {
+            true => known.forget(),
+            false => known.heard = heard,
+        }
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        let Some((stream, position)) = self.known.passed.take() else { return };
+        let now = self.known.now.unwrap_or(Time::ZERO);
+        let mut state = self.link.state.lock();
+        state.cluster.pass_entries(&stream, position);
+        self.link.finish(state, now, Ok(()));
     }
 }
 
@@ -89,10 +131,7 @@ impl BusReceiver for Receiving<'_> {
         }
         let Some(decoded) = decoder.decode(channel, message, buffer, is_for).transpose() else { return };
         let heard = decoded.as_ref().ok().and_then(BusMessage::sign_of_life);
-        if let (Some((name, sender)), Some(last)) = (heard, &known.heard)
-            && *name == last.0
-            && *sender == last.1
-        {
+        if heard.is_some_and(|heard| known.has_heard(heard)) {
             return;
         }
         let heard = heard.map(|(name, sender)| (name.clone(), sender.clone()));
@@ -100,7 +139,7 @@ impl BusReceiver for Receiving<'_> {
         let mut state = link.state.lock();
         let result = decoded.and_then(|message| state.cluster.handle_decoded(now, message));
         match link.finish(state, now, result) {
-            true => *known = Known::default(),
+            true => known.forget(),
             false => known.heard = heard,
         }
     }
@@ -163,6 +202,27 @@ mod tests {
         receive(&link, &[late(1), late(2), join, late(3), late(4)]);
         assert_eq!(client.expect_event::<u8>("news"), 3);
         assert_eq!(client.expect_event::<u8>("news"), 4);
+    }
+
+    #[test]
+    fn an_entry_that_was_read_before_is_ignored_also_if_those_since_were_for_nobody_here() {
+        let (test, link) = start(Adapter::streams(MemoryBus::new()));
+        let client = test.connect("/");
+        let id = client.id();
+        let receive = |entries: &[(&str, &str, u8)]| {
+            let mut receiver = link.receiver();
+            for (offset, room, number) in entries {
+                let data = format!(
+                    r#"{{"packet":{{"type":2,"data":["news",{number}]}},"opts":{{"rooms":["{room}"],"except":[]}}}}"#
+                );
+                let fields = [("uid", &b"a"[..]), ("nsp", b"/"), ("type", b"3"), ("data", data.as_bytes())];
+                receiver.handle_entry("socket.io", offset, &fields, &Bytes::new());
+            }
+        };
+        receive(&[("5-0", "elsewhere", 0), ("5-1", "elsewhere", 1), ("5-2", "elsewhere", 2)]);
+        receive(&[("5-2", &id, 3), ("5-3", "elsewhere", 4), ("5-4", "elsewhere", 5), ("5-4", &id, 6)]);
+        receive(&[("5-4", &id, 7), ("5-5", &id, 8)]);
+        assert_eq!(client.expect_event::<u8>("news"), 8);
     }
 
     #[test]

@@ -75,6 +75,17 @@ impl Epoch {
     }
 }
 
+/// Splits a number from what begins with it. Returns `None` if there is no digit, or if it is above 64 bits.
+fn digits_of(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut number, mut rest) = (None, text);
+    while let Some((digit @ b'0'..=b'9', behind)) = rest.split_first() {
+        let value: u64 = number.unwrap_or(0);
+        number = Some(value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?);
+        rest = behind;
+    }
+    Some((number?, rest))
+}
+
 /// The position of an entry in a stream that several servers share: milliseconds, and a number among the entries of one.
 ///
 /// Displays as Redis writes it, such as `1526919030474-55`. It is the offset of an event then, as in the reference.
@@ -84,12 +95,9 @@ pub struct StreamPosition(pub(super) u128);
 impl StreamPosition {
     /// Parses an offset. Returns `None` if it is no position.
     pub fn parse(offset: &str) -> Option<StreamPosition> {
-        let (ms, number) = offset.split_once('-')?;
-        let part = |digits: &str| {
-            let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
-            is_number.then(|| digits.parse::<u64>().ok()).flatten()
-        };
-        Some(StreamPosition(u128::from(part(ms)?) << 64 | u128::from(part(number)?)))
+        let (ms, behind) = digits_of(offset.as_bytes())?;
+        let (number, behind) = digits_of(behind.strip_prefix(b"-")?)?;
+        behind.is_empty().then_some(StreamPosition(u128::from(ms) << 64 | u128::from(number)))
     }
 
     /// Returns the next position.

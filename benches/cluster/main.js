@@ -16,7 +16,7 @@ const ROUNDS = Number(process.env.ROUNDS ?? 5);
 const DIALECTS = (process.env.DIALECTS ?? "classic;sharded, static;streams").split(";");
 const KINDS = ["tokio", "node", "tokio", "node"];
 /** The broadcasts of a round, by the number of sockets in the room of each receiver. */
-const BROADCASTS = new Map([[0, 3000], [10, 1000], [1000, 20]]);
+const BROADCASTS = new Map([[0, 20_000], [10, 1000], [1000, 20]]);
 /** The rooms that each receiver has beside that. */
 const ROOMS = 10_000;
 const ARGS = ["x".repeat(64)];
@@ -112,7 +112,7 @@ ${ROUNDS} rounds. Each receiver has sockets in 10,000 other rooms.\n`);
 print("| dialect | broadcast | sockeye | node | ratio |\n|---|---|---|---|---|");
 for (const dialect of DIALECTS) {
   await measure(dialect, (what, ours, nodes) => {
-    print(`| ${dialect} | ${what} | ${ours.toFixed(1)} | ${nodes.toFixed(1)} | ${(nodes / ours).toFixed(1)} |`);
+    print(`| ${dialect} | ${what} | ${ours.toFixed(2)} | ${nodes.toFixed(2)} | ${(nodes / ours).toFixed(1)} |`);
   });
 }
 

@@ -181,11 +181,10 @@ impl<'a> Fields<'a> {
 
     /// Returns the event of the packet, with its namespace.
     pub(super) fn event(&mut self) -> Result<(Raw<'a>, Option<SmolStr>), BusError> {
-        match self.packet.take() {
-            // An event, and an event with attachments.
-            Some(Packet { kind: Some(2 | 5), data, namespace, .. }) => {
-                Ok((event(data, "packet")?, namespace))
-            }
+        let Packet { kind, data, namespace, .. } = self.packet.take().ok_or(BusError::Field("packet"))?;
+        // An event, and an event with attachments.
+        match kind.and_then(Raw::uint) {
+            Some(2 | 5) => Ok((event(data, "packet")?, namespace.and_then(text))),
             _ => Err(BusError::Field("packet")),
         }
     }
@@ -196,18 +195,18 @@ impl<'a> Fields<'a> {
 pub(super) struct Packet<'a> {
     /// The whole. Always there once it was read.
     pub(super) value: Option<Raw<'a>>,
-    kind: Option<u64>,
+    kind: Option<Raw<'a>>,
     data: Option<Raw<'a>>,
-    namespace: Option<SmolStr>,
+    namespace: Option<Raw<'a>>,
 }
 
 impl<'a> Packet<'a> {
     pub(super) fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), BusError> {
         let (value, _) = reader.map(|reader, key| {
             match key {
-                b"type" => self.kind = reader.value()?.uint(),
+                b"type" => self.kind = Some(reader.value()?),
                 b"data" => self.data = Some(reader.value()?),
-                b"nsp" => self.namespace = text(reader.value()?),
+                b"nsp" => self.namespace = Some(reader.value()?),
                 _ => drop(reader.value()?),
             }
             Ok(())

@@ -6,7 +6,7 @@ use crate::server::namespace::Namespace;
 use bytes::Bytes;
 use smol_str::SmolStr;
 use sockeye_core::Time;
-use sockeye_core::cluster::{BusDecoder, BusEntry, BusMessage, BusReceiver};
+use sockeye_core::cluster::{BusDecoder, BusEntry, BusReceiver};
 use sockeye_core::socketio::recovery::StreamPosition;
 use std::sync::Arc;
 
@@ -129,15 +129,23 @@ impl BusReceiver for Receiving<'_> {
             // Most messages of other servers end here, if the bus cannot keep them away.
             return;
         }
-        let Some(decoded) = decoder.decode(channel, message, buffer, is_for).transpose() else { return };
-        let heard = decoded.as_ref().ok().and_then(BusMessage::sign_of_life);
+        // It is large, and most messages end here without being moved.
+        let decoded = decoder.decode(channel, message, buffer, is_for);
+        let heard = match &decoded {
+            Ok(None) => return,
+            Ok(Some(message)) => message.sign_of_life(),
+            Err(_) => None,
+        };
         if heard.is_some_and(|heard| known.has_heard(heard)) {
             return;
         }
         let heard = heard.map(|(name, sender)| (name.clone(), sender.clone()));
         let now = known.now(engine);
         let mut state = link.state.lock();
-        let result = decoded.and_then(|message| state.cluster.handle_decoded(now, message));
+        let result = match decoded {
+            Ok(Some(message)) => state.cluster.handle_decoded(now, message),
+            other => other.map(|_| ()),
+        };
         match link.finish(state, now, result) {
             true => known.forget(),
             false => known.heard = heard,

@@ -357,10 +357,12 @@ fn a_client_of_version_3_can_read_the_response_before_the_first_packet() {
     connection.set_waker(&woken.clone().into());
     // What it says at once is not answered before the packet that opens the session.
     connection.handle_data(Time::ZERO, &mut masked(b"4hi"));
+    assert!(written(&mut connection).is_empty());
+    let before = woken.count();
     world.advance(Duration::from_millis(9));
-    assert_eq!((written(&mut connection), woken.count()), (vec![], 0));
+    assert_eq!((written(&mut connection), woken.count()), (vec![], before));
     world.advance(Duration::from_millis(1));
-    assert_eq!(woken.count(), 1);
+    assert_eq!(woken.count(), before + 1);
     let out = written(&mut connection);
     assert!(out.starts_with(b"\x81") && out.ends_with(b"}\x81\x034hi"), "{out:?}");
 }

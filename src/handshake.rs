@@ -1,40 +1,34 @@
 //! A request to the server: the one that opened a session, or one that the application decides about.
 
 mod common;
+mod own;
 mod reference;
 
 pub(crate) use common::Common;
 
-use common::Lines;
-use smallvec::SmallVec;
+use common::Beside;
+use own::{Own, Scratch};
 use sockeye_core::host::Peer;
 use sockeye_core::http;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{SocketAddr, SocketAddrV6};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The request that opened a session, and the address that it came from. Hooks such as
 /// [`use_request`](crate::ServerBuilder::use_request) get every other request in this form, too.
 #[derive(Clone)]
 pub struct Handshake {
-    /// The lines of the request, in which [`HOLE`] stands for those parts that are only in `own`. `None` if all are there.
-    shared: Option<Arc<Lines>>,
-    /// The address of the peer as [`write_peer`] writes it, then the lines of the request; or, if there are shared lines,
-    /// what fills each hole, one per line.
+    /// The lines of the request, in which [`HOLE`] stands for those parts that are only in `own`, if it shares them with
+    /// others; and the extensions, if there are any, as in a server that is mounted in another one.
+    beside: Option<Arc<Beside>>,
+    /// The time, the address of the peer, and the lines of the request; or, if there are shared lines, what fills each hole,
+    /// one per line.
     ///
     /// The lines are the method and a space unless it is GET, the target, then `name: value` for each header.
     own: Own,
-    /// The nanoseconds since the Unix epoch.
-    time: u64,
-    /// `None` if there are none, as in a server that is not mounted in another one.
-    #[cfg(feature = "http")]
-    extensions: Option<Arc<::http::Extensions>>,
 }
-
-/// The bytes of a request that it shares with no other. The address alone, if it is one of IPv4, needs no memory of its own.
-type Own = SmallVec<[u8; 16]>;
 
 /// Stands for a part of the request that is not shared. No request contains this byte.
 const HOLE: &[u8] = b"\0";
@@ -43,16 +37,24 @@ impl Handshake {
     /// Creates it with the whole request; or, with the parts that sessions share, as a session [keeps](Handshake::kept) it,
     /// which then needs no memory for the whole request.
     pub(crate) fn new(request: &http::Request<'_>, peer: Peer, common: Option<&Arc<Common>>) -> Handshake {
-        let mut bytes = Scratch::new();
-        write_peer(&mut bytes, peer);
+        Handshake::at(SystemTime::now(), request, peer, common)
+    }
+
+    fn at(
+        time: SystemTime,
+        request: &http::Request<'_>,
+        peer: Peer,
+        common: Option<&Arc<Common>>,
+    ) -> Handshake {
+        let mut bytes = own::begin(peer);
         let headers = request.headers().iter().map(|header| (header.name, header.value));
         let is_get = request.method() == "GET";
         // Only GET opens a session, and it is not written down.
         let kept = common.filter(|_| is_get);
         let kept =
             kept.and_then(|common| compact(&bytes, request.target().as_bytes(), headers.clone(), common));
-        let (shared, own) = match kept {
-            Some((shared, own)) => (Some(shared), own),
+        match kept {
+            Some((lines, own)) => Handshake { beside: Some(lines), own: Own::new(time, &own) },
             None => {
                 if !is_get {
                     bytes.extend_from_slice(request.method().as_bytes());
@@ -60,26 +62,19 @@ impl Handshake {
                 }
                 bytes.extend_from_slice(request.target().as_bytes());
                 headers.for_each(|(name, value)| write_header(&mut bytes, name, value));
-                (None, Own::from_slice(&bytes))
+                Handshake { beside: None, own: Own::new(time, &bytes) }
             }
-        };
-        Handshake {
-            shared,
-            own,
-            time: nanos_since_epoch(SystemTime::now()),
-            #[cfg(feature = "http")]
-            extensions: None,
         }
     }
 
     /// Returns the request in the form in which a session keeps it: without the headers that sessions do not keep, and with
     /// those parts that many clients have in common shared with them.
     pub(crate) fn kept(self, common: &Arc<Common>) -> Handshake {
-        if self.shared.is_some() {
+        if self.shared_lines().is_some() {
             return self;
         }
-        match compact(self.peer_and_own().0, self.first_line(), self.headers(), common) {
-            Some((shared, own)) => Handshake { shared: Some(shared), own, ..self },
+        match compact(self.own.peer_and_lines().0, self.first_line(), self.headers(), common) {
+            Some((lines, own)) => Handshake { own: Own::new(self.time(), &own), ..self }.with_lines(lines),
             None if self.headers().all(|(name, _)| common.keeps(name)) => self,
             None => Handshake { own: self.without(common), ..self },
         }
@@ -87,17 +82,36 @@ impl Handshake {
 
     /// Returns the whole request without the headers that sessions do not keep.
     fn without(&self, common: &Common) -> Own {
-        let mut own = Scratch::from_slice(self.peer_and_own().0);
+        let mut own = Scratch::from_slice(self.own.peer_and_lines().0);
         own.extend_from_slice(self.first_line());
         let kept = self.headers().filter(|(name, _)| common.keeps(name));
         kept.for_each(|(name, value)| write_header(&mut own, name, value));
-        Own::from_slice(&own)
+        Own::new(self.time(), &own)
+    }
+
+    fn with_lines(mut self, lines: Arc<Beside>) -> Handshake {
+        self.beside = Some(match self.beside.as_deref() {
+            #[cfg(feature = "http")]
+            Some(Beside::Mounted { extensions, .. }) => {
+                Arc::new(Beside::Mounted { lines: Some(lines), extensions: extensions.clone() })
+            }
+            _ => lines,
+        });
+        self
     }
 
     #[cfg(feature = "http")]
     pub(crate) fn with_extensions(mut self, extensions: ::http::Extensions) -> Handshake {
-        self.extensions = (!extensions.is_empty()).then(|| extensions.into());
+        if !extensions.is_empty() {
+            let (lines, extensions) = (self.beside.take(), extensions.into());
+            self.beside = Some(Arc::new(Beside::Mounted { lines, extensions }));
+        }
         self
+    }
+
+    /// Returns the lines that the request shares with others.
+    fn shared_lines(&self) -> Option<&[u8]> {
+        self.beside.as_ref()?.text()
     }
 
     /// Returns the method: `GET` of the request that opened a session.
@@ -110,16 +124,11 @@ impl Handshake {
         String::from_utf8_lossy(self.method_and_target().1)
     }
 
-    fn peer_and_own(&self) -> (&[u8], &[u8]) {
-        let len = self.own.first().map_or(0, |first| usize::from(first & PEER_LEN));
-        self.own.split_at_checked(len).unwrap_or_default()
-    }
-
     /// Returns the lines of the request, each with a header's name, if it has one, and its value.
     fn lines(&self) -> impl Iterator<Item = (Option<&[u8]>, &[u8])> {
-        let (_, own) = self.peer_and_own();
-        let (lines, own) = match &self.shared {
-            Some(shared) => (shared.text(), own),
+        let (_, own) = self.own.peer_and_lines();
+        let (lines, own) = match self.shared_lines() {
+            Some(shared) => (shared, own),
             None => (own, &[][..]),
         };
         let mut holes = own.split(|&b| b == b'\n');
@@ -184,7 +193,10 @@ impl Handshake {
     /// ```
     #[cfg(feature = "http")]
     pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        self.extensions.as_ref()?.get()
+        match self.beside.as_deref()? {
+            Beside::Mounted { extensions, .. } => extensions.get(),
+            Beside::Lines(_) => None,
+        }
     }
 
     /// Returns the decoded parameters of the query, including `EIO`, `transport` and `t`.
@@ -220,16 +232,18 @@ impl Handshake {
 
     /// Returns when the session was opened.
     pub fn time(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_nanos(self.time)
+        self.own.time()
     }
 
     /// Returns when the session was opened, in milliseconds since the Unix epoch.
     pub fn issued(&self) -> u64 {
-        self.time / 1_000_000
+        self.time()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn peer(&self) -> Peer {
-        read_peer(self.peer_and_own().0)
+        self.own.peer()
     }
 
     /// Returns whether the request has an `Origin` header, as in the reference. A browser sends it from pages of
@@ -246,9 +260,6 @@ impl fmt::Debug for Handshake {
     }
 }
 
-/// The bytes of a request that is being put together. Most requests need no memory besides the stack for that.
-type Scratch = SmallVec<[u8; 2048]>;
-
 /// Divides a request into the lines that it shares with others and the parts of its own, which begin with the `peer`.
 /// Returns `None` if its lines cannot be shared.
 fn compact<'a>(
@@ -256,7 +267,7 @@ fn compact<'a>(
     first_line: &[u8],
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     common: &Arc<Common>,
-) -> Option<(Arc<Lines>, Own)> {
+) -> Option<(Arc<Beside>, Scratch)> {
     let (mut shared, mut own) = (Scratch::new(), Scratch::from_slice(peer));
     let mut has_hole = false;
     let mut fill = |part: &[u8]| {
@@ -279,7 +290,7 @@ fn compact<'a>(
             fill(value);
         }
     }
-    Some((common.share(&shared)?, Own::from_slice(&own)))
+    Some((common.share(&shared)?, own))
 }
 
 fn write_header(out: &mut Scratch, name: &str, value: &[u8]) {
@@ -287,58 +298,6 @@ fn write_header(out: &mut Scratch, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
-}
-
-/// Returns the time as nanoseconds since the Unix epoch, which are enough until the year 2554.
-fn nanos_since_epoch(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The bits of the first byte of a written [`Peer`] that are its length, and the one that says whether it is secure.
-const PEER_LEN: u8 = 0x7f;
-const PEER_SECURE: u8 = 0x80;
-
-/// Writes a peer: 1, 7 or 27 bytes instead of 36 in every session.
-fn write_peer(out: &mut Scratch, peer: Peer) {
-    let start = out.len();
-    out.push(0);
-    match peer.address {
-        None => {}
-        Some(SocketAddr::V4(v4)) => {
-            out.extend_from_slice(&v4.ip().octets());
-            out.extend_from_slice(&v4.port().to_be_bytes());
-        }
-        Some(SocketAddr::V6(v6)) => {
-            out.extend_from_slice(&v6.ip().octets());
-            out.extend_from_slice(&v6.port().to_be_bytes());
-            out.extend_from_slice(&v6.flowinfo().to_be_bytes());
-            out.extend_from_slice(&v6.scope_id().to_be_bytes());
-        }
-    }
-    let len = out.len() - start;
-    if let Some(first) = out.get_mut(start) {
-        *first = len as u8 | if peer.secure { PEER_SECURE } else { 0 };
-    }
-}
-
-/// Reads what [`write_peer`] wrote.
-fn read_peer(bytes: &[u8]) -> Peer {
-    let secure = bytes.first().is_some_and(|first| first & PEER_SECURE != 0);
-    let bytes = bytes.get(1..).unwrap_or_default();
-    let v4 = || {
-        let (ip, rest) = bytes.split_first_chunk::<4>()?;
-        Some(SocketAddr::from((*ip, u16::from_be_bytes(rest.try_into().ok()?))))
-    };
-    let v6 = || {
-        let (ip, rest) = bytes.split_first_chunk::<16>()?;
-        let (port, rest) = rest.split_first_chunk()?;
-        let (flow, scope) = rest.split_first_chunk()?;
-        let scope = u32::from_be_bytes(scope.try_into().ok()?);
-        let (port, flow) = (u16::from_be_bytes(*port), u32::from_be_bytes(*flow));
-        Some(SocketAddrV6::new((*ip).into(), port, flow, scope).into())
-    };
-    Peer { address: v4().or_else(v6), secure }
 }
 
 #[cfg(test)]
@@ -392,16 +351,13 @@ mod tests {
             for method in ["GET", "POST"] {
                 let request = http::Request::new(method, target, &headers);
                 let whole = Handshake::new(&request, Peer::default(), None);
-                let one = Handshake {
-                    time: whole.time,
-                    ..Handshake::new(&request, Peer::default(), Some(&common))
-                };
+                let one = Handshake::at(whole.time(), &request, Peer::default(), Some(&common));
                 let (one, two) = (one.kept(&common), whole.clone().kept(&common));
                 assert_same(&whole, &one);
                 assert_same(&whole, &one.clone().kept(&common));
-                let (Some(a), Some(b)) = (&one.shared, &two.shared) else { panic!("they are shared") };
+                let (Some(a), Some(b)) = (&one.beside, &two.beside) else { panic!("they are shared") };
                 assert!(Arc::ptr_eq(a, b));
-                assert!(one.own.len() < 60, "{:?}", one.own);
+                assert!(one.own.bytes().len() < 60);
                 assert_eq!(one.header("cookie"), Some("a: b"));
                 assert_eq!(one.header("x-empty"), Some(""));
             }
@@ -442,7 +398,7 @@ mod tests {
         assert_eq!(whole.headers().count(), 2);
         let kept = whole.clone().kept(&Arc::default());
         assert!(kept.headers().eq([("Host", &b"x"[..])]));
-        assert!(!kept.own.spilled(), "the address needs no memory of its own");
+        assert!(kept.own.is_inline(), "the address needs no memory of its own");
         let chosen = Common::new(Some(vec!["sec-websocket-key".into()]));
         assert_eq!(whole.kept(&Arc::new(chosen)).headers().count(), 1);
     }
@@ -458,6 +414,6 @@ mod tests {
             let handshake = handshake.kept(&Arc::default());
             assert_eq!((handshake.address(), handshake.secure()), (address, secure));
         }
-        assert_eq!(size_of::<Handshake>(), 40 + 8 * usize::from(cfg!(feature = "http")));
+        assert_eq!(size_of::<Handshake>(), 32);
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 #[derive(Default)]
 pub(crate) struct Common {
     /// By the hash of the lines. Its key is random, and an entry with other lines is not used.
-    table: Mutex<HashMap<u64, Weak<Lines>, RandomState>>,
+    table: Mutex<HashMap<u64, Weak<Beside>, RandomState>>,
     hasher: RandomState,
     /// The names of the headers that sessions keep. `None` stands for all but [`NONCE`].
     keep: Option<Box<[Box<str>]>>,
@@ -35,9 +35,25 @@ pub(super) struct Lines {
     table: Weak<Common>,
 }
 
-impl Lines {
-    pub(super) fn text(&self) -> &[u8] {
-        &self.text
+/// What a request has besides its own bytes. One value for all of it, so that a session keeps a single pointer.
+pub(super) enum Beside {
+    Lines(Lines),
+    /// The request was passed on by another server.
+    #[cfg(feature = "http")]
+    Mounted {
+        lines: Option<Arc<Beside>>,
+        extensions: Arc<http::Extensions>,
+    },
+}
+
+impl Beside {
+    /// Returns the shared lines, if there are any.
+    pub(super) fn text(&self) -> Option<&[u8]> {
+        match self {
+            Beside::Lines(lines) => Some(&lines.text),
+            #[cfg(feature = "http")]
+            Beside::Mounted { lines, .. } => lines.as_ref()?.text(),
+        }
     }
 }
 
@@ -57,7 +73,7 @@ impl Common {
 
     /// Returns the entry with these lines, which it adds if there is none. `None` if they are too long or the table is
     /// full.
-    pub(super) fn share(self: &Arc<Self>, text: &[u8]) -> Option<Arc<Lines>> {
+    pub(super) fn share(self: &Arc<Self>, text: &[u8]) -> Option<Arc<Beside>> {
         if text.len() > MAX_LEN {
             return None;
         }
@@ -65,9 +81,10 @@ impl Common {
         // An entry is dropped without the lock, because it takes the lock itself.
         let known = self.table.lock().get(&key).and_then(Weak::upgrade);
         if let Some(known) = known {
-            return (*known.text == *text).then_some(known);
+            return (known.text() == Some(text)).then_some(known);
         }
-        let lines = Arc::new(Lines { text: text.into(), key, table: Arc::downgrade(self) });
+        let lines = Lines { text: text.into(), key, table: Arc::downgrade(self) };
+        let lines = Arc::new(Beside::Lines(lines));
         let mut table = self.table.lock();
         let has_place = table.len() < MAX_ENTRIES;
         if has_place {

@@ -1,6 +1,7 @@
 //! A handshake as the object that the reference's servers tell each other.
 
-use super::{HOLE, Handshake, Own, Scratch, write_peer};
+use super::own::{self, Own};
+use super::{HOLE, Handshake};
 use serde_json::{Map, Value};
 use sockeye_core::host::Peer;
 use std::fmt::Write;
@@ -52,11 +53,8 @@ impl Handshake {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
         let address = text("address").parse::<IpAddr>().ok();
         let secure = object.get("secure").and_then(Value::as_bool).unwrap_or_default();
-        let mut own = Scratch::new();
-        write_peer(
-            &mut own,
-            Peer { address: address.map(|ip| SocketAddr::new(ip.to_canonical(), 0)), secure },
-        );
+        let address = address.map(|ip| SocketAddr::new(ip.to_canonical(), 0));
+        let mut own = own::begin(Peer { address, secure });
         let is_line = |text: &str| !text.contains(['\n', '\r']) && !text.as_bytes().contains(&HOLE[0]);
         let url = text("url");
         // A space would end the method.
@@ -72,18 +70,13 @@ impl Handshake {
             }
         }
         let issued = object.get("issued").and_then(Value::as_u64).unwrap_or_default();
-        Handshake {
-            shared: None,
-            own: Own::from_slice(&own),
-            time: super::nanos_since_epoch(UNIX_EPOCH + Duration::from_millis(issued.min(MAX_MILLIS))),
-            #[cfg(feature = "http")]
-            extensions: None,
-        }
+        let time = UNIX_EPOCH + Duration::from_millis(issued.min(MAX_MILLIS));
+        Handshake { beside: None, own: Own::new(time, &own) }
     }
 }
 
 /// The last millisecond that a handshake can have.
-const MAX_MILLIS: u64 = u64::MAX / 1_000_000;
+const MAX_MILLIS: u64 = own::MAX_MICROS / 1000;
 
 /// Returns a time in seconds since the Unix epoch as JavaScript writes it, in UTC.
 fn date(seconds: u64) -> String {
@@ -123,7 +116,8 @@ mod tests {
         ];
         let request = http::Request::new("GET", "/socket.io/?EIO=4&a=1&a=2", &headers);
         let peer = Peer { address: "1.2.3.4:5".parse().ok(), secure: true };
-        let handshake = Handshake { time: 1_750_000_000_123_000_000, ..Handshake::new(&request, peer, None) };
+        let time = UNIX_EPOCH + Duration::from_millis(1_750_000_000_123);
+        let handshake = Handshake::at(time, &request, peer, None);
         let json = handshake.to_reference(r#"{"token":1}"#);
         assert_eq!(
             json,

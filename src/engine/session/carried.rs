@@ -185,7 +185,7 @@ impl<A: Application> Session<A> {
     pub(in crate::engine) fn set_probe_waker(&self, ticket: Ticket, waker: Option<&Waker>) {
         let Some(waker) = waker else { return };
         let mut inner = self.0.inner.lock();
-        let replaced = inner.rest.waits.set_probe(ticket, waker.clone());
+        let replaced = inner.waits.set_probe(ticket, waker.clone());
         let lost = inner.take_settled_probe();
         drop(inner);
         drop(replaced);
@@ -220,7 +220,7 @@ impl<A: Application> Session<A> {
     /// a lock.
     pub(crate) fn take_resume_waker(&self) -> Option<Waker> {
         let may_wait = self.0.running.load(Ordering::Relaxed) >= MAX_RUNNING && self.has_capacity();
-        if may_wait { self.0.inner.lock().rest.waits.take_resume() } else { None }
+        if may_wait { self.0.inner.lock().waits.take_resume() } else { None }
     }
 
     /// Subtracts acknowledgements that have arrived or are no longer awaited.
@@ -234,7 +234,7 @@ impl<A: Application> Session<A> {
             return true;
         }
         let mut inner = self.0.inner.lock();
-        let replaced = inner.rest.waits.set_resume(waker.cloned());
+        let replaced = inner.waits.set_resume(waker.cloned());
         let is_detached = inner.engine.is_detached();
         drop(inner);
         match replaced {

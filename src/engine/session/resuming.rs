@@ -101,7 +101,7 @@ impl<A: Application> Session<A> {
             // A poll.
             false => inner.waker.take(),
         };
-        [waker, inner.rest.waits.take_resume()]
+        [waker, inner.waits.take_resume()]
     }
 
     /// Handles the loss of the WebSocket connection that carried the session, or gives up one that was evicted. Called by
@@ -122,7 +122,7 @@ impl<A: Application> Session<A> {
     fn end_hold(&self) {
         let mut inner = self.0.inner.lock();
         let woken = match inner.engine.is_detached() {
-            true => [inner.waker.take(), inner.rest.waits.take_resume()],
+            true => [inner.waker.take(), inner.waits.take_resume()],
             false => [None, None],
         };
         drop(inner);
@@ -162,7 +162,7 @@ impl<A: Application> Session<A> {
 
     /// Sets the waker of the request that resumes the session, which is called when it can go on.
     pub(in crate::engine) fn set_resuming_waker(&self, waker: Option<&Waker>) {
-        let replaced = self.0.inner.lock().rest.waits.set_resume(waker.cloned());
+        let replaced = self.0.inner.lock().waits.set_resume(waker.cloned());
         // Of an earlier attempt, which is over, or of a later one, which has to set its own again.
         if let Some(replaced) = replaced
             && !waker.is_some_and(|waker| waker.will_wake(&replaced))

@@ -69,8 +69,8 @@ impl<A: Application> Inner<A> {
 
     /// Changes the tasks that wait until the queue is short.
     fn with_tasks<R>(&mut self, f: impl FnOnce(&mut Waiters) -> R) -> R {
-        let result = self.rest.waits.with_tasks(f);
-        self.has_tasks = self.rest.waits.has_tasks();
+        let result = self.waits.with_tasks(f);
+        self.has_tasks = self.waits.has_tasks();
         result
     }
 

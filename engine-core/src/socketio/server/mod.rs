@@ -1,6 +1,7 @@
 //! The server's side of Socket.IO: the namespaces of one client.
 
 mod emit_error;
+mod namespaces;
 mod session;
 
 pub use emit_error::EmitError;

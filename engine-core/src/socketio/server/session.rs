@@ -1,5 +1,6 @@
 //! The namespaces of one client, on the server.
 
+use super::namespaces::{Member, Namespaces, State};
 use crate::socketio::error::DecodeError;
 use crate::socketio::kind::Kind;
 use crate::socketio::limits::Limits;
@@ -9,7 +10,6 @@ use crate::socketio::parser::{Complete, Decoded, Form};
 use crate::time::Time;
 use alloc::sync::Arc;
 use core::time::Duration;
-use smallvec::SmallVec;
 
 /// The namespaces that one client has joined, and the packet that it is sending.
 ///
@@ -18,35 +18,11 @@ use smallvec::SmallVec;
 /// client's connection has to be closed.
 #[derive(Debug)]
 pub struct Session<S> {
-    namespaces: SmallVec<[Member<S>; 1]>,
+    namespaces: Namespaces<S>,
     reassembly: Reassembly,
     /// The time by which the pending packet has to be complete; or, if there is none, by which a namespace has to be joined.
     /// One field for both, because a packet can be pending only once a namespace was joined.
     deadline: Option<Time>,
-}
-
-#[derive(Debug)]
-struct Member<S> {
-    name: Arc<str>,
-    state: State<S>,
-}
-
-#[derive(Debug)]
-enum State<S> {
-    /// The application has not decided yet whether to admit this socket.
-    Connecting(S),
-    Connected(S),
-    /// The server closed the namespace. Packets that the client sent before it knew are ignored.
-    Left,
-}
-
-impl<S> State<S> {
-    fn into_socket(self) -> Option<S> {
-        match self {
-            State::Connecting(socket) | State::Connected(socket) => Some(socket),
-            State::Left => None,
-        }
-    }
 }
 
 /// The meaning of a message from the client.
@@ -105,7 +81,7 @@ pub enum ProtocolError {
 
 impl<S> Default for Session<S> {
     fn default() -> Self {
-        Session { namespaces: SmallVec::new(), reassembly: Reassembly::new(), deadline: None }
+        Session { namespaces: Namespaces::default(), reassembly: Reassembly::new(), deadline: None }
     }
 }
 
@@ -293,7 +269,7 @@ impl<S: Clone + PartialEq> Session<S> {
         let at = self.namespaces.iter().position(|member| *member.name == *name)?;
         let state = match by_server {
             true => core::mem::replace(&mut self.namespaces.get_mut(at)?.state, State::Left),
-            false => self.namespaces.remove(at).state,
+            false => self.namespaces.remove(at)?.state,
         };
         state.into_socket()
     }
@@ -302,7 +278,7 @@ impl<S: Clone + PartialEq> Session<S> {
     pub fn take_all(&mut self) -> impl Iterator<Item = S> + use<S> {
         self.reassembly.clear();
         self.deadline = None;
-        core::mem::take(&mut self.namespaces).into_iter().filter_map(|member| member.state.into_socket())
+        core::mem::take(&mut self.namespaces).into_members().filter_map(|member| member.state.into_socket())
     }
 
     /// Returns the sockets of the joined namespaces.

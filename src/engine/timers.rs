@@ -1,11 +1,12 @@
 //! One table of deadlines for a whole server.
 
+mod ordered;
+
 use crate::guard::guard;
+use ordered::Ordered;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use sockeye_core::Time;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
@@ -115,16 +116,21 @@ impl<S> Default for Timers<S> {
 /// The entries. One map for each kind, because the entries of a map of all would be larger by half, and every session has
 /// one.
 struct Table<S> {
-    sessions: BTreeMap<Key, Weak<S>>,
-    objects: BTreeMap<Key, Weak<dyn Expire>>,
-    wakers: BTreeMap<Key, Waker>,
+    sessions: Ordered<Weak<S>>,
+    objects: Ordered<Weak<dyn Expire>>,
+    wakers: Ordered<Waker>,
     /// The number of deadlines added so far.
     added: u64,
 }
 
 impl<S> Default for Table<S> {
     fn default() -> Self {
-        Table { sessions: BTreeMap::new(), objects: BTreeMap::new(), wakers: BTreeMap::new(), added: 0 }
+        Table {
+            sessions: Ordered::default(),
+            objects: Ordered::default(),
+            wakers: Ordered::default(),
+            added: 0,
+        }
     }
 }
 
@@ -141,31 +147,26 @@ impl<S> Table<S> {
 
     fn remove(&mut self, key: Key) -> Option<Notify<S>> {
         match key.kind() {
-            SESSION => self.sessions.remove(&key).map(Notify::Session),
-            OBJECT => self.objects.remove(&key).map(Notify::Object),
-            _ => self.wakers.remove(&key).map(Notify::Waker),
+            SESSION => self.sessions.remove(key).map(Notify::Session),
+            OBJECT => self.objects.remove(key).map(Notify::Object),
+            _ => self.wakers.remove(key).map(Notify::Waker),
         }
     }
 
     fn first(&self) -> Option<Key> {
-        let session = self.sessions.first_key_value().map(|(key, _)| *key);
-        let object = self.objects.first_key_value().map(|(key, _)| *key);
-        let waker = self.wakers.first_key_value().map(|(key, _)| *key);
+        let (session, object, waker) = (self.sessions.first(), self.objects.first(), self.wakers.first());
         session.into_iter().chain(object).chain(waker).min()
     }
 }
 
 /// Inserts an entry. If its key is taken, because very many deadlines are in the same slot, it gets one behind theirs.
-fn insert<T>(map: &mut BTreeMap<Key, T>, mut key: Key, item: T) -> Key {
+fn insert<T>(map: &mut Ordered<T>, mut key: Key, mut item: T) -> Key {
     loop {
-        match map.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(item);
-                return key;
-            }
-            Entry::Occupied(_) => {
-                let last = map.range(key..=key.end_of_slot()).next_back();
-                key = last.map_or(key, |(last, _)| *last).following();
+        match map.insert(key, item) {
+            Ok(()) => return key,
+            Err(it) => {
+                item = it;
+                key = map.last_until(key.end_of_slot()).unwrap_or(key).following();
             }
         }
     }
@@ -403,7 +404,7 @@ mod tests {
     #[test]
     fn a_deadline_whose_key_is_taken_gets_one_behind_those_of_its_slot_or_in_the_next_slot() {
         for time in [at(1), Time::from_origin(Duration::MAX)] {
-            let mut map = BTreeMap::new();
+            let mut map = Ordered::default();
             let first = Key::new(time, 7, OBJECT);
             let keys = [(); 3].map(|()| super::insert(&mut map, first, ()));
             assert_eq!(keys, [first, first.following(), first.following().following()]);

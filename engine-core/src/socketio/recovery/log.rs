@@ -193,24 +193,55 @@ impl Log {
         from: u128,
         recipient: Recipient<'_>,
     ) -> impl Iterator<Item = (u128, &Bytes)> + use<'_> {
-        let start = match &self.places {
-            Places::Stream(_) => self.partition_point(|at| self.position(at) < from),
-            Places::Own => usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX),
-        };
-        let start = start.min(self.entries.len());
-        let is_for = |at: &u32| self.entry(*at as usize).is_some_and(|entry| entry.includes(recipient));
-        let found: Vec<u32> = match self.entries.len() - start <= recipient.rooms.len() {
-            true => (start as u32..self.entries.len() as u32).filter(is_for).collect(),
-            false => self.find(start, recipient, is_for),
-        };
+        let mut found: Vec<u32> = Vec::new();
+        self.find(self.start(from), recipient, |at| found.push(at));
+        // One that is for several of the client's rooms is in several chains.
+        found.sort_unstable();
+        found.dedup();
         let event = |at: u32| Some((self.position(at as usize), &self.entry(at as usize)?.frames));
         found.into_iter().filter_map(event)
     }
 
-    /// Finds entries from `start` on by the index. There are less than [`MAX_PACKETS`].
-    fn find(&self, start: usize, recipient: Recipient<'_>, is_for: impl Fn(&u32) -> bool) -> Vec<u32> {
+    /// Returns the position of the first event from a position on that addressed a client.
+    pub(super) fn first_missed(&self, from: u128, recipient: Recipient<'_>) -> Option<u128> {
+        let mut first = None;
+        self.find(self.start(from), recipient, |at| {
+            first = Some(first.map_or(at, |first: u32| first.min(at)))
+        });
+        first.map(|at| self.position(at as usize))
+    }
+
+    /// Returns the index of the first entry from a position on.
+    fn start(&self, from: u128) -> usize {
+        let start = match &self.places {
+            Places::Stream(_) => self.partition_point(|at| self.position(at) < from),
+            Places::Own => usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX),
+        };
+        start.min(self.entries.len())
+    }
+
+    /// Calls `found` for the entries from `start` on that addressed a client, in no particular order, for some repeatedly.
+    fn find(&self, start: usize, recipient: Recipient<'_>, mut found: impl FnMut(u32)) {
+        let is_for = |at: usize| self.is_for(at, recipient);
+        match self.entries.len() - start <= recipient.rooms.len() {
+            true => (start..self.entries.len()).filter(|at| is_for(*at)).for_each(|at| found(at as u32)),
+            false => self.find_by_index(start, recipient, is_for, found),
+        }
+    }
+
+    fn is_for(&self, at: usize, recipient: Recipient<'_>) -> bool {
+        self.entry(at).is_some_and(|entry| entry.includes(recipient))
+    }
+
+    /// Does the same as [`find`](Log::find) by the index. There are less than [`MAX_PACKETS`] entries.
+    fn find_by_index(
+        &self,
+        start: usize,
+        recipient: Recipient<'_>,
+        is_for: impl Fn(usize) -> bool,
+        mut found: impl FnMut(u32),
+    ) {
         let end = self.number(self.entries.len()) as u32;
-        let mut found = Vec::new();
         for (head, bucket) in self.index.chains(recipient) {
             let mut at = self.entries.len();
             let mut distance = end.wrapping_sub(head);
@@ -218,16 +249,12 @@ impl Log {
                 && let Some(earlier) = at.checked_sub(distance as usize).filter(|at| *at >= start)
             {
                 at = earlier;
-                if is_for(&(at as u32)) {
-                    found.push(at as u32);
+                if is_for(at) {
+                    found(at as u32);
                 }
                 distance = self.entry(at).map_or(0, |entry| entry.link(bucket));
             }
         }
-        // One that is for several of the client's rooms is in several chains.
-        found.sort_unstable();
-        found.dedup();
-        found
     }
 
     fn entry(&self, at: usize) -> Option<&Entry> {
@@ -276,6 +303,7 @@ impl Log {
 mod tests {
     use super::super::tests::{at, id, to};
     use super::*;
+    use alloc::collections::BTreeSet;
     use alloc::format;
     use alloc::string::String;
     use core::cell::Cell;
@@ -321,9 +349,14 @@ mod tests {
             let own = id(1);
             let recipient = Recipient { id: &own, rooms: &sorted };
             let start = if log.len() == 0 { 0 } else { from.index(log.len()) };
-            let is_for = |at: &u32| log.entry(*at as usize).is_some_and(|entry| entry.includes(recipient));
+            let is_for = |at: &u32| log.is_for(*at as usize, recipient);
             let expected: Vec<u32> = (start as u32..log.len() as u32).filter(is_for).collect();
-            prop_assert_eq!(&log.find(start, recipient, is_for), &expected);
+            let mut found = BTreeSet::new();
+            let matches = |at| log.is_for(at, recipient);
+            log.find_by_index(start, recipient, matches, |at| _ = found.insert(at));
+            prop_assert!(found.iter().eq(&expected));
+            let first = expected.first().map(|at| log.position(*at as usize));
+            prop_assert_eq!(log.first_missed(log.position(start), recipient), first);
             let missed = log.missed(log.position(start), recipient).map(|(position, frames)| (position, frames.clone()));
             let event = |at: &u32| Some((log.position(*at as usize), log.entry(*at as usize)?.frames.clone()));
             prop_assert_eq!(missed.collect::<Vec<_>>(), expected.iter().filter_map(event).collect::<Vec<_>>());
@@ -345,11 +378,13 @@ mod tests {
         let (own, rooms) = (id(1), ["lobby".into(), "news".into()]);
         let looked = Cell::new(0);
         let recipient = Recipient { id: &own, rooms: &rooms };
-        let found = log.find(0, recipient, |at| {
+        let is_for = |at| {
             looked.set(looked.get() + 1);
-            log.entry(*at as usize).is_some_and(|entry| entry.includes(recipient))
-        });
-        assert_eq!(found, (0..10).map(|n| n * 1000).collect::<Vec<_>>());
+            log.is_for(at, recipient)
+        };
+        let mut found = BTreeSet::new();
+        log.find_by_index(0, recipient, is_for, |at| _ = found.insert(at));
+        assert!(found.into_iter().eq((0..10).map(|n| n * 1000)));
         assert!(looked.get() < 150, "{}", looked.get());
     }
 

@@ -351,8 +351,8 @@ impl<D> Retained<D> {
 
     fn claim_from(&mut self, id: Id, from: u128) -> Claim {
         let kept = self.sessions.get(&id);
-        let first = kept.and_then(|kept| self.log.missed(from, kept.recipient(&id)).next());
-        let from = first.map_or(self.log.next().max(from), |(position, _)| position);
+        let first = kept.and_then(|kept| self.log.first_missed(from, kept.recipient(&id)));
+        let from = first.unwrap_or(self.log.next().max(from));
         Claim { id, number: self.sessions.claim(&id), from, since: from }
     }
 

@@ -134,7 +134,8 @@ impl BusDecoder {
     }
 
     /// Reads an entry of a stream that the node watches. `offset` is its position, and `fields` are its keys and values, which
-    /// are usually parts of `buffer`, as in [`decode`](BusDecoder::decode). `has_sockets` is that of [`decode`](BusDecoder::decode); a node that keeps what clients may miss has to say yes to all.
+    /// are usually parts of `buffer`. `buffer` and `has_sockets` are those of [`decode`](BusDecoder::decode); a node that keeps
+    /// what clients may miss has to say yes to all.
     ///
     /// # Errors
     /// Returns an error if the offset is no position. Log it: nothing has changed. Everything else that is wrong with the

@@ -169,7 +169,8 @@ impl<A: Application> Session<A> {
         let mut inner = self.0.inner.lock();
         let replaced = std::mem::replace(&mut inner.waker, waker.cloned());
         // What was queued before is transmitted in this turn.
-        self.0.attended.store(inner.engine.wants_transmit(), Ordering::Relaxed);
+        let is_due = inner.corks == 0 && inner.engine.wants_transmit();
+        self.0.attended.store(is_due, Ordering::Relaxed);
         drop(inner);
         // Dropping the last waker may drop its task, which may be another connection of this session.
         drop(replaced);

@@ -62,8 +62,8 @@ impl Recovery {
     }
 
     /// Sets the maximum size of the events that each namespace remembers, in bytes. Each counts 64 bytes and its length as
-    /// it is sent, and the names of its rooms if there are several or they are long. If it is exceeded, the oldest are forgotten, and clients that missed one of them begin anew. Default:
-    /// 64 MiB.
+    /// it is sent, and the names of its rooms if there are several or they are long. If it is exceeded, the oldest are
+    /// forgotten, and clients that missed one of them begin anew. Default: 64 MiB.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.config.max_bytes = bytes;
         self
@@ -77,7 +77,8 @@ impl Recovery {
     }
 
     /// Sets the maximum number of sockets whose clients are away that each namespace remembers. If it is exceeded, the one
-    /// that has been away the longest is forgotten. Default: 100,000.
+    /// that has been away the longest is forgotten. If the bus of a cluster remembers it, too, its client can still come
+    /// back, and [`on_expired`](Recovery::on_expired) is not told if it does not. Default: 100,000.
     pub fn max_sockets(mut self, sockets: usize) -> Self {
         self.config.max_sessions = sockets;
         self

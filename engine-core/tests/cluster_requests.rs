@@ -533,30 +533,27 @@ fn the_channel_of_a_room_without_sockets_is_known_without_its_message() {
     let decoder = node.decoder();
     let answers = format!("socket.io#/#{}#", node.uid());
     for (channel, expected) in [
-        ("socket.io#/#room#", &[("/", Some("room")), ("/#room", None)][..]),
-        ("socket.io#/a##", &[("/a", Some("")), ("/a#", None)]),
+        ("socket.io#/#room#", Some(("/", "room"))),
+        ("socket.io#/a##", Some(("/a", ""))),
         // The message says where the room begins.
-        ("socket.io#/#a#b#", &[]),
-        ("socket.io#/#", &[]),
-        ("socket.io#/#room", &[]),
-        ("socket.io#", &[]),
-        ("socket.io-request#/#", &[]),
-        ("socket.io-response#/#x#", &[]),
-        ("other#/#room#", &[]),
-        (&answers, &[]),
+        ("socket.io#/#a#b#", None),
+        ("socket.io#/#", None),
+        ("socket.io#/#room", None),
+        ("socket.io#", None),
+        ("socket.io-request#/#", None),
+        ("socket.io-response#/#x#", None),
+        ("other#/#room#", None),
+        (&answers, None),
     ] {
-        let mut asked = Vec::new();
+        let mut asked = None;
         let is_elsewhere = decoder.is_elsewhere(channel, |namespace, room| {
-            asked.push((namespace.to_owned(), room.map(ToOwned::to_owned)));
+            asked = room.map(|room| (namespace.to_owned(), room.to_owned()));
             false
         });
-        let asked: Vec<_> = asked.iter().map(|(name, room)| (name.as_str(), room.as_deref())).collect();
+        let asked = asked.as_ref().map(|(namespace, room)| (namespace.as_str(), room.as_str()));
         assert_eq!(asked, expected, "{channel}");
-        assert_eq!(is_elsewhere, !asked.is_empty(), "{channel}");
-        for (namespace, room) in expected {
-            let has_sockets = |name: &str, of: Option<&str>| name == *namespace && of == *room;
-            assert!(!decoder.is_elsewhere(channel, has_sockets), "{channel}");
-        }
+        assert_eq!(is_elsewhere, asked.is_some(), "{channel}");
+        assert!(!decoder.is_elsewhere(channel, |_, _| true), "{channel}");
     }
 }
 

@@ -77,21 +77,20 @@ pub(super) enum Content {
 impl BusDecoder {
     /// Returns whether a channel is that of a room without local sockets, so that its messages need not be read.
     /// `has_sockets` is that of [`decode`](BusDecoder::decode).
-    pub fn is_elsewhere(
-        &self,
-        channel: &str,
-        mut has_sockets: impl FnMut(&str, Option<&str>) -> bool,
-    ) -> bool {
+    ///
+    /// Do not ask if a namespace of this node has `#` in its name: its channel looks like that of a room of another
+    /// namespace.
+    pub fn is_elsewhere(&self, channel: &str, has_sockets: impl FnOnce(&str, Option<&str>) -> bool) -> bool {
         let names = || {
             let names = channel.strip_prefix(self.dialect.prefix())?.strip_prefix('#')?.strip_suffix('#')?;
             let mut ends = memchr::memchr_iter(b'#', names.as_bytes());
             // With more of them in a name, it is not certain where the room begins.
             let end = ends.next().filter(|_| ends.next().is_none())?;
-            Some((names, names.get(..end)?, names.get(end + 1..)?))
+            Some((names.get(..end)?, names.get(end + 1..)?))
         };
-        let Some((whole, namespace, room)) = names() else { return false };
-        // The channel of answers looks like one of a room, as does that of a namespace with `#` in its name.
-        room != self.uid && !has_sockets(namespace, Some(room)) && !has_sockets(whole, None)
+        let Some((namespace, room)) = names() else { return false };
+        // The channel of answers looks like one of a room.
+        room != self.uid && !has_sockets(namespace, Some(room))
     }
 
     /// Reads a message that was published on a channel that the node watches. Returns `None` if it concerns others only.

@@ -94,6 +94,11 @@ impl Cluster {
         handled
     }
 
+    /// Returns whether the entry at a position of a stream has not been handled yet.
+    pub fn is_unread(&self, stream: &str, position: StreamPosition) -> bool {
+        self.offsets.get(stream).is_some_and(|last| *last < position)
+    }
+
     /// Notes that the entries of a stream up to a position were read, those without an effect at this time among them.
     pub fn pass_entries(&mut self, stream: &str, position: StreamPosition) {
         match self.offsets.get_mut(stream) {

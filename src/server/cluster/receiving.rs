@@ -34,12 +34,8 @@ struct Known {
 impl Known {
     /// Returns whether a namespace has sockets in a room, or any.
     fn has_sockets(&mut self, engine: &Engine, name: &str, room: Option<&str>) -> bool {
-        let namespaces = &engine.application.namespaces;
-        if room.is_none() && name.contains('#') && !namespaces.have_hashes() {
-            return false;
-        }
         if self.namespace.as_ref().is_none_or(|known| known.name() != name) {
-            let Some(found) = namespaces.get(name) else { return false };
+            let Some(found) = engine.application.namespaces.get(name) else { return false };
             self.namespace = Some(found);
         }
         self.namespace.as_ref().is_some_and(|namespace| {
@@ -96,11 +92,13 @@ impl<'a> Receiving<'a> {
         {
             return known.pass(stream, position);
         }
-        let heard = sign.map(|(_, (name, sender))| (name.clone(), sender.clone()));
         let mut state = link.state.lock();
         if let Some((stream, position)) = known.passed.take() {
             state.cluster.pass_entries(&stream, position);
         }
+        // An entry that was read before does not count.
+        let heard = sign.filter(|(position, _)| state.cluster.is_unread(stream, *position));
+        let heard = heard.map(|(_, (name, sender))| (name.clone(), sender.clone()));
         let result = decoded.and_then(|entry| state.cluster.handle_decoded_entry(now, stream, entry));
         match link.finish(state, now, result) {
             true => known.forget(),
@@ -125,7 +123,7 @@ impl BusReceiver for Receiving<'_> {
         // Sockets may be about to join a room, because another thread has not handled the messages before yet.
         let is_behind = link.is_behind();
         let mut is_for = |name: &str, room: Option<&str>| is_behind || known.has_sockets(engine, name, room);
-        if decoder.is_elsewhere(channel, &mut is_for) {
+        if !engine.application.namespaces.have_hashes() && decoder.is_elsewhere(channel, &mut is_for) {
             // Most messages of other servers end here, if the bus cannot keep them away.
             return;
         }
@@ -162,10 +160,13 @@ impl BusReceiver for Receiving<'_> {
 mod tests {
     use crate::Server;
     use crate::cluster::{Adapter, MemoryBus, Node, Sharded, SubscriptionMode};
+    use crate::observe::ClusterEvent;
     use crate::server::cluster::Link;
     use crate::testing::TestServer;
     use bytes::Bytes;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Duration;
 
     fn start(adapter: Adapter) -> (TestServer, Arc<Link>) {
         let test = TestServer::new(Server::builder().adapter(adapter).build());
@@ -245,5 +246,47 @@ mod tests {
             b"\x93\xa1a\x83\xa4type\x02\xa4data\x92\xa4news\x01\xa3nsp\xab/chat#lobby\x81\xa5rooms\x90";
         link.handle_message("socket.io#/chat#lobby#", Bytes::from_static(message));
         assert_eq!(client.expect_event::<u8>("news"), 1);
+    }
+
+    #[test]
+    fn a_namespace_with_a_hash_in_its_name_and_no_sockets_hears_other_servers() {
+        let (test, link) = start(sharded());
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let namespace = test.server().of("/chat#lobby");
+        namespace.on_server_side_event("go", move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async {}
+        });
+        let go = r#"{"uid":"a","nsp":"/chat#lobby","type":9,"data":{"packet":["go"]}}"#;
+        link.handle_message("socket.io#/chat#lobby#", go.into());
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_sender_is_alive_if_its_entries_follow_one_that_was_read_before() {
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let told = is_lost.clone();
+        let server =
+            Server::builder().adapter(Adapter::streams(MemoryBus::new())).on_cluster_event(move |event| {
+                told.fetch_or(matches!(event, ClusterEvent::NodeLost { .. }), Ordering::Relaxed);
+            });
+        let test = TestServer::new(server.build());
+        let link = test.server().engine.application().namespaces.link.clone().expect("a cluster");
+        let receive = |entries: &[(&str, &str)]| {
+            let mut receiver = link.receiver();
+            for (offset, kind) in entries {
+                let data = br#"{"packet":{"type":2,"data":["news"]},"opts":{"rooms":["x"],"except":[]}}"#;
+                let fields = [("uid", &b"a"[..]), ("nsp", b"/"), ("type", kind.as_bytes()), ("data", data)];
+                receiver.handle_entry("socket.io", offset, &fields, &Bytes::new());
+            }
+        };
+        receive(&[("5-0", "2"), ("5-1", "3")]);
+        test.advance(Duration::from_secs(9));
+        receive(&[("5-1", "3"), ("5-2", "3")]);
+        test.advance(Duration::from_secs(9));
+        assert!(!is_lost.load(Ordering::Relaxed));
+        test.advance(Duration::from_secs(2));
+        assert!(is_lost.load(Ordering::Relaxed));
     }
 }
